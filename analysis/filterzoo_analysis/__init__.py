@@ -1,0 +1,1 @@
+"""The papers' analyses, over a published data set only."""

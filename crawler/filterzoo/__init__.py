@@ -1,0 +1,85 @@
+"""FilterZoo: convolution filters of the world's model zoos. Everything a plugin author or a reader needs is here."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from filterzoo.errors import Reason, Refused
+    from filterzoo.files import LocalFile, RandomAccessFile
+    from filterzoo.format import Format
+    from filterzoo.hooks import hookimpl
+    from filterzoo.loading import load
+    from filterzoo.records import (
+        Artifact,
+        Checkpoint,
+        Codec,
+        Context,
+        Convolution,
+        FileFacts,
+        Kind,
+        Layout,
+        Quantisation,
+        Record,
+        Span,
+        Tensor,
+    )
+    from filterzoo.source import Source, SourceOptions
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "filterzoo.errors": ("Reason", "Refused"),
+    "filterzoo.files": ("LocalFile", "RandomAccessFile"),
+    "filterzoo.format": ("Format",),
+    "filterzoo.hooks": ("hookimpl",),
+    "filterzoo.loading": ("load",),
+    "filterzoo.records": (
+        "Artifact",
+        "Checkpoint",
+        "Codec",
+        "Context",
+        "Convolution",
+        "FileFacts",
+        "Kind",
+        "Layout",
+        "Quantisation",
+        "Record",
+        "Span",
+        "Tensor",
+    ),
+    "filterzoo.source": ("Source", "SourceOptions"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Artifact",
+    "Checkpoint",
+    "Codec",
+    "Context",
+    "Convolution",
+    "FileFacts",
+    "Format",
+    "Kind",
+    "Layout",
+    "LocalFile",
+    "Quantisation",
+    "RandomAccessFile",
+    "Reason",
+    "Record",
+    "Refused",
+    "Source",
+    "SourceOptions",
+    "Span",
+    "Tensor",
+    "hookimpl",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: the jail's children start in milliseconds because they load only what they name."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'filterzoo' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME_OF[name]), name)

@@ -1,0 +1,97 @@
+"""Every error FilterZoo raises, and the closed set of reasons for which a checkpoint is left out."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a checkpoint did not make it. The value stands in the ledger and in the `skipped` config, for ever."""
+
+    LICENCE = "licence"
+    """The manifest does not allow the checkpoint's licence."""
+    LICENCE_UNKNOWN = "licence_unknown"
+    """The checkpoint states no licence and the manifest says to skip such ones."""
+    TOO_LARGE = "too_large"
+    """Its files are larger than the manifest's `limits.checkpoint_bytes`."""
+    TOO_MANY_FILTERS = "too_many_filters"
+    """It holds more filters than the manifest's `limits.filters_per_checkpoint`."""
+    GATED = "gated"
+    """The zoo asks for an agreement or a token first."""
+    REMOVED = "removed"
+    """The zoo lists it, but the file is gone."""
+    TAKEN_DOWN = "taken_down"
+    """Its owner asked for its removal; it is blocked from every later release."""
+    FETCH_FAILED = "fetch_failed"
+    """The network or the server failed after all retries."""
+    CHANGED = "changed"
+    """The file changed while it was being read, or is not the pinned revision."""
+    HASH_MISMATCH = "hash_mismatch"
+    """The bytes are not those of the published hash or size."""
+    UNKNOWN_FORMAT = "unknown_format"
+    """No format knows these bytes: not a model file (an error page, a text, an empty file)."""
+    UNSUPPORTED = "unsupported"
+    """A known format in a variant that is not read (a dtype, a compression, a version)."""
+    MALFORMED = "malformed"
+    """The structure of the file contradicts itself or the format's rules."""
+    DAMAGED = "damaged"
+    """A checksum inside the file does not fit its bytes."""
+    UNSAFE = "unsafe"
+    """The file reaches outside itself: links, foreign paths, hidden duplicates."""
+    LIMIT = "limit"
+    """Reading it would pass a limit of time, memory, nesting or size."""
+    CRASHED = "crashed"
+    """The process that read it died."""
+    PLUGIN_ERROR = "plugin_error"
+    """A source or format plugin raised something that is not one of our errors."""
+
+    @property
+    def is_skip(self) -> bool:
+        """Left out on purpose, by the manifest or the owner; all other reasons are failures."""
+        return self in _SKIPS
+
+    @property
+    def is_transient(self) -> bool:
+        """Worth another try the next time the same command runs."""
+        return self in _TRANSIENT
+
+
+_SKIPS = frozenset(
+    {
+        Reason.LICENCE,
+        Reason.LICENCE_UNKNOWN,
+        Reason.TOO_LARGE,
+        Reason.TOO_MANY_FILTERS,
+        Reason.GATED,
+        Reason.REMOVED,
+        Reason.TAKEN_DOWN,
+    }
+)
+_TRANSIENT = frozenset(
+    {Reason.FETCH_FAILED, Reason.CHANGED, Reason.HASH_MISMATCH, Reason.CRASHED, Reason.PLUGIN_ERROR}
+)
+
+
+class FilterZooError(Exception):
+    """Base of all errors of this project: one line that says what, where, why and what to do."""
+
+
+class StartError(FilterZooError):
+    """Raised when a command cannot start: a bad manifest, an index out of reach, a work folder in use. Exit code 2."""
+
+
+class Refused(FilterZooError):
+    """Raised by any stage for one checkpoint; the run records the reason in the ledger and goes on.
+
+    `where` names the tensor, record or byte offset the refusal is about, when there is one.
+    """
+
+    def __init__(self, reason: Reason, detail: str, where: str | None = None) -> None:
+        super().__init__(reason, detail, where)
+        self.reason = reason
+        self.detail = detail
+        self.where = where
+
+    def __str__(self) -> str:
+        place = f" (at {self.where})" if self.where else ""
+        return f"{self.reason}: {self.detail}{place}"

@@ -1,0 +1,37 @@
+"""What a format plugin is: it knows a file by its first bytes and lists the tensors in it, running nothing."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import ClassVar
+
+from filterzoo.files import RandomAccessFile
+from filterzoo.records import FileFacts, Tensor
+
+HEAD_BYTES = 4096
+"""How many first bytes of a file `accepts` is shown."""
+
+
+class Format(ABC):
+    """A file format. `index` and `facts` run in the jail: no torch, no network, no writing, little memory and time."""
+
+    name: ClassVar[str]
+    """The value of the `format` column, for ever."""
+    framework: ClassVar[str | None] = None
+    """What writes such files: torch, keras, onnx, ..."""
+    is_graph: ClassVar[bool] = False
+    """True: `index` marks the convolutions itself. False: they are chosen by name and shape (`filterzoo.selection`)."""
+
+    @abstractmethod
+    def accepts(self, head: bytes, name: str) -> bool:
+        """Whether a file that starts with `head` is of this format; `name` may only settle what bytes leave open."""
+
+    @abstractmethod
+    def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
+        """Every named array of the file, in the file's order, as it is stored; Refused for a file that breaks the rules."""
+
+    def facts(self, file: RandomAccessFile) -> FileFacts:
+        """What the file says of itself."""
+        del file
+        return FileFacts(framework=self.framework)

@@ -1,0 +1,33 @@
+"""The hooks a plugin may implement. Each is called once, when the plugin is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from filterzoo.format import Format
+    from filterzoo.source import Source
+
+PROJECT = "filterzoo"
+"""The pluggy project name and the entry-point group."""
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def filterzoo_sources() -> Iterable[type[Source]]:  # type: ignore[empty-body]  # a hookspec has no body
+    """The sources of a plugin. A manifest may name them from then on; two of one name are an error."""
+
+
+@hookspec
+def filterzoo_formats() -> Iterable[Format]:  # type: ignore[empty-body]  # a hookspec has no body
+    """The formats of a plugin, asked in turn whether they accept a file; also called in the jail, where they index."""
+
+
+@hookspec
+def filterzoo_commands() -> Iterable[Callable[..., None]]:  # type: ignore[empty-body]  # a hookspec has no body
+    """Functions that become commands of `filterzoo`, typed for Typer; the function's name is the command's."""

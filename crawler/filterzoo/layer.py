@@ -1,0 +1,77 @@
+"""A layer in canonical form and what is measured of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from filterzoo.records import Context, Kind
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.uint32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One convolution layer: `weights` is float32, (out, in/groups, *kernel), C order (METRICS 1).
+
+    dtype: the stored type, under safetensors' name. layer_id: sha256 of shape and bytes, hex (`normalise.layer_id`).
+    conv_depth: rank of the layer's depth, 0 = first; conv_depth_norm: in [0, 1] (METRICS 2).
+    """
+
+    index: int
+    name: str
+    kind: Kind
+    weights: Floats
+    dtype: str
+    context: Context
+    layer_id: str
+    conv_depth: int
+    conv_depth_norm: float
+    groups: int | None
+    stride: tuple[int, ...] | None
+    dilation: tuple[int, ...] | None
+    padding: tuple[int, ...] | None
+
+    @property
+    def n_filters(self) -> int:
+        """out * in/groups."""
+        return int(self.weights.shape[0] * self.weights.shape[1])
+
+    @property
+    def kernel(self) -> str:
+        """The kernel's size as manifests spell it: `3x3`, `5`, `3x3x3`."""
+        return kernel_name(self.weights.shape[2:])
+
+
+def kernel_name(kernel: tuple[int, ...]) -> str:
+    """(3, 3) -> `3x3`."""
+    return "x".join(str(side) for side in kernel)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerMeasure:
+    """The measures of METRICS 3 and the sufficient statistics of METRICS 4; None where undefined, never NaN.
+
+    raw_mean, scaled_mean: float64 (9,). raw_m2, scaled_m2: float64 (45,), the upper triangle row by row of
+    sum (f - mean)(f - mean)^T. dct_histogram: uint32 (630,), coefficient-major. The last five are None but for 3x3.
+    """
+
+    n_finite: int
+    nan_count: int
+    inf_count: int
+    l1_norm: float
+    l2_norm: float
+    sparse_count: int
+    sparsity: float | None
+    orthogonality: float | None
+    variance_entropy: float | None
+    variance_entropy_threshold: float | None
+    raw_mean: Doubles | None
+    raw_m2: Doubles | None
+    scaled_mean: Doubles | None
+    scaled_m2: Doubles | None
+    dct_histogram: Counts | None

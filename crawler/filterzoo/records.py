@@ -1,0 +1,200 @@
+"""The words of the project as types: what each stage takes and gives. Frozen, slotted, without behaviour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What a convolution does with its channels."""
+
+    CONV = "conv"
+    DEPTHWISE = "depthwise"
+    GROUPED = "grouped"
+    TRANSPOSED = "transposed"
+
+
+class Context(StrEnum):
+    """Where stride, groups, padding, dilation and depth of a layer were read."""
+
+    GRAPH = "graph"
+    """The file's own graph (ONNX, TFLite)."""
+    ARCHITECTURE = "architecture"
+    """A trusted definition of the architecture, run once without weights."""
+    DECLARED = "declared"
+    """What the file declares of each tensor; depth is the order in the file."""
+
+
+class Layout(StrEnum):
+    """Meaning of a stored weight's axes; `*` stands for the kernel axes, in order."""
+
+    OI_K = "oi*"
+    """(out, in/groups, *kernel): torch and ONNX convolutions, the canonical order."""
+    IO_K = "io*"
+    """(in, out/groups, *kernel): torch and ONNX transposed convolutions."""
+    K_IO = "*io"
+    """(*kernel, in/groups, out): Keras and TensorFlow convolutions."""
+    K_IM = "*im"
+    """(*kernel, in, multiplier): Keras depthwise convolutions."""
+    K_OI = "*oi"
+    """(*kernel, out, in): Keras transposed convolutions."""
+    O_K_I = "o*i"
+    """(out, *kernel, in/groups): TFLite convolutions."""
+    ONE_K_O = "1*o"
+    """(1, *kernel, out): TFLite depthwise convolutions."""
+    OTHER = "other"
+    """Not a convolution weight."""
+
+
+class Codec(StrEnum):
+    """How the bytes of a record are stored."""
+
+    RAW = "raw"
+    DEFLATE = "deflate"
+    """Raw deflate, as in zip members."""
+    ZLIB = "zlib"
+    """zlib, as in HDF5 chunks."""
+    SHUFFLE_ZLIB = "shuffle+zlib"
+    """HDF5's byte shuffle, then zlib."""
+    SHUFFLE = "shuffle"
+    """HDF5's byte shuffle alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """One weight file of a checkpoint. `name` is what the zoo calls it and is never used as a path."""
+
+    url: str
+    name: str = ""
+    size: int | None = None
+    sha256: str | None = None
+    member: str | None = None
+    """Name of the member that holds the weights, when `url` is an archive."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """One set of weights at one pinned revision: the unit of failure, of resume and of publication.
+
+    Facts a zoo does not state stay None; nothing is guessed. `source` is filled in by the crawler.
+    The first artifact is read; the others are files it may name (shards, external data).
+    """
+
+    id: str
+    revision: str
+    artifacts: tuple[Artifact, ...]
+    source: str = ""
+    url: str | None = None
+    licence: str | None = None
+    """The licence as the zoo states it; normalised by `filterzoo.licences`."""
+    architecture: str | None = None
+    task: str | None = None
+    training_dataset: str | None = None
+    pretraining_dataset: str | None = None
+    visual_category: str | None = None
+    modality: str | None = None
+    robust: bool | None = None
+    threat_model: str | None = None
+    clean_accuracy: float | None = None
+    robust_accuracy: float | None = None
+    pair_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """`length` bytes from `offset`: in the file, or in the decoded bytes of the tensor's one encoded record.
+
+    `side` names the file beside the artifact that holds them (ONNX external data, safetensors shards).
+    """
+
+    offset: int
+    length: int
+    side: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A stretch of the file that is stored, and checked, as a whole (a zip member, an HDF5 chunk, a torch storage).
+
+    `length` bytes in the file at `offset` decode to `size` bytes whose CRC-32 is `crc32`, where the format has one.
+    An HDF5 chunk that was never written has length 0 and decodes to zeros.
+    """
+
+    offset: int
+    length: int
+    size: int
+    codec: Codec = Codec.RAW
+    crc32: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Quantisation:
+    """value = (q - zero_point) * scale, per tensor (one entry) or per slice along the stored axis `axis`."""
+
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...]
+    axis: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Convolution:
+    """What is known of the operation that reads a tensor. None means unknown, never a default.
+
+    `depth` is the number of edges of the longest path from any input to the operation (METRICS 2) in a graph,
+    None where only the order in the file is known.
+    """
+
+    kind: Kind
+    context: Context
+    groups: int | None = None
+    stride: tuple[int, ...] | None = None
+    dilation: tuple[int, ...] | None = None
+    padding: tuple[int, ...] | None = None
+    depth: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tensor:
+    """One named array inside an artifact, as it is stored; the only thing an index gives.
+
+    dtype: a key of `filterzoo.dtypes.DTYPES` (safetensors' names: F32, F16, BF16, I8, ...).
+    shape: as stored, numbers. strides: in numbers, None for C order. span: the smallest stretch that covers the view.
+    records: what `span` lies in; one for a zip member or torch storage, one per chunk (C order of the chunk grid, and
+    then `chunk_shape` is given and `span` covers no bytes of its own) for a chunked HDF5 data set, none otherwise.
+    convolution: set where the format knows which operation reads the tensor; graph formats set it on exactly the
+    convolution weights, once for each operation that reads them.
+    section: which of several state dicts in the file it belongs to (`state_dict`, `model_ema`), "" for a flat file.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    span: Span
+    layout: Layout = Layout.OI_K
+    strides: tuple[int, ...] | None = None
+    records: tuple[Record, ...] = ()
+    chunk_shape: tuple[int, ...] | None = None
+    quantisation: Quantisation | None = None
+    convolution: Convolution | None = None
+    section: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What a file says of itself, besides its tensors."""
+
+    framework: str | None = None
+    """torch, keras, onnx, tflite, numpy, ...: what wrote it."""
+    licence: str | None = None
+    """A licence stated inside the file, as written there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """What the jail returns for one file: how many named arrays there are, and the convolutions among them, in order."""
+
+    format: str
+    facts: FileFacts
+    tensor_count: int
+    convolutions: tuple[Tensor, ...]

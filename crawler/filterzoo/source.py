@@ -1,0 +1,43 @@
+"""What a source plugin is: a zoo that lists its checkpoints and opens their files."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from filterzoo.files import RandomAccessFile
+from filterzoo.records import Artifact, Checkpoint
+
+if TYPE_CHECKING:
+    from filterzoo.door import Door
+
+
+class SourceOptions(BaseModel):
+    """Base of every source's options; a key that is not declared is an error in the manifest."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(ABC):
+    """A zoo. One object is made for each block of a manifest that names it."""
+
+    name: ClassVar[str]
+    """The value of the `source` column, for ever."""
+
+    class Options(SourceOptions):
+        """The keys of this source's block in a manifest, besides `source` and `limit`."""
+
+    def __init__(self, options: SourceOptions, door: Door) -> None:
+        self.options = options
+        self.door = door
+
+    @abstractmethod
+    def discover(self) -> Iterator[Checkpoint]:
+        """Every checkpoint of the zoo that the options ask for, lazily, without fetching weights."""
+
+    def open(self, artifact: Artifact) -> RandomAccessFile:
+        """The artifact's bytes; by default through the http door, at `artifact.url`."""
+        return self.door.open(artifact)

@@ -1,0 +1,1 @@
+"""From fragments to a published data set: schema, shards, card, release, verify."""
