@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -30,9 +31,11 @@ class Source(ABC):
     class Options(SourceOptions):
         """The keys of this source's block in a manifest, besides `source` and `limit`."""
 
-    def __init__(self, options: SourceOptions, door: Door) -> None:
+    def __init__(self, options: SourceOptions, door: Door, folder: Path) -> None:
         self.options = options
         self.door = door
+        self.folder = folder
+        """Where the manifest lies; relative paths in options start here."""
 
     @abstractmethod
     def discover(self) -> Iterator[Checkpoint]:
