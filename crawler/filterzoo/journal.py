@@ -1,0 +1,116 @@
+"""The journal: the state of every checkpoint and the ledger, in one SQLite file that only the driver writes."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self
+
+from filterzoo.errors import Reason
+from filterzoo.outcome import Done, LedgerEntry
+from filterzoo.records import Artifact, Checkpoint
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS done (
+    source TEXT NOT NULL, id TEXT NOT NULL, revision TEXT NOT NULL, settings TEXT NOT NULL, document TEXT NOT NULL,
+    PRIMARY KEY (source, id, revision)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ledger (
+    source TEXT NOT NULL, id TEXT, revision TEXT, reason TEXT NOT NULL, settings TEXT NOT NULL, document TEXT NOT NULL
+);
+CREATE UNIQUE INDEX IF NOT EXISTS ledger_checkpoint ON ledger (source, id, revision) WHERE id IS NOT NULL;
+"""
+
+
+class Journal:
+    """Opens or makes the journal at `path`. Each record is one durable transaction."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._database = sqlite3.connect(path, isolation_level=None, timeout=60)
+        self._database.execute("PRAGMA journal_mode=WAL")
+        self._database.execute("PRAGMA synchronous=FULL")
+        self._database.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def is_settled(self, checkpoint: Checkpoint, settings: str) -> bool:
+        """Whether nothing is left to do for the checkpoint under these settings: it is done, or failed for good."""
+        key = (checkpoint.source, checkpoint.id, checkpoint.revision, settings)
+        if self._database.execute(
+            "SELECT 1 FROM done WHERE source = ? AND id = ? AND revision = ? AND settings = ?", key
+        ).fetchone():
+            return True
+        row = self._database.execute(
+            "SELECT reason FROM ledger WHERE source = ? AND id = ? AND revision = ? AND settings = ?", key
+        ).fetchone()
+        return row is not None and not Reason(row[0]).is_transient
+
+    def record_done(self, done: Done, settings: str) -> None:
+        """The checkpoint made it; what the ledger said of it before is void."""
+        key = (done.checkpoint.source, done.checkpoint.id, done.checkpoint.revision)
+        with _Transaction(self._database):
+            self._forget(key)
+            self._database.execute("INSERT INTO done VALUES (?, ?, ?, ?, ?)", (*key, settings, _dump(asdict(done))))
+
+    def record_ledger(self, entry: LedgerEntry, settings: str = "") -> None:
+        """Something did not make it; a former entry or result for the same checkpoint is void."""
+        with _Transaction(self._database):
+            if entry.id is not None and entry.revision is not None:
+                self._forget((entry.source, entry.id, entry.revision))
+            self._database.execute(
+                "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?)",
+                (entry.source, entry.id, entry.revision, str(entry.reason), settings, _dump(asdict(entry))),
+            )
+
+    def forget_plugin_failures(self) -> None:
+        """A new run asks every plugin again, so what the last run said of whole plugins is void."""
+        self._database.execute("DELETE FROM ledger WHERE id IS NULL")
+
+    def done(self) -> Iterator[Done]:
+        """Every checkpoint that made it, by source, id and revision."""
+        for (document,) in self._database.execute("SELECT document FROM done ORDER BY source, id, revision"):
+            fields = json.loads(document)
+            checkpoint = fields.pop("checkpoint")
+            artifacts = tuple(Artifact(**artifact) for artifact in checkpoint.pop("artifacts"))
+            yield Done(checkpoint=Checkpoint(artifacts=artifacts, **checkpoint), **fields)
+
+    def ledger(self) -> Iterator[LedgerEntry]:
+        """Every entry of the ledger, by source, id and revision; whole plugins first."""
+        for (document,) in self._database.execute(
+            "SELECT document FROM ledger ORDER BY source, id IS NOT NULL, id, revision, document"
+        ):
+            fields = json.loads(document)
+            yield LedgerEntry(**(fields | {"reason": Reason(fields["reason"])}))
+
+    def _forget(self, key: tuple[str, str, str]) -> None:
+        for table in ("done", "ledger"):
+            self._database.execute(f"DELETE FROM {table} WHERE source = ? AND id = ? AND revision = ?", key)  # noqa: S608  # the table names are ours
+
+
+class _Transaction:
+    """BEGIN IMMEDIATE ... COMMIT, or ROLLBACK when the block raises."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    def __enter__(self) -> None:
+        self._database.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: object, *_rest: object) -> None:
+        self._database.execute("COMMIT" if kind is None else "ROLLBACK")
+
+
+def _dump(document: dict[str, Any]) -> str:
+    return json.dumps(document, sort_keys=True)

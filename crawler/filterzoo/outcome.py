@@ -1,0 +1,54 @@
+"""What becomes of a checkpoint: done, with the facts that its published row needs, or an entry in the ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from filterzoo.errors import Reason
+from filterzoo.records import Checkpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """A checkpoint whose layers are all in the store.
+
+    licence: an SPDX expression, lower case, or None; licence_class: see `filterzoo.licences`; both already the stricter
+    of what the zoo and the file say. filters_by_kernel: kernel name -> filters in the file, all sizes.
+    layers_fragment, filters_fragment: names in the fragment store (`filterzoo.fragments`); filters_fragment is None
+    when the licence lets only metadata through, or no layer has a wanted kernel size.
+    """
+
+    checkpoint: Checkpoint
+    format: str
+    framework: str | None
+    section: str
+    sha256: str | None
+    size: int
+    integrity: str
+    """What the bytes were checked against: `sha256`, `crc32`, `sha256+crc32` or `none`."""
+    licence: str | None
+    licence_class: str
+    licence_from: str | None
+    n_tensors: int
+    n_layers: int
+    filters_by_kernel: dict[str, int]
+    layers_fragment: str
+    filters_fragment: str | None
+    publish_weights: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerEntry:
+    """Something that did not make it. `id` and `revision` are None when a whole plugin failed before it listed any."""
+
+    source: str
+    id: str | None
+    revision: str | None
+    url: str | None
+    stage: str
+    """import, hook, discover, fetch, index, normalise, measure or store."""
+    reason: Reason
+    detail: str
+    where: str | None
+    plugin: str | None
+    licence: str | None = None
