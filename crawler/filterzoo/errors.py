@@ -67,9 +67,7 @@ _SKIPS = frozenset(
         Reason.TAKEN_DOWN,
     }
 )
-_TRANSIENT = frozenset(
-    {Reason.FETCH_FAILED, Reason.CHANGED, Reason.HASH_MISMATCH, Reason.CRASHED, Reason.PLUGIN_ERROR}
-)
+_TRANSIENT = frozenset({Reason.FETCH_FAILED, Reason.CHANGED, Reason.HASH_MISMATCH, Reason.CRASHED, Reason.PLUGIN_ERROR})
 
 
 class FilterZooError(Exception):

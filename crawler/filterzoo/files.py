@@ -16,10 +16,16 @@ class RandomAccessFile(ABC):
 
     size: int
     """Length in bytes."""
+    verified_sha256: str | None = None
+    """The hash that was checked over all of these bytes, where that happened."""
 
     @abstractmethod
     def read(self, offset: int, length: int) -> bytes:
         """Exactly `length` bytes from `offset`; Refused (malformed) where the file does not have them."""
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill `buffer` from `offset`: `read` without a copy, where the file can."""
+        buffer[:] = self.read(offset, len(buffer))
 
     def beside(self, name: str) -> RandomAccessFile:
         """The file of that plain name beside this one; Refused where there is none, or none may be opened."""
@@ -44,7 +50,8 @@ class RandomAccessFile(ABC):
 
 def check_plain_name(name: str) -> None:
     """Refused (unsafe) unless `name` is one path component that names a file beside another, on every system."""
-    if name in {"", ".", ".."} or any(c in '/\\:\0' or ord(c) < ord(" ") for c in name) or len(name.encode("utf-8", "replace")) > 255:  # noqa: E501
+    is_short = len(name.encode("utf-8", "replace")) <= 255
+    if not is_short or name in {"", ".", ".."} or any(c in "/\\:" or ord(c) < ord(" ") for c in name):
         raise Refused(Reason.UNSAFE, "a side file must be named by a plain file name", ascii(name)[:80])
 
 
@@ -67,15 +74,22 @@ class LocalFile(RandomAccessFile):
     def read(self, offset: int, length: int) -> bytes:
         """See `RandomAccessFile.read`."""
         self.check_bounds(offset, length)
-        parts = []
-        while length:
-            part = os.pread(self.descriptor, length, offset)
-            if not part:
+        data = os.pread(self.descriptor, length, offset)
+        if len(data) == length:
+            return data
+        buffer = bytearray(length)
+        self.read_into(offset, memoryview(buffer))
+        return bytes(buffer)
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """See `RandomAccessFile.read_into`."""
+        self.check_bounds(offset, len(buffer))
+        while buffer:
+            count = os.preadv(self.descriptor, [buffer], offset)
+            if count == 0:
                 raise Refused(Reason.CHANGED, "the file became shorter while it was read", f"byte {offset}")
-            parts.append(part)
-            offset += len(part)
-            length -= len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+            offset += count
+            buffer = buffer[count:]
 
     def beside(self, name: str) -> LocalFile:
         """See `RandomAccessFile.beside`."""
@@ -83,7 +97,8 @@ class LocalFile(RandomAccessFile):
         try:
             return LocalFile(self.path.parent / name, follow_links=False)
         except Refused as refusal:
-            raise Refused(Reason.UNSAFE if refusal.reason is Reason.UNSAFE else Reason.MALFORMED, f"side file: {refusal.detail}", ascii(name)[:80]) from refusal  # noqa: E501
+            reason = Reason.UNSAFE if refusal.reason is Reason.UNSAFE else Reason.MALFORMED
+            raise Refused(reason, f"side file: {refusal.detail}", ascii(name)[:80]) from refusal
 
     def close(self) -> None:
         """See `RandomAccessFile.close`."""

@@ -29,7 +29,7 @@ class Format(ABC):
 
     @abstractmethod
     def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
-        """Every named array of the file, in the file's order, as it is stored; Refused for a file that breaks the rules."""
+        """Every named array of the file, in its order, as stored; Refused for a file that breaks the rules."""
 
     def facts(self, file: RandomAccessFile) -> FileFacts:
         """What the file says of itself."""

@@ -108,7 +108,7 @@ class FragmentStore:
         path = self._path(name)
         self._filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
         if self._is_local:
-            os.replace(written, path)
+            written.replace(path)
             sync_folder(Path(path).parent)
         else:
             self._filesystem.put_file(str(written), path)

@@ -192,7 +192,7 @@ class FileFacts:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """What the jail returns for one file: how many named arrays there are, and the convolutions among them, in order."""
+    """What the jail returns for one file: the number of named arrays, and the convolutions among them, in order."""
 
     format: str
     facts: FileFacts
