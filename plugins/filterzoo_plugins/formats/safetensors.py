@@ -1,0 +1,172 @@
+"""Reads safetensors files and their sharded index: the header is checked against every rule of the format.
+
+The rules: https://github.com/huggingface/safetensors#format. Stricter than the reference reader where that accepts
+duplicate keys (the format forbids them), and in the header's size: 25 MB, huggingface_hub's limit, not 100 MB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+from typing import Any
+
+from filterzoo.dtypes import DTYPES
+from filterzoo.errors import Reason, Refused
+from filterzoo.files import RandomAccessFile
+from filterzoo.format import Format
+from filterzoo.hooks import hookimpl
+from filterzoo.records import FileFacts, Span, Tensor
+from filterzoo_plugins.formats._json import JSON_BYTES, is_natural, read_json
+from filterzoo_plugins.formats._names import show
+
+FIRST_READ = 1 << 16
+"""Bytes of the first read: most headers are shorter, so most files cost one request."""
+MAX_RANK = 64
+MAX_SHARDS = 10_000
+_LICENCE_BYTES = 1000
+_HEADER_DEPTH = 3
+_INDEX_DEPTH = 32
+_SUB_BYTE_DTYPES = {"F4", "F6_E2M3", "F6_E3M2"}
+_INFO_KEYS = {"dtype", "shape", "data_offsets"}
+_FRAMEWORKS = {"pt": "torch", "tf": "tensorflow", "flax": "flax", "jax": "jax", "np": "numpy", "numpy": "numpy"}
+_FRAMEWORKS |= {"mlx": "mlx", "paddle": "paddle", "pd": "paddle"}
+_LICENCE_KEYS = ("license", "licence", "modelspec.license")
+
+
+class Safetensors(Format):
+    """A `.safetensors` file, or the `.safetensors.index.json` that names its shards."""
+
+    name = "safetensors"
+
+    def accepts(self, head: bytes, name: str) -> bool:
+        """A header that opens with a bracket and has a possible length; the name settles a broken one of these."""
+        if _is_shard_index(head):
+            return b'"weight_map"' in head or name.endswith(".safetensors.index.json")
+        opens = head[8:9] == b"{"
+        possible = len(head) > 8 and 2 <= int.from_bytes(head[:8], "little") <= 1 << 32
+        return (opens and possible) or (name.endswith(".safetensors") and (opens or possible))
+
+    def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
+        """Every tensor in the order of its bytes, shard by shard in the order of the shards' names."""
+        if _is_shard_index(file.read(0, min(file.size, 9))):
+            return _shard_tensors(file)
+        return iter(_tensors(*_read_header(file), None))
+
+    def facts(self, file: RandomAccessFile) -> FileFacts:
+        """Framework and licence from `__metadata__`; for a sharded index, from the first shard's."""
+        if not _is_shard_index(file.read(0, min(file.size, 9))):
+            return _facts(_read_header(file)[0])
+        for name in sorted(set(_weight_map(file).values())):
+            with file.beside(name) as shard:
+                return _facts(_read_header(shard)[0])
+        return FileFacts()
+
+
+def _is_shard_index(head: bytes) -> bool:
+    """JSON text: read as the length of a header its first bytes are far too large."""
+    return head[:1] == b"{" and int.from_bytes(head[:8], "little") > 1 << 32
+
+
+def _read_header(file: RandomAccessFile) -> tuple[dict[str, Any], int, int]:
+    """(header, offset of the data, length of the data)."""
+    first = file.read(0, min(file.size, FIRST_READ))
+    length = int.from_bytes(first[:8], "little")
+    if len(first) < 10 or length < 2:
+        raise Refused(Reason.MALFORMED, "too short for a safetensors header", "byte 0")
+    if length > JSON_BYTES:
+        raise Refused(Reason.LIMIT, f"a header of {length} bytes; at most {JSON_BYTES} are read", "byte 0")
+    if 8 + length > file.size:
+        raise Refused(Reason.MALFORMED, f"a header of {length} bytes in a file of {file.size}", "byte 0")
+    text = first[8 : 8 + length]
+    if len(text) < length:
+        text += file.read(len(first), 8 + length - len(first))
+    if text[:1] != b"{":
+        raise Refused(Reason.MALFORMED, "the header does not start with {", "byte 8")
+    header = read_json(text, "header", depth=_HEADER_DEPTH)
+    _check_metadata(header.get("__metadata__", {}))
+    return header, 8 + length, file.size - 8 - length
+
+
+def _check_metadata(metadata: object) -> None:
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise Refused(Reason.MALFORMED, "__metadata__ holds something other than strings", "__metadata__")
+
+
+def _tensors(header: dict[str, Any], start: int, length: int, side: str | None) -> list[Tensor]:
+    """The tensors of a header whose data are `length` bytes from `start`, in order; they must fill these exactly."""
+    tensors = [_tensor(name, info, start, side) for name, info in header.items() if name != "__metadata__"]
+    tensors.sort(key=lambda tensor: (tensor.span.offset, tensor.span.length))
+    end = start
+    for tensor in tensors:
+        if tensor.span.offset != end:
+            wrong = "overlaps the one before it" if tensor.span.offset < end else "leaves a hole before it"
+            raise Refused(Reason.MALFORMED, f"the tensor {wrong}", show(tensor.name))
+        end += tensor.span.length
+    if end != start + length:
+        raise Refused(Reason.MALFORMED, f"tensors of {end - start} bytes in data of {length} bytes", f"byte {start}")
+    return tensors
+
+
+def _tensor(name: str, info: object, start: int, side: str | None) -> Tensor:
+    where = show(name)
+    if not isinstance(info, dict) or info.keys() != _INFO_KEYS:
+        raise Refused(Reason.MALFORMED, "a tensor needs dtype, shape and data_offsets, and nothing else", where)
+    dtype, shape, offsets = info["dtype"], info["shape"], info["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        reason = Reason.UNSUPPORTED if str(dtype) in _SUB_BYTE_DTYPES else Reason.MALFORMED
+        raise Refused(reason, f"dtype {ascii(dtype)[:40]} is not read", where)
+    if not isinstance(shape, list) or not all(map(is_natural, shape)):
+        raise Refused(Reason.MALFORMED, "a shape is a list of integers from 0", where)
+    if len(shape) > MAX_RANK:
+        raise Refused(Reason.LIMIT, f"{len(shape)} axes; at most {MAX_RANK} are read", where)
+    if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(is_natural, offsets)):
+        raise Refused(Reason.MALFORMED, "data_offsets are two integers from 0", where)
+    begin, end = offsets
+    if end - begin != prod(shape) * DTYPES[dtype].size:
+        raise Refused(Reason.MALFORMED, f"{end - begin} bytes do not hold {dtype} of shape {shape}"[:160], where)
+    return Tensor(name=name, dtype=dtype, shape=tuple(shape), span=Span(start + begin, end - begin, side))
+
+
+def _weight_map(file: RandomAccessFile) -> dict[str, str]:
+    """Tensor name -> shard name."""
+    if file.size > JSON_BYTES:
+        raise Refused(Reason.LIMIT, f"an index of {file.size} bytes; at most {JSON_BYTES} are read", "byte 0")
+    index = read_json(file.read(0, file.size), "index", depth=_INDEX_DEPTH)
+    weight_map = index.get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
+        raise Refused(Reason.MALFORMED, "the index has no weight_map of names to shards", "weight_map")
+    shards = set(weight_map.values())
+    if len(shards) > MAX_SHARDS:
+        raise Refused(Reason.LIMIT, f"{len(shards)} shards; at most {MAX_SHARDS} are read", "weight_map")
+    for shard in shards:
+        if not shard.endswith(".safetensors"):
+            raise Refused(Reason.UNSUPPORTED, "a shard that is no safetensors file", show(shard))
+    return weight_map
+
+
+def _shard_tensors(file: RandomAccessFile) -> Iterator[Tensor]:
+    """The tensors the index names; a shard's tensors that it does not name are not the model's."""
+    wanted_of: dict[str, set[str]] = {}
+    for tensor_name, shard_name in _weight_map(file).items():
+        wanted_of.setdefault(shard_name, set()).add(tensor_name)
+    for shard_name, wanted in sorted(wanted_of.items()):
+        with file.beside(shard_name) as shard:
+            tensors = _tensors(*_read_header(shard), shard_name)
+        if missing := wanted.difference(tensor.name for tensor in tensors):
+            raise Refused(Reason.MALFORMED, f"{len(missing)} tensors are not in their shard", show(min(missing)))
+        yield from (tensor for tensor in tensors if tensor.name in wanted)
+
+
+def _facts(header: dict[str, Any]) -> FileFacts:
+    metadata: dict[str, str] = header.get("__metadata__", {})
+    licences = (metadata.get(key, "").strip() for key in _LICENCE_KEYS)
+    return FileFacts(
+        framework=_FRAMEWORKS.get(metadata.get("format", "")),
+        licence=next((licence for licence in licences if 0 < len(licence) <= _LICENCE_BYTES), None),
+    )
+
+
+@hookimpl
+def filterzoo_formats() -> list[Format]:
+    """See `filterzoo.hooks`."""
+    return [Safetensors()]
