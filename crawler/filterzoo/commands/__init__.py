@@ -1,0 +1,1 @@
+"""One module a command; `filterzoo.cli` hands them to Typer."""

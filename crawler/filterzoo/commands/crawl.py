@@ -1,0 +1,156 @@
+"""filterzoo crawl: read what the manifests name, measure it, keep it in the work folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import typer
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from filterzoo import plugins as plugin_loading
+from filterzoo.commands.options import DEFAULT, JsonOption, PluginOption, WorkdirOption
+from filterzoo.commands.status import show
+from filterzoo.discovery import Task
+from filterzoo.door import default_cache
+from filterzoo.measure import Device
+from filterzoo.outcome import Done, LedgerEntry
+from filterzoo.pipeline import Event, Order, plan
+from filterzoo.pipeline import crawl as run_crawl
+from filterzoo.terminal import cell, console, printable, table
+from filterzoo.workfolder import WorkFolder
+
+MAX_WORKERS = 4
+"""Workers by default: no more than cores, and no more than this, since each holds its own torch."""
+
+
+def crawl(
+    manifests: Annotated[list[Path], typer.Argument(help="What to crawl (YAML).", metavar="MANIFEST...")],
+    *,
+    workdir: WorkdirOption = DEFAULT,
+    limit: Annotated[int | None, typer.Option(min=0, help="Look at no more than N checkpoints.")] = None,
+    only: Annotated[str | None, typer.Option(metavar="SOURCE", help="Look at one source only.")] = None,
+    device: Annotated[Device, typer.Option(help="Where to measure.")] = "auto",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes; by default one a core, at most 4.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be crawled; fetch no weights.")] = False,
+    plugin: PluginOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read every checkpoint that MANIFEST names, without running anything from it, and measure its convolutions.
+
+    Run the same command again to do only what is missing. Exit code 0: all well; 1: some checkpoints failed (see
+    `filterzoo status`); 2: it could not start.
+    """
+    references = plugin_loading.references(plugin or ())
+    plugins = plugin_loading.load(references)
+    order = Order(
+        manifests=tuple(path.absolute() for path in manifests),
+        plugins=tuple(references),
+        work=WorkFolder(workdir),
+        cache=default_cache(),
+        workers=workers or min(MAX_WORKERS, os.cpu_count() or 1),
+        device=device,
+        limit=limit,
+        only=only,
+    )
+    if dry_run:
+        _show_plan(order, plugins, as_json=as_json)
+        return
+    with _Reporter(quiet=as_json) as reporter:
+        summary = run_crawl(order, plugins, reporter.show)
+    if as_json:
+        typer.echo(json.dumps(summary.document()))
+    else:
+        console().print(f"{reporter.new} new, {reporter.known} already there in {printable(str(workdir))}")
+        show(summary)
+    if reporter.failed:
+        raise typer.Exit(1)
+
+
+class _Reporter:
+    """Says what became of each checkpoint: a bar with the last name on a terminal, a line each elsewhere."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._console = console(to_stderr=True)
+        self._quiet = quiet
+        self._bar: Progress | None = None
+        self.new = self.known = self.failed = 0
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal and not self._quiet:
+            columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+            self._bar = Progress(*columns, console=self._console, transient=True)
+            self._bar.start()
+            self._bar.add_task("discovering", total=None)
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, event: Event) -> None:
+        """Count the event and tell it."""
+        outcome = event.outcome
+        self.new += event.is_new and isinstance(outcome, Done)
+        self.known += not event.is_new
+        self.failed += isinstance(outcome, LedgerEntry) and not outcome.reason.is_skip
+        if self._bar is not None:
+            name = outcome.checkpoint.id if not isinstance(outcome, LedgerEntry) else outcome.id or outcome.source
+            counts = f"{self.new} new, {self.known} known, {self.failed} failed"
+            self._bar.update(self._bar.task_ids[0], description=f"{counts} · {printable(name, 60)}")
+        if not self._quiet and event.is_new and (self._bar is None or isinstance(outcome, LedgerEntry)):
+            self._console.print(_line(outcome))
+
+
+def _line(outcome: Done | LedgerEntry | Task) -> str:
+    if isinstance(outcome, Done):
+        filters = sum(outcome.filters_by_kernel.values())
+        name = f"{outcome.checkpoint.source}/{printable(outcome.checkpoint.id)}"
+        return f"done     {name}: {outcome.n_layers} layers, {filters} filters"
+    if isinstance(outcome, LedgerEntry):
+        word = "skipped" if outcome.reason.is_skip else "failed"
+        name = outcome.source if outcome.id is None else f"{outcome.source}/{printable(outcome.id)}"
+        where = f" (at {printable(outcome.where)})" if outcome.where else ""
+        return f"{word:8} {name}: {outcome.reason}: {printable(outcome.detail, 300)}{where}"
+    return f"known    {outcome.checkpoint.source}/{printable(outcome.checkpoint.id)}"
+
+
+def _show_plan(order: Order, plugins: plugin_loading.Plugins, *, as_json: bool) -> None:
+    """What would be crawled, by source: checkpoints, bytes, licences, and what would be left out and why."""
+    sources: dict[str, dict[str, Any]] = {}
+    failed = False
+    for found in plan(order, plugins):
+        name = found.checkpoint.source if isinstance(found, Task) else found.source
+        counts = sources.setdefault(
+            name, {"checkpoints": 0, "bytes": 0, "unknown_sizes": 0, "licences": Counter(), "left_out": Counter()}
+        )
+        if isinstance(found, LedgerEntry):
+            counts["left_out"][str(found.reason)] += 1
+            failed = failed or not found.reason.is_skip
+            continue
+        sizes = [artifact.size for artifact in found.checkpoint.artifacts]
+        counts["checkpoints"] += 1
+        counts["bytes"] += sum(size or 0 for size in sizes)
+        counts["unknown_sizes"] += None in sizes
+        counts["licences"][found.checkpoint.licence or "unknown"] += 1
+    if as_json:
+        typer.echo(json.dumps({"sources": sources}))
+    else:
+        _print_plan(sources)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _print_plan(sources: dict[str, dict[str, Any]]) -> None:
+    made = table("source", "checkpoints", "bytes", "licences", "left out", numbers=("checkpoints", "bytes"))
+    for name, counts in sorted(sources.items()):
+        licences = ", ".join(f"{licence} {number}" for licence, number in sorted(counts["licences"].items()))
+        left_out = ", ".join(f"{reason} {number}" for reason, number in sorted(counts["left_out"].items()))
+        size = f"{counts['bytes']:,}" + (f" + {counts['unknown_sizes']} unknown" if counts["unknown_sizes"] else "")
+        made.add_row(name, str(counts["checkpoints"]), size, cell(licences, longest=200), left_out)
+    console().print(made)

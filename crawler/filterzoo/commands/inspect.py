@@ -1,0 +1,128 @@
+"""filterzoo inspect: the convolution layers of model files, with nothing in them executed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from math import prod
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from filterzoo import plugins as plugin_loading
+from filterzoo.commands.options import JsonOption, PluginOption
+from filterzoo.door import Door, default_cache
+from filterzoo.errors import Refused
+from filterzoo.files import LocalFile, RandomAccessFile
+from filterzoo.jail import Jail
+from filterzoo.layer import kernel_name
+from filterzoo.normalise import canonical_shape, depths
+from filterzoo.records import Artifact, Index
+from filterzoo.stored import PIECE, TensorReader
+from filterzoo.terminal import cell, console, printable, table
+
+
+def inspect(
+    files: Annotated[list[str], typer.Argument(help="Model files or http(s) URLs.", metavar="PATH_OR_URL...")],
+    plugin: PluginOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the convolution layers of model files. Nothing in the files is executed.
+
+    The weights of local files are read and their checksums compared; of a URL only the index is fetched. Exit code 2
+    if any file was refused.
+    """
+    loaded = plugin_loading.load(plugin_loading.references(plugin or ()))
+    refused = False
+    with Jail(loaded.format_references) as jail, Door(default_cache()) as door:
+        for name in files:
+            try:
+                document = _inspect(name, jail, door)
+            except Refused as refusal:
+                refused = True
+                document = _refusal(name, refusal)
+            typer.echo(json.dumps(document)) if as_json else _show(document)
+    if refused:
+        raise typer.Exit(2)
+
+
+def _refusal(name: str, refusal: Refused) -> dict[str, Any]:
+    detail = f"{refusal.detail} (at {refusal.where})" if refusal.where else refusal.detail
+    return {"file": name, "error": {"reason": str(refusal.reason), "detail": " ".join(printable(detail, 1000).split())}}
+
+
+def _inspect(name: str, jail: Jail, door: Door) -> dict[str, Any]:
+    is_url = name.startswith(("http://", "https://"))
+    with door.open(Artifact(url=name)) if is_url else LocalFile(Path(name)) as file:
+        index = jail.index(file, name.rpartition("/")[2])
+        if not is_url:
+            _check(index, file)
+        return _describe(name, index, file.verified_sha256 if is_url else _sha256(file))
+
+
+def _check(index: Index, file: RandomAccessFile) -> None:
+    """Read what would be taken, so that a damaged file is refused here as it would be by a crawl."""
+    with TensorReader(file) as reader:
+        for tensor in index.convolutions:
+            reader.read(tensor)
+
+
+def _sha256(file: RandomAccessFile) -> str:
+    hasher = hashlib.sha256()
+    for offset in range(0, file.size, PIECE):
+        hasher.update(file.read(offset, min(PIECE, file.size - offset)))
+    return hasher.hexdigest()
+
+
+def _describe(name: str, index: Index, sha256: str | None) -> dict[str, Any]:
+    filters: Counter[str] = Counter()
+    layers = []
+    for tensor, (depth, _norm, context) in zip(index.convolutions, depths(index.convolutions), strict=True):
+        shape = canonical_shape(tensor)
+        convolution = tensor.convolution
+        filters[kernel_name(shape[2:])] += prod(shape[:2])
+        layers.append(
+            {
+                "name": tensor.name,
+                "kind": convolution.kind if convolution else None,
+                "shape": list(shape),
+                "dtype": tensor.dtype,
+                "groups": convolution.groups if convolution else None,
+                "stride": list(convolution.stride) if convolution and convolution.stride else None,
+                "conv_depth": depth,
+                "context": context,
+            }
+        )
+    return {
+        "format": index.format,
+        "file": name,
+        "sha256": sha256,
+        "framework": index.facts.framework,
+        "tensors": index.tensor_count,
+        "layers": layers,
+        "filters": dict(sorted(filters.items())),
+    }
+
+
+def _show(document: dict[str, Any]) -> None:
+    out = console()
+    name = printable(document["file"])
+    if "error" in document:
+        out.print(f"{name}: refused: {document['error']['reason']}: {document['error']['detail']}")
+        return
+    counts = ", ".join(f"{kernel} {count:,}" for kernel, count in document["filters"].items()) or "none"
+    layers = len(document["layers"])
+    out.print(f"{name}: {document['format']}, {document['tensors']:,} tensors, {layers:,} convolutions")
+    out.print(f"filters: {counts}")
+    if layers:
+        made = table("depth", "name", "kind", "shape", "dtype", "groups", "stride", "context", numbers=("depth",))
+        for layer in document["layers"]:
+            shape = "x".join(map(str, layer["shape"]))
+            stride = "x".join(map(str, layer["stride"])) if layer["stride"] else "-"
+            groups = "-" if layer["groups"] is None else str(layer["groups"])
+            place = (str(layer["conv_depth"]), cell(layer["name"]), str(layer["kind"]), shape)
+            made.add_row(*place, layer["dtype"], groups, stride, str(layer["context"]))
+        out.print(made)

@@ -1,0 +1,18 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from filterzoo.workfolder import DEFAULT
+
+WorkdirOption = Annotated[Path, typer.Option("--workdir", help="Folder that keeps the state of the crawl.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines, nothing else.")]
+PluginOption = Annotated[
+    list[Path] | None, typer.Option("--plugin", help="A Python file with a plugin, tried without packaging.")
+]
+
+__all__ = ["DEFAULT", "JsonOption", "PluginOption", "WorkdirOption"]

@@ -1,0 +1,37 @@
+"""filterzoo plugins: what is installed, what failed to load, and how well the jail holds on this machine."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+from filterzoo import plugins as plugin_loading
+from filterzoo.commands.options import JsonOption, PluginOption
+from filterzoo.jail import Jail
+from filterzoo.terminal import cell, console, printable, table
+
+
+def plugins(plugin: PluginOption = None, *, as_json: JsonOption = False) -> None:
+    """List sources, formats and commands with the plugin each comes from, and the active layers of the jail."""
+    loaded = plugin_loading.load(plugin_loading.references(plugin or ()))
+    with Jail(loaded.format_references) as jail:
+        confinement = jail.confinement
+    offers = [(*key.split(":", 1), provider) for key, provider in sorted(loaded.provided_by.items())]
+    if as_json:
+        document = {
+            "offers": [{"what": what, "name": name, "plugin": provider} for what, name, provider in offers],
+            "failed": [{"plugin": f.plugin, "stage": f.stage, "error": f.detail} for f in loaded.failures],
+            "jail": confinement,
+        }
+        typer.echo(json.dumps(document))
+    else:
+        made = table("what", "name", "plugin")
+        for what, name, provider in offers:
+            made.add_row(what, cell(name), cell(provider))
+        console().print(made)
+        console().print(f"jail: {', '.join(confinement)}")
+        for failure in loaded.failures:
+            console().print(f"failed: {failure.plugin}: {failure.stage}: {printable(failure.detail, 300)}")
+    if loaded.failures:
+        raise typer.Exit(1)

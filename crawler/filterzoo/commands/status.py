@@ -1,0 +1,82 @@
+"""filterzoo status: what is done, skipped and failed in a work folder, by reason and source."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+from filterzoo.commands.options import DEFAULT, JsonOption, WorkdirOption
+from filterzoo.errors import Reason
+from filterzoo.outcome import LedgerEntry
+from filterzoo.summary import Summary, summarise
+from filterzoo.terminal import cell, console, printable, table
+from filterzoo.workfolder import WorkFolder
+
+SHOWN = 20
+"""Ledger entries that are told one by one."""
+
+
+def status(workdir: WorkdirOption = DEFAULT, *, as_json: JsonOption = False) -> None:
+    """Show what is done, skipped and failed, by reason and source."""
+    with WorkFolder(workdir).existing_journal() as journal:
+        summary = summarise(journal)
+        if as_json:
+            typer.echo(json.dumps(summary.document()))
+            return
+        show(summary)
+        _show_ledger(list(journal.ledger()))
+
+
+def show(summary: Summary) -> None:
+    """The counts as tables."""
+    out = console()
+    sources = table("source", "done", "skipped", "failed", "filters", numbers=("done", "skipped", "failed", "filters"))
+    for name, counts in sorted(summary.sources.items()):
+        sources.add_row(cell(name), *(f"{n:,}" for n in (counts.done, counts.skipped, counts.failed, counts.filters)))
+    out.print(sources)
+    if summary.filters:
+        largest = sorted(summary.filters.items(), key=lambda item: -item[1])
+        out.print("filters by kernel: " + ", ".join(f"{kernel} {count:,}" for kernel, count in largest[:12]))
+    if summary.reasons:
+        reasons = table("reason", "count", "meaning", numbers=("count",))
+        for reason, count in summary.reasons.most_common():
+            reasons.add_row(reason, str(count), meaning(Reason(reason)))
+        out.print(reasons)
+
+
+def meaning(reason: Reason) -> str:
+    """A reason in a few words."""
+    return _MEANINGS[reason]
+
+
+def _show_ledger(entries: list[LedgerEntry]) -> None:
+    out = console()
+    for entry in entries[:SHOWN]:
+        name = entry.source if entry.id is None else f"{entry.source}/{printable(entry.id)}"
+        where = f" (at {printable(entry.where)})" if entry.where else ""
+        out.print(f"{entry.reason}: {name}: {entry.stage}: {printable(entry.detail, 300)}{where}")
+    if len(entries) > SHOWN:
+        out.print(f"... and {len(entries) - SHOWN} more; `filterzoo publish` writes all of them to the `skipped` table")
+
+
+_MEANINGS = {
+    Reason.LICENCE: "the manifest does not allow its licence",
+    Reason.LICENCE_UNKNOWN: "it states no licence, and the manifest skips such ones",
+    Reason.TOO_LARGE: "larger than limits.checkpoint_bytes",
+    Reason.TOO_MANY_FILTERS: "more filters than limits.filters_per_checkpoint",
+    Reason.GATED: "the zoo asks for an agreement or a token",
+    Reason.REMOVED: "listed, but gone",
+    Reason.TAKEN_DOWN: "removed at its owner's request",
+    Reason.FETCH_FAILED: "the network or server failed; tried again next time",
+    Reason.CHANGED: "it changed while it was read; tried again next time",
+    Reason.HASH_MISMATCH: "not the bytes of the published hash; tried again next time",
+    Reason.UNKNOWN_FORMAT: "no model file",
+    Reason.UNSUPPORTED: "a variant of a known format that is not read",
+    Reason.MALFORMED: "its structure contradicts itself",
+    Reason.DAMAGED: "a checksum does not fit",
+    Reason.UNSAFE: "it reaches outside itself",
+    Reason.LIMIT: "reading it would pass a limit of time, memory or nesting",
+    Reason.CRASHED: "the process that read it died; tried again next time",
+    Reason.PLUGIN_ERROR: "a plugin raised an error; tried again next time",
+}

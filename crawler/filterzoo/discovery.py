@@ -1,0 +1,156 @@
+"""The first stage: what the manifests ask for, checkpoint by checkpoint, with what the licence and the limits say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+from pydantic import ConfigDict
+
+from filterzoo import licences
+from filterzoo.door import Door
+from filterzoo.errors import Reason, Refused, StartError
+from filterzoo.manifest import Manifest, load_manifests
+from filterzoo.outcome import LedgerEntry
+from filterzoo.plugins import Plugins, plugin_failure
+from filterzoo.records import Checkpoint
+from filterzoo.source import Source, SourceOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a manifest says of every checkpoint in it."""
+
+    kernels: frozenset[str]
+    policy: licences.Policy
+    max_bytes: int | None
+    max_filters: int | None
+
+    @property
+    def key(self) -> str:
+        """Changes when a checkpoint would have to be read again; the journal keeps it with every result."""
+        policy = [sorted(self.policy.allow) if self.policy.allow is not None else None, sorted(self.policy.deny)]
+        parts = [sorted(self.kernels), policy, str(self.policy.unknown), self.max_bytes, self.max_filters]
+        return json.dumps(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSource:
+    """A source as one block of a manifest asks for it."""
+
+    source: Source
+    limit: int | None
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A checkpoint to bring to the store; survives a process boundary. source_number: its place in `open_sources`."""
+
+    checkpoint: Checkpoint
+    source_number: int
+    settings: Settings
+
+    def ledger_entry(self, stage: str, refusal: Refused, plugin: str | None = None) -> LedgerEntry:
+        """Why this checkpoint did not make it."""
+        return LedgerEntry(
+            source=self.checkpoint.source,
+            id=self.checkpoint.id,
+            revision=self.checkpoint.revision,
+            url=self.checkpoint.url,
+            stage=stage,
+            reason=refusal.reason,
+            detail=refusal.detail,
+            where=refusal.where,
+            plugin=plugin,
+            licence=licences.normalise(self.checkpoint.licence),
+        )
+
+
+def open_sources(manifests: Sequence[Path], plugins: Plugins, door: Door) -> list[OpenSource]:
+    """Every block of every manifest, in order; StartError for a manifest that is wrong."""
+    known = dict(plugins.sources)
+    for failure in plugins.failures:
+        known.setdefault(failure.source, _failed(failure.source))
+    opened = []
+    for manifest in load_manifests(manifests, known):
+        settings = _settings(manifest)
+        for block in manifest.sources:
+            source = known[block.source](block.options, door, manifest.folder)
+            opened.append(OpenSource(source, block.limit, settings))
+    return opened
+
+
+def discover(sources: Sequence[OpenSource], only: str | None = None) -> Iterator[Task | LedgerEntry]:
+    """Tasks, and ledger entries for what the licence or a limit leaves out and for sources that fail.
+
+    Each (source, id, revision) comes once, where it is listed first. StartError passes: a source that cannot start.
+    """
+    seen: set[tuple[str, str, str]] = set()
+    for number, opened in enumerate(sources):
+        if only is not None and opened.source.name != only:
+            continue
+        try:
+            for checkpoint in islice(opened.source.discover(), opened.limit):
+                task = Task(_checked(checkpoint, opened.source.name), number, opened.settings)
+                key = (task.checkpoint.source, task.checkpoint.id, task.checkpoint.revision)
+                if key not in seen:
+                    seen.add(key)
+                    yield _gate(task)
+        except StartError:
+            raise
+        except Refused as refusal:
+            entry = plugin_failure(opened.source.name, "discover", refusal)
+            yield replace(entry, reason=refusal.reason, detail=refusal.detail, where=refusal.where)
+        except Exception as error:  # noqa: BLE001  # a source may raise anything; it is named and the others go on
+            yield plugin_failure(opened.source.name, "discover", error)
+
+
+def _gate(task: Task) -> Task | LedgerEntry:
+    """Leave out now what would be left out later, before a byte is fetched."""
+    decision = task.settings.policy.decide(licences.strictest(task.checkpoint.licence))
+    if decision.reason is not None:
+        return task.ledger_entry("discover", Refused(decision.reason, decision.detail))
+    size = sum(artifact.size or 0 for artifact in task.checkpoint.artifacts)
+    if task.settings.max_bytes is not None and size > task.settings.max_bytes:
+        detail = f"{size} bytes, the manifest allows {task.settings.max_bytes}"
+        return task.ledger_entry("discover", Refused(Reason.TOO_LARGE, detail))
+    return task
+
+
+def _checked(checkpoint: Checkpoint, source: str) -> Checkpoint:
+    """The checkpoint with its source's name; an error of the plugin where it is not usable."""
+    if not checkpoint.artifacts:
+        raise ValueError(f"the checkpoint {checkpoint.id[:200]!r} has no artifacts")
+    if not checkpoint.id or not checkpoint.revision:
+        raise ValueError(f"the checkpoint {checkpoint.id[:200]!r} needs an id and a pinned revision")
+    for text in (checkpoint.id, checkpoint.revision):
+        text.encode()  # a lone surrogate can be stored nowhere
+    return replace(checkpoint, source=source)
+
+
+def _settings(manifest: Manifest) -> Settings:
+    return Settings(
+        kernels=frozenset(manifest.kernels),
+        policy=manifest.licences,
+        max_bytes=manifest.limits.checkpoint_bytes,
+        max_filters=manifest.limits.filters_per_checkpoint,
+    )
+
+
+def _failed(plugin: str) -> type[Source]:
+    """Stands for the source of a plugin that did not load: it takes any options and lists nothing."""
+
+    class FailedSource(Source):
+        name = plugin
+
+        class Options(SourceOptions):
+            model_config = ConfigDict(extra="allow")
+
+        def discover(self) -> Iterator[Checkpoint]:
+            return iter(())
+
+    return FailedSource

@@ -1,0 +1,161 @@
+"""One worker's tools and what it does with one checkpoint: all of it reaches the store, or none."""
+
+from __future__ import annotations
+
+import errno
+from collections import Counter
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+from filterzoo import licences
+from filterzoo.discovery import Settings, Task, open_sources
+from filterzoo.door import Door
+from filterzoo.errors import FilterZooError, Reason, Refused
+from filterzoo.files import RandomAccessFile
+from filterzoo.fragments import FragmentStore, FragmentWriter
+from filterzoo.jail import Jail
+from filterzoo.layer import kernel_name
+from filterzoo.measure import Measurer
+from filterzoo.normalise import canonical_shape, normalise
+from filterzoo.outcome import Done, LedgerEntry
+from filterzoo.plugins import load
+from filterzoo.records import Index
+from filterzoo.references import PluginReference
+from filterzoo.stored import TensorReader
+
+_DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
+
+
+class StorageFailed(FilterZooError):
+    """Raised when the store cannot be written to. It stops the run: no other checkpoint would fare better."""
+
+
+@dataclass(frozen=True, slots=True)
+class LineSetup:
+    """What a worker process needs to build its tools; survives a process boundary."""
+
+    manifests: tuple[Path, ...]
+    plugins: tuple[PluginReference, ...]
+    fragments_url: str
+    scratch: Path
+    cache: Path
+    device: str
+    allow_private: bool = False
+
+
+class Line:
+    """A worker: sources, jail, measurer and store, used for one checkpoint after another."""
+
+    def __init__(self, setup: LineSetup) -> None:
+        plugins = load(setup.plugins)
+        self._door = Door(setup.cache, allow_private=setup.allow_private)
+        self._sources = open_sources(setup.manifests, plugins, self._door)
+        self._jail = Jail(plugins.format_references)
+        self._measurer = Measurer(setup.device)
+        self._store = FragmentStore(setup.fragments_url, setup.scratch)
+
+    def close(self) -> None:
+        """End the jail's child and close connections."""
+        self._jail.close()
+        self._door.close()
+
+    def take(self, task: Task) -> Done | LedgerEntry:
+        """Bring one checkpoint to the store, or say why not. StorageFailed when the store itself fails."""
+        progress = _Progress()
+        try:
+            return self._bring(task, progress)
+        except Refused as refusal:
+            return progress.entry(task, refusal)
+        except OSError as error:
+            if error.errno in _DISK_TROUBLE:
+                raise StorageFailed(
+                    f"the store cannot be written to: {error.strerror}; free space, run again"
+                ) from error
+            return progress.entry(task, Refused(Reason.CRASHED, f"{type(error).__name__}: {error}"))
+        except Exception as error:  # noqa: BLE001  # a checkpoint that breaks anything must not end the run
+            reason = Reason.PLUGIN_ERROR if progress.stage == "fetch" else Reason.CRASHED
+            return progress.entry(task, Refused(reason, f"{type(error).__name__}: {error}"))
+
+    def _bring(self, task: Task, progress: _Progress) -> Done:
+        checkpoint, artifact = task.checkpoint, task.checkpoint.artifacts[0]
+        with self._sources[task.source_number].source.open(artifact) as file:
+            progress.stage = "index"
+            index = self._jail.index(file, artifact.name)
+            licence, weights_allowed = _decide(task, index)
+            filters = _count_filters(index, task.settings)
+            progress.stage = "normalise"
+            kernels = task.settings.kernels if weights_allowed else frozenset[str]()
+            with self._store.writer(kernels) as fragment, TensorReader(file) as reader:
+                self._fill(fragment, index, reader, progress)
+                integrity = _integrity(file, reader)
+                progress.stage = "store"
+                layers_fragment, filters_fragment = fragment.finish()
+            return Done(
+                checkpoint=checkpoint,
+                format=index.format,
+                framework=index.facts.framework,
+                section=index.convolutions[0].section if index.convolutions else "",
+                sha256=file.verified_sha256 or artifact.sha256,
+                size=file.size,
+                integrity=integrity,
+                licence=licence,
+                licence_class=licences.licence_class(licence),
+                licence_from=_licence_from(task, index),
+                n_tensors=index.tensor_count,
+                n_layers=len(index.convolutions),
+                filters_by_kernel=filters,
+                layers_fragment=layers_fragment,
+                filters_fragment=filters_fragment,
+                publish_weights=weights_allowed,
+            )
+
+    def _fill(self, fragment: FragmentWriter, index: Index, reader: TensorReader, progress: _Progress) -> None:
+        for layer in normalise(index.convolutions, reader):
+            progress.stage = "measure"
+            fragment.add(layer, self._measurer.measure(layer))
+            progress.stage = "normalise"
+
+
+@dataclass(slots=True)
+class _Progress:
+    """Which stage a checkpoint is in, for the ledger."""
+
+    stage: str = "fetch"
+
+    def entry(self, task: Task, refusal: Refused) -> LedgerEntry:
+        is_plugin = refusal.reason is Reason.PLUGIN_ERROR
+        return task.ledger_entry(
+            self.stage, refusal, plugin=task.checkpoint.source if is_plugin and self.stage == "fetch" else None
+        )
+
+
+def _decide(task: Task, index: Index) -> tuple[str | None, bool]:
+    """The licence that governs, and whether weights may be published; Refused where nothing may."""
+    licence = licences.strictest(task.checkpoint.licence, index.facts.licence)
+    decision = task.settings.policy.decide(licence)
+    if decision.reason is not None:
+        raise Refused(decision.reason, decision.detail)
+    return licence, decision.weights
+
+
+def _licence_from(task: Task, index: Index) -> str | None:
+    stated = [name for name, text in (("zoo", task.checkpoint.licence), ("file", index.facts.licence)) if text]
+    return "+".join(stated) or None
+
+
+def _count_filters(index: Index, settings: Settings) -> dict[str, int]:
+    """Filters by kernel size; Refused where the wanted ones are more than the manifest's limit."""
+    counts: Counter[str] = Counter()
+    for tensor in index.convolutions:
+        shape = canonical_shape(tensor)
+        counts[kernel_name(shape[2:])] += prod(shape[:2])
+    wanted = sum(counts[kernel] for kernel in settings.kernels)
+    if settings.max_filters is not None and wanted > settings.max_filters:
+        raise Refused(Reason.TOO_MANY_FILTERS, f"{wanted} filters, the manifest allows {settings.max_filters}")
+    return dict(sorted(counts.items()))
+
+
+def _integrity(file: RandomAccessFile, reader: TensorReader) -> str:
+    checks = [name for name, held in (("sha256", file.verified_sha256), ("crc32", reader.has_crc)) if held]
+    return "+".join(checks) or "none"

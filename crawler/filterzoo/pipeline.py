@@ -1,0 +1,103 @@
+"""The straight line: discover, fetch, index, normalise, measure, store.
+
+The last two stages, shard and publish, start from what is stored here: `filterzoo_publish.release`.
+
+    discover    filterzoo.discovery     manifests -> checkpoints, no weight fetched
+    fetch       filterzoo.door          checkpoint -> random access to its bytes
+    index       filterzoo.jail          hostile bytes -> a table of spans, in a confined child process
+    normalise   filterzoo.normalise     spans -> layers, float32, (out, in/groups, *kernel)
+    measure     filterzoo.measure       layer -> its measures and sufficient statistics
+    store       filterzoo.fragments     all layers of a checkpoint, or none; the journal says which
+
+Fetch to store happen in a worker, for one checkpoint at a time: `filterzoo.line.Line.take`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from filterzoo.discovery import OpenSource, Task, discover, open_sources
+from filterzoo.door import Door
+from filterzoo.executor import LocalExecutor
+from filterzoo.journal import Journal
+from filterzoo.line import LineSetup
+from filterzoo.outcome import Done, LedgerEntry
+from filterzoo.plugins import Plugins
+from filterzoo.references import PluginReference
+from filterzoo.summary import Summary, summarise
+from filterzoo.workfolder import WorkFolder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What `filterzoo crawl` was asked for. limit: at most so many checkpoints are looked at; only: of one source."""
+
+    manifests: tuple[Path, ...]
+    plugins: tuple[PluginReference, ...]
+    work: WorkFolder
+    cache: Path
+    workers: int
+    device: str = "auto"
+    limit: int | None = None
+    only: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something became of a checkpoint, or of a whole plugin; `is_new` is False for what an earlier run settled."""
+
+    outcome: Done | LedgerEntry | Task
+    is_new: bool
+
+
+def crawl(order: Order, plugins: Plugins, on_event: Callable[[Event], None]) -> Summary:
+    """Do what is missing for the manifests to be in the work folder; gives the state of the whole folder."""
+    with order.work as work, work.journal() as journal, Door(order.cache) as door:
+        sources = open_sources(order.manifests, plugins, door)
+        journal.forget_plugin_failures()
+        for failure in plugins.failures:
+            _record(journal, failure, "", on_event)
+        setup = LineSetup(
+            manifests=order.manifests,
+            plugins=order.plugins,
+            fragments_url=work.fragments_url,
+            scratch=work.scratch,
+            cache=order.cache,
+            device=order.device,
+        )
+        tasks = _tasks(order, sources, journal, on_event)
+        for task, outcome in LocalExecutor(setup, order.workers).run(tasks):
+            _record(journal, outcome, task.settings.key, on_event)
+        return summarise(journal)
+
+
+def plan(order: Order, plugins: Plugins) -> Iterator[Task | LedgerEntry]:
+    """What `crawl` would look at, and what it would leave out at once: the dry run."""
+    with Door(order.cache) as door:
+        sources = open_sources(order.manifests, plugins, door)
+        yield from plugins.failures
+        yield from islice(discover(sources, order.only), order.limit)
+
+
+def _tasks(
+    order: Order, sources: list[OpenSource], journal: Journal, on_event: Callable[[Event], None]
+) -> Iterator[Task]:
+    """The tasks that are left to do; what needs no work is recorded on the way."""
+    for found in islice(discover(sources, order.only), order.limit):
+        if isinstance(found, LedgerEntry):
+            _record(journal, found, "", on_event)
+        elif journal.is_settled(found.checkpoint, found.settings.key):
+            on_event(Event(found, is_new=False))
+        else:
+            yield found
+
+
+def _record(journal: Journal, outcome: Done | LedgerEntry, settings: str, on_event: Callable[[Event], None]) -> None:
+    if isinstance(outcome, Done):
+        journal.record_done(outcome, settings)
+    else:
+        journal.record_ledger(outcome, settings)
+    on_event(Event(outcome, is_new=True))

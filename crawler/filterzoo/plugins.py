@@ -1,0 +1,104 @@
+"""Loads plugins one by one, so that one that fails is named and the others serve."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from filterzoo import hooks
+from filterzoo.errors import Reason, StartError
+from filterzoo.format import Format
+from filterzoo.outcome import LedgerEntry
+from filterzoo.references import PluginReference
+from filterzoo.source import Source
+
+
+@dataclass(slots=True)
+class Plugins:
+    """What the loaded plugins offer. `failures` are ledger entries of those that did not load."""
+
+    sources: dict[str, type[Source]] = field(default_factory=dict)
+    formats: dict[str, Format] = field(default_factory=dict)
+    commands: list[Callable[..., None]] = field(default_factory=list)
+    failures: list[LedgerEntry] = field(default_factory=list)
+    provided_by: dict[str, str] = field(default_factory=dict)
+    """`source:NAME`, `format:NAME`, `command:NAME` -> the plugin that offers it."""
+    format_references: list[PluginReference] = field(default_factory=list)
+    """The plugins that offer formats, for the jail to load again."""
+
+
+def references(files: Sequence[Path] = ()) -> list[PluginReference]:
+    """Installed plugins, by name, then the given files; StartError for a file that is not there."""
+    entry_points = importlib.metadata.entry_points(group=hooks.PROJECT)
+    found = [PluginReference(point.name, module=point.value) for point in sorted(entry_points, key=lambda p: p.name)]
+    for file in files:
+        if not file.is_file():
+            raise StartError(f"--plugin {file}: there is no such file; give the path of a Python file")
+        found.append(PluginReference(file.stem, file=str(file.resolve())))
+    return found
+
+
+def load(plugin_references: Iterable[PluginReference]) -> Plugins:
+    """Import every plugin and call its hooks. StartError when two offer something under one name."""
+    plugins = Plugins()
+    for reference in plugin_references:
+        stage = "import"
+        try:
+            module = reference.load()
+            stage = "hook"
+            _collect(plugins, reference, module)
+        except StartError:
+            raise
+        except Exception as error:  # noqa: BLE001  # a plugin may raise anything; the run names it and goes on
+            plugins.failures.append(plugin_failure(reference.name, stage, error))
+    return plugins
+
+
+def plugin_failure(plugin: str, stage: str, error: BaseException) -> LedgerEntry:
+    """The ledger entry of a plugin that raised before it listed a checkpoint."""
+    return LedgerEntry(
+        source=plugin,
+        id=None,
+        revision=None,
+        url=None,
+        stage=stage,
+        reason=Reason.PLUGIN_ERROR,
+        detail=f"{type(error).__name__}: {error}",
+        where=None,
+        plugin=plugin,
+    )
+
+
+def _collect(plugins: Plugins, reference: PluginReference, module: ModuleType) -> None:
+    manager = pluggy.PluginManager(hooks.PROJECT)
+    manager.add_hookspecs(hooks)
+    manager.register(module, reference.name)
+    manager.check_pending()
+    sources = [source for group in manager.hook.filterzoo_sources() for source in group]
+    formats = [format_ for group in manager.hook.filterzoo_formats() for format_ in group]
+    commands = [command for group in manager.hook.filterzoo_commands() for command in group]
+    for source in sources:
+        _offer(plugins, reference, "source", source.name)
+        plugins.sources[source.name] = source
+    for format_ in formats:
+        _offer(plugins, reference, "format", format_.name)
+        plugins.formats[format_.name] = format_
+    for command in commands:
+        _offer(plugins, reference, "command", command.__name__)
+        plugins.commands.append(command)
+    if formats:
+        plugins.format_references.append(reference)
+
+
+def _offer(plugins: Plugins, reference: PluginReference, what: str, name: Any) -> None:
+    key = f"{what}:{name}"
+    if key in plugins.provided_by:
+        other = plugins.provided_by[key]
+        raise StartError(f"the plugins {other!r} and {reference.name!r} both offer the {what} {name!r}; remove one")
+    plugins.provided_by[key] = reference.name

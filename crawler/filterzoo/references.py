@@ -1,0 +1,33 @@
+"""Names a plugin so that any process can load it: the crawler, its workers and the jail's children."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from dataclasses import dataclass
+from types import ModuleType
+
+
+@dataclass(frozen=True, slots=True)
+class PluginReference:
+    """Where a plugin comes from: an importable module, or a file given with `--plugin`. Survives a process boundary."""
+
+    name: str
+    module: str = ""
+    file: str = ""
+
+    def load(self) -> ModuleType:
+        """Import it; raises whatever the plugin raises."""
+        if not self.file:
+            return importlib.import_module(self.module)
+        module_name = f"filterzoo_plugin_{self.name}"
+        if module_name in sys.modules:
+            return sys.modules[module_name]
+        spec = importlib.util.spec_from_file_location(module_name, self.file)
+        if spec is None or spec.loader is None:
+            raise ImportError(f"{self.file} is no Python file")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module
+        spec.loader.exec_module(module)
+        return module

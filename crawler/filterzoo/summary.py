@@ -1,0 +1,68 @@
+"""Counts of a work folder: what is done, skipped and failed, by reason and source; for people and for machines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from filterzoo.journal import Journal
+
+
+@dataclass(slots=True)
+class SourceCounts:
+    """One source's checkpoints, and its filters of all kernel sizes together."""
+
+    done: int = 0
+    skipped: int = 0
+    failed: int = 0
+    filters: int = 0
+
+
+@dataclass(slots=True)
+class Summary:
+    """The state of a work folder. A plugin that failed as a whole counts as one failed entry of its source."""
+
+    sources: dict[str, SourceCounts] = field(default_factory=dict)
+    filters: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    layers: int = 0
+
+    @property
+    def failed(self) -> int:
+        """How many failed."""
+        return sum(counts.failed for counts in self.sources.values())
+
+    def document(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        columns = ("done", "skipped", "failed")
+        return {
+            "checkpoints": {
+                column: sum(getattr(counts, column) for counts in self.sources.values()) for column in columns
+            },
+            "filters": dict(sorted(self.filters.items())),
+            "reasons": dict(sorted(self.reasons.items())),
+            "sources": {
+                name: {column: getattr(counts, column) for column in (*columns, "filters")}
+                for name, counts in sorted(self.sources.items())
+            },
+        }
+
+
+def summarise(journal: Journal) -> Summary:
+    """Count what the journal holds."""
+    summary = Summary()
+    for done in journal.done():
+        counts = summary.sources.setdefault(done.checkpoint.source, SourceCounts())
+        counts.done += 1
+        counts.filters += sum(done.filters_by_kernel.values())
+        summary.layers += done.n_layers
+        summary.filters.update(done.filters_by_kernel)
+    for entry in journal.ledger():
+        counts = summary.sources.setdefault(entry.source, SourceCounts())
+        if entry.reason.is_skip:
+            counts.skipped += 1
+        else:
+            counts.failed += 1
+        summary.reasons[str(entry.reason)] += 1
+    return summary

@@ -1,0 +1,46 @@
+"""What people see: tables and progress on a terminal, plain lines elsewhere, nothing hostile on either."""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+def printable(text: str, longest: int = 120) -> str:
+    """Text of a stranger, fit for a terminal.
+
+    Control, bidirectional and other unprintable characters are escaped; the middle of what is too long is left out.
+    """
+    shown = "".join(_escaped(character) for character in text[: 2 * longest])
+    if len(text) > 2 * longest or len(shown) > longest:
+        shown = f"{shown[: longest // 2]}…{shown[-(longest // 2 - 1) :]}"
+    return shown
+
+
+def _escaped(character: str) -> str:
+    if character == " " or unicodedata.category(character)[0] not in "CZ":
+        return character
+    return character.encode("unicode_escape").decode()
+
+
+def console(*, to_stderr: bool = False) -> Console:
+    """A console that wraps nothing when its output is no terminal."""
+    stream = sys.stderr if to_stderr else sys.stdout
+    return Console(file=stream, highlight=False, soft_wrap=not stream.isatty(), markup=False, emoji=False)
+
+
+def cell(text: object, *, longest: int = 60) -> Text:
+    """A table cell of somebody else's text."""
+    return Text(printable(str(text), longest))
+
+
+def table(*columns: str, numbers: tuple[str, ...] = ()) -> Table:
+    """An empty table; the columns named in `numbers` are aligned right."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, justify="right" if column in numbers else "left", no_wrap=column in numbers)
+    return made

@@ -1,0 +1,75 @@
+"""The work folder: where the journal, the fragments and whatever is being written lie; one crawl at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from pathlib import Path
+from typing import IO, Self
+
+from filterzoo.errors import StartError
+from filterzoo.fragments import FragmentStore
+from filterzoo.journal import Journal
+
+DEFAULT = Path("filterzoo-work")
+
+
+class WorkFolder:
+    """Paths of a work folder, and the lock a crawl holds in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: IO[str] | None = None
+
+    @property
+    def fragments_url(self) -> str:
+        """Where the fragments are, as `FragmentStore` takes it."""
+        return str(self.path.absolute() / "fragments")
+
+    @property
+    def scratch(self) -> Path:
+        """Files that are being written; nothing in it survives a crawl."""
+        return self.path / "scratch"
+
+    @property
+    def journal_path(self) -> Path:
+        """The SQLite file."""
+        return self.path / "journal.sqlite"
+
+    def journal(self) -> Journal:
+        """Open the journal, made new where there is none."""
+        return Journal(self.journal_path)
+
+    def existing_journal(self) -> Journal:
+        """Open the journal; StartError where no crawl has been yet."""
+        if not self.journal_path.is_file():
+            raise StartError(
+                f"{self.path}: no crawl has been here; run `filterzoo crawl MANIFEST --workdir {self.path}`"
+            )
+        return self.journal()
+
+    def store(self) -> FragmentStore:
+        """Open the fragment store."""
+        return FragmentStore(self.fragments_url, self.scratch)
+
+    def __enter__(self) -> Self:
+        """Take the lock and clear what an interrupted crawl left half-written."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / "lock").open("w")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StartError(
+                f"{self.path}: another crawl is working here; wait for it or choose another --workdir"
+            ) from None
+        except OSError as error:
+            raise StartError(
+                f"{self.path}: cannot be used as work folder: {error.strerror}; choose another --workdir"
+            ) from error
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
