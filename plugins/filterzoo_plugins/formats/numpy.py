@@ -1,0 +1,190 @@
+"""Reads NumPy's npy and npz files: a strict parser for the header of an array, which is never evaluated.
+
+The rules: numpy.lib.format, versions 1.0 to 3.0. Arrays of objects are pickles and are refused.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import ClassVar
+
+from filterzoo.dtypes import DTYPES
+from filterzoo.errors import Reason, Refused
+from filterzoo.files import RandomAccessFile
+from filterzoo.format import Format
+from filterzoo.hooks import hookimpl
+from filterzoo.records import Codec, Record, Span, Tensor
+from filterzoo_plugins.formats._kernels import meaning_by_name
+from filterzoo_plugins.formats._limits import check_expansion
+from filterzoo_plugins.formats._names import show
+from filterzoo_plugins.formats._zip import ZipIndex
+
+MAGIC = b"\x93NUMPY"
+MAX_HEADER = 10_000
+"""NumPy's own limit for a header that it evaluates."""
+MAX_RANK = 64
+FIRST_READ = 256
+
+_DTYPE_NAMES = ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL", "C64", "C128")
+_DTYPE_OF = {DTYPES[name].numpy: name for name in _DTYPE_NAMES}
+_TEXT_OR_TIME = re.compile(r"[<|][SUMm]\d+(\[\w+\])?")
+_NATURAL = r"(?:0|[1-9]\d{0,18})L?"
+_ITEM = re.compile(
+    rf"""\s*(['"])(?P<key>descr|fortran_order|shape)\1\s*:\s*
+    (?: (?: (['"])(?P<descr>[^'"\\]*)\3
+          | (?P<order>True|False)
+          | \((?P<shape>\s*|(?:\s*{_NATURAL}\s*,)+(?:\s*{_NATURAL})?\s*)\)
+        )\s*(?:,\s*|(?=}}))
+      | (?P<structure>[\[({{])
+    )""",
+    re.VERBOSE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayHeader:
+    """What an npy header says; `dtype` is None for text and times, which are no numbers."""
+
+    dtype: str | None
+    shape: tuple[int, ...]
+    is_fortran: bool
+    data_offset: int
+
+
+class Npy(Format):
+    """A `.npy` file: one array, which has no name; it is called `array`."""
+
+    name = "npy"
+    framework: ClassVar[str | None] = "numpy"
+
+    def accepts(self, head: bytes, name: str) -> bool:
+        """By the magic."""
+        del name
+        return head.startswith(MAGIC)
+
+    def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
+        """The array."""
+        record = Record(0, file.size, file.size)
+        header = _read_header(file, record, "array")
+        if header.dtype is None:
+            raise Refused(Reason.UNSUPPORTED, "an array of text or times, not of numbers", "array")
+        yield _tensor("array", header, header.dtype, record, is_alone=True)
+
+
+class Npz(Format):
+    """A `.npz` file: a zip of npy files, each an array called as its member without `.npy`."""
+
+    name = "npz"
+    framework: ClassVar[str | None] = "numpy"
+
+    def accepts(self, head: bytes, name: str) -> bool:
+        """A zip whose first member is an npy file."""
+        del name
+        name_length = int.from_bytes(head[26:28], "little")
+        return head.startswith(b"PK\3\4") and head[30 : 30 + name_length].endswith(b".npy")
+
+    def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
+        """The arrays of numbers, in the order of the zip's directory; members that are no arrays hold no weights."""
+        archive = ZipIndex(file)
+        members = [member for member in archive.members.values() if member.name.endswith(".npy")]
+        check_expansion(sum(member.size for member in members), file.size, "the whole file")
+        for member, offset in zip(members, archive.offsets(members), strict=True):
+            record = archive.record(member, offset)
+            check_expansion(member.size, member.length, show(member.name))
+            header = _read_header(file, record, show(member.name))
+            if header.dtype is not None:
+                yield _tensor(member.name.removesuffix(".npy"), header, header.dtype, record, is_alone=False)
+
+
+def _read_header(file: RandomAccessFile, record: Record, where: str) -> ArrayHeader:
+    head = _head(file, record, FIRST_READ, where)
+    if head[:6] != MAGIC or len(head) < 10:
+        raise Refused(Reason.MALFORMED, "not an npy array", where)
+    if head[6:8] not in {b"\1\0", b"\2\0", b"\3\0"}:
+        raise Refused(Reason.UNSUPPORTED, f"npy version {head[6]}.{head[7]}", where)
+    start = 10 if head[6] == 1 else 12
+    length = int.from_bytes(head[8:start], "little")
+    if length > MAX_HEADER:
+        raise Refused(Reason.LIMIT, f"an npy header of {length} bytes; at most {MAX_HEADER} are read", where)
+    if start + length > len(head):
+        head = _head(file, record, start + length, where)
+    if start + length > len(head):
+        raise Refused(Reason.MALFORMED, f"an npy header of {length} bytes in {record.size}", where)
+    return _parse(head[start : start + length].decode("latin-1"), start + length, where)
+
+
+def _head(file: RandomAccessFile, record: Record, wanted: int, where: str) -> bytes:
+    """The first decoded bytes of a record, `wanted` of them or all there are."""
+    if record.codec is Codec.RAW:
+        return file.read(record.offset, min(wanted, record.length))
+    encoded = file.read(record.offset, min(2 * wanted + 1024, record.length))
+    try:
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(encoded, wanted)
+    except zlib.error as error:
+        raise Refused(Reason.DAMAGED, f"broken compressed data: {error}", where) from error
+
+
+def _parse(text: str, data_offset: int, where: str) -> ArrayHeader:
+    """The dict display of a header, of which only the one form NumPy writes is understood."""
+    found: dict[str, str] = {}
+    at = 1
+    while item := _ITEM.match(text, at):
+        key, kind = item["key"], item.lastgroup or ""
+        if kind == "structure" and key == "descr":
+            raise Refused(Reason.UNSUPPORTED, "an array of structures", where)
+        if kind != {"fortran_order": "order"}.get(key, key) or key in found:
+            raise Refused(Reason.MALFORMED, f"an npy header with a wrong or repeated {key}", where)
+        found[key] = item[kind]
+        at = item.end()
+    if text[:1] != "{" or text[at:].rstrip() != "}" or len(found) != 3:
+        raise Refused(Reason.MALFORMED, "an npy header that NumPy does not write", where)
+    shape = tuple(int(side.rstrip("L ")) for side in found["shape"].split(",") if side.strip())
+    if len(shape) > MAX_RANK:
+        raise Refused(Reason.LIMIT, f"{len(shape)} axes; at most {MAX_RANK} are read", where)
+    return ArrayHeader(_dtype(found["descr"], where), shape, found["fortran_order"] == "True", data_offset)
+
+
+def _dtype(descr: str, where: str) -> str | None:
+    if descr in _DTYPE_OF:
+        return _DTYPE_OF[descr]
+    if _TEXT_OR_TIME.fullmatch(descr):
+        return None
+    if descr.startswith(">"):
+        raise Refused(Reason.UNSUPPORTED, "big-endian numbers", where)
+    if descr.endswith("O"):
+        raise Refused(Reason.UNSUPPORTED, "an array of Python objects, which is a pickle", where)
+    raise Refused(Reason.UNSUPPORTED, f"dtype {show(descr)}", where)
+
+
+def _tensor(name: str, header: ArrayHeader, dtype: str, record: Record, *, is_alone: bool) -> Tensor:
+    length = prod(header.shape) * DTYPES[dtype].size
+    if header.data_offset + length != record.size:
+        held = record.size - header.data_offset
+        raise Refused(Reason.MALFORMED, f"the array needs {length} bytes and has {held}", show(name))
+    start = header.data_offset + (record.offset if record.codec is Codec.RAW else 0)
+    layout, convolution = meaning_by_name(name, header.shape)
+    return Tensor(
+        name=name,
+        dtype=dtype,
+        shape=header.shape,
+        span=Span(start, length),
+        layout=layout,
+        strides=_fortran_strides(header.shape) if header.is_fortran and len(header.shape) > 1 else None,
+        records=() if is_alone else (record,),
+        convolution=convolution,
+    )
+
+
+def _fortran_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """In numbers, first axis fastest."""
+    return tuple(prod(shape[:axis]) for axis in range(len(shape)))
+
+
+@hookimpl
+def filterzoo_formats() -> list[Format]:
+    """See `filterzoo.hooks`."""
+    return [Npy(), Npz()]

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import random
+from io import BytesIO
+
+import numpy as np
+import pytest
+from tests.plugins.formats.numpy_files import HOSTILE_NPY, HOSTILE_NPZ, npy_bytes, npy_header, npz_bytes
+from tests.plugins.formats.test_safetensors import CountedFile
+
+from filterzoo.errors import Reason, Refused
+from filterzoo.files import LocalFile
+from filterzoo.records import Kind, Layout
+from filterzoo.stored import TensorReader
+from filterzoo_plugins.formats.numpy import Npy, Npz
+
+
+@pytest.fixture
+def arrays() -> dict[str, np.ndarray]:
+    numbers = np.random.default_rng(0)
+    return {
+        "root_block/conv/kernel": numbers.normal(size=(3, 3, 4, 8)).astype("f4"),
+        "layer.0.weight": np.asfortranarray(numbers.normal(size=(4, 3, 3, 3)).astype("f4")),
+        "view": numbers.normal(size=(6, 5)).astype("f8")[::2, ::-1],
+        "half": numbers.normal(size=(2, 2)).astype("f2"),
+        "scalar": np.array(7, "i8"),
+        "mask": np.array([True, False]),
+        "empty": np.zeros((0, 3), "f4"),
+        "complex": np.ones(3, "c8"),
+        "bytes": np.arange(6, dtype="u1"),
+        "names": np.array(["a", "bc"]),
+    }
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_every_array_equals_what_numpy_reads(save, arrays, tmp_path):
+    path = tmp_path / "weights.npz"
+    save(path, **arrays)
+    with LocalFile(path) as file, np.load(path) as reference, TensorReader(file) as reader:
+        assert Npz().accepts(file.read(0, 500), "any name")
+        tensors = list(Npz().index(file))
+        assert [tensor.name for tensor in tensors] == [name for name in arrays if name != "names"]
+        for tensor in tensors:
+            array = reader.read(tensor)
+            assert array.dtype == reference[tensor.name].dtype
+            assert array.shape == reference[tensor.name].shape
+            assert array.tobytes() == reference[tensor.name].tobytes()
+        assert reader.has_crc
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_a_bare_array_equals_what_numpy_reads(order, version):
+    array = np.asarray(np.random.default_rng(0).normal(size=(4, 3, 3)), order=order)
+    stream = BytesIO()
+    np.lib.format.write_array(stream, array, version=version)
+    file = CountedFile(stream.getvalue())
+    with TensorReader(file) as reader:
+        (tensor,) = Npy().index(file)
+        assert tensor.name == "array"
+        assert np.array_equal(reader.read(tensor), array)
+
+
+def test_a_header_as_python_2_wrote_it():
+    (tensor,) = Npy().index(CountedFile(npy_bytes(npy_header(shape="(3L, 3L)"))))
+    assert tensor.shape == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "layout", "kind"),
+    [
+        ("resnet/block1/unit01/a/standardized_conv2d/kernel", (1, 1, 2, 3), Layout.K_IO, Kind.CONV),
+        ("embedding/kernel", (2, 2, 3, 4), Layout.K_IO, Kind.CONV),
+        ("Transformer/MultiHeadDotProductAttention_1/query/kernel", (4, 2, 2), Layout.OTHER, None),
+        ("stem/conv1d/kernel", (3, 2, 4), Layout.K_IO, Kind.CONV),
+        ("block/depthwise_conv/depthwise_kernel", (3, 3, 2, 1), Layout.K_IM, Kind.DEPTHWISE),
+        ("conv1.weight", (4, 2, 3, 3), Layout.OI_K, None),
+        ("head/kernel", (4, 2), Layout.OTHER, None),
+        ("images", (4, 2, 3, 3), Layout.OTHER, None),
+    ],
+)
+def test_layout_follows_the_name(name, shape, layout, kind):
+    stream = BytesIO()
+    np.savez(stream, **{name: np.zeros(shape, "f4")})
+    (tensor,) = Npz().index(CountedFile(stream.getvalue()))
+    assert (tensor.layout, tensor.convolution and tensor.convolution.kind) == (layout, kind)
+
+
+@pytest.mark.parametrize("wrong", HOSTILE_NPY)
+def test_npy_refused(wrong):
+    data, reason = HOSTILE_NPY[wrong]
+    with pytest.raises(Refused) as refusal:
+        list(Npy().index(CountedFile(data)))
+    assert refusal.value.reason is reason
+
+
+@pytest.mark.parametrize("wrong", HOSTILE_NPZ)
+def test_npz_refused(wrong):
+    data, reason = HOSTILE_NPZ[wrong]
+    with pytest.raises(Refused) as refusal:
+        list(Npz().index(CountedFile(data)))
+    assert refusal.value.reason is reason
+
+
+def test_a_flipped_bit_is_noticed():
+    good = npz_bytes(("w.npy", npy_bytes(data=b"\7" * 36)))
+    at = good.index(b"\7" * 36)
+    file = CountedFile(good[:at] + b"\6" + good[at + 1 :])
+    with pytest.raises(Refused) as refusal, TensorReader(file) as reader:
+        reader.read(*Npz().index(file))
+    assert refusal.value.reason is Reason.DAMAGED
+
+
+@pytest.mark.parametrize(
+    ("head", "npy", "npz"),
+    [
+        (npy_bytes(), True, False),
+        (npz_bytes(("w.npy", npy_bytes())), False, True),
+        (npz_bytes(("archive/data.pkl", b"")), False, False),
+        (b"\x93NUMPX" + bytes(80), False, False),
+        (b"PK\3\4", False, False),
+        (b"", False, False),
+    ],
+)
+def test_accepts(head, npy, npz):
+    assert (Npy().accepts(head, "w.npz"), Npz().accepts(head, "w.npz")) == (npy, npz)
+
+
+def test_only_heads_of_arrays_are_read():
+    members = [(f"{number}.npy", npy_bytes(npy_header(shape="(250000,)"), bytes(1_000_000))) for number in range(3)]
+    file = CountedFile(npz_bytes(*members))
+    list(Npz().index(file))
+    assert sum(length for _, length in file.reads) < 80_000
+
+
+def test_damage_is_refused_or_read_and_nothing_else_is_raised(arrays):
+    dice = random.Random(0)
+    outcomes = set()
+    for save in (np.savez, np.savez_compressed):
+        stream = BytesIO()
+        save(stream, **arrays)
+        good = stream.getvalue()
+        for _ in range(1000):
+            data = bytearray(good)
+            for _ in range(dice.randint(1, 4)):
+                data[dice.randrange(len(good))] = dice.randrange(256)
+            file = CountedFile(bytes(data))
+            try:
+                with TensorReader(file) as reader:
+                    read = {tensor.name: reader.read(tensor).tobytes() for tensor in Npz().index(file)}
+            except Refused as refusal:
+                outcomes.add(refusal.reason)
+            else:
+                outcomes.add("read")
+                for name, content in read.items():
+                    assert content == np.ascontiguousarray(arrays[name]).tobytes()
+    assert {"read", Reason.DAMAGED, Reason.MALFORMED, Reason.UNSAFE} <= outcomes
+
+
+def test_damaged_headers_are_refused_or_read_and_nothing_else_is_raised():
+    good = npy_bytes()
+    dice = random.Random(0)
+    refused = 0
+    for _ in range(5000):
+        data = bytearray(good)
+        for _ in range(dice.randint(1, 3)):
+            data[dice.randrange(len(good) - 36)] = dice.randrange(256)
+        try:
+            list(Npy().index(CountedFile(bytes(data))))
+        except Refused:
+            refused += 1
+    assert 3000 < refused < 5000
