@@ -1,0 +1,45 @@
+# Two commands on a fresh machine: `make demo` runs the main job on real networks, `make test` passes the tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_WORK := build/quickstart-work
+DEMO := build/quickstart
+
+.PHONY: demo test lint bench docs clean
+
+# A stamp for each set of extras: neither command needs the other, and none installs twice.
+$(VENV)/pip-is-new:
+	$(PYTHON) -c 'import sys; sys.exit("FilterZoo needs Python 3.11 or newer; set PYTHON=python3.x") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	touch $@
+
+$(VENV)/has-%: $(VENV)/pip-is-new pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	touch $@
+
+demo: $(VENV)/has-report
+	mkdir -p build
+	$(BIN)/filterzoo crawl manifests/quickstart.yaml --workdir $(DEMO_WORK)
+	$(BIN)/filterzoo publish $(DEMO) --workdir $(DEMO_WORK)
+	$(BIN)/filterzoo verify $(DEMO)
+	$(BIN)/python -m filterzoo_analysis.overview $(DEMO) --picture build/quickstart.png
+
+test: $(VENV)/has-test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/has-test $(VENV)/has-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+bench: $(VENV)/has-test
+	$(BIN)/python -m benchmarks
+
+docs: $(VENV)/has-test
+	$(BIN)/python -m filterzoo_publish.columns
+
+clean:
+	rm -rf build dist $(VENV)
