@@ -15,6 +15,13 @@ from filterzoo.errors import FilterZooError
 from filterzoo.terminal import printable
 
 EXIT_CANNOT_START = 2
+OURS: tuple[Callable[..., None], ...] = (
+    crawl.crawl,
+    status.status,
+    inspect.inspect,
+    plugins.plugins,
+    manifest_schema.manifest_schema,
+)
 
 
 def build(commands: Iterable[Callable[..., None]] = ()) -> typer.Typer:
@@ -28,8 +35,7 @@ def build(commands: Iterable[Callable[..., None]] = ()) -> typer.Typer:
         rich_markup_mode=None,
     )
     app.callback()(_root)
-    ours = (crawl.crawl, status.status, inspect.inspect, plugins.plugins, manifest_schema.manifest_schema)
-    for command in (*ours, *commands):
+    for command in (*OURS, *commands):
         app.command()(command)
     return app
 

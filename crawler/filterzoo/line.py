@@ -15,8 +15,7 @@ from filterzoo.errors import FilterZooError, Reason, Refused
 from filterzoo.files import RandomAccessFile
 from filterzoo.fragments import FragmentStore, FragmentWriter
 from filterzoo.jail import Jail
-from filterzoo.layer import kernel_name
-from filterzoo.measure import Measurer
+from filterzoo.layer import Device, kernel_name
 from filterzoo.normalise import canonical_shape, normalise
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.plugins import load
@@ -40,7 +39,7 @@ class LineSetup:
     fragments_url: str
     scratch: Path
     cache: Path
-    device: str
+    device: Device
     allow_private: bool = False
 
 
@@ -48,6 +47,8 @@ class Line:
     """A worker: sources, jail, measurer and store, used for one checkpoint after another."""
 
     def __init__(self, setup: LineSetup) -> None:
+        from filterzoo.measure import Measurer  # noqa: PLC0415  # loads torch, which only a worker needs
+
         plugins = load(setup.plugins)
         self._door = Door(setup.cache, allow_private=setup.allow_private)
         self._sources = open_sources(setup.manifests, plugins, self._door)

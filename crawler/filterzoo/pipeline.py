@@ -23,6 +23,7 @@ from filterzoo.discovery import OpenSource, Task, discover, open_sources
 from filterzoo.door import Door
 from filterzoo.executor import LocalExecutor
 from filterzoo.journal import Journal
+from filterzoo.layer import Device
 from filterzoo.line import LineSetup
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.plugins import Plugins
@@ -40,7 +41,8 @@ class Order:
     work: WorkFolder
     cache: Path
     workers: int
-    device: str = "auto"
+    device: Device = "auto"
+    allow_private: bool = False
     limit: int | None = None
     only: str | None = None
 
@@ -55,7 +57,7 @@ class Event:
 
 def crawl(order: Order, plugins: Plugins, on_event: Callable[[Event], None]) -> Summary:
     """Do what is missing for the manifests to be in the work folder; gives the state of the whole folder."""
-    with order.work as work, work.journal() as journal, Door(order.cache) as door:
+    with order.work as work, work.journal() as journal, Door(order.cache, allow_private=order.allow_private) as door:
         sources = open_sources(order.manifests, plugins, door)
         journal.forget_plugin_failures()
         for failure in plugins.failures:
@@ -67,6 +69,7 @@ def crawl(order: Order, plugins: Plugins, on_event: Callable[[Event], None]) -> 
             scratch=work.scratch,
             cache=order.cache,
             device=order.device,
+            allow_private=order.allow_private,
         )
         tasks = _tasks(order, sources, journal, on_event)
         for task, outcome in LocalExecutor(setup, order.workers).run(tasks):
@@ -76,7 +79,7 @@ def crawl(order: Order, plugins: Plugins, on_event: Callable[[Event], None]) -> 
 
 def plan(order: Order, plugins: Plugins) -> Iterator[Task | LedgerEntry]:
     """What `crawl` would look at, and what it would leave out at once: the dry run."""
-    with Door(order.cache) as door:
+    with Door(order.cache, allow_private=order.allow_private) as door:
         sources = open_sources(order.manifests, plugins, door)
         yield from plugins.failures
         yield from islice(discover(sources, order.only), order.limit)

@@ -12,11 +12,11 @@ import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from filterzoo import plugins as plugin_loading
-from filterzoo.commands.options import DEFAULT, JsonOption, PluginOption, WorkdirOption
+from filterzoo.cache import default_folder
+from filterzoo.commands.options import DEFAULT, JsonOption, PluginOption, PrivateOption, WorkdirOption
 from filterzoo.commands.status import show
 from filterzoo.discovery import Task
-from filterzoo.door import default_cache
-from filterzoo.measure import Device
+from filterzoo.layer import Device
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.pipeline import Event, Order, plan
 from filterzoo.pipeline import crawl as run_crawl
@@ -38,6 +38,7 @@ def crawl(
         int | None, typer.Option(min=1, help="Worker processes; by default one a core, at most 4.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be crawled; fetch no weights.")] = False,
+    allow_private: PrivateOption = False,
     plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -52,9 +53,10 @@ def crawl(
         manifests=tuple(path.absolute() for path in manifests),
         plugins=tuple(references),
         work=WorkFolder(workdir),
-        cache=default_cache(),
+        cache=default_folder(),
         workers=workers or min(MAX_WORKERS, os.cpu_count() or 1),
         device=device,
+        allow_private=allow_private,
         limit=limit,
         only=only,
     )

@@ -12,8 +12,9 @@ from typing import Annotated, Any
 import typer
 
 from filterzoo import plugins as plugin_loading
-from filterzoo.commands.options import JsonOption, PluginOption
-from filterzoo.door import Door, default_cache
+from filterzoo.cache import default_folder
+from filterzoo.commands.options import JsonOption, PluginOption, PrivateOption
+from filterzoo.door import Door
 from filterzoo.errors import Refused
 from filterzoo.files import LocalFile, RandomAccessFile
 from filterzoo.jail import Jail
@@ -28,6 +29,7 @@ def inspect(
     files: Annotated[list[str], typer.Argument(help="Model files or http(s) URLs.", metavar="PATH_OR_URL...")],
     plugin: PluginOption = None,
     *,
+    allow_private: PrivateOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show the convolution layers of model files. Nothing in the files is executed.
@@ -37,7 +39,7 @@ def inspect(
     """
     loaded = plugin_loading.load(plugin_loading.references(plugin or ()))
     refused = False
-    with Jail(loaded.format_references) as jail, Door(default_cache()) as door:
+    with Jail(loaded.format_references) as jail, Door(default_folder(), allow_private=allow_private) as door:
         for name in files:
             try:
                 document = _inspect(name, jail, door)

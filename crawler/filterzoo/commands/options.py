@@ -14,5 +14,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 PluginOption = Annotated[
     list[Path] | None, typer.Option("--plugin", help="A Python file with a plugin, tried without packaging.")
 ]
+PrivateOption = Annotated[
+    bool, typer.Option("--allow-private", help="Also fetch from addresses of this machine and private networks.")
+]
 
-__all__ = ["DEFAULT", "JsonOption", "PluginOption", "WorkdirOption"]
+__all__ = ["DEFAULT", "JsonOption", "PluginOption", "PrivateOption", "WorkdirOption"]
