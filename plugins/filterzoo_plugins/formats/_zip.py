@@ -20,8 +20,10 @@ MAX_ENTRIES = 200_000
 MAX_DIRECTORY_BYTES = 64 << 20
 TAIL_BYTES = 64 << 10
 """How much of the end is read at first: the directory of about 700 members fits."""
-NEAR_BYTES = 2 << 10
-"""Local headers with no more than this between them come in one read."""
+NEAR_HEADERS = 2 << 10
+"""Local headers with no more bytes than this between them come in one read."""
+NEAR_MEMBERS = 16 << 10
+"""Members with no more bytes than this between them come in one read."""
 GROUP_BYTES = 256 << 10
 """The longest such read."""
 
@@ -94,7 +96,7 @@ class ZipIndex:
     def offsets(self, members: Sequence[Member]) -> list[int]:
         """Where the data of each member starts; neighbouring local headers come in one read."""
         unknown = [member for member in members if member.header not in self._offsets]
-        for group in _groups(unknown, lambda member: member.earliest, GROUP_BYTES):
+        for group in _groups(unknown, lambda member: member.earliest, NEAR_HEADERS, GROUP_BYTES):
             start = group[0].header
             stretch = self._bytes(start, group[-1].earliest - start)
             for member in group:
@@ -136,7 +138,7 @@ class ZipIndex:
         if max(sum(member.size for member in wanted), sum(member.length for member in wanted)) > limit:
             raise Refused(Reason.LIMIT, f"more than {limit} bytes to read", show(wanted[0].name))
         contents: dict[int, bytes] = {}
-        for group in _groups(wanted, _reach, limit):
+        for group in _groups(wanted, _reach, NEAR_MEMBERS, limit):
             start, end = group[0].header, _reach(group[-1])
             stretch = self._bytes(start, end - start)
             for member in group:
@@ -264,11 +266,11 @@ def _members(entries: list[_Entry], directory_at: int) -> list[Member]:
     return members
 
 
-def _groups(members: list[Member], reach: Callable[[Member], int], longest: int) -> Iterable[list[Member]]:
+def _groups(members: list[Member], reach: Callable[[Member], int], near: int, longest: int) -> Iterable[list[Member]]:
     """Members in the file's order, neighbours together; `reach` is where what is wanted of a member ends."""
     group: list[Member] = []
     for member in sorted(members, key=lambda entry: entry.header):
-        is_near = bool(group) and member.header - reach(group[-1]) <= NEAR_BYTES
+        is_near = bool(group) and member.header - reach(group[-1]) <= near
         if group and not (is_near and reach(member) - group[0].header <= longest):
             yield group
             group = []

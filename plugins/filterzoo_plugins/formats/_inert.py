@@ -1,0 +1,35 @@
+"""What a pickle refers to and would have built, as data that does nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A class or function the pickle refers to. It is never resolved."""
+
+    module: str
+    name: str
+
+
+@dataclass(slots=True, eq=False)
+class Instance:
+    """What a pickle would have built by calling something: who, with what, and what was put into it afterwards."""
+
+    maker: object
+    arguments: tuple[object, ...]
+    state: object = None
+    entries: dict[str, object] | None = None
+    elements: list[object] | None = None
+
+
+class Meaning(Protocol):
+    """What a reader makes of calls and persistent ids; both get data and return data."""
+
+    def call(self, maker: object, arguments: tuple[object, ...]) -> object:
+        """The value that stands for `maker(*arguments)`."""
+
+    def persistent(self, identity: object) -> object:
+        """The value that stands for a persistent id."""
