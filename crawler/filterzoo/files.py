@@ -16,6 +16,8 @@ class RandomAccessFile(ABC):
 
     size: int
     """Length in bytes."""
+    is_remote: bool = False
+    """Whether a read may cost a request: then formats read few, long stretches and leave what a checksum guards."""
     verified_sha256: str | None = None
     """The hash that was checked over all of these bytes, where that happened."""
 
