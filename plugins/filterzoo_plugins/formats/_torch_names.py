@@ -13,6 +13,8 @@ from filterzoo_plugins.formats._torch_values import StoredTensor
 
 MAX_NODES = 3_000_000
 """Visits of a container."""
+MAX_REVISITS = 20_000
+"""Visits of a container by another way than the first; tied modules have a few."""
 MAX_DEPTH = 200
 MAX_TENSORS = 200_000
 MAX_NAME = 200_000
@@ -109,6 +111,7 @@ class _Walk:
     """
 
     nodes: int = 0
+    revisits: int = 0
     tensors: int = 0
     characters: int = 0
     barren: set[int] = field(default_factory=set)
@@ -145,7 +148,12 @@ class _Walk:
         identity = id(child.value)
         if identity in open_ids or identity in self.barren:
             return False
-        return not (child.is_loose and identity in self.visited)
+        if identity in self.visited:
+            self.revisits += 1
+            if self.revisits > MAX_REVISITS:
+                raise Refused(Reason.LIMIT, f"objects that occur in more than {MAX_REVISITS} places")
+            return not child.is_loose
+        return True
 
     def _leave(self, frames: list[_Frame], open_ids: set[int]) -> None:
         frame = frames.pop()
