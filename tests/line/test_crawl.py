@@ -1,0 +1,157 @@
+"""The line from a manifest to the work folder, as a user runs it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from filterzoo.workfolder import WorkFolder
+from tests.program import PROGRAM, filterzoo
+from tests.zoo import MANIFEST, convolutions, write_bad, write_good
+
+
+@pytest.fixture
+def zoo(tmp_path: Path) -> Path:
+    (tmp_path / "manifest.yaml").write_text(MANIFEST)
+    return tmp_path
+
+
+def test_every_layer_arrives_as_it_was(zoo: Path) -> None:
+    states = write_good(zoo / "zoo")
+    ran = filterzoo("crawl", "manifest.yaml", "--json", cwd=zoo)
+    assert ran.code == 0, ran.err
+    assert ran.document["checkpoints"] == {"done": 5, "skipped": 0, "failed": 0}
+    work = WorkFolder(zoo / "filterzoo-work")
+    store = work.store()
+    with work.existing_journal() as journal:
+        found = {done.checkpoint.id: done for done in journal.done()}
+    assert {Path(name).name for name in found} == set(states)
+    for name, done in found.items():
+        expected = convolutions(states[Path(name).name])
+        rows = store.layers(done.layers_fragment).to_pylist()
+        assert [row["name"] for row in rows] == list(expected)
+        assert [tuple(row["shape"]) for row in rows] == [weight.shape for weight in expected.values()]
+        assert {row["name"] for row in rows if row["kind"] == "depthwise"} == {"block.dw.weight"}
+        assert done.filters_by_kernel == {"1x1": 512, "3x3": 16 * 3 + 16 + 32 * 32, "5x5": 256}
+        kept: dict[str, list[np.ndarray]] = {}
+        for batch in store.filters(done.filters_fragment):
+            for block in batch.to_pylist():
+                kept.setdefault(block["layer_id"], []).append(np.array(block["weights"], np.float32))
+        for row in rows:
+            if row["kernel"] == "3x3":
+                assert np.concatenate(kept[row["layer_id"]]).tobytes() == expected[row["name"]].tobytes()
+        assert set(kept) == {row["layer_id"] for row in rows if row["kernel"] == "3x3"}
+
+
+def test_bad_files_are_told_and_the_rest_is_done(zoo: Path) -> None:
+    write_good(zoo / "zoo")
+    reasons = write_bad(zoo / "zoo")
+    ran = filterzoo("crawl", "manifest.yaml", "--json", cwd=zoo)
+    assert ran.code == 1
+    assert ran.document["checkpoints"] == {"done": 5, "skipped": 0, "failed": len(reasons)}
+    assert ran.document == filterzoo("status", "--json", cwd=zoo).document
+    with WorkFolder(zoo / "filterzoo-work").existing_journal() as journal:
+        told = {Path(entry.id or "").name: str(entry.reason) for entry in journal.ledger()}
+    assert told == reasons
+
+
+def test_the_same_command_again_does_only_what_is_missing(zoo: Path) -> None:
+    write_good(zoo / "zoo")
+    moved = zoo / "elsewhere"
+    (zoo / "zoo" / "d.onnx").rename(moved)
+    assert "4 new, 0 already there" in filterzoo("crawl", "manifest.yaml", cwd=zoo).out
+    moved.rename(zoo / "zoo" / "d.onnx")
+    assert "1 new, 4 already there" in filterzoo("crawl", "manifest.yaml", cwd=zoo).out
+    assert "0 new, 5 already there" in filterzoo("crawl", "manifest.yaml", cwd=zoo).out
+
+
+def test_a_dry_run_fetches_nothing(zoo: Path) -> None:
+    write_good(zoo / "zoo")
+    ran = filterzoo("crawl", "manifest.yaml", "--dry-run", "--json", cwd=zoo)
+    assert ran.code == 0
+    plan = ran.document["sources"]["local"]
+    assert plan["checkpoints"] == 5
+    assert plan["bytes"] == sum(path.stat().st_size for path in (zoo / "zoo").iterdir())
+    assert not (zoo / "filterzoo-work").exists()
+
+
+def test_limit_and_only(zoo: Path) -> None:
+    write_good(zoo / "zoo")
+    assert filterzoo("crawl", "manifest.yaml", "--limit", 2, "--json", cwd=zoo).document["checkpoints"]["done"] == 2
+    ran = filterzoo("crawl", "manifest.yaml", "--only", "pypi", "--json", cwd=zoo)
+    assert ran.document["checkpoints"]["done"] == 2
+
+
+def test_two_crawls_at_once_in_one_folder(zoo: Path) -> None:
+    write_good(zoo / "zoo")
+    with WorkFolder(zoo / "filterzoo-work"):
+        ran = filterzoo("crawl", "manifest.yaml", cwd=zoo)
+    assert ran.code == 2
+    assert len(ran.err.splitlines()) == 1
+    assert "another crawl is working here" in ran.err
+
+
+BAD_START = {
+    "missing manifest": (["crawl", "nothing.yaml"], "nothing.yaml"),
+    "a directory": (["crawl", "zoo"], "zoo"),
+    "no work folder": (["status", "--workdir", "nowhere"], "nowhere"),
+    "a plugin that is not there": (["crawl", "manifest.yaml", "--plugin", "none.py"], "none.py"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_START)
+def test_what_cannot_start_says_so_in_a_line(zoo: Path, case: str) -> None:
+    (zoo / "zoo").mkdir()
+    arguments, named = BAD_START[case]
+    ran = filterzoo(*arguments, cwd=zoo)
+    assert ran.code == 2
+    assert len(ran.err.splitlines()) == 1
+    assert named in ran.err
+
+
+def published(zoo: Path, *, work: str, manifest: str = "manifest.yaml", workers: int = 2) -> dict[str, str]:
+    """Crawl to the end and publish; the hash of every published file."""
+    filterzoo("crawl", manifest, "--workdir", work, "--workers", workers, cwd=zoo)
+    ran = filterzoo("publish", f"./out-{work}", "--workdir", work, cwd=zoo)
+    assert ran.code == 0, ran.err
+    return hashes(zoo / f"out-{work}")
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_workers_order_and_interruptions_change_no_byte(zoo: Path) -> None:
+    """One and four workers, the files in reverse order, and a crawl killed twenty times: the same published bytes."""
+    write_good(zoo / "zoo")
+    write_bad(zoo / "zoo")
+    expected = published(zoo, work="calm", workers=1)
+    assert published(zoo, work="four", workers=4) == expected
+    names = sorted((path.name for path in (zoo / "zoo").iterdir()), reverse=True)
+    paths = ", ".join(f'"zoo/{name}"' for name in names)
+    (zoo / "reverse.yaml").write_text(MANIFEST.replace('"zoo/*"', paths))
+    assert published(zoo, work="reverse", manifest="reverse.yaml") == expected
+    lasted = killed_crawls(zoo, "killed", times=20)
+    assert lasted > 0, "every crawl ended before it was killed"
+    assert published(zoo, work="killed") == expected
+
+
+def killed_crawls(zoo: Path, work: str, times: int) -> int:
+    """Start a crawl and kill its whole process group, at later and later moments; how many were still running."""
+    still_running = 0
+    for number in range(times):
+        command = [str(PROGRAM), "crawl", "manifest.yaml", "--workdir", work, "--workers", "2"]
+        crawl = subprocess.Popen(command, cwd=zoo, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, process_group=0)
+        time.sleep(0.3 + number * 0.3)
+        still_running += crawl.poll() is None
+        os.killpg(crawl.pid, signal.SIGKILL)
+        crawl.wait()
+    return still_running
