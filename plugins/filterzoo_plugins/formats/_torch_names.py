@@ -86,6 +86,7 @@ class _Frame:
     name: str | None
     children: Iterator[_Child]
     identity: int
+    is_loose: bool = False
     has_tensors: bool = False
 
 
@@ -129,30 +130,34 @@ class _Walk:
             child = next(frame.children, None)
             if child is None:
                 self._leave(frames, open_ids)
-            elif type(child.value) is StoredTensor:
+                continue
+            is_loose = frame.is_loose or child.is_loose
+            identity = id(child.value)
+            if type(child.value) is StoredTensor:
                 frame.has_tensors = True
-                name = _join(frame.name, child.component) or ""
-                yield NamedTensor(section, self._counted(name), child.value, child.convolution)
-            elif self._enters(child, open_ids):
+                if not (is_loose and identity in self.visited):
+                    self.visited.add(identity)
+                    name = _join(frame.name, child.component) or ""
+                    yield NamedTensor(section, self._counted(name), child.value, child.convolution)
+            elif self._enters(identity, open_ids, is_loose=is_loose):
                 if len(frames) > MAX_DEPTH:
                     raise Refused(Reason.LIMIT, f"objects nested deeper than {MAX_DEPTH}", show(frame.name or ""))
-                identity = id(child.value)
                 open_ids.add(identity)
                 self.visited.add(identity)
-                frames.append(_Frame(_join(frame.name, child.component), _children(child.value), identity))
+                name = _join(frame.name, child.component)
+                frames.append(_Frame(name, _children(child.value), identity, is_loose))
 
-    def _enters(self, child: _Child, open_ids: set[int]) -> bool:
+    def _enters(self, identity: int, open_ids: set[int], *, is_loose: bool) -> bool:
         self.nodes += 1
         if self.nodes > MAX_NODES:
             raise Refused(Reason.LIMIT, f"more than {MAX_NODES} objects")
-        identity = id(child.value)
         if identity in open_ids or identity in self.barren:
             return False
         if identity in self.visited:
             self.revisits += 1
             if self.revisits > MAX_REVISITS:
                 raise Refused(Reason.LIMIT, f"objects that occur in more than {MAX_REVISITS} places")
-            return not child.is_loose
+            return not is_loose
         return True
 
     def _leave(self, frames: list[_Frame], open_ids: set[int]) -> None:

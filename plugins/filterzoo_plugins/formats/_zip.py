@@ -10,6 +10,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
@@ -251,11 +252,11 @@ def _zip64_values(extra: bytes, count: int, name: str) -> tuple[int, ...]:
 
 def _members(entries: list[_Entry], directory_at: int) -> list[Member]:
     """Members in the directory's order; Refused where two share bytes or something stands before them."""
-    headers = sorted(entry[2] for entry in entries)
-    if headers and headers[0] != 0:
+    headers = [*sorted(entry[2] for entry in entries), directory_at]
+    if headers[0] != 0:
         raise Refused(Reason.UNSAFE, "bytes before the first zip member", "byte 0")
-    ends = dict(zip(headers, [*headers[1:], directory_at], strict=True))
-    if len(ends) != len(headers):
+    ends = dict(pairwise(headers))
+    if len(ends) != len(entries):
         raise Refused(Reason.UNSAFE, "zip members that overlap")
     members = [Member(*entry, ends[entry[2]]) for entry in entries]
     for member in members:

@@ -226,6 +226,7 @@ def _malformed() -> dict[str, bytes]:
     good = TorchZip().bytes()
     end = _end_of_zip(good)
     central = good.index(b"PK\1\2")
+    twice = VALUES + struct.pack("<q", 36) + VALUES
     two_sizes = mapping(text("a"), tensor(), text("b"), tensor(storage("0", 12), shape=(12,), strides=(1,)))
     return {
         "storage_shorter_than_declared": TorchZip(storages={"0": VALUES[:100]}).bytes(),
@@ -280,7 +281,7 @@ def _malformed() -> dict[str, bytes]:
         "legacy_without_byte_order": legacy(system=program(b"}")),
         "legacy_byte_order_computed": legacy(system=program(mapping(text("little_endian"), payload("false")))),
         "legacy_keys_missing": legacy(keys=program(b"]")),
-        "legacy_keys_twice": legacy(keys=program(b"](" + text("0") * 2 + b"e"), values=VALUES + b"\x24" + b"\0" * 7 + VALUES),
+        "legacy_keys_twice": legacy(keys=program(b"](" + text("0") * 2 + b"e"), values=twice),
         "legacy_unknown_key": legacy(keys=program(b"](" + text("0") + text("1") + b"e")),
         "legacy_keys_are_no_list": legacy(keys=program(b"N")),
     }  # fmt: skip
@@ -291,6 +292,7 @@ def _unsafe() -> dict[str, bytes]:
     last = good.rindex(b"PK\1\2")
     version = good.index(b"archive/version")
     central = good.index(b"PK\1\2")
+    emptied = good[:central] + good[_end_of_zip(good) :]
     two_members = TorchZip(more=[("archive/data.pkX", state_dict())]).bytes()
     return {
         "storage_key_leaves_the_folder": _tensor_zip(stored=storage("../version")),
@@ -311,6 +313,7 @@ def _unsafe() -> dict[str, bytes]:
         "zip_member_named_for_a_drive": TorchZip(more=[("c:/x", b"")]).bytes(),
         "zip_member_named_with_backslashes": TorchZip(more=[("archive\\..\\..\\x", b"")]).bytes(),
         "zip_bytes_in_front_of_the_directory": good[:central] + b"\0" * 7 + good[central:],
+        "zip_directory_emptied": _patched(emptied, central + 8, struct.pack("<HHLL", 0, 0, 0, central)),
         "zip_two_ends_disagree": _zip_with_zip64_end(3, 4),
     }  # fmt: skip
 
