@@ -1,0 +1,184 @@
+"""Downloaded files on disk, named by their content, bounded in size, shared between processes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import platformdirs
+from filelock import FileLock
+
+from filterzoo.errors import Reason, Refused
+
+IN_USE = 600.0
+"""Seconds; a file used this recently may be about to be opened by somebody and is never removed."""
+DEFAULT_BYTES = 50_000_000_000
+
+
+def default_folder() -> Path:
+    """FILTERZOO_CACHE, or the user's cache folder for filterzoo as the system has it."""
+    return Path(os.environ.get("FILTERZOO_CACHE") or platformdirs.user_cache_dir("filterzoo", appauthor=False))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is known of a key: the content it named last, and the server's validator for it."""
+
+    sha256: str
+    etag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """A download that is not complete: bytes at `path`, and the validator of the file they are the start of."""
+
+    path: Path
+    etag: str | None
+
+    @property
+    def length(self) -> int:
+        """Bytes there are."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+
+class Cache:
+    """A folder of files by sha256, an index from keys (URLs, archive members) to them, and unfinished downloads.
+
+    Every name in it is a hash, so nothing a zoo says becomes a path. Files appear by an atomic rename after fsync.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int = DEFAULT_BYTES, now: Callable[[], float] = time.time) -> None:
+        self.folder = folder
+        self.max_bytes = max_bytes
+        self.now = now
+
+    def find(self, sha256: str) -> Path | None:
+        """The file of that content, if it is here; it counts as used now."""
+        if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+            return None
+        path = self.folder / "files" / sha256[:2] / sha256
+        try:
+            os.utime(path, (self.now(), self.now()))
+        except OSError:
+            return None
+        return path
+
+    def entry(self, key: str) -> Entry | None:
+        """What a key named last, if its content is still here."""
+        try:
+            entry = Entry(**json.loads(self._path("keys", key).read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return None
+        return entry if self.find(entry.sha256) else None
+
+    def lock(self, key: str) -> FileLock:
+        """A lock for work on one key, between threads and processes; it ends with its process."""
+        path = self._path("locks", key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(path, thread_local=False)
+
+    def partial(self, key: str) -> Partial:
+        """The unfinished download of a key; hold its lock."""
+        path = self._path("partial", key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            etag = path.with_suffix(".etag").read_text("utf-8")
+        except (OSError, ValueError):
+            etag = ""
+        return Partial(path, etag or None)
+
+    def start(self, partial: Partial, etag: str | None) -> Partial:
+        """Forget what a partial download holds, and remember the validator of what will be written to it."""
+        self.discard(partial)
+        partial.path.with_suffix(".etag").write_text(etag or "", "utf-8")
+        partial.path.touch()
+        return Partial(partial.path, etag)
+
+    def discard(self, partial: Partial) -> None:
+        """Remove a partial download."""
+        partial.path.unlink(missing_ok=True)
+        partial.path.with_suffix(".etag").unlink(missing_ok=True)
+
+    def keep(self, key: str, partial: Partial, sha256: str) -> Path:
+        """Make a complete, synced partial download the content of `sha256` and of the key."""
+        path = self.folder / "files" / sha256[:2] / sha256
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.path.replace(path)
+        _sync_folder(path.parent)
+        self.discard(partial)
+        self.remember(key, Entry(sha256, partial.etag))
+        os.utime(path, (self.now(), self.now()))
+        self._make_room()
+        return path
+
+    def remember(self, key: str, entry: Entry) -> None:
+        """Note what a key names."""
+        path = self._path("keys", key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{os.getpid()}")
+        temporary.write_text(json.dumps(asdict(entry)), "utf-8")
+        temporary.replace(path)
+
+    def store(self, key: str, parts: Iterable[bytes]) -> Path:
+        """Write bytes that were made here (an archive's member) as the content of a key, once."""
+        with self.lock(key):
+            entry = self.entry(key)
+            if entry and (path := self.find(entry.sha256)):
+                return path
+            partial = self.start(self.partial(key), None)
+            try:
+                sha256 = append(partial, parts, hashlib.sha256())
+                return self.keep(key, partial, sha256)
+            except BaseException:
+                self.discard(partial)
+                raise
+
+    def _path(self, kind: str, key: str) -> Path:
+        return self.folder / kind / hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+    def _make_room(self) -> None:
+        """Remove the files unused for longest until the rest fits; those in use stay."""
+        entries = []
+        for path in (self.folder / "files").glob("*/*"):
+            try:
+                state = path.stat()
+            except FileNotFoundError:
+                continue
+            entries.append((state.st_mtime, state.st_size, path))
+        excess = sum(size for _, size, _ in entries) - self.max_bytes
+        for used, size, path in sorted(entries):
+            if excess <= 0 or used > self.now() - IN_USE:
+                return
+            path.unlink(missing_ok=True)
+            excess -= size
+
+
+def append(partial: Partial, parts: Iterable[bytes], digest: hashlib._Hash) -> str:
+    """Add bytes to a partial download and sync them; `digest` of them all, as hex. Refused when the disk fails."""
+    with partial.path.open("ab") as file:
+        for part in parts:
+            digest.update(part)
+            try:
+                file.write(part)
+            except OSError as error:
+                raise Refused(Reason.FETCH_FAILED, f"cannot write to the cache: {error.strerror}") from error
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut, where the system knows how."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

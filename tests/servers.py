@@ -1,0 +1,208 @@
+"""A web server on loopback that serves bytes by ranges and misbehaves on demand."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import re
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Self
+
+Fault = Callable[["Answer"], bool]
+"""Answers a request itself and returns True, or returns False to let the server answer it properly."""
+
+
+@dataclass
+class Resource:
+    """What stands at a path. `faults` are used up one a request, then the server behaves."""
+
+    body: bytes
+    content_type: str = "application/octet-stream"
+    ranges: bool = True
+    etag: bool = True
+    faults: list[Fault] = field(default_factory=list)
+
+
+class _QuietServer(ThreadingHTTPServer):
+    daemon_threads = False
+
+    def handle_error(self, request, client_address) -> None:
+        """A client that hangs up is part of these tests."""
+
+
+class WebServer:
+    """Serves `resources`; counts `requests` (path, Range header, all headers) and the body bytes it sent."""
+
+    def __init__(self) -> None:
+        self.resources: dict[str, Resource] = {}
+        self.requests: list[tuple[str, str | None, dict[str, str]]] = []
+        self.sent = 0
+        self._server = _QuietServer(("127.0.0.1", 0), self._handler())
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def add(self, path: str, body: bytes, *faults: Fault, **settings) -> str:
+        self.resources[path] = Resource(body, faults=list(faults), **settings)
+        return self.url + path
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        server = self
+
+        class Handler(Answer):
+            owner = server
+
+        return Handler
+
+
+class Answer(BaseHTTPRequestHandler):
+    """One request; a fault gets it and may use `send`, `sendable` and `cut`."""
+
+    owner: WebServer
+    protocol_version = "HTTP/1.1"
+    timeout = 5
+
+    def do_GET(self) -> None:
+        self.owner.requests.append((self.path, self.headers.get("range"), dict(self.headers)))
+        resource = self.owner.resources.get(self.path)
+        if resource is None:
+            self.send(404, b"no such thing", "text/plain")
+        elif not (resource.faults and resource.faults.pop(0)(self)):
+            self.serve(resource)
+
+    def serve(self, resource: Resource) -> None:
+        body = resource.body
+        etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"' if resource.etag else None
+        headers = {"ETag": etag} if etag else {}
+        if etag and self.headers.get("if-none-match") == etag:
+            self.send(304, b"", resource.content_type, headers)
+            return
+        match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("range") or "")
+        fresh = self.headers.get("if-range") in {None, etag}
+        if match and resource.ranges and fresh:
+            first, last = int(match[1]), min(int(match[2] or len(body)), len(body) - 1)
+            if first >= len(body):
+                self.send(416, b"", "text/plain", {"Content-Range": f"bytes */{len(body)}"})
+                return
+            headers["Content-Range"] = f"bytes {first}-{last}/{len(body)}"
+            self.send(206, body[first : last + 1], resource.content_type, headers)
+        else:
+            self.send(200, body, resource.content_type, headers)
+
+    def send(self, status: int, body: bytes, content_type: str, headers=None, *, length: int | None = None) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        if status != 304:
+            self.send_header("Content-Length", str(len(body) if length is None else length))
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+        self.owner.sent += len(body)
+
+    def cut(self) -> None:
+        """Close the connection with a reset."""
+        self.wfile.flush()
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
+        self.connection.close()
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+def status(code: int, **headers: str) -> Fault:
+    """Answers with a status and headers (underscores become hyphens)."""
+
+    def fault(answer: Answer) -> bool:
+        answer.send(code, b"sorry", "text/plain", {name.replace("_", "-"): value for name, value in headers.items()})
+        return True
+
+    return fault
+
+
+def reset(answer: Answer) -> bool:
+    """Resets the connection before a word is said."""
+    answer.cut()
+    answer.wfile = answer.rfile = io.BytesIO()
+    return True
+
+
+def short(n: int) -> Fault:
+    """Promises the whole answer, sends its first n bytes, and hangs up."""
+
+    def fault(answer: Answer) -> bool:
+        send = answer.send
+
+        def truncated(code, body, content_type, headers=None):
+            send(code, body[:n], content_type, headers, length=len(body))
+            answer.close_connection = True
+
+        answer.send = truncated
+        return False
+
+    return fault
+
+
+def wrong_range(value: str) -> Fault:
+    """Answers 206 with a Content-Range of its own invention."""
+
+    def fault(answer: Answer) -> bool:
+        answer.send(206, b"x" * 100, "application/octet-stream", {"Content-Range": value})
+        return True
+
+    return fault
+
+
+def ignores_range(answer: Answer) -> bool:
+    """Sends everything, whatever was asked for."""
+    del answer.headers["range"]
+    return False
+
+
+def becomes(body: bytes) -> Fault:
+    """The file is another from this request on."""
+
+    def fault(answer: Answer) -> bool:
+        answer.owner.resources[answer.path].body = body
+        return False
+
+    return fault
+
+
+def html(answer: Answer) -> bool:
+    """A page about the file, with status 200."""
+    answer.send(200, b"<!DOCTYPE html><p>Too many users have viewed this file", "text/html; charset=utf-8")
+    return True
+
+
+def gzipped(answer: Answer) -> bool:
+    """The whole file, compressed although nobody asked for it."""
+    body = gzip.compress(answer.owner.resources[answer.path].body)
+    answer.send(200, body, "application/octet-stream", {"Content-Encoding": "gzip"})
+    return True
+
+
+def gzipped_range(answer: Answer) -> bool:
+    """A range of the compressed file."""
+    body = gzip.compress(answer.owner.resources[answer.path].body)
+    headers = {"Content-Encoding": "gzip", "Content-Range": f"bytes 0-{len(body) - 1}/{len(body)}"}
+    answer.send(206, body, "application/octet-stream", headers)
+    return True
