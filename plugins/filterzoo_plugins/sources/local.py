@@ -1,0 +1,94 @@
+"""Weight files on this machine: the first thing a user tries."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePath
+from typing import Annotated, ClassVar, cast
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from pydantic import Field, field_validator
+
+from filterzoo import Artifact, Checkpoint, LocalFile, Source, SourceOptions, hookimpl
+from filterzoo.errors import StartError
+from filterzoo.licences import normalise
+
+
+class LocalSource(Source):
+    """Files that globs match, relative to the manifest. Every file matched is a checkpoint, side files too.
+
+    The id is the path from the manifest's folder, the revision the start of the content's sha256: a file that changes
+    is a new revision. So discovery reads the files, which costs no network. Links are followed.
+    """
+
+    name: ClassVar[str] = "local"
+
+    class Options(SourceOptions):
+        """`paths`: globs, `**` crosses folders. `license`: of all these files, since they state none."""
+
+        paths: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+        license: str | None = None
+
+        @field_validator("license")
+        @classmethod
+        def _is_known(cls, value: str | None) -> str | None:
+            if value is not None and normalise(value) is None:
+                raise ValueError(f"{value!r} is not an SPDX licence, such as apache-2.0; leave it out if it is unknown")
+            return value
+
+    def discover(self) -> Iterator[Checkpoint]:
+        """See `Source.discover`; StartError for a pattern that matches no file."""
+        options = cast("LocalSource.Options", self.options)
+        found = {path for pattern in options.paths for path in self._matches(pattern)}
+        for path in sorted(found, key=PurePath.as_posix):
+            yield self._checkpoint(path, options.license)
+
+    def open(self, artifact: Artifact) -> LocalFile:
+        """See `Source.open`."""
+        return LocalFile(self.folder / os.fsdecode(unquote_to_bytes(artifact.url)))
+
+    def _matches(self, pattern: str) -> list[Path]:
+        """What is no folder; a broken link or a pipe is refused when it is opened, so that the ledger names it."""
+        try:
+            paths = [path for path in _glob(self.folder, pattern) if not path.is_dir()]
+        except (OSError, ValueError, NotImplementedError) as error:
+            raise StartError(f"local: cannot look for {pattern!r} in {self.folder}: {error}") from error
+        if not paths:
+            raise StartError(f"local: no file matches {pattern!r} in {self.folder}")
+        return paths
+
+    def _checkpoint(self, path: Path, licence: str | None) -> Checkpoint:
+        relative = os.path.relpath(path, self.folder)
+        encoded = os.fsencode(PurePath(relative).as_posix())
+        shown = encoded.decode("utf-8", "backslashreplace")
+        content = _content(path)
+        size, sha256 = content or (None, None)
+        revision = f"sha256:{sha256[:16]}" if sha256 else "unreadable"
+        artifact = Artifact(url=quote_from_bytes(encoded), name=shown.rpartition("/")[2], size=size, sha256=sha256)
+        return Checkpoint(id=shown, revision=revision, artifacts=(artifact,), licence=licence)
+
+
+def _glob(folder: Path, pattern: str) -> Iterable[Path]:
+    if PurePath(pattern).is_absolute():
+        anchor = Path(PurePath(pattern).anchor)
+        return anchor.glob(str(PurePath(pattern).relative_to(anchor)))
+    return folder.glob(pattern)
+
+
+def _content(path: Path) -> tuple[int, str] | None:
+    """Size in bytes and sha256 in hex of a regular file; None for anything else, and for one that cannot be read."""
+    try:
+        if path.is_file():
+            with path.open("rb") as file:
+                return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        pass
+    return None
+
+
+@hookimpl
+def filterzoo_sources() -> list[type[Source]]:
+    """See `filterzoo.hooks`."""
+    return [LocalSource]

