@@ -10,14 +10,20 @@ from rich.table import Table
 from rich.text import Text
 
 
+WIDTH_OF_A_FILE = 200
+"""Columns that tables may take where nobody says how many there are."""
+
+
 def printable(text: str, longest: int = 120) -> str:
     """Text of a stranger, fit for a terminal.
 
     Control, bidirectional and other unprintable characters are escaped; the middle of what is too long is left out.
     """
-    shown = "".join(_escaped(character) for character in text[: 2 * longest])
-    if len(text) > 2 * longest or len(shown) > longest:
-        shown = f"{shown[: longest // 2]}…{shown[-(longest // 2 - 1) :]}"
+    ends = text if len(text) <= 2 * longest else text[:longest] + text[-longest:]
+    shown = "".join(_escaped(character) for character in ends)
+    if len(shown) > longest:
+        head = longest // 2
+        shown = f"{shown[:head]}…{shown[len(shown) - (longest - head - 1) :]}"
     return shown
 
 
@@ -28,9 +34,10 @@ def _escaped(character: str) -> str:
 
 
 def console(*, to_stderr: bool = False) -> Console:
-    """A console that wraps nothing when its output is no terminal."""
+    """A console; where its output is no terminal, lines are as long as they are and tables have room."""
     stream = sys.stderr if to_stderr else sys.stdout
-    return Console(file=stream, highlight=False, soft_wrap=not stream.isatty(), markup=False, emoji=False)
+    width = None if stream.isatty() else WIDTH_OF_A_FILE
+    return Console(file=stream, highlight=False, soft_wrap=width is not None, markup=False, emoji=False, width=width)
 
 
 def cell(text: object, *, longest: int = 60) -> Text:
