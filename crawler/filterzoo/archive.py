@@ -1,0 +1,52 @@
+"""What an archive plugin is: it lists the files inside a file, so that the one model in it can be read in place."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+from filterzoo.files import RandomAccessFile
+
+
+class Packing(StrEnum):
+    """How a member's bytes stand in the archive."""
+
+    STORED = "stored"
+    """As they are: the member is read in place."""
+    DEFLATE = "deflate"
+    """Raw deflate, as in zips."""
+    GZIP = "gzip"
+    BZIP2 = "bzip2"
+    XZ = "xz"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """`length` bytes at `offset` that unpack to a file; `name` is what the archive calls it, and never a path.
+
+    size: of the unpacked file, None where only unpacking tells. crc32: of the unpacked file, where the archive has one.
+    """
+
+    name: str
+    offset: int
+    length: int
+    packing: Packing = Packing.STORED
+    size: int | None = None
+    crc32: int | None = None
+
+
+class Archive(ABC):
+    """A kind of archive. `members` runs in the jail, as a format's `index` does."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def accepts(self, head: bytes, name: str) -> bool:
+        """Whether a file that starts with `head`, and that no format accepts, is such an archive."""
+
+    @abstractmethod
+    def members(self, file: RandomAccessFile) -> Iterator[Member]:
+        """The regular files in it, in its order; Refused (unsafe) for links, devices and names that leave it."""

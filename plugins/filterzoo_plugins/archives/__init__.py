@@ -1,0 +1,1 @@
+"""One module a kind of archive; what the jail runs."""

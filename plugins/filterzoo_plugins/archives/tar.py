@@ -1,0 +1,167 @@
+"""Tar archives of model files, plain or compressed as a whole (POSIX.1-2017, pax; GNU long names)."""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from filterzoo import RandomAccessFile, Reason, Refused, hookimpl
+from filterzoo.archive import Archive, Member, Packing
+from filterzoo_plugins.formats._names import show
+
+BLOCK = 512
+MAX_MEMBERS = 100_000
+MAX_NAME_BYTES = 64 << 10
+"""Longest extended header: a pax or GNU record that names the next member."""
+
+_MAGIC = {b"\x1f\x8b": Packing.GZIP, b"BZh": Packing.BZIP2, b"\xfd7zXZ\0": Packing.XZ}
+_REGULAR = {b"0", b"\0", b"7"}
+_FOLDER = b"5"
+_OUTSIDE = re.compile(r"(^|/)\.\.(/|$)|^/|\0")
+_PAX_PATH = re.compile(rb"(?:^|\n)\d+ path=([^\n]*)\n")
+_PAX_SIZE = re.compile(rb"(?:^|\n)\d+ size=(\d+)\n")
+_XZ_MEMORY = 128 << 20
+
+
+class Tar(Archive):
+    """A tar file, or one inside gzip, bzip2 or xz; a compressed file that is no tar is refused."""
+
+    name: ClassVar[str] = "tar"
+
+    def accepts(self, head: bytes, name: str) -> bool:
+        """By the magic of a first header, or of a compressor."""
+        del name
+        return _is_header(head[:BLOCK]) or _packing(head) is not None
+
+    def members(self, file: RandomAccessFile) -> Iterator[Member]:
+        """The regular files; or, of a compressed tar, the tar as its one member."""
+        head = file.read(0, min(4096, file.size))
+        packing = _packing(head)
+        if packing is None:
+            yield from _members(file)
+            return
+        if not _is_header(_first_block(packing, head)):
+            raise Refused(Reason.UNSUPPORTED, f"a {packing} file that holds no tar archive; unpack it first")
+        yield Member(name="tar", offset=0, length=file.size, packing=packing)
+
+
+def _packing(head: bytes) -> Packing | None:
+    return next((packing for magic, packing in _MAGIC.items() if head.startswith(magic)), None)
+
+
+def _first_block(packing: Packing, head: bytes) -> bytes:
+    """The first block inside a compressed file, from its first bytes."""
+    try:
+        match packing:
+            case Packing.GZIP:
+                return zlib.decompressobj(31).decompress(head, BLOCK)
+            case Packing.BZIP2:
+                return bz2.BZ2Decompressor().decompress(head, BLOCK)
+            case _:
+                return lzma.LZMADecompressor(memlimit=_XZ_MEMORY).decompress(head, BLOCK)
+    except (zlib.error, OSError, lzma.LZMAError, EOFError) as error:
+        raise Refused(Reason.DAMAGED, f"broken {packing} data: {error}") from None
+
+
+def _is_header(block: bytes) -> bool:
+    """A tar header's checksum: the sum of its bytes with its own field as blanks."""
+    if len(block) < BLOCK or not block.strip(b"\0"):
+        return False
+    try:
+        declared = _number(block[148:156])
+    except Refused:
+        return False
+    return declared == sum(block[:148]) + 8 * ord(" ") + sum(block[156:BLOCK])
+
+
+def _number(field: bytes) -> int:
+    """An octal field, or GNU's base-256 for large ones."""
+    if field[:1] == b"\x80":
+        return int.from_bytes(field[1:], "big")
+    digits = field.strip(b" \0")
+    if not digits or any(digit not in b"01234567" for digit in digits):
+        raise Refused(Reason.MALFORMED, f"a tar header with the number {field!a}")
+    return int(digits, 8)
+
+
+@dataclass(slots=True)
+class _Extended:
+    """What extended headers said of the next member."""
+
+    name: str | None = None
+    size: int | None = None
+
+
+def _members(file: RandomAccessFile) -> Iterator[Member]:
+    offset, extended = 0, _Extended()
+    for _ in range(MAX_MEMBERS):
+        if offset + BLOCK > file.size:
+            raise Refused(Reason.MALFORMED, "the tar archive ends without its end mark", f"byte {offset}")
+        header = file.read(offset, BLOCK)
+        if not header.strip(b"\0"):
+            return
+        if not _is_header(header):
+            raise Refused(Reason.MALFORMED, "a tar header whose checksum does not fit", f"byte {offset}")
+        kind, size, begin = header[156:157], extended.size or _number(header[124:136]), offset + BLOCK
+        if begin + size > file.size:
+            raise Refused(Reason.MALFORMED, "a tar member reaches past the end of the file", f"byte {offset}")
+        if kind in {b"x", b"g", b"L"}:
+            _read_extended(file.read(begin, _bounded(size)), kind, extended)
+        else:
+            name = extended.name if extended.name is not None else _name(header)
+            _check_member(name, kind)
+            if kind in _REGULAR and not name.endswith("/"):
+                yield Member(name=name, offset=begin, length=size, size=size)
+            extended = _Extended()
+        offset = begin + -(-size // BLOCK) * BLOCK
+    raise Refused(Reason.LIMIT, f"more than {MAX_MEMBERS} members in the tar archive")
+
+
+def _bounded(size: int) -> int:
+    if size > MAX_NAME_BYTES:
+        raise Refused(Reason.LIMIT, f"an extended tar header of {size} bytes")
+    return size
+
+
+def _read_extended(body: bytes, kind: bytes, extended: _Extended) -> None:
+    if kind == b"L":
+        extended.name = _text(body.rstrip(b"\0"))
+        return
+    if kind == b"g":
+        return
+    path, size = _PAX_PATH.search(body), _PAX_SIZE.search(body)
+    if path:
+        extended.name = _text(path[1])
+    if size and len(size[1]) < 20:
+        extended.size = int(size[1])
+
+
+def _name(header: bytes) -> str:
+    name = header[:100].split(b"\0")[0]
+    prefix = header[345:500].split(b"\0")[0] if header[257:263] == b"ustar\0" else b""
+    return _text(prefix + b"/" + name if prefix else name)
+
+
+def _text(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+def _check_member(name: str, kind: bytes) -> None:
+    if kind not in _REGULAR and kind != _FOLDER:
+        raise Refused(Reason.UNSAFE, f"a tar member of type {kind!a}: no regular file, no folder", show(name))
+    if _OUTSIDE.search(name):
+        raise Refused(Reason.UNSAFE, "a tar member that leaves the archive's folder", show(name))
+
+
+@hookimpl
+def filterzoo_archives() -> Iterable[Archive]:
+    """See `filterzoo.hooks`."""
+    return [Tar()]

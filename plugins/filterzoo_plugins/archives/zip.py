@@ -1,0 +1,46 @@
+"""Zip archives of model files, by the same strict index that torch and NumPy files are read with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import ClassVar
+
+from filterzoo import RandomAccessFile, Reason, Refused, hookimpl
+from filterzoo.archive import Archive, Member, Packing
+from filterzoo_plugins.formats._names import show
+from filterzoo_plugins.formats._zip import DEFLATED, STORED, ZipIndex
+
+_PACKING = {STORED: Packing.STORED, DEFLATED: Packing.DEFLATE}
+
+
+class Zip(Archive):
+    """A zip whose members are stored or deflated."""
+
+    name: ClassVar[str] = "zip"
+
+    def accepts(self, head: bytes, name: str) -> bool:
+        """By the magic of a first member."""
+        del name
+        return head.startswith(b"PK\3\4")
+
+    def members(self, file: RandomAccessFile) -> Iterator[Member]:
+        """The members that are no folders."""
+        index = ZipIndex(file)
+        files = [member for member in index.members.values() if not member.name.endswith("/")]
+        for member, offset in zip(files, index.offsets(files), strict=True):
+            if member.method not in _PACKING:
+                raise Refused(Reason.UNSUPPORTED, f"zip compression method {member.method}", show(member.name))
+            yield Member(
+                name=member.name,
+                offset=offset,
+                length=member.length,
+                packing=_PACKING[member.method],
+                size=member.size,
+                crc32=member.crc32,
+            )
+
+
+@hookimpl
+def filterzoo_archives() -> Iterable[Archive]:
+    """See `filterzoo.hooks`."""
+    return [Zip()]
