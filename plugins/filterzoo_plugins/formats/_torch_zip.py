@@ -15,13 +15,14 @@ from filterzoo_plugins.formats._names import show
 from filterzoo_plugins.formats._pickle import read_pickle
 from filterzoo_plugins.formats._pickle_stack import Truncated
 from filterzoo_plugins.formats._torch_names import NamedTensor, named_tensors
-from filterzoo_plugins.formats._torch_tensor import stored_tensor
+from filterzoo_plugins.formats._torch_tensor import stored_tensor, with_convolution
 from filterzoo_plugins.formats._torch_values import Storage, TorchMeaning
+from filterzoo_plugins.formats._torchscript import convolutions
 from filterzoo_plugins.formats._zip import STORED, Member, ZipIndex
 
 MAX_READ_BYTES = 64 << 20
 """Of pickles and code together."""
-MAX_CODE_BYTES = 8 << 20
+MAX_CODE_BYTES = 2 << 20
 """More code than this is not looked at."""
 
 
@@ -45,7 +46,19 @@ class TorchArchive:
         )
 
     def tensors(self) -> Iterator[Tensor]:
-        """The tensors of the object, then the code's constants under the names that the code has for them."""
+        """The tensors of the object, then the code's constants under the names that the code has for them.
+
+        What the code convolves with comes once for each operation that reads it.
+        """
+        reads = convolutions(self.root, self.constants, self.code)
+        for tensor in self._all():
+            known = reads.get(tensor.name)
+            if known is None:
+                yield tensor
+            else:
+                yield from (with_convolution(tensor, convolution) for convolution in known)
+
+    def _all(self) -> Iterator[Tensor]:
         yield from self._located("data", named_tensors(self.root))
         if type(self.constants) is tuple:
             constants = {f"c{position}": value for position, value in enumerate(self.constants)}

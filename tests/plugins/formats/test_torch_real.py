@@ -9,7 +9,7 @@ import pytest
 from tests.index_packages import wheel_member
 
 from filterzoo.files import LocalFile
-from filterzoo.records import Layout, Tensor
+from filterzoo.records import Context, Kind, Layout, Tensor
 from filterzoo.stored import TensorReader
 from filterzoo_plugins.formats.torch import TorchFormat
 
@@ -23,7 +23,13 @@ DEEPBET = ("deepbet", "1.0.2", "data/models/{}.pt")
 
 
 def weights(package: str, version: str, member: str) -> list[Tensor]:
-    """The tensors of rank 3 to 5 named weight; every one is read, its CRC checked where there is one."""
+    """The tensors of rank 3 to 5 named weight."""
+    tensors = read(package, version, member)
+    return [tensor for tensor in tensors if 3 <= len(tensor.shape) <= 5 and tensor.name.endswith("weight")]
+
+
+def read(package: str, version: str, member: str) -> list[Tensor]:
+    """All tensors; every one is read, its CRC checked where there is one."""
     with LocalFile(wheel_member(package, version, member)) as file, TensorReader(file) as reader:
         head = file.read(0, 4096)
         assert FORMAT.accepts(head, "weights")
@@ -31,7 +37,7 @@ def weights(package: str, version: str, member: str) -> list[Tensor]:
         for tensor in tensors:
             values = reader.read(tensor)
             assert values.dtype.kind != "f" or np.isfinite(values).all()
-    return [tensor for tensor in tensors if 3 <= len(tensor.shape) <= 5 and tensor.name.endswith("weight")]
+    return tensors
 
 
 def count_3x3(tensors: list[Tensor]) -> int:
@@ -64,9 +70,16 @@ def test_digit_recognizer_zip():
 
 
 def test_silero_torchscript():
-    found = weights(*SILERO)
-    assert len(found) == 10  # and two constant-Q-like bases that only the code tells are convolved with
+    """Two nets of six 1-D convolutions; the first of each convolves with a buffer that is not called a weight."""
+    found = [tensor for tensor in read(*SILERO) if tensor.convolution is not None]
+    assert len(found) == 12
     assert {len(tensor.shape) for tensor in found} == {3}
+    assert {tensor.convolution.context for tensor in found} == {Context.GRAPH}
+    bases = [tensor for tensor in found if tensor.name.endswith("forward_basis_buffer")]
+    assert [tensor.convolution.stride for tensor in bases] == [(128,), (64,)]
+    depths = [tensor.convolution.depth for tensor in found[:6]]
+    assert depths == sorted(set(depths))
+    assert [tensor.convolution.depth for tensor in found[6:]] == depths
 
 
 @pytest.mark.parametrize("net", ["model", "bbox_model"])
@@ -79,4 +92,12 @@ def test_deepbet_torchscript(net):
         if tensor.shape[2:] == (3, 3, 3):
             filters += math.prod(tensor.shape[:2])
     assert filters == 77840
-    assert {tensor.layout for tensor in found} <= {Layout.OI_K, Layout.IO_K}
+    assert {tensor.convolution.context for tensor in found} == {Context.GRAPH}
+    transposed = [tensor for tensor in found if tensor.convolution.kind is Kind.TRANSPOSED]
+    assert len(transposed) == 6
+    assert {tensor.layout for tensor in transposed} == {Layout.IO_K}
+    assert [tensor.name for tensor in transposed if "tp_conv" not in tensor.name] == []
+    by_name = {tensor.name: tensor.convolution.depth for tensor in found}
+    # The short cut of a residual block reads what the block's first convolution reads.
+    assert by_name["down1.block1.downsample.0.weight"] == by_name["down1.block1.double_conv.0.weight"]
+    assert by_name["init.0.weight"] == 1
