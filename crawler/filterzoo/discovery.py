@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, TypeAdapter
 
 from filterzoo import licences
 from filterzoo.door import Door
@@ -18,6 +18,8 @@ from filterzoo.outcome import LedgerEntry
 from filterzoo.plugins import Plugins, plugin_failure
 from filterzoo.records import Checkpoint
 from filterzoo.source import Source, SourceOptions
+
+_CHECKPOINT = TypeAdapter(Checkpoint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ def discover(sources: Sequence[OpenSource], only: str | None = None) -> Iterator
         except Refused as refusal:
             entry = plugin_failure(opened.source.name, "discover", refusal)
             yield replace(entry, reason=refusal.reason, detail=refusal.detail, where=refusal.where)
-        except Exception as error:  # noqa: BLE001  # a source may raise anything; it is named and the others go on
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # a source may raise anything; it is named and the others go on
             yield plugin_failure(opened.source.name, "discover", error)
 
 
@@ -122,14 +124,13 @@ def _gate(task: Task) -> Task | LedgerEntry:
 
 
 def _checked(checkpoint: Checkpoint, source: str) -> Checkpoint:
-    """The checkpoint with its source's name; an error of the plugin where it is not usable."""
-    if not checkpoint.artifacts:
-        raise ValueError(f"the checkpoint {checkpoint.id[:200]!r} has no artifacts")
-    if not checkpoint.id or not checkpoint.revision:
-        raise ValueError(f"the checkpoint {checkpoint.id[:200]!r} needs an id and a pinned revision")
-    for text in (checkpoint.id, checkpoint.revision):
-        text.encode()  # a lone surrogate can be stored nowhere
-    return replace(checkpoint, source=source)
+    """The checkpoint with its source's name; ValueError or TypeError where one could not be stored."""
+    checked = _CHECKPOINT.validate_json(json.dumps(asdict(checkpoint)), strict=True)
+    if not checked.artifacts:
+        raise ValueError(f"the checkpoint {checked.id[:200]!r} has no artifacts")
+    if not checked.id or not checked.revision:
+        raise ValueError(f"the checkpoint {checked.id[:200]!r} needs an id and a pinned revision")
+    return replace(checked, source=source)
 
 
 def _settings(manifest: Manifest) -> Settings:

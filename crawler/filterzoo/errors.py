@@ -81,15 +81,43 @@ class StartError(FilterZooError):
 class Refused(FilterZooError):
     """Raised by any stage for one checkpoint; the run records the reason in the ledger and goes on.
 
-    `where` names the tensor, record or byte offset the refusal is about, when there is one.
+    `where` names the tensor, record or byte offset the refusal is about, when there is one. Both texts may quote a
+    stranger's file, so they are kept as `storable` gives them.
     """
 
     def __init__(self, reason: Reason, detail: str, where: str | None = None) -> None:
         super().__init__(reason, detail, where)
         self.reason = reason
-        self.detail = detail
-        self.where = where
+        self.detail = storable(detail)
+        self.where = None if where is None else storable(where)
 
     def __str__(self) -> str:
         place = f" (at {self.where})" if self.where else ""
         return f"{self.reason}: {self.detail}{place}"
+
+
+class PluginFailed(Refused):
+    """Raised for a checkpoint of which a format plugin raised what is not a refusal; `plugin` names it."""
+
+    def __init__(self, plugin: str, detail: str) -> None:
+        super().__init__(Reason.PLUGIN_ERROR, detail)
+        self.args = (plugin, detail)
+        self.plugin = plugin
+
+
+LONGEST_TEXT = 2000
+"""Characters of the longest text an error keeps."""
+
+
+def storable(text: str) -> str:
+    """The text as tables and databases can hold it: cut at `LONGEST_TEXT`, lone surrogates escaped."""
+    return text[:LONGEST_TEXT].encode("utf-8", "backslashreplace").decode()
+
+
+def describe(error: BaseException) -> str:
+    """Type and message of an error that somebody else's code raised, even where the message cannot be had."""
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001  # a plugin's error may have a broken __str__
+        message = "(its message cannot be had)"
+    return storable(f"{type(error).__name__}: {message}")

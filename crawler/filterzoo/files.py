@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from abc import ABC, abstractmethod
@@ -66,7 +67,9 @@ class LocalFile(RandomAccessFile):
         try:
             self.descriptor = os.open(path, flags)
         except OSError as error:
-            raise Refused(Reason.FETCH_FAILED, f"cannot open the file: {error.strerror}", path.name) from error
+            # Where links are not followed, ELOOP says that the name is one.
+            reason = Reason.UNSAFE if error.errno == errno.ELOOP else Reason.FETCH_FAILED
+            raise Refused(reason, f"cannot open the file: {error.strerror}", path.name) from error
         state = os.fstat(self.descriptor)
         if not stat.S_ISREG(state.st_mode):
             os.close(self.descriptor)

@@ -7,6 +7,7 @@ files: written once without encoding, memory-mapped when shards are made.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
@@ -108,8 +109,9 @@ class FragmentStore:
         path = self._path(name)
         self._filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
         if self._is_local:
-            written.replace(path)
+            _move(written, Path(path))
             sync_folder(Path(path).parent)
+            sync_folder(Path(path).parent.parent)
         else:
             self._filesystem.put_file(str(written), path)
             written.unlink()
@@ -215,6 +217,20 @@ def _filter_blocks(layer: Layer) -> pa.RecordBatch:
         weights,
     )
     return pa.RecordBatch.from_arrays(list(columns), schema=FILTER_SCHEMA)
+
+
+def _move(written: Path, path: Path) -> None:
+    """Rename, also to another file system: there the copy gets the name when it is whole and synced."""
+    try:
+        written.replace(path)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        copy = path.with_name(f"{written.parent.name}.part")
+        with written.open("rb") as source, copy.open("wb") as sink:
+            shutil.copyfileobj(source, sink)
+            _sync(sink)
+        copy.replace(path)
 
 
 def _sync(sink: IO[bytes]) -> None:

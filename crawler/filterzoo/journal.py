@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
-from filterzoo.errors import Reason
+from filterzoo.errors import Reason, StartError
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.records import Artifact, Checkpoint
 
@@ -30,10 +31,16 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._database = sqlite3.connect(path, isolation_level=None, timeout=60)
-        self._database.execute("PRAGMA journal_mode=WAL")
-        self._database.execute("PRAGMA synchronous=FULL")
-        self._database.executescript(_SCHEMA)
+        with contextlib.ExitStack() as undo:
+            try:
+                self._database = sqlite3.connect(path, isolation_level=None, timeout=60)
+                undo.callback(self._database.close)
+                self._database.execute("PRAGMA journal_mode=WAL")
+                self._database.execute("PRAGMA synchronous=FULL")
+                self._database.executescript(_SCHEMA)
+            except sqlite3.DatabaseError as error:
+                raise StartError(f"{path}: cannot be used as journal: {error}; mend it or move it away") from error
+            undo.pop_all()
 
     def close(self) -> None:
         """Close the file."""
@@ -60,13 +67,13 @@ class Journal:
     def record_done(self, done: Done, settings: str) -> None:
         """The checkpoint made it; what the ledger said of it before is void."""
         key = (done.checkpoint.source, done.checkpoint.id, done.checkpoint.revision)
-        with _Transaction(self._database):
+        with self._transaction():
             self._forget(key)
             self._database.execute("INSERT INTO done VALUES (?, ?, ?, ?, ?)", (*key, settings, _dump(asdict(done))))
 
     def record_ledger(self, entry: LedgerEntry, settings: str = "") -> None:
         """Something did not make it; a former entry or result for the same checkpoint is void."""
-        with _Transaction(self._database):
+        with self._transaction():
             if entry.id is not None and entry.revision is not None:
                 self._forget((entry.source, entry.id, entry.revision))
             self._database.execute(
@@ -94,22 +101,16 @@ class Journal:
             fields = json.loads(document)
             yield LedgerEntry(**(fields | {"reason": Reason(fields["reason"])}))
 
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All that the block writes, durably, or nothing."""
+        with self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            yield
+
     def _forget(self, key: tuple[str, str, str]) -> None:
         for table in ("done", "ledger"):
             self._database.execute(f"DELETE FROM {table} WHERE source = ? AND id = ? AND revision = ?", key)  # noqa: S608  # the table names are ours
-
-
-class _Transaction:
-    """BEGIN IMMEDIATE ... COMMIT, or ROLLBACK when the block raises."""
-
-    def __init__(self, database: sqlite3.Connection) -> None:
-        self._database = database
-
-    def __enter__(self) -> None:
-        self._database.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: object, *_rest: object) -> None:
-        self._database.execute("COMMIT" if kind is None else "ROLLBACK")
 
 
 def _dump(document: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from filterzoo import licences
 from filterzoo.discovery import Settings, Task, open_sources
 from filterzoo.door import Door
-from filterzoo.errors import FilterZooError, Reason, Refused
+from filterzoo.errors import FilterZooError, PluginFailed, Reason, Refused, describe
 from filterzoo.files import RandomAccessFile
 from filterzoo.fragments import FragmentStore, FragmentWriter
 from filterzoo.jail import Jail
@@ -73,10 +73,10 @@ class Line:
                 raise StorageFailed(
                     f"the store cannot be written to: {error.strerror}; free space, run again"
                 ) from error
-            return progress.entry(task, Refused(Reason.CRASHED, f"{type(error).__name__}: {error}"))
-        except Exception as error:  # noqa: BLE001  # a checkpoint that breaks anything must not end the run
+            return progress.entry(task, Refused(Reason.CRASHED, describe(error)))
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # a checkpoint that breaks anything must not end the run
             reason = Reason.PLUGIN_ERROR if progress.stage == "fetch" else Reason.CRASHED
-            return progress.entry(task, Refused(reason, f"{type(error).__name__}: {error}"))
+            return progress.entry(task, Refused(reason, describe(error)))
 
     def _bring(self, task: Task, progress: _Progress) -> Done:
         checkpoint, artifact = task.checkpoint, task.checkpoint.artifacts[0]
@@ -125,10 +125,12 @@ class _Progress:
     stage: str = "fetch"
 
     def entry(self, task: Task, refusal: Refused) -> LedgerEntry:
-        is_plugin = refusal.reason is Reason.PLUGIN_ERROR
-        return task.ledger_entry(
-            self.stage, refusal, plugin=task.checkpoint.source if is_plugin and self.stage == "fetch" else None
-        )
+        plugin = None
+        if isinstance(refusal, PluginFailed):
+            plugin = refusal.plugin
+        elif refusal.reason is Reason.PLUGIN_ERROR:
+            plugin = task.checkpoint.source
+        return task.ledger_entry(self.stage, refusal, plugin)
 
 
 def _decide(task: Task, index: Index) -> tuple[str | None, bool]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from filterzoo.dtypes import DTYPES, NumberClass
 from filterzoo.errors import Reason, Refused
 from filterzoo.layer import Floats, Layer
 from filterzoo.records import Context, Layout, Quantisation, Tensor
@@ -74,13 +75,12 @@ def depths(tensors: Sequence[Tensor]) -> list[tuple[int, float, Context]]:
 def canonical(stored: Array, tensor: Tensor) -> Floats:
     """float32, (out, in/groups, *kernel), C order; no copy where the bytes are that already."""
     floats = _floats(stored, tensor)
-    groups = (tensor.convolution.groups if tensor.convolution else None) or 1
-    return np.ascontiguousarray(_reorder(floats, tensor.layout, groups, tensor.name))
+    return np.require(_reorder(floats, tensor.layout, _groups(tensor), tensor.name), np.float32, ["C", "A"])
 
 
 def canonical_shape(tensor: Tensor) -> tuple[int, ...]:
     """The shape `canonical` will give, from the table alone."""
-    shape, groups = tensor.shape, (tensor.convolution.groups if tensor.convolution else None) or 1
+    shape, groups = tensor.shape, _groups(tensor)
     match tensor.layout:
         case Layout.IO_K:
             return (groups * shape[1], shape[0] // groups, *shape[2:])
@@ -98,20 +98,31 @@ def canonical_shape(tensor: Tensor) -> tuple[int, ...]:
             return shape
 
 
+def _groups(tensor: Tensor) -> int:
+    """Where they are not known there is one: only a transposed convolution's axes depend on them."""
+    convolution = tensor.convolution
+    return 1 if convolution is None or convolution.groups is None else convolution.groups
+
+
 def _floats(stored: Array, tensor: Tensor) -> Floats:
-    if tensor.quantisation is not None:
+    number_class = DTYPES[tensor.dtype].number_class
+    if number_class is NumberClass.INTEGER and tensor.quantisation is not None:
         return _dequantise(stored, tensor.quantisation)
-    match tensor.dtype:
-        case "F32":
-            return stored
+    if number_class is not NumberClass.FLOAT:
+        raise Refused(Reason.UNSUPPORTED, f"{tensor.dtype} without a scale is no weight", tensor.name)
+    floats = _cast(stored, tensor.dtype)
+    return floats if tensor.quantisation is None else _dequantise(floats, tensor.quantisation)
+
+
+def _cast(stored: Array, dtype: str) -> Floats:
+    match dtype:
         case "BF16":
             return (stored.astype(np.uint32) << 16).view(np.float32)
         case "F8_E4M3" | "F8_E5M2":
-            return _float8_table(tensor.dtype)[stored]
-        case "F64" | "F16":
+            return _float8_table(dtype)[stored]
+        case _:
             with np.errstate(over="ignore", invalid="ignore"):
-                return stored.astype(np.float32)
-    raise Refused(Reason.UNSUPPORTED, f"{tensor.dtype} without a scale is no weight", tensor.name)
+                return stored.astype(np.float32, copy=False)
 
 
 def _dequantise(stored: Array, quantisation: Quantisation) -> Floats:
@@ -122,8 +133,15 @@ def _dequantise(stored: Array, quantisation: Quantisation) -> Floats:
         spread = [1] * stored.ndim
         spread[quantisation.axis] = -1
         scales, zero_points = scales.reshape(spread), zero_points.reshape(spread)
-    difference = stored.astype(np.int32) - zero_points.astype(np.int32)
-    return difference.astype(np.float32) * scales
+    if zero_points.any():
+        # The difference of small integers fits int32; that of others and of floats is what the wider type makes of it.
+        is_small = (
+            stored.dtype.kind != "f" and stored.dtype.itemsize < 4 and bool((np.abs(zero_points) < 1 << 30).all())
+        )
+        stored = stored.astype(np.int32 if is_small else np.float64) - zero_points.astype(np.int32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        floats: Floats = stored.astype(np.float32) * scales
+    return floats
 
 
 @cache
@@ -161,9 +179,9 @@ def _reorder(array: Array, layout: Layout, groups: int, name: str) -> Array:
         case Layout.O_K_I:
             return np.moveaxis(array, -1, 1)
         case Layout.ONE_K_O:
-            if array.shape[0] == 1:
-                return np.moveaxis(array[0], -1, 0)[:, None]
-            raise Refused(Reason.MALFORMED, f"a depthwise weight of shape {array.shape} must start with 1", name)
+            if array.shape[0] != 1:
+                raise Refused(Reason.MALFORMED, f"a depthwise weight of shape {array.shape} must start with 1", name)
+            return np.moveaxis(array, (0, -1), (1, 0))
         case Layout.OTHER:
             raise Refused(
                 Reason.MALFORMED, "the index calls a tensor a convolution weight and gives it no layout", name

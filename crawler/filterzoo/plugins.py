@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pluggy
 
 from filterzoo import hooks
-from filterzoo.errors import Reason, StartError
+from filterzoo.errors import Reason, StartError, describe
 from filterzoo.format import Format
 from filterzoo.outcome import LedgerEntry
 from filterzoo.references import PluginReference
@@ -36,7 +35,7 @@ class Plugins:
 def references(files: Sequence[Path] = ()) -> list[PluginReference]:
     """Installed plugins, by name, then the given files; StartError for a file that is not there."""
     entry_points = importlib.metadata.entry_points(group=hooks.PROJECT)
-    found = [PluginReference(point.name, module=point.value) for point in sorted(entry_points, key=lambda p: p.name)]
+    found = [PluginReference(point.name, module=point.module) for point in sorted(entry_points, key=lambda p: p.name)]
     for file in files:
         if not file.is_file():
             raise StartError(f"--plugin {file}: there is no such file; give the path of a Python file")
@@ -52,11 +51,11 @@ def load(plugin_references: Iterable[PluginReference]) -> Plugins:
         try:
             module = reference.load()
             stage = "hook"
-            _collect(plugins, reference, module)
-        except StartError:
-            raise
-        except Exception as error:  # noqa: BLE001  # a plugin may raise anything; the run names it and goes on
+            offer = _ask(reference, module)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin may raise anything; the run names it and goes on
             plugins.failures.append(plugin_failure(reference.name, stage, error))
+        else:
+            _take(plugins, reference, offer)
     return plugins
 
 
@@ -69,34 +68,46 @@ def plugin_failure(plugin: str, stage: str, error: BaseException) -> LedgerEntry
         url=None,
         stage=stage,
         reason=Reason.PLUGIN_ERROR,
-        detail=f"{type(error).__name__}: {error}",
+        detail=describe(error),
         where=None,
         plugin=plugin,
     )
 
 
-def _collect(plugins: Plugins, reference: PluginReference, module: ModuleType) -> None:
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """What one plugin's hooks gave, by name."""
+
+    sources: list[tuple[str, type[Source]]]
+    formats: list[tuple[str, Format]]
+    commands: list[tuple[str, Callable[..., None]]]
+
+
+def _ask(reference: PluginReference, module: ModuleType) -> _Offer:
+    """Call every hook; raises whatever the plugin raises."""
     manager = pluggy.PluginManager(hooks.PROJECT)
     manager.add_hookspecs(hooks)
     manager.register(module, reference.name)
     manager.check_pending()
-    sources = [source for group in manager.hook.filterzoo_sources() for source in group]
-    formats = [format_ for group in manager.hook.filterzoo_formats() for format_ in group]
-    commands = [command for group in manager.hook.filterzoo_commands() for command in group]
-    for source in sources:
-        _offer(plugins, reference, "source", source.name)
-        plugins.sources[source.name] = source
-    for format_ in formats:
-        _offer(plugins, reference, "format", format_.name)
-        plugins.formats[format_.name] = format_
-    for command in commands:
-        _offer(plugins, reference, "command", command.__name__)
-        plugins.commands.append(command)
-    if formats:
+    return _Offer(
+        sources=[(source.name, source) for group in manager.hook.filterzoo_sources() for source in group],
+        formats=[(format_.name, format_) for group in manager.hook.filterzoo_formats() for format_ in group],
+        commands=[(command.__name__, command) for group in manager.hook.filterzoo_commands() for command in group],
+    )
+
+
+def _take(plugins: Plugins, reference: PluginReference, offer: _Offer) -> None:
+    for what, named in (("source", offer.sources), ("format", offer.formats), ("command", offer.commands)):
+        for name, _ in named:
+            _reserve(plugins, reference, what, name)
+    plugins.sources |= dict(offer.sources)
+    plugins.formats |= dict(offer.formats)
+    plugins.commands += [command for _, command in offer.commands]
+    if offer.formats:
         plugins.format_references.append(reference)
 
 
-def _offer(plugins: Plugins, reference: PluginReference, what: str, name: Any) -> None:
+def _reserve(plugins: Plugins, reference: PluginReference, what: str, name: str) -> None:
     key = f"{what}:{name}"
     if key in plugins.provided_by:
         other = plugins.provided_by[key]

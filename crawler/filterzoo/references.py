@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import sys
@@ -21,7 +22,7 @@ class PluginReference:
         """Import it; raises whatever the plugin raises."""
         if not self.file:
             return importlib.import_module(self.module)
-        module_name = f"filterzoo_plugin_{self.name}"
+        module_name = f"filterzoo_plugin_{hashlib.sha256(self.file.encode()).hexdigest()[:16]}"
         if module_name in sys.modules:
             return sys.modules[module_name]
         spec = importlib.util.spec_from_file_location(module_name, self.file)
@@ -29,5 +30,9 @@ class PluginReference:
             raise ImportError(f"{self.file} is no Python file")
         module = importlib.util.module_from_spec(spec)
         sys.modules[module_name] = module
-        spec.loader.exec_module(module)
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[module_name]  # half a module must not pass for one the next time
+            raise
         return module

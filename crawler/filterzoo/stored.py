@@ -14,7 +14,7 @@ import numpy.typing as npt
 from filterzoo.dtypes import DTYPES
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
-from filterzoo.records import Codec, Record, Tensor
+from filterzoo.records import Codec, Record, Span, Tensor
 
 PIECE = 1 << 20
 """How many bytes are read at a time where a stretch is only checked or decoded."""
@@ -28,9 +28,10 @@ class TensorReader:
     def __init__(self, file: RandomAccessFile) -> None:
         self._file = file
         self._sides: dict[str, RandomAccessFile] = {}
-        self._checked: set[Record] = set()
-        self.has_crc = True
-        """Whether every byte given so far was covered by a CRC-32 of the format."""
+        self._checked: set[tuple[str | None, Record]] = set()
+        self._decoded: tuple[tuple[str | None, Record], bytes] | None = None
+        self._tensors_read = 0
+        self._tensors_with_crc = 0
 
     def __enter__(self) -> Self:
         return self
@@ -39,8 +40,14 @@ class TensorReader:
         for side in self._sides.values():
             side.close()
 
+    @property
+    def has_crc(self) -> bool:
+        """Whether bytes were given, and each of them was covered by a CRC-32 of the format."""
+        return 0 < self._tensors_read == self._tensors_with_crc
+
     def read(self, tensor: Tensor) -> Array:
         """The tensor as stored: its dtype's bits, its stored shape; Refused (damaged) where a checksum does not fit."""
+        self._tensors_read += 1
         if tensor.chunk_shape is not None:
             return self._chunked(tensor)
         stretch = self._stretch(tensor)
@@ -53,29 +60,30 @@ class TensorReader:
     def _stretch(self, tensor: Tensor) -> npt.NDArray[np.uint8]:
         span = tensor.span
         file = self._file if span.side is None else self._side(span.side)
-        record = tensor.records[0] if tensor.records else None
-        if record is None or record.crc32 is None:
-            self.has_crc = False
-        if record is None:
+        if not tensor.records:
             return _read(file, span.offset, span.length)
+        record = tensor.records[0]
+        key = (span.side, record)
+        self._tensors_with_crc += record.crc32 is not None
         if record.codec is not Codec.RAW:
-            decoded = _decode(file, record, tensor.name)
-            return np.frombuffer(decoded, np.uint8)[span.offset : span.offset + span.length]
-        if (span.offset, span.length) == (record.offset, record.length):
-            data = _read(file, span.offset, span.length)
-            _check_crc(zlib.crc32(data.data), record, tensor.name)
-            return data
-        if record not in self._checked:
-            crc = 0
-            for piece in _pieces(file, record):
-                crc = zlib.crc32(piece, crc)
-            _check_crc(crc, record, tensor.name)
-            self._checked.add(record)
-        return _read(file, span.offset, span.length)
+            decoded = self._decoded_once(file, key, tensor.name)
+            return np.frombuffer(decoded, np.uint8, span.length, span.offset)
+        if record.crc32 is None or key in self._checked:
+            return _read(file, span.offset, span.length)
+        stretch, crc = _read_with_crc(file, record, span)
+        _check_crc(crc, record, tensor.name)
+        self._checked.add(key)
+        return stretch
+
+    def _decoded_once(self, file: RandomAccessFile, key: tuple[str | None, Record], name: str) -> bytes:
+        """The last record is kept: several tensors may be views of one."""
+        if self._decoded is None or self._decoded[0] != key:
+            self._decoded = None
+            self._decoded = key, bytes(_decode(file, key[1], name))
+        return self._decoded[1]
 
     def _chunked(self, tensor: Tensor) -> Array:
         """Assemble a chunked HDF5 data set; chunks stand in C order of the chunk grid."""
-        self.has_crc = False
         chunk_shape = tensor.chunk_shape or ()
         dtype = np.dtype(DTYPES[tensor.dtype].numpy)
         array = np.zeros(tensor.shape, dtype)
@@ -103,9 +111,21 @@ def _read(file: RandomAccessFile, offset: int, length: int) -> npt.NDArray[np.ui
     return data
 
 
-def _pieces(file: RandomAccessFile, record: Record) -> Iterator[bytes]:
-    end = record.offset + record.length
-    for offset in range(record.offset, end, PIECE):
+def _read_with_crc(file: RandomAccessFile, record: Record, span: Span) -> tuple[npt.NDArray[np.uint8], int]:
+    """The bytes of `span` and the CRC-32 of the raw record around them; every byte of the record is read once."""
+    begin, end = span.offset, span.offset + span.length
+    crc = 0
+    for piece in _pieces(file, record.offset, begin):
+        crc = zlib.crc32(piece, crc)
+    stretch = _read(file, begin, span.length)
+    crc = zlib.crc32(stretch.data, crc)
+    for piece in _pieces(file, end, record.offset + record.length):
+        crc = zlib.crc32(piece, crc)
+    return stretch, crc
+
+
+def _pieces(file: RandomAccessFile, begin: int, end: int) -> Iterator[bytes]:
+    for offset in range(begin, end, PIECE):
         yield file.read(offset, min(PIECE, end - offset))
 
 
@@ -125,15 +145,19 @@ def _inflate(file: RandomAccessFile, record: Record, name: str) -> bytearray:
     machine = zlib.decompressobj(-zlib.MAX_WBITS if record.codec is Codec.DEFLATE else zlib.MAX_WBITS)
     decoded = bytearray()
     try:
-        for piece in _pieces(file, record):
+        for piece in _pieces(file, record.offset, record.offset + record.length):
+            if machine.eof:
+                raise Refused(Reason.DAMAGED, "bytes behind the end of compressed data", name)
+            # One byte more than is declared is enough to see that there are too many.
             decoded += machine.decompress(piece, record.size + 1 - len(decoded))
             if len(decoded) > record.size:
                 raise Refused(Reason.LIMIT, f"decodes to more than the declared {record.size} bytes", name)
-        decoded += machine.flush()
     except zlib.error as error:
         raise Refused(Reason.DAMAGED, f"broken compressed data: {error}", name) from error
     if not machine.eof:
         raise Refused(Reason.DAMAGED, "compressed data end too early", name)
+    if machine.unused_data:
+        raise Refused(Reason.DAMAGED, "bytes behind the end of compressed data", name)
     return decoded
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import shutil
 from pathlib import Path
@@ -56,8 +57,11 @@ class WorkFolder:
         """Take the lock and clear what an interrupted crawl left half-written."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / "lock").open("w")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with contextlib.ExitStack() as undo:
+                lock = undo.enter_context((self.path / "lock").open("w"))
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                undo.pop_all()
+            self._lock = lock
         except BlockingIOError:
             raise StartError(
                 f"{self.path}: another crawl is working here; wait for it or choose another --workdir"

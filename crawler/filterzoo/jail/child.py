@@ -5,142 +5,113 @@ Started as `python -I -m filterzoo.jail.child DESCRIPTOR`. It never imports torc
 
 from __future__ import annotations
 
+import codecs
 import json
-import os
+import resource
 import socket
 import sys
-import time
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pluggy
 
 from filterzoo import hooks
-from filterzoo.errors import Reason, Refused
-from filterzoo.files import RandomAccessFile, check_plain_name
+from filterzoo.errors import Reason, Refused, describe
+from filterzoo.files import RandomAccessFile
 from filterzoo.format import HEAD_BYTES, Format
-from filterzoo.jail.confinement import confine
-from filterzoo.jail.messages import ConnectionClosed, Message, receive, send_json
+from filterzoo.jail.confinement import allow_cpu_time, confine
+from filterzoo.jail.given_files import DescriptorFile, RelayedFile
+from filterzoo.jail.messages import MAX_BODY, ConnectionClosed, Message, Wire, encode
 from filterzoo.records import Index, Tensor
 from filterzoo.references import PluginReference
 from filterzoo.selection import select
 
 MAX_TENSORS = 1_000_000
 """Most named arrays of one file."""
+ENCODINGS = ("ascii", "utf-8", "latin-1", "cp437", "raw-unicode-escape", "unicode-escape", "utf-16-le", "utf-32-le")
+"""Looked up before the file system is out of reach, since Python loads codecs from files."""
+
+_PLUGIN_ERRORS = (Exception, SystemExit)
+"""What a plugin may raise: anything but the parent's wish to end."""
 
 
-class DescriptorFile(RandomAccessFile):
-    """A local file, through the descriptor the parent sent; its side files go through the parent."""
-
-    def __init__(self, descriptor: int, size: int, line: socket.socket) -> None:
-        self.size = size
-        self._descriptor = descriptor
-        self._line = line
-
-    def read(self, offset: int, length: int) -> bytes:
-        """See `RandomAccessFile.read`."""
-        self.check_bounds(offset, length)
-        data = os.pread(self._descriptor, length, offset)
-        while len(data) < length:
-            more = os.pread(self._descriptor, length - len(data), offset + len(data))
-            if not more:
-                raise Refused(Reason.CHANGED, "the file became shorter while it was read", f"byte {offset}")
-            data += more
-        return data
-
-    def beside(self, name: str) -> RandomAccessFile:
-        """See `RandomAccessFile.beside`."""
-        return RelayedFile.beside_artifact(name, self._line)
-
-    def close(self) -> None:
-        """See `RandomAccessFile.close`."""
-        os.close(self._descriptor)
-
-
-class RelayedFile(RandomAccessFile):
-    """A file whose bytes the parent fetches: a remote one, or one beside the artifact."""
-
-    def __init__(self, size: int, line: socket.socket, side: str | None = None) -> None:
-        self.size = size
-        self._line = line
-        self._side = side
-
-    @classmethod
-    def beside_artifact(cls, name: str, line: socket.socket) -> RelayedFile:
-        """The side file of that name, whose size the parent tells."""
-        check_plain_name(name)
-        return cls(int(_ask(line, Message.SIZE, name)), line, name)
-
-    def read(self, offset: int, length: int) -> bytes:
-        """See `RandomAccessFile.read`."""
-        self.check_bounds(offset, length)
-        return _ask(self._line, Message.READ, [offset, length, self._side])
-
-    def beside(self, name: str) -> RandomAccessFile:
-        """See `RandomAccessFile.beside`."""
-        return RelayedFile.beside_artifact(name, self._line)
-
-
-def _ask(line: socket.socket, message: Message, question: Any) -> bytes:
-    send_json(line, message, question)
-    answer, body, _descriptor = receive(line)
-    if answer is Message.REFUSED:
-        refusal = json.loads(body)
-        raise Refused(Reason(refusal["reason"]), refusal["detail"], refusal["where"])
-    return body
-
-
-class _FormatFailed(Exception):
+class _PluginFailed(Exception):
     """A format plugin raised something that is not a refusal."""
 
-    def __init__(self, format_name: str, error: Exception) -> None:
-        super().__init__(format_name, error)
-        self.format_name = format_name
-        self.error = error
+    def __init__(self, plugin: str, what: str, error: BaseException) -> None:
+        super().__init__(plugin, what, error)
+        self.document = {"plugin": plugin, "error": f"{what} raised {describe(error)}"}
 
 
-def load_formats(module_names: Iterable[tuple[str, str, str]]) -> list[Format]:
-    """The formats of the plugins the parent names, in its order."""
-    formats: list[Format] = []
-    for name, module, file in module_names:
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A format and the name of the plugin that offers it."""
+
+    plugin: str
+    format: Format
+
+    def failed(self, error: BaseException) -> _PluginFailed:
+        """The format raised this."""
+        return _PluginFailed(self.plugin, f"the format {self.format.name!r}", error)
+
+
+def load_formats(references: Iterable[PluginReference]) -> tuple[list[Loaded], list[_PluginFailed]]:
+    """The formats of the plugins the parent names, in its order, and the plugins that fail here though not there."""
+    formats: list[Loaded] = []
+    failures: list[_PluginFailed] = []
+    for reference in references:
         manager = pluggy.PluginManager(hooks.PROJECT)
         manager.add_hookspecs(hooks)
-        manager.register(PluginReference(name, module, file).load(), name)
-        formats.extend(format_ for group in manager.hook.filterzoo_formats() for format_ in group)
-    return formats
-
-
-def index_file(formats: Iterable[Format], file: RandomAccessFile, name: str) -> Index:
-    """Find the file's format by its first bytes, list its tensors and keep the convolutions."""
-    head = file.read(0, min(HEAD_BYTES, file.size))
-    format_ = _find_format(formats, head, name)
-    try:
-        tensors = _bounded(format_.index(file))
-        facts = format_.facts(file)
-    except (Refused, MemoryError, RecursionError, ConnectionClosed):
-        raise
-    except Exception as error:  # a plugin may raise anything; it is named and the run goes on
-        raise _FormatFailed(format_.name, error) from error
-    chosen = (
-        tuple(tensor for tensor in tensors if tensor.convolution is not None) if format_.is_graph else select(tensors)
-    )
-    for tensor in chosen:
-        _check_name(tensor)
-    return Index(format=format_.name, facts=facts, tensor_count=len(tensors), convolutions=chosen)
-
-
-def _find_format(formats: Iterable[Format], head: bytes, name: str) -> Format:
-    failure: _FormatFailed | None = None
-    for format_ in formats:
         try:
-            if format_.accepts(head, name):
-                return format_
-        except Exception as error:  # noqa: BLE001  # a plugin may raise anything; the others are asked on
-            failure = failure or _FormatFailed(format_.name, error)
-    if failure:
-        raise failure
-    raise Refused(Reason.UNKNOWN_FORMAT, _describe_head(head))
+            manager.register(reference.load(), reference.name)
+            offered = [format_ for group in manager.hook.filterzoo_formats() for format_ in group]
+        except _PLUGIN_ERRORS as error:
+            failures.append(_PluginFailed(reference.name, f"the plugin {reference.name!r}", error))
+        else:
+            formats += [Loaded(reference.name, format_) for format_ in offered]
+    return formats, failures
+
+
+class Indexer:
+    """Finds a file's format by its first bytes, lists its tensors and keeps the convolutions."""
+
+    def __init__(self, formats: list[Loaded], failures: list[_PluginFailed]) -> None:
+        self._formats = formats
+        self._failures = failures
+
+    def table(self, file: RandomAccessFile, name: str) -> bytes:
+        """The file's Index as JSON; Refused, _PluginFailed, MemoryError or RecursionError where there is none."""
+        loaded = self._find_format(file.read(0, min(HEAD_BYTES, file.size)), name)
+        format_ = loaded.format
+        try:
+            tensors = _bounded(format_.index(file))
+            chosen = tuple(t for t in tensors if t.convolution is not None) if format_.is_graph else select(tensors)
+            for tensor in chosen:
+                _check_name(tensor)
+            index = Index(
+                format=format_.name, facts=format_.facts(file), tensor_count=len(tensors), convolutions=chosen
+            )
+            table = encode(asdict(index))
+        except (Refused, MemoryError, RecursionError, ConnectionClosed):
+            raise
+        except _PLUGIN_ERRORS as error:  # a plugin may raise anything; it is named and the run goes on
+            raise loaded.failed(error) from error
+        if len(table) > MAX_BODY:
+            raise Refused(Reason.LIMIT, f"a table of {len(table)} bytes")
+        return table
+
+    def _find_format(self, head: bytes, name: str) -> Loaded:
+        failures = list(self._failures)
+        for loaded in self._formats:
+            try:
+                if loaded.format.accepts(head, name):
+                    return loaded
+            except _PLUGIN_ERRORS as error:  # a plugin may raise anything; the others are asked on
+                failures.append(loaded.failed(error))
+        if failures:
+            raise failures[0]
+        raise Refused(Reason.UNKNOWN_FORMAT, _describe_head(head))
 
 
 def _describe_head(head: bytes) -> str:
@@ -169,42 +140,58 @@ def _check_name(tensor: Tensor) -> None:
         raise Refused(Reason.MALFORMED, "a tensor's name is not valid Unicode", ascii(tensor.name)[:80]) from None
 
 
-def answer(line: socket.socket, formats: list[Format], request: dict[str, Any], descriptor: int | None) -> None:
-    """Index one file and send what came of it."""
-    size = request["size"]
-    file = RelayedFile(size, line) if descriptor is None else DescriptorFile(descriptor, size, line)
+def outcome(indexer: Indexer, file: RandomAccessFile, name: str) -> tuple[Message, bytes]:
+    """What to tell the parent of one file."""
     try:
         with file:
-            index = index_file(formats, file, request["name"])
-        table = asdict(index)
-        send_json(line, Message.TABLE, {"index": table, "cpu": time.process_time()})
+            return Message.TABLE, indexer.table(file, name)
     except Refused as refusal:
-        _send_refusal(line, refusal)
-    except MemoryError:
-        _send_refusal(line, Refused(Reason.LIMIT, "indexing needs more memory than the jail allows"))
+        return _refused(refusal)
+    except _PluginFailed as failure:
+        return Message.FAILED, encode(failure.document)
     except RecursionError:
-        _send_refusal(line, Refused(Reason.LIMIT, "the file is nested too deeply"))
-    except _FormatFailed as failure:
-        error = f"{type(failure.error).__name__}: {failure.error}"
-        send_json(line, Message.FAILED, {"format": failure.format_name, "error": error})
+        return _TOO_DEEP
+    except MemoryError:
+        return _TOO_LARGE
 
 
-def _send_refusal(line: socket.socket, refusal: Refused) -> None:
+def _refused(refusal: Refused) -> tuple[Message, bytes]:
     document = {"reason": refusal.reason, "detail": refusal.detail, "where": refusal.where}
-    send_json(line, Message.REFUSED, document)
+    return Message.REFUSED, encode(document)
+
+
+# Made beforehand: when memory is short there is none for an answer.
+_TOO_DEEP = _refused(Refused(Reason.LIMIT, "the file is nested too deeply"))
+_TOO_LARGE = _refused(Refused(Reason.LIMIT, "indexing needs more memory than the jail allows"))
+
+
+def serve(wire: Wire, indexer: Indexer) -> None:
+    """Index what the parent hands in, until it closes the line (ConnectionClosed)."""
+    while True:
+        _message, body, descriptor = wire.receive_with_descriptor()
+        request: dict[str, Any] = json.loads(body)
+        if not hasattr(resource, "prlimit"):
+            allow_cpu_time(request["cpu_seconds"])
+        size, is_remote = request["size"], request["is_remote"]
+        if descriptor is None:
+            file: RandomAccessFile = RelayedFile(wire, size, is_remote=is_remote)
+        else:
+            file = DescriptorFile(wire, size, descriptor)
+        wire.send(*outcome(indexer, file, request["name"]))
 
 
 def main() -> None:
     """Serve the parent until it closes the line."""
-    line = socket.socket(fileno=int(sys.argv[1]))
+    wire = Wire(socket.socket(fileno=int(sys.argv[1])))
     try:
-        _message, body, _descriptor = receive(line)
-        formats = load_formats(json.loads(body))
-        active = confine()
-        send_json(line, Message.READY, {"confinement": active, "cpu": time.process_time()})
-        while True:
-            _message, body, descriptor = receive(line)
-            answer(line, formats, json.loads(body), descriptor)
+        _message, body = wire.receive()
+        setup = json.loads(body)
+        formats, failures = load_formats(PluginReference(*plugin) for plugin in setup["plugins"])
+        for encoding in ENCODINGS:
+            codecs.lookup(encoding)
+        active = confine(setup["memory_bytes"])
+        wire.send_json(Message.READY, {"confinement": active, "formats": [loaded.format.name for loaded in formats]})
+        serve(wire, Indexer(formats, failures))
     except ConnectionClosed:
         return
 

@@ -1,18 +1,24 @@
 """What the jail's child gives up before it sees the first hostile byte. Each layer that holds here is named.
 
-rlimits     memory (RLIMIT_AS), no new files (RLIMIT_FSIZE 0), no core dumps; CPU time is set by the parent per file
+process     nothing crosses the boundary but the messages of `filterzoo.jail.messages`
+rlimits     memory (RLIMIT_AS), no bytes written to files (RLIMIT_FSIZE 0), no new processes (RLIMIT_NPROC 0), no core
+            dumps; CPU time is set anew for each file
 no_new_privs, seccomp   only system calls that read open descriptors, manage memory and end the process: no open, no
-            socket, no exec, no fork, no writing (Linux, where libseccomp is installed)
-landlock    no path of the file system may be opened at all (Linux, where the kernel has it)
+            socket, no exec, no fork, no writing, no signal to anyone else (Linux, where libseccomp is installed)
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import resource
 import sys
+import time
+from math import ceil
+from typing import TYPE_CHECKING
 
-MEMORY_BYTES = 1 << 30
-"""RLIMIT_AS of the child: the address space it may use, all libraries included."""
+if TYPE_CHECKING:
+    import pyseccomp
 
 _ALLOWED = (
     "read",
@@ -51,33 +57,69 @@ _ALLOWED = (
     "getrandom",
     "exit",
     "exit_group",
-    "tgkill",
 )
 
 
-def confine() -> list[str]:
+def confine(memory_bytes: int) -> list[str]:
     """Give up all that indexing does not need, for good; gives the names of the layers that are active."""
-    active = ["process", _limit_resources()]
-    if sys.platform == "linux":
-        active += _filter_system_calls()
+    # Made first: looking for libseccomp starts a process, which the resource limits forbid.
+    system_calls = _system_call_filter()
+    active = ["process"]
+    if _limit_resources(memory_bytes):
+        active.append("rlimits")
+    if system_calls is not None and _load(system_calls):
+        active += ["no_new_privs", "seccomp"]
     return active
 
 
-def _limit_resources() -> str:
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    return "rlimits"
+def allow_cpu_time(seconds: int) -> None:
+    """So much more CPU time for this process: for systems on which the parent cannot set it from outside."""
+    _set_limit(resource.RLIMIT_CPU, ceil(time.process_time()) + seconds, is_hard=False)
 
 
-def _filter_system_calls() -> list[str]:
-    """Seccomp through libseccomp: what is not allowed fails with EPERM."""
+def _limit_resources(memory_bytes: int) -> bool:
+    """Whether all of them hold: macOS knows RLIMIT_AS and does not take it."""
+    limits = {
+        resource.RLIMIT_AS: memory_bytes,
+        resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_NPROC: 0,
+        resource.RLIMIT_CORE: 0,
+    }
+    held = [_set_limit(which, most) for which, most in limits.items()]
+    return all(held)
+
+
+def _set_limit(which: int, most: int, *, is_hard: bool = True) -> bool:
+    _, hard = resource.getrlimit(which)
+    if hard != resource.RLIM_INFINITY:
+        most = min(most, hard)
     try:
-        import pyseccomp  # noqa: PLC0415  # only Linux has it, and only where libseccomp is installed
+        resource.setrlimit(which, (most, most if is_hard else hard))
+    except (ValueError, OSError):
+        return False
+    return True
+
+
+def _system_call_filter() -> pyseccomp.SyscallFilter | None:
+    """What is not allowed fails with EPERM. None where there is no Linux or no libseccomp."""
+    if sys.platform != "linux":
+        return None
+    try:
+        import pyseccomp  # noqa: PLC0415  # only Linux has it, and it fails where libseccomp is not installed
     except (ImportError, RuntimeError, OSError):
-        return []
-    permitted = pyseccomp.SyscallFilter(pyseccomp.ERRNO(1))
+        return None
+    permitted = pyseccomp.SyscallFilter(pyseccomp.ERRNO(errno.EPERM))
     for name in _ALLOWED:
         permitted.add_rule(pyseccomp.ALLOW, name)
-    permitted.load()
-    return ["no_new_privs", "seccomp"]
+    # abort() signals its own process; any other would be an attack.
+    permitted.add_rule(pyseccomp.ALLOW, "tgkill", pyseccomp.Arg(0, pyseccomp.EQ, os.getpid()))
+    return permitted
+
+
+def _load(permitted: pyseccomp.SyscallFilter) -> bool:
+    """False where the kernel has no seccomp."""
+    try:
+        permitted.load()
+    except (RuntimeError, OSError):
+        return False
+    return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import time
 from enum import IntEnum
 from typing import Any
 
@@ -18,79 +19,109 @@ class Message(IntEnum):
     """Who says it, and what its body is."""
 
     SETUP = 1
-    """Parent: JSON, the format plugins to load."""
+    """Parent: JSON {plugins, memory_bytes}: what to load, and how much memory to do with."""
     READY = 2
-    """Child: JSON, the formats it loaded, the confinement that is active."""
+    """Child: JSON {confinement, formats}: the layers that are active, the names of the formats it loaded."""
     INDEX = 3
-    """Parent: JSON {name, size}; a file descriptor comes along when the file is local."""
+    """Parent: JSON {name, size, is_remote, cpu_seconds}; a descriptor comes along when the file is a local one."""
     READ = 4
     """Child: JSON [offset, length, side], bytes it wants of a file it has no descriptor of."""
-    SIZE = 5
-    """Child: JSON name of a side file, whose size it wants."""
+    SIDE = 5
+    """Child: JSON name of a side file it wants to read."""
     DATA = 6
-    """Parent: the bytes asked for, or JSON for a size."""
+    """Parent: the bytes asked for, or JSON {size, is_remote} of a side file."""
     TABLE = 7
     """Child: JSON of `filterzoo.records.Index`."""
     REFUSED = 8
     """Either: JSON {reason, detail, where}."""
     FAILED = 9
-    """Child: JSON {format, error}, a format plugin raised something that is not a refusal."""
+    """Child: JSON {plugin, error}, a format plugin raised something that is not a refusal."""
 
 
 class ConnectionClosed(Exception):  # it is what happened, and no caller treats it as a fault of its own
     """Raised when the other side is gone."""
 
 
-def send(line: socket.socket, message: Message, body: bytes | memoryview, descriptor: int | None = None) -> None:
-    """Send one message; ConnectionClosed when nobody listens."""
-    header = _HEADER.pack(message, len(body))
-    try:
-        if descriptor is None:
-            line.sendall(header)
-        else:
-            socket.send_fds(line, [header], [descriptor])
-        line.sendall(body)
-    except (BrokenPipeError, ConnectionResetError) as error:
-        raise ConnectionClosed from error
+class Wire:
+    """One end of the socket between parent and child.
 
-
-def send_json(line: socket.socket, message: Message, document: Any, descriptor: int | None = None) -> None:
-    """Send one message whose body is JSON."""
-    send(line, message, json.dumps(document).encode(), descriptor)
-
-
-def receive(line: socket.socket) -> tuple[Message, bytes, int | None]:
-    """The next message, its body and the descriptor that came along; ConnectionClosed at the end of the line.
-
-    TimeoutError when the socket has a timeout and nothing came in time; ValueError for bytes that are no message.
+    Every method raises ConnectionClosed when the other side is gone, TimeoutError when `deadline` has passed.
     """
-    header, descriptor = _receive_header(line)
-    kind, length = _HEADER.unpack(header)
-    if length > MAX_BODY:
-        raise ValueError(f"a message of {length} bytes")
-    return Message(kind), _receive_exactly(line, length), descriptor
 
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+        self.deadline: float | None = None
+        """`time.monotonic()` until which there is patience, whole messages included; None: for ever."""
 
-def _receive_header(line: socket.socket) -> tuple[bytes, int | None]:
-    try:
-        header, descriptors, _flags, _address = socket.recv_fds(line, _HEADER.size, 1)
-    except ConnectionResetError as error:
-        raise ConnectionClosed from error
-    if not header:
-        raise ConnectionClosed
-    header += _receive_exactly(line, _HEADER.size - len(header))
-    return header, (descriptors[0] if descriptors else None)
-
-
-def _receive_exactly(line: socket.socket, length: int) -> bytes:
-    buffer = bytearray(length)
-    view = memoryview(buffer)
-    while view:
+    def send(self, message: Message, body: bytes, descriptor: int | None = None) -> None:
+        """Send one message, and a descriptor with it."""
+        self._wait_no_longer()
+        header = _HEADER.pack(message, len(body))
         try:
-            count = line.recv_into(view)
+            if descriptor is None:
+                self._end.sendall(header)
+            else:
+                socket.send_fds(self._end, [header], [descriptor])
+            self._end.sendall(body)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise ConnectionClosed from error
+
+    def send_json(self, message: Message, document: Any, descriptor: int | None = None) -> None:
+        """Send one message whose body is JSON."""
+        self.send(message, encode(document), descriptor)
+
+    def receive(self) -> tuple[Message, bytes]:
+        """The next message and its body; ValueError for bytes that are no message.
+
+        Descriptors that come along are not taken: the kernel closes them.
+        """
+        return self._receive(self._receive_exactly(_HEADER.size))
+
+    def receive_with_descriptor(self) -> tuple[Message, bytes, int | None]:
+        """The next message, its body and the descriptor that came along."""
+        try:
+            header, descriptors, _flags, _address = socket.recv_fds(self._end, _HEADER.size, 1)
         except ConnectionResetError as error:
             raise ConnectionClosed from error
-        if count == 0:
+        if not header:
             raise ConnectionClosed
-        view = view[count:]
-    return bytes(buffer)
+        header += self._receive_exactly(_HEADER.size - len(header))
+        return *self._receive(header), (descriptors[0] if descriptors else None)
+
+    def close(self) -> None:
+        """Close this end."""
+        self._end.close()
+
+    def _receive(self, header: bytes) -> tuple[Message, bytes]:
+        kind, length = _HEADER.unpack(header)
+        if length > MAX_BODY:
+            raise ValueError(f"a message of {length} bytes")
+        return Message(kind), self._receive_exactly(length)
+
+    def _receive_exactly(self, length: int) -> bytes:
+        buffer = bytearray(length)
+        view = memoryview(buffer)
+        while view:
+            self._wait_no_longer()
+            try:
+                count = self._end.recv_into(view)
+            except ConnectionResetError as error:
+                raise ConnectionClosed from error
+            if count == 0:
+                raise ConnectionClosed
+            view = view[count:]
+        return bytes(buffer)
+
+    def _wait_no_longer(self) -> None:
+        """Give the next call the time that is left, no more: a byte now and then does not buy patience."""
+        if self.deadline is None:
+            return
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._end.settimeout(left)
+
+
+def encode(document: Any) -> bytes:
+    """JSON, in ASCII."""
+    return json.dumps(document).encode()

@@ -2,59 +2,54 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import resource
-import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Sequence
-from math import ceil
 from types import TracebackType
 from typing import Any, Self
 
 from pydantic import TypeAdapter, ValidationError
 
-from filterzoo.errors import Reason, Refused
+from filterzoo.errors import PluginFailed, Reason, Refused
 from filterzoo.files import LocalFile, RandomAccessFile
-from filterzoo.jail.messages import ConnectionClosed, Message, receive, send, send_json
+from filterzoo.jail.answers import Answers
+from filterzoo.jail.limits import Limits
+from filterzoo.jail.messages import ConnectionClosed, Message, encode
+from filterzoo.jail.process import Child
 from filterzoo.jail.validation import validate
 from filterzoo.records import Index
 from filterzoo.references import PluginReference
-
-CPU_SECONDS = 8
-"""CPU time a child may spend on one file ..."""
-CPU_SECONDS_PER_GIB = 1
-"""... and for each GiB of its size on top: a larger model has a longer table."""
-FILES_PER_CHILD = 500
-"""A child is replaced after so many files, whatever they were."""
-MAX_READ = 64 << 20
-"""Most bytes a child may ask for at once."""
 
 _TABLE = TypeAdapter(Index)
 
 
 class Jail:
-    """One warm child. `index` may be called for file after file; the child is replaced when anything was off."""
+    """One warm child, for one thread. `index` takes file after file; the child is replaced when anything was off."""
 
-    def __init__(self, formats: Sequence[PluginReference]) -> None:
+    def __init__(self, formats: Sequence[PluginReference], limits: Limits | None = None) -> None:
         self._formats = formats
-        self._child: _Child | None = None
+        self._limits = limits or Limits()
+        self._child: Child | None = None
+        self._files_of_child = 0
 
     @property
     def confinement(self) -> list[str]:
         """Names of the layers of the jail that are active on this machine (`filterzoo.jail.confinement`)."""
         return self._warm_child().confinement
 
+    @property
+    def process_id(self) -> int:
+        """Of the child that takes the next file, as things stand."""
+        return self._warm_child().process_id
+
     def index(self, file: RandomAccessFile, name: str) -> Index:
         """The file's table, validated. Refused with the child's reason, or limit, crashed or plugin_error."""
         child = self._warm_child()
+        self._files_of_child += 1
+        child.is_waiting = False
         try:
-            index = child.index(file, name)
+            index = self._converse(child, file, name)
         finally:
-            if not child.is_waiting or child.files_indexed >= FILES_PER_CHILD:
+            if not child.is_waiting or self._files_of_child >= self._limits.files_per_child:
                 self.close()
         validate(index, file.size)
         return index
@@ -71,157 +66,75 @@ class Jail:
     def __exit__(self, _kind: type[BaseException] | None, _error: object, _trace: TracebackType | None) -> None:
         self.close()
 
-    def _warm_child(self) -> _Child:
+    def _warm_child(self) -> Child:
+        if self._child is not None and not self._child.is_alive:
+            self.close()
         if self._child is None:
-            self._child = _Child(self._formats)
+            self._child = Child(self._formats, self._limits)
+            self._files_of_child = 0
         return self._child
 
-
-class _Child:
-    """A running child process and the line to it."""
-
-    def __init__(self, formats: Sequence[PluginReference]) -> None:
-        self._line, theirs = socket.socketpair()
-        self._process = subprocess.Popen(  # noqa: S603  # our own module, with our own interpreter
-            [sys.executable, "-I", "-m", "filterzoo.jail.child", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env=_environment(),
-        )
-        theirs.close()
-        self.files_indexed = 0
-        self.is_waiting = True
-        """Whether the child is done with the last file; if not, it is no good for another."""
-        send_json(self._line, Message.SETUP, [(f.name, f.module, f.file) for f in formats])
-        try:
-            _message, body, _descriptor = receive(self._line)
-        except ConnectionClosed:
-            complaint = self._complaint()
-            self.close()
-            raise Refused(Reason.CRASHED, f"the jail did not start: {complaint}") from None
-        ready = json.loads(body)
-        self.confinement: list[str] = ready["confinement"]
-        self._cpu_used: float = ready["cpu"]
-
-    def index(self, file: RandomAccessFile, name: str) -> Index:
-        self.files_indexed += 1
-        self.is_waiting = False
-        seconds = CPU_SECONDS + ceil(CPU_SECONDS_PER_GIB * file.size / (1 << 30))
-        self._allow_cpu(seconds)
-        self._line.settimeout(4 * seconds)
+    def _converse(self, child: Child, file: RandomAccessFile, name: str) -> Index:
+        """Hand the file in and answer the child's questions until it has a table or a refusal."""
+        seconds = self._limits.cpu_seconds_for(file.size)
+        child.allow(seconds)
+        request = {"name": name, "size": file.size, "is_remote": file.is_remote, "cpu_seconds": seconds}
         descriptor = file.descriptor if isinstance(file, LocalFile) else None
         try:
-            send_json(self._line, Message.INDEX, {"name": name, "size": file.size}, descriptor)
-            with contextlib.ExitStack() as sides:
-                return self._converse(file, sides)
+            child.wire.send_json(Message.INDEX, request, descriptor)
+            with Answers(file, child.wire, self._limits) as answers:
+                while True:
+                    message, document = _hear(child)
+                    if not answers.give(message, document):
+                        return _conclude(child, message, document, answers.reasons)
         except ConnectionClosed:
-            raise self._death(seconds) from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise Refused(Reason.CRASHED, f"the jail sent something that is no message: {error!r}"[:300]) from None
+            raise child.death(seconds) from None
         except TimeoutError:
-            raise Refused(Reason.LIMIT, f"indexing took longer than {4 * seconds} s") from None
-
-    def _converse(self, file: RandomAccessFile, sides: contextlib.ExitStack) -> Index:
-        """Answer the child's questions until it has a table or a refusal."""
-        opened: dict[str, RandomAccessFile] = {}
-
-        def side_file(name: str) -> RandomAccessFile:
-            if name not in opened:
-                opened[name] = sides.enter_context(file.beside(name))
-            return opened[name]
-
-        while True:
-            message, body, _descriptor = receive(self._line)
-            document = json.loads(body)
-            match message:
-                case Message.READ:
-                    self._answer_read(file, side_file, document)
-                case Message.SIZE:
-                    self._answer_size(side_file, document)
-                case _:
-                    self.is_waiting = True
-                    return self._conclude(message, document)
-
-    def _conclude(self, message: Message, document: Any) -> Index:
-        """The child's last word on a file."""
-        if message is Message.TABLE:
-            self._cpu_used = float(document["cpu"])
-            return _believe(document["index"])
-        if message is Message.REFUSED:
-            reason = Reason(document["reason"])
-            self.is_waiting = (
-                reason is not Reason.LIMIT
-            )  # one limit met, the next is near
-            raise Refused(reason, document["detail"], document["where"])
-        if message is Message.FAILED:
-            detail = f"the format {document['format']!r} raised {document['error']}"
-            raise Refused(Reason.PLUGIN_ERROR, detail[:2000])
-        raise Refused(Reason.CRASHED, "the jail sent a message that only its parent may send")
-
-    def _answer_size(self, side_file: Any, name: Any) -> None:
-        self._answer(lambda: str(side_file(_text(name)).size).encode())
-
-    def _answer_read(self, file: RandomAccessFile, side_file: Any, question: Any) -> None:
-        offset, length, side = question
-        if not (isinstance(offset, int) and isinstance(length, int) and 0 <= length <= MAX_READ):
-            raise Refused(Reason.LIMIT, f"the index wants {length} bytes at once")
-        self._answer(lambda: (file if side is None else side_file(_text(side))).read(offset, length))
-
-    def _answer(self, give: Any) -> None:
-        try:
-            data = give()
-        except Refused as refusal:
-            document = {"reason": refusal.reason, "detail": refusal.detail, "where": refusal.where}
-            send_json(self._line, Message.REFUSED, document)
-        else:
-            send(self._line, Message.DATA, data)
-
-    def _allow_cpu(self, seconds: int) -> None:
-        """So much CPU time for the next file; the kernel ends a child that wants more (Linux)."""
-        if hasattr(resource, "prlimit"):
-            soft = ceil(self._cpu_used) + seconds
-            with contextlib.suppress(ProcessLookupError):
-                resource.prlimit(self._process.pid, resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
-
-    def _death(self, seconds: int) -> Refused:
-        """Why the child is gone, as a refusal of the file it was reading."""
-        code = self._process.wait()
-        if code == -signal.SIGXCPU:
-            return Refused(Reason.LIMIT, f"indexing needs more than {seconds} s of CPU time")
-        return Refused(Reason.CRASHED, f"the process that read the file ended with {code}: {self._complaint()}")
-
-    def _complaint(self) -> str:
-        """The last line the child wrote to its error stream."""
-        errors = self._process.stderr
-        lines = errors.read().decode("utf-8", "replace").strip().splitlines() if errors else []
-        return ascii(lines[-1])[:300] if lines else "it said nothing"
-
-    def close(self) -> None:
-        self._line.close()
-        self._process.kill()
-        self._process.wait()
-        if self._process.stderr:
-            self._process.stderr.close()
+            raise Refused(Reason.LIMIT, f"indexing took longer than {self._limits.patience * seconds} s") from None
 
 
-def _environment() -> dict[str, str]:
-    """The child needs no secret of ours: a few variables that Python and its libraries need, nothing else."""
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH") if name in os.environ}
-    return kept | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+_NO_MESSAGE = "the jail sent something that is no message"
 
 
-def _believe(document: Any) -> Index:
+def _hear(child: Child) -> tuple[Message, Any]:
     try:
-        return _TABLE.validate_json(json.dumps(document), strict=True)
+        message, body = child.wire.receive()
+        return message, json.loads(body)
+    except (ValueError, RecursionError):
+        raise Refused(Reason.CRASHED, _NO_MESSAGE) from None
+
+
+def _conclude(child: Child, message: Message, document: Any, told: set[Reason]) -> Index:
+    """The child's last word on a file. What does not look like one is answered as a crash: the child is replaced."""
+    match message, document:
+        case Message.TABLE, dict():
+            index = _believe(document)
+            if index.format not in child.formats:
+                raise Refused(Reason.CRASHED, f"the jail names a format it has not loaded: {index.format[:80]!r}")
+            child.is_waiting = True
+            return index
+        case Message.REFUSED, {"reason": str(reason), "detail": str(detail), "where": str() | None as where}:
+            raise _refusal(child, reason, detail, where, told)
+        case Message.FAILED, {"plugin": str(plugin), "error": str(error)} if plugin in child.plugins:
+            child.is_waiting = True
+            raise PluginFailed(plugin, error)
+        case _:
+            raise Refused(Reason.CRASHED, _NO_MESSAGE)
+
+
+def _refusal(child: Child, name: str, detail: str, where: str | None, told: set[Reason]) -> Refused:
+    """A refusal in the child's words. Only the parent knows of licences and owners: such a reason must be its own."""
+    if name not in set(Reason) or (Reason(name).is_skip and Reason(name) not in told):
+        return Refused(Reason.CRASHED, _NO_MESSAGE)
+    # After one limit was met the next is near.
+    child.is_waiting = Reason(name) is not Reason.LIMIT
+    return Refused(Reason(name), detail, where)
+
+
+def _believe(document: dict[str, Any]) -> Index:
+    try:
+        return _TABLE.validate_json(encode(document), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(step) for step in first["loc"])
         raise Refused(Reason.MALFORMED, f"the table from the jail is wrong: {first['msg']}", place[:200]) from None
-
-
-def _text(name: Any) -> str:
-    if not isinstance(name, str):
-        raise Refused(Reason.MALFORMED, "a side file's name is not text")
-    return name

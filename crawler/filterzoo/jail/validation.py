@@ -2,62 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from math import ceil, isfinite, prod
 
-from filterzoo.dtypes import DTYPES
+from filterzoo.dtypes import DTYPES, NumberClass
 from filterzoo.errors import Reason, Refused
-from filterzoo.normalise import canonical_shape
-from filterzoo.records import Codec, Index, Layout, Record, Span, Tensor
+from filterzoo.normalise import canonical_shape, is_convolution_shape
+from filterzoo.records import Codec, Convolution, Index, Layout, Record, Tensor
 
-MAX_NUMBERS = 1 << 33
-"""Most numbers of one layer (32 GiB as float32)."""
+MAX_NUMBERS = 1 << 30
+"""Most numbers of one layer (4 GiB as float32; the largest known has 0.3 G)."""
+MAX_TOTAL_NUMBERS = 1 << 35
+"""Most numbers of all layers of a file: tied layers cost time and no bytes."""
 MAX_EXPANSION = 1 << 24
-"""Most numbers a view may have beyond those its bytes hold (axes of stride 0)."""
+"""Most numbers a layer may have beyond those its bytes hold (axes of stride 0, chunks that were never written)."""
+MAX_RECORD = 1 << 33
+"""Most decoded bytes of one record."""
+UNSUSPECTED = 64 << 20
+"""Decoded bytes up to which a record may be compressed however well ..."""
+MAX_RATIO = 100
+"""... and beyond which it may not be so many times as long as what is stored: weights hardly compress, bombs do."""
+MAX_TEXT = 1 << 20
+"""Characters of what a file says of itself."""
+_MOST_AXES = 16
+_INT32 = 1 << 31
+_INT64 = 1 << 63
+_FLOAT32 = 3.4028235e38
 
 
 def validate(index: Index, size: int) -> None:
     """Refused (malformed or limit) unless every span, record and shape fits itself and a file of `size` bytes."""
+    if not 0 <= index.tensor_count < _INT32:
+        raise Refused(Reason.MALFORMED, "an impossible number of tensors")
+    if any(len(text or "") > MAX_TEXT for text in (index.facts.framework, index.facts.licence)):
+        raise Refused(Reason.LIMIT, f"it says more than {MAX_TEXT} characters of itself")
     for tensor in index.convolutions:
         _check_shape(tensor)
+        _check_convolution(tensor)
         _check_bytes(tensor, size)
         _check_quantisation(tensor)
+    if sum(prod(tensor.shape) for tensor in index.convolutions) > MAX_TOTAL_NUMBERS:
+        raise Refused(Reason.LIMIT, f"more than {MAX_TOTAL_NUMBERS} numbers in all layers")
     _check_overlaps(index.convolutions)
 
 
-def _require(holds: bool, tensor: Tensor, what: str, reason: Reason = Reason.MALFORMED) -> None:  # noqa: FBT001
+def _require(holds: bool, tensor: Tensor, what: str, reason: Reason = Reason.MALFORMED) -> None:  # noqa: FBT001  # it reads like assert
     if not holds:
         raise Refused(reason, what, tensor.name[:200])
 
 
 def _check_shape(tensor: Tensor) -> None:
     _require(tensor.dtype in DTYPES, tensor, f"unknown dtype {tensor.dtype[:20]!r}")
-    _require(3 <= len(tensor.shape) <= 5, tensor, f"a convolution weight has rank 3 to 5, not {len(tensor.shape)}")
-    _require(all(side > 0 for side in tensor.shape), tensor, f"impossible shape {tensor.shape}")
-    _require(prod(tensor.shape) <= MAX_NUMBERS, tensor, f"{prod(tensor.shape)} numbers in one layer", Reason.LIMIT)
+    _require(is_convolution_shape(tensor.shape), tensor, "a convolution weight has rank 3 to 5 and no empty axis")
+    _require(prod(tensor.shape) <= MAX_NUMBERS, tensor, f"more than {MAX_NUMBERS} numbers in one layer", Reason.LIMIT)
     _require(tensor.layout is not Layout.OTHER, tensor, "a convolution weight without a layout")
+    is_one = tensor.layout is not Layout.ONE_K_O or tensor.shape[0] == 1
+    _require(is_one, tensor, f"a depthwise weight of shape {tensor.shape} must start with 1")
+
+
+def _check_convolution(tensor: Tensor) -> None:
     convolution = tensor.convolution
-    _require(convolution is not None, tensor, "no convolution reads it")
-    groups = (convolution.groups if convolution else None) or 1
-    _require(groups >= 1, tensor, f"{groups} groups")
+    if convolution is None:
+        raise Refused(Reason.MALFORMED, "no convolution reads it", tensor.name[:200])
+    groups = 1 if convolution.groups is None else convolution.groups
     channels = tensor.shape[0] if tensor.layout is Layout.IO_K else canonical_shape(tensor)[0]
+    _require(0 < groups <= channels, tensor, f"an impossible number of groups for {channels} channels")
     _require(channels % groups == 0, tensor, f"{channels} channels do not split into {groups} groups")
+    _check_geometry(tensor, convolution)
+
+
+def _check_geometry(tensor: Tensor, convolution: Convolution) -> None:
+    """What the row will hold fits its columns; it is the file's own account of itself and changes no weight."""
+    for name, numbers in (
+        ("stride", convolution.stride),
+        ("dilation", convolution.dilation),
+        ("padding", convolution.padding),
+    ):
+        fits = numbers is None or (len(numbers) <= _MOST_AXES and all(-_INT64 <= n < _INT64 for n in numbers))
+        _require(fits, tensor, f"impossible {name}")
+    depth = convolution.depth
+    _require(depth is None or 0 <= depth < _INT32, tensor, "impossible depth")
 
 
 def _check_bytes(tensor: Tensor, size: int) -> None:
     item = DTYPES[tensor.dtype].size
+    is_inside = all(0 <= n < _INT64 for n in (tensor.span.offset, tensor.span.length))
+    _require(is_inside, tensor, "impossible span")
     if tensor.chunk_shape is not None:
         _check_chunks(tensor, tensor.chunk_shape, item, size)
         return
     _require(tensor.span.length == _covered(tensor) * item, tensor, "the span is not as long as shape and dtype need")
     if not tensor.records:
-        _check_inside(tensor, tensor.span, size)
+        _check_inside(tensor, tensor.span.offset, tensor.span.length, size)
         return
     _require(len(tensor.records) == 1, tensor, "several records without a chunk shape")
     record = tensor.records[0]
-    if tensor.span.side is None:
-        _check_record(tensor, record, size)
+    _check_record(tensor, record, size)
+    is_known = record.codec not in {Codec.SHUFFLE, Codec.SHUFFLE_ZLIB}
+    _require(is_known, tensor, "a shuffled record that is no chunk")
     begin, length = (record.offset, record.length) if record.codec is Codec.RAW else (0, record.size)
     inside = begin <= tensor.span.offset and tensor.span.offset + tensor.span.length <= begin + length
     _require(inside, tensor, "the span lies outside its record")
@@ -68,57 +111,77 @@ def _covered(tensor: Tensor) -> int:
     numbers = prod(tensor.shape)
     if tensor.strides is None:
         return numbers
-    fits = len(tensor.strides) == len(tensor.shape) and all(0 <= step <= MAX_NUMBERS for step in tensor.strides)
-    _require(fits, tensor, f"impossible strides {tensor.strides}")
+    fits = len(tensor.strides) == len(tensor.shape) and all(0 <= step < _INT32 for step in tensor.strides)
+    _require(fits, tensor, "impossible strides")
     covered = 1 + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.strides, strict=True))
+    _require(covered <= MAX_NUMBERS, tensor, f"a view over more than {MAX_NUMBERS} numbers", Reason.LIMIT)
     _require(numbers <= covered + MAX_EXPANSION, tensor, "a view of more numbers than its bytes hold", Reason.LIMIT)
     return covered
 
 
 def _check_chunks(tensor: Tensor, chunk_shape: tuple[int, ...], item: int, size: int) -> None:
-    fits = len(chunk_shape) == len(tensor.shape) and all(side > 0 for side in chunk_shape)
-    _require(fits, tensor, f"impossible chunks {chunk_shape}")
+    _require(tensor.strides is None and tensor.span.side is None, tensor, "chunks of a view or of a side file")
+    fits = len(chunk_shape) == len(tensor.shape) and all(0 < side < _INT32 for side in chunk_shape)
+    _require(fits, tensor, "impossible chunks")
     count = prod(ceil(n / c) for n, c in zip(tensor.shape, chunk_shape, strict=True))
     _require(len(tensor.records) == count, tensor, f"{count} chunks expected, {len(tensor.records)} listed")
+    unwritten = 0
     for record in tensor.records:
         _require(record.size == prod(chunk_shape) * item, tensor, "a chunk of another size than its shape")
-        if record.length:
+        if record.length == 0:
+            unwritten += record.size // item
+        else:
             _check_record(tensor, record, size)
+    _require(unwritten <= MAX_EXPANSION, tensor, "more numbers than were ever written", Reason.LIMIT)
 
 
 def _check_record(tensor: Tensor, record: Record, size: int) -> None:
-    _check_inside(tensor, Span(record.offset, record.length), size)
-    _require(0 <= record.size <= MAX_NUMBERS * 8, tensor, f"a record of {record.size} bytes", Reason.LIMIT)
+    _check_inside(tensor, record.offset, record.length, size)
+    _require(record.size >= 0, tensor, "a record of a negative size")
     is_plain = record.codec in {Codec.RAW, Codec.SHUFFLE}
     _require(not is_plain or record.size == record.length, tensor, "a plain record of two sizes")
+    most = MAX_RECORD if is_plain else min(MAX_RECORD, max(UNSUSPECTED, MAX_RATIO * record.length))
+    _require(record.size <= most, tensor, f"a record that decodes to more than {most} bytes", Reason.LIMIT)
 
 
-def _check_inside(tensor: Tensor, span: Span, size: int) -> None:
+def _check_inside(tensor: Tensor, offset: int, length: int, size: int) -> None:
     # A side file's own size is checked when it is opened and read; it is not `size`.
-    end = size if span.side is None else 1 << 62
-    inside = span.offset >= 0 and span.length >= 0 and span.offset + span.length <= end
-    _require(inside, tensor, f"bytes {span.offset}..{span.offset + span.length} lie outside the file")
+    end = size if tensor.span.side is None else _INT64
+    inside = 0 <= offset <= end and 0 <= length <= end - offset
+    _require(inside, tensor, f"its bytes lie outside the file of {size} bytes")
 
 
 def _check_quantisation(tensor: Tensor) -> None:
+    number_class = DTYPES[tensor.dtype].number_class
+    _require(number_class is not NumberClass.OTHER, tensor, f"{tensor.dtype} is no weight", Reason.UNSUPPORTED)
     quantisation = tensor.quantisation
     if quantisation is None:
         return
     axis = quantisation.axis
-    _require(axis is None or 0 <= axis < len(tensor.shape), tensor, f"quantised along axis {axis}")
+    _require(axis is None or 0 <= axis < len(tensor.shape), tensor, "quantised along an axis it has not")
     slices = 1 if axis is None else tensor.shape[axis]
     lengths = {len(quantisation.scales), len(quantisation.zero_points)}
     _require(lengths == {slices}, tensor, f"{slices} scales and zero points expected")
-    _require(all(isfinite(scale) for scale in quantisation.scales), tensor, "a scale that is not finite")
-    _require(all(abs(zero) < 1 << 31 for zero in quantisation.zero_points), tensor, "a zero point beyond int32")
+    fits = all(isfinite(scale) and abs(scale) <= _FLOAT32 for scale in quantisation.scales)
+    _require(fits, tensor, "a scale that is not finite")
+    _require(all(abs(zero) < _INT32 for zero in quantisation.zero_points), tensor, "a zero point beyond int32")
 
 
 def _check_overlaps(tensors: Iterable[Tensor]) -> None:
     """Two tensors share bytes only when they are tied: the same span, or views into one record."""
-    plain = {(t.span.side or "", t.span.offset, t.span.length): t for t in tensors if not t.records}
-    for (side, offset, length), (next_side, next_offset, _) in pairwise(sorted(plain)):
+    owners = {place: tensor for tensor in tensors for place in _places(tensor)}
+    for (side, offset, length), (next_side, next_offset, next_length) in pairwise(sorted(owners)):
         if side == next_side and next_offset < offset + length:
-            tensor = plain[side, offset, length]
-            raise Refused(
-                Reason.MALFORMED, f"its bytes and those of another tensor overlap at {next_offset}", tensor.name
-            )
+            tensor = owners[next_side, next_offset, next_length]
+            detail = f"its bytes and those of another tensor overlap at {next_offset}"
+            raise Refused(Reason.MALFORMED, detail, tensor.name[:200])
+
+
+def _places(tensor: Tensor) -> Iterator[tuple[str, int, int]]:
+    """The stretches of files that a tensor is read from: side file, offset, length."""
+    side = tensor.span.side or ""
+    if not tensor.records:
+        yield side, tensor.span.offset, tensor.span.length
+    for record in tensor.records:
+        if record.length:
+            yield side, record.offset, record.length

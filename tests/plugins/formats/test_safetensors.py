@@ -186,7 +186,7 @@ def test_shards_are_read_beside_their_index(tmp_path):
         ({"a": "/etc/1.safetensors"}, Reason.UNSAFE),
         ({"a": "..\\1.safetensors"}, Reason.UNSAFE),
         ({"a": "1.safetensors\0.safetensors"}, Reason.UNSAFE),
-        ({"a": "link.safetensors"}, Reason.MALFORMED),
+        ({"a": "link.safetensors"}, Reason.UNSAFE),
         ({"a": "missing.safetensors"}, Reason.MALFORMED),
         ({"a": "pytorch_model-00001.bin"}, Reason.UNSUPPORTED),
         ({"elsewhere": "1.safetensors"}, Reason.MALFORMED),

@@ -1,0 +1,91 @@
+"""What the parent gives a child that asks: bytes of the artifact and of files beside it, within bounds."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+from filterzoo.errors import Reason, Refused, describe
+from filterzoo.files import RandomAccessFile, check_plain_name
+from filterzoo.jail.limits import Limits
+from filterzoo.jail.messages import Message, Wire, encode
+
+
+class Answers:
+    """Answers one child about one artifact. Side files it opened are closed at the end.
+
+    A refusal that is the file's own fault is passed on to the child, which may know what to do without; one that may
+    not come again (a network that fails) is raised here, so that no table is made of half a file.
+    """
+
+    def __init__(self, file: RandomAccessFile, wire: Wire, limits: Limits) -> None:
+        self._file = file
+        self._wire = wire
+        self._limits = limits
+        self._questions = 0
+        self._sides: dict[str, RandomAccessFile] = {}
+        self._open_sides = contextlib.ExitStack()
+        self.reasons: set[Reason] = set()
+        """Of the refusals that the child was told."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _kind: type[BaseException] | None, _error: object, _trace: TracebackType | None) -> None:
+        self._open_sides.close()
+
+    def give(self, message: Message, question: Any) -> bool:
+        """Answer a question; False where the message is none."""
+        match message:
+            case Message.READ:
+                offset, length, side = question
+                self._answer(lambda: self._read(offset, length, side))
+            case Message.SIDE:
+                self._answer(lambda: self._describe_side(question))
+            case _:
+                return False
+        return True
+
+    def _answer(self, give: Callable[[], bytes]) -> None:
+        self._questions += 1
+        if self._questions > self._limits.questions:
+            raise Refused(Reason.LIMIT, f"the index wants more than {self._limits.questions} reads")
+        begin = time.monotonic()
+        answer, body = Message.DATA, b""
+        try:
+            body = give()
+        except Refused as refusal:
+            if refusal.reason.is_transient or refusal.reason is Reason.LIMIT:
+                raise
+            self.reasons.add(refusal.reason)
+            document = {"reason": refusal.reason, "detail": refusal.detail, "where": refusal.where}
+            answer, body = Message.REFUSED, encode(document)
+        except Exception as error:  # a source's file may raise anything; it is named and the run goes on
+            raise Refused(Reason.PLUGIN_ERROR, f"reading the file raised {describe(error)}") from error
+        if self._wire.deadline is not None:
+            self._wire.deadline += time.monotonic() - begin
+        self._wire.send(answer, body)
+
+    def _read(self, offset: Any, length: Any, side: Any) -> bytes:
+        if type(offset) is not int or type(length) is not int:
+            raise Refused(Reason.CRASHED, "the jail asked for bytes without saying which")
+        if length > self._limits.read_bytes:
+            raise Refused(Reason.LIMIT, f"the index wants {length} bytes at once")
+        file = self._file if side is None else self._side(side)
+        file.check_bounds(offset, length)
+        return file.read(offset, length)
+
+    def _describe_side(self, name: Any) -> bytes:
+        side = self._side(name)
+        return encode({"size": side.size, "is_remote": side.is_remote})
+
+    def _side(self, name: Any) -> RandomAccessFile:
+        if not isinstance(name, str):
+            raise Refused(Reason.CRASHED, "the jail asked for a side file without a name")
+        if name not in self._sides:
+            check_plain_name(name)
+            self._sides[name] = self._open_sides.enter_context(self._file.beside(name))
+        return self._sides[name]

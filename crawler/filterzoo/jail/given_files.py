@@ -1,0 +1,76 @@
+"""The files that the jail's child sees: through a descriptor the parent sent, or through the parent's answers."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from filterzoo.errors import Reason, Refused
+from filterzoo.files import RandomAccessFile, check_plain_name
+from filterzoo.jail.messages import Message, Wire
+
+
+class DescriptorFile(RandomAccessFile):
+    """A local file, through the descriptor the parent sent; its side files go through the parent."""
+
+    def __init__(self, wire: Wire, size: int, descriptor: int) -> None:
+        self.size = size
+        self._descriptor = descriptor
+        self._wire = wire
+
+    def read(self, offset: int, length: int) -> bytes:
+        """See `RandomAccessFile.read`."""
+        self.check_bounds(offset, length)
+        data = os.pread(self._descriptor, length, offset)
+        while len(data) < length:
+            more = os.pread(self._descriptor, length - len(data), offset + len(data))
+            if not more:
+                raise Refused(Reason.CHANGED, "the file became shorter while it was read", f"byte {offset}")
+            data += more
+        return data
+
+    def beside(self, name: str) -> RandomAccessFile:
+        """See `RandomAccessFile.beside`."""
+        return _beside_artifact(self._wire, name)
+
+    def close(self) -> None:
+        """See `RandomAccessFile.close`."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class RelayedFile(RandomAccessFile):
+    """A file whose bytes the parent fetches: a remote one, or one beside the artifact."""
+
+    def __init__(self, wire: Wire, size: int, *, is_remote: bool, side: str | None = None) -> None:
+        self.size = size
+        self.is_remote = is_remote
+        self._wire = wire
+        self._side = side
+
+    def read(self, offset: int, length: int) -> bytes:
+        """See `RandomAccessFile.read`."""
+        self.check_bounds(offset, length)
+        return _ask(self._wire, Message.READ, [offset, length, self._side])
+
+    def beside(self, name: str) -> RandomAccessFile:
+        """See `RandomAccessFile.beside`."""
+        return _beside_artifact(self._wire, name)
+
+
+def _beside_artifact(wire: Wire, name: str) -> RelayedFile:
+    """The side file of that name, whose size the parent tells."""
+    check_plain_name(name)
+    answer = json.loads(_ask(wire, Message.SIDE, name))
+    return RelayedFile(wire, answer["size"], is_remote=answer["is_remote"], side=name)
+
+
+def _ask(wire: Wire, message: Message, question: Any) -> bytes:
+    wire.send_json(message, question)
+    answer, body = wire.receive()
+    if answer is Message.REFUSED:
+        refusal = json.loads(body)
+        raise Refused(Reason(refusal["reason"]), refusal["detail"], refusal["where"])
+    return body

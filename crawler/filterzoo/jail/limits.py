@@ -1,0 +1,32 @@
+"""How much a file may cost in the jail. One rule for all files; tests make it stricter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Of one child, or of one file in it."""
+
+    memory_bytes: int = 1 << 30
+    """Address space of a child, all libraries included (RLIMIT_AS)."""
+    cpu_seconds: int = 8
+    """CPU time for one file ..."""
+    cpu_seconds_per_gib: int = 1
+    """... and for each GiB of its size on top: a larger model has a longer table."""
+    patience: int = 4
+    """How many times its CPU time a child may take by the clock, the time the parent reads for it not counted."""
+    read_bytes: int = 64 << 20
+    """Most bytes a child may ask the parent for at once."""
+    questions: int = 50_000
+    """How often a child may ask the parent for bytes of one file."""
+    start_seconds: int = 60
+    """A child must have loaded the format plugins by then."""
+    files_per_child: int = 500
+    """A child is replaced after so many files, whatever they were."""
+
+    def cpu_seconds_for(self, size: int) -> int:
+        """CPU time for a file of `size` bytes."""
+        return self.cpu_seconds + ceil(self.cpu_seconds_per_gib * size / (1 << 30))

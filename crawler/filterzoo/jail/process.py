@@ -1,0 +1,135 @@
+"""A running child of the jail: started, given CPU time, and ended whatever it does."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from math import ceil
+
+from filterzoo.errors import Reason, Refused
+from filterzoo.jail.limits import Limits
+from filterzoo.jail.messages import ConnectionClosed, Message, Wire
+from filterzoo.references import PluginReference
+
+_COMPLAINT_BYTES = 4096
+"""How much of the end of the child's error stream is looked at."""
+_GRACE_SECONDS = 1.0
+"""How long a child that has closed its line may take to end by itself."""
+
+
+class Child:
+    """A child process that has loaded the formats and given up its rights; Refused (crashed) where it does not start.
+
+    Its error stream goes to a temporary file: a pipe that nobody empties would block it.
+    """
+
+    def __init__(self, formats: Sequence[PluginReference], limits: Limits) -> None:
+        self._limits = limits
+        self.plugins = frozenset(reference.name for reference in formats)
+        """Names of the plugins it was told to load."""
+        self.is_waiting = True
+        """Whether the child is done with the last file; if not, it is no good for another."""
+        with contextlib.ExitStack() as undo:
+            self._errors = undo.enter_context(tempfile.TemporaryFile())
+            ours, theirs = socket.socketpair()
+            self.wire = Wire(ours)
+            undo.callback(self.wire.close)
+            with theirs:
+                self._process = subprocess.Popen(  # noqa: S603  # our own module, with our own interpreter
+                    [sys.executable, "-I", "-m", "filterzoo.jail.child", str(theirs.fileno())],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=self._errors,
+                    env=_environment(),
+                )
+            undo.callback(self._end_process)
+            self._start(formats)
+            self._undo = undo.pop_all()
+
+    def _start(self, formats: Sequence[PluginReference]) -> None:
+        setup = {"plugins": [(f.name, f.module, f.file) for f in formats], "memory_bytes": self._limits.memory_bytes}
+        self.wire.deadline = time.monotonic() + self._limits.start_seconds
+        try:
+            self.wire.send_json(Message.SETUP, setup)
+            _message, body = self.wire.receive()
+        except ConnectionClosed:
+            self._end_process()
+            raise Refused(Reason.CRASHED, f"the jail did not start: {self._complaint()}") from None
+        except TimeoutError:
+            detail = f"the jail did not start within {self._limits.start_seconds} s"
+            raise Refused(Reason.CRASHED, detail) from None
+        ready = json.loads(body)
+        self.confinement: list[str] = ready["confinement"]
+        self.formats = frozenset[str](ready["formats"])
+        """Names of the formats it loaded; said before it saw a file."""
+
+    @property
+    def process_id(self) -> int:
+        """The child's pid."""
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process still runs."""
+        return self._process.poll() is None
+
+    def allow(self, seconds: int) -> None:
+        """So much CPU time from now on, and `Limits.patience` times as much by the clock.
+
+        The kernel ends a child that wants more CPU time. Where limits cannot be set from outside (macOS), the child
+        sets its own.
+        """
+        self.wire.deadline = time.monotonic() + self._limits.patience * seconds
+        if hasattr(resource, "prlimit"):
+            with contextlib.suppress(ProcessLookupError):
+                _, hard = resource.prlimit(self.process_id, resource.RLIMIT_CPU)
+                soft = ceil(_cpu_seconds(self.process_id)) + seconds
+                most = soft if hard == resource.RLIM_INFINITY else min(soft, hard)
+                resource.prlimit(self.process_id, resource.RLIMIT_CPU, (most, hard))
+
+    def death(self, seconds: int) -> Refused:
+        """Why the child is gone, as a refusal of the file it was reading with `seconds` of CPU time."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_GRACE_SECONDS)
+        code = self._process.poll()
+        if code is None:
+            return Refused(Reason.CRASHED, "the process that read the file closed its line")
+        if code == -signal.SIGXCPU:
+            return Refused(Reason.LIMIT, f"indexing needs more than {seconds} s of CPU time")
+        return Refused(Reason.CRASHED, f"the process that read the file ended with {code}: {self._complaint()}")
+
+    def close(self) -> None:
+        """End it."""
+        self._undo.close()
+
+    def _end_process(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def _complaint(self) -> str:
+        """The last line the child wrote to its error stream."""
+        end = self._errors.seek(0, os.SEEK_END)
+        self._errors.seek(max(0, end - _COMPLAINT_BYTES))
+        lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
+        return ascii(lines[-1])[:300] if lines else "it said nothing"
+
+
+def _cpu_seconds(process_id: int) -> float:
+    """CPU time another process has used (Linux): its clock's id is what clock_getcpuclockid(3) computes."""
+    return time.clock_gettime((~process_id << 3) | 2)
+
+
+def _environment() -> dict[str, str]:
+    """The child needs no secret of ours: a few variables that Python and its libraries need, nothing else."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH") if name in os.environ}
+    return kept | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
