@@ -54,6 +54,20 @@ SECTIONS = frozenset(
 )
 """Keys under which training code keeps whole state dicts, at the top of a file."""
 
+_QUANTISED = (
+    "in_channels",
+    "out_channels",
+    "kernel_size",
+    "stride",
+    "padding",
+    "dilation",
+    "transposed",
+    "output_padding",
+    "groups",
+    "padding_mode",
+    "weight",
+    "bias",
+)
 _REGISTERED = ("_parameters", "_buffers", "_modules")
 _CONTAINERS = frozenset({dict, list, tuple, Instance})
 _INTERESTING = _CONTAINERS | {StoredTensor}
@@ -207,9 +221,24 @@ def _instance_children(instance: Instance) -> Iterator[_Child]:
         state = state[1]
     if type(state) is dict:
         yield from _attributes(state, is_script=is_script)
+    quantised = _quantised_state(instance)
+    if quantised is not None:
+        yield _Child("weight", quantised["weight"], module_convolution(quantised))
+        if type(quantised["bias"]) is StoredTensor:
+            yield _Child("bias", quantised["bias"])
+        return
     for part in (None if type(state) is dict else state, instance.entries, instance.elements):
         if type(part) in _INTERESTING:
             yield _Child(None, part)
+
+
+def _quantised_state(instance: Instance) -> dict[str, object] | None:
+    """The attributes of a quantised convolution, which pickles itself as a tuple of them (torch.ao.nn.quantized)."""
+    maker, state = instance.maker, instance.state
+    if type(maker) is not Name or ".quantized." not in maker.module or type(state) is not tuple:
+        return None
+    attributes = dict(zip(_QUANTISED, state, strict=False))
+    return attributes if type(attributes.get("weight")) is StoredTensor and "bias" in attributes else None
 
 
 def _attributes(state: object, *, is_script: bool) -> Iterator[_Child]:

@@ -238,6 +238,32 @@ def test_quantised_tensors_come_with_their_scales(tmp_path):
         assert per_channel.axis == 0
 
 
+@pytest.mark.parametrize("is_script", [False, True])
+def test_quantised_modules_say_what_they_do(is_script, tmp_path):
+    """They pickle themselves as a tuple, with the weight somewhere in it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = nn.Sequential(
+            torch.ao.nn.quantized.Conv2d(4, 4, 3, stride=2, groups=2),
+            torch.ao.nn.quantized.ConvTranspose2d(4, 2, 3, bias=False),
+        ).eval()
+        if is_script:
+            torch.jit.save(torch.jit.script(model), tmp_path / "x")
+        else:
+            torch.save(model, tmp_path / "x")
+    found = read(tmp_path / "x")
+    assert {name for name in found if name.endswith("weight")} == {"0.weight", "1.weight"}
+    for name, module in (("0.weight", model[0]), ("1.weight", model[1])):
+        record, content = found[name]
+        assert (record.dtype, record.convolution.stride) == ("I8", module.stride)
+        assert record.convolution.groups == module.groups
+        assert record.quantisation is not None
+        assert content == bits(module.weight().int_repr())
+    assert found["0.weight"][0].convolution.kind is Kind.GROUPED
+    assert found["1.weight"][0].convolution.kind is Kind.TRANSPOSED
+    assert found["1.weight"][0].layout is Layout.IO_K
+
+
 def crc(content: bytes) -> bytes:
     return zlib.crc32(content).to_bytes(4, "little")
 
