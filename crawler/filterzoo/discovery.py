@@ -14,12 +14,13 @@ from filterzoo import licences
 from filterzoo.door import Door
 from filterzoo.errors import Reason, Refused, StartError
 from filterzoo.manifest import Manifest, load_manifests
-from filterzoo.outcome import LedgerEntry
+from filterzoo.outcome import LedgerEntry, Refusal
 from filterzoo.plugins import Plugins, plugin_failure
 from filterzoo.records import Checkpoint
 from filterzoo.source import Source, SourceOptions
 
 _CHECKPOINT = TypeAdapter(Checkpoint)
+_REFUSAL = TypeAdapter(Refusal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def open_sources(manifests: Sequence[Path], plugins: Plugins, door: Door) -> lis
 
 
 def discover(sources: Sequence[OpenSource], only: str | None = None) -> Iterator[Task | LedgerEntry]:
-    """Tasks, and ledger entries for what the licence or a limit leaves out and for sources that fail.
+    """Tasks, and ledger entries for what the licence, a limit or its zoo leaves out and for sources that fail.
 
     Each (source, id, revision) comes once, where it is listed first. StartError passes: a source that cannot start.
     """
@@ -96,12 +97,12 @@ def discover(sources: Sequence[OpenSource], only: str | None = None) -> Iterator
         if only is not None and opened.source.name != only:
             continue
         try:
-            for checkpoint in islice(opened.source.discover(), opened.limit):
-                task = Task(_checked(checkpoint, opened.source.name), number, opened.settings)
-                key = (task.checkpoint.source, task.checkpoint.id, task.checkpoint.revision)
+            for listed in islice(opened.source.discover(), opened.limit):
+                found = _task_or_entry(listed, number, opened)
+                key = (opened.source.name, listed.id, listed.revision)
                 if key not in seen:
                     seen.add(key)
-                    yield _gate(task)
+                    yield found
         except StartError:
             raise
         except Refused as refusal:
@@ -109,6 +110,24 @@ def discover(sources: Sequence[OpenSource], only: str | None = None) -> Iterator
             yield replace(entry, reason=refusal.reason, detail=refusal.detail, where=refusal.where)
         except (Exception, SystemExit) as error:  # noqa: BLE001  # a source may raise anything; it is named and the others go on
             yield plugin_failure(opened.source.name, "discover", error)
+
+
+def _task_or_entry(listed: Checkpoint | Refusal, number: int, opened: OpenSource) -> Task | LedgerEntry:
+    if not isinstance(listed, Refusal):
+        return _gate(Task(_checked(listed, opened.source.name), number, opened.settings))
+    refusal = _REFUSAL.validate_json(json.dumps(asdict(listed)))
+    return LedgerEntry(
+        source=opened.source.name,
+        id=refusal.id,
+        revision=refusal.revision,
+        url=refusal.url,
+        stage="discover",
+        reason=refusal.reason,
+        detail=refusal.detail,
+        where=None,
+        plugin=None,
+        licence=licences.normalise(refusal.licence),
+    )
 
 
 def _gate(task: Task) -> Task | LedgerEntry:

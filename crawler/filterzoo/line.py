@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 
 from filterzoo import licences
+from filterzoo.context import is_known, with_architecture
 from filterzoo.discovery import Settings, Task, open_sources
 from filterzoo.door import Door
 from filterzoo.errors import FilterZooError, PluginFailed, Reason, Refused, describe
@@ -82,7 +83,7 @@ class Line:
         checkpoint, artifact = task.checkpoint, task.checkpoint.artifacts[0]
         with self._sources[task.source_number].source.open(artifact) as file:
             progress.stage = "index"
-            index = self._jail.index(file, artifact.name)
+            index = self._with_architecture(task, self._jail.index(file, artifact.name))
             licence, weights_allowed = _decide(task, index)
             filters = _count_filters(index, task.settings)
             progress.stage = "normalise"
@@ -110,6 +111,17 @@ class Line:
                 filters_fragment=filters_fragment,
                 publish_weights=weights_allowed,
             )
+
+    def _with_architecture(self, task: Task, index: Index) -> Index:
+        """The truth in the place of guesses, where the file does not tell it and its source knows the architecture."""
+        if is_known(index.convolutions):
+            return index
+        try:
+            operations = self._sources[task.source_number].source.operations(task.checkpoint)
+        except Exception as error:
+            detail = f"operations() raised {type(error).__name__}: {error}"
+            raise Refused(Reason.PLUGIN_ERROR, detail) from error
+        return replace(index, convolutions=with_architecture(index.convolutions, operations))
 
     def _fill(self, fragment: FragmentWriter, index: Index, reader: TensorReader, progress: _Progress) -> None:
         for layer in normalise(index.convolutions, reader):

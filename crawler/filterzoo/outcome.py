@@ -22,6 +22,8 @@ class Done:
     format: str
     framework: str | None
     section: str
+    member: str | None = None
+    """Name of the model's file inside the archive that the artifact is."""
     sha256: str | None
     size: int
     integrity: str
@@ -35,6 +37,21 @@ class Done:
     layers_fragment: str
     filters_fragment: str | None
     publish_weights: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """What a source gives in the place of a checkpoint that it knows of and that cannot be had, such as a gated one.
+
+    revision: the pinned one, or the name that was asked for where none could be found out.
+    """
+
+    id: str
+    revision: str
+    reason: Reason
+    detail: str
+    url: str | None = None
+    licence: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

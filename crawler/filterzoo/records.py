@@ -154,6 +154,14 @@ class Convolution:
     depth: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A convolution of a known architecture: the stored shape of the weight it reads, and what it does with it."""
+
+    shape: tuple[int, ...]
+    convolution: Convolution
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tensor:
     """One named array inside an artifact, as it is stored; the only thing an index gives.

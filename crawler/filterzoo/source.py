@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
 from filterzoo.files import RandomAccessFile
-from filterzoo.records import Artifact, Checkpoint
+from filterzoo.outcome import Refusal
+from filterzoo.records import Artifact, Checkpoint, Operation
 
 if TYPE_CHECKING:
     from filterzoo.door import Door
@@ -38,9 +39,21 @@ class Source(ABC):
         """Where the manifest lies; relative paths in options start here."""
 
     @abstractmethod
-    def discover(self) -> Iterator[Checkpoint]:
-        """Every checkpoint of the zoo that the options ask for, lazily, without fetching weights."""
+    def discover(self) -> Iterator[Checkpoint | Refusal]:
+        """Every checkpoint of the zoo that the options ask for, lazily, without fetching weights.
+
+        One that is known and cannot be had is a `Refusal`: it goes to the ledger, and the listing goes on.
+        """
 
     def open(self, artifact: Artifact) -> RandomAccessFile:
         """The artifact's bytes; by default through the http door, at `artifact.url`."""
         return self.door.open(artifact)
+
+    def operations(self, checkpoint: Checkpoint) -> Mapping[str, Operation]:
+        """The convolutions of the checkpoint's architecture, by the name of the weight each reads; empty if unknown.
+
+        Asked in a worker for files that do not tell it themselves, and used only where names and shapes fit exactly
+        (`filterzoo.context`). `filterzoo.architecture.operations` finds it for a model that can be built.
+        """
+        del checkpoint
+        return {}

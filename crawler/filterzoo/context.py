@@ -1,0 +1,56 @@
+"""Puts what is known of an architecture in the place of what names and shapes of a state dict let one guess."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from filterzoo.records import Context, Kind, Layout, Operation, Tensor
+
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
+"""What wrappers put before every name of a state dict."""
+
+_LAYOUTS = {Layout.OI_K, Layout.IO_K}
+"""Those of torch; files of other frameworks have other names as well."""
+
+
+def is_known(tensors: Sequence[Tensor]) -> bool:
+    """Whether a file's convolutions need no architecture: there are none, or its own graph tells of them."""
+    contexts = {tensor.convolution.context for tensor in tensors if tensor.convolution is not None}
+    return contexts <= {Context.GRAPH}
+
+
+def with_architecture(tensors: Sequence[Tensor], operations: Mapping[str, Operation]) -> tuple[Tensor, ...]:
+    """The convolutions of a state dict as the architecture runs them, or just as they are.
+
+    They are replaced only if, once prefixes that all names share are off, there is a convolution weight for each
+    operation and an operation for each weight, of the same name and the same stored shape.
+    """
+    for names in _without_prefixes([tensor.name for tensor in tensors]):
+        if _fits(names, tensors, operations):
+            return tuple(_told(tensor, operations[name]) for name, tensor in zip(names, tensors, strict=True))
+    return tuple(tensors)
+
+
+def _without_prefixes(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The names, then without the prefix that all share, then without the next."""
+    while names:
+        yield names
+        shared = next((prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in names)), None)
+        if shared is None:
+            return
+        names = [name.removeprefix(shared) for name in names]
+
+
+def _fits(names: Sequence[str], tensors: Sequence[Tensor], operations: Mapping[str, Operation]) -> bool:
+    if len(names) != len(operations) or set(names) != operations.keys():
+        return False
+    return all(
+        tensor.layout in _LAYOUTS and tensor.shape == operations[name].shape
+        for name, tensor in zip(names, tensors, strict=True)
+    )
+
+
+def _told(tensor: Tensor, operation: Operation) -> Tensor:
+    layout = Layout.IO_K if operation.convolution.kind is Kind.TRANSPOSED else Layout.OI_K
+    return replace(tensor, convolution=operation.convolution, layout=layout)

@@ -1,0 +1,47 @@
+"""How many edges of an exported graph one torch function stands for, so that depths agree with those read from ONNX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+_NONE = frozenset(
+    {
+        "clone",
+        "contiguous",
+        "detach",
+        "dropout",
+        "dropout1d",
+        "dropout2d",
+        "dropout3d",
+        "feature_dropout",
+        "float",
+        "requires_grad_",
+        "to",
+        "type_as",
+    }
+)
+"""Functions that leave the numbers as they are when a network is not trained: exporters drop them."""
+
+_LONG = {
+    "gelu": 5,  # Div, Erf, Add, Mul, Mul
+    "mish": 3,  # Softplus, Tanh, Mul
+    "silu": 2,  # Sigmoid, Mul
+}
+"""Functions that ONNX has no operator for (opset 17): the longest path through what stands for them."""
+
+_VIEWS = frozenset({"T", "mT", "H", "mH"})
+
+
+def edges(func: Callable[..., Any], *, folded: bool) -> int:
+    """Edges on the longest path through `func`. folded: a batch norm here would vanish into the convolution before it.
+
+    What a function without an entry stands for is one node. Shapes that are computed from an input have no edges here,
+    as they are constants of an export with fixed input sizes.
+    """
+    name = getattr(func, "__name__", "")
+    if name == "__get__":
+        return int(getattr(getattr(func, "__self__", None), "__name__", "") in _VIEWS)
+    if name in _NONE or (folded and name == "batch_norm"):
+        return 0
+    return _LONG.get(name, 1)
