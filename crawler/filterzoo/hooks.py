@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
+    from filterzoo.archive import Archive
     from filterzoo.format import Format
     from filterzoo.source import Source
 
@@ -26,6 +27,11 @@ def filterzoo_sources() -> Iterable[type[Source]]:  # type: ignore[empty-body]  
 @hookspec
 def filterzoo_formats() -> Iterable[Format]:  # type: ignore[empty-body]  # a hookspec has no body
     """The formats of a plugin, asked in turn whether they accept a file; also called in the jail, where they index."""
+
+
+@hookspec
+def filterzoo_archives() -> Iterable[Archive]:  # type: ignore[empty-body]  # a hookspec has no body
+    """The archive kinds of a plugin, asked in turn for files that no format accepts; called in the jail only."""
 
 
 @hookspec

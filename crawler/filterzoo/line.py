@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -18,10 +19,12 @@ from filterzoo.fragments import FragmentStore, FragmentWriter
 from filterzoo.jail import Jail
 from filterzoo.layer import Device, kernel_name
 from filterzoo.normalise import canonical_shape, normalise
+from filterzoo.opening import opened
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.plugins import load
 from filterzoo.records import Index
 from filterzoo.references import PluginReference
+from filterzoo.source import Source
 from filterzoo.stored import TensorReader
 
 _DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
@@ -56,6 +59,7 @@ class Line:
         self._jail = Jail(plugins.format_references)
         self._measurer = Measurer(setup.device)
         self._store = FragmentStore(setup.fragments_url, setup.scratch)
+        self._scratch = setup.scratch
 
     def close(self) -> None:
         """End the jail's child and close connections."""
@@ -63,7 +67,15 @@ class Line:
         self._door.close()
 
     def take(self, task: Task) -> Done | LedgerEntry:
-        """Bring one checkpoint to the store, or say why not. StorageFailed when the store itself fails."""
+        """Bring one checkpoint to the store, or say why not. StorageFailed when the store itself fails.
+
+        A checkpoint that changed while it was read starts again, once: another change is left to the next run.
+        """
+        outcome = self._attempt(task)
+        changed = isinstance(outcome, LedgerEntry) and outcome.reason is Reason.CHANGED
+        return self._attempt(task) if changed else outcome
+
+    def _attempt(self, task: Task) -> Done | LedgerEntry:
         progress = _Progress()
         try:
             return self._bring(task, progress)
@@ -81,14 +93,20 @@ class Line:
 
     def _bring(self, task: Task, progress: _Progress) -> Done:
         checkpoint, artifact = task.checkpoint, task.checkpoint.artifacts[0]
-        with self._sources[task.source_number].source.open(artifact) as file:
+        source = self._sources[task.source_number].source
+        # A source that opens its files by itself opens the member; else what is opened is the archive.
+        member = artifact.member if type(source).open is Source.open else None
+        with contextlib.ExitStack() as stack:
+            whole = stack.enter_context(source.open(artifact))
             progress.stage = "index"
-            index = self._with_architecture(task, self._jail.index(file, artifact.name))
+            file, index = stack.enter_context(opened(whole, artifact.name, self._jail, self._scratch, member))
+            index = self._with_architecture(task, index)
             licence, weights_allowed = _decide(task, index)
             filters = _count_filters(index, task.settings)
             progress.stage = "normalise"
             kernels = task.settings.kernels if weights_allowed else frozenset[str]()
             with self._store.writer(kernels) as fragment, TensorReader(file) as reader:
+                reader.check(index.containers)
                 self._fill(fragment, index, reader, progress)
                 integrity = _integrity(file, reader)
                 progress.stage = "store"
@@ -98,8 +116,9 @@ class Line:
                 format=index.format,
                 framework=index.facts.framework,
                 section=index.convolutions[0].section if index.convolutions else "",
-                sha256=file.verified_sha256 or artifact.sha256,
-                size=file.size,
+                member=index.member or artifact.member,
+                sha256=whole.verified_sha256 or artifact.sha256,
+                size=whole.size,
                 integrity=integrity,
                 licence=licence,
                 licence_class=licences.licence_class(licence),

@@ -11,6 +11,7 @@ from types import ModuleType
 import pluggy
 
 from filterzoo import hooks
+from filterzoo.archive import Archive
 from filterzoo.errors import Reason, StartError, describe
 from filterzoo.format import Format
 from filterzoo.outcome import LedgerEntry
@@ -29,7 +30,7 @@ class Plugins:
     provided_by: dict[str, str] = field(default_factory=dict)
     """`source:NAME`, `format:NAME`, `command:NAME` -> the plugin that offers it."""
     format_references: list[PluginReference] = field(default_factory=list)
-    """The plugins that offer formats, for the jail to load again."""
+    """The plugins that offer formats or archives, for the jail to load again."""
 
 
 def references(files: Sequence[Path] = ()) -> list[PluginReference]:
@@ -80,6 +81,7 @@ class _Offer:
 
     sources: list[tuple[str, type[Source]]]
     formats: list[tuple[str, Format]]
+    archives: list[tuple[str, Archive]]
     commands: list[tuple[str, Callable[..., None]]]
 
 
@@ -92,18 +94,25 @@ def _ask(reference: PluginReference, module: ModuleType) -> _Offer:
     return _Offer(
         sources=[(source.name, source) for group in manager.hook.filterzoo_sources() for source in group],
         formats=[(format_.name, format_) for group in manager.hook.filterzoo_formats() for format_ in group],
+        archives=[(archive.name, archive) for group in manager.hook.filterzoo_archives() for archive in group],
         commands=[(command.__name__, command) for group in manager.hook.filterzoo_commands() for command in group],
     )
 
 
 def _take(plugins: Plugins, reference: PluginReference, offer: _Offer) -> None:
-    for what, named in (("source", offer.sources), ("format", offer.formats), ("command", offer.commands)):
+    offered: dict[str, Sequence[tuple[str, object]]] = {
+        "source": offer.sources,
+        "format": offer.formats,
+        "archive": offer.archives,
+        "command": offer.commands,
+    }
+    for what, named in offered.items():
         for name, _ in named:
             _reserve(plugins, reference, what, name)
     plugins.sources |= dict(offer.sources)
     plugins.formats |= dict(offer.formats)
     plugins.commands += [command for _, command in offer.commands]
-    if offer.formats:
+    if offer.formats or offer.archives:
         plugins.format_references.append(reference)
 
 

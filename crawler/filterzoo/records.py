@@ -206,3 +206,7 @@ class Index:
     facts: FileFacts
     tensor_count: int
     convolutions: tuple[Tensor, ...]
+    member: str | None = None
+    """Name of the model inside the archive that the file is."""
+    containers: tuple[Record, ...] = ()
+    """The stored archive members that everything lies in, the outermost first: checked as a whole before use."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import product
 from math import ceil
 from typing import Any, Self
@@ -28,8 +28,10 @@ class TensorReader:
     def __init__(self, file: RandomAccessFile) -> None:
         self._file = file
         self._sides: dict[str, RandomAccessFile] = {}
+        self._announced: dict[str | None, list[tuple[int, int]]] = {}
         self._checked: set[tuple[str | None, Record]] = set()
         self._decoded: tuple[tuple[str | None, Record], bytes] | None = None
+        self._is_contained = False
         self._tensors_read = 0
         self._tensors_with_crc = 0
 
@@ -43,7 +45,23 @@ class TensorReader:
     @property
     def has_crc(self) -> bool:
         """Whether bytes were given, and each of them was covered by a CRC-32 of the format."""
-        return 0 < self._tensors_read == self._tensors_with_crc
+        return self._tensors_read > 0 and (self._is_contained or self._tensors_read == self._tensors_with_crc)
+
+    def will_read(self, tensors: Iterable[Tensor]) -> None:
+        """Told before the first `read`: all tensors to come, in order, so that a remote file is read in few requests.
+
+        A view into a record with a CRC costs the whole record, once: nothing less shows that its bytes are right.
+        """
+        for tensor in tensors:
+            self._announced.setdefault(tensor.span.side, []).extend(_stretches(tensor))
+        self._file.will_read(self._announced.get(None, ()))
+
+    def check(self, containers: Iterable[Record]) -> None:
+        """Compare the CRC-32 of archive members that everything lies in; Refused (damaged) where one does not fit."""
+        for container in containers:
+            if container.crc32 is not None:
+                _check_crc(_crc_of(self._file, container), container, "the archive member")
+                self._is_contained = True
 
     def read(self, tensor: Tensor) -> Array:
         """The tensor as stored: its dtype's bits, its stored shape; Refused (damaged) where a checksum does not fit."""
@@ -102,7 +120,16 @@ class TensorReader:
     def _side(self, name: str) -> RandomAccessFile:
         if name not in self._sides:
             self._sides[name] = self._file.beside(name)
+            self._sides[name].will_read(self._announced.get(name, ()))
         return self._sides[name]
+
+
+def _stretches(tensor: Tensor) -> Iterator[tuple[int, int]]:
+    """(offset, length) of what `TensorReader.read` takes from the file, in its order."""
+    whole = [r for r in tensor.records if r.crc32 is not None or r.codec is not Codec.RAW or tensor.chunk_shape]
+    if not whole:
+        yield tensor.span.offset, tensor.span.length
+    yield from ((record.offset, record.length) for record in whole if record.length)
 
 
 def _read(file: RandomAccessFile, offset: int, length: int) -> npt.NDArray[np.uint8]:
@@ -159,6 +186,14 @@ def _inflate(file: RandomAccessFile, record: Record, name: str) -> bytearray:
     if machine.unused_data:
         raise Refused(Reason.DAMAGED, "bytes behind the end of compressed data", name)
     return decoded
+
+
+def _crc_of(file: RandomAccessFile, record: Record) -> int:
+    crc = 0
+    end = record.offset + record.length
+    for offset in range(record.offset, end, PIECE):
+        crc = zlib.crc32(file.read(offset, min(PIECE, end - offset)), crc)
+    return crc
 
 
 def _check_crc(crc: int, record: Record, name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections import Counter
 from math import prod
 from pathlib import Path
@@ -20,6 +21,7 @@ from filterzoo.files import LocalFile, RandomAccessFile
 from filterzoo.jail import Jail
 from filterzoo.layer import kernel_name
 from filterzoo.normalise import canonical_shape, depths
+from filterzoo.opening import opened
 from filterzoo.records import Artifact, Index
 from filterzoo.stored import PIECE, TensorReader
 from filterzoo.terminal import cell, console, printable, table
@@ -39,10 +41,14 @@ def inspect(
     """
     loaded = plugin_loading.load(plugin_loading.references(plugin or ()))
     refused = False
-    with Jail(loaded.format_references) as jail, Door(default_folder(), allow_private=allow_private) as door:
+    with (
+        Jail(loaded.format_references) as jail,
+        Door(default_folder(), allow_private=allow_private) as door,
+        tempfile.TemporaryDirectory(prefix="filterzoo-") as scratch,
+    ):
         for name in files:
             try:
-                document = _inspect(name, jail, door)
+                document = _inspect(name, jail, door, Path(scratch))
             except Refused as refusal:
                 refused = True
                 document = _refusal(name, refusal)
@@ -56,18 +62,21 @@ def _refusal(name: str, refusal: Refused) -> dict[str, Any]:
     return {"file": name, "error": {"reason": str(refusal.reason), "detail": " ".join(printable(detail, 1000).split())}}
 
 
-def _inspect(name: str, jail: Jail, door: Door) -> dict[str, Any]:
+def _inspect(name: str, jail: Jail, door: Door, scratch: Path) -> dict[str, Any]:
     is_url = name.startswith(("http://", "https://"))
-    with door.open(Artifact(url=name)) if is_url else LocalFile(Path(name)) as file:
-        index = jail.index(file, name.rpartition("/")[2])
+    with (
+        door.open(Artifact(url=name)) if is_url else LocalFile(Path(name)) as whole,
+        opened(whole, name.rpartition("/")[2], jail, scratch) as (file, index),
+    ):
         if not is_url:
             _check(index, file)
-        return _describe(name, index, file.verified_sha256 if is_url else _sha256(file))
+        return _describe(name, index, whole.verified_sha256 if is_url else _sha256(whole))
 
 
 def _check(index: Index, file: RandomAccessFile) -> None:
     """Read what would be taken, so that a damaged file is refused here as it would be by a crawl."""
     with TensorReader(file) as reader:
+        reader.check(index.containers)
         for tensor in index.convolutions:
             reader.read(tensor)
 

@@ -27,6 +27,21 @@ class Limits:
     files_per_child: int = 500
     """A child is replaced after so many files, whatever they were."""
 
+    unpack_ratio: int = 100
+    """How many times its packed size a member may unpack to ..."""
+    unpack_bytes: int = 64 << 20
+    """... where it unpacks to more than this."""
+    unpack_seconds_per_gib: int = 240
+    """CPU time for unpacking, for each packed GiB, on top of that for any file."""
+
+    def unpack_limit(self, packed: int) -> int:
+        """Most bytes that `packed` bytes may unpack to."""
+        return max(self.unpack_bytes, self.unpack_ratio * packed)
+
+    def unpack_seconds_for(self, packed: int) -> int:
+        """CPU time for unpacking `packed` bytes."""
+        return self.cpu_seconds + ceil(self.unpack_seconds_per_gib * packed / (1 << 30))
+
     def cpu_seconds_for(self, size: int) -> int:
         """CPU time for a file of `size` bytes."""
         return self.cpu_seconds + ceil(self.cpu_seconds_per_gib * size / (1 << 30))

@@ -34,6 +34,12 @@ class Message(IntEnum):
     """Child: JSON of `filterzoo.records.Index`."""
     REFUSED = 8
     """Either: JSON {reason, detail, where}."""
+    PACKED = 10
+    """Child: JSON of `filterzoo.archive.Member`, the model inside an archive, which has to be unpacked first."""
+    UNPACK = 11
+    """Parent: JSON {member, size, is_remote, cpu_seconds, limit}; a descriptor comes along as with INDEX."""
+    PIECE = 12
+    """Child: some unpacked bytes, the next in order; none when all are there."""
     FAILED = 9
     """Child: JSON {plugin, error}, a format plugin raised something that is not a refusal."""
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from pydantic import TypeAdapter, ValidationError
 
+from filterzoo.archive import Member
 from filterzoo.errors import PluginFailed, Reason, Refused
 from filterzoo.files import LocalFile, RandomAccessFile
 from filterzoo.jail.answers import Answers
@@ -20,6 +23,7 @@ from filterzoo.records import Index
 from filterzoo.references import PluginReference
 
 _TABLE = TypeAdapter(Index)
+_MEMBER = TypeAdapter(Member)
 
 
 class Jail:
@@ -43,16 +47,46 @@ class Jail:
 
     def index(self, file: RandomAccessFile, name: str) -> Index:
         """The file's table, validated. Refused with the child's reason, or limit, crashed or plugin_error."""
+        found = self.look(file, name)
+        if isinstance(found, Member):
+            raise Refused(Reason.UNSUPPORTED, "the model inside the archive has to be unpacked first", found.name[:200])
+        return found
+
+    def look(self, file: RandomAccessFile, name: str, member: str | None = None) -> Index | Member:
+        """As `index`; of an archive the table of the model in it, or of the one called `member`.
+
+        A Member where the model is compressed: `unpack` it, then look at what comes out.
+        """
+        request = {"name": name, "member": member}
+        with self._busy_child() as child:
+            found: Index | Member = self._converse(
+                child, file, Message.INDEX, request, self._limits.cpu_seconds_for(file.size)
+            )
+        if isinstance(found, Index):
+            validate(found, file.size)
+        else:
+            file.check_bounds(found.offset, found.length)
+        return found
+
+    def unpack(self, file: RandomAccessFile, member: Member, sink: IO[bytes]) -> None:
+        """Write the unpacked bytes of a member to `sink`; Refused (limit, damaged) as `Limits.unpack_limit` says."""
+        limit = self._limits.unpack_limit(member.length)
+        request = {"member": asdict(member), "limit": limit}
+        with self._busy_child() as child:
+            seconds = self._limits.unpack_seconds_for(member.length)
+            self._converse(child, file, Message.UNPACK, request, seconds, sink=_Sink(sink, limit))
+
+    @contextlib.contextmanager
+    def _busy_child(self) -> Iterator[Child]:
+        """The warm child, for one file; replaced afterwards where it is no good for another."""
         child = self._warm_child()
         self._files_of_child += 1
         child.is_waiting = False
         try:
-            index = self._converse(child, file, name)
+            yield child
         finally:
             if not child.is_waiting or self._files_of_child >= self._limits.files_per_child:
                 self.close()
-        validate(index, file.size)
-        return index
 
     def close(self) -> None:
         """End the child."""
@@ -74,45 +108,82 @@ class Jail:
             self._files_of_child = 0
         return self._child
 
-    def _converse(self, child: Child, file: RandomAccessFile, name: str) -> Index:
-        """Hand the file in and answer the child's questions until it has a table or a refusal."""
-        seconds = self._limits.cpu_seconds_for(file.size)
+    def _converse(
+        self,
+        child: Child,
+        file: RandomAccessFile,
+        message: Message,
+        request: dict[str, Any],
+        seconds: int,
+        *,
+        sink: _Sink | None = None,
+    ) -> Any:
+        """Hand the file in and answer the child's questions until its last word; unpacked bytes go to `sink`."""
         child.allow(seconds)
-        request = {"name": name, "size": file.size, "is_remote": file.is_remote, "cpu_seconds": seconds}
+        request |= {"size": file.size, "is_remote": file.is_remote, "cpu_seconds": seconds}
         descriptor = file.descriptor if isinstance(file, LocalFile) else None
         try:
-            child.wire.send_json(Message.INDEX, request, descriptor)
+            child.wire.send_json(message, request, descriptor)
             with Answers(file, child.wire, self._limits) as answers:
                 while True:
-                    message, document = _hear(child)
-                    if not answers.give(message, document):
-                        return _conclude(child, message, document, answers.reasons)
+                    said, body = _hear(child)
+                    if said is Message.PIECE and sink is not None:
+                        if not body:
+                            child.is_waiting = True
+                            return None
+                        sink.take(body)
+                    elif not answers.give(said, document := _document(body)):
+                        return _conclude(child, said, document, answers.reasons)
         except ConnectionClosed:
             raise child.death(seconds) from None
         except TimeoutError:
-            raise Refused(Reason.LIMIT, f"indexing took longer than {self._limits.patience * seconds} s") from None
+            raise Refused(Reason.LIMIT, f"reading took longer than {self._limits.patience * seconds} s") from None
+
+
+class _Sink:
+    """Where unpacked bytes go; the parent counts them too."""
+
+    def __init__(self, sink: IO[bytes], limit: int) -> None:
+        self._sink = sink
+        self._left = limit
+
+    def take(self, piece: bytes) -> None:
+        self._left -= len(piece)
+        if self._left < 0:
+            raise Refused(Reason.CRASHED, "the jail unpacked more than it was allowed to")
+        self._sink.write(piece)
 
 
 _NO_MESSAGE = "the jail sent something that is no message"
 
 
-def _hear(child: Child) -> tuple[Message, Any]:
+def _hear(child: Child) -> tuple[Message, bytes]:
     try:
-        message, body = child.wire.receive()
-        return message, json.loads(body)
+        return child.wire.receive()
+    except ValueError:
+        raise Refused(Reason.CRASHED, _NO_MESSAGE) from None
+
+
+def _document(body: bytes) -> Any:
+    try:
+        return json.loads(body)
     except (ValueError, RecursionError):
         raise Refused(Reason.CRASHED, _NO_MESSAGE) from None
 
 
-def _conclude(child: Child, message: Message, document: Any, told: set[Reason]) -> Index:
+def _conclude(child: Child, message: Message, document: Any, told: set[Reason]) -> Index | Member:
     """The child's last word on a file. What does not look like one is answered as a crash: the child is replaced."""
     match message, document:
         case Message.TABLE, dict():
-            index = _believe(document)
+            index: Index = _believe(_TABLE, document)
             if index.format not in child.formats:
                 raise Refused(Reason.CRASHED, f"the jail names a format it has not loaded: {index.format[:80]!r}")
             child.is_waiting = True
             return index
+        case Message.PACKED, dict():
+            member: Member = _believe(_MEMBER, document)
+            child.is_waiting = True
+            return member
         case Message.REFUSED, {"reason": str(reason), "detail": str(detail), "where": str() | None as where}:
             raise _refusal(child, reason, detail, where, told)
         case Message.FAILED, {"plugin": str(plugin), "error": str(error)} if plugin in child.plugins:
@@ -131,9 +202,9 @@ def _refusal(child: Child, name: str, detail: str, where: str | None, told: set[
     return Refused(Reason(name), detail, where)
 
 
-def _believe(document: dict[str, Any]) -> Index:
+def _believe(adapter: TypeAdapter[Any], document: dict[str, Any]) -> Any:
     try:
-        return _TABLE.validate_json(encode(document), strict=True)
+        return adapter.validate_json(encode(document), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(step) for step in first["loc"])

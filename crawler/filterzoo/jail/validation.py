@@ -37,6 +37,9 @@ def validate(index: Index, size: int) -> None:
         raise Refused(Reason.MALFORMED, "an impossible number of tensors")
     if any(len(text or "") > MAX_TEXT for text in (index.facts.framework, index.facts.licence)):
         raise Refused(Reason.LIMIT, f"it says more than {MAX_TEXT} characters of itself")
+    for container in index.containers:
+        if min(container.offset, container.length) < 0 or container.offset + container.length > size:
+            raise Refused(Reason.MALFORMED, "an archive member that lies outside the file")
     for tensor in index.convolutions:
         _check_shape(tensor)
         _check_convolution(tensor)

@@ -1,0 +1,177 @@
+"""In the jail: which format a file is of, what tensors are in it, and which of them are convolution weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+
+import pluggy
+
+from filterzoo import hooks
+from filterzoo.archive import Archive, Member, Packing
+from filterzoo.errors import Reason, Refused, describe
+from filterzoo.files import RandomAccessFile
+from filterzoo.format import HEAD_BYTES, Format
+from filterzoo.jail.messages import MAX_BODY, ConnectionClosed, encode
+from filterzoo.jail.unpacking import Window, find_model
+from filterzoo.records import Codec, Index, Record, Tensor
+from filterzoo.references import PluginReference
+from filterzoo.selection import select
+
+MAX_TENSORS = 1_000_000
+"""Most named arrays of one file."""
+MAX_DEPTH = 3
+"""Archives inside archives."""
+
+PLUGIN_ERRORS = (Exception, SystemExit)
+"""What a plugin may raise: anything but the parent's wish to end."""
+
+
+class PluginRaised(Exception):  # it is what happened, in whose plugin
+    """A format or archive plugin raised something that is not a refusal."""
+
+    def __init__(self, plugin: str, what: str, error: BaseException) -> None:
+        super().__init__(plugin, what, error)
+        self.document = {"plugin": plugin, "error": f"{what} raised {describe(error)}"}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A format, or a kind of archive, and the name of the plugin that offers it."""
+
+    plugin: str
+    reader: Format | Archive
+
+    def failed(self, error: BaseException) -> PluginRaised:
+        """The reader raised this."""
+        kind = "format" if isinstance(self.reader, Format) else "archive"
+        return PluginRaised(self.plugin, f"the {kind} {self.reader.name!r}", error)
+
+
+def load_readers(references: Iterable[PluginReference]) -> tuple[list[Loaded], list[PluginRaised]]:
+    """Formats, then archives, of the plugins the parent names, and the plugins that fail here though not there."""
+    formats: list[Loaded] = []
+    archives: list[Loaded] = []
+    failures: list[PluginRaised] = []
+    for reference in references:
+        manager = pluggy.PluginManager(hooks.PROJECT)
+        manager.add_hookspecs(hooks)
+        try:
+            manager.register(reference.load(), reference.name)
+            offered_formats = [format_ for group in manager.hook.filterzoo_formats() for format_ in group]
+            offered_archives = [archive for group in manager.hook.filterzoo_archives() for archive in group]
+        except PLUGIN_ERRORS as error:
+            failures.append(PluginRaised(reference.name, f"the plugin {reference.name!r}", error))
+        else:
+            formats += [Loaded(reference.name, format_) for format_ in offered_formats]
+            archives += [Loaded(reference.name, archive) for archive in offered_archives]
+    return formats + archives, failures
+
+
+class Indexer:
+    """Finds a file's format by its first bytes, lists its tensors and keeps the convolutions."""
+
+    def __init__(self, readers: list[Loaded], failures: list[PluginRaised]) -> None:
+        self._readers = readers
+        self._failures = failures
+
+    def look(self, file: RandomAccessFile, name: str, member: str | None, depth: int = 0) -> Index | Member:
+        """The file's Index, or that of the model in it; a Member where that has to be unpacked first.
+
+        Raises Refused, PluginRaised, MemoryError or RecursionError where there is none.
+        """
+        loaded = self._find(file.read(0, min(HEAD_BYTES, file.size)), name)
+        try:
+            if isinstance(loaded.reader, Format):
+                return _index(loaded.reader, file)
+            found = find_model(file, loaded.reader, (other.reader for other in self._readers), member)
+        except (Refused, MemoryError, RecursionError, ConnectionClosed):
+            raise
+        except PLUGIN_ERRORS as error:  # a plugin may raise anything; it is named and the run goes on
+            raise loaded.failed(error) from error
+        if found.packing is not Packing.STORED:
+            return found
+        if depth == MAX_DEPTH:
+            raise Refused(Reason.LIMIT, f"archives more than {MAX_DEPTH} deep in each other")
+        inside = self.look(Window(file, found.offset, found.length), found.name, None, depth + 1)
+        return _shifted(inside, found)
+
+    def _find(self, head: bytes, name: str) -> Loaded:
+        failures = list(self._failures)
+        for loaded in self._readers:
+            try:
+                if loaded.reader.accepts(head, name):
+                    return loaded
+            except PLUGIN_ERRORS as error:  # a plugin may raise anything; the others are asked on
+                failures.append(loaded.failed(error))
+        if failures:
+            raise failures[0]
+        raise Refused(Reason.UNKNOWN_FORMAT, _describe_head(head))
+
+
+def _index(format_: Format, file: RandomAccessFile) -> Index:
+    tensors = _bounded(format_.index(file))
+    chosen = tuple(t for t in tensors if t.convolution is not None) if format_.is_graph else select(tensors)
+    for tensor in chosen:
+        _check_name(tensor)
+    return Index(format=format_.name, facts=format_.facts(file), tensor_count=len(tensors), convolutions=chosen)
+
+
+def _shifted(inside: Index | Member, member: Member) -> Index | Member:
+    """What was found in a stored member, at its place in the whole file."""
+    by = member.offset
+    if isinstance(inside, Member):
+        return replace(inside, offset=inside.offset + by)
+    if any(tensor.span.side is not None for tensor in inside.convolutions):
+        raise Refused(Reason.UNSUPPORTED, "a model in an archive whose weights lie in other files")
+    moved = (
+        replace(
+            tensor,
+            span=tensor.span if _is_decoded(tensor) else replace(tensor.span, offset=tensor.span.offset + by),
+            records=tuple(replace(record, offset=record.offset + by) for record in tensor.records),
+        )
+        for tensor in inside.convolutions
+    )
+    record = Record(by, member.length, member.length, crc32=member.crc32)
+    containers = (record, *(replace(inner, offset=inner.offset + by) for inner in inside.containers))
+    name = member.name if inside.member is None else f"{member.name}!{inside.member}"
+    return replace(inside, convolutions=tuple(moved), containers=containers, member=name)
+
+
+def _is_decoded(tensor: Tensor) -> bool:
+    """Whether the tensor's span counts from the start of a decoded record, not of the file."""
+    return tensor.chunk_shape is not None or any(record.codec is not Codec.RAW for record in tensor.records)
+
+
+def encoded(found: Index | Member) -> bytes:
+    """What goes to the parent, as JSON."""
+    body = encode(asdict(found))
+    if len(body) > MAX_BODY:
+        raise Refused(Reason.LIMIT, f"a table of {len(body)} bytes")
+    return body
+
+
+def _describe_head(head: bytes) -> str:
+    if not head:
+        return "the file is empty"
+    if head.lstrip()[:1] == b"<":
+        return "the file is an HTML or XML page, no model"
+    if head.startswith(b"version https://git-lfs"):
+        return "the file is a git-LFS pointer, not the model it points to"
+    return f"no format knows a file that starts with {head[:8].hex(' ')}"
+
+
+def _bounded(tensors: Iterable[Tensor]) -> list[Tensor]:
+    listed: list[Tensor] = []
+    for tensor in tensors:
+        if len(listed) >= MAX_TENSORS:
+            raise Refused(Reason.LIMIT, f"more than {MAX_TENSORS} tensors")
+        listed.append(tensor)
+    return listed
+
+
+def _check_name(tensor: Tensor) -> None:
+    try:
+        (tensor.name + tensor.section).encode()
+    except UnicodeEncodeError:
+        raise Refused(Reason.MALFORMED, "a tensor's name is not valid Unicode", ascii(tensor.name)[:80]) from None

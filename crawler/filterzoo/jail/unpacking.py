@@ -1,0 +1,142 @@
+"""In the jail: finds the one model inside an archive, and unpacks what has to be unpacked, piece by piece."""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from filterzoo.archive import Archive, Member, Packing
+from filterzoo.errors import Reason, Refused
+from filterzoo.files import RandomAccessFile
+from filterzoo.format import HEAD_BYTES, Format
+
+PIECE = 1 << 20
+"""Bytes that are unpacked at a time."""
+XZ_MEMORY = 256 << 20
+SNIFFED = 10_000
+"""Most members whose first bytes are looked at."""
+
+
+class Window(RandomAccessFile):
+    """A stored member, read in place."""
+
+    def __init__(self, file: RandomAccessFile, offset: int, length: int) -> None:
+        file.check_bounds(offset, length)
+        self.size = length
+        self.is_remote = file.is_remote
+        self._file = file
+        self._offset = offset
+
+    def read(self, offset: int, length: int) -> bytes:
+        """See `RandomAccessFile.read`."""
+        self.check_bounds(offset, length)
+        return self._file.read(self._offset + offset, length)
+
+
+def find_model(
+    file: RandomAccessFile, archive: Archive, openers: Iterable[Format | Archive], wanted: str | None
+) -> Member:
+    """The member called `wanted`, or the only one that a format or archive accepts."""
+    members = list(archive.members(file))
+    if wanted is not None:
+        named = [member for member in members if member.name == wanted]
+        if len(named) != 1:
+            raise Refused(Reason.MALFORMED, f"the archive has {len(named)} members of that name", ascii(wanted)[:200])
+        return named[0]
+    if len(members) > SNIFFED:
+        raise Refused(Reason.LIMIT, f"{len(members)} members, and none is named")
+    known = list(openers)
+    models = [member for member in members if any(o.accepts(head(file, member), member.name) for o in known)]
+    if len(models) != 1:
+        names = ", ".join(ascii(member.name)[:60] for member in models[:3])
+        what = f"{len(models)} model files, name one ({names})" if models else "no model file"
+        reason = Reason.UNSUPPORTED if models else Reason.UNKNOWN_FORMAT
+        raise Refused(reason, f"a {archive.name} archive with {what}")
+    return models[0]
+
+
+def head(file: RandomAccessFile, member: Member) -> bytes:
+    """The first bytes of a member, unpacked; empty where they cannot be."""
+    packed = file.read(member.offset, min(member.length, HEAD_BYTES))
+    try:
+        match member.packing:
+            case Packing.STORED:
+                return packed
+            case Packing.DEFLATE | Packing.GZIP:
+                return bytes(_inflater(member.packing).decompress(packed, HEAD_BYTES))
+            case Packing.BZIP2 | Packing.XZ:
+                return bytes(_decompressor(member.packing).decompress(packed, HEAD_BYTES))
+    except _BROKEN:
+        return b""
+
+
+def unpack(file: RandomAccessFile, member: Member, limit: int) -> Iterator[bytes]:
+    """The unpacked bytes, piece by piece, at most `limit` of them; size and CRC-32 are compared where known."""
+    crc = size = 0
+    for piece in _unpacked(file, member):
+        size += len(piece)
+        if size > limit:
+            raise Refused(Reason.LIMIT, f"unpacks to more than {limit} bytes", ascii(member.name)[:200])
+        crc = zlib.crc32(piece, crc)
+        yield piece
+    if member.size is not None and size != member.size:
+        raise Refused(Reason.DAMAGED, f"unpacks to {size} bytes, not {member.size}", ascii(member.name)[:200])
+    if member.crc32 is not None and crc != member.crc32:
+        raise Refused(Reason.DAMAGED, "the CRC-32 of the unpacked bytes does not fit", ascii(member.name)[:200])
+
+
+def _unpacked(file: RandomAccessFile, member: Member) -> Iterator[bytes]:
+    offsets = range(member.offset, member.offset + member.length, PIECE)
+    packed = (file.read(offset, min(PIECE, member.offset + member.length - offset)) for offset in offsets)
+    is_zlib = member.packing in {Packing.DEFLATE, Packing.GZIP}
+    try:
+        yield from _inflate(packed, member) if is_zlib else _decompress(packed, member)
+    except _BROKEN as error:
+        raise Refused(Reason.DAMAGED, f"broken {member.packing} data: {error}", ascii(member.name)[:200]) from None
+
+
+def _inflate(packed: Iterator[bytes], member: Member) -> Iterator[bytes]:
+    """Deflate, or gzip: there may be several gzip members in a row."""
+    machine = _inflater(member.packing)
+    for data in packed:
+        while data:
+            yield machine.decompress(data, PIECE)
+            if machine.eof:
+                data = machine.unused_data.lstrip(b"\0")  # noqa: PLW2901  # what is left of it
+                if not data or member.packing is Packing.DEFLATE:
+                    break
+                machine = _inflater(member.packing)
+            else:
+                data = machine.unconsumed_tail  # noqa: PLW2901  # what is left of it
+    if not machine.eof:
+        raise Refused(Reason.DAMAGED, "the compressed data end too early", ascii(member.name)[:200])
+
+
+def _decompress(packed: Iterator[bytes], member: Member) -> Iterator[bytes]:
+    """Bzip2 or xz: there may be several streams in a row."""
+    machine = _decompressor(member.packing)
+    for data in packed:
+        while data or not machine.needs_input:
+            yield machine.decompress(data, PIECE)
+            data = b""  # noqa: PLW2901  # the machine holds it
+            if machine.eof:
+                data = machine.unused_data  # noqa: PLW2901  # what is left of it
+                if not data:
+                    break
+                machine = _decompressor(member.packing)
+    if not machine.eof:
+        raise Refused(Reason.DAMAGED, "the compressed data end too early", ascii(member.name)[:200])
+
+
+_BROKEN = (zlib.error, OSError, lzma.LZMAError, EOFError)
+
+
+def _inflater(packing: Packing) -> Any:
+    return zlib.decompressobj(-zlib.MAX_WBITS if packing is Packing.DEFLATE else 16 + zlib.MAX_WBITS)
+
+
+def _decompressor(packing: Packing) -> Any:
+    return bz2.BZ2Decompressor() if packing is Packing.BZIP2 else lzma.LZMADecompressor(memlimit=XZ_MEMORY)

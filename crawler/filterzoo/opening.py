@@ -1,0 +1,57 @@
+"""Finds the model in an artifact: in place where it can be, unpacked to the scratch folder where it must be."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from filterzoo.archive import Member, Packing
+from filterzoo.errors import Reason, Refused
+from filterzoo.files import LocalFile, RandomAccessFile
+from filterzoo.jail import Jail
+from filterzoo.records import Index
+
+WHOLE = frozenset({Packing.GZIP, Packing.BZIP2, Packing.XZ})
+"""What packs an archive as a whole: the members are inside still."""
+MAX_UNPACKED = 3
+"""How many times one thing inside another is unpacked: a tar in gzip, a deflated zip in it, its model."""
+
+
+@contextlib.contextmanager
+def opened(
+    file: RandomAccessFile, name: str, jail: Jail, scratch: Path, member: str | None = None
+) -> Iterator[tuple[RandomAccessFile, Index]]:
+    """The file that holds the model's bytes, and the model's index.
+
+    That is `file` itself, or a file in `scratch` that is gone afterwards. `member`: which model of an archive; needed
+    where it holds several. Refused as `Jail.look` and `Jail.unpack` do.
+    """
+    with contextlib.ExitStack() as stack:
+        inside: list[str] = []
+        for _ in range(MAX_UNPACKED + 1):
+            found = jail.look(file, name, member)
+            if not isinstance(found, Member):
+                names = [*inside, *([found.member] if found.member else [])]
+                yield file, replace(found, member="!".join(names) or None)
+                return
+            file = stack.enter_context(_unpacked(file, found, jail, scratch))
+            if found.packing not in WHOLE:
+                inside.append(found.name)
+                name, member = found.name, None
+        raise Refused(Reason.LIMIT, f"more than {MAX_UNPACKED} things packed in each other")
+
+
+@contextlib.contextmanager
+def _unpacked(packed: RandomAccessFile, member: Member, jail: Jail, scratch: Path) -> Iterator[RandomAccessFile]:
+    """The member's bytes as a file of its own, for as long as it is needed."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=scratch, prefix="unpacked-") as sink:
+        jail.unpack(packed, member, sink)
+        sink.flush()
+        with LocalFile(Path(sink.name)) as file:
+            # What is inside a file whose hash was checked is checked with it.
+            file.verified_sha256 = packed.verified_sha256
+            yield file
