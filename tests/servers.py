@@ -20,12 +20,16 @@ Fault = Callable[["Answer"], bool]
 
 @dataclass
 class Resource:
-    """What stands at a path. `faults` are used up one a request, then the server behaves."""
+    """What stands at a path. `faults` are used up one a request, then the server behaves.
+
+    body: bytes, or anything with a length that gives bytes for a slice (an mmap), and then with a `tag` of its own.
+    """
 
     body: bytes
     content_type: str = "application/octet-stream"
     ranges: bool = True
     etag: bool = True
+    tag: str | None = None
     faults: list[Fault] = field(default_factory=list)
 
 
@@ -89,7 +93,7 @@ class Answer(BaseHTTPRequestHandler):
 
     def serve(self, resource: Resource) -> None:
         body = resource.body
-        etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"' if resource.etag else None
+        etag = f'"{resource.tag or hashlib.sha256(body).hexdigest()[:16]}"' if resource.etag else None
         headers = {"ETag": etag} if etag else {}
         if etag and self.headers.get("if-none-match") == etag:
             self.send(304, b"", resource.content_type, headers)

@@ -6,10 +6,12 @@ import hashlib
 import json
 import os
 import re
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 import platformdirs
 from filelock import FileLock
@@ -138,6 +140,11 @@ class Cache:
             except BaseException:
                 self.discard(partial)
                 raise
+
+    def scratch(self) -> IO[bytes]:
+        """A file without a name in the cache's folder: it is gone when it is closed, or its process ends."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryFile(dir=self.folder)
 
     def _path(self, kind: str, key: str) -> Path:
         return self.folder / kind / hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()

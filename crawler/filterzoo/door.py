@@ -12,7 +12,7 @@ from typing import Any, Self
 import httpx
 
 import filterzoo
-from filterzoo.addresses import AddressPolicy, shown
+from filterzoo.addresses import AddressPolicy, origin_of, shown
 from filterzoo.cache import DEFAULT_BYTES, Cache
 from filterzoo.download import Download, check_size, refuse_html
 from filterzoo.errors import Reason, Refused
@@ -82,14 +82,19 @@ class Door:
         other.transport = replace(self.transport, policy=self.transport.policy.trusting(*urls))
         return other
 
+    def with_token(self, url: str, token: str | None) -> Door:
+        """The same door, which shows a token to the origin of `url` (scheme, host, port) and to nobody else."""
+        other = copy.copy(self)
+        tokens = {**self.transport.tokens, origin_of(url): token} if token else self.transport.tokens
+        other.transport = replace(self.transport, tokens=tokens)
+        return other
+
     def open(self, artifact: Artifact) -> RandomAccessFile:
         """A remote file: by ranges where the server understands them, else as one download.
 
         A size that is known and differs is refused (hash_mismatch); a hash that is known is checked for whole
         downloads, since it says nothing about parts.
         """
-        if artifact.member is not None:
-            raise Refused(Reason.UNSUPPORTED, "an archive's member is opened by its source", artifact.name or None)
         known = self.cache.find(artifact.sha256) if artifact.sha256 else None
         if known is None:
             remote = self.transport.retrying(artifact.url, lambda: self._probe(artifact.url))
@@ -166,5 +171,11 @@ class Door:
                 raise Transient("the answer is shorter than it says")
             refuse_html(response, url, bytes(head))
             return HttpFile(
-                self.transport, url, version, bytes(head), location=str(response.url), open_url=self._open_url
+                self.transport,
+                url,
+                version,
+                bytes(head),
+                location=str(response.url),
+                open_url=self._open_url,
+                scratch=self.cache.scratch,
             )

@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -29,6 +30,9 @@ class RandomAccessFile(ABC):
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill `buffer` from `offset`: `read` without a copy, where the file can."""
         buffer[:] = self.read(offset, len(buffer))
+
+    def will_read(self, stretches: Sequence[tuple[int, int]]) -> None:
+        """Told before the first of many reads: all (offset, length) to come, in order, so that few requests do."""
 
     def beside(self, name: str) -> RandomAccessFile:
         """The file of that plain name beside this one; Refused where there is none, or none may be opened."""
@@ -54,7 +58,8 @@ class RandomAccessFile(ABC):
 def check_plain_name(name: str) -> None:
     """Refused (unsafe) unless `name` is one path component that names a file beside another, on every system."""
     is_short = len(name.encode("utf-8", "replace")) <= 255
-    if not is_short or name in {"", ".", ".."} or any(c in "/\\:" or ord(c) < ord(" ") for c in name):
+    is_odd = any(c in "/\\:" or c < " " or "\ud800" <= c <= "\udfff" for c in name)
+    if not is_short or name in {"", ".", ".."} or is_odd:
         raise Refused(Reason.UNSAFE, "a side file must be named by a plain file name", ascii(name)[:80])
 
 

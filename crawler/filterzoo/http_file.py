@@ -1,10 +1,18 @@
-"""A file on a web server, read by byte ranges and pinned to the version that was there first."""
+"""A file on a web server, read by byte ranges and pinned to the version that was there first.
+
+No byte is asked for twice: all that came is kept until the file is closed (`filterzoo.held`). What `will_read`
+announces comes in few requests (`filterzoo.ranges`), several at a time, while what came first is already read. Formats
+read their indexes in small steps, so a small read that nobody announced fetches more than it needs, within a bound.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import IO
 from urllib.parse import quote, urljoin
 
 import httpx
@@ -12,12 +20,16 @@ import httpx
 from filterzoo.addresses import shown
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile, check_plain_name
+from filterzoo.held import HeldBytes, Slot
+from filterzoo.ranges import Stretch, plan
 from filterzoo.transport import Transient, Transport
 
-READ_AHEAD = 65_536
-"""Bytes fetched at least: formats read their headers in many small steps."""
-KEPT = 8
-"""How many of the last small stretches are kept: a head, a tail and what a reader jumps between."""
+READ_AHEAD = 64 << 10
+"""Bytes fetched at first, and most that a small read fetches."""
+READ_AHEAD_BUDGET = 384 << 10
+"""Bytes of a file that are fetched on the chance that the next read wants them; used ones do not count."""
+CONNECTIONS = 4
+"""Requests under way at a time for one file: one connection rarely fills the line."""
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 
@@ -56,9 +68,10 @@ def range_end(response: httpx.Response) -> int:
 
 
 class HttpFile(RandomAccessFile):
-    """A remote file. Reads below READ_AHEAD bytes fetch that much and are kept; larger ones fetch what they need.
+    """A remote file. One thread reads it.
 
-    `head` is what is known of its first bytes; `location` is where redirects led when they were read.
+    `head` is what is known of its first bytes; `location` is where redirects led when they were read; `scratch` makes
+    the nameless file that keeps what came.
     """
 
     is_remote = True
@@ -72,6 +85,7 @@ class HttpFile(RandomAccessFile):
         *,
         location: str,
         open_url: Callable[[str], RandomAccessFile],
+        scratch: Callable[[], IO[bytes]],
     ) -> None:
         self.transport = transport
         self.url = url
@@ -79,54 +93,104 @@ class HttpFile(RandomAccessFile):
         self.size = version.size
         self._location = location
         self._open_url = open_url
-        self._kept: list[tuple[int, bytes]] = [(0, head)]
+        self._sides: dict[str, RandomAccessFile] = {}
+        self._held = HeldBytes(scratch)
+        self._ahead = _ReadAhead()
+        self._pool: ThreadPoolExecutor | None = None
+        self._is_closed = threading.Event()
+        if head:
+            slot = self._held.reserve(Stretch(0, len(head)))
+            slot.write(head)
+            self._held.add(slot)
 
     def read(self, offset: int, length: int) -> bytes:
         """See `RandomAccessFile.read`; Refused (changed) when the server has another version by now."""
         self.check_bounds(offset, length)
-        for start, data in self._kept:
-            if start <= offset and offset + length <= start + len(data):
-                return data[offset - start : offset - start + length]
-        if length >= READ_AHEAD:
-            return self._fetch(offset, length)
-        data = self._fetch(offset, min(READ_AHEAD, self.size - offset))
-        self._kept = [(offset, data), *self._kept][:KEPT]
-        return data[:length]
+        buffer = bytearray(length)
+        self.read_into(offset, memoryview(buffer))
+        return bytes(buffer)
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """See `RandomAccessFile.read_into`; Refused (changed) when the server has another version by now."""
+        self.check_bounds(offset, len(buffer))
+        wanted = Stretch(offset, offset + len(buffer))
+        for part in self._held.missing(wanted):
+            self._fetch_now(part)
+        for slot in self._held.slots(wanted):
+            if slot.arrival is not None:
+                slot.arrival.result()
+            begin, end = max(offset, slot.stretch.begin), min(wanted.end, slot.stretch.end)
+            slot.read_into(begin, buffer[begin - offset : end - offset])
+
+    def will_read(self, stretches: Sequence[tuple[int, int]]) -> None:
+        """See `RandomAccessFile.will_read`: starts to fetch what is not here yet, in the order of reading."""
+        inside = [Stretch(at, at + n) for at, n in stretches if at >= 0 and n > 0 and at + n <= self.size]
+        self._ahead.stop()
+        for stretch in plan(inside, self._held.missing):
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="filterzoo-range")
+            slot = self._held.reserve(stretch)
+            slot.arrival = self._pool.submit(self._fetch, slot)
+            self._held.add(slot)
 
     def beside(self, name: str) -> RandomAccessFile:
-        """The file of that name in the same folder of the server."""
+        """The file of that name in the same folder of the server; opened once, and closed with this one."""
         check_plain_name(name)
-        return self._open_url(sibling(self.url, name))
+        if name not in self._sides:
+            self._sides[name] = self._open_url(sibling(self.url, name))
+        return _Lent(self._sides[name])
 
-    def _fetch(self, offset: int, length: int) -> bytes:
-        """Exactly these bytes, from where redirects led before; such addresses expire, then from the start."""
+    def close(self) -> None:
+        """See `RandomAccessFile.close`. Waits for requests that are under way to notice."""
+        self._is_closed.set()
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+        self._held.close()
+        for side in self._sides.values():
+            side.close()
+
+    def _fetch_now(self, part: Stretch) -> None:
+        """Fetch a stretch that nobody announced, and a little more where it is small."""
+        end = min(part.end + self._ahead.length(part), self.size)
+        slot = self._held.reserve(self._held.missing(Stretch(part.begin, end))[0])
+        self._ahead.took(slot.stretch, part)
+        self._fetch(slot)
+        self._held.add(slot)
+
+    def _fetch(self, slot: Slot) -> None:
+        """Fill a slot, from where redirects led before; such addresses expire, then from the start."""
         if self._location != self.url:
             try:
-                return self._fetch_from(self._location, offset, length)
+                self._fetch_from(self._location, slot)
             except Refused as refusal:
-                if refusal.reason is Reason.CHANGED:
+                if refusal.reason is Reason.CHANGED or self._is_closed.is_set():
                     raise
                 self._location = self.url
-        return self._fetch_from(self.url, offset, length)
+        if not slot.is_full:
+            self._fetch_from(self.url, slot)
 
-    def _fetch_from(self, url: str, offset: int, length: int) -> bytes:
-        """Exactly these bytes; a retry goes on where the connection broke."""
-        data = bytearray()
+    def _fetch_from(self, url: str, slot: Slot) -> None:
+        """Fill a slot; a retry goes on where the connection broke."""
 
-        def attempt() -> bytes:
-            start, end = offset + len(data), offset + length
-            headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
+        def attempt() -> None:
+            self._check_open()
+            begin, end = slot.filled, slot.stretch.end
+            headers = {"Range": f"bytes={begin}-{end - 1}", "Accept-Encoding": "identity"}
             if self.version.etag:
                 headers["If-Range"] = self.version.etag
             with self.transport.get(url, headers, frozenset({200, 206, 416})) as response:
-                self._check(response, start, end)
+                self._check(response, begin, end)
                 for part in self.transport.body(response, raw=True):
-                    data.extend(part[: length - len(data)])
-                if len(data) < length:
-                    raise Transient("the answer is shorter than it says")
-            return bytes(data)
+                    self._check_open()
+                    slot.write(part)
+            if not slot.is_full:
+                raise Transient("the answer is shorter than it says")
 
-        return self.transport.retrying(url, attempt)
+        self.transport.retrying(url, attempt)
+
+    def _check_open(self) -> None:
+        if self._is_closed.is_set():
+            raise Refused(Reason.FETCH_FAILED, "the file was closed while it was fetched", shown(self.url))
 
     def _check(self, response: httpx.Response, start: int, end: int) -> None:
         """Refused (changed) for another version, Transient for an answer that is not the range asked for."""
@@ -141,6 +205,56 @@ class HttpFile(RandomAccessFile):
             raise Transient("the server answered with another range than it was asked for")
         if version.size != self.size or (etag, modified) != (self.version.etag, self.version.modified):
             raise Refused(Reason.CHANGED, "the file changed on the server while it was read", shown(self.url))
+
+
+class _ReadAhead:
+    """How much more than a small read wants is fetched: less and less, the more of it was in vain."""
+
+    def __init__(self) -> None:
+        self._budget = READ_AHEAD_BUDGET
+        self._last = Stretch(0, 0)
+        self._last_unasked = 0
+
+    def length(self, part: Stretch) -> int:
+        """How many bytes behind `part` to fetch with it."""
+        if part.begin == self._last.end:
+            self._budget += self._last_unasked  # reading went on there: it was not in vain
+            self._last_unasked = 0
+        most = READ_AHEAD * self._budget // READ_AHEAD_BUDGET
+        return max(0, most - part.length)
+
+    def took(self, fetched: Stretch, part: Stretch) -> None:
+        """Note what was fetched for `part`."""
+        self._last = fetched
+        self._last_unasked = fetched.end - part.end
+        self._budget -= self._last_unasked
+
+    def stop(self) -> None:
+        """From now on reads are announced."""
+        self._budget = 0
+        self._last_unasked = 0
+
+
+class _Lent(RandomAccessFile):
+    """A side file that its owner closes."""
+
+    def __init__(self, file: RandomAccessFile) -> None:
+        self._file = file
+        self.size = file.size
+        self.is_remote = file.is_remote
+        self.verified_sha256 = file.verified_sha256
+
+    def read(self, offset: int, length: int) -> bytes:
+        return self._file.read(offset, length)
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        self._file.read_into(offset, buffer)
+
+    def will_read(self, stretches: Sequence[tuple[int, int]]) -> None:
+        self._file.will_read(stretches)
+
+    def beside(self, name: str) -> RandomAccessFile:
+        return self._file.beside(name)
 
 
 def sibling(url: str, name: str) -> str:

@@ -36,6 +36,7 @@ def layer_id(weights: Floats) -> str:
 
 def normalise(tensors: Sequence[Tensor], reader: TensorReader) -> Iterator[Layer]:
     """The layers of a checkpoint, in order, one at a time: memory is bounded by the largest."""
+    reader.will_read(tensors)
     for index, (tensor, (depth, depth_norm, context)) in enumerate(zip(tensors, depths(tensors), strict=True)):
         convolution = tensor.convolution
         if convolution is None:
