@@ -58,10 +58,11 @@ class TensorReader:
 
     def check(self, containers: Iterable[Record]) -> None:
         """Compare the CRC-32 of archive members that everything lies in; Refused (damaged) where one does not fit."""
-        for container in containers:
-            if container.crc32 is not None:
-                _check_crc(_crc_of(self._file, container), container, "the archive member")
-                self._is_contained = True
+        guarded = [container for container in containers if container.crc32 is not None]
+        self._file.will_read([(container.offset, container.length) for container in guarded])
+        for container in guarded:
+            _check_crc(_crc_of(self._file, container), container, "the archive member")
+            self._is_contained = True
 
     def read(self, tensor: Tensor) -> Array:
         """The tensor as stored: its dtype's bits, its stored shape; Refused (damaged) where a checksum does not fit."""

@@ -6,6 +6,7 @@ import json
 import mmap
 import random
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from filterzoo.http_file import CONNECTIONS, READ_AHEAD, READ_AHEAD_BUDGET
 from filterzoo.jail import Jail
 from filterzoo.layer import Layer
 from filterzoo.normalise import normalise
+from filterzoo.opening import opened
 from filterzoo.plugins import load, references
 from filterzoo.ranges import FREE_SLACK, PIECE, REQUEST_COST, SLACK_SHARE, Stretch, plan
 from filterzoo.records import Artifact, Index
@@ -279,12 +281,12 @@ def write_npz(state: dict[str, torch.Tensor], path: Path) -> None:
 
 
 FORMATS = {
-    "m.safetensors": (write_safetensors, 4),
+    "m.safetensors": (write_safetensors, 5),
     "m.safetensors.index.json": (write_shards, 8),
-    "m.pth": (write_zip, 5),
+    "m.pth": (write_zip, 6),
     "legacy.pth": (write_legacy, 5),
-    "m.onnx": (write_onnx, 30),
-    "m.npz": (write_npz, 30),
+    "m.onnx": (write_onnx, 24),
+    "m.npz": (write_npz, 24),
 }
 """How each is written, and the most requests that are fine: an ONNX file and an npz have no table of contents."""
 
@@ -357,6 +359,28 @@ def test_a_storage_that_came_damaged_is_refused(server: WebServer, door: Door, j
     with door.open(Artifact(url=server.add("/m.pth", bytes(body)))) as file, pytest.raises(Refused) as caught:
         read_all(file, "m.pth", jail)
     assert caught.value.reason is Reason.DAMAGED
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_model_in_an_archive_comes_once(
+    server: WebServer, door: Door, jail: Jail, tmp_path: Path, method: int
+) -> None:
+    """A member is guarded, or unpacked, as a whole: all of it moves, side by side, and no byte twice."""
+    write_zip(network(), tmp_path / "m.pth")
+    with zipfile.ZipFile(tmp_path / "zoo.zip", "w", method) as archive:
+        archive.write(tmp_path / "m.pth", "zoo/m.pth")
+        archive.writestr("zoo/README.md", bytes(5 * MB), zipfile.ZIP_STORED)
+    body = (tmp_path / "zoo.zip").read_bytes()
+    with (
+        door.open(Artifact(url=server.add("/zoo.zip", body))) as whole,
+        opened(whole, "zoo.zip", jail, tmp_path / "scratch") as (file, index),
+        TensorReader(file) as reader,
+    ):
+        reader.check(index.containers)
+        layers = list(normalise(index.convolutions, reader))
+    assert len(layers) == 9
+    assert server.sent <= len(body) - 4 * MB
+    assert len(server.requests) <= 12
 
 
 # As a user runs it

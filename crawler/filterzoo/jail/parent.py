@@ -72,6 +72,7 @@ class Jail:
         """Write the unpacked bytes of a member to `sink`; Refused (limit, damaged) as `Limits.unpack_limit` says."""
         limit = self._limits.unpack_limit(member.length)
         request = {"member": asdict(member), "limit": limit}
+        file.will_read([(member.offset, member.length)])
         with self._busy_child() as child:
             seconds = self._limits.unpack_seconds_for(member.length)
             self._converse(child, file, Message.UNPACK, request, seconds, sink=_Sink(sink, limit))
