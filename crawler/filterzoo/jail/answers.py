@@ -39,12 +39,13 @@ class Answers:
 
     def give(self, message: Message, question: Any) -> bool:
         """Answer a question; False where the message is none."""
-        match message:
-            case Message.READ:
-                offset, length, side = question
+        match message, question:
+            case Message.READ, [int(offset), int(length), str() | None as side]:
                 self._answer(lambda: self._read(offset, length, side))
-            case Message.SIDE:
-                self._answer(lambda: self._describe_side(question))
+            case Message.SIDE, str(name):
+                self._answer(lambda: self._describe_side(name))
+            case Message.READ | Message.SIDE, _:
+                raise Refused(Reason.CRASHED, "the jail asked for something that cannot be given")
             case _:
                 return False
         return True
@@ -69,22 +70,18 @@ class Answers:
             self._wire.deadline += time.monotonic() - begin
         self._wire.send(answer, body)
 
-    def _read(self, offset: Any, length: Any, side: Any) -> bytes:
-        if type(offset) is not int or type(length) is not int:
-            raise Refused(Reason.CRASHED, "the jail asked for bytes without saying which")
+    def _read(self, offset: int, length: int, side: str | None) -> bytes:
         if length > self._limits.read_bytes:
             raise Refused(Reason.LIMIT, f"the index wants {length} bytes at once")
         file = self._file if side is None else self._side(side)
         file.check_bounds(offset, length)
         return file.read(offset, length)
 
-    def _describe_side(self, name: Any) -> bytes:
+    def _describe_side(self, name: str) -> bytes:
         side = self._side(name)
         return encode({"size": side.size, "is_remote": side.is_remote})
 
-    def _side(self, name: Any) -> RandomAccessFile:
-        if not isinstance(name, str):
-            raise Refused(Reason.CRASHED, "the jail asked for a side file without a name")
+    def _side(self, name: str) -> RandomAccessFile:
         if name not in self._sides:
             check_plain_name(name)
             self._sides[name] = self._open_sides.enter_context(self._file.beside(name))

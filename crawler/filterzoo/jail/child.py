@@ -17,10 +17,9 @@ from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
 from filterzoo.jail.confinement import allow_cpu_time, confine
 from filterzoo.jail.given_files import DescriptorFile, RelayedFile
-from filterzoo.jail.indexing import Indexer, PluginRaised, encoded, load_readers
+from filterzoo.jail.indexing import Indexer, PluginRaised, load_readers
 from filterzoo.jail.messages import ConnectionClosed, Message, Wire, encode
 from filterzoo.jail.unpacking import unpack
-from filterzoo.records import Index
 from filterzoo.references import PluginReference
 
 ENCODINGS = ("ascii", "utf-8", "latin-1", "cp437", "raw-unicode-escape", "unicode-escape", "utf-16-le", "utf-32-le")
@@ -38,8 +37,7 @@ def work(wire: Wire, indexer: Indexer, message: Message, request: dict[str, Any]
                         wire.send(Message.PIECE, piece)
                 answer, body = Message.PIECE, b""
             else:
-                found = indexer.look(file, request["name"], request["member"])
-                answer, body = Message.TABLE if isinstance(found, Index) else Message.PACKED, encoded(found)
+                answer, body = indexer.answer(file, request["name"], request["member"])
     except Refused as refusal:
         answer, body = _refused(refusal)
     except PluginRaised as failure:

@@ -12,7 +12,7 @@ from filterzoo.archive import Archive, Member, Packing
 from filterzoo.errors import Reason, Refused, describe
 from filterzoo.files import RandomAccessFile
 from filterzoo.format import HEAD_BYTES, Format
-from filterzoo.jail.messages import MAX_BODY, ConnectionClosed, encode
+from filterzoo.jail.messages import MAX_BODY, ConnectionClosed, Message, encode
 from filterzoo.jail.unpacking import Window, find_model
 from filterzoo.records import Codec, Index, Record, Tensor
 from filterzoo.references import PluginReference
@@ -74,6 +74,21 @@ class Indexer:
     def __init__(self, readers: list[Loaded], failures: list[PluginRaised]) -> None:
         self._readers = readers
         self._failures = failures
+
+    def answer(self, file: RandomAccessFile, name: str, member: str | None) -> tuple[Message, bytes]:
+        """What `look` found, as the parent is told it."""
+        found = self.look(file, name, member)
+        try:
+            body = encode(asdict(found))
+        except (TypeError, ValueError) as error:
+            # What cannot be written down is no Index: the plugin put something else into its fields.
+            reader = found.format if isinstance(found, Index) else None
+            raise next(loaded for loaded in self._readers if reader in {None, loaded.reader.name}).failed(
+                error
+            ) from error
+        if len(body) > MAX_BODY:
+            raise Refused(Reason.LIMIT, f"a table of {len(body)} bytes")
+        return Message.TABLE if isinstance(found, Index) else Message.PACKED, body
 
     def look(self, file: RandomAccessFile, name: str, member: str | None, depth: int = 0) -> Index | Member:
         """The file's Index, or that of the model in it; a Member where that has to be unpacked first.
@@ -141,14 +156,6 @@ def _shifted(inside: Index | Member, member: Member) -> Index | Member:
 def _is_decoded(tensor: Tensor) -> bool:
     """Whether the tensor's span counts from the start of a decoded record, not of the file."""
     return tensor.chunk_shape is not None or any(record.codec is not Codec.RAW for record in tensor.records)
-
-
-def encoded(found: Index | Member) -> bytes:
-    """What goes to the parent, as JSON."""
-    body = encode(asdict(found))
-    if len(body) > MAX_BODY:
-        raise Refused(Reason.LIMIT, f"a table of {len(body)} bytes")
-    return body
 
 
 def _describe_head(head: bytes) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +25,6 @@ class Limits:
     """A child must have loaded the format plugins by then."""
     files_per_child: int = 500
     """A child is replaced after so many files, whatever they were."""
-
     unpack_ratio: int = 100
     """How many times its packed size a member may unpack to ..."""
     unpack_bytes: int = 64 << 20
@@ -40,8 +38,8 @@ class Limits:
 
     def unpack_seconds_for(self, packed: int) -> int:
         """CPU time for unpacking `packed` bytes."""
-        return self.cpu_seconds + ceil(self.unpack_seconds_per_gib * packed / (1 << 30))
+        return self.cpu_seconds + (self.unpack_seconds_per_gib * packed >> 30)
 
     def cpu_seconds_for(self, size: int) -> int:
         """CPU time for a file of `size` bytes."""
-        return self.cpu_seconds + ceil(self.cpu_seconds_per_gib * size / (1 << 30))
+        return self.cpu_seconds + (self.cpu_seconds_per_gib * size >> 30)

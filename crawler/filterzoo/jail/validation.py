@@ -25,6 +25,8 @@ MAX_RATIO = 100
 """... and beyond which it may not be so many times as long as what is stored: weights hardly compress, bombs do."""
 MAX_TEXT = 1 << 20
 """Characters of what a file says of itself."""
+MAX_CONTAINERS = 8
+"""Archives inside archives."""
 _MOST_AXES = 16
 _INT32 = 1 << 31
 _INT64 = 1 << 63
@@ -37,6 +39,8 @@ def validate(index: Index, size: int) -> None:
         raise Refused(Reason.MALFORMED, "an impossible number of tensors")
     if any(len(text or "") > MAX_TEXT for text in (index.facts.framework, index.facts.licence)):
         raise Refused(Reason.LIMIT, f"it says more than {MAX_TEXT} characters of itself")
+    if len(index.containers) > MAX_CONTAINERS:
+        raise Refused(Reason.LIMIT, f"archives more than {MAX_CONTAINERS} deep in each other")
     for container in index.containers:
         if min(container.offset, container.length) < 0 or container.offset + container.length > size:
             raise Refused(Reason.MALFORMED, "an archive member that lies outside the file")

@@ -1,0 +1,520 @@
+"""The jail with a real child, honest and compromised: what the parent survives, and what it never believes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from filterzoo.errors import PluginFailed, Reason, Refused
+from filterzoo.files import LocalFile, RandomAccessFile
+from filterzoo.jail import Jail
+from filterzoo.jail.limits import Limits
+from filterzoo.records import Kind
+from filterzoo.references import PluginReference
+
+PROBE = PluginReference("probe-plugin", file=str(Path(__file__).with_name("compromised_format.py")))
+STRICT = Limits(memory_bytes=400 << 20, cpu_seconds=1, patience=60, questions=50)
+HASTY = Limits(cpu_seconds=2, patience=1)
+ONE = "yield conv()"
+
+
+@pytest.fixture(scope="module")
+def jail():
+    with Jail([PROBE], STRICT) as made:
+        yield made
+
+
+@pytest.fixture
+def index(jail, tmp_path):
+    """Index a file that tells the child what to do."""
+
+    def run(source: str, *, on: Jail = jail):
+        path = tmp_path / "model.bin"
+        path.write_text(f"PROBE\n{source}\n" + "#" * 100)
+        with LocalFile(path) as file:
+            return on.index(file, "model.bin")
+
+    return run
+
+
+@pytest.fixture
+def refusal(index):
+    def run(source: str, **options) -> Refused:
+        with pytest.raises(Refused) as raised:
+            index(source, **options)
+        return raised.value
+
+    return run
+
+
+class Relayed(RandomAccessFile):
+    """A file without a descriptor, which counts what is read of it."""
+
+    def __init__(self, data: bytes, sides: dict[str, bytes] | None = None, *, is_remote: bool = True) -> None:
+        self.data = data
+        self.size = len(data)
+        self.is_remote = is_remote
+        self.reads: list[tuple[int, int]] = []
+        self.sides = {name: Relayed(side) for name, side in (sides or {}).items()}
+        self.closed = False
+
+    def read(self, offset: int, length: int) -> bytes:
+        self.reads.append((offset, length))
+        return self.data[offset : offset + length]
+
+    def beside(self, name: str) -> RandomAccessFile:
+        if name not in self.sides:
+            raise Refused(Reason.MALFORMED, "no such side file", name)
+        return self.sides[name]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_good_file(index):
+    found = index("yield conv('a')\nyield conv('b', kind=Kind.GROUPED)\nyield conv('c', convolution=None)")
+    assert (found.format, found.facts.framework, found.tensor_count) == ("probe", "probe", 3)
+    assert [(tensor.name, tensor.convolution.kind) for tensor in found.convolutions] == [
+        ("a", Kind.CONV),
+        ("b", Kind.GROUPED),
+        ("c", Kind.CONV),
+    ]
+
+
+def test_the_child_stays_warm_and_is_replaced_in_time(index, tmp_path):
+    with Jail([PROBE], Limits(files_per_child=4)) as jail:
+        served = []
+        for _ in range(8):
+            index(ONE, on=jail)
+            served.append(jail._child)
+        assert len({id(child) for child in served if child is not None}) == 2
+        assert [child is None for child in served] == [False, False, False, True] * 2
+
+
+def test_refusals_of_the_child_arrive_as_they_are_and_cost_no_child(jail, index, refusal):
+    index(ONE)
+    before = jail.process_id
+    raised = refusal("raise Refused(Reason.DAMAGED, 'CRC \\ud800', 'record 7')")
+    assert (raised.reason, raised.detail, raised.where) == (Reason.DAMAGED, "CRC \\ud800", "record 7")
+    assert jail.process_id == before
+
+
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [
+        (b"", "empty"),
+        (b"  <html>", "HTML"),
+        (b"version https://git-lfs.github.com/spec/v1", "git-LFS"),
+        (b"\x00\x01junk", "00 01"),
+    ],
+)
+def test_what_no_format_knows_is_told(start, expected, jail):
+    with pytest.raises(Refused) as raised:
+        jail.index(Relayed(start), "x.pth")
+    assert raised.value.reason is Reason.UNKNOWN_FORMAT
+    assert expected in raised.value.detail
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("raise KeyError('broken')", "KeyError: 'broken'"),
+        ("raise Broken", "Broken: (its message cannot be had)"),
+        ("raise ValueError('x' * 100_000_000)", "ValueError: xxx"),
+        ("raise ValueError('\\ud800')", "ValueError: \\ud800"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("yield 1", "AttributeError"),
+        ("yield conv(shape={1})", "TypeError"),
+        ("yield conv(); # FACTS RAISE", "KeyError: 'facts'"),
+        ("yield conv(name=b'bytes')", "TypeError"),
+    ],
+)
+def test_a_format_that_raises_is_named(source, expected, jail, index, refusal):
+    index(ONE)
+    before = jail.process_id
+    raised = refusal(source)
+    assert isinstance(raised, PluginFailed)
+    assert (raised.reason, raised.plugin) == (Reason.PLUGIN_ERROR, "probe-plugin")
+    assert raised.detail.startswith("the format 'probe' raised")
+    assert expected in raised.detail
+    assert len(raised.detail) <= 2000
+    index(ONE)
+    assert jail.process_id == before
+
+
+def test_accepts_that_raises_is_told_only_where_nobody_else_accepts(jail):
+    with pytest.raises(PluginFailed, match="KeyError: 'accepts'"):
+        jail.index(Relayed(b"ACCEPTS RAISES"), "x")
+
+
+@pytest.mark.parametrize("source", ["raise OSError('not here')", "import sys; sys.exit(1)", "1 / 0"])
+def test_a_plugin_that_fails_only_in_the_jail_costs_only_what_it_might_have_known(source, tmp_path, index):
+    broken = tmp_path / "broken.py"
+    broken.write_text(source)
+    with Jail([PluginReference("broken", file=str(broken)), PROBE]) as jail:
+        assert index(ONE, on=jail).format == "probe"
+        with pytest.raises(PluginFailed) as raised:
+            jail.index(Relayed(b"unknown"), "x")
+    assert raised.value.plugin == "broken"
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import os\nos._exit(3)", "ended with 3"),
+        (
+            "import sys\nsys.stderr.write('x' * 1_000_000 + chr(10) + 'last words')\nimport os\nos._exit(3)",
+            "last words",
+        ),
+        ("import time\ntime.sleep(60)", "did not start within 1 s"),
+    ],
+)
+def test_a_jail_that_does_not_start(source, expected, tmp_path):
+    broken = tmp_path / "broken.py"
+    broken.write_text(source)
+    with (
+        Jail([PluginReference("broken", file=str(broken))], Limits(start_seconds=1)) as jail,
+        pytest.raises(Refused) as raised,
+    ):
+        jail.index(Relayed(b"x"), "x")
+    assert raised.value.reason is Reason.CRASHED
+    if "ended" not in expected:
+        assert expected in raised.value.detail
+
+
+TRICKLE = """
+WIRE.sendall(bytes((7, 0, 0, 255, 255)))
+while True:
+    WIRE.sendall(b"x")
+    threading.Event().wait(0.2)
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("while True: pass", "needs more than 1 s of CPU time"),
+        ("yield from ([bytes(10 << 20)] for _ in range(1000))", "more memory than"),
+        ("bytearray(1 << 32)", "more memory than"),
+        ("def again(): again()\nagain()", "nested too deeply"),
+        ("one = conv()\nyield from (one for _ in range(10 ** 7))", "more than 1000000 tensors"),
+        ("yield conv('x' * 70_000_000)", "a table of"),
+        ("for _ in range(1000):\n    say(4, b'[0, 1, null]')\n    hear()", "more than 50 reads"),
+        ("say(4, b'[0, 67108865, null]')\nhear()", "67108865 bytes at once"),
+    ],
+)
+def test_limits_hold_and_the_next_file_has_a_new_child(source, expected, jail, index, refusal):
+    index(ONE)
+    before = jail.process_id
+    raised = refusal(source)
+    assert raised.reason is Reason.LIMIT
+    assert expected in raised.detail
+    assert not Path(f"/proc/{before}").exists()
+    index(ONE)
+    assert jail.process_id != before
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "threading.Event().wait()",
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGXCPU])\nwhile True: pass",
+        TRICKLE,
+        "while True:\n    say(4, b'[0, 1, null]')",
+    ],
+    ids=["it waits", "it ignores the CPU limit", "a byte now and then", "it asks and hears nothing"],
+)
+def test_the_clock_stops_what_cpu_time_does_not(source, refusal):
+    with Jail([PROBE], HASTY) as jail:
+        process = jail.process_id
+        started = time.monotonic()
+        raised = refusal(source, on=jail)
+        assert 1.9 < time.monotonic() - started < 20
+        assert not Path(f"/proc/{process}").exists()
+    assert (raised.reason, raised.detail) == (Reason.LIMIT, "reading took longer than 2 s")
+
+
+def test_memory_of_the_child_is_bounded(index):
+    found = index(
+        "held = []\ntry:\n    while True: held.append(bytearray(5 << 20))\nexcept MemoryError: held.clear()\n"
+        "yield conv(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))"
+    )
+    assert 50 << 10 < int(found.convolutions[0].name) < STRICT.memory_bytes >> 10
+
+
+def test_cpu_time_is_counted_for_each_file_alone(index, refusal):
+    spend = "end = time.process_time() + 0.3\nwhile time.process_time() < end: pass\n"
+    for _ in range(4):
+        index(spend + ONE)
+        assert refusal(spend + "raise Refused(Reason.MALFORMED, 'no')").reason is Reason.MALFORMED
+        assert refusal(spend + "raise KeyError").reason is Reason.PLUGIN_ERROR
+
+
+@pytest.mark.parametrize("death", ["os.abort()", "LIBC.raise_(11)", "ctypes.string_at(0)", "os._exit(0)"])
+def test_death_is_told_and_the_next_file_has_a_new_child(death, jail, index, refusal):
+    before = jail.process_id
+    raised = refusal(death.replace("LIBC.raise_(11)", "LIBC['raise'](11)"))
+    assert raised.reason is Reason.CRASHED
+    assert "ended with" in raised.detail
+    index(ONE)
+    assert jail.process_id != before
+
+
+def test_a_child_that_died_while_it_waited_costs_no_file(jail, index):
+    before = jail.process_id
+    os.kill(before, 9)
+    time.sleep(0.1)
+    index(ONE)
+    assert jail.process_id != before
+
+
+FORBIDDEN = {
+    "open for writing": "open('/tmp/filterzoo-escaped', 'w')",
+    "open for reading": "open('/etc/passwd')",
+    "list a folder": "os.listdir('/')",
+    "stat": "os.stat('/etc/passwd')",
+    "unlink": "os.unlink('/tmp/filterzoo-escaped')",
+    "make a folder": "os.mkdir('/tmp/filterzoo-escaped')",
+    "link": "os.symlink('/etc/passwd', '/tmp/filterzoo-escaped')",
+    "socket": "socket.socket()",
+    "connect": "WIRE.connect('/tmp/x')",
+    "fork": "os.fork()",
+    "exec": "os.execv('/bin/true', ['true'])",
+    "spawn": "subprocess.run(['/bin/true'])",
+    "thread": "threading.Thread(target=print).start()",
+    "kill the parent": "os.kill(PARENT, 0)",
+    "write to stderr": "os.write(2, b'x')",
+    "more memory": "resource.setrlimit(resource.RLIMIT_AS, (-1, -1))",
+    "environment of another": "open('/proc/1/environ')",
+    "import": "__import__('wave')",
+    "pipe": "os.pipe()",
+    "memory file": "os.memfd_create('x')",
+}
+
+
+def test_nothing_of_the_system_can_be_reached(jail, index):
+    if "seccomp" not in jail.confinement:
+        pytest.skip("libseccomp is not installed here")
+    source = f"PARENT = {os.getpid()}\n"
+    source += "".join(f"yield conv({name!r} + ': ' + attempt(lambda: {code}))\n" for name, code in FORBIDDEN.items())
+    source += "yield conv(f'tgkill: {LIBC.syscall(234, PARENT, PARENT, 0)}')" if sys.platform == "linux" else ""
+    outcomes = dict(tensor.name.split(": ", 1) for tensor in index(source).convolutions)
+    if os.uname().machine == "x86_64":
+        assert outcomes.pop("tgkill") == "-1"
+    assert outcomes.pop("thread") == "RuntimeError"
+    # Python finds no module where it may not look for one, and calls a limit that it may not raise a bad value.
+    assert outcomes.pop("import") == "ModuleNotFoundError"
+    assert outcomes.pop("more memory") == "ValueError"
+    refused = {"PermissionError EPERM"}
+    assert {name: text for name, text in outcomes.items() if text not in refused} == {}
+    assert not Path("/tmp/filterzoo-escaped").exists()
+
+
+def test_the_child_knows_no_secret_and_no_framework(monkeypatch, index):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    with Jail([PROBE]) as jail:
+        found = index("for name in (*os.environ, *sys.modules): yield conv(name)", on=jail)
+        assert {"process", "rlimits"} <= set(jail.confinement)
+    names = {tensor.name for tensor in found.convolutions}
+    assert {"sys", "filterzoo.jail.indexing", "PATH"} <= names
+    assert not {"HF_TOKEN", "AWS_SECRET_ACCESS_KEY"} & names
+    assert not {"torch", "keras", "tensorflow", "onnxruntime", "joblib", "httpx", "requests"} & names
+
+
+NOT_A_MESSAGE = {
+    "unknown kind": "WIRE.sendall(b'\\xff\\x00\\x00\\x00\\x00')",
+    "too long": "WIRE.sendall(b'\\x07\\xff\\xff\\xff\\xff')",
+    "no JSON": "say(7, b'{')",
+    "no UTF-8": "say(7, b'\"\\xff\"')",
+    "deep JSON": "say(7, b'[' * 100_000 + b']' * 100_000)",
+    "long number": "say(7, b'1' * 100_000)",
+    "table that is a list": "say(7, b'[]')",
+    "ready again": "say(2, b'{}')",
+    "a parent's message": "say(3, b'{}')",
+    "refusal without detail": 'say(8, b\'{"reason": "damaged"}\')',
+    "refusal of numbers": 'say(8, b\'{"reason": "damaged", "detail": 1, "where": null}\')',
+    "unknown reason": 'say(8, b\'{"reason": "whim", "detail": "", "where": null}\')',
+    "a reason that is the parent's": 'say(8, b\'{"reason": "taken_down", "detail": "", "where": null}\')',
+    "a plugin it has not": 'say(9, b\'{"plugin": "torch", "error": ""}\')',
+    "question without answer": "say(4, b'[0, 1]')",
+    "question of text": "say(4, b'[\"0\", 1, null]')",
+    "question of floats": "say(4, b'[0.5, 1, null]')",
+    "side file that is no name": "say(5, b'[]')",
+    "side bytes of no name": "say(4, b'[0, 1, {}]')",
+    "a line that is closed": "WIRE.shutdown(2) if False else os.close(int(sys.argv[1])); WIRE.close()",
+}
+
+
+@pytest.mark.parametrize("case", NOT_A_MESSAGE)
+def test_what_is_no_message_is_a_crash(case, jail, index, refusal):
+    before = jail.process_id
+    raised = refusal(f"{NOT_A_MESSAGE[case]}\nthreading.Event().wait()")
+    assert raised.reason is Reason.CRASHED
+    assert len(raised.detail) <= 2000
+    index(ONE)
+    assert jail.process_id != before
+
+
+def test_descriptors_from_the_child_are_not_taken(index, refusal):
+    index(ONE)
+    before = descriptors()
+    raised = refusal(
+        """
+body = b'{"reason": "damaged", "detail": "some came along", "where": null}'
+socket.send_fds(WIRE, [struct.pack(">BI", 8, len(body))], [2, 1])
+WIRE.sendall(body)
+threading.Event().wait()
+"""
+    )
+    assert (raised.reason, raised.detail) == (Reason.DAMAGED, "some came along")
+    assert descriptors() == before
+
+
+def test_no_descriptor_and_no_process_is_left(index):
+    before = descriptors()
+    for source in (ONE, "os.abort()", "raise KeyError", "WIRE.sendall(b'junk' * 99)\nthreading.Event().wait()"):
+        with Jail([PROBE], STRICT) as jail:
+            with contextlib.suppress(Refused):
+                index(source, on=jail)
+            process = jail.process_id
+        assert not Path(f"/proc/{process}").exists()
+    assert descriptors() == before
+
+
+def descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def test_a_jail_dies_with_its_parent(tmp_path):
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        theirs.sendall(str(Jail([PROBE]).process_id).encode())
+        os._exit(0)
+    child = int(ours.recv(100))
+    os.waitpid(pid, 0)
+    ours.close()
+    theirs.close()
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and Path(f"/proc/{child}").exists():
+        if Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            break
+        time.sleep(0.05)
+    else:
+        assert not Path(f"/proc/{child}").exists()
+
+
+def test_a_relayed_file_is_read_through_the_parent():
+    probe = Relayed(
+        b"PROBE\nyield conv(repr((file.is_remote, file.size, file.read(0, 5), file.read(7, 0))))\n"
+        + bytes(20).replace(b"\0", b"#")
+    )
+    with Jail([PROBE]) as jail:
+        found = jail.index(probe, "model.bin")
+    assert found.convolutions[0].name == repr((True, probe.size, b"PROBE", b""))
+    assert probe.reads == [(0, probe.size), (6, probe.size - 6), (0, 5), (7, 0), (0, probe.size)]
+    assert not probe.closed
+
+
+@pytest.mark.parametrize("place", ["-1, 2", "0, 60_000_000", "1 << 62, 1", "0, -1", "99_999, 1", "1 << 70, 1"])
+def test_bytes_outside_a_relayed_file_are_refused_here_too(place, jail):
+    source = f"say(4, ('[%d, %d, null]' % ({place})).encode())\nyield conv(hear())\n"
+    probe = Relayed(f"PROBE\n{source}{'#' * 50}".encode())
+    assert '"malformed"' in jail.index(probe, "x").convolutions[0].name
+    assert all(0 <= offset <= offset + length <= probe.size for offset, length in probe.reads)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "secret.bin").write_bytes(b"secret")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "side.bin").write_bytes(b"beside")
+    (folder / "link.bin").symlink_to(tmp_path / "secret.bin")
+    (folder / "inner").mkdir()
+    os.mkfifo(folder / "pipe.bin")
+    return folder
+
+
+SIDE_FILES = {
+    "side.bin": "beside",
+    "missing.bin": "malformed",
+    "../secret.bin": "unsafe",
+    "/etc/passwd": "unsafe",
+    "link.bin": "unsafe",
+    "inner": "unsafe",
+    "pipe.bin": "unsafe",
+    "": "unsafe",
+    "..": "unsafe",
+    "a\0b": "unsafe",
+    "C:x": "unsafe",
+    "a\\b": "unsafe",
+    "\ud800": "unsafe",
+    "x" * 300: "unsafe",
+}
+
+
+@pytest.mark.parametrize("name", SIDE_FILES, ids=ascii)
+def test_side_files_are_those_beside_by_plain_name(name, folder, jail):
+    path = folder / "model.bin"
+    asked = f"yield conv(file.beside({name!a}).read(0, 6).decode())"
+    path.write_text(f"PROBE\ntry: {asked}\nexcept Refused as no: yield conv(no.reason)")
+    with LocalFile(path) as file:
+        assert jail.index(file, "model.bin").convolutions[0].name == SIDE_FILES[name]
+
+
+@pytest.mark.parametrize("name", SIDE_FILES, ids=ascii)
+def test_the_parent_checks_the_names_of_side_files_by_itself(name, folder, jail):
+    path = folder / "model.bin"
+    path.write_text(f"PROBE\nimport json\nsay(4, json.dumps([0, 6, {name!a}]).encode())\nyield conv(hear())")
+    with LocalFile(path) as file:
+        assert SIDE_FILES[name] in jail.index(file, "model.bin").convolutions[0].name
+
+
+def test_side_files_of_a_relayed_file_are_opened_once_and_closed(jail):
+    source = "side = file.beside('side')\nagain = file.beside('side')\n"
+    source += "yield conv(repr((side.size, side.is_remote, side.read(1, 3), again.read(0, 1))))"
+    probe = Relayed(f"PROBE\n{source}\n{'#' * 20}".encode(), {"side": b"12345"})
+    assert jail.index(probe, "x").convolutions[0].name == repr((5, True, b"234", b"1"))
+    assert probe.sides["side"].closed
+    assert probe.sides["side"].reads == [(1, 3), (0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (Refused(Reason.FETCH_FAILED, "the network is gone"), Reason.FETCH_FAILED),
+        (Refused(Reason.CHANGED, "another file now"), Reason.CHANGED),
+        (Refused(Reason.GATED, "sign first"), Reason.GATED),
+        (TimeoutError("slow"), Reason.PLUGIN_ERROR),
+        (ValueError("a bug"), Reason.PLUGIN_ERROR),
+        (OSError(5, "disk"), Reason.PLUGIN_ERROR),
+    ],
+)
+def test_a_source_that_fails_in_the_middle_is_not_the_file_or_the_child(error, reason, jail):
+    class Failing(Relayed):
+        def read(self, offset: int, length: int) -> bytes:
+            if offset == 6:
+                raise error
+            return super().read(offset, length)
+
+    with pytest.raises(Refused) as raised:
+        jail.index(Failing(f"PROBE\n{ONE}\n{'#' * 20}".encode()), "x")
+    assert raised.value.reason is reason
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_changed(jail, tmp_path):
+    path = tmp_path / "model.bin"
+    path.write_text("PROBE\n" + ONE + "#" * 50)
+    with LocalFile(path) as file:
+        os.truncate(path, 8)
+        with pytest.raises(Refused) as raised:
+            jail.index(file, "x")
+    assert raised.value.reason is Reason.CHANGED
