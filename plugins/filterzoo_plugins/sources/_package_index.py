@@ -14,8 +14,16 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 import platformdirs
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.tags import Tag
-from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
+from packaging.utils import (
+    InvalidSdistFilename,
+    InvalidWheelFilename,
+    NormalizedName,
+    canonicalize_name,
+    parse_sdist_filename,
+    parse_wheel_filename,
+)
 from packaging.version import InvalidVersion, Version
 
 from filterzoo.door import Document, Door
@@ -154,6 +162,34 @@ def published_hash(url: str) -> str | None:
     """The sha256 in an archive's address, in lower-case hex."""
     match = re.fullmatch(r"sha256=([0-9a-fA-F]{64})", urlsplit(url).fragment)
     return match[1].lower() if match else None
+
+
+def pinned(text: str) -> str:
+    """`Name==1.0` as `name==1.0`; ValueError for anything that is not exactly one version of one package."""
+    try:
+        requirement = Requirement(text)
+        specifiers = list(requirement.specifier)
+        if len(specifiers) == 1 and specifiers[0].operator == "==" and not requirement.url:
+            plain = not requirement.extras and requirement.marker is None
+            version = str(Version(specifiers[0].version))
+            if plain:
+                return f"{canonicalize_name(requirement.name)}=={version}"
+    except (InvalidRequirement, InvalidVersion):
+        pass
+    raise ValueError(f"{text!r} is not pinned; write name==version, such as facenet-pytorch==2.6.0")
+
+
+def web_address(url: str | None) -> str | None:
+    """The address as it is; ValueError where it is none of the web."""
+    if url is not None and urlsplit(url).scheme not in {"http", "https"}:
+        raise ValueError(f"{url!r} is not an http or https address")
+    return url
+
+
+def split_pin(requirement: str) -> tuple[NormalizedName, Version]:
+    """Name and version of what `pinned` gave."""
+    name, _, version = requirement.partition("==")
+    return canonicalize_name(name), Version(version)
 
 
 class _Links(HTMLParser):

@@ -6,17 +6,22 @@ from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, ClassVar, cast
-from urllib.parse import urlsplit
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import NormalizedName, canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 from pydantic import AfterValidator, Field
 
 from filterzoo import Artifact, Checkpoint, LocalFile, Reason, Refused, Source, SourceOptions, hookimpl
 from filterzoo.files import check_plain_name
 from filterzoo_plugins.sources._package_archive import open_archive
-from filterzoo_plugins.sources._package_index import PackageIndex, configured_index, file_name, published_hash
+from filterzoo_plugins.sources._package_index import (
+    PackageIndex,
+    configured_index,
+    file_name,
+    pinned,
+    published_hash,
+    split_pin,
+    web_address,
+)
 
 WEIGHT_FILES = (
     "*.pt",
@@ -36,27 +41,6 @@ WEIGHT_FILES = (
 """File names that may hold weights; whether they do is decided by content. Plain `.bin`, `.npy`, `.pkl` rarely do."""
 
 
-def _pinned(text: str) -> str:
-    """`Name==1.0` as `name==1.0`; ValueError for anything that is not exactly one version of one package."""
-    try:
-        requirement = Requirement(text)
-        specifiers = list(requirement.specifier)
-        if len(specifiers) == 1 and specifiers[0].operator == "==" and not requirement.url:
-            plain = not requirement.extras and requirement.marker is None
-            version = str(Version(specifiers[0].version))
-            if plain:
-                return f"{canonicalize_name(requirement.name)}=={version}"
-    except (InvalidRequirement, InvalidVersion):
-        pass
-    raise ValueError(f"{text!r} is not pinned; write name==version, such as facenet-pytorch==2.6.0")
-
-
-def _web(url: str | None) -> str | None:
-    if url is not None and urlsplit(url).scheme not in {"http", "https"}:
-        raise ValueError(f"{url!r} is not an http or https address")
-    return url
-
-
 class PypiSource(Source):
     """Every weight file inside the pinned packages is a checkpoint.
 
@@ -70,9 +54,9 @@ class PypiSource(Source):
     class Options(SourceOptions):
         """`packages`: pinned, `name==version`. `files`: globs of file names. `index_url`: default as pip has it."""
 
-        packages: Annotated[tuple[Annotated[str, AfterValidator(_pinned)], ...], Field(min_length=1)]
+        packages: Annotated[tuple[Annotated[str, AfterValidator(pinned)], ...], Field(min_length=1)]
         files: tuple[str, ...] = WEIGHT_FILES
-        index_url: Annotated[str | None, AfterValidator(_web)] = None
+        index_url: Annotated[str | None, AfterValidator(web_address)] = None
 
     def discover(self) -> Iterator[Checkpoint]:
         """See `Source.discover`; the archives are downloaded. StartError if the index cannot be reached."""
@@ -100,7 +84,7 @@ class PypiSource(Source):
         return PackageIndex(self._options.index_url or configured_index(), self.door)
 
     def _checkpoints(self, requirement: str) -> list[Checkpoint]:
-        name, version = _split(requirement)
+        name, version = split_pin(requirement)
         found = self._index.archive(name, version)
         path = self._archive(found.url, found.size)
         with open_archive(path, file_name(found.url)) as archive:
@@ -118,7 +102,7 @@ class PypiSource(Source):
             ]
 
     def _broken(self, requirement: str) -> Checkpoint:
-        name, version = _split(requirement)
+        name, version = split_pin(requirement)
         artifact = Artifact(url=self._index.page(name), name=requirement)
         return Checkpoint(id=name, revision=str(version), artifacts=(artifact,), url=_project(name, version))
 
@@ -160,11 +144,6 @@ class PackageFile(LocalFile):
             if refusal.reason is Reason.REMOVED:
                 raise Refused(Reason.MALFORMED, f"side file: {refusal.detail}", ascii(name)[:80]) from refusal
             raise
-
-
-def _split(requirement: str) -> tuple[NormalizedName, Version]:
-    name, _, version = requirement.partition("==")
-    return canonicalize_name(name), Version(version)
 
 
 def _project(name: str, version: Version) -> str:

@@ -1,0 +1,75 @@
+"""Tables that packages keep as Python code, read as data: parsed, never run."""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from filterzoo.errors import Reason, Refused
+
+MAX_NESTING = 50
+
+
+def parse(text: str, file: str) -> ast.Module:
+    """The syntax tree of a Python file; Refused (malformed) for what is no Python."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # a stranger's escapes are none of our business
+            return ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise Refused(Reason.MALFORMED, f"not Python: {type(error).__name__}", file) from error
+
+
+def assignments(tree: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """Every (target, value) of plain assignments, at any depth, in order of the file."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                yield target, node.value
+        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+            yield node.target, node.value
+
+
+def assigned(tree: ast.AST, name: str, file: str) -> ast.expr:
+    """What is assigned to a name, where it is assigned last; Refused (malformed) if it never is."""
+    found = [value for target, value in assignments(tree) if isinstance(target, ast.Name) and target.id == name]
+    if not found:
+        raise Refused(Reason.MALFORMED, f"assigns nothing to {name}", file)
+    return found[-1]
+
+
+def literal(node: ast.AST, nesting: int = 0) -> Any:
+    """Constants, lists, tuples and dicts as data; what is none of these (a call, a name) is None.
+
+    Entries of a dict whose key is not a constant are left out.
+    """
+    if nesting > MAX_NESTING:
+        return None
+    match node:
+        case ast.Constant(value=value):
+            return value
+        case ast.List(elts=parts) | ast.Tuple(elts=parts):
+            return [literal(part, nesting + 1) for part in parts]
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+            return -value
+        case ast.Dict():
+            return {key: literal(value, nesting + 1) for key, value in items(node)}
+        case _:
+            return None
+
+
+def items(node: ast.AST) -> Iterator[tuple[Any, ast.expr]]:
+    """(key, value) of a dict or of an OrderedDict([(key, value), ...]) whose keys are constants, in order."""
+    match node:
+        case ast.Dict(keys=keys, values=values):
+            pairs: list[tuple[ast.expr | None, ast.expr]] = list(zip(keys, values, strict=True))
+        case ast.Call(args=[ast.List(elts=parts) | ast.Tuple(elts=parts)]):
+            tuples = [part.elts for part in parts if isinstance(part, ast.Tuple) and len(part.elts) == 2]
+            pairs = [(key, value) for key, value in tuples]
+        case _:
+            return
+    for key, value in pairs:
+        if isinstance(key, ast.Constant):
+            yield key.value, value

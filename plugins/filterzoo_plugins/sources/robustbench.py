@@ -1,0 +1,150 @@
+"""RobustBench's zoo (arXiv:2010.09670): networks trained to withstand attacks or corruptions, and normal ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, cast
+
+from pydantic import AfterValidator
+
+from filterzoo import Artifact, Checkpoint, Reason, Source, SourceOptions, hookimpl
+from filterzoo.outcome import Refusal
+from filterzoo.vocabularies import Modality, Task, VisualCategory
+from filterzoo_plugins.sources._drive import download_address
+from filterzoo_plugins.sources._package_data import PackageData
+from filterzoo_plugins.sources._package_index import pinned, web_address
+from filterzoo_plugins.sources._robustbench_tables import ADDRESSES, TABLES, Entry, entries
+
+_TRAINING = {"cifar10": "cifar-10", "cifar100": "cifar-100", "imagenet": "imagenet-1k"}
+_PAGE = "https://github.com/RobustBench/robustbench/blob/master/model_info"
+MAX_INFO = 1_000_000
+
+
+class RobustBenchSource(Source):
+    """Every entry of the zoo; of an ensemble each network, its id ending in `#m0`, `#m1`, ...
+
+    The tables are read from the package's code as data. The zoo pins no revision and states no hash: the revision is
+    the Drive id or the file's name in its release, and it states no licence of any network's weights. Accuracies and
+    architectures stand in the repository only, not in the package: they are null unless `model_info` names a copy.
+    """
+
+    name: ClassVar[str] = "robustbench"
+
+    class Options(SourceOptions):
+        """`include`, `exclude`: globs over `dataset/threat model/name`. `path`: the package on this machine.
+
+        `model_info`: the repository's folder of that name, on this machine. Paths are relative to the manifest.
+        """
+
+        package: Annotated[str, AfterValidator(pinned)] = "robustbench==1.1.1"
+        path: Path | None = None
+        index_url: Annotated[str | None, AfterValidator(web_address)] = None
+        model_info: Path | None = None
+        datasets: tuple[Literal["cifar10", "cifar100", "imagenet"], ...] = ("cifar10", "cifar100", "imagenet")
+        threat_models: tuple[Literal["Linf", "L2", "corruptions"], ...] = ("Linf", "L2", "corruptions")
+        include: tuple[str, ...] = ("*",)
+        exclude: tuple[str, ...] = ()
+
+    def discover(self) -> Iterator[Checkpoint | Refusal]:
+        """See `Source.discover`; the package is downloaded, a quarter of a megabyte."""
+        options = self._options
+        path = self.folder / options.path if options.path else None
+        package = PackageData(options.package, self.door, options.index_url, path)
+        listed = list(entries(package.texts([*TABLES.values(), *ADDRESSES])))
+        paired = _paired(listed)
+        for entry in listed:
+            if self._is_wanted(entry):
+                twin = f"{entry.dataset}/{entry.network}" if (entry.dataset, entry.network) in paired else None
+                yield from self._checkpoints(entry, twin, package.version)
+
+    @property
+    def _options(self) -> Options:
+        return cast("RobustBenchSource.Options", self.options)
+
+    def _is_wanted(self, entry: Entry) -> bool:
+        options = self._options
+        return (
+            entry.dataset in options.datasets
+            and entry.threat_model in options.threat_models
+            and any(fnmatchcase(entry.id, pattern) for pattern in options.include)
+            and not any(fnmatchcase(entry.id, pattern) for pattern in options.exclude)
+        )
+
+    def _checkpoints(self, entry: Entry, pair_id: str | None, version: str) -> Iterator[Checkpoint | Refusal]:
+        facts = self._facts(entry) | {"pair_id": pair_id}
+        if entry.address is not None:
+            file = entry.address.rpartition("/")[2]
+            yield Checkpoint(id=entry.id, revision=file, artifacts=(Artifact(url=entry.address, name=file),), **facts)
+            return
+        if not entry.drive_ids:
+            detail = "the package names no file of it"
+            yield Refusal(id=entry.id, revision=version, reason=Reason.REMOVED, detail=detail, url=facts["url"])
+        for number, drive_id in enumerate(entry.drive_ids):
+            place = f"#m{number}" if len(entry.drive_ids) > 1 else ""
+            artifact = Artifact(url=download_address(drive_id), name=f"{entry.name}{place.replace('#', '_')}.pt")
+            yield Checkpoint(id=entry.id + place, revision=f"gdrive:{drive_id}", artifacts=(artifact,), **facts)
+
+    def _facts(self, entry: Entry) -> dict[str, Any]:
+        """The columns that the entry's place in the zoo decides, and those that `model_info` states."""
+        under_attack = entry.threat_model != "corruptions"
+        return {
+            "url": f"{_PAGE}/{entry.id}.json",
+            "task": Task.CLASSIFICATION.value,
+            "training_dataset": _TRAINING[entry.dataset],
+            "visual_category": VisualCategory.NATURAL.value,
+            "modality": Modality.RGB.value,
+            # Training against corruptions is none against attacks, but some of those networks had that as well.
+            "robust": False if entry.normal else (True if under_attack else None),
+            "threat_model": None if entry.normal else entry.threat_model,
+        } | self._stated(entry, under_attack=under_attack)
+
+    def _stated(self, entry: Entry, *, under_attack: bool) -> dict[str, Any]:
+        """Architecture and accuracies of the repository's JSON; those of an ensemble are not of any one network."""
+        folder = self._options.model_info
+        if folder is None:
+            return {}
+        info = _info(self.folder / folder / f"{entry.id}.json")
+        if len(entry.drive_ids) > 1:
+            return {}
+        robust = info.get("external", info.get("autoattack_acc")) if under_attack else info.get("corruptions_acc")
+        architecture = info.get("architecture")
+        return {
+            "architecture": architecture if isinstance(architecture, str) and architecture else None,
+            "clean_accuracy": _share(info.get("clean_acc")),
+            "robust_accuracy": _share(robust),
+        }
+
+
+def _paired(listed: list[Entry]) -> set[tuple[str, str | None]]:
+    """(data set, network) of which the zoo has one that was trained normally and one that was not."""
+    normal = {(entry.dataset, entry.network) for entry in listed if entry.normal and entry.network}
+    return {(entry.dataset, entry.network) for entry in listed if not entry.normal} & normal
+
+
+def _info(path: Path) -> dict[str, Any]:
+    """The JSON's object; empty where there is none, so that its columns stay null."""
+    try:
+        if path.stat().st_size > MAX_INFO:
+            return {}
+        info = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return info if isinstance(info, dict) else {}
+
+
+def _share(percent: Any) -> float | None:
+    """`"89.69"` as 0.8969; None for what is no percentage. They are strings in most files, numbers in some."""
+    try:
+        value = float(percent) / 100
+    except (TypeError, ValueError):
+        return None
+    return round(value, 6) if 0 <= value <= 1 else None
+
+
+@hookimpl
+def filterzoo_sources() -> list[type[Source]]:
+    """See `filterzoo.hooks`."""
+    return [RobustBenchSource]

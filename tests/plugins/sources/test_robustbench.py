@@ -1,0 +1,223 @@
+import json
+import re
+import textwrap
+from collections import Counter
+
+import pytest
+from tests import index_packages
+from tests.plugins.sources.packages import offer, wheel
+from tests.servers import WebServer
+
+from filterzoo.door import Door
+from filterzoo.errors import Reason, Refused
+from filterzoo.licences import licence_class
+from filterzoo.outcome import Refusal
+from filterzoo.transport import Clocks
+from filterzoo.vocabularies import COLUMNS
+from filterzoo_plugins.sources._robustbench_tables import ADDRESSES, TABLES, TORCHVISION, entries
+from filterzoo_plugins.sources.robustbench import RobustBenchSource
+
+CIFAR = """
+    from collections import OrderedDict
+    import module_that_is_nowhere
+    raise SystemExit("imported")
+
+    class Own(WideResNet):
+        pass
+
+    linf = OrderedDict([
+        ('A2020Robust', {'model': lambda: WideResNet(depth=28, widen_factor=10, sub_block1=True),
+                         'gdrive_id': '1aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'}),
+        ('B2021Several', {'model': Own, 'gdrive_id': ['1bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb', '1c' * 16]}),
+        ('C2022Light_XCiT-S12', {'model': (lambda: timm.create_model('c_s12', pretrained=True)), 'gdrive_id': None}),
+        ('D2023Lost', {'model': Own, 'gdrive_id': None}),
+        ('E2023Odd', {'model': Own, 'gdrive_id': '../../etc/passwd'}),
+        ('Standard', {'model': lambda: WideResNet(widen_factor=10, depth=28), 'gdrive_id': '1d' * 16}),
+        (compute(), {'gdrive_id': '1e' * 16}),
+    ])
+    common_corruptions = OrderedDict([('F2021Mix', {'model': Own, 'gdrive_id': '1fffffffffffffffffffffffffffffff'})])
+    models = OrderedDict([(ThreatModel.Linf, linf), (ThreatModel.corruptions, common_corruptions)])
+"""
+CIFAR = CIFAR.replace("'1c' * 16", repr("1c" * 16)).replace("'1d' * 16", repr("1d" * 16))
+IMAGENET = """
+    linf = OrderedDict([
+        ('G2020', {'model': lambda: normalize_model(pt_models.resnet50(), mu, sigma),
+                   'gdrive_id': '1ggggggggggggggggggggggg'}),
+        ('Standard_R50', {'model': lambda: normalize_model(pt_models.resnet50(pretrained=True), mu, sigma),
+                          'gdrive_id': ''}),
+    ])
+    models = OrderedDict([(ThreatModel.Linf, linf)])
+"""
+XCIT = """default_cfgs = {'c2022light_xcit_s12_cifar10_linf': cfg(classes=10, url="https://zoo.example/v1/c-light.pth.tar")}"""
+
+
+def package(cifar=CIFAR):
+    files = dict.fromkeys((*TABLES.values(), *ADDRESSES), b"")
+    written = {TABLES["cifar10"]: cifar, TABLES["imagenet"]: IMAGENET, ADDRESSES[0]: XCIT}
+    return wheel(files | {path: textwrap.dedent(text).encode() for path, text in written.items()}, "robustbench")
+
+
+@pytest.fixture
+def door(tmp_path):
+    with Door(tmp_path / "cache", clocks=Clocks(sleep=lambda _: None)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "robustbench-1.0-py3-none-any.whl").write_bytes(package())
+    return tmp_path
+
+
+def discover(door, folder, **options):
+    options = {"package": "robustbench==1.0", "path": "robustbench-1.0-py3-none-any.whl"} | options
+    return list(RobustBenchSource(RobustBenchSource.Options(**options), door, folder).discover())
+
+
+def by_id(listed):
+    return {entry.id: entry for entry in listed}
+
+
+def test_the_tables_are_data_and_give_every_entry(door, folder):
+    found = by_id(discover(door, folder))
+    assert list(found) == [
+        "cifar10/Linf/A2020Robust",
+        "cifar10/Linf/B2021Several#m0",
+        "cifar10/Linf/B2021Several#m1",
+        "cifar10/Linf/C2022Light_XCiT-S12",
+        "cifar10/Linf/D2023Lost",
+        "cifar10/Linf/E2023Odd",
+        "cifar10/Linf/Standard",
+        "cifar10/corruptions/F2021Mix",
+        "imagenet/Linf/G2020",
+        "imagenet/Linf/Standard_R50",
+    ]
+    one = found["cifar10/Linf/A2020Robust"]
+    assert one.artifacts[0].url == "https://drive.google.com/uc?export=download&id=1aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+    assert (one.revision, one.robust, one.threat_model) == ("gdrive:1aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", True, "Linf")
+    assert (one.licence, one.architecture, one.clean_accuracy, one.robust_accuracy) == (None, None, None, None)
+    assert (one.training_dataset, one.task) == ("cifar-10", "classification")
+    assert found["cifar10/Linf/C2022Light_XCiT-S12"].artifacts[0].url == "https://zoo.example/v1/c-light.pth.tar"
+    assert found["imagenet/Linf/Standard_R50"].artifacts[0].url == TORCHVISION["resnet50"]
+
+
+def test_an_entry_without_a_file_is_a_ledger_entry_and_the_others_go_on(door, folder):
+    found = by_id(discover(door, folder))
+    for lost in ("cifar10/Linf/D2023Lost", "cifar10/Linf/E2023Odd"):
+        assert isinstance(found[lost], Refusal)
+        assert found[lost].reason is Reason.REMOVED
+
+
+def test_normal_networks_are_no_robust_ones_and_pair_with_those_built_alike(door, folder):
+    found = by_id(discover(door, folder))
+    robust, normal = found["cifar10/Linf/A2020Robust"], found["cifar10/Linf/Standard"]
+    assert (normal.robust, normal.threat_model) == (False, None)
+    assert robust.pair_id == normal.pair_id == "cifar10/WideResNet(depth=28, widen_factor=10)"
+    assert found["imagenet/Linf/G2020"].pair_id == found["imagenet/Linf/Standard_R50"].pair_id == "imagenet/resnet50()"
+    assert found["cifar10/Linf/B2021Several#m0"].pair_id is None
+    assert found["cifar10/corruptions/F2021Mix"].robust is None
+    assert found["cifar10/corruptions/F2021Mix"].threat_model == "corruptions"
+
+
+def test_which_entries_may_be_chosen(door, folder):
+    assert set(by_id(discover(door, folder, datasets=("imagenet",), include=("*/G*",)))) == {"imagenet/Linf/G2020"}
+    found = discover(door, folder, threat_models=("Linf",), exclude=("imagenet/*", "*/[B-E]*"))
+    assert set(by_id(found)) == {"cifar10/Linf/A2020Robust", "cifar10/Linf/Standard"}
+
+
+def test_accuracies_come_from_the_repository_where_the_manifest_names_a_copy(door, folder):
+    infos = {
+        "cifar10/Linf/A2020Robust": {"architecture": "WideResNet-28-10", "eps": "8/255", "clean_acc": "89.69",
+                                     "autoattack_acc": "59.53", "external": "59.51"},
+        "cifar10/Linf/B2021Several": {"architecture": "Three", "clean_acc": "90", "autoattack_acc": "50"},
+        "cifar10/Linf/Standard": {"architecture": "WideResNet-28-10", "clean_acc": 94.78, "autoattack_acc": "0.0"},
+        "cifar10/corruptions/F2021Mix": {"architecture": 5, "clean_acc": "?", "corruptions_acc": "91.5"},
+        "imagenet/Linf/G2020": ["not", "an", "object"],
+    }  # fmt: skip
+    for name, info in infos.items():
+        path = folder / "model_info" / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(info))
+    (folder / "model_info/imagenet/Linf/Standard_R50.json").write_text("{")
+    found = by_id(discover(door, folder, model_info="model_info"))
+
+    def columns(name):
+        return found[name].architecture, found[name].clean_accuracy, found[name].robust_accuracy
+
+    assert columns("cifar10/Linf/A2020Robust") == ("WideResNet-28-10", 0.8969, 0.5951)
+    assert columns("cifar10/Linf/B2021Several#m1") == (None, None, None)
+    assert columns("cifar10/Linf/Standard") == ("WideResNet-28-10", 0.9478, 0.0)
+    assert columns("cifar10/corruptions/F2021Mix") == (None, None, 0.915)
+    assert columns("imagenet/Linf/G2020") == columns("imagenet/Linf/Standard_R50") == (None, None, None)
+
+
+def test_the_package_comes_from_an_index_or_a_folder(door, folder):
+    with WebServer() as server:
+        url = offer(server, "robustbench", {"robustbench-1.0-py3-none-any.whl": package()})
+        indexed = discover(door, folder, path=None, index_url=url)
+    for path in (*TABLES.values(), *ADDRESSES):
+        (folder / "unpacked" / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "unpacked" / path).write_text("")
+    (folder / "unpacked" / TABLES["cifar10"]).write_text(textwrap.dedent(CIFAR))
+    assert indexed == discover(door, folder)
+    assert len(discover(door, folder, path="unpacked", datasets=("cifar10",))) == 8
+
+
+@pytest.mark.parametrize("code", ["def (", "x = '\\x00", "(" * 5000, "x = " + "-" * 20_000 + "1"])
+def test_a_package_that_is_no_python_is_refused(door, folder, code):
+    (folder / "robustbench-1.0-py3-none-any.whl").write_bytes(package(cifar=code))
+    with pytest.raises(Refused) as caught:
+        discover(door, folder)
+    assert caught.value.reason is Reason.MALFORMED
+
+
+@pytest.mark.index
+def test_the_published_package_has_206_entries(door, tmp_path):
+    path = index_packages.wheel("robustbench", "1.1.1")
+    listed = discover(door, path.parent, package="robustbench==1.1.1", path=path.name)
+    assert not [entry for entry in listed if isinstance(entry, Refusal)]
+    networks = Counter(re.sub(r"#m\d+$", "", checkpoint.id) for checkpoint in listed)
+    assert len(networks) == 206
+    assert Counter(networks.values()) == {1: 195, 2: 3, 3: 4, 6: 4}
+    counts = Counter("/".join(name.split("/")[:2]) for name in networks)
+    assert counts == {
+        "cifar10/Linf": 76,
+        "cifar10/L2": 21,
+        "cifar10/corruptions": 17,
+        "cifar100/Linf": 38,
+        "cifar100/corruptions": 12,
+        "imagenet/Linf": 30,
+        "imagenet/corruptions": 12,
+    }
+    drive = [c.artifacts[0].url for c in listed if c.artifacts[0].url.startswith("https://drive.google.com/")]
+    assert (len(drive), len(set(drive)), len(listed)) == (223, 203, 237)
+    others = Counter(c.artifacts[0].url.split("/")[2] for c in listed if c.artifacts[0].url not in drive)
+    assert others == {"github.com": 11, "download.pytorch.org": 3}
+    assert Counter(c.pair_id for c in listed if c.pair_id) == {
+        "cifar10/WideResNet(depth=28, widen_factor=10)": 9,
+        "imagenet/resnet50()": 12,
+    }
+    assert len({(c.id, c.revision) for c in listed}) == len(listed)
+    for column, words in COLUMNS.items():
+        assert {getattr(c, column) for c in listed} - {None} <= {word.value for word in words}
+    assert {licence_class(c.licence) for c in listed} == {"unknown"}
+
+
+@pytest.mark.index
+def test_no_entry_of_the_published_package_is_read_differently_by_hand():
+    """The names between `('` and `', {` at the start of a line, and every Drive id, as text."""
+    import zipfile
+
+    with zipfile.ZipFile(index_packages.wheel("robustbench", "1.1.1")) as archive:
+        texts = {path: archive.read(path).decode() for path in (*TABLES.values(), *ADDRESSES)}
+    read = list(entries(texts))
+    code = "\n".join(re.sub(r"#.*", "", texts[path]) for path in TABLES.values())
+    assert Counter(entry.name for entry in read) == Counter(re.findall(r"^\s*\('([^']+)',\s*\{", code, re.MULTILINE))
+    ids = Counter(drive_id for entry in read for drive_id in entry.drive_ids)
+    assert ids == Counter(re.findall(r"[\"'](1[A-Za-z0-9_-]{32})[\"']", code))
+
+
+def test_torchvisions_address_is_the_one_it_loads():
+    from torchvision.models import ResNet50_Weights
+
+    assert TORCHVISION["resnet50"] == ResNet50_Weights.IMAGENET1K_V1.url
