@@ -82,6 +82,13 @@ def host_of(url: str) -> str:
     return (urlsplit(url).hostname or "").rstrip(".").lower()
 
 
+def origin_of(url: str) -> str:
+    """Scheme, host and port, as in `https://huggingface.co:443`."""
+    parts = urlsplit(url)
+    scheme = parts.scheme.lower()
+    return f"{scheme}://{host_of(url)}:{parts.port or {'http': 80, 'https': 443}.get(scheme, 0)}"
+
+
 def shown(url: str) -> str:
     """A URL as messages may show it: no password, no signed query, one line, at most 200 characters."""
     try:

@@ -99,6 +99,8 @@ class Checkpoint:
     clean_accuracy: float | None = None
     robust_accuracy: float | None = None
     pair_id: str | None = None
+    base_model: str | None = None
+    """What it was fine-tuned, quantised or merged from, as the zoo names it."""
 
 
 @dataclass(frozen=True, slots=True)

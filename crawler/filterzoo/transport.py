@@ -7,14 +7,14 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import httpx
 import tenacity
 
-from filterzoo.addresses import AddressPolicy, is_http, shown
+from filterzoo.addresses import AddressPolicy, is_http, origin_of, shown
 from filterzoo.errors import Reason, Refused
 
 Result = TypeVar("Result")
@@ -63,6 +63,8 @@ class Transport:
     client: httpx.Client
     policy: AddressPolicy
     clocks: Clocks
+    tokens: Mapping[str, str] = field(default_factory=dict)
+    """Bearer tokens, each sent to its one origin (scheme, host and port) and to no redirect's target elsewhere."""
 
     def retrying(self, url: str, action: Callable[[], Result]) -> Result:
         """The result of `action`, tried again while it raises `Transient`; then Refused (fetch_failed)."""
@@ -110,13 +112,18 @@ class Transport:
     def _follow(self, url: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
         for _ in range(MAX_REDIRECTS + 1):
             self.policy.check(url)
-            with self.client.stream("GET", url, headers=dict(headers), follow_redirects=False) as response:
+            sent = dict(headers) | self._authorisation(url)
+            with self.client.stream("GET", url, headers=sent, follow_redirects=False) as response:
                 self._check_peer(url, response)
                 if not response.has_redirect_location:
                     yield response
                     return
                 url = _target(url, response.headers["location"])
         raise Refused(Reason.FETCH_FAILED, f"more than {MAX_REDIRECTS} redirects", shown(url))
+
+    def _authorisation(self, url: str) -> dict[str, str]:
+        token = self.tokens.get(origin_of(url))
+        return {"Authorization": f"Bearer {token}"} if token else {}
 
     def _check_peer(self, url: str, response: httpx.Response) -> None:
         stream = response.extensions.get("network_stream")

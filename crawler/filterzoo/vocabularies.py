@@ -1,0 +1,111 @@
+"""The closed lists of words that columns and curated facts may hold, each with its published meaning."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Self
+
+from filterzoo.licences import LicenceClass
+
+
+class _Word(StrEnum):
+    """A word of a closed list, with its meaning."""
+
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str) -> Self:
+        word = str.__new__(cls, value)
+        word._value_ = value
+        word.meaning = meaning
+        return word
+
+
+class Task(_Word):
+    """What a network was trained to do; the tasks of CNN Filter DB (arXiv:2203.15331) and those that came since."""
+
+    CLASSIFICATION = "classification", "says which of given classes an image or volume shows"
+    FEATURE_EXTRACTION = "feature-extraction", "gives features for other tasks; trained without or with other labels"
+    IMAGE_TEXT = "image-text", "gives features that are compared with those of texts"
+    SEGMENTATION = "segmentation", "says of each pixel or voxel what it belongs to"
+    DETECTION = "object-detection", "finds objects and their places"
+    FACE_DETECTION = "face-detection", "finds faces"
+    FACE_RECOGNITION = "face-recognition", "says whose face it is"
+    KEYPOINTS = "keypoint-detection", "finds given points, of a body or a face"
+    DEPTH = "depth-estimation", "estimates how far each pixel is"
+    GENERATOR = "gan-generator", "makes images"
+    DISCRIMINATOR = "gan-discriminator", "tells made images from real ones"
+    STYLE = "style-transfer", "paints an image in the manner of another"
+    SUPER_RESOLUTION = "super-resolution", "makes an image larger and sharper"
+    RESTORATION = "image-restoration", "removes noise, blur or other damage"
+    AUTOENCODER = "auto-encoder", "gives its input back through a narrow place"
+    TRANSLATION = "image-to-image", "turns an image into another, of other kinds than those above"
+    TEXT_RECOGNITION = "text-recognition", "finds or reads text in images"
+    VIDEO = "video-classification", "says what happens in a video"
+    REGISTRATION = "registration", "finds what moves one image onto another"
+
+
+class VisualCategory(_Word):
+    """What the images of the training data show; those of CNN Filter DB (arXiv:2203.15331) and newer ones."""
+
+    NATURAL = "natural", "photographs of everyday things"
+    HANDWRITING = "handwriting", "written characters"
+    FACES = "faces", "photographs of faces"
+    ART = "art", "paintings and drawings"
+    TEXTURES = "textures", "surfaces"
+    FRACTALS = "fractals", "computed fractals"
+    PLANTS = "plants", "photographs of plants"
+    CARS = "cars", "photographs of cars"
+    MAP = "map", "maps"
+    SATELLITE = "satellite", "the ground from above"
+    ASTRONOMY = "astronomy", "the sky"
+    SEISMIC = "seismic", "seismic sections"
+    THERMAL = "thermal", "infrared images of warmth"
+    DEPTH = "depth", "images of distances"
+    DOCUMENTS = "documents", "scans and photographs of text"
+    MEDICAL_XRAY = "medical-xray", "X-ray images of bodies"
+    MEDICAL_CT = "medical-ct", "computed tomography"
+    MEDICAL_MRI = "medical-mri", "magnetic resonance imaging"
+    MEDICAL_ULTRASOUND = "medical-ultrasound", "ultrasound images"
+    MEDICAL_MICROSCOPY = "medical-microscopy", "tissue and cells under a microscope"
+    MEDICAL_ENDOSCOPY = "medical-endoscopy", "images from inside a body"
+    MEDICAL_FUNDUS = "medical-fundus", "images of the back of an eye"
+    MEDICAL_MIXED = "medical-mixed", "several kinds of medical images"
+
+
+class Modality(_Word):
+    """What one input of a network is."""
+
+    RGB = "rgb", "images with three colour channels"
+    GREY = "grey", "images with one channel of light"
+    XRAY = "x-ray", "radiographs"
+    CT = "ct", "computed tomography"
+    MR = "mr", "magnetic resonance imaging"
+    CT_MR = "ct+mr", "computed tomography or magnetic resonance imaging"
+    ULTRASOUND = "ultrasound", "ultrasound images"
+    MAMMOGRAPHY = "mammography", "radiographs of the breast"
+    MICROSCOPY = "microscopy", "images through a microscope"
+    OCT = "oct", "optical coherence tomography"
+    FUNDUS = "fundus", "colour images of the back of an eye"
+    VIDEO = "video", "sequences of images"
+    AUDIO = "audio", "sound, or images made of it"
+    MIXED = "mixed", "several of these"
+
+
+class ThreatModel(_Word):
+    """What a network was trained to withstand, as RobustBench (arXiv:2010.09670) names it."""
+
+    LINF = "Linf", "changes of every number by at most eps"
+    L2 = "L2", "changes of at most eps in Euclidean length"
+    CORRUPTIONS = "corruptions", "noise, blur, weather and digital damage"
+
+
+LICENCE_CLASSES = tuple(LicenceClass)
+"""See `filterzoo.licences.LicenceClass`, which explains each."""
+
+COLUMNS: dict[str, type[_Word]] = {
+    "task": Task,
+    "visual_category": VisualCategory,
+    "modality": Modality,
+    "threat_model": ThreatModel,
+}
+"""Column of the data set and of the curated facts -> the words it may hold."""

@@ -1,0 +1,157 @@
+"""The Hugging Face Hub as sources see it: listings, repositories at a commit, addresses of their files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
+
+from filterzoo import Reason, Refused
+from filterzoo.vocabularies import Task
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import ExpandModelProperty_T, ModelInfo
+
+    from filterzoo.door import Door
+
+Result = TypeVar("Result")
+
+LISTED: tuple[ExpandModelProperty_T, ...] = (
+    "baseModels",
+    "cardData",
+    "config",
+    "disabled",
+    "downloads",
+    "gated",
+    "library_name",
+    "pipeline_tag",
+    "private",
+    "sha",
+    "siblings",
+    "tags",
+)
+"""What a listing is asked to say of each repository, so that no repository has to be asked for itself."""
+
+_TASKS = {
+    "depth-estimation": Task.DEPTH,
+    "image-classification": Task.CLASSIFICATION,
+    "image-feature-extraction": Task.FEATURE_EXTRACTION,
+    "image-segmentation": Task.SEGMENTATION,
+    "image-to-image": Task.TRANSLATION,
+    "keypoint-detection": Task.KEYPOINTS,
+    "mask-generation": Task.SEGMENTATION,
+    "object-detection": Task.DETECTION,
+    "video-classification": Task.VIDEO,
+    "zero-shot-image-classification": Task.IMAGE_TEXT,
+}
+"""The Hub's tasks (https://huggingface.co/tasks) in our words; others are left open."""
+
+
+class Hub:
+    """The Hub that HF_ENDPOINT names, with the token of HF_TOKEN or of a login; the token goes to no other host."""
+
+    def __init__(self, door: Door) -> None:
+        from huggingface_hub import constants, get_token  # noqa: PLC0415  # commands that need no Hub start faster
+
+        chosen = os.environ.get("HF_ENDPOINT", "").rstrip("/")
+        self.endpoint = chosen or constants.ENDPOINT
+        self.token = get_token()
+        trusted = door.trusting(chosen) if chosen else door
+        self.door = trusted.with_token(self.endpoint, self.token)
+
+    def repository(self, repo: str, revision: str | None = None) -> ModelInfo:
+        """A repository, by default as it is now, with the sizes and hashes of its files; Refused if there is none."""
+        return _asking(repo, lambda: self._api.model_info(repo, revision=revision, files_metadata=True))
+
+    def listing(self, what: str, **query: Any) -> Iterator[ModelInfo]:
+        """Every repository that `HfApi.list_models` finds, page by page. Refused names `what` was asked for."""
+        pages = _asking(what, lambda: iter(self._api.list_models(**query, expand=list(LISTED))))
+        while (info := _asking(what, lambda: next(pages, None))) is not None:
+            yield info
+
+    def address(self, repo: str, revision: str, path: str) -> str:
+        """Where a file is downloaded."""
+        return f"{self.endpoint}/{repo}/resolve/{quote(revision, safe='')}/{quote(path)}"
+
+    def page(self, repo: str, revision: str = "") -> str:
+        """Where people look at a repository."""
+        return f"{self.endpoint}/{repo}/tree/{quote(revision, safe='')}" if revision else f"{self.endpoint}/{repo}"
+
+    @property
+    def _api(self) -> HfApi:
+        from huggingface_hub import HfApi  # noqa: PLC0415  # see above
+
+        return HfApi(endpoint=self.endpoint, token=self.token or False)
+
+
+def _asking(what: str, question: Callable[[], Result]) -> Result:
+    """The answer of the Hub's client; its errors become Refused."""
+    from huggingface_hub import errors  # noqa: PLC0415  # see above
+
+    try:
+        return question()
+    except errors.GatedRepoError as error:
+        raise Refused(Reason.GATED, "the Hub asks for an agreement first", what) from error
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
+        raise Refused(
+            Reason.REMOVED, "the Hub has no such repository, or none that this token may see", what
+        ) from error
+    except errors.DisabledRepoError as error:
+        raise Refused(Reason.REMOVED, "the Hub has disabled it", what) from error
+    except errors.HFValidationError as error:
+        raise Refused(Reason.REMOVED, "the Hub has no repository of such a name", what) from error
+    except (errors.HTTPError, OSError) as error:  # type: ignore[attr-defined]  # of whichever httpx the client uses
+        detail = " ".join(str(error).split())[:200] or type(error).__name__
+        raise Refused(Reason.FETCH_FAILED, f"the Hub does not answer: {detail}", what) from error
+
+
+def is_closed(info: ModelInfo, token: str | None) -> bool:
+    """Whether the repository asks for an agreement, and there is no token that could have given it."""
+    return bool(info.gated) and token is None
+
+
+def licence(info: ModelInfo) -> str | None:
+    """The licence as the card or the tags state it; `other` stands for the name the card gives beside it."""
+    card: Any = info.card_data or {}
+    stated = card.get("license") or _tagged(info, "license:")
+    if isinstance(stated, list | tuple):
+        stated = stated[0] if len(stated) == 1 else None
+    if stated == "other":
+        stated = card.get("license_name") or stated
+    return stated if isinstance(stated, str) else None
+
+
+def task(info: ModelInfo) -> str | None:
+    """What the network does, in our words."""
+    found = _TASKS.get(info.pipeline_tag or "")
+    return str(found) if found is not None else None
+
+
+def datasets(info: ModelInfo) -> str | None:
+    """The data sets that the tags name, in their order."""
+    return ", ".join(_tags(info, "dataset:")) or None
+
+
+def base_model(info: ModelInfo) -> str | None:
+    """The repository the tags say it was made from, where they name one."""
+    named = [tag for tag in _tags(info, "base_model:") if ":" not in tag]
+    return named[0] if len(named) == 1 else None
+
+
+def architecture(info: ModelInfo) -> str | None:
+    """What the configuration calls the network."""
+    config: Mapping[str, Any] = info.config or {}
+    classes = config.get("architectures")
+    named = config.get("architecture") or (classes[0] if isinstance(classes, list) and classes else None)
+    return named if isinstance(named, str) else None
+
+
+def _tagged(info: ModelInfo, prefix: str) -> str | None:
+    found = list(_tags(info, prefix))
+    return found[0] if len(found) == 1 else None
+
+
+def _tags(info: ModelInfo, prefix: str) -> Iterable[str]:
+    return (tag.removeprefix(prefix) for tag in info.tags or () if tag.startswith(prefix))

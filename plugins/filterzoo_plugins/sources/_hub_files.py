@@ -1,0 +1,101 @@
+"""Which files of a repository hold weights, and which of them hold the same ones: one is taken of each set."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+_INDEX = ".safetensors.index.json"
+_PREFERENCE = (
+    (".safetensors", _INDEX),
+    (".bin", ".pt", ".pth", ".ckpt", ".pth.tar", ".pt.tar"),
+    (".onnx",),
+    (".keras", ".h5", ".hdf5", ".weights.h5"),
+    (".tflite",),
+    (".npz",),
+)
+"""Endings, best first: headers that are read by ranges, exact names, then what needs more to be read."""
+
+_ENDINGS = sorted(
+    ((ending, rank) for rank, endings in enumerate(_PREFERENCE) for ending in endings), key=lambda pair: -len(pair[0])
+)
+_SHARD = re.compile(r"-\d{5}-of-\d{5}$")
+_LEFTOVER = re.compile(
+    r"(^|/)(\.|optim(izer|iser)?[._-]|sched(uler)?[._-]|scaler[._-]|rng_state|random_states|training_args|trainer_state"
+    r"|adapter_|pytorch_lora)",
+    re.IGNORECASE,
+)
+_INTERMEDIATE = re.compile(r"(^|/)(checkpoint|step|epoch)[-_]?\d+/")
+_VARIANT = re.compile(r"[._-](fp16|fp32|bf16|int8|uint8|quantized|q4|q4f16|q8|bnb4|non_ema|ema|merged)$", re.IGNORECASE)
+_EXPORT_FOLDER = re.compile(r"(^|/)(onnx|tflite|openvino|coreml)$")
+_PLAIN = {"model", "pytorch_model", "tf_model", "flax_model", "open_clip_model", "open_clip_pytorch_model", "weights"}
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """One set of weights. name: "" if the repository has no other. files: the one to be read, then those it names."""
+
+    name: str
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A file that may hold weights; `key` is equal for files that hold the same ones."""
+
+    path: str
+    key: tuple[str, str]
+    order: tuple[int, int, int, str]
+    is_shard: bool
+
+
+def sets_of_weights(paths: Iterable[str]) -> list[Weights]:
+    """The sets of weights in a repository, by name.
+
+    Of files that differ in their format or precision only (`model.safetensors`, `pytorch_model.bin`,
+    `onnx/model_quantized.onnx`) the first of `_PREFERENCE` is taken, in full precision. Shards are read through their
+    index and come with it; shards without one are no set. States of optimisers, adapters and, beside finished
+    weights, those of single training steps are left out.
+    """
+    found = [candidate for path in paths if (candidate := _candidate(path)) is not None]
+    finished = [candidate for candidate in found if not _INTERMEDIATE.search(candidate.path)] or found
+    groups: dict[tuple[str, str], list[_Candidate]] = {}
+    for candidate in finished:
+        groups.setdefault(candidate.key, []).append(candidate)
+    sets = {key: files for key, group in groups.items() if (files := _files(group))}
+    return [Weights("" if len(sets) == 1 else _name(key), files) for key, files in sorted(sets.items())]
+
+
+def _candidate(path: str) -> _Candidate | None:
+    if _LEFTOVER.search(path):
+        return None
+    folder, _, file = path.rpartition("/")
+    for ending, rank in _ENDINGS:
+        if file.lower().endswith(ending):
+            stem = file[: -len(ending)]
+            is_shard = _SHARD.search(stem) is not None
+            plain = _VARIANT.sub("", _SHARD.sub("", stem))
+            is_export = _EXPORT_FOLDER.search(folder)
+            home = folder[: is_export.start()] if is_export else folder
+            variant = int(plain != _SHARD.sub("", stem))
+            usual = int(plain.lower() != "model")
+            name = "" if plain.lower() in _PLAIN else plain
+            return _Candidate(path, (home, name), (rank, variant, usual, path), is_shard)
+    return None
+
+
+def _files(group: list[_Candidate]) -> tuple[str, ...]:
+    """The best file that is no shard, and the shards beside it where it is their index."""
+    whole = sorted((candidate for candidate in group if not candidate.is_shard), key=lambda candidate: candidate.order)
+    if not whole:
+        return ()
+    best = whole[0].path
+    if not best.endswith(_INDEX):
+        return (best,)
+    is_its_shard = re.compile(re.escape(best.removesuffix(_INDEX)) + r"-\d{5}-of-\d{5}\.safetensors")
+    return (best, *sorted(candidate.path for candidate in group if is_its_shard.fullmatch(candidate.path)))
+
+
+def _name(key: tuple[str, str]) -> str:
+    return "/".join(part for part in key if part)

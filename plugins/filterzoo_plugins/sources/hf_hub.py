@@ -1,0 +1,172 @@
+"""Networks on the Hugging Face Hub: given repositories, those of given people, or whatever a listing finds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
+
+from pydantic import Field, model_validator
+
+from filterzoo import Artifact, Checkpoint, RandomAccessFile, Reason, Refused, Source, SourceOptions, hookimpl
+from filterzoo.outcome import Refusal
+from filterzoo_plugins.sources import _hub
+from filterzoo_plugins.sources._hub import Hub
+from filterzoo_plugins.sources._hub_files import Weights, sets_of_weights
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import ModelInfo, RepoSibling
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+Repo = Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?(@[^@\s]+)?$", examples=["user/name", "user/name@v1"])]
+
+
+class HfHubSource(Source):
+    """Every set of weights in the repositories that are named or found is a checkpoint, at the commit it has now.
+
+    The id is the repository's, and the place in it where it holds several sets of weights; the revision is the commit.
+    Repositories that are gated, gone or without weights go to the ledger. HF_ENDPOINT and HF_TOKEN are honoured.
+    """
+
+    name: ClassVar[str] = "hf_hub"
+
+    class Options(SourceOptions):
+        """What to crawl: `repos` by name (`user/name` or `user/name@revision`), and what listings find.
+
+        A listing is made for each of `authors`, `tasks` and `libraries` together with each of the others; `filters`
+        (all of them must hold), `search` and `num_parameters` narrow each, as `HfApi.list_models` takes them. `sizes`
+        asks each repository found for the sizes and hashes of its files, which a listing does not tell.
+        """
+
+        repos: tuple[Repo, ...] = ()
+        authors: tuple[str, ...] = ()
+        tasks: tuple[str, ...] = ()
+        libraries: tuple[str, ...] = ()
+        filters: tuple[str, ...] = ()
+        search: str | None = None
+        num_parameters: Annotated[str | None, Field(examples=["min:1M,max:500M"])] = None
+        min_downloads: Annotated[int, Field(ge=0)] = 0
+        sizes: bool = False
+
+        @model_validator(mode="after")
+        def _asks_for_something(self) -> HfHubSource.Options:
+            if not (self.repos or self.authors or self.tasks or self.libraries or self.filters or self.search):
+                raise ValueError("name repos, authors, tasks, libraries, filters or a search: the Hub holds millions")
+            return self
+
+    def discover(self) -> Iterator[Checkpoint | Refusal]:
+        """See `Source.discover`; Refused where a listing breaks off."""
+        hub = Hub(self.door)
+        for named in dict.fromkeys(self._options.repos):
+            repo, _, revision = named.partition("@")
+            yield from _asked(hub, repo, revision or None)
+        for query in self._queries():
+            for info in hub.listing(f"the listing {query}", **query):
+                if (info.downloads or 0) >= self._options.min_downloads:
+                    yield from self._listed(hub, info)
+
+    def open(self, artifact: Artifact) -> RandomAccessFile:
+        """See `Source.open`; the token goes along, to the Hub only."""
+        return Hub(self.door).door.open(artifact)
+
+    @property
+    def _options(self) -> Options:
+        return cast("HfHubSource.Options", self.options)
+
+    def _queries(self) -> Iterator[dict[str, Any]]:
+        options = self._options
+        if not (options.authors or options.tasks or options.libraries or options.filters or options.search):
+            return
+        shared = {"search": options.search, "num_parameters": options.num_parameters}
+        for author, task, library in product(
+            options.authors or (None,), options.tasks or (None,), options.libraries or (None,)
+        ):
+            tags = [*options.filters, *([library] if library else [])]
+            query = {"author": author, "pipeline_tag": task, "filter": tags or None, **shared}
+            yield {key: value for key, value in query.items() if value is not None}
+
+    def _listed(self, hub: Hub, info: ModelInfo) -> Iterator[Checkpoint | Refusal]:
+        if self._options.sizes and not _hub.is_closed(info, hub.token):
+            yield from _asked(hub, info.id, info.sha)
+        else:
+            yield from Repository(hub, info).checkpoints()
+
+
+def _asked(hub: Hub, repo: str, revision: str | None) -> Iterator[Checkpoint | Refusal]:
+    """The checkpoints of one repository; what the Hub says against it becomes a refusal of this one only."""
+    try:
+        info = hub.repository(repo, revision)
+    except Refused as refusal:
+        yield Refusal(
+            id=repo, revision=revision or "main", reason=refusal.reason, detail=refusal.detail, url=hub.page(repo)
+        )
+    else:
+        yield from Repository(hub, info).checkpoints()
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A repository as the Hub describes it."""
+
+    hub: Hub
+    info: ModelInfo
+
+    def checkpoints(self) -> Iterator[Checkpoint | Refusal]:
+        """One for each set of weights, or the reason why there is none."""
+        info = self.info
+        files = {sibling.rfilename: sibling for sibling in info.siblings or ()}
+        if not _COMMIT.fullmatch(info.sha or ""):
+            yield self._refusal(Reason.FETCH_FAILED, "the Hub names no commit")
+        elif info.disabled:
+            yield self._refusal(Reason.REMOVED, "the Hub has disabled it")
+        elif _hub.is_closed(info, self.hub.token):
+            yield self._refusal(
+                Reason.GATED, "the Hub asks for an agreement first, and there is no token of one who gave it"
+            )
+        elif not (found := sets_of_weights(files)):
+            yield self._refusal(Reason.UNKNOWN_FORMAT, "no file in it has a name that weights have")
+        else:
+            yield from (self._checkpoint(weights, files) for weights in found)
+
+    def _checkpoint(self, weights: Weights, files: dict[str, RepoSibling]) -> Checkpoint:
+        info, revision = self.info, self.info.sha or ""
+        return Checkpoint(
+            id=f"{info.id}/{weights.name}" if weights.name else info.id,
+            revision=revision,
+            artifacts=tuple(artifact(self.hub, info.id, revision, files[path]) for path in weights.files),
+            url=self.hub.page(info.id, revision),
+            licence=_hub.licence(info),
+            architecture=_hub.architecture(info),
+            task=_hub.task(info),
+            training_dataset=_hub.datasets(info),
+            base_model=_hub.base_model(info),
+        )
+
+    def _refusal(self, reason: Reason, detail: str) -> Refusal:
+        info = self.info
+        return Refusal(
+            id=info.id,
+            revision=info.sha or "main",
+            reason=reason,
+            detail=detail,
+            url=self.hub.page(info.id),
+            licence=_hub.licence(info),
+        )
+
+
+def artifact(hub: Hub, repo: str, revision: str, file: RepoSibling) -> Artifact:
+    """A file at a commit, with the size and hash the Hub tells of it."""
+    return Artifact(
+        url=hub.address(repo, revision, file.rfilename),
+        name=file.rfilename.rpartition("/")[2],
+        size=file.size,
+        sha256=file.lfs.sha256 if file.lfs else None,
+    )
+
+
+@hookimpl
+def filterzoo_sources() -> list[type[Source]]:
+    """See `filterzoo.hooks`."""
+    return [HfHubSource]

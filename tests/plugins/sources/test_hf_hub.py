@@ -1,0 +1,187 @@
+"""The source `hf_hub` against a Hub on loopback, through the real client."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+from tests.model_hub import TOKEN, ModelHub, Repo
+
+from filterzoo import Checkpoint, Reason, Refused
+from filterzoo.door import Door
+from filterzoo.outcome import Refusal
+from filterzoo_plugins.sources._hub_files import sets_of_weights
+from filterzoo_plugins.sources.hf_hub import HfHubSource
+
+WEIGHTS = b"weights " * 1000
+TAGS = ["timm", "license:apache-2.0", "dataset:imagenet-1k", "dataset:cifar10", "base_model:a/base"]
+FACTS = {
+    "tags": [*TAGS, "base_model:finetune:a/base"],
+    "pipeline_tag": "image-classification",
+    "config": {"architectures": ["ResNetForImageClassification"]},
+}
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    with ModelHub() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        server.repos = {
+            "a/plain": Repo(
+                {"model.safetensors": WEIGHTS, "pytorch_model.bin": WEIGHTS, "README.md": b"x"}, dict(FACTS)
+            ),
+            "a/two": Repo({"one.pth": b"1" * 99, "two.pth": b"2" * 99}, {"cardData": {"license": "mit"}}),
+            "a/gated": Repo({"model.safetensors": WEIGHTS}, {"gated": "manual", "tags": ["license:gemma"]}),
+            "a/text": Repo({"README.md": b"words"}),
+            "b/shards": Repo(
+                {
+                    "model.safetensors.index.json": b"{}",
+                    "model-00001-of-00002.safetensors": b"1",
+                    "model-00002-of-00002.safetensors": b"2",
+                },
+                {"downloads": 7, "tags": ["timm"]},
+            ),
+            "b/off": Repo({"model.safetensors": WEIGHTS}, {"disabled": True}),
+        }
+        yield server
+
+
+@pytest.fixture
+def source(tmp_path, hub):
+    with Door(tmp_path / "cache", allow_private=True) as door:
+        yield lambda **options: HfHubSource(HfHubSource.Options(**options), door, Path())
+
+
+def test_a_repository_is_a_checkpoint_at_its_commit_with_what_the_hub_tells(hub, source):
+    (found,) = source(repos=["a/plain"]).discover()
+    repo = hub.repos["a/plain"]
+    assert isinstance(found, Checkpoint)
+    assert (found.id, found.revision) == ("a/plain", repo.sha)
+    assert found.url == f"{hub.url}/a/plain/tree/{repo.sha}"
+    assert (found.licence, found.task) == ("apache-2.0", "classification")
+    assert (found.training_dataset, found.base_model) == ("imagenet-1k, cifar10", "a/base")
+    assert found.architecture == "ResNetForImageClassification"
+    (artifact,) = found.artifacts
+    assert artifact.url == f"{hub.url}/a/plain/resolve/{repo.sha}/model.safetensors"
+    assert (artifact.name, artifact.size) == ("model.safetensors", len(WEIGHTS))
+    assert artifact.sha256 == hashlib.sha256(WEIGHTS).hexdigest()
+    assert not hub.asked("/a/")
+
+
+def test_files_are_read_through_the_door(source):
+    zoo = source(repos=["a/plain"])
+    (found,) = zoo.discover()
+    with zoo.open(found.artifacts[0]) as file:
+        assert file.size == len(WEIGHTS)
+        assert file.read(8, 7) == b"weights"
+
+
+def test_the_token_goes_to_the_hub_and_to_no_other_host(hub, source, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    zoo = source(repos=["a/gated"])
+    (found,) = zoo.discover()
+    assert isinstance(found, Checkpoint)
+    with zoo.open(found.artifacts[0]) as file:
+        assert file.read(0, 7) == b"weights"
+    sent = {}
+    for path, _, headers in hub.requests:
+        lower = {name.lower(): value for name, value in headers.items()}
+        sent.setdefault(path.split("/")[1], lower.get("authorization"))
+    assert sent == {"api": f"Bearer {TOKEN}", "a": f"Bearer {TOKEN}", "storage": None}
+
+
+@pytest.mark.parametrize(
+    ("named", "reason", "revision"),
+    [
+        ("a/gated", Reason.GATED, None),
+        ("a/none", Reason.REMOVED, "main"),
+        ("a/plain@v9", Reason.REMOVED, "v9"),
+        ("a/text", Reason.UNKNOWN_FORMAT, None),
+        ("b/off", Reason.REMOVED, None),
+    ],
+)
+def test_what_cannot_be_had_is_refused_alone(hub, source, named, reason, revision):
+    refused, found = source(repos=[named, "a/plain"]).discover()
+    assert isinstance(refused, Refusal)
+    repo = named.partition("@")[0]
+    assert (refused.id, refused.reason) == (repo, reason)
+    assert refused.revision == (revision or hub.repos[repo].sha)
+    assert found.id == "a/plain"
+
+
+def test_a_private_repository_looks_removed_without_a_token(hub, source):
+    hub.repos["a/plain"].facts["private"] = True
+    (refused,) = source(repos=["a/plain"]).discover()
+    assert refused.reason is Reason.REMOVED
+
+
+def test_one_paged_listing_and_no_question_for_each_repository(hub, source):
+    found = list(source(authors=["a", "b"]).discover())
+    assert [(type(f).__name__, f.id) for f in found] == [
+        ("Refusal", "a/gated"),
+        ("Checkpoint", "a/plain"),
+        ("Refusal", "a/text"),
+        ("Checkpoint", "a/two/one"),
+        ("Checkpoint", "a/two/two"),
+        ("Refusal", "b/off"),
+        ("Checkpoint", "b/shards"),
+    ]
+    assert len(hub.asked("/api/models?")) == 3
+    assert len(hub.asked("/api/models/")) == 0
+    assert found[1].artifacts[0].size is None
+    assert found[3].licence == "mit"
+
+
+def test_sizes_are_asked_for_where_they_are_wanted(source):
+    found = [f for f in source(authors=["b"], sizes=True).discover() if isinstance(f, Checkpoint)]
+    assert [artifact.name for artifact in found[0].artifacts] == [
+        "model.safetensors.index.json",
+        "model-00001-of-00002.safetensors",
+        "model-00002-of-00002.safetensors",
+    ]
+    assert [artifact.size for artifact in found[0].artifacts] == [2, 1, 1]
+
+
+def test_filters_libraries_tasks_and_downloads_narrow_a_listing(source):
+    assert [f.id for f in source(libraries=["timm"]).discover()] == ["a/plain", "b/shards"]
+    assert [f.id for f in source(libraries=["timm"], tasks=["image-classification"]).discover()] == ["a/plain"]
+    assert [f.id for f in source(filters=["timm", "dataset:cifar10"]).discover()] == ["a/plain"]
+    assert [f.id for f in source(libraries=["timm"], min_downloads=5).discover()] == ["b/shards"]
+
+
+def test_a_hub_that_is_not_there_is_a_failure_to_fetch(source, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # the client waits longer and longer
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(Refused) as refused:
+        list(source(authors=["a"]).discover())
+    assert refused.value.reason is Reason.FETCH_FAILED
+
+
+@pytest.mark.parametrize("options", [{}, {"repos": ["a b"]}, {"repos": ["../x/y"]}, {"tasks": ["x"], "sort": "likes"}])
+def test_options_are_checked(options):
+    with pytest.raises(ValidationError):
+        HfHubSource.Options(**options)
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        (["pytorch_model.bin", "model.safetensors", "tf_model.h5"], {"": "model.safetensors"}),
+        (["model.fp16.safetensors", "model.safetensors"], {"": "model.safetensors"}),
+        (["model.fp16.safetensors", "pytorch_model.bin"], {"": "model.fp16.safetensors"}),
+        (["onnx/model.onnx", "onnx/model_quantized.onnx"], {"": "onnx/model.onnx"}),
+        (["onnx/model.onnx", "pytorch_model.bin"], {"": "pytorch_model.bin"}),
+        (["last.pt", "best.pt"], {"best": "best.pt", "last": "last.pt"}),
+        (["unet/w.bin", "vae/w.bin"], {"unet/w": "unet/w.bin", "vae/w": "vae/w.bin"}),
+        (["model.safetensors", "checkpoint-10/model.safetensors"], {"": "model.safetensors"}),
+        (["optimizer.pt", "scheduler.bin", "training_args.bin", "adapter_model.safetensors"], {}),
+        (["pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"], {}),
+        (["README.md", "config.json", "model.gguf"], {}),
+    ],
+)
+def test_one_file_of_each_set_of_weights(paths, expected):
+    assert {weights.name: weights.files[0] for weights in sets_of_weights(paths)} == expected
+    assert sets_of_weights(reversed(paths)) == sets_of_weights(paths)
