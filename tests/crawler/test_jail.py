@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.crawler.memory_file import MemoryFile
 
 from filterzoo.errors import PluginFailed, Reason, Refused
-from filterzoo.files import LocalFile, RandomAccessFile
+from filterzoo.files import LocalFile
 from filterzoo.jail import Jail
 from filterzoo.jail.limits import Limits
 from filterzoo.records import Kind
@@ -51,30 +52,6 @@ def refusal(index):
         return raised.value
 
     return run
-
-
-class Relayed(RandomAccessFile):
-    """A file without a descriptor, which counts what is read of it."""
-
-    def __init__(self, data: bytes, sides: dict[str, bytes] | None = None, *, is_remote: bool = True) -> None:
-        self.data = data
-        self.size = len(data)
-        self.is_remote = is_remote
-        self.reads: list[tuple[int, int]] = []
-        self.sides = {name: Relayed(side) for name, side in (sides or {}).items()}
-        self.closed = False
-
-    def read(self, offset: int, length: int) -> bytes:
-        self.reads.append((offset, length))
-        return self.data[offset : offset + length]
-
-    def beside(self, name: str) -> RandomAccessFile:
-        if name not in self.sides:
-            raise Refused(Reason.MALFORMED, "no such side file", name)
-        return self.sides[name]
-
-    def close(self) -> None:
-        self.closed = True
 
 
 def test_a_good_file(index):
@@ -116,7 +93,7 @@ def test_refusals_of_the_child_arrive_as_they_are_and_cost_no_child(jail, index,
 )
 def test_what_no_format_knows_is_told(start, expected, jail):
     with pytest.raises(Refused) as raised:
-        jail.index(Relayed(start), "x.pth")
+        jail.index(MemoryFile(start), "x.pth")
     assert raised.value.reason is Reason.UNKNOWN_FORMAT
     assert expected in raised.value.detail
 
@@ -150,7 +127,7 @@ def test_a_format_that_raises_is_named(source, expected, jail, index, refusal):
 
 def test_accepts_that_raises_is_told_only_where_nobody_else_accepts(jail):
     with pytest.raises(PluginFailed, match="KeyError: 'accepts'"):
-        jail.index(Relayed(b"ACCEPTS RAISES"), "x")
+        jail.index(MemoryFile(b"ACCEPTS RAISES"), "x")
 
 
 @pytest.mark.parametrize("source", ["raise OSError('not here')", "import sys; sys.exit(1)", "1 / 0"])
@@ -160,7 +137,7 @@ def test_a_plugin_that_fails_only_in_the_jail_costs_only_what_it_might_have_know
     with Jail([PluginReference("broken", file=str(broken)), PROBE]) as jail:
         assert index(ONE, on=jail).format == "probe"
         with pytest.raises(PluginFailed) as raised:
-            jail.index(Relayed(b"unknown"), "x")
+            jail.index(MemoryFile(b"unknown"), "x")
     assert raised.value.plugin == "broken"
 
 
@@ -182,7 +159,7 @@ def test_a_jail_that_does_not_start(source, expected, tmp_path):
         Jail([PluginReference("broken", file=str(broken))], Limits(start_seconds=1)) as jail,
         pytest.raises(Refused) as raised,
     ):
-        jail.index(Relayed(b"x"), "x")
+        jail.index(MemoryFile(b"x"), "x")
     assert raised.value.reason is Reason.CRASHED
     if "ended" not in expected:
         assert expected in raised.value.detail
@@ -412,10 +389,8 @@ def test_a_jail_dies_with_its_parent(tmp_path):
 
 
 def test_a_relayed_file_is_read_through_the_parent():
-    probe = Relayed(
-        b"PROBE\nyield conv(repr((file.is_remote, file.size, file.read(0, 5), file.read(7, 0))))\n"
-        + bytes(20).replace(b"\0", b"#")
-    )
+    source = "yield conv(repr((file.is_remote, file.size, file.read(0, 5), file.read(7, 0))))"
+    probe = MemoryFile(f"PROBE\n{source}\n{'#' * 20}".encode(), is_remote=True)
     with Jail([PROBE]) as jail:
         found = jail.index(probe, "model.bin")
     assert found.convolutions[0].name == repr((True, probe.size, b"PROBE", b""))
@@ -426,7 +401,7 @@ def test_a_relayed_file_is_read_through_the_parent():
 @pytest.mark.parametrize("place", ["-1, 2", "0, 60_000_000", "1 << 62, 1", "0, -1", "99_999, 1", "1 << 70, 1"])
 def test_bytes_outside_a_relayed_file_are_refused_here_too(place, jail):
     source = f"say(4, ('[%d, %d, null]' % ({place})).encode())\nyield conv(hear())\n"
-    probe = Relayed(f"PROBE\n{source}{'#' * 50}".encode())
+    probe = MemoryFile(f"PROBE\n{source}{'#' * 50}".encode())
     assert '"malformed"' in jail.index(probe, "x").convolutions[0].name
     assert all(0 <= offset <= offset + length <= probe.size for offset, length in probe.reads)
 
@@ -481,7 +456,7 @@ def test_the_parent_checks_the_names_of_side_files_by_itself(name, folder, jail)
 def test_side_files_of_a_relayed_file_are_opened_once_and_closed(jail):
     source = "side = file.beside('side')\nagain = file.beside('side')\n"
     source += "yield conv(repr((side.size, side.is_remote, side.read(1, 3), again.read(0, 1))))"
-    probe = Relayed(f"PROBE\n{source}\n{'#' * 20}".encode(), {"side": b"12345"})
+    probe = MemoryFile(f"PROBE\n{source}\n{'#' * 20}".encode(), {"side": b"12345"}, is_remote=True)
     assert jail.index(probe, "x").convolutions[0].name == repr((5, True, b"234", b"1"))
     assert probe.sides["side"].closed
     assert probe.sides["side"].reads == [(1, 3), (0, 1)]
@@ -499,7 +474,7 @@ def test_side_files_of_a_relayed_file_are_opened_once_and_closed(jail):
     ],
 )
 def test_a_source_that_fails_in_the_middle_is_not_the_file_or_the_child(error, reason, jail):
-    class Failing(Relayed):
+    class Failing(MemoryFile):
         def read(self, offset: int, length: int) -> bytes:
             if offset == 6:
                 raise error
