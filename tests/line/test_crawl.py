@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import signal
@@ -11,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from filterzoo.workfolder import WorkFolder
 from tests.program import PROGRAM, filterzoo
 from tests.zoo import MANIFEST, convolutions, write_bad, write_good
+
+from filterzoo.workfolder import WorkFolder
 
 
 @pytest.fixture
@@ -149,9 +150,12 @@ def killed_crawls(zoo: Path, work: str, times: int) -> int:
     still_running = 0
     for number in range(times):
         command = [str(PROGRAM), "crawl", "manifest.yaml", "--workdir", work, "--workers", "2"]
-        crawl = subprocess.Popen(command, cwd=zoo, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, process_group=0)
+        crawl = subprocess.Popen(
+            command, cwd=zoo, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, process_group=0
+        )
         time.sleep(0.3 + number * 0.3)
         still_running += crawl.poll() is None
-        os.killpg(crawl.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(crawl.pid, signal.SIGKILL)
         crawl.wait()
     return still_running
