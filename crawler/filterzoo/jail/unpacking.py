@@ -49,7 +49,13 @@ def find_model(
     if len(members) > SNIFFED:
         raise Refused(Reason.LIMIT, f"{len(members)} members, and none is named")
     known = list(openers)
-    models = [member for member in members if any(o.accepts(head(file, member), member.name) for o in known)]
+    heads = [(member, head(file, member)) for member in members]
+    models = [
+        member for member, first in heads if first is not None and any(o.accepts(first, member.name) for o in known)
+    ]
+    broken = [member.name for member, first in heads if first is None]
+    if broken and not models:
+        raise Refused(Reason.DAMAGED, f"a {archive.name} archive with broken members", ascii(broken[0])[:200])
     if len(models) != 1:
         names = ", ".join(ascii(member.name)[:60] for member in models[:3])
         what = f"{len(models)} model files, name one ({names})" if models else "no model file"
@@ -58,8 +64,8 @@ def find_model(
     return models[0]
 
 
-def head(file: RandomAccessFile, member: Member) -> bytes:
-    """The first bytes of a member, unpacked; empty where they cannot be."""
+def head(file: RandomAccessFile, member: Member) -> bytes | None:
+    """The first bytes of a member, unpacked; None where they cannot be."""
     packed = file.read(member.offset, min(member.length, HEAD_BYTES))
     try:
         match member.packing:
@@ -70,7 +76,7 @@ def head(file: RandomAccessFile, member: Member) -> bytes:
             case Packing.BZIP2 | Packing.XZ:
                 return bytes(_decompressor(member.packing).decompress(packed, HEAD_BYTES))
     except _BROKEN:
-        return b""
+        return None
 
 
 def unpack(file: RandomAccessFile, member: Member, limit: int) -> Iterator[bytes]:

@@ -208,7 +208,9 @@ class GraphWalk:
             raise Refused(Reason.UNSUPPORTED, f"a convolution weight of type {array.dtype} without a scale", where)
         if span.side:
             with self.reader.file.beside(span.side) as side:
-                side.check_bounds(span.offset, span.length)
+                if span.offset + span.length > side.size:
+                    ends = f"the side file has {side.size} bytes, not {span.length} from byte {span.offset}"
+                    raise Refused(Reason.MALFORMED, ends, where)
         self.read.add(array.offset)
         self.tensors.append(
             Tensor(

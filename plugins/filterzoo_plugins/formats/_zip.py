@@ -27,6 +27,8 @@ NEAR_MEMBERS = 16 << 10
 """Members with no more bytes than this between them come in one read."""
 GROUP_BYTES = 256 << 10
 """The longest such read."""
+BEHIND_HEADER = 512
+"""Bytes of a remote member that come with its local header: its padding, and a header of its own (npy)."""
 
 STORED = 0
 DEFLATED = 8
@@ -97,6 +99,8 @@ class ZipIndex:
     def offsets(self, members: Sequence[Member]) -> list[int]:
         """Where the data of each member starts; neighbouring local headers come in one read."""
         unknown = [member for member in members if member.header not in self._offsets]
+        if self._file.is_remote and len(unknown) > 1:
+            self._file.will_read([(m.header, min(m.earliest + BEHIND_HEADER, m.end) - m.header) for m in unknown])
         for group in _groups(unknown, lambda member: member.earliest, NEAR_HEADERS, GROUP_BYTES):
             start = group[0].header
             stretch = self._bytes(start, group[-1].earliest - start)
@@ -177,7 +181,8 @@ class ZipIndex:
                 if at + _END.size + comment == len(self._tail):
                     return self._tail_at + at
             at += 3  # the next search ends before this one
-        raise Refused(Reason.MALFORMED, "no end of a zip directory where the file ends: cut off, or not a zip")
+        end = self._tail_at + len(self._tail)
+        raise Refused(Reason.MALFORMED, "no end of a zip directory where the file ends: cut off?", f"byte {end}")
 
     def _end64(self, end: int, small: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
         """The ZIP64 record and its fields; what the small record also states has to agree."""
@@ -257,7 +262,7 @@ def _members(entries: list[_Entry], directory_at: int) -> list[Member]:
         raise Refused(Reason.UNSAFE, "bytes before the first zip member", "byte 0")
     ends = dict(pairwise(headers))
     if len(ends) != len(entries):
-        raise Refused(Reason.UNSAFE, "zip members that overlap")
+        raise Refused(Reason.UNSAFE, "zip members that overlap", "the zip directory")
     members = [Member(*entry, ends[entry[2]]) for entry in entries]
     for member in members:
         if member.earliest + member.length > directory_at:
