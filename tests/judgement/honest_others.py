@@ -15,8 +15,18 @@ from safetensors.torch import load_file, save_file
 from tests.judgement.honest_keras import depthwise, regular
 from tests.judgement.honest_torch import numbers, plain
 from tests.plugins.formats.onnx_files import WEIGHT, conv, external, model_of, one_conv, stored, ways_to_store
-from tests.plugins.formats.tflite_files import CONV, CONV_3D, CONV_OPTIONS, DEPTHWISE, DEQUANTIZE, TRANSPOSE_CONV
-from tests.plugins.formats.tflite_files import Graph, Op, T, tflite_bytes
+from tests.plugins.formats.tflite_files import (
+    CONV,
+    CONV_3D,
+    CONV_OPTIONS,
+    DEPTHWISE,
+    DEQUANTIZE,
+    TRANSPOSE_CONV,
+    Graph,
+    Op,
+    T,
+    tflite_bytes,
+)
 from tests.plugins.formats.tflite_files import one_conv as one_tflite_conv
 from tests.plugins.formats.tflite_files import stored as tflite_stored
 
