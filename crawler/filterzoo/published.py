@@ -1,0 +1,95 @@
+"""Where a published data set lies, in a folder or on the Hub, and how its files are read at one revision."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from fsspec.implementations.local import LocalFileSystem
+
+from filterzoo.errors import StartError
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+
+
+def is_hub_name(target: str) -> bool:
+    """Whether `target` means the Hub: `user/name`, where no folder `user` is here. `./user/name` is always a folder."""
+    return _HUB_NAME.fullmatch(target) is not None and not Path(target).parent.is_dir()
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedFiles:
+    """The files of a data set; on the Hub pinned to the commit `revision`, so that no two reads see two states."""
+
+    filesystem: AbstractFileSystem
+    root: str
+    revision: str | None = None
+
+    def paths(self, config: str | None = None) -> list[str]:
+        """The files of a config (None: of all) as `data/<config>/...`, sorted."""
+        folder = f"{self.root}/data/{config}" if config else f"{self.root}/data"
+        try:
+            found = cast("list[str]", self.filesystem.find(folder))
+        except FileNotFoundError:
+            return []
+        return sorted(path[len(self.root) + 1 :] for path in found)
+
+    def open(self, path: str) -> IO[bytes]:
+        """The file at a path that `paths` gave, for reading at any offset."""
+        return cast("IO[bytes]", self.filesystem.open(f"{self.root}/{path}", "rb"))
+
+    def text(self, path: str) -> str | None:
+        """A small text file, None where there is none."""
+        try:
+            with self.open(path) as file:
+                return file.read().decode()
+        except FileNotFoundError:
+            return None
+
+
+def open_folder(folder: Path) -> PublishedFiles:
+    """The data set in a local folder."""
+    return PublishedFiles(LocalFileSystem(skip_instance_cache=True), folder.absolute().as_posix())
+
+
+def open_hub(name: str, revision: str | None = None, **connection: Any) -> PublishedFiles:
+    """The data set `user/name` at a tag, branch or commit.
+
+    `connection`: endpoint and token for huggingface_hub, which otherwise takes HF_ENDPOINT, HF_TOKEN and proxies from
+    the environment. Raises StartError where the repository or the revision is not to be had.
+    """
+    from huggingface_hub import HfApi, HfFileSystem, errors  # noqa: PLC0415  # half a second that a folder does not need
+
+    transport_error = errors.HTTPError  # type: ignore[attr-defined]  # of httpx or httpx2, whichever the client has
+
+    try:
+        commit = HfApi(**connection).dataset_info(name, revision=revision).sha
+    except errors.HfHubHTTPError as error:
+        raise StartError(
+            f"{name}: not on the Hub, or not yours to read ({first_line(error)}); a folder: ./{name}"
+        ) from error
+    except (transport_error, ConnectionError) as error:
+        raise StartError(f"{name}: the Hub cannot be reached: {first_line(error)}") from error
+    filesystem = HfFileSystem(skip_instance_cache=True, **connection)
+    return PublishedFiles(filesystem, f"datasets/{name}@{commit}", commit)
+
+
+def open_published(target: str, revision: str | None = None) -> PublishedFiles:
+    """The data set at TARGET, a folder or `user/name`; StartError where there is none."""
+    if is_hub_name(target):
+        return open_hub(target, revision)
+    if not Path(target).is_dir():
+        raise StartError(f"{target}: no such folder")
+    if revision is not None:
+        raise StartError(f"{target}: a folder has no revisions")
+    return open_folder(Path(target))
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of a client says, as far as it fits on a line."""
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip()
