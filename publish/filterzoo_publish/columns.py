@@ -1,0 +1,36 @@
+"""Writes docs/columns.md: `python -m filterzoo_publish.columns`, in the repository's root."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from filterzoo_publish.schema import COLUMNS, Column
+
+ROWS = {
+    "models": "a checkpoint",
+    "layers": "a convolution layer of a checkpoint",
+    "filters": "a block of filters of one unique layer",
+    "filters_sample": "one 3x3 filter, drawn at random, the same number from each checkpoint where it has them",
+    "skipped": "a checkpoint, or a plugin, that did not make it",
+}
+
+
+def columns_page() -> str:
+    """The page that explains every column, as Markdown."""
+    sections = (f"## {config}\n\nA row is {ROWS[config]}.\n\n{columns_table(config)}" for config in COLUMNS)
+    return "\n".join(("# Columns\n\nWritten by `python -m filterzoo_publish.columns`.\n", *sections))
+
+
+def columns_table(config: str) -> str:
+    """The config's columns as a Markdown table."""
+    lines = ["| column | type | meaning | unit or range | null |", "| --- | --- | --- | --- | --- |"]
+    return "\n".join([*lines, *(_line(column) for column in COLUMNS[config])]) + "\n"
+
+
+def _line(column: Column) -> str:
+    kind = str(column.type).replace("element: ", "").replace("item: ", "")
+    return f"| `{column.name}` | `{kind}` | {column.meaning} | {column.unit} | {column.null} |"
+
+
+if __name__ == "__main__":
+    Path("docs/columns.md").write_text(columns_page())

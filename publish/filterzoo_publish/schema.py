@@ -1,0 +1,223 @@
+"""The columns of the published data set: the one place that says what is in which config, and what it means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from filterzoo.fragments import BLOCK, LAYER_SCHEMA
+
+CONFIGS = ("models", "layers", "filters", "filters_sample", "skipped")
+"""The configs, the default one first; one split, `train`, each."""
+
+_STRING, _INT, _FLOAT, _BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+_NOT_STATED = "the zoo does not state it"
+_NOT_3X3 = "not 3x3"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """`unit`: unit or range, where there is one. `null`: what an empty cell means."""
+
+    name: str
+    type: pa.DataType
+    meaning: str
+    unit: str = ""
+    null: str = "never"
+
+
+_MODEL_ID = Column("model_id", _STRING, "the checkpoint: `source/id@revision`")
+_SOURCE = Column("source", _STRING, "the zoo it was found in", "`[a-z0-9_]+`")
+_LICENCE_CLASS = Column("licence_class", _STRING, "what the licence lets one do; decides the folder", "closed set")
+_TASK = Column("task", _STRING, "what the network was trained to do", null=_NOT_STATED)
+_TRAINING = Column("training_dataset", _STRING, "what it was trained on last", null=_NOT_STATED)
+_CATEGORY = Column("visual_category", _STRING, "kind of images it was trained on", null=_NOT_STATED)
+_ARCHITECTURE = Column("architecture", _STRING, "the network's architecture", null=_NOT_STATED)
+_ROBUST = Column("robust", _BOOL, "trained against adversarial attacks", null=_NOT_STATED)
+_LAYER_ID = Column("layer_id", _STRING, "sha256 over shape and bytes: equal weights have equal ids", "64 hex digits")
+
+_MODELS = (
+    _MODEL_ID,
+    _SOURCE,
+    Column("id", _STRING, "what the zoo calls it"),
+    Column("revision", _STRING, "the pinned version of it"),
+    Column("url", _STRING, "where people find it", null=_NOT_STATED),
+    Column("licence", _STRING, "SPDX expression, lower case", null="unknown"),
+    _LICENCE_CLASS,
+    Column("licence_from", _STRING, "where the licence was read", null="unknown"),
+    _ARCHITECTURE,
+    _TASK,
+    _TRAINING,
+    Column("pretraining_dataset", _STRING, "what it was trained on before", null=_NOT_STATED),
+    _CATEGORY,
+    Column("modality", _STRING, "what its input is (RGB, CT, audio)", null=_NOT_STATED),
+    _ROBUST,
+    Column("threat_model", _STRING, "the attack it was trained against", null=_NOT_STATED),
+    Column("clean_accuracy", _FLOAT, "accuracy as the zoo states it", "[0, 1]", _NOT_STATED),
+    Column("robust_accuracy", _FLOAT, "accuracy under the threat model as the zoo states it", "[0, 1]", _NOT_STATED),
+    Column("pair_id", _STRING, "joins a robust network with its normal twin", null="no twin known"),
+    Column("framework", _STRING, "what wrote the file", null="unknown"),
+    Column("format", _STRING, "the file's format"),
+    Column("section", _STRING, "which state dict of the file was taken; empty for a flat file"),
+    Column("file", _STRING, "the file's name in the zoo"),
+    Column("member", _STRING, "its name inside an archive", null="not in an archive"),
+    Column("sha256", _STRING, "hash of the file", "64 hex digits", "only parts of it were moved, and the zoo has none"),
+    Column("size", _INT, "size of the file", "bytes"),
+    Column("integrity", _STRING, "what the bytes were checked against", "sha256, crc32, sha256+crc32, none"),
+    Column("n_tensors", _INT, "named arrays in the file"),
+    Column("n_layers", _INT, "convolution layers: its rows in `layers`"),
+    Column("n_filters", _INT, "filters of its layers, all kernel sizes"),
+    Column("filters_3x3", _INT, "3x3 filters of its layers"),
+    Column("published_filters", _INT, "filters of it that `filters` holds, tied layers counted once"),
+    Column("stored_filters", _INT, "filters whose rows in `filters` stand under its name; sums to all rows"),
+    Column(
+        "weights_id", _STRING, "sha256 over its sorted layer ids: the same convolutions", "64 hex digits", "no layers"
+    ),
+    Column("duplicate_of", _STRING, "first model with the same `weights_id`", null="it is the first"),
+)
+
+_LAYER_MEANINGS = {
+    "layer_index": ("place among the convolutions of the file", "0 = first", "never"),
+    "name": ("the tensor's name in the file", "", "never"),
+    "kind": ("what it does with its channels", "conv, depthwise, grouped, transposed", "never"),
+    "kernel": ("kernel size", "`3x3`, `5`, `3x3x3`", "never"),
+    "shape": ("canonical shape: (out, in/groups, *kernel)", "", "never"),
+    "dtype": ("the stored number type", "F32, F16, BF16, I8, ...", "never"),
+    "groups": ("channel groups", ">= 1", "unknown"),
+    "stride": ("step of the kernel, per axis", "pixels", "unknown"),
+    "dilation": ("spacing of the kernel's points, per axis", "pixels", "unknown"),
+    "padding": ("padding, begins then ends", "pixels", "unknown"),
+    "conv_depth": ("rank of the layer's depth among the convolutions", "0 = first", "never"),
+    "conv_depth_norm": ("conv_depth / largest conv_depth", "[0, 1]", "never"),
+    "context": ("where stride, groups and depth were read", "graph, architecture, declared", "never"),
+    "layer_id": (_LAYER_ID.meaning, _LAYER_ID.unit, "never"),
+    "n_filters": ("filters of the layer: out * in/groups", "", "never"),
+    "n_finite": ("filters without NaN or infinity; all measures run over these", "", "never"),
+    "nan_count": ("numbers that are NaN", "", "never"),
+    "inf_count": ("numbers that are infinite", "", "never"),
+    "l1_norm": ("sum of absolute weights", ">= 0", "never"),
+    "l2_norm": ("root of the sum of squared weights", ">= 0", "never"),
+    "sparse_count": ("filters whose every number is below 1 % of the layer's largest", "", "never"),
+    "sparsity": ("sparse_count / n_finite", "[0, 1]", "no finite filter"),
+    "orthogonality": ("1 - mean absolute cosine of pairs of output rows of a group", "[0, 1]", "no such pair"),
+    "variance_entropy": ("entropy of the variance along the principal axes", "[0, log10 9]", f"{_NOT_3X3}, n < 2"),
+    "variance_entropy_threshold": ("entropy that random filters of this number reach", "", f"{_NOT_3X3}, n < 3"),
+    "raw_mean": ("mean filter", "9 numbers", _NOT_3X3),
+    "raw_m2": ("upper triangle of sum (f - mean)(f - mean)^T", "45 numbers", _NOT_3X3),
+    "scaled_mean": ("mean of the filters, each divided by its largest absolute number", "9 numbers", _NOT_3X3),
+    "scaled_m2": ("raw_m2 of the scaled filters", "45 numbers", _NOT_3X3),
+    "dct_histogram": ("histograms of the scaled filters' 9 DCT coefficients over [-3, 3]", "9 x 70 counts", _NOT_3X3),
+}
+
+_NO_FILTERS = "its filters are not published"
+_LAYERS = (
+    _MODEL_ID,
+    _SOURCE,
+    _LICENCE_CLASS,
+    _ARCHITECTURE,
+    _TASK,
+    _TRAINING,
+    _CATEGORY,
+    _ROBUST,
+    *(Column(field.name, field.type, *_LAYER_MEANINGS[field.name]) for field in LAYER_SCHEMA),
+    Column("filters_file", _STRING, "the file of `filters` that holds its filters", null=_NO_FILTERS),
+    Column(
+        "filters_row_group", pa.int32(), "the row group in that file that starts with or holds them", "", _NO_FILTERS
+    ),
+    Column("filters_first_row", _INT, "their first row in that file; the others follow it", "0 = first", _NO_FILTERS),
+    Column("filters_rows", pa.int32(), "how many rows they are", "", _NO_FILTERS),
+)
+
+_DEPTH = Column("conv_depth_norm", _FLOAT, "depth where the layer first occurs in that checkpoint", "[0, 1]")
+_FILTERS = (
+    _LAYER_ID,
+    Column("model_id", _STRING, "the first checkpoint that has the layer; `layers` lists all of them"),
+    _SOURCE,
+    _LICENCE_CLASS,
+    Column("kernel", _STRING, "kernel size", "`3x3`"),
+    _TASK,
+    _CATEGORY,
+    _DEPTH,
+    Column("first_filter", _INT, "number of the block's first filter in its layer", "0 = first"),
+    Column("n_filters", pa.int32(), "filters in the block", f"1 to {BLOCK}"),
+    Column("weights", pa.list_(pa.float32()), "the filters one after the other, row-major: `.reshape(-1, 3, 3)`"),
+)
+
+_SAMPLE = (
+    _MODEL_ID,
+    _LAYER_ID,
+    Column("filter_index", _INT, "number of the filter in its layer", "0 = first"),
+    _SOURCE,
+    _LICENCE_CLASS,
+    _TASK,
+    _TRAINING,
+    _CATEGORY,
+    _DEPTH,
+    Column("weights", pa.list_(pa.float32(), 9), "one 3x3 filter, row-major"),
+)
+
+_SKIPPED = (
+    Column("source", _STRING, "the zoo, or the plugin that failed"),
+    Column("id", _STRING, "what the zoo calls the checkpoint", null="a whole plugin failed"),
+    Column("revision", _STRING, "the pinned version of it", null="a whole plugin failed"),
+    Column("url", _STRING, "where people find it", null=_NOT_STATED),
+    Column(
+        "stage", _STRING, "where the line stopped", "import, hook, discover, fetch, index, normalise, measure, store"
+    ),
+    Column("reason", _STRING, "why", "closed set: `filterzoo.Reason`"),
+    Column("detail", _STRING, "one line for people"),
+    Column("where", _STRING, "tensor, record or byte offset", null="the whole file"),
+    Column("plugin", _STRING, "the plugin that was at work", null="none"),
+    Column("licence", _STRING, "the licence, as far as it was known", null="unknown"),
+)
+
+COLUMNS: dict[str, tuple[Column, ...]] = dict(
+    zip(CONFIGS, (_MODELS, _LAYERS, _FILTERS, _SAMPLE, _SKIPPED), strict=True)
+)
+"""Config -> its columns, in order."""
+
+
+def arrow_schema(config: str) -> pa.Schema:
+    """The schema every file of the config has."""
+    return pa.schema([(column.name, column.type) for column in COLUMNS[config]])
+
+
+def features(config: str) -> list[dict[str, Any]]:
+    """The config's `features` as the README's `dataset_info` spells them."""
+    return [_feature(column) for column in COLUMNS[config]]
+
+
+def float_leaves(config: str) -> list[str]:
+    """Parquet paths of the columns whose numbers are weights or statistics: split by byte, never in a dictionary."""
+    return [
+        f"{column.name}.list.element" if _is_list(column.type) else column.name
+        for column in COLUMNS[config]
+        if _value(column.type) in {pa.float32(), pa.float64(), pa.uint32()}
+    ]
+
+
+def dictionary_columns(config: str) -> list[str]:
+    """Columns that repeat a few values."""
+    return [column.name for column in COLUMNS[config] if column.type == _STRING]
+
+
+def _feature(column: Column) -> dict[str, Any]:
+    if not _is_list(column.type):
+        return {"name": column.name, "dtype": _dtype(column.type)}
+    length = {"length": column.type.list_size} if pa.types.is_fixed_size_list(column.type) else {}
+    return {"name": column.name, "list": _dtype(column.type.value_type), **length}
+
+
+def _dtype(kind: pa.DataType) -> str:
+    """Arrow says `float` and `double` where `datasets` says `float32` and `float64`."""
+    return {"float": "float32", "double": "float64"}.get(str(kind), str(kind))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def _value(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if _is_list(kind) else kind

@@ -1,0 +1,40 @@
+"""The schema is the only place that names columns: features, docs and files follow it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import datasets
+import pytest
+
+from filterzoo.errors import Reason
+from filterzoo.fragments import FILTER_SCHEMA, LAYER_SCHEMA
+from filterzoo_publish.columns import columns_page
+from filterzoo_publish.schema import COLUMNS, CONFIGS, arrow_schema, features
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_features_are_what_datasets_makes_of_the_files(config):
+    assert features(config) == datasets.Features.from_arrow_schema(arrow_schema(config))._to_yaml_list()
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_every_column_is_explained_once(config):
+    names = [column.name for column in COLUMNS[config]]
+    assert len(set(names)) == len(names)
+    assert all(column.meaning and column.null for column in COLUMNS[config])
+
+
+def test_fragments_arrive_whole():
+    assert set(LAYER_SCHEMA) <= set(arrow_schema("layers"))
+    assert set(FILTER_SCHEMA) <= set(arrow_schema("filters"))
+
+
+def test_the_page_of_columns_is_up_to_date():
+    assert (ROOT / "docs/columns.md").read_text() == columns_page(), "run python -m filterzoo_publish.columns"
+
+
+def test_reasons_need_no_escape_on_a_page():
+    assert all(reason.replace("_", "").isalpha() for reason in Reason)
