@@ -1,0 +1,106 @@
+"""The commands `publish` and `verify`. Loaded at every start of `filterzoo`; what they need is loaded when they run."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from filterzoo.commands.options import DEFAULT, JsonOption, WorkdirOption
+from filterzoo.hooks import hookimpl
+from filterzoo.terminal import console, printable, table
+
+if TYPE_CHECKING:
+    from filterzoo_publish.parquet import Shard
+    from filterzoo_publish.problems import Problem
+    from filterzoo_publish.release import Report
+
+TargetArgument = Annotated[
+    str, typer.Argument(metavar="TARGET", help="user/name on the Hub, or a folder; ./user/name is always a folder.")
+]
+_SHOWN = 10
+"""Problems of a kind that are told one by one."""
+
+
+@hookimpl
+def filterzoo_commands() -> Iterable[Callable[..., None]]:
+    """What this room adds to the command line."""
+    return (publish, verify)
+
+
+def publish(
+    target: TargetArgument,
+    *,
+    workdir: WorkdirOption = DEFAULT,
+    create_pr: Annotated[bool, typer.Option("--create-pr", help="Propose a pull request on the Hub.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="A new repository on the Hub is private.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be added; write nothing.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Add what is new in the work folder to the data set at TARGET, in one step; nothing new changes nothing.
+
+    Exit code 0: all well; 2: it could not start, or TARGET refused.
+    """
+    from filterzoo_publish import release  # noqa: PLC0415  # a second that other commands do not need
+
+    place = release.target_for(target, create_pr=create_pr, private=private)
+    report = release.publish(workdir, place, dry_run=dry_run, watch=None if as_json else _show_file)
+    if as_json:
+        typer.echo(json.dumps(report.document()))
+    else:
+        _show_report(target, report)
+
+
+def verify(target: TargetArgument, *, as_json: JsonOption = False) -> None:
+    """Check the data set at TARGET: hashes, schema, order, ids, counts, and that every layer's filters are there.
+
+    Exit code 0: sound; 1: there are problems; 2: there is no such data set.
+    """
+    from filterzoo_publish import verify as checks  # noqa: PLC0415  # a second that other commands do not need
+
+    problems = checks.verify(target)
+    if as_json:
+        found = [{"check": problem.check, "where": problem.where, "detail": problem.detail} for problem in problems]
+        typer.echo(json.dumps({"target": target, "problems": found}))
+    else:
+        _show_problems(target, problems)
+    if problems:
+        raise typer.Exit(1)
+
+
+def _show_file(shard: Shard) -> None:
+    console(to_stderr=True).print(f"written  {shard.path}: {shard.rows:,} rows, {shard.size:,} bytes")
+
+
+def _show_report(target: str, report: Report) -> None:
+    out = console()
+    name = printable(target)
+    if report.is_empty:
+        out.print(f"{name}: nothing new")
+    else:
+        verb = "would add" if report.dry_run else "added"
+        counts = f"{sum(report.models.values()):,} models, {report.layers:,} layers, {report.filters:,} filters"
+        out.print(f"{name}: {verb} {counts}; skipped holds {report.skipped:,} entries")
+        made = table("of the models", "count", numbers=("count",))
+        for kind, numbers in (("source", report.models), ("licence class", report.licences)):
+            for key, count in sorted(numbers.items()):
+                made.add_row(f"{kind} {key}", f"{count:,}")
+        if made.row_count:
+            out.print(made)
+    for word in (report.url, report.tag):
+        if word:
+            out.print(printable(word, 400))
+
+
+def _show_problems(target: str, problems: list[Problem]) -> None:
+    out = console()
+    counts: Counter[str] = Counter()
+    for problem in problems:
+        counts[problem.check] += 1
+        if counts[problem.check] <= _SHOWN:
+            out.print(printable(f"{problem.check}: {problem.where}: {problem.detail}", 600))
+    found = ", ".join(f"{check} {count:,}" for check, count in sorted(counts.items()))
+    out.print(f"{printable(target)}: {found or 'sound'}")

@@ -1,0 +1,157 @@
+"""A data set on the Hub: files are uploaded as they are written, then one commit guarded by its parent, then a tag."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from http import HTTPStatus
+from itertools import count
+from pathlib import Path
+
+from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi, errors
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+
+from filterzoo.errors import FilterZooError, StartError
+from filterzoo.published import PublishedFiles, first_line, open_hub
+from filterzoo_publish.parquet import Shard
+from filterzoo_publish.targets import README, RELEASE, Commit, Conflict, Target
+
+_HARMLESS = frozenset({README, ".gitattributes", ".gitignore", "LICENSE"})
+_TRANSPORT = errors.HTTPError  # type: ignore[attr-defined]  # of httpx or httpx2, whichever the client has
+_FAILURES = (_TRANSPORT, ConnectionError, RuntimeError)
+"""What the client raises; RuntimeError wraps an upload that failed."""
+
+
+class HubTarget(Target):
+    """The data set `user/name`. HF_ENDPOINT, HF_TOKEN and proxies count as huggingface_hub has it, unless given here.
+
+    create_pr: propose the release as a pull request, which is not tagged. private: when the repository is made.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        create_pr: bool = False,
+        private: bool = False,
+        endpoint: str | None = None,
+        token: str | None = None,
+    ) -> None:
+        self.name = name
+        self._create_pr = create_pr
+        self._private = private
+        self._api = HfApi(endpoint=endpoint, token=token)
+        self._connection = {"endpoint": endpoint, "token": token}
+        self._head: str | None = None
+        self._additions: list[CommitOperationAdd] = []
+        self._folder: Path | None = None
+
+    def read(self) -> PublishedFiles | None:
+        """See `Target.read`; the state is that of the newest commit on the main branch."""
+        with self._explained():
+            try:
+                self._head = self._api.dataset_info(self.name).sha
+            except RepositoryNotFoundError:
+                return None
+            names = self._api.list_repo_files(self.name, repo_type="dataset", revision=self._head)
+        strangers = sorted(set(names) - _HARMLESS)
+        if strangers and not any(name.startswith("data/models/") for name in names):
+            raise StartError(f"{self.name}: holds other files ({ascii(strangers[0])[:80]}) and no data set of ours")
+        return open_hub(self.name, self._head, **self._connection)
+
+    def prepare(self) -> Path:
+        """See `Target.prepare`."""
+        with self._explained():
+            if not self._api.repo_exists(self.name, repo_type="dataset"):
+                self._api.create_repo(self.name, repo_type="dataset", private=self._private or None, exist_ok=True)
+        self.discard()
+        self._folder = Path(tempfile.mkdtemp(prefix="filterzoo-publish-"))
+        return self._folder
+
+    def add(self, shard: Shard) -> None:
+        """See `Target.add`. The file is uploaded now, and kept here only where the Hub wants it inside the commit."""
+        addition = CommitOperationAdd(shard.path, str(shard.local))
+        with self._explained():
+            self._api.preupload_lfs_files(self.name, [addition], repo_type="dataset", create_pr=self._create_pr)
+        if addition.path_or_fileobj == b"":
+            shard.local.unlink()
+        self._additions.append(addition)
+
+    def commit(self, readme: bytes, removed: Sequence[str], message: str) -> Commit:
+        """See `Target.commit`."""
+        operations: list[CommitOperationAdd | CommitOperationCopy | CommitOperationDelete] = [
+            *self._additions,
+            CommitOperationAdd(README, readme),
+            *(CommitOperationDelete(path) for path in removed),
+        ]
+        with self._explained(lost=Conflict):
+            made = self._api.create_commit(
+                self.name,
+                operations,
+                repo_type="dataset",
+                commit_message=message,
+                parent_commit=self._head,
+                create_pr=self._create_pr,
+            )
+            self.discard()
+            if self._create_pr:
+                return Commit(made.pr_url)
+            self._head = made.oid
+            return Commit(made.commit_url, self._tag(made.oid))
+
+    def settle(self) -> Commit | None:
+        """Tag the newest commit, where it is a release without a tag."""
+        if self._create_pr or self._head is None:
+            return None
+        with self._explained():
+            newest = self._api.list_repo_commits(self.name, repo_type="dataset", revision=self._head)[0]
+            if not newest.title.startswith(RELEASE):
+                return None
+            tags = self._api.list_repo_refs(self.name, repo_type="dataset").tags
+            if any(tag.target_commit == self._head for tag in tags):
+                return None
+            return Commit(tag=self._tag(self._head))
+
+    def discard(self) -> None:
+        """See `Target.discard`."""
+        self._additions = []
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    def _tag(self, commit: str) -> str:
+        """Name the commit `vYYYY.MM.DD`, or with `.1`, `.2`, ... where the day has such a release."""
+        day = datetime.now(UTC).strftime("v%Y.%m.%d")
+        taken = {tag.name for tag in self._api.list_repo_refs(self.name, repo_type="dataset").tags}
+        for number in count():
+            name = f"{day}.{number}" if number else day
+            if name in taken:
+                continue
+            try:
+                self._api.create_tag(self.name, tag=name, revision=commit, repo_type="dataset")
+            except HfHubHTTPError as error:
+                if error.response.status_code != HTTPStatus.CONFLICT:
+                    raise
+            else:
+                return name
+        raise AssertionError("count() does not end")
+
+    @contextmanager
+    def _explained(self, lost: type[FilterZooError] = StartError) -> Iterator[None]:
+        """Conflict for a commit that came too late or whose answer never came; one line for any other refusal.
+
+        `lost`: what to raise when the Hub does not answer at all.
+        """
+        try:
+            yield
+        except _FAILURES as error:
+            refusal = error if isinstance(error, HfHubHTTPError) else error.__cause__
+            if not isinstance(refusal, HfHubHTTPError):
+                raise lost(f"{self.name}: the Hub cannot be reached: {first_line(error)}") from error
+            status = refusal.response.status_code
+            if status == HTTPStatus.PRECONDITION_FAILED or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise Conflict(f"{self.name}: {first_line(refusal)}") from error
+            raise StartError(f"{self.name}: {first_line(refusal)}; may HF_TOKEN write there?") from error

@@ -1,0 +1,83 @@
+"""Rows of the small configs: what the journal says, as the schema spells it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields
+from typing import Any
+
+import pyarrow as pa
+
+from filterzoo.errors import StartError
+from filterzoo.outcome import Done, LedgerEntry
+from filterzoo.records import Checkpoint
+from filterzoo_publish.schema import arrow_schema
+
+_SOURCE_NAME = re.compile(r"[a-z0-9_]{1,64}")
+_CLASS_NAME = re.compile(r"[a-z0-9-]{1,32}")
+_FROM_CHECKPOINT = frozenset(field.name for field in fields(Checkpoint)) - {"artifacts", "licence"}
+_FROM_DONE = frozenset(field.name for field in fields(Done))
+SortKey = tuple[str, str, str]
+
+
+def model_id(checkpoint: Checkpoint) -> str:
+    """`source/id@revision`."""
+    return "{}/{}@{}".format(*sort_key(checkpoint))
+
+
+def sort_key(checkpoint: Checkpoint) -> SortKey:
+    """What models stand in the order of, everywhere."""
+    return clean(checkpoint.source), clean(checkpoint.id), clean(checkpoint.revision)
+
+
+def folders(done: Done) -> tuple[str, str]:
+    """(source, licence class): the folders of the checkpoint's files; StartError where a name cannot be a folder's."""
+    source, licence_class = done.checkpoint.source, done.licence_class
+    if not _SOURCE_NAME.fullmatch(source):
+        raise StartError(f"source {ascii(source)[:80]}: its name must be made of a-z, 0-9 and _ to be published")
+    if not _CLASS_NAME.fullmatch(licence_class):
+        raise StartError(f"{ascii(model_id(done.checkpoint))[:160]}: {ascii(licence_class)[:80]} is no licence class")
+    return source, licence_class
+
+
+def model_row(done: Done, derived: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of `models`; `derived` holds the columns that the release decides."""
+    checkpoint, artifact = done.checkpoint, done.checkpoint.artifacts[0]
+    row: dict[str, Any] = {
+        "model_id": model_id(checkpoint),
+        "file": artifact.name,
+        "member": artifact.member,
+        "n_filters": sum(done.filters_by_kernel.values()),
+        "filters_3x3": done.filters_by_kernel.get("3x3", 0),
+    }
+    for name in arrow_schema("models").names:
+        if name in _FROM_CHECKPOINT:
+            row[name] = getattr(checkpoint, name)
+        elif name in _FROM_DONE:
+            row[name] = getattr(done, name)
+    return {name: clean(value) for name, value in (row | dict(derived)).items()}
+
+
+def axes(done: Done) -> dict[str, Any]:
+    """The columns that configs share: what people pick checkpoints by."""
+    named = ("source", "architecture", "task", "training_dataset", "visual_category", "robust")
+    shared = {name: clean(getattr(done.checkpoint, name)) for name in named}
+    return shared | {"model_id": model_id(done.checkpoint), "licence_class": done.licence_class}
+
+
+def skipped_table(ledger: Iterable[LedgerEntry], crawled: frozenset[str], former: pa.Table) -> pa.Table:
+    """`skipped` as it is now: the ledger, and what the data set says of sources that this work folder never crawled."""
+    rows = [{name: clean(value) for name, value in asdict(entry).items()} for entry in ledger]
+    rows += [row for row in former.to_pylist() if row["source"] not in crawled]
+    return pa.Table.from_pylist(sorted(rows, key=skipped_key), schema=arrow_schema("skipped"))
+
+
+def clean(value: Any) -> Any:
+    """A string as UTF-8 can hold it: a lone surrogate becomes a backslash, `u` and four digits."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+
+def skipped_key(row: dict[str, Any]) -> tuple[tuple[bool, str], ...]:
+    """Nulls first."""
+    return tuple((row[name] is not None, str(row[name] or "")) for name in arrow_schema("skipped").names)

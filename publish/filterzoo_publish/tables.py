@@ -1,0 +1,56 @@
+"""Rows of entries as tables: models, layers, and the axes that every config repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import pyarrow as pa
+
+from filterzoo.fragments import FragmentStore
+from filterzoo_publish.plan import Entry
+from filterzoo_publish.rows import axes, model_row
+from filterzoo_publish.schema import arrow_schema
+from filterzoo_publish.state import POINTER_COLUMNS, Pointer
+
+
+def models_table(entries: Iterable[Entry]) -> pa.Table:
+    """The entries' rows of `models`."""
+    rows = []
+    for entry in entries:
+        derived = {
+            "published_filters": sum(layer.filters for layer in entry.published),
+            "stored_filters": sum(layer.filters for layer in entry.stored),
+            "weights_id": entry.weights_id,
+            "duplicate_of": entry.duplicate_of,
+        }
+        rows.append(model_row(entry.done, derived))
+    return pa.Table.from_pylist(rows, schema=arrow_schema("models"))
+
+
+def layers_table(entry: Entry, store: FragmentStore, pointers: Mapping[str, Pointer]) -> pa.Table:
+    """The entry's rows of `layers`; `pointers` knows where its published layers are."""
+    own = store.layers(entry.done.layers_fragment).sort_by("layer_index")
+    shown = {layer.layer_id for layer in entry.published}
+    places = [pointers[layer_id] if layer_id in shown else None for layer_id in own["layer_id"].to_pylist()]
+    columns = {name: own[name] for name in own.schema.names}
+    for number, name in enumerate(POINTER_COLUMNS):
+        columns[name] = pa.array([place and place[number] for place in places], arrow_schema("layers").field(name).type)
+    return with_axes("layers", columns, entry)
+
+
+def with_axes(config: str, columns: Mapping[str, pa.Array | pa.ChunkedArray], entry: Entry) -> pa.Table:
+    """A table of the config from its own columns; those they lack are the entry's axes."""
+    schema = arrow_schema(config)
+    shared = axes(entry.done)
+    rows = len(next(iter(columns.values())))
+    arrays = [
+        columns[field.name] if field.name in columns else pa.repeat(pa.scalar(shared[field.name], field.type), rows)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(arrays, names=schema.names).cast(schema)
+
+
+def first_depths(entry: Entry, store: FragmentStore) -> dict[str, float]:
+    """conv_depth_norm where each layer occurs first in the checkpoint."""
+    rows = store.layers(entry.done.layers_fragment).sort_by([("layer_index", "descending")])
+    return dict(zip(rows["layer_id"].to_pylist(), rows["conv_depth_norm"].to_pylist(), strict=True))

@@ -1,0 +1,66 @@
+"""Where a release goes: what the release needs of a folder or of the Hub."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from filterzoo.errors import FilterZooError
+from filterzoo.published import PublishedFiles
+from filterzoo_publish.parquet import Shard
+
+README = "README.md"
+RELEASE = "FilterZoo release"
+"""How the title of every commit of ours begins."""
+
+
+class Conflict(FilterZooError):
+    """Raised by a target whose state is no longer, or may no longer be, what the plan was made for: plan again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A release that is in place. `url` is where to look at it, `tag` its name; None where a target has none."""
+
+    url: str | None = None
+    tag: str | None = None
+
+
+class Target(ABC):
+    """A place for a data set. A context manager: what `add` was given without a `commit` is gone in the end."""
+
+    name: str
+    """What readers write in `load_dataset`."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.discard()
+
+    @abstractmethod
+    def read(self) -> PublishedFiles | None:
+        """The data set as it is now, None where there is none."""
+
+    @abstractmethod
+    def prepare(self) -> Path:
+        """Make the place ready to be written to; gives an empty local folder for files that are being written."""
+
+    @abstractmethod
+    def add(self, shard: Shard) -> None:
+        """Take a finished file for the next commit."""
+
+    @abstractmethod
+    def commit(self, readme: bytes, removed: Sequence[str], message: str) -> Commit:
+        """All added files and the README in one step, the removed ones away; Conflict when another was faster."""
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Forget what was added since the last commit."""
+
+    def settle(self) -> Commit | None:
+        """Finish what a publisher that was killed after its commit left undone; None where nothing was."""
+        return None
