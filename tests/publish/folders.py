@@ -1,0 +1,32 @@
+"""Looks at published folders."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from filterzoo_publish.release import Report, publish, target_for
+from tests.publish.work import Model, write_work
+
+
+def publish_models(folder: Path, target: Path, models: list[Model], *arguments, **options) -> Report:
+    """Crawl (as `write_work` does) into a new work folder and publish it."""
+    return publish(write_work(folder, models, *arguments, **options), target_for(str(target)))
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Path -> sha256 of every file."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def rows(folder: Path, config: str) -> pa.Table:
+    """All rows of a config, sorted files joined."""
+    paths = sorted((folder / "data" / config).rglob("*.parquet"))
+    return pa.concat_tables(pq.read_table(path, partitioning=None) for path in paths)

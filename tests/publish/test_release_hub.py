@@ -1,0 +1,153 @@
+"""Releases on a Hub: one guarded commit and a tag; nothing twice, nothing lost."""
+
+from __future__ import annotations
+
+import re
+import socket
+
+import pytest
+
+from filterzoo.errors import StartError
+from filterzoo.published import open_hub
+from filterzoo_publish.hub import HubTarget
+from filterzoo_publish.release import publish
+from filterzoo_publish.verify import verify_files
+from tests.hub_server import TOKEN, serve
+from tests.publish.work import ledger, write_work, zoo
+
+REPO = "alice/zoo"
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # its own upload
+
+
+@pytest.fixture
+def hub():
+    with serve() as running:
+        yield running
+
+
+@pytest.fixture
+def work(tmp_path):
+    return write_work(tmp_path / "work", zoo(), ledger())
+
+
+def target(hub, **options) -> HubTarget:
+    return HubTarget(REPO, endpoint=hub.url, token=TOKEN, **options)
+
+
+def opened(hub, revision=None):
+    return open_hub(REPO, revision, endpoint=hub.url, token=TOKEN)
+
+
+def test_a_release_is_one_commit_and_a_tag(hub, work):
+    report = publish(work, target(hub))
+    assert hub.history(REPO) == ["FilterZoo release: 7 new models", "initial commit"]
+    assert re.fullmatch(r"v\d{4}\.\d\d\.\d\d", report.tag)
+    assert hub.repos[REPO].tags[report.tag] is hub.repos[REPO].refs["main"]
+    assert report.url.startswith(f"{hub.url}/datasets/{REPO}/commit/")
+    assert set(report.files) == {path for path in hub.files(REPO) if path.startswith("data/")}
+    assert verify_files(opened(hub)) == []
+    assert f'load_dataset("{REPO}"' in hub.files(REPO)["README.md"].decode()
+
+
+def test_the_files_are_those_of_a_folder(hub, work, tmp_path):
+    from filterzoo_publish.release import target_for
+
+    publish(work, target(hub))
+    publish(work, target_for(str(tmp_path / "out")))
+    for path in (tmp_path / "out/data").rglob("*.parquet"):
+        assert hub.files(REPO)[path.relative_to(tmp_path / "out").as_posix()] == path.read_bytes()
+
+
+def test_publishing_twice_makes_no_commit_and_sends_no_file(hub, work):
+    publish(work, target(hub))
+    state, sent = hub.repos[REPO].refs["main"], len(hub.requests)
+    report = publish(work, target(hub))
+    assert report.is_empty
+    assert hub.repos[REPO].refs["main"] is state
+    assert len(hub.repos[REPO].tags) == 1
+    assert not [line for line in hub.requests[sent:] if line.startswith(("PUT", "POST")) and "paths-info" not in line]
+
+
+def test_a_second_release_of_the_day_only_adds_and_has_its_own_tag(hub, tmp_path):
+    first = publish(write_work(tmp_path / "first", zoo()[:2], ledger()), target(hub))
+    before = hub.files(REPO)
+    second = publish(write_work(tmp_path / "second", zoo()), target(hub))
+    assert second.tag == f"{first.tag}.1"
+    changed = {path for path, content in before.items() if hub.files(REPO).get(path) != content}
+    assert changed == {"README.md", *second.removed}
+    assert {path.split("/")[1] for path in second.removed} == {"skipped"}
+    assert verify_files(opened(hub)) == []
+    assert {path: opened(hub, first.tag).open(path).read() for path in before} == before
+
+
+def test_a_faster_publisher_is_merged_with(hub, tmp_path):
+    """The second one's commit comes while the first uploads: 412, a new plan, the rows of both, each once."""
+    theirs = write_work(tmp_path / "theirs", [model for model in zoo() if model.id in {"a-net", "d-shares"}])
+    ours = write_work(tmp_path / "ours", [model for model in zoo() if model.id in {"a-net", "b-net", "c-copy"}])
+    publish(write_work(tmp_path / "start", zoo()[-1:]), target(hub))
+    hub.before_commit.append(lambda: publish(theirs, target(hub)))
+    publish(ours, target(hub))
+    titles = hub.history(REPO)
+    assert titles[:3] == [f"FilterZoo release: {n} new models" for n in (2, 2, 1)]
+    assert verify_files(opened(hub)) == []
+    assert len(hub.repos[REPO].tags) == 3
+
+
+def test_an_answer_that_is_lost_does_not_publish_twice(hub, work):
+    hub.lose_answers = 1
+    report = publish(work, target(hub))
+    assert hub.history(REPO) == ["FilterZoo release: 7 new models", "initial commit"]
+    assert report.tag in hub.repos[REPO].tags
+    assert verify_files(opened(hub)) == []
+
+
+def test_a_pull_request_leaves_the_main_branch_alone(hub, tmp_path):
+    publish(write_work(tmp_path / "first", zoo()[:2]), target(hub))
+    main = hub.repos[REPO].refs["main"]
+    report = publish(write_work(tmp_path / "second", zoo()), target(hub, create_pr=True))
+    assert report.url == f"{hub.url}/datasets/{REPO}/discussions/1"
+    assert report.tag is None
+    assert hub.repos[REPO].refs["main"] is main
+    assert verify_files(opened(hub, "refs/pr/1")) == []
+
+
+def test_a_private_repository_is_made_private(hub, work):
+    publish(work, target(hub, private=True))
+    assert hub.repos[REPO].private
+    with pytest.raises(StartError, match="not yours to read"):
+        open_hub(REPO, endpoint=hub.url, token="hf_other")
+
+
+@pytest.mark.parametrize(("name", "token"), [(REPO, "hf_wrong"), ("bob/zoo", TOKEN)])
+def test_without_the_right_to_write_one_line_says_so(hub, work, name, token):
+    with pytest.raises(StartError, match="HF_TOKEN") as refused:
+        publish(work, HubTarget(name, endpoint=hub.url, token=token))
+    assert "\n" not in str(refused.value)
+    assert not hub.repos
+
+
+def test_a_dry_run_asks_and_changes_nothing(hub, work):
+    report = publish(work, target(hub), dry_run=True)
+    assert report.models == {"pypi": 6, "local": 1}
+    assert not hub.repos
+
+
+def test_somebody_elses_repository_is_left_alone(hub, work):
+    from tests.hub_server import File
+
+    target(hub)._api.create_repo(REPO, repo_type="dataset")
+    repo = hub.repos[REPO]
+    repo.commit("main", "mine", {"train.csv": File(b"1,2", is_lfs=False)}, repo.refs["main"])
+    with pytest.raises(StartError, match="holds other files"):
+        publish(work, target(hub))
+
+
+def test_a_hub_out_of_reach_is_told_in_a_line(work):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        with pytest.raises(StartError, match="cannot be reached") as refused:
+            publish(work, HubTarget(REPO, endpoint=address, token=TOKEN))
+        with pytest.raises(StartError, match="cannot be reached"):
+            open_hub(REPO, endpoint=address, token=TOKEN)
+    assert "\n" not in str(refused.value)
