@@ -82,7 +82,8 @@ def open_sources(manifests: Sequence[Path], plugins: Plugins, door: Door) -> lis
     for manifest in load_manifests(manifests, known):
         settings = _settings(manifest)
         for block in manifest.sources:
-            source = known[block.source](block.options, door, manifest.folder)
+            kind = known[block.source]
+            source = kind(block.options, door.redirecting(kind.hosts), manifest.folder)
             opened.append(OpenSource(source, block.limit, settings))
     return opened
 

@@ -89,6 +89,12 @@ class Door:
         other.transport = replace(self.transport, tokens=tokens)
         return other
 
+    def redirecting(self, hosts: tuple[str, ...]) -> Door:
+        """The same door for a source that declares these hosts: no other host is followed to (`filterzoo.hosts`)."""
+        other = copy.copy(self)
+        other.transport = replace(self.transport, redirects=hosts)
+        return other
+
     def open(self, artifact: Artifact) -> RandomAccessFile:
         """A remote file: by ranges where the server understands them, else as one download.
 

@@ -29,6 +29,13 @@ class Source(ABC):
     name: ClassVar[str]
     """The value of the `source` column, for ever."""
 
+    hosts: ClassVar[tuple[str, ...]] = ()
+    """Hosts that may be redirected to, as patterns (`*.example.org`, `*` for any).
+
+    Every host may redirect to itself, and those that `filterzoo.hosts` knows to their storage: GitHub, Zenodo, Google
+    Drive and Hugging Face need no entry here.
+    """
+
     class Options(SourceOptions):
         """The keys of this source's block in a manifest, besides `source` and `limit`."""
 

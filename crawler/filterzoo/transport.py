@@ -14,8 +14,9 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 import tenacity
 
-from filterzoo.addresses import AddressPolicy, is_http, origin_of, shown
+from filterzoo.addresses import AddressPolicy, host_of, is_http, origin_of, shown
 from filterzoo.errors import Reason, Refused
+from filterzoo.hosts import Host, Pace, matches, rules_of
 
 Result = TypeVar("Result")
 
@@ -26,6 +27,9 @@ MAX_WAIT = 300.0
 SLOW_START = 60.0
 SLOWEST = 4_096.0
 """Bytes a second, after SLOW_START seconds; a slower answer counts as broken."""
+
+MAX_PAGE = 262_144
+"""Bytes of an HTML page that are looked at to learn what it says."""
 
 _TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _REASONS = {
@@ -65,6 +69,9 @@ class Transport:
     clocks: Clocks
     tokens: Mapping[str, str] = field(default_factory=dict)
     """Bearer tokens, each sent to its one origin (scheme, host and port) and to no redirect's target elsewhere."""
+    redirects: tuple[str, ...] | None = None
+    """Patterns of hosts that may be redirected to, besides the host itself and its storage; None for any."""
+    pace: Pace = field(default_factory=Pace)
 
     def retrying(self, url: str, action: Callable[[], Result]) -> Result:
         """The result of `action`, tried again while it raises `Transient`; then Refused (fetch_failed)."""
@@ -112,14 +119,49 @@ class Transport:
     def _follow(self, url: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
         for _ in range(MAX_REDIRECTS + 1):
             self.policy.check(url)
+            self.pace.wait(rules_of(url), self.clocks.monotonic, self.clocks.sleep)
             sent = dict(headers) | self._authorisation(url)
             with self.client.stream("GET", url, headers=sent, follow_redirects=False) as response:
                 self._check_peer(url, response)
-                if not response.has_redirect_location:
+                target = self._next(url, response)
+                if target is None:
                     yield response
                     return
-                url = _target(url, response.headers["location"])
+                url = target
         raise Refused(Reason.FETCH_FAILED, f"more than {MAX_REDIRECTS} redirects", shown(url))
+
+    def _next(self, url: str, response: httpx.Response) -> str | None:
+        """Where to ask next: a redirect's target, or what stands behind a page of the host; None for an answer."""
+        rules = rules_of(url)
+        if response.has_redirect_location:
+            target = _target(url, response.headers["location"])
+            self._check_redirect(rules, url, target)
+            return target
+        if not rules.pages or "text/html" not in response.headers.get("content-type", "").lower():
+            return None
+        behind = rules.behind(url, self._page(response))
+        if behind is None and response.is_success:
+            raise Refused(Reason.FETCH_FAILED, "the server sent an HTML page instead of the file", shown(url))
+        return behind
+
+    def _check_redirect(self, rules: Host, url: str, target: str) -> None:
+        """Refused unless to the same host, its storage, or a host the source declares, or from one the user named."""
+        host = host_of(target)
+        if matches(host, rules.logins):
+            raise Refused(Reason.GATED, "the server asks for a login", shown(url))
+        if self.redirects is None or host_of(url) in {host, *self.policy.trusted}:
+            return
+        if not matches(host, (*rules.redirects, *self.redirects)):
+            detail = f"redirected to {host}, which is not among the hosts that the source declares"
+            raise Refused(Reason.FETCH_FAILED, detail, shown(url))
+
+    def _page(self, response: httpx.Response) -> str:
+        page = bytearray()
+        for part in self.body(response):
+            page += part
+            if len(page) > MAX_PAGE:
+                break
+        return page.decode("utf-8", "replace")
 
     def _authorisation(self, url: str) -> dict[str, str]:
         token = self.tokens.get(origin_of(url))
@@ -132,9 +174,10 @@ class Transport:
             self.policy.check_peer(url, str(peer[0]))
 
     def _failure(self, response: httpx.Response) -> Transient | Refused:
-        status = response.status_code
-        if status in _TRANSIENT_STATUS:
-            return Transient(f"the server answered {status}", self._retry_after(response))
+        status, rules = response.status_code, rules_of(str(response.url))
+        if status in _TRANSIENT_STATUS or rules.is_limit(status, response.headers):
+            asked = (self._retry_after(response), rules.wait(response.headers, self.clocks.now()))
+            return Transient(f"the server answered {status}", max((wait for wait in asked if wait), default=None))
         reason, detail = _REASONS.get(status, (Reason.FETCH_FAILED, "the server answered"))
         return Refused(reason, f"{detail} ({status})", shown(str(response.url)))
 
