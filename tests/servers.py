@@ -81,6 +81,7 @@ class Answer(BaseHTTPRequestHandler):
 
     owner: WebServer
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     timeout = 5
 
     def do_GET(self) -> None:

@@ -125,7 +125,6 @@ class HttpFile(RandomAccessFile):
     def will_read(self, stretches: Sequence[tuple[int, int]]) -> None:
         """See `RandomAccessFile.will_read`: starts to fetch what is not here yet, in the order of reading."""
         inside = [Stretch(at, at + n) for at, n in stretches if at >= 0 and n > 0 and at + n <= self.size]
-        self._ahead.stop()
         for stretch in plan(inside, self._held.missing):
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="filterzoo-range")
@@ -228,11 +227,6 @@ class _ReadAhead:
         self._last = fetched
         self._last_unasked = fetched.end - part.end
         self._budget -= self._last_unasked
-
-    def stop(self) -> None:
-        """From now on reads are announced."""
-        self._budget = 0
-        self._last_unasked = 0
 
 
 class _Lent(RandomAccessFile):

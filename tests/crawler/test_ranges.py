@@ -338,6 +338,24 @@ def test_a_file_without_a_convolution_costs_its_header(
     assert server.sent < MB
 
 
+@pytest.mark.parametrize("name", ["m.onnx", "m.npz"])
+def test_formats_without_a_table_of_contents_cost_a_request_a_large_array(
+    server: WebServer, door: Door, jail: Jail, tmp_path: Path, name: str
+) -> None:
+    """A hundred matrices, each with small arrays behind it: not one request more, and no long stretch of a matrix."""
+    state = {"stem.conv.weight": torch.randn(64, 3, 7, 7)}
+    for number in range(100):
+        state[f"{number}.weight"] = torch.randn(170, 170)
+        for small in range(3):
+            state[f"{number}.bias{small}"] = torch.randn(170)
+    FORMATS[name][0](state, tmp_path / name)
+    url = server.add(f"/{name}", (tmp_path / name).read_bytes(), tag="1")
+    with door.open(Artifact(url=url)) as file:
+        assert len(read_all(file, name, jail)[1]) == 1
+    assert len(server.requests) <= 110
+    assert server.sent <= MB
+
+
 def test_layers_that_share_weights_cost_them_once(server: WebServer, door: Door, jail: Jail, tmp_path: Path) -> None:
     """One tensor under three names, and two views of one storage that is read as a whole for its CRC."""
     fused = torch.randn(2, 128, 128, 3, 3)

@@ -42,9 +42,11 @@ class Answers:
         match message, question:
             case Message.READ, [int(offset), int(length), str() | None as side]:
                 self._answer(lambda: self._read(offset, length, side))
+            case Message.WILL_READ, [list(stretches), str() | None as side]:
+                self._answer(lambda: self._announce(stretches, side))
             case Message.SIDE, str(name):
                 self._answer(lambda: self._describe_side(name))
-            case Message.READ | Message.SIDE, _:
+            case Message.READ | Message.WILL_READ | Message.SIDE, _:
                 raise Refused(Reason.CRASHED, "the jail asked for something that cannot be given")
             case _:
                 return False
@@ -76,6 +78,20 @@ class Answers:
         file = self._file if side is None else self._side(side)
         file.check_bounds(offset, length)
         return file.read(offset, length)
+
+    def _announce(self, stretches: list[Any], side: str | None) -> bytes:
+        """Start to fetch what will be read, unless it is more than may be read at once: then it is fetched as asked."""
+        wanted: list[tuple[int, int]] = []
+        for stretch in stretches:
+            match stretch:
+                case [int(offset), int(length)] if length >= 0:
+                    wanted.append((offset, length))
+                case _:
+                    raise Refused(Reason.CRASHED, "the jail announced something that cannot be read")
+        file = self._file if side is None else self._side(side)
+        if sum(length for _, length in wanted) <= self._limits.read_bytes:
+            file.will_read(wanted)
+        return b""
 
     def _describe_side(self, name: str) -> bytes:
         side = self._side(name)

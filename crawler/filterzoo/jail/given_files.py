@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from filterzoo.errors import Reason, Refused
@@ -54,6 +55,11 @@ class RelayedFile(RandomAccessFile):
         """See `RandomAccessFile.read`."""
         self.check_bounds(offset, length)
         return _ask(self._wire, Message.READ, [offset, length, self._side])
+
+    def will_read(self, stretches: Sequence[tuple[int, int]]) -> None:
+        """See `RandomAccessFile.will_read`."""
+        if self.is_remote:
+            _ask(self._wire, Message.WILL_READ, [list(stretches), self._side])
 
     def beside(self, name: str) -> RandomAccessFile:
         """See `RandomAccessFile.beside`."""

@@ -40,6 +40,8 @@ class Message(IntEnum):
     """Parent: JSON {member, size, is_remote, cpu_seconds, limit}; a descriptor comes along as with INDEX."""
     PIECE = 12
     """Child: some unpacked bytes, the next in order; none when all are there."""
+    WILL_READ = 13
+    """Child: JSON [stretches, side], every [offset, length] it will read of a remote file; answered without bytes."""
     FAILED = 9
     """Child: JSON {plugin, error}, a format plugin raised something that is not a refusal."""
 

@@ -23,7 +23,8 @@ MAX_TEXT_TOTAL = 64 << 20
 
 _LONGEST_HEADER = 20  # a tag and a length, ten bytes each
 _SEQUENTIAL_CHUNK = 64 << 10
-_CHUNK_AFTER_JUMP = 1 << 10  # behind a large payload usually stands one small header, then the next payload
+_CHUNK_AFTER_JUMP = 1 << 10  # behind a large payload usually stands one small header, then the next payload ...
+_LONGEST_AFTER_JUMP = 16 << 10  # ... or a header and small arrays, as many as behind the last large payload
 _SHORT_GAP = 8 << 10  # skipping less than this costs a remote reader more than reading it
 
 
@@ -76,6 +77,8 @@ class WireReader:
         self._buffer = b""
         self._base = 0
         self._chunk = _SEQUENTIAL_CHUNK
+        self._jumped_to = self._used_to = 0
+        self._chunk_after_jump = _CHUNK_AFTER_JUMP
 
     def fields(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
         """(tag, value, offset) of each field of the message in [start, end).
@@ -110,6 +113,7 @@ class WireReader:
             self.fields_read += 1
             if self.fields_read > MAX_FIELDS:
                 raise Refused(Reason.LIMIT, f"more than {MAX_FIELDS} protobuf fields", f"byte {offset}")
+            self._used_to = payload
             yield tag, value, payload
             offset = following
 
@@ -144,11 +148,19 @@ class WireReader:
             return self._buffer[position : position + length]
         return self.file.read(offset, length)
 
+    def _expected_after_jump(self) -> int:
+        """As much as was used since the last jump, but not much less than was expected then."""
+        used = self._used_to - self._jumped_to + _LONGEST_HEADER
+        return max(_CHUNK_AFTER_JUMP, min(max(used, self._chunk_after_jump // 2), _LONGEST_AFTER_JUMP))
+
     def _move(self, offset: int) -> bytes:
         """Fill the buffer from `offset`, more the longer the file has been read without a jump."""
-        gap = offset - (self._base + len(self._buffer))
-        near = -_LONGEST_HEADER <= gap <= _SHORT_GAP
-        self._chunk = min(2 * self._chunk, _SEQUENTIAL_CHUNK) if near else _CHUNK_AFTER_JUMP
+        near = -_LONGEST_HEADER <= offset - (self._base + len(self._buffer)) <= _SHORT_GAP
+        if near:
+            self._chunk = min(2 * self._chunk, _SEQUENTIAL_CHUNK)
+        else:
+            self._chunk = self._chunk_after_jump = self._expected_after_jump()
+            self._jumped_to = offset
         length = min(self._chunk, self.file.size - offset)
         self._buffer = self.file.read(offset, length)
         self._base = offset
