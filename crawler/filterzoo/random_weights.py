@@ -8,8 +8,8 @@ leaves H as it is, or with an initial gamma of 0 empties the layer; empty layers
 
 Tried on 33 initialised networks of torchvision and timm with three or more layers that count: all are suspected, their
 layer farthest from random .003 below T_H. Of five trained ones none is; their layer nearest to random lies .021 below.
-Missed are depthwise networks whose filters were scaled one by one afterwards (by log-normal factors of sigma .5: 7 of 9),
-and not told apart are networks whose training failed or hardly began. Without enough 3x3 layers nothing is said.
+Missed are depthwise networks whose filters were scaled one by one (by log-normal factors of sigma .5: 7 of 9), and not
+told apart those whose training failed or hardly began. Without enough 3x3 layers nothing is said.
 """
 
 from __future__ import annotations
