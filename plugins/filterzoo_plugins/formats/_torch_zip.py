@@ -111,6 +111,9 @@ class TorchArchive:
         sources = [m for m in self.zip.members.values() if m.name.startswith(code) and m.name.endswith(".py")]
         if sum(source.size for source in sources) <= MAX_CODE_BYTES:
             wanted += sources
+        else:
+            for source in sources:
+                self.zip.check(source)  # a damaged size must not cost the context
         contents = self.zip.read_all(wanted, MAX_READ_BYTES)
         by_name = {self._below(member): content for member, content in zip(wanted, contents, strict=True)}
         self.code = {name[5:]: content for name, content in by_name.items() if name.startswith("code/")}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -27,6 +27,8 @@ NEAR_MEMBERS = 16 << 10
 """Members with no more bytes than this between them come in one read."""
 GROUP_BYTES = 256 << 10
 """The longest such read."""
+PIECE = 1 << 20
+"""Bytes that are read at a time where a member is only checked."""
 BEHIND_HEADER = 512
 """Bytes of a remote member that come with its local header: its padding, and a header of its own (npy)."""
 
@@ -151,6 +153,22 @@ class ZipIndex:
                 self._offsets[member.header] = at
                 contents[member.header] = _decoded(member, stretch[at - start : at - start + member.length])
         return [contents[member.header] for member in wanted]
+
+    def check(self, member: Member) -> None:
+        """Read all of a member, piece by piece; Refused (damaged) where the CRC does not fit.
+
+        For bytes that decide what the file holds and that nobody reads as a whole later on.
+        """
+        crc = size = 0
+        for piece in _inflated(member, self._pieces(member)):
+            crc, size = zlib.crc32(piece, crc), size + len(piece)
+        if size != member.size or crc != member.crc32:
+            raise Refused(Reason.DAMAGED, "a zip member whose CRC-32 does not fit its bytes", show(member.name))
+
+    def _pieces(self, member: Member) -> Iterator[bytes]:
+        start = self.offset(member)
+        for at in range(start, start + member.length, PIECE):
+            yield self._bytes(at, min(PIECE, start + member.length - at))
 
     def _bytes(self, offset: int, length: int) -> bytes:
         """From the tail that was read first, where it has them."""
@@ -298,7 +316,7 @@ def _data_offset(member: Member, stretch: bytes, at: int) -> int:
     if magic != b"PK\3\4":
         raise Refused(Reason.MALFORMED, "no local zip header", show(member.name))
     name = stretch[at + _LOCAL.size : at + _LOCAL.size + name_length]
-    if name != member.raw_name:
+    if name != member.raw_name or name_length != len(member.raw_name):
         raise Refused(
             Reason.UNSAFE, f"the local zip header names another member, {ascii(name)[:80]}", show(member.name)
         )
@@ -328,6 +346,23 @@ def _decoded(member: Member, raw: bytes) -> bytes:
     if zlib.crc32(content) != member.crc32:
         raise Refused(Reason.DAMAGED, "a zip member whose CRC-32 does not fit its bytes", show(member.name))
     return content
+
+
+def _inflated(member: Member, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The decoded bytes, at most one more than the member says it has."""
+    if member.method == STORED:
+        yield from pieces
+        return
+    inflater, left = zlib.decompressobj(-zlib.MAX_WBITS), member.size + 1
+    try:
+        for piece in pieces:
+            while left and piece and not inflater.eof:
+                decoded = inflater.decompress(piece, min(PIECE, left))
+                left -= len(decoded)
+                piece = inflater.unconsumed_tail  # noqa: PLW2901  # what is left of it
+                yield decoded
+    except zlib.error as error:
+        raise Refused(Reason.DAMAGED, f"broken compressed data: {error}", show(member.name)) from error
 
 
 def _repeated(members: list[Member]) -> str:

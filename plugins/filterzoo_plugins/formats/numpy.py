@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
 
-from filterzoo.dtypes import DTYPES
+from filterzoo.dtypes import DTYPES, NumberClass
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
 from filterzoo.format import Format
@@ -90,14 +90,23 @@ class Npz(Format):
     def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
         """The arrays of numbers, in the order of the zip's directory; members that are no arrays hold no weights."""
         archive = ZipIndex(file)
+        archive.check_headers()  # a damaged name must not make an array vanish
         members = [member for member in archive.members.values() if member.name.endswith(".npy")]
         check_expansion(sum(member.size for member in members), file.size, "the whole file")
         for member, offset in zip(members, archive.offsets(members), strict=True):
             record = archive.record(member, offset)
             check_expansion(member.size, member.length, show(member.name))
             header = _read_header(file, record, show(member.name))
+            if _hides_a_weight(header):
+                archive.check(member)
             if header.dtype is not None:
                 yield _tensor(member.name.removesuffix(".npy"), header, header.dtype, record, is_alone=False)
+
+
+def _hides_a_weight(header: ArrayHeader) -> bool:
+    """Whether one damaged letter could have made a convolution weight of this: then nobody else reads its bytes."""
+    is_float = header.dtype is not None and DTYPES[header.dtype].number_class is NumberClass.FLOAT
+    return not is_float and 3 <= len(header.shape) <= 5
 
 
 def _read_header(file: RandomAccessFile, record: Record, where: str) -> ArrayHeader:
