@@ -18,16 +18,23 @@ _PARAMETERS = ("input", "weight", "bias", "stride", "padding", "dilation", "grou
 _TRANSPOSED_PARAMETERS = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
 
 
-def operations(build: Callable[[], torch.nn.Module], *input_shapes: Sequence[int]) -> dict[str, Operation]:
+def operations(
+    build: Callable[[], torch.nn.Module], *input_shapes: Sequence[int], training: bool = False
+) -> dict[str, Operation]:
     """What every convolution of an architecture does, by the name its weight has in a state dict.
 
-    build: makes the model; it is called on the meta device, where tensors have shapes and no numbers. A module that is
-    known under several names gives an operation for each; a weight that is read more than once gives its first
-    reading. Empty where the architecture cannot run without numbers (proposals of a detector, data-dependent shapes).
+    build: makes the model; its weights are put on the meta device, where they have shapes and no numbers. training:
+    run the model as it is trained, where heads that only training uses are wanted.
+
+    A module that is known under several names gives an operation for each; a weight that is read more than once gives
+    its first reading. Empty where the architecture cannot run without numbers (proposals of a detector,
+    data-dependent shapes).
     """
     try:
+        with _Weightless():
+            model = build()
         with torch.device("meta"):
-            model = build().eval()
+            model = model.to("meta").train(training)
             found = trace(model, *(torch.empty(*shape) for shape in input_shapes))
     except (RuntimeError, NotImplementedError, ValueError, TypeError, AssertionError, IndexError, AttributeError):
         return {}
@@ -39,6 +46,21 @@ def operations(build: Callable[[], torch.nn.Module], *input_shapes: Sequence[int
         for name in names.get(id(reading.weight), ()):
             named.setdefault(name, reading.operation)
     return named
+
+
+class _Weightless(TorchFunctionMode):
+    """Gives layers weights without numbers. What a constructor computes for itself, such as widths, has its numbers."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Called by torch in the place of each of its functions."""
+        del types
+        return (
+            func(*args, **{**(kwargs or {}), "device": "meta"})
+            if func is torch.empty
+            else func(*args, **(kwargs or {}))
+        )
 
 
 @dataclass(frozen=True, slots=True)

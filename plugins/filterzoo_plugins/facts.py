@@ -1,0 +1,22 @@
+"""The curated facts of `manifests/facts`: what zoos do not tell, each with where it is known from."""
+
+from __future__ import annotations
+
+import csv
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+
+def table(name: str) -> dict[str, dict[str, str | None]]:
+    """The rows of `manifests/facts/NAME.csv` by their first column; an empty cell is None: nobody knows."""
+    text = (_folder() / f"{name}.csv").read_text("utf-8")
+    reader = csv.DictReader(text.splitlines(), strict=True)
+    key = (reader.fieldnames or [""])[0]
+    return {row[key]: {column: value or None for column, value in row.items()} for row in reader}
+
+
+def _folder() -> Traversable:
+    """Inside the installed package, or the folder it is built from where the working copy is installed."""
+    installed = files("filterzoo_plugins") / "manifests" / "facts"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "manifests" / "facts"

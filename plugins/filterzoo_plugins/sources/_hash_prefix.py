@@ -1,0 +1,36 @@
+"""Files whose name holds the first digits of their sha256, as in PyTorch's zoos (`resnet18-f37072fd.pth`)."""
+
+from __future__ import annotations
+
+import re
+
+from filterzoo import Artifact, LocalFile, Reason, Refused
+from filterzoo.door import Door
+
+_PREFIX = re.compile(r"-([0-9a-f]{8,64})\.[\w.]+$")
+
+
+def hash_prefix(url: str) -> str | None:
+    """The digits in a URL's file name (torch.hub's HASH_REGEX, of at least eight digits)."""
+    match = _PREFIX.search(url.rpartition("/")[2])
+    return match[1] if match else None
+
+
+def revision(url: str) -> str | None:
+    """What pins the content: the digits, where there are any."""
+    prefix = hash_prefix(url)
+    return f"sha256:{prefix}" if prefix else None
+
+
+def open_checked(door: Door, artifact: Artifact) -> LocalFile:
+    """The whole file, its hash compared with its name; Refused (hash_mismatch) where they differ."""
+    prefix = hash_prefix(artifact.url)
+    path = door.download(artifact.url, artifact.sha256, artifact.size)
+    sha256 = path.name  # the cache names files by their content
+    if prefix is None or not sha256.startswith(prefix):
+        raise Refused(
+            Reason.HASH_MISMATCH, f"the content's sha256 starts with {sha256[:8]}, not as its name says", artifact.name
+        )
+    file = LocalFile(path, follow_links=False)
+    file.verified_sha256 = sha256
+    return file

@@ -1,0 +1,223 @@
+"""PyTorch Image Models: every pretrained weight that the installed timm knows of, without downloading any."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
+
+from pydantic import Field
+
+from filterzoo import Artifact, Checkpoint, RandomAccessFile, Reason, Refused, Source, SourceOptions, hookimpl
+from filterzoo.outcome import Refusal
+from filterzoo.records import Operation
+from filterzoo.vocabularies import Task
+from filterzoo_plugins import facts
+from filterzoo_plugins.sources import _hub
+from filterzoo_plugins.sources._hash_prefix import hash_prefix, open_checked, revision
+from filterzoo_plugins.sources._hub import Hub
+from filterzoo_plugins.sources._timm_tags import training_data
+from filterzoo_plugins.sources.hf_hub import artifact
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import ModelInfo
+
+    from filterzoo.door import Door
+
+FILES = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin")
+"""Names of the weights in timm's repositories, the preferred first."""
+
+UNPINNED = "unpinned"
+"""The revision of a network that was listed while the Hub was out of reach: it can be planned with, not read."""
+
+_FEW = 20
+"""So many repositories of an author are asked one by one, which tells sizes and hashes; for more there is a listing."""
+
+_EMBEDDINGS = frozenset({384, 512, 640, 768, 1024, 1152, 1280})
+"""Widths of the space that images share with texts: these stand where a classifier has its number of classes."""
+
+
+class TimmSource(Source):
+    """Every `arch.tag` of the installed timm is a checkpoint; the id is `arch.tag`, the revision the Hub's commit.
+
+    The list itself needs no network. The commits, sizes and hashes are asked of the Hub where it can be reached;
+    where it cannot, the list has the revision `unpinned`, which serves a dry run and is refused by a crawl. The few
+    networks that are on no Hub are taken from their URL and checked against the sha256 in its name.
+    Two names of one repository (CLIP's quickgelu twins) are two checkpoints of the same weights, which are stored once.
+    """
+
+    name: ClassVar[str] = "timm"
+
+    class Options(SourceOptions):
+        """`include`, `exclude`: globs over `arch.tag`. `pin`: false leaves the Hub unasked, for plans only."""
+
+        include: Annotated[tuple[str, ...], Field(min_length=1)] = ("*",)
+        exclude: tuple[str, ...] = ()
+        pin: bool = True
+
+    def __init__(self, options: SourceOptions, door: Door, folder: Path) -> None:
+        super().__init__(options, door, folder)
+        self._known_operations: dict[str, Mapping[str, Operation]] = {}
+
+    def discover(self) -> Iterator[Checkpoint | Refusal]:
+        """See `Source.discover`."""
+        hub = Hub(self.door)
+        listed = [_Pretrained(name, config) for name, config in sorted(_configurations().items()) if self._wants(name)]
+        known = _repositories(hub, listed) if self._options.pin else None
+        datasets = {token: row["dataset"] or "" for token, row in facts.table("timm_tags").items()}
+        categories = facts.table("datasets")
+        for pretrained in listed:
+            described = pretrained.described(datasets, categories)
+            yield _located(pretrained, described, hub, known) if pretrained.repo else described
+
+    def open(self, artifact: Artifact) -> RandomAccessFile:
+        """See `Source.open`."""
+        if f"/resolve/{UNPINNED}/" in artifact.url:
+            detail = "the Hub was not asked for the commit when the networks were listed; run again where it is reached"
+            raise Refused(Reason.FETCH_FAILED, detail, artifact.name)
+        hub = Hub(self.door)
+        if artifact.url.startswith(f"{hub.endpoint}/"):
+            return hub.door.open(artifact)
+        return open_checked(self.door, artifact) if hash_prefix(artifact.url) else self.door.open(artifact)
+
+    def operations(self, checkpoint: Checkpoint) -> Mapping[str, Operation]:
+        """See `Source.operations`: the network is built by timm, without its weights."""
+        from filterzoo import architecture  # noqa: PLC0415  # loads torch, which only a worker needs
+
+        timm = _timm()
+        config = timm.get_pretrained_cfg(checkpoint.id)
+        if config is None:
+            return {}
+        # Weights of one architecture differ in their inputs and heads only, and most of them not even in these.
+        key = f"{config.architecture} {config.input_size} {config.num_classes}"
+        if key not in self._known_operations:
+            self._known_operations[key] = architecture.operations(
+                lambda: timm.create_model(checkpoint.id, pretrained=False), (1, *config.input_size)
+            )
+        return self._known_operations[key]
+
+    @property
+    def _options(self) -> Options:
+        return cast("TimmSource.Options", self.options)
+
+    def _wants(self, name: str) -> bool:
+        options = self._options
+        included = any(fnmatchcase(name, pattern) for pattern in options.include)
+        return included and not any(fnmatchcase(name, pattern) for pattern in options.exclude)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pretrained:
+    """One `arch.tag` and timm's PretrainedCfg of it."""
+
+    name: str
+    config: Any
+
+    @property
+    def repo(self) -> str:
+        """Its repository on the Hub, "" if there is none."""
+        return str(self.config.hf_hub_id or "").partition("@")[0]
+
+    def described(self, datasets: Mapping[str, str], categories: Mapping[str, Mapping[str, str | None]]) -> Checkpoint:
+        """The checkpoint at its URL, with what the configuration and the tag tell."""
+        config = self.config
+        data = training_data(config.tag or "", datasets)
+        kind = categories.get(data.training or "", {})
+        url = str(config.url or "")
+        return Checkpoint(
+            id=self.name,
+            revision=revision(url) or f"timm-{importlib.metadata.version('timm')}",
+            artifacts=(Artifact(url=url, name=url.rpartition("/")[2]),),
+            url=config.origin_url or url or None,
+            licence=config.license if config.license != "unknown" else None,
+            architecture=config.architecture,
+            task=_task(config.num_classes),
+            training_dataset=data.training,
+            pretraining_dataset=data.pretraining,
+            visual_category=kind.get("visual_category"),
+            modality=kind.get("modality"),
+        )
+
+
+def _located(
+    pretrained: _Pretrained, described: Checkpoint, hub: Hub, known: Mapping[str, ModelInfo | Refused] | None
+) -> Checkpoint | Refusal:
+    """The checkpoint in its repository, or why it cannot be had there."""
+    repo = pretrained.repo
+    if known is None:
+        guessed = Artifact(url=hub.address(repo, UNPINNED, FILES[0]), name=FILES[0])
+        return replace(described, revision=UNPINNED, artifacts=(guessed,), url=hub.page(repo))
+    info = known.get(repo, Refused(Reason.REMOVED, "timm names a repository that the Hub does not list", repo))
+    if isinstance(info, Refused):
+        return _refused(described, hub.page(repo), info.reason, info.detail)
+    licence, commit = described.licence or _hub.licence(info), info.sha or "main"
+    described = replace(described, revision=commit, url=hub.page(repo, commit), licence=licence)
+    if _hub.is_closed(info, hub.token):
+        return _refused(described, hub.page(repo), Reason.GATED, "the Hub asks for an agreement first")
+    files = {sibling.rfilename: sibling for sibling in info.siblings or ()}
+    chosen = next((files[name] for name in FILES if name in files), None)
+    if chosen is None:
+        return _refused(
+            described, hub.page(repo), Reason.UNKNOWN_FORMAT, f"the repository has none of {', '.join(FILES)}"
+        )
+    return replace(described, artifacts=(artifact(hub, repo, commit, chosen),))
+
+
+def _refused(described: Checkpoint, page: str, reason: Reason, detail: str) -> Refusal:
+    return Refusal(
+        id=described.id,
+        revision=described.revision,
+        reason=reason,
+        detail=detail,
+        url=page,
+        licence=described.licence,
+    )
+
+
+def _repositories(hub: Hub, listed: Sequence[_Pretrained]) -> dict[str, ModelInfo | Refused] | None:
+    """What the Hub says of each repository; None where it does not answer at all. Refused where it stops to answer."""
+    repos = list(dict.fromkeys(pretrained.repo for pretrained in listed if pretrained.repo))
+    first = _repository(hub, repos[0]) if repos else None
+    if isinstance(first, Refused) and first.reason is Reason.FETCH_FAILED:
+        return None
+    of_author = Counter(repo.partition("/")[0] for repo in repos)
+    known: dict[str, ModelInfo | Refused] = {}
+    for author, count in of_author.items():
+        if count > _FEW:
+            known |= {info.id: info for info in hub.listing(f"the models of {author}", author=author)}
+    return known | {repo: _repository(hub, repo) for repo in repos if of_author[repo.partition("/")[0]] <= _FEW}
+
+
+def _repository(hub: Hub, repo: str) -> ModelInfo | Refused:
+    try:
+        return hub.repository(repo)
+    except Refused as refusal:
+        return refusal
+
+
+def _task(num_classes: int) -> str:
+    if num_classes == 0:
+        return Task.FEATURE_EXTRACTION
+    return Task.IMAGE_TEXT if num_classes in _EMBEDDINGS else Task.CLASSIFICATION
+
+
+def _configurations() -> dict[str, Any]:
+    """Every `arch.tag` with pretrained weights, and its PretrainedCfg."""
+    timm = _timm()
+    return {name: timm.get_pretrained_cfg(name) for name in timm.list_pretrained()}
+
+
+def _timm() -> Any:
+    import timm  # noqa: PLC0415  # loads torch, which commands that list plugins do without
+
+    return timm
+
+
+@hookimpl
+def filterzoo_sources() -> list[type[Source]]:
+    """See `filterzoo.hooks`."""
+    return [TimmSource]

@@ -1,0 +1,172 @@
+"""The source `timm` with the installed timm, and a Hub on loopback for what it asks of one."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from pathlib import Path
+
+import pytest
+from tests.model_hub import ModelHub, Repo
+
+from filterzoo import Artifact, Checkpoint, Reason, Refused
+from filterzoo.context import with_architecture
+from filterzoo.door import Door
+from filterzoo.licences import licence_class, normalise
+from filterzoo.outcome import Refusal
+from filterzoo.records import Context, Kind, Span, Tensor
+from filterzoo.selection import select
+from filterzoo.vocabularies import COLUMNS
+from filterzoo_plugins import facts
+from filterzoo_plugins.sources import timm as timm_source
+from filterzoo_plugins.sources._timm_tags import TrainingData, training_data
+from filterzoo_plugins.sources.timm import UNPINNED, TimmSource
+
+WEIGHTS = b"weights " * 1000
+VERSION = importlib.metadata.version("timm")
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    with ModelHub() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        yield server
+
+
+@pytest.fixture
+def source(tmp_path):
+    with Door(tmp_path / "cache", allow_private=True) as door:
+        yield lambda **options: TimmSource(TimmSource.Options(**options), door, Path())
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory):
+    with Door(tmp_path_factory.mktemp("cache")) as door:
+        return list(TimmSource(TimmSource.Options(pin=False), door, Path()).discover())
+
+
+def test_every_pretrained_weight_is_listed_without_a_network(everything):
+    import timm
+
+    assert {checkpoint.id for checkpoint in everything} == set(timm.list_pretrained())
+    assert len({checkpoint.id for checkpoint in everything}) == len(everything)
+    if VERSION == "1.0.31":
+        assert len(everything) == 1826
+    assert all(isinstance(c, Checkpoint) and c.revision and c.architecture and c.artifacts[0].url for c in everything)
+
+
+def test_what_is_told_of_them_is_of_the_vocabularies(everything):
+    for column, words in COLUMNS.items():
+        assert {getattr(c, column) for c in everything} <= {*words, None}
+    known = {row["dataset"] for row in facts.table("timm_tags").values()}
+    assert {c.training_dataset for c in everything} <= {*known, None}
+    assert sum(c.training_dataset is None for c in everything) < len(everything) / 10
+    assert sum(str(licence_class(normalise(c.licence))) == "permissive" for c in everything) > 1500
+
+
+def test_networks_that_are_on_no_hub_are_at_their_url(everything):
+    elsewhere = {c.id: c for c in everything if c.revision != UNPINNED}
+    assert elsewhere["legacy_seresnet18.in1k"].revision == "sha256:4bb0ce65"
+    assert elsewhere["legacy_seresnet18.in1k"].artifacts[0].name == "seresnet18-4bb0ce65.pth"
+    assert elsewhere["vit_huge_patch14_gap_224.in1k_ijepa"].revision == f"timm-{VERSION}"
+
+
+def test_globs_choose(source):
+    options = {"include": ["resnet18.*", "resnet34.*"], "exclude": ["*.gluon_*"], "pin": False}
+    found = [c.id for c in source(**options).discover()]
+    assert "resnet18.a1_in1k" in found
+    assert not [name for name in found if "gluon" in name or not name.startswith(("resnet18.", "resnet34."))]
+
+
+def test_the_commit_sizes_and_hashes_are_asked_of_the_hub(hub, source):
+    hub.repos["timm/resnet18.a1_in1k"] = Repo({"model.safetensors": WEIGHTS, "pytorch_model.bin": b"x"})
+    zoo = source(include=["resnet18.a1_in1k"])
+    (found,) = zoo.discover()
+    assert found.revision == hub.repos["timm/resnet18.a1_in1k"].sha
+    assert found.artifacts[0].url == f"{hub.url}/timm/resnet18.a1_in1k/resolve/{found.revision}/model.safetensors"
+    assert found.artifacts[0].size == len(WEIGHTS)
+    assert (found.licence, found.training_dataset, found.task) == ("apache-2.0", "imagenet-1k", "classification")
+    with zoo.open(found.artifacts[0]) as file:
+        assert file.read(0, 7) == b"weights"
+
+
+def test_a_listing_is_asked_for_where_many_are_wanted(hub, source, monkeypatch):
+    monkeypatch.setattr(timm_source, "_FEW", 1)
+    hub.repos = {
+        "timm/resnet18.a1_in1k": Repo({"pytorch_model.bin": WEIGHTS}),
+        "timm/resnet18.a2_in1k": Repo({"model.safetensors": WEIGHTS}, {"gated": "auto"}),
+        "timm/resnet18.a3_in1k": Repo({"README.md": b""}),
+    }
+    found = {f.id: f for f in source(include=["resnet18.a?_in1k", "resnet34.a1_in1k"]).discover()}
+    assert found["resnet18.a1_in1k"].artifacts[0].name == "pytorch_model.bin"
+    reasons = {name: f.reason for name, f in found.items() if isinstance(f, Refusal)}
+    assert reasons == {
+        "resnet18.a2_in1k": Reason.GATED,
+        "resnet18.a3_in1k": Reason.UNKNOWN_FORMAT,
+        "resnet34.a1_in1k": Reason.REMOVED,
+    }
+    assert len(hub.asked("/api/models?")) == 2
+
+
+def test_without_a_hub_the_list_is_for_plans_only(source, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    zoo = source(include=["resnet18.a1_in1k"])
+    (found,) = zoo.discover()
+    assert found.revision == UNPINNED
+    with pytest.raises(Refused) as refused:
+        zoo.open(found.artifacts[0])
+    assert refused.value.reason is Reason.FETCH_FAILED
+
+
+def test_the_content_of_a_url_is_checked_against_its_name(hub, source):
+    sha256 = hashlib.sha256(WEIGHTS).hexdigest()
+    zoo = source(pin=False)
+    good, bad = (hub.add(f"/storage/seresnet18-{prefix}.pth", WEIGHTS) for prefix in (sha256[:8], "4bb0ce65"))
+    with zoo.open(Artifact(url=good.replace("127.0.0.1", "localhost"))) as file:
+        assert file.verified_sha256 == sha256
+        assert file.read(0, 7) == b"weights"
+    with pytest.raises(Refused) as refused:
+        zoo.open(Artifact(url=bad.replace("127.0.0.1", "localhost")))
+    assert refused.value.reason is Reason.HASH_MISMATCH
+
+
+def test_an_architecture_is_built_once_and_fits_its_state_dict(source, monkeypatch):
+    import timm
+    import torch
+
+    built = []
+    monkeypatch.setattr(
+        timm, "create_model", lambda *a, _make=timm.create_model, **k: built.append(a) or _make(*a, **k)
+    )
+    zoo = source(include=["repghostnet_050.*", "resnet18.a[12]_in1k"], pin=False)
+    for checkpoint in zoo.discover():
+        operations = zoo.operations(checkpoint)
+        with torch.device("meta"):
+            state = timm.models.create_model(checkpoint.architecture).state_dict()
+        tensors = select([Tensor(name=n, dtype="F32", shape=tuple(t.shape), span=Span(0, 1)) for n, t in state.items()])
+        told = with_architecture(tensors, operations)
+        assert {tensor.convolution.context for tensor in told} == {Context.ARCHITECTURE}
+        assert {tensor.convolution.kind for tensor in told} <= {Kind.CONV, Kind.DEPTHWISE}
+    assert len(built) == 2
+
+
+@pytest.mark.parametrize(
+    ("tag", "training", "pretraining"),
+    [
+        ("a1_in1k", "imagenet-1k", None),
+        ("augreg_in21k_ft_in1k_384", "imagenet-1k", "imagenet-21k"),
+        ("openai_ft_in12k_in1k", "imagenet-1k", "openai-wit-400m, imagenet-12k"),
+        ("ft_in1k", "imagenet-1k", None),
+        ("miil_in21k", "imagenet-21k-p", None),
+        ("mae", "imagenet-1k", None),
+        ("fcmae_ft_in1k", "imagenet-1k", "imagenet-1k"),
+        ("fb_swsl_ig1b_ft_in1k", "imagenet-1k", "instagram-1b"),
+        ("qwen3_vl_8b", None, None),
+        ("", None, None),
+    ],
+)
+def test_data_sets_are_read_from_the_tag(tag, training, pretraining):
+    datasets = {token: row["dataset"] for token, row in facts.table("timm_tags").items()}
+    assert training_data(tag, datasets) == TrainingData(training, pretraining)
