@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import random
+
+import h5py
+import numpy as np
+import pytest
+from tests.index_packages import wheel_member
+from tests.plugins.formats.hdf5_files import HOSTILE, LAYERS, endless_heap, hdf5_bytes, write_model, write_numbered
+from tests.plugins.formats.test_safetensors import CountedFile
+
+from filterzoo.errors import Reason, Refused
+from filterzoo.files import LocalFile
+from filterzoo.records import Context, FileFacts, Kind, Layout, Tensor
+from filterzoo.stored import TensorReader
+from filterzoo_plugins.formats.hdf5 import Hdf5
+
+CONVOLUTIONS = [
+    # layer, layout, kind, groups, stride, dilation, padding
+    ("stem", Layout.K_IO, Kind.CONV, 1, (2, 2), (1, 1), None),
+    ("dw", Layout.K_IM, Kind.DEPTHWISE, 6, (1, 1), (1, 1), (1, 1, 1, 1)),
+    ("a_separable", Layout.K_IM, Kind.DEPTHWISE, 12, (2, 2), (1, 1), (0, 0, 0, 0)),
+    ("a_separable", Layout.K_IO, Kind.CONV, 1, (1, 1), (1, 1), (0, 0, 0, 0)),
+    ("grouped", Layout.K_IO, Kind.GROUPED, 2, (1, 1), (2, 2), (2, 2, 2, 2)),
+    ("up", Layout.K_OI, Kind.TRANSPOSED, 1, (2, 2), (1, 1), None),
+    ("volume", Layout.K_IO, Kind.CONV, 1, (1, 1, 1), (1, 1, 1), (0, 0, 0, 0, 0, 0)),
+    ("causal", Layout.K_IO, Kind.CONV, 1, (1,), (1,), (2, 0)),
+]
+
+
+def described(tensor: Tensor) -> tuple[object, ...]:
+    found = tensor.convolution
+    assert found is not None
+    assert found.context is Context.DECLARED
+    return tensor.layout, found.kind, found.groups, found.stride, found.dilation, found.padding
+
+
+def index(data: bytes) -> list[Tensor]:
+    return list(Hdf5().index(CountedFile(data)))
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"chunks": True},
+        {"chunks": True, "compression": "gzip"},
+        {"chunks": True, "shuffle": True},
+        {"chunks": True, "shuffle": True, "compression": 9},
+    ],
+)
+def test_every_array_of_a_keras_model_equals_what_h5py_reads(how, tmp_path):
+    path = tmp_path / "model.h5"
+    write_model(path, LAYERS, **how)
+    with LocalFile(path) as file, h5py.File(path) as reference, TensorReader(file) as reader:
+        tensors = list(Hdf5().index(file))
+        assert len(tensors) == sum(len(layer.variables) for layer in LAYERS)
+        for tensor in tensors:
+            assert reader.read(tensor).tobytes() == reference[f"model_weights/{tensor.name}"][()].tobytes()
+        assert Hdf5().facts(file) == FileFacts("keras")
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i1", "u2", "i4", "u8"])
+@pytest.mark.parametrize("chunks", [(2, 2, 3, 4), (3, 3, 5, 7), (1, 3, 5, 2)])
+def test_chunks_that_do_not_divide_the_shape(dtype, chunks):
+    array = np.random.default_rng(0).integers(-99, 99, size=(3, 3, 5, 7)).astype(dtype)
+    data = hdf5_bytes(
+        lambda file: file.create_dataset("x", data=array, chunks=chunks, shuffle=True, compression="gzip")
+    )
+    file = CountedFile(data)
+    with TensorReader(file) as reader:
+        (tensor,) = Hdf5().index(file)
+        assert np.array_equal(reader.read(tensor), array)
+
+
+def test_chunks_never_written_are_zeros():
+    def write(file):
+        file.create_dataset("x", (4, 6), "f4", chunks=(2, 3))[:2, 3:] = 5
+
+    file = CountedFile(hdf5_bytes(write))
+    with TensorReader(file) as reader:
+        (tensor,) = Hdf5().index(file)
+        assert [record.length for record in tensor.records] == [0, 24, 0, 0]
+        assert reader.read(tensor).sum() == 30
+
+
+def test_bfloat16_as_keras_3_marks_it():
+    bits = np.arange(36, dtype="<u2").reshape(3, 3, 2, 2)
+
+    def write(file):
+        file.create_dataset("layers/conv2d/vars/0", data=bits.view("V2")).attrs["dtype"] = "bfloat16"
+
+    file = CountedFile(hdf5_bytes(write))
+    with TensorReader(file) as reader:
+        (tensor,) = Hdf5().index(file)
+        assert tensor.dtype == "BF16"
+        assert np.array_equal(reader.read(tensor), bits)
+
+
+@pytest.mark.parametrize("suffix", [":0", ""])
+def test_convolutions_are_described_by_the_configuration(suffix, tmp_path):
+    path = tmp_path / "model.h5"
+    write_model(path, LAYERS, suffix=suffix)
+    with LocalFile(path) as file:
+        found = [tensor for tensor in Hdf5().index(file) if tensor.convolution]
+    assert [(tensor.name.partition("/")[0], *described(tensor)) for tensor in found] == CONVOLUTIONS
+
+
+def test_without_a_configuration_names_tell_the_axes(tmp_path):
+    layers = [layer for layer in LAYERS if layer.name not in {"causal", "up"}]
+    path = tmp_path / "weights.h5"
+    write_model(path, layers, config=False)
+    with LocalFile(path) as file:
+        found = {tensor.name: tensor for tensor in Hdf5().index(file) if tensor.convolution}
+    assert {name: described(tensor)[:3] for name, tensor in found.items()} == {
+        "stem/stem/kernel:0": (Layout.K_IO, Kind.CONV, None),
+        "dw/dw/depthwise_kernel:0": (Layout.K_IM, Kind.DEPTHWISE, 6),
+        "a_separable/a_separable/depthwise_kernel:0": (Layout.K_IM, Kind.DEPTHWISE, 12),
+        "a_separable/a_separable/pointwise_kernel:0": (Layout.K_IO, Kind.CONV, None),
+        "grouped/grouped/kernel:0": (Layout.K_IO, Kind.CONV, None),
+        "volume/volume/kernel:0": (Layout.K_IO, Kind.CONV, None),
+    }
+
+
+def test_keras_3_weights_without_configuration_in_the_order_of_writing(tmp_path):
+    path = tmp_path / "model.weights.h5"
+    write_numbered(path, LAYERS)
+    with LocalFile(path) as file, h5py.File(path) as reference, TensorReader(file) as reader:
+        tensors = list(Hdf5().index(file))
+        assert not [tensor.name for tensor in tensors if "optimizer" in tensor.name]
+        for tensor in tensors:
+            assert reader.read(tensor).tobytes() == reference[tensor.name][()].tobytes()
+        assert Hdf5().facts(file) == FileFacts("keras")
+    found = [tensor for tensor in tensors if tensor.convolution]
+    assert [tensor.name for tensor in found] == [
+        "layers/conv2d/vars/0",
+        "layers/depthwise_conv2d/vars/0",
+        "layers/separable_conv2d/vars/0",
+        "layers/separable_conv2d/vars/1",
+        "layers/conv2d_1/vars/0",
+        "layers/conv2d_transpose/vars/0",
+        "layers/conv3d/vars/0",
+        "layers/conv1d/vars/0",
+    ]
+    assert [described(tensor)[0] for tensor in found] == [expected[1] for expected in CONVOLUTIONS]
+    assert described(found[4]) == (Layout.K_IO, Kind.CONV, None, None, None, None)
+
+
+def test_plain_data_sets_and_soft_links():
+    def write(file):
+        file["b/conv/kernel"] = np.zeros((3, 3, 1, 2), "f4")
+        file["a/attention/kernel"] = np.zeros((4, 2, 3), "f4")
+        file["a/tied"] = h5py.SoftLink("/b/conv/kernel")
+        file["a/cycle"] = file["a"]
+        file["text"] = "not a number"
+
+    tensors = {tensor.name: tensor for tensor in index(hdf5_bytes(write))}
+    assert set(tensors) == {"b/conv/kernel", "a/attention/kernel", "a/tied"}
+    assert tensors["b/conv/kernel"].layout is Layout.K_IO
+    assert tensors["a/attention/kernel"].layout is Layout.OTHER
+    assert tensors["a/tied"].span == tensors["b/conv/kernel"].span
+
+
+@pytest.mark.parametrize("wrong", HOSTILE)
+def test_refused(wrong):
+    data, reason = HOSTILE[wrong]
+    with pytest.raises(Refused) as refusal:
+        index(data)
+    assert refusal.value.reason is reason
+    assert len(str(refusal.value)) < 400
+
+
+@pytest.mark.timeout(20)
+def test_a_heap_that_libhdf5_would_walk_for_ever_is_refused():
+    with pytest.raises(Refused) as refusal:
+        index(endless_heap())
+    assert refusal.value.reason is Reason.MALFORMED
+    assert "heap" in refusal.value.detail
+
+
+@pytest.mark.parametrize(
+    ("head", "accepted"),
+    [
+        (hdf5_bytes(lambda file: file.create_group("a")), True),
+        (bytes(512) + hdf5_bytes(lambda file: file.create_group("a")), False),
+        (b"\x89HDF", False),
+        (b"", False),
+    ],
+)
+def test_accepts(head, accepted):
+    assert Hdf5().accepts(head[:4096], "model.h5") is accepted
+
+
+@pytest.mark.timeout(60)
+def test_damage_is_refused_or_read_and_nothing_else_is_raised(tmp_path):
+    path = tmp_path / "model.weights.h5"
+    write_numbered(path, LAYERS)
+    good = path.read_bytes()
+    dice = random.Random(0)
+    refused = 0
+    for _ in range(600):
+        data = bytearray(good)
+        for _ in range(dice.randint(1, 4)):
+            data[dice.randrange(len(data))] = dice.choice([0, 255, dice.randrange(256)])
+        try:
+            index(bytes(data))
+        except Refused:
+            refused += 1
+    assert 50 < refused < 600
+
+
+@pytest.mark.index
+def test_a_brain_segmenter_of_keras_2():
+    path = wheel_member("rbm", "0.0.3", "rbm/scripts/rat_brain-2d_unet.hdf5")
+    with LocalFile(path) as file, h5py.File(path) as reference, TensorReader(file) as reader:
+        tensors = list(Hdf5().index(file))
+        found = [tensor for tensor in tensors if tensor.convolution]
+        for tensor in found:
+            assert reader.read(tensor).tobytes() == reference[f"model_weights/{tensor.name}"][()].tobytes()
+    three = [tensor for tensor in found if tensor.shape[:2] == (3, 3)]
+    assert (len(found), len(three)) == (24, 19)
+    assert sum(tensor.shape[2] * tensor.shape[3] for tensor in three) == 241_760
+    assert found[0].name == "conv1_1/conv1_1/kernel:0"
+    assert found[-1].name == "score/score/kernel:0"
