@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import mmap
 import random
+import socket
 import time
 import zipfile
 from collections.abc import Iterator
@@ -24,6 +25,9 @@ from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile, RandomAccessFile
 from filterzoo.http_file import CONNECTIONS, READ_AHEAD, READ_AHEAD_BUDGET
 from filterzoo.jail import Jail
+from filterzoo.jail.answers import Answers
+from filterzoo.jail.limits import Limits
+from filterzoo.jail.messages import Message, Wire
 from filterzoo.layer import Layer
 from filterzoo.normalise import normalise
 from filterzoo.opening import opened
@@ -207,6 +211,54 @@ def test_stretches_outside_the_file_are_not_asked_for(server: WebServer, door: D
     with door.open(Artifact(url=server.add("/w", bytes(100_000)))) as file:
         file.will_read([(-5, 10), (99_999, 2), (0, 1 << 62)])
     assert len(server.requests) == 1
+
+
+def test_an_index_needs_no_disk_and_a_disk_that_fails_is_told(server: WebServer, tmp_path: Path) -> None:
+    """The cache's folder cannot be made: what fits into memory is read all the same."""
+    (tmp_path / "cache").write_text("a file")
+    body = random.Random(8).randbytes(3 * MB)
+    with Door(tmp_path / "cache", allow_private=True) as door, door.open(Artifact(url=server.add("/w", body))) as file:
+        assert file.read(2 * MB, 300_000) == body[2 * MB : 2 * MB + 300_000]
+        with pytest.raises(Refused) as caught:
+            file.will_read([(0, 2 * MB)])
+    assert caught.value.reason is Reason.FETCH_FAILED
+    assert "cache" in caught.value.detail
+
+
+class Announced(LocalFile):
+    """Notes what it was told."""
+
+    told: list[tuple[int, int]] | None = None
+
+    def will_read(self, stretches) -> None:
+        self.told = list(stretches)
+
+
+@pytest.mark.parametrize(
+    ("announced", "taken"),
+    [
+        ([[0, 10], [50, 20]], True),
+        ([[0, 64 << 20], [0, 1]], False),
+        ([[0, -1]], None),
+        ([[0, 1.5]], None),
+        ([[0]], None),
+        (["x"], None),
+    ],
+)
+def test_what_the_jail_announces_is_checked(tmp_path: Path, announced: list[object], *, taken: bool | None) -> None:
+    """Too much is not fetched ahead; nonsense ends the child."""
+    (tmp_path / "w").write_bytes(bytes(100))
+    ours, theirs = socket.socketpair()
+    with ours, theirs, Announced(tmp_path / "w") as file, Answers(file, Wire(ours), Limits()) as answers:
+        question = [announced, None]
+        if taken is None:
+            with pytest.raises(Refused) as caught:
+                answers.give(Message.WILL_READ, question)
+            assert caught.value.reason is Reason.CRASHED
+        else:
+            assert answers.give(Message.WILL_READ, question)
+            assert Wire(theirs).receive() == (Message.DATA, b"")
+            assert file.told == ([tuple(stretch) for stretch in announced] if taken else None)
 
 
 def test_reads_that_jump_fetch_ahead_less_and_less(server: WebServer, door: Door) -> None:
