@@ -18,12 +18,13 @@ from filterzoo.files import RandomAccessFile
 from filterzoo.fragments import FragmentStore, FragmentWriter
 from filterzoo.jail import Jail
 from filterzoo.layer import Device, kernel_name
-from filterzoo.normalise import canonical_shape, normalise
+from filterzoo.normalise import normalise
 from filterzoo.opening import opened
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.plugins import load
 from filterzoo.records import Index
 from filterzoo.references import PluginReference
+from filterzoo.shapes import canonical_shape
 from filterzoo.source import Source
 from filterzoo.stored import TensorReader
 

@@ -14,6 +14,7 @@ from filterzoo.dtypes import DTYPES, NumberClass
 from filterzoo.errors import Reason, Refused
 from filterzoo.layer import Floats, Layer
 from filterzoo.records import Context, Layout, Quantisation, Tensor
+from filterzoo.shapes import groups_or_one
 from filterzoo.stored import TensorReader
 
 if TYPE_CHECKING:
@@ -76,33 +77,7 @@ def depths(tensors: Sequence[Tensor]) -> list[tuple[int, float, Context]]:
 def canonical(stored: Array, tensor: Tensor) -> Floats:
     """float32, (out, in/groups, *kernel), C order; no copy where the bytes are that already."""
     floats = _floats(stored, tensor)
-    return np.require(_reorder(floats, tensor.layout, _groups(tensor), tensor.name), np.float32, ["C", "A"])
-
-
-def canonical_shape(tensor: Tensor) -> tuple[int, ...]:
-    """The shape `canonical` will give, from the table alone."""
-    shape, groups = tensor.shape, _groups(tensor)
-    match tensor.layout:
-        case Layout.IO_K:
-            return (groups * shape[1], shape[0] // groups, *shape[2:])
-        case Layout.K_IO:
-            return (shape[-1], shape[-2], *shape[:-2])
-        case Layout.K_OI:
-            return (shape[-2], shape[-1], *shape[:-2])
-        case Layout.K_IM:
-            return (shape[-2] * shape[-1], 1, *shape[:-2])
-        case Layout.O_K_I:
-            return (shape[0], shape[-1], *shape[1:-1])
-        case Layout.ONE_K_O:
-            return (shape[-1], 1, *shape[1:-1])
-        case Layout.OI_K | Layout.OTHER:
-            return shape
-
-
-def _groups(tensor: Tensor) -> int:
-    """Where they are not known there is one: only a transposed convolution's axes depend on them."""
-    convolution = tensor.convolution
-    return 1 if convolution is None or convolution.groups is None else convolution.groups
+    return np.require(_reorder(floats, tensor.layout, groups_or_one(tensor), tensor.name), np.float32, ["C", "A"])
 
 
 def _floats(stored: Array, tensor: Tensor) -> Floats:
@@ -196,8 +171,3 @@ def _swap_grouped(array: Array, groups: int, name: str) -> Array:
         raise Refused(Reason.MALFORMED, f"{inputs} input channels do not split into {groups} groups", name)
     split: Array = array.reshape(groups, inputs // groups, outputs, *kernel)
     return split.swapaxes(1, 2).reshape(groups * outputs, inputs // groups, *kernel)
-
-
-def is_convolution_shape(shape: Sequence[int]) -> bool:
-    """Rank 3 to 5 with at least one number: the canonical shape of a 1-D, 2-D or 3-D convolution."""
-    return 3 <= len(shape) <= 5 and all(side > 0 for side in shape)

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from tests.crawler.memory_file import MemoryFile
 
 from filterzoo.errors import Reason, Refused
-from filterzoo.normalise import canonical, canonical_shape, depths, layer_id, normalise
+from filterzoo.normalise import canonical, depths, layer_id, normalise
 from filterzoo.records import Context, Convolution, Kind, Layout, Quantisation, Span, Tensor
+from filterzoo.shapes import canonical_shape
 from filterzoo.stored import TensorReader
 
 RANDOM = np.random.default_rng(3)

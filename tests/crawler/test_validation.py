@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from filterzoo.dtypes import DTYPES
 from filterzoo.errors import Reason, Refused
 from filterzoo.jail.validation import MAX_EXPANSION, MAX_NUMBERS, UNSUSPECTED, validate
-from filterzoo.normalise import canonical_shape
 from filterzoo.records import (
     Codec,
     Context,
@@ -25,6 +24,7 @@ from filterzoo.records import (
     Span,
     Tensor,
 )
+from filterzoo.shapes import canonical_shape
 
 SIZE = 10_000
 CONV = Convolution(kind=Kind.CONV, context=Context.GRAPH, groups=1)

@@ -20,9 +20,10 @@ from filterzoo.errors import Refused
 from filterzoo.files import LocalFile, RandomAccessFile
 from filterzoo.jail import Jail
 from filterzoo.layer import kernel_name
-from filterzoo.normalise import canonical_shape, depths
+from filterzoo.normalise import depths
 from filterzoo.opening import opened
 from filterzoo.records import Artifact, Index
+from filterzoo.shapes import canonical_shape
 from filterzoo.stored import PIECE, TensorReader
 from filterzoo.terminal import cell, console, printable, table
 

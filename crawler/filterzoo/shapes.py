@@ -1,0 +1,37 @@
+"""Shapes of convolution weights, from the table alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from filterzoo.records import Layout, Tensor
+
+
+def canonical_shape(tensor: Tensor) -> tuple[int, ...]:
+    """The shape `canonical` will give, from the table alone."""
+    shape, groups = tensor.shape, groups_or_one(tensor)
+    match tensor.layout:
+        case Layout.IO_K:
+            return (groups * shape[1], shape[0] // groups, *shape[2:])
+        case Layout.K_IO:
+            return (shape[-1], shape[-2], *shape[:-2])
+        case Layout.K_OI:
+            return (shape[-2], shape[-1], *shape[:-2])
+        case Layout.K_IM:
+            return (shape[-2] * shape[-1], 1, *shape[:-2])
+        case Layout.O_K_I:
+            return (shape[0], shape[-1], *shape[1:-1])
+        case Layout.ONE_K_O:
+            return (shape[-1], 1, *shape[1:-1])
+        case Layout.OI_K | Layout.OTHER:
+            return shape
+
+
+def groups_or_one(tensor: Tensor) -> int:
+    """Where they are not known there is one: only a transposed convolution's axes depend on them."""
+    return (tensor.convolution.groups if tensor.convolution else None) or 1
+
+
+def is_convolution_shape(shape: Sequence[int]) -> bool:
+    """Rank 3 to 5 with at least one number: the canonical shape of a 1-D, 2-D or 3-D convolution."""
+    return 3 <= len(shape) <= 5 and all(side > 0 for side in shape)
