@@ -1,0 +1,47 @@
+"""A published data set as the analyses read it: models, layers and skipped as Arrow tables, without a filter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from filterzoo.errors import StartError
+from filterzoo.published import PublishedFiles, open_published
+from filterzoo_publish.state import read_config
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DataSet:
+    """What the analyses need of a published data set.
+
+    models: by model_id. layers: by model_id and place. skipped: as published. name: as the user wrote it. All columns
+    are those of `filterzoo_publish.schema`; one that an old release lacks is null.
+    """
+
+    name: str
+    models: pa.Table
+    layers: pa.Table
+    skipped: pa.Table
+    files: PublishedFiles | None = None
+
+    def sample(self) -> pa.Table:
+        """The config `filters_sample`."""
+        return read_config(self.files, "filters_sample")
+
+
+def read(target: str, revision: str | None = None) -> DataSet:
+    """The data set at TARGET, a folder or `user/name` on the Hub; no file of `filters` is opened.
+
+    Raises StartError where there is none.
+    """
+    files = open_published(target, revision)
+    if not files.paths("models"):
+        raise StartError(f"{target}: no data/models in it: not a published data set")
+    return DataSet(
+        name=target,
+        models=read_config(files, "models").sort_by("model_id"),
+        layers=read_config(files, "layers").sort_by([("model_id", "ascending"), ("layer_index", "ascending")]),
+        skipped=read_config(files, "skipped"),
+        files=files,
+    )

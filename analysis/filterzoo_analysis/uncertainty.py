@@ -1,0 +1,256 @@
+"""How far to trust a drift or a mean: models drawn again, models exchanged between groups, many comparisons at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from filterzoo.layer import Doubles
+from filterzoo.statistics import FILTER_SIZE
+from filterzoo_analysis.cells import Cells
+from filterzoo_analysis.statistics import Bools, Ints
+
+FEWEST_MODELS = 3
+"""Groups of fewer models are shown and marked: no interval can be had from them."""
+REPLICATES = 1000
+LEVEL = 0.95
+"""Of every interval."""
+RATE = 0.05
+"""Share of false ones among the drifts that are said to stand out (Benjamini & Hochberg 1995)."""
+_EMPTY_BIN = float(np.finfo(np.float32).eps)
+_SIDES = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DriftMatrix:
+    """Drift between each two groups of `labels`, with what is known of it. All (k, k), NaN where undefined.
+
+    low, high: interval of the drift over models drawn again within each group. null: mean drift when the groups'
+    models are exchanged at random, what the numbers of models alone would give. p: share of such exchanges that reach
+    the drift; q: p adjusted for all pairs of the matrix. models: (k,).
+    """
+
+    by: str
+    labels: tuple[str, ...]
+    models: Ints
+    filters: Ints
+    drift: Doubles
+    low: Doubles
+    high: Doubles
+    null: Doubles
+    p: Doubles
+    q: Doubles
+
+    @property
+    def stands_out(self) -> Bools:
+        """Where exchanging models hardly ever reaches the drift, all pairs considered together."""
+        found: Bools = self.q <= RATE
+        return found
+
+    @property
+    def order(self) -> Ints:
+        """The groups by descending mean drift from the others: the row order of the heat map."""
+        others = np.where(np.eye(len(self.labels), dtype=bool), np.nan, self.drift)
+        means = np.nanmean(others, axis=1) if len(self.labels) > 1 else np.zeros(len(self.labels))
+        return np.argsort(-means, kind="stable")
+
+    @property
+    def upper(self) -> Doubles:
+        """The drifts of the strict upper triangle, as box plots take them."""
+        found: Doubles = self.drift[np.triu_indices(len(self.labels), 1)]
+        return found
+
+
+def drift_matrix(cells: Cells, replicates: int = REPLICATES, seed: int = 0) -> DriftMatrix:
+    """Drift between each two groups, with intervals and a null.
+
+    The basis and the weights are those of the data at hand and are not drawn again. Models, not filters, are drawn:
+    filters of one model are no independent observations.
+    """
+    groups = len(cells.labels)
+    models = np.array(cells.models(), np.int64)
+    totals = (
+        np.stack([cells.histogram[cells.members(group)].sum(axis=0) for group in range(groups)])
+        if groups
+        else np.zeros((0, 630))
+    )
+    drift = _matrix(totals, cells.weights, cells.bin_width)
+    low, high = _intervals(cells, drift, models, replicates, np.random.default_rng(seed))
+    null, p = _exchanged(cells, totals, drift, replicates, np.random.default_rng(seed + 1))
+    return DriftMatrix(
+        cells.by, cells.labels, models, np.array(cells.filters(), np.int64), drift, low, high, null, p, adjusted(p)
+    )
+
+
+def distributions(counts: Doubles, bin_width: float) -> Doubles:
+    """Counts (..., 9 * 70) as distributions (..., 9, 70) that have no zeros (METRICS 5)."""
+    counts = counts.reshape(*counts.shape[:-1], FILTER_SIZE, -1)
+    density = counts / (counts.sum(axis=-1, keepdims=True) * bin_width)
+    density[counts == 0] = _EMPTY_BIN
+    normalised: Doubles = density / density.sum(axis=-1, keepdims=True)
+    return normalised
+
+
+def drift_between(first: Doubles, second: Doubles, weights: Doubles, bin_width: float) -> Doubles:
+    """Drift of counts (..., 630) from counts (..., 630): (...)."""
+    p, q = distributions(first, bin_width), distributions(second, bin_width)
+    divergence = ((p - q) * (np.log(p) - np.log(q))).sum(axis=-1)
+    found: Doubles = divergence @ weights
+    return found
+
+
+def mean_interval(values: Doubles, weights: Doubles | None = None, seed: int = 0) -> tuple[float, float, float]:
+    """(mean, low, high) of one value a model, weighted; the interval is NaN below FEWEST_MODELS models."""
+    kept = np.isfinite(values)
+    values = values[kept]
+    weights = np.ones(len(values)) if weights is None else weights[kept]
+    if not len(values) or weights.sum() == 0:
+        return (np.nan, np.nan, np.nan)
+    mean = float(values @ weights / weights.sum())
+    if len(values) < FEWEST_MODELS:
+        return (mean, np.nan, np.nan)
+    drawn = np.random.default_rng(seed).integers(len(values), size=(REPLICATES, len(values)))
+    sums = weights[drawn].sum(axis=1)
+    means = (values * weights)[drawn].sum(axis=1)[sums > 0] / sums[sums > 0]
+    low, high = np.quantile(means, _SIDES)
+    return (mean, float(low), float(high))
+
+
+def adjusted(p: Doubles) -> Doubles:
+    """Benjamini & Hochberg's q of a symmetric matrix of p: each pair is one comparison. NaN stays NaN."""
+    upper = np.triu_indices(len(p), 1)
+    values = p[upper]
+    known = np.flatnonzero(np.isfinite(values))
+    order = known[np.argsort(values[known])]
+    scaled = values[order] * len(order) / np.arange(1, len(order) + 1)
+    values = values.copy()
+    values[order] = np.minimum(1.0, np.minimum.accumulate(scaled[::-1])[::-1])
+    q = np.full_like(p, np.nan)
+    q[upper] = values
+    q.T[upper] = values
+    return q
+
+
+def interval_of(drift: Doubles, drawn: Doubles) -> tuple[Doubles, Doubles]:
+    """Interval of a drift from drawn ones (replicates first).
+
+    Drawing models again adds to a drift what the first draw had added already, so quantiles are mirrored about the
+    estimate (the basic bootstrap), on the scale of square roots, where a drift's spread hardly depends on its size.
+    """
+    low, high = (2 * np.sqrt(drift) - np.quantile(np.sqrt(drawn), side, axis=0) for side in _SIDES[::-1])
+    return np.maximum(low, 0.0) ** 2, np.maximum(high, 0.0) ** 2
+
+
+def _matrix(totals: Doubles, weights: Doubles, bin_width: float) -> Doubles:
+    """(..., k, 630) counts -> (..., k, k) drifts, by way of sum (p - q)(log p - log q) = pp + qq - pq - qp."""
+    p = distributions(totals, bin_width)
+    logs = np.log(p).reshape(*p.shape[:-2], -1)
+    weighted = (p * weights[:, None]).reshape(logs.shape)
+    cross = weighted @ np.swapaxes(logs, -1, -2)
+    own = np.diagonal(cross, axis1=-2, axis2=-1)
+    drift = own[..., :, None] + own[..., None, :] - cross - np.swapaxes(cross, -1, -2)
+    drift[..., np.arange(drift.shape[-1]), np.arange(drift.shape[-1])] = 0.0
+    return np.maximum(drift, 0.0)
+
+
+def _intervals(
+    cells: Cells, drift: Doubles, models: Ints, replicates: int, rng: np.random.Generator
+) -> tuple[Doubles, Doubles]:
+    """Models are drawn within each group; one with filters in several (depth) for all at once."""
+    drawn = np.empty((replicates, *drift.shape), np.float32)
+    times = _times_drawn(cells, replicates, rng)
+    for start in range(0, replicates, 50):
+        chunk = times[start : start + 50]
+        totals = (
+            np.stack(
+                [
+                    chunk[:, cells.members(group)] @ cells.histogram[cells.members(group)]
+                    for group in range(len(models))
+                ],
+                axis=1,
+            )
+            if len(models)
+            else np.zeros((len(chunk), 0, 630))
+        )
+        drawn[start : start + 50] = _matrix(_never_empty(totals), cells.weights, cells.bin_width)
+    low, high = interval_of(drift, drawn)
+    few = models < FEWEST_MODELS
+    unknown = few[:, None] | few[None, :] | np.eye(len(models), dtype=bool)
+    low[unknown], high[unknown] = np.nan, np.nan
+    return low, high
+
+
+def _never_empty(totals: Doubles) -> Doubles:
+    """A draw may leave a depth without a model; a count everywhere stands in for it, which widens the interval."""
+    empty = totals.sum(axis=-1) == 0
+    if empty.any():
+        totals[empty] = 1.0
+    return totals
+
+
+def _times_drawn(cells: Cells, replicates: int, rng: np.random.Generator) -> Doubles:
+    """(replicates, cells): how often each cell's model is drawn."""
+    if _is_shared(cells):
+        names, place = np.unique(cells.model, return_inverse=True)
+        drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=replicates)
+        return drawn[:, place].astype(np.float64)
+    times = np.zeros((replicates, len(cells.model)))
+    for group in range(len(cells.labels)):
+        members = cells.members(group)
+        times[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), size=replicates)
+    return times
+
+
+def _is_shared(cells: Cells) -> bool:
+    """Whether models have filters in several groups."""
+    return len(np.unique(cells.model)) < len(cells.model)
+
+
+def _exchanged(
+    cells: Cells, totals: Doubles, drift: Doubles, replicates: int, rng: np.random.Generator
+) -> tuple[Doubles, Doubles]:
+    """Mean drift after exchanges of models between two groups, and the share of exchanges that reach the drift."""
+    null, p = np.full_like(drift, np.nan), np.full_like(drift, np.nan)
+    for first in range(len(drift)):
+        for second in range(first):
+            drawn = exchanged_drifts(cells, totals, (first, second), replicates, rng)
+            if drawn is not None:
+                null[first, second] = null[second, first] = drawn.mean()
+                reached = np.count_nonzero(drawn >= drift[first, second] * (1 - 1e-9))
+                p[first, second] = p[second, first] = (1 + reached) / (1 + len(drawn))
+    return null, p
+
+
+def exchanged_drifts(
+    cells: Cells, totals: Doubles, pair: tuple[int, int], replicates: int, rng: np.random.Generator
+) -> Doubles | None:
+    """Drifts between two groups after exchanges of models at random; None where one has fewer than FEWEST_MODELS.
+
+    Models that are in both groups (depths) exchange their two parts; others are dealt anew, the numbers kept.
+    """
+    small, large = sorted((cells.members(group) for group in pair), key=len)
+    if len(small) < FEWEST_MODELS:
+        return None
+    both = totals[list(pair)].sum(axis=0)
+    if np.isin(cells.model[small], cells.model[large]).any():
+        moved = _swapped(cells, small, large, replicates, rng)
+    else:
+        everyone = np.concatenate([small, large])
+        moved = np.empty((replicates, both.size))
+        for number in range(replicates):
+            moved[number] = cells.histogram[rng.choice(everyone, len(small), replace=False)].sum(axis=0)
+    rest = both - moved
+    return drift_between(_never_empty(moved), _never_empty(rest), cells.weights, cells.bin_width)
+
+
+def _swapped(cells: Cells, small: Ints, large: Ints, replicates: int, rng: np.random.Generator) -> Doubles:
+    """Totals of `small` when each model keeps or exchanges its cells with even chances."""
+    names = np.union1d(cells.model[small], cells.model[large])
+    change = np.zeros((len(names), cells.histogram.shape[1]))
+    np.add.at(change, np.searchsorted(names, cells.model[large]), cells.histogram[large])
+    np.subtract.at(change, np.searchsorted(names, cells.model[small]), cells.histogram[small])
+    swap = rng.integers(2, size=(replicates, len(names))).astype(np.float64)
+    # Counts are whole numbers; what the product leaves of a zero is rounding.
+    swapped: Doubles = np.rint(cells.histogram[small].sum(axis=0) + swap @ change)
+    return swapped

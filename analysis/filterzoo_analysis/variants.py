@@ -1,0 +1,189 @@
+"""The four named definitions of drift (METRICS 5): each gives a basis, weights, and every layer's histograms in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from filterzoo.dct import DCT_BINS, DCT_LIMIT, dct_basis, dct_edges, dct_variance
+from filterzoo.entropy import PrincipalComponents, principal_components, variance_entropy
+from filterzoo.errors import StartError
+from filterzoo.layer import Counts, Doubles
+from filterzoo.published import PublishedFiles
+from filterzoo.statistics import FILTER_SIZE, Moments, merge_moments
+from filterzoo_analysis.passes import Step, Watch, plan, run
+from filterzoo_analysis.projection import Extremes, Precision, filter_moments, histogram_of, single_threaded
+from filterzoo_analysis.statistics import Ints, Layers
+
+
+class Variant(StrEnum):
+    """A definition of drift, named after the paper that used it; `fixed` is ours and needs no filters."""
+
+    FIXED = "fixed"
+    CVPR22 = "cvpr22"
+    ROBUST22 = "robust22"
+    MEDICAL22 = "medical22"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Coefficients:
+    """How the coefficients of each layer's filters are distributed, in one basis for all.
+
+    histogram: integers (n, 9, 70), row i of the layers they were made of; zeros where a layer's filters are not
+    published. weights: (9,), of the components in the drift. edges: (71,), the bins of every component. mean, basis:
+    a coefficient is basis[i] @ (scaled filter - mean). entropy: (n,), variance entropy as the variant defines it.
+    """
+
+    variant: Variant
+    histogram: Counts
+    weights: Doubles
+    edges: Doubles
+    mean: Doubles
+    basis: Doubles
+    entropy: Doubles
+
+    @property
+    def bin_width(self) -> float:
+        """Of every bin."""
+        return float(self.edges[-1] - self.edges[0]) / DCT_BINS
+
+
+def fixed(layers: Layers) -> Coefficients:
+    """The default: the DCT basis, from the table of layers alone."""
+    variance = dct_variance(layers.scaled())
+    total = 0.0 if variance is None else float(variance.sum())
+    return Coefficients(
+        variant=Variant.FIXED,
+        histogram=layers.histogram,
+        weights=np.zeros(FILTER_SIZE) if variance is None or total == 0 else variance / total,
+        edges=dct_edges(),
+        mean=np.zeros(FILTER_SIZE),
+        basis=dct_basis(),
+        entropy=layers.numbers("variance_entropy"),
+    )
+
+
+def coefficients(
+    variant: Variant, layers: Layers, files: PublishedFiles | None, watch: Watch | None = None
+) -> Coefficients:
+    """The variant's histograms of `layers`; all but `fixed` read the filters, which `files` must then hold.
+
+    The basis, the weights and the range are those of all the given layers together, a layer that occurs in several
+    models counted once for each. `watch` is told of the filters of each pass. Raises StartError where none of the
+    layers' filters are published.
+    """
+    if variant is Variant.FIXED:
+        return fixed(layers)
+    steps = plan(files, layers.table) if files else []
+    if files is None or not steps:
+        raise StartError(f"--variant {variant} reads filters, and none of these layers' are published; use fixed")
+    with single_threaded():
+        return _Measured(variant, layers, files, steps, watch).coefficients()
+
+
+def passes_of(variant: Variant) -> int:
+    """How often the filters are read, for a progress bar."""
+    return {Variant.FIXED: 0, Variant.MEDICAL22: 1}.get(variant, 2)
+
+
+class _Measured:
+    """The passes of one variant over the filters."""
+
+    def __init__(
+        self, variant: Variant, layers: Layers, files: PublishedFiles, steps: list[Step], watch: Watch | None
+    ) -> None:
+        self._variant, self._layers, self._files, self._steps, self._watch = variant, layers, files, steps, watch
+        self._precision = Precision.HALF if variant is Variant.CVPR22 else Precision.SINGLE
+        ids = layers.table["layer_id"].to_pylist()
+        stored = sorted({layer.layer_id for step in steps for layer in step.layers})
+        place = {layer_id: number for number, layer_id in enumerate(stored)}
+        self._stored = np.array([place.get(layer_id, -1) for layer_id in ids], np.int64)
+        self._place = place
+
+    def coefficients(self) -> Coefficients:
+        """Moments first where the layers' table has not the right ones, then the histograms."""
+        entropy = self._layers.numbers("variance_entropy")
+        if self._variant is Variant.MEDICAL22:
+            known = self._stored >= 0
+            components = _needed(principal_components(self._layers.take(known).scaled()))
+            weights, low, high = np.full(FILTER_SIZE, 1 / FILTER_SIZE), -DCT_LIMIT, DCT_LIMIT
+        else:
+            parts, extremes = self._moments()
+            merged = self._merged(parts)
+            components = _needed(principal_components(merged))
+            weights = components.ratio
+            low, high = extremes.range(components) or self._range(components)
+            if self._variant is Variant.ROBUST22:
+                entropy = self._entropies(parts)
+        edges = np.linspace(low, high, DCT_BINS + 1)
+        return Coefficients(
+            self._variant,
+            self._histograms(components, low, high),
+            weights,
+            edges,
+            components.mean,
+            components.components,
+            entropy,
+        )
+
+    def _moments(self) -> tuple[list[Moments], Extremes]:
+        """Moments of every stored layer's scaled filters (`robust22`: non-sparse ones), and what bounds the range."""
+        extremes = Extremes()
+        without_sparse = self._variant is Variant.ROBUST22
+        parts = [Moments.empty()] * len(self._place)
+
+        def work(filters: npt.NDArray[np.float32]) -> Moments:
+            return filter_moments(filters, self._precision, extremes, without_sparse=without_sparse)
+
+        for layer_id, moments in run(self._files, self._steps, work, self._watch):
+            parts[self._place[layer_id]] = moments
+        return parts, extremes
+
+    def _merged(self, parts: list[Moments]) -> Moments:
+        """Of all occurrences: what is stored once counts as often as it occurs."""
+        times = self._occurrences()
+        return merge_moments(
+            times * np.array([part.count for part in parts], np.int64),
+            np.stack([part.mean for part in parts]),
+            np.stack([part.m2 for part in parts]) * times[:, None, None],
+        )
+
+    def _occurrences(self) -> Ints:
+        return np.bincount(self._stored[self._stored >= 0], minlength=len(self._place)).astype(np.int64)
+
+    def _entropies(self, parts: list[Moments]) -> Doubles:
+        found = [variance_entropy(part) for part in parts]
+        values = np.array([np.nan if entropy is None else entropy for entropy in [*found, None]])
+        taken: Doubles = values[self._stored]
+        return taken
+
+    def _range(self, components: PrincipalComponents) -> tuple[float, float]:
+        """Smallest and largest coefficient by a pass of its own: only where few filters are nearly constant."""
+
+        def work(filters: npt.NDArray[np.float32]) -> tuple[float, float]:
+            extremes = Extremes()
+            filter_moments(filters, self._precision, extremes, without_sparse=False)
+            return extremes.bounds(components)
+
+        found = [bounds for _, bounds in run(self._files, self._steps, work, None)]
+        return min(low for low, _ in found), max(high for _, high in found)
+
+    def _histograms(self, components: PrincipalComponents, low: float, high: float) -> Counts:
+        stored = np.zeros((len(self._place) + 1, FILTER_SIZE, DCT_BINS), np.uint32)
+
+        def work(filters: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+            return histogram_of(filters, self._precision, components, low, high)
+
+        for layer_id, counts in run(self._files, self._steps, work, self._watch):
+            stored[self._place[layer_id]] = counts
+        taken: Counts = stored[self._stored]
+        return taken
+
+
+def _needed(components: PrincipalComponents | None) -> PrincipalComponents:
+    if components is None:
+        raise StartError("fewer than two filters: there is no principal component")
+    return components

@@ -1,0 +1,180 @@
+"""Writes synthetic zoos with known effects: as tables in memory, or as a published folder with filters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from filterzoo.fragments import BLOCK
+from filterzoo.measure import measure_weights
+from filterzoo.normalise import layer_id
+from filterzoo_analysis.dataset import DataSet
+from filterzoo_publish.parquet import ShardWriter
+from filterzoo_publish.schema import arrow_schema
+
+Weights = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A checkpoint: its layers in order of depth, (out, in, 3, 3) each, and the facts the zoo states."""
+
+    id: str
+    layers: list[Weights]
+    facts: dict[str, Any] = field(default_factory=dict)
+    source: str = "made"
+
+    @property
+    def model_id(self) -> str:
+        return f"{self.source}/{self.id}@1"
+
+
+def random_model(name: str, rng: np.random.Generator, shift=0.0, width=8, depth=3, **facts: Any) -> Model:
+    """Layers of normal filters around a mean of the model's own; `shift` moves the mean of all numbers."""
+    layers = []
+    for _ in range(depth):
+        own = rng.normal(scale=0.1, size=(3, 3))
+        layers.append((rng.normal(size=(width, width, 3, 3)) + own + shift).astype(np.float32))
+    return Model(name, layers, facts)
+
+
+def dataset(models: Sequence[Model], skipped: Iterable[dict[str, Any]] = (), name: str = "made") -> DataSet:
+    """The tables of the models, without a file."""
+    tables = _tables(models, skipped, {})
+    return DataSet(name, tables["models"], tables["layers"], tables["skipped"])
+
+
+def publish(
+    folder: Path, models: Sequence[Model], skipped: Iterable[dict[str, Any]] = (), group_filters=20_000
+) -> Path:
+    """Write the models as a published folder; `group_filters`: about how many filters a row group holds."""
+    pointers = _write_filters(folder, models, group_filters)
+    for config, table in _tables(models, skipped, pointers).items():
+        _write(folder, config, [table])
+    return folder
+
+
+def _tables(models, skipped, pointers) -> dict[str, pa.Table]:
+    ordered = sorted(models, key=lambda model: model.model_id)
+    rows = {
+        "models": [_model_row(model, pointers) for model in ordered],
+        "layers": [row for model in ordered for row in _layer_rows(model, pointers)],
+        "filters_sample": [row for model in ordered for row in _sample_rows(model)] if pointers else [],
+        "skipped": [dict(row) for row in skipped],
+    }
+    return {config: pa.Table.from_pylist(found, schema=arrow_schema(config)) for config, found in rows.items()}
+
+
+def _axes(model: Model) -> dict[str, Any]:
+    names = ("task", "training_dataset", "visual_category", "architecture", "robust")
+    return {"model_id": model.model_id, "source": model.source, "licence_class": "permissive"} | {
+        name: model.facts.get(name) for name in names
+    }
+
+
+def _model_row(model: Model, pointers) -> dict[str, Any]:
+    filters = sum(layer.shape[0] * layer.shape[1] for layer in model.layers)
+    row = _axes(model) | {
+        "id": model.id,
+        "revision": "1",
+        "licence": "mit",
+        "format": "torch",
+        "framework": "torch",
+        "section": "",
+        "file": "file.pth",
+        "size": 1000,
+        "integrity": "sha256",
+        "n_tensors": len(model.layers),
+        "n_layers": len(model.layers),
+        "n_filters": filters,
+        "filters_3x3": filters,
+        "published_filters": filters if pointers else 0,
+        "stored_filters": filters if pointers else 0,
+        "weights_id": "0" * 64,
+    }
+    return row | model.facts
+
+
+def _layer_rows(model: Model, pointers) -> Iterable[dict[str, Any]]:
+    for index, weights in enumerate(model.layers):
+        measure = asdict(measure_weights(weights))
+        identity = layer_id(weights)
+        yield (
+            _axes(model)
+            | measure
+            | {
+                "layer_index": index,
+                "name": f"layer{index}.weight",
+                "kind": "conv",
+                "kernel": "3x3",
+                "shape": list(weights.shape),
+                "dtype": "F32",
+                "conv_depth": index,
+                "conv_depth_norm": index / max(1, len(model.layers) - 1),
+                "context": "declared",
+                "layer_id": identity,
+                "n_filters": weights.shape[0] * weights.shape[1],
+                **pointers.get(identity, {}),
+            }
+        )
+
+
+def _sample_rows(model: Model) -> Iterable[dict[str, Any]]:
+    for index, weights in enumerate(model.layers):
+        for number, kernel in enumerate(weights.reshape(-1, 9)[:16]):
+            yield _axes(model) | {
+                "layer_id": layer_id(weights),
+                "filter_index": number,
+                "conv_depth_norm": index / max(1, len(model.layers) - 1),
+                "weights": kernel,
+            }
+
+
+def _write_filters(folder: Path, models, group_filters) -> dict[str, dict[str, Any]]:
+    pointers: dict[str, dict[str, Any]] = {}
+    groups: list[list[dict[str, Any]]] = [[]]
+    rows = 0
+    for model in sorted(models, key=lambda model: model.model_id):
+        for weights in model.layers:
+            identity = layer_id(weights)
+            if identity in pointers:
+                continue
+            filters = weights.reshape(-1, 9)
+            pointers[identity] = {"filters_row_group": len(groups) - 1, "filters_first_row": rows, "filters_rows": 0}
+            for first in range(0, len(filters), BLOCK):
+                block = filters[first : first + BLOCK]
+                groups[-1].append(
+                    _axes(model)
+                    | {"layer_id": identity, "kernel": "3x3", "conv_depth_norm": 0.0, "first_filter": first}
+                    | {"n_filters": len(block), "weights": block.reshape(-1)}
+                )
+                rows += 1
+                pointers[identity]["filters_rows"] += 1
+                if sum(row["n_filters"] for row in groups[-1]) >= group_filters:
+                    groups.append([])
+    schema = arrow_schema("filters")
+    tables = [
+        pa.Table.from_pylist([{name: row.get(name) for name in schema.names} for row in group], schema=schema)
+        for group in groups
+        if group
+    ]
+    path = _write(folder, "filters", tables or [schema.empty_table()])
+    return {identity: place | {"filters_file": path} for identity, place in pointers.items()}
+
+
+def _write(folder: Path, config: str, tables) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    with ShardWriter(folder, config) as writer:
+        for table in tables:
+            writer.write(table)
+        shard = writer.finish("made")
+    place = folder / shard.path
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shard.local.rename(place)
+    return shard.path
