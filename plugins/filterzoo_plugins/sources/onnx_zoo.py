@@ -1,0 +1,141 @@
+"""The ONNX Model Zoo on the Hub, where it lives since its git-LFS home was frozen in July 2025."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+from urllib.parse import urlsplit
+
+from filterzoo import Artifact, Checkpoint, RandomAccessFile, Refused, Source, SourceOptions, hookimpl
+from filterzoo.errors import StartError
+from filterzoo.outcome import Refusal
+from filterzoo_plugins import facts
+from filterzoo_plugins.sources._hub import Hub
+from filterzoo_plugins.sources.hf_hub import Repository
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import ModelInfo
+
+ORGANISATION = "onnxmodelzoo"
+MIRROR = f"{ORGANISATION}/legacy_models"
+"""One repository with every file of the git home once more."""
+MANIFEST_BYTES = 8_000_000
+
+_OPSET = re.compile(r"[_-]opset[_-]?([0-9]{1,2})(?=$|_)", re.IGNORECASE)
+
+
+class OnnxZooSource(Source):
+    """Every repository of the organisation, in one paged listing, at the commit it has now.
+
+    Most networks are there once an opset (`resnet18_Opset16`, `_Opset17`, `_Opset18`), with the same weights: the
+    latest is taken. Most were exported by scripts that train nothing and load weights only when told to, and whether
+    they were told is not recorded: `filterzoo.random_weights.suspected_random` says which look untrained.
+    """
+
+    name: ClassVar[str] = "onnx_zoo"
+
+    class Options(SourceOptions):
+        """`manifest`: ONNX_HUB_MANIFEST.json of the zoo's git repository, a path or an address: tasks and names.
+
+        `include`, `exclude`: globs over repositories' names. `all_opsets`: every export, not the latest only.
+        """
+
+        organisation: str = ORGANISATION
+        manifest: str | None = None
+        include: tuple[str, ...] = ("*",)
+        exclude: tuple[str, ...] = (MIRROR,)
+        all_opsets: bool = False
+
+    def discover(self) -> Iterator[Checkpoint | Refusal]:
+        """See `Source.discover`; Refused where the listing breaks off."""
+        hub = Hub(self.door)
+        manifest = self._manifest()
+        listed = hub.listing(f"the models of {self._options.organisation}", author=self._options.organisation)
+        wanted = (info for info in listed if self._is_wanted(info.id))
+        for info in wanted if self._options.all_opsets else _latest(wanted):
+            for found in Repository(hub, info).checkpoints():
+                yield found if isinstance(found, Refusal) else _described(found, manifest)
+
+    def open(self, artifact: Artifact) -> RandomAccessFile:
+        """See `Source.open`; the token goes along, to the Hub only."""
+        return Hub(self.door).door.open(artifact)
+
+    @property
+    def _options(self) -> Options:
+        return cast("OnnxZooSource.Options", self.options)
+
+    def _is_wanted(self, repo: str) -> bool:
+        names = (repo, repo.rpartition("/")[2])
+        return any(fnmatchcase(name, pattern) for name in names for pattern in self._options.include) and not any(
+            fnmatchcase(name, pattern) for name in names for pattern in self._options.exclude
+        )
+
+    def _manifest(self) -> Mapping[str, Described]:
+        """File name -> what the manifest says of it. StartError where there is none at the place that is named."""
+        place = self._options.manifest
+        if place is None:
+            return {}
+        try:
+            if urlsplit(place).scheme in {"http", "https"}:
+                content = self.door.trusting(place).get_bytes(place, limit=MANIFEST_BYTES)
+            else:
+                content = (self.folder / place).read_bytes()
+            entries = json.loads(content)
+            return {entry.file: entry for entry in map(_entry, entries) if entry is not None}
+        except (OSError, ValueError, TypeError, RecursionError, Refused) as error:
+            raise StartError(f"onnx_zoo: cannot read the manifest {place}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What the git manifest says of one file. tags: coarse to fine: `vision`, `classification`, `resnet`."""
+
+    file: str
+    model: str
+    tags: tuple[str, ...]
+
+    @property
+    def task(self) -> str | None:
+        """The task of the finest tag that tells one."""
+        known = facts.table("onnx_tags")
+        return next((known[tag]["task"] for tag in reversed(self.tags) if tag in known), None)
+
+
+def _entry(entry: Any) -> Described | None:
+    """An entry of the manifest; None for one in another shape."""
+    match entry:
+        case {"model": str(model), "model_path": str(path), "metadata": {"tags": [*tags]}}:
+            return Described(path.rpartition("/")[2], model, tuple(str(tag).lower() for tag in tags))
+        case _:
+            return None
+
+
+def _latest(listed: Iterator[ModelInfo]) -> list[ModelInfo]:
+    """Of repositories that differ in their opset only, the one with the highest; the listing's order is kept."""
+    best: dict[str, tuple[int, ModelInfo]] = {}
+    for info in listed:
+        match = _OPSET.search(info.id)
+        key, opset = (_OPSET.sub("", info.id, count=1), int(match[1])) if match else (info.id, 0)
+        if key not in best or best[key][0] < opset:
+            best[key] = (opset, info)
+    return [info for _, info in best.values()]
+
+
+def _described(checkpoint: Checkpoint, manifest: Mapping[str, Described]) -> Checkpoint:
+    """With the task and the network's name, where the manifest knows the file; else the name of the export."""
+    entry = manifest.get(checkpoint.artifacts[0].name)
+    if entry is not None:
+        return replace(checkpoint, task=entry.task or checkpoint.task, architecture=entry.model)
+    exported = checkpoint.id.rpartition("/")[2]
+    match = _OPSET.search(exported)
+    return replace(checkpoint, architecture=exported[: match.start()] if match else checkpoint.architecture)
+
+
+@hookimpl
+def filterzoo_sources() -> list[type[Source]]:
+    """See `filterzoo.hooks`."""
+    return [OnnxZooSource]
