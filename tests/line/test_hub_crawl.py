@@ -1,0 +1,57 @@
+"""Networks of a Hub on loopback, from a manifest to the work folder, with the depths of their architecture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import timm
+from tests.model_hub import ModelHub, Repo
+from tests.program import filterzoo
+
+from filterzoo.workfolder import WorkFolder
+
+MANIFEST = """
+name: hub
+sources:
+  - source: timm
+    include: ["test_resnet.r160_in1k"]
+  - source: hf_hub
+    repos: ["somebody/else", "somebody/gated"]
+"""
+
+
+@pytest.fixture
+def zoo(tmp_path):
+    weights = timm.create_model("test_resnet").state_dict()
+    other = {f"encoder.{name}": tensor for name, tensor in weights.items()}
+    with ModelHub() as hub:
+        hub.repos = {
+            "timm/test_resnet.r160_in1k": Repo({"model.safetensors": safetensors.torch.save(weights)}),
+            "somebody/else": Repo({"best.safetensors": safetensors.torch.save(other)}, {"tags": ["license:mit"]}),
+            "somebody/gated": Repo({"model.safetensors": b""}, {"gated": "auto"}),
+        }
+        yield hub
+
+
+def test_layers_know_their_architecture_where_it_is_known(zoo: ModelHub, tmp_path: Path):
+    (tmp_path / "hub.yaml").write_text(MANIFEST)
+    environment = {"HF_ENDPOINT": zoo.url, "HF_TOKEN": "", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    ran = filterzoo("crawl", "hub.yaml", "--allow-private", "--json", "--workers", "1", cwd=tmp_path, env=environment)
+    assert ran.document["checkpoints"] == {"done": 2, "skipped": 1, "failed": 0}, ran.err
+    assert ran.document["reasons"] == {"gated": 1}
+    work = WorkFolder(tmp_path / "filterzoo-work")
+    with work.existing_journal() as journal:
+        found = {done.checkpoint.id: done for done in journal.done()}
+    told = work.store().layers(found["test_resnet.r160_in1k"].layers_fragment).to_pylist()
+    guessed = work.store().layers(found["somebody/else"].layers_fragment).to_pylist()
+    assert {row["context"] for row in told} == {"architecture"}
+    assert {row["context"] for row in guessed} == {"declared"}
+    assert [row["layer_id"] for row in told] == [row["layer_id"] for row in guessed]
+    rows = {row["name"]: row for row in told}
+    # A shortcut stands behind the block it bridges in the file, and beside it in the network.
+    in_file = [row["conv_depth"] for row in told]
+    assert sorted(in_file) != in_file
+    assert rows["conv1.0.weight"]["stride"] == [2, 2]
+    assert found["test_resnet.r160_in1k"].checkpoint.training_dataset == "imagenet-1k"
