@@ -39,7 +39,8 @@ bench: $(VENV)/has-test
 	$(BIN)/python -m benchmarks
 
 docs: $(VENV)/has-test
-	$(BIN)/python -m filterzoo_publish.columns
+	$(BIN)/python -m filterzoo_publish.columns > docs/columns.md
+	$(BIN)/python -m filterzoo.commands.pages docs
 
 clean:
 	rm -rf build dist $(VENV)

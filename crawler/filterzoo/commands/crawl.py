@@ -28,7 +28,7 @@ MAX_WORKERS = 4
 
 
 def crawl(
-    manifests: Annotated[list[Path], typer.Argument(help="What to crawl (YAML).", metavar="MANIFEST...")],
+    manifests: Annotated[list[Path], typer.Argument(help="What to crawl (YAML).", metavar="MANIFEST")],
     *,
     workdir: WorkdirOption = DEFAULT,
     limit: Annotated[int | None, typer.Option(min=0, help="Look at no more than N checkpoints.")] = None,

@@ -29,7 +29,7 @@ from filterzoo.terminal import cell, console, printable, table
 
 
 def inspect(
-    files: Annotated[list[str], typer.Argument(help="Model files or http(s) URLs.", metavar="PATH_OR_URL...")],
+    files: Annotated[list[str], typer.Argument(help="Model files or http(s) URLs.", metavar="PATH_OR_URL")],
     plugin: PluginOption = None,
     *,
     allow_private: PrivateOption = False,

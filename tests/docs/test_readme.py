@@ -1,0 +1,78 @@
+"""README's blocks run as they stand: on a data set of real networks, and against a zoo on loopback."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from tests.program import filterzoo
+from tests.servers import WebServer
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+SMALL = """
+name: small
+sources:
+  - source: pypi
+    packages: ["facenet-pytorch==2.6.0", "digit-recognizer-py==0.1.0"]
+"""
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.index
+def test_the_loading_blocks_run(tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(SMALL)
+    assert filterzoo("crawl", "small.yaml", cwd=tmp_path).code == 0
+    (tmp_path / "build").mkdir()
+    assert filterzoo("publish", "build/quickstart", cwd=tmp_path).code == 0
+    code = [block for block in blocks("python") if "build/quickstart" in block]
+    assert len(code) == 2
+    checks = """
+assert len(models) == 4 and len(layers) == 15
+assert filters.ndim == 3 and filters.shape[1:] == (3, 3) and filters.dtype == "float32"
+assert all_filters.shape == (6240 + 1428 + 702 + 10272, 3, 3)
+assert 0 < len(first_third) < len(all_filters)
+"""
+    program = tmp_path / "blocks.py"
+    program.write_text("\n".join([*code, checks]))
+    subprocess.run([sys.executable, str(program)], check=True, cwd=tmp_path, timeout=300)
+
+
+def test_the_manifest_block_is_a_manifest(tmp_path: Path) -> None:
+    (manifest,) = blocks("yaml")
+    (tmp_path / "my-zoo.yaml").write_text(manifest)
+    models = tmp_path / "models"
+    models.mkdir()
+    from safetensors.numpy import save_file
+
+    save_file({"conv.weight": np.ones((2, 3, 3, 3), np.float32)}, models / "a.safetensors")
+    for pattern in ("b.onnx", "c.pth"):
+        (models / pattern).write_bytes(b"")
+    ran = filterzoo("crawl", "my-zoo.yaml", "--json", cwd=tmp_path)
+    assert ran.document["checkpoints"] == {"done": 1, "skipped": 0, "failed": 2}
+    assert yaml.safe_load(manifest)["sources"][0]["license"] == "apache-2.0"
+
+
+def test_the_zoo_of_a_dozen_lines_is_crawled(tmp_path: Path) -> None:
+    (zoo,) = [block for block in blocks("python") if "class MyZoo" in block]
+    lines = [line for line in zoo.splitlines() if line.strip() and not line.strip().startswith('"""')]
+    assert len(lines) <= 12
+    assert sum(line.startswith(("import", "from")) for line in lines) == 1
+    from safetensors.numpy import save
+
+    network = save({"conv.weight": np.arange(36, dtype=np.float32).reshape(1, 4, 3, 3)})
+    with WebServer() as server:
+        for name in ("small", "large"):
+            server.add(f"/{name}.safetensors", network)
+        (tmp_path / "my_zoo.py").write_text(zoo.replace("https://models.example.org", server.url))
+        (tmp_path / "zoo.yaml").write_text("name: zoo\nsources:\n  - source: my_zoo\n")
+        ran = filterzoo("crawl", "zoo.yaml", "--plugin", "my_zoo.py", "--allow-private", "--json", cwd=tmp_path)
+    assert ran.code == 0, ran.err
+    assert ran.document["filters"] == {"3x3": 8}
