@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import accumulate, pairwise
+from math import prod
 from typing import Literal, TypedDict, Unpack, overload
 
 import numpy as np
@@ -88,7 +89,7 @@ def load(
     counts = _limited(picked["n_filters"].to_pylist(), limit)
     picked = picked.slice(0, len(counts))
     filters = np.empty((sum(counts), *map(int, kernel.split("x"))), np.float32)
-    _fill(filters.reshape(len(filters), -1), files, picked, counts)
+    _fill(filters.reshape(len(filters), prod(filters.shape[1:])), files, picked, counts)
     if not return_layers:
         return filters
     return filters, picked if columns is None else picked.select(list(columns))
