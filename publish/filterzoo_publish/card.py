@@ -40,7 +40,7 @@ for row in filters:
 ```
 
 `filterzoo.load("{name}", task=..., depth=(0.0, 0.5))` gives the filters of a query as one array and reads only what
-it needs. A release on the Hub has a tag, `revision="v..."`, and keeps its files for ever.
+it needs. A release on the Hub has a tag: `revision="v..."` loads it as it was.
 
 | config | a row is |
 | --- | --- |
@@ -59,8 +59,8 @@ has a row in `layers`. Equal networks carry `duplicate_of`. `layers` holds suffi
 ## Licences
 
 Every network keeps its own licence: see `licence`, `licence_from` and `licence_class` in `models`. The class is also
-the name of a folder, so that files of one class can be taken alone. Networks whose licence does not allow it, or is
-not known, have rows in `models` and `layers` (measures and statistics) and no filters.
+the name of a folder, so that files of one class can be taken alone. Where a network's weights may not be passed on,
+`models` and `layers` (measures and statistics) have its rows and `filters` has none.
 
 ## Cite
 

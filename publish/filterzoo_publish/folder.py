@@ -31,6 +31,7 @@ class FolderTarget(Target):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock: int | None = None
+        self.place = str(path)
         self.name = "path/to/this/folder"
 
     def __enter__(self) -> Self:

@@ -40,7 +40,7 @@ class HubTarget(Target):
         endpoint: str | None = None,
         token: str | None = None,
     ) -> None:
-        self.name = name
+        self.place = self.name = name
         self._create_pr = create_pr
         self._private = private
         self._api = HfApi(endpoint=endpoint, token=token)

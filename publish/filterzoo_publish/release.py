@@ -160,9 +160,9 @@ def _report(
 ) -> Report:
     is_same = not plan.entries and published.files is not None and plan.skipped.equals(published.skipped)
     return Report(
-        target=target.name,
-        models=Counter(entry.done.checkpoint.source for entry in plan.entries),
-        licences=Counter(str(entry.done.licence_class) for entry in plan.entries),
+        target=target.place,
+        models=dict(Counter(entry.done.checkpoint.source for entry in plan.entries)),
+        licences=dict(Counter(str(entry.done.licence_class) for entry in plan.entries)),
         layers=sum(entry.done.n_layers for entry in plan.entries),
         filters=sum(layer.filters for entry in plan.entries for layer in entry.stored),
         skipped=len(plan.skipped),

@@ -32,8 +32,10 @@ class Commit:
 class Target(ABC):
     """A place for a data set. A context manager: what `add` was given without a `commit` is gone in the end."""
 
+    place: str
+    """What its user calls it."""
     name: str
-    """What readers write in `load_dataset`."""
+    """What the README tells readers to write in `load_dataset`."""
 
     def __enter__(self) -> Self:
         return self
