@@ -1,10 +1,14 @@
-"""What every test process needs before huggingface_hub or datasets is imported."""
+"""What every test process needs before huggingface_hub or datasets is imported: no Xet, no account, its own cache."""
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 
-os.environ["HF_HUB_DISABLE_XET"] = "1"
-os.environ.pop("HF_HUB_OFFLINE", None)
-os.environ.setdefault("HF_HOME", tempfile.mkdtemp(prefix="filterzoo-hf-home-"))
+HOME = tempfile.mkdtemp(prefix="filterzoo-hf-home-")
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
+for name in ("HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN"):
+    os.environ.pop(name, None)
+os.environ |= {"HF_HOME": HOME, "HF_HUB_DISABLE_XET": "1"}

@@ -191,7 +191,9 @@ def _create(hub, request, body):
     if name in hub.repos:
         return JSONResponse(answer | {"error": "You already created this dataset repo"}, 409)
     hub.repos[name] = Repo(private=asked.get("visibility") == "private")
-    hub.repos[name].commit("main", "initial commit", {".gitattributes": File(b"*.parquet filter=lfs\n", False)}, None)
+    hub.repos[name].commit(
+        "main", "initial commit", {".gitattributes": File(b"*.parquet filter=lfs\n", is_lfs=False)}, None
+    )
     return JSONResponse(answer)
 
 
@@ -234,7 +236,7 @@ def _tag(hub, request, body, repo, revision):
 
 
 @_route("GET", _API + r"/tree/(?P<revision>[^/]+)(/(?P<path>.*))?")
-def _tree(hub, request, body, repo, revision, path):
+def _tree(hub, request, _body, *, repo, revision, path):
     commit = hub.repo(request, repo).at(revision)
     folder = f"{path.strip('/')}/" if path.strip("/") else ""
     recursive = request.query_params.get("recursive", "").lower() == "true"
@@ -336,7 +338,7 @@ def _applied(hub: Hub, body: bytes, files: dict[str, File]) -> tuple[dict[str, A
 
 
 @_route("GET", r"/datasets/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
-def _resolve(hub, request, body, repo, revision, path):
+def _resolve(hub, request, _body, *, repo, revision, path):
     commit = hub.repo(request, repo).at(revision)
     file = commit.files.get(path)
     if file is None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tests.publish.work import Model, write_work
 
 from filterzoo_publish.release import Report, publish, target_for
-from tests.publish.work import Model, write_work
 
 
 def publish_models(folder: Path, target: Path, models: list[Model], *arguments, **options) -> Report:

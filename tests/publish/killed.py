@@ -9,6 +9,7 @@ import hashlib
 import os
 import shutil
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,10 +67,10 @@ def in_child(work: Callable[[], object], die_at: int = 0) -> int:
         sys.addaudithook(hook)
         try:
             work()
-        except BaseException as error:
-            sys.stderr.write(f"{error!r}\n")
+            os._exit(DONE)
+        finally:
+            traceback.print_exc()
             os._exit(1)
-        os._exit(DONE)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     assert code in {DONE, KILLED}, f"the publisher failed with {code}"
     return code

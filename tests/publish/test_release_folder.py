@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.publish.folders import publish_models, rows, tree
+from tests.publish.work import Model, ledger, network, weights, write_work, zoo
 
 from filterzoo.errors import StartError
 from filterzoo.normalise import layer_id
@@ -17,8 +19,6 @@ from filterzoo_publish import shards
 from filterzoo_publish.release import publish, target_for
 from filterzoo_publish.state import POINTER_COLUMNS
 from filterzoo_publish.verify import verify
-from tests.publish.folders import publish_models, rows, tree
-from tests.publish.work import Model, ledger, network, weights, write_work, zoo
 
 
 @pytest.fixture(scope="module")

@@ -6,14 +6,14 @@ import re
 import socket
 
 import pytest
+from tests.hub_server import TOKEN, serve
+from tests.publish.work import ledger, write_work, zoo
 
 from filterzoo.errors import StartError
 from filterzoo.published import open_hub
 from filterzoo_publish.hub import HubTarget
 from filterzoo_publish.release import publish
 from filterzoo_publish.verify import verify_files
-from tests.hub_server import TOKEN, serve
-from tests.publish.work import ledger, write_work, zoo
 
 REPO = "alice/zoo"
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # its own upload

@@ -52,7 +52,7 @@ def network(seed: int, width: int = 8) -> dict[str, Floats]:
 def zoo() -> list[Model]:
     """Seven checkpoints of two zoos and three licence classes; layers tied and shared, twins, one without filters."""
     first = network(10)
-    tied = {"a": weights(50, 4, 4, 3, 3), "b": weights(51, 4, 2, 3, 3), "c": weights(50, 4, 4, 3, 3)}
+    tied = {"a": weights(50, 4, 4, 3, 3), "b": weights(51, 4, 4, 3, 3), "c": weights(50, 4, 4, 3, 3)}
     return [
         Model("a-net", first, facts={"task": "classification", "visual_category": "natural", "robust": True}),
         Model("b-net", tied, facts={"task": "segmentation"}),

@@ -1,0 +1,75 @@
+"""publish and verify as a user types them: what they print, and how they end."""
+
+from __future__ import annotations
+
+import pytest
+from tests.program import filterzoo
+from tests.publish.work import ledger, write_work, zoo
+
+from filterzoo.published import is_hub_name
+
+
+@pytest.fixture
+def place(tmp_path):
+    write_work(tmp_path / "filterzoo-work", zoo(), ledger())
+    return tmp_path
+
+
+def test_publish_then_verify_then_damage(place):
+    dry = filterzoo("publish", "out", "--dry-run", cwd=place)
+    assert dry.code == 0
+    assert dry.out.startswith("out: would add 7 models, 19 layers, 51,336 filters; ")
+    assert not (place / "out").exists()
+    first = filterzoo("publish", "out", cwd=place)
+    assert first.code == 0
+    assert first.out.startswith("out: added 7 models, 19 layers, 51,336 filters; ")
+    assert [line.split() for line in first.out.splitlines()[1:]] == [
+        ["of", "the", "models", "count"],
+        ["source", "local", "1"],
+        ["source", "pypi", "6"],
+        ["licence", "class", "no-redistribution", "1"],
+        ["licence", "class", "permissive", "5"],
+        ["licence", "class", "share-alike", "1"],
+    ]
+    again = filterzoo("publish", "out", cwd=place)
+    assert (again.code, again.out, again.err) == (0, "out: nothing new\n", "")
+    assert filterzoo("verify", "out", cwd=place).out == "out: sound\n"
+    next((place / "out/data/filters/local").rglob("*.parquet")).unlink()
+    damaged = filterzoo("verify", "out", cwd=place)
+    assert damaged.code == 1
+    assert damaged.out.startswith("filters: data/filters/local/permissive/")
+
+
+def test_json_for_machines(place):
+    report = filterzoo("publish", "out", "--json", cwd=place).document
+    assert report["target"] == "out"
+    assert report["models"] == {"pypi": 6, "local": 1}
+    assert report["licences"] == {"permissive": 5, "share-alike": 1, "no-redistribution": 1}
+    assert (report["layers"], report["filters"], report["skipped"], report["is_empty"]) == (19, 51_336, 2, False)
+    assert sum(report["files"].values()) == sum(path.stat().st_size for path in (place / "out").rglob("*.parquet"))
+    assert filterzoo("publish", "out", "--json", cwd=place).document["is_empty"] is True
+    assert filterzoo("verify", "out", "--json", cwd=place).document == {"target": "out", "problems": []}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["publish", "out", "--workdir", "nowhere"], "no crawl has been here"),
+        (["publish", "."], "holds other files"),
+        (["verify", "nowhere"], "nowhere: no such folder"),
+        (["verify", "alice/nothing"], "alice/nothing: the Hub cannot be reached"),
+    ],
+)
+def test_what_cannot_start_says_so_in_one_line(place, arguments, said):
+    ran = filterzoo(*arguments, cwd=place, env={"HF_ENDPOINT": "http://127.0.0.1:9"})
+    assert ran.code == 2
+    assert said in ran.err
+    assert len(ran.err.splitlines()) == 1
+
+
+def test_what_a_target_means(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "build").mkdir()
+    hub = ["alice/zoo", "A.b-c_d/e.f"]
+    folders = ["build/zoo", "./alice/zoo", "/alice/zoo", "zoo", "a/b/c", "../alice/zoo", "alice/", "-a/b"]
+    assert [name for name in [*hub, *folders] if is_hub_name(name)] == hub

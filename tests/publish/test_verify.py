@@ -1,0 +1,226 @@
+"""Each kind of damage is made and found."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from tests.publish.folders import publish_models, rows
+from tests.publish.work import ledger, zoo
+
+from filterzoo.errors import StartError
+from filterzoo_publish.verify import verify
+
+Edit = Callable[[pa.Table], pa.Table]
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("sound")
+    publish_models(folder / "work", folder / "out", zoo(), ledger())
+    return folder / "out"
+
+
+@pytest.fixture
+def out(sound, tmp_path) -> Path:
+    return Path(shutil.copytree(sound, tmp_path / "out"))
+
+
+def file_of(out: Path, config: str, source: str = "pypi", licence_class: str = "permissive") -> Path:
+    folder = out / "data" / config
+    return next((folder if config == "skipped" else folder / source / licence_class).glob("*.parquet"))
+
+
+def rewrite(path: Path, edit: Edit) -> Path:
+    """The edited rows under the name that fits their bytes: only what the rows say can give it away."""
+    edited = edit(pq.read_table(path, partitioning=None))
+    path.unlink()
+    pq.write_table(edited, path)
+    name = hashlib.sha256(path.read_bytes()).hexdigest()[:32]
+    return path.rename(path.with_name(f"{name}.parquet"))
+
+
+def swapped(first: int, second: int) -> Edit:
+    def edit(table: pa.Table) -> pa.Table:
+        order = list(range(len(table)))
+        order[first], order[second] = order[second], order[first]
+        return table.take(order)
+
+    return edit
+
+
+def with_cell(column: str, row: int, value: object) -> Edit:
+    def edit(table: pa.Table) -> pa.Table:
+        cells = table[column].to_pylist()
+        cells[row] = value
+        place = table.schema.get_field_index(column)
+        return table.set_column(place, table.schema.field(column), pa.array(cells, table.schema.field(column).type))
+
+    return edit
+
+
+def checks(out: Path) -> set[str]:
+    return {problem.check for problem in verify(str(out))}
+
+
+@pytest.mark.parametrize("config", ["models", "layers", "filters", "filters_sample", "skipped"])
+@pytest.mark.parametrize("where", [0.1, 0.5, 0.999])
+def test_a_flipped_bit_is_found(out, config, where):
+    path = file_of(out, config)
+    content = bytearray(path.read_bytes())
+    content[int(len(content) * where)] ^= 1
+    path.write_bytes(content)
+    problems = verify(str(out))
+    assert problems[0].check == "hash" or "hash" in {problem.check for problem in problems}
+    assert path.relative_to(out).as_posix() in {problem.where for problem in problems if problem.check == "hash"}
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ("models", "model"),
+        ("layers", "count"),
+        ("filters", "filters"),
+        ("filters_sample", "sample"),
+        ("skipped", "missing"),
+    ],
+)
+def test_a_missing_file_is_found(out, config, expected):
+    file_of(out, config).unlink()
+    assert expected in checks(out)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ("models", "order"),
+        ("layers", "order"),
+        ("filters", "pointer"),
+        ("filters_sample", "sample"),
+        ("skipped", "order"),
+    ],
+)
+def test_a_swapped_row_is_found(out, config, expected):
+    path = file_of(out, config)
+    rewrite(path, swapped(0, 1))
+    assert expected in checks(out)
+
+
+def test_swapped_weights_are_found(out):
+    path = file_of(out, "filters")
+    table = pq.read_table(path, partitioning=None)
+    sizes = table["n_filters"].to_pylist()
+    first, second = next((i, j) for i in range(len(sizes)) for j in range(i) if sizes[i] == sizes[j])
+
+    def edit(table: pa.Table) -> pa.Table:
+        cells = table["weights"].to_pylist()
+        cells[first], cells[second] = cells[second], cells[first]
+        return table.set_column(
+            table.schema.get_field_index("weights"), "weights", pa.array(cells, pa.list_(pa.float32()))
+        )
+
+    rewrite(path, edit)
+    assert {"layer_id", "sample"} <= checks(out)
+
+
+@pytest.mark.parametrize(
+    ("config", "edit", "expected"),
+    [
+        ("models", with_cell("n_layers", 0, 3), "count"),
+        ("models", with_cell("n_filters", 0, 3), "count"),
+        ("models", with_cell("filters_3x3", 0, 3), "count"),
+        ("models", with_cell("published_filters", 0, 3), "count"),
+        ("models", with_cell("stored_filters", 0, 3), "count"),
+        ("models", with_cell("weights_id", 0, "f" * 64), "count"),
+        ("models", with_cell("duplicate_of", 1, "pypi/a-net@1"), "duplicate"),
+        ("models", with_cell("duplicate_of", 2, None), "duplicate"),
+        ("models", with_cell("id", 0, "a"), "id"),
+        ("models", with_cell("licence_class", 0, "share-alike"), "folder"),
+        ("models", with_cell("source", 0, None), "null"),
+        ("models", lambda table: pa.concat_tables([table.slice(0, 1), table]), "unique"),
+        ("models", lambda table: table.drop_columns(["robust"]), "schema"),
+        ("layers", with_cell("layer_id", 0, "f" * 64), "count"),
+        ("layers", with_cell("n_filters", 0, 3), "value"),
+        ("layers", with_cell("kernel", 0, "5x5"), "value"),
+        ("layers", with_cell("task", 0, "detection"), "value"),
+        ("layers", with_cell("filters_first_row", 0, 1), "pointer"),
+        ("layers", with_cell("filters_row_group", 0, 1), "pointer"),
+        ("layers", with_cell("filters_rows", 0, 2), "pointer"),
+        ("layers", with_cell("filters_file", 0, None), "count"),
+        ("layers", lambda table: table.slice(1), "count"),
+        ("layers", lambda table: pa.concat_tables([table, table.slice(0, 4)]), "unique"),
+        ("filters", with_cell("n_filters", 0, 3), "filters"),
+        ("filters", with_cell("first_filter", 0, 3), "filters"),
+        ("filters", with_cell("weights", 0, [0.0] * 9), "filters"),
+        ("filters", with_cell("conv_depth_norm", 0, 0.7), "value"),
+        ("filters", with_cell("task", 0, "x"), "value"),
+        ("filters", with_cell("model_id", 0, "pypi/b-net@1"), "model"),
+        ("filters", lambda table: table.slice(1), "filters"),
+        ("filters", lambda table: pa.concat_tables([table, table.slice(0, 1)]), "unique"),
+        ("filters_sample", with_cell("weights", 0, [0.0] * 9), "sample"),
+        ("filters_sample", with_cell("filter_index", 0, 1), "sample"),
+        ("filters_sample", lambda table: table.slice(1), "sample"),
+        ("skipped", with_cell("reason", 0, "bad_luck"), "value"),
+    ],
+)
+def test_rows_that_contradict_each_other_are_found(out, config, edit, expected):
+    path = file_of(out, config)
+    rewrite(path, edit)
+    assert expected in checks(out)
+
+
+def test_a_twin_of_a_layer_in_another_place_is_found(out):
+    """A second row of a shared layer that points elsewhere, though each row for itself would do."""
+    path = file_of(out, "layers", licence_class="share-alike")
+    rewrite(path, with_cell("filters_first_row", 1, 0))
+    assert "pointer" in checks(out)
+
+
+def test_a_readme_that_does_not_fit_is_found(out):
+    readme = out / "README.md"
+    _, header, page = readme.read_text().split("---\n", 2)
+    changed = yaml.safe_load(header)
+    changed["dataset_info"][1]["features"][0]["dtype"] = "int32"
+    readme.write_text(f"---\n{yaml.safe_dump(changed)}---\n{page}")
+    assert checks(out) == {"readme"}
+    readme.write_text("# no YAML")
+    assert checks(out) == {"readme"}
+    readme.unlink()
+    assert checks(out) == {"readme"}
+
+
+def test_strange_files_are_found(out):
+    (out / "data/models/notes.txt").write_text("?")
+    assert "name" in checks(out)
+    (out / "data/models/notes.txt").unlink()
+    not_parquet = out / "data/models" / f"{hashlib.sha256(b'?').hexdigest()[:32]}.parquet"
+    not_parquet.write_bytes(b"?")
+    assert checks(out) == {"schema"}
+
+
+def test_an_interrupted_release_is_told(out):
+    (out / ".decided").mkdir()
+    assert checks(out) == {"interrupted"}
+
+
+def test_nothing_there_is_no_data_set(tmp_path):
+    with pytest.raises(StartError, match="no such folder"):
+        verify(str(tmp_path / "nothing"))
+
+
+def test_the_sample_is_of_the_filters(sound):
+    """An independent look: each sampled row equals the numbers of its filter."""
+    stored = {}
+    for row in rows(sound, "filters").to_pylist():
+        stored.setdefault(row["layer_id"], []).append(np.array(row["weights"], np.float32).reshape(-1, 9))
+    whole = {layer: np.concatenate(parts) for layer, parts in stored.items()}
+    sample = rows(sound, "filters_sample")
+    for row in sample.take(list(range(0, len(sample), 7))).to_pylist():
+        assert whole[row["layer_id"]][row["filter_index"]].tolist() == row["weights"]
