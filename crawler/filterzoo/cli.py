@@ -34,7 +34,7 @@ def build(commands: Iterable[Callable[..., None]] = ()) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
         rich_markup_mode=None,
     )
-    app.callback()(_root)
+    app.callback(invoke_without_command=True)(_root)
     for command in (*OURS, *commands):
         app.command()(command)
     return app

@@ -110,7 +110,9 @@ def test_every_layer_is_what_the_framework_reads(crawled: Any, package_and_membe
         for block in batch.to_pylist():
             kept.setdefault(block["layer_id"], []).append(np.array(block["weights"], np.float32))
     rows = store.layers(done.layers_fragment).to_pylist()
-    as_stored = [r for r in rows if r["layer_id"] in kept and r["kind"] != "transposed" and "CONSTANTS" not in r["name"]]
+    as_stored = [
+        r for r in rows if r["layer_id"] in kept and r["kind"] != "transposed" and "CONSTANTS" not in r["name"]
+    ]
     assert as_stored
     for row in as_stored:
         weight = expected[row["name"]]
