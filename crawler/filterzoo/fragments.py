@@ -118,7 +118,7 @@ class FragmentStore:
 
     def _open(self, name: str) -> Any:
         path = self._path(name)
-        return pa.memory_map(path) if self._is_local else pa.PythonFile(self._filesystem.open(path, "rb"))
+        return pa.memory_map(path) if self._is_local else pa.PythonFile(self._filesystem.open(path, "rb"), mode="r")
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name[:2]}/{name}.arrow"
