@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import stamina
+import tenacity
 
 from filterzoo.published import is_hub_name
 from filterzoo_publish.card import card
@@ -78,10 +78,13 @@ def publish(
             published = read_published(target.read())
             plan = make_plan(work, published)
             return _report(target, plan, published, dry_run=True)
-        for attempt in stamina.retry_context(on=Conflict, attempts=_ATTEMPTS, timeout=None, wait_max=10):
-            with attempt:
-                return _release(work, target, watch or (lambda _shard: None))
-    raise AssertionError("the last attempt returns or raises")
+        retries = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(Conflict),
+            stop=tenacity.stop_after_attempt(_ATTEMPTS),
+            wait=tenacity.wait_exponential_jitter(initial=0.1, max=10),
+            reraise=True,
+        )
+        return retries(_release, work, target, watch or (lambda _shard: None))
 
 
 def _release(work: Work, target: Target, watch: Callable[[Shard], None]) -> Report:
