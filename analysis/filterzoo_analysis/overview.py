@@ -118,12 +118,14 @@ def _show_layers(layers: list[dict[str, Any]]) -> None:
     largest = sorted(named, key=lambda layer: -layer["n_filters"])[:LAYERS_SHOWN]
     out.print(f"\nThe {len(largest)} largest 3x3 layers, by depth:")
     numbers = ("depth", "filters", "sparsity", "entropy", "threshold", "orthogonality")
-    made = table("depth", "layer", "filters", "sparsity", "entropy", "threshold", "orthogonality", "", numbers=numbers)
+    measured = ("filters", "sparsity", "entropy", "threshold", "orthogonality")
+    made = table("depth", "network", "layer", *measured, "", numbers=numbers)
     for layer in sorted(largest, key=lambda layer: layer["conv_depth_norm"]):
         degenerated = is_degenerated(layer["variance_entropy"], layer["variance_entropy_threshold"], layer["sparsity"])
         measures = ("sparsity", "variance_entropy", "variance_entropy_threshold", "orthogonality")
         made.add_row(
             f"{layer['conv_depth_norm']:.2f}",
+            cell(layer["model_id"].partition("@")[0].rpartition("/")[2], longest=32),
             cell(layer["name"], longest=40),
             f"{layer['n_filters']:,}",
             *("-" if layer[name] is None else f"{layer[name]:.3f}" for name in measures),
