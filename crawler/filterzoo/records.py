@@ -101,6 +101,8 @@ class Checkpoint:
     pair_id: str | None = None
     base_model: str | None = None
     """What it was fine-tuned, quantised or merged from, as the zoo names it."""
+    anatomy: str | None = None
+    """The part of the body that its images show."""
 
 
 @dataclass(frozen=True, slots=True)

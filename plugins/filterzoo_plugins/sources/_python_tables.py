@@ -41,7 +41,7 @@ def assigned(tree: ast.AST, name: str, file: str) -> ast.expr:
 
 
 def literal(node: ast.AST, nesting: int = 0) -> Any:
-    """Constants, lists, tuples and dicts as data; what is none of these (a call, a name) is None.
+    """Constants and dicts as they are, lists, tuples and sets as lists; what is none of these (a call, a name) is None.
 
     Entries of a dict whose key is not a constant are left out.
     """
@@ -50,7 +50,7 @@ def literal(node: ast.AST, nesting: int = 0) -> Any:
     match node:
         case ast.Constant(value=value):
             return value
-        case ast.List(elts=parts) | ast.Tuple(elts=parts):
+        case ast.List(elts=parts) | ast.Tuple(elts=parts) | ast.Set(elts=parts):
             return [literal(part, nesting + 1) for part in parts]
         case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
             return -value

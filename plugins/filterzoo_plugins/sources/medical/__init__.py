@@ -1,0 +1,116 @@
+"""Networks for medical images, from eight repositories; each has a module of its own in this package."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, cast
+
+from pydantic import AfterValidator, Field
+
+from filterzoo import Checkpoint, Refused, Source, SourceOptions, hookimpl
+from filterzoo.outcome import Refusal
+from filterzoo_plugins.sources._package_index import pinned, web_address
+from filterzoo_plugins.sources.medical import (
+    lungmask,
+    medicalnet,
+    medmnist,
+    monai,
+    nnunet_v1,
+    radimagenet,
+    torchxrayvision,
+    totalsegmentator,
+)
+from filterzoo_plugins.sources.medical._desk import Desk
+
+if TYPE_CHECKING:
+    from filterzoo.door import Door
+
+Listing = Callable[[Desk], Iterator[Checkpoint | Refusal]]
+Name = Literal[
+    "lungmask",
+    "medicalnet",
+    "medmnist",
+    "monai",
+    "nnunet_v1",
+    "radimagenet",
+    "torchxrayvision",
+    "totalsegmentator",
+]
+
+REPOSITORIES: dict[Name, Listing] = {
+    "lungmask": lungmask.checkpoints,
+    "medicalnet": medicalnet.checkpoints,
+    "medmnist": medmnist.checkpoints,
+    "monai": monai.checkpoints,
+    "nnunet_v1": nnunet_v1.checkpoints,
+    "radimagenet": radimagenet.checkpoints,
+    "torchxrayvision": torchxrayvision.checkpoints,
+    "totalsegmentator": totalsegmentator.checkpoints,
+}
+"""Repository -> what lists it. Ids start with the repository's name."""
+
+PACKAGES = {
+    "lungmask": "lungmask==0.2.22",
+    "nnunet_v1": "nnunet==1.7.1",
+    "torchxrayvision": "torchxrayvision==1.5.7",
+    "totalsegmentator": "totalsegmentator==2.18.0",
+}
+"""Repositories whose list of weights is a table in a Python package, read as data."""
+
+
+class MedicalSource(Source):
+    """Every network of the chosen repositories; one that cannot be listed goes to the ledger, and the others go on.
+
+    What a repository does not tell, and can be known, stands in `manifests/facts/medical.csv`.
+    """
+
+    name: ClassVar[str] = "medical"
+
+    class Options(SourceOptions):
+        """`repositories`: all, unless some are named. `include`, `exclude`: globs over `repository/name`.
+
+        `packages`: other versions of the packages, `name==version` by repository. `folds`: of networks that were
+        trained several times on parts of the data, the first or all. `zenodo`: another address of Zenodo.
+        """
+
+        repositories: Annotated[tuple[Name, ...], Field(min_length=1)] = tuple(REPOSITORIES)
+        include: tuple[str, ...] = ("*",)
+        exclude: tuple[str, ...] = ()
+        packages: dict[Name, Annotated[str, AfterValidator(pinned)]] = Field(default_factory=dict)
+        index_url: Annotated[str | None, AfterValidator(web_address)] = None
+        folds: Literal["first", "all"] = "first"
+        zenodo: Annotated[str, AfterValidator(web_address)] = "https://zenodo.org"
+
+    def __init__(self, options: SourceOptions, door: Door, folder: Path) -> None:
+        # The Hub that the user chose may lie on a private network; archives are opened by the door as well.
+        chosen = os.environ.get("HF_ENDPOINT")
+        super().__init__(options, door.trusting(chosen) if chosen else door, folder)
+
+    def discover(self) -> Iterator[Checkpoint | Refusal]:
+        """See `Source.discover`; packages with tables are downloaded, and the directories of zip archives read."""
+        options = cast("MedicalSource.Options", self.options)
+        for name in dict.fromkeys(options.repositories):
+            package = options.packages.get(name, PACKAGES.get(name, ""))
+            desk = Desk(name, self.door, package, options.index_url, options.zenodo, all_folds=options.folds == "all")
+            for found in _listed(desk, REPOSITORIES[name]):
+                is_wanted = any(fnmatchcase(found.id, pattern) for pattern in options.include)
+                if is_wanted and not any(fnmatchcase(found.id, pattern) for pattern in options.exclude):
+                    yield found
+
+
+def _listed(desk: Desk, listing: Listing) -> Iterator[Checkpoint | Refusal]:
+    try:
+        yield from listing(desk)
+    except Refused as refusal:
+        detail = f"cannot list the repository: {refusal.detail}"
+        revision = desk.package.rpartition("=")[2] or "main"
+        yield Refusal(id=desk.repository, revision=revision, reason=refusal.reason, detail=detail)
+
+
+@hookimpl
+def filterzoo_sources() -> list[type[Source]]:
+    """See `filterzoo.hooks`."""
+    return [MedicalSource]

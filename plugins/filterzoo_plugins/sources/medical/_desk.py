@@ -1,0 +1,57 @@
+"""What every medical repository's listing works with: its package, the network, and the curated facts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from filterzoo import Artifact, Checkpoint, Refused
+from filterzoo.door import Door
+from filterzoo.outcome import Refusal
+from filterzoo_plugins import facts
+from filterzoo_plugins.formats._zip import ZipIndex
+from filterzoo_plugins.sources._package_data import PackageData
+
+_COLUMNS = {field.name for field in fields(Checkpoint)}
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """One repository's place in a crawl. package: `name==version` of the one that holds its tables, or ""."""
+
+    repository: str
+    door: Door
+    package: str = ""
+    index_url: str | None = None
+    zenodo: str = "https://zenodo.org"
+    all_folds: bool = False
+
+    @property
+    def tables(self) -> PackageData:
+        """The package that holds the repository's tables."""
+        return PackageData(self.package, self.door, self.index_url)
+
+    def facts(self, *names: str) -> dict[str, Any]:
+        """Curated columns of the first of these names that has a row, over those of the repository as a whole."""
+        table = facts.table("medical")
+        keys = [f"{self.repository}/{name}" for name in names]
+        row = next((table[key] for key in keys if key in table), {})
+        whole = table.get(self.repository, {})
+        return {column: row.get(column) or whole.get(column) for column in whole if column in _COLUMNS}
+
+    def checkpoint(self, name: str, revision: str, artifacts: Sequence[Artifact], **columns: Any) -> Checkpoint:
+        """A checkpoint of this repository; columns that are None leave the field empty."""
+        return Checkpoint(id=f"{self.repository}/{name}", revision=revision, artifacts=tuple(artifacts), **columns)
+
+    def zipped(self, url: str, name: str, revision: str) -> Iterator[str | Refusal]:
+        """The names of the members of a remote zip archive, of which only the directory is read; or why not."""
+        try:
+            with self.door.open(Artifact(url=url)) as file:
+                members = sorted(ZipIndex(file).members)
+        except Refused as refusal:
+            detail = f"cannot list the archive: {refusal.detail}"
+            identity = f"{self.repository}/{name}"
+            yield Refusal(id=identity, revision=revision, reason=refusal.reason, detail=detail, url=url)
+        else:
+            yield from (member for member in members if not member.endswith("/"))

@@ -1,0 +1,24 @@
+"""lungmask (doi:10.1186/s41747-020-00173-2): U-Nets that find lungs in CT."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from filterzoo import Artifact, Checkpoint
+from filterzoo_plugins.sources._hash_prefix import revision
+from filterzoo_plugins.sources._python_tables import assigned, items, literal, parse
+from filterzoo_plugins.sources.medical._desk import Desk
+
+FILE = "lungmask/mask.py"
+
+
+def checkpoints(desk: Desk) -> Iterator[Checkpoint]:
+    """Every entry of `MODEL_URLS`: name -> (address, classes)."""
+    tree = parse(desk.tables.texts([FILE])[FILE], FILE)
+    for name, entry in items(assigned(tree, "MODEL_URLS", FILE)):
+        match name, literal(entry):
+            case str(), [str(url), *_]:
+                file = url.rpartition("/")[2]
+                artifact = Artifact(url=url, name=file)
+                page = "https://github.com/JoHof/lungmask"
+                yield desk.checkpoint(name, revision(url) or file, [artifact], url=page, **desk.facts(name))

@@ -1,0 +1,62 @@
+"""The pretrained networks of nnU-Net 1 (doi:10.1038/s41592-020-01008-z), in zip archives on Zenodo."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from urllib.parse import urlsplit
+
+from filterzoo import Artifact, Checkpoint
+from filterzoo.outcome import Refusal
+from filterzoo_plugins.sources._python_tables import assigned, items, literal, parse
+from filterzoo_plugins.sources.medical._desk import Desk
+
+FILE = "nnunet/inference/pretrained_models/download_pretrained_model.py"
+_MODEL = "model_final_checkpoint.model"
+
+
+def checkpoints(desk: Desk) -> Iterator[Checkpoint | Refusal]:
+    """Every network in every archive: a task was trained in up to four configurations, each on several folds."""
+    tree = parse(desk.tables.texts([FILE])[FILE], FILE)
+    for task, entry in items(assigned(tree, "available_models", FILE)):
+        urls = (literal(entry) or {}).get("url")
+        for url in [urls] if isinstance(urls, str) else urls or []:
+            if isinstance(task, str) and isinstance(url, str) and (place := _place(url)):
+                yield from _archive(desk, task, url, place)
+
+
+def _archive(desk: Desk, task: str, url: str, place: tuple[str, str]) -> Iterator[Checkpoint | Refusal]:
+    record, file = place
+    revision, name = f"zenodo:{record}", f"{task}/{file.removesuffix('.zip')}"
+    page = f"https://zenodo.org/records/{record}"
+    members = []
+    for found in desk.zipped(_at(desk, url), name, revision):
+        if isinstance(found, Refusal):
+            yield found
+        elif found.endswith(f"/{_MODEL}"):
+            members.append(found)
+    for member in members if desk.all_folds else _first_folds(members):
+        artifact = Artifact(url=_at(desk, url), name=_MODEL, member=member)
+        inside = member.removesuffix(f"/{_MODEL}")
+        yield desk.checkpoint(f"{name}/{inside}", revision, [artifact], url=page, **desk.facts(task))
+
+
+def _first_folds(members: Iterable[str]) -> list[str]:
+    """One member for each folder of folds: `.../fold_0/...` comes before the others, and before `.../all/...`."""
+    chosen: dict[str, str] = {}
+    for member in sorted(members, key=lambda name: ("/all/" in name, name)):
+        chosen.setdefault(member.rsplit("/", maxsplit=2)[0], member)
+    return sorted(chosen.values())
+
+
+def _place(url: str) -> tuple[str, str] | None:
+    """(record, file) of `https://zenodo.org/record/4003545/files/Task002_Heart.zip?download=1`."""
+    match urlsplit(url).path.split("/"):
+        case ["", "record" | "records", record, "files", file] if urlsplit(url).hostname == "zenodo.org":
+            return record, file
+    return None
+
+
+def _at(desk: Desk, url: str) -> str:
+    """The same file at the Zenodo that the manifest names."""
+    parts = urlsplit(url)
+    return f"{desk.zenodo}{parts.path}?{parts.query}"

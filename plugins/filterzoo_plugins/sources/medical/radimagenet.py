@@ -1,0 +1,21 @@
+"""RadImageNet (doi:10.1148/ryai.210315): networks trained on 1.35 million CT, MR and ultrasound images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from filterzoo import Checkpoint
+from filterzoo.outcome import Refusal
+from filterzoo_plugins.sources._hub import Hub
+from filterzoo_plugins.sources.medical._desk import Desk
+from filterzoo_plugins.sources.medical._hub_repositories import described
+
+REPOSITORY = "Lab-Rasool/RadImageNet"
+"""A copy: the authors' own files lie in a folder of Google Drive, which has no listing that could be read."""
+
+
+def checkpoints(desk: Desk) -> Iterator[Checkpoint | Refusal]:
+    """Every network of the copy. What licence the authors give is unclear, so the copy's word is not taken for it."""
+    hub = Hub(desk.door)
+    info = hub.repository(REPOSITORY)
+    yield from described(desk, hub, info, desk.facts("RadImageNet"))
