@@ -9,8 +9,6 @@ from tests.servers import WebServer
 from filterzoo.door import Door
 from filterzoo.errors import Reason, StartError
 from filterzoo.outcome import Refusal
-from filterzoo.vocabularies import Task
-from filterzoo_plugins import facts
 from filterzoo_plugins.sources.onnx_zoo import OnnxZooSource
 
 APACHE = {"tags": ["onnx", "license:apache-2.0"], "cardData": {"license": "apache-2.0"}}
@@ -119,9 +117,3 @@ def test_a_model_is_opened_at_its_commit(hub, discover, tmp_path):
         source = OnnxZooSource(OnnxZooSource.Options(), door, tmp_path)
         with source.open(found.artifacts[0]) as file:
             assert file.read(0, file.size) == b"onnxmodelzoo/resnet18-v1-7" * 50
-
-
-def test_curated_tags_hold_words_of_the_vocabulary():
-    table = facts.table("onnx_tags")
-    assert {row["task"] for row in table.values()} <= {task.value for task in Task}
-    assert all(row["source"].startswith("https://github.com/onnx/models") for row in table.values())

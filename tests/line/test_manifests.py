@@ -1,0 +1,147 @@
+"""The manifests that come with the project: each is valid, and its plan is sensible, with every zoo on loopback."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.model_hub import ModelHub, Repo
+from tests.plugins.sources.packages import sdist, wheel
+from tests.program import filterzoo
+from tests.servers import WebServer
+
+from filterzoo.manifest import load_manifest
+from filterzoo.plugins import load, references
+from filterzoo_plugins.sources._robustbench_tables import ADDRESSES, TABLES
+from filterzoo_plugins.sources.medical import PACKAGES, lungmask, nnunet_v1, torchxrayvision, totalsegmentator
+
+MANIFESTS = sorted((Path(__file__).parents[2] / "manifests").glob("*.yaml"))
+APACHE = {"tags": ["license:apache-2.0"]}
+
+ROBUST = """
+    linf = OrderedDict([
+        ('A2020Robust', {'model': Net, 'gdrive_id': '1aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'}),
+        ('B2021Lost', {'model': Net, 'gdrive_id': None}),
+    ])
+    models = OrderedDict([(ThreatModel.Linf, linf)])
+"""
+RELEASES = "https://github.com/somebody/zoo/releases/download/v1"
+SEGMENTATOR = {
+    totalsegmentator.CONFIG: """
+        DEFAULT_CONFIG = {"model": "3d_fullres", "folds": [0]}
+        TASK_CONFIGS = {"total": {"task_id": 1, "trainer": "T"}}
+        TASK_ID_WEIGHTS_CONFIGS = {1: {"foldername": "Dataset001_a", "version": "v1-weights"}}
+    """,
+    totalsegmentator.CLASSES: "commercial_models = {}",
+    totalsegmentator.REGISTRY: "_MR_TASKS_WITHOUT_SUFFIX = {'x'}",
+}
+TEXTS = {
+    "robustbench==1.1.1": {**dict.fromkeys((*TABLES.values(), *ADDRESSES), ""), TABLES["cifar10"]: ROBUST},
+    PACKAGES["lungmask"]: {lungmask.FILE: f'MODEL_URLS = {{"R231": ("{RELEASES}/net-d5d2fc3d.pth", 3)}}'},
+    PACKAGES["torchxrayvision"]: {
+        **dict.fromkeys(torchxrayvision.FILES, ""),
+        "torchxrayvision/models.py": f'model_urls["nih"] = {{"weights_url": "{RELEASES}/nih.pt"}}',
+    },
+    PACKAGES["totalsegmentator"]: SEGMENTATOR,
+    PACKAGES["nnunet_v1"]: {nnunet_v1.FILE: "available_models = {}"},
+}
+
+
+def offer_packages(server):
+    """The packages that hold tables, each at the version that the sources ask for; gives the index's address."""
+    for requirement, texts in TEXTS.items():
+        name, version = requirement.split("==")
+        files = {path: textwrap.dedent(text).encode() for path, text in texts.items()}
+        is_wheel = name != "nnunet"
+        archive = wheel(files, name, version) if is_wheel else sdist(files, name, version)
+        filename = f"{name}-{version}-py3-none-any.whl" if is_wheel else f"{name}-{version}.tar.gz"
+        url = server.add(f"/files/{filename}", archive)
+        page = {
+            "meta": {"api-version": "1.1"},
+            "name": name,
+            "files": [{"filename": filename, "url": url, "hashes": {}}],
+        }
+        server.add(f"/simple/{name}/", json.dumps(page).encode(), content_type="application/vnd.pypi.simple.v1+json")
+    return server.url + "/simple"
+
+
+@pytest.fixture
+def hub():
+    with ModelHub(page_size=50) as server:
+        server.repos = {
+            "onnxmodelzoo/resnet18_Opset16": Repo({"a.onnx": b"a" * 99}, dict(APACHE)),
+            "onnxmodelzoo/resnet18_Opset18": Repo({"a.onnx": b"b" * 99}, dict(APACHE)),
+            "MONAI/spleen": Repo({"models/model.pt": b"a" * 99}, dict(APACHE)),
+            "TencentMedicalNet/MedicalNet-Resnet10": Repo({"resnet_10.pth": b"a" * 99}),
+            "Lab-Rasool/RadImageNet": Repo({"ResNet50.pt": b"a" * 99}),
+        }
+        yield server
+
+
+@pytest.fixture
+def server():
+    """A package index and a Zenodo."""
+    with WebServer() as running:
+        running.add("/api/records/7782113", b'{"files": []}', content_type="application/json")
+        yield running
+
+
+@pytest.fixture
+def plan(hub, server, tmp_path):
+    """What `--dry-run` says of one source of a manifest whose addresses were led to loopback."""
+    index = offer_packages(server)
+    (tmp_path / "onnx.json").write_text("[]")
+    elsewhere = {
+        "robustbench": {"index_url": index},
+        "medical": {"index_url": index, "zenodo": server.url},
+        "onnx_zoo": {"manifest": "onnx.json"},
+    }
+    here = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "", "XDG_CACHE_HOME": str(tmp_path)}
+
+    def plan(name, source):
+        (path,) = (path for path in MANIFESTS if path.stem == name)
+        document = yaml.safe_load(path.read_text())
+        for block in document["sources"]:
+            block.update(elsewhere.get(block["source"], {}))
+        (tmp_path / path.name).write_text(yaml.safe_dump(document))
+        options = ("--dry-run", "--json", "--allow-private", "--only", source, "--workdir", tmp_path / "work")
+        done = filterzoo("crawl", tmp_path / path.name, *options, env=here)
+        assert done.code == 0, done.err
+        return done.document["sources"][source]
+
+    return plan
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
+def test_every_manifest_is_valid(path):
+    manifest = load_manifest(path, load(references(())).sources)
+    assert manifest.sources
+    assert manifest.name == path.stem
+
+
+@pytest.mark.parametrize("name", ["robustbench", "everything"])
+def test_the_plan_for_robustbench(plan, name):
+    assert plan(name, "robustbench") == {
+        "checkpoints": 1,
+        "bytes": 0,
+        "unknown_sizes": 1,
+        "licences": {"unknown": 1},
+        "left_out": {"removed": 1},
+    }
+
+
+@pytest.mark.parametrize("name", ["onnx-zoo", "everything"])
+def test_the_plan_for_the_onnx_zoo(plan, name):
+    found = plan(name, "onnx_zoo")
+    assert (found["checkpoints"], found["licences"], found["left_out"]) == (1, {"apache-2.0": 1}, {})
+
+
+@pytest.mark.parametrize("name", ["medical", "everything"])
+def test_the_plan_for_medical_networks(plan, name):
+    found = plan(name, "medical")
+    assert found["checkpoints"] == 6
+    assert found["licences"] == {"apache-2.0": 4, "mit": 1, "unknown": 1}
+    assert found["left_out"] == {}
