@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from filterzoo import licences
 from filterzoo.door import Door
@@ -116,7 +117,7 @@ def discover(sources: Sequence[OpenSource], only: str | None = None) -> Iterator
 def _task_or_entry(listed: Checkpoint | Refusal, number: int, opened: OpenSource) -> Task | LedgerEntry:
     if not isinstance(listed, Refusal):
         return _gate(Task(_checked(listed, opened.source.name), number, opened.settings))
-    refusal = _REFUSAL.validate_json(json.dumps(asdict(listed)))
+    refusal: Refusal = _storable(_REFUSAL, listed)
     return LedgerEntry(
         source=opened.source.name,
         id=refusal.id,
@@ -143,9 +144,21 @@ def _gate(task: Task) -> Task | LedgerEntry:
     return task
 
 
+def _storable(adapter: TypeAdapter[Any], listed: Checkpoint | Refusal) -> Any:
+    """What a table will hold of it; ValueError, in a line, where a field is of another type or no text."""
+    if not isinstance(listed, (Checkpoint, Refusal)):
+        raise TypeError(f"discover() gave a {type(listed).__name__}, which is no Checkpoint")
+    try:
+        return adapter.validate_json(json.dumps(asdict(listed)), strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(step) for step in first["loc"])
+        raise ValueError(f"{ascii(listed.id)[:200]} cannot be stored: {place} {first['msg']}") from None
+
+
 def _checked(checkpoint: Checkpoint, source: str) -> Checkpoint:
-    """The checkpoint with its source's name; ValueError or TypeError where one could not be stored."""
-    checked = _CHECKPOINT.validate_json(json.dumps(asdict(checkpoint)), strict=True)
+    """The checkpoint with its source's name; ValueError or TypeError where it is not one that can be stored."""
+    checked: Checkpoint = _storable(_CHECKPOINT, checkpoint)
     if not checked.artifacts:
         raise ValueError(f"the checkpoint {checked.id[:200]!r} has no artifacts")
     if not checked.id or not checked.revision:
