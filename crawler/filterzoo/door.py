@@ -18,6 +18,7 @@ from filterzoo.download import Download, check_size, refuse_html
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile, RandomAccessFile, check_plain_name
 from filterzoo.http_file import READ_AHEAD, HttpFile, ranged_version, sibling
+from filterzoo.pace import Pace
 from filterzoo.records import Artifact
 from filterzoo.transport import Clocks, Transient, Transport
 
@@ -74,7 +75,8 @@ class Door:
         self.cache = Cache(cache, max_cache_bytes, clocks.now)
         self.max_file_bytes = max_file_bytes
         client = httpx.Client(timeout=timeout, headers={"User-Agent": f"filterzoo/{filterzoo.__version__}"})
-        self.transport = Transport(client, AddressPolicy(allow_private=allow_private, hosts=hosts), clocks)
+        policy = AddressPolicy(allow_private=allow_private, hosts=hosts)
+        self.transport = Transport(client, policy, clocks, pace=Pace(cache / "pace"))
 
     def trusting(self, *urls: str) -> Door:
         """The same door for an address the user named: its host may lie on a private network."""

@@ -6,8 +6,7 @@ One entry a host in `HOSTS`; `filterzoo.transport` acts on it. Any other host is
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from urllib.parse import parse_qs, urljoin, urlsplit
@@ -149,22 +148,3 @@ def rules_of(url: str) -> Host:
 def matches(host: str, patterns: tuple[str, ...]) -> bool:
     """Whether one of the patterns is of this host; `*` is of any."""
     return any(fnmatchcase(host, pattern) for pattern in patterns)
-
-
-class Pace:
-    """Keeps the requests of one process to a host apart by the host's interval, whichever thread makes them."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._free_at: dict[Host, float] = {}
-
-    def wait(self, host: Host, monotonic: Callable[[], float], sleep: Callable[[float], None]) -> None:
-        """Return when the next request may start."""
-        if not host.interval:
-            return
-        with self._lock:
-            now = monotonic()
-            start = max(now, self._free_at.get(host, now))
-            self._free_at[host] = start + host.interval
-        if start > now:
-            sleep(start - now)

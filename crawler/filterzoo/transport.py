@@ -16,7 +16,8 @@ import tenacity
 
 from filterzoo.addresses import AddressPolicy, host_of, is_http, origin_of, shown
 from filterzoo.errors import Reason, Refused
-from filterzoo.hosts import Host, Pace, matches, rules_of
+from filterzoo.hosts import Host, matches, rules_of
+from filterzoo.pace import Pace
 
 Result = TypeVar("Result")
 
@@ -71,7 +72,8 @@ class Transport:
     """Bearer tokens, each sent to its one origin (scheme, host and port) and to no redirect's target elsewhere."""
     redirects: tuple[str, ...] | None = None
     """Patterns of hosts that may be redirected to, besides the host itself and its storage; None for any."""
-    pace: Pace = field(default_factory=Pace)
+    pace: Pace | None = None
+    """Keeps requests to a host apart; None asks as often as it is told to."""
 
     def retrying(self, url: str, action: Callable[[], Result]) -> Result:
         """The result of `action`, tried again while it raises `Transient`; then Refused (fetch_failed)."""
@@ -119,7 +121,7 @@ class Transport:
     def _follow(self, url: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
         for _ in range(MAX_REDIRECTS + 1):
             self.policy.check(url)
-            self.pace.wait(rules_of(url), self.clocks.monotonic, self.clocks.sleep)
+            self._keep_pace(rules_of(url))
             sent = dict(headers) | self._authorisation(url)
             with self.client.stream("GET", url, headers=sent, follow_redirects=False) as response:
                 self._check_peer(url, response)
@@ -129,6 +131,10 @@ class Transport:
                     return
                 url = target
         raise Refused(Reason.FETCH_FAILED, f"more than {MAX_REDIRECTS} redirects", shown(url))
+
+    def _keep_pace(self, rules: Host) -> None:
+        if self.pace is not None and rules.interval:
+            self.pace.wait(rules.names[0], rules.interval, self.clocks.now, self.clocks.sleep)
 
     def _next(self, url: str, response: httpx.Response) -> str | None:
         """Where to ask next: a redirect's target, or what stands behind a page of the host; None for an answer."""

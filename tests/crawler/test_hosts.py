@@ -1,6 +1,8 @@
 """The hosts under their own names: the loopback server is the proxy that everything is asked through."""
 
 import random
+import subprocess
+import sys
 
 import pytest
 from tests import servers
@@ -8,7 +10,8 @@ from tests.servers import WebServer
 
 from filterzoo.door import Door
 from filterzoo.errors import Reason, Refused
-from filterzoo.hosts import HOSTS, PLAIN, Pace, matches, rules_of
+from filterzoo.hosts import HOSTS, PLAIN, matches, rules_of
+from filterzoo.pace import Pace
 from filterzoo.records import Artifact
 from filterzoo.transport import Clocks
 
@@ -31,7 +34,9 @@ class Watch:
         self.pauses = []
 
     def clocks(self):
-        return Clocks(sleep=self.pauses.append, monotonic=lambda: NOW + sum(self.pauses), now=lambda: NOW)
+        return Clocks(
+            sleep=self.pauses.append, monotonic=lambda: NOW + sum(self.pauses), now=lambda: NOW + sum(self.pauses)
+        )
 
 
 @pytest.fixture
@@ -300,11 +305,39 @@ def test_every_host_has_rules_of_its_own():
             assert not any(matches(name, other.names) for other in HOSTS[:number])
 
 
-def test_requests_of_several_threads_keep_their_distance():
+# The pace
+
+
+def test_requests_of_several_threads_keep_their_distance(tmp_path):
     from concurrent.futures import ThreadPoolExecutor
 
-    pauses, pace, zenodo = [], Pace(), rules_of("http://zenodo.org/")
+    pauses = []
     with ThreadPoolExecutor(4) as pool:
         for _ in range(8):
-            pool.submit(pace.wait, zenodo, lambda: 5.0, pauses.append)
+            pool.submit(Pace(tmp_path).wait, "zenodo.org", 1.8, lambda: NOW, pauses.append)
     assert sorted(pauses) == pytest.approx([1.8 * number for number in range(1, 8)])
+
+
+def test_requests_of_several_processes_keep_their_distance(tmp_path):
+    code = (
+        "import sys, pathlib; from filterzoo.pace import Pace\n"
+        "for _ in range(3): Pace(pathlib.Path(sys.argv[1])).wait('zenodo.org', 1.5, lambda: 0.0, print)"
+    )
+    children = [
+        subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    pauses = [float(line) for child in children for line in child.communicate()[0].split()]
+    assert sorted(pauses) == pytest.approx([1.5 * number for number in range(1, 9)])
+
+
+@pytest.mark.parametrize("note", ["", "nan", "inf", "x", "-5", f"{NOW * 2}"])
+def test_a_note_that_is_wrong_does_not_stop_a_crawl(tmp_path, note):
+    (tmp_path / "zenodo.org").write_text(note)
+    pauses = []
+    Pace(tmp_path).wait("zenodo.org", 1.8, lambda: NOW, pauses.append)
+    assert sum(pauses) <= 60
+
+
+def test_a_host_without_an_interval_is_asked_at_once(tmp_path):
+    Pace(tmp_path / "pace").wait("github.com", 0.0, lambda: NOW, lambda _: pytest.fail("waited"))
+    assert not (tmp_path / "pace").exists()

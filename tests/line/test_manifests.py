@@ -99,7 +99,7 @@ def plan(hub, server, tmp_path):
         "medical": {"index_url": index, "zenodo": server.url},
         "onnx_zoo": {"manifest": "onnx.json"},
     }
-    here = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "", "XDG_CACHE_HOME": str(tmp_path)}
+    here = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "", "FILTERZOO_CACHE": str(tmp_path / "cache")}
 
     def plan(name, source):
         (path,) = (path for path in MANIFESTS if path.stem == name)

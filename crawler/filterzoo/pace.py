@@ -1,0 +1,45 @@
+"""Requests to one host keep the distance it asks for, whichever thread or process of a crawl makes them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+LONGEST = 60.0
+"""Seconds; a note that asks for more was left by a clock that went wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Notes in `folder`, a file for each host, from when on it may be asked again; shared by all who use the folder."""
+
+    folder: Path
+
+    def wait(self, host: str, interval: float, now: Callable[[], float], sleep: Callable[[float], None]) -> None:
+        """Return when the next request to `host` may start, and note that another may `interval` seconds later.
+
+        host: a name of our own table, since it becomes a file's name. now: seconds since the epoch, as processes share.
+        """
+        if not interval:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        note = self.folder / host
+        with FileLock(note.with_name(f"{host}.lock"), thread_local=False):
+            time = now()
+            start = min(max(time, _noted(note)), time + LONGEST)
+            note.write_text(repr(start + interval), "ascii")
+        if start > time:
+            sleep(start - time)
+
+
+def _noted(note: Path) -> float:
+    """The time in a note; 0 where there is none, or none that can be read."""
+    try:
+        time = float(note.read_text("ascii"))
+    except (OSError, ValueError):
+        return 0.0
+    return time if math.isfinite(time) else 0.0
