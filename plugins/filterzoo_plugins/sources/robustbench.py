@@ -10,10 +10,11 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import AfterValidator
 
-from filterzoo import Artifact, Checkpoint, Reason, Source, SourceOptions, hookimpl
+from filterzoo import Artifact, Checkpoint, RandomAccessFile, Reason, Source, SourceOptions, hookimpl
 from filterzoo.outcome import Refusal
 from filterzoo.vocabularies import Modality, Task, VisualCategory
 from filterzoo_plugins.sources._drive import download_address
+from filterzoo_plugins.sources._hash_prefix import hash_prefix, open_checked
 from filterzoo_plugins.sources._package_data import PackageData
 from filterzoo_plugins.sources._package_index import pinned, web_address
 from filterzoo_plugins.sources._robustbench_tables import ADDRESSES, TABLES, Entry, entries
@@ -59,6 +60,10 @@ class RobustBenchSource(Source):
             if self._is_wanted(entry):
                 twin = f"{entry.dataset}/{entry.network}" if (entry.dataset, entry.network) in paired else None
                 yield from self._checkpoints(entry, twin, package.version)
+
+    def open(self, artifact: Artifact) -> RandomAccessFile:
+        """See `Source.open`; a file with digits of its hash in its name is downloaded whole, and checked."""
+        return open_checked(self.door, artifact) if hash_prefix(artifact.url) else super().open(artifact)
 
     @property
     def _options(self) -> Options:

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import re
 import textwrap
@@ -161,6 +162,21 @@ def test_the_package_comes_from_an_index_or_a_folder(door, folder):
     (folder / "unpacked" / TABLES["cifar10"]).write_text(textwrap.dedent(CIFAR))
     assert indexed == discover(door, folder)
     assert len(discover(door, folder, path="unpacked", datasets=("cifar10",))) == 8
+
+
+def test_a_file_that_is_not_the_one_its_name_promises_is_refused(tmp_path):
+    from filterzoo.records import Artifact
+
+    with WebServer() as server, Door(tmp_path / "cache", allow_private=True) as door:
+        source = RobustBenchSource(RobustBenchSource.Options(), door, tmp_path)
+        good = hashlib.sha256(b"weights").hexdigest()[:8]
+        for digits, body in ((good, b"weights"), ("0676ba61", b"others")):
+            server.add(f"/resnet50-{digits}.pth", body)
+        with source.open(Artifact(url=f"{server.url}/resnet50-{good}.pth")) as file:
+            assert file.read(0, 7) == b"weights"
+        with pytest.raises(Refused) as caught:
+            source.open(Artifact(url=f"{server.url}/resnet50-0676ba61.pth"))
+        assert caught.value.reason is Reason.HASH_MISMATCH
 
 
 @pytest.mark.parametrize("code", ["def (", "x = '\\x00", "(" * 5000, "x = " + "-" * 20_000 + "1"])
