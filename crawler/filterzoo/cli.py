@@ -14,7 +14,6 @@ from filterzoo.commands import crawl, inspect, manifest_schema, plugins, status
 from filterzoo.errors import FilterZooError
 from filterzoo.terminal import printable
 
-EXIT_CANNOT_START = 2
 OURS: tuple[Callable[..., None], ...] = (
     crawl.crawl,
     status.status,
@@ -55,7 +54,7 @@ def main() -> None:
     except FilterZooError as error:
         for line in str(error).splitlines():
             sys.stderr.write(f"filterzoo: {printable(line, 2000)}\n")
-        sys.exit(EXIT_CANNOT_START)
+        sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.exit(0)
     except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import ClassVar
 
 
 class Reason(StrEnum):
@@ -73,9 +74,18 @@ _TRANSIENT = frozenset({Reason.FETCH_FAILED, Reason.CHANGED, Reason.HASH_MISMATC
 class FilterZooError(Exception):
     """Base of all errors of this project: one line that says what, where, why and what to do."""
 
+    exit_code: ClassVar[int] = 2
+    """How `filterzoo` ends where the error ends it."""
+
 
 class StartError(FilterZooError):
-    """Raised when a command cannot start: a bad manifest, an index out of reach, a work folder in use. Exit code 2."""
+    """Raised when a command cannot start: a bad manifest, an index out of reach, no work folder. Exit code 2."""
+
+
+class WorkFolderBusy(StartError):
+    """Raised when another process holds the work folder. Exit code 3, so that a schedule can tell it from trouble."""
+
+    exit_code = 3
 
 
 class Refused(FilterZooError):

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import IO, Self
 
-from filterzoo.errors import StartError
+from filterzoo.errors import StartError, WorkFolderBusy
 from filterzoo.fragments import FragmentStore
 from filterzoo.journal import Journal
 
@@ -63,7 +63,7 @@ class WorkFolder:
                 undo.pop_all()
             self._lock = lock
         except BlockingIOError:
-            raise StartError(
+            raise WorkFolderBusy(
                 f"{self.path}: another crawl is working here; wait for it or choose another --workdir"
             ) from None
         except OSError as error:

@@ -94,7 +94,7 @@ def test_two_crawls_at_once_in_one_folder(zoo: Path) -> None:
     write_good(zoo / "zoo")
     with WorkFolder(zoo / "filterzoo-work"):
         ran = filterzoo("crawl", "manifest.yaml", cwd=zoo)
-    assert ran.code == 2
+    assert ran.code == 3
     assert len(ran.err.splitlines()) == 1
     assert "another crawl is working here" in ran.err
 

@@ -45,7 +45,7 @@ def crawl(
     """Read every checkpoint that MANIFEST names, without running anything from it, and measure its convolutions.
 
     Run the same command again to do only what is missing. Exit code 0: all well; 1: some checkpoints failed (see
-    `filterzoo status`); 2: it could not start.
+    `filterzoo status`); 2: it could not start, or its disk failed; 3: another crawl is working in the folder.
     """
     references = plugin_loading.references(plugin or ())
     plugins = plugin_loading.load(references)
