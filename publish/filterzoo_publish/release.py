@@ -81,7 +81,7 @@ def publish(
         retries = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(Conflict),
             stop=tenacity.stop_after_attempt(_ATTEMPTS),
-            wait=tenacity.wait_exponential_jitter(initial=0.1, max=10),
+            wait=tenacity.wait_exponential(multiplier=0.1, max=10) + tenacity.wait_random(0, 0.1),
             reraise=True,
         )
         return retries(_release, work, target, watch or (lambda _shard: None))
