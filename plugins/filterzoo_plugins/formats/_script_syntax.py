@@ -73,6 +73,8 @@ def parse(text: str) -> Source:
         if line.indent == 0:
             owner = line.words[1] if first == "class" and len(line.words) > 1 else ""
         if first == "def":
+            if len(line.words) == 1:
+                raise NotUnderstoodError("a function without a name")
             body, end = _block(lines, at + 1, line.indent, 0)
             source.functions[owner, line.words[1]] = Function(_parameters(line.words), body)
             at = end
@@ -193,6 +195,8 @@ def _parameters(words: list[str]) -> tuple[tuple[str, Node | None], ...]:
 def _expression(words: list[str]) -> Node:
     reader = _Expressions(words)
     node = reader.whole()
+    if reader.at > len(words):
+        raise NotUnderstoodError("an expression that ends before it is whole")
     if reader.at != len(words):
         raise NotUnderstoodError(f"{words[reader.at]!a} behind an expression")
     return node

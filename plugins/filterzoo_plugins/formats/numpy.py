@@ -41,7 +41,7 @@ _ITEM = re.compile(
         )\s*(?:,\s*|(?=}}))
       | (?P<structure>[\[({{])
     )""",
-    re.VERBOSE,
+    re.VERBOSE | re.ASCII,
 )
 
 
@@ -151,7 +151,7 @@ def _parse(text: str, data_offset: int, where: str) -> ArrayHeader:
         at = item.end()
     if text[:1] != "{" or text[at:].rstrip() != "}" or len(found) != 3:
         raise Refused(Reason.MALFORMED, "an npy header that NumPy does not write", where)
-    shape = tuple(int(side.rstrip("L ")) for side in found["shape"].split(",") if side.strip())
+    shape = tuple(int(side.strip().rstrip("L")) for side in found["shape"].split(",") if side.strip())
     if len(shape) > MAX_RANK:
         raise Refused(Reason.LIMIT, f"{len(shape)} axes; at most {MAX_RANK} are read", where)
     return ArrayHeader(_dtype(found["descr"], where), shape, found["fortran_order"] == "True", data_offset)
