@@ -8,8 +8,9 @@ import time
 from collections import Counter
 
 import pytest
+from tests.judgement.mutation import damaged
 from tests.judgement.reading import BytesFile, index, layers, read, readers, write
-from tests.judgement.small_files import damaged, small_files
+from tests.judgement.small_files import small_files
 from tests.servers import WebServer
 
 from filterzoo.door import Door
