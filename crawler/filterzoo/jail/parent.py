@@ -55,17 +55,31 @@ class Jail:
     def look(self, file: RandomAccessFile, name: str, member: str | None = None) -> Index | Member:
         """As `index`; of an archive the table of the model in it, or of the one called `member`.
 
-        A Member where the model is compressed: `unpack` it, then look at what comes out.
+        A Member where the model is compressed: `unpack` it, then look at what comes out. A limit that was met, or a
+        crash, in a child that had other files before is not believed before a new child says the same: what a file
+        leaves behind must not decide about the next.
         """
+        self._warm_child()
+        has_had_files = self._files_of_child > 0
+        try:
+            found = self._look(file, name, member)
+        except Refused as refusal:
+            if not has_had_files or refusal.reason not in {Reason.LIMIT, Reason.CRASHED}:
+                raise
+            self.close()
+            found = self._look(file, name, member)
+        if isinstance(found, Index):
+            validate(found, file.size)
+        else:
+            file.check_bounds(found.offset, found.length)
+        return found
+
+    def _look(self, file: RandomAccessFile, name: str, member: str | None) -> Index | Member:
         request = {"name": name, "member": member}
         with self._busy_child() as child:
             found: Index | Member = self._converse(
                 child, file, Message.INDEX, request, self._limits.cpu_seconds_for(file.size)
             )
-        if isinstance(found, Index):
-            validate(found, file.size)
-        else:
-            file.check_bounds(found.offset, found.length)
         return found
 
     def unpack(self, file: RandomAccessFile, member: Member, sink: IO[bytes]) -> None:
@@ -75,7 +89,9 @@ class Jail:
         file.will_read([(member.offset, member.length)])
         with self._busy_child() as child:
             seconds = self._limits.unpack_seconds_for(member.length)
-            self._converse(child, file, Message.UNPACK, request, seconds, sink=_Sink(sink, limit))
+            found = self._converse(child, file, Message.UNPACK, request, seconds, sink=_Sink(sink, limit))
+        if found is not None:
+            raise Refused(Reason.CRASHED, _NO_MESSAGE)
 
     @contextlib.contextmanager
     def _busy_child(self) -> Iterator[Child]:
