@@ -26,7 +26,7 @@ demo: $(VENV)/has-report
 	$(BIN)/python -m filterzoo_analysis.overview $(DEMO) --picture build/quickstart.png
 
 test: $(VENV)/has-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/has-test $(VENV)/has-dev
 	$(BIN)/ruff check .
