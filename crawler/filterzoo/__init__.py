@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from filterzoo.format import Format
     from filterzoo.hooks import hookimpl
     from filterzoo.loading import load
+    from filterzoo.outcome import Refusal
     from filterzoo.records import (
         Artifact,
         Checkpoint,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         FileFacts,
         Kind,
         Layout,
+        Operation,
         Quantisation,
         Record,
         Span,
@@ -35,6 +37,7 @@ _HOMES = {
     "filterzoo.format": ("Format",),
     "filterzoo.hooks": ("hookimpl",),
     "filterzoo.loading": ("load",),
+    "filterzoo.outcome": ("Refusal",),
     "filterzoo.records": (
         "Artifact",
         "Checkpoint",
@@ -44,6 +47,7 @@ _HOMES = {
         "FileFacts",
         "Kind",
         "Layout",
+        "Operation",
         "Quantisation",
         "Record",
         "Span",
@@ -64,10 +68,12 @@ __all__ = [
     "Kind",
     "Layout",
     "LocalFile",
+    "Operation",
     "Quantisation",
     "RandomAccessFile",
     "Reason",
     "Record",
+    "Refusal",
     "Refused",
     "Source",
     "SourceOptions",

@@ -16,6 +16,8 @@ from filterzoo.records import Context, Convolution, Kind, Operation
 _RANKS = {"conv1d": 1, "conv2d": 2, "conv3d": 3, "conv_transpose1d": 1, "conv_transpose2d": 2, "conv_transpose3d": 3}
 _PARAMETERS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 _TRANSPOSED_PARAMETERS = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
+_FAILURES = (RuntimeError, NotImplementedError, ValueError, TypeError, AssertionError, IndexError, AttributeError)
+"""What models raise that cannot be built or run without numbers."""
 
 
 def operations(
@@ -31,12 +33,10 @@ def operations(
     data-dependent shapes).
     """
     try:
-        with _Weightless():
-            model = build()
+        model = _built(build).train(training)
         with torch.device("meta"):
-            model = model.to("meta").train(training)
             found = trace(model, *(torch.empty(*shape) for shape in input_shapes))
-    except (RuntimeError, NotImplementedError, ValueError, TypeError, AssertionError, IndexError, AttributeError):
+    except _FAILURES:
         return {}
     names: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
@@ -48,19 +48,26 @@ def operations(
     return named
 
 
+def _built(build: Callable[[], torch.nn.Module]) -> torch.nn.Module:
+    """The model on the meta device, also where its constructor needs numbers of its own, such as widths."""
+    try:
+        with torch.device("meta"):
+            return build()
+    except _FAILURES:
+        with _Weightless():
+            return build().to("meta")
+
+
 class _Weightless(TorchFunctionMode):
-    """Gives layers weights without numbers. What a constructor computes for itself, such as widths, has its numbers."""
+    """Puts the weights of layers on the meta device, and nothing else that a constructor makes."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Called by torch in the place of each of its functions."""
         del types
-        return (
-            func(*args, **{**(kwargs or {}), "device": "meta"})
-            if func is torch.empty
-            else func(*args, **(kwargs or {}))
-        )
+        changed = {"device": "meta"} if func is torch.empty else {}
+        return func(*args, **{**(kwargs or {}), **changed})
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +154,9 @@ class _Tracer(TorchFunctionMode):
         depth = max((value.depth for value in read if value.depth is not None), default=None)
         if depth is not None:
             depth += edges(call.func, folded=read[0].folds)
-            if call.name in _RANKS:
-                self._read_weight(call, depth)
+        if call.name in _RANKS:
+            # What reads constants only, such as a projection of places, is as deep as a first operation.
+            self._read_weight(call, edges(call.func, folded=False) if depth is None else depth)
         # An assignment to a part changes the whole, and gives nothing.
         changed = call.args[:1] if call.name == "__setitem__" else tree_leaves(result)
         for tensor in changed:

@@ -121,12 +121,12 @@ def exported(model, shape) -> list[tuple[bool, int, tuple[int, ...], int]]:
     found = []
     for node in graph.node:
         above = [depths[name] for name in node.input if name in depths]
-        if not above:
-            continue
-        depths |= dict.fromkeys(node.output, max(above) + 1)
+        depth = max(above, default=0) + 1
+        if above:  # what is made of constants is no deeper than they are
+            depths |= dict.fromkeys(node.output, depth)
         if node.op_type in {"Conv", "ConvTranspose"}:
             values = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
-            found.append((node.op_type == "ConvTranspose", max(above) + 1, tuple(values["strides"]), values["group"]))
+            found.append((node.op_type == "ConvTranspose", depth, tuple(values["strides"]), values["group"]))
     return found
 
 
@@ -182,6 +182,21 @@ def test_a_weight_made_of_a_parameter_keeps_its_name_and_one_made_of_the_input_i
             return functional.conv2d(x, weight=(routing @ self.experts).view(4, 4, 3, 3))
 
     assert list(operations(Derived, (1, 3, 16, 16))) == ["weight"]
+
+
+def test_a_convolution_of_constants_is_one():
+    found = operations(lambda: timm.create_model("xcit_nano_12_p16_224"), (1, 3, 224, 224))
+    assert found["pos_embed.token_projection.weight"].convolution.depth == 1
+    assert found["patch_embed.proj.0.0.weight"].convolution.depth == 1
+
+
+@pytest.mark.parametrize("name", ["vitamin_small_224", "regnet_y_400mf"])
+def test_constructors_may_run_a_part_of_the_model_or_compute_its_widths(name):
+    build = {
+        "vitamin_small_224": lambda: timm.create_model("vitamin_small_224"),
+        "regnet_y_400mf": lambda: torchvision.models.get_model("regnet_y_400mf"),
+    }[name]
+    assert len(operations(build, (1, 3, 224, 224))) > 10
 
 
 def test_a_module_with_two_names_gives_both_and_is_as_deep_as_its_first_reading():
