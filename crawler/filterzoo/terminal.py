@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-
 WIDTH_OF_A_FILE = 200
 """Columns that tables may take where nobody says how many there are."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -391,23 +391,25 @@ def descriptors() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
-def test_a_jail_dies_with_its_parent(tmp_path):
-    ours, theirs = socket.socketpair()
-    pid = os.fork()
-    if pid == 0:
-        theirs.sendall(str(Jail([PROBE]).process_id).encode())
-        os._exit(0)
-    child = int(ours.recv(100))
-    os.waitpid(pid, 0)
-    ours.close()
-    theirs.close()
+def test_a_jail_dies_with_its_parent():
+    code = (
+        "import os\nfrom tests.crawler.test_jail import PROBE, Jail\n"
+        "print(Jail([PROBE]).process_id, flush=True)\nos.kill(os.getpid(), 9)"
+    )
+    root = Path(__file__).parents[2]
+    ran = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=root, check=False)
+    assert ran.returncode == -9
     deadline = time.monotonic() + 10
-    while time.monotonic() < deadline and Path(f"/proc/{child}").exists():
-        if Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-            break
+    while time.monotonic() < deadline and is_running(int(ran.stdout)):
         time.sleep(0.05)
-    else:
-        assert not Path(f"/proc/{child}").exists()
+    assert not is_running(int(ran.stdout))
+
+
+def is_running(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_a_relayed_file_is_read_through_the_parent():
