@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
@@ -22,6 +22,10 @@ CREATE TABLE IF NOT EXISTS done (
 CREATE TABLE IF NOT EXISTS ledger (
     source TEXT NOT NULL, id TEXT, revision TEXT, reason TEXT NOT NULL, settings TEXT NOT NULL, document TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS listed (
+    source TEXT NOT NULL, id TEXT NOT NULL, revision TEXT NOT NULL, day TEXT NOT NULL,
+    PRIMARY KEY (source, id, revision)
+) WITHOUT ROWID;
 CREATE UNIQUE INDEX IF NOT EXISTS ledger_checkpoint ON ledger (source, id, revision) WHERE id IS NOT NULL;
 """
 
@@ -84,6 +88,17 @@ class Journal:
     def forget_plugin_failures(self) -> None:
         """A new run asks every plugin again, so what the last run said of whole plugins is void."""
         self._database.execute("DELETE FROM ledger WHERE id IS NULL")
+
+    def record_listed(self, checkpoints: Iterable[Checkpoint], day: str) -> None:
+        """Their zoos listed them on that day, `YYYY-MM-DD`; all in one transaction."""
+        rows = [(checkpoint.source, checkpoint.id, checkpoint.revision, day) for checkpoint in checkpoints]
+        with self._transaction():
+            self._database.executemany("INSERT OR REPLACE INTO listed VALUES (?, ?, ?, ?)", rows)
+
+    def listed(self) -> dict[tuple[str, str, str], str]:
+        """(source, id, revision) -> the last day its zoo listed the checkpoint."""
+        rows = self._database.execute("SELECT source, id, revision, day FROM listed")
+        return {(source, ident, revision): day for source, ident, revision, day in rows}
 
     def done(self) -> Iterator[Done]:
         """Every checkpoint that made it, by source, id and revision."""

@@ -14,8 +14,9 @@ Fetch to store happen in a worker, for one checkpoint at a time: `filterzoo.line
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
@@ -27,9 +28,13 @@ from filterzoo.layer import Device
 from filterzoo.line import LineSetup
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.plugins import Plugins
+from filterzoo.records import Checkpoint
 from filterzoo.references import PluginReference
 from filterzoo.summary import Summary, summarise
 from filterzoo.workfolder import WorkFolder
+
+_LISTED_AT_ONCE = 1000
+"""Checkpoints that the journal notes as listed in one transaction, each of which waits for the disk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,13 +94,27 @@ def _tasks(
     order: Order, sources: list[OpenSource], journal: Journal, on_event: Callable[[Event], None]
 ) -> Iterator[Task]:
     """The tasks that are left to do; what needs no work is recorded on the way."""
-    for found in islice(discover(sources, order.only), order.limit):
+    for found in _noted(islice(discover(sources, order.only), order.limit), journal):
         if isinstance(found, LedgerEntry):
             _record(journal, found, "", on_event)
         elif journal.is_settled(found.checkpoint, found.settings.key):
             on_event(Event(found, is_new=False))
         else:
             yield found
+
+
+def _noted(found: Iterable[Task | LedgerEntry], journal: Journal) -> Iterator[Task | LedgerEntry]:
+    """The same, one after the other; the journal is told which checkpoints their zoos list today."""
+    today = datetime.now(UTC).date().isoformat()
+    waiting: list[Checkpoint] = []
+    for one in found:
+        if isinstance(one, Task):
+            waiting.append(one.checkpoint)
+        if len(waiting) == _LISTED_AT_ONCE:
+            journal.record_listed(waiting, today)
+            waiting = []
+        yield one
+    journal.record_listed(waiting, today)
 
 
 def _record(journal: Journal, outcome: Done | LedgerEntry, settings: str, on_event: Callable[[Event], None]) -> None:

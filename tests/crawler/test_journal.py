@@ -44,6 +44,15 @@ def test_records_come_back_equal(text, journal):
     assert list(journal.done()) == []
 
 
+def test_the_last_day_of_a_listing_is_kept(journal):
+    old, both = checkpoint("old"), checkpoint("both\0")
+    journal.record_listed([old, both], "2026-01-01")
+    journal.record_listed([both], "2026-02-01")
+    journal.record_ledger(entry(both, reason=Reason.REMOVED))
+    keys = {(one.source, one.id, one.revision): day for one, day in ((old, "2026-01-01"), (both, "2026-02-01"))}
+    assert journal.listed() == keys
+
+
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_any_storable_id_comes_back(tmp_path_factory, ident, revision):
     with Journal(tmp_path_factory.mktemp("journal") / "j.sqlite") as journal:
