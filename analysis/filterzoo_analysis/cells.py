@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -50,13 +52,30 @@ class Cells:
         return [int(self.histogram[self.members(group), :width].sum()) for group in range(len(self.labels))]
 
 
-def by_model_column(layers: Layers, column: str, values: Sequence[str] | None = None) -> Grouping:
-    """Groups by a column of `models`; models where it is null are in none."""
-    column_values = layers.models[column].to_pylist()
-    labels = tuple(values or sorted({str(value) for value in column_values if value is not None}))
-    place = {label: number for number, label in enumerate(labels)}
-    of_model = np.array([place.get(str(value), -1) if value is not None else -1 for value in column_values], np.int64)
-    return Grouping(column, of_model[layers.model] if len(of_model) else np.zeros(0, np.int64), labels)
+def by_model(layers: Layers, by: str, values: Sequence[str | None]) -> Grouping:
+    """Groups by a value for each row of `models`; models without one are in no group."""
+    labels = tuple(sorted({value for value in values if value is not None}))
+    place: dict[str | None, int] = {label: number for number, label in enumerate(labels)}
+    of_model = np.array([place.get(value, -1) for value in values], np.int64)
+    return Grouping(by, of_model[layers.model] if len(of_model) else np.zeros(0, np.int64), labels)
+
+
+def by_model_column(layers: Layers, column: str) -> Grouping:
+    """Groups by a column of `models`."""
+    values = layers.models[column].to_pylist()
+    return by_model(layers, column, [None if value is None else str(value) for value in values])
+
+
+def by_family(layers: Layers) -> Grouping:
+    """Groups by family of the architecture."""
+    names = layers.models["architecture"].to_pylist()
+    return by_model(layers, "architecture family", [None if name is None else family(name) for name in names])
+
+
+def family(architecture: str) -> str:
+    """`tf_efficientnet_b0` -> `efficientnet`: the first word of more than four letters, else the longest."""
+    words = re.findall(r"[a-z]+", architecture.lower())
+    return next((word for word in words if len(word) > 4), max(words, key=len, default=architecture))
 
 
 def by_depth(layers: Layers) -> Grouping:
@@ -91,6 +110,6 @@ def _summed(histogram: Counts, rows: Ints, starts: Ints) -> Doubles:
     """Sums of the histograms of rows[starts[i]:starts[i + 1]], as float64 (cells, 630); counts below 2^53 are exact."""
     flat = histogram.reshape(len(histogram), -1)
     summed = np.zeros((len(starts), flat.shape[1]))
-    for cell, (start, end) in enumerate(zip(starts, [*starts[1:], len(rows)], strict=True)):
+    for cell, (start, end) in enumerate(pairwise([*starts, len(rows)])):
         flat[rows[start:end]].sum(axis=0, dtype=np.float64, out=summed[cell])
     return summed

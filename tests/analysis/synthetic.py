@@ -178,3 +178,56 @@ def _write(folder: Path, config: str, tables) -> str:
     place.parent.mkdir(parents=True, exist_ok=True)
     shard.local.rename(place)
     return shard.path
+
+
+HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script> $x^2$ {{7*7}} \u202egnp.exe"
+
+
+def mixed_zoo(seed: int = 0) -> list[Model]:
+    """Tasks and categories with drift, pairs of robust and normal, medical networks, a copy, hostile names."""
+    rng = np.random.default_rng(seed)
+    models = [
+        random_model(f"{task}-{number}", rng, shift=shift, task=task, visual_category=category, licence=licence)
+        for task, category, shift, licence in (
+            ("classification", "natural", 0.0, "mit"),
+            ("segmentation", "natural", 0.4, "apache-2.0"),
+            ("gan-discriminator", "faces", -0.3, None),
+        )
+        for number in range(5)
+    ]
+    for number in range(6):
+        pair = f"cifar-net-{number}"
+        for robust in (False, True):
+            made = random_model(
+                f"{pair}-{'robust' if robust else 'normal'}",
+                rng,
+                shift=0.5 * robust,
+                task="classification",
+                visual_category="natural",
+                training_dataset="CIFAR-10",
+                architecture="wideresnet28",
+                robust=robust,
+                pair_id=pair,
+                clean_accuracy=0.95 - 0.1 * robust - 0.002 * number,
+                robust_accuracy=(0.5 + 0.02 * number) if robust else 0.0,
+            )
+            models.append(made)
+    for number in range(6):
+        medical = {"visual_category": "medical-ct", "architecture": f"unet{number}", "task": "segmentation"}
+        models.append(random_model(f"organ-{number}", rng, **medical))
+    signs = np.sign(rng.normal(size=(16, 16, 3, 3))).astype(np.float32)
+    models.append(Model("organ-signs", [signs, signs * 2], {"visual_category": "medical-ct", "architecture": "unet9"}))
+    models.append(random_model("sky", rng, visual_category="natural", architecture="unet", task="segmentation"))
+    facts = {"task": HOSTILE, "architecture": HOSTILE, "url": "javascript:alert(3)"}
+    models.append(Model(HOSTILE, [rng.normal(size=(8, 8, 3, 3)).astype(np.float32)], facts))
+    first = models[0]
+    models.append(Model("copy", first.layers, {**first.facts, "duplicate_of": first.model_id}))
+    models.append(Model("empty", [], {"url": "https://zoo.example/empty"}))
+    return models
+
+
+SKIPPED = [
+    {"source": "made", "id": "bad", "stage": "index", "reason": "malformed", "detail": HOSTILE},
+    {"source": "made", "id": "secret", "stage": "discover", "reason": "licence", "detail": "gpl-3.0"},
+    {"source": "other", "id": "gone", "stage": "fetch", "reason": "removed", "detail": "404"},
+]

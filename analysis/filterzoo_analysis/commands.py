@@ -1,0 +1,70 @@
+"""The command `report`. Loaded at every start of `filterzoo`; what it needs is loaded when it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from filterzoo.hooks import hookimpl
+from filterzoo.terminal import console, printable
+
+if TYPE_CHECKING:
+    from filterzoo_analysis.zoo import Zoo
+
+
+@hookimpl
+def filterzoo_commands() -> Iterable[Callable[..., None]]:
+    """What this room adds to the command line."""
+    return (report,)
+
+
+def report(
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="A published data set: user/name on the Hub, or a folder.")
+    ],
+    *,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the page and its figures.")] = Path(
+        "filterzoo-report"
+    ),
+    variant: Annotated[
+        Literal["fixed", "cvpr22", "robust22", "medical22"],
+        typer.Option(help="Definition of drift; all but fixed read the filters."),
+    ] = "fixed",
+    since: Annotated[
+        str | None, typer.Option(help="Earlier state to compare with: a folder, or a tag or commit on the Hub.")
+    ] = None,
+) -> None:
+    """The papers' figures of the data set at TARGET, each with its table, and one page to read them in.
+
+    Exit code 0: written; 2: it could not start, or there is no such data set.
+    """
+    from filterzoo_analysis import rendering  # noqa: PLC0415  # seconds that other commands do not need
+    from filterzoo_analysis import report as reports  # noqa: PLC0415
+
+    rendering.require_libraries()
+    out = console(to_stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+    with Progress(*columns, TimeElapsedColumn(), console=out, disable=not out.is_terminal) as bar:
+        zoo = _prepare(target, variant, since, bar)
+        drawing = bar.add_task("figures", total=None)
+        page = reports.write(zoo, output, lambda name: bar.update(drawing, description=f"drawing {name}"))
+    console().print(printable(str(page), 400))
+
+
+def _prepare(target: str, variant: str, since: str | None, bar: Progress) -> Zoo:
+    from filterzoo_analysis import dataset, variants, zoo  # noqa: PLC0415  # as above
+
+    reading = bar.add_task("reading tables", total=None)
+    found = dataset.read(target)
+    earlier = None if since is None else zoo.read_since(target, since)
+    bar.update(reading, description="tables read", total=1, completed=1)
+    passes = variants.passes_of(variants.Variant(variant))
+    if not passes:
+        return zoo.prepare(found, variant, since=earlier)
+    filters = sum(found.models["stored_filters"].to_pylist())
+    task = bar.add_task(f"filters, {variant}, {passes} pass{'es' * (passes > 1)}", total=passes * filters)
+    return zoo.prepare(found, variant, lambda count: bar.advance(task, count), earlier)

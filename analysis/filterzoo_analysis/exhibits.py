@@ -1,0 +1,82 @@
+"""What a report is made of: exhibits (a figure, its table, the query that made it) in sections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from filterzoo_analysis.published_numbers import Published
+from filterzoo_analysis.zoo import Zoo
+
+Draw = Callable[[Any], None]
+"""Draws on an empty matplotlib figure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A published number and ours beside it; `ours` is None where this data set cannot say."""
+
+    published: Published
+    ours: str | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Exhibit:
+    """One figure. name: of its files. says: what is seen, in numbers, for those who do not see it. size: inches.
+
+    draw: None for a table alone. query: Python that makes the table again.
+    """
+
+    name: str
+    title: str
+    says: str
+    table: pa.Table
+    query: str
+    draw: Draw | None = None
+    size: tuple[float, float] = (9.0, 4.5)
+    notes: tuple[str, ...] = ()
+    answers: tuple[Answer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Section:
+    """Exhibits that belong together; `empty` says in a sentence why there are none, or what is missing."""
+
+    name: str
+    title: str
+    about: str
+    exhibits: tuple[Exhibit, ...] = ()
+    empty: tuple[str, ...] = field(default=())
+
+
+def query_of(zoo: Zoo, call: str, **arguments: object) -> str:
+    """Python that makes the table of an exhibit: `call` is module.function in `filterzoo_analysis.sections`."""
+    module = call.partition(".")[0]
+    given = "".join(f", {name}={value!r}" for name, value in arguments.items())
+    return (
+        f"from filterzoo_analysis.sections import {module}\n"
+        "from filterzoo_analysis.zoo import read\n\n"
+        f"zoo = read({zoo.dataset.name!r}, variant={str(zoo.coefficients.variant)!r})\n"
+        f"table = {call}(zoo{given}).table"
+    )
+
+
+def table_of(columns: Mapping[str, Sequence[Any] | np.ndarray[Any, Any]]) -> pa.Table:
+    """A table whose undefined numbers are null."""
+    return pa.table({name: pa.array(list(values), from_pandas=True) for name, values in columns.items()})
+
+
+def shown(value: float | None, digits: int = 3) -> str:
+    """A number for people, a dash where there is none."""
+    return "-" if value is None or not np.isfinite(value) else f"{value:.{digits}f}"
+
+
+def interval(mean: float, low: float, high: float, digits: int = 3) -> str:
+    """`0.31 [0.28, 0.35]`, or the number alone where it has no interval."""
+    if not np.isfinite(low):
+        return f"{shown(mean, digits)} (no interval)"
+    return f"{shown(mean, digits)} [{shown(low, digits)}, {shown(high, digits)}]"

@@ -1,0 +1,223 @@
+"""The kinds of plots, drawn with matplotlib on an empty figure; colours of text follow the page's theme."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from filterzoo.layer import Doubles
+from filterzoo_analysis.statistics import Bools
+
+INK = "#7b7b7c"
+"""Text and lines: a grey that is no other colour, so that a page may put its own in its place."""
+SERIES = ("#0f77b8", "#d9631e", "#139a74", "#b64f90", "#a98600", "#5b5bd6", "#c0392b", "#3f7f3f")
+"""Told apart by all common kinds of colour vision, readable on white and on black."""
+STYLE: Mapping[str, Any] = {
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "axes.titlecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "font.size": 9.5,
+    "font.family": "DejaVu Sans",
+    "axes.titlesize": 10,
+    "legend.frameon": False,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+}
+
+
+def bars(figure: Any, labels: Sequence[str], series: Mapping[str, Sequence[float]], *, log: bool = False) -> None:
+    """Horizontal bars, a panel for each series, the number at each bar."""
+    axes = np.atleast_1d(figure.subplots(1, len(series), sharey=True))
+    places = np.arange(len(labels))[::-1]
+    for axis, (name, values), colour in zip(axes, series.items(), SERIES, strict=False):
+        axis.barh(places, values, color=colour, height=0.7)
+        axis.set_title(name)
+        if log and max(values, default=0) > 0:
+            axis.set_xscale("symlog", linthresh=1)
+            axis.set_xlim(0, max(values) * 30)
+        else:
+            axis.set_xlim(0, max([*values, 0]) * 1.3 or 1)
+        for place, value in zip(places, values, strict=True):
+            axis.text(value, place, f" {value:,.3g}" if value < 1 else f" {value:,.0f}", va="center", fontsize=8.5)
+        axis.xaxis.set_visible(False)
+        axis.spines["bottom"].set_visible(False)
+    axes[0].set_yticks(places, [short(label) for label in labels])
+
+
+def kernels(figure: Any, filters: Doubles, titles: Sequence[str], columns: int) -> None:
+    """3x3 filters as images, (n, 9), each scaled to its largest absolute number."""
+    rows = -(-len(filters) // columns)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for number, axis in enumerate(axes):
+        axis.set_axis_off()
+        if number >= len(filters):
+            continue
+        limit = float(np.abs(filters[number]).max()) or 1.0
+        axis.imshow(filters[number].reshape(3, 3), cmap="RdBu_r", vmin=-limit, vmax=limit)
+        if number < len(titles):
+            axis.set_title(titles[number], fontsize=9)
+
+
+def ridges(figure: Any, labels: Sequence[str], distributions: Doubles, edges: Doubles, names: Sequence[str]) -> None:
+    """Distributions (groups, 9, bins), a row for each group and a column for each coefficient."""
+    groups, count, _ = distributions.shape
+    axes = figure.subplots(1, count, sharey=True)
+    centres = (edges[1:] + edges[:-1]) / 2
+    for number, axis in enumerate(axes):
+        heights = distributions[:, number] / (distributions[:, number].max(axis=1, keepdims=True) + 1e-300)
+        shown = _shown_range(distributions[:, number])
+        for group in range(groups):
+            base = groups - 1 - group
+            colour = SERIES[group % len(SERIES)]
+            line = base + 1.4 * heights[group, shown]
+            axis.fill_between(centres[shown], base, line, color=colour, alpha=0.35, lw=0, zorder=group)
+            axis.plot(centres[shown], line, color=colour, lw=0.9, zorder=group)
+        axis.set_title(names[number], fontsize=8.5)
+        axis.tick_params(axis="x", labelsize=7)
+        axis.spines["left"].set_visible(False)
+        axis.tick_params(axis="y", length=0)
+    axes[0].set_yticks(range(groups), [short(label) for label in labels[::-1]])
+
+
+def heat_map(figure: Any, labels: Sequence[str], values: Doubles, marked: Bools) -> None:
+    """A symmetric matrix; a star marks what stands out. Numbers are written where they fit."""
+    axis = figure.subplots()
+    size = len(labels)
+    shown = np.where(np.eye(size, dtype=bool), np.nan, values)
+    image = axis.imshow(shown, cmap="viridis", vmin=0)
+    top = float(np.nanmax(shown)) if size > 1 else 1.0
+    if size <= 20:
+        for row, column in zip(*np.nonzero(~np.eye(size, dtype=bool)), strict=True):
+            value = values[row, column]
+            text = f"{value:.2f}"[1:] if value < 0.995 else f"{value:.1f}"
+            star = "*" if marked[row, column] else ""
+            colour = "black" if value > 0.6 * top else "white"
+            axis.text(
+                column, row, text + star, ha="center", va="center", color=colour, fontsize=7 if size > 12 else 8.5
+            )
+    axis.set_xticks(
+        range(size), [short(label, 24) for label in labels], rotation=45, ha="right", rotation_mode="anchor"
+    )
+    axis.set_yticks(range(size), [short(label, 24) for label in labels])
+    axis.tick_params(length=0)
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+    bar = figure.colorbar(image, ax=axis, shrink=0.7, label="drift, nats")
+    bar.outline.set_visible(False)
+
+
+def boxes(figure: Any, samples: Mapping[str, Doubles], label: str) -> None:
+    """Box plots beside each other, whiskers at 1.5 quartile distances."""
+    axis = figure.subplots()
+    axis.boxplot(list(samples.values()), **_box_style(SERIES[0]))
+    axis.set_xticks(
+        range(1, len(samples) + 1), [f"{short(name)}\n{len(values)} pairs" for name, values in samples.items()]
+    )
+    axis.set_ylabel(label)
+
+
+def depth_panels(figure: Any, ticks: Sequence[str], panels: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
+    """A panel for each measure; in it, series of boxes by depth with means and intervals.
+
+    panels[measure][series] holds `boxes` (a list of samples), `mean`, `low`, `high`, and `line`, dashed, if any.
+    """
+    axes = np.atleast_1d(figure.subplots(1, len(panels)))
+    for axis, (measure, series) in zip(axes, panels.items(), strict=True):
+        for number, (name, shown) in enumerate(series.items()):
+            colour = SERIES[number]
+            offset = (number - (len(series) - 1) / 2) * 0.38
+            places = np.arange(len(ticks)) + offset
+            filled = [values if len(values) else [np.nan] for values in shown["boxes"]]
+            axis.boxplot(filled, positions=places, widths=0.3 if len(series) > 1 else 0.55, **_box_style(colour))
+            errors = np.abs(np.stack([shown["mean"] - shown["low"], shown["high"] - shown["mean"]]))
+            axis.errorbar(places, shown["mean"], yerr=errors, fmt="o", ms=3.5, color=colour, lw=1.5, label=name)
+            if "line" in shown:
+                axis.plot(places, shown["line"], "--", color=INK, lw=1.2, label="mean threshold")
+        axis.set_title(measure)
+        axis.set_xticks(range(len(ticks)), ticks, rotation=60, ha="right", fontsize=7.5)
+        if len(series) > 1 or any("line" in shown for shown in series.values()):
+            axis.legend(fontsize=8)
+
+
+def lines(figure: Any, ticks: Sequence[str], series: Mapping[str, Doubles], label: str) -> None:
+    """Each series along the ticks, (3, ticks): values, lower and upper ends of their intervals."""
+    axis = figure.subplots()
+    for (name, (values, low, high)), colour in zip(series.items(), SERIES * 4, strict=False):
+        axis.plot(range(len(ticks)), values, "o-", ms=4, color=colour, label=name)
+        axis.fill_between(range(len(ticks)), low, high, color=colour, alpha=0.2, lw=0)
+    axis.set_xticks(range(len(ticks)), ticks, rotation=45, ha="right")
+    axis.set_ylabel(label)
+    axis.set_ylim(bottom=min(0.0, axis.get_ylim()[0]))
+    axis.legend(fontsize=8)
+
+
+def densities(figure: Any, clouds: Mapping[str, Doubles], columns: int = 4) -> None:
+    """Density of points (n, 2) on [-3.3, 3.3]^2, each relative to its peak, logarithmic, as the paper draws it."""
+    from matplotlib.colors import LogNorm  # noqa: PLC0415  # an extra that only figures need
+
+    columns = max(1, min(columns, len(clouds)))
+    rows = -(-len(clouds) // columns)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes[len(clouds) :]:
+        axis.set_axis_off()
+    for axis, (name, points) in zip(axes, clouds.items(), strict=False):
+        bins = 128 if len(points) > 20_000 else 64
+        counts, _, _ = np.histogram2d(points[:, 0], points[:, 1], bins=bins, range=[[-3.3, 3.3]] * 2)
+        axis.set_facecolor("black")
+        axis.imshow(
+            np.where(counts.T > 0, counts.T / max(1.0, counts.max()), np.nan),
+            origin="lower",
+            extent=(-3.3, 3.3, -3.3, 3.3),
+            cmap="inferno",
+            norm=LogNorm(1e-3, 1),
+            interpolation="nearest",
+        )
+        axis.set_title(short(name), fontsize=9)
+        axis.set_xticks([])
+        axis.set_yticks([])
+
+
+def intervals(figure: Any, labels: Sequence[str], found: Doubles, label: str) -> None:
+    """Points with intervals, one a row, beside a line at zero; found (3, n): values, low, high."""
+    values, low, high = found
+    axis = figure.subplots()
+    places = np.arange(len(labels))[::-1]
+    known = np.isfinite(low)
+    errors = np.abs(np.stack([values - low, high - values]))
+    axis.errorbar(values[known], places[known], xerr=errors[:, known], fmt="o", color=SERIES[0], lw=1.5)
+    axis.plot(values[~known], places[~known], "o", mfc="none", color=SERIES[1])
+    axis.axvline(0, color=INK, lw=0.8)
+    axis.set_yticks(places, [short(name, 60) for name in labels])
+    axis.set_xlabel(label)
+
+
+def short(label: str, longest: int = 30) -> str:
+    """A label that leaves room for the plot; unprintable characters are escaped."""
+    text = "".join(char if char.isprintable() else "?" for char in label)
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def _shown_range(distributions: Doubles) -> slice:
+    """The bins that hold all but a thousandth of any of the groups."""
+    used = np.flatnonzero((distributions > 1e-3 * distributions.max(axis=1, keepdims=True)).any(axis=0))
+    return slice(0, distributions.shape[-1]) if not len(used) else slice(max(0, used[0] - 1), used[-1] + 2)
+
+
+def _box_style(colour: str) -> dict[str, Any]:
+    return {
+        "showfliers": False,
+        "patch_artist": True,
+        "boxprops": {"facecolor": colour + "33", "edgecolor": colour, "lw": 0.8},
+        "medianprops": {"color": colour, "lw": 1.4},
+        "whiskerprops": {"color": colour, "lw": 0.8},
+        "capprops": {"color": colour, "lw": 0.8},
+    }

@@ -1,0 +1,240 @@
+"use strict";
+// Data are written as text only: names come from strangers.
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const { models, layers, filters } = data;
+  const count = models.model_id.length;
+  const byId = (id) => document.getElementById(id);
+  const MEASURES = ["sparsity", "variance_entropy", "orthogonality"];
+  const COLUMNS = ["model_id", "task", "visual_category", "architecture", "licence", "robust", "n_layers", "filters_3x3", ...MEASURES];
+  const NUMBERS = new Set(["n_layers", "filters_3x3", "clean_accuracy", "robust_accuracy", ...MEASURES]);
+  const CHOICES = ["source", "task", "visual_category", "licence", "robust"];
+  const SEARCHED = ["model_id", "task", "visual_category", "architecture", "licence", "training_dataset"];
+  const PAGE = 50;
+  const NAMES = { model_id: "model", n_layers: "layers", filters_3x3: "3x3 filters", variance_entropy: "entropy" };
+  const spelled = (column) => NAMES[column] || column.replaceAll("_", " ");
+  const state = { rows: [], page: 0, sort: "model_id", down: false };
+
+  const element = (name, text, attributes) => {
+    const made = document.createElement(name);
+    if (text !== undefined && text !== null) made.textContent = text;
+    for (const [key, value] of Object.entries(attributes || {})) made.setAttribute(key, value);
+    return made;
+  };
+  const told = (column, value) => {
+    if (value === null || value === undefined) return "–";
+    if (typeof value === "boolean") return value ? "yes" : "no";
+    if (typeof value !== "number") return String(value);
+    return Number.isInteger(value) ? value.toLocaleString("en") : value.toFixed(3);
+  };
+  const link = (row) => "#model/" + encodeURIComponent(models.model_id[row]);
+
+  // The table of models.
+  const texts = models.model_id.map((_, row) => SEARCHED.map((c) => models[c][row] ?? "").join("\n").toLowerCase());
+  const selects = {};
+  for (const column of CHOICES) {
+    const values = [...new Set(models[column].map((value) => told(column, value)))].sort();
+    if (values.length < 2) continue;
+    const label = element("label", spelled(column) + " ");
+    const select = element("select", null, { id: "choose-" + column });
+    select.append(element("option", "all", { value: "" }));
+    values.forEach((value, number) => {
+      const option = element("option", value, { value: String(number) });
+      option.chosen = value;
+      select.append(option);
+    });
+    select.addEventListener("change", filter);
+    label.append(select);
+    byId("filters").append(label);
+    selects[column] = select;
+  }
+  let waiting;
+  byId("search").addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(filter, 120); });
+  byId("filters").addEventListener("submit", (event) => { event.preventDefault(); filter(); });
+  byId("before").addEventListener("click", () => { state.page -= 1; draw(); });
+  byId("after").addEventListener("click", () => { state.page += 1; draw(); });
+
+  function filter() {
+    const words = byId("search").value.toLowerCase().split(/\s+/).filter(Boolean);
+    const wanted = Object.entries(selects).filter(([, s]) => s.value !== "").map(([c, s]) => [c, s.selectedOptions[0].chosen]);
+    state.rows = [];
+    for (let row = 0; row < count; row += 1) {
+      if (wanted.every(([c, value]) => told(c, models[c][row]) === value) && words.every((word) => texts[row].includes(word))) state.rows.push(row);
+    }
+    state.page = 0;
+    sort();
+  }
+  function sort() {
+    const values = models[state.sort];
+    const sign = state.down ? -1 : 1;
+    state.rows.sort((a, b) => {
+      const [x, y] = [values[a], values[b]];
+      if (x === null || y === null) return (x === null) - (y === null) || a - b;
+      return (x < y ? -sign : x > y ? sign : 0) || a - b;
+    });
+    draw();
+  }
+  function draw() {
+    const pages = Math.max(1, Math.ceil(state.rows.length / PAGE));
+    state.page = Math.min(Math.max(0, state.page), pages - 1);
+    const head = element("tr");
+    for (const column of COLUMNS) {
+      const sorted = state.sort === column;
+      const cell = element("th", null, { scope: "col", "aria-sort": sorted ? (state.down ? "descending" : "ascending") : "none" });
+      if (NUMBERS.has(column)) cell.className = "number";
+      const button = element("button", spelled(column) + (sorted ? (state.down ? " ▼" : " ▲") : ""), { type: "button", "data-column": column });
+      button.addEventListener("click", () => {
+        state.down = sorted ? !state.down : NUMBERS.has(column);
+        state.sort = column;
+        sort();
+        document.querySelector(`#table button[data-column="${column}"]`).focus();
+      });
+      cell.append(button);
+      head.append(cell);
+    }
+    const body = element("tbody");
+    for (const row of state.rows.slice(state.page * PAGE, (state.page + 1) * PAGE)) {
+      const line = element("tr");
+      for (const column of COLUMNS) {
+        if (column === "model_id") {
+          const cell = element("th", null, { scope: "row" });
+          cell.append(element("a", models.model_id[row], { href: link(row) }));
+          line.append(cell);
+        } else {
+          line.append(element("td", told(column, models[column][row]), NUMBERS.has(column) ? { class: "number" } : {}));
+        }
+      }
+      body.append(line);
+    }
+    const top = element("thead");
+    top.append(head);
+    byId("table").replaceChildren(top, body);
+    byId("found").textContent = `${state.rows.length.toLocaleString("en")} of ${count.toLocaleString("en")} models`;
+    byId("page").textContent = `page ${state.page + 1} of ${pages}`;
+    byId("before").disabled = state.page === 0;
+    byId("after").disabled = state.page === pages - 1;
+  }
+
+  // The page of a model.
+  function facts(row) {
+    const list = element("dl", null, { class: "facts" });
+    for (const [column, values] of Object.entries(models)) {
+      if (column === "model_id") continue;
+      const pair = element("div");
+      pair.append(element("dt", spelled(column)));
+      const value = values[row];
+      const shown = element("dd");
+      if (column === "url" && /^https?:\/\//i.test(value ?? "")) {
+        shown.append(element("a", value, { href: value, rel: "noopener noreferrer nofollow" }));
+      } else if (column === "duplicate_of" && value !== null) {
+        shown.append(element("a", value, { href: "#model/" + encodeURIComponent(value) }));
+      } else {
+        shown.textContent = told(column, value);
+      }
+      pair.append(shown);
+      list.append(pair);
+    }
+    return list;
+  }
+  const COLOURS = { sparsity: "#d9631e", variance_entropy: "#0f77b8", orthogonality: "#139a74" };
+  function chart(start, end) {
+    const space = "http://www.w3.org/2000/svg";
+    const part = (name, attributes, text) => {
+      const made = document.createElementNS(space, name);
+      for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+      if (text) made.textContent = text;
+      return made;
+    };
+    const means = MEASURES.map((m) => {
+      const known = layers[m].slice(start, end).filter((v) => v !== null);
+      return `${spelled(m)} ${known.length ? (known.reduce((a, b) => a + b, 0) / known.length).toFixed(3) : "–"}`;
+    });
+    const label = `Measures of ${end - start} layers by relative depth; means: ${means.join(", ")}`;
+    const made = part("svg", { viewBox: "0 0 640 250", class: "chart", role: "img", "aria-label": label });
+    const x = (value) => 40 + 580 * value;
+    const y = (value) => 200 - 170 * value;
+    for (const value of [0, 0.5, 1]) {
+      made.append(part("line", { x1: 40, x2: 620, y1: y(value), y2: y(value), stroke: "currentColor", "stroke-opacity": 0.25 }));
+      made.append(part("text", { x: 34, y: y(value) + 4, "text-anchor": "end", "font-size": 12, fill: "currentColor" }, String(value)));
+      made.append(part("text", { x: x(value), y: 218, "text-anchor": "middle", "font-size": 12, fill: "currentColor" }, String(value)));
+    }
+    made.append(part("text", { x: 330, y: 238, "text-anchor": "middle", "font-size": 12, fill: "currentColor" }, "relative depth"));
+    MEASURES.forEach((measure, number) => {
+      for (let i = start; i < end; i += 1) {
+        if (layers[measure][i] === null) continue;
+        made.append(part("circle", { cx: x(layers.conv_depth_norm[i]), cy: y(layers[measure][i]), r: 4, fill: COLOURS[measure], "fill-opacity": 0.8 }));
+      }
+      made.append(part("circle", { cx: 50 + 150 * number, cy: 14, r: 5, fill: COLOURS[measure] }));
+      made.append(part("text", { x: 60 + 150 * number, y: 18, "font-size": 13, fill: "currentColor" }, spelled(measure)));
+    });
+    return made;
+  }
+  function layerTable(start, end) {
+    const columns = ["name", "kind", "conv_depth_norm", "n_filters", ...MEASURES, "variance_entropy_threshold"];
+    const names = { conv_depth_norm: "depth", n_filters: "filters", variance_entropy_threshold: "threshold" };
+    const table = element("table");
+    const head = element("tr");
+    for (const column of columns) head.append(element("th", names[column] || spelled(column), { scope: "col" }));
+    const top = element("thead");
+    top.append(head);
+    const body = element("tbody");
+    for (let i = start; i < end; i += 1) {
+      const line = element("tr");
+      columns.forEach((column, number) => {
+        const text = told(column, layers[column][i]);
+        line.append(number ? element("td", text, number > 1 ? { class: "number" } : {}) : element("th", text, { scope: "row" }));
+      });
+      body.append(line);
+    }
+    table.append(top, body);
+    const region = element("div", null, { class: "scroll", tabindex: 0, role: "region", "aria-label": "3x3 layers of this model" });
+    region.append(table);
+    return region;
+  }
+  function grid(letters) {
+    const total = letters.length / 9;
+    const across = Math.min(16, total);
+    const size = 8;
+    const step = 3 * size + 4;
+    const canvas = element("canvas", null, { role: "img", "aria-label": `${total} sampled 3x3 filters, each scaled to its largest number; blue negative, red positive` });
+    canvas.width = across * step;
+    canvas.height = Math.ceil(total / across) * step;
+    const pen = canvas.getContext("2d");
+    for (let number = 0; number < letters.length; number += 1) {
+      const value = (letters.charCodeAt(number) - 106) / 9;
+      const fade = Math.round(255 * (1 - Math.abs(value)));
+      pen.fillStyle = value < 0 ? `rgb(${fade},${fade},255)` : `rgb(255,${fade},${fade})`;
+      const filter = Math.floor(number / 9);
+      const place = number % 9;
+      pen.fillRect((filter % across) * step + (place % 3) * size, Math.floor(filter / across) * step + Math.floor(place / 3) * size, size, size);
+    }
+    return canvas;
+  }
+  const rowOf = new Map(models.model_id.map((id, row) => [id, row]));
+  function show() {
+    const view = byId("model");
+    const hash = location.hash;
+    if (!hash.startsWith("#model/")) { view.hidden = true; view.replaceChildren(); return; }
+    let id = null;
+    try { id = decodeURIComponent(hash.slice(7)); } catch { /* not of this page's making */ }
+    const row = rowOf.get(id);
+    const title = element("h2", row === undefined ? "No such model" : id, { id: "model-title", tabindex: -1 });
+    const back = element("a", "Back to all models", { href: "#models" });
+    view.replaceChildren(back, title);
+    if (row !== undefined) {
+      view.append(facts(row));
+      const [start, end] = [layers.start[row], layers.start[row + 1]];
+      view.append(element("h3", "Filters"));
+      view.append(filters[row] ? grid(filters[row]) : element("p", "filters_sample holds none of this model.", { class: "note" }));
+      view.append(element("h3", "3x3 layers by depth"));
+      if (end > start) view.append(chart(start, end), layerTable(start, end));
+      else view.append(element("p", "No 3x3 layer with statistics stands here: none exists, or the model is a copy of another.", { class: "note" }));
+    }
+    view.hidden = false;
+    title.focus({ preventScroll: true });
+    view.scrollIntoView();
+  }
+  addEventListener("hashchange", show);
+  filter();
+  show();
+})();

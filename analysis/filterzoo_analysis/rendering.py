@@ -1,0 +1,79 @@
+"""Figures to files: each drawn once, saved as SVG and PNG beside its table as CSV and Parquet and its query."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pc_csv
+import pyarrow.parquet as pq
+
+from filterzoo.errors import StartError
+from filterzoo_analysis.exhibits import Exhibit
+from filterzoo_analysis.figures import INK, STYLE
+
+_DPI = 130
+_NAME = re.compile(r"[a-z0-9_-]+")
+_PAPER = {"figure.facecolor": "white", "axes.facecolor": "white"}
+"""PNGs are for slides and papers: black on white."""
+
+
+def require_libraries() -> None:
+    """StartError naming the extra where matplotlib or jinja2 is missing."""
+    try:
+        import jinja2  # noqa: F401, PLC0415  # asked for, so that the message comes before minutes of work
+        import matplotlib as mpl  # noqa: PLC0415
+    except ImportError as error:
+        raise StartError(f"report needs {error.name}: pip install 'filterzoo[report]'") from error
+    mpl.use("Agg")
+
+
+def save(exhibit: Exhibit, folder: Path) -> str | None:
+    """Write the exhibit's files into `folder`; gives the figure as SVG fit for a page, None for a table alone."""
+    if not _NAME.fullmatch(exhibit.name):
+        raise ValueError(f"not a file name: {exhibit.name!r}")
+    pq.write_table(exhibit.table, folder / f"{exhibit.name}.parquet")
+    pc_csv.write_csv(_flat(exhibit.table), folder / f"{exhibit.name}.csv")
+    (folder / f"{exhibit.name}.py").write_text(exhibit.query + "\n")
+    if exhibit.draw is None:
+        return None
+    path = folder / f"{exhibit.name}.svg"
+    _draw(exhibit, path, STYLE)
+    black = {key: "black" if value == INK else value for key, value in STYLE.items()} | _PAPER
+    _draw(exhibit, folder / f"{exhibit.name}.png", black)
+    return inline(path.read_text(), exhibit.name)
+
+
+def inline(svg: str, name: str) -> str:
+    """An SVG document as an element of a page: ids of its own, text and lines in the page's colour."""
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", body)
+    body = re.sub(
+        r'(<svg\b[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg\b[^>]*?) height="[^"]*"', r"\1", body, count=1), count=1
+    )
+    return body.replace(INK, "currentColor").replace("<svg", '<svg aria-hidden="true" focusable="false"', 1)
+
+
+def _draw(exhibit: Exhibit, path: Path, style: Any) -> None:
+    import matplotlib as mpl  # noqa: PLC0415  # an extra that other commands do not need
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    if exhibit.draw is None:
+        return
+    with mpl.rc_context({**style, "svg.hashsalt": exhibit.name}):
+        figure = Figure(figsize=exhibit.size, layout="constrained")
+        exhibit.draw(figure)
+        metadata = {"Date": None} if path.suffix == ".svg" else {}
+        figure.savefig(path, dpi=_DPI, metadata=metadata)
+
+
+def _flat(table: Any) -> Any:
+    """CSV has no lists: they become text."""
+    for number, field in enumerate(table.schema):
+        if pa.types.is_list(field.type) or pa.types.is_fixed_size_list(field.type):
+            texts = [None if value is None else " ".join(map(str, value)) for value in table[field.name].to_pylist()]
+            table = table.set_column(number, field.name, pa.array(texts, pa.string()))
+    return table

@@ -1,0 +1,1 @@
+"""The sections of a report: each module makes exhibits of a `filterzoo_analysis.zoo.Zoo`."""

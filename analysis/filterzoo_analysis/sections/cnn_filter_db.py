@@ -1,0 +1,151 @@
+"""CNN Filter DB (arXiv:2203.15331) for this data set: basis, distributions and drift by group."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from filterzoo.entropy import principal_components
+from filterzoo.layer import Doubles
+from filterzoo.statistics import Moments, merge_moments
+from filterzoo_analysis import figures
+from filterzoo_analysis import published_numbers as papers
+from filterzoo_analysis.cells import Cells, Grouping, by_depth, by_family, by_model_column, cells_of
+from filterzoo_analysis.exhibits import Answer, Exhibit, Section, interval, query_of, table_of
+from filterzoo_analysis.sections import drifts, phenotypes, quality
+from filterzoo_analysis.statistics import Layers
+from filterzoo_analysis.uncertainty import FEWEST_MODELS, DriftMatrix, drift_matrix
+from filterzoo_analysis.zoo import Zoo
+
+GROUPINGS = ("task", "visual_category", "depth", "training_dataset", "family")
+_RIDGES = ("task", "visual_category", "depth")
+_REPLICATES = 200
+
+
+def section(zoo: Zoo) -> Section:
+    """All of it; groupings without two groups are said to be missing."""
+    title = "CNN Filter DB: what the filters look like"
+    about = "The figures of 'CNN Filter DB: An Empirical Investigation of Trained Convolutional Filters' (CVPR 2022)."
+    if not len(zoo.layers):
+        return Section("cnn-filter-db", title, about, (), ("There is no 3x3 layer with statistics.",))
+    exhibits, empty = [basis(zoo)], []
+    matrices = {}
+    for by in GROUPINGS:
+        cells = drifts.largest(cells_of(zoo.layers, zoo.coefficients, grouping(zoo, by)))
+        if by in _RIDGES and cells.labels:
+            exhibits.append(ridge(zoo, by))
+        if len(cells.labels) < 2:
+            empty.append(f"No drift by {_spelled(by)}: fewer than two groups are known.")
+            continue
+        matrices[by] = drift_matrix(cells)
+        exhibits.append(_heat_map(zoo, by, matrices[by]))
+    if matrices:
+        exhibits.append(drifts.boxes(matrices, query_of(zoo, "cnn_filter_db.drift_boxes"), _order_answer(matrices)))
+    exhibits += [quality.by_depth(zoo), quality.degenerated(zoo)]
+    shapes = phenotypes.scatter(zoo)
+    if shapes is None:
+        empty.append("No scatter of the first two coefficients: `filters_sample` is empty.")
+    else:
+        exhibits.append(shapes)
+    return Section("cnn-filter-db", title, about, tuple(exhibits), tuple(empty))
+
+
+def grouping(zoo: Zoo, by: str) -> Grouping:
+    """The groups of one of GROUPINGS."""
+    if by == "depth":
+        return by_depth(zoo.layers)
+    return by_family(zoo.layers) if by == "family" else by_model_column(zoo.layers, by)
+
+
+def basis(zoo: Zoo) -> Exhibit:
+    """Principal components of the scaled filters and their explained variance, with intervals over models."""
+    layers = zoo.layers
+    components = principal_components(layers.scaled())
+    vectors = np.zeros((9, 9)) if components is None else components.components
+    ratio = np.zeros(9) if components is None else components.ratio
+    low, high = ratio_intervals(layers)
+    titles = [f"v{i}  {share:.1%}" for i, share in enumerate(ratio)]
+    columns = {f"v{j}": vectors[:, j] for j in range(9)}
+    told = ", ".join(interval(*each) for each in zip(ratio, low, high, strict=True))
+    ours = " ".join(f"{share:.5f}"[1:] if share < 1 else "1.0" for share in ratio)
+    return Exhibit(
+        name="pca_basis",
+        title="Principal components of all scaled 3x3 filters",
+        says=f"Explained variance ratio of the nine components: {told}.",
+        table=table_of({"component": np.arange(9), "ratio": ratio, "low": low, "high": high, **columns}),
+        query=query_of(zoo, "cnn_filter_db.basis"),
+        draw=partial(figures.kernels, filters=vectors, titles=titles, columns=9),
+        size=(11, 1.7),
+        notes=("From the merged moments of `layers`, whatever the variant.",),
+        answers=(Answer(papers.EVR, ours),),
+    )
+
+
+def ratio_intervals(layers: Layers) -> tuple[Doubles, Doubles]:
+    """Intervals of the explained variance ratio, (9,) each, models drawn again; NaN below FEWEST_MODELS models."""
+    names, place = np.unique(layers.model, return_inverse=True)
+    if len(names) < FEWEST_MODELS:
+        return np.full(9, np.nan), np.full(9, np.nan)
+    parts = [
+        merge_moments(layers.count[rows], layers.scaled_mean[rows], layers.scaled_m2[rows])
+        for rows in (np.flatnonzero(place == number) for number in range(len(names)))
+    ]
+    rng = np.random.default_rng(0)
+    drawn = [_ratio(parts, rng.integers(len(names), size=len(names))) for _ in range(_REPLICATES)]
+    low, high = np.quantile(drawn, (0.025, 0.975), axis=0)
+    return low, high
+
+
+def ridge(zoo: Zoo, by: str) -> Exhibit:
+    """Distributions of the coefficients by group."""
+    cells = drifts.largest(cells_of(zoo.layers, zoo.coefficients, grouping(zoo, by)))
+    title = f"Distributions of the coefficients by {_spelled(by)}"
+    return drifts.ridge(zoo, cells, f"ridge_{by}", title, query_of(zoo, "cnn_filter_db.ridge", by=by))
+
+
+def drift(zoo: Zoo, by: str) -> Exhibit:
+    """Drift between groups."""
+    return _heat_map(zoo, by, _matrix(zoo, by))
+
+
+def drift_boxes(zoo: Zoo) -> Exhibit:
+    """Drift of every grouping side by side."""
+    matrices = {by: _matrix(zoo, by) for by in GROUPINGS}
+    matrices = {by: matrix for by, matrix in matrices.items() if len(matrix.labels) > 1}
+    return drifts.boxes(matrices, query_of(zoo, "cnn_filter_db.drift_boxes"), _order_answer(matrices))
+
+
+def _cells(zoo: Zoo, by: str) -> Cells:
+    return drifts.largest(cells_of(zoo.layers, zoo.coefficients, grouping(zoo, by)))
+
+
+def _matrix(zoo: Zoo, by: str) -> DriftMatrix:
+    return drift_matrix(_cells(zoo, by))
+
+
+def _heat_map(zoo: Zoo, by: str, matrix: DriftMatrix) -> Exhibit:
+    answers: tuple[Answer, ...] = ()
+    if by in papers.DRIFT and len(matrix.upper):
+        answers = (Answer(papers.DRIFT[by], f"{matrix.upper.mean():.3f}; {matrix.upper.max():.3f}"),)
+    query = query_of(zoo, "cnn_filter_db.drift", by=by)
+    return drifts.heat_map(zoo, matrix, f"drift_{by}", f"Drift by {_spelled(by)}", query, answers=answers)
+
+
+def _order_answer(matrices: dict[str, DriftMatrix]) -> tuple[Answer, ...]:
+    means = {by: matrix.upper.mean() for by, matrix in matrices.items() if by in papers.DRIFT}
+    ordered = sorted(means, key=lambda by: -means[by])
+    return (Answer(papers.ORDER, " > ".join(_spelled(by) for by in ordered) if len(ordered) > 1 else None),)
+
+
+def _ratio(parts: list[Moments], drawn: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Doubles:
+    chosen = [parts[number] for number in drawn]
+    merged = merge_moments(
+        [part.count for part in chosen], np.stack([p.mean for p in chosen]), np.stack([p.m2 for p in chosen])
+    )
+    components = principal_components(merged)
+    return np.zeros(9) if components is None else components.ratio
+
+
+def _spelled(by: str) -> str:
+    return {"depth": "relative depth", "family": "architecture family"}.get(by, by.replace("_", " "))

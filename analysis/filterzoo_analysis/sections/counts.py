@@ -1,0 +1,162 @@
+"""Overview: what is in the data set, how much is known of it, and what was left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from filterzoo_analysis import figures
+from filterzoo_analysis import published_numbers as papers
+from filterzoo_analysis.exhibits import Answer, Exhibit, Section, query_of, table_of
+from filterzoo_analysis.zoo import Zoo
+
+AXES = ("source", "task", "visual_category", "licence", "robust")
+COVERED = (
+    "url",
+    "licence",
+    "architecture",
+    "task",
+    "training_dataset",
+    "pretraining_dataset",
+    "visual_category",
+    "modality",
+    "robust",
+    "threat_model",
+    "clean_accuracy",
+    "robust_accuracy",
+    "pair_id",
+    "framework",
+    "sha256",
+)
+UNSTATED = "(not stated)"
+_LONGEST = 25
+"""Rows of a bar chart; the table has all."""
+
+
+def section(zoo: Zoo) -> Section:
+    """All of the overview."""
+    exhibits = [counts(zoo, by) for by in AXES]
+    exhibits += [kernel_sizes(zoo), coverage(zoo)]
+    empty: tuple[str, ...] = ()
+    if len(zoo.dataset.skipped):
+        exhibits.append(skipped(zoo))
+    else:
+        empty = ("Nothing was left out: `skipped` is empty.",)
+    return Section("overview", "Overview", "What the data set holds, and what is known of it.", tuple(exhibits), empty)
+
+
+def counts(zoo: Zoo, by: str) -> Exhibit:
+    """Models, layers and filters by a column of `models`. Copies of other models' weights count here as well."""
+    models = zoo.dataset.models
+    keys = models[by].cast(pa.string()).fill_null(UNSTATED)
+    grouped = (
+        pa.table({by: keys, "layers": models["n_layers"], "filters_3x3": models["filters_3x3"]})
+        .group_by(by)
+        .aggregate([([], "count_all"), ("layers", "sum"), ("filters_3x3", "sum")])
+        .rename_columns([by, "models", "layers", "filters_3x3"])
+        .sort_by([("models", "descending"), (by, "ascending")])
+    )
+    top = grouped.slice(0, _LONGEST)
+    title = f"Models, layers and 3x3 filters by {by.replace('_', ' ')}"
+    total = f"{len(models):,} models, {_sum(models['n_layers']):,} layers, {_sum(models['filters_3x3']):,} 3x3 filters"
+    first = f"; most models: {top[by][0]} with {top['models'][0].as_py():,}" if len(top) else ""
+    series = {name: top[name].to_pylist() for name in ("models", "layers", "filters_3x3")}
+    return Exhibit(
+        name=f"counts_{by}",
+        title=title,
+        says=f"{total}, {len(grouped)} values{first}.",
+        table=grouped,
+        query=query_of(zoo, "counts.counts", by=by),
+        draw=partial(figures.bars, labels=top[by].to_pylist(), series=series, log=True),
+        size=(9, 0.9 + 0.27 * max(3, len(top))),
+        notes=(f"The {_LONGEST} largest are drawn.",) if len(grouped) > _LONGEST else (),
+        answers=_release_answers(zoo) if by == "source" else (),
+    )
+
+
+def kernel_sizes(zoo: Zoo) -> Exhibit:
+    """Layers and filters by kernel size."""
+    layers = zoo.dataset.layers
+    grouped = (
+        layers.select(["kernel", "n_filters"])
+        .group_by("kernel")
+        .aggregate([([], "count_all"), ("n_filters", "sum")])
+        .rename_columns(["kernel", "layers", "filters"])
+        .sort_by([("layers", "descending"), ("kernel", "ascending")])
+    )
+    top = grouped.slice(0, _LONGEST)
+    series = {name: top[name].to_pylist() for name in ("layers", "filters")}
+    told = ", ".join(f"{row['kernel']}: {row['layers']:,} layers" for row in top.slice(0, 5).to_pylist())
+    return Exhibit(
+        name="counts_kernel",
+        title="Layers and filters by kernel size",
+        says=f"{len(grouped)} kernel sizes; {told}.",
+        table=grouped,
+        query=query_of(zoo, "counts.kernel_sizes"),
+        draw=partial(figures.bars, labels=top["kernel"].to_pylist(), series=series, log=True),
+        size=(9, 0.9 + 0.27 * max(3, len(top))),
+    )
+
+
+def coverage(zoo: Zoo) -> Exhibit:
+    """How many models each fact is known of."""
+    models = zoo.dataset.models
+    known = [len(models) - models[name].null_count for name in COVERED]
+    shares = [count / len(models) if len(models) else 0.0 for count in known]
+    table = table_of({"column": COVERED, "known": known, "share": shares})
+    order = np.argsort(-np.array(shares), kind="stable")
+    labels, drawn = [COVERED[i] for i in order], [shares[i] for i in order]
+    return Exhibit(
+        name="coverage",
+        title="What is known of the models",
+        says="; ".join(f"{label} {share:.0%}" for label, share in zip(labels, drawn, strict=True)) + ".",
+        table=table,
+        query=query_of(zoo, "counts.coverage"),
+        draw=partial(figures.bars, labels=labels, series={"share of models": drawn}),
+        size=(6.5, 4.5),
+    )
+
+
+def skipped(zoo: Zoo) -> Exhibit:
+    """What was left out, by reason and source."""
+    entries = zoo.dataset.skipped
+    pairs = Counter(zip(entries["reason"].to_pylist(), entries["source"].to_pylist(), strict=True))
+    rows = sorted(pairs.items(), key=lambda item: (-item[1], item[0]))
+    reasons = Counter(entries["reason"].to_pylist()).most_common()
+    table = table_of(
+        {
+            "reason": [reason for (reason, _), _ in rows],
+            "source": [source for (_, source), _ in rows],
+            "entries": [count for _, count in rows],
+        }
+    )
+    return Exhibit(
+        name="skipped",
+        title="Left out, by reason",
+        says=f"{len(entries):,} entries: " + ", ".join(f"{reason} {count:,}" for reason, count in reasons) + ".",
+        table=table,
+        query=query_of(zoo, "counts.skipped"),
+        draw=partial(
+            figures.bars,
+            labels=[reason for reason, _ in reasons],
+            series={"entries": [count for _, count in reasons]},
+        ),
+        size=(6.5, 0.9 + 0.27 * max(3, len(reasons))),
+    )
+
+
+def _release_answers(zoo: Zoo) -> tuple[Answer, ...]:
+    models = zoo.dataset.models
+    return (
+        Answer(papers.MODELS, f"{len(models):,}"),
+        Answer(papers.LAYERS, f"{len(zoo.layers):,} (copies left out)"),
+        Answer(papers.FILTERS, f"{_sum(models['filters_3x3']):,}"),
+    )
+
+
+def _sum(column: pa.ChunkedArray) -> int:
+    return pc.sum(column).as_py() or 0

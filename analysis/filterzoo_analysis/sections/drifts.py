@@ -1,0 +1,185 @@
+"""Exhibits of drift between groups: heat map, ridge plot and box plot, the same for every section."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from filterzoo.layer import Doubles
+from filterzoo_analysis import figures
+from filterzoo_analysis.cells import Cells
+from filterzoo_analysis.exhibits import Answer, Exhibit, interval, shown, table_of
+from filterzoo_analysis.uncertainty import FEWEST_MODELS, RATE, DriftMatrix, distributions
+from filterzoo_analysis.variants import Variant
+from filterzoo_analysis.zoo import Zoo
+
+LARGEST_MATRIX = 40
+"""Groups of one matrix: those of most models."""
+
+
+def heat_map(
+    zoo: Zoo, matrix: DriftMatrix, name: str, title: str, query: str, *, answers: tuple[Answer, ...] = ()
+) -> Exhibit:
+    """The matrix with its intervals, nulls and corrected p values, rows by mean drift."""
+    order = matrix.order
+    labels = [f"{matrix.labels[i]} ({matrix.models[i]}{_mark(matrix.models[i])})" for i in order]
+    side = 2.8 + 0.42 * len(labels)
+    return Exhibit(
+        name=name,
+        title=title,
+        says=_told(matrix),
+        table=pairs_table(matrix),
+        query=query,
+        draw=partial(
+            figures.heat_map,
+            labels=labels,
+            values=matrix.drift[np.ix_(order, order)],
+            marked=matrix.stands_out[np.ix_(order, order)],
+        ),
+        size=(min(14.0, side + 1), min(13.0, side)),
+        notes=(_note(matrix), f"Variant {zoo.coefficients.variant}."),
+        answers=answers,
+    )
+
+
+def pairs_table(matrix: DriftMatrix) -> pa.Table:
+    """One row a pair: drift, interval, null and its share, p and q."""
+    first, second = np.triu_indices(len(matrix.labels), 1)
+    drift, null = matrix.drift[first, second], matrix.null[first, second]
+    share = np.divide(null, drift, out=np.full_like(drift, np.nan), where=drift > 0)
+    return table_of(
+        {
+            "first": [matrix.labels[i] for i in first],
+            "second": [matrix.labels[i] for i in second],
+            "first_models": matrix.models[first],
+            "second_models": matrix.models[second],
+            "first_filters": matrix.filters[first],
+            "second_filters": matrix.filters[second],
+            "drift": drift,
+            "low": matrix.low[first, second],
+            "high": matrix.high[first, second],
+            "null_mean": null,
+            "null_share": np.minimum(share, 1.0),
+            "p": matrix.p[first, second],
+            "q": matrix.q[first, second],
+            "few_models": np.minimum(matrix.models[first], matrix.models[second]) < FEWEST_MODELS,
+        }
+    )
+
+
+def ridge(zoo: Zoo, cells: Cells, name: str, title: str, query: str) -> Exhibit:
+    """Distributions of the nine coefficients, a row for each group."""
+    groups = len(cells.labels)
+    totals = np.stack([cells.histogram[cells.members(group)].sum(axis=0) for group in range(groups)])
+    shares = distributions(totals, cells.bin_width)
+    edges = zoo.coefficients.edges
+    centres = (edges[1:] + edges[:-1]) / 2
+    models = cells.models()
+    labels = [f"{label} ({count}{_mark(count)})" for label, count in zip(cells.labels, models, strict=True)]
+    letter = "d" if zoo.coefficients.variant is Variant.FIXED else "c"
+    names = [f"{letter}{i}  {weight:.0%}" for i, weight in enumerate(cells.weights)]
+    return Exhibit(
+        name=name,
+        title=title,
+        says=_ridge_told(cells.labels, shares, centres),
+        table=table_of(
+            {
+                "group": np.repeat(cells.labels, 9 * len(centres)),
+                "component": np.tile(np.repeat(np.arange(9), len(centres)), groups),
+                "bin_low": np.tile(edges[:-1], 9 * groups),
+                "bin_high": np.tile(edges[1:], 9 * groups),
+                "filters": totals.astype(np.int64).ravel(),
+            }
+        ),
+        query=query,
+        draw=partial(figures.ridges, labels=labels, distributions=shares, edges=edges, names=names),
+        size=(13, 1.2 + 0.42 * max(2, groups)),
+        notes=(f"Variant {zoo.coefficients.variant}; above each column its weight in the drift.",),
+    )
+
+
+def boxes(matrices: dict[str, DriftMatrix], query: str, answers: tuple[Answer, ...]) -> Exhibit:
+    """The drifts of each matrix's strict upper triangle."""
+    found = {name: matrix.upper for name, matrix in matrices.items() if len(matrix.upper)}
+    rows = {name: [float(f(values)) for f in _STATISTICS.values()] for name, values in found.items()}
+    told = "; ".join(f"{name}: mean {values[0]:.3f}, largest {values[-1]:.3f}" for name, values in rows.items())
+    columns = {statistic: [row[i] for row in rows.values()] for i, statistic in enumerate(_STATISTICS)}
+    return Exhibit(
+        name="drift_boxes",
+        title="Drift within each grouping",
+        says=f"{told}.",
+        table=table_of({"by": list(found), "pairs": [len(values) for values in found.values()], **columns}),
+        query=query,
+        draw=partial(figures.boxes, samples=found, label="drift, nats"),
+        size=(7.5, 4),
+        answers=answers,
+    )
+
+
+def largest(cells: Cells, groups: int = LARGEST_MATRIX) -> Cells:
+    """The cells of the groups with most models, where there are more groups than a matrix has room for."""
+    if len(cells.labels) <= groups:
+        return cells
+    models = np.array(cells.models())
+    kept = np.sort(np.argsort(-models, kind="stable")[:groups])
+    rows = np.isin(cells.group, kept)
+    return Cells(
+        cells.by,
+        tuple(cells.labels[i] for i in kept),
+        cells.model[rows],
+        np.searchsorted(kept, cells.group[rows]),
+        cells.histogram[rows],
+        cells.weights,
+        cells.bin_width,
+    )
+
+
+_STATISTICS: dict[str, Callable[[Doubles], Any]] = {
+    "mean": np.mean,
+    "lower_quartile": lambda values: np.quantile(values, 0.25),
+    "median": np.median,
+    "upper_quartile": lambda values: np.quantile(values, 0.75),
+    "largest": np.max,
+}
+
+
+def _mark(models: int) -> str:
+    return "†" if models < FEWEST_MODELS else ""
+
+
+def _told(matrix: DriftMatrix) -> str:
+    upper = matrix.upper
+    if not len(upper):
+        return "One group only: nothing to compare."
+    first, second = np.triu_indices(len(matrix.labels), 1)
+    most = int(np.argmax(upper))
+    a, b = first[most], second[most]
+    drift = interval(matrix.drift[a, b], matrix.low[a, b], matrix.high[a, b])
+    null = matrix.null[a, b] / matrix.drift[a, b] if np.isfinite(matrix.null[a, b]) and matrix.drift[a, b] > 0 else None
+    share = "" if null is None else f"; exchanging models at random gives {shown(100 * min(null, 1), 0)} % of it"
+    return (
+        f"Mean drift {upper.mean():.3f}, median {np.median(upper):.3f}; largest {drift} between "
+        f"{matrix.labels[a]} and {matrix.labels[b]}{share}."
+    )
+
+
+def _note(matrix: DriftMatrix) -> str:
+    tested = int(np.isfinite(matrix.p[np.triu_indices(len(matrix.labels), 1)]).sum())
+    out = int(matrix.stands_out[np.triu_indices(len(matrix.labels), 1)].sum())
+    return (
+        f"{len(matrix.upper)} pairs, {tested} of them tested (both groups of {FEWEST_MODELS} models or more); {out} "
+        f"stand out (*: q <= {RATE}, Benjamini-Hochberg over the matrix). In brackets: models; † fewer than "
+        f"{FEWEST_MODELS}, no interval. Intervals: 95 %, models drawn again. The null exchanges models between the two "
+        "groups."
+    )
+
+
+def _ridge_told(labels: tuple[str, ...], shares: Doubles, centres: Doubles) -> str:
+    means = shares[:, 0] @ centres
+    spread = np.sqrt(np.maximum(shares[:, 0] @ centres**2 - means**2, 0))
+    told = [f"{label} {mean:+.2f} ± {width:.2f}" for label, mean, width in zip(labels, means, spread, strict=True)]
+    return "First coefficient, mean and standard deviation: " + "; ".join(told[:12]) + "."

@@ -1,0 +1,116 @@
+"""What has been added since an earlier state of the data set, and whether it looks different."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from filterzoo_analysis import figures
+from filterzoo_analysis.cells import by_model, cells_of
+from filterzoo_analysis.exhibits import Exhibit, Section, query_of, table_of
+from filterzoo_analysis.sections import drifts, medical
+from filterzoo_analysis.statistics import Bools
+from filterzoo_analysis.uncertainty import drift_matrix
+from filterzoo_analysis.zoo import Zoo
+
+_ABOUT = "Models that an earlier state of the data set does not have."
+
+
+def section(zoo: Zoo) -> Section:
+    """What is new, drift of the new from the old, new outliers."""
+    if zoo.since is None:
+        reason = "No earlier state was given: --since takes a folder, or a tag or commit of a data set on the Hub."
+        return Section("growth", "Growth", _ABOUT, (), (reason,))
+    new = is_new(zoo)
+    gone = len(zoo.since.models) - int((~new).sum())
+    if not new.any():
+        return Section("growth", "Growth", _ABOUT, (), (f"Nothing was added since; {gone} models were removed.",))
+    exhibits, empty = [added(zoo)], [f"{gone} models of the earlier state are gone."] if gone else []
+    if len(cells_of(zoo.layers, zoo.coefficients, by_model(zoo.layers, "release", _kinds(new))).labels) == 2:
+        exhibits.append(drift(zoo))
+    else:
+        empty.append("No drift between old and new models: one of them has no 3x3 filters.")
+    if new[zoo.layers.model].any():
+        exhibits.append(outliers(zoo))
+    return Section("growth", "Growth", _ABOUT, tuple(exhibits), tuple(empty))
+
+
+def is_new(zoo: Zoo) -> Bools:
+    """(models,) whether the earlier state lacks the model."""
+    if zoo.since is None:
+        return np.zeros(len(zoo.dataset.models), bool)
+    known: pa.ChunkedArray = pc.is_in(zoo.dataset.models["model_id"], zoo.since.models["model_id"].combine_chunks())
+    found: Bools = ~known.to_numpy()
+    return found
+
+
+def added(zoo: Zoo) -> Exhibit:
+    """New models, layers and filters by source."""
+    new = zoo.dataset.models.filter(pa.array(is_new(zoo)))
+    grouped = (
+        new.select(["source", "n_layers", "filters_3x3"])
+        .group_by("source")
+        .aggregate([([], "count_all"), ("n_layers", "sum"), ("filters_3x3", "sum")])
+        .rename_columns(["source", "models", "layers", "filters_3x3"])
+        .sort_by([("models", "descending"), ("source", "ascending")])
+    )
+    told = ", ".join(f"{row['source']} {row['models']:,}" for row in grouped.to_pylist())
+    return Exhibit(
+        name="growth_added",
+        title="Added since the earlier state",
+        says=f"{len(new):,} models: {told}.",
+        table=grouped,
+        query=_query(zoo, "growth.added"),
+        draw=partial(
+            figures.bars,
+            labels=grouped["source"].to_pylist(),
+            series={name: grouped[name].to_pylist() for name in ("models", "layers", "filters_3x3")},
+            log=True,
+        ),
+        size=(9, 0.9 + 0.27 * max(3, len(grouped))),
+    )
+
+
+def drift(zoo: Zoo) -> Exhibit:
+    """Drift of the new models from the old ones."""
+    cells = cells_of(zoo.layers, zoo.coefficients, by_model(zoo.layers, "release", _kinds(is_new(zoo))))
+    title = "Drift between the earlier state and what was added"
+    return drifts.heat_map(zoo, drift_matrix(cells), "growth_drift", title, _query(zoo, "growth.drift"))
+
+
+def outliers(zoo: Zoo) -> Exhibit:
+    """New models among all by drift from the others."""
+    everything = medical.outlier_table(zoo, np.ones(len(zoo.dataset.models), bool))
+    names = zoo.dataset.models["model_id"].filter(pa.array(is_new(zoo))).combine_chunks()
+    table = everything.filter(pc.is_in(everything["model_id"], names))
+    far = table.filter(table["outlier"])
+    top = table.slice(0, 30)
+    return Exhibit(
+        name="growth_outliers",
+        title="New models by their drift from all others",
+        says=f"{len(far)} of {len(table)} new models are outliers" + _named(far) + ".",
+        table=table_of({name: table[name].to_pylist() for name in table.column_names}),
+        query=_query(zoo, "growth.outliers"),
+        draw=partial(
+            figures.bars, labels=top["model_id"].to_pylist(), series={"drift, nats": top["drift"].to_pylist()}
+        ),
+        size=(7.5, 0.9 + 0.27 * max(3, len(top))),
+        notes=(medical.OUTLIER_RULE,),
+    )
+
+
+def _named(far: pa.Table) -> str:
+    told = "; ".join(f"{row['model_id']} ({row['because']})" for row in far.slice(0, 10).to_pylist())
+    return f": {told}" if told else ""
+
+
+def _kinds(new: Bools) -> list[str | None]:
+    return ["added" if each else "earlier" for each in new]
+
+
+def _query(zoo: Zoo, call: str) -> str:
+    since = "" if zoo.since is None else zoo.since.name
+    return query_of(zoo, call).replace(")\ntable", f", since={since!r})\ntable")

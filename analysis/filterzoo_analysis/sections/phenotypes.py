@@ -1,0 +1,89 @@
+"""The shapes that the first two coefficients draw: sun, spike, symbols, point (CVPR 2022), named by a rule."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+
+from filterzoo.dct import dct_basis
+from filterzoo.entropy import principal_components
+from filterzoo.layer import Doubles
+from filterzoo_analysis import figures
+from filterzoo_analysis.exhibits import Exhibit, query_of, table_of
+from filterzoo_analysis.zoo import Zoo
+
+RULE = (
+    "Rule, ours (the paper names by eye), on a model's sampled scaled filters and their coefficients c0 and c1, the "
+    "first that fits: point - half of the filters or more are zeros; symbols - fewer than a quarter of the pairs "
+    "(c0, c1), rounded to 1/64, are distinct; spike - one direction holds 90 % of the variance of (c0, c1) or more; "
+    "sun - all others."
+)
+_SHOWN = 11
+"""Models drawn, two or three of each phenotype, beside all filters together."""
+
+
+def scatter(zoo: Zoo) -> Exhibit | None:
+    """Density of (c0, c1) of all sampled filters and of examples of each phenotype; None without a sample."""
+    sample = zoo.sample()
+    if not len(sample):
+        return None
+    points, zero = coefficients(zoo, sample)
+    encoded = sample["model_id"].combine_chunks().dictionary_encode()
+    names, of_model = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
+    order = np.argsort(of_model, kind="stable")
+    starts = np.searchsorted(of_model[order], np.arange(len(names) + 1))
+    clouds = [points[order[a:b]] for a, b in pairwise(starts)]
+    zeros = [zero[order[a:b]] for a, b in pairwise(starts)]
+    kinds = [phenotype(cloud, zeros[i]) for i, cloud in enumerate(clouds)]
+    counts = {kind: kinds.count(kind) for kind in ("sun", "spike", "symbols", "point")}
+    chosen = _examples(kinds)
+    shown = {f"all ({len(points):,})": points} | {f"{kinds[i]}: {names[i].split('@')[0]}": clouds[i] for i in chosen}
+    table = table_of({"model_id": names, "phenotype": kinds, "filters": [len(cloud) for cloud in clouds]})
+    return Exhibit(
+        name="phenotypes",
+        title="The first two coefficients, and phenotypes",
+        says="Models by phenotype: " + ", ".join(f"{kind} {count:,}" for kind, count in counts.items()) + ".",
+        table=table,
+        query=query_of(zoo, "phenotypes.scatter"),
+        draw=partial(figures.densities, clouds=shown),
+        size=(10, 2.7 * -(-len(shown) // 4)),
+        notes=(RULE, "From `filters_sample`; density relative to its peak, logarithmic."),
+    )
+
+
+def coefficients(zoo: Zoo, sample: pa.Table) -> tuple[Doubles, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
+    """((n, 2) coefficients along the first two components, (n,) whether the filter is all zeros) of sampled filters."""
+    weights = sample["weights"].combine_chunks().flatten().to_numpy().reshape(-1, 9).astype(np.float64)
+    weights = np.where(np.isfinite(weights).all(axis=1, keepdims=True), weights, 0.0)
+    peaks = np.abs(weights).max(axis=1, keepdims=True)
+    scaled = weights / np.where(peaks == 0, 1.0, peaks)
+    components = principal_components(zoo.layers.scaled())
+    basis = dct_basis() if components is None else components.components
+    return scaled @ basis[:2].T, peaks[:, 0] == 0
+
+
+def phenotype(points: Doubles, zero: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> str:
+    """The name by RULE of a model's points (n, 2)."""
+    if zero.mean() >= 0.5:
+        return "point"
+    if len(np.unique(np.rint(points * 64), axis=0)) < len(points) / 4:
+        return "symbols"
+    variance = np.linalg.eigvalsh(np.cov(points.T)) if len(points) > 2 else np.ones(2)
+    return "spike" if variance[-1] >= 0.9 * variance.sum() > 0 else "sun"
+
+
+def _examples(kinds: list[str]) -> list[int]:
+    """Places of some models of each phenotype, the rare ones first."""
+    groups = sorted(
+        ([i for i, kind in enumerate(kinds) if kind == name] for name in set(kinds)),
+        key=lambda places: (len(places), places),
+    )
+    chosen: list[int] = []
+    for number, places in enumerate(groups):
+        room = (_SHOWN - len(chosen)) // (len(groups) - number)
+        step = max(1, len(places) // max(1, room))
+        chosen += places[::step][:room]
+    return chosen

@@ -1,0 +1,145 @@
+"""Quality of layers: sparsity, variance entropy and orthogonality by depth, and degenerated layers."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from filterzoo.layer import Doubles
+from filterzoo_analysis import figures
+from filterzoo_analysis.exhibits import Exhibit, query_of, shown, table_of
+from filterzoo_analysis.statistics import DECILES, Bools, Layers, depth_decile
+from filterzoo_analysis.uncertainty import mean_interval
+from filterzoo_analysis.zoo import Zoo
+
+MEASURES = {
+    "sparsity": "sparsity",
+    "variance_entropy": "variance entropy",
+    "orthogonality": "orthogonality",
+}
+_QUARTILES = (0.25, 0.5, 0.75)
+_DEGENERATED = (
+    "Degenerated: H >= T_H - 0.02 (looks random), or H < 0.5 and sparsity >= 0.14 (collapsed and sparse). "
+    "Bands: 95 % intervals of the mean over models."
+)
+
+
+def by_depth(zoo: Zoo) -> Exhibit:
+    """The three measures by decile of depth: boxes over layers, means over models with intervals."""
+    rows = np.ones(len(zoo.layers), bool)
+    table, panels = measures_by_depth(zoo, {"all models": rows})
+    threshold = zoo.layers.numbers("variance_entropy_threshold")
+    decile = depth_decile(zoo.layers.numbers("conv_depth_norm"))
+    line = [_mean(threshold[decile == number]) for number in range(10)]
+    panels["variance entropy"]["all models"]["line"] = line
+    ends = {name: (panels[name]["all models"]["mean"][0], panels[name]["all models"]["mean"][-1]) for name in panels}
+    told = "; ".join(
+        f"{name} {shown(first)} in the first and {shown(last)} in the last" for name, (first, last) in ends.items()
+    )
+    return Exhibit(
+        name="quality_by_depth",
+        title="Quality by relative depth",
+        says=f"Mean over models by decile of depth: {told}.",
+        table=table_of(table | {"mean_threshold": np.tile(line, len(MEASURES))}),
+        query=query_of(zoo, "quality.by_depth"),
+        draw=partial(figures.depth_panels, ticks=DECILES, panels=panels),
+        size=(13, 4.2),
+        notes=("Boxes: layers. Points: means over models with 95 % intervals, models drawn again.",),
+    )
+
+
+def measures_by_depth(zoo: Zoo, series: dict[str, Bools]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(columns of a table, panels of a figure) of the measures by depth for each named choice of layers."""
+    layers = zoo.layers
+    decile = depth_decile(layers.numbers("conv_depth_norm"))
+    rows: list[dict[str, Any]] = []
+    panels: dict[str, Any] = {spelled: {} for spelled in MEASURES.values()}
+    for column, spelled in MEASURES.items():
+        values = zoo.coefficients.entropy if column == "variance_entropy" else layers.numbers(column)
+        for name, chosen in series.items():
+            found = [_in_decile(layers, values, chosen & (decile == number)) for number in range(10)]
+            rows += [
+                {"measure": column, "series": name, "decile": DECILES[i], **row} for i, (row, _) in enumerate(found)
+            ]
+            panels[spelled][name] = {key: np.array([row[key] for row, _ in found]) for key in ("mean", "low", "high")}
+            panels[spelled][name]["boxes"] = [sample for _, sample in found]
+    return {key: [row[key] for row in rows] for key in rows[0]}, panels
+
+
+def model_means(layers: Layers, values: Doubles, rows: Bools) -> Doubles:
+    """Mean of a measure of each model over its layers in `rows`; NaN where it has none."""
+    known = rows & np.isfinite(values)
+    models = len(layers.models)
+    counts = np.bincount(layers.model[known], minlength=models)
+    sums = np.bincount(layers.model[known], weights=values[known], minlength=models)
+    means: Doubles = np.divide(sums, counts, out=np.full(models, np.nan), where=counts > 0)
+    return means
+
+
+def degenerated(zoo: Zoo) -> Exhibit:
+    """Share of degenerated layers (METRICS 3) by kind of convolution and depth."""
+    layers = zoo.layers
+    state = is_degenerated(layers)
+    kinds = np.array(layers.table["kind"].to_pylist(), dtype=object)
+    decile = depth_decile(layers.numbers("conv_depth_norm"))
+    names = sorted(set(kinds))
+    rows: list[dict[str, Any]] = []
+    series = {}
+    for kind in names:
+        found = [mean_interval(model_means(layers, state, (kinds == kind) & (decile == i))) for i in range(10)]
+        for number, (mean, low, high) in enumerate(found):
+            here = (kinds == kind) & (decile == number)
+            rows.append(
+                {
+                    "kind": kind,
+                    "decile": DECILES[number],
+                    "layers": int(np.isfinite(state[here]).sum()),
+                    "degenerated": int(np.nansum(state[here])),
+                }
+                | {"mean_share": mean, "low": low, "high": high}
+            )
+        series[kind] = np.array(found).T
+    known = np.isfinite(state)
+    share = state[known].mean() if known.any() else np.nan
+    told = f"{int(np.nansum(state)):,} of {int(known.sum()):,} layers ({shown(100 * share, 1)} %) are degenerated; "
+    return Exhibit(
+        name="degenerated",
+        title="Degenerated layers by kind and depth",
+        says=told + "; ".join(_told(kind, [row for row in rows if row["kind"] == kind]) for kind in names) + ".",
+        table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
+        query=query_of(zoo, "quality.degenerated"),
+        draw=partial(figures.lines, ticks=DECILES, series=series, label="mean share of a model's layers"),
+        size=(8, 4),
+        notes=(_DEGENERATED,),
+    )
+
+
+def is_degenerated(layers: Layers) -> Doubles:
+    """1.0, 0.0 or, where a measure is undefined, NaN for each layer: `filterzoo.entropy.is_degenerated` on arrays."""
+    entropy, threshold = layers.numbers("variance_entropy"), layers.numbers("variance_entropy_threshold")
+    sparsity = layers.numbers("sparsity")
+    with np.errstate(invalid="ignore"):
+        found = (entropy >= threshold - 0.02) | ((entropy < 0.5) & (sparsity >= 0.14))
+    unknown = ~np.isfinite(entropy) | ~np.isfinite(threshold) | ~np.isfinite(sparsity)
+    return np.where(unknown, np.nan, found.astype(np.float64))
+
+
+def _in_decile(layers: Layers, values: Doubles, rows: Bools) -> tuple[dict[str, Any], Doubles]:
+    sample = values[rows & np.isfinite(values)]
+    means = model_means(layers, values, rows)
+    mean, low, high = mean_interval(means)
+    quartiles = np.quantile(sample, _QUARTILES) if len(sample) else np.full(3, np.nan)
+    row = {"layers": len(sample), "models": int(np.isfinite(means).sum()), "mean": mean, "low": low, "high": high}
+    return row | dict(zip(("lower_quartile", "median", "upper_quartile"), quartiles, strict=True)), sample
+
+
+def _told(kind: str, rows: list[dict[str, Any]]) -> str:
+    layers, found = sum(row["layers"] for row in rows), sum(row["degenerated"] for row in rows)
+    return f"{kind}: {found:,} of {layers:,}"
+
+
+def _mean(values: Doubles) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else float("nan")
