@@ -16,7 +16,7 @@ from typing import IO
 import platformdirs
 from filelock import FileLock
 
-from filterzoo.errors import Reason, Refused
+from filterzoo.errors import Reason, Refused, raise_disk_trouble
 
 IN_USE = 600.0
 """Seconds; a file used this recently may be about to be opened by somebody and is never removed."""
@@ -167,13 +167,17 @@ class Cache:
 
 
 def append(partial: Partial, parts: Iterable[bytes], digest: hashlib._Hash) -> str:
-    """Add bytes to a partial download and sync them; `digest` of them all, as hex. Refused when the disk fails."""
+    """Add bytes to a partial download and sync them; `digest` of them all, as hex.
+
+    Refused when the disk fails, StorageFailed when it is full.
+    """
     with partial.path.open("ab") as file:
         for part in parts:
             digest.update(part)
             try:
                 file.write(part)
             except OSError as error:
+                raise_disk_trouble(error, "the cache of downloads")
                 raise Refused(Reason.FETCH_FAILED, f"cannot write to the cache: {error.strerror}") from error
         file.flush()
         os.fsync(file.fileno())

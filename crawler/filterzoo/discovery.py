@@ -13,7 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from filterzoo import licences
 from filterzoo.door import Door
-from filterzoo.errors import Reason, Refused, StartError
+from filterzoo.errors import Reason, Refused, StartError, StorageFailed
 from filterzoo.manifest import Manifest, load_manifests
 from filterzoo.outcome import LedgerEntry, Refusal
 from filterzoo.plugins import Plugins, plugin_failure
@@ -105,7 +105,7 @@ def discover(sources: Sequence[OpenSource], only: str | None = None) -> Iterator
                 if key not in seen:
                     seen.add(key)
                     yield found
-        except StartError:
+        except (StartError, StorageFailed):
             raise
         except Refused as refusal:
             entry = plugin_failure(opened.source.name, "discover", refusal)

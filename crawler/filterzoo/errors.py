@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from enum import StrEnum
 from typing import ClassVar
 
@@ -88,6 +89,10 @@ class WorkFolderBusy(StartError):
     exit_code = 3
 
 
+class StorageFailed(FilterZooError):
+    """Raised when a folder of ours cannot be written to. It stops the run: no other checkpoint would fare better."""
+
+
 class Refused(FilterZooError):
     """Raised by any stage for one checkpoint; the run records the reason in the ledger and goes on.
 
@@ -113,6 +118,17 @@ class PluginFailed(Refused):
         super().__init__(Reason.PLUGIN_ERROR, detail)
         self.args = (plugin, detail)
         self.plugin = plugin
+
+
+_DISK_TROUBLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
+
+
+def raise_disk_trouble(error: OSError, place: str) -> None:
+    """StorageFailed where the disk under `place` is full or not writable; other errors are left to the caller."""
+    if error.errno in _DISK_TROUBLE:
+        raise StorageFailed(
+            f"{place} cannot be written to: {error.strerror}; free space and run the same command again"
+        ) from error
 
 
 LONGEST_TEXT = 2000

@@ -7,6 +7,7 @@ files: written once without encoding, memory-mapped when shards are made.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -141,7 +142,12 @@ class FragmentWriter:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._close_filters()
+        with contextlib.suppress(OSError, pa.ArrowException):  # what is removed need not be whole
+            if self._filters is not None:
+                self._filters.close()
+        with contextlib.suppress(OSError):
+            if self._sink is not None:
+                self._sink.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def add(self, layer: Layer, measure: LayerMeasure) -> None:

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
-from filterzoo.errors import Reason, StartError
+from filterzoo.errors import Reason, StartError, StorageFailed
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.records import Artifact, Checkpoint
 
@@ -31,9 +31,10 @@ CREATE UNIQUE INDEX IF NOT EXISTS ledger_checkpoint ON ledger (source, id, revis
 
 
 class Journal:
-    """Opens or makes the journal at `path`. Each record is one durable transaction."""
+    """Opens or makes the journal at `path`. Each record is one durable transaction, or StorageFailed."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as undo:
             try:
@@ -43,7 +44,9 @@ class Journal:
                 self._database.execute("PRAGMA synchronous=FULL")
                 self._database.executescript(_SCHEMA)
             except sqlite3.DatabaseError as error:
-                raise StartError(f"{path}: cannot be used as journal: {error}; mend it or move it away") from error
+                raise StartError(
+                    f"{path}: cannot be used as journal: {error}; `filterzoo doctor --repair` mends it"
+                ) from error
             undo.pop_all()
 
     def close(self) -> None:
@@ -59,14 +62,12 @@ class Journal:
     def is_settled(self, checkpoint: Checkpoint, settings: str) -> bool:
         """Whether nothing is left to do for the checkpoint under these settings: it is done, or failed for good."""
         key = (checkpoint.source, checkpoint.id, checkpoint.revision, settings)
-        if self._database.execute(
-            "SELECT 1 FROM done WHERE source = ? AND id = ? AND revision = ? AND settings = ?", key
-        ).fetchone():
+        if any(self._rows("SELECT 1 FROM done WHERE source = ? AND id = ? AND revision = ? AND settings = ?", key)):
             return True
-        row = self._database.execute(
+        reasons = self._rows(
             "SELECT reason FROM ledger WHERE source = ? AND id = ? AND revision = ? AND settings = ?", key
-        ).fetchone()
-        return row is not None and not Reason(row[0]).is_transient
+        )
+        return any(not Reason(reason).is_transient for (reason,) in reasons)
 
     def record_done(self, done: Done, settings: str) -> None:
         """The checkpoint made it; what the ledger said of it before is void."""
@@ -77,17 +78,19 @@ class Journal:
 
     def record_ledger(self, entry: LedgerEntry, settings: str = "") -> None:
         """Something did not make it; a former entry or result for the same checkpoint is void."""
+        row = (entry.source, entry.id, entry.revision, str(entry.reason), settings, _dump(asdict(entry)))
+        key = (entry.source, entry.id, entry.revision)
+        if row in self._rows("SELECT * FROM ledger WHERE source = ? AND id = ? AND revision = ?", key):
+            return  # what a licence leaves out is told again by every run, and a write waits for the disk
         with self._transaction():
             if entry.id is not None and entry.revision is not None:
                 self._forget((entry.source, entry.id, entry.revision))
-            self._database.execute(
-                "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?)",
-                (entry.source, entry.id, entry.revision, str(entry.reason), settings, _dump(asdict(entry))),
-            )
+            self._database.execute("INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def forget_plugin_failures(self) -> None:
         """A new run asks every plugin again, so what the last run said of whole plugins is void."""
-        self._database.execute("DELETE FROM ledger WHERE id IS NULL")
+        with self._transaction():
+            self._database.execute("DELETE FROM ledger WHERE id IS NULL")
 
     def record_listed(self, checkpoints: Iterable[Checkpoint], day: str) -> None:
         """Their zoos listed them on that day, `YYYY-MM-DD`; all in one transaction."""
@@ -97,12 +100,12 @@ class Journal:
 
     def listed(self) -> dict[tuple[str, str, str], str]:
         """(source, id, revision) -> the last day its zoo listed the checkpoint."""
-        rows = self._database.execute("SELECT source, id, revision, day FROM listed")
+        rows = self._rows("SELECT source, id, revision, day FROM listed")
         return {(source, ident, revision): day for source, ident, revision, day in rows}
 
     def done(self) -> Iterator[Done]:
         """Every checkpoint that made it, by source, id and revision."""
-        for (document,) in self._database.execute("SELECT document FROM done ORDER BY source, id, revision"):
+        for (document,) in self._rows("SELECT document FROM done ORDER BY source, id, revision"):
             fields = json.loads(document)
             checkpoint = fields.pop("checkpoint")
             artifacts = tuple(Artifact(**artifact) for artifact in checkpoint.pop("artifacts"))
@@ -110,7 +113,7 @@ class Journal:
 
     def ledger(self) -> Iterator[LedgerEntry]:
         """Every entry of the ledger, by source, id and revision; whole plugins first."""
-        for (document,) in self._database.execute(
+        for (document,) in self._rows(
             "SELECT document FROM ledger ORDER BY source, id IS NOT NULL, id, revision, document"
         ):
             fields = json.loads(document)
@@ -119,9 +122,24 @@ class Journal:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         """All that the block writes, durably, or nothing."""
-        with self._database:
+        with self._named(), self._database:
             self._database.execute("BEGIN IMMEDIATE")
             yield
+
+    def _rows(self, query: str, parameters: tuple[str | None, ...] = ()) -> Iterator[tuple[Any, ...]]:
+        with self._named():
+            yield from self._database.execute(query, parameters)
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """A full disk or a damaged file as one line that names the journal."""
+        try:
+            yield
+        except sqlite3.ProgrammingError:
+            raise
+        except sqlite3.DatabaseError as error:
+            advice = "free space and run the same command again, or see `filterzoo doctor`"
+            raise StorageFailed(f"{self._path}: the journal failed: {error}; {advice}") from error
 
     def _forget(self, key: tuple[str, str, str]) -> None:
         for table in ("done", "ledger"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 from collections import Counter
 from dataclasses import dataclass, replace
 from math import prod
@@ -13,7 +12,7 @@ from filterzoo import licences
 from filterzoo.context import is_known, with_architecture
 from filterzoo.discovery import Settings, Task, open_sources
 from filterzoo.door import Door
-from filterzoo.errors import FilterZooError, PluginFailed, Reason, Refused, describe
+from filterzoo.errors import PluginFailed, Reason, Refused, StorageFailed, describe, raise_disk_trouble
 from filterzoo.files import RandomAccessFile
 from filterzoo.fragments import FragmentStore, FragmentWriter
 from filterzoo.jail import Jail
@@ -27,12 +26,6 @@ from filterzoo.references import PluginReference
 from filterzoo.shapes import canonical_shape
 from filterzoo.source import Source
 from filterzoo.stored import TensorReader
-
-_DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
-
-
-class StorageFailed(FilterZooError):
-    """Raised when the store cannot be written to. It stops the run: no other checkpoint would fare better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +75,10 @@ class Line:
             return self._bring(task, progress)
         except Refused as refusal:
             return progress.entry(task, refusal)
+        except StorageFailed:
+            raise
         except OSError as error:
-            if error.errno in _DISK_TROUBLE:
-                raise StorageFailed(
-                    f"the store cannot be written to: {error.strerror}; free space, run again"
-                ) from error
+            raise_disk_trouble(error, "the store")
             return progress.entry(task, Refused(Reason.CRASHED, describe(error)))
         except (Exception, SystemExit) as error:  # noqa: BLE001  # a checkpoint that breaks anything must not end the run
             reason = Reason.PLUGIN_ERROR if progress.stage == "fetch" else Reason.CRASHED
