@@ -47,7 +47,7 @@ def bars(figure: Any, labels: Sequence[str], series: Mapping[str, Sequence[float
         else:
             axis.set_xlim(0, max([*values, 0]) * 1.3 or 1)
         for place, value in zip(places, values, strict=True):
-            axis.text(value, place, f" {value:,.3g}" if value < 1 else f" {value:,.0f}", va="center", fontsize=8.5)
+            axis.text(value, place, _number(value), va="center", fontsize=8.5)
         axis.xaxis.set_visible(False)
         axis.spines["bottom"].set_visible(False)
     axes[0].set_yticks(places, [short(label) for label in labels])
@@ -59,12 +59,12 @@ def kernels(figure: Any, filters: Doubles, titles: Sequence[str], columns: int) 
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for number, axis in enumerate(axes):
         axis.set_axis_off()
-        if number >= len(filters):
+        if number >= len(filters) or np.isnan(filters[number]).any():
             continue
         limit = float(np.abs(filters[number]).max()) or 1.0
         axis.imshow(filters[number].reshape(3, 3), cmap="RdBu_r", vmin=-limit, vmax=limit)
         if number < len(titles):
-            axis.set_title(titles[number], fontsize=9)
+            axis.set_title(titles[number], fontsize=9, loc="left")
 
 
 def ridges(figure: Any, labels: Sequence[str], distributions: Doubles, edges: Doubles, names: Sequence[str]) -> None:
@@ -85,7 +85,7 @@ def ridges(figure: Any, labels: Sequence[str], distributions: Doubles, edges: Do
         axis.tick_params(axis="x", labelsize=7)
         axis.spines["left"].set_visible(False)
         axis.tick_params(axis="y", length=0)
-    axes[0].set_yticks(range(groups), [short(label) for label in labels[::-1]])
+    axes[0].set_yticks(range(groups), [short(label, 34) for label in labels[::-1]])
 
 
 def heat_map(figure: Any, labels: Sequence[str], values: Doubles, marked: Bools) -> None:
@@ -105,9 +105,9 @@ def heat_map(figure: Any, labels: Sequence[str], values: Doubles, marked: Bools)
                 column, row, text + star, ha="center", va="center", color=colour, fontsize=7 if size > 12 else 8.5
             )
     axis.set_xticks(
-        range(size), [short(label, 24) for label in labels], rotation=45, ha="right", rotation_mode="anchor"
+        range(size), [short(label, 34) for label in labels], rotation=45, ha="right", rotation_mode="anchor"
     )
-    axis.set_yticks(range(size), [short(label, 24) for label in labels])
+    axis.set_yticks(range(size), [short(label, 34) for label in labels])
     axis.tick_params(length=0)
     for spine in axis.spines.values():
         spine.set_visible(False)
@@ -192,8 +192,8 @@ def intervals(figure: Any, labels: Sequence[str], found: Doubles, label: str) ->
     axis = figure.subplots()
     places = np.arange(len(labels))[::-1]
     known = np.isfinite(low)
-    errors = np.abs(np.stack([values - low, high - values]))
-    axis.errorbar(values[known], places[known], xerr=errors[:, known], fmt="o", color=SERIES[0], lw=1.5)
+    axis.hlines(places[known], low[known], high[known], color=SERIES[0], lw=2)
+    axis.plot(values[known], places[known], "o", color=SERIES[0])
     axis.plot(values[~known], places[~known], "o", mfc="none", color=SERIES[1])
     axis.axvline(0, color=INK, lw=0.8)
     axis.set_yticks(places, [short(name, 60) for name in labels])
@@ -206,6 +206,10 @@ def short(label: str, longest: int = 30) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
+def _number(value: float) -> str:
+    return f" {value:,.0f}" if value == int(value) else f" {value:.2g}"
+
+
 def _shown_range(distributions: Doubles) -> slice:
     """The bins that hold all but a thousandth of any of the groups."""
     used = np.flatnonzero((distributions > 1e-3 * distributions.max(axis=1, keepdims=True)).any(axis=0))
@@ -216,7 +220,7 @@ def _box_style(colour: str) -> dict[str, Any]:
     return {
         "showfliers": False,
         "patch_artist": True,
-        "boxprops": {"facecolor": colour + "33", "edgecolor": colour, "lw": 0.8},
+        "boxprops": {"facecolor": colour + "55", "edgecolor": colour, "lw": 0.8},
         "medianprops": {"color": colour, "lw": 1.4},
         "whiskerprops": {"color": colour, "lw": 0.8},
         "capprops": {"color": colour, "lw": 0.8},

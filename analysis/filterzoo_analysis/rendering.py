@@ -50,6 +50,8 @@ def inline(svg: str, name: str) -> str:
     """An SVG document as an element of a page: ids of its own, text and lines in the page's colour."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    # Named by their content, so that equal pictures share an id; nothing refers to them.
+    body = re.sub(r'(<image\b[^>]*?) id="[^"]*"', r"\1", body)
     body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", body)
     body = re.sub(
         r'(<svg\b[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg\b[^>]*?) height="[^"]*"', r"\1", body, count=1), count=1

@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import filterzoo
+from filterzoo.terminal import printable
 from filterzoo_analysis import rendering
-from filterzoo_analysis.exhibits import Answer, Exhibit, Section, query_of
+from filterzoo_analysis.exhibits import Answer, Exhibit, Section
 from filterzoo_analysis.models_page import document
 from filterzoo_analysis.sections import cnn_filter_db, counts, growth, medical, robustness
 from filterzoo_analysis.zoo import Zoo
@@ -94,8 +95,8 @@ def embedded(value: object) -> str:
 
 def _models(zoo: Zoo) -> Exhibit:
     """The table of models as a file, for those who read the page without a script."""
-    table = zoo.dataset.models
-    return Exhibit("models", "Models", "", table, query_of(zoo, "x.y").replace("x.y(zoo).table", "zoo.dataset.models"))
+    query = f"from filterzoo_analysis.dataset import read\n\ntable = read({zoo.dataset.name!r}).models"
+    return Exhibit("models", "Models", "", zoo.dataset.models, query)
 
 
 def _shown(exhibit: Exhibit, folder: Path, tell: Callable[[str], None]) -> Shown:
@@ -106,11 +107,11 @@ def _shown(exhibit: Exhibit, folder: Path, tell: Callable[[str], None]) -> Shown
     first = exhibit.table.slice(0, _ROWS_SHOWN).to_pylist()
     return Shown(
         name=exhibit.name,
-        title=exhibit.title,
-        says=exhibit.says,
+        title=printable(exhibit.title, 200),
+        says=printable(exhibit.says, 4000),
         # Markup: matplotlib wrote it and escaped every label.
         svg=svg and Markup(svg),  # noqa: S704  # as said
-        width=round(min(exhibit.size[0] * 4.6, 60.0), 1),
+        width=round(exhibit.size[0] * 5.6, 1),
         notes=exhibit.notes,
         answers=exhibit.answers,
         rows=len(exhibit.table),
@@ -124,7 +125,7 @@ def _shown(exhibit: Exhibit, folder: Path, tell: Callable[[str], None]) -> Shown
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else printable(str(value), 300)
 
 
 def _page(zoo: Zoo, sections: list[tuple[Section, list[Shown]]]) -> str:
@@ -137,7 +138,7 @@ def _page(zoo: Zoo, sections: list[tuple[Section, list[Shown]]]) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((page / "report.html.j2").read_text("utf-8"))
     return template.render(
-        name=zoo.dataset.name,
+        name=printable(zoo.dataset.name),
         revision=zoo.dataset.files and zoo.dataset.files.revision,
         variant=str(zoo.coefficients.variant),
         version=filterzoo.__version__,

@@ -21,11 +21,13 @@
     for (const [key, value] of Object.entries(attributes || {})) made.setAttribute(key, value);
     return made;
   };
+  // Characters that are not seen, or turn the text around them, are written out.
+  const clean = (text) => text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
   const told = (column, value) => {
     if (value === null || value === undefined) return "–";
     if (typeof value === "boolean") return value ? "yes" : "no";
-    if (typeof value !== "number") return String(value);
-    return Number.isInteger(value) ? value.toLocaleString("en") : value.toFixed(3);
+    if (typeof value !== "number") return clean(String(value));
+    return Number.isInteger(value) && !MEASURES.includes(column) ? value.toLocaleString("en") : value.toFixed(3);
   };
   const link = (row) => "#model/" + encodeURIComponent(models.model_id[row]);
 
@@ -35,7 +37,8 @@
   for (const column of CHOICES) {
     const values = [...new Set(models[column].map((value) => told(column, value)))].sort();
     if (values.length < 2) continue;
-    const label = element("label", spelled(column) + " ");
+    const field = element("div", null, { class: "field" });
+    field.append(element("label", spelled(column), { for: "choose-" + column }));
     const select = element("select", null, { id: "choose-" + column });
     select.append(element("option", "all", { value: "" }));
     values.forEach((value, number) => {
@@ -44,8 +47,8 @@
       select.append(option);
     });
     select.addEventListener("change", filter);
-    label.append(select);
-    byId("filters").append(label);
+    field.append(select);
+    byId("filters").append(field);
     selects[column] = select;
   }
   let waiting;
@@ -98,10 +101,11 @@
       for (const column of COLUMNS) {
         if (column === "model_id") {
           const cell = element("th", null, { scope: "row" });
-          cell.append(element("a", models.model_id[row], { href: link(row) }));
+          cell.append(element("a", clean(models.model_id[row]), { href: link(row) }));
           line.append(cell);
         } else {
-          line.append(element("td", told(column, models[column][row]), NUMBERS.has(column) ? { class: "number" } : {}));
+          const text = told(column, models[column][row]);
+          line.append(element("td", text, { class: NUMBERS.has(column) ? "number" : text.length < 20 ? "short" : "long" }));
         }
       }
       body.append(line);
@@ -125,9 +129,9 @@
       const value = values[row];
       const shown = element("dd");
       if (column === "url" && /^https?:\/\//i.test(value ?? "")) {
-        shown.append(element("a", value, { href: value, rel: "noopener noreferrer nofollow" }));
+        shown.append(element("a", clean(value), { href: value, rel: "noopener noreferrer nofollow" }));
       } else if (column === "duplicate_of" && value !== null) {
-        shown.append(element("a", value, { href: "#model/" + encodeURIComponent(value) }));
+        shown.append(element("a", clean(value), { href: "#model/" + encodeURIComponent(value) }));
       } else {
         shown.textContent = told(column, value);
       }
@@ -218,7 +222,7 @@
     let id = null;
     try { id = decodeURIComponent(hash.slice(7)); } catch { /* not of this page's making */ }
     const row = rowOf.get(id);
-    const title = element("h2", row === undefined ? "No such model" : id, { id: "model-title", tabindex: -1 });
+    const title = element("h2", row === undefined ? "No such model" : clean(id), { id: "model-title", tabindex: -1 });
     const back = element("a", "Back to all models", { href: "#models" });
     view.replaceChildren(back, title);
     if (row !== undefined) {

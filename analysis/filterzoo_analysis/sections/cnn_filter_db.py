@@ -77,7 +77,7 @@ def basis(zoo: Zoo) -> Exhibit:
         query=query_of(zoo, "cnn_filter_db.basis"),
         draw=partial(figures.kernels, filters=vectors, titles=titles, columns=9),
         size=(11, 1.7),
-        notes=("From the merged moments of `layers`, whatever the variant.",),
+        notes=("From the merged moments of the table of layers, whatever the variant.",),
         answers=(Answer(papers.EVR, ours),),
     )
 

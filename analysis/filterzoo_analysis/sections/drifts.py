@@ -26,7 +26,7 @@ def heat_map(
 ) -> Exhibit:
     """The matrix with its intervals, nulls and corrected p values, rows by mean drift."""
     order = matrix.order
-    labels = [f"{matrix.labels[i]} ({matrix.models[i]}{_mark(matrix.models[i])})" for i in order]
+    labels = [_label(matrix.labels[i], int(matrix.models[i])) for i in order]
     side = 2.8 + 0.42 * len(labels)
     return Exhibit(
         name=name,
@@ -79,7 +79,7 @@ def ridge(zoo: Zoo, cells: Cells, name: str, title: str, query: str) -> Exhibit:
     edges = zoo.coefficients.edges
     centres = (edges[1:] + edges[:-1]) / 2
     models = cells.models()
-    labels = [f"{label} ({count}{_mark(count)})" for label, count in zip(cells.labels, models, strict=True)]
+    labels = [_label(label, count) for label, count in zip(cells.labels, models, strict=True)]
     letter = "d" if zoo.coefficients.variant is Variant.FIXED else "c"
     names = [f"{letter}{i}  {weight:.0%}" for i, weight in enumerate(cells.weights)]
     return Exhibit(
@@ -147,8 +147,9 @@ _STATISTICS: dict[str, Callable[[Doubles], Any]] = {
 }
 
 
-def _mark(models: int) -> str:
-    return "†" if models < FEWEST_MODELS else ""
+def _label(name: str, models: int) -> str:
+    """A group with its number of models, marked where they are few."""
+    return f"{figures.short(name, 24)} ({models}{'†' if models < FEWEST_MODELS else ''})"
 
 
 def _told(matrix: DriftMatrix) -> str:
@@ -173,8 +174,8 @@ def _note(matrix: DriftMatrix) -> str:
     return (
         f"{len(matrix.upper)} pairs, {tested} of them tested (both groups of {FEWEST_MODELS} models or more); {out} "
         f"stand out (*: q <= {RATE}, Benjamini-Hochberg over the matrix). In brackets: models; † fewer than "
-        f"{FEWEST_MODELS}, no interval. Intervals: 95 %, models drawn again. The null exchanges models between the two "
-        "groups."
+        f"{FEWEST_MODELS}, no interval. Intervals: 95 %, models drawn again; they are corrected for "
+        "what few models add to a drift, and may lie below it. The null exchanges models between the two groups."
     )
 
 

@@ -50,7 +50,7 @@ def scatter(zoo: Zoo) -> Exhibit | None:
         query=query_of(zoo, "phenotypes.scatter"),
         draw=partial(figures.densities, clouds=shown),
         size=(10, 2.7 * -(-len(shown) // 4)),
-        notes=(RULE, "From `filters_sample`; density relative to its peak, logarithmic."),
+        notes=(RULE, "From the table filters_sample; density relative to its peak, logarithmic."),
     )
 
 

@@ -21,8 +21,8 @@ from filterzoo_analysis.zoo import Zoo
 
 NAMES = ("normal", "robust")
 _DRIFT = (
-    "Members of known pairs, pairs in brackets. Intervals draw pairs again; the null exchanges robust and normal "
-    "within pairs."
+    "Members of known pairs, pairs in brackets. Intervals draw pairs again, are corrected for what few pairs add to a "
+    "drift, and may lie below it; the null exchanges robust and normal within pairs."
 )
 _GRID = 24
 """Filters drawn of a layer."""
@@ -108,7 +108,7 @@ def explained_variance(zoo: Zoo) -> Exhibit:
             label="cumulative explained variance",
         ),
         size=(6, 3.6),
-        notes=("Of all scaled filters, from `layers`; the paper leaves sparse ones out (robust22).",),
+        notes=("Of all scaled filters, from the table of layers; the paper leaves sparse ones out (robust22).",),
         answers=(
             Answer(papers.ROBUST_EVR, f"{first['robust']}; {first['normal']}"),
             Answer(papers.SPARSE_SHARE, f"{sparse['robust']:.4f}; {sparse['normal']:.4f}"),
@@ -160,7 +160,7 @@ def first_and_last(zoo: Zoo) -> Exhibit | None:
     counts = {(row["network"], row["layer"]): 0 for row in rows}
     for row in rows:
         counts[row["network"], row["layer"]] += 1
-    blank = np.zeros(9)
+    blank = np.full(9, np.nan)
     drawn = np.concatenate(
         [_padded([row["weights"] for row in rows if (row["network"], row["layer"]) == key], blank) for key in counts]
     )

@@ -1,0 +1,168 @@
+"""The page in a real browser. Needs Playwright and a Chromium of the machine; nothing is installed or downloaded."""
+
+from __future__ import annotations
+
+import shutil
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+from tests.analysis import synthetic
+
+from filterzoo_analysis import report, zoo
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def address(mixed, tmp_path_factory):
+    return report.write(zoo.read(str(mixed)), tmp_path_factory.mktemp("page")).as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("no Chromium on this machine")
+    with sync_api.sync_playwright() as playwright:
+        profile = tmp_path_factory.mktemp("profile")
+        context = playwright.chromium.launch_persistent_context(
+            profile, executable_path=chromium, headless=True, args=FLAGS, viewport={"width": 1280, "height": 900}
+        )
+        yield context
+        context.close()
+
+
+@pytest.fixture
+def page(browser, address):
+    """The opened page; the test fails where the console says anything, or anything but the page is asked for."""
+    told: list[str] = []
+    opened = browser.new_page()
+    opened.on("console", lambda message: told.append(message.text))
+    opened.on("pageerror", lambda error: told.append(str(error)))
+    opened.on("dialog", lambda dialog: told.append(dialog.message))
+    opened.on("request", lambda request: told.append(request.url) if request.url != address else None)
+    opened.goto(address)
+    yield opened
+    opened.close()
+    assert told == []
+
+
+def test_hostile_names_are_text(page):
+    link = page.locator("#table a").first
+    assert "<img src=x onerror=alert(1)></script>" in link.inner_text()
+    assert r"\u{202e}" in link.inner_text()
+    assert page.locator("#table img, main article img").count() == 0
+    link.click()
+    assert "<script>alert(2)</script>" in page.locator("#model-title").inner_text()
+    assert page.locator('a[href^="javascript:"]').count() == 0
+    assert page.locator("#model dd", has_text="javascript:alert(3)").count() == 1
+
+
+def test_search_and_filters_narrow_the_table(page):
+    from playwright.sync_api import expect
+
+    assert page.locator("#found").inner_text() == "38 of 38 models"
+    page.get_by_role("searchbox", name="Search").fill("organ unet")
+    expect(page.locator("#found")).to_have_text("7 of 38 models")
+    page.get_by_role("searchbox", name="Search").fill("")
+    page.get_by_role("combobox", name="visual category").select_option(label="faces")
+    assert page.locator("#found").inner_text() == "5 of 38 models"
+    assert page.locator("#table tbody tr").count() == 5
+    page.get_by_role("combobox", name="visual category").select_option(label="all")
+    page.get_by_role("combobox", name="robust").select_option(label="yes")
+    assert page.locator("#found").inner_text() == "6 of 38 models"
+
+
+def test_columns_sort_by_keyboard(page):
+    header = page.locator('#table button[data-column="filters_3x3"]')
+    header.focus()
+    page.keyboard.press("Enter")
+    assert page.locator("#table tbody th").first.inner_text() == "made/organ-signs@1"
+    assert page.locator('th[aria-sort="descending"]').inner_text().startswith("3x3 filters")
+    page.keyboard.press("Enter")
+    assert page.locator("#table tbody th").first.inner_text() == "made/empty@1"
+
+
+def test_a_model_has_a_page_with_layers_filters_and_origin(page, address):
+    from playwright.sync_api import expect
+
+    page.goto(address + "#model/" + quote("made/cifar-net-0-robust@1", safe=""))
+    view = page.locator("#model")
+    assert view.locator("h2").inner_text() == "made/cifar-net-0-robust@1"
+    assert view.locator("dt", has_text="licence").locator("xpath=following-sibling::dd").inner_text() == "mit"
+    assert view.locator("tbody tr").count() == 3
+    assert "48 sampled 3x3 filters" in view.locator("canvas").get_attribute("aria-label")
+    assert "3 layers" in view.locator("svg.chart").get_attribute("aria-label")
+    drawn = "c => new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size"
+    assert view.locator("canvas").evaluate(drawn) > 5
+    view.get_by_text("Back to all models").click()
+    expect(view).to_be_hidden()
+    page.goto(address + "#model/" + quote("made/empty@1", safe=""))
+    assert view.locator('a[href="https://zoo.example/empty"]').get_attribute("rel") == "noopener noreferrer nofollow"
+    page.goto(address + "#model/%E0%A4%A")
+    assert view.locator("h2").inner_text() == "No such model"
+
+
+def test_links_and_labels_lead_somewhere(page):
+    missing = """() => [...document.querySelectorAll('a[href^="#"]')].map((a) => a.getAttribute('href'))
+        .filter((h) => !h.startsWith('#model/') && !document.getElementById(h.slice(1)))"""
+    assert page.evaluate(missing) == []
+    files = page.locator(".files a").evaluate_all("links => links.map((a) => a.href)")
+    assert len(files) > 50
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)")
+    assert len(ids) == len(set(ids))
+    unnamed = "() => document.querySelectorAll('[role=img]:not([aria-label]), [role=region]:not([aria-label])').length"
+    assert page.evaluate(unnamed) == 0
+    for landmark in ("banner", "main", "navigation", "contentinfo"):
+        assert page.get_by_role(landmark).count() == 1
+
+
+def test_the_files_beside_the_page_exist(page, address):
+    from pathlib import Path
+    from urllib.parse import unquote, urlparse
+
+    files = page.locator(".files a").evaluate_all("links => links.map((a) => a.href)")
+    assert all(Path(unquote(urlparse(file).path)).is_file() for file in files)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_does_not_scroll_sideways_and_text_stands_out(page, scheme):
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    luminance = """(property) => {
+        const [r, g, b] = getComputedStyle(document.body)[property].match(/[0-9.]+/g).map(Number)
+            .map((v) => v / 255).map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    }"""
+    text, ground = page.evaluate(luminance, "color"), page.evaluate(luminance, "backgroundColor")
+    assert (max(text, ground) + 0.05) / (min(text, ground) + 0.05) >= 7
+    assert (text > ground) is (scheme == "dark")
+
+
+def test_two_thousand_models_open_fast(browser, tmp_path):
+    rng = np.random.default_rng(0)
+    one = synthetic.random_model("m", rng, width=3, depth=2)
+    models = [synthetic.Model(f"m{n}", one.layers, {"task": f"task {n % 9}"}) for n in range(2000)]
+    written = report.write(zoo.prepare(synthetic.dataset(models[:1])), tmp_path)
+    big = report.embedded(report.document(zoo.prepare(synthetic.dataset(models))))
+    page_text = written.read_text()
+    head, _, rest = page_text.partition('<script id="data" type="application/json">')
+    written.write_text(head + '<script id="data" type="application/json">' + big + rest[rest.index("</script>") :])
+    page = browser.new_page()
+    page.goto(written.as_uri())
+    assert page.locator("#found").inner_text() == "2,000 of 2,000 models"
+    seconds = page.evaluate("performance.getEntriesByType('navigation')[0].domComplete") / 1000
+    page.get_by_role("button", name="Next").click()
+    assert page.locator("#page").inner_text() == "page 2 of 40"
+    page.close()
+    assert seconds < 5

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import json
+import re
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+from tests.analysis import synthetic
+from typer.testing import CliRunner
+
+from filterzoo.cli import build
+from filterzoo.errors import StartError
+from filterzoo_analysis import commands, report, zoo
+
+
+@pytest.fixture(scope="module")
+def written(mixed, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    report.write(zoo.read(str(mixed)), folder)
+    return folder
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(build(commands.filterzoo_commands()), ["report", *arguments])
+
+
+class Elements(HTMLParser):
+    """Counts elements, collects script texts and attributes that would fetch or run something."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scripts: list[str] = []
+        self.outside: list[str] = []
+        self.tags: list[str] = []
+        self._in_script = False
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self._in_script = tag == "script"
+        for name, value in attrs:
+            if name.startswith("on") or (
+                name in {"src", "href"} and re.match(r"(https?:|//|javascript:)", value or "")
+            ):
+                self.outside.append(f"{tag} {name}={value}")
+
+    def handle_data(self, data):
+        if self._in_script:
+            self.scripts.append(data)
+
+    def handle_endtag(self, tag):
+        self._in_script = False
+
+
+def test_every_figure_is_saved_with_its_table_and_query(mixed, written):
+    made = list(report.exhibits(zoo.read(str(mixed))))
+    assert {exhibit.name for exhibit in made} >= {
+        "counts_source", "coverage", "skipped", "pca_basis", "ridge_task", "drift_visual_category", "drift_boxes",
+        "quality_by_depth", "degenerated", "phenotypes", "robust_drift", "robust_measures", "robust_filters",
+        "accuracy_correlation", "medical_ridge", "medical_drift_unet", "medical_natural", "medical_outliers",
+    }  # fmt: skip
+    for exhibit in made:
+        stem = written / "figures" / exhibit.name
+        assert stem.with_suffix(".svg").read_text().startswith("<?xml")
+        assert stem.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+        assert pq.read_table(stem.with_suffix(".parquet")).equals(exhibit.table)
+        assert pyarrow.csv.read_csv(stem.with_suffix(".csv")).num_rows == len(exhibit.table)
+        assert exhibit.says.strip()
+        assert exhibit.says.endswith(".")
+
+
+def test_each_query_makes_its_table_again(mixed, written):
+    for path in sorted((written / "figures").glob("*.py")):
+        found: dict[str, pa.Table] = {}
+        exec(path.read_text(), found)
+        expected = pq.read_table(path.with_suffix(".parquet"))
+        assert found["table"].equals(expected), path.name
+
+
+def test_the_page_holds_no_markup_of_strangers_and_fetches_nothing(written):
+    elements = Elements()
+    elements.feed((written / "index.html").read_text())
+    assert elements.tags.count("script") == 2
+    assert elements.outside == []
+    assert "img" not in elements.tags
+    data = json.loads(elements.scripts[0])
+    assert f"made/{synthetic.HOSTILE}@1" in data["models"]["model_id"]
+    assert data["layers"]["start"][-1] == len(data["layers"]["name"])
+
+
+def test_the_same_data_give_the_same_report(mixed, written, tmp_path):
+    report.write(zoo.read(str(mixed)), tmp_path)
+    for path in written.rglob("*"):
+        if path.suffix in {".svg", ".html", ".csv", ".py"}:
+            assert path.read_bytes() == (tmp_path / path.relative_to(written)).read_bytes(), path.name
+
+
+def test_json_in_a_script_element_cannot_end_it():
+    hostile = {"</script><!--": "<script>\u2028\u2029&amp;"}
+    text = report.embedded(hostile)
+    assert not set("<>&\u2028\u2029") & set(text)
+    assert json.loads(text) == hostile
+
+
+def test_a_data_set_without_anything_gives_a_report_that_says_so(tmp_path):
+    folder = synthetic.publish(tmp_path / "zoo", [])
+    result = run(str(folder), "-o", str(tmp_path / "report"))
+    assert result.exit_code == 0, result.output
+    page = (tmp_path / "report" / "index.html").read_text()
+    for sentence in ("There is no 3x3 layer", "No pair of a robust", "No model is known to be trained on medical"):
+        assert sentence in page
+
+
+def test_one_model_is_enough(tmp_path):
+    folder = synthetic.publish(tmp_path / "zoo", [synthetic.random_model("only", np.random.default_rng(0), task="a")])
+    assert run(str(folder), "-o", str(tmp_path / "report")).exit_code == 0
+    assert "fewer than two groups are known" in (tmp_path / "report" / "index.html").read_text()
+
+
+def test_growth_since_an_earlier_state(tmp_path):
+    rng = np.random.default_rng(0)
+    models = [synthetic.random_model(f"m{n}", rng, shift=0.8 * (n > 7)) for n in range(12)]
+    before = synthetic.publish(tmp_path / "before", models[:8])
+    now = synthetic.publish(tmp_path / "now", models)
+    result = run(str(now), "-o", str(tmp_path / "report"), "--since", str(before))
+    assert result.exit_code == 0, result.output
+    added = pq.read_table(tmp_path / "report/figures/growth_added.parquet").to_pylist()
+    assert added == [{"source": "made", "models": 4, "layers": 12, "filters_3x3": 768}]
+    drift = pq.read_table(tmp_path / "report/figures/growth_drift.parquet").to_pylist()[0]
+    assert drift["low"] > drift["null_mean"]
+    assert drift["p"] < 0.01
+
+
+@pytest.mark.parametrize("variant", ["cvpr22", "robust22", "medical22"])
+def test_variants_by_the_command(mixed, tmp_path, variant):
+    result = run(str(mixed), "-o", str(tmp_path), "--variant", variant)
+    assert result.exit_code == 0, result.output
+    assert f"<code>{variant}</code>" in (tmp_path / "index.html").read_text()
+
+
+def test_what_is_no_data_set_is_refused(tmp_path):
+    with pytest.raises(StartError, match="no data/models"):
+        zoo.read(str(tmp_path))
+    with pytest.raises(StartError, match="no such folder"):
+        zoo.read(str(tmp_path / "nothing" / "here"))
+
+
+@pytest.mark.parametrize("missing", ["matplotlib", "jinja2"])
+def test_a_missing_library_is_said_with_the_extra_that_brings_it(mixed, tmp_path, monkeypatch, missing):
+    monkeypatch.setitem(sys.modules, missing, None)
+    result = run(str(mixed), "-o", str(tmp_path))
+    assert isinstance(result.exception, StartError)
+    assert str(result.exception) == f"report needs {missing}: pip install 'filterzoo[report]'"

@@ -1,0 +1,160 @@
+"""Planted effects are found by the exhibits that are there to show them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.analysis import synthetic
+
+from filterzoo_analysis.cells import family
+from filterzoo_analysis.sections import cnn_filter_db, medical, phenotypes, quality, robustness
+from filterzoo_analysis.statistics import depth_decile, layers_of
+from filterzoo_analysis.zoo import Zoo, prepare
+
+
+def zoo_of(models: list[synthetic.Model]) -> Zoo:
+    return prepare(synthetic.dataset(models))
+
+
+def rows(exhibit, **wanted) -> list[dict]:
+    return [row for row in exhibit.table.to_pylist() if all(row[key] == value for key, value in wanted.items())]
+
+
+def sparse_model(name: str, rng: np.random.Generator, share: float) -> synthetic.Model:
+    layers = [rng.normal(size=(20, 20, 3, 3)).astype(np.float32) for _ in range(2)]
+    filters = layers[1].reshape(-1, 9)
+    filters[: round(share * len(filters))] *= 1e-5
+    return synthetic.Model(name, layers)
+
+
+def test_planted_sparsity_lies_in_its_interval():
+    rng = np.random.default_rng(0)
+    shares = rng.normal(0.4, 0.05, size=12)
+    exhibit = quality.by_depth(zoo_of([sparse_model(f"m{i}", rng, share) for i, share in enumerate(shares)]))
+    last = rows(exhibit, measure="sparsity", decile="(.9, 1]")[0]
+    assert last["low"] <= 0.4 <= last["high"]
+    assert last["mean"] == pytest.approx(shares.mean(), abs=0.002)
+    assert rows(exhibit, measure="sparsity", decile="[0, .1]")[0]["high"] == 0
+
+
+def test_planted_low_rank_is_collapsed_and_found_degenerated():
+    rng = np.random.default_rng(1)
+    models = []
+    for number in range(6):
+        full = rng.normal(size=(32, 32, 3, 3)).astype(np.float32)
+        low = rng.normal(size=(1024, 2)) @ rng.normal(size=(2, 9))
+        low[:300] *= 1e-5
+        models.append(synthetic.Model(f"m{number}", [full, low.reshape(32, 32, 3, 3).astype(np.float32)]))
+    zoo = zoo_of(models)
+    entropy = rows(quality.by_depth(zoo), measure="variance_entropy", decile="(.9, 1]")[0]
+    assert entropy["high"] <= np.log10(2) + 1e-6
+    found = rows(quality.degenerated(zoo))
+    assert [(row["decile"], row["degenerated"]) for row in found if row["layers"]] == [("[0, .1]", 6), ("(.9, 1]", 6)]
+
+
+def test_a_planted_rotation_turns_the_basis_and_leaves_the_variances():
+    """A quarter turn of every kernel turns the components by the same, up to sign, and changes no ratio."""
+    rng = np.random.default_rng(2)
+    spread = np.array([3.0, 2, 1.5, 1.2, 1, 0.8, 0.6, 0.5, 0.4])
+    axes = np.linalg.qr(rng.normal(size=(9, 9)))[0]
+    upright, turned = [], []
+    for number in range(5):
+        weights = (rng.normal(size=(6400, 9)) * spread @ axes.T).reshape(80, 80, 3, 3).astype(np.float32)
+        upright.append(synthetic.Model(f"m{number}", [weights]))
+        turned.append(synthetic.Model(f"m{number}", [np.ascontiguousarray(np.rot90(weights, axes=(2, 3)))]))
+    first, second = (cnn_filter_db.basis(zoo_of(models)).table for models in (upright, turned))
+    ratios = [table["ratio"].to_numpy() for table in (first, second)]
+    np.testing.assert_allclose(ratios[0], ratios[1], atol=1e-9)
+    vectors = [np.stack([table[f"v{i}"].to_numpy() for i in range(9)], axis=1) for table in (first, second)]
+    expected = np.rot90(vectors[0].reshape(9, 3, 3), axes=(1, 2)).reshape(9, 9)
+    np.testing.assert_allclose(np.abs((expected * vectors[1]).sum(axis=1)), 1.0, atol=1e-6)
+    assert np.abs(vectors[0][0] @ axes[:, 0]) > 0.9
+    assert (first["low"].to_numpy() <= ratios[0] + 1e-12).all()
+    assert (first["high"].to_numpy() >= ratios[0] - 1e-12).all()
+
+
+def pairs(rng: np.random.Generator, shift: float, count: int) -> list[synthetic.Model]:
+    models = []
+    for number in range(count):
+        for robust in (False, True):
+            facts = {"pair_id": f"p{number}", "robust": robust, "training_dataset": "CIFAR-10"}
+            accuracy = {"robust_accuracy": 0.5 + number / 100 if robust else 0.0}
+            made = synthetic.random_model(f"p{number}-{robust}", rng, shift * robust, width=16, **facts, **accuracy)
+            models.append(made)
+    return models
+
+
+def test_a_planted_difference_of_robust_networks_is_found_and_none_where_there_is_none():
+    for shift, differs in ((0.5, True), (0.0, False)):
+        exhibit = robustness.drift(zoo_of(pairs(np.random.default_rng(3), shift, 8)))
+        row = rows(exhibit, of="CIFAR-10")[0]
+        assert row["pairs"] == 8
+        assert (row["p"] <= 0.05) is differs
+        assert (row["low"] > row["null_mean"]) is differs
+
+
+def test_rank_correlation_is_spearmans():
+    from scipy.stats import spearmanr
+
+    rng = np.random.default_rng(4)
+    first = rng.integers(5, size=40).astype(float)
+    second = first + rng.normal(size=40)
+    assert robustness.rank_correlation(first, second) == pytest.approx(spearmanr(first, second).statistic)
+
+
+def test_a_planted_correlation_with_accuracy_is_found():
+    rng = np.random.default_rng(5)
+    models = []
+    for number in range(20):
+        made = sparse_model(f"m{number}", rng, number / 40)
+        facts = {"robust_accuracy": 0.6 - number / 50 + rng.normal(scale=0.02), "training_dataset": "CIFAR-10"}
+        models.append(synthetic.Model(made.id, made.layers, facts))
+    exhibit = robustness.correlation(zoo_of(models))
+    row = rows(exhibit, accuracy="robust_accuracy", measure="sparsity", training_dataset="CIFAR-10")[0]
+    assert row["high"] < -0.8
+    unrelated = rows(exhibit, accuracy="robust_accuracy", measure="orthogonality", training_dataset="CIFAR-10")[0]
+    assert unrelated["low"] < 0 < unrelated["high"]
+
+
+def test_an_outlier_among_medical_models_is_named_with_its_reason(mixed):
+    from filterzoo_analysis.dataset import read
+
+    table = medical.outliers(prepare(read(str(mixed)))).table
+    assert table["model_id"][0].as_py() == "made/organ-signs@1"
+    assert table["outlier"].to_pylist() == [True] + [False] * 6
+    assert table["because"][0].as_py().startswith("spiky")
+
+
+@pytest.mark.parametrize(
+    ("kind", "points"),
+    [
+        ("sun", np.random.default_rng(0).normal(size=(500, 2))),
+        ("spike", np.random.default_rng(0).normal(size=(500, 2)) * [1, 0.1]),
+        ("symbols", np.random.default_rng(0).choice([-1.0, 1.0], size=(500, 2))),
+    ],
+)
+def test_phenotypes_by_the_rule(kind, points):
+    assert phenotypes.phenotype(points, np.zeros(500, bool)) == kind
+    assert phenotypes.phenotype(points, np.arange(500) < 260) == "point"
+
+
+def test_copies_are_no_second_observation(mixed):
+    from filterzoo_analysis.dataset import read
+
+    names = set(layers_of(read(str(mixed))).table["model_id"].to_pylist())
+    assert "made/copy@1" not in names
+    assert "made/classification-0@1" in names
+
+
+def test_deciles_are_closed_above():
+    depths = np.array([0, 0.05, 0.1, 0.1000001, 0.2, 0.9, 0.95, 1.0])
+    assert depth_decile(depths).tolist() == [0, 0, 0, 1, 1, 8, 9, 9]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "expected"),
+    [("resnet18", "resnet"), ("tf_efficientnet_b0", "efficientnet"), ("wide_resnet50_2", "resnet"), ("unet9", "unet"),
+     ("densenet121", "densenet"), ("DLA34", "dla"), ("12", "12")],
+)  # fmt: skip
+def test_families(architecture, expected):
+    assert family(architecture) == expected
