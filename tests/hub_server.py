@@ -303,9 +303,10 @@ def _commit(hub, request, body, repo, revision):
     if hub.before_commit:
         hub.before_commit.pop(0)()
     parent = known.at(revision)
-    header, files = _applied(hub, body, parent.files)
+    header = json.loads(body.splitlines()[0])["value"]
     if header.get("parentCommit") not in {None, parent.oid}:
         raise Refusal(412, "A commit has happened since. Please refresh and try again.")
+    files = _applied(hub, body, parent.files)
     number = sum(ref.startswith("refs/pr/") for ref in known.refs) + 1
     made = known.commit(f"refs/pr/{number}" if as_request else revision, header["summary"], files, parent)
     if hub.lose_answers:
@@ -316,15 +317,12 @@ def _commit(hub, request, body, repo, revision):
     return JSONResponse(answer | ({"pullRequestUrl": f"{address}/discussions/{number}"} if as_request else {}))
 
 
-def _applied(hub: Hub, body: bytes, files: dict[str, File]) -> tuple[dict[str, Any], dict[str, File]]:
-    """The commit's header, and the files after its operations."""
-    header: dict[str, Any] = {}
+def _applied(hub: Hub, body: bytes, files: dict[str, File]) -> dict[str, File]:
+    """The files after the commit's operations."""
     after = dict(files)
     for line in map(json.loads, body.splitlines()):
         value = line["value"]
         match line["key"]:
-            case "header":
-                header = value
             case "file":
                 after[value["path"]] = File(base64.b64decode(value["content"]), is_lfs=False)
             case "lfsFile":
@@ -334,7 +332,7 @@ def _applied(hub: Hub, body: bytes, files: dict[str, File]) -> tuple[dict[str, A
             case "deletedFile":
                 if after.pop(value["path"], None) is None:
                     raise Refusal(404, "A file with this name doesn't exist", "EntryNotFound")
-    return header, after
+    return after
 
 
 @_route("GET", r"/datasets/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)")

@@ -16,10 +16,14 @@ from filterzoo.terminal import console, printable, table
 if TYPE_CHECKING:
     from filterzoo_publish.parquet import Shard
     from filterzoo_publish.problems import Problem
-    from filterzoo_publish.release import Report
+    from filterzoo_publish.report import Report
 
 TargetArgument = Annotated[
     str, typer.Argument(metavar="TARGET", help="user/name on the Hub, or a folder; ./user/name is always a folder.")
+]
+ReleaseOption = Annotated[
+    str | None,
+    typer.Option("--release", metavar="vYYYY.MM.DD", help="Name of the release: its day; today in UTC by default."),
 ]
 _SHOWN = 10
 """Problems of a kind that are told one by one."""
@@ -38,16 +42,18 @@ def publish(
     create_pr: Annotated[bool, typer.Option("--create-pr", help="Propose a pull request on the Hub.")] = False,
     private: Annotated[bool, typer.Option("--private", help="A new repository on the Hub is private.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be added; write nothing.")] = False,
+    release: ReleaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Add what is new in the work folder to the data set at TARGET, in one step; nothing new changes nothing.
 
     Exit code 0: all well; 2: it could not start, or TARGET refused.
     """
-    from filterzoo_publish import release  # noqa: PLC0415  # a second that other commands do not need
+    from filterzoo_publish import release as releasing  # noqa: PLC0415  # a second that other commands do not need
 
-    place = release.target_for(target, create_pr=create_pr, private=private)
-    report = release.publish(workdir, place, dry_run=dry_run, watch=None if as_json else _show_file)
+    place = releasing.target_for(target, create_pr=create_pr, private=private)
+    watch = None if as_json else _show_file
+    report = releasing.publish(workdir, place, release=release, dry_run=dry_run, watch=watch)
     if as_json:
         typer.echo(json.dumps(report.document()))
     else:
@@ -83,7 +89,7 @@ def _show_report(target: str, report: Report) -> None:
     else:
         verb = "would add" if report.dry_run else "added"
         counts = f"{sum(report.models.values()):,} models, {report.layers:,} layers, {report.filters:,} filters"
-        out.print(f"{name}: {verb} {counts}; skipped holds {report.skipped:,} entries")
+        out.print(f"{name}: {verb} {counts}; skipped holds {report.skipped:,} entries; release {report.release}")
         made = table("of the models", "count", numbers=("count",))
         for kind, numbers in (("source", report.models), ("licence class", report.licences)):
             for key, count in sorted(numbers.items()):

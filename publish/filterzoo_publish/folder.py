@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -66,12 +66,13 @@ class FolderTarget(Target):
         place.parent.mkdir(parents=True, exist_ok=True)
         shard.local.replace(place)
 
-    def commit(self, readme: bytes, removed: Sequence[str], message: str) -> Commit:
+    def commit(self, documents: Mapping[str, bytes], removed: Sequence[str], message: str, release: str) -> Commit:
         """See `Target.commit`."""
-        del message
+        del message, release
         staged = self._path / _STAGED
         shutil.rmtree(staged / "writing", ignore_errors=True)
-        for name, content in ((README, readme), (_REMOVED, "\n".join(removed).encode())):
+        for name, content in (*documents.items(), (_REMOVED, "\n".join(removed).encode())):
+            (staged / name).parent.mkdir(parents=True, exist_ok=True)
             (staged / name).write_bytes(content)
             _sync(staged / name)
         for folder, _, _ in os.walk(staged):
@@ -90,7 +91,8 @@ class FolderTarget(Target):
         decided = self._path / DECIDED
         if not decided.is_dir():
             return
-        for file in sorted((decided / "data").rglob("*.parquet")):
+        last = {decided / README, decided / _REMOVED}
+        for file in sorted(path for path in decided.rglob("*") if path.is_file() and path not in last):
             _move(file, self._path / file.relative_to(decided))
         if (decided / README).exists():
             _move(decided / README, self._path / README)

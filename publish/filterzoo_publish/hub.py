@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from http import HTTPStatus
-from itertools import count
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi, errors
@@ -80,11 +78,11 @@ class HubTarget(Target):
             shard.local.unlink()
         self._additions.append(addition)
 
-    def commit(self, readme: bytes, removed: Sequence[str], message: str) -> Commit:
+    def commit(self, documents: Mapping[str, bytes], removed: Sequence[str], message: str, release: str) -> Commit:
         """See `Target.commit`."""
         operations: list[CommitOperationAdd | CommitOperationCopy | CommitOperationDelete] = [
             *self._additions,
-            CommitOperationAdd(README, readme),
+            *(CommitOperationAdd(path, content) for path, content in documents.items()),
             *(CommitOperationDelete(path) for path in removed),
         ]
         with self._explained(lost=Conflict):
@@ -100,9 +98,16 @@ class HubTarget(Target):
             if self._create_pr:
                 return Commit(made.pr_url)
             self._head = made.oid
-            return Commit(made.commit_url, self._tag(made.oid))
+            return Commit(made.commit_url, self._tag(made.oid, release))
 
-    def settle(self) -> Commit | None:
+    def tags(self) -> set[str]:
+        """See `Target.tags`."""
+        if self._head is None:
+            return set()
+        with self._explained():
+            return {tag.name for tag in self._api.list_repo_refs(self.name, repo_type="dataset").tags}
+
+    def settle(self, release: str) -> Commit | None:
         """Tag the newest commit, where it is a release without a tag."""
         if self._create_pr or self._head is None:
             return None
@@ -113,7 +118,7 @@ class HubTarget(Target):
             tags = self._api.list_repo_refs(self.name, repo_type="dataset").tags
             if any(tag.target_commit == self._head for tag in tags):
                 return None
-            return Commit(tag=self._tag(self._head))
+            return Commit(tag=self._tag(self._head, release))
 
     def discard(self) -> None:
         """See `Target.discard`."""
@@ -122,22 +127,15 @@ class HubTarget(Target):
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
 
-    def _tag(self, commit: str) -> str:
-        """Name the commit `vYYYY.MM.DD`, or with `.1`, `.2`, ... where the day has such a release."""
-        day = datetime.now(UTC).strftime("v%Y.%m.%d")
-        taken = {tag.name for tag in self._api.list_repo_refs(self.name, repo_type="dataset").tags}
-        for number in count():
-            name = f"{day}.{number}" if number else day
-            if name in taken:
-                continue
-            try:
-                self._api.create_tag(self.name, tag=name, revision=commit, repo_type="dataset")
-            except HfHubHTTPError as error:
-                if error.response.status_code != HTTPStatus.CONFLICT:
-                    raise
-            else:
-                return name
-        raise AssertionError("count() does not end")
+    def _tag(self, commit: str, release: str) -> str | None:
+        """Give the commit its release's name; None where somebody gave that name to another commit meanwhile."""
+        try:
+            self._api.create_tag(self.name, tag=release, revision=commit, repo_type="dataset")
+        except HfHubHTTPError as error:
+            if error.response.status_code != HTTPStatus.CONFLICT:
+                raise
+            return None
+        return release
 
     @contextmanager
     def _explained(self, lost: type[FilterZooError] = StartError) -> Iterator[None]:

@@ -3,44 +3,41 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from filterzoo.errors import StartError
-from filterzoo.fragments import FragmentStore
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.workfolder import WorkFolder
-from filterzoo_publish.rows import SortKey, folders, model_id, skipped_table, sort_key
+from filterzoo_publish.origins import Candidate, StoredLayer, WorkOrigin
+from filterzoo_publish.releases import Release
+from filterzoo_publish.rows import folders, skipped_table, sort_key
 from filterzoo_publish.state import Pointer, Published
+from filterzoo_publish.takedowns import is_taken_down, skipped_row
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A work folder: its finished checkpoints, its ledger and its fragments."""
+    """What there is to publish: checkpoints, and the ledger. listed: model_id -> the last day its zoo listed it.
 
-    done: tuple[Done, ...]
+    crawled: the sources whose ledger this is; what a data set said of them before is void.
+    """
+
+    candidates: tuple[Candidate, ...]
     ledger: tuple[LedgerEntry, ...]
-    store: FragmentStore
-
-
-@dataclass(frozen=True, slots=True)
-class StoredLayer:
-    """A layer in a filters fragment: `filters` filters of `numbers` weights in all."""
-
-    layer_id: str
-    kernel: str
-    filters: int
-    numbers: int
+    listed: Mapping[str, str]
+    crawled: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A new checkpoint. `published`: its layers whose filters are in the data set; `owned`: those it brings there."""
 
-    done: Done
+    candidate: Candidate
     model_id: str
     weights_id: str | None
     duplicate_of: str | None
@@ -48,9 +45,17 @@ class Entry:
     owned: frozenset[str]
 
     @property
-    def key(self) -> SortKey:
-        """Place in the order of models."""
-        return sort_key(self.done.checkpoint)
+    def done(self) -> Done:
+        """What the crawl found out of it."""
+        return self.candidate.done
+
+    def layers(self) -> pa.Table:
+        """Its layers, LAYER_SCHEMA."""
+        return self.candidate.origin.layers(self.done)
+
+    def filters(self, wanted: Collection[str]) -> Iterator[pa.RecordBatch]:
+        """The filters of those of its unique layers, one batch a layer, FILTER_SCHEMA."""
+        return self.candidate.origin.filters(self.done, wanted)
 
     @property
     def stored(self) -> tuple[StoredLayer, ...]:
@@ -60,11 +65,16 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A release to be made: `entries` in order, where layers are stored already, and `skipped` as it is to be."""
+    """A release to be made: `entries` in order, where layers are stored already, and `skipped` as it is to be.
+
+    listed: see `Work`.
+    """
 
     entries: tuple[Entry, ...]
     pointers: dict[str, Pointer]
     skipped: pa.Table
+    release: Release
+    listed: Mapping[str, str]
 
     def groups(self) -> dict[tuple[str, str], list[Entry]]:
         """(source, licence class) -> entries, in order: what goes into the same folders."""
@@ -99,53 +109,64 @@ def open_work(workdir: Path) -> Work:
     with folder.existing_journal() as journal:
         done = sorted(journal.done(), key=lambda one: sort_key(one.checkpoint))
         ledger = tuple(journal.ledger())
+        days = journal.listed()
     if not done and not ledger:
         raise StartError(f"{workdir}: the crawl has found nothing yet; run `filterzoo crawl` again")
-    return Work(tuple(done), ledger, folder.store())
+    origin = WorkOrigin(folder.store())
+    candidates = tuple(
+        Candidate(one, origin, seen=days.get((one.checkpoint.source, one.checkpoint.id, one.checkpoint.revision)))
+        for one in done
+    )
+    return Work(
+        candidates,
+        ledger,
+        listed={candidate.model_id: candidate.seen for candidate in candidates if candidate.seen},
+        crawled=frozenset({one.checkpoint.source for one in done} | {entry.source for entry in ledger}),
+    )
 
 
-def make_plan(work: Work, published: Published) -> Plan:
-    """Compare a work folder with a data set.
+def make_plan(work: Work, published: Published, release: Release) -> Plan:
+    """Compare what there is to publish with a data set.
 
     A layer belongs to the first new checkpoint, in the order of models, that may show it, unless it is stored already.
     """
-    present = set(published.models["model_id"].to_pylist())
-    new = [done for done in work.done if model_id(done.checkpoint) not in present]
-    layers = [_published_layers(done, work.store) for done in new]
+    new, blocked = _new(work, published)
+    layers = [_published_layers(candidate) for candidate in new]
     pointers = published.pointers({layer.layer_id for own in layers for layer in own})
     first_of = _first_of_weights(published.models)
     taken = set(pointers)
     entries = []
-    for done, own in zip(new, layers, strict=True):
+    for candidate, own in zip(new, layers, strict=True):
         owned = frozenset(layer.layer_id for layer in own) - taken
         taken |= owned
-        weights_id = weights_id_of(work.store.layers(done.layers_fragment)["layer_id"].to_pylist())
-        name = model_id(done.checkpoint)
+        weights_id = weights_id_of(candidate.origin.layers(candidate.done)["layer_id"].to_pylist())
+        name = candidate.model_id
         duplicate_of = first_of.setdefault(weights_id, name) if weights_id else name
-        entries.append(Entry(done, name, weights_id, None if duplicate_of == name else duplicate_of, own, owned))
-    crawled = {one.checkpoint.source for one in work.done} | {entry.source for entry in work.ledger}
-    return Plan(tuple(entries), pointers, skipped_table(work.ledger, frozenset(crawled), published.skipped))
+        entries.append(Entry(candidate, name, weights_id, None if duplicate_of == name else duplicate_of, own, owned))
+    skipped = skipped_table(work.ledger, work.crawled, published.skipped, blocked)
+    return Plan(tuple(entries), pointers, skipped, release, work.listed)
 
 
-def _published_layers(done: Done, store: FragmentStore) -> tuple[StoredLayer, ...]:
-    """The unique layers of its filters fragment: looks at their names and sizes, not at their weights."""
-    folders(done)
-    if done.filters_fragment is None or not done.publish_weights:
-        return ()
-    return tuple(
-        StoredLayer(
-            layer_id=batch["layer_id"][0].as_py(),
-            kernel=batch["kernel"][0].as_py(),
-            filters=sum(batch["n_filters"].to_pylist()),
-            numbers=_numbers(batch),
-        )
-        for batch in store.filters(done.filters_fragment)
-    )
+def _new(work: Work, published: Published) -> tuple[list[Candidate], list[dict[str, Any]]]:
+    """The candidates that the data set lacks and may have; and rows of `skipped` for those that were taken down."""
+    present = set(published.models["model_id"].to_pylist())
+    new: list[Candidate] = []
+    blocked: list[dict[str, Any]] = []
+    for candidate in work.candidates:
+        if candidate.model_id in present:
+            continue
+        named: dict[str, Any] = dict(zip(("source", "id", "revision"), candidate.key, strict=True))
+        named |= {"licence": candidate.done.licence, "licence_class": candidate.done.licence_class}
+        if is_taken_down(named, published.takedowns):
+            blocked.append(skipped_row(named))
+        else:
+            new.append(candidate)
+    return new, blocked
 
 
-def _numbers(batch: pa.RecordBatch) -> int:
-    offsets = batch["weights"].offsets
-    return int(offsets[-1].as_py() - offsets[0].as_py())
+def _published_layers(candidate: Candidate) -> tuple[StoredLayer, ...]:
+    folders(candidate.done)
+    return candidate.origin.stored(candidate.done)
 
 
 def _first_of_weights(models: pa.Table) -> dict[str, str]:

@@ -4,55 +4,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import tenacity
 
 from filterzoo.published import is_hub_name
-from filterzoo_publish.card import card
+from filterzoo_publish.documents import documents
 from filterzoo_publish.folder import FolderTarget
 from filterzoo_publish.parquet import Shard
 from filterzoo_publish.plan import Plan, Work, make_plan, open_work
+from filterzoo_publish.releases import Release, next_release
+from filterzoo_publish.report import Report
 from filterzoo_publish.sample import CONFIG as SAMPLE
 from filterzoo_publish.sample import quota, sample_shards, thinned_shards
 from filterzoo_publish.schema import CONFIGS, arrow_schema
 from filterzoo_publish.shards import filter_shards, layer_shards, model_shards, table_shard
 from filterzoo_publish.state import Published, read_published
+from filterzoo_publish.status import status_table
 from filterzoo_publish.tables import models_table
 from filterzoo_publish.targets import README, RELEASE, Commit, Conflict, Target
 
 _ATTEMPTS = 6
 """How often a release is planned anew because another publisher was faster or an answer was lost."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """What a release added, or would add.
-
-    models: by source. licences: models by licence class. filters: stored ones, each unique layer's once. skipped: rows
-    of the ledger as it is now. files: path -> bytes, empty for a dry run. url, tag: of the commit, on the Hub.
-    """
-
-    target: str
-    models: Mapping[str, int]
-    licences: Mapping[str, int]
-    layers: int
-    filters: int
-    skipped: int
-    files: Mapping[str, int]
-    removed: tuple[str, ...]
-    dry_run: bool
-    url: str | None
-    tag: str | None
-    is_empty: bool
-    """Nothing was, or would be, added or replaced."""
-
-    def document(self) -> dict[str, Any]:
-        """The report as `publish --json` prints it."""
-        return asdict(self)
 
 
 def target_for(name: str, *, create_pr: bool = False, private: bool = False) -> Target:
@@ -65,36 +40,64 @@ def target_for(name: str, *, create_pr: bool = False, private: bool = False) -> 
 
 
 def publish(
-    workdir: Path, target: Target, *, dry_run: bool = False, watch: Callable[[Shard], None] | None = None
+    workdir: Path,
+    target: Target,
+    *,
+    release: str | None = None,
+    dry_run: bool = False,
+    watch: Callable[[Shard], None] | None = None,
 ) -> Report:
     """Add what the target lacks; a dry run only tells what that is. `watch` is shown each file as it is finished.
 
-    Raises StartError when there is nothing to publish from, or the target cannot be written to; Conflict when others
-    were faster every time.
+    release: its day as `vYYYY.MM.DD`, None for today. Raises StartError when there is nothing to publish from, or the
+    target cannot be written to; Conflict when others were faster every time.
     """
-    work = open_work(workdir)
+    return publish_work(open_work(workdir), target, release=release, dry_run=dry_run, watch=watch)
+
+
+def publish_work(
+    work: Work,
+    target: Target,
+    *,
+    release: str | None = None,
+    dry_run: bool = False,
+    watch: Callable[[Shard], None] | None = None,
+) -> Report:
+    """`publish` of what was opened."""
     with target:
         if dry_run:
             published = read_published(target.read())
-            plan = make_plan(work, published)
+            plan = _plan(work, published, target, release)
             return _report(target, plan, published, dry_run=True)
-        retries = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(Conflict),
-            stop=tenacity.stop_after_attempt(_ATTEMPTS),
-            wait=tenacity.wait_exponential(multiplier=0.1, max=10) + tenacity.wait_random(0, 0.1),
-            reraise=True,
-        )
-        return retries(_release, work, target, watch or (lambda _shard: None))
+        return attempts(lambda: _release(work, target, release, watch or (lambda _shard: None)))
 
 
-def _release(work: Work, target: Target, watch: Callable[[Shard], None]) -> Report:
+def attempts(release: Callable[[], Report]) -> Report:
+    """What `release` gives; it is called again where another publisher was faster."""
+    retries = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(Conflict),
+        stop=tenacity.stop_after_attempt(_ATTEMPTS),
+        wait=tenacity.wait_exponential(multiplier=0.1, max=10) + tenacity.wait_random(0, 0.1),
+        reraise=True,
+    )
+    return retries(release)
+
+
+def _plan(work: Work, published: Published, target: Target, release: str | None) -> Plan:
+    return make_plan(work, published, next_release(release, published.releases, target.tags()))
+
+
+def _release(work: Work, target: Target, release: str | None, watch: Callable[[Shard], None]) -> Report:
     folder = target.prepare()
     published = read_published(target.read())
-    plan = make_plan(work, published)
+    plan = _plan(work, published, target, release)
+    if not _has_news(plan, published):
+        commit = target.settle(published.releases[-1].name) if published.releases else None
+        return _report(target, plan, published, commit=commit)
     before = {path for config in CONFIGS for path in published.paths(config)}
     outdated: set[str] = set()
     files: dict[str, int] = {}
-    for shard in _shards(plan, work, published, folder, outdated):
+    for shard in _shards(plan, published, folder, outdated):
         outdated.discard(shard.path)
         if shard.path in before:
             shard.local.unlink()
@@ -103,25 +106,39 @@ def _release(work: Work, target: Target, watch: Callable[[Shard], None]) -> Repo
         files[shard.path] = shard.size
         watch(shard)
     removed = tuple(sorted(outdated))
-    models = pa.concat_tables([published.models, models_table(plan.entries)])
-    readme = card(target.name, models, plan.skipped)
-    if not files and not removed and published.files and published.files.text(README) == readme:
-        commit = target.settle()
-    else:
-        commit = target.commit(readme.encode(), removed, f"{RELEASE}: {len(plan.entries)} new models")
+    models = pa.concat_tables([published.models, models_table(plan.entries, plan.release)])
+    made = _counted(plan, sample_quota(plan, published))
+    written = documents(target.name, models, plan.skipped, (*published.releases, made), published.takedowns)
+    message = f"{RELEASE} {made.name}: {len(plan.entries)} new models"
+    commit = target.commit(written, removed, message, made.name)
     return _report(target, plan, published, files=files, removed=removed, commit=commit)
 
 
-def _shards(plan: Plan, work: Work, published: Published, folder: Path, outdated: set[str]) -> Iterator[Shard]:
+def _counted(plan: Plan, size: int) -> Release:
+    """The release with what it adds; `size` is the quota of its sample."""
+    layers = sum(entry.done.n_layers for entry in plan.entries)
+    filters = sum(layer.filters for entry in plan.entries for layer in entry.stored)
+    return replace(plan.release, models=len(plan.entries), layers=layers, filters=filters, sample_quota=size)
+
+
+def _has_news(plan: Plan, published: Published) -> bool:
+    """Whether there is a release to make. That a zoo still lists what it listed is none."""
+    if published.files is None or published.files.text(README) is None or not published.paths("status"):
+        return True
+    return bool(plan.entries) or not plan.skipped.equals(published.skipped)
+
+
+def _shards(plan: Plan, published: Published, folder: Path, outdated: set[str]) -> Iterator[Shard]:
     """Every file of the release; files that these replace are put into `outdated` before."""
     pointers = dict(plan.pointers)
     written: set[str] = set()
     steps = (
-        filter_shards(plan, work.store, folder, pointers),
-        layer_shards(plan, work.store, folder, pointers),
-        _sample(plan, work, published, folder, outdated),
+        filter_shards(plan, folder, pointers),
+        layer_shards(plan, folder, pointers),
+        _sample(plan, published, folder, outdated),
         model_shards(plan, folder),
-        _skipped(plan, published, folder, outdated),
+        _replaced("status", status_table(plan, published), published, folder, outdated),
+        _replaced("skipped", plan.skipped, published, folder, outdated),
     )
     for step in steps:
         for shard in step:
@@ -132,23 +149,27 @@ def _shards(plan: Plan, work: Work, published: Published, folder: Path, outdated
             yield table_shard(arrow_schema(config).empty_table(), folder, config)
 
 
-def _sample(plan: Plan, work: Work, published: Published, folder: Path, outdated: set[str]) -> Iterator[Shard]:
-    """The sample of the new models; when they are so many that each gets fewer, the present files are thinned."""
+def sample_quota(plan: Plan, published: Published) -> int:
+    """The most filters of one checkpoint in the sample after the release: never more than before."""
     present = published.models["published_filters"].to_pylist()
     coming = [sum(layer.filters for layer in entry.published) for entry in plan.entries]
     size = quota([*present, *coming])
-    if size < quota(present):
+    return size if published.sample_quota is None else min(size, published.sample_quota)
+
+
+def _sample(plan: Plan, published: Published, folder: Path, outdated: set[str]) -> Iterator[Shard]:
+    """The sample of the new models; when they are so many that each gets fewer, the present files are thinned."""
+    size = sample_quota(plan, published)
+    if published.sample_quota is not None and size < published.sample_quota:
         outdated.update(path for path in published.paths(SAMPLE) if published.read_file(path).num_rows)
         yield from thinned_shards(published, folder, size)
-    yield from sample_shards(plan, work.store, folder, size)
+    yield from sample_shards(plan, folder, size)
 
 
-def _skipped(plan: Plan, published: Published, folder: Path, outdated: set[str]) -> Iterator[Shard]:
-    """The ledger as it is now, in place of the one before."""
-    if published.paths("skipped") and plan.skipped.equals(published.skipped):
-        return
-    outdated.update(published.paths("skipped"))
-    yield table_shard(plan.skipped, folder, "skipped")
+def _replaced(config: str, table: pa.Table, published: Published, folder: Path, outdated: set[str]) -> Iterator[Shard]:
+    """A table as it is now, in place of the one before."""
+    outdated.update(published.paths(config))
+    yield table_shard(table, folder, config)
 
 
 def _report(
@@ -161,18 +182,20 @@ def _report(
     commit: Commit | None = None,
     dry_run: bool = False,
 ) -> Report:
-    is_same = not plan.entries and published.files is not None and plan.skipped.equals(published.skipped)
+    has_news = _has_news(plan, published)
+    counted = _counted(plan, 0)
     return Report(
         target=target.place,
+        release=plan.release.name if has_news else None,
         models=dict(Counter(entry.done.checkpoint.source for entry in plan.entries)),
         licences=dict(Counter(str(entry.done.licence_class) for entry in plan.entries)),
-        layers=sum(entry.done.n_layers for entry in plan.entries),
-        filters=sum(layer.filters for entry in plan.entries for layer in entry.stored),
+        layers=counted.layers,
+        filters=counted.filters,
         skipped=len(plan.skipped),
         files=files or {},
         removed=removed,
         dry_run=dry_run,
         url=commit.url if commit else None,
         tag=commit.tag if commit else None,
-        is_empty=is_same and not files and not removed,
+        is_empty=not has_news,
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from filterzoo.errors import StartError
+from filterzoo.errors import Reason, StartError
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.records import Checkpoint
 from filterzoo_publish.schema import arrow_schema
@@ -66,11 +66,18 @@ def axes(done: Done) -> dict[str, Any]:
     return shared | {"model_id": model_id(done.checkpoint), "licence_class": done.licence_class}
 
 
-def skipped_table(ledger: Iterable[LedgerEntry], crawled: frozenset[str], former: pa.Table) -> pa.Table:
-    """`skipped` as it is now: the ledger, and what the data set says of sources that this work folder never crawled."""
+def skipped_table(
+    ledger: Iterable[LedgerEntry], crawled: frozenset[str], former: pa.Table, blocked: Iterable[dict[str, Any]] = ()
+) -> pa.Table:
+    """`skipped` as it is now: the ledger, what was taken down, and what the data set says of sources that are not new.
+
+    blocked: rows of what was taken down and came again; rows of what was taken down before stay for good.
+    """
     rows = [{name: clean(value) for name, value in asdict(entry).items()} for entry in ledger]
-    rows += [row for row in former.to_pylist() if row["source"] not in crawled]
-    return pa.Table.from_pylist(sorted(rows, key=skipped_key), schema=arrow_schema("skipped"))
+    rows += [row for row in former.to_pylist() if row["source"] not in crawled or row["reason"] == Reason.TAKEN_DOWN]
+    rows += blocked
+    unique = {skipped_key(row): row for row in rows}
+    return pa.Table.from_pylist([unique[key] for key in sorted(unique)], schema=arrow_schema("skipped"))
 
 
 def clean(value: Any) -> Any:

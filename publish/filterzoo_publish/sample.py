@@ -11,7 +11,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filterzoo.fragments import FragmentStore
 from filterzoo_publish.parquet import Shard, ShardWriter
 from filterzoo_publish.plan import Entry, Plan
 from filterzoo_publish.schema import arrow_schema
@@ -52,25 +51,23 @@ def draw(model_id: str, layers: Sequence[tuple[str, int]], size: int) -> dict[st
     }
 
 
-def sample_shards(plan: Plan, store: FragmentStore, folder: Path, size: int) -> Iterator[Shard]:
+def sample_shards(plan: Plan, folder: Path, size: int) -> Iterator[Shard]:
     """Write `size` filters of each entry."""
     for names, entries in plan.groups().items():
-        yield from _written((sample_table(entry, store, size) for entry in entries), folder, names)
+        yield from _written((sample_table(entry, size) for entry in entries), folder, names)
 
 
-def sample_table(entry: Entry, store: FragmentStore, size: int) -> pa.Table:
+def sample_table(entry: Entry, size: int) -> pa.Table:
     """The entry's rows, by place of the layer, then number of the filter."""
     tables = [arrow_schema(CONFIG).empty_table()]
     sampled = [(layer.layer_id, layer.filters) for layer in entry.published if layer.kernel == "3x3"]
-    if entry.done.filters_fragment is None or not sampled:
+    if not sampled:
         return tables[0]
-    chosen = draw(entry.model_id, sampled, size)
-    depth_of = first_depths(entry, store)
-    for batch in store.filters(entry.done.filters_fragment):
+    chosen = {layer_id: numbers for layer_id, numbers in draw(entry.model_id, sampled, size).items() if len(numbers)}
+    depth_of = first_depths(entry)
+    for batch in entry.filters(chosen.keys()):
         layer_id = batch["layer_id"][0].as_py()
-        numbers = chosen.get(layer_id)
-        if numbers is None or not len(numbers):
-            continue
+        numbers = chosen[layer_id]
         weights = batch["weights"].flatten().to_numpy().reshape(-1, 9)[numbers]
         columns = {
             "layer_id": pa.repeat(layer_id, len(numbers)),

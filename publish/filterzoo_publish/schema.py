@@ -9,12 +9,13 @@ import pyarrow as pa
 
 from filterzoo.fragments import BLOCK, LAYER_SCHEMA
 
-CONFIGS = ("models", "layers", "filters", "filters_sample", "skipped")
+CONFIGS = ("models", "layers", "filters", "filters_sample", "status", "skipped")
 """The configs, the default one first; one split, `train`, each."""
 
 _STRING, _INT, _FLOAT, _BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 _NOT_STATED = "the zoo does not state it"
 _NOT_3X3 = "not 3x3"
+_DAY = "`YYYY-MM-DD`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,9 @@ _MODELS = (
         "weights_id", _STRING, "sha256 over its sorted layer ids: the same convolutions", "64 hex digits", "no layers"
     ),
     Column("duplicate_of", _STRING, "first model with the same `weights_id`", null="it is the first"),
+    Column("release", _STRING, "the release that added it", "`vYYYY.MM.DD`, `.1`, ..."),
+    Column("first_seen", _STRING, "day of that release, or when a data set it was taken from had it first", _DAY),
+    Column("last_seen", _STRING, "as it was known in that release; what is known now stands in `status`", _DAY),
 )
 
 _LAYER_MEANINGS = {
@@ -158,13 +162,22 @@ _SAMPLE = (
     Column("weights", pa.list_(pa.float32(), 9), "one 3x3 filter, row-major"),
 )
 
+_STATUS = (
+    _MODEL_ID,
+    Column("last_seen", _STRING, "last day a crawl found the checkpoint in its zoo: one that vanished stays", _DAY),
+    Column("superseded_by", _STRING, "`model_id` of the newest revision of the same checkpoint", null="it is that"),
+)
+
 _SKIPPED = (
     Column("source", _STRING, "the zoo, or the plugin that failed"),
     Column("id", _STRING, "what the zoo calls the checkpoint", null="a whole plugin failed"),
     Column("revision", _STRING, "the pinned version of it", null="a whole plugin failed"),
     Column("url", _STRING, "where people find it", null=_NOT_STATED),
     Column(
-        "stage", _STRING, "where the line stopped", "import, hook, discover, fetch, index, normalise, measure, store"
+        "stage",
+        _STRING,
+        "where the line stopped",
+        "a stage of the crawl; `publish` for a takedown",
     ),
     Column("reason", _STRING, "why", "closed set: `filterzoo.Reason`"),
     Column("detail", _STRING, "one line for people"),
@@ -174,7 +187,7 @@ _SKIPPED = (
 )
 
 COLUMNS: dict[str, tuple[Column, ...]] = dict(
-    zip(CONFIGS, (_MODELS, _LAYERS, _FILTERS, _SAMPLE, _SKIPPED), strict=True)
+    zip(CONFIGS, (_MODELS, _LAYERS, _FILTERS, _SAMPLE, _STATUS, _SKIPPED), strict=True)
 )
 """Config -> its columns, in order."""
 

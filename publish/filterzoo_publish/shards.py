@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from filterzoo.fragments import BLOCK, FragmentStore
+from filterzoo.fragments import BLOCK
 from filterzoo_publish.parquet import Shard, ShardWriter
 from filterzoo_publish.plan import Entry, Plan, split
 from filterzoo_publish.state import Pointer
@@ -19,30 +19,32 @@ FILE_NUMBERS = 9 << 24
 ROW_GROUP_NUMBERS = 9 << 20
 """Most weights in a row group: a million 3x3 filters, about 30 MB. Checkpoints of half of that or more share none;
 smaller ones stand in one together, since a row group of a few filters costs more in the footer than it saves."""
+MODEL_ROWS = 1 << 15
+"""Rows of a models file."""
 LAYER_ROWS = 1 << 17
 """Rows of a layers file, whole checkpoints."""
 LAYER_GROUP_ROWS = 1 << 12
 """Rows of a row group of a layers file, whole checkpoints."""
 
 
-def filter_shards(plan: Plan, store: FragmentStore, folder: Path, pointers: dict[str, Pointer]) -> Iterator[Shard]:
+def filter_shards(plan: Plan, folder: Path, pointers: dict[str, Pointer]) -> Iterator[Shard]:
     """Write the filters of the plan; where each layer went is put into `pointers`."""
     for names, entries in plan.groups().items():
         for part in split(entries, _stored_numbers, FILE_NUMBERS):
             with ShardWriter(folder, "filters") as writer:
-                places = _write_filters(writer, part, store)
+                places = _write_filters(writer, part)
                 shard = writer.finish(*names)
             pointers |= {layer_id: place._replace(file=shard.path) for layer_id, place in places.items()}
             yield shard
 
 
-def layer_shards(plan: Plan, store: FragmentStore, folder: Path, pointers: Mapping[str, Pointer]) -> Iterator[Shard]:
+def layer_shards(plan: Plan, folder: Path, pointers: Mapping[str, Pointer]) -> Iterator[Shard]:
     """Write the layers of the plan, whose filters are where `pointers` says."""
     for names, entries in plan.groups().items():
         for part in split(entries, _layer_count, LAYER_ROWS):
             with ShardWriter(folder, "layers") as writer:
                 for group in split(part, _layer_count, LAYER_GROUP_ROWS):
-                    writer.write(pa.concat_tables(layers_table(entry, store, pointers) for entry in group))
+                    writer.write(pa.concat_tables(layers_table(entry, pointers) for entry in group))
                 shard = writer.finish(*names)
             yield shard
 
@@ -50,7 +52,8 @@ def layer_shards(plan: Plan, store: FragmentStore, folder: Path, pointers: Mappi
 def model_shards(plan: Plan, folder: Path) -> Iterator[Shard]:
     """Write the models of the plan."""
     for names, entries in plan.groups().items():
-        yield table_shard(models_table(entries), folder, "models", *names)
+        for part in split(entries, lambda _entry: 1, MODEL_ROWS):
+            yield table_shard(models_table(part, plan.release), folder, "models", *names)
 
 
 def table_shard(table: pa.Table, folder: Path, config: str, *names: str) -> Shard:
@@ -60,13 +63,13 @@ def table_shard(table: pa.Table, folder: Path, config: str, *names: str) -> Shar
         return writer.finish(*names)
 
 
-def _write_filters(writer: ShardWriter, entries: Iterable[Entry], store: FragmentStore) -> dict[str, Pointer]:
+def _write_filters(writer: ShardWriter, entries: Iterable[Entry]) -> dict[str, Pointer]:
     """Write the entries' own filters; gives the place of each layer, the file's name not yet known."""
     places: dict[str, Pointer] = {}
     for run in split(entries, _stored_numbers, ROW_GROUP_NUMBERS, alone=ROW_GROUP_NUMBERS // 2):
         waiting: list[pa.Table] = []
         filled = 0
-        for layer_id, piece, numbers in chain.from_iterable(_pieces(entry, store) for entry in run):
+        for layer_id, piece, numbers in chain.from_iterable(_pieces(entry) for entry in run):
             if waiting and filled + numbers > ROW_GROUP_NUMBERS:
                 writer.write(pa.concat_tables(waiting))
                 waiting, filled = [], 0
@@ -79,14 +82,12 @@ def _write_filters(writer: ShardWriter, entries: Iterable[Entry], store: Fragmen
     return places
 
 
-def _pieces(entry: Entry, store: FragmentStore) -> Iterator[tuple[str, pa.Table, int]]:
+def _pieces(entry: Entry) -> Iterator[tuple[str, pa.Table, int]]:
     """(layer_id, rows of `filters`, weights in them) of the layers the entry brings; row groups hold whole pieces."""
-    depth_of = first_depths(entry, store)
+    depth_of = first_depths(entry)
     stored = {layer.layer_id: layer for layer in entry.stored}
-    for batch in store.filters(entry.done.filters_fragment or ""):
-        layer = stored.get(batch["layer_id"][0].as_py())
-        if layer is None:
-            continue
+    for batch in entry.filters(stored.keys()):
+        layer = stored[batch["layer_id"][0].as_py()]
         columns = {name: batch[name] for name in batch.schema.names}
         columns["conv_depth_norm"] = pa.repeat(depth_of[layer.layer_id], len(batch))
         table = with_axes("filters", columns, entry)

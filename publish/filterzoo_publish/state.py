@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 
 from filterzoo.errors import StartError
 from filterzoo.published import PublishedFiles
+from filterzoo_publish.releases import RELEASES, Release, read_releases
 from filterzoo_publish.schema import arrow_schema
+from filterzoo_publish.takedowns import TAKEDOWNS, Takedown, read_takedowns
 
 
 class Pointer(NamedTuple):
@@ -34,6 +36,8 @@ class Published:
     files: PublishedFiles | None
     models: pa.Table
     skipped: pa.Table
+    releases: tuple[Release, ...] = ()
+    takedowns: tuple[Takedown, ...] = ()
 
     def paths(self, config: str) -> list[str]:
         """The config's files."""
@@ -49,6 +53,11 @@ class Published:
             raise FileNotFoundError(path)
         with self.files.open(path) as file, pq.ParquetFile(file) as parquet:
             return parquet.read()
+
+    @property
+    def sample_quota(self) -> int | None:
+        """The most filters of one checkpoint in `filters_sample`; None where there is no release yet."""
+        return self.releases[-1].sample_quota if self.releases else None
 
     def pointers(self, layer_ids: Collection[str]) -> dict[str, Pointer]:
         """Where those of the layers are stored that are."""
@@ -66,7 +75,13 @@ def read_published(files: PublishedFiles | None) -> Published:
         if strangers := files.paths():
             raise StartError(f"{files.root}: holds other data ({ascii(strangers[0])[:80]}); choose an empty place")
         files = None
-    return Published(files, read_config(files, "models"), read_config(files, "skipped"))
+    return Published(
+        files,
+        models=read_config(files, "models"),
+        skipped=read_config(files, "skipped"),
+        releases=read_releases(files.text(RELEASES) if files else None),
+        takedowns=read_takedowns(files.text(TAKEDOWNS) if files else None),
+    )
 
 
 def read_config(

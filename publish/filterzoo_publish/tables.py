@@ -6,18 +6,22 @@ from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
 
-from filterzoo.fragments import FragmentStore
+from filterzoo_publish.origins import Candidate
 from filterzoo_publish.plan import Entry
+from filterzoo_publish.releases import Release
 from filterzoo_publish.rows import axes, model_row
 from filterzoo_publish.schema import arrow_schema
 from filterzoo_publish.state import POINTER_COLUMNS, Pointer
 
 
-def models_table(entries: Iterable[Entry]) -> pa.Table:
-    """The entries' rows of `models`."""
+def models_table(entries: Iterable[Entry], release: Release) -> pa.Table:
+    """The entries' rows of `models`, as the release has them."""
     rows = []
     for entry in entries:
         derived = {
+            "release": release.name,
+            "first_seen": first_seen(entry.candidate, release.day),
+            "last_seen": last_seen(entry.candidate, release.day),
             "published_filters": sum(layer.filters for layer in entry.published),
             "stored_filters": sum(layer.filters for layer in entry.stored),
             "weights_id": entry.weights_id,
@@ -27,9 +31,19 @@ def models_table(entries: Iterable[Entry]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=arrow_schema("models"))
 
 
-def layers_table(entry: Entry, store: FragmentStore, pointers: Mapping[str, Pointer]) -> pa.Table:
+def first_seen(candidate: Candidate, day: str) -> str:
+    """The day of the release, or when another data set had it first."""
+    return min(candidate.first_seen or day, day)
+
+
+def last_seen(candidate: Candidate, day: str) -> str:
+    """The last day its zoo listed it, as far as a release of `day` knows; not before it was seen first."""
+    return min(day, max(first_seen(candidate, day), candidate.seen or day))
+
+
+def layers_table(entry: Entry, pointers: Mapping[str, Pointer]) -> pa.Table:
     """The entry's rows of `layers`; `pointers` knows where its published layers are."""
-    own = store.layers(entry.done.layers_fragment).sort_by("layer_index")
+    own = entry.layers().sort_by("layer_index")
     shown = {layer.layer_id for layer in entry.published}
     places = [pointers[layer_id] if layer_id in shown else None for layer_id in own["layer_id"].to_pylist()]
     columns = {name: own[name] for name in own.schema.names}
@@ -50,7 +64,7 @@ def with_axes(config: str, columns: Mapping[str, pa.Array | pa.ChunkedArray], en
     return pa.Table.from_arrays(arrays, names=schema.names).cast(schema)
 
 
-def first_depths(entry: Entry, store: FragmentStore) -> dict[str, float]:
+def first_depths(entry: Entry) -> dict[str, float]:
     """conv_depth_norm where each layer occurs first in the checkpoint."""
-    rows = store.layers(entry.done.layers_fragment).sort_by([("layer_index", "descending")])
+    rows = entry.layers().sort_by([("layer_index", "descending")])
     return dict(zip(rows["layer_id"].to_pylist(), rows["conv_depth_norm"].to_pylist(), strict=True))

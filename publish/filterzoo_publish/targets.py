@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -56,13 +56,24 @@ class Target(ABC):
         """Take a finished file for the next commit."""
 
     @abstractmethod
-    def commit(self, readme: bytes, removed: Sequence[str], message: str) -> Commit:
-        """All added files and the README in one step, the removed ones away; Conflict when another was faster."""
+    def commit(self, documents: Mapping[str, bytes], removed: Sequence[str], message: str, release: str) -> Commit:
+        """All added files and the documents in one step, the removed ones away; Conflict when another was faster.
+
+        documents: path -> content of small files, in the place of those before. release: its name.
+        """
 
     @abstractmethod
     def discard(self) -> None:
         """Forget what was added since the last commit."""
 
-    def settle(self) -> Commit | None:
-        """Finish what a publisher that was killed after its commit left undone; None where nothing was."""
+    def tags(self) -> set[str]:
+        """Names that no new release can have."""
+        return set()
+
+    def settle(self, release: str) -> Commit | None:
+        """Finish what a publisher that was killed after its commit left undone; None where nothing was.
+
+        release: the name of the newest release.
+        """
+        del release
         return None

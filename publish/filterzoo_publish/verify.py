@@ -16,6 +16,7 @@ from filterzoo_publish.targets import README
 from filterzoo_publish.verify_filters import check_filters
 from filterzoo_publish.verify_layers import check_layers
 from filterzoo_publish.verify_models import check_models
+from filterzoo_publish.verify_releases import check_releases, check_status, check_takedowns
 from filterzoo_publish.verify_sample import check_sample
 
 
@@ -24,7 +25,8 @@ def verify(target: str) -> list[Problem]:
 
     Files: named by the hash of their bytes, of the schema, rows in order. Ids: unique, models and layers agree.
     Filters: every published layer whole and once, where `layers` says, and of the bytes its id says. The sample: the
-    draw it should be, of those filters. README: features that fit. Raises StartError where there is no such data set.
+    draw it should be, of those filters. README: features that fit. Takedowns: nothing that they name is there.
+    Raises StartError where there is no such data set.
     """
     return verify_files(open_published(target))
 
@@ -38,7 +40,10 @@ def verify_files(files: PublishedFiles) -> list[Problem]:
     _check_readme(examination)
     models = check_models(examination)
     layers = check_layers(examination, models)
-    sample = check_sample(examination, models, layers)
+    releases = check_releases(examination, models)
+    check_status(examination, models, releases)
+    check_takedowns(examination, models)
+    sample = check_sample(examination, models, layers, releases)
     check_filters(examination, models, layers, sample)
     _check_skipped(examination)
     return examination.problems

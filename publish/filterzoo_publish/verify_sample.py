@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from filterzoo_publish.problems import Examination
+from filterzoo_publish.releases import Release
 from filterzoo_publish.sample import draw, quota
 from filterzoo_publish.verify_layers import Layers
 from filterzoo_publish.verify_models import Model, model_key
@@ -23,9 +24,11 @@ class Sampled(NamedTuple):
     weights: npt.NDArray[np.float32]
 
 
-def check_sample(examination: Examination, models: dict[str, Model], layers: Layers) -> dict[str, Sampled]:
-    """The sample by layer_id."""
-    size = quota(model["published_filters"] for model in models.values())
+def check_sample(
+    examination: Examination, models: dict[str, Model], layers: Layers, releases: Sequence[Release]
+) -> dict[str, Sampled]:
+    """The sample by layer_id. It never grows, so that a takedown leaves it smaller than it could be."""
+    size = min(quota(model["published_filters"] for model in models.values()), releases[-1].sample_quota)
     found: dict[str, list[tuple[str, int]]] = {}
     tables: list[pa.Table] = []
     last: dict[str, tuple[str, str, str]] = {}

@@ -9,12 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tests.publish.work import Model, write_work
 
-from filterzoo_publish.release import Report, publish, target_for
+from filterzoo_publish.release import publish, target_for
+from filterzoo_publish.report import Report
+
+RELEASE = "v2026.01.02"
 
 
-def publish_models(folder: Path, target: Path, models: list[Model], *arguments, **options) -> Report:
+def publish_models(folder: Path, target: Path, models: list[Model], *arguments, release=RELEASE, **options) -> Report:
     """Crawl (as `write_work` does) into a new work folder and publish it."""
-    return publish(write_work(folder, models, *arguments, **options), target_for(str(target)))
+    return publish(write_work(folder, models, *arguments, **options), target_for(str(target)), release=release)
 
 
 def tree(folder: Path) -> dict[str, str]:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import socket
+import subprocess
+import threading
 
 import pytest
 from tests.hub_server import TOKEN, serve
+from tests.program import PROGRAM
 from tests.publish.work import ledger, write_work, zoo
 
 from filterzoo.errors import StartError
 from filterzoo.published import open_hub
 from filterzoo_publish.hub import HubTarget
 from filterzoo_publish.release import publish
+from filterzoo_publish.state import read_published
 from filterzoo_publish.verify import verify_files
 
 REPO = "alice/zoo"
@@ -40,7 +46,7 @@ def opened(hub, revision=None):
 
 def test_a_release_is_one_commit_and_a_tag(hub, work):
     report = publish(work, target(hub))
-    assert hub.history(REPO) == ["FilterZoo release: 7 new models", "initial commit"]
+    assert hub.history(REPO) == [f"FilterZoo release {report.tag}: 7 new models", "initial commit"]
     assert re.fullmatch(r"v\d{4}\.\d\d\.\d\d", report.tag)
     assert hub.repos[REPO].tags[report.tag] is hub.repos[REPO].refs["main"]
     assert report.url.startswith(f"{hub.url}/datasets/{REPO}/commit/")
@@ -74,8 +80,8 @@ def test_a_second_release_of_the_day_only_adds_and_has_its_own_tag(hub, tmp_path
     second = publish(write_work(tmp_path / "second", zoo()), target(hub))
     assert second.tag == f"{first.tag}.1"
     changed = {path for path, content in before.items() if hub.files(REPO).get(path) != content}
-    assert changed == {"README.md", *second.removed}
-    assert {path.split("/")[1] for path in second.removed} == {"skipped"}
+    assert {path for path in changed if path.startswith("data/")} == set(second.removed)
+    assert {path.split("/")[1] for path in second.removed} == {"skipped", "status"}
     assert verify_files(opened(hub)) == []
     assert {path: opened(hub, first.tag).open(path).read() for path in before} == before
 
@@ -87,16 +93,39 @@ def test_a_faster_publisher_is_merged_with(hub, tmp_path):
     publish(write_work(tmp_path / "start", zoo()[-1:]), target(hub))
     hub.before_commit.append(lambda: publish(theirs, target(hub)))
     publish(ours, target(hub))
-    titles = hub.history(REPO)
-    assert titles[:3] == [f"FilterZoo release: {n} new models" for n in (2, 2, 1)]
+    titles = [title.partition(": ")[2] for title in hub.history(REPO)]
+    assert titles[:3] == ["2 new models", "2 new models", "1 new models"]
     assert verify_files(opened(hub)) == []
     assert len(hub.repos[REPO].tags) == 3
+
+
+def test_two_publishers_at_once_both_end_up_there(hub, tmp_path):
+    """Two processes, one of which must be refused and plan anew: the rows of both are there, each once."""
+    ids = {"left": {"a-net", "b-net", "big"}, "right": {"a-net", "c-copy", "d-shares"}}
+    for name, own in ids.items():
+        write_work(tmp_path / name, [model for model in zoo() if model.id in own])
+    publish(write_work(tmp_path / "start", zoo()[5:6]), target(hub))
+    both = threading.Barrier(2)
+    hub.before_commit += [both.wait, both.wait]
+    command = [PROGRAM, "publish", REPO, "--json", "--workdir"]
+    environment = {**os.environ, **hub.environment}
+    running = [subprocess.Popen([*command, tmp_path / name], stdout=subprocess.PIPE, env=environment) for name in ids]
+    reports = [json.loads(process.communicate(timeout=120)[0]) for process in running]
+    assert [process.returncode for process in running] == [0, 0]
+    assert not hub.before_commit
+    assert len({report["tag"] for report in reports}) == len({report["release"] for report in reports}) == 2
+    found = opened(hub)
+    assert verify_files(found) == []
+    names = [row["id"] for row in read_published(found).models.to_pylist()]
+    assert sorted(names) == ["a-net", "b-net", "big", "c-copy", "d-shares", "f-flat"]
+    commits = [line for line in hub.requests if line.endswith("/commit/main")]
+    assert len(commits) == 4, "the start, both, and one of them again"
 
 
 def test_an_answer_that_is_lost_does_not_publish_twice(hub, work):
     hub.lose_answers = 1
     report = publish(work, target(hub))
-    assert hub.history(REPO) == ["FilterZoo release: 7 new models", "initial commit"]
+    assert hub.history(REPO) == [f"FilterZoo release {report.tag}: 7 new models", "initial commit"]
     assert report.tag in hub.repos[REPO].tags
     assert verify_files(opened(hub)) == []
 

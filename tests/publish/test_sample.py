@@ -77,7 +77,7 @@ def test_when_many_come_the_present_sample_is_thinned(tmp_path, monkeypatch):
     assert len(rows(tmp_path / "out", "filters_sample")) == 256
     before = tree(tmp_path / "out")
     report = publish_models(tmp_path / "second", tmp_path / "out", models)
-    assert {path.split("/")[1] for path in report.removed} == {"filters_sample"}
+    assert {path.split("/")[1] for path in report.removed} == {"filters_sample", "status"}
     kept = {path for path in before if path.startswith(("data/models", "data/layers", "data/filters/"))}
     assert kept <= tree(tmp_path / "out").keys()
     publish_models(tmp_path / "third", tmp_path / "once", models)

@@ -92,12 +92,22 @@ def ledger() -> list[LedgerEntry]:
     ]
 
 
-def write_work(folder: Path, models: Iterable[Model], entries: Sequence[LedgerEntry] = (), kernels=("3x3",)) -> Path:
+def write_work(
+    folder: Path,
+    models: Iterable[Model],
+    entries: Sequence[LedgerEntry] = (),
+    kernels=("3x3",),
+    listed: str | None = None,
+) -> Path:
+    """Add what a crawl of the day `listed` (None: it kept none) finds to a work folder."""
     work = WorkFolder(folder)
     store = work.store()
     with work.journal() as journal:
         for model in models:
-            journal.record_done(_done(model, store, frozenset(kernels)), "settings")
+            done = _done(model, store, frozenset(kernels))
+            journal.record_done(done, "settings")
+            if listed:
+                journal.record_listed([done.checkpoint], listed)
         for entry in entries:
             journal.record_ledger(entry)
     return folder

@@ -1,0 +1,88 @@
+"""The releases of a data set: named by their day, listed in `releases.csv` beside the README."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, date, datetime
+from itertools import count
+
+from filterzoo.errors import StartError
+
+RELEASES = "releases.csv"
+_NAME = re.compile(r"v(\d{4})\.(\d\d)\.(\d\d)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """One release: `vYYYY.MM.DD`, with `.1`, `.2`, ... where the day has others; day: `YYYY-MM-DD`.
+
+    models, layers, filters: what it added (filters: stored ones). removed: models that it took down.
+    sample_quota: the most filters of one checkpoint in `filters_sample` since then.
+    """
+
+    name: str
+    day: str
+    models: int = 0
+    layers: int = 0
+    filters: int = 0
+    removed: int = 0
+    sample_quota: int = 0
+
+
+_NUMBERS = tuple(field.name for field in fields(Release))[2:]
+
+
+def next_release(chosen: str | None, releases: Sequence[Release], tags: Collection[str]) -> Release:
+    """The release to come, without counts. `chosen`: its day as `vYYYY.MM.DD`; None for today, in UTC.
+
+    StartError for another form, and for a day before that of the newest release.
+    """
+    day = _day(chosen) if chosen is not None else datetime.now(UTC).date().isoformat()
+    if releases and day < releases[-1].day:
+        if chosen is not None:
+            raise StartError(f"{chosen}: the newest release is {releases[-1].name}; choose its day or a later one")
+        # The clock of the publisher before was ahead; the order of releases counts for more than a day.
+        day = releases[-1].day
+    taken = {release.name for release in releases} | set(tags)
+    for number in count():
+        name = "v" + day.replace("-", ".") + (f".{number}" if number else "")
+        if name not in taken:
+            return Release(name=name, day=day)
+    raise AssertionError("count() does not end")
+
+
+def _day(name: str) -> str:
+    match = _NAME.fullmatch(name)
+    try:
+        if match:
+            return date(*map(int, match.groups())).isoformat()
+    except ValueError:
+        pass
+    raise StartError(f"{ascii(name)[:80]}: a release is named by its day, such as v2026.11.24")
+
+
+def read_releases(text: str | None) -> tuple[Release, ...]:
+    """The releases in the order they were made; StartError for a file that is not ours."""
+    if text is None:
+        return ()
+    try:
+        rows = list(csv.DictReader(io.StringIO(text)))
+        return tuple(
+            Release(name=row["name"], day=row["day"], **{number: int(row[number]) for number in _NUMBERS})
+            for row in rows
+        )
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise StartError(f"{RELEASES}: is not as a release wrote it ({error}); take an older one") from error
+
+
+def releases_csv(releases: Iterable[Release]) -> str:
+    """The file's text."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Release)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(release) for release in releases)
+    return text.getvalue()

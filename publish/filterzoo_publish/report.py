@@ -1,0 +1,36 @@
+"""What a release added, removed, or would: for the command line and for machines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a release added, or would add.
+
+    release: its name, None where there was none to make. models: by source. licences: models by licence class.
+    filters: stored ones, each unique layer's once. skipped: rows of the ledger as it is now. files: path -> bytes,
+    empty for a dry run. url, tag: of the commit, on the Hub.
+    """
+
+    target: str
+    release: str | None
+    models: Mapping[str, int]
+    licences: Mapping[str, int]
+    layers: int
+    filters: int
+    skipped: int
+    files: Mapping[str, int]
+    removed: tuple[str, ...]
+    dry_run: bool
+    url: str | None
+    tag: str | None
+    is_empty: bool
+    """Nothing was, or would be, added or replaced."""
+
+    def document(self) -> dict[str, Any]:
+        """The report as `publish --json` prints it."""
+        return asdict(self)
