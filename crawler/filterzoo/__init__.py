@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from filterzoo.format import Format
     from filterzoo.hooks import hookimpl
     from filterzoo.loading import load
+    from filterzoo.merged import stats
     from filterzoo.outcome import Refusal
     from filterzoo.records import (
         Artifact,
@@ -37,6 +38,7 @@ _HOMES = {
     "filterzoo.format": ("Format",),
     "filterzoo.hooks": ("hookimpl",),
     "filterzoo.loading": ("load",),
+    "filterzoo.merged": ("stats",),
     "filterzoo.outcome": ("Refusal",),
     "filterzoo.records": (
         "Artifact",
@@ -81,6 +83,7 @@ __all__ = [
     "Tensor",
     "hookimpl",
     "load",
+    "stats",
 ]
 
 

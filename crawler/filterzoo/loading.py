@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from itertools import accumulate, pairwise
 from math import prod
 from typing import Literal, TypedDict, Unpack, overload
@@ -14,16 +13,14 @@ from typing import Literal, TypedDict, Unpack, overload
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as pds
 import pyarrow.parquet as pq
 
 from filterzoo.errors import FilterZooError
 from filterzoo.layer import Floats
+from filterzoo.progress import watched
 from filterzoo.published import PublishedFiles, open_published
+from filterzoo.query import LayerQuery, Names
 
-Names = str | Sequence[str]
-
-_NEEDED = ("model_id", "layer_index", "name", "layer_id", "n_filters")
 _POINTERS = ("filters_file", "filters_first_row", "filters_rows")
 _READERS = 4
 """Row groups that are read and decoded at a time."""
@@ -70,7 +67,7 @@ def load(
     """The published filters of a query as one float32 array, (n, 3, 3) for `kernel="3x3"`.
 
     Layers come by model id and place in the model, the filters of each in their order. A layer that several models
-    share comes once for each of them, unless `unique`.
+    share comes once for each of them, unless `unique`. What takes long shows a progress bar on a terminal.
 
     target: a folder, or `user/name` on the Hub. models: ids or globs. layers: ids, or globs of names. depth: lowest and
     highest conv_depth_norm, both included. where: any other condition on the columns of `layers`. limit: most filters.
@@ -79,13 +76,20 @@ def load(
     Raises StartError where there is no such data set.
     """
     files = open_published(target, revision)
-    equal = {"source": source, "task": task, "kind": kind, "kernel": kernel}
-    condition = _condition(equal, depth, where)
-    picked = _layers_table(files, condition, columns if return_layers else ())
-    picked = _matching(_matching(picked, models, "model_id"), layers, "name", "layer_id")
-    picked = picked.sort_by([("model_id", "ascending"), ("layer_index", "ascending")])
-    if unique:
-        picked = picked.take(_first_places(picked["layer_id"]))
+    published = pc.field("filters_file").is_valid()
+    query = LayerQuery(
+        models=models,
+        source=source,
+        task=task,
+        layers=layers,
+        depth=depth,
+        kind=kind,
+        kernel=kernel,
+        where=published if where is None else published & where,
+        unique=unique,
+    )
+    wanted = columns if return_layers else ()
+    picked = query.rows(files, None if wanted is None else ("n_filters", *_POINTERS, *wanted))
     counts = _limited(picked["n_filters"].to_pylist(), limit)
     picked = picked.slice(0, len(counts))
     filters = np.empty((sum(counts), *map(int, kernel.split("x"))), np.float32)
@@ -93,50 +97,6 @@ def load(
     if not return_layers:
         return filters
     return filters, picked if columns is None else picked.select(list(columns))
-
-
-def _condition(
-    equal: dict[str, Names | None], depth: tuple[float, float] | None, where: pc.Expression | None
-) -> pc.Expression:
-    condition = pc.field("filters_file").is_valid()
-    for column, names in equal.items():
-        if names is not None:
-            condition &= pc.field(column).isin([names] if isinstance(names, str) else list(names))
-    if depth is not None:
-        condition &= (pc.field("conv_depth_norm") >= depth[0]) & (pc.field("conv_depth_norm") <= depth[1])
-    return condition if where is None else condition & where
-
-
-def _layers_table(files: PublishedFiles, condition: pc.Expression, columns: Sequence[str] | None) -> pa.Table:
-    """The rows of `layers` that fulfil the condition; a column that older files lack is null there."""
-    paths = [f"{files.root}/{path}" for path in files.paths("layers")]
-    if not paths:
-        raise FilterZooError(f"{files.root}: holds no data/layers: not a published data set")
-    fragments = list(pds.dataset(paths, format="parquet", filesystem=files.filesystem).get_fragments())
-    schema = pa.unify_schemas([fragment.physical_schema for fragment in fragments])
-    dataset = pds.FileSystemDataset(fragments, schema, fragments[0].format, fragments[0].filesystem)
-    names = None if columns is None else list(dict.fromkeys((*_NEEDED, *_POINTERS, *columns)))
-    return dataset.to_table(columns=names, filter=condition)
-
-
-def _matching(table: pa.Table, patterns: Names | None, *columns: str) -> pa.Table:
-    """Rows where one of the columns is, or matches as a glob, one of the patterns."""
-    if patterns is None:
-        return table
-    wanted = [patterns] if isinstance(patterns, str) else list(patterns)
-    masks = []
-    for column in columns:
-        values = pc.unique(table[column]).to_pylist()
-        kept = [value for value in values if any(value == p or fnmatchcase(value, p) for p in wanted)]
-        masks.append(pc.is_in(table[column], pa.array(kept, pa.string())))
-    mask = masks[0] if len(masks) == 1 else pc.or_(*masks)
-    return table.filter(mask)
-
-
-def _first_places(ids: pa.ChunkedArray) -> pa.Array:
-    """The row where each id stands first, in order."""
-    table = pa.table({"id": ids, "row": np.arange(len(ids))})
-    return table.group_by("id").aggregate([("row", "min")])["row_min"].combine_chunks().sort()
 
 
 def _limited(counts: list[int], limit: int | None) -> list[int]:
@@ -185,7 +145,8 @@ def _fill(out: Floats, files: PublishedFiles, picked: pa.Table, counts: list[int
     for layer_id, path, first, rows, start, count in zip(*columns, starts, counts, strict=False):
         wanted[path][_Stored(layer_id, first, rows)].append(_Place(start, count))
     with ThreadPoolExecutor(_READERS) as readers:
-        list(readers.map(lambda group: _copy_row_group(out, files, group), _row_groups(files, wanted)))
+        copied = readers.map(lambda group: _copy_row_group(out, files, group), _row_groups(files, wanted))
+        watched(copied, len(out), "reading filters")
 
 
 def _row_groups(files: PublishedFiles, wanted: dict[str, _Wanted]) -> Iterator[_RowGroup]:
@@ -199,7 +160,9 @@ def _row_groups(files: PublishedFiles, wanted: dict[str, _Wanted]) -> Iterator[_
                 yield _RowGroup(path, number, low, here)
 
 
-def _copy_row_group(out: Floats, files: PublishedFiles, group: _RowGroup) -> None:
+def _copy_row_group(out: Floats, files: PublishedFiles, group: _RowGroup) -> int:
+    """Copy what is wanted of a row group; gives the number of filters of the array that are there now."""
+    copied = 0
     with files.open(group.path) as file, pq.ParquetFile(file, pre_buffer=True) as parquet:
         table = parquet.read_row_group(group.number, columns=["layer_id", "first_filter", "weights"]).combine_chunks()
     ids, firsts, weights = (table[name].chunk(0) for name in ("layer_id", "first_filter", "weights"))
@@ -213,3 +176,5 @@ def _copy_row_group(out: Floats, files: PublishedFiles, group: _RowGroup) -> Non
         for place in places:
             count = max(0, min(len(filters), place.count - offset))
             out[place.start + offset : place.start + offset + count] = filters[:count]
+            copied += count
+    return copied
