@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from filterzoo.journal import Journal
+from filterzoo.outcome import LedgerEntry
 
 
 @dataclass(slots=True)
@@ -47,6 +48,20 @@ class Summary:
                 for name, counts in sorted(self.sources.items())
             },
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What one crawl did, for the reports after it. `failures` are the first of `failed`, as they came."""
+
+    started: float
+    """Seconds since 1970."""
+    seconds: float
+    new: int
+    known: int
+    skipped: int
+    failed: int
+    failures: tuple[LedgerEntry, ...] = ()
 
 
 def summarise(journal: Journal) -> Summary:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -12,14 +13,17 @@ import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from filterzoo import plugins as plugin_loading
+from filterzoo import step_summary
 from filterzoo.cache import default_folder
 from filterzoo.commands.options import DEFAULT, JsonOption, PluginOption, PrivateOption, WorkdirOption
 from filterzoo.commands.status import show
 from filterzoo.discovery import Task
+from filterzoo.errors import StartError
 from filterzoo.layer import Device
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.pipeline import Event, Order, plan
 from filterzoo.pipeline import crawl as run_crawl
+from filterzoo.summary import Run, Summary
 from filterzoo.terminal import cell, console, printable, table
 from filterzoo.workfolder import WorkFolder
 
@@ -40,13 +44,20 @@ def crawl(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be crawled; fetch no weights.")] = False,
     allow_private: PrivateOption = False,
     plugin: PluginOption = None,
+    metrics_file: Annotated[
+        Path | None, typer.Option("--metrics", metavar="FILE", help="Write Prometheus metrics to FILE, at the end.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Read every checkpoint that MANIFEST names, without running anything from it, and measure its convolutions.
 
     Run the same command again to do only what is missing. Exit code 0: all well; 1: some checkpoints failed (see
     `filterzoo status`); 2: it could not start, or its disk failed; 3: another crawl is working in the folder.
+
+    Where GITHUB_STEP_SUMMARY names a file, a summary in Markdown is added to it.
     """
+    if metrics_file is not None:
+        _check_metrics_file(metrics_file)
     references = plugin_loading.references(plugin or ())
     plugins = plugin_loading.load(references)
     order = Order(
@@ -65,6 +76,7 @@ def crawl(
         return
     with _Reporter(quiet=as_json) as reporter:
         summary = run_crawl(order, plugins, reporter.show)
+    _report(summary, reporter.run(), metrics_file)
     if as_json:
         typer.echo(json.dumps(summary.document()))
     else:
@@ -74,6 +86,25 @@ def crawl(
         raise typer.Exit(1)
 
 
+def _report(summary: Summary, run: Run, metrics_file: Path | None) -> None:
+    """Write what a schedule reads after a run."""
+    if metrics_file is not None:
+        from filterzoo import metrics  # noqa: PLC0415  # its library is for those who ask for metrics
+
+        metrics.write(metrics_file, summary, run)
+    if file := os.environ.get(step_summary.VARIABLE):
+        step_summary.append(Path(file), summary, run)
+
+
+def _check_metrics_file(file: Path) -> None:
+    """StartError where no metrics could be written to `file`: better told before a long crawl than after it."""
+    folder = file.absolute().parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise StartError(f"--metrics {file}: there is no folder {folder} that can be written to; make it first")
+    if file.is_dir():
+        raise StartError(f"--metrics {file}: is a folder; name a file in it, such as {file / 'filterzoo.prom'}")
+
+
 class _Reporter:
     """Says what became of each checkpoint: a bar with the last name on a terminal, a line each elsewhere."""
 
@@ -81,7 +112,9 @@ class _Reporter:
         self._console = console(to_stderr=True)
         self._quiet = quiet
         self._bar: Progress | None = None
-        self.new = self.known = self.failed = 0
+        self._started = time.time()
+        self._failures: list[LedgerEntry] = []
+        self.new = self.known = self.skipped = self.failed = 0
 
     def __enter__(self) -> Self:
         if self._console.is_terminal and not self._quiet:
@@ -95,12 +128,28 @@ class _Reporter:
         if self._bar is not None:
             self._bar.stop()
 
+    def run(self) -> Run:
+        """What the crawl did until now."""
+        return Run(
+            started=self._started,
+            seconds=time.time() - self._started,
+            new=self.new,
+            known=self.known,
+            skipped=self.skipped,
+            failed=self.failed,
+            failures=tuple(self._failures),
+        )
+
     def show(self, event: Event) -> None:
         """Count the event and tell it."""
         outcome = event.outcome
         self.new += event.is_new and isinstance(outcome, Done)
         self.known += not event.is_new
-        self.failed += isinstance(outcome, LedgerEntry) and not outcome.reason.is_skip
+        if isinstance(outcome, LedgerEntry):
+            self.skipped += outcome.reason.is_skip
+            self.failed += not outcome.reason.is_skip
+            if not outcome.reason.is_skip and len(self._failures) < step_summary.SHOWN:
+                self._failures.append(outcome)
         if self._bar is not None:
             name = outcome.checkpoint.id if not isinstance(outcome, LedgerEntry) else outcome.id or outcome.source
             counts = f"{self.new} new, {self.known} known, {self.failed} failed"
