@@ -12,19 +12,14 @@ import typer
 from filterzoo.commands.options import DEFAULT, JsonOption, WorkdirOption
 from filterzoo.hooks import hookimpl
 from filterzoo.terminal import console, printable, table
+from filterzoo_publish.options import PullRequestOption, ReleaseOption, TargetArgument
+from filterzoo_publish.takedown_command import takedown
 
 if TYPE_CHECKING:
     from filterzoo_publish.parquet import Shard
     from filterzoo_publish.problems import Problem
     from filterzoo_publish.report import Report
 
-TargetArgument = Annotated[
-    str, typer.Argument(metavar="TARGET", help="user/name on the Hub, or a folder; ./user/name is always a folder.")
-]
-ReleaseOption = Annotated[
-    str | None,
-    typer.Option("--release", metavar="vYYYY.MM.DD", help="Name of the release: its day; today in UTC by default."),
-]
 _SHOWN = 10
 """Problems of a kind that are told one by one."""
 
@@ -32,14 +27,14 @@ _SHOWN = 10
 @hookimpl
 def filterzoo_commands() -> Iterable[Callable[..., None]]:
     """What this room adds to the command line."""
-    return (publish, verify)
+    return (publish, verify, takedown)
 
 
 def publish(
     target: TargetArgument,
     *,
     workdir: WorkdirOption = DEFAULT,
-    create_pr: Annotated[bool, typer.Option("--create-pr", help="Propose a pull request on the Hub.")] = False,
+    create_pr: PullRequestOption = False,
     private: Annotated[bool, typer.Option("--private", help="A new repository on the Hub is private.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be added; write nothing.")] = False,
     release: ReleaseOption = None,

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 import tenacity
@@ -26,6 +27,7 @@ from filterzoo_publish.status import status_table
 from filterzoo_publish.tables import models_table
 from filterzoo_publish.targets import README, RELEASE, Commit, Conflict, Target
 
+Made = TypeVar("Made")
 _ATTEMPTS = 6
 """How often a release is planned anew because another publisher was faster or an answer was lost."""
 
@@ -72,7 +74,7 @@ def publish_work(
         return attempts(lambda: _release(work, target, release, watch or (lambda _shard: None)))
 
 
-def attempts(release: Callable[[], Report]) -> Report:
+def attempts(release: Callable[[], Made]) -> Made:
     """What `release` gives; it is called again where another publisher was faster."""
     retries = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(Conflict),

@@ -47,12 +47,12 @@ class Published:
         """Rows of a config, all files joined; a column that an old file lacks is null there."""
         return read_config(self.files, config, columns, where)
 
-    def read_file(self, path: str) -> pa.Table:
+    def read_file(self, path: str, columns: list[str] | None = None) -> pa.Table:
         """All rows of one file."""
         if self.files is None:
             raise FileNotFoundError(path)
         with self.files.open(path) as file, pq.ParquetFile(file) as parquet:
-            return parquet.read()
+            return parquet.read(columns=columns)
 
     @property
     def sample_quota(self) -> int | None:
