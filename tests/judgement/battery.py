@@ -105,6 +105,10 @@ def _torch(command: str) -> Iterator[Case]:
         )
         yield Case("torch zip", f"code: {label}", "x.pt", torch_files.TorchZip(pickle).bytes(), "accept")
         yield Case("torch legacy", f"code: {label}", "x.pth", torch_files.legacy(pickle=pickle), "accept")
+    good = torch_files.TorchZip().bytes()
+    name_length = good.rindex(b"PK\3\4") + 26
+    two_readers = good[:name_length] + b"\x90" + good[name_length + 1 :]
+    yield Case("torch zip", "a local name longer than the directory's", "x.pt", two_readers, Reason.UNSAFE)
     then_broken = torch_files.TorchZip(b"\x80\x02" + torch_files.payload(command) + b"\xff").bytes()
     yield Case("torch zip", "code before a broken opcode", "x.pt", then_broken, Reason.MALFORMED)
     bare = torch_files.program(torch_files.payload(command))
