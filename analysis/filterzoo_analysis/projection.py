@@ -57,10 +57,10 @@ class Extremes:
         """Norm, squared, above which filters are kept."""
 
     def add(self, scaled: Floats) -> None:
-        """Take filters whose squared norm passes `bar`; float32 (n, 9), copied."""
+        """Take filters whose squared norm passes `bar`; float32 (9, n)."""
         with self._lock:
-            self._kept.append(scaled.copy())
-            self._count += len(scaled)
+            self._kept.append(scaled)
+            self._count += scaled.shape[1]
             if self._count > 2 * self._size:
                 self._thin()
 
@@ -68,7 +68,7 @@ class Extremes:
         """Smallest and largest coefficient of the kept filters."""
         low, high = np.inf, -np.inf
         for part in self._kept:
-            projected = (part.astype(np.float64) - components.mean) @ components.components.T
+            projected = components.components @ (part.astype(np.float64) - components.mean[:, None])
             low, high = min(low, float(projected.min(initial=np.inf))), max(high, float(projected.max(initial=-np.inf)))
         return low, high
 
@@ -81,11 +81,11 @@ class Extremes:
         return (low, high) if is_sure else None
 
     def _thin(self) -> None:
-        filters = np.concatenate(self._kept)
-        norms = np.einsum("ij,ij->i", filters, filters)
+        filters = np.concatenate(self._kept, axis=1)
+        norms = np.square(filters).sum(axis=0)
         self.bar = float(np.partition(norms, -self._size)[-self._size])
-        self._kept = [filters[norms > self.bar]]
-        self._count = len(self._kept[0])
+        self._kept = [filters[:, norms > self.bar]]
+        self._count = self._kept[0].shape[1]
 
 
 def filter_moments(filters: Floats, precision: Precision, extremes: Extremes, *, without_sparse: bool) -> Moments:
@@ -95,7 +95,7 @@ def filter_moments(filters: Floats, precision: Precision, extremes: Extremes, *,
     for scaled, peaks in _scaled_blocks(filters, precision):
         large = scaled if extremes.bar == 0 else scaled[:, scaled.square().sum(dim=0) > extremes.bar]
         if large.numel():
-            extremes.add(large.T.numpy())
+            extremes.add(large.numpy())
         wanted = (scaled if limit < 0 else scaled[:, peaks > limit]).double()
         if wanted.numel():
             mean = wanted.mean(dim=1, keepdim=True)

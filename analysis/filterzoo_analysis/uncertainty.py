@@ -236,12 +236,19 @@ def exchanged_drifts(
     if np.isin(cells.model[small], cells.model[large]).any():
         moved = _swapped(cells, small, large, replicates, rng)
     else:
-        everyone = np.concatenate([small, large])
-        moved = np.empty((replicates, both.size))
-        for number in range(replicates):
-            moved[number] = cells.histogram[rng.choice(everyone, len(small), replace=False)].sum(axis=0)
+        moved = _dealt(cells, np.concatenate([small, large]), len(small), replicates, rng)
     rest = both - moved
     return drift_between(_never_empty(moved), _never_empty(rest), cells.weights, cells.bin_width)
+
+
+def _dealt(cells: Cells, everyone: Ints, count: int, replicates: int, rng: np.random.Generator) -> Doubles:
+    """Totals of `count` of the cells, drawn without replacement."""
+    chosen = np.argpartition(rng.random((replicates, len(everyone))), count - 1, axis=1)[:, :count]
+    taken = np.zeros((replicates, len(everyone)))
+    np.put_along_axis(taken, chosen, 1.0, axis=1)
+    # Sums of whole numbers below 2^53 are exact in any order.
+    totals: Doubles = taken @ cells.histogram[everyone]
+    return totals
 
 
 def _swapped(cells: Cells, small: Ints, large: Ints, replicates: int, rng: np.random.Generator) -> Doubles:

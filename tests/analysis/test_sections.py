@@ -99,7 +99,12 @@ def test_rank_correlation_is_spearmans():
     rng = np.random.default_rng(4)
     first = rng.integers(5, size=40).astype(float)
     second = first + rng.normal(size=40)
-    assert robustness.rank_correlation(first, second) == pytest.approx(spearmanr(first, second).statistic)
+    times = rng.multinomial(40, np.full(40, 1 / 40), size=5).astype(float)
+    expected = [
+        spearmanr(np.repeat(first, row.astype(int)), np.repeat(second, row.astype(int))).statistic for row in times
+    ]
+    assert robustness.rank_correlation(first, second, times) == pytest.approx(expected)
+    assert robustness.rank_correlation(first, second)[0] == pytest.approx(spearmanr(first, second).statistic)
 
 
 def test_a_planted_correlation_with_accuracy_is_found():

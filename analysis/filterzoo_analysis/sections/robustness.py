@@ -225,31 +225,39 @@ def _model_values(values: list[str | None]) -> list[tuple[str, Bools]]:
     ]
 
 
-def rank_correlation(first: Doubles, second: Doubles) -> float:
-    """Spearman's rho: Pearson's correlation of ranks, equal values sharing their mean rank."""
-    return float(np.corrcoef(_ranks(first), _ranks(second))[0, 1])
+def rank_correlation(first: Doubles, second: Doubles, times: Doubles | None = None) -> Doubles:
+    """Spearman's rho, equal values sharing their mean rank, of samples that hold value i `times[:, i]` times.
+
+    first, second: (n,). times: (samples, n), whole numbers with equal sums; None for each value once. Gives (samples,),
+    NaN where a sample has one value only.
+    """
+    times = np.ones((1, len(first))) if times is None else times
+    centre = (times[0].sum() + 1) / 2
+    a, b = _ranks(first, times) - centre, _ranks(second, times) - centre
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rho: Doubles = (times * a * b).sum(axis=1) / np.sqrt((times * a**2).sum(axis=1) * (times * b**2).sum(axis=1))
+    return rho
 
 
-def _ranks(values: Doubles) -> Doubles:
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    ranks: Doubles = (ends - (counts - 1) / 2)[place]
+def _ranks(values: Doubles, times: Doubles) -> Doubles:
+    """(samples, n): the mean rank of each value in each sample."""
+    _, place = np.unique(values, return_inverse=True)
+    order = np.argsort(place, kind="stable")
+    starts = np.flatnonzero(np.diff(place[order], prepend=-1))
+    counts = np.add.reduceat(times[:, order], starts, axis=1)
+    ranks: Doubles = (np.cumsum(counts, axis=1) - (counts - 1) / 2)[:, place]
     return ranks
 
 
 def _spearman(first: Doubles, second: Doubles) -> dict[str, Any] | None:
     known = np.isfinite(first) & np.isfinite(second)
     first, second = first[known], second[known]
-    if len(first) <= FEWEST_MODELS or np.ptp(first) == 0 or np.ptp(second) == 0:
+    count = len(first)
+    if count <= FEWEST_MODELS or np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
-    rng = np.random.default_rng(0)
-    drawn = []
-    for _ in range(REPLICATES // 2):
-        rows = rng.integers(len(first), size=len(first))
-        if np.ptp(first[rows]) and np.ptp(second[rows]):
-            drawn.append(rank_correlation(first[rows], second[rows]))
-    low, high = np.quantile(drawn, (0.025, 0.975))
-    return {"models": len(first), "rho": rank_correlation(first, second), "low": low, "high": high}
+    times = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=REPLICATES).astype(np.float64)
+    low, high = np.nanquantile(rank_correlation(first, second, times), (0.025, 0.975))
+    return {"models": count, "rho": float(rank_correlation(first, second)[0]), "low": low, "high": high}
 
 
 def _is_robust(zoo: Zoo) -> Bools:
