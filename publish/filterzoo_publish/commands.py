@@ -34,6 +34,14 @@ def publish(
     target: TargetArgument,
     *,
     workdir: WorkdirOption = DEFAULT,
+    origins: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from",
+            metavar="FOLDER|REPO",
+            help="Take what a published data set has, in the place of a work folder; may be given again.",
+        ),
+    ] = None,
     create_pr: PullRequestOption = False,
     private: Annotated[bool, typer.Option("--private", help="A new repository on the Hub is private.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be added; write nothing.")] = False,
@@ -42,13 +50,17 @@ def publish(
 ) -> None:
     """Add what is new in the work folder to the data set at TARGET, in one step; nothing new changes nothing.
 
+    With --from, rows of other data sets are copied as they are, and layers that are there already are pointed to.
     Exit code 0: all well; 2: it could not start, or TARGET refused.
     """
-    from filterzoo_publish import release as releasing  # noqa: PLC0415  # a second that other commands do not need
+    from filterzoo_publish import merging  # noqa: PLC0415  # these take a second that other commands do not need
+    from filterzoo_publish import release as releasing  # noqa: PLC0415
+    from filterzoo_publish.plan import open_work  # noqa: PLC0415
 
     place = releasing.target_for(target, create_pr=create_pr, private=private)
     watch = None if as_json else _show_file
-    report = releasing.publish(workdir, place, release=release, dry_run=dry_run, watch=watch)
+    work = merging.open_datasets(origins) if origins else open_work(workdir)
+    report = releasing.publish_work(work, place, release=release, dry_run=dry_run, watch=watch)
     if as_json:
         typer.echo(json.dumps(report.document()))
     else:

@@ -57,6 +57,8 @@ class ShardWriter:
 
     def __exit__(self, kind: object, *_rest: object) -> None:
         if kind is not None:
+            # The writer would otherwise write its footer when it is collected, into a file that is closed.
+            self._writer.close()
             self._sink.close()
             self._local.unlink(missing_ok=True)
 

@@ -134,6 +134,7 @@ def make_plan(work: Work, published: Published, release: Release) -> Plan:
     layers = [_published_layers(candidate) for candidate in new]
     pointers = published.pointers({layer.layer_id for own in layers for layer in own})
     first_of = _first_of_weights(published.models)
+    keys = {candidate.key for candidate in new}
     taken = set(pointers)
     entries = []
     for candidate, own in zip(new, layers, strict=True):
@@ -143,7 +144,8 @@ def make_plan(work: Work, published: Published, release: Release) -> Plan:
         name = candidate.model_id
         duplicate_of = first_of.setdefault(weights_id, name) if weights_id else name
         entries.append(Entry(candidate, name, weights_id, None if duplicate_of == name else duplicate_of, own, owned))
-    skipped = skipped_table(work.ledger, work.crawled, published.skipped, blocked)
+    former = [row for row in published.skipped.to_pylist() if (row["source"], row["id"], row["revision"]) not in keys]
+    skipped = skipped_table(work.ledger, work.crawled, former, blocked)
     return Plan(tuple(entries), pointers, skipped, release, work.listed)
 
 

@@ -67,14 +67,17 @@ def axes(done: Done) -> dict[str, Any]:
 
 
 def skipped_table(
-    ledger: Iterable[LedgerEntry], crawled: frozenset[str], former: pa.Table, blocked: Iterable[dict[str, Any]] = ()
+    ledger: Iterable[LedgerEntry],
+    crawled: frozenset[str],
+    former: Iterable[dict[str, Any]],
+    blocked: Iterable[dict[str, Any]] = (),
 ) -> pa.Table:
     """`skipped` as it is now: the ledger, what was taken down, and what the data set says of sources that are not new.
 
     blocked: rows of what was taken down and came again; rows of what was taken down before stay for good.
     """
     rows = [{name: clean(value) for name, value in asdict(entry).items()} for entry in ledger]
-    rows += [row for row in former.to_pylist() if row["source"] not in crawled or row["reason"] == Reason.TAKEN_DOWN]
+    rows += [row for row in former if row["source"] not in crawled or row["reason"] == Reason.TAKEN_DOWN]
     rows += blocked
     unique = {skipped_key(row): row for row in rows}
     return pa.Table.from_pylist([unique[key] for key in sorted(unique)], schema=arrow_schema("skipped"))

@@ -132,7 +132,7 @@ def _done(model: Model, store, kernels: frozenset[str]) -> Done:
         sha256="0" * 64,
         size=1000,
         integrity="sha256",
-        licence=None,
+        licence=model.facts.get("licence"),
         licence_class=model.licence_class,
         licence_from=None,
         n_tensors=len(model.layers),
