@@ -1,23 +1,23 @@
 """The data set's README: YAML that `datasets` and the Hub read, then a page for people.
 
-No string of a zoo comes here: only numbers, our own closed vocabularies, and names that were checked to be plain.
+No string of a zoo comes here but words that mean nothing in YAML, Markdown or HTML: see `filterzoo_publish.plain`.
 """
 
 from __future__ import annotations
 
-import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 import yaml
 
+from filterzoo_publish.card_tables import biases, changelog, coverage, models_by, skipped_by_reason
 from filterzoo_publish.columns import ROWS, columns_table
+from filterzoo_publish.figures import FIGURE
+from filterzoo_publish.hub_words import SIZE_CATEGORIES
+from filterzoo_publish.releases import Release
 from filterzoo_publish.schema import CONFIGS, features
 
-_PLAIN = re.compile(r"[a-z0-9_.+-]{1,64}")
-_POWERS = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")
 _TAGS = ("convolution", "filters", "kernels", "weights", "cnn", "computer-vision", "model-zoo")
 
 _PAGE = """\
@@ -49,30 +49,65 @@ it needs. A release on the Hub has a tag: `revision="v..."` loads it as it was.
 A layer that occurs in several networks is stored once: `layer_id` is the hash of its weights, and every occurrence
 has a row in `layers`. Equal networks carry `duplicate_of`. `layers` holds sufficient statistics (`raw_mean`, `raw_m2`,
 `dct_histogram`), from which PCA, variance entropy and drift of any subset follow without its filters.
+`cards/` has a JSON document for each network, with all that is needed to find it again.
 
 ## What is in it
 
-{tables}
+{picture}{tables}
+## What is known of the networks
+
+{coverage}
+## What it is not
+
+{biases}
 ## What was left out
 
 {skipped}
 ## Licences
 
-Every network keeps its own licence: see `licence`, `licence_from` and `licence_class` in `models`. The class is also
-the name of a folder, so that files of one class can be taken alone. Where a network's weights may not be passed on,
-`models` and `layers` (measures and statistics) have its rows and `filters` has none.
+Every network keeps its own licence: see `licence`, `licence_from` and `licence_class` in `models`; `NOTICE` names all
+networks whose filters are here. The class is also the name of a folder, so that files of one class can be taken alone:
+
+{licences}
+Where a network's weights may not be passed on, `models` and `layers` (measures and statistics) have its rows and
+`filters` has none. Where a file states another licence than its zoo, the stricter one governs and `licence_from` names
+both.
+
+## Takedowns
+
+If a network is yours and should not be here, open a discussion in the data set's community tab, or write to its owner,
+and name its `model_id` or the beginning of it. It leaves the next release, and `takedowns.csv` keeps it from coming
+back: {takedowns:,} wishes so far.
 
 ## Cite
 
-The measures and the idea: P. Gavrikov and J. Keuper, *CNN Filter DB: An Empirical Investigation of Trained
-Convolutional Filters*, CVPR 2022. Please cite the authors of the networks too; `models.url` leads to them.
+The measures and the idea:
 
+```bibtex
+@inproceedings{{gavrikov2022cnnfilterdb,
+  title     = {{CNN Filter DB: An Empirical Investigation of Trained Convolutional Filters}},
+  author    = {{Gavrikov, Paul and Keuper, Janis}},
+  booktitle = {{Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)}},
+  year      = {{2022}},
+  pages     = {{19066--19076}}
+}}
+```
+
+This data set: FilterZoo, release {release}. Please cite the authors of the networks too; `models.url` leads to them.
+
+## Releases
+
+{changelog}
 ## Columns
 
 {columns}"""
 
+_PICTURE = "![3x3 filters by task, and variance entropy of layers over their depth]({path})\n\n"
 
-def card(name: str, models: pa.Table, skipped: pa.Table) -> str:
+
+def card(
+    name: str, models: pa.Table, skipped: pa.Table, releases: Sequence[Release], takedowns: int, *, has_picture: bool
+) -> str:
     """The README of the data set that readers call `name`: the same bytes for the same rows, in any order."""
     stored = sum(models["stored_filters"].to_pylist())
     header = yaml.safe_dump(_metadata(stored), sort_keys=False, allow_unicode=False, width=120)
@@ -82,8 +117,15 @@ def card(name: str, models: pa.Table, skipped: pa.Table) -> str:
         layers=sum(models["n_layers"].to_pylist()),
         stored=stored,
         configs="\n".join(f"| `{config}` | {ROWS[config]} |" for config in CONFIGS),
-        tables="\n".join(_models_by(models, column) for column in ("source", "licence_class", "format")),
-        skipped=_skipped_by_reason(skipped),
+        picture=_PICTURE.format(path=FIGURE) if has_picture else "",
+        tables="\n".join(models_by(models, column) for column in ("source", "task", "format")),
+        coverage=coverage(models),
+        biases=biases(models),
+        skipped=skipped_by_reason(skipped),
+        licences="\n".join(models_by(models, column) for column in ("licence_class", "licence")),
+        takedowns=takedowns,
+        release=releases[-1].name if releases else "",
+        changelog=changelog(releases),
         columns="\n".join(f"### {config}\n\n{columns_table(config)}" for config in CONFIGS),
     )
     return f"---\n{header}---\n\n{page}"
@@ -95,6 +137,7 @@ def _metadata(stored: int) -> dict[str, Any]:
         "pretty_name": "FilterZoo",
         "license": "other",
         "license_name": "per-model",
+        "task_categories": ["other"],
         "tags": list(_TAGS),
         "size_categories": [size_category(stored)],
         "configs": [
@@ -112,32 +155,4 @@ def _metadata(stored: int) -> dict[str, Any]:
 def size_category(count: int) -> str:
     """The Hub's name for a number of rows: `n<1K`, `1K<n<10K`, ... `n>1T`."""
     power = max(0, len(str(count)) - 3)
-    if power == 0:
-        return f"n<{_POWERS[0]}"
-    return f"{_POWERS[power - 1]}<n<{_POWERS[power]}" if power < len(_POWERS) else f"n>{_POWERS[-1]}"
-
-
-def _models_by(models: pa.Table, column: str) -> str:
-    totals: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    numbers = ("n_layers", "n_filters", "filters_3x3", "stored_filters")
-    for row in models.select([column, *numbers]).to_pylist():
-        totals[_plain(row[column])].update({"models": 1} | {number: row[number] for number in numbers})
-    head = (column.replace("_", " "), "models", "layers", "filters", "3x3 filters", "stored filters")
-    return _table(head, totals, ("models", *numbers))
-
-
-def _skipped_by_reason(skipped: pa.Table) -> str:
-    totals = {_plain(reason): {"n": count} for reason, count in Counter(skipped["reason"].to_pylist()).items()}
-    return _table(("reason", "entries"), totals, ("n",)) if totals else "Nothing.\n"
-
-
-def _table(head: Iterable[str], totals: Mapping[str, Mapping[str, int]], numbers: Iterable[str]) -> str:
-    columns, names = list(head), list(numbers)
-    lines = [columns, ["---", *("---:" for _ in names)]]
-    lines += [[key, *(f"{totals[key][name]:,}" for name in names)] for key in sorted(totals)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def _plain(text: str) -> str:
-    """A name that means nothing in YAML, Markdown or HTML; any other becomes `other`."""
-    return text if _PLAIN.fullmatch(text) else "other"
+    return SIZE_CATEGORIES[min(power, len(SIZE_CATEGORIES) - 1)]

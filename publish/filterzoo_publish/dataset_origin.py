@@ -22,6 +22,7 @@ from filterzoo.fragments import FILTER_SCHEMA, LAYER_SCHEMA
 from filterzoo.normalise import layer_hasher
 from filterzoo.outcome import Done
 from filterzoo.records import Artifact, Checkpoint
+from filterzoo_publish.cards import facts_of, read_cards
 from filterzoo_publish.origins import Candidate, StoredLayer
 from filterzoo_publish.rows import model_id
 from filterzoo_publish.state import POINTER_COLUMNS, Pointer, Published
@@ -140,21 +141,32 @@ class DatasetOrigin:
 def dataset_candidates(published: Published, origin: DatasetOrigin) -> Iterator[Candidate]:
     """The models of a data set, in no order."""
     status = former_status(published)
-    for row in published.models.to_pylist():
-        known = status.get(row["model_id"], {})
-        seen = known.get("last_seen") or row["last_seen"]
-        yield Candidate(_done(row), origin, row["first_seen"], seen, known.get("superseded_by"))
+    for path in published.paths("models"):
+        cards = {card["model_id"]: card for _, card in read_cards(published.files, path)} if published.files else {}
+        for row in published.read_file(path).to_pylist():
+            known = status.get(row["model_id"], {})
+            seen = known.get("last_seen") or row["last_seen"]
+            done = _done(row, cards.get(row["model_id"]))
+            yield Candidate(done, origin, row["first_seen"], seen, known.get("superseded_by"))
 
 
-def _done(row: dict[str, Any]) -> Done:
+def _done(row: dict[str, Any], card: dict[str, Any] | None) -> Done:
+    """What a crawl found out, as `models` and the model's card tell it."""
     file = Artifact(
         url=row["url"] or "", name=row["file"], size=row["size"], sha256=row["sha256"], member=row["member"]
     )
+    files: tuple[Artifact, ...] = (file,)
+    filters = {"3x3": row["filters_3x3"], "other": row["n_filters"] - row["filters_3x3"]}
+    base_model = None
+    if card:
+        files, filters, base_model = facts_of(card)
+        if (sum(filters.values()), filters.get("3x3", 0)) != (row["n_filters"], row["filters_3x3"]):
+            raise StartError(f"the card of {ascii(row['model_id'])[:160]} counts other filters than models does")
     checkpoint = {name: row[name] for name in _CHECKPOINT & row.keys()}
     facts = {name: row[name] for name in _DONE & row.keys()}
     return Done(
-        checkpoint=Checkpoint(artifacts=(file,), **checkpoint),
-        filters_by_kernel={"3x3": row["filters_3x3"], "other": row["n_filters"] - row["filters_3x3"]},
+        checkpoint=Checkpoint(artifacts=files, base_model=base_model, **checkpoint),
+        filters_by_kernel=filters,
         layers_fragment="",
         filters_fragment=None,
         publish_weights=row["published_filters"] > 0,

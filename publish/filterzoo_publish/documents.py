@@ -7,18 +7,43 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from filterzoo_publish.card import card
+from filterzoo_publish.croissant import CROISSANT, croissant
+from filterzoo_publish.figures import FIGURE, overview
+from filterzoo_publish.notice import NOTICE, notice
 from filterzoo_publish.releases import RELEASES, Release, releases_csv
+from filterzoo_publish.state import Published
 from filterzoo_publish.takedowns import TAKEDOWNS, Takedown, takedowns_csv
 from filterzoo_publish.targets import README
 
 
 def documents(
-    name: str, models: pa.Table, skipped: pa.Table, releases: Sequence[Release], takedowns: Sequence[Takedown]
+    name: str,
+    *,
+    models: pa.Table,
+    layers: pa.Table,
+    skipped: pa.Table,
+    releases: Sequence[Release],
+    takedowns: Sequence[Takedown],
 ) -> dict[str, bytes]:
-    """Path -> content: the same for the same rows in any order. `name`: what readers call the data set."""
-    made = {
-        README: card(name, models, skipped),
+    """Path -> content: the same for the same rows in any order. `name`: what readers call the data set.
+
+    layers: the columns `filterzoo_publish.figures.LAYER_COLUMNS`. Without matplotlib there is no figure.
+    """
+    picture = overview(models, layers)
+    texts = {
+        README: card(name, models, skipped, releases, len(takedowns), has_picture=picture is not None),
+        NOTICE: notice(models),
+        CROISSANT: croissant(name, models, releases),
         RELEASES: releases_csv(releases),
         TAKEDOWNS: takedowns_csv(takedowns),
     }
-    return {path: text.encode() for path, text in made.items()}
+    made = {path: text.encode() for path, text in texts.items()}
+    return made if picture is None else made | {FIGURE: picture}
+
+
+def outdated_figure(published: Published, written: dict[str, bytes]) -> list[str]:
+    """The figure of an earlier release, where this one has none."""
+    files = published.files
+    if files is None or FIGURE in written or not files.filesystem.exists(f"{files.root}/{FIGURE}"):
+        return []
+    return [FIGURE]

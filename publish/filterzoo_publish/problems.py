@@ -13,7 +13,9 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from filterzoo.errors import StartError
 from filterzoo.published import PublishedFiles
+from filterzoo_publish.cards import card_path, read_cards
 from filterzoo_publish.parquet import NAME_DIGITS
 from filterzoo_publish.schema import COLUMNS, CONFIGS, arrow_schema
 
@@ -63,6 +65,16 @@ class Examination:
         for path in self.files.paths():
             if not _PATH.fullmatch(path):
                 self.report("name", ascii(path)[:200], "not a file of the data set")
+
+    def check_cards(self, path: str, names: list[str]) -> None:
+        """The cards of a file of `models` are those of its rows."""
+        try:
+            cards = [card["model_id"] for _, card in read_cards(self.files, path)]
+        except (StartError, UnicodeDecodeError) as error:
+            self.report("cards", card_path(path), str(error))
+            return
+        if cards != names:
+            self.report("cards", card_path(path), f"is missing, or has not the cards of the rows of {path}")
 
     def check_folder(self, path: str, row: dict[str, Any]) -> None:
         """The row's source and licence class are those of the folder it is in."""

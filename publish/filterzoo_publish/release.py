@@ -12,7 +12,8 @@ import pyarrow as pa
 import tenacity
 
 from filterzoo.published import is_hub_name
-from filterzoo_publish.documents import documents
+from filterzoo_publish.documents import documents, outdated_figure
+from filterzoo_publish.figures import LAYER_COLUMNS
 from filterzoo_publish.folder import FolderTarget
 from filterzoo_publish.parquet import Shard
 from filterzoo_publish.plan import Plan, Work, make_plan, open_work
@@ -107,10 +108,18 @@ def _release(work: Work, target: Target, release: str | None, watch: Callable[[S
         target.add(shard)
         files[shard.path] = shard.size
         watch(shard)
-    removed = tuple(sorted(outdated))
     models = pa.concat_tables([published.models, models_table(plan.entries, plan.release)])
     made = _counted(plan, sample_quota(plan, published))
-    written = documents(target.name, models, plan.skipped, (*published.releases, made), published.takedowns)
+    releases = (*published.releases, made)
+    written = documents(
+        target.name,
+        models=models,
+        layers=_layers(plan, published),
+        skipped=plan.skipped,
+        releases=releases,
+        takedowns=published.takedowns,
+    )
+    removed = tuple(sorted([*outdated, *outdated_figure(published, written)]))
     message = f"{RELEASE} {made.name}: {len(plan.entries)} new models"
     commit = target.commit(written, removed, message, made.name)
     return _report(target, plan, published, files=files, removed=removed, commit=commit)
@@ -121,6 +130,15 @@ def _counted(plan: Plan, size: int) -> Release:
     layers = sum(entry.done.n_layers for entry in plan.entries)
     filters = sum(layer.filters for entry in plan.entries for layer in entry.stored)
     return replace(plan.release, models=len(plan.entries), layers=layers, filters=filters, sample_quota=size)
+
+
+def _layers(plan: Plan, published: Published) -> pa.Table:
+    """What the figure is drawn from, of all layers."""
+    tables = [published.read("layers", LAYER_COLUMNS)]
+    for entry in plan.entries:
+        own = entry.layers().select(LAYER_COLUMNS[1:])
+        tables.append(own.add_column(0, LAYER_COLUMNS[0], pa.repeat(entry.model_id, len(own))))
+    return pa.concat_tables(tables)
 
 
 def _has_news(plan: Plan, published: Published) -> bool:

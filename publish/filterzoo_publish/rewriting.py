@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from filterzoo_publish.cards import card_path, card_shard, read_cards
 from filterzoo_publish.inheritance import Inheritance, holds
 from filterzoo_publish.parquet import Shard, ShardWriter
 from filterzoo_publish.shards import filter_shards
@@ -42,7 +43,7 @@ class Rewriting:
 
     def models(self) -> pa.Table:
         """All models as they are afterwards."""
-        return self._with_heirs(self._staying(self._published.models))
+        return self._with_heirs(self.staying(self._published.models))
 
     def _filters(self) -> Iterator[Shard]:
         for path in self._published.paths("filters"):
@@ -61,15 +62,27 @@ class Rewriting:
         for path in self._published.paths(config):
             if self._has_gone(path) or is_affected(path):
                 shard = self._written(path, config, edit)
+                if config == "models":
+                    yield from self._cards(path, shard)
                 if shard:
                     yield shard
+
+    def _cards(self, path: str, models: Shard | None) -> Iterator[Shard]:
+        """The cards that go with a file of `models`."""
+        files = self._published.files
+        cards = list(read_cards(files, path)) if files else []
+        if cards:
+            self.outdated.add(card_path(path))
+        if cards and models:
+            kept = (line for line, card in cards if card["model_id"] not in self._gone)
+            yield card_shard(kept, models, self._folder)
 
     def _written(self, path: str, config: str, edit: Edit, places: dict[str, Pointer] | None = None) -> Shard | None:
         """The file without the models; None where nothing is left. Where its layers are is put into `places`."""
         self.outdated.add(path)
         with ShardWriter(self._folder, config) as writer:
             for group in self._row_groups(path):
-                kept = edit(self._staying(group))
+                kept = edit(self.staying(group))
                 if not len(kept):
                     continue
                 if places is not None:
@@ -92,7 +105,8 @@ class Rewriting:
         names = self._published.read_file(path, ["model_id"])["model_id"]
         return bool(pc.any(pc.is_in(names, self._names)).as_py())
 
-    def _staying(self, table: pa.Table) -> pa.Table:
+    def staying(self, table: pa.Table) -> pa.Table:
+        """The rows that are not of the models that go."""
         return table.filter(pc.invert(pc.is_in(table["model_id"], self._names)))
 
     def _is_pointed_elsewhere(self, path: str) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from filterzoo.fragments import BLOCK
+from filterzoo_publish.cards import card_of, card_shard
 from filterzoo_publish.parquet import Shard, ShardWriter
 from filterzoo_publish.plan import Entry, Plan, split
 from filterzoo_publish.state import Pointer
@@ -50,10 +51,12 @@ def layer_shards(plan: Plan, folder: Path, pointers: Mapping[str, Pointer]) -> I
 
 
 def model_shards(plan: Plan, folder: Path) -> Iterator[Shard]:
-    """Write the models of the plan."""
+    """Write the models of the plan, and their cards."""
     for names, entries in plan.groups().items():
         for part in split(entries, lambda _entry: 1, MODEL_ROWS):
-            yield table_shard(models_table(part, plan.release), folder, "models", *names)
+            models = table_shard(models_table(part, plan.release), folder, "models", *names)
+            yield card_shard(map(card_of, part), models, folder)
+            yield models
 
 
 def table_shard(table: pa.Table, folder: Path, config: str, *names: str) -> Shard:

@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from filterzoo.errors import StartError
-from filterzoo_publish.documents import documents
+from filterzoo_publish.documents import documents, outdated_figure
+from filterzoo_publish.figures import LAYER_COLUMNS
 from filterzoo_publish.inheritance import Inheritance, inherit
 from filterzoo_publish.parquet import Shard
 from filterzoo_publish.release import attempts
@@ -135,9 +136,15 @@ def _commit(
         files[shard.path] = shard.size
         watch(shard)
     made = replace(change.release, removed=len(change.gone), sample_quota=published.sample_quota or 0)
-    releases = (*published.releases, made)
-    written = documents(target.name, rewriting.models(), _skipped(change), releases, change.takedowns)
-    removed = tuple(sorted(rewriting.outdated))
+    written = documents(
+        target.name,
+        models=rewriting.models(),
+        layers=rewriting.staying(published.read("layers", LAYER_COLUMNS)),
+        skipped=_skipped(change),
+        releases=(*published.releases, made),
+        takedowns=change.takedowns,
+    )
+    removed = tuple(sorted([*rewriting.outdated, *outdated_figure(published, written)]))
     message = f"{RELEASE} {made.name}: {len(change.gone)} models taken down"
     commit = target.commit(written, removed, message, made.name)
     return change.report(target, files=files, removed=removed, commit=commit)

@@ -9,6 +9,7 @@ import yaml
 from filterzoo.errors import Reason
 from filterzoo.published import PublishedFiles, open_published
 from filterzoo_publish.folder import DECIDED
+from filterzoo_publish.hub_words import wrong_words
 from filterzoo_publish.problems import Examination, Problem
 from filterzoo_publish.rows import skipped_key
 from filterzoo_publish.schema import CONFIGS, features
@@ -59,9 +60,12 @@ def _check_readme(examination: Examination) -> None:
         header = yaml.safe_load(text.split("---\n")[1])
         configs = {config["config_name"]: config["data_files"][0]["path"] for config in header["configs"]}
         described = {info["config_name"]: info["features"] for info in header["dataset_info"]}
+        wrong = wrong_words(header)
     except (IndexError, KeyError, TypeError, yaml.YAMLError) as error:
         examination.report("readme", README, f"its YAML does not say what the configs are ({type(error).__name__})")
         return
+    for word in wrong:
+        examination.report("readme", README, f"the Hub would refuse its YAML: {word}")
     for config in CONFIGS:
         if configs.get(config) != f"data/{config}/**/*.parquet":
             examination.report("readme", README, f"does not name the files of {config}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 from filterzoo_publish.problems import Examination
@@ -19,7 +20,9 @@ def check_models(examination: Examination) -> dict[str, Model]:
     """The models by id."""
     models: dict[str, Model] = {}
     last: dict[str, tuple[str, str, str]] = {}
+    names: defaultdict[str, list[str]] = defaultdict(list)
     for path, _, table in examination.row_groups("models"):
+        names[path] += table["model_id"].to_pylist()
         for model in table.to_pylist():
             name, key = model["model_id"], model_key(model)
             if name != "{}/{}@{}".format(*key):
@@ -31,6 +34,8 @@ def check_models(examination: Examination) -> dict[str, Model]:
             examination.check_folder(path, model)
             last[path] = key
             models[name] = model
+    for path, own in names.items():
+        examination.check_cards(path, own)
     _check_twins(examination, models)
     return models
 

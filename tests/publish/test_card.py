@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-import re
+import importlib.util
+import json
+import struct
 
+import pyarrow as pa
 import pytest
 import yaml
 from tests.publish.folders import publish_models
 from tests.publish.work import Model, ledger, network, zoo
 
 from filterzoo_publish.card import size_category
-from filterzoo_publish.schema import CONFIGS, features
+from filterzoo_publish.card_tables import changelog, models_by
+from filterzoo_publish.figures import FIGURE
+from filterzoo_publish.hub_words import wrong_words
+from filterzoo_publish.plain import plain, plain_licence
+from filterzoo_publish.release import target_for
+from filterzoo_publish.releases import Release
+from filterzoo_publish.schema import CONFIGS, arrow_schema, features
+from filterzoo_publish.takedown import take_down
+from filterzoo_publish.takedowns import Kind
+from filterzoo_publish.verify import verify
 
 HOSTILE = [
     "---\nlicense: mit\n---",
@@ -39,8 +51,7 @@ def test_the_yaml_says_what_the_files_are(tmp_path):
     for config, info in zip(header["configs"], header["dataset_info"], strict=True):
         assert config["data_files"] == [{"split": "train", "path": f"data/{config['config_name']}/**/*.parquet"}]
         assert info == {"config_name": config["config_name"], "features": features(config["config_name"])}
-    assert re.fullmatch(r"[a-z0-9-.]+", header["license_name"])
-    assert header["license"] == "other"
+    assert wrong_words(header) == []
 
 
 def test_the_page_counts_what_is_there(tmp_path):
@@ -53,13 +64,95 @@ def test_the_page_counts_what_is_there(tmp_path):
 
 
 def test_strangers_strings_change_no_byte_of_the_card(tmp_path):
-    plain = [Model(f"m{number}", network(number)) for number, _ in enumerate(HOSTILE)]
     facts = ("task", "architecture", "training_dataset", "visual_category", "modality", "threat_model", "url")
+    plain = [Model(f"m{n}", network(n), facts=dict.fromkeys(facts, "other")) for n, _ in enumerate(HOSTILE)]
     hostile = [
         Model(text, network(number), revision=text, facts=dict.fromkeys(facts, text))
         for number, text in enumerate(HOSTILE)
     ]
     assert card_of(tmp_path / "plain", plain) == card_of(tmp_path / "hostile", hostile)
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        ({"license": "not-a-license"}, "license 'not-a-license' is not one of"),
+        ({"license_name": "per model"}, "license_name must be made of"),
+        ({"size_categories": ["lots"]}, "size_categories: 'lots' is not allowed"),
+        ({"task_categories": ["filters"]}, "task_categories: 'filters' is not allowed"),
+        ({"tags": ["A tag"]}, "tags: 'A tag' is no tag"),
+        ({"dataset_info": []}, "do not name the same configs"),
+    ],
+)
+def test_words_that_the_hub_refuses_are_found(tmp_path, edit, said):
+    header = yaml.safe_load(card_of(tmp_path, zoo()).split("---\n")[1])
+    (wrong,) = wrong_words(header | edit)
+    assert said in wrong
+    readme = tmp_path / "out/README.md"
+    page = readme.read_text().split("---\n", 2)[2]
+    readme.write_text(f"---\n{yaml.safe_dump(header | edit)}---\n{page}")
+    assert said in " ".join(problem.detail for problem in verify(str(tmp_path / "out")))
+
+
+def test_the_figure_is_light_and_only_there_with_matplotlib(tmp_path, monkeypatch):
+    page = card_of(tmp_path, zoo())
+    picture = (tmp_path / "out" / FIGURE).read_bytes()
+    width, height = struct.unpack(">II", picture[16:24])
+    assert picture.startswith(b"\x89PNG")
+    assert (len(picture) < 60_000, 600 < width < 1200, 200 < height < 600) == (True, True, True)
+    assert f"]({FIGURE})" in page
+    card_of(tmp_path / "again", zoo())
+    assert (tmp_path / "again/out" / FIGURE).read_bytes() == picture
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    take_down(target_for(str(tmp_path / "out")), [(Kind.MODEL, "pypi/a-net")])
+    assert not (tmp_path / "out" / FIGURE).exists()
+    assert FIGURE not in (tmp_path / "out/README.md").read_text()
+
+
+def test_the_page_says_what_is_known_and_what_changed(tmp_path):
+    page = card_of(tmp_path, zoo())
+    assert "| `task` | 3 | 42 % |" in page
+    assert "| `clean_accuracy` | 0 | 0 % |" in page
+    assert "| v2026.01.02 | 7 | 19 | 51,336 | 0 |" in page
+    assert "Most frequent zoo: `pypi`, 85 % of the networks" in page
+    take_down(target_for(str(tmp_path / "out")), [(Kind.MODEL, "local/big")], release="v2026.01.05")
+    page = (tmp_path / "out/README.md").read_text()
+    assert page.index("| v2026.01.05 | 0 | 0 | 0 | 1 |") < page.index("| v2026.01.02 | 7 ")
+    assert "coming\nback: 1 wishes" in page
+
+
+def test_long_tables_are_cut():
+    models = [dict.fromkeys(arrow_schema("models").names) for _ in range(100)]
+    numbers = ("n_layers", "n_filters", "filters_3x3", "stored_filters")
+    rows = [row | dict.fromkeys(numbers, 1) | {"task": f"task{n}"} for n, row in enumerate(models)]
+    table = models_by(pa.Table.from_pylist(rows, schema=arrow_schema("models")), "task").splitlines()
+    assert len(table) == 2 + 41
+    assert table[-1] == "| other | 60 | 60 | 60 | 60 | 60 |"
+    page = changelog([Release(name=f"v{n}", day="d") for n in range(100)])
+    assert page.count("\n| v") == 40
+    assert page.endswith("`releases.csv` lists the older ones.\n")
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, "www.example.org", "_x_", "**", "a\u0300", "", "-", "x y", "&lt;", "a__b"])
+def test_words_that_could_mean_something_are_not_shown(text):
+    assert plain(text) == "other"
+    assert plain_licence(f"mit and {text}<") == plain_licence(f"mit www.{text}") == "other"
+
+
+def test_words_that_mean_nothing_are_shown():
+    words = ["gan-generator", "image_classification", "fp16", "3d", "U-Net", None]
+    assert [plain(word) for word in words] == [*words[:-1], "not stated"]
+    assert plain_licence("apache-2.0 and (mit or gpl-3.0-only)") == "apache-2.0 and (mit or gpl-3.0-only)"
+
+
+def test_the_croissant_file_is_json_ld_with_the_rai_terms(tmp_path):
+    card_of(tmp_path, zoo())
+    document = json.loads((tmp_path / "out/croissant.json").read_text())
+    assert document["version"] == "v2026.01.02"
+    assert document["datePublished"] == "2026-01-02"
+    assert "http://mlcommons.org/croissant/RAI/1.0" in document["conformsTo"]
+    terms = {key for key in document if key.startswith("rai:")}
+    assert {"rai:dataCollection", "rai:dataBiases", "rai:dataLimitations", "rai:personalSensitiveInformation"} <= terms
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,11 @@ def test_json_for_machines(place):
     assert report["models"] == {"pypi": 6, "local": 1}
     assert report["licences"] == {"permissive": 5, "share-alike": 1, "no-redistribution": 1}
     assert (report["layers"], report["filters"], report["skipped"], report["is_empty"]) == (19, 51_336, 2, False)
-    assert sum(report["files"].values()) == sum(path.stat().st_size for path in (place / "out").rglob("*.parquet"))
+    assert report["files"] == {
+        path.relative_to(place / "out").as_posix(): path.stat().st_size
+        for folder in ("data", "cards")
+        for path in (place / "out" / folder).rglob("*.*")
+    }
     assert filterzoo("publish", "out", "--json", cwd=place).document["is_empty"] is True
     assert filterzoo("verify", "out", "--json", cwd=place).document == {"target": "out", "problems": []}
 

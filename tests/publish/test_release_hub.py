@@ -50,7 +50,7 @@ def test_a_release_is_one_commit_and_a_tag(hub, work):
     assert re.fullmatch(r"v\d{4}\.\d\d\.\d\d", report.tag)
     assert hub.repos[REPO].tags[report.tag] is hub.repos[REPO].refs["main"]
     assert report.url.startswith(f"{hub.url}/datasets/{REPO}/commit/")
-    assert set(report.files) == {path for path in hub.files(REPO) if path.startswith("data/")}
+    assert set(report.files) == {path for path in hub.files(REPO) if path.startswith(("data/", "cards/"))}
     assert verify_files(opened(hub)) == []
     assert f'load_dataset("{REPO}"' in hub.files(REPO)["README.md"].decode()
 

@@ -104,7 +104,7 @@ def test_only_files_that_hold_it_or_point_there_are_rewritten(out):
     before = tree(out)
     report = remove(out, (Kind.MODEL, "local/big@1"))
     after = tree(out)
-    touched = {path for path in before if after.get(path) != before[path] and path.startswith("data/")}
+    touched = {path for path in before if after.get(path) != before[path] and path.startswith(("data/", "cards/"))}
     assert touched == set(report.removed)
     assert {path for path in touched if not path.startswith(("data/status/", "data/skipped/"))} == {
         path for path in before if "/local/" in path
