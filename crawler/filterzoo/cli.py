@@ -10,13 +10,14 @@ import typer
 
 import filterzoo
 from filterzoo import plugins as plugin_loading
-from filterzoo.commands import crawl, inspect, manifest_schema, plugins, status
+from filterzoo.commands import crawl, doctor, inspect, manifest_schema, plugins, status
 from filterzoo.errors import FilterZooError
 from filterzoo.terminal import printable
 
 OURS: tuple[Callable[..., None], ...] = (
     crawl.crawl,
     status.status,
+    doctor.doctor,
     inspect.inspect,
     plugins.plugins,
     manifest_schema.manifest_schema,

@@ -105,6 +105,20 @@ class FragmentStore:
         """Whether the store holds that fragment."""
         return bool(self._filesystem.exists(self._path(name)))
 
+    def paths(self) -> list[str]:
+        """Every file of the store, whatever it is, relative to its root."""
+        self._filesystem.invalidate_cache()
+        return sorted(path[len(self._root) :].lstrip("/") for path in self._filesystem.find(self._root))
+
+    def sha256(self, name: str) -> str:
+        """Of a fragment's bytes, as hex; OSError where it cannot be read."""
+        with self._filesystem.open(self._path(name), "rb") as source:
+            return hashlib.file_digest(source, "sha256").hexdigest()
+
+    def remove(self, path: str) -> None:
+        """Remove a file that `paths` names."""
+        self._filesystem.rm_file(f"{self._root}/{path}")
+
     def keep(self, written: Path, name: str) -> None:
         """Take a finished local file into the store under its name: synced, then renamed (or uploaded whole)."""
         path = self._path(name)
@@ -165,7 +179,7 @@ class FragmentWriter:
         """Move both fragments into the store; gives their names (None: no filters)."""
         filters_name = None
         if self._close_filters():
-            filters_name = hashlib.sha256("\n".join(["filters", *self._stored]).encode()).hexdigest()
+            filters_name = name_of_filters(self._stored)
             self._store.keep(self._folder / "filters", filters_name)
         path = self._folder / "layers"
         table = pa.Table.from_pylist(self._rows, schema=LAYER_SCHEMA)
@@ -185,6 +199,11 @@ class FragmentWriter:
         self._sink.close()
         self._filters = self._sink = None
         return True
+
+
+def name_of_filters(layer_ids: Iterable[str]) -> str:
+    """The name of a filters fragment: that of its layers, in order, which are named after what they hold."""
+    return hashlib.sha256("\n".join(["filters", *layer_ids]).encode()).hexdigest()
 
 
 def _layer_row(layer: Layer, measure: LayerMeasure) -> dict[str, Any]:

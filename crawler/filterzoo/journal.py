@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from filterzoo.errors import Reason, StartError, StorageFailed
 from filterzoo.outcome import Done, LedgerEntry
@@ -102,6 +102,19 @@ class Journal:
         """(source, id, revision) -> the last day its zoo listed the checkpoint."""
         rows = self._rows("SELECT source, id, revision, day FROM listed")
         return {(source, ident, revision): day for source, ident, revision, day in rows}
+
+    def problems(self) -> list[str]:
+        """What SQLite finds wrong with the file, the first hundred at most."""
+        return [text for (text,) in self._rows("PRAGMA integrity_check") if text != "ok"]
+
+    def rows(self, table: Literal["done", "ledger"]) -> Iterator[tuple[Any, ...]]:
+        """(source, id, revision, ..., document) as they are stored, for those who check them."""
+        yield from self._rows(f"SELECT * FROM {table}")  # noqa: S608  # the table names are ours
+
+    def forget(self, source: str, ident: str, revision: str) -> None:
+        """The checkpoint was never looked at: the next crawl does."""
+        with self._transaction():
+            self._forget((source, ident, revision))
 
     def done(self) -> Iterator[Done]:
         """Every checkpoint that made it, by source, id and revision."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Self
 
@@ -43,10 +44,7 @@ class WorkFolder:
 
     def existing_journal(self) -> Journal:
         """Open the journal; StartError where no crawl has been yet."""
-        if not self.journal_path.is_file():
-            raise StartError(
-                f"{self.path}: no crawl has been here; run `filterzoo crawl MANIFEST --workdir {self.path}`"
-            )
+        self._check_used()
         return self.journal()
 
     def store(self) -> FragmentStore:
@@ -55,6 +53,32 @@ class WorkFolder:
 
     def __enter__(self) -> Self:
         """Take the lock and clear what an interrupted crawl left half-written."""
+        self._hold()
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the lock of a work folder that is there, and change nothing in it; StartError where there is none."""
+        self._check_used()
+        self._hold()
+        try:
+            yield
+        finally:
+            self.__exit__()
+
+    def _check_used(self) -> None:
+        if not self.journal_path.is_file():
+            raise StartError(
+                f"{self.path}: no crawl has been here; run `filterzoo crawl MANIFEST --workdir {self.path}`"
+            )
+
+    def _hold(self) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with contextlib.ExitStack() as undo:
@@ -70,10 +94,3 @@ class WorkFolder:
             raise StartError(
                 f"{self.path}: cannot be used as work folder: {error.strerror}; choose another --workdir"
             ) from error
-        shutil.rmtree(self.scratch, ignore_errors=True)
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
