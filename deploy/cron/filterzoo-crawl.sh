@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Crawls what manifests name, then publishes what is new. It needs nothing from its environment but the settings file.
+#
+#   filterzoo-crawl.sh SETTINGS MANIFEST...
+#
+# Exit code: 0 all well; 1 some checkpoints failed, the others are published; 2 crawl or publish could not do its work;
+# 3 the last run is still working. Anything else is that of a command that was killed.
+set -euo pipefail
+
+if [ $# -lt 2 ]; then
+    echo "usage: filterzoo-crawl.sh SETTINGS MANIFEST..." >&2
+    exit 2
+fi
+settings=$(realpath -- "$1")
+shift
+set -a
+# shellcheck source=/dev/null
+. "$settings"
+set +a
+: "${FILTERZOO:?is not set in $settings}" "${FILTERZOO_WORKDIR:?is not set in $settings}"
+: "${FILTERZOO_TARGET:?is not set in $settings}"
+
+# The crawl locks its work folder by itself; this lock holds from the first crawl to the end of its publication.
+mkdir -p -- "$FILTERZOO_WORKDIR"
+exec 9> "$FILTERZOO_WORKDIR/schedule.lock"
+if ! flock --nonblock 9; then
+    echo "filterzoo-crawl.sh: the last run is still working in $FILTERZOO_WORKDIR" >&2
+    exit 3
+fi
+
+crawled=0
+"$FILTERZOO" crawl "$@" --workdir "$FILTERZOO_WORKDIR" ${FILTERZOO_METRICS:+--metrics "$FILTERZOO_METRICS"} 9>&- ||
+    crawled=$?
+if [ "$crawled" -gt 1 ]; then
+    exit "$crawled"
+fi
+"$FILTERZOO" publish "$FILTERZOO_TARGET" --workdir "$FILTERZOO_WORKDIR" 9>&-
+exit "$crawled"

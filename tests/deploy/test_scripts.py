@@ -1,0 +1,187 @@
+"""The scripts of deploy/, run as a schedule runs them: without an environment, twice, and while another works."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.deploy.tools import ROOT, lines_of, tool
+from tests.line.test_crawl import hashes
+from tests.program import PROGRAM, filterzoo
+from tests.zoo import MANIFEST, write_bad, write_good
+
+from filterzoo.workfolder import WorkFolder
+
+DEPLOY = ROOT / "deploy"
+CRAWL = DEPLOY / "cron" / "filterzoo-crawl.sh"
+JOB = DEPLOY / "jobs" / "filterzoo-job.sh"
+SCRIPTS = sorted(DEPLOY.rglob("*.sh"))
+CRON = ["env", "-i", "SHELL=/bin/sh", "PATH=/usr/bin:/bin", "LOGNAME=nobody", "HOME=/nonexistent"]
+"""The environment that cron gives (crontab(5))."""
+
+
+@pytest.fixture
+def zoo(tmp_path: Path) -> Path:
+    write_good(tmp_path / "zoo")
+    shutil.move(tmp_path / "zoo" / "d.onnx", tmp_path / "zoo" / "d-é ü.onnx")
+    (tmp_path / "zoo.yaml").write_text(MANIFEST)
+    (tmp_path / "settings").write_text(
+        f"FILTERZOO={PROGRAM}\n"
+        f"FILTERZOO_WORKDIR='{tmp_path}/work folder'\n"
+        f"FILTERZOO_CACHE={tmp_path}/cache\nHF_HOME={tmp_path}/hf\n"
+        f"FILTERZOO_TARGET=./published\n"
+        f"FILTERZOO_METRICS={tmp_path}/filterzoo.prom\n"
+    )
+    return tmp_path
+
+
+def run(folder: Path, *command: object, **settings: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        list(map(str, command)), cwd=folder, capture_output=True, text=True, check=False, timeout=300, **settings
+    )
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_every_script_is_sound_bash(script: Path) -> None:
+    assert os.access(script, os.X_OK)
+    assert script.read_text().startswith("#!/usr/bin/env bash\n")
+    assert "set -euo pipefail" in script.read_text()
+    checked = run(ROOT, "bash", "-n", script)
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_shellcheck(script: Path) -> None:
+    checked = run(ROOT, tool("shellcheck"), script)
+    assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_without_arguments_a_script_says_how_it_is_used(script: Path) -> None:
+    ran = run(ROOT, *CRON, script)
+    assert ran.returncode == 2
+    assert ran.stderr.startswith(f"usage: {script.name} ")
+
+
+def test_the_crontab_runs_the_script_with_its_arguments() -> None:
+    *variables, job = lines_of(DEPLOY / "cron" / "crontab")
+    assert all("=" in line for line in variables)
+    minute, hour, day, month, weekday, command = job.split(maxsplit=5)
+    assert 0 <= int(minute) < 60
+    assert 0 <= int(hour) < 24
+    assert (day, month, weekday) == ("*", "*", "1")
+    script, settings, manifest = command.split()
+    assert script == f"/opt/filterzoo/{CRAWL.relative_to(ROOT)}"
+    assert settings.startswith("/etc/")
+    assert manifest.endswith(".yaml")
+    assert "%" not in job, "cron takes it for the end of the line"
+
+
+def test_crawl_and_publish_under_the_environment_of_cron(zoo: Path) -> None:
+    command = (*CRON, CRAWL, "settings", "zoo.yaml")
+    first = run(zoo, *command)
+    assert first.returncode == 0, first.stderr
+    assert filterzoo("verify", "./published", cwd=zoo).code == 0
+    assert 'filterzoo_checkpoints{state="done"} 5.0' in (zoo / "filterzoo.prom").read_text()
+    before = hashes(zoo / "published")
+    second = run(zoo, *command)
+    assert second.returncode == 0, second.stderr
+    assert "0 new, 5 already there" in second.stdout
+    assert "nothing new" in second.stdout
+    assert hashes(zoo / "published") == before
+
+
+def test_failed_checkpoints_are_told_and_the_others_published(zoo: Path) -> None:
+    write_bad(zoo / "zoo")
+    ran = run(zoo, *CRON, CRAWL, "settings", "zoo.yaml")
+    assert ran.returncode == 1
+    assert filterzoo("verify", "./published", cwd=zoo).code == 0
+
+
+def test_a_run_that_finds_another_ends_at_once(zoo: Path) -> None:
+    work = zoo / "work folder"
+    work.mkdir()
+    with (work / "schedule.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        ran = run(zoo, *CRON, CRAWL, "settings", "zoo.yaml")
+        assert (ran.returncode, ran.stdout) == (3, "")
+        assert len(ran.stderr.splitlines()) == 1
+    with WorkFolder(work):
+        ran = run(zoo, *CRON, CRAWL, "settings", "zoo.yaml")
+        assert ran.returncode == 3
+        assert "another crawl is working here" in ran.stderr
+    assert not (zoo / "published").exists()
+
+
+@pytest.mark.parametrize("name", ["FILTERZOO", "FILTERZOO_WORKDIR", "FILTERZOO_TARGET"])
+def test_a_setting_that_is_missing_is_named(name: str, zoo: Path) -> None:
+    kept = [line for line in (zoo / "settings").read_text().splitlines() if not line.startswith(f"{name}=")]
+    (zoo / "settings").write_text("\n".join(kept) + "\n")
+    ran = run(zoo, *CRON, CRAWL, "settings", "zoo.yaml")
+    assert ran.returncode != 0
+    assert f"{name}: is not set in {zoo / 'settings'}" in ran.stderr
+
+
+def test_what_cannot_start_is_not_published(zoo: Path) -> None:
+    ran = run(zoo, *CRON, CRAWL, "settings", "nothing.yaml")
+    assert ran.returncode == 2
+    assert not (zoo / "published").exists()
+
+
+def test_the_example_of_settings_names_every_setting_of_the_script(tmp_path: Path) -> None:
+    example = DEPLOY / "settings.example"
+    code = f"set -eu; . {example}; echo $HF_TOKEN_PATH; CREDENTIALS_DIRECTORY=/run/x; . {example}; echo $HF_TOKEN_PATH"
+    ran = run(tmp_path, *CRON, "sh", "-c", code)
+    assert ran.stdout.split() == ["/etc/filterzoo/hf-token", "/run/x/hf-token"]
+    for name in ("FILTERZOO", "FILTERZOO_WORKDIR", "FILTERZOO_TARGET", "FILTERZOO_METRICS"):
+        assert f"{name}=" in example.read_text()
+        assert f"${name}" in CRAWL.read_text() or f"${{{name}" in CRAWL.read_text()
+
+
+def job(zoo: Path, *, state: str = "state") -> subprocess.CompletedProcess[str]:
+    path = f"{PROGRAM.parent}:{os.environ['PATH']}"
+    (zoo / "tmp").mkdir(exist_ok=True)
+    environment = {"PATH": path, "HOME": str(zoo), "HF_TOKEN": "hf_secret", "TMPDIR": str(zoo / "tmp")}
+    return run(zoo, JOB, state, "./published", "zoo.yaml", env=environment)
+
+
+def test_a_job_goes_on_from_the_state_of_the_last(zoo: Path) -> None:
+    moved = zoo / "e.ckpt"
+    (zoo / "zoo" / "e.ckpt").rename(moved)
+    first = job(zoo)
+    assert first.returncode == 0, first.stderr
+    assert "4 new, 0 already there" in first.stdout
+    moved.rename(zoo / "zoo" / "e.ckpt")
+    second = job(zoo)
+    assert second.returncode == 0, second.stderr
+    assert "1 new, 4 already there" in second.stdout
+    assert "nothing new" in job(zoo).stdout
+    assert list((zoo / "tmp").iterdir()) == [], "the machine's own disk is left as it was"
+    assert filterzoo("verify", "./published", cwd=zoo).code == 0
+    assert sorted(path.name for path in (zoo / "state").iterdir()) == ["fragments", "journal.sqlite"]
+
+
+def test_a_job_mends_a_state_that_was_cut_short(zoo: Path) -> None:
+    assert job(zoo).returncode == 0
+    fragment = next(path for path in sorted((zoo / "state" / "fragments").rglob("*.arrow")))
+    whole = fragment.read_bytes()
+    fragment.write_bytes(whole[: len(whole) // 2])
+    second = job(zoo)
+    assert second.returncode == 0, second.stderr
+    assert "mended: fragment: " in second.stdout
+    assert "nothing new" in second.stdout
+    assert fragment.read_bytes() == whole
+
+
+def test_the_crawl_of_a_job_is_not_given_the_token(zoo: Path) -> None:
+    program = zoo / "bin" / "filterzoo"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\necho "$1 ${HF_TOKEN:-none}" >> told\n')
+    program.chmod(0o755)
+    environment = {"PATH": f"{program.parent}:/usr/bin:/bin", "HF_TOKEN": "hf_secret"}
+    assert run(zoo, JOB, "state", "user/name", "zoo.yaml", env=environment).returncode == 0
+    assert (zoo / "told").read_text().split() == ["crawl", "none", "publish", "hf_secret"]
