@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -37,6 +38,10 @@ def report(
     since: Annotated[
         str | None, typer.Option(help="Earlier state to compare with: a folder, or a tag or commit on the Hub.")
     ] = None,
+    images: Annotated[
+        list[Path] | None,
+        typer.Option(help="A picture and, given once more, its attacked twin, for the figure of first layers."),
+    ] = None,
 ) -> None:
     """The papers' figures of the data set at TARGET, each with its table, and one page to read them in.
 
@@ -49,7 +54,7 @@ def report(
     out = console(to_stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
     with Progress(*columns, TimeElapsedColumn(), console=out, disable=not out.is_terminal) as bar:
-        zoo = _prepare(target, variant, since, bar)
+        zoo = replace(_prepare(target, variant, since, bar), images=tuple(map(str, images or ())))
         drawing = bar.add_task("figures", total=None)
         page = reports.write(zoo, output, lambda name: bar.update(drawing, description=f"drawing {name}"))
     console().print(printable(str(page), 400))

@@ -200,6 +200,20 @@ def intervals(figure: Any, labels: Sequence[str], found: Doubles, label: str) ->
     axis.set_xlabel(label)
 
 
+def pictures(figure: Any, rows: Sequence[Any], labels: Sequence[str]) -> None:
+    """Rows of images: each row is an array (n, height, width) or (n, height, width, 3)."""
+    columns = max(len(row) for row in rows)
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for line, row, label in zip(axes, rows, labels, strict=True):
+        for axis, image in zip(line, row, strict=False):
+            axis.imshow(image, cmap="gray", interpolation="nearest")
+        for axis in line:
+            axis.set_xticks([])
+            axis.set_yticks([])
+            axis.set_frame_on(False)
+        line[0].set_ylabel(label.replace(": ", "\n"), fontsize=8)
+
+
 def short(label: str, longest: int = 30) -> str:
     """A label that leaves room for the plot; unprintable characters are escaped."""
     text = "".join(char if char.isprintable() else "?" for char in label)

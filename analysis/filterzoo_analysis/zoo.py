@@ -26,6 +26,8 @@ class Zoo:
     sample: Callable[[], pa.Table]
     since: DataSet | None = None
     """An earlier state of the data set, for what has grown."""
+    images: tuple[str, ...] = ()
+    """Paths of a picture and its attacked twin, for first layers."""
 
     def own_models(self) -> pa.Table:
         """The models that are no copies of others."""

@@ -155,3 +155,41 @@ def test_a_missing_library_is_said_with_the_extra_that_brings_it(mixed, tmp_path
     result = run(str(mixed), "-o", str(tmp_path))
     assert isinstance(result.exception, StartError)
     assert str(result.exception) == f"report needs {missing}: pip install 'filterzoo[report]'"
+
+
+def picture(path, pixels: np.ndarray) -> str:
+    from PIL import Image
+
+    Image.fromarray(pixels).save(path)
+    return str(path)
+
+
+def test_first_layers_on_a_picture_and_its_attacked_twin(tmp_path):
+    """A robust first layer that sees no fine stripes does not see an attack of fine stripes; a normal one does."""
+    smooth = np.full((4, 3, 3, 3), 1 / 27, np.float32)
+    edges = np.tile(np.array([[1, -1, 0]] * 3, np.float32), (4, 3, 1, 1))
+    later = np.random.default_rng(0).normal(size=(8, 4, 3, 3)).astype(np.float32)
+    models = [
+        synthetic.Model(name, [first, later], {"pair_id": "p", "robust": name == "robust"})
+        for name, first in (("normal", edges), ("robust", smooth))
+    ]
+    folder = synthetic.publish(tmp_path / "zoo", models)
+    pixels = np.repeat(np.linspace(40, 200, 32).astype(np.uint8)[:, None], 32, axis=1)[:, :, None].repeat(3, axis=2)
+    stripes = (np.arange(32) % 3 == 0).astype(np.uint8)[None, :, None] * 24
+    clean, attacked = picture(tmp_path / "clean.png", pixels), picture(tmp_path / "attacked.png", pixels + stripes)
+    result = run(str(folder), "-o", str(tmp_path / "report"), "--images", clean, "--images", attacked)
+    assert result.exit_code == 0, result.output
+    table = pq.read_table(tmp_path / "report/figures/first_layer_thresholding.parquet").to_pylist()
+    difference = {
+        name: np.mean([row["mean_difference"] for row in table if row["network"] == name])
+        for name in ("normal", "robust")
+    }
+    assert difference["robust"] < difference["normal"] / 10
+
+    short = picture(tmp_path / "short.png", pixels[:20])
+    assert "not of the size" in str(
+        run(str(folder), "-o", str(tmp_path), "--images", clean, "--images", short).exception
+    )
+    (tmp_path / "text.png").write_text("no picture")
+    refused = run(str(folder), "-o", str(tmp_path), "--images", str(tmp_path / "text.png")).exception
+    assert "not a picture" in str(refused)

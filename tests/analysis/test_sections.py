@@ -7,7 +7,7 @@ import pytest
 from tests.analysis import synthetic
 
 from filterzoo_analysis.cells import family
-from filterzoo_analysis.sections import cnn_filter_db, medical, phenotypes, quality, robustness
+from filterzoo_analysis.sections import accuracy, cnn_filter_db, medical, phenotypes, quality, robustness
 from filterzoo_analysis.statistics import depth_decile, layers_of
 from filterzoo_analysis.zoo import Zoo, prepare
 
@@ -103,8 +103,8 @@ def test_rank_correlation_is_spearmans():
     expected = [
         spearmanr(np.repeat(first, row.astype(int)), np.repeat(second, row.astype(int))).statistic for row in times
     ]
-    assert robustness.rank_correlation(first, second, times) == pytest.approx(expected)
-    assert robustness.rank_correlation(first, second)[0] == pytest.approx(spearmanr(first, second).statistic)
+    assert accuracy.rank_correlation(first, second, times) == pytest.approx(expected)
+    assert accuracy.rank_correlation(first, second)[0] == pytest.approx(spearmanr(first, second).statistic)
 
 
 def test_a_planted_correlation_with_accuracy_is_found():
@@ -114,7 +114,7 @@ def test_a_planted_correlation_with_accuracy_is_found():
         made = sparse_model(f"m{number}", rng, number / 40)
         facts = {"robust_accuracy": 0.6 - number / 50 + rng.normal(scale=0.02), "training_dataset": "CIFAR-10"}
         models.append(synthetic.Model(made.id, made.layers, facts))
-    exhibit = robustness.correlation(zoo_of(models))
+    exhibit = accuracy.correlation(zoo_of(models))
     row = rows(exhibit, accuracy="robust_accuracy", measure="sparsity", training_dataset="CIFAR-10")[0]
     assert row["high"] < -0.8
     unrelated = rows(exhibit, accuracy="robust_accuracy", measure="orthogonality", training_dataset="CIFAR-10")[0]
