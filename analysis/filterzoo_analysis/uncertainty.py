@@ -19,6 +19,8 @@ LEVEL = 0.95
 RATE = 0.05
 """Share of false ones among the drifts that are said to stand out (Benjamini & Hochberg 1995)."""
 _EMPTY_BIN = float(np.finfo(np.float32).eps)
+_CHUNK = 50
+"""Replicates whose drifts are computed at a time: they stay in a cache."""
 _SIDES = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 
 
@@ -158,22 +160,15 @@ def _intervals(
     cells: Cells, drift: Doubles, models: Ints, replicates: int, rng: np.random.Generator
 ) -> tuple[Doubles, Doubles]:
     """Models are drawn within each group; one with filters in several (depth) for all at once."""
-    drawn = np.empty((replicates, *drift.shape), np.float32)
     times = _times_drawn(cells, replicates, rng)
-    for start in range(0, replicates, 50):
-        chunk = times[start : start + 50]
-        totals = (
-            np.stack(
-                [
-                    chunk[:, cells.members(group)] @ cells.histogram[cells.members(group)]
-                    for group in range(len(models))
-                ],
-                axis=1,
-            )
-            if len(models)
-            else np.zeros((len(chunk), 0, 630))
-        )
-        drawn[start : start + 50] = _matrix(_never_empty(totals), cells.weights, cells.bin_width)
+    totals = np.empty((replicates, len(models), cells.histogram.shape[1]))
+    for group in range(len(models)):
+        members = cells.members(group)
+        totals[:, group] = times[:, members] @ cells.histogram[members]
+    drawn = np.empty((replicates, *drift.shape), np.float32)
+    for start in range(0, replicates, _CHUNK):
+        chunk = _never_empty(totals[start : start + _CHUNK])
+        drawn[start : start + _CHUNK] = _matrix(chunk, cells.weights, cells.bin_width)
     low, high = interval_of(drift, drawn)
     few = models < FEWEST_MODELS
     unknown = few[:, None] | few[None, :] | np.eye(len(models), dtype=bool)
@@ -237,8 +232,13 @@ def exchanged_drifts(
         moved = _swapped(cells, small, large, replicates, rng)
     else:
         moved = _dealt(cells, np.concatenate([small, large]), len(small), replicates, rng)
-    rest = both - moved
-    return drift_between(_never_empty(moved), _never_empty(rest), cells.weights, cells.bin_width)
+    found = np.empty(replicates)
+    for start in range(0, replicates, _CHUNK):
+        chunk = moved[start : start + _CHUNK]
+        rest = both - chunk
+        drifts = drift_between(_never_empty(chunk), _never_empty(rest), cells.weights, cells.bin_width)
+        found[start : start + _CHUNK] = drifts
+    return found
 
 
 def _dealt(cells: Cells, everyone: Ints, count: int, replicates: int, rng: np.random.Generator) -> Doubles:
