@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from filterzoo.errors import Reason, Refused
     from filterzoo.files import LocalFile, RandomAccessFile
     from filterzoo.format import Format
-    from filterzoo.hooks import hookimpl
+    from filterzoo.hooks import API_VERSION, hookimpl
     from filterzoo.loading import load
     from filterzoo.merged import stats
     from filterzoo.outcome import Refusal
@@ -36,7 +36,7 @@ _HOMES = {
     "filterzoo.errors": ("Reason", "Refused"),
     "filterzoo.files": ("LocalFile", "RandomAccessFile"),
     "filterzoo.format": ("Format",),
-    "filterzoo.hooks": ("hookimpl",),
+    "filterzoo.hooks": ("API_VERSION", "hookimpl"),
     "filterzoo.loading": ("load",),
     "filterzoo.merged": ("stats",),
     "filterzoo.outcome": ("Refusal",),
@@ -60,6 +60,7 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "API_VERSION",
     "Artifact",
     "Checkpoint",
     "Codec",

@@ -10,7 +10,7 @@ import typer
 
 import filterzoo
 from filterzoo import plugins as plugin_loading
-from filterzoo.commands import crawl, doctor, inspect, manifest_schema, plugins, status
+from filterzoo.commands import check_plugin, crawl, doctor, inspect, manifest_schema, new_plugin, plugins, status
 from filterzoo.errors import FilterZooError
 from filterzoo.terminal import printable
 
@@ -21,6 +21,8 @@ OURS: tuple[Callable[..., None], ...] = (
     inspect.inspect,
     plugins.plugins,
     manifest_schema.manifest_schema,
+    new_plugin.new_plugin,
+    check_plugin.check_plugin,
 )
 
 

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
 PROJECT = "filterzoo"
 """The pluggy project name and the entry-point group."""
+API_VERSION = 1
+"""Of what plugins are built on: hooks, records, `Source`, `Format`. A plugin may state `filterzoo_api = 1`.
+
+It grows only when a plugin that was right would no longer be; one that states another is refused, not misunderstood.
+"""
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)

@@ -10,6 +10,7 @@ from types import ModuleType
 
 import pluggy
 
+import filterzoo
 from filterzoo import hooks
 from filterzoo.archive import Archive
 from filterzoo.errors import Reason, StartError, describe
@@ -51,6 +52,7 @@ def load(plugin_references: Iterable[PluginReference]) -> Plugins:
         stage = "import"
         try:
             module = reference.load()
+            _check_version(module)
             stage = "hook"
             offer = _ask(reference, module)
         except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin may raise anything; the run names it and goes on
@@ -58,6 +60,19 @@ def load(plugin_references: Iterable[PluginReference]) -> Plugins:
         else:
             _take(plugins, reference, offer)
     return plugins
+
+
+class WrongVersion(Exception):
+    """Raised for a plugin that asks for another version of the plugin API; it becomes the plugin's ledger entry."""
+
+
+def _check_version(module: ModuleType) -> None:
+    asked = getattr(module, "filterzoo_api", hooks.API_VERSION)
+    if asked != hooks.API_VERSION:
+        raise WrongVersion(
+            f"the plugin asks for version {asked!r} of the plugin API (filterzoo_api), and this is FilterZoo "
+            f"{filterzoo.__version__} with version {hooks.API_VERSION}; install a fitting release of one of the two"
+        )
 
 
 def plugin_failure(plugin: str, stage: str, error: BaseException) -> LedgerEntry:

@@ -1,0 +1,127 @@
+"""Finds a plugin by name or file and checks everything it offers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from filterzoo import plugins as plugin_loading
+from filterzoo.errors import StartError
+from filterzoo.kit.findings import Finding, Verdict, finding, unchecked
+from filterzoo.kit.format_contract import claims, format_findings
+from filterzoo.kit.listing import Setting
+from filterzoo.kit.source_contract import LIMIT, source_findings
+from filterzoo.manifest import load_manifest
+from filterzoo.plugins import Plugins
+from filterzoo.references import PluginReference
+from filterzoo.source import Source, SourceOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to check a plugin with.
+
+    manifest: has the options of its sources. samples: good files of its formats. limit: so many checkpoints of a
+    source are looked at. allow_private: zoos on this machine and its networks are asked too.
+    """
+
+    manifest: Path | None = None
+    samples: Sequence[Path] = ()
+    limit: int = LIMIT
+    allow_private: bool = False
+
+
+def check(target: str | Path, request: Request | None = None) -> Iterator[Finding]:
+    """Every rule for every source and format of a plugin, given by its name or as a Python file.
+
+    StartError where there is no such plugin, or the manifest lacks what a source of it needs.
+    """
+    request = request or Request()
+    reference = _reference(target)
+    loaded = plugin_loading.load([reference])
+    subject = f"plugin {reference.name}"
+    failures = [f"{failure.stage}: {failure.detail}" for failure in loaded.failures]
+    yield finding(subject, "it can be loaded, and its hooks answer", failures)
+    if failures:
+        return
+    others = plugin_loading.load(other for other in plugin_loading.references() if not _is_same(other, reference))
+    yield finding(subject, "its names are its own", _taken(loaded, others))
+    if not loaded.sources and not loaded.formats:
+        yield unchecked(subject, "what it offers is right", "it offers no source and no format")
+    for kind in loaded.sources.values():
+        known = others.sources | loaded.sources
+        for options, folder in _blocks(kind, request.manifest, known):
+            yield from source_findings(
+                Setting(
+                    kind=kind,
+                    options=options,
+                    folder=folder,
+                    allow_private=request.allow_private,
+                    limit=request.limit,
+                )
+            )
+    formats = list(loaded.formats.values())
+    if request.samples:
+        unclaimed = [path.name for path in request.samples if not any(claims(format_, path) for format_ in formats)]
+        yield finding(subject, "its formats accept the samples", unclaimed)
+    for format_ in formats:
+        own = [path for path in request.samples if claims(format_, path)]
+        yield from format_findings(reference, format_, own)
+
+
+def faults_of(
+    target: str | Path, *, manifest: Path | None = None, samples: Sequence[Path] = (), allow_private: bool = False
+) -> list[str]:
+    """What is wrong with a plugin, a line each; empty for one that keeps the contract. For the plugin's own tests."""
+    request = Request(manifest=manifest, samples=samples, allow_private=allow_private)
+    broken = [found for found in check(target, request) if found.verdict is Verdict.BROKEN]
+    return [f"{found.subject}: {found.rule}: {found.detail}" for found in broken]
+
+
+def _reference(target: str | Path) -> PluginReference:
+    """An installed plugin by its own name or that of something it offers; or the file."""
+    name = str(target)
+    if isinstance(target, Path) or name.endswith(".py") or "/" in name:
+        return plugin_loading.references([Path(target)])[-1]
+    installed = plugin_loading.references()
+    named = {reference.name: reference for reference in installed}
+    if name not in named:
+        offered = plugin_loading.load(installed).provided_by
+        name = offered.get(f"source:{name}") or offered.get(f"format:{name}") or name
+    if name not in named:
+        raise StartError(f"no installed plugin is called {name!r}; known: {', '.join(named)}; or give a Python file")
+    return named[name]
+
+
+def _is_same(one: PluginReference, other: PluginReference) -> bool:
+    """Whether they are one plugin, installed and given as a file at the same time."""
+    if not other.file:
+        return one == other
+    return Path(other.file).stem == one.module.rpartition(".")[2]
+
+
+def _taken(loaded: Plugins, others: Plugins) -> list[str]:
+    taken = loaded.provided_by.keys() & others.provided_by.keys()
+    return [f"the plugin {others.provided_by[key]!r} offers the {key.replace(':', ' ')} too" for key in sorted(taken)]
+
+
+def _blocks(
+    kind: type[Source], manifest: Path | None, known: dict[str, type[Source]]
+) -> list[tuple[SourceOptions, Path]]:
+    """The options of the source, and the folder that paths in them start from."""
+    if manifest is not None:
+        read = load_manifest(manifest, known)
+        blocks = [(block.options, read.folder) for block in read.sources if block.source == kind.name]
+        if not blocks:
+            raise StartError(f"{manifest}: no block in it names the source {kind.name!r}")
+        return blocks
+    try:
+        return [(kind.Options.model_validate({}), Path.cwd())]
+    except ValidationError as error:
+        needed = ", ".join(str(entry["loc"][0]) for entry in error.errors() if entry["loc"])
+        raise StartError(
+            f"the source {kind.name!r} needs {needed or 'options'}; name a manifest that has them with --manifest FILE"
+        ) from error

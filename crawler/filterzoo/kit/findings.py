@@ -1,0 +1,51 @@
+"""What a check found: a rule of the contract, whether it holds, and what is wrong in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+NAME = re.compile(r"[a-z0-9_]+")
+"""What the name of a source or format looks like: it stands in columns, file names and manifests."""
+SHOWN = 3
+"""Faults of one rule that are told one by one."""
+
+
+class Verdict(StrEnum):
+    """What became of a rule."""
+
+    HOLDS = "ok"
+    BROKEN = "wrong"
+    OPEN = "not checked"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One rule, checked on one thing: `subject` is as in `source my_zoo`, `rule` a sentence that should be true."""
+
+    subject: str
+    rule: str
+    verdict: Verdict
+    detail: str = ""
+
+
+def finding(subject: str, rule: str, faults: Sequence[str]) -> Finding:
+    """The rule holds where there are no faults; else the first few are told."""
+    if not faults:
+        return Finding(subject, rule, Verdict.HOLDS)
+    more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+    return Finding(subject, rule, Verdict.BROKEN, "; ".join(faults[:SHOWN]) + more)
+
+
+def unchecked(subject: str, rule: str, why: str) -> Finding:
+    """The rule could not be checked."""
+    return Finding(subject, rule, Verdict.OPEN, why)
+
+
+def name_faults(name: object) -> list[str]:
+    """What is wrong with the name of a source or format."""
+    if isinstance(name, str) and NAME.fullmatch(name):
+        return []
+    return [f"{name!r} is not made of lower-case letters, digits and _ alone"]

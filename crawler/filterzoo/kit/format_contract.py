@@ -1,0 +1,135 @@
+"""The contract of a format, rule by rule: by first bytes in this process, by whole files in the real jail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from filterzoo.errors import PluginFailed, Reason, Refused, StartError, describe
+from filterzoo.files import LocalFile
+from filterzoo.format import HEAD_BYTES, Format
+from filterzoo.jail import Jail
+from filterzoo.jail.limits import Limits
+from filterzoo.kit.damage import HeldFile, Variant, cut_short, damaged
+from filterzoo.kit.findings import SHOWN, Finding, finding, name_faults, unchecked
+from filterzoo.kit.foreign_heads import foreign_heads
+from filterzoo.records import Index
+from filterzoo.references import PluginReference
+from filterzoo.stored import TensorReader
+
+MAX_SAMPLE = 64_000_000
+"""Bytes of the largest sample; it is tried some two hundred times."""
+LIMITS = Limits(cpu_seconds=2)
+
+DECLINES = "accepts declines what is not of this format"
+SHORT = "accepts takes first bytes of any length"
+READS = "the jail reads {}, and every convolution in it"
+CUT = "{} cut short is refused with a reason, or read as far as it goes"
+DAMAGED = "{} with other bytes in it is refused with a reason, or read"
+
+
+def format_findings(reference: PluginReference, format_: Format, samples: Sequence[Path]) -> Iterator[Finding]:
+    """Every rule in turn. `samples`: good files of the format; StartError for one that cannot be read."""
+    subject = f"format {format_.name}"
+    data = [_sample(path) for path in samples]
+    yield finding(subject, "its name is made of [a-z0-9_]", name_faults(format_.name))
+    yield finding(subject, DECLINES, _acceptance_faults(format_))
+    yield finding(subject, SHORT, _short_faults(format_, data))
+    if not samples:
+        yield unchecked(subject, "files are read", "give good files of the format, each with --sample FILE")
+    with Jail([reference], LIMITS) as jail:
+        for path, content in zip(samples, data, strict=True):
+            yield finding(subject, READS.format(path.name), _reading_faults(jail, format_, path))
+            yield finding(subject, CUT.format(path.name), _survival_faults(jail, path, cut_short(content)))
+            yield finding(subject, DAMAGED.format(path.name), _survival_faults(jail, path, damaged(content)))
+
+
+def claims(format_: Format, sample: Path) -> bool:
+    """Whether it says that the sample is of this format; StartError for a sample that cannot be read."""
+    return _accepts(format_, _sample(sample)[:HEAD_BYTES], sample.name) is True
+
+
+def _sample(path: Path) -> bytes:
+    try:
+        with LocalFile(path) as file:
+            if not 0 < file.size <= MAX_SAMPLE:
+                raise StartError(f"--sample {path}: {file.size} bytes; give a file of 1 to {MAX_SAMPLE} bytes")
+            return file.read(0, file.size)
+    except Refused as refusal:
+        raise StartError(f"--sample {path}: {refusal.detail}") from refusal
+
+
+def _accepts(format_: Format, head: bytes, name: str) -> bool | str:
+    """What it says, or what it raised."""
+    try:
+        return bool(format_.accepts(head, name))
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin may raise anything; what it was is told
+        return f"raised {describe(error)}"
+
+
+def _acceptance_faults(format_: Format) -> list[str]:
+    """What cannot be told by its name either: a page, whatever it is called."""
+    faults: dict[str, None] = {}
+    for head in foreign_heads():
+        if format_.name in head.owners:
+            continue
+        for name in ("", "model.bin", *([f"model.{format_.name}"] if head.is_page else [])):
+            said = _accepts(format_, head.data[:HEAD_BYTES], name)
+            if said is not False:
+                faults[f"of {head.what} it {'says that it is one' if said is True else said}"] = None
+    return list(faults)
+
+
+def _short_faults(format_: Format, samples: Iterable[bytes]) -> list[str]:
+    faults: dict[str, None] = {}
+    for data in (*samples, *(head.data for head in foreign_heads())):
+        for length in range(min(len(data), 80)):
+            said = _accepts(format_, data[:length], "model.bin")
+            if isinstance(said, str):
+                faults[f"of {length} bytes it {said}"] = None
+    return list(faults)
+
+
+def _reading_faults(jail: Jail, format_: Format, path: Path) -> list[str]:
+    """The table as the crawler would get it, and the bytes that it points to."""
+    try:
+        with LocalFile(path) as file:
+            index = jail.index(file, path.name)
+            _read_all(file, index)
+    except Refused as refusal:
+        return [f"it is refused: {refusal}"]
+    if index.format != format_.name:
+        return [f"the format {index.format} of the same plugin takes it first"]
+    if not index.convolutions:
+        arrays = f"{index.tensor_count} arrays were listed, and none is named and shaped like a convolution's weight"
+        return [f"no convolution was found: {arrays} (`filterzoo.selection`)"]
+    return []
+
+
+def _read_all(file: LocalFile, index: Index) -> None:
+    with TensorReader(file) as reader:
+        reader.check(index.containers)
+        for tensor in index.convolutions:
+            reader.read(tensor)
+
+
+def _survival_faults(jail: Jail, path: Path, variants: Iterable[Variant]) -> list[str]:
+    """What came out of the format that is neither a table nor a refusal of its own."""
+    faults: list[str] = []
+    with LocalFile(path) as sample:
+        for variant in variants:
+            try:
+                jail.index(HeldFile(variant.data, sample), path.name)
+            except Refused as refusal:
+                if _is_fault(refusal):
+                    faults.append(f"{variant.what}: {refusal.detail}")
+                    if len(faults) > SHOWN or not isinstance(refusal, PluginFailed):
+                        break  # a child that died or went on for ever cost seconds
+    return faults
+
+
+def _is_fault(refusal: Refused) -> bool:
+    """A format that is right sees itself what would break it or go on for ever; the jail is there for the others."""
+    if isinstance(refusal, PluginFailed) or refusal.reason is Reason.CRASHED:
+        return True
+    return refusal.reason is Reason.LIMIT and refusal.detail.startswith(("indexing needs more", "reading took longer"))

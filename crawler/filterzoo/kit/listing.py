@@ -1,0 +1,152 @@
+"""Runs a source's discovery under watch: what it listed, how it ended, and what it asked of the network and when."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import inspect
+import socket
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, NoReturn
+from unittest import mock
+
+import httpx
+
+from filterzoo.addresses import uses_proxy
+from filterzoo.cache import default_folder
+from filterzoo.door import Door
+from filterzoo.errors import describe
+from filterzoo.source import Source, SourceOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """A source as it is to be run. limit: at most so many checkpoints are listed."""
+
+    kind: type[Source]
+    options: SourceOptions
+    folder: Path
+    allow_private: bool
+    limit: int
+
+
+@dataclass(slots=True)
+class Listing:
+    """What one run of `discover` did."""
+
+    items: list[object] = field(default_factory=list)
+    error: BaseException | None = None
+    """What ended it early."""
+    gave: str = ""
+    """What `discover` gave, where that was no iterator."""
+    asked: list[str] = field(default_factory=list)
+    """Addresses that were asked for through the door; only hosts where the network was off."""
+    asked_early: list[str] = field(default_factory=list)
+    """... before anybody wanted the first checkpoint."""
+    past_the_door: list[str] = field(default_factory=list)
+    """Hosts that were looked for without the door; seen only where the network was off."""
+
+
+def run_offline(setting: Setting) -> Listing:
+    """Discovery with an empty cache on a machine without a network: the door refuses, all else gets an OSError."""
+    listing = Listing()
+    with offline_source(setting, listing) as source:
+        _list(source, setting.limit, listing)
+    return listing
+
+
+def run_online(setting: Setting) -> Listing:
+    """Discovery as a crawl does it, with the cache of the user."""
+    listing = Listing()
+    with Door(default_folder(), allow_private=setting.allow_private) as door:
+
+        def remember(request: httpx.Request) -> None:
+            listing.asked.append(str(request.url))
+
+        door.transport.client.event_hooks = {"request": [remember]}
+        _list(lambda: _made(setting, door), setting.limit, listing)
+    return listing
+
+
+@contextlib.contextmanager
+def offline_source(setting: Setting, listing: Listing | None = None) -> Iterator[Callable[[], Source]]:
+    """Makes the source, where no network is: what it asks of one is remembered in `listing`."""
+    watched = Listing() if listing is None else listing
+
+    def refuse_host(host: str) -> bool:
+        watched.asked.append(host)
+        return False
+
+    with (
+        tempfile.TemporaryDirectory(prefix="filterzoo-check-") as cache,
+        _no_network(watched.past_the_door),
+        Door(Path(cache), hosts=refuse_host) as door,
+    ):
+        yield lambda: _made(setting, door)
+
+
+def out_of_reach(listing: Listing) -> str:
+    """Why a zoo that asked for these hosts cannot be listed from here; empty where it might."""
+    hosts = list(dict.fromkeys([*listing.asked, *listing.past_the_door]))
+    if any(uses_proxy(f"https://{host}") or _is_known(host) for host in hosts):
+        return ""
+    return f"no address is known for {', '.join(hosts[:3])}"
+
+
+def _is_known(host: str) -> bool:
+    try:
+        return bool(socket.getaddrinfo(host, None))
+    except OSError:
+        return False
+
+
+def place(error: BaseException, kind: type[Source]) -> str:
+    """What was raised, and the last line of the plugin that took part in it."""
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == inspect.getfile(kind)]
+    return describe(error) + (f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else "")
+
+
+def _made(setting: Setting, door: Door) -> Source:
+    return setting.kind(setting.options, door.redirecting(setting.kind.hosts), setting.folder)
+
+
+def _list(make: Callable[[], Source], limit: int, listing: Listing) -> None:
+    try:
+        try:
+            found: Any = make().discover()
+        finally:
+            listing.asked_early = [*listing.asked, *listing.past_the_door]
+        if not isinstance(found, Iterator):
+            listing.gave = type(found).__name__
+        for item in islice(found, limit):
+            listing.items.append(item)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # a source may raise anything; what it was is told
+        listing.error = error
+
+
+@contextlib.contextmanager
+def _no_network(tried: list[str]) -> Iterator[None]:
+    """Sockets as they are on a machine without a network, for every library in this process."""
+
+    def connect(_self: socket.socket, address: object, *_rest: object) -> NoReturn:
+        tried.append(str(address[0] if isinstance(address, tuple) else address))
+        raise OSError(errno.ENETUNREACH, "the network is off for this check")
+
+    def resolve(host: object, *_rest: object, **_named: object) -> NoReturn:
+        tried.append(str(host))
+        raise socket.gaierror(socket.EAI_AGAIN, "the network is off for this check")
+
+    # The calls that any Python library ends in, and the pauses before it tries again; all are put back at the end.
+    with (
+        mock.patch.object(time, "sleep"),
+        mock.patch.object(socket.socket, "connect", connect),
+        mock.patch.object(socket.socket, "connect_ex", connect),
+        mock.patch.object(socket, "getaddrinfo", resolve),
+    ):
+        yield

@@ -1,0 +1,72 @@
+"""Writes a plugin's package from the templates: a pyproject, one file of code, its test, a README."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Literal
+
+from filterzoo.errors import StartError
+
+What = Literal["source", "format"]
+LONGEST = 40
+"""Letters of the longest name; it stands in file names and columns."""
+
+_NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
+
+
+def identifier(name: str) -> str:
+    """The name as sources, formats and modules bear it, `my-zoo` as `my_zoo`; StartError for one that cannot be."""
+    if not _NAME.fullmatch(name) or len(name) > LONGEST or keyword.iskeyword(name):
+        rule = f"a name is made of lower-case letters, digits and single _ or -, starts with a letter, up to {LONGEST}"
+        raise StartError(f"{ascii(name)[:80]} cannot be a plugin's name: {rule}, as in my_zoo")
+    return name.replace("-", "_")
+
+
+def write_plugin(name: str, what: What, parent: Path) -> list[Path]:
+    """Write the package `name` into a new folder of that name in `parent`; gives the files.
+
+    StartError for a name that cannot be one, a folder that is there already, and a disk that cannot be written.
+    """
+    known = _words(name, what)
+    folder = parent / name
+    texts = {place: Template(_template(source)).substitute(known) for place, source in _files(known, what).items()}
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir()
+        for place, text in texts.items():
+            (folder / place).write_text(text, encoding="utf-8")
+    except FileExistsError:
+        raise StartError(f"{folder}: there is something of that name already; choose another name or --into") from None
+    except OSError as error:
+        raise StartError(f"{folder}: cannot write the package: {error.strerror}") from error
+    return [folder / place for place in texts]
+
+
+def _words(name: str, what: What) -> dict[str, str]:
+    """What the templates are filled with, all made of the checked name: nothing in them can mean anything else."""
+    safe = identifier(name)
+    return {
+        "name": safe,
+        "what": {"source": "zoo", "format": "format"}[what],
+        "class_name": "".join(part.capitalize() for part in safe.split("_")),
+        "module": f"filterzoo_{safe}",
+        "distribution": f"filterzoo-{safe.replace('_', '-')}",
+    }
+
+
+def _files(known: dict[str, str], what: What) -> dict[str, str]:
+    """File of the package -> its template."""
+    return {
+        "pyproject.toml": "pyproject.toml.txt",
+        f"{known['module']}.py": f"{what}/plugin.py.txt",
+        f"test_{known['name']}.py": f"{what}/test.py.txt",
+        "README.md": f"{what}/README.md.txt",
+    }
+
+
+def _template(place: str) -> str:
+    return resources.files("filterzoo.kit").joinpath("templates", *place.split("/")).read_text(encoding="utf-8")
