@@ -48,6 +48,7 @@ def make_environment(folder: Path) -> Environment:
     (packages / "libraries.pth").write_text(f"import site; site.addsitedir({here!r})\n")
     for program, module in {"filterzoo": "filterzoo.cli", "pip": "pip._internal.cli.main"}.items():
         script = folder / "bin" / program
-        script.write_text(f"#!{folder / 'bin' / 'python'}\nimport sys\nfrom {module} import main\nsys.exit(main())\n")
+        lines = (f"#!{folder / 'bin' / 'python'}", "import sys", f"from {module} import main", "")
+        script.write_text("\n".join(lines) + "if __name__ == '__main__':\n    sys.exit(main())\n")
         script.chmod(0o755)
     return Environment(folder)

@@ -36,6 +36,10 @@ def hooks_page() -> str:
         "",
         "Written by `make docs` from `filterzoo.hooks`. A plugin is a module that implements some of these, marked",
         "with `filterzoo.hookimpl` and named in the entry-point group `filterzoo`.",
+        "[write-a-plugin.md](write-a-plugin.md) writes one step by step.",
+        "",
+        f"These hooks are version {hooks.API_VERSION} of the plugin API. A module that says `filterzoo_api = 1` is",
+        "loaded by no FilterZoo of another version; one that says nothing is taken as it is.",
         "",
     ]
     for name, hook in sorted(vars(hooks).items()):
