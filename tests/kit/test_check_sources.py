@@ -204,12 +204,8 @@ def test_the_command_says_it_in_lines_and_by_its_exit_code(tmp_path):
     (line,) = [line for line in bad.out.splitlines() if not line.startswith("ok ")]
     assert bad.code == 1
     assert line.startswith("wrong       source zoo: every revision is pinned: 'a': the revision 'main'")
-    document = filterzoo("check-plugin", "zoo.py", "--json", cwd=tmp_path).document
-    assert [finding["rule"] for finding in document if finding["verdict"] == "wrong"] == ["every revision is pinned"]
-    for name, expected in {
-        "nothing": "no installed plugin is called 'nothing'",
-        "no.py": "there is no such file",
-    }.items():
-        ran = filterzoo("check-plugin", name, cwd=tmp_path)
-        assert (ran.code, len(ran.err.splitlines())) == (2, 1)
-        assert expected in ran.err
+    ran = filterzoo("check-plugin", "nothing", cwd=tmp_path)
+    assert (ran.code, len(ran.err.splitlines())) == (2, 1)
+    assert "no installed plugin is called 'nothing'" in ran.err
+    with pytest.raises(StartError, match="there is no such file"):
+        list(check("no.py"))
