@@ -10,7 +10,8 @@ import pytest
 from tests.program import filterzoo
 
 from filterzoo.errors import StartError
-from filterzoo.kit import Verdict, check, faults_of
+from filterzoo.jail.limits import Limits
+from filterzoo.kit import Verdict, check, faults_of, format_contract
 from filterzoo.kit.checking import Request
 from filterzoo.kit.damage import cut_short, damaged
 
@@ -69,7 +70,7 @@ INDEXING = {
     ),
     "raises where it is cut": (f"assert file.size > 90\n{INDEX}", "sample.bin cut short is refused"),
     "takes memory as it is told": (f"bytearray(shape[0])\n{INDEX}", "indexing needs more memory than the jail allows"),
-    "goes on as long as it is told": (f"n = shape[0]\nwhile n: n -= 1\n{INDEX}", "indexing needs more than 2 s of CPU"),
+    "goes on as long as it is told": (f"n = shape[0]\nwhile n: n -= 1\n{INDEX}", "indexing needs more than 1 s of CPU"),
     "ends the process": (f"import os\nif shape[0] > 9: os._exit(3)\n{INDEX}", "that read the file ended with 3"),
     "spans past the end": (INDEX.replace("Span(6", "Span(7"), "malformed: its bytes lie outside the file"),
     "spans too short": (INDEX.replace("4 * rank))", "4 * rank - 4))"), "the span is not as long as shape and dtype"),
@@ -99,7 +100,8 @@ def test_a_fault_of_accepts_is_told(case, tmp_path, sample):
 
 
 @pytest.mark.parametrize("case", INDEXING)
-def test_a_fault_of_index_is_told(case, tmp_path, sample):
+def test_a_fault_of_index_is_told(case, tmp_path, sample, monkeypatch):
+    monkeypatch.setattr(format_contract, "LIMITS", Limits(cpu_seconds=1))
     index, expected = INDEXING[case]
     faults = faults_of(write(tmp_path, index=index), samples=[sample])
     assert any(expected in fault for fault in faults), faults
