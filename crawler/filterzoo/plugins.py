@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,11 +107,15 @@ def _ask(reference: PluginReference, module: ModuleType) -> _Offer:
     manager.add_hookspecs(hooks)
     manager.register(module, reference.name)
     manager.check_pending()
+    commands = [command for group in manager.hook.filterzoo_commands() for command in group]
+    for command in commands:
+        # Typer reads the annotations of all commands at once: one that does not evaluate would end every command.
+        inspect.signature(command, eval_str=True)
     return _Offer(
         sources=[(source.name, source) for group in manager.hook.filterzoo_sources() for source in group],
         formats=[(format_.name, format_) for group in manager.hook.filterzoo_formats() for format_ in group],
         archives=[(archive.name, archive) for group in manager.hook.filterzoo_archives() for archive in group],
-        commands=[(command.__name__, command) for group in manager.hook.filterzoo_commands() for command in group],
+        commands=[(command.__name__, command) for command in commands],
     )
 
 

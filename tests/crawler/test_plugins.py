@@ -285,3 +285,18 @@ def test_texts_of_errors_can_be_stored():
     assert len(refusal.detail.encode()) < 3000
     assert refusal.where == "\\udfff"
     assert describe(ValueError("\ud800")) == "ValueError: \\ud800"
+
+
+def test_a_command_whose_annotations_do_not_evaluate_is_named_and_the_others_serve(tmp_path):
+    broken = tmp_path / "broken.py"
+    broken.write_text(
+        "from filterzoo import hookimpl\n"
+        "def greet(name: 'NoSuchType'): ...\n"
+        "@hookimpl\ndef filterzoo_commands():\n    return [greet]\n"
+    )
+    loaded = load([*references(), *references([broken])[-1:]])
+    (failure,) = loaded.failures
+    assert (failure.plugin, failure.stage) == ("broken", "hook")
+    assert "NoSuchType" in failure.detail
+    assert "greet" not in {command.__name__ for command in loaded.commands}
+    assert "publish" in {command.__name__ for command in loaded.commands}
