@@ -1,0 +1,242 @@
+"""How fast filters are read: load_dataset, streaming, filterzoo.load; beside h5py on the layout of CNN Filter DB.
+
+The data set: random normal weights in 3x3 layers of 32,768 filters, written here by the publisher's own writer; a fifth
+of the models are of the task `detection`, and each has 16 layers. The HDF5 file holds the same filters as CNN Filter DB
+lays them out: one table of float32 rows, 9 weights and 9 numbers of meta data, 72 bytes a filter. All in one run, in
+processes of their own; rates count filters whose numbers were touched (summed). Prints medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pyarrow as pa
+from tests.hub_server import TOKEN, serve
+
+from filterzoo.fragments import BLOCK
+from filterzoo.layer import Floats
+from filterzoo_publish.parquet import Shard, ShardWriter
+from filterzoo_publish.schema import arrow_schema
+
+FILTERS = 20_000_000
+LAYERS = 16
+MODELS_A_FILE = 32
+MODELS_A_ROW_GROUP = 2
+
+LOADED = """
+import json, sys, time
+from datasets import load_dataset
+load_dataset(sys.argv[1], "filters", split="train", cache_dir=sys.argv[2])
+rows = load_dataset(sys.argv[1], "filters", split="train", cache_dir=sys.argv[2]).with_format("numpy")
+rows[0]
+start = time.perf_counter()
+count = total = 0
+for row in rows.select_columns(["weights"]):
+    filters = row["weights"].reshape(-1, 3, 3)
+    count += len(filters)
+    total += float(filters.sum())
+print(json.dumps([count, time.perf_counter() - start]))
+"""
+STREAMED = """
+import json, sys, time
+from datasets import load_dataset
+start = time.perf_counter()
+count = total = 0
+rows = load_dataset(sys.argv[1], "filters", split="train", streaming=True).select_columns(["weights"])
+for row in rows.with_format("numpy"):
+    filters = row["weights"].reshape(-1, 3, 3)
+    count += len(filters)
+    total += float(filters.sum())
+print(json.dumps([count, time.perf_counter() - start]))
+"""
+QUERIED = """
+import json, sys, time
+import filterzoo
+filterzoo.load(sys.argv[1], limit=0)
+start = time.perf_counter()
+filterzoo.load(sys.argv[1], task="detection", depth=(0, 0.05), limit=0)
+resolved = time.perf_counter() - start
+start = time.perf_counter()
+filters = filterzoo.load(sys.argv[1], task="detection", depth=(0, 0.05))
+print(json.dumps([len(filters), resolved, time.perf_counter() - start]))
+"""
+EVERYTHING = """
+import json, sys, time
+import filterzoo
+start = time.perf_counter()
+filters = filterzoo.load(sys.argv[1])
+filters.sum()
+print(json.dumps([len(filters), time.perf_counter() - start]))
+"""
+HDF5 = """
+import json, sys, time
+import h5py
+start = time.perf_counter()
+with h5py.File(sys.argv[1]) as file:
+    table = file["filters"]
+    filters = table[:, :9].reshape(-1, 3, 3)
+filters.sum()
+everything = time.perf_counter() - start
+start = time.perf_counter()
+with h5py.File(sys.argv[1]) as file:
+    meta = file["filters"][:, 9:11]
+    first = file["filters"][(meta[:, 0] == 1) & (meta[:, 1] <= 0.05), :9]
+print(json.dumps([len(filters), everything, len(first), time.perf_counter() - start]))
+"""
+
+
+def models(count: int) -> Iterator[tuple[str, str, list[Floats]]]:
+    """(model id, task, layers), each (256, 128, 3, 3)."""
+    generator = np.random.default_rng(0)
+    for number in range(count):
+        task = "detection" if number % 5 == 0 else "classification"
+        layers = [generator.standard_normal((256, 128, 3, 3), np.float32) / 34 for _ in range(LAYERS)]
+        yield f"made/{number:04}@1", task, layers
+
+
+def write(folder: Path, hdf5: Path, count: int) -> None:
+    """The data set (configs filters and layers) and the HDF5 file, of `count` models."""
+    (folder / "data").mkdir(parents=True)
+    rows: list[dict[str, object]] = []
+    waiting = list[tuple[str, str, list[Floats]]]()
+    with h5py.File(hdf5, "w") as file:
+        table = file.create_dataset("filters", (count * LAYERS * BLOCK, 18), np.float32, chunks=(BLOCK, 18))
+        for number, model in enumerate(models(count)):
+            waiting.append(model)
+            for place, layer in enumerate(model[2]):
+                meta = np.zeros((BLOCK, 18), np.float32)
+                meta[:, :9], meta[:, 9] = layer.reshape(-1, 9), model[1] == "detection"
+                meta[:, 10] = place / (LAYERS - 1)
+                first = (number * LAYERS + place) * BLOCK
+                table[first : first + BLOCK] = meta
+            if len(waiting) == MODELS_A_FILE or number == count - 1:
+                rows += _write_filters(folder, waiting)
+                waiting.clear()
+    with ShardWriter(folder, "layers") as writer:
+        writer.write(pa.Table.from_pylist(rows, schema=arrow_schema("layers")))
+        _place(folder, writer.finish("made", "permissive"))
+    configs = "".join(
+        f"- config_name: {name}\n  data_files: data/{name}/**/*.parquet\n" for name in ("layers", "filters")
+    )
+    (folder / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
+
+
+def _write_filters(folder: Path, several: list[tuple[str, str, list[Floats]]]) -> list[dict[str, object]]:
+    """A file of the models' filters; gives their rows of `layers`."""
+    blocks: list[dict[str, object]] = []
+    with ShardWriter(folder, "filters") as writer:
+        for start in range(0, len(several), MODELS_A_ROW_GROUP):
+            group = [block for model in several[start : start + MODELS_A_ROW_GROUP] for block in _blocks(*model)]
+            writer.write(pa.Table.from_pylist(group, schema=arrow_schema("filters")))
+            blocks += [{name: value for name, value in block.items() if name != "weights"} for block in group]
+        shard = _place(folder, writer.finish("made", "permissive"))
+    return [
+        block
+        | {"layer_index": row % LAYERS, "name": f"layer{row % LAYERS}", "kind": "conv", "filters_file": shard.path}
+        | {"filters_first_row": row, "filters_rows": 1, "n_finite": BLOCK}
+        for row, block in enumerate(blocks)
+    ]
+
+
+def _blocks(model_id: str, task: str, layers: list[Floats]) -> Iterator[dict[str, object]]:
+    for place, layer in enumerate(layers):
+        yield {
+            "layer_id": f"{model_id}-{place}",
+            "model_id": model_id,
+            "source": "made",
+            "licence_class": "permissive",
+            "kernel": "3x3",
+            "task": task,
+            "conv_depth_norm": place / (LAYERS - 1),
+            "first_filter": 0,
+            "n_filters": BLOCK,
+            "weights": layer.reshape(-1),
+        }
+
+
+def _place(folder: Path, shard: Shard) -> Shard:
+    target = folder / shard.path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shard.local.rename(target)
+    return shard
+
+
+def _timed(script: str, *arguments: object, repeat: int, **environment: str) -> list[float]:
+    """The medians of what a script prints, run again and again in a process of its own."""
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    runs = []
+    for _ in range(repeat):
+        done = subprocess.run(command, env={**os.environ, **environment}, check=True, stdout=subprocess.PIPE)
+        runs.append(json.loads(done.stdout.splitlines()[-1]))
+    return [statistics.median(column) for column in zip(*runs, strict=True)]
+
+
+def main() -> None:
+    """Write the data set, read it in every way `--repeat` times, print medians."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--filters", type=int, default=FILTERS)
+    parser.add_argument("--repeat", type=int, default=3)
+    arguments = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="filterzoo-bench-"))
+    try:
+        _measure(folder, max(1, round(arguments.filters / (LAYERS * BLOCK))), arguments.repeat)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _measure(folder: Path, count: int, repeat: int) -> None:
+    made, hdf5 = folder / "made", folder / "filters.h5"
+    write(made, hdf5, count)
+    total = count * LAYERS * BLOCK
+    size = sum(path.stat().st_size for path in (made / "data/filters").rglob("*.parquet"))
+    print(
+        f"{total / 1e6:.1f} M filters: {size / total:.2f} B a filter in Parquet, "
+        f"{hdf5.stat().st_size / total:.2f} in HDF5",
+        flush=True,
+    )
+    home = {"HF_HOME": str(folder / "home"), "HF_HUB_DISABLE_XET": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
+    found, seconds = _timed(LOADED, made, folder / "cache", repeat=repeat, **home)
+    _report("load_dataset, numpy, cached", found, seconds)
+    with serve() as hub:
+        _upload(made, hub.url)
+        found, seconds = _timed(STREAMED, "alice/made", repeat=repeat, **(home | hub.environment))
+    _report("streaming from loopback", found, seconds)
+    found, seconds = _timed(EVERYTHING, made, repeat=repeat)
+    _report("filterzoo.load, everything", found, seconds)
+    found, everything, few, query = _timed(HDF5, hdf5, repeat=repeat)
+    _report("h5py, everything", found, everything)
+    found, resolved, seconds = _timed(QUERIED, made, repeat=repeat)
+    assert found == few
+    print(
+        f"task and depth, {found / 1e6:.2f} M filters: layers found in {resolved:.3f} s, "
+        f"filters in memory after {seconds:.3f} s; h5py {query:.3f} s"
+    )
+
+
+def _upload(made: Path, url: str) -> None:
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils import disable_progress_bars
+
+    disable_progress_bars()
+    api = HfApi(endpoint=url, token=TOKEN)
+    api.create_repo("alice/made", repo_type="dataset")
+    api.upload_folder(repo_id="alice/made", repo_type="dataset", folder_path=made)
+
+
+def _report(name: str, filters: float, seconds: float) -> None:
+    print(f"{name:28} {seconds:7.2f} s {filters / seconds / 1e6:8.1f} M filters/s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
