@@ -174,8 +174,8 @@ def download(url: str, folder: Path) -> None:
 
 def report_remote(path: Path, folder: Path) -> None:
     """Requests, bytes and seconds of the index, the convolutions, and a download."""
-    from filterzoo.door import Door
     from filterzoo.jail import Jail
+    from filterzoo.network.door import Door
     from filterzoo.plugins import load, references
     from filterzoo.records import Artifact
     from filterzoo.stored import TensorReader

@@ -24,8 +24,8 @@ import numpy as np
 import pyarrow as pa
 from tests.hub_server import TOKEN, serve
 
-from filterzoo.fragments import BLOCK
 from filterzoo.layer import Floats
+from filterzoo.store.fragments import BLOCK
 from filterzoo_publish.parquet import Shard, ShardWriter
 from filterzoo_publish.schema import arrow_schema
 

@@ -38,7 +38,7 @@ def layers(workload: str) -> list[Weights]:
 def filterzoo_way(device: str) -> Callable[[Weights], object]:
     import torch
 
-    from filterzoo.measure import measure_weights
+    from filterzoo.measures.measure import measure_weights
 
     return lambda weights: measure_weights(
         weights, weights.shape[0] if weights.shape[1] == 1 else 1, device=torch.device(device)

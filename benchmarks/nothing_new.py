@@ -15,10 +15,10 @@ from pathlib import Path
 from benchmarks._measuring import median, run
 
 from filterzoo.discovery import Task, discover, open_sources
-from filterzoo.door import Door
+from filterzoo.network.door import Door
 from filterzoo.outcome import Done
 from filterzoo.plugins import load, references
-from filterzoo.workfolder import WorkFolder
+from filterzoo.store.workfolder import WorkFolder
 
 PLUGIN = """
 from filterzoo import Artifact, Checkpoint, Source, hookimpl

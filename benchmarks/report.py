@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from filterzoo.statistics import pack
+from filterzoo.measures.statistics import pack
 from filterzoo_analysis import report, zoo
 from filterzoo_analysis.dataset import DataSet, read
 from filterzoo_analysis.statistics import layers_of

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from filterzoo.dataset.published import PublishedFiles, open_published
 from filterzoo.errors import StartError
-from filterzoo.published import PublishedFiles, open_published
 from filterzoo_publish.state import read_config
 
 

@@ -12,8 +12,8 @@ import datasets
 import matplotlib as mpl
 import numpy as np
 
-from filterzoo.entropy import is_degenerated, principal_components
-from filterzoo.statistics import Moments, merge_moments, unpack
+from filterzoo.measures.entropy import is_degenerated, principal_components
+from filterzoo.measures.statistics import Moments, merge_moments, unpack
 from filterzoo.terminal import cell, console, table
 
 LAYERS_SHOWN = 12

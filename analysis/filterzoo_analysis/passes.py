@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from filterzoo.dataset.published import PublishedFiles
 from filterzoo.errors import StartError
 from filterzoo.layer import Floats
-from filterzoo.published import PublishedFiles
 
 Found = TypeVar("Found")
 Watch = Callable[[int], None]

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from filterzoo.dct import DCT_BINS
-from filterzoo.entropy import PrincipalComponents
 from filterzoo.layer import Floats
-from filterzoo.statistics import FILTER_SIZE, Moments, merge_moments
+from filterzoo.measures.dct import DCT_BINS
+from filterzoo.measures.entropy import PrincipalComponents
+from filterzoo.measures.statistics import FILTER_SIZE, Moments, merge_moments
 
 _BLOCK = 8192
 """Filters worked on at a time: a block and its copies stay in a core's cache."""

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filterzoo.dct import DCT_BINS
 from filterzoo.layer import Doubles
-from filterzoo.statistics import FILTER_SIZE, Moments, merge_moments, unpack
+from filterzoo.measures.dct import DCT_BINS
+from filterzoo.measures.statistics import FILTER_SIZE, Moments, merge_moments, unpack
 from filterzoo_analysis.dataset import DataSet
 
 Ints = npt.NDArray[np.int64]

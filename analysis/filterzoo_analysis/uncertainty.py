@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from filterzoo.layer import Doubles
-from filterzoo.statistics import FILTER_SIZE
+from filterzoo.measures.statistics import FILTER_SIZE
 from filterzoo_analysis.cells import Cells
 from filterzoo_analysis.statistics import Bools, Ints
 

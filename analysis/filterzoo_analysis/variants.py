@@ -8,12 +8,12 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from filterzoo.dct import DCT_BINS, DCT_LIMIT, dct_basis, dct_edges, dct_variance
-from filterzoo.entropy import PrincipalComponents, principal_components, variance_entropy
+from filterzoo.dataset.published import PublishedFiles
 from filterzoo.errors import StartError
 from filterzoo.layer import Counts, Doubles
-from filterzoo.published import PublishedFiles
-from filterzoo.statistics import FILTER_SIZE, Moments, merge_moments
+from filterzoo.measures.dct import DCT_BINS, DCT_LIMIT, dct_basis, dct_edges, dct_variance
+from filterzoo.measures.entropy import PrincipalComponents, principal_components, variance_entropy
+from filterzoo.measures.statistics import FILTER_SIZE, Moments, merge_moments
 from filterzoo_analysis.passes import Step, Watch, plan, run
 from filterzoo_analysis.projection import Extremes, Precision, filter_moments, histogram_of, single_threaded
 from filterzoo_analysis.statistics import Ints, Layers

@@ -51,7 +51,7 @@ def read(target: str, variant: Variant | str = Variant.FIXED, since: str | None 
 
 def read_since(target: str, since: str) -> DataSet:
     """An earlier state of TARGET: a folder, a data set on the Hub, or a revision of TARGET itself."""
-    from filterzoo.published import is_hub_name  # noqa: PLC0415  # small, and only here
+    from filterzoo.dataset.published import is_hub_name  # noqa: PLC0415  # small, and only here
 
     if is_hub_name(target) and not is_hub_name(since):
         return replace(read_dataset(target, revision=since), name=since)

@@ -6,12 +6,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from filterzoo.dataset.loading import load
+    from filterzoo.dataset.merged import stats
     from filterzoo.errors import Reason, Refused
     from filterzoo.files import LocalFile, RandomAccessFile
     from filterzoo.format import Format
     from filterzoo.hooks import API_VERSION, hookimpl
-    from filterzoo.loading import load
-    from filterzoo.merged import stats
     from filterzoo.outcome import Refusal
     from filterzoo.records import (
         Artifact,
@@ -37,8 +37,8 @@ _HOMES = {
     "filterzoo.files": ("LocalFile", "RandomAccessFile"),
     "filterzoo.format": ("Format",),
     "filterzoo.hooks": ("API_VERSION", "hookimpl"),
-    "filterzoo.loading": ("load",),
-    "filterzoo.merged": ("stats",),
+    "filterzoo.dataset.loading": ("load",),
+    "filterzoo.dataset.merged": ("stats",),
     "filterzoo.outcome": ("Refusal",),
     "filterzoo.records": (
         "Artifact",

@@ -12,9 +12,9 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from filterzoo import licences
-from filterzoo.door import Door
 from filterzoo.errors import Reason, Refused, StartError, StorageFailed
-from filterzoo.manifest import Manifest, load_manifests
+from filterzoo.manifests.manifest import Manifest, load_manifests
+from filterzoo.network.door import Door
 from filterzoo.outcome import LedgerEntry, Refusal
 from filterzoo.plugins import Plugins, plugin_failure
 from filterzoo.records import Checkpoint

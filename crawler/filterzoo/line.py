@@ -9,14 +9,13 @@ from math import prod
 from pathlib import Path
 
 from filterzoo import licences
-from filterzoo.context import is_known, with_architecture
+from filterzoo.architectures.context import is_known, with_architecture
 from filterzoo.discovery import Settings, Task, open_sources
-from filterzoo.door import Door
 from filterzoo.errors import PluginFailed, Reason, Refused, StorageFailed, describe, raise_disk_trouble
 from filterzoo.files import RandomAccessFile
-from filterzoo.fragments import FragmentStore, FragmentWriter
 from filterzoo.jail import Jail
 from filterzoo.layer import Device, kernel_name
+from filterzoo.network.door import Door
 from filterzoo.normalise import normalise
 from filterzoo.opening import opened
 from filterzoo.outcome import Done, LedgerEntry
@@ -25,6 +24,7 @@ from filterzoo.records import Index
 from filterzoo.references import PluginReference
 from filterzoo.shapes import canonical_shape
 from filterzoo.source import Source
+from filterzoo.store.fragments import FragmentStore, FragmentWriter
 from filterzoo.stored import TensorReader
 
 
@@ -45,7 +45,7 @@ class Line:
     """A worker: sources, jail, measurer and store, used for one checkpoint after another."""
 
     def __init__(self, setup: LineSetup) -> None:
-        from filterzoo.measure import Measurer  # noqa: PLC0415  # loads torch, which only a worker needs
+        from filterzoo.measures.measure import Measurer  # noqa: PLC0415  # loads torch, which only a worker needs
 
         plugins = load(setup.plugins)
         self._door = Door(setup.cache, allow_private=setup.allow_private)

@@ -14,7 +14,7 @@ class Done:
 
     licence: an SPDX expression, lower case, or None; licence_class: see `filterzoo.licences`; both already the stricter
     of what the zoo and the file say. filters_by_kernel: kernel name -> filters in the file, all sizes.
-    layers_fragment, filters_fragment: names in the fragment store (`filterzoo.fragments`); filters_fragment is None
+    layers_fragment, filters_fragment: names in the fragment store (`store.fragments`); filters_fragment is None
     when the licence lets only metadata through, or no layer has a wanted kernel size.
     """
 

@@ -3,11 +3,11 @@
 The last two stages, shard and publish, start from what is stored here: `filterzoo_publish.release`.
 
     discover    filterzoo.discovery     manifests -> checkpoints, no weight fetched
-    fetch       filterzoo.door          checkpoint -> random access to its bytes
+    fetch       filterzoo.network.door          checkpoint -> random access to its bytes
     index       filterzoo.jail          hostile bytes -> a table of spans, in a confined child process
     normalise   filterzoo.normalise     spans -> layers, float32, (out, in/groups, *kernel)
-    measure     filterzoo.measure       layer -> its measures and sufficient statistics
-    store       filterzoo.fragments     all layers of a checkpoint, or none; the journal says which
+    measure     filterzoo.measures.measure       layer -> its measures and sufficient statistics
+    store       filterzoo.store.fragments     all layers of a checkpoint, or none; the journal says which
 
 Fetch to store happen in a worker, for one checkpoint at a time: `filterzoo.line.Line.take`.
 """
@@ -21,17 +21,17 @@ from itertools import islice
 from pathlib import Path
 
 from filterzoo.discovery import OpenSource, Task, discover, open_sources
-from filterzoo.door import Door
 from filterzoo.executor import LocalExecutor
-from filterzoo.journal import Journal
 from filterzoo.layer import Device
 from filterzoo.line import LineSetup
+from filterzoo.network.door import Door
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.plugins import Plugins
 from filterzoo.records import Checkpoint
 from filterzoo.references import PluginReference
+from filterzoo.store.journal import Journal
+from filterzoo.store.workfolder import WorkFolder
 from filterzoo.summary import Summary, summarise
-from filterzoo.workfolder import WorkFolder
 
 _LISTED_AT_ONCE = 1000
 """Checkpoints that the journal notes as listed in one transaction, each of which waits for the disk."""

@@ -14,7 +14,7 @@ from filterzoo.outcome import Refusal
 from filterzoo.records import Artifact, Checkpoint, Operation
 
 if TYPE_CHECKING:
-    from filterzoo.door import Door
+    from filterzoo.network.door import Door
 
 
 class SourceOptions(BaseModel):
@@ -32,7 +32,7 @@ class Source(ABC):
     hosts: ClassVar[tuple[str, ...]] = ()
     """Hosts that may be redirected to, as patterns (`*.example.org`, `*` for any).
 
-    Every host may redirect to itself, and those that `filterzoo.hosts` knows to their storage: GitHub, Zenodo, Google
+    Every host may redirect to itself, and those that `network.hosts` knows to their storage: GitHub, Zenodo, Google
     Drive and Hugging Face need no entry here.
     """
 
@@ -60,7 +60,7 @@ class Source(ABC):
         """The convolutions of the checkpoint's architecture, by the name of the weight each reads; empty if unknown.
 
         Asked in a worker for files that do not tell it themselves, and used only where names and shapes fit exactly
-        (`filterzoo.context`). `filterzoo.architecture.operations` finds it for a model that can be built.
+        (`filterzoo.architectures.context`). `architecture.operations` finds it for a model that can be built.
         """
         del checkpoint
         return {}

@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from filterzoo.journal import Journal
 from filterzoo.outcome import LedgerEntry
+from filterzoo.store.journal import Journal
 
 
 @dataclass(slots=True)

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError
 
+from filterzoo.dataset.published import PublishedFiles
 from filterzoo.errors import StartError
-from filterzoo.published import PublishedFiles
 from filterzoo.records import Artifact
 from filterzoo_publish.parquet import Shard
 from filterzoo_publish.plan import Entry

@@ -18,10 +18,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from filterzoo.errors import StartError
-from filterzoo.fragments import FILTER_SCHEMA, LAYER_SCHEMA
 from filterzoo.normalise import layer_hasher
 from filterzoo.outcome import Done
 from filterzoo.records import Artifact, Checkpoint
+from filterzoo.store.fragments import FILTER_SCHEMA, LAYER_SCHEMA
 from filterzoo_publish.cards import facts_of, read_cards
 from filterzoo_publish.origins import Candidate, StoredLayer
 from filterzoo_publish.rows import model_id

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+from filterzoo.dataset.published import PublishedFiles, open_folder
 from filterzoo.errors import StartError
-from filterzoo.fragments import sync_folder
-from filterzoo.published import PublishedFiles, open_folder
+from filterzoo.store.fragments import sync_folder
 from filterzoo_publish.parquet import Shard
 from filterzoo_publish.targets import README, Commit, Target
 

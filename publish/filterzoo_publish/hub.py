@@ -12,8 +12,8 @@ from pathlib import Path
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi, errors
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
+from filterzoo.dataset.published import PublishedFiles, first_line, open_hub
 from filterzoo.errors import FilterZooError, StartError
-from filterzoo.published import PublishedFiles, first_line, open_hub
 from filterzoo_publish.parquet import Shard
 from filterzoo_publish.targets import README, RELEASE, Commit, Conflict, Target
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from filterzoo.dataset.published import open_published
 from filterzoo.errors import Reason, StartError
 from filterzoo.licences import LicenceClass, licence_class, normalise
 from filterzoo.outcome import LedgerEntry
-from filterzoo.published import open_published
 from filterzoo_publish.dataset_origin import DatasetOrigin, dataset_candidates
 from filterzoo_publish.origins import Candidate
 from filterzoo_publish.plan import Work

@@ -8,8 +8,8 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from filterzoo.fragments import FragmentStore
 from filterzoo.outcome import Done
+from filterzoo.store.fragments import FragmentStore
 from filterzoo_publish.rows import SortKey, model_id, sort_key
 
 
@@ -27,13 +27,13 @@ class Origin(Protocol):
     """Gives a checkpoint's rows. `done` is one of the origin's own."""
 
     def layers(self, done: Done) -> pa.Table:
-        """Its layers, `filterzoo.fragments.LAYER_SCHEMA`."""
+        """Its layers, `filterzoo.store.fragments.LAYER_SCHEMA`."""
 
     def stored(self, done: Done) -> tuple[StoredLayer, ...]:
         """Its unique layers that have filters to publish, in the order of the checkpoint."""
 
     def filters(self, done: Done, wanted: Collection[str]) -> Iterator[pa.RecordBatch]:
-        """The filters of those of its unique layers, one batch a layer, `filterzoo.fragments.FILTER_SCHEMA`."""
+        """The filters of those of its unique layers, one batch a layer, `filterzoo.store.fragments.FILTER_SCHEMA`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from filterzoo.errors import StartError
 from filterzoo.outcome import Done, LedgerEntry
-from filterzoo.workfolder import WorkFolder
+from filterzoo.store.workfolder import WorkFolder
 from filterzoo_publish.origins import Candidate, StoredLayer, WorkOrigin
 from filterzoo_publish.releases import Release
 from filterzoo_publish.rows import folders, skipped_table, sort_key

@@ -13,8 +13,8 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from filterzoo.dataset.published import PublishedFiles
 from filterzoo.errors import StartError
-from filterzoo.published import PublishedFiles
 from filterzoo_publish.cards import card_path, read_cards
 from filterzoo_publish.parquet import NAME_DIGITS
 from filterzoo_publish.schema import COLUMNS, CONFIGS, arrow_schema

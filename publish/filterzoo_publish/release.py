@@ -11,7 +11,7 @@ from typing import TypeVar
 import pyarrow as pa
 import tenacity
 
-from filterzoo.published import is_hub_name
+from filterzoo.dataset.published import is_hub_name
 from filterzoo_publish.documents import documents, outdated_figure
 from filterzoo_publish.figures import LAYER_COLUMNS
 from filterzoo_publish.folder import FolderTarget

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from filterzoo.fragments import BLOCK, LAYER_SCHEMA
+from filterzoo.store.fragments import BLOCK, LAYER_SCHEMA
 
 CONFIGS = ("models", "layers", "filters", "filters_sample", "status", "skipped")
 """The configs, the default one first; one split, `train`, each."""

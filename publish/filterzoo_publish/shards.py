@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from filterzoo.fragments import BLOCK
+from filterzoo.store.fragments import BLOCK
 from filterzoo_publish.cards import card_of, card_shard
 from filterzoo_publish.parquet import Shard, ShardWriter
 from filterzoo_publish.plan import Entry, Plan, split

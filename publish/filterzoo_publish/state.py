@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from filterzoo.dataset.published import PublishedFiles
 from filterzoo.errors import StartError
-from filterzoo.published import PublishedFiles
 from filterzoo_publish.releases import RELEASES, Release, read_releases
 from filterzoo_publish.schema import arrow_schema
 from filterzoo_publish.takedowns import TAKEDOWNS, Takedown, read_takedowns

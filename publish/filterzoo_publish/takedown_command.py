@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from filterzoo.commands.options import JsonOption
+from filterzoo.dataset.published import is_hub_name
 from filterzoo.errors import StartError
-from filterzoo.published import is_hub_name
 from filterzoo.terminal import console, printable
 from filterzoo_publish.options import PullRequestOption, ReleaseOption, TargetArgument
 

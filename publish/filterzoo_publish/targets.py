@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from filterzoo.dataset.published import PublishedFiles
 from filterzoo.errors import FilterZooError
-from filterzoo.published import PublishedFiles
 from filterzoo_publish.parquet import Shard
 
 README = "README.md"

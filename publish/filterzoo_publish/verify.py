@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
+from filterzoo.dataset.published import PublishedFiles, open_published
 from filterzoo.errors import Reason
-from filterzoo.published import PublishedFiles, open_published
 from filterzoo_publish.folder import DECIDED
 from filterzoo_publish.hub_words import wrong_words
 from filterzoo_publish.problems import Examination, Problem

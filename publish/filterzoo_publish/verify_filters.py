@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from filterzoo.fragments import BLOCK
 from filterzoo.normalise import layer_hasher
+from filterzoo.store.fragments import BLOCK
 from filterzoo_publish.problems import Examination
 from filterzoo_publish.state import Pointer
 from filterzoo_publish.verify_layers import Layers, StoredLayer

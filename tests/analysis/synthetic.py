@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from filterzoo.fragments import BLOCK
-from filterzoo.measure import measure_weights
+from filterzoo.measures.measure import measure_weights
 from filterzoo.normalise import layer_id
+from filterzoo.store.fragments import BLOCK
 from filterzoo_analysis.dataset import DataSet
 from filterzoo_publish.parquet import ShardWriter
 from filterzoo_publish.schema import arrow_schema

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from tests.analysis import synthetic
 
-from filterzoo.drift import fixed_drift
-from filterzoo.statistics import FilterStatistics, Moments
+from filterzoo.measures.drift import fixed_drift
+from filterzoo.measures.statistics import FilterStatistics, Moments
 from filterzoo_analysis import uncertainty
 from filterzoo_analysis.cells import Cells, by_depth, by_model_column, cells_of
 from filterzoo_analysis.statistics import layers_of

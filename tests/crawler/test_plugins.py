@@ -14,9 +14,9 @@ from tests.program import filterzoo
 
 from filterzoo import hooks
 from filterzoo.errors import PluginFailed, Reason, Refused, StartError, describe
-from filterzoo.journal import Journal
 from filterzoo.plugins import load, references
 from filterzoo.references import PluginReference
+from filterzoo.store.journal import Journal
 
 HOOKS = [name for name, value in vars(hooks).items() if hasattr(value, "filterzoo_spec")]
 

@@ -14,7 +14,7 @@ from tests.line.test_crawl import hashes
 from tests.program import PROGRAM, filterzoo
 from tests.zoo import MANIFEST, write_bad, write_good
 
-from filterzoo.workfolder import WorkFolder
+from filterzoo.store.workfolder import WorkFolder
 
 DEPLOY = ROOT / "deploy"
 CRAWL = DEPLOY / "cron" / "filterzoo-crawl.sh"

@@ -13,12 +13,12 @@ from tests.judgement.reading import BytesFile, index, layers, read, readers, wri
 from tests.judgement.small_files import small_files
 from tests.servers import WebServer
 
-from filterzoo.door import Door
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile
 from filterzoo.jail import Jail
+from filterzoo.network.door import Door
+from filterzoo.network.transport import Clocks
 from filterzoo.records import Artifact
-from filterzoo.transport import Clocks
 
 FILES_IN_ALL = 5000
 FILES_IN_THE_JAIL = 190

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from tests.plugins.formats import onnx_files
 from tests.program import Ran, filterzoo
 
-from filterzoo.workfolder import WorkFolder
+from filterzoo.store.workfolder import WorkFolder
 
 OWNERS = [
     "\x1b[31mred", "\x1b]0;title\x07", "\x9b31m", "a\0b", "\u202egnp.exe", "\u2066a\u2069", "a\nb", "a\r\nb\tc",

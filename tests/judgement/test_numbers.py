@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 from tests.program import filterzoo
 
-from filterzoo.workfolder import WorkFolder
+from filterzoo.store.workfolder import WorkFolder
 
 MANIFEST = (
     'name: odd\nsources: [{source: local, paths: ["odd.safetensors"], license: mit}]\nkernels: ["3x3", "1x1", "5x5"]\n'

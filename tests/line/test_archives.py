@@ -13,7 +13,7 @@ from safetensors.numpy import save
 from tests.program import filterzoo
 from tests.servers import WebServer
 
-from filterzoo.workfolder import WorkFolder
+from filterzoo.store.workfolder import WorkFolder
 
 SMALL = {"conv.weight": np.arange(72, dtype=np.float32).reshape(2, 4, 3, 3)}
 LARGE = {"conv.weight": np.arange(216, dtype=np.float32).reshape(6, 4, 3, 3)}

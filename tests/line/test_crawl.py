@@ -15,7 +15,7 @@ import pytest
 from tests.program import PROGRAM, filterzoo
 from tests.zoo import MANIFEST, convolutions, write_bad, write_good
 
-from filterzoo.workfolder import WorkFolder
+from filterzoo.store.workfolder import WorkFolder
 
 
 @pytest.fixture

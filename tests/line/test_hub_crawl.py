@@ -10,7 +10,7 @@ import timm
 from tests.model_hub import ModelHub, Repo
 from tests.program import filterzoo
 
-from filterzoo.workfolder import WorkFolder
+from filterzoo.store.workfolder import WorkFolder
 
 MANIFEST = """
 name: hub

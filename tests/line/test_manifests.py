@@ -13,7 +13,7 @@ from tests.plugins.sources.packages import sdist, wheel
 from tests.program import filterzoo
 from tests.servers import WebServer
 
-from filterzoo.manifest import load_manifest
+from filterzoo.manifests.manifest import load_manifest
 from filterzoo.plugins import load, references
 from filterzoo_plugins.sources._robustbench_tables import ADDRESSES, TABLES
 from filterzoo_plugins.sources.medical import PACKAGES, lungmask, nnunet_v1, torchxrayvision, totalsegmentator

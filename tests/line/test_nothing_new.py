@@ -10,11 +10,11 @@ from tests.program import filterzoo
 from tests.servers import WebServer
 
 from filterzoo.discovery import discover, open_sources
-from filterzoo.door import Door
 from filterzoo.errors import Reason
+from filterzoo.network.door import Door
 from filterzoo.outcome import LedgerEntry
 from filterzoo.plugins import load, references
-from filterzoo.workfolder import WorkFolder
+from filterzoo.store.workfolder import WorkFolder
 
 CHECKPOINTS = 2_000
 PLUGIN = """

@@ -13,10 +13,10 @@ import pytest
 from tests.index_packages import wheel_member
 from tests.program import filterzoo
 
-from filterzoo.fragments import FragmentStore
 from filterzoo.layer import kernel_name
 from filterzoo.outcome import Done
-from filterzoo.workfolder import WorkFolder
+from filterzoo.store.fragments import FragmentStore
+from filterzoo.store.workfolder import WorkFolder
 
 MANIFEST = """
 name: real

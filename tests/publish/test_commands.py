@@ -6,7 +6,7 @@ import pytest
 from tests.program import filterzoo
 from tests.publish.work import ledger, write_work, zoo
 
-from filterzoo.published import is_hub_name
+from filterzoo.dataset.published import is_hub_name
 
 
 @pytest.fixture

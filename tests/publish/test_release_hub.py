@@ -14,8 +14,8 @@ from tests.hub_server import TOKEN, serve
 from tests.program import PROGRAM
 from tests.publish.work import ledger, write_work, zoo
 
+from filterzoo.dataset.published import open_hub
 from filterzoo.errors import StartError
-from filterzoo.published import open_hub
 from filterzoo_publish.hub import HubTarget
 from filterzoo_publish.release import publish
 from filterzoo_publish.state import read_published

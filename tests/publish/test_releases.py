@@ -13,7 +13,7 @@ from tests.publish.work import Model, ledger, network, write_work, zoo
 from tests.zoo import MANIFEST, write_good
 
 from filterzoo.errors import StartError
-from filterzoo.workfolder import WorkFolder
+from filterzoo.store.workfolder import WorkFolder
 from filterzoo_publish.release import publish, target_for
 from filterzoo_publish.releases import Release, next_release, read_releases, releases_csv
 from filterzoo_publish.verify import verify

@@ -8,7 +8,7 @@ import datasets
 import pytest
 
 from filterzoo.errors import Reason
-from filterzoo.fragments import FILTER_SCHEMA, LAYER_SCHEMA
+from filterzoo.store.fragments import FILTER_SCHEMA, LAYER_SCHEMA
 from filterzoo_publish.columns import columns_page
 from filterzoo_publish.schema import COLUMNS, CONFIGS, arrow_schema, features
 

@@ -14,9 +14,9 @@ from tests.program import filterzoo
 from tests.publish.folders import publish_models, rows, tree
 from tests.publish.work import Model, ledger, network, weights, write_work, zoo
 
+from filterzoo.dataset.published import open_hub
 from filterzoo.errors import StartError
 from filterzoo.normalise import layer_id
-from filterzoo.published import open_hub
 from filterzoo_publish import sample
 from filterzoo_publish.hub import HubTarget
 from filterzoo_publish.release import publish, target_for

@@ -15,7 +15,7 @@ from filterzoo.layer import Floats, Layer, LayerMeasure
 from filterzoo.normalise import layer_id
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.records import Artifact, Checkpoint, Context, Kind
-from filterzoo.workfolder import WorkFolder
+from filterzoo.store.workfolder import WorkFolder
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from functools import partial
 
 import numpy as np
 
-from filterzoo.entropy import principal_components
 from filterzoo.layer import Doubles
-from filterzoo.statistics import Moments, merge_moments
+from filterzoo.measures.entropy import principal_components
+from filterzoo.measures.statistics import Moments, merge_moments
 from filterzoo_analysis import figures
 from filterzoo_analysis import published_numbers as papers
 from filterzoo_analysis.cells import Cells, Grouping, by_depth, by_family, by_model_column, cells_of

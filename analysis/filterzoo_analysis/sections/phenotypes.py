@@ -8,9 +8,9 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 
-from filterzoo.dct import dct_basis
-from filterzoo.entropy import principal_components
 from filterzoo.layer import Doubles
+from filterzoo.measures.dct import dct_basis
+from filterzoo.measures.entropy import principal_components
 from filterzoo_analysis import figures
 from filterzoo_analysis.exhibits import Exhibit, query_of, table_of
 from filterzoo_analysis.zoo import Zoo

@@ -117,7 +117,7 @@ def degenerated(zoo: Zoo) -> Exhibit:
 
 
 def is_degenerated(layers: Layers) -> Doubles:
-    """1.0, 0.0 or, where a measure is undefined, NaN for each layer: `filterzoo.entropy.is_degenerated` on arrays."""
+    """1.0, 0.0 or, where a measure is undefined, NaN for each layer: `entropy.is_degenerated` on arrays."""
     entropy, threshold = layers.numbers("variance_entropy"), layers.numbers("variance_entropy_threshold")
     sparsity = layers.numbers("sparsity")
     with np.errstate(invalid="ignore"):

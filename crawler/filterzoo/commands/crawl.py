@@ -14,18 +14,18 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from filterzoo import plugins as plugin_loading
 from filterzoo import step_summary
-from filterzoo.cache import default_folder
 from filterzoo.commands.options import DEFAULT, JsonOption, PluginOption, PrivateOption, WorkdirOption
 from filterzoo.commands.status import show
 from filterzoo.discovery import Task
 from filterzoo.errors import StartError
 from filterzoo.layer import Device
+from filterzoo.network.cache import default_folder
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.pipeline import Event, Order, plan
 from filterzoo.pipeline import crawl as run_crawl
+from filterzoo.store.workfolder import WorkFolder
 from filterzoo.summary import Run, Summary
 from filterzoo.terminal import cell, console, printable, table
-from filterzoo.workfolder import WorkFolder
 
 MAX_WORKERS = 4
 """Workers by default: no more than cores, and no more than this, since each holds its own torch."""

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from filterzoo.commands.options import DEFAULT, JsonOption, WorkdirOption
+from filterzoo.store.workfolder import WorkFolder
 from filterzoo.terminal import console, printable
-from filterzoo.workfolder import WorkFolder
 
 if TYPE_CHECKING:
-    from filterzoo.doctor import Diagnosis
+    from filterzoo.store.doctor import Diagnosis
 
 SHOWN = 20
 """Findings of a kind that are told one by one."""
@@ -34,7 +34,7 @@ def doctor(
     file is made anew of what can be read, and the old one kept. Exit code 0: sound, or all is mended; 1: something is
     wrong; 2: there is no work folder; 3: a crawl is working in it.
     """
-    from filterzoo.doctor import examine  # noqa: PLC0415  # tools that other commands do not need
+    from filterzoo.store.doctor import examine  # noqa: PLC0415  # tools that other commands do not need
 
     with console(to_stderr=True).status("checking fragments"):
         diagnosis = examine(WorkFolder(workdir), repair=repair)

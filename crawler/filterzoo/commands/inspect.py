@@ -13,13 +13,13 @@ from typing import Annotated, Any
 import typer
 
 from filterzoo import plugins as plugin_loading
-from filterzoo.cache import default_folder
 from filterzoo.commands.options import JsonOption, PluginOption, PrivateOption
-from filterzoo.door import Door
 from filterzoo.errors import Refused
 from filterzoo.files import LocalFile, RandomAccessFile
 from filterzoo.jail import Jail
 from filterzoo.layer import kernel_name
+from filterzoo.network.cache import default_folder
+from filterzoo.network.door import Door
 from filterzoo.normalise import depths
 from filterzoo.opening import opened
 from filterzoo.records import Artifact, Index

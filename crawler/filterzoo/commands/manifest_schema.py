@@ -8,7 +8,7 @@ import typer
 
 from filterzoo import plugins as plugin_loading
 from filterzoo.commands.options import PluginOption
-from filterzoo.manifest import manifest_schema as schema_of
+from filterzoo.manifests.manifest import manifest_schema as schema_of
 
 
 def manifest_schema(plugin: PluginOption = None) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from filterzoo.workfolder import DEFAULT
+from filterzoo.store.workfolder import DEFAULT
 
 WorkdirOption = Annotated[Path, typer.Option("--workdir", help="Folder that keeps the state of the crawl.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines, nothing else.")]

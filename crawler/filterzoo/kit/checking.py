@@ -14,7 +14,7 @@ from filterzoo.kit.findings import Finding, Verdict, finding, unchecked
 from filterzoo.kit.format_contract import claims, format_findings
 from filterzoo.kit.listing import Setting
 from filterzoo.kit.source_contract import LIMIT, source_findings
-from filterzoo.manifest import load_manifest
+from filterzoo.manifests.manifest import load_manifest
 from filterzoo.plugins import Plugins
 from filterzoo.references import PluginReference
 from filterzoo.source import Source, SourceOptions

@@ -18,10 +18,10 @@ from unittest import mock
 
 import httpx
 
-from filterzoo.addresses import uses_proxy
-from filterzoo.cache import default_folder
-from filterzoo.door import Door
 from filterzoo.errors import describe
+from filterzoo.network.addresses import uses_proxy
+from filterzoo.network.cache import default_folder
+from filterzoo.network.door import Door
 from filterzoo.source import Source, SourceOptions
 
 

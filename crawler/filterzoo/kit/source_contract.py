@@ -11,10 +11,10 @@ from dataclasses import asdict, replace
 
 from pydantic import TypeAdapter, ValidationError
 
-from filterzoo.addresses import host_of, is_http
 from filterzoo.errors import Refused, StartError, describe
 from filterzoo.kit.findings import Finding, finding, name_faults, unchecked
 from filterzoo.kit.listing import Listing, Setting, offline_source, out_of_reach, place, run_offline, run_online
+from filterzoo.network.addresses import host_of, is_http
 from filterzoo.outcome import Refusal
 from filterzoo.records import Artifact, Checkpoint
 from filterzoo.source import Source

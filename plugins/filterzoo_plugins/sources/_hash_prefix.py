@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from filterzoo import Artifact, LocalFile, Reason, Refused
-from filterzoo.door import Door
+from filterzoo.network.door import Door
 
 _PREFIX = re.compile(r"-([0-9a-f]{8,64})\.[\w.]+$")
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import ExpandModelProperty_T, ModelInfo
 
-    from filterzoo.door import Door
+    from filterzoo.network.door import Door
 
 Result = TypeVar("Result")
 

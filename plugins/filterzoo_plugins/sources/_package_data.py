@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from filterzoo.door import Door
 from filterzoo.errors import Reason, Refused
+from filterzoo.network.door import Door
 from filterzoo_plugins.sources._package_archive import open_archive
 from filterzoo_plugins.sources._package_index import (
     PackageIndex,

@@ -33,7 +33,7 @@ class OnnxZooSource(Source):
 
     Most networks are there once an opset (`resnet18_Opset16`, `_Opset17`, `_Opset18`), with the same weights: the
     latest is taken. Most were exported by scripts that train nothing and load weights only when told to, and whether
-    they were told is not recorded: `filterzoo.random_weights.suspected_random` says which look untrained.
+    they were told is not recorded: `filterzoo.measures.random_weights.suspected_random` says which look untrained.
     """
 
     name: ClassVar[str] = "onnx_zoo"

@@ -26,7 +26,7 @@ from filterzoo_plugins.sources.hf_hub import artifact
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
 
-    from filterzoo.door import Door
+    from filterzoo.network.door import Door
 
 FILES = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin")
 """Names of the weights in timm's repositories, the preferred first."""

@@ -18,7 +18,7 @@ from filterzoo_plugins import facts
 from filterzoo_plugins.sources._hash_prefix import hash_prefix, open_checked, revision
 
 if TYPE_CHECKING:
-    from filterzoo.door import Door
+    from filterzoo.network.door import Door
 
 _TASKS = {
     "segmentation": Task.SEGMENTATION,

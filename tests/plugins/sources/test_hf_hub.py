@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from tests.model_hub import TOKEN, ModelHub, Repo
 
 from filterzoo import Checkpoint, Reason, Refused
-from filterzoo.door import Door
+from filterzoo.network.door import Door
 from filterzoo.outcome import Refusal
 from filterzoo_plugins.sources._hub_files import sets_of_weights
 from filterzoo_plugins.sources.hf_hub import HfHubSource

@@ -4,9 +4,9 @@ import os
 import pytest
 from pydantic import ValidationError
 
-from filterzoo.door import Door
 from filterzoo.errors import Reason, Refused, StartError
 from filterzoo.files import LocalFile
+from filterzoo.network.door import Door
 from filterzoo_plugins.sources.local import LocalSource
 
 

@@ -15,13 +15,13 @@ from tests.model_hub import ModelHub, Repo
 from tests.plugins.sources.packages import offer, sdist, wheel
 from tests.servers import WebServer, status
 
-from filterzoo.cache import default_folder
-from filterzoo.door import Door
 from filterzoo.errors import Reason
 from filterzoo.licences import normalise
+from filterzoo.network.cache import default_folder
+from filterzoo.network.door import Door
+from filterzoo.network.transport import Clocks
 from filterzoo.outcome import Refusal
 from filterzoo.records import Checkpoint
-from filterzoo.transport import Clocks
 from filterzoo_plugins.sources.medical import PACKAGES, REPOSITORIES, MedicalSource, nnunet_v1, torchxrayvision
 
 FACTS = Path(__file__).parents[3] / "manifests" / "facts" / "medical.csv"

@@ -6,8 +6,8 @@ import pytest
 from tests.model_hub import ModelHub, Repo
 from tests.servers import WebServer
 
-from filterzoo.door import Door
 from filterzoo.errors import Reason, StartError
+from filterzoo.network.door import Door
 from filterzoo.outcome import Refusal
 from filterzoo_plugins.sources.onnx_zoo import OnnxZooSource
 

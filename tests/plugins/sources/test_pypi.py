@@ -10,11 +10,11 @@ from pydantic import ValidationError
 from tests.plugins.sources.packages import offer, sdist, wheel
 from tests.servers import WebServer, status
 
-from filterzoo.cache import default_folder
-from filterzoo.door import Door
 from filterzoo.errors import Reason, Refused, StartError
 from filterzoo.licences import normalise
-from filterzoo.transport import Clocks
+from filterzoo.network.cache import default_folder
+from filterzoo.network.door import Door
+from filterzoo.network.transport import Clocks
 from filterzoo_plugins.sources._package_index import PYPI, PackageIndex, configured_index
 from filterzoo_plugins.sources.pypi import PypiSource
 

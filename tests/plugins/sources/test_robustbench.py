@@ -9,11 +9,11 @@ from tests import index_packages
 from tests.plugins.sources.packages import offer, wheel
 from tests.servers import WebServer
 
-from filterzoo.door import Door
 from filterzoo.errors import Reason, Refused
 from filterzoo.licences import licence_class
+from filterzoo.network.door import Door
+from filterzoo.network.transport import Clocks
 from filterzoo.outcome import Refusal
-from filterzoo.transport import Clocks
 from filterzoo.vocabularies import COLUMNS
 from filterzoo_plugins.sources._robustbench_tables import ADDRESSES, TABLES, TORCHVISION, entries
 from filterzoo_plugins.sources.robustbench import RobustBenchSource

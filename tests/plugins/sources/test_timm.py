@@ -10,9 +10,9 @@ import pytest
 from tests.model_hub import ModelHub, Repo
 
 from filterzoo import Artifact, Checkpoint, Reason, Refused
-from filterzoo.context import with_architecture
-from filterzoo.door import Door
+from filterzoo.architectures.context import with_architecture
 from filterzoo.licences import licence_class, normalise
+from filterzoo.network.door import Door
 from filterzoo.outcome import Refusal
 from filterzoo.records import Context, Kind, Span, Tensor
 from filterzoo.selection import select

@@ -10,8 +10,8 @@ import pytest
 from tests.servers import WebServer
 
 from filterzoo import Artifact, Reason, Refused
-from filterzoo.context import with_architecture
-from filterzoo.door import Door
+from filterzoo.architectures.context import with_architecture
+from filterzoo.network.door import Door
 from filterzoo.records import Context, Span, Tensor
 from filterzoo.selection import select
 from filterzoo.vocabularies import COLUMNS

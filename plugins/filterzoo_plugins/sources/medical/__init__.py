@@ -26,7 +26,7 @@ from filterzoo_plugins.sources.medical import (
 from filterzoo_plugins.sources.medical._desk import Desk
 
 if TYPE_CHECKING:
-    from filterzoo.door import Door
+    from filterzoo.network.door import Door
 
 Listing = Callable[[Desk], Iterator[Checkpoint | Refusal]]
 Name = Literal[

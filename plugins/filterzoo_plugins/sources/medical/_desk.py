@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from filterzoo import Artifact, Checkpoint, Refused
-from filterzoo.door import Door
+from filterzoo.network.door import Door
 from filterzoo.outcome import Refusal
 from filterzoo_plugins import facts
 from filterzoo_plugins.formats._zip import ZipIndex

@@ -1,0 +1,1 @@
+"""What a trusted architecture tells about the convolutions of a state dict."""

@@ -1,0 +1,216 @@
+"""Convolutions of a trusted architecture: what each reads and how deep it lies, from one run without any weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
+
+from filterzoo.architectures.edges import edges
+from filterzoo.records import Context, Convolution, Kind, Operation
+
+_RANKS = {"conv1d": 1, "conv2d": 2, "conv3d": 3, "conv_transpose1d": 1, "conv_transpose2d": 2, "conv_transpose3d": 3}
+_PARAMETERS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+_TRANSPOSED_PARAMETERS = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
+_FAILURES = (RuntimeError, NotImplementedError, ValueError, TypeError, AssertionError, IndexError, AttributeError)
+"""What models raise that cannot be built or run without numbers."""
+
+
+def operations(
+    build: Callable[[], torch.nn.Module], *input_shapes: Sequence[int], training: bool = False
+) -> dict[str, Operation]:
+    """What every convolution of an architecture does, by the name its weight has in a state dict.
+
+    build: makes the model; its weights are put on the meta device, where they have shapes and no numbers. training:
+    run the model as it is trained, where heads that only training uses are wanted.
+
+    A module that is known under several names gives an operation for each; a weight that is read more than once gives
+    its first reading. Empty where the architecture cannot run without numbers (proposals of a detector,
+    data-dependent shapes).
+    """
+    try:
+        model = _built(build).train(training)
+        with torch.device("meta"):
+            found = trace(model, *(torch.empty(*shape) for shape in input_shapes))
+    except _FAILURES:
+        return {}
+    names: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    named: dict[str, Operation] = {}
+    for reading in found:
+        for name in names.get(id(reading.weight), ()):
+            named.setdefault(name, reading.operation)
+    return named
+
+
+def _built(build: Callable[[], torch.nn.Module]) -> torch.nn.Module:
+    """The model on the meta device, also where its constructor needs numbers of its own, such as widths."""
+    try:
+        with torch.device("meta"):
+            return build()
+    except _FAILURES:
+        with _Weightless():
+            return build().to("meta")
+
+
+class _Weightless(TorchFunctionMode):
+    """Puts the weights of layers on the meta device, and nothing else that a constructor makes."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Called by torch in the place of each of its functions."""
+        del types
+        changed = {"device": "meta"} if func is torch.empty else {}
+        return func(*args, **{**(kwargs or {}), **changed})
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A convolution as it was run. weight: the parameter or buffer it reads, or that what it reads was made of."""
+
+    weight: torch.Tensor
+    operation: Operation
+
+
+def trace(model: torch.nn.Module, *inputs: torch.Tensor) -> list[Reading]:
+    """Run `model` once; every convolution of stored numbers, in the order of the run.
+
+    The depth of each is the number of edges of the longest path from an input to it in the graph that an export to
+    ONNX gives (docs/measures.md, 2; `filterzoo.architectures.edges`). Errors of the model pass.
+    """
+    tracer = _Tracer(model, inputs)
+    with torch.no_grad(), tracer:
+        model(*inputs)
+    return tracer.readings
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    """What is known of a tensor that came by. It holds the tensor, so that no other takes its identity.
+
+    depth: of the operation that made it, 0 for an input; None when no input has a part in it. stored: the parameter or
+    buffer whose numbers these are, all of them, moved or scaled. folds: a batch norm behind it vanishes in an export.
+    """
+
+    tensor: torch.Tensor
+    depth: int | None = None
+    stored: torch.Tensor | None = None
+    folds: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A call of one of torch's functions."""
+
+    func: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return getattr(self.func, "__name__", "")
+
+    @property
+    def is_transposed(self) -> bool:
+        return "transpose" in self.name
+
+    def given(self) -> dict[str, Any]:
+        """The arguments of a convolution by name."""
+        names = _TRANSPOSED_PARAMETERS if self.is_transposed else _PARAMETERS
+        return dict(zip(names, self.args, strict=False)) | dict(self.kwargs)
+
+
+class _Tracer(TorchFunctionMode):
+    """Carries depth along what depends on the inputs, and the origin along what does not."""
+
+    def __init__(self, model: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> None:
+        super().__init__()
+        self.readings: list[Reading] = []
+        self._values: dict[int, _Value] = {}
+        for tensor in (*model.parameters(), *model.buffers()):
+            self._know(_Value(tensor, stored=tensor))
+        for tensor in inputs:
+            self._know(_Value(tensor, depth=0))
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Called by torch in the place of each of its functions."""
+        del types
+        call = _Call(func, args, kwargs or {})
+        read = [self._values[id(leaf)] for leaf in tree_leaves((args, kwargs)) if id(leaf) in self._values]
+        result = func(*args, **call.kwargs)
+        if read:
+            self._follow(call, read, result)
+        return result
+
+    def _follow(self, call: _Call, read: list[_Value], result: Any) -> None:
+        depth = max((value.depth for value in read if value.depth is not None), default=None)
+        if depth is not None:
+            depth += edges(call.func, folded=read[0].folds)
+        if call.name in _RANKS:
+            # What reads constants only, such as a projection of places, is as deep as a first operation.
+            self._read_weight(call, edges(call.func, folded=False) if depth is None else depth)
+        # An assignment to a part changes the whole, and gives nothing.
+        changed = call.args[:1] if call.name == "__setitem__" else tree_leaves(result)
+        for tensor in changed:
+            if isinstance(tensor, torch.Tensor):
+                stored = _origin(tensor, read) if depth is None else None
+                folds = call.name in _RANKS and not call.is_transposed
+                self._know(_Value(tensor, depth, stored, folds=folds))
+
+    def _read_weight(self, call: _Call, depth: int) -> None:
+        """Note a convolution, unless its weight depends on an input."""
+        given = call.given()
+        value = self._values.get(id(given["weight"]))
+        if value is None or value.stored is None:
+            return
+        convolution = _convolution(call, given, tuple(given["weight"].shape), depth)
+        self.readings.append(Reading(value.stored, Operation(tuple(value.stored.shape), convolution)))
+
+    def _know(self, value: _Value) -> None:
+        self._values[id(value.tensor)] = value
+
+
+def _origin(tensor: torch.Tensor, read: Sequence[_Value]) -> torch.Tensor | None:
+    """The stored tensor that has as many numbers: standardised weights are still those of their parameter."""
+    for value in read:
+        if value.stored is not None and value.stored.numel() == tensor.numel():
+            return value.stored
+    return None
+
+
+def _convolution(call: _Call, given: Mapping[str, Any], shape: tuple[int, ...], depth: int) -> Convolution:
+    rank, groups = _RANKS[call.name], int(given.get("groups", 1))
+    dilation = _per_axis(given.get("dilation", 1), rank)
+    kind = Kind.DEPTHWISE if groups > 1 and shape[1] == 1 else Kind.GROUPED if groups > 1 else Kind.CONV
+    return Convolution(
+        kind=Kind.TRANSPOSED if call.is_transposed else kind,
+        context=Context.ARCHITECTURE,
+        groups=groups,
+        stride=_per_axis(given.get("stride", 1), rank),
+        dilation=dilation,
+        padding=_padding(given.get("padding", 0), shape[-rank:], dilation),
+        depth=depth,
+    )
+
+
+def _padding(stated: Any, kernel: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:
+    """(begin of each axis, end of each axis), as ONNX has it; `same` puts the odd one at the end."""
+    if stated == "same":
+        totals = [step * (side - 1) for side, step in zip(kernel, dilation, strict=True)]
+        return (*(total // 2 for total in totals), *(total - total // 2 for total in totals))
+    sides = _per_axis(0 if stated == "valid" else stated, len(kernel))
+    return sides * 2
+
+
+def _per_axis(stated: int | Sequence[int], rank: int) -> tuple[int, ...]:
+    """One number an axis: torch also takes one for all."""
+    numbers = (stated,) if isinstance(stated, int) else tuple(int(number) for number in stated)
+    return numbers * rank if len(numbers) == 1 else numbers

@@ -1,0 +1,1 @@
+"""A published data set, read: `load`, `stats`, and where its files lie."""

@@ -1,0 +1,180 @@
+"""`filterzoo.load`: the filters of a query as one array; picks layers first, then reads only their row groups."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from math import prod
+from typing import Literal, TypedDict, Unpack, overload
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from filterzoo.dataset.published import PublishedFiles, open_published
+from filterzoo.dataset.query import LayerQuery, Names
+from filterzoo.errors import FilterZooError
+from filterzoo.layer import Floats
+from filterzoo.progress import watched
+
+_POINTERS = ("filters_file", "filters_first_row", "filters_rows")
+_READERS = 4
+"""Row groups that are read and decoded at a time."""
+
+
+class Query(TypedDict, total=False):
+    """The keywords of `load` that say which filters, and of what state of the data set."""
+
+    models: Names | None
+    source: Names | None
+    task: Names | None
+    layers: Names | None
+    depth: tuple[float, float] | None
+    kind: Names | None
+    kernel: str
+    where: pc.Expression | None
+    unique: bool
+    limit: int | None
+    revision: str | None
+    columns: Sequence[str] | None
+
+
+@overload
+def load(target: str, *, return_layers: Literal[False] = ..., **query: Unpack[Query]) -> Floats: ...
+@overload
+def load(target: str, *, return_layers: Literal[True], **query: Unpack[Query]) -> tuple[Floats, pa.Table]: ...
+def load(
+    target: str,
+    *,
+    models: Names | None = None,
+    source: Names | None = None,
+    task: Names | None = None,
+    layers: Names | None = None,
+    depth: tuple[float, float] | None = None,
+    kind: Names | None = None,
+    kernel: str = "3x3",
+    where: pc.Expression | None = None,
+    unique: bool = False,
+    limit: int | None = None,
+    revision: str | None = None,
+    columns: Sequence[str] | None = None,
+    return_layers: bool = False,
+) -> Floats | tuple[Floats, pa.Table]:
+    """The published filters of a query as one float32 array, (n, 3, 3) for `kernel="3x3"`.
+
+    Layers come by model id and place in the model, the filters of each in their order. A layer that several models
+    share comes once for each of them, unless `unique`. What takes long shows a progress bar on a terminal.
+
+    target: a folder, or `user/name` on the Hub. models: ids or globs. layers: ids, or globs of names. depth: lowest and
+    highest conv_depth_norm, both included. where: any other condition on the columns of `layers`. limit: most filters.
+    revision: tag, branch or commit on the Hub. return_layers: also give the picked rows of `layers` (`columns` of them,
+    None: all); filters of row i start at the sum of n_filters before it.
+    Raises StartError where there is no such data set.
+    """
+    files = open_published(target, revision)
+    published = pc.field("filters_file").is_valid()
+    query = LayerQuery(
+        models=models,
+        source=source,
+        task=task,
+        layers=layers,
+        depth=depth,
+        kind=kind,
+        kernel=kernel,
+        where=published if where is None else published & where,
+        unique=unique,
+    )
+    wanted = columns if return_layers else ()
+    picked = query.rows(files, None if wanted is None else ("n_filters", *_POINTERS, *wanted))
+    counts = _limited(picked["n_filters"].to_pylist(), limit)
+    picked = picked.slice(0, len(counts))
+    filters = np.empty((sum(counts), *map(int, kernel.split("x"))), np.float32)
+    _fill(filters.reshape(len(filters), prod(filters.shape[1:])), files, picked, counts)
+    if not return_layers:
+        return filters
+    return filters, picked if columns is None else picked.select(list(columns))
+
+
+def _limited(counts: list[int], limit: int | None) -> list[int]:
+    """Filters to take of each layer so that they are at most `limit`; layers that give none are left out at the end."""
+    if limit is None:
+        return counts
+    before = accumulate(counts, initial=0)
+    return [min(count, limit - start) for count, start in zip(counts, before, strict=False) if start < limit]
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where filters of a stored layer go: `count` of them, from filter 0, to rows of the array from `start`."""
+
+    start: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A layer in `filters`: `rows` rows of a file from row `first`."""
+
+    layer_id: str
+    first: int
+    rows: int
+
+
+_Wanted = dict[_Stored, list[_Place]]
+
+
+@dataclass(frozen=True, slots=True)
+class _RowGroup:
+    """A row group that holds something wanted; `low` is its first row's number in the file."""
+
+    path: str
+    number: int
+    low: int
+    wanted: _Wanted
+
+
+def _fill(out: Floats, files: PublishedFiles, picked: pa.Table, counts: list[int]) -> None:
+    """Read every needed row group once and copy its filters to their places."""
+    wanted: defaultdict[str, _Wanted] = defaultdict(lambda: defaultdict(list))
+    columns = (picked[name].to_pylist() for name in ("layer_id", *_POINTERS))
+    starts = accumulate(counts, initial=0)
+    for layer_id, path, first, rows, start, count in zip(*columns, starts, counts, strict=False):
+        wanted[path][_Stored(layer_id, first, rows)].append(_Place(start, count))
+    with ThreadPoolExecutor(_READERS) as readers:
+        copied = readers.map(lambda group: _copy_row_group(out, files, group), _row_groups(files, wanted))
+        watched(copied, len(out), "reading filters")
+
+
+def _row_groups(files: PublishedFiles, wanted: dict[str, _Wanted]) -> Iterator[_RowGroup]:
+    for path, stored in sorted(wanted.items()):
+        with files.open(path) as file:
+            metadata = pq.read_metadata(file)
+        sizes = (metadata.row_group(number).num_rows for number in range(metadata.num_row_groups))
+        for number, (low, high) in enumerate(pairwise(accumulate(sizes, initial=0))):
+            here = {s: places for s, places in stored.items() if s.first < high and low < s.first + s.rows}
+            if here:
+                yield _RowGroup(path, number, low, here)
+
+
+def _copy_row_group(out: Floats, files: PublishedFiles, group: _RowGroup) -> int:
+    """Copy what is wanted of a row group; gives the number of filters of the array that are there now."""
+    copied = 0
+    with files.open(group.path) as file, pq.ParquetFile(file, pre_buffer=True) as parquet:
+        table = parquet.read_row_group(group.number, columns=["layer_id", "first_filter", "weights"]).combine_chunks()
+    ids, firsts, weights = (table[name].chunk(0) for name in ("layer_id", "first_filter", "weights"))
+    for stored, places in group.wanted.items():
+        begin = max(stored.first - group.low, 0)
+        end = min(stored.first + stored.rows - group.low, len(ids))
+        if {ids[begin].as_py(), ids[end - 1].as_py()} != {stored.layer_id}:
+            raise FilterZooError(f"{group.path}: row {stored.first} is not {stored.layer_id}; run filterzoo verify")
+        filters = weights[begin:end].flatten().to_numpy().reshape(-1, out.shape[1])
+        offset = firsts[begin].as_py()
+        for place in places:
+            count = max(0, min(len(filters), place.count - offset))
+            out[place.start + offset : place.start + offset + count] = filters[:count]
+            copied += count
+    return copied

@@ -1,0 +1,228 @@
+"""`filterzoo.stats`: the statistics of a query's filters, merged from the table of layers; no weight is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict, Unpack, overload
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from filterzoo.dataset.published import open_published
+from filterzoo.dataset.query import LayerQuery, Names
+from filterzoo.layer import Doubles
+from filterzoo.measures.dct import DCT_BINS
+from filterzoo.measures.drift import fixed_drift
+from filterzoo.measures.entropy import PrincipalComponents, principal_components, variance_entropy
+from filterzoo.measures.statistics import FILTER_SIZE, PACKED_SIZE, FilterStatistics, Moments, merge_moments, unpack
+
+_READ = (
+    "n_finite",
+    "raw_mean",
+    "raw_m2",
+    "scaled_mean",
+    "scaled_m2",
+    "sparse_count",
+    "l1_norm",
+    "l2_norm",
+    "dct_histogram",
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupStatistics:
+    """The 3x3 filters of a set of layers. Scaled: each filter divided by its largest absolute number.
+
+    key: the group's value of each column that `stats` grouped by. layers: how many were merged.
+    """
+
+    key: dict[str, Any]
+    layers: int
+    statistics: FilterStatistics
+
+    @property
+    def count(self) -> int:
+        """Number of finite filters, the n of everything here."""
+        return self.statistics.n_finite
+
+    @property
+    def raw(self) -> Moments:
+        """Count, mean filter (9,) and scatter (9, 9) of the filters as they are."""
+        return self.statistics.raw
+
+    @property
+    def scaled(self) -> Moments:
+        """The same of the scaled filters."""
+        return self.statistics.scaled
+
+    @property
+    def principal_components(self) -> PrincipalComponents | None:
+        """The PCA of the scaled filters, with its explained variance ratios; None below two filters."""
+        return principal_components(self.scaled)
+
+    @property
+    def variance_entropy(self) -> float | None:
+        """Of the raw filters, 0 to log10(9); None below two filters."""
+        return variance_entropy(self.raw)
+
+    @property
+    def sparsity(self) -> float | None:
+        """Share of filters that are sparse in their layer; None without filters."""
+        return self.statistics.sparsity
+
+    @property
+    def histogram(self) -> npt.NDArray[np.int64]:
+        """(9, 70): the DCT coefficients of the scaled filters, in the bins of `filterzoo.measures.dct.dct_edges`."""
+        return self.statistics.histogram
+
+    def table(self) -> pa.Table:
+        """One row: the key's columns, the measures, and the statistics as `layers` stores them."""
+        return pa.Table.from_pylist([self._row()])
+
+    def _row(self) -> dict[str, Any]:
+        components = self.principal_components
+        return self.key | {
+            "layers": self.layers,
+            "n_finite": self.count,
+            "sparse_count": self.statistics.sparse_count,
+            "sparsity": self.sparsity,
+            "variance_entropy": self.variance_entropy,
+            "explained_variance_ratio": None if components is None else components.ratio,
+            "components": None if components is None else components.components.reshape(-1),
+            "l1_norm": self.statistics.l1_norm,
+            "l2_norm": self.statistics.l2_norm,
+            "raw_mean": self.raw.mean,
+            "raw_m2": self.raw.packed,
+            "scaled_mean": self.scaled.mean,
+            "scaled_m2": self.scaled.packed,
+            "dct_histogram": self.histogram.reshape(-1),
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Groups:
+    """The groups of a query, by their values, which are in order, null last."""
+
+    by: tuple[str, ...]
+    groups: tuple[GroupStatistics, ...]
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __iter__(self) -> Iterator[GroupStatistics]:
+        return iter(self.groups)
+
+    def __getitem__(self, values: Any) -> GroupStatistics:
+        """The group of a value, or of a tuple of values where there are several columns; KeyError without one."""
+        wanted = values if isinstance(values, tuple) else (values,)
+        for group in self.groups:
+            if tuple(group.key.values()) == wanted:
+                return group
+        raise KeyError(values)
+
+    def table(self) -> pa.Table:
+        """A row for each group, as `GroupStatistics.table` gives it; no columns without groups."""
+        return pa.Table.from_pylist([group._row() for group in self.groups])  # noqa: SLF001  # of this module
+
+    def drift(self) -> Doubles:
+        """(groups, groups): the drift between each two in the fixed basis; ValueError for a group without filters."""
+        return fixed_drift([group.statistics for group in self.groups])
+
+
+class StatsQuery(TypedDict, total=False):
+    """The keywords of `stats` that say which layers, and of what state of the data set."""
+
+    models: Names | None
+    source: Names | None
+    task: Names | None
+    layers: Names | None
+    depth: tuple[float, float] | None
+    kind: Names | None
+    where: pc.Expression | None
+    unique: bool
+    revision: str | None
+
+
+@overload
+def stats(target: str, *, by: None = ..., **query: Unpack[StatsQuery]) -> GroupStatistics: ...
+@overload
+def stats(target: str, *, by: Names, **query: Unpack[StatsQuery]) -> Groups: ...
+def stats(
+    target: str,
+    *,
+    by: Names | None = None,
+    models: Names | None = None,
+    source: Names | None = None,
+    task: Names | None = None,
+    layers: Names | None = None,
+    depth: tuple[float, float] | None = None,
+    kind: Names | None = None,
+    where: pc.Expression | None = None,
+    unique: bool = False,
+    revision: str | None = None,
+) -> GroupStatistics | Groups:
+    """The merged statistics of all 3x3 filters of a query, or of each group of them, from `layers` alone.
+
+    The conditions mean what they mean in `load`. Layers whose weights are not published count as well; leave them out
+    with `where=pc.field("filters_file").is_valid()`. A layer that several models share counts once for each of them;
+    with `unique`, once, in the group of the first.
+
+    by: a column of `layers`, or several. Raises StartError where there is no such data set.
+    """
+    query = LayerQuery(
+        models=models,
+        source=source,
+        task=task,
+        layers=layers,
+        depth=depth,
+        kind=kind,
+        where=where,
+        unique=unique,
+    )
+    columns = () if by is None else (by,) if isinstance(by, str) else tuple(by)
+    # Sums depend on their order by rounding: layers in the order of their ids give the same bytes for the same set.
+    rows = query.rows(open_published(target, revision), (*_READ, *columns)).sort_by("layer_id")
+    if by is None:
+        return GroupStatistics({}, len(rows), _merged(rows))
+    return Groups(columns, tuple(_group(rows, columns, places) for places in _places(rows, columns)))
+
+
+def _places(rows: pa.Table, columns: Sequence[str]) -> list[pa.Array]:
+    """The rows of each group."""
+    numbered = rows.select(columns).append_column("row", pa.array(np.arange(len(rows))))
+    grouped = numbered.group_by(list(columns), use_threads=False).aggregate([("row", "list")])
+    return [places.values for places in grouped.sort_by([(name, "ascending") for name in columns])["row_list"]]
+
+
+def _group(rows: pa.Table, columns: Sequence[str], places: pa.Array) -> GroupStatistics:
+    key = {name: rows[name][places[0].as_py()].as_py() for name in columns}
+    return GroupStatistics(key, len(places), _merged(rows.take(places)))
+
+
+def _merged(rows: pa.Table) -> FilterStatistics:
+    counts = rows["n_finite"].to_numpy()
+    return FilterStatistics(
+        raw=_moments(rows, counts, "raw"),
+        scaled=_moments(rows, counts, "scaled"),
+        histogram=_numbers(rows, "dct_histogram", FILTER_SIZE * DCT_BINS)
+        .sum(axis=0, dtype=np.int64)
+        .reshape(FILTER_SIZE, DCT_BINS),
+        sparse_count=int(rows["sparse_count"].to_numpy().sum()),
+        l1_norm=float(rows["l1_norm"].to_numpy().sum()),
+        l2_norm=float(np.sqrt(np.square(rows["l2_norm"].to_numpy()).sum())),
+    )
+
+
+def _moments(rows: pa.Table, counts: npt.NDArray[np.int64], which: str) -> Moments:
+    if not len(rows):
+        return Moments.empty()
+    means, packed = _numbers(rows, f"{which}_mean", FILTER_SIZE), _numbers(rows, f"{which}_m2", PACKED_SIZE)
+    return merge_moments(counts, means, unpack(packed))
+
+
+def _numbers(rows: pa.Table, name: str, width: int) -> npt.NDArray[Any]:
+    """(rows, width): a column of lists, which are never null for 3x3."""
+    return np.asarray(rows[name].combine_chunks().flatten().to_numpy().reshape(len(rows), width))

@@ -1,0 +1,86 @@
+"""Which layers of a published data set are meant: the conditions that `load` and `stats` share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pds
+
+from filterzoo.dataset.published import PublishedFiles
+from filterzoo.errors import FilterZooError
+
+Names = str | Sequence[str]
+
+_NEEDED = ("model_id", "layer_index", "name", "layer_id")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerQuery:
+    """A choice of rows of `layers`; a condition that is None holds for every row.
+
+    models: ids or globs. layers: ids, or globs of names. depth: lowest and highest conv_depth_norm, both included.
+    where: any other condition on the columns of `layers`. unique: of equal layers only the first.
+    """
+
+    models: Names | None = None
+    source: Names | None = None
+    task: Names | None = None
+    layers: Names | None = None
+    depth: tuple[float, float] | None = None
+    kind: Names | None = None
+    kernel: str = "3x3"
+    where: pc.Expression | None = None
+    unique: bool = False
+
+    def rows(self, files: PublishedFiles, columns: Sequence[str] | None) -> pa.Table:
+        """The chosen rows by model id and place in the model, with (at least) the columns; None: all of them."""
+        names = None if columns is None else list(dict.fromkeys((*_NEEDED, *columns)))
+        table = layers_dataset(files).to_table(columns=names, filter=self._condition())
+        table = _matching(_matching(table, self.models, "model_id"), self.layers, "name", "layer_id")
+        table = table.sort_by([("model_id", "ascending"), ("layer_index", "ascending")])
+        return table.take(_first_places(table["layer_id"])) if self.unique else table
+
+    def _condition(self) -> pc.Expression:
+        condition = pc.field("kernel") == self.kernel
+        for column, names in (("source", self.source), ("task", self.task), ("kind", self.kind)):
+            if names is not None:
+                condition &= pc.field(column).isin([names] if isinstance(names, str) else list(names))
+        if self.depth is not None:
+            lowest, highest = self.depth
+            condition &= (pc.field("conv_depth_norm") >= lowest) & (pc.field("conv_depth_norm") <= highest)
+        return condition if self.where is None else condition & self.where
+
+
+def layers_dataset(files: PublishedFiles) -> pds.FileSystemDataset:
+    """The config `layers`; a column that older files lack is null there. FilterZooError where there is none."""
+    paths = [f"{files.root}/{path}" for path in files.paths("layers")]
+    if not paths:
+        raise FilterZooError(f"{files.root}: holds no data/layers: not a published data set")
+    fragments = list(pds.dataset(paths, format="parquet", filesystem=files.filesystem).get_fragments())
+    schema = pa.unify_schemas([fragment.physical_schema for fragment in fragments])
+    return pds.FileSystemDataset(fragments, schema, fragments[0].format, fragments[0].filesystem)
+
+
+def _matching(table: pa.Table, patterns: Names | None, *columns: str) -> pa.Table:
+    """Rows where one of the columns is, or matches as a glob, one of the patterns."""
+    if patterns is None:
+        return table
+    wanted = [patterns] if isinstance(patterns, str) else list(patterns)
+    masks = []
+    for column in columns:
+        values = pc.unique(table[column]).to_pylist()
+        kept = [value for value in values if any(value == p or fnmatchcase(value, p) for p in wanted)]
+        masks.append(pc.is_in(table[column], pa.array(kept, pa.string())))
+    mask = masks[0] if len(masks) == 1 else pc.or_(*masks)
+    return table.filter(mask)
+
+
+def _first_places(ids: pa.ChunkedArray) -> pa.Array:
+    """The row where each id stands first, in order."""
+    table = pa.table({"id": ids, "row": np.arange(len(ids))})
+    return table.group_by("id").aggregate([("row", "min")])["row_min"].combine_chunks().sort()

@@ -1,0 +1,1 @@
+"""What a manifest may say, and how its errors are told."""

@@ -1,0 +1,271 @@
+"""Manifests: what to crawl, which kernels and licences, within which limits; read from YAML and checked."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, create_model
+
+from filterzoo.errors import StartError
+from filterzoo.licences import LicenceClass, Policy, Unknown, licence_class, normalise
+from filterzoo.manifests.manifest_yaml import Document, YamlError, dotted, parse_yaml
+from filterzoo.manifests.quantities import parse_count, parse_size
+from filterzoo.source import Source, SourceOptions
+
+MAX_BYTES = 16_000_000
+"""No manifest written by a person is longer."""
+
+
+def _licence(value: Any) -> Any:
+    """A licence of an `allow` or `deny` list, as `filterzoo.licences.normalise` spells it."""
+    if not isinstance(value, str):
+        return value
+    name = normalise(value)
+    if name is None or " " in name.replace(" with ", "-"):
+        raise ValueError(f"{value!r} is not one SPDX licence; allowed: identifiers of https://spdx.org/licenses")
+    if licence_class(name) is LicenceClass.UNKNOWN:
+        raise ValueError(f"{value!r} stands for unknown licences; say what to do with them in licenses.unknown")
+    return name
+
+
+_SIZE_SCHEMA = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "examples": ["8GB"]}]}
+_COUNT_SCHEMA = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "examples": ["60M"]}]}
+Size = Annotated[int, BeforeValidator(parse_size), WithJsonSchema(_SIZE_SCHEMA)]
+Count = Annotated[int, BeforeValidator(parse_count), WithJsonSchema(_COUNT_SCHEMA)]
+Kernel = Annotated[str, Field(pattern=r"^[1-9][0-9]*(x[1-9][0-9]*){0,2}$", examples=["3x3"])]
+Licence = Annotated[str, BeforeValidator(_licence)]
+Limit = Annotated[int, Field(strict=True, gt=0)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Limits(_Model):
+    """What is too large: the bytes of a checkpoint's files, the filters (out * in/groups, all kernels) in it."""
+
+    checkpoint_bytes: Size = 8_000_000_000
+    filters_per_checkpoint: Count = 60_000_000
+
+
+class Licenses(_Model):
+    """Which licences may be published; without `allow`, those that ask for no more than notice and credit."""
+
+    allow: tuple[Licence, ...] | None = None
+    deny: tuple[Licence, ...] = ()
+    unknown: Unknown = Unknown.METADATA_ONLY
+
+
+class _Header(_Model):
+    """Everything in a manifest but the sources' own keys, which their plugins check."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$")]
+    sources: Annotated[tuple[dict[str, Any], ...], Field(min_length=1)]
+    kernels: tuple[Kernel, ...] = ("3x3",)
+    licenses: Licenses = Licenses()
+    limits: Limits = Limits()
+
+
+class _Block(_Model):
+    """The keys every source's block has."""
+
+    model_config = ConfigDict(extra="ignore")
+    source: str
+    limit: Limit | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceBlock:
+    """One entry of `sources`: at most `limit` checkpoints of `source`, as `options` say."""
+
+    source: str
+    limit: int | None
+    options: SourceOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """A checked manifest. `path` is where it was read; relative paths in it start at `folder`."""
+
+    path: Path
+    name: str
+    sources: tuple[SourceBlock, ...]
+    kernels: tuple[str, ...]
+    licences: Policy
+    limits: Limits
+
+    @property
+    def folder(self) -> Path:
+        """The folder the manifest lies in."""
+        return self.path.parent
+
+
+def load_manifests(paths: Iterable[Path], sources: Mapping[str, type[Source]]) -> tuple[Manifest, ...]:
+    """Read manifests; StartError with one line `file:line: key: what` for each thing that is wrong in any of them."""
+    manifests, faults = [], []
+    for path in paths:
+        try:
+            manifests.append(load_manifest(path, sources))
+        except StartError as error:
+            faults.append(str(error))
+    if faults:
+        raise StartError("\n".join(faults))
+    return tuple(manifests)
+
+
+def load_manifest(path: Path, sources: Mapping[str, type[Source]]) -> Manifest:
+    """Read one manifest; `sources` maps the names it may use to their classes. Raises as `load_manifests` does."""
+    try:
+        document = parse_yaml(_read(path))
+    except YamlError as error:
+        raise StartError(_line(path, error.line, error.key, error.detail)) from error
+    if document.data is None:
+        raise StartError(_line(path, 1, "", f"the manifest is empty; needed: {', '.join(_required(_Header))}"))
+    if not isinstance(document.data, dict):
+        raise StartError(_line(path, 1, "", "a manifest is a map of keys: name, sources, ..."))
+    header, faults = _header(document)
+    blocks: list[SourceBlock] = []
+    for place, block in enumerate(document.data.get("sources") or ()):
+        if isinstance(block, dict):
+            found, wrong = _block(block, place, sources)
+            faults += wrong
+            blocks += found
+    if header is None or faults:
+        lines = [(document.line(loc), dotted(loc), detail) for loc, detail in faults]
+        raise StartError("\n".join(_line(path, *line) for line in sorted(lines)))
+    return _manifest(path.resolve(), header, tuple(blocks))
+
+
+def manifest_schema(sources: Mapping[str, type[Source]]) -> dict[str, Any]:
+    """The JSON Schema of manifests that use these sources, for editors."""
+    blocks = tuple(_block_model(name, source) for name, source in sorted(sources.items()))
+    union: Any = Union[blocks] if blocks else dict[str, Any]  # noqa: UP007  # the members are known at run time only
+    entries: Any = (Annotated[tuple[union, ...], Field(min_length=1)], ...)
+    model = create_model("FilterZoo manifest", __base__=_Header, sources=entries)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}
+
+
+def _block_model(name: str, source: type[Source]) -> type[BaseModel]:
+    """The keys of a source's block: its options, and what every block has."""
+    key: Any = (Literal[name], ...)
+    limit: Any = (Limit | None, None)
+    return create_model(
+        f"{name} source", __base__=source.Options, __doc__=(source.__doc__ or "").strip(), source=key, limit=limit
+    )
+
+
+_Fault = tuple[tuple[str | int, ...], str]
+
+
+def _manifest(path: Path, header: _Header, blocks: tuple[SourceBlock, ...]) -> Manifest:
+    rules = header.licenses
+    return Manifest(
+        path=path,
+        name=header.name,
+        sources=blocks,
+        kernels=header.kernels,
+        licences=Policy(
+            allow=None if rules.allow is None else frozenset(rules.allow),
+            deny=frozenset(rules.deny),
+            unknown=rules.unknown,
+        ),
+        limits=header.limits,
+    )
+
+
+def _header(document: Document) -> tuple[_Header | None, list[_Fault]]:
+    try:
+        return _Header.model_validate(document.data), []
+    except ValidationError as error:
+        return None, list(_faults(error, _Header))
+
+
+def _block(
+    block: dict[str, Any], place: int, sources: Mapping[str, type[Source]]
+) -> tuple[list[SourceBlock], list[_Fault]]:
+    loc = ("sources", place)
+    try:
+        common = _Block.model_validate(block)
+    except ValidationError as error:
+        return [], list(_faults(error, _Block, loc))
+    if common.source not in sources:
+        known = ", ".join(sorted(sources)) or "none"
+        return [], [
+            ((*loc, "source"), f"no source is called {common.source!r}{_meant(common.source, sources)}; known: {known}")
+        ]
+    options_type = sources[common.source].Options
+    try:
+        options = options_type.model_validate({k: v for k, v in block.items() if k not in {"source", "limit"}})
+    except ValidationError as error:
+        return [], list(_faults(error, options_type, loc, also=("source", "limit")))
+    except Exception as error:  # noqa: BLE001  # a plugin's own validator may raise anything
+        return [], [(loc, f"the source {common.source!r} could not check its options: {error!r}")]
+    return [SourceBlock(source=common.source, limit=common.limit, options=options)], []
+
+
+def _faults(
+    error: ValidationError, model: type[BaseModel], prefix: tuple[str | int, ...] = (), *, also: tuple[str, ...] = ()
+) -> Iterator[_Fault]:
+    """Pydantic's findings as (place, sentence); `also` are keys allowed besides the model's."""
+    for entry in error.errors(include_url=False, include_context=False):
+        loc = entry["loc"]
+        if entry["type"] == "too_short" and entry["input"]:
+            # Its entries are wrong, which is told for each; pydantic then counts none.
+            continue
+        if entry["type"] == "extra_forbidden":
+            allowed = [*(also if len(loc) == 1 else ()), *_keys(model, loc[:-1])]
+            detail = f"unknown key{_meant(str(loc[-1]), allowed)}; allowed: {', '.join(allowed)}"
+        elif entry["type"] == "missing":
+            detail = "is missing"
+        else:
+            sentence = entry["msg"].removeprefix("Value error, ")
+            detail = sentence if entry["type"] == "value_error" else f"{sentence} (got {ascii(entry['input'])[:60]})"
+        yield (*prefix, *loc), detail
+
+
+def _keys(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
+    """The keys allowed at a place inside a model, as far as its annotations say."""
+    for part in loc:
+        field = model.model_fields.get(str(part))
+        if field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            model = field.annotation
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _required(model: type[BaseModel]) -> list[str]:
+    return [name for name, field in model.model_fields.items() if field.is_required()]
+
+
+def _meant(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except IsADirectoryError:
+        raise StartError(f"{path}: a folder, not a manifest; name the YAML file in it") from None
+    except OSError as error:
+        raise StartError(f"{path}: cannot read the manifest: {error.strerror}") from error
+    if len(data) > MAX_BYTES:
+        raise StartError(f"{path}: not a manifest: larger than {MAX_BYTES // 1_000_000} MB")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise StartError(f"{path}: not a manifest: byte {error.start} is not UTF-8 text") from error
+
+
+def _line(path: Path, line: int, key: str, detail: str) -> str:
+    """One line, whatever is in the manifest."""
+    where = f"{path}:{line}: {key}: " if key else f"{path}:{line}: "
+    return (
+        (where + detail).encode("unicode_escape").decode("ascii")
+        if not (where + detail).isprintable()
+        else where + detail
+    )

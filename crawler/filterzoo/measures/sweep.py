@@ -1,0 +1,178 @@
+"""Two passes over a layer's filters in blocks that fit a cache: counts first, then norms, moments and histogram."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+
+from filterzoo.measures.dct import DCT_BINS, DCT_LIMIT, DCT_SNAP, dct_basis
+from filterzoo.measures.statistics import FILTER_SIZE, Moments, merge_moments
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
+
+_SPARSE: Final = 100
+"""A filter is sparse when all its numbers are smaller than the layer's largest, divided by this."""
+
+_TINY: Final = float(np.finfo(np.float32).smallest_subnormal)
+"""Divides the filters of zeros, which stay zeros; every other filter's largest number is at least this."""
+
+
+class Blocks:
+    """The finite filters of a layer, a block at a time, in the layer's order.
+
+    n_finite, nan_count, inf_count: the first counts filters, the others numbers. peak: the largest absolute value among
+    finite filters, 0.0 without any. is_clean: whether every number of the layer is finite.
+    """
+
+    def __init__(self, filters: torch.Tensor, size: int) -> None:
+        """Look once through float32 (n, k) filters; blocks hold at most `size` of them."""
+        self._filters = filters
+        self._size = max(1, min(size, len(filters)))
+        self.n_finite, self.nan_count, self.inf_count = len(filters), 0, 0
+        self.peak = _peak(filters)
+        self.is_clean = math.isfinite(self.peak)
+        if not self.is_clean:
+            self._count()
+
+    def __len__(self) -> int:
+        """How many blocks there are at most; those without a finite filter are left out."""
+        return math.ceil(len(self._filters) / self._size)
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        """Blocks of at least one filter; filters that hold a NaN or Inf are taken out."""
+        for block in torch.split(self._filters, self._size):
+            finite = block if self.is_clean else block[block.isfinite().all(dim=1)]
+            if finite.numel():
+                yield finite
+
+    def scratch(self, dtype: torch.dtype) -> torch.Tensor:
+        """Memory for a block, flat. Reused from block to block: fresh pages would cost more than the arithmetic."""
+        return torch.empty(self._size * self._filters.shape[1], dtype=dtype, device=self._filters.device)
+
+    def _count(self) -> None:
+        self.n_finite, self.peak = 0, 0.0
+        for block in torch.split(self._filters, self._size):
+            self.nan_count += int(block.isnan().sum())
+            self.inf_count += int(block.isinf().sum())
+        for block in self:
+            self.n_finite += len(block)
+            self.peak = max(self.peak, _peak(block))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sums:
+    """What the second pass adds up. The last three are None for kernels other than 3x3; histogram: int64 (9, 70)."""
+
+    l1_norm: float
+    l2_norm: float
+    sparse_count: int
+    raw: Moments | None = None
+    scaled: Moments | None = None
+    histogram: npt.NDArray[np.int64] | None = None
+
+
+def sweep(blocks: Blocks, *, with_statistics: bool) -> Sums:
+    """Norms and sparse filters of any kernel; with statistics, moments and histogram of 3x3 filters as well."""
+    limit = _sparse_limit(blocks.peak)
+    tally = np.zeros(3)
+    raw, scaled = _MomentSum(len(blocks)), _MomentSum(len(blocks))
+    floats, doubles, spare = (blocks.scratch(dtype) for dtype in (torch.float32, torch.float64, torch.float64))
+    histogram = _Histogram(spare) if with_statistics else None
+    for block in blocks:
+        single, double = floats[: block.numel()].view_as(block), doubles[: block.numel()].view_as(block)
+        peaks = torch.abs(block, out=single).amax(dim=1, keepdim=True)
+        flat = double.copy_(block).flatten()
+        l1_norm = torch.abs(flat, out=spare[: len(flat)]).sum()
+        tally += float(l1_norm), float(flat @ flat), int((peaks < limit).sum())
+        if histogram:
+            raw.add(double)
+            # One IEEE division per number: the product with the reciprocal differs in the last bit.
+            torch.div(block, peaks.clamp_min_(_TINY), out=single)
+            histogram.add(double.copy_(single))
+            scaled.add(double)
+    sums = float(tally[0]), math.sqrt(tally[1]), int(tally[2])
+    return Sums(*sums, raw.total(), scaled.total(), histogram.counts()) if histogram else Sums(*sums)
+
+
+def _peak(filters: torch.Tensor) -> float:
+    """The largest absolute value; NaN or Inf if a number is."""
+    if not filters.numel():
+        return 0.0
+    low, high = filters.aminmax()
+    return float(torch.maximum(-low, high))
+
+
+def _sparse_limit(peak: float) -> float:
+    """The smallest float32 that is not below peak / 100, so that comparing float32 with it is exact; Inf for peak 0."""
+    if peak == 0:
+        return math.inf
+    limit = np.float32(peak / _SPARSE)
+    return float(limit if float(limit) >= peak / _SPARSE else np.nextafter(limit, np.float32(np.inf)))
+
+
+class _MomentSum:
+    """Moments of each block about its own mean, kept on the host until they are merged together."""
+
+    def __init__(self, capacity: int) -> None:
+        """Make room for `capacity` blocks at once: small arrays left among large ones would break up the heap."""
+        self._used = 0
+        self._counts = np.zeros(capacity, dtype=np.int64)
+        self._means = np.zeros((capacity, FILTER_SIZE))
+        self._m2s = np.zeros((capacity, FILTER_SIZE, FILTER_SIZE))
+
+    def add(self, filters: torch.Tensor) -> None:
+        """Add float64 (n, 9) filters. They are centred in place."""
+        mean = filters.mean(dim=0)
+        filters.sub_(mean)
+        self._counts[self._used] = len(filters)
+        self._means[self._used] = mean.cpu().numpy()
+        self._m2s[self._used] = (filters.T @ filters).cpu().numpy()
+        self._used += 1
+
+    def total(self) -> Moments:
+        """The moments of all blocks together."""
+        return merge_moments(self._counts[: self._used], self._means[: self._used], self._m2s[: self._used])
+
+
+class _Histogram:
+    """Counts of the DCT coefficients, binned as `filterzoo.measures.dct.dct_bins` bins them.
+
+    float64 throughout: in float32 a coefficient of a structured filter can fall to the other side of a snapped edge.
+    """
+
+    _COLUMNS: Final = DCT_BINS + 1
+    """One more than is kept: a coefficient of exactly +3 falls there, and is then counted with the last bin."""
+
+    def __init__(self, scratch: torch.Tensor) -> None:
+        """Take float64 memory for the coefficients of a block, which is free again after each `add`."""
+        self._scratch = scratch
+        self._bins = torch.empty_like(scratch, dtype=torch.int32)
+        self._basis = torch.from_numpy(dct_basis() * DCT_SNAP).to(scratch.device)
+        self._counts = torch.zeros(FILTER_SIZE * self._COLUMNS, dtype=torch.int64, device=scratch.device)
+        limit = DCT_LIMIT * DCT_SNAP
+        self._bins_per_unit = (DCT_BINS // 2) / limit
+        # The bin of an integer q is floor((q + limit) * 35 / limit). Half of 1/limit, the finest step on that scale,
+        # takes no q over an edge, and keeps one that lies on an edge from falling below it by rounding.
+        offsets = torch.arange(FILTER_SIZE, dtype=torch.float64, device=scratch.device) * self._COLUMNS
+        self._offsets = (offsets + DCT_BINS // 2 + 0.5 / limit).unsqueeze(1)
+
+    def add(self, scaled: torch.Tensor) -> None:
+        """Count the coefficients of float64 (n, 9) scaled filters."""
+        coefficients = self._scratch[: scaled.numel()].view(FILTER_SIZE, -1)
+        torch.mm(self._basis, scaled.T, out=coefficients).round_()
+        torch.add(self._offsets, coefficients, alpha=self._bins_per_unit, out=coefficients)
+        bins = self._bins[: scaled.numel()].copy_(coefficients.flatten())
+        self._counts += torch.bincount(bins, minlength=len(self._counts))
+
+    def counts(self) -> npt.NDArray[np.int64]:
+        """int64 (9, 70)."""
+        counts: npt.NDArray[np.int64] = self._counts.cpu().numpy().reshape(FILTER_SIZE, self._COLUMNS)
+        counts[:, -2] += counts[:, -1]
+        return counts[:, :-1]

@@ -1,0 +1,1 @@
+"""Everything between a URL and bytes: the one door to the network."""

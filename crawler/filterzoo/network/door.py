@@ -1,0 +1,189 @@
+"""The only door to the network: opens remote files by ranges, downloads whole ones into the cache, reads documents."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+import filterzoo
+from filterzoo.errors import Reason, Refused
+from filterzoo.files import LocalFile, RandomAccessFile, check_plain_name
+from filterzoo.network.addresses import AddressPolicy, origin_of, shown
+from filterzoo.network.cache import DEFAULT_BYTES, Cache
+from filterzoo.network.download import Download, check_size, refuse_html
+from filterzoo.network.http_file import READ_AHEAD, HttpFile, ranged_version, sibling
+from filterzoo.network.pace import Pace
+from filterzoo.network.transport import Clocks, Transient, Transport
+from filterzoo.records import Artifact
+
+TIMEOUT = httpx.Timeout(30.0, connect=10.0, pool=60.0)
+MAX_DOCUMENT = 64_000_000
+MAX_FILE = 100_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A small answer, read whole. `url` is where redirects led."""
+
+    url: str
+    content_type: str
+    body: bytes
+
+
+class CachedFile(LocalFile):
+    """A whole download. Its side files are beside it on the server, not in the cache's folder."""
+
+    def __init__(self, path: Path, url: str, sha256: str | None, open_url: Callable[[str], RandomAccessFile]) -> None:
+        super().__init__(path, follow_links=False)
+        self.verified_sha256 = sha256
+        self._url = url
+        self._open_url = open_url
+
+    def beside(self, name: str) -> RandomAccessFile:  # type: ignore[override]  # not always a local file
+        """The file of that name in the same folder of the server."""
+        check_plain_name(name)
+        return self._open_url(sibling(self._url, name))
+
+
+class Door:
+    """Fetches for all sources. One object serves all threads of a process; processes share the cache folder.
+
+    cache: the cache's folder (`cache.default_folder`). allow_private: also addresses of this machine and its
+    networks, for tests and private zoos. hosts: called with a host name, False forbids it. Files above
+    `max_file_bytes` are refused. Every failure is a `Refused`: fetch_failed, removed, gated, changed, hash_mismatch,
+    too_large.
+    """
+
+    def __init__(
+        self,
+        cache: Path,
+        *,
+        allow_private: bool = False,
+        hosts: Callable[[str], bool] | None = None,
+        max_file_bytes: int = MAX_FILE,
+        max_cache_bytes: int = DEFAULT_BYTES,
+        timeout: httpx.Timeout = TIMEOUT,
+        clocks: Clocks | None = None,
+    ) -> None:
+        clocks = clocks or Clocks()
+        self.cache = Cache(cache, max_cache_bytes, clocks.now)
+        self.max_file_bytes = max_file_bytes
+        client = httpx.Client(timeout=timeout, headers={"User-Agent": f"filterzoo/{filterzoo.__version__}"})
+        policy = AddressPolicy(allow_private=allow_private, hosts=hosts)
+        self.transport = Transport(client, policy, clocks, pace=Pace(cache / "pace"))
+
+    def trusting(self, *urls: str) -> Door:
+        """The same door for an address the user named: its host may lie on a private network."""
+        other = copy.copy(self)
+        other.transport = replace(self.transport, policy=self.transport.policy.trusting(*urls))
+        return other
+
+    def with_token(self, url: str, token: str | None) -> Door:
+        """The same door, which shows a token to the origin of `url` (scheme, host, port) and to nobody else."""
+        other = copy.copy(self)
+        tokens = {**self.transport.tokens, origin_of(url): token} if token else self.transport.tokens
+        other.transport = replace(self.transport, tokens=tokens)
+        return other
+
+    def redirecting(self, hosts: tuple[str, ...]) -> Door:
+        """The same door for a source that declares these hosts: no other host is followed to (`network.hosts`)."""
+        other = copy.copy(self)
+        other.transport = replace(self.transport, redirects=hosts)
+        return other
+
+    def open(self, artifact: Artifact) -> RandomAccessFile:
+        """A remote file: by ranges where the server understands them, else as one download.
+
+        A size that is known and differs is refused (hash_mismatch); a hash that is known is checked for whole
+        downloads, since it says nothing about parts.
+        """
+        known = self.cache.find(artifact.sha256) if artifact.sha256 else None
+        if known is None:
+            remote = self.transport.retrying(artifact.url, lambda: self._probe(artifact.url))
+            if remote is not None:
+                check_size(artifact.size, remote.size, artifact.url)
+                return remote
+        path = known or self.download(artifact.url, artifact.sha256, artifact.size)
+        return CachedFile(path, artifact.url, artifact.sha256, self._open_url)
+
+    def download(self, url: str, sha256: str | None = None, size: int | None = None) -> Path:
+        """The whole file in the cache, checked; resumed where an earlier try broke off.
+
+        Without a hash the server is always asked, and a file it says is unchanged is taken from the cache.
+        """
+        known = self.cache.find(sha256) if sha256 else None
+        if known is not None:
+            return known
+        download = Download(self.cache, self.transport, url, sha256, size, self.max_file_bytes)
+        with self.cache.lock(download.key):
+            return self.transport.retrying(url, download.attempt)
+
+    def get(self, url: str, *, accept: str = "*/*", limit: int = MAX_DOCUMENT) -> Document:
+        """A small document, decoded, of at most `limit` bytes."""
+
+        def attempt() -> Document:
+            with self.transport.get(url, {"Accept": accept}, frozenset({200})) as response:
+                body = bytearray()
+                for part in self.transport.body(response):
+                    body += part
+                    if len(body) > limit:
+                        raise Refused(Reason.FETCH_FAILED, f"the answer is larger than {limit} bytes", shown(url))
+                return Document(str(response.url), response.headers.get("content-type", ""), bytes(body))
+
+        return self.transport.retrying(url, attempt)
+
+    def get_bytes(self, url: str, *, limit: int = MAX_DOCUMENT) -> bytes:
+        """The bytes of a small document."""
+        return self.get(url, limit=limit).body
+
+    def get_json(self, url: str, *, accept: str = "application/json", limit: int = MAX_DOCUMENT) -> Any:
+        """A small JSON document as plain data."""
+        try:
+            return json.loads(self.get(url, accept=accept, limit=limit).body)
+        except (ValueError, RecursionError) as error:
+            raise Refused(Reason.FETCH_FAILED, "the answer is not JSON", shown(url)) from error
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.transport.client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def _open_url(self, url: str) -> RandomAccessFile:
+        return self.open(Artifact(url=url))
+
+    def _probe(self, url: str) -> HttpFile | None:
+        """The file by ranges, with its first bytes; None where the server does not understand ranges."""
+        headers = {"Range": f"bytes=0-{READ_AHEAD - 1}", "Accept-Encoding": "identity"}
+        with self.transport.get(url, headers, frozenset({200, 206, 416})) as response:
+            refuse_html(response, url)
+            version = ranged_version(response, 0) if response.status_code == 206 else None
+            if version is None:
+                return None
+            head = bytearray()
+            for part in self.transport.body(response, raw=True):
+                head += part
+                if len(head) > READ_AHEAD:
+                    return None
+            if len(head) < min(READ_AHEAD, version.size):
+                raise Transient("the answer is shorter than it says")
+            refuse_html(response, url, bytes(head))
+            return HttpFile(
+                self.transport,
+                url,
+                version,
+                bytes(head),
+                location=str(response.url),
+                open_url=self._open_url,
+                scratch=self.cache.scratch,
+            )

@@ -1,0 +1,120 @@
+"""One whole file from a server into the cache, in as many tries as it takes, checked before anybody sees it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from filterzoo.errors import Reason, Refused
+from filterzoo.network.addresses import shown
+from filterzoo.network.cache import Cache, Entry, Partial, append
+from filterzoo.network.http_file import ranged_version, strong_etag
+from filterzoo.network.transport import Transient, Transport
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """What to download, and what is known of it. Hold the cache's lock on `key` while trying."""
+
+    cache: Cache
+    transport: Transport
+    url: str
+    sha256: str | None
+    size: int | None
+    max_bytes: int
+
+    @property
+    def key(self) -> str:
+        """What the cache calls it: its content where that is known, so that mirrors share it."""
+        return f"sha256:{self.sha256}" if self.sha256 else self.url
+
+    def attempt(self) -> Path:
+        """One try; Transient when another may help, with what came so far kept for it."""
+        known = self.cache.find(self.sha256) if self.sha256 else None
+        if known is not None:
+            return known
+        entry = self.cache.entry(self.key)
+        partial = self.cache.partial(self.key)
+        with self.transport.get(self.url, self._headers(entry, partial), frozenset({200, 206, 304, 416})) as response:
+            if response.status_code == 304:
+                return self._unchanged(entry)
+            refuse_html(response, self.url)
+            partial, total = self._place(partial, response)
+            check_size(self.size, total, self.url)
+            if (total or 0) > self.max_bytes:
+                raise Refused(Reason.TOO_LARGE, f"the file has {total} bytes", shown(self.url))
+            resumed = partial.length
+            sha256 = append(partial, self._bounded(response, resumed), _digest_of(partial))
+        if total is not None and partial.length != total:
+            raise Transient(f"only {partial.length} of {total} bytes came")
+        self._check(partial, sha256, resumed=bool(resumed))
+        return self.cache.keep(self.key, partial, sha256)
+
+    def _headers(self, entry: Entry | None, partial: Partial) -> dict[str, str]:
+        headers = {"Accept-Encoding": "identity"}
+        if entry and entry.etag:
+            headers["If-None-Match"] = entry.etag
+        elif partial.length and (partial.etag or self.sha256):
+            headers["Range"] = f"bytes={partial.length}-"
+            if partial.etag:
+                headers["If-Range"] = partial.etag
+        return headers
+
+    def _unchanged(self, entry: Entry | None) -> Path:
+        path = self.cache.find(entry.sha256) if entry else None
+        if path is None:
+            raise Transient("the server says that nothing changed, but the cache lost the file")
+        return path
+
+    def _place(self, partial: Partial, response: httpx.Response) -> tuple[Partial, int | None]:
+        """Where the answer's bytes go, and how many the file has, when the server says so."""
+        if response.status_code == 200:
+            encoded = response.headers.get("content-encoding", "identity").lower() != "identity"
+            length = response.headers.get("content-length", "")
+            total = int(length) if length.isdecimal() and len(length) < 19 and not encoded else None
+            return self.cache.start(partial, strong_etag(response)), total
+        version = ranged_version(response, partial.length) if response.status_code == 206 else None
+        if version is None or (partial.etag and version.etag != partial.etag):
+            self.cache.discard(partial)
+            raise Transient("the download cannot be resumed")
+        return partial, version.size
+
+    def _bounded(self, response: httpx.Response, length: int) -> Iterator[bytes]:
+        for part in self.transport.body(response):
+            if not length:
+                refuse_html(response, self.url, part)
+            length += len(part)
+            if length > self.max_bytes:
+                raise Refused(Reason.TOO_LARGE, f"the file has more than {self.max_bytes} bytes", shown(self.url))
+            yield part
+
+    def _check(self, partial: Partial, sha256: str, *, resumed: bool) -> None:
+        if self.sha256 and sha256 != self.sha256:
+            self.cache.discard(partial)
+            if resumed:
+                # Its two parts need not be of one version: only a download in one piece proves the server wrong.
+                raise Transient("the resumed download does not have the published hash")
+            raise Refused(Reason.HASH_MISMATCH, f"sha256 is {sha256}, published is {self.sha256}", shown(self.url))
+        check_size(self.size, partial.length, self.url)
+
+
+def check_size(published: int | None, found: int | None, url: str) -> None:
+    """Refused (hash_mismatch) when both sizes are known and differ."""
+    if published is not None and found is not None and published != found:
+        raise Refused(Reason.HASH_MISMATCH, f"has {found} bytes, published are {published}", shown(url))
+
+
+def refuse_html(response: httpx.Response, url: str, head: bytes = b"") -> None:
+    """Refused (fetch_failed) when a server sends a page about the file instead of the file."""
+    kind = response.headers.get("content-type", "").lower()
+    if "text/html" in kind or head[:256].lstrip()[:14].lower().startswith((b"<!doctype html", b"<html")):
+        raise Refused(Reason.FETCH_FAILED, "the server sent an HTML page instead of the file", shown(url))
+
+
+def _digest_of(partial: Partial) -> hashlib._Hash:
+    with partial.path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256")

@@ -1,0 +1,132 @@
+"""The bytes of a remote file that have come so far: a few in memory, the others in a nameless file on disk."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import IO
+
+from filterzoo.errors import Reason, Refused
+from filterzoo.network.ranges import Stretch
+
+IN_MEMORY = 1 << 20
+"""Bytes of one file that are kept in memory: the index of most files, which then need no disk at all."""
+
+
+class Slot:
+    """Room for one stretch, filled from its start. `arrival`, if any, ends when it is full or has failed."""
+
+    __slots__ = ("_memory", "_place", "_store", "arrival", "filled", "stretch")
+
+    def __init__(self, stretch: Stretch, store: HeldBytes, place: int | None) -> None:
+        self.stretch = stretch
+        self.filled = stretch.begin
+        """Up to where in the file its bytes have come."""
+        self.arrival: Future[None] | None = None
+        self._store = store
+        self._place = place
+        self._memory = bytearray() if place is None else None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all of it has come."""
+        return self.filled == self.stretch.end
+
+    def write(self, part: bytes) -> None:
+        """Append; what is more than there is room for is dropped. Refused (fetch_failed) when the disk fails."""
+        part = part[: self.stretch.end - self.filled]
+        if self._memory is not None:
+            self._memory += part
+        else:
+            self._store.write(part, (self._place or 0) + self.filled - self.stretch.begin)
+        self.filled += len(part)
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill `buffer` with the bytes from `offset` of the file."""
+        at = offset - self.stretch.begin
+        if self._memory is not None:
+            buffer[:] = memoryview(self._memory)[at : at + len(buffer)]
+        else:
+            self._store.read_into((self._place or 0) + at, buffer)
+
+
+class HeldBytes:
+    """Slots that never overlap. One thread reserves, adds and reads; any thread may write to a slot of its own.
+
+    create: makes the nameless file, when it is first needed. It takes as many bytes as came, wherever they lie in the
+    remote file, and its space is free again when it is closed or the process ends.
+    """
+
+    def __init__(self, create: Callable[[], IO[bytes]]) -> None:
+        self._create = create
+        self._file: IO[bytes] | None = None
+        self._descriptor = -1
+        self._file_end = 0
+        self._memory_left = IN_MEMORY
+        self._begins: list[int] = []
+        self._slots: list[Slot] = []
+
+    def reserve(self, stretch: Stretch) -> Slot:
+        """Room for a stretch of which nothing is here; it counts as here once it is added."""
+        if stretch.length <= self._memory_left:
+            self._memory_left -= stretch.length
+            return Slot(stretch, self, None)
+        if self._file is None:
+            try:
+                self._file = self._create()
+            except OSError as error:
+                raise _disk_failed(error) from error
+            self._descriptor = self._file.fileno()
+        place, self._file_end = self._file_end, self._file_end + stretch.length
+        return Slot(stretch, self, place)
+
+    def add(self, slot: Slot) -> None:
+        """From now on these bytes are here, or will be when the slot's `arrival` ends."""
+        number = bisect_left(self._begins, slot.stretch.begin)
+        self._begins.insert(number, slot.stretch.begin)
+        self._slots.insert(number, slot)
+
+    def missing(self, stretch: Stretch) -> list[Stretch]:
+        """The parts of a stretch that no slot has, in order."""
+        parts = []
+        at = stretch.begin
+        for slot in self.slots(stretch):
+            if slot.stretch.begin > at:
+                parts.append(Stretch(at, slot.stretch.begin))
+            at = slot.stretch.end
+        if at < stretch.end:
+            parts.append(Stretch(at, stretch.end))
+        return parts
+
+    def slots(self, stretch: Stretch) -> list[Slot]:
+        """The slots that have bytes of a stretch, in order."""
+        first = max(0, bisect_right(self._begins, stretch.begin) - 1)
+        last = bisect_left(self._begins, stretch.end)
+        return [slot for slot in self._slots[first:last] if slot.stretch.end > stretch.begin]
+
+    def write(self, part: bytes, place: int) -> None:
+        """Write into the file; Refused (fetch_failed) when it cannot be written."""
+        view = memoryview(part)
+        try:
+            while view:
+                count = os.pwrite(self._descriptor, view, place)
+                place, view = place + count, view[count:]
+        except OSError as error:
+            raise _disk_failed(error) from error
+
+    def read_into(self, place: int, buffer: memoryview) -> None:
+        """Read from the file what was written there."""
+        while buffer:
+            count = os.preadv(self._descriptor, [buffer], place)
+            place, buffer = place + count, buffer[count:]
+
+    def close(self) -> None:
+        """Give the space back; no thread may write any more."""
+        if self._file is not None:
+            self._file.close()
+
+
+def _disk_failed(error: OSError) -> Refused:
+    return Refused(Reason.FETCH_FAILED, f"cannot write to the cache: {error.strerror}")

@@ -1,0 +1,150 @@
+"""What is known of the hosts of zoos: how often to ask, how long to wait, where they redirect, what their pages mean.
+
+One entry a host in `HOSTS`; `filterzoo.network.transport` acts on it. Any other host is a plain one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from urllib.parse import parse_qs, urljoin, urlsplit
+
+from filterzoo.errors import Reason, Refused
+from filterzoo.network.addresses import host_of, shown
+
+_FILE_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A header that tells how long to wait: what `pattern` finds in it is in seconds, or the time of an epoch clock."""
+
+    header: str
+    pattern: re.Pattern[str]
+    is_time: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """An HTML page that comes instead of a file, told by `pattern`, with what it means.
+
+    confirm: the address that gives the file after all, `{id}` being the `id` asked for; "" if there is none.
+    """
+
+    pattern: re.Pattern[str]
+    detail: str
+    reason: Reason = Reason.FETCH_FAILED
+    confirm: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """The rules of a host. `names` and `redirects` are patterns of host names.
+
+    interval: seconds from one request to the next. redirects: its own storage. limited: statuses that may mean "too
+    often", besides those that always mean "later"; they do where `pauses` or Retry-After tell until when.
+    logins: hosts that a redirect to means "not without a login".
+    """
+
+    names: tuple[str, ...] = ()
+    interval: float = 0.0
+    redirects: tuple[str, ...] = ()
+    limited: frozenset[int] = frozenset()
+    pauses: tuple[Pause, ...] = ()
+    logins: tuple[str, ...] = ()
+    pages: tuple[Page, ...] = ()
+
+    def wait(self, headers: Mapping[str, str], now: float) -> float | None:
+        """The longest pause in seconds that the headers ask for, None where they ask for none."""
+        found = [(pause, pause.pattern.search(headers.get(pause.header, ""))) for pause in self.pauses]
+        waits = [float(match[1]) - (now if pause.is_time else 0.0) for pause, match in found if match]
+        return max(0.0, *waits) if waits else None
+
+    def is_limit(self, status: int, headers: Mapping[str, str]) -> bool:
+        """Whether an answer that elsewhere means "never" means "too often" here."""
+        if status not in self.limited:
+            return False
+        return headers.get("x-ratelimit-remaining") == "0" or "retry-after" in headers
+
+    def behind(self, url: str, page: str) -> str | None:
+        """Where the file is that a page came instead of; None for a page that is not known; Refused for the others."""
+        for known in self.pages:
+            if not known.pattern.search(page):
+                continue
+            query = parse_qs(urlsplit(url).query)
+            file_id = query.get("id", [""])[0]
+            if known.confirm and "confirm" not in query and _FILE_ID.fullmatch(file_id):
+                return urljoin(url, known.confirm.format(id=file_id))
+            raise Refused(known.reason, known.detail, shown(url))
+        return None
+
+
+GITHUB = Host(
+    names=("github.com", "api.github.com"),
+    redirects=("objects.githubusercontent.com", "release-assets.githubusercontent.com", "codeload.github.com"),
+    # https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api
+    limited=frozenset({403}),
+    pauses=(Pause("x-ratelimit-reset", re.compile(r"^([0-9]{1,12})$"), is_time=True),),
+)
+
+ZENODO = Host(
+    names=("zenodo.org", "www.zenodo.org"),
+    # Guests: 60 requests a minute and 2,000 an hour (https://developers.zenodo.org/#rate-limiting).
+    interval=1.8,
+    redirects=("zenodo.org",),
+    pauses=(Pause("x-ratelimit-reset", re.compile(r"^([0-9]{1,12})$"), is_time=True),),
+)
+
+GOOGLE_DRIVE = Host(
+    names=("drive.google.com", "drive.usercontent.google.com", "docs.google.com"),
+    # No limit is published; files have a daily quota that everybody shares.
+    interval=1.0,
+    redirects=("drive.usercontent.google.com", "drive.google.com", "*.googleusercontent.com"),
+    limited=frozenset({403}),
+    logins=("accounts.google.com",),
+    pages=(
+        Page(
+            re.compile(r"quota exceeded|too many users have viewed or downloaded", re.IGNORECASE),
+            "Google Drive's daily download quota of this file is used up; run again tomorrow",
+        ),
+        Page(
+            re.compile(r"you need (access|permission)|request access|sign in to continue", re.IGNORECASE),
+            "Google Drive asks for a login or for the owner's permission",
+            Reason.GATED,
+        ),
+        Page(
+            re.compile(r"can.{1,6}t scan this file for viruses|virus scan warning|id=.download-form", re.IGNORECASE),
+            "Google Drive asks for confirmation again and again",
+            confirm="//drive.usercontent.google.com/download?id={id}&export=download&confirm=t",
+        ),
+    ),
+)
+
+HUGGING_FACE = Host(
+    names=("huggingface.co", "hf.co"),
+    redirects=("huggingface.co", "*.huggingface.co", "*.hf.co"),
+    # `RateLimit: "resolvers";r=0;t=117` (https://huggingface.co/docs/hub/rate-limits)
+    pauses=(Pause("ratelimit", re.compile(r";\s*t=([0-9]{1,6})")),),
+)
+
+NGC = Host(
+    names=("api.ngc.nvidia.com",),
+    redirects=("*.ngc.nvidia.com", "prod-model-registry-ngc-bucket.s3.us-west-2.amazonaws.com"),
+)
+
+PLAIN = Host()
+
+HOSTS = (GITHUB, ZENODO, GOOGLE_DRIVE, HUGGING_FACE, NGC)
+
+
+def rules_of(url: str) -> Host:
+    """The entry of a URL's host, `PLAIN` for one that is not known."""
+    host = host_of(url)
+    return next((entry for entry in HOSTS if matches(host, entry.names)), PLAIN)
+
+
+def matches(host: str, patterns: tuple[str, ...]) -> bool:
+    """Whether one of the patterns is of this host; `*` is of any."""
+    return any(fnmatchcase(host, pattern) for pattern in patterns)

@@ -1,0 +1,256 @@
+"""A file on a web server, read by byte ranges and pinned to the version that was there first.
+
+No byte is asked for twice: all that came is kept until the file is closed (`network.held`). What `will_read`
+announces comes in few requests (`network.ranges`), several at a time, while what came first is already read. Formats
+read their indexes in small steps, so a small read that nobody announced fetches more than it needs, within a bound.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import IO
+from urllib.parse import quote, urljoin
+
+import httpx
+
+from filterzoo.errors import Reason, Refused
+from filterzoo.files import RandomAccessFile, check_plain_name
+from filterzoo.network.addresses import shown
+from filterzoo.network.held import HeldBytes, Slot
+from filterzoo.network.ranges import Stretch, plan
+from filterzoo.network.transport import Transient, Transport
+
+READ_AHEAD = 64 << 10
+"""Bytes fetched at first, and most that a small read fetches."""
+READ_AHEAD_BUDGET = 384 << 10
+"""Bytes of a file that are fetched on the chance that the next read wants them; used ones do not count."""
+CONNECTIONS = 4
+"""Requests under way at a time for one file: one connection rarely fills the line."""
+
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What tells one version of a file from the next; `etag` only where it is a strong one (RFC 9110, 8.8.3)."""
+
+    size: int
+    etag: str | None
+    modified: str | None
+
+
+def strong_etag(response: httpx.Response) -> str | None:
+    """The ETag, if it promises equal bytes."""
+    etag = str(response.headers.get("etag", ""))
+    return etag if re.fullmatch(r'"[\x21\x23-\x7e]*"', etag) else None
+
+
+def ranged_version(response: httpx.Response, offset: int) -> Version | None:
+    """The version a 206 answer is of; None unless it starts at `offset`, states the size, and is not encoded."""
+    match = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", "").strip().lower())
+    encoded = response.headers.get("content-encoding", "identity").lower() != "identity"
+    if match is None or encoded:
+        return None
+    first, last, size = map(int, match.groups())
+    if first != offset or not first <= last < size:
+        return None
+    return Version(size, strong_etag(response), response.headers.get("last-modified"))
+
+
+def range_end(response: httpx.Response) -> int:
+    """One past the last byte a 206 answer with a good Content-Range brings."""
+    match = _CONTENT_RANGE.fullmatch(response.headers["content-range"].strip().lower())
+    return int(match[2]) + 1 if match else 0
+
+
+class HttpFile(RandomAccessFile):
+    """A remote file. One thread reads it.
+
+    `head` is what is known of its first bytes; `location` is where redirects led when they were read; `scratch` makes
+    the nameless file that keeps what came.
+    """
+
+    is_remote = True
+
+    def __init__(
+        self,
+        transport: Transport,
+        url: str,
+        version: Version,
+        head: bytes,
+        *,
+        location: str,
+        open_url: Callable[[str], RandomAccessFile],
+        scratch: Callable[[], IO[bytes]],
+    ) -> None:
+        self.transport = transport
+        self.url = url
+        self.version = version
+        self.size = version.size
+        self._location = location
+        self._open_url = open_url
+        self._sides: dict[str, RandomAccessFile] = {}
+        self._held = HeldBytes(scratch)
+        self._ahead = _ReadAhead()
+        self._pool: ThreadPoolExecutor | None = None
+        self._is_closed = threading.Event()
+        if head:
+            slot = self._held.reserve(Stretch(0, len(head)))
+            slot.write(head)
+            self._held.add(slot)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """See `RandomAccessFile.read`; Refused (changed) when the server has another version by now."""
+        self.check_bounds(offset, length)
+        buffer = bytearray(length)
+        self.read_into(offset, memoryview(buffer))
+        return bytes(buffer)
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """See `RandomAccessFile.read_into`; Refused (changed) when the server has another version by now."""
+        self.check_bounds(offset, len(buffer))
+        wanted = Stretch(offset, offset + len(buffer))
+        for part in self._held.missing(wanted):
+            self._fetch_now(part)
+        for slot in self._held.slots(wanted):
+            if slot.arrival is not None:
+                slot.arrival.result()
+            begin, end = max(offset, slot.stretch.begin), min(wanted.end, slot.stretch.end)
+            slot.read_into(begin, buffer[begin - offset : end - offset])
+
+    def will_read(self, stretches: Sequence[tuple[int, int]]) -> None:
+        """See `RandomAccessFile.will_read`: starts to fetch what is not here yet, in the order of reading."""
+        inside = [Stretch(at, at + n) for at, n in stretches if at >= 0 and n > 0 and at + n <= self.size]
+        for stretch in plan(inside, self._held.missing):
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="filterzoo-range")
+            slot = self._held.reserve(stretch)
+            slot.arrival = self._pool.submit(self._fetch, slot)
+            self._held.add(slot)
+
+    def beside(self, name: str) -> RandomAccessFile:
+        """The file of that name in the same folder of the server; opened once, and closed with this one."""
+        check_plain_name(name)
+        if name not in self._sides:
+            self._sides[name] = self._open_url(sibling(self.url, name))
+        return _Lent(self._sides[name])
+
+    def close(self) -> None:
+        """See `RandomAccessFile.close`. Waits for requests that are under way to notice."""
+        self._is_closed.set()
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+        self._held.close()
+        for side in self._sides.values():
+            side.close()
+
+    def _fetch_now(self, part: Stretch) -> None:
+        """Fetch a stretch that nobody announced, and a little more where it is small."""
+        end = min(part.end + self._ahead.length(part), self.size)
+        slot = self._held.reserve(self._held.missing(Stretch(part.begin, end))[0])
+        self._ahead.took(slot.stretch, part)
+        self._fetch(slot)
+        self._held.add(slot)
+
+    def _fetch(self, slot: Slot) -> None:
+        """Fill a slot, from where redirects led before; such addresses expire, then from the start."""
+        if self._location != self.url:
+            try:
+                self._fetch_from(self._location, slot)
+            except Refused as refusal:
+                if refusal.reason is Reason.CHANGED or self._is_closed.is_set():
+                    raise
+                self._location = self.url
+        if not slot.is_full:
+            self._fetch_from(self.url, slot)
+
+    def _fetch_from(self, url: str, slot: Slot) -> None:
+        """Fill a slot; a retry goes on where the connection broke."""
+
+        def attempt() -> None:
+            self._check_open()
+            begin, end = slot.filled, slot.stretch.end
+            headers = {"Range": f"bytes={begin}-{end - 1}", "Accept-Encoding": "identity"}
+            if self.version.etag:
+                headers["If-Range"] = self.version.etag
+            with self.transport.get(url, headers, frozenset({200, 206, 416})) as response:
+                self._check(response, begin, end)
+                for part in self.transport.body(response, raw=True):
+                    self._check_open()
+                    slot.write(part)
+            if not slot.is_full:
+                raise Transient("the answer is shorter than it says")
+
+        self.transport.retrying(url, attempt)
+
+    def _check_open(self) -> None:
+        if self._is_closed.is_set():
+            raise Refused(Reason.FETCH_FAILED, "the file was closed while it was fetched", shown(self.url))
+
+    def _check(self, response: httpx.Response, start: int, end: int) -> None:
+        """Refused (changed) for another version, Transient for an answer that is not the range asked for."""
+        etag, modified = strong_etag(response), response.headers.get("last-modified")
+        if response.status_code != 206:
+            same = etag == self.version.etag if self.version.etag else modified == self.version.modified
+            if same and response.status_code == 200:
+                raise Transient("the server ignored a Range request it understood before")
+            raise Refused(Reason.CHANGED, "the file changed on the server while it was read", shown(self.url))
+        version = ranged_version(response, start)
+        if version is None or range_end(response) != end:
+            raise Transient("the server answered with another range than it was asked for")
+        if version.size != self.size or (etag, modified) != (self.version.etag, self.version.modified):
+            raise Refused(Reason.CHANGED, "the file changed on the server while it was read", shown(self.url))
+
+
+class _ReadAhead:
+    """How much more than a small read wants is fetched: less and less, the more of it was in vain."""
+
+    def __init__(self) -> None:
+        self._budget = READ_AHEAD_BUDGET
+        self._last = Stretch(0, 0)
+        self._last_unasked = 0
+
+    def length(self, part: Stretch) -> int:
+        """How many bytes behind `part` to fetch with it."""
+        if part.begin == self._last.end:
+            self._budget += self._last_unasked  # reading went on there: it was not in vain
+            self._last_unasked = 0
+        most = READ_AHEAD * self._budget // READ_AHEAD_BUDGET
+        return max(0, most - part.length)
+
+    def took(self, fetched: Stretch, part: Stretch) -> None:
+        """Note what was fetched for `part`."""
+        self._last = fetched
+        self._last_unasked = fetched.end - part.end
+        self._budget -= self._last_unasked
+
+
+class _Lent(RandomAccessFile):
+    """A side file that its owner closes."""
+
+    def __init__(self, file: RandomAccessFile) -> None:
+        self._file = file
+        self.size = file.size
+        self.is_remote = file.is_remote
+        self.verified_sha256 = file.verified_sha256
+
+    def read(self, offset: int, length: int) -> bytes:
+        return self._file.read(offset, length)
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        self._file.read_into(offset, buffer)
+
+    def will_read(self, stretches: Sequence[tuple[int, int]]) -> None:
+        self._file.will_read(stretches)
+
+    def beside(self, name: str) -> RandomAccessFile:
+        return self._file.beside(name)
+
+
+def sibling(url: str, name: str) -> str:
+    """The URL of the file of that plain name in the same folder."""
+    return urljoin(url, "./" + quote(name, safe="", errors="surrogatepass"))

@@ -1,0 +1,220 @@
+"""One HTTP request done properly: retries, Retry-After, redirects, time limits, and errors with a reason."""
+
+from __future__ import annotations
+
+import email.utils
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+import tenacity
+
+from filterzoo.errors import Reason, Refused
+from filterzoo.network.addresses import AddressPolicy, host_of, is_http, origin_of, shown
+from filterzoo.network.hosts import Host, matches, rules_of
+from filterzoo.network.pace import Pace
+
+Result = TypeVar("Result")
+
+ATTEMPTS = 5
+MAX_REDIRECTS = 5
+MAX_WAIT = 300.0
+"""Seconds; a server that asks for a longer pause is given up for this run."""
+SLOW_START = 60.0
+SLOWEST = 4_096.0
+"""Bytes a second, after SLOW_START seconds; a slower answer counts as broken."""
+
+MAX_PAGE = 262_144
+"""Bytes of an HTML page that are looked at to learn what it says."""
+
+_TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+_REASONS = {
+    401: (Reason.GATED, "the server asks for a login"),
+    403: (Reason.GATED, "the server does not let us read it"),
+    404: (Reason.REMOVED, "not found"),
+    410: (Reason.REMOVED, "gone"),
+    412: (Reason.CHANGED, "the file changed on the server"),
+    451: (Reason.REMOVED, "withheld for legal reasons"),
+}
+
+
+class Transient(Exception):
+    """Raised for a failure that may pass; `wait` is the pause in seconds that the server asks for."""
+
+    def __init__(self, detail: str, wait: float | None = None) -> None:
+        super().__init__(detail, wait)
+        self.detail = detail
+        self.wait = wait
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """Time as the door sees it; parameters so that tests need not wait. All in seconds."""
+
+    sleep: Callable[[float], None] = time.sleep
+    monotonic: Callable[[], float] = time.monotonic
+    now: Callable[[], float] = time.time
+
+
+@dataclass(frozen=True, slots=True)
+class Transport:
+    """Sends GET requests, where its policy lets it."""
+
+    client: httpx.Client
+    policy: AddressPolicy
+    clocks: Clocks
+    tokens: Mapping[str, str] = field(default_factory=dict)
+    """Bearer tokens, each sent to its one origin (scheme, host and port) and to no redirect's target elsewhere."""
+    redirects: tuple[str, ...] | None = None
+    """Patterns of hosts that may be redirected to, besides the host itself and its storage; None for any."""
+    pace: Pace | None = None
+    """Keeps requests to a host apart; None asks as often as it is told to."""
+
+    def retrying(self, url: str, action: Callable[[], Result]) -> Result:
+        """The result of `action`, tried again while it raises `Transient`; then Refused (fetch_failed)."""
+        backoff = tenacity.wait_exponential(multiplier=0.5, max=30) + tenacity.wait_random(0, 0.25)
+        retries = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(Transient),
+            stop=lambda state: state.attempt_number >= ATTEMPTS or _asked_wait(state) > MAX_WAIT,
+            wait=lambda state: max(_asked_wait(state), backoff(state)),
+            sleep=self.clocks.sleep,
+            reraise=True,
+        )
+        try:
+            return retries(action)
+        except Transient as error:
+            pause = f"; it asks to wait {error.wait:.0f} s" if (error.wait or 0) > MAX_WAIT else ""
+            raise Refused(Reason.FETCH_FAILED, error.detail + pause, shown(url)) from error
+
+    @contextmanager
+    def get(self, url: str, headers: Mapping[str, str], ok: frozenset[int]) -> Iterator[httpx.Response]:
+        """The answer to one GET, redirects followed, its body not read yet; its status is one of `ok`.
+
+        Raises Transient or Refused. httpx's own errors while the body is read become Transient as well.
+        """
+        try:
+            with self._follow(url, headers) as response:
+                if response.status_code not in ok:
+                    raise self._failure(response)
+                yield response
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            raise Transient(f"the connection failed: {_sentence(error)}") from error
+        except (httpx.InvalidURL, httpx.HTTPError) as error:
+            raise Refused(Reason.FETCH_FAILED, f"the request failed: {_sentence(error)}", shown(url)) from error
+
+    def body(self, response: httpx.Response, *, raw: bool = False) -> Iterator[bytes]:
+        """The body in pieces, decoded unless `raw`; Transient when it comes too slowly."""
+        start, length = self.clocks.monotonic(), 0
+        for part in response.iter_raw() if raw else response.iter_bytes():
+            length += len(part)
+            elapsed = self.clocks.monotonic() - start
+            if elapsed > SLOW_START and length / elapsed < SLOWEST:
+                raise Transient(f"the server sends less than {SLOWEST / 1024:.0f} KB a second")
+            yield part
+
+    @contextmanager
+    def _follow(self, url: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
+        for _ in range(MAX_REDIRECTS + 1):
+            self.policy.check(url)
+            self._keep_pace(rules_of(url))
+            sent = dict(headers) | self._authorisation(url)
+            with self.client.stream("GET", url, headers=sent, follow_redirects=False) as response:
+                self._check_peer(url, response)
+                target = self._next(url, response)
+                if target is None:
+                    yield response
+                    return
+                url = target
+        raise Refused(Reason.FETCH_FAILED, f"more than {MAX_REDIRECTS} redirects", shown(url))
+
+    def _keep_pace(self, rules: Host) -> None:
+        if self.pace is not None and rules.interval:
+            self.pace.wait(rules.names[0], rules.interval, self.clocks.now, self.clocks.sleep)
+
+    def _next(self, url: str, response: httpx.Response) -> str | None:
+        """Where to ask next: a redirect's target, or what stands behind a page of the host; None for an answer."""
+        rules = rules_of(url)
+        if response.has_redirect_location:
+            target = _target(url, response.headers["location"])
+            self._check_redirect(rules, url, target)
+            return target
+        if not rules.pages or "text/html" not in response.headers.get("content-type", "").lower():
+            return None
+        behind = rules.behind(url, self._page(response))
+        if behind is None and response.is_success:
+            raise Refused(Reason.FETCH_FAILED, "the server sent an HTML page instead of the file", shown(url))
+        return behind
+
+    def _check_redirect(self, rules: Host, url: str, target: str) -> None:
+        """Refused unless to the same host, its storage, or a host the source declares, or from one the user named."""
+        host = host_of(target)
+        if matches(host, rules.logins):
+            raise Refused(Reason.GATED, "the server asks for a login", shown(url))
+        if self.redirects is None or host_of(url) in {host, *self.policy.trusted}:
+            return
+        if not matches(host, (*rules.redirects, *self.redirects)):
+            detail = f"redirected to {host}, which is not among the hosts that the source declares"
+            raise Refused(Reason.FETCH_FAILED, detail, shown(url))
+
+    def _page(self, response: httpx.Response) -> str:
+        page = bytearray()
+        for part in self.body(response):
+            page += part
+            if len(page) > MAX_PAGE:
+                break
+        return page.decode("utf-8", "replace")
+
+    def _authorisation(self, url: str) -> dict[str, str]:
+        token = self.tokens.get(origin_of(url))
+        return {"Authorization": f"Bearer {token}"} if token else {}
+
+    def _check_peer(self, url: str, response: httpx.Response) -> None:
+        stream = response.extensions.get("network_stream")
+        peer = stream.get_extra_info("server_addr") if stream is not None else None
+        if isinstance(peer, tuple):
+            self.policy.check_peer(url, str(peer[0]))
+
+    def _failure(self, response: httpx.Response) -> Transient | Refused:
+        status, rules = response.status_code, rules_of(str(response.url))
+        if status in _TRANSIENT_STATUS or rules.is_limit(status, response.headers):
+            asked = (self._retry_after(response), rules.wait(response.headers, self.clocks.now()))
+            return Transient(f"the server answered {status}", max((wait for wait in asked if wait), default=None))
+        reason, detail = _REASONS.get(status, (Reason.FETCH_FAILED, "the server answered"))
+        return Refused(reason, f"{detail} ({status})", shown(str(response.url)))
+
+    def _retry_after(self, response: httpx.Response) -> float | None:
+        """Seconds of a Retry-After header, in either of its forms (RFC 9110, 10.2.3)."""
+        value = response.headers.get("retry-after", "").strip()
+        if re.fullmatch(r"[0-9]{1,9}", value):
+            return float(value)
+        try:
+            return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - self.clocks.now())
+        except (ValueError, OverflowError):
+            return None
+
+
+def _asked_wait(state: tenacity.RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    return (error.wait or 0.0) if isinstance(error, Transient) else 0.0
+
+
+def _target(url: str, location: str) -> str:
+    """Where a redirect leads; Refused unless to http(s), and never from https to http."""
+    try:
+        target = urljoin(url, location)
+    except ValueError:
+        target = location
+    if not is_http(target):
+        raise Refused(Reason.FETCH_FAILED, f"redirected to {shown(target)}, which is no web address", shown(url))
+    if urlsplit(url).scheme.lower() == "https" and urlsplit(target).scheme.lower() == "http":
+        raise Refused(Reason.FETCH_FAILED, f"redirected from https to {shown(target)}", shown(url))
+    return target
+
+
+def _sentence(error: Exception) -> str:
+    return " ".join((str(error) or type(error).__name__).split())[:200]

@@ -1,0 +1,1 @@
+"""The work folder: fragments, journal, and their mending."""

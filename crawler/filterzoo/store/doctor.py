@@ -1,0 +1,207 @@
+"""Checks a work folder, and mends it so that the next crawl does again what is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from pydantic import TypeAdapter, ValidationError
+
+from filterzoo.errors import StartError, StorageFailed
+from filterzoo.outcome import Done, LedgerEntry
+from filterzoo.store.fragment_checks import Unsound, check_filters, layer_rows
+from filterzoo.store.fragments import FragmentStore
+from filterzoo.store.journal import Journal
+from filterzoo.store.salvage import salvage
+from filterzoo.store.workfolder import WorkFolder
+
+_FRAGMENT = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62})\.arrow")
+_ENTRY = TypeAdapter(LedgerEntry)
+_DONE = TypeAdapter(Done)
+
+
+class Check(StrEnum):
+    """What a finding is about."""
+
+    JOURNAL = "journal"
+    """SQLite finds the file damaged; mended by a new one of what can be read."""
+    ENTRY = "entry"
+    """What the journal says of a checkpoint cannot be understood; mended by forgetting the checkpoint."""
+    FRAGMENT = "fragment"
+    """A done checkpoint's fragment is missing or damaged; mended by forgetting the checkpoint."""
+    ORPHAN = "orphan"
+    """A fragment that no checkpoint has: a killed crawl or an older revision left it; mended by removing it."""
+    LEFTOVER = "leftover"
+    """Half of a file, of a killed crawl; mended by removing it."""
+    STRANGER = "stranger"
+    """A file among the fragments that is not ours; left to whoever put it there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something wrong, where it is, and whether it is mended now. `where` may be a stranger's name of a checkpoint."""
+
+    check: Check
+    where: str
+    detail: str
+    mended: bool = False
+
+
+@dataclass(slots=True)
+class Diagnosis:
+    """All findings, and how much was looked at."""
+
+    findings: list[Finding] = field(default_factory=list)
+    checkpoints: int = 0
+    fragments: int = 0
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing is left to mend."""
+        return all(finding.mended for finding in self.findings)
+
+
+def examine(work: WorkFolder, *, repair: bool = False) -> Diagnosis:
+    """Look at everything in the work folder and, if asked to, mend it.
+
+    WorkFolderBusy while a crawl works there; StartError where there has been none.
+    """
+    with work.held():
+        diagnosis = Diagnosis()
+        for finding in _findings(work, diagnosis, repair=repair):
+            diagnosis.findings.append(replace(finding, mended=repair and finding.check is not Check.STRANGER))
+        return diagnosis
+
+
+def _findings(work: WorkFolder, diagnosis: Diagnosis, *, repair: bool) -> Iterator[Finding]:
+    yield from _leftovers(work, repair=repair)
+    damage = _damage(work)
+    yield from damage
+    if damage and not repair:
+        return  # nothing that a damaged journal says of fragments can be relied on
+    if damage:
+        salvage(work.journal_path)
+    with work.journal() as journal:
+        store = work.store()
+        checked = _CheckedFragments(store)
+        yield from _entries(journal, checked, diagnosis, repair=repair)
+        yield from _files(store, checked, diagnosis, repair=repair)
+    with contextlib.suppress(OSError):
+        work.scratch.rmdir()  # opening the store made it
+
+
+def _leftovers(work: WorkFolder, *, repair: bool) -> Iterator[Finding]:
+    if not work.scratch.is_dir():
+        return
+    for path in sorted(work.scratch.iterdir()):
+        yield Finding(Check.LEFTOVER, str(path.relative_to(work.path)), "an interrupted crawl left it half-written")
+    if repair:
+        shutil.rmtree(work.scratch)
+
+
+def _damage(work: WorkFolder) -> list[Finding]:
+    try:
+        with work.journal() as journal:
+            problems = journal.problems()
+    except (StartError, StorageFailed) as error:
+        problems = [str(error.__cause__ or error)]
+    return [Finding(Check.JOURNAL, work.journal_path.name, problem) for problem in problems]
+
+
+@dataclass(slots=True)
+class _CheckedFragments:
+    """Looks at each fragment once, however many checkpoints have it, and remembers which ones sound entries need."""
+
+    store: FragmentStore
+    problems: dict[str, str | None] = field(default_factory=dict)
+    named: set[str] = field(default_factory=set)
+    needed: set[str] = field(default_factory=set)
+
+    def problem(self, done: Done) -> str | None:
+        """What is wrong with the checkpoint's fragments, the first thing."""
+        names = [name for name in (done.layers_fragment, done.filters_fragment) if name is not None]
+        self.named.update(names)
+        for name in names:
+            if name not in self.problems:
+                self.problems[name] = self._look_at(done, name)
+            if self.problems[name] is not None:
+                return f"{name}: {self.problems[name]}"
+        self.needed.update(names)
+        return None
+
+    def _look_at(self, done: Done, name: str) -> str | None:
+        try:
+            rows = layer_rows(self.store, done.layers_fragment)
+            if name == done.filters_fragment:
+                check_filters(self.store, name, rows)
+            elif len(rows) != done.n_layers:
+                return f"it has {len(rows)} layers, the journal says {done.n_layers}"
+        except Unsound as error:
+            return str(error)
+        return None
+
+
+def _entries(journal: Journal, checked: _CheckedFragments, diagnosis: Diagnosis, *, repair: bool) -> Iterator[Finding]:
+    """What the journal says of each checkpoint, against the store."""
+    lost = []
+    for row in journal.rows("done"):
+        diagnosis.checkpoints += 1
+        finding = _entry_finding(row, checked)
+        if finding is not None:
+            lost.append(row[:3])
+            yield finding
+    for row in journal.rows("ledger"):
+        try:
+            _ENTRY.validate_json(row[-1])
+        except ValidationError as error:
+            lost.append(row[:3])
+            yield Finding(Check.ENTRY, _name(row), _first(error))
+    if repair:
+        for source, ident, revision in lost:
+            if ident is None:
+                journal.forget_plugin_failures()
+            else:
+                journal.forget(source, ident, revision)
+
+
+def _entry_finding(row: tuple[str, ...], checked: _CheckedFragments) -> Finding | None:
+    try:
+        done = _DONE.validate_json(row[-1])
+    except ValidationError as error:
+        return Finding(Check.ENTRY, _name(row), _first(error))
+    if row[:3] != (done.checkpoint.source, done.checkpoint.id, done.checkpoint.revision):
+        return Finding(Check.ENTRY, _name(row), "it tells of another checkpoint")
+    problem = checked.problem(done)
+    return None if problem is None else Finding(Check.FRAGMENT, _name(row), problem)
+
+
+def _files(
+    store: FragmentStore, checked: _CheckedFragments, diagnosis: Diagnosis, *, repair: bool
+) -> Iterator[Finding]:
+    """What lies in the store that no checkpoint has."""
+    for path in store.paths():
+        matched = _FRAGMENT.fullmatch(path)
+        diagnosis.fragments += matched is not None
+        is_leftover = path.endswith(".part")
+        if matched is None:
+            detail = "an interrupted crawl left it half-written" if is_leftover else "it is no fragment"
+            yield Finding(Check.LEFTOVER if is_leftover else Check.STRANGER, f"fragments/{path}", detail)
+        elif matched[2] not in checked.named:
+            yield Finding(Check.ORPHAN, f"fragments/{path}", "no checkpoint has it")
+        is_needed = matched is None or matched[2] in checked.needed
+        if repair and (is_leftover or not is_needed):
+            store.remove(path)
+
+
+def _name(row: tuple[str, ...]) -> str:
+    source, ident, revision = row[:3]
+    return f"{source}/{ident}@{revision}"
+
+
+def _first(error: ValidationError) -> str:
+    (first, *_) = error.errors(include_url=False, include_input=False, include_context=False)
+    return f"its record cannot be read: {'.'.join(map(str, first['loc']))}: {first['msg']}"

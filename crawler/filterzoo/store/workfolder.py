@@ -1,0 +1,96 @@
+"""The work folder: where the journal, the fragments and whatever is being written lie; one crawl at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Self
+
+from filterzoo.errors import StartError, WorkFolderBusy
+from filterzoo.store.fragments import FragmentStore
+from filterzoo.store.journal import Journal
+
+DEFAULT = Path("filterzoo-work")
+
+
+class WorkFolder:
+    """Paths of a work folder, and the lock a crawl holds in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: IO[str] | None = None
+
+    @property
+    def fragments_url(self) -> str:
+        """Where the fragments are, as `FragmentStore` takes it."""
+        return str(self.path.absolute() / "fragments")
+
+    @property
+    def scratch(self) -> Path:
+        """Files that are being written; nothing in it survives a crawl."""
+        return self.path / "scratch"
+
+    @property
+    def journal_path(self) -> Path:
+        """The SQLite file."""
+        return self.path / "journal.sqlite"
+
+    def journal(self) -> Journal:
+        """Open the journal, made new where there is none."""
+        return Journal(self.journal_path)
+
+    def existing_journal(self) -> Journal:
+        """Open the journal; StartError where no crawl has been yet."""
+        self._check_used()
+        return self.journal()
+
+    def store(self) -> FragmentStore:
+        """Open the fragment store."""
+        return FragmentStore(self.fragments_url, self.scratch)
+
+    def __enter__(self) -> Self:
+        """Take the lock and clear what an interrupted crawl left half-written."""
+        self._hold()
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the lock of a work folder that is there, and change nothing in it; StartError where there is none."""
+        self._check_used()
+        self._hold()
+        try:
+            yield
+        finally:
+            self.__exit__()
+
+    def _check_used(self) -> None:
+        if not self.journal_path.is_file():
+            raise StartError(
+                f"{self.path}: no crawl has been here; run `filterzoo crawl MANIFEST --workdir {self.path}`"
+            )
+
+    def _hold(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with contextlib.ExitStack() as undo:
+                lock = undo.enter_context((self.path / "lock").open("w"))
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                undo.pop_all()
+            self._lock = lock
+        except BlockingIOError:
+            raise WorkFolderBusy(
+                f"{self.path}: another crawl is working here; wait for it or choose another --workdir"
+            ) from None
+        except OSError as error:
+            raise StartError(
+                f"{self.path}: cannot be used as work folder: {error.strerror}; choose another --workdir"
+            ) from error

@@ -1,0 +1,67 @@
+"""A match with an architecture is exact in names and shapes, or there is none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from filterzoo.architectures.context import is_known, with_architecture
+from filterzoo.records import Context, Convolution, Kind, Layout, Operation, Span, Tensor
+
+GUESS = Convolution(kind=Kind.CONV, context=Context.DECLARED)
+TRUTH = Convolution(kind=Kind.CONV, context=Context.ARCHITECTURE, groups=1, stride=(2, 2), depth=1)
+UP = Convolution(kind=Kind.TRANSPOSED, context=Context.ARCHITECTURE, groups=1, stride=(2, 2), depth=3)
+OPERATIONS = {"a.weight": Operation((4, 3, 3, 3), TRUTH), "up.weight": Operation((4, 4, 2, 2), UP)}
+
+
+def file(prefix: str = "", **shapes: tuple[int, ...]) -> list[Tensor]:
+    named = {"a": (4, 3, 3, 3), "up": (4, 4, 2, 2)} | shapes
+    return [
+        Tensor(name=f"{prefix}{name}.weight", dtype="F32", shape=shape, span=Span(0, 1), convolution=GUESS)
+        for name, shape in named.items()
+    ]
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module.model.", "net.backbone.module."])
+def test_truth_takes_the_place_of_guesses(prefix):
+    told = with_architecture(file(prefix), OPERATIONS)
+    assert [tensor.convolution for tensor in told] == [TRUTH, UP]
+    assert [tensor.layout for tensor in told] == [Layout.OI_K, Layout.IO_K]
+    assert [tensor.name for tensor in told] == [tensor.name for tensor in file(prefix)]
+
+
+def test_a_guess_of_a_transposed_convolution_is_put_right():
+    tensors = [replace(tensor, layout=Layout.IO_K) for tensor in file()]
+    assert with_architecture(tensors, OPERATIONS)[0].layout is Layout.OI_K
+
+
+def test_a_prefix_that_belongs_to_the_names_stays():
+    operations = {f"model.{name}": operation for name, operation in OPERATIONS.items()}
+    assert with_architecture(file("module.model."), operations)[0].convolution == TRUTH
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        file(a=(4, 3, 3, 1)),
+        file(other=(4, 3, 3, 3)),
+        file()[:1],
+        file("encoder."),
+        [replace(file()[0], name="module.a.weight"), file()[1]],
+        [replace(tensor, layout=Layout.K_IO) for tensor in file()],
+        [*file(), file()[0]],
+        [],
+    ],
+    ids=["shape", "one more", "one less", "prefix", "a prefix of one", "another framework", "twice", "nothing"],
+)
+def test_anything_else_is_left_as_it_is(tensors):
+    assert with_architecture(tensors, OPERATIONS) == tuple(tensors)
+    assert with_architecture(tensors, {}) == tuple(tensors)
+
+
+def test_files_with_a_graph_need_no_architecture():
+    graph = [replace(tensor, convolution=replace(GUESS, context=Context.GRAPH)) for tensor in file()]
+    assert is_known(graph)
+    assert is_known([])
+    assert not is_known(file())

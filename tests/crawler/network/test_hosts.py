@@ -1,0 +1,343 @@
+"""The hosts under their own names: the loopback server is the proxy that everything is asked through."""
+
+import random
+import subprocess
+import sys
+
+import pytest
+from tests import servers
+from tests.servers import WebServer
+
+from filterzoo.errors import Reason, Refused
+from filterzoo.network.door import Door
+from filterzoo.network.hosts import HOSTS, PLAIN, matches, rules_of
+from filterzoo.network.pace import Pace
+from filterzoo.network.transport import Clocks
+from filterzoo.records import Artifact
+
+BODY = random.Random(2).randbytes(150_000)
+NOW = 1_800_000_000.0
+CONFIRM = b"""<!DOCTYPE html><html><head><title>Google Drive - Virus scan warning</title></head><body>
+<p>Google Drive can't scan this file for viruses.</p><p>net.pt (98M) is too large. Would you still like to download it?
+</p><form id="download-form" action="https://drive.usercontent.google.com/download" method="get">
+<input type="hidden" name="id" value="SOMEBODY-ELSES"><input type="hidden" name="confirm" value="t"></form>
+</body></html>"""
+QUOTA = b"""<html><head><title>Google Drive - Quota exceeded</title></head><body><p>Sorry, you can't view or download
+this file at this time.</p><p>Too many users have viewed or downloaded this file recently.</p></body></html>"""
+ACCESS = b"<html><head><title>Google Drive: Sign-in</title></head><body>You need access. Request access</body></html>"
+DRIVE = "http://drive.google.com/uc?export=download&id=1abcDEF_-23"
+CONTENT = "http://drive.usercontent.google.com/download?id=1abcDEF_-23&export=download"
+
+
+class Watch:
+    def __init__(self):
+        self.pauses = []
+
+    def clocks(self):
+        return Clocks(
+            sleep=self.pauses.append, monotonic=lambda: NOW + sum(self.pauses), now=lambda: NOW + sum(self.pauses)
+        )
+
+
+@pytest.fixture
+def server(monkeypatch):
+    with WebServer() as running:
+        monkeypatch.setenv("http_proxy", running.url)
+        monkeypatch.setenv("no_proxy", "")
+        monkeypatch.setenv("NO_PROXY", "")
+        yield running
+
+
+@pytest.fixture
+def watch():
+    return Watch()
+
+
+@pytest.fixture
+def door(server, tmp_path, watch):
+    with Door(tmp_path / "cache", clocks=watch.clocks()) as opened:
+        yield opened.redirecting(())
+
+
+def offer(server, url, body, *faults, **settings):
+    """Put an answer at a whole address, as a proxy is asked for it."""
+    server.resources[url] = servers.Resource(body, faults=list(faults), **settings)
+
+
+def asked(server):
+    return [path for path, _, _ in server.requests]
+
+
+def page(body, status=200):
+    def fault(answer):
+        answer.send(status, body, "text/html; charset=utf-8")
+        return True
+
+    return fault
+
+
+def refusal(action, *arguments):
+    with pytest.raises(Refused) as caught:
+        action(*arguments)
+    return caught.value
+
+
+# Google Drive
+
+
+def test_drives_confirmation_is_given_and_the_file_read_by_ranges(server, door):
+    offer(server, DRIVE, b"", servers.status(303, Location=CONTENT))
+    offer(server, CONTENT, CONFIRM, content_type="text/html; charset=utf-8")
+    offer(server, f"{CONTENT}&confirm=t", BODY)
+    with door.open(Artifact(url=DRIVE)) as file:
+        assert file.size == len(BODY)
+        assert file.read(120_000, 30_000) == BODY[120_000:]
+    assert asked(server) == [DRIVE, CONTENT, f"{CONTENT}&confirm=t", f"{CONTENT}&confirm=t"]
+
+
+def test_drives_confirmation_is_given_for_a_download_too(server, door):
+    offer(server, DRIVE, b"", servers.status(303, Location=CONTENT))
+    offer(server, CONTENT, CONFIRM, content_type="text/html; charset=utf-8")
+    offer(server, f"{CONTENT}&confirm=t", BODY, ranges=False)
+    assert door.download(DRIVE).read_bytes() == BODY
+
+
+@pytest.mark.parametrize("status", [200, 403])
+@pytest.mark.parametrize("place", [DRIVE, f"{CONTENT}&confirm=t"])
+def test_drives_quota_page_is_a_failure_that_says_so(server, door, status, place):
+    offer(server, place, b"", *[page(QUOTA, status)] * 9)
+    for action in (lambda: door.open(Artifact(url=place)), lambda: door.download(place)):
+        error = refusal(action)
+        assert error.reason is Reason.FETCH_FAILED
+        assert error.reason.is_transient
+        assert "quota" in error.detail
+    assert not list(door.cache.folder.glob("files/*/*"))
+
+
+def test_drive_asks_once_for_confirmation_not_for_ever(server, door):
+    for place in (CONTENT, f"{CONTENT}&confirm=t"):
+        offer(server, place, CONFIRM, content_type="text/html; charset=utf-8")
+    assert "confirmation" in refusal(door.download, CONTENT).detail
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("status", [200, 403])
+def test_a_file_that_drive_keeps_for_its_owners_friends_is_gated(server, door, status):
+    offer(server, DRIVE, b"", page(ACCESS, status))
+    assert refusal(door.download, DRIVE).reason is Reason.GATED
+
+
+def test_a_redirect_to_a_login_is_gated(server, door):
+    login = servers.status(302, Location="http://accounts.google.com/ServiceLogin?continue=x")
+    offer(server, DRIVE, b"", login)
+    assert refusal(door.download, DRIVE).reason is Reason.GATED
+    assert asked(server) == [DRIVE]
+
+
+def test_an_unknown_page_of_drive_is_never_taken_for_the_file(server, door):
+    offer(server, DRIVE, b"<p>Something new</p>", content_type="text/html")
+    assert "HTML" in refusal(door.download, DRIVE).detail
+    offer(server, DRIVE, b"", page(b"<p>Not Found</p>", 404))
+    assert refusal(door.download, DRIVE).reason is Reason.REMOVED
+
+
+@pytest.mark.parametrize("file_id", ["", "a/../b", "x&confirm=t", "%0d%0aHost:evil"])
+def test_an_id_that_is_none_is_never_put_into_an_address(server, door, file_id):
+    place = f"http://drive.usercontent.google.com/download?export=download&id={file_id}"
+    offer(server, place, CONFIRM, content_type="text/html")
+    assert refusal(door.download, place).reason is Reason.FETCH_FAILED
+    assert len(server.requests) == 1
+
+
+def test_drive_is_asked_once_a_second(server, door, watch):
+    offer(server, DRIVE, b"", servers.status(303, Location=CONTENT))
+    offer(server, CONTENT, BODY)
+    door.download(DRIVE)
+    assert watch.pauses == [pytest.approx(1.0)]
+
+
+# Zenodo
+
+
+def test_zenodo_is_asked_slower_than_its_guests_may(server, door, watch):
+    for number in range(5):
+        offer(server, f"http://zenodo.org/records/7/files/{number}.zip?download=1", BODY)
+        door.download(f"http://zenodo.org/records/7/files/{number}.zip?download=1")
+    assert sum(watch.pauses) == pytest.approx(4 * 1.8)
+    per_hour = 3600 / rules_of("https://zenodo.org/x").interval
+    assert per_hour <= 2000
+    assert per_hour / 60 <= 60
+
+
+def test_zenodo_tells_when_to_ask_again(server, door, watch):
+    place = "http://zenodo.org/record/7/files/net.zip?download=1"
+    late = servers.status(429, X_RateLimit_Limit="60", X_RateLimit_Remaining="0", X_RateLimit_Reset=f"{NOW + 41:.0f}")
+    moved = servers.status(301, Location="/records/7/files/net.zip?download=1")
+    offer(server, place, b"", late, moved)
+    offer(server, "http://zenodo.org/records/7/files/net.zip?download=1", BODY)
+    assert door.download(place).read_bytes() == BODY
+    assert 41 <= max(watch.pauses) < 42
+
+
+# GitHub
+
+
+def test_a_github_release_lies_in_githubs_storage(server, door):
+    release = "http://github.com/user/zoo/releases/download/v1/net.pth"
+    for host in ("objects.githubusercontent.com", "release-assets.githubusercontent.com"):
+        storage = f"http://{host}/github-production-release-asset/1?sig=secret"
+        offer(server, release, b"", servers.status(302, Location=storage))
+        offer(server, storage, BODY)
+        with door.open(Artifact(url=release)) as file:
+            assert file.read(100_000, 5) == BODY[100_000:100_005]
+
+
+@pytest.mark.parametrize(
+    ("headers", "pause"),
+    [({"Retry_After": "17"}, 17), ({"X_RateLimit_Remaining": "0", "X_RateLimit_Reset": f"{NOW + 23:.0f}"}, 23)],
+)
+def test_githubs_limit_is_waited_for_although_it_is_a_403(server, door, watch, headers, pause):
+    place = "http://api.github.com/repos/user/zoo/releases"
+    offer(server, place, b"[]", servers.status(403, **headers), content_type="application/json")
+    assert door.get_json(place) == []
+    assert pause <= max(watch.pauses) < pause + 1
+
+
+def test_a_403_of_github_without_a_limit_is_final(server, door):
+    place = "http://api.github.com/repos/user/secret/releases"
+    offer(server, place, b"", servers.status(403, X_RateLimit_Remaining="57", X_RateLimit_Reset=f"{NOW + 9:.0f}"))
+    assert refusal(door.get_json, place).reason is Reason.GATED
+    assert len(server.requests) == 1
+
+
+def test_a_limit_that_lasts_too_long_ends_the_run_for_this_file(server, door, watch):
+    place = "http://api.github.com/repos/user/zoo/releases"
+    limit = servers.status(403, X_RateLimit_Remaining="0", X_RateLimit_Reset=f"{NOW + 3000:.0f}")
+    offer(server, place, b"", *[limit] * 5)
+    error = refusal(door.get_json, place)
+    assert error.reason is Reason.FETCH_FAILED
+    assert "3000 s" in error.detail
+    assert not watch.pauses
+
+
+# Hugging Face
+
+
+def test_hugging_faces_window_is_waited_for(server, door, watch):
+    place = "http://huggingface.co/user/net/resolve/0123/model.safetensors"
+    cdn = "http://cas-bridge.xethub.hf.co/xet-bridge-us/0123?X-Amz-Signature=0"
+    limit = servers.status(429, RateLimit='"resolvers";r=0;t=117', RateLimit_Policy='"fixed window";"resolvers";q=3000')
+    offer(server, place, b"", limit, servers.status(302, Location=cdn))
+    offer(server, cdn, BODY)
+    assert door.download(place).read_bytes() == BODY
+    assert 117 <= max(watch.pauses) < 118
+
+
+# Redirects
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("http://zoo.example/a.pt", "http://zoo.example/b.pt", (), True),
+        ("http://zoo.example/a.pt", "http://zoo.example:8080/b.pt", (), True),
+        ("http://zoo.example/a.pt", "http://cdn.zoo.example/b.pt", (), False),
+        ("http://zoo.example/a.pt", "http://cdn.zoo.example/b.pt", ("*.zoo.example",), True),
+        ("http://zoo.example/a.pt", "http://evil-zoo.example/b.pt", ("*.zoo.example",), False),
+        ("http://zoo.example/a.pt", "http://objects.githubusercontent.com/b.pt", (), False),
+        ("http://zoo.example/a.pt", "http://anywhere.example/b.pt", ("*",), True),
+        ("http://github.com/u/a/releases/download/v1/a.pt", "http://cdn-lfs.hf.co/b.pt", (), False),
+        ("http://huggingface.co/u/a/resolve/0/a.pt", "http://hf.co.evil.example/b.pt", (), False),
+    ],
+)
+def test_redirects_lead_only_to_hosts_that_the_source_declares(server, door, case):
+    start, target, declared, followed = case
+    offer(server, start, b"", servers.status(302, Location=target))
+    offer(server, target, BODY)
+    if followed:
+        assert door.redirecting(declared).download(start).read_bytes() == BODY
+    else:
+        error = refusal(door.redirecting(declared).download, start)
+        assert error.reason is Reason.FETCH_FAILED
+        assert "declares" in error.detail
+        assert asked(server) == [start]
+
+
+def test_a_host_the_user_named_may_redirect_to_its_mirror(server, door):
+    start, target = "http://index.example/a.whl", "http://mirror.example/a.whl"
+    offer(server, start, b"", servers.status(302, Location=target))
+    offer(server, target, BODY)
+    assert door.trusting(start).download(start).read_bytes() == BODY
+
+
+def test_a_source_gets_a_door_for_its_hosts(door, tmp_path):
+    from types import SimpleNamespace
+
+    from filterzoo.discovery import open_sources
+    from filterzoo.source import Source
+
+    class Zoo(Source):
+        name = "zoo"
+        hosts = ("*.zoo.example",)
+
+        def discover(self):
+            return iter(())
+
+    class Plain(Zoo):
+        name = "plain"
+        hosts = ()
+
+    (tmp_path / "m.yaml").write_text("name: m\nsources: [{source: zoo}, {source: plain}]\n")
+    plugins = SimpleNamespace(sources={"zoo": Zoo, "plain": Plain}, failures=[])
+    opened = open_sources([tmp_path / "m.yaml"], plugins, door)
+    assert [entry.source.door.transport.redirects for entry in opened] == [("*.zoo.example",), ()]
+
+
+# The table
+
+
+def test_every_host_has_rules_of_its_own():
+    assert rules_of("https://plain.example/x") is PLAIN
+    for number, entry in enumerate(HOSTS):
+        for name in entry.names:
+            assert "*" not in name
+            assert rules_of(f"https://{name.upper()}/x") is entry
+            assert not any(matches(name, other.names) for other in HOSTS[:number])
+
+
+# The pace
+
+
+def test_requests_of_several_threads_keep_their_distance(tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    pauses = []
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(8):
+            pool.submit(Pace(tmp_path).wait, "zenodo.org", 1.8, lambda: NOW, pauses.append)
+    assert sorted(pauses) == pytest.approx([1.8 * number for number in range(1, 8)])
+
+
+def test_requests_of_several_processes_keep_their_distance(tmp_path):
+    code = (
+        "import sys, pathlib; from filterzoo.network.pace import Pace\n"
+        "for _ in range(3): Pace(pathlib.Path(sys.argv[1])).wait('zenodo.org', 1.5, lambda: 0.0, print)"
+    )
+    children = [
+        subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    pauses = [float(line) for child in children for line in child.communicate()[0].split()]
+    assert sorted(pauses) == pytest.approx([1.5 * number for number in range(1, 9)])
+
+
+@pytest.mark.parametrize("note", ["", "nan", "inf", "x", "-5", f"{NOW * 2}"])
+def test_a_note_that_is_wrong_does_not_stop_a_crawl(tmp_path, note):
+    (tmp_path / "zenodo.org").write_text(note)
+    pauses = []
+    Pace(tmp_path).wait("zenodo.org", 1.8, lambda: NOW, pauses.append)
+    assert sum(pauses) <= 60
+
+
+def test_a_host_without_an_interval_is_asked_at_once(tmp_path):
+    Pace(tmp_path / "pace").wait("github.com", 0.0, lambda: NOW, lambda _: pytest.fail("waited"))
+    assert not (tmp_path / "pace").exists()

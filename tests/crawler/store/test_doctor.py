@@ -1,0 +1,334 @@
+"""The doctor finds each kind of damage to a work folder, and what it mends is crawled again to the same bytes."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.crawler.checkpoints import checkpoint, done, entry, layer, measure, weights
+from tests.line.test_crawl import hashes
+from tests.program import filterzoo
+from tests.zoo import MANIFEST, write_bad, write_good
+
+from filterzoo.errors import Reason, StartError, WorkFolderBusy
+from filterzoo.store.doctor import Check, Diagnosis, examine
+from filterzoo.store.fragment_checks import Unsound, check_filters, layer_rows
+from filterzoo.store.fragments import BLOCK, FragmentStore
+from filterzoo.store.workfolder import WorkFolder
+
+
+@pytest.fixture(scope="module")
+def crawled(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("crawled")
+    (folder / "manifest.yaml").write_text(MANIFEST)
+    write_good(folder / "zoo")
+    write_bad(folder / "zoo")
+    assert filterzoo("crawl", "manifest.yaml", cwd=folder).code == 1
+    assert filterzoo("publish", "./out", cwd=folder).code == 0
+    return folder
+
+
+@pytest.fixture
+def folder(crawled: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(crawled, tmp_path / "copy")
+
+
+@pytest.fixture
+def work(folder: Path) -> WorkFolder:
+    return WorkFolder(folder / "filterzoo-work")
+
+
+def fragments(work: WorkFolder) -> dict[str, Path]:
+    """The first checkpoint's two fragments."""
+    with work.existing_journal() as journal:
+        first = next(journal.done())
+    root = Path(work.fragments_url)
+    names = {"layers": first.layers_fragment, "filters": first.filters_fragment}
+    return {kind: root / name[:2] / f"{name}.arrow" for kind, name in names.items()}
+
+
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def found(diagnosis: Diagnosis) -> set[Check]:
+    return {finding.check for finding in diagnosis.findings}
+
+
+def test_a_sound_folder_is_sound_and_stays_as_it_is(folder: Path, work: WorkFolder) -> None:
+    before = hashes(Path(work.fragments_url))
+    for arguments in ((), ("--repair",)):
+        ran = filterzoo("doctor", *arguments, "--json", cwd=folder)
+        assert ran.code == 0, ran.out + ran.err
+        assert ran.document == {"workdir": "filterzoo-work", "checkpoints": 5, "fragments": 7, "findings": []}
+    assert "5 checkpoints, 7 fragments: sound" in filterzoo("doctor", cwd=folder).out
+    assert hashes(Path(work.fragments_url)) == before
+    assert filterzoo("publish", "./out", cwd=folder).out == "./out: nothing new\n"
+
+
+def test_what_the_command_says(folder: Path, work: WorkFolder) -> None:
+    fragments(work)["filters"].unlink()
+    first = filterzoo("doctor", "--json", cwd=folder)
+    assert first.code == 1
+    findings = first.document["findings"]
+    assert {(each["check"], each["mended"]) for each in findings} == {("fragment", False)}
+    told = filterzoo("doctor", cwd=folder)
+    assert told.code == 1
+    assert told.out.startswith("fragment: local/zoo/")
+    assert "filterzoo doctor --repair" in told.out
+    repaired = filterzoo("doctor", "--repair", cwd=folder)
+    assert repaired.code == 0
+    assert repaired.out.startswith("mended: fragment: local/zoo/")
+    assert "sound" in filterzoo("doctor", cwd=folder).out
+
+
+def flip_layers(work: WorkFolder) -> None:
+    path = fragments(work)["layers"]
+    flip(path, path.stat().st_size // 2)
+
+
+def flip_weights(work: WorkFolder) -> None:
+    path = fragments(work)["filters"]
+    flip(path, path.stat().st_size // 2)
+
+
+def cut_filters(work: WorkFolder) -> None:
+    path = fragments(work)["filters"]
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def exchange_filters(work: WorkFolder) -> None:
+    """Another network's sound fragment under this one's name."""
+    with work.existing_journal() as journal:
+        names = sorted({made.filters_fragment for made in journal.done()})
+    root = Path(work.fragments_url)
+    first, second = (root / name[:2] / f"{name}.arrow" for name in names[:2])
+    shutil.copy(second, first)
+
+
+def delete_layers(work: WorkFolder) -> None:
+    fragments(work)["layers"].unlink()
+
+
+def delete_filters(work: WorkFolder) -> None:
+    fragments(work)["filters"].unlink()
+
+
+def orphan(work: WorkFolder) -> None:
+    (Path(work.fragments_url) / "ab").mkdir(exist_ok=True)
+    (Path(work.fragments_url) / "ab" / f"ab{'0' * 62}.arrow").write_bytes(b"orphan")
+
+
+def half_written(work: WorkFolder) -> None:
+    (work.scratch / "0123").mkdir(parents=True)
+    (work.scratch / "0123" / "filters").write_bytes(b"half")
+
+
+def half_moved(work: WorkFolder) -> None:
+    (Path(work.fragments_url) / "ab").mkdir(exist_ok=True)
+    (Path(work.fragments_url) / "ab" / "0123.part").write_bytes(b"half")
+
+
+def change_journal(work: WorkFolder, statement: str) -> None:
+    with sqlite3.connect(work.journal_path) as database:
+        assert database.execute(statement).rowcount > 0
+    database.close()
+
+
+def garbage_document(work: WorkFolder) -> None:
+    change_journal(work, "UPDATE done SET document = '{\"checkpoint\": 3' WHERE id LIKE '%a.pth'")
+
+
+def document_without_a_field(work: WorkFolder) -> None:
+    change_journal(work, "UPDATE done SET document = json_remove(document, '$.n_layers')")
+
+
+def document_of_another(work: WorkFolder) -> None:
+    change_journal(work, "UPDATE done SET id = 'zoo/another' WHERE id LIKE '%a.pth'")
+
+
+def ledger_of_nonsense(work: WorkFolder) -> None:
+    change_journal(work, "UPDATE ledger SET document = json_set(document, '$.reason', 'whim')")
+
+
+def wrong_count(work: WorkFolder) -> None:
+    change_journal(work, "UPDATE done SET document = json_set(document, '$.n_layers', 99)")
+
+
+def truncate_journal(work: WorkFolder) -> None:
+    content = work.journal_path.read_bytes()
+    work.journal_path.write_bytes(content[: len(content) * 2 // 3])
+
+
+def overwrite_journal(work: WorkFolder) -> None:
+    work.journal_path.write_bytes(b"no database at all" * 100)
+
+
+DAMAGE: dict[Callable[[WorkFolder], None], Check] = {
+    flip_layers: Check.FRAGMENT,
+    flip_weights: Check.FRAGMENT,
+    cut_filters: Check.FRAGMENT,
+    exchange_filters: Check.FRAGMENT,
+    delete_layers: Check.FRAGMENT,
+    delete_filters: Check.FRAGMENT,
+    wrong_count: Check.FRAGMENT,
+    orphan: Check.ORPHAN,
+    half_written: Check.LEFTOVER,
+    half_moved: Check.LEFTOVER,
+    garbage_document: Check.ENTRY,
+    document_without_a_field: Check.ENTRY,
+    document_of_another: Check.ENTRY,
+    ledger_of_nonsense: Check.ENTRY,
+    truncate_journal: Check.JOURNAL,
+    overwrite_journal: Check.JOURNAL,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE, ids=lambda damage: damage.__name__)
+def test_damage_is_found_and_mended(damage: Callable[[WorkFolder], None], folder: Path, work: WorkFolder) -> None:
+    damage(work)
+    before = hashes(Path(work.fragments_url))
+    first = examine(work)
+    assert DAMAGE[damage] in found(first)
+    assert not any(finding.mended for finding in first.findings)
+    assert hashes(Path(work.fragments_url)) == before
+    repaired = examine(work, repair=True)
+    assert found(repaired) >= found(first)
+    assert repaired.is_sound
+    assert examine(work).findings == []
+    crawled_again = filterzoo("crawl", "manifest.yaml", "--json", cwd=folder)
+    assert crawled_again.document["checkpoints"] == {"done": 5, "skipped": 0, "failed": 4}
+    assert filterzoo("publish", "./again", cwd=folder).code == 0
+    assert hashes(folder / "again") == hashes(folder / "out")
+
+
+@pytest.mark.parametrize("kind", ["layers", "filters"])
+def test_no_flipped_byte_changes_what_is_published_unnoticed(kind: str, work: WorkFolder) -> None:
+    """Each of 300 bytes in turn: the doctor tells of it, or what is read back is the same (padding, say)."""
+    path = fragments(work)[kind]
+    store, content = work.store(), path.read_bytes()
+    with work.existing_journal() as journal:
+        first = next(journal.done())
+    sound = list(store.filters(first.filters_fragment)) if kind == "filters" else None
+    sound = [batch.to_pylist() for batch in sound] if sound else None
+    noticed = 0
+    ends = [*range(64), *range(len(content) - 64, len(content))]
+    for place in [*ends, *random.Random(0).sample(range(len(content)), 300)]:
+        flip(path, place)
+        try:
+            rows = layer_rows(store, first.layers_fragment)
+            check_filters(store, first.filters_fragment, rows)
+        except Unsound:
+            noticed += 1
+        else:
+            assert kind == "filters", f"byte {place} of the layers"
+            assert [batch.to_pylist() for batch in store.filters(first.filters_fragment)] == sound, place
+        finally:
+            path.write_bytes(content)
+    assert noticed > 250
+
+
+def test_layers_of_several_blocks_are_followed(tmp_path: Path) -> None:
+    store = FragmentStore(str(tmp_path / "store"), tmp_path / "scratch")
+    large = np.random.default_rng(1).standard_normal((BLOCK // 64 + 3, 128, 3, 3)).astype(np.float32)
+    taken = [layer(0, large), layer(1, weights(1, 4, 2, 1, 1)), layer(2, weights(2)), layer(3, large)]
+    with store.writer(frozenset({"3x3"})) as writer:
+        for each in taken:
+            writer.add(each, measure())
+        layers_name, filters_name = writer.finish()
+    rows = layer_rows(store, layers_name)
+    check_filters(store, filters_name, rows)
+    with pytest.raises(Unsound, match="has not"):
+        check_filters(store, filters_name, rows[1:3])
+    with pytest.raises(Unsound, match="not those of the checkpoint"):
+        check_filters(store, filters_name, [*rows, rows[0] | {"layer_id": "0" * 64}])
+    with pytest.raises(Unsound, match="not those of the checkpoint"):
+        check_filters(store, filters_name, rows[::-1][1:])
+
+
+def test_what_is_not_ours_is_told_and_left(folder: Path, work: WorkFolder) -> None:
+    stranger = Path(work.fragments_url) / "notes.txt"
+    stranger.write_text("mine")
+    ran = filterzoo("doctor", "--repair", cwd=folder)
+    assert ran.code == 1
+    assert "stranger: fragments/notes.txt" in ran.out
+    assert stranger.read_text() == "mine"
+
+
+@pytest.mark.parametrize("length", [0, 1, 99, 100, 4_095, 4_096, 4_097, 8_192, 12_000, 20_000])
+def test_journals_of_any_length(length: int, work: WorkFolder) -> None:
+    """However short the journal was cut: the doctor ends, and a second one finds nothing."""
+    content = work.journal_path.read_bytes()
+    assert len(content) > length
+    work.journal_path.write_bytes(content[:length])
+    assert examine(work, repair=True).is_sound
+    assert examine(work).findings == []
+
+
+def test_a_damaged_journal_is_kept_and_what_can_be_read_is_saved(tmp_path: Path) -> None:
+    work = WorkFolder(tmp_path)
+    with work.journal() as journal:
+        journal._database.execute("PRAGMA synchronous=OFF")
+        for number in range(400):
+            journal.record_ledger(entry(checkpoint(f"net{number:03}"), Reason.DAMAGED), "s")
+    content = bytearray(work.journal_path.read_bytes())
+    middle = content.index(b'"id": "net200"')
+    page = middle - middle % 4096
+    content[page : page + 8] = b"\xff" * 8
+    work.journal_path.write_bytes(content)
+    assert found(examine(work)) == {Check.JOURNAL}
+    assert found(examine(work, repair=True)) == {Check.JOURNAL}
+    with work.existing_journal() as journal:
+        kept = [each.id for each in journal.ledger()]
+    assert 300 < len(kept) < 400
+    assert {"net000", "net399"} <= set(kept)
+    assert (tmp_path / "journal.broken-1.sqlite").read_bytes() == content
+
+
+def test_a_plugin_entry_of_nonsense_is_forgotten(work: WorkFolder) -> None:
+    with work.existing_journal() as journal:
+        journal.record_ledger(entry(id=None, revision=None, reason=Reason.PLUGIN_ERROR))
+    change_journal(work, "UPDATE ledger SET document = '{}' WHERE id IS NULL")
+    assert found(examine(work, repair=True)) == {Check.ENTRY}
+    assert examine(work).findings == []
+
+
+def test_fragments_of_one_content_are_kept_while_one_needs_them(work: WorkFolder) -> None:
+    """Two checkpoints have the same filters; the loss of one's layers must not take them from the other."""
+    with work.existing_journal() as journal:
+        by_filters: dict[str, list[str]] = {}
+        for made in journal.done():
+            by_filters.setdefault(made.filters_fragment, []).append(made.layers_fragment)
+    shared, layers = next((name, names) for name, names in by_filters.items() if len(set(names)) > 1)
+    (Path(work.fragments_url) / layers[0][:2] / f"{layers[0]}.arrow").unlink()
+    assert found(examine(work, repair=True)) == {Check.FRAGMENT}
+    assert work.store().exists(shared)
+    assert examine(work).findings == []
+
+
+def test_hostile_names_are_told_escaped(tmp_path: Path) -> None:
+    with WorkFolder(tmp_path / "w").journal() as journal:
+        journal.record_done(done(checkpoint("\x1b[2J\u202e\nx")), "s")
+    ran = filterzoo("doctor", "--workdir", "w", cwd=tmp_path)
+    assert ran.code == 1
+    assert "\x1b" not in ran.out
+    assert "\u202e" not in ran.out
+    assert len(ran.out.splitlines()) == 3
+
+
+def test_it_waits_for_nobody_and_starts_nowhere(work: WorkFolder, tmp_path: Path) -> None:
+    with work, pytest.raises(WorkFolderBusy):
+        examine(WorkFolder(work.path))
+    with pytest.raises(StartError, match="no crawl has been here"):
+        examine(WorkFolder(tmp_path / "nowhere"))
+    assert not (tmp_path / "nowhere").exists()
+    assert filterzoo("doctor", "--workdir", "nowhere", cwd=tmp_path).code == 2
+    with work:
+        assert filterzoo("doctor", "--workdir", work.path).code == 3
