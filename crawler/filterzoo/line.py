@@ -108,6 +108,7 @@ class Line:
                 checkpoint=checkpoint,
                 format=index.format,
                 framework=index.facts.framework,
+                opset=index.facts.opset,
                 section=index.convolutions[0].section if index.convolutions else "",
                 member=index.member or artifact.member,
                 sha256=whole.verified_sha256 or artifact.sha256,

@@ -21,6 +21,8 @@ class Done:
     checkpoint: Checkpoint
     format: str
     framework: str | None
+    opset: int | None = None
+    """The version of ONNX's operators, of an ONNX file."""
     section: str
     member: str | None = None
     """Name of the model's file inside the archive that the artifact is."""

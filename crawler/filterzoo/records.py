@@ -96,6 +96,8 @@ class Checkpoint:
     modality: str | None = None
     robust: bool | None = None
     threat_model: str | None = None
+    eps: float | None = None
+    """How far the attack may change an image, in the norm of the threat model; an image's numbers are in [0, 1]."""
     clean_accuracy: float | None = None
     robust_accuracy: float | None = None
     pair_id: str | None = None
@@ -200,6 +202,8 @@ class FileFacts:
     """torch, keras, onnx, tflite, numpy, ...: what wrote it."""
     licence: str | None = None
     """A licence stated inside the file, as written there."""
+    opset: int | None = None
+    """The version of ONNX's own operators that it asks for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ _BIASES = """\
 - Large networks have most of the filters: a mean over filters is a mean over few networks.
 - Tasks, data sets, accuracies and licences are what the zoos state. Nothing is guessed: what they leave out is null.
 - Networks that are trained badly, on random labels or not at all are in zoos as well, and therefore here.
+  `suspected_random` marks those whose 3x3 filters look as if they were never trained.
 - Depth is exact where `layers.context` says `graph` or `architecture`; `declared` is the order in the file.
 """
 
@@ -58,6 +59,8 @@ def biases(models: pa.Table) -> str:
             word, count = min(counts.items(), key=lambda item: (-item[1], item[0]))
             share = 100 * count // counts.total()
             found.append(f"- Most frequent {what}: `{word}`, {share} % of the networks of which it is known.\n")
+    untrained = models["suspected_random"].to_pylist().count(True)
+    found.append(f"- {untrained:,} networks look as if they were never trained (`suspected_random`).\n")
     twins = len(models) - models["duplicate_of"].null_count
     found.append(f"- {twins:,} networks have exactly the convolutions of another one (`duplicate_of`).\n")
     return "".join(found)

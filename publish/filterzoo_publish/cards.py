@@ -30,14 +30,16 @@ _FACTS = (
     "task",
     "training_dataset",
     "pretraining_dataset",
+    "base_model",
     "visual_category",
     "modality",
+    "anatomy",
     "robust",
     "threat_model",
+    "eps",
     "pair_id",
-    "base_model",
 )
-_READ = ("format", "framework", "section", "member", "sha256", "size", "integrity", "n_tensors")
+_READ = ("format", "framework", "opset", "section", "member", "sha256", "size", "integrity", "n_tensors")
 _FILES: TypeAdapter[tuple[Artifact, ...]] = TypeAdapter(tuple[Artifact, ...])
 _FILTERS: TypeAdapter[dict[str, int]] = TypeAdapter(dict[str, int])
 
@@ -73,6 +75,7 @@ def card_of(entry: Entry) -> Card:
         "read": {name: getattr(done, name) for name in _READ},
         "layers": done.n_layers,
         "filters": done.filters_by_kernel,
+        "suspected_random": entry.suspected_random,
         "weights_id": entry.weights_id,
         "warnings": _warnings(entry),
     }
@@ -91,16 +94,16 @@ def read_cards(files: PublishedFiles, models_path: str) -> Iterator[tuple[str, C
         yield line, card
 
 
-def facts_of(card: Mapping[str, Any]) -> tuple[tuple[Artifact, ...], dict[str, int], str | None]:
-    """(files, filters by kernel, base model) that a card tells and `models` does not; StartError where it lies."""
+def facts_of(card: Mapping[str, Any]) -> tuple[tuple[Artifact, ...], dict[str, int]]:
+    """(files, filters by kernel) that a card tells and `models` does not; StartError where it lies."""
     try:
         files = _FILES.validate_python(card["files"])
-        filters, base = _FILTERS.validate_python(card["filters"]), card["base_model"]
+        filters = _FILTERS.validate_python(card["filters"])
     except (KeyError, ValidationError) as error:
         raise StartError(f"the card of {ascii(card['model_id'])[:160]} is not as we write them") from error
-    if not files or not (base is None or isinstance(base, str)):
+    if not files:
         raise StartError(f"the card of {ascii(card['model_id'])[:160]} names no file")
-    return files, filters, base
+    return files, filters
 
 
 def _file(artifact: Artifact) -> Card:
@@ -124,6 +127,7 @@ def _warnings(entry: Entry) -> list[str]:
         "no licence is known": done.licence is None,
         "none of its filters are published": not entry.published,
         "some of its numbers are NaN or infinite": any(map(any, _columns(layers, "nan_count", "inf_count"))),
+        "its filters look as if it was never trained": entry.suspected_random is True,
         "some depths are only the order in the file": "declared" in next(_columns(layers, "context")),
     }
     return [warning for warning, holds in found.items() if holds]

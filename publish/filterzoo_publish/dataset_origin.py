@@ -157,15 +157,14 @@ def _done(row: dict[str, Any], card: dict[str, Any] | None) -> Done:
     )
     files: tuple[Artifact, ...] = (file,)
     filters = {"3x3": row["filters_3x3"], "other": row["n_filters"] - row["filters_3x3"]}
-    base_model = None
     if card:
-        files, filters, base_model = facts_of(card)
+        files, filters = facts_of(card)
         if (sum(filters.values()), filters.get("3x3", 0)) != (row["n_filters"], row["filters_3x3"]):
             raise StartError(f"the card of {ascii(row['model_id'])[:160]} counts other filters than models does")
     checkpoint = {name: row[name] for name in _CHECKPOINT & row.keys()}
     facts = {name: row[name] for name in _DONE & row.keys()}
     return Done(
-        checkpoint=Checkpoint(artifacts=files, base_model=base_model, **checkpoint),
+        checkpoint=Checkpoint(artifacts=files, **checkpoint),
         filters_by_kernel=filters,
         layers_fragment="",
         filters_fragment=None,

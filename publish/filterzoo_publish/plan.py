@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from filterzoo.errors import StartError
+from filterzoo.measures.random_weights import suspected_random
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.store.workfolder import WorkFolder
 from filterzoo_publish.origins import Candidate, StoredLayer, WorkOrigin
@@ -56,6 +57,11 @@ class Entry:
     def filters(self, wanted: Collection[str]) -> Iterator[pa.RecordBatch]:
         """The filters of those of its unique layers, one batch a layer, FILTER_SCHEMA."""
         return self.candidate.origin.filters(self.done, wanted)
+
+    @property
+    def suspected_random(self) -> bool | None:
+        """See `looks_random`."""
+        return looks_random(self.layers().select(MEASURED).to_pylist())
 
     @property
     def stored(self) -> tuple[StoredLayer, ...]:
@@ -180,6 +186,22 @@ def _first_of_weights(models: pa.Table) -> dict[str, str]:
         if row["weights_id"] is not None and row["duplicate_of"] is None:
             first.setdefault(row["weights_id"], row["model_id"])
     return first
+
+
+class _Measured(NamedTuple):
+    """What `suspected_random` looks at in a row of `layers`."""
+
+    n_finite: int
+    variance_entropy: float | None
+    variance_entropy_threshold: float | None
+
+
+MEASURED = list(_Measured._fields)
+
+
+def looks_random(layers: Iterable[Mapping[str, Any]]) -> bool | None:
+    """Whether a model with these rows of `layers` looks as if it was never trained; None where they are too few."""
+    return suspected_random(_Measured(*(row[name] for name in MEASURED)) for row in layers)
 
 
 def weights_id_of(layer_ids: Iterable[str]) -> str | None:

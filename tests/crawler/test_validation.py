@@ -227,6 +227,8 @@ def test_tied_tensors_neighbours_and_other_files_do_not_overlap():
         ({"tensor_count": -1}, Reason.MALFORMED),
         ({"tensor_count": HUGE}, Reason.MALFORMED),
         ({"facts": FileFacts(licence="x" * (1 << 21))}, Reason.LIMIT),
+        ({"facts": FileFacts(opset=-1)}, Reason.MALFORMED),
+        ({"facts": FileFacts(opset=HUGE)}, Reason.MALFORMED),
         ({"containers": (Record(-1, 5, 5),)}, Reason.MALFORMED),
         ({"containers": (Record(SIZE, 1, 1),)}, Reason.MALFORMED),
         ({"containers": (Record(0, HUGE, HUGE),)}, Reason.MALFORMED),

@@ -17,6 +17,7 @@ from filterzoo.layer import kernel_name
 from filterzoo.outcome import Done
 from filterzoo.store.fragments import FragmentStore
 from filterzoo.store.workfolder import WorkFolder
+from filterzoo_publish.plan import looks_random
 
 MANIFEST = """
 name: real
@@ -94,6 +95,13 @@ def test_the_first_convolution_of_all_speech_networks_is_one_layer(crawled: Any)
             for row in store.layers(done.layers_fragment).to_pylist():
                 occurrences.setdefault(row["layer_id"], set()).add(name)
     assert max(len(names) for names in occurrences.values()) >= 6
+
+
+def test_none_of_these_trained_networks_is_suspected_to_be_random(crawled: Any) -> None:
+    store, found = crawled
+    verdicts = {name: looks_random(store.layers(done.layers_fragment).to_pylist()) for name, done in found.items()}
+    assert [name for name, verdict in verdicts.items() if verdict] == []
+    assert list(verdicts.values()).count(False) == 4
 
 
 WITH_REFERENCE = [pair for pair, (format_, *_counts) in COUNTED.items() if format_ != "tflite"]

@@ -25,6 +25,9 @@ FACTS = {
     "training_dataset": "ImageNet",
     "clean_accuracy": 0.7,
     "base_model": "alice/base",
+    "anatomy": "lung",
+    "threat_model": "Linf",
+    "eps": 8 / 255,
 }
 
 
@@ -47,6 +50,10 @@ def test_a_card_says_where_everything_is_from(tmp_path):
     ]
     assert (card["layers"], card["filters"]) == (4, {"1x1": 64, "3x3": 88, "5x5": 16})
     assert card["read"]["integrity"] == "sha256"
+    (row,) = rows(tmp_path / "out", "models").to_pylist()
+    assert {name: row[name] for name in FACTS} == FACTS
+    merge(tmp_path / "merged", tmp_path / "out")
+    assert rows(tmp_path / "merged", "models").to_pylist() == [row]
     assert card["warnings"] == ["some depths are only the order in the file"]
 
 
@@ -73,7 +80,7 @@ def test_cards_that_are_wrong_are_found_and_not_taken(tmp_path, line):
 
 @pytest.mark.parametrize(
     "edit",
-    [{"files": []}, {"files": [{"url": 1}]}, {"filters": {"3x3": 1}}, {"filters": "many"}, {"base_model": 3}],
+    [{"files": []}, {"files": [{"url": 1}]}, {"filters": {"3x3": 1}}, {"filters": "many"}],
 )
 def test_cards_that_lie_are_not_merged(tmp_path, edit):
     publish_models(tmp_path / "work", tmp_path / "out", licensed(zoo()[:1]))

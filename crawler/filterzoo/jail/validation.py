@@ -39,6 +39,8 @@ def validate(index: Index, size: int) -> None:
         raise Refused(Reason.MALFORMED, "an impossible number of tensors")
     if any(len(text or "") > MAX_TEXT for text in (index.facts.framework, index.facts.licence)):
         raise Refused(Reason.LIMIT, f"it says more than {MAX_TEXT} characters of itself")
+    if not 0 < (index.facts.opset or 1) < _INT32:
+        raise Refused(Reason.MALFORMED, "an impossible version of its operators")
     if len(index.containers) > MAX_CONTAINERS:
         raise Refused(Reason.LIMIT, f"archives more than {MAX_CONTAINERS} deep in each other")
     for container in index.containers:

@@ -14,16 +14,20 @@ MAX_NESTING = 32
 """Bodies inside bodies, and calls of functions inside functions."""
 MAX_NODES = 300_000
 MAX_ARRAYS = 300_000
+_MAX_OPSET = 1000
 MAX_ATTRIBUTE_INTEGERS = 256
 """Integers of one attribute that is read: strides, pads, axes, permutations."""
 
 
 class _Model:
-    """Fields of ModelProto, OperatorSetIdProto left out."""
+    """Fields of ModelProto, and of what it holds of itself: OperatorSetIdProto, StringStringEntryProto."""
 
     GRAPH = length_tag(7)
+    OPSET = length_tag(8)
     METADATA = length_tag(14)
     FUNCTION = length_tag(25)
+    DOMAIN = length_tag(1)
+    VERSION = varint_tag(2)
     KEY = length_tag(1)
     VALUE = length_tag(2)
 
@@ -164,6 +168,23 @@ def read_metadata(reader: WireReader) -> dict[str, str]:
                     text = reader.text(start, length)
             metadata[key] = text
     return metadata
+
+
+def read_opset(reader: WireReader) -> int | None:
+    """The version in ModelProto.opset_import of ONNX's own operators; None where none or several are named."""
+    versions = set[int]()
+    for tag, value, offset in reader.fields(0, reader.file.size):
+        if tag == _Model.OPSET:
+            domain, version = "", 0
+            for part, number, start in reader.fields(offset, offset + value):
+                if part == _Model.DOMAIN:
+                    domain = reader.text(start, number)
+                elif part == _Model.VERSION:
+                    version = number
+            if domain_of(domain) == "":
+                versions.add(version)
+    (version,) = versions if len(versions) == 1 else (0,)
+    return version if 0 < version <= _MAX_OPSET else None
 
 
 class ModelReader:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from filterzoo import FileFacts, Format, Layout, RandomAccessFile, Refused, Span, Tensor, hookimpl
 from filterzoo_plugins.formats._onnx_graph import GraphWalk
-from filterzoo_plugins.formats._onnx_model import ModelReader, read_metadata
+from filterzoo_plugins.formats._onnx_model import ModelReader, read_metadata, read_opset
 from filterzoo_plugins.formats._protobuf import LENGTH_DELIMITED, VARINT, WireReader, decode_varint
 
 if TYPE_CHECKING:
@@ -64,10 +64,12 @@ class Onnx(Format):
         yield from (_unread(array) for array in model.arrays if array.offset not in walk.read)
 
     def facts(self, file: RandomAccessFile) -> FileFacts:
-        """The licence that the metadata state."""
-        metadata = {key.lower(): text for key, text in read_metadata(WireReader(file)).items()}
+        """The licence that the metadata state, and the operator set."""
+        reader = WireReader(file)
+        metadata = {key.lower(): text for key, text in read_metadata(reader).items()}
         licence = next((metadata[key] for key in _LICENCE_KEYS if metadata.get(key)), None)
-        return FileFacts(framework=self.framework, licence=licence and licence[:_MAX_LICENCE_TEXT])
+        licence = licence and licence[:_MAX_LICENCE_TEXT]
+        return FileFacts(framework=self.framework, licence=licence, opset=read_opset(reader))
 
 
 def _is_model_head(head: bytes) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, cast
 
@@ -28,8 +29,8 @@ class RobustBenchSource(Source):
     """Every entry of the zoo; of an ensemble each network, its id ending in `#m0`, `#m1`, ...
 
     The tables are read from the package's code as data. The zoo pins no revision and states no hash: the revision is
-    the Drive id or the file's name in its release, and it states no licence of any network's weights. Accuracies and
-    architectures stand in the repository only, not in the package: they are null unless `model_info` names a copy.
+    the Drive id or the file's name in its release, and it states no licence of any network's weights. Accuracies,
+    eps and architectures stand in the repository only, not in the package: null unless `model_info` names a copy of it.
     """
 
     name: ClassVar[str] = "robustbench"
@@ -107,7 +108,7 @@ class RobustBenchSource(Source):
         } | self._stated(entry, under_attack=under_attack)
 
     def _stated(self, entry: Entry, *, under_attack: bool) -> dict[str, Any]:
-        """Architecture and accuracies of the repository's JSON; those of an ensemble are not of any one network."""
+        """Architecture, eps and accuracies of the repository's JSON; an ensemble's are not those of any one network."""
         folder = self._options.model_info
         if folder is None:
             return {}
@@ -118,6 +119,7 @@ class RobustBenchSource(Source):
         architecture = info.get("architecture")
         return {
             "architecture": architecture if isinstance(architecture, str) and architecture else None,
+            "eps": _eps(info.get("eps")) if under_attack and not entry.normal else None,
             "clean_accuracy": _share(info.get("clean_acc")),
             "robust_accuracy": _share(robust),
         }
@@ -147,6 +149,16 @@ def _share(percent: Any) -> float | None:
     except (TypeError, ValueError):
         return None
     return round(value, 6) if 0 <= value <= 1 else None
+
+
+def _eps(stated: Any) -> float | None:
+    """`"8/255"`, `"0.031"` or 0.5 as a number; None for what says no size of an attack."""
+    part, _, whole = str(stated).partition("/")
+    try:
+        value = float(part) / float(whole or 1)
+    except (ValueError, ZeroDivisionError):
+        return None
+    return value if value > 0 and isfinite(value) else None
 
 
 @hookimpl

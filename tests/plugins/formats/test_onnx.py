@@ -10,6 +10,7 @@ from onnx.reference import ReferenceEvaluator
 from tests.plugins.formats.onnx_files import (
     GOOD,
     WEIGHT,
+    BytesFile,
     bfloat16,
     conv,
     external,
@@ -210,6 +211,25 @@ def test_the_licence_in_the_metadata_is_a_fact(tmp_path):
     with LocalFile(tmp_path / "model.onnx") as file:
         facts = Onnx().facts(file)
     assert (facts.framework, facts.licence) == ("onnx", None)
+
+
+@pytest.mark.parametrize(
+    ("imports", "opset"),
+    [
+        ([("", 17)], 17),
+        ([("com.microsoft", 1), ("ai.onnx", 13)], 13),
+        ([("own", 3)], None),
+        ([("", 13), ("ai.onnx", 17)], None),
+        ([("", -1)], None),
+        ([("", 1 << 40)], None),
+        ([], None),
+    ],
+)
+def test_the_operator_set_is_a_fact(imports, opset):
+    model = onnx.load_from_string(GOOD)
+    del model.opset_import[:]
+    model.opset_import.extend(onnx.helper.make_opsetid(*one) for one in imports)
+    assert Onnx().facts(BytesFile(model.SerializeToString())).opset == opset
 
 
 def test_a_head_is_known_by_its_structure():

@@ -16,7 +16,7 @@ from filterzoo.network.transport import Clocks
 from filterzoo.outcome import Refusal
 from filterzoo.vocabularies import COLUMNS
 from filterzoo_plugins.sources._robustbench_tables import ADDRESSES, TABLES, TORCHVISION, entries
-from filterzoo_plugins.sources.robustbench import RobustBenchSource
+from filterzoo_plugins.sources.robustbench import RobustBenchSource, _eps
 
 CIFAR = """
     from collections import OrderedDict
@@ -130,9 +130,11 @@ def test_accuracies_come_from_the_repository_where_the_manifest_names_a_copy(doo
     infos = {
         "cifar10/Linf/A2020Robust": {"architecture": "WideResNet-28-10", "eps": "8/255", "clean_acc": "89.69",
                                      "autoattack_acc": "59.53", "external": "59.51"},
-        "cifar10/Linf/B2021Several": {"architecture": "Three", "clean_acc": "90", "autoattack_acc": "50"},
-        "cifar10/Linf/Standard": {"architecture": "WideResNet-28-10", "clean_acc": 94.78, "autoattack_acc": "0.0"},
-        "cifar10/corruptions/F2021Mix": {"architecture": 5, "clean_acc": "?", "corruptions_acc": "91.5"},
+        "cifar10/Linf/B2021Several": {"architecture": "Three", "eps": "8/255", "clean_acc": "90",
+                                       "autoattack_acc": "50"},
+        "cifar10/Linf/Standard": {"architecture": "WideResNet-28-10", "eps": "8/255", "clean_acc": 94.78,
+                                  "autoattack_acc": "0.0"},
+        "cifar10/corruptions/F2021Mix": {"architecture": 5, "clean_acc": "?", "corruptions_acc": "91.5", "eps": None},
         "imagenet/Linf/G2020": ["not", "an", "object"],
     }  # fmt: skip
     for name, info in infos.items():
@@ -143,13 +145,24 @@ def test_accuracies_come_from_the_repository_where_the_manifest_names_a_copy(doo
     found = by_id(discover(door, folder, model_info="model_info"))
 
     def columns(name):
-        return found[name].architecture, found[name].clean_accuracy, found[name].robust_accuracy
+        return found[name].architecture, found[name].clean_accuracy, found[name].robust_accuracy, found[name].eps
 
-    assert columns("cifar10/Linf/A2020Robust") == ("WideResNet-28-10", 0.8969, 0.5951)
-    assert columns("cifar10/Linf/B2021Several#m1") == (None, None, None)
-    assert columns("cifar10/Linf/Standard") == ("WideResNet-28-10", 0.9478, 0.0)
-    assert columns("cifar10/corruptions/F2021Mix") == (None, None, 0.915)
-    assert columns("imagenet/Linf/G2020") == columns("imagenet/Linf/Standard_R50") == (None, None, None)
+    assert columns("cifar10/Linf/A2020Robust") == ("WideResNet-28-10", 0.8969, 0.5951, 8 / 255)
+    assert columns("cifar10/Linf/B2021Several#m1") == (None, None, None, None)
+    assert columns("cifar10/Linf/Standard") == ("WideResNet-28-10", 0.9478, 0.0, None)
+    assert columns("cifar10/corruptions/F2021Mix") == (None, None, 0.915, None)
+    assert columns("imagenet/Linf/G2020") == columns("imagenet/Linf/Standard_R50") == (None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("stated", "eps"),
+    [
+        *(("8/255", 8 / 255), (0.5, 0.5), ("0.031", 0.031), (2, 2.0)),
+        *((wrong, None) for wrong in ("1/0", "-1/2", "nan", "1e999", "?", "", None, [8])),
+    ],
+)
+def test_the_size_of_an_attack(stated, eps):
+    assert _eps(stated) == eps
 
 
 def test_the_package_comes_from_an_index_or_a_folder(door, folder):
