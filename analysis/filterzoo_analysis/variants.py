@@ -15,7 +15,7 @@ from filterzoo.measures.dct import DCT_BINS, DCT_LIMIT, dct_basis, dct_edges, dc
 from filterzoo.measures.entropy import PrincipalComponents, principal_components, variance_entropy
 from filterzoo.measures.statistics import FILTER_SIZE, Moments, merge_moments
 from filterzoo_analysis.passes import Step, Watch, plan, run
-from filterzoo_analysis.projection import Extremes, Precision, filter_moments, histogram_of, single_threaded
+from filterzoo_analysis.projection import Extremes, Precision, extent_of, filter_moments, histogram_of, single_threaded
 from filterzoo_analysis.statistics import Ints, Layers
 
 
@@ -161,12 +161,10 @@ class _Measured:
         return taken
 
     def _range(self, components: PrincipalComponents) -> tuple[float, float]:
-        """Smallest and largest coefficient by a pass of its own: only where few filters are nearly constant."""
+        """Smallest and largest coefficient by a pass of its own: only where the kept filters do not prove them."""
 
         def work(filters: npt.NDArray[np.float32]) -> tuple[float, float]:
-            extremes = Extremes()
-            filter_moments(filters, self._precision, extremes, without_sparse=False)
-            return extremes.bounds(components)
+            return extent_of(filters, self._precision, components)
 
         found = [bounds for _, bounds in run(self._files, self._steps, work, None)]
         return min(low for low, _ in found), max(high for _, high in found)

@@ -6,6 +6,7 @@ from sklearn.decomposition import PCA
 from tests.analysis import synthetic
 
 from filterzoo.errors import StartError
+from filterzoo.measures.entropy import PrincipalComponents
 from filterzoo_analysis import dataset, projection
 from filterzoo_analysis.cells import by_model_column, cells_of
 from filterzoo_analysis.statistics import layers_of
@@ -115,6 +116,22 @@ def test_the_range_is_found_among_few_kept_filters(tmp_path, monkeypatch):
     thin = coefficients(Variant.CVPR22, layers, read.files)
     np.testing.assert_allclose(thin.edges, whole.edges, rtol=1e-12)
     assert (thin.histogram == whole.histogram).all()
+
+
+@pytest.mark.parametrize("precision", projection.Precision)
+def test_the_pass_for_the_range_finds_what_numpy_finds(precision):
+    filters = np.random.default_rng(7).normal(size=(20_000, 9)).astype(np.float32)
+    filters[[5, 19_000], [2, 3]] = np.nan, -np.inf
+    filters[7] = 0
+    kept = filters[np.isfinite(filters).all(axis=1)]
+    if precision is projection.Precision.HALF:
+        kept = kept.astype(np.float16).astype(np.float32)
+    pca = PCA(9, svd_solver="full").fit(scaled(kept).astype(np.float64))
+    components = PrincipalComponents(pca.mean_, pca.components_, pca.explained_variance_, pca.explained_variance_ratio_)
+    expected = pca.transform(scaled(kept).astype(np.float64))
+    found = projection.extent_of(filters, precision, components)
+    assert found == pytest.approx((expected.min(), expected.max()), rel=1e-12)
+    assert projection.extent_of(filters[5:6], precision, components) == (np.inf, -np.inf)
 
 
 def test_entropy_of_robust22_is_that_of_scaled_non_sparse_filters(tmp_path):
