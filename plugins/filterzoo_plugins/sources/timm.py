@@ -86,7 +86,7 @@ class TimmSource(Source):
 
     def operations(self, checkpoint: Checkpoint) -> Mapping[str, Operation]:
         """See `Source.operations`: the network is built by timm, without its weights."""
-        from filterzoo import architecture  # noqa: PLC0415  # loads torch, which only a worker needs
+        from filterzoo.architectures import architecture  # noqa: PLC0415  # loads torch, which only a worker needs
 
         timm = _timm()
         config = timm.get_pretrained_cfg(checkpoint.id)

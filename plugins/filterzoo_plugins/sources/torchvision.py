@@ -73,7 +73,7 @@ class TorchvisionSource(Source):
 
     def operations(self, checkpoint: Checkpoint) -> Mapping[str, Operation]:
         """See `Source.operations`: torchvision builds the network, without weights or those of a backbone."""
-        from filterzoo import architecture  # noqa: PLC0415  # loads torch, which only a worker needs
+        from filterzoo.architectures import architecture  # noqa: PLC0415  # loads torch, which only a worker needs
 
         model = checkpoint.architecture or ""
         if model not in self._known_operations:
