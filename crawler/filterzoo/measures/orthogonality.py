@@ -6,9 +6,9 @@ from typing import Final
 
 import torch
 
-_ROWS: Final = 256
+_ROWS: Final = {"cpu": 256, "cuda": 2048}
 """Rows of a tile. Only tiles on and above the diagonal are multiplied: small ones save work, large ones run faster."""
-_NUMBERS: Final = 2**21
+_NUMBERS: Final = {"cpu": 2**21, "cuda": 2**26}
 """Numbers of one operand at most: what bounds the memory, whatever the layer's shape."""
 
 
@@ -22,8 +22,9 @@ def orthogonality(weights: torch.Tensor, groups: int) -> float | None:
     if out <= groups or weights.numel() == 0:
         return None
     rows = weights.reshape(groups, out // groups, -1)
-    side = max(1, min(_ROWS, rows.shape[1], _NUMBERS // rows.shape[2]))
-    batch = max(1, _NUMBERS // (side * (side + rows.shape[2])))
+    numbers = _NUMBERS[weights.device.type]
+    side = max(1, min(_ROWS[weights.device.type], rows.shape[1], numbers // rows.shape[2]))
+    batch = max(1, numbers // (side * (side + rows.shape[2])))
     total, pairs = 0.0, 0
     for some in torch.split(rows, batch):
         cosines, count = _absolute_cosines(some, side)

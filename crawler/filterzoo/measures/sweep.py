@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -23,6 +24,11 @@ _SPARSE: Final = 100
 _TINY: Final = float(np.finfo(np.float32).smallest_subnormal)
 """Divides the filters of zeros, which stay zeros; every other filter's largest number is at least this."""
 
+_COLUMNS: Final = DCT_BINS + 1
+"""Bins of the histogram, one more than is kept: a coefficient of exactly +3 falls there, and is then counted below."""
+
+_BINS_PER_UNIT: Final = (DCT_BINS // 2) / (DCT_LIMIT * DCT_SNAP)
+
 
 class Blocks:
     """The finite filters of a layer, a block at a time, in the layer's order.
@@ -41,6 +47,11 @@ class Blocks:
         if not self.is_clean:
             self._count()
 
+    @property
+    def device(self) -> torch.device:
+        """Where the filters are."""
+        return self._filters.device
+
     def __len__(self) -> int:
         """How many blocks there are at most; those without a finite filter are left out."""
         return math.ceil(len(self._filters) / self._size)
@@ -54,7 +65,7 @@ class Blocks:
 
     def scratch(self, dtype: torch.dtype) -> torch.Tensor:
         """Memory for a block, flat. Reused from block to block: fresh pages would cost more than the arithmetic."""
-        return torch.empty(self._size * self._filters.shape[1], dtype=dtype, device=self._filters.device)
+        return torch.empty(self._size * self._filters.shape[1], dtype=dtype, device=self.device)
 
     def _count(self) -> None:
         self.n_finite, self.peak = 0, 0.0
@@ -81,23 +92,26 @@ class Sums:
 def sweep(blocks: Blocks, *, with_statistics: bool) -> Sums:
     """Norms and sparse filters of any kernel; with statistics, moments and histogram of 3x3 filters as well."""
     limit = _sparse_limit(blocks.peak)
-    tally = np.zeros(3)
-    raw, scaled = _MomentSum(len(blocks)), _MomentSum(len(blocks))
+    # One row a block, on the device: nothing is waited for before the last block.
+    tally = torch.zeros(len(blocks), 3, dtype=torch.float64, device=blocks.device)
+    raw, scaled = _MomentSum(len(blocks), blocks.device), _MomentSum(len(blocks), blocks.device)
     floats, doubles, spare = (blocks.scratch(dtype) for dtype in (torch.float32, torch.float64, torch.float64))
     histogram = _Histogram(spare) if with_statistics else None
-    for block in blocks:
+    for row, block in zip(tally, blocks, strict=False):
         single, double = floats[: block.numel()].view_as(block), doubles[: block.numel()].view_as(block)
         peaks = torch.abs(block, out=single).amax(dim=1, keepdim=True)
         flat = double.copy_(block).flatten()
-        l1_norm = torch.abs(flat, out=spare[: len(flat)]).sum()
-        tally += float(l1_norm), float(flat @ flat), int((peaks < limit).sum())
+        row[0] = torch.abs(flat, out=spare[: len(flat)]).sum()
+        row[1] = flat @ flat
+        row[2] = (peaks < limit).sum()
         if histogram:
             raw.add(double)
             # One IEEE division per number: the product with the reciprocal differs in the last bit.
             torch.div(block, peaks.clamp_min_(_TINY), out=single)
             histogram.add(double.copy_(single))
             scaled.add(double)
-    sums = float(tally[0]), math.sqrt(tally[1]), int(tally[2])
+    l1_norm, squares, sparse = tally.sum(dim=0).tolist()
+    sums = l1_norm, math.sqrt(squares), int(sparse)
     return Sums(*sums, raw.total(), scaled.total(), histogram.counts()) if histogram else Sums(*sums)
 
 
@@ -118,27 +132,38 @@ def _sparse_limit(peak: float) -> float:
 
 
 class _MomentSum:
-    """Moments of each block about its own mean, kept on the host until they are merged together."""
+    """Moments of each block about its own mean, kept where the filters are until they are merged together."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, device: torch.device) -> None:
         """Make room for `capacity` blocks at once: small arrays left among large ones would break up the heap."""
-        self._used = 0
-        self._counts = np.zeros(capacity, dtype=np.int64)
-        self._means = np.zeros((capacity, FILTER_SIZE))
-        self._m2s = np.zeros((capacity, FILTER_SIZE, FILTER_SIZE))
+        self._counts: list[int] = []
+        self._means = torch.zeros(capacity, FILTER_SIZE, dtype=torch.float64, device=device)
+        self._m2s = torch.zeros(capacity, FILTER_SIZE, FILTER_SIZE, dtype=torch.float64, device=device)
 
     def add(self, filters: torch.Tensor) -> None:
         """Add float64 (n, 9) filters. They are centred in place."""
-        mean = filters.mean(dim=0)
-        filters.sub_(mean)
-        self._counts[self._used] = len(filters)
-        self._means[self._used] = mean.cpu().numpy()
-        self._m2s[self._used] = (filters.T @ filters).cpu().numpy()
-        self._used += 1
+        used = len(self._counts)
+        self._counts.append(len(filters))
+        filters.sub_(torch.mean(filters, dim=0, out=self._means[used]))
+        torch.mm(filters.T, filters, out=self._m2s[used])
 
     def total(self) -> Moments:
         """The moments of all blocks together."""
-        return merge_moments(self._counts[: self._used], self._means[: self._used], self._m2s[: self._used])
+        used = len(self._counts)
+        means, m2s = self._means[:used].cpu().numpy(), self._m2s[:used].cpu().numpy()
+        return merge_moments(np.array(self._counts, dtype=np.int64), means, m2s)
+
+
+@functools.cache
+def _binning(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """The DCT in units of the snap, (9, 9), and what moves each coefficient into its own bins, (9, 1).
+
+    The bin of an integer q is floor((q + limit) * 35 / limit). Half of 1/limit, the finest step on that scale, takes no
+    q over an edge, and keeps one that lies on an edge from falling below it by rounding.
+    """
+    offsets = np.arange(FILTER_SIZE, dtype=np.float64)[:, None] * _COLUMNS
+    offsets += DCT_BINS // 2 + 0.5 / (DCT_LIMIT * DCT_SNAP)
+    return torch.from_numpy(dct_basis() * DCT_SNAP).to(device), torch.from_numpy(offsets).to(device)
 
 
 class _Histogram:
@@ -147,32 +172,23 @@ class _Histogram:
     float64 throughout: in float32 a coefficient of a structured filter can fall to the other side of a snapped edge.
     """
 
-    _COLUMNS: Final = DCT_BINS + 1
-    """One more than is kept: a coefficient of exactly +3 falls there, and is then counted with the last bin."""
-
     def __init__(self, scratch: torch.Tensor) -> None:
         """Take float64 memory for the coefficients of a block, which is free again after each `add`."""
         self._scratch = scratch
         self._bins = torch.empty_like(scratch, dtype=torch.int32)
-        self._basis = torch.from_numpy(dct_basis() * DCT_SNAP).to(scratch.device)
-        self._counts = torch.zeros(FILTER_SIZE * self._COLUMNS, dtype=torch.int64, device=scratch.device)
-        limit = DCT_LIMIT * DCT_SNAP
-        self._bins_per_unit = (DCT_BINS // 2) / limit
-        # The bin of an integer q is floor((q + limit) * 35 / limit). Half of 1/limit, the finest step on that scale,
-        # takes no q over an edge, and keeps one that lies on an edge from falling below it by rounding.
-        offsets = torch.arange(FILTER_SIZE, dtype=torch.float64, device=scratch.device) * self._COLUMNS
-        self._offsets = (offsets + DCT_BINS // 2 + 0.5 / limit).unsqueeze(1)
+        self._basis, self._offsets = _binning(scratch.device)
+        self._counts = torch.zeros(FILTER_SIZE * _COLUMNS, dtype=torch.int64, device=scratch.device)
 
     def add(self, scaled: torch.Tensor) -> None:
         """Count the coefficients of float64 (n, 9) scaled filters."""
         coefficients = self._scratch[: scaled.numel()].view(FILTER_SIZE, -1)
         torch.mm(self._basis, scaled.T, out=coefficients).round_()
-        torch.add(self._offsets, coefficients, alpha=self._bins_per_unit, out=coefficients)
+        torch.add(self._offsets, coefficients, alpha=_BINS_PER_UNIT, out=coefficients)
         bins = self._bins[: scaled.numel()].copy_(coefficients.flatten())
         self._counts += torch.bincount(bins, minlength=len(self._counts))
 
     def counts(self) -> npt.NDArray[np.int64]:
         """int64 (9, 70)."""
-        counts: npt.NDArray[np.int64] = self._counts.cpu().numpy().reshape(FILTER_SIZE, self._COLUMNS)
+        counts: npt.NDArray[np.int64] = self._counts.cpu().numpy().reshape(FILTER_SIZE, _COLUMNS)
         counts[:, -2] += counts[:, -1]
         return counts[:, :-1]
