@@ -13,7 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from filterzoo import licences
 from filterzoo.errors import Reason, Refused, StartError, StorageFailed
-from filterzoo.manifests.manifest import Manifest, load_manifests
+from filterzoo.manifests.manifest import Manifest, VerifySha256, load_manifests
 from filterzoo.network.door import Door
 from filterzoo.outcome import LedgerEntry, Refusal
 from filterzoo.plugins import Plugins, plugin_failure
@@ -32,13 +32,16 @@ class Settings:
     policy: licences.Policy
     max_bytes: int | None
     max_filters: int | None
+    verify_sha256: VerifySha256 = VerifySha256.WHEN_CHEAP
 
     @property
     def key(self) -> str:
         """Changes when a checkpoint would have to be read again; the journal keeps it with every result."""
         policy = [sorted(self.policy.allow) if self.policy.allow is not None else None, sorted(self.policy.deny)]
         parts = [sorted(self.kernels), policy, str(self.policy.unknown), self.max_bytes, self.max_filters]
-        return json.dumps(parts)
+        # What was read before there was a choice was read as by default.
+        chosen = [] if self.verify_sha256 is VerifySha256.WHEN_CHEAP else [self.verify_sha256]
+        return json.dumps(parts + chosen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +175,7 @@ def _settings(manifest: Manifest) -> Settings:
         policy=manifest.licences,
         max_bytes=manifest.limits.checkpoint_bytes,
         max_filters=manifest.limits.filters_per_checkpoint,
+        verify_sha256=manifest.verify_sha256,
     )
 
 

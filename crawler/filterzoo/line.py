@@ -12,7 +12,6 @@ from filterzoo import licences
 from filterzoo.architectures.context import is_known, with_architecture
 from filterzoo.discovery import Settings, Task, open_sources
 from filterzoo.errors import PluginFailed, Reason, Refused, StorageFailed, describe, raise_disk_trouble
-from filterzoo.files import RandomAccessFile
 from filterzoo.jail import Jail
 from filterzoo.layer import Device, kernel_name
 from filterzoo.network.door import Door
@@ -20,6 +19,7 @@ from filterzoo.normalise import normalise
 from filterzoo.opening import opened
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.plugins import load
+from filterzoo.published_hashes import PublishedHashes, published_hashes
 from filterzoo.records import Index
 from filterzoo.references import PluginReference
 from filterzoo.shapes import canonical_shape
@@ -99,9 +99,15 @@ class Line:
             progress.stage = "normalise"
             kernels = task.settings.kernels if weights_allowed else frozenset[str]()
             with self._store.writer(kernels) as fragment, TensorReader(file) as reader:
+                # Whose hash it is that a source gives with a member that it opens itself is not known.
+                opens_member = artifact.member is not None and member is None
+                published = {} if opens_member else published_hashes(checkpoint.artifacts)
+                verify, cache = task.settings.verify_sha256, self._door.cache
+                hashes = PublishedHashes(whole, index, reader, published=published, verify=verify, cache=cache)
                 reader.check(index.containers)
                 self._fill(fragment, index, reader, progress)
-                integrity = _integrity(file, reader)
+                hashes.compare()
+                integrity = _integrity(hashes, reader)
                 progress.stage = "store"
                 layers_fragment, filters_fragment = fragment.finish()
             return Done(
@@ -184,6 +190,6 @@ def _count_filters(index: Index, settings: Settings) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def _integrity(file: RandomAccessFile, reader: TensorReader) -> str:
-    checks = [name for name, held in (("sha256", file.verified_sha256), ("crc32", reader.has_crc)) if held]
+def _integrity(hashes: PublishedHashes, reader: TensorReader) -> str:
+    checks = [name for name, held in (("sha256", hashes.cover_layers), ("crc32", reader.has_crc)) if held]
     return "+".join(checks) or "none"

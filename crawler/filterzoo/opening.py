@@ -20,14 +20,29 @@ MAX_UNPACKED = 3
 """How many times one thing inside another is unpacked: a tar in gzip, a deflated zip in it, its model."""
 
 
+class Unpacked(LocalFile):
+    """What came out of an archive, for as long as it is needed.
+
+    packed_bytes: how many bytes of the outermost file were read for it.
+    """
+
+    def __init__(self, path: Path, packed_bytes: int) -> None:
+        super().__init__(path, follow_links=False)
+        self.packed_bytes = packed_bytes
+
+    def beside(self, name: str) -> LocalFile:
+        """Nothing lies beside it: its folder is ours."""
+        raise Refused(Reason.UNSUPPORTED, "a model in an archive whose weights lie in other files", ascii(name)[:80])
+
+
 @contextlib.contextmanager
 def opened(
     file: RandomAccessFile, name: str, jail: Jail, scratch: Path, member: str | None = None
 ) -> Iterator[tuple[RandomAccessFile, Index]]:
     """The file that holds the model's bytes, and the model's index.
 
-    That is `file` itself, or a file in `scratch` that is gone afterwards. `member`: which model of an archive; needed
-    where it holds several. Refused as `Jail.look` and `Jail.unpack` do.
+    That is `file` itself, or an `Unpacked` one in `scratch` that is gone afterwards. `member`: which model of an
+    archive; needed where it holds several. Refused as `Jail.look` and `Jail.unpack` do.
     """
     with contextlib.ExitStack() as stack:
         inside: list[str] = []
@@ -51,7 +66,6 @@ def _unpacked(packed: RandomAccessFile, member: Member, jail: Jail, scratch: Pat
     with tempfile.NamedTemporaryFile(dir=scratch, prefix="unpacked-") as sink:
         jail.unpack(packed, member, sink)
         sink.flush()
-        with LocalFile(Path(sink.name)) as file:
-            # What is inside a file whose hash was checked is checked with it.
-            file.verified_sha256 = packed.verified_sha256
+        packed_bytes = packed.packed_bytes if isinstance(packed, Unpacked) else member.length
+        with Unpacked(Path(sink.name), packed_bytes) as file:
             yield file

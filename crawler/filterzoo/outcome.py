@@ -29,7 +29,7 @@ class Done:
     sha256: str | None
     size: int
     integrity: str
-    """What the bytes were checked against: `sha256`, `crc32`, `sha256+crc32` or `none`."""
+    """What the layers' bytes were checked against: `sha256`, `crc32`, `sha256+crc32`, or `none` but the transport."""
     licence: str | None
     licence_class: str
     licence_from: str | None

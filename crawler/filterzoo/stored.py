@@ -26,9 +26,12 @@ class TensorReader:
     """Reads tensors of one artifact. Opens side files once; close it, or use it as a context manager."""
 
     def __init__(self, file: RandomAccessFile) -> None:
-        self._file = file
+        self.file = file
+        """Where tensors lie that are in no side file."""
         self._sides: dict[str, RandomAccessFile] = {}
         self._announced: dict[str | None, list[tuple[int, int]]] = {}
+        self._whole: frozenset[str | None] = frozenset()
+        self._told: set[str] = set()
         self._checked: set[tuple[str | None, Record]] = set()
         self._decoded: tuple[tuple[str | None, Record], bytes] | None = None
         self._is_contained = False
@@ -53,15 +56,25 @@ class TensorReader:
         A view into a record with a CRC costs the whole record, once: nothing less shows that its bytes are right.
         """
         for tensor in tensors:
-            self._announced.setdefault(tensor.span.side, []).extend(_stretches(tensor))
-        self._file.will_read(self._announced.get(None, ()))
+            self._announced.setdefault(tensor.span.side, []).extend(stretches(tensor))
+        self._announce(None, self.file)
+
+    def take_whole(self, sides: Iterable[str | None]) -> None:
+        """Told before `will_read`: these files (None: the artifact) come as a whole, behind what is read of them."""
+        self._whole = frozenset(sides)
+
+    def file_of(self, side: str) -> RandomAccessFile:
+        """The side file of that name, opened once."""
+        if side not in self._sides:
+            self._sides[side] = self.file.beside(side)
+        return self._sides[side]
 
     def check(self, containers: Iterable[Record]) -> None:
         """Compare the CRC-32 of archive members that everything lies in; Refused (damaged) where one does not fit."""
         guarded = [container for container in containers if container.crc32 is not None]
-        self._file.will_read([(container.offset, container.length) for container in guarded])
+        self.file.will_read([(container.offset, container.length) for container in guarded])
         for container in guarded:
-            _check_crc(_crc_of(self._file, container), container, "the archive member")
+            _check_crc(_crc_of(self.file, container), container, "the archive member")
             self._is_contained = True
 
     def read(self, tensor: Tensor) -> Array:
@@ -78,7 +91,7 @@ class TensorReader:
 
     def _stretch(self, tensor: Tensor) -> npt.NDArray[np.uint8]:
         span = tensor.span
-        file = self._file if span.side is None else self._side(span.side)
+        file = self.file if span.side is None else self._side(span.side)
         if not tensor.records:
             return _read(file, span.offset, span.length)
         record = tensor.records[0]
@@ -110,7 +123,7 @@ class TensorReader:
         for record, position in zip(tensor.records, grid, strict=True):
             if record.length == 0:
                 continue
-            chunk = np.frombuffer(_decode(self._file, record, tensor.name), np.uint8)
+            chunk = np.frombuffer(_decode(self.file, record, tensor.name), np.uint8)
             if record.codec in {Codec.SHUFFLE, Codec.SHUFFLE_ZLIB}:
                 chunk = chunk.reshape(dtype.itemsize, -1).T.reshape(-1)
             corner = [p * c for p, c in zip(position, chunk_shape, strict=True)]
@@ -119,13 +132,19 @@ class TensorReader:
         return array
 
     def _side(self, name: str) -> RandomAccessFile:
-        if name not in self._sides:
-            self._sides[name] = self._file.beside(name)
-            self._sides[name].will_read(self._announced.get(name, ()))
-        return self._sides[name]
+        """A side file, which is told what will be read of it before its first read."""
+        file = self.file_of(name)
+        if name not in self._told:
+            self._told.add(name)
+            self._announce(name, file)
+        return file
+
+    def _announce(self, side: str | None, file: RandomAccessFile) -> None:
+        rest = [(0, file.size)] if side in self._whole else []
+        file.will_read([*self._announced.get(side, ()), *rest])
 
 
-def _stretches(tensor: Tensor) -> Iterator[tuple[int, int]]:
+def stretches(tensor: Tensor) -> Iterator[tuple[int, int]]:
     """(offset, length) of what `TensorReader.read` takes from the file, in its order."""
     whole = [r for r in tensor.records if r.crc32 is not None or r.codec is not Codec.RAW or tensor.chunk_shape]
     if not whole:

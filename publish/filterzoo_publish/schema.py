@@ -70,7 +70,12 @@ _MODELS = (
     Column("member", _STRING, "its name inside an archive", null="not in an archive"),
     Column("sha256", _STRING, "hash of the file", "64 hex digits", "only parts of it were moved, and the zoo has none"),
     Column("size", _INT, "size of the file", "bytes"),
-    Column("integrity", _STRING, "what the bytes were checked against", "sha256, crc32, sha256+crc32, none"),
+    Column(
+        "integrity",
+        _STRING,
+        "what its weights were checked against",
+        "sha256, crc32, sha256+crc32; none: the transport alone",
+    ),
     Column("n_tensors", _INT, "named arrays in the file"),
     Column("n_layers", _INT, "convolution layers: its rows in `layers`"),
     Column("n_filters", _INT, "filters of its layers, all kernel sizes"),

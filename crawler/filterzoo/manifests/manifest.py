@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
@@ -60,6 +61,16 @@ class Licenses(_Model):
     unknown: Unknown = Unknown.METADATA_ONLY
 
 
+class VerifySha256(StrEnum):
+    """Which remote files come whole, so that the sha256 their zoo publishes can be compared.
+
+    `when-cheap`: those of which hardly more comes than is read anyway (docs/ranges.md); `always`: all that have one.
+    """
+
+    WHEN_CHEAP = "when-cheap"
+    ALWAYS = "always"
+
+
 class _Header(_Model):
     """Everything in a manifest but the sources' own keys, which their plugins check."""
 
@@ -68,6 +79,7 @@ class _Header(_Model):
     kernels: tuple[Kernel, ...] = ("3x3",)
     licenses: Licenses = Licenses()
     limits: Limits = Limits()
+    verify_sha256: VerifySha256 = VerifySha256.WHEN_CHEAP
 
 
 class _Block(_Model):
@@ -97,6 +109,7 @@ class Manifest:
     kernels: tuple[str, ...]
     licences: Policy
     limits: Limits
+    verify_sha256: VerifySha256
 
     @property
     def folder(self) -> Path:
@@ -174,6 +187,7 @@ def _manifest(path: Path, header: _Header, blocks: tuple[SourceBlock, ...]) -> M
             unknown=rules.unknown,
         ),
         limits=header.limits,
+        verify_sha256=header.verify_sha256,
     )
 
 

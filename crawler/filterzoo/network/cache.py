@@ -71,6 +71,12 @@ class Cache:
             return None
         return path
 
+    def forget(self, sha256: str) -> None:
+        """Remove the file of that content, if it is here: its bytes turned out to be others."""
+        path = self.find(sha256)
+        if path is not None:
+            path.unlink(missing_ok=True)
+
     def entry(self, key: str) -> Entry | None:
         """What a key named last, if its content is still here."""
         try:

@@ -100,8 +100,8 @@ class Door:
     def open(self, artifact: Artifact) -> RandomAccessFile:
         """A remote file: by ranges where the server understands them, else as one download.
 
-        A size that is known and differs is refused (hash_mismatch); a hash that is known is checked for whole
-        downloads, since it says nothing about parts.
+        A size that is known and differs is refused (hash_mismatch). A hash that is known is checked here for whole
+        downloads only, since it says nothing about parts; `published_hashes` compares those of files read by ranges.
         """
         known = self.cache.find(artifact.sha256) if artifact.sha256 else None
         if known is None:

@@ -40,7 +40,7 @@ def plan(wanted: Sequence[Stretch], missing: Missing) -> list[Stretch]:
     Neighbours become one request where the gap between them costs less than a request. The shortest gaps are bridged
     first, which saves the most requests for the slack there is.
     """
-    parts = [part for run in _merged(wanted) for part in missing(run)]
+    parts = [part for run in merged(wanted) for part in missing(run)]
     joined = _bridged(parts, missing)
     pieces = [
         Stretch(begin, min(begin + PIECE, run.end)) for run in joined for begin in range(run.begin, run.end, PIECE)
@@ -48,7 +48,7 @@ def plan(wanted: Sequence[Stretch], missing: Missing) -> list[Stretch]:
     return _in_reading_order(pieces, wanted)
 
 
-def _merged(wanted: Sequence[Stretch]) -> list[Stretch]:
+def merged(wanted: Sequence[Stretch]) -> list[Stretch]:
     """The same bytes as disjoint stretches in the order of the file."""
     merged: list[Stretch] = []
     for stretch in sorted(wanted):
@@ -71,7 +71,7 @@ def _bridged(parts: list[Stretch], missing: Missing) -> list[Stretch]:
         if gap.length == 0 or missing(gap) == [gap]:
             bridged.add(gap)
             slack -= gap.length
-    return _merged([*parts, *bridged])
+    return merged([*parts, *bridged])
 
 
 def _in_reading_order(pieces: list[Stretch], wanted: Sequence[Stretch]) -> list[Stretch]:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, field_validator
 
 from filterzoo.errors import StartError
 from filterzoo.licences import Policy, Unknown
-from filterzoo.manifests.manifest import load_manifest, load_manifests, manifest_schema
+from filterzoo.manifests.manifest import VerifySha256, load_manifest, load_manifests, manifest_schema
 from filterzoo.manifests.quantities import parse_count, parse_size
 from filterzoo.source import Source, SourceOptions
 from filterzoo_plugins.sources.local import LocalSource
@@ -49,6 +49,7 @@ sources:
 kernels: ["3x3", "5", "3x3x3"]
 licenses: {allow: [apache-2.0, MIT, gpl-3.0], unknown: skip}
 limits: {checkpoint_bytes: 8GB, filters_per_checkpoint: 60M}
+verify_sha256: always
 """
 
 
@@ -79,15 +80,18 @@ def test_a_full_manifest(tmp_path):
     assert manifest.licences == Policy(frozenset({"apache-2.0", "mit", "gpl-3.0-only"}), frozenset(), Unknown.SKIP)
     assert manifest.limits.checkpoint_bytes == 8_000_000_000
     assert manifest.limits.filters_per_checkpoint == 60_000_000
+    assert manifest.verify_sha256 is VerifySha256.ALWAYS
 
 
 def test_what_may_be_left_out(tmp_path):
     manifest = read(tmp_path, "name: x\nsources: [{source: zoo}]")
     assert manifest.kernels == ("3x3",)
     assert manifest.licences == Policy()
+    assert manifest.verify_sha256 is VerifySha256.WHEN_CHEAP
     assert manifest.limits.checkpoint_bytes == 8_000_000_000
 
 
+KEYS = "name, sources, kernels, licenses, limits, verify_sha256"
 BLOCK = "name: x\nsources:\n  - source: zoo\n"
 
 
@@ -101,7 +105,7 @@ BLOCK = "name: x\nsources:\n  - source: zoo\n"
         ("name: x\n", ["1: sources: is missing"]),
         (
             BLOCK + "kernel: 3\n",
-            ["4: kernel: unknown key (did you mean 'kernels'?); allowed: name, sources, kernels, licenses, limits"],
+            ["4: kernel: unknown key (did you mean 'kernels'?); allowed: " + KEYS],
         ),
         (
             BLOCK + "    wrd: 3\n",
@@ -144,6 +148,10 @@ BLOCK = "name: x\nsources:\n  - source: zoo\n"
         (
             BLOCK + "limits: {checkpoint_bytes: 8XB}\n",
             ["4: limits.checkpoint_bytes: '8XB' is not allowed; write bytes, such as 8GB, 512MB, 2GiB or 4096"],
+        ),
+        (
+            BLOCK + "verify_sha256: sometimes\n",
+            ["4: verify_sha256: Input should be 'when-cheap' or 'always' (got 'sometimes')"],
         ),
         (
             BLOCK + "limits: {filters_per_checkpoint: 60MB}\n",
@@ -236,7 +244,8 @@ def test_the_schema_knows_the_keys_of_all_sources():
     assert set(blocks["local"]["properties"]) == {"source", "limit", "paths", "license"}
     assert blocks["local"]["required"] == ["paths", "source"]
     assert all(entry["additionalProperties"] is False for entry in blocks.values())
-    assert set(schema["properties"]) == {"name", "sources", "kernels", "licenses", "limits"}
+    assert set(schema["properties"]) == {"name", "sources", "kernels", "licenses", "limits", "verify_sha256"}
+    assert schema["$defs"]["VerifySha256"]["enum"] == ["when-cheap", "always"]
     assert manifest_schema({})["properties"]["sources"]["items"]["type"] == "object"
 
 
