@@ -69,6 +69,8 @@ def open_hub(name: str, revision: str | None = None, **connection: Any) -> Publi
 
     try:
         commit = HfApi(**connection).dataset_info(name, revision=revision).sha
+    except errors.RevisionNotFoundError as error:
+        raise StartError(f"{name}: has no tag, branch or commit {revision}") from error
     except errors.HfHubHTTPError as error:
         raise StartError(
             f"{name}: not on the Hub, or not yours to read ({first_line(error)}); a folder: ./{name}"
