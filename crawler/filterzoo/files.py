@@ -20,6 +20,8 @@ class RandomAccessFile(ABC):
     """Length in bytes."""
     is_remote: bool = False
     """Whether a read may cost a request: then formats read few, long stretches and leave what a checksum guards."""
+    stated_sha256: str | None = None
+    """The hash that the server gives for all of these bytes, where it gives one."""
     verified_sha256: str | None = None
     """The hash that was checked over all of these bytes, where that happened."""
 

@@ -117,7 +117,7 @@ class Line:
                 opset=index.facts.opset,
                 section=index.convolutions[0].section if index.convolutions else "",
                 member=index.member or artifact.member,
-                sha256=whole.verified_sha256 or artifact.sha256,
+                sha256=whole.verified_sha256 or artifact.sha256 or whole.stated_sha256,
                 size=whole.size,
                 integrity=integrity,
                 licence=licence,

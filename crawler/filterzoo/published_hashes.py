@@ -116,7 +116,7 @@ def _uses(
     uses = []
     for side, length in lengths.items():
         file = whole if side is None else reader.file_of(side)
-        claims = frozenset(claim for claim in (published.get(side), file.verified_sha256) if claim)
+        claims = frozenset(claim for claim in (published.get(side), file.stated_sha256, file.verified_sha256) if claim)
         uses.append(_Use(side, file, length, side is not None or has_layers, claims))
     return uses
 

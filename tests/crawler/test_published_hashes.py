@@ -223,6 +223,30 @@ def test_without_a_published_hash_nothing_but_ranges_move(server: WebServer, tmp
     assert server.sent < (folder / "m.safetensors").stat().st_size / 2
 
 
+def test_a_hash_that_the_server_states_where_it_redirects_is_compared(server: WebServer, tmp_path: Path) -> None:
+    """As the Hub does for every LFS file, of which its listings say nothing."""
+    folder = written(tmp_path, "m.safetensors", network(with_matrices=False))
+    body = (folder / "m.safetensors").read_bytes()
+    storage = server.add("/storage", body)
+    sha256 = hashlib.sha256(body).hexdigest()
+
+    def redirect(stated: str) -> servers.Fault:
+        def fault(answer: servers.Answer) -> bool:
+            answer.send(302, b"", "text/plain", {"Location": storage, "X-Linked-Etag": f'"{stated}"'})
+            return True
+
+        return fault
+
+    urls = [server.add(f"/{n}", b"", redirect(stated)) for n, stated in enumerate((sha256, "0" * 64, "0" * 40))]
+    done, refused, unstated = Shelf(tmp_path, *([Artifact(url=url, name="m")] for url in urls)).take()
+    assert isinstance(done, Done)
+    assert (done.integrity, done.sha256) == ("sha256", sha256)
+    assert isinstance(refused, LedgerEntry)
+    assert refused.reason is Reason.HASH_MISMATCH
+    assert isinstance(unstated, Done)
+    assert (unstated.integrity, unstated.sha256) == ("none", None)
+
+
 def test_a_shard_without_a_hash_leaves_the_layers_uncovered(server: WebServer, tmp_path: Path) -> None:
     name = "m.safetensors.index.json"
     folder = written(tmp_path, name, network(with_matrices=False))

@@ -17,7 +17,7 @@ from filterzoo.files import LocalFile, RandomAccessFile, check_plain_name
 from filterzoo.network.addresses import AddressPolicy, origin_of, shown
 from filterzoo.network.cache import DEFAULT_BYTES, Cache
 from filterzoo.network.download import Download, check_size, refuse_html
-from filterzoo.network.http_file import READ_AHEAD, HttpFile, ranged_version, sibling
+from filterzoo.network.http_file import READ_AHEAD, HttpFile, linked_sha256, ranged_version, sibling
 from filterzoo.network.pace import Pace
 from filterzoo.network.transport import Clocks, Transient, Transport
 from filterzoo.records import Artifact
@@ -165,7 +165,12 @@ class Door:
     def _probe(self, url: str) -> HttpFile | None:
         """The file by ranges, with its first bytes; None where the server does not understand ranges."""
         headers = {"Range": f"bytes=0-{READ_AHEAD - 1}", "Accept-Encoding": "identity"}
-        with self.transport.get(url, headers, frozenset({200, 206, 416})) as response:
+        stated: list[str] = []
+
+        def note(redirect: httpx.Response) -> None:
+            stated.extend(filter(None, [linked_sha256(redirect)]))
+
+        with self.transport.get(url, headers, frozenset({200, 206, 416}), note) as response:
             refuse_html(response, url)
             version = ranged_version(response, 0) if response.status_code == 206 else None
             if version is None:
@@ -184,6 +189,7 @@ class Door:
                 version,
                 bytes(head),
                 location=str(response.url),
+                stated_sha256=stated[0] if stated else None,
                 open_url=self._open_url,
                 scratch=self.cache.scratch,
             )

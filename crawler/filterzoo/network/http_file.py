@@ -49,6 +49,12 @@ def strong_etag(response: httpx.Response) -> str | None:
     return etag if re.fullmatch(r'"[\x21\x23-\x7e]*"', etag) else None
 
 
+def linked_sha256(response: httpx.Response) -> str | None:
+    """The sha256 of the file that a redirect leads to, as the Hugging Face Hub states it for every LFS file."""
+    match = re.fullmatch(r'"?([0-9a-f]{64})"?', response.headers.get("x-linked-etag", ""))
+    return match[1] if match else None
+
+
 def ranged_version(response: httpx.Response, offset: int) -> Version | None:
     """The version a 206 answer is of; None unless it starts at `offset`, states the size, and is not encoded."""
     match = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", "").strip().lower())
@@ -84,6 +90,7 @@ class HttpFile(RandomAccessFile):
         head: bytes,
         *,
         location: str,
+        stated_sha256: str | None = None,
         open_url: Callable[[str], RandomAccessFile],
         scratch: Callable[[], IO[bytes]],
     ) -> None:
@@ -91,6 +98,7 @@ class HttpFile(RandomAccessFile):
         self.url = url
         self.version = version
         self.size = version.size
+        self.stated_sha256 = stated_sha256
         self._location = location
         self._open_url = open_url
         self._sides: dict[str, RandomAccessFile] = {}
@@ -236,6 +244,7 @@ class _Lent(RandomAccessFile):
         self._file = file
         self.size = file.size
         self.is_remote = file.is_remote
+        self.stated_sha256 = file.stated_sha256
         self.verified_sha256 = file.verified_sha256
 
     def read(self, offset: int, length: int) -> bytes:

@@ -92,13 +92,20 @@ class Transport:
             raise Refused(Reason.FETCH_FAILED, error.detail + pause, shown(url)) from error
 
     @contextmanager
-    def get(self, url: str, headers: Mapping[str, str], ok: frozenset[int]) -> Iterator[httpx.Response]:
+    def get(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        ok: frozenset[int],
+        on_redirect: Callable[[httpx.Response], None] | None = None,
+    ) -> Iterator[httpx.Response]:
         """The answer to one GET, redirects followed, its body not read yet; its status is one of `ok`.
 
+        on_redirect: is shown each answer that only leads on.
         Raises Transient or Refused. httpx's own errors while the body is read become Transient as well.
         """
         try:
-            with self._follow(url, headers) as response:
+            with self._follow(url, headers, on_redirect) as response:
                 if response.status_code not in ok:
                     raise self._failure(response)
                 yield response
@@ -118,7 +125,9 @@ class Transport:
             yield part
 
     @contextmanager
-    def _follow(self, url: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
+    def _follow(
+        self, url: str, headers: Mapping[str, str], on_redirect: Callable[[httpx.Response], None] | None
+    ) -> Iterator[httpx.Response]:
         for _ in range(MAX_REDIRECTS + 1):
             self.policy.check(url)
             self._keep_pace(rules_of(url))
@@ -129,6 +138,8 @@ class Transport:
                 if target is None:
                     yield response
                     return
+                if on_redirect is not None:
+                    on_redirect(response)
                 url = target
         raise Refused(Reason.FETCH_FAILED, f"more than {MAX_REDIRECTS} redirects", shown(url))
 
