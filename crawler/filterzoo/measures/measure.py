@@ -25,6 +25,9 @@ Device = Literal["auto", "cpu", "cuda"]
 _BLOCK_NUMBERS: Final = {"cpu": 8192 * 9, "cuda": 2**20 * 9}
 """Numbers measured at a time: what a core's cache holds, what fills a GPU. Fixed: sums are rounded by block."""
 
+_WORTH_A_GPU: Final = 2**17
+"""Numbers from which on a layer is measured on the GPU: below, starting its kernels takes longer than a core does."""
+
 
 class Measurer:
     """Measures layers on one device."""
@@ -41,8 +44,9 @@ class Measurer:
         self.device = torch.device("cuda" if has_cuda else "cpu")
 
     def measure(self, layer: Layer) -> LayerMeasure:
-        """Measure one layer; see `measure_weights`."""
-        return measure_weights(layer.weights, layer.groups, layer.kind, device=self.device)
+        """Measure one layer where that is quickest; see `measure_weights`."""
+        device = self.device if layer.weights.size >= _WORTH_A_GPU else torch.device("cpu")
+        return measure_weights(layer.weights, layer.groups, layer.kind, device=device)
 
 
 def measure_weights(

@@ -262,9 +262,8 @@ def test_torchconvquality_agrees_where_it_is_defined(out, inputs, seed, shrink):
         assert ratio == pytest.approx(theirs["variance_entropy_norm"], abs=2e-5)
 
 
-def test_a_measurer_measures_layers():
-    weights = random_layer(8, 1, 3, 3)
-    layer = Layer(
+def depthwise(weights):
+    return Layer(
         index=0,
         name="conv.weight",
         kind=Kind.DEPTHWISE,
@@ -279,7 +278,20 @@ def test_a_measurer_measures_layers():
         dilation=None,
         padding=None,
     )
-    assert equal_bytes(Measurer("cpu").measure(layer), measure_weights(weights, 4, Kind.DEPTHWISE))
+
+
+def test_a_measurer_measures_layers():
+    weights = random_layer(8, 1, 3, 3)
+    assert equal_bytes(Measurer("cpu").measure(depthwise(weights)), measure_weights(weights, 4, Kind.DEPTHWISE))
+
+
+def test_a_layer_too_small_to_gain_by_another_device_is_measured_on_the_cpu():
+    measurer = Measurer("cpu")
+    measurer.device = torch.device("meta")  # stands for a GPU; it holds no numbers, so nothing can be measured there
+    small = random_layer(8, 1, 3, 3)
+    assert equal_bytes(measurer.measure(depthwise(small)), measure_weights(small, 4, Kind.DEPTHWISE))
+    with pytest.raises(KeyError, match="meta"):
+        measurer.measure(depthwise(random_layer(4096, 4, 3, 3)))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
