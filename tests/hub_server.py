@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
@@ -43,11 +44,11 @@ class File:
     content: bytes
     is_lfs: bool
 
-    @property
+    @cached_property
     def git_oid(self) -> str:
         return hashlib.sha1(b"blob %d\0" % len(self.content) + self.content).hexdigest()
 
-    @property
+    @cached_property
     def oid(self) -> str:
         return hashlib.sha256(self.content).hexdigest() if self.is_lfs else self.git_oid
 
