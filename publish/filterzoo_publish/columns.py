@@ -29,7 +29,7 @@ def columns_table(config: str) -> str:
 
 
 def _line(column: Column) -> str:
-    kind = str(column.type).replace("element: ", "").replace("item: ", "")
+    kind = str(column.type).replace("element: ", "").replace("item: ", "").replace(" not null", "")
     return f"| `{column.name}` | `{kind}` | {column.meaning} | {column.unit} | {column.null} |"
 
 

@@ -29,7 +29,14 @@ def test_every_column_is_explained_once(config):
 
 def test_fragments_arrive_whole():
     assert set(LAYER_SCHEMA) <= set(arrow_schema("layers"))
-    assert set(FILTER_SCHEMA) <= set(arrow_schema("filters"))
+    filters = arrow_schema("filters")
+    for field in FILTER_SCHEMA:
+        published = filters.field(field.name).type
+        assert published == field.type or published.value_type == field.type.value_type
+
+
+def test_no_weight_can_be_null():
+    assert not arrow_schema("filters").field("weights").type.value_field.nullable
 
 
 def test_the_page_of_columns_is_up_to_date():

@@ -123,7 +123,7 @@ def test_swapped_weights_are_found(out):
         cells = table["weights"].to_pylist()
         cells[first], cells[second] = cells[second], cells[first]
         return table.set_column(
-            table.schema.get_field_index("weights"), "weights", pa.array(cells, pa.list_(pa.float32()))
+            table.schema.get_field_index("weights"), "weights", pa.array(cells, table["weights"].type)
         )
 
     rewrite(path, edit)

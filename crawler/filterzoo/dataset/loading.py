@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,10 +21,13 @@ from filterzoo.dataset.query import LayerQuery, Names
 from filterzoo.errors import FilterZooError
 from filterzoo.layer import Floats
 from filterzoo.progress import watched
+from filterzoo.store.fragments import BLOCK
 
 _POINTERS = ("filters_file", "filters_first_row", "filters_rows")
-_READERS = 4
-"""Row groups that are read and decoded at a time."""
+_READERS = max(4, os.cpu_count() or 1)
+"""Row groups that are read and decoded at a time; more than two cores, since reading from the Hub waits."""
+_BATCH_NUMBERS = 9 * 4 * BLOCK
+"""Weights that are decoded at a time: 5 MB, which a core's cache holds until they are copied."""
 
 
 class Query(TypedDict, total=False):
@@ -132,6 +136,7 @@ class _RowGroup:
     """A row group that holds something wanted; `low` is its first row's number in the file."""
 
     path: str
+    footer: pq.FileMetaData
     number: int
     low: int
     wanted: _Wanted
@@ -151,30 +156,52 @@ def _fill(out: Floats, files: PublishedFiles, picked: pa.Table, counts: list[int
 
 def _row_groups(files: PublishedFiles, wanted: dict[str, _Wanted]) -> Iterator[_RowGroup]:
     for path, stored in sorted(wanted.items()):
-        with files.open(path) as file:
-            metadata = pq.read_metadata(file)
-        sizes = (metadata.row_group(number).num_rows for number in range(metadata.num_row_groups))
+        with files.native(path) as file:
+            footer = pq.read_metadata(file)
+        sizes = (footer.row_group(number).num_rows for number in range(footer.num_row_groups))
         for number, (low, high) in enumerate(pairwise(accumulate(sizes, initial=0))):
             here = {s: places for s, places in stored.items() if s.first < high and low < s.first + s.rows}
             if here:
-                yield _RowGroup(path, number, low, here)
+                yield _RowGroup(path, footer, number, low, here)
 
 
 def _copy_row_group(out: Floats, files: PublishedFiles, group: _RowGroup) -> int:
-    """Copy what is wanted of a row group; gives the number of filters of the array that are there now."""
-    copied = 0
-    with files.open(group.path) as file, pq.ParquetFile(file, pre_buffer=True) as parquet:
-        table = parquet.read_row_group(group.number, columns=["layer_id", "first_filter", "weights"]).combine_chunks()
-    ids, firsts, weights = (table[name].chunk(0) for name in ("layer_id", "first_filter", "weights"))
-    for stored, places in group.wanted.items():
-        begin = max(stored.first - group.low, 0)
-        end = min(stored.first + stored.rows - group.low, len(ids))
-        if {ids[begin].as_py(), ids[end - 1].as_py()} != {stored.layer_id}:
-            raise FilterZooError(f"{group.path}: row {stored.first} is not {stored.layer_id}; run filterzoo verify")
-        filters = weights[begin:end].flatten().to_numpy().reshape(-1, out.shape[1])
-        offset = firsts[begin].as_py()
-        for place in places:
-            count = max(0, min(len(filters), place.count - offset))
-            out[place.start + offset : place.start + offset + count] = filters[:count]
-            copied += count
+    """Copy what is wanted of a row group, batch by batch; gives how many filters of the array are there now."""
+    copied, low = 0, group.low
+    prefetch = not files.is_local
+    with (
+        files.native(group.path) as file,
+        pq.ParquetFile(file, metadata=group.footer, pre_buffer=prefetch) as parquet,
+    ):
+        for batch in parquet.iter_batches(
+            _batch_rows(group.footer.row_group(group.number)),
+            row_groups=[group.number],
+            columns=["layer_id", "first_filter", "weights"],
+            use_threads=False,
+        ):
+            for stored, places in group.wanted.items():
+                begin, end = max(stored.first - low, 0), min(stored.first + stored.rows - low, len(batch))
+                if begin < end:
+                    copied += _copy(out, batch[begin:end], stored.layer_id, places)
+            low += len(batch)
+    return copied
+
+
+def _batch_rows(group: pq.RowGroupMetaData) -> int:
+    """How many of the row group's rows hold _BATCH_NUMBERS weights."""
+    numbers: int = max(group.column(column).num_values for column in range(group.num_columns))
+    return max(1, int(group.num_rows) * _BATCH_NUMBERS // max(1, numbers))
+
+
+def _copy(out: Floats, rows: pa.RecordBatch, layer_id: str, places: list[_Place]) -> int:
+    """Copy the rows, neighbours of one layer, to wherever they belong; gives how many filters that were."""
+    ids = rows["layer_id"]
+    if {ids[0].as_py(), ids[-1].as_py()} != {layer_id}:
+        raise FilterZooError(f"layers says that {layer_id} is where {ids[0].as_py()} is; run filterzoo verify")
+    filters = rows["weights"].flatten().to_numpy().reshape(-1, out.shape[1])
+    offset, copied = rows["first_filter"][0].as_py(), 0
+    for place in places:
+        count = max(0, min(len(filters), place.count - offset))
+        out[place.start + offset : place.start + offset + count] = filters[:count]
+        copied += count
     return copied

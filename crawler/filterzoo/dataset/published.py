@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
+import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 
 from filterzoo.errors import StartError
@@ -30,6 +31,11 @@ class PublishedFiles:
     root: str
     revision: str | None = None
 
+    @property
+    def is_local(self) -> bool:
+        """Whether its files are on this machine."""
+        return isinstance(self.filesystem, LocalFileSystem)
+
     def paths(self, config: str | None = None) -> list[str]:
         """The files of a config (None: of all) as `data/<config>/...`, sorted."""
         folder = f"{self.root}/data/{config}" if config else f"{self.root}/data"
@@ -42,6 +48,12 @@ class PublishedFiles:
     def open(self, path: str) -> IO[bytes]:
         """The file at a path that `paths` gave, for reading at any offset."""
         return cast("IO[bytes]", self.filesystem.open(f"{self.root}/{path}", "rb"))
+
+    def native(self, path: str) -> pa.NativeFile:
+        """The file at a path that `paths` gave, for pyarrow; in a folder mapped into memory, so that none is copied."""
+        if self.is_local:
+            return pa.memory_map(f"{self.root}/{path}")
+        return pa.PythonFile(self.open(path), mode="r")
 
     def text(self, path: str) -> str | None:
         """A small text file, None where there is none."""

@@ -12,6 +12,7 @@ from tests.publish.folders import publish_models
 from tests.publish.work import Model, weights, write_work, zoo
 
 import filterzoo
+from filterzoo.dataset import loading
 from filterzoo.errors import FilterZooError, StartError
 from filterzoo.normalise import layer_id
 from filterzoo_publish import shards
@@ -67,6 +68,13 @@ def test_a_query_gives_its_filters_in_order(out, query, condition):
     assert same(filterzoo.load(str(out), **query), picked(condition))
 
 
+@pytest.mark.parametrize("filters", [1, 100, 40_000])
+def test_a_row_group_is_decoded_in_parts(out, monkeypatch, filters):
+    monkeypatch.setattr(loading, "_BATCH_NUMBERS", 9 * filters)
+    assert same(filterzoo.load(str(out)), picked())
+    assert same(filterzoo.load(str(out), limit=32_800), picked()[:32_800])
+
+
 def test_a_layer_is_found_by_its_id(out):
     body = zoo()[0].layers["body"]
     everywhere = filterzoo.load(str(out), layers=layer_id(body))
@@ -99,13 +107,14 @@ def test_only_the_row_groups_of_the_query_are_read(tmp_path, monkeypatch):
     models = [Model(f"m{number}", {"w": weights(number, 30, 30, 3, 3)}) for number in range(8)]
     publish_models(tmp_path / "work", tmp_path / "out", models)
     read = []
-    honest = pq.ParquetFile.read_row_group
+    honest = pq.ParquetFile.iter_batches
 
-    def watched(file: pq.ParquetFile, number: int, **options):
-        read.append(number)
-        return honest(file, number, **options)
+    def watched(file: pq.ParquetFile, rows: int, *, row_groups: list[int], columns: list[str], **options):
+        assert set(columns) == {"layer_id", "first_filter", "weights"}
+        read.extend(row_groups)
+        return honest(file, rows, row_groups=row_groups, columns=columns, **options)
 
-    monkeypatch.setattr(pq.ParquetFile, "read_row_group", watched)
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", watched)
     filters = filterzoo.load(str(tmp_path / "out"), models=["pypi/m2@1", "pypi/m5@1"])
     assert sorted(read) == [2, 5]
     assert same(filters, np.concatenate([models[n].layers["w"].reshape(-1, 3, 3) for n in (2, 5)]))
