@@ -23,7 +23,6 @@ from filterzoo.published_hashes import PublishedHashes, published_hashes
 from filterzoo.records import Index
 from filterzoo.references import PluginReference
 from filterzoo.shapes import canonical_shape
-from filterzoo.source import Source
 from filterzoo.store.fragments import FragmentStore, FragmentWriter
 from filterzoo.stored import TensorReader
 
@@ -87,8 +86,7 @@ class Line:
     def _bring(self, task: Task, progress: _Progress) -> Done:
         checkpoint, artifact = task.checkpoint, task.checkpoint.artifacts[0]
         source = self._sources[task.source_number].source
-        # A source that opens its files by itself opens the member; else what is opened is the archive.
-        member = artifact.member if type(source).open is Source.open else None
+        member = None if source.opens_members else artifact.member
         with contextlib.ExitStack() as stack:
             whole = stack.enter_context(source.open(artifact))
             progress.stage = "index"
@@ -136,11 +134,13 @@ class Line:
         if is_known(index.convolutions):
             return index
         try:
-            operations = self._sources[task.source_number].source.operations(task.checkpoint)
+            architectures = self._sources[task.source_number].source.architectures(task.checkpoint)
+            return replace(index, convolutions=with_architecture(index.convolutions, architectures))
+        except Refused:
+            raise
         except Exception as error:
-            detail = f"operations() raised {type(error).__name__}: {error}"
+            detail = f"architectures() raised {describe(error)}"
             raise Refused(Reason.PLUGIN_ERROR, detail) from error
-        return replace(index, convolutions=with_architecture(index.convolutions, operations))
 
     def _fill(self, fragment: FragmentWriter, index: Index, reader: TensorReader, progress: _Progress) -> None:
         for layer in normalise(index.convolutions, reader):

@@ -39,6 +39,9 @@ class Source(ABC):
     class Options(SourceOptions):
         """The keys of this source's block in a manifest, besides `source` and `limit`."""
 
+    opens_members: ClassVar[bool] = False
+    """Whether `open` gives the member of an archive that an artifact names, and not the archive."""
+
     def __init__(self, options: SourceOptions, door: Door, folder: Path) -> None:
         self.options = options
         self.door = door
@@ -56,11 +59,13 @@ class Source(ABC):
         """The artifact's bytes; by default through the http door, at `artifact.url`."""
         return self.door.open(artifact)
 
-    def operations(self, checkpoint: Checkpoint) -> Mapping[str, Operation]:
-        """The convolutions of the checkpoint's architecture, by the name of the weight each reads; empty if unknown.
+    def architectures(self, checkpoint: Checkpoint) -> Iterator[Mapping[str, Operation]]:
+        """What the checkpoint's architecture may be, the likeliest first; nothing if it is unknown.
 
-        Asked in a worker for files that do not tell it themselves, and used only where names and shapes fit exactly
-        (`filterzoo.architectures.context`). `architecture.operations` finds it for a model that can be built.
+        Each is its convolutions, by the name of the weight that each reads. Asked in a worker for files that do not
+        tell it themselves; the first counts whose names and shapes fit exactly (`filterzoo.architectures.context`), so
+        it is built only when it is its turn. `architectures.architecture.operations` finds it for a model that can be
+        built. Refused counts against the checkpoint.
         """
         del checkpoint
-        return {}
+        yield from ()

@@ -113,7 +113,10 @@ SOURCES = {
         plugin(more=override("Zoo.open", "self, artifact", "raise SystemExit('broken')")),
     ),
     "read": ("index", plugin(more=READER)),
-    "operations": ("index", plugin(more=override("Zoo.operations", "self, checkpoint", "raise KeyError('broken')"))),
+    "architectures": (
+        "index",
+        plugin(more=override("Zoo.architectures", "self, checkpoint", "raise KeyError('broken')")),
+    ),
 }
 FORMATS = {
     "accepts": override("Zeros.accepts", "self, head, name", "raise KeyError('broken')"),

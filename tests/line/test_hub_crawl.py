@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ sources:
   - source: timm
     include: ["test_resnet.r160_in1k"]
   - source: hf_hub
-    repos: ["somebody/else", "somebody/gated"]
+    repos: ["somebody/else", "somebody/gated", "somebody/tuned", "somebody/wrong"]
 """
 
 
@@ -26,10 +27,19 @@ sources:
 def zoo(tmp_path):
     weights = timm.create_model("test_resnet").state_dict()
     other = {f"encoder.{name}": tensor for name, tensor in weights.items()}
+    tuned = timm.create_model("test_resnet", num_classes=7, in_chans=1).state_dict()
+    tuned = {f"module.{name}": tensor * 0.5 if tensor.is_floating_point() else tensor for name, tensor in tuned.items()}
+    config = {"architecture": "test_resnet", "num_classes": 7, "pretrained_cfg": {"input_size": [1, 160, 160]}}
     with ModelHub() as hub:
         hub.repos = {
             "timm/test_resnet.r160_in1k": Repo({"model.safetensors": safetensors.torch.save(weights)}),
             "somebody/else": Repo({"best.safetensors": safetensors.torch.save(other)}, {"tags": ["license:mit"]}),
+            "somebody/tuned": Repo(
+                {"model.safetensors": safetensors.torch.save(tuned), "config.json": json.dumps(config).encode()}
+            ),
+            "somebody/wrong": Repo(
+                {"model.safetensors": safetensors.torch.save(weights)}, {"config": {"architecture": "resnet10t"}}
+            ),
             "somebody/gated": Repo({"model.safetensors": b""}, {"gated": "auto"}),
         }
         yield hub
@@ -39,7 +49,7 @@ def test_layers_know_their_architecture_where_it_is_known(zoo: ModelHub, tmp_pat
     (tmp_path / "hub.yaml").write_text(MANIFEST)
     environment = {"HF_ENDPOINT": zoo.url, "HF_TOKEN": "", "XDG_CACHE_HOME": str(tmp_path / "cache")}
     ran = filterzoo("crawl", "hub.yaml", "--allow-private", "--json", "--workers", "1", cwd=tmp_path, env=environment)
-    assert ran.document["checkpoints"] == {"done": 2, "skipped": 1, "failed": 0}, ran.err
+    assert ran.document["checkpoints"] == {"done": 4, "skipped": 1, "failed": 0}, ran.err
     assert ran.document["reasons"] == {"gated": 1}
     work = WorkFolder(tmp_path / "filterzoo-work")
     with work.existing_journal() as journal:
@@ -49,6 +59,12 @@ def test_layers_know_their_architecture_where_it_is_known(zoo: ModelHub, tmp_pat
     assert {row["context"] for row in told} == {"architecture"}
     assert {row["context"] for row in guessed} == {"declared"}
     assert [row["layer_id"] for row in told] == [row["layer_id"] for row in guessed]
+    tuned, wrong = (
+        work.store().layers(found[f"somebody/{name}"].layers_fragment).to_pylist() for name in ("tuned", "wrong")
+    )
+    assert {row["context"] for row in tuned} == {"architecture"}
+    assert [row["conv_depth"] for row in tuned] == [row["conv_depth"] for row in told]
+    assert {row["context"] for row in wrong} == {"declared"}
     rows = {row["name"]: row for row in told}
     # A shortcut stands behind the block it bridges in the file, and beside it in the network.
     in_file = [row["conv_depth"] for row in told]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from filterzoo.records import Context, Kind, Layout, Operation, Tensor
@@ -20,15 +20,18 @@ def is_known(tensors: Sequence[Tensor]) -> bool:
     return contexts <= {Context.GRAPH}
 
 
-def with_architecture(tensors: Sequence[Tensor], operations: Mapping[str, Operation]) -> tuple[Tensor, ...]:
-    """The convolutions of a state dict as the architecture runs them, or just as they are.
+def with_architecture(
+    tensors: Sequence[Tensor], architectures: Iterable[Mapping[str, Operation]]
+) -> tuple[Tensor, ...]:
+    """The convolutions of a state dict as the first architecture that fits runs them, or just as they are.
 
     They are replaced only if, once prefixes that all names share are off, there is a convolution weight for each
     operation and an operation for each weight, of the same name and the same stored shape.
     """
-    for names in _without_prefixes([tensor.name for tensor in tensors]):
-        if _fits(names, tensors, operations):
-            return tuple(_told(tensor, operations[name]) for name, tensor in zip(names, tensors, strict=True))
+    for operations in architectures:
+        for names in _without_prefixes([tensor.name for tensor in tensors]):
+            if _fits(names, tensors, operations):
+                return tuple(_told(tensor, operations[name]) for name, tensor in zip(names, tensors, strict=True))
     return tuple(tensors)
 
 

@@ -22,6 +22,7 @@ TORCHVISION = {"resnet50": "https://download.pytorch.org/models/resnet50-0676ba6
 """What torchvision loads for `resnet50(pretrained=True)`: ResNet50_Weights.IMAGENET1K_V1."""
 
 _DRIVE_ID = re.compile(r"[A-Za-z0-9_-]{20,80}")
+_LIBRARY_CALL = re.compile(r"(?P<torchvision>[a-z0-9_]+)\(\)|create_model\('(?P<timm>[a-z0-9_]+)'\)")
 _NOT_THE_NETWORK = {"pretrained", "sub_block1"}
 """Arguments that leave the network the same: `sub_block1` keeps an unused layer for old files' sake."""
 
@@ -45,6 +46,12 @@ class Entry:
     def id(self) -> str:
         """The zoo's own three names for it."""
         return f"{self.dataset}/{self.threat_model}/{self.name}"
+
+    @property
+    def library_name(self) -> str | None:
+        """`resnet50` of `resnet50()`, `convnext_base` of `create_model('convnext_base')`: torchvision's, or timm's."""
+        match = _LIBRARY_CALL.fullmatch(self.network or "")
+        return match["torchvision"] or match["timm"] if match else None
 
     @property
     def normal(self) -> bool:

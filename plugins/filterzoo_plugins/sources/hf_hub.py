@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
 
 from pydantic import Field, model_validator
 
 from filterzoo import Artifact, Checkpoint, RandomAccessFile, Reason, Refused, Source, SourceOptions, hookimpl
 from filterzoo.outcome import Refusal
+from filterzoo.records import Operation
 from filterzoo_plugins.sources import _hub
+from filterzoo_plugins.sources._architectures import Architectures
 from filterzoo_plugins.sources._hub import Hub
 from filterzoo_plugins.sources._hub_files import Weights, sets_of_weights
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
+    from filterzoo.network.door import Door
+
+MAX_CONFIG = 16_000_000
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 Repo = Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?(@[^@\s]+)?$", examples=["user/name", "user/name@v1"])]
 
@@ -56,6 +63,10 @@ class HfHubSource(Source):
                 raise ValueError("name repos, authors, tasks, libraries, filters or a search: the Hub holds millions")
             return self
 
+    def __init__(self, options: SourceOptions, door: Door, folder: Path) -> None:
+        super().__init__(options, door, folder)
+        self._architectures = Architectures()
+
     def discover(self) -> Iterator[Checkpoint | Refusal]:
         """See `Source.discover`; Refused where a listing breaks off."""
         hub = Hub(self.door)
@@ -70,6 +81,17 @@ class HfHubSource(Source):
     def open(self, artifact: Artifact) -> RandomAccessFile:
         """See `Source.open`; the token goes along, to the Hub only."""
         return Hub(self.door).door.open(artifact)
+
+    def architectures(self, checkpoint: Checkpoint) -> Iterator[Mapping[str, Operation]]:
+        """See `Source.architectures`: timm's or torchvision's of the name that the Hub or `config.json` tells.
+
+        The file is asked for where the Hub names no network, and for the numbers of classes and channels.
+        """
+        name = checkpoint.architecture
+        if name is not None and not self._architectures.is_known(name):
+            return
+        config = _timm_config(Hub(self.door), checkpoint.artifacts[0])
+        yield from self._architectures.of(name or config.architecture, config.classes, (config.channels,))
 
     @property
     def _options(self) -> Options:
@@ -164,6 +186,39 @@ def artifact(hub: Hub, repo: str, revision: str, file: RepoSibling) -> Artifact:
         size=file.size,
         sha256=file.lfs.sha256 if file.lfs else None,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class TimmConfig:
+    """What timm writes beside its weights; None, or three channels, where there is no such file."""
+
+    architecture: str | None = None
+    classes: int | None = None
+    channels: int = 3
+
+
+def _timm_config(hub: Hub, weights: Artifact) -> TimmConfig:
+    """The `config.json` in the folder of a file; Refused where the network fails."""
+    try:
+        document = json.loads(hub.door.get_bytes(f"{weights.url.rpartition('/')[0]}/config.json", limit=MAX_CONFIG))
+    except Refused as refusal:
+        if refusal.reason is Reason.REMOVED:
+            return TimmConfig()
+        raise
+    except (ValueError, RecursionError):
+        return TimmConfig()
+    match document:
+        case {"architecture": str(name), **others}:
+            classes = others.get("num_classes")
+            trained = others.get("pretrained_cfg") or others
+            match trained:
+                case {"input_size": [int(channels), *_]}:
+                    pass
+                case _:
+                    channels = 3
+            return TimmConfig(name, classes if isinstance(classes, int) else None, channels)
+        case _:
+            return TimmConfig()
 
 
 @hookimpl

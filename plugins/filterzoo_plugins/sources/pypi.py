@@ -50,6 +50,7 @@ class PypiSource(Source):
     """
 
     name: ClassVar[str] = "pypi"
+    opens_members: ClassVar[bool] = True
 
     class Options(SourceOptions):
         """`packages`: pinned, `name==version`. `files`: globs of file names. `index_url`: default as pip has it."""

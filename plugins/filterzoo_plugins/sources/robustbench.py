@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import AfterValidator
 
 from filterzoo import Artifact, Checkpoint, RandomAccessFile, Reason, Source, SourceOptions, hookimpl
 from filterzoo.outcome import Refusal
+from filterzoo.records import Operation
 from filterzoo.vocabularies import Modality, Task, VisualCategory
+from filterzoo_plugins.sources._architectures import Architectures
 from filterzoo_plugins.sources._drive import download_address
 from filterzoo_plugins.sources._hash_prefix import hash_prefix, open_checked
 from filterzoo_plugins.sources._package_data import PackageData
 from filterzoo_plugins.sources._package_index import pinned, web_address
 from filterzoo_plugins.sources._robustbench_tables import ADDRESSES, TABLES, Entry, entries
+
+if TYPE_CHECKING:
+    from filterzoo.network.door import Door
 
 _TRAINING = {"cifar10": "cifar-10", "cifar100": "cifar-100", "imagenet": "imagenet-1k"}
 _PAGE = "https://github.com/RobustBench/robustbench/blob/master/model_info"
@@ -50,6 +55,10 @@ class RobustBenchSource(Source):
         include: tuple[str, ...] = ("*",)
         exclude: tuple[str, ...] = ()
 
+    def __init__(self, options: SourceOptions, door: Door, folder: Path) -> None:
+        super().__init__(options, door, folder)
+        self._architectures = Architectures()
+
     def discover(self) -> Iterator[Checkpoint | Refusal]:
         """See `Source.discover`; the package is downloaded, a quarter of a megabyte."""
         options = self._options
@@ -65,6 +74,10 @@ class RobustBenchSource(Source):
     def open(self, artifact: Artifact) -> RandomAccessFile:
         """See `Source.open`; a file with digits of its hash in its name is downloaded whole, and checked."""
         return open_checked(self.door, artifact) if hash_prefix(artifact.url) else super().open(artifact)
+
+    def architectures(self, checkpoint: Checkpoint) -> Iterator[Mapping[str, Operation]]:
+        """See `Source.architectures`: timm's or torchvision's, where the zoo builds the network with one of them."""
+        return self._architectures.of(checkpoint.architecture)
 
     @property
     def _options(self) -> Options:
@@ -108,17 +121,15 @@ class RobustBenchSource(Source):
         } | self._stated(entry, under_attack=under_attack)
 
     def _stated(self, entry: Entry, *, under_attack: bool) -> dict[str, Any]:
-        """Architecture, eps and accuracies of the repository's JSON; an ensemble's are not those of any one network."""
-        folder = self._options.model_info
-        if folder is None:
-            return {}
-        info = _info(self.folder / folder / f"{entry.id}.json")
+        """Architecture, eps and accuracies, as the repository's JSON has them; an ensemble's are not of one network."""
         if len(entry.drive_ids) > 1:
             return {}
+        folder = self._options.model_info
+        info = _info(self.folder / folder / f"{entry.id}.json") if folder else {}
         robust = info.get("external", info.get("autoattack_acc")) if under_attack else info.get("corruptions_acc")
-        architecture = info.get("architecture")
+        named = entry.library_name or info.get("architecture")
         return {
-            "architecture": architecture if isinstance(architecture, str) and architecture else None,
+            "architecture": named if isinstance(named, str) and named else None,
             "eps": _eps(info.get("eps")) if under_attack and not entry.normal else None,
             "clean_accuracy": _share(info.get("clean_acc")),
             "robust_accuracy": _share(robust),

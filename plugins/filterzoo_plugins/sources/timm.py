@@ -84,21 +84,21 @@ class TimmSource(Source):
             return hub.door.open(artifact)
         return open_checked(self.door, artifact) if hash_prefix(artifact.url) else self.door.open(artifact)
 
-    def operations(self, checkpoint: Checkpoint) -> Mapping[str, Operation]:
-        """See `Source.operations`: the network is built by timm, without its weights."""
+    def architectures(self, checkpoint: Checkpoint) -> Iterator[Mapping[str, Operation]]:
+        """See `Source.architectures`: the network is built by timm, without its weights."""
         from filterzoo.architectures import architecture  # noqa: PLC0415  # loads torch, which only a worker needs
 
         timm = _timm()
         config = timm.get_pretrained_cfg(checkpoint.id)
         if config is None:
-            return {}
+            return
         # Weights of one architecture differ in their inputs and heads only, and most of them not even in these.
         key = f"{config.architecture} {config.input_size} {config.num_classes}"
         if key not in self._known_operations:
             self._known_operations[key] = architecture.operations(
                 lambda: timm.create_model(checkpoint.id, pretrained=False), (1, *config.input_size)
             )
-        return self._known_operations[key]
+        yield self._known_operations[key]
 
     @property
     def _options(self) -> Options:

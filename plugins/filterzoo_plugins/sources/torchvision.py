@@ -71,26 +71,29 @@ class TorchvisionSource(Source):
         """See `Source.open`: a name with a hash is checked, over the whole file."""
         return open_checked(self.door, artifact) if hash_prefix(artifact.url) else self.door.open(artifact)
 
-    def operations(self, checkpoint: Checkpoint) -> Mapping[str, Operation]:
-        """See `Source.operations`: torchvision builds the network, without weights or those of a backbone."""
-        from filterzoo.architectures import architecture  # noqa: PLC0415  # loads torch, which only a worker needs
-
+    def architectures(self, checkpoint: Checkpoint) -> Iterator[Mapping[str, Operation]]:
+        """See `Source.architectures`: torchvision builds the network, without weights or those of a backbone."""
         model = checkpoint.architecture or ""
         if model not in self._known_operations:
-            weights = next((weights for name, weights in _registered() if name == model), None)
-            if weights is None:
-                return {}
-            parts = _place(weights).split(".")
-            inputs = next((_INPUTS[part] for part in parts if part in _INPUTS), _INPUT)
-            self._known_operations[model] = architecture.operations(
-                _builder(model, weights), *inputs, training=not _AUXILIARY.isdisjoint(parts)
-            )
-        return self._known_operations[model]
+            self._known_operations[model] = operations_of(model)
+        yield self._known_operations[model]
 
     def _wants(self, name: str) -> bool:
         options = cast("TorchvisionSource.Options", self.options)
         included = any(fnmatchcase(name, pattern) for pattern in options.include)
         return included and not any(fnmatchcase(name, pattern) for pattern in options.exclude)
+
+
+def operations_of(model: str) -> Mapping[str, Operation]:
+    """What the convolutions of a registered model do (`architecture.operations`); empty for another name."""
+    from filterzoo.architectures import architecture  # noqa: PLC0415  # loads torch, which only a worker needs
+
+    weights = next((weights for name, weights in _registered() if name == model), None)
+    if weights is None:
+        return {}
+    parts = _place(weights).split(".")
+    inputs = next((_INPUTS[part] for part in parts if part in _INPUTS), _INPUT)
+    return architecture.operations(_builder(model, weights), *inputs, training=not _AUXILIARY.isdisjoint(parts))
 
 
 def _registered() -> Iterator[tuple[str, Any]]:

@@ -25,7 +25,7 @@ def file(prefix: str = "", **shapes: tuple[int, ...]) -> list[Tensor]:
 
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module.model.", "net.backbone.module."])
 def test_truth_takes_the_place_of_guesses(prefix):
-    told = with_architecture(file(prefix), OPERATIONS)
+    told = with_architecture(file(prefix), [OPERATIONS])
     assert [tensor.convolution for tensor in told] == [TRUTH, UP]
     assert [tensor.layout for tensor in told] == [Layout.OI_K, Layout.IO_K]
     assert [tensor.name for tensor in told] == [tensor.name for tensor in file(prefix)]
@@ -33,12 +33,12 @@ def test_truth_takes_the_place_of_guesses(prefix):
 
 def test_a_guess_of_a_transposed_convolution_is_put_right():
     tensors = [replace(tensor, layout=Layout.IO_K) for tensor in file()]
-    assert with_architecture(tensors, OPERATIONS)[0].layout is Layout.OI_K
+    assert with_architecture(tensors, [OPERATIONS])[0].layout is Layout.OI_K
 
 
 def test_a_prefix_that_belongs_to_the_names_stays():
     operations = {f"model.{name}": operation for name, operation in OPERATIONS.items()}
-    assert with_architecture(file("module.model."), operations)[0].convolution == TRUTH
+    assert with_architecture(file("module.model."), [operations])[0].convolution == TRUTH
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,18 @@ def test_a_prefix_that_belongs_to_the_names_stays():
     ids=["shape", "one more", "one less", "prefix", "a prefix of one", "another framework", "twice", "nothing"],
 )
 def test_anything_else_is_left_as_it_is(tensors):
-    assert with_architecture(tensors, OPERATIONS) == tuple(tensors)
-    assert with_architecture(tensors, {}) == tuple(tensors)
+    assert with_architecture(tensors, [OPERATIONS]) == tuple(tensors)
+    assert with_architecture(tensors, [{}]) == tuple(tensors)
+    assert with_architecture(tensors, []) == tuple(tensors)
+
+
+def test_of_several_architectures_the_first_that_fits_counts():
+    def architectures():
+        yield {"other.weight": OPERATIONS["a.weight"]}
+        yield OPERATIONS
+        pytest.fail("one that is not needed was built")
+
+    assert [tensor.convolution for tensor in with_architecture(file(), architectures())] == [TRUTH, UP]
 
 
 def test_files_with_a_graph_need_no_architecture():

@@ -1,6 +1,7 @@
 """The medical repositories: tables of real packages, Zenodo and the Hub on loopback with answers made here."""
 
 import csv
+import hashlib
 import io
 import json
 import zipfile
@@ -15,13 +16,13 @@ from tests.model_hub import ModelHub, Repo
 from tests.plugins.sources.packages import offer, sdist, wheel
 from tests.servers import WebServer, status
 
-from filterzoo.errors import Reason
+from filterzoo.errors import Reason, Refused
 from filterzoo.licences import normalise
 from filterzoo.network.cache import default_folder
 from filterzoo.network.door import Door
 from filterzoo.network.transport import Clocks
 from filterzoo.outcome import Refusal
-from filterzoo.records import Checkpoint
+from filterzoo.records import Artifact, Checkpoint
 from filterzoo_plugins.sources.medical import PACKAGES, REPOSITORIES, MedicalSource, nnunet_v1, torchxrayvision
 
 FACTS = Path(__file__).parents[3] / "manifests" / "facts" / "medical.csv"
@@ -116,6 +117,22 @@ def test_lungmasks_table_is_data(server, discover):
     assert (one.revision, one.modality, one.anatomy, one.task) == ("sha256:d5d2fc3d", "ct", "lung", "segmentation")
     assert one.licence == "apache-2.0"
     assert found["lungmask/Other"].revision == "other.pth"
+
+
+def test_a_file_of_lungmask_is_the_one_that_its_name_promises(server, tmp_path):
+    place = "/JoHof/lungmask/releases/download/v0.0"
+    digits = hashlib.sha256(b"weights").hexdigest()[:8]
+    with Door(tmp_path / "cache", allow_private=True) as door:
+        source = MedicalSource(MedicalSource.Options(), door, tmp_path)
+        for url in (f"{place}/unet-{digits}.pth", f"{place}/unet-d5d2fc3d.pth", "/elsewhere/unet-d5d2fc3d.pth"):
+            server.add(url, b"weights")
+        with source.open(Artifact(url=f"{server.url}{place}/unet-{digits}.pth")) as file:
+            assert file.verified_sha256 == hashlib.sha256(b"weights").hexdigest()
+        with source.open(Artifact(url=f"{server.url}/elsewhere/unet-d5d2fc3d.pth")) as file:
+            assert file.read(0, 7) == b"weights"
+        with pytest.raises(Refused) as caught:
+            source.open(Artifact(url=f"{server.url}{place}/unet-d5d2fc3d.pth"))
+    assert caught.value.reason is Reason.HASH_MISMATCH
 
 
 def test_totalsegmentators_open_weights_are_members_of_release_zips(server, discover):

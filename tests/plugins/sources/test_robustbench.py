@@ -96,6 +96,7 @@ def test_the_tables_are_data_and_give_every_entry(door, folder):
     one = found["cifar10/Linf/A2020Robust"]
     assert one.artifacts[0].url == "https://drive.google.com/uc?export=download&id=1aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
     assert (one.revision, one.robust, one.threat_model) == ("gdrive:1aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", True, "Linf")
+    assert found["imagenet/Linf/G2020"].architecture == "resnet50"
     assert (one.licence, one.architecture, one.clean_accuracy, one.robust_accuracy) == (None, None, None, None)
     assert (one.training_dataset, one.task) == ("cifar-10", "classification")
     assert found["cifar10/Linf/C2022Light_XCiT-S12"].artifacts[0].url == "https://zoo.example/v1/c-light.pth.tar"
@@ -151,7 +152,7 @@ def test_accuracies_come_from_the_repository_where_the_manifest_names_a_copy(doo
     assert columns("cifar10/Linf/B2021Several#m1") == (None, None, None, None)
     assert columns("cifar10/Linf/Standard") == ("WideResNet-28-10", 0.9478, 0.0, None)
     assert columns("cifar10/corruptions/F2021Mix") == (None, None, 0.915, None)
-    assert columns("imagenet/Linf/G2020") == columns("imagenet/Linf/Standard_R50") == (None, None, None, None)
+    assert columns("imagenet/Linf/G2020") == columns("imagenet/Linf/Standard_R50") == ("resnet50", None, None, None)
 
 
 @pytest.mark.parametrize(

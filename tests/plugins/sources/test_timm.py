@@ -142,11 +142,10 @@ def test_an_architecture_is_built_once_and_fits_its_state_dict(source, monkeypat
     )
     zoo = source(include=["repghostnet_050.*", "resnet18.a[12]_in1k"], pin=False)
     for checkpoint in zoo.discover():
-        operations = zoo.operations(checkpoint)
         with torch.device("meta"):
             state = timm.models.create_model(checkpoint.architecture).state_dict()
         tensors = select([Tensor(name=n, dtype="F32", shape=tuple(t.shape), span=Span(0, 1)) for n, t in state.items()])
-        told = with_architecture(tensors, operations)
+        told = with_architecture(tensors, zoo.architectures(checkpoint))
         assert {tensor.convolution.context for tensor in told} == {Context.ARCHITECTURE}
         assert {tensor.convolution.kind for tensor in told} <= {Kind.CONV, Kind.DEPTHWISE}
     assert len(built) == 2

@@ -97,10 +97,10 @@ def test_architectures_fit_their_state_dicts(source, name):
     settings = {"weights_backbone": None, "aux_loss": True, "num_classes": 21} if "deeplab" in name else {}
     state = models.get_model(name, **settings).state_dict()
     tensors = select([Tensor(name=n, dtype="F32", shape=tuple(t.shape), span=Span(0, 1)) for n, t in state.items()])
-    told = with_architecture(tensors, zoo.operations(checkpoint))
+    told = with_architecture(tensors, zoo.architectures(checkpoint))
     assert {tensor.convolution.context for tensor in told} == {Context.ARCHITECTURE}
 
 
 def test_detectors_cannot_run_without_numbers(source):
     zoo = source(include=["ssdlite320_mobilenet_v3_large.*"])
-    assert zoo.operations(next(iter(zoo.discover()))) == {}
+    assert list(zoo.architectures(next(iter(zoo.discover())))) == [{}]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, cast
 
 from pydantic import AfterValidator, Field
 
-from filterzoo import Checkpoint, Refused, Source, SourceOptions, hookimpl
+from filterzoo import Artifact, Checkpoint, RandomAccessFile, Refused, Source, SourceOptions, hookimpl
 from filterzoo.outcome import Refusal
+from filterzoo.records import Operation
+from filterzoo_plugins.sources._architectures import Architectures
+from filterzoo_plugins.sources._hash_prefix import open_checked
 from filterzoo_plugins.sources._package_index import pinned, web_address
 from filterzoo_plugins.sources.medical import (
     lungmask,
@@ -88,6 +91,7 @@ class MedicalSource(Source):
         # The Hub that the user chose may lie on a private network; archives are opened by the door as well.
         chosen = os.environ.get("HF_ENDPOINT")
         super().__init__(options, door.trusting(chosen) if chosen else door, folder)
+        self._architectures = Architectures()
 
     def discover(self) -> Iterator[Checkpoint | Refusal]:
         """See `Source.discover`; packages with tables are downloaded, and the directories of zip archives read."""
@@ -99,6 +103,14 @@ class MedicalSource(Source):
                 is_wanted = any(fnmatchcase(found.id, pattern) for pattern in options.include)
                 if is_wanted and not any(fnmatchcase(found.id, pattern) for pattern in options.exclude):
                     yield found
+
+    def open(self, artifact: Artifact) -> RandomAccessFile:
+        """See `Source.open`; a file whose repository names it by its hash is downloaded whole, and checked."""
+        return open_checked(self.door, artifact) if lungmask.is_named_by_hash(artifact.url) else super().open(artifact)
+
+    def architectures(self, checkpoint: Checkpoint) -> Iterator[Mapping[str, Operation]]:
+        """See `Source.architectures`: timm's or torchvision's of that name, for colour or for grey images."""
+        return self._architectures.of(checkpoint.architecture, channels=(3, 1))
 
 
 def _listed(desk: Desk, listing: Listing) -> Iterator[Checkpoint | Refusal]:

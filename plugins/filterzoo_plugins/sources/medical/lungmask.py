@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from filterzoo import Artifact, Checkpoint
-from filterzoo_plugins.sources._hash_prefix import revision
+from filterzoo_plugins.sources._hash_prefix import hash_prefix, revision
 from filterzoo_plugins.sources._python_tables import assigned, items, literal, parse
 from filterzoo_plugins.sources.medical._desk import Desk
 
 FILE = "lungmask/mask.py"
+_PLACE = "/JoHof/lungmask/releases/"
 
 
 def checkpoints(desk: Desk) -> Iterator[Checkpoint]:
@@ -22,3 +23,8 @@ def checkpoints(desk: Desk) -> Iterator[Checkpoint]:
                 artifact = Artifact(url=url, name=file)
                 page = "https://github.com/JoHof/lungmask"
                 yield desk.checkpoint(name, revision(url) or file, [artifact], url=page, **desk.facts(name))
+
+
+def is_named_by_hash(url: str) -> bool:
+    """Whether the name of a file of this repository holds the first digits of its sha256, as torch.hub checks them."""
+    return _PLACE in url and hash_prefix(url) is not None
