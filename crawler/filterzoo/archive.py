@@ -23,6 +23,10 @@ class Packing(StrEnum):
     XZ = "xz"
 
 
+WHOLE = frozenset({Packing.GZIP, Packing.BZIP2, Packing.XZ})
+"""What packs a file as a whole: an archive's members are inside still, and a model has no name of its own."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
     """`length` bytes at `offset` that unpack to a file; `name` is what the archive calls it, and never a path.

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from filterzoo.archive import Member, Packing
+from filterzoo.archive import WHOLE, Member
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile, RandomAccessFile
 from filterzoo.jail import Jail
 from filterzoo.records import Index
 
-WHOLE = frozenset({Packing.GZIP, Packing.BZIP2, Packing.XZ})
-"""What packs an archive as a whole: the members are inside still."""
+PACKED_ENDING = re.compile(r"\.(gz|bz2|xz)$", re.IGNORECASE)
 MAX_UNPACKED = 3
 """How many times one thing inside another is unpacked: a tar in gzip, a deflated zip in it, its model."""
 
@@ -53,7 +53,9 @@ def opened(
                 yield file, replace(found, member="!".join(names) or None)
                 return
             file = stack.enter_context(_unpacked(file, found, jail, scratch))
-            if found.packing not in WHOLE:
+            if found.packing in WHOLE:
+                name = PACKED_ENDING.sub("", name)
+            else:
                 inside.append(found.name)
                 name, member = found.name, None
         raise Refused(Reason.LIMIT, f"more than {MAX_UNPACKED} things packed in each other")

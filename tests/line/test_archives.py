@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import json
+import lzma
 import tarfile
 import zipfile
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save
+from tests.crawler.network.networks import write_onnx
 from tests.program import filterzoo
 from tests.servers import WebServer
 
+from filterzoo.errors import Reason, Refused
+from filterzoo.files import LocalFile
+from filterzoo.jail import Jail
+from filterzoo.opening import opened
+from filterzoo.plugins import load, references
 from filterzoo.store.workfolder import WorkFolder
 
 SMALL = {"conv.weight": np.arange(72, dtype=np.float32).reshape(2, 4, 3, 3)}
@@ -75,6 +87,96 @@ def test_the_one_model_of_a_tar_is_found(tmp_path: Path, mode: str) -> None:
     document = filterzoo("inspect", "--json", "model.tar", cwd=tmp_path).document
     assert document["filters"] == {"3x3": 8}
     assert document["layers"][0]["name"] == "conv.weight"
+
+
+def large_models(folder: Path) -> dict[str, bytes]:
+    """One network in many formats, of more than one block of bzip2, which the numbers in it do not let shrink."""
+    state = {"conv.weight": torch.randn(300, 100, 3, 3, generator=torch.Generator().manual_seed(0))}
+    array = state["conv.weight"].numpy()
+    torch.save(state, folder / "zip.pth")
+    torch.save(state, folder / "legacy.pt", _use_new_zipfile_serialization=False)
+    np.savez(folder / "m.npz", **{"conv.weight": array})
+    write_onnx(state, folder / "m.onnx")
+    (folder / "m.safetensors").write_bytes(save({"conv.weight": array}))
+    with h5py.File(folder / "m.h5", "w") as file:
+        file["conv/kernel"] = array.transpose(2, 3, 1, 0)
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.mark.parametrize(("packed", "ending"), [(gzip, "gz"), (bz2, "bz2"), (lzma, "xz")])
+def test_a_model_that_is_compressed_by_itself_is_read_under_such_a_name(tmp_path: Path, packed, ending: str) -> None:
+    (tmp_path / "plain").mkdir()
+    names = []
+    for name, body in large_models(tmp_path / "plain").items():
+        names.append(f"{name}.{ending}")
+        (tmp_path / names[-1]).write_bytes(packed.compress(body))
+    ran = filterzoo("inspect", "--json", *names, cwd=tmp_path)
+    documents = [json.loads(line) for line in ran.out.splitlines()]
+    assert ran.code == 0, ran.out
+    assert [document["file"] for document in documents] == names
+    assert all(document["filters"] == {"3x3": 30_000} for document in documents)
+
+
+@pytest.mark.parametrize("ending", ["gz", "bz2", "xz"])
+def test_a_compressed_tar_of_a_large_model_is_read(tmp_path: Path, ending: str) -> None:
+    (tmp_path / "plain").mkdir()
+    large_models(tmp_path / "plain")
+    for name in (f"m.tar.{ending}", f"m.t{ending}"):
+        with tarfile.open(tmp_path / name, f"w:{ending}") as archive:
+            archive.add(tmp_path / "plain" / "m.safetensors", "net/m.safetensors")
+        assert filterzoo("inspect", "--json", name, cwd=tmp_path).document["filters"] == {"3x3": 30_000}
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "reason"),
+    [
+        ("m.safetensors", gzip.compress(save(LARGE)), "unsupported"),
+        ("m.bz2", gzip.compress(save(LARGE)), "unsupported"),
+        ("m.gz", gzip.compress(save(LARGE))[:-20], "damaged"),
+        ("m.gz", gzip.compress(save(LARGE))[:-6] + b"other!", "damaged"),
+        ("m.gz", b"\x1f\x8b" + bytes(100), "damaged"),
+        ("m.gz", gzip.compress(b"hello"), "unknown_format"),
+        ("m.gz", gzip.compress(save({"conv.weight": np.zeros((2000, 1000, 3, 3), np.float32)})), "limit"),
+    ],
+    ids=["under another name", "under another's name", "cut", "another checksum", "garbage", "a text", "a bomb"],
+)
+def test_what_is_compressed_and_no_model_is_refused(tmp_path: Path, name: str, body: bytes, reason: str) -> None:
+    (tmp_path / name).write_bytes(body)
+    ran = filterzoo("inspect", "--json", name, cwd=tmp_path)
+    assert (ran.code, ran.document["error"]["reason"]) == (2, reason), ran.out
+
+
+@pytest.mark.parametrize("name", ["folds.tar.gz", "folds.tgz"])
+def test_a_source_names_the_member_of_a_compressed_tar(tmp_path: Path, name: str) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for member, state in (("fold_0/small.safetensors", SMALL), ("fold_1/large.safetensors", LARGE)):
+            information = tarfile.TarInfo(member)
+            information.size = len(save(state))
+            archive.addfile(information, io.BytesIO(save(state)))
+    (tmp_path / name).write_bytes(buffer.getvalue())
+    found = {}
+    with Jail(load(references(())).format_references) as jail, LocalFile(tmp_path / name) as whole:
+        for member in ("fold_0/small.safetensors", "fold_1/large.safetensors"):
+            with opened(whole, name, jail, tmp_path / "scratch", member) as (_, index):
+                found[index.member] = index.convolutions[0].shape
+    assert found == {"fold_0/small.safetensors": (2, 4, 3, 3), "fold_1/large.safetensors": (6, 4, 3, 3)}
+
+
+def test_a_packed_model_has_no_files_beside_it(tmp_path: Path) -> None:
+    """What lies in the scratch folder at that time is ours."""
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "scratch" / "m-0.safetensors").write_bytes(save(SMALL))
+    index = {"metadata": {}, "weight_map": {"conv.weight": "m-0.safetensors"}}
+    (tmp_path / "m.safetensors.index.json.gz").write_bytes(gzip.compress(json.dumps(index).encode()))
+    with (
+        Jail(load(references(())).format_references) as jail,
+        LocalFile(tmp_path / "m.safetensors.index.json.gz") as whole,
+        pytest.raises(Refused) as caught,
+        opened(whole, "m.safetensors.index.json.gz", jail, tmp_path / "scratch"),
+    ):
+        pass
+    assert caught.value.reason is Reason.UNSUPPORTED
 
 
 def test_an_archive_of_two_models_asks_for_a_name(tmp_path: Path) -> None:

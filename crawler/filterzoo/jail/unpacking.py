@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from filterzoo.archive import Archive, Member, Packing
+from filterzoo.archive import WHOLE, Archive, Member, Packing
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
 from filterzoo.format import HEAD_BYTES, Format
@@ -39,9 +39,13 @@ class Window(RandomAccessFile):
 def find_model(
     file: RandomAccessFile, archive: Archive, openers: Iterable[Format | Archive], wanted: str | None
 ) -> Member:
-    """The member called `wanted`, or the only one that a format or archive accepts."""
+    """The member called `wanted`, or the only one that a format or archive accepts.
+
+    Where everything is packed as a whole that is the one, and what is wanted is inside.
+    """
     members = list(archive.members(file))
-    if wanted is not None:
+    is_whole = len(members) == 1 and members[0].packing in WHOLE
+    if wanted is not None and not is_whole:
         named = [member for member in members if member.name == wanted]
         if len(named) != 1:
             raise Refused(Reason.MALFORMED, f"the archive has {len(named)} members of that name", ascii(wanted)[:200])
@@ -66,7 +70,8 @@ def find_model(
 
 def head(file: RandomAccessFile, member: Member) -> bytes | None:
     """The first bytes of a member, unpacked; None where they cannot be."""
-    packed = file.read(member.offset, min(member.length, HEAD_BYTES))
+    # Bzip2 gives nothing before the end of a block, of 900 kB.
+    packed = file.read(member.offset, min(member.length, PIECE if member.packing is Packing.BZIP2 else HEAD_BYTES))
     try:
         match member.packing:
             case Packing.STORED:

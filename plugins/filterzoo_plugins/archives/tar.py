@@ -1,17 +1,15 @@
-"""Tar archives of model files, plain or compressed as a whole (POSIX.1-2017, pax; GNU long names)."""
+"""Tar archives of model files (POSIX.1-2017, pax; GNU long names), and files that are compressed as a whole."""
 
 from __future__ import annotations
 
-import bz2
-import lzma
 import re
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 from filterzoo import RandomAccessFile, Reason, Refused, hookimpl
-from filterzoo.archive import Archive, Member, Packing
+from filterzoo.archive import Archive, Member
+from filterzoo_plugins.archives._compression import first_bytes, is_named, packing
 from filterzoo_plugins.formats._names import show
 
 BLOCK = 512
@@ -19,53 +17,52 @@ MAX_MEMBERS = 100_000
 MAX_NAME_BYTES = 64 << 10
 """Longest extended header: a pax or GNU record that names the next member."""
 
-_MAGIC = {b"\x1f\x8b": Packing.GZIP, b"BZh": Packing.BZIP2, b"\xfd7zXZ\0": Packing.XZ}
 _REGULAR = {b"0", b"\0", b"7"}
 _FOLDER = b"5"
 _OUTSIDE = re.compile(r"(^|/)\.\.(/|$)|^/|\0")
 _PAX_PATH = re.compile(rb"(?:^|\n)\d+ path=([^\n]*)\n")
 _PAX_SIZE = re.compile(rb"(?:^|\n)\d+ size=(\d+)\n")
-_XZ_MEMORY = 128 << 20
 
 
 class Tar(Archive):
-    """A tar file, or one inside gzip, bzip2 or xz; a compressed file that is no tar is refused."""
+    """A tar file, or one inside gzip, bzip2 or xz, whatever it is called."""
 
     name: ClassVar[str] = "tar"
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """By the magic of a first header, or of a compressor."""
-        del name
-        return _is_header(head[:BLOCK]) or _packing(head) is not None
+        """By the magic of a first header, or of a compressor that the name does not tell of (`m.tgz`)."""
+        packed = packing(head)
+        return _is_header(head[:BLOCK]) or (packed is not None and not is_named(packed, name))
 
     def members(self, file: RandomAccessFile) -> Iterator[Member]:
         """The regular files; or, of a compressed tar, the tar as its one member."""
-        head = file.read(0, min(4096, file.size))
-        packing = _packing(head)
-        if packing is None:
+        packed = packing(file.read(0, min(BLOCK, file.size)))
+        if packed is None:
             yield from _members(file)
             return
-        if not _is_header(_first_block(packing, head)):
-            raise Refused(Reason.UNSUPPORTED, f"a {packing} file that holds no tar archive; unpack it first")
-        yield Member(name="tar", offset=0, length=file.size, packing=packing)
+        if not _is_header(first_bytes(packed, file, BLOCK)):
+            raise Refused(Reason.UNSUPPORTED, f"a {packed} file that its name does not call one, and no tar archive")
+        yield Member(name="tar", offset=0, length=file.size, packing=packed)
 
 
-def _packing(head: bytes) -> Packing | None:
-    return next((packing for magic, packing in _MAGIC.items() if head.startswith(magic)), None)
+class Compressed(Archive):
+    """A file inside gzip, bzip2 or xz that is called so (`m.pth.gz`): a model, or a tar archive.
 
+    One under another name is no honest file of its kind but a delivery that went wrong, and is refused.
+    """
 
-def _first_block(packing: Packing, head: bytes) -> bytes:
-    """The first block inside a compressed file, from its first bytes."""
-    try:
-        match packing:
-            case Packing.GZIP:
-                return zlib.decompressobj(31).decompress(head, BLOCK)
-            case Packing.BZIP2:
-                return bz2.BZ2Decompressor().decompress(head, BLOCK)
-            case _:
-                return lzma.LZMADecompressor(memlimit=_XZ_MEMORY).decompress(head, BLOCK)
-    except (zlib.error, OSError, lzma.LZMAError, EOFError) as error:
-        raise Refused(Reason.DAMAGED, f"broken {packing} data: {error}") from None
+    name: ClassVar[str] = "compressed"
+
+    def accepts(self, head: bytes, name: str) -> bool:
+        """By the magic of a compressor and the ending that goes with it."""
+        packed = packing(head)
+        return packed is not None and is_named(packed, name)
+
+    def members(self, file: RandomAccessFile) -> Iterator[Member]:
+        """The one file in it."""
+        packed = packing(file.read(0, min(BLOCK, file.size)))
+        if packed is not None:
+            yield Member(name="", offset=0, length=file.size, packing=packed)
 
 
 def _is_header(block: bytes) -> bool:
@@ -164,4 +161,4 @@ def _check_member(name: str, kind: bytes) -> None:
 @hookimpl
 def filterzoo_archives() -> Iterable[Archive]:
     """See `filterzoo.hooks`."""
-    return [Tar()]
+    return [Tar(), Compressed()]

@@ -1,0 +1,42 @@
+"""Files that gzip, bzip2 or xz compressed as a whole: which did, and what they start with inside."""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import zlib
+
+from filterzoo import RandomAccessFile, Reason, Refused
+from filterzoo.archive import Packing
+
+_MAGIC = {b"\x1f\x8b": Packing.GZIP, b"BZh": Packing.BZIP2, b"\xfd7zXZ\0": Packing.XZ}
+_ENDINGS = {Packing.GZIP: ".gz", Packing.BZIP2: ".bz2", Packing.XZ: ".xz"}
+_FIRST_BYTES = 4096
+_BZIP2_BLOCK = 1 << 20
+"""Bzip2 gives nothing before the end of a block, of 900 kB and hardly more when it does not compress."""
+_XZ_MEMORY = 128 << 20
+
+
+def packing(head: bytes) -> Packing | None:
+    """What compressed a file that starts with `head`; None where nothing did."""
+    return next((packing for magic, packing in _MAGIC.items() if head.startswith(magic)), None)
+
+
+def is_named(packed: Packing, name: str) -> bool:
+    """Whether the name says that the file is compressed so."""
+    return name.lower().endswith(_ENDINGS[packed])
+
+
+def first_bytes(packed: Packing, file: RandomAccessFile, length: int) -> bytes:
+    """The first bytes inside, at most `length`; Refused (damaged) where they cannot be had."""
+    head = file.read(0, min(file.size, _BZIP2_BLOCK if packed is Packing.BZIP2 else _FIRST_BYTES))
+    try:
+        match packed:
+            case Packing.GZIP:
+                return zlib.decompressobj(31).decompress(head, length)
+            case Packing.BZIP2:
+                return bz2.BZ2Decompressor().decompress(head, length)
+            case _:
+                return lzma.LZMADecompressor(memlimit=_XZ_MEMORY).decompress(head, length)
+    except (zlib.error, OSError, lzma.LZMAError, EOFError) as error:
+        raise Refused(Reason.DAMAGED, f"broken {packed} data: {error}") from None
