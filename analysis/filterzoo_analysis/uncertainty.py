@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from filterzoo.layer import Doubles
+from filterzoo.layer import Doubles, Floats
 from filterzoo.measures.statistics import FILTER_SIZE
 from filterzoo_analysis.cells import Cells
 from filterzoo_analysis.statistics import Bools, Ints
@@ -134,7 +134,7 @@ def adjusted(p: Doubles) -> Doubles:
     return q
 
 
-def interval_of(drift: Doubles, drawn: Doubles) -> tuple[Doubles, Doubles]:
+def interval_of(drift: Doubles, drawn: Doubles | Floats) -> tuple[Doubles, Doubles]:
     """Interval of a drift from drawn ones (replicates first).
 
     Drawing models again adds to a drift what the first draw had added already, so quantiles are mirrored about the

@@ -28,12 +28,15 @@ class Origin(Protocol):
 
     def layers(self, done: Done) -> pa.Table:
         """Its layers, `filterzoo.store.fragments.LAYER_SCHEMA`."""
+        ...
 
     def stored(self, done: Done) -> tuple[StoredLayer, ...]:
         """Its unique layers that have filters to publish, in the order of the checkpoint."""
+        ...
 
     def filters(self, done: Done, wanted: Collection[str]) -> Iterator[pa.RecordBatch]:
         """The filters of those of its unique layers, one batch a layer, `filterzoo.store.fragments.FILTER_SCHEMA`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,9 +158,10 @@ def _told(matrix: DriftMatrix) -> str:
         return "One group only: nothing to compare."
     first, second = np.triu_indices(len(matrix.labels), 1)
     most = int(np.argmax(upper))
-    a, b = first[most], second[most]
-    drift = interval(matrix.drift[a, b], matrix.low[a, b], matrix.high[a, b])
-    null = matrix.null[a, b] / matrix.drift[a, b] if np.isfinite(matrix.null[a, b]) and matrix.drift[a, b] > 0 else None
+    a, b = int(first[most]), int(second[most])
+    value, chance = float(matrix.drift[a, b]), float(matrix.null[a, b])
+    drift = interval(value, float(matrix.low[a, b]), float(matrix.high[a, b]))
+    null = chance / value if np.isfinite(chance) and value > 0 else None
     share = "" if null is None else f"; exchanging models at random gives {shown(100 * min(null, 1), 0)} % of it"
     return (
         f"Mean drift {upper.mean():.3f}, median {np.median(upper):.3f}; largest {drift} between "

@@ -165,7 +165,7 @@ def manifest_schema(sources: Mapping[str, type[Source]]) -> dict[str, Any]:
 def _block_model(name: str, source: type[Source]) -> type[BaseModel]:
     """The keys of a source's block: its options, and what every block has."""
     key: Any = (Literal[name], ...)
-    limit: Any = (Limit | None, None)
+    limit: Any = (Union[Limit, None], None)  # noqa: UP007  # not every type checker takes `|` after an alias
     return create_model(
         f"{name} source", __base__=source.Options, __doc__=(source.__doc__ or "").strip(), source=key, limit=limit
     )

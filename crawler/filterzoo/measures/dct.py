@@ -30,7 +30,8 @@ def dct_basis() -> Doubles:
     """
     cosines = np.array([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [1.0, -2.0, 1.0]])
     cosines /= np.sqrt(np.array([[3.0], [2.0], [6.0]]))
-    return np.kron(cosines, cosines)
+    basis: Doubles = np.asarray(np.kron(cosines, cosines), np.float64)
+    return basis
 
 
 def dct_edges() -> Doubles:

@@ -33,14 +33,17 @@ class MeasuredLayer(Protocol):
     @property
     def n_finite(self) -> int:
         """Filters of the layer that are numbers."""
+        ...
 
     @property
     def variance_entropy(self) -> float | None:
         """H; None but for 3x3."""
+        ...
 
     @property
     def variance_entropy_threshold(self) -> float | None:
         """T_H of as many filters."""
+        ...
 
 
 def suspected_random(layers: Iterable[MeasuredLayer]) -> bool | None:

@@ -170,10 +170,11 @@ class FragmentWriter:
         if layer.kernel not in self._kernels or layer.layer_id in self._stored:
             return
         self._stored[layer.layer_id] = None
-        if self._filters is None:
+        writer = self._filters
+        if writer is None:
             self._sink = (self._folder / "filters").open("wb")
-            self._filters = pa.ipc.new_file(self._sink, FILTER_SCHEMA)
-        self._filters.write_batch(_filter_blocks(layer))
+            writer = self._filters = pa.ipc.new_file(self._sink, FILTER_SCHEMA)
+        writer.write_batch(_filter_blocks(layer))
 
     def finish(self) -> tuple[str, str | None]:
         """Move both fragments into the store; gives their names (None: no filters)."""

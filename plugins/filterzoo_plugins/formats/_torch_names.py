@@ -237,7 +237,7 @@ def _quantised_state(instance: Instance) -> dict[str, object] | None:
     maker, state = instance.maker, instance.state
     if type(maker) is not Name or ".quantized." not in maker.module or type(state) is not tuple:
         return None
-    attributes = dict(zip(_QUANTISED, state, strict=False))
+    attributes: dict[str, object] = dict(zip(_QUANTISED, state, strict=False))
     return attributes if type(attributes.get("weight")) is StoredTensor and "bias" in attributes else None
 
 

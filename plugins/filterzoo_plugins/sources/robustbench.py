@@ -93,7 +93,7 @@ class RobustBenchSource(Source):
         )
 
     def _checkpoints(self, entry: Entry, pair_id: str | None, version: str) -> Iterator[Checkpoint | Refusal]:
-        facts = self._facts(entry) | {"pair_id": pair_id}
+        facts: dict[str, Any] = {**self._facts(entry), "pair_id": pair_id}
         if entry.address is not None:
             file = entry.address.rpartition("/")[2]
             yield Checkpoint(id=entry.id, revision=file, artifacts=(Artifact(url=entry.address, name=file),), **facts)
