@@ -136,10 +136,15 @@ def _task_or_entry(listed: Checkpoint | Refusal, number: int, opened: OpenSource
 
 
 def _gate(task: Task) -> Task | LedgerEntry:
-    """Leave out now what would be left out later, before a byte is fetched."""
-    decision = task.settings.policy.decide(licences.strictest(task.checkpoint.licence))
-    if decision.reason is not None:
-        return task.ledger_entry("discover", Refused(decision.reason, decision.detail))
+    """Leave out now what would be left out later, before a byte is fetched.
+
+    Where the zoo is silent the file may state its licence: that is asked when its index is read, before its weights.
+    """
+    stated = task.checkpoint.licence
+    if stated and stated.strip():
+        decision = task.settings.policy.decide(licences.strictest(stated))
+        if decision.reason is not None:
+            return task.ledger_entry("discover", Refused(decision.reason, decision.detail))
     size = sum(artifact.size or 0 for artifact in task.checkpoint.artifacts)
     if task.settings.max_bytes is not None and size > task.settings.max_bytes:
         detail = f"{size} bytes, the manifest allows {task.settings.max_bytes}"

@@ -13,7 +13,7 @@ class Reason(StrEnum):
     LICENCE = "licence"
     """The manifest does not allow the checkpoint's licence."""
     LICENCE_UNKNOWN = "licence_unknown"
-    """The checkpoint states no licence and the manifest says to skip such ones."""
+    """Neither the zoo nor the file states a licence that can be recognised, and the manifest says to skip such ones."""
     TOO_LARGE = "too_large"
     """Its files are larger than the manifest's `limits.checkpoint_bytes`."""
     TOO_MANY_FILTERS = "too_many_filters"

@@ -138,9 +138,15 @@ def test_of_zoo_and_file_the_stricter_governs_and_the_row_says_so(stated_twice, 
     assert stated_twice.folders[row["id"]] == (set() if licence is None else {f"local/{licence_class}"})
 
 
-def test_where_unknown_ones_are_skipped_a_silent_zoo_is_not_asked_for_the_file(tmp_path):
-    """Whether a file states a licence shows only when it is fetched."""
-    write_net(tmp_path / "net.safetensors", 1, "mit")
-    sources = [{"source": "local", "paths": ["net.*"]}]
+def test_where_unknown_ones_are_skipped_the_file_of_a_silent_zoo_is_asked(tmp_path):
+    """A text that nobody recognises is an unknown licence; only silence leaves it to the file."""
+    sources = []
+    for number, (zoo, file) in enumerate(
+        [(None, "mit"), (None, None), (None, "ask me first"), ("mit", "ask me first")]
+    ):
+        write_net(tmp_path / f"net{number}.safetensors", number, file)
+        sources.append({"source": "local", "paths": [f"net{number}.*"], **({"license": zoo} if zoo else {})})
     found = read(crawl(tmp_path, {"all": {"sources": sources, "licenses": {"unknown": "skip"}}}))
-    assert found.skipped == {"net.safetensors": "licence_unknown"}
+    assert found.skipped == {f"net{number}.safetensors": "licence_unknown" for number in (1, 2, 3)}
+    assert found.models["net0.safetensors"]["licence_from"] == "file"
+    assert found.folders == {"net0.safetensors": {"local/permissive"}}

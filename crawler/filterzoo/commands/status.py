@@ -62,7 +62,7 @@ def _show_ledger(entries: list[LedgerEntry]) -> None:
 
 _MEANINGS = {
     Reason.LICENCE: "the manifest does not allow its licence",
-    Reason.LICENCE_UNKNOWN: "it states no licence, and the manifest skips such ones",
+    Reason.LICENCE_UNKNOWN: "no known licence in zoo or file, and the manifest skips such ones",
     Reason.TOO_LARGE: "larger than limits.checkpoint_bytes",
     Reason.TOO_MANY_FILTERS: "more filters than limits.filters_per_checkpoint",
     Reason.GATED: "the zoo asks for an agreement or a token",

@@ -54,7 +54,11 @@ class Limits(_Model):
 
 
 class Licenses(_Model):
-    """Which licences may be published; without `allow`, those that ask for no more than notice and credit."""
+    """Which licences may be published; without `allow`, those that ask for no more than notice and credit.
+
+    unknown: what to do where neither the zoo nor the file states a licence that can be recognised. Where the zoo says
+    nothing, the head of the file is read for it, even if such checkpoints are then skipped.
+    """
 
     allow: tuple[Licence, ...] | None = None
     deny: tuple[Licence, ...] = ()
