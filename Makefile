@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO_WORK := build/quickstart-work
 DEMO := build/quickstart
 
-.PHONY: demo test lint bench docs clean
+.PHONY: demo test lint bench docs docs-quickstart clean
 
 # A stamp for each set of extras: neither command needs the other, and none installs twice.
 $(VENV)/pip-is-new:
@@ -24,6 +24,8 @@ demo: $(VENV)/has-report
 	$(BIN)/filterzoo publish $(DEMO) --workdir $(DEMO_WORK)
 	$(BIN)/filterzoo verify $(DEMO)
 	$(BIN)/python -m filterzoo_analysis.overview $(DEMO) --picture build/quickstart.png
+	@echo "A report, to open in a browser:"
+	$(BIN)/filterzoo report $(DEMO) -o build/report
 
 test: $(VENV)/has-test
 	$(BIN)/python -m pytest -n auto --dist loadfile
@@ -42,6 +44,13 @@ bench: $(VENV)/has-test
 docs: $(VENV)/has-test
 	$(BIN)/python -m filterzoo_publish.columns > docs/columns.md
 	$(BIN)/python -m filterzoo.commands.pages docs
+
+# What the report says about the networks of `make demo`, in README and docs/quickstart.md. Needs the package index.
+docs-quickstart: $(VENV)/has-report
+	mkdir -p build
+	$(BIN)/filterzoo crawl manifests/quickstart.yaml --workdir $(DEMO_WORK)
+	$(BIN)/filterzoo publish $(DEMO) --workdir $(DEMO_WORK)
+	$(BIN)/python -m filterzoo_analysis.digest $(DEMO) --readme README.md --page docs/quickstart.md
 
 clean:
 	rm -rf build dist $(VENV)

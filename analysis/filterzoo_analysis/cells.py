@@ -108,7 +108,7 @@ def cells_of(layers: Layers, coefficients: Coefficients, grouping: Grouping, row
 
 def _summed(histogram: Counts, rows: Ints, starts: Ints) -> Doubles:
     """Sums of the histograms of rows[starts[i]:starts[i + 1]], as float64 (cells, 630); counts below 2^53 are exact."""
-    flat = histogram.reshape(len(histogram), -1)
+    flat = histogram.reshape(len(histogram), histogram.shape[1] * histogram.shape[2])
     summed = np.zeros((len(starts), flat.shape[1]))
     for cell, (start, end) in enumerate(pairwise([*starts, len(rows)])):
         flat[rows[start:end]].sum(axis=0, dtype=np.float64, out=summed[cell])

@@ -13,7 +13,7 @@ from filterzoo_analysis import figures
 from filterzoo_analysis import published_numbers as papers
 from filterzoo_analysis.cells import Cells, Grouping, by_depth, by_family, by_model_column, cells_of
 from filterzoo_analysis.exhibits import Answer, Exhibit, Section, interval, query_of, table_of
-from filterzoo_analysis.sections import drifts, phenotypes, quality
+from filterzoo_analysis.sections import drifts, each_model, phenotypes, quality
 from filterzoo_analysis.statistics import Layers
 from filterzoo_analysis.uncertainty import FEWEST_MODELS, DriftMatrix, drift_matrix
 from filterzoo_analysis.zoo import Zoo
@@ -30,19 +30,22 @@ def section(zoo: Zoo) -> Section:
     if not len(zoo.layers):
         return Section("cnn-filter-db", title, about, (), ("There is no 3x3 layer with statistics.",))
     exhibits, empty = [basis(zoo)], []
-    matrices = {}
+    matrices: dict[str, DriftMatrix] = {}
+    missing = []
     for by in GROUPINGS:
         cells = drifts.largest(cells_of(zoo.layers, zoo.coefficients, grouping(zoo, by)))
         if by in _RIDGES and cells.labels:
             exhibits.append(ridge(zoo, by))
         if len(cells.labels) < 2:
-            empty.append(f"No drift by {_spelled(by)}: fewer than two groups are known.")
+            missing.append(_spelled(by))
             continue
         matrices[by] = drift_matrix(cells)
         exhibits.append(_heat_map(zoo, by, matrices[by]))
+    if missing:
+        empty.append(f"No drift by {', '.join(missing)}: fewer than two groups are known.")
     if matrices:
         exhibits.append(drifts.boxes(matrices, query_of(zoo, "cnn_filter_db.drift_boxes"), _order_answer(matrices)))
-    exhibits += [quality.by_depth(zoo), quality.degenerated(zoo)]
+    exhibits += [quality.by_depth(zoo), quality.degenerated(zoo), each_model.at_a_glance(zoo)]
     shapes = phenotypes.scatter(zoo)
     if shapes is None:
         empty.append("No scatter of the first two coefficients: `filters_sample` is empty.")

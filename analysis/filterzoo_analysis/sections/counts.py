@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from filterzoo_analysis import figures
 from filterzoo_analysis import published_numbers as papers
-from filterzoo_analysis.exhibits import Answer, Exhibit, Section, query_of, table_of
+from filterzoo_analysis.exhibits import Answer, Exhibit, Section, counted, query_of, table_of
 from filterzoo_analysis.zoo import Zoo
 
 AXES = ("source", "task", "visual_category", "licence", "robust")
@@ -39,14 +39,17 @@ _LONGEST = 25
 
 def section(zoo: Zoo) -> Section:
     """All of the overview."""
-    exhibits = [counts(zoo, by) for by in AXES]
-    exhibits += [kernel_sizes(zoo), coverage(zoo)]
-    empty: tuple[str, ...] = ()
+    models = zoo.dataset.models
+    stated = [by for by in AXES if by == "source" or models[by].null_count < len(models)]
+    exhibits = [*(counts(zoo, by) for by in stated), kernel_sizes(zoo), coverage(zoo)]
+    unstated = ", ".join(f"`{by}`" for by in AXES if by not in stated)
+    empty = [f"No model states {unstated}: nothing to count by."] if unstated else []
     if len(zoo.dataset.skipped):
         exhibits.append(skipped(zoo))
     else:
-        empty = ("Nothing was left out: `skipped` is empty.",)
-    return Section("overview", "Overview", "What the data set holds, and what is known of it.", tuple(exhibits), empty)
+        empty.append("Nothing was left out: `skipped` is empty.")
+    about = "What the data set holds, and what is known of it."
+    return Section("overview", "Overview", about, tuple(exhibits), tuple(empty))
 
 
 def counts(zoo: Zoo, by: str) -> Exhibit:
@@ -62,13 +65,20 @@ def counts(zoo: Zoo, by: str) -> Exhibit:
     )
     top = grouped.slice(0, _LONGEST)
     title = f"Models, layers and 3x3 filters by {by.replace('_', ' ')}"
-    total = f"{len(models):,} models, {_sum(models['n_layers']):,} layers, {_sum(models['filters_3x3']):,} 3x3 filters"
+    total = ", ".join(
+        (
+            counted(len(models), "model"),
+            counted(_sum(models["n_layers"]), "layer"),
+            counted(_sum(models["filters_3x3"]), "3x3 filter"),
+            counted(len(grouped), "value"),
+        )
+    )
     first = f"; most models: {top[by][0]} with {top['models'][0].as_py():,}" if len(top) else ""
     series = {name: top[name].to_pylist() for name in ("models", "layers", "filters_3x3")}
     return Exhibit(
         name=f"counts_{by}",
         title=title,
-        says=f"{total}, {len(grouped)} values{first}.",
+        says=f"{total}{first}.",
         table=grouped,
         query=query_of(zoo, "counts.counts", by=by),
         draw=partial(figures.bars, labels=top[by].to_pylist(), series=series, log=True),
@@ -90,11 +100,11 @@ def kernel_sizes(zoo: Zoo) -> Exhibit:
     )
     top = grouped.slice(0, _LONGEST)
     series = {name: top[name].to_pylist() for name in ("layers", "filters")}
-    told = ", ".join(f"{row['kernel']}: {row['layers']:,} layers" for row in top.slice(0, 5).to_pylist())
+    told = ", ".join(f"{row['kernel']}: {counted(row['layers'], 'layer')}" for row in top.slice(0, 5).to_pylist())
     return Exhibit(
         name="counts_kernel",
         title="Layers and filters by kernel size",
-        says=f"{len(grouped)} kernel sizes; {told}.",
+        says=f"{counted(len(grouped), 'kernel size')}; {told}.",
         table=grouped,
         query=query_of(zoo, "counts.kernel_sizes"),
         draw=partial(figures.bars, labels=top["kernel"].to_pylist(), series=series, log=True),
@@ -137,7 +147,9 @@ def skipped(zoo: Zoo) -> Exhibit:
     return Exhibit(
         name="skipped",
         title="Left out, by reason",
-        says=f"{len(entries):,} entries: " + ", ".join(f"{reason} {count:,}" for reason, count in reasons) + ".",
+        says=f"{counted(len(entries), 'entry', 'entries')}: "
+        + ", ".join(f"{reason} {count:,}" for reason, count in reasons)
+        + ".",
         table=table,
         query=query_of(zoo, "counts.skipped"),
         draw=partial(

@@ -13,6 +13,7 @@ from filterzoo.measures.dct import dct_basis
 from filterzoo.measures.entropy import principal_components
 from filterzoo_analysis import figures
 from filterzoo_analysis.exhibits import Exhibit, query_of, table_of
+from filterzoo_analysis.statistics import Bools
 from filterzoo_analysis.zoo import Zoo
 
 RULE = (
@@ -30,17 +31,13 @@ def scatter(zoo: Zoo) -> Exhibit | None:
     sample = zoo.sample()
     if not len(sample):
         return None
-    points, zero = coefficients(zoo, sample)
-    encoded = sample["model_id"].combine_chunks().dictionary_encode()
-    names, of_model = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
-    order = np.argsort(of_model, kind="stable")
-    starts = np.searchsorted(of_model[order], np.arange(len(names) + 1))
-    clouds = [points[order[a:b]] for a, b in pairwise(starts)]
-    zeros = [zero[order[a:b]] for a, b in pairwise(starts)]
-    kinds = [phenotype(cloud, zeros[i]) for i, cloud in enumerate(clouds)]
+    named = _clouds(zoo, sample)
+    names, clouds = list(named), [cloud for cloud, _ in named.values()]
+    kinds = [phenotype(*each) for each in named.values()]
+    points = np.concatenate(clouds)
     counts = {kind: kinds.count(kind) for kind in ("sun", "spike", "symbols", "point")}
     chosen = _examples(kinds)
-    shown = {f"all ({len(points):,})": points} | {f"{kinds[i]}: {names[i].split('@')[0]}": clouds[i] for i in chosen}
+    shown = {f"all ({len(points):,})": points} | {f"{kinds[i]}: {_last(names[i])}": clouds[i] for i in chosen}
     table = table_of({"model_id": names, "phenotype": kinds, "filters": [len(cloud) for cloud in clouds]})
     return Exhibit(
         name="phenotypes",
@@ -54,7 +51,24 @@ def scatter(zoo: Zoo) -> Exhibit | None:
     )
 
 
-def coefficients(zoo: Zoo, sample: pa.Table) -> tuple[Doubles, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
+def of_models(zoo: Zoo) -> dict[str, str]:
+    """model_id -> phenotype, for models in `filters_sample`."""
+    sample = zoo.sample()
+    return {name: phenotype(*each) for name, each in _clouds(zoo, sample).items()} if len(sample) else {}
+
+
+def _clouds(zoo: Zoo, sample: pa.Table) -> dict[str, tuple[Doubles, Bools]]:
+    """model_id -> what `coefficients` gives of its filters."""
+    points, zero = coefficients(zoo, sample)
+    encoded = sample["model_id"].combine_chunks().dictionary_encode()
+    names, of_model = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
+    order = np.argsort(of_model, kind="stable")
+    starts = np.searchsorted(of_model[order], np.arange(len(names) + 1))
+    parts = (order[start:end] for start, end in pairwise(starts))
+    return {name: (points[rows], zero[rows]) for name, rows in zip(names, parts, strict=True)}
+
+
+def coefficients(zoo: Zoo, sample: pa.Table) -> tuple[Doubles, Bools]:
     """((n, 2) coefficients along the first two components, (n,) whether the filter is all zeros) of sampled filters."""
     weights = sample["weights"].combine_chunks().flatten().to_numpy().reshape(-1, 9).astype(np.float64)
     weights = np.where(np.isfinite(weights).all(axis=1, keepdims=True), weights, 0.0)
@@ -65,7 +79,12 @@ def coefficients(zoo: Zoo, sample: pa.Table) -> tuple[Doubles, np.ndarray[tuple[
     return scaled @ basis[:2].T, peaks[:, 0] == 0
 
 
-def phenotype(points: Doubles, zero: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> str:
+def _last(model_id: str) -> str:
+    """The part of a model's name that tells it from its neighbours."""
+    return model_id.partition("@")[0].rpartition("/")[2]
+
+
+def phenotype(points: Doubles, zero: Bools) -> str:
     """The name by RULE of a model's points (n, 2)."""
     if zero.mean() >= 0.5:
         return "point"
