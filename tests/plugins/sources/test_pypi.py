@@ -49,6 +49,16 @@ def content(crawled, checkpoint):
         return file.read(0, file.size)
 
 
+def test_what_is_known_of_a_package_comes_along(server, door, tmp_path):
+    for name in ("facenet_pytorch", "zoo"):
+        url = offer(
+            server, name.replace("_", "-"), {f"{name}-1.0-py3-none-any.whl": wheel({f"{name}/x.pt": b"weights"})}
+        )
+    known, unknown = source(door, tmp_path, url, "Facenet_PyTorch==1.0", "zoo==1.0").discover()
+    assert (known.task, known.visual_category, known.modality) == ("face-detection", "faces", "rgb")
+    assert (unknown.task, unknown.visual_category, unknown.modality, unknown.training_dataset) == (None,) * 4
+
+
 @pytest.mark.parametrize("html", [False, True])
 @pytest.mark.parametrize("hashes", [False, True])
 def test_every_weight_file_of_a_wheel_is_a_checkpoint(server, door, tmp_path, html, hashes):
