@@ -181,6 +181,36 @@ def test_a_zoo_that_cannot_be_reached_is_not_called_wrong(tmp_path):
     assert "no address is known for zoo.invalid" in findings[-1].detail
 
 
+def test_of_several_zoos_those_without_an_address_are_named_and_cost_no_time(tmp_path):
+    body = f"""{LISTING.format(url="self.options.url + '/' + name")}
+import socket, time
+for _ in range(2):
+    try: self.door.get_bytes("https://zoo.invalid/list")
+    except Refused: pass
+    try: socket.create_connection(("hub.invalid", 443))
+    except OSError: time.sleep(10_000)"""
+    with WebServer() as server:
+        server.add("/list.json", b'["a", "b"]')
+        request = served(tmp_path, "self.options.url + '/' + name", server)
+        write(tmp_path, body)
+        findings = list(check(tmp_path / "zoo.py", request))
+    (told,) = [found for found in findings if found.verdict is Verdict.OPEN]
+    assert told.rule == "every zoo that it asks answers"
+    assert told.detail == "no address is known for zoo.invalid, hub.invalid"
+
+
+def test_a_zoo_that_takes_too_long_is_looked_at_as_far_as_it_came(tmp_path, monkeypatch):
+    monkeypatch.setattr("filterzoo.kit.listing.PATIENCE", -1.0)
+    with WebServer() as server:
+        server.add("/list.json", b'["a", "b"]')
+        request = served(tmp_path, "self.options.url + '/' + name", server)
+        findings = list(check(tmp_path / "zoo.py", request))
+    (told,) = [found for found in findings if found.verdict is Verdict.OPEN]
+    assert told.rule == "discover lists to its end without an error"
+    assert "it listed 1 in" in told.detail
+    assert {found.verdict for found in findings if found is not told} == {Verdict.HOLDS}
+
+
 def test_options_come_from_a_manifest(tmp_path):
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "a.onnx").write_bytes(b"not yet")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import inspect
+import math
 import socket
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -19,10 +20,14 @@ from unittest import mock
 import httpx
 
 from filterzoo.errors import describe
+from filterzoo.kit.findings import SHOWN
 from filterzoo.network.addresses import uses_proxy
 from filterzoo.network.cache import default_folder
 from filterzoo.network.door import Door
 from filterzoo.source import Source, SourceOptions
+
+PATIENCE = 120.0
+"""Seconds that a listing with the network may take; what would come later is not looked at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +56,10 @@ class Listing:
     """... before anybody wanted the first checkpoint."""
     past_the_door: list[str] = field(default_factory=list)
     """Hosts that were looked for without the door; seen only where the network was off."""
+    unknown_hosts: list[str] = field(default_factory=list)
+    """Hosts that have no address here: what they list is missing."""
+    is_cut: bool = False
+    """Whether it took longer than `PATIENCE`, and more may follow."""
 
 
 def run_offline(setting: Setting) -> Listing:
@@ -62,15 +71,22 @@ def run_offline(setting: Setting) -> Listing:
 
 
 def run_online(setting: Setting) -> Listing:
-    """Discovery as a crawl does it, with the cache of the user."""
+    """Discovery as a crawl does it, with the cache of the user; hosts without an address are asked once."""
     listing = Listing()
-    with Door(default_folder(), allow_private=setting.allow_private) as door:
+
+    def has_address(host: str) -> bool:
+        return host not in listing.unknown_hosts and _is_reachable(host)
+
+    with (
+        _no_patience_without_address(listing.unknown_hosts),
+        Door(default_folder(), allow_private=setting.allow_private, hosts=has_address) as door,
+    ):
 
         def remember(request: httpx.Request) -> None:
             listing.asked.append(str(request.url))
 
         door.transport.client.event_hooks = {"request": [remember]}
-        _list(lambda: _made(setting, door), setting.limit, listing)
+        _list(lambda: _made(setting, door), setting.limit, listing, PATIENCE)
     return listing
 
 
@@ -94,12 +110,18 @@ def offline_source(setting: Setting, listing: Listing | None = None) -> Iterator
 def out_of_reach(listing: Listing) -> str:
     """Why a zoo that asked for these hosts cannot be listed from here; empty where it might."""
     hosts = list(dict.fromkeys([*listing.asked, *listing.past_the_door]))
-    if any(uses_proxy(f"https://{host}") or _is_known(host) for host in hosts):
-        return ""
-    return f"no address is known for {', '.join(hosts[:3])}"
+    return "" if any(map(_is_reachable, hosts)) else no_address(hosts)
 
 
-def _is_known(host: str) -> bool:
+def no_address(hosts: Sequence[str]) -> str:
+    """Says that these are out of reach."""
+    more = f" and {len(hosts) - SHOWN} more" if len(hosts) > SHOWN else ""
+    return f"no address is known for {', '.join(hosts[:SHOWN])}{more}"
+
+
+def _is_reachable(host: str) -> bool:
+    if uses_proxy(f"https://{host}"):
+        return True
     try:
         return bool(socket.getaddrinfo(host, None))
     except OSError:
@@ -116,7 +138,8 @@ def _made(setting: Setting, door: Door) -> Source:
     return setting.kind(setting.options, door.redirecting(setting.kind.hosts), setting.folder)
 
 
-def _list(make: Callable[[], Source], limit: int, listing: Listing) -> None:
+def _list(make: Callable[[], Source], limit: int, listing: Listing, patience: float = math.inf) -> None:
+    end = time.monotonic() + patience
     try:
         try:
             found: Any = make().discover()
@@ -126,8 +149,35 @@ def _list(make: Callable[[], Source], limit: int, listing: Listing) -> None:
             listing.gave = type(found).__name__
         for item in islice(found, limit):
             listing.items.append(item)
+            if time.monotonic() > end:
+                listing.is_cut = True
+                break
     except (Exception, SystemExit) as error:  # noqa: BLE001  # a source may raise anything; what it was is told
         listing.error = error
+
+
+@contextlib.contextmanager
+def _no_patience_without_address(unknown: list[str]) -> Iterator[None]:
+    """Hosts without an address are put into `unknown`, and no library waits before it asks for one again."""
+    resolve, sleep, is_lost = socket.getaddrinfo, time.sleep, False
+
+    def resolved(host: Any, *rest: Any, **named: Any) -> Any:
+        nonlocal is_lost
+        is_lost = False
+        try:
+            return resolve(host, *rest, **named)
+        except socket.gaierror:
+            is_lost = True
+            if str(host) not in unknown:
+                unknown.append(str(host))
+            raise
+
+    def slept(seconds: float) -> None:
+        if not is_lost:
+            sleep(seconds)
+
+    with mock.patch.object(socket, "getaddrinfo", resolved), mock.patch.object(time, "sleep", slept):
+        yield
 
 
 @contextlib.contextmanager

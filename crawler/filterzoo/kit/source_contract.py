@@ -13,7 +13,17 @@ from pydantic import TypeAdapter, ValidationError
 
 from filterzoo.errors import Refused, StartError, describe
 from filterzoo.kit.findings import Finding, finding, name_faults, unchecked
-from filterzoo.kit.listing import Listing, Setting, offline_source, out_of_reach, place, run_offline, run_online
+from filterzoo.kit.listing import (
+    PATIENCE,
+    Listing,
+    Setting,
+    no_address,
+    offline_source,
+    out_of_reach,
+    place,
+    run_offline,
+    run_online,
+)
 from filterzoo.network.addresses import host_of, is_http
 from filterzoo.outcome import Refusal
 from filterzoo.records import Artifact, Checkpoint
@@ -54,8 +64,15 @@ def source_findings(setting: Setting) -> Iterator[Finding]:
     if not first.items and (why or isinstance(first.error, Refused | StartError)):
         yield unchecked(subject, ENDS, f"the zoo cannot be listed from here: {why or first.error}")
         return
-    yield finding(subject, ENDS, _end_faults(first, setting.kind))
-    second = run_online(setting) if is_online else run_offline(setting)
+    if first.unknown_hosts:
+        yield unchecked(subject, "every zoo that it asks answers", no_address(first.unknown_hosts))
+    if first.is_cut:
+        cut = f"it listed {len(first.items)} in {PATIENCE:.0f} s, the rest was not looked at; try a smaller --limit"
+        yield unchecked(subject, ENDS, cut)
+    else:
+        yield finding(subject, ENDS, _end_faults(first, setting.kind))
+    again = replace(setting, limit=len(first.items)) if first.is_cut else setting
+    second = run_online(again) if is_online else run_offline(again)
     yield from _listing_findings(subject, setting, first, second)
 
 
@@ -66,7 +83,10 @@ def _listing_findings(subject: str, setting: Setting, first: Listing, second: Li
         yield unchecked(subject, "checkpoints are as they should be", "no sound checkpoint was listed")
         return
     yield finding(subject, "id and revision are given to one checkpoint only", _repeated(checkpoints))
-    yield finding(subject, STABLE, _stability_faults(first, second))
+    if second.is_cut and len(second.items) < len(first.items):
+        yield unchecked(subject, STABLE, f"the second run listed {len(second.items)} in {PATIENCE:.0f} s")
+    else:
+        yield finding(subject, STABLE, _stability_faults(first, second))
     yield finding(subject, "every revision is pinned", _revision_faults(checkpoints))
     is_web = setting.kind.open is Source.open
     rule = "every artifact has an address, and a size and a hash that are right or None"
