@@ -14,6 +14,8 @@ INK = "#7b7b7c"
 """Text and lines: a grey that is no other colour, so that a page may put its own in its place."""
 SERIES = ("#0f77b8", "#d9631e", "#139a74", "#b64f90", "#a98600", "#5b5bd6", "#c0392b", "#3f7f3f")
 """Told apart by all common kinds of colour vision, readable on white and on black."""
+_FEWEST_BARS = 3
+"""Bars that the smallest figure has room for."""
 STYLE: Mapping[str, Any] = {
     "text.color": INK,
     "axes.labelcolor": INK,
@@ -51,6 +53,8 @@ def bars(figure: Any, labels: Sequence[str], series: Mapping[str, Sequence[float
         axis.xaxis.set_visible(False)
         axis.spines["bottom"].set_visible(False)
     axes[0].set_yticks(places, [short(label) for label in labels])
+    # Few bars stay as thin as many.
+    axes[0].set_ylim(-0.6 - max(0, _FEWEST_BARS - len(labels)), len(labels) - 0.4)
 
 
 def kernels(figure: Any, filters: Doubles, titles: Sequence[str], columns: int) -> None:
@@ -143,9 +147,9 @@ def depth_panels(figure: Any, ticks: Sequence[str], panels: Mapping[str, Mapping
             if "line" in shown:
                 axis.plot(places, shown["line"], "--", color=INK, lw=1.2, label="mean threshold")
         axis.set_title(measure)
-        axis.set_xticks(range(len(ticks)), ticks, rotation=60, ha="right", fontsize=7.5)
+        axis.set_xticks(range(len(ticks)), ticks, rotation=60, ha="right", rotation_mode="anchor", fontsize=7.5)
         if len(series) > 1 or any("line" in shown for shown in series.values()):
-            axis.legend(fontsize=8)
+            axis.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=3)
 
 
 def lines(figure: Any, ticks: Sequence[str], series: Mapping[str, Doubles], label: str) -> None:

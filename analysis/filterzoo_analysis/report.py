@@ -93,6 +93,17 @@ def embedded(value: object) -> str:
     return text
 
 
+def with_code(text: str) -> Any:
+    """A sentence as markup in which what stands between backticks is code; everything is escaped."""
+    from markupsafe import Markup, escape  # noqa: PLC0415  # comes with jinja2, which is an extra
+
+    parts = [escape(part) for part in printable(text, 4000).split("`")]
+    coded = [Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts[:-1])]
+    # The last part stands outside, or behind a backtick that has no other.
+    last = parts[-1] if len(parts) % 2 else Markup("`{}").format(parts[-1])
+    return Markup("").join([*coded, last])
+
+
 def _models(zoo: Zoo) -> Exhibit:
     """The table of models as a file, for those who read the page without a script."""
     query = f"from filterzoo_analysis.dataset import read\n\ntable = read({zoo.dataset.name!r}).models"
@@ -136,6 +147,7 @@ def _page(zoo: Zoo, sections: list[tuple[Section, list[Shown]]]) -> str:
     script = (page / "report.js").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["with_code"] = with_code
     template = environment.from_string((page / "report.html.j2").read_text("utf-8"))
     return template.render(
         name=printable(zoo.dataset.name),

@@ -67,6 +67,31 @@ def test_hostile_names_are_text(page):
     assert page.locator("#model dd", has_text="javascript:alert(3)").count() == 1
 
 
+def test_columns_that_say_nothing_are_left_out(browser, tmp_path):
+    models = [synthetic.random_model(f"a/b/m{n}", np.random.default_rng(n), task="x") for n in range(2)]
+    written = report.write(zoo.prepare(synthetic.dataset(models)), tmp_path)
+    page = browser.new_page()
+    page.goto(written.as_uri())
+    columns = page.locator("#table button").evaluate_all("all => all.map((b) => b.dataset.column)")
+    assert "task" in columns
+    assert not {"robust", "architecture", "visual_category"} & set(columns)
+    assert page.locator("#table tbody th a").first.text_content() == "made/a/b/m0@1"
+    page.close()
+
+
+def test_no_cell_runs_into_the_next(browser, tmp_path):
+    long = "package/" + "_".join(["a_directory_whose_name_goes_on"] * 4)
+    models = [synthetic.random_model(f"{long}/m{n}", np.random.default_rng(n)) for n in range(2)]
+    written = report.write(zoo.prepare(synthetic.dataset(models)), tmp_path)
+    page = browser.new_page()
+    page.goto(written.as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    wide = """() => [...document.querySelectorAll('td, th')].filter((c) => c.scrollWidth > c.clientWidth + 1)
+        .map((c) => c.textContent.slice(0, 60))"""
+    assert page.evaluate(wide) == []
+    page.close()
+
+
 def test_search_and_filters_narrow_the_table(page):
     from playwright.sync_api import expect
 
@@ -86,10 +111,10 @@ def test_columns_sort_by_keyboard(page):
     header = page.locator('#table button[data-column="filters_3x3"]')
     header.focus()
     page.keyboard.press("Enter")
-    assert page.locator("#table tbody th").first.inner_text() == "made/organ-signs@1"
+    assert page.locator("#table tbody th").first.text_content() == "made/organ-signs@1"
     assert page.locator('th[aria-sort="descending"]').inner_text().startswith("3x3 filters")
     page.keyboard.press("Enter")
-    assert page.locator("#table tbody th").first.inner_text() == "made/empty@1"
+    assert page.locator("#table tbody th").first.text_content() == "made/empty@1"
 
 
 def test_a_model_has_a_page_with_layers_filters_and_origin(page, address):
@@ -97,7 +122,7 @@ def test_a_model_has_a_page_with_layers_filters_and_origin(page, address):
 
     page.goto(address + "#model/" + quote("made/cifar-net-0-robust@1", safe=""))
     view = page.locator("#model")
-    assert view.locator("h2").inner_text() == "made/cifar-net-0-robust@1"
+    assert view.locator("h2").text_content() == "made/cifar-net-0-robust@1"
     assert view.locator("dt", has_text="licence").locator("xpath=following-sibling::dd").inner_text() == "mit"
     assert view.locator("tbody tr").count() == 3
     assert "48 sampled 3x3 filters" in view.locator("canvas").get_attribute("aria-label")

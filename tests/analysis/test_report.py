@@ -108,6 +108,20 @@ def test_json_in_a_script_element_cannot_end_it():
     assert json.loads(text) == hostile
 
 
+@pytest.mark.parametrize(
+    ("text", "markup"),
+    [
+        ("`pair_id` and `robust` <b>", "<code>pair_id</code> and <code>robust</code> &lt;b&gt;"),
+        ("`<i>`", "<code>&lt;i&gt;</code>"),
+        ("one ` alone", "one ` alone"),
+        ("`a` and `b", "<code>a</code> and `b"),
+        ("", ""),
+    ],
+)
+def test_words_between_backticks_are_code_and_nothing_else_is_markup(text, markup):
+    assert str(report.with_code(text)) == markup
+
+
 def test_a_data_set_without_anything_gives_a_report_that_says_so(tmp_path):
     folder = synthetic.publish(tmp_path / "zoo", [])
     result = run(str(folder), "-o", str(tmp_path / "report"))

@@ -6,7 +6,9 @@
   const count = models.model_id.length;
   const byId = (id) => document.getElementById(id);
   const MEASURES = ["sparsity", "variance_entropy", "orthogonality"];
-  const COLUMNS = ["model_id", "task", "visual_category", "architecture", "licence", "robust", "n_layers", "filters_3x3", ...MEASURES];
+  // A column that says nothing of any model is left out; `coverage` tells of it.
+  const COLUMNS = ["model_id", "task", "visual_category", "architecture", "licence", "robust", "n_layers", "filters_3x3", ...MEASURES]
+    .filter((column) => models[column].some((value) => value !== null));
   const NUMBERS = new Set(["n_layers", "filters_3x3", "clean_accuracy", "robust_accuracy", ...MEASURES]);
   const CHOICES = ["source", "task", "visual_category", "licence", "robust"];
   const SEARCHED = ["model_id", "task", "visual_category", "architecture", "licence", "training_dataset"];
@@ -28,6 +30,14 @@
     if (typeof value === "boolean") return value ? "yes" : "no";
     if (typeof value !== "number") return clean(String(value));
     return Number.isInteger(value) && !MEASURES.includes(column) ? value.toLocaleString("en") : value.toFixed(3);
+  };
+  // A long name breaks after its slashes, and the revision after @ stands back.
+  const named = (id) => {
+    const made = document.createDocumentFragment();
+    const at = id.indexOf("@") < 0 ? id.length : id.indexOf("@");
+    for (const part of clean(id.slice(0, at)).split(/(?<=\/)/)) made.append(part, document.createElement("wbr"));
+    if (at < id.length) made.append(element("span", clean(id.slice(at)), { class: "revision" }));
+    return made;
   };
   const link = (row) => "#model/" + encodeURIComponent(models.model_id[row]);
 
@@ -101,7 +111,9 @@
       for (const column of COLUMNS) {
         if (column === "model_id") {
           const cell = element("th", null, { scope: "row" });
-          cell.append(element("a", clean(models.model_id[row]), { href: link(row) }));
+          const to = element("a", null, { href: link(row) });
+          to.append(named(models.model_id[row]));
+          cell.append(to);
           line.append(cell);
         } else {
           const text = told(column, models[column][row]);
@@ -222,7 +234,8 @@
     let id = null;
     try { id = decodeURIComponent(hash.slice(7)); } catch { /* not of this page's making */ }
     const row = rowOf.get(id);
-    const title = element("h2", row === undefined ? "No such model" : clean(id), { id: "model-title", tabindex: -1 });
+    const title = element("h2", row === undefined ? "No such model" : null, { id: "model-title", tabindex: -1 });
+    if (row !== undefined) title.append(named(id));
     const back = element("a", "Back to all models", { href: "#models" });
     view.replaceChildren(back, title);
     if (row !== undefined) {

@@ -74,7 +74,7 @@ def counts(zoo: Zoo, by: str) -> Exhibit:
         )
     )
     first = f"; most models: {top[by][0]} with {top['models'][0].as_py():,}" if len(top) else ""
-    series = {name: top[name].to_pylist() for name in ("models", "layers", "filters_3x3")}
+    series = {name.replace("filters_3x3", "3x3 filters"): top[name].to_pylist() for name in grouped.column_names[1:]}
     return Exhibit(
         name=f"counts_{by}",
         title=title,

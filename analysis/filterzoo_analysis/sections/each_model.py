@@ -48,7 +48,9 @@ def at_a_glance(zoo: Zoo) -> Exhibit:
             "because": [far[name]["because"] if name in far else None for name in names],
         }
     )
-    outliers = [f"{name} ({far[name]['because']})" for name in names if name in far and far[name]["outlier"]]
+    outliers = [
+        f"{name.partition('@')[0]} ({far[name]['because']})" for name in names if name in far and far[name]["outlier"]
+    ]
     return Exhibit(
         name="models_at_a_glance",
         title="Each model at a glance",

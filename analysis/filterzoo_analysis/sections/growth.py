@@ -67,7 +67,10 @@ def added(zoo: Zoo) -> Exhibit:
         draw=partial(
             figures.bars,
             labels=grouped["source"].to_pylist(),
-            series={name: grouped[name].to_pylist() for name in ("models", "layers", "filters_3x3")},
+            series={
+                name.replace("filters_3x3", "3x3 filters"): grouped[name].to_pylist()
+                for name in grouped.column_names[1:]
+            },
             log=True,
         ),
         size=(9, 0.9 + 0.27 * max(3, len(grouped))),
