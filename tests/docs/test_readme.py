@@ -13,7 +13,8 @@ import yaml
 from tests.program import filterzoo
 from tests.servers import WebServer
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
 SMALL = """
 name: small
 sources:
@@ -43,6 +44,12 @@ assert 0 < len(first_third) < len(all_filters)
     program = tmp_path / "blocks.py"
     program.write_text("\n".join([*code, checks]))
     subprocess.run([sys.executable, str(program)], check=True, cwd=tmp_path, timeout=300)
+
+
+def test_the_manifests_it_names_are_there() -> None:
+    named = set(re.findall(r"manifests/[\w-]+\.yaml", README))
+    assert {"manifests/quickstart.yaml", "manifests/hub-first.yaml"} <= named
+    assert [name for name in named if not (ROOT / name).is_file()] == []
 
 
 def test_the_manifest_block_is_a_manifest(tmp_path: Path) -> None:

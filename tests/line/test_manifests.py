@@ -19,6 +19,7 @@ from filterzoo_plugins.sources._robustbench_tables import ADDRESSES, TABLES
 from filterzoo_plugins.sources.medical import PACKAGES, lungmask, nnunet_v1, torchxrayvision, totalsegmentator
 
 MANIFESTS = sorted((Path(__file__).parents[2] / "manifests").glob("*.yaml"))
+(FIRST,) = yaml.safe_load(next(path for path in MANIFESTS if path.stem == "hub-first").read_text())["sources"]
 APACHE = {"tags": ["license:apache-2.0"]}
 
 ROBUST = """
@@ -77,6 +78,7 @@ def hub():
             "MONAI/spleen": Repo({"models/model.pt": b"a" * 99}, dict(APACHE)),
             "TencentMedicalNet/MedicalNet-Resnet10": Repo({"resnet_10.pth": b"a" * 99}),
             "Lab-Rasool/RadImageNet": Repo({"ResNet50.pt": b"a" * 99}),
+            **{f"timm/{name}": Repo({"model.safetensors": b"a" * 99}) for name in FIRST["include"]},
         }
         yield server
 
@@ -120,6 +122,18 @@ def test_every_manifest_is_valid(path):
     manifest = load_manifest(path, load(references(())).sources)
     assert manifest.sources
     assert manifest.name == path.stem
+
+
+def test_the_plan_for_a_first_crawl_of_the_hub(plan):
+    """Every name is one of the installed timm, and lies on the Hub, which tells the sizes."""
+    count = len(FIRST["include"]) - 1
+    assert plan("hub-first", "timm") == {
+        "checkpoints": count,
+        "bytes": 99 * count,
+        "unknown_sizes": 0,
+        "licences": {"apache-2.0": 7, "bsd-3-clause": count - 8, "mit": 1},
+        "left_out": {"licence": 1},
+    }
 
 
 @pytest.mark.parametrize("name", ["robustbench", "everything"])
