@@ -25,7 +25,7 @@ _TABLE = "models_at_a_glance"
 _ABOUT = """\
 Written by `make docs-quickstart` from the tables of `filterzoo report build/quickstart`, on what `make demo` crawls:
 networks that come inside Python packages. A test makes this page again and compares. The networks are few and small,
-and their packages state neither task nor training set: read it as an example of a report, not as a finding.
+and their packages state no training set: read it as an example of a report, not as a finding.
 [papers.md](papers.md) says what each figure is."""
 
 

@@ -16,6 +16,8 @@ from filterzoo_publish.options import PullRequestOption, ReleaseOption, TargetAr
 from filterzoo_publish.takedown_command import takedown
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from filterzoo_publish.parquet import Shard
     from filterzoo_publish.problems import Problem
     from filterzoo_publish.report import Report
@@ -96,16 +98,30 @@ def _show_report(target: str, report: Report) -> None:
     else:
         verb = "would add" if report.dry_run else "added"
         counts = f"{sum(report.models.values()):,} models, {report.layers:,} layers, {report.filters:,} filters"
-        out.print(f"{name}: {verb} {counts}; skipped holds {report.skipped:,} entries; release {report.release}")
-        made = table("of the models", "count", numbers=("count",))
-        for kind, numbers in (("source", report.models), ("licence class", report.licences)):
-            for key, count in sorted(numbers.items()):
-                made.add_row(f"{kind} {key}", f"{count:,}")
-        if made.row_count:
-            out.print(made)
+        size = f"{report.weight_bytes:,} bytes of weights before compression"
+        out.print(
+            f"{name}: {verb} {counts}; {size}; skipped holds {report.skipped:,} entries; release {report.release}"
+        )
+        if report.models:
+            out.print(_sources(report))
+            out.print(_licences(report))
     for word in (report.url, report.tag):
         if word:
             out.print(printable(word, 400))
+
+
+def _sources(report: Report) -> Table:
+    made = table("source", "models", "layers", "filters", numbers=("models", "layers", "filters"))
+    for source, rows in report.rows.items():
+        made.add_row(source, *(f"{rows[kind]:,}" for kind in ("models", "layers", "filters")))
+    return made
+
+
+def _licences(report: Report) -> Table:
+    made = table("licence class", "models", numbers=("models",))
+    for name, count in sorted(report.licences.items()):
+        made.add_row(name, f"{count:,}")
+    return made
 
 
 def _show_problems(target: str, problems: list[Problem]) -> None:

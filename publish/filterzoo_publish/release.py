@@ -132,6 +132,16 @@ def _counted(plan: Plan, size: int) -> Release:
     return replace(plan.release, models=len(plan.entries), layers=layers, filters=filters, sample_quota=size)
 
 
+def _rows_by_source(plan: Plan) -> dict[str, dict[str, int]]:
+    """What each source adds: models, layers, and filters that are stored for the first time."""
+    rows: dict[str, Counter[str]] = {}
+    for entry in plan.entries:
+        own = rows.setdefault(entry.done.checkpoint.source, Counter())
+        filters = sum(layer.filters for layer in entry.stored)
+        own.update({"models": 1, "layers": entry.done.n_layers, "filters": filters})
+    return {source: dict(counts) for source, counts in sorted(rows.items())}
+
+
 def _layers(plan: Plan, published: Published) -> pa.Table:
     """What the figure is drawn from, of all layers."""
     tables = [published.read("layers", LAYER_COLUMNS)]
@@ -211,6 +221,8 @@ def _report(
         licences=dict(Counter(str(entry.done.licence_class) for entry in plan.entries)),
         layers=counted.layers,
         filters=counted.filters,
+        rows=_rows_by_source(plan),
+        weight_bytes=4 * sum(layer.numbers for entry in plan.entries for layer in entry.stored),
         skipped=len(plan.skipped),
         files=files or {},
         removed=removed,

@@ -18,19 +18,22 @@ def place(tmp_path):
 def test_publish_then_verify_then_damage(place):
     dry = filterzoo("publish", "out", "--dry-run", cwd=place)
     assert dry.code == 0
-    assert dry.out.startswith("out: would add 7 models, 19 layers, 51,336 filters; ")
+    counts = "7 models, 19 layers, 51,336 filters; 1,848,096 bytes of weights before compression; "
+    assert dry.out.startswith(f"out: would add {counts}")
     assert not (place / "out").exists()
     first = filterzoo("publish", "out", cwd=place)
     assert first.code == 0
-    assert first.out.startswith("out: added 7 models, 19 layers, 51,336 filters; ")
+    assert first.out.startswith(f"out: added {counts}")
     assert [line.split() for line in first.out.splitlines()[1:]] == [
-        ["of", "the", "models", "count"],
-        ["source", "local", "1"],
-        ["source", "pypi", "6"],
-        ["licence", "class", "no-redistribution", "1"],
-        ["licence", "class", "permissive", "5"],
-        ["licence", "class", "share-alike", "1"],
+        ["source", "models", "layers", "filters"],
+        ["local", "1", "1", "51,200"],
+        ["pypi", "6", "18", "136"],
+        ["licence", "class", "models"],
+        ["no-redistribution", "1"],
+        ["permissive", "5"],
+        ["share-alike", "1"],
     ]
+    assert dry.out.replace("would add", "added") == first.out
     again = filterzoo("publish", "out", cwd=place)
     assert (again.code, again.out, again.err) == (0, "out: nothing new\n", "")
     assert filterzoo("verify", "out", cwd=place).out == "out: sound\n"
@@ -44,6 +47,8 @@ def test_json_for_machines(place):
     report = filterzoo("publish", "out", "--json", cwd=place).document
     assert report["target"] == "out"
     assert report["models"] == {"pypi": 6, "local": 1}
+    assert report["weight_bytes"] == 51_336 * 36
+    assert report["rows"]["pypi"] == {"models": 6, "layers": 18, "filters": 136}
     assert report["licences"] == {"permissive": 5, "share-alike": 1, "no-redistribution": 1}
     assert (report["layers"], report["filters"], report["skipped"], report["is_empty"]) == (19, 51_336, 2, False)
     assert report["files"] == {
