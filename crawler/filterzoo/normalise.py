@@ -61,7 +61,10 @@ def normalise(tensors: Sequence[Tensor], reader: TensorReader) -> Iterator[Layer
 
 
 def depths(tensors: Sequence[Tensor]) -> list[tuple[int, float, Context]]:
-    """(conv_depth, conv_depth_norm, context) of each layer (METRICS 2): rank of its distinct depth, or of its place."""
+    """(conv_depth, conv_depth_norm, context) of each layer: as stated, or rank of its distinct depth or its place."""
+    stated = [(*t.convolution.rank, t.convolution.context) for t in tensors if t.convolution and t.convolution.rank]
+    if len(stated) == len(tensors):
+        return stated
     known = [t.convolution.depth for t in tensors if t.convolution is not None and t.convolution.depth is not None]
     if len(known) == len(tensors):
         rank_of = {depth: rank for rank, depth in enumerate(sorted(set(known)))}

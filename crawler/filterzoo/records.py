@@ -149,6 +149,7 @@ class Convolution:
 
     `depth` is the number of edges of the longest path from any input to the operation (METRICS 2) in a graph,
     None where only the order in the file is known.
+    rank: (conv_depth, conv_depth_norm) where the file states both itself: it may leave out some of the convolutions.
     """
 
     kind: Kind
@@ -158,6 +159,7 @@ class Convolution:
     dilation: tuple[int, ...] | None = None
     padding: tuple[int, ...] | None = None
     depth: int | None = None
+    rank: tuple[int, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

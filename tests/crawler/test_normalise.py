@@ -268,6 +268,17 @@ def test_depths_keep_order_and_span_zero_to_one(given_depths):
     assert max(norm for _, norm, _ in found) == (1.0 if len(set(ranks)) > 1 else 0.0)
 
 
+def test_a_rank_that_every_layer_states_stands():
+    ranks = [(3, 0.5), (1, 0.25), (6, 1.0)]
+    listed = [
+        tensor((1, 1, 3), convolution=Convolution(kind=Kind.CONV, context=Context.DECLARED, rank=rank))
+        for rank in ranks
+    ]
+    assert depths(listed) == [(*rank, Context.DECLARED) for rank in ranks]
+    unranked = tensor((1, 1, 3))
+    assert [rank for rank, _, _ in depths([*listed, unranked])] == [0, 1, 2, 3]
+
+
 def test_layers_come_in_order_with_all_that_is_known():
     first, second = numbers(4, 2, 3, 3), numbers(2, 2, 3)
     convolution = Convolution(

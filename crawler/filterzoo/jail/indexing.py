@@ -86,9 +86,22 @@ class Indexer:
             raise next(loaded for loaded in self._readers if reader in {None, loaded.reader.name}).failed(
                 error
             ) from error
-        if len(body) > MAX_BODY:
-            raise Refused(Reason.LIMIT, f"a table of {len(body)} bytes")
+        _check_length(body)
         return Message.TABLE if isinstance(found, Index) else Message.PACKED, body
+
+    def describe(self, file: RandomAccessFile, name: str) -> tuple[Message, bytes]:
+        """What the format called `name` says of the checkpoints in the file, as the parent is told it."""
+        for loaded in self._readers:
+            if isinstance(loaded.reader, Format) and loaded.reader.name == name:
+                try:
+                    body = encode(loaded.reader.describe(file))
+                except (Refused, MemoryError, RecursionError, ConnectionClosed):
+                    raise
+                except PLUGIN_ERRORS as error:  # a plugin may raise anything; it is named and the run goes on
+                    raise loaded.failed(error) from error
+                _check_length(body)
+                return Message.TOLD, body
+        raise next(iter(self._failures), Refused(Reason.UNKNOWN_FORMAT, f"there is no format {ascii(name)[:80]}"))
 
     def look(self, file: RandomAccessFile, name: str, member: str | None, depth: int = 0) -> Index | Member:
         """The file's Index, or that of the model in it; a Member where that has to be unpacked first.
@@ -156,6 +169,11 @@ def _shifted(inside: Index | Member, member: Member) -> Index | Member:
 def _is_decoded(tensor: Tensor) -> bool:
     """Whether the tensor's span counts from the start of a decoded record, not of the file."""
     return tensor.chunk_shape is not None or any(record.codec is not Codec.RAW for record in tensor.records)
+
+
+def _check_length(body: bytes) -> None:
+    if len(body) > MAX_BODY:
+        raise Refused(Reason.LIMIT, f"a table of {len(body)} bytes")
 
 
 def _describe_head(head: bytes) -> str:

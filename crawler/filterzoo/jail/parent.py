@@ -82,6 +82,15 @@ class Jail:
             )
         return found
 
+    def describe(self, file: RandomAccessFile, format_name: str) -> Any:
+        """What `Format.describe` says of the checkpoints in a file: any JSON, to be believed no more than the file.
+
+        Refused as `index` does.
+        """
+        request = {"format": format_name}
+        with self._busy_child() as child:
+            return self._converse(child, file, Message.DESCRIBE, request, self._limits.cpu_seconds_for(file.size))
+
     def unpack(self, file: RandomAccessFile, member: Member, sink: IO[bytes]) -> None:
         """Write the unpacked bytes of a member to `sink`; Refused (limit, damaged) as `Limits.unpack_limit` says."""
         limit = self._limits.unpack_limit(member.length)
@@ -150,7 +159,7 @@ class Jail:
                             return None
                         sink.take(body)
                     elif not answers.give(said, document := _document(body)):
-                        return _conclude(child, said, document, answers.reasons)
+                        return _conclude(child, (message, said), document, answers.reasons)
         except ConnectionClosed:
             raise child.death(seconds) from None
         except TimeoutError:
@@ -188,16 +197,23 @@ def _document(body: bytes) -> Any:
         raise Refused(Reason.CRASHED, _NO_MESSAGE) from None
 
 
-def _conclude(child: Child, message: Message, document: Any, told: set[Reason]) -> Index | Member:
-    """The child's last word on a file. What does not look like one is answered as a crash: the child is replaced."""
-    match message, document:
-        case Message.TABLE, dict():
+def _conclude(child: Child, messages: tuple[Message, Message], document: Any, told: set[Reason]) -> Any:
+    """The child's last word on a file. What does not look like one is answered as a crash: the child is replaced.
+
+    messages: what the parent asked for, and what the child says to it.
+    """
+    asked, said = messages
+    match said, document:
+        case Message.TOLD, _ if asked is Message.DESCRIBE:
+            child.is_waiting = True
+            return document
+        case Message.TABLE, dict() if asked is not Message.DESCRIBE:
             index: Index = _believe(_TABLE, document)
             if index.format not in child.formats:
                 raise Refused(Reason.CRASHED, f"the jail names a format it has not loaded: {index.format[:80]!r}")
             child.is_waiting = True
             return index
-        case Message.PACKED, dict():
+        case Message.PACKED, dict() if asked is not Message.DESCRIBE:
             member: Member = _believe(_MEMBER, document)
             child.is_waiting = True
             return member
