@@ -1,0 +1,162 @@
+"""The filters of one network of CNN Filter DB: a stretch of the release's one array, behind a table of its layers.
+
+The release (`dataset.h5`, Zenodo 6371680) holds all networks in one array. The source `cnn_filter_db` asks `describe`
+for the networks in it and hands in each as a file of its own: `MAGIC`, a line of JSON (`head`), the rows as they stand.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import ClassVar
+
+from h5py import h5d, h5t
+from pydantic import TypeAdapter, ValidationError
+
+from filterzoo.dtypes import DTYPES
+from filterzoo.errors import Reason, Refused
+from filterzoo.files import RandomAccessFile
+from filterzoo.format import Format
+from filterzoo.hooks import hookimpl
+from filterzoo.records import Context, Convolution, FileFacts, Kind, Span, Tensor
+from filterzoo_plugins.formats import _hdf5_data, _hdf5_tree
+from filterzoo_plugins.formats._filter_db_tables import read_networks
+from filterzoo_plugins.formats._names import show
+
+MAGIC = b"filterzoo: a network of CNN Filter DB, 1\n"
+MAX_HEAD = 32 << 20
+FILTER = 9
+"""Numbers of a filter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """A layer: `count` filters from `start`, in the whole array or in the network's part of it.
+
+    inputs, outputs: channels, both known or neither. depth, depth_norm: `conv_depth` as the table has it.
+    """
+
+    start: int
+    count: int
+    inputs: int | None
+    outputs: int | None
+    depth: int | None
+    depth_norm: float | None
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """A network of the table. key: its `model_id`; facts: the table's columns of text, numbers and truth values."""
+
+    key: int
+    facts: dict[str, str | int | float | bool | None]
+    layers: tuple[Rows, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """A whole file: `filters` rows of nine numbers from byte `offset`, and whose they are."""
+
+    dtype: str
+    offset: int
+    filters: int
+    networks: tuple[Network, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Head:
+    dtype: str
+    framework: str | None
+    opset: int | None
+    layers: tuple[Rows, ...]
+
+
+_HEAD: TypeAdapter[_Head] = TypeAdapter(_Head)
+
+
+def head(dtype: str, facts: FileFacts, layers: Sequence[Rows]) -> bytes:
+    """What stands before a network's filters; `start` of its first layer is 0."""
+    document = asdict(_Head(dtype=dtype, framework=facts.framework, opset=facts.opset, layers=tuple(layers)))
+    return MAGIC + json.dumps(document).encode() + b"\n"
+
+
+class CnnFilterDb(Format):
+    """One network of CNN Filter DB."""
+
+    name = "cnn_filter_db"
+    framework: ClassVar[str | None] = None
+    is_graph: ClassVar[bool] = True
+
+    def accepts(self, head: bytes, name: str) -> bool:
+        """By the magic."""
+        del name
+        return head.startswith(MAGIC)
+
+    def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
+        """The layers. Where the channels are not known all filters stand as inputs of one output: nothing is paired.
+
+        The table has operators `Conv` only; it tells neither groups nor stride.
+        """
+        found, position = _read_head(file)
+        item = DTYPES[found.dtype].size
+        is_ranked = all(layer.depth is not None and layer.depth_norm is not None for layer in found.layers)
+        for layer in found.layers:
+            rank = (layer.depth, layer.depth_norm) if is_ranked else None
+            shape = (layer.outputs or 1, layer.inputs or layer.count, 3, 3)
+            yield Tensor(
+                name=layer.name,
+                dtype=found.dtype,
+                shape=shape,
+                span=Span(position + layer.start * FILTER * item, layer.count * FILTER * item),
+                convolution=Convolution(kind=Kind.CONV, context=Context.DECLARED, rank=rank),  # type: ignore[arg-type]  # both are known
+            )
+
+    def facts(self, file: RandomAccessFile) -> FileFacts:
+        """The framework and the version of ONNX's operators that the table names."""
+        found, _ = _read_head(file)
+        return FileFacts(framework=found.framework, opset=found.opset)
+
+    def describe(self, file: RandomAccessFile) -> object:
+        """A `Description` of a whole `dataset.h5`; of files beside it those of onnxzoo2filterdb are read."""
+        with _hdf5_tree.open_tree(file) as tree:
+            for data_set in tree.data_sets.values():
+                if data_set.id.get_type().get_class() == h5t.REFERENCE:
+                    raise Refused(Reason.UNSAFE, "a data set of references", show(data_set.name))
+            filters = tree.data_sets.get("filters")
+            if filters is None:
+                raise Refused(Reason.UNSUPPORTED, "no array /filters: not a file of CNN Filter DB")
+            dtype, offset, count = _locate(filters)
+            networks = read_networks(tree, file, count)
+        return {"dtype": dtype, "offset": offset, "filters": count, "networks": networks}
+
+
+def _locate(filters: _hdf5_tree.DataSet) -> tuple[str, int, int]:
+    """(dtype, byte offset, number of filters) of `/filters`, (n, 3, 3) or (n, 9)."""
+    if filters.id.get_create_plist().get_layout() == h5d.CHUNKED:
+        detail = "filters in chunks; `h5repack -l /filters:CONTI` lays them out as the release has them"
+        raise Refused(Reason.UNSUPPORTED, detail, "filters")
+    stored = _hdf5_data.locate(filters)
+    if stored is None or stored.dtype not in {"F16", "F32", "F64"} or stored.shape[1:] not in {(3, 3), (FILTER,)}:
+        raise Refused(Reason.UNSUPPORTED, "filters that are no array (n, 3, 3) or (n, 9) of floats", "filters")
+    return stored.dtype, stored.span.offset, stored.shape[0]
+
+
+def _read_head(file: RandomAccessFile) -> tuple[_Head, int]:
+    """The head, and where the filters begin."""
+    raw = file.read(0, min(file.size, MAX_HEAD))
+    end = raw.find(b"\n", len(MAGIC))
+    try:
+        found = _HEAD.validate_json(raw[len(MAGIC) : max(end, 0)], strict=True)
+    except ValidationError:
+        raise Refused(Reason.MALFORMED, "a network of CNN Filter DB without a table of its layers") from None
+    if found.dtype not in {"F16", "F32", "F64"} or any(layer.count <= 0 or layer.start < 0 for layer in found.layers):
+        raise Refused(Reason.MALFORMED, "an impossible table of layers")
+    return found, end + 1
+
+
+@hookimpl
+def filterzoo_formats() -> list[Format]:
+    """See `filterzoo.hooks`."""
+    return [CnnFilterDb()]

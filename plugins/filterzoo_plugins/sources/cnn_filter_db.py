@@ -1,0 +1,153 @@
+"""CNN Filter DB (Gavrikov & Keuper, CVPR 2022), from a local copy of the release or what onnxzoo2filterdb wrote."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, ClassVar, cast
+
+from pydantic import AfterValidator, Field
+
+from filterzoo import Artifact, Checkpoint, Reason, Refused, Source, SourceOptions, hookimpl
+from filterzoo.errors import StartError
+from filterzoo.files import RandomAccessFile
+from filterzoo.licences import normalise
+from filterzoo.vocabularies import Task, VisualCategory
+from filterzoo_plugins.formats._filter_db_tables import SIDE_FILES
+from filterzoo_plugins.formats.cnn_filter_db import Description, Network
+from filterzoo_plugins.sources._filter_db_file import NetworkFile, describe, network_size
+
+
+def _licence(stated: str) -> str:
+    if normalise(stated) is None:
+        raise ValueError(f"{stated!r} is not an SPDX licence, such as cc-by-sa-4.0; leave it out if it is unknown")
+    return stated
+
+
+class CnnFilterDbSource(Source):
+    """Every network of a local `dataset.h5` is a checkpoint: its layers are the rows that the file's table gives it.
+
+    The id is the table's `model`, the revision the start of the content's sha256, so discovery reads the whole file
+    once. The table is read in the jail. Facts in other words than ours stay empty.
+    """
+
+    name: ClassVar[str] = "cnn_filter_db"
+
+    class Options(SourceOptions):
+        """`path`: of `dataset.h5`, relative to the manifest. `license`: of networks whose licence its table lacks."""
+
+        path: Annotated[str, Field(min_length=1)]
+        license: Annotated[str, AfterValidator(_licence)] | None = None
+
+    def discover(self) -> Iterator[Checkpoint]:
+        """See `Source.discover`; StartError where there is no such file."""
+        if not self._path.is_file():
+            raise StartError(f"cnn_filter_db: {self._path} is not there; give the path of dataset.h5, unpacked")
+        networks = self._description.networks
+        revision = f"sha256:{_content(self._path)[:16]}"
+        names = Counter(_name(network) for network in networks)
+        for network in networks:
+            name = _name(network)
+            unique = name if names[name] == 1 else f"{name}#{network.key}"
+            yield self._checkpoint(network, unique, revision)
+
+    def open(self, artifact: Artifact) -> RandomAccessFile:
+        """The network's table of layers and its filters."""
+        for network in self._description.networks:
+            if str(network.key) == artifact.member and network_size(self._description, network) == artifact.size:
+                return NetworkFile(self._path, self._description, network)
+        raise Refused(Reason.CHANGED, "the file was another when its networks were listed", artifact.name)
+
+    @property
+    def _options(self) -> Options:
+        return cast("CnnFilterDbSource.Options", self.options)
+
+    @property
+    def _path(self) -> Path:
+        return self.folder / self._options.path
+
+    @cached_property
+    def _description(self) -> Description:
+        """Read once in each process: the table of the release takes seconds."""
+        return describe(self._path)
+
+    def _checkpoint(self, network: Network, name: str, revision: str) -> Checkpoint:
+        facts = network.facts
+        artifact = Artifact(
+            url=self._path.name,
+            name=self._path.name,
+            size=network_size(self._description, network),
+            member=str(network.key),
+        )
+        robust = _truth(facts.get("Robust"))
+        clean, attacked = _share(facts.get("Clean Accuracy")), _share(facts.get("Robust Accuracy"))
+        training = _text(facts.get("Training-Dataset"))
+        if attacked == 0 and robust is False and (training or "").startswith("imagenet"):
+            attacked = None  # never measured: the set of robust networks has 0 for normal ones on ImageNet
+        pretraining = _text(facts.get("Pretraining-Dataset"))
+        url = _text(facts.get("Accessible"))
+        return Checkpoint(
+            id=name,
+            revision=revision,
+            artifacts=(artifact,),
+            url=url if url and url.startswith(("https://", "http://")) else None,
+            licence=_text(facts.get("Licence")) or self._options.license,
+            architecture=_text(facts.get("Backbone")),
+            task=_word(Task, facts.get("Task")),
+            training_dataset=training,
+            pretraining_dataset=None if pretraining in {"True", "False"} else pretraining,
+            visual_category=_word(VisualCategory, facts.get("Visual Category")),
+            robust=robust,
+            clean_accuracy=clean,
+            robust_accuracy=attacked,
+        )
+
+
+def _name(network: Network) -> str:
+    return _text(network.facts.get("model")) or f"model-{network.key}"
+
+
+def _text(cell: object) -> str | None:
+    return cell.strip() or None if isinstance(cell, str) else None
+
+
+def _word(vocabulary: type[StrEnum], cell: object) -> str | None:
+    """`Object Detection` -> `object-detection`, where that is one of our words."""
+    word = (_text(cell) or "").lower().replace(" ", "-")
+    return word if word in {known.value for known in vocabulary} else None
+
+
+def _truth(cell: object) -> bool | None:
+    if isinstance(cell, str):
+        return {"true": True, "false": False}.get(cell.lower())
+    return bool(cell) if cell in {0, 1} else None
+
+
+def _share(cell: object) -> float | None:
+    """Per cent -> [0, 1]; the table of a CSV file holds texts."""
+    try:
+        percent = float(cell) if isinstance(cell, (str, int, float)) else -1.0
+    except ValueError:
+        return None
+    return round(percent / 100, 12) if 0 <= percent <= 100 else None
+
+
+def _content(path: Path) -> str:
+    """sha256, hex, of the file; of the tables beside it too, where it holds none they are what tells of it."""
+    digest = hashlib.sha256()
+    for name in (path.name, *SIDE_FILES):
+        part = path.with_name(name)
+        if part == path or part.is_file():
+            with part.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+@hookimpl
+def filterzoo_sources() -> list[type[Source]]:
+    """See `filterzoo.hooks`."""
+    return [CnnFilterDbSource]
