@@ -12,6 +12,7 @@ import typer
 from filterzoo.commands.options import DEFAULT, JsonOption, WorkdirOption
 from filterzoo.hooks import hookimpl
 from filterzoo.terminal import console, printable, table
+from filterzoo_publish.export_command import export
 from filterzoo_publish.options import PullRequestOption, ReleaseOption, TargetArgument
 from filterzoo_publish.takedown_command import takedown
 
@@ -29,7 +30,7 @@ _SHOWN = 10
 @hookimpl
 def filterzoo_commands() -> Iterable[Callable[..., None]]:
     """What this room adds to the command line."""
-    return (publish, verify, takedown)
+    return (publish, verify, takedown, export)
 
 
 def publish(

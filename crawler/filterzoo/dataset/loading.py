@@ -23,7 +23,8 @@ from filterzoo.layer import Floats
 from filterzoo.progress import watched
 from filterzoo.store.fragments import BLOCK
 
-_POINTERS = ("filters_file", "filters_first_row", "filters_rows")
+POINTERS = ("filters_file", "filters_first_row", "filters_rows")
+"""Columns of `layers` that say where a layer's filters stand."""
 _READERS = max(4, os.cpu_count() or 1)
 """Row groups that are read and decoded at a time; more than two cores, since reading from the Hub waits."""
 _BATCH_NUMBERS = 9 * 4 * BLOCK
@@ -93,11 +94,12 @@ def load(
         unique=unique,
     )
     wanted = columns if return_layers else ()
-    picked = query.rows(files, None if wanted is None else ("n_filters", *_POINTERS, *wanted))
+    picked = query.rows(files, None if wanted is None else ("n_filters", *POINTERS, *wanted))
     counts = _limited(picked["n_filters"].to_pylist(), limit)
     picked = picked.slice(0, len(counts))
     filters = np.empty((sum(counts), *map(int, kernel.split("x"))), np.float32)
-    _fill(filters.reshape(len(filters), prod(filters.shape[1:])), files, picked, counts)
+    flat = filters.reshape(len(filters), prod(filters.shape[1:]))
+    watched(copy_filters(flat, files, picked, counts), len(filters), "reading filters")
     if not return_layers:
         return filters
     return filters, picked if columns is None else picked.select(list(columns))
@@ -142,16 +144,24 @@ class _RowGroup:
     wanted: _Wanted
 
 
-def _fill(out: Floats, files: PublishedFiles, picked: pa.Table, counts: list[int]) -> None:
-    """Read every needed row group once and copy its filters to their places."""
+def copy_filters(out: Floats, files: PublishedFiles, picked: pa.Table, counts: Sequence[int]) -> Iterator[int]:
+    """Fill `out`, (sum of counts, numbers of a filter), with the first filters of each picked layer, in order.
+
+    picked: rows of `layers`, with `layer_id` and `POINTERS`. Every needed row group is read once; gives, part by part,
+    how many filters are there now. Raises FilterZooError where a file does not hold what `layers` says.
+    """
     wanted: defaultdict[str, _Wanted] = defaultdict(lambda: defaultdict(list))
-    columns = (picked[name].to_pylist() for name in ("layer_id", *_POINTERS))
+    columns = (picked[name].to_pylist() for name in ("layer_id", *POINTERS))
     starts = accumulate(counts, initial=0)
     for layer_id, path, first, rows, start, count in zip(*columns, starts, counts, strict=False):
         wanted[path][_Stored(layer_id, first, rows)].append(_Place(start, count))
+    there = 0
     with ThreadPoolExecutor(_READERS) as readers:
-        copied = readers.map(lambda group: _copy_row_group(out, files, group), _row_groups(files, wanted))
-        watched(copied, len(out), "reading filters")
+        for copied in readers.map(lambda group: _copy_row_group(out, files, group), _row_groups(files, wanted)):
+            there += copied
+            yield copied
+    if there != len(out):
+        raise FilterZooError(f"{files.root}: {there} of {len(out)} listed filters are there; run filterzoo verify")
 
 
 def _row_groups(files: PublishedFiles, wanted: dict[str, _Wanted]) -> Iterator[_RowGroup]:

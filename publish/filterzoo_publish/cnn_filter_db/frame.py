@@ -1,0 +1,84 @@
+"""Writes a table into an HDF5 file as `DataFrame.to_hdf` does (layout `fixed`), so that `pandas.read_hdf` reads it.
+
+The layout: `pandas.io.pytables.BlockManagerFixed` and `write_multi_index`, and the marks of PyTables on each node.
+PyTables itself is not needed to write it.
+"""
+
+from __future__ import annotations
+
+import pickle  # the layout keeps texts as a pickle; here one is only ever written
+from collections.abc import Mapping
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+Column = npt.NDArray[Any]
+"""One-dimensional, of type int64, float64 or object (texts, truth values, NaN where there is none)."""
+
+_PLAIN = (np.dtype(np.int64), np.dtype(np.float64))
+_MAKER = b"\x80\x03cnumpy._core.multiarray\n_reconstruct\n"
+_OLD_MAKER = b"\x80\x03cnumpy.core.multiarray\n_reconstruct\n"
+"""Where every NumPy from 1.0 on has the function, those before 2.0 included."""
+
+
+def write_frame(group: h5py.Group, index: Mapping[str, Column], columns: Mapping[str, Column]) -> None:
+    """Make the empty group a table with that index, in that order of its columns; all are of one length."""
+    groups = [[name for name, column in columns.items() if column.dtype == kind] for kind in _PLAIN]
+    groups.append([name for name, column in columns.items() if column.dtype == np.object_])
+    blocks = [names for names in groups if names]
+    _mark(group, CLASS="GROUP", VERSION="1.0", pandas_type="frame", pandas_version="0.15.2")
+    _mark(group, encoding="UTF-8", errors="strict", ndim=2, nblocks=len(blocks))
+    _write_names(group, "axis0", list(columns))
+    _write_index(group, index)
+    for number, names in enumerate(blocks):
+        values = np.column_stack([columns[name] for name in names])
+        if values.dtype == np.object_:
+            _write_objects(group, f"block{number}_values", values)
+        else:
+            _write_array(group, f"block{number}_values", values)
+        _write_names(group, f"block{number}_items", names)
+
+
+def _write_index(group: h5py.Group, index: Mapping[str, Column]) -> None:
+    _mark(group, axis1_variety="multi", axis1_nlevels=len(index))
+    for number, (name, column) in enumerate(index.items()):
+        level, places = np.unique(column, return_inverse=True)
+        kind = "integer" if level.dtype == np.int64 else "float"
+        node = _write_array(group, f"axis1_level{number}", level)
+        _mark(node, kind=kind, name=name, **{f"axis1_name{name}": name})
+        _write_array(group, f"axis1_label{number}", places.astype(np.int64))
+
+
+def _write_names(group: h5py.Group, key: str, names: list[str]) -> None:
+    node = _write_array(group, key, np.array([name.encode() for name in names]))
+    _mark(node, kind="string")
+    _mark(group, **{f"{key}_variety": "regular"})
+
+
+def _write_array(group: h5py.Group, key: str, values: Column) -> h5py.Dataset:
+    node = group.create_dataset(key, data=values)
+    _mark(node, CLASS="ARRAY", FLAVOR="numpy", VERSION="2.4", transposed=1)
+    return node
+
+
+def _write_objects(group: h5py.Group, key: str, values: npt.NDArray[np.object_]) -> None:
+    """One row of bytes, the pickle of the array."""
+    pickled = pickle.dumps(values, protocol=3)
+    if not pickled.startswith(_MAKER):
+        raise NotImplementedError("this version of NumPy pickles arrays in another way")
+    pickled = _OLD_MAKER + pickled[len(_MAKER) :]
+    node = group.create_dataset(key, (1,), h5py.vlen_dtype(np.uint8), maxshape=(None,), chunks=(64,))
+    node[0] = np.frombuffer(pickled, np.uint8)
+    _mark(node, CLASS="VLARRAY", PSEUDOATOM="object", VERSION="1.4", transposed=1)
+
+
+def _mark(node: h5py.Group | h5py.Dataset, **attributes: str | int) -> None:
+    """Texts of fixed length in UTF-8 and integers: PyTables knows no others."""
+    for name, value in attributes.items():
+        if isinstance(value, str):
+            text = value.encode()
+            node.attrs.create(name, text, dtype=h5py.string_dtype("utf-8", len(text)))
+        else:
+            node.attrs.create(name, np.int64(value))

@@ -1,0 +1,93 @@
+"""Writes the file: filters batch by batch, then the table; it has its name only when it is whole."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pyarrow as pa
+
+from filterzoo.dataset.loading import copy_filters
+from filterzoo.dataset.published import PublishedFiles, first_line
+from filterzoo.errors import FilterZooError, StartError, StorageFailed, raise_disk_trouble
+from filterzoo.progress import watched
+from filterzoo_publish.cnn_filter_db.frame import write_frame
+from filterzoo_publish.cnn_filter_db.table import Plan
+
+BATCH = 1 << 20
+"""Filters that are read and written at a time; a layer that has more is taken as a whole."""
+
+
+def write(files: PublishedFiles, planned: Plan, out: Path) -> None:
+    """Write `/filters`, (n, 3, 3) float64, and `/meta`. StartError where the file is there already or cannot be made.
+
+    Memory: a batch, in float32 and float64, and the table. StorageFailed where the disk does not take it.
+    """
+    if os.path.lexists(out):
+        raise StartError(f"{out}: is there already; name a new file")
+    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        with _disk_trouble(out), h5py.File(part, "x") as file:
+            filters = file.create_dataset("filters", (sum(planned.counts), 3, 3), np.float64)
+            watched(_copied(files, planned, filters), len(filters), f"writing {out.name}")
+            write_frame(file.create_group("meta"), planned.index, planned.columns)
+            file.flush()
+        with _disk_trouble(out):
+            _settle(part, out)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _settle(part: Path, out: Path) -> None:
+    """Give the whole file its name, unless somebody else has taken it meanwhile."""
+    with part.open("rb") as whole:
+        os.fsync(whole.fileno())
+    if os.path.lexists(out):
+        raise StartError(f"{out}: was made by somebody else meanwhile; name a new file")
+    part.rename(out)
+
+
+@contextlib.contextmanager
+def _disk_trouble(out: Path) -> Iterator[None]:
+    """h5py raises RuntimeError where it cannot write what it has kept in memory."""
+    try:
+        yield
+    except FilterZooError:
+        raise
+    except OSError as error:
+        raise_disk_trouble(error, str(out.parent))
+        raise StartError(f"{out}: cannot be written: {error.strerror or error}") from error
+    except RuntimeError as error:
+        raise StorageFailed(f"{out.parent} cannot be written to: {error}; free space and try again") from error
+
+
+def _copied(files: PublishedFiles, planned: Plan, filters: h5py.Dataset) -> Iterator[int]:
+    """Copy all filters; gives how many, batch by batch."""
+    done = 0
+    for begin, end in _batches(planned.counts):
+        counts = planned.counts[begin:end]
+        batch = np.empty((sum(counts), 9), np.float32)
+        try:
+            deque(copy_filters(batch, files, planned.layers.slice(begin, end - begin), counts), maxlen=0)
+        except (OSError, pa.ArrowException) as error:
+            raise FilterZooError(f"{files.root}: {first_line(error)}; run filterzoo verify") from error
+        filters[done : done + len(batch)] = batch.reshape(-1, 3, 3)
+        done += len(batch)
+        yield len(batch)
+
+
+def _batches(counts: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Layers [begin, end) with at most `BATCH` filters, or one layer."""
+    begin = size = 0
+    for place, count in enumerate(counts):
+        if size and size + count > BATCH:
+            yield begin, place
+            begin, size = place, 0
+        size += count
+    if size:
+        yield begin, len(counts)
