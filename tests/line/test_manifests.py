@@ -15,6 +15,7 @@ from tests.servers import WebServer
 
 from filterzoo.manifests.manifest import load_manifest
 from filterzoo.plugins import load, references
+from filterzoo_plugins.sources import _robust_pairs
 from filterzoo_plugins.sources._robustbench_tables import ADDRESSES, TABLES
 from filterzoo_plugins.sources.medical import PACKAGES, lungmask, nnunet_v1, torchxrayvision, totalsegmentator
 
@@ -41,6 +42,9 @@ SEGMENTATOR = {
 }
 TEXTS = {
     "robustbench==1.1.1": {**dict.fromkeys((*TABLES.values(), *ADDRESSES), ""), TABLES["cifar10"]: ROBUST},
+    _robust_pairs.PACKAGE: {
+        _robust_pairs.TABLE: "No,Robust,Normal,Arch,Dataset\n0,A2020Robust,A2020Robust,W,cifar10\n"
+    },
     PACKAGES["lungmask"]: {lungmask.FILE: f'MODEL_URLS = {{"R231": ("{RELEASES}/net-d5d2fc3d.pth", 3)}}'},
     PACKAGES["torchxrayvision"]: {
         **dict.fromkeys(torchxrayvision.FILES, ""),
@@ -87,6 +91,9 @@ def hub():
 def server():
     """A package index and a Zenodo."""
     with WebServer() as running:
+        normal = {"key": "cifar10_normal_robustbench_A2020Robust.tar", "size": 99}
+        document = json.dumps({"files": [normal]}).encode()
+        running.add(f"/api/records/{_robust_pairs.RECORD}", document, content_type="application/json")
         running.add("/api/records/7782113", b'{"files": []}', content_type="application/json")
         yield running
 
@@ -97,7 +104,7 @@ def plan(hub, server, tmp_path):
     index = offer_packages(server)
     (tmp_path / "onnx.json").write_text("[]")
     elsewhere = {
-        "robustbench": {"index_url": index},
+        "robustbench": {"index_url": index, "zenodo": server.url},
         "medical": {"index_url": index, "zenodo": server.url},
         "onnx_zoo": {"manifest": "onnx.json"},
     }
@@ -139,10 +146,10 @@ def test_the_plan_for_a_first_crawl_of_the_hub(plan):
 @pytest.mark.parametrize("name", ["robustbench", "everything"])
 def test_the_plan_for_robustbench(plan, name):
     assert plan(name, "robustbench") == {
-        "checkpoints": 1,
-        "bytes": 0,
+        "checkpoints": 2,
+        "bytes": 99,
         "unknown_sizes": 1,
-        "licences": {"unknown": 1},
+        "licences": {"cc-by-sa-4.0": 1, "unknown": 1},
         "left_out": {"removed": 1},
     }
 

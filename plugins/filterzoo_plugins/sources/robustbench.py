@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from math import isfinite
 from pathlib import Path
@@ -15,11 +16,13 @@ from filterzoo import Artifact, Checkpoint, RandomAccessFile, Reason, Source, So
 from filterzoo.outcome import Refusal
 from filterzoo.records import Operation
 from filterzoo.vocabularies import Modality, Task, VisualCategory
+from filterzoo_plugins.sources import _robust_pairs
 from filterzoo_plugins.sources._architectures import Architectures
 from filterzoo_plugins.sources._drive import download_address
 from filterzoo_plugins.sources._hash_prefix import hash_prefix, open_checked
 from filterzoo_plugins.sources._package_data import PackageData
 from filterzoo_plugins.sources._package_index import pinned, web_address
+from filterzoo_plugins.sources._robust_pairs import Pair
 from filterzoo_plugins.sources._robustbench_tables import ADDRESSES, TABLES, Entry, entries
 
 if TYPE_CHECKING:
@@ -33,6 +36,8 @@ MAX_INFO = 1_000_000
 class RobustBenchSource(Source):
     """Every entry of the zoo; of an ensemble each network, its id ending in `#m0`, `#m1`, ...
 
+    With them come the normally trained networks that papers compared them with (`_robust_pairs`).
+
     The tables are read from the package's code as data. The zoo pins no revision and states no hash: the revision is
     the Drive id or the file's name in its release, and it states no licence of any network's weights. Accuracies,
     eps and architectures stand in the repository only, not in the package: null unless `model_info` names a copy of it.
@@ -44,11 +49,15 @@ class RobustBenchSource(Source):
         """`include`, `exclude`: globs over `dataset/threat model/name`. `path`: the package on this machine.
 
         `model_info`: the repository's folder of that name, on this machine. Paths are relative to the manifest.
+        `normals`: the package with the pairs of the papers; null leaves out the networks that were trained for them,
+        whose names are `dataset/normal/name`. `zenodo`: another address of Zenodo.
         """
 
         package: Annotated[str, AfterValidator(pinned)] = "robustbench==1.1.1"
         path: Path | None = None
         index_url: Annotated[str | None, AfterValidator(web_address)] = None
+        normals: Annotated[str, AfterValidator(pinned)] | None = _robust_pairs.PACKAGE
+        zenodo: Annotated[str, AfterValidator(web_address)] = "https://zenodo.org"
         model_info: Path | None = None
         datasets: tuple[Literal["cifar10", "cifar100", "imagenet"], ...] = ("cifar10", "cifar100", "imagenet")
         threat_models: tuple[Literal["Linf", "L2", "corruptions"], ...] = ("Linf", "L2", "corruptions")
@@ -65,11 +74,16 @@ class RobustBenchSource(Source):
         path = self.folder / options.path if options.path else None
         package = PackageData(options.package, self.door, options.index_url, path)
         listed = list(entries(package.texts([*TABLES.values(), *ADDRESSES])))
-        paired = _paired(listed)
+        pairs, paired = self._pairs(), _paired(listed)
+        of_papers = {(pair.dataset, pair.robust): pair.id for pair in pairs}
         for entry in listed:
             if self._is_wanted(entry):
                 twin = f"{entry.dataset}/{entry.network}" if (entry.dataset, entry.network) in paired else None
+                if entry.threat_model == "Linf":
+                    twin = of_papers.get((entry.dataset, entry.name), twin)
                 yield from self._checkpoints(entry, twin, package.version)
+        if "Linf" in options.threat_models:
+            yield from self._normal_networks(pairs)
 
     def open(self, artifact: Artifact) -> RandomAccessFile:
         """See `Source.open`; a file with digits of its hash in its name is downloaded whole, and checked."""
@@ -83,13 +97,32 @@ class RobustBenchSource(Source):
     def _options(self) -> Options:
         return cast("RobustBenchSource.Options", self.options)
 
+    def _pairs(self) -> list[Pair]:
+        """The pairs of the papers, of the chosen data sets."""
+        options = self._options
+        if options.normals is None:
+            return []
+        package = PackageData(options.normals, self.door, options.index_url)
+        found = _robust_pairs.pairs(package.texts([_robust_pairs.TABLE])[_robust_pairs.TABLE])
+        return [pair for pair in found if pair.dataset in options.datasets]
+
+    def _normal_networks(self, pairs: list[Pair]) -> Iterator[Checkpoint | Refusal]:
+        own = [pair for pair in pairs if self._is_named(f"{pair.dataset}/normal/{pair.normal}")]
+        for found in _robust_pairs.normal_networks(own, self.door, self._options.zenodo):
+            if isinstance(found, Refusal):
+                yield found
+            else:
+                yield replace(found, **_facts_of(found.id.partition("/")[0]))
+
     def _is_wanted(self, entry: Entry) -> bool:
         options = self._options
-        return (
-            entry.dataset in options.datasets
-            and entry.threat_model in options.threat_models
-            and any(fnmatchcase(entry.id, pattern) for pattern in options.include)
-            and not any(fnmatchcase(entry.id, pattern) for pattern in options.exclude)
+        is_chosen = entry.dataset in options.datasets and entry.threat_model in options.threat_models
+        return is_chosen and self._is_named(entry.id)
+
+    def _is_named(self, identity: str) -> bool:
+        options = self._options
+        return any(fnmatchcase(identity, pattern) for pattern in options.include) and not any(
+            fnmatchcase(identity, pattern) for pattern in options.exclude
         )
 
     def _checkpoints(self, entry: Entry, pair_id: str | None, version: str) -> Iterator[Checkpoint | Refusal]:
@@ -109,16 +142,16 @@ class RobustBenchSource(Source):
     def _facts(self, entry: Entry) -> dict[str, Any]:
         """The columns that the entry's place in the zoo decides, and those that `model_info` states."""
         under_attack = entry.threat_model != "corruptions"
-        return {
-            "url": f"{_PAGE}/{entry.id}.json",
-            "task": Task.CLASSIFICATION.value,
-            "training_dataset": _TRAINING[entry.dataset],
-            "visual_category": VisualCategory.NATURAL.value,
-            "modality": Modality.RGB.value,
-            # Training against corruptions is none against attacks, but some of those networks had that as well.
-            "robust": False if entry.normal else (True if under_attack else None),
-            "threat_model": None if entry.normal else entry.threat_model,
-        } | self._stated(entry, under_attack=under_attack)
+        return (
+            _facts_of(entry.dataset)
+            | {
+                "url": f"{_PAGE}/{entry.id}.json",
+                # Training against corruptions is none against attacks, but some of those networks had that as well.
+                "robust": False if entry.normal else (True if under_attack else None),
+                "threat_model": None if entry.normal else entry.threat_model,
+            }
+            | self._stated(entry, under_attack=under_attack)
+        )
 
     def _stated(self, entry: Entry, *, under_attack: bool) -> dict[str, Any]:
         """Architecture, eps and accuracies, as the repository's JSON has them; an ensemble's are not of one network."""
@@ -134,6 +167,15 @@ class RobustBenchSource(Source):
             "clean_accuracy": _share(info.get("clean_acc")),
             "robust_accuracy": _share(robust),
         }
+
+
+def _facts_of(dataset: str) -> dict[str, Any]:
+    return {
+        "task": Task.CLASSIFICATION.value,
+        "training_dataset": _TRAINING[dataset],
+        "visual_category": VisualCategory.NATURAL.value,
+        "modality": Modality.RGB.value,
+    }
 
 
 def _paired(listed: list[Entry]) -> set[tuple[str, str | None]]:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     from filterzoo.network.door import Door
 
+Facts = Mapping[str, Mapping[str, str | None]]
+"""See `facts.table`."""
+
 FILES = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin")
 """Names of the weights in timm's repositories, the preferred first."""
 
@@ -69,9 +72,9 @@ class TimmSource(Source):
         listed = [_Pretrained(name, config) for name, config in sorted(_configurations().items()) if self._wants(name)]
         known = _repositories(hub, listed) if self._options.pin else None
         datasets = {token: row["dataset"] or "" for token, row in facts.table("timm_tags").items()}
-        categories = facts.table("datasets")
+        categories, pairs = facts.table("datasets"), facts.table("pairs")
         for pretrained in listed:
-            described = pretrained.described(datasets, categories)
+            described = pretrained.described(datasets, categories, pairs)
             yield _located(pretrained, described, hub, known) if pretrained.repo else described
 
     def open(self, artifact: Artifact) -> RandomAccessFile:
@@ -122,12 +125,16 @@ class _Pretrained:
         """Its repository on the Hub, "" if there is none."""
         return str(self.config.hf_hub_id or "").partition("@")[0]
 
-    def described(self, datasets: Mapping[str, str], categories: Mapping[str, Mapping[str, str | None]]) -> Checkpoint:
-        """The checkpoint at its URL, with what the configuration and the tag tell."""
+    def described(self, datasets: Mapping[str, str], categories: Facts, pairs: Facts) -> Checkpoint:
+        """The checkpoint at its URL, with what the configuration and the tag tell.
+
+        pairs: has those that papers compared robust networks with.
+        """
         config = self.config
         data = training_data(config.tag or "", datasets)
         kind = categories.get(data.training or "", {})
         url = str(config.url or "")
+        pair_id = pairs.get(f"timm/{self.name}", {}).get("pair_id")
         return Checkpoint(
             id=self.name,
             revision=revision(url) or f"timm-{importlib.metadata.version('timm')}",
@@ -140,6 +147,8 @@ class _Pretrained:
             pretraining_dataset=data.pretraining,
             visual_category=kind.get("visual_category"),
             modality=kind.get("modality"),
+            robust=False if pair_id else None,
+            pair_id=pair_id,
         )
 
 

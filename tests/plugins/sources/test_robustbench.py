@@ -2,6 +2,7 @@ import hashlib
 import json
 import re
 import textwrap
+import zipfile
 from collections import Counter
 
 import pytest
@@ -15,6 +16,8 @@ from filterzoo.network.door import Door
 from filterzoo.network.transport import Clocks
 from filterzoo.outcome import Refusal
 from filterzoo.vocabularies import COLUMNS
+from filterzoo_plugins import facts
+from filterzoo_plugins.sources import _robust_pairs
 from filterzoo_plugins.sources._robustbench_tables import ADDRESSES, TABLES, TORCHVISION, entries
 from filterzoo_plugins.sources.robustbench import RobustBenchSource, _eps
 
@@ -70,8 +73,9 @@ def folder(tmp_path):
     return tmp_path
 
 
-def discover(door, folder, **options):
-    options = {"package": "robustbench==1.0", "path": "robustbench-1.0-py3-none-any.whl"} | options
+def discover(door, folder, **given):
+    options = {"package": "robustbench==1.0", "path": "robustbench-1.0-py3-none-any.whl", "normals": None}
+    options |= given
     return list(RobustBenchSource(RobustBenchSource.Options(**options), door, folder).discover())
 
 
@@ -119,6 +123,88 @@ def test_normal_networks_are_no_robust_ones_and_pair_with_those_built_alike(door
     assert found["cifar10/Linf/B2021Several#m0"].pair_id is None
     assert found["cifar10/corruptions/F2021Mix"].robust is None
     assert found["cifar10/corruptions/F2021Mix"].threat_model == "corruptions"
+
+
+PAIRS = """\
+No,Robust,Normal,Arch,Dataset
+0,A2020Robust,A2020Robust,WideResNet-28-10,cifar10
+1,B2021Several,A2020Robust,WideResNet-28-10,cifar10
+2,C2022Light_XCiT-S12,Gone,XCiT,cifar10
+3,G2020,resnet50,ResNet-50,imagenet
+"""
+RECORD = {
+    "files": [{"key": "cifar10_normal_robustbench_A2020Robust.tar", "size": 99, "checksum": "md5:0"}, {"key": 3}],
+    "metadata": {"license": {"id": "cc-by-sa-4.0"}},
+}
+
+
+@pytest.fixture
+def papers(tmp_path, folder):
+    """Discovery with the pairs of the papers, from an index and a Zenodo on loopback."""
+    table = wheel({_robust_pairs.TABLE: PAIRS.encode()}, "robustvsnormalzoo")
+    with (
+        WebServer() as server,
+        Door(tmp_path / "cache", allow_private=True, clocks=Clocks(sleep=lambda _: None)) as door,
+    ):
+        url = offer(server, "robustvsnormalzoo", {"robustvsnormalzoo-1.0-py3-none-any.whl": table})
+        server.add("/api/records/7097538", json.dumps(RECORD).encode(), content_type="application/json")
+        options = {"normals": "robustvsnormalzoo==1.0", "index_url": url, "zenodo": server.url}
+        yield lambda **more: discover(door, folder, **(options | more))
+
+
+def test_the_normal_networks_of_the_papers_are_the_twins_of_theirs(papers):
+    found = by_id(papers())
+    normal = found["cifar10/normal/A2020Robust"]
+    members = {name for name, one in found.items() if getattr(one, "pair_id", None) == "cifar10/A2020Robust"}
+    assert members == {"cifar10/Linf/A2020Robust", *(f"cifar10/Linf/B2021Several#m{n}" for n in (0, 1)), normal.id}
+    assert (normal.robust, normal.threat_model, normal.training_dataset) == (False, None, "cifar-10")
+    assert (normal.architecture, normal.licence, normal.revision) == (
+        "WideResNet-28-10",
+        "cc-by-sa-4.0",
+        "zenodo:7097538",
+    )
+    (file,) = normal.artifacts
+    assert file.url.endswith("/records/7097538/files/cifar10_normal_robustbench_A2020Robust.tar?download=1")
+    assert file.size == 99
+    assert found["cifar10/normal/Gone"].reason is Reason.REMOVED
+    assert found["imagenet/Linf/G2020"].pair_id == "imagenet/resnet50"
+    assert found["cifar10/Linf/Standard"].pair_id == "cifar10/WideResNet(depth=28, widen_factor=10)"
+    assert not [name for name in found if name.startswith("imagenet/normal")]
+
+
+def test_which_normal_networks_may_be_chosen(papers):
+    chosen = [name for name in by_id(papers(include=("*A2020*",))) if "normal" in name]
+    assert chosen == ["cifar10/normal/A2020Robust"]
+    for options in ({"threat_models": ("L2",)}, {"datasets": ("imagenet",)}, {"exclude": ("*/normal/*",)}):
+        assert not [name for name in by_id(papers(**options)) if "normal" in name]
+
+
+def test_a_zenodo_that_does_not_answer_costs_the_normal_networks_only(papers):
+    found = by_id(papers(zenodo="http://127.0.0.1:9"))
+    assert found["normal"].reason is Reason.FETCH_FAILED
+    assert found["cifar10/Linf/A2020Robust"].pair_id == "cifar10/A2020Robust"
+
+
+@pytest.mark.parametrize(
+    "rows", ["No,Robust\n0,A", "Dataset,Robust,Normal,Arch\ncifar10,../../a,b,c", "Dataset,Robust,Normal,Arch\na"]
+)
+def test_a_table_of_pairs_that_is_none_is_refused(rows):
+    with pytest.raises(Refused) as refused:
+        _robust_pairs.pairs(rows)
+    assert refused.value.reason is Reason.MALFORMED
+
+
+@pytest.mark.index
+def test_the_published_pairs_are_networks_of_the_published_zoo(door, tmp_path):
+    with zipfile.ZipFile(index_packages.wheel("robustvsnormalzoo", "1.0.4")) as archive:
+        pairs = _robust_pairs.pairs(archive.read(_robust_pairs.TABLE).decode())
+    assert Counter(pair.dataset for pair in pairs) == {"cifar10": 49, "cifar100": 17, "imagenet": 5}
+    path = index_packages.wheel("robustbench", "1.1.1")
+    listed = discover(door, path.parent, package="robustbench==1.1.1", path=path.name)
+    networks = {re.sub(r"#m\d+$", "", checkpoint.id) for checkpoint in listed}
+    assert {f"{pair.dataset}/Linf/{pair.robust}" for pair in pairs} <= networks
+    timms = {row["pair_id"] for row in facts.table("pairs").values()}
+    assert timms == {pair.id for pair in pairs if pair.dataset == "imagenet"}
 
 
 def test_which_entries_may_be_chosen(door, folder):
@@ -236,8 +322,6 @@ def test_the_published_package_has_206_entries(door, tmp_path):
 @pytest.mark.index
 def test_no_entry_of_the_published_package_is_read_differently_by_hand():
     """The names between `('` and `', {` at the start of a line, and every Drive id, as text."""
-    import zipfile
-
     with zipfile.ZipFile(index_packages.wheel("robustbench", "1.1.1")) as archive:
         texts = {path: archive.read(path).decode() for path in (*TABLES.values(), *ADDRESSES)}
     read = list(entries(texts))

@@ -65,6 +65,12 @@ def test_what_is_told_of_them_is_of_the_vocabularies(everything):
     assert sum(str(licence_class(normalise(c.licence))) == "permissive" for c in everything) > 1500
 
 
+def test_those_that_papers_compared_robust_networks_with_are_normal_ones_of_a_pair(everything):
+    paired = {f"timm/{c.id}": c.pair_id for c in everything if c.pair_id}
+    assert paired == {name: row["pair_id"] for name, row in facts.table("pairs").items()}
+    assert {(c.robust, c.pair_id is None) for c in everything} == {(None, True), (False, False)}
+
+
 def test_networks_that_are_on_no_hub_are_at_their_url(everything):
     elsewhere = {c.id: c for c in everything if c.revision != UNPINNED}
     assert elsewhere["legacy_seresnet18.in1k"].revision == "sha256:4bb0ce65"

@@ -1,0 +1,107 @@
+"""The pairs of arXiv:2204.02481 and 2210.05938: networks of RobustBench, each with one trained normally, built alike.
+
+Which belongs to which stands in the table of a package, read as data. For CIFAR the authors trained the normal ones
+themselves, one for robust ones of one architecture: these lie on Zenodo, as archives of Lightning checkpoints. For
+ImageNet they took timm's (`manifests/facts/pairs.csv`).
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from filterzoo import Artifact, Checkpoint, Reason, Refused
+from filterzoo.network.door import Door
+from filterzoo.outcome import Refusal
+
+PACKAGE = "robustvsnormalzoo==1.0.4"
+TABLE = "robustvsnormalzoo/model_mappings.csv"
+RECORD = "7097538"
+LICENCE = "cc-by-sa-4.0"
+"""Of the authors' own networks, unless the record states another."""
+OF_TIMM = "imagenet"
+
+_NAME = re.compile(r"[\w-]{1,80}")
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A robust network by its name in RobustBench (all Linf), and the normal one by the name its authors gave it."""
+
+    dataset: str
+    robust: str
+    normal: str
+    architecture: str
+
+    @property
+    def id(self) -> str:
+        """The same for all pairs with this normal network."""
+        return f"{self.dataset}/{self.normal}"
+
+
+def pairs(text: str) -> list[Pair]:
+    """The rows of the table; Refused (malformed) where it has not the columns, or what is no name in them."""
+    try:
+        rows = [
+            Pair(row["Dataset"], row["Robust"], row["Normal"], row["Arch"]) for row in csv.DictReader(text.splitlines())
+        ]
+    except (KeyError, csv.Error) as error:
+        raise Refused(Reason.MALFORMED, f"not the table of pairs: {error!r}", TABLE) from error
+    if not all(_NAME.fullmatch(name or "") for row in rows for name in (row.dataset, row.robust, row.normal)):
+        raise Refused(Reason.MALFORMED, "a network without a name", TABLE)
+    return rows
+
+
+def normal_networks(listed: list[Pair], door: Door, zenodo: str) -> Iterator[Checkpoint | Refusal]:
+    """Each of the authors' own networks once, in the order of the table, with its size, licence and pair."""
+    own = {pair.id: pair for pair in listed if pair.dataset != OF_TIMM}
+    if not own:
+        return
+    try:
+        record = door.get_json(f"{zenodo}/api/records/{RECORD}")
+    except Refused as refusal:
+        detail = f"cannot list the normal networks: {refusal.detail}"
+        yield Refusal(id="normal", revision=f"zenodo:{RECORD}", reason=refusal.reason, detail=detail)
+        return
+    sizes, licence = _sizes(record), _licence(record)
+    page = f"https://zenodo.org/records/{RECORD}"
+    for pair in own.values():
+        file, name = f"{pair.dataset}_normal_robustbench_{pair.normal}.tar", f"{pair.dataset}/normal/{pair.normal}"
+        if file not in sizes:
+            detail = "the record has no file of it"
+            yield Refusal(id=name, revision=f"zenodo:{RECORD}", reason=Reason.REMOVED, detail=detail, url=page)
+            continue
+        url = f"{zenodo}/records/{RECORD}/files/{file}?download=1"
+        yield Checkpoint(
+            id=name,
+            revision=f"zenodo:{RECORD}",
+            artifacts=(Artifact(url=url, name=file, size=sizes[file]),),
+            url=page,
+            licence=licence,
+            architecture=pair.architecture or None,
+            robust=False,
+            pair_id=pair.id,
+        )
+
+
+def _sizes(record: Any) -> dict[str, int | None]:
+    """File -> its bytes, None where the record does not tell them."""
+    files = record.get("files") if isinstance(record, dict) else None
+    found: dict[str, int | None] = {}
+    for entry in files if isinstance(files, list) else []:
+        match entry:
+            case {"key": str(file), "size": int(size)} if size > 0:
+                found[file] = size
+            case {"key": str(file)}:
+                found[file] = None
+    return found
+
+
+def _licence(record: Any) -> str:
+    match record:
+        case {"metadata": {"license": {"id": str(licence)}}}:
+            return licence
+    return LICENCE
