@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -122,16 +123,26 @@ def mean_interval(values: Doubles, weights: Doubles | None = None, seed: int = 0
 def adjusted(p: Doubles) -> Doubles:
     """Benjamini & Hochberg's q of a symmetric matrix of p: each pair is one comparison. NaN stays NaN."""
     upper = np.triu_indices(len(p), 1)
-    values = p[upper]
-    known = np.flatnonzero(np.isfinite(values))
-    order = known[np.argsort(values[known])]
-    scaled = values[order] * len(order) / np.arange(1, len(order) + 1)
-    values = values.copy()
-    values[order] = np.minimum(1.0, np.minimum.accumulate(scaled[::-1])[::-1])
     q = np.full_like(p, np.nan)
-    q[upper] = values
-    q.T[upper] = values
+    q[upper] = q.T[upper] = adjusted_list(p[upper])
     return q
+
+
+def adjusted_list(p: Doubles) -> Doubles:
+    """The same of comparisons (n,)."""
+    known = np.flatnonzero(np.isfinite(p))
+    order = known[np.argsort(p[known])]
+    scaled = p[order] * len(order) / np.arange(1, len(order) + 1)
+    q = p.copy()
+    q[order] = np.minimum(1.0, np.minimum.accumulate(scaled[::-1])[::-1])
+    return q
+
+
+def with_null_share(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Comparisons with `drift`, `null_mean` and `p`, each with the null's share of the drift and q over all of them."""
+    q = adjusted_list(np.array([row["p"] for row in rows], dtype=float))
+    shares = [min(1.0, row["null_mean"] / row["drift"]) if row["drift"] > 0 else np.nan for row in rows]
+    return [row | {"null_share": share, "q": each} for row, share, each in zip(rows, shares, q, strict=True)]
 
 
 def interval_of(drift: Doubles, drawn: Doubles | Floats) -> tuple[Doubles, Doubles]:

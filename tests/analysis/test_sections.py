@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from tests.analysis import synthetic
 
+from filterzoo.measures.measure import measure_weights
 from filterzoo_analysis.cells import family
 from filterzoo_analysis.sections import accuracy, cnn_filter_db, medical, phenotypes, quality, robustness
+from filterzoo_analysis.sections import pairs as pair_section
 from filterzoo_analysis.statistics import depth_decile, layers_of
+from filterzoo_analysis.uncertainty import distributions
 from filterzoo_analysis.zoo import Zoo, prepare
 
 
@@ -91,6 +94,34 @@ def test_a_planted_difference_of_robust_networks_is_found_and_none_where_there_i
         assert row["pairs"] == 8
         assert (row["p"] <= 0.05) is differs
         assert (row["low"] > row["null_mean"]) is differs
+
+
+def test_each_pair_has_its_drift_and_the_measures_of_both_members():
+    models = [*pairs(np.random.default_rng(6), 0.1, 4), *pairs(np.random.default_rng(7), 1.5, 5)[-2:]]
+    lonely = synthetic.random_model("lonely", np.random.default_rng(8), pair_id="p9", robust=True)
+    zoo = zoo_of([*models, lonely])
+    table = pair_section.each_pair(zoo).table.to_pylist()
+    assert table[0]["pair_id"] == "p4"
+    assert sorted(row["pair_id"] for row in table) == ["p0", "p1", "p2", "p3", "p4"]
+    robust = [row for row in zoo.dataset.layers.to_pylist() if row["model_id"] == "made/p4-True@1"]
+    assert table[0]["robust_orthogonality"] == pytest.approx(np.mean([row["orthogonality"] for row in robust]))
+    sets = [next(m.layers for m in models if m.id == f"p4-{robust}") for robust in (False, True)]
+    statistics = [measure_weights(np.concatenate([w.reshape(1, -1, 3, 3) for w in layers], axis=1)) for layers in sets]
+    p, q = (
+        distributions(np.array(each.dct_histogram, float).ravel(), zoo.coefficients.bin_width) for each in statistics
+    )
+    expected = ((p - q) * np.log(p / q)).sum(axis=1) @ zoo.coefficients.weights
+    assert table[0]["drift"] == pytest.approx(expected, rel=1e-9)
+
+
+def test_comparisons_are_corrected_for_their_number_and_say_how_much_of_them_is_chance():
+    table = robustness.drift(zoo_of(pairs(np.random.default_rng(3), 0.5, 8))).table.to_pylist()
+    assert len(table) == 10
+    p = np.array([row["p"] for row in table])
+    expected = [min(1.0, *(p[i] * len(p) / (p <= p[i]).sum() for i in range(len(p)) if p[i] >= own)) for own in p]
+    assert [row["q"] for row in table] == pytest.approx(expected)
+    for row in table:
+        assert row["null_share"] == pytest.approx(min(1.0, row["null_mean"] / row["drift"]))
 
 
 def test_rank_correlation_is_spearmans():

@@ -12,10 +12,10 @@ from filterzoo.layer import Doubles
 from filterzoo_analysis import figures
 from filterzoo_analysis import published_numbers as papers
 from filterzoo_analysis.cells import Cells, Grouping, by_model, cells_of, family
-from filterzoo_analysis.exhibits import Answer, Exhibit, Section, query_of, shown, table_of
+from filterzoo_analysis.exhibits import Answer, Exhibit, Section, counted, query_of, shown, table_of
 from filterzoo_analysis.sections import drifts, quality
 from filterzoo_analysis.statistics import Bools
-from filterzoo_analysis.uncertainty import distributions, drift_between, drift_matrix
+from filterzoo_analysis.uncertainty import RATE, distributions, drift_between, drift_matrix, with_null_share
 from filterzoo_analysis.zoo import Zoo
 
 _MARK = "medical"
@@ -104,8 +104,9 @@ def against_natural(zoo: Zoo) -> Exhibit | None:
             rows.append({"family": name, **counts} | {key: float(value[0, 1]) for key, value in values.items()})
     if not rows:
         return None
+    rows = with_null_share(rows)
     points = np.array([[row[key] for row in rows] for key in ("drift", "low", "high")])
-    labels = [f"{row['family']} ({row['medical']} / {row['natural']})" for row in rows]
+    labels = [f"{row['family']} ({row['medical']} / {row['natural']}){'*' if row['q'] <= RATE else ''}" for row in rows]
     told = "; ".join(f"{label} {shown(drift)}" for label, drift in zip(labels, points[0], strict=True))
     return Exhibit(
         name="medical_natural",
@@ -115,7 +116,11 @@ def against_natural(zoo: Zoo) -> Exhibit | None:
         query=query_of(zoo, "medical.against_natural"),
         draw=partial(figures.intervals, labels=labels, found=points, label="drift, nats"),
         size=(7.5, 1.4 + 0.3 * len(rows)),
-        notes=(f"In brackets: medical / natural models. {len(rows)} comparisons; p is not corrected for that.",),
+        notes=(
+            "In brackets: medical / natural models.",
+            f"{counted(len(rows), 'comparison')}; *: q <= {RATE}, Benjamini-Hochberg over them.",
+            f"Variant {zoo.coefficients.variant}.",
+        ),
     )
 
 

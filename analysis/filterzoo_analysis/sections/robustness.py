@@ -13,10 +13,10 @@ from filterzoo.measures.entropy import principal_components
 from filterzoo_analysis import figures
 from filterzoo_analysis import published_numbers as papers
 from filterzoo_analysis.cells import Cells, Grouping, cells_of
-from filterzoo_analysis.exhibits import Answer, Exhibit, Section, interval, query_of, shown, table_of
-from filterzoo_analysis.sections import accuracy, quality, thresholding
+from filterzoo_analysis.exhibits import Answer, Exhibit, Section, counted, interval, query_of, shown, table_of
+from filterzoo_analysis.sections import accuracy, pairs, quality, thresholding
 from filterzoo_analysis.statistics import DECILES, Bools, depth_decile
-from filterzoo_analysis.uncertainty import FEWEST_MODELS, drift_matrix
+from filterzoo_analysis.uncertainty import FEWEST_MODELS, RATE, drift_matrix, with_null_share
 from filterzoo_analysis.zoo import Zoo
 
 NAMES = ("normal", "robust")
@@ -34,9 +34,9 @@ def section(zoo: Zoo) -> Section:
     about = "The figures of 'Adversarial Robustness through the Lens of Convolutional Filters' (CVPR-W 2022)."
     exhibits: list[Exhibit] = []
     empty: list[str] = []
-    paired = in_pairs(zoo)
+    paired = pairs.in_pairs(zoo)
     if paired.any():
-        exhibits += [drift(zoo), explained_variance(zoo), measures(zoo)]
+        exhibits += [drift(zoo), pairs.each_pair(zoo), explained_variance(zoo), measures(zoo)]
         grids = first_and_last(zoo)
         exhibits += [] if grids is None else [grids]
     else:
@@ -55,26 +55,12 @@ def section(zoo: Zoo) -> Section:
     return Section("robustness", title, about, tuple(exhibits), tuple(empty))
 
 
-def in_pairs(zoo: Zoo) -> Bools:
-    """(n,) whether a layer is of a model whose pair has both a robust and a normal member."""
-    models = zoo.dataset.models
-    members: dict[str, set[bool]] = {}
-    columns = (models[name].to_pylist() for name in ("pair_id", "robust", "duplicate_of"))
-    rows = list(zip(*columns, strict=True))
-    for pair, robust, duplicate_of in rows:
-        if pair is not None and robust is not None and duplicate_of is None:
-            members.setdefault(pair, set()).add(robust)
-    chosen = np.array([pair in members and len(members[pair]) == 2 and robust is not None for pair, robust, _ in rows])
-    found: Bools = chosen[zoo.layers.model] if len(chosen) else np.zeros(0, bool)
-    return found
-
-
 def drift(zoo: Zoo) -> Exhibit:
     """Drift between robust and normal members of pairs: overall, by training set, first layer, by depth."""
     rows = [{"of": name, **_comparison(zoo, chosen)} for name, chosen in _choices(zoo).items()]
-    rows = [row for row in rows if row["drift"] is not None]
+    rows = with_null_share([row for row in rows if row["drift"] is not None])
     found = np.array([[row[key] for row in rows] for key in ("drift", "low", "high")], dtype=float)
-    labels = [f"{row['of']} ({row['pairs']})" for row in rows]
+    labels = [f"{row['of']} ({row['pairs']}){'*' if row['q'] <= RATE else ''}" for row in rows]
     told = "; ".join(f"{row['of']} {interval(row['drift'], row['low'], row['high'])}" for row in rows)
     return Exhibit(
         name="robust_drift",
@@ -84,14 +70,18 @@ def drift(zoo: Zoo) -> Exhibit:
         query=query_of(zoo, "robustness.drift"),
         draw=partial(figures.intervals, labels=labels, found=found, label="drift, nats"),
         size=(7.5, 1.2 + 0.25 * len(rows)),
-        notes=(f"{_DRIFT} Variant {zoo.coefficients.variant}.",),
+        notes=(
+            _DRIFT,
+            f"{counted(len(rows), 'comparison')}; *: q <= {RATE}, Benjamini-Hochberg over them.",
+            f"Variant {zoo.coefficients.variant}.",
+        ),
         answers=_drift_answers({row["of"]: row for row in rows}),
     )
 
 
 def explained_variance(zoo: Zoo) -> Exhibit:
     """Explained variance ratio of robust and of normal members, and the share of sparse filters."""
-    chosen, robust = in_pairs(zoo), _is_robust(zoo)
+    chosen, robust = pairs.in_pairs(zoo), pairs.is_robust(zoo)
     series: dict[str, Doubles] = {}
     sparse = {}
     for name, wanted in zip(NAMES, (chosen & ~robust, chosen & robust), strict=True):
@@ -124,7 +114,7 @@ def explained_variance(zoo: Zoo) -> Exhibit:
 
 def measures(zoo: Zoo) -> Exhibit:
     """The three measures by depth for both members of pairs."""
-    chosen, robust = in_pairs(zoo), _is_robust(zoo)
+    chosen, robust = pairs.in_pairs(zoo), pairs.is_robust(zoo)
     series = {"normal": chosen & ~robust, "robust": chosen & robust}
     table, panels = quality.measures_by_depth(zoo, series)
     last = {
@@ -148,12 +138,12 @@ def first_and_last(zoo: Zoo) -> Exhibit | None:
     sample = zoo.sample()
     if not len(sample):
         return None
-    layers, chosen, robust = zoo.layers, in_pairs(zoo), _is_robust(zoo)
-    pairs = zoo.dataset.models["pair_id"].to_pylist()
-    name = min(pairs[model] for model in layers.model[chosen])
+    layers, chosen, robust = zoo.layers, pairs.in_pairs(zoo), pairs.is_robust(zoo)
+    names = zoo.dataset.models["pair_id"].to_pylist()
+    name = min(names[model] for model in layers.model[chosen])
     rows: list[dict[str, Any]] = []
     for kind, wanted in zip(NAMES, (chosen & ~robust, chosen & robust), strict=True):
-        places = [i for i in np.flatnonzero(wanted) if pairs[layers.model[i]] == name]
+        places = [i for i in np.flatnonzero(wanted) if names[layers.model[i]] == name]
         places = [i for i in places if layers.model[i] == layers.model[places[0]]]
         for place, where in ((places[0], "first"), (places[-1], "last")):
             layer = layers.table["layer_id"][int(place)].as_py()
@@ -185,15 +175,9 @@ def first_and_last(zoo: Zoo) -> Exhibit | None:
     )
 
 
-def _is_robust(zoo: Zoo) -> Bools:
-    of_model = np.array([value is True for value in zoo.dataset.models["robust"].to_pylist()])
-    found: Bools = of_model[zoo.layers.model]
-    return found
-
-
 def _choices(zoo: Zoo) -> dict[str, Bools]:
     """Name -> layers to compare: everything, each training set, first layers and depths of each."""
-    layers, chosen = zoo.layers, in_pairs(zoo)
+    layers, chosen = zoo.layers, pairs.in_pairs(zoo)
     decile = depth_decile(layers.numbers("conv_depth_norm"))
     first = layers.numbers("conv_depth") == 0
     found = {"all": chosen}
@@ -207,7 +191,7 @@ def _choices(zoo: Zoo) -> dict[str, Bools]:
 
 
 def _comparison(zoo: Zoo, rows: Bools) -> dict[str, Any]:
-    robust = _is_robust(zoo)
+    robust = pairs.is_robust(zoo)
     grouping = Grouping("robust", np.where(rows, robust.astype(np.int64), -1), NAMES)
     cells = cells_of(zoo.layers, zoo.coefficients, grouping)
     if len(cells.labels) < 2:
@@ -219,14 +203,14 @@ def _comparison(zoo: Zoo, rows: Bools) -> dict[str, Any]:
 
 def _as_pairs(zoo: Zoo, cells: Cells) -> Cells:
     """The same cells with the pair in the model's place: pairs are drawn, and labels exchanged within them."""
-    pairs = zoo.dataset.models["pair_id"].to_pylist()
-    _, place = np.unique([pairs[model] for model in cells.model], return_inverse=True)
-    keys = cells.group * len(pairs) + place
+    names = zoo.dataset.models["pair_id"].to_pylist()
+    _, place = np.unique([names[model] for model in cells.model], return_inverse=True)
+    keys = cells.group * len(names) + place
     unique, inverse = np.unique(keys, return_inverse=True)
     summed = np.zeros((len(unique), cells.histogram.shape[1]))
     np.add.at(summed, inverse, cells.histogram)
     return Cells(
-        cells.by, cells.labels, unique % len(pairs), unique // len(pairs), summed, cells.weights, cells.bin_width
+        cells.by, cells.labels, unique % len(names), unique // len(names), summed, cells.weights, cells.bin_width
     )
 
 

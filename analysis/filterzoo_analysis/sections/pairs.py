@@ -1,0 +1,98 @@
+"""Known pairs of a robust and a normal network: which they are, and how far apart each is."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from filterzoo.layer import Doubles
+from filterzoo_analysis import figures
+from filterzoo_analysis.exhibits import Exhibit, counted, query_of, shown, table_of
+from filterzoo_analysis.sections import quality
+from filterzoo_analysis.statistics import Bools
+from filterzoo_analysis.uncertainty import drift_between
+from filterzoo_analysis.zoo import Zoo
+
+_DRAWN = 40
+"""Pairs in the figure; the table has all."""
+
+
+def in_pairs(zoo: Zoo) -> Bools:
+    """(n,) whether a layer is of a model whose pair has both a robust and a normal member."""
+    models = zoo.dataset.models
+    members: dict[str, set[bool]] = {}
+    columns = (models[name].to_pylist() for name in ("pair_id", "robust", "duplicate_of"))
+    rows = list(zip(*columns, strict=True))
+    for pair, robust, duplicate_of in rows:
+        if pair is not None and robust is not None and duplicate_of is None:
+            members.setdefault(pair, set()).add(robust)
+    chosen = np.array([pair in members and len(members[pair]) == 2 and robust is not None for pair, robust, _ in rows])
+    found: Bools = chosen[zoo.layers.model] if len(chosen) else np.zeros(0, bool)
+    return found
+
+
+def is_robust(zoo: Zoo) -> Bools:
+    """(n,) whether a layer is of a model that is known to be robust."""
+    of_model = np.array([value is True for value in zoo.dataset.models["robust"].to_pylist()])
+    found: Bools = of_model[zoo.layers.model]
+    return found
+
+
+def each_pair(zoo: Zoo) -> Exhibit:
+    """One row a pair, by descending drift: all layers and first layers, and the measures of both members."""
+    names = zoo.dataset.models["pair_id"].to_pylist()
+    sets = zoo.dataset.models["training_dataset"].to_pylist()
+    chosen, robust = in_pairs(zoo), is_robust(zoo)
+    first = zoo.layers.numbers("conv_depth") == 0
+    spelled, of_model = np.unique([name or "" for name in names], return_inverse=True)
+    of_layer = of_model[zoo.layers.model]
+    rows: list[dict[str, Any]] = []
+    for pair in np.unique(of_layer[chosen]):
+        name, here = str(spelled[pair]), chosen & (of_layer == pair)
+        row = {"pair_id": name, "training_dataset": sets[zoo.layers.model[here][0]], "drift": _drift(zoo, here, robust)}
+        row["first_layer_drift"] = _drift(zoo, here & first, robust)
+        for kind, members in (("normal", here & ~robust), ("robust", here & robust)):
+            row |= {f"{kind}_{column}": _mean(zoo, column, members) for column in quality.MEASURES}
+        rows.append(row)
+    rows.sort(key=lambda row: (-np.nan_to_num(row["drift"], nan=-1.0), row["pair_id"]))
+    top = [row for row in rows if np.isfinite(row["drift"])][:_DRAWN]
+    labels = [
+        f"{row['pair_id']}{'' if row['training_dataset'] is None else ', ' + row['training_dataset']}" for row in top
+    ]
+    drifts = np.array([row["drift"] for row in rows])
+    told = f"drift of robust from normal: median {shown(_median(drifts))}"
+    most = f", largest {shown(top[0]['drift'])} ({top[0]['pair_id']})" if top else ""
+    return Exhibit(
+        name="robust_pairs",
+        title="Drift within each pair",
+        says=f"{counted(len(rows), 'pair')}; {told}{most}.",
+        table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
+        query=query_of(zoo, "pairs.each_pair"),
+        draw=partial(figures.bars, labels=labels, series={"drift, nats": [row["drift"] for row in top]}),
+        size=(7.5, 0.9 + 0.27 * max(3, len(top))),
+        notes=(
+            f"Two networks each, so no interval. Variant {zoo.coefficients.variant}; measures are means over layers."
+            + (f" The {_DRAWN} largest are drawn." if len(rows) > _DRAWN else ""),
+        ),
+    )
+
+
+def _drift(zoo: Zoo, rows: Bools, robust: Bools) -> float:
+    """Drift between the robust and the normal layers of `rows`; NaN where one kind has no filters."""
+    sums = [zoo.coefficients.histogram[rows & kind].sum(axis=0, dtype=np.float64).ravel() for kind in (robust, ~robust)]
+    if any(each.sum() == 0 for each in sums):
+        return float("nan")
+    return float(drift_between(sums[0], sums[1], zoo.coefficients.weights, zoo.coefficients.bin_width))
+
+
+def _mean(zoo: Zoo, column: str, rows: Bools) -> float:
+    values = zoo.coefficients.entropy if column == "variance_entropy" else zoo.layers.numbers(column)
+    known = values[rows & np.isfinite(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def _median(values: Doubles) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else float("nan")
