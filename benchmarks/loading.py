@@ -7,7 +7,8 @@ processes of their own; rates count filters whose numbers were touched (summed).
 
 `load_dataset` and streaming are read as a user would, row by row (a row is a block of filters), four times in a
 process: the first pass pays for memory that the system hands out for the first time. Opening (import of torch by
-`datasets`, look-ups on the Hub) has a number of its own. The Hub on loopback shares the cores with the reader.
+`datasets`, look-ups on the Hub) has a number of its own. The Hub on loopback shares the cores with the reader. Where
+others use the machine, the rate for each second of CPU is the one to compare.
 """
 
 from __future__ import annotations
@@ -44,40 +45,35 @@ from datasets import load_dataset
 load_dataset(sys.argv[1], "filters", split="train", cache_dir=sys.argv[2])
 print([])
 """
-ROW_BY_ROW = """
-import json, statistics, time
-def read(rows):
-    start = time.perf_counter()
+PASSES = """
+import json, statistics, sys, time
+def passes(read, opened=0):
+    runs = []
+    for _ in range(4):
+        start, cpu = time.perf_counter(), time.process_time()
+        count = read()
+        runs.append((time.perf_counter() - start, time.process_time() - cpu))
+    later = [statistics.median(column) for column in zip(*runs[1:])]
+    return [count, opened, runs[0][0], *later]
+"""
+ROW_BY_ROW = (
+    PASSES
+    + """
+from datasets import load_dataset
+def read():
     count = total = 0
     for row in rows:
         filters = row["weights"].reshape(-1, 3, 3)
         count += len(filters)
         total += float(filters.sum())
-    return count, time.perf_counter() - start
-def report(rows, opened):
-    passes = [read(rows) for _ in range(4)]
-    print(json.dumps([passes[0][0], opened, passes[0][1], statistics.median(seconds for _, seconds in passes[1:])]))
-"""
-LOADED = (
-    ROW_BY_ROW
-    + """
-import sys
-from datasets import load_dataset
+    return count
 start = time.perf_counter()
-rows = load_dataset(sys.argv[1], "filters", split="train", cache_dir=sys.argv[2]).with_format("numpy")
-report(rows.select_columns(["weights"]), time.perf_counter() - start)
+rows = load_dataset(sys.argv[1], "filters", split="train", {how}).with_format("numpy").select_columns(["weights"])
+print(json.dumps(passes(read, time.perf_counter() - start)))
 """
 )
-STREAMED = (
-    ROW_BY_ROW
-    + """
-import sys
-from datasets import load_dataset
-start = time.perf_counter()
-rows = load_dataset(sys.argv[1], "filters", split="train", streaming=True).with_format("numpy")
-report(rows.select_columns(["weights"]), time.perf_counter() - start)
-"""
-)
+LOADED = ROW_BY_ROW.replace("{how}", "cache_dir=sys.argv[2]")
+STREAMED = ROW_BY_ROW.replace("{how}", "streaming=True")
 QUERIED = """
 import json, sys, time
 import filterzoo
@@ -89,17 +85,17 @@ start = time.perf_counter()
 filters = filterzoo.load(sys.argv[1], task="detection", depth=(0, 0.05))
 print(json.dumps([len(filters), resolved, time.perf_counter() - start]))
 """
-EVERYTHING = """
-import json, statistics, sys, time
+EVERYTHING = (
+    PASSES
+    + """
 import filterzoo
-passes = []
-for _ in range(4):
-    start = time.perf_counter()
+def read():
     filters = filterzoo.load(sys.argv[1])
     filters.sum()
-    passes.append(time.perf_counter() - start)
-print(json.dumps([len(filters), 0, passes[0], statistics.median(passes[1:])]))
+    return len(filters)
+print(json.dumps(passes(read)))
 """
+)
 UPLOADED = """
 import sys
 from huggingface_hub import HfApi
@@ -107,23 +103,23 @@ HfApi().create_repo(sys.argv[2], repo_type="dataset")
 HfApi().upload_folder(repo_id=sys.argv[2], repo_type="dataset", folder_path=sys.argv[1])
 print([])
 """
-HDF5 = """
-import json, statistics, sys, time
+HDF5 = (
+    PASSES
+    + """
 import h5py
-passes = []
-for _ in range(4):
-    start = time.perf_counter()
+def read():
     with h5py.File(sys.argv[1]) as file:
         filters = file["filters"][:, :9].reshape(-1, 3, 3)
     filters.sum()
-    passes.append(time.perf_counter() - start)
+    return len(filters)
+everything = passes(read)
 start = time.perf_counter()
 with h5py.File(sys.argv[1]) as file:
     meta = file["filters"][:, 9:11]
     first = file["filters"][(meta[:, 0] == 1) & (meta[:, 1] <= 0.05), :9]
-query = time.perf_counter() - start
-print(json.dumps([len(filters), 0, passes[0], statistics.median(passes[1:]), len(first), query]))
+print(json.dumps([*everything, len(first), time.perf_counter() - start]))
 """
+)
 
 
 def models(count: int) -> Iterator[tuple[str, str, list[Floats]]]:
@@ -260,14 +256,13 @@ def _measure(folder: Path, count: int, repeat: int) -> None:
     )
 
 
-def _report_passes(name: str, filters: float, opened: float, first: float, later: float) -> None:
+def _report_passes(name: str, filters: float, *times: float) -> None:
+    """`times`: seconds to open, of the first pass, of a later one, and of the CPU in that."""
+    opened, first, later, cpu = times
     print(f"{name}: opened in {opened:.2f} s" if opened else name)
-    _report("  first pass", filters, first)
-    _report("  later passes", filters, later)
-
-
-def _report(name: str, filters: float, seconds: float) -> None:
-    print(f"{name:28} {seconds:7.2f} s {filters / seconds / 1e6:8.1f} M filters/s", flush=True)
+    print(f"  first pass   {first:7.2f} s {filters / first / 1e6:8.1f} M filters/s")
+    rate, core = filters / later / 1e6, filters / cpu / 1e6
+    print(f"  later passes {later:7.2f} s {rate:8.1f} M filters/s, {core:.1f} a second of the reader's CPU", flush=True)
 
 
 if __name__ == "__main__":

@@ -176,8 +176,9 @@ def _row_groups(files: PublishedFiles, wanted: dict[str, _Wanted]) -> Iterator[_
 
 
 def _copy_row_group(out: Floats, files: PublishedFiles, group: _RowGroup) -> int:
-    """Copy what is wanted of a row group, batch by batch; gives how many filters of the array are there now."""
+    """Copy what is wanted of a row group, batch by batch up to its last; gives how many filters that were."""
     copied, low = 0, group.low
+    last = max(stored.first + stored.rows for stored in group.wanted)
     prefetch = not files.is_local
     with (
         files.native(group.path) as file,
@@ -194,6 +195,8 @@ def _copy_row_group(out: Floats, files: PublishedFiles, group: _RowGroup) -> int
                 if begin < end:
                     copied += _copy(out, batch[begin:end], stored.layer_id, places)
             low += len(batch)
+            if low >= last:
+                break
     return copied
 
 

@@ -120,6 +120,24 @@ def test_only_the_row_groups_of_the_query_are_read(tmp_path, monkeypatch):
     assert same(filters, np.concatenate([models[n].layers["w"].reshape(-1, 3, 3) for n in (2, 5)]))
 
 
+def test_what_stands_behind_the_last_wanted_row_is_not_decoded(tmp_path, monkeypatch):
+    layers = {f"l{number}": weights(number, 30, 30, 3, 3) for number in range(8)}
+    publish_models(tmp_path / "work", tmp_path / "out", [Model("m", layers)])
+    monkeypatch.setattr(loading, "_BATCH_NUMBERS", 9 * 900)
+    decoded = []
+    honest = pq.ParquetFile.iter_batches
+
+    def watched(*arguments, **options):
+        for batch in honest(*arguments, **options):
+            decoded.append(len(batch))
+            yield batch
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", watched)
+    filters = filterzoo.load(str(tmp_path / "out"), layers=["l0", "l2"])
+    assert decoded == [1, 1, 1]
+    assert same(filters, np.concatenate([layers[name].reshape(-1, 3, 3) for name in ("l0", "l2")]))
+
+
 def test_a_pointer_to_the_wrong_rows_is_refused(out, tmp_path):
     import shutil
 
