@@ -21,6 +21,7 @@ from license_expression import (
 
 from filterzoo.errors import Reason
 from filterzoo.licence_names import CLASSES, SPELLINGS
+from filterzoo.word import Word
 
 MAX_LENGTH = 500
 """Characters; longer texts are whole licences, which nobody can recognise by looking them up."""
@@ -30,21 +31,15 @@ _SHAPE = re.compile(rf"\s*{_ONE}(?:\s+(?:and|or|with)\s+{_ONE})*\s*", re.IGNOREC
 _FORMER = re.compile(r"(?!LicenseRef-)(?=.*[0-9]).+", re.IGNORECASE)
 
 
-class LicenceClass(StrEnum):
+class LicenceClass(Word):
     """What a licence asks of those who pass the weights on. The values name folders of the data set, for ever."""
 
-    PERMISSIVE = "permissive"
-    """Pass on freely, with the notice (MIT, BSD, Apache-2.0, public domain)."""
-    ATTRIBUTION = "attribution"
-    """Pass on with credit to the author and a note of what was changed (CC-BY)."""
-    SHARE_ALIKE = "share-alike"
-    """Pass on under the same terms only (GPL, CC-BY-SA, RAIL's use restrictions)."""
-    NON_COMMERCIAL = "non-commercial"
-    """Pass on, but for non-commercial use only (CC-BY-NC)."""
-    UNKNOWN = "unknown"
-    """No licence is stated, or not one that can be recognised."""
-    NO_REDISTRIBUTION = "no-redistribution"
-    """Not to be passed on, or not in changed form (CC-BY-ND, proprietary)."""
+    PERMISSIVE = "permissive", "pass on freely, with the notice (MIT, BSD, Apache-2.0, public domain)"
+    ATTRIBUTION = "attribution", "pass on with credit to the author and a note of what was changed (CC-BY)"
+    SHARE_ALIKE = "share-alike", "pass on under the same terms only (GPL, CC-BY-SA, RAIL's use restrictions)"
+    NON_COMMERCIAL = "non-commercial", "pass on, but for non-commercial use only (CC-BY-NC)"
+    UNKNOWN = "unknown", "no licence is stated, or not one that can be recognised"
+    NO_REDISTRIBUTION = "no-redistribution", "not to be passed on, or not in changed form (CC-BY-ND, proprietary)"
 
     @property
     def strictness(self) -> int:

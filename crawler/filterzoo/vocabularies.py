@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Self
-
 from filterzoo.licences import LicenceClass
+from filterzoo.word import Word
 
 
-class _Word(StrEnum):
-    """A word of a closed list, with its meaning."""
-
-    meaning: str
-
-    def __new__(cls, value: str, meaning: str) -> Self:
-        word = str.__new__(cls, value)
-        word._value_ = value
-        word.meaning = meaning
-        return word
-
-
-class Task(_Word):
+class Task(Word):
     """What a network was trained to do; the tasks of CNN Filter DB (arXiv:2203.15331) and those that came since."""
 
     CLASSIFICATION = "classification", "says which of given classes an image or volume shows"
@@ -44,7 +30,7 @@ class Task(_Word):
     REGISTRATION = "registration", "finds what moves one image onto another"
 
 
-class VisualCategory(_Word):
+class VisualCategory(Word):
     """What the images of the training data show; those of CNN Filter DB (arXiv:2203.15331) and newer ones."""
 
     NATURAL = "natural", "photographs of everyday things"
@@ -72,7 +58,7 @@ class VisualCategory(_Word):
     MEDICAL_MIXED = "medical-mixed", "several kinds of medical images"
 
 
-class Modality(_Word):
+class Modality(Word):
     """What one input of a network is."""
 
     RGB = "rgb", "images with three colour channels"
@@ -91,7 +77,7 @@ class Modality(_Word):
     MIXED = "mixed", "several of these"
 
 
-class ThreatModel(_Word):
+class ThreatModel(Word):
     """What a network was trained to withstand, as RobustBench (arXiv:2010.09670) names it."""
 
     LINF = "Linf", "changes of every number by at most eps"
@@ -99,13 +85,13 @@ class ThreatModel(_Word):
     CORRUPTIONS = "corruptions", "noise, blur, weather and digital damage"
 
 
-LICENCE_CLASSES = tuple(LicenceClass)
-"""See `filterzoo.licences.LicenceClass`, which explains each."""
-
-COLUMNS: dict[str, type[_Word]] = {
+COLUMNS: dict[str, type[Word]] = {
     "task": Task,
     "visual_category": VisualCategory,
     "modality": Modality,
     "threat_model": ThreatModel,
 }
 """Column of the data set and of the curated facts -> the words it may hold."""
+
+PUBLISHED: dict[str, type[Word]] = {**COLUMNS, "licence_class": LicenceClass}
+"""Column of the data set -> the words it may hold, also where the crawler chooses them."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
+from filterzoo.vocabularies import PUBLISHED
+from filterzoo.word import Word
 from filterzoo_publish.schema import COLUMNS, Column
 
 ROWS = {
@@ -18,14 +21,21 @@ ROWS = {
 
 def columns_page() -> str:
     """The page that explains every column, as Markdown."""
-    sections = (f"## {config}\n\nA row is {ROWS[config]}.\n\n{columns_table(config)}" for config in COLUMNS)
-    return "\n".join(("# Columns\n\nWritten by `python -m filterzoo_publish.columns`.\n", *sections))
+    sections = [f"## {config}\n\nA row is {ROWS[config]}.\n\n{columns_table(config)}" for config in COLUMNS]
+    words = "## Words\n\nColumns that are closed lists: a cell holds one of these words, or is empty.\n"
+    lists = [f"### {column}\n\n{_words_table(vocabulary)}" for column, vocabulary in PUBLISHED.items()]
+    return "\n".join(("# Columns\n\nWritten by `python -m filterzoo_publish.columns`.\n", *sections, words, *lists))
 
 
 def columns_table(config: str) -> str:
     """The config's columns as a Markdown table."""
     lines = ["| column | type | meaning | unit or range | null |", "| --- | --- | --- | --- | --- |"]
     return "\n".join([*lines, *(_line(column) for column in COLUMNS[config])]) + "\n"
+
+
+def _words_table(vocabulary: Iterable[Word]) -> str:
+    lines = ["| word | meaning |", "| --- | --- |"]
+    return "\n".join([*lines, *(f"| `{word.value}` | {word.meaning} |" for word in vocabulary)]) + "\n"
 
 
 def _line(column: Column) -> str:

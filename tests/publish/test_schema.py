@@ -9,6 +9,7 @@ import pytest
 
 from filterzoo.errors import Reason
 from filterzoo.store.fragments import FILTER_SCHEMA, LAYER_SCHEMA
+from filterzoo.vocabularies import PUBLISHED
 from filterzoo_publish.columns import columns_page
 from filterzoo_publish.schema import COLUMNS, CONFIGS, arrow_schema, features
 
@@ -41,6 +42,13 @@ def test_no_weight_can_be_null():
 
 def test_the_page_of_columns_is_up_to_date():
     assert (ROOT / "docs/columns.md").read_text() == columns_page(), "run python -m filterzoo_publish.columns"
+
+
+def test_the_page_says_what_every_word_of_a_closed_list_means():
+    page = columns_page()
+    for column, words in PUBLISHED.items():
+        assert f"### {column}\n" in page
+        assert all(f"| `{word.value}` | {word.meaning} |\n" in page for word in words)
 
 
 def test_reasons_need_no_escape_on_a_page():

@@ -1,0 +1,19 @@
+"""A word of a closed list."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Self
+
+
+class Word(StrEnum):
+    """Members are written `value, meaning`; the meaning is what the data set publishes of the word."""
+
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str = "") -> Self:
+        """A member; the class called with a value alone gives the member of that value."""
+        word = str.__new__(cls, value)
+        word._value_ = value
+        word.meaning = meaning
+        return word
