@@ -9,11 +9,13 @@ import sys
 
 import numpy as np
 import pytest
-from tests.hub_server import serve
+from tests.hub_server import TOKEN, serve
 from tests.program import filterzoo
-from tests.publish.work import ledger, write_work, zoo
+from tests.publish.work import Model, ledger, weights, write_work, zoo
 
 from filterzoo.normalise import layer_id
+from filterzoo_publish import shards
+from filterzoo_publish.hub import HubTarget
 from filterzoo_publish.release import publish, target_for
 
 SCRIPT = """
@@ -104,6 +106,46 @@ def test_load_gives_a_query_as_an_array(place, tmp_path):
     own, shared = zoo()[3].layers.values()
     expected = np.concatenate([own.reshape(-1, 3, 3), shared.reshape(-1, 3, 3)])
     assert np.load(tmp_path / "filters.npy").tobytes() == expected.tobytes()
+
+
+FETCHED = """
+import json, sys, filterzoo, numpy
+from huggingface_hub.hf_file_system import HfFileSystemFile
+
+fetched = []
+honest = HfFileSystemFile._fetch_range
+
+def watched(file, start, end):
+    if "/data/filters/" in file.path:
+        fetched.append(end - start)
+    return honest(file, start, end)
+
+HfFileSystemFile._fetch_range = watched
+first, second = sys.argv[1:3]
+before = filterzoo.load("alice/zoo", models="pypi/m2@*", revision=first)
+after = filterzoo.load("alice/zoo", models=["pypi/m2@1", "pypi/new@1"], revision=second)
+whole = filterzoo.load("alice/zoo", revision=first)
+print(json.dumps([sum(fetched), len(before), len(after), len(whole)]))
+numpy.save(sys.argv[3], after)
+"""
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the client's own upload
+def test_from_a_hub_load_fetches_only_the_row_groups_of_the_query(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "ROW_GROUP_NUMBERS", 9 * 1_000)
+    models = [Model(f"m{number}", {"w": weights(number, 300, 100, 3, 3)}) for number in range(8)]
+    new = Model("new", {"w": weights(8, 10, 10, 3, 3)})
+    with serve() as hub:
+        target = HubTarget("alice/zoo", endpoint=hub.url, token=TOKEN)
+        first = publish(write_work(tmp_path / "first", models), target).tag
+        second = publish(write_work(tmp_path / "second", [new]), target).tag
+        out = python(tmp_path, hub.environment, FETCHED, first, second, tmp_path / "filters.npy")
+    expected = [model.layers["w"].reshape(-1, 3, 3) for model in (models[2], new)]
+    assert np.load(tmp_path / "filters.npy").tobytes() == np.concatenate(expected).tobytes()
+        (size,) = (len(content) for path, content in hub.files("alice/zoo", first).items() if "/filters/" in path)
+    moved, *counts = json.loads(out)
+    assert counts == [30_000, 30_100, 240_000]
+    assert moved < 1.4 * size, "an eighth of the file, an eighth and a little, and all of it"
 
 
 def test_verify_finds_it_sound(place, tmp_path):

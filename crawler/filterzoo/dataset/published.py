@@ -53,7 +53,8 @@ class PublishedFiles:
         """The file at a path that `paths` gave, for pyarrow; in a folder mapped into memory, so that none is copied."""
         if self.is_local:
             return pa.memory_map(f"{self.root}/{path}")
-        return pa.PythonFile(self.open(path), mode="r")
+        # pyarrow knows which bytes it needs; the cache would fetch megabytes behind them.
+        return pa.PythonFile(self.filesystem.open(f"{self.root}/{path}", "rb", cache_type="none"), mode="r")
 
     def text(self, path: str) -> str | None:
         """A small text file, None where there is none."""
