@@ -139,10 +139,10 @@ def test_from_a_hub_load_fetches_only_the_row_groups_of_the_query(tmp_path, monk
         target = HubTarget("alice/zoo", endpoint=hub.url, token=TOKEN)
         first = publish(write_work(tmp_path / "first", models), target).tag
         second = publish(write_work(tmp_path / "second", [new]), target).tag
+        (size,) = (len(content) for path, content in hub.files("alice/zoo", first).items() if "/filters/" in path)
         out = python(tmp_path, hub.environment, FETCHED, first, second, tmp_path / "filters.npy")
     expected = [model.layers["w"].reshape(-1, 3, 3) for model in (models[2], new)]
     assert np.load(tmp_path / "filters.npy").tobytes() == np.concatenate(expected).tobytes()
-        (size,) = (len(content) for path, content in hub.files("alice/zoo", first).items() if "/filters/" in path)
     moved, *counts = json.loads(out)
     assert counts == [30_000, 30_100, 240_000]
     assert moved < 1.4 * size, "an eighth of the file, an eighth and a little, and all of it"
