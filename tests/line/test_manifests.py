@@ -143,6 +143,39 @@ def test_the_plan_for_a_first_crawl_of_the_hub(plan):
     }
 
 
+def test_the_plan_for_all_of_timm(plan, hub):
+    import timm
+
+    names = timm.list_pretrained()
+    hub.repos |= {f"timm/{one}": Repo({"model.safetensors": b"a" * 99}) for one in names}
+    found = plan("timm-all", "timm")
+    assert found["checkpoints"] + sum(found["left_out"].values()) == len(names)
+    assert found["checkpoints"] > 1500
+    assert found["left_out"].keys() == {"licence", "removed"}
+    # Those of other people, whose repositories this Hub lacks.
+    assert found["left_out"]["removed"] < 50
+    assert found["unknown_sizes"] > 1500, "a listing tells no sizes, and nobody guesses them"
+
+
+@pytest.mark.parametrize("name", ["hub-vision", "everything"])
+def test_the_plan_for_the_vision_networks_of_the_hub(plan, hub, name):
+    facts = {"pipeline_tag": "image-classification", "downloads": 5000}
+    hub.repos["somebody/used"] = Repo({"model.safetensors": b"a"}, {**facts, "tags": ["timm", "onnx", "license:mit"]})
+    hub.repos["somebody/unused"] = Repo({"model.safetensors": b"b"}, {**facts, "downloads": 1, "tags": ["timm"]})
+    hub.repos["somebody/words"] = Repo({"model.bin": b"c"}, {**facts, "pipeline_tag": "text", "tags": ["transformers"]})
+    hub.repos["somebody/gated"] = Repo({"model.bin": b"d"}, {**facts, "gated": "auto", "tags": ["keras"]})
+    found = plan(name, "hf_hub")
+    assert (found["checkpoints"], found["licences"], found["left_out"]) == (1, {"mit": 1}, {"gated": 1})
+
+
+def test_the_plan_for_torchvision(plan):
+    from torchvision import models
+
+    found = plan("everything", "torchvision")
+    registered = sum(len(models.get_model_weights(model)) for model in models.list_models())
+    assert found["checkpoints"] + sum(found["left_out"].values()) == registered
+
+
 @pytest.mark.parametrize("name", ["robustbench", "everything"])
 def test_the_plan_for_robustbench(plan, name):
     assert plan(name, "robustbench") == {
