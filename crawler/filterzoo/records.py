@@ -105,6 +105,8 @@ class Checkpoint:
     """What it was fine-tuned, quantised or merged from, as the zoo names it."""
     anatomy: str | None = None
     """The part of the body that its images show."""
+    tags: str | None = None
+    """What else its zoo files it under, separated by `, `."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ _FACTS = (
     "threat_model",
     "eps",
     "pair_id",
+    "tags",
 )
 _READ = ("format", "framework", "opset", "section", "member", "sha256", "size", "integrity", "n_tensors")
 _FILES: TypeAdapter[tuple[Artifact, ...]] = TypeAdapter(tuple[Artifact, ...])

@@ -62,6 +62,7 @@ _MODELS = (
     Column("clean_accuracy", _FLOAT, "accuracy as the zoo states it", "[0, 1]", _NOT_STATED),
     Column("robust_accuracy", _FLOAT, "accuracy under the threat model as the zoo states it", "[0, 1]", _NOT_STATED),
     Column("pair_id", _STRING, "joins a robust network with its normal twin", null="no twin known"),
+    Column("tags", _STRING, "what else its zoo files it under, separated by `, `", null="under nothing"),
     Column("framework", _STRING, "what wrote the file", null="unknown"),
     Column("format", _STRING, "the file's format"),
     Column("opset", _INT, "the version of ONNX's operators that the file asks for", ">= 1", "not ONNX"),

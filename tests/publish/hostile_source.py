@@ -15,7 +15,7 @@ class HostileSource(Source):
     def discover(self):
         for number, word in enumerate(json.loads((self.folder / "words.json").read_text())):
             facts = ("architecture", "task", "training_dataset", "pretraining_dataset", "visual_category", "modality")
-            others = ("url", "licence", "threat_model", "pair_id", "base_model")
+            others = ("url", "licence", "threat_model", "pair_id", "base_model", "tags")
             artifact = Artifact(url=f"{number}.safetensors", name=word, member=None)
             yield Checkpoint(
                 id=word, revision=word, artifacts=(artifact,), **dict.fromkeys((*facts, *others), word), robust=True

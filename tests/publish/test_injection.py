@@ -115,7 +115,7 @@ def test_json_gives_back_every_word(place):
     found = {card["id"]: card for card in map(json.loads, text.splitlines())}
     assert set(found) == set(HOSTILE)
     for word, card in found.items():
-        words = {card[name] for name in ("revision", "url", "architecture", "task", "base_model", "pair_id")}
+        words = {card[name] for name in ("revision", "url", "architecture", "task", "base_model", "pair_id", "tags")}
         assert words == {word, card["files"][0]["name"]}
     said = filterzoo("publish", "out", "--json", cwd=place)
     assert said.document["is_empty"] is True

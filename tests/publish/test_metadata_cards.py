@@ -26,6 +26,7 @@ FACTS = {
     "clean_accuracy": 0.7,
     "base_model": "alice/base",
     "anatomy": "lung",
+    "tags": "timm, arxiv:1512.03385",
     "threat_model": "Linf",
     "eps": 8 / 255,
 }

@@ -34,6 +34,8 @@ LISTED: tuple[ExpandModelProperty_T, ...] = (
 )
 """What a listing is asked to say of each repository, so that no repository has to be asked for itself."""
 
+_TAGS_OF_COLUMNS = ("base_model:", "dataset:", "license:", "region:")
+
 _TASKS = {
     "depth-estimation": Task.DEPTH,
     "image-classification": Task.CLASSIFICATION,
@@ -132,6 +134,11 @@ def task(info: ModelInfo) -> str | None:
 def datasets(info: ModelInfo) -> str | None:
     """The data sets that the tags name, in their order."""
     return ", ".join(_tags(info, "dataset:")) or None
+
+
+def tags(info: ModelInfo) -> str | None:
+    """The tags that no column of their own is made of."""
+    return ", ".join(tag for tag in info.tags or () if not tag.startswith(_TAGS_OF_COLUMNS)) or None
 
 
 def base_model(info: ModelInfo) -> str | None:

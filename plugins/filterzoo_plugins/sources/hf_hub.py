@@ -164,6 +164,7 @@ class Repository:
             task=_hub.task(info),
             training_dataset=_hub.datasets(info),
             base_model=_hub.base_model(info),
+            tags=_hub.tags(info),
         )
 
     def _refusal(self, reason: Reason, detail: str) -> Refusal:

@@ -63,7 +63,7 @@ def test_a_repository_is_a_checkpoint_at_its_commit_with_what_the_hub_tells(hub,
     assert found.url == f"{hub.url}/a/plain/tree/{repo.sha}"
     assert (found.licence, found.task) == ("apache-2.0", "classification")
     assert (found.training_dataset, found.base_model) == ("imagenet-1k, cifar10", "a/base")
-    assert found.architecture == "ResNetForImageClassification"
+    assert (found.architecture, found.tags) == ("ResNetForImageClassification", "timm")
     (artifact,) = found.artifacts
     assert artifact.url == f"{hub.url}/a/plain/resolve/{repo.sha}/model.safetensors"
     assert (artifact.name, artifact.size) == ("model.safetensors", len(WEIGHTS))
