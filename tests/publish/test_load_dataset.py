@@ -148,6 +148,21 @@ def test_from_a_hub_load_fetches_only_the_row_groups_of_the_query(tmp_path, monk
     assert moved < 1.4 * size, "an eighth of the file, an eighth and a little, and all of it"
 
 
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the client's own upload
+def test_from_a_hub_a_query_fetches_only_its_columns_of_layers(tmp_path):
+    layers = {f"l{number}": weights(number, 2, 2, 3, 3) for number in range(3_000)}
+    with serve() as hub:
+        publish(
+            write_work(tmp_path / "work", [Model("m", layers)]), HubTarget("alice/zoo", endpoint=hub.url, token=TOKEN)
+        )
+        (size,) = (len(content) for path, content in hub.files("alice/zoo").items() if "/layers/" in path)
+        script = FETCHED.replace("/data/filters/", "/data/layers/").split("first, second")[0]
+        script += "filters = filterzoo.load('alice/zoo', layers='l7')\nprint(json.dumps([sum(fetched), len(filters)]))"
+        moved, count = json.loads(python(tmp_path, hub.environment, script))
+    assert count == 4
+    assert moved < 0.7 * size, "two ends of the file, and a few columns"
+
+
 def test_verify_finds_it_sound(place, tmp_path):
     name, environment = place
     ran = filterzoo("verify", name, cwd=tmp_path, env=environment)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
+import pyarrow.fs as pafs
 from fsspec.implementations.local import LocalFileSystem
 
 from filterzoo.errors import StartError
@@ -53,8 +54,12 @@ class PublishedFiles:
         """The file at a path that `paths` gave, for pyarrow; in a folder mapped into memory, so that none is copied."""
         if self.is_local:
             return pa.memory_map(f"{self.root}/{path}")
-        # pyarrow knows which bytes it needs; the cache would fetch megabytes behind them.
-        return pa.PythonFile(self.filesystem.open(f"{self.root}/{path}", "rb", cache_type="none"), mode="r")
+        return _ExactReads(self.filesystem).open_input_file(f"{self.root}/{path}")
+
+    @property
+    def arrow_filesystem(self) -> pafs.FileSystem:
+        """The file system as pyarrow's data sets take it; the paths are `root` and what `paths` gave."""
+        return pafs.LocalFileSystem() if self.is_local else pafs.PyFileSystem(_ExactReads(self.filesystem))
 
     def text(self, path: str) -> str | None:
         """A small text file, None where there is none."""
@@ -63,6 +68,13 @@ class PublishedFiles:
                 return file.read().decode()
         except FileNotFoundError:
             return None
+
+
+class _ExactReads(pafs.FSSpecHandler):  # type: ignore[misc]  # pyarrow has no types for it
+    """Reads what it is asked for: pyarrow knows which bytes it needs, a cache would fetch megabytes behind them."""
+
+    def open_input_file(self, path: str) -> pa.NativeFile:
+        return pa.PythonFile(self.fs.open(path, "rb", cache_type="none"), mode="r")
 
 
 def open_folder(folder: Path) -> PublishedFiles:

@@ -61,7 +61,7 @@ def layers_dataset(files: PublishedFiles) -> pds.FileSystemDataset:
     paths = [f"{files.root}/{path}" for path in files.paths("layers")]
     if not paths:
         raise FilterZooError(f"{files.root}: holds no data/layers: not a published data set")
-    fragments = list(pds.dataset(paths, format="parquet", filesystem=files.filesystem).get_fragments())
+    fragments = list(pds.dataset(paths, format="parquet", filesystem=files.arrow_filesystem).get_fragments())
     schema = pa.unify_schemas([fragment.physical_schema for fragment in fragments])
     return pds.FileSystemDataset(fragments, schema, fragments[0].format, fragments[0].filesystem)
 
