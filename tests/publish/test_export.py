@@ -9,6 +9,7 @@ import subprocess
 
 import h5py
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -171,6 +172,16 @@ def test_a_data_set_that_lacks_filters_it_lists_leaves_no_file(tmp_path):
     with pytest.raises(FilterZooError, match="filterzoo verify"):
         export(tmp_path / "out", tmp_path / "o.h5")
     assert not list(tmp_path.glob("*o.h5*"))
+
+
+def test_a_data_set_whose_layers_lack_their_shape_is_refused(tmp_path):
+    publish_models(tmp_path / "work", tmp_path / "out", [Model("net", {"a": weights(1, 4, 4, 3, 3)})])
+    (path,) = (tmp_path / "out/data/layers").rglob("*.parquet")
+    whole = pq.read_table(path, partitioning=None)
+    nothing = pa.nulls(1, whole.schema.field("shape").type)
+    pq.write_table(whole.set_column(whole.schema.get_field_index("shape"), "shape", nothing), path)
+    ran = filterzoo("export", "out", "--format", "cnn-filter-db", "o.h5", cwd=tmp_path)
+    assert (ran.code, len(ran.err.splitlines()), "layers without shape" in ran.err) == (2, 1, True)
 
 
 def test_a_file_that_somebody_else_made_meanwhile_stays(published, tmp_path, monkeypatch):

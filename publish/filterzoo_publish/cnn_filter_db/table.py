@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from filterzoo.dataset.loading import POINTERS
 from filterzoo.dataset.published import PublishedFiles
+from filterzoo.errors import FilterZooError
 from filterzoo.records import Kind
 from filterzoo_publish.cnn_filter_db.frame import Column
 from filterzoo_publish.state import read_config
@@ -101,11 +102,17 @@ class Plan:
 
 
 def plan(files: PublishedFiles) -> Plan:
-    """The export of all 3x3 filters of a data set; `counts` is empty where there are none."""
+    """The export of all 3x3 filters of a data set; `counts` is empty where there are none.
+
+    FilterZooError for a data set whose layers lack what every layer has.
+    """
     names = [*_LAYERS, "n_filters", "layer_id", *POINTERS]
     every = read_config(files, "layers", names).sort_by([("model_id", "ascending"), ("layer_index", "ascending")])
     is_transposed = pc.equal(every["kind"], Kind.TRANSPOSED.value)
     is_3x3, is_published = pc.equal(every["kernel"], "3x3"), pc.is_valid(every["filters_file"])
+    for name in (*_LAYERS, "n_filters", "layer_id"):
+        if every[name].null_count:
+            raise FilterZooError(f"{files.root}: layers without {name}; run filterzoo verify")
     convolutions = every.filter(pc.invert(is_transposed))
     layers = every.filter(pc.and_(pc.and_(is_3x3, is_published), pc.invert(is_transposed)))
     rows = _rows(layers, _facts(files), _census(convolutions))

@@ -18,6 +18,7 @@ from filterzoo.errors import Reason, Refused, StartError
 from filterzoo.jail import Jail
 from filterzoo.network.door import Door
 from filterzoo.normalise import normalise
+from filterzoo.plugins import load, references
 from filterzoo.records import Context, Kind
 from filterzoo.references import PluginReference
 from filterzoo.stored import TensorReader
@@ -232,7 +233,7 @@ def relink(name, link):
     return change
 
 
-def references(file):
+def with_references(file):
     file.create_dataset("meta/more", (2,), h5py.ref_dtype)[:] = file["filters"].ref
 
 
@@ -282,7 +283,7 @@ def pickle_of(value):
         (relink("filters", h5py.SoftLink("/nowhere")), Reason.MALFORMED, "not in the file"),
         (virtual, Reason.UNSAFE, "virtual"),
         (outside, Reason.UNSAFE, "another file"),
-        (references, Reason.UNSAFE, "references"),
+        (with_references, Reason.UNSAFE, "references"),
         (chunked, Reason.UNSUPPORTED, "h5repack"),
         (flat, Reason.UNSUPPORTED, "before 1.0"),
         (drop("filters"), Reason.UNSUPPORTED, "not a file of CNN Filter DB"),
@@ -341,6 +342,11 @@ def test_a_file_that_became_another_is_said_to_have_changed(tmp_path):
         source(path).open(first.artifacts[0])
     assert raised.value.reason is Reason.CHANGED
     assert [checkpoint.revision for checkpoint in source(path).discover()] != [first.revision] * 2
+
+
+def test_source_and_format_are_found_as_plugins():
+    provided = load(references()).provided_by
+    assert (provided["source:cnn_filter_db"], provided["format:cnn_filter_db"]) == ("cnn_filter_db", ROWS.name)
 
 
 def test_a_file_that_is_not_there_stops_the_start(tmp_path):
