@@ -36,6 +36,7 @@ class CnnFilterDbSource(Source):
     """
 
     name: ClassVar[str] = "cnn_filter_db"
+    opens_members: ClassVar[bool] = True
 
     class Options(SourceOptions):
         """`path`: of `dataset.h5`, relative to the manifest. `license`: of networks whose licence its table lacks."""
