@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import warnings
 from collections.abc import Callable, Iterable
@@ -10,24 +11,15 @@ import typer
 
 import filterzoo
 from filterzoo import plugins as plugin_loading
-from filterzoo.commands import check_plugin, crawl, doctor, inspect, manifest_schema, new_plugin, plugins, status
 from filterzoo.errors import FilterZooError
 from filterzoo.terminal import printable
 
-OURS: tuple[Callable[..., None], ...] = (
-    crawl.crawl,
-    status.status,
-    doctor.doctor,
-    inspect.inspect,
-    plugins.plugins,
-    manifest_schema.manifest_schema,
-    new_plugin.new_plugin,
-    check_plugin.check_plugin,
-)
+OURS = ("crawl", "status", "doctor", "inspect", "plugins", "manifest-schema", "new-plugin", "check-plugin")
+"""Each is a function in the module of its name in `filterzoo.commands`, which loads all that it needs."""
 
 
-def build(commands: Iterable[Callable[..., None]] = ()) -> typer.Typer:
-    """The application: our commands and the given ones, by function name."""
+def build(commands: Iterable[Callable[..., None]] = (), ours: Iterable[str] = OURS) -> typer.Typer:
+    """The application: `ours` of our commands, and the given ones by function name."""
     app = typer.Typer(
         name="filterzoo",
         help="Crawl model zoos safely, measure their convolution filters, publish them as one data set.",
@@ -37,9 +29,15 @@ def build(commands: Iterable[Callable[..., None]] = ()) -> typer.Typer:
         rich_markup_mode=None,
     )
     app.callback(invoke_without_command=True)(_root)
-    for command in (*OURS, *commands):
+    for command in (*map(_our, ours), *commands):
         app.command()(command)
     return app
+
+
+def _our(name: str) -> Callable[..., None]:
+    name = name.replace("-", "_")
+    command: Callable[..., None] = getattr(importlib.import_module(f"filterzoo.commands.{name}"), name)
+    return command
 
 
 def _root(version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True)) -> None:  # noqa: FBT001, FBT003
@@ -53,7 +51,9 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\..*")
     try:
         loaded = plugin_loading.load(plugin_loading.references())
-        build(loaded.commands)()
+        # A command that is asked for need not wait for what the others load.
+        asked = [name for name in OURS if sys.argv[1:2] == [name]]
+        build(loaded.commands, asked or OURS)()
     except FilterZooError as error:
         for line in str(error).splitlines():
             sys.stderr.write(f"filterzoo: {printable(line, 2000)}\n")

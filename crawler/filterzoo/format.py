@@ -24,6 +24,12 @@ class Format(ABC):
     is_graph: ClassVar[bool] = False
     """True: `index` marks the convolutions itself. False: they are chosen by name and shape (`filterzoo.selection`)."""
 
+    def prepare(self) -> None:
+        """Called in the jail before it closes: import here what only `index` needs, so that no other process loads it.
+
+        What neither the plugin's module nor this method imports cannot be imported later: nothing can be opened then.
+        """
+
     @abstractmethod
     def accepts(self, head: bytes, name: str) -> bool:
         """Whether a file that starts with `head` is of this format; `name` may only settle what bytes leave open."""

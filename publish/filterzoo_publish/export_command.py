@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from filterzoo.commands.options import JsonOption
-from filterzoo.dataset.published import open_published
 from filterzoo.errors import StartError
 from filterzoo.terminal import console, printable
 from filterzoo_publish.options import TargetArgument
@@ -40,6 +39,7 @@ def export(
     Transposed convolutions, which that layout does not have, are left out and counted. Exit code 0: all well; 2: there
     is no such data set, it has no such filters, or OUT.h5 cannot be written.
     """
+    from filterzoo.dataset.published import open_published  # noqa: PLC0415  # as below
     from filterzoo_publish.cnn_filter_db import table, writing  # noqa: PLC0415  # a second that other commands do not need
 
     del layout  # there is one

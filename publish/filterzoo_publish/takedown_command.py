@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from filterzoo.commands.options import JsonOption
-from filterzoo.dataset.published import is_hub_name
 from filterzoo.errors import StartError
 from filterzoo.terminal import console, printable
 from filterzoo_publish.options import PullRequestOption, ReleaseOption, TargetArgument
@@ -82,4 +81,6 @@ def _show(target: str, report: TakedownReport) -> None:
         if word:
             out.print(printable(word, 400))
     if not report.dry_run:
+        from filterzoo.dataset.published import is_hub_name  # noqa: PLC0415  # its tools are not needed to start
+
         out.print((_ON_THE_HUB if is_hub_name(target) else _IN_A_FOLDER).format(name=name))

@@ -141,6 +141,45 @@ def test_a_plugin_that_fails_only_in_the_jail_costs_only_what_it_might_have_know
     assert raised.value.plugin == "broken"
 
 
+PREPARED = """
+from filterzoo import Format, Reason, Refused, hookimpl
+
+class Prepared(Format):
+    name = "prepared"
+
+    def prepare(self):
+        BODY
+
+    def accepts(self, head, name):
+        return head == b"prepared"
+
+    def index(self, file):
+        import sndhdr  # which nothing else loads
+        raise Refused(Reason.UNSUPPORTED, sndhdr.__name__)
+
+@hookimpl
+def filterzoo_formats():
+    return [Prepared()]
+"""
+
+
+@pytest.mark.filterwarnings("ignore:.*sndhdr:DeprecationWarning")
+def test_a_format_loads_what_it_needs_before_the_jail_closes(tmp_path):
+    """Afterwards nothing can be opened, so an import that `prepare` left out fails."""
+    said = {}
+    for name, body in (("early", "import sndhdr"), ("late", "pass"), ("broken", "1 / 0")):
+        (tmp_path / f"{name}.py").write_text(PREPARED.replace("BODY", body))
+        with (
+            Jail([PluginReference(name, file=str(tmp_path / f"{name}.py"))]) as jail,
+            pytest.raises(Refused) as raised,
+        ):
+            jail.index(MemoryFile(b"prepared"), "x")
+        said[name] = raised.value
+    assert (said["early"].reason, said["early"].detail) == (Reason.UNSUPPORTED, "sndhdr")
+    assert said["late"].reason is said["broken"].reason is Reason.PLUGIN_ERROR
+    assert "ZeroDivisionError" in said["broken"].detail
+
+
 @pytest.mark.parametrize(
     ("source", "expected"),
     [

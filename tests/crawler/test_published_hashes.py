@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import signal
 import subprocess
 import tarfile
 import threading
@@ -385,11 +386,10 @@ def test_a_crawl_that_is_killed_before_the_last_byte_starts_the_checkpoint_again
     server.resources["/m.safetensors"].faults.append(stall)
     command = [PROGRAM, "crawl", "shelf.yaml", "--plugin", "shelf.py", "--allow-private", "--workers", "1", "--json"]
     environment = os.environ | {"FILTERZOO_CACHE": str(tmp_path / "cache")}
-    child = subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    child = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True, **quiet)
     assert stalled.wait(60)
-    child.kill()
+    os.killpg(child.pid, signal.SIGKILL)
     child.wait()
     killed.set()
     server.resources["/m.safetensors"].faults.clear()

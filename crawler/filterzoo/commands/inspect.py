@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import tempfile
 from collections import Counter
 from math import prod
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,14 +19,15 @@ from filterzoo.errors import Refused
 from filterzoo.files import LocalFile, RandomAccessFile
 from filterzoo.jail import Jail
 from filterzoo.layer import kernel_name
-from filterzoo.network.cache import default_folder
-from filterzoo.network.door import Door
 from filterzoo.normalise import depths
 from filterzoo.opening import opened
 from filterzoo.records import Artifact, Index
 from filterzoo.shapes import canonical_shape
 from filterzoo.stored import PIECE, TensorReader
 from filterzoo.terminal import cell, console, printable, table
+
+if TYPE_CHECKING:
+    from filterzoo.network.door import Door
 
 
 def inspect(
@@ -42,14 +44,13 @@ def inspect(
     """
     loaded = plugin_loading.load(plugin_loading.references(plugin or ()))
     refused = False
-    with (
-        Jail(loaded.format_references) as jail,
-        Door(default_folder(), allow_private=allow_private) as door,
-        tempfile.TemporaryDirectory(prefix="filterzoo-") as scratch,
-    ):
+    with contextlib.ExitStack() as stack:
+        jail = stack.enter_context(Jail(loaded.format_references))
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="filterzoo-")))
+        door = stack.enter_context(_door(allow_private=allow_private)) if any(map(_is_url, files)) else None
         for name in files:
             try:
-                document = _inspect(name, jail, door, Path(scratch))
+                document = _inspect(name, jail, door, scratch)
             except Refused as refusal:
                 refused = True
                 document = _refusal(name, refusal)
@@ -63,15 +64,26 @@ def _refusal(name: str, refusal: Refused) -> dict[str, Any]:
     return {"file": name, "error": {"reason": str(refusal.reason), "detail": " ".join(printable(detail, 1000).split())}}
 
 
-def _inspect(name: str, jail: Jail, door: Door, scratch: Path) -> dict[str, Any]:
-    is_url = name.startswith(("http://", "https://"))
+def _is_url(name: str) -> bool:
+    return name.startswith(("http://", "https://"))
+
+
+def _door(*, allow_private: bool) -> Door:
+    from filterzoo.network.cache import default_folder  # noqa: PLC0415  # a local file needs no network
+    from filterzoo.network.door import Door  # noqa: PLC0415  # as above
+
+    return Door(default_folder(), allow_private=allow_private)
+
+
+def _inspect(name: str, jail: Jail, door: Door | None, scratch: Path) -> dict[str, Any]:
+    remote = door if _is_url(name) else None
     with (
-        door.open(Artifact(url=name)) if is_url else LocalFile(Path(name)) as whole,
+        LocalFile(Path(name)) if remote is None else remote.open(Artifact(url=name)) as whole,
         opened(whole, name.rpartition("/")[2], jail, scratch) as (file, index),
     ):
-        if not is_url:
+        if remote is None:
             _check(index, file)
-        return _describe(name, index, whole.verified_sha256 if is_url else _sha256(whole))
+        return _describe(name, index, _sha256(whole) if remote is None else whole.verified_sha256)
 
 
 def _check(index: Index, file: RandomAccessFile) -> None:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from filterzoo.store.workfolder import DEFAULT
-
+DEFAULT = Path("filterzoo-work")
+"""The work folder, where none is named."""
 WorkdirOption = Annotated[Path, typer.Option("--workdir", help="Folder that keeps the state of the crawl.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines, nothing else.")]
 PluginOption = Annotated[

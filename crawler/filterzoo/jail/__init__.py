@@ -4,6 +4,20 @@
 other, and `validation` is what the parent believes of it.
 """
 
-from filterzoo.jail.parent import Jail
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from filterzoo.jail.parent import Jail
 
 __all__ = ["Jail"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: the child, which loads this package too, needs nothing of the parent's side."""
+    if name != "Jail":
+        raise AttributeError(f"module 'filterzoo.jail' has no attribute {name!r}")
+    from filterzoo.jail.parent import Jail  # noqa: PLC0415  # see above
+
+    return Jail

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import pluggy
 
@@ -59,6 +59,8 @@ def load_readers(references: Iterable[PluginReference]) -> tuple[list[Loaded], l
         try:
             manager.register(reference.load(), reference.name)
             offered_formats = [format_ for group in manager.hook.filterzoo_formats() for format_ in group]
+            for format_ in offered_formats:
+                format_.prepare()
             offered_archives = [archive for group in manager.hook.filterzoo_archives() for archive in group]
         except PLUGIN_ERRORS as error:
             failures.append(PluginRaised(reference.name, f"the plugin {reference.name!r}", error))
@@ -79,7 +81,7 @@ class Indexer:
         """What `look` found, as the parent is told it."""
         found = self.look(file, name, member)
         try:
-            body = encode(asdict(found))
+            body = encode(found)
         except (TypeError, ValueError) as error:
             # What cannot be written down is no Index: the plugin put something else into its fields.
             reader = found.format if isinstance(found, Index) else None

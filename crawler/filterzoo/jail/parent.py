@@ -16,7 +16,7 @@ from filterzoo.errors import PluginFailed, Reason, Refused
 from filterzoo.files import LocalFile, RandomAccessFile
 from filterzoo.jail.answers import Answers
 from filterzoo.jail.limits import Limits
-from filterzoo.jail.messages import ConnectionClosed, Message, encode
+from filterzoo.jail.messages import ConnectionClosed, Message
 from filterzoo.jail.process import Child
 from filterzoo.jail.validation import validate
 from filterzoo.records import Index
@@ -158,6 +158,8 @@ class Jail:
                             child.is_waiting = True
                             return None
                         sink.take(body)
+                    elif said in {Message.TABLE, Message.PACKED} and message is not Message.DESCRIBE:
+                        return _found(child, said, body)
                     elif not answers.give(said, document := _document(body)):
                         return _conclude(child, (message, said), document, answers.reasons)
         except ConnectionClosed:
@@ -197,8 +199,17 @@ def _document(body: bytes) -> Any:
         raise Refused(Reason.CRASHED, _NO_MESSAGE) from None
 
 
+def _found(child: Child, message: Message, body: bytes) -> Index | Member:
+    """The child's last word on a file that it could read."""
+    found: Index | Member = _believe(_TABLE if message is Message.TABLE else _MEMBER, body)
+    if isinstance(found, Index) and found.format not in child.formats:
+        raise Refused(Reason.CRASHED, f"the jail names a format it has not loaded: {found.format[:80]!r}")
+    child.is_waiting = True
+    return found
+
+
 def _conclude(child: Child, messages: tuple[Message, Message], document: Any, told: set[Reason]) -> Any:
-    """The child's last word on a file. What does not look like one is answered as a crash: the child is replaced.
+    """Any other last word. What does not look like one is answered as a crash: the child is replaced.
 
     messages: what the parent asked for, and what the child says to it.
     """
@@ -207,16 +218,6 @@ def _conclude(child: Child, messages: tuple[Message, Message], document: Any, to
         case Message.TOLD, _ if asked is Message.DESCRIBE:
             child.is_waiting = True
             return document
-        case Message.TABLE, dict() if asked is not Message.DESCRIBE:
-            index: Index = _believe(_TABLE, document)
-            if index.format not in child.formats:
-                raise Refused(Reason.CRASHED, f"the jail names a format it has not loaded: {index.format[:80]!r}")
-            child.is_waiting = True
-            return index
-        case Message.PACKED, dict() if asked is not Message.DESCRIBE:
-            member: Member = _believe(_MEMBER, document)
-            child.is_waiting = True
-            return member
         case Message.REFUSED, {"reason": str(reason), "detail": str(detail), "where": str() | None as where}:
             raise _refusal(child, reason, detail, where, told)
         case Message.FAILED, {"plugin": str(plugin), "error": str(error)} if plugin in child.plugins:
@@ -235,10 +236,12 @@ def _refusal(child: Child, name: str, detail: str, where: str | None, told: set[
     return Refused(Reason(name), detail, where)
 
 
-def _believe(adapter: TypeAdapter[Any], document: dict[str, Any]) -> Any:
+def _believe(adapter: TypeAdapter[Any], body: bytes) -> Any:
     try:
-        return adapter.validate_json(encode(document), strict=True)
+        return adapter.validate_json(body, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
+        if not first["loc"]:  # no JSON, or no object
+            raise Refused(Reason.CRASHED, _NO_MESSAGE) from None
         place = ".".join(str(step) for step in first["loc"])
         raise Refused(Reason.MALFORMED, f"the table from the jail is wrong: {first['msg']}", place[:200]) from None

@@ -13,8 +13,6 @@ from filterzoo.errors import StartError, WorkFolderBusy
 from filterzoo.store.fragments import FragmentStore
 from filterzoo.store.journal import Journal
 
-DEFAULT = Path("filterzoo-work")
-
 
 class WorkFolder:
     """Paths of a work folder, and the lock a crawl holds in it."""

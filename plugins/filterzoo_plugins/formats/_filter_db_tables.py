@@ -17,6 +17,7 @@ from filterzoo.files import RandomAccessFile
 from filterzoo_plugins.formats._hdf5_tree import Tree
 from filterzoo_plugins.formats._names import show, without_surrogates
 from filterzoo_plugins.formats._pandas_frame import Cell, Table, read_frame
+from filterzoo_plugins.formats.cnn_filter_db import SIDE_FILES
 
 FACTS = (
     "model",
@@ -36,7 +37,6 @@ FACTS = (
 """Columns that tell of a network. `Licence` is in FilterZoo's own exports only."""
 INDEX = ("model_id", "conv_depth", "conv_depth_norm", "layer_id")
 ROWS = ("filter_ids", "in_channels", "out_channels", "layer_name")
-SIDE_FILES = ("filterinfo.csv", "datastorage.meta.csv", "meta.csv")
 
 MAX_CSV = 32 << 20
 MAX_TEXT = 1000

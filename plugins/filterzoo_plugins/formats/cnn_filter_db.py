@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
-from h5py import h5d, h5t
 from pydantic import TypeAdapter, ValidationError
 
 from filterzoo.dtypes import DTYPES
@@ -20,12 +19,11 @@ from filterzoo.files import RandomAccessFile
 from filterzoo.format import Format
 from filterzoo.hooks import hookimpl
 from filterzoo.records import Context, Convolution, FileFacts, Kind, Span, Tensor
-from filterzoo_plugins.formats import _hdf5_data, _hdf5_tree
-from filterzoo_plugins.formats._filter_db_tables import read_networks
-from filterzoo_plugins.formats._names import show
 
 MAGIC = b"filterzoo: a network of CNN Filter DB, 1\n"
 MAX_HEAD = 32 << 20
+SIDE_FILES = ("filterinfo.csv", "datastorage.meta.csv", "meta.csv")
+"""What onnxzoo2filterdb wrote beside a file of filters."""
 FILTER = 9
 """Numbers of a filter."""
 
@@ -89,6 +87,10 @@ class CnnFilterDb(Format):
     framework: ClassVar[str | None] = None
     is_graph: ClassVar[bool] = True
 
+    def prepare(self) -> None:
+        """See `Format.prepare`."""
+        import filterzoo_plugins.formats._filter_db_file  # noqa: F401, PLC0415  # as in `hdf5`
+
     def accepts(self, head: bytes, name: str) -> bool:
         """By the magic."""
         del name
@@ -120,27 +122,9 @@ class CnnFilterDb(Format):
 
     def describe(self, file: RandomAccessFile) -> object:
         """A `Description` of a whole `dataset.h5`; of files beside it those of onnxzoo2filterdb are read."""
-        with _hdf5_tree.open_tree(file) as tree:
-            for data_set in tree.data_sets.values():
-                if data_set.id.get_type().get_class() == h5t.REFERENCE:
-                    raise Refused(Reason.UNSAFE, "a data set of references", show(data_set.name))
-            filters = tree.data_sets.get("filters")
-            if filters is None:
-                raise Refused(Reason.UNSUPPORTED, "no array /filters: not a file of CNN Filter DB")
-            dtype, offset, count = _locate(filters)
-            networks = read_networks(tree, file, count)
-        return {"dtype": dtype, "offset": offset, "filters": count, "networks": networks}
+        from filterzoo_plugins.formats._filter_db_file import describe_file  # noqa: PLC0415  # as in `hdf5`
 
-
-def _locate(filters: _hdf5_tree.DataSet) -> tuple[str, int, int]:
-    """(dtype, byte offset, number of filters) of `/filters`, (n, 3, 3) or (n, 9)."""
-    if filters.id.get_create_plist().get_layout() == h5d.CHUNKED:
-        detail = "filters in chunks; `h5repack -l /filters:CONTI` lays them out as the release has them"
-        raise Refused(Reason.UNSUPPORTED, detail, "filters")
-    stored = _hdf5_data.locate(filters)
-    if stored is None or stored.dtype not in {"F16", "F32", "F64"} or stored.shape[1:] not in {(3, 3), (FILTER,)}:
-        raise Refused(Reason.UNSUPPORTED, "filters that are no array (n, 3, 3) or (n, 9) of floats", "filters")
-    return stored.dtype, stored.span.offset, stored.shape[0]
+        return describe_file(file)
 
 
 def _read_head(file: RandomAccessFile) -> tuple[_Head, int]:

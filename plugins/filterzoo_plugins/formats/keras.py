@@ -14,11 +14,9 @@ from filterzoo.files import RandomAccessFile
 from filterzoo.format import Format
 from filterzoo.hooks import hookimpl
 from filterzoo.records import Codec, Record, Tensor
-from filterzoo_plugins.formats._hdf5_tree import open_tree
 from filterzoo_plugins.formats._json import JSON_BYTES
 from filterzoo_plugins.formats._keras_config import read_config
 from filterzoo_plugins.formats._zip import ZipIndex
-from filterzoo_plugins.formats.hdf5 import index_tree
 
 METADATA = "metadata.json"
 CONFIG = "config.json"
@@ -31,6 +29,10 @@ class Keras(Format):
     name = "keras"
     framework: ClassVar[str | None] = "keras"
 
+    def prepare(self) -> None:
+        """See `Format.prepare`."""
+        import filterzoo_plugins.formats._hdf5_weights  # noqa: F401, PLC0415  # as in `hdf5`
+
     def accepts(self, head: bytes, name: str) -> bool:
         """A zip that starts with Keras's metadata or configuration, or with its weights under Keras's name."""
         name_length = int.from_bytes(head[26:28], "little")
@@ -40,6 +42,8 @@ class Keras(Format):
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
         """The arrays of numbers, in the order of writing, which is the model's."""
+        from filterzoo_plugins.formats._hdf5_weights import index_weights  # noqa: PLC0415  # as in `hdf5`
+
         archive = ZipIndex(file)
         missing = {CONFIG, WEIGHTS} - archive.members.keys()
         if missing:
@@ -51,9 +55,8 @@ class Keras(Format):
             raise Refused(Reason.UNSUPPORTED, "compressed weights; Keras stores them", WEIGHTS)
         archive.check_headers()
         archive.check(member)  # the HDF5 tree in it says what there is to read
-        with open_tree(_Window(file, record)) as tree:
-            for tensor in index_tree(tree, record.length, model):
-                yield _moved(tensor, record)
+        for tensor in index_weights(_Window(file, record), model):
+            yield _moved(tensor, record)
 
 
 class _Window(RandomAccessFile):

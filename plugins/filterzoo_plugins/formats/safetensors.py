@@ -6,6 +6,7 @@ duplicate keys (the format forbids them), and in the header's size: 25 MB, huggi
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from math import prod
 from typing import Any
@@ -38,6 +39,9 @@ class Safetensors(Format):
 
     name = "safetensors"
 
+    def __init__(self) -> None:
+        self._seen: tuple[weakref.ref[RandomAccessFile], FileFacts] | None = None
+
     def accepts(self, head: bytes, name: str) -> bool:
         """A header that opens with a bracket and has a possible length; the name settles a broken one of these."""
         if _is_shard_index(head):
@@ -50,10 +54,14 @@ class Safetensors(Format):
         """Every tensor in the order of its bytes, shard by shard in the order of the shards' names."""
         if _is_shard_index(file.read(0, min(file.size, 9))):
             return _shard_tensors(file)
-        return iter(_tensors(*_read_header(file), None))
+        header, start, length = _read_header(file)
+        self._seen = weakref.ref(file), _facts(header)
+        return iter(_tensors(header, start, length, None))
 
     def facts(self, file: RandomAccessFile) -> FileFacts:
         """Framework and licence from `__metadata__`; for a sharded index, from the first shard's."""
+        if self._seen is not None and self._seen[0]() is file:
+            return self._seen[1]
         if not _is_shard_index(file.read(0, min(file.size, 9))):
             return _facts(_read_header(file)[0])
         for name in sorted(set(_weight_map(file).values())):
@@ -108,22 +116,21 @@ def _tensors(header: dict[str, Any], start: int, length: int, side: str | None) 
 
 
 def _tensor(name: str, info: object, start: int, side: str | None) -> Tensor:
-    where = show(name)
     if not isinstance(info, dict) or info.keys() != _INFO_KEYS:
-        raise Refused(Reason.MALFORMED, "a tensor needs dtype, shape and data_offsets, and nothing else", where)
+        raise Refused(Reason.MALFORMED, "a tensor needs dtype, shape and data_offsets, and nothing else", show(name))
     dtype, shape, offsets = info["dtype"], info["shape"], info["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPES:
         reason = Reason.UNSUPPORTED if str(dtype) in _SUB_BYTE_DTYPES else Reason.MALFORMED
-        raise Refused(reason, f"dtype {ascii(dtype)[:40]} is not read", where)
+        raise Refused(reason, f"dtype {ascii(dtype)[:40]} is not read", show(name))
     if not isinstance(shape, list) or not all(map(is_natural, shape)):
-        raise Refused(Reason.MALFORMED, "a shape is a list of integers from 0", where)
+        raise Refused(Reason.MALFORMED, "a shape is a list of integers from 0", show(name))
     if len(shape) > MAX_RANK:
-        raise Refused(Reason.LIMIT, f"{len(shape)} axes; at most {MAX_RANK} are read", where)
+        raise Refused(Reason.LIMIT, f"{len(shape)} axes; at most {MAX_RANK} are read", show(name))
     if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(is_natural, offsets)):
-        raise Refused(Reason.MALFORMED, "data_offsets are two integers from 0", where)
+        raise Refused(Reason.MALFORMED, "data_offsets are two integers from 0", show(name))
     begin, end = offsets
     if end - begin != prod(shape) * DTYPES[dtype].size:
-        raise Refused(Reason.MALFORMED, f"{end - begin} bytes do not hold {dtype} of shape {shape}"[:160], where)
+        raise Refused(Reason.MALFORMED, f"{end - begin} bytes do not hold {dtype} of shape {shape}"[:160], show(name))
     return Tensor(name=name, dtype=dtype, shape=tuple(shape), span=Span(start + begin, end - begin, side))
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from filterzoo import Artifact, LocalFile, Reason, Refused
-from filterzoo.network.door import Door
+
+if TYPE_CHECKING:
+    from filterzoo.network.door import Door
 
 _PREFIX = re.compile(r"-([0-9a-f]{8,64})\.[\w.]+$")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filterzoo.errors import Reason, Refused
-from filterzoo.network.door import Door
 from filterzoo_plugins.sources._package_archive import open_archive
 from filterzoo_plugins.sources._package_index import (
     PackageIndex,
@@ -16,6 +16,9 @@ from filterzoo_plugins.sources._package_index import (
     published_hash,
     split_pin,
 )
+
+if TYPE_CHECKING:
+    from filterzoo.network.door import Door
 
 MAX_TEXT = 4_000_000
 """Bytes of the longest file that is read; tables of zoos are shorter."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 import platformdirs
@@ -27,7 +28,9 @@ from packaging.utils import (
 from packaging.version import InvalidVersion, Version
 
 from filterzoo.errors import Reason, Refused, StartError
-from filterzoo.network.door import Document, Door
+
+if TYPE_CHECKING:
+    from filterzoo.network.door import Document, Door
 
 PYPI = "https://pypi.org/simple"
 _ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"

@@ -11,11 +11,13 @@ import csv
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filterzoo import Artifact, Checkpoint, Reason, Refused
-from filterzoo.network.door import Door
 from filterzoo.outcome import Refusal
+
+if TYPE_CHECKING:
+    from filterzoo.network.door import Door
 
 PACKAGE = "robustvsnormalzoo==1.0.4"
 TABLE = "robustvsnormalzoo/model_mappings.csv"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filterzoo import Artifact, Checkpoint, Refused
-from filterzoo.network.door import Door
 from filterzoo.outcome import Refusal
 from filterzoo_plugins import facts
 from filterzoo_plugins.formats._zip import ZipIndex
 from filterzoo_plugins.sources._package_data import PackageData
+
+if TYPE_CHECKING:
+    from filterzoo.network.door import Door
 
 _COLUMNS = {field.name for field in fields(Checkpoint)}
 
