@@ -120,17 +120,16 @@ def test_what_onnxzoo2filterdb_wrote_says_the_same(tmp_path):
 
 
 def test_what_pandas_and_pytables_write_is_read(tmp_path):
-    pytest.importorskip("tables")
-    pandas = pytest.importorskip("pandas")
+    import pandas as pd
     from tests.plugins.formats.filter_db_files import table
 
     ours = read(release(tmp_path / "ours.h5", zoo()))
     shutil.copy(tmp_path / "ours.h5", tmp_path / "theirs.h5")
     with h5py.File(tmp_path / "theirs.h5", "a") as file:
         del file["meta"]
-    made = pandas.DataFrame(table(zoo())).set_index(["model_id", "conv_depth", "conv_depth_norm", "layer_id"])
+    made = pd.DataFrame(table(zoo())).set_index(["model_id", "conv_depth", "conv_depth_norm", "layer_id"])
     objects = made.astype({name: object for name, kind in made.dtypes.items() if kind == "str"})
-    with pytest.warns(pandas.errors.PerformanceWarning, match="PyTables will pickle"):
+    with pytest.warns(pd.errors.PerformanceWarning, match="PyTables will pickle"):
         objects.to_hdf(tmp_path / "theirs.h5", key="meta")
     theirs = read(tmp_path / "theirs.h5")
     assert {name: found[1:] for name, found in theirs.items()}.keys() == ours.keys()
