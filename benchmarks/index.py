@@ -9,7 +9,7 @@ The goal is to be no slower than the fastest of the three, at a tenth of its mem
 
 - m.pth: warm 24 ms, torch 29 ms; 78 MB, torch 539 MB. As fast, at a seventh of the memory.
 - m.onnx: warm 5 ms, onnx 1246 ms; 78 MB, onnx 990 MB. Met.
-- m.safetensors: warm 3 ms, safe_open 0.3 ms; 78 MB, safe_open 16 MB. Not met: safe_open is a parser in the same process,
+- m.safetensors: warm 3 ms, safe_open 0.3 ms; 78 MB, safe_open 16 MB. Not met: safe_open parses in the same process,
   ours sits behind a process boundary and every span is checked on both sides of it. The 78 MB are two Pythons, pydantic
   in one, NumPy and the HDF5 library in the other.
 """
