@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -81,8 +83,17 @@ def _start_worker(setup: LineSetup) -> None:
     import torch  # noqa: PLC0415  # the driver never loads it
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver hears it and ends the pool
+    threading.Thread(target=_end_with_the_driver, daemon=True).start()
     torch.set_num_threads(1)
     _line_of_this_worker[:] = [Line(setup)]
+
+
+def _end_with_the_driver() -> None:
+    """A worker whose driver was killed would wait for a task for ever; nothing is lost when it stops anywhere."""
+    driver = multiprocessing.parent_process()
+    if driver is not None:
+        driver.join()
+        os._exit(1)
 
 
 def _take(task: Task) -> Outcome:

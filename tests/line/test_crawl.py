@@ -8,9 +8,11 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from tests.program import PROGRAM, filterzoo
 from tests.zoo import MANIFEST, convolutions, write_bad, write_good
@@ -143,6 +145,61 @@ def test_workers_order_and_interruptions_change_no_byte(zoo: Path) -> None:
     lasted = killed_crawls(zoo, "killed", times=20)
     assert lasted > 0, "every crawl ended before it was killed"
     assert published(zoo, work="killed") == expected
+
+
+SLEEPER = '''
+import pathlib, time
+from filterzoo import Artifact, Checkpoint, Source, hookimpl
+
+class Sleeper(Source):
+    """A zoo whose files never come."""
+
+    name = "sleeper"
+
+    def discover(self):
+        yield Checkpoint(id="model", revision="v1", licence="mit", artifacts=(Artifact(url="here", name="m.pt"),))
+
+    def open(self, artifact):
+        pathlib.Path("reached").touch()
+        time.sleep(600)
+
+@hookimpl
+def filterzoo_sources():
+    return [Sleeper]
+'''
+
+
+def test_no_worker_outlives_a_crawl_that_is_killed_alone(tmp_path: Path) -> None:
+    (tmp_path / "sleeper.py").write_text(SLEEPER)
+    (tmp_path / "manifest.yaml").write_text("name: sleepy\nsources:\n  - source: sleeper\n")
+    command = [str(PROGRAM), "crawl", "manifest.yaml", "--plugin", "sleeper.py"]
+    crawl = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        assert wait_for((tmp_path / "reached").exists)
+        processes = psutil.Process(crawl.pid).children(recursive=True)
+        assert processes
+    finally:
+        crawl.kill()
+        crawl.wait()
+    try:
+        assert wait_for(lambda: not any(map(is_alive, processes)))
+    finally:
+        for process in filter(is_alive, processes):
+            process.kill()
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> bool:
+    end = time.monotonic() + seconds
+    while not (holds := condition()) and time.monotonic() < end:
+        time.sleep(0.1)
+    return holds
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """A zombie has ended; only nobody asked how."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def killed_crawls(zoo: Path, work: str, times: int) -> int:
