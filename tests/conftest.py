@@ -7,6 +7,12 @@ import os
 import shutil
 import tempfile
 
+from hypothesis import settings
+
+# How long an example may take says something of the machine, nothing of the code.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
+
 HOME = tempfile.mkdtemp(prefix="filterzoo-hf-home-")
 atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 for name in ("HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN"):
