@@ -16,6 +16,7 @@ from filterzoo.errors import PluginFailed, Reason, Refused
 from filterzoo.files import LocalFile
 from filterzoo.jail import Jail
 from filterzoo.jail.limits import Limits
+from filterzoo.jail.namespaces import way_in
 from filterzoo.records import Kind
 from filterzoo.references import PluginReference
 
@@ -354,6 +355,26 @@ def test_nothing_of_the_system_can_be_reached(jail, index):
     refused = {"PermissionError EPERM"}
     assert {name: text for name, text in outcomes.items() if text not in refused} == {}
     assert not Path("/tmp/filterzoo-escaped").exists()
+
+
+def test_the_child_has_a_network_of_its_own_where_that_is_permitted(jail):
+    assert ("namespaces" in jail.confinement) == bool(way_in())
+    if not way_in():
+        pytest.skip("unshare is not installed, or not permitted here")
+    listed = [*way_in(), sys.executable, "-I", "-c", "import socket; print([n for _, n in socket.if_nameindex()])"]
+    assert subprocess.run(listed, check=True, capture_output=True, text=True).stdout == "['lo']\n"
+
+
+def test_where_it_is_not_permitted_the_other_layers_hold(tmp_path, monkeypatch):
+    refusing = tmp_path / "unshare"
+    refusing.write_text("#!/bin/sh\nexit 1\n")
+    refusing.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert way_in.__wrapped__() == ()
+    monkeypatch.setattr("filterzoo.jail.process.way_in", tuple)
+    with Jail([PROBE]) as jail:
+        assert "namespaces" not in jail.confinement
+        assert {"process", "rlimits"} <= set(jail.confinement)
 
 
 def test_the_child_knows_no_secret_and_no_framework(monkeypatch, index):

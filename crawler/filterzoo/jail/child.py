@@ -85,7 +85,7 @@ def main() -> None:
         readers, failures = load_readers(PluginReference(*plugin) for plugin in setup["plugins"])
         for encoding in ENCODINGS:
             codecs.lookup(encoding)
-        active = confine(setup["memory_bytes"])
+        active = confine(setup["memory_bytes"], setup["network"])
         wire.send_json(Message.READY, {"confinement": active, "formats": [loaded.reader.name for loaded in readers]})
         serve(wire, Indexer(readers, failures))
     except ConnectionClosed:

@@ -1,6 +1,7 @@
 """What the jail's child gives up before it sees the first hostile byte. Each layer that holds here is named.
 
 process     nothing crosses the boundary but the messages of `filterzoo.jail.messages`
+namespaces  a network of its own, without any interface but one that leads nowhere (Linux, where it is permitted)
 rlimits     memory (RLIMIT_AS), no bytes written to files (RLIMIT_FSIZE 0), no new processes (RLIMIT_NPROC 0), no core
             dumps; CPU time is set anew for each file
 no_new_privs, seccomp   only system calls that read open descriptors, manage memory and end the process: no open, no
@@ -15,6 +16,7 @@ import resource
 import sys
 import time
 from math import ceil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -60,16 +62,29 @@ _ALLOWED = (
 )
 
 
-def confine(memory_bytes: int) -> list[str]:
-    """Give up all that indexing does not need, for good; gives the names of the layers that are active."""
+def confine(memory_bytes: int, network_of_parent: int | None) -> list[str]:
+    """Give up all that indexing does not need, for good; gives the names of the layers that are active.
+
+    network_of_parent: what `network` says there. Where it is permitted, the child is started in a network of its own.
+    """
     # Made first: looking for libseccomp starts a process, which the resource limits forbid.
     system_calls = _system_call_filter()
     active = ["process"]
+    if network() not in {None, network_of_parent}:
+        active.append("namespaces")
     if _limit_resources(memory_bytes):
         active.append("rlimits")
     if system_calls is not None and _load(system_calls):
         active += ["no_new_privs", "seccomp"]
     return active
+
+
+def network() -> int | None:
+    """Tells the network that this process sees from any other on this machine; None where the system does not say."""
+    try:
+        return Path("/proc/self/ns/net").stat().st_ino
+    except OSError:
+        return None
 
 
 def allow_cpu_time(seconds: int) -> None:

@@ -16,8 +16,10 @@ from collections.abc import Sequence
 from math import ceil
 
 from filterzoo.errors import Reason, Refused
+from filterzoo.jail.confinement import network
 from filterzoo.jail.limits import Limits
 from filterzoo.jail.messages import ConnectionClosed, Message, Wire
+from filterzoo.jail.namespaces import way_in
 from filterzoo.references import PluginReference
 
 _COMPLAINT_BYTES = 4096
@@ -45,7 +47,7 @@ class Child:
             undo.callback(self.wire.close)
             with theirs:
                 self._process = subprocess.Popen(  # noqa: S603  # our own module, with our own interpreter
-                    [sys.executable, "-I", "-m", "filterzoo.jail.child", str(theirs.fileno())],
+                    [*way_in(), sys.executable, "-I", "-m", "filterzoo.jail.child", str(theirs.fileno())],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
@@ -57,7 +59,8 @@ class Child:
             self._undo = undo.pop_all()
 
     def _start(self, formats: Sequence[PluginReference]) -> None:
-        setup = {"plugins": [(f.name, f.module, f.file) for f in formats], "memory_bytes": self._limits.memory_bytes}
+        plugins = [(f.name, f.module, f.file) for f in formats]
+        setup = {"plugins": plugins, "memory_bytes": self._limits.memory_bytes, "network": network()}
         self.wire.deadline = time.monotonic() + self._limits.start_seconds
         try:
             self.wire.send_json(Message.SETUP, setup)
