@@ -21,6 +21,7 @@ import filterzoo as library
 from filterzoo.dataset.published import open_published
 from filterzoo.errors import FilterZooError, StartError
 from filterzoo_publish.cnn_filter_db import table, writing
+from filterzoo_publish.cnn_filter_db.object_array import pickled
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +108,16 @@ def test_batches_of_any_size_give_the_same_filters(published, tmp_path, monkeypa
         export(published, tmp_path / f"{size}.h5")
         with h5py.File(tmp_path / "whole.h5") as whole, h5py.File(tmp_path / f"{size}.h5") as batched:
             assert whole["filters"][...].tobytes() == batched["filters"][...].tobytes()
+
+
+def test_an_array_of_objects_comes_back_from_its_pickle():
+    values = np.array([["a", True, math.nan], ["ü\n\ud800", False, 1.5], ["", "x" * 300, -0.0]], dtype=object)
+    found = pickle.loads(pickled(values))
+    assert found.dtype == np.object_
+    assert found.shape == (3, 3)
+    assert repr(found.tolist()) == repr(values.tolist())
+    with pytest.raises(TypeError, match="no place for bytes"):
+        pickled(np.array([b"raw"], dtype=object))
 
 
 def test_what_pandas_reads(published, tmp_path):

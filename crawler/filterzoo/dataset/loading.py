@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from math import prod
-from typing import Literal, TypedDict, Unpack, overload
+from typing import Literal, Unpack, overload
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from filterzoo.dataset.published import PublishedFiles, open_published
-from filterzoo.dataset.query import LayerQuery, Names
+from filterzoo.dataset.query import LayerKeywords, LayerQuery, Names
 from filterzoo.errors import FilterZooError
 from filterzoo.layer import Floats
 from filterzoo.progress import watched
@@ -31,20 +31,11 @@ _BATCH_NUMBERS = 9 * 4 * BLOCK
 """Weights that are decoded at a time: 5 MB, which a core's cache holds until they are copied."""
 
 
-class Query(TypedDict, total=False):
+class Query(LayerKeywords, total=False):
     """The keywords of `load` that say which filters, and of what state of the data set."""
 
-    models: Names | None
-    source: Names | None
-    task: Names | None
-    layers: Names | None
-    depth: tuple[float, float] | None
-    kind: Names | None
     kernel: str
-    where: pc.Expression | None
-    unique: bool
     limit: int | None
-    revision: str | None
     columns: Sequence[str] | None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict, Unpack, overload
+from typing import Any, Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filterzoo.dataset.published import open_published
-from filterzoo.dataset.query import LayerQuery, Names
+from filterzoo.dataset.query import LayerKeywords, LayerQuery, Names
 from filterzoo.layer import Doubles
 from filterzoo.measures.dct import DCT_BINS
 from filterzoo.measures.drift import fixed_drift
@@ -132,24 +132,10 @@ class Groups:
         return fixed_drift([group.statistics for group in self.groups])
 
 
-class StatsQuery(TypedDict, total=False):
-    """The keywords of `stats` that say which layers, and of what state of the data set."""
-
-    models: Names | None
-    source: Names | None
-    task: Names | None
-    layers: Names | None
-    depth: tuple[float, float] | None
-    kind: Names | None
-    where: pc.Expression | None
-    unique: bool
-    revision: str | None
-
-
 @overload
-def stats(target: str, *, by: None = ..., **query: Unpack[StatsQuery]) -> GroupStatistics: ...
+def stats(target: str, *, by: None = ..., **query: Unpack[LayerKeywords]) -> GroupStatistics: ...
 @overload
-def stats(target: str, *, by: Names, **query: Unpack[StatsQuery]) -> Groups: ...
+def stats(target: str, *, by: Names, **query: Unpack[LayerKeywords]) -> Groups: ...
 def stats(
     target: str,
     *,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,20 @@ from filterzoo.errors import FilterZooError
 Names = str | Sequence[str]
 
 _NEEDED = ("model_id", "layer_index", "name", "layer_id")
+
+
+class LayerKeywords(TypedDict, total=False):
+    """The keywords of `load` and `stats` that say which layers, and of what state of the data set."""
+
+    models: Names | None
+    source: Names | None
+    task: Names | None
+    layers: Names | None
+    depth: tuple[float, float] | None
+    kind: Names | None
+    where: pc.Expression | None
+    unique: bool
+    revision: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,6 @@ PyTables itself is not needed to write it.
 
 from __future__ import annotations
 
-import pickle  # the layout keeps texts as a pickle; here one is only ever written
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,13 +13,12 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from filterzoo_publish.cnn_filter_db.object_array import pickled
+
 Column = npt.NDArray[Any]
 """One-dimensional, of type int64, float64 or object (texts, truth values, NaN where there is none)."""
 
 _PLAIN = (np.dtype(np.int64), np.dtype(np.float64))
-_MAKER = b"\x80\x03cnumpy._core.multiarray\n_reconstruct\n"
-_OLD_MAKER = b"\x80\x03cnumpy.core.multiarray\n_reconstruct\n"
-"""Where every NumPy from 1.0 on has the function, those before 2.0 included."""
 
 
 def write_frame(group: h5py.Group, index: Mapping[str, Column], columns: Mapping[str, Column]) -> None:
@@ -65,12 +63,8 @@ def _write_array(group: h5py.Group, key: str, values: Column) -> h5py.Dataset:
 
 def _write_objects(group: h5py.Group, key: str, values: npt.NDArray[np.object_]) -> None:
     """One row of bytes, the pickle of the array."""
-    pickled = pickle.dumps(values, protocol=3)
-    if not pickled.startswith(_MAKER):
-        raise NotImplementedError("this version of NumPy pickles arrays in another way")
-    pickled = _OLD_MAKER + pickled[len(_MAKER) :]
     node = group.create_dataset(key, (1,), h5py.vlen_dtype(np.uint8), maxshape=(None,), chunks=(64,))
-    node[0] = np.frombuffer(pickled, np.uint8)
+    node[0] = np.frombuffer(pickled(values), np.uint8)
     _mark(node, CLASS="VLARRAY", PSEUDOATOM="object", VERSION="1.4", transposed=1)
 
 
