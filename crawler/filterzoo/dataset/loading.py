@@ -170,11 +170,8 @@ def _copy_row_group(out: Floats, files: PublishedFiles, group: _RowGroup) -> int
     """Copy what is wanted of a row group, batch by batch up to its last; gives how many filters that were."""
     copied, low = 0, group.low
     last = max(stored.first + stored.rows for stored in group.wanted)
-    prefetch = not files.is_local
-    with (
-        files.native(group.path) as file,
-        pq.ParquetFile(file, metadata=group.footer, pre_buffer=prefetch) as parquet,
-    ):
+    # Read in this thread, never ahead in one of Arrow's: one that still waits for a file when Python ends aborts it.
+    with files.native(group.path) as file, pq.ParquetFile(file, metadata=group.footer, pre_buffer=False) as parquet:
         for batch in parquet.iter_batches(
             _batch_rows(group.footer.row_group(group.number)),
             row_groups=[group.number],
