@@ -41,7 +41,7 @@ class _QuietServer(ThreadingHTTPServer):
 
 
 class WebServer:
-    """Serves `resources`; counts `requests` (path, Range header, all headers) and the body bytes it sent."""
+    """Serves `resources`; counts `requests` (path, Range header, all headers) and the body bytes it began to send."""
 
     def __init__(self) -> None:
         self.resources: dict[str, Resource] = {}
@@ -119,8 +119,8 @@ class Answer(BaseHTTPRequestHandler):
         for name, value in (headers or {}).items():
             self.send_header(name, value)
         self.end_headers()
+        self.owner.sent += len(body)  # before the client can have the last byte and a test looks
         self.wfile.write(body)
-        self.owner.sent += len(body)
 
     def cut(self) -> None:
         """Close the connection with a reset."""

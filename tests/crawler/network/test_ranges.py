@@ -177,8 +177,8 @@ def test_ranges_come_side_by_side(server: WebServer, door: Door) -> None:
         now[0] += 1
         under_way.append(now[0])
         time.sleep(0.2)
+        now[0] -= 1  # before the client can have its bytes and ask again
         answer.serve(server.resources["/w"])
-        now[0] -= 1
         return True
 
     with door.open(Artifact(url=url)) as file:
