@@ -22,6 +22,8 @@ class Reason(StrEnum):
     """The zoo asks for an agreement or a token first."""
     REMOVED = "removed"
     """The zoo lists it, but the file is gone."""
+    DUPLICATE = "duplicate"
+    """Its zoo lists the same file of the same revision under another name as well, which is taken."""
     TAKEN_DOWN = "taken_down"
     """Its owner asked for its removal; it is blocked from every later release."""
     FETCH_FAILED = "fetch_failed"
@@ -49,7 +51,7 @@ class Reason(StrEnum):
 
     @property
     def is_skip(self) -> bool:
-        """Left out on purpose, by the manifest or the owner; all other reasons are failures."""
+        """Left out on purpose, by the manifest, its zoo or the owner; all other reasons are failures."""
         return self in _SKIPS
 
     @property
@@ -66,6 +68,7 @@ _SKIPS = frozenset(
         Reason.TOO_MANY_FILTERS,
         Reason.GATED,
         Reason.REMOVED,
+        Reason.DUPLICATE,
         Reason.TAKEN_DOWN,
     }
 )

@@ -85,6 +85,25 @@ def test_a_dry_run_fetches_nothing(zoo: Path) -> None:
     assert not (zoo / "filterzoo-work").exists()
 
 
+def test_the_table_of_a_dry_run_says_where_sizes_and_licences_are_unknown(zoo: Path) -> None:
+    write_good(zoo / "zoo")
+    size = sum(path.stat().st_size for path in (zoo / "zoo").iterdir())
+    (zoo / "plan.yaml").write_text("""
+name: plan
+sources:
+  - {source: local, paths: ["zoo/*"]}
+  - {source: timm, include: [resnet18.a1_in1k, resnet50.fb_swsl_ig1b_ft_in1k, resnet34.tv_in1k], pin: false}
+licenses: {allow: [apache-2.0]}
+""")
+    ran = filterzoo("crawl", "plan.yaml", "--dry-run", cwd=zoo)
+    assert (ran.code, ran.err) == (0, "")
+    assert [" ".join(line.split()) for line in ran.out.splitlines()] == [
+        "source checkpoints bytes licences left out",
+        f"local 5 {size:,} unknown 5",
+        "timm 1 unknown apache-2.0 1 licence 2",
+    ]
+
+
 def test_limit_and_only(zoo: Path) -> None:
     write_good(zoo / "zoo")
     assert filterzoo("crawl", "manifest.yaml", "--limit", 2, "--json", cwd=zoo).document["checkpoints"]["done"] == 2

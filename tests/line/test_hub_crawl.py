@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import datasets
 import pytest
 import safetensors.torch
 import timm
+import torch
 from tests.model_hub import ModelHub, Repo
 from tests.program import filterzoo
 
@@ -71,3 +73,27 @@ def test_layers_know_their_architecture_where_it_is_known(zoo: ModelHub, tmp_pat
     assert sorted(in_file) != in_file
     assert rows["conv1.0.weight"]["stride"] == [2, 2]
     assert found["test_resnet.r160_in1k"].checkpoint.training_dataset == "imagenet-1k"
+
+
+def test_a_second_name_of_a_file_is_a_duplicate_for_the_plan_the_crawl_and_the_data_set(tmp_path: Path):
+    names = "vit_base_patch16_clip*_224.openai"
+    (tmp_path / "twins.yaml").write_text(f"name: twins\nsources:\n  - {{source: timm, include: ['{names}']}}\n")
+    with ModelHub() as hub:
+        weights = safetensors.torch.save({"conv.weight": torch.ones(2, 3, 3, 3)})
+        hub.repos = {"timm/vit_base_patch16_clip_224.openai": Repo({"open_clip_model.safetensors": weights})}
+        environment = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+        command = ("crawl", "twins.yaml", "--allow-private", "--json", "--workers", "1")
+        planned = filterzoo(*command, "--dry-run", cwd=tmp_path, env=environment)
+        ran = filterzoo(*command, cwd=tmp_path, env=environment)
+    plan = planned.document["sources"]["timm"]
+    assert (plan["checkpoints"], plan["bytes"], plan["left_out"]) == (1, len(weights), {"duplicate": 1})
+    assert (planned.code, ran.code) == (0, 0), ran.err
+    counts = ran.document
+    assert (counts["checkpoints"], counts["reasons"]) == ({"done": 1, "skipped": 1, "failed": 0}, {"duplicate": 1})
+    assert filterzoo("status", "--json", cwd=tmp_path).document == counts
+    assert filterzoo("publish", "out", cwd=tmp_path).code == 0
+    (skipped,) = datasets.load_dataset(str(tmp_path / "out"), "skipped", split="train")
+    (model,) = datasets.load_dataset(str(tmp_path / "out"), split="train")
+    assert (skipped["id"], skipped["reason"]) == ("vit_base_patch16_clip_quickgelu_224.openai", "duplicate")
+    assert skipped["detail"].endswith(f" {model['id']}")
+    assert (skipped["revision"], model["duplicate_of"]) == (model["revision"], None)

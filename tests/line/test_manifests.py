@@ -143,6 +143,11 @@ def test_the_plan_for_a_first_crawl_of_the_hub(plan):
     }
 
 
+def _place(config):
+    """Where timm has the weights from."""
+    return config.hf_hub_id or config.url
+
+
 def test_the_plan_for_all_of_timm(plan, hub):
     import timm
 
@@ -151,7 +156,8 @@ def test_the_plan_for_all_of_timm(plan, hub):
     found = plan("timm-all", "timm")
     assert found["checkpoints"] + sum(found["left_out"].values()) == len(names)
     assert found["checkpoints"] > 1500
-    assert found["left_out"].keys() == {"licence", "removed"}
+    assert found["left_out"].keys() == {"licence", "removed", "duplicate"}
+    assert found["left_out"]["duplicate"] == len(names) - len({_place(timm.get_pretrained_cfg(name)) for name in names})
     # Those of other people, whose repositories this Hub lacks.
     assert found["left_out"]["removed"] < 50
     assert found["unknown_sizes"] > 1500, "a listing tells no sizes, and nobody guesses them"

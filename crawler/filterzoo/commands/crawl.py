@@ -202,6 +202,12 @@ def _print_plan(sources: dict[str, dict[str, Any]]) -> None:
     for name, counts in sorted(sources.items()):
         licences = ", ".join(f"{licence} {number}" for licence, number in sorted(counts["licences"].items()))
         left_out = ", ".join(f"{reason} {number}" for reason, number in sorted(counts["left_out"].items()))
-        size = f"{counts['bytes']:,}" + (f" + {counts['unknown_sizes']} unknown" if counts["unknown_sizes"] else "")
-        made.add_row(name, str(counts["checkpoints"]), size, cell(licences, longest=200), left_out)
+        made.add_row(name, str(counts["checkpoints"]), _size(counts), cell(licences, longest=200), left_out)
     console().print(made)
+
+
+def _size(counts: dict[str, Any]) -> str:
+    """The bytes that the zoo states, and of how many checkpoints it states none."""
+    if counts["unknown_sizes"] == counts["checkpoints"] and not counts["bytes"] and counts["checkpoints"]:
+        return "unknown"
+    return f"{counts['bytes']:,}" + (f" + {counts['unknown_sizes']} unknown" if counts["unknown_sizes"] else "")

@@ -67,6 +67,7 @@ _MEANINGS = {
     Reason.TOO_MANY_FILTERS: "more filters than limits.filters_per_checkpoint",
     Reason.GATED: "the zoo asks for an agreement or a token",
     Reason.REMOVED: "listed, but gone",
+    Reason.DUPLICATE: "its zoo lists the same file under another name, which is taken",
     Reason.TAKEN_DOWN: "removed at its owner's request",
     Reason.FETCH_FAILED: "the network or server failed; tried again next time",
     Reason.CHANGED: "it changed while it was read; tried again next time",

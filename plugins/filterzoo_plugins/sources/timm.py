@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias, cast
 
 from pydantic import Field
 
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 Facts = Mapping[str, Mapping[str, str | None]]
 """See `facts.table`."""
 
+Said: TypeAlias = "Callable[[str], ModelInfo | Refused]"
+"""What the Hub says of a repository."""
+
 FILES = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin")
 """Names of the weights in timm's repositories, the preferred first."""
 
@@ -50,17 +55,23 @@ class TimmSource(Source):
     The list itself needs no network. The commits, sizes and hashes are asked of the Hub where it can be reached;
     where it cannot, the list has the revision `unpinned`, which serves a dry run and is refused by a crawl. The few
     networks that are on no Hub are taken from their URL and checked against the sha256 in its name.
-    Two names of one repository (CLIP's quickgelu twins) are two checkpoints of the same weights, which are stored once.
+    Two names of one repository (CLIP's quickgelu twins) are one checkpoint, under the repository's own name where the
+    globs choose it; the other goes to the ledger as a duplicate.
     """
 
     name: ClassVar[str] = "timm"
 
     class Options(SourceOptions):
-        """`include`, `exclude`: globs over `arch.tag`. `pin`: false leaves the Hub unasked, for plans only."""
+        """`include`, `exclude`: globs over `arch.tag`. `pin`: false leaves the Hub unasked, for plans only.
+
+        `sizes` asks each repository for the sizes and hashes of its files, where there are so many that a listing is
+        asked for, which tells none.
+        """
 
         include: Annotated[tuple[str, ...], Field(min_length=1)] = ("*",)
         exclude: tuple[str, ...] = ()
         pin: bool = True
+        sizes: bool = False
 
     def __init__(self, options: SourceOptions, door: Door, folder: Path) -> None:
         super().__init__(options, door, folder)
@@ -70,12 +81,19 @@ class TimmSource(Source):
         """See `Source.discover`."""
         hub = Hub(self.door)
         listed = [_Pretrained(name, config) for name, config in sorted(_configurations().items()) if self._wants(name)]
-        known = _repositories(hub, listed) if self._options.pin else None
+        few = math.inf if self._options.sizes else _FEW
+        said = _repositories(hub, listed, few) if self._options.pin else None
         datasets = {token: row["dataset"] or "" for token, row in facts.table("timm_tags").items()}
         categories, pairs = facts.table("datasets"), facts.table("pairs")
+        kept = _kept(listed)
         for pretrained in listed:
             described = pretrained.described(datasets, categories, pairs)
-            yield _located(pretrained, described, hub, known) if pretrained.repo else described
+            found = _located(pretrained, described, hub, said) if pretrained.repo else described
+            first = kept.get(pretrained.repo, pretrained.name)
+            if first != pretrained.name and isinstance(found, Checkpoint):
+                detail = f"timm's second name for the file of {first}"
+                found = _refused(found, hub.page(pretrained.repo), Reason.DUPLICATE, detail)
+            yield found
 
     def open(self, artifact: Artifact) -> RandomAccessFile:
         """See `Source.open`."""
@@ -152,15 +170,22 @@ class _Pretrained:
         )
 
 
-def _located(
-    pretrained: _Pretrained, described: Checkpoint, hub: Hub, known: Mapping[str, ModelInfo | Refused] | None
-) -> Checkpoint | Refusal:
+def _kept(listed: Sequence[_Pretrained]) -> dict[str, str]:
+    """Repository -> the name under which its weights are taken: its own, or else the first."""
+    kept: dict[str, str] = {}
+    for pretrained in listed:
+        if pretrained.repo and (pretrained.repo not in kept or pretrained.repo.endswith(f"/{pretrained.name}")):
+            kept[pretrained.repo] = pretrained.name
+    return kept
+
+
+def _located(pretrained: _Pretrained, described: Checkpoint, hub: Hub, said: Said | None) -> Checkpoint | Refusal:
     """The checkpoint in its repository, or why it cannot be had there."""
     repo = pretrained.repo
-    if known is None:
+    if said is None:
         guessed = Artifact(url=hub.address(repo, UNPINNED, FILES[0]), name=FILES[0])
         return replace(described, revision=UNPINNED, artifacts=(guessed,), url=hub.page(repo))
-    info = known.get(repo, Refused(Reason.REMOVED, "timm names a repository that the Hub does not list", repo))
+    info = said(repo)
     if isinstance(info, Refused):
         return _refused(described, hub.page(repo), info.reason, info.detail)
     licence, commit = described.licence or _hub.licence(info), info.sha or "main"
@@ -187,18 +212,27 @@ def _refused(described: Checkpoint, page: str, reason: Reason, detail: str) -> R
     )
 
 
-def _repositories(hub: Hub, listed: Sequence[_Pretrained]) -> dict[str, ModelInfo | Refused] | None:
-    """What the Hub says of each repository; None where it does not answer at all. Refused where it stops to answer."""
+def _repositories(hub: Hub, listed: Sequence[_Pretrained], few: float) -> Said | None:
+    """What the Hub says of each repository; None where it does not answer at all. Refused where it stops to answer.
+
+    few: an author of more repositories than that is asked for all of them at once; others are asked when it is their
+    turn.
+    """
     repos = list(dict.fromkeys(pretrained.repo for pretrained in listed if pretrained.repo))
     first = _repository(hub, repos[0]) if repos else None
     if isinstance(first, Refused) and first.reason is Reason.FETCH_FAILED:
         return None
     of_author = Counter(repo.partition("/")[0] for repo in repos)
-    known: dict[str, ModelInfo | Refused] = {}
-    for author, count in of_author.items():
-        if count > _FEW:
-            known |= {info.id: info for info in hub.listing(f"the models of {author}", author=author)}
-    return known | {repo: _repository(hub, repo) for repo in repos if of_author[repo.partition("/")[0]] <= _FEW}
+    many = [author for author, count in of_author.items() if count > few]
+    known = {info.id: info for author in many for info in hub.listing(f"the models of {author}", author=author)}
+
+    @cache
+    def said(repo: str) -> ModelInfo | Refused:
+        if repo.partition("/")[0] in many:
+            return known.get(repo) or Refused(Reason.REMOVED, "timm names it, and the Hub does not list it", repo)
+        return first if first is not None and repo == repos[0] else _repository(hub, repo)
+
+    return said
 
 
 def _repository(hub: Hub, repo: str) -> ModelInfo | Refused:

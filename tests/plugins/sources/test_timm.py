@@ -41,19 +41,62 @@ def source(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def everything(tmp_path_factory):
+def listed(tmp_path_factory):
     with Door(tmp_path_factory.mktemp("cache")) as door:
         return list(TimmSource(TimmSource.Options(pin=False), door, Path()).discover())
 
 
-def test_every_pretrained_weight_is_listed_without_a_network(everything):
+@pytest.fixture(scope="module")
+def everything(listed):
+    """The checkpoints."""
+    return [found for found in listed if isinstance(found, Checkpoint)]
+
+
+def test_every_pretrained_weight_is_listed_without_a_network(listed, everything):
     import timm
 
-    assert {checkpoint.id for checkpoint in everything} == set(timm.list_pretrained())
-    assert len({checkpoint.id for checkpoint in everything}) == len(everything)
+    assert [found.id for found in listed] == sorted(timm.list_pretrained())
     if VERSION == "1.0.31":
-        assert len(everything) == 1826
-    assert all(isinstance(c, Checkpoint) and c.revision and c.architecture and c.artifacts[0].url for c in everything)
+        assert len(listed) == 1826
+        assert len(everything) == 1809
+    assert all(c.revision and c.architecture and c.artifacts[0].url for c in everything)
+
+
+def test_a_file_that_timm_names_twice_is_one_checkpoint_under_the_name_of_its_repository(listed, everything):
+    import timm
+
+    files = [checkpoint.artifacts[0].url for checkpoint in everything]
+    assert len(set(files)) == len(files)
+    twins = {found.id: found for found in listed if isinstance(found, Refusal)}
+    assert len(twins) + len(everything) == len(listed)
+    assert {twin.reason for twin in twins.values()} == {Reason.DUPLICATE}
+    for name, twin in twins.items():
+        kept = twin.detail.rpartition(" ")[2]
+        repos = {timm.get_pretrained_cfg(one).hf_hub_id for one in (name, kept)}
+        assert repos == {f"timm/{kept}"}
+    twin = twins["vit_base_patch16_clip_quickgelu_224.openai"]
+    assert twin.detail == "timm's second name for the file of vit_base_patch16_clip_224.openai"
+
+
+def test_a_name_whose_twin_is_not_asked_for_is_no_duplicate(source):
+    options = {"include": ["vit_base_patch16_clip*_224.openai"], "pin": False}
+    assert [type(found) for found in source(**options).discover()] == [Checkpoint, Refusal]
+    (found,) = source(**options, exclude=["vit_base_patch16_clip_224.*"]).discover()
+    assert isinstance(found, Checkpoint)
+    assert found.id == "vit_base_patch16_clip_quickgelu_224.openai"
+
+
+def test_a_duplicate_has_the_commit_of_the_file_and_its_repository_is_asked_once(hub, source):
+    hub.repos["timm/vit_base_patch16_clip_224.openai"] = Repo({"open_clip_model.safetensors": WEIGHTS})
+    kept, twin = source(include=["vit_base_patch16_clip*_224.openai"]).discover()
+    assert isinstance(kept, Checkpoint)
+    assert (twin.reason, twin.revision, twin.licence) == (Reason.DUPLICATE, kept.revision, kept.licence)
+    assert len(hub.asked("/api/models")) == 1
+
+
+def test_twins_that_cannot_be_had_are_told_for_what_they_are(hub, source):
+    found = list(source(include=["vit_base_patch16_clip*_224.openai"]).discover())
+    assert [one.reason for one in found] == [Reason.REMOVED, Reason.REMOVED]
 
 
 def test_what_is_told_of_them_is_of_the_vocabularies(everything):
@@ -112,7 +155,20 @@ def test_a_listing_is_asked_for_where_many_are_wanted(hub, source, monkeypatch):
         "resnet18.a3_in1k": Reason.UNKNOWN_FORMAT,
         "resnet34.a1_in1k": Reason.REMOVED,
     }
+    assert found["resnet18.a1_in1k"].artifacts[0].size is None
     assert len(hub.asked("/api/models?")) == 2
+
+
+def test_sizes_and_hashes_of_many_are_asked_for_one_by_one_where_they_are_wanted(hub, source, monkeypatch):
+    monkeypatch.setattr(timm_source, "_FEW", 1)
+    hub.repos = {f"timm/resnet18.a{n}_in1k": Repo({"model.safetensors": WEIGHTS * n}) for n in (1, 2, 3)}
+    discovery = source(include=["resnet18.a?_in1k"], sizes=True).discover()
+    first = next(discovery)
+    assert len(hub.asked("/api/models/")) == 1, "the others wait for their turn"
+    found = [first, *discovery]
+    assert [one.artifacts[0].size for one in found] == [len(WEIGHTS) * n for n in (1, 2, 3)]
+    assert found[1].artifacts[0].sha256 == hashlib.sha256(WEIGHTS * 2).hexdigest()
+    assert hub.asked("/api/models?") == []
 
 
 def test_without_a_hub_the_list_is_for_plans_only(source, monkeypatch):
