@@ -358,6 +358,37 @@ def test_nothing_of_the_system_can_be_reached(jail, index):
     assert not Path("/tmp/filterzoo-escaped").exists()
 
 
+WITHOUT_SECCOMP = """
+import os, sys
+from filterzoo.jail import confinement
+confinement._system_call_filter = lambda: None
+open(os.path.join(folder := sys.argv[1], "there"), "w").close()
+print(*confinement.confine(1 << 30, confinement.network()))
+for attempt in (
+    lambda: open(os.path.join(folder, "there")),
+    lambda: open(os.path.join(folder, "new"), "w"),
+    lambda: os.listdir(folder),
+    lambda: os.mkdir(os.path.join(folder, "new")),
+    lambda: os.unlink(os.path.join(folder, "there")),
+    lambda: os.execv("/bin/true", ["true"]),
+):
+    try:
+        attempt()
+    except PermissionError:
+        print("refused")
+"""
+
+
+def test_landlock_closes_the_file_system_where_seccomp_is_missing(jail, tmp_path):
+    if "landlock" not in jail.confinement:
+        pytest.skip("this kernel has no Landlock")
+    ran = subprocess.run([sys.executable, "-c", WITHOUT_SECCOMP, tmp_path], capture_output=True, text=True, check=True)
+    layers, *outcomes = ran.stdout.splitlines()
+    assert layers.split() == ["process", "rlimits", "no_new_privs", "landlock"]
+    assert outcomes == ["refused"] * 6
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
 def test_the_child_has_a_network_of_its_own_where_that_is_permitted(jail):
     assert ("namespaces" in jail.confinement) == bool(way_in())
     if not way_in():

@@ -4,8 +4,10 @@ process     nothing crosses the boundary but the messages of `filterzoo.jail.mes
 namespaces  a network of its own, without any interface but one that leads nowhere (Linux, where it is permitted)
 rlimits     memory (RLIMIT_AS), no bytes written to files (RLIMIT_FSIZE 0), no new processes (RLIMIT_NPROC 0), no core
             dumps; CPU time is set anew for each file
-no_new_privs, seccomp   only system calls that read open descriptors, manage memory and end the process: no open, no
-            socket, no exec, no fork, no writing, no signal to anyone else (Linux, where libseccomp is installed)
+no_new_privs   no program that runs with more rights (Linux, with either of the next two)
+landlock    no path of the file system, neither to read nor to write (Linux 5.13 or newer, where it is switched on)
+seccomp     only system calls that read open descriptors, manage memory and end the process: no open, no socket, no
+            exec, no fork, no writing, no signal to anyone else (Linux, where libseccomp is installed)
 """
 
 from __future__ import annotations
@@ -74,9 +76,10 @@ def confine(memory_bytes: int, network_of_parent: int | None) -> list[str]:
         active.append("namespaces")
     if _limit_resources(memory_bytes):
         active.append("rlimits")
-    if system_calls is not None and _load(system_calls):
-        active += ["no_new_privs", "seccomp"]
-    return active
+    of_linux = {"landlock": _close_the_file_system(), "seccomp": system_calls is not None and _load(system_calls)}
+    if any(of_linux.values()):
+        active.append("no_new_privs")
+    return active + [name for name, holds in of_linux.items() if holds]
 
 
 def network() -> int | None:
@@ -111,6 +114,19 @@ def _set_limit(which: int, most: int, *, is_hard: bool = True) -> bool:
     try:
         resource.setrlimit(which, (most, most if is_hard else hard))
     except (ValueError, OSError):
+        return False
+    return True
+
+
+def _close_the_file_system() -> bool:
+    """No path can be opened, made or removed from now on; what is open stays. False where there is no Landlock."""
+    if sys.platform != "linux":
+        return False
+    import landlock  # noqa: PLC0415  # only Linux has it
+
+    try:
+        landlock.Ruleset().apply()
+    except (landlock.LandlockError, OSError):
         return False
     return True
 
