@@ -11,17 +11,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
-from pydantic import TypeAdapter, ValidationError
-
 from filterzoo.dtypes import DTYPES
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
 from filterzoo.format import Format
 from filterzoo.hooks import hookimpl
 from filterzoo.records import Context, Convolution, FileFacts, Kind, Span, Tensor
+from filterzoo_plugins.formats._json import JSON_BYTES, is_natural, read_json
 
 MAGIC = b"filterzoo: a network of CNN Filter DB, 1\n"
-MAX_HEAD = 32 << 20
 SIDE_FILES = ("filterinfo.csv", "datastorage.meta.csv", "meta.csv")
 """What onnxzoo2filterdb wrote beside a file of filters."""
 FILTER = 9
@@ -69,9 +67,6 @@ class _Head:
     framework: str | None
     opset: int | None
     layers: tuple[Rows, ...]
-
-
-_HEAD: TypeAdapter[_Head] = TypeAdapter(_Head)
 
 
 def head(dtype: str, facts: FileFacts, layers: Sequence[Rows]) -> bytes:
@@ -129,15 +124,49 @@ class CnnFilterDb(Format):
 
 def _read_head(file: RandomAccessFile) -> tuple[_Head, int]:
     """The head, and where the filters begin."""
-    raw = file.read(0, min(file.size, MAX_HEAD))
+    raw = file.read(0, min(file.size, len(MAGIC) + JSON_BYTES + 1))
     end = raw.find(b"\n", len(MAGIC))
-    try:
-        found = _HEAD.validate_json(raw[len(MAGIC) : max(end, 0)], strict=True)
-    except ValidationError:
-        raise Refused(Reason.MALFORMED, "a network of CNN Filter DB without a table of its layers") from None
-    if found.dtype not in {"F16", "F32", "F64"} or any(layer.count <= 0 or layer.start < 0 for layer in found.layers):
-        raise Refused(Reason.MALFORMED, "an impossible table of layers")
-    return found, end + 1
+    match read_json(raw[len(MAGIC) : max(end, 0)], "the table of layers", depth=3):
+        case {
+            "dtype": "F16" | "F32" | "F64" as dtype,
+            "framework": str() | None as framework,
+            "opset": opset,
+            "layers": list(layers),
+        } if _is_natural_or_none(opset):
+            return _Head(dtype=dtype, framework=framework, opset=opset, layers=tuple(map(_rows, layers))), end + 1
+    raise Refused(Reason.MALFORMED, "a network of CNN Filter DB without a table of its layers")
+
+
+def _rows(document: object) -> Rows:
+    match document:
+        case {
+            "start": int(start),
+            "count": int(count),
+            "inputs": inputs,
+            "outputs": outputs,
+            "depth": depth,
+            "depth_norm": float() | None as depth_norm,
+            "name": str(name),
+        } if (
+            is_natural(start)
+            and is_natural(count)
+            and count > 0
+            and all(map(_is_natural_or_none, (inputs, outputs, depth)))
+        ):
+            return Rows(
+                start=start,
+                count=count,
+                inputs=inputs,
+                outputs=outputs,
+                depth=depth,
+                depth_norm=depth_norm,
+                name=name,
+            )
+    raise Refused(Reason.MALFORMED, "a network of CNN Filter DB with an impossible layer")
+
+
+def _is_natural_or_none(value: object) -> bool:
+    return value is None or is_natural(value)
 
 
 @hookimpl
