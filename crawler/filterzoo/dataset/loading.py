@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from filterzoo.dataset.published import PublishedFiles, open_published
+from filterzoo.dataset.published import READERS, PublishedFiles, open_published
 from filterzoo.dataset.query import LayerKeywords, LayerQuery, Names
 from filterzoo.errors import FilterZooError
 from filterzoo.layer import Floats
@@ -25,8 +24,6 @@ from filterzoo.store.fragments import BLOCK
 
 POINTERS = ("filters_file", "filters_first_row", "filters_rows")
 """Columns of `layers` that say where a layer's filters stand."""
-_READERS = max(4, os.cpu_count() or 1)
-"""Row groups that are read and decoded at a time; more than two cores, since reading from the Hub waits."""
 _BATCH_NUMBERS = 9 * 4 * BLOCK
 """Weights that are decoded at a time: 5 MB, which a core's cache holds until they are copied."""
 
@@ -147,7 +144,7 @@ def copy_filters(out: Floats, files: PublishedFiles, picked: pa.Table, counts: S
     for layer_id, path, first, rows, start, count in zip(*columns, starts, counts, strict=False):
         wanted[path][_Stored(layer_id, first, rows)].append(_Place(start, count))
     there = 0
-    with ThreadPoolExecutor(_READERS) as readers:
+    with ThreadPoolExecutor(READERS) as readers:
         for copied in readers.map(lambda group: _copy_row_group(out, files, group), _row_groups(files, wanted)):
             there += copied
             yield copied

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from filterzoo.errors import StartError
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
+READERS = max(4, os.cpu_count() or 1)
+"""Files and row groups that are read and decoded at a time; more than two cores, since reading from the Hub waits."""
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
@@ -55,11 +58,6 @@ class PublishedFiles:
         if self.is_local:
             return pa.memory_map(f"{self.root}/{path}")
         return _ExactReads(self.filesystem).open_input_file(f"{self.root}/{path}")
-
-    @property
-    def arrow_filesystem(self) -> pafs.FileSystem:
-        """The file system as pyarrow's data sets take it; the paths are `root` and what `paths` gave."""
-        return pafs.LocalFileSystem() if self.is_local else pafs.PyFileSystem(_ExactReads(self.filesystem))
 
     def text(self, path: str) -> str | None:
         """A small text file, None where there is none."""

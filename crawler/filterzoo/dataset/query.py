@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TypedDict
@@ -12,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pds
 
-from filterzoo.dataset.published import PublishedFiles
+from filterzoo.dataset.published import READERS, PublishedFiles
+from filterzoo.dataset.sparse_copy import SparseCopy
 from filterzoo.errors import FilterZooError
 
 Names = str | Sequence[str]
@@ -55,7 +57,7 @@ class LayerQuery:
     def rows(self, files: PublishedFiles, columns: Sequence[str] | None) -> pa.Table:
         """The chosen rows by model id and place in the model, with (at least) the columns; None: all of them."""
         names = None if columns is None else list(dict.fromkeys((*_NEEDED, *columns)))
-        table = layers_dataset(files).to_table(columns=names, filter=self._condition())
+        table = read_layers(files, names, self._condition())
         table = _matching(_matching(table, self.models, "model_id"), self.layers, "name", "layer_id")
         table = table.sort_by([("model_id", "ascending"), ("layer_index", "ascending")])
         return table.take(_first_places(table["layer_id"])) if self.unique else table
@@ -71,14 +73,36 @@ class LayerQuery:
         return condition if self.where is None else condition & self.where
 
 
-def layers_dataset(files: PublishedFiles) -> pds.FileSystemDataset:
-    """The config `layers`; a column that older files lack is null there. FilterZooError where there is none."""
-    paths = [f"{files.root}/{path}" for path in files.paths("layers")]
+def read_layers(files: PublishedFiles, columns: Sequence[str] | None, condition: pc.Expression) -> pa.Table:
+    """Rows of the config `layers`; a column that older files lack is null there. FilterZooError where there is none."""
+    paths = files.paths("layers")
     if not paths:
         raise FilterZooError(f"{files.root}: holds no data/layers: not a published data set")
-    fragments = list(pds.dataset(paths, format="parquet", filesystem=files.arrow_filesystem).get_fragments())
-    schema = pa.unify_schemas([fragment.physical_schema for fragment in fragments])
-    return pds.FileSystemDataset(fragments, schema, fragments[0].format, fragments[0].filesystem)
+    if files.is_local:
+        fragments = list(pds.dataset([f"{files.root}/{path}" for path in paths], format="parquet").get_fragments())
+        schema = _schema_of(fragments)
+    else:
+        with ThreadPoolExecutor(READERS) as readers:
+            copies = list(readers.map(lambda path: SparseCopy(files, path), paths))
+            schema = _schema_of(copy.fragment for copy in copies)
+            needed = {*(schema.names if columns is None else columns), *_columns_of(condition, schema)}
+            fragments = list(readers.map(lambda copy: copy.fetch(needed, condition, schema), copies))
+    dataset = pds.FileSystemDataset(fragments, schema, fragments[0].format, fragments[0].filesystem)
+    return dataset.to_table(columns=columns, filter=condition)
+
+
+def _schema_of(fragments: Iterable[pds.ParquetFileFragment]) -> pa.Schema:
+    return pa.unify_schemas([fragment.physical_schema for fragment in fragments])
+
+
+def _columns_of(condition: pc.Expression, schema: pa.Schema) -> Iterator[str]:
+    """The columns without which the condition means nothing."""
+    nothing = schema.empty_table()
+    for name in schema.names:
+        try:
+            nothing.drop_columns([name]).filter(condition)
+        except pa.ArrowInvalid:
+            yield name
 
 
 def _matching(table: pa.Table, patterns: Names | None, *columns: str) -> pa.Table:

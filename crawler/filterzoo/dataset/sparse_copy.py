@@ -1,0 +1,77 @@
+"""The wanted columns of a Parquet file on the Hub, as a copy in memory with holes where the rest of the file is.
+
+Arrow reads files ahead in threads of its own. Where such a file is a Python object and Python ends meanwhile, the
+thread aborts the program; a copy in memory needs no Python to be read. Neighbouring stretches come in one request.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Collection, Iterable, Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pds
+import pyarrow.parquet as pq
+
+from filterzoo.dataset.published import PublishedFiles
+
+_TAIL = 1 << 16
+"""What is read first, from the end: nearly always the whole footer."""
+_GAP = 1 << 16
+"""Bytes that are rather read than left out by another request."""
+_END = 8
+"""Length of the footer, and the magic."""
+
+
+class SparseCopy:
+    """A Parquet file of the data set; only its footer is there at first, `fetch` adds columns."""
+
+    def __init__(self, files: PublishedFiles, path: str) -> None:
+        self._files = files
+        self._path = path
+        with files.native(path) as file:
+            size = file.size()
+            # Untouched pages take no memory.
+            self._memory = mmap.mmap(-1, size)
+            tail = self._copy(file, max(0, size - _TAIL), size)
+            footer = int.from_bytes(tail[-_END:-4], "little") + _END
+            if footer > len(tail):
+                self._copy(file, max(0, size - footer), size - len(tail))
+        self.fragment: pds.ParquetFileFragment = pds.ParquetFileFormat().make_fragment(pa.py_buffer(self._memory))
+        """What of it is there, to read."""
+
+    def fetch(self, columns: Collection[str], condition: pc.Expression, schema: pa.Schema) -> pds.ParquetFileFragment:
+        """Add columns of those row groups that may hold rows under the condition; gives what to read of them."""
+        wanted = self.fragment.subset(condition, schema=schema)
+        footer: pq.FileMetaData = self.fragment.metadata
+        chunks = [chunk for group in wanted.row_groups for chunk in _chunks(footer.row_group(group.id), columns)]
+        with self._files.native(self._path) as file:
+            for begin, end in _merged(chunks):
+                self._copy(file, begin, end)
+        return wanted
+
+    def _copy(self, file: pa.NativeFile, begin: int, end: int) -> bytes:
+        data: bytes = file.read_at(end - begin, begin)
+        self._memory[begin : begin + len(data)] = data
+        return data
+
+
+def _chunks(group: pq.RowGroupMetaData, columns: Collection[str]) -> Iterator[tuple[int, int]]:
+    """Where the columns stand in the file: first byte, and the one behind the last."""
+    for number in range(group.num_columns):
+        chunk: pq.ColumnChunkMetaData = group.column(number)
+        if chunk.path_in_schema.split(".")[0] in columns:
+            begin = chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset
+            yield begin, begin + chunk.total_compressed_size
+
+
+def _merged(stretches: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """In order, neighbours as one."""
+    merged: list[tuple[int, int]] = []
+    for begin, end in sorted(stretches):
+        if merged and begin <= merged[-1][1] + _GAP:
+            merged[-1] = merged[-1][0], max(merged[-1][1], end)
+        else:
+            merged.append((begin, end))
+    return merged
