@@ -119,7 +119,7 @@ def discover(sources: Sequence[OpenSource], only: str | None = None) -> Iterator
 
 def _task_or_entry(listed: Checkpoint | Refusal, number: int, opened: OpenSource) -> Task | LedgerEntry:
     if not isinstance(listed, Refusal):
-        return _gate(Task(_checked(listed, opened.source.name), number, opened.settings))
+        return _gate(Task(checked(listed, opened.source.name), number, opened.settings))
     refusal: Refusal = _storable(_REFUSAL, listed)
     return LedgerEntry(
         source=opened.source.name,
@@ -164,7 +164,7 @@ def _storable(adapter: TypeAdapter[Any], listed: Checkpoint | Refusal) -> Any:
         raise ValueError(f"{ascii(listed.id)[:200]} cannot be stored: {place} {first['msg']}") from None
 
 
-def _checked(checkpoint: Checkpoint, source: str) -> Checkpoint:
+def checked(checkpoint: Checkpoint, source: str) -> Checkpoint:
     """The checkpoint with its source's name; ValueError or TypeError where it is not one that can be stored."""
     checked: Checkpoint = _storable(_CHECKPOINT, checkpoint)
     if not checked.artifacts:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filterzoo import licences
 from filterzoo.architectures.context import is_known, with_architecture
-from filterzoo.discovery import Settings, Task, open_sources
+from filterzoo.discovery import Settings, Task, checked, open_sources
 from filterzoo.errors import PluginFailed, Reason, Refused, StorageFailed, describe, raise_disk_trouble
 from filterzoo.jail import Jail
 from filterzoo.layer import Device, kernel_name
@@ -20,7 +20,7 @@ from filterzoo.opening import opened
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.plugins import load
 from filterzoo.published_hashes import PublishedHashes, published_hashes
-from filterzoo.records import Index
+from filterzoo.records import Checkpoint, Index
 from filterzoo.references import PluginReference
 from filterzoo.shapes import canonical_shape
 from filterzoo.store.fragments import FragmentStore, FragmentWriter
@@ -94,6 +94,7 @@ class Line:
             index = self._with_architecture(task, index)
             licence, weights_allowed = _decide(task, index)
             filters = _count_filters(index, task.settings)
+            checkpoint = self._with_name(task)
             progress.stage = "normalise"
             kernels = task.settings.kernels if weights_allowed else frozenset[str]()
             with self._store.writer(kernels) as fragment, TensorReader(file) as reader:
@@ -128,6 +129,19 @@ class Line:
                 filters_fragment=filters_fragment,
                 publish_weights=weights_allowed,
             )
+
+    def _with_name(self, task: Task) -> Checkpoint:
+        """The checkpoint, with the name of its architecture where its source finds it only now."""
+        checkpoint = task.checkpoint
+        if checkpoint.architecture is not None:
+            return checkpoint
+        try:
+            name = self._sources[task.source_number].source.architecture_name(checkpoint)
+            return checked(replace(checkpoint, architecture=name), checkpoint.source)
+        except Refused:
+            raise
+        except Exception as error:
+            raise Refused(Reason.PLUGIN_ERROR, f"architecture_name() raised {describe(error)}") from error
 
     def _with_architecture(self, task: Task, index: Index) -> Index:
         """The truth in the place of guesses, where the file does not tell it and its source knows the architecture."""

@@ -69,3 +69,12 @@ class Source(ABC):
         """
         del checkpoint
         yield from ()
+
+    def architecture_name(self, checkpoint: Checkpoint) -> str | None:
+        """What its network is called, for a checkpoint whose listing does not tell and another small file does.
+
+        Asked in a worker, for checkpoints without an `architecture` only, once their weights were found to be readable.
+        Refused counts against the checkpoint.
+        """
+        del checkpoint
+        return None

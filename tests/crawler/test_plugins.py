@@ -117,6 +117,14 @@ SOURCES = {
         "index",
         plugin(more=override("Zoo.architectures", "self, checkpoint", "raise KeyError('broken')")),
     ),
+    "architecture_name": (
+        "index",
+        plugin(more=override("Zoo.architecture_name", "self, checkpoint", "raise KeyError('broken')")),
+    ),
+    "architecture_name gives something else": (
+        "index",
+        plugin(more=override("Zoo.architecture_name", "self, checkpoint", "return 5")),
+    ),
 }
 FORMATS = {
     "accepts": override("Zeros.accepts", "self, head, name", "raise KeyError('broken')"),
@@ -133,6 +141,7 @@ DETAILS = {
     "source without a name": "no attribute 'name'",
     "discover gives something else": "gave a str, which is no Checkpoint",
     "discover gives what cannot be stored": "ValueError: '\\ud800' cannot be stored",
+    "architecture_name gives something else": "cannot be stored: architecture Input should be a valid string",
     "index gives something else": "AttributeError: 'str'",
 }
 

@@ -73,6 +73,13 @@ def test_layers_know_their_architecture_where_it_is_known(zoo: ModelHub, tmp_pat
     assert sorted(in_file) != in_file
     assert rows["conv1.0.weight"]["stride"] == [2, 2]
     assert found["test_resnet.r160_in1k"].checkpoint.training_dataset == "imagenet-1k"
+    assert {name: done.checkpoint.architecture for name, done in found.items()} == {
+        "test_resnet.r160_in1k": "test_resnet",
+        "somebody/else": None,
+        "somebody/tuned": "test_resnet",
+        "somebody/wrong": "resnet10t",
+    }
+    assert len(zoo.asked(f"/somebody/tuned/resolve/{zoo.repos['somebody/tuned'].sha}/config.json")) == 1
 
 
 def test_a_second_name_of_a_file_is_a_duplicate_for_the_plan_the_crawl_and_the_data_set(tmp_path: Path):

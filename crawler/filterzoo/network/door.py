@@ -133,7 +133,7 @@ class Door:
                 for part in self.transport.body(response):
                     body += part
                     if len(body) > limit:
-                        raise Refused(Reason.FETCH_FAILED, f"the answer is larger than {limit} bytes", shown(url))
+                        raise Refused(Reason.LIMIT, f"the answer is larger than {limit} bytes", shown(url))
                 return Document(str(response.url), response.headers.get("content-type", ""), bytes(body))
 
         return self.transport.retrying(url, attempt)

@@ -34,6 +34,9 @@ LISTED: tuple[ExpandModelProperty_T, ...] = (
 )
 """What a listing is asked to say of each repository, so that no repository has to be asked for itself."""
 
+_LONGEST_NAME = 200
+"""Characters of an architecture's name; timm's longest has 39."""
+
 _TAGS_OF_COLUMNS = ("base_model:", "dataset:", "license:", "region:")
 
 _TASKS = {
@@ -148,11 +151,16 @@ def base_model(info: ModelInfo) -> str | None:
 
 
 def architecture(info: ModelInfo) -> str | None:
-    """What the configuration calls the network."""
-    config: Mapping[str, Any] = info.config or {}
+    """What the Hub says that the configuration calls the network."""
+    return named_architecture(info.config or {})
+
+
+def named_architecture(config: Mapping[str, Any]) -> str | None:
+    """What a configuration, timm's or transformers', calls the network; None where that is no short line of text."""
     classes = config.get("architectures")
     named = config.get("architecture") or (classes[0] if isinstance(classes, list) and classes else None)
-    return named if isinstance(named, str) else None
+    is_name = isinstance(named, str) and 0 < len(named) <= _LONGEST_NAME and named.isprintable()
+    return named if is_name else None
 
 
 def _tagged(info: ModelInfo, prefix: str) -> str | None:

@@ -66,6 +66,7 @@ class HfHubSource(Source):
     def __init__(self, options: SourceOptions, door: Door, folder: Path) -> None:
         super().__init__(options, door, folder)
         self._architectures = Architectures()
+        self._last_config: tuple[str, Mapping[str, Any]] = ("", {})
 
     def discover(self) -> Iterator[Checkpoint | Refusal]:
         """See `Source.discover`; Refused where a listing breaks off."""
@@ -90,8 +91,20 @@ class HfHubSource(Source):
         name = checkpoint.architecture
         if name is not None and not self._architectures.is_known(name):
             return
-        config = _timm_config(Hub(self.door), checkpoint.artifacts[0])
-        yield from self._architectures.of(name or config.architecture, config.classes, (config.channels,))
+        config = self._config(checkpoint)
+        classes, channels = _classes_and_channels(config)
+        yield from self._architectures.of(name or _hub.named_architecture(config), classes, (channels,))
+
+    def architecture_name(self, checkpoint: Checkpoint) -> str | None:
+        """See `Source.architecture_name`: what the `config.json` beside the weights calls it."""
+        return _hub.named_architecture(self._config(checkpoint))
+
+    def _config(self, checkpoint: Checkpoint) -> Mapping[str, Any]:
+        """The `config.json` in the folder of the weights; fetched once for both questions about it."""
+        address = f"{checkpoint.artifacts[0].url.rpartition('/')[0]}/config.json"
+        if self._last_config[0] != address:
+            self._last_config = (address, _config(Hub(self.door), address))
+        return self._last_config[1]
 
     @property
     def _options(self) -> Options:
@@ -189,37 +202,28 @@ def artifact(hub: Hub, repo: str, revision: str, file: RepoSibling) -> Artifact:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class TimmConfig:
-    """What timm writes beside its weights; None, or three channels, where there is no such file."""
-
-    architecture: str | None = None
-    classes: int | None = None
-    channels: int = 3
-
-
-def _timm_config(hub: Hub, weights: Artifact) -> TimmConfig:
-    """The `config.json` in the folder of a file; Refused where the network fails."""
+def _config(hub: Hub, address: str) -> Mapping[str, Any]:
+    """A `config.json` as plain data; empty where there is none that can be read. Refused where the network fails."""
     try:
-        document = json.loads(hub.door.get_bytes(f"{weights.url.rpartition('/')[0]}/config.json", limit=MAX_CONFIG))
+        document = json.loads(hub.door.get_bytes(address, limit=MAX_CONFIG))
     except Refused as refusal:
-        if refusal.reason is Reason.REMOVED:
-            return TimmConfig()
-        raise
+        if refusal.reason.is_transient:
+            raise
+        return {}
     except (ValueError, RecursionError):
-        return TimmConfig()
-    match document:
-        case {"architecture": str(name), **others}:
-            classes = others.get("num_classes")
-            trained = others.get("pretrained_cfg") or others
-            match trained:
-                case {"input_size": [int(channels), *_]}:
-                    pass
-                case _:
-                    channels = 3
-            return TimmConfig(name, classes if isinstance(classes, int) else None, channels)
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _classes_and_channels(config: Mapping[str, Any]) -> tuple[int | None, int]:
+    """As timm writes them beside its weights; None, and three channels, where they are not said."""
+    classes = config.get("num_classes")
+    match config.get("pretrained_cfg") or config:
+        case {"input_size": [int(channels), *_]}:
+            pass
         case _:
-            return TimmConfig()
+            channels = 3
+    return classes if isinstance(classes, int) else None, channels
 
 
 @hookimpl

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 from tests.model_hub import TOKEN, ModelHub, Repo
 
-from filterzoo import Checkpoint, Reason, Refused
+from filterzoo import Artifact, Checkpoint, Reason, Refused
 from filterzoo.network.door import Door
 from filterzoo.outcome import Refusal
 from filterzoo_plugins.sources._hub_files import sets_of_weights
-from filterzoo_plugins.sources.hf_hub import HfHubSource
+from filterzoo_plugins.sources.hf_hub import MAX_CONFIG, HfHubSource
 
 WEIGHTS = b"weights " * 1000
 TAGS = ["timm", "license:apache-2.0", "dataset:imagenet-1k", "dataset:cifar10", "base_model:a/base"]
@@ -69,6 +70,46 @@ def test_a_repository_is_a_checkpoint_at_its_commit_with_what_the_hub_tells(hub,
     assert (artifact.name, artifact.size) == ("model.safetensors", len(WEIGHTS))
     assert artifact.sha256 == hashlib.sha256(WEIGHTS).hexdigest()
     assert not hub.asked("/a/")
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        (b'{"architecture": "resnet18", "architectures": ["Other"], "num_classes": 10}', "resnet18"),
+        (b'{"architectures": ["UNet2DModel", "Other"], "model_type": "unet"}', "UNet2DModel"),
+        (b'{"model_type": "unet"}', None),
+        (b'{"architecture": ["resnet18"]}', None),
+        (b'{"architectures": [7]}', None),
+        (b'{"architecture": "' + b"a" * 201 + b'"}', None),
+        (b'{"architecture": "a\\nb"}', None),
+        (b'{"architecture": "\\ud800"}', None),
+        (b'["resnet18"]', None),
+        (b"[" * 100_000, None),
+        (b"\xff{", None),
+        (b'{"architecture": "resnet18", "x": "' + b"x" * MAX_CONFIG + b'"}', None),
+        (None, None),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_an_architecture_that_only_the_configuration_names_is_read_as_data(hub, source, config, name):
+    files = {"model.safetensors": WEIGHTS} | ({} if config is None else {"config.json": config})
+    hub.repos["a/named"] = Repo(files)
+    zoo = source(repos=["a/named"])
+    (found,) = zoo.discover()
+    assert found.architecture is None
+    assert zoo.architecture_name(found) == name
+    list(zoo.architectures(found))
+    assert len(hub.asked("/a/named/")) == 1
+
+
+def test_a_configuration_that_does_not_come_is_a_failure_to_fetch(hub, source, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    zoo = source(repos=["a/plain"])
+    (found,) = zoo.discover()
+    gone = Artifact(url=found.artifacts[0].url.replace(hub.url, "http://127.0.0.1:9"))
+    with pytest.raises(Refused) as refused:
+        zoo.architecture_name(replace(found, artifacts=(gone,)))
+    assert refused.value.reason is Reason.FETCH_FAILED
 
 
 def test_files_are_read_through_the_door(source):
