@@ -79,9 +79,7 @@ class Task:
 
 def open_sources(manifests: Sequence[Path], plugins: Plugins, door: Door) -> list[OpenSource]:
     """Every block of every manifest, in order; StartError for a manifest that is wrong."""
-    known = dict(plugins.sources)
-    for failure in plugins.failures:
-        known.setdefault(failure.source, _failed(failure.source))
+    known = _known(plugins)
     opened = []
     for manifest in load_manifests(manifests, known):
         settings = _settings(manifest)
@@ -90,6 +88,12 @@ def open_sources(manifests: Sequence[Path], plugins: Plugins, door: Door) -> lis
             source = kind(block.options, door.redirecting(kind.hosts), manifest.folder)
             opened.append(OpenSource(source, block.limit, settings))
     return opened
+
+
+def named_sources(manifests: Sequence[Path], plugins: Plugins) -> list[str]:
+    """The sources that the manifests name, in order; StartError for a manifest that is wrong."""
+    blocks = (block for manifest in load_manifests(manifests, _known(plugins)) for block in manifest.sources)
+    return list(dict.fromkeys(block.source for block in blocks))
 
 
 def discover(sources: Sequence[OpenSource], only: str | None = None) -> Iterator[Task | LedgerEntry]:
@@ -182,6 +186,11 @@ def _settings(manifest: Manifest) -> Settings:
         max_filters=manifest.limits.filters_per_checkpoint,
         verify_sha256=manifest.verify_sha256,
     )
+
+
+def _known(plugins: Plugins) -> dict[str, type[Source]]:
+    """Sources by name; those of plugins that did not load list nothing."""
+    return {failure.source: _failed(failure.source) for failure in plugins.failures} | plugins.sources
 
 
 def _failed(plugin: str) -> type[Source]:

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
-from filterzoo.discovery import OpenSource, Task, discover, open_sources
+from filterzoo.discovery import OpenSource, Task, discover, named_sources, open_sources
 from filterzoo.executor import LocalExecutor
 from filterzoo.layer import Device
 from filterzoo.line import LineSetup
@@ -80,6 +80,11 @@ def crawl(order: Order, plugins: Plugins, on_event: Callable[[Event], None]) -> 
         for task, outcome in LocalExecutor(setup, order.workers).run(tasks):
             _record(journal, outcome, task.settings.key, on_event)
         return summarise(journal)
+
+
+def planned_sources(order: Order, plugins: Plugins) -> list[str]:
+    """The sources that `plan` asks."""
+    return [name for name in named_sources(order.manifests, plugins) if order.only in {None, name}]
 
 
 def plan(order: Order, plugins: Plugins) -> Iterator[Task | LedgerEntry]:

