@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.crawler.memory_file import MemoryFile
+from tests.memory_file import MemoryFile
 
 from filterzoo.errors import PluginFailed, Reason, Refused
 from filterzoo.files import LocalFile

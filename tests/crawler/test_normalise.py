@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.crawler.memory_file import MemoryFile
+from tests.memory_file import MemoryFile
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.normalise import canonical, depths, layer_id, normalise

@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from tests.crawler.memory_file import MemoryFile
+from tests.memory_file import MemoryFile
 
 from filterzoo.dtypes import DTYPES
 from filterzoo.errors import Reason, Refused

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import save
-from tests.crawler.memory_file import MemoryFile
 from tests.kit.fresh_environment import make_environment
 from tests.kit.gguf_files import FACTS, Q4_0, fact, gguf, text
+from tests.memory_file import MemoryFile
 from tests.servers import WebServer
 
 from filterzoo.errors import Reason, Refused, StartError

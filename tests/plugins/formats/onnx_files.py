@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from tests.memory_file import MemoryFile
 
 from filterzoo.errors import Reason
-from filterzoo.files import RandomAccessFile
 from filterzoo.records import Tensor
 from filterzoo_plugins.formats.onnx import Onnx
 
@@ -414,23 +414,9 @@ def _dequantised(scale: np.ndarray) -> bytes:
     return _computed(node, arrays=[stored("q", quantised("i1")), stored("s", scale)])
 
 
-class BytesFile(RandomAccessFile):
-    """Bytes in memory that know what was read of them."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.size = len(data)
-        self.reads: list[tuple[int, int]] = []
-
-    def read(self, offset: int, length: int) -> bytes:
-        self.check_bounds(offset, length)
-        self.reads.append((offset, length))
-        return self.data[offset : offset + length]
-
-
 def layers_of(data: bytes) -> list[Tensor]:
     """What the convolutions of a file read."""
-    return [tensor for tensor in Onnx().index(BytesFile(data)) if tensor.convolution]
+    return [tensor for tensor in Onnx().index(MemoryFile(data)) if tensor.convolution]
 
 
 def mutated(data: bytes, seed: int) -> bytes:

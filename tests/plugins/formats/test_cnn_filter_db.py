@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.judgement.reading import BytesFile
+from tests.memory_file import MemoryFile
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.records import FileFacts
@@ -18,13 +18,13 @@ LAYER = Rows(start=0, count=6, inputs=3, outputs=2, depth=0, depth_norm=0.0, nam
 DOCUMENT = json.loads(head("F32", FileFacts(framework="pytorch", opset=11), [LAYER])[len(MAGIC) :])
 
 
-def file_of(document: object) -> BytesFile:
-    return BytesFile(MAGIC + json.dumps(document).encode() + b"\n" + FILTERS)
+def file_of(document: object) -> MemoryFile:
+    return MemoryFile(MAGIC + json.dumps(document).encode() + b"\n" + FILTERS)
 
 
 def test_a_head_says_where_the_layers_are():
     unpaired = replace(LAYER, start=6, count=1, inputs=None, outputs=None, depth=None, depth_norm=None, name="conv2")
-    file = BytesFile(head("F32", FileFacts(framework=None, opset=None), [LAYER, unpaired]) + FILTERS + bytes(36))
+    file = MemoryFile(head("F32", FileFacts(framework=None, opset=None), [LAYER, unpaired]) + FILTERS + bytes(36))
     first, second = CnnFilterDb().index(file)
     assert (first.name, first.shape, second.name, second.shape) == ("conv1", (2, 3, 3, 3), "conv2", (1, 1, 3, 3))
     assert file.read(first.span.offset, first.span.length) == FILTERS
@@ -65,7 +65,7 @@ def test_a_layer_that_does_not_say_all_is_refused(key):
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 100 + b"]" * 100])
 def test_what_is_no_head_is_refused(text):
     with pytest.raises(Refused) as refusal:
-        list(CnnFilterDb().index(BytesFile(MAGIC + text + b"\n" + FILTERS)))
+        list(CnnFilterDb().index(MemoryFile(MAGIC + text + b"\n" + FILTERS)))
     assert refusal.value.reason in {Reason.MALFORMED, Reason.LIMIT}
 
 

@@ -6,8 +6,8 @@ import h5py
 import numpy as np
 import pytest
 from tests.index_packages import wheel_member
+from tests.memory_file import MemoryFile
 from tests.plugins.formats.hdf5_files import HOSTILE, LAYERS, endless_heap, hdf5_bytes, write_model, write_numbered
-from tests.plugins.formats.test_safetensors import CountedFile
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile
@@ -36,7 +36,7 @@ def described(tensor: Tensor) -> tuple[object, ...]:
 
 
 def index(data: bytes) -> list[Tensor]:
-    return list(Hdf5().index(CountedFile(data)))
+    return list(Hdf5().index(MemoryFile(data)))
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_chunks_that_do_not_divide_the_shape(dtype, chunks):
     data = hdf5_bytes(
         lambda file: file.create_dataset("x", data=array, chunks=chunks, shuffle=True, compression="gzip")
     )
-    file = CountedFile(data)
+    file = MemoryFile(data)
     with TensorReader(file) as reader:
         (tensor,) = Hdf5().index(file)
         assert np.array_equal(reader.read(tensor), array)
@@ -77,7 +77,7 @@ def test_chunks_never_written_are_zeros():
     def write(file):
         file.create_dataset("x", (4, 6), "f4", chunks=(2, 3))[:2, 3:] = 5
 
-    file = CountedFile(hdf5_bytes(write))
+    file = MemoryFile(hdf5_bytes(write))
     with TensorReader(file) as reader:
         (tensor,) = Hdf5().index(file)
         assert [record.length for record in tensor.records] == [0, 24, 0, 0]
@@ -90,7 +90,7 @@ def test_bfloat16_as_keras_3_marks_it():
     def write(file):
         file.create_dataset("layers/conv2d/vars/0", data=bits.view("V2")).attrs["dtype"] = "bfloat16"
 
-    file = CountedFile(hdf5_bytes(write))
+    file = MemoryFile(hdf5_bytes(write))
     with TensorReader(file) as reader:
         (tensor,) = Hdf5().index(file)
         assert tensor.dtype == "BF16"

@@ -7,9 +7,9 @@ import zipfile
 import h5py
 import numpy as np
 import pytest
+from tests.memory_file import MemoryFile
 from tests.plugins.formats.hdf5_files import LAYERS, KerasLayer, hdf5_bytes, keras_archive
 from tests.plugins.formats.test_hdf5 import CONVOLUTIONS, described
-from tests.plugins.formats.test_safetensors import CountedFile
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.records import FileFacts, Layout, Tensor
@@ -18,12 +18,12 @@ from filterzoo_plugins.formats.keras import Keras
 
 
 def index(data: bytes) -> list[Tensor]:
-    return list(Keras().index(CountedFile(data)))
+    return list(Keras().index(MemoryFile(data)))
 
 
 def test_every_array_equals_what_h5py_reads():
     data = keras_archive(LAYERS)
-    file = CountedFile(data)
+    file = MemoryFile(data)
     assert Keras().accepts(data[:4096], "model.keras")
     weights = zipfile.ZipFile(io.BytesIO(data)).read("model.weights.h5")
     with h5py.File(io.BytesIO(weights)) as reference, TensorReader(file) as reader:
@@ -50,7 +50,7 @@ def test_chunked_weights_are_found_in_the_archive():
     def write(file):
         file.create_dataset("layers/conv2d/vars/0", data=kernel, chunks=(3, 3, 3, 3), compression="gzip")
 
-    file = CountedFile(keras_archive(LAYERS, model_weights_h5=hdf5_bytes(write)))
+    file = MemoryFile(keras_archive(LAYERS, model_weights_h5=hdf5_bytes(write)))
     with TensorReader(file) as reader:
         (tensor,) = Keras().index(file)
         assert np.array_equal(reader.read(tensor), kernel)
@@ -136,7 +136,7 @@ def test_refused(wrong):
 def test_a_flipped_bit_is_noticed():
     kernel = LAYERS[1].variables["kernel"].tobytes()
     at = _GOOD.index(kernel)
-    file = CountedFile(_GOOD[:at] + bytes([_GOOD[at] ^ 1]) + _GOOD[at + 1 :])
+    file = MemoryFile(_GOOD[:at] + bytes([_GOOD[at] ^ 1]) + _GOOD[at + 1 :])
     with pytest.raises(Refused) as refusal, TensorReader(file) as reader:
         reader.read(next(tensor for tensor in Keras().index(file) if tensor.convolution))
     assert refusal.value.reason is Reason.DAMAGED

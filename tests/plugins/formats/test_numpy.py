@@ -5,8 +5,8 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from tests.memory_file import MemoryFile
 from tests.plugins.formats.numpy_files import HOSTILE_NPY, HOSTILE_NPZ, npy_bytes, npy_header, npz_bytes
-from tests.plugins.formats.test_safetensors import CountedFile
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile
@@ -54,7 +54,7 @@ def test_a_bare_array_equals_what_numpy_reads(order, version):
     array = np.asarray(np.random.default_rng(0).normal(size=(4, 3, 3)), order=order)
     stream = BytesIO()
     np.lib.format.write_array(stream, array, version=version)
-    file = CountedFile(stream.getvalue())
+    file = MemoryFile(stream.getvalue())
     with TensorReader(file) as reader:
         (tensor,) = Npy().index(file)
         assert tensor.name == "array"
@@ -62,7 +62,7 @@ def test_a_bare_array_equals_what_numpy_reads(order, version):
 
 
 def test_a_header_as_python_2_wrote_it():
-    (tensor,) = Npy().index(CountedFile(npy_bytes(npy_header(shape="(3L, 3L)"))))
+    (tensor,) = Npy().index(MemoryFile(npy_bytes(npy_header(shape="(3L, 3L)"))))
     assert tensor.shape == (3, 3)
 
 
@@ -82,7 +82,7 @@ def test_a_header_as_python_2_wrote_it():
 def test_layout_follows_the_name(name, shape, layout, kind):
     stream = BytesIO()
     np.savez(stream, **{name: np.zeros(shape, "f4")})
-    (tensor,) = Npz().index(CountedFile(stream.getvalue()))
+    (tensor,) = Npz().index(MemoryFile(stream.getvalue()))
     assert (tensor.layout, tensor.convolution and tensor.convolution.kind) == (layout, kind)
 
 
@@ -90,7 +90,7 @@ def test_layout_follows_the_name(name, shape, layout, kind):
 def test_npy_refused(wrong):
     data, reason = HOSTILE_NPY[wrong]
     with pytest.raises(Refused) as refusal:
-        list(Npy().index(CountedFile(data)))
+        list(Npy().index(MemoryFile(data)))
     assert refusal.value.reason is reason
 
 
@@ -98,14 +98,14 @@ def test_npy_refused(wrong):
 def test_npz_refused(wrong):
     data, reason = HOSTILE_NPZ[wrong]
     with pytest.raises(Refused) as refusal:
-        list(Npz().index(CountedFile(data)))
+        list(Npz().index(MemoryFile(data)))
     assert refusal.value.reason is reason
 
 
 def test_a_flipped_bit_is_noticed():
     good = npz_bytes(("w.npy", npy_bytes(data=b"\7" * 36)))
     at = good.index(b"\7" * 36)
-    file = CountedFile(good[:at] + b"\6" + good[at + 1 :])
+    file = MemoryFile(good[:at] + b"\6" + good[at + 1 :])
     with pytest.raises(Refused) as refusal, TensorReader(file) as reader:
         reader.read(*Npz().index(file))
     assert refusal.value.reason is Reason.DAMAGED
@@ -128,7 +128,7 @@ def test_accepts(head, npy, npz):
 
 def test_only_heads_of_arrays_are_read():
     members = [(f"{number}.npy", npy_bytes(npy_header(shape="(250000,)"), bytes(1_000_000))) for number in range(3)]
-    file = CountedFile(npz_bytes(*members))
+    file = MemoryFile(npz_bytes(*members))
     list(Npz().index(file))
     assert sum(length for _, length in file.reads) < 80_000
 
@@ -144,7 +144,7 @@ def test_damage_is_refused_or_read_and_nothing_else_is_raised(arrays):
             data = bytearray(good)
             for _ in range(dice.randint(1, 4)):
                 data[dice.randrange(len(good))] = dice.randrange(256)
-            file = CountedFile(bytes(data))
+            file = MemoryFile(bytes(data))
             try:
                 with TensorReader(file) as reader:
                     read = {tensor.name: reader.read(tensor).tobytes() for tensor in Npz().index(file)}
@@ -166,7 +166,7 @@ def test_damaged_headers_are_refused_or_read_and_nothing_else_is_raised():
         for _ in range(dice.randint(1, 3)):
             data[dice.randrange(len(good) - 36)] = dice.randrange(256)
         try:
-            list(Npy().index(CountedFile(bytes(data))))
+            list(Npy().index(MemoryFile(bytes(data))))
         except Refused:
             refused += 1
     assert 3000 < refused < 5000

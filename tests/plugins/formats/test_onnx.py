@@ -7,10 +7,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
+from tests.memory_file import MemoryFile
 from tests.plugins.formats.onnx_files import (
     GOOD,
     WEIGHT,
-    BytesFile,
     bfloat16,
     conv,
     external,
@@ -229,7 +229,7 @@ def test_the_operator_set_is_a_fact(imports, opset):
     model = onnx.load_from_string(GOOD)
     del model.opset_import[:]
     model.opset_import.extend(onnx.helper.make_opsetid(*one) for one in imports)
-    assert Onnx().facts(BytesFile(model.SerializeToString())).opset == opset
+    assert Onnx().facts(MemoryFile(model.SerializeToString())).opset == opset
 
 
 def test_a_head_is_known_by_its_structure():

@@ -6,10 +6,10 @@ import time
 import numpy as np
 import pytest
 from onnx import helper
+from tests.memory_file import MemoryFile
 from tests.plugins.formats.onnx_files import (
     GOOD,
     WEIGHT,
-    BytesFile,
     external,
     hostile,
     message,
@@ -29,7 +29,7 @@ from filterzoo_plugins.formats.onnx import Onnx
 
 
 def index(data: bytes) -> list:
-    return list(Onnx().index(BytesFile(data)))
+    return list(Onnx().index(MemoryFile(data)))
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_payloads_are_not_read():
     weight = np.zeros((256, 256, 3, 3), "f4")
     arrays = [stored(f"w{n}", weight) for n in range(20)]
     nodes = [helper.make_node("Conv", ["x", f"w{n}"], [f"y{n}"]) for n in range(20)]
-    file = BytesFile(model_of(nodes, arrays, outputs=("y0",)).SerializeToString())
+    file = MemoryFile(model_of(nodes, arrays, outputs=("y0",)).SerializeToString())
     assert len(list(Onnx().index(file))) == 20
     read = sum(length for _, length in file.reads)
     assert file.size > 40_000_000

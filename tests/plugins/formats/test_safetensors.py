@@ -6,31 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.memory_file import MemoryFile
 from tests.plugins.formats.safetensors_files import HOSTILE, NAMES, entry, hostile_names, safetensors_bytes
 
 from filterzoo.errors import Reason, Refused
-from filterzoo.files import LocalFile, RandomAccessFile
+from filterzoo.files import LocalFile
 from filterzoo.records import FileFacts, Tensor
 from filterzoo.stored import TensorReader
 from filterzoo_plugins.formats.safetensors import FIRST_READ, Safetensors
 
 
-class CountedFile(RandomAccessFile):
-    """Bytes in memory that know what was read of them."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.size = len(data)
-        self.reads: list[tuple[int, int]] = []
-
-    def read(self, offset: int, length: int) -> bytes:
-        self.check_bounds(offset, length)
-        self.reads.append((offset, length))
-        return self.data[offset : offset + length]
-
-
 def index(data: bytes) -> list[Tensor]:
-    return list(Safetensors().index(CountedFile(data)))
+    return list(Safetensors().index(MemoryFile(data)))
 
 
 @pytest.fixture
@@ -86,7 +73,7 @@ def test_bfloat16_and_float8_come_back_bit_for_bit(tmp_path):
 
 
 def test_a_file_costs_one_read_of_its_head():
-    file = CountedFile(safetensors_bytes({"w": entry(0, 1 << 20, [1 << 18])}, bytes(1 << 20)))
+    file = MemoryFile(safetensors_bytes({"w": entry(0, 1 << 20, [1 << 18])}, bytes(1 << 20)))
     list(Safetensors().index(file))
     assert file.reads[-1] == (0, FIRST_READ)
     assert sum(length for _, length in file.reads) <= FIRST_READ + 9
@@ -96,7 +83,7 @@ def test_a_long_header_is_read_to_its_end_and_no_further():
     names = [f"{number:0100d}" for number in range(1000)]
     header = {name: entry(4 * place, 4 * place + 4, [1]) for place, name in enumerate(names)}
     data = safetensors_bytes(header, bytes(4000))
-    file = CountedFile(data)
+    file = MemoryFile(data)
     assert [tensor.name for tensor in Safetensors().index(file)] == names
     assert max(offset + length for offset, length in file.reads) == len(data) - 4000
 
@@ -132,7 +119,7 @@ def test_refused(wrong):
     ],
 )
 def test_facts(metadata, facts):
-    assert Safetensors().facts(CountedFile(safetensors_bytes({"__metadata__": metadata}, b""))) == facts
+    assert Safetensors().facts(MemoryFile(safetensors_bytes({"__metadata__": metadata}, b""))) == facts
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from tests.index_packages import wheel, wheel_member
-from tests.plugins.formats.onnx_files import BytesFile
+from tests.memory_file import MemoryFile
 from tests.plugins.formats.tflite_files import (
     CALL,
     COMPOSITE,
@@ -50,7 +50,7 @@ X, Y = T("x", (1, 8, 8, 2)), T("y", (1, 8, 8, 4))
 
 def index(data: bytes) -> list[Tensor]:
     assert TFLite().accepts(data[:4096], "any name")
-    return list(TFLite().index(BytesFile(data)))
+    return list(TFLite().index(MemoryFile(data)))
 
 
 def layers(data: bytes) -> list[Tensor]:
@@ -60,7 +60,7 @@ def layers(data: bytes) -> list[Tensor]:
 def the_layer(data: bytes) -> tuple[Tensor, np.ndarray]:
     (tensor,) = layers(data)
     validate(Index("tflite", FileFacts(), 1, (tensor,)), len(data))
-    with TensorReader(BytesFile(data)) as reader:
+    with TensorReader(MemoryFile(data)) as reader:
         return tensor, canonical(reader.read(tensor), tensor)
 
 
@@ -224,8 +224,8 @@ def test_weights_made_at_run_time_are_no_layers():
 
 def test_the_licence_in_the_metadata_is_a_fact():
     data = tflite_bytes(body("w"), metadata=metadata_bytes("Apache-2.0"))
-    assert TFLite().facts(BytesFile(data)) == FileFacts("tflite", "Apache-2.0")
-    assert TFLite().facts(BytesFile(GOOD)) == FileFacts("tflite", None)
+    assert TFLite().facts(MemoryFile(data)) == FileFacts("tflite", "Apache-2.0")
+    assert TFLite().facts(MemoryFile(GOOD)) == FileFacts("tflite", None)
 
 
 def test_files_are_known_by_their_identifier():
@@ -254,8 +254,8 @@ def test_nothing_but_a_refusal_comes_of_a_damaged_file():
     for seed in range(4000):
         data = mutated(files[seed % len(files)], seed)
         try:
-            found = tuple(t for t in TFLite().index(BytesFile(data)) if t.convolution)
-            TFLite().facts(BytesFile(data))
+            found = tuple(t for t in TFLite().index(MemoryFile(data)) if t.convolution)
+            TFLite().facts(MemoryFile(data))
             validate(Index("tflite", FileFacts(), len(found), found), len(data))
             accepted += 1
         except Refused:
@@ -279,7 +279,7 @@ def test_limits(monkeypatch):
 def test_payloads_are_not_read():
     weights = [stored(f"w{n}", np.full((256, 3, 3, 256), n, "f4")) for n in range(8)]
     operators = [Op(CONV, (0, n + 1), (9,), CONV_OPTIONS) for n in range(8)]
-    file = BytesFile(tflite_bytes(Graph([T("x", (1, 8, 8, 256)), *weights, T("y", (1, 8, 8, 256))], operators)))
+    file = MemoryFile(tflite_bytes(Graph([T("x", (1, 8, 8, 256)), *weights, T("y", (1, 8, 8, 256))], operators)))
     assert len(list(TFLite().index(file))) == 8
     assert file.size > 18_000_000
     assert sum(length for _, length in file.reads) < 100_000

@@ -10,11 +10,11 @@ import zipfile
 
 import numpy as np
 import pytest
+from tests.memory_file import MemoryFile
 from tests.plugins.formats import torch_files
 from tests.plugins.formats.torch_files import TorchZip, mapping, program, tensor, text
 
 from filterzoo.errors import Reason, Refused
-from filterzoo.files import RandomAccessFile
 from filterzoo.records import Quantisation, Record, Tensor
 from filterzoo.stored import TensorReader
 from filterzoo_plugins.formats.torch import TorchFormat
@@ -25,29 +25,14 @@ EVIL = torch_files.evil_bodies("true")
 FORMAT = TorchFormat()
 
 
-class CountedFile(RandomAccessFile):
-    """Bytes in memory that know what was read of them."""
-
-    def __init__(self, data: bytes, *, is_remote: bool = False) -> None:
-        self.data = data
-        self.size = len(data)
-        self.is_remote = is_remote
-        self.reads: list[tuple[int, int]] = []
-
-    def read(self, offset: int, length: int) -> bytes:
-        self.check_bounds(offset, length)
-        self.reads.append((offset, length))
-        return self.data[offset : offset + length]
-
-
 def index(data: bytes, *, is_remote: bool = False) -> list[Tensor]:
-    return list(FORMAT.index(CountedFile(data, is_remote=is_remote)))
+    return list(FORMAT.index(MemoryFile(data, is_remote=is_remote)))
 
 
 @pytest.mark.parametrize("label", GOOD)
 @pytest.mark.parametrize("is_remote", [False, True])
 def test_good_files_are_read(label, is_remote):
-    file = CountedFile(GOOD[label], is_remote=is_remote)
+    file = MemoryFile(GOOD[label], is_remote=is_remote)
     assert FORMAT.accepts(GOOD[label][:4096], "weights")
     (only,) = FORMAT.index(file)
     assert (only.name, only.dtype, only.shape, only.strides) == ("conv.weight", "F32", (1, 4, 3, 3), None)
@@ -137,7 +122,7 @@ def test_the_record_is_the_whole_storage_with_its_crc():
     assert (only.span.offset, only.span.length) == (at + 36, 108)
     damaged = bytearray(data)
     damaged[at] ^= 1
-    with pytest.raises(Refused) as refusal, TensorReader(CountedFile(bytes(damaged))) as reader:
+    with pytest.raises(Refused) as refusal, TensorReader(MemoryFile(bytes(damaged))) as reader:
         reader.read(only)
     assert refusal.value.reason is Reason.DAMAGED
 

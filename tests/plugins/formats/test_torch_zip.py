@@ -6,26 +6,12 @@ import io
 import zipfile
 
 import pytest
+from tests.memory_file import MemoryFile
 from tests.plugins.formats.torch_files import TorchZip
 
 from filterzoo.errors import Reason, Refused
-from filterzoo.files import RandomAccessFile
 from filterzoo.records import Codec
 from filterzoo_plugins.formats._zip import NEAR_MEMBERS, ZipIndex
-
-
-class CountedFile(RandomAccessFile):
-    """Bytes in memory that know what was read of them."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.size = len(data)
-        self.reads: list[tuple[int, int]] = []
-
-    def read(self, offset: int, length: int) -> bytes:
-        self.check_bounds(offset, length)
-        self.reads.append((offset, length))
-        return self.data[offset : offset + length]
 
 
 def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_STORED, *, zip64: bool = False) -> bytes:
@@ -42,7 +28,7 @@ def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_STORED, *, zip64
 def test_members_are_what_zipfile_reads(method, zip64):
     members = {"a": b"", "folder/b": bytes(range(256)) * 400, "ü.npy": b"x" * 70_000, "c": b"1"}
     data = zipped(members, method, zip64=zip64)
-    index = ZipIndex(CountedFile(data))
+    index = ZipIndex(MemoryFile(data))
     index.check_headers()
     assert list(index.members) == list(members)
     for name, content in members.items():
@@ -70,13 +56,13 @@ def test_streamed_zips_with_sizes_behind_the_data_are_read():
     with zipfile.ZipFile(stream, "w") as archive:
         archive.writestr("a", b"first")
         archive.writestr("b", b"second")
-    index = ZipIndex(CountedFile(bytes(stream.data)))
+    index = ZipIndex(MemoryFile(bytes(stream.data)))
     assert index.read_all(index.members.values(), 100) == [b"first", b"second"]
 
 
 def test_likely_offsets_are_the_real_ones_and_cost_no_read():
     data = zipped({f"{n}.npy": bytes(100_000) for n in range(5)})
-    file = CountedFile(data)
+    file = MemoryFile(data)
     index = ZipIndex(file)
     reads = len(file.reads)
     likely = [index.likely_offset(member) for member in index.members.values()]
@@ -93,7 +79,7 @@ def test_a_file_of_gaps_is_asked_for_its_headers():
             entry = zipfile.ZipInfo(name)
             entry.extra = b"\x99\x99\x03\x00abc"
             archive.writestr(entry, bytes(100_000))
-    index = ZipIndex(CountedFile(stream.getvalue()))
+    index = ZipIndex(MemoryFile(stream.getvalue()))
     for member in index.members.values():
         assert index.likely_offset(member) == index.offset(member)
 
@@ -101,7 +87,7 @@ def test_a_file_of_gaps_is_asked_for_its_headers():
 def test_neighbours_come_in_one_read():
     near = {f"near{n}": b"x" * 10 for n in range(50)}
     data = zipped({**near, "big": bytes(1 << 20), "far": b"y", "end": bytes(1 << 17)})
-    file = CountedFile(data)
+    file = MemoryFile(data)
     index = ZipIndex(file)
     file.reads.clear()
     wanted = [*near, "far"]
@@ -112,7 +98,7 @@ def test_neighbours_come_in_one_read():
 
 
 def test_a_member_longer_than_the_limit_is_not_read():
-    file = CountedFile(zipped({"bomb": bytes(10 << 20)}, zipfile.ZIP_DEFLATED))
+    file = MemoryFile(zipped({"bomb": bytes(10 << 20)}, zipfile.ZIP_DEFLATED))
     index = ZipIndex(file)
     with pytest.raises(Refused) as refusal:
         index.read(index.members["bomb"], 1 << 20)
@@ -124,7 +110,7 @@ def test_a_member_that_inflates_to_more_than_it_says_is_refused():
     for signature, at in ((b"PK\3\4", 22), (b"PK\1\2", 24)):
         start = data.index(signature) + at
         data[start : start + 4] = (100).to_bytes(4, "little")
-    index = ZipIndex(CountedFile(bytes(data)))
+    index = ZipIndex(MemoryFile(bytes(data)))
     with pytest.raises(Refused) as refusal:
         index.read(index.members["bomb"], 1 << 20)
     assert refusal.value.reason is Reason.MALFORMED
@@ -133,16 +119,16 @@ def test_a_member_that_inflates_to_more_than_it_says_is_refused():
 @pytest.mark.parametrize("prefix", [b"MZ" + bytes(500), b"\0"])
 def test_bytes_in_front_are_refused(prefix):
     with pytest.raises(Refused) as refusal:
-        ZipIndex(CountedFile(prefix + TorchZip().bytes()))
+        ZipIndex(MemoryFile(prefix + TorchZip().bytes()))
     assert refusal.value.reason is Reason.UNSAFE
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\5\6", b"PK\3\4" * 20, b"x" * 100, b"PK\5\6" * 20_000])
 def test_what_is_no_zip_is_refused(data):
     with pytest.raises(Refused) as refusal:
-        ZipIndex(CountedFile(data))
+        ZipIndex(MemoryFile(data))
     assert refusal.value.reason is Reason.MALFORMED
 
 
 def test_an_empty_zip_has_no_members():
-    assert ZipIndex(CountedFile(zipped({}))).members == {}
+    assert ZipIndex(MemoryFile(zipped({}))).members == {}

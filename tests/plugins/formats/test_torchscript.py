@@ -9,11 +9,12 @@ import zipfile
 
 import pytest
 import torch
+from tests.memory_file import MemoryFile
 from tests.plugins.formats.torch_files import TorchZip, mapping, name, program, tensor, text
 from torch import nn
 
 from filterzoo.errors import Refused
-from filterzoo.files import LocalFile, RandomAccessFile
+from filterzoo.files import LocalFile
 from filterzoo.records import Context, Kind, Layout, Tensor
 from filterzoo.stored import TensorReader
 from filterzoo_plugins.formats._script_syntax import NotUnderstoodError, parse
@@ -22,16 +23,6 @@ from filterzoo_plugins.formats.torch import TorchFormat
 FORMAT = TorchFormat()
 KINDS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
-
-
-class Bytes(RandomAccessFile):
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.size = len(data)
-
-    def read(self, offset: int, length: int) -> bytes:
-        self.check_bounds(offset, length)
-        return self.data[offset : offset + length]
 
 
 def script(module: nn.Module, *inputs: torch.Tensor, freeze: bool = False) -> torch.jit.ScriptModule:
@@ -164,7 +155,7 @@ def net(body: str) -> str:
 
 
 def only(code: str) -> Tensor:
-    (found,) = FORMAT.index(Bytes(with_code(code)))
+    (found,) = FORMAT.index(MemoryFile(with_code(code)))
     assert found.name == "w"
     return found
 
@@ -241,7 +232,7 @@ def test_hostile_pickles_with_code_are_refused_or_read():
     nested = b"]q\1" + b"h\1a"  # a list that holds itself
     root = name("__torch__", "Net") + b")\x81" + mapping(text("w"), tensor(), text("s"), nested, text("b"), b"N") + b"b"
     data = TorchZip(program(root), more=[("archive/code/__torch__.py", code.encode())]).bytes()
-    (found,) = FORMAT.index(Bytes(data))
+    (found,) = FORMAT.index(MemoryFile(data))
     assert found.convolution.stride is None
     with pytest.raises(Refused):
-        list(FORMAT.index(Bytes(data[:-1])))
+        list(FORMAT.index(MemoryFile(data[:-1])))
