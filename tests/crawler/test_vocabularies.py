@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import re
 from pathlib import Path
 
 import pytest
 
+from filterzoo.records import Checkpoint
 from filterzoo.vocabularies import COLUMNS, PUBLISHED
 
 FACTS = sorted((Path(__file__).parents[2] / "manifests" / "facts").glob("*.csv"))
@@ -35,6 +38,26 @@ def test_facts(path):
         for column, words in COLUMNS.items():
             if row.get(column):
                 assert row[column] in set(words), f"{row[column]} is not a word of {column}"
+
+
+@pytest.mark.parametrize("path", FACTS, ids=lambda path: path.name)
+def test_facts_are_columns_of_models_by_a_key_of_their_zoo(path):
+    """`dataset` stands for the one that a token of a tag, or a row about data sets, names."""
+    key, *columns = rows_of(path)[0]
+    assert key in {"name", "token", "tag", "weights", "dataset"}
+    known = {field.name for field in dataclasses.fields(Checkpoint)} | {"dataset", "source"}
+    assert set(columns) <= known - {"id", "revision", "artifacts", "url"}
+
+
+def test_data_sets_have_one_spelling_in_all_facts():
+    columns = ("dataset", "training_dataset", "pretraining_dataset")
+    named = {row[column] for path in FACTS for row in rows_of(path) for column in columns if row.get(column)}
+    assert len(named) == len({re.sub(r"[^a-z0-9]", "", name.lower()) for name in named})
+
+
+def rows_of(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, strict=True))
 
 
 @pytest.mark.parametrize("words", PUBLISHED.values(), ids=PUBLISHED)

@@ -118,8 +118,8 @@ def server():
 
 
 @pytest.fixture
-def plan(hub, server, tmp_path):
-    """What `--dry-run` says of a manifest, or of one of its sources; all but the package index is on loopback."""
+def ask(hub, server, tmp_path):
+    """Run a command about a manifest whose zoos are on loopback, all but the package index; gives what it printed."""
     index = offer_packages(server)
     (tmp_path / "onnx.json").write_text("[]")
     elsewhere = {
@@ -129,16 +129,27 @@ def plan(hub, server, tmp_path):
     }
     here = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "", "FILTERZOO_CACHE": str(tmp_path / "cache")}
 
-    def plan(name, source=None):
+    def ask(name, *command):
         document = manifest(name)
         for block in document["sources"]:
             block.update(elsewhere.get(block["source"], {}))
         path = tmp_path / f"{name}.yaml"
         path.write_text(yaml.safe_dump(document))
-        options = ["--dry-run", "--json", "--allow-private", "--workdir", tmp_path / "work"]
-        done = filterzoo("crawl", path, *options, *(["--only", source] if source else []), env=here)
-        assert done.code == 0, done.err
-        return done.document["sources"][source] if source else done.document["sources"]
+        done = filterzoo(*command, path, "--json", "--allow-private", env=here)
+        assert done.code == 0, done.err or done.out
+        return done.document
+
+    return ask
+
+
+@pytest.fixture
+def plan(ask, tmp_path):
+    """What `--dry-run` says of a manifest, or of one of its sources."""
+
+    def plan(name, source=None):
+        options = ["--dry-run", "--workdir", tmp_path / "work", *(["--only", source] if source else [])]
+        sources = ask(name, "crawl", *options)["sources"]
+        return sources[source] if source else sources
 
     return plan
 
@@ -259,3 +270,19 @@ def test_the_plan_for_medical_networks(plan, name):
     assert found["checkpoints"] == 6
     assert found["licences"] == {"apache-2.0": 4, "mit": 1, "unknown": 1}
     assert found["left_out"] == {}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param(block["source"], marks=[pytest.mark.index] * (block["source"] == "pypi"))
+        for block in manifest("everything")["sources"]
+    ],
+)
+def test_every_source_keeps_the_contract(ask, hub, source):
+    """Its zoo is listed without a network, then twice with it."""
+    facts = {"pipeline_tag": "image-classification", "downloads": 5000, "tags": ["timm", "license:mit"]}
+    hub.repos["somebody/used"] = Repo({"model.safetensors": b"a"}, facts)
+    findings = ask("everything", "check-plugin", source, "--manifest")
+    assert {finding["verdict"] for finding in findings} == {"ok"}, findings
+    assert len(findings) >= 15

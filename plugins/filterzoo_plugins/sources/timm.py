@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias, cast
 
 from pydantic import Field
 
-from filterzoo import Artifact, Checkpoint, RandomAccessFile, Reason, Refused, Source, SourceOptions, hookimpl
+from filterzoo import Artifact, Checkpoint, RandomAccessFile, Reason, Refused, Source, SourceOptions, hookimpl, licences
 from filterzoo.outcome import Refusal
 from filterzoo.records import Operation
 from filterzoo.vocabularies import Task
@@ -188,7 +188,7 @@ def _located(pretrained: _Pretrained, described: Checkpoint, hub: Hub, said: Sai
     info = said(repo)
     if isinstance(info, Refused):
         return _refused(described, hub.page(repo), info.reason, info.detail)
-    licence, commit = described.licence or _hub.licence(info), info.sha or "main"
+    licence, commit = _licence(described.licence, _hub.licence(info)), info.sha or "main"
     described = replace(described, revision=commit, url=hub.page(repo, commit), licence=licence)
     if _hub.is_closed(info, hub.token):
         return _refused(described, hub.page(repo), Reason.GATED, "the Hub asks for an agreement first")
@@ -199,6 +199,12 @@ def _located(pretrained: _Pretrained, described: Checkpoint, hub: Hub, said: Sai
             described, hub.page(repo), Reason.UNKNOWN_FORMAT, f"the repository has none of {', '.join(FILES)}"
         )
     return replace(described, artifacts=(artifact(hub, repo, commit, chosen),))
+
+
+def _licence(*stated: str | None) -> str | None:
+    """The stricter of what the configuration and the Hub state; a text that nobody knows is stricter than any other."""
+    unknown = [text for text in stated if text and licences.normalise(text) is None]
+    return unknown[0] if unknown else licences.strictest(*stated)
 
 
 def _refused(described: Checkpoint, page: str, reason: Reason, detail: str) -> Refusal:

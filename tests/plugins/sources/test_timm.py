@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib.metadata
 from pathlib import Path
@@ -138,6 +139,33 @@ def test_the_commit_sizes_and_hashes_are_asked_of_the_hub(hub, source):
     assert (found.licence, found.training_dataset, found.task) == ("apache-2.0", "imagenet-1k", "classification")
     with zoo.open(found.artifacts[0]) as file:
         assert file.read(0, 7) == b"weights"
+
+
+@pytest.mark.parametrize(
+    ("name", "facts", "licence"),
+    [
+        ("resnet18.a1_in1k", {}, "apache-2.0"),
+        ("resnet18.a1_in1k", {"tags": ["license:apache-2.0"]}, "apache-2.0"),
+        ("resnet18.a1_in1k", {"tags": ["license:cc-by-nc-4.0"]}, "cc-by-nc-4.0"),
+        ("resnet18.a1_in1k", {"cardData": {"license": "other", "license_name": "my-own"}}, "my-own"),
+        ("resnet50.fb_swsl_ig1b_ft_in1k", {"tags": ["license:mit"]}, "cc-by-nc-4.0"),
+    ],
+)
+def test_the_stricter_licence_of_the_configuration_and_the_hub_governs(hub, source, name, facts, licence):
+    hub.repos[f"timm/{name}"] = Repo({"model.safetensors": WEIGHTS}, facts)
+    (found,) = source(include=[name]).discover()
+    assert found.licence == licence
+
+
+@pytest.mark.parametrize(("facts", "licence"), [({"tags": ["license:mit"]}, "mit"), ({}, None)])
+def test_where_the_configuration_states_no_licence_the_hubs_holds(hub, source, monkeypatch, facts, licence):
+    import timm
+
+    config = dataclasses.replace(timm.get_pretrained_cfg("resnet18.a1_in1k"), license=None)
+    monkeypatch.setattr(timm_source, "_configurations", lambda: {"resnet18.a1_in1k": config})
+    hub.repos["timm/resnet18.a1_in1k"] = Repo({"model.safetensors": WEIGHTS}, facts)
+    (found,) = source().discover()
+    assert found.licence == licence
 
 
 def test_a_listing_is_asked_for_where_many_are_wanted(hub, source, monkeypatch):
