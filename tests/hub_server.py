@@ -98,12 +98,13 @@ class Repo:
 @dataclass
 class Hub:
     """The server's state. Each of `before_commit` is called once, when a commit arrives; `lose_answers` commits are
-    made and answered with 500."""
+    made and answered with 500. `scheduled`: (owner, what was asked) of scheduled Jobs."""
 
     url: str = ""
     repos: dict[str, Repo] = field(default_factory=dict)
     blobs: dict[str, bytes] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+    scheduled: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     before_commit: list[Callable[[], object]] = field(default_factory=list)
     lose_answers: int = 0
 
@@ -207,6 +208,15 @@ def _create(hub, request, body):
         "main", "initial commit", {".gitattributes": File(b"*.parquet filter=lfs\n", is_lfs=False)}, None
     )
     return JSONResponse(answer)
+
+
+@_route("POST", r"/api/scheduled-jobs/(?P<owner>[^/]+)")
+def _schedule(hub, request, body, owner):
+    if request.headers.get("authorization") != f"Bearer {TOKEN}":
+        raise Refusal(401, "Invalid username or password.")
+    asked = json.loads(body)
+    hub.scheduled.append((owner, asked))
+    return JSONResponse(asked | {"id": "687fb701", "owner": {"id": "1", "name": owner, "type": "user"}})
 
 
 @_route("GET", _API + r"(/revision/(?P<revision>[^/]+))?")

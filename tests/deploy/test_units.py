@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 import yaml
 from tests.deploy.tools import ROOT, lines_of, tool
+from tests.hub_server import TOKEN, USER, serve
+
+from filterzoo.jail.namespaces import way_in
 
 DEPLOY = ROOT / "deploy"
 SERVICE = DEPLOY / "systemd" / "filterzoo.service"
@@ -57,8 +60,15 @@ def test_the_service_is_confined_and_lets_the_jail_confine_itself(units: list[Pa
     if "unrecognized option" in checked.stderr or "Unknown" in checked.stderr:
         pytest.skip("this systemd-analyze cannot judge a unit that is not loaded")
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    (allowed,) = [line.partition("=")[2].split() for line in lines_of(SERVICE) if line.startswith("SystemCallFilter=")]
-    assert "seccomp" in allowed
+    assert "seccomp" in setting("SystemCallFilter")
+    namespaces = {word.removeprefix("--") for word in way_in()[1:]} - {"", "map-current-user"}
+    assert namespaces <= set(setting("RestrictNamespaces"))
+
+
+def setting(name: str) -> list[str]:
+    """The words of a setting of the service."""
+    (words,) = [line.partition("=")[2].split() for line in lines_of(SERVICE) if line.startswith(f"{name}=")]
+    return words
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +76,29 @@ def workflow() -> dict[Any, Any]:
     return yaml.safe_load(WORKFLOW.read_text())
 
 
+def linted(workflow: Path) -> str:
+    """What actionlint finds, a line for each."""
+    return run(tool("actionlint"), "-no-color", "-oneline", "-shellcheck", tool("shellcheck"), workflow).stdout
+
+
 def test_actionlint_takes_the_workflow() -> None:
-    checked = run(tool("actionlint"), "-no-color", WORKFLOW)
-    assert checked.returncode == 0, checked.stdout
+    assert linted(WORKFLOW) == ""
+
+
+def test_actionlint_would_miss_what_is_not_there(tmp_path: Path) -> None:
+    """What passes above does not pass because nothing is looked at."""
+    text = WORKFLOW.read_text()
+    for good, bad in (
+        ("runs-on:", "runs-in:"),
+        ("hashFiles(", "hashFile("),
+        ('"$FILTERZOO_TARGET"', "$FILTERZOO_TARGET"),
+    ):
+        text = text.replace(good, bad)
+    (tmp_path / WORKFLOW.name).write_text(text)
+    found = linted(tmp_path / WORKFLOW.name)
+    assert 'unexpected key "runs-in"' in found
+    assert 'undefined function "hashFile"' in found
+    assert "SC2086" in found
 
 
 def test_the_workflow_runs_one_at_a_time_and_may_only_read(workflow: dict[Any, Any]) -> None:
@@ -116,15 +146,21 @@ def test_the_scripts_of_the_workflow_are_bash_and_know_the_exit_codes(workflow: 
 
 
 JOB_ARGUMENTS = ("registry.example.org/filterzoo:cpu", "me/state", "me/filters", "https://example.org/zoo.yaml")
+JOB_COMMAND = ["filterzoo-job.sh", "/state", "me/filters", "https://example.org/zoo.yaml"]
+
+
+def schedule(folder: Path, hf: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """schedule.sh with a program of this text in the place of `hf`."""
+    (folder / "hf").write_text(hf)
+    (folder / "hf").chmod(0o755)
+    settings = {**os.environ, "HF": str(folder / "hf"), "HF_HOME": str(folder), "HF_TOKEN": TOKEN, **environment}
+    return run(DEPLOY / "jobs" / "schedule.sh", *JOB_ARGUMENTS, *options, env=settings)
 
 
 @pytest.fixture
 def job_command(tmp_path: Path) -> list[str]:
     """The words that schedule.sh gives to `hf`."""
-    (tmp_path / "hf").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
-    (tmp_path / "hf").chmod(0o755)
-    script = DEPLOY / "jobs" / "schedule.sh"
-    ran = run(script, *JOB_ARGUMENTS, "--dry-run", env={**os.environ, "HF": str(tmp_path / "hf")})
+    ran = schedule(tmp_path, '#!/bin/sh\nprintf "%s\\n" "$@"\n', "--dry-run")
     assert ran.returncode == 0, ran.stderr
     return ran.stdout.splitlines()
 
@@ -141,7 +177,7 @@ def test_the_clients_own_parser_takes_the_job(job_command: list[str]) -> None:
     parsed = group.make_context("run", job_command[3:]).params
     assert parsed["schedule"] == "17 3 * * 1"
     assert parsed["image"] == JOB_ARGUMENTS[0]
-    assert list(parsed["command"]) == ["filterzoo-job.sh", "/state", "me/filters", "https://example.org/zoo.yaml"]
+    assert list(parsed["command"]) == JOB_COMMAND
     assert parsed["concurrency"] is False
     assert list(parsed["secrets"]) == ["HF_TOKEN"]
     assert list(parsed["volume"]) == ["hf://buckets/me/state:/state"]
@@ -149,17 +185,29 @@ def test_the_clients_own_parser_takes_the_job(job_command: list[str]) -> None:
     assert parsed["dry_run"] is True
 
 
-def test_the_client_shows_the_job_and_keeps_the_token_to_itself(job_command: list[str], tmp_path: Path) -> None:
-    environment = {
-        **os.environ,
-        "HF_TOKEN": "hf_secretsecret",
-        "HF_HOME": str(tmp_path),
-        "HF_ENDPOINT": "http://127.0.0.1:9",
-    }
-    ran = run(Path(sys.executable).with_name("hf"), *job_command, env=environment)
+CLIENT = f"#!{sys.executable}\nfrom huggingface_hub.cli.hf import main\nmain()\n"
+
+
+def test_the_client_shows_the_job_and_keeps_the_token_to_itself(tmp_path: Path) -> None:
+    ran = schedule(tmp_path, CLIENT, "--dry-run", HF_ENDPOINT="http://127.0.0.1:9")
     assert ran.returncode == 0, ran.stderr
-    assert "filterzoo-job.sh /state me/filters" in ran.stdout
-    assert "hf_secretsecret" not in ran.stdout + ran.stderr
+    assert " ".join(JOB_COMMAND) in ran.stdout
+    assert TOKEN not in ran.stdout + ran.stderr
+
+
+def test_the_client_asks_the_hub_for_the_job(tmp_path: Path) -> None:
+    with serve() as hub:
+        ran = schedule(tmp_path, CLIENT, **hub.environment)
+        assert ran.returncode == 0, ran.stderr
+    assert TOKEN not in ran.stdout + ran.stderr
+    ((owner, asked),) = hub.scheduled
+    job = asked.pop("jobSpec")
+    assert (owner, asked) == (USER, {"schedule": "17 3 * * 1", "concurrency": False})
+    assert job["dockerImage"] == JOB_ARGUMENTS[0]
+    assert job["command"] == JOB_COMMAND
+    assert job["secrets"] == {"HF_TOKEN": TOKEN}
+    assert (job["flavor"], job["timeoutSeconds"]) == ("cpu-upgrade", 12 * 3600)
+    assert job["volumes"] == [{"type": "bucket", "source": "me/state", "mountPath": "/state"}]
 
 
 def instructions() -> list[list[str]]:
