@@ -15,11 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from filterzoo.dataset.batches import batches, opened
 from filterzoo.dataset.published import PublishedFiles
 from filterzoo.errors import StartError
 from filterzoo.layer import Floats
 
 Found = TypeVar("Found")
+Work = Callable[[Iterator[Floats]], Found]
+"""Makes something of all the filters of a layer, float32 (n, 9) pieces of it in their order."""
 Watch = Callable[[int], None]
 """Told after each step how many filters it was."""
 
@@ -41,10 +44,11 @@ class Stored:
 class Step:
     """Row groups of a file that are read together because a layer spans them, and the layers that begin in the first.
 
-    low: number of the first row of `groups` in the file.
+    footer: of the file. low: number of the first row of `groups` in it.
     """
 
     path: str
+    footer: pq.FileMetaData
     groups: tuple[int, ...]
     low: int
     layers: tuple[Stored, ...]
@@ -57,32 +61,32 @@ def plan(files: PublishedFiles, table: pa.Table) -> list[Step]:
     stored = sorted({Stored(*row) for row in zip(*columns, strict=True)}, key=lambda each: (each.path, each.first))
     steps: list[Step] = []
     for path, layers in groupby(stored, key=lambda each: each.path):
-        with files.open(path) as file:
-            metadata = pq.read_metadata(file)
-        sizes = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
-        starts = np.cumsum([0, *sizes])
-        steps.extend(_steps_of_file(path, list(layers), starts))
+        with files.native(path) as file:
+            footer = pq.read_metadata(file)
+        steps.extend(_steps_of_file(path, footer, list(layers)))
     return steps
 
 
-def _steps_of_file(
-    path: str, layers: list[Stored], starts: np.ndarray[tuple[int], np.dtype[np.int64]]
-) -> Iterator[Step]:
+def _steps_of_file(path: str, footer: pq.FileMetaData, layers: list[Stored]) -> Iterator[Step]:
+    starts = np.cumsum([0, *(footer.row_group(number).num_rows for number in range(footer.num_row_groups))])
+
     def first_group(layer: Stored) -> int:
         return int(np.searchsorted(starts, layer.first, side="right")) - 1
 
     for group, members in groupby(layers, key=first_group):
         here = tuple(members)
         last = int(np.searchsorted(starts, here[-1].first + here[-1].rows, side="left"))
-        yield Step(path, tuple(range(group, max(last, group + 1))), int(starts[group]), here)
+        groups = range(group, min(max(last, group + 1), footer.num_row_groups))
+        yield Step(path, footer, tuple(groups), int(starts[group]), here)
 
 
 def run(
-    files: PublishedFiles, steps: list[Step], work: Callable[[Floats], Found], watch: Watch | None = None
+    files: PublishedFiles, steps: list[Step], work: Work[Found], watch: Watch | None = None
 ) -> Iterator[tuple[str, Found]]:
-    """(layer_id, what `work` makes of its float32 (n, 9) filters) of every layer, in the order of the steps.
+    """(layer_id, what `work` makes of its filters) of every layer, in the order of the steps.
 
-    `work` is called on several threads; memory is bounded by a few steps, each a row group or the largest layer.
+    `work` is called on as many threads as there are cores. Each holds a row group as it is stored and a part of it
+    decoded, so that memory is bounded by what `work` keeps.
     """
     workers = max(1, len(os.sched_getaffinity(0)))
     waiting: deque[tuple[Step, Future[list[tuple[str, Found]]]]] = deque()
@@ -107,17 +111,41 @@ def _finished(
         watch(sum(layer.n_filters for layer in step.layers))
 
 
-def _work_on(files: PublishedFiles, step: Step, work: Callable[[Floats], Found]) -> list[tuple[str, Found]]:
-    columns = ["layer_id", "weights"]
-    with files.open(step.path) as file, pq.ParquetFile(file, pre_buffer=True) as parquet:
-        table = parquet.read_row_groups(list(step.groups), columns=columns, use_threads=False).combine_chunks()
-    ids, weights = (table[name].chunk(0) for name in columns)
-    found = []
-    for layer in step.layers:
-        begin = layer.first - step.low
-        end = begin + layer.rows
-        filters: Floats = weights[begin:end].flatten().to_numpy().reshape(-1, 9)
-        if {ids[begin].as_py(), ids[end - 1].as_py()} != {layer.layer_id} or len(filters) != layer.n_filters:
-            raise StartError(f"{step.path}: row {layer.first} is not layer {layer.layer_id}; run filterzoo verify")
-        found.append((layer.layer_id, work(filters)))
-    return found
+def _work_on(files: PublishedFiles, step: Step, work: Work[Found]) -> list[tuple[str, Found]]:
+    with opened(files, step.path, step.footer) as parquet:
+        rows = _Rows(step, parquet)
+        return [(layer.layer_id, work(rows.filters(layer))) for layer in step.layers]
+
+
+class _Rows:
+    """The rows of a step, decoded batch by batch as they are asked for, in order."""
+
+    def __init__(self, step: Step, parquet: pq.ParquetFile) -> None:
+        self._path = step.path
+        columns = ["layer_id", "weights"]
+        self._rest = (batch for group in step.groups for batch in batches(parquet, group, columns))
+        self._batch: pa.RecordBatch | None = None
+        self._low = self._high = step.low
+        """Numbers in the file of the first row of the batch and of the first behind it."""
+
+    def filters(self, layer: Stored) -> Iterator[Floats]:
+        """The layer's filters, piece by piece; StartError where they are not what `layers` says."""
+        row, end, count = layer.first, layer.first + layer.rows, 0
+        while row < end:
+            rows = self._from(row)[: end - row]
+            ids = {rows["layer_id"][place].as_py() for place in (0, -1) if len(rows)}
+            if ids != {layer.layer_id}:
+                break
+            filters: Floats = rows["weights"].flatten().to_numpy().reshape(-1, 9)
+            yield filters
+            row, count = row + len(rows), count + len(filters)
+        if count != layer.n_filters:
+            raise StartError(f"{self._path}: row {layer.first} is not layer {layer.layer_id}; run filterzoo verify")
+
+    def _from(self, row: int) -> pa.RecordBatch:
+        """What the batch that holds a row has from there on; nothing of a row that lies before or behind all."""
+        while self._high <= row and (batch := next(self._rest, None)) is not None:
+            self._batch, self._low, self._high = batch, self._high, self._high + len(batch)
+        if self._batch is None or not self._low <= row < self._high:
+            return []
+        return self._batch[row - self._low :]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import Enum, auto
 from threading import Lock
 
@@ -18,7 +19,7 @@ from filterzoo.measures.statistics import FILTER_SIZE, Moments, merge_moments
 
 _BLOCK = 8192
 """Filters worked on at a time: a block and its copies stay in a core's cache."""
-_KEPT = 100_000
+_KEPT = 50_000
 """Filters of largest norm that are kept to find the range; more of them prove more ranges, and cost every pass."""
 _TINY = float(np.finfo(np.float32).smallest_subnormal)
 
@@ -84,23 +85,27 @@ class Extremes:
         filters = np.concatenate(self._kept, axis=1)
         norms = np.square(filters).sum(axis=0)
         self.bar = float(np.partition(norms, -self._size)[-self._size])
-        self._kept = [filters[:, norms > self.bar]]
+        self._kept = [filters.compress(norms > self.bar, axis=1)]
         self._count = self._kept[0].shape[1]
 
 
-def filter_moments(filters: Floats, precision: Precision, extremes: Extremes, *, without_sparse: bool) -> Moments:
+def filter_moments(
+    pieces: Iterable[Floats], precision: Precision, extremes: Extremes, *, without_sparse: bool
+) -> Moments:
     """Moments of a layer's scaled finite filters; `without_sparse`: of those with a number above peak / 100."""
-    limit = _sparse_limit(filters) if without_sparse else -1.0
+    limit = -1.0
+    if without_sparse:
+        pieces = list(pieces)
+        limit = _sparse_limit(pieces)
     counts, means, m2s = [], [], []
-    for scaled, peaks in _scaled_blocks(filters, precision):
-        large = scaled if extremes.bar == 0 else scaled[:, scaled.square().sum(dim=0) > extremes.bar]
-        if large.numel():
-            extremes.add(large.numpy())
+    memory = torch.empty(FILTER_SIZE * _BLOCK, dtype=torch.float64)
+    for block in _scaled_blocks(pieces, precision):
+        _keep_extremes(block, extremes)
         # Products with 0 and 1 leave filters out at a third of what gathering the others costs.
-        kept = None if limit < 0 else (peaks > limit).double()
-        count = scaled.shape[1] if kept is None else int(kept.sum())
+        kept = None if limit < 0 else (block.peaks > limit).double()
+        count = len(block.peaks) if kept is None else int(kept.sum())
         if count:
-            wanted = scaled.double()
+            wanted = memory[: block.scaled.numel()].view_as(block.scaled).copy_(block.scaled)
             mean = (wanted.sum(dim=1) if kept is None else wanted @ kept) / count
             wanted -= mean.unsqueeze(1)
             if kept is not None and count < len(kept):
@@ -111,21 +116,20 @@ def filter_moments(filters: Floats, precision: Precision, extremes: Extremes, *,
     return merge_moments(counts, np.stack(means), np.stack(m2s)) if counts else Moments.empty()
 
 
-def extent_of(filters: Floats, precision: Precision, components: PrincipalComponents) -> tuple[float, float]:
+def extent_of(pieces: Iterable[Floats], precision: Precision, components: PrincipalComponents) -> tuple[float, float]:
     """Smallest and largest coefficient of a layer's scaled finite filters, in float64; (inf, -inf) of none."""
     basis = torch.from_numpy(components.components)
     shift = torch.from_numpy(components.components @ components.mean)
     low, high = torch.inf, -torch.inf
-    for scaled, _ in _scaled_blocks(filters, precision):
-        if scaled.numel():
-            found = torch.aminmax(basis @ scaled.double(), dim=1)
-            low = min(low, float((found.min - shift).min()))
-            high = max(high, float((found.max - shift).max()))
+    for block in _scaled_blocks(pieces, precision):
+        found = torch.aminmax(basis @ block.scaled.double(), dim=1)
+        low = min(low, float((found.min - shift).min()))
+        high = max(high, float((found.max - shift).max()))
     return low, high
 
 
 def histogram_of(
-    filters: Floats, precision: Precision, components: PrincipalComponents, low: float, high: float
+    pieces: Iterable[Floats], precision: Precision, components: PrincipalComponents, low: float, high: float
 ) -> npt.NDArray[np.int64]:
     """(9, 70): how many coefficients lie in each of 70 equal bins over [low, high], outliers in the outermost ones.
 
@@ -137,37 +141,68 @@ def histogram_of(
     shift = torch.from_numpy((-components.components @ components.mean - low) * scale).float().unsqueeze(1)
     offsets = torch.arange(FILTER_SIZE, dtype=torch.int32).unsqueeze(1) * DCT_BINS
     counts = torch.zeros(FILTER_SIZE * DCT_BINS, dtype=torch.int64)
-    for scaled, _ in _scaled_blocks(filters, precision):
-        position = torch.addmm(shift, basis, scaled)
-        bins = position.to(torch.int32).clamp_(0, DCT_BINS - 1).add_(offsets)
+    memory = torch.empty(FILTER_SIZE * _BLOCK, dtype=torch.int32)
+    for block in _scaled_blocks(pieces, precision):
+        position = torch.addmm(shift, basis, block.scaled, out=block.spare)
+        bins = memory[: position.numel()].view_as(position).copy_(position).clamp_(0, DCT_BINS - 1).add_(offsets)
         counts += torch.bincount(bins.flatten(), minlength=len(counts))
     return counts.numpy().reshape(FILTER_SIZE, DCT_BINS)
 
 
-def _scaled_blocks(filters: Floats, precision: Precision) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """(scaled filters (9, n), their largest absolute numbers before (n,)) of the finite filters, float32."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Block:
+    """Finite filters of a layer, until the next block is asked for: it takes the same memory.
+
+    scaled: float32 (9, n), n > 0. peaks: (n,), their largest absolute numbers before. spare: of scaled's shape, to be
+    written over.
+    """
+
+    scaled: torch.Tensor
+    peaks: torch.Tensor
+    spare: torch.Tensor
+
+
+def _scaled_blocks(pieces: Iterable[Floats], precision: Precision) -> Iterator[_Block]:
     identity = torch.eye(FILTER_SIZE)
-    for start in range(0, len(filters), _BLOCK):
-        # Arrow's memory is read-only, which torch has no notion of: a copy of a block stays in the cache.
-        block = torch.from_numpy(filters[start : start + _BLOCK].copy())
-        if precision is Precision.HALF:
-            block = block.half().float()
-        # Turned by a product with 1 and 0, which is exact and three times as fast as a strided copy. A number that is
-        # not finite makes its whole filter NaN on the way; such filters go.
-        turned = identity @ block.T
-        peaks = turned.abs().amax(dim=0)
-        finite = peaks < torch.inf
-        if not finite.all():
-            turned, peaks = turned[:, finite], peaks[finite]
-        # One IEEE division per number: the product with the reciprocal differs in the last bit.
-        yield turned / peaks.clamp_min(_TINY), peaks
+    # New memory for every block would cost as much as what is done to it.
+    memory = torch.empty(2, FILTER_SIZE * _BLOCK)
+    halves = torch.empty(FILTER_SIZE * _BLOCK if precision is Precision.HALF else 0, dtype=torch.float16)
+    for piece in pieces:
+        for start in range(0, len(piece), _BLOCK):
+            filters = piece[start : start + _BLOCK]
+            turned, spare = memory[:, : filters.size].view(2, FILTER_SIZE, -1)
+            # Arrow's memory is read-only, which torch has no notion of.
+            copy = spare.view(-1, FILTER_SIZE)
+            np.copyto(copy.numpy(), filters)
+            # Turned by a product with 1 and 0, which is exact and three times as fast as a strided copy. A number that
+            # is not finite makes its whole filter NaN on the way; such filters go.
+            torch.mm(identity, copy.T, out=turned)
+            if precision is Precision.HALF:
+                turned.copy_(halves[: filters.size].view_as(turned).copy_(turned))
+            peaks = torch.abs(turned, out=spare).amax(dim=0)
+            if not float(peaks.max()) < torch.inf:
+                finite = peaks < torch.inf
+                turned, peaks = turned[:, finite], peaks[finite]
+                spare = torch.empty_like(turned)
+            if len(peaks):
+                # One IEEE division per number: the product with the reciprocal differs in the last bit.
+                yield _Block(turned.div_(peaks.clamp_min(_TINY)), peaks, spare)
 
 
-def _sparse_limit(filters: Floats) -> float:
+def _keep_extremes(block: _Block, extremes: Extremes) -> None:
+    if extremes.bar == 0:
+        extremes.add(block.scaled.clone().numpy())
+        return
+    norms = torch.mul(block.scaled, block.scaled, out=block.spare).sum(dim=0)
+    if float(norms.max()) > extremes.bar:
+        extremes.add(block.scaled.numpy().take(np.flatnonzero(norms.numpy() > extremes.bar), axis=1))
+
+
+def _sparse_limit(pieces: list[Floats]) -> float:
     """The largest float32 that is at most peak / 100: a filter whose peak is not above it is sparse (`<=`)."""
-    peak = float(max(-filters.min(initial=0.0), filters.max(initial=0.0)))
+    ends = [(-piece.min(initial=0.0), piece.max(initial=0.0)) for piece in pieces]
+    peak = float(np.max(ends, initial=0.0))
     if not np.isfinite(peak):
-        blocks = _scaled_blocks(filters, Precision.SINGLE)
-        peak = max((float(peaks.max()) for _, peaks in blocks if len(peaks)), default=0.0)
+        peak = max((float(block.peaks.max()) for block in _scaled_blocks(pieces, Precision.SINGLE)), default=0.0)
     limit = np.float32(peak / 100)
     return float(limit if float(limit) <= peak / 100 else np.nextafter(limit, np.float32(0)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from filterzoo.dataset.published import PublishedFiles
 from filterzoo.errors import StartError
-from filterzoo.layer import Counts, Doubles
+from filterzoo.layer import Counts, Doubles, Floats
 from filterzoo.measures.dct import DCT_BINS, DCT_LIMIT, dct_basis, dct_edges, dct_variance
 from filterzoo.measures.entropy import PrincipalComponents, principal_components, variance_entropy
 from filterzoo.measures.statistics import FILTER_SIZE, Moments, merge_moments
@@ -135,8 +136,8 @@ class _Measured:
         without_sparse = self._variant is Variant.ROBUST22
         parts = [Moments.empty()] * len(self._place)
 
-        def work(filters: npt.NDArray[np.float32]) -> Moments:
-            return filter_moments(filters, self._precision, extremes, without_sparse=without_sparse)
+        def work(pieces: Iterator[Floats]) -> Moments:
+            return filter_moments(pieces, self._precision, extremes, without_sparse=without_sparse)
 
         for layer_id, moments in run(self._files, self._steps, work, self._watch):
             parts[self._place[layer_id]] = moments
@@ -163,8 +164,8 @@ class _Measured:
     def _range(self, components: PrincipalComponents) -> tuple[float, float]:
         """Smallest and largest coefficient by a pass of its own: only where the kept filters do not prove them."""
 
-        def work(filters: npt.NDArray[np.float32]) -> tuple[float, float]:
-            return extent_of(filters, self._precision, components)
+        def work(pieces: Iterator[Floats]) -> tuple[float, float]:
+            return extent_of(pieces, self._precision, components)
 
         found = [bounds for _, bounds in run(self._files, self._steps, work, None)]
         return min(low for low, _ in found), max(high for _, high in found)
@@ -172,8 +173,8 @@ class _Measured:
     def _histograms(self, components: PrincipalComponents, low: float, high: float) -> Counts:
         stored = np.zeros((len(self._place) + 1, FILTER_SIZE, DCT_BINS), np.uint32)
 
-        def work(filters: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-            return histogram_of(filters, self._precision, components, low, high)
+        def work(pieces: Iterator[Floats]) -> npt.NDArray[np.int64]:
+            return histogram_of(pieces, self._precision, components, low, high)
 
         for layer_id, counts in run(self._files, self._steps, work, self._watch):
             stored[self._place[layer_id]] = counts

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pyarrow as pa
 import pytest
 from sklearn.decomposition import PCA
 from tests.analysis import synthetic
 
+from filterzoo.dataset import batches
 from filterzoo.errors import StartError
 from filterzoo.measures.entropy import PrincipalComponents
 from filterzoo_analysis import dataset, projection
@@ -129,9 +133,9 @@ def test_the_pass_for_the_range_finds_what_numpy_finds(precision):
     pca = PCA(9, svd_solver="full").fit(scaled(kept).astype(np.float64))
     components = PrincipalComponents(pca.mean_, pca.components_, pca.explained_variance_, pca.explained_variance_ratio_)
     expected = pca.transform(scaled(kept).astype(np.float64))
-    found = projection.extent_of(filters, precision, components)
+    found = projection.extent_of([filters[:300], filters[300:]], precision, components)
     assert found == pytest.approx((expected.min(), expected.max()), rel=1e-12)
-    assert projection.extent_of(filters[5:6], precision, components) == (np.inf, -np.inf)
+    assert projection.extent_of([filters[5:6]], precision, components) == (np.inf, -np.inf)
 
 
 def test_entropy_of_robust22_is_that_of_scaled_non_sparse_filters(tmp_path):
@@ -161,3 +165,42 @@ def test_a_variant_that_reads_filters_says_so_where_there_are_none():
     layers = layers_of(synthetic.dataset([synthetic.random_model("only", np.random.default_rng(0))]))
     with pytest.raises(StartError, match="reads filters"):
         coefficients(Variant.CVPR22, layers, None)
+
+
+@pytest.mark.parametrize("variant", [Variant.CVPR22, Variant.ROBUST22, Variant.MEDICAL22])
+def test_a_layer_that_is_decoded_in_parts_gives_what_it_gives_in_one(tmp_path, monkeypatch, variant):
+    """Parts begin within layers; the largest number, which says what is sparse, is behind one that is not finite."""
+    rng = np.random.default_rng(8)
+    models = zoo(rng)
+    large = rng.normal(size=(500, 300, 3, 3)).astype(np.float32)
+    large[::3] *= 0.02
+    large[250, 0, 1, 1], large[499, 299, 2, 2] = np.nan, 40
+    models.append(synthetic.Model("large", [large], {"task": "a"}))
+    read = dataset.read(str(synthetic.publish(tmp_path / "zoo", models, group_filters=50_000)))
+    layers = layers_of(read)
+    found = []
+    for numbers in (9 * 4096, 10**9):
+        monkeypatch.setattr(batches, "_NUMBERS", numbers)
+        found.append(coefficients(variant, layers, read.files))
+    parts, whole = found
+    np.testing.assert_allclose(parts.edges, whole.edges, rtol=1e-12)
+    np.testing.assert_allclose(parts.weights, whole.weights, rtol=1e-11)
+    np.testing.assert_allclose(parts.entropy, whole.entropy, rtol=1e-10)
+    # The bases differ by the order of sums; a float32 coefficient at an edge may follow.
+    assert np.abs(np.cumsum(parts.histogram.astype(int) - whole.histogram, axis=2)).max() <= 2
+    assert parts.histogram.sum() == whole.histogram.sum()
+
+
+@pytest.mark.parametrize(
+    ("column", "wrong"),
+    [("filters_first_row", 1), ("filters_rows", 2), ("filters_first_row", 10_000), ("n_filters", 5)],
+)
+def test_filters_that_are_not_where_the_layers_say_are_refused(tmp_path, column, wrong):
+    rng = np.random.default_rng(9)
+    read = dataset.read(str(synthetic.publish(tmp_path / "zoo", [synthetic.random_model("m", rng, depth=2)])))
+    table = read.layers
+    place = table.schema.get_field_index(column)
+    values = [wrong, *table[column].to_pylist()[1:]]
+    table = table.set_column(place, table.schema.field(place), pa.array(values, table.schema.field(place).type))
+    with pytest.raises(StartError, match="run filterzoo verify"):
+        coefficients(Variant.CVPR22, layers_of(replace(read, layers=table)), read.files)

@@ -90,7 +90,7 @@ def _weights(zoo: Zoo, row: int) -> Floats:
     if zoo.dataset.files is None:
         raise StartError("this data set has no files")
     steps = plan(zoo.dataset.files, table)
-    (_, filters), *_ = run(zoo.dataset.files, steps, np.copy)
+    (_, filters), *_ = run(zoo.dataset.files, steps, lambda pieces: np.concatenate(list(pieces)))
     weights: Floats = np.nan_to_num(filters.reshape(table["shape"][0].as_py()), posinf=0, neginf=0)
     return weights
 

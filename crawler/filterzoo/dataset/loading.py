@@ -15,17 +15,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from filterzoo.dataset.batches import batches, opened
 from filterzoo.dataset.published import READERS, PublishedFiles, open_published
 from filterzoo.dataset.query import LayerKeywords, LayerQuery, Names
 from filterzoo.errors import FilterZooError
 from filterzoo.layer import Floats
 from filterzoo.progress import watched
-from filterzoo.store.fragments import BLOCK
 
 POINTERS = ("filters_file", "filters_first_row", "filters_rows")
 """Columns of `layers` that say where a layer's filters stand."""
-_BATCH_NUMBERS = 9 * 4 * BLOCK
-"""Weights that are decoded at a time: 5 MB, which a core's cache holds until they are copied."""
 
 
 class Query(LayerKeywords, total=False):
@@ -167,14 +165,8 @@ def _copy_row_group(out: Floats, files: PublishedFiles, group: _RowGroup) -> int
     """Copy what is wanted of a row group, batch by batch up to its last; gives how many filters that were."""
     copied, low = 0, group.low
     last = max(stored.first + stored.rows for stored in group.wanted)
-    # Read in this thread, never ahead in one of Arrow's: one that still waits for a file when Python ends aborts it.
-    with files.native(group.path) as file, pq.ParquetFile(file, metadata=group.footer, pre_buffer=False) as parquet:
-        for batch in parquet.iter_batches(
-            _batch_rows(group.footer.row_group(group.number)),
-            row_groups=[group.number],
-            columns=["layer_id", "first_filter", "weights"],
-            use_threads=False,
-        ):
+    with opened(files, group.path, group.footer) as parquet:
+        for batch in batches(parquet, group.number, ["layer_id", "first_filter", "weights"]):
             for stored, places in group.wanted.items():
                 begin, end = max(stored.first - low, 0), min(stored.first + stored.rows - low, len(batch))
                 if begin < end:
@@ -183,12 +175,6 @@ def _copy_row_group(out: Floats, files: PublishedFiles, group: _RowGroup) -> int
             if low >= last:
                 break
     return copied
-
-
-def _batch_rows(group: pq.RowGroupMetaData) -> int:
-    """How many of the row group's rows hold _BATCH_NUMBERS weights."""
-    numbers: int = max(group.column(column).num_values for column in range(group.num_columns))
-    return max(1, int(group.num_rows) * _BATCH_NUMBERS // max(1, numbers))
 
 
 def _copy(out: Floats, rows: pa.RecordBatch, layer_id: str, places: list[_Place]) -> int:

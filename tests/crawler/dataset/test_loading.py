@@ -12,7 +12,7 @@ from tests.publish.folders import publish_models
 from tests.publish.work import Model, weights, write_work, zoo
 
 import filterzoo
-from filterzoo.dataset import loading
+from filterzoo.dataset import batches
 from filterzoo.errors import FilterZooError, StartError
 from filterzoo.normalise import layer_id
 from filterzoo_publish import shards
@@ -70,7 +70,7 @@ def test_a_query_gives_its_filters_in_order(out, query, condition):
 
 @pytest.mark.parametrize("filters", [1, 100, 40_000])
 def test_a_row_group_is_decoded_in_parts(out, monkeypatch, filters):
-    monkeypatch.setattr(loading, "_BATCH_NUMBERS", 9 * filters)
+    monkeypatch.setattr(batches, "_NUMBERS", 9 * filters)
     assert same(filterzoo.load(str(out)), picked())
     assert same(filterzoo.load(str(out), limit=32_800), picked()[:32_800])
 
@@ -123,7 +123,7 @@ def test_only_the_row_groups_of_the_query_are_read(tmp_path, monkeypatch):
 def test_what_stands_behind_the_last_wanted_row_is_not_decoded(tmp_path, monkeypatch):
     layers = {f"l{number}": weights(number, 30, 30, 3, 3) for number in range(8)}
     publish_models(tmp_path / "work", tmp_path / "out", [Model("m", layers)])
-    monkeypatch.setattr(loading, "_BATCH_NUMBERS", 9 * 900)
+    monkeypatch.setattr(batches, "_NUMBERS", 9 * 900)
     decoded = []
     honest = pq.ParquetFile.iter_batches
 

@@ -1,0 +1,31 @@
+"""Row groups of published files, decoded batch by batch: what is done to a batch finds it in a core's cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from filterzoo.dataset.published import PublishedFiles
+from filterzoo.store.fragments import BLOCK
+
+_NUMBERS = 9 * 4 * BLOCK
+"""Weights that are decoded at a time: 5 MB."""
+
+
+@contextmanager
+def opened(files: PublishedFiles, path: str, footer: pq.FileMetaData) -> Iterator[pq.ParquetFile]:
+    """The file at a path of the data set, whose footer was read before."""
+    # Read in this thread, never ahead in one of Arrow's: one that still waits for a file when Python ends aborts it.
+    with files.native(path) as file, pq.ParquetFile(file, metadata=footer, pre_buffer=False) as parquet:
+        yield parquet
+
+
+def batches(parquet: pq.ParquetFile, group: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """The rows of a row group of `filters` in order, some _NUMBERS weights at a time."""
+    found = parquet.metadata.row_group(group)
+    numbers: int = max(found.column(column).num_values for column in range(found.num_columns))
+    rows = max(1, int(found.num_rows) * _NUMBERS // max(1, numbers))
+    yield from parquet.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)
