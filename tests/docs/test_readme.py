@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from safetensors.numpy import save
+from tests.hub_server import USER, serve
+from tests.model_hub import ModelHub, Repo
 from tests.program import filterzoo
 from tests.servers import WebServer
 
@@ -52,6 +56,35 @@ def test_the_manifests_it_names_are_there() -> None:
     assert [name for name in named if not (ROOT / name).is_file()] == []
 
 
+def test_the_crawl_of_the_hub_is_published_to_a_folder_and_to_ones_account(tmp_path: Path) -> None:
+    """The three commands in their order; the Hub is on loopback, and its networks are one layer each."""
+    (commands,) = [block for block in blocks("sh") if "hub-first" in block]
+    crawl, to_folder, to_hub = (line.partition("#")[0].split()[1:] for line in commands.splitlines())
+    assert (crawl[0], to_folder[0], to_hub[0]) == ("crawl", "publish", "publish")
+    shutil.copytree(ROOT / "manifests", tmp_path / "manifests")
+    (source,) = yaml.safe_load((ROOT / "manifests" / "hub-first.yaml").read_text())["sources"]
+    cache = {"FILTERZOO_CACHE": str(tmp_path / "cache")}
+    with ModelHub() as zoo:
+        for number, name in enumerate(source["include"]):
+            weights = save({"conv.weight": np.full((2, 3, 3, 3), number, np.float32)})
+            zoo.repos[f"timm/{name}"] = Repo({"model.safetensors": weights})
+        here = {"HF_ENDPOINT": zoo.url, "HF_TOKEN": "", **cache}
+        ran = filterzoo(*crawl, "--allow-private", "--json", cwd=tmp_path, env=here)
+    assert ran.document["checkpoints"] == {"done": 10, "skipped": 1, "failed": 0}, ran.err
+    assert ran.document["reasons"] == {"licence": 1}
+    published = filterzoo(*to_folder, cwd=tmp_path)
+    assert published.code == 0, published.err
+    with serve() as hub:
+        target = to_hub[1].replace("YOUR-NAME", USER)
+        published = filterzoo("publish", target, *to_hub[2:], cwd=tmp_path, env=hub.environment)
+        assert published.code == 0, published.err
+        assert hub.repos[target].private
+        shared = {path: body for path, body in hub.files(target).items() if path.startswith("data/filters/")}
+    folder = tmp_path / "build" / "hub-first"
+    assert shared == {path: (folder / path).read_bytes() for path in shared}
+    assert len(shared) == len(list(folder.glob("data/filters/**/*.parquet"))) >= 1
+
+
 def test_the_manifest_block_is_a_manifest(tmp_path: Path) -> None:
     (manifest,) = blocks("yaml")
     (tmp_path / "my-zoo.yaml").write_text(manifest)
@@ -72,8 +105,6 @@ def test_the_zoo_of_a_dozen_lines_is_crawled(tmp_path: Path) -> None:
     lines = [line for line in zoo.splitlines() if line.strip() and not line.strip().startswith('"""')]
     assert len(lines) <= 12
     assert sum(line.startswith(("import", "from")) for line in lines) == 1
-    from safetensors.numpy import save
-
     network = save({"conv.weight": np.arange(36, dtype=np.float32).reshape(1, 4, 3, 3)})
     with WebServer() as server:
         for name in ("small", "large"):
