@@ -123,7 +123,7 @@ def ask(hub, server, tmp_path):
     index = offer_packages(server)
     (tmp_path / "onnx.json").write_text("[]")
     elsewhere = {
-        "robustbench": {"index_url": index, "zenodo": server.url},
+        "robustbench": {"index_url": index, "zenodo": server.url, "model_info": f"{server.url}/model_info"},
         "medical": {"index_url": index, "zenodo": server.url},
         "onnx_zoo": {"manifest": "onnx.json"},
     }

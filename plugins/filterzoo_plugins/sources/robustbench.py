@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import AfterValidator
 
-from filterzoo import Artifact, Checkpoint, RandomAccessFile, Reason, Source, SourceOptions, hookimpl
+from filterzoo import Artifact, Checkpoint, RandomAccessFile, Reason, Refused, Source, SourceOptions, hookimpl
+from filterzoo.network.addresses import is_http
 from filterzoo.outcome import Refusal
 from filterzoo.records import Operation
 from filterzoo.vocabularies import Modality, Task, VisualCategory
@@ -40,7 +41,7 @@ class RobustBenchSource(Source):
 
     The tables are read from the package's code as data. The zoo pins no revision and states no hash: the revision is
     the Drive id or the file's name in its release, and it states no licence of any network's weights. Accuracies,
-    eps and architectures stand in the repository only, not in the package: null unless `model_info` names a copy of it.
+    eps and architectures stand in the repository only, not in the package: null unless `model_info` says where it is.
     """
 
     name: ClassVar[str] = "robustbench"
@@ -48,7 +49,8 @@ class RobustBenchSource(Source):
     class Options(SourceOptions):
         """`include`, `exclude`: globs over `dataset/threat model/name`. `path`: the package on this machine.
 
-        `model_info`: the repository's folder of that name, on this machine. Paths are relative to the manifest.
+        `model_info`: the repository's folder of that name, on this machine or on the web, at a commit, where it costs
+        a request for each entry. Paths are relative to the manifest.
         `normals`: the package with the pairs of the papers; null leaves out the networks that were trained for them,
         whose names are `dataset/normal/name`. `zenodo`: another address of Zenodo.
         """
@@ -58,7 +60,7 @@ class RobustBenchSource(Source):
         index_url: Annotated[str | None, AfterValidator(web_address)] = None
         normals: Annotated[str, AfterValidator(pinned)] | None = _robust_pairs.PACKAGE
         zenodo: Annotated[str, AfterValidator(web_address)] = "https://zenodo.org"
-        model_info: Path | None = None
+        model_info: str | None = None
         datasets: tuple[Literal["cifar10", "cifar100", "imagenet"], ...] = ("cifar10", "cifar100", "imagenet")
         threat_models: tuple[Literal["Linf", "L2", "corruptions"], ...] = ("Linf", "L2", "corruptions")
         include: tuple[str, ...] = ("*",)
@@ -157,8 +159,7 @@ class RobustBenchSource(Source):
         """Architecture, eps and accuracies, as the repository's JSON has them; an ensemble's are not of one network."""
         if len(entry.drive_ids) > 1:
             return {}
-        folder = self._options.model_info
-        info = _info(self.folder / folder / f"{entry.id}.json") if folder else {}
+        info = self._info(f"{entry.id}.json")
         robust = info.get("external", info.get("autoattack_acc")) if under_attack else info.get("corruptions_acc")
         named = entry.library_name or info.get("architecture")
         return {
@@ -167,6 +168,25 @@ class RobustBenchSource(Source):
             "clean_accuracy": _share(info.get("clean_acc")),
             "robust_accuracy": _share(robust),
         }
+
+    def _info(self, name: str) -> dict[str, Any]:
+        """The JSON's object; empty where there is none, so that its columns stay null. Refused where the web fails."""
+        place = self._options.model_info
+        if place is None:
+            return {}
+        try:
+            if is_http(place):
+                content = self.door.trusting(place).get_bytes(f"{place.rstrip('/')}/{name}", limit=MAX_INFO)
+            else:
+                content = _small_file(self.folder / place / name)
+            info = json.loads(content)
+        except Refused as refusal:
+            if refusal.reason.is_transient:
+                raise
+            return {}
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return info if isinstance(info, dict) else {}
 
 
 def _facts_of(dataset: str) -> dict[str, Any]:
@@ -184,15 +204,9 @@ def _paired(listed: list[Entry]) -> set[tuple[str, str | None]]:
     return {(entry.dataset, entry.network) for entry in listed if not entry.normal} & normal
 
 
-def _info(path: Path) -> dict[str, Any]:
-    """The JSON's object; empty where there is none, so that its columns stay null."""
-    try:
-        if path.stat().st_size > MAX_INFO:
-            return {}
-        info = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return info if isinstance(info, dict) else {}
+def _small_file(path: Path) -> bytes:
+    """A file's bytes; none of one that is larger than what is read of it."""
+    return path.read_bytes() if path.stat().st_size <= MAX_INFO else b""
 
 
 def _share(percent: Any) -> float | None:

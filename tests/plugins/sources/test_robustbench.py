@@ -8,18 +8,19 @@ from collections import Counter
 import pytest
 from tests import index_packages
 from tests.plugins.sources.packages import offer, wheel
-from tests.servers import WebServer
+from tests.servers import WebServer, status
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.licences import licence_class
 from filterzoo.network.door import Door
 from filterzoo.network.transport import Clocks
 from filterzoo.outcome import Refusal
+from filterzoo.records import Checkpoint
 from filterzoo.vocabularies import COLUMNS
 from filterzoo_plugins import facts
 from filterzoo_plugins.sources import _robust_pairs
 from filterzoo_plugins.sources._robustbench_tables import ADDRESSES, TABLES, TORCHVISION, entries
-from filterzoo_plugins.sources.robustbench import RobustBenchSource, _eps
+from filterzoo_plugins.sources.robustbench import MAX_INFO, RobustBenchSource, _eps
 
 CIFAR = """
     from collections import OrderedDict
@@ -239,6 +240,32 @@ def test_accuracies_come_from_the_repository_where_the_manifest_names_a_copy(doo
     assert columns("cifar10/Linf/Standard") == ("WideResNet-28-10", 0.9478, 0.0, None)
     assert columns("cifar10/corruptions/F2021Mix") == (None, None, 0.915, None)
     assert columns("imagenet/Linf/G2020") == columns("imagenet/Linf/Standard_R50") == ("resnet50", None, None, None)
+
+
+def test_accuracies_come_from_the_repository_on_the_web(tmp_path, folder):
+    stated = {"architecture": "WideResNet-28-10", "eps": "8/255", "clean_acc": "89.69", "autoattack_acc": "59.53"}
+    with WebServer() as server, Door(tmp_path / "cache", allow_private=True) as door:
+        place = f"{server.url}/model_info"
+        for name, body in {"A2020Robust": json.dumps(stated).encode(), "Standard": b"{" + bytes(MAX_INFO)}.items():
+            server.add(f"/model_info/cifar10/Linf/{name}.json", body, content_type="text/plain; charset=utf-8")
+        found = by_id(discover(door, folder, model_info=f"{place}/"))
+    robust = found["cifar10/Linf/A2020Robust"]
+    told = (robust.architecture, robust.eps, robust.clean_accuracy, robust.robust_accuracy)
+    assert told == ("WideResNet-28-10", 8 / 255, 0.8969, 0.5953)
+    others = [one for one in found.values() if isinstance(one, Checkpoint) and one is not robust]
+    assert {(one.eps, one.clean_accuracy, one.robust_accuracy) for one in others} == {(None, None, None)}
+    asked = [path for path, _, _ in server.requests]
+    assert len(asked) == len(set(asked))
+    assert not [path for path in asked if "B2021Several" in path], "an ensemble's are not of one network"
+
+
+def test_a_web_that_does_not_answer_ends_the_listing_and_leaves_no_column_null_for_ever(tmp_path, folder):
+    clocks = Clocks(sleep=lambda _: None)
+    with WebServer() as server, Door(tmp_path / "cache", allow_private=True, clocks=clocks) as door:
+        server.add("/model_info/cifar10/Linf/A2020Robust.json", b"{}", *[status(503)] * 20)
+        with pytest.raises(Refused) as refused:
+            discover(door, folder, model_info=f"{server.url}/model_info")
+    assert refused.value.reason is Reason.FETCH_FAILED
 
 
 @pytest.mark.parametrize(
