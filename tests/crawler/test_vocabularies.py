@@ -8,11 +8,13 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from filterzoo.records import Checkpoint
 from filterzoo.vocabularies import COLUMNS, PUBLISHED
 
-FACTS = sorted((Path(__file__).parents[2] / "manifests" / "facts").glob("*.csv"))
+MANIFESTS = Path(__file__).parents[2] / "manifests"
+FACTS = sorted((MANIFESTS / "facts").glob("*.csv"))
 WHERE = ("arXiv:", "doi:", "https://")
 
 
@@ -53,6 +55,24 @@ def test_data_sets_have_one_spelling_in_all_facts():
     columns = ("dataset", "training_dataset", "pretraining_dataset")
     named = {row[column] for path in FACTS for row in rows_of(path) for column in columns if row.get(column)}
     assert len(named) == len({re.sub(r"[^a-z0-9]", "", name.lower()) for name in named})
+
+
+def test_every_key_is_of_something_there_is():
+    """Those of medical.csv, torchvision_weights.csv and pairs.csv are tested with their sources."""
+    import timm
+
+    from filterzoo_plugins.sources.robustbench import _TRAINING
+
+    keys = {path.stem: {next(iter(row.values())) for row in rows_of(path)} for path in FACTS}
+    manifests = [yaml.safe_load(path.read_text()) for path in MANIFESTS.glob("*.yaml")]
+    packages = {name for one in manifests for block in one["sources"] for name in block.get("packages", ())}
+    assert keys["pypi"] == {name.partition("==")[0] for name in packages}
+    if timm.__version__ == "1.0.31":
+        tags = "".join(f"_{name.partition('.')[2]}_" for name in timm.list_pretrained())
+        assert [token for token in keys["timm_tags"] if f"_{token}_" not in tags] == []
+    columns = ("dataset", "training_dataset", "pretraining_dataset")
+    rows = [row for path in FACTS if path.stem != "datasets" for row in rows_of(path)]
+    assert keys["datasets"] <= {row.get(column) for row in rows for column in columns} | {*_TRAINING.values()}
 
 
 def rows_of(path):
