@@ -23,6 +23,7 @@ from starlette.routing import Route
 
 TOKEN = "hf_writer"
 USER = "alice"
+_PR = "refs/pr/"
 _PIECE = 1 << 18
 _DATE = "2026-01-01T00:00:00.000Z"
 _ROUTES: list[tuple[frozenset[str], re.Pattern[str], Callable[..., Response]]] = []
@@ -235,10 +236,12 @@ def _refs(hub, request, body, repo):
     def listed(named, prefix):
         return [{"name": n, "ref": prefix + n, "targetCommit": c.oid} for n, c in named.items()]
 
-    branches = {"main": known.refs["main"]}
-    return JSONResponse(
-        {"branches": listed(branches, "refs/heads/"), "tags": listed(known.tags, "refs/tags/"), "converts": []}
-    )
+    answer = {"branches": listed({"main": known.refs["main"]}, "refs/heads/"), "converts": []}
+    answer["tags"] = listed(known.tags, "refs/tags/")
+    if request.query_params.get("include_prs") == "1":
+        numbers = {ref.removeprefix(_PR): commit for ref, commit in known.refs.items() if ref.startswith(_PR)}
+        answer["pullRequests"] = listed(numbers, _PR)
+    return JSONResponse(answer)
 
 
 @_route("GET", _API + r"/commits/(?P<revision>[^/]+)")
@@ -329,8 +332,8 @@ def _commit(hub, request, body, repo, revision):
     if header.get("parentCommit") not in {None, parent.oid}:
         raise Refusal(412, "A commit has happened since. Please refresh and try again.")
     files = _applied(hub, body, parent.files)
-    number = sum(ref.startswith("refs/pr/") for ref in known.refs) + 1
-    made = known.commit(f"refs/pr/{number}" if as_request else revision, header["summary"], files, parent)
+    number = sum(ref.startswith(_PR) for ref in known.refs) + 1
+    made = known.commit(f"{_PR}{number}" if as_request else revision, header["summary"], files, parent)
     if hub.lose_answers:
         hub.lose_answers -= 1
         raise Refusal(500, "Internal error, after the commit was made")

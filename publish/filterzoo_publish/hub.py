@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,8 +10,9 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 
-from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi, errors
+from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi, RepoFile, errors
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+from huggingface_hub.utils.sha import git_hash
 
 from filterzoo.dataset.published import PublishedFiles, first_line, open_hub
 from filterzoo.errors import FilterZooError, StartError
@@ -85,19 +87,27 @@ class HubTarget(Target):
             *(CommitOperationAdd(path, content) for path, content in documents.items()),
             *(CommitOperationDelete(path) for path in removed),
         ]
+        known = self._pull_requests()
+        try:
+            with self._explained(lost=Conflict):
+                made = self._api.create_commit(
+                    self.name,
+                    operations,
+                    repo_type="dataset",
+                    commit_message=message,
+                    parent_commit=self._head,
+                    create_pr=self._create_pr,
+                )
+        except Conflict:
+            proposed = self._proposed(documents, self._pull_requests() - known)
+            if proposed is None:
+                raise
+            return Commit(proposed)
+        self.discard()
+        if self._create_pr:
+            return Commit(made.pr_url)
+        self._head = made.oid
         with self._explained(lost=Conflict):
-            made = self._api.create_commit(
-                self.name,
-                operations,
-                repo_type="dataset",
-                commit_message=message,
-                parent_commit=self._head,
-                create_pr=self._create_pr,
-            )
-            self.discard()
-            if self._create_pr:
-                return Commit(made.pr_url)
-            self._head = made.oid
             return Commit(made.commit_url, self._tag(made.oid, release))
 
     def tags(self) -> set[str]:
@@ -127,6 +137,25 @@ class HubTarget(Target):
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
 
+    def _pull_requests(self) -> set[str]:
+        """The pull requests that are there as `refs/pr/N`, where we propose one."""
+        if not self._create_pr:
+            return set()
+        with self._explained():
+            refs = self._api.list_repo_refs(self.name, repo_type="dataset", include_pull_requests=True)
+        return {ref.ref for ref in refs.pull_requests or ()}
+
+    def _proposed(self, documents: Mapping[str, bytes], refs: set[str]) -> str | None:
+        """Where people see the one of the pull requests that is ours: its answer was lost, not the commit."""
+        ours = {addition.path_in_repo for addition in self._additions} | set(documents)
+        for ref in sorted(refs):
+            with self._explained():
+                found = self._api.get_paths_info(self.name, sorted(ours), repo_type="dataset", revision=ref)
+            files = {file.path: file for file in found if isinstance(file, RepoFile)}
+            if files.keys() == ours and all(_is(files[path], content) for path, content in documents.items()):
+                return f"{self._api.endpoint}/datasets/{self.name}/discussions/{ref.rpartition('/')[2]}"
+        return None
+
     def _tag(self, commit: str, release: str) -> str | None:
         """Give the commit its release's name; None where somebody gave that name to another commit meanwhile."""
         try:
@@ -153,3 +182,10 @@ class HubTarget(Target):
             if status == HTTPStatus.PRECONDITION_FAILED or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 raise Conflict(f"{self.name}: {first_line(refusal)}") from error
             raise StartError(f"{self.name}: {first_line(refusal)}; may HF_TOKEN write there?") from error
+
+
+def _is(file: RepoFile, content: bytes) -> bool:
+    """Whether a file on the Hub has this content."""
+    if file.lfs is not None:
+        return file.lfs.sha256 == hashlib.sha256(content).hexdigest()
+    return file.blob_id == git_hash(content)

@@ -140,6 +140,17 @@ def test_a_pull_request_leaves_the_main_branch_alone(hub, tmp_path):
     assert verify_files(opened(hub, "refs/pr/1")) == []
 
 
+def test_a_pull_request_whose_answer_is_lost_is_not_proposed_twice(hub, tmp_path):
+    publish(write_work(tmp_path / "first", zoo()[:2]), target(hub))
+    theirs = write_work(tmp_path / "theirs", zoo()[:4])
+    hub.before_commit.append(lambda: publish(theirs, target(hub, create_pr=True)))
+    hub.before_commit.append(lambda: setattr(hub, "lose_answers", 2))
+    report = publish(write_work(tmp_path / "second", zoo()), target(hub, create_pr=True))
+    assert report.url == f"{hub.url}/datasets/{REPO}/discussions/2"
+    assert [ref for ref in hub.repos[REPO].refs if ref.startswith("refs/pr/")] == ["refs/pr/1", "refs/pr/2"]
+    assert verify_files(opened(hub, "refs/pr/2")) == []
+
+
 def test_a_private_repository_is_made_private(hub, work):
     publish(work, target(hub, private=True))
     assert hub.repos[REPO].private
