@@ -25,6 +25,7 @@ SECOND = "facenet-pytorch==2.6.0, nudenet==3.4.2"
 CHECKS = """
 assert len(models) == 7 and TARGET == "build/quickstart"
 assert len(chosen) == 3 and set(named) >= {"conv1.weight"} and sum(map(len, by_layer)) == 6240 + 1428 + 10272
+assert len(known) == len(newest) == 7 and newest_filters.shape == (len(everything), 3, 3)
 assert len(faces) == 30 + 84 + 96, "the first layers of P-Net, R-Net and O-Net"
 assert set(by_task) == {"face-detection", "text-recognition", "classification"} and all(map(len, by_task.values()))
 assert len(faces) < len(first_layers) < len(everything)
@@ -84,7 +85,7 @@ def published(tmp_path_factory) -> Path:
 @pytest.mark.index
 def test_the_recipes_run(published: Path) -> None:
     code = blocks("python")
-    assert len(code) == RECIPES.count("```python\n") == 15
+    assert len(code) == RECIPES.count("```python\n") == 16
     run(published, [*code, CHECKS])
 
 
