@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ import pyarrow.dataset as pds
 from filterzoo.dataset.published import READERS, PublishedFiles
 from filterzoo.dataset.sparse_copy import SparseCopy
 from filterzoo.errors import FilterZooError
+from filterzoo.progress import watched
 
 Names = str | Sequence[str]
 
@@ -74,21 +75,42 @@ class LayerQuery:
 
 
 def read_layers(files: PublishedFiles, columns: Sequence[str] | None, condition: pc.Expression) -> pa.Table:
-    """Rows of the config `layers`; a column that older files lack is null there. FilterZooError where there is none."""
+    """Rows of the config `layers`; a column that older files lack is null there. FilterZooError where there is none.
+
+    What takes long shows a progress bar on a terminal.
+    """
     paths = files.paths("layers")
     if not paths:
         raise FilterZooError(f"{files.root}: holds no data/layers: not a published data set")
-    if files.is_local:
-        fragments = list(pds.dataset([f"{files.root}/{path}" for path in paths], format="parquet").get_fragments())
-        schema = _schema_of(fragments)
-    else:
-        with ThreadPoolExecutor(READERS) as readers:
+    with ThreadPoolExecutor(READERS) as readers:
+        if files.is_local:
+            dataset = pds.dataset([f"{files.root}/{path}" for path in paths], format="parquet")
+            fragments: list[pds.ParquetFileFragment] = list(dataset.get_fragments())
+            schema = _schema_of(fragments)
+            fetched: Iterable[pds.ParquetFileFragment] = fragments
+        else:
             copies = list(readers.map(lambda path: SparseCopy(files, path), paths))
-            schema = _schema_of(copy.fragment for copy in copies)
+            fragments = [copy.fragment for copy in copies]
+            schema = _schema_of(fragments)
             needed = {*(schema.names if columns is None else columns), *_columns_of(condition, schema)}
-            fragments = list(readers.map(lambda copy: copy.fetch(needed, condition, schema), copies))
-    dataset = pds.FileSystemDataset(fragments, schema, fragments[0].format, fragments[0].filesystem)
-    return dataset.to_table(columns=columns, filter=condition)
+            fetched = readers.map(lambda copy: copy.fetch(needed, condition, schema), copies)
+        parts: list[pa.Table] = []
+        amounts = _read(fetched, parts, schema=schema, columns=columns, filter=condition)
+        watched(amounts, sum(fragment.metadata.num_rows for fragment in fragments), "reading layers")
+    nothing = schema.empty_table() if columns is None else schema.empty_table().select(list(columns))
+    return pa.concat_tables([nothing, *parts])
+
+
+def _read(fragments: Iterable[pds.ParquetFileFragment], parts: list[pa.Table], **scan: Any) -> Iterator[int]:
+    """Add what the scan finds to `parts`, row group by row group; gives of how many rows that was, found or not."""
+    for fragment in fragments:
+        rest = fragment.metadata.num_rows
+        for part in fragment.split_by_row_group(scan["filter"], schema=scan["schema"]):
+            parts.append(part.to_table(**scan))
+            seen = sum(group.num_rows for group in part.row_groups)
+            rest -= seen
+            yield seen
+        yield rest
 
 
 def _schema_of(fragments: Iterable[pds.ParquetFileFragment]) -> pa.Schema:

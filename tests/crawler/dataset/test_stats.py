@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
+import pyarrow.dataset as pads
 import pytest
 from tests.publish import work
 from tests.publish.folders import publish_models
 from tests.publish.work import Model, weights, zoo
 
 import filterzoo
+from filterzoo.dataset import query as queries
 from filterzoo.dataset.merged import GroupStatistics
 from filterzoo.errors import FilterZooError, StartError
 from filterzoo.measures.dct import DCT_BINS, dct_basis, dct_bins
@@ -171,6 +173,15 @@ def test_no_file_of_filters_is_opened(out):
     shutil.copytree(out, copy)
     shutil.rmtree(copy / "data/filters")
     assert filterzoo.stats(str(copy)).table() == filterzoo.stats(str(out)).table()
+
+
+@pytest.mark.parametrize("query", [{}, {"source": "nobody"}])
+def test_a_bar_follows_every_row_that_is_read_or_passed_over(out, monkeypatch, query):
+    told = []
+    monkeypatch.setattr(queries, "watched", lambda amounts, total, label: told.append((sum(amounts), total, label)))
+    assert (filterzoo.stats(str(out), **query).layers > 0) == (not query)
+    rows = pads.dataset(out / "data/layers").count_rows()
+    assert told == [(rows, rows, "reading layers")]
 
 
 def test_what_is_no_data_set_is_refused(tmp_path):
