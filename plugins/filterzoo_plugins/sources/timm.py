@@ -4,43 +4,29 @@ from __future__ import annotations
 
 import importlib.metadata
 import math
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
 
 from pydantic import Field
 
-from filterzoo import Artifact, Checkpoint, RandomAccessFile, Reason, Refused, Source, SourceOptions, hookimpl, licences
+from filterzoo import Artifact, Checkpoint, RandomAccessFile, Reason, Refused, Source, SourceOptions, hookimpl
 from filterzoo.outcome import Refusal
 from filterzoo.records import Operation
 from filterzoo.vocabularies import Task
 from filterzoo_plugins import facts
-from filterzoo_plugins.sources import _hub
 from filterzoo_plugins.sources._hash_prefix import hash_prefix, open_checked, revision
 from filterzoo_plugins.sources._hub import Hub
+from filterzoo_plugins.sources._timm_repositories import UNPINNED, located, refused, repositories
 from filterzoo_plugins.sources._timm_tags import training_data
-from filterzoo_plugins.sources.hf_hub import artifact
 
 if TYPE_CHECKING:
-    from huggingface_hub.hf_api import ModelInfo
-
     from filterzoo.network.door import Door
 
 Facts = Mapping[str, Mapping[str, str | None]]
 """See `facts.table`."""
-
-Said: TypeAlias = "Callable[[str], ModelInfo | Refused]"
-"""What the Hub says of a repository."""
-
-FILES = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin")
-"""Names of the weights in timm's repositories, the preferred first."""
-
-UNPINNED = "unpinned"
-"""The revision of a network that was listed while the Hub was out of reach: it can be planned with, not read."""
 
 _FEW = 20
 """So many repositories of an author are asked one by one, which tells sizes and hashes; for more there is a listing."""
@@ -82,17 +68,20 @@ class TimmSource(Source):
         hub = Hub(self.door)
         listed = [_Pretrained(name, config) for name, config in sorted(_configurations().items()) if self._wants(name)]
         few = math.inf if self._options.sizes else _FEW
-        said = _repositories(hub, listed, few) if self._options.pin else None
+        repos = [pretrained.repo for pretrained in listed if pretrained.repo]
+        said = repositories(hub, repos, few) if self._options.pin else None
         datasets = {token: row["dataset"] or "" for token, row in facts.table("timm_tags").items()}
         categories, pairs = facts.table("datasets"), facts.table("pairs")
-        kept = _kept(listed)
+        kept, taken = _kept(listed), dict[str, str]()
         for pretrained in listed:
             described = pretrained.described(datasets, categories, pairs)
-            found = _located(pretrained, described, hub, said) if pretrained.repo else described
-            first = kept.get(pretrained.repo, pretrained.name)
-            if first != pretrained.name and isinstance(found, Checkpoint):
-                detail = f"timm's second name for the file of {first}"
-                found = _refused(found, hub.page(pretrained.repo), Reason.DUPLICATE, detail)
+            found = located(described, pretrained.repo, pretrained.file, hub, said) if pretrained.repo else described
+            if isinstance(found, Checkpoint):
+                # The place may be told in two ways (by a branch and by a commit); the address is one.
+                first = taken.setdefault(found.artifacts[0].url, kept.get(pretrained.place, pretrained.name))
+                if first != pretrained.name:
+                    detail = f"timm's second name for the file of {first}"
+                    found = refused(found, found.url, Reason.DUPLICATE, detail)
             yield found
 
     def open(self, artifact: Artifact) -> RandomAccessFile:
@@ -140,8 +129,18 @@ class _Pretrained:
 
     @property
     def repo(self) -> str:
-        """Its repository on the Hub, "" if there is none."""
-        return str(self.config.hf_hub_id or "").partition("@")[0]
+        """Its repository on the Hub as timm names it, with `@` and a revision where it is pinned; "" for none."""
+        return str(self.config.hf_hub_id or "")
+
+    @property
+    def file(self) -> str | None:
+        """The file in it, where timm names one."""
+        return self.config.hf_hub_filename or None
+
+    @property
+    def place(self) -> str:
+        """The same for names of one file."""
+        return f"{self.repo} {self.file or ''}"
 
     def described(self, datasets: Mapping[str, str], categories: Facts, pairs: Facts) -> Checkpoint:
         """The checkpoint at its URL, with what the configuration and the tag tell.
@@ -171,81 +170,12 @@ class _Pretrained:
 
 
 def _kept(listed: Sequence[_Pretrained]) -> dict[str, str]:
-    """Repository -> the name under which its weights are taken: its own, or else the first."""
+    """Place on the Hub -> the name under which its weights are taken: the repository's own, or else the first."""
     kept: dict[str, str] = {}
     for pretrained in listed:
-        if pretrained.repo and (pretrained.repo not in kept or pretrained.repo.endswith(f"/{pretrained.name}")):
-            kept[pretrained.repo] = pretrained.name
+        if pretrained.repo and (pretrained.place not in kept or pretrained.repo.endswith(f"/{pretrained.name}")):
+            kept[pretrained.place] = pretrained.name
     return kept
-
-
-def _located(pretrained: _Pretrained, described: Checkpoint, hub: Hub, said: Said | None) -> Checkpoint | Refusal:
-    """The checkpoint in its repository, or why it cannot be had there."""
-    repo = pretrained.repo
-    if said is None:
-        guessed = Artifact(url=hub.address(repo, UNPINNED, FILES[0]), name=FILES[0])
-        return replace(described, revision=UNPINNED, artifacts=(guessed,), url=hub.page(repo))
-    info = said(repo)
-    if isinstance(info, Refused):
-        return _refused(described, hub.page(repo), info.reason, info.detail)
-    licence, commit = _licence(described.licence, _hub.licence(info)), info.sha or "main"
-    described = replace(described, revision=commit, url=hub.page(repo, commit), licence=licence)
-    if _hub.is_closed(info, hub.token):
-        return _refused(described, hub.page(repo), Reason.GATED, "the Hub asks for an agreement first")
-    files = {sibling.rfilename: sibling for sibling in info.siblings or ()}
-    chosen = next((files[name] for name in FILES if name in files), None)
-    if chosen is None:
-        return _refused(
-            described, hub.page(repo), Reason.UNKNOWN_FORMAT, f"the repository has none of {', '.join(FILES)}"
-        )
-    return replace(described, artifacts=(artifact(hub, repo, commit, chosen),))
-
-
-def _licence(*stated: str | None) -> str | None:
-    """The stricter of what the configuration and the Hub state; a text that nobody knows is stricter than any other."""
-    unknown = [text for text in stated if text and licences.normalise(text) is None]
-    return unknown[0] if unknown else licences.strictest(*stated)
-
-
-def _refused(described: Checkpoint, page: str, reason: Reason, detail: str) -> Refusal:
-    return Refusal(
-        id=described.id,
-        revision=described.revision,
-        reason=reason,
-        detail=detail,
-        url=page,
-        licence=described.licence,
-    )
-
-
-def _repositories(hub: Hub, listed: Sequence[_Pretrained], few: float) -> Said | None:
-    """What the Hub says of each repository; None where it does not answer at all. Refused where it stops to answer.
-
-    few: an author of more repositories than that is asked for all of them at once; others are asked when it is their
-    turn.
-    """
-    repos = list(dict.fromkeys(pretrained.repo for pretrained in listed if pretrained.repo))
-    first = _repository(hub, repos[0]) if repos else None
-    if isinstance(first, Refused) and first.reason is Reason.FETCH_FAILED:
-        return None
-    of_author = Counter(repo.partition("/")[0] for repo in repos)
-    many = [author for author, count in of_author.items() if count > few]
-    known = {info.id: info for author in many for info in hub.listing(f"the models of {author}", author=author)}
-
-    @cache
-    def said(repo: str) -> ModelInfo | Refused:
-        if repo.partition("/")[0] in many:
-            return known.get(repo) or Refused(Reason.REMOVED, "timm names it, and the Hub does not list it", repo)
-        return first if first is not None and repo == repos[0] else _repository(hub, repo)
-
-    return said
-
-
-def _repository(hub: Hub, repo: str) -> ModelInfo | Refused:
-    try:
-        return hub.repository(repo)
-    except Refused as refusal:
-        return refusal
 
 
 def _task(num_classes: int) -> str:

@@ -20,8 +20,9 @@ from filterzoo.selection import select
 from filterzoo.vocabularies import COLUMNS
 from filterzoo_plugins import facts
 from filterzoo_plugins.sources import timm as timm_source
+from filterzoo_plugins.sources._timm_repositories import UNPINNED
 from filterzoo_plugins.sources._timm_tags import TrainingData, training_data
-from filterzoo_plugins.sources.timm import UNPINNED, TimmSource
+from filterzoo_plugins.sources.timm import TimmSource
 
 WEIGHTS = b"weights " * 1000
 VERSION = importlib.metadata.version("timm")
@@ -93,6 +94,46 @@ def test_a_duplicate_has_the_commit_of_the_file_and_its_repository_is_asked_once
     assert isinstance(kept, Checkpoint)
     assert (twin.reason, twin.revision, twin.licence) == (Reason.DUPLICATE, kept.revision, kept.licence)
     assert len(hub.asked("/api/models")) == 1
+
+
+def test_a_revision_and_a_file_that_timm_names_are_those_that_are_read(hub, source, monkeypatch):
+    import timm
+
+    old, new = Repo({"model.safetensors": WEIGHTS, "ema.bin": b"e" * 9}), Repo({"model.safetensors": b"new"})
+    hub.repos = {"timm/zoo": new, "timm/old": old}
+    monkeypatch.setattr(timm_source, "_FEW", 1)
+    configs = {
+        name: dataclasses.replace(timm.get_pretrained_cfg("resnet18.a1_in1k"), hf_hub_id=repo, hf_hub_filename=file)
+        for name, repo, file in [
+            ("a.of_main", "timm/old", None),
+            ("b.of_commit", f"timm/old@{old.sha}", "ema.bin"),
+            ("c.of_nothing", "timm/old@v9", None),
+            ("d.of_another_file", "timm/old", "ema.bin"),
+            ("e.of_the_same", "timm/old", "ema.bin"),
+            ("f.of_the_commit_of_main", f"timm/old@{old.sha}", None),
+        ]
+    }
+    monkeypatch.setattr(timm_source, "_configurations", lambda: configs)
+    found = {one.id: one for one in source().discover()}
+    refusals = {name: one.reason for name, one in found.items() if isinstance(one, Refusal)}
+    assert refusals == {
+        "c.of_nothing": Reason.REMOVED,
+        "d.of_another_file": Reason.DUPLICATE,
+        "e.of_the_same": Reason.DUPLICATE,
+        "f.of_the_commit_of_main": Reason.DUPLICATE,
+    }
+    assert {name: one.artifacts[0].name for name, one in found.items() if isinstance(one, Checkpoint)} == {
+        "a.of_main": "model.safetensors",
+        "b.of_commit": "ema.bin",
+    }
+    assert found["d.of_another_file"].detail.endswith(" b.of_commit")
+    assert f"/timm/old/resolve/{old.sha}/ema.bin" in found["b.of_commit"].artifacts[0].url
+
+
+def test_a_hub_that_names_no_commit_pins_nothing(hub, source):
+    hub.repos["timm/resnet18.a1_in1k"] = Repo({"model.safetensors": WEIGHTS}, {"sha": None})
+    (refused,) = source(include=["resnet18.a1_in1k"]).discover()
+    assert (refused.reason, refused.detail) == (Reason.FETCH_FAILED, "the Hub names no commit")
 
 
 def test_twins_that_cannot_be_had_are_told_for_what_they_are(hub, source):
