@@ -24,8 +24,8 @@ _PAGE = """\
 # FilterZoo
 
 The convolution layers of {models:,} published neural networks: {layers:,} layers with their measures, and
-{stored:,} of their filters. A crawler finds the networks in model zoos, reads the weights without running any code of
-theirs, measures every layer, and adds what is new with each release.
+{stored:,} of their {filters:,} filters. A crawler finds the networks in model zoos, reads the weights without
+running any code of theirs, measures every layer, and adds what is new with each release.
 
 ## Load it
 
@@ -53,11 +53,14 @@ has a row in `layers`. Equal networks carry `duplicate_of`. `layers` holds suffi
 
 ## What is in it
 
-{picture}{tables}
+{picture}Filters are those of all layers; stored filters are those in the config `filters`, where a layer that several
+networks share is counted once.
+
+{tables}
 ## What is known of the networks
 
 {coverage}
-## What it is not
+## Biases and limits
 
 {biases}
 ## What was left out
@@ -93,7 +96,18 @@ The measures and the idea:
 }}
 ```
 
-This data set: FilterZoo, release {release}. Please cite the authors of the networks too; `models.url` leads to them.
+This data set:
+
+```bibtex
+@misc{{filterzoo,
+  title  = {{FilterZoo: The Convolution Filters of Published Neural Networks}},
+  author = {{{{The FilterZoo authors}}}},
+  year   = {{{year}}},
+  note   = {{Data set, release {release}}}
+}}
+```
+
+Please cite the authors of the networks too; `models.url` leads to them.
 
 ## Releases
 
@@ -116,6 +130,7 @@ def card(
         models=len(models),
         layers=sum(models["n_layers"].to_pylist()),
         stored=stored,
+        filters=sum(models["n_filters"].to_pylist()),
         configs="\n".join(f"| `{config}` | {ROWS[config]} |" for config in CONFIGS),
         picture=_PICTURE.format(path=FIGURE) if has_picture else "",
         tables="\n".join(models_by(models, column) for column in ("source", "task", "format")),
@@ -125,6 +140,7 @@ def card(
         licences="\n".join(models_by(models, column) for column in ("licence_class", "licence")),
         takedowns=takedowns,
         release=releases[-1].name if releases else "",
+        year=releases[-1].day[:4] if releases else "",
         changelog=changelog(releases),
         columns="\n".join(f"### {config}\n\n{columns_table(config)}" for config in CONFIGS),
     )

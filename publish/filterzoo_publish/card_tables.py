@@ -40,10 +40,10 @@ def models_by(models: pa.Table, column: str) -> str:
 
 
 def coverage(models: pa.Table) -> str:
-    """How many of the models have a value in each column that may be empty."""
-    names = [column.name for column in COLUMNS["models"] if column.null != "never"]
+    """How many of the models have a value in each column that a zoo may leave unknown."""
+    names = [column.name for column in COLUMNS["models"] if column.may_be_unknown]
     totals = {name: {"known": len(models) - models[name].null_count} for name in names}
-    lines = [("column", "known of", "share"), ("---", "---:", "---:")]
+    lines = [("column", "networks", "share"), ("---", "---:", "---:")]
     for name, total in totals.items():
         share = f"{100 * total['known'] // len(models)} %" if len(models) else "-"
         lines.append((f"`{name}`", f"{total['known']:,}", share))

@@ -50,8 +50,11 @@ def _draw_tasks(axes: Axes, models: pa.Table) -> None:
     for task, count in zip(counted_words(models["task"].to_pylist()), models["filters_3x3"].to_pylist(), strict=True):
         totals[task] += count
     shown = sorted(totals.items(), key=lambda item: (-item[1], item[0]))[:_TASKS][::-1]
-    axes.barh([task for task, _ in shown], [count for _, count in shown], color=_COLOUR)
-    axes.set_xscale("symlog", linthresh=1)
+    bars = axes.barh([task for task, _ in shown], [count for _, count in shown], color=_COLOUR)
+    axes.bar_label(bars, [f"{count:,}" for _, count in shown], padding=3, fontsize=8)
+    axes.margins(x=0.25)
+    axes.xaxis.set_visible(False)
+    axes.spines["bottom"].set_visible(False)
     axes.set_title("3x3 filters by task", loc="left", fontsize=10)
     _bare(axes)
 

@@ -28,6 +28,11 @@ class Column:
     unit: str = ""
     null: str = "never"
 
+    @property
+    def may_be_unknown(self) -> bool:
+        """Whether an empty cell means that nobody says it, not that there is nothing to say."""
+        return self.null in {_NOT_STATED, "unknown"}
+
 
 _MODEL_ID = Column("model_id", _STRING, "the checkpoint: `source/id@revision`")
 _SOURCE = Column("source", _STRING, "the zoo it was found in", "`[a-z0-9_]+`")

@@ -60,6 +60,7 @@ def test_the_page_counts_what_is_there(tmp_path):
     assert "| local | 1 | 1 | 51,200 | 51,200 | 51,200 |" in page
     assert "| no-redistribution | 1 |" in page
     assert "| malformed | 1 |" in page
+    assert "19 layers with their measures, and\n51,336 of their 51,848 filters." in page
     assert "{" not in page.split("## Load it")[0].split("---\n")[2]
 
 
@@ -113,6 +114,8 @@ def test_the_page_says_what_is_known_and_what_changed(tmp_path):
     page = card_of(tmp_path, zoo())
     assert "| `task` | 3 | 42 % |" in page
     assert "| `clean_accuracy` | 0 | 0 % |" in page
+    assert "| `duplicate_of` | 1 " not in page, "without a twin there is nothing to know"
+    assert "release v2026.01.02}" in page
     assert "| v2026.01.02 | 7 | 19 | 51,336 | 0 |" in page
     assert "Most frequent zoo: `pypi`, 85 % of the networks" in page
     take_down(target_for(str(tmp_path / "out")), [(Kind.MODEL, "local/big")], release="v2026.01.05")
