@@ -25,6 +25,10 @@ _FAILURES = (_TRANSPORT, ConnectionError, RuntimeError)
 """What the client raises; RuntimeError wraps an upload that failed."""
 
 
+class _Lost(Conflict):
+    """Raised here where the Hub failed to answer: what it was asked to do may be done."""
+
+
 class HubTarget(Target):
     """The data set `user/name`. HF_ENDPOINT, HF_TOKEN and proxies count as huggingface_hub has it, unless given here.
 
@@ -89,7 +93,7 @@ class HubTarget(Target):
         ]
         known = self._pull_requests()
         try:
-            with self._explained(lost=Conflict):
+            with self._explained(lost=_Lost):
                 made = self._api.create_commit(
                     self.name,
                     operations,
@@ -98,17 +102,18 @@ class HubTarget(Target):
                     parent_commit=self._head,
                     create_pr=self._create_pr,
                 )
-        except Conflict:
-            proposed = self._proposed(documents, self._pull_requests() - known)
-            if proposed is None:
+            revision, url = made.oid, str(made.pr_url or made.commit_url)
+        except _Lost:
+            landed = next((where for where in self._newcomers(known) if self._holds(where[0], documents)), None)
+            if landed is None:
                 raise
-            return Commit(proposed)
+            revision, url = landed
         self.discard()
         if self._create_pr:
-            return Commit(made.pr_url)
-        self._head = made.oid
+            return Commit(url)
+        self._head = revision
         with self._explained(lost=Conflict):
-            return Commit(made.commit_url, self._tag(made.oid, release))
+            return Commit(url, self._tag(revision, release))
 
     def tags(self) -> set[str]:
         """See `Target.tags`."""
@@ -145,16 +150,24 @@ class HubTarget(Target):
             refs = self._api.list_repo_refs(self.name, repo_type="dataset", include_pull_requests=True)
         return {ref.ref for ref in refs.pull_requests or ()}
 
-    def _proposed(self, documents: Mapping[str, bytes], refs: set[str]) -> str | None:
-        """Where people see the one of the pull requests that is ours: its answer was lost, not the commit."""
-        ours = {addition.path_in_repo for addition in self._additions} | set(documents)
-        for ref in sorted(refs):
+    def _newcomers(self, known: set[str]) -> Iterator[tuple[str, str]]:
+        """(revision, where people see it) of what may be a commit of ours whose answer was lost."""
+        page = f"{self._api.endpoint}/datasets/{self.name}"
+        for ref in sorted(self._pull_requests() - known):
+            yield ref, f"{page}/discussions/{ref.rpartition('/')[2]}"
+        if not self._create_pr:
             with self._explained():
-                found = self._api.get_paths_info(self.name, sorted(ours), repo_type="dataset", revision=ref)
-            files = {file.path: file for file in found if isinstance(file, RepoFile)}
-            if files.keys() == ours and all(_is(files[path], content) for path, content in documents.items()):
-                return f"{self._api.endpoint}/datasets/{self.name}/discussions/{ref.rpartition('/')[2]}"
-        return None
+                newest = self._api.dataset_info(self.name).sha
+            if newest is not None and newest != self._head:
+                yield newest, f"{page}/commit/{newest}"
+
+    def _holds(self, revision: str, documents: Mapping[str, bytes]) -> bool:
+        """Whether the revision has the documents and the files that were added."""
+        ours = {addition.path_in_repo for addition in self._additions} | set(documents)
+        with self._explained():
+            found = self._api.get_paths_info(self.name, sorted(ours), repo_type="dataset", revision=revision)
+        files = {file.path: file for file in found if isinstance(file, RepoFile)}
+        return files.keys() == ours and all(_is(files[path], content) for path, content in documents.items())
 
     def _tag(self, commit: str, release: str) -> str | None:
         """Give the commit its release's name; None where somebody gave that name to another commit meanwhile."""
@@ -179,7 +192,9 @@ class HubTarget(Target):
             if not isinstance(refusal, HfHubHTTPError):
                 raise lost(f"{self.name}: the Hub cannot be reached: {first_line(error)}") from error
             status = refusal.response.status_code
-            if status == HTTPStatus.PRECONDITION_FAILED or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise _Lost(f"{self.name}: {first_line(refusal)}") from error
+            if status == HTTPStatus.PRECONDITION_FAILED:
                 raise Conflict(f"{self.name}: {first_line(refusal)}") from error
             raise StartError(f"{self.name}: {first_line(refusal)}; may HF_TOKEN write there?") from error
 

@@ -127,6 +127,27 @@ def test_an_answer_that_is_lost_does_not_publish_twice(hub, work):
     report = publish(work, target(hub))
     assert hub.history(REPO) == [f"FilterZoo release {report.tag}: 7 new models", "initial commit"]
     assert report.tag in hub.repos[REPO].tags
+    assert sum(report.models.values()) == 7, "it says what it added, once"
+    assert report.url == f"{hub.url}/datasets/{REPO}/commit/{hub.repos[REPO].refs['main'].oid}"
+    assert verify_files(opened(hub)) == []
+
+
+def test_an_answer_that_is_lost_before_another_publishes_is_found_in_the_rows(hub, tmp_path, monkeypatch):
+    """The newest commit is then another's, but every row is there: nothing new, and nothing twice."""
+    first, other = write_work(tmp_path / "first", zoo()[:2]), write_work(tmp_path / "other", zoo()[2:])
+    publish(write_work(tmp_path / "start", zoo()[-1:]), target(hub))
+    look = HubTarget._newcomers
+
+    def late(self, known):
+        monkeypatch.setattr(HubTarget, "_newcomers", look)
+        publish(other, target(hub))
+        return look(self, known)
+
+    monkeypatch.setattr(HubTarget, "_newcomers", late)
+    hub.lose_answers = 1
+    report = publish(first, target(hub))
+    assert report.is_empty
+    assert [title.partition(": ")[2] for title in hub.history(REPO)[:2]] == ["4 new models", "2 new models"]
     assert verify_files(opened(hub)) == []
 
 
