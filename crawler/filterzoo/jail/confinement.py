@@ -120,10 +120,10 @@ def _set_limit(which: int, most: int, *, is_hard: bool = True) -> bool:
 
 def _close_the_file_system() -> bool:
     """No path can be opened, made or removed from now on; what is open stays. False where there is no Landlock."""
-    if sys.platform != "linux":
+    try:
+        import landlock  # noqa: PLC0415  # only Linux has it
+    except ImportError:
         return False
-    import landlock  # noqa: PLC0415  # only Linux has it
-
     try:
         landlock.Ruleset().apply()
     except (landlock.LandlockError, OSError):
