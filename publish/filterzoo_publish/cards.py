@@ -62,6 +62,7 @@ def card_shard(cards: Iterable[Card | str], models: Shard | str, folder: Path) -
 def card_of(entry: Entry) -> Card:
     """The card of a new model."""
     done, checkpoint = entry.done, entry.done.checkpoint
+    of_layers = entry.facts_of_layers()
     named = {"model_id": entry.model_id, "source": checkpoint.source, "id": checkpoint.id}
     licence = {name: getattr(done, name) for name in ("licence", "licence_class", "licence_from")}
     clean_one, robust_one = checkpoint.clean_accuracy, checkpoint.robust_accuracy
@@ -76,9 +77,9 @@ def card_of(entry: Entry) -> Card:
         "read": {name: getattr(done, name) for name in _READ},
         "layers": done.n_layers,
         "filters": done.filters_by_kernel,
-        "suspected_random": entry.suspected_random,
+        **of_layers,
         "weights_id": entry.weights_id,
-        "warnings": _warnings(entry),
+        "warnings": _warnings(entry, suspected_random=of_layers["suspected_random"]),
     }
     return {name: _cleaned(value) for name, value in document.items()}
 
@@ -120,7 +121,7 @@ def _without_password(url: str) -> str:
         return url
 
 
-def _warnings(entry: Entry) -> list[str]:
+def _warnings(entry: Entry, *, suspected_random: bool | None) -> list[str]:
     """What a reader should know before using it."""
     done, layers = entry.done, entry.layers()
     found = {
@@ -128,7 +129,7 @@ def _warnings(entry: Entry) -> list[str]:
         "no licence is known": done.licence is None,
         "none of its filters are published": not entry.published,
         "some of its numbers are NaN or infinite": any(map(any, _columns(layers, "nan_count", "inf_count"))),
-        "its filters look as if it was never trained": entry.suspected_random is True,
+        "its filters look as if it was never trained": suspected_random is True,
         "some depths are only the order in the file": "declared" in next(_columns(layers, "context")),
     }
     return [warning for warning, holds in found.items() if holds]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,10 +58,9 @@ class Entry:
         """The filters of those of its unique layers, one batch a layer, FILTER_SCHEMA."""
         return self.candidate.origin.filters(self.done, wanted)
 
-    @property
-    def suspected_random(self) -> bool | None:
-        """See `looks_random`."""
-        return looks_random(self.layers().select(MEASURED).to_pylist())
+    def facts_of_layers(self) -> dict[str, Any]:
+        """See the function of this name."""
+        return facts_of_layers(self.layers().select(FACTUAL).to_pylist())
 
     @property
     def stored(self) -> tuple[StoredLayer, ...]:
@@ -196,12 +195,14 @@ class _Measured(NamedTuple):
     variance_entropy_threshold: float | None
 
 
-MEASURED = list(_Measured._fields)
+FACTUAL = ["kernel", *_Measured._fields]
 
 
-def looks_random(layers: Iterable[Mapping[str, Any]]) -> bool | None:
-    """Whether a model with these rows of `layers` looks as if it was never trained; None where they are too few."""
-    return suspected_random(_Measured(*(row[name] for name in MEASURED)) for row in layers)
+def facts_of_layers(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Columns of `models` that follow from FACTUAL, columns of the model's rows of `layers`."""
+    measured = (_Measured(*(row[name] for name in _Measured._fields)) for row in layers)
+    axes_of_kernels = (row["kernel"].count("x") + 1 for row in layers)
+    return {"spatial_dims": max(axes_of_kernels, default=None), "suspected_random": suspected_random(measured)}
 
 
 def weights_id_of(layer_ids: Iterable[str]) -> str | None:

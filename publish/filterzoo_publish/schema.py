@@ -86,6 +86,13 @@ _MODELS = (
     Column("n_layers", _INT, "convolution layers: its rows in `layers`"),
     Column("n_filters", _INT, "filters of its layers, all kernel sizes"),
     Column("filters_3x3", _INT, "3x3 filters of its layers"),
+    Column(
+        "spatial_dims",
+        _INT,
+        "axes that its kernels span, the most of any layer",
+        "1 (sequences), 2 (images), 3 (volumes, videos)",
+        "no layers",
+    ),
     Column("published_filters", _INT, "filters of it that `filters` holds, tied layers counted once"),
     Column("stored_filters", _INT, "filters whose rows in `filters` stand under its name; sums to all rows"),
     Column(

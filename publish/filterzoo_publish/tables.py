@@ -24,7 +24,7 @@ def models_table(entries: Iterable[Entry], release: Release) -> pa.Table:
             "last_seen": last_seen(entry.candidate, release.day),
             "published_filters": sum(layer.filters for layer in entry.published),
             "stored_filters": sum(layer.filters for layer in entry.stored),
-            "suspected_random": entry.suspected_random,
+            **entry.facts_of_layers(),
             "weights_id": entry.weights_id,
             "duplicate_of": entry.duplicate_of,
         }

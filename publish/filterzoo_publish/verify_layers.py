@@ -8,14 +8,14 @@ from itertools import groupby, pairwise
 from typing import Any
 
 from filterzoo.layer import kernel_name
-from filterzoo_publish.plan import MEASURED, looks_random, weights_id_of
+from filterzoo_publish.plan import FACTUAL, facts_of_layers, weights_id_of
 from filterzoo_publish.problems import Examination
 from filterzoo_publish.state import POINTER_COLUMNS, Pointer
 from filterzoo_publish.verify_models import Model, model_key
 
 _AXES = ("source", "licence_class", "architecture", "task", "training_dataset", "visual_category", "robust")
-_OWN = ("model_id", "layer_index", "layer_id", "shape", "kernel", "n_filters", "conv_depth_norm")
-_COLUMNS = [*_OWN, *MEASURED, *POINTER_COLUMNS, *_AXES]
+_OWN = ("model_id", "layer_index", "layer_id", "shape", "n_filters", "conv_depth_norm")
+_COLUMNS = [*_OWN, *FACTUAL, *POINTER_COLUMNS, *_AXES]
 Row = dict[str, Any]
 
 
@@ -94,7 +94,7 @@ def _check_rows(examination: Examination, path: str, model: Model, rows: list[Ro
         "filters_3x3": sum(row["n_filters"] for row in rows if row["kernel"] == "3x3"),
         "published_filters": sum(shown.values()),
         "weights_id": weights_id_of(row["layer_id"] for row in rows),
-        "suspected_random": looks_random(rows),
+        **facts_of_layers(rows),
     }
     for column, value in found.items():
         if model[column] != value:

@@ -40,6 +40,7 @@ def test_kernels_of_volumes_reach_layers_and_where_they_are_asked_for_filters(hu
     (models,) = (tmp_path / "out").glob("data/models/**/*.parquet")
     (model,) = pq.read_table(models).to_pylist()
     assert (model["modality"], model["licence"], model["architecture"]) == ("ct+mr", "mit", "resnet10")
+    assert model["spatial_dims"] == 3
     (layers,) = (tmp_path / "out").glob("data/layers/**/*.parquet")
     rows = {row["name"]: row for row in pq.read_table(layers).to_pylist()}
     assert {name: (row["kernel"], tuple(row["shape"])) for name, row in rows.items()} == {

@@ -140,6 +140,7 @@ def test_swapped_weights_are_found(out):
         ("models", with_cell("stored_filters", 0, 3), "count"),
         ("models", with_cell("weights_id", 0, "f" * 64), "count"),
         ("models", with_cell("suspected_random", 0, value=True), "count"),
+        ("models", with_cell("spatial_dims", 0, 3), "count"),
         ("models", with_cell("duplicate_of", 1, "pypi/a-net@1"), "duplicate"),
         ("models", with_cell("duplicate_of", 2, None), "duplicate"),
         ("models", with_cell("id", 0, "a"), "id"),
