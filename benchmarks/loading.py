@@ -37,7 +37,7 @@ from filterzoo_publish.schema import arrow_schema
 FILTERS = 20_000_000
 LAYERS = 16
 MODELS_A_FILE = 32
-MODELS_A_ROW_GROUP = 2
+MODELS_A_ROW_GROUP = 1
 
 PREPARED = """
 import sys

@@ -17,9 +17,11 @@ from filterzoo_publish.tables import first_depths, layers_table, models_table, w
 
 FILE_NUMBERS = 9 << 24
 """Weights in a filters file: 16.7 million 3x3 filters, about 500 MB. A larger checkpoint has a file of its own."""
-ROW_GROUP_NUMBERS = 9 << 20
-"""Most weights in a row group: a million 3x3 filters, about 30 MB. Checkpoints of half of that or more share none;
-smaller ones stand in one together, since a row group of a few filters costs more in the footer than it saves."""
+ROW_GROUP_NUMBERS = 9 << 19
+"""Most weights in a row group: half a million 3x3 filters, about 16 MB. Larger ones are slower to stream, since the
+memory of more than 32 MB goes back to the system after each; smaller ones save no request, since Arrow joins reads up
+to 32 MB. Checkpoints of half of that or more share none; smaller ones stand in one together, since a row group of a few
+filters costs more in the footer than it saves."""
 MODEL_ROWS = 1 << 15
 """Rows of a models file."""
 LAYER_ROWS = 1 << 17
