@@ -98,17 +98,17 @@ def filter_moments(
         pieces = list(pieces)
         limit = _sparse_limit(pieces)
     counts, means, m2s = [], [], []
-    memory = torch.empty(FILTER_SIZE * _BLOCK, dtype=torch.float64)
+    wanted = torch.empty(0, dtype=torch.float64)
     for block in _scaled_blocks(pieces, precision):
         _keep_extremes(block, extremes)
         # Products with 0 and 1 leave filters out at a third of what gathering the others costs.
-        kept = None if limit < 0 else (block.peaks > limit).double()
+        kept = None if float(block.peaks.min()) > limit else (block.peaks > limit).double()
         count = len(block.peaks) if kept is None else int(kept.sum())
         if count:
-            wanted = memory[: block.scaled.numel()].view_as(block.scaled).copy_(block.scaled)
+            wanted = _room_for(block, wanted).copy_(block.scaled)
             mean = (wanted.sum(dim=1) if kept is None else wanted @ kept) / count
             wanted -= mean.unsqueeze(1)
-            if kept is not None and count < len(kept):
+            if kept is not None:
                 wanted *= kept
             counts.append(count)
             means.append(mean.numpy())
@@ -141,10 +141,10 @@ def histogram_of(
     shift = torch.from_numpy((-components.components @ components.mean - low) * scale).float().unsqueeze(1)
     offsets = torch.arange(FILTER_SIZE, dtype=torch.int32).unsqueeze(1) * DCT_BINS
     counts = torch.zeros(FILTER_SIZE * DCT_BINS, dtype=torch.int64)
-    memory = torch.empty(FILTER_SIZE * _BLOCK, dtype=torch.int32)
+    bins = torch.empty(0, dtype=torch.int32)
     for block in _scaled_blocks(pieces, precision):
         position = torch.addmm(shift, basis, block.scaled, out=block.spare)
-        bins = memory[: position.numel()].view_as(position).copy_(position).clamp_(0, DCT_BINS - 1).add_(offsets)
+        bins = _room_for(block, bins).copy_(position).clamp_(0, DCT_BINS - 1).add_(offsets)
         counts += torch.bincount(bins.flatten(), minlength=len(counts))
     return counts.numpy().reshape(FILTER_SIZE, DCT_BINS)
 
@@ -162,23 +162,33 @@ class _Block:
     spare: torch.Tensor
 
 
+class _Memory:
+    """What n filters are worked on in. New memory for every block would cost as much as what is done to it."""
+
+    def __init__(self, n: int, precision: Precision) -> None:
+        self.n = n
+        self.turned, self.spare = torch.empty(2, FILTER_SIZE, n)
+        self.halves = torch.empty(FILTER_SIZE, n, dtype=torch.float16) if precision is Precision.HALF else None
+        self.filters = self.spare.view(n, FILTER_SIZE)
+        self.copy: Floats = self.filters.numpy()
+
+
 def _scaled_blocks(pieces: Iterable[Floats], precision: Precision) -> Iterator[_Block]:
     identity = torch.eye(FILTER_SIZE)
-    # New memory for every block would cost as much as what is done to it.
-    memory = torch.empty(2, FILTER_SIZE * _BLOCK)
-    halves = torch.empty(FILTER_SIZE * _BLOCK if precision is Precision.HALF else 0, dtype=torch.float16)
+    memory = _Memory(0, precision)
     for piece in pieces:
         for start in range(0, len(piece), _BLOCK):
             filters = piece[start : start + _BLOCK]
-            turned, spare = memory[:, : filters.size].view(2, FILTER_SIZE, -1)
+            if len(filters) != memory.n:
+                memory = _Memory(len(filters), precision)
+            turned, spare = memory.turned, memory.spare
             # Arrow's memory is read-only, which torch has no notion of.
-            copy = spare.view(-1, FILTER_SIZE)
-            np.copyto(copy.numpy(), filters)
+            np.copyto(memory.copy, filters)
             # Turned by a product with 1 and 0, which is exact and three times as fast as a strided copy. A number that
             # is not finite makes its whole filter NaN on the way; such filters go.
-            torch.mm(identity, copy.T, out=turned)
-            if precision is Precision.HALF:
-                turned.copy_(halves[: filters.size].view_as(turned).copy_(turned))
+            torch.mm(identity, memory.filters.T, out=turned)
+            if memory.halves is not None:
+                turned.copy_(memory.halves.copy_(turned))
             peaks = torch.abs(turned, out=spare).amax(dim=0)
             if not float(peaks.max()) < torch.inf:
                 finite = peaks < torch.inf
@@ -187,6 +197,11 @@ def _scaled_blocks(pieces: Iterable[Floats], precision: Precision) -> Iterator[_
             if len(peaks):
                 # One IEEE division per number: the product with the reciprocal differs in the last bit.
                 yield _Block(turned.div_(peaks.clamp_min(_TINY)), peaks, spare)
+
+
+def _room_for(block: _Block, room: torch.Tensor) -> torch.Tensor:
+    """Of the block's shape and the type of `room`, which is given back where it has that shape."""
+    return room if room.shape == block.scaled.shape else torch.empty_like(block.scaled, dtype=room.dtype)
 
 
 def _keep_extremes(block: _Block, extremes: Extremes) -> None:
