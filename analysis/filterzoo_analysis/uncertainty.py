@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from filterzoo_analysis.statistics import Bools, Ints
 
 FEWEST_MODELS = 3
 """Groups of fewer models are shown and marked: no interval can be had from them."""
+HOLLOW = f"Hollow points: fewer than {FEWEST_MODELS}, no interval."
 REPLICATES = 1000
 LEVEL = 0.95
 """Of every interval."""
@@ -22,7 +24,8 @@ RATE = 0.05
 _EMPTY_BIN = float(np.finfo(np.float32).eps)
 _CHUNK = 50
 """Replicates whose drifts are computed at a time: they stay in a cache."""
-_SIDES = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+_QUANTILES = ((1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2)
+_Z = NormalDist().inv_cdf(_QUANTILES[-1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,21 +106,30 @@ def drift_between(first: Doubles, second: Doubles, weights: Doubles, bin_width: 
     return found
 
 
-def mean_interval(values: Doubles, weights: Doubles | None = None, seed: int = 0) -> tuple[float, float, float]:
-    """(mean, low, high) of one value a model, weighted; the interval is NaN below FEWEST_MODELS models."""
-    kept = np.isfinite(values)
-    values = values[kept]
-    weights = np.ones(len(values)) if weights is None else weights[kept]
-    if not len(values) or weights.sum() == 0:
+def mean_interval(values: Doubles, seed: int = 0) -> tuple[float, float, float]:
+    """(mean, low, high) of one value in [0, 1] a model; the interval is NaN below FEWEST_MODELS models."""
+    values = values[np.isfinite(values)]
+    if not len(values):
         return (np.nan, np.nan, np.nan)
-    mean = float(values @ weights / weights.sum())
     if len(values) < FEWEST_MODELS:
-        return (mean, np.nan, np.nan)
+        return (float(values.mean()), np.nan, np.nan)
     drawn = np.random.default_rng(seed).integers(len(values), size=(REPLICATES, len(values)))
-    sums = weights[drawn].sum(axis=1)
-    means = (values * weights)[drawn].sum(axis=1)[sums > 0] / sums[sums > 0]
-    low, high = np.quantile(means, _SIDES)
-    return (mean, float(low), float(high))
+    low, high = widened(values[drawn].mean(axis=1), len(values)).clip(0, 1)
+    return (float(values.mean()), float(low), float(high))
+
+
+def widened(drawn: Doubles | Floats, models: int | Ints) -> Doubles:
+    """(2, ...): the interval of drawn values (replicates first), each half as much longer as few models ask for.
+
+    Drawn from n models, a mean varies (n - 1) / n of what it should, and n models do not tell well how much they vary:
+    sqrt(n / (n - 1)) and Student's t in place of the normal distribution make up for both, as in the expanded
+    percentile interval (Hesterberg 2015, doi:10.1080/00031305.2015.1089789). NaN below FEWEST_MODELS models.
+    """
+    low, middle, high = np.quantile(drawn, _QUANTILES, axis=0)
+    count = np.where(np.asarray(models) < FEWEST_MODELS, np.nan, models)
+    factor = _student(count - 1) / _Z * np.sqrt(count / (count - 1))
+    found: Doubles = middle + factor * np.stack([low - middle, high - middle])
+    return found
 
 
 def adjusted(p: Doubles) -> Doubles:
@@ -145,14 +157,30 @@ def with_null_share(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row | {"null_share": share, "q": each} for row, share, each in zip(rows, shares, q, strict=True)]
 
 
-def interval_of(drift: Doubles, drawn: Doubles | Floats) -> tuple[Doubles, Doubles]:
-    """Interval of a drift from drawn ones (replicates first).
+def interval_of(drift: Doubles, drawn: Doubles | Floats, models: int | Ints) -> tuple[Doubles, Doubles]:
+    """Interval of a drift from drawn ones (replicates first), NaN below FEWEST_MODELS models; `models`: of the smaller.
 
     Drawing models again adds to a drift what the first draw had added already, so quantiles are mirrored about the
     estimate (the basic bootstrap), on the scale of square roots, where a drift's spread hardly depends on its size.
     """
-    low, high = (2 * np.sqrt(drift) - np.quantile(np.sqrt(drawn), side, axis=0) for side in _SIDES[::-1])
-    return np.maximum(low, 0.0) ** 2, np.maximum(high, 0.0) ** 2
+    far, near = widened(np.sqrt(drawn), models)[::-1]
+    low, high = (np.maximum(2 * np.sqrt(drift) - end, 0.0) ** 2 for end in (far, near))
+    return low, high
+
+
+def _student(freedom: Any) -> Any:
+    """The quantile of Student's t at _QUANTILES[-1], within 1 % from 2 degrees of freedom on.
+
+    Abramowitz & Stegun 1964, 26.7.5.
+    """
+    z = _Z
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return z + sum(term / freedom**power for power, term in enumerate(terms, start=1))
 
 
 def _matrix(totals: Doubles, weights: Doubles, bin_width: float) -> Doubles:
@@ -180,10 +208,9 @@ def _intervals(
     for start in range(0, replicates, _CHUNK):
         chunk = _never_empty(totals[start : start + _CHUNK])
         drawn[start : start + _CHUNK] = _matrix(chunk, cells.weights, cells.bin_width)
-    low, high = interval_of(drift, drawn)
-    few = models < FEWEST_MODELS
-    unknown = few[:, None] | few[None, :] | np.eye(len(models), dtype=bool)
-    low[unknown], high[unknown] = np.nan, np.nan
+    low, high = interval_of(drift, drawn, np.minimum(models[:, None], models[None, :]))
+    np.fill_diagonal(low, np.nan)
+    np.fill_diagonal(high, np.nan)
     return low, high
 
 

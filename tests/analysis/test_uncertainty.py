@@ -73,20 +73,22 @@ def test_pairs_without_any_effect_show_none_in_94_of_100():
     assert 0.4 < np.median(p) < 0.6
 
 
-def test_planted_drift_is_found_and_lies_in_its_interval():
+@pytest.mark.parametrize("models", [3, 5, 12])
+def test_planted_drift_is_found_and_lies_in_its_interval(models):
     shift = {"b": 0.25, "c": 0.6}
     covered = found = pairs = 0
     for seed in range(40):
-        made = cells(np.random.default_rng(1000 + seed), {"a": 12, "b": 12, "c": 12}, shift, filters=5000)
+        made = cells(np.random.default_rng(1000 + seed), dict.fromkeys("abc", models), shift, filters=5000)
         matrix = uncertainty.drift_matrix(made, replicates=300, seed=seed)
         for first, second, apart in ((0, 1, 0.25), (0, 2, 0.6), (1, 2, 0.35)):
             truth = true_drift(apart)
             covered += matrix.low[first, second] <= truth <= matrix.high[first, second]
             found += matrix.stands_out[first, second]
             pairs += 1
-    # 95 % intervals from twelve models: 89 % and more are expected of a bootstrap of that few.
-    assert covered / pairs >= 0.86
-    assert found / pairs >= 0.97
+    # 95 % are asked for: of 120, three of which share a zoo, some more may miss by chance.
+    assert covered / pairs >= 0.9
+    # Three models against three have ten partitions: nothing can stand out.
+    assert found / pairs >= {3: 0, 5: 0.85, 12: 0.97}[models]
 
 
 def test_groups_of_fewer_than_three_models_have_drift_and_no_interval():
@@ -128,15 +130,31 @@ def test_depths_of_the_same_models_are_exchanged_within_models():
         assert bool(matrix.stands_out[0, 1]) is stands_out
 
 
-def test_the_mean_of_a_measure_lies_in_its_interval():
+@pytest.mark.parametrize("models", [3, 5, 25])
+def test_the_mean_of_a_measure_lies_in_its_interval(models):
     rng = np.random.default_rng(4)
     inside = 0
-    for seed in range(200):
-        values = rng.normal(0.3, 0.1, size=25)
+    for seed in range(400):
+        values = rng.normal(0.3, 0.05, size=models)
         mean, low, high = uncertainty.mean_interval(values, seed=seed)
         assert low < mean < high
         inside += low <= 0.3 <= high
-    assert inside >= 180
+    assert inside / 400 >= 0.93
+
+
+def test_intervals_are_wider_by_students_t():
+    """Of normal values, the interval is Student's; drawn from a few, a mean varies less than it should."""
+    from scipy.stats import t
+
+    drawn = np.random.default_rng(5).normal(size=200_000)
+    for models in (3, 4, 10, 200):
+        low, high = uncertainty.widened(drawn, models)
+        expected = t.ppf(0.975, models - 1) * np.sqrt(models / (models - 1))
+        assert (-low, high) == pytest.approx((expected, expected), rel=0.02)
+    assert np.isnan(uncertainty.widened(drawn, uncertainty.FEWEST_MODELS - 1)).all()
+    each = uncertainty.widened(np.stack([drawn, drawn], axis=1), np.array([2, 4]))
+    assert np.isnan(each[:, 0]).all()
+    assert each[:, 1] == pytest.approx(uncertainty.widened(drawn, 4))
 
 
 def test_means_of_few_models_have_no_interval():

@@ -13,7 +13,7 @@ from filterzoo_analysis import published_numbers as papers
 from filterzoo_analysis.exhibits import Answer, Exhibit, interval, query_of, shown, table_of
 from filterzoo_analysis.sections import quality
 from filterzoo_analysis.statistics import Bools
-from filterzoo_analysis.uncertainty import FEWEST_MODELS, REPLICATES
+from filterzoo_analysis.uncertainty import FEWEST_MODELS, REPLICATES, widened
 from filterzoo_analysis.zoo import Zoo
 
 
@@ -47,7 +47,10 @@ def correlation(zoo: Zoo) -> Exhibit | None:
         query=query_of(zoo, "accuracy.correlation"),
         draw=partial(figures.intervals, labels=labels, found=points, label="Spearman rank correlation"),
         size=(9, 1 + 0.24 * len(rows)),
-        notes=(f"{len(rows)} correlations at once: one in twenty intervals misses zero by chance alone.",),
+        notes=(
+            f"{len(rows)} correlations at once: one in twenty intervals misses zero by chance alone.",
+            "Intervals draw models again and are wider for few.",
+        ),
         answers=tuple(_correlation_answers(rows)),
     )
 
@@ -83,7 +86,8 @@ def _spearman(first: Doubles, second: Doubles) -> dict[str, Any] | None:
     if count <= FEWEST_MODELS or np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
     times = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=REPLICATES).astype(np.float64)
-    low, high = np.nanquantile(rank_correlation(first, second, times), (0.025, 0.975))
+    drawn = rank_correlation(first, second, times)
+    low, high = widened(drawn[np.isfinite(drawn)], count).clip(-1, 1)
     return {"models": count, "rho": float(rank_correlation(first, second)[0]), "low": low, "high": high}
 
 

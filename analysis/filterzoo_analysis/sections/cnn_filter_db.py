@@ -15,7 +15,7 @@ from filterzoo_analysis.cells import Cells, Grouping, by_depth, by_family, by_mo
 from filterzoo_analysis.exhibits import Answer, Exhibit, Section, interval, query_of, table_of
 from filterzoo_analysis.sections import drifts, each_model, phenotypes, quality
 from filterzoo_analysis.statistics import Layers
-from filterzoo_analysis.uncertainty import FEWEST_MODELS, DriftMatrix, drift_matrix
+from filterzoo_analysis.uncertainty import FEWEST_MODELS, DriftMatrix, drift_matrix, widened
 from filterzoo_analysis.zoo import Zoo
 
 GROUPINGS = ("task", "visual_category", "depth", "training_dataset", "family")
@@ -96,7 +96,7 @@ def ratio_intervals(layers: Layers) -> tuple[Doubles, Doubles]:
     ]
     rng = np.random.default_rng(0)
     drawn = [_ratio(parts, rng.integers(len(names), size=len(names))) for _ in range(_REPLICATES)]
-    low, high = np.quantile(drawn, (0.025, 0.975), axis=0)
+    low, high = widened(np.array(drawn), len(names)).clip(0, 1)
     return low, high
 
 
