@@ -36,7 +36,10 @@ def report(
         typer.Option(help="Definition of drift; all but fixed read the filters."),
     ] = "fixed",
     since: Annotated[
-        str | None, typer.Option(help="Earlier state to compare with: a folder, or a tag or commit on the Hub.")
+        str | None,
+        typer.Option(
+            help="Earlier state to compare with: a folder, or a tag or commit on the Hub; else the release before."
+        ),
     ] = None,
     images: Annotated[
         list[Path] | None,

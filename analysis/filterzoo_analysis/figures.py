@@ -142,8 +142,8 @@ def depth_panels(figure: Any, ticks: Sequence[str], panels: Mapping[str, Mapping
             places = np.arange(len(ticks)) + offset
             filled = [values if len(values) else [np.nan] for values in shown["boxes"]]
             axis.boxplot(filled, positions=places, widths=0.3 if len(series) > 1 else 0.55, **_box_style(colour))
-            errors = np.abs(np.stack([shown["mean"] - shown["low"], shown["high"] - shown["mean"]]))
-            axis.errorbar(places, shown["mean"], yerr=errors, fmt="o", ms=3.5, color=colour, lw=1.5, label=name)
+            axis.vlines(places, shown["low"], shown["high"], color=colour, lw=1.5)
+            _points(axis, places, shown["mean"], np.isfinite(shown["low"]), color=colour, label=name)
             if "line" in shown:
                 axis.plot(places, shown["line"], "--", color=INK, lw=1.2, label="mean threshold")
         axis.set_title(measure)
@@ -156,7 +156,8 @@ def lines(figure: Any, ticks: Sequence[str], series: Mapping[str, Doubles], labe
     """Each series along the ticks, (3, ticks): values, lower and upper ends of their intervals."""
     axis = figure.subplots()
     for (name, (values, low, high)), colour in zip(series.items(), SERIES * 4, strict=False):
-        axis.plot(range(len(ticks)), values, "o-", ms=4, color=colour, label=name)
+        axis.plot(range(len(ticks)), values, "-", color=colour)
+        _points(axis, np.arange(len(ticks)), values, np.isfinite(low), color=colour, label=name)
         axis.fill_between(range(len(ticks)), low, high, color=colour, alpha=0.2, lw=0)
     axis.set_xticks(range(len(ticks)), ticks, rotation=45, ha="right")
     axis.set_ylabel(label)
@@ -222,6 +223,12 @@ def short(label: str, longest: int = 30) -> str:
     """A label that leaves room for the plot; unprintable characters are escaped."""
     text = "".join(char if char.isprintable() else "?" for char in label)
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def _points(axis: Any, places: Any, values: Doubles, known: Bools, **style: Any) -> None:
+    """Filled where the interval is known, hollow elsewhere."""
+    axis.plot(places[known], values[known], "o", ms=4, **style)
+    axis.plot(places[~known], values[~known], "o", ms=4, mfc="none", color=style["color"])
 
 
 def _number(value: float) -> str:

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from filterzoo.cli import build
 from filterzoo.errors import StartError
 from filterzoo_analysis import commands, report, zoo
+from filterzoo_publish.schema import COLUMNS
 
 
 @pytest.fixture(scope="module")
@@ -76,12 +77,42 @@ def test_every_figure_is_saved_with_its_table_and_query(mixed, written):
         assert exhibit.says.endswith(".")
 
 
-def test_each_query_makes_its_table_again(mixed, written):
-    for path in sorted((written / "figures").glob("*.py")):
+def remade(figures, pattern="*") -> list[str]:
+    """The names of the tables that their queries make again; any other table fails."""
+    names = []
+    for path in sorted(figures.glob(f"{pattern}.py")):
         found: dict[str, pa.Table] = {}
         exec(path.read_text(), found)
-        expected = pq.read_table(path.with_suffix(".parquet"))
-        assert found["table"].equals(expected), path.name
+        assert found["table"].equals(pq.read_table(path.with_suffix(".parquet"))), path.name
+        names.append(path.stem)
+    return names
+
+
+def test_each_query_makes_its_table_again(mixed, written):
+    assert len(remade(written / "figures")) == len(list((written / "figures").glob("*.parquet"))) > 30
+
+
+def test_groups_of_few_models_are_marked(written):
+    """The task of one hostile name is shown with its drift, a dagger and no interval."""
+    few = [row for row in pq.read_table(written / "figures/drift_task.parquet").to_pylist() if row["few_models"]]
+    assert few
+    assert all(row["drift"] > 0 and row["low"] is None and row["q"] is None for row in few)
+    assert "(1†)" in (written / "figures/drift_task.svg").read_text()
+    assert "(1†)" in (written / "figures/ridge_task.svg").read_text()
+    assert "† fewer than 3, no interval" in (written / "index.html").read_text()
+
+
+def test_the_overview_covers_every_column_and_counts_models_by_kernel_size(mixed, written):
+    columns = {column.name for column in COLUMNS["models"] if column.null != "never"} - {"duplicate_of"}
+    covered = {row["column"]: row for row in pq.read_table(written / "figures/coverage.parquet").to_pylist()}
+    assert set(covered) == columns
+    assert covered["pair_id"]["known"] == 12
+    kernels = pq.read_table(written / "figures/counts_kernel.parquet").to_pylist()
+    layers = pq.read_table(next((mixed / "data/layers").rglob("*.parquet")))
+    assert kernels == [
+        {"kernel": "3x3", "models": len(set(layers["model_id"].to_pylist())), "layers": len(layers)}
+        | {"filters": sum(layers["n_filters"].to_pylist())}
+    ]
 
 
 def test_the_page_holds_no_markup_of_strangers_and_fetches_nothing(written):
@@ -150,6 +181,34 @@ def test_growth_since_an_earlier_state(tmp_path):
     drift = pq.read_table(tmp_path / "report/figures/growth_drift.parquet").to_pylist()[0]
     assert drift["low"] > drift["null_mean"]
     assert drift["p"] < 0.01
+    assert remade(tmp_path / "report/figures", "growth_*") == ["growth_added", "growth_drift", "growth_outliers"]
+
+
+def test_growth_by_the_newest_release_where_no_earlier_state_is_given(tmp_path):
+    rng = np.random.default_rng(0)
+    releases = ["v2026.09.30"] * 4 + ["v2026.10.01.9"] * 4 + ["v2026.10.01.10"] * 4
+    models = [synthetic.random_model(f"m{n}", rng, 0.2 * (n > 7), release=name) for n, name in enumerate(releases)]
+    far = np.sign(rng.normal(size=(16, 16, 3, 3))).astype(np.float32)
+    models.append(synthetic.Model("far", [far], {"release": "v2026.10.01.10"}))
+    now = synthetic.publish(tmp_path / "now", models)
+    result = run(str(now), "-o", str(tmp_path / "report"))
+    assert result.exit_code == 0, result.output
+    page = (tmp_path / "report/index.html").read_text()
+    assert "came with the newest release, <code>v2026.10.01.10</code>" in page
+    added = pq.read_table(tmp_path / "report/figures/growth_added.parquet").to_pylist()
+    assert added == [{"source": "made", "models": 5, "layers": 13, "filters_3x3": 1024}]
+    new = pq.read_table(tmp_path / "report/figures/growth_outliers.parquet").to_pylist()
+    assert len(new) == 5
+    assert [row["model_id"] for row in new if row["outlier"]] == ["made/far@1"]
+    assert new[0]["because"].startswith("spiky")
+    assert remade(tmp_path / "report/figures", "growth_*") == ["growth_added", "growth_drift", "growth_outliers"]
+
+
+def test_one_release_has_no_growth(tmp_path):
+    models = [synthetic.random_model("only", np.random.default_rng(0), release="v2026.09.30")]
+    assert run(str(synthetic.publish(tmp_path / "zoo", models)), "-o", str(tmp_path / "report")).exit_code == 0
+    assert "came with one release" in (tmp_path / "report/index.html").read_text()
+    assert not list((tmp_path / "report/figures").glob("growth*"))
 
 
 @pytest.mark.parametrize("variant", ["cvpr22", "robust22", "medical22"])
@@ -202,6 +261,7 @@ def test_first_layers_on_a_picture_and_its_attacked_twin(tmp_path):
         for name in ("normal", "robust")
     }
     assert difference["robust"] < difference["normal"] / 10
+    assert remade(tmp_path / "report/figures", "first_layer*") == ["first_layer_thresholding"]
 
     short = picture(tmp_path / "short.png", pixels[:20])
     assert "not of the size" in str(

@@ -13,25 +13,11 @@ from filterzoo_analysis import figures
 from filterzoo_analysis import published_numbers as papers
 from filterzoo_analysis.exhibits import Answer, Exhibit, Section, counted, query_of, table_of
 from filterzoo_analysis.zoo import Zoo
+from filterzoo_publish.schema import COLUMNS
 
 AXES = ("source", "task", "visual_category", "licence", "robust")
-COVERED = (
-    "url",
-    "licence",
-    "architecture",
-    "task",
-    "training_dataset",
-    "pretraining_dataset",
-    "visual_category",
-    "modality",
-    "robust",
-    "threat_model",
-    "clean_accuracy",
-    "robust_accuracy",
-    "pair_id",
-    "framework",
-    "sha256",
-)
+COVERED = {c.name: c.null for c in COLUMNS["models"] if c.null != "never" and c.name != "duplicate_of"}
+"""The columns of `models` that may be empty, and what that says of a model."""
 UNSTATED = "(not stated)"
 _LONGEST = 25
 """Rows of a bar chart; the table has all."""
@@ -89,21 +75,21 @@ def counts(zoo: Zoo, by: str) -> Exhibit:
 
 
 def kernel_sizes(zoo: Zoo) -> Exhibit:
-    """Layers and filters by kernel size."""
+    """Models, layers and filters by kernel size."""
     layers = zoo.dataset.layers
     grouped = (
-        layers.select(["kernel", "n_filters"])
+        layers.select(["kernel", "n_filters", "model_id"])
         .group_by("kernel")
-        .aggregate([([], "count_all"), ("n_filters", "sum")])
-        .rename_columns(["kernel", "layers", "filters"])
+        .aggregate([("model_id", "count_distinct"), ([], "count_all"), ("n_filters", "sum")])
+        .rename_columns(["kernel", "models", "layers", "filters"])
         .sort_by([("layers", "descending"), ("kernel", "ascending")])
     )
     top = grouped.slice(0, _LONGEST)
-    series = {name: top[name].to_pylist() for name in ("layers", "filters")}
+    series = {name: top[name].to_pylist() for name in ("models", "layers", "filters")}
     told = ", ".join(f"{row['kernel']}: {counted(row['layers'], 'layer')}" for row in top.slice(0, 5).to_pylist())
     return Exhibit(
         name="counts_kernel",
-        title="Layers and filters by kernel size",
+        title="Models, layers and filters by kernel size",
         says=f"{counted(len(grouped), 'kernel size')}; {told}.",
         table=grouped,
         query=query_of(zoo, "counts.kernel_sizes"),
@@ -117,9 +103,9 @@ def coverage(zoo: Zoo) -> Exhibit:
     models = zoo.dataset.models
     known = [len(models) - models[name].null_count for name in COVERED]
     shares = [count / len(models) if len(models) else 0.0 for count in known]
-    table = table_of({"column": COVERED, "known": known, "share": shares})
+    table = table_of({"column": list(COVERED), "known": known, "share": shares, "empty_means": list(COVERED.values())})
     order = np.argsort(-np.array(shares), kind="stable")
-    labels, drawn = [COVERED[i] for i in order], [shares[i] for i in order]
+    labels, drawn = [list(COVERED)[i] for i in order], [shares[i] for i in order]
     return Exhibit(
         name="coverage",
         title="What is known of the models",
@@ -127,7 +113,8 @@ def coverage(zoo: Zoo) -> Exhibit:
         table=table,
         query=query_of(zoo, "counts.coverage"),
         draw=partial(figures.bars, labels=labels, series={"share of models": drawn}),
-        size=(6.5, 4.5),
+        size=(6.5, 0.9 + 0.27 * len(labels)),
+        notes=("Columns of `models` that may be empty; the others are known of every model.",),
     )
 
 

@@ -176,7 +176,8 @@ def _note(matrix: DriftMatrix) -> str:
         f"{len(matrix.upper)} pairs, {tested} of them tested (both groups of {FEWEST_MODELS} models or more); {out} "
         f"stand out (*: q <= {RATE}, Benjamini-Hochberg over the matrix). In brackets: models; † fewer than "
         f"{FEWEST_MODELS}, no interval. Intervals: 95 %, models drawn again; they are corrected for "
-        "what few models add to a drift, and may lie below it. The null exchanges models between the two groups."
+        "what few models add to a drift, wider for few, and may lie below it. The null exchanges models between the "
+        "two groups."
     )
 
 

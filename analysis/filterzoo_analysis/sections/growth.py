@@ -1,7 +1,8 @@
-"""What has been added since an earlier state of the data set, and whether it looks different."""
+"""What has been added since an earlier state or by the newest release, and whether it looks different."""
 
 from __future__ import annotations
 
+import re
 from functools import partial
 
 import numpy as np
@@ -10,38 +11,56 @@ import pyarrow.compute as pc
 
 from filterzoo_analysis import figures
 from filterzoo_analysis.cells import by_model, cells_of
-from filterzoo_analysis.exhibits import Exhibit, Section, query_of, table_of
+from filterzoo_analysis.exhibits import Exhibit, Section, counted, query_of, table_of
 from filterzoo_analysis.sections import drifts, medical
 from filterzoo_analysis.statistics import Bools
 from filterzoo_analysis.uncertainty import drift_matrix
 from filterzoo_analysis.zoo import Zoo
 
-_ABOUT = "Models that an earlier state of the data set does not have."
-
 
 def section(zoo: Zoo) -> Section:
     """What is new, drift of the new from the old, new outliers."""
-    if zoo.since is None:
-        reason = "No earlier state was given: --since takes a folder, or a tag or commit of a data set on the Hub."
-        return Section("growth", "Growth", _ABOUT, (), (reason,))
-    new = is_new(zoo)
-    gone = len(zoo.since.models) - int((~new).sum())
+    new, newest = is_new(zoo), newest_release(zoo)
+    if zoo.since is not None:
+        about = f"Models that the earlier state `{zoo.since.name}` does not have."
+    elif newest is not None:
+        about = f"Models that came with the newest release, `{newest}`; --since compares with another state."
+    else:
+        reason = (
+            "The models came with one release, and no earlier state was given: --since takes a folder, or a tag or "
+            "commit of a data set on the Hub."
+        )
+        return Section("growth", "Growth", "What was added last, and whether it looks different.", (), (reason,))
+    gone = 0 if zoo.since is None else len(zoo.since.models) - int((~new).sum())
     if not new.any():
-        return Section("growth", "Growth", _ABOUT, (), (f"Nothing was added since; {gone} models were removed.",))
-    exhibits, empty = [added(zoo)], [f"{gone} models of the earlier state are gone."] if gone else []
+        told = f"Nothing was added since; {counted(gone, 'model')} of the earlier state gone."
+        return Section("growth", "Growth", about, (), (told,))
+    exhibits = [added(zoo)]
+    empty = [f"{counted(gone, 'model')} of the earlier state gone."] if gone else []
     if len(cells_of(zoo.layers, zoo.coefficients, by_model(zoo.layers, "release", _kinds(new))).labels) == 2:
         exhibits.append(drift(zoo))
     else:
         empty.append("No drift between old and new models: one of them has no 3x3 filters.")
     if new[zoo.layers.model].any():
         exhibits.append(outliers(zoo))
-    return Section("growth", "Growth", _ABOUT, tuple(exhibits), tuple(empty))
+    return Section("growth", "Growth", about, tuple(exhibits), tuple(empty))
+
+
+def newest_release(zoo: Zoo) -> str | None:
+    """The last release that added a model, by its day and number; None where all models came with one."""
+    names = {name for name in zoo.dataset.models["release"].to_pylist() if name is not None}
+    return (
+        max(names, key=lambda name: [int(number) for number in re.findall("[0-9]+", name)]) if len(names) > 1 else None
+    )
 
 
 def is_new(zoo: Zoo) -> Bools:
-    """(models,) whether the earlier state lacks the model."""
+    """(models,) whether the earlier state lacks the model or, where none was given, the newest release added it."""
     if zoo.since is None:
-        return np.zeros(len(zoo.dataset.models), bool)
+        newest = newest_release(zoo)
+        return np.array(
+            [newest is not None and name == newest for name in zoo.dataset.models["release"].to_pylist()], bool
+        )
     known: pa.ChunkedArray = pc.is_in(zoo.dataset.models["model_id"], zoo.since.models["model_id"].combine_chunks())
     found: Bools = ~known.to_numpy()
     return found
@@ -60,7 +79,7 @@ def added(zoo: Zoo) -> Exhibit:
     told = ", ".join(f"{row['source']} {row['models']:,}" for row in grouped.to_pylist())
     return Exhibit(
         name="growth_added",
-        title="Added since the earlier state",
+        title=f"Added {_since(zoo)}",
         says=f"{len(new):,} models: {told}.",
         table=grouped,
         query=_query(zoo, "growth.added"),
@@ -80,7 +99,7 @@ def added(zoo: Zoo) -> Exhibit:
 def drift(zoo: Zoo) -> Exhibit:
     """Drift of the new models from the old ones."""
     cells = cells_of(zoo.layers, zoo.coefficients, by_model(zoo.layers, "release", _kinds(is_new(zoo))))
-    title = "Drift between the earlier state and what was added"
+    title = f"Drift between what was there and what was added {_since(zoo)}"
     return drifts.heat_map(zoo, drift_matrix(cells), "growth_drift", title, _query(zoo, "growth.drift"))
 
 
@@ -114,6 +133,10 @@ def _kinds(new: Bools) -> list[str | None]:
     return ["added" if each else "earlier" for each in new]
 
 
+def _since(zoo: Zoo) -> str:
+    return f"by release {newest_release(zoo)}" if zoo.since is None else "since the earlier state"
+
+
 def _query(zoo: Zoo, call: str) -> str:
-    since = "" if zoo.since is None else zoo.since.name
-    return query_of(zoo, call).replace(")\ntable", f", since={since!r})\ntable")
+    query = query_of(zoo, call)
+    return query if zoo.since is None else query.replace(")\ntable", f", since={zoo.since.name!r})\ntable")

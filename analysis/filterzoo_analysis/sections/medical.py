@@ -15,7 +15,7 @@ from filterzoo_analysis.cells import Cells, Grouping, by_model, cells_of, family
 from filterzoo_analysis.exhibits import Answer, Exhibit, Section, counted, query_of, shown, table_of
 from filterzoo_analysis.sections import drifts, quality
 from filterzoo_analysis.statistics import Bools
-from filterzoo_analysis.uncertainty import RATE, distributions, drift_between, drift_matrix, with_null_share
+from filterzoo_analysis.uncertainty import HOLLOW, RATE, distributions, drift_between, drift_matrix, with_null_share
 from filterzoo_analysis.zoo import Zoo
 
 _MARK = "medical"
@@ -117,7 +117,7 @@ def against_natural(zoo: Zoo) -> Exhibit | None:
         draw=partial(figures.intervals, labels=labels, found=points, label="drift, nats"),
         size=(7.5, 1.4 + 0.3 * len(rows)),
         notes=(
-            "In brackets: medical / natural models.",
+            f"In brackets: medical / natural models. {HOLLOW}",
             f"{counted(len(rows), 'comparison')}; *: q <= {RATE}, Benjamini-Hochberg over them.",
             f"Variant {zoo.coefficients.variant}.",
         ),

@@ -9,9 +9,9 @@ import numpy as np
 
 from filterzoo.layer import Doubles
 from filterzoo_analysis import figures
-from filterzoo_analysis.exhibits import Exhibit, query_of, shown, table_of
+from filterzoo_analysis.exhibits import Exhibit, counted, query_of, shown, table_of
 from filterzoo_analysis.statistics import DECILES, Bools, Layers, depth_decile
-from filterzoo_analysis.uncertainty import mean_interval
+from filterzoo_analysis.uncertainty import HOLLOW, mean_interval
 from filterzoo_analysis.zoo import Zoo
 
 MEASURES = {
@@ -19,6 +19,8 @@ MEASURES = {
     "variance_entropy": "variance entropy",
     "orthogonality": "orthogonality",
 }
+POINTS = "Boxes: layers. Points: means over models with 95 % intervals, models drawn again, wider for few."
+ONE_IN_TWENTY = "one in twenty misses the mean of all networks by chance alone."
 _QUARTILES = (0.25, 0.5, 0.75)
 _DEGENERATED = (
     "Degenerated: H >= T_H - 0.02 (looks random), or H < 0.5 and sparsity >= 0.14 (collapsed and sparse). "
@@ -46,7 +48,7 @@ def by_depth(zoo: Zoo) -> Exhibit:
         query=query_of(zoo, "quality.by_depth"),
         draw=partial(figures.depth_panels, ticks=DECILES, panels=panels),
         size=(13, 4.2),
-        notes=("Boxes: layers. Points: means over models with 95 % intervals, models drawn again.",),
+        notes=(f"{POINTS} {HOLLOW}", f"{counted(len(MEASURES) * 10, 'interval')}: {ONE_IN_TWENTY}"),
     )
 
 
@@ -88,13 +90,15 @@ def degenerated(zoo: Zoo) -> Exhibit:
     rows: list[dict[str, Any]] = []
     series = {}
     for kind in names:
-        found = [mean_interval(model_means(layers, state, (kinds == kind) & (decile == i))) for i in range(10)]
+        means = [model_means(layers, state, (kinds == kind) & (decile == i)) for i in range(10)]
+        found = [mean_interval(values) for values in means]
         for number, (mean, low, high) in enumerate(found):
             here = (kinds == kind) & (decile == number)
             rows.append(
                 {
                     "kind": kind,
                     "decile": DECILES[number],
+                    "models": int(np.isfinite(means[number]).sum()),
                     "layers": int(np.isfinite(state[here]).sum()),
                     "degenerated": int(np.nansum(state[here])),
                 }
@@ -112,7 +116,7 @@ def degenerated(zoo: Zoo) -> Exhibit:
         query=query_of(zoo, "quality.degenerated"),
         draw=partial(figures.lines, ticks=DECILES, series=series, label="mean share of a model's layers"),
         size=(8, 4),
-        notes=(_DEGENERATED,),
+        notes=(f"{_DEGENERATED} {HOLLOW}",),
     )
 
 

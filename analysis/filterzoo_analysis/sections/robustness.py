@@ -16,13 +16,14 @@ from filterzoo_analysis.cells import Cells, Grouping, cells_of
 from filterzoo_analysis.exhibits import Answer, Exhibit, Section, counted, interval, query_of, shown, table_of
 from filterzoo_analysis.sections import accuracy, pairs, quality, thresholding
 from filterzoo_analysis.statistics import DECILES, Bools, depth_decile
-from filterzoo_analysis.uncertainty import FEWEST_MODELS, RATE, drift_matrix, with_null_share
+from filterzoo_analysis.uncertainty import FEWEST_MODELS, HOLLOW, RATE, drift_matrix, with_null_share
 from filterzoo_analysis.zoo import Zoo
 
 NAMES = ("normal", "robust")
 _DRIFT = (
     "Members of known pairs, pairs in brackets. Intervals draw pairs again, are corrected for what few pairs add to a "
-    "drift, and may lie below it; the null exchanges robust and normal within pairs."
+    "drift, wider for few, and may lie below it; the null exchanges robust and normal within pairs. "
+    f"{HOLLOW}"
 )
 _GRID = 24
 """Filters drawn of a layer."""
@@ -129,7 +130,10 @@ def measures(zoo: Zoo) -> Exhibit:
         query=query_of(zoo, "robustness.measures"),
         draw=partial(figures.depth_panels, ticks=DECILES, panels=panels),
         size=(13, 4.2),
-        notes=("Boxes: layers of members of pairs. Points: means over models with 95 % intervals.",),
+        notes=(
+            f"Layers of members of pairs. {quality.POINTS} {HOLLOW}",
+            f"{counted(2 * len(quality.MEASURES) * 10, 'interval')}: {quality.ONE_IN_TWENTY}",
+        ),
     )
 
 
