@@ -49,9 +49,11 @@ def bars(figure: Any, labels: Sequence[str], series: Mapping[str, Sequence[float
         else:
             axis.set_xlim(0, max([*values, 0]) * 1.3 or 1)
         for place, value in zip(places, values, strict=True):
-            axis.text(value, place, _number(value), va="center", fontsize=8.5)
+            beside = {"xytext": (4, 0), "textcoords": "offset points"}
+            axis.annotate(_number(value), (value, place), **beside, va="center", fontsize=8.5)
         axis.xaxis.set_visible(False)
         axis.spines["bottom"].set_visible(False)
+        axis.spines["left"].set_bounds(-0.6, max(0.6, len(labels) - 0.4))
     axes[0].set_yticks(places, [short(label) for label in labels])
     # Few bars stay as thin as many.
     axes[0].set_ylim(-0.6 - max(0, _FEWEST_BARS - len(labels)), len(labels) - 0.4)
@@ -147,6 +149,9 @@ def depth_panels(figure: Any, ticks: Sequence[str], panels: Mapping[str, Mapping
             if "line" in shown:
                 axis.plot(places, shown["line"], "--", color=INK, lw=1.2, label="mean threshold")
         axis.set_title(measure)
+        if axis.get_ylim()[0] < 0:  # no measure is negative, and zeros alone leave half a panel below them
+            top = 1.05 * float(axis.dataLim.y1) or 0.1
+            axis.set_ylim(-0.03 * top, top)
         axis.set_xticks(range(len(ticks)), ticks, rotation=60, ha="right", rotation_mode="anchor", fontsize=7.5)
         if len(series) > 1 or any("line" in shown for shown in series.values()):
             axis.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=3)
@@ -157,8 +162,8 @@ def lines(figure: Any, ticks: Sequence[str], series: Mapping[str, Doubles], labe
     axis = figure.subplots()
     for (name, (values, low, high)), colour in zip(series.items(), SERIES * 4, strict=False):
         axis.plot(range(len(ticks)), values, "-", color=colour)
+        axis.vlines(range(len(ticks)), low, high, color=colour, alpha=0.4, lw=4)
         _points(axis, np.arange(len(ticks)), values, np.isfinite(low), color=colour, label=name)
-        axis.fill_between(range(len(ticks)), low, high, color=colour, alpha=0.2, lw=0)
     axis.set_xticks(range(len(ticks)), ticks, rotation=45, ha="right")
     axis.set_ylabel(label)
     axis.set_ylim(bottom=min(0.0, axis.get_ylim()[0]))
@@ -232,7 +237,7 @@ def _points(axis: Any, places: Any, values: Doubles, known: Bools, **style: Any)
 
 
 def _number(value: float) -> str:
-    return f" {value:,.0f}" if value == int(value) else f" {value:.2g}"
+    return f"{value:,.0f}" if value == int(value) else f"{value:.3g}"
 
 
 def _shown_range(distributions: Doubles) -> slice:

@@ -53,6 +53,7 @@ class Shown:
     answers: tuple[Answer, ...]
     rows: int
     columns: list[str]
+    numeric: list[bool]
     cells: list[list[str]]
     query: str
     files: tuple[str, ...]
@@ -127,6 +128,7 @@ def _shown(exhibit: Exhibit, folder: Path, tell: Callable[[str], None]) -> Shown
         answers=exhibit.answers,
         rows=len(exhibit.table),
         columns=exhibit.table.column_names,
+        numeric=[pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in exhibit.table.schema.types],
         cells=[[_cell(value) for value in row.values()] for row in first],
         query=exhibit.query,
         files=(("svg", "png") if exhibit.draw else ()) + ("csv", "parquet", "py"),

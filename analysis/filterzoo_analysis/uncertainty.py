@@ -15,7 +15,7 @@ from filterzoo_analysis.statistics import Bools, Ints
 
 FEWEST_MODELS = 3
 """Groups of fewer models are shown and marked: no interval can be had from them."""
-HOLLOW = f"Hollow points: fewer than {FEWEST_MODELS}, no interval."
+HOLLOW = f"Hollow points: fewer than {FEWEST_MODELS} models, no interval."
 REPLICATES = 1000
 LEVEL = 0.95
 """Of every interval."""

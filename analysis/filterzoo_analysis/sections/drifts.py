@@ -12,7 +12,7 @@ import pyarrow as pa
 from filterzoo.layer import Doubles
 from filterzoo_analysis import figures
 from filterzoo_analysis.cells import Cells
-from filterzoo_analysis.exhibits import Answer, Exhibit, interval, shown, table_of
+from filterzoo_analysis.exhibits import Answer, Exhibit, counted, interval, shown, table_of
 from filterzoo_analysis.uncertainty import FEWEST_MODELS, RATE, DriftMatrix, distributions
 from filterzoo_analysis.variants import Variant
 from filterzoo_analysis.zoo import Zoo
@@ -173,8 +173,8 @@ def _note(matrix: DriftMatrix) -> str:
     tested = int(np.isfinite(matrix.p[np.triu_indices(len(matrix.labels), 1)]).sum())
     out = int(matrix.stands_out[np.triu_indices(len(matrix.labels), 1)].sum())
     return (
-        f"{len(matrix.upper)} pairs, {tested} of them tested (both groups of {FEWEST_MODELS} models or more); {out} "
-        f"stand out (*: q <= {RATE}, Benjamini-Hochberg over the matrix). In brackets: models; † fewer than "
+        f"{counted(len(matrix.upper), 'pair')}, {tested} of them tested (groups of {FEWEST_MODELS} models or more); "
+        f"{out} stand out (*: q <= {RATE}, Benjamini-Hochberg over the matrix). In brackets: models; † fewer than "
         f"{FEWEST_MODELS}, no interval. Intervals: 95 %, models drawn again; they are corrected for "
         "what few models add to a drift, wider for few, and may lie below it. The null exchanges models between the "
         "two groups."

@@ -24,7 +24,7 @@ ONE_IN_TWENTY = "one in twenty misses the mean of all networks by chance alone."
 _QUARTILES = (0.25, 0.5, 0.75)
 _DEGENERATED = (
     "Degenerated: H >= T_H - 0.02 (looks random), or H < 0.5 and sparsity >= 0.14 (collapsed and sparse). "
-    "Bands: 95 % intervals of the mean over models."
+    "Bars: 95 % intervals of the mean over models."
 )
 
 
