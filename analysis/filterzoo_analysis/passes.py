@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TypeVar
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from filterzoo.dataset.batches import batches, opened
+from filterzoo.dataset.batches import batches
 from filterzoo.dataset.published import PublishedFiles
 from filterzoo.errors import StartError
 from filterzoo.layer import Floats
@@ -112,18 +113,23 @@ def _finished(
 
 
 def _work_on(files: PublishedFiles, step: Step, work: Work[Found]) -> list[tuple[str, Found]]:
-    with opened(files, step.path, step.footer) as parquet:
-        rows = _Rows(step, parquet)
+    with closing(_rest(files, step)) as rest:
+        rows = _Rows(step, rest)
         return [(layer.layer_id, work(rows.filters(layer))) for layer in step.layers]
+
+
+def _rest(files: PublishedFiles, step: Step) -> Generator[pa.RecordBatch]:
+    """All rows of a step, batch by batch."""
+    for group in step.groups:
+        yield from batches(files, step.path, step.footer, group, ["layer_id", "weights"])
 
 
 class _Rows:
     """The rows of a step, decoded batch by batch as they are asked for, in order."""
 
-    def __init__(self, step: Step, parquet: pq.ParquetFile) -> None:
+    def __init__(self, step: Step, rest: Iterator[pa.RecordBatch]) -> None:
         self._path = step.path
-        columns = ["layer_id", "weights"]
-        self._rest = (batch for group in step.groups for batch in batches(parquet, group, columns))
+        self._rest = rest
         self._batch: pa.RecordBatch | None = None
         self._low = self._high = step.low
         """Numbers in the file of the first row of the batch and of the first behind it."""

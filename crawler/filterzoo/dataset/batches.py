@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from filterzoo.dataset.published import PublishedFiles
+from filterzoo.dataset.sparse_copy import copied
 from filterzoo.store.fragments import BLOCK
 
 _NUMBERS = 9 * 3 * BLOCK
@@ -16,17 +16,19 @@ _NUMBERS = 9 * 3 * BLOCK
 two, least is copied."""
 
 
-@contextmanager
-def opened(files: PublishedFiles, path: str, footer: pq.FileMetaData) -> Iterator[pq.ParquetFile]:
-    """The file at a path of the data set, whose footer was read before."""
-    # Read in this thread, never ahead in one of Arrow's: one that still waits for a file when Python ends aborts it.
-    with files.native(path) as file, pq.ParquetFile(file, metadata=footer, pre_buffer=False) as parquet:
-        yield parquet
+def batches(
+    files: PublishedFiles, path: str, footer: pq.FileMetaData, group: int, columns: list[str]
+) -> Generator[pa.RecordBatch]:
+    """The rows of a row group of a file of `filters` in order, some _NUMBERS weights at a time.
 
-
-def batches(parquet: pq.ParquetFile, group: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    """The rows of a row group of `filters` in order, some _NUMBERS weights at a time."""
-    found = parquet.metadata.row_group(group)
+    path: of the file in the data set; its footer was read before. From the Hub the columns come in one request.
+    """
+    found = footer.row_group(group)
     numbers: int = max(found.column(column).num_values for column in range(found.num_columns))
     rows = max(1, int(found.num_rows) * _NUMBERS // max(1, numbers))
-    yield from parquet.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)
+    # Read in this thread, never ahead in one of Arrow's: one that still waits for a file when Python ends aborts it.
+    with (
+        files.native(path) if files.is_local else copied(files, path, found, columns) as file,
+        pq.ParquetFile(file, metadata=footer, pre_buffer=False) as parquet,
+    ):
+        yield from parquet.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)

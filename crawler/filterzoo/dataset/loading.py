@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from math import prod
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from filterzoo.dataset.batches import batches, opened
+from filterzoo.dataset.batches import batches
 from filterzoo.dataset.published import READERS, PublishedFiles, open_published
 from filterzoo.dataset.query import LayerKeywords, LayerQuery, Names
 from filterzoo.errors import FilterZooError
@@ -165,8 +166,9 @@ def _copy_row_group(out: Floats, files: PublishedFiles, group: _RowGroup) -> int
     """Copy what is wanted of a row group, batch by batch up to its last; gives how many filters that were."""
     copied, low = 0, group.low
     last = max(stored.first + stored.rows for stored in group.wanted)
-    with opened(files, group.path, group.footer) as parquet:
-        for batch in batches(parquet, group.number, ["layer_id", "first_filter", "weights"]):
+    columns = ["layer_id", "first_filter", "weights"]
+    with closing(batches(files, group.path, group.footer, group.number, columns)) as rows:
+        for batch in rows:
             for stored, places in group.wanted.items():
                 begin, end = max(stored.first - low, 0), min(stored.first + stored.rows - low, len(batch))
                 if begin < end:

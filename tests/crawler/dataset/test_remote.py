@@ -128,6 +128,16 @@ def test_neighbouring_columns_come_in_one_read(far):
     assert max(read.values()) <= 3, "the footer, at most twice, and the columns"
 
 
+def test_each_row_group_of_filters_comes_in_one_read(folder, far, monkeypatch):
+    near = filterzoo.load(str(folder))
+    monkeypatch.setattr(loading, "open_published", lambda *_: PublishedFiles(far, ""))
+    assert filterzoo.load("far").tobytes() == near.tobytes()
+    reads = Counter(path.lstrip("/") for path, _, _ in far.reads if "/filters/" in path)
+    groups = {path: pq.read_metadata(folder / path).num_row_groups for path in reads}
+    assert max(groups.values()) > 1
+    assert reads == {path: 1 + count for path, count in groups.items()}, "the footer, and each row group"
+
+
 def test_only_threads_of_python_read(far, monkeypatch):
     """One of Arrow's that still waits for a Python file when Python ends aborts the program."""
     monkeypatch.setattr(loading, "open_published", lambda *_: PublishedFiles(far, ""))
