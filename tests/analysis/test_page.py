@@ -151,6 +151,49 @@ def test_links_and_labels_lead_somewhere(page):
         assert page.get_by_role(landmark).count() == 1
 
 
+def test_a_screen_reader_has_a_name_for_everything_it_stops_at(browser, page, address):
+    """The accessibility tree as Chromium hands it on, of the page and of a model's page."""
+    stops = {"link", "button", "combobox", "searchbox", "img", "image", "region", "navigation", "search", "heading"}
+    tree = browser.new_cdp_session(page)
+    for place in ("", "#model/" + quote("made/cifar-net-0-robust@1", safe="")):
+        page.goto(address + place)
+        nodes = tree.send("Accessibility.getFullAXTree")["nodes"]
+        named: dict[str, list[str]] = {}
+        for node in nodes:
+            if not node["ignored"] and (role := node["role"]["value"]) in stops:
+                named.setdefault(role, []).append(node["name"]["value"])
+        assert {"link", "button", "combobox", "searchbox", "region", "heading"} <= set(named)
+        assert [role for role, names in named.items() for name in names if not name.strip()] == []
+        # Figures are read as their title and what they show, in words.
+        assert any(name.startswith("Drift by task. Mean drift ") for name in named["image"])
+
+
+def test_everything_is_reached_by_keyboard(page):
+    """Skip link, search, a model's page and back, without a mouse."""
+    from playwright.sync_api import expect
+
+    active = "document.activeElement.id || document.activeElement.textContent.trim()"
+    page.keyboard.press("Tab")
+    assert page.evaluate(active) == "Skip to the figures"
+    page.keyboard.press("Enter")
+    assert page.evaluate(active) == "main"
+    page.keyboard.press("Tab")
+    assert page.evaluate(active) == "search"
+    page.keyboard.type("organ-signs")
+    expect(page.locator("#table tbody tr")).to_have_count(1)
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.matches('#table tbody a')"):
+            break
+    page.keyboard.press("Enter")
+    expect(page.locator("#model-title")).to_be_focused()
+    assert page.locator("#model-title").text_content() == "made/organ-signs@1"
+    page.keyboard.press("Shift+Tab")
+    assert page.evaluate(active) == "Back to all models"
+    page.keyboard.press("Enter")
+    expect(page.locator("#model")).to_be_hidden()
+
+
 def test_the_files_beside_the_page_exist(page, address):
     from pathlib import Path
     from urllib.parse import unquote, urlparse
@@ -184,10 +227,14 @@ def test_two_thousand_models_open_fast(browser, tmp_path):
     head, _, rest = page_text.partition('<script id="data" type="application/json">')
     written.write_text(head + '<script id="data" type="application/json">' + big + rest[rest.index("</script>") :])
     page = browser.new_page()
+    measured = browser.new_cdp_session(page)
+    measured.send("Performance.enable", {"timeDomain": "threadTicks"})
     page.goto(written.as_uri())
     assert page.locator("#found").inner_text() == "2,000 of 2,000 models"
-    seconds = page.evaluate("performance.getEntriesByType('navigation')[0].domComplete") / 1000
+    # CPU seconds of the page's thread, whoever else uses the machine.
+    metrics = {each["name"]: each["value"] for each in measured.send("Performance.getMetrics")["metrics"]}
+    seconds = metrics["TaskDuration"]
     page.get_by_role("button", name="Next").click()
     assert page.locator("#page").inner_text() == "page 2 of 40"
     page.close()
-    assert seconds < 5
+    assert 0 < seconds < 3

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pyarrow as pa
 import pytest
 from tests.analysis import synthetic
 
@@ -159,6 +162,27 @@ def test_an_outlier_among_medical_models_is_named_with_its_reason(mixed):
     assert table["model_id"][0].as_py() == "made/organ-signs@1"
     assert table["outlier"].to_pylist() == [True] + [False] * 6
     assert table["because"][0].as_py().startswith("spiky")
+
+
+def test_an_outlier_is_named_as_quantised_or_sparse():
+    """Whole numbers of a few steps that were stored as such, and a network of which most is zero."""
+    rng = np.random.default_rng(9)
+    models = [synthetic.random_model(f"plain-{number}", rng, visual_category="medical-ct") for number in range(8)]
+    steps = rng.integers(-1, 2, size=(16, 16, 3, 3)).astype(np.float32)
+    empty = rng.normal(size=(16, 16, 3, 3)).astype(np.float32)
+    empty.reshape(-1, 9)[:200] = 0
+    models += [
+        synthetic.Model(name, [made], {"visual_category": "medical-ct"})
+        for name, made in (("steps", steps), ("empty", empty))
+    ]
+    made = synthetic.dataset(models)
+    types = ["I8" if name == "made/steps@1" else "F32" for name in made.layers["model_id"].to_pylist()]
+    layers = made.layers.set_column(made.layers.schema.get_field_index("dtype"), "dtype", pa.array(types))
+    table = medical.outliers(prepare(replace(made, layers=layers))).table.to_pylist()
+    reasons = {row["model_id"]: row["because"] for row in table if row["outlier"]}
+    assert set(reasons) == {"made/steps@1", "made/empty@1"}
+    assert reasons["made/steps@1"].startswith("quantised")
+    assert reasons["made/empty@1"].startswith("sparse (78%)")
 
 
 @pytest.mark.parametrize(
