@@ -17,7 +17,7 @@ from filterzoo.layer import kernel_name
 from filterzoo.outcome import Done
 from filterzoo.store.fragments import FragmentStore
 from filterzoo.store.workfolder import WorkFolder
-from filterzoo_publish.plan import looks_random
+from filterzoo_publish.plan import facts_of_layers
 
 MANIFEST = """
 name: real
@@ -97,11 +97,24 @@ def test_the_first_convolution_of_all_speech_networks_is_one_layer(crawled: Any)
     assert max(len(names) for names in occurrences.values()) >= 6
 
 
-def test_none_of_these_trained_networks_is_suspected_to_be_random(crawled: Any) -> None:
+@pytest.fixture(scope="module")
+def facts(crawled: Any) -> dict[str, dict[str, Any]]:
     store, found = crawled
-    verdicts = {name: looks_random(store.layers(done.layers_fragment).to_pylist()) for name, done in found.items()}
+    return {name: facts_of_layers(store.layers(done.layers_fragment).to_pylist()) for name, done in found.items()}
+
+
+def test_none_of_these_trained_networks_is_suspected_to_be_random(facts: dict[str, dict[str, Any]]) -> None:
+    verdicts = {name: fact["suspected_random"] for name, fact in facts.items()}
     assert [name for name, verdict in verdicts.items() if verdict] == []
     assert list(verdicts.values()).count(False) == 4
+
+
+def test_sequences_images_and_volumes_are_told_apart(facts: dict[str, dict[str, Any]]) -> None:
+    dims: dict[str, set[int]] = {}
+    for name, fact in facts.items():
+        dims.setdefault(name.split("/")[0], set()).add(fact["spatial_dims"])
+    others = {"silero-vad": {1}, "deepbet": {3}}
+    assert dims == {package: {2} for package in VERSIONS} | others
 
 
 WITH_REFERENCE = [pair for pair, (format_, *_counts) in COUNTED.items() if format_ != "tflite"]
