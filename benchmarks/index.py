@@ -5,7 +5,7 @@ life of one that indexes one file, imports and the jail's start included; `warm`
 already. Peak memory is that of the process and its children. The second table has a file on a web server: its index,
 its convolutions, and the whole file as a download.
 
-The goal is to be no slower than the fastest of the three, at a tenth of its memory. Met for ONNX; as fast at an eighth
+The goal is to be no slower than the fastest of the three, at a tenth of its memory. Met for ONNX; faster at a seventh
 of the memory for torch; not met for safetensors: safe_open parses in the same process, ours sits behind a process
 boundary and every span is checked on both sides of it. README.md has the figures.
 """
