@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -135,26 +136,17 @@ class Line:
         checkpoint = task.checkpoint
         if checkpoint.architecture is not None:
             return checkpoint
-        try:
+        with _asking("architecture_name"):
             name = self._sources[task.source_number].source.architecture_name(checkpoint)
             return checked(replace(checkpoint, architecture=name), checkpoint.source)
-        except Refused:
-            raise
-        except Exception as error:
-            raise Refused(Reason.PLUGIN_ERROR, f"architecture_name() raised {describe(error)}") from error
 
     def _with_architecture(self, task: Task, index: Index) -> Index:
         """The truth in the place of guesses, where the file does not tell it and its source knows the architecture."""
         if is_known(index.convolutions):
             return index
-        try:
+        with _asking("architectures"):
             architectures = self._sources[task.source_number].source.architectures(task.checkpoint)
             return replace(index, convolutions=with_architecture(index.convolutions, architectures))
-        except Refused:
-            raise
-        except Exception as error:
-            detail = f"architectures() raised {describe(error)}"
-            raise Refused(Reason.PLUGIN_ERROR, detail) from error
 
     def _fill(self, fragment: FragmentWriter, index: Index, reader: TensorReader, progress: _Progress) -> None:
         for layer in normalise(index.convolutions, reader):
@@ -176,6 +168,17 @@ class _Progress:
         elif refusal.reason is Reason.PLUGIN_ERROR:
             plugin = task.checkpoint.source
         return task.ledger_entry(self.stage, refusal, plugin)
+
+
+@contextlib.contextmanager
+def _asking(method: str) -> Iterator[None]:
+    """While a source answers: what it raises, other than Refused, is told of the checkpoint."""
+    try:
+        yield
+    except Refused:
+        raise
+    except Exception as error:  # a plugin may raise anything; it is named and the run goes on
+        raise Refused(Reason.PLUGIN_ERROR, f"{method}() raised {describe(error)}") from error
 
 
 def _decide(task: Task, index: Index) -> tuple[str | None, bool]:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tests.publish.work import Model, write_work
+import pytest
+from tests.publish.work import Model, write_work, zoo
 
+from filterzoo_publish import shards
 from filterzoo_publish.release import publish, target_for
 from filterzoo_publish.report import Report
 
@@ -18,6 +20,14 @@ RELEASE = "v2026.01.02"
 def publish_models(folder: Path, target: Path, models: list[Model], *arguments, release=RELEASE, **options) -> Report:
     """Crawl (as `write_work` does) into a new work folder and publish it."""
     return publish(write_work(folder, models, *arguments, **options), target_for(str(target)), release=release)
+
+
+def publish_in_small_row_groups(folder: Path) -> Path:
+    """The zoo of `work`, published below a folder so that its layers span several row groups; gives the data set."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shards, "ROW_GROUP_NUMBERS", 9 * 33_000)
+        publish_models(folder / "work", folder / "out", zoo())
+    return folder / "out"
 
 
 def tree(folder: Path) -> dict[str, str]:

@@ -34,10 +34,11 @@ class SparseCopy:
             size = file.size()
             # Untouched pages take no memory.
             self._memory = mmap.mmap(-1, size)
-            tail = self._copy(file, max(0, size - _TAIL), size)
-            footer = int.from_bytes(tail[-_END:-4], "little") + _END
-            if footer > len(tail):
-                self._copy(file, max(0, size - footer), size - len(tail))
+            tail = max(0, size - _TAIL)
+            _copy(file, self._memory, [(tail, size)])
+            footer = max(0, size - _END - int.from_bytes(self._memory[size - _END : size - 4], "little"))
+            if footer < tail:
+                _copy(file, self._memory, [(footer, tail)])
         self.fragment: pds.ParquetFileFragment = pds.ParquetFileFormat().make_fragment(pa.py_buffer(self._memory))
         """What of it is there, to read."""
 
@@ -47,23 +48,21 @@ class SparseCopy:
         footer: pq.FileMetaData = self.fragment.metadata
         chunks = [chunk for group in wanted.row_groups for chunk in _chunks(footer.row_group(group.id), columns)]
         with self._files.native(self._path) as file:
-            for begin, end in _merged(chunks):
-                self._copy(file, begin, end)
+            _copy(file, self._memory, chunks)
         return wanted
-
-    def _copy(self, file: pa.NativeFile, begin: int, end: int) -> bytes:
-        data: bytes = file.read_at(end - begin, begin)
-        self._memory[begin : begin + len(data)] = data
-        return data
 
 
 def copied(files: PublishedFiles, path: str, group: pq.RowGroupMetaData, columns: Collection[str]) -> pa.BufferReader:
     """The columns of a row group of the file, in a copy of it that has nothing else."""
     with files.native(path) as file:
         memory = mmap.mmap(-1, file.size())
-        for begin, end in _merged(_chunks(group, columns)):
-            memory[begin:end] = file.read_at(end - begin, begin)
+        _copy(file, memory, _chunks(group, columns))
     return pa.BufferReader(pa.py_buffer(memory))
+
+
+def _copy(file: pa.NativeFile, memory: mmap.mmap, stretches: Iterable[tuple[int, int]]) -> None:
+    for begin, end in _merged(stretches):
+        memory[begin:end] = file.read_at(end - begin, begin)
 
 
 def _chunks(group: pq.RowGroupMetaData, columns: Collection[str]) -> Iterator[tuple[int, int]]:

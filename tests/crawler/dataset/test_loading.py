@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from tests.publish.folders import publish_models
+from tests.publish.folders import publish_in_small_row_groups, publish_models
 from tests.publish.work import Model, weights, write_work, zoo
 
 import filterzoo
@@ -20,12 +20,7 @@ from filterzoo_publish import shards
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory) -> Path:
-    """The zoo in small row groups, so that layers span several."""
-    folder = tmp_path_factory.mktemp("loading")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shards, "ROW_GROUP_NUMBERS", 9 * 33_000)
-        publish_models(folder / "work", folder / "out", zoo())
-    return folder / "out"
+    return publish_in_small_row_groups(tmp_path_factory.mktemp("loading"))
 
 
 def picked(condition=lambda model, name, depth: True, kernel=(3, 3)) -> np.ndarray:

@@ -13,14 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
-from tests.publish.folders import publish_models
-from tests.publish.work import zoo
+from tests.publish.folders import publish_in_small_row_groups
 
 import filterzoo
 from filterzoo.dataset import loading, merged, sparse_copy
 from filterzoo.dataset.published import PublishedFiles, open_folder
 from filterzoo.dataset.query import LayerQuery
-from filterzoo_publish import shards
 
 
 class FarAway(DirFileSystem):
@@ -53,12 +51,7 @@ class NotedFile:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """The zoo in small row groups."""
-    folder = tmp_path_factory.mktemp("remote")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shards, "ROW_GROUP_NUMBERS", 9 * 33_000)
-        publish_models(folder / "work", folder / "out", zoo())
-    return folder / "out"
+    return publish_in_small_row_groups(tmp_path_factory.mktemp("remote"))
 
 
 @pytest.fixture
