@@ -7,19 +7,16 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
-from itertools import groupby
 from typing import TypeVar
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from filterzoo.dataset.batches import batches
 from filterzoo.dataset.published import PublishedFiles
 from filterzoo.errors import StartError
 from filterzoo.layer import Floats
+from filterzoo_analysis.kept import Kept, filling
+from filterzoo_analysis.steps import Step, Stored
 
 Found = TypeVar("Found")
 Work = Callable[[Iterator[Floats]], Found]
@@ -27,74 +24,21 @@ Work = Callable[[Iterator[Floats]], Found]
 Watch = Callable[[int], None]
 """Told after each step how many filters it was."""
 
-_POINTERS = ("filters_file", "filters_first_row", "filters_rows", "layer_id", "n_filters")
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A layer in `filters`: `rows` rows of a file from row `first`."""
-
-    path: str
-    first: int
-    rows: int
-    layer_id: str
-    n_filters: int
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Row groups of a file that are read together because a layer spans them, and the layers that begin in the first.
-
-    footer: of the file. low: number of the first row of `groups` in it.
-    """
-
-    path: str
-    footer: pq.FileMetaData
-    groups: tuple[int, ...]
-    low: int
-    layers: tuple[Stored, ...]
-
-
-def plan(files: PublishedFiles, table: pa.Table) -> list[Step]:
-    """The steps of a pass over the layers in `table` (columns of `layers`), each distinct layer once."""
-    table = table.filter(pc.is_valid(table["filters_file"]))
-    columns = (table[name].to_pylist() for name in _POINTERS)
-    stored = sorted({Stored(*row) for row in zip(*columns, strict=True)}, key=lambda each: (each.path, each.first))
-    steps: list[Step] = []
-    for path, layers in groupby(stored, key=lambda each: each.path):
-        with files.native(path) as file:
-            footer = pq.read_metadata(file)
-        steps.extend(_steps_of_file(path, footer, list(layers)))
-    return steps
-
-
-def _steps_of_file(path: str, footer: pq.FileMetaData, layers: list[Stored]) -> Iterator[Step]:
-    starts = np.cumsum([0, *(footer.row_group(number).num_rows for number in range(footer.num_row_groups))])
-
-    def first_group(layer: Stored) -> int:
-        return int(np.searchsorted(starts, layer.first, side="right")) - 1
-
-    for group, members in groupby(layers, key=first_group):
-        here = tuple(members)
-        last = int(np.searchsorted(starts, here[-1].first + here[-1].rows, side="left"))
-        groups = range(group, min(max(last, group + 1), footer.num_row_groups))
-        yield Step(path, footer, tuple(groups), int(starts[group]), here)
-
 
 def run(
-    files: PublishedFiles, steps: list[Step], work: Work[Found], watch: Watch | None = None
+    files: PublishedFiles, steps: list[Step], work: Work[Found], kept: Kept, watch: Watch | None = None
 ) -> Iterator[tuple[str, Found]]:
     """(layer_id, what `work` makes of its filters) of every layer, in the order of the steps.
 
     `work` is called on as many threads as there are cores. Each holds a row group as it is stored and a part of it
-    decoded, so that memory is bounded by what `work` keeps.
+    decoded, so that memory is bounded by what `work` keeps and by `kept`, which passes over the same steps share.
     """
     workers = max(1, len(os.sched_getaffinity(0)))
     waiting: deque[tuple[Step, Future[list[tuple[str, Found]]]]] = deque()
     with ThreadPoolExecutor(workers) as threads:
         try:
             for step in steps:
-                waiting.append((step, threads.submit(_work_on, files, step, work)))
+                waiting.append((step, threads.submit(_work_on, files, step, work, kept)))
                 if len(waiting) > 2 * workers:
                     yield from _finished(waiting, watch)
             while waiting:
@@ -112,10 +56,19 @@ def _finished(
         watch(sum(layer.n_filters for layer in step.layers))
 
 
-def _work_on(files: PublishedFiles, step: Step, work: Work[Found]) -> list[tuple[str, Found]]:
+def _work_on(files: PublishedFiles, step: Step, work: Work[Found], kept: Kept) -> list[tuple[str, Found]]:
+    known = kept.layers(step)
+    if known is not None:
+        return [(layer.layer_id, work(iter(pieces))) for layer, pieces in zip(step.layers, known, strict=True)]
+    filled = kept.begin(step)
     with closing(_rest(files, step)) as rest:
-        rows = _Rows(step, rest)
-        return [(layer.layer_id, work(rows.filters(layer))) for layer in step.layers]
+        rows, found = _Rows(step, rest), []
+        for place, layer in enumerate(step.layers):
+            pieces = filling(filled[place] if filled else None, rows.filters(layer))
+            found.append((layer.layer_id, work(pieces)))
+    if filled:
+        kept.finish(step, filled)
+    return found
 
 
 def _rest(files: PublishedFiles, step: Step) -> Generator[pa.RecordBatch]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-import numpy.typing as npt
 
 from filterzoo.dataset.published import PublishedFiles
 from filterzoo.errors import StartError
@@ -15,9 +14,11 @@ from filterzoo.layer import Counts, Doubles, Floats
 from filterzoo.measures.dct import DCT_BINS, DCT_LIMIT, dct_basis, dct_edges, dct_variance
 from filterzoo.measures.entropy import PrincipalComponents, principal_components, variance_entropy
 from filterzoo.measures.statistics import FILTER_SIZE, Moments, merge_moments
-from filterzoo_analysis.passes import Step, Watch, plan, run
-from filterzoo_analysis.projection import Extremes, Precision, extent_of, filter_moments, histogram_of, single_threaded
+from filterzoo_analysis.kept import KEPT_BYTES, Kept
+from filterzoo_analysis.passes import Watch, run
+from filterzoo_analysis.projection import Extremes, Precision, extent_of, filter_moments, histogram_of
 from filterzoo_analysis.statistics import Ints, Layers
+from filterzoo_analysis.steps import Step, plan
 
 
 class Variant(StrEnum):
@@ -68,21 +69,26 @@ def fixed(layers: Layers) -> Coefficients:
 
 
 def coefficients(
-    variant: Variant, layers: Layers, files: PublishedFiles | None, watch: Watch | None = None
+    variant: Variant,
+    layers: Layers,
+    files: PublishedFiles | None,
+    watch: Watch | None = None,
+    *,
+    keep: int = KEPT_BYTES,
 ) -> Coefficients:
     """The variant's histograms of `layers`; all but `fixed` read the filters, which `files` must then hold.
 
     The basis, the weights and the range are those of all the given layers together, a layer that occurs in several
-    models counted once for each. `watch` is told of the filters of each pass. Raises StartError where none of the
-    layers' filters are published.
+    models counted once for each. `watch` is told of the filters of each pass. keep: bytes of memory for filters that
+    the second pass need not decode again. Raises StartError where none of the layers' filters are published.
     """
     if variant is Variant.FIXED:
         return fixed(layers)
     steps = plan(files, layers.table) if files else []
     if files is None or not steps:
         raise StartError(f"--variant {variant} reads filters, and none of these layers' are published; use fixed")
-    with single_threaded():
-        return _Measured(variant, layers, files, steps, watch).coefficients()
+    kept = Kept(keep if passes_of(variant) > 1 else 0)
+    return _Measured(variant, layers, files, steps, kept=kept, watch=watch).coefficients()
 
 
 def passes_of(variant: Variant) -> int:
@@ -94,9 +100,17 @@ class _Measured:
     """The passes of one variant over the filters."""
 
     def __init__(
-        self, variant: Variant, layers: Layers, files: PublishedFiles, steps: list[Step], watch: Watch | None
+        self,
+        variant: Variant,
+        layers: Layers,
+        files: PublishedFiles,
+        steps: list[Step],
+        *,
+        kept: Kept,
+        watch: Watch | None,
     ) -> None:
-        self._variant, self._layers, self._files, self._steps, self._watch = variant, layers, files, steps, watch
+        self._variant, self._layers, self._files, self._steps = variant, layers, files, steps
+        self._kept, self._watch = kept, watch
         self._precision = Precision.HALF if variant is Variant.CVPR22 else Precision.SINGLE
         ids = layers.table["layer_id"].to_pylist()
         stored = sorted({layer.layer_id for step in steps for layer in step.layers})
@@ -139,7 +153,7 @@ class _Measured:
         def work(pieces: Iterator[Floats]) -> Moments:
             return filter_moments(pieces, self._precision, extremes, without_sparse=without_sparse)
 
-        for layer_id, moments in run(self._files, self._steps, work, self._watch):
+        for layer_id, moments in run(self._files, self._steps, work, self._kept, self._watch):
             parts[self._place[layer_id]] = moments
         return parts, extremes
 
@@ -167,16 +181,16 @@ class _Measured:
         def work(pieces: Iterator[Floats]) -> tuple[float, float]:
             return extent_of(pieces, self._precision, components)
 
-        found = [bounds for _, bounds in run(self._files, self._steps, work, None)]
+        found = [bounds for _, bounds in run(self._files, self._steps, work, self._kept)]
         return min(low for low, _ in found), max(high for _, high in found)
 
     def _histograms(self, components: PrincipalComponents, low: float, high: float) -> Counts:
         stored = np.zeros((len(self._place) + 1, FILTER_SIZE, DCT_BINS), np.uint32)
 
-        def work(pieces: Iterator[Floats]) -> npt.NDArray[np.int64]:
+        def work(pieces: Iterator[Floats]) -> Ints:
             return histogram_of(pieces, self._precision, components, low, high)
 
-        for layer_id, counts in run(self._files, self._steps, work, self._watch):
+        for layer_id, counts in run(self._files, self._steps, work, self._kept, self._watch):
             stored[self._place[layer_id]] = counts
         taken: Counts = stored[self._stored]
         return taken

@@ -11,7 +11,7 @@ from tests.analysis import synthetic
 from filterzoo.dataset import batches
 from filterzoo.errors import StartError
 from filterzoo.measures.entropy import PrincipalComponents
-from filterzoo_analysis import dataset, projection
+from filterzoo_analysis import dataset, passes, projection
 from filterzoo_analysis.cells import by_model_column, cells_of
 from filterzoo_analysis.statistics import layers_of
 from filterzoo_analysis.uncertainty import drift_matrix
@@ -138,6 +138,30 @@ def test_the_pass_for_the_range_finds_what_numpy_finds(precision):
     assert projection.extent_of([filters[5:6]], precision, components) == (np.inf, -np.inf)
 
 
+@pytest.mark.parametrize("variant", [Variant.CVPR22, Variant.ROBUST22])
+def test_filters_that_are_kept_between_passes_give_what_decoding_them_again_gives(tmp_path, monkeypatch, variant):
+    models = zoo(np.random.default_rng(10))
+    read = dataset.read(str(synthetic.publish(tmp_path / "zoo", models, group_filters=4000)))
+    layers = layers_of(read)
+    decoded: list[str] = []
+
+    def counted(files, path, footer, group, columns):
+        decoded.append(f"{path} {group}")
+        return batches.batches(files, path, footer, group, columns)
+
+    monkeypatch.setattr(passes, "batches", counted)
+    found, reads = [], []
+    for keep in (0, 9 * 4 * 10_000, 1 << 30):
+        decoded.clear()
+        found.append(coefficients(variant, layers, read.files, keep=keep))
+        reads.append(len(decoded))
+    everything = len(set(decoded))
+    assert reads[0] == 2 * everything > reads[1] > reads[2] == everything
+    for other in found[1:]:
+        assert (other.histogram == found[0].histogram).all()
+        assert (other.edges == found[0].edges).all()
+
+
 def test_entropy_of_robust22_is_that_of_scaled_non_sparse_filters(tmp_path):
     models = zoo(np.random.default_rng(5))
     read = dataset.read(str(synthetic.publish(tmp_path / "zoo", models)))
@@ -183,7 +207,7 @@ def test_a_layer_that_is_decoded_in_parts_gives_what_it_gives_in_one(tmp_path, m
         monkeypatch.setattr(batches, "_NUMBERS", numbers)
         found.append(coefficients(variant, layers, read.files))
     parts, whole = found
-    np.testing.assert_allclose(parts.edges, whole.edges, rtol=1e-12)
+    np.testing.assert_allclose(parts.edges, whole.edges, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(parts.weights, whole.weights, rtol=1e-11)
     np.testing.assert_allclose(parts.entropy, whole.entropy, rtol=1e-10)
     # The bases differ by the order of sums; a float32 coefficient at an edge may follow.
