@@ -5,10 +5,11 @@ of the models are of the task `detection`, and each has 16 layers. The HDF5 file
 lays them out: one table of float32 rows, 9 weights and 9 numbers of meta data, 72 bytes a filter. All in one run, in
 processes of their own; rates count filters whose numbers were touched (summed). Prints medians over processes.
 
-`load_dataset` and streaming are read as a user would, row by row (a row is a block of filters), four times in a
-process: the first pass pays for memory that the system hands out for the first time. Opening (import of torch by
-`datasets`, look-ups on the Hub) has a number of its own. The Hub on loopback shares the cores with the reader. Where
-others use the machine, the rate for each second of CPU is the one to compare.
+`load_dataset` and streaming are read as a user would, row by row (a row is a block of filters), by one process and by
+two at once that read a half each (`shard`), four times: the first pass pays for memory that the system hands out for
+the first time. Opening (import of torch by `datasets`, look-ups on the Hub) has a number of its own. The Hub on
+loopback, which sends clients to a storage server for large files as the real one does, shares the cores with the
+readers. Where others use the machine, the rate for each second of CPU is the one to compare.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import h5py
 import numpy as np
 import pyarrow as pa
 from tests.hub_server import serve
+from tests.servers import WebServer
 
 from filterzoo.layer import Floats
 from filterzoo.store.fragments import BLOCK
@@ -36,7 +38,7 @@ from filterzoo_publish.schema import arrow_schema
 
 FILTERS = 20_000_000
 LAYERS = 16
-MODELS_A_FILE = 32
+MODELS_A_FILE = 19
 MODELS_A_ROW_GROUP = 1
 
 PREPARED = """
@@ -68,7 +70,8 @@ def read():
         total += float(filters.sum())
     return count
 start = time.perf_counter()
-rows = load_dataset(sys.argv[1], "filters", split="train", {how}).with_format("numpy").select_columns(["weights"])
+rows = load_dataset(sys.argv[1], "filters", split="train", {how}).select_columns(["weights"]).with_format("numpy")
+rows = rows.shard(int(sys.argv[3]), int(sys.argv[4]))
 print(json.dumps(passes(read, time.perf_counter() - start)))
 """
 )
@@ -200,12 +203,30 @@ def _place(folder: Path, shard: Shard) -> Shard:
 
 def _timed(script: str, *arguments: object, repeat: int, **environment: str) -> list[float]:
     """The medians of what a script prints, run again and again in a process of its own."""
-    command = [sys.executable, "-c", script, *map(str, arguments)]
+    runs = [_printed([_start(script, *arguments, **environment)])[0] for _ in range(repeat)]
+    return [statistics.median(column) for column in zip(*runs, strict=True)]
+
+
+def _timed_by(readers: int, script: str, *arguments: object, repeat: int, **environment: str) -> list[float]:
+    """As `_timed`, of processes that read a share each, at once: filters and CPU of all, times of the slowest."""
     runs = []
     for _ in range(repeat):
-        done = subprocess.run(command, env={**os.environ, **environment}, check=True, stdout=subprocess.PIPE)
-        runs.append(json.loads(done.stdout.splitlines()[-1]))
+        started = [_start(script, *arguments, readers, number, **environment) for number in range(readers)]
+        counts, *times, cpu = zip(*_printed(started), strict=True)
+        runs.append([sum(counts), *map(max, times), sum(cpu)])
     return [statistics.median(column) for column in zip(*runs, strict=True)]
+
+
+def _start(script: str, *arguments: object, **environment: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.PIPE)
+
+
+def _printed(processes: list[subprocess.Popen[bytes]]) -> list[list[float]]:
+    printed = [process.communicate()[0] for process in processes]
+    if any(process.returncode for process in processes):
+        raise SystemExit("a reader failed")
+    return [json.loads(text.splitlines()[-1]) for text in printed]
 
 
 def main() -> None:
@@ -238,12 +259,14 @@ def _measure(folder: Path, count: int, repeat: int) -> None:
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     }
     _timed(PREPARED, made, folder / "cache", repeat=1, **home)
-    found, *times = _timed(LOADED, made, folder / "cache", repeat=repeat, **home)
-    _report_passes("load_dataset, numpy, cached", found, *times)
-    with serve() as hub:
+    for readers in (1, 2):
+        found, *times = _timed_by(readers, LOADED, made, folder / "cache", repeat=repeat, **home)
+        _report_passes(f"load_dataset, numpy, cached, readers: {readers}", found, *times)
+    with WebServer() as storage, serve(storage) as hub:
         _timed(UPLOADED, made, "alice/made", repeat=1, **(home | hub.environment))
-        found, *times = _timed(STREAMED, "alice/made", repeat=repeat, **(home | hub.environment))
-    _report_passes("streaming from loopback", found, *times)
+        for readers in (1, 2):
+            found, *times = _timed_by(readers, STREAMED, "alice/made", "", repeat=repeat, **(home | hub.environment))
+            _report_passes(f"streaming from loopback, readers: {readers}", found, *times)
     found, *times = _timed(EVERYTHING, made, repeat=repeat)
     _report_passes("filterzoo.load, everything", found, *times)
     found, *times, few, query = _timed(HDF5, hdf5, repeat=repeat)
@@ -262,7 +285,7 @@ def _report_passes(name: str, filters: float, *times: float) -> None:
     print(f"{name}: opened in {opened:.2f} s" if opened else name)
     print(f"  first pass   {first:7.2f} s {filters / first / 1e6:8.1f} M filters/s")
     rate, core = filters / later / 1e6, filters / cpu / 1e6
-    print(f"  later passes {later:7.2f} s {rate:8.1f} M filters/s, {core:.1f} a second of the reader's CPU", flush=True)
+    print(f"  later passes {later:7.2f} s {rate:8.1f} M filters/s, {core:.1f} a second of the readers' CPU", flush=True)
 
 
 if __name__ == "__main__":

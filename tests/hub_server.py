@@ -21,6 +21,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from tests.servers import WebServer
+
 TOKEN = "hf_writer"
 USER = "alice"
 _PR = "refs/pr/"
@@ -108,6 +110,7 @@ class Hub:
     scheduled: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     before_commit: list[Callable[[], object]] = field(default_factory=list)
     lose_answers: int = 0
+    storage: WebServer | None = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -142,9 +145,9 @@ class Hub:
 
 
 @contextmanager
-def serve() -> Iterator[Hub]:
-    """A Hub that runs while the block does."""
-    hub = Hub()
+def serve(storage: WebServer | None = None) -> Iterator[Hub]:
+    """A Hub that runs while the block does; it sends clients to `storage`, if given, for large files."""
+    hub = Hub(storage=storage)
 
     async def answer(request: Request) -> Response:
         body = await request.body()
@@ -367,6 +370,10 @@ def _resolve(hub, request, _body, *, repo, revision, path):
     if file is None:
         raise Refusal(404, "Entry not found", "EntryNotFound", commit.oid)
     headers = {"X-Repo-Commit": commit.oid, "ETag": f'"{file.oid}"', "Accept-Ranges": "bytes"}
+    if file.is_lfs and hub.storage:
+        address = hub.storage.add(f"/{file.oid}", memoryview(file.content), tag=file.oid)
+        linked = {"X-Linked-Size": str(len(file.content)), "X-Linked-ETag": headers["ETag"], "Location": address}
+        return Response(status_code=302, headers=headers | linked)
     content, status = file.content, 200
     if asked := re.fullmatch(r"bytes=(\d*)-(\d*)", request.headers.get("range", "")):
         first, last = asked.groups()

@@ -12,6 +12,7 @@ import pytest
 from tests.analysis import synthetic
 from tests.hub_server import File, Repo, serve
 from tests.program import filterzoo
+from tests.servers import WebServer
 
 NAME = "alice/zoo"
 
@@ -21,7 +22,7 @@ def hub(tmp_path_factory):
     """A repository whose tag v1 holds eight models and whose main branch four more, that look different."""
     rng = np.random.default_rng(0)
     models = [synthetic.random_model(f"m{n}", rng, shift=0.8 * (n > 7)) for n in range(12)]
-    with serve() as server:
+    with WebServer() as storage, serve(storage) as server:
         repo = server.repos[NAME] = Repo(private=True)
         commit = None
         for tag, known in (("v1", models[:8]), ("v2", models)):

@@ -85,7 +85,7 @@ def published(tmp_path_factory) -> Path:
 @pytest.mark.index
 def test_the_recipes_run(published: Path) -> None:
     code = blocks("python")
-    assert len(code) == RECIPES.count("```python\n") == 16
+    assert len(code) == RECIPES.count("```python\n") == 17
     run(published, [*code, CHECKS])
 
 

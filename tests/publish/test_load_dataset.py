@@ -12,6 +12,7 @@ import pytest
 from tests.hub_server import TOKEN, serve
 from tests.program import filterzoo
 from tests.publish.work import Model, ledger, weights, write_work, zoo
+from tests.servers import WebServer
 
 from filterzoo.normalise import layer_id
 from filterzoo_publish import shards
@@ -61,7 +62,7 @@ def place(request, tmp_path_factory):
         publish(work, target_for(str(folder / "out")))
         yield str(folder / "out"), {}
         return
-    with serve() as hub:
+    with WebServer() as storage, serve(storage) as hub:
         ran = filterzoo("publish", "alice/zoo", "--workdir", work, "--json", cwd=folder, env=hub.environment)
         assert ran.code == 0, ran.err
         yield "alice/zoo", hub.environment
