@@ -1,4 +1,4 @@
-"""What the page knows of single models: the table to filter, layers by depth, and a few filters of each."""
+"""What the page knows of single models: the table to filter, their layers, and the pictures of each."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from filterzoo.layer import Doubles
+from filterzoo_analysis import model_pictures
 from filterzoo_analysis.sections import quality
 from filterzoo_analysis.zoo import Zoo
 
@@ -38,13 +39,15 @@ MOST_LAYERS = 400_000
 
 
 def document(zoo: Zoo) -> dict[str, Any]:
-    """What the page's script reads, as JSON: models by column, their layers by column, their filters as text."""
+    """What the page's script reads, as JSON: models by column, their layers by column, their pictures."""
     models = zoo.dataset.models
     facts: dict[str, Any] = {name: models[name].to_pylist() for name in FACTS}
     everything = np.ones(len(zoo.layers), bool)
     for column in quality.MEASURES:
         facts[column] = _rounded(quality.model_means(zoo.layers, zoo.layers.numbers(column), everything))
-    return {"models": facts, "layers": _layers(zoo), "filters": _filters(zoo)}
+    layers = _layers(zoo)
+    marks = model_pictures.marks(zoo, layers["start"])
+    return {"models": facts, "layers": layers, "marks": marks, "filters": _filters(zoo)}
 
 
 def _layers(zoo: Zoo) -> dict[str, Any]:
@@ -65,22 +68,20 @@ def _layers(zoo: Zoo) -> dict[str, Any]:
     }
 
 
-def _filters(zoo: Zoo) -> list[str]:
-    """For each model up to SHOWN_FILTERS sampled filters: scaled numbers as 19 letters, a for -1 to s for 1."""
-    sample = zoo.sample()
-    shown = [""] * len(zoo.dataset.models)
+def _filters(zoo: Zoo) -> dict[str, list[Any]]:
+    """For each model up to SHOWN_FILTERS sampled filters: how many, and their picture."""
+    sample, total = zoo.sample(), len(zoo.dataset.models)
+    shown: dict[str, list[Any]] = {"count": [0] * total, "picture": [""] * total}
     if not len(sample):
         return shown
     place = pc.index_in(sample["model_id"], zoo.dataset.models["model_id"].combine_chunks()).to_numpy()
     weights = np.nan_to_num(sample["weights"].combine_chunks().flatten().to_numpy().reshape(-1, 9), posinf=0, neginf=0)
-    peaks = np.abs(weights).max(axis=1, keepdims=True)
-    letters = np.rint(weights / np.where(peaks == 0, 1, peaks) * 9).astype(np.int16)
     order = np.argsort(place, kind="stable")
-    starts = np.searchsorted(place[order], np.arange(len(shown) + 1))
-    for model in range(len(shown)):
+    starts = np.searchsorted(place[order], np.arange(total + 1))
+    for model in np.flatnonzero(np.diff(starts)):
         rows = order[starts[model] : starts[model + 1]]
-        step = max(1, len(rows) // SHOWN_FILTERS)
-        shown[model] = (letters[rows[::step][:SHOWN_FILTERS]] + ord("j")).astype(np.uint8).tobytes().decode("ascii")
+        rows = rows[:: max(1, len(rows) // SHOWN_FILTERS)][:SHOWN_FILTERS]
+        shown["count"][model], shown["picture"][model] = len(rows), model_pictures.filter_grid(weights[rows])
     return shown
 
 

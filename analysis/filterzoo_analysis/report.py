@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 import filterzoo
 from filterzoo.terminal import printable
-from filterzoo_analysis import rendering
+from filterzoo_analysis import model_pictures, rendering
 from filterzoo_analysis.exhibits import Answer, Exhibit, Section
 from filterzoo_analysis.models_page import document
 from filterzoo_analysis.sections import cnn_filter_db, counts, growth, medical, robustness
@@ -168,8 +168,9 @@ def _page(zoo: Zoo, sections: list[tuple[Section, list[Shown]]]) -> str:
             }
             for section, shown in sections
         ],
-        # Our own files, and JSON in which no character can end its element.
-        style=Markup((page / "report.css").read_text("utf-8")),  # noqa: S704  # as said
+        # What matplotlib wrote, our own files, and JSON in which no character can end its element.
+        chart=Markup(model_pictures.axes()),  # noqa: S704  # as said
+        style=Markup((page / "report.css").read_text("utf-8")),  # noqa: S704
         script=Markup(script),  # noqa: S704
         script_hash=f"sha256-{digest}",
         data=Markup(embedded(document(zoo))),  # noqa: S704

@@ -125,10 +125,17 @@ def test_a_model_has_a_page_with_layers_filters_and_origin(page, address):
     assert view.locator("h2").text_content() == "made/cifar-net-0-robust@1"
     assert view.locator("dt", has_text="licence").locator("xpath=following-sibling::dd").inner_text() == "mit"
     assert view.locator("tbody tr").count() == 3
-    assert "48 sampled 3x3 filters" in view.locator("canvas").get_attribute("aria-label")
-    assert "3 layers" in view.locator("svg.chart").get_attribute("aria-label")
-    drawn = "c => new Set(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).size"
-    assert view.locator("canvas").evaluate(drawn) > 5
+    grid = view.locator("img.grid")
+    assert "48 sampled 3x3 filters" in grid.get_attribute("alt")
+    expect(grid).to_have_attribute("width", str(8 * (16 * 4 - 1)))
+    assert grid.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [16 * 4 - 1, 3 * 4 - 1]
+    chart = view.locator(".chart")
+    assert "3 layers" in chart.get_attribute("aria-label")
+    measures = chart.locator("[id^=chart-marks-] path")
+    assert measures.count() == 3
+    for number in range(3):
+        assert measures.nth(number).get_attribute("d").count("M") == 3
+        assert measures.nth(number).bounding_box()["width"] > 0.8 * chart.bounding_box()["width"]
     view.get_by_text("Back to all models").click()
     expect(view).to_be_hidden()
     page.goto(address + "#model/" + quote("made/empty@1", safe=""))

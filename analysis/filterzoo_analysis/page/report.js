@@ -2,7 +2,7 @@
 // Data are written as text only: names come from strangers.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
-  const { models, layers, filters } = data;
+  const { models, layers, marks, filters } = data;
   const count = models.model_id.length;
   const byId = (id) => document.getElementById(id);
   const MEASURES = ["sparsity", "variance_entropy", "orthogonality"];
@@ -152,37 +152,16 @@
     }
     return list;
   }
-  const COLOURS = { sparsity: "#d9631e", variance_entropy: "#0f77b8", orthogonality: "#139a74" };
-  function chart(start, end) {
-    const space = "http://www.w3.org/2000/svg";
-    const part = (name, attributes, text) => {
-      const made = document.createElementNS(space, name);
-      for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-      if (text) made.textContent = text;
-      return made;
-    };
+  function chart(row, start, end) {
     const means = MEASURES.map((m) => {
       const known = layers[m].slice(start, end).filter((v) => v !== null);
       return `${spelled(m)} ${known.length ? (known.reduce((a, b) => a + b, 0) / known.length).toFixed(3) : "–"}`;
     });
     const label = `Measures of ${end - start} layers by relative depth; means: ${means.join(", ")}`;
-    const made = part("svg", { viewBox: "0 0 640 250", class: "chart", role: "img", "aria-label": label });
-    const x = (value) => 40 + 580 * value;
-    const y = (value) => 200 - 170 * value;
-    for (const value of [0, 0.5, 1]) {
-      made.append(part("line", { x1: 40, x2: 620, y1: y(value), y2: y(value), stroke: "currentColor", "stroke-opacity": 0.25 }));
-      made.append(part("text", { x: 34, y: y(value) + 4, "text-anchor": "end", "font-size": 12, fill: "currentColor" }, String(value)));
-      made.append(part("text", { x: x(value), y: 218, "text-anchor": "middle", "font-size": 12, fill: "currentColor" }, String(value)));
-    }
-    made.append(part("text", { x: 330, y: 238, "text-anchor": "middle", "font-size": 12, fill: "currentColor" }, "relative depth"));
-    MEASURES.forEach((measure, number) => {
-      for (let i = start; i < end; i += 1) {
-        if (layers[measure][i] === null) continue;
-        made.append(part("circle", { cx: x(layers.conv_depth_norm[i]), cy: y(layers[measure][i]), r: 4, fill: COLOURS[measure], "fill-opacity": 0.8 }));
-      }
-      made.append(part("circle", { cx: 50 + 150 * number, cy: 14, r: 5, fill: COLOURS[measure] }));
-      made.append(part("text", { x: 60 + 150 * number, y: 18, "font-size": 13, fill: "currentColor" }, spelled(measure)));
-    });
+    const made = element("div", null, { class: "chart", role: "img", "aria-label": label });
+    const axes = byId("chart").content.cloneNode(true);
+    marks[row].forEach((path, number) => axes.querySelector(`#chart-marks-${number} path`).setAttribute("d", path));
+    made.append(axes);
     return made;
   }
   function layerTable(start, end) {
@@ -207,24 +186,11 @@
     region.append(table);
     return region;
   }
-  function grid(letters) {
-    const total = letters.length / 9;
-    const across = Math.min(16, total);
-    const size = 8;
-    const step = 3 * size + 4;
-    const canvas = element("canvas", null, { role: "img", "aria-label": `${total} sampled 3x3 filters, each scaled to its largest number; blue negative, red positive` });
-    canvas.width = across * step;
-    canvas.height = Math.ceil(total / across) * step;
-    const pen = canvas.getContext("2d");
-    for (let number = 0; number < letters.length; number += 1) {
-      const value = (letters.charCodeAt(number) - 106) / 9;
-      const fade = Math.round(255 * (1 - Math.abs(value)));
-      pen.fillStyle = value < 0 ? `rgb(${fade},${fade},255)` : `rgb(255,${fade},${fade})`;
-      const filter = Math.floor(number / 9);
-      const place = number % 9;
-      pen.fillRect((filter % across) * step + (place % 3) * size, Math.floor(filter / across) * step + Math.floor(place / 3) * size, size, size);
-    }
-    return canvas;
+  function grid(row) {
+    const label = `${filters.count[row]} sampled 3x3 filters, each scaled to its largest number; blue negative, red positive`;
+    const made = element("img", null, { class: "grid", alt: label, src: "data:image/png;base64," + filters.picture[row] });
+    made.addEventListener("load", () => { made.width = 8 * made.naturalWidth; });
+    return made;
   }
   const rowOf = new Map(models.model_id.map((id, row) => [id, row]));
   function show() {
@@ -242,9 +208,9 @@
       view.append(facts(row));
       const [start, end] = [layers.start[row], layers.start[row + 1]];
       view.append(element("h3", "Filters"));
-      view.append(filters[row] ? grid(filters[row]) : element("p", "filters_sample holds none of this model.", { class: "note" }));
+      view.append(filters.count[row] ? grid(row) : element("p", "filters_sample holds none of this model.", { class: "note" }));
       view.append(element("h3", "3x3 layers by depth"));
-      if (end > start) view.append(chart(start, end), layerTable(start, end));
+      if (end > start) view.append(chart(row, start, end), layerTable(start, end));
       else view.append(element("p", "No 3x3 layer with statistics stands here: none exists, or the model is a copy of another.", { class: "note" }));
     }
     view.hidden = false;
