@@ -10,11 +10,13 @@ import pyarrow.compute as pc
 
 from filterzoo.layer import Doubles
 from filterzoo.measures.entropy import principal_components
+from filterzoo.measures.statistics import FILTER_SIZE
 from filterzoo_analysis import figures
 from filterzoo_analysis import published_numbers as papers
 from filterzoo_analysis.cells import Cells, Grouping, cells_of
 from filterzoo_analysis.exhibits import Answer, Exhibit, Section, counted, interval, query_of, shown, table_of
 from filterzoo_analysis.sections import accuracy, pairs, quality, thresholding
+from filterzoo_analysis.sections.cnn_filter_db import ratio_intervals
 from filterzoo_analysis.statistics import DECILES, Bools, depth_decile
 from filterzoo_analysis.uncertainty import FEWEST_MODELS, HOLLOW, RATE, drift_matrix, with_null_share
 from filterzoo_analysis.zoo import Zoo
@@ -88,24 +90,30 @@ def explained_variance(zoo: Zoo) -> Exhibit:
     for name, wanted in zip(NAMES, (chosen & ~robust, chosen & robust), strict=True):
         layers = zoo.layers.take(wanted)
         components = principal_components(layers.scaled())
-        series[name] = np.zeros(9) if components is None else components.ratio
+        ratio = np.zeros(FILTER_SIZE) if components is None else components.ratio
+        series[name] = np.stack([ratio, *ratio_intervals(layers)])
         sparse[name] = layers.numbers("sparse_count").sum() / max(1, layers.count.sum())
-    told = "; ".join(f"{name}: " + " ".join(f"{share:.3f}" for share in ratio) for name, ratio in series.items())
-    first = {name: " ".join(f"{share:.3f}"[1:] for share in ratio[:3]) for name, ratio in series.items()}
+    told = "; ".join(f"{name}: " + ", ".join(interval(*each) for each in ratios.T) for name, ratios in series.items())
+    first = {name: " ".join(f"{share:.3f}"[1:] for share in ratios[0, :3]) for name, ratios in series.items()}
+    columns = {
+        f"{name}{end}": values
+        for name, ratios in series.items()
+        for end, values in zip(("", "_low", "_high"), ratios, strict=True)
+    }
     return Exhibit(
         name="robust_explained_variance",
         title="Explained variance of robust and normal networks",
         says=f"{told}. Sparse filters: " + ", ".join(f"{name} {share:.1%}" for name, share in sparse.items()) + ".",
-        table=table_of({"component": np.arange(9), **series}),
+        table=table_of({"component": np.arange(FILTER_SIZE), **columns}),
         query=query_of(zoo, "robustness.explained_variance"),
         draw=partial(
-            figures.lines,
-            ticks=[f"v{i}" for i in range(9)],
-            series={name: np.stack([ratio.cumsum()] * 3) for name, ratio in series.items()},
-            label="cumulative explained variance",
+            figures.lines, ticks=[f"v{i}" for i in range(FILTER_SIZE)], series=series, label="explained variance ratio"
         ),
         size=(6, 3.6),
-        notes=("Of all scaled filters, from the table of layers; the paper leaves sparse ones out (robust22).",),
+        notes=(
+            "Of all scaled filters, from the table of layers; the paper leaves sparse ones out (robust22).",
+            f"Intervals draw the models of each set again. {HOLLOW}",
+        ),
         answers=(
             Answer(papers.ROBUST_EVR, f"{first['robust']}; {first['normal']}"),
             Answer(papers.SPARSE_SHARE, f"{sparse['robust']:.4f}; {sparse['normal']:.4f}"),
