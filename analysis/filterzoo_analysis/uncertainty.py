@@ -101,7 +101,7 @@ def distributions(counts: Doubles, bin_width: float) -> Doubles:
 def drift_between(first: Doubles, second: Doubles, weights: Doubles, bin_width: float) -> Doubles:
     """Drift of counts (..., 630) from counts (..., 630): (...)."""
     p, q = distributions(first, bin_width), distributions(second, bin_width)
-    divergence = ((p - q) * (np.log(p) - np.log(q))).sum(axis=-1)
+    divergence = ((p - q) * np.log(p / q)).sum(axis=-1)
     found: Doubles = divergence @ weights
     return found
 
