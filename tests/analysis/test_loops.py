@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numba.core.caching import CompileResultCacheImpl
 
 from filterzoo_analysis import loops
 
@@ -61,3 +62,12 @@ def test_numbers_of_any_size_scale_to_one():
     assert scaled[0, 3] == 1
     assert scaled[1, 4] == -1
     assert scaled[2, 1] == 1
+
+
+def test_loops_are_compiled_where_no_folder_can_hold_them(monkeypatch):
+    monkeypatch.setattr(CompileResultCacheImpl, "_locator_classes", [])
+
+    def doubled(number: float) -> float:
+        return number + number
+
+    assert loops._compiled(doubled)(2.5) == 5.0
