@@ -22,8 +22,6 @@ Bits: TypeAlias = npt.NDArray[np.int32]
 
 BLOCK: Final = 512
 """Filters worked on at a time: as columns, so that one instruction works on several."""
-_SIZE: Final = FILTER_SIZE
-_BINS: Final = DCT_BINS
 _LAST: Final = DCT_BINS - 1
 
 # IEEE 754 in bits: what is not the sign, the exponent (all of it set: Inf or NaN); the smallest number above zero.
@@ -64,7 +62,7 @@ def largest(filters: Floats) -> float:
     bits = filters.view(np.int32)
     for row in range(len(filters)):
         peak = np.int32(0)
-        for number in range(_SIZE):
+        for number in range(FILTER_SIZE):
             peak = max(peak, bits[row, number] & _MAGNITUDE)
         if peak < _EXPONENT:
             found[0] = max(found[0], peak)
@@ -78,9 +76,13 @@ def moments(filters: Floats, width: int, limit: float, bar: float, far: Floats) 
     width: of the floats that filters are rounded to before, 16 or 32 bits. far: (n, 9), filled from its first row with
     the scaled finite filters, whatever their peak, whose squared norm is above `bar`; their number comes last.
     """
-    block, peaks, norms = np.empty((_SIZE, BLOCK), np.float32), np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
-    centred, block_mean = np.empty((_SIZE, BLOCK)), np.empty(_SIZE)
-    count, mean, m2, n_far = 0, np.zeros(_SIZE), np.zeros((_SIZE, _SIZE)), 0
+    block, peaks, norms = (
+        np.empty((FILTER_SIZE, BLOCK), np.float32),
+        np.empty(BLOCK, np.float32),
+        np.empty(BLOCK, np.float32),
+    )
+    centred, block_mean = np.empty((FILTER_SIZE, BLOCK)), np.empty(FILTER_SIZE)
+    count, mean, m2, n_far = 0, np.zeros(FILTER_SIZE), np.zeros((FILTER_SIZE, FILTER_SIZE)), 0
     for first in range(0, len(filters), BLOCK):
         n = _scaled_block(filters, first, width, block, peaks)
         _square_norms(block, norms[:n])
@@ -89,15 +91,15 @@ def moments(filters: Floats, width: int, limit: float, bar: float, far: Floats) 
             n = _keep(block, peaks, n, limit)
         if n == 0:
             continue
-        for row in range(_SIZE):
+        for row in range(FILTER_SIZE):
             block_mean[row] = _total(block[row], n) / n
             for place in range(n):
                 centred[row, place] = block[row, place] - block_mean[row]
         # Chan, Golub & LeVeque 1979, as `Moments.merge`.
         block_mean -= mean
         both = count + n
-        for row in range(_SIZE):
-            for column in range(row, _SIZE):
+        for row in range(FILTER_SIZE):
+            for column in range(row, FILTER_SIZE):
                 between = block_mean[row] * block_mean[column] * (count * n / both)
                 m2[row, column] += _product(centred[row], centred[column], n) + between
                 m2[column, row] = m2[row, column]
@@ -112,14 +114,14 @@ def add_histogram(filters: Floats, width: int, basis: Floats, shift: Floats, cou
 
     width: as of `moments`. basis: (9, 9). shift: (9,). counts: (9, 70), added to.
     """
-    block, peaks = np.empty((_SIZE, BLOCK), np.float32), np.empty(BLOCK, np.float32)
+    block, peaks = np.empty((FILTER_SIZE, BLOCK), np.float32), np.empty(BLOCK, np.float32)
     position, bins = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.int32)
     for first in range(0, len(filters), BLOCK):
         n = _scaled_block(filters, first, width, block, peaks)
-        for row in range(_SIZE):
+        for row in range(FILTER_SIZE):
             position[:n] = shift[row]
             # Three numbers at a time: the sum of all nine at once is not made with several filters in parallel.
-            for number in range(0, _SIZE, 3):
+            for number in range(0, FILTER_SIZE, 3):
                 a, b, c = basis[row, number], basis[row, number + 1], basis[row, number + 2]
                 for place in range(n):
                     position[place] += (
@@ -152,14 +154,14 @@ def _scaled_block(filters: Floats, first: int, width: int, block: Floats, peaks:
     """Make `block` (9, BLOCK) of the scaled finite filters from `first` on, `peaks` of what they were divided by."""
     n = min(BLOCK, len(filters) - first)
     for place in range(n):
-        for row in range(_SIZE):
+        for row in range(FILTER_SIZE):
             block[row, place] = filters[first + place, row]
     if width == _HALF_WIDTH:
-        for row in range(_SIZE):
+        for row in range(FILTER_SIZE):
             round_to_half(block[row], n)
     if _find_peaks(block.view(np.int32), peaks[:n].view(np.int32)) >= _EXPONENT:
         n = _keep(block, peaks, n, -1.0)
-    for row in range(_SIZE):
+    for row in range(FILTER_SIZE):
         for place in range(n):
             # One IEEE division per number: the product with the reciprocal differs in the last bit.
             block[row, place] /= max(peaks[place], _TINY)
@@ -174,7 +176,7 @@ def _find_peaks(block: Bits, peaks: Bits) -> np.int32:
     """
     top = np.int32(0)
     peaks[:] = 0
-    for row in range(_SIZE):
+    for row in range(FILTER_SIZE):
         for place in range(len(peaks)):
             peaks[place] = max(peaks[place], block[row, place] & _MAGNITUDE)
     for place in range(len(peaks)):
@@ -189,7 +191,7 @@ def _keep(block: Floats, peaks: Floats, n: int, limit: float) -> int:
     for place in range(n):
         if limit < peaks[place] < _INFINITY:
             peaks[kept] = peaks[place]
-            for row in range(_SIZE):
+            for row in range(FILTER_SIZE):
                 block[row, kept] = block[row, place]
             kept += 1
     return kept
@@ -198,7 +200,7 @@ def _keep(block: Floats, peaks: Floats, n: int, limit: float) -> int:
 @_compiled
 def _square_norms(block: Floats, norms: Floats) -> None:
     norms[:] = 0
-    for row in range(_SIZE):
+    for row in range(FILTER_SIZE):
         for place in range(len(norms)):
             norms[place] += block[row, place] * block[row, place]
 
@@ -208,7 +210,7 @@ def _copy_far(block: Floats, norms: Floats, bar: float, far: Floats, n_far: int)
     """Append the filters whose squared norm is above `bar` to the n_far in `far`; gives how many are there then."""
     for place in range(len(norms)):
         if norms[place] > bar:
-            for row in range(_SIZE):
+            for row in range(FILTER_SIZE):
                 far[n_far, row] = block[row, place]
             n_far += 1
     return n_far
