@@ -27,7 +27,9 @@ demo: $(VENV)/has-report
 	@echo "A report, to open in a browser:"
 	$(BIN)/filterzoo report $(DEMO) -o build/report
 
+# The tests start the program hundreds of times: compiled once, also where Python may not write what it compiles.
 test: $(VENV)/has-test
+	$(BIN)/python -m compileall -q crawler plugins publish analysis
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/has-test $(VENV)/has-dev

@@ -47,7 +47,7 @@ def test_planted_sparsity_lies_in_its_interval():
     assert found >= 36
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(5))
 def test_planted_low_rank_is_collapsed_and_found_degenerated(seed):
     rng = np.random.default_rng(seed)
     models = []
@@ -64,7 +64,7 @@ def test_planted_low_rank_is_collapsed_and_found_degenerated(seed):
     assert [(row["decile"], row["degenerated"]) for row in found if row["layers"]] == [("[0, .1]", 6), ("(.9, 1]", 6)]
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(5))
 def test_a_planted_rotation_turns_the_basis_and_leaves_the_variances(seed):
     """A quarter turn of every kernel turns the components by the same, up to sign, and changes no ratio."""
     rng = np.random.default_rng(seed)
@@ -98,19 +98,19 @@ def pairs(rng: np.random.Generator, shift: float, count: int) -> list[synthetic.
 
 
 def test_a_planted_difference_of_robust_networks_is_found_and_lies_in_its_interval():
-    """The drift of 150 pairs stands for that of all there could be; 16 of 20 intervals, of 95 % each, must hold it.
+    """The drift of 150 pairs stands for that of all there could be; 10 of 12 intervals, of 95 % each, must hold it.
 
     What zoos without a difference show is counted in test_no_effect.
     """
     many = rows(robustness.drift(zoo_of(pairs(np.random.default_rng(99), 0.5, 150))), of="CIFAR-10")[0]
     covered = 0
-    for seed in range(20):
+    for seed in range(12):
         row = rows(robustness.drift(zoo_of(pairs(np.random.default_rng(seed), 0.5, 8))), of="CIFAR-10")[0]
         assert row["pairs"] == 8
         assert row["p"] <= 0.05
         assert row["low"] > row["null_mean"]
         covered += row["low"] <= many["drift"] <= row["high"]
-    assert covered >= 16
+    assert covered >= 10
 
 
 def test_explained_variance_of_both_sets_has_intervals():

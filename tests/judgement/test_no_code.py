@@ -21,7 +21,7 @@ import filterzoo_plugins
 
 MUTATIONS = int(os.environ.get("FILTERZOO_MUTATIONS", "200000"))
 """In all, over two processes. Fewer where the machine is too slow for them in `SECONDS`, and then the test says so."""
-SECONDS = 280
+SECONDS = 110
 CORE = Path(filterzoo.__file__).parent
 PLUGINS = Path(filterzoo_plugins.__file__).parent
 READING = [
@@ -95,7 +95,7 @@ def test_as_many_mutated_files_as_promised(seen):
     read, refused = (int(sum(answer[what] for answer in mutations)) for what in ("read", "refused"))
     print(f"{read + refused} mutated files: {read} read, {refused} refused")  # noqa: T201  # the figures
     assert min(read, refused) > (read + refused) // 20
-    assert max(answer["slowest"] for answer in mutations) < 8
+    assert max(answer["slowest"] for answer in mutations) < 20
     if read + refused < MUTATIONS - len(seen):
         pytest.skip(f"only {read + refused} of {MUTATIONS} mutated files in {SECONDS} s on this machine; none ran code")
 

@@ -53,7 +53,7 @@ def test_a_hostile_file_is_refused_with_its_reason(data, reason, folder):
         list(Onnx().index(file))
     assert refusal.value.reason is reason
     assert "\n" not in str(refusal.value)
-    assert time.process_time() - started < 8
+    assert time.process_time() - started < 20
 
 
 @pytest.mark.parametrize("name", ["link.bin", "pipe.bin", "folder"])

@@ -241,7 +241,7 @@ def test_a_hostile_file_is_refused_with_its_reason(data, reason):
         index(data)
     assert refusal.value.reason is reason
     assert "\n" not in str(refusal.value)
-    assert time.process_time() - started < 8
+    assert time.process_time() - started < 20
 
 
 def test_nothing_but_a_refusal_comes_of_a_damaged_file():

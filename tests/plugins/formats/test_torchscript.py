@@ -200,7 +200,7 @@ def test_code_that_would_cost_too_much_is_given_up(code):
     started = time.process_time()
     found = only(code)
     assert found.convolution is None or found.convolution.context is Context.DECLARED or found.convolution.depth == 1
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 15
 
 
 def test_mutated_code_is_read_or_given_up(tmp_path):
