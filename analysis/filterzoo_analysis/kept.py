@@ -26,10 +26,11 @@ class Kept:
 
     def begin(self, step: Step) -> list[list[Floats]] | None:
         """A list for the pieces of each of the step's layers; None where there is no room for them."""
+        size = step.size
         with self._lock:
-            if step.size > self._room:
+            if size > self._room:
                 return None
-            self._room -= step.size
+            self._room -= size
         return [[] for _ in step.layers]
 
     def finish(self, step: Step, layers: list[list[Floats]]) -> None:

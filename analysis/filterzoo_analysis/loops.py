@@ -76,11 +76,8 @@ def moments(filters: Floats, width: int, limit: float, bar: float, far: Floats) 
     width: of the floats that filters are rounded to before, 16 or 32 bits. far: (n, 9), filled from its first row with
     the scaled finite filters, whatever their peak, whose squared norm is above `bar`; their number comes last.
     """
-    block, peaks, norms = (
-        np.empty((FILTER_SIZE, BLOCK), np.float32),
-        np.empty(BLOCK, np.float32),
-        np.empty(BLOCK, np.float32),
-    )
+    block, peaks = np.empty((FILTER_SIZE, BLOCK), np.float32), np.empty(BLOCK, np.float32)
+    norms = np.empty(BLOCK, np.float32)
     centred, block_mean = np.empty((FILTER_SIZE, BLOCK)), np.empty(FILTER_SIZE)
     count, mean, m2, n_far = 0, np.zeros(FILTER_SIZE), np.zeros((FILTER_SIZE, FILTER_SIZE)), 0
     for first in range(0, len(filters), BLOCK):
