@@ -285,11 +285,15 @@ FORMATS = {
     "m.safetensors": (write_safetensors, 5),
     "m.safetensors.index.json": (write_shards, 8),
     "m.pth": (write_zip, 6),
-    "legacy.pth": (write_legacy, 5),
+    "legacy.pth": (write_legacy, 7),
     "m.onnx": (write_onnx, 24),
     "m.npz": (write_npz, 24),
 }
-"""How each is written, and the most requests that are fine: an ONNX file and an npz have no table of contents."""
+"""How each is written, and the most requests that are fine.
+
+An ONNX file and an npz have no table of contents. A legacy file's tensors stand in the order of their addresses in
+memory when it was written, so its four large matrices part the convolutions into one stretch or up to five.
+"""
 
 
 def read_all(file: RandomAccessFile, name: str, jail: Jail) -> tuple[Index, list[Layer]]:
