@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import BaseContext
+
+import tenacity
 
 from filterzoo.discovery import Task
 from filterzoo.errors import Reason, Refused
@@ -19,6 +24,11 @@ Outcome = Done | LedgerEntry
 
 _AHEAD = 2
 """Tasks drawn for each worker: one it works on, one that waits."""
+
+_NOT_STARTED = (OSError, EOFError)
+"""What starting a worker raises where the process that forks them was killed."""
+_PRELOADED = ["filterzoo.cli", "filterzoo.line", "filterzoo.measures.measure"]
+"""Modules of a worker's start."""
 
 _line_of_this_worker: list[Line] = []
 """Filled by `_start_worker` in a worker process, where a pool gives no other place for it; empty everywhere else."""
@@ -36,14 +46,16 @@ class LocalExecutor:
         remaining = iter(tasks)
         pool: ProcessPoolExecutor | None = None
         pending: dict[Future[Outcome], Task] = {}
-        try:
+        with contextlib.ExitStack() as running:
             while True:
                 suspects: list[Task] = []
                 while len(pending) < _AHEAD * self._workers and (task := next(remaining, None)) is not None:
-                    pool = pool or self._pool(self._workers)
+                    if pool is None:
+                        pool = self._pool(self._workers)
+                        running.callback(pool.shutdown, cancel_futures=True)
                     try:
                         pending[pool.submit(_take, task)] = task
-                    except BrokenProcessPool:
+                    except (BrokenProcessPool, *_NOT_STARTED):
                         suspects.append(task)
                         break
                 if not pending and not suspects:
@@ -57,25 +69,48 @@ class LocalExecutor:
                 if suspects:
                     suspects += pending.values()
                     pending.clear()
+                    running.close()
                     pool = None
                     for suspect in suspects:
                         yield suspect, self._run_alone(suspect)
-        finally:
-            if pool is not None:
-                pool.shutdown(cancel_futures=True)
 
     def _run_alone(self, task: Task) -> Outcome:
         """One of the tasks that were running when a worker died: alone, it shows whether it was the one."""
-        with self._pool(1) as pool:
+        pool, future = self._started_alone(task)
+        with pool:
             try:
-                return pool.submit(_take, task).result()
+                return future.result()
             except BrokenProcessPool:
                 detail = "the worker process died of it, alone; perhaps this machine has too little memory for it"
                 return task.ledger_entry("measure", Refused(Reason.CRASHED, detail))
 
+    @tenacity.retry(
+        retry=tenacity.retry_if_exception_type(_NOT_STARTED),
+        stop=tenacity.stop_after_attempt(10),
+        wait=tenacity.wait_fixed(0.2),
+        reraise=True,
+    )
+    def _started_alone(self, task: Task) -> tuple[ProcessPoolExecutor, Future[Outcome]]:
+        """A pool of one worker and its task. Tried again while what was killed has not quite gone."""
+        pool = self._pool(1)
+        return pool, pool.submit(_take, task)
+
     def _pool(self, workers: int) -> ProcessPoolExecutor:
-        context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(self._setup,))
+        """A pool that has no process yet."""
+        return ProcessPoolExecutor(workers, _context(), initializer=_start_worker, initargs=(self._setup,))
+
+
+def _context() -> BaseContext:
+    """How workers start: on Linux as forks of one process that has imported everything and done nothing with it.
+
+    Torch takes seconds to import, and its code and tables are in memory once for all workers. Elsewhere a fork is not
+    safe, or not to be had.
+    """
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    return context
 
 
 def _start_worker(setup: LineSetup) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -205,6 +207,49 @@ def test_no_worker_outlives_a_crawl_that_is_killed_alone(tmp_path: Path) -> None
     finally:
         for process in filter(is_alive, processes):
             process.kill()
+
+
+DEADLY = '''
+import os, pathlib, signal
+from filterzoo import Artifact, Checkpoint, Source, hookimpl
+from filterzoo.files import LocalFile
+
+class Deadly(Source):
+    """A zoo that kills the process that starts workers, once, with `a`, and with `c` its worker."""
+
+    name = "deadly"
+
+    def discover(self):
+        for name in "abcdef":
+            file = Artifact(url=name, name="m.pt")
+            yield Checkpoint(id=name, revision="v1", licence="mit", artifacts=(file,))
+
+    def open(self, artifact):
+        if artifact.url == "a" and not pathlib.Path("killed").exists():
+            pathlib.Path("killed").touch()
+            os.kill(os.getppid(), signal.SIGKILL)
+        if artifact.url == "c":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return LocalFile("a.pth")
+
+@hookimpl
+def filterzoo_sources():
+    return [Deadly]
+'''
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are started by the crawl itself")
+def test_a_checkpoint_of_which_a_worker_dies_costs_no_other(tmp_path: Path) -> None:
+    write_good(tmp_path)
+    (tmp_path / "deadly.py").write_text(DEADLY)
+    (tmp_path / "manifest.yaml").write_text("name: deadly\nsources:\n  - source: deadly\n")
+    command = ["crawl", "manifest.yaml", "--plugin", "deadly.py", "--workers", "2"]
+    ran = filterzoo(*command, cwd=tmp_path)
+    assert ran.code == 1, ran.err
+    assert (tmp_path / "killed").exists()
+    with WorkFolder(tmp_path / "filterzoo-work").existing_journal() as journal:
+        assert sorted(done.checkpoint.id for done in journal.done()) == ["a", "b", "d", "e", "f"]
+    assert re.search(r"failed +deadly/c: .*the worker process died of it, alone", ran.out + ran.err)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60) -> bool:
