@@ -1,4 +1,8 @@
-"""What every test process needs before huggingface_hub or datasets is imported: no Xet, no account, its own cache."""
+"""What every test process needs before a library is imported.
+
+No Xet, no account and a cache of its own for huggingface_hub and datasets; one thread of arithmetic, since there are as
+many test processes as cores: more threads would spin while they wait for each other, and the tests take far longer.
+"""
 
 from __future__ import annotations
 
@@ -17,4 +21,6 @@ HOME = tempfile.mkdtemp(prefix="filterzoo-hf-home-")
 atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 for name in ("HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN"):
     os.environ.pop(name, None)
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
 os.environ |= {"HF_HOME": HOME, "HF_HUB_DISABLE_XET": "1"}
