@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -159,16 +160,18 @@ def serve(storage: WebServer | None = None) -> Iterator[Hub]:
     app = Starlette(routes=[Route("/{path:path}", answer, methods=["GET", "HEAD", "POST", "PUT", "DELETE"])])
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="off", ws="none")
     server = uvicorn.Server(config)
-    socket = config.bind_socket()
-    hub.url = f"http://127.0.0.1:{socket.getsockname()[1]}"
-    thread = threading.Thread(target=server.run, args=([socket],))
+    bound = config.bind_socket()
+    # Else the body of each answer waits 40 ms for the client to acknowledge its head.
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    hub.url = f"http://127.0.0.1:{bound.getsockname()[1]}"
+    thread = threading.Thread(target=server.run, args=([bound],))
     thread.start()
     try:
         yield hub
     finally:
         server.should_exit = True
         thread.join()
-        socket.close()
+        bound.close()
 
 
 def _route(methods: str, pattern: str) -> Callable[[Callable[..., Response]], Callable[..., Response]]:
