@@ -11,9 +11,9 @@ import numpy as np
 from filterzoo.dataset.published import PublishedFiles
 from filterzoo.errors import StartError
 from filterzoo.layer import Counts, Doubles, Floats
-from filterzoo.measures.dct import DCT_BINS, DCT_LIMIT, dct_basis, dct_edges, dct_variance
+from filterzoo.measures.dct import DCT_BINS, DCT_LIMIT, dct_basis, dct_edges
 from filterzoo.measures.entropy import PrincipalComponents, principal_components, variance_entropy
-from filterzoo.measures.statistics import FILTER_SIZE, Moments, merge_moments
+from filterzoo.measures.statistics import FILTER_SIZE, Moments, dct_variance, merge_moments
 from filterzoo_analysis.kept import KEPT_BYTES, Kept
 from filterzoo_analysis.passes import Watch, run
 from filterzoo_analysis.projection import Extremes, Precision, extent_of, filter_moments, histogram_of

@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     from filterzoo.layer import Doubles
-    from filterzoo.measures.statistics import Moments
 
 DCT_BINS: Final = 70
 DCT_LIMIT: Final = 3.0
@@ -44,12 +43,3 @@ def dct_bins(coefficients: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.int6
     limit = int(DCT_LIMIT) * DCT_SNAP
     snapped = np.rint(coefficients.astype(np.float64) * DCT_SNAP).astype(np.int64)
     return np.clip((snapped + limit) * (DCT_BINS // 2) // limit, 0, DCT_BINS - 1)
-
-
-def dct_variance(moments: Moments) -> Doubles | None:
-    """(9,) float64: the variance of each coefficient, diag(B M2 B^T) / (n - 1); None below two filters."""
-    if moments.count < 2:
-        return None
-    basis = dct_basis()
-    variance: Doubles = np.einsum("ij,jk,ik->i", basis, moments.m2, basis) / (moments.count - 1)
-    return np.maximum(variance, 0.0)

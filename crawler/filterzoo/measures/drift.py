@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from filterzoo.measures.dct import DCT_BIN_WIDTH, dct_variance
-from filterzoo.measures.statistics import FILTER_SIZE, FilterStatistics, merge_statistics
+from filterzoo.measures.dct import DCT_BIN_WIDTH
+from filterzoo.measures.statistics import FILTER_SIZE, FilterStatistics, dct_variance, merge_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

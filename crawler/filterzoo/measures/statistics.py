@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from filterzoo.measures.dct import DCT_BINS
+from filterzoo.measures.dct import DCT_BINS, dct_basis
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,6 +98,15 @@ def merge_moments(counts: Sequence[int] | npt.NDArray[np.int64], means: Doubles,
     differences = means - mean
     between = (weights[:, None] * differences).T @ differences
     return Moments(total, mean, m2s.sum(axis=0) + (between + between.T) / 2)
+
+
+def dct_variance(moments: Moments) -> Doubles | None:
+    """(9,) float64: the variance of each coefficient, diag(B M2 B^T) / (n - 1); None below two filters."""
+    if moments.count < 2:
+        return None
+    basis = dct_basis()
+    variance: Doubles = np.einsum("ij,jk,ik->i", basis, moments.m2, basis) / (moments.count - 1)
+    return np.maximum(variance, 0.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

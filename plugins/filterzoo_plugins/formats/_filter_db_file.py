@@ -7,13 +7,13 @@ from h5py import h5d, h5t
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
 from filterzoo_plugins.formats import _hdf5_data, _hdf5_tree
+from filterzoo_plugins.formats._filter_db_layout import FILTER
 from filterzoo_plugins.formats._filter_db_tables import read_networks
 from filterzoo_plugins.formats._names import show
-from filterzoo_plugins.formats.cnn_filter_db import FILTER
 
 
 def describe_file(file: RandomAccessFile) -> object:
-    """A `cnn_filter_db.Description`, as a document."""
+    """A `_filter_db_layout.Description`, as a document."""
     with _hdf5_tree.open_tree(file) as tree:
         for data_set in tree.data_sets.values():
             if data_set.id.get_type().get_class() == h5t.REFERENCE:

@@ -14,10 +14,10 @@ from typing import Any
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
+from filterzoo_plugins.formats._filter_db_layout import SIDE_FILES
 from filterzoo_plugins.formats._hdf5_tree import Tree
 from filterzoo_plugins.formats._names import show, without_surrogates
 from filterzoo_plugins.formats._pandas_frame import Cell, Table, read_frame
-from filterzoo_plugins.formats.cnn_filter_db import SIDE_FILES
 
 FACTS = (
     "model",

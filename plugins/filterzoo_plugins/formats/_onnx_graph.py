@@ -9,14 +9,9 @@ from filterzoo.dtypes import DTYPES, NumberClass
 from filterzoo.errors import Reason, Refused
 from filterzoo.records import Tensor
 from filterzoo_plugins.formats._onnx_constant import Constant, Value, quantisation_of
+from filterzoo_plugins.formats._onnx_convolution import convolution_of
 from filterzoo_plugins.formats._onnx_model import MAX_NESTING
-from filterzoo_plugins.formats._onnx_operators import (
-    CONVOLUTIONS,
-    VIEWS,
-    Operator,
-    convolution_of,
-    looks_like_convolution,
-)
+from filterzoo_plugins.formats._onnx_operators import CONVOLUTIONS, VIEWS, Operator, looks_like_convolution
 from filterzoo_plugins.formats._onnx_views import attributes_of, constant_of, dequantised, integer_scales, view
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from filterzoo.jail import Jail
 from filterzoo.records import FileFacts
 from filterzoo.references import PluginReference
 from filterzoo_plugins.formats import cnn_filter_db as rows
-from filterzoo_plugins.formats.cnn_filter_db import Description, Network
+from filterzoo_plugins.formats._filter_db_layout import FILTER, Description, Network
 
 _DESCRIPTION: TypeAdapter[Description] = TypeAdapter(Description)
 _FORMAT = PluginReference("cnn_filter_db_rows", module=rows.__name__)
@@ -43,7 +43,7 @@ def describe(path: Path) -> Description:
 
 
 def _filter_bytes(description: Description) -> int:
-    return rows.FILTER * DTYPES[description.dtype].size
+    return FILTER * DTYPES[description.dtype].size
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from filterzoo.errors import StartError
 from filterzoo.files import RandomAccessFile
 from filterzoo.licences import normalise
 from filterzoo.vocabularies import Task, VisualCategory
-from filterzoo_plugins.formats.cnn_filter_db import SIDE_FILES, Description, Network
+from filterzoo_plugins.formats._filter_db_layout import SIDE_FILES, Description, Network
 from filterzoo_plugins.sources._filter_db_file import NetworkFile, describe, network_size
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filterzoo.measures.dct import DCT_BINS, dct_basis, dct_bins, dct_edges, dct_variance
+from filterzoo.measures.dct import DCT_BINS, dct_basis, dct_bins, dct_edges
 from filterzoo.measures.drift import fixed_drift, symmetric_kl
 from filterzoo.measures.entropy import (
     is_degenerated,
@@ -16,6 +16,7 @@ from filterzoo.measures.entropy import (
 from filterzoo.measures.statistics import (
     FilterStatistics,
     Moments,
+    dct_variance,
     merge_moments,
     merge_statistics,
     pack,
