@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
 
 import tenacity
@@ -104,13 +105,16 @@ def _context() -> BaseContext:
     """How workers start: on Linux as forks of one process that has imported everything and done nothing with it.
 
     Torch takes seconds to import, and its code and tables are in memory once for all workers. Elsewhere a fork is not
-    safe, or not to be had.
+    safe, or not to be had; then each imports all of it.
     """
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOADED)
-    return context
+    forkserver.set_forkserver_preload(_PRELOADED)
+    try:
+        forkserver.ensure_running()
+    except OSError:  # No place for its socket: no folder for temporary files, a full one, or one of too long a name.
+        return multiprocessing.get_context("spawn")
+    return multiprocessing.get_context("forkserver")
 
 
 def _start_worker(setup: LineSetup) -> None:

@@ -209,6 +209,15 @@ def test_no_worker_outlives_a_crawl_that_is_killed_alone(tmp_path: Path) -> None
             process.kill()
 
 
+def test_a_long_name_of_the_folder_for_temporary_files_is_no_matter(zoo: Path) -> None:
+    """A socket in it would have a longer name than sockets may have."""
+    write_good(zoo / "zoo")
+    (temporary := zoo / ("t" * 120)).mkdir()
+    ran = filterzoo("crawl", "manifest.yaml", "--json", cwd=zoo, env={"TMPDIR": str(temporary)})
+    assert ran.code == 0, ran.err
+    assert ran.document["checkpoints"] == {"done": 5, "skipped": 0, "failed": 0}
+
+
 DEADLY = '''
 import os, pathlib, signal
 from filterzoo import Artifact, Checkpoint, Source, hookimpl
