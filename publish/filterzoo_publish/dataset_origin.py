@@ -15,8 +15,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from filterzoo.dataset.parquet import ParquetFile
 from filterzoo.errors import StartError
 from filterzoo.normalise import layer_hasher
 from filterzoo.outcome import Done
@@ -131,10 +131,10 @@ class DatasetOrigin:
                     yield (path, number), pc.unique(names).to_pylist()
 
     @contextmanager
-    def _opened(self, path: str) -> Iterator[pq.ParquetFile]:
+    def _opened(self, path: str) -> Iterator[ParquetFile]:
         if self._published.files is None:
             raise FileNotFoundError(path)
-        with self._published.files.open(path) as file, pq.ParquetFile(file) as parquet:
+        with self._published.files.open(path) as file, ParquetFile(file) as parquet:
             yield parquet
 
 

@@ -13,6 +13,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from filterzoo.dataset.parquet import ParquetFile
 from filterzoo.dataset.published import PublishedFiles
 from filterzoo.errors import StartError
 from filterzoo_publish.cards import card_path, read_cards
@@ -55,7 +56,7 @@ class Examination:
             with self._opened(path) as file:
                 if file is None or not self._fits_schema(path, config, file):
                     continue
-                with pq.ParquetFile(file) as parquet:
+                with ParquetFile(file) as parquet:
                     for number in range(parquet.num_row_groups):
                         if (table := self._row_group(path, number, config, parquet)) is not None:
                             yield path, number, table
@@ -110,7 +111,7 @@ class Examination:
         self.report("schema", path, f"has not the columns of {config}")
         return False
 
-    def _row_group(self, path: str, number: int, config: str, parquet: pq.ParquetFile) -> pa.Table | None:
+    def _row_group(self, path: str, number: int, config: str, parquet: ParquetFile) -> pa.Table | None:
         try:
             table = parquet.read_row_group(number)
         except (pa.ArrowInvalid, OSError) as error:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from filterzoo.dataset.parquet import ParquetFile
 from filterzoo_publish.cards import card_path, card_shard, read_cards
 from filterzoo_publish.inheritance import Inheritance, holds
 from filterzoo_publish.parquet import Shard, ShardWriter
@@ -97,7 +97,7 @@ class Rewriting:
     def _row_groups(self, path: str) -> Iterator[pa.Table]:
         if self._published.files is None:
             return
-        with self._published.files.open(path) as file, pq.ParquetFile(file) as parquet:
+        with self._published.files.open(path) as file, ParquetFile(file) as parquet:
             for number in range(parquet.num_row_groups):
                 yield parquet.read_row_group(number)
 

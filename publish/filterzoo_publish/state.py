@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from filterzoo.dataset.parquet import ParquetFile
 from filterzoo.dataset.published import PublishedFiles
 from filterzoo.errors import StartError
 from filterzoo_publish.releases import RELEASES, Release, read_releases
@@ -51,7 +51,7 @@ class Published:
         """All rows of one file."""
         if self.files is None:
             raise FileNotFoundError(path)
-        with self.files.open(path) as file, pq.ParquetFile(file) as parquet:
+        with self.files.open(path) as file, ParquetFile(file) as parquet:
             return parquet.read(columns=columns)
 
     @property
@@ -95,7 +95,7 @@ def read_config(
         return wanted.empty_table()
     tables = [wanted.empty_table()]
     for path in files.paths(config):
-        with files.open(path) as file, pq.ParquetFile(file) as parquet:
+        with files.open(path) as file, ParquetFile(file) as parquet:
             table = parquet.read(columns=[name for name in names if name in parquet.schema_arrow.names])
         tables.append(table if where is None else table.filter(where))
     return pa.concat_tables(tables, promote_options="default").select(names).cast(wanted)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,6 +70,26 @@ def with_cell(column: str, row: int, value: object) -> Edit:
 
 def checks(out: Path) -> set[str]:
     return {problem.check for problem in verify(str(out))}
+
+
+COUNTED = """
+import atexit, os, sys
+import numpy, pyarrow.parquet
+pyarrow.array([1])
+threads = lambda: len(os.listdir("/proc/self/task"))
+before = threads()
+atexit.register(lambda: print("threads more:", threads() - before))
+from filterzoo.cli import main
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
+def test_no_thread_of_arrow_is_left_with_a_file_of_python(sound):
+    """One that lets go of it when Python has ended aborts the process, once in some hundred times."""
+    command = [sys.executable, "-c", COUNTED, "verify", str(sound)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ran.stdout == f"{sound}: sound\nthreads more: 0\n"
 
 
 @pytest.mark.parametrize("config", ["models", "layers", "filters", "filters_sample", "skipped"])

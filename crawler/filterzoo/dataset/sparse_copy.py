@@ -6,7 +6,6 @@ thread aborts the program; a copy in memory needs no Python to be read. Neighbou
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Collection, Iterable, Iterator
 
 import pyarrow as pa
@@ -32,14 +31,14 @@ class SparseCopy:
         self._path = path
         with files.native(path) as file:
             size = file.size()
-            # Untouched pages take no memory.
-            self._memory = mmap.mmap(-1, size)
+            memory = _empty(size)
+            self._memory = memoryview(memory).cast("B")
             tail = max(0, size - _TAIL)
             _copy(file, self._memory, [(tail, size)])
             footer = max(0, size - _END - int.from_bytes(self._memory[size - _END : size - 4], "little"))
             if footer < tail:
                 _copy(file, self._memory, [(footer, tail)])
-        self.fragment: pds.ParquetFileFragment = pds.ParquetFileFormat().make_fragment(pa.py_buffer(self._memory))
+        self.fragment: pds.ParquetFileFragment = pds.ParquetFileFormat().make_fragment(memory)
         """What of it is there, to read."""
 
     def fetch(self, columns: Collection[str], condition: pc.Expression, schema: pa.Schema) -> pds.ParquetFileFragment:
@@ -55,12 +54,17 @@ class SparseCopy:
 def copied(files: PublishedFiles, path: str, group: pq.RowGroupMetaData, columns: Collection[str]) -> pa.BufferReader:
     """The columns of a row group of the file, in a copy of it that has nothing else."""
     with files.native(path) as file:
-        memory = mmap.mmap(-1, file.size())
-        _copy(file, memory, _chunks(group, columns))
-    return pa.BufferReader(pa.py_buffer(memory))
+        memory = _empty(file.size())
+        _copy(file, memoryview(memory).cast("B"), _chunks(group, columns))
+    return pa.BufferReader(memory)
 
 
-def _copy(file: pa.NativeFile, memory: mmap.mmap, stretches: Iterable[tuple[int, int]]) -> None:
+def _empty(size: int) -> pa.Buffer:
+    """Memory of Arrow's own, since its threads must not hold any of Python's; pages that nobody writes take no room."""
+    return pa.allocate_buffer(size)
+
+
+def _copy(file: pa.NativeFile, memory: memoryview, stretches: Iterable[tuple[int, int]]) -> None:
     for begin, end in _merged(stretches):
         memory[begin:end] = file.read_at(end - begin, begin)
 
