@@ -7,6 +7,7 @@ from collections.abc import Generator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from filterzoo.dataset.parquet import ParquetFile
 from filterzoo.dataset.published import PublishedFiles
 from filterzoo.dataset.sparse_copy import copied
 from filterzoo.store.fragments import BLOCK
@@ -26,9 +27,8 @@ def batches(
     found = footer.row_group(group)
     numbers: int = max(found.column(column).num_values for column in range(found.num_columns))
     rows = max(1, int(found.num_rows) * _NUMBERS // max(1, numbers))
-    # Read in this thread, never ahead in one of Arrow's: one that still waits for a file when Python ends aborts it.
     with (
         files.native(path) if files.is_local else copied(files, path, found, columns) as file,
-        pq.ParquetFile(file, metadata=footer, pre_buffer=False) as parquet,
+        ParquetFile(file, metadata=footer) as parquet,
     ):
-        yield from parquet.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False)
+        yield from parquet.iter_batches(rows, [group], columns)

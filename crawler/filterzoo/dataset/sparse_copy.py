@@ -31,14 +31,13 @@ class SparseCopy:
         self._path = path
         with files.native(path) as file:
             size = file.size()
-            memory = _empty(size)
-            self._memory = memoryview(memory).cast("B")
+            buffer, self._memory = _empty(size)
             tail = max(0, size - _TAIL)
             _copy(file, self._memory, [(tail, size)])
             footer = max(0, size - _END - int.from_bytes(self._memory[size - _END : size - 4], "little"))
             if footer < tail:
                 _copy(file, self._memory, [(footer, tail)])
-        self.fragment: pds.ParquetFileFragment = pds.ParquetFileFormat().make_fragment(memory)
+        self.fragment: pds.ParquetFileFragment = pds.ParquetFileFormat().make_fragment(buffer)
         """What of it is there, to read."""
 
     def fetch(self, columns: Collection[str], condition: pc.Expression, schema: pa.Schema) -> pds.ParquetFileFragment:
@@ -54,14 +53,18 @@ class SparseCopy:
 def copied(files: PublishedFiles, path: str, group: pq.RowGroupMetaData, columns: Collection[str]) -> pa.BufferReader:
     """The columns of a row group of the file, in a copy of it that has nothing else."""
     with files.native(path) as file:
-        memory = _empty(file.size())
-        _copy(file, memoryview(memory).cast("B"), _chunks(group, columns))
-    return pa.BufferReader(memory)
+        buffer, memory = _empty(file.size())
+        _copy(file, memory, _chunks(group, columns))
+    return pa.BufferReader(buffer)
 
 
-def _empty(size: int) -> pa.Buffer:
-    """Memory of Arrow's own, since its threads must not hold any of Python's; pages that nobody writes take no room."""
-    return pa.allocate_buffer(size)
+def _empty(size: int) -> tuple[pa.Buffer, memoryview]:
+    """Memory of Arrow's own, since its threads must not hold any of Python's, and the same to write to.
+
+    Pages that nobody writes take no room.
+    """
+    buffer = pa.allocate_buffer(size)
+    return buffer, memoryview(buffer).cast("B")
 
 
 def _copy(file: pa.NativeFile, memory: memoryview, stretches: Iterable[tuple[int, int]]) -> None:
