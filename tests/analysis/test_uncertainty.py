@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from tests.analysis import synthetic
@@ -89,6 +91,21 @@ def test_planted_drift_is_found_and_lies_in_its_interval(models):
     assert covered / pairs >= 0.9
     # Three models against three have ten partitions: nothing can stand out.
     assert found / pairs >= {3: 0, 5: 0.85, 12: 0.97}[models]
+
+
+def covered_means(draw: Callable[[np.random.Generator], np.ndarray], truth: float, zoos: int) -> float:
+    """The share of zoos whose interval of the mean holds the truth."""
+    intervals = [uncertainty.mean_interval(draw(np.random.default_rng(seed)), seed=seed) for seed in range(zoos)]
+    return float(np.mean([low <= truth <= high for _, low, high in intervals]))
+
+
+@pytest.mark.parametrize("models", [3, 5, 25])
+def test_a_mean_lies_in_its_interval(models):
+    assert 0.92 <= covered_means(lambda rng: rng.normal(0.5, 0.1, size=models), 0.5, zoos=400) < 0.97
+
+
+def test_a_mean_of_skewed_values_lies_in_its_interval_less_often():
+    assert 0.88 <= covered_means(lambda rng: rng.beta(1, 9, size=5), 0.1, zoos=1000) < 0.94
 
 
 def test_groups_of_fewer_than_three_models_have_drift_and_no_interval():
