@@ -179,10 +179,10 @@ def download(url: str, folder: Path) -> None:
 def report_remote(path: Path, folder: Path) -> None:
     """Requests, bytes and seconds of the index, the convolutions, and a download."""
     from filterzoo.jail import Jail
+    from filterzoo.layers.stored import TensorReader
     from filterzoo.network.door import Door
     from filterzoo.plugins import load, references
     from filterzoo.records import Artifact
-    from filterzoo.stored import TensorReader
 
     with served(path) as server, Jail(load(references(())).format_references) as jail:
         _ = jail.process_id  # started

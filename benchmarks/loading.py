@@ -31,10 +31,10 @@ import pyarrow as pa
 from tests.hub_server import serve
 from tests.servers import WebServer
 
-from filterzoo.layer import Floats
+from filterzoo.layers.layer import Floats
 from filterzoo.store.fragments import BLOCK
-from filterzoo_publish.parquet import Shard, ShardWriter
 from filterzoo_publish.schema import arrow_schema
+from filterzoo_publish.shards.parquet import Shard, ShardWriter
 
 FILTERS = 20_000_000
 LAYERS = 16

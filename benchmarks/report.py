@@ -22,8 +22,8 @@ from filterzoo_analysis.dataset import DataSet, read
 from filterzoo_analysis.kept import KEPT_BYTES
 from filterzoo_analysis.statistics import layers_of
 from filterzoo_analysis.variants import Variant, coefficients, passes_of
-from filterzoo_publish.parquet import ShardWriter
 from filterzoo_publish.schema import arrow_schema
+from filterzoo_publish.shards.parquet import ShardWriter
 
 FAMILIES = ("resnet50", "densenet121", "unet", "vgg16", "efficientnet_b0", "mobilenetv3", "dla34", "regnety")
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from filterzoo.layer import Counts, Doubles
+from filterzoo.layers.layer import Counts, Doubles
 from filterzoo_analysis.statistics import DECILES, Bools, Ints, Layers, depth_decile
 from filterzoo_analysis.variants import Coefficients
 

@@ -11,7 +11,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from filterzoo.hooks import hookimpl
-from filterzoo.terminal import console, printable
+from filterzoo.reporting.terminal import console, printable
 
 if TYPE_CHECKING:
     from filterzoo_analysis.zoo import Zoo

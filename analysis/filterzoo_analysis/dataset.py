@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from filterzoo.dataset.published import PublishedFiles, open_published
 from filterzoo.errors import StartError
-from filterzoo_publish.state import read_config
+from filterzoo_publish.plan.state import read_config
 
 
 @dataclass(frozen=True, slots=True, eq=False)

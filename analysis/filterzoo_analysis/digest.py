@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from filterzoo.errors import StartError
-from filterzoo.terminal import printable
+from filterzoo.reporting.terminal import printable
 from filterzoo_analysis.exhibits import Exhibit, Section, shown
 from filterzoo_analysis.report import SECTIONS
 from filterzoo_analysis.sections import each_model

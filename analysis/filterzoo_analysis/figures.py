@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from filterzoo.layer import Doubles
+from filterzoo.layers.layer import Doubles
 from filterzoo_analysis.statistics import Bools
 
 INK = "#7b7b7c"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from threading import Lock
 
-from filterzoo.layer import Floats
+from filterzoo.layers.layer import Floats
 from filterzoo_analysis.steps import Step
 
 KEPT_BYTES = 1 << 30

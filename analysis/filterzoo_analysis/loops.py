@@ -12,7 +12,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from filterzoo.layer import Doubles, Floats
+from filterzoo.layers.layer import Doubles, Floats
 from filterzoo.measures.dct import DCT_BINS
 from filterzoo.measures.statistics import FILTER_SIZE
 from filterzoo_analysis.statistics import Ints

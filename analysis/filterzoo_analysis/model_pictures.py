@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from filterzoo.layer import Doubles, Floats
+from filterzoo.layers.layer import Doubles, Floats
 from filterzoo_analysis.figures import INK, SERIES, STYLE
 from filterzoo_analysis.rendering import inline
 from filterzoo_analysis.sections import quality

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from filterzoo.layer import Doubles
+from filterzoo.layers.layer import Doubles
 from filterzoo_analysis import model_pictures
 from filterzoo_analysis.sections import quality
 from filterzoo_analysis.zoo import Zoo

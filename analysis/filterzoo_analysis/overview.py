@@ -14,7 +14,7 @@ import numpy as np
 
 from filterzoo.measures.entropy import is_degenerated, principal_components
 from filterzoo.measures.statistics import Moments, merge_moments, unpack
-from filterzoo.terminal import cell, console, table
+from filterzoo.reporting.terminal import cell, console, table
 
 LAYERS_SHOWN = 12
 

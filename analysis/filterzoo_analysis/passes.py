@@ -14,7 +14,7 @@ import pyarrow as pa
 from filterzoo.dataset.batches import batches
 from filterzoo.dataset.published import PublishedFiles
 from filterzoo.errors import StartError
-from filterzoo.layer import Floats
+from filterzoo.layers.layer import Floats
 from filterzoo_analysis.kept import Kept, filling
 from filterzoo_analysis.steps import Step, Stored
 

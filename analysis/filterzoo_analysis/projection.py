@@ -8,7 +8,7 @@ from threading import Lock
 
 import numpy as np
 
-from filterzoo.layer import Floats
+from filterzoo.layers.layer import Floats
 from filterzoo.measures.dct import DCT_BINS
 from filterzoo.measures.entropy import PrincipalComponents
 from filterzoo.measures.statistics import FILTER_SIZE, Moments

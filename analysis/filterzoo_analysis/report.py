@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import filterzoo
-from filterzoo.terminal import printable
+from filterzoo.reporting.terminal import printable
 from filterzoo_analysis import model_pictures, rendering
 from filterzoo_analysis.exhibits import Answer, Exhibit, Section
 from filterzoo_analysis.models_page import document

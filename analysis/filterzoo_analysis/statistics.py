@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filterzoo.layer import Doubles
+from filterzoo.layers.layer import Doubles
 from filterzoo.measures.dct import DCT_BINS
 from filterzoo.measures.statistics import FILTER_SIZE, Moments, merge_moments, unpack
 from filterzoo_analysis.dataset import DataSet

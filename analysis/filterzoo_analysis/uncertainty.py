@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from filterzoo.layer import Doubles, Floats
+from filterzoo.layers.layer import Doubles, Floats
 from filterzoo.measures.statistics import FILTER_SIZE
 from filterzoo_analysis.cells import Cells
 from filterzoo_analysis.statistics import Bools, Ints

@@ -10,7 +10,7 @@ import numpy as np
 
 from filterzoo.dataset.published import PublishedFiles
 from filterzoo.errors import StartError
-from filterzoo.layer import Counts, Doubles, Floats
+from filterzoo.layers.layer import Counts, Doubles, Floats
 from filterzoo.measures.dct import DCT_BINS, DCT_LIMIT, dct_basis, dct_edges
 from filterzoo.measures.entropy import PrincipalComponents, principal_components, variance_entropy
 from filterzoo.measures.statistics import FILTER_SIZE, Moments, dct_variance, merge_moments

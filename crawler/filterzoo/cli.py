@@ -12,7 +12,7 @@ import typer
 import filterzoo
 from filterzoo import plugins as plugin_loading
 from filterzoo.errors import FilterZooError
-from filterzoo.terminal import printable
+from filterzoo.reporting.terminal import printable
 
 OURS = ("crawl", "status", "doctor", "inspect", "plugins", "manifest-schema", "new-plugin", "check-plugin")
 """Each is a function in the module of its name in `filterzoo.commands`, which loads all that it needs."""

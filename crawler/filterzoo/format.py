@@ -22,7 +22,7 @@ class Format(ABC):
     framework: ClassVar[str | None] = None
     """What writes such files: torch, keras, onnx, ..."""
     is_graph: ClassVar[bool] = False
-    """True: `index` marks the convolutions itself. False: they are chosen by name and shape (`filterzoo.selection`)."""
+    """True: `index` marks the convolutions itself. False: they are chosen by name and shape (`layers.selection`)."""
 
     def prepare(self) -> None:
         """Called in the jail before it closes: import here what only `index` needs, so that no other process loads it.

@@ -12,7 +12,7 @@ from filterzoo.records import Checkpoint
 class Done:
     """A checkpoint whose layers are all in the store.
 
-    licence: an SPDX expression, lower case, or None; licence_class: see `filterzoo.licences`; both already the stricter
+    licence: an SPDX expression, lower case, or None; licence_class: see `licensing.licences`; both already the stricter
     of what the zoo and the file say. filters_by_kernel: kernel name -> filters in the file, all sizes.
     layers_fragment, filters_fragment: names in the fragment store (`store.fragments`); filters_fragment is None
     when the licence lets only metadata through, or no layer has a wanted kernel size.

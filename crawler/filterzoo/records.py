@@ -87,7 +87,7 @@ class Checkpoint:
     source: str = ""
     url: str | None = None
     licence: str | None = None
-    """The licence as the zoo states it; normalised by `filterzoo.licences`."""
+    """The licence as the zoo states it; normalised by `filterzoo.licensing.licences`."""
     architecture: str | None = None
     task: str | None = None
     training_dataset: str | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from filterzoo.licences import LicenceClass
+from filterzoo.licensing.licences import LicenceClass
 from filterzoo.word import Word
 
 

@@ -12,21 +12,21 @@ import pyarrow as pa
 import tenacity
 
 from filterzoo.dataset.published import is_hub_name
-from filterzoo_publish.documents import documents, outdated_figure
-from filterzoo_publish.figures import LAYER_COLUMNS
-from filterzoo_publish.folder import FolderTarget
-from filterzoo_publish.parquet import Shard
-from filterzoo_publish.plan import Plan, Work, make_plan, open_work
-from filterzoo_publish.releases import Release, next_release
+from filterzoo_publish.card.documents import documents, outdated_figure
+from filterzoo_publish.card.figures import LAYER_COLUMNS
+from filterzoo_publish.plan.plan import Plan, Work, make_plan, open_work
+from filterzoo_publish.plan.releases import Release, next_release
+from filterzoo_publish.plan.state import Published, read_published
+from filterzoo_publish.plan.status import status_table
+from filterzoo_publish.plan.tables import models_table
 from filterzoo_publish.report import Report
-from filterzoo_publish.sample import CONFIG as SAMPLE
-from filterzoo_publish.sample import quota, sample_shards, thinned_shards
 from filterzoo_publish.schema import CONFIGS, arrow_schema
-from filterzoo_publish.shards import filter_shards, layer_shards, model_shards, table_shard
-from filterzoo_publish.state import Published, read_published
-from filterzoo_publish.status import status_table
-from filterzoo_publish.tables import models_table
-from filterzoo_publish.targets import README, RELEASE, Commit, Conflict, Target
+from filterzoo_publish.shards.parquet import Shard
+from filterzoo_publish.shards.sample import CONFIG as SAMPLE
+from filterzoo_publish.shards.sample import quota, sample_shards, thinned_shards
+from filterzoo_publish.shards.shards import filter_shards, layer_shards, model_shards, table_shard
+from filterzoo_publish.targets.folder import FolderTarget
+from filterzoo_publish.targets.target import README, RELEASE, Commit, Conflict, Target
 
 Made = TypeVar("Made")
 _ATTEMPTS = 6
@@ -37,7 +37,7 @@ def target_for(name: str, *, create_pr: bool = False, private: bool = False) -> 
     """The target a user names: `user/name` on the Hub, unless there is such a folder; anything else is a folder."""
     if not is_hub_name(name):
         return FolderTarget(Path(name))
-    from filterzoo_publish.hub import HubTarget  # noqa: PLC0415  # half a second that a folder does not need
+    from filterzoo_publish.targets.hub import HubTarget  # noqa: PLC0415  # half a second that a folder does not need
 
     return HubTarget(name, create_pr=create_pr, private=private)
 

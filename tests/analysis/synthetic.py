@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from filterzoo.layers.normalise import layer_id
 from filterzoo.measures.measure import measure_weights
-from filterzoo.normalise import layer_id
 from filterzoo.store.fragments import BLOCK
 from filterzoo_analysis.dataset import DataSet
-from filterzoo_publish.parquet import ShardWriter
 from filterzoo_publish.schema import arrow_schema
+from filterzoo_publish.shards.parquet import ShardWriter
 
 Weights = npt.NDArray[np.float32]
 

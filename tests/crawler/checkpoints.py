@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from filterzoo.errors import Reason
-from filterzoo.layer import Layer, LayerMeasure
-from filterzoo.normalise import layer_id
+from filterzoo.layers.layer import Layer, LayerMeasure
+from filterzoo.layers.normalise import layer_id
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.records import Artifact, Checkpoint, Context, Kind
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.deploy.tools import ROOT, lines_of, tool
-from tests.line.test_crawl import hashes
+from tests.end_to_end.test_crawl import hashes
 from tests.program import PROGRAM, filterzoo
 from tests.zoo import MANIFEST, write_bad, write_good
 

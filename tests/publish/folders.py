@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from tests.publish.work import Model, write_work, zoo
 
-from filterzoo_publish import shards
 from filterzoo_publish.release import publish, target_for
 from filterzoo_publish.report import Report
+from filterzoo_publish.shards import shards
 
 RELEASE = "v2026.01.02"
 

@@ -12,17 +12,17 @@ import yaml
 from tests.publish.folders import publish_models
 from tests.publish.work import Model, ledger, network, zoo
 
-from filterzoo_publish.card import size_category
-from filterzoo_publish.card_tables import changelog, models_by
-from filterzoo_publish.figures import FIGURE
-from filterzoo_publish.hub_words import wrong_words
-from filterzoo_publish.plain import plain, plain_licence
+from filterzoo_publish.card.card import size_category
+from filterzoo_publish.card.figures import FIGURE
+from filterzoo_publish.card.hub_words import wrong_words
+from filterzoo_publish.card.plain import plain, plain_licence
+from filterzoo_publish.card.tables import changelog, models_by
+from filterzoo_publish.plan.releases import Release
 from filterzoo_publish.release import target_for
-from filterzoo_publish.releases import Release
 from filterzoo_publish.schema import CONFIGS, arrow_schema, features
-from filterzoo_publish.takedown import take_down
-from filterzoo_publish.takedowns import Kind
-from filterzoo_publish.verify import verify
+from filterzoo_publish.takedown.takedown import take_down
+from filterzoo_publish.takedown.takedowns import Kind
+from filterzoo_publish.verify.checks import verify
 
 HOSTILE = [
     "---\nlicense: mit\n---",

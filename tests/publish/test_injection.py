@@ -20,9 +20,9 @@ from tests.publish.hostile import HOSTILE
 from tests.publish.work import Model, network
 
 from filterzoo_publish.release import target_for
-from filterzoo_publish.takedown import take_down
-from filterzoo_publish.takedowns import Kind, read_takedowns
-from filterzoo_publish.verify import verify
+from filterzoo_publish.takedown.takedown import take_down
+from filterzoo_publish.takedown.takedowns import Kind, read_takedowns
+from filterzoo_publish.verify.checks import verify
 
 MANIFEST = "name: hostile\nsources: [{source: hostile}]\nlicenses: {unknown: publish}\n"
 COLUMNS = ("id", "revision", "url", "architecture", "task", "training_dataset", "pretraining_dataset", "file")

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from tests.program import filterzoo
 from tests.publish.folders import rows
 
-from filterzoo_publish.verify import verify
+from filterzoo_publish.verify.checks import verify
 
 LICENCES = {
     "mit": ("mit", "permissive"),

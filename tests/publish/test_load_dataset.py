@@ -14,10 +14,10 @@ from tests.program import filterzoo
 from tests.publish.work import Model, ledger, weights, write_work, zoo
 from tests.servers import WebServer
 
-from filterzoo.normalise import layer_id
-from filterzoo_publish import shards
-from filterzoo_publish.hub import HubTarget
+from filterzoo.layers.normalise import layer_id
 from filterzoo_publish.release import publish, target_for
+from filterzoo_publish.shards import shards
+from filterzoo_publish.targets.hub import HubTarget
 
 SCRIPT = """
 import hashlib, json, sys

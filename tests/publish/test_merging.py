@@ -17,12 +17,12 @@ from tests.publish.test_verify import file_of, rewrite
 from tests.publish.work import Model, ledger, network, zoo
 
 from filterzoo.errors import StartError
-from filterzoo_publish import shards
-from filterzoo_publish.merging import open_datasets
+from filterzoo_publish.merge.merging import open_datasets
 from filterzoo_publish.release import publish_work, target_for
-from filterzoo_publish.takedown import take_down
-from filterzoo_publish.takedowns import Kind
-from filterzoo_publish.verify import verify
+from filterzoo_publish.shards import shards
+from filterzoo_publish.takedown.takedown import take_down
+from filterzoo_publish.takedown.takedowns import Kind
+from filterzoo_publish.verify.checks import verify
 
 LICENCES = {"permissive": "mit", "share-alike": "gpl-3.0-only", "no-redistribution": "cc-by-nd-4.0"}
 

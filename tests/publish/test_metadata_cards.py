@@ -11,11 +11,11 @@ from tests.publish.test_merging import licensed, merge
 from tests.publish.work import Model, network, zoo
 
 from filterzoo.errors import StartError
-from filterzoo_publish.cards import _without_password
 from filterzoo_publish.release import target_for
-from filterzoo_publish.takedown import take_down
-from filterzoo_publish.takedowns import Kind
-from filterzoo_publish.verify import verify
+from filterzoo_publish.shards.cards import _without_password
+from filterzoo_publish.takedown.takedown import take_down
+from filterzoo_publish.takedown.takedowns import Kind
+from filterzoo_publish.verify.checks import verify
 
 FACTS = {
     "url": "https://zoo.example/net",

@@ -6,8 +6,8 @@ from tests.publish.folders import publish_models
 from tests.publish.work import Model, network, zoo
 
 from filterzoo_publish.release import target_for
-from filterzoo_publish.takedown import take_down
-from filterzoo_publish.takedowns import Kind
+from filterzoo_publish.takedown.takedown import take_down
+from filterzoo_publish.takedown.takedowns import Kind
 
 
 def test_it_lists_the_networks_with_filters_by_licence(tmp_path):

@@ -14,11 +14,11 @@ from tests.publish.folders import publish_models, rows, tree
 from tests.publish.work import Model, ledger, network, weights, write_work, zoo
 
 from filterzoo.errors import StartError
-from filterzoo.normalise import layer_id
-from filterzoo_publish import shards
+from filterzoo.layers.normalise import layer_id
+from filterzoo_publish.plan.state import POINTER_COLUMNS
 from filterzoo_publish.release import publish, target_for
-from filterzoo_publish.state import POINTER_COLUMNS
-from filterzoo_publish.verify import verify
+from filterzoo_publish.shards import shards
+from filterzoo_publish.verify.checks import verify
 
 
 @pytest.fixture(scope="module")

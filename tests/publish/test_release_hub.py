@@ -16,10 +16,10 @@ from tests.publish.work import ledger, write_work, zoo
 
 from filterzoo.dataset.published import open_hub
 from filterzoo.errors import StartError
-from filterzoo_publish.hub import HubTarget
+from filterzoo_publish.plan.state import read_published
 from filterzoo_publish.release import publish
-from filterzoo_publish.state import read_published
-from filterzoo_publish.verify import verify_files
+from filterzoo_publish.targets.hub import HubTarget
+from filterzoo_publish.verify.checks import verify_files
 
 REPO = "alice/zoo"
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # its own upload

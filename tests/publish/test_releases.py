@@ -14,9 +14,9 @@ from tests.zoo import MANIFEST, write_good
 
 from filterzoo.errors import StartError
 from filterzoo.store.workfolder import WorkFolder
+from filterzoo_publish.plan.releases import Release, next_release, read_releases, releases_csv
 from filterzoo_publish.release import publish, target_for
-from filterzoo_publish.releases import Release, next_release, read_releases, releases_csv
-from filterzoo_publish.verify import verify
+from filterzoo_publish.verify.checks import verify
 
 OLD, NEW = Model("net", network(1), revision="b"), Model("net", network(2), revision="a")
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from tests.publish.folders import publish_models, rows, tree
 from tests.publish.work import Model, weights
 
-from filterzoo_publish import sample
-from filterzoo_publish.verify import verify
+from filterzoo_publish.shards import sample
+from filterzoo_publish.verify.checks import verify
 
 LAYERS = st.lists(st.integers(1, 400), min_size=1, max_size=6)
 

@@ -16,13 +16,13 @@ from tests.publish.work import Model, ledger, network, weights, write_work, zoo
 
 from filterzoo.dataset.published import open_hub
 from filterzoo.errors import StartError
-from filterzoo.normalise import layer_id
-from filterzoo_publish import sample
-from filterzoo_publish.hub import HubTarget
+from filterzoo.layers.normalise import layer_id
 from filterzoo_publish.release import publish, target_for
-from filterzoo_publish.takedown import take_down
-from filterzoo_publish.takedowns import TAKEDOWNS, Kind, Takedown, read_takedowns, takedowns_csv
-from filterzoo_publish.verify import verify, verify_files
+from filterzoo_publish.shards import sample
+from filterzoo_publish.takedown.takedown import take_down
+from filterzoo_publish.takedown.takedowns import TAKEDOWNS, Kind, Takedown, read_takedowns, takedowns_csv
+from filterzoo_publish.targets.hub import HubTarget
+from filterzoo_publish.verify.checks import verify, verify_files
 
 RELEASE = "v2026.01.03"
 A, B, C, D = (f"pypi/{name}@1" for name in ("a-net", "b-net", "c-copy", "d-shares"))

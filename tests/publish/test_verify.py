@@ -18,7 +18,7 @@ from tests.publish.folders import publish_models, rows
 from tests.publish.work import ledger, zoo
 
 from filterzoo.errors import StartError
-from filterzoo_publish.verify import verify
+from filterzoo_publish.verify.checks import verify
 
 Edit = Callable[[pa.Table], pa.Table]
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from filterzoo.errors import Reason
-from filterzoo.layer import Floats, Layer, LayerMeasure
-from filterzoo.normalise import layer_id
+from filterzoo.layers.layer import Floats, Layer, LayerMeasure
+from filterzoo.layers.normalise import layer_id
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.records import Artifact, Checkpoint, Context, Kind
 from filterzoo.store.workfolder import WorkFolder

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from filterzoo.layer import Doubles
+from filterzoo.layers.layer import Doubles
 from filterzoo_analysis import figures
 from filterzoo_analysis import published_numbers as papers
 from filterzoo_analysis.exhibits import Answer, Exhibit, interval, query_of, shown, table_of

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from filterzoo.layer import Doubles
+from filterzoo.layers.layer import Doubles
 from filterzoo.measures.entropy import principal_components
 from filterzoo.measures.statistics import Moments, merge_moments
 from filterzoo_analysis import figures

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from filterzoo.layer import Doubles
+from filterzoo.layers.layer import Doubles
 from filterzoo_analysis import figures
 from filterzoo_analysis.cells import Cells
 from filterzoo_analysis.exhibits import Answer, Exhibit, counted, interval, shown, table_of

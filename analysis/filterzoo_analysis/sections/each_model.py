@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from filterzoo.layer import Doubles
+from filterzoo.layers.layer import Doubles
 from filterzoo_analysis.exhibits import Exhibit, counted, query_of, table_of
 from filterzoo_analysis.sections import medical, phenotypes, quality
 from filterzoo_analysis.statistics import Ints

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from filterzoo.layer import Doubles
+from filterzoo.layers.layer import Doubles
 from filterzoo_analysis import figures
 from filterzoo_analysis import published_numbers as papers
 from filterzoo_analysis.cells import Cells, Grouping, by_model, cells_of, family

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from filterzoo.layer import Doubles
+from filterzoo.layers.layer import Doubles
 from filterzoo_analysis import figures
 from filterzoo_analysis.exhibits import Exhibit, counted, query_of, shown, table_of
 from filterzoo_analysis.sections import quality

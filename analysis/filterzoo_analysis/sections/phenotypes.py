@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 
-from filterzoo.layer import Doubles
+from filterzoo.layers.layer import Doubles
 from filterzoo.measures.dct import dct_basis
 from filterzoo.measures.entropy import principal_components
 from filterzoo_analysis import figures

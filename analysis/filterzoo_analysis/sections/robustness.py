@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from filterzoo.layer import Doubles
+from filterzoo.layers.layer import Doubles
 from filterzoo.measures.entropy import principal_components
 from filterzoo.measures.statistics import FILTER_SIZE
 from filterzoo_analysis import figures

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from filterzoo.errors import StartError
-from filterzoo.layer import Floats
+from filterzoo.layers.layer import Floats
 from filterzoo_analysis import figures
 from filterzoo_analysis.exhibits import Exhibit, query_of, table_of
 from filterzoo_analysis.kept import Kept

@@ -13,7 +13,7 @@ from filterzoo.commands.options import JsonOption, PrivateOption
 from filterzoo.kit.checking import Request, check
 from filterzoo.kit.findings import Finding, Verdict
 from filterzoo.kit.source_contract import LIMIT
-from filterzoo.terminal import console, printable
+from filterzoo.reporting.terminal import console, printable
 
 
 def check_plugin(

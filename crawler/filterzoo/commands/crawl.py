@@ -13,19 +13,19 @@ import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from filterzoo import plugins as plugin_loading
-from filterzoo import step_summary
 from filterzoo.commands.options import DEFAULT, JsonOption, PluginOption, PrivateOption, WorkdirOption
 from filterzoo.commands.status import show
-from filterzoo.discovery import Task
+from filterzoo.crawl.discovery import Task
+from filterzoo.crawl.pipeline import Event, Order, plan, planned_sources
+from filterzoo.crawl.pipeline import crawl as run_crawl
 from filterzoo.errors import StartError
-from filterzoo.layer import Device
+from filterzoo.layers.layer import Device
 from filterzoo.network.cache import default_folder
 from filterzoo.outcome import Done, LedgerEntry
-from filterzoo.pipeline import Event, Order, plan, planned_sources
-from filterzoo.pipeline import crawl as run_crawl
+from filterzoo.reporting import step_summary
+from filterzoo.reporting.summary import Run, Summary
+from filterzoo.reporting.terminal import cell, console, printable, table
 from filterzoo.store.workfolder import WorkFolder
-from filterzoo.summary import Run, Summary
-from filterzoo.terminal import cell, console, printable, table
 
 MAX_WORKERS = 4
 """Workers by default: no more than cores, and no more than this: each takes 130 MB and its largest layer."""
@@ -89,7 +89,7 @@ def crawl(
 def _report(summary: Summary, run: Run, metrics_file: Path | None) -> None:
     """Write what a schedule reads after a run."""
     if metrics_file is not None:
-        from filterzoo import metrics  # noqa: PLC0415  # its library is for those who ask for metrics
+        from filterzoo.reporting import metrics  # noqa: PLC0415  # its library is for those who ask for metrics
 
         metrics.write(metrics_file, summary, run)
     if file := os.environ.get(step_summary.VARIABLE):

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from filterzoo.commands.options import DEFAULT, JsonOption, WorkdirOption
+from filterzoo.reporting.terminal import console, printable
 from filterzoo.store.workfolder import WorkFolder
-from filterzoo.terminal import console, printable
 
 if TYPE_CHECKING:
     from filterzoo.store.doctor import Diagnosis

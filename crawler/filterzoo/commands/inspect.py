@@ -15,16 +15,16 @@ import typer
 
 from filterzoo import plugins as plugin_loading
 from filterzoo.commands.options import JsonOption, PluginOption, PrivateOption
+from filterzoo.crawl.opening import opened
 from filterzoo.errors import Refused
 from filterzoo.files import LocalFile, RandomAccessFile
 from filterzoo.jail import Jail
-from filterzoo.layer import kernel_name
-from filterzoo.normalise import depths
-from filterzoo.opening import opened
+from filterzoo.layers.layer import kernel_name
+from filterzoo.layers.normalise import depths
+from filterzoo.layers.shapes import canonical_shape
+from filterzoo.layers.stored import PIECE, TensorReader
 from filterzoo.records import Artifact, Index
-from filterzoo.shapes import canonical_shape
-from filterzoo.stored import PIECE, TensorReader
-from filterzoo.terminal import cell, console, printable, table
+from filterzoo.reporting.terminal import cell, console, printable, table
 
 if TYPE_CHECKING:
     from filterzoo.network.door import Door

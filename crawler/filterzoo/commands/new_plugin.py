@@ -10,7 +10,7 @@ import typer
 from filterzoo import plugins as plugin_loading
 from filterzoo.errors import StartError
 from filterzoo.kit.writing import What, identifier, write_plugin
-from filterzoo.terminal import console
+from filterzoo.reporting.terminal import console
 
 
 def new_plugin(

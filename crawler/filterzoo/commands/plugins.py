@@ -9,7 +9,7 @@ import typer
 from filterzoo import plugins as plugin_loading
 from filterzoo.commands.options import JsonOption, PluginOption
 from filterzoo.jail import Jail
-from filterzoo.terminal import cell, console, printable, table
+from filterzoo.reporting.terminal import cell, console, printable, table
 
 
 def plugins(plugin: PluginOption = None, *, as_json: JsonOption = False) -> None:

@@ -9,9 +9,9 @@ import typer
 from filterzoo.commands.options import DEFAULT, JsonOption, WorkdirOption
 from filterzoo.errors import Reason
 from filterzoo.outcome import LedgerEntry
+from filterzoo.reporting.summary import Summary, summarise
+from filterzoo.reporting.terminal import cell, console, printable, table
 from filterzoo.store.workfolder import WorkFolder
-from filterzoo.summary import Summary, summarise
-from filterzoo.terminal import cell, console, printable, table
 
 SHOWN = 20
 """Ledger entries that are told one by one."""

@@ -20,8 +20,8 @@ from filterzoo.dataset.batches import batches
 from filterzoo.dataset.published import READERS, PublishedFiles, open_published
 from filterzoo.dataset.query import LayerKeywords, LayerQuery, Names
 from filterzoo.errors import FilterZooError
-from filterzoo.layer import Floats
-from filterzoo.progress import watched
+from filterzoo.layers.layer import Floats
+from filterzoo.reporting.progress import watched
 
 POINTERS = ("filters_file", "filters_first_row", "filters_rows")
 """Columns of `layers` that say where a layer's filters stand."""

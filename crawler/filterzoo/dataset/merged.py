@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from filterzoo.dataset.published import open_published
 from filterzoo.dataset.query import LayerKeywords, LayerQuery, Names
-from filterzoo.layer import Doubles
+from filterzoo.layers.layer import Doubles
 from filterzoo.measures.dct import DCT_BINS
 from filterzoo.measures.drift import fixed_drift
 from filterzoo.measures.entropy import PrincipalComponents, principal_components, variance_entropy

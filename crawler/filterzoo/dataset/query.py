@@ -16,7 +16,7 @@ import pyarrow.dataset as pds
 from filterzoo.dataset.published import READERS, PublishedFiles
 from filterzoo.dataset.sparse_copy import SparseCopy
 from filterzoo.errors import FilterZooError
-from filterzoo.progress import watched
+from filterzoo.reporting.progress import watched
 
 Names = str | Sequence[str]
 

@@ -14,9 +14,9 @@ from filterzoo.files import RandomAccessFile
 from filterzoo.format import HEAD_BYTES, Format
 from filterzoo.jail.messages import MAX_BODY, ConnectionClosed, Message, encode
 from filterzoo.jail.unpacking import Window, find_model
+from filterzoo.layers.selection import select
 from filterzoo.records import Codec, Index, Record, Tensor
 from filterzoo.references import PluginReference
-from filterzoo.selection import select
 
 MAX_TENSORS = 1_000_000
 """Most named arrays of one file."""

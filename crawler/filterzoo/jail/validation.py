@@ -8,8 +8,8 @@ from math import ceil, isfinite, prod
 
 from filterzoo.dtypes import DTYPES, NumberClass
 from filterzoo.errors import Reason, Refused
+from filterzoo.layers.shapes import canonical_shape, is_convolution_shape
 from filterzoo.records import Codec, Convolution, Index, Layout, Record, Tensor
-from filterzoo.shapes import canonical_shape, is_convolution_shape
 
 MAX_NUMBERS = 1 << 30
 """Most numbers of one layer (4 GiB as float32; the largest known has 0.3 G)."""

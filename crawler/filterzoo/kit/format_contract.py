@@ -13,9 +13,9 @@ from filterzoo.jail.limits import Limits
 from filterzoo.kit.damage import HeldFile, Variant, cut_short, damaged
 from filterzoo.kit.findings import SHOWN, Finding, finding, name_faults, unchecked
 from filterzoo.kit.foreign_heads import foreign_heads
+from filterzoo.layers.stored import TensorReader
 from filterzoo.records import Index
 from filterzoo.references import PluginReference
-from filterzoo.stored import TensorReader
 
 MAX_SAMPLE = 64_000_000
 """Bytes of the largest sample; it is tried some two hundred times."""
@@ -102,7 +102,7 @@ def _reading_faults(jail: Jail, format_: Format, path: Path) -> list[str]:
         return [f"the format {index.format} of the same plugin takes it first"]
     if not index.convolutions:
         arrays = f"{index.tensor_count} arrays were listed, and none is named and shaped like a convolution's weight"
-        return [f"no convolution was found: {arrays} (`filterzoo.selection`)"]
+        return [f"no convolution was found: {arrays} (`filterzoo.layers.selection`)"]
     return []
 
 

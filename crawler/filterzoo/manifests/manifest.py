@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Union
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, create_model
 
 from filterzoo.errors import StartError
-from filterzoo.licences import LicenceClass, Policy, Unknown, licence_class, normalise
+from filterzoo.licensing.licences import LicenceClass, Policy, Unknown, licence_class, normalise
 from filterzoo.manifests.manifest_yaml import Document, YamlError, dotted, parse_yaml
 from filterzoo.manifests.quantities import parse_count, parse_size
 from filterzoo.source import Source, SourceOptions
@@ -22,7 +22,7 @@ MAX_BYTES = 16_000_000
 
 
 def _licence(value: Any) -> Any:
-    """A licence of an `allow` or `deny` list, as `filterzoo.licences.normalise` spells it."""
+    """A licence of an `allow` or `deny` list, as `filterzoo.licensing.licences.normalise` spells it."""
     if not isinstance(value, str):
         return value
     name = normalise(value)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from filterzoo.layer import Doubles
+    from filterzoo.layers.layer import Doubles
 
 DCT_BINS: Final = 70
 DCT_LIMIT: Final = 3.0

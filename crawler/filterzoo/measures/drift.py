@@ -13,7 +13,7 @@ from filterzoo.measures.statistics import FILTER_SIZE, FilterStatistics, dct_var
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from filterzoo.layer import Doubles
+    from filterzoo.layers.layer import Doubles
 
 _EMPTY_BIN: Final = float(np.finfo(np.float32).eps)
 """Density of an empty bin, so that no ratio is infinite."""

@@ -11,7 +11,7 @@ import numpy as np
 from filterzoo.measures.statistics import FILTER_SIZE
 
 if TYPE_CHECKING:
-    from filterzoo.layer import Doubles
+    from filterzoo.layers.layer import Doubles
     from filterzoo.measures.statistics import Moments
 
 _NO_VARIANCE: Final = 1e-24

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 
 from filterzoo.errors import Reason, Refused, StartError
-from filterzoo.layer import LayerMeasure
+from filterzoo.layers.layer import LayerMeasure
 from filterzoo.measures.entropy import variance_entropy, variance_entropy_threshold
 from filterzoo.measures.orthogonality import orthogonality
 from filterzoo.measures.sweep import Blocks, sweep
 from filterzoo.records import Kind
 
 if TYPE_CHECKING:
-    from filterzoo.layer import Floats, Layer
+    from filterzoo.layers.layer import Floats, Layer
     from filterzoo.measures.sweep import Sums
 
 Device = Literal["auto", "cpu", "cuda"]

@@ -28,7 +28,7 @@ SHARE = 0.9
 
 
 class MeasuredLayer(Protocol):
-    """What is needed of a layer: `filterzoo.layer.LayerMeasure` has it, and so has a row of the `layers` config."""
+    """What is needed of a layer: `layers.layer.LayerMeasure` has it, and a row of the `layers` config."""
 
     @property
     def n_finite(self) -> int:

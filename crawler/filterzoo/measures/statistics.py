@@ -13,7 +13,7 @@ from filterzoo.measures.dct import DCT_BINS, dct_basis
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from filterzoo.layer import Doubles, LayerMeasure
+    from filterzoo.layers.layer import Doubles, LayerMeasure
 
 FILTER_SIZE: Final = 9
 PACKED_SIZE: Final = FILTER_SIZE * (FILTER_SIZE + 1) // 2

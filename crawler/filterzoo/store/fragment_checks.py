@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from filterzoo.layer import kernel_name
-from filterzoo.normalise import layer_hasher
+from filterzoo.layers.layer import kernel_name
+from filterzoo.layers.normalise import layer_hasher
 from filterzoo.store.fragments import BLOCK, FILTER_SCHEMA, LAYER_SCHEMA, FragmentStore, name_of_filters
 
 Row = Mapping[str, Any]

@@ -22,7 +22,7 @@ import fsspec
 import numpy as np
 import pyarrow as pa
 
-from filterzoo.layer import Layer, LayerMeasure
+from filterzoo.layers.layer import Layer, LayerMeasure
 
 BLOCK = 32_768
 """Most filters of one row of the filters table."""

@@ -9,8 +9,8 @@ from typing import ClassVar
 
 from filterzoo import RandomAccessFile, Reason, Refused, hookimpl
 from filterzoo.archive import Archive, Member
-from filterzoo_plugins.archives._compression import first_bytes, is_named, packing
-from filterzoo_plugins.formats._names import show
+from filterzoo_plugins.encodings.compression import first_bytes, is_named, packing
+from filterzoo_plugins.encodings.names import show
 
 BLOCK = 512
 MAX_MEMBERS = 100_000

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from filterzoo import RandomAccessFile, Reason, Refused, hookimpl
 from filterzoo.archive import Archive, Member, Packing
-from filterzoo_plugins.formats._names import show
-from filterzoo_plugins.formats._zip import DEFLATED, STORED, ZipIndex
+from filterzoo_plugins.encodings.names import show
+from filterzoo_plugins.encodings.zip import DEFLATED, STORED, ZipIndex
 
 _PACKING = {STORED: Packing.STORED, DEFLATED: Packing.DEFLATE}
 

@@ -18,10 +18,10 @@ from filterzoo.files import RandomAccessFile
 from filterzoo.format import Format
 from filterzoo.hooks import hookimpl
 from filterzoo.records import Codec, Record, Span, Tensor
-from filterzoo_plugins.formats._kernels import meaning_by_name
-from filterzoo_plugins.formats._limits import check_expansion
-from filterzoo_plugins.formats._names import show
-from filterzoo_plugins.formats._zip import ZipIndex
+from filterzoo_plugins.encodings.expansion import check_expansion
+from filterzoo_plugins.encodings.kernel_names import meaning_by_name
+from filterzoo_plugins.encodings.names import show
+from filterzoo_plugins.encodings.zip import ZipIndex
 
 MAGIC = b"\x93NUMPY"
 MAX_HEADER = 10_000

@@ -17,8 +17,8 @@ from filterzoo.files import RandomAccessFile
 from filterzoo.format import Format
 from filterzoo.hooks import hookimpl
 from filterzoo.records import FileFacts, Span, Tensor
-from filterzoo_plugins.formats._json import JSON_BYTES, is_natural, read_json
-from filterzoo_plugins.formats._names import show
+from filterzoo_plugins.encodings.json import JSON_BYTES, is_natural, read_json
+from filterzoo_plugins.encodings.names import show
 
 FIRST_READ = 1 << 16
 """Bytes of the first read: most headers are shorter, so most files cost one request."""

@@ -17,7 +17,7 @@ from filterzoo.jail import Jail
 from filterzoo.records import FileFacts
 from filterzoo.references import PluginReference
 from filterzoo_plugins.formats import cnn_filter_db as rows
-from filterzoo_plugins.formats._filter_db_layout import FILTER, Description, Network
+from filterzoo_plugins.formats.cnn_filter_db.layout import FILTER, Description, Network
 
 _DESCRIPTION: TypeAdapter[Description] = TypeAdapter(Description)
 _FORMAT = PluginReference("cnn_filter_db_rows", module=rows.__name__)

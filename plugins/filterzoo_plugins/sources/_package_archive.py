@@ -16,7 +16,7 @@ from typing import IO
 from packaging.metadata import parse_email
 
 from filterzoo.errors import Reason, Refused
-from filterzoo.licences import licence_class, normalise
+from filterzoo.licensing.licences import licence_class, normalise
 
 MAX_MEMBERS = 100_000
 MAX_METADATA = 4_000_000

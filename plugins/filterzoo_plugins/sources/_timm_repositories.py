@@ -9,7 +9,8 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, TypeAlias
 
-from filterzoo import Artifact, Checkpoint, Reason, Refused, licences
+from filterzoo import Artifact, Checkpoint, Reason, Refused
+from filterzoo.licensing import licences
 from filterzoo.outcome import Refusal
 from filterzoo_plugins.sources import _hub
 from filterzoo_plugins.sources._hub import Hub

@@ -15,9 +15,9 @@ from pydantic import AfterValidator, Field
 from filterzoo import Artifact, Checkpoint, Reason, Refused, Source, SourceOptions, hookimpl
 from filterzoo.errors import StartError
 from filterzoo.files import RandomAccessFile
-from filterzoo.licences import normalise
+from filterzoo.licensing.licences import normalise
 from filterzoo.vocabularies import Task, VisualCategory
-from filterzoo_plugins.formats._filter_db_layout import SIDE_FILES, Description, Network
+from filterzoo_plugins.formats.cnn_filter_db.layout import SIDE_FILES, Description, Network
 from filterzoo_plugins.sources._filter_db_file import NetworkFile, describe, network_size
 
 

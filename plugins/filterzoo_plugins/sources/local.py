@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 
 from filterzoo import Artifact, Checkpoint, LocalFile, Source, SourceOptions, hookimpl
 from filterzoo.errors import StartError
-from filterzoo.licences import normalise
+from filterzoo.licensing.licences import normalise
 
 
 class LocalSource(Source):

@@ -17,7 +17,7 @@ from filterzoo.dataset.published import PublishedFiles
 from filterzoo.errors import FilterZooError
 from filterzoo.records import Kind
 from filterzoo_publish.cnn_filter_db.frame import Column
-from filterzoo_publish.state import read_config
+from filterzoo_publish.plan.state import read_config
 
 NAN = float("nan")
 INDEX = ("model_id", "conv_depth", "conv_depth_norm", "layer_id")

@@ -15,7 +15,7 @@ import pyarrow as pa
 from filterzoo.dataset.loading import copy_filters
 from filterzoo.dataset.published import PublishedFiles, first_line
 from filterzoo.errors import FilterZooError, StartError, StorageFailed, raise_disk_trouble
-from filterzoo.progress import watched
+from filterzoo.reporting.progress import watched
 from filterzoo_publish.cnn_filter_db.frame import write_frame
 from filterzoo_publish.cnn_filter_db.table import Plan
 

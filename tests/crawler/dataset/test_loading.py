@@ -14,8 +14,8 @@ from tests.publish.work import Model, weights, write_work, zoo
 import filterzoo
 from filterzoo.dataset import batches
 from filterzoo.errors import FilterZooError, StartError
-from filterzoo.normalise import layer_id
-from filterzoo_publish import shards
+from filterzoo.layers.normalise import layer_id
+from filterzoo_publish.shards import shards
 
 
 @pytest.fixture(scope="module")

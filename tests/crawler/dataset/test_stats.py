@@ -16,12 +16,12 @@ import filterzoo
 from filterzoo.dataset import query as queries
 from filterzoo.dataset.merged import GroupStatistics
 from filterzoo.errors import FilterZooError, StartError
+from filterzoo.layers.normalise import layer_id
 from filterzoo.measures.dct import DCT_BINS, dct_basis, dct_bins
 from filterzoo.measures.drift import fixed_drift
 from filterzoo.measures.entropy import principal_components, variance_entropy
 from filterzoo.measures.measure import measure_weights
 from filterzoo.measures.statistics import FilterStatistics, Moments
-from filterzoo.normalise import layer_id
 
 PUBLISHED = pc.field("filters_file").is_valid()
 

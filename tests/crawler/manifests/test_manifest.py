@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel, field_validator
 
 from filterzoo.errors import StartError
-from filterzoo.licences import Policy, Unknown
+from filterzoo.licensing.licences import Policy, Unknown
 from filterzoo.manifests.manifest import VerifySha256, load_manifest, load_manifests, manifest_schema
 from filterzoo.manifests.quantities import parse_count, parse_size
 from filterzoo.source import Source, SourceOptions

@@ -8,10 +8,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.crawler import measure_reference as reference
+from tests.crawler.measures import measure_reference as reference
 
 from filterzoo.errors import Reason, Refused, StartError
-from filterzoo.layer import Layer
+from filterzoo.layers.layer import Layer
 from filterzoo.measures.dct import dct_bins
 from filterzoo.measures.measure import Measurer, measure_weights
 from filterzoo.measures.statistics import unpack

@@ -273,7 +273,7 @@ def test_a_host_the_user_named_may_redirect_to_its_mirror(server, door):
 def test_a_source_gets_a_door_for_its_hosts(door, tmp_path):
     from types import SimpleNamespace
 
-    from filterzoo.discovery import open_sources
+    from filterzoo.crawl.discovery import open_sources
     from filterzoo.source import Source
 
     class Zoo(Source):

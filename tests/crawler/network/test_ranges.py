@@ -29,22 +29,22 @@ from tests.crawler.network.networks import (
 from tests.program import filterzoo
 from tests.servers import WebServer
 
+from filterzoo.crawl.opening import opened
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile, RandomAccessFile
 from filterzoo.jail import Jail
 from filterzoo.jail.answers import Answers
 from filterzoo.jail.limits import Limits
 from filterzoo.jail.messages import Message, Wire
-from filterzoo.layer import Layer
+from filterzoo.layers.layer import Layer
+from filterzoo.layers.normalise import normalise
+from filterzoo.layers.stored import TensorReader
 from filterzoo.network.door import Door
 from filterzoo.network.http_file import CONNECTIONS, READ_AHEAD, READ_AHEAD_BUDGET
 from filterzoo.network.ranges import FREE_SLACK, PIECE, REQUEST_COST, SLACK_SHARE, Stretch, plan
-from filterzoo.normalise import normalise
-from filterzoo.opening import opened
 from filterzoo.plugins import load, references
 from filterzoo.records import Artifact, Index
 from filterzoo.store.workfolder import WorkFolder
-from filterzoo.stored import TensorReader
 
 MB = 1 << 20
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.crawler.checkpoints import checkpoint, done, entry, layer, measure, weights
-from tests.line.test_crawl import hashes
+from tests.end_to_end.test_crawl import hashes
 from tests.program import filterzoo
 from tests.zoo import MANIFEST, write_bad, write_good
 

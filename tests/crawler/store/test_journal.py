@@ -16,9 +16,9 @@ from tests.crawler.checkpoints import checkpoint, done, entry
 from filterzoo.errors import Reason, StartError
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.records import Artifact
+from filterzoo.reporting.summary import summarise
 from filterzoo.store.journal import Journal
 from filterzoo.store.workfolder import WorkFolder
-from filterzoo.summary import summarise
 
 HOSTILE = ["a\0b", "\u202eevil", "x" * 100_000, "'; DROP TABLE done; --", "../../etc", "C:\\x", "\x1b[2J", "🙂", " "]
 

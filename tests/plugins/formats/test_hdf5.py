@@ -11,9 +11,9 @@ from tests.plugins.formats.hdf5_files import HOSTILE, LAYERS, endless_heap, hdf5
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile
+from filterzoo.layers.stored import TensorReader
 from filterzoo.records import Context, FileFacts, Kind, Layout, Tensor
-from filterzoo.stored import TensorReader
-from filterzoo_plugins.formats.hdf5 import Hdf5
+from filterzoo_plugins.formats.keras.hdf5 import Hdf5
 
 CONVOLUTIONS = [
     # layer, layout, kind, groups, stride, dilation, padding

@@ -12,8 +12,8 @@ from tests.plugins.formats.hdf5_files import LAYERS, KerasLayer, hdf5_bytes, ker
 from tests.plugins.formats.test_hdf5 import CONVOLUTIONS, described
 
 from filterzoo.errors import Reason, Refused
+from filterzoo.layers.stored import TensorReader
 from filterzoo.records import FileFacts, Layout, Tensor
-from filterzoo.stored import TensorReader
 from filterzoo_plugins.formats.keras import Keras
 
 

@@ -10,8 +10,8 @@ from tests.plugins.formats.numpy_files import HOSTILE_NPY, HOSTILE_NPZ, npy_byte
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile
+from filterzoo.layers.stored import TensorReader
 from filterzoo.records import Kind, Layout
-from filterzoo.stored import TensorReader
 from filterzoo_plugins.formats.numpy import Npy, Npz
 
 

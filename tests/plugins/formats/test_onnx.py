@@ -24,9 +24,9 @@ from tests.plugins.formats.onnx_files import (
 )
 
 from filterzoo.files import LocalFile
-from filterzoo.normalise import canonical
+from filterzoo.layers.normalise import canonical
+from filterzoo.layers.stored import TensorReader
 from filterzoo.records import Convolution, Kind, Layout, Span, Tensor
-from filterzoo.stored import TensorReader
 from filterzoo_plugins.formats.onnx import Onnx, filterzoo_formats
 
 

@@ -24,8 +24,10 @@ from tests.plugins.formats.test_onnx_depth import functions
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile
-from filterzoo_plugins.formats import _onnx_graph, _onnx_model, _protobuf
+from filterzoo_plugins.encodings import protobuf
 from filterzoo_plugins.formats.onnx import Onnx
+from filterzoo_plugins.formats.onnx import graph as onnx_graph
+from filterzoo_plugins.formats.onnx import model as onnx_model
 
 
 def index(data: bytes) -> list:
@@ -99,8 +101,8 @@ def test_a_file_that_is_cut_anywhere_is_refused():
 
 def test_limits_on_nodes_arrays_steps_fields_and_text(monkeypatch):
     data = functions().SerializeToString()
-    limits = [(_onnx_model, "MAX_NODES"), (_onnx_model, "MAX_ARRAYS"), (_onnx_graph, "MAX_STEPS")]
-    limits += [(_protobuf, "MAX_FIELDS"), (_protobuf, "MAX_TEXT_TOTAL"), (_protobuf, "MAX_TEXT_BYTES")]
+    limits = [(onnx_model, "MAX_NODES"), (onnx_model, "MAX_ARRAYS"), (onnx_graph, "MAX_STEPS")]
+    limits += [(protobuf, "MAX_FIELDS"), (protobuf, "MAX_TEXT_TOTAL"), (protobuf, "MAX_TEXT_BYTES")]
     for module, limit in limits:
         with monkeypatch.context() as patch:
             patch.setattr(module, limit, 1)
@@ -110,7 +112,7 @@ def test_limits_on_nodes_arrays_steps_fields_and_text(monkeypatch):
 
 
 def test_many_tiny_fields_cost_seconds_not_minutes():
-    fields = b"\x30\x01" * _protobuf.MAX_FIELDS
+    fields = b"\x30\x01" * protobuf.MAX_FIELDS
     started = time.process_time()
     with pytest.raises(Refused) as refusal:
         index(b"\x08\x08" + message(7, message(1, fields)))

@@ -13,8 +13,8 @@ from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, numpy_helpe
 from tests.index_packages import wheel_member
 
 from filterzoo.files import LocalFile
+from filterzoo.layers.stored import TensorReader
 from filterzoo.records import Kind
-from filterzoo.stored import TensorReader
 from filterzoo_plugins.formats.onnx import Onnx
 
 RAPIDOCR, SILERO = ("rapidocr-onnxruntime", "1.4.4"), ("silero-vad", "6.2.3")

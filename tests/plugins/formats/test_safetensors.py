@@ -11,8 +11,8 @@ from tests.plugins.formats.safetensors_files import HOSTILE, NAMES, entry, hosti
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile
+from filterzoo.layers.stored import TensorReader
 from filterzoo.records import FileFacts, Tensor
-from filterzoo.stored import TensorReader
 from filterzoo_plugins.formats.safetensors import FIRST_READ, Safetensors
 
 

@@ -39,11 +39,13 @@ from tests.plugins.formats.tflite_files import (
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile
 from filterzoo.jail.validation import validate
-from filterzoo.normalise import canonical
+from filterzoo.layers.normalise import canonical
+from filterzoo.layers.stored import TensorReader
 from filterzoo.records import FileFacts, Index, Kind, Layout, Tensor
-from filterzoo.stored import TensorReader
-from filterzoo_plugins.formats import _flatbuffer, _tflite_graph, _tflite_model
+from filterzoo_plugins.encodings import flatbuffer
 from filterzoo_plugins.formats.tflite import TFLite, filterzoo_formats
+from filterzoo_plugins.formats.tflite import graph as tflite_graph
+from filterzoo_plugins.formats.tflite import model as tflite_model
 
 X, Y = T("x", (1, 8, 8, 2)), T("y", (1, 8, 8, 4))
 
@@ -265,9 +267,9 @@ def test_nothing_but_a_refusal_comes_of_a_damaged_file():
 
 
 def test_limits(monkeypatch):
-    limits = [(_tflite_model, "MAX_SUBGRAPHS"), (_tflite_model, "MAX_TENSORS"), (_tflite_model, "MAX_OPERATORS")]
-    limits += [(_tflite_model, "MAX_ARGUMENTS"), (_tflite_graph, "MAX_STEPS"), (_flatbuffer, "MAX_STEPS")]
-    limits += [(_flatbuffer, "MAX_TEXT_BYTES"), (_flatbuffer, "MAX_TEXT_TOTAL")]
+    limits = [(tflite_model, "MAX_SUBGRAPHS"), (tflite_model, "MAX_TENSORS"), (tflite_model, "MAX_OPERATORS")]
+    limits += [(tflite_model, "MAX_ARGUMENTS"), (tflite_graph, "MAX_STEPS"), (flatbuffer, "MAX_STEPS")]
+    limits += [(flatbuffer, "MAX_TEXT_BYTES"), (flatbuffer, "MAX_TEXT_TOTAL")]
     for module, limit in limits:
         with monkeypatch.context() as patch:
             patch.setattr(module, limit, 0)

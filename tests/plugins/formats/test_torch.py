@@ -15,8 +15,8 @@ from tests.plugins.formats import torch_files
 from tests.plugins.formats.torch_files import TorchZip, mapping, program, tensor, text
 
 from filterzoo.errors import Reason, Refused
+from filterzoo.layers.stored import TensorReader
 from filterzoo.records import Quantisation, Record, Tensor
-from filterzoo.stored import TensorReader
 from filterzoo_plugins.formats.torch import TorchFormat
 
 HOSTILE = torch_files.hostile_files()

@@ -16,8 +16,8 @@ from torch import nn
 from filterzoo.dtypes import DTYPES
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile
+from filterzoo.layers.stored import TensorReader
 from filterzoo.records import Context, Convolution, Kind, Layout, Tensor
-from filterzoo.stored import TensorReader
 from filterzoo_plugins.formats.torch import TorchFormat
 
 FORMAT = TorchFormat()

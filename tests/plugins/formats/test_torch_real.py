@@ -9,8 +9,8 @@ import pytest
 from tests.index_packages import wheel_member
 
 from filterzoo.files import LocalFile
+from filterzoo.layers.stored import TensorReader
 from filterzoo.records import Context, Kind, Layout, Tensor
-from filterzoo.stored import TensorReader
 from filterzoo_plugins.formats.torch import TorchFormat
 
 pytestmark = pytest.mark.index

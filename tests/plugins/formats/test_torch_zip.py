@@ -11,7 +11,7 @@ from tests.plugins.formats.torch_files import TorchZip
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.records import Codec
-from filterzoo_plugins.formats._zip import NEAR_MEMBERS, ZipIndex
+from filterzoo_plugins.encodings.zip import NEAR_MEMBERS, ZipIndex
 
 
 def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_STORED, *, zip64: bool = False) -> bytes:

@@ -15,10 +15,10 @@ from torch import nn
 
 from filterzoo.errors import Refused
 from filterzoo.files import LocalFile
+from filterzoo.layers.stored import TensorReader
 from filterzoo.records import Context, Kind, Layout, Tensor
-from filterzoo.stored import TensorReader
-from filterzoo_plugins.formats._script_syntax import NotUnderstoodError, parse
 from filterzoo_plugins.formats.torch import TorchFormat
+from filterzoo_plugins.formats.torch.torchscript.syntax import NotUnderstoodError, parse
 
 FORMAT = TorchFormat()
 KINDS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}

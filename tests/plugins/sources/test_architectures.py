@@ -7,9 +7,9 @@ import torch
 
 from filterzoo import Artifact, Checkpoint
 from filterzoo.architectures.context import with_architecture
+from filterzoo.layers.selection import select
 from filterzoo.network.door import Door
 from filterzoo.records import Context, Span, Tensor
-from filterzoo.selection import select
 from filterzoo_plugins.sources._architectures import Architectures
 from filterzoo_plugins.sources.medical import MedicalSource
 from filterzoo_plugins.sources.robustbench import RobustBenchSource

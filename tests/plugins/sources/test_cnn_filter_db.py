@@ -16,17 +16,17 @@ from tests.program import filterzoo
 
 from filterzoo.errors import Reason, Refused, StartError
 from filterzoo.jail import Jail
+from filterzoo.layers.normalise import normalise
+from filterzoo.layers.stored import TensorReader
 from filterzoo.network.door import Door
-from filterzoo.normalise import normalise
 from filterzoo.plugins import load, references
 from filterzoo.records import Context, Kind
 from filterzoo.references import PluginReference
-from filterzoo.stored import TensorReader
 from filterzoo_plugins.sources import _filter_db_file
 from filterzoo_plugins.sources.cnn_filter_db import CnnFilterDbSource
 
 ROWS = PluginReference("cnn_filter_db_rows", module="filterzoo_plugins.formats.cnn_filter_db")
-HDF5 = PluginReference("hdf5", module="filterzoo_plugins.formats.hdf5")
+HDF5 = PluginReference("hdf5", module="filterzoo_plugins.formats.keras.hdf5")
 
 
 @pytest.fixture(scope="module")

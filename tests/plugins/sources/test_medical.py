@@ -17,7 +17,7 @@ from tests.plugins.sources.packages import offer, sdist, wheel
 from tests.servers import WebServer, status
 
 from filterzoo.errors import Reason, Refused
-from filterzoo.licences import normalise
+from filterzoo.licensing.licences import normalise
 from filterzoo.network.cache import default_folder
 from filterzoo.network.door import Door
 from filterzoo.network.transport import Clocks
@@ -264,8 +264,8 @@ def test_a_listed_member_is_the_one_that_is_read(server, discover, tmp_path):
     """Through the line: an archive of two networks, of which each is a checkpoint of its own."""
     import torch
 
+    from filterzoo.crawl.opening import opened
     from filterzoo.jail import Jail
-    from filterzoo.opening import opened
     from filterzoo.plugins import load, references
 
     networks = {}

@@ -11,7 +11,7 @@ from tests.plugins.sources.packages import offer, sdist, wheel
 from tests.servers import WebServer, status
 
 from filterzoo.errors import Reason, Refused, StartError
-from filterzoo.licences import normalise
+from filterzoo.licensing.licences import normalise
 from filterzoo.network.cache import default_folder
 from filterzoo.network.door import Door
 from filterzoo.network.transport import Clocks

@@ -11,7 +11,7 @@ from tests.plugins.sources.packages import offer, wheel
 from tests.servers import WebServer, status
 
 from filterzoo.errors import Reason, Refused
-from filterzoo.licences import licence_class
+from filterzoo.licensing.licences import licence_class
 from filterzoo.network.door import Door
 from filterzoo.network.transport import Clocks
 from filterzoo.outcome import Refusal

@@ -12,11 +12,11 @@ from tests.model_hub import ModelHub, Repo
 
 from filterzoo import Artifact, Checkpoint, Reason, Refused
 from filterzoo.architectures.context import with_architecture
-from filterzoo.licences import licence_class, normalise
+from filterzoo.layers.selection import select
+from filterzoo.licensing.licences import licence_class, normalise
 from filterzoo.network.door import Door
 from filterzoo.outcome import Refusal
 from filterzoo.records import Context, Kind, Span, Tensor
-from filterzoo.selection import select
 from filterzoo.vocabularies import COLUMNS
 from filterzoo_plugins import facts
 from filterzoo_plugins.sources import timm as timm_source

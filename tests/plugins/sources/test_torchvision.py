@@ -11,9 +11,9 @@ from tests.servers import WebServer
 
 from filterzoo import Artifact, Reason, Refused
 from filterzoo.architectures.context import with_architecture
+from filterzoo.layers.selection import select
 from filterzoo.network.door import Door
 from filterzoo.records import Context, Span, Tensor
-from filterzoo.selection import select
 from filterzoo.vocabularies import COLUMNS
 from filterzoo_plugins import facts
 from filterzoo_plugins.sources.torchvision import TorchvisionSource

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from filterzoo import Artifact, Checkpoint, Refused
 from filterzoo.outcome import Refusal
 from filterzoo_plugins import facts
-from filterzoo_plugins.formats._zip import ZipIndex
+from filterzoo_plugins.encodings.zip import ZipIndex
 from filterzoo_plugins.sources._package_data import PackageData
 
 if TYPE_CHECKING:

@@ -1,0 +1,208 @@
+"""The first stage: what the manifests ask for, checkpoint by checkpoint, with what the licence and the limits say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from filterzoo.errors import Reason, Refused, StartError, StorageFailed
+from filterzoo.licensing import licences
+from filterzoo.manifests.manifest import Manifest, VerifySha256, load_manifests
+from filterzoo.network.door import Door
+from filterzoo.outcome import LedgerEntry, Refusal
+from filterzoo.plugins import Plugins, plugin_failure
+from filterzoo.records import Checkpoint
+from filterzoo.source import Source, SourceOptions
+
+_CHECKPOINT = TypeAdapter(Checkpoint)
+_REFUSAL = TypeAdapter(Refusal)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a manifest says of every checkpoint in it."""
+
+    kernels: frozenset[str]
+    policy: licences.Policy
+    max_bytes: int | None
+    max_filters: int | None
+    verify_sha256: VerifySha256 = VerifySha256.WHEN_CHEAP
+
+    @property
+    def key(self) -> str:
+        """Changes when a checkpoint would have to be read again; the journal keeps it with every result."""
+        policy = [sorted(self.policy.allow) if self.policy.allow is not None else None, sorted(self.policy.deny)]
+        parts = [sorted(self.kernels), policy, str(self.policy.unknown), self.max_bytes, self.max_filters]
+        # What was read before there was a choice was read as by default.
+        chosen = [] if self.verify_sha256 is VerifySha256.WHEN_CHEAP else [self.verify_sha256]
+        return json.dumps(parts + chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSource:
+    """A source as one block of a manifest asks for it."""
+
+    source: Source
+    limit: int | None
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A checkpoint to bring to the store; survives a process boundary. source_number: its place in `open_sources`."""
+
+    checkpoint: Checkpoint
+    source_number: int
+    settings: Settings
+
+    def ledger_entry(self, stage: str, refusal: Refused, plugin: str | None = None) -> LedgerEntry:
+        """Why this checkpoint did not make it."""
+        return LedgerEntry(
+            source=self.checkpoint.source,
+            id=self.checkpoint.id,
+            revision=self.checkpoint.revision,
+            url=self.checkpoint.url,
+            stage=stage,
+            reason=refusal.reason,
+            detail=refusal.detail,
+            where=refusal.where,
+            plugin=plugin,
+            licence=licences.normalise(self.checkpoint.licence),
+        )
+
+
+def open_sources(manifests: Sequence[Path], plugins: Plugins, door: Door) -> list[OpenSource]:
+    """Every block of every manifest, in order; StartError for a manifest that is wrong."""
+    known = _known(plugins)
+    opened = []
+    for manifest in load_manifests(manifests, known):
+        settings = _settings(manifest)
+        for block in manifest.sources:
+            kind = known[block.source]
+            source = kind(block.options, door.redirecting(kind.hosts), manifest.folder)
+            opened.append(OpenSource(source, block.limit, settings))
+    return opened
+
+
+def named_sources(manifests: Sequence[Path], plugins: Plugins) -> list[str]:
+    """The sources that the manifests name, in order; StartError for a manifest that is wrong."""
+    blocks = (block for manifest in load_manifests(manifests, _known(plugins)) for block in manifest.sources)
+    return list(dict.fromkeys(block.source for block in blocks))
+
+
+def discover(sources: Sequence[OpenSource], only: str | None = None) -> Iterator[Task | LedgerEntry]:
+    """Tasks, and ledger entries for what the licence, a limit or its zoo leaves out and for sources that fail.
+
+    Each (source, id, revision) comes once, where it is listed first. StartError passes: a source that cannot start.
+    """
+    seen: set[tuple[str, str, str]] = set()
+    for number, opened in enumerate(sources):
+        if only is not None and opened.source.name != only:
+            continue
+        try:
+            for listed in islice(opened.source.discover(), opened.limit):
+                found = _task_or_entry(listed, number, opened)
+                key = (opened.source.name, listed.id, listed.revision)
+                if key not in seen:
+                    seen.add(key)
+                    yield found
+        except (StartError, StorageFailed):
+            raise
+        except Refused as refusal:
+            entry = plugin_failure(opened.source.name, "discover", refusal)
+            yield replace(entry, reason=refusal.reason, detail=refusal.detail, where=refusal.where)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # a source may raise anything; it is named and the others go on
+            yield plugin_failure(opened.source.name, "discover", error)
+
+
+def _task_or_entry(listed: Checkpoint | Refusal, number: int, opened: OpenSource) -> Task | LedgerEntry:
+    if not isinstance(listed, Refusal):
+        return _gate(Task(checked(listed, opened.source.name), number, opened.settings))
+    refusal: Refusal = _storable(_REFUSAL, listed)
+    return LedgerEntry(
+        source=opened.source.name,
+        id=refusal.id,
+        revision=refusal.revision,
+        url=refusal.url,
+        stage="discover",
+        reason=refusal.reason,
+        detail=refusal.detail,
+        where=None,
+        plugin=None,
+        licence=licences.normalise(refusal.licence),
+    )
+
+
+def _gate(task: Task) -> Task | LedgerEntry:
+    """Leave out now what would be left out later, before a byte is fetched.
+
+    Where the zoo is silent the file may state its licence: that is asked when its index is read, before its weights.
+    """
+    stated = task.checkpoint.licence
+    if stated and stated.strip():
+        decision = task.settings.policy.decide(licences.strictest(stated))
+        if decision.reason is not None:
+            return task.ledger_entry("discover", Refused(decision.reason, decision.detail))
+    size = sum(artifact.size or 0 for artifact in task.checkpoint.artifacts)
+    if task.settings.max_bytes is not None and size > task.settings.max_bytes:
+        detail = f"{size} bytes, the manifest allows {task.settings.max_bytes}"
+        return task.ledger_entry("discover", Refused(Reason.TOO_LARGE, detail))
+    return task
+
+
+def _storable(adapter: TypeAdapter[Any], listed: Checkpoint | Refusal) -> Any:
+    """What a table will hold of it; ValueError, in a line, where a field is of another type or no text."""
+    if not isinstance(listed, (Checkpoint, Refusal)):
+        raise TypeError(f"discover() gave a {type(listed).__name__}, which is no Checkpoint")
+    try:
+        return adapter.validate_json(json.dumps(asdict(listed)), strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(step) for step in first["loc"])
+        raise ValueError(f"{ascii(listed.id)[:200]} cannot be stored: {place} {first['msg']}") from None
+
+
+def checked(checkpoint: Checkpoint, source: str) -> Checkpoint:
+    """The checkpoint with its source's name; ValueError or TypeError where it is not one that can be stored."""
+    checked: Checkpoint = _storable(_CHECKPOINT, checkpoint)
+    if not checked.artifacts:
+        raise ValueError(f"the checkpoint {checked.id[:200]!r} has no artifacts")
+    if not checked.id or not checked.revision:
+        raise ValueError(f"the checkpoint {checked.id[:200]!r} needs an id and a pinned revision")
+    return replace(checked, source=source)
+
+
+def _settings(manifest: Manifest) -> Settings:
+    return Settings(
+        kernels=frozenset(manifest.kernels),
+        policy=manifest.licences,
+        max_bytes=manifest.limits.checkpoint_bytes,
+        max_filters=manifest.limits.filters_per_checkpoint,
+        verify_sha256=manifest.verify_sha256,
+    )
+
+
+def _known(plugins: Plugins) -> dict[str, type[Source]]:
+    """Sources by name; those of plugins that did not load list nothing."""
+    return {failure.source: _failed(failure.source) for failure in plugins.failures} | plugins.sources
+
+
+def _failed(plugin: str) -> type[Source]:
+    """Stands for the source of a plugin that did not load: it takes any options and lists nothing."""
+
+    class FailedSource(Source):
+        name = plugin
+
+        class Options(SourceOptions):
+            model_config = ConfigDict(extra="allow")
+
+        def discover(self) -> Iterator[Checkpoint]:
+            return iter(())
+
+    return FailedSource

@@ -1,0 +1,139 @@
+"""Runs tasks in worker processes on this machine; a worker that dies costs the checkpoint it died of, no other."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver
+from multiprocessing.context import BaseContext
+
+import tenacity
+
+from filterzoo.crawl.discovery import Task
+from filterzoo.crawl.worker import Worker, WorkerSetup
+from filterzoo.errors import Reason, Refused
+from filterzoo.outcome import Done, LedgerEntry
+
+Outcome = Done | LedgerEntry
+
+_AHEAD = 2
+"""Tasks drawn for each worker: one it works on, one that waits."""
+
+_NOT_STARTED = (OSError, EOFError)
+"""What starting a worker raises where the process that forks them was killed."""
+_PRELOADED = ["filterzoo.cli", "filterzoo.crawl.worker", "filterzoo.measures.measure"]
+"""Modules of a worker's start."""
+
+_this_process: list[Worker] = []
+"""Filled by `_start_worker` in a worker process, where a pool gives no other place for it; empty everywhere else."""
+
+
+class LocalExecutor:
+    """A pool of `workers` processes, each with its own jail and measurer and one thread of arithmetic."""
+
+    def __init__(self, setup: WorkerSetup, workers: int) -> None:
+        self._setup = setup
+        self._workers = workers
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
+        """Outcomes as they come; tasks are drawn lazily. StorageFailed passes: it ends the run."""
+        remaining = iter(tasks)
+        pool: ProcessPoolExecutor | None = None
+        pending: dict[Future[Outcome], Task] = {}
+        with contextlib.ExitStack() as running:
+            while True:
+                suspects: list[Task] = []
+                while len(pending) < _AHEAD * self._workers and (task := next(remaining, None)) is not None:
+                    if pool is None:
+                        pool = self._pool(self._workers)
+                        running.callback(pool.shutdown, cancel_futures=True)
+                    try:
+                        pending[pool.submit(_take, task)] = task
+                    except (BrokenProcessPool, *_NOT_STARTED):
+                        suspects.append(task)
+                        break
+                if not pending and not suspects:
+                    return
+                for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                    task = pending.pop(future)
+                    try:
+                        yield task, future.result()
+                    except BrokenProcessPool:
+                        suspects.append(task)
+                if suspects:
+                    suspects += pending.values()
+                    pending.clear()
+                    running.close()
+                    pool = None
+                    for suspect in suspects:
+                        yield suspect, self._run_alone(suspect)
+
+    def _run_alone(self, task: Task) -> Outcome:
+        """One of the tasks that were running when a worker died: alone, it shows whether it was the one."""
+        pool, future = self._started_alone(task)
+        with pool:
+            try:
+                return future.result()
+            except BrokenProcessPool:
+                detail = "the worker process died of it, alone; perhaps this machine has too little memory for it"
+                return task.ledger_entry("measure", Refused(Reason.CRASHED, detail))
+
+    @tenacity.retry(
+        retry=tenacity.retry_if_exception_type(_NOT_STARTED),
+        stop=tenacity.stop_after_attempt(10),
+        wait=tenacity.wait_fixed(0.2),
+        reraise=True,
+    )
+    def _started_alone(self, task: Task) -> tuple[ProcessPoolExecutor, Future[Outcome]]:
+        """A pool of one worker and its task. Tried again while what was killed has not quite gone."""
+        pool = self._pool(1)
+        return pool, pool.submit(_take, task)
+
+    def _pool(self, workers: int) -> ProcessPoolExecutor:
+        """A pool that has no process yet."""
+        return ProcessPoolExecutor(workers, _context(), initializer=_start_worker, initargs=(self._setup,))
+
+
+def _context() -> BaseContext:
+    """How workers start: on Linux as forks of one process that has imported everything and done nothing with it.
+
+    Torch takes seconds to import, and its code and tables are in memory once for all workers. Elsewhere a fork is not
+    safe, or not to be had; then each imports all of it.
+    """
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    forkserver.set_forkserver_preload(_PRELOADED)
+    try:
+        forkserver.ensure_running()
+    except OSError:  # No place for its socket: no folder for temporary files, a full one, or one of too long a name.
+        return multiprocessing.get_context("spawn")
+    return multiprocessing.get_context("forkserver")
+
+
+def _start_worker(setup: WorkerSetup) -> None:
+    """One thread of arithmetic a worker: the same bytes for any number of workers, and no fight for cores."""
+    import torch  # noqa: PLC0415  # the driver never loads it
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver hears it and ends the pool
+    threading.Thread(target=_end_with_the_driver, daemon=True).start()
+    torch.set_num_threads(1)
+    _this_process[:] = [Worker(setup)]
+
+
+def _end_with_the_driver() -> None:
+    """A worker whose driver was killed would wait for a task for ever; nothing is lost when it stops anywhere."""
+    driver = multiprocessing.parent_process()
+    if driver is not None:
+        driver.join()
+        os._exit(1)
+
+
+def _take(task: Task) -> Outcome:
+    return _this_process[0].take(task)

@@ -1,0 +1,130 @@
+"""The straight line: discover, fetch, index, normalise, measure, store.
+
+The last two stages, shard and publish, start from what is stored here: `filterzoo_publish.release`.
+
+    discover    filterzoo.crawl.discovery     manifests -> checkpoints, no weight fetched
+    fetch       filterzoo.network.door          checkpoint -> random access to its bytes
+    index       filterzoo.jail          hostile bytes -> a table of spans, in a confined child process
+    normalise   filterzoo.layers.normalise     spans -> layers, float32, (out, in/groups, *kernel)
+    measure     filterzoo.measures.measure       layer -> its measures and sufficient statistics
+    store       filterzoo.store.fragments     all layers of a checkpoint, or none; the journal says which
+
+Fetch to store happen in a worker, for one checkpoint at a time: `filterzoo.crawl.worker.Worker.take`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+
+from filterzoo.crawl.discovery import OpenSource, Task, discover, named_sources, open_sources
+from filterzoo.crawl.executor import LocalExecutor
+from filterzoo.crawl.worker import WorkerSetup
+from filterzoo.layers.layer import Device
+from filterzoo.network.door import Door
+from filterzoo.outcome import Done, LedgerEntry
+from filterzoo.plugins import Plugins
+from filterzoo.records import Checkpoint
+from filterzoo.references import PluginReference
+from filterzoo.reporting.summary import Summary, summarise
+from filterzoo.store.journal import Journal
+from filterzoo.store.workfolder import WorkFolder
+
+_LISTED_AT_ONCE = 1000
+"""Checkpoints that the journal notes as listed in one transaction, each of which waits for the disk."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What `filterzoo crawl` was asked for. limit: at most so many checkpoints are looked at; only: of one source."""
+
+    manifests: tuple[Path, ...]
+    plugins: tuple[PluginReference, ...]
+    work: WorkFolder
+    cache: Path
+    workers: int
+    device: Device = "auto"
+    allow_private: bool = False
+    limit: int | None = None
+    only: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something became of a checkpoint, or of a whole plugin; `is_new` is False for what an earlier run settled."""
+
+    outcome: Done | LedgerEntry | Task
+    is_new: bool
+
+
+def crawl(order: Order, plugins: Plugins, on_event: Callable[[Event], None]) -> Summary:
+    """Do what is missing for the manifests to be in the work folder; gives the state of the whole folder."""
+    with order.work as work, work.journal() as journal, Door(order.cache, allow_private=order.allow_private) as door:
+        sources = open_sources(order.manifests, plugins, door)
+        journal.forget_plugin_failures()
+        for failure in plugins.failures:
+            _record(journal, failure, "", on_event)
+        setup = WorkerSetup(
+            manifests=order.manifests,
+            plugins=order.plugins,
+            fragments_url=work.fragments_url,
+            scratch=work.scratch,
+            cache=order.cache,
+            device=order.device,
+            allow_private=order.allow_private,
+        )
+        tasks = _tasks(order, sources, journal, on_event)
+        for task, outcome in LocalExecutor(setup, order.workers).run(tasks):
+            _record(journal, outcome, task.settings.key, on_event)
+        return summarise(journal)
+
+
+def planned_sources(order: Order, plugins: Plugins) -> list[str]:
+    """The sources that `plan` asks."""
+    return [name for name in named_sources(order.manifests, plugins) if order.only in {None, name}]
+
+
+def plan(order: Order, plugins: Plugins) -> Iterator[Task | LedgerEntry]:
+    """What `crawl` would look at, and what it would leave out at once: the dry run."""
+    with Door(order.cache, allow_private=order.allow_private) as door:
+        sources = open_sources(order.manifests, plugins, door)
+        yield from plugins.failures
+        yield from islice(discover(sources, order.only), order.limit)
+
+
+def _tasks(
+    order: Order, sources: list[OpenSource], journal: Journal, on_event: Callable[[Event], None]
+) -> Iterator[Task]:
+    """The tasks that are left to do; what needs no work is recorded on the way."""
+    for found in _noted(islice(discover(sources, order.only), order.limit), journal):
+        if isinstance(found, LedgerEntry):
+            _record(journal, found, "", on_event)
+        elif journal.is_settled(found.checkpoint, found.settings.key):
+            on_event(Event(found, is_new=False))
+        else:
+            yield found
+
+
+def _noted(found: Iterable[Task | LedgerEntry], journal: Journal) -> Iterator[Task | LedgerEntry]:
+    """The same, one after the other; the journal is told which checkpoints their zoos list today."""
+    today = datetime.now(UTC).date().isoformat()
+    waiting: list[Checkpoint] = []
+    for one in found:
+        if isinstance(one, Task):
+            waiting.append(one.checkpoint)
+        if len(waiting) == _LISTED_AT_ONCE:
+            journal.record_listed(waiting, today)
+            waiting = []
+        yield one
+    journal.record_listed(waiting, today)
+
+
+def _record(journal: Journal, outcome: Done | LedgerEntry, settings: str, on_event: Callable[[Event], None]) -> None:
+    if isinstance(outcome, Done):
+        journal.record_done(outcome, settings)
+    else:
+        journal.record_ledger(outcome, settings)
+    on_event(Event(outcome, is_new=True))

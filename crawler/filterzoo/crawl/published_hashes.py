@@ -1,0 +1,138 @@
+"""Compares the files of a checkpoint with the hashes that their zoo publishes.
+
+A hash tells of a whole file and of no part of it. What lies on this machine is always compared. A remote file is where
+all of it may move: the gaps between the wanted stretches come along where everything together stays within 1.1 times
+the wanted bytes and 1 MB, or at any cost where the manifest says so. The comparison comes last, over the bytes that
+the layers were read from, and before anything of the checkpoint is stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from filterzoo.crawl.opening import Unpacked
+from filterzoo.errors import Reason, Refused
+from filterzoo.files import RandomAccessFile
+from filterzoo.layers.stored import PIECE, TensorReader, stretches
+from filterzoo.manifests.manifest import VerifySha256
+from filterzoo.network.cache import Cache
+from filterzoo.network.http_file import READ_AHEAD, READ_AHEAD_BUDGET
+from filterzoo.network.ranges import FREE_SLACK, SLACK_SHARE, Stretch, merged
+from filterzoo.records import Artifact, Index
+
+WASTE_SHARE = 10
+"""Of a checkpoint may move in vain this fraction (1/10) of the wanted bytes ..."""
+FREE_WASTE = 1_000_000
+"""... and this many on top."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """A file that is read: how many of its bytes are wanted, whether layers come from it, what its sha256 must be."""
+
+    side: str | None
+    file: RandomAccessFile
+    wanted: int
+    has_layers: bool
+    claims: frozenset[str]
+
+    @property
+    def waste(self) -> int:
+        """Most bytes of it that come in vain: all others where it comes whole, those that ranges cost where not."""
+        gaps = self.file.size - self.wanted if self.file.is_remote else 0
+        if self.claims:
+            return gaps
+        return min(gaps, max(FREE_SLACK, self.wanted // SLACK_SHARE) + READ_AHEAD + READ_AHEAD_BUDGET)
+
+
+class PublishedHashes:
+    """The hashes of one checkpoint: make it before its layers are read, `compare` afterwards.
+
+    whole: its first file, as it was opened; published: sha256 of that (None) and of files beside it, by plain name.
+    """
+
+    def __init__(
+        self,
+        whole: RandomAccessFile,
+        index: Index,
+        reader: TensorReader,
+        *,
+        published: Mapping[str | None, str],
+        verify: VerifySha256,
+        cache: Cache,
+    ) -> None:
+        self._cache = cache
+        self._uses = _uses(whole, index, reader, published)
+        unread = len(published.keys() - {use.side for use in self._uses}) if whole.is_remote else 0
+        waste = sum(use.waste for use in self._uses) + unread * READ_AHEAD
+        is_cheap = waste <= sum(use.wanted for use in self._uses) // WASTE_SHARE + FREE_WASTE
+        comes_whole = is_cheap or verify is VerifySha256.ALWAYS
+        self._compared = [use for use in self._uses if use.claims and (comes_whole or not use.file.is_remote)]
+        reader.take_whole(use.side for use in self._compared)
+        if whole is not reader.file and any(use.side is None for use in self._compared):
+            whole.will_read([(0, whole.size)])
+
+    def compare(self) -> None:
+        """Refused (hash_mismatch) where a file is not the published one; a copy in the cache is removed."""
+        for use in self._compared:
+            found = _sha256(use.file)
+            for claim in sorted(use.claims - {found}):
+                self._cache.forget(claim)
+                detail = f"sha256 is {found}, published is {claim}"
+                raise Refused(Reason.HASH_MISMATCH, detail, use.side and ascii(use.side)[:200])
+            use.file.verified_sha256 = found
+
+    @property
+    def cover_layers(self) -> bool:
+        """Whether every file that layers came from was compared; the first file, where there are no layers."""
+        return all(use in self._compared for use in self._uses if use.has_layers)
+
+
+def published_hashes(artifacts: Sequence[Artifact]) -> dict[str | None, str]:
+    """sha256 of a checkpoint's first file (None) and, by plain name, of those beside it, where the zoo states them."""
+    first, *others = artifacts
+    count = Counter(_plain(other) for other in others)
+    stated = [(None, first.sha256), *((_plain(other), other.sha256) for other in others if count[_plain(other)] == 1)]
+    return {side: sha256.lower() for side, sha256 in stated if sha256}
+
+
+def _plain(artifact: Artifact) -> str:
+    return artifact.name.rpartition("/")[2]
+
+
+def _uses(
+    whole: RandomAccessFile, index: Index, reader: TensorReader, published: Mapping[str | None, str]
+) -> list[_Use]:
+    wanted: dict[str | None, list[Stretch]] = {}
+    for tensor in index.convolutions:
+        parts = [Stretch(offset, offset + length) for offset, length in stretches(tensor)]
+        wanted.setdefault(tensor.span.side, []).extend(parts)
+    has_layers = None in wanted or not wanted
+    lengths = {side: sum(part.length for part in merged(parts)) for side, parts in wanted.items()}
+    lengths[None] = _wanted_of_archive(reader.file, index) or lengths.get(None, 0)
+    uses = []
+    for side, length in lengths.items():
+        file = whole if side is None else reader.file_of(side)
+        claims = frozenset(claim for claim in (published.get(side), file.stated_sha256, file.verified_sha256) if claim)
+        uses.append(_Use(side, file, length, side is not None or has_layers, claims))
+    return uses
+
+
+def _wanted_of_archive(file: RandomAccessFile, index: Index) -> int:
+    """Bytes of an archive that are read for the model in it; 0 where the file is none."""
+    if isinstance(file, Unpacked):
+        return file.packed_bytes
+    return index.containers[0].length if index.containers else 0
+
+
+def _sha256(file: RandomAccessFile) -> str:
+    hasher = hashlib.sha256()
+    buffer = memoryview(bytearray(min(PIECE, file.size)))
+    for offset in range(0, file.size, PIECE):
+        part = buffer[: min(PIECE, file.size - offset)]
+        file.read_into(offset, part)
+        hasher.update(part)
+    return hasher.hexdigest()

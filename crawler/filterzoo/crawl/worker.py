@@ -1,0 +1,212 @@
+"""One worker's tools and what it does with one checkpoint: all of it reaches the store, or none."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+
+from filterzoo.architectures.context import is_known, with_architecture
+from filterzoo.crawl.discovery import Settings, Task, checked, open_sources
+from filterzoo.crawl.opening import opened
+from filterzoo.crawl.published_hashes import PublishedHashes, published_hashes
+from filterzoo.errors import PluginFailed, Reason, Refused, StorageFailed, describe, raise_disk_trouble
+from filterzoo.jail import Jail
+from filterzoo.layers.layer import Device, kernel_name
+from filterzoo.layers.normalise import normalise
+from filterzoo.layers.shapes import canonical_shape
+from filterzoo.layers.stored import TensorReader
+from filterzoo.licensing import licences
+from filterzoo.network.door import Door
+from filterzoo.outcome import Done, LedgerEntry
+from filterzoo.plugins import load
+from filterzoo.records import Checkpoint, Index
+from filterzoo.references import PluginReference
+from filterzoo.store.fragments import FragmentStore, FragmentWriter
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSetup:
+    """What a worker process needs to build its tools; survives a process boundary."""
+
+    manifests: tuple[Path, ...]
+    plugins: tuple[PluginReference, ...]
+    fragments_url: str
+    scratch: Path
+    cache: Path
+    device: Device
+    allow_private: bool = False
+
+
+class Worker:
+    """A worker: sources, jail, measurer and store, used for one checkpoint after another."""
+
+    def __init__(self, setup: WorkerSetup) -> None:
+        from filterzoo.measures.measure import Measurer  # noqa: PLC0415  # loads torch, which only a worker needs
+
+        plugins = load(setup.plugins)
+        self._door = Door(setup.cache, allow_private=setup.allow_private)
+        self._sources = open_sources(setup.manifests, plugins, self._door)
+        self._jail = Jail(plugins.format_references)
+        self._measurer = Measurer(setup.device)
+        self._store = FragmentStore(setup.fragments_url, setup.scratch)
+        self._scratch = setup.scratch
+
+    def close(self) -> None:
+        """End the jail's child and close connections."""
+        self._jail.close()
+        self._door.close()
+
+    def take(self, task: Task) -> Done | LedgerEntry:
+        """Bring one checkpoint to the store, or say why not. StorageFailed when the store itself fails.
+
+        A checkpoint that changed while it was read starts again, once: another change is left to the next run.
+        """
+        outcome = self._attempt(task)
+        changed = isinstance(outcome, LedgerEntry) and outcome.reason is Reason.CHANGED
+        return self._attempt(task) if changed else outcome
+
+    def _attempt(self, task: Task) -> Done | LedgerEntry:
+        progress = _Progress()
+        try:
+            return self._bring(task, progress)
+        except Refused as refusal:
+            return progress.entry(task, refusal)
+        except StorageFailed:
+            raise
+        except OSError as error:
+            raise_disk_trouble(error, "the store")
+            return progress.entry(task, Refused(Reason.CRASHED, describe(error)))
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # a checkpoint that breaks anything must not end the run
+            reason = Reason.PLUGIN_ERROR if progress.stage == "fetch" else Reason.CRASHED
+            return progress.entry(task, Refused(reason, describe(error)))
+
+    def _bring(self, task: Task, progress: _Progress) -> Done:
+        checkpoint, artifact = task.checkpoint, task.checkpoint.artifacts[0]
+        source = self._sources[task.source_number].source
+        member = None if source.opens_members else artifact.member
+        with contextlib.ExitStack() as stack:
+            whole = stack.enter_context(source.open(artifact))
+            progress.stage = "index"
+            file, index = stack.enter_context(opened(whole, artifact.name, self._jail, self._scratch, member))
+            index = self._with_architecture(task, index)
+            licence, weights_allowed = _decide(task, index)
+            filters = _count_filters(index, task.settings)
+            checkpoint = self._with_name(task)
+            progress.stage = "normalise"
+            kernels = task.settings.kernels if weights_allowed else frozenset[str]()
+            with self._store.writer(kernels) as fragment, TensorReader(file) as reader:
+                # Whose hash it is that a source gives with a member that it opens itself is not known.
+                opens_member = artifact.member is not None and member is None
+                published = {} if opens_member else published_hashes(checkpoint.artifacts)
+                verify, cache = task.settings.verify_sha256, self._door.cache
+                hashes = PublishedHashes(whole, index, reader, published=published, verify=verify, cache=cache)
+                reader.check(index.containers)
+                self._fill(fragment, index, reader, progress)
+                hashes.compare()
+                integrity = _integrity(hashes, reader)
+                progress.stage = "store"
+                layers_fragment, filters_fragment = fragment.finish()
+            return Done(
+                checkpoint=checkpoint,
+                format=index.format,
+                framework=index.facts.framework,
+                opset=index.facts.opset,
+                section=index.convolutions[0].section if index.convolutions else "",
+                member=index.member or artifact.member,
+                sha256=whole.verified_sha256 or artifact.sha256 or whole.stated_sha256,
+                size=whole.size,
+                integrity=integrity,
+                licence=licence,
+                licence_class=licences.licence_class(licence),
+                licence_from=_licence_from(task, index),
+                n_tensors=index.tensor_count,
+                n_layers=len(index.convolutions),
+                filters_by_kernel=filters,
+                layers_fragment=layers_fragment,
+                filters_fragment=filters_fragment,
+                publish_weights=weights_allowed,
+            )
+
+    def _with_name(self, task: Task) -> Checkpoint:
+        """The checkpoint, with the name of its architecture where its source finds it only now."""
+        checkpoint = task.checkpoint
+        if checkpoint.architecture is not None:
+            return checkpoint
+        with _asking("architecture_name"):
+            name = self._sources[task.source_number].source.architecture_name(checkpoint)
+            return checked(replace(checkpoint, architecture=name), checkpoint.source)
+
+    def _with_architecture(self, task: Task, index: Index) -> Index:
+        """The truth in the place of guesses, where the file does not tell it and its source knows the architecture."""
+        if is_known(index.convolutions):
+            return index
+        with _asking("architectures"):
+            architectures = self._sources[task.source_number].source.architectures(task.checkpoint)
+            return replace(index, convolutions=with_architecture(index.convolutions, architectures))
+
+    def _fill(self, fragment: FragmentWriter, index: Index, reader: TensorReader, progress: _Progress) -> None:
+        for layer in normalise(index.convolutions, reader):
+            progress.stage = "measure"
+            fragment.add(layer, self._measurer.measure(layer))
+            progress.stage = "normalise"
+
+
+@dataclass(slots=True)
+class _Progress:
+    """Which stage a checkpoint is in, for the ledger."""
+
+    stage: str = "fetch"
+
+    def entry(self, task: Task, refusal: Refused) -> LedgerEntry:
+        plugin = None
+        if isinstance(refusal, PluginFailed):
+            plugin = refusal.plugin
+        elif refusal.reason is Reason.PLUGIN_ERROR:
+            plugin = task.checkpoint.source
+        return task.ledger_entry(self.stage, refusal, plugin)
+
+
+@contextlib.contextmanager
+def _asking(method: str) -> Iterator[None]:
+    """While a source answers: what it raises, other than Refused, is told of the checkpoint."""
+    try:
+        yield
+    except Refused:
+        raise
+    except Exception as error:  # a plugin may raise anything; it is named and the run goes on
+        raise Refused(Reason.PLUGIN_ERROR, f"{method}() raised {describe(error)}") from error
+
+
+def _decide(task: Task, index: Index) -> tuple[str | None, bool]:
+    """The licence that governs, and whether weights may be published; Refused where nothing may."""
+    licence = licences.strictest(task.checkpoint.licence, index.facts.licence)
+    decision = task.settings.policy.decide(licence)
+    if decision.reason is not None:
+        raise Refused(decision.reason, decision.detail)
+    return licence, decision.weights
+
+
+def _licence_from(task: Task, index: Index) -> str | None:
+    stated = [name for name, text in (("zoo", task.checkpoint.licence), ("file", index.facts.licence)) if text]
+    return "+".join(stated) or None
+
+
+def _count_filters(index: Index, settings: Settings) -> dict[str, int]:
+    """Filters by kernel size; Refused where the wanted ones are more than the manifest's limit."""
+    counts: Counter[str] = Counter()
+    for tensor in index.convolutions:
+        shape = canonical_shape(tensor)
+        counts[kernel_name(shape[2:])] += prod(shape[:2])
+    wanted = sum(counts[kernel] for kernel in settings.kernels)
+    if settings.max_filters is not None and wanted > settings.max_filters:
+        raise Refused(Reason.TOO_MANY_FILTERS, f"{wanted} filters, the manifest allows {settings.max_filters}")
+    return dict(sorted(counts.items()))
+
+
+def _integrity(hashes: PublishedHashes, reader: TensorReader) -> str:
+    checks = [name for name, held in (("sha256", hashes.cover_layers), ("crc32", reader.has_crc)) if held]
+    return "+".join(checks) or "none"

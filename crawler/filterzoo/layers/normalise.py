@@ -1,0 +1,176 @@
+"""From a stored tensor to a layer: the only place that reorders axes, casts or dequantises (docs/measures.md, 1)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from filterzoo.dtypes import DTYPES, NumberClass
+from filterzoo.errors import Reason, Refused
+from filterzoo.layers.layer import Floats, Layer
+from filterzoo.layers.shapes import groups_or_one
+from filterzoo.layers.stored import TensorReader
+from filterzoo.records import Context, Layout, Quantisation, Tensor
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+Array = npt.NDArray[Any]
+
+
+def layer_hasher(shape: Sequence[int]) -> _Hash:
+    """A sha256 that, fed the layer's little-endian float32 bytes in C order, gives its `layer_id`."""
+    return hashlib.sha256(f"float32 {'x'.join(map(str, shape))}\n".encode())
+
+
+def layer_id(weights: Floats) -> str:
+    """sha256, hex, over dtype, canonical shape and bytes: the same weights have the same id wherever they occur."""
+    hasher = layer_hasher(weights.shape)
+    hasher.update(weights.reshape(-1).view(np.uint8).data)
+    return hasher.hexdigest()
+
+
+def normalise(tensors: Sequence[Tensor], reader: TensorReader) -> Iterator[Layer]:
+    """The layers of a checkpoint, in order, one at a time: memory is bounded by the largest."""
+    reader.will_read(tensors)
+    for index, (tensor, (depth, depth_norm, context)) in enumerate(zip(tensors, depths(tensors), strict=True)):
+        convolution = tensor.convolution
+        if convolution is None:
+            raise Refused(Reason.MALFORMED, "the index lists a tensor that no convolution reads", tensor.name)
+        weights = canonical(reader.read(tensor), tensor)
+        yield Layer(
+            index=index,
+            name=tensor.name,
+            kind=convolution.kind,
+            weights=weights,
+            dtype=tensor.dtype,
+            context=context,
+            layer_id=layer_id(weights),
+            conv_depth=depth,
+            conv_depth_norm=depth_norm,
+            groups=convolution.groups,
+            stride=convolution.stride,
+            dilation=convolution.dilation,
+            padding=convolution.padding,
+        )
+
+
+def depths(tensors: Sequence[Tensor]) -> list[tuple[int, float, Context]]:
+    """(conv_depth, conv_depth_norm, context) of each layer: as stated, or rank of its distinct depth or its place."""
+    stated = [(*t.convolution.rank, t.convolution.context) for t in tensors if t.convolution and t.convolution.rank]
+    if len(stated) == len(tensors):
+        return stated
+    known = [t.convolution.depth for t in tensors if t.convolution is not None and t.convolution.depth is not None]
+    if len(known) == len(tensors):
+        rank_of = {depth: rank for rank, depth in enumerate(sorted(set(known)))}
+        ranks = [rank_of[depth] for depth in known]
+        contexts = [t.convolution.context for t in tensors if t.convolution is not None]
+    else:
+        ranks = list(range(len(tensors)))
+        contexts = [Context.DECLARED] * len(tensors)
+    last = max(ranks, default=0)
+    return [(rank, rank / last if last else 0.0, context) for rank, context in zip(ranks, contexts, strict=True)]
+
+
+def canonical(stored: Array, tensor: Tensor) -> Floats:
+    """float32, (out, in/groups, *kernel), C order; no copy where the bytes are that already."""
+    floats = _floats(stored, tensor)
+    return np.require(_reorder(floats, tensor.layout, groups_or_one(tensor), tensor.name), np.float32, ["C", "A"])
+
+
+def _floats(stored: Array, tensor: Tensor) -> Floats:
+    number_class = DTYPES[tensor.dtype].number_class
+    if number_class is NumberClass.INTEGER and tensor.quantisation is not None:
+        return _dequantise(stored, tensor.quantisation)
+    if number_class is not NumberClass.FLOAT:
+        raise Refused(Reason.UNSUPPORTED, f"{tensor.dtype} without a scale is no weight", tensor.name)
+    floats = _cast(stored, tensor.dtype)
+    return floats if tensor.quantisation is None else _dequantise(floats, tensor.quantisation)
+
+
+def _cast(stored: Array, dtype: str) -> Floats:
+    match dtype:
+        case "BF16":
+            return (stored.astype(np.uint32) << 16).view(np.float32)
+        case "F8_E4M3" | "F8_E5M2":
+            return _float8_table(dtype)[stored]
+        case _:
+            with np.errstate(over="ignore", invalid="ignore"):
+                return stored.astype(np.float32, copy=False)
+
+
+def _dequantise(stored: Array, quantisation: Quantisation) -> Floats:
+    """(q - zero_point) * scale in float32, as ONNX DequantizeLinear and TFLite define it."""
+    scales = np.asarray(quantisation.scales, np.float32)
+    zero_points = np.asarray(quantisation.zero_points, np.int64)
+    if quantisation.axis is not None:
+        spread = [1] * stored.ndim
+        spread[quantisation.axis] = -1
+        scales, zero_points = scales.reshape(spread), zero_points.reshape(spread)
+    if zero_points.any():
+        # The difference of small integers fits int32; that of others and of floats is what the wider type makes of it.
+        is_small = (
+            stored.dtype.kind != "f" and stored.dtype.itemsize < 4 and bool((np.abs(zero_points) < 1 << 30).all())
+        )
+        stored = stored.astype(np.int32 if is_small else np.float64) - zero_points.astype(np.int32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        floats: Floats = stored.astype(np.float32) * scales
+    return floats
+
+
+@cache
+def _float8_table(dtype: str) -> Floats:
+    """All 256 values of an 8-bit float (OCP 8-bit Floating Point Specification 1.0)."""
+    mantissa_bits, bias = (3, 7) if dtype == "F8_E4M3" else (2, 15)
+    codes = np.arange(256)
+    exponent = (codes >> mantissa_bits) & ((1 << (7 - mantissa_bits)) - 1)
+    mantissa = (codes & ((1 << mantissa_bits) - 1)) / (1 << mantissa_bits)
+    magnitude = np.where(
+        exponent == 0, mantissa * 2.0 ** (1 - bias), (1 + mantissa) * 2.0 ** (exponent.astype(float) - bias)
+    )
+    if dtype == "F8_E4M3":
+        magnitude[(codes & 0x7F) == 0x7F] = np.nan
+    else:
+        top = exponent == 31
+        magnitude[top] = np.where(mantissa[top] == 0, np.inf, np.nan)
+    return np.where(codes & 0x80, -magnitude, magnitude).astype(np.float32)
+
+
+def _reorder(array: Array, layout: Layout, groups: int, name: str) -> Array:
+    kernel = range(array.ndim - 2)
+    match layout:
+        case Layout.OI_K:
+            return array
+        case Layout.IO_K:
+            return _swap_grouped(array, groups, name)
+        case Layout.K_IO:
+            return array.transpose(array.ndim - 1, array.ndim - 2, *kernel)
+        case Layout.K_OI:
+            return array.transpose(array.ndim - 2, array.ndim - 1, *kernel)
+        case Layout.K_IM:
+            joined = (array.shape[-2] * array.shape[-1], 1, *array.shape[:-2])
+            return array.transpose(array.ndim - 2, array.ndim - 1, *kernel).reshape(joined)
+        case Layout.O_K_I:
+            return np.moveaxis(array, -1, 1)
+        case Layout.ONE_K_O:
+            if array.shape[0] != 1:
+                raise Refused(Reason.MALFORMED, f"a depthwise weight of shape {array.shape} must start with 1", name)
+            return np.moveaxis(array, (0, -1), (1, 0))
+        case Layout.OTHER:
+            raise Refused(
+                Reason.MALFORMED, "the index calls a tensor a convolution weight and gives it no layout", name
+            )
+
+
+def _swap_grouped(array: Array, groups: int, name: str) -> Array:
+    """(in, out/g, *kernel) -> (out, in/g, *kernel), group by group."""
+    inputs, outputs, *kernel = array.shape
+    if inputs % groups:
+        raise Refused(Reason.MALFORMED, f"{inputs} input channels do not split into {groups} groups", name)
+    split: Array = array.reshape(groups, inputs // groups, outputs, *kernel)
+    return split.swapaxes(1, 2).reshape(groups * outputs, inputs // groups, *kernel)

@@ -1,0 +1,1 @@
+"""Licences: how they are spelled, compared, and what a manifest allows."""

@@ -1,0 +1,220 @@
+"""Licences: what a zoo writes becomes an SPDX expression or stays unknown; what a manifest lets through of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from typing import Any
+
+from license_expression import (
+    AND,
+    ExpressionError,
+    LicenseSymbol,
+    LicenseWithExceptionSymbol,
+    Licensing,
+    build_spdx_licensing,
+    get_license_index,
+)
+
+from filterzoo.errors import Reason
+from filterzoo.licensing.names import CLASSES, SPELLINGS
+from filterzoo.word import Word
+
+MAX_LENGTH = 500
+"""Characters; longer texts are whole licences, which nobody can recognise by looking them up."""
+
+_ONE = r"\(*\s*(?!(?:and|or|with)\b)[a-z0-9.+:-]+\s*\)*"
+_SHAPE = re.compile(rf"\s*{_ONE}(?:\s+(?:and|or|with)\s+{_ONE})*\s*", re.IGNORECASE | re.ASCII)
+_FORMER = re.compile(r"(?!LicenseRef-)(?=.*[0-9]).+", re.IGNORECASE)
+
+
+class LicenceClass(Word):
+    """What a licence asks of those who pass the weights on. The values name folders of the data set, for ever."""
+
+    PERMISSIVE = "permissive", "pass on freely, with the notice (MIT, BSD, Apache-2.0, public domain)"
+    ATTRIBUTION = "attribution", "pass on with credit to the author and a note of what was changed (CC-BY)"
+    SHARE_ALIKE = "share-alike", "pass on under the same terms only (GPL, CC-BY-SA, RAIL's use restrictions)"
+    NON_COMMERCIAL = "non-commercial", "pass on, but for non-commercial use only (CC-BY-NC)"
+    UNKNOWN = "unknown", "no licence is stated, or not one that can be recognised"
+    NO_REDISTRIBUTION = "no-redistribution", "not to be passed on, or not in changed form (CC-BY-ND, proprietary)"
+
+    @property
+    def strictness(self) -> int:
+        """0 for permissive to 5 for no-redistribution: a licence that asks more has the larger number."""
+        return list(LicenceClass).index(self)
+
+
+class Unknown(StrEnum):
+    """What a manifest may say about checkpoints without a recognised licence."""
+
+    PUBLISH = "publish"
+    METADATA_ONLY = "metadata-only"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What may be published of a checkpoint: its weights, only what was measured, or (with a reason) nothing."""
+
+    weights: bool
+    reason: Reason | None = None
+    detail: str = ""
+
+    @property
+    def skip(self) -> bool:
+        """Nothing of it may be published; `reason` stands in the ledger."""
+        return self.reason is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A manifest's `licenses`: expressions of one licence each, as `normalise` gives them.
+
+    allow: None allows every licence that can be met by the notice and credit the data set carries (permissive,
+    attribution). deny wins over allow.
+    """
+
+    allow: frozenset[str] | None = None
+    deny: frozenset[str] = frozenset()
+    unknown: Unknown = Unknown.METADATA_ONLY
+
+    def decide(self, expression: str | None) -> Decision:
+        """For a licence as `normalise` or `strictest` gives it. Of OR one side must be allowed, of AND all."""
+        if licence_class(expression) is LicenceClass.UNKNOWN:
+            detail = "states no licence that can be recognised, and the manifest says to skip such ones"
+            skipped = Decision(weights=False, reason=Reason.LICENCE_UNKNOWN, detail=detail)
+            return skipped if self.unknown is Unknown.SKIP else Decision(weights=self.unknown is Unknown.PUBLISH)
+        if _fold(_parse(expression or ""), self._allows, any_of=any, all_of=all):
+            return Decision(weights=True)
+        return Decision(weights=False, reason=Reason.LICENCE, detail=f"the manifest does not allow {expression}")
+
+    def _allows(self, licence: str) -> bool:
+        names = _covering(licence)
+        if not self.deny.isdisjoint(names):
+            return False
+        if self.allow is None:
+            return licence_class(licence) in {LicenceClass.PERMISSIVE, LicenceClass.ATTRIBUTION}
+        return not self.allow.isdisjoint(names)
+
+
+def normalise(text: str | None) -> str | None:
+    """A lower-case SPDX expression for a zoo's text, or None where it states none that is certain.
+
+    Texts are looked up whole, in a table of spellings and in SPDX; classifiers (`License :: ...`, one a line) are
+    looked up each, and all of them govern. "BSD" or "GPL" alone do not say which, so they stay unknown.
+    """
+    lines = [line.strip() for line in (text or "")[: MAX_LENGTH + 1].splitlines() if line.strip()]
+    if lines and all(line.startswith("License ::") for line in lines):
+        # "OSI Approved" alone says nothing beside a classifier that names the licence.
+        named = [line for line in dict.fromkeys(lines) if line != "License :: OSI Approved"]
+        parts = [_look_up(line) for line in named]
+        return _conjunction([part for part in parts if part]) if parts and all(parts) else None
+    return _look_up(" ".join(lines))
+
+
+def licence_class(expression: str | None) -> LicenceClass:
+    """The class of an expression that `normalise` gave: of AND the strictest's, of OR the most permissive's."""
+    if expression is None:
+        return LicenceClass.UNKNOWN
+
+    def most(classes: list[LicenceClass]) -> LicenceClass:
+        return max(classes, key=lambda entry: entry.strictness)
+
+    def least(classes: list[LicenceClass]) -> LicenceClass:
+        return min(classes, key=lambda entry: entry.strictness)
+
+    found: LicenceClass = _fold(_parse(expression), _class_of, any_of=least, all_of=most)
+    return found
+
+
+def strictest(*stated: str | None) -> str | None:
+    """Which licence governs when several are stated (the zoo's, the file's), as an expression, None for unknown.
+
+    Takes texts or expressions. Who states nothing has no say; a text that is not recognised is an unknown licence,
+    and stricter than any that can be met. Different licences that are equally strict govern together.
+    """
+    expressions = [normalise(text) for text in stated if text and text.strip()]
+    if not expressions:
+        return None
+    top = max(licence_class(expression).strictness for expression in expressions)
+    strict = [expression for expression in expressions if licence_class(expression).strictness == top]
+    return None if None in strict else _conjunction([expression for expression in strict if expression])
+
+
+def _look_up(text: str) -> str | None:
+    if not text or len(text) > MAX_LENGTH:
+        return None
+    text = SPELLINGS.get(re.sub(r"[\s,]+", " ", text).strip(" .").casefold(), text)
+    if not _SHAPE.fullmatch(text):
+        # The parser is made for expressions, not for any text: some make it fail in ways of its own.
+        return None
+    try:
+        return str(_parse(text)).lower()
+    except ExpressionError:
+        return None
+
+
+def _parse(expression: str) -> Any:
+    parsed = _licensing().parse(expression, validate=True)
+    if parsed is None:
+        raise ExpressionError("empty")
+    return parsed
+
+
+def _conjunction(expressions: list[str]) -> str:
+    """All of them, as one expression, the same whatever their order."""
+    parts = set()
+    for parsed in map(_parse, expressions):
+        parts |= {str(part).lower() for part in (parsed.args if isinstance(parsed, AND) else [parsed])}
+    return str(_parse(" and ".join(f"({part})" for part in sorted(parts)))).lower()
+
+
+def _fold(node: Any, leaf: Callable[[str], Any], *, any_of: Callable[[Any], Any], all_of: Callable[[Any], Any]) -> Any:
+    """Evaluate an expression: `leaf` of each licence, `any_of` over OR, `all_of` over AND."""
+    if isinstance(node, LicenseSymbol | LicenseWithExceptionSymbol):
+        return leaf(str(node).lower())
+    values = [_fold(argument, leaf, any_of=any_of, all_of=all_of) for argument in node.args]
+    return all_of(values) if isinstance(node, AND) else any_of(values)
+
+
+def _covering(licence: str) -> set[str]:
+    """The names whose permission covers a licence: an exception only adds rights, "or later" includes "only"."""
+    base = licence.split(" with ", maxsplit=1)[0]
+    return {licence, base, re.sub(r"-or-later$", "-only", base)}
+
+
+def _class_of(licence: str) -> LicenceClass:
+    """The class of one licence: ours where we state it, else by the category of the ScanCode licence database."""
+    base = licence.split(" with ", maxsplit=1)[0]
+    for pattern, name in CLASSES:
+        if re.fullmatch(pattern, base):
+            return LicenceClass(name)
+    match _categories().get(base):
+        case "Permissive" | "Public Domain":
+            return LicenceClass.PERMISSIVE
+        case "Copyleft" | "Copyleft Limited":
+            return LicenceClass.SHARE_ALIKE
+        case "Unstated License" | None:
+            return LicenceClass.UNKNOWN
+        case _:
+            return LicenceClass.NO_REDISTRIBUTION
+
+
+@cache
+def _licensing() -> Licensing:
+    """SPDX's identifiers, former ones too (GPL-3.0); not the loose ones ScanCode adds (GPL, LicenseRef-LICENSE)."""
+    index = [
+        entry
+        | {"other_spdx_license_keys": [name for name in entry["other_spdx_license_keys"] if _FORMER.fullmatch(name)]}
+        for entry in get_license_index()
+    ]
+    return build_spdx_licensing(index)
+
+
+@cache
+def _categories() -> dict[str, str]:
+    index = get_license_index()
+    return {entry["spdx_license_key"].lower(): entry["category"] for entry in index if entry["spdx_license_key"]}

@@ -1,0 +1,1 @@
+"""What several file formats are written in. An encoding imports no format."""

@@ -1,0 +1,1 @@
+"""HDF5: its tree, and where the numbers of a data set lie."""

@@ -1,0 +1,132 @@
+"""Where an HDF5 data set's numbers lie: one stretch of the file, or chunks, each decoded by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from math import ceil, prod
+
+from h5py import h5d, h5s, h5t, h5z
+
+from filterzoo.dtypes import DTYPES
+from filterzoo.errors import Reason, Refused
+from filterzoo.records import Codec, Record, Span
+from filterzoo_plugins.encodings.expansion import check_expansion
+from filterzoo_plugins.encodings.hdf5.tree import DataSet, text_attribute
+from filterzoo_plugins.encodings.names import show
+
+MAX_CHUNKS = 200_000
+"""Most chunks of one data set: each becomes a record."""
+
+# (sign bit, exponent's first bit, exponent bits, mantissa's first bit, mantissa bits, exponent bias)
+_FLOATS = {
+    (15, 10, 5, 0, 10, 15): "F16",
+    (15, 7, 8, 0, 7, 127): "BF16",
+    (31, 23, 8, 0, 23, 127): "F32",
+    (63, 52, 11, 0, 52, 1023): "F64",
+}
+_CODECS = {
+    (): Codec.RAW,
+    (h5z.FILTER_DEFLATE,): Codec.ZLIB,
+    (h5z.FILTER_SHUFFLE,): Codec.SHUFFLE,
+    (h5z.FILTER_SHUFFLE, h5z.FILTER_DEFLATE): Codec.SHUFFLE_ZLIB,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The part of a Tensor that the data set itself tells."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    span: Span
+    records: tuple[Record, ...] = ()
+    chunk_shape: tuple[int, ...] | None = None
+
+
+def locate(data_set: DataSet) -> Stored | None:
+    """Type, shape and bytes; None for what is no array of numbers. Refused for numbers that cannot be read."""
+    dtype = _dtype(data_set)
+    space = data_set.id.get_space()
+    if dtype is None or space.get_simple_extent_type() == h5s.NULL:
+        return None
+    shape = tuple(int(side) for side in space.get_simple_extent_dims())
+    layout = data_set.id.get_create_plist().get_layout()
+    if layout == h5d.CHUNKED:
+        return _chunked(data_set, dtype, shape)
+    if layout != h5d.CONTIGUOUS:
+        raise Refused(Reason.UNSUPPORTED, "numbers in the header of a data set (compact layout)", show(data_set.name))
+    return _contiguous(data_set, dtype, shape)
+
+
+def _dtype(data_set: DataSet) -> str | None:
+    stored = data_set.id.get_type()
+    where = show(data_set.name)
+    match stored.get_class():
+        case h5t.FLOAT:
+            name = _FLOATS.get((*stored.get_fields(), stored.get_ebias()))
+            if name is None or stored.get_norm() != h5t.NORM_IMPLIED:
+                raise Refused(Reason.UNSUPPORTED, f"a float of {stored.get_size()} bytes that is not IEEE's", where)
+        case h5t.INTEGER:
+            name = f"{'U' if stored.get_sign() == h5t.SGN_NONE else 'I'}{8 * stored.get_size()}"
+        case h5t.OPAQUE if text_attribute(data_set.id, "dtype") == b"bfloat16":
+            return "BF16" if stored.get_size() == DTYPES["BF16"].size else None
+        case h5t.REFERENCE:
+            raise Refused(Reason.UNSUPPORTED, "a data set of references", where)
+        case _:
+            return None
+    if name not in DTYPES or DTYPES[name].size != stored.get_size() or 8 * stored.get_size() != stored.get_precision():
+        raise Refused(Reason.UNSUPPORTED, f"numbers of {stored.get_precision()} bits", where)
+    if stored.get_order() != h5t.ORDER_LE:
+        raise Refused(Reason.UNSUPPORTED, "big-endian numbers", where)
+    return name
+
+
+def _contiguous(data_set: DataSet, dtype: str, shape: tuple[int, ...]) -> Stored:
+    length = prod(shape) * DTYPES[dtype].size
+    stored = data_set.id.get_storage_size()
+    offset = data_set.id.get_offset()
+    if length == 0:
+        return Stored(dtype, shape, Span(0, 0))
+    if offset is None or stored != length:
+        reason = Reason.LIMIT if stored < length else Reason.MALFORMED
+        raise Refused(reason, f"{length} bytes are declared, {stored} are stored", show(data_set.name))
+    return Stored(dtype, shape, Span(offset, length))
+
+
+def _chunked(data_set: DataSet, dtype: str, shape: tuple[int, ...]) -> Stored:
+    """Records in C order of the chunk grid; chunks that were never written hold zeros."""
+    where = show(data_set.name)
+    creation = data_set.id.get_create_plist()
+    chunk_shape = tuple(int(side) for side in creation.get_chunk())
+    size = prod(chunk_shape) * DTYPES[dtype].size
+    grid = tuple(ceil(side / chunk) for side, chunk in zip(shape, chunk_shape, strict=True))
+    check_expansion(prod(grid) * size, data_set.id.get_storage_size(), where)
+    if prod(grid) > MAX_CHUNKS:
+        raise Refused(Reason.LIMIT, f"{prod(grid)} chunks; at most {MAX_CHUNKS} are read", where)
+    filters = tuple(creation.get_filter(number)[0] for number in range(creation.get_nfilters()))
+    if filters not in _CODECS:
+        raise Refused(Reason.UNSUPPORTED, f"HDF5 filters {filters}; only shuffle and deflate are read", where)
+    written = _written_chunks(data_set.id, chunk_shape, filters, size)
+    places = list(product(*map(range, grid)))
+    if len(written) < len(places) and creation.fill_value_defined() == h5d.FILL_VALUE_USER_DEFINED:
+        raise Refused(Reason.UNSUPPORTED, "chunks that were never written and do not hold zeros", where)
+    records = tuple(written.get(place, Record(0, 0, size)) for place in places)
+    return Stored(dtype, shape, Span(0, 0), records, chunk_shape)
+
+
+def _written_chunks(
+    dataset: h5d.DatasetID, chunk_shape: tuple[int, ...], filters: tuple[int, ...], size: int
+) -> dict[tuple[int, ...], Record]:
+    """Position in the chunk grid -> record. A chunk may have left out filters that did not make it smaller."""
+    written: dict[tuple[int, ...], Record] = {}
+
+    def take(chunk: h5d.StoreInfo) -> None:
+        applied = tuple(code for bit, code in enumerate(filters) if not chunk.filter_mask >> bit & 1)
+        place = tuple(start // side for start, side in zip(chunk.chunk_offset, chunk_shape, strict=True))
+        if chunk.byte_offset is not None:
+            written[place] = Record(chunk.byte_offset, chunk.size, size, _CODECS[applied])
+
+    if dataset.get_storage_size():
+        dataset.chunk_iter(take)
+    return written

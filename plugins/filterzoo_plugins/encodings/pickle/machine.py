@@ -1,0 +1,48 @@
+"""A symbolic pickle machine: it turns opcodes into inert data, and has no import, no look-up and no call.
+
+A pickle is a program for a stack machine. Here a named class or function becomes a `Name`, calling one becomes an
+`Instance`, and what a reader knows to mean something (a storage, a tensor) is decided by a `Meaning`, on names alone.
+"""
+
+from __future__ import annotations
+
+from filterzoo.errors import Reason, Refused
+from filterzoo_plugins.encodings.pickle.inert import Meaning
+from filterzoo_plugins.encodings.pickle.opcodes import ACTIONS
+from filterzoo_plugins.encodings.pickle.stack import PickleStack, Truncated
+
+MAX_OPCODES = 5_000_000
+_STOP = ord(".")
+
+
+def read_pickle(data: bytes, meaning: Meaning, position: int = 0) -> tuple[object, int]:
+    """What the pickle at `position` stands for, and where it ends.
+
+    Refused where it breaks the rules; `Truncated` where the bytes end before it does.
+    """
+    pickle = PickleStack(data, meaning, position)
+    try:
+        _run(pickle)
+    except IndexError:
+        pickle.refuse("a pickle that takes from an empty stack")
+    except KeyError:
+        pickle.refuse("a pickle that refers to what it never stored")
+    if pickle.marked or len(pickle.stack) != 1:
+        pickle.refuse("a pickle that leaves its stack in disorder")
+    return pickle.stack[0], pickle.position
+
+
+def _run(pickle: PickleStack) -> None:
+    data, end = pickle.data, len(pickle.data)
+    for _ in range(MAX_OPCODES):
+        if pickle.position >= end:
+            raise Truncated
+        opcode = data[pickle.position]
+        pickle.position += 1
+        if opcode == _STOP:
+            return
+        action = ACTIONS.get(opcode)
+        if action is None:
+            raise Refused(Reason.MALFORMED, f"no pickle opcode: {opcode:#x}", f"pickle byte {pickle.position - 1}")
+        action(pickle)
+    pickle.refuse(f"a pickle of more than {MAX_OPCODES} opcodes", Reason.LIMIT)

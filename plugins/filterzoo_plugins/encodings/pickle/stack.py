@@ -1,0 +1,98 @@
+"""The state of a symbolic pickle machine, and what its opcodes do to it. Every step is bounded."""
+
+from __future__ import annotations
+
+import struct
+from typing import NoReturn
+
+from filterzoo.errors import Reason, Refused
+from filterzoo_plugins.encodings.pickle.inert import Instance, Meaning
+
+MAX_INTEGER_BYTES = 64
+MAX_LINE_BYTES = 64 << 10
+"""The longest argument that ends with a line break: a class path, a number in protocol 0."""
+
+
+class Truncated(Exception):
+    """Raised where the bytes end before the pickle does; the reader fetches more and starts again, or refuses."""
+
+
+class PickleStack:
+    """The stack, the marks and the memo of one pickle, and the bytes its opcodes take their arguments from."""
+
+    def __init__(self, data: bytes, meaning: Meaning, position: int = 0) -> None:
+        self.data = data
+        self.position = position
+        self.meaning = meaning
+        self.stack: list[object] = []
+        self.marked: list[list[object]] = []
+        self.memo: dict[int, object] = {}
+
+    def refuse(self, detail: str, reason: Reason = Reason.MALFORMED) -> NoReturn:
+        """Raise the refusal of this pickle, at the present position."""
+        raise Refused(reason, detail, f"pickle byte {self.position}")
+
+    def take(self, length: int) -> bytes:
+        """The next `length` bytes."""
+        start = self.position
+        self.position = start + length
+        if self.position > len(self.data):
+            raise Truncated
+        return self.data[start : self.position]
+
+    def number(self, layout: struct.Struct) -> int:
+        """The next number of that layout."""
+        start = self.position
+        self.position = start + layout.size
+        if self.position > len(self.data):
+            raise Truncated
+        return int(layout.unpack_from(self.data, start)[0])
+
+    def line(self) -> bytes:
+        """The next bytes up to a line break, without it."""
+        start = self.position
+        end = self.data.find(b"\n", start, start + MAX_LINE_BYTES)
+        if end < 0:
+            if start + MAX_LINE_BYTES > len(self.data):
+                raise Truncated
+            self.refuse("a line without end in a pickle", Reason.LIMIT)
+        self.position = end + 1
+        return self.data[start:end]
+
+    def unmark(self) -> list[object]:
+        """Everything above the last mark, which is taken away with it."""
+        above = self.stack
+        self.stack = self.marked.pop()
+        return above
+
+    def put(self, key: object, value: object, target: object) -> None:
+        """What `target[key] = value` would do. Keys become text: nothing else out of the file is hashed."""
+        if type(target) is dict:
+            entries = target
+        elif type(target) is Instance:
+            if target.entries is None:
+                target.entries = {}
+            entries = target.entries
+        else:
+            self.refuse("a pickle that sets an item of what has none")
+        entries[key if type(key) is str else _key(key, len(entries))] = value
+
+    def extend(self, values: list[object], target: object) -> None:
+        """What `target.extend(values)` would do."""
+        if type(target) is list:
+            target.extend(values)
+        elif type(target) is Instance:
+            if target.elements is None:
+                target.elements = []
+            target.elements.extend(values)
+        else:
+            self.refuse("a pickle that appends to what is no list")
+
+
+def _key(key: object, position: int) -> str:
+    """A name for a dictionary key that is not text."""
+    if key is None or type(key) in {int, float, bool}:
+        return str(key)
+    if type(key) is bytes:
+        return key.decode("utf-8", "backslashreplace")
+    return f"<{type(key).__name__.lower()} {position}>"

@@ -1,0 +1,374 @@
+"""A strict index of a zip file: where each member's bytes lie, without reading them (PKWARE APPNOTE 6.3).
+
+Two zip readers must never see two different files here, so everything the format says twice has to agree.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from filterzoo.errors import Reason, Refused
+from filterzoo.files import RandomAccessFile
+from filterzoo.records import Codec, Record
+from filterzoo_plugins.encodings.names import show
+
+MAX_ENTRIES = 200_000
+MAX_DIRECTORY_BYTES = 64 << 20
+TAIL_BYTES = 64 << 10
+"""How much of the end is read at first: the directory of about 700 members fits."""
+NEAR_HEADERS = 2 << 10
+"""Local headers with no more bytes than this between them come in one read."""
+NEAR_MEMBERS = 16 << 10
+"""Members with no more bytes than this between them come in one read."""
+GROUP_BYTES = 256 << 10
+"""The longest such read."""
+PIECE = 1 << 20
+"""Bytes that are read at a time where a member is only checked."""
+BEHIND_HEADER = 512
+"""Bytes of a remote member that come with its local header: its padding, and a header of its own (npy)."""
+
+STORED = 0
+DEFLATED = 8
+
+_LOCAL = struct.Struct("<4s5H3L2H")
+_CENTRAL = struct.Struct("<4s6H3L5H2L")
+_END = struct.Struct("<4s4H2LH")
+_END64 = struct.Struct("<4sQ2H2L4Q")
+_LOCATOR64 = struct.Struct("<4sLQL")
+_MAX16 = 0xFFFF
+_MAX32 = 0xFFFFFFFF
+_ENCRYPTED = 0x2041
+"""Bits 0, 6 and 13: encrypted, strongly encrypted, encrypted directory."""
+_PATCHED = 0x20
+_DESCRIPTOR = 0x8
+_UTF8 = 0x800
+_OUTSIDE = re.compile(r"(^|[/\\])\.\.([/\\]|$)|^[/\\]|^[A-Za-z]:|\0")
+
+
+_Entry = tuple[str, bytes, int, int, int, int, int, int, bool]
+"""The fields of a `Member` but its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One file in the zip, as the central directory has it; `header` is where its local header starts."""
+
+    name: str
+    raw_name: bytes
+    header: int
+    length: int
+    size: int
+    crc32: int
+    method: int
+    flags: int
+    is_zip64: bool
+    end: int
+    """Where the next member, or the directory, starts."""
+
+    @property
+    def earliest(self) -> int:
+        """The first byte at which its data can start."""
+        return self.header + _LOCAL.size + len(self.raw_name)
+
+
+class ZipIndex:
+    """The members of a zip file by name, in the directory's order. Refused where the file contradicts itself.
+
+    Local headers are compared with the directory when a member is used; `check_headers` compares all of them.
+    """
+
+    def __init__(self, file: RandomAccessFile) -> None:
+        self._file = file
+        self._tail_at = max(0, file.size - TAIL_BYTES)
+        self._tail = file.read(self._tail_at, file.size - self._tail_at)
+        at, size, count = self._directory()
+        self.directory = at
+        members = _parse_directory(self._bytes(at, size), count, at)
+        self.members = {member.name: member for member in members}
+        if len(self.members) != count:
+            raise Refused(Reason.UNSAFE, "the zip names a member twice", _repeated(members))
+        self._offsets: dict[int, int] = {}
+
+    def offset(self, member: Member) -> int:
+        """Where the data of a member starts, by its local header."""
+        return self.offsets([member])[0]
+
+    def offsets(self, members: Sequence[Member]) -> list[int]:
+        """Where the data of each member starts; neighbouring local headers come in one read."""
+        unknown = [member for member in members if member.header not in self._offsets]
+        if self._file.is_remote and len(unknown) > 1:
+            self._file.will_read([(m.header, min(m.earliest + BEHIND_HEADER, m.end) - m.header) for m in unknown])
+        for group in _groups(unknown, lambda member: member.earliest, NEAR_HEADERS, GROUP_BYTES):
+            start = group[0].header
+            stretch = self._bytes(start, group[-1].earliest - start)
+            for member in group:
+                self._offsets[member.header] = _data_offset(member, stretch, member.header - start)
+        return [self._offsets[member.header] for member in members]
+
+    def check_headers(self) -> None:
+        """Refused unless every local header says what the directory says of it."""
+        self.offsets(list(self.members.values()))
+
+    def likely_offset(self, member: Member) -> int:
+        """Where the data of a member starts, without a read where the usual writers leave no doubt.
+
+        A member that ends where the next begins can start at one place only: torch aligns it to 64 bytes, Python's
+        zipfile puts it straight behind the name. The CRC of the record guards the conclusion.
+        """
+        if member.header in self._offsets:
+            return self._offsets[member.header]
+        descriptor = 0 if not member.flags & _DESCRIPTOR else 24 if member.is_zip64 else 16
+        start = member.end - descriptor - member.length
+        if member.earliest < start <= member.earliest + _MAX16 and start % 64 == 0 or start == member.earliest:  # noqa: RUF021  # two writers
+            return start
+        return self.offset(member)
+
+    def record(self, member: Member, offset: int) -> Record:
+        """The member as a stretch of the file with its CRC; Refused (unsupported) where its method is another."""
+        codec = {STORED: Codec.RAW, DEFLATED: Codec.DEFLATE}.get(member.method)
+        if codec is None:
+            raise Refused(Reason.UNSUPPORTED, f"zip compression method {member.method}", show(member.name))
+        return Record(offset, member.length, member.size, codec, member.crc32)
+
+    def read(self, member: Member, limit: int) -> bytes:
+        """The bytes of a member, at most `limit`, with the CRC checked."""
+        return self.read_all([member], limit)[0]
+
+    def read_all(self, members: Iterable[Member], limit: int) -> list[bytes]:
+        """The bytes of members, together at most `limit`, with the CRCs checked; neighbours come in one read."""
+        wanted = list(members)
+        if max(sum(member.size for member in wanted), sum(member.length for member in wanted)) > limit:
+            raise Refused(Reason.LIMIT, f"more than {limit} bytes to read", show(wanted[0].name))
+        contents: dict[int, bytes] = {}
+        for group in _groups(wanted, _reach, NEAR_MEMBERS, limit):
+            start, end = group[0].header, _reach(group[-1])
+            stretch = self._bytes(start, end - start)
+            for member in group:
+                at = _data_offset(member, stretch, member.header - start)
+                self._offsets[member.header] = at
+                contents[member.header] = _decoded(member, stretch[at - start : at - start + member.length])
+        return [contents[member.header] for member in wanted]
+
+    def check(self, member: Member) -> None:
+        """Read all of a member, piece by piece; Refused (damaged) where the CRC does not fit.
+
+        For bytes that decide what the file holds and that nobody reads as a whole later on.
+        """
+        crc = size = 0
+        for piece in _inflated(member, self._pieces(member)):
+            crc, size = zlib.crc32(piece, crc), size + len(piece)
+        if size != member.size or crc != member.crc32:
+            raise Refused(Reason.DAMAGED, "a zip member whose CRC-32 does not fit its bytes", show(member.name))
+
+    def _pieces(self, member: Member) -> Iterator[bytes]:
+        start = self.offset(member)
+        for at in range(start, start + member.length, PIECE):
+            yield self._bytes(at, min(PIECE, start + member.length - at))
+
+    def _bytes(self, offset: int, length: int) -> bytes:
+        """From the tail that was read first, where it has them."""
+        if offset >= self._tail_at and offset + length <= self._file.size:
+            return self._tail[offset - self._tail_at : offset - self._tail_at + length]
+        return self._file.read(offset, length)
+
+    def _directory(self) -> tuple[int, int, int]:
+        """Offset, length and number of entries of the central directory."""
+        end = self._end()
+        _, disk, first_disk, here, count, size, at, _ = _END.unpack_from(self._tail, end - self._tail_at)
+        if end >= _LOCATOR64.size and self._bytes(end - _LOCATOR64.size, 4) == b"PK\6\7":
+            end, (disk, first_disk, here, count, size, at) = self._end64(end, (disk, first_disk, here, count, size, at))
+        if disk or first_disk or here != count:
+            raise Refused(Reason.UNSUPPORTED, "a zip of several volumes")
+        if count > MAX_ENTRIES or size > MAX_DIRECTORY_BYTES:
+            raise Refused(Reason.LIMIT, f"a zip directory of {count} entries and {size} bytes")
+        if at + size != end:
+            raise Refused(Reason.UNSAFE, "bytes before the zip or behind its directory", f"byte {at + size}")
+        return at, size, count
+
+    def _end(self) -> int:
+        """Where the end-of-directory record starts whose comment reaches exactly to the end of the file."""
+        at = len(self._tail)
+        while (at := self._tail.rfind(b"PK\5\6", 0, at)) >= 0:
+            if at + _END.size <= len(self._tail):
+                comment = _END.unpack_from(self._tail, at)[-1]
+                if at + _END.size + comment == len(self._tail):
+                    return self._tail_at + at
+            at += 3  # the next search ends before this one
+        end = self._tail_at + len(self._tail)
+        raise Refused(Reason.MALFORMED, "no end of a zip directory where the file ends: cut off?", f"byte {end}")
+
+    def _end64(self, end: int, small: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+        """The ZIP64 record and its fields; what the small record also states has to agree."""
+        _, disk, at, disks = _LOCATOR64.unpack(self._bytes(end - _LOCATOR64.size, _LOCATOR64.size))
+        if disk or disks > 1 or at + _END64.size > end - _LOCATOR64.size:
+            raise Refused(Reason.MALFORMED, "a ZIP64 locator that points nowhere", f"byte {end - _LOCATOR64.size}")
+        magic, length, _, _, *fields = _END64.unpack(self._bytes(at, _END64.size))
+        if magic != b"PK\6\6" or at + 12 + length != end - _LOCATOR64.size:
+            raise Refused(Reason.MALFORMED, "no ZIP64 end of directory where the locator points", f"byte {at}")
+        for value, wide, unknown in zip(small, fields, (*[_MAX16] * 4, *[_MAX32] * 2), strict=True):
+            if value not in {unknown, wide}:
+                raise Refused(Reason.UNSAFE, "the two ends of the zip directory disagree", f"byte {at}")
+        return at, tuple(fields)
+
+
+def _parse_directory(directory: bytes, count: int, directory_at: int) -> list[Member]:
+    entries = []
+    at = 0
+    for _ in range(count):
+        if at + _CENTRAL.size > len(directory) or directory[at : at + 4] != b"PK\1\2":
+            raise Refused(Reason.MALFORMED, "a broken zip directory", f"byte {directory_at + at}")
+        fields = _CENTRAL.unpack_from(directory, at)
+        name_at = at + _CENTRAL.size
+        extra_at = name_at + fields[10]
+        at = extra_at + fields[11] + fields[12]
+        if at > len(directory):
+            raise Refused(Reason.MALFORMED, "a broken zip directory", f"byte {directory_at + name_at}")
+        entries.append(_entry(fields, directory[name_at:extra_at], directory[extra_at : extra_at + fields[11]]))
+    if at != len(directory):
+        raise Refused(Reason.UNSAFE, "the zip directory holds more than its entries", f"byte {directory_at + at}")
+    return _members(entries, directory_at)
+
+
+def _entry(fields: tuple[int, ...], raw_name: bytes, extra: bytes) -> _Entry:
+    _, _, _, flags, method, _, _, crc, length, size, _, _, _, disk, _, _, header = fields
+    name = _name(raw_name, flags)
+    if flags & (_ENCRYPTED | _PATCHED):
+        raise Refused(Reason.UNSUPPORTED, "an encrypted or patched zip member", show(name))
+    wide = [value == _MAX32 for value in (size, length, header)]
+    if any(wide):
+        values = iter(_zip64_values(extra, sum(wide), name))
+        size, length, header = (
+            next(values) if is_wide else value for is_wide, value in zip(wide, (size, length, header), strict=True)
+        )
+    if disk not in {0, _MAX16}:
+        raise Refused(Reason.UNSUPPORTED, "a zip of several volumes", show(name))
+    if method == STORED and length != size:
+        raise Refused(Reason.MALFORMED, "a stored zip member of two sizes", show(name))
+    return name, raw_name, header, length, size, crc, method, flags, any(wide)
+
+
+def _name(raw_name: bytes, flags: int) -> str:
+    try:
+        name = raw_name.decode("utf-8" if flags & _UTF8 else "cp437")
+    except UnicodeDecodeError as error:
+        raise Refused(Reason.MALFORMED, "a zip member whose name is not text", ascii(raw_name)[:80]) from error
+    if not name or _OUTSIDE.search(name):
+        raise Refused(Reason.UNSAFE, "a zip member named outside the zip", show(name))
+    return name
+
+
+def _zip64_values(extra: bytes, count: int, name: str) -> tuple[int, ...]:
+    """The 64-bit numbers that stand in for those the entry could not hold (APPNOTE 4.5.3)."""
+    at = 0
+    while at + 4 <= len(extra):
+        tag, length = struct.unpack_from("<HH", extra, at)
+        if tag == 1 and 8 * count <= length <= len(extra) - at - 4:
+            return struct.unpack_from(f"<{count}Q", extra, at + 4)
+        at += 4 + length
+    raise Refused(Reason.MALFORMED, "a zip member without the ZIP64 sizes it refers to", show(name))
+
+
+def _members(entries: list[_Entry], directory_at: int) -> list[Member]:
+    """Members in the directory's order; Refused where two share bytes or something stands before them."""
+    headers = [*sorted(entry[2] for entry in entries), directory_at]
+    if headers[0] != 0:
+        raise Refused(Reason.UNSAFE, "bytes before the first zip member", "byte 0")
+    ends = dict(pairwise(headers))
+    if len(ends) != len(entries):
+        raise Refused(Reason.UNSAFE, "zip members that overlap", "the zip directory")
+    members = [Member(*entry, ends[entry[2]]) for entry in entries]
+    for member in members:
+        if member.earliest + member.length > directory_at:
+            raise Refused(Reason.MALFORMED, "a zip member that reaches past the end of the data", show(member.name))
+        if member.earliest + member.length > member.end:
+            raise Refused(Reason.UNSAFE, "zip members that overlap", show(member.name))
+    return members
+
+
+def _groups(members: list[Member], reach: Callable[[Member], int], near: int, longest: int) -> Iterable[list[Member]]:
+    """Members in the file's order, neighbours together; `reach` is where what is wanted of a member ends."""
+    group: list[Member] = []
+    for member in sorted(members, key=lambda entry: entry.header):
+        is_near = bool(group) and member.header - reach(group[-1]) <= near
+        if group and not (is_near and reach(member) - group[0].header <= longest):
+            yield group
+            group = []
+        group.append(member)
+    if group:
+        yield group
+
+
+def _reach(member: Member) -> int:
+    """The last byte its local header and data can take, generous extra field included."""
+    return min(member.end, member.earliest + _MAX16 + member.length)
+
+
+def _data_offset(member: Member, stretch: bytes, at: int) -> int:
+    """Where the member's data starts by its local header, which has to say what the directory says."""
+    if at + _LOCAL.size > len(stretch):
+        raise Refused(Reason.MALFORMED, "no local zip header", show(member.name))
+    magic, _, flags, method, _, _, crc, length, size, name_length, extra = _LOCAL.unpack_from(stretch, at)
+    if magic != b"PK\3\4":
+        raise Refused(Reason.MALFORMED, "no local zip header", show(member.name))
+    name = stretch[at + _LOCAL.size : at + _LOCAL.size + name_length]
+    if name != member.raw_name or name_length != len(member.raw_name):
+        raise Refused(
+            Reason.UNSAFE, f"the local zip header names another member, {ascii(name)[:80]}", show(member.name)
+        )
+    if method != member.method or (flags ^ member.flags) & (_ENCRYPTED | _PATCHED | _DESCRIPTOR):
+        raise Refused(Reason.UNSAFE, "the local zip header disagrees with the directory", show(member.name))
+    stated = ((crc, member.crc32), (length, member.length), (size, member.size))
+    if not flags & _DESCRIPTOR and any(local not in {central, _MAX32} for local, central in stated):
+        raise Refused(Reason.UNSAFE, "the local zip header disagrees with the directory", show(member.name))
+    start = member.earliest + int(extra)
+    if start + member.length > member.end:
+        raise Refused(Reason.UNSAFE, "a zip member that overlaps the next", show(member.name))
+    return start
+
+
+def _decoded(member: Member, raw: bytes) -> bytes:
+    content = raw
+    if member.method == DEFLATED:
+        inflater = zlib.decompressobj(-15)
+        try:
+            content = inflater.decompress(raw, member.size + 1)
+        except zlib.error as error:
+            raise Refused(Reason.DAMAGED, f"broken compressed data: {error}", show(member.name)) from error
+    elif member.method != STORED:
+        raise Refused(Reason.UNSUPPORTED, f"zip compression method {member.method}", show(member.name))
+    if len(content) != member.size:
+        raise Refused(Reason.MALFORMED, "a zip member that is not as long as it says", show(member.name))
+    if zlib.crc32(content) != member.crc32:
+        raise Refused(Reason.DAMAGED, "a zip member whose CRC-32 does not fit its bytes", show(member.name))
+    return content
+
+
+def _inflated(member: Member, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The decoded bytes, at most one more than the member says it has."""
+    if member.method == STORED:
+        yield from pieces
+        return
+    inflater, left = zlib.decompressobj(-zlib.MAX_WBITS), member.size + 1
+    try:
+        for piece in pieces:
+            while left and piece and not inflater.eof:
+                decoded = inflater.decompress(piece, min(PIECE, left))
+                left -= len(decoded)
+                piece = inflater.unconsumed_tail  # noqa: PLW2901  # what is left of it
+                yield decoded
+    except zlib.error as error:
+        raise Refused(Reason.DAMAGED, f"broken compressed data: {error}", show(member.name)) from error
+
+
+def _repeated(members: list[Member]) -> str:
+    seen: set[str] = set()
+    for member in members:
+        if member.name in seen:
+            return show(member.name)
+        seen.add(member.name)
+    return ""

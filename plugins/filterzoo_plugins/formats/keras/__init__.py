@@ -1,0 +1,88 @@
+"""Reads Keras 3's `.keras` archives: the weights inside as HDF5, the configuration beside them as data.
+
+Layout: `keras.src.saving.saving_lib`; a zip of metadata.json, config.json and model.weights.h5, all stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import ClassVar
+
+from filterzoo.errors import Reason, Refused
+from filterzoo.files import RandomAccessFile
+from filterzoo.format import Format
+from filterzoo.hooks import hookimpl
+from filterzoo.records import Codec, Record, Tensor
+from filterzoo_plugins.encodings.json import JSON_BYTES
+from filterzoo_plugins.encodings.zip import ZipIndex
+from filterzoo_plugins.formats.keras.config import read_config
+
+METADATA = "metadata.json"
+CONFIG = "config.json"
+WEIGHTS = "model.weights.h5"
+
+
+class Keras(Format):
+    """A `.keras` file."""
+
+    name = "keras"
+    framework: ClassVar[str | None] = "keras"
+
+    def prepare(self) -> None:
+        """See `Format.prepare`."""
+        import filterzoo_plugins.formats.keras.weights  # noqa: F401, PLC0415  # as in `hdf5`
+
+    def accepts(self, head: bytes, name: str) -> bool:
+        """A zip that starts with Keras's metadata or configuration, or with its weights under Keras's name."""
+        name_length = int.from_bytes(head[26:28], "little")
+        first = head[30 : 30 + name_length].decode("latin-1")
+        is_keras = b"keras" in head if first in {METADATA, CONFIG} else first == WEIGHTS and name.endswith(".keras")
+        return head.startswith(b"PK\3\4") and is_keras
+
+    def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
+        """The arrays of numbers, in the order of writing, which is the model's."""
+        from filterzoo_plugins.formats.keras.weights import index_weights  # noqa: PLC0415  # as in `hdf5`
+
+        archive = ZipIndex(file)
+        missing = {CONFIG, WEIGHTS} - archive.members.keys()
+        if missing:
+            raise Refused(Reason.MALFORMED, f"a Keras archive without {min(missing)}")
+        model = read_config(archive.read(archive.members[CONFIG], JSON_BYTES), CONFIG)
+        member = archive.members[WEIGHTS]
+        record = archive.record(member, archive.offset(member))
+        if record.codec is not Codec.RAW:
+            raise Refused(Reason.UNSUPPORTED, "compressed weights; Keras stores them", WEIGHTS)
+        archive.check_headers()
+        archive.check(member)  # the HDF5 tree in it says what there is to read
+        for tensor in index_weights(_Window(file, record), model):
+            yield _moved(tensor, record)
+
+
+class _Window(RandomAccessFile):
+    """A stored member of a zip as a file of its own."""
+
+    def __init__(self, file: RandomAccessFile, record: Record) -> None:
+        self.size = record.length
+        self._file = file
+        self._offset = record.offset
+
+    def read(self, offset: int, length: int) -> bytes:
+        """See `RandomAccessFile.read`."""
+        self.check_bounds(offset, length)
+        return self._file.read(self._offset + offset, length)
+
+
+def _moved(tensor: Tensor, member: Record) -> Tensor:
+    """The tensor as the archive has it. The member's CRC covers what is one stretch; chunks are records already."""
+    if tensor.chunk_shape is not None:
+        records = tuple(replace(record, offset=member.offset + record.offset) for record in tensor.records)
+        return replace(tensor, records=records)
+    span = replace(tensor.span, offset=member.offset + tensor.span.offset)
+    return replace(tensor, span=span, records=(member,))
+
+
+@hookimpl
+def filterzoo_formats() -> list[Format]:
+    """See `filterzoo.hooks`."""
+    return [Keras()]

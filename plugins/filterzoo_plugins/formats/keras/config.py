@@ -1,0 +1,196 @@
+"""A Keras model's configuration, read as data: which layer a weight belongs to and what that layer does with it.
+
+Nothing of it is called or imported; a class is a word here. Names of variables follow Keras 2.2 to 3.15.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from filterzoo.records import Convolution, Kind, Layout
+from filterzoo_plugins.encodings.json import is_natural, read_json
+from filterzoo_plugins.encodings.kernel_names import (
+    NO_CONVOLUTION,
+    Meaning,
+    depthwise,
+    meaning_by_name,
+    plain,
+    transposed,
+)
+
+CONFIG_DEPTH = 200
+_KERAS_CLASS = re.compile(r"(Depthwise|Separable)?(?:Conv|Convolution)([123])D(Transpose)?|(ConvLSTM)([123])D")
+_NO_CONVOLUTION = {"Dense", "EinsumDense", "Embedding", "LocallyConnected1D", "LocallyConnected2D"}
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer of a configuration. `config` is None where only its class is known.
+
+    `layers` are those of a nested model, in order; `inner` is what its configuration holds under other keys.
+    """
+
+    name: str
+    class_name: str
+    config: Mapping[str, Any] | None = None
+    layers: tuple[Layer, ...] = ()
+    inner: Mapping[str, Layer] = field(default_factory=dict)
+    by_name: Mapping[str, Layer] = field(default_factory=dict)
+    """The nested model's layers again, by their names."""
+
+    def find(self, parts: Sequence[str]) -> Layer:
+        """The innermost layer that the parts of a weight's path lead to; parts that name no layer are passed over."""
+        layer = self
+        for part in parts:
+            layer = layer.by_name.get(part) or layer.inner.get(part) or layer
+        return layer.wrapped
+
+    @property
+    def wrapped(self) -> Layer:
+        """The layer that a wrapper such as TimeDistributed applies; the layer itself where it wraps none."""
+        layer = self
+        while "layer" in layer.inner:
+            layer = layer.inner["layer"]
+        return layer
+
+
+def read_config(text: bytes, where: str) -> Layer:
+    """The model of a JSON configuration; Refused (malformed, limit) where it is no JSON."""
+    return _layer(read_json(text, where, depth=CONFIG_DEPTH))
+
+
+def variables(model: Layer) -> Iterator[tuple[str, Layer]]:
+    """Paths of Keras 3 (`layers/conv2d_1`) and their layers, in the model's order.
+
+    Keras names a layer in a container by its class and counts up (`keras.src.saving.saving_lib`).
+    """
+    pending = [("", model)]
+    while pending:
+        path, layer = pending.pop()
+        yield path, layer
+        used: dict[str, int] = {}
+        inside = []
+        for child in layer.layers:
+            if layer.class_name == "Sequential" and child.class_name == "InputLayer":
+                continue
+            name = _snake_case(child.class_name)
+            used[name] = used.get(name, -1) + 1
+            inside.append((f"{path}/layers/{name}{f'_{used[name]}' if used[name] else ''}".lstrip("/"), child))
+        inside += [(f"{path}/{key}".lstrip("/"), child) for key, child in layer.inner.items()]
+        pending += reversed(inside)
+
+
+def meaning(layer: Layer, variable: str, shape: Sequence[int]) -> Meaning:
+    """Layout and convolution of a layer's `variable`: `kernel`, `pointwise_kernel`, ... or Keras 3's number of it."""
+    if layer.class_name in _NO_CONVOLUTION:
+        return NO_CONVOLUTION
+    known = _KERAS_CLASS.fullmatch(layer.class_name)
+    if known is None:
+        return meaning_by_name(f"{layer.class_name}/{variable}", shape)
+    modifier, sides, is_transposed, lstm, lstm_sides = known.groups()
+    if len(shape) != int(sides or lstm_sides) + 2:
+        return NO_CONVOLUTION
+    config = layer.config
+    groups = None if config is None else config.get("groups", 1)
+    if lstm:
+        return _with_groups(plain(shape), 1) if variable in {"kernel", "recurrent_kernel", "0", "1"} else NO_CONVOLUTION
+    if modifier == "Separable" and variable in {"pointwise_kernel", "1"}:
+        return _applied(_with_groups(plain(shape), 1), {}, shape)
+    if modifier and variable in {"depthwise_kernel", "kernel", "0"}:
+        return _applied(depthwise(shape), config, shape)
+    if modifier or variable not in {"kernel", "0"}:
+        return NO_CONVOLUTION
+    if is_transposed:
+        return _applied(_with_groups(transposed(), 1), config, shape)
+    return _applied(_with_groups(plain(shape), groups), config, shape)
+
+
+def class_of(name: str) -> str | None:
+    """The convolution class that a Keras 3 path part or default layer name (`separable_conv2d_3`) stands for."""
+    return _CLASS_OF.get(re.sub(r"_\d+$", "", name))
+
+
+def _layer(node: object) -> Layer:
+    if not isinstance(node, dict):
+        return Layer("", "")
+    config = node.get("config")
+    settings = config if isinstance(config, dict) else {}
+    listed = config if isinstance(config, list) else settings.get("layers")
+    layers = tuple(_layer(entry) for entry in listed) if isinstance(listed, list) else ()
+    return Layer(
+        _text(node.get("name")) or _text(settings.get("name")),
+        _text(node.get("class_name")),
+        settings,
+        layers,
+        {key: _layer(entry) for key, entry in settings.items() if _is_layer(entry)},
+        {layer.name: layer for layer in layers},
+    )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _is_layer(entry: object) -> bool:
+    return isinstance(entry, dict) and "class_name" in entry and isinstance(entry.get("config"), dict)
+
+
+def _with_groups(found: Meaning, groups: object) -> Meaning:
+    layout, convolution = found
+    if convolution is None or not isinstance(groups, int) or not is_natural(groups) or groups == 0:
+        return found
+    return layout, replace(convolution, groups=groups)
+
+
+def _applied(found: Meaning, config: Mapping[str, Any] | None, shape: Sequence[int]) -> Meaning:
+    """With stride, dilation and padding as the configuration states them, None where it states nothing sensible."""
+    layout, convolution = found
+    if convolution is None or config is None:
+        return found
+    kernel = tuple(shape[:-2])
+    stride = _sizes(config.get("strides", 1), len(kernel))
+    dilation = _sizes(config.get("dilation_rate", 1), len(kernel))
+    padding = None
+    if layout is not Layout.K_OI:  # what a transposed convolution cuts off depends on output_padding too
+        padding = _padding(config.get("padding", "valid"), kernel, stride, dilation)
+    kind, groups = convolution.kind, convolution.groups
+    if layout is Layout.K_IO and groups is not None and groups > 1:
+        if shape[-1] % groups:
+            return layout, Convolution(kind=kind, context=convolution.context)
+        kind = Kind.DEPTHWISE if shape[-2] == 1 else Kind.GROUPED
+    return layout, replace(convolution, kind=kind, stride=stride, dilation=dilation, padding=padding)
+
+
+def _sizes(value: object, rank: int) -> tuple[int, ...] | None:
+    values: list[Any] = value if isinstance(value, list) else [value] * rank
+    return tuple(values) if len(values) == rank and all(is_natural(size) and size > 0 for size in values) else None
+
+
+def _padding(
+    name: object, kernel: Sequence[int], stride: Sequence[int] | None, dilation: Sequence[int] | None
+) -> tuple[int, ...] | None:
+    """(begin of each axis, end of each axis); with a stride, `same` depends on the input and is None."""
+    if name == "valid":
+        return (0,) * (2 * len(kernel))
+    if dilation is None or name not in {"same", "causal"}:
+        return None
+    reach = [(side - 1) * step for side, step in zip(kernel, dilation, strict=True)]
+    if name == "causal":
+        return (*reach, *(0 for _ in reach))
+    if stride is None or any(step != 1 for step in stride):
+        return None
+    return (*(total // 2 for total in reach), *(total - total // 2 for total in reach))
+
+
+def _snake_case(name: str) -> str:
+    """As `keras.src.utils.naming.to_snake_case` does it."""
+    words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
+
+
+_CLASSES = [f"{kind}Conv{sides}D" for kind in ("", "Depthwise", "Separable") for sides in "123"]
+_CLASSES += [name for sides in "123" for name in (f"Conv{sides}DTranspose", f"ConvLSTM{sides}D")]
+_CLASS_OF = {_snake_case(name): name for name in _CLASSES}

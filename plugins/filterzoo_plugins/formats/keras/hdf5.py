@@ -1,0 +1,47 @@
+"""HDF5 weight files. What reads them, and the HDF5 library, is loaded in the jail only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from filterzoo.files import RandomAccessFile
+from filterzoo.format import Format
+from filterzoo.hooks import hookimpl
+from filterzoo.records import FileFacts, Tensor
+
+MAGIC = b"\x89HDF\r\n\x1a\n"
+
+
+class Hdf5(Format):
+    """An HDF5 file of weights."""
+
+    name = "hdf5"
+    framework: ClassVar[str | None] = None
+
+    def prepare(self) -> None:
+        """See `Format.prepare`."""
+        import filterzoo_plugins.formats.keras.weights  # noqa: F401, PLC0415  # see above
+
+    def accepts(self, head: bytes, name: str) -> bool:
+        """By the magic, at the start of the file only."""
+        del name
+        return head.startswith(MAGIC)
+
+    def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
+        """The arrays of numbers, in the order of the model's layers, or else of writing."""
+        from filterzoo_plugins.formats.keras.weights import index_file  # noqa: PLC0415  # see above
+
+        return index_file(file)
+
+    def facts(self, file: RandomAccessFile) -> FileFacts:
+        """Keras, where the file has a mark of it."""
+        from filterzoo_plugins.formats.keras.weights import is_keras  # noqa: PLC0415  # see above
+
+        return FileFacts(framework="keras" if is_keras(file) else None)
+
+
+@hookimpl
+def filterzoo_formats() -> list[Format]:
+    """See `filterzoo.hooks`."""
+    return [Hdf5()]

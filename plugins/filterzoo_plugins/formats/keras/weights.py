@@ -1,0 +1,146 @@
+"""What of an HDF5 tree is weights, in which order, and what each means: Keras 2 and 3 files, and plain data sets.
+
+Layout of Keras files: `keras.src.legacy.saving.legacy_h5_format` (`model_weights`, `layer_names`, `weight_names`) and
+`keras.src.saving.saving_lib` (`layers/conv2d/vars/0`), Keras 2.2 to 3.15.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Self
+
+from filterzoo.dtypes import DTYPES
+from filterzoo.errors import Reason, Refused
+from filterzoo.files import RandomAccessFile
+from filterzoo.records import Tensor
+from filterzoo_plugins.encodings.expansion import check_expansion
+from filterzoo_plugins.encodings.hdf5.data import Stored, locate
+from filterzoo_plugins.encodings.hdf5.tree import DataSet, Tree, names_attribute, open_tree, text_attribute
+from filterzoo_plugins.encodings.kernel_names import NO_CONVOLUTION, Meaning, meaning_by_name
+from filterzoo_plugins.encodings.names import show
+from filterzoo_plugins.formats.keras.config import Layer, class_of, meaning, read_config, variables
+
+_OPTIMISER = {"optimizer", "optimizer_weights"}
+_NUMBERED = re.compile(r"(?:^|/)vars/(\d+)$")
+
+
+def index_file(file: RandomAccessFile) -> Iterator[Tensor]:
+    """The tensors of a file, described as the model's configuration in it has them."""
+    with open_tree(file) as tree:
+        text = text_attribute(tree.groups[""], "model_config")
+        model = None if text is None else read_config(text, "model_config")
+        yield from _index_tree(tree, file.size, model)
+
+
+def index_weights(file: RandomAccessFile, model: Layer) -> Iterator[Tensor]:
+    """The tensors of a file whose model's configuration lies elsewhere."""
+    with open_tree(file) as tree:
+        yield from _index_tree(tree, file.size, model)
+
+
+def is_keras(file: RandomAccessFile) -> bool:
+    """Whether the file has a mark of Keras."""
+    with open_tree(file) as tree:
+        return _Weights.of(tree, None).keras_version is not None or any(map(_NUMBERED.search, tree.data_sets))
+
+
+def _index_tree(tree: Tree, size: int, model: Layer | None) -> Iterator[Tensor]:
+    """The tensors of a tree that takes `size` bytes, described as `model` has them."""
+    weights = _Weights.of(tree, model)
+    if (weights.keras_version or b"").startswith(b"1."):
+        raise Refused(Reason.UNSUPPORTED, "weights of Keras 1, whose axes depend on its backend")
+    total = 0
+    for data_set, layer in weights.in_order():
+        stored = locate(data_set)
+        if stored is None:
+            continue
+        total += prod(stored.shape) * DTYPES[stored.dtype].size
+        check_expansion(total, size, "all data sets together")
+        name = data_set.name.removeprefix(weights.prefix)
+        yield _tensor(name, stored, weights.meaning(name, stored.shape, layer))
+
+
+@dataclass(frozen=True, slots=True)
+class _Weights:
+    """The part of a tree that holds the model's weights, and what is known of the model.
+
+    Of a whole model Keras keeps the weights in `model_weights`, and `prefix` is `model_weights/`; else it is empty.
+    """
+
+    tree: Tree
+    prefix: str
+    keras_version: bytes | None
+    layer_names: list[str] | None
+    model: Layer | None
+    layer_at: Mapping[str, Layer]
+    """Keras 3's paths and their layers."""
+
+    @classmethod
+    def of(cls, tree: Tree, model: Layer | None) -> Self:
+        prefix = "model_weights/" if "model_weights" in tree.groups else ""
+        group = tree.groups[prefix.rstrip("/")]
+        version = text_attribute(group, "keras_version") or text_attribute(tree.groups[""], "keras_version")
+        layer_at = {} if model is None else dict(variables(model))
+        return cls(tree, prefix, version, names_attribute(group, "layer_names"), model, layer_at)
+
+    def in_order(self) -> Iterator[tuple[DataSet, Layer | None]]:
+        """The data sets that Keras would load, with their layers where these are known; without a list, by address."""
+        if self.layer_names is not None:
+            yield from self._listed(self.layer_names)
+            return
+        for data_set in sorted(self.tree.data_sets.values(), key=lambda data_set: data_set.address):
+            if data_set.name.startswith(self.prefix) and not _OPTIMISER.intersection(data_set.name.split("/")):
+                yield data_set, None
+
+    def _listed(self, layer_names: list[str]) -> Iterator[tuple[DataSet, Layer | None]]:
+        for layer_name in dict.fromkeys(layer_names):
+            group = self.tree.groups.get(self.prefix + layer_name)
+            if group is None:
+                raise Refused(Reason.MALFORMED, "a layer that is listed has no group", show(layer_name))
+            owner = self.model.by_name.get(layer_name) if self.model is not None else None
+            for weight_name in dict.fromkeys(names_attribute(group, "weight_names") or ()):
+                data_set = self.tree.data_sets.get(f"{self.prefix}{layer_name}/{weight_name}")
+                if data_set is None:
+                    raise Refused(Reason.MALFORMED, "a weight that is listed is not in the file", show(weight_name))
+                yield data_set, owner and owner.find(weight_name.split("/")[:-1])
+
+    def meaning(self, name: str, shape: tuple[int, ...], layer: Layer | None) -> Meaning:
+        """What the layer, or else the name, says of the tensor called `name`."""
+        numbered = _NUMBERED.search(name)
+        if numbered is not None:
+            return self._numbered_meaning(name[: numbered.start()], numbered[1], shape)
+        if layer is None or layer.layers:
+            return meaning_by_name(name, shape)
+        return meaning(layer, name.rpartition("/")[2].partition(":")[0], shape)
+
+    def _numbered_meaning(self, owner: str, number: str, shape: tuple[int, ...]) -> Meaning:
+        """Keras 3 numbers the variables of a layer; their group's attribute `name` is the layer's name."""
+        stated = text_attribute(self.tree.groups[f"{self.prefix}{owner}/vars".replace("//", "/").lstrip("/")], "name")
+        layer_name = (stated or b"").decode("utf-8", "backslashreplace")
+        owner = owner.removesuffix("/cell").replace("_layer_checkpoint_dependencies", "layers")
+        if owner in self.layer_at:
+            return meaning(self.layer_at[owner].wrapped, number, shape)
+        part = owner.rpartition("/")[2]
+        class_name = class_of(part) or class_of(layer_name)
+        if class_name is not None:
+            return meaning(Layer(layer_name, class_name), number, shape)
+        if number == "0" and "conv" in f"{part} {layer_name}".lower():
+            return meaning_by_name(f"{part} {layer_name}/kernel", shape)
+        return NO_CONVOLUTION
+
+
+def _tensor(name: str, stored: Stored, found: Meaning) -> Tensor:
+    layout, convolution = found
+    return Tensor(
+        name=name,
+        dtype=stored.dtype,
+        shape=stored.shape,
+        span=stored.span,
+        layout=layout,
+        records=stored.records,
+        chunk_shape=stored.chunk_shape,
+        convolution=convolution,
+    )

@@ -1,0 +1,102 @@
+"""ONNX files: the weights that their convolutions read, found in the graph; external data beside the file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from filterzoo import FileFacts, Format, Layout, RandomAccessFile, Refused, Span, Tensor, hookimpl
+from filterzoo_plugins.encodings.protobuf import LENGTH_DELIMITED, VARINT, WireReader, decode_varint
+from filterzoo_plugins.formats.onnx.graph import GraphWalk
+from filterzoo_plugins.formats.onnx.model import ModelReader, read_metadata, read_opset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from filterzoo_plugins.formats.onnx.array import Array
+
+_MODEL_FIELDS = {
+    1: VARINT,  # ir_version
+    2: LENGTH_DELIMITED,  # producer_name
+    3: LENGTH_DELIMITED,  # producer_version
+    4: LENGTH_DELIMITED,  # domain
+    5: VARINT,  # model_version
+    6: LENGTH_DELIMITED,  # doc_string
+    7: LENGTH_DELIMITED,  # graph
+    8: LENGTH_DELIMITED,  # opset_import
+    14: LENGTH_DELIMITED,  # metadata_props
+    20: LENGTH_DELIMITED,  # training_info
+    25: LENGTH_DELIMITED,  # functions
+    26: LENGTH_DELIMITED,  # configuration
+}
+_GRAPH = 7
+_MAX_IR_VERSION = 127
+_LICENCE_KEYS = ("license", "licence")
+_MAX_LICENCE_TEXT = 10_000
+
+
+class Onnx(Format):
+    """ONNX models, any operator set: Conv, ConvTranspose, their quantised forms, bodies and functions included.
+
+    What a convolution reads is taken as it is stored, with the strides and scales of the nodes in between. A weight
+    that depends on an input is no layer; one that is computed from constants in a way that strides and scales cannot
+    tell (QuantizeLinear of a float, Mul, a narrowing Cast) is refused as unsupported, for it is a layer we cannot show.
+    """
+
+    name: ClassVar[str] = "onnx"
+    framework: ClassVar[str | None] = "onnx"
+    is_graph: ClassVar[bool] = True
+
+    def accepts(self, head: bytes, name: str) -> bool:
+        """A ModelProto has no magic number: ir_version first, then fields it knows, of the wire types they have."""
+        del name
+        try:
+            return _is_model_head(head)
+        except (Refused, IndexError):
+            return False
+
+    def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
+        """What each convolution reads, in the order of the nodes; then the arrays that none reads."""
+        reader = WireReader(file)
+        model = ModelReader(reader).model()
+        walk = GraphWalk(model, reader)
+        walk.run()
+        yield from walk.tensors
+        yield from (_unread(array) for array in model.arrays if array.offset not in walk.read)
+
+    def facts(self, file: RandomAccessFile) -> FileFacts:
+        """The licence that the metadata state, and the operator set."""
+        reader = WireReader(file)
+        metadata = {key.lower(): text for key, text in read_metadata(reader).items()}
+        licence = next((metadata[key] for key in _LICENCE_KEYS if metadata.get(key)), None)
+        licence = licence and licence[:_MAX_LICENCE_TEXT]
+        return FileFacts(framework=self.framework, licence=licence, opset=read_opset(reader))
+
+
+def _is_model_head(head: bytes) -> bool:
+    position, known = 0, set[int]()
+    while position < len(head):
+        tag, position = decode_varint(head, position)
+        number = tag >> 3
+        if _MODEL_FIELDS.get(number) != tag & 7 or (not known and number != 1):
+            return False
+        value, position = decode_varint(head, position)
+        if number == 1 and not 1 <= value <= _MAX_IR_VERSION:
+            return False
+        known.add(number)
+        if tag & 7 == LENGTH_DELIMITED:
+            position += value
+    return len(known) > 1 and (_GRAPH in known or position >= len(head))
+
+
+def _unread(array: Array) -> Tensor:
+    """An array as it is listed for the count; one that is no stretch of numbers is listed as bytes."""
+    if array.span is None:
+        offset, length = array.varints or (array.offset, 0)
+        return Tensor(name=array.name, dtype="U8", shape=(length,), span=Span(offset, length), layout=Layout.OTHER)
+    return Tensor(name=array.name, dtype=array.dtype, shape=array.shape, span=array.span, layout=Layout.OTHER)
+
+
+@hookimpl
+def filterzoo_formats() -> list[Format]:
+    """The ONNX format."""
+    return [Onnx()]

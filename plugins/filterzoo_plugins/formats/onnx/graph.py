@@ -1,0 +1,242 @@
+"""Follows the values of an ONNX model from its inputs, to find what every convolution reads and how deep it lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from filterzoo.dtypes import DTYPES, NumberClass
+from filterzoo.errors import Reason, Refused
+from filterzoo.records import Tensor
+from filterzoo_plugins.formats.onnx.constant import Constant, Value, quantisation_of
+from filterzoo_plugins.formats.onnx.convolution import convolution_of
+from filterzoo_plugins.formats.onnx.model import MAX_NESTING
+from filterzoo_plugins.formats.onnx.operators import CONVOLUTIONS, VIEWS, Operator, looks_like_convolution
+from filterzoo_plugins.formats.onnx.views import attributes_of, constant_of, dequantised, integer_scales, view
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from filterzoo_plugins.encodings.protobuf import WireReader
+    from filterzoo_plugins.formats.onnx.model import Attribute, Function, Graph, Model, Node
+
+MAX_STEPS = 400_000
+"""Nodes that are followed, those of a function once for each call."""
+KERNEL_WEIGHT_RANKS = (3, 4, 5)
+"""Weights of 1-D, 2-D and 3-D kernels."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """The names of one graph; a body also sees those around it."""
+
+    outer: _Scope | None = None
+    values: dict[str, Value | None] = field(default_factory=dict)
+
+    def define(self, name: str, value: Value | None, where: str) -> None:
+        if name in self.values:
+            raise Refused(Reason.MALFORMED, f"two values are named {ascii(name)[:80]}", where)
+        self.values[name] = value
+
+    def find(self, name: str, where: str) -> Value | None:
+        scope: _Scope | None = self
+        while scope is not None:
+            if name in scope.values:
+                return scope.values[name]
+            scope = scope.outer
+        raise Refused(Reason.MALFORMED, f"nothing before it gives the value {ascii(name)[:80]}", where)
+
+    def scale_among(self, names: Sequence[str]) -> Value | None:
+        """The one stored number among these, if there is just one."""
+        values = [self.values.get(name) for name in names]
+        stored = [value for value in values if value and value.constant and value.constant.array.count == 1]
+        return stored[0] if len(stored) == 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """Where a node stands.
+
+    entry: the depth at which the body around it starts. bindings: the attributes of the call of the function around it.
+    calls: the functions around it.
+    """
+
+    scope: _Scope
+    entry: int = 0
+    nesting: int = 0
+    bindings: Mapping[str, Attribute] = field(default_factory=dict)
+    calls: frozenset[tuple[str, str, str]] = frozenset()
+
+
+class GraphWalk:
+    """One walk over one model. `tensors` afterwards holds what each convolution reads, in the order of the nodes."""
+
+    def __init__(self, model: Model, reader: WireReader) -> None:
+        self.model = model
+        self.reader = reader
+        self.tensors = list[Tensor]()
+        self.read = set[int]()
+        """Offsets of the arrays that some convolution reads."""
+        self._steps = 0
+
+    def run(self) -> None:
+        """Walk; Refused where a convolution's weight contradicts it or is stored in a way that is not read."""
+        self._graph(self.model.graph, _Frame(_Scope()), [Value(0, live=True)] * len(self.model.graph.inputs))
+
+    def _graph(self, graph: Graph, frame: _Frame, inputs: Sequence[Value]) -> list[Value | None]:
+        """Walk a graph in a scope that is new to it; the values of its outputs."""
+        scope = frame.scope
+        for array in graph.initializers:
+            scope.define(array.name, Value(0, live=False, constant=Constant.of(array)), "the graph's initializers")
+        for name, value in zip(graph.inputs, inputs, strict=True):
+            # Before IR version 4 every initializer was listed among the inputs, too.
+            if name and name not in scope.values:
+                scope.define(name, value, "the graph's inputs")
+        self._nodes(graph.nodes, frame)
+        return [scope.find(name, "the graph's outputs") if name else None for name in graph.outputs]
+
+    def _nodes(self, nodes: Sequence[Node], frame: _Frame) -> None:
+        scales = integer_scales(nodes)
+        for node in nodes:
+            self._steps += 1
+            if self._steps > MAX_STEPS:
+                raise Refused(Reason.LIMIT, f"more than {MAX_STEPS} nodes, calls of functions unrolled", node.where)
+            inputs = [frame.scope.find(name, node.where) if name else None for name in node.inputs]
+            if node.outputs and node.outputs[0] in scales:
+                inputs = [*inputs[:4], *[None] * (4 - len(inputs)), frame.scope.scale_among(scales[node.outputs[0]])]
+            outputs = self._node(node, inputs, frame)
+            for name, value in zip(node.outputs, outputs, strict=False):
+                if name:
+                    frame.scope.define(name, value, node.where)
+
+    def _node(self, node: Node, inputs: list[Value | None], frame: _Frame) -> Sequence[Value | None]:
+        """The values of a node's outputs."""
+        plain = _computed(inputs, frame.entry)
+        operator = (node.domain, node.operator)
+        function = self.model.functions.get((*operator, node.overload))
+        if function is not None:
+            return self._call(node, function, inputs, frame)
+        if operator in CONVOLUTIONS:
+            self._convolution(node, CONVOLUTIONS[operator], inputs, plain.depth, frame)
+        elif operator == ("", "Constant"):
+            return [Value(0, live=False, constant=constant_of(node, attributes_of(node, frame.bindings)))]
+        elif operator in VIEWS:
+            return [plain if plain.live else plain._replace(constant=self._view(node, inputs, frame))]
+        elif any(attribute.graphs for attribute in node.attributes.values()):
+            return self._bodies(node, plain, frame)
+        elif looks_like_convolution(node.operator):
+            _refuse_if_it_reads_a_weight(node, inputs)
+        return [plain] * len(node.outputs)
+
+    def _view(self, node: Node, inputs: list[Value | None], frame: _Frame) -> Constant | None:
+        if not inputs or inputs[0] is None or inputs[0].constant is None:
+            return None
+        return view(node, attributes_of(node, frame.bindings), inputs[0].constant, inputs[1:], self.reader)
+
+    def _call(self, node: Node, function: Function, inputs: list[Value | None], frame: _Frame) -> list[Value | None]:
+        """Walk a function's body as if it stood in the place of the call."""
+        key = (function.domain, function.name, function.overload)
+        if key in frame.calls:
+            raise Refused(Reason.MALFORMED, f"the function {ascii(function.name)[:80]} calls itself", node.where)
+        if not function.domain:
+            raise Refused(Reason.UNSUPPORTED, "functions in place of standard operators are not read", node.where)
+        nesting = _deeper(frame, node)
+        scope = _Scope()
+        for place, name in enumerate(function.inputs):
+            scope.define(name, inputs[place] if place < len(inputs) else None, node.where)
+        bindings = {**function.defaults, **attributes_of(node, frame.bindings)}
+        self._nodes(function.nodes, _Frame(scope, frame.entry, nesting, bindings, frame.calls | {key}))
+        return [scope.find(name, node.where) for name in function.outputs]
+
+    def _bodies(self, node: Node, plain: Value, frame: _Frame) -> list[Value | None]:
+        """Walk the bodies of an If, a Loop or a Scan: they start at the node's depth and see the names around them.
+
+        What enters a body, and what leaves it, is made at run time.
+        """
+        nesting = _deeper(frame, node)
+        leaving = [plain.depth] * len(node.outputs)
+        entering = Value(plain.depth - 1, live=True)
+        for attribute in node.attributes.values():
+            for graph in attribute.graphs:
+                inner = _Frame(_Scope(frame.scope), plain.depth - 1, nesting, frame.bindings, frame.calls)
+                values = self._graph(graph, inner, [entering] * len(graph.inputs))
+                # A Loop's body first says whether to go on.
+                values = values[1:] if node.operator == "Loop" else values
+                for place, value in enumerate(values[: len(leaving)]):
+                    leaving[place] = max(leaving[place], value.depth if value else 0)
+        return [Value(depth, live=True) for depth in leaving]
+
+    def _convolution(
+        self, node: Node, operator: Operator, inputs: list[Value | None], depth: int, frame: _Frame
+    ) -> None:
+        """Add the tensor that a convolution reads as its weight, unless the weight is made at run time."""
+        weight = inputs[operator.weight] if operator.weight < len(inputs) else None
+        if weight is None:
+            raise Refused(Reason.MALFORMED, "a convolution without a weight", node.where)
+        if weight.live:
+            return
+        name = ascii(node.inputs[operator.weight])[:80]
+        if weight.constant is None:
+            raise Refused(Reason.UNSUPPORTED, f"the weight {name} is computed from constants, not stored", node.where)
+        constant = weight.constant
+        if operator.scale is not None:
+            constant = dequantised(constant, inputs, operator.scale, operator.zero_point, axis=0)
+        attributes = attributes_of(node, frame.bindings)
+        obstacle = constant.array.obstacle or constant.obstacle
+        if "channels_last" in attributes and attributes["channels_last"].integer:
+            obstacle = "convolutions with channels last are not read"
+        if obstacle:
+            raise Refused(Reason.UNSUPPORTED, f"the weight {name} cannot be read: {obstacle}", node.where)
+        if len(constant.shape) < min(KERNEL_WEIGHT_RANKS):
+            raise Refused(Reason.MALFORMED, f"a convolution weight of shape {constant.shape}", name)
+        if len(constant.shape) in KERNEL_WEIGHT_RANKS:
+            self._add(node, operator, constant, attributes, depth)
+
+    def _add(
+        self, node: Node, operator: Operator, constant: Constant, attributes: Mapping[str, Attribute], depth: int
+    ) -> None:
+        array, where = constant.array, ascii(constant.array.name)[:80]
+        span = array.span
+        if span is None or DTYPES[array.dtype].number_class is NumberClass.OTHER:
+            raise Refused(Reason.UNSUPPORTED, f"a convolution weight of type {array.dtype}", where)
+        if DTYPES[array.dtype].number_class is NumberClass.INTEGER and constant.dequantisation is None:
+            raise Refused(Reason.UNSUPPORTED, f"a convolution weight of type {array.dtype} without a scale", where)
+        if span.side:
+            with self.reader.file.beside(span.side) as side:
+                if span.offset + span.length > side.size:
+                    ends = f"the side file has {side.size} bytes, not {span.length} from byte {span.offset}"
+                    raise Refused(Reason.MALFORMED, ends, where)
+        self.read.add(array.offset)
+        self.tensors.append(
+            Tensor(
+                name=array.name or node.name,
+                dtype=array.dtype,
+                shape=constant.shape,
+                span=span,
+                layout=operator.layout,
+                strides=constant.strides,
+                quantisation=quantisation_of(constant, self.reader, where),
+                convolution=convolution_of(operator, attributes, constant.shape, depth, where),
+            )
+        )
+
+
+def _computed(inputs: Sequence[Value | None], entry: int) -> Value:
+    """The value that an operation makes of these."""
+    known = [value for value in inputs if value is not None]
+    live = [value.depth for value in known if value.live]
+    depths = live or [value.depth for value in known]
+    return Value(1 + max((entry, *depths)), bool(live))
+
+
+def _deeper(frame: _Frame, node: Node) -> int:
+    if frame.nesting >= MAX_NESTING:
+        raise Refused(Reason.LIMIT, f"calls and bodies are nested deeper than {MAX_NESTING}", node.where)
+    return frame.nesting + 1
+
+
+def _refuse_if_it_reads_a_weight(node: Node, inputs: Sequence[Value | None]) -> None:
+    for value in inputs:
+        if value and value.constant and len(value.constant.shape) in KERNEL_WEIGHT_RANKS:
+            operator = ascii(f"{node.domain}::{node.operator}")[:80]
+            raise Refused(Reason.UNSUPPORTED, f"the layout of the weights of {operator} is not known", node.where)

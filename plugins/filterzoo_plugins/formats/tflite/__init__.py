@@ -1,0 +1,66 @@
+"""TFLite files: the weights that their convolutions read, found in the graph, with the scales of quantised ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from filterzoo import FileFacts, Format, Layout, RandomAccessFile, Tensor, hookimpl
+from filterzoo_plugins.encodings.flatbuffer import FlatBuffer
+from filterzoo_plugins.formats.tflite.graph import GraphWalk
+from filterzoo_plugins.formats.tflite.model import TensorEntry, read_licence, read_subgraphs
+
+_IDENTIFIER = b"TFL3"
+_MAX_LICENCE_TEXT = 10_000
+
+
+class TFLite(Format):
+    """TensorFlow Lite models: CONV_2D, DEPTHWISE_CONV_2D, TRANSPOSE_CONV and the 3-D ones, in every subgraph.
+
+    A weight is followed through DEQUANTIZE (float16 and integers). One that depends on an input is no layer; one that
+    is sparse, of 4 bits, or computed from constants is refused as unsupported, for it is a layer we cannot show.
+    """
+
+    name: ClassVar[str] = "tflite"
+    framework: ClassVar[str | None] = "tflite"
+    is_graph: ClassVar[bool] = True
+
+    def accepts(self, head: bytes, name: str) -> bool:
+        """The identifier stands behind the offset of the root table."""
+        del name
+        return head[4:8] == _IDENTIFIER
+
+    def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
+        """What each convolution reads, in the order of the operators; then the stored tensors that none reads."""
+        subgraphs = read_subgraphs(FlatBuffer(file))
+        walk = GraphWalk(subgraphs)
+        walk.run()
+        yield from walk.tensors
+        for graph in subgraphs:
+            yield from (listed for tensor in graph.tensors for listed in _unread(tensor, walk.read))
+
+    def facts(self, file: RandomAccessFile) -> FileFacts:
+        """The licence that the model's metadata state."""
+        licence = read_licence(FlatBuffer(file))
+        return FileFacts(framework=self.framework, licence=licence and licence[:_MAX_LICENCE_TEXT])
+
+
+def _unread(tensor: TensorEntry, read: set[int]) -> Iterator[Tensor]:
+    """A stored tensor as it is listed for the count; one that is no array of whole numbers is listed as bytes."""
+    span = tensor.span
+    if span is None or tensor.table.position in read:
+        return
+    plain = not tensor.obstacle
+    yield Tensor(
+        name=tensor.name,
+        dtype=tensor.dtype if plain else "U8",
+        shape=tensor.shape if plain else (span.length,),
+        span=span,
+        layout=Layout.OTHER,
+    )
+
+
+@hookimpl
+def filterzoo_formats() -> list[Format]:
+    """The TFLite format."""
+    return [TFLite()]

@@ -1,0 +1,190 @@
+"""Follows the values of a TFLite model from its inputs, to find what every convolution reads and how deep it lies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from filterzoo.dtypes import DTYPES, NumberClass
+from filterzoo.errors import Reason, Refused
+from filterzoo.records import Tensor
+from filterzoo_plugins.encodings.flatbuffer import Table
+from filterzoo_plugins.formats.tflite.model import OperatorEntry, Subgraph, TensorEntry
+from filterzoo_plugins.formats.tflite.operators import (
+    CONVOLUTIONS,
+    DEQUANTIZE,
+    Operator,
+    convolution_of,
+    looks_like_convolution,
+)
+
+MAX_NESTING = 32
+"""Bodies inside bodies."""
+MAX_STEPS = 400_000
+"""Operators that are followed, those of a body once for each node that runs it."""
+KERNEL_WEIGHT_RANKS = (3, 4, 5)
+"""Weights of 1-D, 2-D and 3-D kernels."""
+
+_IF, _WHILE, _CALL, _CALL_ONCE, _COMPOSITE = 118, 119, 31, 129, 206
+_BODY_SLOTS = {_IF: (0, 1), _WHILE: (0, 1), _CALL: (0,), _CALL_ONCE: (0,), _COMPOSITE: (1,)}
+"""Where the options of the operators with bodies name them."""
+
+
+class Value(NamedTuple):
+    """What is known of a tensor: depth and live as METRICS 2 needs them, and the stored tensor it is, or stands for."""
+
+    depth: int
+    live: bool
+    stored: TensorEntry | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """One run of a subgraph: the values so far, the depth it starts at, the subgraphs around it."""
+
+    graph: Subgraph
+    values: dict[int, Value]
+    to_come: set[int]
+    entry: int = 0
+    around: tuple[int, ...] = field(default=())
+
+    def value(self, index: int) -> Value:
+        """Of the tensor at `index`; a tensor that nothing writes is a constant, a variable or empty."""
+        if index not in self.values:
+            if index in self.to_come:
+                raise Refused(Reason.MALFORMED, "an operator reads what a later one writes", f"tensor {index}")
+            tensor = self.graph.tensors[index]
+            self.values[index] = Value(0, tensor.is_variable, tensor if tensor.span else None)
+        return self.values[index]
+
+
+class GraphWalk:
+    """One walk over one model. `tensors` then holds what each convolution reads, in the order of the operators."""
+
+    def __init__(self, subgraphs: Sequence[Subgraph]) -> None:
+        self.subgraphs = subgraphs
+        self.tensors = list[Tensor]()
+        self.read = set[int]()
+        """Positions of the tables of the tensors that some convolution reads."""
+        self._steps = 0
+
+    def run(self) -> None:
+        """Walk every graph that no other one runs; Refused where a weight contradicts its operator or is not read."""
+        bodies = {body for graph in self.subgraphs for entry in graph.operators for body in self._bodies(entry)}
+        for number, graph in enumerate(self.subgraphs):
+            if number == 0 or number not in bodies:
+                self._graph(number, [Value(0, live=True)] * len(graph.inputs), 0, ())
+
+    def _graph(self, number: int, inputs: Sequence[Value], entry: int, around: tuple[int, ...]) -> list[Value]:
+        """Walk one subgraph; the values of its outputs."""
+        if number in around or len(around) > MAX_NESTING:
+            reason = Reason.MALFORMED if number in around else Reason.LIMIT
+            raise Refused(reason, "subgraphs run one another in a circle, or too deep", f"subgraph {number}")
+        graph = self.subgraphs[number]
+        to_come = {index for operator in graph.operators for index in operator.outputs}
+        frame = _Frame(graph, dict(zip(graph.inputs, inputs, strict=False)), to_come, entry, (*around, number))
+        for operator in graph.operators:
+            self._steps += 1
+            if self._steps > MAX_STEPS:
+                raise Refused(Reason.LIMIT, f"more than {MAX_STEPS} operators, bodies unrolled")
+            arguments = [frame.value(index) if index >= 0 else None for index in operator.inputs]
+            for index, value in zip(operator.outputs, self._operator(operator, arguments, frame), strict=False):
+                frame.values[index] = value
+        return [frame.value(index) for index in graph.outputs]
+
+    def _operator(self, entry: OperatorEntry, inputs: list[Value | None], frame: _Frame) -> list[Value]:
+        """The values of an operator's outputs."""
+        known = [value for value in inputs if value is not None]
+        live = [value.depth for value in known if value.live]
+        plain = Value(1 + max((frame.entry, *(live or [value.depth for value in known]))), bool(live))
+        bodies = self._bodies(entry)
+        if bodies:
+            return self._run_bodies(entry, bodies, known, plain, frame)
+        if entry.code in CONVOLUTIONS:
+            self._convolution(entry, CONVOLUTIONS[entry.code], plain.depth, frame)
+        elif entry.code == DEQUANTIZE and known and not plain.live:
+            return [plain._replace(stored=known[0].stored)]
+        elif looks_like_convolution(entry):
+            _refuse_if_it_reads_a_weight(entry, known)
+        return [plain] * len(entry.outputs)
+
+    def _bodies(self, entry: OperatorEntry) -> list[int]:
+        slots = _BODY_SLOTS.get(entry.code, ())
+        options: Table | None = entry.options_2 if entry.code == _COMPOSITE else entry.options
+        bodies = [options.integer(slot, "i") for slot in slots] if options else []
+        if any(not 0 <= body < len(self.subgraphs) for body in bodies):
+            raise Refused(Reason.MALFORMED, f"subgraphs {bodies} of {len(self.subgraphs)}")
+        return bodies
+
+    def _run_bodies(
+        self, entry: OperatorEntry, bodies: list[int], inputs: list[Value], plain: Value, frame: _Frame
+    ) -> list[Value]:
+        """Walk the bodies of a node in its place; what a While changes from turn to turn is made at run time."""
+        passed = inputs[1:] if entry.code == _IF else inputs
+        leaving = [plain] * len(entry.outputs)
+        for place, body in enumerate(bodies):
+            entering = [self._entering(entry, bodies, position, value) for position, value in enumerate(passed)]
+            values = self._graph(body, entering, plain.depth - 1, frame.around)
+            # The first body of a While only says whether to go on.
+            if entry.code != _WHILE or place == 1:
+                leaving = [_joined(old, new) for old, new in zip(leaving, values, strict=False)]
+        return leaving
+
+    def _entering(self, entry: OperatorEntry, bodies: list[int], position: int, value: Value) -> Value:
+        if entry.code != _WHILE:
+            return value
+        turn = self.subgraphs[bodies[1]]
+        kept = turn.inputs[position : position + 1] == turn.outputs[position : position + 1]
+        return value if kept else Value(value.depth, live=True)
+
+    def _convolution(self, entry: OperatorEntry, operator: Operator, depth: int, frame: _Frame) -> None:
+        """Add the tensor that a convolution reads as its weight, unless the weight is made at run time."""
+        if len(entry.inputs) <= max(operator.weight, operator.data) or entry.inputs[operator.weight] < 0:
+            raise Refused(Reason.MALFORMED, "a convolution without a weight")
+        index = entry.inputs[operator.weight]
+        value, tensor = frame.value(index), frame.graph.tensors[index]
+        if value.live:
+            return
+        where = ascii(tensor.name)[:80]
+        stored = value.stored
+        if stored is None or stored.span is None:
+            raise Refused(Reason.UNSUPPORTED, "a weight that is computed from constants, not stored", where)
+        if stored.obstacle:
+            raise Refused(Reason.UNSUPPORTED, f"a weight that cannot be read: {stored.obstacle}", where)
+        number_class = DTYPES[stored.dtype].number_class
+        quantisation = stored.quantisation() if number_class is NumberClass.INTEGER else None
+        if number_class is NumberClass.OTHER or (number_class is NumberClass.INTEGER and quantisation is None):
+            raise Refused(Reason.UNSUPPORTED, f"a weight of type {stored.dtype} without a scale", where)
+        data = entry.inputs[operator.data]
+        channels = frame.graph.tensors[data].shape[-1:] if data >= 0 else ()
+        self.read.add(stored.table.position)
+        self.tensors.append(
+            Tensor(
+                name=stored.name,
+                dtype=stored.dtype,
+                shape=stored.shape,
+                span=stored.span,
+                layout=operator.layout,
+                quantisation=quantisation,
+                convolution=convolution_of(
+                    operator,
+                    entry,
+                    stored.shape,
+                    channels[0] if channels and channels[0] > 0 else None,
+                    depth=depth,
+                    where=where,
+                ),
+            )
+        )
+
+
+def _joined(old: Value, new: Value) -> Value:
+    """What leaves a node with bodies: as deep as the deepest of them, and made at run time."""
+    return Value(max(old.depth, new.depth), live=True)
+
+
+def _refuse_if_it_reads_a_weight(entry: OperatorEntry, inputs: Sequence[Value]) -> None:
+    if any(value.stored and len(value.stored.shape) in KERNEL_WEIGHT_RANKS for value in inputs):
+        name = ascii(entry.custom)[:80] if entry.custom else f"operator {entry.code}"
+        raise Refused(Reason.UNSUPPORTED, f"the layout of the weights of {name} is not known")

@@ -1,0 +1,200 @@
+"""The tables of a TFLite model (schema.fbs of TensorFlow Lite, version 3) as records, without numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite, prod
+
+from filterzoo.dtypes import DTYPES
+from filterzoo.errors import Reason, Refused
+from filterzoo.records import Quantisation, Span
+from filterzoo_plugins.encodings.flatbuffer import FlatBuffer, Table
+
+VERSION = 3
+MAX_SUBGRAPHS = 1000
+MAX_TENSORS = 200_000
+MAX_OPERATORS = 200_000
+MAX_RANK = 64
+MAX_SCALES = 1 << 16
+"""Scales of one tensor; there are no more than channels."""
+MAX_ARGUMENTS = 4096
+"""Inputs, or outputs, of one operator or subgraph."""
+
+_DTYPES = {
+    0: "F32",
+    1: "F16",
+    2: "I32",
+    3: "U8",
+    4: "I64",
+    6: "BOOL",
+    7: "I16",
+    8: "C64",
+    9: "I8",
+    10: "F64",
+    11: "C128",
+    12: "U64",
+    15: "U32",
+    16: "U16",
+    18: "BF16",
+}
+"""TensorType under safetensors' names. The others are strings, resources and 4-bit numbers."""
+_CUSTOM = 32
+"""BuiltinOperator.CUSTOM: the operator is named by `custom_code`."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorEntry:
+    """A tensor of a subgraph.
+
+    span: its stored bytes, None where it is made at run time. dtype: a key of DTYPES, or "".
+    obstacle: why no convolution can read it, where that is so.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    span: Span | None
+    is_variable: bool
+    obstacle: str | None
+    table: Table
+
+    def quantisation(self) -> Quantisation | None:
+        """Scales and zero points along the stored axis, None where it has none; Refused (malformed) if they misfit."""
+        parameters = self.table.table(4)
+        scales = parameters.numbers(2, "f", MAX_SCALES) if parameters else ()
+        if parameters is None or not scales:
+            return None
+        where = ascii(self.name)[:80]
+        points = parameters.integers(3, "q", MAX_SCALES) or (0,)
+        axis = parameters.integer(6, "i")
+        if parameters.integer(4, "B"):
+            raise Refused(Reason.UNSUPPORTED, "a quantisation of its own kind", where)
+        if not all(isfinite(scale) for scale in scales) or len(points) not in {1, len(scales)}:
+            raise Refused(Reason.MALFORMED, f"{len(scales)} scales and {len(points)} zero points fit nothing", where)
+        points = points * len(scales) if len(points) == 1 else points
+        if len(scales) == 1:
+            return Quantisation(scales, points)
+        if not 0 <= axis < len(self.shape) or self.shape[axis] != len(scales):
+            detail = f"{len(scales)} scales do not fit axis {axis} of shape {self.shape}"
+            raise Refused(Reason.MALFORMED, detail, where)
+        return Quantisation(scales, points, axis)
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorEntry:
+    """One operation. custom: the name of an operator that is not built in. options, options_2: their tables, if any."""
+
+    code: int
+    custom: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    options_type: int
+    options: Table | None
+    options_2: Table | None
+
+
+@dataclass(frozen=True, slots=True)
+class Subgraph:
+    """A graph; -1 among an operator's inputs stands for one that is left out."""
+
+    tensors: tuple[TensorEntry, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    operators: tuple[OperatorEntry, ...]
+
+
+def read_subgraphs(buffer: FlatBuffer) -> list[Subgraph]:
+    """Every subgraph of the file, the main one first.
+
+    Refused where the version is another (unsupported), where an index or offset leads nowhere (malformed), or where
+    there is more of anything than the limits above (limit).
+    """
+    model = buffer.root()
+    if model.integer(0, "I") != VERSION:
+        raise Refused(Reason.UNSUPPORTED, f"TFLite schema version {model.integer(0, 'I')} is not read")
+    codes = [(_builtin_code(code), code.text(1)) for code in model.tables(1, MAX_OPERATORS)]
+    spans = [_span(entry) for entry in model.tables(4, MAX_TENSORS)]
+    subgraphs = [_subgraph(table, codes, spans) for table in model.tables(2, MAX_SUBGRAPHS)]
+    if not subgraphs:
+        raise Refused(Reason.MALFORMED, "a TFLite model without a graph")
+    return subgraphs
+
+
+def read_licence(buffer: FlatBuffer) -> str | None:
+    """The licence in the model's metadata (metadata_schema.fbs), which are a FlatBuffer in one of the buffers."""
+    model = buffer.root()
+    for entry in model.tables(6, MAX_TENSORS):
+        if entry.text(0) == "TFLITE_METADATA":
+            number = entry.integer(1, "I")
+            found = next((t for place, t in enumerate(model.tables(4, MAX_TENSORS)) if place == number), None)
+            span = _span(found) if found else None
+            if span:
+                return FlatBuffer(buffer.file, span.offset, span.length).root().text(5) or None
+    return None
+
+
+def _builtin_code(table: Table) -> int:
+    """Operators above 127 stand in a field of their own; the larger of the two counts."""
+    return max(table.integer(0, "b"), table.integer(3, "i"))
+
+
+def _span(table: Table) -> Span | None:
+    """Where a Buffer's bytes lie: in its vector, or, in files above 2 GB, behind the FlatBuffer."""
+    buffer = table.buffer
+    offset, size = table.integer(1, "Q"), table.integer(2, "Q")
+    if offset > 1:
+        buffer.file.check_bounds(offset, size)
+        return Span(offset, size) if size else None
+    position, length = table.vector(0, 1)
+    return Span(buffer.start + position, length) if length else None
+
+
+def _subgraph(table: Table, codes: list[tuple[int, str]], spans: list[Span | None]) -> Subgraph:
+    tensors = tuple(_tensor(entry, spans) for entry in table.tables(0, MAX_TENSORS))
+    operators = tuple(_operator(entry, codes, len(tensors)) for entry in table.tables(3, MAX_OPERATORS))
+    inputs, outputs = _indices(table, 1, len(tensors)), _indices(table, 2, len(tensors))
+    if -1 in inputs + outputs:
+        raise Refused(Reason.MALFORMED, "a graph leaves out one of its own inputs or outputs", f"byte {table.position}")
+    return Subgraph(tensors, inputs, outputs, operators)
+
+
+def _tensor(table: Table, spans: list[Span | None]) -> TensorEntry:
+    name, number = table.text(3), table.integer(2, "I")
+    shape = table.integers(0, "i", MAX_RANK)
+    if number >= len(spans):
+        raise Refused(Reason.MALFORMED, f"buffer {number} of {len(spans)}", ascii(name)[:80])
+    dtype = _DTYPES.get(table.integer(1, "b"), "")
+    span, obstacle = spans[number], None
+    if table.table(6):
+        obstacle = "it is stored sparsely"
+    elif not dtype:
+        obstacle = f"numbers of type {table.integer(1, 'b')} are not read"
+    elif span and (min(shape, default=0) < 0 or span.length != prod(shape) * DTYPES[dtype].size):
+        raise Refused(
+            Reason.MALFORMED, f"shape {shape[:8]} of {dtype} does not fill {span.length} bytes", ascii(name)[:80]
+        )
+    is_variable = bool(table.integer(5, "B"))
+    return TensorEntry(name, dtype, shape, None if is_variable else span, is_variable, obstacle, table)
+
+
+def _operator(table: Table, codes: list[tuple[int, str]], tensors: int) -> OperatorEntry:
+    number = table.integer(0, "I")
+    if number >= len(codes):
+        raise Refused(Reason.MALFORMED, f"operator code {number} of {len(codes)}", f"byte {table.position}")
+    code, name = codes[number]
+    return OperatorEntry(
+        code=code,
+        custom=name if code == _CUSTOM else "",
+        inputs=_indices(table, 1, tensors),
+        outputs=_indices(table, 2, tensors),
+        options_type=table.integer(3, "B"),
+        options=table.table(4),
+        options_2=table.table(12),
+    )
+
+
+def _indices(table: Table, slot: int, tensors: int) -> tuple[int, ...]:
+    indices = table.integers(slot, "i", MAX_ARGUMENTS)
+    if any(not -1 <= index < tensors for index in indices):
+        raise Refused(Reason.MALFORMED, f"an index beyond the {tensors} tensors", f"byte {table.position}")
+    return indices

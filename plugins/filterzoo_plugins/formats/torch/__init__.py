@@ -1,0 +1,85 @@
+"""The torch format: checkpoints of torch.save, old and new, and TorchScript, read without running anything in them."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterable, Iterator
+
+from filterzoo.errors import Reason, Refused
+from filterzoo.files import RandomAccessFile
+from filterzoo.format import HEAD_BYTES, Format
+from filterzoo.hooks import hookimpl
+from filterzoo.records import Tensor
+from filterzoo_plugins.formats.torch.legacy import legacy_tensors
+from filterzoo_plugins.formats.torch.zip_file import zip_tensors
+
+_ZIP = b"PK\3\4"
+_MEMBER = re.compile(
+    rb"[^/\0]+/(data\.pkl|constants\.pkl|byteorder|version|attributes\.pkl|\.format_version|\.storage_alignment"
+    rb"|\.data/(serialization_id|version)|(data|constants|tensors)/\d+|code/.*|extra/.*|archive_format)"
+)
+"""What torch's writers put first into their zip files, below one folder."""
+_TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".pth.tar", ".pt.tar", ".torchscript", ".jit", ".ptl")
+_LEGACY = re.compile(
+    rb"(\x80[\2-\xff](\x95.{8})?)?(\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19|L119547037146038801333356L?\n)(\x94)?\.",
+    re.DOTALL,
+)
+"""The pickled magic number, in any protocol."""
+_PICKLE = re.compile(rb"\x80[\2-\5][\x95c\x8c\x8d(\]})\x80X\x8a\x8bKMJU]")
+_TAR_MEMBERS = (b"sys_info", b"pickle", b"storages", b"tensors")
+
+
+class TorchFormat(Format):
+    """Zip and legacy checkpoints, TorchScript; bare pickles and torch < 0.4 tars are known and refused by name."""
+
+    name = "torch"
+    framework = "torch"
+
+    def accepts(self, head: bytes, name: str) -> bool:
+        """See `Format.accepts`. Other formats are zips too: the names of the first members tell."""
+        if head.startswith(_ZIP):
+            first = list(_member_names(head))
+            if any(_MEMBER.fullmatch(member) for member in first):
+                return True
+            return name.lower().endswith(_TORCH_SUFFIXES) and not any(_is_foreign(member) for member in first)
+        return bool(_LEGACY.match(head) or _PICKLE.match(head)) or _is_torch_tar(head)
+
+    def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
+        """See `Format.index`."""
+        head = file.read(0, min(HEAD_BYTES, file.size))
+        if head.startswith(_ZIP):
+            yield from zip_tensors(file)
+        elif _LEGACY.match(head):
+            yield from legacy_tensors(file)
+        elif _is_torch_tar(head):
+            raise Refused(Reason.UNSUPPORTED, "a torch before 0.4 tar", "byte 0")
+        else:
+            raise Refused(Reason.UNSUPPORTED, "a bare pickle is no torch checkpoint", "byte 0")
+
+
+def _member_names(head: bytes) -> Iterator[bytes]:
+    """The names of the first zip members, as far as their local headers say where the next one is."""
+    at = 0
+    while head[at : at + 4] == _ZIP and at + 30 <= len(head):
+        flags, length = struct.unpack_from("<6xH10xL", head, at)
+        name_length, extra_length = struct.unpack_from("<HH", head, at + 26)
+        yield head[at + 30 : at + 30 + name_length]
+        if flags & 8:  # the length stands behind the data
+            return
+        at += 30 + name_length + extra_length + length
+
+
+def _is_foreign(member: bytes) -> bool:
+    """Whether a zip that starts with it is another format's."""
+    return member.endswith((b".npy", b".json", b".h5", b".pt", b".pth", b".onnx", b".safetensors"))
+
+
+def _is_torch_tar(head: bytes) -> bool:
+    return head[257:262] == b"ustar" and head[:100].rstrip(b"\0") in _TAR_MEMBERS
+
+
+@hookimpl
+def filterzoo_formats() -> Iterable[Format]:
+    """The torch format."""
+    return [TorchFormat()]

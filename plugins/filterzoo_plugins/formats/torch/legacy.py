@@ -1,0 +1,91 @@
+"""Torch files from before the zip format (torch < 1.6, or `_use_new_zipfile_serialization=False`).
+
+Five pickles stand one after the other: a magic number, the protocol, facts of the system, the object, the keys of its
+storages. Then the storages follow in the order of the keys, each as a count (int64) and its numbers
+(torch/serialization.py, `_legacy_save`).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from filterzoo.errors import Reason, Refused
+from filterzoo.files import RandomAccessFile
+from filterzoo.records import Record, Tensor
+from filterzoo_plugins.encodings.names import show
+from filterzoo_plugins.encodings.pickle.machine import read_pickle
+from filterzoo_plugins.encodings.pickle.stack import Truncated
+from filterzoo_plugins.formats.torch.names import named_tensors
+from filterzoo_plugins.formats.torch.tensor import stored_tensor
+from filterzoo_plugins.formats.torch.values import Storage, TorchMeaning
+
+MAGIC = 0x1950A86A20F9469CFC6C
+PROTOCOL = 1001
+FIRST_BYTES = 64 << 10
+MAX_PICKLE_BYTES = 64 << 20
+MAX_STORAGES = 200_000
+_PICKLES = 5
+_COUNT = struct.Struct("<q")
+
+
+def legacy_tensors(file: RandomAccessFile) -> Iterator[Tensor]:
+    """The tensors of a legacy file; see `Format.index`."""
+    meaning = TorchMeaning()
+    (magic, protocol, system, root, keys), position = _pickles(file, meaning)
+    if magic != MAGIC or protocol != PROTOCOL:
+        raise Refused(Reason.MALFORMED, "not the magic number and protocol of a legacy torch file", "byte 0")
+    if type(system) is not dict or type(system.get("little_endian")) is not bool:
+        raise Refused(Reason.MALFORMED, "a legacy torch file that does not state its byte order")
+    if not system["little_endian"]:
+        raise Refused(Reason.UNSUPPORTED, "a big-endian torch file")
+    records = _records(file, meaning, keys, position)
+
+    def locate(storage: Storage) -> Record:
+        if storage.key not in records:
+            raise Refused(Reason.MALFORMED, "a tensor whose storage is missing", f"storage {show(storage.key)}")
+        return records[storage.key]
+
+    for named in named_tensors(root):
+        yield stored_tensor(file, named, locate)
+
+
+def _pickles(file: RandomAccessFile, meaning: TorchMeaning) -> tuple[list[object], int]:
+    """The five pickles and where they end. They do not say how long they are, so more is read until they are whole."""
+    data = file.read(0, min(FIRST_BYTES, file.size))
+    values: list[object] = []
+    position = 0
+    while len(values) < _PICKLES:
+        try:
+            value, position = read_pickle(data, meaning, position)
+            values.append(value)
+        except Truncated as error:
+            if len(data) == file.size:
+                raise Refused(
+                    Reason.MALFORMED, "a torch file that ends within its pickles", f"byte {len(data)}"
+                ) from error
+            if len(data) >= MAX_PICKLE_BYTES:
+                raise Refused(Reason.LIMIT, f"pickles of more than {MAX_PICKLE_BYTES} bytes") from error
+            data += file.read(len(data), min(3 * len(data), file.size - len(data)))
+    return values, position
+
+
+def _records(file: RandomAccessFile, meaning: TorchMeaning, keys: object, position: int) -> dict[str, Record]:
+    """Where each storage lies. The counts are compared with the pickle's where a read costs nothing; the sum always."""
+    if type(keys) is not list or len(keys) > MAX_STORAGES:
+        raise Refused(Reason.MALFORMED, "a legacy torch file without the keys of its storages", f"byte {position}")
+    records: dict[str, Record] = {}
+    for key in keys:
+        storage = meaning.storages.get(str(key)) if type(key) in {str, int} else None
+        if storage is None or storage.key in records:
+            raise Refused(Reason.MALFORMED, "a storage that the pickle names twice or never", f"byte {position}")
+        place = f"storage {show(storage.key)}, byte {position}"
+        if position + _COUNT.size + storage.nbytes > file.size:
+            raise Refused(Reason.MALFORMED, "the file ends within a storage", place)
+        if not file.is_remote and _COUNT.unpack(file.read(position, _COUNT.size))[0] != storage.numel:
+            raise Refused(Reason.MALFORMED, "a storage that is not as long as the pickle says", place)
+        records[storage.key] = Record(position + _COUNT.size, storage.nbytes, storage.nbytes)
+        position += _COUNT.size + storage.nbytes
+    if position != file.size:
+        raise Refused(Reason.MALFORMED, "bytes behind the last storage", f"byte {position}")
+    return records

@@ -1,0 +1,288 @@
+"""The named tensors in what a torch pickle stands for, with the names their state dict would have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from filterzoo.errors import Reason, Refused
+from filterzoo.records import Context, Convolution, Kind
+from filterzoo_plugins.encodings.names import show, without_surrogates
+from filterzoo_plugins.encodings.pickle.inert import Instance, Name
+from filterzoo_plugins.formats.torch.values import StoredTensor
+
+MAX_NODES = 3_000_000
+"""Visits of a container."""
+MAX_REVISITS = 20_000
+"""Visits of a container by another way than the first; tied modules have a few."""
+MAX_DEPTH = 200
+MAX_TENSORS = 200_000
+MAX_NAME = 200_000
+"""Characters of one name."""
+MAX_NAMES = 64 << 20
+"""Characters of all names together."""
+
+SECTIONS = frozenset(
+    {
+        "best",
+        "best_state_dict",
+        "ema",
+        "ema_state_dict",
+        "last",
+        "model",
+        "model_ema",
+        "model_state",
+        "model_state_dict",
+        "net",
+        "network_weights",
+        "optim",
+        "optim_state",
+        "optim_state_dict",
+        "optimizer",
+        "optimizer_state",
+        "optimizer_state_dict",
+        "optimizer_states",
+        "optimizers",
+        "params",
+        "params_ema",
+        "state_dict",
+        "state_dict_ema",
+        "student",
+        "teacher",
+        "weights",
+    }
+)
+"""Keys under which training code keeps whole state dicts, at the top of a file."""
+
+_QUANTISED = (
+    "in_channels",
+    "out_channels",
+    "kernel_size",
+    "stride",
+    "padding",
+    "dilation",
+    "transposed",
+    "output_padding",
+    "groups",
+    "padding_mode",
+    "weight",
+    "bias",
+)
+_REGISTERED = ("_parameters", "_buffers", "_modules")
+_CONTAINERS = frozenset({dict, list, tuple, Instance})
+_INTERESTING = _CONTAINERS | {StoredTensor}
+
+
+@dataclass(frozen=True, slots=True)
+class NamedTensor:
+    """A tensor under the name it has in its state dict; `convolution`: what its pickled module says of it."""
+
+    section: str
+    name: str
+    tensor: StoredTensor
+    convolution: Convolution | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Child:
+    """One thing inside another. `component` None adds nothing to the name; `is_loose`: no part of the state dict."""
+
+    component: str | None
+    value: object
+    convolution: Convolution | None = None
+    is_loose: bool = False
+
+
+@dataclass(slots=True)
+class _Frame:
+    """A container whose children are being visited."""
+
+    name: str | None
+    children: Iterator[_Child]
+    identity: int
+    is_loose: bool = False
+    has_tensors: bool = False
+
+
+def named_tensors(root: object) -> Iterator[NamedTensor]:
+    """Every tensor below `root`, in the file's order; the keys in SECTIONS at the top become sections."""
+    walk = _Walk()
+    if type(root) is not dict:
+        yield from walk.run("", None, root)
+        return
+    for key, value in root.items():
+        if key in SECTIONS and type(value) in _CONTAINERS:
+            yield from walk.run(key, None, value)
+        else:
+            yield from walk.run("", key, value)
+
+
+@dataclass(slots=True)
+class _Walk:
+    """A walk without recursion, and what bounds it.
+
+    What is registered in a module or stands in a dictionary counts wherever it occurs: tied weights have several
+    names. What hangs loosely on an object is visited once, as it may refer back to everything.
+    """
+
+    nodes: int = 0
+    revisits: int = 0
+    tensors: int = 0
+    characters: int = 0
+    barren: set[int] = field(default_factory=set)
+    """Containers known to hold no tensor, by id; they live as long as the root does."""
+    visited: set[int] = field(default_factory=set)
+
+    def run(self, section: str, name: str | None, root: object) -> Iterator[NamedTensor]:
+        """The tensors below `root`, whose own name is `name`."""
+        if type(root) not in _INTERESTING:
+            return
+        frames = [_Frame(None, iter((_Child(name, root),)), 0)]
+        open_ids: set[int] = set()
+        while frames:
+            frame = frames[-1]
+            child = next(frame.children, None)
+            if child is None:
+                self._leave(frames, open_ids)
+                continue
+            is_loose = frame.is_loose or child.is_loose
+            identity = id(child.value)
+            if type(child.value) is StoredTensor:
+                frame.has_tensors = True
+                if not (is_loose and identity in self.visited):
+                    self.visited.add(identity)
+                    name = _join(frame.name, child.component) or ""
+                    yield NamedTensor(section, self._counted(name), child.value, child.convolution)
+            elif self._enters(identity, open_ids, is_loose=is_loose):
+                if len(frames) > MAX_DEPTH:
+                    raise Refused(Reason.LIMIT, f"objects nested deeper than {MAX_DEPTH}", show(frame.name or ""))
+                open_ids.add(identity)
+                self.visited.add(identity)
+                name = _join(frame.name, child.component)
+                frames.append(_Frame(name, _children(child.value), identity, is_loose))
+
+    def _enters(self, identity: int, open_ids: set[int], *, is_loose: bool) -> bool:
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
+            raise Refused(Reason.LIMIT, f"more than {MAX_NODES} objects")
+        if identity in open_ids or identity in self.barren:
+            return False
+        if identity in self.visited:
+            self.revisits += 1
+            if self.revisits > MAX_REVISITS:
+                raise Refused(Reason.LIMIT, f"objects that occur in more than {MAX_REVISITS} places")
+            return not is_loose
+        return True
+
+    def _leave(self, frames: list[_Frame], open_ids: set[int]) -> None:
+        frame = frames.pop()
+        open_ids.discard(frame.identity)
+        if not frame.has_tensors:
+            self.barren.add(frame.identity)
+        elif frames:
+            frames[-1].has_tensors = True
+
+    def _counted(self, name: str) -> str:
+        self.tensors += 1
+        self.characters += len(name)
+        if self.tensors > MAX_TENSORS or self.characters > MAX_NAMES:
+            raise Refused(Reason.LIMIT, f"more than {MAX_TENSORS} tensors, or {MAX_NAMES} characters of names")
+        return without_surrogates(name)
+
+
+def _join(name: str | None, component: str | None) -> str | None:
+    if component is None:
+        return name
+    joined = component if name is None else f"{name}.{component}"
+    if len(joined) > MAX_NAME:
+        raise Refused(Reason.LIMIT, f"a name of {len(joined)} characters", show(joined))
+    return joined
+
+
+def _children(value: object) -> Iterator[_Child]:
+    if type(value) is dict:
+        for key, child in value.items():
+            if type(child) in _INTERESTING:
+                yield _Child(key, child)
+    elif type(value) is list or type(value) is tuple:
+        for position, child in enumerate(value):
+            if type(child) in _INTERESTING:
+                yield _Child(str(position), child)
+    elif type(value) is Instance:
+        yield from _instance_children(value)
+
+
+def _instance_children(instance: Instance) -> Iterator[_Child]:
+    yield from _children(instance.arguments)
+    is_script = type(instance.maker) is Name and instance.maker.module.startswith("__torch__")
+    state = instance.state
+    if type(state) is tuple and len(state) == 2 and type(state[1]) is dict:  # (__dict__, slots)
+        yield from _attributes(state[0], is_script=is_script)
+        state = state[1]
+    if type(state) is dict:
+        yield from _attributes(state, is_script=is_script)
+    quantised = _quantised_state(instance)
+    if quantised is not None:
+        yield _Child("weight", quantised["weight"], module_convolution(quantised))
+        if type(quantised["bias"]) is StoredTensor:
+            yield _Child("bias", quantised["bias"])
+        return
+    for part in (None if type(state) is dict else state, instance.entries, instance.elements):
+        if type(part) in _INTERESTING:
+            yield _Child(None, part)
+
+
+def _quantised_state(instance: Instance) -> dict[str, object] | None:
+    """The attributes of a quantised convolution, which pickles itself as a tuple of them (torch.ao.nn.quantized)."""
+    maker, state = instance.maker, instance.state
+    if type(maker) is not Name or ".quantized." not in maker.module or type(state) is not tuple:
+        return None
+    attributes: dict[str, object] = dict(zip(_QUANTISED, state, strict=False))
+    return attributes if type(attributes.get("weight")) is StoredTensor and "bias" in attributes else None
+
+
+def _attributes(state: object, *, is_script: bool) -> Iterator[_Child]:
+    """What a module registered stands under its own name; any other attribute may be anything."""
+    if type(state) is not dict:
+        return
+    for attribute, value in state.items():
+        if attribute in _REGISTERED and type(value) is dict:
+            convolution = module_convolution(state) if attribute == "_parameters" else None
+            for key, child in value.items():
+                if type(child) in _INTERESTING:
+                    yield _Child(key, child, convolution if key == "weight" else None)
+        elif type(value) in _INTERESTING:
+            yield _Child(attribute, value, is_loose=not is_script)
+
+
+def module_convolution(state: dict[str, object]) -> Convolution | None:
+    """What a pickled torch.nn convolution says of its weight; None for a module that is none."""
+    transposed, groups, channels = state.get("transposed"), state.get("groups"), state.get("in_channels")
+    kernel = sizes(state.get("kernel_size"))
+    if type(transposed) is not bool or type(groups) is not int or groups < 1 or kernel is None:
+        return None
+    return Convolution(
+        kind=kind(transposed=transposed, groups=groups, channels=channels),
+        context=Context.DECLARED,
+        groups=groups,
+        stride=sizes(state.get("stride")),
+        dilation=sizes(state.get("dilation")),
+        padding=sizes(state.get("padding")),
+    )
+
+
+def kind(*, transposed: bool, groups: int, channels: object) -> Kind:
+    """The kind of a convolution of `channels` inputs."""
+    if transposed:
+        return Kind.TRANSPOSED
+    if groups == 1:
+        return Kind.CONV
+    return Kind.DEPTHWISE if groups == channels else Kind.GROUPED
+
+
+def sizes(value: object) -> tuple[int, ...] | None:
+    """A tuple or list of small numbers, as strides and paddings are; None for anything else, such as 'same'."""
+    if type(value) not in {tuple, list} or not isinstance(value, tuple | list) or not 1 <= len(value) <= 3:
+        return None
+    numbers = tuple(number for number in value if type(number) is int and 0 <= number < 1 << 31)
+    return numbers if len(numbers) == len(value) else None

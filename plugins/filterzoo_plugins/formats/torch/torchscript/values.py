@@ -1,0 +1,118 @@
+"""What the names in TorchScript code can stand for while it is followed, and how deep in the network they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from filterzoo_plugins.encodings.pickle.inert import Instance, Name
+from filterzoo_plugins.formats.torch.values import StoredTensor
+
+MAX_ITEMS = 100
+"""Of a list in the file; longer ones are not looked into."""
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A module of the archive; `path` is its name below the root."""
+
+    path: str
+    instance: Instance
+
+    @property
+    def owner(self) -> tuple[str, str]:
+        """The module and name of its class."""
+        maker = self.instance.maker
+        return (maker.module, maker.name) if type(maker) is Name else ("", "")
+
+    def child(self, name: str) -> Value | None:
+        """What the attribute holds in the file; None where it does not."""
+        state = self.instance.state
+        if type(state) is not dict or name not in state:
+            return None
+        return lift(state[name], f"{self.path}.{name}" if self.path else name)
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """A tensor of the file, as it is stored."""
+
+    name: str
+    tensor: StoredTensor
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A number, a string, a truth value or None."""
+
+    value: object
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Listed:
+    """A list or tuple. Lists may hold each other many times over, so what is asked of them is worked out once."""
+
+    items: tuple[Value, ...]
+    depth: int
+
+
+def listed(items: Iterable[Value]) -> Listed:
+    """A list of values, as deep as its deepest item."""
+    values = tuple(items)
+    return Listed(values, max((depth(value) for value in values), default=-1))
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A dotted name of what lies outside the modules: `torch.conv2d`, a function of the archive."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Something computed: operations on the longest way from an input; -1 for what depends on none."""
+
+    depth: int
+
+
+Value = Module | Weight | Known | Listed | Path | Flow
+UNKNOWN = Flow(-1)
+
+
+def lift(value: object, path: str) -> Value:
+    """What a value out of the pickle is to the code."""
+    if type(value) is Instance:
+        is_module = type(value.maker) is Name and value.maker.module.startswith("__torch__")
+        return Module(path, value) if is_module else UNKNOWN
+    if type(value) is StoredTensor:
+        return Weight(path, value)
+    if type(value) in {list, tuple} and isinstance(value, list | tuple) and len(value) <= MAX_ITEMS:
+        nested = {list, tuple}
+        return listed(
+            UNKNOWN if type(item) in nested else lift(item, f"{path}.{position}") for position, item in enumerate(value)
+        )
+    if value is None or type(value) in {int, float, bool, str}:
+        return Known(value)
+    return UNKNOWN
+
+
+def depth(value: Value) -> int:
+    """How far behind the inputs it lies; -1 for what depends on none."""
+    return value.depth if isinstance(value, Flow | Listed) else -1
+
+
+def merged(first: Value, second: Value) -> Value:
+    """What a variable is after one of two branches."""
+    if first is second or (not isinstance(first, Listed) and first == second):
+        return first
+    return Flow(max(depth(first), depth(second)))
+
+
+def plain(value: Value) -> object:
+    """Numbers, strings and lists of them as themselves; None for anything computed."""
+    if isinstance(value, Known):
+        return value.value
+    if isinstance(value, Listed):
+        return tuple(item.value if isinstance(item, Known) else None for item in value.items)
+    return None

@@ -1,0 +1,310 @@
+"""Follows the code of a TorchScript archive from its input to its convolutions, without running it.
+
+Values are what is known before anything is computed: modules, stored tensors, constants, and for everything else how
+many operations lie between it and an input. Where the whole way can be followed, stride, groups and depth are those of
+the graph; otherwise a module's own code still tells what it does with its weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from filterzoo.records import Context, Convolution
+from filterzoo_plugins.encodings.pickle.inert import Instance
+from filterzoo_plugins.formats.torch.torchscript.convolutions import convolution
+from filterzoo_plugins.formats.torch.torchscript.syntax import NotUnderstoodError, parse
+from filterzoo_plugins.formats.torch.torchscript.tree import (
+    Assign,
+    Attribute,
+    Block,
+    Branch,
+    Call,
+    Function,
+    Index,
+    Items,
+    Literal,
+    Node,
+    Operation,
+    Return,
+    Source,
+    Statement,
+    Variable,
+)
+from filterzoo_plugins.formats.torch.torchscript.values import (
+    UNKNOWN,
+    Flow,
+    Known,
+    Listed,
+    Module,
+    Path,
+    Value,
+    Weight,
+    depth,
+    lift,
+    listed,
+    merged,
+    plain,
+)
+
+MAX_STEPS = 100_000
+"""Expressions looked at: on the way from the input, and again for modules that do not lie on it."""
+MAX_NESTING = 160
+"""Expressions and blocks within each other, calls included."""
+MAX_READS = 20_000
+MAX_MODULES = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One operation that reads a stored tensor as its weight."""
+
+    name: str
+    convolution: Convolution
+
+
+def convolutions(root: object, constants: object, code: Mapping[str, bytes]) -> dict[str, list[Convolution]]:
+    """By the name of the weight, every convolution that reads it, in the order of the code."""
+    if type(root) is not Instance:
+        return {}
+    archive = _Archive(code, constants)
+    main = Module("", root)
+    found: dict[str, list[Convolution]] = {}
+    reads, is_whole = archive.follow(main)
+    for read in reads:
+        known = read.convolution if is_whole else replace(read.convolution, context=Context.DECLARED, depth=None)
+        found.setdefault(read.name, []).append(known)
+    archive.steps = 0
+    for module in _modules(main):
+        found.update(archive.declared(module, set(found)))
+    return found
+
+
+def _modules(root: Module) -> Iterator[Module]:
+    """The root and the modules below it, parents first, each once."""
+    todo, seen = [root], {id(root.instance)}
+    while todo and len(seen) <= MAX_MODULES:
+        module = todo.pop()
+        yield module
+        state = module.instance.state
+        for name in state if type(state) is dict else ():
+            child = module.child(name)
+            if isinstance(child, Module) and id(child.instance) not in seen:
+                seen.add(id(child.instance))
+                todo.append(child)
+
+
+class _Archive:
+    """The code of one archive and what has been seen while following it."""
+
+    def __init__(self, code: Mapping[str, bytes], constants: object) -> None:
+        self.code = code
+        self.constants = constants if type(constants) is tuple else ()
+        self.sources: dict[str, Source] = {}
+        self.reads: list[Read] = []
+        self.steps = 0
+        self.nesting = 0
+        self.is_whole = True
+
+    def follow(self, module: Module) -> tuple[list[Read], bool]:
+        """What the module's forward reads, and whether all of its code was understood."""
+        self.reads, self.nesting, self.is_whole = [], 0, True
+        forward = self.method(module, "forward")
+        if forward is None:
+            return [], False
+        try:
+            self.run(forward, [module, *[Flow(0)] * (len(forward.parameters) - 1)], {})
+        except NotUnderstoodError:
+            self.is_whole = False
+        return self.reads, self.is_whole
+
+    def declared(self, module: Module, known: set[str]) -> dict[str, list[Convolution]]:
+        """What the module's own forward reads that nothing else was seen to read."""
+        found: dict[str, list[Convolution]] = {}
+        state = module.instance.state
+        if type(state) is dict and any(isinstance(module.child(name), Weight) for name in state):
+            for read in self.follow(module)[0]:
+                if read.name not in known:
+                    found.setdefault(read.name, []).append(
+                        replace(read.convolution, context=Context.DECLARED, depth=None)
+                    )
+        return found
+
+    def source(self, module_name: str) -> Source:
+        """The code of `__torch__.a.b`, which lies in `__torch__/a/b.py`."""
+        if module_name not in self.sources:
+            content = self.code.get(module_name.replace(".", "/") + ".py", b"")
+            try:
+                self.sources[module_name] = parse(content.decode())
+            except (NotUnderstoodError, UnicodeDecodeError):
+                self.sources[module_name] = Source()
+        return self.sources[module_name]
+
+    def method(self, module: Module, name: str) -> Function | None:
+        """The module's method of that name."""
+        file, owner = module.owner
+        return self.source(file).functions.get((owner, name))
+
+    def run(self, function: Function, arguments: Sequence[Value], keywords: Mapping[str, Value]) -> Value:
+        """What the function returns."""
+        scope: dict[str, Value] = {}
+        for position, (name, default) in enumerate(function.parameters):
+            if position < len(arguments):
+                scope[name] = arguments[position]
+            elif name in keywords:
+                scope[name] = keywords[name]
+            else:
+                scope[name] = UNKNOWN if default is None else self.evaluate(default, {})
+        return self.execute(function.body, scope) or Known(None)
+
+    def execute(self, statements: tuple[Statement, ...], scope: dict[str, Value]) -> Value | None:
+        """Runs through statements; the value of a `return` among them."""
+        self.nest()
+        returned: Value | None = None
+        for statement in statements:
+            match statement:
+                case Assign(targets, node):
+                    _assign(targets, self.evaluate(node, scope), scope)
+                case Return(node):
+                    return self.evaluate(node, scope)
+                case Block(targets, head, body):
+                    value = self.evaluate(head, scope)
+                    _assign(targets, Flow(depth(value)), scope)
+                    returned = self.execute(body, scope) or returned
+                case Branch():
+                    returned = self.branch(statement, scope) or returned
+        self.nesting -= 1
+        return returned
+
+    def branch(self, branch: Branch, scope: dict[str, Value]) -> Value | None:
+        """Both ways, unless the condition is known; a weight that either way reads is read once."""
+        condition = self.evaluate(branch.condition, scope)
+        if isinstance(condition, Known):
+            return self.execute(branch.body if condition.value else branch.otherwise, scope)
+        other_scope = dict(scope)
+        before = len(self.reads)
+        first = self.execute(branch.body, scope)
+        between = len(self.reads)
+        second = self.execute(branch.otherwise, other_scope)
+        already = {read.name for read in self.reads[before:between]}
+        self.reads[between:] = [read for read in self.reads[between:] if read.name not in already]
+        for name, value in other_scope.items():
+            scope[name] = merged(scope[name], value) if name in scope else value
+        return merged(first, second) if first and second else first or second
+
+    def nest(self) -> None:
+        """One level further down; NotUnderstoodError beyond the bounds."""
+        self.steps += 1
+        self.nesting += 1
+        if self.steps > MAX_STEPS or self.nesting > MAX_NESTING:
+            raise NotUnderstoodError("code that is too long or too deep")
+
+    def evaluate(self, node: Node, scope: Mapping[str, Value]) -> Value:
+        """What an expression stands for."""
+        self.nest()
+        value = self.value(node, scope)
+        self.nesting -= 1
+        return value
+
+    def value(self, node: Node, scope: Mapping[str, Value]) -> Value:
+        """See `evaluate`, which bounds it."""
+        match node:
+            case Literal(value):
+                return Known(value)
+            case Variable(name):
+                return scope.get(name, Path(name))
+            case Attribute(owner, name):
+                return self.attribute(self.evaluate(owner, scope), name)
+            case Items(items):
+                return listed([self.evaluate(item, scope) for item in items])
+            case Index(owner, position):
+                return _item(self.evaluate(owner, scope), self.evaluate(position, scope))
+            case Operation(operands):
+                return _computed([self.evaluate(operand, scope) for operand in operands])
+            case Call():
+                return self.call(node, scope)
+
+    def attribute(self, owner: Value, name: str) -> Value:
+        """Of a module: what the file holds, or its class says."""
+        match owner:
+            case Module():
+                file, class_name = owner.owner
+                constant = self.source(file).constants.get((class_name, name))
+                held = owner.child(name)
+                if held is not None:
+                    return held
+                return UNKNOWN if constant is None else self.evaluate(constant, {})
+            case Path("CONSTANTS"):
+                position = name[1:]
+                if position.isdecimal() and len(position) < 7 and int(position) < len(self.constants):
+                    return lift(self.constants[int(position)], f"CONSTANTS.{name}")
+                return UNKNOWN
+            case Path(path):
+                return Path(f"{path}.{name}")
+        return Flow(depth(owner))
+
+    def call(self, node: Call, scope: Mapping[str, Value]) -> Value:
+        """A method of a module, a function of the archive, or an operation."""
+        owner: Value | None = None
+        if isinstance(node.function, Attribute):
+            owner = self.evaluate(node.function.owner, scope)
+        arguments = [self.evaluate(argument, scope) for argument in node.arguments]
+        keywords = {name: self.evaluate(argument, scope) for name, argument in node.keywords}
+        if isinstance(owner, Module) and isinstance(node.function, Attribute):
+            method = self.method(owner, node.function.name)
+            if method is not None:
+                return self.run(method, [owner, *arguments], keywords)
+            self.is_whole = False
+            return _computed([*arguments, *keywords.values()])
+        if owner is None or not isinstance(node.function, Attribute):
+            function = self.evaluate(node.function, scope)
+        else:
+            function = self.attribute(owner, node.function.name)
+        if isinstance(function, Path):
+            return self.named_call(function.name, arguments, keywords)
+        return _computed([function, *arguments, *keywords.values()])
+
+    def named_call(self, name: str, arguments: list[Value], keywords: dict[str, Value]) -> Value:
+        """A call of something that is no part of a module."""
+        if name == "getattr" and len(arguments) == 2 and isinstance(arguments[1], Known):
+            return self.attribute(arguments[0], str(arguments[1].value))
+        if name in {"annotate", "unchecked_cast"} and len(arguments) == 2:
+            return arguments[1]
+        if name.startswith("__torch__."):
+            file, _, function_name = name.rpartition(".")
+            function = self.source(file).functions.get(("", function_name))
+            if function is not None:
+                return self.run(function, arguments, keywords)
+        result = _computed([*arguments, *keywords.values()])
+        weight = arguments[1] if len(arguments) > 1 else None
+        if isinstance(weight, Weight):
+            values = {key: plain(value) for key, value in keywords.items()}
+            known = convolution(name, [plain(value) for value in arguments], values, weight.tensor.shape)
+            if known is not None:
+                if len(self.reads) >= MAX_READS:
+                    raise NotUnderstoodError("more convolutions than any network has")
+                self.reads.append(Read(weight.name, replace(known, depth=max(depth(result), 0))))
+        return result
+
+
+def _assign(targets: tuple[str, ...], value: Value, scope: dict[str, Value]) -> None:
+    if len(targets) == 1:
+        scope[targets[0]] = value
+    elif isinstance(value, Listed) and len(value.items) == len(targets):
+        scope.update(zip(targets, value.items, strict=True))
+    else:
+        scope.update(dict.fromkeys(targets, Flow(depth(value))))
+
+
+def _item(owner: Value, position: Value) -> Value:
+    if isinstance(owner, Listed) and isinstance(position, Known) and type(position.value) is int:
+        if -len(owner.items) <= position.value < len(owner.items):
+            return owner.items[position.value]
+        return UNKNOWN
+    return Flow(max(depth(owner), depth(position)))
+
+
+def _computed(operands: Sequence[Value]) -> Flow:
+    """The result of an operation: one further from the input than the deepest operand, if any depends on one."""
+    deepest = max((depth(operand) for operand in operands), default=-1)
+    return Flow(deepest + 1) if deepest >= 0 else UNKNOWN

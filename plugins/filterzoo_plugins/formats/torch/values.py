@@ -1,0 +1,278 @@
+"""What pickled torch files mean: storages, the tensors over them, and the few calls that only wrap these."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from filterzoo.dtypes import DTYPES
+from filterzoo.errors import Reason, Refused
+from filterzoo_plugins.encodings.names import show
+from filterzoo_plugins.encodings.pickle.inert import Instance, Name
+
+MAX_DIMENSIONS = 64
+MAX_NUMBER = 1 << 48
+"""Bound of sizes, strides and offsets."""
+MAX_EXPANDED = 1 << 24
+"""How many numbers a tensor may show of a smaller storage (strides of 0)."""
+
+STORAGE_DTYPES = {
+    "DoubleStorage": "F64",
+    "FloatStorage": "F32",
+    "HalfStorage": "F16",
+    "BFloat16Storage": "BF16",
+    "LongStorage": "I64",
+    "IntStorage": "I32",
+    "ShortStorage": "I16",
+    "CharStorage": "I8",
+    "ByteStorage": "U8",
+    "BoolStorage": "BOOL",
+    "ComplexFloatStorage": "C64",
+    "ComplexDoubleStorage": "C128",
+    "QInt8Storage": "I8",
+    "QUInt8Storage": "U8",
+    "QInt32Storage": "I32",
+    "UntypedStorage": "U8",
+    "Float8_e4m3fnStorage": "F8_E4M3",
+    "Float8_e5m2Storage": "F8_E5M2",
+    "Float8_e4m3fnuzStorage": "F8_E4M3FNUZ",
+    "Float8_e5m2fnuzStorage": "F8_E5M2FNUZ",
+}
+TENSOR_DTYPES = {
+    "float64": "F64",
+    "double": "F64",
+    "float32": "F32",
+    "float": "F32",
+    "float16": "F16",
+    "half": "F16",
+    "bfloat16": "BF16",
+    "int64": "I64",
+    "int32": "I32",
+    "int16": "I16",
+    "int8": "I8",
+    "uint8": "U8",
+    "uint16": "U16",
+    "uint32": "U32",
+    "uint64": "U64",
+    "bool": "BOOL",
+    "complex64": "C64",
+    "complex128": "C128",
+    "float8_e4m3fn": "F8_E4M3",
+    "float8_e5m2": "F8_E5M2",
+    "float8_e4m3fnuz": "F8_E4M3FNUZ",
+    "float8_e5m2fnuz": "F8_E5M2FNUZ",
+    "float8_e8m0fnu": "F8_E8M0",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Storage:
+    """Numbers that tensors are views of. `first`: where they start in the storage named `key` (torch 0.1)."""
+
+    key: str
+    dtype: str
+    numel: int
+    is_untyped: bool = False
+    first: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Its length in bytes."""
+        return self.numel * DTYPES[self.dtype].size
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredTensor:
+    """A view of a storage, in numbers of `dtype`. `quantiser`: the arguments of a quantised tensor, as pickled."""
+
+    storage: Storage
+    dtype: str
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    quantiser: tuple[object, ...] = ()
+
+    @property
+    def reach(self) -> int:
+        """How many numbers from `offset` on the view covers."""
+        if 0 in self.shape:
+            return 0
+        return 1 + sum((size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True))
+
+    @property
+    def is_contiguous(self) -> bool:
+        """Whether the numbers lie in C order without gaps."""
+        expected = 1
+        for size, stride in zip(reversed(self.shape), reversed(self.strides), strict=True):
+            if size != 1 and stride != expected:
+                return 0 in self.shape
+            expected *= size
+        return True
+
+
+class TorchMeaning:
+    """Reads the storages and tensors of one pickle; every other call stays inert."""
+
+    def __init__(self) -> None:
+        self.storages: dict[str, Storage] = {}
+        """The first storage seen under each key, whatever became of it."""
+
+    def persistent(self, identity: object) -> object:
+        """A storage, or the class of a legacy file's module, whose source text is ignored."""
+        match identity:
+            case ("module", maker, *_):
+                return maker
+            case ("storage" | b"storage", Name() as kind, str() | int() as key, _, int() as numel, *view):
+                storage = _storage(kind, str(key), numel, view)
+            case _:
+                raise Refused(Reason.MALFORMED, "a persistent id that names no storage")
+        known = self.storages.setdefault(storage.key, storage)
+        if not view and not known.first and not storage.is_untyped and known.nbytes != storage.nbytes:
+            raise Refused(Reason.MALFORMED, "a storage of two sizes", f"storage {show(storage.key)}")
+        return storage
+
+    def call(self, maker: object, arguments: tuple[object, ...]) -> object:
+        """The tensor a known function rebuilds, the value a known wrapper wraps, or an inert instance."""
+        if type(maker) is Name:
+            rebuild = _CALLS.get(f"{maker.module}.{maker.name}")
+            if rebuild is not None:
+                value = rebuild(self, arguments)
+                if value is not None:
+                    return value
+        return Instance(maker, arguments)
+
+
+def _storage(kind: Name, key: str, numel: int, view: list[object]) -> Storage:
+    place = f"storage {show(key)}"
+    dtype = STORAGE_DTYPES.get(kind.name)
+    if dtype is None or kind.module not in {"torch", "torch.cuda", "torch.storage"}:
+        raise Refused(Reason.UNSUPPORTED, f"unknown storage type {show(kind.module + '.' + kind.name)}", place)
+    if ".." in key or "/" in key or "\\" in key or "\0" in key:
+        raise Refused(Reason.UNSAFE, "a storage whose name is a path", place)
+    if type(numel) is not int or not 0 <= numel < MAX_NUMBER:
+        raise Refused(Reason.MALFORMED, f"a storage of {numel} numbers", place)
+    is_untyped = kind.name == "UntypedStorage"
+    match view:
+        case [] | [None]:
+            return Storage(key, dtype, numel, is_untyped)
+        case [(_, int() as first, int() as length)] if 0 <= first <= first + length <= numel:
+            return Storage(key, dtype, numel, is_untyped, first)
+    raise Refused(Reason.MALFORMED, "a storage that is no part of the one it views", place)
+
+
+def _tensor(
+    arguments: tuple[object, ...], dtype: str | None = None, quantiser: tuple[object, ...] = ()
+) -> StoredTensor:
+    """A tensor out of (storage, offset, shape, strides, ...), inside its storage."""
+    match arguments:
+        case (Storage() as storage, int() as offset, tuple() as shape, tuple() as strides, *_):
+            pass
+        case _:
+            raise Refused(
+                Reason.MALFORMED, "a tensor whose arguments are not a storage, an offset, a shape and strides"
+            )
+    place = f"storage {show(storage.key)}"
+    numbers = [number for number in (offset, *shape, *strides) if type(number) is int and 0 <= number < MAX_NUMBER]
+    if len(shape) != len(strides) or len(numbers) != 1 + 2 * len(shape):
+        raise Refused(Reason.MALFORMED, "a tensor whose offset, shape or strides are no sizes", place)
+    if len(shape) > MAX_DIMENSIONS:
+        raise Refused(Reason.LIMIT, f"a tensor of {len(shape)} dimensions", place)
+    dtype = dtype or storage.dtype
+    ranks = len(shape)
+    tensor = StoredTensor(
+        storage, dtype, storage.first + offset, tuple(numbers[1 : 1 + ranks]), tuple(numbers[1 + ranks :]), quantiser
+    )
+    if (tensor.offset + tensor.reach) * DTYPES[dtype].size > storage.nbytes and tensor.reach:
+        raise Refused(Reason.MALFORMED, "a tensor that reaches past the end of its storage", place)
+    if math.prod(tensor.shape) > max(storage.numel, MAX_EXPANDED):
+        raise Refused(Reason.LIMIT, "a tensor of far more numbers than its storage holds", place)
+    return tensor
+
+
+def _rebuild_tensor(_: TorchMeaning, arguments: tuple[object, ...]) -> StoredTensor:
+    _refuse_negated(arguments[6] if len(arguments) > 6 else None)
+    return _tensor(arguments)
+
+
+def _rebuild_typed(_: TorchMeaning, arguments: tuple[object, ...]) -> StoredTensor:
+    """(storage, offset, shape, strides, requires_grad, hooks, dtype, metadata): untyped bytes seen as a dtype."""
+    dtype = arguments[6] if len(arguments) > 6 else None
+    if type(dtype) is not Name or dtype.module != "torch" or dtype.name not in TENSOR_DTYPES:
+        raise Refused(
+            Reason.UNSUPPORTED, f"unknown dtype {show(dtype.name if type(dtype) is Name else repr(type(dtype)))}"
+        )
+    _refuse_negated(arguments[7] if len(arguments) > 7 else None)
+    return _tensor(arguments, TENSOR_DTYPES[dtype.name])
+
+
+def _refuse_negated(metadata: object) -> None:
+    if type(metadata) is dict and metadata.get("neg") is True:
+        raise Refused(Reason.UNSUPPORTED, "a tensor that is stored negated")
+
+
+def _rebuild_quantised(_: TorchMeaning, arguments: tuple[object, ...]) -> StoredTensor:
+    """(storage, offset, shape, strides, quantiser, ...); the quantiser is (scheme, scale, zero point[, axis])."""
+    quantiser = arguments[4] if len(arguments) > 4 else ()
+    if type(quantiser) is not tuple:
+        raise Refused(Reason.MALFORMED, "a quantised tensor without its scale")
+    return _tensor(arguments, quantiser=quantiser)
+
+
+def _wrapped(_: TorchMeaning, arguments: tuple[object, ...]) -> object | None:
+    """A parameter is the tensor it wraps."""
+    return arguments[0] if arguments and type(arguments[0]) is StoredTensor else None
+
+
+def _subclass(meaning: TorchMeaning, arguments: tuple[object, ...]) -> object | None:
+    """(function, class, arguments, state): a tensor subclass is the tensor that the function rebuilds."""
+    match arguments:
+        case (Name() as maker, _, tuple() as inner, *_):
+            value = meaning.call(maker, inner)
+            return value if type(value) is StoredTensor else None
+    return None
+
+
+def _mapping(_: TorchMeaning, arguments: tuple[object, ...]) -> object | None:
+    """An empty dictionary to be filled, or one of a list of pairs, as Python 2 pickled an OrderedDict."""
+    if not arguments:
+        return {}
+    pairs = arguments[0]
+    if type(pairs) is not list:
+        return None
+    entries: dict[str, object] = {}
+    for pair in pairs:
+        if type(pair) not in {list, tuple} or len(pair) != 2 or type(pair[0]) is not str:
+            return None
+        entries[pair[0]] = pair[1]
+    return entries
+
+
+def _default_mapping(_: TorchMeaning, arguments: tuple[object, ...]) -> object | None:
+    return {} if len(arguments) <= 1 else None
+
+
+def _size(_: TorchMeaning, arguments: tuple[object, ...]) -> object | None:
+    return arguments[0] if len(arguments) == 1 and type(arguments[0]) is tuple else None
+
+
+_CALLS: dict[str, Callable[[TorchMeaning, tuple[object, ...]], object | None]] = {
+    "torch._utils._rebuild_tensor": lambda _, arguments: _tensor(arguments),
+    "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
+    "torch._utils._rebuild_tensor_v3": _rebuild_typed,
+    "torch._utils._rebuild_qtensor": _rebuild_quantised,
+    "torch._utils._rebuild_parameter": _wrapped,
+    "torch._utils._rebuild_parameter_with_state": _wrapped,
+    "torch._utils._rebuild_device_tensor_from_cpu_tensor": _wrapped,
+    "torch.nn.parameter.Parameter": _wrapped,
+    "torch.nn.parameter.Buffer": _wrapped,
+    "torch.autograd.variable.Variable": _wrapped,
+    "torch._tensor._rebuild_from_type": _subclass,
+    "torch._tensor._rebuild_from_type_v2": _subclass,
+    "torch.tensor._rebuild_from_type": _subclass,
+    "collections.OrderedDict": _mapping,
+    "builtins.dict": _mapping,
+    "__builtin__.dict": _mapping,
+    "collections.defaultdict": _default_mapping,
+    "torch.Size": _size,
+}

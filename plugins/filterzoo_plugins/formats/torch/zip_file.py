@@ -1,0 +1,136 @@
+"""Torch files in the zip format (torch >= 1.6) and TorchScript archives.
+
+Below one folder lie `data.pkl`, the object; `data/KEY`, a storage each; in TorchScript `constants.pkl` with
+`constants/KEY`, and the code (torch/serialization.py `_save`, caffe2/serialize/inline_container.cc).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from filterzoo.errors import Reason, Refused
+from filterzoo.files import RandomAccessFile
+from filterzoo.records import Record, Tensor
+from filterzoo_plugins.encodings.names import show
+from filterzoo_plugins.encodings.pickle.machine import read_pickle
+from filterzoo_plugins.encodings.pickle.stack import Truncated
+from filterzoo_plugins.encodings.zip import STORED, Member, ZipIndex
+from filterzoo_plugins.formats.torch.names import NamedTensor, named_tensors
+from filterzoo_plugins.formats.torch.tensor import stored_tensor, with_convolution
+from filterzoo_plugins.formats.torch.torchscript.walk import convolutions
+from filterzoo_plugins.formats.torch.values import Storage, TorchMeaning
+
+MAX_READ_BYTES = 64 << 20
+"""Of pickles and code together."""
+MAX_CODE_BYTES = 2 << 20
+"""More code than this is not looked at."""
+
+
+class TorchArchive:
+    """One zip file, with what had to be read of it: the pickles, the byte order and, if there is any, the code."""
+
+    def __init__(self, file: RandomAccessFile) -> None:
+        self.file = file
+        self.zip = ZipIndex(file)
+        if not file.is_remote:
+            self.zip.check_headers()
+        self.folder = self._folder()
+        self.code: dict[str, bytes] = {}
+        """Source text by its path below `code/`."""
+        contents = self._read()
+        if contents.get("byteorder", b"little") != b"little":
+            raise Refused(Reason.UNSUPPORTED, "a big-endian torch file", "byteorder")
+        self.root = self._unpickled("data", contents["data.pkl"])
+        self.constants = (
+            self._unpickled("constants", contents["constants.pkl"]) if "constants.pkl" in contents else None
+        )
+
+    def tensors(self) -> Iterator[Tensor]:
+        """The tensors of the object, then the code's constants under the names that the code has for them.
+
+        What the code convolves with comes once for each operation that reads it.
+        """
+        reads = convolutions(self.root, self.constants, self.code)
+        for tensor in self._all():
+            known = reads.get(tensor.name)
+            if known is None:
+                yield tensor
+            else:
+                yield from (with_convolution(tensor, convolution) for convolution in known)
+
+    def _all(self) -> Iterator[Tensor]:
+        yield from self._located("data", named_tensors(self.root))
+        if type(self.constants) is tuple:
+            constants = {f"c{position}": value for position, value in enumerate(self.constants)}
+            yield from self._located("constants", named_tensors({"CONSTANTS": constants}))
+
+    def _located(self, part: str, named_tensors: Iterator[NamedTensor]) -> Iterator[Tensor]:
+        records: dict[str, Record] = {}
+
+        def locate(storage: Storage) -> Record:
+            if storage.key not in records:
+                records[storage.key] = self._record(f"{self.folder}/{part}/{storage.key}", storage)
+            elif records[storage.key].size < storage.nbytes:
+                raise Refused(Reason.MALFORMED, "a storage of two sizes", f"storage {show(storage.key)}")
+            return records[storage.key]
+
+        for named in named_tensors:
+            yield stored_tensor(self.file, named, locate)
+
+    def _record(self, name: str, storage: Storage) -> Record:
+        member = self.zip.members.get(name)
+        if member is None:
+            raise Refused(Reason.MALFORMED, "a tensor whose storage is missing", show(name))
+        if member.method != STORED:
+            raise Refused(Reason.UNSUPPORTED, "a compressed storage", show(name))
+        if member.size != storage.nbytes:
+            detail = f"a storage of {member.size} bytes that the pickle says has {storage.nbytes}"
+            raise Refused(Reason.MALFORMED, detail, show(name))
+        offset = self.zip.likely_offset(member) if self.file.is_remote else self.zip.offset(member)
+        return self.zip.record(member, offset)
+
+    def _folder(self) -> str:
+        """The one folder with a `data.pkl`."""
+        folders = [name.rpartition("/")[0] for name in self.zip.members if name.endswith("/data.pkl")]
+        folders = [folder for folder in folders if "/" not in folder]
+        if len(folders) > 1:
+            raise Refused(Reason.UNSAFE, "a torch file with two data.pkl", show(folders[1]))
+        if not folders:
+            detail = "a zip without data.pkl: not written by torch.save or torch.jit.save of torch >= 1.4"
+            raise Refused(Reason.UNSUPPORTED, detail)
+        return folders[0]
+
+    def _read(self) -> dict[str, bytes]:
+        """The small members by their name below the folder, in as few reads as they lie apart."""
+        wanted = []
+        for name in ("data.pkl", "constants.pkl", "byteorder"):
+            member = self.zip.members.get(f"{self.folder}/{name}")
+            if member is not None:
+                wanted.append(member)
+        code = f"{self.folder}/code/"
+        sources = [m for m in self.zip.members.values() if m.name.startswith(code) and m.name.endswith(".py")]
+        if sum(source.size for source in sources) <= MAX_CODE_BYTES:
+            wanted += sources
+        else:
+            for source in sources:
+                self.zip.check(source)  # a damaged size must not cost the context
+        contents = self.zip.read_all(wanted, MAX_READ_BYTES)
+        by_name = {self._below(member): content for member, content in zip(wanted, contents, strict=True)}
+        self.code = {name[5:]: content for name, content in by_name.items() if name.startswith("code/")}
+        return by_name
+
+    def _below(self, member: Member) -> str:
+        return member.name[len(self.folder) + 1 :]
+
+    def _unpickled(self, part: str, content: bytes) -> object:
+        try:
+            return read_pickle(content, TorchMeaning())[0]
+        except Truncated as error:
+            raise Refused(Reason.MALFORMED, "a pickle that ends before it is done", f"{part}.pkl") from error
+        except Refused as refusal:
+            raise Refused(refusal.reason, refusal.detail, f"{part}.pkl, {refusal.where or ''}") from refusal
+
+
+def zip_tensors(file: RandomAccessFile) -> Iterator[Tensor]:
+    """The tensors of a zip file; see `Format.index`."""
+    yield from TorchArchive(file).tensors()

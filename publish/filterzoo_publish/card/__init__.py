@@ -1,0 +1,1 @@
+"""The README, NOTICE and Croissant file of a data set."""

@@ -1,0 +1,49 @@
+"""The small files beside the tables, written anew for each release from the tables alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from filterzoo_publish.card.card import card
+from filterzoo_publish.card.croissant import CROISSANT, croissant
+from filterzoo_publish.card.figures import FIGURE, overview
+from filterzoo_publish.card.notice import NOTICE, notice
+from filterzoo_publish.plan.releases import RELEASES, Release, releases_csv
+from filterzoo_publish.plan.state import Published
+from filterzoo_publish.takedown.takedowns import TAKEDOWNS, Takedown, takedowns_csv
+from filterzoo_publish.targets.target import README
+
+
+def documents(
+    name: str,
+    *,
+    models: pa.Table,
+    layers: pa.Table,
+    skipped: pa.Table,
+    releases: Sequence[Release],
+    takedowns: Sequence[Takedown],
+) -> dict[str, bytes]:
+    """Path -> content: the same for the same rows in any order. `name`: what readers call the data set.
+
+    layers: the columns `filterzoo_publish.card.figures.LAYER_COLUMNS`. Without matplotlib there is no figure.
+    """
+    picture = overview(models, layers)
+    texts = {
+        README: card(name, models, skipped, releases, len(takedowns), has_picture=picture is not None),
+        NOTICE: notice(models),
+        CROISSANT: croissant(name, models, releases),
+        RELEASES: releases_csv(releases),
+        TAKEDOWNS: takedowns_csv(takedowns),
+    }
+    made = {path: text.encode() for path, text in texts.items()}
+    return made if picture is None else made | {FIGURE: picture}
+
+
+def outdated_figure(published: Published, written: dict[str, bytes]) -> list[str]:
+    """The figure of an earlier release, where this one has none."""
+    files = published.files
+    if files is None or FIGURE in written or not files.filesystem.exists(f"{files.root}/{FIGURE}"):
+        return []
+    return [FIGURE]

@@ -1,0 +1,90 @@
+"""The tables and lists of the card, as Markdown: numbers, our own words, and plain words of others."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+import pyarrow as pa
+
+from filterzoo_publish.card.plain import NOT_STATED, OTHER, plain, plain_licence
+from filterzoo_publish.plan.releases import RELEASES, Release
+from filterzoo_publish.schema import COLUMNS
+
+_LONGEST = 40
+"""Rows of a table; the smaller ones are added up."""
+_NUMBERS = ("models", "n_layers", "n_filters", "filters_3x3", "stored_filters")
+_BIASES = """\
+- Zoos offer what is popular. Many networks are fine-tuned from a few, so that rows are not independent: sample by
+  architecture, by `weights_id`, or by zoo, not by filter.
+- Large networks have most of the filters: a mean over filters is a mean over few networks.
+- Tasks, data sets, accuracies and licences are what the zoos state. Nothing is guessed: what they leave out is null.
+- Networks that are trained badly, on random labels or not at all are in zoos as well, and therefore here.
+  `suspected_random` marks those whose 3x3 filters look as if they were never trained.
+- Depth is exact where `layers.context` says `graph` or `architecture`; `declared` is the order in the file.
+"""
+
+
+def models_by(models: pa.Table, column: str) -> str:
+    """Models, layers and filters by what a column says."""
+    word = plain_licence if column == "licence" else plain
+    totals: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for row in models.select([column, *_NUMBERS[1:]]).to_pylist():
+        totals[word(row[column])].update({"models": 1} | {number: row[number] for number in _NUMBERS[1:]})
+    largest = sorted(totals, key=lambda key: (-totals[key]["models"], key))
+    for key in largest[_LONGEST:]:
+        if key != OTHER:
+            totals[OTHER].update(totals.pop(key))
+    head = (column.replace("_", " "), "models", "layers", "filters", "3x3 filters", "stored filters")
+    return _table(head, totals, _NUMBERS)
+
+
+def coverage(models: pa.Table) -> str:
+    """How many of the models have a value in each column that a zoo may leave unknown."""
+    names = [column.name for column in COLUMNS["models"] if column.may_be_unknown]
+    totals = {name: {"known": len(models) - models[name].null_count} for name in names}
+    lines = [("column", "networks", "share"), ("---", "---:", "---:")]
+    for name, total in totals.items():
+        share = f"{100 * total['known'] // len(models)} %" if len(models) else "-"
+        lines.append((f"`{name}`", f"{total['known']:,}", share))
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def biases(models: pa.Table) -> str:
+    """What a reader should know before drawing conclusions, with the numbers of this release."""
+    found = [_BIASES]
+    for column, what in (("source", "zoo"), ("task", "task"), ("visual_category", "kind of images")):
+        counts = Counter(plain(text) for text in models[column].to_pylist() if text is not None)
+        if counts:
+            word, count = min(counts.items(), key=lambda item: (-item[1], item[0]))
+            share = 100 * count // counts.total()
+            found.append(f"- Most frequent {what}: `{word}`, {share} % of the networks of which it is known.\n")
+    untrained = models["suspected_random"].to_pylist().count(True)
+    found.append(f"- {untrained:,} networks look as if they were never trained (`suspected_random`).\n")
+    twins = len(models) - models["duplicate_of"].null_count
+    found.append(f"- {twins:,} networks have exactly the convolutions of another one (`duplicate_of`).\n")
+    return "".join(found)
+
+
+def skipped_by_reason(skipped: pa.Table) -> str:
+    """Entries of the ledger by reason."""
+    totals = {plain(reason): {"n": count} for reason, count in Counter(skipped["reason"].to_pylist()).items()}
+    return _table(("reason", "entries"), totals, ("n",)) if totals else "Nothing.\n"
+
+
+def changelog(releases: Sequence[Release]) -> str:
+    """What each release added and removed, the newest first."""
+    lines = [("release", "new models", "new layers", "new filters", "taken down"), ("---", *["---:"] * 4)]
+    for one in reversed(releases[-_LONGEST:]):
+        numbers = (one.models, one.layers, one.filters, one.removed)
+        lines.append((plain(one.name), *(f"{number:,}" for number in numbers)))
+    rest = f"\n`{RELEASES}` lists the older ones.\n" if len(releases) > _LONGEST else ""
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines) + rest
+
+
+def _table(head: Iterable[str], totals: Mapping[str, Mapping[str, int]], numbers: Iterable[str]) -> str:
+    columns, names = list(head), list(numbers)
+    lines = [columns, ["---", *("---:" for _ in names)]]
+    order = sorted(totals, key=lambda key: (key in {NOT_STATED, OTHER}, key))
+    lines += [[key, *(f"{totals[key][name]:,}" for name in names)] for key in order]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -1,0 +1,86 @@
+"""The command `takedown`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from filterzoo.commands.options import JsonOption
+from filterzoo.errors import StartError
+from filterzoo.reporting.terminal import console, printable
+from filterzoo_publish.commands.options import PullRequestOption, ReleaseOption, TargetArgument
+
+if TYPE_CHECKING:
+    from filterzoo_publish.takedown.takedown import TakedownReport
+
+_ON_THE_HUB = """\
+{name}: the newest state is free of it; older commits and tags still hold it. To purge them for good, as its owner:
+  1. delete every older tag: `HfApi().delete_tag("{name}", tag=TAG, repo_type="dataset")`
+  2. join the history into one commit: `HfApi().super_squash_history("{name}", repo_type="dataset")`
+  3. delete the files themselves: `HfApi().list_lfs_files("{name}", repo_type="dataset")` lists them;
+     `HfApi().permanently_delete_lfs_files("{name}", files, repo_type="dataset")` deletes those named above as removed
+Steps 2 and 3 cannot be undone, and older releases can then no longer be loaded."""
+_IN_A_FOLDER = "{name}: the folder is free of it; delete it from copies, backups and version control yourself."
+
+
+def takedown(
+    target: TargetArgument,
+    *,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", metavar="ID", help="A model: source/id@revision, or source/id for every revision."),
+    ] = None,
+    repo: Annotated[
+        list[str] | None,
+        typer.Option("--repo", metavar="PREFIX", help="All models whose source/id begins with PREFIX, up to a /."),
+    ] = None,
+    licence: Annotated[
+        list[str] | None, typer.Option("--licence", metavar="L", help="All models under a licence or licence class.")
+    ] = None,
+    create_pr: PullRequestOption = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed; write nothing.")] = False,
+    release: ReleaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove models from the data set at TARGET and refuse them from then on; `verify` proves that they are gone.
+
+    Only files that hold something of them are rewritten; layers that other models have too stay. Exit code 0: all
+    well; 2: it could not start, or TARGET refused.
+    """
+    from filterzoo_publish import release as releasing  # noqa: PLC0415  # a second that other commands do not need
+    from filterzoo_publish.takedown.takedown import take_down  # noqa: PLC0415
+    from filterzoo_publish.takedown.takedowns import Kind  # noqa: PLC0415
+
+    named = ((Kind.MODEL, model), (Kind.REPO, repo), (Kind.LICENCE, licence))
+    wishes = [(kind, value) for kind, values in named for value in values or () if value.strip("/ ")]
+    if not wishes:
+        raise StartError("takedown: name what is to go: --model ID, --repo PREFIX or --licence L")
+    place = releasing.target_for(target, create_pr=create_pr)
+    report = take_down(place, wishes, release=release, dry_run=dry_run)
+    if as_json:
+        typer.echo(json.dumps(report.document()))
+    else:
+        _show(target, report)
+
+
+def _show(target: str, report: TakedownReport) -> None:
+    out = console()
+    name = printable(target)
+    if report.release is None:
+        out.print(f"{name}: nothing new: it is refused already, and nothing of it is there")
+        return
+    verb = "would remove" if report.dry_run else "removed"
+    out.print(f"{name}: {verb} {len(report.models):,} models; {report.moved_layers:,} layers stay under other models")
+    for model in report.models:
+        out.print(f"{verb}  {printable(model, 400)}")
+    for path in report.removed:
+        out.print(f"removed  {path}")
+    for word in (report.url, report.tag):
+        if word:
+            out.print(printable(word, 400))
+    if not report.dry_run:
+        from filterzoo.dataset.published import is_hub_name  # noqa: PLC0415  # its tools are not needed to start
+
+        out.print((_ON_THE_HUB if is_hub_name(target) else _IN_A_FOLDER).format(name=name))

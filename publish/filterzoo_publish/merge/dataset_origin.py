@@ -1,0 +1,173 @@
+"""A published data set as an origin: its rows go into another one, or to another owner, without touching a checkpoint.
+
+What it holds may have been written by others, so not much is believed: only files of the data set are opened, and the
+weights of a layer must be those of its id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from itertools import accumulate, pairwise
+from math import prod
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from filterzoo.dataset.parquet import ParquetFile
+from filterzoo.errors import StartError
+from filterzoo.layers.normalise import layer_hasher
+from filterzoo.outcome import Done
+from filterzoo.records import Artifact, Checkpoint
+from filterzoo.store.fragments import FILTER_SCHEMA, LAYER_SCHEMA
+from filterzoo_publish.plan.origins import Candidate, StoredLayer
+from filterzoo_publish.plan.rows import model_id
+from filterzoo_publish.plan.state import POINTER_COLUMNS, Pointer, Published
+from filterzoo_publish.plan.status import former_status
+from filterzoo_publish.shards.cards import facts_of, read_cards
+
+_CHECKPOINT = frozenset(field.name for field in fields(Checkpoint)) - {"artifacts", "licence"}
+_DONE = frozenset(field.name for field in fields(Done))
+_RowGroup = tuple[str, int]
+
+
+class DatasetOrigin:
+    """See `plan.origins.Origin`. Keeps the row groups of layers and of filters that were read last."""
+
+    def __init__(self, published: Published) -> None:
+        self._published = published
+        self._filters_files = frozenset(published.paths("filters"))
+        self._places = {name: place for place, names in self._models_of_layers() for name in names}
+        self._starts: dict[str, list[int]] = {}
+        self._kept: dict[str, tuple[_RowGroup, pa.Table]] = {}
+
+    def layers(self, done: Done) -> pa.Table:
+        """See `Origin.layers`."""
+        return self._rows(done).select(LAYER_SCHEMA.names).cast(LAYER_SCHEMA)
+
+    def stored(self, done: Done) -> tuple[StoredLayer, ...]:
+        """See `Origin.stored`."""
+        return tuple(
+            StoredLayer(row["layer_id"], row["kernel"], row["n_filters"], row["n_filters"] * prod(row["shape"][2:]))
+            for row in self._stored(done)
+        )
+
+    def filters(self, done: Done, wanted: Collection[str]) -> Iterator[pa.RecordBatch]:
+        """See `Origin.filters`; StartError where a layer's weights are not those of its id."""
+        for row in self._stored(done):
+            if row["layer_id"] not in wanted:
+                continue
+            rows = self._filters(Pointer(*(row[name] for name in POINTER_COLUMNS)))
+            hasher = layer_hasher(tuple(row["shape"]))
+            for weights in rows["weights"].chunks:
+                hasher.update(weights.flatten().to_numpy().data.cast("B"))
+            if set(rows["layer_id"].to_pylist()) != {row["layer_id"]} or hasher.hexdigest() != row["layer_id"]:
+                raise StartError(
+                    f"{self._where}: layer {row['layer_id']} has other weights than its id says; verify it"
+                )
+            yield rows.select(FILTER_SCHEMA.names).cast(FILTER_SCHEMA).combine_chunks().to_batches()[0]
+
+    @property
+    def _where(self) -> str:
+        return self._published.files.root if self._published.files else ""
+
+    def _stored(self, done: Done) -> list[dict[str, Any]]:
+        """Where its unique layers with published filters are, in order."""
+        columns = ["layer_index", "layer_id", "kernel", "shape", "n_filters", *POINTER_COLUMNS]
+        rows = self._rows(done).select(columns).filter(pc.field("filters_file").is_valid()).sort_by("layer_index")
+        unique: dict[str, dict[str, Any]] = {}
+        for row in rows.to_pylist():
+            unique.setdefault(row["layer_id"], row)
+        return list(unique.values())
+
+    def _rows(self, done: Done) -> pa.Table:
+        name = model_id(done.checkpoint)
+        place = self._places.get(name)
+        table = self._row_group("layers", place) if place else self._published.read("layers").slice(0, 0)
+        rows = table.filter(pc.field("model_id") == name)
+        if len(rows) != done.n_layers:
+            detail = f"has {len(rows)} rows in layers, models says {done.n_layers}"
+            raise StartError(f"{self._where}: {ascii(name)[:160]} {detail}; run filterzoo verify there")
+        return rows
+
+    def _filters(self, pointer: Pointer) -> pa.Table:
+        if pointer.file not in self._filters_files:
+            raise StartError(
+                f"{self._where}: layers points to {ascii(pointer.file)[:160]}, which is not there; verify it"
+            )
+        starts = self._starts_of(pointer.file)
+        end = pointer.first_row + pointer.rows
+        pieces = [
+            self._row_group("filters", (pointer.file, number)).slice(
+                max(0, pointer.first_row - start), end - max(start, pointer.first_row)
+            )
+            for number, (start, stop) in enumerate(pairwise(starts))
+            if start < end and pointer.first_row < stop
+        ]
+        return pa.concat_tables(pieces)
+
+    def _starts_of(self, path: str) -> list[int]:
+        """The first row of each row group, and the number of rows."""
+        if path not in self._starts:
+            with self._opened(path) as parquet:
+                sizes = [parquet.metadata.row_group(n).num_rows for n in range(parquet.num_row_groups)]
+            self._starts[path] = list(accumulate(sizes, initial=0))
+        return self._starts[path]
+
+    def _row_group(self, config: str, place: _RowGroup) -> pa.Table:
+        kept = self._kept.get(config)
+        if kept is None or kept[0] != place:
+            with self._opened(place[0]) as parquet:
+                kept = self._kept[config] = place, parquet.read_row_group(place[1])
+        return kept[1]
+
+    def _models_of_layers(self) -> Iterator[tuple[_RowGroup, list[str]]]:
+        for path in self._published.paths("layers"):
+            with self._opened(path) as parquet:
+                for number in range(parquet.num_row_groups):
+                    names = parquet.read_row_group(number, columns=["model_id"])["model_id"]
+                    yield (path, number), pc.unique(names).to_pylist()
+
+    @contextmanager
+    def _opened(self, path: str) -> Iterator[ParquetFile]:
+        if self._published.files is None:
+            raise FileNotFoundError(path)
+        with self._published.files.open(path) as file, ParquetFile(file) as parquet:
+            yield parquet
+
+
+def dataset_candidates(published: Published, origin: DatasetOrigin) -> Iterator[Candidate]:
+    """The models of a data set, in no order."""
+    status = former_status(published)
+    for path in published.paths("models"):
+        cards = {card["model_id"]: card for _, card in read_cards(published.files, path)} if published.files else {}
+        for row in published.read_file(path).to_pylist():
+            known = status.get(row["model_id"], {})
+            seen = known.get("last_seen") or row["last_seen"]
+            done = _done(row, cards.get(row["model_id"]))
+            yield Candidate(done, origin, row["first_seen"], seen, known.get("superseded_by"))
+
+
+def _done(row: dict[str, Any], card: dict[str, Any] | None) -> Done:
+    """What a crawl found out, as `models` and the model's card tell it."""
+    file = Artifact(
+        url=row["url"] or "", name=row["file"], size=row["size"], sha256=row["sha256"], member=row["member"]
+    )
+    files: tuple[Artifact, ...] = (file,)
+    filters = {"3x3": row["filters_3x3"], "other": row["n_filters"] - row["filters_3x3"]}
+    if card:
+        files, filters = facts_of(card)
+        if (sum(filters.values()), filters.get("3x3", 0)) != (row["n_filters"], row["filters_3x3"]):
+            raise StartError(f"the card of {ascii(row['model_id'])[:160]} counts other filters than models does")
+    checkpoint = {name: row[name] for name in _CHECKPOINT & row.keys()}
+    facts = {name: row[name] for name in _DONE & row.keys()}
+    return Done(
+        checkpoint=Checkpoint(artifacts=files, **checkpoint),
+        filters_by_kernel=filters,
+        layers_fragment="",
+        filters_fragment=None,
+        publish_weights=row["published_filters"] > 0,
+        **facts,
+    )

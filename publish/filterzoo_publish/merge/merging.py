@@ -1,0 +1,61 @@
+"""Data sets that others published as something to publish: their rows are copied, no checkpoint is touched again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from filterzoo.dataset.published import open_published
+from filterzoo.errors import Reason, StartError
+from filterzoo.licensing.licences import LicenceClass, licence_class, normalise
+from filterzoo.outcome import LedgerEntry
+from filterzoo_publish.merge.dataset_origin import DatasetOrigin, dataset_candidates
+from filterzoo_publish.plan.origins import Candidate
+from filterzoo_publish.plan.plan import Work
+from filterzoo_publish.plan.state import Published, read_published
+from filterzoo_publish.takedown.takedowns import is_taken_down
+
+_REASONS = frozenset(Reason) - {Reason.TAKEN_DOWN}
+_CLASSES = frozenset(LicenceClass)
+
+
+def open_datasets(targets: Sequence[str]) -> Work:
+    """The data sets at folders or `user/name`; of a checkpoint that several have, the first one's rows count.
+
+    What one of them took down is not taken from any. Raises StartError where one is not to be had.
+    """
+    opened = [(target, read_published(open_published(target))) for target in targets]
+    for target, published in opened:
+        if published.files is None:
+            raise StartError(f"{target}: holds no data set")
+    takedowns = [takedown for _, published in opened for takedown in published.takedowns]
+    found: dict[str, Candidate] = {}
+    listed: dict[str, str] = {}
+    for _, published in opened:
+        for candidate in dataset_candidates(published, DatasetOrigin(published)):
+            name = candidate.model_id
+            listed[name] = max(listed.get(name, ""), candidate.seen or "")
+            named = dict(zip(("source", "id", "revision"), candidate.key, strict=True))
+            own = _with_strict_class(candidate)
+            facts = {"licence": own.done.licence, "licence_class": own.done.licence_class}
+            if name not in found and not is_taken_down(named | facts, takedowns):
+                found[name] = own
+    candidates = sorted(found.values(), key=lambda candidate: candidate.key)
+    ledger = _ledgers((published for _, published in opened), found)
+    return Work(tuple(candidates), tuple(ledger), {name: day for name, day in listed.items() if day}, frozenset())
+
+
+def _ledgers(datasets: Iterable[Published], found: dict[str, Candidate]) -> Iterator[LedgerEntry]:
+    """What each of them left out and none of them has."""
+    for published in datasets:
+        for row in published.skipped.to_pylist():
+            if row["reason"] in _REASONS and f"{row['source']}/{row['id']}@{row['revision']}" not in found:
+                yield LedgerEntry(**(row | {"reason": Reason(row["reason"])}))
+
+
+def _with_strict_class(candidate: Candidate) -> Candidate:
+    """With the class that its licence has here, or the one that was stated, where that asks for more."""
+    done = candidate.done
+    own = licence_class(normalise(done.licence))
+    stated = LicenceClass(done.licence_class) if done.licence_class in _CLASSES else own
+    return replace(candidate, done=replace(done, licence_class=max(own, stated, key=lambda one: one.strictness)))

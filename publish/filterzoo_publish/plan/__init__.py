@@ -1,0 +1,1 @@
+"""What a release will hold: new checkpoints, owners of layers, rows of the tables."""

@@ -1,0 +1,211 @@
+"""The plan of a release: what the work folder has that the target lacks, and who owns which layer. Writes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from filterzoo.errors import StartError
+from filterzoo.measures.random_weights import suspected_random
+from filterzoo.outcome import Done, LedgerEntry
+from filterzoo.store.workfolder import WorkFolder
+from filterzoo_publish.plan.origins import Candidate, StoredLayer, WorkOrigin
+from filterzoo_publish.plan.releases import Release
+from filterzoo_publish.plan.rows import folders, skipped_table, sort_key
+from filterzoo_publish.plan.state import Pointer, Published
+from filterzoo_publish.takedown.takedowns import is_taken_down, skipped_row
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What there is to publish: checkpoints, and the ledger. listed: model_id -> the last day its zoo listed it.
+
+    crawled: the sources whose ledger this is; what a data set said of them before is void.
+    """
+
+    candidates: tuple[Candidate, ...]
+    ledger: tuple[LedgerEntry, ...]
+    listed: Mapping[str, str]
+    crawled: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A new checkpoint. `published`: its layers whose filters are in the data set; `owned`: those it brings there."""
+
+    candidate: Candidate
+    model_id: str
+    weights_id: str | None
+    duplicate_of: str | None
+    published: tuple[StoredLayer, ...]
+    owned: frozenset[str]
+
+    @property
+    def done(self) -> Done:
+        """What the crawl found out of it."""
+        return self.candidate.done
+
+    def layers(self) -> pa.Table:
+        """Its layers, LAYER_SCHEMA."""
+        return self.candidate.origin.layers(self.done)
+
+    def filters(self, wanted: Collection[str]) -> Iterator[pa.RecordBatch]:
+        """The filters of those of its unique layers, one batch a layer, FILTER_SCHEMA."""
+        return self.candidate.origin.filters(self.done, wanted)
+
+    def facts_of_layers(self) -> dict[str, Any]:
+        """See the function of this name."""
+        return facts_of_layers(self.layers().select(FACTUAL).to_pylist())
+
+    @property
+    def stored(self) -> tuple[StoredLayer, ...]:
+        """The layers whose filters this release stores under the checkpoint's name."""
+        return tuple(layer for layer in self.published if layer.layer_id in self.owned)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A release to be made: `entries` in order, where layers are stored already, and `skipped` as it is to be.
+
+    listed: see `Work`.
+    """
+
+    entries: tuple[Entry, ...]
+    pointers: dict[str, Pointer]
+    skipped: pa.Table
+    release: Release
+    listed: Mapping[str, str]
+
+    def groups(self) -> dict[tuple[str, str], list[Entry]]:
+        """(source, licence class) -> entries, in order: what goes into the same folders."""
+        groups: dict[tuple[str, str], list[Entry]] = {}
+        for entry in self.entries:
+            groups.setdefault(folders(entry.done), []).append(entry)
+        return dict(sorted(groups.items()))
+
+
+def split(entries: Iterable[Entry], size: Callable[[Entry], int], limit: int, alone: int = 0) -> Iterator[list[Entry]]:
+    """Runs of whole entries, at most `limit` in all or one entry; those of `alone` and more by themselves.
+
+    Entries of size 0 are left out.
+    """
+    run: list[Entry] = []
+    filled = last = 0
+    for entry in entries:
+        own = size(entry)
+        if run and own and (filled + own > limit or (alone and max(own, last) >= alone)):
+            yield run
+            run, filled = [], 0
+        if own:
+            run.append(entry)
+            filled, last = filled + own, own
+    if run:
+        yield run
+
+
+def open_work(workdir: Path) -> Work:
+    """Read a work folder; StartError where no crawl was, or none found anything."""
+    folder = WorkFolder(workdir)
+    with folder.existing_journal() as journal:
+        done = sorted(journal.done(), key=lambda one: sort_key(one.checkpoint))
+        ledger = tuple(journal.ledger())
+        days = journal.listed()
+    if not done and not ledger:
+        raise StartError(f"{workdir}: the crawl has found nothing yet; run `filterzoo crawl` again")
+    origin = WorkOrigin(folder.store())
+    candidates = tuple(
+        Candidate(one, origin, seen=days.get((one.checkpoint.source, one.checkpoint.id, one.checkpoint.revision)))
+        for one in done
+    )
+    return Work(
+        candidates,
+        ledger,
+        listed={candidate.model_id: candidate.seen for candidate in candidates if candidate.seen},
+        crawled=frozenset({one.checkpoint.source for one in done} | {entry.source for entry in ledger}),
+    )
+
+
+def make_plan(work: Work, published: Published, release: Release) -> Plan:
+    """Compare what there is to publish with a data set.
+
+    A layer belongs to the first new checkpoint, in the order of models, that may show it, unless it is stored already.
+    """
+    new, blocked = _new(work, published)
+    layers = [_published_layers(candidate) for candidate in new]
+    pointers = published.pointers({layer.layer_id for own in layers for layer in own})
+    first_of = _first_of_weights(published.models)
+    keys = {candidate.key for candidate in new}
+    taken = set(pointers)
+    entries = []
+    for candidate, own in zip(new, layers, strict=True):
+        owned = frozenset(layer.layer_id for layer in own) - taken
+        taken |= owned
+        weights_id = weights_id_of(candidate.origin.layers(candidate.done)["layer_id"].to_pylist())
+        name = candidate.model_id
+        duplicate_of = first_of.setdefault(weights_id, name) if weights_id else name
+        entries.append(Entry(candidate, name, weights_id, None if duplicate_of == name else duplicate_of, own, owned))
+    former = [row for row in published.skipped.to_pylist() if (row["source"], row["id"], row["revision"]) not in keys]
+    skipped = skipped_table(work.ledger, work.crawled, former, blocked)
+    return Plan(tuple(entries), pointers, skipped, release, work.listed)
+
+
+def _new(work: Work, published: Published) -> tuple[list[Candidate], list[dict[str, Any]]]:
+    """The candidates that the data set lacks and may have; and rows of `skipped` for those that were taken down."""
+    present = set(published.models["model_id"].to_pylist())
+    new: list[Candidate] = []
+    blocked: list[dict[str, Any]] = []
+    for candidate in work.candidates:
+        if candidate.model_id in present:
+            continue
+        named: dict[str, Any] = dict(zip(("source", "id", "revision"), candidate.key, strict=True))
+        named |= {"licence": candidate.done.licence, "licence_class": candidate.done.licence_class}
+        if is_taken_down(named, published.takedowns):
+            blocked.append(skipped_row(named))
+        else:
+            new.append(candidate)
+    return new, blocked
+
+
+def _published_layers(candidate: Candidate) -> tuple[StoredLayer, ...]:
+    folders(candidate.done)
+    return candidate.origin.stored(candidate.done)
+
+
+def _first_of_weights(models: pa.Table) -> dict[str, str]:
+    """weights_id -> the first checkpoint with it, of those that are published."""
+    rows = models.select(["source", "id", "revision", "weights_id", "duplicate_of", "model_id"]).to_pylist()
+    rows.sort(key=lambda row: (row["source"], row["id"], row["revision"]))
+    first: dict[str, str] = {}
+    for row in rows:
+        if row["weights_id"] is not None and row["duplicate_of"] is None:
+            first.setdefault(row["weights_id"], row["model_id"])
+    return first
+
+
+class _Measured(NamedTuple):
+    """What `suspected_random` looks at in a row of `layers`."""
+
+    n_finite: int
+    variance_entropy: float | None
+    variance_entropy_threshold: float | None
+
+
+FACTUAL = ["kernel", *_Measured._fields]
+
+
+def facts_of_layers(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Columns of `models` that follow from FACTUAL, columns of the model's rows of `layers`."""
+    measured = (_Measured(*(row[name] for name in _Measured._fields)) for row in layers)
+    axes_of_kernels = (row["kernel"].count("x") + 1 for row in layers)
+    return {"spatial_dims": max(axes_of_kernels, default=None), "suspected_random": suspected_random(measured)}
+
+
+def weights_id_of(layer_ids: Iterable[str]) -> str | None:
+    """sha256 over the sorted layer ids, None where there are none."""
+    joined = "\n".join(sorted(layer_ids))
+    return hashlib.sha256(joined.encode()).hexdigest() if joined else None

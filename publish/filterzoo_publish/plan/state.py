@@ -1,0 +1,101 @@
+"""What a target holds already: its models, its ledger, and where filters of layers are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from filterzoo.dataset.parquet import ParquetFile
+from filterzoo.dataset.published import PublishedFiles
+from filterzoo.errors import StartError
+from filterzoo_publish.plan.releases import RELEASES, Release, read_releases
+from filterzoo_publish.schema import arrow_schema
+from filterzoo_publish.takedown.takedowns import TAKEDOWNS, Takedown, read_takedowns
+
+
+class Pointer(NamedTuple):
+    """Where a layer's filters are: see the last columns of `layers`."""
+
+    file: str
+    row_group: int
+    first_row: int
+    rows: int
+
+
+POINTER_COLUMNS = ("filters_file", "filters_row_group", "filters_first_row", "filters_rows")
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A data set as it was when it was read; `files` is None where there is none yet."""
+
+    files: PublishedFiles | None
+    models: pa.Table
+    skipped: pa.Table
+    releases: tuple[Release, ...] = ()
+    takedowns: tuple[Takedown, ...] = ()
+
+    def paths(self, config: str) -> list[str]:
+        """The config's files."""
+        return self.files.paths(config) if self.files else []
+
+    def read(self, config: str, columns: list[str] | None = None, where: pc.Expression | None = None) -> pa.Table:
+        """Rows of a config, all files joined; a column that an old file lacks is null there."""
+        return read_config(self.files, config, columns, where)
+
+    def read_file(self, path: str, columns: list[str] | None = None) -> pa.Table:
+        """All rows of one file."""
+        if self.files is None:
+            raise FileNotFoundError(path)
+        with self.files.open(path) as file, ParquetFile(file) as parquet:
+            return parquet.read(columns=columns)
+
+    @property
+    def sample_quota(self) -> int | None:
+        """The most filters of one checkpoint in `filters_sample`; None where there is no release yet."""
+        return self.releases[-1].sample_quota if self.releases else None
+
+    def pointers(self, layer_ids: Collection[str]) -> dict[str, Pointer]:
+        """Where those of the layers are stored that are."""
+        if not layer_ids:
+            return {}
+        wanted = pc.field("layer_id").isin(pa.array(layer_ids, pa.string())) & pc.field("filters_file").is_valid()
+        table = self.read("layers", ["layer_id", *POINTER_COLUMNS], wanted)
+        ids, *columns = (table[name].to_pylist() for name in ("layer_id", *POINTER_COLUMNS))
+        return {layer_id: Pointer(*place) for layer_id, *place in zip(ids, *columns, strict=True)}
+
+
+def read_published(files: PublishedFiles | None) -> Published:
+    """The state of a data set; StartError where the place is in use for something else."""
+    if files is not None and not files.paths("models"):
+        if strangers := files.paths():
+            raise StartError(f"{files.root}: holds other data ({ascii(strangers[0])[:80]}); choose an empty place")
+        files = None
+    return Published(
+        files,
+        models=read_config(files, "models"),
+        skipped=read_config(files, "skipped"),
+        releases=read_releases(files.text(RELEASES) if files else None),
+        takedowns=read_takedowns(files.text(TAKEDOWNS) if files else None),
+    )
+
+
+def read_config(
+    files: PublishedFiles | None, config: str, columns: list[str] | None = None, where: pc.Expression | None = None
+) -> pa.Table:
+    """See `Published.read`."""
+    schema = arrow_schema(config)
+    names = schema.names if columns is None else columns
+    wanted = pa.schema([schema.field(name) for name in names])
+    if files is None:
+        return wanted.empty_table()
+    tables = [wanted.empty_table()]
+    for path in files.paths(config):
+        with files.open(path) as file, ParquetFile(file) as parquet:
+            table = parquet.read(columns=[name for name in names if name in parquet.schema_arrow.names])
+        tables.append(table if where is None else table.filter(where))
+    return pa.concat_tables(tables, promote_options="default").select(names).cast(wanted)

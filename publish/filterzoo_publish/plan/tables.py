@@ -1,0 +1,71 @@
+"""Rows of entries as tables: models, layers, and the axes that every config repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import pyarrow as pa
+
+from filterzoo_publish.plan.origins import Candidate
+from filterzoo_publish.plan.plan import Entry
+from filterzoo_publish.plan.releases import Release
+from filterzoo_publish.plan.rows import axes, model_row
+from filterzoo_publish.plan.state import POINTER_COLUMNS, Pointer
+from filterzoo_publish.schema import arrow_schema
+
+
+def models_table(entries: Iterable[Entry], release: Release) -> pa.Table:
+    """The entries' rows of `models`, as the release has them."""
+    rows = []
+    for entry in entries:
+        derived = {
+            "release": release.name,
+            "first_seen": first_seen(entry.candidate, release.day),
+            "last_seen": last_seen(entry.candidate, release.day),
+            "published_filters": sum(layer.filters for layer in entry.published),
+            "stored_filters": sum(layer.filters for layer in entry.stored),
+            **entry.facts_of_layers(),
+            "weights_id": entry.weights_id,
+            "duplicate_of": entry.duplicate_of,
+        }
+        rows.append(model_row(entry.done, derived))
+    return pa.Table.from_pylist(rows, schema=arrow_schema("models"))
+
+
+def first_seen(candidate: Candidate, day: str) -> str:
+    """The day of the release, or when another data set had it first."""
+    return min(candidate.first_seen or day, day)
+
+
+def last_seen(candidate: Candidate, day: str) -> str:
+    """The last day its zoo listed it, as far as a release of `day` knows; not before it was seen first."""
+    return min(day, max(first_seen(candidate, day), candidate.seen or day))
+
+
+def layers_table(entry: Entry, pointers: Mapping[str, Pointer]) -> pa.Table:
+    """The entry's rows of `layers`; `pointers` knows where its published layers are."""
+    own = entry.layers().sort_by("layer_index")
+    shown = {layer.layer_id for layer in entry.published}
+    places = [pointers[layer_id] if layer_id in shown else None for layer_id in own["layer_id"].to_pylist()]
+    columns = {name: own[name] for name in own.schema.names}
+    for number, name in enumerate(POINTER_COLUMNS):
+        columns[name] = pa.array([place and place[number] for place in places], arrow_schema("layers").field(name).type)
+    return with_axes("layers", columns, entry)
+
+
+def with_axes(config: str, columns: Mapping[str, pa.Array | pa.ChunkedArray], entry: Entry) -> pa.Table:
+    """A table of the config from its own columns; those they lack are the entry's axes."""
+    schema = arrow_schema(config)
+    shared = axes(entry.done)
+    rows = len(next(iter(columns.values())))
+    arrays = [
+        columns[field.name] if field.name in columns else pa.repeat(pa.scalar(shared[field.name], field.type), rows)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(arrays, names=schema.names).cast(schema)
+
+
+def first_depths(entry: Entry) -> dict[str, float]:
+    """conv_depth_norm where each layer occurs first in the checkpoint."""
+    rows = entry.layers().sort_by([("layer_index", "descending")])
+    return dict(zip(rows["layer_id"].to_pylist(), rows["conv_depth_norm"].to_pylist(), strict=True))

@@ -1,0 +1,1 @@
+"""The Parquet files and metadata cards of a release."""

@@ -1,0 +1,148 @@
+"""`filters_sample`: a fixed draw of filters from each checkpoint, of which a smaller one is a part."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from filterzoo_publish.plan.plan import Entry, Plan
+from filterzoo_publish.plan.state import Published
+from filterzoo_publish.plan.tables import first_depths, with_axes
+from filterzoo_publish.schema import arrow_schema
+from filterzoo_publish.shards.parquet import Shard, ShardWriter
+
+CONFIG = "filters_sample"
+TOTAL = 2_000_000
+"""Most rows of `filters_sample`."""
+LARGEST_QUOTA = 8_192
+"""Most filters of one checkpoint in it."""
+GROUP_ROWS = 1 << 17
+"""Rows of a row group, about 5 MB: what the Hub's viewer reads to show a page."""
+
+
+def quota(filters_of_models: Iterable[int]) -> int:
+    """Filters to draw of each checkpoint that has so many: the largest power of two that keeps to TOTAL rows."""
+    counts = np.fromiter(filters_of_models, np.int64)
+    size = LARGEST_QUOTA
+    while size > 1 and int(np.minimum(counts, size).sum()) > TOTAL:
+        size //= 2
+    return size
+
+
+def draw(model_id: str, layers: Sequence[tuple[str, int]], size: int) -> dict[str, npt.NDArray[np.int64]]:
+    """The filters of a checkpoint to show, `layer_id` -> sorted numbers: `size` of them, or all.
+
+    `layers`: (layer_id, n_filters) of its published 3x3 layers, each once, in their order. The draw depends on nothing
+    else, so every release draws the same, and a smaller `size` gives a part of a larger one.
+    """
+    total = sum(count for _, count in layers)
+    chosen = np.arange(total) if total <= size else _distinct(model_id, total, size)
+    ends = np.cumsum([0, *(count for _, count in layers)])
+    places = np.searchsorted(chosen, ends)
+    return {
+        layer_id: chosen[places[number] : places[number + 1]] - ends[number]
+        for number, (layer_id, _) in enumerate(layers)
+    }
+
+
+def sample_shards(plan: Plan, folder: Path, size: int) -> Iterator[Shard]:
+    """Write `size` filters of each entry."""
+    for names, entries in plan.groups().items():
+        yield from _written((sample_table(entry, size) for entry in entries), folder, names)
+
+
+def sample_table(entry: Entry, size: int) -> pa.Table:
+    """The entry's rows, by place of the layer, then number of the filter."""
+    tables = [arrow_schema(CONFIG).empty_table()]
+    sampled = [(layer.layer_id, layer.filters) for layer in entry.published if layer.kernel == "3x3"]
+    if not sampled:
+        return tables[0]
+    chosen = {layer_id: numbers for layer_id, numbers in draw(entry.model_id, sampled, size).items() if len(numbers)}
+    depth_of = first_depths(entry)
+    for batch in entry.filters(chosen.keys()):
+        layer_id = batch["layer_id"][0].as_py()
+        numbers = chosen[layer_id]
+        weights = batch["weights"].flatten().to_numpy().reshape(-1, 9)[numbers]
+        columns = {
+            "layer_id": pa.repeat(layer_id, len(numbers)),
+            "filter_index": pa.array(numbers),
+            "conv_depth_norm": pa.repeat(depth_of[layer_id], len(numbers)),
+            "weights": pa.FixedSizeListArray.from_arrays(pa.array(weights.reshape(-1)), 9),
+        }
+        tables.append(with_axes(CONFIG, columns, entry))
+    return pa.concat_tables(tables)
+
+
+def thinned_shards(published: Published, folder: Path, size: int) -> Iterator[Shard]:
+    """The sample's present files with only the first `size` filters of each checkpoint's draw."""
+    layers = published_layers(published)
+    for path in published.paths(CONFIG):
+        table = published.read_file(path)
+        kept = (
+            _thinned(table.filter(pc.field("model_id") == model_id), draw(model_id, layers[model_id], size))
+            for model_id in pc.unique(table["model_id"]).to_pylist()
+        )
+        yield from _written(kept, folder, path.split("/")[2:-1])
+
+
+def published_layers(published: Published) -> dict[str, list[tuple[str, int]]]:
+    """model_id -> (layer_id, n_filters) of its 3x3 layers with published filters, each once, in their order."""
+    columns = ["model_id", "layer_index", "layer_id", "n_filters", "kernel", "filters_file"]
+    where = (pc.field("kernel") == "3x3") & pc.field("filters_file").is_valid()
+    table = published.read("layers", columns, where).sort_by([("model_id", "ascending"), ("layer_index", "ascending")])
+    counts: dict[str, dict[str, int]] = {}
+    rows = zip(*(table[name].to_pylist() for name in ("model_id", "layer_id", "n_filters")), strict=True)
+    for model_id, layer_id, count in rows:
+        counts.setdefault(model_id, {}).setdefault(layer_id, count)
+    return {model_id: list(layers.items()) for model_id, layers in counts.items()}
+
+
+def _written(tables: Iterable[pa.Table], folder: Path, names: Iterable[str]) -> Iterator[Shard]:
+    """One file of all the rows, none where there are none."""
+    groups = _regrouped(tables)
+    first = next(groups, None)
+    if first is None:
+        return
+    with ShardWriter(folder, CONFIG) as writer:
+        writer.write(first)
+        for group in groups:
+            writer.write(group)
+        shard = writer.finish(*names)
+    yield shard
+
+
+def _thinned(rows: pa.Table, chosen: dict[str, npt.NDArray[np.int64]]) -> pa.Table:
+    """Those rows of one checkpoint that are chosen."""
+    wanted = {(layer_id, number) for layer_id, numbers in chosen.items() for number in numbers.tolist()}
+    keys = zip(rows["layer_id"].to_pylist(), rows["filter_index"].to_pylist(), strict=True)
+    return rows.filter(pa.array([key in wanted for key in keys], pa.bool_()))
+
+
+def _regrouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in tables of GROUP_ROWS rows; the last may be shorter, and none is empty."""
+    waiting: list[pa.Table] = []
+    for table in tables:
+        waiting.append(table)
+        while sum(map(len, waiting)) >= GROUP_ROWS:
+            joined = pa.concat_tables(waiting)
+            yield joined.slice(0, GROUP_ROWS)
+            waiting = [joined.slice(GROUP_ROWS)]
+    if any(map(len, waiting)):
+        yield pa.concat_tables(waiting)
+
+
+def _distinct(seed: str, total: int, size: int) -> npt.NDArray[np.int64]:
+    """The first `size` distinct numbers below `total` in a stream that SHAKE-256 makes of `seed`, sorted."""
+    length = 2 * size
+    while True:
+        words = np.frombuffer(hashlib.shake_256(seed.encode()).digest(8 * length), "<u8")
+        values, first_places = np.unique(words % np.uint64(total), return_index=True)
+        if len(values) >= size:
+            return np.sort(values[np.argsort(first_places)[:size]]).astype(np.int64)
+        length *= 2

@@ -1,0 +1,1 @@
+"""Removing what an owner wants gone, and keeping it out."""

@@ -1,0 +1,93 @@
+"""Who owns what a taken-down model leaves behind: layers that others have too, and the name of a twin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from filterzoo_publish.merge.dataset_origin import DatasetOrigin, dataset_candidates
+from filterzoo_publish.plan.plan import Entry, Plan
+from filterzoo_publish.plan.releases import Release
+from filterzoo_publish.plan.state import Published
+from filterzoo_publish.verify.problems import folder_names
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Inheritance:
+    """What changes of models that stay.
+
+    heirs: layer_id -> the model it stands under from now on, for layers that stood under a model that goes.
+    twins: model_id -> its new `duplicate_of`.
+    """
+
+    heirs: Mapping[str, str]
+    twins: Mapping[str, str | None]
+
+    def plan(self, published: Published) -> Plan:
+        """A plan whose entries bring the inherited layers, so that they are written as those of a release are."""
+        layers: dict[str, set[str]] = {}
+        for layer_id, name in self.heirs.items():
+            layers.setdefault(name, set()).add(layer_id)
+        found = sorted(
+            (one for one in dataset_candidates(published, DatasetOrigin(published)) if one.model_id in layers),
+            key=lambda one: one.key,
+        )
+        entries = tuple(
+            Entry(one, one.model_id, None, None, one.origin.stored(one.done), frozenset(layers[one.model_id]))
+            for one in found
+        )
+        return Plan(entries, {}, published.skipped, Release(name="", day=""), {})
+
+
+def inherit(published: Published, gone: Mapping[str, Row]) -> Inheritance:
+    """What becomes of layers and twins when the models `gone` (model_id -> row of `models`) go."""
+    staying = [row for row in published.models.to_pylist() if row["model_id"] not in gone]
+    staying.sort(key=_key)
+    orphans = _owned(published, gone)
+    places = {row["model_id"]: number for number, row in enumerate(staying)}
+    first: dict[str, int] = {}
+    wanted = pc.field("layer_id").isin(pa.array(orphans, pa.string())) & pc.field("filters_file").is_valid()
+    if orphans:
+        rows = published.read("layers", ["model_id", "layer_id", "filters_file"], wanted)
+        for name, layer_id in zip(rows["model_id"].to_pylist(), rows["layer_id"].to_pylist(), strict=True):
+            if name in places:
+                first[layer_id] = min(first.get(layer_id, places[name]), places[name])
+    heirs = {layer_id: staying[place]["model_id"] for layer_id, place in first.items()}
+    return Inheritance(heirs, _twins(staying, gone))
+
+
+def holds(path: str, gone: Mapping[str, Row]) -> bool:
+    """Whether a file's folders are those of one of the models."""
+    return folder_names(path) in {(row["source"], row["licence_class"]) for row in gone.values()}
+
+
+def _owned(published: Published, gone: Mapping[str, Row]) -> list[str]:
+    """The layers that stand under one of the models in `filters`."""
+    owned: dict[str, None] = {}
+    for path in published.paths("filters"):
+        if holds(path, gone):
+            table = published.read_file(path, ["model_id", "layer_id"])
+            mine = pc.is_in(table["model_id"], pa.array(list(gone), pa.string()))
+            owned |= dict.fromkeys(pc.unique(table["layer_id"].filter(mine)).to_pylist())
+    return list(owned)
+
+
+def _twins(staying: Iterable[Row], gone: Mapping[str, Row]) -> dict[str, str | None]:
+    """The first of the models whose twin goes is the new first."""
+    first: dict[str, str] = {}
+    twins: dict[str, str | None] = {}
+    for row in staying:
+        if row["duplicate_of"] in gone:
+            name = first.setdefault(row["weights_id"], row["model_id"])
+            twins[row["model_id"]] = None if name == row["model_id"] else name
+    return twins
+
+
+def _key(row: Row) -> tuple[str, str, str]:
+    return row["source"], row["id"], row["revision"]

@@ -1,0 +1,176 @@
+"""A takedown: what an owner wants gone leaves the data set in one step and never comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from filterzoo.errors import StartError
+from filterzoo_publish.card.documents import documents, outdated_figure
+from filterzoo_publish.card.figures import LAYER_COLUMNS
+from filterzoo_publish.plan.releases import Release, next_release
+from filterzoo_publish.plan.rows import skipped_key
+from filterzoo_publish.plan.state import Published, read_published
+from filterzoo_publish.plan.status import finished, former_status, present_rows
+from filterzoo_publish.release import attempts
+from filterzoo_publish.schema import CONFIGS, arrow_schema
+from filterzoo_publish.shards.parquet import Shard
+from filterzoo_publish.shards.shards import table_shard
+from filterzoo_publish.takedown.inheritance import Inheritance, inherit
+from filterzoo_publish.takedown.rewriting import Rewriting
+from filterzoo_publish.takedown.takedowns import Kind, Takedown, is_taken_down, skipped_row
+from filterzoo_publish.targets.target import RELEASE, Commit, Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakedownReport:
+    """What a takedown removed, or would.
+
+    models: their ids. moved_layers: layers of theirs that stay because others have them too. files: path -> bytes of
+    the files that were written anew, empty for a dry run; removed: the files that are gone.
+    """
+
+    target: str
+    release: str | None
+    models: tuple[str, ...]
+    moved_layers: int
+    files: Mapping[str, int]
+    removed: tuple[str, ...]
+    dry_run: bool
+    url: str | None
+    tag: str | None
+
+    def document(self) -> dict[str, Any]:
+        """The report as `takedown --json` prints it."""
+        return asdict(self)
+
+
+def take_down(
+    target: Target,
+    wishes: Sequence[tuple[Kind, str]],
+    *,
+    release: str | None = None,
+    dry_run: bool = False,
+    watch: Callable[[Shard], None] | None = None,
+) -> TakedownReport:
+    """Remove what the wishes name and refuse it from now on, also where nothing of it is there yet.
+
+    Only files that hold something of it are rewritten, and tables whose rows point into those. A layer that another
+    model has too goes over to the first of them. Raises StartError where there is no data set; Conflict as `publish`.
+    """
+    with target:
+        if read_published(target.read()).files is None:
+            # Said before anything is prepared: that would make a folder or a repository.
+            raise StartError(f"{target.place}: holds no data set")
+        if dry_run:
+            change = _Change.plan(target, wishes, release)
+            return change.report(target, dry_run=True)
+        return attempts(lambda: _commit(target, wishes, release, watch or (lambda _shard: None)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    published: Published
+    release: Release
+    takedowns: tuple[Takedown, ...]
+    gone: Mapping[str, dict[str, Any]]
+    inheritance: Inheritance
+
+    @classmethod
+    def plan(cls, target: Target, wishes: Sequence[tuple[Kind, str]], release: str | None) -> _Change:
+        published = read_published(target.read())
+        made = next_release(release, published.releases, target.tags())
+        known = {(one.kind, one.value) for one in published.takedowns}
+        new = (Takedown(kind, value, made.day) for kind, value in dict.fromkeys(wishes) if (kind, value) not in known)
+        takedowns = (*published.takedowns, *new)
+        rows = published.models.to_pylist()
+        gone = {row["model_id"]: row for row in rows if is_taken_down(row, takedowns)}
+        return cls(published, made, takedowns, gone, inherit(published, gone))
+
+    @property
+    def has_news(self) -> bool:
+        return bool(self.gone) or self.takedowns != self.published.takedowns
+
+    def report(
+        self,
+        target: Target,
+        *,
+        files: Mapping[str, int] | None = None,
+        removed: tuple[str, ...] = (),
+        commit: Commit | None = None,
+        dry_run: bool = False,
+    ) -> TakedownReport:
+        return TakedownReport(
+            target=target.place,
+            release=self.release.name if self.has_news else None,
+            models=tuple(sorted(self.gone)),
+            moved_layers=len(self.inheritance.heirs),
+            files=files or {},
+            removed=removed,
+            dry_run=dry_run,
+            url=commit.url if commit else None,
+            tag=commit.tag if commit else None,
+        )
+
+
+def _commit(
+    target: Target, wishes: Sequence[tuple[Kind, str]], release: str | None, watch: Callable[[Shard], None]
+) -> TakedownReport:
+    folder = target.prepare()
+    change = _Change.plan(target, wishes, release)
+    published = change.published
+    if not change.has_news:
+        return change.report(target, commit=target.settle(published.releases[-1].name) if published.releases else None)
+    rewriting = Rewriting(published, change.gone, change.inheritance, folder)
+    files: dict[str, int] = {}
+    for shard in _shards(change, rewriting, folder):
+        if shard.path in rewriting.outdated:
+            rewriting.outdated.discard(shard.path)
+            shard.local.unlink()
+            continue
+        target.add(shard)
+        files[shard.path] = shard.size
+        watch(shard)
+    made = replace(change.release, removed=len(change.gone), sample_quota=published.sample_quota or 0)
+    written = documents(
+        target.name,
+        models=rewriting.models(),
+        layers=rewriting.staying(published.read("layers", LAYER_COLUMNS)),
+        skipped=_skipped(change),
+        releases=(*published.releases, made),
+        takedowns=change.takedowns,
+    )
+    removed = tuple(sorted([*rewriting.outdated, *outdated_figure(published, written)]))
+    message = f"{RELEASE} {made.name}: {len(change.gone)} models taken down"
+    commit = target.commit(written, removed, message, made.name)
+    return change.report(target, files=files, removed=removed, commit=commit)
+
+
+def _shards(change: _Change, rewriting: Rewriting, folder: Path) -> Iterator[Shard]:
+    """The files that take the places of others; a config never stays without one."""
+    kept: set[str] = set()
+    for shard in rewriting.shards():
+        kept.add(shard.config)
+        yield shard
+    for config, table in (("status", _status(change)), ("skipped", _skipped(change))):
+        rewriting.outdated.update(change.published.paths(config))
+        kept.add(config)
+        yield table_shard(table, folder, config)
+    for config in CONFIGS:
+        if config not in kept and set(change.published.paths(config)) <= rewriting.outdated:
+            yield table_shard(arrow_schema(config).empty_table(), folder, config)
+
+
+def _status(change: _Change) -> pa.Table:
+    rows = present_rows(change.published, former_status(change.published))
+    return finished((row for row in rows if row["model_id"] not in change.gone), change.published.releases)
+
+
+def _skipped(change: _Change) -> pa.Table:
+    rows = [*change.published.skipped.to_pylist(), *(skipped_row(model) for model in change.gone.values())]
+    unique = {skipped_key(row): row for row in rows}
+    return pa.Table.from_pylist([unique[key] for key in sorted(unique)], schema=arrow_schema("skipped"))

@@ -1,0 +1,86 @@
+"""`takedowns.csv`: what owners asked to remove. Every publisher reads it and refuses what it names."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from filterzoo.errors import Reason, StartError
+from filterzoo_publish.plan.rows import clean
+
+TAKEDOWNS = "takedowns.csv"
+STAGE = "publish"
+"""What `skipped.stage` says of a checkpoint that was taken down."""
+_HEAD = ("kind", "value", "day")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
+
+
+class Kind(StrEnum):
+    """What a takedown names."""
+
+    MODEL = "model"
+    """`source/id@revision`, or `source/id`: every revision."""
+    REPO = "repo"
+    """The beginning of `source/id`, up to a `/` or its end."""
+    LICENCE = "licence"
+    """A licence as `models.licence` spells it, alone or joined by `and`; or a class of licences."""
+
+
+@dataclass(frozen=True, slots=True)
+class Takedown:
+    """One wish; day: `YYYY-MM-DD`, when it was fulfilled."""
+
+    kind: Kind
+    value: str
+    day: str
+
+    def covers(self, model: Mapping[str, Any]) -> bool:
+        """Whether it names a model: a row of `models`, or any of these columns of one."""
+        name = f"{model['source']}/{model['id']}"
+        match self.kind:
+            case Kind.MODEL:
+                return self.value in {name, f"{name}@{model['revision']}"}
+            case Kind.REPO:
+                return f"{name}/".startswith(f"{self.value.rstrip('/')}/")
+            case Kind.LICENCE:
+                return self.value.lower() in {*(model["licence"] or "").split(" and "), model.get("licence_class")}
+
+
+def is_taken_down(model: Mapping[str, Any], takedowns: Iterable[Takedown]) -> bool:
+    """Whether any of them names the model."""
+    return any(takedown.covers(model) for takedown in takedowns)
+
+
+def skipped_row(model: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of `skipped` that stands in the place of the model. Nothing is left of it but its name and licence."""
+    kept = {name: clean(model[name]) for name in ("source", "id", "revision", "licence")}
+    detail = "its owner asked for its removal, or its licence does not allow it; it is not published again"
+    gone = dict.fromkeys(("url", "where", "plugin"))
+    return {**kept, **gone, "stage": STAGE, "reason": str(Reason.TAKEN_DOWN), "detail": detail}
+
+
+def read_takedowns(text: str | None) -> tuple[Takedown, ...]:
+    """The wishes in the order they came; StartError for a file that is not ours: a takedown must not be missed."""
+    if text is None:
+        return ()
+    try:
+        rows = [tuple(row) for row in csv.reader(io.StringIO(text, newline=""), strict=True)]
+        rows.remove(_HEAD)
+        return tuple(Takedown(Kind(kind), value.removeprefix("'"), day) for kind, value, day in rows)
+    except (ValueError, csv.Error) as error:
+        raise StartError(f"{TAKEDOWNS}: is not as a takedown wrote it ({error}); mend it first") from error
+
+
+def takedowns_csv(takedowns: Iterable[Takedown]) -> str:
+    """The file's text. A value that a spreadsheet would take for a formula, or that begins with `'`, gets a `'`."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    writer.writerow(_HEAD)
+    for one in takedowns:
+        value = clean(one.value)
+        writer.writerow([one.kind, f"'{value}" if value.startswith(_FORMULA) else value, one.day])
+    return text.getvalue()

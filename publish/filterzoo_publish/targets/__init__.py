@@ -1,0 +1,1 @@
+"""Where a release goes: a folder, or the Hub."""

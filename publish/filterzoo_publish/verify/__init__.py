@@ -1,0 +1,1 @@
+"""What a release must satisfy, checked on the published files alone."""

@@ -1,0 +1,82 @@
+"""`verify`: what a release must satisfy, checked on the published files alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from filterzoo.dataset.published import PublishedFiles, open_published
+from filterzoo.errors import Reason
+from filterzoo_publish.card.hub_words import wrong_words
+from filterzoo_publish.plan.rows import skipped_key
+from filterzoo_publish.schema import CONFIGS, features
+from filterzoo_publish.targets.folder import DECIDED
+from filterzoo_publish.targets.target import README
+from filterzoo_publish.verify.filters import check_filters
+from filterzoo_publish.verify.layers import check_layers
+from filterzoo_publish.verify.models import check_models
+from filterzoo_publish.verify.problems import Examination, Problem
+from filterzoo_publish.verify.releases import check_releases, check_status, check_takedowns
+from filterzoo_publish.verify.sample import check_sample
+
+
+def verify(target: str) -> list[Problem]:
+    """Every problem of the data set at TARGET, a folder or `user/name` on the Hub; an empty list for a sound one.
+
+    Files: named by the hash of their bytes, of the schema, rows in order. Ids: unique, models and layers agree.
+    Filters: every published layer whole and once, where `layers` says, and of the bytes its id says. The sample: the
+    draw it should be, of those filters. README: features that fit. Takedowns: nothing that they name is there.
+    Raises StartError where there is no such data set.
+    """
+    return verify_files(open_published(target))
+
+
+def verify_files(files: PublishedFiles) -> list[Problem]:
+    """`verify` of a data set that is open."""
+    examination = Examination(files)
+    if files.filesystem.exists(f"{files.root}/{DECIDED}"):
+        examination.report("interrupted", DECIDED, "a publisher was killed while it moved files: publish again")
+    examination.check_names()
+    _check_readme(examination)
+    models = check_models(examination)
+    layers = check_layers(examination, models)
+    releases = check_releases(examination, models)
+    check_status(examination, models, releases)
+    check_takedowns(examination, models)
+    sample = check_sample(examination, models, layers, releases)
+    check_filters(examination, models, layers, sample)
+    _check_skipped(examination)
+    return examination.problems
+
+
+def _check_readme(examination: Examination) -> None:
+    """The README's YAML names the configs, their files and their features."""
+    text = examination.files.text(README)
+    if text is None:
+        examination.report("readme", README, "missing")
+        return
+    try:
+        header = yaml.safe_load(text.split("---\n")[1])
+        configs = {config["config_name"]: config["data_files"][0]["path"] for config in header["configs"]}
+        described = {info["config_name"]: info["features"] for info in header["dataset_info"]}
+        wrong = wrong_words(header)
+    except (IndexError, KeyError, TypeError, yaml.YAMLError) as error:
+        examination.report("readme", README, f"its YAML does not say what the configs are ({type(error).__name__})")
+        return
+    for word in wrong:
+        examination.report("readme", README, f"the Hub would refuse its YAML: {word}")
+    for config in CONFIGS:
+        if configs.get(config) != f"data/{config}/**/*.parquet":
+            examination.report("readme", README, f"does not name the files of {config}")
+        if described.get(config) != features(config):
+            examination.report("readme", README, f"the features of {config} are not those of its files")
+
+
+def _check_skipped(examination: Examination) -> None:
+    for path, _, table in examination.row_groups("skipped"):
+        rows: list[dict[str, Any]] = table.to_pylist()
+        if rows != sorted(rows, key=skipped_key):
+            examination.report("order", path, "rows are not in order")
+        if unknown := sorted({row["reason"] for row in rows} - set(Reason)):
+            examination.report("value", path, f"{ascii(unknown[0])[:80]} is not a reason of the closed set")

@@ -1,0 +1,115 @@
+"""Checks `layers`: order, shapes, the models' counts, and that every row of a layer points to the same place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import groupby, pairwise
+from typing import Any
+
+from filterzoo.layers.layer import kernel_name
+from filterzoo_publish.plan.plan import FACTUAL, facts_of_layers, weights_id_of
+from filterzoo_publish.plan.state import POINTER_COLUMNS, Pointer
+from filterzoo_publish.verify.models import Model, model_key
+from filterzoo_publish.verify.problems import Examination
+
+_AXES = ("source", "licence_class", "architecture", "task", "training_dataset", "visual_category", "robust")
+_OWN = ("model_id", "layer_index", "layer_id", "shape", "n_filters", "conv_depth_norm")
+_COLUMNS = [*_OWN, *FACTUAL, *POINTER_COLUMNS, *_AXES]
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLayer:
+    """What `layers` says of a layer with published filters."""
+
+    shape: tuple[int, ...]
+    n_filters: int
+    pointer: Pointer
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """What is to be found in `filters` and in the sample.
+
+    stored: by layer_id. depths: (model_id, layer_id) -> conv_depth_norm where the layer occurs first in the model.
+    sampled: model_id -> 3x3 layer_id -> n_filters, in the order of the model.
+    """
+
+    stored: dict[str, StoredLayer] = field(default_factory=dict)
+    depths: dict[tuple[str, str], float] = field(default_factory=dict)
+    sampled: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+def check_layers(examination: Examination, models: dict[str, Model]) -> Layers:
+    """What the layers say of where filters are."""
+    layers = Layers()
+    counted: set[str] = set()
+    last: dict[str, tuple[str, str, str]] = {}
+    for path, rows in _by_model(examination):
+        model = models.get(rows[0]["model_id"])
+        if model is None:
+            examination.report("model", path, f"{rows[0]['model_id']} has layers and is not in models")
+            continue
+        name, key = model["model_id"], model_key(model)
+        if name in counted:
+            examination.report("unique", path, f"layers of {name} are in two places")
+        if key < last.get(path, key):
+            examination.report("order", path, f"{name} stands after a later model")
+        counted.add(name)
+        last[path] = key
+        examination.check_folder(path, rows[0])
+        _check_rows(examination, path, model, rows)
+        _note(examination, layers, path, rows)
+    for name in sorted(models.keys() - counted):
+        if models[name]["n_layers"]:
+            examination.report("count", name, f"has no rows in layers; models says {models[name]['n_layers']}")
+    return layers
+
+
+def _by_model(examination: Examination) -> Iterator[tuple[str, list[Row]]]:
+    """(path, rows of one model) in the order of the files."""
+    for path, _, table in examination.row_groups("layers"):
+        rows = table.select(_COLUMNS).to_pylist()
+        for _, own in groupby(rows, key=lambda row: row["model_id"]):
+            yield path, list(own)
+
+
+def _check_rows(examination: Examination, path: str, model: Model, rows: list[Row]) -> None:
+    """The rows of one model, in order, with the model's axes and counts."""
+    name = model["model_id"]
+    indices = [row["layer_index"] for row in rows]
+    if any(high <= low for low, high in pairwise(indices)):
+        examination.report("order", path, f"layers of {name} are not in the order of layer_index")
+    for row in rows:
+        out, channels, *kernel = row["shape"]
+        if row["n_filters"] != out * channels or row["kernel"] != kernel_name(tuple(kernel)):
+            examination.report("value", path, f"{name}, layer {row['layer_index']}: its shape and counts disagree")
+        if any(row[axis] != model[axis] for axis in _AXES):
+            examination.report("value", path, f"{name}, layer {row['layer_index']}: is not described as its model is")
+    shown = {row["layer_id"]: row["n_filters"] for row in rows if row["filters_file"] is not None}
+    found = {
+        "n_layers": len(rows),
+        "n_filters": sum(row["n_filters"] for row in rows),
+        "filters_3x3": sum(row["n_filters"] for row in rows if row["kernel"] == "3x3"),
+        "published_filters": sum(shown.values()),
+        "weights_id": weights_id_of(row["layer_id"] for row in rows),
+        **facts_of_layers(rows),
+    }
+    for column, value in found.items():
+        if model[column] != value:
+            examination.report("count", name, f"{column} is {model[column]} in models, {value} by its layers")
+
+
+def _note(examination: Examination, layers: Layers, path: str, rows: list[Row]) -> None:
+    """Remember where filters are said to be; every row of a layer must say the same."""
+    for row in rows:
+        if row["filters_file"] is None:
+            continue
+        pointer = Pointer(*(row[column] for column in POINTER_COLUMNS))
+        stored = StoredLayer(tuple(row["shape"]), row["n_filters"], pointer)
+        if layers.stored.setdefault(row["layer_id"], stored) != stored:
+            examination.report("pointer", path, f"two rows of layer {row['layer_id']} point to different places")
+        layers.depths.setdefault((row["model_id"], row["layer_id"]), row["conv_depth_norm"])
+        if row["kernel"] == "3x3":
+            layers.sampled.setdefault(row["model_id"], {}).setdefault(row["layer_id"], row["n_filters"])

@@ -1,0 +1,130 @@
+"""What `verify` finds, and how it opens a file: nothing is believed before its bytes fit its name."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from filterzoo.dataset.parquet import ParquetFile
+from filterzoo.dataset.published import PublishedFiles
+from filterzoo.errors import StartError
+from filterzoo_publish.schema import COLUMNS, CONFIGS, arrow_schema
+from filterzoo_publish.shards.cards import card_path, read_cards
+from filterzoo_publish.shards.parquet import NAME_DIGITS
+
+_PATH = re.compile(
+    rf"data/(?P<config>{'|'.join(CONFIGS)})/((?P<source>[a-z0-9_]+)/(?P<licence_class>[a-z0-9-]+)/)?"
+    rf"(?P<hash>[0-9a-f]{{{NAME_DIGITS}}})\.parquet"
+)
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that a release must not have. `check` is its kind, one word; `where` the file or id it is about."""
+
+    check: str
+    where: str
+    detail: str
+
+
+@dataclass(slots=True)
+class Examination:
+    """A data set under examination, and what was found so far."""
+
+    files: PublishedFiles
+    problems: list[Problem] = field(default_factory=list)
+
+    def report(self, check: str, where: str, detail: str) -> None:
+        """Note a problem."""
+        self.problems.append(Problem(check, where, detail))
+
+    def row_groups(self, config: str) -> Iterator[tuple[str, int, pa.Table]]:
+        """(path, number, rows) of each row group of each sound file of a config, each file read once."""
+        paths = self.files.paths(config)
+        if not paths:
+            self.report("missing", f"data/{config}", "no file; an empty config has an empty file")
+        for path in paths:
+            with self._opened(path) as file:
+                if file is None or not self._fits_schema(path, config, file):
+                    continue
+                with ParquetFile(file) as parquet:
+                    for number in range(parquet.num_row_groups):
+                        if (table := self._row_group(path, number, config, parquet)) is not None:
+                            yield path, number, table
+
+    def check_names(self) -> None:
+        """Every file under data/ is named as the files of a data set are."""
+        for path in self.files.paths():
+            if not _PATH.fullmatch(path):
+                self.report("name", ascii(path)[:200], "not a file of the data set")
+
+    def check_cards(self, path: str, names: list[str]) -> None:
+        """The cards of a file of `models` are those of its rows."""
+        try:
+            cards = [card["model_id"] for _, card in read_cards(self.files, path)]
+        except (StartError, UnicodeDecodeError) as error:
+            self.report("cards", card_path(path), str(error))
+            return
+        if cards != names:
+            self.report("cards", card_path(path), f"is missing, or has not the cards of the rows of {path}")
+
+    def check_folder(self, path: str, row: dict[str, Any]) -> None:
+        """The row's source and licence class are those of the folder it is in."""
+        named = folder_names(path)
+        if named is not None and named != (row["source"], row["licence_class"]):
+            self.report("folder", path, f"holds {row['model_id']} of {row['source']}, {row['licence_class']}")
+
+    @contextmanager
+    def _opened(self, path: str) -> Iterator[IO[bytes] | None]:
+        """A local copy of the file, None where its bytes do not fit its name."""
+        with tempfile.TemporaryFile() as copy:
+            digest = hashlib.sha256()
+            with self.files.open(path) as source:
+                while piece := source.read(_PIECE):
+                    digest.update(piece)
+                    copy.write(piece)
+            found = digest.hexdigest()[:NAME_DIGITS]
+            if path.rpartition("/")[2] == f"{found}.parquet":
+                copy.seek(0)
+                yield copy
+            else:
+                self.report("hash", path, f"damaged or changed: its bytes have the hash {found}; its rows are left out")
+                yield None
+
+    def _fits_schema(self, path: str, config: str, file: IO[bytes]) -> bool:
+        try:
+            schema = pq.read_schema(file)
+        except (pa.ArrowInvalid, OSError) as error:
+            self.report("schema", path, f"not a Parquet file: {error}")
+            return False
+        if schema.equals(arrow_schema(config)):
+            return True
+        self.report("schema", path, f"has not the columns of {config}")
+        return False
+
+    def _row_group(self, path: str, number: int, config: str, parquet: ParquetFile) -> pa.Table | None:
+        try:
+            table = parquet.read_row_group(number)
+        except (pa.ArrowInvalid, OSError) as error:
+            self.report("schema", path, f"row group {number} cannot be read: {error}")
+            return None
+        nulls = [c.name for c in COLUMNS[config] if c.null == "never" and table[c.name].null_count]
+        if nulls:
+            self.report("null", path, f"row group {number} has empty cells in {', '.join(nulls)}")
+            return None
+        return table
+
+
+def folder_names(path: str) -> tuple[str, str] | None:
+    """(source, licence class) of a file's folders, None for a file without."""
+    match = _PATH.fullmatch(path)
+    return (match["source"], match["licence_class"]) if match and match["source"] else None
