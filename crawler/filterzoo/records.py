@@ -47,6 +47,65 @@ class Layout(StrEnum):
     """Not a convolution weight."""
 
 
+class Evidence(StrEnum):
+    """What decided that a tensor is a convolution weight, of which kind, and what its axes mean (docs/selection.md)."""
+
+    GRAPH = "graph"
+    """A graph's operation reads it."""
+    ARCHITECTURE = "architecture"
+    """A trusted definition of the architecture reads it."""
+    CONFIG = "config"
+    """The framework's own configuration in the file, or its pickled module, says so."""
+    FORMAT = "format"
+    """The file states the framework whose order of axes it has; shapes tell the rest."""
+    SHAPES = "shapes"
+    """Only one reading agrees with the other shapes of the file."""
+    NAME = "name"
+    """Two readings agree with the shapes; the name decides."""
+    ASSUMED = "assumed"
+    """Two readings agree with all there is; the framework's more frequent one is given."""
+
+
+class Way(StrEnum):
+    """How a weight follows from the stored tensors, where it is not stored itself."""
+
+    WEIGHT_NORM = "weight_norm"
+    """torch's weight normalisation: direction times length."""
+    SPECTRAL_NORM = "spectral_norm"
+    """Divided by its largest singular value, as the stored vectors give it."""
+    MASK = "mask"
+    """Multiplied by a stored pruning mask."""
+    SCALE = "scale"
+    """Multiplied by stored scales."""
+    FOLDED = "folded"
+    """A graph's operations on constants."""
+
+
+class Step(StrEnum):
+    """One operation of a computed weight, in float32. `numbers` are those of `Computation`."""
+
+    MULTIPLY = "multiply"
+    """a * b, spread as NumPy does."""
+    DIVIDE = "divide"
+    """a / b, spread as NumPy does."""
+    ADD = "add"
+    """a + b, spread as NumPy does."""
+    SUBTRACT = "subtract"
+    """a - b, spread as NumPy does."""
+    NORM = "norm"
+    """Euclidean norms over the axes in `numbers`, which stay with length 1."""
+    SINGULAR = "singular"
+    """(w, u, v): u^T W v, W being w as a matrix of the axis numbers[0] by all others."""
+    TRANSPOSE = "transpose"
+    """Axes in the order of `numbers`."""
+    RESHAPE = "reshape"
+    """To the shape in `numbers`."""
+    CONCATENATE = "concatenate"
+    """Along the axis numbers[0]."""
+    REPEAT = "repeat"
+    """Each number along axis i numbers[i] times: block scales; what exceeds the result's shape is cut off."""
+
+
 class Codec(StrEnum):
     """How the bytes of a record are stored."""
 
@@ -183,6 +242,8 @@ class Tensor:
     convolution: set where the format knows which operation reads the tensor; graph formats set it on exactly the
     convolution weights, once for each operation that reads them.
     section: which of several state dicts in the file it belongs to (`state_dict`, `model_ema`), "" for a flat file.
+    evidence: what decided about it; None where `convolution.context` says it all.
+    computation: set where the weight is not stored but follows from tensors that are; `span` is empty then.
     """
 
     name: str
@@ -196,6 +257,18 @@ class Tensor:
     quantisation: Quantisation | None = None
     convolution: Convolution | None = None
     section: str = ""
+    evidence: Evidence | None = None
+    computation: Computation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Computation:
+    """How a tensor follows from others, which may be computed themselves; it has a shape and no bytes of its own."""
+
+    way: Way
+    step: Step
+    inputs: tuple[Tensor, ...]
+    numbers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

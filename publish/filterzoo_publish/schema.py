@@ -124,6 +124,16 @@ _LAYER_MEANINGS = {
     "conv_depth": ("rank of the layer's depth among the convolutions", "0 = first", "never"),
     "conv_depth_norm": ("conv_depth / largest conv_depth", "[0, 1]", "never"),
     "context": ("where stride, groups and depth were read", "graph, architecture, declared", "never"),
+    "layout_evidence": (
+        "what decided that it is a convolution, its kind and the order of its axes (docs/selection.md)",
+        "graph, architecture, config, format, shapes, name, assumed",
+        "not recorded",
+    ),
+    "computed": (
+        "how its weights follow from stored tensors, where they are not stored themselves",
+        "weight_norm, spectral_norm, mask, scale, folded",
+        "they are stored",
+    ),
     "layer_id": (_LAYER_ID.meaning, _LAYER_ID.unit, "never"),
     "n_filters": ("filters of the layer: out * in/groups", "", "never"),
     "n_finite": ("filters without NaN or infinity; all measures run over these", "", "never"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from filterzoo.records import Context, Kind, Layout, Operation, Tensor
+from filterzoo.records import Context, Evidence, Kind, Layout, Operation, Tensor
 
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
 """What wrappers put before every name of a state dict."""
@@ -56,4 +56,4 @@ def _fits(names: Sequence[str], tensors: Sequence[Tensor], operations: Mapping[s
 
 def _told(tensor: Tensor, operation: Operation) -> Tensor:
     layout = Layout.IO_K if operation.convolution.kind is Kind.TRANSPOSED else Layout.OI_K
-    return replace(tensor, convolution=operation.convolution, layout=layout)
+    return replace(tensor, convolution=operation.convolution, layout=layout, evidence=Evidence.ARCHITECTURE)

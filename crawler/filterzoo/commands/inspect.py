@@ -20,7 +20,7 @@ from filterzoo.errors import Refused
 from filterzoo.files import LocalFile, RandomAccessFile
 from filterzoo.jail import Jail
 from filterzoo.layers.layer import kernel_name
-from filterzoo.layers.normalise import depths
+from filterzoo.layers.normalise import depths, evidence_of, read
 from filterzoo.layers.shapes import canonical_shape
 from filterzoo.layers.stored import PIECE, TensorReader
 from filterzoo.records import Artifact, Index
@@ -91,7 +91,7 @@ def _check(index: Index, file: RandomAccessFile) -> None:
     with TensorReader(file) as reader:
         reader.check(index.containers)
         for tensor in index.convolutions:
-            reader.read(tensor)
+            read(tensor, reader)
 
 
 def _sha256(file: RandomAccessFile) -> str:
@@ -118,6 +118,8 @@ def _describe(name: str, index: Index, sha256: str | None) -> dict[str, Any]:
                 "stride": list(convolution.stride) if convolution and convolution.stride else None,
                 "conv_depth": depth,
                 "context": context,
+                "layout_evidence": evidence_of(tensor),
+                "computed": tensor.computation.way if tensor.computation else None,
             }
         )
     return {

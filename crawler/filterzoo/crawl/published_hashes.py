@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from filterzoo.crawl.opening import Unpacked
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
+from filterzoo.layers.computed import stored_tensors
 from filterzoo.layers.stored import PIECE, TensorReader, stretches
 from filterzoo.manifests.manifest import VerifySha256
 from filterzoo.network.cache import Cache
@@ -107,7 +108,7 @@ def _uses(
     whole: RandomAccessFile, index: Index, reader: TensorReader, published: Mapping[str | None, str]
 ) -> list[_Use]:
     wanted: dict[str | None, list[Stretch]] = {}
-    for tensor in index.convolutions:
+    for tensor in (stored for each in index.convolutions for stored in stored_tensors(each)):
         parts = [Stretch(offset, offset + length) for offset, length in stretches(tensor)]
         wanted.setdefault(tensor.span.side, []).extend(parts)
     has_layers = None in wanted or not wanted

@@ -14,6 +14,7 @@ from filterzoo.files import RandomAccessFile
 from filterzoo.format import HEAD_BYTES, Format
 from filterzoo.jail.messages import MAX_BODY, ConnectionClosed, Message, encode
 from filterzoo.jail.unpacking import Window, find_model
+from filterzoo.layers.computed import stored_tensors
 from filterzoo.layers.selection import select
 from filterzoo.records import Codec, Index, Record, Tensor
 from filterzoo.references import PluginReference
@@ -152,20 +153,25 @@ def _shifted(inside: Index | Member, member: Member) -> Index | Member:
     by = member.offset
     if isinstance(inside, Member):
         return replace(inside, offset=inside.offset + by)
-    if any(tensor.span.side is not None for tensor in inside.convolutions):
+    if any(stored.span.side is not None for tensor in inside.convolutions for stored in stored_tensors(tensor)):
         raise Refused(Reason.UNSUPPORTED, "a model in an archive whose weights lie in other files")
-    moved = (
-        replace(
-            tensor,
-            span=tensor.span if _is_decoded(tensor) else replace(tensor.span, offset=tensor.span.offset + by),
-            records=tuple(replace(record, offset=record.offset + by) for record in tensor.records),
-        )
-        for tensor in inside.convolutions
-    )
+    moved = (_moved(tensor, by) for tensor in inside.convolutions)
     record = Record(by, member.length, member.length, crc32=member.crc32)
     containers = (record, *(replace(inner, offset=inner.offset + by) for inner in inside.containers))
     name = member.name if inside.member is None else f"{member.name}!{inside.member}"
     return replace(inside, convolutions=tuple(moved), containers=containers, member=name)
+
+
+def _moved(tensor: Tensor, by: int) -> Tensor:
+    """The tensor, or what it is computed from, `by` bytes later in the file."""
+    if tensor.computation is not None:
+        inputs = tuple(_moved(each, by) for each in tensor.computation.inputs)
+        return replace(tensor, computation=replace(tensor.computation, inputs=inputs))
+    return replace(
+        tensor,
+        span=tensor.span if _is_decoded(tensor) else replace(tensor.span, offset=tensor.span.offset + by),
+        records=tuple(replace(record, offset=record.offset + by) for record in tensor.records),
+    )
 
 
 def _is_decoded(tensor: Tensor) -> bool:

@@ -8,6 +8,7 @@ from math import ceil, isfinite, prod
 
 from filterzoo.dtypes import DTYPES, NumberClass
 from filterzoo.errors import Reason, Refused
+from filterzoo.layers.computed import numbers_of, stored_tensors
 from filterzoo.layers.shapes import canonical_shape, is_convolution_shape
 from filterzoo.records import Codec, Convolution, Index, Layout, Record, Tensor
 
@@ -27,6 +28,8 @@ MAX_TEXT = 1 << 20
 """Characters of what a file says of itself."""
 MAX_CONTAINERS = 8
 """Archives inside archives."""
+MAX_COMPUTED = 4
+"""What a weight is computed from may have this many times the numbers of the largest layer."""
 _MOST_AXES = 16
 _INT32 = 1 << 31
 _INT64 = 1 << 63
@@ -49,11 +52,22 @@ def validate(index: Index, size: int) -> None:
     for tensor in index.convolutions:
         _check_shape(tensor)
         _check_convolution(tensor)
-        _check_bytes(tensor, size)
-        _check_quantisation(tensor)
-    if sum(prod(tensor.shape) for tensor in index.convolutions) > MAX_TOTAL_NUMBERS:
+        _check_stored(tensor, size)
+    if sum(map(numbers_of, index.convolutions)) > MAX_TOTAL_NUMBERS:
         raise Refused(Reason.LIMIT, f"more than {MAX_TOTAL_NUMBERS} numbers in all layers")
-    _check_overlaps(index.convolutions)
+    _check_overlaps([stored for tensor in index.convolutions for stored in stored_tensors(tensor)])
+
+
+def _check_stored(tensor: Tensor, size: int) -> None:
+    """The bytes of a weight, or of all that it is computed from."""
+    total = numbers_of(tensor)
+    _require(total <= MAX_COMPUTED * MAX_NUMBERS, tensor, "too many numbers to compute it from", Reason.LIMIT)
+    for stored in stored_tensors(tensor):
+        fits = len(stored.shape) <= _MOST_AXES and all(0 <= side < _INT32 for side in stored.shape)
+        _require(fits and stored.dtype in DTYPES, stored, "an impossible shape or dtype")
+        _require(prod(stored.shape) <= MAX_NUMBERS, stored, "too many numbers", Reason.LIMIT)
+        _check_bytes(stored, size)
+        _check_quantisation(stored)
 
 
 def _require(holds: bool, tensor: Tensor, what: str, reason: Reason = Reason.MALFORMED) -> None:  # noqa: FBT001  # it reads like assert

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from filterzoo.records import Context, Kind
+from filterzoo.records import Context, Evidence, Kind, Way
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -38,6 +38,10 @@ class Layer:
     stride: tuple[int, ...] | None
     dilation: tuple[int, ...] | None
     padding: tuple[int, ...] | None
+    evidence: Evidence = Evidence.FORMAT
+    """What decided that it is a convolution, its kind and the meaning of its axes."""
+    computed: Way | None = None
+    """How the weights follow from what is stored; None where they are stored."""
 
     @property
     def n_filters(self) -> int:

@@ -12,10 +12,11 @@ import numpy.typing as npt
 
 from filterzoo.dtypes import DTYPES, NumberClass
 from filterzoo.errors import Reason, Refused
+from filterzoo.layers.computed import apply
 from filterzoo.layers.layer import Floats, Layer
 from filterzoo.layers.shapes import groups_or_one
 from filterzoo.layers.stored import TensorReader
-from filterzoo.records import Context, Layout, Quantisation, Tensor
+from filterzoo.records import Context, Evidence, Layout, Quantisation, Tensor
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -42,7 +43,7 @@ def normalise(tensors: Sequence[Tensor], reader: TensorReader) -> Iterator[Layer
         convolution = tensor.convolution
         if convolution is None:
             raise Refused(Reason.MALFORMED, "the index lists a tensor that no convolution reads", tensor.name)
-        weights = canonical(reader.read(tensor), tensor)
+        weights = canonical(read(tensor, reader), tensor)
         yield Layer(
             index=index,
             name=tensor.name,
@@ -50,6 +51,8 @@ def normalise(tensors: Sequence[Tensor], reader: TensorReader) -> Iterator[Layer
             weights=weights,
             dtype=tensor.dtype,
             context=context,
+            evidence=evidence_of(tensor),
+            computed=None if tensor.computation is None else tensor.computation.way,
             layer_id=layer_id(weights),
             conv_depth=depth,
             conv_depth_norm=depth_norm,
@@ -58,6 +61,22 @@ def normalise(tensors: Sequence[Tensor], reader: TensorReader) -> Iterator[Layer
             dilation=convolution.dilation,
             padding=convolution.padding,
         )
+
+
+def read(tensor: Tensor, reader: TensorReader) -> Array:
+    """The tensor as stored, or as it follows from what is stored: then in float32."""
+    if tensor.computation is None:
+        return reader.read(tensor)
+    inputs = [_floats(read(each, reader), each) for each in tensor.computation.inputs]
+    return apply(tensor.computation, inputs, tensor.shape, tensor.name)
+
+
+def evidence_of(tensor: Tensor) -> Evidence:
+    """What decided about a convolution weight."""
+    if tensor.evidence is not None:
+        return tensor.evidence
+    context = Context.DECLARED if tensor.convolution is None else tensor.convolution.context
+    return {Context.GRAPH: Evidence.GRAPH, Context.ARCHITECTURE: Evidence.ARCHITECTURE}.get(context, Evidence.FORMAT)
 
 
 def depths(tensors: Sequence[Tensor]) -> list[tuple[int, float, Context]]:

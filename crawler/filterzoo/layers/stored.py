@@ -14,6 +14,7 @@ import numpy.typing as npt
 from filterzoo.dtypes import DTYPES
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
+from filterzoo.layers.computed import stored_tensors
 from filterzoo.records import Codec, Record, Span, Tensor
 
 PIECE = 1 << 20
@@ -56,7 +57,8 @@ class TensorReader:
         A view into a record with a CRC costs the whole record, once: nothing less shows that its bytes are right.
         """
         for tensor in tensors:
-            self._announced.setdefault(tensor.span.side, []).extend(stretches(tensor))
+            for stored in stored_tensors(tensor):
+                self._announced.setdefault(stored.span.side, []).extend(stretches(stored))
         self._announce(None, self.file)
 
     def take_whole(self, sides: Iterable[str | None]) -> None:

@@ -42,6 +42,8 @@ LAYER_SCHEMA = pa.schema(
         ("conv_depth", pa.int32()),
         ("conv_depth_norm", pa.float64()),
         ("context", pa.string()),
+        ("layout_evidence", pa.string()),
+        ("computed", pa.string()),
         ("layer_id", pa.string()),
         ("n_filters", pa.int64()),
         ("n_finite", pa.int64()),
@@ -63,6 +65,9 @@ LAYER_SCHEMA = pa.schema(
 )
 """Columns of a layers fragment; `filterzoo_publish.schema` says what each one means."""
 
+_LATER_COLUMNS = ("layout_evidence", "computed")
+"""Columns that fragments and releases before them lack; null there."""
+
 FILTER_SCHEMA = pa.schema(
     [
         ("layer_id", pa.string()),
@@ -73,6 +78,15 @@ FILTER_SCHEMA = pa.schema(
     ]
 )
 """Columns of a filters fragment: `weights` holds n_filters * k numbers, filter after filter, each row-major."""
+
+
+def with_every_column(table: pa.Table) -> pa.Table:
+    """Rows of `layers` with the columns that came after they were written, null."""
+    for name in _LATER_COLUMNS:
+        if name not in table.schema.names:
+            place = min(LAYER_SCHEMA.get_field_index(name), table.num_columns)
+            table = table.add_column(place, name, pa.nulls(table.num_rows, pa.string()))
+    return table
 
 
 class FragmentStore:
@@ -92,7 +106,7 @@ class FragmentStore:
     def layers(self, name: str) -> pa.Table:
         """The layers fragment of that name, LAYER_SCHEMA."""
         with self._open(name) as source:
-            return pa.ipc.open_file(source).read_all()
+            return with_every_column(pa.ipc.open_file(source).read_all())
 
     def filters(self, name: str) -> Iterator[pa.RecordBatch]:
         """The filters fragment of that name, one batch a layer, FILTER_SCHEMA; memory-mapped where it is local."""
@@ -222,6 +236,8 @@ def _layer_row(layer: Layer, measure: LayerMeasure) -> dict[str, Any]:
         "conv_depth": layer.conv_depth,
         "conv_depth_norm": layer.conv_depth_norm,
         "context": str(layer.context),
+        "layout_evidence": str(layer.evidence),
+        "computed": None if layer.computed is None else str(layer.computed),
         "layer_id": layer.layer_id,
         "n_filters": layer.n_filters,
     }

@@ -21,7 +21,7 @@ from filterzoo.errors import StartError
 from filterzoo.layers.normalise import layer_hasher
 from filterzoo.outcome import Done
 from filterzoo.records import Artifact, Checkpoint
-from filterzoo.store.fragments import FILTER_SCHEMA, LAYER_SCHEMA
+from filterzoo.store.fragments import FILTER_SCHEMA, LAYER_SCHEMA, with_every_column
 from filterzoo_publish.plan.origins import Candidate, StoredLayer
 from filterzoo_publish.plan.rows import model_id
 from filterzoo_publish.plan.state import POINTER_COLUMNS, Pointer, Published
@@ -45,7 +45,7 @@ class DatasetOrigin:
 
     def layers(self, done: Done) -> pa.Table:
         """See `Origin.layers`."""
-        return self._rows(done).select(LAYER_SCHEMA.names).cast(LAYER_SCHEMA)
+        return with_every_column(self._rows(done)).select(LAYER_SCHEMA.names).cast(LAYER_SCHEMA)
 
     def stored(self, done: Done) -> tuple[StoredLayer, ...]:
         """See `Origin.stored`."""
