@@ -1,136 +1,17 @@
-"""The commands `publish` and `verify`. Loaded at every start of `filterzoo`; what they need is loaded when they run."""
+"""The commands of this room. Loaded at every start of `filterzoo`; what they need is loaded when they run."""
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from filterzoo.commands.options import DEFAULT, JsonOption, WorkdirOption
 from filterzoo.hooks import hookimpl
-from filterzoo.reporting.terminal import console, printable, table
 from filterzoo_publish.commands.export import export
-from filterzoo_publish.commands.options import PullRequestOption, ReleaseOption, TargetArgument
+from filterzoo_publish.commands.publish import publish
 from filterzoo_publish.commands.takedown import takedown
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from filterzoo_publish.report import Report
-    from filterzoo_publish.shards.parquet import Shard
-    from filterzoo_publish.verify.problems import Problem
-
-_SHOWN = 10
-"""Problems of a kind that are told one by one."""
+from filterzoo_publish.commands.verify import verify
 
 
 @hookimpl
 def filterzoo_commands() -> Iterable[Callable[..., None]]:
     """What this room adds to the command line."""
     return (publish, verify, takedown, export)
-
-
-def publish(
-    target: TargetArgument,
-    *,
-    workdir: WorkdirOption = DEFAULT,
-    origins: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--from",
-            metavar="FOLDER|REPO",
-            help="Take what a published data set has, in the place of a work folder; may be given again.",
-        ),
-    ] = None,
-    create_pr: PullRequestOption = False,
-    private: Annotated[bool, typer.Option("--private", help="A new repository on the Hub is private.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be added; write nothing.")] = False,
-    release: ReleaseOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Add what is new in the work folder to the data set at TARGET, in one step; nothing new changes nothing.
-
-    With --from, rows of other data sets are copied as they are, and layers that are there already are pointed to.
-    Exit code 0: all well; 2: it could not start, or TARGET refused.
-    """
-    from filterzoo_publish import release as releasing  # noqa: PLC0415
-    from filterzoo_publish.merge import merging  # noqa: PLC0415  # these take a second that other commands do not need
-    from filterzoo_publish.plan.plan import open_work  # noqa: PLC0415
-
-    place = releasing.target_for(target, create_pr=create_pr, private=private)
-    watch = None if as_json else _show_file
-    work = merging.open_datasets(origins) if origins else open_work(workdir)
-    report = releasing.publish_work(work, place, release=release, dry_run=dry_run, watch=watch)
-    if as_json:
-        typer.echo(json.dumps(report.document()))
-    else:
-        _show_report(target, report)
-
-
-def verify(target: TargetArgument, *, as_json: JsonOption = False) -> None:
-    """Check the data set at TARGET: hashes, schema, order, ids, counts, and that every layer's filters are there.
-
-    Exit code 0: sound; 1: there are problems; 2: there is no such data set.
-    """
-    from filterzoo_publish.verify import checks  # noqa: PLC0415  # a second that other commands do not need
-
-    problems = checks.verify(target)
-    if as_json:
-        found = [{"check": problem.check, "where": problem.where, "detail": problem.detail} for problem in problems]
-        typer.echo(json.dumps({"target": target, "problems": found}))
-    else:
-        _show_problems(target, problems)
-    if problems:
-        raise typer.Exit(1)
-
-
-def _show_file(shard: Shard) -> None:
-    console(to_stderr=True).print(f"written  {shard.path}: {shard.rows:,} rows, {shard.size:,} bytes")
-
-
-def _show_report(target: str, report: Report) -> None:
-    out = console()
-    name = printable(target)
-    if report.is_empty:
-        out.print(f"{name}: nothing new")
-    else:
-        verb = "would add" if report.dry_run else "added"
-        counts = f"{sum(report.models.values()):,} models, {report.layers:,} layers, {report.filters:,} filters"
-        size = f"{report.weight_bytes:,} bytes of weights before compression"
-        out.print(
-            f"{name}: {verb} {counts}; {size}; skipped holds {report.skipped:,} entries; release {report.release}"
-        )
-        if report.models:
-            out.print(_sources(report))
-            out.print(_licences(report))
-    for word in (report.url, report.tag):
-        if word:
-            out.print(printable(word, 400))
-
-
-def _sources(report: Report) -> Table:
-    made = table("source", "models", "layers", "filters", numbers=("models", "layers", "filters"))
-    for source, rows in report.rows.items():
-        made.add_row(source, *(f"{rows[kind]:,}" for kind in ("models", "layers", "filters")))
-    return made
-
-
-def _licences(report: Report) -> Table:
-    made = table("licence class", "models", numbers=("models",))
-    for name, count in sorted(report.licences.items()):
-        made.add_row(name, f"{count:,}")
-    return made
-
-
-def _show_problems(target: str, problems: list[Problem]) -> None:
-    out = console()
-    counts: Counter[str] = Counter()
-    for problem in problems:
-        counts[problem.check] += 1
-        if counts[problem.check] <= _SHOWN:
-            out.print(printable(f"{problem.check}: {problem.where}: {problem.detail}", 600))
-    found = ", ".join(f"{check} {count:,}" for check, count in sorted(counts.items()))
-    out.print(f"{printable(target)}: {found or 'sound'}")

@@ -1,0 +1,93 @@
+"""filterzoo publish: adds what is new in a work folder to a published data set."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from filterzoo.commands.options import DEFAULT, JsonOption, WorkdirOption
+from filterzoo.reporting.terminal import console, printable, table
+from filterzoo_publish.commands.options import PullRequestOption, ReleaseOption, TargetArgument
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from filterzoo_publish.report import Report
+    from filterzoo_publish.shards.parquet import Shard
+
+
+def publish(
+    target: TargetArgument,
+    *,
+    workdir: WorkdirOption = DEFAULT,
+    origins: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from",
+            metavar="FOLDER|REPO",
+            help="Take what a published data set has, in the place of a work folder; may be given again.",
+        ),
+    ] = None,
+    create_pr: PullRequestOption = False,
+    private: Annotated[bool, typer.Option("--private", help="A new repository on the Hub is private.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be added; write nothing.")] = False,
+    release: ReleaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Add what is new in the work folder to the data set at TARGET, in one step; nothing new changes nothing.
+
+    With --from, rows of other data sets are copied as they are, and layers that are there already are pointed to.
+    Exit code 0: all well; 2: it could not start, or TARGET refused.
+    """
+    from filterzoo_publish import release as releasing  # noqa: PLC0415
+    from filterzoo_publish.merge import merging  # noqa: PLC0415  # these take a second that other commands do not need
+    from filterzoo_publish.plan.plan import open_work  # noqa: PLC0415
+
+    place = releasing.target_for(target, create_pr=create_pr, private=private)
+    watch = None if as_json else _show_file
+    work = merging.open_datasets(origins) if origins else open_work(workdir)
+    report = releasing.publish_work(work, place, release=release, dry_run=dry_run, watch=watch)
+    if as_json:
+        typer.echo(json.dumps(report.document()))
+    else:
+        _show_report(target, report)
+
+
+def _show_file(shard: Shard) -> None:
+    console(to_stderr=True).print(f"written  {shard.path}: {shard.rows:,} rows, {shard.size:,} bytes")
+
+
+def _show_report(target: str, report: Report) -> None:
+    out = console()
+    name = printable(target)
+    if report.is_empty:
+        out.print(f"{name}: nothing new")
+    else:
+        verb = "would add" if report.dry_run else "added"
+        counts = f"{sum(report.models.values()):,} models, {report.layers:,} layers, {report.filters:,} filters"
+        size = f"{report.weight_bytes:,} bytes of weights before compression"
+        out.print(
+            f"{name}: {verb} {counts}; {size}; skipped holds {report.skipped:,} entries; release {report.release}"
+        )
+        if report.models:
+            out.print(_sources(report))
+            out.print(_licences(report))
+    for word in (report.url, report.tag):
+        if word:
+            out.print(printable(word, 400))
+
+
+def _sources(report: Report) -> Table:
+    made = table("source", "models", "layers", "filters", numbers=("models", "layers", "filters"))
+    for source, rows in report.rows.items():
+        made.add_row(source, *(f"{rows[kind]:,}" for kind in ("models", "layers", "filters")))
+    return made
+
+
+def _licences(report: Report) -> Table:
+    made = table("licence class", "models", numbers=("models",))
+    for name, count in sorted(report.licences.items()):
+        made.add_row(name, f"{count:,}")
+    return made
