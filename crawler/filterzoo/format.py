@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import ClassVar
 
-from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
 from filterzoo.records import FileFacts, Tensor
 
@@ -37,14 +36,6 @@ class Format(ABC):
     @abstractmethod
     def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
         """Every named array of the file, in its order, as stored; Refused for a file that breaks the rules."""
-
-    def describe(self, file: RandomAccessFile) -> object:
-        """What a file of many checkpoints says of each, as JSON that its source understands; asked only by that source.
-
-        Runs in the jail, as `index` does (`filterzoo.jail.Jail.describe`).
-        """
-        del file
-        raise Refused(Reason.UNSUPPORTED, f"the format {self.name} knows no file of many checkpoints")
 
     def facts(self, file: RandomAccessFile) -> FileFacts:
         """What the file says of itself."""

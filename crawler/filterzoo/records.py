@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -210,7 +211,8 @@ class Convolution:
 
     `depth` is the number of edges of the longest path from any input to the operation (METRICS 2) in a graph,
     None where only the order in the file is known.
-    rank: (conv_depth, conv_depth_norm) where the file states both itself: it may leave out some of the convolutions.
+    stated_depth: (conv_depth, conv_depth_norm) where the file states both itself, as it must where it leaves out some
+    of the convolutions.
     """
 
     kind: Kind
@@ -220,7 +222,7 @@ class Convolution:
     dilation: tuple[int, ...] | None = None
     padding: tuple[int, ...] | None = None
     depth: int | None = None
-    rank: tuple[int, float] | None = None
+    stated_depth: tuple[int, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +273,18 @@ class Computation:
     numbers: tuple[int, ...] = ()
 
 
+StatedFact = str | int | float | bool | None
+"""A value as a file states it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SectionFacts:
+    """What a file that holds many checkpoints states of one of them; `section` is that of its tensors."""
+
+    section: str
+    stated: Mapping[str, StatedFact]
+
+
 @dataclass(frozen=True, slots=True)
 class FileFacts:
     """What a file says of itself, besides its tensors."""
@@ -281,6 +295,8 @@ class FileFacts:
     """A licence stated inside the file, as written there."""
     opset: int | None = None
     """The version of ONNX's own operators that it asks for."""
+    sections: tuple[SectionFacts, ...] = ()
+    """Of a file that holds many checkpoints: the facts of each. Only a source that knows such files reads them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,8 +36,6 @@ def work(wire: Wire, indexer: Indexer, message: Message, request: dict[str, Any]
                     if piece:
                         wire.send(Message.PIECE, piece)
                 answer, body = Message.PIECE, b""
-            elif message is Message.DESCRIBE:
-                answer, body = indexer.describe(file, request["format"])
             else:
                 answer, body = indexer.answer(file, request["name"], request["member"])
     except Refused as refusal:

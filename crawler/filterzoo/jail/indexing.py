@@ -92,20 +92,6 @@ class Indexer:
         _check_length(body)
         return Message.TABLE if isinstance(found, Index) else Message.PACKED, body
 
-    def describe(self, file: RandomAccessFile, name: str) -> tuple[Message, bytes]:
-        """What the format called `name` says of the checkpoints in the file, as the parent is told it."""
-        for loaded in self._readers:
-            if isinstance(loaded.reader, Format) and loaded.reader.name == name:
-                try:
-                    body = encode(loaded.reader.describe(file))
-                except (Refused, MemoryError, RecursionError, ConnectionClosed):
-                    raise
-                except PLUGIN_ERRORS as error:  # a plugin may raise anything; it is named and the run goes on
-                    raise loaded.failed(error) from error
-                _check_length(body)
-                return Message.TOLD, body
-        raise next(iter(self._failures), Refused(Reason.UNKNOWN_FORMAT, f"there is no format {ascii(name)[:80]}"))
-
     def look(self, file: RandomAccessFile, name: str, member: str | None, depth: int = 0) -> Index | Member:
         """The file's Index, or that of the model in it; a Member where that has to be unpacked first.
 

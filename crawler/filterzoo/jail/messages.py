@@ -43,10 +43,6 @@ class Message(IntEnum):
     """Child: some unpacked bytes, the next in order; none when all are there."""
     WILL_READ = 13
     """Child: JSON [stretches, side], every [offset, length] it will read of a remote file; answered without bytes."""
-    DESCRIBE = 14
-    """Parent: JSON {format, size, is_remote, cpu_seconds}; a descriptor comes along as with INDEX."""
-    TOLD = 15
-    """Child: what `filterzoo.format.Format.describe` gave, as JSON."""
     FAILED = 9
     """Child: JSON {plugin, error}, a format plugin raised something that is not a refusal."""
 

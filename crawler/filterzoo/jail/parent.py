@@ -82,15 +82,6 @@ class Jail:
             )
         return found
 
-    def describe(self, file: RandomAccessFile, format_name: str) -> Any:
-        """What `Format.describe` says of the checkpoints in a file: any JSON, to be believed no more than the file.
-
-        Refused as `index` does.
-        """
-        request = {"format": format_name}
-        with self._busy_child() as child:
-            return self._converse(child, file, Message.DESCRIBE, request, self._limits.cpu_seconds_for(file.size))
-
     def unpack(self, file: RandomAccessFile, member: Member, sink: IO[bytes]) -> None:
         """Write the unpacked bytes of a member to `sink`; Refused (limit, damaged) as `Limits.unpack_limit` says."""
         limit = self._limits.unpack_limit(member.length)
@@ -158,10 +149,10 @@ class Jail:
                             child.is_waiting = True
                             return None
                         sink.take(body)
-                    elif said in {Message.TABLE, Message.PACKED} and message is not Message.DESCRIBE:
+                    elif said in {Message.TABLE, Message.PACKED}:
                         return _found(child, said, body)
                     elif not answers.give(said, document := _document(body)):
-                        return _conclude(child, (message, said), document, answers.reasons)
+                        raise _conclusion(child, said, document, answers.reasons)
         except ConnectionClosed:
             raise child.death(seconds) from None
         except TimeoutError:
@@ -208,23 +199,16 @@ def _found(child: Child, message: Message, body: bytes) -> Index | Member:
     return found
 
 
-def _conclude(child: Child, messages: tuple[Message, Message], document: Any, told: set[Reason]) -> Any:
-    """Any other last word. What does not look like one is answered as a crash: the child is replaced.
-
-    messages: what the parent asked for, and what the child says to it.
-    """
-    asked, said = messages
+def _conclusion(child: Child, said: Message, document: Any, told: set[Reason]) -> Refused:
+    """Any other last word. What does not look like one is answered as a crash: the child is replaced."""
     match said, document:
-        case Message.TOLD, _ if asked is Message.DESCRIBE:
-            child.is_waiting = True
-            return document
         case Message.REFUSED, {"reason": str(reason), "detail": str(detail), "where": str() | None as where}:
-            raise _refusal(child, reason, detail, where, told)
+            return _refusal(child, reason, detail, where, told)
         case Message.FAILED, {"plugin": str(plugin), "error": str(error)} if plugin in child.plugins:
             child.is_waiting = True
-            raise PluginFailed(plugin, error)
+            return PluginFailed(plugin, error)
         case _:
-            raise Refused(Reason.CRASHED, _NO_MESSAGE)
+            return Refused(Reason.CRASHED, _NO_MESSAGE)
 
 
 def _refusal(child: Child, name: str, detail: str, where: str | None, told: set[Reason]) -> Refused:

@@ -104,9 +104,9 @@ def _check_geometry(tensor: Tensor, convolution: Convolution) -> None:
     ):
         fits = numbers is None or (len(numbers) <= _MOST_AXES and all(-_INT64 <= n < _INT64 for n in numbers))
         _require(fits, tensor, f"impossible {name}")
-    rank = convolution.rank
-    is_rank = rank is None or (0 <= rank[0] < _INT32 and 0 <= rank[1] <= 1)
-    _require(is_rank, tensor, "impossible rank of the depth")
+    stated = convolution.stated_depth
+    is_depth = stated is None or (0 <= stated[0] < _INT32 and 0 <= stated[1] <= 1)
+    _require(is_depth, tensor, "impossible stated depth")
     depth = convolution.depth
     _require(depth is None or 0 <= depth < _INT32, tensor, "impossible depth")
 

@@ -81,7 +81,11 @@ def evidence_of(tensor: Tensor) -> Evidence:
 
 def depths(tensors: Sequence[Tensor]) -> list[tuple[int, float, Context]]:
     """(conv_depth, conv_depth_norm, context) of each layer: as stated, or rank of its distinct depth or its place."""
-    stated = [(*t.convolution.rank, t.convolution.context) for t in tensors if t.convolution and t.convolution.rank]
+    stated = [
+        (*t.convolution.stated_depth, t.convolution.context)
+        for t in tensors
+        if t.convolution and t.convolution.stated_depth
+    ]
     if len(stated) == len(tensors):
         return stated
     known = [t.convolution.depth for t in tensors if t.convolution is not None and t.convolution.depth is not None]

@@ -17,8 +17,8 @@ from filterzoo.errors import StartError
 from filterzoo.files import RandomAccessFile
 from filterzoo.licensing.licences import normalise
 from filterzoo.vocabularies import Task, VisualCategory
-from filterzoo_plugins.formats.cnn_filter_db.layout import SIDE_FILES, Description, Network
-from filterzoo_plugins.sources._filter_db_file import NetworkFile, describe, network_size
+from filterzoo_plugins.sources._cnn_filter_db import SIDE_FILES
+from filterzoo_plugins.sources._cnn_filter_db.network_file import Network, NetworkFile, network_size, read_release
 
 
 def _licence(stated: str) -> str:
@@ -47,7 +47,7 @@ class CnnFilterDbSource(Source):
         """See `Source.discover`; StartError where there is no such file."""
         if not self._path.is_file():
             raise StartError(f"cnn_filter_db: {self._path} is not there; give the path of dataset.h5, unpacked")
-        networks = self._description.networks
+        networks = self._networks
         revision = f"sha256:{_content(self._path)[:16]}"
         names = Counter(_name(network) for network in networks)
         for network in networks:
@@ -57,9 +57,9 @@ class CnnFilterDbSource(Source):
 
     def open(self, artifact: Artifact) -> RandomAccessFile:
         """The network's table of layers and its filters."""
-        for network in self._description.networks:
-            if str(network.key) == artifact.member and network_size(self._description, network) == artifact.size:
-                return NetworkFile(self._path, self._description, network)
+        for network in self._networks:
+            if network.key == artifact.member and network_size(network) == artifact.size:
+                return NetworkFile(self._path, network)
         raise Refused(Reason.CHANGED, "the file was another when its networks were listed", artifact.name)
 
     @property
@@ -71,17 +71,17 @@ class CnnFilterDbSource(Source):
         return self.folder / self._options.path
 
     @cached_property
-    def _description(self) -> Description:
+    def _networks(self) -> list[Network]:
         """Read once in each process: the table of the release takes seconds."""
-        return describe(self._path)
+        return read_release(self._path)
 
     def _checkpoint(self, network: Network, name: str, revision: str) -> Checkpoint:
-        facts = network.facts
+        facts = network.stated
         artifact = Artifact(
             url=self._path.name,
             name=self._path.name,
-            size=network_size(self._description, network),
-            member=str(network.key),
+            size=network_size(network),
+            member=network.key,
         )
         robust = _truth(facts.get("Robust"))
         clean, attacked = _share(facts.get("Clean Accuracy")), _share(facts.get("Robust Accuracy"))
@@ -108,7 +108,7 @@ class CnnFilterDbSource(Source):
 
 
 def _name(network: Network) -> str:
-    return _text(network.facts.get("model")) or f"model-{network.key}"
+    return _text(network.stated.get("model")) or f"model-{network.key}"
 
 
 def _text(cell: object) -> str | None:

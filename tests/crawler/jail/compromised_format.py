@@ -85,9 +85,6 @@ class Probe(Format):
         exec("def index():\n" + textwrap.indent(source, "    ") + "\n    yield from ()", space)
         yield from space["index"]()
 
-    def describe(self, file):
-        return list(self.index(file))
-
     def facts(self, file):
         if b"FACTS RAISE" in file.read(0, file.size):
             raise KeyError("facts")

@@ -441,7 +441,7 @@ NOT_A_MESSAGE = {
     "question of floats": "say(4, b'[0.5, 1, null]')",
     "side file that is no name": "say(5, b'[]')",
     "side bytes of no name": "say(4, b'[0, 1, {}]')",
-    "a description nobody asked for": "say(15, b'[]')",
+    "a message that is none any more": "say(15, b'[]')",
     "a line that is closed": "WIRE.shutdown(2) if False else os.close(int(sys.argv[1])); WIRE.close()",
 }
 
@@ -454,58 +454,6 @@ def test_what_is_no_message_is_a_crash(case, jail, index, refusal):
     assert len(raised.detail) <= 2000
     index(ONE)
     assert jail.process_id != before
-
-
-@pytest.fixture
-def describe(jail, tmp_path):
-    """What the child describes of a file that tells it what to say."""
-
-    def run(source: str, name: str = "probe"):
-        path = tmp_path / "many.bin"
-        path.write_text(f"PROBE\n{source}\n" + "#" * 100)
-        with LocalFile(path) as file:
-            return jail.describe(file, name)
-
-    return run
-
-
-def test_a_file_of_many_checkpoints_is_described_in_the_jail(describe):
-    assert describe("yield {'name': 'a', 'rows': [0, 1.5, None, True]}\nyield 'b'") == [
-        {"name": "a", "rows": [0, 1.5, None, True]},
-        "b",
-    ]
-    assert describe("yield str(attempt(lambda: open('/etc/passwd')))")[0].startswith(("PermissionError", "OSError"))
-
-
-@pytest.mark.parametrize(
-    ("source", "reason"),
-    [
-        ("raise Refused(Reason.UNSAFE, 'a link')", Reason.UNSAFE),
-        ("yield bytes(3)", Reason.PLUGIN_ERROR),
-        ("raise KeyError('x')", Reason.PLUGIN_ERROR),
-        ("yield 'x' * (65 << 20)", Reason.LIMIT),
-        ("os._exit(0)", Reason.CRASHED),
-        ("say(15, b'{')\nthreading.Event().wait()", Reason.CRASHED),
-        ("say(7, b'{}')\nthreading.Event().wait()", Reason.CRASHED),
-        ("say(10, b'{}')\nthreading.Event().wait()", Reason.CRASHED),
-    ],
-)
-def test_a_description_that_cannot_be_given_is_refused(describe, index, source, reason):
-    with pytest.raises(Refused) as raised:
-        describe(source)
-    assert raised.value.reason is reason
-    index(ONE)
-
-
-def test_only_a_format_that_is_there_and_can_describes(describe, tmp_path):
-    with pytest.raises(Refused, match="no format 'other'"):
-        describe(ONE, "other")
-    path = tmp_path / "a.npy"
-    path.write_bytes(b"x")
-    numpy = PluginReference("numpy", module="filterzoo_plugins.formats.numpy")
-    with Jail([numpy]) as jail, LocalFile(path) as file, pytest.raises(Refused) as raised:
-        jail.describe(file, "npy")
-    assert raised.value.reason is Reason.UNSUPPORTED
 
 
 def test_descriptors_from_the_child_are_not_taken(index, refusal):

@@ -268,10 +268,10 @@ def test_depths_keep_order_and_span_zero_to_one(given_depths):
     assert max(norm for _, norm, _ in found) == (1.0 if len(set(ranks)) > 1 else 0.0)
 
 
-def test_a_rank_that_every_layer_states_stands():
+def test_a_depth_that_every_layer_states_stands():
     ranks = [(3, 0.5), (1, 0.25), (6, 1.0)]
     listed = [
-        tensor((1, 1, 3), convolution=Convolution(kind=Kind.CONV, context=Context.DECLARED, rank=rank))
+        tensor((1, 1, 3), convolution=Convolution(kind=Kind.CONV, context=Context.DECLARED, stated_depth=rank))
         for rank in ranks
     ]
     assert depths(listed) == [(*rank, Context.DECLARED) for rank in ranks]

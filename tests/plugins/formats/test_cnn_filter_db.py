@@ -11,8 +11,9 @@ from tests.memory_file import MemoryFile
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.records import FileFacts
-from filterzoo_plugins.formats.cnn_filter_db import MAGIC, CnnFilterDb, head
-from filterzoo_plugins.formats.cnn_filter_db.layout import Rows
+from filterzoo_plugins.encodings.cnn_filter_db import MAGIC, Rows
+from filterzoo_plugins.encodings.cnn_filter_db import write_head as head
+from filterzoo_plugins.formats.cnn_filter_db import CnnFilterDb
 
 FILTERS = np.arange(54, dtype=np.float32).tobytes()
 LAYER = Rows(start=0, count=6, inputs=3, outputs=2, depth=0, depth_norm=0.0, name="conv1")

@@ -22,7 +22,7 @@ from filterzoo.network.door import Door
 from filterzoo.plugins import load, references
 from filterzoo.records import Context, Kind
 from filterzoo.references import PluginReference
-from filterzoo_plugins.sources import _filter_db_file
+from filterzoo_plugins.sources._cnn_filter_db import network_file
 from filterzoo_plugins.sources.cnn_filter_db import CnnFilterDbSource
 
 ROWS = PluginReference("cnn_filter_db_rows", module="filterzoo_plugins.formats.cnn_filter_db")
@@ -35,10 +35,16 @@ def warm():
         yield jail
 
 
+@pytest.fixture(scope="module")
+def warm_release():
+    with Jail([network_file._FORMAT]) as jail:
+        yield jail
+
+
 @pytest.fixture(autouse=True)
-def one_jail_for_all(monkeypatch, warm):
+def one_jail_for_all(monkeypatch, warm_release):
     """A child takes a second to start, and tests that start the program have their own."""
-    monkeypatch.setattr(_filter_db_file, "Jail", lambda formats: contextlib.nullcontext(warm))
+    monkeypatch.setattr(network_file, "Jail", lambda formats: contextlib.nullcontext(warm_release))
 
 
 def source(path, **options):
@@ -46,13 +52,18 @@ def source(path, **options):
         return CnnFilterDbSource(CnnFilterDbSource.Options(path=path.name, **options), door, path.parent)
 
 
-def read(path):
+@pytest.fixture
+def read(warm):
+    return lambda path: read_with(warm, path)
+
+
+def read_with(jail, path):
     """id -> (checkpoint, index, layers)"""
     made = source(path)
     found = {}
     for checkpoint in made.discover():
         (artifact,) = checkpoint.artifacts
-        with made.open(artifact) as file, _filter_db_file.Jail([]) as jail, TensorReader(file) as reader:
+        with made.open(artifact) as file, TensorReader(file) as reader:
             index = jail.index(file, artifact.name)
             found[checkpoint.id] = checkpoint, index, list(normalise(index.convolutions, reader))
     return found
@@ -65,7 +76,7 @@ def refusal(path):
 
 
 @pytest.mark.parametrize("shape", [(3, 3), (9,)])
-def test_every_network_of_the_release_is_a_checkpoint_with_its_filters(tmp_path, shape):
+def test_every_network_of_the_release_is_a_checkpoint_with_its_filters(tmp_path, shape, read):
     found = read(release(tmp_path / "dataset.h5", zoo(), shape=shape))
     assert list(found) == [network.name for network in zoo()]
     for network in zoo():
@@ -80,7 +91,7 @@ def test_every_network_of_the_release_is_a_checkpoint_with_its_filters(tmp_path,
             assert (layer.groups, layer.stride, layer.padding, layer.dilation) == (None,) * 4
 
 
-def test_facts_are_ours_where_they_are_and_empty_where_they_are_not(tmp_path):
+def test_facts_are_ours_where_they_are_and_empty_where_they_are_not(tmp_path, read):
     found = read(release(tmp_path / "dataset.h5", zoo()))
     first, index, _ = found["resnet_a_imagenet_11"]
     assert (first.task, first.visual_category) == ("object-detection", "medical-xray")
@@ -101,7 +112,7 @@ def test_facts_are_ours_where_they_are_and_empty_where_they_are_not(tmp_path):
     assert (third.task, third.robust, third.training_dataset) == ("auto-encoder", True, None)
 
 
-def test_what_onnxzoo2filterdb_wrote_says_the_same(tmp_path):
+def test_what_onnxzoo2filterdb_wrote_says_the_same(tmp_path, read):
     networks = [Network(n.name, [(*layer[:3], None) for layer in n.layers], n.facts) for n in zoo()]
     (tmp_path / "zoo").mkdir()
     joined, one = read(onnxzoo2filterdb(tmp_path / "zoo", networks)), read(release(tmp_path / "one.h5", networks))
@@ -119,7 +130,7 @@ def test_what_onnxzoo2filterdb_wrote_says_the_same(tmp_path):
     assert checkpoint.revision != before
 
 
-def test_what_pandas_and_pytables_write_is_read(tmp_path):
+def test_what_pandas_and_pytables_write_is_read(tmp_path, read):
     import pandas as pd
     from tests.plugins.formats.filter_db_files import table
 
@@ -136,7 +147,7 @@ def test_what_pandas_and_pytables_write_is_read(tmp_path):
     assert [found[1].convolutions for found in theirs.values()] == [found[1].convolutions for found in ours.values()]
 
 
-def test_two_networks_of_one_name_are_told_apart(tmp_path):
+def test_two_networks_of_one_name_are_told_apart(tmp_path, read):
     same = [Network("twin", [(normal(seed, 4), 0, 0.0, (2, 2))]) for seed in (1, 2)]
     assert list(read(release(tmp_path / "dataset.h5", [*same, Network("other", same[0].layers)]))) == [
         "twin#0",
@@ -145,7 +156,7 @@ def test_two_networks_of_one_name_are_told_apart(tmp_path):
     ]
 
 
-def test_layers_in_any_order_of_rows_come_as_they_stand_in_the_file(tmp_path):
+def test_layers_in_any_order_of_rows_come_as_they_stand_in_the_file(tmp_path, read):
     def reverse(columns):
         for column in columns.values():
             column.reverse()
@@ -156,7 +167,7 @@ def test_layers_in_any_order_of_rows_come_as_they_stand_in_the_file(tmp_path):
     ]
 
 
-def test_without_a_depth_of_every_layer_the_order_in_the_file_stands(tmp_path):
+def test_without_a_depth_of_every_layer_the_order_in_the_file_stands(tmp_path, read):
     def forget(columns):
         columns["conv_depth_norm"][1] = NAN
 
@@ -322,13 +333,14 @@ def test_damage_anywhere_is_refused_or_changes_no_more_than_it_touches(tmp_path)
             refused += 1
             assert found.reason not in {Reason.CRASHED, Reason.PLUGIN_ERROR}, found
         else:
-            assert all(0 <= row.start < found.filters for network in found.networks for row in network.layers)
+            spans = [layer.span for network in found for layer in network.layers]
+            assert all(0 <= span.offset <= span.offset + span.length <= len(damaged) for span in spans)
     assert refused > 50
 
 
 def described(path):
     try:
-        return _filter_db_file.describe(path)
+        return network_file.read_release(path)
     except Refused as refusal:
         return refusal
 

@@ -14,10 +14,10 @@ from typing import Any
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
+from filterzoo_plugins.encodings.hdf5.pandas_frame import Cell, Table, read_frame
 from filterzoo_plugins.encodings.hdf5.tree import Tree
 from filterzoo_plugins.encodings.names import show, without_surrogates
-from filterzoo_plugins.formats.cnn_filter_db.layout import SIDE_FILES
-from filterzoo_plugins.formats.cnn_filter_db.pandas_frame import Cell, Table, read_frame
+from filterzoo_plugins.sources._cnn_filter_db import SIDE_FILES
 
 FACTS = (
     "model",
