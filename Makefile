@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO_WORK := build/quickstart-work
 DEMO := build/quickstart
 
-.PHONY: demo test lint bench docs docs-quickstart clean
+.PHONY: demo test test-all lint bench docs docs-quickstart clean
 
 # A stamp for each set of extras: neither command needs the other, and none installs twice.
 $(VENV)/pip-is-new:
@@ -27,10 +27,17 @@ demo: $(VENV)/has-report
 	@echo "A report, to open in a browser:"
 	$(BIN)/filterzoo report $(DEMO) -o build/report
 
-# The tests start the program hundreds of times: compiled once, also where Python may not write what it compiles.
+# Tiers are markers, explained in pyproject.toml: `test` is all that a change may break, `test-all` the rest.
+# Sources are compiled once, also where Python may not write what it compiles.
+PYTEST := $(BIN)/python -m pytest -n logical --dist loadfile --durations 5 --durations-min 10
+
 test: $(VENV)/has-test
 	$(BIN)/python -m compileall -q crawler plugins publish analysis
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(PYTEST) -m 'not (slow or index)'
+
+test-all: $(VENV)/has-test
+	$(BIN)/python -m compileall -q crawler plugins publish analysis
+	$(PYTEST) -m 'slow or index'
 
 lint: $(VENV)/has-test $(VENV)/has-dev
 	$(BIN)/ruff check .

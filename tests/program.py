@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import socket
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 PROGRAM = Path(sys.executable).with_name("filterzoo")
+FRESH = "FILTERZOO_TESTS_FRESH" in os.environ
+"""Every command in a process of its own, as users run it: slower by two to four seconds each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +34,70 @@ class Ran:
         return json.loads(self.out)
 
 
-def filterzoo(*arguments: object, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Ran:
-    """Run `filterzoo ARGUMENTS...` to its end."""
-    done = subprocess.run(
-        [str(PROGRAM), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, **(env or {})},
-        timeout=300,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return Ran(done.returncode, done.stdout, done.stderr)
+def filterzoo(
+    *arguments: object, cwd: Path | None = None, env: Mapping[str, str] | None = None, fresh: bool = False
+) -> Ran:
+    """Run `filterzoo ARGUMENTS...` to its end; `fresh` in a process that shares nothing with the commands before it.
+
+    A command whose environment is not that of the preloaded process is always fresh, as all are with
+    FILTERZOO_TESTS_FRESH set: what is imported reads it.
+    """
+    argv = [str(PROGRAM), *map(str, arguments)]
+    environment = {**os.environ, **(env or {})}
+    if fresh or FRESH or (preloaded := Preloaded.of(environment)) is None:
+        done = subprocess.run(argv, capture_output=True, text=True, cwd=cwd, env=environment, timeout=300, check=False)
+        ran = Ran(done.returncode, done.stdout, done.stderr)
+    else:
+        ran = preloaded.run(argv, cwd or Path.cwd())
+    assert "Traceback" not in ran.err, ran.err
+    return ran
+
+
+class Preloaded:
+    """The process of `tests/preloaded.py` that belongs to this test process."""
+
+    _started: ClassVar[Preloaded | None] = None
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> Preloaded | None:
+        """The one that runs with this environment, started if there is none yet; None where another runs."""
+        wanted = {name: value for name, value in environment.items() if not name.startswith("PYTEST_")}
+        if cls._started is None:
+            if not sys.platform.startswith("linux"):
+                return None
+            cls._started = cls(wanted)
+        return cls._started if cls._started.environment == wanted else None
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.environment = environment
+        self._commands, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, Path(__file__).with_name("preloaded.py"), str(theirs.fileno())],
+                env=dict(environment),
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+            )
+        self._commands.settimeout(300)
+        self._one_at_a_time = threading.Lock()
+        atexit.register(self.close)
+
+    def run(self, argv: list[str], cwd: Path) -> Ran:
+        """The command's exit code and output."""
+        with self._one_at_a_time, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            request = json.dumps({"argv": argv, "cwd": str(cwd)}).encode()
+            socket.send_fds(self._commands, [request], [out.fileno(), err.fileno()])
+            code = json.loads(self._commands.recv(100))
+            out.seek(0)
+            err.seek(0)
+            return Ran(code, text(out.read()), text(err.read()))
+
+    def close(self) -> None:
+        """End it: it ends itself when nobody holds the other end."""
+        self._commands.close()
+        self._process.wait(10)
+
+
+def text(output: bytes) -> str:
+    """As `subprocess` reads a text stream."""
+    return output.decode().replace("\r\n", "\n").replace("\r", "\n")

@@ -1,0 +1,74 @@
+"""A process that has imported what `filterzoo` imports, and forks itself for each command that the tests run.
+
+Most of a command's time in a test is imports: about two seconds for the program, two more for the process that its
+workers fork from. Here both are paid once for each test process. `tests/program.py` starts it and talks to it.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import random
+import socket
+import sys
+from multiprocessing import forkserver, resource_tracker
+from pkgutil import walk_packages
+
+import filterzoo.commands
+import filterzoo_publish
+from filterzoo import plugins
+from filterzoo.cli import main
+from filterzoo.crawl import executor
+
+OTHERS = ("huggingface_hub", "pyarrow.parquet", "pyarrow.dataset", "pyarrow.compute", "filterzoo_analysis.commands")
+PACKAGES = (filterzoo.commands, filterzoo_publish)
+"""All their modules are imported."""
+
+
+def preload() -> None:
+    """Import as `filterzoo` does, plugins included, and start the process that workers are forked from."""
+    plugins.load(plugins.references())
+    names = [module.name for package in PACKAGES for module in walk_packages(package.__path__, f"{package.__name__}.")]
+    for name in (*OTHERS, *names):
+        if not name.endswith("__main__"):
+            importlib.import_module(name)
+    executor._context()
+    gc.collect()
+    gc.freeze()
+
+
+def serve(commands: socket.socket) -> None:
+    """Fork for each command; the fork returns, ready to run it, and this process never does."""
+    while True:
+        message, files, _, _ = socket.recv_fds(commands, 1 << 20, 2)
+        if not message:
+            os._exit(0)
+        if not (child := os.fork()):
+            become(json.loads(message), files)
+            commands.close()
+            return
+        for file in files:
+            os.close(file)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        commands.send(json.dumps(code).encode())
+
+
+def become(command: dict, files: list[int]) -> None:
+    """Take a command's folder, arguments and output."""
+    for own, file in zip((1, 2), files, strict=True):
+        os.dup2(file, own)
+        os.close(file)
+    os.chdir(command["cwd"])
+    sys.argv = command["argv"]
+    random.seed()
+    # Both were started by the parent, which is alive as long as this process is.
+    forkserver._forkserver.ensure_running = lambda: None
+    resource_tracker._resource_tracker.ensure_running = lambda: None
+
+
+if __name__ == "__main__":
+    preload()
+    serve(socket.socket(fileno=int(sys.argv[1])))
+    sys.exit(main())
