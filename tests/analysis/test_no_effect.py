@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import pytest
 from tests.analysis import synthetic
 
 from filterzoo_analysis import uncertainty
 from filterzoo_analysis.sections import accuracy, cnn_filter_db, medical, robustness
 from filterzoo_analysis.zoo import Zoo, prepare
+
+pytestmark = pytest.mark.slow
 
 
 def zoo_without_effect(seed: int) -> Zoo:

@@ -16,6 +16,8 @@ from tests.zoo import MANIFEST, write_bad, write_good
 
 from filterzoo.store.workfolder import WorkFolder
 
+pytestmark = pytest.mark.slow
+
 DEPLOY = ROOT / "deploy"
 CRAWL = DEPLOY / "cron" / "filterzoo-crawl.sh"
 JOB = DEPLOY / "jobs" / "filterzoo-job.sh"

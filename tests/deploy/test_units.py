@@ -18,6 +18,8 @@ from tests.hub_server import TOKEN, USER, serve
 
 from filterzoo.jail.namespaces import way_in
 
+pytestmark = pytest.mark.slow
+
 DEPLOY = ROOT / "deploy"
 SERVICE = DEPLOY / "systemd" / "filterzoo.service"
 TIMER = DEPLOY / "systemd" / "filterzoo.timer"

@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from tests.kit.fresh_environment import Environment, make_environment
 
 PAGE = Path(__file__).parents[2] / "docs" / "write-a-plugin.md"
@@ -56,6 +57,7 @@ def squeezed(text: str) -> list[str]:
     return [" ".join(line.split()) for line in text.splitlines()]
 
 
+@pytest.mark.slow
 def test_the_page_is_executed(tmp_path: Path) -> None:
     user = make_environment(tmp_path / "venv")
     folder = tmp_path / "folder"

@@ -142,8 +142,8 @@ def test_what_cannot_start_says_so_in_a_line(zoo: Path, case: str) -> None:
 
 def published(zoo: Path, *, work: str, manifest: str = "manifest.yaml", workers: int = 2) -> dict[str, str]:
     """Crawl to the end and publish; the hash of every published file."""
-    filterzoo("crawl", manifest, "--workdir", work, "--workers", workers, cwd=zoo)
-    ran = filterzoo("publish", f"./out-{work}", "--workdir", work, cwd=zoo)
+    filterzoo("crawl", manifest, "--workdir", work, "--workers", workers, cwd=zoo, fresh=True)
+    ran = filterzoo("publish", f"./out-{work}", "--workdir", work, cwd=zoo, fresh=True)
     assert ran.code == 0, ran.err
     return hashes(zoo / f"out-{work}")
 
@@ -153,6 +153,7 @@ def hashes(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+@pytest.mark.slow
 def test_workers_order_and_interruptions_change_no_byte(zoo: Path) -> None:
     """One and four workers, the files in reverse order, and a crawl killed twenty times: the same published bytes."""
     write_good(zoo / "zoo")
@@ -190,6 +191,7 @@ def filterzoo_sources():
 '''
 
 
+@pytest.mark.slow
 def test_no_worker_outlives_a_crawl_that_is_killed_alone(tmp_path: Path) -> None:
     (tmp_path / "sleeper.py").write_text(SLEEPER)
     (tmp_path / "manifest.yaml").write_text("name: sleepy\nsources:\n  - source: sleeper\n")
@@ -253,7 +255,7 @@ def test_a_checkpoint_of_which_a_worker_dies_costs_no_other(tmp_path: Path) -> N
     (tmp_path / "deadly.py").write_text(DEADLY)
     (tmp_path / "manifest.yaml").write_text("name: deadly\nsources:\n  - source: deadly\n")
     command = ["crawl", "manifest.yaml", "--plugin", "deadly.py", "--workers", "2"]
-    ran = filterzoo(*command, cwd=tmp_path)
+    ran = filterzoo(*command, cwd=tmp_path, fresh=True)
     assert ran.code == 1, ran.err
     assert (tmp_path / "killed").exists()
     with WorkFolder(tmp_path / "filterzoo-work").existing_journal() as journal:

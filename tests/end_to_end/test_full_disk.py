@@ -16,6 +16,8 @@ from tests.end_to_end.test_crawl import hashes, published
 from tests.program import PROGRAM
 from tests.zoo import MANIFEST, write_bad, write_good
 
+pytestmark = pytest.mark.slow
+
 
 def crawl_into(work: str) -> list[str]:
     return [str(PROGRAM), "crawl", "manifest.yaml", "--workdir", work, "--workers", "2"]

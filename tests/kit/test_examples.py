@@ -36,6 +36,7 @@ def gguf_format():
     return made
 
 
+@pytest.mark.slow
 def test_both_are_installed_found_and_crawled(tmp_path):
     user = make_environment(tmp_path / "venv")
     copies = tmp_path / "copies"  # what is built from is not written to

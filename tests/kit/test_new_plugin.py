@@ -43,6 +43,7 @@ def user(tmp_path_factory):
     ("package", "module"),
     [("green-house", "filterzoo_green_house"), ("formats/herb_ium", "filterzoo_herb_ium")],
 )
+@pytest.mark.slow
 def test_it_is_a_dozen_lines_and_passes_its_own_test(user, package, module):
     environment, folder = user
     files = {path.name for path in (folder / package).iterdir()}
@@ -57,6 +58,7 @@ def test_it_is_a_dozen_lines_and_passes_its_own_test(user, package, module):
     assert " passed" in environment.run("python -m pytest -q -p no:cacheprovider", folder / package)
 
 
+@pytest.mark.slow
 def test_they_are_listed_and_keep_the_contract(user):
     environment, folder = user
     listed = json.loads(environment.run("filterzoo plugins --json", folder))
@@ -71,6 +73,7 @@ def test_they_are_listed_and_keep_the_contract(user):
     assert planned["sources"]["green_house"]["checkpoints"] == 2
 
 
+@pytest.mark.slow
 def test_the_environment_of_the_tests_stays_as_it_was(user):
     offers = filterzoo("plugins", "--json").document["offers"]
     assert not {"green_house", "herb_ium"} & {offer["name"] for offer in offers}

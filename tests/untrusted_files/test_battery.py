@@ -132,6 +132,7 @@ def test_no_process_takes_a_gigabyte(ran):
     assert ran[0].stderr.splitlines()[:-1] == []
 
 
+@pytest.mark.slow
 def test_no_file_costs_more_than_its_limits(battery, tmp_path):
     """Each file alone, with the CPU time and the memory of the child that read it."""
     costs = []

@@ -141,6 +141,7 @@ for seed in range(10**9):
 """
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_whole_fragments_only(tmp_path):
     root = Path(__file__).parents[3]
     for run in range(4):
