@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from filterzoo.format import Format
     from filterzoo.hooks import API_VERSION, hookimpl
     from filterzoo.outcome import Refusal
+    from filterzoo.reader.model_file import ModelFile, ModelLayer
+    from filterzoo.reader.opening import Reader
+    from filterzoo.reader.opening import open_file as open  # noqa: A004  # its public name is filterzoo.open
     from filterzoo.records import (
         Artifact,
         Checkpoint,
@@ -40,6 +43,8 @@ _HOMES = {
     "filterzoo.dataset.loading": ("load",),
     "filterzoo.dataset.merged": ("stats",),
     "filterzoo.outcome": ("Refusal",),
+    "filterzoo.reader.model_file": ("ModelFile", "ModelLayer"),
+    "filterzoo.reader.opening": ("Reader", "open"),
     "filterzoo.records": (
         "Artifact",
         "Checkpoint",
@@ -58,6 +63,8 @@ _HOMES = {
     "filterzoo.source": ("Source", "SourceOptions"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_WRITTEN_AS = {"open": "open_file"}
+"""What would hide a built-in name is called something else at home."""
 
 __all__ = [
     "API_VERSION",
@@ -71,9 +78,12 @@ __all__ = [
     "Kind",
     "Layout",
     "LocalFile",
+    "ModelFile",
+    "ModelLayer",
     "Operation",
     "Quantisation",
     "RandomAccessFile",
+    "Reader",
     "Reason",
     "Record",
     "Refusal",
@@ -84,6 +94,7 @@ __all__ = [
     "Tensor",
     "hookimpl",
     "load",
+    "open",
     "stats",
 ]
 
@@ -92,4 +103,4 @@ def __getattr__(name: str) -> Any:
     """Import on first use: the jail's children start in milliseconds because they load only what they name."""
     if name not in _HOME_OF:
         raise AttributeError(f"module 'filterzoo' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME_OF[name]), name)
+    return getattr(importlib.import_module(_HOME_OF[name]), _WRITTEN_AS.get(name, name))

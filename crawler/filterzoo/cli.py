@@ -14,7 +14,7 @@ from filterzoo import plugins as plugin_loading
 from filterzoo.errors import FilterZooError
 from filterzoo.reporting.terminal import printable
 
-OURS = ("crawl", "status", "doctor", "inspect", "plugins", "manifest-schema", "new-plugin", "check-plugin")
+OURS = ("crawl", "status", "doctor", "inspect", "cat", "plugins", "manifest-schema", "new-plugin", "check-plugin")
 """Each is a function in the module of its name in `filterzoo.commands`, which loads all that it needs."""
 
 

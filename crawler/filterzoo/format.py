@@ -37,6 +37,13 @@ class Format(ABC):
     def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
         """Every named array of the file, in its order, as stored; Refused for a file that breaks the rules."""
 
+    def tensors(self, file: RandomAccessFile) -> Iterator[Tensor]:
+        """Every named array as it is stored, asked of graph formats for `filterzoo.open`.
+
+        To be overridden where `index` gives views that differ from what is stored, or refuses what can be listed.
+        """
+        return self.index(file)
+
     def facts(self, file: RandomAccessFile) -> FileFacts:
         """What the file says of itself."""
         del file

@@ -301,7 +301,11 @@ class FileFacts:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """What the jail returns for one file: the number of named arrays, and the convolutions among them, in order."""
+    """What the jail returns for one file: the number of named arrays, and the convolutions among them, in order.
+
+    tensors: every named array, where all were asked for (`filterzoo.open`). obstacle: why the convolutions could not be
+    listed although the arrays could; asked for together with `tensors` only.
+    """
 
     format: str
     facts: FileFacts
@@ -311,3 +315,5 @@ class Index:
     """Name of the model inside the archive that the file is."""
     containers: tuple[Record, ...] = ()
     """The stored archive members that everything lies in, the outermost first: checked as a whole before use."""
+    tensors: tuple[Tensor, ...] = ()
+    obstacle: str | None = None

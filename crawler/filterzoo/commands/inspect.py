@@ -9,7 +9,7 @@ import tempfile
 from collections import Counter
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -17,24 +17,27 @@ from filterzoo import plugins as plugin_loading
 from filterzoo.commands.options import JsonOption, PluginOption, PrivateOption
 from filterzoo.crawl.opening import opened
 from filterzoo.errors import Refused
-from filterzoo.files import LocalFile, RandomAccessFile
+from filterzoo.files import RandomAccessFile
 from filterzoo.jail import Jail
 from filterzoo.layers.layer import kernel_name
 from filterzoo.layers.normalise import depths, evidence_of, read
 from filterzoo.layers.shapes import canonical_shape
 from filterzoo.layers.stored import PIECE, TensorReader
-from filterzoo.records import Artifact, Index
+from filterzoo.reader.opening import whole_file
+from filterzoo.reader.places import place_of
+from filterzoo.records import Index, Layout, Tensor
 from filterzoo.reporting.terminal import cell, console, printable, table
-
-if TYPE_CHECKING:
-    from filterzoo.network.door import Door
 
 
 def inspect(
-    files: Annotated[list[str], typer.Argument(help="Model files or http(s) URLs.", metavar="PATH_OR_URL")],
+    files: Annotated[
+        list[str],
+        typer.Argument(help="Model files, http(s) URLs, hf://user/name/file, archive!member.", metavar="PATH_OR_URL"),
+    ],
     plugin: PluginOption = None,
     *,
     allow_private: PrivateOption = False,
+    tensors: Annotated[bool, typer.Option("--tensors", help="List every named array, not only convolutions.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show the convolution layers of model files. Nothing in the files is executed.
@@ -47,10 +50,9 @@ def inspect(
     with contextlib.ExitStack() as stack:
         jail = stack.enter_context(Jail(loaded.format_references))
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="filterzoo-")))
-        door = stack.enter_context(_door(allow_private=allow_private)) if any(map(_is_url, files)) else None
         for name in files:
             try:
-                document = _inspect(name, jail, door, scratch)
+                document = _inspect(name, jail, scratch, allow_private=allow_private, tensors=tensors)
             except Refused as refusal:
                 refused = True
                 document = _refusal(name, refusal)
@@ -64,26 +66,27 @@ def _refusal(name: str, refusal: Refused) -> dict[str, Any]:
     return {"file": name, "error": {"reason": str(refusal.reason), "detail": " ".join(printable(detail, 1000).split())}}
 
 
-def _is_url(name: str) -> bool:
-    return name.startswith(("http://", "https://"))
-
-
-def _door(*, allow_private: bool) -> Door:
-    from filterzoo.network.cache import default_folder  # noqa: PLC0415  # a local file needs no network
-    from filterzoo.network.door import Door  # noqa: PLC0415  # as above
-
-    return Door(default_folder(), allow_private=allow_private)
-
-
-def _inspect(name: str, jail: Jail, door: Door | None, scratch: Path) -> dict[str, Any]:
-    remote = door if _is_url(name) else None
+def _inspect(name: str, jail: Jail, scratch: Path, *, allow_private: bool, tensors: bool) -> dict[str, Any]:
+    place = place_of(name)
     with (
-        LocalFile(Path(name)) if remote is None else remote.open(Artifact(url=name)) as whole,
-        opened(whole, name.rpartition("/")[2], jail, scratch) as (file, index),
+        whole_file(place, allow_private=allow_private) as whole,
+        opened(whole, place.name, jail, scratch, place.member, all_tensors=tensors) as (file, index),
     ):
-        if remote is None:
+        is_local = place.path is not None
+        if is_local:
             _check(index, file)
-        return _describe(name, index, _sha256(whole) if remote is None else whole.verified_sha256)
+        document = _describe(name, index, _sha256(whole) if is_local else whole.verified_sha256)
+        if tensors:
+            document["all_tensors"] = [_listed(tensor) for tensor in index.tensors]
+        if index.obstacle is not None:
+            document["layers_error"] = " ".join(printable(index.obstacle, 1000).split())
+        return document
+
+
+def _listed(tensor: Tensor) -> dict[str, Any]:
+    layout = None if tensor.layout is Layout.OTHER else tensor.layout
+    listed = {"name": tensor.name, "dtype": tensor.dtype, "shape": list(tensor.shape), "layout": layout}
+    return listed | {"section": tensor.section} if tensor.section else listed
 
 
 def _check(index: Index, file: RandomAccessFile) -> None:
@@ -142,6 +145,8 @@ def _show(document: dict[str, Any]) -> None:
     counts = ", ".join(f"{kernel} {count:,}" for kernel, count in document["filters"].items()) or "none"
     layers = len(document["layers"])
     out.print(f"{name}: {document['format']}, {document['tensors']:,} tensors, {layers:,} convolutions")
+    if "layers_error" in document:
+        out.print(f"its convolutions cannot be shown: unsupported: {document['layers_error']}")
     out.print(f"filters: {counts}")
     if layers:
         made = table("depth", "name", "kind", "shape", "dtype", "groups", "stride", "context", numbers=("depth",))
@@ -151,4 +156,11 @@ def _show(document: dict[str, Any]) -> None:
             groups = "-" if layer["groups"] is None else str(layer["groups"])
             place = (str(layer["conv_depth"]), cell(layer["name"]), str(layer["kind"]), shape)
             made.add_row(*place, layer["dtype"], groups, stride, str(layer["context"]))
+        out.print(made)
+    if "all_tensors" in document:
+        made = table("name", "dtype", "shape", "layout")
+        for tensor in document["all_tensors"]:
+            name = f"{tensor['section']}.{tensor['name']}" if "section" in tensor else tensor["name"]
+            shape = "x".join(map(str, tensor["shape"])) or "scalar"
+            made.add_row(cell(name, longest=100), tensor["dtype"], shape, tensor["layout"] or "-")
         out.print(made)

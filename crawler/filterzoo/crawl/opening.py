@@ -37,17 +37,24 @@ class Unpacked(LocalFile):
 
 @contextlib.contextmanager
 def opened(
-    file: RandomAccessFile, name: str, jail: Jail, scratch: Path, member: str | None = None
+    file: RandomAccessFile,
+    name: str,
+    jail: Jail,
+    scratch: Path,
+    member: str | None = None,
+    *,
+    all_tensors: bool = False,
 ) -> Iterator[tuple[RandomAccessFile, Index]]:
     """The file that holds the model's bytes, and the model's index.
 
     That is `file` itself, or an `Unpacked` one in `scratch` that is gone afterwards. `member`: which model of an
-    archive; needed where it holds several. Refused as `Jail.look` and `Jail.unpack` do.
+    archive; needed where it holds several. all_tensors: the index lists every array. Refused as `Jail.look` and
+    `Jail.unpack` do.
     """
     with contextlib.ExitStack() as stack:
         inside: list[str] = []
         for _ in range(MAX_UNPACKED + 1):
-            found = jail.look(file, name, member)
+            found = jail.look(file, name, member, all_tensors=all_tensors)
             if not isinstance(found, Member):
                 names = [*inside, *([found.member] if found.member else [])]
                 yield file, replace(found, member="!".join(names) or None)

@@ -16,7 +16,8 @@ from filterzoo.jail.messages import MAX_BODY, ConnectionClosed, Message, encode
 from filterzoo.jail.unpacking import Window, find_model
 from filterzoo.layers.computed import stored_tensors
 from filterzoo.layers.selection import select
-from filterzoo.records import Codec, Index, Record, Tensor
+from filterzoo.layers.shapes import is_convolution_shape
+from filterzoo.records import Codec, Index, Layout, Record, Tensor
 from filterzoo.references import PluginReference
 
 MAX_TENSORS = 1_000_000
@@ -34,6 +35,18 @@ class PluginRaised(Exception):  # it is what happened, in whose plugin
     def __init__(self, plugin: str, what: str, error: BaseException) -> None:
         super().__init__(plugin, what, error)
         self.document = {"plugin": plugin, "error": f"{what} raised {describe(error)}"}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked of a file. name: what its zoo calls it. member: the model of an archive, where one is named.
+
+    all_tensors: every named array is listed, not only convolutions.
+    """
+
+    name: str
+    member: str | None = None
+    all_tensors: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +91,9 @@ class Indexer:
         self._readers = readers
         self._failures = failures
 
-    def answer(self, file: RandomAccessFile, name: str, member: str | None) -> tuple[Message, bytes]:
+    def answer(self, file: RandomAccessFile, wanted: Wanted) -> tuple[Message, bytes]:
         """What `look` found, as the parent is told it."""
-        found = self.look(file, name, member)
+        found = self.look(file, wanted)
         try:
             body = encode(found)
         except (TypeError, ValueError) as error:
@@ -92,16 +105,16 @@ class Indexer:
         _check_length(body)
         return Message.TABLE if isinstance(found, Index) else Message.PACKED, body
 
-    def look(self, file: RandomAccessFile, name: str, member: str | None, depth: int = 0) -> Index | Member:
+    def look(self, file: RandomAccessFile, wanted: Wanted, depth: int = 0) -> Index | Member:
         """The file's Index, or that of the model in it; a Member where that has to be unpacked first.
 
         Raises Refused, PluginRaised, MemoryError or RecursionError where there is none.
         """
-        loaded = self._find(file.read(0, min(HEAD_BYTES, file.size)), name)
+        loaded = self._find(file.read(0, min(HEAD_BYTES, file.size)), wanted.name)
         try:
             if isinstance(loaded.reader, Format):
-                return _index(loaded.reader, file)
-            found = find_model(file, loaded.reader, (other.reader for other in self._readers), member)
+                return _index(loaded.reader, file, all_tensors=wanted.all_tensors)
+            found = find_model(file, loaded.reader, (other.reader for other in self._readers), wanted.member)
         except (Refused, MemoryError, RecursionError, ConnectionClosed):
             raise
         except PLUGIN_ERRORS as error:  # a plugin may raise anything; it is named and the run goes on
@@ -110,7 +123,8 @@ class Indexer:
             return found
         if depth == MAX_DEPTH:
             raise Refused(Reason.LIMIT, f"archives more than {MAX_DEPTH} deep in each other")
-        inside = self.look(Window(file, found.offset, found.length), found.name, None, depth + 1)
+        inner = replace(wanted, name=found.name, member=None)
+        inside = self.look(Window(file, found.offset, found.length), inner, depth + 1)
         return _shifted(inside, found)
 
     def _find(self, head: bytes, name: str) -> Loaded:
@@ -126,12 +140,49 @@ class Indexer:
         raise Refused(Reason.UNKNOWN_FORMAT, _describe_head(head))
 
 
-def _index(format_: Format, file: RandomAccessFile) -> Index:
+def _index(format_: Format, file: RandomAccessFile, *, all_tensors: bool) -> Index:
+    if all_tensors:
+        return _index_all(format_, file)
     tensors = _bounded(format_.index(file))
+    chosen = _chosen(format_, tensors)
+    return Index(format=format_.name, facts=format_.facts(file), tensor_count=len(tensors), convolutions=chosen)
+
+
+def _chosen(format_: Format, tensors: list[Tensor]) -> tuple[Tensor, ...]:
+    """The convolutions among the tensors: as the format marks them, or as names and shapes tell."""
     chosen = tuple(t for t in tensors if t.convolution is not None) if format_.is_graph else select(tensors)
     for tensor in chosen:
         _check_name(tensor)
-    return Index(format=format_.name, facts=format_.facts(file), tensor_count=len(tensors), convolutions=chosen)
+    return chosen
+
+
+def _index_all(format_: Format, file: RandomAccessFile) -> Index:
+    """The index with every array; convolutions that are not supported cost no more than themselves."""
+    listed = _bounded(format_.tensors(file) if format_.is_graph else format_.index(file))
+    chosen: tuple[Tensor, ...] = ()
+    obstacle = None
+    try:
+        chosen = _chosen(format_, _bounded(format_.index(file)) if format_.is_graph else listed)
+    except Refused as refusal:
+        if refusal.reason is not Reason.UNSUPPORTED:
+            raise
+        obstacle = f"{refusal.detail} (at {refusal.where})" if refusal.where else refusal.detail
+    for tensor in listed:
+        _check_name(tensor)
+    return Index(
+        format=format_.name,
+        facts=format_.facts(file),
+        tensor_count=len(listed),
+        convolutions=chosen,
+        tensors=tuple(dict.fromkeys(_listed(tensor) for tensor in listed)),
+        obstacle=obstacle,
+    )
+
+
+def _listed(tensor: Tensor) -> Tensor:
+    """The array without the operation that reads it; what no convolution can read has no layout of one."""
+    layout = tensor.layout if is_convolution_shape(tensor.shape) else Layout.OTHER
+    return replace(tensor, convolution=None, layout=layout)
 
 
 def _shifted(inside: Index | Member, member: Member) -> Index | Member:
@@ -139,13 +190,19 @@ def _shifted(inside: Index | Member, member: Member) -> Index | Member:
     by = member.offset
     if isinstance(inside, Member):
         return replace(inside, offset=inside.offset + by)
-    if any(stored.span.side is not None for tensor in inside.convolutions for stored in stored_tensors(tensor)):
+    tensors = (*inside.convolutions, *inside.tensors)
+    if any(stored.span.side is not None for tensor in tensors for stored in stored_tensors(tensor)):
         raise Refused(Reason.UNSUPPORTED, "a model in an archive whose weights lie in other files")
-    moved = (_moved(tensor, by) for tensor in inside.convolutions)
     record = Record(by, member.length, member.length, crc32=member.crc32)
     containers = (record, *(replace(inner, offset=inner.offset + by) for inner in inside.containers))
     name = member.name if inside.member is None else f"{member.name}!{inside.member}"
-    return replace(inside, convolutions=tuple(moved), containers=containers, member=name)
+    return replace(
+        inside,
+        convolutions=tuple(_moved(tensor, by) for tensor in inside.convolutions),
+        tensors=tuple(_moved(tensor, by) for tensor in inside.tensors),
+        containers=containers,
+        member=name,
+    )
 
 
 def _moved(tensor: Tensor, by: int) -> Tensor:

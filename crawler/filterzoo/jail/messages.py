@@ -24,7 +24,7 @@ class Message(IntEnum):
     READY = 2
     """Child: JSON {confinement, formats}: the layers that are active, the names of the formats it loaded."""
     INDEX = 3
-    """Parent: JSON {name, size, is_remote, cpu_seconds}; a descriptor comes along when the file is a local one."""
+    """Parent: JSON {name, member, all_tensors, size, is_remote, cpu_seconds}; with a descriptor of a local file."""
     READ = 4
     """Child: JSON [offset, length, side], bytes it wants of a file it has no descriptor of."""
     SIDE = 5

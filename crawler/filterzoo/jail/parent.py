@@ -52,30 +52,34 @@ class Jail:
             raise Refused(Reason.UNSUPPORTED, "the model inside the archive has to be unpacked first", found.name[:200])
         return found
 
-    def look(self, file: RandomAccessFile, name: str, member: str | None = None) -> Index | Member:
+    def look(
+        self, file: RandomAccessFile, name: str, member: str | None = None, *, all_tensors: bool = False
+    ) -> Index | Member:
         """As `index`; of an archive the table of the model in it, or of the one called `member`.
+
+        all_tensors: the table lists every named array too (`Index.tensors`).
 
         A Member where the model is compressed: `unpack` it, then look at what comes out. A limit that was met, or a
         crash, in a child that had other files before is not believed before a new child says the same: what a file
         leaves behind must not decide about the next.
         """
+        request = {"name": name, "member": member, "all_tensors": all_tensors}
         self._warm_child()
         has_had_files = self._files_of_child > 0
         try:
-            found = self._look(file, name, member)
+            found = self._look(file, request)
         except Refused as refusal:
             if not has_had_files or refusal.reason not in {Reason.LIMIT, Reason.CRASHED}:
                 raise
             self.close()
-            found = self._look(file, name, member)
+            found = self._look(file, request)
         if isinstance(found, Index):
             validate(found, file.size)
         else:
             file.check_bounds(found.offset, found.length)
         return found
 
-    def _look(self, file: RandomAccessFile, name: str, member: str | None) -> Index | Member:
-        request = {"name": name, "member": member}
+    def _look(self, file: RandomAccessFile, request: dict[str, Any]) -> Index | Member:
         with self._busy_child() as child:
             found: Index | Member = self._converse(
                 child, file, Message.INDEX, request, self._limits.cpu_seconds_for(file.size)

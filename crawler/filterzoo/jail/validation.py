@@ -30,6 +30,8 @@ MAX_CONTAINERS = 8
 """Archives inside archives."""
 MAX_COMPUTED = 4
 """What a weight is computed from may have this many times the numbers of the largest layer."""
+MAX_RANK = 64
+"""Axes of an array that is no convolution's."""
 _MOST_AXES = 16
 _INT32 = 1 << 31
 _INT64 = 1 << 63
@@ -53,6 +55,8 @@ def validate(index: Index, size: int) -> None:
         _check_shape(tensor)
         _check_convolution(tensor)
         _check_stored(tensor, size)
+    for tensor in index.tensors:
+        _check_listed(tensor, size)
     if sum(map(numbers_of, index.convolutions)) > MAX_TOTAL_NUMBERS:
         raise Refused(Reason.LIMIT, f"more than {MAX_TOTAL_NUMBERS} numbers in all layers")
     _check_overlaps([stored for tensor in index.convolutions for stored in stored_tensors(tensor)])
@@ -73,6 +77,20 @@ def _check_stored(tensor: Tensor, size: int) -> None:
 def _require(holds: bool, tensor: Tensor, what: str, reason: Reason = Reason.MALFORMED) -> None:  # noqa: FBT001  # it reads like assert
     if not holds:
         raise Refused(reason, what, tensor.name[:200])
+
+
+def _check_listed(tensor: Tensor, size: int) -> None:
+    """An array that is listed for `filterzoo.open`: any rank, any type that is known, its bytes inside the file."""
+    _require(tensor.dtype in DTYPES, tensor, f"unknown dtype {tensor.dtype[:20]!r}")
+    is_shape = len(tensor.shape) <= MAX_RANK and all(0 <= side < _INT64 for side in tensor.shape)
+    _require(is_shape, tensor, "an impossible shape")
+    _require(tensor.convolution is None, tensor, "a listed array with a convolution")
+    if tensor.computation is not None:
+        _check_stored(tensor, size)
+        return
+    _check_bytes(tensor, size, most=_INT64)
+    if tensor.quantisation is not None:
+        _check_quantisation(tensor)
 
 
 def _check_shape(tensor: Tensor) -> None:
@@ -111,14 +129,16 @@ def _check_geometry(tensor: Tensor, convolution: Convolution) -> None:
     _require(depth is None or 0 <= depth < _INT32, tensor, "impossible depth")
 
 
-def _check_bytes(tensor: Tensor, size: int) -> None:
+def _check_bytes(tensor: Tensor, size: int, *, most: int = MAX_NUMBERS) -> None:
     item = DTYPES[tensor.dtype].size
     is_inside = all(0 <= n < _INT64 for n in (tensor.span.offset, tensor.span.length))
     _require(is_inside, tensor, "impossible span")
     if tensor.chunk_shape is not None:
         _check_chunks(tensor, tensor.chunk_shape, item, size)
         return
-    _require(tensor.span.length == _covered(tensor) * item, tensor, "the span is not as long as shape and dtype need")
+    _require(
+        tensor.span.length == _covered(tensor, most) * item, tensor, "the span is not as long as shape and dtype need"
+    )
     if not tensor.records:
         _check_inside(tensor, tensor.span.offset, tensor.span.length, size)
         return
@@ -132,15 +152,15 @@ def _check_bytes(tensor: Tensor, size: int) -> None:
     _require(inside, tensor, "the span lies outside its record")
 
 
-def _covered(tensor: Tensor) -> int:
-    """How many numbers lie between the first and the last one of the view, both included."""
+def _covered(tensor: Tensor, most: int) -> int:
+    """How many numbers lie between the first and the last one of the view, both included; at most `most`."""
     numbers = prod(tensor.shape)
-    if tensor.strides is None:
+    if tensor.strides is None or not numbers:
         return numbers
     fits = len(tensor.strides) == len(tensor.shape) and all(0 <= step < _INT32 for step in tensor.strides)
     _require(fits, tensor, "impossible strides")
     covered = 1 + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.strides, strict=True))
-    _require(covered <= MAX_NUMBERS, tensor, f"a view over more than {MAX_NUMBERS} numbers", Reason.LIMIT)
+    _require(covered <= most, tensor, f"a view over more than {most} numbers", Reason.LIMIT)
     _require(numbers <= covered + MAX_EXPANSION, tensor, "a view of more numbers than its bytes hold", Reason.LIMIT)
     return covered
 

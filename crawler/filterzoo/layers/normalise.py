@@ -106,6 +106,13 @@ def canonical(stored: Array, tensor: Tensor) -> Floats:
     return np.require(_reorder(floats, tensor.layout, groups_or_one(tensor), tensor.name), np.float32, ["C", "A"])
 
 
+def as_array(stored: Array, dtype: str) -> Array:
+    """The numbers in a type that NumPy has, in an array of its own; bfloat16 and 8-bit floats as float32, exactly."""
+    if dtype == "BF16" or dtype in _FLOAT8:
+        return _cast(stored, dtype)
+    return stored if stored.flags.writeable and stored.flags.c_contiguous else np.array(stored, order="C")
+
+
 def _floats(stored: Array, tensor: Tensor) -> Floats:
     number_class = DTYPES[tensor.dtype].number_class
     if number_class is NumberClass.INTEGER and tensor.quantisation is not None:
@@ -120,7 +127,7 @@ def _cast(stored: Array, dtype: str) -> Floats:
     match dtype:
         case "BF16":
             return (stored.astype(np.uint32) << 16).view(np.float32)
-        case "F8_E4M3" | "F8_E5M2":
+        case _ if dtype in _FLOAT8:
             return _float8_table(dtype)[stored]
         case _:
             with np.errstate(over="ignore", invalid="ignore"):
@@ -146,22 +153,41 @@ def _dequantise(stored: Array, quantisation: Quantisation) -> Floats:
     return floats
 
 
+_FLOAT8 = {
+    "F8_E4M3": (3, 7),
+    "F8_E5M2": (2, 15),
+    "F8_E4M3FNUZ": (3, 8),
+    "F8_E5M2FNUZ": (2, 16),
+    "F8_E8M0": (0, 127),
+}
+"""Bits of the mantissa, and the bias of the exponent."""
+
+
 @cache
 def _float8_table(dtype: str) -> Floats:
-    """All 256 values of an 8-bit float (OCP 8-bit Floating Point Specification 1.0)."""
-    mantissa_bits, bias = (3, 7) if dtype == "F8_E4M3" else (2, 15)
+    """All 256 values of an 8-bit float.
+
+    OCP 8-bit Floating Point Specification 1.0; for FNUZ (no negative zero, one NaN, no infinity) arXiv:2206.02915; for
+    E8M0 (powers of two, no sign) OCP Microscaling Formats 1.0.
+    """
+    mantissa_bits, bias = _FLOAT8[dtype]
     codes = np.arange(256)
+    if dtype == "F8_E8M0":
+        return np.where(codes == 0xFF, np.nan, 2.0 ** (codes.astype(float) - bias)).astype(np.float32)
     exponent = (codes >> mantissa_bits) & ((1 << (7 - mantissa_bits)) - 1)
     mantissa = (codes & ((1 << mantissa_bits) - 1)) / (1 << mantissa_bits)
     magnitude = np.where(
         exponent == 0, mantissa * 2.0 ** (1 - bias), (1 + mantissa) * 2.0 ** (exponent.astype(float) - bias)
     )
-    if dtype == "F8_E4M3":
-        magnitude[(codes & 0x7F) == 0x7F] = np.nan
-    else:
-        top = exponent == 31
-        magnitude[top] = np.where(mantissa[top] == 0, np.inf, np.nan)
-    return np.where(codes & 0x80, -magnitude, magnitude).astype(np.float32)
+    signed = np.where(codes & 0x80, -magnitude, magnitude)
+    match dtype:
+        case "F8_E4M3":
+            signed[(codes & 0x7F) == 0x7F] = np.nan
+        case "F8_E5M2":
+            signed[exponent == 31] = np.where(mantissa == 0, np.copysign(np.inf, signed), np.nan)[exponent == 31]
+        case _:
+            signed[0x80] = np.nan
+    return signed.astype(np.float32)
 
 
 def _reorder(array: Array, layout: Layout, groups: int, name: str) -> Array:

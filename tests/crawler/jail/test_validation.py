@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 
 import pytest
@@ -314,8 +315,33 @@ def test_one_wrong_field_is_believed_or_refused(case, name, other):
     check(index(replace(GOOD[case], **{name: getattr(other, name)})), SIZE)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"span": Span(SIZE - 287, 288)},
+        {"span": Span(0, 287)},
+        {"span": Span(-1, 288)},
+        {"dtype": "X9"},
+        {"shape": (-4, -18)},
+        {"shape": (1,) * 65, "span": Span(0, 4)},
+        {"shape": (1 << 40,), "strides": (0,), "span": Span(0, 4)},
+        {"records": (Record(0, 100, 100),)},
+        {"records": (Record(0, 50, 1 << 40, Codec.DEFLATE),)},
+        {"convolution": CONV},
+        {"quantisation": Quantisation((float("inf"),), (0,))},
+    ],
+)
+def test_an_array_that_is_only_listed_is_checked_as_well(fields):
+    validate(index(tensors=(conv(convolution=None), conv(shape=(72,), convolution=None))), SIZE)
+    with pytest.raises(Refused):
+        validate(index(tensors=(conv(**({"convolution": None} | fields)),)), SIZE)
+
+
 def check(table: Index, size: int) -> None:
     """Nothing but Refused; and what is believed has bounded numbers."""
+    listed = tuple(replace(tensor, convolution=None) for tensor in table.convolutions)
+    with contextlib.suppress(Refused):
+        validate(replace(table, convolutions=(), tensors=listed), size)
     try:
         validate(table, size)
     except Refused as refusal:

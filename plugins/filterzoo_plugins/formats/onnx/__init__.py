@@ -63,6 +63,10 @@ class Onnx(Format):
         yield from walk.tensors
         yield from (_unread(array) for array in model.arrays if array.offset not in walk.read)
 
+    def tensors(self, file: RandomAccessFile) -> Iterator[Tensor]:
+        """Every array of the model, as it is stored: initializers and the values of Constant nodes."""
+        yield from map(_unread, ModelReader(WireReader(file)).model().arrays)
+
     def facts(self, file: RandomAccessFile) -> FileFacts:
         """The licence that the metadata state, and the operator set."""
         reader = WireReader(file)

@@ -39,6 +39,11 @@ class TFLite(Format):
         for graph in subgraphs:
             yield from (listed for tensor in graph.tensors for listed in _unread(tensor, walk.read))
 
+    def tensors(self, file: RandomAccessFile) -> Iterator[Tensor]:
+        """Every stored tensor of every subgraph, as it is stored."""
+        for graph in read_subgraphs(FlatBuffer(file)):
+            yield from (listed for tensor in graph.tensors for listed in _unread(tensor, set()))
+
     def facts(self, file: RandomAccessFile) -> FileFacts:
         """The licence that the model's metadata state."""
         licence = read_licence(FlatBuffer(file))
