@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from filterzoo.crawl.opening import Unpacked
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
-from filterzoo.layers.computed import stored_tensors
+from filterzoo.layers.computations import stored_tensors
 from filterzoo.layers.stored import PIECE, TensorReader, stretches
 from filterzoo.manifests.manifest import VerifySha256
 from filterzoo.network.cache import Cache

@@ -14,7 +14,7 @@ from filterzoo.files import RandomAccessFile
 from filterzoo.format import HEAD_BYTES, Format
 from filterzoo.jail.messages import MAX_BODY, ConnectionClosed, Message, encode
 from filterzoo.jail.unpacking import Window, find_model
-from filterzoo.layers.computed import stored_tensors
+from filterzoo.layers.computations import stored_tensors
 from filterzoo.layers.selection import select
 from filterzoo.layers.shapes import is_convolution_shape
 from filterzoo.records import Codec, Index, Layout, Record, Tensor

@@ -8,7 +8,7 @@ from math import ceil, isfinite, prod
 
 from filterzoo.dtypes import DTYPES, NumberClass
 from filterzoo.errors import Reason, Refused
-from filterzoo.layers.computed import numbers_of, stored_tensors
+from filterzoo.layers.computations import numbers_of, stored_tensors
 from filterzoo.layers.shapes import canonical_shape, is_convolution_shape
 from filterzoo.records import Codec, Convolution, Index, Layout, Record, Tensor
 

@@ -2,50 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from math import prod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from filterzoo.errors import Reason, Refused
-from filterzoo.records import Computation, Evidence, Span, Step, Tensor, Way
+from filterzoo.records import Computation, Step
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
-
-MAX_STEPS = 64
-"""Most computed tensors that one weight is made of."""
-
-
-def computed(
-    name: str, shape: Sequence[int], way: Way, step: Step, *inputs: Tensor, numbers: Sequence[int] = ()
-) -> Tensor:
-    """A tensor of that name and shape, made of others by one step."""
-    return Tensor(
-        name=name,
-        dtype="F32",
-        shape=tuple(shape),
-        span=Span(0, 0),
-        section=inputs[0].section,
-        evidence=Evidence.FORMAT,
-        computation=Computation(way, step, inputs, tuple(numbers)),
-    )
-
-
-def stored_tensors(tensor: Tensor) -> Iterator[Tensor]:
-    """The tensors whose bytes a weight is made of: itself, unless it is computed. LIMIT where they are too many."""
-    pending, steps = [tensor], 0
-    while pending:
-        each = pending.pop()
-        if each.computation is None:
-            yield each
-            continue
-        steps += 1
-        if steps > MAX_STEPS or len(each.computation.inputs) > MAX_STEPS:
-            raise Refused(Reason.LIMIT, f"a weight computed in more than {MAX_STEPS} steps", tensor.name[:200])
-        pending += reversed(each.computation.inputs)
 
 
 def apply(computation: Computation, inputs: Sequence[Floats], shape: Sequence[int], name: str) -> Floats:
@@ -109,14 +76,3 @@ _ARITHMETIC: dict[Step, np.ufunc] = {
     Step.ADD: np.add,
     Step.SUBTRACT: np.subtract,
 }
-
-
-def numbers_of(tensor: Tensor) -> int:
-    """How many numbers a tensor and everything that is computed for it have together."""
-    total, pending = 0, [tensor]
-    while pending:
-        each = pending.pop()
-        total += prod(each.shape)
-        if each.computation is not None:
-            pending += each.computation.inputs
-    return total

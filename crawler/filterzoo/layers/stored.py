@@ -14,7 +14,7 @@ import numpy.typing as npt
 from filterzoo.dtypes import DTYPES
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
-from filterzoo.layers.computed import stored_tensors
+from filterzoo.layers.computations import stored_tensors
 from filterzoo.records import Codec, Record, Span, Tensor
 
 PIECE = 1 << 20

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from filterzoo.dtypes import DTYPES
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
-from filterzoo.layers.computed import stored_tensors
+from filterzoo.layers.computations import stored_tensors
 from filterzoo.layers.layer import Floats
 from filterzoo.layers.normalise import as_array, canonical, depths, layer_id, read
 from filterzoo.layers.shapes import canonical_shape

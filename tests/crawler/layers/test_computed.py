@@ -8,7 +8,7 @@ from tests.memory_file import MemoryFile
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.jail.validation import validate
-from filterzoo.layers.computed import MAX_STEPS, computed, numbers_of, stored_tensors
+from filterzoo.layers.computations import MAX_STEPS, computed, numbers_of, stored_tensors
 from filterzoo.layers.normalise import normalise, read
 from filterzoo.layers.stored import TensorReader
 from filterzoo.records import Context, Convolution, Evidence, FileFacts, Index, Kind, Span, Step, Tensor, Way

@@ -284,8 +284,8 @@ def test_cat_writes_what_the_framework_reads(tmp_path):
     cat(str(tmp_path / "m.safetensors"), "conv.bias", tmp_path / "x.npy", layer=False, allow_private=False)
     np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), state["conv.bias"].float().numpy())
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["m.safetensors", "x.npy"]
-    with pytest.raises(StartError, match=r"no tensor conv.wieght; the nearest are conv.weight"):
-        cat(str(tmp_path / "m.safetensors"), "conv.wieght", None, layer=False, allow_private=False)
+    with pytest.raises(StartError, match=r"no tensor conv.weights; the nearest are conv.weight"):
+        cat(str(tmp_path / "m.safetensors"), "conv.weights", None, layer=False, allow_private=False)
     with pytest.raises(StartError, match="cannot write"):
         cat(str(tmp_path / "m.safetensors"), "conv.bias", tmp_path / "no" / "x", layer=False, allow_private=False)
 
