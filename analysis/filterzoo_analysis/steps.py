@@ -48,7 +48,7 @@ class Step:
         return numbers * np.dtype(np.float32).itemsize
 
 
-def plan(files: PublishedFiles, table: pa.Table) -> list[Step]:
+def reading_steps(files: PublishedFiles, table: pa.Table) -> list[Step]:
     """The steps of a pass over the layers in `table` (columns of `layers`), each distinct layer once."""
     table = table.filter(pc.is_valid(table["filters_file"]))
     columns = (table[name].to_pylist() for name in _POINTERS)

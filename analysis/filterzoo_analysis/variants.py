@@ -18,7 +18,7 @@ from filterzoo_analysis.kept import KEPT_BYTES, Kept
 from filterzoo_analysis.passes import Watch, run
 from filterzoo_analysis.projection import Extremes, Precision, extent_of, filter_moments, histogram_of
 from filterzoo_analysis.statistics import Ints, Layers
-from filterzoo_analysis.steps import Step, plan
+from filterzoo_analysis.steps import Step, reading_steps
 
 
 class Variant(StrEnum):
@@ -84,7 +84,7 @@ def coefficients(
     """
     if variant is Variant.FIXED:
         return fixed(layers)
-    steps = plan(files, layers.table) if files else []
+    steps = reading_steps(files, layers.table) if files else []
     if files is None or not steps:
         raise StartError(f"--variant {variant} reads filters, and none of these layers' are published; use fixed")
     kept = Kept(keep if passes_of(variant) > 1 else 0)

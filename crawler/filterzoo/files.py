@@ -14,12 +14,12 @@ from filterzoo.errors import Reason, Refused
 
 
 class RandomAccessFile(ABC):
-    """A file of known size that gives any stretch of its bytes. Use as a context manager, or call `close`."""
+    """A file of known size that gives any byte range of its bytes. Use as a context manager, or call `close`."""
 
     size: int
     """Length in bytes."""
     is_remote: bool = False
-    """Whether a read may cost a request: then formats read few, long stretches and leave what a checksum guards."""
+    """Whether a read may cost a request: then formats read few, long byte ranges and leave what a checksum guards."""
     stated_sha256: str | None = None
     """The hash that the server gives for all of these bytes, where it gives one."""
     verified_sha256: str | None = None
@@ -33,7 +33,7 @@ class RandomAccessFile(ABC):
         """Fill `buffer` from `offset`: `read` without a copy, where the file can."""
         buffer[:] = self.read(offset, len(buffer))
 
-    def will_read(self, stretches: Sequence[tuple[int, int]]) -> None:
+    def will_read(self, byte_ranges: Sequence[tuple[int, int]]) -> None:
         """Told before the first of many reads: all (offset, length) to come, in order, so that few requests do."""
 
     def beside(self, name: str) -> RandomAccessFile:

@@ -182,8 +182,8 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """A stretch of the file that is stored, and checked, as a whole (a zip member, an HDF5 chunk, a torch storage).
+class StoredRange:
+    """A byte range of the file that is stored, and checked, as a whole (a zip member, an HDF5 chunk, a torch storage).
 
     `length` bytes in the file at `offset` decode to `size` bytes whose CRC-32 is `crc32`, where the format has one.
     An HDF5 chunk that was never written has length 0 and decodes to zeros.
@@ -238,8 +238,8 @@ class Tensor:
     """One named array inside an artifact, as it is stored; the only thing an index gives.
 
     dtype: a key of `filterzoo.dtypes.DTYPES` (safetensors' names: F32, F16, BF16, I8, ...).
-    shape: as stored, numbers. strides: in numbers, None for C order. span: the smallest stretch that covers the view.
-    records: what `span` lies in; one for a zip member or torch storage, one per chunk (C order of the chunk grid, and
+    shape: as stored, numbers. strides: in numbers, None for C order. span: the smallest byte range around the view.
+    stored_in: what `span` lies in; one for a zip member or torch storage, one per chunk (C order of the chunk grid, and
     then `chunk_shape` is given and `span` covers no bytes of its own) for a chunked HDF5 data set, none otherwise.
     convolution: set where the format knows which operation reads the tensor; graph formats set it on exactly the
     convolution weights, once for each operation that reads them.
@@ -254,7 +254,7 @@ class Tensor:
     span: Span
     layout: Layout = Layout.OI_K
     strides: tuple[int, ...] | None = None
-    records: tuple[Record, ...] = ()
+    stored_in: tuple[StoredRange, ...] = ()
     chunk_shape: tuple[int, ...] | None = None
     quantisation: Quantisation | None = None
     convolution: Convolution | None = None
@@ -313,7 +313,7 @@ class Index:
     convolutions: tuple[Tensor, ...]
     member: str | None = None
     """Name of the model inside the archive that the file is."""
-    containers: tuple[Record, ...] = ()
+    containers: tuple[StoredRange, ...] = ()
     """The stored archive members that everything lies in, the outermost first: checked as a whole before use."""
     tensors: tuple[Tensor, ...] = ()
     obstacle: str | None = None

@@ -6,7 +6,7 @@ from filterzoo.licensing.licences import LicenceClass
 from filterzoo.word import Word
 
 
-class Task(Word):
+class NetworkTask(Word):
     """What a network was trained to do; the tasks of CNN Filter DB (arXiv:2203.15331) and those that came since."""
 
     CLASSIFICATION = "classification", "says which of given classes an image or volume shows"
@@ -86,7 +86,7 @@ class ThreatModel(Word):
 
 
 COLUMNS: dict[str, type[Word]] = {
-    "task": Task,
+    "task": NetworkTask,
     "visual_category": VisualCategory,
     "modality": Modality,
     "threat_model": ThreatModel,

@@ -75,7 +75,7 @@ class _Table:
 
 
 class _Header:
-    """Reads forward, in few and growing stretches."""
+    """Reads forward, in few and growing byte ranges."""
 
     def __init__(self, file: RandomAccessFile) -> None:
         self._file = file

@@ -10,7 +10,7 @@ import pytest
 from tests.program import filterzoo
 
 from filterzoo.errors import StartError
-from filterzoo.jail.limits import Limits
+from filterzoo.jail.limits import JailLimits
 from filterzoo.kit import Verdict, check, faults_of, format_contract
 from filterzoo.kit.checking import Request
 from filterzoo.kit.damage import cut_short, damaged
@@ -101,7 +101,7 @@ def test_a_fault_of_accepts_is_told(case, tmp_path, sample):
 
 @pytest.mark.parametrize("case", INDEXING)
 def test_a_fault_of_index_is_told(case, tmp_path, sample, monkeypatch):
-    monkeypatch.setattr(format_contract, "LIMITS", Limits(cpu_seconds=1, patience=60))
+    monkeypatch.setattr(format_contract, "LIMITS", JailLimits(cpu_seconds=1, patience=60))
     index, expected = INDEXING[case]
     faults = faults_of(write(tmp_path, index=index), samples=[sample])
     assert any(expected in fault for fault in faults), faults

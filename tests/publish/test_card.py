@@ -21,7 +21,7 @@ from filterzoo_publish.plan.releases import Release
 from filterzoo_publish.release import target_for
 from filterzoo_publish.schema import CONFIGS, arrow_schema, features
 from filterzoo_publish.takedown.takedown import take_down
-from filterzoo_publish.takedown.takedowns import Kind
+from filterzoo_publish.takedown.takedowns import TakedownKind
 from filterzoo_publish.verify.checks import verify
 
 HOSTILE = [
@@ -105,7 +105,7 @@ def test_the_figure_is_light_and_only_there_with_matplotlib(tmp_path, monkeypatc
     card_of(tmp_path / "again", zoo())
     assert (tmp_path / "again/out" / FIGURE).read_bytes() == picture
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    take_down(target_for(str(tmp_path / "out")), [(Kind.MODEL, "pypi/a-net")])
+    take_down(target_for(str(tmp_path / "out")), [(TakedownKind.MODEL, "pypi/a-net")])
     assert not (tmp_path / "out" / FIGURE).exists()
     assert FIGURE not in (tmp_path / "out/README.md").read_text()
 
@@ -118,7 +118,7 @@ def test_the_page_says_what_is_known_and_what_changed(tmp_path):
     assert "release v2026.01.02}" in page
     assert "| v2026.01.02 | 7 | 19 | 51,336 | 0 |" in page
     assert "Most frequent zoo: `pypi`, 85 % of the networks" in page
-    take_down(target_for(str(tmp_path / "out")), [(Kind.MODEL, "local/big")], release="v2026.01.05")
+    take_down(target_for(str(tmp_path / "out")), [(TakedownKind.MODEL, "local/big")], release="v2026.01.05")
     page = (tmp_path / "out/README.md").read_text()
     assert page.index("| v2026.01.05 | 0 | 0 | 0 | 1 |") < page.index("| v2026.01.02 | 7 ")
     assert "coming\nback: 1 wishes" in page

@@ -33,7 +33,7 @@ def published(tmp_path_factory):
 
 def export(target, out):
     files = open_published(str(target))
-    planned = table.plan(files)
+    planned = table.export_table(files)
     writing.write(files, planned, out)
     return planned
 

@@ -21,7 +21,7 @@ from tests.publish.work import Model, network
 
 from filterzoo_publish.release import target_for
 from filterzoo_publish.takedown.takedown import take_down
-from filterzoo_publish.takedown.takedowns import Kind, read_takedowns
+from filterzoo_publish.takedown.takedowns import TakedownKind, read_takedowns
 from filterzoo_publish.verify.checks import verify
 
 MANIFEST = "name: hostile\nsources: [{source: hostile}]\nlicenses: {unknown: publish}\n"
@@ -203,11 +203,13 @@ def test_the_notice_has_a_line_for_each(place):
 
 def test_each_can_be_taken_down_and_the_list_is_no_formula(place, tmp_path):
     out = Path(shutil.copytree(place / "out", tmp_path / "out"))
-    wishes = [(Kind.MODEL, f"hostile/{word}@{word}") for word in HOSTILE[::2]]
-    wishes += [(Kind.REPO, f"hostile/{word}") for word in HOSTILE if not word.strip("/ ")]
-    wishes += [(Kind.LICENCE, word) for word in HOSTILE if word.startswith(("=", "+", "-", "@", "\t", "\r", "'"))]
+    wishes = [(TakedownKind.MODEL, f"hostile/{word}@{word}") for word in HOSTILE[::2]]
+    wishes += [(TakedownKind.REPO, f"hostile/{word}") for word in HOSTILE if not word.strip("/ ")]
+    wishes += [
+        (TakedownKind.LICENCE, word) for word in HOSTILE if word.startswith(("=", "+", "-", "@", "\t", "\r", "'"))
+    ]
     report = take_down(target_for(str(out)), wishes)
-    assert set(report.models) >= {name for kind, name in wishes if kind is Kind.MODEL}
+    assert set(report.models) >= {name for kind, name in wishes if kind is TakedownKind.MODEL}
     assert verify(str(out)) == []
     text = (out / "takedowns.csv").read_bytes().decode()
     assert [(one.kind, one.value) for one in read_takedowns(text)] == wishes

@@ -21,7 +21,7 @@ from filterzoo_publish.merge.merging import open_datasets
 from filterzoo_publish.release import publish_work, target_for
 from filterzoo_publish.shards import shards
 from filterzoo_publish.takedown.takedown import take_down
-from filterzoo_publish.takedown.takedowns import Kind
+from filterzoo_publish.takedown.takedowns import TakedownKind
 from filterzoo_publish.verify.checks import verify
 
 LICENCES = {"permissive": "mit", "share-alike": "gpl-3.0-only", "no-redistribution": "cc-by-nd-4.0"}
@@ -84,10 +84,10 @@ def test_layers_over_several_row_groups_arrive_whole(tmp_path, monkeypatch):
 
 def test_what_is_taken_down_on_either_side_does_not_come(parts, tmp_path):
     left = Path(shutil.copytree(parts / "left", tmp_path / "left"))
-    take_down(target_for(str(left)), [(Kind.MODEL, "pypi/big"), (Kind.MODEL, "pypi/d-shares")])
+    take_down(target_for(str(left)), [(TakedownKind.MODEL, "pypi/big"), (TakedownKind.MODEL, "pypi/d-shares")])
     out = tmp_path / "out"
     publish_models(tmp_path / "work", out, licensed(zoo()[5:6]))
-    take_down(target_for(str(out)), [(Kind.MODEL, "pypi/a-net")])
+    take_down(target_for(str(out)), [(TakedownKind.MODEL, "pypi/a-net")])
     merge(out, parts / "right", left, release=None)
     assert set(rows(out, "models")["id"].to_pylist()) == {"b-net", "c-copy", "e-secret", "f-flat", "big"}
     reasons = {(row["id"], row["reason"]) for row in rows(out, "skipped").to_pylist()}

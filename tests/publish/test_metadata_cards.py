@@ -14,7 +14,7 @@ from filterzoo.errors import StartError
 from filterzoo_publish.release import target_for
 from filterzoo_publish.shards.cards import _without_password
 from filterzoo_publish.takedown.takedown import take_down
-from filterzoo_publish.takedown.takedowns import Kind
+from filterzoo_publish.takedown.takedowns import TakedownKind
 from filterzoo_publish.verify.checks import verify
 
 FACTS = {
@@ -65,7 +65,7 @@ def test_every_model_has_one_and_it_goes_where_its_rows_go(tmp_path):
     assert before.keys() == set(rows(tmp_path / "out", "models")["model_id"].to_pylist())
     merge(tmp_path / "other", tmp_path / "out")
     assert cards(tmp_path / "other") == before
-    take_down(target_for(str(tmp_path / "out")), [(Kind.MODEL, "pypi/c-copy")])
+    take_down(target_for(str(tmp_path / "out")), [(TakedownKind.MODEL, "pypi/c-copy")])
     assert cards(tmp_path / "out") == {name: card for name, card in before.items() if name != "pypi/c-copy@1"}
     small = [path for path in (tmp_path / "out").rglob("*") if path.name == "README.md" or path.suffix == ".jsonl"]
     assert not any("c-copy" in path.read_text() for path in small)

@@ -7,7 +7,7 @@ from tests.publish.work import Model, network, zoo
 
 from filterzoo_publish.release import target_for
 from filterzoo_publish.takedown.takedown import take_down
-from filterzoo_publish.takedown.takedowns import Kind
+from filterzoo_publish.takedown.takedowns import TakedownKind
 
 
 def test_it_lists_the_networks_with_filters_by_licence(tmp_path):
@@ -35,7 +35,7 @@ def test_it_lists_the_networks_with_filters_by_licence(tmp_path):
         "  pypi/a@1  <https://zoo.example/a>",
         "  pypi/b@1",
     ]
-    take_down(target_for(str(tmp_path / "out")), [(Kind.LICENCE, "mit")])
+    take_down(target_for(str(tmp_path / "out")), [(TakedownKind.LICENCE, "mit")])
     assert "mit (permissive)" not in (tmp_path / "out/NOTICE").read_text()
 
 

@@ -20,7 +20,7 @@ from filterzoo.layers.normalise import layer_id
 from filterzoo_publish.release import publish, target_for
 from filterzoo_publish.shards import sample
 from filterzoo_publish.takedown.takedown import take_down
-from filterzoo_publish.takedown.takedowns import TAKEDOWNS, Kind, Takedown, read_takedowns, takedowns_csv
+from filterzoo_publish.takedown.takedowns import TAKEDOWNS, Takedown, TakedownKind, read_takedowns, takedowns_csv
 from filterzoo_publish.targets.hub import HubTarget
 from filterzoo_publish.verify.checks import verify, verify_files
 
@@ -40,7 +40,7 @@ def out(sound, tmp_path) -> Path:
     return Path(shutil.copytree(sound / "out", tmp_path / "out"))
 
 
-def remove(out: Path, *wishes: tuple[Kind, str], **options):
+def remove(out: Path, *wishes: tuple[TakedownKind, str], **options):
     return take_down(target_for(str(out)), wishes, release=RELEASE, **options)
 
 
@@ -56,7 +56,7 @@ def blocks(out: Path) -> dict[tuple[str, int], tuple[str, list[float]]]:
 @pytest.mark.parametrize("model", [model.model_id for model in zoo()])
 def test_any_model_can_go_and_what_others_share_stays(out, model):
     before, was = blocks(out), names(out, "models")
-    report = remove(out, (Kind.MODEL, model))
+    report = remove(out, (TakedownKind.MODEL, model))
     assert report.models == (model,)
     assert verify(str(out)) == []
     for config in ("models", "layers", "filters", "filters_sample", "status"):
@@ -77,14 +77,14 @@ def test_any_model_can_go_and_what_others_share_stays(out, model):
 
 
 def test_layers_and_the_name_of_a_twin_go_over_to_the_next(out):
-    report = remove(out, (Kind.MODEL, A))
+    report = remove(out, (TakedownKind.MODEL, A))
     body, stem = (layer_id(zoo()[0].layers[name]) for name in ("body", "stem"))
     owners = {key[0]: block[0] for key, block in blocks(out).items()}
     assert (owners[body], owners[stem]) == (C, C)
     assert report.moved_layers == 2
     twins = {row["model_id"]: row["duplicate_of"] for row in rows(out, "models").to_pylist()}
     assert twins[C] is None
-    remove(out, (Kind.MODEL, C))
+    remove(out, (TakedownKind.MODEL, C))
     owners = {key[0]: block[0] for key, block in blocks(out).items()}
     assert owners[body] == D
     assert stem not in owners
@@ -102,7 +102,7 @@ def layers_in(path: Path) -> set[str]:
 
 def test_only_files_that_hold_it_or_point_there_are_rewritten(out):
     before = tree(out)
-    report = remove(out, (Kind.MODEL, "local/big@1"))
+    report = remove(out, (TakedownKind.MODEL, "local/big@1"))
     after = tree(out)
     touched = {path for path in before if after.get(path) != before[path] and path.startswith(("data/", "cards/"))}
     assert touched == set(report.removed)
@@ -112,7 +112,7 @@ def test_only_files_that_hold_it_or_point_there_are_rewritten(out):
 
 
 def test_it_is_refused_from_then_on(out, sound):
-    remove(out, (Kind.MODEL, B))
+    remove(out, (TakedownKind.MODEL, B))
     before = tree(out)
     again = publish(sound / "work", target_for(str(out)), release=RELEASE)
     assert again.is_empty
@@ -129,7 +129,7 @@ def test_it_is_refused_from_then_on(out, sound):
 
 def test_one_that_never_came_is_refused_as_well(tmp_path):
     publish_models(tmp_path / "first", tmp_path / "out", zoo()[:1])
-    report = remove(tmp_path / "out", (Kind.REPO, "hf_hub/alice/net"))
+    report = remove(tmp_path / "out", (TakedownKind.REPO, "hf_hub/alice/net"))
     assert (report.models, report.release) == ((), RELEASE)
     models = [Model(name, network(n), source="hf_hub") for n, name in enumerate(["alice/net", "alice/net-2"])]
     work = write_work(tmp_path / "work", models)
@@ -141,18 +141,18 @@ def test_one_that_never_came_is_refused_as_well(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "value", "covered"),
     [
-        (Kind.MODEL, "hub/a/b@1", {"a/b@1"}),
-        (Kind.MODEL, "hub/a/b", {"a/b@1", "a/b@2"}),
-        (Kind.MODEL, "hub/a", set()),
-        (Kind.REPO, "hub/a", {"a/b@1", "a/b@2", "a/bc@1"}),
-        (Kind.REPO, "hub/a/", {"a/b@1", "a/b@2", "a/bc@1"}),
-        (Kind.REPO, "hub/a/b", {"a/b@1", "a/b@2"}),
-        (Kind.REPO, "a", set()),
-        (Kind.LICENCE, "MIT", {"a/b@1"}),
-        (Kind.LICENCE, "gpl-3.0-only", {"a/b@2"}),
-        (Kind.LICENCE, "share-alike", {"a/b@2"}),
-        (Kind.LICENCE, "unknown", {"a/bc@1"}),
-        (Kind.LICENCE, "apache-2.0", set()),
+        (TakedownKind.MODEL, "hub/a/b@1", {"a/b@1"}),
+        (TakedownKind.MODEL, "hub/a/b", {"a/b@1", "a/b@2"}),
+        (TakedownKind.MODEL, "hub/a", set()),
+        (TakedownKind.REPO, "hub/a", {"a/b@1", "a/b@2", "a/bc@1"}),
+        (TakedownKind.REPO, "hub/a/", {"a/b@1", "a/b@2", "a/bc@1"}),
+        (TakedownKind.REPO, "hub/a/b", {"a/b@1", "a/b@2"}),
+        (TakedownKind.REPO, "a", set()),
+        (TakedownKind.LICENCE, "MIT", {"a/b@1"}),
+        (TakedownKind.LICENCE, "gpl-3.0-only", {"a/b@2"}),
+        (TakedownKind.LICENCE, "share-alike", {"a/b@2"}),
+        (TakedownKind.LICENCE, "unknown", {"a/bc@1"}),
+        (TakedownKind.LICENCE, "apache-2.0", set()),
     ],
 )
 def test_what_a_wish_covers(kind, value, covered):
@@ -172,7 +172,9 @@ def test_what_a_wish_covers(kind, value, covered):
     assert found == covered
 
 
-@given(st.lists(st.tuples(st.sampled_from(Kind), st.text(st.characters(exclude_categories=["Cs"]), min_size=1))))
+@given(
+    st.lists(st.tuples(st.sampled_from(TakedownKind), st.text(st.characters(exclude_categories=["Cs"]), min_size=1)))
+)
 def test_the_list_comes_back_and_no_spreadsheet_runs_it(wishes):
     takedowns = tuple(Takedown(kind, value, "2026-01-01") for kind, value in wishes)
     text = takedowns_csv(takedowns)
@@ -191,23 +193,23 @@ def test_a_damaged_list_stops_everyone(out, sound, text):
 
 
 def test_verify_finds_what_is_back(out):
-    (out / TAKEDOWNS).write_text(takedowns_csv([Takedown(Kind.LICENCE, "share-alike", "2026-01-01")]))
+    (out / TAKEDOWNS).write_text(takedowns_csv([Takedown(TakedownKind.LICENCE, "share-alike", "2026-01-01")]))
     assert [(problem.check, problem.where) for problem in verify(str(out))] == [("takedown", D)]
 
 
 def test_a_dry_run_changes_nothing_and_a_second_time_is_none(out):
     before = tree(out)
-    report = remove(out, (Kind.MODEL, A), dry_run=True)
+    report = remove(out, (TakedownKind.MODEL, A), dry_run=True)
     assert (report.models, report.moved_layers, report.files) == ((A,), 2, {})
     assert tree(out) == before
-    assert remove(out, (Kind.MODEL, A)).release == RELEASE
+    assert remove(out, (TakedownKind.MODEL, A)).release == RELEASE
     before = tree(out)
-    assert remove(out, (Kind.MODEL, A)).release is None
+    assert remove(out, (TakedownKind.MODEL, A)).release is None
     assert tree(out) == before
 
 
 def test_everything_can_go(out, sound):
-    remove(out, (Kind.REPO, "pypi/"), (Kind.REPO, "local"))
+    remove(out, (TakedownKind.REPO, "pypi/"), (TakedownKind.REPO, "local"))
     assert verify(str(out)) == []
     assert len(rows(out, "models")) == len(rows(out, "filters")) == 0
     assert publish(sound / "work", target_for(str(out)), release=RELEASE).is_empty
@@ -219,7 +221,7 @@ def test_the_sample_stays_as_small_as_it_is(tmp_path, monkeypatch):
     models = [Model(f"m{number}", {"w": weights(number, 20, 10, 3, 3)}) for number in range(6)]
     publish_models(tmp_path / "first", tmp_path / "out", models)
     for number in range(1, 6):
-        remove(tmp_path / "out", (Kind.MODEL, models[number].model_id))
+        remove(tmp_path / "out", (TakedownKind.MODEL, models[number].model_id))
     assert len(rows(tmp_path / "out", "filters_sample")) == 32
     new = write_work(tmp_path / "new", [Model("new", {"w": weights(9, 20, 10, 3, 3)})])
     publish(new, target_for(str(tmp_path / "out")), release=RELEASE)
@@ -234,7 +236,7 @@ def test_on_the_hub_it_is_one_commit_that_merges_with_a_faster_publisher(tmp_pat
         target = HubTarget("alice/zoo", endpoint=hub.url, token=TOKEN)
         publish(first, target)
         hub.before_commit.append(lambda: publish(second, HubTarget("alice/zoo", endpoint=hub.url, token=TOKEN)))
-        report = take_down(target, [(Kind.MODEL, A)])
+        report = take_down(target, [(TakedownKind.MODEL, A)])
         assert hub.history("alice/zoo")[0] == f"FilterZoo release {report.tag}: 1 models taken down"
         files = open_hub("alice/zoo", endpoint=hub.url, token=TOKEN)
         assert verify_files(files) == []

@@ -20,7 +20,7 @@ from filterzoo.crawl.opening import opened
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile
 from filterzoo.jail import Jail
-from filterzoo.jail.limits import Limits
+from filterzoo.jail.limits import JailLimits
 
 GIB = 1 << 30
 FAMILIES = {
@@ -149,9 +149,9 @@ def test_no_file_costs_more_than_its_limits(battery, tmp_path):
             if child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
                 assert peak_memory(child.pid) < GIB, case.id
                 costs.append((sum(child.cpu_times()[:2]) - before, case.id))
-            assert time.monotonic() - started < Limits().patience * Limits().cpu_seconds, case.id
+            assert time.monotonic() - started < JailLimits().patience * JailLimits().cpu_seconds, case.id
     assert len(costs) > len(battery) * 0.9
-    assert max(costs) < (Limits().cpu_seconds,)
+    assert max(costs) < (JailLimits().cpu_seconds,)
     assert list(tmp_path.iterdir()) == []
 
 

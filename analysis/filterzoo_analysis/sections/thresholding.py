@@ -16,7 +16,7 @@ from filterzoo_analysis import figures
 from filterzoo_analysis.exhibits import Exhibit, query_of, table_of
 from filterzoo_analysis.kept import Kept
 from filterzoo_analysis.passes import run
-from filterzoo_analysis.steps import plan
+from filterzoo_analysis.steps import reading_steps
 from filterzoo_analysis.zoo import Zoo
 
 _SHOWN = 8
@@ -91,7 +91,7 @@ def _weights(zoo: Zoo, row: int) -> Floats:
     table = zoo.layers.table.slice(row, 1)
     if zoo.dataset.files is None:
         raise StartError("this data set has no files")
-    steps = plan(zoo.dataset.files, table)
+    steps = reading_steps(zoo.dataset.files, table)
     (_, filters), *_ = run(zoo.dataset.files, steps, lambda pieces: np.concatenate(list(pieces)), Kept(0))
     weights: Floats = np.nan_to_num(filters.reshape(table["shape"][0].as_py()), posinf=0, neginf=0)
     return weights

@@ -16,7 +16,7 @@ from filterzoo import plugins as plugin_loading
 from filterzoo.commands.options import DEFAULT, JsonOption, PluginOption, PrivateOption, WorkdirOption
 from filterzoo.commands.status import show
 from filterzoo.crawl.discovery import Task
-from filterzoo.crawl.pipeline import Event, Order, plan, planned_sources
+from filterzoo.crawl.pipeline import Event, Order, dry_run, planned_sources
 from filterzoo.crawl.pipeline import crawl as run_crawl
 from filterzoo.errors import StartError
 from filterzoo.layers.layer import Device
@@ -175,7 +175,7 @@ def _show_plan(order: Order, plugins: plugin_loading.Plugins, *, as_json: bool) 
     """What would be crawled, by source: checkpoints, bytes, licences, and what would be left out and why."""
     sources = {name: _nothing() for name in planned_sources(order, plugins)}
     failed = False
-    for found in plan(order, plugins):
+    for found in dry_run(order, plugins):
         counts = sources.setdefault(found.checkpoint.source if isinstance(found, Task) else found.source, _nothing())
         if isinstance(found, LedgerEntry):
             counts["left_out"][str(found.reason)] += 1

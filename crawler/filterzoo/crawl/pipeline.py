@@ -83,11 +83,11 @@ def crawl(order: Order, plugins: Plugins, on_event: Callable[[Event], None]) -> 
 
 
 def planned_sources(order: Order, plugins: Plugins) -> list[str]:
-    """The sources that `plan` asks."""
+    """The sources that `dry_run` asks."""
     return [name for name in named_sources(order.manifests, plugins) if order.only in {None, name}]
 
 
-def plan(order: Order, plugins: Plugins) -> Iterator[Task | LedgerEntry]:
+def dry_run(order: Order, plugins: Plugins) -> Iterator[Task | LedgerEntry]:
     """What `crawl` would look at, and what it would leave out at once: the dry run."""
     with Door(order.cache, allow_private=order.allow_private) as door:
         sources = open_sources(order.manifests, plugins, door)

@@ -1,7 +1,7 @@
 """Compares the files of a checkpoint with the hashes that their zoo publishes.
 
 A hash tells of a whole file and of no part of it. What lies on this machine is always compared. A remote file is where
-all of it may move: the gaps between the wanted stretches come along where everything together stays within 1.1 times
+all of it may move: the gaps between the wanted byte ranges come along where everything together stays within 1.1 times
 the wanted bytes and 1 MB, or at any cost where the manifest says so. The comparison comes last, over the bytes that
 the layers were read from, and before anything of the checkpoint is stored.
 """
@@ -17,11 +17,11 @@ from filterzoo.crawl.opening import Unpacked
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
 from filterzoo.layers.computations import stored_tensors
-from filterzoo.layers.stored import PIECE, TensorReader, stretches
+from filterzoo.layers.stored import PIECE, TensorReader, byte_ranges
 from filterzoo.manifests.manifest import VerifySha256
 from filterzoo.network.cache import Cache
 from filterzoo.network.http_file import READ_AHEAD, READ_AHEAD_BUDGET
-from filterzoo.network.ranges import FREE_SLACK, SLACK_SHARE, Stretch, merged
+from filterzoo.network.ranges import FREE_SLACK, SLACK_SHARE, ByteRange, merged
 from filterzoo.records import Artifact, Index
 
 WASTE_SHARE = 10
@@ -107,9 +107,9 @@ def _plain(artifact: Artifact) -> str:
 def _uses(
     whole: RandomAccessFile, index: Index, reader: TensorReader, published: Mapping[str | None, str]
 ) -> list[_Use]:
-    wanted: dict[str | None, list[Stretch]] = {}
+    wanted: dict[str | None, list[ByteRange]] = {}
     for tensor in (stored for each in index.convolutions for stored in stored_tensors(each)):
-        parts = [Stretch(offset, offset + length) for offset, length in stretches(tensor)]
+        parts = [ByteRange(offset, offset + length) for offset, length in byte_ranges(tensor)]
         wanted.setdefault(tensor.span.side, []).extend(parts)
     has_layers = None in wanted or not wanted
     lengths = {side: sum(part.length for part in merged(parts)) for side, parts in wanted.items()}

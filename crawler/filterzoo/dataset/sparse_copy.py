@@ -1,7 +1,7 @@
 """The wanted columns of a Parquet file on the Hub, as a copy in memory with holes where the rest of the file is.
 
 Arrow reads files ahead in threads of its own. Where such a file is a Python object and Python ends meanwhile, the
-thread aborts the program; a copy in memory needs no Python to be read. Neighbouring stretches come in one request.
+thread aborts the program; a copy in memory needs no Python to be read. Neighbouring byte ranges come in one request.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def _empty(size: int) -> tuple[pa.Buffer, memoryview]:
     return buffer, memoryview(buffer).cast("B")
 
 
-def _copy(file: pa.NativeFile, memory: memoryview, stretches: Iterable[tuple[int, int]]) -> None:
-    for begin, end in _merged(stretches):
+def _copy(file: pa.NativeFile, memory: memoryview, byte_ranges: Iterable[tuple[int, int]]) -> None:
+    for begin, end in _merged(byte_ranges):
         memory[begin:end] = file.read_at(end - begin, begin)
 
 
@@ -81,10 +81,10 @@ def _chunks(group: pq.RowGroupMetaData, columns: Collection[str]) -> Iterator[tu
             yield begin, begin + chunk.total_compressed_size
 
 
-def _merged(stretches: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+def _merged(byte_ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     """In order, neighbours as one."""
     merged: list[tuple[int, int]] = []
-    for begin, end in sorted(stretches):
+    for begin, end in sorted(byte_ranges):
         if merged and begin <= merged[-1][1] + _GAP:
             merged[-1] = merged[-1][0], max(merged[-1][1], end)
         else:

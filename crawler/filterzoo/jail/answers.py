@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from filterzoo.errors import Reason, Refused, describe
 from filterzoo.files import RandomAccessFile, check_plain_name
-from filterzoo.jail.limits import Limits
+from filterzoo.jail.limits import JailLimits
 from filterzoo.jail.messages import Message, Wire, encode
 
 
@@ -21,7 +21,7 @@ class Answers:
     not come again (a network that fails) is raised here, so that no table is made of half a file.
     """
 
-    def __init__(self, file: RandomAccessFile, wire: Wire, limits: Limits) -> None:
+    def __init__(self, file: RandomAccessFile, wire: Wire, limits: JailLimits) -> None:
         self._file = file
         self._wire = wire
         self._limits = limits
@@ -42,8 +42,8 @@ class Answers:
         match message, question:
             case Message.READ, [int(offset), int(length), str() | None as side]:
                 self._answer(lambda: self._read(offset, length, side))
-            case Message.WILL_READ, [list(stretches), str() | None as side]:
-                self._answer(lambda: self._announce(stretches, side))
+            case Message.WILL_READ, [list(byte_ranges), str() | None as side]:
+                self._answer(lambda: self._announce(byte_ranges, side))
             case Message.SIDE, str(name):
                 self._answer(lambda: self._describe_side(name))
             case Message.READ | Message.WILL_READ | Message.SIDE, _:
@@ -79,11 +79,11 @@ class Answers:
         file.check_bounds(offset, length)
         return file.read(offset, length)
 
-    def _announce(self, stretches: list[Any], side: str | None) -> bytes:
+    def _announce(self, byte_ranges: list[Any], side: str | None) -> bytes:
         """Start to fetch what will be read, unless it is more than may be read at once: then it is fetched as asked."""
         wanted: list[tuple[int, int]] = []
-        for stretch in stretches:
-            match stretch:
+        for byte_range in byte_ranges:
+            match byte_range:
                 case [int(offset), int(length)] if length >= 0:
                     wanted.append((offset, length))
                 case _:

@@ -56,10 +56,10 @@ class RelayedFile(RandomAccessFile):
         self.check_bounds(offset, length)
         return _ask(self._wire, Message.READ, [offset, length, self._side])
 
-    def will_read(self, stretches: Sequence[tuple[int, int]]) -> None:
+    def will_read(self, byte_ranges: Sequence[tuple[int, int]]) -> None:
         """See `RandomAccessFile.will_read`."""
         if self.is_remote:
-            _ask(self._wire, Message.WILL_READ, [list(stretches), self._side])
+            _ask(self._wire, Message.WILL_READ, [list(byte_ranges), self._side])
 
     def beside(self, name: str) -> RandomAccessFile:
         """See `RandomAccessFile.beside`."""

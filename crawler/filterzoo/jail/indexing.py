@@ -17,7 +17,7 @@ from filterzoo.jail.unpacking import Window, find_model
 from filterzoo.layers.computations import stored_tensors
 from filterzoo.layers.selection import select
 from filterzoo.layers.shapes import is_convolution_shape
-from filterzoo.records import Codec, Index, Layout, Record, Tensor
+from filterzoo.records import Codec, Index, Layout, StoredRange, Tensor
 from filterzoo.references import PluginReference
 
 MAX_TENSORS = 1_000_000
@@ -193,7 +193,7 @@ def _shifted(inside: Index | Member, member: Member) -> Index | Member:
     tensors = (*inside.convolutions, *inside.tensors)
     if any(stored.span.side is not None for tensor in tensors for stored in stored_tensors(tensor)):
         raise Refused(Reason.UNSUPPORTED, "a model in an archive whose weights lie in other files")
-    record = Record(by, member.length, member.length, crc32=member.crc32)
+    record = StoredRange(by, member.length, member.length, crc32=member.crc32)
     containers = (record, *(replace(inner, offset=inner.offset + by) for inner in inside.containers))
     name = member.name if inside.member is None else f"{member.name}!{inside.member}"
     return replace(
@@ -213,13 +213,13 @@ def _moved(tensor: Tensor, by: int) -> Tensor:
     return replace(
         tensor,
         span=tensor.span if _is_decoded(tensor) else replace(tensor.span, offset=tensor.span.offset + by),
-        records=tuple(replace(record, offset=record.offset + by) for record in tensor.records),
+        stored_in=tuple(replace(record, offset=record.offset + by) for record in tensor.stored_in),
     )
 
 
 def _is_decoded(tensor: Tensor) -> bool:
     """Whether the tensor's span counts from the start of a decoded record, not of the file."""
-    return tensor.chunk_shape is not None or any(record.codec is not Codec.RAW for record in tensor.records)
+    return tensor.chunk_shape is not None or any(record.codec is not Codec.RAW for record in tensor.stored_in)
 
 
 def _check_length(body: bytes) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class JailLimits:
     """Of one child, or of one file in it."""
 
     memory_bytes: int = 1 << 30

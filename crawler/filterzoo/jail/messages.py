@@ -42,7 +42,7 @@ class Message(IntEnum):
     PIECE = 12
     """Child: some unpacked bytes, the next in order; none when all are there."""
     WILL_READ = 13
-    """Child: JSON [stretches, side], every [offset, length] it will read of a remote file; answered without bytes."""
+    """Child: JSON [byte ranges, side], every [offset, length] it will read of a remote file; answered without bytes."""
     FAILED = 9
     """Child: JSON {plugin, error}, a format plugin raised something that is not a refusal."""
 

@@ -15,7 +15,7 @@ from filterzoo.archive import Member
 from filterzoo.errors import PluginFailed, Reason, Refused
 from filterzoo.files import LocalFile, RandomAccessFile
 from filterzoo.jail.answers import Answers
-from filterzoo.jail.limits import Limits
+from filterzoo.jail.limits import JailLimits
 from filterzoo.jail.messages import ConnectionClosed, Message
 from filterzoo.jail.process import Child
 from filterzoo.jail.validation import validate
@@ -29,9 +29,9 @@ _MEMBER = TypeAdapter(Member)
 class Jail:
     """One warm child, for one thread. `index` takes file after file; the child is replaced when anything was off."""
 
-    def __init__(self, formats: Sequence[PluginReference], limits: Limits | None = None) -> None:
+    def __init__(self, formats: Sequence[PluginReference], limits: JailLimits | None = None) -> None:
         self._formats = formats
-        self._limits = limits or Limits()
+        self._limits = limits or JailLimits()
         self._child: Child | None = None
         self._files_of_child = 0
 
@@ -87,7 +87,7 @@ class Jail:
         return found
 
     def unpack(self, file: RandomAccessFile, member: Member, sink: IO[bytes]) -> None:
-        """Write the unpacked bytes of a member to `sink`; Refused (limit, damaged) as `Limits.unpack_limit` says."""
+        """Write the unpacked bytes of a member to `sink`; Refused (limit, damaged) as `JailLimits` says."""
         limit = self._limits.unpack_limit(member.length)
         request = {"member": asdict(member), "limit": limit}
         file.will_read([(member.offset, member.length)])

@@ -17,7 +17,7 @@ from math import ceil
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.jail.confinement import network
-from filterzoo.jail.limits import Limits
+from filterzoo.jail.limits import JailLimits
 from filterzoo.jail.messages import ConnectionClosed, Message, Wire
 from filterzoo.jail.namespaces import way_in
 from filterzoo.references import PluginReference
@@ -34,7 +34,7 @@ class Child:
     Its error stream goes to a temporary file: a pipe that nobody empties would block it.
     """
 
-    def __init__(self, formats: Sequence[PluginReference], limits: Limits) -> None:
+    def __init__(self, formats: Sequence[PluginReference], limits: JailLimits) -> None:
         self._limits = limits
         self.plugins = frozenset(reference.name for reference in formats)
         """Names of the plugins it was told to load."""
@@ -87,7 +87,7 @@ class Child:
         return self._process.poll() is None
 
     def allow(self, seconds: int) -> None:
-        """So much CPU time from now on, and `Limits.patience` times as much by the clock.
+        """So much CPU time from now on, and `JailLimits.patience` times as much by the clock.
 
         The kernel ends a child that wants more CPU time. Where limits cannot be set from outside (macOS), the child
         sets its own.

@@ -10,7 +10,7 @@ from filterzoo.dtypes import DTYPES, NumberClass
 from filterzoo.errors import Reason, Refused
 from filterzoo.layers.computations import numbers_of, stored_tensors
 from filterzoo.layers.shapes import canonical_shape, is_convolution_shape
-from filterzoo.records import Codec, Convolution, Index, Layout, Record, Tensor
+from filterzoo.records import Codec, Convolution, Index, Layout, StoredRange, Tensor
 
 MAX_NUMBERS = 1 << 30
 """Most numbers of one layer (4 GiB as float32; the largest known has 0.3 G)."""
@@ -139,11 +139,11 @@ def _check_bytes(tensor: Tensor, size: int, *, most: int = MAX_NUMBERS) -> None:
     _require(
         tensor.span.length == _covered(tensor, most) * item, tensor, "the span is not as long as shape and dtype need"
     )
-    if not tensor.records:
+    if not tensor.stored_in:
         _check_inside(tensor, tensor.span.offset, tensor.span.length, size)
         return
-    _require(len(tensor.records) == 1, tensor, "several records without a chunk shape")
-    record = tensor.records[0]
+    _require(len(tensor.stored_in) == 1, tensor, "several records without a chunk shape")
+    record = tensor.stored_in[0]
     _check_record(tensor, record, size)
     is_known = record.codec not in {Codec.SHUFFLE, Codec.SHUFFLE_ZLIB}
     _require(is_known, tensor, "a shuffled record that is no chunk")
@@ -170,9 +170,9 @@ def _check_chunks(tensor: Tensor, chunk_shape: tuple[int, ...], item: int, size:
     fits = len(chunk_shape) == len(tensor.shape) and all(0 < side < _INT32 for side in chunk_shape)
     _require(fits, tensor, "impossible chunks")
     count = prod(ceil(n / c) for n, c in zip(tensor.shape, chunk_shape, strict=True))
-    _require(len(tensor.records) == count, tensor, f"{count} chunks expected, {len(tensor.records)} listed")
+    _require(len(tensor.stored_in) == count, tensor, f"{count} chunks expected, {len(tensor.stored_in)} listed")
     unwritten = 0
-    for record in tensor.records:
+    for record in tensor.stored_in:
         _require(record.size == prod(chunk_shape) * item, tensor, "a chunk of another size than its shape")
         if record.length == 0:
             unwritten += record.size // item
@@ -181,7 +181,7 @@ def _check_chunks(tensor: Tensor, chunk_shape: tuple[int, ...], item: int, size:
     _require(unwritten <= MAX_EXPANSION, tensor, "more numbers than were ever written", Reason.LIMIT)
 
 
-def _check_record(tensor: Tensor, record: Record, size: int) -> None:
+def _check_record(tensor: Tensor, record: StoredRange, size: int) -> None:
     _check_inside(tensor, record.offset, record.length, size)
     _require(record.size >= 0, tensor, "a record of a negative size")
     is_plain = record.codec in {Codec.RAW, Codec.SHUFFLE}
@@ -224,10 +224,10 @@ def _check_overlaps(tensors: Iterable[Tensor]) -> None:
 
 
 def _places(tensor: Tensor) -> Iterator[tuple[str, int, int]]:
-    """The stretches of files that a tensor is read from: side file, offset, length."""
+    """The byte ranges of files that a tensor is read from: side file, offset, length."""
     side = tensor.span.side or ""
-    if not tensor.records:
+    if not tensor.stored_in:
         yield side, tensor.span.offset, tensor.span.length
-    for record in tensor.records:
+    for record in tensor.stored_in:
         if record.length:
             yield side, record.offset, record.length

@@ -15,7 +15,7 @@ FLIPS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Variant:
+class DamagedCopy:
     """`what` was done to the sample, in words."""
 
     what: str
@@ -40,17 +40,17 @@ class HeldFile(RandomAccessFile):
         return self._sample.beside(name)
 
 
-def cut_short(data: bytes) -> Iterator[Variant]:
+def cut_short(data: bytes) -> Iterator[DamagedCopy]:
     """The sample's first bytes: nearly all, a few, and lengths between; the same ones every time."""
     lengths = {len(data) - 1, len(data) // 2, *range(4, min(len(data), 40), 9)}
     spread = random.Random(len(data))
     while len(lengths) < min(CUTS, len(data) - 1):
         lengths.add(spread.randrange(1, len(data)))
     for length in sorted(lengths - {0}):
-        yield Variant(f"its first {length} bytes", data[:length])
+        yield DamagedCopy(f"its first {length} bytes", data[:length])
 
 
-def damaged(data: bytes) -> Iterator[Variant]:
+def damaged(data: bytes) -> Iterator[DamagedCopy]:
     """The sample with lengths made enormous, fields made zero, bytes changed at random; the same ones each time."""
     front = min(len(data), FRONT)
     for offset in range(0, min(front, 256), 4):
@@ -58,11 +58,11 @@ def damaged(data: bytes) -> Iterator[Variant]:
             width = min(8, len(data) - offset)
             changed = data[:offset] + filling * width + data[offset + width :]
             if changed != data:
-                yield Variant(f"bytes {offset} to {offset + width - 1} set to {filling.hex()}", changed)
+                yield DamagedCopy(f"bytes {offset} to {offset + width - 1} set to {filling.hex()}", changed)
     noise = random.Random(0)
     for _ in range(FLIPS):
         places = sorted(noise.sample(range(front), min(3, front)))
         copy = bytearray(data)
         for at in places:
             copy[at] ^= noise.randrange(1, 256)
-        yield Variant(f"bytes {', '.join(map(str, places))} changed", bytes(copy))
+        yield DamagedCopy(f"bytes {', '.join(map(str, places))} changed", bytes(copy))

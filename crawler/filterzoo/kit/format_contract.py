@@ -9,8 +9,8 @@ from filterzoo.errors import PluginFailed, Reason, Refused, StartError, describe
 from filterzoo.files import LocalFile
 from filterzoo.format import HEAD_BYTES, Format
 from filterzoo.jail import Jail
-from filterzoo.jail.limits import Limits
-from filterzoo.kit.damage import HeldFile, Variant, cut_short, damaged
+from filterzoo.jail.limits import JailLimits
+from filterzoo.kit.damage import DamagedCopy, HeldFile, cut_short, damaged
 from filterzoo.kit.findings import SHOWN, Finding, finding, name_faults, unchecked
 from filterzoo.kit.foreign_heads import foreign_heads
 from filterzoo.layers.stored import TensorReader
@@ -19,7 +19,7 @@ from filterzoo.references import PluginReference
 
 MAX_SAMPLE = 64_000_000
 """Bytes of the largest sample; it is tried some two hundred times."""
-LIMITS = Limits(cpu_seconds=2)
+LIMITS = JailLimits(cpu_seconds=2)
 
 DECLINES = "accepts declines what is not of this format"
 SHORT = "accepts takes first bytes of any length"
@@ -113,7 +113,7 @@ def _read_all(file: LocalFile, index: Index) -> None:
             reader.read(tensor)
 
 
-def _survival_faults(jail: Jail, path: Path, variants: Iterable[Variant]) -> list[str]:
+def _survival_faults(jail: Jail, path: Path, variants: Iterable[DamagedCopy]) -> list[str]:
     """What came out of the format that is neither a table nor a refusal of its own."""
     faults: list[str] = []
     with LocalFile(path) as sample:

@@ -15,10 +15,10 @@ from filterzoo.dtypes import DTYPES
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
 from filterzoo.layers.computations import stored_tensors
-from filterzoo.records import Codec, Record, Span, Tensor
+from filterzoo.records import Codec, Span, StoredRange, Tensor
 
 PIECE = 1 << 20
-"""How many bytes are read at a time where a stretch is only checked or decoded."""
+"""How many bytes are read at a time where a byte range is only checked or decoded."""
 
 Array = npt.NDArray[Any]
 
@@ -33,8 +33,8 @@ class TensorReader:
         self._announced: dict[str | None, list[tuple[int, int]]] = {}
         self._whole: frozenset[str | None] = frozenset()
         self._told: set[str] = set()
-        self._checked: set[tuple[str | None, Record]] = set()
-        self._decoded: tuple[tuple[str | None, Record], bytes] | None = None
+        self._checked: set[tuple[str | None, StoredRange]] = set()
+        self._decoded: tuple[tuple[str | None, StoredRange], bytes] | None = None
         self._is_contained = False
         self._tensors_read = 0
         self._tensors_with_crc = 0
@@ -58,7 +58,7 @@ class TensorReader:
         """
         for tensor in tensors:
             for stored in stored_tensors(tensor):
-                self._announced.setdefault(stored.span.side, []).extend(stretches(stored))
+                self._announced.setdefault(stored.span.side, []).extend(byte_ranges(stored))
         self._announce(None, self.file)
 
     def take_whole(self, sides: Iterable[str | None]) -> None:
@@ -71,7 +71,7 @@ class TensorReader:
             self._sides[side] = self.file.beside(side)
         return self._sides[side]
 
-    def check(self, containers: Iterable[Record]) -> None:
+    def check(self, containers: Iterable[StoredRange]) -> None:
         """Compare the CRC-32 of archive members that everything lies in; Refused (damaged) where one does not fit."""
         guarded = [container for container in containers if container.crc32 is not None]
         self.file.will_read([(container.offset, container.length) for container in guarded])
@@ -84,19 +84,19 @@ class TensorReader:
         self._tensors_read += 1
         if tensor.chunk_shape is not None:
             return self._chunked(tensor)
-        stretch = self._stretch(tensor)
+        byte_range = self._byte_range(tensor)
         dtype = np.dtype(DTYPES[tensor.dtype].numpy)
         if tensor.strides is None:
-            return stretch.view(dtype).reshape(tensor.shape)
+            return byte_range.view(dtype).reshape(tensor.shape)
         strides = tuple(step * dtype.itemsize for step in tensor.strides)
-        return np.lib.stride_tricks.as_strided(stretch.view(dtype), tensor.shape, strides, writeable=False)
+        return np.lib.stride_tricks.as_strided(byte_range.view(dtype), tensor.shape, strides, writeable=False)
 
-    def _stretch(self, tensor: Tensor) -> npt.NDArray[np.uint8]:
+    def _byte_range(self, tensor: Tensor) -> npt.NDArray[np.uint8]:
         span = tensor.span
         file = self.file if span.side is None else self._side(span.side)
-        if not tensor.records:
+        if not tensor.stored_in:
             return _read(file, span.offset, span.length)
-        record = tensor.records[0]
+        record = tensor.stored_in[0]
         key = (span.side, record)
         self._tensors_with_crc += record.crc32 is not None
         if record.codec is not Codec.RAW:
@@ -104,12 +104,12 @@ class TensorReader:
             return np.frombuffer(decoded, np.uint8, span.length, span.offset)
         if record.crc32 is None or key in self._checked:
             return _read(file, span.offset, span.length)
-        stretch, crc = _read_with_crc(file, record, span)
+        byte_range, crc = _read_with_crc(file, record, span)
         _check_crc(crc, record, tensor.name)
         self._checked.add(key)
-        return stretch
+        return byte_range
 
-    def _decoded_once(self, file: RandomAccessFile, key: tuple[str | None, Record], name: str) -> bytes:
+    def _decoded_once(self, file: RandomAccessFile, key: tuple[str | None, StoredRange], name: str) -> bytes:
         """The last record is kept: several tensors may be views of one."""
         if self._decoded is None or self._decoded[0] != key:
             self._decoded = None
@@ -122,7 +122,7 @@ class TensorReader:
         dtype = np.dtype(DTYPES[tensor.dtype].numpy)
         array = np.zeros(tensor.shape, dtype)
         grid = product(*(range(ceil(n / c)) for n, c in zip(tensor.shape, chunk_shape, strict=True)))
-        for record, position in zip(tensor.records, grid, strict=True):
+        for record, position in zip(tensor.stored_in, grid, strict=True):
             if record.length == 0:
                 continue
             chunk = np.frombuffer(_decode(self.file, record, tensor.name), np.uint8)
@@ -146,9 +146,9 @@ class TensorReader:
         file.will_read([*self._announced.get(side, ()), *rest])
 
 
-def stretches(tensor: Tensor) -> Iterator[tuple[int, int]]:
+def byte_ranges(tensor: Tensor) -> Iterator[tuple[int, int]]:
     """(offset, length) of what `TensorReader.read` takes from the file, in its order."""
-    whole = [r for r in tensor.records if r.crc32 is not None or r.codec is not Codec.RAW or tensor.chunk_shape]
+    whole = [r for r in tensor.stored_in if r.crc32 is not None or r.codec is not Codec.RAW or tensor.chunk_shape]
     if not whole:
         yield tensor.span.offset, tensor.span.length
     yield from ((record.offset, record.length) for record in whole if record.length)
@@ -160,17 +160,17 @@ def _read(file: RandomAccessFile, offset: int, length: int) -> npt.NDArray[np.ui
     return data
 
 
-def _read_with_crc(file: RandomAccessFile, record: Record, span: Span) -> tuple[npt.NDArray[np.uint8], int]:
+def _read_with_crc(file: RandomAccessFile, record: StoredRange, span: Span) -> tuple[npt.NDArray[np.uint8], int]:
     """The bytes of `span` and the CRC-32 of the raw record around them; every byte of the record is read once."""
     begin, end = span.offset, span.offset + span.length
     crc = 0
     for piece in _pieces(file, record.offset, begin):
         crc = zlib.crc32(piece, crc)
-    stretch = _read(file, begin, span.length)
-    crc = zlib.crc32(stretch.data, crc)
+    byte_range = _read(file, begin, span.length)
+    crc = zlib.crc32(byte_range.data, crc)
     for piece in _pieces(file, end, record.offset + record.length):
         crc = zlib.crc32(piece, crc)
-    return stretch, crc
+    return byte_range, crc
 
 
 def _pieces(file: RandomAccessFile, begin: int, end: int) -> Iterator[bytes]:
@@ -178,7 +178,7 @@ def _pieces(file: RandomAccessFile, begin: int, end: int) -> Iterator[bytes]:
         yield file.read(offset, min(PIECE, end - offset))
 
 
-def _decode(file: RandomAccessFile, record: Record, name: str) -> bytearray:
+def _decode(file: RandomAccessFile, record: StoredRange, name: str) -> bytearray:
     """The decoded bytes of a record, never more than `record.size` of them."""
     if record.codec in {Codec.RAW, Codec.SHUFFLE}:
         decoded = bytearray(file.read(record.offset, record.length))
@@ -190,7 +190,7 @@ def _decode(file: RandomAccessFile, record: Record, name: str) -> bytearray:
     return decoded
 
 
-def _inflate(file: RandomAccessFile, record: Record, name: str) -> bytearray:
+def _inflate(file: RandomAccessFile, record: StoredRange, name: str) -> bytearray:
     machine = zlib.decompressobj(-zlib.MAX_WBITS if record.codec is Codec.DEFLATE else zlib.MAX_WBITS)
     decoded = bytearray()
     try:
@@ -210,7 +210,7 @@ def _inflate(file: RandomAccessFile, record: Record, name: str) -> bytearray:
     return decoded
 
 
-def _crc_of(file: RandomAccessFile, record: Record) -> int:
+def _crc_of(file: RandomAccessFile, record: StoredRange) -> int:
     crc = 0
     end = record.offset + record.length
     for offset in range(record.offset, end, PIECE):
@@ -218,6 +218,6 @@ def _crc_of(file: RandomAccessFile, record: Record) -> int:
     return crc
 
 
-def _check_crc(crc: int, record: Record, name: str) -> None:
+def _check_crc(crc: int, record: StoredRange, name: str) -> None:
     if record.crc32 is not None and crc != record.crc32:
         raise Refused(Reason.DAMAGED, f"CRC-32 is {crc:08x}, the file says {record.crc32:08x}", name)

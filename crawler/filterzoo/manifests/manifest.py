@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from filterzoo.errors import StartError
 from filterzoo.licensing.licences import LicenceClass, Policy, Unknown, licence_class, normalise
-from filterzoo.manifests.manifest_yaml import Document, YamlError, dotted, parse_yaml
+from filterzoo.manifests.manifest_yaml import YamlDocument, YamlError, dotted, parse_yaml
 from filterzoo.manifests.quantities import parse_count, parse_size
 from filterzoo.source import Source, SourceOptions
 
@@ -195,7 +195,7 @@ def _manifest(path: Path, header: _Header, blocks: tuple[SourceBlock, ...]) -> M
     )
 
 
-def _header(document: Document) -> tuple[_Header | None, list[_Fault]]:
+def _header(document: YamlDocument) -> tuple[_Header | None, list[_Fault]]:
     try:
         return _Header.model_validate(document.data), []
     except ValidationError as error:

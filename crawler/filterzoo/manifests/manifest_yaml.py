@@ -22,7 +22,7 @@ class YamlError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class YamlDocument:
     """`lines` has an entry for every value inside `data`: the line of its key, or of the list item."""
 
     data: Any
@@ -44,7 +44,7 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-def parse_yaml(text: str) -> Document:
+def parse_yaml(text: str) -> YamlDocument:
     """Read one document; YamlError for bad syntax, a key given twice, tags and aliases."""
     try:
         loader = _Loader(text)
@@ -61,7 +61,7 @@ def parse_yaml(text: str) -> Document:
         raise YamlError(1, "", f"not YAML: a character that is not allowed, at position {error.position}") from error
     except RecursionError as error:
         raise YamlError(1, "", "nested too deeply") from error
-    return Document(data, lines)
+    return YamlDocument(data, lines)
 
 
 def _construct(loader: _Loader, node: yaml.Node, path: Path, lines: dict[Path, int]) -> Any:

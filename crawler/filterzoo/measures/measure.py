@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
@@ -17,10 +17,8 @@ from filterzoo.measures.sweep import Blocks, sweep
 from filterzoo.records import Kind
 
 if TYPE_CHECKING:
-    from filterzoo.layers.layer import Floats, Layer
+    from filterzoo.layers.layer import Device, Floats, Layer
     from filterzoo.measures.sweep import Sums
-
-Device = Literal["auto", "cpu", "cuda"]
 
 _BLOCK_NUMBERS: Final = {"cpu": 8192 * 9, "cuda": 2**20 * 9}
 """Numbers measured at a time: what a core's cache holds, what fills a GPU. Fixed: sums are rounded by block."""

@@ -29,7 +29,7 @@ def default_folder() -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CacheEntry:
     """What is known of a key: the content it named last, and the server's validator for it."""
 
     sha256: str
@@ -77,10 +77,10 @@ class Cache:
         if path is not None:
             path.unlink(missing_ok=True)
 
-    def entry(self, key: str) -> Entry | None:
+    def entry(self, key: str) -> CacheEntry | None:
         """What a key named last, if its content is still here."""
         try:
-            entry = Entry(**json.loads(self._path("keys", key).read_bytes()))
+            entry = CacheEntry(**json.loads(self._path("keys", key).read_bytes()))
         except (OSError, ValueError, TypeError):
             return None
         return entry if self.find(entry.sha256) else None
@@ -120,12 +120,12 @@ class Cache:
         partial.path.replace(path)
         _sync_folder(path.parent)
         self.discard(partial)
-        self.remember(key, Entry(sha256, partial.etag))
+        self.remember(key, CacheEntry(sha256, partial.etag))
         os.utime(path, (self.now(), self.now()))
         self._make_room()
         return path
 
-    def remember(self, key: str, entry: Entry) -> None:
+    def remember(self, key: str, entry: CacheEntry) -> None:
         """Note what a key names."""
         path = self._path("keys", key)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ import httpx
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.network.addresses import shown
-from filterzoo.network.cache import Cache, Entry, Partial, append
+from filterzoo.network.cache import Cache, CacheEntry, Partial, append
 from filterzoo.network.http_file import ranged_version, strong_etag
 from filterzoo.network.transport import Transient, Transport
 
@@ -54,7 +54,7 @@ class Download:
         self._check(partial, sha256, resumed=bool(resumed))
         return self.cache.keep(self.key, partial, sha256)
 
-    def _headers(self, entry: Entry | None, partial: Partial) -> dict[str, str]:
+    def _headers(self, entry: CacheEntry | None, partial: Partial) -> dict[str, str]:
         headers = {"Accept-Encoding": "identity"}
         if entry and entry.etag:
             headers["If-None-Match"] = entry.etag
@@ -64,7 +64,7 @@ class Download:
                 headers["If-Range"] = partial.etag
         return headers
 
-    def _unchanged(self, entry: Entry | None) -> Path:
+    def _unchanged(self, entry: CacheEntry | None) -> Path:
         path = self.cache.find(entry.sha256) if entry else None
         if path is None:
             raise Transient("the server says that nothing changed, but the cache lost the file")

@@ -9,20 +9,20 @@ from concurrent.futures import Future
 from typing import IO
 
 from filterzoo.errors import Reason, Refused
-from filterzoo.network.ranges import Stretch
+from filterzoo.network.ranges import ByteRange
 
 IN_MEMORY = 1 << 20
 """Bytes of one file that are kept in memory: the index of most files, which then need no disk at all."""
 
 
 class Slot:
-    """Room for one stretch, filled from its start. `arrival`, if any, ends when it is full or has failed."""
+    """Room for one byte range, filled from its start. `arrival`, if any, ends when it is full or has failed."""
 
-    __slots__ = ("_memory", "_place", "_store", "arrival", "filled", "stretch")
+    __slots__ = ("_memory", "_place", "_store", "arrival", "byte_range", "filled")
 
-    def __init__(self, stretch: Stretch, store: HeldBytes, place: int | None) -> None:
-        self.stretch = stretch
-        self.filled = stretch.begin
+    def __init__(self, byte_range: ByteRange, store: HeldBytes, place: int | None) -> None:
+        self.byte_range = byte_range
+        self.filled = byte_range.begin
         """Up to where in the file its bytes have come."""
         self.arrival: Future[None] | None = None
         self._store = store
@@ -32,20 +32,20 @@ class Slot:
     @property
     def is_full(self) -> bool:
         """Whether all of it has come."""
-        return self.filled == self.stretch.end
+        return self.filled == self.byte_range.end
 
     def write(self, part: bytes) -> None:
         """Append; what is more than there is room for is dropped. Refused (fetch_failed) when the disk fails."""
-        part = part[: self.stretch.end - self.filled]
+        part = part[: self.byte_range.end - self.filled]
         if self._memory is not None:
             self._memory += part
         else:
-            self._store.write(part, (self._place or 0) + self.filled - self.stretch.begin)
+            self._store.write(part, (self._place or 0) + self.filled - self.byte_range.begin)
         self.filled += len(part)
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill `buffer` with the bytes from `offset` of the file."""
-        at = offset - self.stretch.begin
+        at = offset - self.byte_range.begin
         if self._memory is not None:
             buffer[:] = memoryview(self._memory)[at : at + len(buffer)]
         else:
@@ -68,43 +68,43 @@ class HeldBytes:
         self._begins: list[int] = []
         self._slots: list[Slot] = []
 
-    def reserve(self, stretch: Stretch) -> Slot:
-        """Room for a stretch of which nothing is here; it counts as here once it is added."""
-        if stretch.length <= self._memory_left:
-            self._memory_left -= stretch.length
-            return Slot(stretch, self, None)
+    def reserve(self, byte_range: ByteRange) -> Slot:
+        """Room for a byte range of which nothing is here; it counts as here once it is added."""
+        if byte_range.length <= self._memory_left:
+            self._memory_left -= byte_range.length
+            return Slot(byte_range, self, None)
         if self._file is None:
             try:
                 self._file = self._create()
             except OSError as error:
                 raise _disk_failed(error) from error
             self._descriptor = self._file.fileno()
-        place, self._file_end = self._file_end, self._file_end + stretch.length
-        return Slot(stretch, self, place)
+        place, self._file_end = self._file_end, self._file_end + byte_range.length
+        return Slot(byte_range, self, place)
 
     def add(self, slot: Slot) -> None:
         """From now on these bytes are here, or will be when the slot's `arrival` ends."""
-        number = bisect_left(self._begins, slot.stretch.begin)
-        self._begins.insert(number, slot.stretch.begin)
+        number = bisect_left(self._begins, slot.byte_range.begin)
+        self._begins.insert(number, slot.byte_range.begin)
         self._slots.insert(number, slot)
 
-    def missing(self, stretch: Stretch) -> list[Stretch]:
-        """The parts of a stretch that no slot has, in order."""
+    def missing(self, byte_range: ByteRange) -> list[ByteRange]:
+        """The parts of a byte range that no slot has, in order."""
         parts = []
-        at = stretch.begin
-        for slot in self.slots(stretch):
-            if slot.stretch.begin > at:
-                parts.append(Stretch(at, slot.stretch.begin))
-            at = slot.stretch.end
-        if at < stretch.end:
-            parts.append(Stretch(at, stretch.end))
+        at = byte_range.begin
+        for slot in self.slots(byte_range):
+            if slot.byte_range.begin > at:
+                parts.append(ByteRange(at, slot.byte_range.begin))
+            at = slot.byte_range.end
+        if at < byte_range.end:
+            parts.append(ByteRange(at, byte_range.end))
         return parts
 
-    def slots(self, stretch: Stretch) -> list[Slot]:
-        """The slots that have bytes of a stretch, in order."""
-        first = max(0, bisect_right(self._begins, stretch.begin) - 1)
-        last = bisect_left(self._begins, stretch.end)
-        return [slot for slot in self._slots[first:last] if slot.stretch.end > stretch.begin]
+    def slots(self, byte_range: ByteRange) -> list[Slot]:
+        """The slots that have bytes of a byte range, in order."""
+        first = max(0, bisect_right(self._begins, byte_range.begin) - 1)
+        last = bisect_left(self._begins, byte_range.end)
+        return [slot for slot in self._slots[first:last] if slot.byte_range.end > byte_range.begin]
 
     def write(self, part: bytes, place: int) -> None:
         """Write into the file; Refused (fetch_failed) when it cannot be written."""

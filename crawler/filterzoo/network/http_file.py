@@ -21,7 +21,7 @@ from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile, check_plain_name
 from filterzoo.network.addresses import shown
 from filterzoo.network.held import HeldBytes, Slot
-from filterzoo.network.ranges import Stretch, plan
+from filterzoo.network.ranges import ByteRange, requests_for
 from filterzoo.network.transport import Transient, Transport
 
 READ_AHEAD = 64 << 10
@@ -107,7 +107,7 @@ class HttpFile(RandomAccessFile):
         self._pool: ThreadPoolExecutor | None = None
         self._is_closed = threading.Event()
         if head:
-            slot = self._held.reserve(Stretch(0, len(head)))
+            slot = self._held.reserve(ByteRange(0, len(head)))
             slot.write(head)
             self._held.add(slot)
 
@@ -121,22 +121,22 @@ class HttpFile(RandomAccessFile):
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """See `RandomAccessFile.read_into`; Refused (changed) when the server has another version by now."""
         self.check_bounds(offset, len(buffer))
-        wanted = Stretch(offset, offset + len(buffer))
+        wanted = ByteRange(offset, offset + len(buffer))
         for part in self._held.missing(wanted):
             self._fetch_now(part)
         for slot in self._held.slots(wanted):
             if slot.arrival is not None:
                 slot.arrival.result()
-            begin, end = max(offset, slot.stretch.begin), min(wanted.end, slot.stretch.end)
+            begin, end = max(offset, slot.byte_range.begin), min(wanted.end, slot.byte_range.end)
             slot.read_into(begin, buffer[begin - offset : end - offset])
 
-    def will_read(self, stretches: Sequence[tuple[int, int]]) -> None:
+    def will_read(self, byte_ranges: Sequence[tuple[int, int]]) -> None:
         """See `RandomAccessFile.will_read`: starts to fetch what is not here yet, in the order of reading."""
-        inside = [Stretch(at, at + n) for at, n in stretches if at >= 0 and n > 0 and at + n <= self.size]
-        for stretch in plan(inside, self._held.missing):
+        inside = [ByteRange(at, at + n) for at, n in byte_ranges if at >= 0 and n > 0 and at + n <= self.size]
+        for byte_range in requests_for(inside, self._held.missing):
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="filterzoo-range")
-            slot = self._held.reserve(stretch)
+            slot = self._held.reserve(byte_range)
             slot.arrival = self._pool.submit(self._fetch, slot)
             self._held.add(slot)
 
@@ -156,11 +156,11 @@ class HttpFile(RandomAccessFile):
         for side in self._sides.values():
             side.close()
 
-    def _fetch_now(self, part: Stretch) -> None:
-        """Fetch a stretch that nobody announced, and a little more where it is small."""
+    def _fetch_now(self, part: ByteRange) -> None:
+        """Fetch a byte range that nobody announced, and a little more where it is small."""
         end = min(part.end + self._ahead.length(part), self.size)
-        slot = self._held.reserve(self._held.missing(Stretch(part.begin, end))[0])
-        self._ahead.took(slot.stretch, part)
+        slot = self._held.reserve(self._held.missing(ByteRange(part.begin, end))[0])
+        self._ahead.took(slot.byte_range, part)
         self._fetch(slot)
         self._held.add(slot)
 
@@ -181,7 +181,7 @@ class HttpFile(RandomAccessFile):
 
         def attempt() -> None:
             self._check_open()
-            begin, end = slot.filled, slot.stretch.end
+            begin, end = slot.filled, slot.byte_range.end
             headers = {"Range": f"bytes={begin}-{end - 1}", "Accept-Encoding": "identity"}
             if self.version.etag:
                 headers["If-Range"] = self.version.etag
@@ -219,10 +219,10 @@ class _ReadAhead:
 
     def __init__(self) -> None:
         self._budget = READ_AHEAD_BUDGET
-        self._last = Stretch(0, 0)
+        self._last = ByteRange(0, 0)
         self._last_unasked = 0
 
-    def length(self, part: Stretch) -> int:
+    def length(self, part: ByteRange) -> int:
         """How many bytes behind `part` to fetch with it."""
         if part.begin == self._last.end:
             self._budget += self._last_unasked  # reading went on there: it was not in vain
@@ -230,7 +230,7 @@ class _ReadAhead:
         most = READ_AHEAD * self._budget // READ_AHEAD_BUDGET
         return max(0, most - part.length)
 
-    def took(self, fetched: Stretch, part: Stretch) -> None:
+    def took(self, fetched: ByteRange, part: ByteRange) -> None:
         """Note what was fetched for `part`."""
         self._last = fetched
         self._last_unasked = fetched.end - part.end
@@ -253,8 +253,8 @@ class _Lent(RandomAccessFile):
     def read_into(self, offset: int, buffer: memoryview) -> None:
         self._file.read_into(offset, buffer)
 
-    def will_read(self, stretches: Sequence[tuple[int, int]]) -> None:
-        self._file.will_read(stretches)
+    def will_read(self, byte_ranges: Sequence[tuple[int, int]]) -> None:
+        self._file.will_read(byte_ranges)
 
     def beside(self, name: str) -> RandomAccessFile:
         return self._file.beside(name)

@@ -21,7 +21,7 @@ from filterzoo.layers.computations import stored_tensors
 from filterzoo.layers.layer import Floats
 from filterzoo.layers.normalise import as_array, canonical, depths, layer_id, read
 from filterzoo.layers.shapes import canonical_shape
-from filterzoo.layers.stored import TensorReader, stretches
+from filterzoo.layers.stored import TensorReader, byte_ranges
 from filterzoo.records import Context, Convolution, Index, Kind, Tensor
 
 Array = npt.NDArray[Any]
@@ -94,7 +94,7 @@ class ModelFile(Mapping[str, Array]):
         """Must be called before these tensors are read, in that order: a remote file then answers in few requests."""
         with self._lock:
             stored = (each for name in names for each in stored_tensors(self.tensors[name]))
-            self._file.will_read([part for each in stored for part in stretches(each)])
+            self._file.will_read([part for each in stored for part in byte_ranges(each)])
 
     def close(self) -> None:
         """Close the file; no tensor can be read afterwards."""
@@ -193,4 +193,4 @@ def _named(tensors: Sequence[Tensor]) -> dict[str, Tensor]:
 
 
 def _has_checksum(tensor: Tensor) -> bool:
-    return bool(tensor.records) and all(record.crc32 is not None for record in tensor.records)
+    return bool(tensor.stored_in) and all(record.crc32 is not None for record in tensor.stored_in)

@@ -42,7 +42,7 @@ class Check(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Ailment:
     """Something wrong, where it is, and whether it is mended now. `where` may be a stranger's name of a checkpoint."""
 
     check: Check
@@ -55,7 +55,7 @@ class Finding:
 class Diagnosis:
     """All findings, and how much was looked at."""
 
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[Ailment] = field(default_factory=list)
     checkpoints: int = 0
     fragments: int = 0
 
@@ -77,7 +77,7 @@ def examine(work: WorkFolder, *, repair: bool = False) -> Diagnosis:
         return diagnosis
 
 
-def _findings(work: WorkFolder, diagnosis: Diagnosis, *, repair: bool) -> Iterator[Finding]:
+def _findings(work: WorkFolder, diagnosis: Diagnosis, *, repair: bool) -> Iterator[Ailment]:
     yield from _leftovers(work, repair=repair)
     damage = _damage(work)
     yield from damage
@@ -94,22 +94,22 @@ def _findings(work: WorkFolder, diagnosis: Diagnosis, *, repair: bool) -> Iterat
         work.scratch.rmdir()  # opening the store made it
 
 
-def _leftovers(work: WorkFolder, *, repair: bool) -> Iterator[Finding]:
+def _leftovers(work: WorkFolder, *, repair: bool) -> Iterator[Ailment]:
     if not work.scratch.is_dir():
         return
     for path in sorted(work.scratch.iterdir()):
-        yield Finding(Check.LEFTOVER, str(path.relative_to(work.path)), "an interrupted crawl left it half-written")
+        yield Ailment(Check.LEFTOVER, str(path.relative_to(work.path)), "an interrupted crawl left it half-written")
     if repair:
         shutil.rmtree(work.scratch)
 
 
-def _damage(work: WorkFolder) -> list[Finding]:
+def _damage(work: WorkFolder) -> list[Ailment]:
     try:
         with work.journal() as journal:
             problems = journal.problems()
     except (StartError, StorageFailed) as error:
         problems = [str(error.__cause__ or error)]
-    return [Finding(Check.JOURNAL, work.journal_path.name, problem) for problem in problems]
+    return [Ailment(Check.JOURNAL, work.journal_path.name, problem) for problem in problems]
 
 
 @dataclass(slots=True)
@@ -145,7 +145,7 @@ class _CheckedFragments:
         return None
 
 
-def _entries(journal: Journal, checked: _CheckedFragments, diagnosis: Diagnosis, *, repair: bool) -> Iterator[Finding]:
+def _entries(journal: Journal, checked: _CheckedFragments, diagnosis: Diagnosis, *, repair: bool) -> Iterator[Ailment]:
     """What the journal says of each checkpoint, against the store."""
     lost = []
     for row in journal.rows("done"):
@@ -159,7 +159,7 @@ def _entries(journal: Journal, checked: _CheckedFragments, diagnosis: Diagnosis,
             _ENTRY.validate_json(row[-1])
         except ValidationError as error:
             lost.append(row[:3])
-            yield Finding(Check.ENTRY, _name(row), _first(error))
+            yield Ailment(Check.ENTRY, _name(row), _first(error))
     if repair:
         for source, ident, revision in lost:
             if ident is None:
@@ -168,20 +168,20 @@ def _entries(journal: Journal, checked: _CheckedFragments, diagnosis: Diagnosis,
                 journal.forget(source, ident, revision)
 
 
-def _entry_finding(row: tuple[str, ...], checked: _CheckedFragments) -> Finding | None:
+def _entry_finding(row: tuple[str, ...], checked: _CheckedFragments) -> Ailment | None:
     try:
         done = _DONE.validate_json(row[-1])
     except ValidationError as error:
-        return Finding(Check.ENTRY, _name(row), _first(error))
+        return Ailment(Check.ENTRY, _name(row), _first(error))
     if row[:3] != (done.checkpoint.source, done.checkpoint.id, done.checkpoint.revision):
-        return Finding(Check.ENTRY, _name(row), "it tells of another checkpoint")
+        return Ailment(Check.ENTRY, _name(row), "it tells of another checkpoint")
     problem = checked.problem(done)
-    return None if problem is None else Finding(Check.FRAGMENT, _name(row), problem)
+    return None if problem is None else Ailment(Check.FRAGMENT, _name(row), problem)
 
 
 def _files(
     store: FragmentStore, checked: _CheckedFragments, diagnosis: Diagnosis, *, repair: bool
-) -> Iterator[Finding]:
+) -> Iterator[Ailment]:
     """What lies in the store that no checkpoint has."""
     for path in store.paths():
         matched = _FRAGMENT.fullmatch(path)
@@ -189,9 +189,9 @@ def _files(
         is_leftover = path.endswith(".part")
         if matched is None:
             detail = "an interrupted crawl left it half-written" if is_leftover else "it is no fragment"
-            yield Finding(Check.LEFTOVER if is_leftover else Check.STRANGER, f"fragments/{path}", detail)
+            yield Ailment(Check.LEFTOVER if is_leftover else Check.STRANGER, f"fragments/{path}", detail)
         elif matched[2] not in checked.named:
-            yield Finding(Check.ORPHAN, f"fragments/{path}", "no checkpoint has it")
+            yield Ailment(Check.ORPHAN, f"fragments/{path}", "no checkpoint has it")
         is_needed = matched is None or matched[2] in checked.needed
         if repair and (is_leftover or not is_needed):
             store.remove(path)

@@ -11,11 +11,11 @@ _CONVOLUTION = re.compile(r"conv", re.IGNORECASE)
 _TRANSPOSED = re.compile(r"transpose|deconv", re.IGNORECASE)
 _DEPTHWISE = re.compile(r"depth_?wise", re.IGNORECASE)
 
-Meaning = tuple[Layout, Convolution | None]
-NO_CONVOLUTION: Meaning = (Layout.OTHER, None)
+KernelMeaning = tuple[Layout, Convolution | None]
+NO_CONVOLUTION: KernelMeaning = (Layout.OTHER, None)
 
 
-def meaning_by_name(name: str, shape: Sequence[int]) -> Meaning:
+def meaning_by_name(name: str, shape: Sequence[int]) -> KernelMeaning:
     """Layout and convolution of the tensor called `name`, a path with slashes.
 
     `kernel` has rank 4 or 5 in convolutions only; of rank 3 there are attention and recurrent kernels too, so there the
@@ -38,17 +38,17 @@ def meaning_by_name(name: str, shape: Sequence[int]) -> Meaning:
     return depthwise(shape) if _DEPTHWISE.search(owner) else plain(shape)
 
 
-def plain(shape: Sequence[int]) -> Meaning:
+def plain(shape: Sequence[int]) -> KernelMeaning:
     """(*kernel, in/groups, out). The number of groups is in no name."""
     del shape
     return Layout.K_IO, Convolution(kind=Kind.CONV, context=Context.DECLARED)
 
 
-def depthwise(shape: Sequence[int]) -> Meaning:
+def depthwise(shape: Sequence[int]) -> KernelMeaning:
     """(*kernel, in, multiplier)."""
     return Layout.K_IM, Convolution(kind=Kind.DEPTHWISE, context=Context.DECLARED, groups=shape[-2])
 
 
-def transposed() -> Meaning:
+def transposed() -> KernelMeaning:
     """(*kernel, out, in)."""
     return Layout.K_OI, Convolution(kind=Kind.TRANSPOSED, context=Context.DECLARED)

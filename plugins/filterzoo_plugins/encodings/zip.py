@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
-from filterzoo.records import Codec, Record
+from filterzoo.records import Codec, StoredRange
 from filterzoo_plugins.encodings.names import show
 
 MAX_ENTRIES = 200_000
@@ -55,7 +55,7 @@ _Entry = tuple[str, bytes, int, int, int, int, int, int, bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class ZipMember:
     """One file in the zip, as the central directory has it; `header` is where its local header starts."""
 
     name: str
@@ -94,27 +94,27 @@ class ZipIndex:
             raise Refused(Reason.UNSAFE, "the zip names a member twice", _repeated(members))
         self._offsets: dict[int, int] = {}
 
-    def offset(self, member: Member) -> int:
+    def offset(self, member: ZipMember) -> int:
         """Where the data of a member starts, by its local header."""
         return self.offsets([member])[0]
 
-    def offsets(self, members: Sequence[Member]) -> list[int]:
+    def offsets(self, members: Sequence[ZipMember]) -> list[int]:
         """Where the data of each member starts; neighbouring local headers come in one read."""
         unknown = [member for member in members if member.header not in self._offsets]
         if self._file.is_remote and len(unknown) > 1:
             self._file.will_read([(m.header, min(m.earliest + BEHIND_HEADER, m.end) - m.header) for m in unknown])
         for group in _groups(unknown, lambda member: member.earliest, NEAR_HEADERS, GROUP_BYTES):
             start = group[0].header
-            stretch = self._bytes(start, group[-1].earliest - start)
+            byte_range = self._bytes(start, group[-1].earliest - start)
             for member in group:
-                self._offsets[member.header] = _data_offset(member, stretch, member.header - start)
+                self._offsets[member.header] = _data_offset(member, byte_range, member.header - start)
         return [self._offsets[member.header] for member in members]
 
     def check_headers(self) -> None:
         """Refused unless every local header says what the directory says of it."""
         self.offsets(list(self.members.values()))
 
-    def likely_offset(self, member: Member) -> int:
+    def likely_offset(self, member: ZipMember) -> int:
         """Where the data of a member starts, without a read where the usual writers leave no doubt.
 
         A member that ends where the next begins can start at one place only: torch aligns it to 64 bytes, Python's
@@ -128,18 +128,18 @@ class ZipIndex:
             return start
         return self.offset(member)
 
-    def record(self, member: Member, offset: int) -> Record:
-        """The member as a stretch of the file with its CRC; Refused (unsupported) where its method is another."""
+    def record(self, member: ZipMember, offset: int) -> StoredRange:
+        """The member as a byte range of the file with its CRC; Refused (unsupported) where its method is another."""
         codec = {STORED: Codec.RAW, DEFLATED: Codec.DEFLATE}.get(member.method)
         if codec is None:
             raise Refused(Reason.UNSUPPORTED, f"zip compression method {member.method}", show(member.name))
-        return Record(offset, member.length, member.size, codec, member.crc32)
+        return StoredRange(offset, member.length, member.size, codec, member.crc32)
 
-    def read(self, member: Member, limit: int) -> bytes:
+    def read(self, member: ZipMember, limit: int) -> bytes:
         """The bytes of a member, at most `limit`, with the CRC checked."""
         return self.read_all([member], limit)[0]
 
-    def read_all(self, members: Iterable[Member], limit: int) -> list[bytes]:
+    def read_all(self, members: Iterable[ZipMember], limit: int) -> list[bytes]:
         """The bytes of members, together at most `limit`, with the CRCs checked; neighbours come in one read."""
         wanted = list(members)
         if max(sum(member.size for member in wanted), sum(member.length for member in wanted)) > limit:
@@ -147,14 +147,14 @@ class ZipIndex:
         contents: dict[int, bytes] = {}
         for group in _groups(wanted, _reach, NEAR_MEMBERS, limit):
             start, end = group[0].header, _reach(group[-1])
-            stretch = self._bytes(start, end - start)
+            byte_range = self._bytes(start, end - start)
             for member in group:
-                at = _data_offset(member, stretch, member.header - start)
+                at = _data_offset(member, byte_range, member.header - start)
                 self._offsets[member.header] = at
-                contents[member.header] = _decoded(member, stretch[at - start : at - start + member.length])
+                contents[member.header] = _decoded(member, byte_range[at - start : at - start + member.length])
         return [contents[member.header] for member in wanted]
 
-    def check(self, member: Member) -> None:
+    def check(self, member: ZipMember) -> None:
         """Read all of a member, piece by piece; Refused (damaged) where the CRC does not fit.
 
         For bytes that decide what the file holds and that nobody reads as a whole later on.
@@ -165,7 +165,7 @@ class ZipIndex:
         if size != member.size or crc != member.crc32:
             raise Refused(Reason.DAMAGED, "a zip member whose CRC-32 does not fit its bytes", show(member.name))
 
-    def _pieces(self, member: Member) -> Iterator[bytes]:
+    def _pieces(self, member: ZipMember) -> Iterator[bytes]:
         start = self.offset(member)
         for at in range(start, start + member.length, PIECE):
             yield self._bytes(at, min(PIECE, start + member.length - at))
@@ -216,7 +216,7 @@ class ZipIndex:
         return at, tuple(fields)
 
 
-def _parse_directory(directory: bytes, count: int, directory_at: int) -> list[Member]:
+def _parse_directory(directory: bytes, count: int, directory_at: int) -> list[ZipMember]:
     entries = []
     at = 0
     for _ in range(count):
@@ -273,7 +273,7 @@ def _zip64_values(extra: bytes, count: int, name: str) -> tuple[int, ...]:
     raise Refused(Reason.MALFORMED, "a zip member without the ZIP64 sizes it refers to", show(name))
 
 
-def _members(entries: list[_Entry], directory_at: int) -> list[Member]:
+def _members(entries: list[_Entry], directory_at: int) -> list[ZipMember]:
     """Members in the directory's order; Refused where two share bytes or something stands before them."""
     headers = [*sorted(entry[2] for entry in entries), directory_at]
     if headers[0] != 0:
@@ -281,7 +281,7 @@ def _members(entries: list[_Entry], directory_at: int) -> list[Member]:
     ends = dict(pairwise(headers))
     if len(ends) != len(entries):
         raise Refused(Reason.UNSAFE, "zip members that overlap", "the zip directory")
-    members = [Member(*entry, ends[entry[2]]) for entry in entries]
+    members = [ZipMember(*entry, ends[entry[2]]) for entry in entries]
     for member in members:
         if member.earliest + member.length > directory_at:
             raise Refused(Reason.MALFORMED, "a zip member that reaches past the end of the data", show(member.name))
@@ -290,9 +290,11 @@ def _members(entries: list[_Entry], directory_at: int) -> list[Member]:
     return members
 
 
-def _groups(members: list[Member], reach: Callable[[Member], int], near: int, longest: int) -> Iterable[list[Member]]:
+def _groups(
+    members: list[ZipMember], reach: Callable[[ZipMember], int], near: int, longest: int
+) -> Iterable[list[ZipMember]]:
     """Members in the file's order, neighbours together; `reach` is where what is wanted of a member ends."""
-    group: list[Member] = []
+    group: list[ZipMember] = []
     for member in sorted(members, key=lambda entry: entry.header):
         is_near = bool(group) and member.header - reach(group[-1]) <= near
         if group and not (is_near and reach(member) - group[0].header <= longest):
@@ -303,19 +305,19 @@ def _groups(members: list[Member], reach: Callable[[Member], int], near: int, lo
         yield group
 
 
-def _reach(member: Member) -> int:
+def _reach(member: ZipMember) -> int:
     """The last byte its local header and data can take, generous extra field included."""
     return min(member.end, member.earliest + _MAX16 + member.length)
 
 
-def _data_offset(member: Member, stretch: bytes, at: int) -> int:
+def _data_offset(member: ZipMember, byte_range: bytes, at: int) -> int:
     """Where the member's data starts by its local header, which has to say what the directory says."""
-    if at + _LOCAL.size > len(stretch):
+    if at + _LOCAL.size > len(byte_range):
         raise Refused(Reason.MALFORMED, "no local zip header", show(member.name))
-    magic, _, flags, method, _, _, crc, length, size, name_length, extra = _LOCAL.unpack_from(stretch, at)
+    magic, _, flags, method, _, _, crc, length, size, name_length, extra = _LOCAL.unpack_from(byte_range, at)
     if magic != b"PK\3\4":
         raise Refused(Reason.MALFORMED, "no local zip header", show(member.name))
-    name = stretch[at + _LOCAL.size : at + _LOCAL.size + name_length]
+    name = byte_range[at + _LOCAL.size : at + _LOCAL.size + name_length]
     if name != member.raw_name or name_length != len(member.raw_name):
         raise Refused(
             Reason.UNSAFE, f"the local zip header names another member, {ascii(name)[:80]}", show(member.name)
@@ -331,7 +333,7 @@ def _data_offset(member: Member, stretch: bytes, at: int) -> int:
     return start
 
 
-def _decoded(member: Member, raw: bytes) -> bytes:
+def _decoded(member: ZipMember, raw: bytes) -> bytes:
     content = raw
     if member.method == DEFLATED:
         inflater = zlib.decompressobj(-15)
@@ -348,7 +350,7 @@ def _decoded(member: Member, raw: bytes) -> bytes:
     return content
 
 
-def _inflated(member: Member, pieces: Iterable[bytes]) -> Iterator[bytes]:
+def _inflated(member: ZipMember, pieces: Iterable[bytes]) -> Iterator[bytes]:
     """The decoded bytes, at most one more than the member says it has."""
     if member.method == STORED:
         yield from pieces
@@ -365,7 +367,7 @@ def _inflated(member: Member, pieces: Iterable[bytes]) -> Iterator[bytes]:
         raise Refused(Reason.DAMAGED, f"broken compressed data: {error}", show(member.name)) from error
 
 
-def _repeated(members: list[Member]) -> str:
+def _repeated(members: list[ZipMember]) -> str:
     seen: set[str] = set()
     for member in members:
         if member.name in seen:

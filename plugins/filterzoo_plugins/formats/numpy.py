@@ -17,7 +17,7 @@ from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
 from filterzoo.format import Format
 from filterzoo.hooks import hookimpl
-from filterzoo.records import Codec, Record, Span, Tensor
+from filterzoo.records import Codec, Span, StoredRange, Tensor
 from filterzoo_plugins.encodings.expansion import check_expansion
 from filterzoo_plugins.encodings.kernel_names import meaning_by_name
 from filterzoo_plugins.encodings.names import show
@@ -68,7 +68,7 @@ class Npy(Format):
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
         """The array."""
-        record = Record(0, file.size, file.size)
+        record = StoredRange(0, file.size, file.size)
         header = _read_header(file, record, "array")
         if header.dtype is None:
             raise Refused(Reason.UNSUPPORTED, "an array of text or times, not of numbers", "array")
@@ -109,7 +109,7 @@ def _hides_a_weight(header: ArrayHeader) -> bool:
     return not is_float and 3 <= len(header.shape) <= 5
 
 
-def _read_header(file: RandomAccessFile, record: Record, where: str) -> ArrayHeader:
+def _read_header(file: RandomAccessFile, record: StoredRange, where: str) -> ArrayHeader:
     head = _head(file, record, FIRST_READ, where)
     if head[:6] != MAGIC or len(head) < 10:
         raise Refused(Reason.MALFORMED, "not an npy array", where)
@@ -126,7 +126,7 @@ def _read_header(file: RandomAccessFile, record: Record, where: str) -> ArrayHea
     return _parse(head[start : start + length].decode("latin-1"), start + length, where)
 
 
-def _head(file: RandomAccessFile, record: Record, wanted: int, where: str) -> bytes:
+def _head(file: RandomAccessFile, record: StoredRange, wanted: int, where: str) -> bytes:
     """The first decoded bytes of a record, `wanted` of them or all there are."""
     if record.codec is Codec.RAW:
         return file.read(record.offset, min(wanted, record.length))
@@ -169,7 +169,7 @@ def _dtype(descr: str, where: str) -> str | None:
     raise Refused(Reason.UNSUPPORTED, f"dtype {show(descr)}", where)
 
 
-def _tensor(name: str, header: ArrayHeader, dtype: str, record: Record, *, is_alone: bool) -> Tensor:
+def _tensor(name: str, header: ArrayHeader, dtype: str, record: StoredRange, *, is_alone: bool) -> Tensor:
     length = prod(header.shape) * DTYPES[dtype].size
     if header.data_offset + length != record.size:
         held = record.size - header.data_offset
@@ -183,7 +183,7 @@ def _tensor(name: str, header: ArrayHeader, dtype: str, record: Record, *, is_al
         span=Span(start, length),
         layout=layout,
         strides=_fortran_strides(header.shape) if header.is_fortran and len(header.shape) > 1 else None,
-        records=() if is_alone else (record,),
+        stored_in=() if is_alone else (record,),
         convolution=convolution,
     )
 

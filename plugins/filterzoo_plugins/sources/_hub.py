@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from filterzoo import Reason, Refused
-from filterzoo.vocabularies import Task
+from filterzoo.vocabularies import NetworkTask
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -40,16 +40,16 @@ _LONGEST_NAME = 200
 _TAGS_OF_COLUMNS = ("base_model:", "dataset:", "license:", "region:")
 
 _TASKS = {
-    "depth-estimation": Task.DEPTH,
-    "image-classification": Task.CLASSIFICATION,
-    "image-feature-extraction": Task.FEATURE_EXTRACTION,
-    "image-segmentation": Task.SEGMENTATION,
-    "image-to-image": Task.TRANSLATION,
-    "keypoint-detection": Task.KEYPOINTS,
-    "mask-generation": Task.SEGMENTATION,
-    "object-detection": Task.DETECTION,
-    "video-classification": Task.VIDEO,
-    "zero-shot-image-classification": Task.IMAGE_TEXT,
+    "depth-estimation": NetworkTask.DEPTH,
+    "image-classification": NetworkTask.CLASSIFICATION,
+    "image-feature-extraction": NetworkTask.FEATURE_EXTRACTION,
+    "image-segmentation": NetworkTask.SEGMENTATION,
+    "image-to-image": NetworkTask.TRANSLATION,
+    "keypoint-detection": NetworkTask.KEYPOINTS,
+    "mask-generation": NetworkTask.SEGMENTATION,
+    "object-detection": NetworkTask.DETECTION,
+    "video-classification": NetworkTask.VIDEO,
+    "zero-shot-image-classification": NetworkTask.IMAGE_TEXT,
 }
 """The Hub's tasks (https://huggingface.co/tasks) in our words; others are left open."""
 

@@ -37,7 +37,7 @@ _ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+h
 
 
 @dataclass(frozen=True, slots=True)
-class Archive:
+class DistributionFile:
     """One file of a release, as the index lists it. `url` ends in `#sha256=...` where the hash is published."""
 
     url: str
@@ -55,7 +55,7 @@ class PackageIndex:
         """The address of a package's page; `name` in its canonical form."""
         return f"{self.url.rstrip('/')}/{name}/"
 
-    def archive(self, name: str, version: Version) -> Archive:
+    def archive(self, name: str, version: Version) -> DistributionFile:
         """The archive to read of a version: the most portable wheel, else the source archive.
 
         Refused (removed) if there is none; StartError if the index cannot be reached.
@@ -66,7 +66,7 @@ class PackageIndex:
             raise Refused(Reason.REMOVED, f"the index has no wheel or source archive of {name} {version}", self._shown)
         return min(ranked, key=lambda choice: choice[:2])[-1]
 
-    def archives(self, name: str) -> list[Archive]:
+    def archives(self, name: str) -> list[DistributionFile]:
         """All files of a package."""
         try:
             page = self.door.trusting(self.url).get(self.page(name), accept=_ACCEPT)
@@ -142,18 +142,18 @@ def _portability(tags: frozenset[Tag]) -> tuple[int, int]:
     return 2, -len(tags)
 
 
-def _json_archives(page: Document) -> Iterator[Archive]:
+def _json_archives(page: Document) -> Iterator[DistributionFile]:
     for file in json.loads(page.body)["files"]:
         url = urldefrag(urljoin(page.url, str(file["url"]))).url
         sha256, size = file.get("hashes", {}).get("sha256"), file.get("size")
-        yield Archive(f"{url}#sha256={sha256}" if sha256 else url, size if isinstance(size, int) else None)
+        yield DistributionFile(f"{url}#sha256={sha256}" if sha256 else url, size if isinstance(size, int) else None)
 
 
-def _html_archives(page: Document) -> Iterator[Archive]:
+def _html_archives(page: Document) -> Iterator[DistributionFile]:
     links = _Links()
     links.feed(page.body.decode("utf-8"))
     for link in links.found:
-        yield Archive(urljoin(page.url, link))
+        yield DistributionFile(urljoin(page.url, link))
 
 
 def file_name(url: str) -> str:

@@ -28,7 +28,7 @@ _NOT_THE_NETWORK = {"pretrained", "sub_block1"}
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LeaderboardEntry:
     """One network of the zoo.
 
     drive_ids: of its files, several for an ensemble. address: of its file, where it is not on Google Drive.
@@ -59,7 +59,7 @@ class Entry:
         return self.name.split("_")[0] in {"Standard", "AlexNet"}
 
 
-def entries(texts: Mapping[str, str]) -> Iterator[Entry]:
+def entries(texts: Mapping[str, str]) -> Iterator[LeaderboardEntry]:
     """All entries, in the package's order; `texts` are the files of TABLES and ADDRESSES."""
     addresses: dict[str, str] = {}
     for file in ADDRESSES:
@@ -86,7 +86,7 @@ def _threat_models(tables: Mapping[str, ast.expr]) -> Iterator[tuple[str, str]]:
 
 def _entry(
     dataset: str, threat_model: str, name: str, fields: Mapping[str, ast.expr], addresses: Mapping[str, str]
-) -> Entry:
+) -> LeaderboardEntry:
     listed = literal(fields.get("gdrive_id", ast.Constant(None))) or []
     ids = [listed] if isinstance(listed, str) else listed
     network = _network(fields.get("model"))
@@ -95,7 +95,7 @@ def _entry(
     address = addresses.get(registered)
     if address is None and not ids and network is not None:
         address = TORCHVISION.get(network.partition("(")[0])
-    return Entry(dataset, threat_model, name, tuple(filter(_is_drive_id, ids)), address, network)
+    return LeaderboardEntry(dataset, threat_model, name, tuple(filter(_is_drive_id, ids)), address, network)
 
 
 def _is_drive_id(value: object) -> bool:

@@ -16,7 +16,7 @@ from filterzoo import Artifact, Checkpoint, Reason, Refused, Source, SourceOptio
 from filterzoo.errors import StartError
 from filterzoo.files import RandomAccessFile
 from filterzoo.licensing.licences import normalise
-from filterzoo.vocabularies import Task, VisualCategory
+from filterzoo.vocabularies import NetworkTask, VisualCategory
 from filterzoo_plugins.sources._cnn_filter_db import SIDE_FILES
 from filterzoo_plugins.sources._cnn_filter_db.network_file import Network, NetworkFile, network_size, read_release
 
@@ -97,7 +97,7 @@ class CnnFilterDbSource(Source):
             url=url if url and url.startswith(("https://", "http://")) else None,
             licence=_text(facts.get("Licence")) or self._options.license,
             architecture=_text(facts.get("Backbone")),
-            task=_word(Task, facts.get("Task")),
+            task=_word(NetworkTask, facts.get("Task")),
             training_dataset=training,
             pretraining_dataset=None if pretraining in {"True", "False"} else pretraining,
             visual_category=_word(VisualCategory, facts.get("Visual Category")),

@@ -16,7 +16,7 @@ from filterzoo import Artifact, Checkpoint, RandomAccessFile, Reason, Refused, S
 from filterzoo.network.addresses import is_http
 from filterzoo.outcome import Refusal
 from filterzoo.records import Operation
-from filterzoo.vocabularies import Modality, Task, VisualCategory
+from filterzoo.vocabularies import Modality, NetworkTask, VisualCategory
 from filterzoo_plugins.sources import _robust_pairs
 from filterzoo_plugins.sources._architectures import Architectures
 from filterzoo_plugins.sources._drive import download_address
@@ -24,7 +24,7 @@ from filterzoo_plugins.sources._hash_prefix import hash_prefix, open_checked
 from filterzoo_plugins.sources._package_data import PackageData
 from filterzoo_plugins.sources._package_index import pinned, web_address
 from filterzoo_plugins.sources._robust_pairs import Pair
-from filterzoo_plugins.sources._robustbench_tables import ADDRESSES, TABLES, Entry, entries
+from filterzoo_plugins.sources._robustbench_tables import ADDRESSES, TABLES, LeaderboardEntry, entries
 
 if TYPE_CHECKING:
     from filterzoo.network.door import Door
@@ -116,7 +116,7 @@ class RobustBenchSource(Source):
             else:
                 yield replace(found, **_facts_of(found.id.partition("/")[0]))
 
-    def _is_wanted(self, entry: Entry) -> bool:
+    def _is_wanted(self, entry: LeaderboardEntry) -> bool:
         options = self._options
         is_chosen = entry.dataset in options.datasets and entry.threat_model in options.threat_models
         return is_chosen and self._is_named(entry.id)
@@ -127,7 +127,9 @@ class RobustBenchSource(Source):
             fnmatchcase(identity, pattern) for pattern in options.exclude
         )
 
-    def _checkpoints(self, entry: Entry, pair_id: str | None, version: str) -> Iterator[Checkpoint | Refusal]:
+    def _checkpoints(
+        self, entry: LeaderboardEntry, pair_id: str | None, version: str
+    ) -> Iterator[Checkpoint | Refusal]:
         facts: dict[str, Any] = {**self._facts(entry), "pair_id": pair_id}
         if entry.address is not None:
             file = entry.address.rpartition("/")[2]
@@ -141,7 +143,7 @@ class RobustBenchSource(Source):
             artifact = Artifact(url=download_address(drive_id), name=f"{entry.name}{place.replace('#', '_')}.pt")
             yield Checkpoint(id=entry.id + place, revision=f"gdrive:{drive_id}", artifacts=(artifact,), **facts)
 
-    def _facts(self, entry: Entry) -> dict[str, Any]:
+    def _facts(self, entry: LeaderboardEntry) -> dict[str, Any]:
         """The columns that the entry's place in the zoo decides, and those that `model_info` states."""
         under_attack = entry.threat_model != "corruptions"
         return (
@@ -155,7 +157,7 @@ class RobustBenchSource(Source):
             | self._stated(entry, under_attack=under_attack)
         )
 
-    def _stated(self, entry: Entry, *, under_attack: bool) -> dict[str, Any]:
+    def _stated(self, entry: LeaderboardEntry, *, under_attack: bool) -> dict[str, Any]:
         """Architecture, eps and accuracies, as the repository's JSON has them; an ensemble's are not of one network."""
         if len(entry.drive_ids) > 1:
             return {}
@@ -191,14 +193,14 @@ class RobustBenchSource(Source):
 
 def _facts_of(dataset: str) -> dict[str, Any]:
     return {
-        "task": Task.CLASSIFICATION.value,
+        "task": NetworkTask.CLASSIFICATION.value,
         "training_dataset": _TRAINING[dataset],
         "visual_category": VisualCategory.NATURAL.value,
         "modality": Modality.RGB.value,
     }
 
 
-def _paired(listed: list[Entry]) -> set[tuple[str, str | None]]:
+def _paired(listed: list[LeaderboardEntry]) -> set[tuple[str, str | None]]:
     """(data set, network) of which the zoo has one that was trained normally and one that was not."""
     normal = {(entry.dataset, entry.network) for entry in listed if entry.normal and entry.network}
     return {(entry.dataset, entry.network) for entry in listed if not entry.normal} & normal

@@ -15,7 +15,7 @@ from pydantic import Field
 from filterzoo import Artifact, Checkpoint, RandomAccessFile, Reason, Refused, Source, SourceOptions, hookimpl
 from filterzoo.outcome import Refusal
 from filterzoo.records import Operation
-from filterzoo.vocabularies import Task
+from filterzoo.vocabularies import NetworkTask
 from filterzoo_plugins import facts
 from filterzoo_plugins.sources._hash_prefix import hash_prefix, open_checked, revision
 from filterzoo_plugins.sources._hub import Hub
@@ -180,8 +180,8 @@ def _kept(listed: Sequence[_Pretrained]) -> dict[str, str]:
 
 def _task(num_classes: int) -> str:
     if num_classes == 0:
-        return Task.FEATURE_EXTRACTION
-    return Task.IMAGE_TEXT if num_classes in _EMBEDDINGS else Task.CLASSIFICATION
+        return NetworkTask.FEATURE_EXTRACTION
+    return NetworkTask.IMAGE_TEXT if num_classes in _EMBEDDINGS else NetworkTask.CLASSIFICATION
 
 
 def _configurations() -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from filterzoo import Artifact, Checkpoint, RandomAccessFile, Source, SourceOptions, hookimpl
 from filterzoo.records import Operation
-from filterzoo.vocabularies import Task
+from filterzoo.vocabularies import NetworkTask
 from filterzoo_plugins import facts
 from filterzoo_plugins.sources._hash_prefix import hash_prefix, open_checked, revision
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from filterzoo.network.door import Door
 
 _TASKS = {
-    "segmentation": Task.SEGMENTATION,
-    "detection": Task.DETECTION,
-    "detection.keypoint_rcnn": Task.KEYPOINTS,
-    "video": Task.VIDEO,
+    "segmentation": NetworkTask.SEGMENTATION,
+    "detection": NetworkTask.DETECTION,
+    "detection.keypoint_rcnn": NetworkTask.KEYPOINTS,
+    "video": NetworkTask.VIDEO,
     "optical_flow": None,
 }
 """By the package below `torchvision.models` that a model stands in; those that stand in none classify images."""
@@ -116,7 +116,7 @@ def _checkpoint(model: str, weights: Any, fact: Mapping[str, str | None], kind: 
         url=url,
         licence=fact.get("licence"),
         architecture=model,
-        task=named[-1] if named else Task.CLASSIFICATION,
+        task=named[-1] if named else NetworkTask.CLASSIFICATION,
         training_dataset=fact.get("training_dataset"),
         pretraining_dataset=fact.get("pretraining_dataset"),
         visual_category=kind.get("visual_category"),

@@ -85,7 +85,7 @@ _LAYERS = ("model_id", "layer_index", "name", "kind", "kernel", "shape", "dtype"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Plan:
+class ExportTable:
     """What is exported. layers: rows of `layers` in the order of their filters, which are `counts` of each.
 
     index, columns: of the table, in its own order. transposed, unpublished: layers of 3x3 that are left out because the
@@ -101,7 +101,7 @@ class Plan:
     unpublished: int
 
 
-def plan(files: PublishedFiles) -> Plan:
+def export_table(files: PublishedFiles) -> ExportTable:
     """The export of all 3x3 filters of a data set; `counts` is empty where there are none.
 
     FilterZooError for a data set whose layers lack what every layer has.
@@ -119,7 +119,7 @@ def plan(files: PublishedFiles) -> Plan:
     rows.sort(key=lambda row: (row["model_id"], row["conv_depth"], row["conv_depth_norm"], row["layer_id"]))
     kernels = sorted({name for row in rows for name in row if name.endswith(") filters")})
     columns = {name: _column([row.get(name, NAN) for row in rows]) for name in (*INDEX, *COLUMNS, *kernels)}
-    return Plan(
+    return ExportTable(
         layers=layers,
         counts=layers["n_filters"].to_pylist(),
         index={name: columns[name] for name in INDEX},

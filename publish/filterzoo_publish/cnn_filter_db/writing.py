@@ -17,13 +17,13 @@ from filterzoo.dataset.published import PublishedFiles, first_line
 from filterzoo.errors import FilterZooError, StartError, StorageFailed, raise_disk_trouble
 from filterzoo.reporting.progress import watched
 from filterzoo_publish.cnn_filter_db.frame import write_frame
-from filterzoo_publish.cnn_filter_db.table import Plan
+from filterzoo_publish.cnn_filter_db.table import ExportTable
 
 BATCH = 1 << 20
 """Filters that are read and written at a time; a layer that has more is taken as a whole."""
 
 
-def write(files: PublishedFiles, planned: Plan, out: Path) -> None:
+def write(files: PublishedFiles, planned: ExportTable, out: Path) -> None:
     """Write `/filters`, (n, 3, 3) float64, and `/meta`. StartError where the file is there already or cannot be made.
 
     Memory: a batch, in float32 and float64, and the table. StorageFailed where the disk does not take it.
@@ -66,7 +66,7 @@ def _disk_trouble(out: Path) -> Iterator[None]:
         raise StorageFailed(f"{out.parent} cannot be written to: {error}; free space and try again") from error
 
 
-def _copied(files: PublishedFiles, planned: Plan, filters: h5py.Dataset) -> Iterator[int]:
+def _copied(files: PublishedFiles, planned: ExportTable, filters: h5py.Dataset) -> Iterator[int]:
     """Copy all filters; gives how many, batch by batch."""
     done = 0
     for begin, end in _batches(planned.counts):

@@ -15,7 +15,7 @@ from filterzoo.reporting.terminal import console, printable
 from filterzoo_publish.commands.options import TargetArgument
 
 if TYPE_CHECKING:
-    from filterzoo_publish.cnn_filter_db.table import Plan
+    from filterzoo_publish.cnn_filter_db.table import ExportTable
 
 
 class ExportFormat(StrEnum):
@@ -46,14 +46,14 @@ def export(
     files = open_published(target)
     if not files.paths("models"):
         raise StartError(f"{target}: no data/models in it: not a published data set")
-    planned = table.plan(files)
+    planned = table.export_table(files)
     if not planned.counts:
         raise StartError(f"{target}: holds no 3x3 filters that could be exported; see its config `layers`")
     writing.write(files, planned, out)
     _report(target, out, planned, as_json=as_json)
 
 
-def _report(target: str, out: Path, planned: Plan, *, as_json: bool) -> None:
+def _report(target: str, out: Path, planned: ExportTable, *, as_json: bool) -> None:
     left_out = {"transposed": planned.transposed, "unpublished": planned.unpublished}
     layers, filters = len(planned.counts), sum(planned.counts)
     if as_json:

@@ -51,9 +51,9 @@ def takedown(
     """
     from filterzoo_publish import release as releasing  # noqa: PLC0415  # a second that other commands do not need
     from filterzoo_publish.takedown.takedown import take_down  # noqa: PLC0415
-    from filterzoo_publish.takedown.takedowns import Kind  # noqa: PLC0415
+    from filterzoo_publish.takedown.takedowns import TakedownKind  # noqa: PLC0415
 
-    named = ((Kind.MODEL, model), (Kind.REPO, repo), (Kind.LICENCE, licence))
+    named = ((TakedownKind.MODEL, model), (TakedownKind.REPO, repo), (TakedownKind.LICENCE, licence))
     wishes = [(kind, value) for kind, values in named for value in values or () if value.strip("/ ")]
     if not wishes:
         raise StartError("takedown: name what is to go: --model ID, --repo PREFIX or --licence L")

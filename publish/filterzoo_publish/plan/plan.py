@@ -35,7 +35,7 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class PlanEntry:
     """A new checkpoint. `published`: its layers whose filters are in the data set; `owned`: those it brings there."""
 
     candidate: Candidate
@@ -75,26 +75,28 @@ class Plan:
     listed: see `Work`.
     """
 
-    entries: tuple[Entry, ...]
+    entries: tuple[PlanEntry, ...]
     pointers: dict[str, Pointer]
     skipped: pa.Table
     release: Release
     listed: Mapping[str, str]
 
-    def groups(self) -> dict[tuple[str, str], list[Entry]]:
+    def groups(self) -> dict[tuple[str, str], list[PlanEntry]]:
         """(source, licence class) -> entries, in order: what goes into the same folders."""
-        groups: dict[tuple[str, str], list[Entry]] = {}
+        groups: dict[tuple[str, str], list[PlanEntry]] = {}
         for entry in self.entries:
             groups.setdefault(folders(entry.done), []).append(entry)
         return dict(sorted(groups.items()))
 
 
-def split(entries: Iterable[Entry], size: Callable[[Entry], int], limit: int, alone: int = 0) -> Iterator[list[Entry]]:
+def split(
+    entries: Iterable[PlanEntry], size: Callable[[PlanEntry], int], limit: int, alone: int = 0
+) -> Iterator[list[PlanEntry]]:
     """Runs of whole entries, at most `limit` in all or one entry; those of `alone` and more by themselves.
 
     Entries of size 0 are left out.
     """
-    run: list[Entry] = []
+    run: list[PlanEntry] = []
     filled = last = 0
     for entry in entries:
         own = size(entry)
@@ -148,7 +150,9 @@ def make_plan(work: Work, published: Published, release: Release) -> Plan:
         weights_id = weights_id_of(candidate.origin.layers(candidate.done)["layer_id"].to_pylist())
         name = candidate.model_id
         duplicate_of = first_of.setdefault(weights_id, name) if weights_id else name
-        entries.append(Entry(candidate, name, weights_id, None if duplicate_of == name else duplicate_of, own, owned))
+        entries.append(
+            PlanEntry(candidate, name, weights_id, None if duplicate_of == name else duplicate_of, own, owned)
+        )
     former = [row for row in published.skipped.to_pylist() if (row["source"], row["id"], row["revision"]) not in keys]
     skipped = skipped_table(work.ledger, work.crawled, former, blocked)
     return Plan(tuple(entries), pointers, skipped, release, work.listed)

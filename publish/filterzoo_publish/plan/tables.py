@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping
 import pyarrow as pa
 
 from filterzoo_publish.plan.origins import Candidate
-from filterzoo_publish.plan.plan import Entry
+from filterzoo_publish.plan.plan import PlanEntry
 from filterzoo_publish.plan.releases import Release
 from filterzoo_publish.plan.rows import axes, model_row
 from filterzoo_publish.plan.state import POINTER_COLUMNS, Pointer
 from filterzoo_publish.schema import arrow_schema
 
 
-def models_table(entries: Iterable[Entry], release: Release) -> pa.Table:
+def models_table(entries: Iterable[PlanEntry], release: Release) -> pa.Table:
     """The entries' rows of `models`, as the release has them."""
     rows = []
     for entry in entries:
@@ -42,7 +42,7 @@ def last_seen(candidate: Candidate, day: str) -> str:
     return min(day, max(first_seen(candidate, day), candidate.seen or day))
 
 
-def layers_table(entry: Entry, pointers: Mapping[str, Pointer]) -> pa.Table:
+def layers_table(entry: PlanEntry, pointers: Mapping[str, Pointer]) -> pa.Table:
     """The entry's rows of `layers`; `pointers` knows where its published layers are."""
     own = entry.layers().sort_by("layer_index")
     shown = {layer.layer_id for layer in entry.published}
@@ -53,7 +53,7 @@ def layers_table(entry: Entry, pointers: Mapping[str, Pointer]) -> pa.Table:
     return with_axes("layers", columns, entry)
 
 
-def with_axes(config: str, columns: Mapping[str, pa.Array | pa.ChunkedArray], entry: Entry) -> pa.Table:
+def with_axes(config: str, columns: Mapping[str, pa.Array | pa.ChunkedArray], entry: PlanEntry) -> pa.Table:
     """A table of the config from its own columns; those they lack are the entry's axes."""
     schema = arrow_schema(config)
     shared = axes(entry.done)
@@ -65,7 +65,7 @@ def with_axes(config: str, columns: Mapping[str, pa.Array | pa.ChunkedArray], en
     return pa.Table.from_arrays(arrays, names=schema.names).cast(schema)
 
 
-def first_depths(entry: Entry) -> dict[str, float]:
+def first_depths(entry: PlanEntry) -> dict[str, float]:
     """conv_depth_norm where each layer occurs first in the checkpoint."""
     rows = entry.layers().sort_by([("layer_index", "descending")])
     return dict(zip(rows["layer_id"].to_pylist(), rows["conv_depth_norm"].to_pylist(), strict=True))

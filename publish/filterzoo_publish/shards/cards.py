@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from filterzoo.dataset.published import PublishedFiles
 from filterzoo.errors import StartError
 from filterzoo.records import Artifact
-from filterzoo_publish.plan.plan import Entry
+from filterzoo_publish.plan.plan import PlanEntry
 from filterzoo_publish.plan.rows import clean
 from filterzoo_publish.shards.parquet import Shard
 
@@ -59,7 +59,7 @@ def card_shard(cards: Iterable[Card | str], models: Shard | str, folder: Path) -
     return Shard(CONFIG, path, local, len(lines), local.stat().st_size)
 
 
-def card_of(entry: Entry) -> Card:
+def card_of(entry: PlanEntry) -> Card:
     """The card of a new model."""
     done, checkpoint = entry.done, entry.done.checkpoint
     of_layers = entry.facts_of_layers()
@@ -121,7 +121,7 @@ def _without_password(url: str) -> str:
         return url
 
 
-def _warnings(entry: Entry, *, suspected_random: bool | None) -> list[str]:
+def _warnings(entry: PlanEntry, *, suspected_random: bool | None) -> list[str]:
     """What a reader should know before using it."""
     done, layers = entry.done, entry.layers()
     found = {

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filterzoo_publish.plan.plan import Entry, Plan
+from filterzoo_publish.plan.plan import Plan, PlanEntry
 from filterzoo_publish.plan.state import Published
 from filterzoo_publish.plan.tables import first_depths, with_axes
 from filterzoo_publish.schema import arrow_schema
@@ -57,7 +57,7 @@ def sample_shards(plan: Plan, folder: Path, size: int) -> Iterator[Shard]:
         yield from _written((sample_table(entry, size) for entry in entries), folder, names)
 
 
-def sample_table(entry: Entry, size: int) -> pa.Table:
+def sample_table(entry: PlanEntry, size: int) -> pa.Table:
     """The entry's rows, by place of the layer, then number of the filter."""
     tables = [arrow_schema(CONFIG).empty_table()]
     sampled = [(layer.layer_id, layer.filters) for layer in entry.published if layer.kernel == "3x3"]

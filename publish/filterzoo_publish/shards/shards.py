@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from filterzoo.store.fragments import BLOCK
-from filterzoo_publish.plan.plan import Entry, Plan, split
+from filterzoo_publish.plan.plan import Plan, PlanEntry, split
 from filterzoo_publish.plan.state import Pointer
 from filterzoo_publish.plan.tables import first_depths, layers_table, models_table, with_axes
 from filterzoo_publish.shards.cards import card_of, card_shard
@@ -68,7 +68,7 @@ def table_shard(table: pa.Table, folder: Path, config: str, *names: str) -> Shar
         return writer.finish(*names)
 
 
-def _write_filters(writer: ShardWriter, entries: Iterable[Entry]) -> dict[str, Pointer]:
+def _write_filters(writer: ShardWriter, entries: Iterable[PlanEntry]) -> dict[str, Pointer]:
     """Write the entries' own filters; gives the place of each layer, the file's name not yet known."""
     places: dict[str, Pointer] = {}
     for run in split(entries, _stored_numbers, ROW_GROUP_NUMBERS, alone=ROW_GROUP_NUMBERS // 2):
@@ -87,7 +87,7 @@ def _write_filters(writer: ShardWriter, entries: Iterable[Entry]) -> dict[str, P
     return places
 
 
-def _pieces(entry: Entry) -> Iterator[tuple[str, pa.Table, int]]:
+def _pieces(entry: PlanEntry) -> Iterator[tuple[str, pa.Table, int]]:
     """(layer_id, rows of `filters`, weights in them) of the layers the entry brings; row groups hold whole pieces."""
     depth_of = first_depths(entry)
     stored = {layer.layer_id: layer for layer in entry.stored}
@@ -103,9 +103,9 @@ def _pieces(entry: Entry) -> Iterator[tuple[str, pa.Table, int]]:
             yield layer.layer_id, piece, sum(piece["n_filters"].to_pylist()) * filter_size
 
 
-def _stored_numbers(entry: Entry) -> int:
+def _stored_numbers(entry: PlanEntry) -> int:
     return sum(layer.numbers for layer in entry.stored)
 
 
-def _layer_count(entry: Entry) -> int:
+def _layer_count(entry: PlanEntry) -> int:
     return entry.done.n_layers

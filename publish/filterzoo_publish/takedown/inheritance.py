@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filterzoo_publish.merge.dataset_origin import DatasetOrigin, dataset_candidates
-from filterzoo_publish.plan.plan import Entry, Plan
+from filterzoo_publish.plan.plan import Plan, PlanEntry
 from filterzoo_publish.plan.releases import Release
 from filterzoo_publish.plan.state import Published
 from filterzoo_publish.verify.problems import folder_names
@@ -39,7 +39,7 @@ class Inheritance:
             key=lambda one: one.key,
         )
         entries = tuple(
-            Entry(one, one.model_id, None, None, one.origin.stored(one.done), frozenset(layers[one.model_id]))
+            PlanEntry(one, one.model_id, None, None, one.origin.stored(one.done), frozenset(layers[one.model_id]))
             for one in found
         )
         return Plan(entries, {}, published.skipped, Release(name="", day=""), {})

@@ -22,7 +22,7 @@ from filterzoo_publish.shards.parquet import Shard
 from filterzoo_publish.shards.shards import table_shard
 from filterzoo_publish.takedown.inheritance import Inheritance, inherit
 from filterzoo_publish.takedown.rewriting import Rewriting
-from filterzoo_publish.takedown.takedowns import Kind, Takedown, is_taken_down, skipped_row
+from filterzoo_publish.takedown.takedowns import Takedown, TakedownKind, is_taken_down, skipped_row
 from filterzoo_publish.targets.target import RELEASE, Commit, Target
 
 
@@ -51,7 +51,7 @@ class TakedownReport:
 
 def take_down(
     target: Target,
-    wishes: Sequence[tuple[Kind, str]],
+    wishes: Sequence[tuple[TakedownKind, str]],
     *,
     release: str | None = None,
     dry_run: bool = False,
@@ -67,7 +67,7 @@ def take_down(
             # Said before anything is prepared: that would make a folder or a repository.
             raise StartError(f"{target.place}: holds no data set")
         if dry_run:
-            change = _Change.plan(target, wishes, release)
+            change = _Change.made_for(target, wishes, release)
             return change.report(target, dry_run=True)
         return attempts(lambda: _commit(target, wishes, release, watch or (lambda _shard: None)))
 
@@ -81,7 +81,7 @@ class _Change:
     inheritance: Inheritance
 
     @classmethod
-    def plan(cls, target: Target, wishes: Sequence[tuple[Kind, str]], release: str | None) -> _Change:
+    def made_for(cls, target: Target, wishes: Sequence[tuple[TakedownKind, str]], release: str | None) -> _Change:
         published = read_published(target.read())
         made = next_release(release, published.releases, target.tags())
         known = {(one.kind, one.value) for one in published.takedowns}
@@ -118,10 +118,10 @@ class _Change:
 
 
 def _commit(
-    target: Target, wishes: Sequence[tuple[Kind, str]], release: str | None, watch: Callable[[Shard], None]
+    target: Target, wishes: Sequence[tuple[TakedownKind, str]], release: str | None, watch: Callable[[Shard], None]
 ) -> TakedownReport:
     folder = target.prepare()
-    change = _Change.plan(target, wishes, release)
+    change = _Change.made_for(target, wishes, release)
     published = change.published
     if not change.has_news:
         return change.report(target, commit=target.settle(published.releases[-1].name) if published.releases else None)

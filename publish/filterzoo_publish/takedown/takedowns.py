@@ -19,7 +19,7 @@ _HEAD = ("kind", "value", "day")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 
 
-class Kind(StrEnum):
+class TakedownKind(StrEnum):
     """What a takedown names."""
 
     MODEL = "model"
@@ -34,7 +34,7 @@ class Kind(StrEnum):
 class Takedown:
     """One wish; day: `YYYY-MM-DD`, when it was fulfilled."""
 
-    kind: Kind
+    kind: TakedownKind
     value: str
     day: str
 
@@ -42,11 +42,11 @@ class Takedown:
         """Whether it names a model: a row of `models`, or any of these columns of one."""
         name = f"{model['source']}/{model['id']}"
         match self.kind:
-            case Kind.MODEL:
+            case TakedownKind.MODEL:
                 return self.value in {name, f"{name}@{model['revision']}"}
-            case Kind.REPO:
+            case TakedownKind.REPO:
                 return f"{name}/".startswith(f"{self.value.rstrip('/')}/")
-            case Kind.LICENCE:
+            case TakedownKind.LICENCE:
                 return self.value.lower() in {*(model["licence"] or "").split(" and "), model.get("licence_class")}
 
 
@@ -70,7 +70,7 @@ def read_takedowns(text: str | None) -> tuple[Takedown, ...]:
     try:
         rows = [tuple(row) for row in csv.reader(io.StringIO(text, newline=""), strict=True)]
         rows.remove(_HEAD)
-        return tuple(Takedown(Kind(kind), value.removeprefix("'"), day) for kind, value, day in rows)
+        return tuple(Takedown(TakedownKind(kind), value.removeprefix("'"), day) for kind, value, day in rows)
     except (ValueError, csv.Error) as error:
         raise StartError(f"{TAKEDOWNS}: is not as a takedown wrote it ({error}); mend it first") from error
 

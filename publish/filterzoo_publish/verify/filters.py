@@ -13,7 +13,7 @@ import numpy.typing as npt
 from filterzoo.layers.normalise import layer_hasher
 from filterzoo.store.fragments import BLOCK
 from filterzoo_publish.plan.state import Pointer
-from filterzoo_publish.verify.layers import Layers, StoredLayer
+from filterzoo_publish.verify.layers import PublishedLayer, PublishedLayers
 from filterzoo_publish.verify.models import Model, model_key
 from filterzoo_publish.verify.problems import Examination
 from filterzoo_publish.verify.sample import Sampled, differs
@@ -39,7 +39,7 @@ class _Open:
     """A layer whose blocks are coming in."""
 
     layer_id: str
-    stored: StoredLayer
+    stored: PublishedLayer
     pointer: Pointer
     hasher: _Hash
     filters: int = 0
@@ -52,7 +52,7 @@ class _Filters:
 
     examination: Examination
     models: Mapping[str, Model]
-    layers: Layers
+    layers: PublishedLayers
     sample: Mapping[str, Sampled]
     seen: set[str] = field(default_factory=set)
     owned: Counter[str] = field(default_factory=Counter)
@@ -124,7 +124,7 @@ class _Filters:
 
 
 def check_filters(
-    examination: Examination, models: Mapping[str, Model], layers: Layers, sample: Mapping[str, Sampled]
+    examination: Examination, models: Mapping[str, Model], layers: PublishedLayers, sample: Mapping[str, Sampled]
 ) -> None:
     """Look at every block; then at what did not come."""
     filters = _Filters(examination, models, layers, sample)

@@ -20,7 +20,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class StoredLayer:
+class PublishedLayer:
     """What `layers` says of a layer with published filters."""
 
     shape: tuple[int, ...]
@@ -29,21 +29,21 @@ class StoredLayer:
 
 
 @dataclass(frozen=True, slots=True)
-class Layers:
+class PublishedLayers:
     """What is to be found in `filters` and in the sample.
 
     stored: by layer_id. depths: (model_id, layer_id) -> conv_depth_norm where the layer occurs first in the model.
     sampled: model_id -> 3x3 layer_id -> n_filters, in the order of the model.
     """
 
-    stored: dict[str, StoredLayer] = field(default_factory=dict)
+    stored: dict[str, PublishedLayer] = field(default_factory=dict)
     depths: dict[tuple[str, str], float] = field(default_factory=dict)
     sampled: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
-def check_layers(examination: Examination, models: dict[str, Model]) -> Layers:
+def check_layers(examination: Examination, models: dict[str, Model]) -> PublishedLayers:
     """What the layers say of where filters are."""
-    layers = Layers()
+    layers = PublishedLayers()
     counted: set[str] = set()
     last: dict[str, tuple[str, str, str]] = {}
     for path, rows in _by_model(examination):
@@ -101,13 +101,13 @@ def _check_rows(examination: Examination, path: str, model: Model, rows: list[Ro
             examination.report("count", name, f"{column} is {model[column]} in models, {value} by its layers")
 
 
-def _note(examination: Examination, layers: Layers, path: str, rows: list[Row]) -> None:
+def _note(examination: Examination, layers: PublishedLayers, path: str, rows: list[Row]) -> None:
     """Remember where filters are said to be; every row of a layer must say the same."""
     for row in rows:
         if row["filters_file"] is None:
             continue
         pointer = Pointer(*(row[column] for column in POINTER_COLUMNS))
-        stored = StoredLayer(tuple(row["shape"]), row["n_filters"], pointer)
+        stored = PublishedLayer(tuple(row["shape"]), row["n_filters"], pointer)
         if layers.stored.setdefault(row["layer_id"], stored) != stored:
             examination.report("pointer", path, f"two rows of layer {row['layer_id']} point to different places")
         layers.depths.setdefault((row["model_id"], row["layer_id"]), row["conv_depth_norm"])

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from filterzoo_publish.plan.releases import Release
 from filterzoo_publish.shards.sample import draw, quota
-from filterzoo_publish.verify.layers import Layers
+from filterzoo_publish.verify.layers import PublishedLayers
 from filterzoo_publish.verify.models import Model, model_key
 from filterzoo_publish.verify.problems import Examination
 
@@ -25,7 +25,7 @@ class Sampled(NamedTuple):
 
 
 def check_sample(
-    examination: Examination, models: dict[str, Model], layers: Layers, releases: Sequence[Release]
+    examination: Examination, models: dict[str, Model], layers: PublishedLayers, releases: Sequence[Release]
 ) -> dict[str, Sampled]:
     """The sample by layer_id. It never grows, so that a takedown leaves it smaller than it could be."""
     size = min(quota(model["published_filters"] for model in models.values()), releases[-1].sample_quota)

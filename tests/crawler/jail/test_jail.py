@@ -15,14 +15,14 @@ from tests.memory_file import MemoryFile
 from filterzoo.errors import PluginFailed, Reason, Refused
 from filterzoo.files import LocalFile
 from filterzoo.jail import Jail
-from filterzoo.jail.limits import Limits
+from filterzoo.jail.limits import JailLimits
 from filterzoo.jail.namespaces import way_in
 from filterzoo.records import Kind
 from filterzoo.references import PluginReference
 
 PROBE = PluginReference("probe-plugin", file=str(Path(__file__).with_name("compromised_format.py")))
-STRICT = Limits(memory_bytes=400 << 20, cpu_seconds=1, patience=60, questions=50)
-HASTY = Limits(cpu_seconds=2, patience=1)
+STRICT = JailLimits(memory_bytes=400 << 20, cpu_seconds=1, patience=60, questions=50)
+HASTY = JailLimits(cpu_seconds=2, patience=1)
 ONE = "yield conv()"
 
 
@@ -66,7 +66,7 @@ def test_a_good_file(index):
 
 
 def test_the_child_stays_warm_and_is_replaced_in_time(index, tmp_path):
-    with Jail([PROBE], Limits(files_per_child=4)) as jail:
+    with Jail([PROBE], JailLimits(files_per_child=4)) as jail:
         served = []
         for _ in range(8):
             index(ONE, on=jail)
@@ -197,7 +197,7 @@ def test_a_jail_that_does_not_start(source, expected, tmp_path):
     broken.write_text(source)
     with (
         Jail(
-            [PluginReference("broken", file=str(broken))], Limits(start_seconds=1 if "sleep" in source else 60)
+            [PluginReference("broken", file=str(broken))], JailLimits(start_seconds=1 if "sleep" in source else 60)
         ) as jail,
         pytest.raises(Refused) as raised,
     ):
@@ -491,7 +491,7 @@ def test_a_jail_dies_with_its_parent():
         "import os\nfrom tests.crawler.jail.test_jail import PROBE, Jail\n"
         "print(Jail([PROBE]).process_id, flush=True)\nos.kill(os.getpid(), 9)"
     )
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     ran = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=root, check=False)
     assert ran.returncode == -9
     deadline = time.monotonic() + 10

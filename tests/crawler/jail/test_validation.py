@@ -22,8 +22,8 @@ from filterzoo.records import (
     Kind,
     Layout,
     Quantisation,
-    Record,
     Span,
+    StoredRange,
     Tensor,
 )
 
@@ -52,18 +52,18 @@ def described(**fields) -> Convolution:
 GOOD = {
     "plain": conv(),
     "at the end": conv(span=Span(SIZE - 288, 288)),
-    "in a record": conv(span=Span(64, 288), records=(Record(0, 1000, 1000, crc32=1),)),
-    "deflated": conv(span=Span(100, 288), records=(Record(0, 50, 1000, Codec.DEFLATE),)),
-    "well compressed and small": conv(span=Span(100, 288), records=(Record(0, 50, UNSUSPECTED, Codec.DEFLATE),)),
+    "in a record": conv(span=Span(64, 288), stored_in=(StoredRange(0, 1000, 1000, crc32=1),)),
+    "deflated": conv(span=Span(100, 288), stored_in=(StoredRange(0, 50, 1000, Codec.DEFLATE),)),
+    "well compressed and small": conv(span=Span(100, 288), stored_in=(StoredRange(0, 50, UNSUSPECTED, Codec.DEFLATE),)),
     "in a side file": conv(span=Span(SIZE * 9, 288, "side.bin")),
-    "in a record of a side file": conv(span=Span(0, 288, "s"), records=(Record(0, SIZE * 9, SIZE * 9),)),
+    "in a record of a side file": conv(span=Span(0, 288, "s"), stored_in=(StoredRange(0, SIZE * 9, SIZE * 9),)),
     "strided": conv(strides=(18, 9, 3, 1)),
     "channels last": conv(strides=(18, 1, 6, 2)),
     "expanded": conv(span=Span(0, 36), strides=(0, 0, 3, 1)),
-    "a chunk": conv(**CHUNKED, records=(Record(0, 50, 288, Codec.SHUFFLE_ZLIB),)),
-    "an unwritten chunk": conv(**CHUNKED, records=(Record(0, 0, 288, Codec.ZLIB),)),
+    "a chunk": conv(**CHUNKED, stored_in=(StoredRange(0, 50, 288, Codec.SHUFFLE_ZLIB),)),
+    "an unwritten chunk": conv(**CHUNKED, stored_in=(StoredRange(0, 0, 288, Codec.ZLIB),)),
     "chunks with edges": conv(
-        chunk_shape=(3, 2, 2, 3), span=Span(0, 0), records=tuple(Record(144 * n, 144, 144) for n in range(4))
+        chunk_shape=(3, 2, 2, 3), span=Span(0, 0), stored_in=tuple(StoredRange(144 * n, 144, 144) for n in range(4))
     ),
     "grouped": conv(convolution=described(kind=Kind.GROUPED, groups=2)),
     "transposed and grouped": conv(layout=Layout.IO_K, convolution=described(kind=Kind.TRANSPOSED, groups=4)),
@@ -110,26 +110,28 @@ MALFORMED = {
     "negative stride": conv(strides=(18, 9, 3, -1)),
     "strides beyond the span": conv(strides=(18, 9, 3, 2)),
     "huge strides": conv(strides=(HUGE, 9, 3, 1)),
-    "span outside its record": conv(span=Span(800, 288), records=(Record(0, 1000, 1000),)),
-    "span before its record": conv(span=Span(0, 288), records=(Record(10, 1000, 1000),)),
-    "span outside its decoded record": conv(span=Span(800, 288), records=(Record(0, 10, 1000, Codec.DEFLATE),)),
-    "record behind the end": conv(records=(Record(0, SIZE + 1, SIZE + 1),)),
-    "negative record": conv(records=(Record(-1, 1000, 1000),)),
-    "record of a negative size": conv(records=(Record(0, 1000, -1, Codec.DEFLATE),)),
+    "span outside its record": conv(span=Span(800, 288), stored_in=(StoredRange(0, 1000, 1000),)),
+    "span before its record": conv(span=Span(0, 288), stored_in=(StoredRange(10, 1000, 1000),)),
+    "span outside its decoded record": conv(span=Span(800, 288), stored_in=(StoredRange(0, 10, 1000, Codec.DEFLATE),)),
+    "record behind the end": conv(stored_in=(StoredRange(0, SIZE + 1, SIZE + 1),)),
+    "negative record": conv(stored_in=(StoredRange(-1, 1000, 1000),)),
+    "record of a negative size": conv(stored_in=(StoredRange(0, 1000, -1, Codec.DEFLATE),)),
     "record of a negative length in a side file": conv(
-        span=Span(0, 288, "s"), records=(Record(0, -1, 1000, Codec.DEFLATE),)
+        span=Span(0, 288, "s"), stored_in=(StoredRange(0, -1, 1000, Codec.DEFLATE),)
     ),
-    "raw record of two sizes": conv(records=(Record(0, 500, 1000),)),
-    "two records": conv(records=(Record(0, 1000, 1000),) * 2),
-    "shuffled without chunks": conv(records=(Record(0, 1000, 1000, Codec.SHUFFLE),)),
-    "chunk of another size": conv(**CHUNKED, records=(Record(0, 50, 289, Codec.ZLIB),)),
-    "chunks too few": conv(chunk_shape=(1, 2, 3, 3), span=Span(0, 0), records=(Record(0, 72, 72),)),
-    "chunk of rank 1": conv(chunk_shape=(72,), span=Span(0, 0), records=(Record(0, 288, 288),)),
+    "raw record of two sizes": conv(stored_in=(StoredRange(0, 500, 1000),)),
+    "two records": conv(stored_in=(StoredRange(0, 1000, 1000),) * 2),
+    "shuffled without chunks": conv(stored_in=(StoredRange(0, 1000, 1000, Codec.SHUFFLE),)),
+    "chunk of another size": conv(**CHUNKED, stored_in=(StoredRange(0, 50, 289, Codec.ZLIB),)),
+    "chunks too few": conv(chunk_shape=(1, 2, 3, 3), span=Span(0, 0), stored_in=(StoredRange(0, 72, 72),)),
+    "chunk of rank 1": conv(chunk_shape=(72,), span=Span(0, 0), stored_in=(StoredRange(0, 288, 288),)),
     "empty chunk": conv(chunk_shape=(0, 2, 3, 3), span=Span(0, 0)),
-    "huge chunk": conv(chunk_shape=(HUGE, 2, 3, 3), span=Span(0, 0), records=(Record(0, 1, 1),)),
-    "chunk behind the end": conv(**CHUNKED, records=(Record(SIZE - 10, 288, 288),)),
-    "strided chunks": conv(**CHUNKED, strides=(18, 9, 3, 1), records=(Record(0, 288, 288),)),
-    "chunks in a side file": conv(chunk_shape=(4, 2, 3, 3), span=Span(0, 0, "s"), records=(Record(0, 288, 288),)),
+    "huge chunk": conv(chunk_shape=(HUGE, 2, 3, 3), span=Span(0, 0), stored_in=(StoredRange(0, 1, 1),)),
+    "chunk behind the end": conv(**CHUNKED, stored_in=(StoredRange(SIZE - 10, 288, 288),)),
+    "strided chunks": conv(**CHUNKED, strides=(18, 9, 3, 1), stored_in=(StoredRange(0, 288, 288),)),
+    "chunks in a side file": conv(
+        chunk_shape=(4, 2, 3, 3), span=Span(0, 0, "s"), stored_in=(StoredRange(0, 288, 288),)
+    ),
     "scales too few": conv(**INT8, quantisation=Quantisation((1.0,), (0,), 0)),
     "zero points too few": conv(**INT8, quantisation=Quantisation((1.0,), ())),
     "axis it has not": conv(**INT8, quantisation=Quantisation((1.0,), (0,), 4)),
@@ -145,18 +147,18 @@ LIMIT = {
     "huge sides": conv(shape=(HUGE, HUGE, HUGE, HUGE, HUGE), span=Span(0, 1)),
     "a view of nothing": conv(shape=(1 << 14, 1 << 11, 1), span=Span(0, 4), strides=(0, 0, 0)),
     "a view over everything": conv(strides=(MAX_NUMBERS, 1, 1, 1)),
-    "a zip bomb": conv(records=(Record(0, 5000, 1 << 32, Codec.DEFLATE),)),
+    "a zip bomb": conv(stored_in=(StoredRange(0, 5000, 1 << 32, Codec.DEFLATE),)),
     "a chunk bomb": conv(
         shape=(1 << 12, 1 << 12, 1),
         chunk_shape=(1 << 12, 1 << 13, 1),
         span=Span(0, 0),
-        records=(Record(0, 5000, 1 << 27, Codec.ZLIB),),
+        stored_in=(StoredRange(0, 5000, 1 << 27, Codec.ZLIB),),
     ),
     "never written": conv(
         shape=(1 << 13, 1 << 12, 1),
         chunk_shape=(1 << 13, 1 << 12, 1),
         span=Span(0, 0),
-        records=(Record(0, 0, 1 << 27, Codec.ZLIB),),
+        stored_in=(StoredRange(0, 0, 1 << 27, Codec.ZLIB),),
     ),
 }
 
@@ -192,12 +194,14 @@ OVERLAPS = {
     "the same start": [conv(), conv(shape=(4, 1, 3, 3), span=Span(0, 144))],
     "in a side file": [conv(span=Span(0, 288, "s")), conv(span=Span(4, 288, "s"))],
     "two records": [
-        conv(records=(Record(0, 1000, 1000),)),
-        conv(span=Span(900, 288), records=(Record(900, 1000, 1000),)),
+        conv(stored_in=(StoredRange(0, 1000, 1000),)),
+        conv(span=Span(900, 288), stored_in=(StoredRange(900, 1000, 1000),)),
     ],
-    "a record and a span": [conv(), conv(span=Span(100, 288), records=(Record(100, 1000, 1000),))],
+    "a record and a span": [conv(), conv(span=Span(100, 288), stored_in=(StoredRange(100, 1000, 1000),))],
     "two chunks": [
-        conv(chunk_shape=(2, 2, 3, 3), span=Span(0, 0), records=(Record(0, 144, 144), Record(100, 144, 144)))
+        conv(
+            chunk_shape=(2, 2, 3, 3), span=Span(0, 0), stored_in=(StoredRange(0, 144, 144), StoredRange(100, 144, 144))
+        )
     ],
 }
 
@@ -211,7 +215,7 @@ def test_bytes_belong_to_one_tensor(case):
 
 
 def test_tied_tensors_neighbours_and_other_files_do_not_overlap():
-    record = (Record(1000, 2000, 2000),)
+    record = (StoredRange(1000, 2000, 2000),)
     validate(
         index(
             conv(),
@@ -219,8 +223,8 @@ def test_tied_tensors_neighbours_and_other_files_do_not_overlap():
             conv(span=Span(288, 288)),
             conv(span=Span(100, 288, "s")),
             conv(span=Span(150, 288, "t")),
-            conv(span=Span(1000, 288), records=record),
-            conv(span=Span(1100, 288), records=record),
+            conv(span=Span(1000, 288), stored_in=record),
+            conv(span=Span(1100, 288), stored_in=record),
             conv(shape=(2, 4, 3, 3)),
         ),
         SIZE,
@@ -235,10 +239,10 @@ def test_tied_tensors_neighbours_and_other_files_do_not_overlap():
         ({"facts": FileFacts(licence="x" * (1 << 21))}, Reason.LIMIT),
         ({"facts": FileFacts(opset=-1)}, Reason.MALFORMED),
         ({"facts": FileFacts(opset=HUGE)}, Reason.MALFORMED),
-        ({"containers": (Record(-1, 5, 5),)}, Reason.MALFORMED),
-        ({"containers": (Record(SIZE, 1, 1),)}, Reason.MALFORMED),
-        ({"containers": (Record(0, HUGE, HUGE),)}, Reason.MALFORMED),
-        ({"containers": (Record(0, SIZE, SIZE),) * 1000}, Reason.LIMIT),
+        ({"containers": (StoredRange(-1, 5, 5),)}, Reason.MALFORMED),
+        ({"containers": (StoredRange(SIZE, 1, 1),)}, Reason.MALFORMED),
+        ({"containers": (StoredRange(0, HUGE, HUGE),)}, Reason.MALFORMED),
+        ({"containers": (StoredRange(0, SIZE, SIZE),) * 1000}, Reason.LIMIT),
     ],
 )
 def test_the_file_as_a_whole(fields, reason):
@@ -263,7 +267,7 @@ NUMBERS = st.one_of(
 )
 SHAPES = st.lists(NUMBERS, max_size=6).map(tuple) | st.just((4, 2, 3, 3))
 OPTIONAL_SHAPES = st.none() | SHAPES
-RECORDS = st.builds(Record, NUMBERS, NUMBERS, NUMBERS, st.sampled_from(Codec), st.none() | NUMBERS)
+RECORDS = st.builds(StoredRange, NUMBERS, NUMBERS, NUMBERS, st.sampled_from(Codec), st.none() | NUMBERS)
 SPANS = st.builds(Span, NUMBERS, NUMBERS, st.sampled_from([None, None, "s", "../x", ""]))
 QUANTISATIONS = st.builds(
     Quantisation,
@@ -289,7 +293,7 @@ TENSORS = st.builds(
     span=SPANS | st.just(Span(0, 288)),
     layout=st.sampled_from(Layout),
     strides=OPTIONAL_SHAPES,
-    records=st.lists(RECORDS, max_size=2).map(tuple),
+    stored_in=st.lists(RECORDS, max_size=2).map(tuple),
     chunk_shape=OPTIONAL_SHAPES,
     quantisation=st.none() | QUANTISATIONS,
     convolution=st.none() | CONVOLUTIONS,
@@ -307,7 +311,7 @@ def test_any_numbers_are_believed_or_refused(tensors, count, size):
 @given(
     case=st.sampled_from(sorted(GOOD)),
     name=st.sampled_from(
-        ["shape", "span", "layout", "strides", "records", "chunk_shape", "quantisation", "convolution"]
+        ["shape", "span", "layout", "strides", "stored_in", "chunk_shape", "quantisation", "convolution"]
     ),
     other=TENSORS,
 )
@@ -325,8 +329,8 @@ def test_one_wrong_field_is_believed_or_refused(case, name, other):
         {"shape": (-4, -18)},
         {"shape": (1,) * 65, "span": Span(0, 4)},
         {"shape": (1 << 40,), "strides": (0,), "span": Span(0, 4)},
-        {"records": (Record(0, 100, 100),)},
-        {"records": (Record(0, 50, 1 << 40, Codec.DEFLATE),)},
+        {"stored_in": (StoredRange(0, 100, 100),)},
+        {"stored_in": (StoredRange(0, 50, 1 << 40, Codec.DEFLATE),)},
         {"convolution": CONV},
         {"quantisation": Quantisation((float("inf"),), (0,))},
     ],
@@ -352,7 +356,7 @@ def check(table: Index, size: int) -> None:
         for side in canonical_shape(tensor):
             numbers *= side
         assert 0 < numbers <= MAX_NUMBERS
-        assert tensor.span.side or tensor.records or tensor.span.offset + tensor.span.length <= size
-        assert all(r.offset + r.length <= size for r in tensor.records if r.length and tensor.span.side is None)
+        assert tensor.span.side or tensor.stored_in or tensor.span.offset + tensor.span.length <= size
+        assert all(r.offset + r.length <= size for r in tensor.stored_in if r.length and tensor.span.side is None)
         unread = numbers * DTYPES[tensor.dtype].size - tensor.span.length
         assert tensor.chunk_shape or unread <= MAX_EXPANSION * DTYPES[tensor.dtype].size

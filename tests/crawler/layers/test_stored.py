@@ -15,7 +15,7 @@ from filterzoo.dtypes import DTYPES
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile
 from filterzoo.layers.stored import PIECE, TensorReader
-from filterzoo.records import Codec, Record, Span, Tensor
+from filterzoo.records import Codec, Span, StoredRange, Tensor
 
 RANDOM = np.random.default_rng(7)
 WEIGHT = RANDOM.standard_normal((4, 2, 3, 3)).astype("<f4")
@@ -86,19 +86,19 @@ def test_strided_views(view):
 def test_a_span_in_a_checked_record_costs_the_record_once(offset):
     data = RANDOM.bytes(offset) + BYTES + RANDOM.bytes(712 - offset)
     file = MemoryFile(b"head" + data + b"tail")
-    record = Record(4, 1000, 1000, crc32=zlib.crc32(data))
+    record = StoredRange(4, 1000, 1000, crc32=zlib.crc32(data))
     with TensorReader(file) as reader:
-        assert np.array_equal(reader.read(tensor(Span(4 + offset, 288), records=(record,))), WEIGHT)
+        assert np.array_equal(reader.read(tensor(Span(4 + offset, 288), stored_in=(record,))), WEIGHT)
         assert file.times_read() == [0] * 4 + [1] * 1000 + [0] * 4
         assert reader.has_crc
-        reader.read(tensor(Span(4, 288), records=(record,)))
+        reader.read(tensor(Span(4, 288), stored_in=(record,)))
         assert sum(file.times_read()) == 1288
 
 
 def test_a_record_without_checksum_costs_its_span():
     file = MemoryFile(b"?" * 100 + BYTES + b"?" * 612)
     with TensorReader(file) as reader:
-        assert np.array_equal(reader.read(tensor(Span(100, 288), records=(Record(0, 1000, 1000),))), WEIGHT)
+        assert np.array_equal(reader.read(tensor(Span(100, 288), stored_in=(StoredRange(0, 1000, 1000),))), WEIGHT)
         assert not reader.has_crc
     assert file.reads == [(100, 288)]
 
@@ -106,8 +106,8 @@ def test_a_record_without_checksum_costs_its_span():
 def test_large_records_are_checked_in_pieces():
     data = BYTES + bytes(3 * PIECE)
     file = MemoryFile(data)
-    record = Record(0, len(data), len(data), crc32=zlib.crc32(data))
-    assert np.array_equal(read(file, tensor(Span(0, 288), records=(record,)))[0], WEIGHT)
+    record = StoredRange(0, len(data), len(data), crc32=zlib.crc32(data))
+    assert np.array_equal(read(file, tensor(Span(0, 288), stored_in=(record,)))[0], WEIGHT)
     assert max(length for _, length in file.reads) == PIECE
     assert set(file.times_read()) == {1}
 
@@ -117,8 +117,8 @@ def test_compressed_records(codec, pack):
     plain = b"header" + BYTES + b"more" + BYTES
     packed = pack(plain)
     file = MemoryFile(b"head" + packed + b"tail")
-    record = Record(4, len(packed), len(plain), codec, zlib.crc32(plain))
-    got = read(file, tensor(Span(6, 288), records=(record,)), tensor(Span(298, 288), records=(record,)))
+    record = StoredRange(4, len(packed), len(plain), codec, zlib.crc32(plain))
+    got = read(file, tensor(Span(6, 288), stored_in=(record,)), tensor(Span(298, 288), stored_in=(record,)))
     assert all(np.array_equal(each, WEIGHT) for each in got)
     assert file.times_read() == [0] * 4 + [1] * len(packed) + [0] * 4
 
@@ -145,16 +145,16 @@ def test_chunks_of_a_real_hdf5_file(options, shape, tmp_path):
         dataset = file["w"].id
         stored = [dataset.get_chunk_info(number) for number in range(dataset.get_num_chunks())]
     stored.sort(key=lambda chunk: chunk.chunk_offset)
-    records = tuple(Record(chunk.byte_offset, chunk.size, size, codec) for chunk in stored)
+    records = tuple(StoredRange(chunk.byte_offset, chunk.size, size, codec) for chunk in stored)
     with LocalFile(path) as file, TensorReader(file) as reader:
-        got = reader.read(tensor(Span(0, 0), shape=shape, chunk_shape=chunks, records=records))
+        got = reader.read(tensor(Span(0, 0), shape=shape, chunk_shape=chunks, stored_in=records))
         assert not reader.has_crc
     assert np.array_equal(got, weights)
 
 
 def test_a_chunk_that_was_never_written_is_zero():
-    records = (Record(0, 144, 144), Record(0, 0, 144))
-    (got,) = read(MemoryFile(BYTES), tensor(Span(0, 0), chunk_shape=(2, 2, 3, 3), records=records))
+    records = (StoredRange(0, 144, 144), StoredRange(0, 0, 144))
+    (got,) = read(MemoryFile(BYTES), tensor(Span(0, 0), chunk_shape=(2, 2, 3, 3), stored_in=records))
     assert np.array_equal(got[:2], WEIGHT[:2])
     assert not got[2:].any()
 
@@ -168,12 +168,12 @@ def test_side_files_are_opened_once_and_closed():
     assert not file.closed
 
 
-def damaged(**fields: Any) -> tuple[bytes, Record]:
+def damaged(**fields: Any) -> tuple[bytes, StoredRange]:
     plain = fields.pop("plain", BYTES)
     pack = fields.pop("pack", raw_deflate)
     data = fields.pop("data", pack(plain))
     stated = {"length": len(data), "size": len(plain), "codec": Codec.DEFLATE, "crc32": zlib.crc32(plain)}
-    return data, Record(0, **(stated | fields))
+    return data, StoredRange(0, **(stated | fields))
 
 
 DAMAGED = {
@@ -201,7 +201,7 @@ def test_damage_is_refused(case):
     (data, record), reason = DAMAGED[case]
     span = Span(0, min(record.size, 288))
     with pytest.raises(Refused) as raised:
-        read(MemoryFile(data), tensor(span, shape=(span.length // 4, 1, 1), records=(record,)))
+        read(MemoryFile(data), tensor(span, shape=(span.length // 4, 1, 1), stored_in=(record,)))
     assert raised.value.reason is reason
     assert raised.value.where == "w"
 
@@ -210,7 +210,7 @@ def test_a_bomb_is_not_unpacked():
     bomb = raw_deflate(bytes(100 << 20))
     file = MemoryFile(bomb)
     with pytest.raises(Refused), TensorReader(file) as reader:
-        reader.read(tensor(Span(0, 288), records=(Record(0, len(bomb), 288, Codec.DEFLATE),)))
+        reader.read(tensor(Span(0, 288), stored_in=(StoredRange(0, len(bomb), 288, Codec.DEFLATE),)))
     assert len(file.reads) == 1
 
 
@@ -224,7 +224,7 @@ def test_a_span_behind_the_end_is_refused():
 
 def test_what_was_read_says_whether_a_checksum_covered_it():
     file = MemoryFile(BYTES)
-    checked = tensor(Span(0, 288), records=(Record(0, 288, 288, crc32=zlib.crc32(BYTES)),))
+    checked = tensor(Span(0, 288), stored_in=(StoredRange(0, 288, 288, crc32=zlib.crc32(BYTES)),))
     with TensorReader(file) as reader:
         assert not reader.has_crc
         reader.read(checked)
@@ -236,11 +236,11 @@ def test_what_was_read_says_whether_a_checksum_covered_it():
 def test_an_archive_members_checksum_covers_all_in_it():
     file = MemoryFile(b"head" + BYTES)
     with TensorReader(file) as reader:
-        reader.check([Record(4, 288, 288, crc32=zlib.crc32(BYTES))])
+        reader.check([StoredRange(4, 288, 288, crc32=zlib.crc32(BYTES))])
         reader.read(tensor(Span(4, 288)))
         assert reader.has_crc
         with pytest.raises(Refused) as raised:
-            reader.check([Record(0, 288, 288, crc32=1)])
+            reader.check([StoredRange(0, 288, 288, crc32=1)])
         assert raised.value.reason is Reason.DAMAGED
 
 

@@ -67,7 +67,7 @@ def files_in(door):
 # Files by ranges
 
 
-def test_a_ranged_file_gives_any_stretch_and_moves_little_else(server, door):
+def test_a_ranged_file_gives_any_byte_range_and_moves_little_else(server, door):
     url = server.add("/w.bin", BODY)
     with door.open(Artifact(url=url)) as file:
         assert file.size == len(BODY)

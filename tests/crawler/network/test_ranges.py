@@ -34,14 +34,14 @@ from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile, RandomAccessFile
 from filterzoo.jail import Jail
 from filterzoo.jail.answers import Answers
-from filterzoo.jail.limits import Limits
+from filterzoo.jail.limits import JailLimits
 from filterzoo.jail.messages import Message, Wire
 from filterzoo.layers.layer import Layer
 from filterzoo.layers.normalise import normalise
 from filterzoo.layers.stored import TensorReader
 from filterzoo.network.door import Door
 from filterzoo.network.http_file import CONNECTIONS, READ_AHEAD, READ_AHEAD_BUDGET
-from filterzoo.network.ranges import FREE_SLACK, PIECE, REQUEST_COST, SLACK_SHARE, Stretch, plan
+from filterzoo.network.ranges import FREE_SLACK, PIECE, REQUEST_COST, SLACK_SHARE, ByteRange, requests_for
 from filterzoo.plugins import load, references
 from filterzoo.records import Artifact, Index
 from filterzoo.store.workfolder import WorkFolder
@@ -70,61 +70,61 @@ def jail() -> Iterator[Jail]:
 # What is planned
 
 
-def all_missing(stretch: Stretch) -> list[Stretch]:
-    return [stretch]
+def all_missing(byte_range: ByteRange) -> list[ByteRange]:
+    return [byte_range]
 
 
 def test_neighbours_are_joined_and_far_ones_are_not() -> None:
-    near = [Stretch(0, 1000), Stretch(1064, 2000), Stretch(2000, 3000)]
-    far = Stretch(3000 + REQUEST_COST + 1, 3 * REQUEST_COST)
-    assert plan([*near, far], all_missing) == [Stretch(0, 3000), far]
+    near = [ByteRange(0, 1000), ByteRange(1064, 2000), ByteRange(2000, 3000)]
+    far = ByteRange(3000 + REQUEST_COST + 1, 3 * REQUEST_COST)
+    assert requests_for([*near, far], all_missing) == [ByteRange(0, 3000), far]
 
 
 def test_the_shortest_gaps_are_bridged_until_the_slack_is_used_up() -> None:
     """Twenty gaps of growing length between small layers: only so many fit into the slack."""
     wanted, at = [], 0
     for number in range(20):
-        wanted.append(Stretch(at, at + 1000))
+        wanted.append(ByteRange(at, at + 1000))
         at += 1000 + (20 - number) * 8000
-    planned = plan(wanted, all_missing)
+    planned = requests_for(wanted, all_missing)
     unasked = sum(s.length for s in planned) - sum(s.length for s in wanted)
     assert unasked == (2 + 3 + 4 + 5 + 6 + 7) * 8000 <= FREE_SLACK < unasked + 8 * 8000
-    assert planned == [*wanted[:13], Stretch(wanted[13].begin, wanted[-1].end)]
+    assert planned == [*wanted[:13], ByteRange(wanted[13].begin, wanted[-1].end)]
 
 
-def test_long_stretches_come_in_pieces_in_the_order_of_reading() -> None:
-    backwards = [Stretch(begin, begin + PIECE) for begin in range(4 * PIECE, -1, -PIECE)]
-    assert plan(backwards, all_missing) == backwards
+def test_long_byte_ranges_come_in_pieces_in_the_order_of_reading() -> None:
+    backwards = [ByteRange(begin, begin + PIECE) for begin in range(4 * PIECE, -1, -PIECE)]
+    assert requests_for(backwards, all_missing) == backwards
 
 
 @st.composite
-def files_of_tensors(draw: st.DrawFn) -> tuple[list[Stretch], list[Stretch]]:
+def files_of_tensors(draw: st.DrawFn) -> tuple[list[ByteRange], list[ByteRange]]:
     """What is here, and what will be read, in kilobytes: any order, with overlaps and repetitions."""
 
-    def stretches(most: int) -> list[Stretch]:
+    def byte_ranges(most: int) -> list[ByteRange]:
         pairs = draw(st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 900)), max_size=most))
-        return [Stretch(begin << 10, (begin + length) << 10) for begin, length in pairs]
+        return [ByteRange(begin << 10, (begin + length) << 10) for begin, length in pairs]
 
-    return stretches(4), stretches(20)
+    return byte_ranges(4), byte_ranges(20)
 
 
 @given(files_of_tensors())
-def test_a_plan_brings_what_is_missing_once_with_little_else(case: tuple[list[Stretch], list[Stretch]]) -> None:
+def test_a_plan_brings_what_is_missing_once_with_little_else(case: tuple[list[ByteRange], list[ByteRange]]) -> None:
     here, wanted = case
     held = {kilobyte >> 10 for s in here for kilobyte in range(s.begin, s.end, 1024)}
 
-    def missing(stretch: Stretch) -> list[Stretch]:
-        parts: list[Stretch] = []
-        for kilobyte in range(stretch.begin >> 10, stretch.end >> 10):
+    def missing(byte_range: ByteRange) -> list[ByteRange]:
+        parts: list[ByteRange] = []
+        for kilobyte in range(byte_range.begin >> 10, byte_range.end >> 10):
             if kilobyte in held:
                 continue
             begin, end = kilobyte << 10, (kilobyte + 1) << 10
             if parts and parts[-1].end == begin:
                 begin = parts.pop().begin
-            parts.append(Stretch(begin, end))
+            parts.append(ByteRange(begin, end))
         return parts
 
-    planned = plan(wanted, missing)
+    planned = requests_for(wanted, missing)
     asked = [kilobyte for s in planned for kilobyte in range(s.begin >> 10, s.end >> 10)]
     needed = {k for s in wanted for k in range(s.begin >> 10, s.end >> 10)} - held
     assert len(asked) == len(set(asked))
@@ -137,16 +137,16 @@ def test_a_plan_brings_what_is_missing_once_with_little_else(case: tuple[list[St
 # What a remote file gives
 
 
-def test_announced_stretches_come_in_one_request_whatever_their_order(server: WebServer, door: Door) -> None:
+def test_announced_byte_ranges_come_in_one_request_whatever_their_order(server: WebServer, door: Door) -> None:
     body = random.Random(2).randbytes(3 * MB)
-    stretches = [(offset, 50_000) for offset in range(200_000, 2 * MB, 55_000)]
-    random.Random(3).shuffle(stretches)
+    byte_ranges = [(offset, 50_000) for offset in range(200_000, 2 * MB, 55_000)]
+    random.Random(3).shuffle(byte_ranges)
     with door.open(Artifact(url=server.add("/w", body))) as file:
-        file.will_read(stretches)
-        for offset, length in [*stretches, *stretches]:
+        file.will_read(byte_ranges)
+        for offset, length in [*byte_ranges, *byte_ranges]:
             assert file.read(offset, length) == body[offset : offset + length]
     assert len(server.requests) == 2
-    assert server.sent <= READ_AHEAD + len(stretches) * 55_000
+    assert server.sent <= READ_AHEAD + len(byte_ranges) * 55_000
 
 
 def test_no_byte_comes_twice(server: WebServer, door: Door) -> None:
@@ -216,7 +216,7 @@ def test_a_file_that_is_closed_while_it_is_fetched_leaves_nothing(server: WebSer
     assert not any(path.is_file() for path in door.cache.folder.rglob("*"))
 
 
-def test_stretches_outside_the_file_are_not_asked_for(server: WebServer, door: Door) -> None:
+def test_byte_ranges_outside_the_file_are_not_asked_for(server: WebServer, door: Door) -> None:
     with door.open(Artifact(url=server.add("/w", bytes(100_000)))) as file:
         file.will_read([(-5, 10), (99_999, 2), (0, 1 << 62)])
     assert len(server.requests) == 1
@@ -239,8 +239,8 @@ class Announced(LocalFile):
 
     told: list[tuple[int, int]] | None = None
 
-    def will_read(self, stretches) -> None:
-        self.told = list(stretches)
+    def will_read(self, byte_ranges) -> None:
+        self.told = list(byte_ranges)
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_what_the_jail_announces_is_checked(tmp_path: Path, announced: list[obje
     """Too much is not fetched ahead; nonsense ends the child."""
     (tmp_path / "w").write_bytes(bytes(100))
     ours, theirs = socket.socketpair()
-    with ours, theirs, Announced(tmp_path / "w") as file, Answers(file, Wire(ours), Limits()) as answers:
+    with ours, theirs, Announced(tmp_path / "w") as file, Answers(file, Wire(ours), JailLimits()) as answers:
         question = [announced, None]
         if taken is None:
             with pytest.raises(Refused) as caught:
@@ -267,7 +267,7 @@ def test_what_the_jail_announces_is_checked(tmp_path: Path, announced: list[obje
         else:
             assert answers.give(Message.WILL_READ, question)
             assert Wire(theirs).receive() == (Message.DATA, b"")
-            assert file.told == ([tuple(stretch) for stretch in announced] if taken else None)
+            assert file.told == ([tuple(byte_range) for byte_range in announced] if taken else None)
 
 
 def test_reads_that_jump_fetch_ahead_less_and_less(server: WebServer, door: Door) -> None:
@@ -292,7 +292,7 @@ FORMATS = {
 """How each is written, and the most requests that are fine.
 
 An ONNX file and an npz have no table of contents. A legacy file's tensors stand in the order of their addresses in
-memory when it was written, so its four large matrices part the convolutions into one stretch or up to five.
+memory when it was written, so its four large matrices part the convolutions into one byte range or up to five.
 """
 
 
@@ -347,7 +347,7 @@ def test_a_file_without_a_convolution_costs_its_header(
 def test_formats_without_a_table_of_contents_cost_a_request_a_large_array(
     server: WebServer, door: Door, jail: Jail, tmp_path: Path, name: str
 ) -> None:
-    """A hundred matrices, each with small arrays behind it: not one request more, and no long stretch of a matrix."""
+    """A hundred matrices, each with small arrays behind it: not one request more, and no long part of a matrix."""
     state = {"stem.conv.weight": torch.randn(64, 3, 7, 7)}
     for number in range(100):
         state[f"{number}.weight"] = torch.randn(170, 170)

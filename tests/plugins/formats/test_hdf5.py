@@ -80,7 +80,7 @@ def test_chunks_never_written_are_zeros():
     file = MemoryFile(hdf5_bytes(write))
     with TensorReader(file) as reader:
         (tensor,) = Hdf5().index(file)
-        assert [record.length for record in tensor.records] == [0, 24, 0, 0]
+        assert [record.length for record in tensor.stored_in] == [0, 24, 0, 0]
         assert reader.read(tensor).sum() == 30
 
 

@@ -16,7 +16,7 @@ from tests.plugins.formats.torch_files import TorchZip, mapping, program, tensor
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.layers.stored import TensorReader
-from filterzoo.records import Quantisation, Record, Tensor
+from filterzoo.records import Quantisation, StoredRange, Tensor
 from filterzoo_plugins.formats.torch import TorchFormat
 
 HOSTILE = torch_files.hostile_files()
@@ -116,8 +116,8 @@ def test_the_record_is_the_whole_storage_with_its_crc():
     data = TorchZip(program(mapping(text("w"), tensor(offset=9, shape=(3, 3, 3), strides=(9, 3, 1))))).bytes()
     (only,) = index(data)
     at = data.index(torch_files.VALUES)
-    (record,) = only.records
-    assert isinstance(record, Record)
+    (record,) = only.stored_in
+    assert isinstance(record, StoredRange)
     assert (record.offset, record.length, record.size) == (at, 144, 144)
     assert (only.span.offset, only.span.length) == (at + 36, 108)
     damaged = bytearray(data)
@@ -136,7 +136,7 @@ def test_hostile_names_come_back_equal_or_escaped():
 
 
 def test_mutated_files_are_read_or_refused_and_nothing_else():
-    """2,000 seeded mutations: bytes changed, stretches cut, doubled or swapped for opcodes; only Refused escapes."""
+    """2,000 seeded mutations: bytes changed, byte ranges cut, doubled or swapped for opcodes; only Refused escapes."""
     numbers = random.Random(0)
     opcodes = bytes(range(0x80, 0x99)) + b"()]}.012NQRabcdehijloqrstuXUKMJTSVFGIL"
     seeds = [*GOOD.values(), torch_files.quantised_zip(struct.pack("<d", 0.5))]

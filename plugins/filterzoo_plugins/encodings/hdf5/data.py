@@ -1,4 +1,4 @@
-"""Where an HDF5 data set's numbers lie: one stretch of the file, or chunks, each decoded by itself."""
+"""Where an HDF5 data set's numbers lie: one byte range of the file, or chunks, each decoded by itself."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from h5py import h5d, h5s, h5t, h5z
 
 from filterzoo.dtypes import DTYPES
 from filterzoo.errors import Reason, Refused
-from filterzoo.records import Codec, Record, Span
+from filterzoo.records import Codec, Span, StoredRange
 from filterzoo_plugins.encodings.expansion import check_expansion
-from filterzoo_plugins.encodings.hdf5.tree import DataSet, text_attribute
+from filterzoo_plugins.encodings.hdf5.tree import H5DataSet, text_attribute
 from filterzoo_plugins.encodings.names import show
 
 MAX_CHUNKS = 200_000
@@ -34,17 +34,17 @@ _CODECS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredArray:
     """The part of a Tensor that the data set itself tells."""
 
     dtype: str
     shape: tuple[int, ...]
     span: Span
-    records: tuple[Record, ...] = ()
+    stored_in: tuple[StoredRange, ...] = ()
     chunk_shape: tuple[int, ...] | None = None
 
 
-def locate(data_set: DataSet) -> Stored | None:
+def locate(data_set: H5DataSet) -> StoredArray | None:
     """Type, shape and bytes; None for what is no array of numbers. Refused for numbers that cannot be read."""
     dtype = _dtype(data_set)
     space = data_set.id.get_space()
@@ -59,7 +59,7 @@ def locate(data_set: DataSet) -> Stored | None:
     return _contiguous(data_set, dtype, shape)
 
 
-def _dtype(data_set: DataSet) -> str | None:
+def _dtype(data_set: H5DataSet) -> str | None:
     stored = data_set.id.get_type()
     where = show(data_set.name)
     match stored.get_class():
@@ -82,19 +82,19 @@ def _dtype(data_set: DataSet) -> str | None:
     return name
 
 
-def _contiguous(data_set: DataSet, dtype: str, shape: tuple[int, ...]) -> Stored:
+def _contiguous(data_set: H5DataSet, dtype: str, shape: tuple[int, ...]) -> StoredArray:
     length = prod(shape) * DTYPES[dtype].size
     stored = data_set.id.get_storage_size()
     offset = data_set.id.get_offset()
     if length == 0:
-        return Stored(dtype, shape, Span(0, 0))
+        return StoredArray(dtype, shape, Span(0, 0))
     if offset is None or stored != length:
         reason = Reason.LIMIT if stored < length else Reason.MALFORMED
         raise Refused(reason, f"{length} bytes are declared, {stored} are stored", show(data_set.name))
-    return Stored(dtype, shape, Span(offset, length))
+    return StoredArray(dtype, shape, Span(offset, length))
 
 
-def _chunked(data_set: DataSet, dtype: str, shape: tuple[int, ...]) -> Stored:
+def _chunked(data_set: H5DataSet, dtype: str, shape: tuple[int, ...]) -> StoredArray:
     """Records in C order of the chunk grid; chunks that were never written hold zeros."""
     where = show(data_set.name)
     creation = data_set.id.get_create_plist()
@@ -111,21 +111,21 @@ def _chunked(data_set: DataSet, dtype: str, shape: tuple[int, ...]) -> Stored:
     places = list(product(*map(range, grid)))
     if len(written) < len(places) and creation.fill_value_defined() == h5d.FILL_VALUE_USER_DEFINED:
         raise Refused(Reason.UNSUPPORTED, "chunks that were never written and do not hold zeros", where)
-    records = tuple(written.get(place, Record(0, 0, size)) for place in places)
-    return Stored(dtype, shape, Span(0, 0), records, chunk_shape)
+    records = tuple(written.get(place, StoredRange(0, 0, size)) for place in places)
+    return StoredArray(dtype, shape, Span(0, 0), records, chunk_shape)
 
 
 def _written_chunks(
     dataset: h5d.DatasetID, chunk_shape: tuple[int, ...], filters: tuple[int, ...], size: int
-) -> dict[tuple[int, ...], Record]:
+) -> dict[tuple[int, ...], StoredRange]:
     """Position in the chunk grid -> record. A chunk may have left out filters that did not make it smaller."""
-    written: dict[tuple[int, ...], Record] = {}
+    written: dict[tuple[int, ...], StoredRange] = {}
 
     def take(chunk: h5d.StoreInfo) -> None:
         applied = tuple(code for bit, code in enumerate(filters) if not chunk.filter_mask >> bit & 1)
         place = tuple(start // side for start, side in zip(chunk.chunk_offset, chunk_shape, strict=True))
         if chunk.byte_offset is not None:
-            written[place] = Record(chunk.byte_offset, chunk.size, size, _CODECS[applied])
+            written[place] = StoredRange(chunk.byte_offset, chunk.size, size, _CODECS[applied])
 
     if dataset.get_storage_size():
         dataset.chunk_iter(take)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from h5py import h5a, h5t
 
 from filterzoo.errors import Reason, Refused
-from filterzoo_plugins.encodings.hdf5.tree import DataSet, Tree, text_attribute
+from filterzoo_plugins.encodings.hdf5.tree import H5DataSet, Tree, text_attribute
 from filterzoo_plugins.encodings.names import show
 from filterzoo_plugins.encodings.pickle.inert import Instance, Name
 from filterzoo_plugins.encodings.pickle.machine import read_pickle
@@ -77,7 +77,7 @@ def _blocks(tree: Tree, group: str, wanted: Container[str]) -> Iterator[tuple[st
         yield from ((name, _cells(values[:, place])) for place, name in enumerate(names) if name in wanted)
 
 
-def _node(tree: Tree, name: str) -> DataSet:
+def _node(tree: Tree, name: str) -> H5DataSet:
     if name not in tree.data_sets:
         raise Refused(Reason.MALFORMED, "a table lacks a part", show(name))
     return tree.data_sets[name]
@@ -96,7 +96,7 @@ def _count(tree: Tree, group: str, name: str) -> int:
     raise Refused(Reason.MALFORMED, f"a table without a possible {name}", show(group))
 
 
-def _numbers(node: DataSet) -> npt.NDArray[Any]:
+def _numbers(node: H5DataSet) -> npt.NDArray[Any]:
     """An array of numbers or truth values."""
     if node.id.get_type().get_class() not in {h5t.INTEGER, h5t.FLOAT, h5t.BITFIELD}:
         raise Refused(Reason.UNSUPPORTED, "a part of a table that is no array of numbers", show(node.name))
@@ -105,21 +105,21 @@ def _numbers(node: DataSet) -> npt.NDArray[Any]:
     return values.astype(np.bool_) if is_truth else values
 
 
-def _names(node: DataSet) -> list[str]:
+def _names(node: H5DataSet) -> list[str]:
     stored = node.id.get_type()
     if not isinstance(stored, h5t.TypeStringID) or stored.is_variable_str() or len(node.id.shape) != 1:
         raise Refused(Reason.UNSUPPORTED, "names of columns that are no list of short texts", show(node.name))
     return [name.decode("utf-8", "backslashreplace") for name in _read(node).tolist()]
 
 
-def _read(node: DataSet) -> npt.NDArray[Any]:
+def _read(node: H5DataSet) -> npt.NDArray[Any]:
     size = prod(node.id.shape) * node.id.get_type().get_size()
     if size > MAX_BYTES:
         raise Refused(Reason.LIMIT, f"{size} bytes of a table; at most {MAX_BYTES} are read at once", show(node.name))
     return np.asarray(h5py.Dataset(node.id)[()])
 
 
-def _objects(node: DataSet) -> npt.NDArray[np.object_]:
+def _objects(node: H5DataSet) -> npt.NDArray[np.object_]:
     """(rows, columns): what PyTables keeps as one row of bytes, the pickle of an array of objects."""
     stored = node.id.get_type()
     element = stored.get_super() if isinstance(stored, h5t.TypeVlenID) else None

@@ -28,7 +28,7 @@ _HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
-class DataSet:
+class H5DataSet:
     """One data set under one name; `address` of its header grows in the order of writing."""
 
     name: str
@@ -41,7 +41,7 @@ class Tree:
     """Everything a walk along hard links found, by path without a leading slash; the root's path is empty."""
 
     groups: dict[str, h5g.GroupID] = field(default_factory=dict)
-    data_sets: dict[str, DataSet] = field(default_factory=dict)
+    data_sets: dict[str, H5DataSet] = field(default_factory=dict)
 
 
 @contextmanager
@@ -159,7 +159,7 @@ def _walk(root: h5g.GroupID) -> Tree:
 
 def _take(tree: Tree, pending: list[tuple[str, h5g.GroupID]], entered: set[int], name: str, found: object) -> None:
     if isinstance(found, h5d.DatasetID):
-        tree.data_sets[name] = DataSet(name, h5o.get_info(found).addr, found)
+        tree.data_sets[name] = H5DataSet(name, h5o.get_info(found).addr, found)
         _check_own_bytes(found, name)
     elif isinstance(found, h5g.GroupID):
         address = h5o.get_info(found).addr
@@ -185,7 +185,7 @@ def _target(group: str, path: str) -> str:
 def _resolve(tree: Tree, name: str, target: str) -> None:
     if target in tree.data_sets:
         aim = tree.data_sets[target]
-        tree.data_sets[name] = DataSet(name, aim.address, aim.id)
+        tree.data_sets[name] = H5DataSet(name, aim.address, aim.id)
     elif target not in tree.groups:
         raise Refused(Reason.MALFORMED, f"a soft link to {show(target)}, which is not in the file", show(name))
 

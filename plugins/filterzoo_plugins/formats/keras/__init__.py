@@ -13,7 +13,7 @@ from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
 from filterzoo.format import Format
 from filterzoo.hooks import hookimpl
-from filterzoo.records import Codec, Record, Tensor
+from filterzoo.records import Codec, StoredRange, Tensor
 from filterzoo_plugins.encodings.json import JSON_BYTES
 from filterzoo_plugins.encodings.zip import ZipIndex
 from filterzoo_plugins.formats.keras.config import read_config
@@ -62,7 +62,7 @@ class Keras(Format):
 class _Window(RandomAccessFile):
     """A stored member of a zip as a file of its own."""
 
-    def __init__(self, file: RandomAccessFile, record: Record) -> None:
+    def __init__(self, file: RandomAccessFile, record: StoredRange) -> None:
         self.size = record.length
         self._file = file
         self._offset = record.offset
@@ -73,13 +73,13 @@ class _Window(RandomAccessFile):
         return self._file.read(self._offset + offset, length)
 
 
-def _moved(tensor: Tensor, member: Record) -> Tensor:
-    """The tensor as the archive has it. The member's CRC covers what is one stretch; chunks are records already."""
+def _moved(tensor: Tensor, member: StoredRange) -> Tensor:
+    """The tensor as the archive has it. The member's CRC covers what is one byte range; chunks are records already."""
     if tensor.chunk_shape is not None:
-        records = tuple(replace(record, offset=member.offset + record.offset) for record in tensor.records)
-        return replace(tensor, records=records)
+        records = tuple(replace(record, offset=member.offset + record.offset) for record in tensor.stored_in)
+        return replace(tensor, stored_in=records)
     span = replace(tensor.span, offset=member.offset + tensor.span.offset)
-    return replace(tensor, span=span, records=(member,))
+    return replace(tensor, span=span, stored_in=(member,))
 
 
 @hookimpl

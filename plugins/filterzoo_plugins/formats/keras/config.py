@@ -14,7 +14,7 @@ from filterzoo.records import Convolution, Kind, Layout
 from filterzoo_plugins.encodings.json import is_natural, read_json
 from filterzoo_plugins.encodings.kernel_names import (
     NO_CONVOLUTION,
-    Meaning,
+    KernelMeaning,
     depthwise,
     meaning_by_name,
     plain,
@@ -27,7 +27,7 @@ _NO_CONVOLUTION = {"Dense", "EinsumDense", "Embedding", "LocallyConnected1D", "L
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class KerasLayer:
     """One layer of a configuration. `config` is None where only its class is known.
 
     `layers` are those of a nested model, in order; `inner` is what its configuration holds under other keys.
@@ -36,12 +36,12 @@ class Layer:
     name: str
     class_name: str
     config: Mapping[str, Any] | None = None
-    layers: tuple[Layer, ...] = ()
-    inner: Mapping[str, Layer] = field(default_factory=dict)
-    by_name: Mapping[str, Layer] = field(default_factory=dict)
+    layers: tuple[KerasLayer, ...] = ()
+    inner: Mapping[str, KerasLayer] = field(default_factory=dict)
+    by_name: Mapping[str, KerasLayer] = field(default_factory=dict)
     """The nested model's layers again, by their names."""
 
-    def find(self, parts: Sequence[str]) -> Layer:
+    def find(self, parts: Sequence[str]) -> KerasLayer:
         """The innermost layer that the parts of a weight's path lead to; parts that name no layer are passed over."""
         layer = self
         for part in parts:
@@ -49,7 +49,7 @@ class Layer:
         return layer.wrapped
 
     @property
-    def wrapped(self) -> Layer:
+    def wrapped(self) -> KerasLayer:
         """The layer that a wrapper such as TimeDistributed applies; the layer itself where it wraps none."""
         layer = self
         while "layer" in layer.inner:
@@ -57,12 +57,12 @@ class Layer:
         return layer
 
 
-def read_config(text: bytes, where: str) -> Layer:
+def read_config(text: bytes, where: str) -> KerasLayer:
     """The model of a JSON configuration; Refused (malformed, limit) where it is no JSON."""
     return _layer(read_json(text, where, depth=CONFIG_DEPTH))
 
 
-def variables(model: Layer) -> Iterator[tuple[str, Layer]]:
+def variables(model: KerasLayer) -> Iterator[tuple[str, KerasLayer]]:
     """Paths of Keras 3 (`layers/conv2d_1`) and their layers, in the model's order.
 
     Keras names a layer in a container by its class and counts up (`keras.src.saving.saving_lib`).
@@ -83,7 +83,7 @@ def variables(model: Layer) -> Iterator[tuple[str, Layer]]:
         pending += reversed(inside)
 
 
-def meaning(layer: Layer, variable: str, shape: Sequence[int]) -> Meaning:
+def meaning(layer: KerasLayer, variable: str, shape: Sequence[int]) -> KernelMeaning:
     """Layout and convolution of a layer's `variable`: `kernel`, `pointwise_kernel`, ... or Keras 3's number of it."""
     if layer.class_name in _NO_CONVOLUTION:
         return NO_CONVOLUTION
@@ -113,14 +113,14 @@ def class_of(name: str) -> str | None:
     return _CLASS_OF.get(re.sub(r"_\d+$", "", name))
 
 
-def _layer(node: object) -> Layer:
+def _layer(node: object) -> KerasLayer:
     if not isinstance(node, dict):
-        return Layer("", "")
+        return KerasLayer("", "")
     config = node.get("config")
     settings = config if isinstance(config, dict) else {}
     listed = config if isinstance(config, list) else settings.get("layers")
     layers = tuple(_layer(entry) for entry in listed) if isinstance(listed, list) else ()
-    return Layer(
+    return KerasLayer(
         _text(node.get("name")) or _text(settings.get("name")),
         _text(node.get("class_name")),
         settings,
@@ -138,14 +138,14 @@ def _is_layer(entry: object) -> bool:
     return isinstance(entry, dict) and "class_name" in entry and isinstance(entry.get("config"), dict)
 
 
-def _with_groups(found: Meaning, groups: object) -> Meaning:
+def _with_groups(found: KernelMeaning, groups: object) -> KernelMeaning:
     layout, convolution = found
     if convolution is None or not isinstance(groups, int) or not is_natural(groups) or groups == 0:
         return found
     return layout, replace(convolution, groups=groups)
 
 
-def _applied(found: Meaning, config: Mapping[str, Any] | None, shape: Sequence[int]) -> Meaning:
+def _applied(found: KernelMeaning, config: Mapping[str, Any] | None, shape: Sequence[int]) -> KernelMeaning:
     """With stride, dilation and padding as the configuration states them, None where it states nothing sensible."""
     layout, convolution = found
     if convolution is None or config is None:

@@ -17,11 +17,11 @@ from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
 from filterzoo.records import Tensor
 from filterzoo_plugins.encodings.expansion import check_expansion
-from filterzoo_plugins.encodings.hdf5.data import Stored, locate
-from filterzoo_plugins.encodings.hdf5.tree import DataSet, Tree, names_attribute, open_tree, text_attribute
-from filterzoo_plugins.encodings.kernel_names import NO_CONVOLUTION, Meaning, meaning_by_name
+from filterzoo_plugins.encodings.hdf5.data import StoredArray, locate
+from filterzoo_plugins.encodings.hdf5.tree import H5DataSet, Tree, names_attribute, open_tree, text_attribute
+from filterzoo_plugins.encodings.kernel_names import NO_CONVOLUTION, KernelMeaning, meaning_by_name
 from filterzoo_plugins.encodings.names import show
-from filterzoo_plugins.formats.keras.config import Layer, class_of, meaning, read_config, variables
+from filterzoo_plugins.formats.keras.config import KerasLayer, class_of, meaning, read_config, variables
 
 _OPTIMISER = {"optimizer", "optimizer_weights"}
 _NUMBERED = re.compile(r"(?:^|/)vars/(\d+)$")
@@ -35,7 +35,7 @@ def index_file(file: RandomAccessFile) -> Iterator[Tensor]:
         yield from _index_tree(tree, file.size, model)
 
 
-def index_weights(file: RandomAccessFile, model: Layer) -> Iterator[Tensor]:
+def index_weights(file: RandomAccessFile, model: KerasLayer) -> Iterator[Tensor]:
     """The tensors of a file whose model's configuration lies elsewhere."""
     with open_tree(file) as tree:
         yield from _index_tree(tree, file.size, model)
@@ -47,7 +47,7 @@ def is_keras(file: RandomAccessFile) -> bool:
         return _Weights.of(tree, None).keras_version is not None or any(map(_NUMBERED.search, tree.data_sets))
 
 
-def _index_tree(tree: Tree, size: int, model: Layer | None) -> Iterator[Tensor]:
+def _index_tree(tree: Tree, size: int, model: KerasLayer | None) -> Iterator[Tensor]:
     """The tensors of a tree that takes `size` bytes, described as `model` has them."""
     weights = _Weights.of(tree, model)
     if (weights.keras_version or b"").startswith(b"1."):
@@ -74,19 +74,19 @@ class _Weights:
     prefix: str
     keras_version: bytes | None
     layer_names: list[str] | None
-    model: Layer | None
-    layer_at: Mapping[str, Layer]
+    model: KerasLayer | None
+    layer_at: Mapping[str, KerasLayer]
     """Keras 3's paths and their layers."""
 
     @classmethod
-    def of(cls, tree: Tree, model: Layer | None) -> Self:
+    def of(cls, tree: Tree, model: KerasLayer | None) -> Self:
         prefix = "model_weights/" if "model_weights" in tree.groups else ""
         group = tree.groups[prefix.rstrip("/")]
         version = text_attribute(group, "keras_version") or text_attribute(tree.groups[""], "keras_version")
         layer_at = {} if model is None else dict(variables(model))
         return cls(tree, prefix, version, names_attribute(group, "layer_names"), model, layer_at)
 
-    def in_order(self) -> Iterator[tuple[DataSet, Layer | None]]:
+    def in_order(self) -> Iterator[tuple[H5DataSet, KerasLayer | None]]:
         """The data sets that Keras would load, with their layers where these are known; without a list, by address."""
         if self.layer_names is not None:
             yield from self._listed(self.layer_names)
@@ -95,7 +95,7 @@ class _Weights:
             if data_set.name.startswith(self.prefix) and not _OPTIMISER.intersection(data_set.name.split("/")):
                 yield data_set, None
 
-    def _listed(self, layer_names: list[str]) -> Iterator[tuple[DataSet, Layer | None]]:
+    def _listed(self, layer_names: list[str]) -> Iterator[tuple[H5DataSet, KerasLayer | None]]:
         for layer_name in dict.fromkeys(layer_names):
             group = self.tree.groups.get(self.prefix + layer_name)
             if group is None:
@@ -107,7 +107,7 @@ class _Weights:
                     raise Refused(Reason.MALFORMED, "a weight that is listed is not in the file", show(weight_name))
                 yield data_set, owner and owner.find(weight_name.split("/")[:-1])
 
-    def meaning(self, name: str, shape: tuple[int, ...], layer: Layer | None) -> Meaning:
+    def meaning(self, name: str, shape: tuple[int, ...], layer: KerasLayer | None) -> KernelMeaning:
         """What the layer, or else the name, says of the tensor called `name`."""
         numbered = _NUMBERED.search(name)
         if numbered is not None:
@@ -116,7 +116,7 @@ class _Weights:
             return meaning_by_name(name, shape)
         return meaning(layer, name.rpartition("/")[2].partition(":")[0], shape)
 
-    def _numbered_meaning(self, owner: str, number: str, shape: tuple[int, ...]) -> Meaning:
+    def _numbered_meaning(self, owner: str, number: str, shape: tuple[int, ...]) -> KernelMeaning:
         """Keras 3 numbers the variables of a layer; their group's attribute `name` is the layer's name."""
         stated = text_attribute(self.tree.groups[f"{self.prefix}{owner}/vars".replace("//", "/").lstrip("/")], "name")
         layer_name = (stated or b"").decode("utf-8", "backslashreplace")
@@ -126,13 +126,13 @@ class _Weights:
         part = owner.rpartition("/")[2]
         class_name = class_of(part) or class_of(layer_name)
         if class_name is not None:
-            return meaning(Layer(layer_name, class_name), number, shape)
+            return meaning(KerasLayer(layer_name, class_name), number, shape)
         if number == "0" and "conv" in f"{part} {layer_name}".lower():
             return meaning_by_name(f"{part} {layer_name}/kernel", shape)
         return NO_CONVOLUTION
 
 
-def _tensor(name: str, stored: Stored, found: Meaning) -> Tensor:
+def _tensor(name: str, stored: StoredArray, found: KernelMeaning) -> Tensor:
     layout, convolution = found
     return Tensor(
         name=name,
@@ -140,7 +140,7 @@ def _tensor(name: str, stored: Stored, found: Meaning) -> Tensor:
         shape=stored.shape,
         span=stored.span,
         layout=layout,
-        records=stored.records,
+        stored_in=stored.stored_in,
         chunk_shape=stored.chunk_shape,
         convolution=convolution,
     )

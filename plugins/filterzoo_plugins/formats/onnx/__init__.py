@@ -93,7 +93,7 @@ def _is_model_head(head: bytes) -> bool:
 
 
 def _unread(array: Array) -> Tensor:
-    """An array as it is listed for the count; one that is no stretch of numbers is listed as bytes."""
+    """An array as it is listed for the count; one that is no byte range of numbers is listed as bytes."""
     if array.span is None:
         offset, length = array.varints or (array.offset, 0)
         return Tensor(name=array.name, dtype="U8", shape=(length,), span=Span(offset, length), layout=Layout.OTHER)

@@ -216,7 +216,7 @@ def _internal(draft: _Draft, name: str, shape: tuple[int, ...], where: str) -> A
 
 
 def _of_bytes(draft: _Draft, name: str, shape: tuple[int, ...], span: Span, where: str) -> Array:
-    """An array whose bytes lie in one stretch, which must have the length that dims and type ask for."""
+    """An array whose bytes lie in one byte range, which must have the length that dims and type ask for."""
     dtype = DTYPES_OF_ONNX.get(draft.data_type, "")
     bits = DTYPES[dtype].size * 8 if dtype else _BITS_BELOW_BYTE.get(draft.data_type)
     if bits is None:

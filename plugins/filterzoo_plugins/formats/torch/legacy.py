@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
-from filterzoo.records import Record, Tensor
+from filterzoo.records import StoredRange, Tensor
 from filterzoo_plugins.encodings.names import show
 from filterzoo_plugins.encodings.pickle.machine import read_pickle
 from filterzoo_plugins.encodings.pickle.stack import Truncated
@@ -41,7 +41,7 @@ def legacy_tensors(file: RandomAccessFile) -> Iterator[Tensor]:
         raise Refused(Reason.UNSUPPORTED, "a big-endian torch file")
     records = _records(file, meaning, keys, position)
 
-    def locate(storage: Storage) -> Record:
+    def locate(storage: Storage) -> StoredRange:
         if storage.key not in records:
             raise Refused(Reason.MALFORMED, "a tensor whose storage is missing", f"storage {show(storage.key)}")
         return records[storage.key]
@@ -70,11 +70,11 @@ def _pickles(file: RandomAccessFile, meaning: TorchMeaning) -> tuple[list[object
     return values, position
 
 
-def _records(file: RandomAccessFile, meaning: TorchMeaning, keys: object, position: int) -> dict[str, Record]:
+def _records(file: RandomAccessFile, meaning: TorchMeaning, keys: object, position: int) -> dict[str, StoredRange]:
     """Where each storage lies. The counts are compared with the pickle's where a read costs nothing; the sum always."""
     if type(keys) is not list or len(keys) > MAX_STORAGES:
         raise Refused(Reason.MALFORMED, "a legacy torch file without the keys of its storages", f"byte {position}")
-    records: dict[str, Record] = {}
+    records: dict[str, StoredRange] = {}
     for key in keys:
         storage = meaning.storages.get(str(key)) if type(key) in {str, int} else None
         if storage is None or storage.key in records:
@@ -84,7 +84,7 @@ def _records(file: RandomAccessFile, meaning: TorchMeaning, keys: object, positi
             raise Refused(Reason.MALFORMED, "the file ends within a storage", place)
         if not file.is_remote and _COUNT.unpack(file.read(position, _COUNT.size))[0] != storage.numel:
             raise Refused(Reason.MALFORMED, "a storage that is not as long as the pickle says", place)
-        records[storage.key] = Record(position + _COUNT.size, storage.nbytes, storage.nbytes)
+        records[storage.key] = StoredRange(position + _COUNT.size, storage.nbytes, storage.nbytes)
         position += _COUNT.size + storage.nbytes
     if position != file.size:
         raise Refused(Reason.MALFORMED, "bytes behind the last storage", f"byte {position}")

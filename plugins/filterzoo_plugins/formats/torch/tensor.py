@@ -11,7 +11,7 @@ from dataclasses import replace
 from filterzoo.dtypes import DTYPES
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
-from filterzoo.records import Convolution, Kind, Layout, Quantisation, Record, Span, Tensor
+from filterzoo.records import Convolution, Kind, Layout, Quantisation, Span, StoredRange, Tensor
 from filterzoo_plugins.encodings.names import show
 from filterzoo_plugins.encodings.pickle.inert import Name
 from filterzoo_plugins.formats.torch.names import NamedTensor
@@ -20,7 +20,7 @@ from filterzoo_plugins.formats.torch.values import Storage, StoredTensor
 MAX_SCALE_BYTES = 1 << 20
 """The longest storage of scales or zero points that is read."""
 
-Locate = Callable[[Storage], Record]
+Locate = Callable[[Storage], StoredRange]
 """Where a storage lies in the file; Refused where it does not."""
 
 _SCALE_TYPES = {"F64": "d", "F32": "f", "I64": "q", "I32": "i"}
@@ -42,7 +42,7 @@ def stored_tensor(file: RandomAccessFile, named: NamedTensor, locate: Locate) ->
         shape=stored.shape,
         span=Span(record.offset + stored.offset * size, stored.reach * size),
         strides=None if stored.is_contiguous else stored.strides,
-        records=(record,),
+        stored_in=(record,),
         quantisation=quantisation,
         section=named.section,
     )

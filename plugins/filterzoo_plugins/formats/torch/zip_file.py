@@ -10,11 +10,11 @@ from collections.abc import Iterator
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
-from filterzoo.records import Record, Tensor
+from filterzoo.records import StoredRange, Tensor
 from filterzoo_plugins.encodings.names import show
 from filterzoo_plugins.encodings.pickle.machine import read_pickle
 from filterzoo_plugins.encodings.pickle.stack import Truncated
-from filterzoo_plugins.encodings.zip import STORED, Member, ZipIndex
+from filterzoo_plugins.encodings.zip import STORED, ZipIndex, ZipMember
 from filterzoo_plugins.formats.torch.names import NamedTensor, named_tensors
 from filterzoo_plugins.formats.torch.tensor import stored_tensor, with_convolution
 from filterzoo_plugins.formats.torch.torchscript.walk import convolutions
@@ -65,9 +65,9 @@ class TorchArchive:
             yield from self._located("constants", named_tensors({"CONSTANTS": constants}))
 
     def _located(self, part: str, named_tensors: Iterator[NamedTensor]) -> Iterator[Tensor]:
-        records: dict[str, Record] = {}
+        records: dict[str, StoredRange] = {}
 
-        def locate(storage: Storage) -> Record:
+        def locate(storage: Storage) -> StoredRange:
             if storage.key not in records:
                 records[storage.key] = self._record(f"{self.folder}/{part}/{storage.key}", storage)
             elif records[storage.key].size < storage.nbytes:
@@ -77,7 +77,7 @@ class TorchArchive:
         for named in named_tensors:
             yield stored_tensor(self.file, named, locate)
 
-    def _record(self, name: str, storage: Storage) -> Record:
+    def _record(self, name: str, storage: Storage) -> StoredRange:
         member = self.zip.members.get(name)
         if member is None:
             raise Refused(Reason.MALFORMED, "a tensor whose storage is missing", show(name))
@@ -119,7 +119,7 @@ class TorchArchive:
         self.code = {name[5:]: content for name, content in by_name.items() if name.startswith("code/")}
         return by_name
 
-    def _below(self, member: Member) -> str:
+    def _below(self, member: ZipMember) -> str:
         return member.name[len(self.folder) + 1 :]
 
     def _unpickled(self, part: str, content: bytes) -> object:

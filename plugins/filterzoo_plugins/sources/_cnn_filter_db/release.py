@@ -85,7 +85,7 @@ def _read(file: RandomAccessFile) -> _Found:
         return dtype, offset, read_networks(tree, file, count)
 
 
-def _locate(filters: hdf5_tree.DataSet) -> tuple[str, int, int]:
+def _locate(filters: hdf5_tree.H5DataSet) -> tuple[str, int, int]:
     """(dtype, byte offset, number of filters) of `/filters`, (n, 3, 3) or (n, 9)."""
     if filters.id.get_create_plist().get_layout() == h5d.CHUNKED:
         detail = "filters in chunks; `h5repack -l /filters:CONTI` lays them out as the release has them"
