@@ -32,11 +32,11 @@ demo: $(VENV)/has-report
 PYTEST := $(BIN)/python -m pytest -n logical --dist loadfile --durations 5 --durations-min 10
 
 test: $(VENV)/has-test
-	$(BIN)/python -m compileall -q crawler plugins publish analysis
+	$(BIN)/python -m compileall -q crawler plugins publish analysis evaluation
 	$(PYTEST) -m 'not (slow or index)'
 
 test-all: $(VENV)/has-test
-	$(BIN)/python -m compileall -q crawler plugins publish analysis
+	$(BIN)/python -m compileall -q crawler plugins publish analysis evaluation
 	$(PYTEST) -m 'slow or index'
 
 lint: $(VENV)/has-test $(VENV)/has-dev

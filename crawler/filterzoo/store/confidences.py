@@ -1,0 +1,85 @@
+"""Rows of `confidences` in a work folder: measured from logits, published with the next release."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+KEY = {
+    "model_id": pa.string(),
+    "image_set": pa.string(),
+    "attack": pa.string(),
+    "norm": pa.string(),
+    "eps": pa.float64(),
+    "steps": pa.int64(),
+    "step_size": pa.float64(),
+    "restarts": pa.int64(),
+    "queries": pa.int64(),
+    "stop_rule": pa.string(),
+    "seed": pa.int64(),
+}
+"""The columns that name an evaluation, with their types; all but the first three may be null."""
+
+_MEASURES = (
+    *("accuracy", "over_confidence", "under_confidence", "ece", "auroc", "aupr_errors", "fpr_at_95_tpr"),
+    *("nll", "brier", "aurc", "temperature", "ece_calibrated"),
+)
+_INTERVALS = ("accuracy", "over_confidence", "under_confidence", "ece")
+_COUNTS, _SUMS = pa.list_(pa.int64(), 15), pa.list_(pa.float64(), 15)
+
+CONFIDENCE_SCHEMA = pa.schema(
+    [
+        *KEY.items(),
+        ("n", pa.int64()),
+        ("classes", pa.int64()),
+        *((name, pa.float64()) for name in _MEASURES),
+        *((f"{name}_{end}", pa.float64()) for name in _INTERVALS for end in ("low", "high")),
+        ("n_right", _COUNTS),
+        ("n_wrong", _COUNTS),
+        ("z_right", _SUMS),
+        ("z_wrong", _SUMS),
+        ("logits_id", pa.string()),
+    ]
+)
+"""Columns of `confidences`; `filterzoo_publish.schema` says what each one means."""
+
+
+def row_key(row: dict[str, Any]) -> tuple[tuple[bool, Any], ...]:
+    """By which rows are told apart and sorted; null comes last."""
+    return tuple((row[name] is None, "" if row[name] is None else row[name]) for name in KEY)
+
+
+def add_rows(folder: Path, rows: Iterable[dict[str, Any]]) -> Path:
+    """Write rows to a new file of the folder, named by its bytes; it appears whole or not at all."""
+    table = pa.Table.from_pylist(sorted(rows, key=row_key), schema=CONFIDENCE_SCHEMA)
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = folder / f".{secrets.token_hex(8)}.tmp"
+    try:
+        pq.write_table(table, draft)
+        with draft.open("rb") as written:
+            name = hashlib.file_digest(written, "sha256").hexdigest()[:32]
+            os.fsync(written.fileno())
+        place = folder / f"{name}.parquet"
+        draft.rename(place)
+    finally:
+        draft.unlink(missing_ok=True)
+    return place
+
+
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """All rows of the folder, one for each key: that of the file written last, then of the larger name."""
+    if not folder.is_dir():
+        return []
+    files = sorted(folder.glob("*.parquet"), key=lambda file: (file.stat().st_mtime_ns, file.name))
+    newest: dict[tuple[tuple[bool, Any], ...], dict[str, Any]] = {}
+    for file in files:
+        for row in pq.read_table(file, schema=CONFIDENCE_SCHEMA).to_pylist():
+            newest[row_key(row)] = row
+    return [newest[key] for key in sorted(newest)]

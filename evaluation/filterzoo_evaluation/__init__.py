@@ -1,0 +1,1 @@
+"""Confidence of networks: runs trusted architectures with crawled weights, and measures confidence from logits."""
