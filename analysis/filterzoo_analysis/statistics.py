@@ -21,7 +21,7 @@ Bools = npt.NDArray[np.bool_]
 DECILES = tuple(
     "[0, .1]" if not number else f"(.{number}, {'1' if number == 9 else f'.{number + 1}'}]" for number in range(10)
 )
-"""Names of the ten parts of relative depth (METRICS 2), the first one closed on both sides."""
+"""Names of the ten parts of relative depth (docs/measures.md, 2), the first one closed on both sides."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,6 +100,6 @@ def _lists(table: pa.Table, column: str, length: int) -> Any:
 
 
 def depth_decile(depth: Doubles) -> Ints:
-    """0 to 9: [0, .1], (.1, .2], ... (.9, 1] (METRICS 2)."""
+    """0 to 9: [0, .1], (.1, .2], ... (.9, 1] (docs/measures.md, 2)."""
     edges = np.arange(1, 10) / 10
     return np.searchsorted(edges, depth, side="left").astype(np.int64)

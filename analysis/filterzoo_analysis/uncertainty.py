@@ -90,7 +90,7 @@ def drift_matrix(cells: Cells, replicates: int = REPLICATES, seed: int = 0) -> D
 
 
 def distributions(counts: Doubles, bin_width: float) -> Doubles:
-    """Counts (..., 9 * 70) as distributions (..., 9, 70) that have no zeros (METRICS 5)."""
+    """Counts (..., 9 * 70) as distributions (..., 9, 70) that have no zeros (docs/measures.md, 5)."""
     counts = counts.reshape(*counts.shape[:-1], FILTER_SIZE, -1)
     density = counts / (counts.sum(axis=-1, keepdims=True) * bin_width)
     density[counts == 0] = _EMPTY_BIN

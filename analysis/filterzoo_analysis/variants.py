@@ -1,4 +1,4 @@
-"""The four named definitions of drift (METRICS 5): each gives a basis, weights, and every layer's histograms in it."""
+"""The four named definitions of drift (docs/measures.md, 5): each gives a basis, weights and histograms of layers."""
 
 from __future__ import annotations
 

@@ -209,7 +209,7 @@ class Quantisation:
 class Convolution:
     """What is known of the operation that reads a tensor. None means unknown, never a default.
 
-    `depth` is the number of edges of the longest path from any input to the operation (METRICS 2) in a graph,
+    `depth` is the number of edges of the longest path from any input to the operation (docs/measures.md, 2) in a graph,
     None where only the order in the file is known.
     stated_depth: (conv_depth, conv_depth_norm) where the file states both itself, as it must where it leaves out some
     of the convolutions.

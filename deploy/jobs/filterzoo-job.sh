@@ -39,7 +39,7 @@ copy "$state" "$work"
 if [ -f "$work/journal.sqlite" ]; then filterzoo doctor --repair --workdir "$work"; fi
 
 crawled=0
-# The token is for publishing; a crawl reads strangers' files and needs none.
+# The token is for publishing; a crawl reads untrusted files and needs none.
 env -u HF_TOKEN filterzoo crawl "$manifest" --workdir "$work" || crawled=$?
 if [ -f "$work/journal.sqlite" ]; then copy "$work" "$state"; fi
 if [ "$crawled" -gt 1 ]; then

@@ -1,4 +1,4 @@
-"""The report as Markdown: strangers' names are text, and a file without the marks is left alone."""
+"""The report as Markdown: untrusted names are text, and a file without the marks is left alone."""
 
 from __future__ import annotations
 

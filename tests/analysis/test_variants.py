@@ -47,7 +47,7 @@ def scaled(filters: np.ndarray) -> np.ndarray:
 
 
 def reference(variant: Variant, tasks: dict[str, list[np.ndarray]]) -> np.ndarray:
-    """METRICS 5 by plain NumPy and scikit-learn, all filters at once."""
+    """docs/measures.md, 5 by plain NumPy and scikit-learn, all filters at once."""
     if variant is Variant.CVPR22:
         sets = [scaled(np.concatenate(layers).astype(np.float16).astype(np.float32)) for layers in tasks.values()]
     else:

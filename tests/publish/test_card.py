@@ -1,4 +1,4 @@
-"""The README: what machines read in it is exact, and nothing of a stranger reaches it."""
+"""The README: what machines read in it is exact, and no untrusted text reaches it."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_the_page_says_what_is_known_and_what_changed(tmp_path):
     take_down(target_for(str(tmp_path / "out")), [(TakedownKind.MODEL, "local/big")], release="v2026.01.05")
     page = (tmp_path / "out/README.md").read_text()
     assert page.index("| v2026.01.05 | 0 | 0 | 0 | 1 |") < page.index("| v2026.01.02 | 7 ")
-    assert "coming\nback: 1 wishes" in page
+    assert "coming\nback: 1 takedown requests" in page
 
 
 def test_long_tables_are_cut():

@@ -131,7 +131,7 @@ def plain(tmp_path_factory) -> str:
 
 
 def test_the_yaml_is_that_of_any_other_data_set(readme, plain):
-    """No word of a stranger is in it, so that there is nothing to escape."""
+    """No untrusted text is in it, so that there is nothing to escape."""
     start, header, _page = readme.split("---\n", 2)
     assert start == ""
     assert yaml.safe_load(header) == yaml.safe_load(plain.split("---\n", 2)[1])
@@ -203,16 +203,16 @@ def test_the_notice_has_a_line_for_each(place):
 
 def test_each_can_be_taken_down_and_the_list_is_no_formula(place, tmp_path):
     out = Path(shutil.copytree(place / "out", tmp_path / "out"))
-    wishes = [(TakedownKind.MODEL, f"hostile/{word}@{word}") for word in HOSTILE[::2]]
-    wishes += [(TakedownKind.REPO, f"hostile/{word}") for word in HOSTILE if not word.strip("/ ")]
-    wishes += [
+    requests = [(TakedownKind.MODEL, f"hostile/{word}@{word}") for word in HOSTILE[::2]]
+    requests += [(TakedownKind.REPO, f"hostile/{word}") for word in HOSTILE if not word.strip("/ ")]
+    requests += [
         (TakedownKind.LICENCE, word) for word in HOSTILE if word.startswith(("=", "+", "-", "@", "\t", "\r", "'"))
     ]
-    report = take_down(target_for(str(out)), wishes)
-    assert set(report.models) >= {name for kind, name in wishes if kind is TakedownKind.MODEL}
+    report = take_down(target_for(str(out)), requests)
+    assert set(report.models) >= {name for kind, name in requests if kind is TakedownKind.MODEL}
     assert verify(str(out)) == []
     text = (out / "takedowns.csv").read_bytes().decode()
-    assert [(one.kind, one.value) for one in read_takedowns(text)] == wishes
+    assert [(one.kind, one.value) for one in read_takedowns(text)] == requests
     cells = [cell for row in csv.reader(text.splitlines(keepends=True)) for cell in row]
     assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
     ran = filterzoo("takedown", "out", "--repo", "hostile", cwd=tmp_path)

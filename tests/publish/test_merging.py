@@ -95,7 +95,7 @@ def test_what_is_taken_down_on_either_side_does_not_come(parts, tmp_path):
     assert verify(str(out)) == []
 
 
-def test_a_failure_of_one_is_void_where_another_has_it(parts, tmp_path):
+def test_a_failure_of_one_is_superseded_where_another_has_it(parts, tmp_path):
     broken = Model("broken", network(5), revision="2", facts={"licence": "mit"})
     publish_models(tmp_path / "work", tmp_path / "third", [broken])
     merge(tmp_path / "out", parts / "left", tmp_path / "third")

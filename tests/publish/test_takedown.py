@@ -40,8 +40,8 @@ def out(sound, tmp_path) -> Path:
     return Path(shutil.copytree(sound / "out", tmp_path / "out"))
 
 
-def remove(out: Path, *wishes: tuple[TakedownKind, str], **options):
-    return take_down(target_for(str(out)), wishes, release=RELEASE, **options)
+def remove(out: Path, *requests: tuple[TakedownKind, str], **options):
+    return take_down(target_for(str(out)), requests, release=RELEASE, **options)
 
 
 def names(out: Path, config: str) -> set[str]:
@@ -155,7 +155,7 @@ def test_one_that_never_came_is_refused_as_well(tmp_path):
         (TakedownKind.LICENCE, "apache-2.0", set()),
     ],
 )
-def test_what_a_wish_covers(kind, value, covered):
+def test_what_a_request_covers(kind, value, covered):
     licences = {
         "a/b@1": ("mit", "permissive"),
         "a/b@2": ("mit and gpl-3.0-only", "share-alike"),
@@ -175,11 +175,11 @@ def test_what_a_wish_covers(kind, value, covered):
 @given(
     st.lists(st.tuples(st.sampled_from(TakedownKind), st.text(st.characters(exclude_categories=["Cs"]), min_size=1)))
 )
-def test_the_list_comes_back_and_no_spreadsheet_runs_it(wishes):
-    takedowns = tuple(Takedown(kind, value, "2026-01-01") for kind, value in wishes)
+def test_the_list_comes_back_and_no_spreadsheet_runs_it(requests):
+    takedowns = tuple(Takedown(kind, value, "2026-01-01") for kind, value in requests)
     text = takedowns_csv(takedowns)
     assert read_takedowns(text) == takedowns
-    assert not any(f'"{sign}' in text.replace('""', "") for sign in "=@") or any('"' in value for _, value in wishes)
+    assert not any(f'"{sign}' in text.replace('""', "") for sign in "=@") or any('"' in value for _, value in requests)
 
 
 @pytest.mark.parametrize(

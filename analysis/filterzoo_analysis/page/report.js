@@ -1,5 +1,5 @@
 "use strict";
-// Data are written as text only: names come from strangers.
+// Data are written as text only: names are untrusted input.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const { models, layers, marks, filters } = data;

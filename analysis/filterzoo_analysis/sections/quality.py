@@ -81,7 +81,7 @@ def model_means(layers: Layers, values: Doubles, rows: Bools) -> Doubles:
 
 
 def degenerated(zoo: Zoo) -> Exhibit:
-    """Share of degenerated layers (METRICS 3) by kind of convolution and depth."""
+    """Share of degenerated layers (docs/measures.md, 3) by kind of convolution and depth."""
     layers = zoo.layers
     state = is_degenerated(layers)
     kinds = np.array(layers.table["kind"].to_pylist(), dtype=object)

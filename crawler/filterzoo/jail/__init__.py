@@ -1,7 +1,7 @@
 """The jail: a child process that parses hostile bytes and returns nothing but a table of byte spans.
 
 `Jail` is the parent's side. `child` runs the format plugins under `confinement`; `messages` is what they say to each
-other, and `validation` is what the parent believes of it.
+other, and `validation` is what the parent accepts of it.
 """
 
 from __future__ import annotations

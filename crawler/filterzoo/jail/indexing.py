@@ -26,7 +26,7 @@ MAX_DEPTH = 3
 """Archives inside archives."""
 
 PLUGIN_ERRORS = (Exception, SystemExit)
-"""What a plugin may raise: anything but the parent's wish to end."""
+"""What a plugin may raise: anything but the parent's request to end."""
 
 
 class PluginRaised(Exception):  # it is what happened, in whose plugin

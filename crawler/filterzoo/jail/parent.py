@@ -1,4 +1,4 @@
-"""The parent's side of the jail: keeps one child warm, hands it files, and believes only what fits the file."""
+"""The parent's side of the jail: keeps one child warm, sends it files, and accepts only what fits the file."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Jail:
         all_tensors: the table lists every named array too (`Index.tensors`).
 
         A Member where the model is compressed: `unpack` it, then look at what comes out. A limit that was met, or a
-        crash, in a child that had other files before is not believed before a new child says the same: what a file
+        crash, in a child that had other files before counts only if a new child says the same: what a file
         leaves behind must not decide about the next.
         """
         request = {"name": name, "member": member, "all_tensors": all_tensors}
@@ -196,7 +196,7 @@ def _document(body: bytes) -> Any:
 
 def _found(child: Child, message: Message, body: bytes) -> Index | Member:
     """The child's last word on a file that it could read."""
-    found: Index | Member = _believe(_TABLE if message is Message.TABLE else _MEMBER, body)
+    found: Index | Member = _parsed(_TABLE if message is Message.TABLE else _MEMBER, body)
     if isinstance(found, Index) and found.format not in child.formats:
         raise Refused(Reason.CRASHED, f"the jail names a format it has not loaded: {found.format[:80]!r}")
     child.is_waiting = True
@@ -224,7 +224,7 @@ def _refusal(child: Child, name: str, detail: str, where: str | None, told: set[
     return Refused(Reason(name), detail, where)
 
 
-def _believe(adapter: TypeAdapter[Any], body: bytes) -> Any:
+def _parsed(adapter: TypeAdapter[Any], body: bytes) -> Any:
     try:
         return adapter.validate_json(body, strict=True)
     except ValidationError as error:

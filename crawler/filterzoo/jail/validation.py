@@ -1,4 +1,4 @@
-"""What the parent believes of a table that came out of the jail: nothing that does not fit the file."""
+"""Validates a table that came out of the jail: every field is checked against the file."""
 
 from __future__ import annotations
 

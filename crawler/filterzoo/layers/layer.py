@@ -19,10 +19,10 @@ Device = Literal["auto", "cpu", "cuda"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """One convolution layer: `weights` is float32, (out, in/groups, *kernel), C order (METRICS 1).
+    """One convolution layer: `weights` is float32, (out, in/groups, *kernel), C order (docs/measures.md, 1).
 
     dtype: the stored type, under safetensors' name. layer_id: sha256 of shape and bytes, hex (`normalise.layer_id`).
-    conv_depth: rank of the layer's depth, 0 = first; conv_depth_norm: in [0, 1] (METRICS 2).
+    conv_depth: rank of the layer's depth, 0 = first; conv_depth_norm: in [0, 1] (docs/measures.md, 2).
     """
 
     index: int
@@ -61,7 +61,7 @@ def kernel_name(kernel: tuple[int, ...]) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerMeasure:
-    """The measures of METRICS 3 and the sufficient statistics of METRICS 4; None where undefined, never NaN.
+    """The measures and sufficient statistics of docs/measures.md, 3 and 4; None where undefined, never NaN.
 
     raw_mean, scaled_mean: float64 (9,). raw_m2, scaled_m2: float64 (45,), the upper triangle row by row of
     sum (f - mean)(f - mean)^T. dct_histogram: uint32 (630,), coefficient-major. The last five are None but for 3x3.

@@ -70,14 +70,14 @@ class Journal:
         return any(not Reason(reason).is_transient for (reason,) in reasons)
 
     def record_done(self, done: Done, settings: str) -> None:
-        """The checkpoint made it; what the ledger said of it before is void."""
+        """The checkpoint is done; a former ledger entry is superseded."""
         key = (done.checkpoint.source, done.checkpoint.id, done.checkpoint.revision)
         with self._transaction():
             self._forget(key)
             self._database.execute("INSERT INTO done VALUES (?, ?, ?, ?, ?)", (*key, settings, _dump(asdict(done))))
 
     def record_ledger(self, entry: LedgerEntry, settings: str = "") -> None:
-        """Something did not make it; a former entry or result for the same checkpoint is void."""
+        """Record a refusal; a former entry or result for the same checkpoint is superseded."""
         row = (entry.source, entry.id, entry.revision, str(entry.reason), settings, _dump(asdict(entry)))
         key = (entry.source, entry.id, entry.revision)
         if row in self._rows("SELECT * FROM ledger WHERE source = ? AND id = ? AND revision = ?", key):
@@ -88,7 +88,7 @@ class Journal:
             self._database.execute("INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def forget_plugin_failures(self) -> None:
-        """A new run asks every plugin again, so what the last run said of whole plugins is void."""
+        """A new run asks every plugin again, so the last run's entries about whole plugins are superseded."""
         with self._transaction():
             self._database.execute("DELETE FROM ledger WHERE id IS NULL")
 

@@ -80,7 +80,7 @@ both.
 
 If a network is yours and should not be here, open a discussion in the data set's community tab, or write to its owner,
 and name its `model_id` or the beginning of it. It leaves the next release, and `takedowns.csv` keeps it from coming
-back: {takedowns:,} wishes so far.
+back: {takedowns:,} takedown requests so far.
 
 ## Cite
 

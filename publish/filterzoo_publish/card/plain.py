@@ -1,4 +1,4 @@
-"""Strangers' words on our pages: only those that mean nothing in YAML, Markdown or HTML are shown."""
+"""Text of others on our pages: only words that mean nothing in YAML, Markdown or HTML are shown."""
 
 from __future__ import annotations
 

@@ -54,11 +54,11 @@ def takedown(
     from filterzoo_publish.takedown.takedowns import TakedownKind  # noqa: PLC0415
 
     named = ((TakedownKind.MODEL, model), (TakedownKind.REPO, repo), (TakedownKind.LICENCE, licence))
-    wishes = [(kind, value) for kind, values in named for value in values or () if value.strip("/ ")]
-    if not wishes:
+    requests = [(kind, value) for kind, values in named for value in values or () if value.strip("/ ")]
+    if not requests:
         raise StartError("takedown: name what is to go: --model ID, --repo PREFIX or --licence L")
     place = releasing.target_for(target, create_pr=create_pr)
-    report = take_down(place, wishes, release=release, dry_run=dry_run)
+    report = take_down(place, requests, release=release, dry_run=dry_run)
     if as_json:
         typer.echo(json.dumps(report.document()))
     else:

@@ -1,6 +1,6 @@
 """A published data set as an origin: its rows go into another one, or to another owner, without touching a checkpoint.
 
-What it holds may have been written by others, so not much is believed: only files of the data set are opened, and the
+Its content is untrusted input: only files of the data set are opened, and the
 weights of a layer must be those of its id.
 """
 

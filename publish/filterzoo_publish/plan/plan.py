@@ -25,7 +25,7 @@ from filterzoo_publish.takedown.takedowns import is_taken_down, skipped_row
 class Work:
     """What there is to publish: checkpoints, and the ledger. listed: model_id -> the last day its zoo listed it.
 
-    crawled: the sources whose ledger this is; what a data set said of them before is void.
+    crawled: the sources whose ledger this is; what a data set said of them before is superseded.
     """
 
     candidates: tuple[Candidate, ...]

@@ -22,17 +22,17 @@ Row = dict[str, Any]
 class Inheritance:
     """What changes of models that stay.
 
-    heirs: layer_id -> the model it stands under from now on, for layers that stood under a model that goes.
+    owners: layer_id -> its new owner, for layers whose owner is removed.
     twins: model_id -> its new `duplicate_of`.
     """
 
-    heirs: Mapping[str, str]
+    owners: Mapping[str, str]
     twins: Mapping[str, str | None]
 
     def plan(self, published: Published) -> Plan:
         """A plan whose entries bring the inherited layers, so that they are written as those of a release are."""
         layers: dict[str, set[str]] = {}
-        for layer_id, name in self.heirs.items():
+        for layer_id, name in self.owners.items():
             layers.setdefault(name, set()).add(layer_id)
         found = sorted(
             (one for one in dataset_candidates(published, DatasetOrigin(published)) if one.model_id in layers),
@@ -58,8 +58,8 @@ def inherit(published: Published, gone: Mapping[str, Row]) -> Inheritance:
         for name, layer_id in zip(rows["model_id"].to_pylist(), rows["layer_id"].to_pylist(), strict=True):
             if name in places:
                 first[layer_id] = min(first.get(layer_id, places[name]), places[name])
-    heirs = {layer_id: staying[place]["model_id"] for layer_id, place in first.items()}
-    return Inheritance(heirs, _twins(staying, gone))
+    owners = {layer_id: staying[place]["model_id"] for layer_id, place in first.items()}
+    return Inheritance(owners, _twins(staying, gone))
 
 
 def holds(path: str, gone: Mapping[str, Row]) -> bool:

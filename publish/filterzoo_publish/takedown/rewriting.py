@@ -39,11 +39,11 @@ class Rewriting:
         yield from self._filters()
         yield from self._each("layers", self._with_pointers, self._is_pointed_elsewhere)
         yield from self._each("filters_sample", lambda table: table, lambda _path: False)
-        yield from self._each("models", self._with_heirs, self._is_heir)
+        yield from self._each("models", self._with_owners, self._has_new_owner)
 
     def models(self) -> pa.Table:
         """All models as they are afterwards."""
-        return self._with_heirs(self.staying(self._published.models))
+        return self._with_owners(self.staying(self._published.models))
 
     def _filters(self) -> Iterator[Shard]:
         for path in self._published.paths("filters"):
@@ -123,11 +123,11 @@ class Rewriting:
             table = _with_column(table, name, [place[number] for place in now])
         return table
 
-    def _is_heir(self, path: str) -> bool:
+    def _has_new_owner(self, path: str) -> bool:
         names = self._published.read_file(path, ["model_id"])["model_id"].to_pylist()
         return not (self._inherited.keys() | self._inheritance.twins.keys()).isdisjoint(names)
 
-    def _with_heirs(self, table: pa.Table) -> pa.Table:
+    def _with_owners(self, table: pa.Table) -> pa.Table:
         """The models with what they inherited."""
         twins = self._inheritance.twins
         rows = table.select(["model_id", "stored_filters", "duplicate_of"]).to_pylist()

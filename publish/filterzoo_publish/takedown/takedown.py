@@ -51,13 +51,13 @@ class TakedownReport:
 
 def take_down(
     target: Target,
-    wishes: Sequence[tuple[TakedownKind, str]],
+    requests: Sequence[tuple[TakedownKind, str]],
     *,
     release: str | None = None,
     dry_run: bool = False,
     watch: Callable[[Shard], None] | None = None,
 ) -> TakedownReport:
-    """Remove what the wishes name and refuse it from now on, also where nothing of it is there yet.
+    """Remove what the requests name and refuse it from now on, also where nothing of it is there yet.
 
     Only files that hold something of it are rewritten, and tables whose rows point into those. A layer that another
     model has too goes over to the first of them. Raises StartError where there is no data set; Conflict as `publish`.
@@ -67,9 +67,9 @@ def take_down(
             # Said before anything is prepared: that would make a folder or a repository.
             raise StartError(f"{target.place}: holds no data set")
         if dry_run:
-            change = _Change.made_for(target, wishes, release)
+            change = _Change.made_for(target, requests, release)
             return change.report(target, dry_run=True)
-        return attempts(lambda: _commit(target, wishes, release, watch or (lambda _shard: None)))
+        return attempts(lambda: _commit(target, requests, release, watch or (lambda _shard: None)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +81,11 @@ class _Change:
     inheritance: Inheritance
 
     @classmethod
-    def made_for(cls, target: Target, wishes: Sequence[tuple[TakedownKind, str]], release: str | None) -> _Change:
+    def made_for(cls, target: Target, requests: Sequence[tuple[TakedownKind, str]], release: str | None) -> _Change:
         published = read_published(target.read())
         made = next_release(release, published.releases, target.tags())
         known = {(one.kind, one.value) for one in published.takedowns}
-        new = (Takedown(kind, value, made.day) for kind, value in dict.fromkeys(wishes) if (kind, value) not in known)
+        new = (Takedown(kind, value, made.day) for kind, value in dict.fromkeys(requests) if (kind, value) not in known)
         takedowns = (*published.takedowns, *new)
         rows = published.models.to_pylist()
         gone = {row["model_id"]: row for row in rows if is_taken_down(row, takedowns)}
@@ -108,7 +108,7 @@ class _Change:
             target=target.place,
             release=self.release.name if self.has_news else None,
             models=tuple(sorted(self.gone)),
-            moved_layers=len(self.inheritance.heirs),
+            moved_layers=len(self.inheritance.owners),
             files=files or {},
             removed=removed,
             dry_run=dry_run,
@@ -118,10 +118,10 @@ class _Change:
 
 
 def _commit(
-    target: Target, wishes: Sequence[tuple[TakedownKind, str]], release: str | None, watch: Callable[[Shard], None]
+    target: Target, requests: Sequence[tuple[TakedownKind, str]], release: str | None, watch: Callable[[Shard], None]
 ) -> TakedownReport:
     folder = target.prepare()
-    change = _Change.made_for(target, wishes, release)
+    change = _Change.made_for(target, requests, release)
     published = change.published
     if not change.has_news:
         return change.report(target, commit=target.settle(published.releases[-1].name) if published.releases else None)

@@ -32,7 +32,7 @@ class TakedownKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Takedown:
-    """One wish; day: `YYYY-MM-DD`, when it was fulfilled."""
+    """One takedown request; day: `YYYY-MM-DD`, when it was applied."""
 
     kind: TakedownKind
     value: str
@@ -64,7 +64,7 @@ def skipped_row(model: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_takedowns(text: str | None) -> tuple[Takedown, ...]:
-    """The wishes in the order they came; StartError for a file that is not ours: a takedown must not be missed."""
+    """The requests in the order they came; StartError for a file that is not ours: a takedown must not be missed."""
     if text is None:
         return ()
     try:

@@ -61,9 +61,9 @@ class HubTarget(Target):
             except RepositoryNotFoundError:
                 return None
             names = self._api.list_repo_files(self.name, repo_type="dataset", revision=self._head)
-        strangers = sorted(set(names) - _HARMLESS)
-        if strangers and not any(name.startswith("data/models/") for name in names):
-            raise StartError(f"{self.name}: holds other files ({ascii(strangers[0])[:80]}) and no data set of ours")
+        others = sorted(set(names) - _HARMLESS)
+        if others and not any(name.startswith("data/models/") for name in names):
+            raise StartError(f"{self.name}: holds other files ({ascii(others[0])[:80]}) and no data set of ours")
         return open_hub(self.name, self._head, **self._connection)
 
     def prepare(self) -> Path:

@@ -1,4 +1,4 @@
-"""What `verify` finds, and how it opens a file: nothing is believed before its bytes fit its name."""
+"""What `verify` finds, and how it opens a file: nothing is used before its bytes match the hash in its name."""
 
 from __future__ import annotations
 

@@ -325,7 +325,7 @@ def test_a_local_side_file_is_compared_too(tmp_path: Path) -> None:
 
 
 def test_a_copy_in_the_cache_that_went_bad_is_fetched_again(server: WebServer, tmp_path: Path) -> None:
-    """The cache names files by their content; the name is believed only where the bytes still have it."""
+    """The cache names files by their content; the name counts only if the bytes still have that hash."""
     state = network(with_matrices=False)
     files = published(server, written(tmp_path, "m.safetensors", state), "m.safetensors")
     server.resources["/m.safetensors"].ranges = False

@@ -1,4 +1,4 @@
-"""The jail with a real child, honest and compromised: what the parent survives, and what it never believes."""
+"""The jail with a real child, honest and compromised: what the parent survives, and what it never accepts."""
 
 from __future__ import annotations
 

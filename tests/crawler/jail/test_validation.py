@@ -1,4 +1,4 @@
-"""What the parent believes of a table: nothing that does not fit the file, whatever the numbers."""
+"""What the parent accepts of a table: nothing that does not fit the file, whatever the numbers."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ LIMIT = {
 
 
 @pytest.mark.parametrize("case", GOOD)
-def test_what_fits_is_believed(case):
+def test_what_fits_is_accepted(case):
     validate(index(GOOD[case]), SIZE)
 
 
@@ -303,7 +303,7 @@ TENSORS = st.builds(
 
 @settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(tensors=st.lists(TENSORS, max_size=2), count=NUMBERS, size=st.integers(0, SIZE))
-def test_any_numbers_are_believed_or_refused(tensors, count, size):
+def test_any_numbers_are_accepted_or_refused(tensors, count, size):
     check(index(*tensors, tensor_count=count), size)
 
 
@@ -315,7 +315,7 @@ def test_any_numbers_are_believed_or_refused(tensors, count, size):
     ),
     other=TENSORS,
 )
-def test_one_wrong_field_is_believed_or_refused(case, name, other):
+def test_one_wrong_field_is_accepted_or_refused(case, name, other):
     check(index(replace(GOOD[case], **{name: getattr(other, name)})), SIZE)
 
 
@@ -342,14 +342,14 @@ def test_an_array_that_is_only_listed_is_checked_as_well(fields):
 
 
 def check(table: Index, size: int) -> None:
-    """Nothing but Refused; and what is believed has bounded numbers."""
+    """Nothing but Refused; and what is accepted has bounded numbers."""
     listed = tuple(replace(tensor, convolution=None) for tensor in table.convolutions)
     with contextlib.suppress(Refused):
         validate(replace(table, convolutions=(), tensors=listed), size)
     try:
         validate(table, size)
     except Refused as refusal:
-        assert len(str(refusal)) < 3000  # noqa: PT017  # believing the table is the other good end
+        assert len(str(refusal)) < 3000  # noqa: PT017  # accepting the table is the other good end
         return
     for tensor in table.convolutions:
         numbers = 1

@@ -34,7 +34,7 @@ def numbers(*shape: int) -> np.ndarray:
 
 
 def by_loops(stored: np.ndarray, layout: Layout, groups: int) -> np.ndarray:
-    """METRICS 1, word by word."""
+    """docs/measures.md, 1, word by word."""
     spatial = {
         Layout.OI_K: slice(2, None),
         Layout.IO_K: slice(2, None),

@@ -139,7 +139,7 @@ class Constant:
 class Value(NamedTuple):
     """What is known of a named value of a graph.
 
-    depth: edges of the longest path to it from any input (METRICS 2), from any constant where none leads to it.
+    depth: edges of the longest path to it from any input (docs/measures.md, 2), from any constant if none leads to it.
     live: whether it depends on an input. constant: the stored array it is a view of.
     """
 

@@ -32,7 +32,7 @@ _BODY_SLOTS = {_IF: (0, 1), _WHILE: (0, 1), _CALL: (0,), _CALL_ONCE: (0,), _COMP
 
 
 class Value(NamedTuple):
-    """What is known of a tensor: depth and live as METRICS 2 needs them, and the stored tensor it is, or stands for."""
+    """What is known of a tensor: depth (docs/measures.md, 2), whether it is live, the stored tensor it stands for."""
 
     depth: int
     live: bool

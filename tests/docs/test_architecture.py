@@ -1,0 +1,65 @@
+"""docs/architecture.md: its paths exist, and the words its glossary rules out are in no code and no page."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "architecture.md").read_text()
+GLOSSARY = PAGE.partition("## Glossary")[2]
+SUFFIXES = {".py", ".md", ".toml", ".yaml", ".yml", ".js", ".css", ".j2", ".sh", ".tmpl"}
+WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+"""In names as well: `byte_range`, `ByteRange`."""
+
+
+def ruled_out() -> list[str]:
+    rows = [line.split("|") for line in GLOSSARY.splitlines() if line.startswith("|")][2:]
+    return [word.strip() for row in rows for word in row[3].split(",") if word.strip()]
+
+
+def forms(word: str) -> set[str]:
+    stem = word.removesuffix("e")
+    return {word, f"{word}s", f"{word}es", f"{stem}ed", f"{stem}ing"}
+
+
+def words(text: str) -> set[str]:
+    return {word.lower() for word in WORD.findall(text)}
+
+
+@pytest.fixture(scope="module")
+def pages() -> dict[str, set[str]]:
+    """The words of every tracked file of code or text, but for the changelog and the glossary itself."""
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    paths = [name for name in listed if Path(name).suffix in SUFFIXES and name != "CHANGELOG.md"]
+    texts = {name: (ROOT / name).read_text() for name in paths if (ROOT / name).is_file()}
+    texts["docs/architecture.md"] = PAGE.removesuffix(GLOSSARY)
+    return {name: words(text) for name, text in texts.items()}
+
+
+def test_words_are_found_in_names_and_in_other_forms() -> None:
+    assert {"byte", "range", "chunks"} <= words("class ByteRange: CHUNKS = byte_range")
+    assert {"receive", "receives", "received", "receiving", "boxes"} <= forms("receive") | forms("box")
+    assert not forms("art") & words("start part_of")
+
+
+@pytest.mark.parametrize("word", ruled_out())
+def test_a_word_that_is_ruled_out_is_nowhere(word: str, pages: dict[str, set[str]]) -> None:
+    assert sorted(name for name, found in pages.items() if found & forms(word)) == []
+
+
+def test_there_are_words_to_look_for(pages: dict[str, set[str]]) -> None:
+    assert len(ruled_out()) > 3
+    assert len(pages) > 300
+
+
+def test_the_modules_it_names_are_there() -> None:
+    named = re.findall(r"`((?:filterzoo|filterzoo_publish)/[\w/]+(?:\.py|/))`", PAGE)
+    assert len(named) > 8
+    folders = {"filterzoo": "crawler", "filterzoo_publish": "publish"}
+    assert [path for path in named if not (ROOT / folders[path.partition("/")[0]] / path).exists()] == []
