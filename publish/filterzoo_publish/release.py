@@ -33,10 +33,13 @@ _ATTEMPTS = 6
 """How often a release is planned anew because another publisher was faster or an answer was lost."""
 
 
-def target_for(name: str, *, create_pr: bool = False, private: bool = False) -> Target:
-    """The target a user names: `user/name` on the Hub, unless there is such a folder; anything else is a folder."""
+def target_for(name: str, *, workdir: Path | None = None, create_pr: bool = False, private: bool = False) -> Target:
+    """The target a user names: `user/name` on the Hub, unless there is such a folder; anything else is a folder.
+
+    workdir: the work folder that notes which releases into folders were begun, so that they can be finished.
+    """
     if not is_hub_name(name):
-        return FolderTarget(Path(name))
+        return FolderTarget(Path(name), workdir)
     from filterzoo_publish.targets.hub import HubTarget  # noqa: PLC0415  # half a second that a folder does not need
 
     return HubTarget(name, create_pr=create_pr, private=private)

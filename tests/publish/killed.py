@@ -31,12 +31,15 @@ def main(folder: Path) -> int:
         step += 1
         place = folder / f"killed-{step}"
         shutil.copytree(old, place)
-        ended = in_child(lambda place=place: publish(folder / "second", target_for(str(place))), die_at=step)
+        ended = in_child(
+            lambda place=place: publish(folder / "second", target_for(str(place), workdir=folder / "second")),
+            die_at=step,
+        )
         check_readers(place, before, after)
         if ended == DONE:
             assert tree(place) == after
             return step - 1
-        in_child(lambda place=place: publish(folder / "second", target_for(str(place))))
+        in_child(lambda place=place: publish(folder / "second", target_for(str(place), workdir=folder / "second")))
         assert tree(place) == after, f"step {step}: the next publisher did not mend it"
         shutil.rmtree(place)
 

@@ -261,7 +261,7 @@ def test_a_publisher_killed_at_any_step_leaves_the_old_or_the_new_state(tmp_path
     write_work(tmp_path / "first", zoo()[:2], ledger())
     write_work(tmp_path / "second", zoo()[:5])
     script = Path(__file__).with_name("killed.py")
-    ran = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True, timeout=300, check=False)
+    ran = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True, timeout=900, check=False)
     assert ran.returncode == 0, ran.stderr
     assert int(ran.stdout) > 25, "kills"
 

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from filterzoo.dataset.batches import batches
+from filterzoo.dataset.paths import data_path
 from filterzoo.dataset.published import READERS, PublishedFiles, open_published
 from filterzoo.dataset.query import LayerKeywords, LayerQuery, Names
 from filterzoo.errors import FilterZooError
@@ -153,6 +154,9 @@ def copy_filters(out: Floats, files: PublishedFiles, picked: pa.Table, counts: S
 
 def _row_groups(files: PublishedFiles, wanted: dict[str, _Wanted]) -> Iterator[_RowGroup]:
     for path, stored in sorted(wanted.items()):
+        place = data_path(path)
+        if place is None or place.config != "filters":
+            raise FilterZooError(f"{files.root}: layers points to {ascii(path)[:160]}, no file of filters; verify it")
         with files.native(path) as file:
             footer = pq.read_metadata(file)
         sizes = (footer.row_group(number).num_rows for number in range(footer.num_row_groups))

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 from fsspec.implementations.local import LocalFileSystem
 
+from filterzoo.dataset import confined
+from filterzoo.dataset.paths import DEPTH, is_published_path
 from filterzoo.errors import StartError
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 READERS = max(4, os.cpu_count() or 1)
 """Files and row groups that are read and decoded at a time; more than two cores, since reading from the Hub waits."""
+LONGEST_TEXT = 256 << 20
+"""Bytes of the longest small file that is read: the cards of a file of `models`."""
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
@@ -41,31 +45,70 @@ class PublishedFiles:
         return isinstance(self.filesystem, LocalFileSystem)
 
     def paths(self, config: str | None = None) -> list[str]:
-        """The files of a config (None: of all) as `data/<config>/...`, sorted."""
-        folder = f"{self.root}/data/{config}" if config else f"{self.root}/data"
+        """The files of a config (None: of all) as `data/<config>/...`, sorted.
+
+        StartError where something else is among them: a link, a FIFO, a name that no release gives.
+        """
+        found = self.listing(config)
+        for path, is_ours in found:
+            if not is_ours:
+                raise StartError(f"{self.root}: {ascii(path)[:200]} is not a file of a data set; run filterzoo verify")
+        return [path for path, _ in found]
+
+    def listing(self, config: str | None = None) -> list[tuple[str, bool]]:
+        """(path, whether it is a regular file under a name of a release) of all that `paths` would look at."""
+        folder = f"data/{config}" if config else "data"
+        if self.is_local:
+            entries = confined.entries(self.root, folder, DEPTH - folder.count("/") - 1)
+            return [(path, is_regular and is_published_path(path)) for path, is_regular in entries]
         try:
-            found = cast("list[str]", self.filesystem.find(folder))
+            found = cast("list[str]", self.filesystem.find(f"{self.root}/{folder}"))
         except FileNotFoundError:
             return []
-        return sorted(path[len(self.root) + 1 :] for path in found)
+        paths = sorted(path[len(self.root) + 1 :] for path in found)
+        return [(path, is_published_path(path)) for path in paths]
 
     def open(self, path: str) -> IO[bytes]:
-        """The file at a path that `paths` gave, for reading at any offset."""
+        """A file of the data set, for reading at any offset; StartError for any other path, and for a link."""
+        self._check(path)
+        if self.is_local:
+            return os.fdopen(confined.open_file(self.root, path), "rb")
         return cast("IO[bytes]", self.filesystem.open(f"{self.root}/{path}", "rb"))
 
     def native(self, path: str) -> pa.NativeFile:
-        """The file at a path that `paths` gave, for pyarrow; in a folder mapped into memory, so that none is copied."""
-        if self.is_local:
-            return pa.memory_map(f"{self.root}/{path}")
-        return _ExactReads(self.filesystem).open_input_file(f"{self.root}/{path}")
+        """`open` for pyarrow; in a folder mapped into memory, so that nothing is copied."""
+        self._check(path)
+        if not self.is_local:
+            return _ExactReads(self.filesystem).open_input_file(f"{self.root}/{path}")
+        descriptor = confined.open_file(self.root, path)
+        try:
+            # pyarrow opens only paths: this one names the file that was checked, whatever its path leads to by now.
+            return pa.memory_map(f"/dev/fd/{descriptor}")
+        finally:
+            os.close(descriptor)
+
+    def exists(self, name: str) -> bool:
+        """Whether there is anything under that name."""
+        place = f"{self.root}/{name}"
+        return os.path.lexists(place) if self.is_local else bool(self.filesystem.exists(place))
 
     def text(self, path: str) -> str | None:
-        """A small text file, None where there is none."""
+        """A small text file, None where there is none; StartError for a long one, and for one that is not UTF-8."""
         try:
             with self.open(path) as file:
-                return file.read().decode()
+                content = file.read(LONGEST_TEXT + 1)
         except FileNotFoundError:
             return None
+        if len(content) > LONGEST_TEXT:
+            raise StartError(f"{self.root}: {path} has more than {LONGEST_TEXT:,} bytes; run filterzoo verify")
+        try:
+            return content.decode()
+        except UnicodeDecodeError as error:
+            raise StartError(f"{self.root}: {path} is not UTF-8 text; run filterzoo verify") from error
+
+    def _check(self, path: str) -> None:
+        if not is_published_path(path):
+            raise StartError(f"{self.root}: {ascii(path)[:200]} is not the path of a data set's file; verify it")
 
 
 class _ExactReads(pafs.FSSpecHandler):  # type: ignore[misc]  # pyarrow has no types for it

@@ -44,6 +44,6 @@ def documents(
 def outdated_figure(published: Published, written: dict[str, bytes]) -> list[str]:
     """The figure of an earlier release, where this one has none."""
     files = published.files
-    if files is None or FIGURE in written or not files.filesystem.exists(f"{files.root}/{FIGURE}"):
+    if files is None or FIGURE in written or not files.exists(FIGURE):
         return []
     return [FIGURE]

@@ -45,7 +45,7 @@ def publish(
     from filterzoo_publish.merge import merging  # noqa: PLC0415  # these take a second that other commands do not need
     from filterzoo_publish.plan.plan import open_work  # noqa: PLC0415
 
-    place = releasing.target_for(target, create_pr=create_pr, private=private)
+    place = releasing.target_for(target, workdir=workdir, create_pr=create_pr, private=private)
     watch = None if as_json else _show_file
     work = merging.open_datasets(origins) if origins else open_work(workdir)
     report = releasing.publish_work(work, place, release=release, dry_run=dry_run, watch=watch)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from filterzoo.commands.options import JsonOption
+from filterzoo.commands.options import DEFAULT, JsonOption, WorkdirOption
 from filterzoo.errors import StartError
 from filterzoo.reporting.terminal import console, printable
 from filterzoo_publish.commands.options import PullRequestOption, ReleaseOption, TargetArgument
@@ -39,6 +39,7 @@ def takedown(
     licence: Annotated[
         list[str] | None, typer.Option("--licence", metavar="L", help="All models under a licence or licence class.")
     ] = None,
+    workdir: WorkdirOption = DEFAULT,
     create_pr: PullRequestOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed; write nothing.")] = False,
     release: ReleaseOption = None,
@@ -57,7 +58,7 @@ def takedown(
     requests = [(kind, value) for kind, values in named for value in values or () if value.strip("/ ")]
     if not requests:
         raise StartError("takedown: name what is to go: --model ID, --repo PREFIX or --licence L")
-    place = releasing.target_for(target, create_pr=create_pr)
+    place = releasing.target_for(target, workdir=workdir, create_pr=create_pr)
     report = take_down(place, requests, release=release, dry_run=dry_run)
     if as_json:
         typer.echo(json.dumps(report.document()))

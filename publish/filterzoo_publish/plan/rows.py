@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
 import pyarrow as pa
 
+from filterzoo.dataset.paths import CLASS_NAME, SOURCE_NAME
 from filterzoo.errors import Reason, StartError
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.records import Checkpoint
 from filterzoo_publish.schema import arrow_schema
 
-_SOURCE_NAME = re.compile(r"[a-z0-9_]{1,64}")
-_CLASS_NAME = re.compile(r"[a-z0-9-]{1,32}")
 _FROM_CHECKPOINT = frozenset(field.name for field in fields(Checkpoint)) - {"artifacts", "licence"}
 _FROM_DONE = frozenset(field.name for field in fields(Done))
 SortKey = tuple[str, str, str]
@@ -34,9 +32,9 @@ def sort_key(checkpoint: Checkpoint) -> SortKey:
 def folders(done: Done) -> tuple[str, str]:
     """(source, licence class): the folders of the checkpoint's files; StartError where a name cannot be a folder's."""
     source, licence_class = done.checkpoint.source, done.licence_class
-    if not _SOURCE_NAME.fullmatch(source):
+    if not SOURCE_NAME.fullmatch(source):
         raise StartError(f"source {ascii(source)[:80]}: its name must be made of a-z, 0-9 and _ to be published")
-    if not _CLASS_NAME.fullmatch(licence_class):
+    if not CLASS_NAME.fullmatch(licence_class):
         raise StartError(f"{ascii(model_id(done.checkpoint))[:160]}: {ascii(licence_class)[:80]} is no licence class")
     return source, licence_class
 

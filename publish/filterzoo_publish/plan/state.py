@@ -72,8 +72,8 @@ class Published:
 def read_published(files: PublishedFiles | None) -> Published:
     """The state of a data set; StartError where the place is in use for something else."""
     if files is not None and not files.paths("models"):
-        if others := files.paths():
-            raise StartError(f"{files.root}: holds other data ({ascii(others[0])[:80]}); choose an empty place")
+        if others := files.listing():
+            raise StartError(f"{files.root}: holds other data ({ascii(others[0][0])[:80]}); choose an empty place")
         files = None
     return Published(
         files,

@@ -11,10 +11,9 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from filterzoo.dataset.paths import NAME_DIGITS
 from filterzoo_publish.schema import arrow_schema, dictionary_columns, float_leaves
 
-NAME_DIGITS = 32
-"""How many hex digits of the sha256 of a file's bytes are its name."""
 _PAGE_BYTES = 4 << 20
 """Weights of 4 MiB pages take 30.3 bytes a filter, of 1 MiB pages 30.6: byte streams are longer. A limit on the rows of
 a page changes nothing here, since a row is a block of filters."""

@@ -1,36 +1,47 @@
-"""A data set in a local folder. A release appears in one rename, so a kill leaves the old one or the new one."""
+"""A data set in a local folder. A release appears in one rename, so a kill leaves the old one or the new one.
+
+The folder may be a received one: what is found in it decides nothing. See `filterzoo.dataset.confined`.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import hashlib
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+from filterzoo.dataset import confined
+from filterzoo.dataset.paths import is_published_path
 from filterzoo.dataset.published import PublishedFiles, open_folder
-from filterzoo.errors import StartError
-from filterzoo.store.fragments import sync_folder
+from filterzoo.errors import FilterZooError, StartError, StorageFailed
 from filterzoo_publish.shards.parquet import Shard
+from filterzoo_publish.targets.decided import LONGEST_PLAN, PLAN, Decided, Notes
 from filterzoo_publish.targets.target import README, Commit, Target
 
 _STAGED = ".staged"
 """Files of a release that is not decided yet: thrown away by the next publisher."""
 DECIDED = ".decided"
 """The same folder under the name that decides: its files belong to the data set and only have to be moved."""
-_REMOVED = "removed.txt"
+_WRITING = "writing"
 
 
 class FolderTarget(Target):
     """The folder at `path`. Readers see a release when its folder `.staged` is renamed `.decided` and then emptied.
 
-    Each step after the decision can be done again, so a publisher that finds `.decided` goes on with it.
+    Each step after the decision can be done again. A publisher that finds `.decided` goes on with it if the work folder
+    `workdir` holds a note of it, and refuses the target otherwise.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, workdir: Path | None = None) -> None:
         self._path = path
+        self._notes = Notes(workdir)
         self._lock: int | None = None
+        self._is_new = False
+        self._added: dict[str, str] = {}
         self.place = str(path)
         self.name = "path/to/this/folder"
 
@@ -42,89 +53,152 @@ class FolderTarget(Target):
             self.discard()
             os.close(self._lock)
             self._lock = None
+            if self._is_new:
+                with contextlib.suppress(OSError):  # it stays where something was put into it
+                    self._path.rmdir()
 
     def read(self) -> PublishedFiles | None:
         """See `Target.read`. Before `prepare`, a release that was decided and not moved is not seen."""
-        return open_folder(self._path) if self._path.is_dir() else None
+        if self._path.is_dir():
+            return open_folder(self._path)
+        if os.path.lexists(self._path):
+            raise StartError(f"{self._path}: is not a folder; name another target")
+        return None
 
     def prepare(self) -> Path:
         """See `Target.prepare`; StartError where another publisher is at work or the folder is something else's."""
-        if self._lock is None:
-            self._path.mkdir(parents=True, exist_ok=True)
-            self._take_lock()
-            self._move_decided()
-            self._refuse_strangers()
-        self.discard()
-        writing = self._path / _STAGED / "writing"
-        writing.mkdir(parents=True)
-        return writing
+        with self._explained():
+            if self._lock is None:
+                self._lock = self._locked()
+                interrupted = self._interrupted()
+                if interrupted is None:
+                    self._refuse_strangers()
+                self.discard()
+                if interrupted is not None:
+                    self._finish(interrupted)
+            self.discard()
+            if os.path.lexists(self._path / _STAGED):
+                raise StartError(f"{self._path / _STAGED}: is a link or cannot be removed; remove it")
+            for folder in (_STAGED, f"{_STAGED}/{_WRITING}"):
+                os.mkdir(folder, dir_fd=self._folder)  # fails where something is there, a link too
+        return self._path / _STAGED / _WRITING
 
     def add(self, shard: Shard) -> None:
         """See `Target.add`."""
-        _sync(shard.local)
-        place = self._path / _STAGED / shard.path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shard.local.replace(place)
+        with self._explained():
+            self._added[shard.path] = _digest(shard)
+            confined.move(self._folder, f"{_STAGED}/{_WRITING}/{shard.local.name}", f"{_STAGED}/{shard.path}")
 
     def commit(self, documents: Mapping[str, bytes], removed: Sequence[str], message: str, release: str) -> Commit:
         """See `Target.commit`."""
         del message, release
-        staged = self._path / _STAGED
-        shutil.rmtree(staged / "writing", ignore_errors=True)
-        for name, content in (*documents.items(), (_REMOVED, "\n".join(removed).encode())):
-            (staged / name).parent.mkdir(parents=True, exist_ok=True)
-            (staged / name).write_bytes(content)
-            _sync(staged / name)
-        for folder, _, _ in os.walk(staged):
-            sync_folder(Path(folder))
-        staged.rename(self._path / DECIDED)
-        sync_folder(self._path)
-        self._move_decided()
+        with self._explained():
+            shutil.rmtree(f"{_STAGED}/{_WRITING}", dir_fd=self._folder)
+            digests = {path: hashlib.sha256(content).hexdigest() for path, content in documents.items()}
+            decided = Decided.new(self._added | digests, tuple(removed))
+            for path in (*decided.files, *decided.removed):
+                confined.check_place(self._folder, path)
+            plan = decided.content()
+            for path, content in (*documents.items(), (PLAN, plan)):
+                confined.write_file(self._folder, f"{_STAGED}/{path}", content)
+            for *_, folder in os.fwalk(_STAGED, dir_fd=self._folder):
+                os.fsync(folder)
+            self._notes.add(plan, self.place)
+            os.rename(_STAGED, DECIDED, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+            os.fsync(self._folder)
+            self._finish(plan)
+        self._added = {}
         return Commit()
 
     def discard(self) -> None:
         """See `Target.discard`."""
-        shutil.rmtree(self._path / _STAGED, ignore_errors=True)
+        self._added = {}
+        if self._lock is not None:
+            shutil.rmtree(_STAGED, ignore_errors=True, dir_fd=self._lock)
 
-    def _move_decided(self) -> None:
-        """Move the files of a decided release to their places, the README last, and remove what it replaces."""
-        decided = self._path / DECIDED
-        if not decided.is_dir():
-            return
-        last = {decided / README, decided / _REMOVED}
-        for file in sorted(path for path in decided.rglob("*") if path.is_file() and path not in last):
-            _move(file, self._path / file.relative_to(decided))
-        if (decided / README).exists():
-            _move(decided / README, self._path / README)
-        if (decided / _REMOVED).exists():
-            for path in (decided / _REMOVED).read_text().splitlines():
-                (self._path / path).unlink(missing_ok=True)
-        shutil.rmtree(decided)
-        sync_folder(self._path)
+    @property
+    def _folder(self) -> int:
+        if self._lock is None:
+            raise AssertionError("prepare() comes first")
+        return self._lock
 
-    def _take_lock(self) -> None:
-        descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
+    def _locked(self) -> int:
+        """The open folder, made where it is missing, with the lock of its publisher."""
+        self._is_new = not self._path.exists()
+        self._path.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             os.close(descriptor)
             raise StartError(f"{self._path}: another publisher is writing there; wait for it to end") from error
-        self._lock = descriptor
+        return descriptor
+
+    def _interrupted(self) -> bytes | None:
+        """The plan of a release of ours that was decided and not finished; StartError for one of somebody else."""
+        if not os.path.lexists(self._path / DECIDED):
+            return None
+        with (
+            contextlib.suppress(FileNotFoundError),
+            os.fdopen(confined.open_file(self._folder, f"{DECIDED}/{PLAN}"), "rb") as file,
+        ):
+            plan = file.read(LONGEST_PLAN)
+            if self._notes.has(plan):
+                return plan
+        place = self._path / DECIDED
+        raise StartError(
+            f"{place}: an interrupted release that was not begun with this work folder; run the command that was "
+            f"interrupted with its --workdir, or look at {PLAN} there and remove the folder to give the release up"
+        )
+
+    def _finish(self, plan: bytes) -> None:
+        """Move the files of a decided release to their places, the README last, and remove what it replaces."""
+        decided = Decided.read(plan)
+        waiting = [path for path, digest in decided.files.items() if self._is_waiting(path, digest)]
+        for path in sorted(waiting, key=lambda path: (path == README, path)):
+            confined.move(self._folder, f"{DECIDED}/{path}", path)
+        for path in decided.removed:
+            confined.remove(self._folder, path)
+        # Under this name what is left of the folder is thrown away, however far its removal comes.
+        os.rename(DECIDED, _STAGED, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        os.fsync(self._folder)
+        shutil.rmtree(_STAGED, dir_fd=self._folder)
+        self._notes.drop(plan)
+
+    def _is_waiting(self, path: str, digest: str) -> bool:
+        """Whether a file of the plan is still to be moved; StartError where it is lost, or not the one it should be."""
+        for place in (f"{DECIDED}/{path}", path):
+            with contextlib.suppress(FileNotFoundError), os.fdopen(confined.open_file(self._folder, place), "rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest().startswith(digest):
+                    return place != path
+                raise StartError(f"{self._path}: {place} was changed since its release was decided; see {DECIDED}")
+        raise StartError(f"{self._path}: {path} of the interrupted release is lost; see {DECIDED}")
 
     def _refuse_strangers(self) -> None:
         """A folder with files in it and no data set among them is not ours to write a README into."""
-        names = {entry.name for entry in self._path.iterdir()} - {_STAGED, DECIDED, ".git", ".gitattributes"}
-        if names and not (self._path / "data" / "models").is_dir():
+        names = {entry.name for entry in self._path.iterdir()} - {_STAGED, ".git", ".gitattributes"}
+        if names and not open_folder(self._path).paths("models"):
             example = ascii(min(names))[:80]
             raise StartError(f"{self._path}: holds other files ({example}) and no data set; choose an empty folder")
 
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """What the system says of the folder, as one line."""
+        try:
+            yield
+        except OSError as error:
+            raise StorageFailed(
+                f"{self._path}: cannot be written to: {error.strerror or error}; nothing was published; mend it and "
+                "run the same command again"
+            ) from error
 
-def _move(file: Path, place: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    file.replace(place)
-    sync_folder(place.parent)
 
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
+def _digest(shard: Shard) -> str:
+    """The beginning of the sha256 of its bytes, which are synced: the name of a table, that of cards is another's."""
+    if not is_published_path(shard.path):
+        raise FilterZooError(f"{ascii(shard.path)[:200]} is not the path of a data set's file")
+    with shard.local.open("rb") as file:
         os.fsync(file.fileno())
+        if shard.path.endswith(".parquet"):
+            return shard.path.rpartition("/")[2].removesuffix(".parquet")
+        return hashlib.file_digest(file, "sha256").hexdigest()

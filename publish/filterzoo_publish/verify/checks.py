@@ -35,7 +35,7 @@ def verify(target: str) -> list[Problem]:
 def verify_files(files: PublishedFiles) -> list[Problem]:
     """`verify` of a data set that is open."""
     examination = Examination(files)
-    if files.filesystem.exists(f"{files.root}/{DECIDED}"):
+    if files.exists(DECIDED):
         examination.report("interrupted", DECIDED, "a publisher was killed while it moved files: publish again")
     examination.check_names()
     _check_readme(examination)

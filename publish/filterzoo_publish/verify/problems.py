@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,16 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from filterzoo.dataset.parquet import ParquetFile
+from filterzoo.dataset.paths import NAME_DIGITS, data_path
 from filterzoo.dataset.published import PublishedFiles
 from filterzoo.errors import StartError
-from filterzoo_publish.schema import COLUMNS, CONFIGS, arrow_schema
+from filterzoo_publish.schema import COLUMNS, arrow_schema
 from filterzoo_publish.shards.cards import card_path, read_cards
-from filterzoo_publish.shards.parquet import NAME_DIGITS
 
-_PATH = re.compile(
-    rf"data/(?P<config>{'|'.join(CONFIGS)})/((?P<source>[a-z0-9_]+)/(?P<licence_class>[a-z0-9-]+)/)?"
-    rf"(?P<hash>[0-9a-f]{{{NAME_DIGITS}}})\.parquet"
-)
 _PIECE = 1 << 20
 
 
@@ -49,7 +44,7 @@ class Examination:
 
     def row_groups(self, config: str) -> Iterator[tuple[str, int, pa.Table]]:
         """(path, number, rows) of each row group of each sound file of a config, each file read once."""
-        paths = self.files.paths(config)
+        paths = [path for path, is_ours in self.files.listing(config) if is_ours]
         if not paths:
             self.report("missing", f"data/{config}", "no file; an empty config has an empty file")
         for path in paths:
@@ -63,9 +58,9 @@ class Examination:
 
     def check_names(self) -> None:
         """Every file under data/ is named as the files of a data set are."""
-        for path in self.files.paths():
-            if not _PATH.fullmatch(path):
-                self.report("name", ascii(path)[:200], "not a file of the data set")
+        for path, is_ours in self.files.listing():
+            if not is_ours:
+                self.report("name", ascii(path)[:200], "not a file of the data set: its name, or a link, or no file")
 
     def check_cards(self, path: str, names: list[str]) -> None:
         """The cards of a file of `models` are those of its rows."""
@@ -126,5 +121,5 @@ class Examination:
 
 def folder_names(path: str) -> tuple[str, str] | None:
     """(source, licence class) of a file's folders, None for a file without."""
-    match = _PATH.fullmatch(path)
-    return (match["source"], match["licence_class"]) if match and match["source"] else None
+    place = data_path(path)
+    return (place.source, place.licence_class) if place and place.source and place.licence_class else None

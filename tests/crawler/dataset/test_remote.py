@@ -86,8 +86,8 @@ def test_a_footer_of_any_length_is_found(folder, far, monkeypatch, tail):
 def test_a_column_that_older_files_lack_is_null(folder, tmp_path):
     table = LayerQuery().rows(open_folder(folder), None)
     (tmp_path / "data" / "layers").mkdir(parents=True)
-    pq.write_table(table, tmp_path / "data" / "layers" / "new.parquet")
-    pq.write_table(table.drop_columns(["n_finite"]), tmp_path / "data" / "layers" / "old.parquet")
+    pq.write_table(table, tmp_path / "data" / "layers" / f"{1:032x}.parquet")
+    pq.write_table(table.drop_columns(["n_finite"]), tmp_path / "data" / "layers" / f"{2:032x}.parquet")
     found = LayerQuery().rows(PublishedFiles(FarAway(tmp_path), ""), ["n_finite"])
     assert found.num_rows == 2 * table.num_rows
     assert found["n_finite"].null_count == table.num_rows + table["n_finite"].null_count
@@ -106,7 +106,7 @@ def test_row_groups_without_a_match_are_not_fetched(tmp_path):
     columns = {name: [f"{name}{number:04}" for number in range(3_000)] for name in ("model_id", "name", "layer_id")}
     sources = ["a"] * 1_000 + ["b"] * 1_000 + ["c"] * 1_000
     table = pa.table({**columns, "layer_index": range(3_000), "kernel": ["3x3"] * 3_000, "source": sources})
-    pq.write_table(table, folder / "0.parquet", row_group_size=1_000, compression="none", use_dictionary=False)
+    pq.write_table(table, folder / f"{0:032x}.parquet", row_group_size=1_000, compression="none", use_dictionary=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sparse_copy, "_TAIL", 16)
         one, every = FarAway(tmp_path), FarAway(tmp_path)

@@ -1,0 +1,146 @@
+"""Files below a folder that others may have filled: no link is followed, only regular files are opened.
+
+Every component is opened relative to the one before it with O_NOFOLLOW, so that a link cannot lead outside, not even
+one that appears between a check and its use. `root` is a path or an open directory; the path itself may be a link,
+since a user named it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from filterzoo.errors import StartError
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+_NOT_THERE = frozenset({errno.ELOOP, errno.ENOTDIR})
+"""What a link in the place of a folder gives, by system; a link in the place of a file gives the first."""
+_PIECE = 1 << 20
+
+
+class Entry(NamedTuple):
+    """A file below a folder, or what is there in the place of one."""
+
+    path: str
+    is_regular: bool
+
+
+def open_file(root: str | int, path: str) -> int:
+    """A descriptor of a regular file, for reading.
+
+    FileNotFoundError where there is none; StartError for a link on the way to it and for what is not a regular file.
+    """
+    with parent(root, path) as (folder, name):
+        try:
+            descriptor = os.open(name, _FILE, dir_fd=folder)
+        except OSError as error:
+            if error.errno in {errno.ELOOP, errno.ENXIO}:
+                raise _unsafe(root, path) from error
+            raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _unsafe(root, path)
+    return descriptor
+
+
+def write_file(root: int, path: str, content: bytes) -> None:
+    """Write and sync a new file; its folders are made."""
+    with (
+        parent(root, path, make=True) as (folder, name),
+        os.fdopen(os.open(name, _NEW_FILE, 0o666, dir_fd=folder), "wb") as new,
+    ):
+        new.write(content)
+        new.flush()
+        os.fsync(new.fileno())
+
+
+def move(root: int, path: str, place: str) -> None:
+    """Rename a file, durably; the folders of its new place are made."""
+    with parent(root, path) as (folder, name), parent(root, place, make=True) as (target, new_name):
+        os.rename(name, new_name, src_dir_fd=folder, dst_dir_fd=target)
+        os.fsync(target)
+
+
+def remove(root: int, path: str) -> None:
+    """Remove a file, where it is there."""
+    with contextlib.suppress(FileNotFoundError), parent(root, path) as (folder, name):
+        os.unlink(name, dir_fd=folder)
+
+
+def check_place(root: int, path: str) -> None:
+    """StartError where a file could not be renamed to that path, or removed there: a link or a folder is in its way."""
+    with contextlib.suppress(FileNotFoundError), parent(root, path) as (folder, name):
+        if not stat.S_ISREG(os.lstat(name, dir_fd=folder).st_mode):
+            raise _unsafe(root, path)
+
+
+def entries(root: str, folder: str, depth: int) -> Iterator[Entry]:
+    """Everything below a folder that is no folder itself, in order; folders below `depth` levels are given as entries.
+
+    Nothing where the folder is missing; StartError where it is none, or a link.
+    """
+    try:
+        with parent(root, f"{folder}/.") as (descriptor, _):
+            yield from _entries(descriptor, folder, depth)
+    except FileNotFoundError:
+        return
+
+
+def _entries(descriptor: int, folder: str, depth: int) -> Iterator[Entry]:
+    with os.scandir(descriptor) as found:
+        names = sorted((entry.name, entry.is_dir(follow_symlinks=False), _is_regular(entry)) for entry in found)
+    for name, is_folder, is_regular in names:
+        path = f"{folder}/{name}"
+        if not is_folder or not depth:
+            yield Entry(path, is_regular)
+            continue
+        inner = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=descriptor)
+        try:
+            yield from _entries(inner, path, depth - 1)
+        finally:
+            os.close(inner)
+
+
+def _is_regular(entry: os.DirEntry[str]) -> bool:
+    return entry.is_file(follow_symlinks=False)
+
+
+@contextlib.contextmanager
+def parent(root: str | int, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
+    """(the open folder that the path's last component is in, that component). make: folders that are missing are made.
+
+    FileNotFoundError where a folder is missing; StartError where one is a link or a file.
+    """
+    *folders, name = path.split("/")
+    descriptor = os.dup(root) if isinstance(root, int) else os.open(root, _FOLDER)
+    try:
+        for folder in folders:
+            if folder in {"", ".", ".."}:
+                raise _unsafe(root, path)
+            if make:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(folder, dir_fd=descriptor)
+            try:
+                inner = os.open(folder, _FOLDER | os.O_NOFOLLOW, dir_fd=descriptor)
+            except OSError as error:
+                if error.errno in _NOT_THERE:
+                    raise _unsafe(root, path) from error
+                raise
+            os.close(descriptor)
+            descriptor = inner
+        yield descriptor, name
+    finally:
+        os.close(descriptor)
+
+
+def _unsafe(root: str | int, path: str) -> StartError:
+    place = "" if isinstance(root, int) else f"{root}: "
+    return StartError(
+        f"{place}{ascii(path)[:200]} is a link, a folder or no regular file; a data set has only regular files"
+    )

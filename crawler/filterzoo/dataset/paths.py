@@ -1,0 +1,51 @@
+"""The closed grammar of a data set's files: no other path in it is opened, written, moved or removed."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+CONFIGS = ("models", "layers", "filters", "filters_sample", "lineage", "confidences", "status", "skipped")
+"""Every config a release may have a folder `data/<config>` for."""
+DOCUMENTS = frozenset(
+    {
+        "README.md",
+        "NOTICE",
+        "CITATION.cff",
+        "croissant.json",
+        "releases.csv",
+        "takedowns.csv",
+        "figures/overview.png",
+    }
+)
+"""The small files beside the tables."""
+NAME_DIGITS = 32
+"""How many hex digits of the sha256 of a file's bytes are its name."""
+DEPTH = 4
+"""Folders above the deepest file: `data/<config>/<source>/<licence class>`."""
+
+SOURCE_NAME = re.compile(r"[a-z0-9_]{1,64}")
+CLASS_NAME = re.compile(r"[a-z0-9-]{1,32}")
+_FOLDERS = rf"(?P<source>{SOURCE_NAME.pattern})/(?P<licence_class>{CLASS_NAME.pattern})/"
+_HASH = rf"[0-9a-f]{{{NAME_DIGITS}}}"
+_DATA = re.compile(rf"data/(?P<config>{'|'.join(CONFIGS)})/({_FOLDERS})?{_HASH}\.parquet")
+_CARDS = re.compile(rf"cards/({_FOLDERS})?{_HASH}\.jsonl")
+
+
+class DataPath(NamedTuple):
+    """What the path of a table says. source, licence_class: None where the config has no such folders."""
+
+    config: str
+    source: str | None
+    licence_class: str | None
+
+
+def data_path(path: str) -> DataPath | None:
+    """The parts of `data/<config>/[<source>/<licence class>/]<hash>.parquet`; None for any other path."""
+    match = _DATA.fullmatch(path)
+    return DataPath(match["config"], match["source"], match["licence_class"]) if match else None
+
+
+def is_published_path(path: str) -> bool:
+    """Whether a release could have written a file there."""
+    return path in DOCUMENTS or data_path(path) is not None or _CARDS.fullmatch(path) is not None

@@ -1,0 +1,124 @@
+"""Publishing into, and reading from, a folder that somebody else has filled: nothing outside it is touched or read."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from tests.publish import received
+from tests.publish.folders import publish_models, tree
+from tests.publish.work import write_work, zoo
+
+import filterzoo
+from filterzoo.dataset.paths import is_published_path
+from filterzoo.dataset.published import open_folder
+from filterzoo.errors import FilterZooError, StartError
+from filterzoo_publish.release import publish, target_for
+from filterzoo_publish.schema import CONFIGS
+from filterzoo_publish.takedown.takedown import take_down
+from filterzoo_publish.takedown.takedowns import TakedownKind
+from filterzoo_publish.targets.folder import FolderTarget
+from filterzoo_publish.verify.checks import verify
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("received")
+    publish_models(folder / "first", folder / "out", zoo()[:2])
+    write_work(folder / "second", zoo()[:3])
+    return folder
+
+
+@pytest.fixture
+def victim(tmp_path) -> Path:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/authorized_keys").write_text("my own key\n")
+    return tmp_path / "home/authorized_keys"
+
+
+@pytest.fixture
+def target(sound, tmp_path) -> Path:
+    return shutil.copytree(sound / "out", tmp_path / "target")
+
+
+@pytest.mark.parametrize("attack", received.ATTACKS)
+def test_a_received_folder_makes_no_command_reach_outside(sound, target, victim, attack):
+    attack(target, victim)
+    outside, inside = tree(victim.parent), tree(target)
+    with pytest.raises(StartError):
+        publish(sound / "second", target_for(str(target), workdir=sound / "second"), release="v2027.01.01")
+    with pytest.raises(StartError):
+        take_down(target_for(str(target), workdir=sound / "second"), [(TakedownKind.MODEL, zoo()[0].model_id)])
+    verify_refuses(target)
+    assert tree(victim.parent) == outside
+    assert tree(target) == inside, "a refused target stays as it was"
+
+
+def verify_refuses(target: Path) -> None:
+    """A problem or a refusal; what only publishers write is not verify's business."""
+    try:
+        problems = verify(str(target))
+    except StartError:
+        return
+    writers_only = (target / ".staged").is_symlink() or (target / "cards").is_symlink()
+    assert problems or writers_only
+
+
+@pytest.mark.parametrize("place", ["../secret.parquet", "/tmp/secret.parquet", "data/layers/{hash}.parquet", "{link}"])
+def test_filters_are_only_read_from_files_of_filters(sound, target, tmp_path, place):
+    secret = next((sound / "out/data/filters").rglob("*.parquet"))
+    shutil.copy(secret, tmp_path / "secret.parquet")
+    link = target / "data/filters" / f"{7:032x}.parquet"
+    if place == "{link}":
+        link.symlink_to(tmp_path / "secret.parquet")
+    place = place.format(hash=f"{1:032x}", link=link.relative_to(target).as_posix())
+    received.point_filters_to(target, place)
+    with pytest.raises(FilterZooError):
+        filterzoo.load(str(target))
+
+
+def test_an_interrupted_release_is_finished_only_with_the_work_folder_that_began_it(sound, tmp_path, monkeypatch):
+    target = tmp_path / "target"
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderTarget, "_finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            publish(sound / "second", target_for(str(target), workdir=sound / "second"))
+    moved = shutil.copytree(target, tmp_path / "sent")
+    for workdir in (None, tmp_path / "other"):
+        with pytest.raises(StartError, match="not begun with this work folder"):
+            publish(sound / "second", target_for(str(target), workdir=workdir))
+    (moved / ".decided/README.md").write_text("not what was decided")
+    with pytest.raises(StartError, match="was changed since"):
+        publish(sound / "second", target_for(str(moved), workdir=sound / "second"))
+    publish(sound / "second", target_for(str(target), workdir=sound / "second"))
+    assert verify(str(target)) == []
+    assert not (sound / "second/releases").exists(), "the note is gone with what it was about"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../x",
+        "/etc/passwd",
+        "data/filters/../../x",
+        f"data/filters/{0:032x}.parquet\n",
+        f"data/filters/a/b/c/{0:032x}.parquet",
+        f"data/other/{0:032x}.parquet",
+        f"data/filters/{0:031x}.parquet",
+        f"data/filters/A/b/{0:032x}.parquet",
+        ".decided/README.md",
+        "",
+    ],
+)
+def test_paths_that_no_release_writes_are_refused(target, path):
+    assert not is_published_path(path)
+    with pytest.raises(StartError):
+        open_folder(target).open(path)
+    with pytest.raises(StartError):
+        open_folder(target).native(path)
+
+
+def test_every_file_of_a_release_is_in_the_grammar(target):
+    assert {path.split("/")[1] for path in tree(target) if path.startswith("data/")} == set(CONFIGS)
+    assert all(is_published_path(path) for path in tree(target))
