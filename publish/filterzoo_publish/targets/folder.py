@@ -168,7 +168,10 @@ class FolderTarget(Target):
     def _is_waiting(self, path: str, digest: str) -> bool:
         """Whether a file of the plan is still to be moved; StartError where it is lost, or not the one it should be."""
         for place in (f"{DECIDED}/{path}", path):
-            with contextlib.suppress(FileNotFoundError), os.fdopen(confined.open_file(self._folder, place), "rb") as file:
+            with (
+                contextlib.suppress(FileNotFoundError),
+                os.fdopen(confined.open_file(self._folder, place), "rb") as file,
+            ):
                 if hashlib.file_digest(file, "sha256").hexdigest().startswith(digest):
                     return place != path
                 raise StartError(f"{self._path}: {place} was changed since its release was decided; see {DECIDED}")
