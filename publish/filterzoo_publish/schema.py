@@ -143,7 +143,11 @@ _LAYER_MEANINGS = {
     "l2_norm": ("root of the sum of squared weights", ">= 0", "never"),
     "sparse_count": ("filters whose every number is below 1 % of the layer's largest", "", "never"),
     "sparsity": ("sparse_count / n_finite", "[0, 1]", "no finite filter"),
-    "orthogonality": ("1 - mean absolute cosine of pairs of output rows of a group", "[0, 1]", "no such pair"),
+    "orthogonality": (
+        "1 - mean absolute cosine of pairs of output rows of a group",
+        "[0, 1]",
+        "no such pair, or too many (2^28)",
+    ),
     "variance_entropy": ("entropy of the variance along the principal axes", "[0, log10 9]", f"{_NOT_3X3}, n < 2"),
     "variance_entropy_threshold": ("entropy that random filters of this number reach", "", f"{_NOT_3X3}, n < 3"),
     "raw_mean": ("mean filter", "9 numbers", _NOT_3X3),

@@ -15,14 +15,16 @@ import typer
 
 from filterzoo import plugins as plugin_loading
 from filterzoo.commands.options import JsonOption, PluginOption, PrivateOption
+from filterzoo.crawl.budget import Budget, cpu_clock
 from filterzoo.crawl.opening import opened
 from filterzoo.errors import Refused
 from filterzoo.files import RandomAccessFile
 from filterzoo.jail import Jail
+from filterzoo.layers.decoding import PIECE
 from filterzoo.layers.layer import kernel_name
 from filterzoo.layers.normalise import depths, evidence_of, read
 from filterzoo.layers.shapes import canonical_shape
-from filterzoo.layers.stored import PIECE, TensorReader
+from filterzoo.layers.stored import TensorReader
 from filterzoo.reader.opening import whole_file
 from filterzoo.reader.places import place_of
 from filterzoo.records import Index, Layout, Tensor
@@ -74,7 +76,7 @@ def _inspect(name: str, jail: Jail, scratch: Path, *, allow_private: bool, tenso
     ):
         is_local = place.path is not None
         if is_local:
-            _check(index, file)
+            _check(index, file, scratch)
         document = _describe(name, index, _sha256(whole) if is_local else whole.verified_sha256)
         if tensors:
             document["all_tensors"] = [_listed(tensor) for tensor in index.tensors]
@@ -89,9 +91,9 @@ def _listed(tensor: Tensor) -> dict[str, Any]:
     return listed | {"section": tensor.section} if tensor.section else listed
 
 
-def _check(index: Index, file: RandomAccessFile) -> None:
+def _check(index: Index, file: RandomAccessFile, scratch: Path) -> None:
     """Read what would be taken, so that a damaged file is refused here as it would be by a crawl."""
-    with TensorReader(file) as reader:
+    with TensorReader(file, scratch) as reader, cpu_clock(Budget().seconds_for(index)):
         reader.check(index.containers)
         for tensor in index.convolutions:
             read(tensor, reader)

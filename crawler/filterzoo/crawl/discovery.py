@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from filterzoo.crawl.budget import Budget
 from filterzoo.errors import Reason, Refused, StartError, StorageFailed
 from filterzoo.licensing import licences
 from filterzoo.manifests.manifest import Manifest, VerifySha256, load_manifests
@@ -33,6 +34,7 @@ class Settings:
     max_bytes: int | None
     max_filters: int | None
     verify_sha256: VerifySha256 = VerifySha256.WHEN_CHEAP
+    budget: Budget = field(default_factory=Budget)
 
     @property
     def key(self) -> str:
@@ -41,7 +43,7 @@ class Settings:
         parts = [sorted(self.kernels), policy, str(self.policy.unknown), self.max_bytes, self.max_filters]
         # What was read before there was a choice was read as by default.
         chosen = [] if self.verify_sha256 is VerifySha256.WHEN_CHEAP else [self.verify_sha256]
-        return json.dumps(parts + chosen)
+        return json.dumps(parts + chosen + self.budget.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +187,7 @@ def _settings(manifest: Manifest) -> Settings:
         max_bytes=manifest.limits.checkpoint_bytes,
         max_filters=manifest.limits.filters_per_checkpoint,
         verify_sha256=manifest.verify_sha256,
+        budget=manifest.limits.budget,
     )
 
 

@@ -17,7 +17,8 @@ from filterzoo.crawl.opening import Unpacked
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
 from filterzoo.layers.computations import stored_tensors
-from filterzoo.layers.stored import PIECE, TensorReader, byte_ranges
+from filterzoo.layers.decoding import PIECE
+from filterzoo.layers.stored import TensorReader, byte_ranges
 from filterzoo.manifests.manifest import VerifySha256
 from filterzoo.network.cache import Cache
 from filterzoo.network.http_file import READ_AHEAD, READ_AHEAD_BUDGET

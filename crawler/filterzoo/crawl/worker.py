@@ -10,6 +10,7 @@ from math import prod
 from pathlib import Path
 
 from filterzoo.architectures.context import is_known, with_architecture
+from filterzoo.crawl.budget import cpu_clock
 from filterzoo.crawl.discovery import Settings, Task, checked, open_sources
 from filterzoo.crawl.opening import opened
 from filterzoo.crawl.published_hashes import PublishedHashes, published_hashes
@@ -95,10 +96,15 @@ class Worker:
             index = self._with_architecture(task, index)
             licence, weights_allowed = _decide(task, index)
             filters = _count_filters(index, task.settings)
+            kernels = task.settings.kernels if weights_allowed else frozenset[str]()
+            task.settings.budget.check(index, kernels)
             checkpoint = self._with_name(task)
             progress.stage = "normalise"
-            kernels = task.settings.kernels if weights_allowed else frozenset[str]()
-            with self._store.writer(kernels) as fragment, TensorReader(file) as reader:
+            with (
+                self._store.writer(kernels) as fragment,
+                TensorReader(file, self._scratch) as reader,
+                cpu_clock(task.settings.budget.seconds_for(index)),
+            ):
                 # Whose hash it is that a source gives with a member that it opens itself is not known.
                 opens_member = artifact.member is not None and member is None
                 published = {} if opens_member else published_hashes(checkpoint.artifacts)
@@ -153,6 +159,7 @@ class Worker:
             progress.stage = "measure"
             fragment.add(layer, self._measurer.measure(layer))
             progress.stage = "normalise"
+            del layer  # its weights need not stay in memory while the next are read
 
 
 @dataclass(slots=True)

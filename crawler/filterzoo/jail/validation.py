@@ -8,6 +8,7 @@ from math import ceil, isfinite, prod
 
 from filterzoo.dtypes import DTYPES, NumberClass
 from filterzoo.errors import Reason, Refused
+from filterzoo.jail.expansion import MAX_EXPANSION, MAX_RATIO, UNSUSPECTED, check_expansion
 from filterzoo.layers.computations import numbers_of, stored_tensors
 from filterzoo.layers.shapes import canonical_shape, is_convolution_shape
 from filterzoo.records import Codec, Convolution, Index, Layout, StoredRange, Tensor
@@ -16,14 +17,8 @@ MAX_NUMBERS = 1 << 30
 """Most numbers of one layer (4 GiB as float32; the largest known has 0.3 G)."""
 MAX_TOTAL_NUMBERS = 1 << 35
 """Most numbers of all layers of a file: tied layers cost time and no bytes."""
-MAX_EXPANSION = 1 << 24
-"""Most numbers a layer may have beyond those its bytes hold (axes of stride 0, chunks that were never written)."""
 MAX_RECORD = 1 << 33
 """Most decoded bytes of one record."""
-UNSUSPECTED = 64 << 20
-"""Decoded bytes up to which a record may be compressed however well ..."""
-MAX_RATIO = 100
-"""... and beyond which it may not be so many times as long as what is stored: weights hardly compress, bombs do."""
 MAX_TEXT = 1 << 20
 """Characters of what a file says of itself."""
 MAX_CONTAINERS = 8
@@ -60,6 +55,7 @@ def validate(index: Index, size: int) -> None:
     if sum(map(numbers_of, index.convolutions)) > MAX_TOTAL_NUMBERS:
         raise Refused(Reason.LIMIT, f"more than {MAX_TOTAL_NUMBERS} numbers in all layers")
     _check_overlaps([stored for tensor in index.convolutions for stored in stored_tensors(tensor)])
+    check_expansion(index.convolutions)
 
 
 def _check_stored(tensor: Tensor, size: int) -> None:
@@ -172,13 +168,17 @@ def _check_chunks(tensor: Tensor, chunk_shape: tuple[int, ...], item: int, size:
     count = prod(ceil(n / c) for n, c in zip(tensor.shape, chunk_shape, strict=True))
     _require(len(tensor.stored_in) == count, tensor, f"{count} chunks expected, {len(tensor.stored_in)} listed")
     unwritten = 0
+    chunk = prod(chunk_shape) * item
     for record in tensor.stored_in:
-        _require(record.size == prod(chunk_shape) * item, tensor, "a chunk of another size than its shape")
+        _require(record.size == chunk, tensor, "a chunk of another size than its shape")
         if record.length == 0:
             unwritten += record.size // item
         else:
             _check_record(tensor, record, size)
     _require(unwritten <= MAX_EXPANSION, tensor, "more numbers than were ever written", Reason.LIMIT)
+    # A chunk is decoded as a whole: it must not be many times as large as the layer.
+    most = max(UNSUSPECTED, prod(tensor.shape) * item)
+    _require(chunk <= most, tensor, f"a chunk of {chunk} bytes, larger than its layer", Reason.LIMIT)
 
 
 def _check_record(tensor: Tensor, record: StoredRange, size: int) -> None:

@@ -16,7 +16,7 @@ from filterzoo.layers.computed import apply
 from filterzoo.layers.layer import Floats, Layer
 from filterzoo.layers.shapes import groups_or_one
 from filterzoo.layers.stored import TensorReader
-from filterzoo.records import Context, Evidence, Layout, Quantisation, Tensor
+from filterzoo.records import Context, Convolution, Evidence, Layout, Quantisation, Tensor
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -43,24 +43,30 @@ def normalise(tensors: Sequence[Tensor], reader: TensorReader) -> Iterator[Layer
         convolution = tensor.convolution
         if convolution is None:
             raise Refused(Reason.MALFORMED, "the index lists a tensor that no convolution reads", tensor.name)
-        weights = canonical(read(tensor, reader), tensor)
-        yield Layer(
-            index=index,
-            name=tensor.name,
-            kind=convolution.kind,
-            weights=weights,
-            dtype=tensor.dtype,
-            context=context,
-            evidence=evidence_of(tensor),
-            computed=None if tensor.computation is None else tensor.computation.way,
-            layer_id=layer_id(weights),
-            conv_depth=depth,
-            conv_depth_norm=depth_norm,
-            groups=convolution.groups,
-            stride=convolution.stride,
-            dilation=convolution.dilation,
-            padding=convolution.padding,
-        )
+        # No reference to the weights stays here while the next layer is read.
+        yield _layer(canonical(read(tensor, reader), tensor), index, tensor, convolution, (depth, depth_norm, context))
+
+
+def _layer(
+    weights: Floats, index: int, tensor: Tensor, convolution: Convolution, place: tuple[int, float, Context]
+) -> Layer:
+    return Layer(
+        index=index,
+        name=tensor.name,
+        kind=convolution.kind,
+        weights=weights,
+        dtype=tensor.dtype,
+        context=place[2],
+        evidence=evidence_of(tensor),
+        computed=None if tensor.computation is None else tensor.computation.way,
+        layer_id=layer_id(weights),
+        conv_depth=place[0],
+        conv_depth_norm=place[1],
+        groups=convolution.groups,
+        stride=convolution.stride,
+        dilation=convolution.dilation,
+        padding=convolution.padding,
+    )
 
 
 def read(tensor: Tensor, reader: TensorReader) -> Array:
@@ -126,7 +132,8 @@ def _floats(stored: Array, tensor: Tensor) -> Floats:
 def _cast(stored: Array, dtype: str) -> Floats:
     match dtype:
         case "BF16":
-            return (stored.astype(np.uint32) << 16).view(np.float32)
+            wide = stored.astype(np.uint32)
+            return np.left_shift(wide, 16, out=wide).view(np.float32)
         case _ if dtype in _FLOAT8:
             return _float8_table(dtype)[stored]
         case _:
@@ -147,9 +154,11 @@ def _dequantise(stored: Array, quantisation: Quantisation) -> Floats:
         is_small = (
             stored.dtype.kind != "f" and stored.dtype.itemsize < 4 and bool((np.abs(zero_points) < 1 << 30).all())
         )
-        stored = stored.astype(np.int32 if is_small else np.float64) - zero_points.astype(np.int32)
+        stored = stored.astype(np.int32 if is_small else np.float64)
+        stored -= zero_points.astype(np.int32)
     with np.errstate(over="ignore", invalid="ignore"):
-        floats: Floats = stored.astype(np.float32) * scales
+        floats: Floats = stored.astype(np.float32)
+        floats *= scales
     return floats
 
 

@@ -6,35 +6,38 @@ import zlib
 from collections.abc import Iterable, Iterator
 from itertools import product
 from math import ceil
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from filterzoo.dtypes import DTYPES
-from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
 from filterzoo.layers.computations import stored_tensors
+from filterzoo.layers.decoding import IN_MEMORY, PIECE, DecodedRecord, check_crc, decode_into
 from filterzoo.records import Codec, Span, StoredRange, Tensor
-
-PIECE = 1 << 20
-"""How many bytes are read at a time where a byte range is only checked or decoded."""
 
 Array = npt.NDArray[Any]
 
 
 class TensorReader:
-    """Reads tensors of one artifact. Opens side files once; close it, or use it as a context manager."""
+    """Reads tensors of one artifact. Opens side files once; close it, or use it as a context manager.
 
-    def __init__(self, file: RandomAccessFile) -> None:
+    Beside the tensor that it gives it holds a few megabytes, whatever the file: a compressed record that is much larger
+    than a tensor in it is decoded to a temporary file in `scratch` (None: where the system puts such files).
+    """
+
+    def __init__(self, file: RandomAccessFile, scratch: Path | None = None) -> None:
         self.file = file
         """Where tensors lie that are in no side file."""
+        self._scratch = scratch
         self._sides: dict[str, RandomAccessFile] = {}
         self._announced: dict[str | None, list[tuple[int, int]]] = {}
         self._whole: frozenset[str | None] = frozenset()
         self._told: set[str] = set()
         self._checked: set[tuple[str | None, StoredRange]] = set()
-        self._decoded: tuple[tuple[str | None, StoredRange], bytes] | None = None
+        self._decoded: tuple[tuple[str | None, StoredRange], DecodedRecord] | None = None
         self._is_contained = False
         self._tensors_read = 0
         self._tensors_with_crc = 0
@@ -43,6 +46,7 @@ class TensorReader:
         return self
 
     def __exit__(self, *_exception: object) -> None:
+        self._forget_decoded()
         for side in self._sides.values():
             side.close()
 
@@ -76,7 +80,7 @@ class TensorReader:
         guarded = [container for container in containers if container.crc32 is not None]
         self.file.will_read([(container.offset, container.length) for container in guarded])
         for container in guarded:
-            _check_crc(_crc_of(self.file, container), container, "the archive member")
+            check_crc(_crc_of(self.file, container), container, "the archive member")
             self._is_contained = True
 
     def read(self, tensor: Tensor) -> Array:
@@ -100,21 +104,34 @@ class TensorReader:
         key = (span.side, record)
         self._tensors_with_crc += record.crc32 is not None
         if record.codec is not Codec.RAW:
-            decoded = self._decoded_once(file, key, tensor.name)
-            return np.frombuffer(decoded, np.uint8, span.length, span.offset)
+            return self._decoded_part(file, key, span, tensor.name)
         if record.crc32 is None or key in self._checked:
             return _read(file, span.offset, span.length)
         byte_range, crc = _read_with_crc(file, record, span)
-        _check_crc(crc, record, tensor.name)
+        check_crc(crc, record, tensor.name)
         self._checked.add(key)
         return byte_range
 
-    def _decoded_once(self, file: RandomAccessFile, key: tuple[str | None, StoredRange], name: str) -> bytes:
-        """The last record is kept: several tensors may be views of one."""
+    def _decoded_part(
+        self, file: RandomAccessFile, key: tuple[str | None, StoredRange], span: Span, name: str
+    ) -> npt.NDArray[np.uint8]:
+        """A byte_range of a compressed record. The last record is kept: several tensors may be views of one."""
+        record = key[1]
+        if record.size > IN_MEMORY and 2 * span.length >= record.size:
+            # One array and its header, as in npz: decoded to its place, the rest is only checked.
+            self._forget_decoded()
+            part = np.empty(span.length, np.uint8)
+            decode_into(file, record, name, part, span.offset)
+            return part
         if self._decoded is None or self._decoded[0] != key:
+            self._forget_decoded()
+            self._decoded = key, DecodedRecord(file, record, name, self._scratch)
+        return self._decoded[1].read(span.offset, span.length)
+
+    def _forget_decoded(self) -> None:
+        if self._decoded is not None:
+            self._decoded[1].close()
             self._decoded = None
-            self._decoded = key, bytes(_decode(file, key[1], name))
-        return self._decoded[1]
 
     def _chunked(self, tensor: Tensor) -> Array:
         """Assemble a chunked HDF5 data set; chunks stand in C order of the chunk grid."""
@@ -125,13 +142,26 @@ class TensorReader:
         for record, position in zip(tensor.stored_in, grid, strict=True):
             if record.length == 0:
                 continue
-            chunk = np.frombuffer(_decode(self.file, record, tensor.name), np.uint8)
-            if record.codec in {Codec.SHUFFLE, Codec.SHUFFLE_ZLIB}:
-                chunk = chunk.reshape(dtype.itemsize, -1).T.reshape(-1)
             corner = [p * c for p, c in zip(position, chunk_shape, strict=True)]
             target = array[tuple(slice(start, start + c) for start, c in zip(corner, chunk_shape, strict=True))]
-            target[...] = chunk.view(dtype).reshape(chunk_shape)[tuple(slice(n) for n in target.shape)]
+            # Decoded to its place where it is all of the array: no second copy of a large layer.
+            chunk = (
+                target if target.shape == chunk_shape and target.flags.c_contiguous else np.empty(chunk_shape, dtype)
+            )
+            self._fill(chunk, record, tensor.name)
+            if chunk is not target:
+                target[...] = chunk[tuple(slice(n) for n in target.shape)]
         return array
+
+    def _fill(self, chunk: Array, record: StoredRange, name: str) -> None:
+        """Decode a chunk into an array in C order."""
+        flat = chunk.reshape(-1).view(np.uint8)
+        if record.codec not in {Codec.SHUFFLE, Codec.SHUFFLE_ZLIB}:
+            decode_into(self.file, record, name, flat)
+            return
+        shuffled = np.empty(record.size, np.uint8)
+        decode_into(self.file, record, name, shuffled)
+        flat.reshape(-1, chunk.dtype.itemsize)[...] = shuffled.reshape(chunk.dtype.itemsize, -1).T
 
     def _side(self, name: str) -> RandomAccessFile:
         """A side file, which is told what will be read of it before its first read."""
@@ -178,46 +208,9 @@ def _pieces(file: RandomAccessFile, begin: int, end: int) -> Iterator[bytes]:
         yield file.read(offset, min(PIECE, end - offset))
 
 
-def _decode(file: RandomAccessFile, record: StoredRange, name: str) -> bytearray:
-    """The decoded bytes of a record, never more than `record.size` of them."""
-    if record.codec in {Codec.RAW, Codec.SHUFFLE}:
-        decoded = bytearray(file.read(record.offset, record.length))
-    else:
-        decoded = _inflate(file, record, name)
-    if len(decoded) != record.size:
-        raise Refused(Reason.DAMAGED, f"decodes to {len(decoded)} bytes, {record.size} are declared", name)
-    _check_crc(zlib.crc32(decoded), record, name)
-    return decoded
-
-
-def _inflate(file: RandomAccessFile, record: StoredRange, name: str) -> bytearray:
-    machine = zlib.decompressobj(-zlib.MAX_WBITS if record.codec is Codec.DEFLATE else zlib.MAX_WBITS)
-    decoded = bytearray()
-    try:
-        for piece in _pieces(file, record.offset, record.offset + record.length):
-            if machine.eof:
-                raise Refused(Reason.DAMAGED, "bytes behind the end of compressed data", name)
-            # One byte more than is declared is enough to see that there are too many.
-            decoded += machine.decompress(piece, record.size + 1 - len(decoded))
-            if len(decoded) > record.size:
-                raise Refused(Reason.LIMIT, f"decodes to more than the declared {record.size} bytes", name)
-    except zlib.error as error:
-        raise Refused(Reason.DAMAGED, f"broken compressed data: {error}", name) from error
-    if not machine.eof:
-        raise Refused(Reason.DAMAGED, "compressed data end too early", name)
-    if machine.unused_data:
-        raise Refused(Reason.DAMAGED, "bytes behind the end of compressed data", name)
-    return decoded
-
-
 def _crc_of(file: RandomAccessFile, record: StoredRange) -> int:
     crc = 0
     end = record.offset + record.length
     for offset in range(record.offset, end, PIECE):
         crc = zlib.crc32(file.read(offset, min(PIECE, end - offset)), crc)
     return crc
-
-
-def _check_crc(crc: int, record: StoredRange, name: str) -> None:
-    if record.crc32 is not None and crc != record.crc32:
-        raise Refused(Reason.DAMAGED, f"CRC-32 is {crc:08x}, the file says {record.crc32:08x}", name)

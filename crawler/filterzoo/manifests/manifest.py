@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Union
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, create_model
 
+from filterzoo.crawl.budget import LAYER_BYTES, LAYERS, STORED_BYTES, Budget
 from filterzoo.errors import StartError
 from filterzoo.licensing.licences import LicenceClass, Policy, Unknown, licence_class, normalise
 from filterzoo.manifests.manifest_yaml import YamlDocument, YamlError, dotted, parse_yaml
@@ -47,10 +48,29 @@ class _Model(BaseModel):
 
 
 class Limits(_Model):
-    """What is too large: the bytes of a checkpoint's files, the filters (out * in/groups, all kernels) in it."""
+    """What is too large: the bytes of a checkpoint's files, the filters (out * in/groups, all kernels) in it.
+
+    The others bound what reading it costs (docs/security.md). layer_bytes: of a layer in float32, which bounds the
+    memory. stored_bytes: of the filters that are stored. cpu_seconds: for normalising, measuring and storing; by
+    default 60, and 240 for each GB of weights.
+    """
 
     checkpoint_bytes: Size = 8_000_000_000
     filters_per_checkpoint: Count = 60_000_000
+    layers_per_checkpoint: Count = LAYERS
+    layer_bytes: Size = LAYER_BYTES
+    stored_bytes: Size = STORED_BYTES
+    cpu_seconds: Limit | None = None
+
+    @property
+    def budget(self) -> Budget:
+        """What of it bounds the cost of a checkpoint."""
+        return Budget(
+            seconds=self.cpu_seconds,
+            layer_bytes=self.layer_bytes,
+            layers=self.layers_per_checkpoint,
+            stored_bytes=self.stored_bytes,
+        )
 
 
 class Licenses(_Model):

@@ -10,18 +10,27 @@ _ROWS: Final = {"cpu": 256, "cuda": 2048}
 """Rows of a tile. Only tiles on and above the diagonal are multiplied: small ones save work, large ones run faster."""
 _NUMBERS: Final = {"cpu": 2**21, "cuda": 2**26}
 """Numbers of one operand at most: what bounds the memory, whatever the layer's shape."""
+MAX_PAIRS: Final = 2**28
+"""Most ordered pairs of rows that are compared, in all groups (16,384 rows of one group) ..."""
+MAX_PRODUCTS: Final = 2**40
+"""... and most products for them (pairs times numbers of a row): a minute of a slow core. Beyond either the measure is
+None: time grows with the square of the rows, and a sample of the pairs would be another measure."""
 
 
 def orthogonality(weights: torch.Tensor, groups: int) -> float | None:
     """1 - mean abs(cosine) over ordered pairs of different rows of the same group, rows of zeros left out.
 
-    weights: finite float32 (out, in/groups, *kernel); a row is the flattened `weights[o]`. None without such a pair.
+    weights: finite float32 (out, in/groups, *kernel); a row is the flattened `weights[o]`. None without such a pair,
+    or with more than `MAX_PAIRS` of them or `MAX_PRODUCTS` products.
     Gavrikov & Keuper, CVPR 2022, except that depthwise rows, which see different inputs, are not compared.
     """
     out = weights.shape[0]
     if out <= groups or weights.numel() == 0:
         return None
     rows = weights.reshape(groups, out // groups, -1)
+    ordered = groups * rows.shape[1] * (rows.shape[1] - 1)
+    if ordered > MAX_PAIRS or ordered * rows.shape[2] > MAX_PRODUCTS:
+        return None
     numbers = _NUMBERS[weights.device.type]
     side = max(1, min(_ROWS[weights.device.type], rows.shape[1], numbers // rows.shape[2]))
     batch = max(1, numbers // (side * (side + rows.shape[2])))

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from filterzoo.dtypes import DTYPES
 from filterzoo.errors import Reason, Refused
-from filterzoo.jail.validation import MAX_EXPANSION, MAX_NUMBERS, UNSUSPECTED, validate
+from filterzoo.jail.expansion import MAX_EXPANSION, UNSUSPECTED
+from filterzoo.jail.validation import MAX_NUMBERS, validate
 from filterzoo.layers.shapes import canonical_shape
 from filterzoo.records import (
     Codec,

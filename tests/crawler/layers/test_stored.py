@@ -14,7 +14,8 @@ from tests.memory_file import MemoryFile
 from filterzoo.dtypes import DTYPES
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile
-from filterzoo.layers.stored import PIECE, TensorReader
+from filterzoo.layers.decoding import PIECE
+from filterzoo.layers.stored import TensorReader
 from filterzoo.records import Codec, Span, StoredRange, Tensor
 
 RANDOM = np.random.default_rng(7)

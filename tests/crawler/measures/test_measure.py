@@ -14,6 +14,7 @@ from filterzoo.errors import Reason, Refused, StartError
 from filterzoo.layers.layer import Layer
 from filterzoo.measures.dct import dct_bins
 from filterzoo.measures.measure import Measurer, measure_weights
+from filterzoo.measures.orthogonality import orthogonality
 from filterzoo.measures.statistics import unpack
 from filterzoo.records import Context, Kind
 
@@ -232,6 +233,14 @@ def test_orthogonality_of_many_rows_is_that_of_all_pairs():
     np.fill_diagonal(cosines, 0)
     expected = 1 - cosines.sum() / (len(rows) * (len(rows) - 1))
     assert measure_weights(weights).orthogonality == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "groups"), [((1_900_000, 1, 3, 3), 1), ((40_000, 1, 1, 1), 2), ((12_000, 10_000, 1), 1)]
+)
+def test_orthogonality_that_would_take_too_long_is_null(shape, groups):
+    rows = torch.zeros(1).expand(shape)  # takes no memory: nothing of it may be looked at
+    assert orthogonality(rows, groups) is None
 
 
 def test_orthogonality_stays_exact_where_coarse_products_are_allowed():

@@ -1,0 +1,112 @@
+"""What one checkpoint may cost behind the jail: CPU time, memory, and space in the store. A manifest states it.
+
+Reading is bounded by the network's deadlines, indexing by the jail's limits. Everything after that happens in the
+worker itself, and a file of a few kilobytes must not keep it for hours or fill its disk.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
+from math import ceil, prod
+from types import FrameType
+
+from filterzoo.dtypes import DTYPES
+from filterzoo.errors import Reason, Refused
+from filterzoo.jail.expansion import bytes_of
+from filterzoo.layers.computations import numbers_of
+from filterzoo.layers.layer import kernel_name
+from filterzoo.layers.shapes import canonical_shape
+from filterzoo.records import Index
+
+SECONDS = 60
+"""CPU time for normalising, measuring and storing any checkpoint ..."""
+SECONDS_PER_GB = 240
+"""... and for each GB of weights, in float32, on top: at least ten times what a slow core takes."""
+LAYER_BYTES = 2_000_000_000
+"""The largest convolution known has 1.2 GB in float32."""
+LAYERS = 20_000
+"""The deepest networks known have about 2,000 convolutions."""
+STORED_BYTES = 8_000_000_000
+_AGAIN_SECONDS = 2.0
+"""The clock strikes again after so much CPU time, in case that somebody's handler swallowed the first."""
+_FLOAT = 4
+_COMPUTED = 4
+"""How many times its own size a layer may take with all that it is computed from (weight normalisation: three)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """The limits of a checkpoint; `seconds` None is by size: `SECONDS`, and `SECONDS_PER_GB` of float32 weights."""
+
+    seconds: int | None = None
+    layer_bytes: int = LAYER_BYTES
+    layers: int = LAYERS
+    stored_bytes: int = STORED_BYTES
+
+    @property
+    def key(self) -> list[int | None]:
+        """Changes when a checkpoint would have to be read again; empty for the defaults."""
+        return [] if self == Budget() else list(astuple(self))
+
+    def check(self, index: Index, kernels: frozenset[str]) -> None:
+        """Refused (limit) where the table alone shows that a layer, or what would be stored of all, is too large.
+
+        kernels: of which the filters are stored.
+        """
+        if len(index.convolutions) > self.layers:
+            raise Refused(Reason.LIMIT, f"{len(index.convolutions)} layers, {self.layers} are allowed")
+        distinct: dict[object, int] = {}
+        for tensor in index.convolutions:
+            size = _FLOAT * prod(tensor.shape)
+            # A computed weight and all that it is made of are in memory together.
+            needed = max(size, DTYPES[tensor.dtype].size * prod(tensor.shape), _FLOAT * numbers_of(tensor) // _COMPUTED)
+            if needed > self.layer_bytes:
+                detail = f"a layer of {needed} bytes, {self.layer_bytes} are allowed"
+                raise Refused(Reason.LIMIT, detail, tensor.name[:200])
+            if kernel_name(canonical_shape(tensor)[2:]) in kernels:
+                distinct[bytes_of(tensor)] = size
+        stored = sum(distinct.values())
+        if stored > self.stored_bytes:
+            raise Refused(Reason.LIMIT, f"{stored} bytes of filters, {self.stored_bytes} may be stored")
+
+    def seconds_for(self, index: Index) -> int:
+        """CPU time for all that follows the index."""
+        if self.seconds is not None:
+            return self.seconds
+        size = sum(_FLOAT * numbers_of(tensor) for tensor in index.convolutions)
+        return SECONDS + ceil(SECONDS_PER_GB * size / 1e9)
+
+
+@contextmanager
+def cpu_clock(seconds: float) -> Iterator[None]:
+    """Refused (limit) inside, at the next line of Python, once this process has used so much CPU time.
+
+    It counts CPU time: neither a slow network nor a busy machine makes a checkpoint fail. No single call into NumPy or
+    torch works on more than one layer. Only a main thread can be interrupted; in another there is no clock.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "ITIMER_PROF"):
+        yield
+        return
+    refusal = Refused(Reason.LIMIT, f"normalising, measuring and storing take more than {seconds:.0f} s of CPU time")
+    has_struck = False
+
+    def strike(_number: int, _frame: FrameType | None) -> None:
+        nonlocal has_struck
+        has_struck = True
+        raise refusal
+
+    previous = signal.signal(signal.SIGPROF, strike)
+    signal.setitimer(signal.ITIMER_PROF, seconds, _AGAIN_SECONDS)
+    try:
+        yield
+    except Exception as error:
+        if has_struck and error is not refusal:
+            raise refusal from error
+        raise
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, previous)

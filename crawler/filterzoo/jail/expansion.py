@@ -1,0 +1,64 @@
+"""How much more than its stored bytes a whole file may claim to hold: compressed records, views, tied layers together.
+
+Each record and each view has a bound of its own in `validation`. Many of them below that bound still make gigabytes of
+a few kilobytes, so the sums over the file are bounded as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import prod
+
+from filterzoo.dtypes import DTYPES
+from filterzoo.errors import Reason, Refused
+from filterzoo.layers.computations import numbers_of, stored_tensors
+from filterzoo.records import Tensor
+
+MAX_EXPANSION = 1 << 24
+"""Most numbers that a layer, or all layers of a file together, may have beyond those that the decoded bytes hold: axes
+of stride 0, chunks that were never written, chunks that are listed twice, views that share numbers."""
+UNSUSPECTED = 64 << 20
+"""Decoded bytes up to which no ratio is asked for ..."""
+MAX_RATIO = 100
+"""... and beyond which they may not be so many times as many as are stored: weights hardly compress, bombs do."""
+_FLOAT = 4
+
+
+def check_expansion(tensors: Iterable[Tensor]) -> None:
+    """Refused (limit) where the layers of a file are much more than its bytes; tied layers count as often as listed."""
+    places: dict[tuple[str, int, int], int] = {}
+    distinct: dict[object, int] = {}
+    numbers = 0
+    for tensor in tensors:
+        numbers += numbers_of(tensor)
+        for stored_tensor in stored_tensors(tensor):
+            size = prod(stored_tensor.shape) * DTYPES[stored_tensor.dtype].size
+            distinct[bytes_of(stored_tensor)] = size
+            _add_places(places, stored_tensor)
+    stored = sum(length for _side, _offset, length in places)
+    decoded, most = sum(places.values()), max(UNSUSPECTED, MAX_RATIO * stored)
+    if decoded > most:
+        raise Refused(Reason.LIMIT, f"{stored} stored bytes decode to {decoded}, {most} are allowed")
+    claimed = sum(distinct.values())
+    if claimed > decoded + _FLOAT * MAX_EXPANSION:
+        raise Refused(Reason.LIMIT, f"its layers claim {claimed} bytes, only {decoded} are there")
+    if numbers * _FLOAT > most:
+        detail = f"{stored} stored bytes give layers of {numbers} numbers in all, {most // _FLOAT} are allowed"
+        raise Refused(Reason.LIMIT, detail)
+
+
+def bytes_of(tensor: Tensor) -> object:
+    """Equal for tied tensors: those that are the same numbers."""
+    where = tensor.span, tensor.stored_in, tensor.shape, tensor.strides, tensor.chunk_shape
+    return *where, tensor.dtype, tensor.quantisation, tensor.computation
+
+
+def _add_places(places: dict[tuple[str, int, int], int], tensor: Tensor) -> None:
+    """The byte ranges of the file that a tensor is read from, each with the length that it decodes to."""
+    side, span = tensor.span.side or "", tensor.span
+    if not tensor.stored_in:
+        places[side, span.offset, span.length] = span.length
+    for record in tensor.stored_in:
+        if record.length:
+            place = side, record.offset, record.length
+            places[place] = max(places.get(place, 0), record.size)

@@ -1,0 +1,127 @@
+"""Decodes compressed records of a file: in pieces, into memory that is there already, never more than is declared."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+
+from filterzoo.errors import Reason, Refused
+from filterzoo.files import RandomAccessFile
+from filterzoo.records import Codec, StoredRange
+
+PIECE = 1 << 20
+"""How many bytes are read, or decoded, at a time where a byte_range is only checked or decoded."""
+IN_MEMORY = 16 << 20
+"""Bytes of a decoded record that are kept in memory while tensors are read from it; a larger one goes to a file."""
+
+Bytes = npt.NDArray[np.uint8]
+
+
+class DecodedRecord:
+    """A record that several tensors are views of, decoded and checked once."""
+
+    def __init__(self, file: RandomAccessFile, record: StoredRange, name: str, scratch: Path | None) -> None:
+        self._memory: Bytes | None = None
+        self._file: IO[bytes] | None = None
+        if record.size <= IN_MEMORY:
+            self._memory = np.empty(record.size, np.uint8)
+            decode_into(file, record, name, self._memory)
+            return
+        try:
+            self._file = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115  # `close` does it
+            for piece in _checked(file, record, name):
+                self._file.write(piece)
+            self._file.flush()
+        except OSError as error:
+            self.close()
+            detail = f"no room to decode {record.size} bytes: {error.strerror}"
+            raise Refused(Reason.LIMIT, detail, name) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def read(self, offset: int, length: int) -> Bytes:
+        """Some of its bytes: a copy, so that none of the others is held for it."""
+        if self._memory is not None:
+            return self._memory[offset : offset + length].copy()
+        data = np.empty(length, np.uint8)
+        view = data.data
+        while view and self._file is not None:
+            count = os.preadv(self._file.fileno(), [view], offset)
+            offset, view = offset + count, view[count:]
+        return data
+
+    def close(self) -> None:
+        """Give the space back."""
+        self._memory = None
+        if self._file is not None:
+            self._file.close()
+
+
+def decode_into(file: RandomAccessFile, record: StoredRange, name: str, target: Bytes, begin: int = 0) -> None:
+    """Fill `target` with the decoded bytes from `begin`; Refused (damaged, limit) where the record does not fit.
+
+    All of the record is decoded and checked, whatever part of it is wanted.
+    """
+    if record.codec in {Codec.RAW, Codec.SHUFFLE}:
+        _check_size(record.length, record, name)
+        file.read_into(record.offset + begin, target.data)
+        if len(target) == record.size:
+            check_crc(zlib.crc32(target.data), record, name)
+        return
+    offset = -begin
+    for piece in _checked(file, record, name):
+        first, last = max(0, -offset), min(len(piece), len(target) - offset)
+        if first < last:
+            target[offset + first : offset + last] = np.frombuffer(piece, np.uint8)[first:last]
+        offset += len(piece)
+
+
+def check_crc(crc: int, record: StoredRange, name: str) -> None:
+    """Refused (damaged) where the format has a CRC-32 of the record and it is another."""
+    if record.crc32 is not None and crc != record.crc32:
+        raise Refused(Reason.DAMAGED, f"CRC-32 is {crc:08x}, the file says {record.crc32:08x}", name)
+
+
+def _checked(file: RandomAccessFile, record: StoredRange, name: str) -> Iterator[bytes]:
+    """The inflated bytes, piece by piece; size and CRC-32 are compared at the end."""
+    size = crc = 0
+    for piece in _inflated(file, record, name):
+        size += len(piece)
+        if size > record.size:
+            raise Refused(Reason.LIMIT, f"decodes to more than the declared {record.size} bytes", name)
+        crc = zlib.crc32(piece, crc)
+        yield piece
+    _check_size(size, record, name)
+    check_crc(crc, record, name)
+
+
+def _check_size(size: int, record: StoredRange, name: str) -> None:
+    if size != record.size:
+        raise Refused(Reason.DAMAGED, f"decodes to {size} bytes, {record.size} are declared", name)
+
+
+def _inflated(file: RandomAccessFile, record: StoredRange, name: str) -> Iterator[bytes]:
+    machine = zlib.decompressobj(-zlib.MAX_WBITS if record.codec is Codec.DEFLATE else zlib.MAX_WBITS)
+    end = record.offset + record.length
+    try:
+        for offset in range(record.offset, end, PIECE):
+            if machine.eof:
+                raise Refused(Reason.DAMAGED, "bytes behind the end of compressed data", name)
+            packed = file.read(offset, min(PIECE, end - offset))
+            while packed and not machine.eof:
+                yield machine.decompress(packed, PIECE)
+                packed = machine.unconsumed_tail
+    except zlib.error as error:
+        raise Refused(Reason.DAMAGED, f"broken compressed data: {error}", name) from error
+    if not machine.eof:
+        raise Refused(Reason.DAMAGED, "compressed data end too early", name)
+    if machine.unused_data:
+        raise Refused(Reason.DAMAGED, "bytes behind the end of compressed data", name)
