@@ -6,12 +6,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from filterzoo.archive import Archive, Member, Packing
     from filterzoo.dataset.loading import load
     from filterzoo.dataset.merged import stats
-    from filterzoo.errors import Reason, Refused
-    from filterzoo.files import LocalFile, RandomAccessFile
-    from filterzoo.format import Format
+    from filterzoo.dtypes import DTYPES, NumberClass
+    from filterzoo.errors import Reason, Refused, StartError
+    from filterzoo.files import LocalFile, RandomAccessFile, check_plain_name
+    from filterzoo.format import HEAD_BYTES, Format
     from filterzoo.hooks import API_VERSION, hookimpl
+    from filterzoo.jail import Jail
+    from filterzoo.licensing.licences import Licence, LicenceClass
+    from filterzoo.network.addresses import is_http
+    from filterzoo.network.door import Document, Door
     from filterzoo.outcome import Refusal
     from filterzoo.reader.model_file import ModelFile, ModelLayer
     from filterzoo.reader.opening import Reader
@@ -27,21 +33,31 @@ if TYPE_CHECKING:
         Layout,
         Operation,
         Quantisation,
+        SectionFacts,
         Span,
+        StatedFact,
         StoredRange,
         Tensor,
     )
+    from filterzoo.references import PluginReference
     from filterzoo.source import Source, SourceOptions
+    from filterzoo.vocabularies import Modality, NetworkTask, ThreatModel, VisualCategory
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "filterzoo.errors": ("Reason", "Refused"),
-    "filterzoo.files": ("LocalFile", "RandomAccessFile"),
-    "filterzoo.format": ("Format",),
-    "filterzoo.hooks": ("API_VERSION", "hookimpl"),
+    "filterzoo.archive": ("Archive", "Member", "Packing"),
     "filterzoo.dataset.loading": ("load",),
     "filterzoo.dataset.merged": ("stats",),
+    "filterzoo.dtypes": ("DTYPES", "NumberClass"),
+    "filterzoo.errors": ("Reason", "Refused", "StartError"),
+    "filterzoo.files": ("LocalFile", "RandomAccessFile", "check_plain_name"),
+    "filterzoo.format": ("Format", "HEAD_BYTES"),
+    "filterzoo.hooks": ("API_VERSION", "hookimpl"),
+    "filterzoo.jail": ("Jail",),
+    "filterzoo.licensing.licences": ("Licence", "LicenceClass"),
+    "filterzoo.network.addresses": ("is_http",),
+    "filterzoo.network.door": ("Document", "Door"),
     "filterzoo.outcome": ("Refusal",),
     "filterzoo.reader.model_file": ("ModelFile", "ModelLayer"),
     "filterzoo.reader.opening": ("Reader", "open"),
@@ -56,11 +72,15 @@ _HOMES = {
         "Layout",
         "Operation",
         "Quantisation",
-        "StoredRange",
+        "SectionFacts",
         "Span",
+        "StatedFact",
+        "StoredRange",
         "Tensor",
     ),
+    "filterzoo.references": ("PluginReference",),
     "filterzoo.source": ("Source", "SourceOptions"),
+    "filterzoo.vocabularies": ("Modality", "NetworkTask", "ThreatModel", "VisualCategory"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _WRITTEN_AS = {"open": "open_file"}
@@ -68,31 +88,52 @@ _WRITTEN_AS = {"open": "open_file"}
 
 __all__ = [
     "API_VERSION",
+    "DTYPES",
+    "HEAD_BYTES",
+    "Archive",
     "Artifact",
     "Checkpoint",
     "Codec",
     "Context",
     "Convolution",
+    "Document",
+    "Door",
     "FileFacts",
     "Format",
+    "Jail",
     "Kind",
     "Layout",
+    "Licence",
+    "LicenceClass",
     "LocalFile",
+    "Member",
+    "Modality",
     "ModelFile",
     "ModelLayer",
+    "NetworkTask",
+    "NumberClass",
     "Operation",
+    "Packing",
+    "PluginReference",
     "Quantisation",
     "RandomAccessFile",
     "Reader",
     "Reason",
     "Refusal",
     "Refused",
+    "SectionFacts",
     "Source",
     "SourceOptions",
     "Span",
+    "StartError",
+    "StatedFact",
     "StoredRange",
     "Tensor",
+    "ThreatModel",
+    "VisualCategory",
+    "check_plain_name",
     "hookimpl",
+    "is_http",
     "load",
     "open",
     "stats",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict
+from typing_extensions import TypeVar
 
 from filterzoo.files import RandomAccessFile
 from filterzoo.outcome import Refusal
@@ -23,8 +24,14 @@ class SourceOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Source(ABC):
-    """A zoo. One object is made for each block of a manifest that names it."""
+OptionsT_co = TypeVar("OptionsT_co", bound=SourceOptions, default=SourceOptions, covariant=True)
+
+
+class Source(ABC, Generic[OptionsT_co]):
+    """A zoo. One object is made for each block of a manifest that names it.
+
+    `Source[ZooOptions]` says what its options are; a class `Options` inside the source does so too.
+    """
 
     name: ClassVar[str]
     """The value of the `source` column, for ever."""
@@ -36,13 +43,21 @@ class Source(ABC):
     Drive and Hugging Face need no entry here.
     """
 
-    class Options(SourceOptions):
-        """The keys of this source's block in a manifest, besides `source` and `limit`."""
+    Options: type[OptionsT_co] = SourceOptions  # type: ignore[assignment]  # what `Source` without brackets means
+    """The keys of this source's block in a manifest, besides `source` and `limit`."""
 
     opens_members: ClassVar[bool] = False
     """Whether `open` gives the member of an archive that an artifact names, and not the archive."""
 
-    def __init__(self, options: SourceOptions, door: Door, folder: Path) -> None:
+    def __init_subclass__(cls, **named: Any) -> None:
+        """Take `Options` from the brackets of `Source[ZooOptions]`."""
+        super().__init_subclass__(**named)
+        for base in cls.__dict__.get("__orig_bases__", ()):
+            origin = get_origin(base)
+            if isinstance(origin, type) and issubclass(origin, Source) and "Options" not in cls.__dict__:
+                (cls.Options,) = get_args(base)
+
+    def __init__(self, options: OptionsT_co, door: Door, folder: Path) -> None:
         self.options = options
         self.door = door
         self.folder = folder

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
 
-from filterzoo import FileFacts, Format, RandomAccessFile, Reason, Refused, Span, Tensor, hookimpl
-from filterzoo.dtypes import DTYPES
+from filterzoo import DTYPES, FileFacts, Format, RandomAccessFile, Reason, Refused, Span, Tensor, hookimpl
 
 filterzoo_api = 1
 

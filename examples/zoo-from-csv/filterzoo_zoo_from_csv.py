@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from typing import ClassVar, cast
+from typing import ClassVar
 
-from filterzoo import Artifact, Checkpoint, Source, SourceOptions, hookimpl
-from filterzoo.errors import StartError
+from filterzoo import Artifact, Checkpoint, Source, SourceOptions, StartError, hookimpl
 
 filterzoo_api = 1
 
@@ -15,19 +14,20 @@ NEEDED = {"id", "revision", "url"}
 KNOWN = NEEDED | {"licence", "size", "sha256", "architecture", "task", "training_dataset"}
 
 
-class ZooFromCsv(Source):
+class CsvOptions(SourceOptions):
+    """`file`: the CSV file, relative to the manifest."""
+
+    file: str
+
+
+class ZooFromCsv(Source[CsvOptions]):
     """Every line of the file is a checkpoint; an empty cell says that a fact is unknown."""
 
     name: ClassVar[str] = "csv"
 
-    class Options(SourceOptions):
-        """`file`: the CSV file, relative to the manifest."""
-
-        file: str
-
     def discover(self) -> Iterator[Checkpoint]:
         """See `Source.discover`; StartError for a file that cannot be read and for columns that mean nothing here."""
-        path = self.folder / cast("ZooFromCsv.Options", self.options).file
+        path = self.folder / self.options.file
         try:
             with path.open(encoding="utf-8-sig", newline="") as file:
                 rows = csv.DictReader(file, strict=True)

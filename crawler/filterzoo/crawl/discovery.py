@@ -13,7 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from filterzoo.crawl.budget import Budget
 from filterzoo.errors import Reason, Refused, StartError, StorageFailed
-from filterzoo.licensing import licences
+from filterzoo.licensing.licences import Licence, Policy
 from filterzoo.manifests.manifest import Manifest, VerifySha256, load_manifests
 from filterzoo.network.door import Door
 from filterzoo.outcome import LedgerEntry, Refusal
@@ -30,7 +30,7 @@ class Settings:
     """What a manifest says of every checkpoint in it."""
 
     kernels: frozenset[str]
-    policy: licences.Policy
+    policy: Policy
     max_bytes: int | None
     max_filters: int | None
     verify_sha256: VerifySha256 = VerifySha256.WHEN_CHEAP
@@ -75,7 +75,7 @@ class Task:
             detail=refusal.detail,
             where=refusal.where,
             plugin=plugin,
-            licence=licences.normalise(self.checkpoint.licence),
+            licence=Licence.parse(self.checkpoint.licence).expression,
         )
 
 
@@ -137,7 +137,7 @@ def _task_or_entry(listed: Checkpoint | Refusal, number: int, opened: OpenSource
         detail=refusal.detail,
         where=None,
         plugin=None,
-        licence=licences.normalise(refusal.licence),
+        licence=Licence.parse(refusal.licence).expression,
     )
 
 
@@ -148,7 +148,7 @@ def _gate(task: Task) -> Task | LedgerEntry:
     """
     stated = task.checkpoint.licence
     if stated and stated.strip():
-        decision = task.settings.policy.decide(licences.strictest(stated))
+        decision = task.settings.policy.decide(Licence.parse(stated))
         if decision.reason is not None:
             return task.ledger_entry("discover", Refused(decision.reason, decision.detail))
     size = sum(artifact.size or 0 for artifact in task.checkpoint.artifacts)

@@ -20,7 +20,7 @@ from filterzoo.layers.layer import Device, kernel_name
 from filterzoo.layers.normalise import normalise
 from filterzoo.layers.shapes import canonical_shape
 from filterzoo.layers.stored import TensorReader
-from filterzoo.licensing import licences
+from filterzoo.licensing.licences import Licence
 from filterzoo.network.door import Door
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.plugins import load
@@ -126,8 +126,8 @@ class Worker:
                 sha256=whole.verified_sha256 or artifact.sha256 or whole.stated_sha256,
                 size=whole.size,
                 integrity=integrity,
-                licence=licence,
-                licence_class=licences.licence_class(licence),
+                licence=licence.expression,
+                licence_class=licence.licence_class,
                 licence_from=_licence_from(task, index),
                 n_tensors=index.tensor_count,
                 n_layers=len(index.convolutions),
@@ -188,9 +188,9 @@ def _asking(method: str) -> Iterator[None]:
         raise Refused(Reason.PLUGIN_ERROR, f"{method}() raised {describe(error)}") from error
 
 
-def _decide(task: Task, index: Index) -> tuple[str | None, bool]:
+def _decide(task: Task, index: Index) -> tuple[Licence, bool]:
     """The licence that governs, and whether weights may be published; Refused where nothing may."""
-    licence = licences.strictest(task.checkpoint.licence, index.facts.licence)
+    licence = Licence.strictest(task.checkpoint.licence, index.facts.licence)
     decision = task.settings.policy.decide(licence)
     if decision.reason is not None:
         raise Refused(decision.reason, decision.detail)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from license_expression import (
@@ -70,8 +70,59 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class Licence:
+    """A licence as it was recognised. Made by `parse` and `strictest` only.
+
+    expression: SPDX, lower case; None for a licence that is unknown. licence_class: of AND the strictest's, of OR the
+    most permissive's.
+    """
+
+    expression: str | None
+    licence_class: LicenceClass
+    _node: Any = field(default=None, compare=False, repr=False)
+    """The parsed expression, of a known licence."""
+
+    @classmethod
+    def parse(cls, text: str | None) -> Licence:
+        """The licence that a zoo's text states, unknown where it states none that is certain.
+
+        Texts are looked up whole, in a table of spellings and in SPDX; classifiers (`License :: ...`, one a line) are
+        looked up each, and all of them govern. "BSD" or "GPL" alone do not say which, so they stay unknown.
+        """
+        return _parsed((text or "")[: MAX_LENGTH + 1])
+
+    @classmethod
+    def strictest(cls, *stated: str | None) -> Licence:
+        """Which licence governs when several are stated: the zoo's, the file's.
+
+        Who states nothing has no say; a text that is not recognised is an unknown licence, and stricter than any that
+        can be met. Different licences that are equally strict govern together.
+        """
+        licences = [cls.parse(text) for text in stated if text and text.strip()]
+        if not licences:
+            return UNKNOWN
+        top = max(licence.licence_class.strictness for licence in licences)
+        strict = [licence for licence in licences if licence.licence_class.strictness == top]
+        known = [licence.expression for licence in strict if licence.expression is not None]
+        return _of(_conjunction(known)) if len(known) == len(strict) else UNKNOWN
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it is one licence, with an exception or without, and no choice or sum of several."""
+        return isinstance(self._node, LicenseSymbol | LicenseWithExceptionSymbol)
+
+    def is_met(self, meets: Callable[[str], bool]) -> bool:
+        """Whether its terms are met, `meets` telling it of one licence: of OR one side must be, of AND all."""
+        return self._node is not None and bool(_fold(self._node, meets, any_of=any, all_of=all))
+
+
+UNKNOWN = Licence(None, LicenceClass.UNKNOWN)
+"""No licence is stated, or none that can be recognised."""
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
-    """A manifest's `licenses`: expressions of one licence each, as `normalise` gives them.
+    """A manifest's `licenses`: expressions of one licence each, as `Licence.expression` has them.
 
     allow: None allows every licence that can be met by the notice and credit the data set carries (permissive,
     attribution). deny wins over allow.
@@ -81,44 +132,42 @@ class Policy:
     deny: frozenset[str] = frozenset()
     unknown: Unknown = Unknown.METADATA_ONLY
 
-    def decide(self, expression: str | None) -> Decision:
-        """For a licence as `normalise` or `strictest` gives it. Of OR one side must be allowed, of AND all."""
-        if licence_class(expression) is LicenceClass.UNKNOWN:
+    def decide(self, licence: Licence) -> Decision:
+        """What may be published under the licence."""
+        if licence.licence_class is LicenceClass.UNKNOWN:
             detail = "states no licence that can be recognised, and the manifest says to skip such ones"
             skipped = Decision(weights=False, reason=Reason.LICENCE_UNKNOWN, detail=detail)
             return skipped if self.unknown is Unknown.SKIP else Decision(weights=self.unknown is Unknown.PUBLISH)
-        if _fold(_parse(expression or ""), self._allows, any_of=any, all_of=all):
+        if licence.is_met(self._allows):
             return Decision(weights=True)
-        return Decision(weights=False, reason=Reason.LICENCE, detail=f"the manifest does not allow {expression}")
+        detail = f"the manifest does not allow {licence.expression}"
+        return Decision(weights=False, reason=Reason.LICENCE, detail=detail)
 
-    def _allows(self, licence: str) -> bool:
-        names = _covering(licence)
+    def _allows(self, name: str) -> bool:
+        names = _covering(name)
         if not self.deny.isdisjoint(names):
             return False
         if self.allow is None:
-            return licence_class(licence) in {LicenceClass.PERMISSIVE, LicenceClass.ATTRIBUTION}
+            return _class_of(name) in {LicenceClass.PERMISSIVE, LicenceClass.ATTRIBUTION}
         return not self.allow.isdisjoint(names)
 
 
-def normalise(text: str | None) -> str | None:
-    """A lower-case SPDX expression for a zoo's text, or None where it states none that is certain.
-
-    Texts are looked up whole, in a table of spellings and in SPDX; classifiers (`License :: ...`, one a line) are
-    looked up each, and all of them govern. "BSD" or "GPL" alone do not say which, so they stay unknown.
-    """
-    lines = [line.strip() for line in (text or "")[: MAX_LENGTH + 1].splitlines() if line.strip()]
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> Licence:
+    """Cached: a zoo states the same few texts for all its checkpoints."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     if lines and all(line.startswith("License ::") for line in lines):
         # "OSI Approved" alone says nothing beside a classifier that names the licence.
         named = [line for line in dict.fromkeys(lines) if line != "License :: OSI Approved"]
         parts = [_look_up(line) for line in named]
-        return _conjunction([part for part in parts if part]) if parts and all(parts) else None
-    return _look_up(" ".join(lines))
+        return _of(_conjunction([part for part in parts if part])) if parts and all(parts) else UNKNOWN
+    expression = _look_up(" ".join(lines))
+    return UNKNOWN if expression is None else _of(expression)
 
 
-def licence_class(expression: str | None) -> LicenceClass:
-    """The class of an expression that `normalise` gave: of AND the strictest's, of OR the most permissive's."""
-    if expression is None:
-        return LicenceClass.UNKNOWN
+def _of(expression: str) -> Licence:
+    """The licence of an expression that `_look_up` or `_conjunction` gave."""
+    node = _parse(expression)
 
     def most(classes: list[LicenceClass]) -> LicenceClass:
         return max(classes, key=lambda entry: entry.strictness)
@@ -126,22 +175,7 @@ def licence_class(expression: str | None) -> LicenceClass:
     def least(classes: list[LicenceClass]) -> LicenceClass:
         return min(classes, key=lambda entry: entry.strictness)
 
-    found: LicenceClass = _fold(_parse(expression), _class_of, any_of=least, all_of=most)
-    return found
-
-
-def strictest(*stated: str | None) -> str | None:
-    """Which licence governs when several are stated (the zoo's, the file's), as an expression, None for unknown.
-
-    Takes texts or expressions. Who states nothing has no say; a text that is not recognised is an unknown licence,
-    and stricter than any that can be met. Different licences that are equally strict govern together.
-    """
-    expressions = [normalise(text) for text in stated if text and text.strip()]
-    if not expressions:
-        return None
-    top = max(licence_class(expression).strictness for expression in expressions)
-    strict = [expression for expression in expressions if licence_class(expression).strictness == top]
-    return None if None in strict else _conjunction([expression for expression in strict if expression])
+    return Licence(expression, _fold(node, _class_of, any_of=least, all_of=most), node)
 
 
 def _look_up(text: str) -> str | None:

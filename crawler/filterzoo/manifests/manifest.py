@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from filterzoo.crawl.budget import LAYER_BYTES, LAYERS, STORED_BYTES, Budget
 from filterzoo.errors import StartError
-from filterzoo.licensing.licences import LicenceClass, Policy, Unknown, licence_class, normalise
+from filterzoo.licensing.licences import Licence, LicenceClass, Policy, Unknown
 from filterzoo.manifests.manifest_yaml import YamlDocument, YamlError, dotted, parse_yaml
 from filterzoo.manifests.quantities import parse_count, parse_size
 from filterzoo.source import Source, SourceOptions
@@ -23,15 +23,15 @@ MAX_BYTES = 16_000_000
 
 
 def _licence(value: Any) -> Any:
-    """A licence of an `allow` or `deny` list, as `filterzoo.licensing.licences.normalise` spells it."""
+    """A licence of an `allow` or `deny` list, as `Licence.expression` spells it."""
     if not isinstance(value, str):
         return value
-    name = normalise(value)
-    if name is None or " " in name.replace(" with ", "-"):
+    licence = Licence.parse(value)
+    if not licence.is_single:
         raise ValueError(f"{value!r} is not one SPDX licence; allowed: identifiers of https://spdx.org/licenses")
-    if licence_class(name) is LicenceClass.UNKNOWN:
+    if licence.licence_class is LicenceClass.UNKNOWN:
         raise ValueError(f"{value!r} stands for unknown licences; say what to do with them in licenses.unknown")
-    return name
+    return licence.expression
 
 
 _SIZE_SCHEMA = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "examples": ["8GB"]}]}
@@ -39,7 +39,7 @@ _COUNT_SCHEMA = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string",
 Size = Annotated[int, BeforeValidator(parse_size), WithJsonSchema(_SIZE_SCHEMA)]
 Count = Annotated[int, BeforeValidator(parse_count), WithJsonSchema(_COUNT_SCHEMA)]
 Kernel = Annotated[str, Field(pattern=r"^[1-9][0-9]*(x[1-9][0-9]*){0,2}$", examples=["3x3"])]
-Licence = Annotated[str, BeforeValidator(_licence)]
+LicenceName = Annotated[str, BeforeValidator(_licence)]
 Limit = Annotated[int, Field(strict=True, gt=0)]
 
 
@@ -80,8 +80,8 @@ class Licenses(_Model):
     nothing, the head of the file is read for it, even if such checkpoints are then skipped.
     """
 
-    allow: tuple[Licence, ...] | None = None
-    deny: tuple[Licence, ...] = ()
+    allow: tuple[LicenceName, ...] | None = None
+    deny: tuple[LicenceName, ...] = ()
     unknown: Unknown = Unknown.METADATA_ONLY
 
 

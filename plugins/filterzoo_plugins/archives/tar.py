@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from filterzoo import RandomAccessFile, Reason, Refused, hookimpl
-from filterzoo.archive import Archive, Member
+from filterzoo import Archive, Member, RandomAccessFile, Reason, Refused, hookimpl
 from filterzoo_plugins.encodings.compression import first_bytes, is_named, packing
 from filterzoo_plugins.encodings.names import show
 

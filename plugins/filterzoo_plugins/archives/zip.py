@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
-from filterzoo import RandomAccessFile, Reason, Refused, hookimpl
-from filterzoo.archive import Archive, Member, Packing
+from filterzoo import Archive, Member, Packing, RandomAccessFile, Reason, Refused, hookimpl
 from filterzoo_plugins.encodings.names import show
 from filterzoo_plugins.encodings.zip import DEFLATED, STORED, ZipIndex
 

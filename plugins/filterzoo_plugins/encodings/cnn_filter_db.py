@@ -10,9 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from filterzoo.errors import Reason, Refused
-from filterzoo.files import RandomAccessFile
-from filterzoo.records import FileFacts
+from filterzoo import FileFacts, RandomAccessFile, Reason, Refused
 from filterzoo_plugins.encodings.json import JSON_BYTES, is_natural, read_json
 
 MAGIC = b"filterzoo: a network of CNN Filter DB, 1\n"

@@ -6,8 +6,7 @@ import bz2
 import lzma
 import zlib
 
-from filterzoo import RandomAccessFile, Reason, Refused
-from filterzoo.archive import Packing
+from filterzoo import Packing, RandomAccessFile, Reason, Refused
 
 _MAGIC = {b"\x1f\x8b": Packing.GZIP, b"BZh": Packing.BZIP2, b"\xfd7zXZ\0": Packing.XZ}
 _ENDINGS = {Packing.GZIP: ".gz", Packing.BZIP2: ".bz2", Packing.XZ: ".xz"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from filterzoo.errors import Reason, Refused
+from filterzoo import Reason, Refused
 
 MAX_RATIO = 100
 FREE_BYTES = 64 << 20

@@ -5,8 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from filterzoo.errors import Reason, Refused
-from filterzoo.files import RandomAccessFile
+from filterzoo import RandomAccessFile, Reason, Refused
 
 MAX_TEXT_BYTES = 1 << 20
 """Longest name that is read."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
-from filterzoo.errors import Reason, Refused
+from filterzoo import Reason, Refused
 
 JSON_BYTES = 25_000_000
 """The longest text that is read: huggingface_hub's own limit for a safetensors header."""

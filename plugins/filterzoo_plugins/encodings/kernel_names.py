@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from filterzoo.records import Context, Convolution, Kind, Layout
+from filterzoo import Context, Convolution, Kind, Layout
 
 _CONVOLUTION = re.compile(r"conv", re.IGNORECASE)
 _TRANSPOSED = re.compile(r"transpose|deconv", re.IGNORECASE)

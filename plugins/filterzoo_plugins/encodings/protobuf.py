@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from filterzoo.errors import Reason, Refused
+from filterzoo import Reason, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from filterzoo.files import RandomAccessFile
+    from filterzoo import RandomAccessFile
 
 VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5
 """The wire types in use; groups (3 and 4) were given up before the formats read here existed."""

@@ -12,9 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from filterzoo.errors import Reason, Refused
-from filterzoo.files import RandomAccessFile
-from filterzoo.records import Codec, StoredRange
+from filterzoo import Codec, RandomAccessFile, Reason, Refused, StoredRange
 from filterzoo_plugins.encodings.names import show
 
 MAX_ENTRIES = 200_000

@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from filterzoo.dtypes import DTYPES
-from filterzoo.files import RandomAccessFile
-from filterzoo.format import Format
-from filterzoo.hooks import hookimpl
-from filterzoo.records import Context, Convolution, FileFacts, Kind, Span, Tensor
+from filterzoo import DTYPES, Context, Convolution, FileFacts, Format, Kind, RandomAccessFile, Span, Tensor, hookimpl
 from filterzoo_plugins.encodings.cnn_filter_db import FILTER, MAGIC, Rows, read_head
 
 

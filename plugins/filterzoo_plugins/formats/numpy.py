@@ -12,12 +12,19 @@ from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
 
-from filterzoo.dtypes import DTYPES, NumberClass
-from filterzoo.errors import Reason, Refused
-from filterzoo.files import RandomAccessFile
-from filterzoo.format import Format
-from filterzoo.hooks import hookimpl
-from filterzoo.records import Codec, Span, StoredRange, Tensor
+from filterzoo import (
+    DTYPES,
+    Codec,
+    Format,
+    NumberClass,
+    RandomAccessFile,
+    Reason,
+    Refused,
+    Span,
+    StoredRange,
+    Tensor,
+    hookimpl,
+)
 from filterzoo_plugins.encodings.expansion import check_expansion
 from filterzoo_plugins.encodings.kernel_names import meaning_by_name
 from filterzoo_plugins.encodings.names import show

@@ -11,12 +11,7 @@ from collections.abc import Iterator
 from math import prod
 from typing import Any
 
-from filterzoo.dtypes import DTYPES
-from filterzoo.errors import Reason, Refused
-from filterzoo.files import RandomAccessFile
-from filterzoo.format import Format
-from filterzoo.hooks import hookimpl
-from filterzoo.records import FileFacts, Span, Tensor
+from filterzoo import DTYPES, FileFacts, Format, RandomAccessFile, Reason, Refused, Span, Tensor, hookimpl
 from filterzoo_plugins.encodings.json import JSON_BYTES, is_natural, read_json
 from filterzoo_plugins.encodings.names import show
 

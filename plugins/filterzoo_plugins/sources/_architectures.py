@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from typing import Any
 
-from filterzoo.records import Operation
+from filterzoo import Operation
 from filterzoo_plugins.sources.torchvision import operations_of
 
 MAX_CLASSES = 1_000_000

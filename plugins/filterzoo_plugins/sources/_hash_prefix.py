@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from filterzoo import Artifact, LocalFile, Reason, Refused
 
 if TYPE_CHECKING:
-    from filterzoo.network.door import Door
+    from filterzoo import Door
 
 _PREFIX = re.compile(r"-([0-9a-f]{8,64})\.[\w.]+$")
 

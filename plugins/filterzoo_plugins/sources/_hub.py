@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
-from filterzoo import Reason, Refused
-from filterzoo.vocabularies import NetworkTask
+from filterzoo import NetworkTask, Reason, Refused
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import ExpandModelProperty_T, ModelInfo
 
-    from filterzoo.network.door import Door
+    from filterzoo import Door
 
 Result = TypeVar("Result")
 

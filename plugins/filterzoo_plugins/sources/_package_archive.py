@@ -15,8 +15,7 @@ from typing import IO
 
 from packaging.metadata import parse_email
 
-from filterzoo.errors import Reason, Refused
-from filterzoo.licensing.licences import licence_class, normalise
+from filterzoo import Licence, Reason, Refused
 
 MAX_MEMBERS = 100_000
 MAX_METADATA = 4_000_000
@@ -65,9 +64,9 @@ class PackageArchive(ABC):
             return expression
         classifiers = [entry for entry in raw.get("classifiers", []) if entry.startswith("License ::")]
         stated = [text for text in (raw.get("license", "").strip(), "\n".join(classifiers)) if text]
-        known = [text for text in stated if normalise(text)]
+        known = [text for text in stated if Licence.parse(text).expression]
         if known:
-            return max(known, key=lambda text: licence_class(normalise(text)).strictness)
+            return max(known, key=lambda text: Licence.parse(text).licence_class.strictness)
         return stated[0] if stated else None
 
     def _metadata_name(self) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filterzoo.errors import Reason, Refused
+from filterzoo import Reason, Refused
 from filterzoo_plugins.sources._package_archive import open_archive
 from filterzoo_plugins.sources._package_index import (
     PackageIndex,
@@ -18,7 +18,7 @@ from filterzoo_plugins.sources._package_index import (
 )
 
 if TYPE_CHECKING:
-    from filterzoo.network.door import Door
+    from filterzoo import Door
 
 MAX_TEXT = 4_000_000
 """Bytes of the longest file that is read; tables of zoos are shorter."""

@@ -27,10 +27,10 @@ from packaging.utils import (
 )
 from packaging.version import InvalidVersion, Version
 
-from filterzoo.errors import Reason, Refused, StartError
+from filterzoo import Reason, Refused, StartError
 
 if TYPE_CHECKING:
-    from filterzoo.network.door import Document, Door
+    from filterzoo import Document, Door
 
 PYPI = "https://pypi.org/simple"
 _ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from filterzoo.errors import Reason, Refused
+from filterzoo import Reason, Refused
 
 MAX_NESTING = 50
 

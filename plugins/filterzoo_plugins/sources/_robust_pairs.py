@@ -13,11 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from filterzoo import Artifact, Checkpoint, Reason, Refused
-from filterzoo.outcome import Refusal
+from filterzoo import Artifact, Checkpoint, Reason, Refusal, Refused
 
 if TYPE_CHECKING:
-    from filterzoo.network.door import Door
+    from filterzoo import Door
 
 PACKAGE = "robustvsnormalzoo==1.0.4"
 TABLE = "robustvsnormalzoo/model_mappings.csv"

@@ -9,9 +9,7 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, TypeAlias
 
-from filterzoo import Artifact, Checkpoint, Reason, Refused
-from filterzoo.licensing import licences
-from filterzoo.outcome import Refusal
+from filterzoo import Artifact, Checkpoint, Licence, Reason, Refusal, Refused
 from filterzoo_plugins.sources import _hub
 from filterzoo_plugins.sources._hub import Hub
 from filterzoo_plugins.sources.hf_hub import artifact
@@ -101,5 +99,5 @@ def _repository(hub: Hub, named: str) -> ModelInfo | Refused:
 
 def _licence(*stated: str | None) -> str | None:
     """The stricter of what the configuration and the Hub state; a text that nobody knows is stricter than any other."""
-    unknown = [text for text in stated if text and licences.normalise(text) is None]
-    return unknown[0] if unknown else licences.strictest(*stated)
+    unknown = [text for text in stated if text and Licence.parse(text).expression is None]
+    return unknown[0] if unknown else Licence.strictest(*stated).expression

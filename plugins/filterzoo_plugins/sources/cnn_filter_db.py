@@ -8,26 +8,42 @@ from collections.abc import Iterator
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, ClassVar, cast
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
 
-from filterzoo import Artifact, Checkpoint, Reason, Refused, Source, SourceOptions, hookimpl
-from filterzoo.errors import StartError
-from filterzoo.files import RandomAccessFile
-from filterzoo.licensing.licences import normalise
-from filterzoo.vocabularies import NetworkTask, VisualCategory
+from filterzoo import (
+    Artifact,
+    Checkpoint,
+    Licence,
+    NetworkTask,
+    RandomAccessFile,
+    Reason,
+    Refused,
+    Source,
+    SourceOptions,
+    StartError,
+    VisualCategory,
+    hookimpl,
+)
 from filterzoo_plugins.sources._cnn_filter_db import SIDE_FILES
 from filterzoo_plugins.sources._cnn_filter_db.network_file import Network, NetworkFile, network_size, read_release
 
 
 def _licence(stated: str) -> str:
-    if normalise(stated) is None:
+    if Licence.parse(stated).expression is None:
         raise ValueError(f"{stated!r} is not an SPDX licence, such as cc-by-sa-4.0; leave it out if it is unknown")
     return stated
 
 
-class CnnFilterDbSource(Source):
+class CnnFilterDbOptions(SourceOptions):
+    """`path`: of `dataset.h5`, relative to the manifest. `license`: of networks whose licence its table lacks."""
+
+    path: Annotated[str, Field(min_length=1)]
+    license: Annotated[str, AfterValidator(_licence)] | None = None
+
+
+class CnnFilterDbSource(Source[CnnFilterDbOptions]):
     """Every network of a local `dataset.h5` is a checkpoint: its layers are the rows that the file's table gives it.
 
     The id is the table's `model`, the revision the start of the content's sha256, so discovery reads the whole file
@@ -36,12 +52,6 @@ class CnnFilterDbSource(Source):
 
     name: ClassVar[str] = "cnn_filter_db"
     opens_members: ClassVar[bool] = True
-
-    class Options(SourceOptions):
-        """`path`: of `dataset.h5`, relative to the manifest. `license`: of networks whose licence its table lacks."""
-
-        path: Annotated[str, Field(min_length=1)]
-        license: Annotated[str, AfterValidator(_licence)] | None = None
 
     def discover(self) -> Iterator[Checkpoint]:
         """See `Source.discover`; StartError where there is no such file."""
@@ -63,12 +73,8 @@ class CnnFilterDbSource(Source):
         raise Refused(Reason.CHANGED, "the file was another when its networks were listed", artifact.name)
 
     @property
-    def _options(self) -> Options:
-        return cast("CnnFilterDbSource.Options", self.options)
-
-    @property
     def _path(self) -> Path:
-        return self.folder / self._options.path
+        return self.folder / self.options.path
 
     @cached_property
     def _networks(self) -> list[Network]:
@@ -95,7 +101,7 @@ class CnnFilterDbSource(Source):
             revision=revision,
             artifacts=(artifact,),
             url=url if url and url.startswith(("https://", "http://")) else None,
-            licence=_text(facts.get("Licence")) or self._options.license,
+            licence=_text(facts.get("Licence")) or self.options.license,
             architecture=_text(facts.get("Backbone")),
             task=_word(NetworkTask, facts.get("Task")),
             training_dataset=training,

@@ -8,13 +8,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from filterzoo import Artifact, Checkpoint, RandomAccessFile, Reason, Refused, Source, SourceOptions, hookimpl
-from filterzoo.outcome import Refusal
-from filterzoo.records import Operation
+from filterzoo import (
+    Artifact,
+    Checkpoint,
+    Operation,
+    RandomAccessFile,
+    Reason,
+    Refusal,
+    Refused,
+    Source,
+    SourceOptions,
+    hookimpl,
+)
 from filterzoo_plugins.sources import _hub
 from filterzoo_plugins.sources._architectures import Architectures
 from filterzoo_plugins.sources._hub import Hub
@@ -23,14 +32,39 @@ from filterzoo_plugins.sources._hub_files import Weights, sets_of_weights
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo, RepoSibling
 
-    from filterzoo.network.door import Door
+    from filterzoo import Door
 
 MAX_CONFIG = 16_000_000
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 Repo = Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?(@[^@\s]+)?$", examples=["user/name", "user/name@v1"])]
 
 
-class HfHubSource(Source):
+class HfHubOptions(SourceOptions):
+    """What to crawl: `repos` by name (`user/name` or `user/name@revision`), and what listings find.
+
+    A listing is made for each of `authors`, `tasks` and `libraries` together with each of the others; `filters`
+    (all of them must hold), `search` and `num_parameters` narrow each, as `HfApi.list_models` takes them. `sizes`
+    asks each repository found for the sizes and hashes of its files, which a listing does not tell.
+    """
+
+    repos: tuple[Repo, ...] = ()
+    authors: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
+    filters: tuple[str, ...] = ()
+    search: str | None = None
+    num_parameters: Annotated[str | None, Field(examples=["min:1M,max:500M"])] = None
+    min_downloads: Annotated[int, Field(ge=0)] = 0
+    sizes: bool = False
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> HfHubOptions:
+        if not (self.repos or self.authors or self.tasks or self.libraries or self.filters or self.search):
+            raise ValueError("name repos, authors, tasks, libraries, filters or a search: the Hub holds millions")
+        return self
+
+
+class HfHubSource(Source[HfHubOptions]):
     """Every set of weights in the repositories that are named or found is a checkpoint, at the commit it has now.
 
     The id is the repository's, and the place in it where it holds several sets of weights; the revision is the commit.
@@ -39,31 +73,7 @@ class HfHubSource(Source):
 
     name: ClassVar[str] = "hf_hub"
 
-    class Options(SourceOptions):
-        """What to crawl: `repos` by name (`user/name` or `user/name@revision`), and what listings find.
-
-        A listing is made for each of `authors`, `tasks` and `libraries` together with each of the others; `filters`
-        (all of them must hold), `search` and `num_parameters` narrow each, as `HfApi.list_models` takes them. `sizes`
-        asks each repository found for the sizes and hashes of its files, which a listing does not tell.
-        """
-
-        repos: tuple[Repo, ...] = ()
-        authors: tuple[str, ...] = ()
-        tasks: tuple[str, ...] = ()
-        libraries: tuple[str, ...] = ()
-        filters: tuple[str, ...] = ()
-        search: str | None = None
-        num_parameters: Annotated[str | None, Field(examples=["min:1M,max:500M"])] = None
-        min_downloads: Annotated[int, Field(ge=0)] = 0
-        sizes: bool = False
-
-        @model_validator(mode="after")
-        def _asks_for_something(self) -> HfHubSource.Options:
-            if not (self.repos or self.authors or self.tasks or self.libraries or self.filters or self.search):
-                raise ValueError("name repos, authors, tasks, libraries, filters or a search: the Hub holds millions")
-            return self
-
-    def __init__(self, options: SourceOptions, door: Door, folder: Path) -> None:
+    def __init__(self, options: HfHubOptions, door: Door, folder: Path) -> None:
         super().__init__(options, door, folder)
         self._architectures = Architectures()
         self._last_config: tuple[str, Mapping[str, Any]] = ("", {})
@@ -71,12 +81,12 @@ class HfHubSource(Source):
     def discover(self) -> Iterator[Checkpoint | Refusal]:
         """See `Source.discover`; Refused where a listing breaks off."""
         hub = Hub(self.door)
-        for named in dict.fromkeys(self._options.repos):
+        for named in dict.fromkeys(self.options.repos):
             repo, _, revision = named.partition("@")
             yield from _asked(hub, repo, revision or None)
         for query in self._queries():
             for info in hub.listing(f"the listing {query}", **query):
-                if (info.downloads or 0) >= self._options.min_downloads:
+                if (info.downloads or 0) >= self.options.min_downloads:
                     yield from self._listed(hub, info)
 
     def open(self, artifact: Artifact) -> RandomAccessFile:
@@ -106,12 +116,8 @@ class HfHubSource(Source):
             self._last_config = (address, _config(Hub(self.door), address))
         return self._last_config[1]
 
-    @property
-    def _options(self) -> Options:
-        return cast("HfHubSource.Options", self.options)
-
     def _queries(self) -> Iterator[dict[str, Any]]:
-        options = self._options
+        options = self.options
         if not (options.authors or options.tasks or options.libraries or options.filters or options.search):
             return
         shared = {"search": options.search, "num_parameters": options.num_parameters}
@@ -123,7 +129,7 @@ class HfHubSource(Source):
             yield {key: value for key, value in query.items() if value is not None}
 
     def _listed(self, hub: Hub, info: ModelInfo) -> Iterator[Checkpoint | Refusal]:
-        if self._options.sizes and not _hub.is_closed(info, hub.token):
+        if self.options.sizes and not _hub.is_closed(info, hub.token):
             yield from _asked(hub, info.id, info.sha)
         else:
             yield from Repository(hub, info).checkpoints()

@@ -6,17 +6,29 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
-from typing import Annotated, ClassVar, cast
+from typing import Annotated, ClassVar
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from pydantic import Field, field_validator
 
-from filterzoo import Artifact, Checkpoint, LocalFile, Source, SourceOptions, hookimpl
-from filterzoo.errors import StartError
-from filterzoo.licensing.licences import normalise
+from filterzoo import Artifact, Checkpoint, Licence, LocalFile, Source, SourceOptions, StartError, hookimpl
 
 
-class LocalSource(Source):
+class LocalOptions(SourceOptions):
+    """`paths`: globs, `**` crosses folders. `license`: of all these files, since they state none."""
+
+    paths: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+    license: str | None = None
+
+    @field_validator("license")
+    @classmethod
+    def _is_known(cls, value: str | None) -> str | None:
+        if value is not None and Licence.parse(value).expression is None:
+            raise ValueError(f"{value!r} is not an SPDX licence, such as apache-2.0; leave it out if it is unknown")
+        return value
+
+
+class LocalSource(Source[LocalOptions]):
     """Files that globs match, relative to the manifest. Every file matched is a checkpoint, side files too.
 
     The id is the path from the manifest's folder, the revision the start of the content's sha256: a file that changes
@@ -25,22 +37,9 @@ class LocalSource(Source):
 
     name: ClassVar[str] = "local"
 
-    class Options(SourceOptions):
-        """`paths`: globs, `**` crosses folders. `license`: of all these files, since they state none."""
-
-        paths: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
-        license: str | None = None
-
-        @field_validator("license")
-        @classmethod
-        def _is_known(cls, value: str | None) -> str | None:
-            if value is not None and normalise(value) is None:
-                raise ValueError(f"{value!r} is not an SPDX licence, such as apache-2.0; leave it out if it is unknown")
-            return value
-
     def discover(self) -> Iterator[Checkpoint]:
         """See `Source.discover`; StartError for a pattern that matches no file."""
-        options = cast("LocalSource.Options", self.options)
+        options = self.options
         found = {path for pattern in options.paths for path in self._matches(pattern)}
         for path in sorted(found, key=PurePath.as_posix):
             yield self._checkpoint(path, options.license)

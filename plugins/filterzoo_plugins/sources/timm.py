@@ -8,14 +8,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from filterzoo import Artifact, Checkpoint, RandomAccessFile, Reason, Refused, Source, SourceOptions, hookimpl
-from filterzoo.outcome import Refusal
-from filterzoo.records import Operation
-from filterzoo.vocabularies import NetworkTask
+from filterzoo import (
+    Artifact,
+    Checkpoint,
+    NetworkTask,
+    Operation,
+    RandomAccessFile,
+    Reason,
+    Refusal,
+    Refused,
+    Source,
+    SourceOptions,
+    hookimpl,
+)
 from filterzoo_plugins import facts
 from filterzoo_plugins.sources._hash_prefix import hash_prefix, open_checked, revision
 from filterzoo_plugins.sources._hub import Hub
@@ -23,7 +32,7 @@ from filterzoo_plugins.sources._timm_repositories import UNPINNED, located, refu
 from filterzoo_plugins.sources._timm_tags import training_data
 
 if TYPE_CHECKING:
-    from filterzoo.network.door import Door
+    from filterzoo import Door
 
 Facts = Mapping[str, Mapping[str, str | None]]
 """See `facts.table`."""
@@ -35,7 +44,20 @@ _EMBEDDINGS = frozenset({384, 512, 640, 768, 1024, 1152, 1280})
 """Widths of the space that images share with texts: these stand where a classifier has its number of classes."""
 
 
-class TimmSource(Source):
+class TimmOptions(SourceOptions):
+    """`include`, `exclude`: globs over `arch.tag`. `pin`: false leaves the Hub unasked, for plans only.
+
+    `sizes` asks each repository for the sizes and hashes of its files, where there are so many that a listing is
+    asked for, which tells none.
+    """
+
+    include: Annotated[tuple[str, ...], Field(min_length=1)] = ("*",)
+    exclude: tuple[str, ...] = ()
+    pin: bool = True
+    sizes: bool = False
+
+
+class TimmSource(Source[TimmOptions]):
     """Every `arch.tag` of the installed timm is a checkpoint; the id is `arch.tag`, the revision the Hub's commit.
 
     The list itself needs no network. The commits, sizes and hashes are asked of the Hub where it can be reached;
@@ -47,19 +69,7 @@ class TimmSource(Source):
 
     name: ClassVar[str] = "timm"
 
-    class Options(SourceOptions):
-        """`include`, `exclude`: globs over `arch.tag`. `pin`: false leaves the Hub unasked, for plans only.
-
-        `sizes` asks each repository for the sizes and hashes of its files, where there are so many that a listing is
-        asked for, which tells none.
-        """
-
-        include: Annotated[tuple[str, ...], Field(min_length=1)] = ("*",)
-        exclude: tuple[str, ...] = ()
-        pin: bool = True
-        sizes: bool = False
-
-    def __init__(self, options: SourceOptions, door: Door, folder: Path) -> None:
+    def __init__(self, options: TimmOptions, door: Door, folder: Path) -> None:
         super().__init__(options, door, folder)
         self._known_operations: dict[str, Mapping[str, Operation]] = {}
 
@@ -67,9 +77,9 @@ class TimmSource(Source):
         """See `Source.discover`."""
         hub = Hub(self.door)
         listed = [_Pretrained(name, config) for name, config in sorted(_configurations().items()) if self._wants(name)]
-        few = math.inf if self._options.sizes else _FEW
+        few = math.inf if self.options.sizes else _FEW
         repos = [pretrained.repo for pretrained in listed if pretrained.repo]
-        said = repositories(hub, repos, few) if self._options.pin else None
+        said = repositories(hub, repos, few) if self.options.pin else None
         datasets = {token: row["dataset"] or "" for token, row in facts.table("timm_tags").items()}
         categories, pairs = facts.table("datasets"), facts.table("pairs")
         kept, taken = _kept(listed), dict[str, str]()
@@ -110,12 +120,8 @@ class TimmSource(Source):
             )
         yield self._known_operations[key]
 
-    @property
-    def _options(self) -> Options:
-        return cast("TimmSource.Options", self.options)
-
     def _wants(self, name: str) -> bool:
-        options = self._options
+        options = self.options
         included = any(fnmatchcase(name, pattern) for pattern in options.include)
         return included and not any(fnmatchcase(name, pattern) for pattern in options.exclude)
 

@@ -7,18 +7,16 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from filterzoo import Artifact, Checkpoint, RandomAccessFile, Source, SourceOptions, hookimpl
-from filterzoo.records import Operation
-from filterzoo.vocabularies import NetworkTask
+from filterzoo import Artifact, Checkpoint, NetworkTask, Operation, RandomAccessFile, Source, SourceOptions, hookimpl
 from filterzoo_plugins import facts
 from filterzoo_plugins.sources._hash_prefix import hash_prefix, open_checked, revision
 
 if TYPE_CHECKING:
-    from filterzoo.network.door import Door
+    from filterzoo import Door
 
 _TASKS = {
     "segmentation": NetworkTask.SEGMENTATION,
@@ -39,7 +37,14 @@ _AUXILIARY = frozenset({"googlenet", "inception"})
 """Their files hold auxiliary heads, which are run in training only."""
 
 
-class TorchvisionSource(Source):
+class TorchvisionOptions(SourceOptions):
+    """`include`, `exclude`: globs over `model.WEIGHTS`, as in `resnet50.IMAGENET1K_V2`."""
+
+    include: Annotated[tuple[str, ...], Field(min_length=1)] = ("*",)
+    exclude: tuple[str, ...] = ()
+
+
+class TorchvisionSource(Source[TorchvisionOptions]):
     """Every registered weight is a checkpoint; the id is `model.WEIGHTS`, the revision the sha256 in its file's name.
 
     The few files without one have the release of torchvision as their revision. torchvision states no licence for its
@@ -48,13 +53,7 @@ class TorchvisionSource(Source):
 
     name: ClassVar[str] = "torchvision"
 
-    class Options(SourceOptions):
-        """`include`, `exclude`: globs over `model.WEIGHTS`, as in `resnet50.IMAGENET1K_V2`."""
-
-        include: Annotated[tuple[str, ...], Field(min_length=1)] = ("*",)
-        exclude: tuple[str, ...] = ()
-
-    def __init__(self, options: SourceOptions, door: Door, folder: Path) -> None:
+    def __init__(self, options: TorchvisionOptions, door: Door, folder: Path) -> None:
         super().__init__(options, door, folder)
         self._known_operations: dict[str, Mapping[str, Operation]] = {}
 
@@ -79,7 +78,7 @@ class TorchvisionSource(Source):
         yield self._known_operations[model]
 
     def _wants(self, name: str) -> bool:
-        options = cast("TorchvisionSource.Options", self.options)
+        options = self.options
         included = any(fnmatchcase(name, pattern) for pattern in options.include)
         return included and not any(fnmatchcase(name, pattern) for pattern in options.exclude)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from filterzoo.dataset.published import open_published
 from filterzoo.errors import Reason, StartError
-from filterzoo.licensing.licences import LicenceClass, licence_class, normalise
+from filterzoo.licensing.licences import Licence, LicenceClass
 from filterzoo.outcome import LedgerEntry
 from filterzoo_publish.merge.dataset_origin import DatasetOrigin, dataset_candidates
 from filterzoo_publish.plan.origins import Candidate
@@ -56,6 +56,6 @@ def _ledgers(datasets: Iterable[Published], found: dict[str, Candidate]) -> Iter
 def _with_strict_class(candidate: Candidate) -> Candidate:
     """With the class that its licence has here, or the one that was stated, where that asks for more."""
     done = candidate.done
-    own = licence_class(normalise(done.licence))
+    own = Licence.parse(done.licence).licence_class
     stated = LicenceClass(done.licence_class) if done.licence_class in _CLASSES else own
     return replace(candidate, done=replace(done, licence_class=max(own, stated, key=lambda one: one.strictness)))

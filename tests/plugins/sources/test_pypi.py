@@ -11,7 +11,7 @@ from tests.plugins.sources.packages import offer, sdist, wheel
 from tests.servers import WebServer, status
 
 from filterzoo.errors import Reason, Refused, StartError
-from filterzoo.licensing.licences import normalise
+from filterzoo.licensing.licences import Licence
 from filterzoo.network.cache import default_folder
 from filterzoo.network.door import Door
 from filterzoo.network.transport import Clocks
@@ -168,7 +168,7 @@ MIT = "Classifier: License :: OSI Approved :: MIT License"
 def test_the_licence_comes_from_the_core_metadata(server, door, tmp_path, more, expression):
     url = offer(server, "zoo", {"zoo-1.0-py3-none-any.whl": wheel(NET, more=more)})
     checkpoint = next(source(door, tmp_path, url, "zoo==1.0").discover())
-    assert normalise(checkpoint.licence) == expression
+    assert Licence.parse(checkpoint.licence).expression == expression
 
 
 def test_a_package_that_is_gone_is_named_and_the_others_go_on(server, door, tmp_path):
@@ -309,6 +309,6 @@ def test_the_real_index_has_the_networks_of_facenet(tmp_path):
         assert [checkpoint.id for checkpoint in found] == [
             f"facenet-pytorch/facenet_pytorch/data/{name}.pt" for name in ("onet", "pnet", "rnet")
         ]
-        assert {normalise(checkpoint.licence) for checkpoint in found} == {"mit"}
+        assert {Licence.parse(checkpoint.licence).expression for checkpoint in found} == {"mit"}
         assert {checkpoint.revision for checkpoint in found} == {"2.6.0+sha256:ecb82b27beb226d1"}
         assert [len(content(crawled, checkpoint)) for checkpoint in found] == [1_559_269, 28_570, 403_147]

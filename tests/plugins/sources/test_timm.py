@@ -13,7 +13,7 @@ from tests.model_hub import ModelHub, Repo
 from filterzoo import Artifact, Checkpoint, Reason, Refused
 from filterzoo.architectures.context import with_architecture
 from filterzoo.layers.selection import select
-from filterzoo.licensing.licences import licence_class, normalise
+from filterzoo.licensing.licences import Licence
 from filterzoo.network.door import Door
 from filterzoo.outcome import Refusal
 from filterzoo.records import Context, Kind, Span, Tensor
@@ -147,7 +147,7 @@ def test_what_is_told_of_them_is_of_the_vocabularies(everything):
     known = {row["dataset"] for row in facts.table("timm_tags").values()}
     assert {c.training_dataset for c in everything} <= {*known, None}
     assert sum(c.training_dataset is None for c in everything) < len(everything) / 10
-    assert sum(str(licence_class(normalise(c.licence))) == "permissive" for c in everything) > 1500
+    assert sum(str(Licence.parse(c.licence).licence_class) == "permissive" for c in everything) > 1500
 
 
 def test_those_that_papers_compared_robust_networks_with_are_normal_ones_of_a_pair(everything):

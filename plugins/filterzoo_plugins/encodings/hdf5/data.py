@@ -8,9 +8,7 @@ from math import ceil, prod
 
 from h5py import h5d, h5s, h5t, h5z
 
-from filterzoo.dtypes import DTYPES
-from filterzoo.errors import Reason, Refused
-from filterzoo.records import Codec, Span, StoredRange
+from filterzoo import DTYPES, Codec, Reason, Refused, Span, StoredRange
 from filterzoo_plugins.encodings.expansion import check_expansion
 from filterzoo_plugins.encodings.hdf5.tree import H5DataSet, text_attribute
 from filterzoo_plugins.encodings.names import show

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from h5py import h5a, h5t
 
-from filterzoo.errors import Reason, Refused
+from filterzoo import Reason, Refused
 from filterzoo_plugins.encodings.hdf5.tree import H5DataSet, Tree, text_attribute
 from filterzoo_plugins.encodings.names import show
 from filterzoo_plugins.encodings.pickle.inert import Instance, Name

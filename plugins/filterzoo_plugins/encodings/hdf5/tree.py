@@ -12,8 +12,7 @@ import h5py
 import numpy as np
 from h5py import h5a, h5d, h5g, h5l, h5o, h5t
 
-from filterzoo.errors import Reason, Refused
-from filterzoo.files import RandomAccessFile
+from filterzoo import RandomAccessFile, Reason, Refused
 from filterzoo_plugins.encodings.names import show
 
 MAX_DEPTH = 64

@@ -6,7 +6,7 @@ A pickle is a program for a stack machine. Here a named class or function become
 
 from __future__ import annotations
 
-from filterzoo.errors import Reason, Refused
+from filterzoo import Reason, Refused
 from filterzoo_plugins.encodings.pickle.inert import Meaning
 from filterzoo_plugins.encodings.pickle.opcodes import ACTIONS
 from filterzoo_plugins.encodings.pickle.stack import PickleStack, Truncated

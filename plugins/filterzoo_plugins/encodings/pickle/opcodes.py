@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from filterzoo.errors import Reason
+from filterzoo import Reason
 from filterzoo_plugins.encodings.pickle.inert import Instance, Name
 from filterzoo_plugins.encodings.pickle.stack import MAX_INTEGER_BYTES, PickleStack
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NoReturn
 
-from filterzoo.errors import Reason, Refused
+from filterzoo import Reason, Refused
 from filterzoo_plugins.encodings.pickle.inert import Instance, Meaning
 
 MAX_INTEGER_BYTES = 64

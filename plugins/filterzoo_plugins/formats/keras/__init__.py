@@ -9,11 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import ClassVar
 
-from filterzoo.errors import Reason, Refused
-from filterzoo.files import RandomAccessFile
-from filterzoo.format import Format
-from filterzoo.hooks import hookimpl
-from filterzoo.records import Codec, StoredRange, Tensor
+from filterzoo import Codec, Format, RandomAccessFile, Reason, Refused, StoredRange, Tensor, hookimpl
 from filterzoo_plugins.encodings.json import JSON_BYTES
 from filterzoo_plugins.encodings.zip import ZipIndex
 from filterzoo_plugins.formats.keras.config import read_config

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from filterzoo.records import Convolution, Kind, Layout
+from filterzoo import Convolution, Kind, Layout
 from filterzoo_plugins.encodings.json import is_natural, read_json
 from filterzoo_plugins.encodings.kernel_names import (
     NO_CONVOLUTION,

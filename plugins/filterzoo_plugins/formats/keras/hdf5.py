@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from filterzoo.files import RandomAccessFile
-from filterzoo.format import Format
-from filterzoo.hooks import hookimpl
-from filterzoo.records import FileFacts, Tensor
+from filterzoo import FileFacts, Format, RandomAccessFile, Tensor, hookimpl
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 

@@ -12,10 +12,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Self
 
-from filterzoo.dtypes import DTYPES
-from filterzoo.errors import Reason, Refused
-from filterzoo.files import RandomAccessFile
-from filterzoo.records import Tensor
+from filterzoo import DTYPES, RandomAccessFile, Reason, Refused, Tensor
 from filterzoo_plugins.encodings.expansion import check_expansion
 from filterzoo_plugins.encodings.hdf5.data import StoredArray, locate
 from filterzoo_plugins.encodings.hdf5.tree import H5DataSet, Tree, names_attribute, open_tree, text_attribute

@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import prod
 
-from filterzoo.dtypes import DTYPES
-from filterzoo.errors import Reason, Refused
-from filterzoo.files import check_plain_name
-from filterzoo.records import Span
+from filterzoo import DTYPES, Reason, Refused, Span, check_plain_name
 from filterzoo_plugins.encodings.protobuf import (
     WireReader,
     fixed32_tag,

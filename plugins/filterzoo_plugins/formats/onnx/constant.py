@@ -9,9 +9,7 @@ from math import isfinite, prod
 from operator import mul
 from typing import TYPE_CHECKING, NamedTuple
 
-from filterzoo.dtypes import DTYPES
-from filterzoo.errors import Reason, Refused
-from filterzoo.records import Quantisation
+from filterzoo import DTYPES, Quantisation, Reason, Refused
 from filterzoo_plugins.formats.onnx.array import DTYPES_OF_ONNX, MAX_NUMBERS, Array
 
 if TYPE_CHECKING:

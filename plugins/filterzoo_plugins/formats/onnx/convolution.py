@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from filterzoo.errors import Reason, Refused
-from filterzoo.records import Context, Convolution, Kind
+from filterzoo import Context, Convolution, Kind, Reason, Refused
 from filterzoo_plugins.formats.onnx.model import Attribute
 from filterzoo_plugins.formats.onnx.operators import Operator
 

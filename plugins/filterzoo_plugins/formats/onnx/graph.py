@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from filterzoo.dtypes import DTYPES, NumberClass
-from filterzoo.errors import Reason, Refused
-from filterzoo.records import Tensor
+from filterzoo import DTYPES, NumberClass, Reason, Refused, Tensor
 from filterzoo_plugins.formats.onnx.constant import Constant, Value, quantisation_of
 from filterzoo_plugins.formats.onnx.convolution import convolution_of
 from filterzoo_plugins.formats.onnx.model import MAX_NESTING

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field, replace
 
-from filterzoo.errors import Reason, Refused
+from filterzoo import Reason, Refused
 from filterzoo_plugins.encodings.protobuf import WireReader, fixed32_tag, length_tag, signed, varint_tag
 from filterzoo_plugins.formats.onnx.array import Array, read_array, read_sparse_array
 from filterzoo_plugins.formats.onnx.operators import READ_OPERATORS, domain_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from filterzoo.records import Layout
+from filterzoo import Layout
 
 
 @dataclass(frozen=True, slots=True)

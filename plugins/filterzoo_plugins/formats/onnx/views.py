@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
-from filterzoo.errors import Refused
+from filterzoo import Refused
 from filterzoo_plugins.formats.onnx.array import MAX_RANK, Array
 from filterzoo_plugins.formats.onnx.constant import Constant, Value, read_numbers
 

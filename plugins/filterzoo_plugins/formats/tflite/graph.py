@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from filterzoo.dtypes import DTYPES, NumberClass
-from filterzoo.errors import Reason, Refused
-from filterzoo.records import Tensor
+from filterzoo import DTYPES, NumberClass, Reason, Refused, Tensor
 from filterzoo_plugins.encodings.flatbuffer import Table
 from filterzoo_plugins.formats.tflite.model import OperatorEntry, Subgraph, TensorEntry
 from filterzoo_plugins.formats.tflite.operators import (

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import isfinite, prod
 
-from filterzoo.dtypes import DTYPES
-from filterzoo.errors import Reason, Refused
-from filterzoo.records import Quantisation, Span
+from filterzoo import DTYPES, Quantisation, Reason, Refused, Span
 from filterzoo_plugins.encodings.flatbuffer import FlatBuffer, Table
 
 VERSION = 3

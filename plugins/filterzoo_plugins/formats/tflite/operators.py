@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from filterzoo.errors import Reason, Refused
-from filterzoo.records import Context, Convolution, Kind, Layout
+from filterzoo import Context, Convolution, Kind, Layout, Reason, Refused
 from filterzoo_plugins.encodings.flatbuffer import Table
 from filterzoo_plugins.formats.tflite.model import OperatorEntry
 

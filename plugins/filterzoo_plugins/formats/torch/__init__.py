@@ -6,11 +6,7 @@ import re
 import struct
 from collections.abc import Iterable, Iterator
 
-from filterzoo.errors import Reason, Refused
-from filterzoo.files import RandomAccessFile
-from filterzoo.format import HEAD_BYTES, Format
-from filterzoo.hooks import hookimpl
-from filterzoo.records import Tensor
+from filterzoo import HEAD_BYTES, Format, RandomAccessFile, Reason, Refused, Tensor, hookimpl
 from filterzoo_plugins.formats.torch.legacy import legacy_tensors
 from filterzoo_plugins.formats.torch.zip_file import zip_tensors
 

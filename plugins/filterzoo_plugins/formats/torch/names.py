@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from filterzoo.errors import Reason, Refused
-from filterzoo.records import Context, Convolution, Kind
+from filterzoo import Context, Convolution, Kind, Reason, Refused
 from filterzoo_plugins.encodings.names import show, without_surrogates
 from filterzoo_plugins.encodings.pickle.inert import Instance, Name
 from filterzoo_plugins.formats.torch.values import StoredTensor

@@ -8,10 +8,19 @@ import zlib
 from collections.abc import Callable
 from dataclasses import replace
 
-from filterzoo.dtypes import DTYPES
-from filterzoo.errors import Reason, Refused
-from filterzoo.files import RandomAccessFile
-from filterzoo.records import Convolution, Kind, Layout, Quantisation, Span, StoredRange, Tensor
+from filterzoo import (
+    DTYPES,
+    Convolution,
+    Kind,
+    Layout,
+    Quantisation,
+    RandomAccessFile,
+    Reason,
+    Refused,
+    Span,
+    StoredRange,
+    Tensor,
+)
 from filterzoo_plugins.encodings.names import show
 from filterzoo_plugins.encodings.pickle.inert import Name
 from filterzoo_plugins.formats.torch.names import NamedTensor

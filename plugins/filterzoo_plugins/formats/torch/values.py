@@ -6,8 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from filterzoo.dtypes import DTYPES
-from filterzoo.errors import Reason, Refused
+from filterzoo import DTYPES, Reason, Refused
 from filterzoo_plugins.encodings.names import show
 from filterzoo_plugins.encodings.pickle.inert import Instance, Name
 

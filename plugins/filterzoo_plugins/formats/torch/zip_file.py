@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from filterzoo.errors import Reason, Refused
-from filterzoo.files import RandomAccessFile
-from filterzoo.records import StoredRange, Tensor
+from filterzoo import RandomAccessFile, Reason, Refused, StoredRange, Tensor
 from filterzoo_plugins.encodings.names import show
 from filterzoo_plugins.encodings.pickle.machine import read_pickle
 from filterzoo_plugins.encodings.pickle.stack import Truncated

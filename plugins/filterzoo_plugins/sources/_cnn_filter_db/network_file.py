@@ -7,11 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, groupby
 from pathlib import Path
 
-from filterzoo import LocalFile, Reason, Refused, Tensor
-from filterzoo.files import RandomAccessFile
-from filterzoo.jail import Jail
-from filterzoo.records import FileFacts, StatedFact
-from filterzoo.references import PluginReference
+from filterzoo import FileFacts, Jail, LocalFile, PluginReference, RandomAccessFile, Reason, Refused, StatedFact, Tensor
 from filterzoo_plugins.encodings.cnn_filter_db import Rows, write_head
 
 _FORMAT = PluginReference("cnn_filter_db_release", module="filterzoo_plugins.sources._cnn_filter_db.release")

@@ -10,12 +10,21 @@ from typing import Any, ClassVar
 
 from h5py import h5d, h5t
 
-from filterzoo.dtypes import DTYPES
-from filterzoo.errors import Reason, Refused
-from filterzoo.files import RandomAccessFile
-from filterzoo.format import Format
-from filterzoo.hooks import hookimpl
-from filterzoo.records import Context, Convolution, FileFacts, Kind, SectionFacts, Span, Tensor
+from filterzoo import (
+    DTYPES,
+    Context,
+    Convolution,
+    FileFacts,
+    Format,
+    Kind,
+    RandomAccessFile,
+    Reason,
+    Refused,
+    SectionFacts,
+    Span,
+    Tensor,
+    hookimpl,
+)
 from filterzoo_plugins.encodings.cnn_filter_db import FILTER
 from filterzoo_plugins.encodings.hdf5 import data as hdf5_data
 from filterzoo_plugins.encodings.hdf5 import tree as hdf5_tree

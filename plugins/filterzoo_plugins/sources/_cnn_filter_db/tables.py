@@ -12,8 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from filterzoo.errors import Reason, Refused
-from filterzoo.files import RandomAccessFile
+from filterzoo import RandomAccessFile, Reason, Refused
 from filterzoo_plugins.encodings.hdf5.pandas_frame import Cell, Table, read_frame
 from filterzoo_plugins.encodings.hdf5.tree import Tree
 from filterzoo_plugins.encodings.names import show, without_surrogates

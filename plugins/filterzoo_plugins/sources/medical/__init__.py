@@ -6,13 +6,21 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
-from filterzoo import Artifact, Checkpoint, RandomAccessFile, Refused, Source, SourceOptions, hookimpl
-from filterzoo.outcome import Refusal
-from filterzoo.records import Operation
+from filterzoo import (
+    Artifact,
+    Checkpoint,
+    Operation,
+    RandomAccessFile,
+    Refusal,
+    Refused,
+    Source,
+    SourceOptions,
+    hookimpl,
+)
 from filterzoo_plugins.sources._architectures import Architectures
 from filterzoo_plugins.sources._hash_prefix import open_checked
 from filterzoo_plugins.sources._package_index import pinned, web_address
@@ -29,7 +37,7 @@ from filterzoo_plugins.sources.medical import (
 from filterzoo_plugins.sources.medical._desk import Desk
 
 if TYPE_CHECKING:
-    from filterzoo.network.door import Door
+    from filterzoo import Door
 
 Listing = Callable[[Desk], Iterator[Checkpoint | Refusal]]
 Name = Literal[
@@ -64,7 +72,23 @@ PACKAGES = {
 """Repositories whose list of weights is a table in a Python package, read as data."""
 
 
-class MedicalSource(Source):
+class MedicalOptions(SourceOptions):
+    """`repositories`: all, unless some are named. `include`, `exclude`: globs over `repository/name`.
+
+    `packages`: other versions of the packages, `name==version` by repository. `folds`: of networks that were
+    trained several times on parts of the data, the first or all. `zenodo`: another address of Zenodo.
+    """
+
+    repositories: Annotated[tuple[Name, ...], Field(min_length=1)] = tuple(REPOSITORIES)
+    include: tuple[str, ...] = ("*",)
+    exclude: tuple[str, ...] = ()
+    packages: dict[Name, Annotated[str, AfterValidator(pinned)]] = Field(default_factory=dict)
+    index_url: Annotated[str | None, AfterValidator(web_address)] = None
+    folds: Literal["first", "all"] = "first"
+    zenodo: Annotated[str, AfterValidator(web_address)] = "https://zenodo.org"
+
+
+class MedicalSource(Source[MedicalOptions]):
     """Every network of the chosen repositories; one that cannot be listed goes to the ledger, and the others go on.
 
     What a repository does not tell, and can be known, stands in `manifests/facts/medical.csv`.
@@ -72,22 +96,7 @@ class MedicalSource(Source):
 
     name: ClassVar[str] = "medical"
 
-    class Options(SourceOptions):
-        """`repositories`: all, unless some are named. `include`, `exclude`: globs over `repository/name`.
-
-        `packages`: other versions of the packages, `name==version` by repository. `folds`: of networks that were
-        trained several times on parts of the data, the first or all. `zenodo`: another address of Zenodo.
-        """
-
-        repositories: Annotated[tuple[Name, ...], Field(min_length=1)] = tuple(REPOSITORIES)
-        include: tuple[str, ...] = ("*",)
-        exclude: tuple[str, ...] = ()
-        packages: dict[Name, Annotated[str, AfterValidator(pinned)]] = Field(default_factory=dict)
-        index_url: Annotated[str | None, AfterValidator(web_address)] = None
-        folds: Literal["first", "all"] = "first"
-        zenodo: Annotated[str, AfterValidator(web_address)] = "https://zenodo.org"
-
-    def __init__(self, options: SourceOptions, door: Door, folder: Path) -> None:
+    def __init__(self, options: MedicalOptions, door: Door, folder: Path) -> None:
         # The Hub that the user chose may lie on a private network; archives are opened by the door as well.
         chosen = os.environ.get("HF_ENDPOINT")
         super().__init__(options, door.trusting(chosen) if chosen else door, folder)
@@ -95,7 +104,7 @@ class MedicalSource(Source):
 
     def discover(self) -> Iterator[Checkpoint | Refusal]:
         """See `Source.discover`; packages with tables are downloaded, and the directories of zip archives read."""
-        options = cast("MedicalSource.Options", self.options)
+        options = self.options
         for name in dict.fromkeys(options.repositories):
             package = options.packages.get(name, PACKAGES.get(name, ""))
             desk = Desk(name, self.door, package, options.index_url, options.zenodo, all_folds=options.folds == "all")

@@ -6,14 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from filterzoo import Artifact, Checkpoint, Refused
-from filterzoo.outcome import Refusal
+from filterzoo import Artifact, Checkpoint, Refusal, Refused
 from filterzoo_plugins import facts
 from filterzoo_plugins.encodings.zip import ZipIndex
 from filterzoo_plugins.sources._package_data import PackageData
 
 if TYPE_CHECKING:
-    from filterzoo.network.door import Door
+    from filterzoo import Door
 
 _COLUMNS = {field.name for field in fields(Checkpoint)}
 

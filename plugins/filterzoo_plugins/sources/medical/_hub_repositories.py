@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from filterzoo import Checkpoint
-from filterzoo.outcome import Refusal
+from filterzoo import Checkpoint, Refusal
 from filterzoo_plugins.sources._hub import Hub
 from filterzoo_plugins.sources.hf_hub import Repository
 from filterzoo_plugins.sources.medical._desk import Desk

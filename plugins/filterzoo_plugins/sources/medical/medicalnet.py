@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from filterzoo import Checkpoint
-from filterzoo.outcome import Refusal
+from filterzoo import Checkpoint, Refusal
 from filterzoo_plugins.sources._hub import Hub
 from filterzoo_plugins.sources.medical._desk import Desk
 from filterzoo_plugins.sources.medical._hub_repositories import described

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from filterzoo import Artifact, Checkpoint
-from filterzoo.outcome import Refusal
+from filterzoo import Artifact, Checkpoint, Refusal
 from filterzoo_plugins.sources.medical._desk import Desk
 
 RECORD = "7782113"

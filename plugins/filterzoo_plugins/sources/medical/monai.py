@@ -6,9 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from filterzoo import Checkpoint, Refused
-from filterzoo.outcome import Refusal
-from filterzoo.vocabularies import Modality, VisualCategory
+from filterzoo import Checkpoint, Modality, Refusal, Refused, VisualCategory
 from filterzoo_plugins.sources._hub import Hub, licence
 from filterzoo_plugins.sources.medical._desk import Desk
 from filterzoo_plugins.sources.medical._hub_repositories import described

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
-from filterzoo import Artifact, Checkpoint
-from filterzoo.outcome import Refusal
+from filterzoo import Artifact, Checkpoint, Refusal
 from filterzoo_plugins.sources._python_tables import assigned, items, literal, parse
 from filterzoo_plugins.sources.medical._desk import Desk
 

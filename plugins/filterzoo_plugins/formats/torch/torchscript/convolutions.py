@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from filterzoo.records import Context, Convolution, Kind
+from filterzoo import Context, Convolution, Kind
 from filterzoo_plugins.formats.torch.names import kind
 
 _ANY = ("input", "weight", "bias", "stride", "padding", "dilation", "transposed", "output_padding", "groups")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from filterzoo.records import Context, Convolution
+from filterzoo import Context, Convolution
 from filterzoo_plugins.encodings.pickle.inert import Instance
 from filterzoo_plugins.formats.torch.torchscript.convolutions import convolution
 from filterzoo_plugins.formats.torch.torchscript.syntax import NotUnderstoodError, parse
