@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
-from tests.servers import Answer, Resource, WebServer
+from tests.servers import Answer, Resource, WebServer, reset, short
 
 TOKEN = "hf_reader"
 
@@ -45,6 +46,10 @@ class ModelHub(WebServer):
     def __init__(self, page_size: int = 2) -> None:
         super().__init__()
         self.repos: dict[str, Repo] = {}
+        self.renamed: dict[str, str] = {}
+        """Old name -> new one: the Hub redirects those who ask for the old."""
+        self.ails: Callable[[int], bool] = lambda _: False
+        """Whether a request, by its number, is answered with an error, a reset or half a body, in turn."""
         self.page_size = page_size
 
     @property
@@ -69,6 +74,8 @@ class HubAnswer(Answer):
 
     def do_GET(self) -> None:  # noqa: N802  # the name the standard library calls
         self.owner.requests.append((self.path, self.headers.get("range"), dict(self.headers)))
+        if self.owner.ails(len(self.owner.requests)) and self.fails(len(self.owner.requests)):
+            return
         parts = urlsplit(self.path)
         path, query = parts.path, parse_qs(parts.query)
         if path == "/api/models":
@@ -81,9 +88,26 @@ class HubAnswer(Answer):
         else:
             self.resolve(unquote(path))
 
+    def fails(self, number: int) -> bool:
+        """Does what live hosts do now and then."""
+        match number % 4:
+            case 0:
+                self.send(429, b"slow down", "text/plain", {"Retry-After": "0", "Connection": "close"})
+            case 1:
+                self.send(503, b"busy", "text/html", {"Connection": "close"})
+            case 2:
+                return reset(self)
+            case _:
+                short(20)(self)
+                return False
+        self.close_connection = True
+        return True
+
     def repository(self, name: str, revision: str, *, blobs: bool) -> None:
         repo = self.owner.repos.get(name)
-        if repo is None:
+        if name in self.owner.renamed:
+            self.send(307, b"", "text/plain", {"Location": f"/api/models/{self.owner.renamed[name]}?blobs=true"})
+        elif repo is None:
             self.refuse(404, "RepoNotFound")
         elif revision not in {"", "main", repo.sha}:
             self.refuse(404, "RevisionNotFound")

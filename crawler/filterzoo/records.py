@@ -148,6 +148,8 @@ class Checkpoint:
     url: str | None = None
     licence: str | None = None
     """The licence as the zoo states it; normalised by `filterzoo.licensing.licences`."""
+    licence_from: str | None = None
+    """Where it is stated (`filterzoo.licensing.statements`); None for the zoo's own list."""
     architecture: str | None = None
     task: str | None = None
     training_dataset: str | None = None

@@ -87,7 +87,7 @@ def open_sources(manifests: Sequence[Path], plugins: Plugins, door: Door) -> lis
         settings = _settings(manifest)
         for block in manifest.sources:
             kind = known[block.source]
-            source = kind(block.options, door.redirecting(kind.hosts), manifest.folder)
+            source = kind(block.options, door.redirecting(kind.hosts).called(manifest.user_agent), manifest.folder)
             opened.append(OpenSource(source, block.limit, settings))
     return opened
 

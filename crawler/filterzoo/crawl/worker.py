@@ -21,6 +21,7 @@ from filterzoo.layers.normalise import normalise
 from filterzoo.layers.shapes import canonical_shape
 from filterzoo.layers.stored import TensorReader
 from filterzoo.licensing.licences import Licence
+from filterzoo.licensing.statements import Origin
 from filterzoo.network.door import Door
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.plugins import load
@@ -198,7 +199,8 @@ def _decide(task: Task, index: Index) -> tuple[Licence, bool]:
 
 
 def _licence_from(task: Task, index: Index) -> str | None:
-    stated = [name for name, text in (("zoo", task.checkpoint.licence), ("file", index.facts.licence)) if text]
+    zoo = task.checkpoint.licence_from or str(Origin.ZOO)
+    stated = [name for name, text in ((zoo, task.checkpoint.licence), ("file", index.facts.licence)) if text]
     return "+".join(stated) or None
 
 

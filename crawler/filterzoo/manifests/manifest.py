@@ -40,6 +40,8 @@ Size = Annotated[int, BeforeValidator(parse_size), WithJsonSchema(_SIZE_SCHEMA)]
 Count = Annotated[int, BeforeValidator(parse_count), WithJsonSchema(_COUNT_SCHEMA)]
 Kernel = Annotated[str, Field(pattern=r"^[1-9][0-9]*(x[1-9][0-9]*){0,2}$", examples=["3x3"])]
 LicenceName = Annotated[str, BeforeValidator(_licence)]
+_USER_AGENT = Field(pattern=r"^[\x21-\x7e]([\x20-\x7e]{0,198}[\x21-\x7e])?$", examples=["my-crawl (me@example.org)"])
+UserAgent = Annotated[str, _USER_AGENT]
 Limit = Annotated[int, Field(strict=True, gt=0)]
 
 
@@ -104,6 +106,7 @@ class _Header(_Model):
     licenses: Licenses = Licenses()
     limits: Limits = Limits()
     verify_sha256: VerifySha256 = VerifySha256.WHEN_CHEAP
+    user_agent: UserAgent | None = None
 
 
 class _Block(_Model):
@@ -134,6 +137,8 @@ class Manifest:
     licences: Policy
     limits: Limits
     verify_sha256: VerifySha256
+    user_agent: str | None = None
+    """What its requests introduce themselves as to servers; None for the project's name and address."""
 
     @property
     def folder(self) -> Path:
@@ -212,6 +217,7 @@ def _manifest(path: Path, header: _Header, blocks: tuple[SourceBlock, ...]) -> M
         ),
         limits=header.limits,
         verify_sha256=header.verify_sha256,
+        user_agent=header.user_agent,
     )
 
 

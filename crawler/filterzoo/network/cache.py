@@ -34,6 +34,8 @@ class CacheEntry:
 
     sha256: str
     etag: str | None = None
+    kept: float = 0.0
+    """When its download ended, in seconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,13 @@ class Cache:
             return None
         return entry if self.find(entry.sha256) else None
 
+    def recent(self, key: str, seconds: float) -> Path | None:
+        """The whole content of a key that was downloaded so recently, if it is still here."""
+        entry = self.entry(key)
+        if entry is None or not 0 <= self.now() - entry.kept < seconds:
+            return None
+        return self.find(entry.sha256)
+
     def lock(self, key: str) -> FileLock:
         """A lock for work on one key, between threads and processes; it ends with its process."""
         path = self._path("locks", key)
@@ -120,7 +129,7 @@ class Cache:
         partial.path.replace(path)
         _sync_folder(path.parent)
         self.discard(partial)
-        self.remember(key, CacheEntry(sha256, partial.etag))
+        self.remember(key, CacheEntry(sha256, partial.etag, self.now()))
         os.utime(path, (self.now(), self.now()))
         self._make_room()
         return path

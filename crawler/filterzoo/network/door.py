@@ -17,6 +17,7 @@ from filterzoo.files import LocalFile, RandomAccessFile, check_plain_name
 from filterzoo.network.addresses import AddressPolicy, origin_of, shown
 from filterzoo.network.cache import DEFAULT_BYTES, Cache
 from filterzoo.network.download import Download, check_size, refuse_html
+from filterzoo.network.hosts import rules_of
 from filterzoo.network.http_file import READ_AHEAD, HttpFile, linked_sha256, ranged_version, sibling
 from filterzoo.network.pace import Pace
 from filterzoo.network.transport import Clocks, Transient, Transport
@@ -24,16 +25,19 @@ from filterzoo.records import Artifact
 
 TIMEOUT = httpx.Timeout(30.0, connect=10.0, pool=60.0)
 MAX_DOCUMENT = 64_000_000
+USER_AGENT = f"filterzoo/{filterzoo.__version__} (+https://pypi.org/project/filterzoo/)"
+"""Who asks, and where its owners can be found; a manifest's `user_agent` takes its place."""
 MAX_FILE = 100_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A small answer, read whole. `url` is where redirects led."""
+    """A small answer, read whole. `url` is where redirects led, `following` the next page of a list (RFC 8288)."""
 
     url: str
     content_type: str
     body: bytes
+    following: str | None = None
 
 
 class CachedFile(LocalFile):
@@ -74,7 +78,7 @@ class Door:
         clocks = clocks or Clocks()
         self.cache = Cache(cache, max_cache_bytes, clocks.now)
         self.max_file_bytes = max_file_bytes
-        client = httpx.Client(timeout=timeout, headers={"User-Agent": f"filterzoo/{filterzoo.__version__}"})
+        client = httpx.Client(timeout=timeout, headers={"User-Agent": USER_AGENT})
         policy = AddressPolicy(allow_private=allow_private, hosts=hosts)
         self.transport = Transport(client, policy, clocks, pace=Pace(cache / "pace"))
 
@@ -97,13 +101,23 @@ class Door:
         other.transport = replace(self.transport, redirects=hosts)
         return other
 
+    def called(self, user_agent: str | None) -> Door:
+        """The same door, which introduces itself to servers as the user wants; None leaves it as it is."""
+        other = copy.copy(self)
+        other.transport = replace(self.transport, user_agent=user_agent or self.transport.user_agent)
+        return other
+
     def open(self, artifact: Artifact) -> RandomAccessFile:
         """A remote file: by ranges where the server understands them, else as one download.
 
         A size that is known and differs is refused (hash_mismatch). A hash that is known is checked here for whole
         downloads only, since it says nothing about parts; `published_hashes` compares those of files read by ranges.
         """
-        known = self.cache.find(artifact.sha256) if artifact.sha256 else None
+        known = (
+            self.cache.find(artifact.sha256)
+            if artifact.sha256
+            else self.cache.recent(artifact.url, rules_of(artifact.url).keeps)
+        )
         if known is None:
             remote = self.transport.retrying(artifact.url, lambda: self._probe(artifact.url))
             if remote is not None:
@@ -134,7 +148,8 @@ class Door:
                     body += part
                     if len(body) > limit:
                         raise Refused(Reason.LIMIT, f"the answer is larger than {limit} bytes", shown(url))
-                return Document(str(response.url), response.headers.get("content-type", ""), bytes(body))
+                kind, following = response.headers.get("content-type", ""), response.links.get("next", {}).get("url")
+                return Document(str(response.url), kind, bytes(body), following)
 
         return self.transport.retrying(url, attempt)
 
@@ -142,10 +157,22 @@ class Door:
         """The bytes of a small document."""
         return self.get(url, limit=limit).body
 
-    def get_json(self, url: str, *, accept: str = "application/json", limit: int = MAX_DOCUMENT) -> Any:
-        """A small JSON document as plain data."""
+    def get_pinned(self, url: str, *, limit: int = MAX_DOCUMENT) -> bytes:
+        """The bytes of a small document whose address names a commit or a version: asked for once, then kept."""
+        key = f"pinned:{url}"
+        entry = self.cache.entry(key)
+        path = self.cache.find(entry.sha256) if entry else None
+        if path is None:
+            path = self.cache.store(key, [self.get_bytes(url, limit=limit)])
+        return path.read_bytes()
+
+    def get_json(
+        self, url: str, *, accept: str = "application/json", limit: int = MAX_DOCUMENT, pinned: bool = False
+    ) -> Any:
+        """A small JSON document as plain data. pinned: see `get_pinned`."""
         try:
-            return json.loads(self.get(url, accept=accept, limit=limit).body)
+            body = self.get_pinned(url, limit=limit) if pinned else self.get(url, accept=accept, limit=limit).body
+            return json.loads(body)
         except (ValueError, RecursionError) as error:
             raise Refused(Reason.FETCH_FAILED, "the answer is not JSON", shown(url)) from error
 

@@ -12,6 +12,7 @@ import httpx
 from filterzoo.errors import Reason, Refused
 from filterzoo.network.addresses import shown
 from filterzoo.network.cache import Cache, CacheEntry, Partial, append
+from filterzoo.network.hosts import rules_of
 from filterzoo.network.http_file import ranged_version, strong_etag
 from filterzoo.network.transport import Transient, Transport
 
@@ -34,7 +35,7 @@ class Download:
 
     def attempt(self) -> Path:
         """One try; Transient when another may help, with what came so far kept for it."""
-        known = self.cache.find(self.sha256) if self.sha256 else None
+        known = self.cache.find(self.sha256) if self.sha256 else self.cache.recent(self.key, rules_of(self.url).keeps)
         if known is not None:
             return known
         entry = self.cache.entry(self.key)

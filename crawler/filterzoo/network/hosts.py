@@ -9,10 +9,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from urllib.parse import parse_qs, urljoin, urlsplit
+from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.network.addresses import host_of, shown
+from filterzoo.network.forms import hidden_inputs
 
 _FILE_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
@@ -30,7 +31,8 @@ class Pause:
 class Page:
     """An HTML page that comes instead of a file, told by `pattern`, with what it means.
 
-    confirm: the address that gives the file after all, `{id}` being the `id` asked for; "" if there is none.
+    confirm: the address that gives the file after all, "" if there is none. The page's hidden inputs are sent along,
+    but for the file's id, which is the one that was asked for.
     """
 
     pattern: re.Pattern[str]
@@ -45,16 +47,20 @@ class Host:
 
     interval: seconds from one request to the next. redirects: its own storage. limited: statuses that may mean "too
     often", besides those that always mean "later"; they do where `pauses` or Retry-After tell until when.
+    blocks: statuses that mean that its last requests were unusual.
     logins: hosts that a redirect to means "not without a login".
+    keeps: seconds for which a whole download is taken from the cache without asking, where the host gives no validator.
     """
 
     names: tuple[str, ...] = ()
     interval: float = 0.0
     redirects: tuple[str, ...] = ()
     limited: frozenset[int] = frozenset()
+    blocks: frozenset[int] = frozenset()
     pauses: tuple[Pause, ...] = ()
     logins: tuple[str, ...] = ()
     pages: tuple[Page, ...] = ()
+    keeps: float = 0.0
 
     def wait(self, headers: Mapping[str, str], now: float) -> float | None:
         """The longest pause in seconds that the headers ask for, None where they ask for none."""
@@ -76,7 +82,9 @@ class Host:
             query = parse_qs(urlsplit(url).query)
             file_id = query.get("id", [""])[0]
             if known.confirm and "confirm" not in query and _FILE_ID.fullmatch(file_id):
-                return urljoin(url, known.confirm.format(id=file_id))
+                inputs = {"id": file_id, "export": "download", "confirm": "t"}
+                further = {key: value for key, value in hidden_inputs(page).items() if key not in {"id", "export"}}
+                return f"{urljoin(url, known.confirm)}?{urlencode(inputs | further)}"
             raise Refused(known.reason, known.detail, shown(url))
         return None
 
@@ -93,6 +101,9 @@ ZENODO = Host(
     names=("zenodo.org", "www.zenodo.org"),
     # Guests: 60 requests a minute and 2,000 an hour (https://developers.zenodo.org/#rate-limiting).
     interval=1.8,
+    # Its firewall answers 403 to "unusual traffic", which passes.
+    limited=frozenset({403}),
+    blocks=frozenset({403, 429}),
     redirects=("zenodo.org",),
     pauses=(Pause("x-ratelimit-reset", re.compile(r"^([0-9]{1,12})$"), is_time=True),),
 )
@@ -101,9 +112,12 @@ GOOGLE_DRIVE = Host(
     names=("drive.google.com", "drive.usercontent.google.com", "docs.google.com"),
     # No limit is published; files have a daily quota that everybody shares.
     interval=1.0,
+    blocks=frozenset({403, 429}),
     redirects=("drive.usercontent.google.com", "drive.google.com", "*.googleusercontent.com"),
     limited=frozenset({403}),
     logins=("accounts.google.com",),
+    # Several entries of a zoo name the same file, whose id stands for its content.
+    keeps=7 * 86_400.0,
     pages=(
         Page(
             re.compile(r"quota exceeded|too many users have viewed or downloaded", re.IGNORECASE),
@@ -117,7 +131,7 @@ GOOGLE_DRIVE = Host(
         Page(
             re.compile(r"can.{1,6}t scan this file for viruses|virus scan warning|id=.download-form", re.IGNORECASE),
             "Google Drive asks for confirmation again and again",
-            confirm="//drive.usercontent.google.com/download?id={id}&export=download&confirm=t",
+            confirm="//drive.usercontent.google.com/download",
         ),
     ),
 )
@@ -134,7 +148,17 @@ NGC = Host(
     redirects=("*.ngc.nvidia.com", "prod-model-registry-ngc-bucket.s3.us-west-2.amazonaws.com"),
 )
 
-PLAIN = Host()
+PLAIN = Host(pauses=HUGGING_FACE.pauses)
+"""Any other host; mirrors of the Hub send its headers, and those of RFC drafts on limits look the same."""
+
+CODES = {
+    "GatedRepo": (Reason.GATED, "the Hub asks for an agreement first"),
+    "RepoNotFound": (Reason.REMOVED, "the Hub has no such repository, or none that this token may see"),
+    "RevisionNotFound": (Reason.REMOVED, "the Hub has no such revision"),
+    "EntryNotFound": (Reason.REMOVED, "not found"),
+    "DisabledRepo": (Reason.REMOVED, "the Hub has disabled it"),
+}
+"""X-Error-Code of the Hugging Face Hub and its mirrors: what a status means, which elsewhere may mean anything."""
 
 HOSTS = (GITHUB, ZENODO, GOOGLE_DRIVE, HUGGING_FACE, NGC)
 

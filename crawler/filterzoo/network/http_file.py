@@ -106,6 +106,7 @@ class HttpFile(RandomAccessFile):
         self._ahead = _ReadAhead()
         self._pool: ThreadPoolExecutor | None = None
         self._is_closed = threading.Event()
+        self._renewing = threading.Lock()
         if head:
             slot = self._held.reserve(ByteRange(0, len(head)))
             slot.write(head)
@@ -165,16 +166,28 @@ class HttpFile(RandomAccessFile):
         self._held.add(slot)
 
     def _fetch(self, slot: Slot) -> None:
-        """Fill a slot, from where redirects led before; such addresses expire, then from the start."""
-        if self._location != self.url:
-            try:
-                self._fetch_from(self._location, slot)
-            except Refused as refusal:
-                if refusal.reason is Reason.CHANGED or self._is_closed.is_set():
-                    raise
-                self._location = self.url
-        if not slot.is_full:
+        """Fill a slot, from where redirects led before; such addresses expire, and then one request renews them."""
+        location = self._location
+        if location == self.url:
             self._fetch_from(self.url, slot)
+            return
+        if self._has_fetched(location, slot):
+            return
+        with self._renewing:
+            if self._location == location:
+                self._fetch_from(self.url, slot)
+                return
+        if not self._has_fetched(self._location, slot):
+            self._fetch_from(self.url, slot)
+
+    def _has_fetched(self, location: str, slot: Slot) -> bool:
+        """Fill a slot from a signed address; False where that has expired, with what came so far in the slot."""
+        try:
+            self._fetch_from(location, slot)
+        except Refused as refusal:
+            if refusal.reason is Reason.CHANGED or self._is_closed.is_set():
+                raise
+        return slot.is_full
 
     def _fetch_from(self, url: str, slot: Slot) -> None:
         """Fill a slot; a retry goes on where the connection broke."""
@@ -187,6 +200,8 @@ class HttpFile(RandomAccessFile):
                 headers["If-Range"] = self.version.etag
             with self.transport.get(url, headers, frozenset({200, 206, 416})) as response:
                 self._check(response, begin, end)
+                if url == self.url:
+                    self._location = str(response.url)
                 for part in self.transport.body(response, raw=True):
                     self._check_open()
                     slot.write(part)

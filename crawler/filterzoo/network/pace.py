@@ -35,6 +35,13 @@ class Pace:
         if start > time:
             sleep(start - time)
 
+    def hold(self, host: str, seconds: float, now: Callable[[], float]) -> None:
+        """Note that `host` wants no request for so long, at most `LONGEST`."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        note = self.folder / host
+        with FileLock(note.with_name(f"{host}.lock"), thread_local=False):
+            note.write_text(repr(max(_noted(note), now() + min(seconds, LONGEST))), "ascii")
+
 
 def _noted(note: Path) -> float:
     """The time in a note; 0 where there is none, or none that can be read."""

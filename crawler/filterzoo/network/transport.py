@@ -16,7 +16,7 @@ import tenacity
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.network.addresses import AddressPolicy, host_of, is_http, origin_of, shown
-from filterzoo.network.hosts import Host, matches, rules_of
+from filterzoo.network.hosts import CODES, Host, matches, rules_of
 from filterzoo.network.pace import Pace
 
 Result = TypeVar("Result")
@@ -28,6 +28,8 @@ MAX_WAIT = 300.0
 SLOW_START = 60.0
 SLOWEST = 4_096.0
 """Bytes a second, after SLOW_START seconds; a slower answer counts as broken."""
+BLOCKED = 60.0
+"""Seconds without a request to a host that found the last ones unusual."""
 
 MAX_PAGE = 262_144
 """Bytes of an HTML page that are looked at to learn what it says."""
@@ -35,7 +37,8 @@ MAX_PAGE = 262_144
 _TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _REASONS = {
     401: (Reason.GATED, "the server asks for a login"),
-    403: (Reason.GATED, "the server does not let us read it"),
+    # Of a host that does not say why: an agreement may be missing, or it was asked too often. Only time can tell.
+    403: (Reason.FETCH_FAILED, "the server does not let us read it now"),
     404: (Reason.REMOVED, "not found"),
     410: (Reason.REMOVED, "gone"),
     412: (Reason.CHANGED, "the file changed on the server"),
@@ -74,6 +77,8 @@ class Transport:
     """Patterns of hosts that may be redirected to, besides the host itself and its storage; None for any."""
     pace: Pace | None = None
     """Keeps requests to a host apart; None asks as often as it is told to."""
+    user_agent: str | None = None
+    """What the manifest wants to be called; None for the project's own name and address."""
 
     def retrying(self, url: str, action: Callable[[], Result]) -> Result:
         """The result of `action`, tried again while it raises `Transient`; then Refused (fetch_failed)."""
@@ -131,7 +136,7 @@ class Transport:
         for _ in range(MAX_REDIRECTS + 1):
             self.policy.check(url)
             self._keep_pace(rules_of(url))
-            sent = dict(headers) | self._authorisation(url)
+            sent = self._introduction() | dict(headers) | self._authorisation(url)
             with self.client.stream("GET", url, headers=sent, follow_redirects=False) as response:
                 self._check_peer(url, response)
                 target = self._next(url, response)
@@ -180,6 +185,9 @@ class Transport:
                 break
         return page.decode("utf-8", "replace")
 
+    def _introduction(self) -> dict[str, str]:
+        return {"User-Agent": self.user_agent} if self.user_agent else {}
+
     def _authorisation(self, url: str) -> dict[str, str]:
         token = self.tokens.get(origin_of(url))
         return {"Authorization": f"Bearer {token}"} if token else {}
@@ -192,10 +200,13 @@ class Transport:
 
     def _failure(self, response: httpx.Response) -> Transient | Refused:
         status, rules = response.status_code, rules_of(str(response.url))
+        if status in rules.blocks and self.pace is not None:
+            self.pace.hold(rules.names[0], BLOCKED, self.clocks.now)
         if status in _TRANSIENT_STATUS or rules.is_limit(status, response.headers):
             asked = (self._retry_after(response), rules.wait(response.headers, self.clocks.now()))
             return Transient(f"the server answered {status}", max((wait for wait in asked if wait), default=None))
-        reason, detail = _REASONS.get(status, (Reason.FETCH_FAILED, "the server answered"))
+        stated = CODES.get(response.headers.get("x-error-code", ""))
+        reason, detail = stated or _REASONS.get(status, (Reason.FETCH_FAILED, "the server answered"))
         return Refused(reason, f"{detail} ({status})", shown(str(response.url)))
 
     def _retry_after(self, response: httpx.Response) -> float | None:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode, urljoin
 
 from filterzoo import NetworkTask, Reason, Refused
+from filterzoo.network.addresses import origin_of, shown
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
     from huggingface_hub.hf_api import ExpandModelProperty_T, ModelInfo
 
     from filterzoo import Door
 
 Result = TypeVar("Result")
+
+MAX_PAGE = 256_000_000
+"""Bytes of an answer of the Hub: a page has up to a thousand repositories, some with thousands of files."""
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_REPO = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?")
 
 LISTED: tuple[ExpandModelProperty_T, ...] = (
     "baseModels",
@@ -27,6 +35,7 @@ LISTED: tuple[ExpandModelProperty_T, ...] = (
     "library_name",
     "pipeline_tag",
     "private",
+    "safetensors",
     "sha",
     "siblings",
     "tags",
@@ -66,14 +75,40 @@ class Hub:
         self.door = trusted.with_token(self.endpoint, self.token)
 
     def repository(self, repo: str, revision: str | None = None) -> ModelInfo:
-        """A repository, by default as it is now, with the sizes and hashes of its files; Refused if there is none."""
-        return _asking(repo, lambda: self._api.model_info(repo, revision=revision, files_metadata=True))
+        """A repository, by default as it is now, with the sizes and hashes of its files; Refused if there is none.
+
+        What the Hub says of a commit never changes: it is asked once for all runs that share the cache.
+        """
+        if not _REPO.fullmatch(repo) or ".." in repo:
+            raise Refused(Reason.REMOVED, "the Hub has no repository of such a name", ascii(repo)[:200])
+        at = f"/revision/{quote(revision, safe='')}" if revision else ""
+        url = f"{self.endpoint}/api/models/{quote(repo)}{at}?blobs=true"
+        is_pinned = _COMMIT.fullmatch(revision or "") is not None
+        return _described(repo, _asking(repo, lambda: self.door.get_json(url, limit=MAX_PAGE, pinned=is_pinned)))
 
     def listing(self, what: str, **query: Any) -> Iterator[ModelInfo]:
-        """Every repository that `HfApi.list_models` finds, page by page. Refused names `what` was asked for."""
-        pages = _asking(what, lambda: iter(self._api.list_models(**query, expand=list(LISTED))))
-        while (info := _asking(what, lambda: next(pages, None))) is not None:
-            yield info
+        """Every repository that a query of `HfApi.list_models` finds, page by page. Refused names `what` it was for.
+
+        A page that fails is asked for again; what came before it is not.
+        """
+        asked = {key: value for key, value in query.items() if value is not None} | {"expand": list(LISTED)}
+        url: str | None = f"{self.endpoint}/api/models?{urlencode(asked, doseq=True)}"
+        while url is not None:
+            page, url = _asking(what, partial(self._page, url))
+            for document in page:
+                yield _described(what, document)
+
+    def _page(self, url: str) -> tuple[list[Any], str | None]:
+        """The entries of one page, and where the next is; Refused where it leads away from the Hub."""
+        answer = self.door.get(url, accept="application/json", limit=MAX_PAGE)
+        following = urljoin(url, answer.following) if answer.following else None
+        if following is not None and origin_of(following) != origin_of(self.endpoint):
+            raise Refused(Reason.FETCH_FAILED, "the next page of the listing is on another host", shown(following))
+        try:
+            entries = json.loads(answer.body)
+        except (ValueError, RecursionError) as error:
+            raise Refused(Reason.FETCH_FAILED, "the answer is not JSON", shown(url)) from error
+        return (entries if isinstance(entries, list) else []), following
 
     def address(self, repo: str, revision: str, path: str) -> str:
         """Where a file is downloaded."""
@@ -83,32 +118,26 @@ class Hub:
         """Where people look at a repository."""
         return f"{self.endpoint}/{repo}/tree/{quote(revision, safe='')}" if revision else f"{self.endpoint}/{repo}"
 
-    @property
-    def _api(self) -> HfApi:
-        from huggingface_hub import HfApi  # noqa: PLC0415  # see above
-
-        return HfApi(endpoint=self.endpoint, token=self.token or False)
-
 
 def _asking(what: str, question: Callable[[], Result]) -> Result:
-    """The answer of the Hub's client; its errors become Refused."""
-    from huggingface_hub import errors  # noqa: PLC0415  # see above
-
+    """The Hub's answer; a refusal names what was asked for, and tells what the door only knows as a status."""
     try:
         return question()
-    except errors.GatedRepoError as error:
-        raise Refused(Reason.GATED, "the Hub asks for an agreement first", what) from error
-    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
-        raise Refused(
-            Reason.REMOVED, "the Hub has no such repository, or none that this token may see", what
-        ) from error
-    except errors.DisabledRepoError as error:
-        raise Refused(Reason.REMOVED, "the Hub has disabled it", what) from error
-    except errors.HFValidationError as error:
-        raise Refused(Reason.REMOVED, "the Hub has no repository of such a name", what) from error
-    except (errors.HTTPError, OSError) as error:  # type: ignore[attr-defined]  # of whichever httpx the client uses
-        detail = " ".join(str(error).split())[:200] or type(error).__name__
-        raise Refused(Reason.FETCH_FAILED, f"the Hub does not answer: {detail}", what) from error
+    except Refused as refusal:
+        detail = "the Hub has no such repository, or none that this token may see"
+        if refusal.reason is Reason.REMOVED and refusal.detail.startswith("not found"):
+            raise Refused(Reason.REMOVED, detail, what) from refusal
+        raise Refused(refusal.reason, refusal.detail, what) from refusal
+
+
+def _described(what: str, document: Any) -> ModelInfo:
+    """The Hub's description of a repository; Refused where it is in no shape that the Hub's client knows."""
+    from huggingface_hub.hf_api import ModelInfo  # noqa: PLC0415  # see above
+
+    try:
+        return ModelInfo(**document)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise Refused(Reason.FETCH_FAILED, "the Hub describes a repository in an unknown way", what) from error
 
 
 def is_closed(info: ModelInfo, token: str | None) -> bool:

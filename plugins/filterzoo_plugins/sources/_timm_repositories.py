@@ -9,8 +9,9 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, TypeAlias
 
-from filterzoo import Artifact, Checkpoint, Licence, Reason, Refusal, Refused
-from filterzoo_plugins.sources import _hub
+from filterzoo import Artifact, Checkpoint, Reason, Refusal, Refused
+from filterzoo.licensing.statements import Origin, Statement
+from filterzoo_plugins.sources import _hub, _hub_licences
 from filterzoo_plugins.sources._hub import Hub
 from filterzoo_plugins.sources.hf_hub import artifact
 
@@ -46,7 +47,8 @@ def repositories(hub: Hub, named: Iterable[str], few: float) -> Said | None:
     @cache
     def said(repo: str) -> ModelInfo | Refused:
         if repo.partition("/")[0] in many and "@" not in repo:
-            return known.get(repo) or Refused(Reason.REMOVED, "timm names it, and the Hub does not list it", repo)
+            # A repository that was renamed is listed under its new name only; asked for itself, the Hub leads there.
+            return known.get(repo) or _repository(hub, repo)
         return first if first is not None and repo == repos[0] else _repository(hub, repo)
 
     return said
@@ -65,8 +67,7 @@ def located(described: Checkpoint, named: str, file: str | None, hub: Hub, said:
     commit = info.sha or ""
     if not _COMMIT.fullmatch(commit):
         return refused(described, page, Reason.FETCH_FAILED, "the Hub names no commit")
-    licence = _licence(described.licence, _hub.licence(info))
-    described = replace(described, revision=commit, url=hub.page(repo, commit), licence=licence)
+    described = replace(described, revision=commit, url=hub.page(repo, commit))
     if _hub.is_closed(info, hub.token):
         return refused(described, page, Reason.GATED, "the Hub asks for an agreement first")
     files = {sibling.rfilename: sibling for sibling in info.siblings or ()}
@@ -74,7 +75,13 @@ def located(described: Checkpoint, named: str, file: str | None, hub: Hub, said:
     if chosen is None:
         detail = f"the repository has none of {', '.join(wanted)}"
         return refused(described, page, Reason.UNKNOWN_FORMAT, detail)
-    return replace(described, artifacts=(artifact(hub, repo, commit, chosen),))
+    own = Statement(described.licence, Origin.ZOO) if described.licence else None
+    try:
+        licence, licence_from = _hub_licences.stated(hub, info, chosen.rfilename, own)
+    except Refused as refusal:
+        return refused(described, page, refusal.reason, refusal.detail)
+    found = artifact(hub, repo, commit, chosen)
+    return replace(described, artifacts=(found,), licence=licence, licence_from=licence_from)
 
 
 def refused(described: Checkpoint, page: str | None, reason: Reason, detail: str) -> Refusal:
@@ -95,9 +102,3 @@ def _repository(hub: Hub, named: str) -> ModelInfo | Refused:
         return hub.repository(repo, revision or None)
     except Refused as refusal:
         return refusal
-
-
-def _licence(*stated: str | None) -> str | None:
-    """The stricter of what the configuration and the Hub state; a text that nobody knows is stricter than any other."""
-    unknown = [text for text in stated if text and Licence.parse(text).expression is None]
-    return unknown[0] if unknown else Licence.strictest(*stated).expression

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from filterzoo import (
     Artifact,
@@ -24,7 +25,7 @@ from filterzoo import (
     SourceOptions,
     hookimpl,
 )
-from filterzoo_plugins.sources import _hub
+from filterzoo_plugins.sources import _hub, _hub_licences
 from filterzoo_plugins.sources._architectures import Architectures
 from filterzoo_plugins.sources._hub import Hub
 from filterzoo_plugins.sources._hub_files import Weights, sets_of_weights
@@ -39,12 +40,34 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 Repo = Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?(@[^@\s]+)?$", examples=["user/name", "user/name@v1"])]
 
 
+_COUNT = re.compile(r"(?P<bound>min|max):(?P<count>[0-9]+(\.[0-9]+)?)(?P<unit>[KMBT]?)")
+_UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
+
+
+def _counts(text: str) -> tuple[float, float]:
+    """(least, most) of `min:1M,max:2B`; ValueError for what is in another form."""
+    bounds = {"min": 0.0, "max": inf}
+    for part in text.split(","):
+        match = _COUNT.fullmatch(part.strip())
+        if match is None:
+            raise ValueError(f"{text!r} is no number of parameters; write min:1M, max:2B or min:1M,max:2B")
+        bounds[match["bound"]] = float(match["count"]) * _UNITS[match["unit"]]
+    return bounds["min"], bounds["max"]
+
+
+def _checked_counts(text: str | None) -> str | None:
+    if text is not None:
+        _counts(text)
+    return text
+
+
 class HfHubOptions(SourceOptions):
     """What to crawl: `repos` by name (`user/name` or `user/name@revision`), and what listings find.
 
     A listing is made for each of `authors`, `tasks` and `libraries` together with each of the others; `filters`
-    (all of them must hold), `search` and `num_parameters` narrow each, as `HfApi.list_models` takes them. `sizes`
-    asks each repository found for the sizes and hashes of its files, which a listing does not tell.
+    (all of them must hold), `search` and `num_parameters` narrow each, as `HfApi.list_models` takes them. The Hub
+    counts the parameters of safetensors files only: repositories without any are kept, and left to the limits of the
+    manifest. `sizes` asks each repository found for the sizes and hashes of its files, which a listing does not tell.
     """
 
     repos: tuple[Repo, ...] = ()
@@ -53,7 +76,7 @@ class HfHubOptions(SourceOptions):
     libraries: tuple[str, ...] = ()
     filters: tuple[str, ...] = ()
     search: str | None = None
-    num_parameters: Annotated[str | None, Field(examples=["min:1M,max:500M"])] = None
+    num_parameters: Annotated[str | None, Field(examples=["min:1M,max:500M"]), AfterValidator(_checked_counts)] = None
     min_downloads: Annotated[int, Field(ge=0)] = 0
     sizes: bool = False
 
@@ -86,7 +109,7 @@ class HfHubSource(Source[HfHubOptions]):
             yield from _asked(hub, repo, revision or None)
         for query in self._queries():
             for info in hub.listing(f"the listing {query}", **query):
-                if (info.downloads or 0) >= self.options.min_downloads:
+                if (info.downloads or 0) >= self.options.min_downloads and self._has_counts(info):
                     yield from self._listed(hub, info)
 
     def open(self, artifact: Artifact) -> RandomAccessFile:
@@ -120,13 +143,21 @@ class HfHubSource(Source[HfHubOptions]):
         options = self.options
         if not (options.authors or options.tasks or options.libraries or options.filters or options.search):
             return
-        shared = {"search": options.search, "num_parameters": options.num_parameters}
+        shared = {"search": options.search}
         for author, task, library in product(
             options.authors or (None,), options.tasks or (None,), options.libraries or (None,)
         ):
             tags = [*options.filters, *([library] if library else [])]
             query = {"author": author, "pipeline_tag": task, "filter": tags or None, **shared}
             yield {key: value for key, value in query.items() if value is not None}
+
+    def _has_counts(self, info: ModelInfo) -> bool:
+        """Whether it has as many parameters as asked for, as far as the Hub knows."""
+        total = info.safetensors.total if info.safetensors else None
+        if self.options.num_parameters is None or total is None:
+            return True
+        least, most = _counts(self.options.num_parameters)
+        return least <= total <= most
 
     def _listed(self, hub: Hub, info: ModelInfo) -> Iterator[Checkpoint | Refusal]:
         if self.options.sizes and not _hub.is_closed(info, hub.token):
@@ -169,22 +200,31 @@ class Repository:
         elif not (found := sets_of_weights(files)):
             yield self._refusal(Reason.UNKNOWN_FORMAT, "no file in it has a name that weights have")
         else:
-            yield from (self._checkpoint(weights, files) for weights in found)
+            for weights in found:
+                try:
+                    yield self._checkpoint(weights, files)
+                except Refused as refusal:
+                    yield replace(self._refusal(refusal.reason, refusal.detail), id=self._identity(weights))
 
     def _checkpoint(self, weights: Weights, files: dict[str, RepoSibling]) -> Checkpoint:
         info, revision = self.info, self.info.sha or ""
+        licence, licence_from = _hub_licences.stated(self.hub, info, weights.files[0])
         return Checkpoint(
-            id=f"{info.id}/{weights.name}" if weights.name else info.id,
+            id=self._identity(weights),
             revision=revision,
             artifacts=tuple(artifact(self.hub, info.id, revision, files[path]) for path in weights.files),
             url=self.hub.page(info.id, revision),
-            licence=_hub.licence(info),
+            licence=licence,
+            licence_from=licence_from,
             architecture=_hub.architecture(info),
             task=_hub.task(info),
             training_dataset=_hub.datasets(info),
             base_model=_hub.base_model(info),
             tags=_hub.tags(info),
         )
+
+    def _identity(self, weights: Weights) -> str:
+        return f"{self.info.id}/{weights.name}" if weights.name else self.info.id
 
     def _refusal(self, reason: Reason, detail: str) -> Refusal:
         info = self.info

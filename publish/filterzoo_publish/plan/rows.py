@@ -14,7 +14,7 @@ from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.records import Checkpoint
 from filterzoo_publish.schema import arrow_schema
 
-_FROM_CHECKPOINT = frozenset(field.name for field in fields(Checkpoint)) - {"artifacts", "licence"}
+_FROM_CHECKPOINT = frozenset(field.name for field in fields(Checkpoint)) - {"artifacts", "licence", "licence_from"}
 _FROM_DONE = frozenset(field.name for field in fields(Done))
 SortKey = tuple[str, str, str]
 

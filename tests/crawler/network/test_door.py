@@ -293,7 +293,7 @@ def test_an_html_page_is_a_named_failure(server, door):
     [
         (400, Reason.FETCH_FAILED),
         (401, Reason.GATED),
-        (403, Reason.GATED),
+        (403, Reason.FETCH_FAILED),
         (404, Reason.REMOVED),
         (410, Reason.REMOVED),
         (412, Reason.CHANGED),
@@ -537,3 +537,41 @@ def test_documents_are_parsed(server, door):
     server.add("/b.json", b"<html>", content_type="application/json")
     assert door.get_json(server.url + "/a.json") == {"a": 1}
     assert refusal(door.get_json, server.url + "/b.json").reason is Reason.FETCH_FAILED
+
+
+def test_a_document_of_a_commit_is_asked_for_once_in_all_runs(server, door):
+    url = server.add("/raw/0123abcd/facts.json", b'{"a": 1}', servers.status(503), servers.reset)
+    assert door.get_json(url, pinned=True) == door.get_json(url, pinned=True) == {"a": 1}
+    assert len(server.requests) == 3  # two that failed, one that did not
+    server.resources.clear()
+    with Door(door.cache.folder, allow_private=True) as another_run:
+        assert another_run.get_pinned(url) == b'{"a": 1}'
+
+
+def test_a_cut_document_is_asked_for_again(server, door):
+    url = server.add("/raw/facts.json", b'{"a": 1}', servers.short(3), servers.status(429, Retry_After="1"))
+    assert door.get_json(url) == {"a": 1}
+
+
+def test_a_signed_address_that_expires_is_renewed_once_for_all_ranges(server, door):
+    body = bytes(range(256)) * 4096
+    first = server.add("/signed/1", body, tag="v")
+    second = server.add("/signed/2", body, tag="v")
+    url = server.add("/w.bin", b"", servers.status(302, Location=first), *[servers.status(302, Location=second)] * 20)
+    with door.open(Artifact(url=url)) as file:
+        server.resources["/signed/1"].faults += [servers.status(403)] * 99
+        for number in range(1, 6):
+            assert file.read(number * 170_000, 1000) == body[number * 170_000 :][:1000]
+    asked = [path for path, _, _ in server.requests]
+    assert asked.count("/w.bin") == 2
+    assert asked.count("/signed/1") == 2
+
+
+def test_servers_are_told_who_asks_and_a_manifest_may_say_it_otherwise(server, door):
+    url = server.add("/a.json", b"{}")
+    door.get(url)
+    door.called("my-crawl (me@example.org)").get(url)
+    names = [headers["User-Agent"] for _, _, headers in server.requests]
+    assert names[0].startswith("filterzoo/")
+    assert "https://" in names[0]
+    assert names[1] == "my-crawl (me@example.org)"

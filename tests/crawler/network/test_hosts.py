@@ -95,6 +95,33 @@ def test_drives_confirmation_is_given_and_the_file_read_by_ranges(server, door):
     assert asked(server) == [DRIVE, CONTENT, f"{CONTENT}&confirm=t", f"{CONTENT}&confirm=t"]
 
 
+FURTHER = b"""<html><title>Google Drive - Virus scan warning</title><form id="download-form" action="https://evil.example/x">
+<input type="hidden" name="id" value="SOMEBODY-ELSES"><input type="hidden" name="export" value="evil">
+<input type="hidden" name="confirm" value="t"><input type="hidden" name="uuid" value="0a1b-2c3d">
+<input type="hidden" name="at" value="APvzH3q:1730"><input type="hidden" name="x" value="a&b=c">
+<input name="y" value="1">
+</form><form><input type="hidden" name="z" value="2"></form></html>"""
+
+
+def test_drives_further_hidden_inputs_are_sent_along_and_nothing_else(server, door):
+    offer(server, CONTENT, FURTHER, content_type="text/html; charset=utf-8")
+    place = f"{CONTENT}&confirm=t&uuid=0a1b-2c3d&at=APvzH3q%3A1730"
+    offer(server, place, BODY)
+    assert door.download(CONTENT).read_bytes() == BODY
+    assert asked(server) == [CONTENT, place]
+
+
+def test_a_file_of_drive_that_several_entries_name_is_fetched_once(server, door, watch):
+    offer(server, DRIVE, BODY, etag=False)
+    assert door.download(DRIVE) == door.download(DRIVE)
+    with door.open(Artifact(url=DRIVE)) as file:
+        assert file.read(0, 5) == BODY[:5]
+    assert len(server.requests) == 1
+    watch.pauses.append(8 * 86_400)
+    door.download(DRIVE)
+    assert len(server.requests) == 2
+
+
 def test_drives_confirmation_is_given_for_a_download_too(server, door):
     offer(server, DRIVE, b"", servers.status(303, Location=CONTENT))
     offer(server, CONTENT, CONFIRM, content_type="text/html; charset=utf-8")
@@ -203,11 +230,38 @@ def test_githubs_limit_is_waited_for_although_it_is_a_403(server, door, watch, h
     assert pause <= max(watch.pauses) < pause + 1
 
 
-def test_a_403_of_github_without_a_limit_is_final(server, door):
+def test_a_403_that_says_nothing_settles_no_network_for_ever(server, door):
     place = "http://api.github.com/repos/user/secret/releases"
     offer(server, place, b"", servers.status(403, X_RateLimit_Remaining="57", X_RateLimit_Reset=f"{NOW + 9:.0f}"))
-    assert refusal(door.get_json, place).reason is Reason.GATED
+    error = refusal(door.get_json, place)
+    assert (error.reason, error.reason.is_transient) == (Reason.FETCH_FAILED, True)
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "reason"),
+    [
+        ("GatedRepo", 403, Reason.GATED),
+        ("GatedRepo", 401, Reason.GATED),
+        ("RepoNotFound", 401, Reason.REMOVED),
+        ("EntryNotFound", 404, Reason.REMOVED),
+        ("Unheard-of", 403, Reason.FETCH_FAILED),
+    ],
+)
+def test_the_hubs_error_code_says_what_a_status_means(server, door, code, status, reason):
+    place = "http://huggingface.co/user/net/resolve/0/model.safetensors"
+    offer(server, place, b"", servers.status(status, X_Error_Code=code))
+    assert refusal(door.download, place).reason is reason
+
+
+@pytest.mark.parametrize("place", ["http://zenodo.org/records/7/files/net.zip?download=1", DRIVE])
+def test_unusual_traffic_is_no_agreement_that_is_missing(server, door, watch, place):
+    offer(server, place, b"", servers.status(403))
+    error = refusal(door.download, place)
+    assert (error.reason, len(server.requests)) == (Reason.FETCH_FAILED, 1)
+    server.resources[place].body = BODY
+    assert door.download(place).read_bytes() == BODY  # the next run
+    assert max(watch.pauses) == pytest.approx(60, abs=2)  # and the host had a rest
 
 
 def test_a_limit_that_lasts_too_long_ends_the_run_for_this_file(server, door, watch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from importlib.metadata import distribution, version
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from pydantic import ValidationError
 from tests.model_hub import TOKEN, ModelHub, Repo
 
 from filterzoo import Artifact, Checkpoint, Reason, Refused
+from filterzoo.licensing.licences import Licence
 from filterzoo.network.door import Door
+from filterzoo.network.transport import Clocks
 from filterzoo.outcome import Refusal
 from filterzoo_plugins.sources._hub_files import sets_of_weights
 from filterzoo_plugins.sources.hf_hub import MAX_CONFIG, HfHubSource
@@ -226,3 +229,99 @@ def test_options_are_checked(options):
 def test_one_file_of_each_set_of_weights(paths, expected):
     assert {weights.name: weights.files[0] for weights in sets_of_weights(paths)} == expected
     assert sets_of_weights(reversed(paths)) == sets_of_weights(paths)
+
+
+# Licences
+
+
+APACHE = distribution("timm").locate_file(f"timm-{version('timm')}.dist-info/licenses/LICENSE").read_bytes()
+WEIGHT = {"model.safetensors": WEIGHTS}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ({"LICENSE": APACHE}, {}, "apache-2.0", "licence-file"),
+        ({"LICENSE.md": APACHE}, {"license": "apache-2.0"}, "apache-2.0", "zoo+licence-file"),
+        ({"LICENSE": APACHE}, {"license": "cc-by-nc-4.0"}, "cc-by-nc-4.0", "zoo+licence-file"),
+        ({"LICENSE": b"Ask us first."}, {"license": "mit"}, None, "zoo+licence-file"),
+        ({"terms.txt": APACHE}, {"license": "other", "license_link": "terms.txt"}, "apache-2.0", "licence-link"),
+        (
+            {"T.md": APACHE},
+            {
+                "license": "other",
+                "license_name": "my-own",
+                "license_link": "https://huggingface.co/c/net/blob/main/T.md",
+            },
+            "apache-2.0",
+            "licence-link",
+        ),
+        (
+            {},
+            {"license": "other", "license_link": "https://creativecommons.org/licenses/by-nc/4.0/"},
+            "cc-by-nc-4.0",
+            "licence-link",
+        ),
+        ({}, {"license": "other", "license_link": "https://evil.example/LICENSE"}, None, "zoo"),
+        ({}, {"license": "other", "license_link": "../../other/repo/LICENSE"}, None, "zoo"),
+        ({"docs/LICENSE": APACHE}, {}, None, None),
+    ],
+)
+def test_licences_are_read_where_they_are_stated(hub, source, case):
+    files, card, licence, origin = case
+    hub.repos["c/net"] = Repo(WEIGHT | files, {"cardData": card, "tags": []})
+    (found,) = source(repos=["c/net"]).discover()
+    assert (Licence.parse(found.licence).expression, found.licence_from) == (licence, origin)
+
+
+def test_a_licence_file_is_asked_for_once_in_all_runs(hub, source):
+    hub.repos["c/net"] = Repo(WEIGHT | {"LICENSE": APACHE})
+    for _ in range(3):
+        list(source(repos=["c/net"]).discover())
+    assert len(hub.asked("/c/net/resolve/")) == 1
+
+
+def test_a_licence_file_that_cannot_be_had_costs_that_repository_alone(hub, source, monkeypatch):
+    monkeypatch.setattr("filterzoo.network.transport.ATTEMPTS", 1)
+    hub.repos = {"c/net": Repo(WEIGHT | {"LICENSE": APACHE}), "d/net": Repo(dict(WEIGHT))}
+    monkeypatch.setattr(hub, "ails", lambda _: "/LICENSE" in hub.requests[-1][0])
+    first, second = source(repos=["c/net", "d/net"]).discover()
+    assert (first.id, first.reason) == ("c/net", Reason.FETCH_FAILED)
+    assert isinstance(second, Checkpoint)
+
+
+# What live hosts do
+
+
+def test_a_hub_that_fails_every_third_request_gives_the_same_listing(hub, tmp_path):
+    hub.repos |= {f"e/{n}": Repo(WEIGHT | {"LICENSE": APACHE}, {"tags": ["timm"]}) for n in range(9)}
+    listings = []
+    for number, ails in enumerate((lambda _: False, lambda request: request % 3 == 0)):
+        hub.ails = ails
+        clocks = Clocks(sleep=lambda _: None)
+        with Door(tmp_path / f"cache{number}", allow_private=True, clocks=clocks) as door:
+            options = HfHubSource.Options(repos=["a/plain", "a/two"], authors=["e"], sizes=True)
+            listings.append(list(HfHubSource(options, door, Path()).discover()))
+    assert listings[0] == listings[1]
+    assert len(listings[0]) == 12
+
+
+def test_the_next_run_asks_only_for_what_may_have_changed(hub, source):
+    hub.repos = {f"e/{n}": Repo(WEIGHT | {"LICENSE": APACHE}) for n in range(4)}
+    first = list(source(authors=["e"], sizes=True).discover())
+    before = len(hub.requests)
+    assert list(source(authors=["e"], sizes=True).discover()) == first
+    assert {path.partition("?")[0] for path, _, _ in hub.requests[before:]} == {"/api/models"}
+
+
+def test_repositories_whose_parameters_the_hub_does_not_count_are_kept(hub, source):
+    small, large = ({"safetensors": {"parameters": {"F32": n}, "total": n}} for n in (10**6, 3 * 10**9))
+    hub.repos = {
+        "f/keras": Repo({"model.h5": WEIGHTS}),
+        "f/small": Repo(dict(WEIGHT), small),
+        "f/large": Repo(dict(WEIGHT), large),
+    }
+    assert [c.id for c in source(authors=["f"], num_parameters="max:2B").discover()] == ["f/keras", "f/small"]
+    assert [c.id for c in source(authors=["f"], num_parameters="min:2M").discover()] == ["f/keras", "f/large"]
+    with pytest.raises(ValidationError, match="min:1M"):
+        HfHubSource.Options(authors=["f"], num_parameters="under 2B")

@@ -226,6 +226,15 @@ def test_a_listing_is_asked_for_where_many_are_wanted(hub, source, monkeypatch):
     }
     assert found["resnet18.a1_in1k"].artifacts[0].size is None
     assert len(hub.asked("/api/models?")) == 2
+    assert len(hub.asked("/api/models/")) == 2  # the first, and the one that is not listed
+
+
+def test_a_repository_that_was_renamed_is_found_under_its_old_name(hub, source, monkeypatch):
+    monkeypatch.setattr(timm_source, "_FEW", 1)
+    hub.repos = {f"timm/{name}": Repo({"model.safetensors": WEIGHTS}) for name in ("resnet18.a1_in1k", "new_name")}
+    hub.renamed["timm/resnet18.a2_in1k"] = "timm/new_name"
+    found = {f.id: f for f in source(include=["resnet18.a[12]_in1k"]).discover()}
+    assert found["resnet18.a2_in1k"].revision == hub.repos["timm/new_name"].sha
 
 
 def test_sizes_and_hashes_of_many_are_asked_for_one_by_one_where_they_are_wanted(hub, source, monkeypatch):

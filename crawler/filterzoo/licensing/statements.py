@@ -1,0 +1,43 @@
+"""Where a licence is stated, and which one governs where it is stated in several places."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from filterzoo.licensing.licences import Licence
+from filterzoo.word import Word
+
+
+class Origin(Word):
+    """Where a licence was read. Published in `models.licence_from`, joined by `+` where several places state one."""
+
+    ZOO = "zoo", "the zoo's list, table or card"
+    LICENCE_FILE = "licence-file", "a LICENSE file beside the weights, or of the repository that lists them"
+    LICENCE_LINK = "licence-link", "the text that the zoo's card links to"
+    ORIGINAL = "original", "the zoo that the weights were exported or copied from"
+    FILE = "file", "the metadata of the weights' own file"
+
+
+UNRECOGNISED = "other"
+"""Stands for a text that states a licence which nobody can look up: stricter than any that can be met."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A licence as one place states it: an expression, a name, or what nobody can recognise."""
+
+    text: str
+    origin: Origin
+
+
+def governing(*statements: Statement | None) -> tuple[str | None, str | None]:
+    """(licence, where it was read): the strictest of what is stated; a text that nobody knows is stricter than any.
+
+    (None, None) where nothing is stated.
+    """
+    stated = [statement for statement in statements if statement is not None and statement.text.strip()]
+    if not stated:
+        return None, None
+    origins = "+".join(dict.fromkeys(str(statement.origin) for statement in stated))
+    unknown = [statement.text for statement in stated if Licence.parse(statement.text).expression is None]
+    return (unknown[0] if unknown else Licence.strictest(*(one.text for one in stated)).expression), origins
