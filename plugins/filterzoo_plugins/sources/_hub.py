@@ -135,7 +135,7 @@ def _described(what: str, document: Any) -> ModelInfo:
     from huggingface_hub.hf_api import ModelInfo  # noqa: PLC0415  # see above
 
     try:
-        return ModelInfo(**document)
+        return ModelInfo(**document)  # type: ignore[no-untyped-call]  # the client states no types for it
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise Refused(Reason.FETCH_FAILED, "the Hub describes a repository in an unknown way", what) from error
 
