@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO_WORK := build/quickstart-work
 DEMO := build/quickstart
 
-.PHONY: demo test test-all lint bench docs docs-quickstart clean
+.PHONY: demo test test-all test-lowest lowest lock lint bench docs docs-quickstart clean
 
 # A stamp for each set of extras: neither command needs the other, and none installs twice.
 $(VENV)/pip-is-new:
@@ -14,8 +14,9 @@ $(VENV)/pip-is-new:
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	touch $@
 
-$(VENV)/has-%: $(VENV)/pip-is-new pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+# Versions are those of requirements.lock, for development and CI; users get what pyproject.toml allows.
+$(VENV)/has-%: $(VENV)/pip-is-new pyproject.toml requirements.lock
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[$*]'
 	touch $@
 
 demo: $(VENV)/has-report
@@ -38,6 +39,21 @@ test: $(VENV)/has-test
 test-all: $(VENV)/has-test
 	$(BIN)/python -m compileall -q crawler plugins publish analysis evaluation
 	$(PYTEST) -m 'slow or index'
+
+# One file for every Python and platform. Run it after a change of dependencies in pyproject.toml, or to get newer versions.
+RESOLVE := $(BIN)/uv pip compile --quiet pyproject.toml --all-extras --no-annotate
+lock: $(VENV)/has-dev
+	$(RESOLVE) --universal --python-version 3.11 --upgrade --output-file requirements.lock --custom-compile-command 'make lock'
+
+# The lowest versions that pyproject.toml allows can be had together; `make test-lowest` passes the tests with them.
+lowest: $(VENV)/has-dev
+	mkdir -p build
+	$(RESOLVE) --python-version 3.11 --resolution lowest-direct --output-file build/lowest.txt
+
+test-lowest: lowest
+	$(BIN)/uv venv --quiet --python 3.11 build/lowest
+	$(BIN)/uv pip install --quiet --python build/lowest/bin/python --requirements build/lowest.txt --editable .
+	build/lowest/bin/python -m pytest -n logical --dist loadfile -m 'not (slow or index)'
 
 lint: $(VENV)/has-test $(VENV)/has-dev
 	$(BIN)/ruff check .

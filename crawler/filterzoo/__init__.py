@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from filterzoo.source import Source, SourceOptions
     from filterzoo.vocabularies import Modality, NetworkTask, ThreatModel, VisualCategory
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 _HOMES = {
     "filterzoo.archive": ("Archive", "Member", "Packing"),

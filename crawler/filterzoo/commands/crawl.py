@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -97,7 +98,9 @@ def _report(summary: Summary, run: Run, metrics_file: Path | None) -> None:
 
 
 def _check_metrics_file(file: Path) -> None:
-    """StartError where no metrics could be written to `file`: better told before a long crawl than after it."""
+    """StartError if no metrics can be written to `file`: better before a long crawl than after it."""
+    if find_spec("prometheus_client") is None:
+        raise StartError("--metrics needs prometheus-client: pip install 'filterzoo[metrics]'")
     folder = file.absolute().parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise StartError(f"--metrics {file}: there is no folder {folder} that can be written to; make it first")
