@@ -17,7 +17,7 @@ from filterzoo import plugins as plugin_loading
 from filterzoo.commands.options import JsonOption, PluginOption, PrivateOption
 from filterzoo.crawl.budget import Budget, cpu_clock
 from filterzoo.crawl.opening import opened
-from filterzoo.errors import Refused
+from filterzoo.errors import FilterZooError, Reason, Refused, describe
 from filterzoo.files import RandomAccessFile
 from filterzoo.jail import Jail
 from filterzoo.layers.decoding import PIECE
@@ -51,13 +51,18 @@ def inspect(
     refused = False
     with contextlib.ExitStack() as stack:
         jail = stack.enter_context(Jail(loaded.format_references))
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="filterzoo-")))
+        scratch = Path(tempfile.gettempdir())
         for name in files:
             try:
                 document = _inspect(name, jail, scratch, allow_private=allow_private, tensors=tensors)
             except Refused as refusal:
                 refused = True
                 document = _refusal(name, refusal)
+            except FilterZooError:
+                raise
+            except Exception as error:  # noqa: BLE001  # a file that breaks anything must not hide those behind it
+                refused = True
+                document = _refusal(name, Refused(Reason.CRASHED, describe(error)))
             typer.echo(json.dumps(document)) if as_json else _show(document)
     if refused:
         raise typer.Exit(2)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 from filterzoo.archive import WHOLE, Member
 from filterzoo.errors import Reason, Refused
@@ -18,16 +21,20 @@ from filterzoo.records import Index
 PACKED_ENDING = re.compile(r"\.(gz|bz2|xz)$", re.IGNORECASE)
 MAX_UNPACKED = 3
 """How many times one thing inside another is unpacked: a tar in gzip, a deflated zip in it, its model."""
+KEPT_FREE = 64 << 20
+"""Bytes of the disk that nothing is unpacked to."""
 
 
 class Unpacked(LocalFile):
-    """What came out of an archive, for as long as it is needed.
+    """What came out of an archive, for as long as it is needed: a file without a name, gone with its process.
 
     packed_bytes: how many bytes of the outermost file were read for it.
     """
 
-    def __init__(self, path: Path, packed_bytes: int) -> None:
-        super().__init__(path, follow_links=False)
+    def __init__(self, sink: IO[bytes], packed_bytes: int) -> None:
+        self.path = Path("unpacked")
+        self.descriptor = os.dup(sink.fileno())
+        self.size = os.fstat(self.descriptor).st_size
         self.packed_bytes = packed_bytes
 
     def beside(self, name: str) -> LocalFile:
@@ -44,22 +51,28 @@ def opened(
     member: str | None = None,
     *,
     all_tensors: bool = False,
+    most: int | None = None,
 ) -> Iterator[tuple[RandomAccessFile, Index]]:
     """The file that holds the model's bytes, and the model's index.
 
     That is `file` itself, or an `Unpacked` one in `scratch` that is gone afterwards. `member`: which model of an
-    archive; needed where it holds several. all_tensors: the index lists every array. Refused as `Jail.look` and
-    `Jail.unpack` do.
+    archive; needed where it holds several. all_tensors: the index lists every array. most: bytes that may be unpacked.
+    Refused as `Jail.look` and `Jail.unpack` do; what one packed file allows (`JailLimits`) holds for all levels
+    together, so that bombs in bombs do not multiply.
     """
     with contextlib.ExitStack() as stack:
         inside: list[str] = []
+        room: int | None = None
         for _ in range(MAX_UNPACKED + 1):
             found = jail.look(file, name, member, all_tensors=all_tensors)
             if not isinstance(found, Member):
                 names = [*inside, *([found.member] if found.member else [])]
                 yield file, replace(found, member="!".join(names) or None)
                 return
-            file = stack.enter_context(_unpacked(file, found, jail, scratch))
+            if room is None:
+                room = min(jail.unpack_limit(found), _free(scratch), *(() if most is None else (most,)))
+            file = stack.enter_context(_unpacked(file, found, jail, scratch, room))
+            room -= file.size
             if found.packing in WHOLE:
                 name = PACKED_ENDING.sub("", name)
             else:
@@ -69,12 +82,18 @@ def opened(
 
 
 @contextlib.contextmanager
-def _unpacked(packed: RandomAccessFile, member: Member, jail: Jail, scratch: Path) -> Iterator[RandomAccessFile]:
-    """The member's bytes as a file of its own, for as long as it is needed."""
-    scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=scratch, prefix="unpacked-") as sink:
-        jail.unpack(packed, member, sink)
-        sink.flush()
+def _unpacked(
+    packed: RandomAccessFile, member: Member, jail: Jail, scratch: Path, room: int
+) -> Iterator[RandomAccessFile]:
+    """The member's bytes as a file of its own, for as long as it is needed; Refused (limit) beyond `room` bytes."""
+    with tempfile.TemporaryFile(dir=scratch) as sink:
+        jail.unpack(packed, member, sink, room)
         packed_bytes = packed.packed_bytes if isinstance(packed, Unpacked) else member.length
-        with Unpacked(Path(sink.name), packed_bytes) as file:
+        with Unpacked(sink, packed_bytes) as file:
             yield file
+
+
+def _free(scratch: Path) -> int:
+    """Bytes that may be unpacked to the disk: what is kept for everything else stays free."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    return max(0, shutil.disk_usage(scratch).free - KEPT_FREE)

@@ -93,7 +93,9 @@ class Worker:
         with contextlib.ExitStack() as stack:
             whole = stack.enter_context(source.open(artifact))
             progress.stage = "index"
-            file, index = stack.enter_context(opened(whole, artifact.name, self._jail, self._scratch, member))
+            most = task.settings.max_bytes
+            found = opened(whole, artifact.name, self._jail, self._scratch, member, most=most)
+            file, index = stack.enter_context(found)
             index = self._with_architecture(task, index)
             licence, weights_allowed = _decide(task, index)
             filters = _count_filters(index, task.settings)

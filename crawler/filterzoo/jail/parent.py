@@ -86,16 +86,27 @@ class Jail:
             )
         return found
 
-    def unpack(self, file: RandomAccessFile, member: Member, sink: IO[bytes]) -> None:
-        """Write the unpacked bytes of a member to `sink`; Refused (limit, damaged) as `JailLimits` says."""
+    def unpack_limit(self, member: Member) -> int:
+        """Most bytes that the member of a file may unpack to, with everything that is unpacked from it in turn."""
+        return self._limits.unpack_limit(member.length)
+
+    def unpack(self, file: RandomAccessFile, member: Member, sink: IO[bytes], most: int | None = None) -> int:
+        """Write the unpacked bytes of a member to `sink`, `most` of them at most; gives how many they are.
+
+        Refused (limit, damaged) as `JailLimits` says, and (limit) where there is no room for them.
+        """
         limit = self._limits.unpack_limit(member.length)
+        limit = limit if most is None else min(limit, most)
         request = {"member": asdict(member), "limit": limit}
         file.will_read([(member.offset, member.length)])
+        taken = _Sink(sink, limit)
         with self._busy_child() as child:
             seconds = self._limits.unpack_seconds_for(member.length)
-            found = self._converse(child, file, Message.UNPACK, request, seconds, sink=_Sink(sink, limit))
+            found = self._converse(child, file, Message.UNPACK, request, seconds, sink=taken)
         if found is not None:
             raise Refused(Reason.CRASHED, _NO_MESSAGE)
+        taken.flush()
+        return taken.size
 
     @contextlib.contextmanager
     def _busy_child(self) -> Iterator[Child]:
@@ -167,14 +178,29 @@ class _Sink:
     """Where unpacked bytes go; the parent counts them too."""
 
     def __init__(self, sink: IO[bytes], limit: int) -> None:
+        self.size = 0
         self._sink = sink
-        self._left = limit
+        self._limit = limit
 
     def take(self, piece: bytes) -> None:
-        self._left -= len(piece)
-        if self._left < 0:
+        self.size += len(piece)
+        if self.size > self._limit:
             raise Refused(Reason.CRASHED, "the jail unpacked more than it was allowed to")
-        self._sink.write(piece)
+        with self._room():
+            self._sink.write(piece)
+
+    def flush(self) -> None:
+        with self._room():
+            self._sink.flush()
+
+    @contextlib.contextmanager
+    def _room(self) -> Iterator[None]:
+        """A disk that is full of this file is the file's limit: the run goes on without it."""
+        try:
+            yield
+        except OSError as error:
+            detail = f"no room to unpack it, after {self.size} bytes: {error.strerror}"
+            raise Refused(Reason.LIMIT, detail) from error
 
 
 _NO_MESSAGE = "the jail sent something that is no message"

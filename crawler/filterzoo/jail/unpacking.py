@@ -80,7 +80,8 @@ def head(file: RandomAccessFile, member: Member) -> bytes | None:
                 return bytes(_inflater(member.packing).decompress(packed, HEAD_BYTES))
             case Packing.BZIP2 | Packing.XZ:
                 return bytes(_decompressor(member.packing).decompress(packed, HEAD_BYTES))
-    except _BROKEN:
+    except _BROKEN as error:
+        _refuse_memory(error, member)
         return None
 
 
@@ -106,6 +107,7 @@ def _unpacked(file: RandomAccessFile, member: Member) -> Iterator[bytes]:
     try:
         yield from _inflate(packed, member) if is_zlib else _decompress(packed, member)
     except _BROKEN as error:
+        _refuse_memory(error, member)
         raise Refused(Reason.DAMAGED, f"broken {member.packing} data: {error}", ascii(member.name)[:200]) from None
 
 
@@ -143,6 +145,19 @@ def _decompress(packed: Iterator[bytes], member: Member) -> Iterator[bytes]:
 
 
 _BROKEN = (zlib.error, OSError, lzma.LZMAError, EOFError)
+
+
+def _refuse_memory(error: Exception, member: Member) -> None:
+    """Refused (limit) where the data are sound and want more memory than they get."""
+    if needs_too_much_memory(error):
+        raise Refused(
+            Reason.LIMIT, f"unpacking it takes more than {XZ_MEMORY} bytes of memory", ascii(member.name)[:200]
+        )
+
+
+def needs_too_much_memory(error: Exception) -> bool:
+    """Whether liblzma met its `memlimit`: Python has no class of its own for that (Modules/_lzmamodule.c)."""
+    return isinstance(error, lzma.LZMAError) and "memory usage limit" in str(error).lower()
 
 
 def _inflater(packing: Packing) -> Any:

@@ -56,7 +56,7 @@ class Reader:
         place = place_of(where, member)
         with contextlib.ExitStack() as stack:
             whole = stack.enter_context(whole_file(place, allow_private=self._allow_private))
-            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="filterzoo-")))
+            scratch = Path(tempfile.gettempdir())
             found = opened(whole, place.name, self._jail, scratch, place.member, all_tensors=True)
             file, index = stack.enter_context(found)
             return ModelFile(place.name, file, index, stack.pop_all())

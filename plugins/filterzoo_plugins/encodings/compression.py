@@ -27,7 +27,7 @@ def is_named(packed: Packing, name: str) -> bool:
 
 
 def first_bytes(packed: Packing, file: RandomAccessFile, length: int) -> bytes:
-    """The first bytes inside, at most `length`; Refused (damaged) where they cannot be had."""
+    """The first bytes inside, at most `length`; Refused (damaged, limit) where they cannot be had."""
     head = file.read(0, min(file.size, _BZIP2_BLOCK if packed is Packing.BZIP2 else _FIRST_BYTES))
     try:
         match packed:
@@ -38,4 +38,11 @@ def first_bytes(packed: Packing, file: RandomAccessFile, length: int) -> bytes:
             case _:
                 return lzma.LZMADecompressor(memlimit=_XZ_MEMORY).decompress(head, length)
     except (zlib.error, OSError, lzma.LZMAError, EOFError) as error:
+        if _needs_too_much_memory(error):
+            raise Refused(Reason.LIMIT, f"unpacking it takes more than {_XZ_MEMORY} bytes of memory") from None
         raise Refused(Reason.DAMAGED, f"broken {packed} data: {error}") from None
+
+
+def _needs_too_much_memory(error: Exception) -> bool:
+    """Whether liblzma met its `memlimit`: Python has no class of its own for that (Modules/_lzmamodule.c)."""
+    return isinstance(error, lzma.LZMAError) and "memory usage limit" in str(error).lower()
