@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import importlib
 import sys
+import tempfile
+import traceback
 import warnings
 from collections.abc import Callable, Iterable
+from typing import Annotated, NoReturn
 
 import typer
 
 import filterzoo
 from filterzoo import plugins as plugin_loading
-from filterzoo.errors import FilterZooError
+from filterzoo.errors import FilterZooError, describe
 from filterzoo.reporting.terminal import printable
 
 OURS = ("crawl", "status", "doctor", "inspect", "cat", "plugins", "manifest-schema", "new-plugin", "check-plugin")
 """Each is a function in the module of its name in `filterzoo.commands`, which loads all that it needs."""
+
+DEBUG = "--debug"
+UNEXPECTED = 70
+"""Exit code of an error that is the program's own fault, EX_SOFTWARE of sysexits.h."""
 
 
 def build(commands: Iterable[Callable[..., None]] = (), ours: Iterable[str] = OURS) -> typer.Typer:
@@ -40,7 +47,12 @@ def _our(name: str) -> Callable[..., None]:
     return command
 
 
-def _root(version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True)) -> None:  # noqa: FBT001, FBT003
+def _root(
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    del debug  # `main` looks for it, since it also counts where no command can be started
     if version:
         typer.echo(filterzoo.__version__)
         raise typer.Exit
@@ -55,11 +67,37 @@ def main() -> None:
         asked = [name for name in OURS if sys.argv[1:2] == [name]]
         build(loaded.commands, asked or OURS)()
     except FilterZooError as error:
-        for line in str(error).splitlines():
-            sys.stderr.write(f"filterzoo: {printable(line, 2000)}\n")
-        sys.exit(error.exit_code)
+        _end(str(error), error.exit_code)
     except BrokenPipeError:
         sys.exit(0)
     except KeyboardInterrupt:
         sys.stderr.write("filterzoo: interrupted; run the same command again to go on\n")
         sys.exit(130)
+    except MemoryError:
+        _end("not enough memory; see docs/tuning.md, or give it a machine with more", 2)
+    except OSError as error:
+        place = f"{printable(str(error.filename), 400)}: " if error.filename is not None else ""
+        _end(f"{place}{error.strerror or error}; mend it and run the same command again", 2)
+    except Exception as error:  # noqa: BLE001  # the one place where a fault of the program becomes a line
+        _end(f"unexpected error: {describe(error)}; {_kept_traceback()}", UNEXPECTED)
+
+
+def _end(said: str, code: int) -> NoReturn:
+    """Print an error on one line, its traceback too with --debug, and exit."""
+    if DEBUG in sys.argv:
+        traceback.print_exc()
+    for line in said.splitlines():
+        sys.stderr.write(f"filterzoo: {printable(line, 2000)}\n")
+    sys.exit(code)
+
+
+def _kept_traceback() -> str:
+    """Write the traceback of the error at hand to a file of its own; gives where it is."""
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="filterzoo-traceback-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            traceback.print_exc(file=file)
+    except OSError:
+        return f"`filterzoo {DEBUG} ...` shows its traceback; please report it"
+    return f"its traceback is in {file.name}; please report it"

@@ -11,7 +11,8 @@ from typing import TypeVar
 import pyarrow as pa
 import tenacity
 
-from filterzoo.dataset.published import is_hub_name
+from filterzoo.dataset.published import first_line, is_hub_name
+from filterzoo.errors import StorageFailed
 from filterzoo_publish.card.documents import documents, outdated_figure
 from filterzoo_publish.card.figures import LAYER_COLUMNS
 from filterzoo_publish.plan.plan import Plan, Work, make_plan, open_work
@@ -75,18 +76,26 @@ def publish_work(
             published = read_published(target.read())
             plan = _plan(work, published, target, release)
             return _report(target, plan, published, dry_run=True)
-        return attempts(lambda: _release(work, target, release, watch or (lambda _shard: None)))
+        return attempts(lambda: _release(work, target, release, watch or (lambda _shard: None)), target.place)
 
 
-def attempts(release: Callable[[], Made]) -> Made:
-    """What `release` gives; it is called again where another publisher was faster."""
+def attempts(release: Callable[[], Made], place: str) -> Made:
+    """What `release` gives; it is called again where another publisher was faster.
+
+    place: the target's, for StorageFailed where a disk is full or a file cannot be read.
+    """
     retries = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(Conflict),
         stop=tenacity.stop_after_attempt(_ATTEMPTS),
         wait=tenacity.wait_exponential(multiplier=0.1, max=10) + tenacity.wait_random(0, 0.1),
         reraise=True,
     )
-    return retries(release)
+    try:
+        return retries(release)
+    except OSError as error:
+        about = f"{error.filename}: " if error.filename is not None else ""
+        advice = "nothing was published; mend it and run the same command again"
+        raise StorageFailed(f"{place}: {about}{error.strerror or first_line(error)}; {advice}") from error
 
 
 def _plan(work: Work, published: Published, target: Target, release: str | None) -> Plan:

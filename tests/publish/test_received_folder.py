@@ -47,7 +47,7 @@ def test_a_received_folder_makes_no_command_reach_outside(sound, target, victim,
     attack(target, victim)
     outside, inside = tree(victim.parent), tree(target)
     with pytest.raises(StartError):
-        publish(sound / "second", target_for(str(target), workdir=sound / "second"), release="v2027.01.01")
+        publish(sound / "second", target_for(str(target), workdir=sound / "second"))
     with pytest.raises(StartError):
         take_down(target_for(str(target), workdir=sound / "second"), [(TakedownKind.MODEL, zoo()[0].model_id)])
     verify_refuses(target)

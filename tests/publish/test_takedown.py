@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from filterzoo.errors import StartError
 from filterzoo.layers.normalise import layer_id
 from filterzoo_publish.release import publish, target_for
 from filterzoo_publish.shards import sample
+from filterzoo_publish.takedown.requests import resolved
 from filterzoo_publish.takedown.takedown import take_down
 from filterzoo_publish.takedown.takedowns import TAKEDOWNS, Takedown, TakedownKind, read_takedowns, takedowns_csv
 from filterzoo_publish.targets.hub import HubTarget
@@ -129,13 +131,71 @@ def test_it_is_refused_from_then_on(out, sound):
 
 def test_one_that_never_came_is_refused_as_well(tmp_path):
     publish_models(tmp_path / "first", tmp_path / "out", zoo()[:1])
-    report = remove(tmp_path / "out", (TakedownKind.REPO, "hf_hub/alice/net"))
+    report = remove(tmp_path / "out", (TakedownKind.REPO, "hf_hub/alice/net"), in_advance=True)
     assert (report.models, report.release) == ((), RELEASE)
     models = [Model(name, network(n), source="hf_hub") for n, name in enumerate(["alice/net", "alice/net-2"])]
     work = write_work(tmp_path / "work", models)
     publish(work, target_for(str(tmp_path / "out")), release=RELEASE)
     assert names(tmp_path / "out", "models") == {A, "hf_hub/alice/net-2@1"}
     assert rows(tmp_path / "out", "skipped")["reason"].to_pylist() == ["taken_down"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "told"),
+    [
+        (TakedownKind.MODEL, "pypi/a-nte", "near: pypi/a-net"),
+        (TakedownKind.MODEL, "a-net", "near: pypi/a-net"),
+        (TakedownKind.MODEL, "pypi/z*", "matches no model"),
+        (TakedownKind.REPO, "pypy", "near: pypi"),
+        (TakedownKind.REPO, "pyp*", "globs are for --model"),
+        (TakedownKind.LICENCE, "permisive", "near: permissive"),
+    ],
+)
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_request_that_matches_nothing_is_refused_and_changes_nothing(out, kind, value, told, dry_run):
+    before = tree(out)
+    with pytest.raises(StartError, match=re.escape(told)):
+        remove(out, (kind, value), dry_run=dry_run)
+    assert tree(out) == before
+
+
+def test_a_glob_means_the_models_that_are_there(out):
+    wanted = {model.model_id for model in zoo() if model.source == "pypi" and model.id[0] in "ab"}
+    report = remove(out, (TakedownKind.MODEL, "pypi/[ab]-*"))
+    assert set(report.models) == wanted
+    assert names(out, "models").isdisjoint(wanted)
+    kept = {one.value for one in read_takedowns((out / TAKEDOWNS).read_text())}
+    assert kept == {name.partition("@")[0] for name in wanted}
+    assert verify(str(out)) == []
+
+
+def test_a_glob_in_a_name_is_that_name():
+    row = {"source": "local", "id": "a[1]", "model_id": "local/a[1]@1", "revision": "1", "licence": None}
+    model = row | {"licence_class": "unknown"}
+    assert resolved([(TakedownKind.MODEL, "local/a[1]")], [model], []) == [(TakedownKind.MODEL, "local/a[1]")]
+
+
+def test_a_withdrawn_request_lets_the_model_come_back(out, sound):
+    remove(out, (TakedownKind.MODEL, B), (TakedownKind.MODEL, A))
+    with pytest.raises(StartError, match=r"was never asked for; takedowns\.csv has: --model"):
+        remove(out, (TakedownKind.MODEL, C), withdraw=True)
+    report = remove(out, (TakedownKind.MODEL, B), withdraw=True)
+    assert (report.models, report.withdrawn) == ((), (f"model {B}",))
+    assert verify(str(out)) == []
+    assert [row["id"] for row in rows(out, "skipped").to_pylist() if row["reason"] == "taken_down"] == ["a-net"]
+    publish(sound / "work", target_for(str(out)), release=RELEASE)
+    assert B in names(out, "models")
+    assert A not in names(out, "models")
+    assert verify(str(out)) == []
+
+
+def test_nothing_goes_before_somebody_agreed(out):
+    before = tree(out)
+    asked = filterzoo("takedown", "out", "--model", "pypi/[ab]-*", cwd=out.parent)
+    assert asked.code == 2
+    assert f"would remove  {A}" in asked.err
+    assert "--yes" in asked.err
+    assert tree(out) == before
 
 
 @pytest.mark.parametrize(
@@ -253,7 +313,7 @@ def test_the_command(out):
         "out: would remove 1 models; 2 layers stay under other models",
         f"would remove  {A}",
     ]
-    done = filterzoo("takedown", "out", "--licence", "share-alike", "--model", A, "--json", cwd=place).document
+    done = filterzoo("takedown", "out", "--licence", "share-alike", "--model", A, "--yes", "--json", cwd=place).document
     assert done["models"] == [A, D]
     assert set(done["removed"]).isdisjoint(tree(out))
     assert filterzoo("verify", "out", cwd=place).out == "out: sound\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +14,8 @@ from filterzoo.reporting.terminal import console, printable
 from filterzoo_publish.commands.options import PullRequestOption, ReleaseOption, TargetArgument
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from filterzoo_publish.takedown.takedown import TakedownReport
 
 _ON_THE_HUB = """\
@@ -30,7 +33,9 @@ def takedown(
     *,
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", metavar="ID", help="A model: source/id@revision, or source/id for every revision."),
+        typer.Option(
+            "--model", metavar="ID", help="A model: source/id@revision, or source/id for every revision; or a glob."
+        ),
     ] = None,
     repo: Annotated[
         list[str] | None,
@@ -39,16 +44,24 @@ def takedown(
     licence: Annotated[
         list[str] | None, typer.Option("--licence", metavar="L", help="All models under a licence or licence class.")
     ] = None,
+    in_advance: Annotated[
+        bool, typer.Option("--in-advance", help="Also refuse what no model of the data set matches yet.")
+    ] = False,
+    withdraw: Annotated[
+        bool, typer.Option("--withdraw", help="Make requests void that were made before; nothing is removed.")
+    ] = False,
     workdir: WorkdirOption = DEFAULT,
     create_pr: PullRequestOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed; write nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask; scripts need it.")] = False,
     release: ReleaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Remove models from the data set at TARGET and refuse them from then on; `verify` proves that they are gone.
 
-    Only files that hold something of them are rewritten; layers that other models have too stay. Exit code 0: all
-    well; 2: it could not start, or TARGET refused.
+    What will go is shown first. Only files that hold something of it are rewritten; layers that other models have too
+    stay. A glob means the models that are there, not later ones. Exit code 0: all well; 2: nothing matches, it was not
+    confirmed, it could not start, or TARGET refused.
     """
     from filterzoo_publish import release as releasing  # noqa: PLC0415  # a second that other commands do not need
     from filterzoo_publish.takedown.takedown import take_down  # noqa: PLC0415
@@ -58,19 +71,42 @@ def takedown(
     requests = [(kind, value) for kind, values in named for value in values or () if value.strip("/ ")]
     if not requests:
         raise StartError("takedown: name what is to go: --model ID, --repo PREFIX or --licence L")
-    place = releasing.target_for(target, workdir=workdir, create_pr=create_pr)
-    report = take_down(place, requests, release=release, dry_run=dry_run)
+
+    def run(*, dry_run: bool) -> TakedownReport:
+        place = releasing.target_for(target, workdir=workdir, create_pr=create_pr)
+        return take_down(place, requests, release=release, dry_run=dry_run, in_advance=in_advance, withdraw=withdraw)
+
+    report = run(dry_run=True)
+    if not dry_run and report.release is not None:
+        if not yes:
+            _confirm(target, report)
+        report = run(dry_run=False)
     if as_json:
         typer.echo(json.dumps(report.document()))
     else:
         _show(target, report)
 
 
-def _show(target: str, report: TakedownReport) -> None:
-    out = console()
+def _confirm(target: str, report: TakedownReport) -> None:
+    """Show what would go and ask; StartError where nobody agrees."""
+    _show(target, report, console(to_stderr=True))
+    if not sys.stdin.isatty():
+        raise StartError(
+            f"{target}: nothing was changed: nobody is there to ask; --yes goes on without, --dry-run shows"
+        )
+    if not typer.confirm("Go on?", err=True):
+        raise StartError(f"{target}: nothing was changed")
+
+
+def _show(target: str, report: TakedownReport, out: Console | None = None) -> None:
+    out = out or console()
     name = printable(target)
     if report.release is None:
         out.print(f"{name}: nothing new: it is refused already, and nothing of it is there")
+        return
+    for request in report.withdrawn:
+        out.print(f"{'would withdraw' if report.dry_run else 'withdrew'}  {printable(request, 400)}")
+    if report.withdrawn:
         return
     verb = "would remove" if report.dry_run else "removed"
     out.print(f"{name}: {verb} {len(report.models):,} models; {report.moved_layers:,} layers stay under other models")
@@ -81,7 +117,7 @@ def _show(target: str, report: TakedownReport) -> None:
     for word in (report.url, report.tag):
         if word:
             out.print(printable(word, 400))
-    if not report.dry_run:
+    if report.models and not report.dry_run:
         from filterzoo.dataset.published import is_hub_name  # noqa: PLC0415  # its tools are not needed to start
 
         out.print((_ON_THE_HUB if is_hub_name(target) else _IN_A_FOLDER).format(name=name))

@@ -7,13 +7,16 @@ import io
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from itertools import count
 
 from filterzoo.errors import StartError
 
 RELEASES = "releases.csv"
-_NAME = re.compile(r"v(\d{4})\.(\d\d)\.(\d\d)")
+_NAME = re.compile(r"v(\d{4})\.(\d\d)\.(\d\d)", re.ASCII)
+_RELEASE = re.compile(rf"{_NAME.pattern}(?:\.[1-9]\d{{0,5}})?", re.ASCII)
+_LARGEST = 1 << 53
+"""No count of ours comes near it, and every reader of CSV has it exact."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +42,15 @@ _NUMBERS = tuple(field.name for field in fields(Release))[2:]
 def next_release(chosen: str | None, releases: Sequence[Release], tags: Collection[str]) -> Release:
     """The release to come, without counts. `chosen`: its day as `vYYYY.MM.DD`; None for today, in UTC.
 
-    StartError for another form, and for a day before that of the newest release.
+    StartError for another form, for a day before that of the newest release, and for one that has not come anywhere: no
+    later release could go back behind it.
     """
-    day = _day(chosen) if chosen is not None else datetime.now(UTC).date().isoformat()
+    today = datetime.now(UTC).date()
+    day = _day(chosen) if chosen is not None else today.isoformat()
+    if day > (today + timedelta(days=1)).isoformat():
+        raise StartError(
+            f"{ascii(day)[1:-1]}: lies in the future; a release is named by its day, today v{today:%Y.%m.%d}"
+        )
     if releases and day < releases[-1].day:
         if chosen is not None:
             raise StartError(f"{chosen}: the newest release is {releases[-1].name}; choose its day or a later one")
@@ -71,12 +80,21 @@ def read_releases(text: str | None) -> tuple[Release, ...]:
         return ()
     try:
         rows = list(csv.DictReader(io.StringIO(text)))
-        return tuple(
-            Release(name=row["name"], day=row["day"], **{number: int(row[number]) for number in _NUMBERS})
-            for row in rows
-        )
+        return tuple(_release(row) for row in rows)
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise StartError(f"{RELEASES}: is not as a release wrote it ({error}); take an older one") from error
+
+
+def _release(row: dict[str, str]) -> Release:
+    """A row of the file; ValueError for what no release writes."""
+    name, day = row["name"], row["day"]
+    numbers = {number: int(row[number]) for number in _NUMBERS}
+    match = _RELEASE.fullmatch(name)
+    if not match or "-".join(match.groups()) != date.fromisoformat(day).isoformat():
+        raise ValueError(f"{ascii(name)[:40]} is no release of {ascii(day)[:40]}")
+    if wrong := [number for number, value in numbers.items() if not 0 <= value < _LARGEST]:
+        raise ValueError(f"{wrong[0]} of {name} is {numbers[wrong[0]]}")
+    return Release(name=name, day=day, **numbers)
 
 
 def releases_csv(releases: Iterable[Release]) -> str:

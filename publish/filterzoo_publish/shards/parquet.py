@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import secrets
 from dataclasses import dataclass
@@ -38,16 +39,20 @@ class ShardWriter:
         self._local = folder / secrets.token_hex(8)
         self._sink = _HashingFile(self._local)
         self._schema = arrow_schema(config)
-        self._writer = pq.ParquetWriter(
-            self._sink,
-            self._schema,
-            compression="zstd",
-            compression_level=1,
-            use_dictionary=dictionary_columns(config),
-            use_byte_stream_split=float_leaves(config),
-            data_page_size=_PAGE_BYTES,
-            write_page_index=True,
-        )
+        try:
+            self._writer = pq.ParquetWriter(
+                self._sink,
+                self._schema,
+                compression="zstd",
+                compression_level=1,
+                use_dictionary=dictionary_columns(config),
+                use_byte_stream_split=float_leaves(config),
+                data_page_size=_PAGE_BYTES,
+                write_page_index=True,
+            )
+        except OSError:
+            self._remove()
+            raise
         self.rows = 0
         self.row_groups = 0
 
@@ -57,9 +62,14 @@ class ShardWriter:
     def __exit__(self, kind: object, *_rest: object) -> None:
         if kind is not None:
             # The writer would otherwise write its footer when it is collected, into a file that is closed.
-            self._writer.close()
+            with contextlib.suppress(OSError, pa.ArrowException):  # a full disk takes no footer
+                self._writer.close()
+            self._remove()
+
+    def _remove(self) -> None:
+        with contextlib.suppress(OSError):
             self._sink.close()
-            self._local.unlink(missing_ok=True)
+        self._local.unlink(missing_ok=True)
 
     def write(self, table: pa.Table) -> None:
         """Append one row group."""

@@ -9,7 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from filterzoo.errors import StartError
+from filterzoo.errors import Reason, StartError
+from filterzoo.licensing.licences import Licence
 from filterzoo_publish.card.documents import documents, outdated_figure
 from filterzoo_publish.card.figures import LAYER_COLUMNS
 from filterzoo_publish.plan.releases import Release, next_release
@@ -21,8 +22,9 @@ from filterzoo_publish.schema import CONFIGS, arrow_schema
 from filterzoo_publish.shards.parquet import Shard
 from filterzoo_publish.shards.shards import table_shard
 from filterzoo_publish.takedown.inheritance import Inheritance, inherit
+from filterzoo_publish.takedown.requests import Request, resolved, withdrawn
 from filterzoo_publish.takedown.rewriting import Rewriting
-from filterzoo_publish.takedown.takedowns import Takedown, TakedownKind, is_taken_down, skipped_row
+from filterzoo_publish.takedown.takedowns import Takedown, is_taken_down, skipped_row
 from filterzoo_publish.targets.target import RELEASE, Commit, Target
 
 
@@ -30,13 +32,15 @@ from filterzoo_publish.targets.target import RELEASE, Commit, Target
 class TakedownReport:
     """What a takedown removed, or would.
 
-    models: their ids. moved_layers: layers of theirs that stay because others have them too. files: path -> bytes of
-    the files that were written anew, empty for a dry run; removed: the files that are gone.
+    models: their ids. withdrawn: requests that are void now. moved_layers: layers of theirs that stay because others
+    have them too. files: path -> bytes of the files that were written anew, empty for a dry run; removed: the files
+    that are gone.
     """
 
     target: str
     release: str | None
     models: tuple[str, ...]
+    withdrawn: tuple[str, ...]
     moved_layers: int
     files: Mapping[str, int]
     removed: tuple[str, ...]
@@ -51,25 +55,50 @@ class TakedownReport:
 
 def take_down(
     target: Target,
-    requests: Sequence[tuple[TakedownKind, str]],
+    requests: Sequence[Request],
     *,
     release: str | None = None,
     dry_run: bool = False,
+    in_advance: bool = False,
+    withdraw: bool = False,
     watch: Callable[[Shard], None] | None = None,
 ) -> TakedownReport:
-    """Remove what the requests name and refuse it from now on, also where nothing of it is there yet.
+    """Remove what the requests name and refuse it from now on.
 
     Only files that hold something of it are rewritten, and tables whose rows point into those. A layer that another
-    model has too goes over to the first of them. Raises StartError where there is no data set; Conflict as `publish`.
+    model has too goes over to the first of them. in_advance: what no model matches is refused from now on as well.
+    withdraw: the requests were made before and are void; the next `publish` may bring what they named.
+    Raises StartError where there is no data set or a request means nothing; Conflict as `publish`.
     """
+    wanted = _Wanted(tuple(requests), in_advance=in_advance, withdraw=withdraw)
     with target:
         if read_published(target.read()).files is None:
             # Said before anything is prepared: that would make a folder or a repository.
             raise StartError(f"{target.place}: holds no data set")
         if dry_run:
-            change = _Change.made_for(target, requests, release)
+            change = _Change.made_for(target, wanted, release)
             return change.report(target, dry_run=True)
-        return attempts(lambda: _commit(target, requests, release, watch or (lambda _shard: None)))
+        return attempts(lambda: _commit(target, wanted, release, watch or (lambda _shard: None)), target.place)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What was asked for; see `take_down`."""
+
+    requests: tuple[Request, ...]
+    in_advance: bool
+    withdraw: bool
+
+    def takedowns(self, published: Published, day: str) -> tuple[Takedown, ...]:
+        """The takedowns as they are afterwards."""
+        before = published.takedowns
+        if self.withdraw:
+            return tuple(one for one in before if (one.kind, one.value) not in withdrawn(self.requests, before))
+        models = published.models.to_pylist()
+        requests = resolved(self.requests, models, before, in_advance=self.in_advance)
+        known = {(one.kind, one.value) for one in before}
+        new = (Takedown(kind, value, day) for kind, value in requests if (kind, value) not in known)
+        return (*before, *new)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +110,18 @@ class _Change:
     inheritance: Inheritance
 
     @classmethod
-    def made_for(cls, target: Target, requests: Sequence[tuple[TakedownKind, str]], release: str | None) -> _Change:
+    def made_for(cls, target: Target, wanted: _Wanted, release: str | None) -> _Change:
         published = read_published(target.read())
         made = next_release(release, published.releases, target.tags())
-        known = {(one.kind, one.value) for one in published.takedowns}
-        new = (Takedown(kind, value, made.day) for kind, value in dict.fromkeys(requests) if (kind, value) not in known)
-        takedowns = (*published.takedowns, *new)
+        takedowns = wanted.takedowns(published, made.day)
         rows = published.models.to_pylist()
         gone = {row["model_id"]: row for row in rows if is_taken_down(row, takedowns)}
         return cls(published, made, takedowns, gone, inherit(published, gone))
+
+    @property
+    def withdrawn(self) -> list[Takedown]:
+        """Requests that were made before and are void now."""
+        return [one for one in self.published.takedowns if one not in self.takedowns]
 
     @property
     def has_news(self) -> bool:
@@ -108,6 +140,7 @@ class _Change:
             target=target.place,
             release=self.release.name if self.has_news else None,
             models=tuple(sorted(self.gone)),
+            withdrawn=tuple(f"{one.kind} {one.value}" for one in self.withdrawn),
             moved_layers=len(self.inheritance.owners),
             files=files or {},
             removed=removed,
@@ -117,11 +150,9 @@ class _Change:
         )
 
 
-def _commit(
-    target: Target, requests: Sequence[tuple[TakedownKind, str]], release: str | None, watch: Callable[[Shard], None]
-) -> TakedownReport:
+def _commit(target: Target, wanted: _Wanted, release: str | None, watch: Callable[[Shard], None]) -> TakedownReport:
     folder = target.prepare()
-    change = _Change.made_for(target, requests, release)
+    change = _Change.made_for(target, wanted, release)
     published = change.published
     if not change.has_news:
         return change.report(target, commit=target.settle(published.releases[-1].name) if published.releases else None)
@@ -145,7 +176,10 @@ def _commit(
         takedowns=change.takedowns,
     )
     removed = tuple(sorted([*rewriting.outdated, *outdated_figure(published, written)]))
-    message = f"{RELEASE} {made.name}: {len(change.gone)} models taken down"
+    done = (
+        f"{len(change.withdrawn)} takedowns withdrawn" if change.withdrawn else f"{len(change.gone)} models taken down"
+    )
+    message = f"{RELEASE} {made.name}: {done}"
     commit = target.commit(written, removed, message, made.name)
     return change.report(target, files=files, removed=removed, commit=commit)
 
@@ -171,6 +205,15 @@ def _status(change: _Change) -> pa.Table:
 
 
 def _skipped(change: _Change) -> pa.Table:
-    rows = [*change.published.skipped.to_pylist(), *(skipped_row(model) for model in change.gone.values())]
+    """The ledger with what is taken down now, without what only withdrawn requests had taken down."""
+    kept = (row for row in change.published.skipped.to_pylist() if not _is_back(row, change))
+    rows = [*kept, *(skipped_row(model) for model in change.gone.values())]
     unique = {skipped_key(row): row for row in rows}
     return pa.Table.from_pylist([unique[key] for key in sorted(unique)], schema=arrow_schema("skipped"))
+
+
+def _is_back(row: Mapping[str, Any], change: _Change) -> bool:
+    if row["reason"] != Reason.TAKEN_DOWN or row["id"] is None:
+        return False
+    named = {**row, "licence_class": Licence.parse(row["licence"]).licence_class}
+    return is_taken_down(named, change.withdrawn) and not is_taken_down(named, change.takedowns)

@@ -67,6 +67,7 @@ class FolderTarget(Target):
 
     def prepare(self) -> Path:
         """See `Target.prepare`; StartError where another publisher is at work or the folder is something else's."""
+        interrupted = None
         with self._explained():
             if self._lock is None:
                 self._lock = self._locked()
@@ -74,8 +75,9 @@ class FolderTarget(Target):
                 if interrupted is None:
                     self._refuse_strangers()
                 self.discard()
-                if interrupted is not None:
-                    self._finish(interrupted)
+        if interrupted is not None:
+            self._finish(interrupted)
+        with self._explained():
             self.discard()
             if os.path.lexists(self._path / _STAGED):
                 raise StartError(f"{self._path / _STAGED}: is a link or cannot be removed; remove it")
@@ -106,7 +108,7 @@ class FolderTarget(Target):
             self._notes.add(plan, self.place)
             os.rename(_STAGED, DECIDED, src_dir_fd=self._folder, dst_dir_fd=self._folder)
             os.fsync(self._folder)
-            self._finish(plan)
+        self._finish(plan)
         self._added = {}
         return Commit()
 
@@ -124,6 +126,8 @@ class FolderTarget(Target):
 
     def _locked(self) -> int:
         """The open folder, made where it is missing, with the lock of its publisher."""
+        if os.path.lexists(self._path) and not self._path.is_dir():
+            raise StartError(f"{self._path}: is not a folder; name another target")
         self._is_new = not self._path.exists()
         self._path.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -153,6 +157,11 @@ class FolderTarget(Target):
 
     def _finish(self, plan: bytes) -> None:
         """Move the files of a decided release to their places, the README last, and remove what it replaces."""
+        with self._explained("the release is decided; mend it and run the same command again to finish it"):
+            self._move(plan)
+        self._notes.drop(plan)
+
+    def _move(self, plan: bytes) -> None:
         decided = Decided.read(plan)
         waiting = [path for path, digest in decided.files.items() if self._is_waiting(path, digest)]
         for path in sorted(waiting, key=lambda path: (path == README, path)):
@@ -163,7 +172,6 @@ class FolderTarget(Target):
         os.rename(DECIDED, _STAGED, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         os.fsync(self._folder)
         shutil.rmtree(_STAGED, dir_fd=self._folder)
-        self._notes.drop(plan)
 
     def _is_waiting(self, path: str, digest: str) -> bool:
         """Whether a file of the plan is still to be moved; StartError where it is lost, or not the one it should be."""
@@ -185,15 +193,14 @@ class FolderTarget(Target):
             raise StartError(f"{self._path}: holds other files ({example}) and no data set; choose an empty folder")
 
     @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _explained(
+        self, state: str = "nothing was published; mend it and run the same command again"
+    ) -> Iterator[None]:
         """What the system says of the folder, as one line."""
         try:
             yield
         except OSError as error:
-            raise StorageFailed(
-                f"{self._path}: cannot be written to: {error.strerror or error}; nothing was published; mend it and "
-                "run the same command again"
-            ) from error
+            raise StorageFailed(f"{self._path}: cannot be written to: {error.strerror or error}; {state}") from error
 
 
 def _digest(shard: Shard) -> str:

@@ -1,0 +1,100 @@
+"""What a takedown request means for the models that are there; a request that means nothing is refused."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from filterzoo.errors import StartError
+from filterzoo_publish.takedown.takedowns import Takedown, TakedownKind
+
+Request = tuple[TakedownKind, str]
+_SHOWN = 5
+"""Near matches that are told."""
+
+
+def resolved(
+    requests: Iterable[Request],
+    models: Sequence[Mapping[str, Any]],
+    takedowns: Iterable[Takedown],
+    *,
+    in_advance: bool = False,
+) -> list[Request]:
+    """The requests as they are kept: each names something by itself, globs are replaced by what they match.
+
+    models: rows of `models`. StartError for a request that no model matches and that was not made before, unless
+    `in_advance`: then it is kept for models to come. A glob has to match.
+    """
+    known = {(one.kind, one.value) for one in takedowns}
+    found: dict[Request, None] = {}
+    for kind, value in requests:
+        if (kind, value) in known or any(Takedown(kind, value, "").covers(model) for model in models):
+            found[kind, value] = None
+            continue
+        matches = dict.fromkeys(_matches(kind, value, models))
+        if not matches and (_is_glob(value) or not in_advance):
+            raise StartError(_nothing(kind, value, models))
+        found |= matches or {(kind, value): None}
+    return list(found)
+
+
+def withdrawn(requests: Sequence[Request], takedowns: Iterable[Takedown]) -> set[Request]:
+    """The requests, all of which were made before; StartError for one that was not."""
+    known = [(one.kind, one.value) for one in takedowns]
+    for kind, value in requests:
+        if (kind, value) not in known:
+            listed = ", ".join(f"--{own} {ascii(name)[1:-1][:80]}" for own, name in known[:_SHOWN]) or "none"
+            raise StartError(
+                f"takedown: --{kind} {ascii(value)[:160]} was never asked for; takedowns.csv has: {listed}"
+            )
+    return set(requests)
+
+
+def _matches(kind: TakedownKind, value: str, models: Iterable[Mapping[str, Any]]) -> Iterator[Request]:
+    """What a glob of models matches: a name where it matches without the revision, so that later ones are meant too."""
+    if not _is_glob(value):
+        return
+    if kind is not TakedownKind.MODEL:
+        raise StartError(f"takedown: --{kind} {ascii(value)[:160]}: globs are for --model; name it in full")
+    for model in models:
+        name = f"{model['source']}/{model['id']}"
+        if fnmatchcase(name, value):
+            yield kind, name
+        elif fnmatchcase(model["model_id"], value):
+            yield kind, model["model_id"]
+
+
+def _is_glob(value: str) -> bool:
+    return any(sign in value for sign in "*?[")
+
+
+def _nothing(kind: TakedownKind, value: str, models: Iterable[Mapping[str, Any]]) -> str:
+    near = _near(value, (name for model in models for name in _names(kind, model)))
+    hint = f"near: {', '.join(ascii(name)[1:-1][:120] for name in near)}" if near else "nothing there is called alike"
+    return (
+        f"takedown: --{kind} {ascii(value)[:160]} matches no model, so nothing was changed; {hint}; "
+        "--in-advance refuses a model that has not come yet"
+    )
+
+
+def _names(kind: TakedownKind, model: Mapping[str, Any]) -> Iterable[str]:
+    """What a request of that kind could have named the model by."""
+    match kind:
+        case TakedownKind.MODEL:
+            return (f"{model['source']}/{model['id']}",)
+        case TakedownKind.REPO:
+            parts = f"{model['source']}/{model['id']}".split("/")
+            return ("/".join(parts[:length]) for length in range(1, len(parts) + 1))
+        case TakedownKind.LICENCE:
+            return (*(model["licence"] or "").split(" and "), model["licence_class"])
+
+
+def _near(value: str, names: Iterable[str]) -> list[str]:
+    """Names that hold the words of the value, then those spelt alike."""
+    unique = sorted({name for name in names if name})
+    word = value.strip("*?[]/ ").lower()
+    holding = [name for name in unique if word and word in name.lower()]
+    alike = difflib.get_close_matches(value, unique, n=_SHOWN)
+    return list(dict.fromkeys([*holding, *alike]))[:_SHOWN]
