@@ -1,10 +1,38 @@
-"""Every error FilterZoo raises, and the closed set of reasons for which a checkpoint is left out."""
+"""Every error FilterZoo raises, and the closed sets of reasons and stages with which a checkpoint is left out.
+
+What went wrong with one checkpoint is raised as `Refused`. It crosses from the jail to the parent as a message with the
+same fields, becomes a `LedgerEntry` in the journal, and a row of the published `skipped`. A source that knows of a
+checkpoint it cannot give lists it as a `Refusal`, which becomes a `LedgerEntry` too.
+"""
 
 from __future__ import annotations
 
 import errno
 from enum import StrEnum
 from typing import ClassVar
+
+
+class Stage(StrEnum):
+    """Where a checkpoint, or a whole plugin, was when it failed. The value stands in the `skipped` config, for ever."""
+
+    IMPORT = "import"
+    """A plugin's module is imported."""
+    HOOK = "hook"
+    """A plugin is asked what it offers."""
+    DISCOVER = "discover"
+    """A source lists its checkpoints."""
+    FETCH = "fetch"
+    """The checkpoint's file is opened."""
+    INDEX = "index"
+    """The file's tensors are listed, in the jail."""
+    NORMALISE = "normalise"
+    """A tensor's bytes are read and become a layer."""
+    MEASURE = "measure"
+    """A layer is measured."""
+    STORE = "store"
+    """The layers become fragments."""
+    PUBLISH = "publish"
+    """The checkpoint was taken out of a published data set."""
 
 
 class Reason(StrEnum):
@@ -97,30 +125,28 @@ class StorageFailed(FilterZooError):
 
 
 class Refused(FilterZooError):
-    """Raised by any stage for one checkpoint; the run records the reason in the ledger and goes on.
+    """Raised by any stage for one checkpoint; the run records it in the ledger (`LedgerEntry`) and goes on.
 
-    `where` names the tensor, record or byte offset the refusal is about, when there is one. Both texts may quote a
-    stranger's file, so they are kept as `storable` gives them.
+    `where` names the tensor, stored range or byte offset the refusal is about, when there is one. `plugin` names the
+    plugin that raised what is no refusal (`plugin_error`). Texts may quote an untrusted file, so they are kept as
+    `storable` gives them.
     """
 
-    def __init__(self, reason: Reason, detail: str, where: str | None = None) -> None:
-        super().__init__(reason, detail, where)
+    def __init__(self, reason: Reason, detail: str, where: str | None = None, plugin: str | None = None) -> None:
+        super().__init__(reason, detail, where, plugin)
         self.reason = reason
         self.detail = storable(detail)
         self.where = None if where is None else storable(where)
+        self.plugin = plugin
 
     def __str__(self) -> str:
         place = f" (at {self.where})" if self.where else ""
         return f"{self.reason}: {self.detail}{place}"
 
 
-class PluginFailed(Refused):
-    """Raised for a checkpoint of which a format plugin raised what is not a refusal; `plugin` names it."""
-
-    def __init__(self, plugin: str, detail: str) -> None:
-        super().__init__(Reason.PLUGIN_ERROR, detail)
-        self.args = (plugin, detail)
-        self.plugin = plugin
+def plugin_error(plugin: str, what: str, error: BaseException) -> Refused:
+    """The refusal of a checkpoint because `what`, a part of the plugin `plugin`, raised what is no refusal."""
+    return Refused(Reason.PLUGIN_ERROR, f"{what} raised {describe(error)}", plugin=plugin)
 
 
 _DISK_TROUBLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})

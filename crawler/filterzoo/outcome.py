@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from filterzoo.errors import Reason
+from filterzoo.errors import Reason, Stage
 from filterzoo.records import Checkpoint
 
 
@@ -64,8 +64,7 @@ class LedgerEntry:
     id: str | None
     revision: str | None
     url: str | None
-    stage: str
-    """import, hook, discover, fetch, index, normalise, measure or store."""
+    stage: Stage
     reason: Reason
     detail: str
     where: str | None

@@ -14,7 +14,7 @@ import pluggy
 import filterzoo
 from filterzoo import hooks
 from filterzoo.archive import Archive
-from filterzoo.errors import Reason, StartError, describe
+from filterzoo.errors import Reason, Stage, StartError, describe
 from filterzoo.format import Format
 from filterzoo.outcome import LedgerEntry
 from filterzoo.references import PluginReference
@@ -50,11 +50,11 @@ def load(plugin_references: Iterable[PluginReference]) -> Plugins:
     """Import every plugin and call its hooks. StartError when two offer something under one name."""
     plugins = Plugins()
     for reference in plugin_references:
-        stage = "import"
+        stage = Stage.IMPORT
         try:
             module = reference.load()
             _check_version(module)
-            stage = "hook"
+            stage = Stage.HOOK
             offer = _ask(reference, module)
         except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin may raise anything; the run names it and goes on
             plugins.failures.append(plugin_failure(reference.name, stage, error))
@@ -76,7 +76,7 @@ def _check_version(module: ModuleType) -> None:
         )
 
 
-def plugin_failure(plugin: str, stage: str, error: BaseException) -> LedgerEntry:
+def plugin_failure(plugin: str, stage: Stage, error: BaseException) -> LedgerEntry:
     """The ledger entry of a plugin that raised before it listed a checkpoint."""
     return LedgerEntry(
         source=plugin,

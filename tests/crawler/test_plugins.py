@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from tests.program import filterzoo
 
 from filterzoo import hooks
-from filterzoo.errors import PluginFailed, Reason, Refused, StartError, describe
+from filterzoo.errors import Reason, Refused, StartError, describe
 from filterzoo.outcome import LedgerEntry
 from filterzoo.plugins import load, references
 from filterzoo.references import PluginReference
@@ -312,7 +312,9 @@ def test_hooks_are_those_pluggy_knows():
     assert {name for name in vars(manager.hook) if not name.startswith("_")} == set(HOOKS)
 
 
-@pytest.mark.parametrize("error", [Refused(Reason.DAMAGED, "CRC", "w"), PluginFailed("mine", "KeyError: 1")])
+@pytest.mark.parametrize(
+    "error", [Refused(Reason.DAMAGED, "CRC", "w"), Refused(Reason.PLUGIN_ERROR, "KeyError: 1", plugin="mine")]
+)
 def test_errors_survive_another_process(error):
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is type(error)

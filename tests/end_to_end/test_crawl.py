@@ -19,6 +19,7 @@ import pytest
 from tests.program import PROGRAM, filterzoo
 from tests.zoo import MANIFEST, convolutions, write_bad, write_good
 
+from filterzoo.errors import Stage
 from filterzoo.store.workfolder import WorkFolder
 
 
@@ -260,6 +261,7 @@ def test_a_checkpoint_of_which_a_worker_dies_costs_no_other(tmp_path: Path) -> N
     assert (tmp_path / "killed").exists()
     with WorkFolder(tmp_path / "filterzoo-work").existing_journal() as journal:
         assert sorted(done.checkpoint.id for done in journal.done()) == ["a", "b", "d", "e", "f"]
+        assert [(entry.id, entry.stage) for entry in journal.ledger()] == [("c", Stage.FETCH)]
     assert re.search(r"failed +deadly/c: .*the worker process died of it, alone", ran.out + ran.err)
 
 

@@ -24,7 +24,6 @@ from reading import BytesFile, index, indexer, layers, read
 from filterzoo.errors import Refused
 from filterzoo.files import LocalFile
 from filterzoo.jail.child import ENCODINGS
-from filterzoo.jail.indexing import PluginRaised
 
 WATCHED = {
     "exec", "compile", "import", "code.__new__", "function.__new__", "pickle.find_class", "marshal.load",
@@ -97,10 +96,10 @@ def read_mutated(folder: Path, seed: int, seconds: float, count: int, faults: li
         try:
             read(file, name)
             outcomes["read"] += 1
-        except Refused:
+        except Refused as refusal:
             outcomes["refused"] += 1
-        except PluginRaised as failure:
-            faults.append(failure)
+            if refusal.plugin is not None:
+                faults.append(refusal)
         outcomes["slowest"] = max(outcomes["slowest"], time.process_time() - started)
         if time.monotonic() > until:
             break

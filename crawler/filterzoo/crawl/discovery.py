@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from filterzoo.crawl.budget import Budget
-from filterzoo.errors import Reason, Refused, StartError, StorageFailed
+from filterzoo.errors import Reason, Refused, Stage, StartError, StorageFailed
 from filterzoo.licensing.licences import Licence, Policy
 from filterzoo.manifests.manifest import Manifest, VerifySha256, load_manifests
 from filterzoo.network.door import Door
@@ -63,7 +63,7 @@ class Task:
     source_number: int
     settings: Settings
 
-    def ledger_entry(self, stage: str, refusal: Refused, plugin: str | None = None) -> LedgerEntry:
+    def ledger_entry(self, stage: Stage, refusal: Refused) -> LedgerEntry:
         """Why this checkpoint did not make it."""
         return LedgerEntry(
             source=self.checkpoint.source,
@@ -74,7 +74,7 @@ class Task:
             reason=refusal.reason,
             detail=refusal.detail,
             where=refusal.where,
-            plugin=plugin,
+            plugin=refusal.plugin or (self.checkpoint.source if refusal.reason is Reason.PLUGIN_ERROR else None),
             licence=Licence.parse(self.checkpoint.licence).expression,
         )
 
@@ -117,10 +117,10 @@ def discover(sources: Sequence[OpenSource], only: str | None = None) -> Iterator
         except (StartError, StorageFailed):
             raise
         except Refused as refusal:
-            entry = plugin_failure(opened.source.name, "discover", refusal)
+            entry = plugin_failure(opened.source.name, Stage.DISCOVER, refusal)
             yield replace(entry, reason=refusal.reason, detail=refusal.detail, where=refusal.where)
         except (Exception, SystemExit) as error:  # noqa: BLE001  # a source may raise anything; it is named and the others go on
-            yield plugin_failure(opened.source.name, "discover", error)
+            yield plugin_failure(opened.source.name, Stage.DISCOVER, error)
 
 
 def _task_or_entry(listed: Checkpoint | Refusal, number: int, opened: OpenSource) -> Task | LedgerEntry:
@@ -132,7 +132,7 @@ def _task_or_entry(listed: Checkpoint | Refusal, number: int, opened: OpenSource
         id=refusal.id,
         revision=refusal.revision,
         url=refusal.url,
-        stage="discover",
+        stage=Stage.DISCOVER,
         reason=refusal.reason,
         detail=refusal.detail,
         where=None,
@@ -150,11 +150,11 @@ def _gate(task: Task) -> Task | LedgerEntry:
     if stated and stated.strip():
         decision = task.settings.policy.decide(Licence.parse(stated))
         if decision.reason is not None:
-            return task.ledger_entry("discover", Refused(decision.reason, decision.detail))
+            return task.ledger_entry(Stage.DISCOVER, Refused(decision.reason, decision.detail))
     size = sum(artifact.size or 0 for artifact in task.checkpoint.artifacts)
     if task.settings.max_bytes is not None and size > task.settings.max_bytes:
         detail = f"{size} bytes, the manifest allows {task.settings.max_bytes}"
-        return task.ledger_entry("discover", Refused(Reason.TOO_LARGE, detail))
+        return task.ledger_entry(Stage.DISCOVER, Refused(Reason.TOO_LARGE, detail))
     return task
 
 

@@ -13,12 +13,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
+from typing import Any
 
 import tenacity
 
 from filterzoo.crawl.discovery import Task
 from filterzoo.crawl.worker import Worker, WorkerSetup
-from filterzoo.errors import Reason, Refused
+from filterzoo.errors import Reason, Refused, Stage
 from filterzoo.outcome import Done, LedgerEntry
 
 Outcome = Done | LedgerEntry
@@ -30,6 +31,8 @@ _NOT_STARTED = (OSError, EOFError)
 """What starting a worker raises where the process that forks them was killed."""
 _PRELOADED = ["filterzoo.cli", "filterzoo.crawl.worker", "filterzoo.measures.measure"]
 """Modules of a worker's start."""
+
+_STAGES = list(Stage)
 
 _this_process: list[Worker] = []
 """Filled by `_start_worker` in a worker process, where a pool gives no other place for it; empty everywhere else."""
@@ -77,13 +80,14 @@ class LocalExecutor:
 
     def _run_alone(self, task: Task) -> Outcome:
         """One of the tasks that were running when a worker died: alone, it shows whether it was the one."""
-        pool, future = self._started_alone(task)
+        reached = _StageCell()
+        pool, future = self._started_alone(task, reached)
         with pool:
             try:
                 return future.result()
             except BrokenProcessPool:
                 detail = "the worker process died of it, alone; perhaps this machine has too little memory for it"
-                return task.ledger_entry("measure", Refused(Reason.CRASHED, detail))
+                return task.ledger_entry(reached.stage, Refused(Reason.CRASHED, detail))
 
     @tenacity.retry(
         retry=tenacity.retry_if_exception_type(_NOT_STARTED),
@@ -91,14 +95,30 @@ class LocalExecutor:
         wait=tenacity.wait_fixed(0.2),
         reraise=True,
     )
-    def _started_alone(self, task: Task) -> tuple[ProcessPoolExecutor, Future[Outcome]]:
+    def _started_alone(self, task: Task, reached: _StageCell) -> tuple[ProcessPoolExecutor, Future[Outcome]]:
         """A pool of one worker and its task. Tried again while what was killed has not quite gone."""
-        pool = self._pool(1)
+        pool = self._pool(1, reached)
         return pool, pool.submit(_take, task)
 
-    def _pool(self, workers: int) -> ProcessPoolExecutor:
-        """A pool that has no process yet."""
-        return ProcessPoolExecutor(workers, _context(), initializer=_start_worker, initargs=(self._setup,))
+    def _pool(self, workers: int, reached: _StageCell | None = None) -> ProcessPoolExecutor:
+        """A pool that has no process yet. reached: where its one worker notes the stage it is in."""
+        return ProcessPoolExecutor(workers, _context(), initializer=_start_worker, initargs=(self._setup, reached))
+
+
+class _StageCell:
+    """The stage that a worker process is in, in memory that outlives it; handed over when the process starts."""
+
+    def __init__(self) -> None:
+        self._number: Any = _context().RawValue("B", _STAGES.index(Stage.FETCH))
+
+    @property
+    def stage(self) -> Stage:
+        number: int = self._number.value
+        return _STAGES[number]
+
+    def enter(self, stage: Stage) -> None:
+        """Called in the worker."""
+        self._number.value = _STAGES.index(stage)
 
 
 def _context() -> BaseContext:
@@ -117,14 +137,14 @@ def _context() -> BaseContext:
     return multiprocessing.get_context("forkserver")
 
 
-def _start_worker(setup: WorkerSetup) -> None:
+def _start_worker(setup: WorkerSetup, reached: _StageCell | None) -> None:
     """One thread of arithmetic a worker: the same bytes for any number of workers, and no fight for cores."""
     import torch  # noqa: PLC0415  # the driver never loads it
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver hears it and ends the pool
     threading.Thread(target=_end_with_the_driver, daemon=True).start()
     torch.set_num_threads(1)
-    _this_process[:] = [Worker(setup)]
+    _this_process[:] = [Worker(setup, None if reached is None else reached.enter)]
 
 
 def _end_with_the_driver() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -13,13 +13,12 @@ from filterzoo.architectures.context import is_known, with_architecture
 from filterzoo.crawl.budget import cpu_clock
 from filterzoo.crawl.discovery import Settings, Task, checked, open_sources
 from filterzoo.crawl.opening import opened
-from filterzoo.crawl.published_hashes import PublishedHashes, published_hashes
-from filterzoo.errors import PluginFailed, Reason, Refused, StorageFailed, describe, raise_disk_trouble
+from filterzoo.crawl.published_hashes import published_hashes
+from filterzoo.crawl.reading import CheckedLayers, checked_layers
+from filterzoo.errors import Reason, Refused, Stage, StorageFailed, describe, raise_disk_trouble
 from filterzoo.jail import Jail
 from filterzoo.layers.layer import Device, kernel_name
-from filterzoo.layers.normalise import normalise
 from filterzoo.layers.shapes import canonical_shape
-from filterzoo.layers.stored import TensorReader
 from filterzoo.licensing.licences import Licence
 from filterzoo.licensing.statements import Origin
 from filterzoo.network.door import Door
@@ -46,7 +45,8 @@ class WorkerSetup:
 class Worker:
     """A worker: sources, jail, measurer and store, used for one checkpoint after another."""
 
-    def __init__(self, setup: WorkerSetup) -> None:
+    def __init__(self, setup: WorkerSetup, on_stage: Callable[[Stage], None] | None = None) -> None:
+        """`on_stage` is told of every stage that a checkpoint enters."""
         from filterzoo.measures.measure import Measurer  # noqa: PLC0415  # loads torch, which only a worker needs
 
         plugins = load(setup.plugins)
@@ -56,6 +56,7 @@ class Worker:
         self._measurer = Measurer(setup.device)
         self._store = FragmentStore(setup.fragments_url, setup.scratch)
         self._scratch = setup.scratch
+        self._on_stage = on_stage or (lambda _: None)
 
     def close(self) -> None:
         """End the jail's child and close connections."""
@@ -72,7 +73,7 @@ class Worker:
         return self._attempt(task) if changed else outcome
 
     def _attempt(self, task: Task) -> Done | LedgerEntry:
-        progress = _Progress()
+        progress = _Progress(self._on_stage)
         try:
             return self._bring(task, progress)
         except Refused as refusal:
@@ -83,7 +84,7 @@ class Worker:
             raise_disk_trouble(error, "the store")
             return progress.entry(task, Refused(Reason.CRASHED, describe(error)))
         except (Exception, SystemExit) as error:  # noqa: BLE001  # a checkpoint that breaks anything must not end the run
-            reason = Reason.PLUGIN_ERROR if progress.stage == "fetch" else Reason.CRASHED
+            reason = Reason.PLUGIN_ERROR if progress.stage is Stage.FETCH else Reason.CRASHED
             return progress.entry(task, Refused(reason, describe(error)))
 
     def _bring(self, task: Task, progress: _Progress) -> Done:
@@ -92,7 +93,7 @@ class Worker:
         member = None if source.opens_members else artifact.member
         with contextlib.ExitStack() as stack:
             whole = stack.enter_context(source.open(artifact))
-            progress.stage = "index"
+            progress.enter(Stage.INDEX)
             most = task.settings.max_bytes
             found = opened(whole, artifact.name, self._jail, self._scratch, member, most=most)
             file, index = stack.enter_context(found)
@@ -102,22 +103,21 @@ class Worker:
             kernels = task.settings.kernels if weights_allowed else frozenset[str]()
             task.settings.budget.check(index, kernels)
             checkpoint = self._with_name(task)
-            progress.stage = "normalise"
-            with (
-                self._store.writer(kernels) as fragment,
-                TensorReader(file, self._scratch) as reader,
-                cpu_clock(task.settings.budget.seconds_for(index)),
-            ):
-                # Whose hash it is that a source gives with a member that it opens itself is not known.
-                opens_member = artifact.member is not None and member is None
-                published = {} if opens_member else published_hashes(checkpoint.artifacts)
-                verify, cache = task.settings.verify_sha256, self._door.cache
-                hashes = PublishedHashes(whole, index, reader, published=published, verify=verify, cache=cache)
-                reader.check(index.containers)
-                self._fill(fragment, index, reader, progress)
-                hashes.compare()
-                integrity = _integrity(hashes, reader)
-                progress.stage = "store"
+            progress.enter(Stage.NORMALISE)
+            # Whose hash it is that a source gives with a member that it opens itself is not known.
+            opens_member = artifact.member is not None and member is None
+            with self._store.writer(kernels) as fragment, cpu_clock(task.settings.budget.seconds_for(index)):
+                with checked_layers(
+                    whole,
+                    file,
+                    index,
+                    scratch=self._scratch,
+                    published={} if opens_member else published_hashes(checkpoint.artifacts),
+                    verify=task.settings.verify_sha256,
+                    cache=self._door.cache,
+                ) as layers:
+                    self._fill(fragment, layers, progress)
+                progress.enter(Stage.STORE)
                 layers_fragment, filters_fragment = fragment.finish()
             return Done(
                 checkpoint=checkpoint,
@@ -128,7 +128,7 @@ class Worker:
                 member=index.member or artifact.member,
                 sha256=whole.verified_sha256 or artifact.sha256 or whole.stated_sha256,
                 size=whole.size,
-                integrity=integrity,
+                integrity=layers.integrity,
                 licence=licence.expression,
                 licence_class=licence.licence_class,
                 licence_from=_licence_from(task, index),
@@ -150,39 +150,39 @@ class Worker:
             return checked(replace(checkpoint, architecture=name), checkpoint.source)
 
     def _with_architecture(self, task: Task, index: Index) -> Index:
-        """The truth in the place of guesses, where the file does not tell it and its source knows the architecture."""
+        """Replace what was inferred from names and shapes with the architecture's, where its source knows it."""
         if is_known(index.convolutions):
             return index
         with _asking("architectures"):
             architectures = self._sources[task.source_number].source.architectures(task.checkpoint)
             return replace(index, convolutions=with_architecture(index.convolutions, architectures))
 
-    def _fill(self, fragment: FragmentWriter, index: Index, reader: TensorReader, progress: _Progress) -> None:
-        for layer in normalise(index.convolutions, reader):
-            progress.stage = "measure"
+    def _fill(self, fragment: FragmentWriter, layers: CheckedLayers, progress: _Progress) -> None:
+        for layer in layers:
+            progress.enter(Stage.MEASURE)
             fragment.add(layer, self._measurer.measure(layer))
-            progress.stage = "normalise"
+            progress.enter(Stage.NORMALISE)
             del layer  # its weights need not stay in memory while the next are read
 
 
-@dataclass(slots=True)
 class _Progress:
     """Which stage a checkpoint is in, for the ledger."""
 
-    stage: str = "fetch"
+    def __init__(self, on_stage: Callable[[Stage], None]) -> None:
+        self._on_stage = on_stage
+        self.enter(Stage.FETCH)
+
+    def enter(self, stage: Stage) -> None:
+        self.stage = stage
+        self._on_stage(stage)
 
     def entry(self, task: Task, refusal: Refused) -> LedgerEntry:
-        plugin = None
-        if isinstance(refusal, PluginFailed):
-            plugin = refusal.plugin
-        elif refusal.reason is Reason.PLUGIN_ERROR:
-            plugin = task.checkpoint.source
-        return task.ledger_entry(self.stage, refusal, plugin)
+        return task.ledger_entry(self.stage, refusal)
 
 
 @contextlib.contextmanager
 def _asking(method: str) -> Iterator[None]:
-    """While a source answers: what it raises, other than Refused, is told of the checkpoint."""
+    """While a source is asked something: what it raises, other than Refused, is a refusal of the checkpoint."""
     try:
         yield
     except Refused:
@@ -216,8 +216,3 @@ def _count_filters(index: Index, settings: Settings) -> dict[str, int]:
     if settings.max_filters is not None and wanted > settings.max_filters:
         raise Refused(Reason.TOO_MANY_FILTERS, f"{wanted} filters, the manifest allows {settings.max_filters}")
     return dict(sorted(counts.items()))
-
-
-def _integrity(hashes: PublishedHashes, reader: TensorReader) -> str:
-    checks = [name for name, held in (("sha256", hashes.cover_layers), ("crc32", reader.has_crc)) if held]
-    return "+".join(checks) or "none"

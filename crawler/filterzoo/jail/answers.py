@@ -11,7 +11,7 @@ from typing import Any, Self
 from filterzoo.errors import Reason, Refused, describe
 from filterzoo.files import RandomAccessFile, check_plain_name
 from filterzoo.jail.limits import JailLimits
-from filterzoo.jail.messages import Message, Wire, encode
+from filterzoo.jail.messages import Message, Wire, encode, encode_refusal
 
 
 class Answers:
@@ -64,8 +64,7 @@ class Answers:
             if refusal.reason.is_transient or refusal.reason is Reason.LIMIT:
                 raise
             self.reasons.add(refusal.reason)
-            document = {"reason": refusal.reason, "detail": refusal.detail, "where": refusal.where}
-            answer, body = Message.REFUSED, encode(document)
+            answer, body = Message.REFUSED, encode_refusal(refusal)
         except Exception as error:  # a source's file may raise anything; it is named and the run goes on
             raise Refused(Reason.PLUGIN_ERROR, f"reading the file raised {describe(error)}") from error
         if self._wire.deadline is not None:

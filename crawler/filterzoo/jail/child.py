@@ -17,8 +17,8 @@ from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
 from filterzoo.jail.confinement import allow_cpu_time, confine
 from filterzoo.jail.given_files import DescriptorFile, RelayedFile
-from filterzoo.jail.indexing import Indexer, PluginRaised, Wanted, load_readers
-from filterzoo.jail.messages import ConnectionClosed, Message, Wire, encode
+from filterzoo.jail.indexing import Indexer, Wanted, load_readers
+from filterzoo.jail.messages import ConnectionClosed, Message, Wire, encode_refusal
 from filterzoo.jail.unpacking import unpack
 from filterzoo.references import PluginReference
 
@@ -40,8 +40,6 @@ def work(wire: Wire, indexer: Indexer, message: Message, request: dict[str, Any]
                 answer, body = indexer.answer(file, Wanted(request["name"], request["member"], request["all_tensors"]))
     except Refused as refusal:
         answer, body = _refused(refusal)
-    except PluginRaised as failure:
-        answer, body = Message.FAILED, encode(failure.document)
     except RecursionError:
         answer, body = _TOO_DEEP
     except MemoryError:
@@ -50,8 +48,7 @@ def work(wire: Wire, indexer: Indexer, message: Message, request: dict[str, Any]
 
 
 def _refused(refusal: Refused) -> tuple[Message, bytes]:
-    document = {"reason": refusal.reason, "detail": refusal.detail, "where": refusal.where}
-    return Message.REFUSED, encode(document)
+    return Message.REFUSED, encode_refusal(refusal)
 
 
 # Made beforehand: when memory is short there is none for an answer.

@@ -9,7 +9,7 @@ import pluggy
 
 from filterzoo import hooks
 from filterzoo.archive import Archive, Member, Packing
-from filterzoo.errors import Reason, Refused, describe
+from filterzoo.errors import Reason, Refused, plugin_error
 from filterzoo.files import RandomAccessFile
 from filterzoo.format import HEAD_BYTES, Format
 from filterzoo.jail.messages import MAX_BODY, ConnectionClosed, Message, encode
@@ -27,14 +27,6 @@ MAX_DEPTH = 3
 
 PLUGIN_ERRORS = (Exception, SystemExit)
 """What a plugin may raise: anything but the parent's request to end."""
-
-
-class PluginRaised(Exception):  # it is what happened, in whose plugin
-    """A format or archive plugin raised something that is not a refusal."""
-
-    def __init__(self, plugin: str, what: str, error: BaseException) -> None:
-        super().__init__(plugin, what, error)
-        self.document = {"plugin": plugin, "error": f"{what} raised {describe(error)}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +48,17 @@ class Loaded:
     plugin: str
     reader: Format | Archive
 
-    def failed(self, error: BaseException) -> PluginRaised:
+    def failed(self, error: BaseException) -> Refused:
         """The reader raised this."""
         kind = "format" if isinstance(self.reader, Format) else "archive"
-        return PluginRaised(self.plugin, f"the {kind} {self.reader.name!r}", error)
+        return plugin_error(self.plugin, f"the {kind} {self.reader.name!r}", error)
 
 
-def load_readers(references: Iterable[PluginReference]) -> tuple[list[Loaded], list[PluginRaised]]:
+def load_readers(references: Iterable[PluginReference]) -> tuple[list[Loaded], list[Refused]]:
     """Formats, then archives, of the plugins the parent names, and the plugins that fail here though not there."""
     formats: list[Loaded] = []
     archives: list[Loaded] = []
-    failures: list[PluginRaised] = []
+    failures: list[Refused] = []
     for reference in references:
         manager = pluggy.PluginManager(hooks.PROJECT)
         manager.add_hookspecs(hooks)
@@ -77,7 +69,7 @@ def load_readers(references: Iterable[PluginReference]) -> tuple[list[Loaded], l
                 format_.prepare()
             offered_archives = [archive for group in manager.hook.filterzoo_archives() for archive in group]
         except PLUGIN_ERRORS as error:
-            failures.append(PluginRaised(reference.name, f"the plugin {reference.name!r}", error))
+            failures.append(plugin_error(reference.name, f"the plugin {reference.name!r}", error))
         else:
             formats += [Loaded(reference.name, format_) for format_ in offered_formats]
             archives += [Loaded(reference.name, archive) for archive in offered_archives]
@@ -87,7 +79,7 @@ def load_readers(references: Iterable[PluginReference]) -> tuple[list[Loaded], l
 class Indexer:
     """Finds a file's format by its first bytes, lists its tensors and keeps the convolutions."""
 
-    def __init__(self, readers: list[Loaded], failures: list[PluginRaised]) -> None:
+    def __init__(self, readers: list[Loaded], failures: list[Refused]) -> None:
         self._readers = readers
         self._failures = failures
 
@@ -108,7 +100,7 @@ class Indexer:
     def look(self, file: RandomAccessFile, wanted: Wanted, depth: int = 0) -> Index | Member:
         """The file's Index, or that of the model in it; a Member where that has to be unpacked first.
 
-        Raises Refused, PluginRaised, MemoryError or RecursionError where there is none.
+        Raises Refused, MemoryError or RecursionError where there is none.
         """
         loaded = self._find(file.read(0, min(HEAD_BYTES, file.size)), wanted.name)
         try:

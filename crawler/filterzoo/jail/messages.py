@@ -10,6 +10,8 @@ import time
 from enum import IntEnum
 from typing import Any
 
+from filterzoo.errors import Refused
+
 MAX_BODY = 64 << 20
 """Bytes of the largest message either side accepts."""
 
@@ -34,7 +36,7 @@ class Message(IntEnum):
     TABLE = 7
     """Child: JSON of `filterzoo.records.Index`."""
     REFUSED = 8
-    """Either: JSON {reason, detail, where}."""
+    """Either: JSON {reason, detail, where, plugin}, the fields of `filterzoo.errors.Refused`."""
     PACKED = 10
     """Child: JSON of `filterzoo.archive.Member`, the model inside an archive, which has to be unpacked first."""
     UNPACK = 11
@@ -43,8 +45,6 @@ class Message(IntEnum):
     """Child: some unpacked bytes, the next in order; none when all are there."""
     WILL_READ = 13
     """Child: JSON [byte ranges, side], every [offset, length] it will read of a remote file; answered without bytes."""
-    FAILED = 9
-    """Child: JSON {plugin, error}, a format plugin raised something that is not a refusal."""
 
 
 class ConnectionClosed(Exception):  # it is what happened, and no caller treats it as a fault of its own
@@ -134,6 +134,11 @@ class Wire:
 def encode(document: Any) -> bytes:
     """JSON, in ASCII; our records become objects, field by field. TypeError or ValueError for what JSON cannot hold."""
     return json.dumps(document, default=_fields).encode()
+
+
+def encode_refusal(refusal: Refused) -> bytes:
+    """The body of REFUSED."""
+    return encode({name: getattr(refusal, name) for name in ("reason", "detail", "where", "plugin")})
 
 
 def _fields(record: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import IO, Any, Self
 from pydantic import TypeAdapter, ValidationError
 
 from filterzoo.archive import Member
-from filterzoo.errors import PluginFailed, Reason, Refused
+from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile, RandomAccessFile
 from filterzoo.jail.answers import Answers
 from filterzoo.jail.limits import JailLimits
@@ -232,22 +232,20 @@ def _found(child: Child, message: Message, body: bytes) -> Index | Member:
 def _conclusion(child: Child, said: Message, document: Any, told: set[Reason]) -> Refused:
     """Any other last word. What does not look like one is answered as a crash: the child is replaced."""
     match said, document:
-        case Message.REFUSED, {"reason": str(reason), "detail": str(detail), "where": str() | None as where}:
-            return _refusal(child, reason, detail, where, told)
-        case Message.FAILED, {"plugin": str(plugin), "error": str(error)} if plugin in child.plugins:
-            child.is_waiting = True
-            return PluginFailed(plugin, error)
+        case (
+            Message.REFUSED,
+            {"reason": str(reason), "detail": str(detail), "where": str() | None as where, "plugin": plugin},
+        ) if (plugin is None or plugin in child.plugins) and _may_say(reason, told):
+            # After one limit was met the next is near.
+            child.is_waiting = Reason(reason) is not Reason.LIMIT
+            return Refused(Reason(reason), detail, where, plugin)
         case _:
             return Refused(Reason.CRASHED, _NO_MESSAGE)
 
 
-def _refusal(child: Child, name: str, detail: str, where: str | None, told: set[Reason]) -> Refused:
-    """A refusal in the child's words. Only the parent knows of licences and owners: such a reason must be its own."""
-    if name not in set(Reason) or (Reason(name).is_skip and Reason(name) not in told):
-        return Refused(Reason.CRASHED, _NO_MESSAGE)
-    # After one limit was met the next is near.
-    child.is_waiting = Reason(name) is not Reason.LIMIT
-    return Refused(Reason(name), detail, where)
+def _may_say(name: str, told: set[Reason]) -> bool:
+    """Whether it is a reason, and none of licences and owners, which a child knows only if the parent told it."""
+    return name in set(Reason) and (not Reason(name).is_skip or Reason(name) in told)
 
 
 def _parsed(adapter: TypeAdapter[Any], body: bytes) -> Any:

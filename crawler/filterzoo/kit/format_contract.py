@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from filterzoo.errors import PluginFailed, Reason, Refused, StartError, describe
+from filterzoo.errors import Reason, Refused, StartError, describe
 from filterzoo.files import LocalFile
 from filterzoo.format import HEAD_BYTES, Format
 from filterzoo.jail import Jail
@@ -123,13 +123,13 @@ def _survival_faults(jail: Jail, path: Path, variants: Iterable[DamagedCopy]) ->
             except Refused as refusal:
                 if _is_fault(refusal):
                     faults.append(f"{variant.what}: {refusal.detail}")
-                    if len(faults) > SHOWN or not isinstance(refusal, PluginFailed):
+                    if len(faults) > SHOWN or refusal.plugin is None:
                         break  # a child that died or went on for ever cost seconds
     return faults
 
 
 def _is_fault(refusal: Refused) -> bool:
     """A format that is right sees itself what would break it or go on for ever; the jail is there for the others."""
-    if isinstance(refusal, PluginFailed) or refusal.reason is Reason.CRASHED:
+    if refusal.plugin is not None or refusal.reason is Reason.CRASHED:
         return True
     return refusal.reason is Reason.LIMIT and refusal.detail.startswith(("indexing needs more", "reading took longer"))

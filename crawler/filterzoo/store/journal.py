@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from filterzoo.errors import Reason, StartError, StorageFailed
+from filterzoo.errors import Reason, Stage, StartError, StorageFailed
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.records import Artifact, Checkpoint
 
@@ -130,7 +130,7 @@ class Journal:
             "SELECT document FROM ledger ORDER BY source, id IS NOT NULL, id, revision, document"
         ):
             fields = json.loads(document)
-            yield LedgerEntry(**(fields | {"reason": Reason(fields["reason"])}))
+            yield LedgerEntry(**(fields | {"reason": Reason(fields["reason"]), "stage": Stage(fields["stage"])}))
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from filterzoo.dataset.published import open_published
-from filterzoo.errors import Reason, StartError
+from filterzoo.errors import Reason, Stage, StartError
 from filterzoo.licensing.licences import Licence, LicenceClass
 from filterzoo.outcome import LedgerEntry
 from filterzoo_publish.merge.dataset_origin import DatasetOrigin, dataset_candidates
@@ -49,8 +49,9 @@ def _ledgers(datasets: Iterable[Published], found: dict[str, Candidate]) -> Iter
     """What each of them left out and none of them has."""
     for published in datasets:
         for row in published.skipped.to_pylist():
-            if row["reason"] in _REASONS and f"{row['source']}/{row['id']}@{row['revision']}" not in found:
-                yield LedgerEntry(**(row | {"reason": Reason(row["reason"])}))
+            is_ours = row["reason"] in _REASONS and row["stage"] in set(Stage)
+            if is_ours and f"{row['source']}/{row['id']}@{row['revision']}" not in found:
+                yield LedgerEntry(**(row | {"reason": Reason(row["reason"]), "stage": Stage(row["stage"])}))
 
 
 def _with_strict_class(candidate: Candidate) -> Candidate:

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from filterzoo.errors import Reason, StartError
+from filterzoo.errors import Reason, Stage, StartError
 from filterzoo_publish.plan.rows import clean
 
 TAKEDOWNS = "takedowns.csv"
-STAGE = "publish"
-"""What `skipped.stage` says of a checkpoint that was taken down."""
 _HEAD = ("kind", "value", "day")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 
@@ -60,7 +58,7 @@ def skipped_row(model: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: clean(model[name]) for name in ("source", "id", "revision", "licence")}
     detail = "its owner asked for its removal, or its licence does not allow it; it is not published again"
     gone = dict.fromkeys(("url", "where", "plugin"))
-    return {**kept, **gone, "stage": STAGE, "reason": str(Reason.TAKEN_DOWN), "detail": detail}
+    return {**kept, **gone, "stage": str(Stage.PUBLISH), "reason": str(Reason.TAKEN_DOWN), "detail": detail}
 
 
 def read_takedowns(text: str | None) -> tuple[Takedown, ...]:

@@ -1,0 +1,73 @@
+"""Reads the layers of a checkpoint and compares every checksum, in the one order that is right."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from filterzoo.crawl.published_hashes import PublishedHashes
+from filterzoo.files import RandomAccessFile
+from filterzoo.layers.layer import Layer
+from filterzoo.layers.normalise import normalise
+from filterzoo.layers.stored import TensorReader
+from filterzoo.manifests.manifest import VerifySha256
+from filterzoo.network.cache import Cache
+from filterzoo.records import Index
+
+
+class CheckedLayers:
+    """The layers of one checkpoint, in order, to be iterated once; `integrity` is known when the block has ended."""
+
+    def __init__(self, index: Index, reader: TensorReader) -> None:
+        self._index = index
+        self._reader = reader
+        self._are_read = False
+        self._integrity: str | None = None
+
+    def __iter__(self) -> Iterator[Layer]:
+        """One layer at a time: memory is bounded by the largest. Refused as `normalise` does."""
+        yield from normalise(self._index.convolutions, self._reader)
+        self._are_read = True
+
+    @property
+    def integrity(self) -> str:
+        """What the bytes were checked against: `sha256`, `crc32`, `sha256+crc32`, or `none` but the transport."""
+        if self._integrity is None:
+            raise RuntimeError("what the layers were checked against is known when all of them were read and compared")
+        return self._integrity
+
+    def conclude(self, hashes: PublishedHashes) -> None:
+        """Compare the published hashes; Refused (hash_mismatch). RuntimeError unless all layers were read."""
+        if not self._are_read:
+            raise RuntimeError("hashes are compared after all layers were read")
+        hashes.compare()
+        held = {"sha256": hashes.cover_layers, "crc32": self._reader.has_crc}
+        self._integrity = "+".join(name for name, is_held in held.items() if is_held) or "none"
+
+
+@contextlib.contextmanager
+def checked_layers(
+    whole: RandomAccessFile,
+    file: RandomAccessFile,
+    index: Index,
+    *,
+    scratch: Path,
+    published: Mapping[str | None, str],
+    verify: VerifySha256,
+    cache: Cache,
+) -> Iterator[CheckedLayers]:
+    """The layers, to be read to the end inside the block; nothing may be stored for good before the block has ended.
+
+    The order: decide which files come whole (`PublishedHashes`), compare the checksums of archive members, read the
+    layers, compare the published hashes over the bytes that were read. Refused (damaged, hash_mismatch, ...).
+
+    whole: the checkpoint's first file as it was opened. file: the one that the model lies in. published: sha256 by side
+    file, None for the first. scratch: where large decoded tensors may wait.
+    """
+    with TensorReader(file, scratch) as reader:
+        hashes = PublishedHashes(whole, index, reader, published=published, verify=verify, cache=cache)
+        reader.check(index.containers)
+        layers = CheckedLayers(index, reader)
+        yield layers
+        layers.conclude(hashes)
