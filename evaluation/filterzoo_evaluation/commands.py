@@ -35,12 +35,13 @@ def confidence(
     Exit code 0: all well; 2: a table is wrong, and nothing was kept.
     """
     from filterzoo.store.confidences import add_rows  # noqa: PLC0415  # Arrow, which other commands do not need
+    from filterzoo.store.workfolder import WorkFolder  # noqa: PLC0415
     from filterzoo_evaluation.confidence import confidence_row  # noqa: PLC0415
     from filterzoo_evaluation.logits import read_evaluations  # noqa: PLC0415
 
     rows = [confidence_row(evaluation) for evaluation in read_evaluations(logits)]
     if not dry_run and rows:
-        add_rows(workdir / "confidences", rows)
+        add_rows(WorkFolder(workdir).confidences, rows)
     if as_json:
         for row in rows:
             typer.echo(json.dumps(row))

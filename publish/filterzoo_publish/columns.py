@@ -14,8 +14,9 @@ ROWS = {
     "layers": "a convolution layer of a checkpoint",
     "filters": "a block of filters of one unique layer",
     "filters_sample": "one 3x3 filter, drawn at random, the same number from each checkpoint where it has them",
-    "status": "what the newest release knows of a checkpoint; the only table besides `skipped` that is replaced",
+    "status": "what the newest release knows of a checkpoint; a table that each release replaces, as are those below",
     "skipped": "a checkpoint, or a plugin, that did not make it",
+    "confidences": "a checkpoint on an image set under an attack, where somebody evaluated it (docs/confidence.md)",
 }
 
 

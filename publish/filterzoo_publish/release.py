@@ -167,7 +167,8 @@ def _has_news(plan: Plan, published: Published) -> bool:
     """Whether there is a release to make. That a zoo still lists what it listed is none."""
     if published.files is None or published.files.text(README) is None or not published.paths("status"):
         return True
-    return bool(plan.entries) or not plan.skipped.equals(published.skipped)
+    changed = (plan.skipped, published.skipped), (plan.confidences, published.confidences)
+    return bool(plan.entries) or not all(now.equals(before) for now, before in changed)
 
 
 def _shards(plan: Plan, published: Published, folder: Path, outdated: set[str]) -> Iterator[Shard]:
@@ -181,6 +182,7 @@ def _shards(plan: Plan, published: Published, folder: Path, outdated: set[str]) 
         model_shards(plan, folder),
         _replaced("status", status_table(plan, published), published, folder, outdated),
         _replaced("skipped", plan.skipped, published, folder, outdated),
+        _replaced("confidences", plan.confidences, published, folder, outdated),
     )
     for step in steps:
         for shard in step:

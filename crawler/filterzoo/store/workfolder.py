@@ -32,6 +32,11 @@ class WorkFolder:
         return self.path / "scratch"
 
     @property
+    def confidences(self) -> Path:
+        """Where rows of `confidences` are kept until they are published (`store.confidences`)."""
+        return self.path / "confidences"
+
+    @property
     def journal_path(self) -> Path:
         """The SQLite file."""
         return self.path / "journal.sqlite"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from filterzoo.dataset.published import open_published
 from filterzoo.errors import Reason, Stage, StartError
 from filterzoo.licensing.licences import Licence, LicenceClass
 from filterzoo.outcome import LedgerEntry
+from filterzoo.store.confidences import row_key
 from filterzoo_publish.merge.dataset_origin import DatasetOrigin, dataset_candidates
 from filterzoo_publish.plan.origins import Candidate
 from filterzoo_publish.plan.plan import Work
@@ -42,7 +44,17 @@ def open_datasets(targets: Sequence[str]) -> Work:
                 found[name] = own
     candidates = sorted(found.values(), key=lambda candidate: candidate.key)
     ledger = _ledgers((published for _, published in opened), found)
-    return Work(tuple(candidates), tuple(ledger), {name: day for name, day in listed.items() if day}, frozenset())
+    confidences: dict[Any, dict[str, Any]] = {}
+    for _, published in opened:
+        for row in published.confidences.to_pylist():
+            confidences.setdefault(row_key(row), row)
+    return Work(
+        tuple(candidates),
+        tuple(ledger),
+        {name: day for name, day in listed.items() if day},
+        frozenset(),
+        tuple(confidences.values()),
+    )
 
 
 def _ledgers(datasets: Iterable[Published], found: dict[str, Candidate]) -> Iterator[LedgerEntry]:

@@ -13,7 +13,9 @@ import pyarrow as pa
 from filterzoo.errors import StartError
 from filterzoo.measures.random_weights import suspected_random
 from filterzoo.outcome import Done, LedgerEntry
+from filterzoo.store.confidences import read_rows
 from filterzoo.store.workfolder import WorkFolder
+from filterzoo_publish.plan.confidences import confidences_table
 from filterzoo_publish.plan.origins import Candidate, StoredLayer, WorkOrigin
 from filterzoo_publish.plan.releases import Release
 from filterzoo_publish.plan.rows import folders, skipped_table, sort_key
@@ -32,6 +34,8 @@ class Work:
     ledger: tuple[LedgerEntry, ...]
     listed: Mapping[str, str]
     crawled: frozenset[str]
+    confidences: tuple[dict[str, Any], ...] = ()
+    """Rows of `confidences`, of whatever models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,7 @@ class Plan:
     skipped: pa.Table
     release: Release
     listed: Mapping[str, str]
+    confidences: pa.Table
 
     def groups(self) -> dict[tuple[str, str], list[PlanEntry]]:
         """(source, licence class) -> entries, in order: what goes into the same folders."""
@@ -129,6 +134,7 @@ def open_work(workdir: Path) -> Work:
         ledger,
         listed={candidate.model_id: candidate.seen for candidate in candidates if candidate.seen},
         crawled=frozenset({one.checkpoint.source for one in done} | {entry.source for entry in ledger}),
+        confidences=tuple(read_rows(folder.confidences)),
     )
 
 
@@ -155,7 +161,9 @@ def make_plan(work: Work, published: Published, release: Release) -> Plan:
         )
     former = [row for row in published.skipped.to_pylist() if (row["source"], row["id"], row["revision"]) not in keys]
     skipped = skipped_table(work.ledger, work.crawled, former, blocked)
-    return Plan(tuple(entries), pointers, skipped, release, work.listed)
+    models = {*published.models["model_id"].to_pylist(), *(entry.model_id for entry in entries)}
+    confidences = confidences_table(published, work.confidences, models)
+    return Plan(tuple(entries), pointers, skipped, release, work.listed, confidences)
 
 
 def _new(work: Work, published: Published) -> tuple[list[Candidate], list[dict[str, Any]]]:

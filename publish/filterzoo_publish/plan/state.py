@@ -36,6 +36,7 @@ class Published:
     files: PublishedFiles | None
     models: pa.Table
     skipped: pa.Table
+    confidences: pa.Table
     releases: tuple[Release, ...] = ()
     takedowns: tuple[Takedown, ...] = ()
 
@@ -79,6 +80,7 @@ def read_published(files: PublishedFiles | None) -> Published:
         files,
         models=read_config(files, "models"),
         skipped=read_config(files, "skipped"),
+        confidences=read_config(files, "confidences"),
         releases=read_releases(files.text(RELEASES) if files else None),
         takedowns=read_takedowns(files.text(TAKEDOWNS) if files else None),
     )

@@ -42,7 +42,7 @@ class Inheritance:
             PlanEntry(one, one.model_id, None, None, one.origin.stored(one.done), frozenset(layers[one.model_id]))
             for one in found
         )
-        return Plan(entries, {}, published.skipped, Release(name="", day=""), {})
+        return Plan(entries, {}, published.skipped, Release(name="", day=""), {}, published.confidences)
 
 
 def inherit(published: Published, gone: Mapping[str, Row]) -> Inheritance:

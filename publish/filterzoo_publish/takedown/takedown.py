@@ -13,6 +13,7 @@ from filterzoo.errors import Reason, StartError
 from filterzoo.licensing.licences import Licence
 from filterzoo_publish.card.documents import documents, outdated_figure
 from filterzoo_publish.card.figures import LAYER_COLUMNS
+from filterzoo_publish.plan.confidences import confidences_table
 from filterzoo_publish.plan.releases import Release, next_release
 from filterzoo_publish.plan.rows import skipped_key
 from filterzoo_publish.plan.state import Published, read_published
@@ -190,7 +191,11 @@ def _shards(change: _Change, rewriting: Rewriting, folder: Path) -> Iterator[Sha
     for shard in rewriting.shards():
         kept.add(shard.config)
         yield shard
-    for config, table in (("status", _status(change)), ("skipped", _skipped(change))):
+    for config, table in (
+        ("status", _status(change)),
+        ("skipped", _skipped(change)),
+        ("confidences", _confidences(change)),
+    ):
         rewriting.outdated.update(change.published.paths(config))
         kept.add(config)
         yield table_shard(table, folder, config)
@@ -202,6 +207,11 @@ def _shards(change: _Change, rewriting: Rewriting, folder: Path) -> Iterator[Sha
 def _status(change: _Change) -> pa.Table:
     rows = present_rows(change.published, former_status(change.published))
     return finished((row for row in rows if row["model_id"] not in change.gone), change.published.releases)
+
+
+def _confidences(change: _Change) -> pa.Table:
+    staying = set(change.published.models["model_id"].to_pylist()) - set(change.gone)
+    return confidences_table(change.published, (), staying)
 
 
 def _skipped(change: _Change) -> pa.Table:

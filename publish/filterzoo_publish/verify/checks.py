@@ -13,6 +13,7 @@ from filterzoo_publish.plan.rows import skipped_key
 from filterzoo_publish.schema import CONFIGS, features
 from filterzoo_publish.targets.folder import DECIDED
 from filterzoo_publish.targets.target import README
+from filterzoo_publish.verify.confidences import check_confidences
 from filterzoo_publish.verify.filters import check_filters
 from filterzoo_publish.verify.layers import check_layers
 from filterzoo_publish.verify.models import check_models
@@ -47,6 +48,7 @@ def verify_files(files: PublishedFiles) -> list[Problem]:
     sample = check_sample(examination, models, layers, releases)
     check_filters(examination, models, layers, sample)
     _check_skipped(examination)
+    check_confidences(examination, models)
     return examination.problems
 
 
