@@ -16,6 +16,15 @@ def table(name: str) -> dict[str, dict[str, str | None]]:
     return {row[key]: {column: value or None for column, value in row.items()} for row in reader}
 
 
+def rows(name: str) -> list[dict[str, str | None]]:
+    """The rows of `manifests/facts/NAME.csv` in order, for tables whose first column is not unique."""
+    text = (_folder() / f"{name}.csv").read_text("utf-8")
+    return [
+        {column: value or None for column, value in row.items()}
+        for row in csv.DictReader(text.splitlines(), strict=True)
+    ]
+
+
 def _folder() -> Traversable:
     """Inside the installed package, or the folder it is built from where the working copy is installed."""
     installed = files("filterzoo_plugins") / "manifests" / "facts"

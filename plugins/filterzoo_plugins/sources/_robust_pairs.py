@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from filterzoo import Artifact, Checkpoint, Reason, Refusal, Refused
 
 if TYPE_CHECKING:
     from filterzoo import Door
+    from filterzoo_plugins.sources._robustbench_tables import LeaderboardEntry
 
 PACKAGE = "robustvsnormalzoo==1.0.4"
 TABLE = "robustvsnormalzoo/model_mappings.csv"
@@ -54,6 +55,45 @@ def pairs(text: str) -> list[Pair]:
     if not all(_NAME.fullmatch(name or "") for row in rows for name in (row.dataset, row.robust, row.normal)):
         raise Refused(Reason.MALFORMED, "a network without a name", TABLE)
     return rows
+
+
+def clean_accuracies(text: str, share: Callable[[str | None], float | None]) -> dict[tuple[str, str], float]:
+    """(data set, network) -> clean accuracy of the normal networks in the paper's `meta.csv`.
+
+    share: per cent as a number in [0, 1]. Refused (malformed) where the table has not its columns.
+    """
+    try:
+        rows = [
+            (row["Training-Dataset"], row["Network"], share(row["Clean Accuracy"]))
+            for row in csv.DictReader(text.splitlines())
+            if row["Robust"] == "False"
+        ]
+    except (KeyError, csv.Error) as error:
+        raise Refused(Reason.MALFORMED, f"not the table of networks: {error!r}", "meta.csv") from error
+    return {(dataset, name): accuracy for dataset, name, accuracy in rows if accuracy is not None}
+
+
+def paired(listed: Iterable[LeaderboardEntry], of_papers: Iterable[Pair]) -> dict[str, str]:
+    """Entry -> its pair, where the pair holds a robust network and a normal one.
+
+    Of a paper, for networks of the Linf table; else of the zoo's own networks that are built alike. A normal network
+    that several tables list stands for itself once.
+    """
+    papers = {(pair.dataset, pair.robust): pair.id for pair in of_papers}
+    groups: dict[str, list[LeaderboardEntry]] = {}
+    found: dict[str, str] = {}
+    for entry in listed:
+        own = papers.get((entry.dataset, entry.name)) if entry.threat_model == "Linf" else None
+        if own is not None:
+            found[entry.id] = own
+        elif entry.network and len(entry.drive_ids) <= 1:
+            groups.setdefault(f"{entry.dataset}/{entry.network}", []).append(entry)
+    for name, group in groups.items():
+        normal = {entry.file: entry for entry in reversed(group) if entry.normal}
+        robust = [entry for entry in group if not entry.normal and entry.threat_model != "corruptions"]
+        if normal and robust:
+            found |= {entry.id: name for entry in (*normal.values(), *robust)}
+    return found
 
 
 def normal_networks(listed: list[Pair], door: Door, zenodo: str) -> Iterator[Checkpoint | Refusal]:

@@ -54,6 +54,17 @@ class LeaderboardEntry:
         return match["torchvision"] or match["timm"] if match else None
 
     @property
+    def loaded_from_timm(self) -> str | None:
+        """The network whose own weights timm loads, where RobustBench has no file of it."""
+        match = _LIBRARY_CALL.fullmatch(self.network or "") if not self.drive_ids and self.address is None else None
+        return match["timm"] if match else None
+
+    @property
+    def file(self) -> str | None:
+        """The same for entries with the same one file."""
+        return self.address or (self.drive_ids[0] if len(self.drive_ids) == 1 else None)
+
+    @property
     def normal(self) -> bool:
         """Trained without any attack or corruption in mind: RobustBench's points of comparison."""
         return self.name.split("_")[0] in {"Standard", "AlexNet"}

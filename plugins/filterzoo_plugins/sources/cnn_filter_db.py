@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +30,9 @@ from filterzoo import (
 )
 from filterzoo_plugins.sources._cnn_filter_db import SIDE_FILES
 from filterzoo_plugins.sources._cnn_filter_db.network_file import Network, NetworkFile, network_size, read_release
+from filterzoo_plugins.sources._documents import text_at
+
+MAX_PAIRINGS = 4_000_000
 
 
 def _licence(stated: str) -> str:
@@ -37,10 +42,15 @@ def _licence(stated: str) -> str:
 
 
 class CnnFilterDbOptions(SourceOptions):
-    """`path`: of `dataset.h5`, relative to the manifest. `license`: of networks whose licence its table lacks."""
+    """`path`: of `dataset.h5`, relative to the manifest. `license`: of networks whose licence its table lacks.
+
+    `pairings`: the authors' `robust_vs_normal_pairings.csv`, a path or an address at a commit: which robust network
+    each normal one is compared with, for `pair_id`.
+    """
 
     path: Annotated[str, Field(min_length=1)]
     license: Annotated[str, AfterValidator(_licence)] | None = None
+    pairings: Annotated[str, Field(min_length=1)] | None = None
 
 
 class CnnFilterDbSource(Source[CnnFilterDbOptions]):
@@ -59,11 +69,11 @@ class CnnFilterDbSource(Source[CnnFilterDbOptions]):
             raise StartError(f"cnn_filter_db: {self._path} is not there; give the path of dataset.h5, unpacked")
         networks = self._networks
         revision = f"sha256:{_content(self._path)[:16]}"
-        names = Counter(_name(network) for network in networks)
+        names, pairs = Counter(_name(network) for network in networks), self._pairs()
         for network in networks:
             name = _name(network)
             unique = name if names[name] == 1 else f"{name}#{network.key}"
-            yield self._checkpoint(network, unique, revision)
+            yield replace(self._checkpoint(network, unique, revision), pair_id=pairs.get(name))
 
     def open(self, artifact: Artifact) -> RandomAccessFile:
         """The network's table of layers and its filters."""
@@ -71,6 +81,22 @@ class CnnFilterDbSource(Source[CnnFilterDbOptions]):
             if network.key == artifact.member and network_size(network) == artifact.size:
                 return NetworkFile(self._path, network)
         raise Refused(Reason.CHANGED, "the file was another when its networks were listed", artifact.name)
+
+    def _pairs(self) -> dict[str, str]:
+        """Network -> its pair, which is called after the normal one: several robust ones may share it."""
+        place = self.options.pairings
+        if place is None:
+            return {}
+        try:
+            rows = [
+                (row["Robust"].strip(), row["Normal"].strip())
+                for row in csv.DictReader(text_at(place, self.door, self.folder, MAX_PAIRINGS).splitlines())
+            ]
+        except (KeyError, AttributeError, csv.Error) as error:
+            raise StartError(f"cnn_filter_db: {place}: not a table with the columns Robust and Normal") from error
+        except Refused as refusal:
+            raise StartError(f"cnn_filter_db: {place}: {refusal.detail}") from refusal
+        return dict(rows) | {normal: normal for _, normal in rows}
 
     @property
     def _path(self) -> Path:

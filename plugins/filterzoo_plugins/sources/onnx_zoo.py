@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,8 +21,10 @@ from filterzoo import (
     StartError,
     hookimpl,
 )
+from filterzoo.licensing.statements import Origin, Statement, governing
 from filterzoo_plugins import facts
 from filterzoo_plugins.sources._hub import Hub
+from filterzoo_plugins.sources._originals import of_timm, of_torchvision
 from filterzoo_plugins.sources.hf_hub import Repository
 
 if TYPE_CHECKING:
@@ -106,8 +108,7 @@ class Described:
     @property
     def task(self) -> str | None:
         """The task of the finest tag that tells one."""
-        known = facts.table("onnx_tags")
-        return next((known[tag]["task"] for tag in reversed(self.tags) if tag in known), None)
+        return _task_of_tags(self.tags)
 
 
 def _entry(entry: Any) -> Described | None:
@@ -130,14 +131,39 @@ def _latest(listed: Iterator[ModelInfo]) -> list[ModelInfo]:
     return [info for _, info in best.values()]
 
 
+def _task_of_tags(tags: Iterable[str]) -> str | None:
+    known = facts.table("onnx_tags")
+    words = [tag.strip().lower().replace("_", " ") for tag in tags]
+    return next((known[word]["task"] for word in reversed(words) if word in known), None)
+
+
 def _described(checkpoint: Checkpoint, manifest: Mapping[str, Described]) -> Checkpoint:
-    """With the task and the network's name, where the manifest knows the file; else the name of the export."""
+    """With the task and the network's name, as the manifest knows the file; else by the export's name and tags."""
     entry = manifest.get(checkpoint.artifacts[0].name)
+    task = checkpoint.task or _task_of_tags((checkpoint.tags or "").split(","))
     if entry is not None:
-        return replace(checkpoint, task=entry.task or checkpoint.task, architecture=entry.model)
+        return replace(checkpoint, task=entry.task or task, architecture=entry.model)
     exported = checkpoint.id.rpartition("/")[2]
     match = _OPSET.search(exported)
-    return replace(checkpoint, architecture=exported[: match.start()] if match else checkpoint.architecture)
+    if match is None:
+        return replace(checkpoint, task=task)
+    named = replace(checkpoint, task=task, architecture=exported[: match.start()])
+    return _of_original(named, exported[: match.start()])
+
+
+def _of_original(checkpoint: Checkpoint, name: str) -> Checkpoint:
+    """With the task of the network that was exported, under the stricter of its licence and the zoo's.
+
+    One card of the whole zoo does not change the terms of what it was exported from.
+    """
+    original = of_timm(name) or of_torchvision(name)
+    if original is None:
+        return checkpoint
+    licence, licence_from = governing(
+        Statement(checkpoint.licence, Origin.ZOO) if checkpoint.licence else None,
+        Statement(original.licence, Origin.ORIGINAL) if original.licence else None,
+    )
+    return replace(checkpoint, task=checkpoint.task or original.task, licence=licence, licence_from=licence_from)
 
 
 @hookimpl

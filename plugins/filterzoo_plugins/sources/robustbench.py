@@ -28,13 +28,20 @@ from filterzoo import (
     hookimpl,
     is_http,
 )
+from filterzoo.licensing.statements import Origin, Statement, governing
+from filterzoo_plugins import facts as curated
 from filterzoo_plugins.sources import _robust_pairs
 from filterzoo_plugins.sources._architectures import Architectures
+from filterzoo_plugins.sources._documents import bytes_at, text_at
+from filterzoo_plugins.sources._drive import HOST as DRIVE
 from filterzoo_plugins.sources._drive import download_address
 from filterzoo_plugins.sources._hash_prefix import hash_prefix, open_checked
+from filterzoo_plugins.sources._originals import of_timm
 from filterzoo_plugins.sources._package_data import PackageData
 from filterzoo_plugins.sources._package_index import pinned, web_address
-from filterzoo_plugins.sources._robust_pairs import Pair
+from filterzoo_plugins.sources._robust_pairs import Pair, paired
+from filterzoo_plugins.sources._robustbench_licences import FILE as LICENCE_FILE
+from filterzoo_plugins.sources._robustbench_licences import Licences, licences
 from filterzoo_plugins.sources._robustbench_tables import ADDRESSES, TABLES, LeaderboardEntry, entries
 
 if TYPE_CHECKING:
@@ -50,6 +57,7 @@ class RobustBenchOptions(SourceOptions):
 
     `model_info`: the repository's folder of that name, on this machine or on the web, at a commit, where it costs
     a request for each entry. Paths are relative to the manifest.
+    `normals_meta`: the paper's `meta.csv`, a path or an address at a commit: clean accuracies of those networks.
     `normals`: the package with the pairs of the papers; null leaves out the networks that were trained for them,
     whose names are `dataset/normal/name`. `zenodo`: another address of Zenodo.
     """
@@ -60,6 +68,7 @@ class RobustBenchOptions(SourceOptions):
     normals: Annotated[str, AfterValidator(pinned)] | None = _robust_pairs.PACKAGE
     zenodo: Annotated[str, AfterValidator(web_address)] = "https://zenodo.org"
     model_info: str | None = None
+    normals_meta: str | None = None
     datasets: tuple[Literal["cifar10", "cifar100", "imagenet"], ...] = ("cifar10", "cifar100", "imagenet")
     threat_models: tuple[Literal["Linf", "L2", "corruptions"], ...] = ("Linf", "L2", "corruptions")
     include: tuple[str, ...] = ("*",)
@@ -72,8 +81,9 @@ class RobustBenchSource(Source[RobustBenchOptions]):
     With them come the normally trained networks that papers compared them with (`_robust_pairs`).
 
     The tables are read from the package's code as data. The zoo pins no revision and states no hash: the revision is
-    the Drive id or the file's name in its release, and it states no licence of any network's weights. Accuracies,
-    eps and architectures stand in the repository only, not in the package: null unless `model_info` says where it is.
+    the Drive id or the file's name in its release. The licence file of the package says which weights are under
+    which licence. Accuracies, eps and architectures stand in the repository only, not in the package: null unless
+    `model_info` says where it is.
     """
 
     name: ClassVar[str] = "robustbench"
@@ -88,20 +98,28 @@ class RobustBenchSource(Source[RobustBenchOptions]):
         path = self.folder / options.path if options.path else None
         package = PackageData(options.package, self.door, options.index_url, path)
         listed = list(entries(package.texts([*TABLES.values(), *ADDRESSES])))
-        pairs, paired = self._pairs(), _paired(listed)
-        of_papers = {(pair.dataset, pair.robust): pair.id for pair in pairs}
+        stated, pairs = _licences(package), self._pairs()
+        twins = paired(listed, pairs)
         for entry in listed:
             if self._is_wanted(entry):
-                twin = f"{entry.dataset}/{entry.network}" if (entry.dataset, entry.network) in paired else None
-                if entry.threat_model == "Linf":
-                    twin = of_papers.get((entry.dataset, entry.name), twin)
-                yield from self._checkpoints(entry, twin, package.version)
+                try:
+                    yield from self._checkpoints(entry, twins.get(entry.id), stated, package.version)
+                except Refused as refusal:
+                    detail = f"what is said of it cannot be had: {refusal.detail}"
+                    yield Refusal(id=entry.id, revision=package.version, reason=refusal.reason, detail=detail)
         if "Linf" in options.threat_models:
             yield from self._normal_networks(pairs)
 
     def open(self, artifact: Artifact) -> RandomAccessFile:
-        """See `Source.open`; a file with digits of its hash in its name is downloaded whole, and checked."""
-        return open_checked(self.door, artifact) if hash_prefix(artifact.url) else super().open(artifact)
+        """See `Source.open`; a file with digits of its hash in its name is downloaded whole, and checked.
+
+        So is one of Google Drive, which several entries may name: it is fetched once for all of them.
+        """
+        if hash_prefix(artifact.url):
+            return open_checked(self.door, artifact)
+        if artifact.url.startswith(f"{DRIVE}/"):
+            self.door.download(artifact.url)
+        return super().open(artifact)
 
     def architectures(self, checkpoint: Checkpoint) -> Iterator[Mapping[str, Operation]]:
         """See `Source.architectures`: timm's or torchvision's, where the zoo builds the network with one of them."""
@@ -118,11 +136,25 @@ class RobustBenchSource(Source[RobustBenchOptions]):
 
     def _normal_networks(self, pairs: list[Pair]) -> Iterator[Checkpoint | Refusal]:
         own = [pair for pair in pairs if self._is_named(f"{pair.dataset}/normal/{pair.normal}")]
+        try:
+            accuracies = self._accuracies() if own else {}
+        except Refused as refusal:
+            detail = f"the accuracies of the normal networks cannot be had: {refusal.detail}"
+            yield Refusal(id="normal", revision="meta.csv", reason=refusal.reason, detail=detail)
+            return
         for found in _robust_pairs.normal_networks(own, self.door, self.options.zenodo):
             if isinstance(found, Refusal):
                 yield found
             else:
-                yield replace(found, **_facts_of(found.id.partition("/")[0]))
+                dataset, _, name = found.id.partition("/normal/")
+                yield replace(found, **_facts_of(dataset), clean_accuracy=accuracies.get((dataset, name)))
+
+    def _accuracies(self) -> dict[tuple[str, str], float]:
+        """(data set, network) -> clean accuracy, as the paper's table has it; Refused where there is none."""
+        place = self.options.normals_meta
+        if place is None:
+            return {}
+        return _robust_pairs.clean_accuracies(text_at(place, self.door, self.folder, MAX_INFO), _share)
 
     def _is_wanted(self, entry: LeaderboardEntry) -> bool:
         options = self.options
@@ -136,9 +168,9 @@ class RobustBenchSource(Source[RobustBenchOptions]):
         )
 
     def _checkpoints(
-        self, entry: LeaderboardEntry, pair_id: str | None, version: str
+        self, entry: LeaderboardEntry, pair_id: str | None, stated: Licences | None, version: str
     ) -> Iterator[Checkpoint | Refusal]:
-        facts: dict[str, Any] = {**self._facts(entry), "pair_id": pair_id}
+        facts: dict[str, Any] = {**self._facts(entry), "pair_id": pair_id, **_licence_of(entry, stated)}
         if entry.address is not None:
             file = entry.address.rpartition("/")[2]
             yield Checkpoint(id=entry.id, revision=file, artifacts=(Artifact(url=entry.address, name=file),), **facts)
@@ -149,7 +181,8 @@ class RobustBenchSource(Source[RobustBenchOptions]):
         for number, drive_id in enumerate(entry.drive_ids):
             place = f"#m{number}" if len(entry.drive_ids) > 1 else ""
             artifact = Artifact(url=download_address(drive_id), name=f"{entry.name}{place.replace('#', '_')}.pt")
-            yield Checkpoint(id=entry.id + place, revision=f"gdrive:{drive_id}", artifacts=(artifact,), **facts)
+            own = facts | _of_member(entry, number) if place else facts
+            yield Checkpoint(id=entry.id + place, revision=f"gdrive:{drive_id}", artifacts=(artifact,), **own)
 
     def _facts(self, entry: LeaderboardEntry) -> dict[str, Any]:
         """The columns that the entry's place in the zoo decides, and those that `model_info` states."""
@@ -160,7 +193,8 @@ class RobustBenchSource(Source[RobustBenchOptions]):
                 "url": f"{_PAGE}/{entry.id}.json",
                 # Training against corruptions is none against attacks, but some of those networks had that as well.
                 "robust": False if entry.normal else (True if under_attack else None),
-                "threat_model": None if entry.normal else entry.threat_model,
+                # Of a normal one, the attack under which its robust accuracy was measured.
+                "threat_model": entry.threat_model,
             }
             | self._stated(entry, under_attack=under_attack)
         )
@@ -174,7 +208,7 @@ class RobustBenchSource(Source[RobustBenchOptions]):
         named = entry.library_name or info.get("architecture")
         return {
             "architecture": named if isinstance(named, str) and named else None,
-            "eps": _eps(info.get("eps")) if under_attack and not entry.normal else None,
+            "eps": _eps(info.get("eps")) if under_attack else None,
             "clean_accuracy": _share(info.get("clean_acc")),
             "robust_accuracy": _share(robust),
         }
@@ -186,7 +220,7 @@ class RobustBenchSource(Source[RobustBenchOptions]):
             return {}
         try:
             if is_http(place):
-                content = self.door.trusting(place).get_bytes(f"{place.rstrip('/')}/{name}", limit=MAX_INFO)
+                content = bytes_at(f"{place.rstrip('/')}/{name}", self.door.trusting(place), MAX_INFO)
             else:
                 content = _small_file(self.folder / place / name)
             info = json.loads(content)
@@ -208,10 +242,42 @@ def _facts_of(dataset: str) -> dict[str, Any]:
     }
 
 
-def _paired(listed: list[LeaderboardEntry]) -> set[tuple[str, str | None]]:
-    """(data set, network) of which the zoo has one that was trained normally and one that was not."""
-    normal = {(entry.dataset, entry.network) for entry in listed if entry.normal and entry.network}
-    return {(entry.dataset, entry.network) for entry in listed if not entry.normal} & normal
+def _licences(package: PackageData) -> Licences | None:
+    """What the package's licence file says of the weights; None where it says nothing that is understood."""
+    try:
+        return licences(package.texts([LICENCE_FILE])[LICENCE_FILE])
+    except Refused as refusal:
+        if refusal.reason.is_transient:
+            raise
+        return None
+
+
+def _licence_of(entry: LeaderboardEntry, stated: Licences | None) -> dict[str, str | None]:
+    """The stricter of what RobustBench says of its weights, and their original zoo of those it only loads."""
+    own = stated.of(entry.dataset, entry.threat_model, entry.name) if stated else None
+    found = of_timm(entry.loaded_from_timm) if entry.loaded_from_timm else None
+    original = found.licence if found else None
+    licence, licence_from = governing(
+        Statement(own, Origin.LICENCE_FILE) if own else None, Statement(original, Origin.ORIGINAL) if original else None
+    )
+    return {"licence": licence, "licence_from": licence_from}
+
+
+def _of_member(entry: LeaderboardEntry, number: int) -> dict[str, Any]:
+    """What is known of one network of an ensemble: that the whole withstands attacks says nothing of its parts."""
+    names = entry.id, f"m{number}"
+    row = next(
+        (
+            row
+            for row in curated.rows("robustbench_members")
+            if fnmatchcase(names[0], row["entry"] or "") and fnmatchcase(names[1], row["member"] or "")
+        ),
+        None,
+    )
+    robust = {"true": True, "false": False}.get(row["robust"] or "") if row else None
+    if entry.threat_model == "corruptions" and row is None:
+        return {}
+    return {"robust": robust} if robust else {"robust": robust, "threat_model": None, "pair_id": None}
 
 
 def _small_file(path: Path) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -26,6 +26,8 @@ from filterzoo import (
     hookimpl,
 )
 from filterzoo_plugins import facts
+from filterzoo_plugins.sources import _timm_results
+from filterzoo_plugins.sources._documents import text_at
 from filterzoo_plugins.sources._hash_prefix import hash_prefix, open_checked, revision
 from filterzoo_plugins.sources._hub import Hub
 from filterzoo_plugins.sources._timm_repositories import UNPINNED, located, refused, repositories
@@ -40,6 +42,8 @@ Facts = Mapping[str, Mapping[str, str | None]]
 _FEW = 20
 """So many repositories of an author are asked one by one, which tells sizes and hashes; for more there is a listing."""
 
+MAX_RESULTS = 4_000_000
+
 _EMBEDDINGS = frozenset({384, 512, 640, 768, 1024, 1152, 1280})
 """Widths of the space that images share with texts: these stand where a classifier has its number of classes."""
 
@@ -48,13 +52,15 @@ class TimmOptions(SourceOptions):
     """`include`, `exclude`: globs over `arch.tag`. `pin`: false leaves the Hub unasked, for plans only.
 
     `sizes` asks each repository for the sizes and hashes of its files, where there are so many that a listing is
-    asked for, which tells none.
+    asked for, which tells none. `results`: timm's `results-imagenet.csv`, a path or an address at a commit, for clean
+    accuracies: the package has none.
     """
 
     include: Annotated[tuple[str, ...], Field(min_length=1)] = ("*",)
     exclude: tuple[str, ...] = ()
     pin: bool = True
     sizes: bool = False
+    results: str | None = None
 
 
 class TimmSource(Source[TimmOptions]):
@@ -82,9 +88,13 @@ class TimmSource(Source[TimmOptions]):
         said = repositories(hub, repos, few) if self.options.pin else None
         datasets = {token: row["dataset"] or "" for token, row in facts.table("timm_tags").items()}
         categories, pairs = facts.table("datasets"), facts.table("pairs")
+        accuracies = self._accuracies()
         kept, taken = _kept(listed), dict[str, str]()
         for pretrained in listed:
             described = pretrained.described(datasets, categories, pairs)
+            described = replace(
+                described, clean_accuracy=_timm_results.accuracy(accuracies.get(pretrained.name, {}), pretrained.side)
+            )
             found = located(described, pretrained.repo, pretrained.file, hub, said) if pretrained.repo else described
             if isinstance(found, Checkpoint):
                 # The place may be told in two ways (by a branch and by a commit); the address is one.
@@ -120,6 +130,11 @@ class TimmSource(Source[TimmOptions]):
             )
         yield self._known_operations[key]
 
+    def _accuracies(self) -> dict[str, dict[int, float]]:
+        """Name -> side of the images -> clean accuracy; Refused where the manifest names a table that cannot be had."""
+        place = self.options.results
+        return _timm_results.accuracies(text_at(place, self.door, self.folder, MAX_RESULTS)) if place else {}
+
     def _wants(self, name: str) -> bool:
         options = self.options
         included = any(fnmatchcase(name, pattern) for pattern in options.include)
@@ -142,6 +157,11 @@ class _Pretrained:
     def file(self) -> str | None:
         """The file in it, where timm names one."""
         return self.config.hf_hub_filename or None
+
+    @property
+    def side(self) -> int:
+        """Of the images it was trained with, in pixels."""
+        return int(self.config.input_size[-1])
 
     @property
     def place(self) -> str:

@@ -95,6 +95,12 @@ def operations_of(model: str) -> Mapping[str, Operation]:
     return architecture.operations(_builder(model, weights), *inputs, training=not _AUXILIARY.isdisjoint(parts))
 
 
+def task_of(model: str) -> str | None:
+    """What a registered model does, in our words; None for another name, and where it is none of these."""
+    weights = next((weights for name, weights in _registered() if name == model), None)
+    return None if weights is None else _task(weights)
+
+
 def _registered() -> Iterator[tuple[str, Any]]:
     """(model, weights) of all that torchvision offers, by name."""
     from torchvision import models  # noqa: PLC0415  # loads torch, which commands that list plugins do without
@@ -105,9 +111,8 @@ def _registered() -> Iterator[tuple[str, Any]]:
 
 
 def _checkpoint(model: str, weights: Any, fact: Mapping[str, str | None], kind: Mapping[str, str | None]) -> Checkpoint:
-    url, place = str(weights.url), _place(weights)
+    url = str(weights.url)
     accuracy = weights.meta.get("_metrics", {}).get("ImageNet-1K", {}).get("acc@1")
-    named = [task for key, task in _TASKS.items() if f"{place}.".startswith(f"{key}.")]
     return Checkpoint(
         id=f"{model}.{weights.name}",
         revision=revision(url) or f"torchvision-{importlib.metadata.version('torchvision').partition('+')[0]}",
@@ -115,13 +120,18 @@ def _checkpoint(model: str, weights: Any, fact: Mapping[str, str | None], kind: 
         url=url,
         licence=fact.get("licence"),
         architecture=model,
-        task=named[-1] if named else NetworkTask.CLASSIFICATION,
+        task=_task(weights),
         training_dataset=fact.get("training_dataset"),
         pretraining_dataset=fact.get("pretraining_dataset"),
         visual_category=kind.get("visual_category"),
         modality=kind.get("modality"),
         clean_accuracy=accuracy / 100 if accuracy is not None else None,
     )
+
+
+def _task(weights: Any) -> str | None:
+    named = [task for key, task in _TASKS.items() if f"{_place(weights)}.".startswith(f"{key}.")]
+    return named[-1] if named else NetworkTask.CLASSIFICATION
 
 
 def _place(weights: Any) -> str:

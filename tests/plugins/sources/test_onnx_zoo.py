@@ -72,7 +72,7 @@ def test_the_organisation_is_listed_once_and_the_latest_opset_taken(hub, discove
     }  # fmt: skip
     one = found["resnet18_Opset18_timm"]
     repo = hub.repos["onnxmodelzoo/resnet18_Opset18_timm"]
-    assert (one.revision, one.licence, one.architecture, one.task) == (repo.sha, "apache-2.0", "resnet18", None)
+    assert (one.revision, one.licence, one.architecture, one.task) == (repo.sha, "apache-2.0", "resnet18", "classification")
     assert (
         one.artifacts[0].url
         == f"{hub.url}/onnxmodelzoo/resnet18_Opset18_timm/resolve/{repo.sha}/{one.artifacts[0].name}"
@@ -81,6 +81,24 @@ def test_the_organisation_is_listed_once_and_the_latest_opset_taken(hub, discove
     assert found["empty"].reason is Reason.UNKNOWN_FORMAT
     pages = -(-(len(hub.repos) - 1) // hub.page_size)
     assert len(hub.asked("/api/models")) == pages
+
+
+def test_the_stricter_licence_of_an_export_and_its_original_governs_and_tells_the_task(hub, discover):
+    exports = ["swsl_resnet18", "mobilevit_s", "resnet18", "vgg11", "nobody_knows_it"]
+    names = [f"{name}_Opset18_timm" for name in exports]
+    hub.repos = {f"onnxmodelzoo/{name}": Repo({f"{name}.onnx": b"x" * 99}, dict(APACHE)) for name in names}
+    hub.repos["onnxmodelzoo/age_googlenet"] = Repo(
+        {"age_googlenet.onnx": b"x" * 99}, APACHE | {"tags": [*APACHE["tags"], "validated", "vision", "age_gender"]}
+    )
+    found = discover()
+    assert {name.partition("_Opset")[0]: (one.licence, one.licence_from, one.task) for name, one in found.items()} == {
+        "swsl_resnet18": ("cc-by-nc-4.0", "zoo+original", "classification"),
+        "mobilevit_s": ("cvnets-license", "zoo+original", "classification"),
+        "resnet18": ("apache-2.0", "zoo+original", "classification"),
+        "vgg11": ("apache-2.0 and bsd-3-clause", "zoo+original", "classification"),
+        "nobody_knows_it": ("apache-2.0", "zoo", None),
+        "age_googlenet": ("apache-2.0", "zoo", "classification"),
+    }
 
 
 def test_all_opsets_and_a_choice_of_names(discover):

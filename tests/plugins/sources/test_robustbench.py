@@ -18,7 +18,7 @@ from filterzoo.outcome import Refusal
 from filterzoo.records import Checkpoint
 from filterzoo.vocabularies import COLUMNS
 from filterzoo_plugins import facts
-from filterzoo_plugins.sources import _robust_pairs
+from filterzoo_plugins.sources import _robust_pairs, _robustbench_licences, robustbench
 from filterzoo_plugins.sources._robustbench_tables import ADDRESSES, TABLES, TORCHVISION, entries
 from filterzoo_plugins.sources.robustbench import MAX_INFO, RobustBenchSource, _eps
 
@@ -56,8 +56,8 @@ IMAGENET = """
 XCIT = """default_cfgs = {'c2022light_xcit_s12_cifar10_linf': cfg(classes=10, url="https://zoo.example/v1/c-light.pth.tar")}"""
 
 
-def package(cifar=CIFAR):
-    files = dict.fromkeys((*TABLES.values(), *ADDRESSES), b"")
+def package(cifar=CIFAR, more=None):
+    files = dict.fromkeys((*TABLES.values(), *ADDRESSES), b"") | (more or {})
     written = {TABLES["cifar10"]: cifar, TABLES["imagenet"]: IMAGENET, ADDRESSES[0]: XCIT}
     return wheel(files | {path: textwrap.dedent(text).encode() for path, text in written.items()}, "robustbench")
 
@@ -118,7 +118,7 @@ def test_an_entry_without_a_file_is_a_ledger_entry_and_the_others_go_on(door, fo
 def test_normal_networks_are_no_robust_ones_and_pair_with_those_built_alike(door, folder):
     found = by_id(discover(door, folder))
     robust, normal = found["cifar10/Linf/A2020Robust"], found["cifar10/Linf/Standard"]
-    assert (normal.robust, normal.threat_model) == (False, None)
+    assert (normal.robust, normal.threat_model) == (False, "Linf")
     assert robust.pair_id == normal.pair_id == "cifar10/WideResNet(depth=28, widen_factor=10)"
     assert found["imagenet/Linf/G2020"].pair_id == found["imagenet/Linf/Standard_R50"].pair_id == "imagenet/resnet50()"
     assert found["cifar10/Linf/B2021Several#m0"].pair_id is None
@@ -153,11 +153,98 @@ def papers(tmp_path, folder):
         yield lambda **more: discover(door, folder, **(options | more))
 
 
+LICENCE_FILE = b"""The code is released under the MIT license.
+All weights of the models in the Model Zoo are released under the MIT license except the following models (format:
+dataset, threat model, name, license; copyright notice):
+- CIFAR-10, Linf, A2020Robust: Attribution-NonCommercial-ShareAlike 4.0 International; Copyright (c) 2020, Somebody
+- CIFAR-10/CIFAR-100, Linf/L2/corruptions, B2021*: Apache License 2.0; Copyright (c) 2021, Somebody
+- ImageNet, corruptions, G2020: BSD 3-Clause License; Copyright (c) 2021, Somebody
+* denotes multiple models that satisfy the same beginning substring.
+
+--------------------------------------------------------------------------
+- MIT, License, text: with a list of its own
+"""
+
+
+def licensed(tmp_path, door, text):
+    (tmp_path / "own-1.0-py3-none-any.whl").write_bytes(package(more={"robustbench-1.0.dist-info/LICENSE": text}))
+    return by_id(discover(door, tmp_path, path="own-1.0-py3-none-any.whl"))
+
+
+def test_the_licences_of_weights_are_those_of_the_packages_licence_file(tmp_path, door):
+    found = licensed(tmp_path, door, LICENCE_FILE)
+    stated = {name: (one.licence, one.licence_from) for name, one in found.items() if isinstance(one, Checkpoint)}
+    assert stated["cifar10/Linf/A2020Robust"] == ("cc-by-nc-sa-4.0", "licence-file")
+    assert stated["cifar10/Linf/B2021Several#m1"] == ("apache-2.0", "licence-file")
+    assert stated["imagenet/Linf/G2020"] == ("mit", "licence-file")  # the exception is of another threat model
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"- CIFAR-10, Linf, A2020Robust: ", b"- A2020Robust, "),
+        (b"BSD 3-Clause License", b"a licence of our own"),
+        (b"All weights of", b"Some weights of"),
+    ],
+)
+def test_half_a_table_of_licences_is_none(tmp_path, door, old, new):
+    found = licensed(tmp_path, door, LICENCE_FILE.replace(old, new))
+    assert {one.licence for one in found.values() if isinstance(one, Checkpoint)} == {None}
+
+
+def test_weights_that_are_only_loaded_from_timm_have_its_licence(tmp_path, door):
+    table = CIFAR.replace(
+        "('D2023Lost', {'model': Own,", "('D2023Lost', {'model': lambda: timm.create_model('mobilevit_s'),"
+    )
+    assert table != CIFAR
+    (lost,) = (
+        e
+        for e in entries(
+            {**dict.fromkeys((*TABLES.values(), *ADDRESSES), ""), TABLES["cifar10"]: textwrap.dedent(table)}
+        )
+        if e.name == "D2023Lost"
+    )
+    own = _robustbench_licences.licences(LICENCE_FILE.decode())
+    assert robustbench._licence_of(lost, own) == {"licence": "cvnets-license", "licence_from": "licence-file+original"}
+
+
+def test_members_of_ensembles_are_what_is_known_of_them(tmp_path, door):
+    table = CIFAR.replace("B2021Several", "Bai2023Improving_x")
+    (tmp_path / "robustbench-1.0-py3-none-any.whl").write_bytes(package(table))
+    found = by_id(discover(door, tmp_path))
+    standard, robust = (found[f"cifar10/Linf/Bai2023Improving_x#m{n}"] for n in (0, 1))
+    assert (standard.robust, standard.threat_model) == (False, None)
+    assert (robust.robust, robust.threat_model) == (True, "Linf")
+    (tmp_path / "robustbench-1.0-py3-none-any.whl").write_bytes(package())
+    unknown = by_id(discover(door, tmp_path))["cifar10/Linf/B2021Several#m0"]
+    assert (unknown.robust, unknown.threat_model) == (None, None)
+
+
+def test_a_pair_has_a_robust_and_a_normal_network_and_no_copies(tmp_path, door):
+    copies = """l2 = OrderedDict([
+        ('Standard', {'model': lambda: WideResNet(widen_factor=10, depth=28), 'gdrive_id': 'ID'}),
+        ('Standard_a', {'model': lambda: Net(3), 'gdrive_id': '1xxxxxxxxxxxxxxxxxxxxxxxx'}),
+        ('Standard_b', {'model': lambda: Net(3), 'gdrive_id': '1yyyyyyyyyyyyyyyyyyyyyyyy'}),
+    ])"""
+    table = CIFAR.replace("common_corruptions =", copies.replace("ID", "1d" * 16) + "\n    common_corruptions =")
+    table = table.replace("(ThreatModel.corruptions", "(ThreatModel.corruptions, l2), (ThreatModel.corruptions")
+    (tmp_path / "robustbench-1.0-py3-none-any.whl").write_bytes(package(table))
+    pairs = {}
+    for name, one in by_id(discover(door, tmp_path)).items():
+        if getattr(one, "pair_id", None):
+            pairs.setdefault(one.pair_id, []).append((name, one.robust))
+    assert pairs["cifar10/WideResNet(depth=28, widen_factor=10)"] == [
+        ("cifar10/Linf/A2020Robust", True),
+        ("cifar10/Linf/Standard", False),
+    ]
+    assert set(pairs) == {"cifar10/WideResNet(depth=28, widen_factor=10)", "imagenet/resnet50()"}
+
+
 def test_the_normal_networks_of_the_papers_are_the_twins_of_theirs(papers):
     found = by_id(papers())
     normal = found["cifar10/normal/A2020Robust"]
     members = {name for name, one in found.items() if getattr(one, "pair_id", None) == "cifar10/A2020Robust"}
-    assert members == {"cifar10/Linf/A2020Robust", *(f"cifar10/Linf/B2021Several#m{n}" for n in (0, 1)), normal.id}
+    assert members == {"cifar10/Linf/A2020Robust", normal.id}  # what an ensemble's members are is not known
     assert (normal.robust, normal.threat_model, normal.training_dataset) == (False, None, "cifar-10")
     assert (normal.architecture, normal.licence, normal.revision) == (
         "WideResNet-28-10",
@@ -167,10 +254,21 @@ def test_the_normal_networks_of_the_papers_are_the_twins_of_theirs(papers):
     (file,) = normal.artifacts
     assert file.url.endswith("/records/7097538/files/cifar10_normal_robustbench_A2020Robust.tar?download=1")
     assert file.size == 99
+    assert normal.clean_accuracy is None
     assert found["cifar10/normal/Gone"].reason is Reason.REMOVED
     assert found["imagenet/Linf/G2020"].pair_id == "imagenet/resnet50"
     assert found["cifar10/Linf/Standard"].pair_id == "cifar10/WideResNet(depth=28, widen_factor=10)"
     assert not [name for name in found if name.startswith("imagenet/normal")]
+
+
+def test_the_accuracies_of_the_normal_networks_are_the_papers(papers, tmp_path):
+    rows = (
+        "Network,Training-Dataset,Robust,Clean Accuracy\nA2020Robust,cifar10,True,80\nA2020Robust,cifar10,False,95.46\n"
+    )
+    (tmp_path / "meta.csv").write_text(rows)
+    assert by_id(papers(normals_meta="meta.csv"))["cifar10/normal/A2020Robust"].clean_accuracy == 0.9546
+    (tmp_path / "meta.csv").write_text("<html>")
+    assert by_id(papers(normals_meta="meta.csv"))["normal"].reason is Reason.MALFORMED
 
 
 def test_which_normal_networks_may_be_chosen(papers):
@@ -237,7 +335,7 @@ def test_accuracies_come_from_the_repository_where_the_manifest_names_a_copy(doo
 
     assert columns("cifar10/Linf/A2020Robust") == ("WideResNet-28-10", 0.8969, 0.5951, 8 / 255)
     assert columns("cifar10/Linf/B2021Several#m1") == (None, None, None, None)
-    assert columns("cifar10/Linf/Standard") == ("WideResNet-28-10", 0.9478, 0.0, None)
+    assert columns("cifar10/Linf/Standard") == ("WideResNet-28-10", 0.9478, 0.0, 8 / 255)
     assert columns("cifar10/corruptions/F2021Mix") == (None, None, 0.915, None)
     assert columns("imagenet/Linf/G2020") == columns("imagenet/Linf/Standard_R50") == ("resnet50", None, None, None)
 

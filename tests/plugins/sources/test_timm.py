@@ -309,3 +309,14 @@ def test_an_architecture_is_built_once_and_fits_its_state_dict(source, monkeypat
 def test_data_sets_are_read_from_the_tag(tag, training, pretraining):
     datasets = {token: row["dataset"] for token, row in facts.table("timm_tags").items()}
     assert training_data(tag, datasets) == TrainingData(training, pretraining)
+
+
+def test_accuracies_are_those_of_timms_table_with_images_of_the_networks_size(tmp_path):
+    table = "model,img_size,top1\nresnet18.a1_in1k,288,73.2\nresnet18.a1_in1k,224,71.5\nresnet34.a1_in1k,999,77.9\n"
+    (tmp_path / "results.csv").write_text(table)
+    with Door(tmp_path / "cache") as door:
+        options = TimmSource.Options(
+            include=["resnet18.a1_in1k", "resnet34.a1_in1k", "resnet50.a1_in1k"], pin=False, results="results.csv"
+        )
+        found = {one.id: one.clean_accuracy for one in TimmSource(options, door, tmp_path).discover()}
+    assert found == {"resnet18.a1_in1k": 0.715, "resnet34.a1_in1k": 0.779, "resnet50.a1_in1k": None}

@@ -1,0 +1,38 @@
+"""Small documents that a manifest names: a file beside it, or an address; one at a commit is asked for once."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filterzoo import Reason, Refused
+from filterzoo.network.addresses import is_http
+
+if TYPE_CHECKING:
+    from filterzoo import Door
+
+_AT_COMMIT = re.compile(r"/[0-9a-f]{40}(/|$)")
+
+
+def bytes_at(url: str, door: Door, limit: int) -> bytes:
+    """The document at an address; from the cache where the address names a commit, since that never changes."""
+    return (door.get_pinned if _AT_COMMIT.search(url) else door.get_bytes)(url, limit=limit)
+
+
+def text_at(place: str, door: Door, folder: Path, limit: int) -> str:
+    """A text at an address that the user named, or in a file relative to the manifest; Refused where there is none."""
+    if is_http(place):
+        content = bytes_at(place, door.trusting(place), limit)
+    else:
+        try:
+            with (folder / place).open("rb") as file:
+                content = file.read(limit + 1)
+        except OSError as error:
+            raise Refused(Reason.REMOVED, f"cannot be read: {error.strerror}", place) from error
+    if len(content) > limit:
+        raise Refused(Reason.LIMIT, f"longer than {limit} bytes", place)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Refused(Reason.MALFORMED, "not a text", place) from error
