@@ -72,7 +72,12 @@ def test_the_organisation_is_listed_once_and_the_latest_opset_taken(hub, discove
     }  # fmt: skip
     one = found["resnet18_Opset18_timm"]
     repo = hub.repos["onnxmodelzoo/resnet18_Opset18_timm"]
-    assert (one.revision, one.licence, one.architecture, one.task) == (repo.sha, "apache-2.0", "resnet18", "classification")
+    assert (one.revision, one.licence, one.architecture, one.task) == (
+        repo.sha,
+        "apache-2.0",
+        "resnet18",
+        "classification",
+    )
     assert (
         one.artifacts[0].url
         == f"{hub.url}/onnxmodelzoo/resnet18_Opset18_timm/resolve/{repo.sha}/{one.artifacts[0].name}"
