@@ -275,13 +275,6 @@ class Computation:
     numbers: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConvolutionWeight(Tensor):
-    """A tensor that was chosen because a convolution reads it; the jail gives nothing else of a file."""
-
-    convolution: Convolution
-
-
 StatedFact = str | int | float | bool | None
 """A value as a file states it."""
 
@@ -319,7 +312,7 @@ class Index:
     format: str
     facts: FileFacts
     tensor_count: int
-    convolutions: tuple[ConvolutionWeight, ...]
+    convolutions: tuple[Tensor, ...]
     member: str | None = None
     """Name of the model inside the archive that the file is."""
     containers: tuple[StoredRange, ...] = ()

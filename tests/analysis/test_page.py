@@ -10,6 +10,7 @@ import pytest
 from tests.analysis import synthetic
 
 from filterzoo_analysis import report, zoo
+from filterzoo_analysis.models_page import document
 
 FLAGS = [
     "--no-sandbox",
@@ -229,7 +230,7 @@ def test_two_thousand_models_open_fast(browser, tmp_path):
     one = synthetic.random_model("m", rng, width=3, depth=2)
     models = [synthetic.Model(f"m{n}", one.layers, {"task": f"task {n % 9}"}) for n in range(2000)]
     written = report.write(zoo.prepare(synthetic.dataset(models[:1])), tmp_path)
-    big = report.embedded(report.document(zoo.prepare(synthetic.dataset(models))))
+    big = report.embedded(document(zoo.prepare(synthetic.dataset(models))))
     page_text = written.read_text()
     head, _, rest = page_text.partition('<script id="data" type="application/json">')
     written.write_text(head + '<script id="data" type="application/json">' + big + rest[rest.index("</script>") :])

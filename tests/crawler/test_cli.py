@@ -21,11 +21,12 @@ def ended(monkeypatch, capsys, tmp_path, error: BaseException, *options: str) ->
     def boom() -> None:
         raise error
 
-    monkeypatch.setattr(cli.plugin_loading, "load", lambda _references: SimpleNamespace(commands=(boom,)))
-    monkeypatch.setattr(cli.sys, "argv", ["filterzoo", *options, "boom"])
+    monkeypatch.setattr("filterzoo.plugins.load", lambda _references: SimpleNamespace(commands=(boom,)))
+    monkeypatch.setattr("sys.argv", ["filterzoo", *options, "boom"])
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(SystemExit) as stop:
         cli.main()
+    assert isinstance(stop.value.code, int)
     return stop.value.code, capsys.readouterr().err.splitlines()
 
 

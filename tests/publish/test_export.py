@@ -21,6 +21,7 @@ import filterzoo as library
 from filterzoo.dataset.published import open_published
 from filterzoo.errors import FilterZooError, StartError
 from filterzoo_publish.cnn_filter_db import table, writing
+from filterzoo_publish.cnn_filter_db.frame import write_frame
 from filterzoo_publish.cnn_filter_db.object_array import pickled
 
 
@@ -196,7 +197,7 @@ def test_a_data_set_whose_layers_lack_their_shape_is_refused(tmp_path):
 
 
 def test_a_file_that_somebody_else_made_meanwhile_stays(published, tmp_path, monkeypatch):
-    written = writing.write_frame
+    written = write_frame
 
     def slow(*arguments):
         written(*arguments)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.dataset as pads
 import pytest
+from onnx import helper
 from safetensors.numpy import save_file
 from tests.plugins.formats import onnx_files
 from tests.program import Ran, filterzoo
@@ -59,7 +60,7 @@ def folder(tmp_path_factory) -> Path:
 
 def graph() -> bytes:
     names = [name for name in OWNERS if name]
-    nodes = [onnx_files.helper.make_node("Conv", ["x", name], [f"{number} out"]) for number, name in enumerate(names)]
+    nodes = [helper.make_node("Conv", ["x", name], [f"{number} out"]) for number, name in enumerate(names)]
     arrays = [onnx_files.stored(name, weight(number)) for number, name in enumerate(names)]
     return onnx_files.model_of(nodes, arrays, outputs=("0 out",)).SerializeToString()
 

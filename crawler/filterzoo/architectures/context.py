@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from filterzoo.records import Context, ConvolutionWeight, Evidence, Kind, Layout, Operation
+from filterzoo.records import Context, Evidence, Kind, Layout, Operation, Tensor
 
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
 """What wrappers put before every name of a state dict."""
@@ -14,15 +14,15 @@ _LAYOUTS = {Layout.OI_K, Layout.IO_K}
 """Those of torch; files of other frameworks have other names as well."""
 
 
-def is_known(tensors: Sequence[ConvolutionWeight]) -> bool:
+def is_known(tensors: Sequence[Tensor]) -> bool:
     """Whether a file's convolutions need no architecture: there are none, or its own graph tells of them."""
-    contexts = {tensor.convolution.context for tensor in tensors}
+    contexts = {tensor.convolution.context for tensor in tensors if tensor.convolution is not None}
     return contexts <= {Context.GRAPH}
 
 
 def with_architecture(
-    tensors: Sequence[ConvolutionWeight], architectures: Iterable[Mapping[str, Operation]]
-) -> tuple[ConvolutionWeight, ...]:
+    tensors: Sequence[Tensor], architectures: Iterable[Mapping[str, Operation]]
+) -> tuple[Tensor, ...]:
     """The convolutions of a state dict as the first architecture that fits runs them, or just as they are.
 
     They are replaced only if, once prefixes that all names share are off, there is a convolution weight for each
@@ -45,7 +45,7 @@ def _without_prefixes(names: Sequence[str]) -> Iterator[Sequence[str]]:
         names = [name.removeprefix(shared) for name in names]
 
 
-def _fits(names: Sequence[str], tensors: Sequence[ConvolutionWeight], operations: Mapping[str, Operation]) -> bool:
+def _fits(names: Sequence[str], tensors: Sequence[Tensor], operations: Mapping[str, Operation]) -> bool:
     if len(names) != len(operations) or set(names) != operations.keys():
         return False
     return all(
@@ -54,6 +54,6 @@ def _fits(names: Sequence[str], tensors: Sequence[ConvolutionWeight], operations
     )
 
 
-def _told(tensor: ConvolutionWeight, operation: Operation) -> ConvolutionWeight:
+def _told(tensor: Tensor, operation: Operation) -> Tensor:
     layout = Layout.IO_K if operation.convolution.kind is Kind.TRANSPOSED else Layout.OI_K
     return replace(tensor, convolution=operation.convolution, layout=layout, evidence=Evidence.ARCHITECTURE)

@@ -121,11 +121,11 @@ def _describe(name: str, index: Index, sha256: str | None) -> dict[str, Any]:
         layers.append(
             {
                 "name": tensor.name,
-                "kind": convolution.kind,
+                "kind": convolution.kind if convolution else None,
                 "shape": list(shape),
                 "dtype": tensor.dtype,
-                "groups": convolution.groups,
-                "stride": list(convolution.stride) if convolution.stride else None,
+                "groups": convolution.groups if convolution else None,
+                "stride": list(convolution.stride) if convolution and convolution.stride else None,
                 "conv_depth": depth,
                 "context": context,
                 "layout_evidence": evidence_of(tensor),

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
-from typing import TypeVar
+from dataclasses import dataclass, replace
 
 import pluggy
 
@@ -18,15 +17,13 @@ from filterzoo.jail.unpacking import Window, find_model
 from filterzoo.layers.computations import stored_tensors
 from filterzoo.layers.selection import select
 from filterzoo.layers.shapes import is_convolution_shape
-from filterzoo.records import Codec, Convolution, ConvolutionWeight, Index, Layout, StoredRange, Tensor
+from filterzoo.records import Codec, Index, Layout, StoredRange, Tensor
 from filterzoo.references import PluginReference
 
 MAX_TENSORS = 1_000_000
 """Most named arrays of one file."""
 MAX_DEPTH = 3
 """Archives inside archives."""
-
-_Moved = TypeVar("_Moved", bound=Tensor)
 
 PLUGIN_ERRORS = (Exception, SystemExit)
 """What a plugin may raise: anything but the parent's request to end."""
@@ -143,24 +140,18 @@ def _index(format_: Format, file: RandomAccessFile, *, all_tensors: bool) -> Ind
     return Index(format=format_.name, facts=format_.facts(file), tensor_count=len(tensors), convolutions=chosen)
 
 
-def _chosen(format_: Format, tensors: list[Tensor]) -> tuple[ConvolutionWeight, ...]:
+def _chosen(format_: Format, tensors: list[Tensor]) -> tuple[Tensor, ...]:
     """The convolutions among the tensors: as the format marks them, or as names and shapes tell."""
-    chosen = tensors if format_.is_graph else select(tensors)
-    weights = tuple(_weight(tensor, tensor.convolution) for tensor in chosen if tensor.convolution is not None)
-    for weight in weights:
-        _check_name(weight)
-    return weights
-
-
-def _weight(tensor: Tensor, convolution: Convolution) -> ConvolutionWeight:
-    known = {field.name: getattr(tensor, field.name) for field in fields(Tensor)}
-    return ConvolutionWeight(**(known | {"convolution": convolution}))
+    chosen = tuple(t for t in tensors if t.convolution is not None) if format_.is_graph else select(tensors)
+    for tensor in chosen:
+        _check_name(tensor)
+    return chosen
 
 
 def _index_all(format_: Format, file: RandomAccessFile) -> Index:
     """The index with every array; convolutions that are not supported cost no more than themselves."""
     listed = _bounded(format_.tensors(file) if format_.is_graph else format_.index(file))
-    chosen: tuple[ConvolutionWeight, ...] = ()
+    chosen: tuple[Tensor, ...] = ()
     obstacle = None
     try:
         chosen = _chosen(format_, _bounded(format_.index(file)) if format_.is_graph else listed)
@@ -206,7 +197,7 @@ def _shifted(inside: Index | Member, member: Member) -> Index | Member:
     )
 
 
-def _moved(tensor: _Moved, by: int) -> _Moved:
+def _moved(tensor: Tensor, by: int) -> Tensor:
     """The tensor, or what it is computed from, `by` bytes later in the file."""
     if tensor.computation is not None:
         inputs = tuple(_moved(each, by) for each in tensor.computation.inputs)

@@ -11,7 +11,7 @@ from filterzoo.errors import Reason, Refused
 from filterzoo.jail.expansion import MAX_EXPANSION, MAX_RATIO, UNSUSPECTED, check_expansion
 from filterzoo.layers.computations import numbers_of, stored_tensors
 from filterzoo.layers.shapes import canonical_shape, is_convolution_shape
-from filterzoo.records import Codec, Convolution, ConvolutionWeight, Index, Layout, StoredRange, Tensor
+from filterzoo.records import Codec, Convolution, Index, Layout, StoredRange, Tensor
 
 MAX_NUMBERS = 1 << 30
 """Most numbers of one layer (4 GiB as float32; the largest known has 0.3 G)."""
@@ -46,10 +46,10 @@ def validate(index: Index, size: int) -> None:
     for container in index.containers:
         if min(container.offset, container.length) < 0 or container.offset + container.length > size:
             raise Refused(Reason.MALFORMED, "an archive member that lies outside the file")
-    for weight in index.convolutions:
-        _check_shape(weight)
-        _check_convolution(weight)
-        _check_stored(weight, size)
+    for tensor in index.convolutions:
+        _check_shape(tensor)
+        _check_convolution(tensor)
+        _check_stored(tensor, size)
     for tensor in index.tensors:
         _check_listed(tensor, size)
     if sum(map(numbers_of, index.convolutions)) > MAX_TOTAL_NUMBERS:
@@ -98,8 +98,10 @@ def _check_shape(tensor: Tensor) -> None:
     _require(is_one, tensor, f"a depthwise weight of shape {tensor.shape} must start with 1")
 
 
-def _check_convolution(tensor: ConvolutionWeight) -> None:
+def _check_convolution(tensor: Tensor) -> None:
     convolution = tensor.convolution
+    if convolution is None:
+        raise Refused(Reason.MALFORMED, "no convolution reads it", tensor.name[:200])
     groups = 1 if convolution.groups is None else convolution.groups
     channels = tensor.shape[0] if tensor.layout is Layout.IO_K else canonical_shape(tensor)[0]
     _require(0 < groups <= channels, tensor, f"an impossible number of groups for {channels} channels")

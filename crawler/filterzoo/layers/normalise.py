@@ -16,7 +16,7 @@ from filterzoo.layers.computed import apply
 from filterzoo.layers.layer import Floats, Layer
 from filterzoo.layers.shapes import groups_or_one
 from filterzoo.layers.stored import TensorReader
-from filterzoo.records import Context, ConvolutionWeight, Evidence, Layout, Quantisation, Tensor
+from filterzoo.records import Context, Convolution, Evidence, Layout, Quantisation, Tensor
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -36,16 +36,20 @@ def layer_id(weights: Floats) -> str:
     return hasher.hexdigest()
 
 
-def normalise(tensors: Sequence[ConvolutionWeight], reader: TensorReader) -> Iterator[Layer]:
+def normalise(tensors: Sequence[Tensor], reader: TensorReader) -> Iterator[Layer]:
     """The layers of a checkpoint, in order, one at a time: memory is bounded by the largest."""
     reader.will_read(tensors)
     for index, (tensor, (depth, depth_norm, context)) in enumerate(zip(tensors, depths(tensors), strict=True)):
+        convolution = tensor.convolution
+        if convolution is None:
+            raise Refused(Reason.MALFORMED, "the index lists a tensor that no convolution reads", tensor.name)
         # No reference to the weights stays here while the next layer is read.
-        yield _layer(canonical(read(tensor, reader), tensor), index, tensor, (depth, depth_norm, context))
+        yield _layer(canonical(read(tensor, reader), tensor), index, tensor, convolution, (depth, depth_norm, context))
 
 
-def _layer(weights: Floats, index: int, tensor: ConvolutionWeight, place: tuple[int, float, Context]) -> Layer:
-    convolution = tensor.convolution
+def _layer(
+    weights: Floats, index: int, tensor: Tensor, convolution: Convolution, place: tuple[int, float, Context]
+) -> Layer:
     return Layer(
         index=index,
         name=tensor.name,
@@ -81,16 +85,20 @@ def evidence_of(tensor: Tensor) -> Evidence:
     return {Context.GRAPH: Evidence.GRAPH, Context.ARCHITECTURE: Evidence.ARCHITECTURE}.get(context, Evidence.FORMAT)
 
 
-def depths(tensors: Sequence[ConvolutionWeight]) -> list[tuple[int, float, Context]]:
+def depths(tensors: Sequence[Tensor]) -> list[tuple[int, float, Context]]:
     """(conv_depth, conv_depth_norm, context) of each layer: as stated, or rank of its distinct depth or its place."""
-    stated = [(*t.convolution.stated_depth, t.convolution.context) for t in tensors if t.convolution.stated_depth]
+    stated = [
+        (*t.convolution.stated_depth, t.convolution.context)
+        for t in tensors
+        if t.convolution and t.convolution.stated_depth
+    ]
     if len(stated) == len(tensors):
         return stated
-    known = [t.convolution.depth for t in tensors if t.convolution.depth is not None]
+    known = [t.convolution.depth for t in tensors if t.convolution is not None and t.convolution.depth is not None]
     if len(known) == len(tensors):
         rank_of = {depth: rank for rank, depth in enumerate(sorted(set(known)))}
         ranks = [rank_of[depth] for depth in known]
-        contexts = [t.convolution.context for t in tensors]
+        contexts = [t.convolution.context for t in tensors if t.convolution is not None]
     else:
         ranks = list(range(len(tensors)))
         contexts = [Context.DECLARED] * len(tensors)

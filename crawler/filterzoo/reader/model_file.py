@@ -22,7 +22,7 @@ from filterzoo.layers.layer import Floats
 from filterzoo.layers.normalise import as_array, canonical, depths, layer_id, read
 from filterzoo.layers.shapes import canonical_shape
 from filterzoo.layers.stored import TensorReader, byte_ranges
-from filterzoo.records import Context, ConvolutionWeight, Index, Kind, Tensor
+from filterzoo.records import Context, Convolution, Index, Kind, Tensor
 
 Array = npt.NDArray[Any]
 
@@ -154,9 +154,9 @@ class ModelLayer:
         return layer_id(self.weights)
 
 
-def _layer(file: ModelFile, number: int, tensor: ConvolutionWeight, place: tuple[int, float, Context]) -> ModelLayer:
+def _layer(file: ModelFile, number: int, tensor: Tensor, place: tuple[int, float, Context]) -> ModelLayer:
     depth, depth_norm, context = place
-    convolution = tensor.convolution
+    convolution = tensor.convolution or Convolution(kind=Kind.CONV, context=context)
     return ModelLayer(
         index=number,
         name=tensor.name,

@@ -1,6 +1,7 @@
 """Licence files: their names, and which licence a whole text is."""
 
 from importlib.metadata import distribution
+from pathlib import Path
 
 import pytest
 
@@ -26,7 +27,7 @@ MIT = f"MIT License\n\nCopyright (c) 2020 Somebody, Max Planck Institute\n\n{BOD
 def installed(package):
     """The licence file of an installed package: a real one, as its authors wrote it."""
     paths = [path for path in distribution(package).files or () if path.name.startswith("LICENSE")]
-    return paths[0].locate().read_text("utf-8")
+    return Path(paths[0].locate()).read_text("utf-8")
 
 
 @pytest.mark.parametrize(

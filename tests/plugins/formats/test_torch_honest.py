@@ -7,6 +7,7 @@ import collections
 import pathlib
 import warnings
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,7 +125,7 @@ def test_sections(container, tmp_path):
     optimizer = torch.optim.Adam(model.parameters())
     model(torch.randn(2, 3, 9, 9)).sum().backward()
     optimizer.step()
-    checkpoint = {
+    checkpoint: dict[str, Any] = {
         "epoch": 3,
         "args": argparse.Namespace(path=pathlib.Path("x"), rate=1e-3, array=np.arange(3)),
         "best": np.float64(0.5),

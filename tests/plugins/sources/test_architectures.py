@@ -15,7 +15,7 @@ from filterzoo_plugins.sources.medical import MedicalSource
 from filterzoo_plugins.sources.robustbench import RobustBenchSource
 
 
-def convolutions(state: dict[str, torch.Tensor], prefix: str = "") -> list[Tensor]:
+def convolutions(state: dict[str, torch.Tensor], prefix: str = "") -> tuple[Tensor, ...]:
     named = ((prefix + name, tuple(tensor.shape)) for name, tensor in state.items())
     return select([Tensor(name=name, dtype="F32", shape=shape, span=Span(0, 1)) for name, shape in named])
 

@@ -234,7 +234,7 @@ def test_one_file_of_each_set_of_weights(paths, expected):
 # Licences
 
 
-APACHE = distribution("timm").locate_file(f"timm-{version('timm')}.dist-info/licenses/LICENSE").read_bytes()
+APACHE = Path(distribution("timm").locate_file(f"timm-{version('timm')}.dist-info/licenses/LICENSE")).read_bytes()
 WEIGHT = {"model.safetensors": WEIGHTS}
 
 

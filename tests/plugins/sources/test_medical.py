@@ -8,6 +8,7 @@ import zipfile
 from collections import Counter
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -201,7 +202,7 @@ def test_the_published_list_of_nnunet(server, tmp_path):
     """26 tasks in 33 archives; none of them is offered here, so each is a ledger entry."""
     with Door(default_folder(), allow_private=True, clocks=Clocks(sleep=lambda _: None)) as door:
         options = MedicalSource.Options(repositories=["nnunet_v1"], zenodo=server.url)
-        found = list(MedicalSource(options, door, tmp_path).discover())
+        found: list[Any] = list(MedicalSource(options, door, tmp_path).discover())
     assert len({entry.id.split("/")[1] for entry in found}) == 26
     assert len({entry.url for entry in found}) == 33
     assert {(type(entry), entry.reason) for entry in found} == {(Refusal, Reason.REMOVED)}
