@@ -44,6 +44,8 @@ class Layout(StrEnum):
     """(out, *kernel, in/groups): TFLite convolutions."""
     ONE_K_O = "1*o"
     """(1, *kernel, out): TFLite depthwise convolutions."""
+    OPEN = "open"
+    """Not stated by the file: the selection decides by the shapes in it."""
     OTHER = "other"
     """Not a convolution weight."""
 

@@ -93,7 +93,7 @@ def _check_shape(tensor: Tensor) -> None:
     _require(tensor.dtype in DTYPES, tensor, f"unknown dtype {tensor.dtype[:20]!r}")
     _require(is_convolution_shape(tensor.shape), tensor, "a convolution weight has rank 3 to 5 and no empty axis")
     _require(prod(tensor.shape) <= MAX_NUMBERS, tensor, f"more than {MAX_NUMBERS} numbers in one layer", Reason.LIMIT)
-    _require(tensor.layout is not Layout.OTHER, tensor, "a convolution weight without a layout")
+    _require(tensor.layout not in {Layout.OTHER, Layout.OPEN}, tensor, "a convolution weight without a layout")
     is_one = tensor.layout is not Layout.ONE_K_O or tensor.shape[0] == 1
     _require(is_one, tensor, f"a depthwise weight of shape {tensor.shape} must start with 1")
 

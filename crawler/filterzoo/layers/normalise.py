@@ -219,7 +219,7 @@ def _reorder(array: Array, layout: Layout, groups: int, name: str) -> Array:
             if array.shape[0] != 1:
                 raise Refused(Reason.MALFORMED, f"a depthwise weight of shape {array.shape} must start with 1", name)
             return np.moveaxis(array, (0, -1), (1, 0))
-        case Layout.OTHER:
+        case Layout.OPEN | Layout.OTHER:
             raise Refused(
                 Reason.MALFORMED, "the index calls a tensor a convolution weight and gives it no layout", name
             )

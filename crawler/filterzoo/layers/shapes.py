@@ -23,7 +23,7 @@ def canonical_shape(tensor: Tensor) -> tuple[int, ...]:
             return (shape[0], shape[-1], *shape[1:-1])
         case Layout.ONE_K_O:
             return (shape[-1], 1, *shape[1:-1])
-        case Layout.OI_K | Layout.OTHER:
+        case Layout.OI_K | Layout.OPEN | Layout.OTHER:
             return shape
 
 

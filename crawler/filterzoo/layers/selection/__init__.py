@@ -1,0 +1,107 @@
+"""Which tensors of a file are convolution weights, and of which kind, where no graph says it (docs/selection.md).
+
+Evidence, the best first: what a graph, an architecture or the framework's configuration says of a tensor is kept; then
+the file's stated order of axes; then the shapes in the file, which must fit each other; names last, to break ties.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from filterzoo.errors import Reason, Refused
+from filterzoo.layers.selection.candidates import Candidate, PassedOver, is_reached, judged
+from filterzoo.layers.selection.kinds import Network, described
+from filterzoo.layers.selection.layouts import read_layouts
+from filterzoo.layers.selection.reparametrised import assembled
+from filterzoo.layers.selection.sections import SECTIONS, of_network, sections
+from filterzoo.records import Evidence, Tensor
+
+__all__ = ["SECTIONS", "PassedOver", "Selection", "select", "selection"]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The convolution weights of the state dict that is taken, and how many arrays of rank 3 to 5 were not, by why."""
+
+    convolutions: tuple[Tensor, ...]
+    passed_over: dict[PassedOver, int]
+
+
+def select(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The convolution weights of the state dict that is taken, each with its `convolution`, in the file's order."""
+    return selection(tensors).convolutions
+
+
+def selection(tensors: Sequence[Tensor]) -> Selection:
+    """As `select`. Refused (unsupported) where weights are kept in parts that cannot be put together."""
+    found: list[Selection] = []
+    for section in sections(tensors):
+        found.append(_of_section(section))
+        if found[-1].convolutions:
+            return found[-1]
+    passed_over = Counter[PassedOver]()
+    for each in found:
+        passed_over.update(each.passed_over)
+    return Selection((), dict(passed_over))
+
+
+def _of_section(section: Sequence[Tensor]) -> Selection:
+    network = of_network(section)
+    tensors = read_layouts(assembled(network))
+    shapes = {tensor.name: tensor.shape for tensor in section}
+    passed_over = Counter[PassedOver]()
+    passed_over[PassedOver.COPY] = sum(3 <= len(t.shape) <= 5 for t in section) - sum(
+        3 <= len(t.shape) <= 5 for t in network
+    )
+    verdicts = {tensor.name: judged(tensor, shapes) for tensor in tensors}
+    chosen = _with_reached(tensors, verdicts)
+    passed_over.update(verdict for verdict in verdicts.values() if isinstance(verdict, PassedOver))
+    context = _network(chosen, tensors, shapes)
+    convolutions = tuple(_kept(each, context) for each in chosen)
+    return Selection(convolutions, {why: count for why, count in passed_over.items() if count})
+
+
+def _with_reached(tensors: Sequence[Tensor], verdicts: dict[str, Candidate | PassedOver | None]) -> list[Candidate]:
+    """The candidates in the file's order, with those undecided ones that the channels of 1-D convolutions lead to."""
+    sequences = [each for each in verdicts.values() if isinstance(each, Candidate) and len(each.kernel) == 1]
+    for tensor in tensors:
+        if verdicts[tensor.name] is PassedOver.UNDECIDED:
+            as_one = Candidate(tensor, tensor.shape[0], tensor.shape[1], tensor.shape[2:], None)
+            if tensor.shape[1] != tensor.shape[2] and is_reached(as_one, sequences):
+                verdicts[tensor.name] = as_one
+    return [each for tensor in tensors if isinstance(each := verdicts[tensor.name], Candidate)]
+
+
+def _network(chosen: list[Candidate], tensors: Sequence[Tensor], shapes: dict[str, tuple[int, ...]]) -> Network:
+    places = {tensor.name: place for place, tensor in enumerate(tensors)}
+    own = {each.name for each in chosen}
+    vectors = [
+        (place, tensor.shape[0])
+        for place, tensor in enumerate(tensors)
+        if len(tensor.shape) == 1 and not _is_bias_of(tensor.name, own)
+    ]
+    matrices = [(name, shape[1]) for name, shape in shapes.items() if len(shape) == 2]
+    return Network(chosen, vectors, places, matrices)
+
+
+def _is_bias_of(name: str, own: set[str]) -> bool:
+    return name.endswith("bias") and f"{name[:-4]}weight" in own
+
+
+def _kept(candidate: Candidate, network: Network) -> Tensor:
+    """What is known already stays; its module, configuration or graph said it."""
+    tensor = candidate.tensor
+    if tensor.convolution is None:
+        return described(candidate, network)
+    network.groups[tensor.name] = tensor.convolution.groups
+    return tensor if tensor.evidence is not None else replace(tensor, evidence=Evidence.CONFIG)
+
+
+def refuse_undecided(found: Selection, arrays: int) -> None:
+    """Refused where a file has arrays that may be convolution weights, and none of them can be told to be one."""
+    undecided = found.passed_over.get(PassedOver.UNDECIDED, 0)
+    if not found.convolutions and undecided:
+        detail = f"{undecided} of its {arrays} arrays may be convolution weights or not: nothing in the file tells"
+        raise Refused(Reason.UNSUPPORTED, detail)

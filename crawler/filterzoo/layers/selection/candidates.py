@@ -1,0 +1,152 @@
+"""Which tensors are convolution weights, by their shapes and those beside them; no name alone drops one.
+
+A bias as long as the outputs tells a convolution; one as large as the weight tells a LayerNorm over several axes, one
+of several axes an ensemble or an attention kernel. Without a bias the kernel must look like one. A tensor that is not
+called a weight needs more: a fitting bias, or a square odd kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from filterzoo.dtypes import DTYPES, NumberClass
+from filterzoo.layers.selection import names
+from filterzoo.layers.selection.layouts import LARGE, irregular
+from filterzoo.layers.shapes import canonical_shape
+from filterzoo.records import Layout, Tensor
+
+_FAR = 15
+"""The longest kernel of a 1-D convolution that needs no more to be believed."""
+
+
+class PassedOver(StrEnum):
+    """Why an array of rank 3 to 5 is not taken for a convolution weight."""
+
+    NUMBERS = "numbers"
+    """Integers without a scale, booleans or complex numbers."""
+    COPY = "copy"
+    """What an optimiser keeps of a weight, or a copy of it."""
+    ELEMENTWISE = "elementwise"
+    """A weight for each number of a layer: its bias is as large, or all axes but one have length 1."""
+    STACKED = "stacked"
+    """Matrices of linear or attention layers: the bias or the last two axes say so."""
+    NO_WEIGHT = "no weight"
+    """Not called a weight, and not shaped like one: positions, masks, tables."""
+    UNDECIDED = "undecided"
+    """A convolution or something else: nothing in the file tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A tensor that is a convolution weight. `first`, `second`: its canonical channel axes before its kind is known."""
+
+    tensor: Tensor
+    first: int
+    second: int
+    kernel: tuple[int, ...]
+    bias: int | None
+
+    @property
+    def name(self) -> str:
+        """The tensor's name."""
+        return self.tensor.name
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether its kernel is a single number."""
+        return set(self.kernel) == {1}
+
+
+def judged(tensor: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> Candidate | PassedOver | None:
+    """The tensor as a candidate, why it is none, or None where its rank leaves no question."""
+    if not 3 <= len(tensor.shape) <= 5 or 0 in tensor.shape:
+        return None
+    if not _is_number(tensor):
+        return PassedOver.NUMBERS
+    if tensor.layout is Layout.OTHER:
+        return PassedOver.STACKED
+    first, second, *kernel = canonical_shape(tensor)
+    bias = bias_of(tensor, shapes)
+    candidate = Candidate(
+        tensor, first, second, tuple(kernel), bias[0] if bias is not None and len(bias) == 1 else None
+    )
+    if tensor.convolution is not None:
+        return candidate
+    why = _contradiction(tensor, candidate, bias)
+    if why is not None:
+        return why
+    if not names.is_weight(tensor.name):
+        return candidate if _is_plainly_one(candidate) else PassedOver.NO_WEIGHT
+    return candidate if len(tensor.shape) > 3 or _is_sequence_kernel(candidate) else PassedOver.UNDECIDED
+
+
+def bias_of(tensor: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...] | None:
+    """The shape of the bias beside a weight."""
+    for name in names.biases(tensor.name):
+        if name in shapes and name != tensor.name:
+            return shapes[name]
+    return None
+
+
+def _is_number(tensor: Tensor) -> bool:
+    number_class = DTYPES[tensor.dtype].number_class
+    if number_class is NumberClass.INTEGER:
+        return tensor.quantisation is not None
+    return number_class is NumberClass.FLOAT
+
+
+def _contradiction(tensor: Tensor, candidate: Candidate, bias: tuple[int, ...] | None) -> PassedOver | None:
+    first, second, kernel = candidate.first, candidate.second, candidate.kernel
+    if bias is not None and len(tensor.shape) > 1 and bias == tensor.shape:
+        return PassedOver.ELEMENTWISE
+    if bias is not None and len(bias) > 1 and sum(side != 1 for side in bias) > 1:
+        return PassedOver.STACKED
+    if candidate.bias is not None and not _fits(candidate.bias, first, second):
+        return PassedOver.STACKED
+    spread = first > 1 and second == 1
+    if spread and candidate.bias is None and not names.says_convolution(tensor.name) and set(kernel) == {1}:
+        return PassedOver.ELEMENTWISE
+    if first == 1 and candidate.bias is None and max(kernel) > LARGE and irregular(kernel) > 0:
+        return PassedOver.NO_WEIGHT
+    return None
+
+
+def _fits(bias: int, first: int, second: int) -> bool:
+    """As long as the outputs, those of a transposed convolution, or those of a depthwise one."""
+    return bias == first or (bias % second == 0 and first % (bias // second or 1) == 0)
+
+
+def _is_plainly_one(candidate: Candidate) -> bool:
+    """Without a weight's name: with a fitting bias, or several channels and a square odd kernel of more than one."""
+    if candidate.bias is not None and candidate.bias == candidate.first > 1 and irregular(candidate.kernel) < 1:
+        return len(candidate.kernel) > 1
+    if names.is_part(candidate.name):
+        return False
+    side = candidate.kernel[0]
+    is_square = len(candidate.kernel) > 1 and set(candidate.kernel) == {side}
+    return is_square and side % 2 == 1 and 1 < side <= LARGE and candidate.first > 1
+
+
+def _is_sequence_kernel(candidate: Candidate) -> bool:
+    """Rank 3: a 1-D convolution's kernel is short and not as long as it has inputs."""
+    (side,) = candidate.kernel
+    if side <= 2:
+        return True
+    if side == candidate.second and side > 3:
+        return False
+    if side % 2 == 0 and side > 4 and side * candidate.second == candidate.first:
+        return False  # heads times their width: what an attention layer gives
+    if side % 2 == 1:
+        return side <= _FAR or candidate.second == 1
+    return side <= 4 or candidate.second == 1
+
+
+def is_reached(candidate: Candidate, sequences: Sequence[Candidate]) -> bool:
+    """Whether an undecided kernel of rank 3 reads what a 1-D convolution of the file gives, or gives what one reads."""
+    return any(
+        other.first == candidate.second or other.second == candidate.first
+        for other in sequences
+        if len(other.kernel) == 1 and other.kernel[0] > 2
+    )

@@ -1,0 +1,99 @@
+"""What the axes of a state dict's weights mean, where neither a graph nor the file's format says it.
+
+Kernels are small and regular: as long on each axis, or one. Of the orders that frameworks have, the one is taken that
+gives such kernels for all weights of a rank; sparse 3-D convolutions of torch (spconv 1 and 2) and modulated ones,
+(1, out, in, *kernel), are told that way too. Where several do, the word for weight in the names decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from math import log2
+
+from filterzoo.layers.selection import names
+from filterzoo.records import Evidence, Layout, Tensor
+
+LARGE = 11
+"""Kernels are seldom longer."""
+_MARGIN = 0.5
+"""How much better than torch's order another must be, per file, to be believed of a file of torch."""
+
+Reading = Callable[[Tensor], Tensor | None]
+
+
+def read_layouts(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The tensors, each of rank 3 to 5 whose layout is open or may be another with the layout that fits the file."""
+    result = {id(tensor): tensor for tensor in tensors}
+    candidates = [t for t in tensors if 3 <= len(t.shape) <= 5 and 0 not in t.shape and t.convolution is None]
+    open_ones = [t for t in candidates if t.layout is Layout.OPEN]
+    if open_ones:
+        result |= _voted(open_ones)
+    volumes = [t for t in candidates if t.layout is Layout.OI_K and len(t.shape) == 5 and names.is_weight(t.name)]
+    if volumes:
+        result |= _volumes(volumes)
+    return [result[id(tensor)] for tensor in tensors]
+
+
+def _voted(tensors: list[Tensor]) -> dict[int, Tensor]:
+    """Open layouts: one for all ranks of the file, by the kernels that it gives."""
+    weights = [t for t in tensors if names.is_weight(t.name) and not _is_spread(t.shape)] or tensors
+    costs = {layout: sum(map(irregular, (_kernel(t.shape, layout) for t in weights))) for layout in _ORDERS}
+    least = min(costs.values())
+    best = [layout for layout in _ORDERS if costs[layout] <= least + 1e-9]
+    evidence = Evidence.SHAPES
+    if len(best) > 1:
+        is_torch = sum(t.name.rpartition(".")[2] == "weight" for t in weights) * 2 > len(weights)
+        wanted = Layout.OI_K if is_torch else Layout.K_IO
+        best, evidence = ([wanted], Evidence.NAME) if wanted in best else (best, Evidence.ASSUMED)
+    return {id(tensor): replace(tensor, layout=best[0], evidence=evidence) for tensor in tensors}
+
+
+_ORDERS = (Layout.K_IO, Layout.OI_K, Layout.O_K_I)
+
+
+def _volumes(tensors: list[Tensor]) -> dict[int, Tensor]:
+    """Weights of rank 5 in a file of torch: volumes in torch's order, sparse ones in others, or modulated planes."""
+    readings: dict[str, tuple[Reading, Callable[[tuple[int, ...]], tuple[int, ...]]]] = {
+        "torch": (lambda t: t, lambda shape: shape[2:]),
+        "modulated": (_modulated, lambda shape: shape[3:]),
+        "spconv 2": (lambda t: _as(t, Layout.O_K_I), lambda shape: shape[1:4]),
+        "spconv 1": (lambda t: _as(t, Layout.K_IO), lambda shape: shape[:3]),
+    }
+    costs = {name: sum(irregular(kernel(t.shape)) for t in tensors) for name, (_, kernel) in readings.items()}
+    if any(t.shape[0] != 1 or t.strides is not None for t in tensors):
+        costs.pop("modulated")
+    best = min(costs, key=lambda name: (costs[name], list(readings).index(name)))
+    if best == "torch" or costs["torch"] - costs[best] < _MARGIN:
+        return {}
+    return {id(t): told for t in tensors if (told := readings[best][0](t)) is not None}
+
+
+def _as(tensor: Tensor, layout: Layout) -> Tensor:
+    return replace(tensor, layout=layout, evidence=Evidence.SHAPES)
+
+
+def _modulated(tensor: Tensor) -> Tensor:
+    """(1, out, in, *kernel): the first axis is that of the batch."""
+    return replace(tensor, shape=tensor.shape[1:], evidence=Evidence.SHAPES)
+
+
+def _kernel(shape: tuple[int, ...], layout: Layout) -> tuple[int, ...]:
+    return {Layout.K_IO: shape[:-2], Layout.OI_K: shape[2:], Layout.O_K_I: shape[1:-1]}[layout]
+
+
+def _is_spread(shape: Iterable[int]) -> bool:
+    """Whether all axes but one have length 1: a scale or a shift, which says nothing of the order."""
+    return sum(side != 1 for side in shape) <= 1
+
+
+def irregular(kernel: Sequence[int]) -> float:
+    """0 for a small kernel that is as long on each axis, or 1 on some; more the less it looks like one."""
+    largest = max(kernel)
+    cost = max(0.0, log2(largest / LARGE))
+    others = [side for side in kernel if side not in {1, largest}]
+    if others:
+        cost += log2(largest / min(others)) + 0.25
+    if largest > 3 and largest % 2 == 0:
+        cost += 0.1
+    return cost

@@ -1,0 +1,80 @@
+"""What names of tensors say, where nothing better decides: the last of all evidence (docs/selection.md)."""
+
+from __future__ import annotations
+
+import re
+
+_SEPARATORS = re.compile(r"[./:]")
+_WEIGHT = re.compile(r"(^|[./_])(weights?|kernel|w)(:0)?$", re.IGNORECASE)
+_PART = re.compile(r"(^|[./])(weight|kernel)[._][^./]*$", re.IGNORECASE)
+_BIASES = ("bias", "biases", "b", "B", "bias:0")
+_TRANSPOSED = re.compile(
+    r"transp|deconv|conv(olution)?_?t\d*d?([./_]|$)|(^|[./_])(conv_?)?up(conv|sample)?\d*([./_]|$)", re.IGNORECASE
+)
+_DEPTHWISE = re.compile(r"depth_?wise|(^|[./_])dw(_?conv)?\d*([./_]|$)|conv_dw", re.IGNORECASE)
+_CONVOLUTION = re.compile(r"conv", re.IGNORECASE)
+_OPTIMISER = re.compile(
+    r"^(optim(izer|iser)?s?|opt|exp_avg(_sq)?|momentum(_buffer)?|velocity|moments?|adam\w*|slots?|grads?|gradients?|mu|nu)"
+    r"(_?(states?|state_dicts?|m|v|buffers?|\d+))*$",
+    re.IGNORECASE,
+)
+_AVERAGED = re.compile(r"(^|_)(ema|avg|averaged?|momentum|target|shadow|copy)(_|$)", re.IGNORECASE)
+
+
+def parts(name: str) -> list[str]:
+    """The components of a path with dots or slashes."""
+    return _SEPARATORS.split(name)
+
+
+def owner(name: str) -> str:
+    """What a weight belongs to: its name without the word for weight, with the separator before that."""
+    found = _WEIGHT.search(name)
+    if found is not None:
+        return name[: found.start(2)]
+    cut = max(name.rfind("."), name.rfind("/"))
+    return name[: cut + 1]
+
+
+def is_weight(name: str) -> bool:
+    """Whether it ends in a framework's word for weights."""
+    return _WEIGHT.search(name) is not None
+
+
+def is_part(name: str) -> bool:
+    """Whether it is called what belongs to a weight: `weight_mask`."""
+    return _PART.search(name) is not None
+
+
+def biases(name: str) -> tuple[str, ...]:
+    """The names that the bias of a weight may have."""
+    return tuple(owner(name) + word for word in _BIASES)
+
+
+def says_transposed(name: str) -> bool:
+    """Whether it is called a transposed convolution."""
+    return _TRANSPOSED.search(owner(name)) is not None
+
+
+def says_depthwise(name: str) -> bool:
+    """Whether it is called a depthwise convolution."""
+    return _DEPTHWISE.search(name) is not None
+
+
+def says_convolution(name: str) -> bool:
+    """Whether it is called a convolution."""
+    return _CONVOLUTION.search(name) is not None
+
+
+def is_optimiser(part: str) -> bool:
+    """Whether a component of a path is a word for what an optimiser keeps."""
+    return _OPTIMISER.match(part) is not None
+
+
+def is_average(part: str) -> bool:
+    """Whether a component of a path is a word for an average over the training, or for what optimisers keep."""
+    return _AVERAGED.search(part) is not None
+
+
+def pattern(name: str) -> str:
+    """The name with every number the same: blocks that repeat share it."""
+    return re.sub(r"\d+", "#", name)
