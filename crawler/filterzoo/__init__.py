@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from filterzoo.dataset.merged import stats
     from filterzoo.dtypes import DTYPES, NumberClass
     from filterzoo.errors import Reason, Refused, StartError
-    from filterzoo.files import LocalFile, RandomAccessFile, check_plain_name
+    from filterzoo.files import LocalFile, RandomAccessFile, check_plain_name, check_side_name
     from filterzoo.format import HEAD_BYTES, Format
     from filterzoo.hooks import API_VERSION, hookimpl
     from filterzoo.jail import Jail
+    from filterzoo.layers.computations import computed, stored_tensors
     from filterzoo.licensing.licences import Licence, LicenceClass
     from filterzoo.network.addresses import is_http
     from filterzoo.network.door import Document, Door
@@ -36,8 +37,10 @@ if TYPE_CHECKING:
         SectionFacts,
         Span,
         StatedFact,
+        Step,
         StoredRange,
         Tensor,
+        Way,
     )
     from filterzoo.references import PluginReference
     from filterzoo.source import Source, SourceOptions
@@ -51,10 +54,11 @@ _HOMES = {
     "filterzoo.dataset.merged": ("stats",),
     "filterzoo.dtypes": ("DTYPES", "NumberClass"),
     "filterzoo.errors": ("Reason", "Refused", "StartError"),
-    "filterzoo.files": ("LocalFile", "RandomAccessFile", "check_plain_name"),
+    "filterzoo.files": ("LocalFile", "RandomAccessFile", "check_plain_name", "check_side_name"),
     "filterzoo.format": ("Format", "HEAD_BYTES"),
     "filterzoo.hooks": ("API_VERSION", "hookimpl"),
     "filterzoo.jail": ("Jail",),
+    "filterzoo.layers.computations": ("computed", "stored_tensors"),
     "filterzoo.licensing.licences": ("Licence", "LicenceClass"),
     "filterzoo.network.addresses": ("is_http",),
     "filterzoo.network.door": ("Document", "Door"),
@@ -75,8 +79,10 @@ _HOMES = {
         "SectionFacts",
         "Span",
         "StatedFact",
+        "Step",
         "StoredRange",
         "Tensor",
+        "Way",
     ),
     "filterzoo.references": ("PluginReference",),
     "filterzoo.source": ("Source", "SourceOptions"),
@@ -127,16 +133,21 @@ __all__ = [
     "Span",
     "StartError",
     "StatedFact",
+    "Step",
     "StoredRange",
     "Tensor",
     "ThreatModel",
     "VisualCategory",
+    "Way",
     "check_plain_name",
+    "check_side_name",
+    "computed",
     "hookimpl",
     "is_http",
     "load",
     "open",
     "stats",
+    "stored_tensors",
 ]
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -37,7 +38,10 @@ class RandomAccessFile(ABC):
         """Told before the first of many reads: all (offset, length) to come, in order, so that few requests do."""
 
     def beside(self, name: str) -> RandomAccessFile:
-        """The file of that plain name beside this one; Refused where there is none, or none may be opened."""
+        """The file of that name beside this one, or in a folder beside it (`check_side_name`).
+
+        Refused where there is none, or none may be opened.
+        """
         raise Refused(Reason.UNSUPPORTED, "this kind of file has no files beside it", name)
 
     def close(self) -> None:
@@ -60,19 +64,35 @@ class RandomAccessFile(ABC):
 def check_plain_name(name: str) -> None:
     """Refused (unsafe) unless `name` is one path component that names a file beside another, on every system."""
     is_short = len(name.encode("utf-8", "replace")) <= 255
-    is_odd = any(c in "/\\:" or c < " " or "\ud800" <= c <= "\udfff" for c in name)
+    is_odd = any(c in '/\\:*?"<>|' or c < " " or "\ud800" <= c <= "\udfff" for c in name)
     if not is_short or name in {"", ".", ".."} or is_odd:
         raise Refused(Reason.UNSAFE, "a side file must be named by a plain file name", ascii(name)[:80])
 
 
-class LocalFile(RandomAccessFile):
-    """A regular file on this machine. Side files are opened in the same folder, and links are not followed there."""
+MAX_FOLDERS = 8
+"""Folders between a file and a file that it names."""
 
-    def __init__(self, path: Path, *, follow_links: bool = True) -> None:
+
+def check_side_name(name: str) -> None:
+    """Refused (unsafe) unless `name` is a plain name, or plain names joined by `/`: beside or below, never above."""
+    parts = name.split("/")
+    if len(parts) > MAX_FOLDERS + 1:
+        raise Refused(Reason.UNSAFE, "a side file in too many folders", ascii(name)[:80])
+    for part in parts:
+        check_plain_name(part)
+
+
+class LocalFile(RandomAccessFile):
+    """A regular file on this machine. Side files are opened in its folder or below, and links are not followed there.
+
+    folder: a descriptor of the folder that `path` is in; then only the last part of `path` is looked up.
+    """
+
+    def __init__(self, path: Path, *, follow_links: bool = True, folder: int | None = None) -> None:
         self.path = path
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow_links else os.O_NOFOLLOW)
         try:
-            self.descriptor = os.open(path, flags)
+            self.descriptor = os.open(path if folder is None else path.name, flags, dir_fd=folder)
         except OSError as error:
             # Where links are not followed, ELOOP says that the name is one.
             reason = Reason.UNSAFE if error.errno == errno.ELOOP else Reason.FETCH_FAILED
@@ -105,9 +125,10 @@ class LocalFile(RandomAccessFile):
 
     def beside(self, name: str) -> LocalFile:
         """See `RandomAccessFile.beside`."""
-        check_plain_name(name)
+        check_side_name(name)
         try:
-            return LocalFile(self.path.parent / name, follow_links=False)
+            with _folder_of(self.path.parent, name) as folder:
+                return LocalFile(self.path.parent / name, follow_links=False, folder=folder)
         except Refused as refusal:
             reason = Reason.UNSAFE if refusal.reason is Reason.UNSAFE else Reason.MALFORMED
             raise Refused(reason, f"side file: {refusal.detail}", ascii(name)[:80]) from refusal
@@ -117,3 +138,22 @@ class LocalFile(RandomAccessFile):
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
+
+
+@contextlib.contextmanager
+def _folder_of(start: Path, name: str) -> Iterator[int | None]:
+    """A descriptor of the folder that a side file is in, None for `start` itself; no link on the way is followed."""
+    *folders, _ = name.split("/")
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
+    with contextlib.ExitStack() as stack:
+        descriptor: int | None = None
+        for number, part in enumerate(["", *folders] if folders else []):
+            try:
+                opened = os.open(part or start, flags | (os.O_NOFOLLOW if number else 0), dir_fd=descriptor)
+            except OSError as error:
+                # A link to a folder is no folder where links are not followed.
+                reason = Reason.UNSAFE if error.errno in {errno.ELOOP, errno.ENOTDIR} else Reason.FETCH_FAILED
+                raise Refused(reason, f"cannot open a folder: {error.strerror}", ascii(part)[:80]) from error
+            stack.callback(os.close, opened)
+            descriptor = opened
+        yield descriptor

@@ -142,7 +142,7 @@ _LAYER_MEANINGS = {
     ),
     "computed": (
         "how its weights follow from stored tensors, where they are not stored themselves",
-        "weight_norm, spectral_norm, mask, scale, folded",
+        "weight_norm, spectral_norm, mask, scale, folded, packed",
         "they are stored",
     ),
     "layer_id": (_LAYER_ID.meaning, _LAYER_ID.unit, "never"),

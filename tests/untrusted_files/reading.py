@@ -11,7 +11,7 @@ import numpy as np
 
 from filterzoo import plugins
 from filterzoo.errors import Reason, Refused
-from filterzoo.files import RandomAccessFile, check_plain_name
+from filterzoo.files import RandomAccessFile, check_side_name
 from filterzoo.jail import parent
 from filterzoo.jail.indexing import Indexer, Wanted, load_readers
 from filterzoo.jail.messages import Message
@@ -35,7 +35,7 @@ class BytesFile(RandomAccessFile):
         return self.data[offset : offset + length]
 
     def beside(self, name: str) -> BytesFile:
-        check_plain_name(name)
+        check_side_name(name)
         if name not in self.sides:
             raise Refused(Reason.MALFORMED, "there is no such side file", ascii(name)[:80])
         return BytesFile(self.sides[name])

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from filterzoo.errors import Reason, Refused, describe
-from filterzoo.files import RandomAccessFile, check_plain_name
+from filterzoo.files import RandomAccessFile, check_side_name
 from filterzoo.jail.limits import JailLimits
 from filterzoo.jail.messages import Message, Wire, encode, encode_refusal
 
@@ -98,6 +98,6 @@ class Answers:
 
     def _side(self, name: str) -> RandomAccessFile:
         if name not in self._sides:
-            check_plain_name(name)
+            check_side_name(name)
             self._sides[name] = self._open_sides.enter_context(self._file.beside(name))
         return self._sides[name]

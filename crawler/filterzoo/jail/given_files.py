@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from filterzoo.errors import Reason, Refused
-from filterzoo.files import RandomAccessFile, check_plain_name
+from filterzoo.files import RandomAccessFile, check_side_name
 from filterzoo.jail.messages import Message, Wire
 
 
@@ -68,7 +68,7 @@ class RelayedFile(RandomAccessFile):
 
 def _beside_artifact(wire: Wire, name: str) -> RelayedFile:
     """The side file of that name, whose size the parent tells."""
-    check_plain_name(name)
+    check_side_name(name)
     answer = json.loads(_ask(wire, Message.SIDE, name))
     return RelayedFile(wire, answer["size"], is_remote=answer["is_remote"], side=name)
 

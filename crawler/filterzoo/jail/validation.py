@@ -9,7 +9,7 @@ from math import ceil, isfinite, prod
 from filterzoo.dtypes import DTYPES, NumberClass
 from filterzoo.errors import Reason, Refused
 from filterzoo.jail.expansion import MAX_EXPANSION, MAX_RATIO, UNSUSPECTED, check_expansion
-from filterzoo.layers.computations import numbers_of, stored_tensors
+from filterzoo.layers.computations import all_tensors, numbers_of, stored_tensors
 from filterzoo.layers.shapes import canonical_shape, is_convolution_shape
 from filterzoo.records import Codec, Convolution, Index, Layout, StoredRange, Tensor
 
@@ -62,12 +62,14 @@ def _check_stored(tensor: Tensor, size: int) -> None:
     """The bytes of a weight, or of all that it is computed from."""
     total = numbers_of(tensor)
     _require(total <= MAX_COMPUTED * MAX_NUMBERS, tensor, "too many numbers to compute it from", Reason.LIMIT)
-    for stored in stored_tensors(tensor):
-        fits = len(stored.shape) <= _MOST_AXES and all(0 <= side < _INT32 for side in stored.shape)
-        _require(fits and stored.dtype in DTYPES, stored, "an impossible shape or dtype")
-        _require(prod(stored.shape) <= MAX_NUMBERS, stored, "too many numbers", Reason.LIMIT)
-        _check_bytes(stored, size)
-        _check_quantisation(stored)
+    for each in all_tensors(tensor):
+        fits = len(each.shape) <= _MOST_AXES and all(0 <= side < _INT32 for side in each.shape)
+        _require(fits and each.dtype in DTYPES, each, "an impossible shape or dtype")
+        _require(prod(each.shape) <= MAX_NUMBERS, each, "too many numbers", Reason.LIMIT)
+        if each.computation is None:
+            _check_bytes(each, size)
+        if each.computation is None or each.quantisation is not None:
+            _check_quantisation(each)
 
 
 def _require(holds: bool, tensor: Tensor, what: str, reason: Reason = Reason.MALFORMED) -> None:  # noqa: FBT001  # it reads like assert

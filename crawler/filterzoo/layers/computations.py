@@ -29,11 +29,16 @@ def computed(
 
 def stored_tensors(tensor: Tensor) -> Iterator[Tensor]:
     """The tensors whose bytes a weight is made of: itself, unless it is computed. LIMIT where they are too many."""
+    return (each for each in all_tensors(tensor) if each.computation is None)
+
+
+def all_tensors(tensor: Tensor) -> Iterator[Tensor]:
+    """The tensor and all that it is computed from, computed themselves or stored. LIMIT where they are too many."""
     pending, steps = [tensor], 0
     while pending:
         each = pending.pop()
+        yield each
         if each.computation is None:
-            yield each
             continue
         steps += 1
         if steps > MAX_STEPS or len(each.computation.inputs) > MAX_STEPS:

@@ -14,6 +14,7 @@ from filterzoo.dtypes import DTYPES, NumberClass
 from filterzoo.errors import Reason, Refused
 from filterzoo.layers.computed import apply
 from filterzoo.layers.layer import Floats, Layer
+from filterzoo.layers.packed import DECODINGS, decode
 from filterzoo.layers.shapes import groups_or_one
 from filterzoo.layers.stored import TensorReader
 from filterzoo.records import Context, Convolution, Evidence, Layout, Quantisation, Tensor
@@ -70,9 +71,12 @@ def _layer(
 
 
 def read(tensor: Tensor, reader: TensorReader) -> Array:
-    """The tensor as stored, or as it follows from what is stored: then in float32."""
+    """The tensor's bits in its dtype, read or decoded; or as it follows from what is stored, in float32."""
     if tensor.computation is None:
         return reader.read(tensor)
+    if tensor.computation.step in DECODINGS:
+        parts = [read(each, reader) for each in tensor.computation.inputs]
+        return decode(tensor.computation, parts, DTYPES[tensor.dtype], tensor.shape, tensor.name)
     inputs = [_floats(read(each, reader), each) for each in tensor.computation.inputs]
     return apply(tensor.computation, inputs, tensor.shape, tensor.name)
 

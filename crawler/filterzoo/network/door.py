@@ -13,7 +13,7 @@ import httpx
 
 import filterzoo
 from filterzoo.errors import Reason, Refused
-from filterzoo.files import LocalFile, RandomAccessFile, check_plain_name
+from filterzoo.files import LocalFile, RandomAccessFile, check_side_name
 from filterzoo.network.addresses import AddressPolicy, origin_of, shown
 from filterzoo.network.cache import DEFAULT_BYTES, Cache
 from filterzoo.network.download import Download, check_size, refuse_html
@@ -51,7 +51,7 @@ class CachedFile(LocalFile):
 
     def beside(self, name: str) -> RandomAccessFile:  # type: ignore[override]  # not always a local file
         """The file of that name in the same folder of the server."""
-        check_plain_name(name)
+        check_side_name(name)
         return self._open_url(sibling(self._url, name))
 
 

@@ -18,7 +18,7 @@ from urllib.parse import quote, urljoin
 import httpx
 
 from filterzoo.errors import Reason, Refused
-from filterzoo.files import RandomAccessFile, check_plain_name
+from filterzoo.files import RandomAccessFile, check_side_name
 from filterzoo.network.addresses import shown
 from filterzoo.network.held import HeldBytes, Slot
 from filterzoo.network.ranges import ByteRange, requests_for
@@ -143,7 +143,7 @@ class HttpFile(RandomAccessFile):
 
     def beside(self, name: str) -> RandomAccessFile:
         """The file of that name in the same folder of the server; opened once, and closed with this one."""
-        check_plain_name(name)
+        check_side_name(name)
         if name not in self._sides:
             self._sides[name] = self._open_url(sibling(self.url, name))
         return _Lent(self._sides[name])
@@ -276,5 +276,5 @@ class _Lent(RandomAccessFile):
 
 
 def sibling(url: str, name: str) -> str:
-    """The URL of the file of that plain name in the same folder."""
-    return urljoin(url, "./" + quote(name, safe="", errors="surrogatepass"))
+    """The URL of the file of that name in the same folder or below (`check_side_name`)."""
+    return urljoin(url, "./" + quote(name, safe="/", errors="surrogatepass"))

@@ -18,7 +18,7 @@ from filterzoo import (
     Refused,
     Source,
     SourceOptions,
-    check_plain_name,
+    check_side_name,
     hookimpl,
 )
 from filterzoo_plugins import facts
@@ -146,7 +146,7 @@ class PackageFile(LocalFile):
 
     def beside(self, name: str) -> PackageFile:
         """See `RandomAccessFile.beside`."""
-        check_plain_name(name)
+        check_side_name(name)
         folder, slash, _ = self._member.rpartition("/")
         try:
             return self._open_member(self._url, folder + slash + name)

@@ -11,6 +11,7 @@ from tests.memory_file import MemoryFile
 from tests.plugins.formats.onnx_files import (
     GOOD,
     WEIGHT,
+    Weight,
     bfloat16,
     conv,
     external,
@@ -23,10 +24,12 @@ from tests.plugins.formats.onnx_files import (
     ways_to_store,
 )
 
+from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile
-from filterzoo.layers.normalise import canonical
+from filterzoo.layers.normalise import canonical, evidence_of
+from filterzoo.layers.normalise import read as stored_numbers
 from filterzoo.layers.stored import TensorReader
-from filterzoo.records import Convolution, Kind, Layout, Span, Tensor
+from filterzoo.records import Convolution, Evidence, Kind, Layout, Span, Tensor, Way
 from filterzoo_plugins.formats.onnx import Onnx, filterzoo_formats
 
 
@@ -50,7 +53,7 @@ def the_convolution(data: bytes, folder: Path) -> Convolution:
 
 def weights(tensor: Tensor, folder: Path) -> np.ndarray:
     with LocalFile(folder / "model.onnx") as file, TensorReader(file) as reader:
-        return canonical(reader.read(tensor), tensor)
+        return canonical(stored_numbers(tensor, reader), tensor)
 
 
 @pytest.mark.parametrize(("nodes", "arrays"), [pytest.param(*way, id=name) for name, way in ways_to_store()])
@@ -62,7 +65,94 @@ def test_a_weight_is_what_onnx_itself_makes_of_it(nodes, arrays, tmp_path):
     assert read.dtype == np.float32
     assert read.tobytes() == np.ascontiguousarray(expected.astype("f4")).tobytes()
     assert layer.layout is Layout.OI_K
-    assert layer.span.length > 0
+    assert layer.span.length > 0 or layer.computation is not None
+
+
+def weight_norm() -> Weight:
+    node = helper.make_node
+    nodes = [
+        node("ReduceL2", ["v", "axes"], ["n"], keepdims=1),
+        node("Div", ["v", "n"], ["d"]),
+        node("Mul", ["d", "g"], ["w"]),
+    ]
+    return nodes, [stored("v", WEIGHT), stored("g", np.abs(WEIGHT[:, :1, :1, :1])), stored("axes", np.array([1, 2, 3]))]
+
+
+def weight_standardisation() -> Weight:
+    """(w - mean) / sqrt(variance + eps), as exporters write it out."""
+    node = helper.make_node
+    nodes = [
+        node("ReduceMean", ["v", "axes"], ["m"]),
+        node("Sub", ["v", "m"], ["c"]),
+        node("Mul", ["c", "c"], ["s"]),
+        node("ReduceMean", ["s", "axes"], ["var"]),
+        node("Add", ["var", "eps"], ["e"]),
+        node("Sqrt", ["e"], ["r"]),
+        node("Reciprocal", ["r"], ["i"]),
+        node("Mul", ["c", "i"], ["w"]),
+    ]
+    return nodes, [stored("v", WEIGHT), stored("eps", np.float32(1e-5)), stored("axes", np.array([1, 2, 3]))]
+
+
+def spectral_norm() -> Weight:
+    node = helper.make_node
+    nodes = [
+        node("Reshape", ["v", "flat"], ["m"]),
+        node("MatMul", ["m", "right"], ["mr"]),
+        node("MatMul", ["left", "mr"], ["sigma"]),
+        node("Div", ["v", "sigma"], ["w"]),
+    ]
+    left, right = np.float32([0.5, -0.5, 0.5, 0.5]), np.linspace(-0.3, 0.3, 27, dtype="f4")
+    arrays = {"v": WEIGHT, "left": left, "right": right, "flat": np.array([4, -1])}
+    return nodes, [stored(name, array) for name, array in arrays.items()]
+
+
+@pytest.mark.parametrize("way", [weight_norm, weight_standardisation, spectral_norm])
+def test_a_reparametrised_weight_is_computed_and_says_so(way, tmp_path):
+    nodes, arrays = way()
+    expected = ReferenceEvaluator(model_of(nodes, arrays, (), ("w",))).run(None, {})[0]
+    (layer,) = layers(model_of([*nodes, conv()], arrays).SerializeToString(), tmp_path)
+    np.testing.assert_allclose(weights(layer, tmp_path), expected, rtol=1e-5, atol=1e-7)
+    assert layer.computation.way is Way.FOLDED
+    assert (layer.name, evidence_of(layer)) == ("v", Evidence.GRAPH)
+
+
+def test_nodes_in_no_order_are_read_in_that_of_their_values(tmp_path):
+    node = helper.make_node
+    nodes = [
+        node("Conv", ["b", "u"], ["y"]),
+        node("Relu", ["a"], ["b"]),
+        node("Transpose", ["v"], ["u"], perm=[0, 1, 3, 2]),
+        node("Conv", ["x", "w"], ["a"]),
+    ]
+    read = layers(model_of(nodes, [stored("w", WEIGHT), stored("v", -WEIGHT)]).SerializeToString(), tmp_path)
+    assert [(layer.name, layer.convolution.depth) for layer in read] == [("w", 1), ("v", 3)]
+
+
+def test_an_initializer_that_is_written_twice_counts_once(tmp_path):
+    (layer,) = layers(model_of([conv()], [stored("w", WEIGHT)] * 2).SerializeToString(), tmp_path)
+    assert np.array_equal(weights(layer, tmp_path), WEIGHT)
+
+
+@pytest.mark.parametrize("location", ["./w.bin", "a/b/w.bin", "./a/b/w.bin"])
+def test_external_data_may_lie_in_folders_below(location, tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    for place in (tmp_path, tmp_path / "a" / "b"):
+        (place / "w.bin").write_bytes(WEIGHT.tobytes())
+    (layer,) = layers(one_conv(external(location=location)), tmp_path)
+    assert np.array_equal(weights(layer, tmp_path), WEIGHT)
+
+
+@pytest.mark.parametrize("location", ["../w.bin", "a/../../w.bin", "a//w.bin", "/w.bin", "link/w.bin", "a/link.bin"])
+def test_external_data_are_never_above_or_behind_a_link(location, tmp_path):
+    inside = tmp_path / "in"
+    (inside / "a").mkdir(parents=True)
+    (tmp_path / "w.bin").write_bytes(WEIGHT.tobytes())
+    (inside / "link").symlink_to(tmp_path)
+    (inside / "a" / "link.bin").symlink_to(tmp_path / "w.bin")
+    with pytest.raises(Refused) as refused:
+        layers(one_conv(external(location=location)), inside)
+    assert refused.value.reason is Reason.UNSAFE
 
 
 def test_the_ways_to_store_are_as_many_as_promised():

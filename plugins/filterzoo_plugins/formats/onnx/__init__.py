@@ -37,9 +37,9 @@ _MAX_LICENCE_TEXT = 10_000
 class Onnx(Format):
     """ONNX models, any operator set: Conv, ConvTranspose, their quantised forms, bodies and functions included.
 
-    What a convolution reads is taken as it is stored, with the strides and scales of the nodes in between. A weight
-    that depends on an input is no layer; one that is computed from constants in a way that strides and scales cannot
-    tell (QuantizeLinear of a float, Mul, a narrowing Cast) is refused as unsupported, for it is a layer we cannot show.
+    What a convolution reads is taken as it is stored, with the strides and scales of the nodes in between, or computed
+    from constants by a closed set of operations (`folds`). A weight that depends on an input is no layer; one that is
+    computed in any other way is refused as unsupported, for it is a layer we cannot show.
     """
 
     name: ClassVar[str] = "onnx"

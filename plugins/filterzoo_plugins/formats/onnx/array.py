@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import prod
 
-from filterzoo import DTYPES, Reason, Refused, Span, check_plain_name
+from filterzoo import DTYPES, Layout, Reason, Refused, Span, Step, Tensor, check_side_name
+from filterzoo_plugins.encodings.folding import packed
 from filterzoo_plugins.encodings.protobuf import (
     WireReader,
     fixed32_tag,
@@ -44,6 +45,8 @@ DTYPES_OF_ONNX = {
 }
 """TensorProto.DataType under safetensors' names. The others are strings (8) and numbers smaller than a byte."""
 _BITS_BELOW_BYTE = {21: 4, 22: 4, 23: 4, 25: 2, 26: 2}
+_SMALL_INTEGERS = {21: (4, False), 22: (4, True), 25: (2, False), 26: (2, True)}
+"""UINT4, INT4, UINT2, INT2: bits, and whether they have a sign."""
 
 
 class _Tag:
@@ -81,7 +84,8 @@ class Array:
     offset: where its message starts; two arrays are one if theirs are equal.
     dtype: a key of DTYPES; U8, and then the shape counts bytes, where the numbers are strings or smaller than a byte.
     span: the numbers as little-endian bytes in C order; None where they are stored in another way.
-    varints: (offset, length) of that way, numbers packed as varints. literal: the numbers, where the graph spells them.
+    packed: that way, as a tensor that gives them. varints: (offset, length), where they are packed as varints.
+    literal: the numbers, where the graph spells them and they are few.
     obstacle: why no convolution can read it, where that is so.
     """
 
@@ -90,6 +94,7 @@ class Array:
     dtype: str
     shape: tuple[int, ...]
     span: Span | None = None
+    packed: Tensor | None = None
     varints: tuple[int, int] | None = None
     literal: tuple[float, ...] | None = None
     obstacle: str | None = None
@@ -202,14 +207,35 @@ def _internal(draft: _Draft, name: str, shape: tuple[int, ...], where: str) -> A
     if tag in _DTYPES_OF_FLOATS and draft.typed_fields == 1 and dtype in _DTYPES_OF_FLOATS[tag]:
         return _of_bytes(draft, name, shape, Span(offset, length), where)
     obstacle = "its numbers are written one by one, not as raw_data"
-    if tag in _PACKED_VARINTS and draft.typed_fields == 1 and dtype:
-        return Array(
-            name=name, offset=draft.start, dtype=dtype, shape=shape, varints=(offset, length), obstacle=obstacle
-        )
+    if tag in _PACKED_VARINTS and draft.typed_fields == 1:
+        array = _of_varints(draft, name, shape, (offset, length))
+        if array is not None:
+            return array
     if draft.typed_fields == len(draft.singles) and dtype[:1] in {"I", "U"}:
         literal = tuple(signed(single) for single in draft.singles)
         return Array(name=name, offset=draft.start, dtype=dtype, shape=shape, literal=literal, obstacle=obstacle)
     return _opaque(draft, name, obstacle)
+
+
+def _of_varints(draft: _Draft, name: str, shape: tuple[int, ...], place: tuple[int, int]) -> Array | None:
+    """An array in int32_data, int64_data or uint64_data; numbers below a byte are packed in bytes first."""
+    words = Tensor(name=name, dtype="U8", shape=(place[1],), span=Span(*place), layout=Layout.OTHER)
+    dtype = DTYPES_OF_ONNX.get(draft.data_type, "")
+    if dtype and DTYPES[dtype].size <= 8:
+        tensor = packed(words, shape, dtype, Step.VARINTS, numbers=())
+        return Array(name=name, offset=draft.start, dtype=dtype, shape=shape, packed=tensor, varints=place)
+    if draft.data_type not in _SMALL_INTEGERS:
+        return None
+    bits, _ = _SMALL_INTEGERS[draft.data_type]
+    content = packed(words, ((prod(shape) * bits + 7) // 8,), "U8", Step.VARINTS, numbers=())
+    return _of_few_bits(draft, name, shape, content)
+
+
+def _of_few_bits(draft: _Draft, name: str, shape: tuple[int, ...], content: Tensor) -> Array:
+    bits, is_signed = _SMALL_INTEGERS[draft.data_type]
+    dtype = "I8" if is_signed else "U8"
+    tensor = packed(content, shape, dtype, Step.BITS, numbers=(bits, int(is_signed)))
+    return Array(name=name, offset=draft.start, dtype=dtype, shape=shape, packed=tensor)
 
 
 def _of_bytes(draft: _Draft, name: str, shape: tuple[int, ...], span: Span, where: str) -> Array:
@@ -222,8 +248,11 @@ def _of_bytes(draft: _Draft, name: str, shape: tuple[int, ...], span: Span, wher
     if span.length != needed:
         detail = f"an array of shape {shape[:8]} needs {needed} bytes and has {span.length}"
         raise Refused(Reason.MALFORMED, detail, where)
+    if not dtype and draft.data_type in _SMALL_INTEGERS and not draft.odd:
+        content = Tensor(name=name, dtype="U8", shape=(span.length,), span=span, layout=Layout.OTHER)
+        return _of_few_bits(draft, name, shape, content)
     if not dtype:
-        return _opaque(draft, name, "numbers smaller than a byte are not read", span)
+        return _opaque(draft, name, "floats smaller than a byte are not read", span)
     return Array(name=name, offset=draft.start, dtype=dtype, shape=shape, span=span, obstacle=draft.odd)
 
 
@@ -247,12 +276,14 @@ def _external(reader: WireReader, draft: _Draft, name: str, shape: tuple[int, ..
         entries[key] = text
     if "location" not in entries:
         raise Refused(Reason.MALFORMED, "external data without a location", where)
-    check_plain_name(entries["location"])
+    location = entries["location"].removeprefix("./")
+    check_side_name(location)
     offset = _whole_number(entries.get("offset", "0"), where)
     dtype = DTYPES_OF_ONNX.get(draft.data_type, "")
-    needed = prod(shape) * DTYPES[dtype].size if dtype else 0
+    bits = DTYPES[dtype].size * 8 if dtype else _BITS_BELOW_BYTE.get(draft.data_type, 0)
+    needed = (prod(shape) * bits + 7) // 8
     length = _whole_number(entries.get("length", str(needed)), where)
-    return _of_bytes(draft, name, shape, Span(offset, length, entries["location"]), where)
+    return _of_bytes(draft, name, shape, Span(offset, length, location), where)
 
 
 def _entry(reader: WireReader, start: int, length: int) -> tuple[str, str]:

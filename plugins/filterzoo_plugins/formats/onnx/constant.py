@@ -1,4 +1,4 @@
-"""A stored array as a node further down sees it: transposed, reshaped, cast or dequantised; no number is touched."""
+"""A stored array as a node further down sees it: a view with scales, or what the nodes in between compute of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from math import isfinite, prod
 from operator import mul
 from typing import TYPE_CHECKING, NamedTuple
 
-from filterzoo import DTYPES, Quantisation, Reason, Refused
+from filterzoo import DTYPES, Quantisation, Reason, Refused, Tensor
+from filterzoo_plugins.encodings.folding import Unfoldable
 from filterzoo_plugins.formats.onnx.array import DTYPES_OF_ONNX, MAX_NUMBERS, Array
 
 if TYPE_CHECKING:
@@ -30,8 +31,9 @@ _EXACT_CASTS = {
 _SMALL_INTEGERS = ("I8", "U8", "I16", "U16")
 """Each of their numbers is a float32."""
 
-_QUANTISED = (*_SMALL_INTEGERS, "I32")
-"""What DequantizeLinear takes, but for numbers smaller than a byte and 8-bit floats."""
+_QUANTISED = (*_SMALL_INTEGERS, "I32", "F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ")
+"""What DequantizeLinear takes."""
+_FLOAT8 = ("F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ")
 
 _STRUCT_CODES = {"F32": "f", "F64": "d", "F16": "e", "U8": "B", "I8": "b", "U16": "H", "I16": "h"}
 _STRUCT_CODES |= {"U32": "I", "I32": "i", "U64": "Q", "I64": "q"}
@@ -51,9 +53,11 @@ class Dequantisation:
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """A view of an array. strides: in numbers, None for C order. dtype: of the values a node gets, "" if unknown.
+    """A view of an array, or numbers that are computed from arrays. dtype: of the values a node gets, "" if unknown.
 
-    obstacle: why the values cannot be told from the stored ones by shape, strides and scales.
+    array: the stored one that it is a view of, or is named after. strides: in numbers, None for C order.
+    folded: the values where they are computed; then there are no strides and no scales besides.
+    obstacle: why the values cannot be told.
     """
 
     array: Array
@@ -62,11 +66,34 @@ class Constant:
     strides: tuple[int, ...] | None = None
     dequantisation: Dequantisation | None = None
     obstacle: str | None = None
+    folded: Tensor | None = None
 
     @classmethod
     def of(cls, array: Array) -> Constant:
         """The array itself."""
-        return cls(array, array.shape, array.dtype)
+        return cls(array, array.shape, array.dtype, folded=array.packed)
+
+    def operand(self, reader: WireReader, where: str) -> Tensor:
+        """The values as a tensor; Unfoldable where they cannot be told, Refused where their scales are wrong."""
+        obstacle = self.array.obstacle or self.obstacle
+        if obstacle:
+            raise Unfoldable(obstacle)
+        if self.folded is not None:
+            return self.folded
+        if self.array.span is None:
+            raise Unfoldable(f"an array of type {self.array.dtype} that is no stretch of numbers")
+        return Tensor(
+            name=self.array.name,
+            dtype=self.array.dtype,
+            shape=self.shape,
+            span=self.array.span,
+            strides=self.strides,
+            quantisation=quantisation_of(self, reader, where),
+        )
+
+    def computed(self, tensor: Tensor, dtype: str) -> Constant:
+        """What a node makes of this array and others."""
+        return Constant(self.array, tensor.shape, dtype, folded=tensor)
 
     def blocked(self, obstacle: str) -> Constant:
         """The same, and no convolution can read it."""
@@ -180,7 +207,9 @@ def read_numbers(constant: Constant, reader: WireReader, where: str) -> tuple[fl
     array = constant.array
     if constant.obstacle or constant.strides or constant.dequantisation:
         raise Refused(Reason.UNSUPPORTED, f"scales or axes are computed: {constant.obstacle or 'strided'}", where)
-    if array.obstacle and array.literal is None and array.varints is None:
+    if constant.folded is not None and array.varints is None:
+        raise Refused(Reason.UNSUPPORTED, "scales or axes are computed", where)
+    if array.obstacle and array.literal is None:
         raise Refused(Reason.UNSUPPORTED, f"scales or axes that cannot be read: {array.obstacle}", where)
     if array.count > MAX_NUMBERS:
         raise Refused(Reason.LIMIT, f"{array.count} numbers where few belong", where)
@@ -210,6 +239,8 @@ def _content(array: Array, reader: WireReader) -> bytes:
 
 
 def _unpack(content: bytes, array: Array, where: str) -> tuple[float, ...]:
+    if array.dtype in _FLOAT8 and not any(content):
+        return (0.0,) * array.count  # of these a zero point can only be zero
     if array.dtype == "BF16":
         content = b"".join(b"\0\0" + content[place : place + 2] for place in range(0, len(content), 2))
     code = _STRUCT_CODES.get("F32" if array.dtype == "BF16" else array.dtype)

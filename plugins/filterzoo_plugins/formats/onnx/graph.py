@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from filterzoo import DTYPES, NumberClass, Reason, Refused, Tensor
+from filterzoo import DTYPES, Convolution, NumberClass, Reason, Refused, Span, Tensor, stored_tensors
 from filterzoo_plugins.formats.onnx.constant import Constant, Value, quantisation_of
 from filterzoo_plugins.formats.onnx.convolution import convolution_of
+from filterzoo_plugins.formats.onnx.folds import fold, with_scale
 from filterzoo_plugins.formats.onnx.model import MAX_NESTING
-from filterzoo_plugins.formats.onnx.operators import CONVOLUTIONS, VIEWS, Operator, looks_like_convolution
-from filterzoo_plugins.formats.onnx.views import attributes_of, constant_of, dequantised, integer_scales, view
+from filterzoo_plugins.formats.onnx.operators import CONVOLUTIONS, FOLDS, Operator, looks_like_convolution
+from filterzoo_plugins.formats.onnx.order import in_order
+from filterzoo_plugins.formats.onnx.views import attributes_of, constant_of, integer_scales
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from filterzoo_plugins.encodings.protobuf import WireReader
+    from filterzoo_plugins.formats.onnx.array import Array
     from filterzoo_plugins.formats.onnx.model import Attribute, Function, Graph, Model, Node
 
 MAX_STEPS = 400_000
 """Nodes that are followed, those of a function once for each call."""
+_PIECE = 1 << 20
+"""Bytes that are compared at a time."""
 KERNEL_WEIGHT_RANKS = (3, 4, 5)
 """Weights of 1-D, 2-D and 3-D kernels."""
 
@@ -85,7 +90,10 @@ class GraphWalk:
         """Walk a graph in a scope that is new to it; the values of its outputs."""
         scope = frame.scope
         for array in graph.initializers:
-            scope.define(array.name, Value(0, live=False, constant=Constant.of(array)), "the graph's initializers")
+            value = Value(0, live=False, constant=Constant.of(array))
+            # Tools write an array twice; runtimes do not agree on which of two different ones counts.
+            if array.name not in scope.values or not self._is_same(array, scope.values[array.name]):
+                scope.define(array.name, value, "the graph's initializers")
         for name, value in zip(graph.inputs, inputs, strict=True):
             # Before IR version 4 every initializer was listed among the inputs, too.
             if name and name not in scope.values:
@@ -93,9 +101,22 @@ class GraphWalk:
         self._nodes(graph.nodes, frame)
         return [scope.find(name, "the graph's outputs") if name else None for name in graph.outputs]
 
+    def _is_same(self, array: Array, known: Value | None) -> bool:
+        """Whether an array that is written a second time has the same numbers."""
+        other = known.constant.array if known and known.constant else None
+        if other is None or (other.dtype, other.shape) != (array.dtype, array.shape):
+            return False
+        places = [_place(each) for each in (array, other)]
+        if places[0] is None or places[1] is None or places[0][1:] != places[1][1:]:
+            return False
+        (first, length, _), (second, _, _) = places[0], places[1]
+        read = self.reader.file.read
+        pieces = ((at, min(_PIECE, length - at)) for at in range(0, length, _PIECE))
+        return all(read(first + at, size) == read(second + at, size) for at, size in pieces)
+
     def _nodes(self, nodes: Sequence[Node], frame: _Frame) -> None:
         scales = integer_scales(nodes)
-        for node in nodes:
+        for node in in_order(nodes):
             self._steps += 1
             if self._steps > MAX_STEPS:
                 raise Refused(Reason.LIMIT, f"more than {MAX_STEPS} nodes, calls of functions unrolled", node.where)
@@ -118,18 +139,14 @@ class GraphWalk:
             self._convolution(node, CONVOLUTIONS[operator], inputs, plain.depth, frame)
         elif operator == ("", "Constant"):
             return [Value(0, live=False, constant=constant_of(node, attributes_of(node, frame.bindings)))]
-        elif operator in VIEWS:
-            return [plain if plain.live else plain._replace(constant=self._view(node, inputs, frame))]
+        elif operator in FOLDS and not plain.live:
+            constants = fold(node, attributes_of(node, frame.bindings), inputs, self.reader)
+            return [plain._replace(constant=constant) for constant in constants]
         elif any(attribute.graphs for attribute in node.attributes.values()):
             return self._bodies(node, plain, frame)
         elif looks_like_convolution(node.operator):
             _refuse_if_it_reads_a_weight(node, inputs)
         return [plain] * len(node.outputs)
-
-    def _view(self, node: Node, inputs: list[Value | None], frame: _Frame) -> Constant | None:
-        if not inputs or inputs[0] is None or inputs[0].constant is None:
-            return None
-        return view(node, attributes_of(node, frame.bindings), inputs[0].constant, inputs[1:], self.reader)
 
     def _call(self, node: Node, function: Function, inputs: list[Value | None], frame: _Frame) -> list[Value | None]:
         """Walk a function's body as if it stood in the place of the call."""
@@ -178,7 +195,8 @@ class GraphWalk:
             raise Refused(Reason.UNSUPPORTED, f"the weight {name} is computed from constants, not stored", node.where)
         constant = weight.constant
         if operator.scale is not None:
-            constant = dequantised(constant, inputs, operator.scale, operator.zero_point, axis=0)
+            places = (operator.scale, operator.zero_point)
+            constant = with_scale(constant, inputs, places, self.reader, node.where)
         attributes = attributes_of(node, frame.bindings)
         obstacle = constant.array.obstacle or constant.obstacle
         if "channels_last" in attributes and attributes["channels_last"].integer:
@@ -194,16 +212,16 @@ class GraphWalk:
         self, node: Node, operator: Operator, constant: Constant, attributes: Mapping[str, Attribute], depth: int
     ) -> None:
         array, where = constant.array, ascii(constant.array.name)[:80]
+        convolution = convolution_of(operator, attributes, constant.shape, depth, where)
+        if constant.folded is not None:
+            self._add_computed(constant, operator, convolution, where, node)
+            return
         span = array.span
         if span is None or DTYPES[array.dtype].number_class is NumberClass.OTHER:
             raise Refused(Reason.UNSUPPORTED, f"a convolution weight of type {array.dtype}", where)
         if DTYPES[array.dtype].number_class is NumberClass.INTEGER and constant.dequantisation is None:
             raise Refused(Reason.UNSUPPORTED, f"a convolution weight of type {array.dtype} without a scale", where)
-        if span.side:
-            with self.reader.file.beside(span.side) as side:
-                if span.offset + span.length > side.size:
-                    ends = f"the side file has {side.size} bytes, not {span.length} from byte {span.offset}"
-                    raise Refused(Reason.MALFORMED, ends, where)
+        self._check_side(span, where)
         self.read.add(array.offset)
         self.tensors.append(
             Tensor(
@@ -214,9 +232,38 @@ class GraphWalk:
                 layout=operator.layout,
                 strides=constant.strides,
                 quantisation=quantisation_of(constant, self.reader, where),
-                convolution=convolution_of(operator, attributes, constant.shape, depth, where),
+                convolution=convolution,
             )
         )
+
+    def _add_computed(
+        self, constant: Constant, operator: Operator, convolution: Convolution, where: str, node: Node
+    ) -> None:
+        """Add a weight that is stored in another way than number by number, or computed from constants."""
+        tensor = constant.operand(self.reader, where)
+        if DTYPES[tensor.dtype].number_class is not NumberClass.FLOAT and tensor.quantisation is None:
+            raise Refused(Reason.UNSUPPORTED, f"a convolution weight of type {tensor.dtype} without a scale", where)
+        for stored in stored_tensors(tensor):
+            self._check_side(stored.span, where)
+        self.read.add(constant.array.offset)
+        name = constant.array.name or node.name
+        described = replace(tensor, name=name, layout=operator.layout, convolution=convolution, evidence=None)
+        self.tensors.append(described)
+
+    def _check_side(self, span: Span, where: str) -> None:
+        """Refused (malformed) where a side file is too short."""
+        if span.side:
+            with self.reader.file.beside(span.side) as side:
+                if span.offset + span.length > side.size:
+                    ends = f"the side file has {side.size} bytes, not {span.length} from byte {span.offset}"
+                    raise Refused(Reason.MALFORMED, ends, where)
+
+
+def _place(array: Array) -> tuple[int, int, bool] | None:
+    """Where the array's bytes lie in the file, how many they are, and whether they are varints; None if elsewhere."""
+    if array.varints is not None:
+        return (*array.varints, True)
+    return None if array.span is None or array.span.side else (array.span.offset, array.span.length, False)
 
 
 def _computed(inputs: Sequence[Value | None], entry: int) -> Value:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass, field, replace
 
 from filterzoo import Reason, Refused
@@ -68,6 +67,7 @@ class _Attribute:
     TENSOR = length_tag(5)
     GRAPH = length_tag(6)
     FLOATS = length_tag(7)
+    SINGLE_FLOATS = fixed32_tag(7)
     SINGLE_INTEGERS = varint_tag(8)
     INTEGERS = length_tag(8)
     GRAPHS = length_tag(11)
@@ -88,16 +88,32 @@ class _Function:
 
 
 @dataclass(slots=True)
+class Floats:
+    """`count` floats from byte `offset` on, one in each `period` bytes."""
+
+    offset: int
+    count: int
+    period: int
+    is_scattered: bool = False
+
+    @property
+    def end(self) -> int:
+        """Where the next one would stand."""
+        return self.offset + self.count * self.period
+
+
+@dataclass(slots=True)
 class Attribute:
     """One attribute of a node; what its kind does not fill stays as protobuf's defaults are."""
 
     name: str = ""
     integer: int = 0
     text: str = ""
-    numbers: tuple[float, ...] = ()
     integers: list[int] = field(default_factory=list)
     too_long: bool = False
     """It has more integers than were read; none of the attributes that matter has so many."""
+    floats: Floats | None = None
+    """Where its floats stand."""
     array: Array | None = None
     graphs: list[Graph] = field(default_factory=list)
     reference: str = ""
@@ -323,14 +339,27 @@ def _take_numbers(attribute: Attribute, reader: WireReader, tag: int, value: int
         case _Attribute.INTEGER:
             attribute.integer = signed(value)
         case _Attribute.FLOAT:
-            attribute.numbers = struct.unpack("<f", reader.read(offset, 4))
+            attribute.floats = Floats(offset, 1, 4)
+        case _Attribute.SINGLE_FLOATS:
+            _take_single(attribute, offset)
         case _Attribute.STRING if value <= MAX_ATTRIBUTE_INTEGERS:
             attribute.text = reader.read(offset, value).decode("latin-1")
-        case _Attribute.FLOATS if value <= 4 * MAX_ATTRIBUTE_INTEGERS and value % 4 == 0:
-            attribute.numbers = struct.unpack(f"<{value // 4}f", reader.read(offset, value))
+        case _Attribute.FLOATS if value % 4 == 0:
+            attribute.floats = Floats(offset, value // 4, 4, is_scattered=attribute.floats is not None)
         case _Attribute.SINGLE_INTEGERS if len(attribute.integers) < MAX_ATTRIBUTE_INTEGERS:
             attribute.integers.append(signed(value))
         case _Attribute.INTEGERS if value <= MAX_ATTRIBUTE_INTEGERS:
             attribute.integers += map(signed, reader.varints(offset, value, MAX_ATTRIBUTE_INTEGERS))
         case _Attribute.SINGLE_INTEGERS | _Attribute.INTEGERS:
             attribute.too_long = True
+
+
+def _take_single(attribute: Attribute, offset: int) -> None:
+    """One of many floats, each behind its own tag of one byte."""
+    floats = attribute.floats
+    if floats is None:
+        attribute.floats = Floats(offset, 1, 5)
+    elif floats.end == offset and floats.period == 5:
+        floats.count += 1
+    else:
+        floats.is_scattered = True

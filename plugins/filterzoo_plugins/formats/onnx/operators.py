@@ -46,7 +46,12 @@ _STANDARD_VIEWS = ("Identity", "Cast", "DequantizeLinear", "Transpose", "Reshape
 VIEWS = frozenset({("com.microsoft", "DequantizeLinear"), *(("", name) for name in _STANDARD_VIEWS)})
 """By domain and operator, those through which a stored weight is followed."""
 
-READ_OPERATORS = frozenset({"Constant", *BODIES, *(name for domain, name in (*VIEWS, *CONVOLUTIONS) if not domain)})
+_FOLDED = "Add Sub Mul Div Pow Min Max Neg Abs Sqrt Reciprocal ReduceL1 ReduceL2 ReduceSum ReduceSumSquare ReduceMean"
+_FOLDED += " ReduceMax Split Concat Slice Gather Expand Flatten MatMul Clip LpNormalization QuantizeLinear Shape"
+FOLDS = VIEWS | {("com.microsoft", "QuantizeLinear"), *(("", name) for name in _FOLDED.split())}
+"""By domain and operator, those that are followed where all that they read is constant."""
+
+READ_OPERATORS = frozenset({"Constant", *BODIES, *(name for domain, name in (*FOLDS, *CONVOLUTIONS) if not domain)})
 """The standard operators whose attributes are read."""
 
 _UNKNOWN_CONVOLUTION = re.compile(r"conv(?!ert)", re.IGNORECASE)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING
 
-from filterzoo import Refused
+from filterzoo import Layout, Refused, Span, Step, Tensor
+from filterzoo_plugins.encodings.folding import packed
 from filterzoo_plugins.formats.onnx.array import MAX_RANK, Array
 from filterzoo_plugins.formats.onnx.constant import Constant, Value, read_numbers
 
@@ -30,23 +32,34 @@ def constant_of(node: Node, attributes: Mapping[str, Attribute]) -> Constant | N
         if name in attributes:
             array = attributes[name].array
             return Constant.of(array) if array else None
-    for name, dtype in (("value_float", "F32"), ("value_floats", "F32"), ("value_int", "I64"), ("value_ints", "I64")):
+    for name in ("value_float", "value_floats"):
+        if name in attributes:
+            return Constant.of(_of_floats(node, attributes[name], is_list=name.endswith("s")))
+    for name in ("value_int", "value_ints"):
         if name in attributes and not attributes[name].too_long:
             attribute = attributes[name]
-            scalar = (attribute.integer,) if name == "value_int" else tuple(attribute.integers)
-            numbers = attribute.numbers if dtype == "F32" else scalar
-            shape = (len(numbers),) if name.endswith("s") else ()
-            return Constant.of(
-                Array(
-                    name=node.outputs[0] if node.outputs else "",
-                    offset=node.offset,
-                    dtype=dtype,
-                    shape=shape,
-                    literal=numbers,
-                    obstacle="it is an attribute",
-                )
-            )
+            numbers = (attribute.integer,) if name == "value_int" else tuple(attribute.integers)
+            shape = (len(numbers),) if name == "value_ints" else ()
+            array = _named(node, "I64", shape)
+            return Constant.of(replace(array, literal=numbers, obstacle="it is an attribute"))
     return None
+
+
+def _named(node: Node, dtype: str, shape: tuple[int, ...]) -> Array:
+    return Array(name=node.outputs[0] if node.outputs else "", offset=node.offset, dtype=dtype, shape=shape)
+
+
+def _of_floats(node: Node, attribute: Attribute, *, is_list: bool) -> Array:
+    """Floats in an attribute, one behind the other or each behind its tag."""
+    floats = attribute.floats
+    array = _named(node, "F32", (floats.count if floats else 0,) if is_list else ())
+    if floats is None or floats.is_scattered or (not is_list and floats.count != 1):
+        return replace(array, obstacle="it is an attribute in parts")
+    if floats.period == 4:
+        return replace(array, span=Span(floats.offset, 4 * floats.count))
+    span = Span(floats.offset - 1, 5 * floats.count)
+    fields = Tensor(name=array.name, dtype="U8", shape=(span.length,), span=span, layout=Layout.OTHER)
+    return replace(array, packed=packed(fields, array.shape, "F32", Step.EVERY, numbers=(5, 1)))
 
 
 def view(
