@@ -41,6 +41,14 @@ def report(
             help="Earlier state to compare with: a folder, or a tag or commit on the Hub; else the release before."
         ),
     ] = None,
+    where: Annotated[
+        str,
+        typer.Option(help="Only models for which this holds: columns of `models`, e.g. 'task == \"segmentation\"'."),
+    ] = "",
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(help="Kinds of models to leave out: suspected_random (the default, named in the page) or none."),
+    ] = None,
     images: Annotated[
         list[Path] | None,
         typer.Option(help="A picture and, given once more, its attacked twin, for the figure of first layers."),
@@ -57,13 +65,17 @@ def report(
     out = console(to_stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
     with Progress(*columns, TimeElapsedColumn(), console=out, disable=not out.is_terminal) as bar:
-        zoo = replace(_prepare(target, variant, since, bar), images=tuple(map(str, images or ())))
+        kinds = tuple(kind for kind in exclude or ("suspected_random",) if kind != "none")
+        zoo = _prepare(target, variant, since, bar, where=where, exclude=kinds)
+        zoo = replace(zoo, images=tuple(map(str, images or ())))
         drawing = bar.add_task("figures", total=None)
         page = reports.write(zoo, output, lambda name: bar.update(drawing, description=f"drawing {name}"))
     console().print(printable(str(page), 400))
 
 
-def _prepare(target: str, variant: str, since: str | None, bar: Progress) -> Zoo:
+def _prepare(  # one for each option
+    target: str, variant: str, since: str | None, bar: Progress, *, where: str, exclude: tuple[str, ...]
+) -> Zoo:
     from filterzoo_analysis import dataset, variants, zoo  # noqa: PLC0415  # as above
 
     reading = bar.add_task("reading tables", total=None)
@@ -72,7 +84,7 @@ def _prepare(target: str, variant: str, since: str | None, bar: Progress) -> Zoo
     bar.update(reading, description="tables read", total=1, completed=1)
     passes = variants.passes_of(variants.Variant(variant))
     if not passes:
-        return zoo.prepare(found, variant, since=earlier)
+        return zoo.prepare(found, variant, since=earlier, where=where, exclude=exclude)
     filters = sum(found.models["stored_filters"].to_pylist())
     task = bar.add_task(f"filters, {variant}, {passes} pass{'es' * (passes > 1)}", total=passes * filters)
-    return zoo.prepare(found, variant, lambda count: bar.advance(task, count), earlier)
+    return zoo.prepare(found, variant, lambda count: bar.advance(task, count), earlier, where=where, exclude=exclude)

@@ -131,12 +131,16 @@ def boxes(figure: Any, samples: Mapping[str, Doubles], label: str) -> None:
     axis.set_ylabel(label)
 
 
-def depth_panels(figure: Any, ticks: Sequence[str], panels: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
-    """A panel for each measure; in it, series of boxes by depth with means and intervals.
+def depth_panels(
+    figure: Any, ticks: Sequence[str], panels: Mapping[str, Mapping[str, Mapping[str, Any]]], columns: int = 0
+) -> None:
+    """A panel for each measure, `columns` side by side (0: all); in it, boxes by depth with means and intervals.
 
     panels[measure][series] holds `boxes` (a list of samples), `mean`, `low`, `high`, and `line`, dashed, if any.
     """
-    axes = np.atleast_1d(figure.subplots(1, len(panels)))
+    columns = columns or len(panels)
+    grid = figure.subplots(-(-len(panels) // columns), columns, squeeze=False, sharey="row" if columns > 3 else False)
+    axes = grid.ravel()[: len(panels)]
     for axis, (measure, series) in zip(axes, panels.items(), strict=True):
         for number, (name, shown) in enumerate(series.items()):
             colour = SERIES[number]

@@ -106,15 +106,19 @@ def moments(filters: Floats, width: int, limit: float, bar: float, far: Floats) 
 
 
 @_compiled
-def add_histogram(filters: Floats, width: int, basis: Floats, shift: Floats, counts: Ints) -> None:
+def add_histogram(  # noqa: PLR0917  # compiled loops take no keywords
+    filters: Floats, width: int, limit: float, basis: Floats, shift: Floats, counts: Ints
+) -> None:
     """Count basis @ f + shift, cut to whole numbers in 0..69, of the scaled finite filters f among (n, 9).
 
-    width: as of `moments`. basis: (9, 9). shift: (9,). counts: (9, 70), added to.
+    width, limit: as of `moments`. basis: (9, 9). shift: (9,). counts: (9, 70), added to.
     """
     block, peaks = np.empty((FILTER_SIZE, BLOCK), np.float32), np.empty(BLOCK, np.float32)
     position, bins = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.int32)
     for first in range(0, len(filters), BLOCK):
         n = _scaled_block(filters, first, width, block, peaks)
+        if limit >= 0:
+            n = _keep(block, peaks, n, limit)
         for row in range(FILTER_SIZE):
             position[:n] = shift[row]
             # Three numbers at a time: the sum of all nine at once is not made with several filters in parallel.

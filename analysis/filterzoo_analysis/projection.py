@@ -95,19 +95,29 @@ def extent_of(pieces: Iterable[Floats], precision: Precision, components: Princi
 
 
 def histogram_of(
-    pieces: Iterable[Floats], precision: Precision, components: PrincipalComponents, low: float, high: float
+    pieces: Iterable[Floats],
+    precision: Precision,
+    components: PrincipalComponents,
+    low: float,
+    high: float,
+    *,
+    without_sparse: bool = False,
 ) -> Ints:
     """(9, 70): how many coefficients lie in each of 70 equal bins over [low, high], outliers in the outermost ones.
 
-    In float32: a coefficient within 1e-6 of an edge may fall to either side.
+    In float32: a coefficient within 1e-6 of an edge may fall to either side. without_sparse: as of `filter_moments`.
     """
+    limit = -1.0
+    if without_sparse:
+        pieces = list(pieces)
+        limit = _sparse_limit(pieces)
     scale = DCT_BINS / (high - low) if high > low else 0.0
     # bin = floor((basis @ (f - mean) - low) * scale), all constants folded into one product and one sum.
     basis = (components.components * scale).astype(np.float32)
     shift = ((-components.components @ components.mean - low) * scale).astype(np.float32)
     counts = np.zeros((FILTER_SIZE, DCT_BINS), np.int64)
     for piece in pieces:
-        loops.add_histogram(piece, precision.value, basis, shift, counts)
+        loops.add_histogram(piece, precision.value, limit, basis, shift, counts)
     return counts
 
 

@@ -51,6 +51,11 @@ class Layers:
         values: Doubles = self.table[column].cast(pa.float64()).to_numpy()
         return values
 
+    def out_channels(self) -> Doubles:
+        """(n,) the first axis of each layer's shape."""
+        found: Doubles = pc.list_element(self.table["shape"], 0).to_numpy().astype(np.float64)
+        return found
+
     def take(self, rows: Bools) -> Layers:
         """The layers where `rows` is true."""
         return Layers(
@@ -73,10 +78,16 @@ class Layers:
 _STATISTICS = ("raw_mean", "raw_m2", "scaled_mean", "scaled_m2", "dct_histogram")
 
 
-def layers_of(dataset: DataSet) -> Layers:
-    """The layers that analyses run over. Copies of a model's weights are left out: they are no second observation."""
+def originals(models: pa.Table) -> Bools:
+    """(models,) which models are no copies: a copy's weights are no second observation."""
+    found: Bools = pc.is_null(models["duplicate_of"]).to_numpy()
+    return found
+
+
+def layers_of(dataset: DataSet, analysed: Bools | None = None) -> Layers:
+    """The layers that analyses run over: those of the models in `analysed`, which are the originals if it is None."""
     models = dataset.models
-    own = models.filter(pc.is_null(models["duplicate_of"]))["model_id"]
+    own = models.filter(pa.array(originals(models) if analysed is None else analysed))["model_id"]
     table = dataset.layers
     wanted = pc.and_(pc.is_valid(table["dct_histogram"]), pc.equal(table["kernel"], "3x3"))
     wanted = pc.and_(wanted, pc.is_in(table["model_id"], own.combine_chunks()))

@@ -106,16 +106,19 @@ def drift_between(first: Doubles, second: Doubles, weights: Doubles, bin_width: 
     return found
 
 
-def mean_interval(values: Doubles, seed: int = 0) -> tuple[float, float, float]:
-    """(mean, low, high) of one value in [0, 1] a model; the interval is NaN below FEWEST_MODELS models."""
+def mean_interval(
+    values: Doubles, seed: int = 0, bounds: tuple[float, float] = (0.0, 1.0)
+) -> tuple[float, float, float]:
+    """(mean, low, high) of one value within `bounds` a model; the interval is NaN below FEWEST_MODELS models."""
     values = values[np.isfinite(values)]
     if not len(values):
         return (np.nan, np.nan, np.nan)
     if len(values) < FEWEST_MODELS:
         return (float(values.mean()), np.nan, np.nan)
     drawn = np.random.default_rng(seed).integers(len(values), size=(REPLICATES, len(values)))
-    low, high = widened(values[drawn].mean(axis=1), len(values)).clip(0, 1)
-    return (float(values.mean()), float(low), float(high))
+    mean = float(values.mean())
+    low, high = widened(values[drawn].mean(axis=1), len(values)).clip(*bounds)
+    return (mean, min(mean, float(low)), max(mean, float(high)))
 
 
 def widened(drawn: Doubles | Floats, models: int | Ints) -> Doubles:
@@ -162,10 +165,11 @@ def interval_of(drift: Doubles, drawn: Doubles | Floats, models: int | Ints) -> 
 
     Drawing models again adds to a drift what the first draw had added already, so quantiles are mirrored about the
     estimate (the basic bootstrap), on the scale of square roots, where a drift's spread hardly depends on its size.
+    Where that gives an interval below the estimate it is drawn out to it: a shown value lies in its interval.
     """
     far, near = widened(np.sqrt(drawn), models)[::-1]
     low, high = (np.maximum(2 * np.sqrt(drift) - end, 0.0) ** 2 for end in (far, near))
-    return low, high
+    return np.minimum(low, drift), np.maximum(high, drift)
 
 
 def _student(freedom: Any) -> Any:

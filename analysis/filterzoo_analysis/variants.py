@@ -17,7 +17,7 @@ from filterzoo.measures.statistics import FILTER_SIZE, Moments, dct_variance, me
 from filterzoo_analysis.kept import KEPT_BYTES, Kept
 from filterzoo_analysis.passes import Watch, run
 from filterzoo_analysis.projection import Extremes, Precision, extent_of, filter_moments, histogram_of
-from filterzoo_analysis.statistics import Ints, Layers
+from filterzoo_analysis.statistics import Bools, Ints, Layers
 from filterzoo_analysis.steps import Step, reading_steps
 
 
@@ -37,6 +37,9 @@ class Coefficients:
     histogram: integers (n, 9, 70), row i of the layers they were made of; zeros where a layer's filters are not
     published. weights: (9,), of the components in the drift. edges: (71,), the bins of every component. mean, basis:
     a coefficient is basis[i] @ (scaled filter - mean). entropy: (n,), variance entropy as the variant defines it.
+    sparse: (n,), how many filters are sparse as the variant tests it; NaN where `robust22` has no filters to see.
+    counts, means, m2: (n,), (n, 9), (n, 9, 9), moments of the scaled filters that the variant is of: finite ones,
+    `cvpr22` rounded first, `robust22` without sparse ones; zeros where it has no filters to see.
     """
 
     variant: Variant
@@ -46,6 +49,14 @@ class Coefficients:
     mean: Doubles
     basis: Doubles
     entropy: Doubles
+    sparse: Doubles
+    counts: Ints
+    means: Doubles
+    m2: Doubles
+
+    def moments(self, rows: Bools) -> Moments:
+        """Moments of the filters of the layers where `rows` is true."""
+        return merge_moments(self.counts[rows], self.means[rows], self.m2[rows])
 
     @property
     def bin_width(self) -> float:
@@ -65,6 +76,10 @@ def fixed(layers: Layers) -> Coefficients:
         mean=np.zeros(FILTER_SIZE),
         basis=dct_basis(),
         entropy=layers.numbers("variance_entropy"),
+        sparse=layers.numbers("sparse_count"),
+        counts=layers.count,
+        means=layers.scaled_mean,
+        m2=layers.scaled_m2,
     )
 
 
@@ -75,12 +90,14 @@ def coefficients(
     watch: Watch | None = None,
     *,
     keep: int = KEPT_BYTES,
+    fitted: Bools | None = None,
 ) -> Coefficients:
     """The variant's histograms of `layers`; all but `fixed` read the filters, which `files` must then hold.
 
     The basis, the weights and the range are those of all the given layers together, a layer that occurs in several
-    models counted once for each. `watch` is told of the filters of each pass. keep: bytes of memory for filters that
-    the second pass need not decode again. Raises StartError where none of the layers' filters are published.
+    models counted once for each; `robust22` fits basis and weights to the layers in `fitted` (the networks of its
+    pairs), if there are any. `watch` is told of the filters of each pass. keep: bytes of memory for filters that the
+    second pass need not decode again. Raises StartError where none of the layers' filters are published.
     """
     if variant is Variant.FIXED:
         return fixed(layers)
@@ -88,7 +105,7 @@ def coefficients(
     if files is None or not steps:
         raise StartError(f"--variant {variant} reads filters, and none of these layers' are published; use fixed")
     kept = Kept(keep if passes_of(variant) > 1 else 0)
-    return _Measured(variant, layers, files, steps, kept=kept, watch=watch).coefficients()
+    return _Measured(variant, layers, files, steps, kept=kept, watch=watch, fitted=fitted).coefficients()
 
 
 def passes_of(variant: Variant) -> int:
@@ -108,6 +125,7 @@ class _Measured:
         *,
         kept: Kept,
         watch: Watch | None,
+        fitted: Bools | None = None,
     ) -> None:
         self._variant, self._layers, self._files, self._steps = variant, layers, files, steps
         self._kept, self._watch = kept, watch
@@ -117,10 +135,16 @@ class _Measured:
         place = {layer_id: number for number, layer_id in enumerate(stored)}
         self._stored = np.array([place.get(layer_id, -1) for layer_id in ids], np.int64)
         self._place = place
+        everything = np.ones(len(layers), bool)
+        self._fitted = everything
+        if variant is Variant.ROBUST22 and fitted is not None and (fitted & (self._stored >= 0)).any():
+            self._fitted = fitted
 
     def coefficients(self) -> Coefficients:
         """Moments first where the layers' table has not the right ones, then the histograms."""
         entropy = self._layers.numbers("variance_entropy")
+        sparse = self._layers.numbers("sparse_count")
+        counts, means, m2 = self._layers.count, self._layers.scaled_mean, self._layers.scaled_m2
         if self._variant is Variant.MEDICAL22:
             known = self._stored >= 0
             components = _needed(principal_components(self._layers.take(known).scaled()))
@@ -131,8 +155,12 @@ class _Measured:
             components = _needed(principal_components(merged))
             weights = components.ratio
             low, high = extremes.range(components) or self._range(components)
+            every = [*parts, Moments.empty()]
+            counts = np.array([part.count for part in every], np.int64)[self._stored]
+            means, m2 = (np.stack(found)[self._stored] for found in zip(*((p.mean, p.m2) for p in every), strict=True))
             if self._variant is Variant.ROBUST22:
-                entropy = self._entropies(parts)
+                entropy = self._taken([_or_nan(variance_entropy(part)) for part in parts])
+                sparse = self._layers.count - self._taken([float(part.count) for part in parts])
         edges = np.linspace(low, high, DCT_BINS + 1)
         return Coefficients(
             self._variant,
@@ -142,6 +170,10 @@ class _Measured:
             components.mean,
             components.components,
             entropy,
+            sparse,
+            counts,
+            means,
+            m2,
         )
 
     def _moments(self) -> tuple[list[Moments], Extremes]:
@@ -158,7 +190,7 @@ class _Measured:
         return parts, extremes
 
     def _merged(self, parts: list[Moments]) -> Moments:
-        """Of all occurrences: what is stored once counts as often as it occurs."""
+        """Of all occurrences that the basis is fitted to: what is stored once counts as often as it occurs."""
         times = self._occurrences()
         return merge_moments(
             times * np.array([part.count for part in parts], np.int64),
@@ -167,12 +199,12 @@ class _Measured:
         )
 
     def _occurrences(self) -> Ints:
-        return np.bincount(self._stored[self._stored >= 0], minlength=len(self._place)).astype(np.int64)
+        chosen = self._stored[(self._stored >= 0) & self._fitted]
+        return np.bincount(chosen, minlength=len(self._place)).astype(np.int64)
 
-    def _entropies(self, parts: list[Moments]) -> Doubles:
-        found = [variance_entropy(part) for part in parts]
-        values = np.array([np.nan if entropy is None else entropy for entropy in [*found, None]])
-        taken: Doubles = values[self._stored]
+    def _taken(self, values: list[float]) -> Doubles:
+        """Values of the stored layers, for each occurrence; NaN where a layer is not stored."""
+        taken: Doubles = np.array([*values, np.nan])[self._stored]
         return taken
 
     def _range(self, components: PrincipalComponents) -> tuple[float, float]:
@@ -186,14 +218,19 @@ class _Measured:
 
     def _histograms(self, components: PrincipalComponents, low: float, high: float) -> Counts:
         stored = np.zeros((len(self._place) + 1, FILTER_SIZE, DCT_BINS), np.uint32)
+        without_sparse = self._variant is Variant.ROBUST22
 
         def work(pieces: Iterator[Floats]) -> Ints:
-            return histogram_of(pieces, self._precision, components, low, high)
+            return histogram_of(pieces, self._precision, components, low, high, without_sparse=without_sparse)
 
         for layer_id, counts in run(self._files, self._steps, work, self._kept, self._watch):
             stored[self._place[layer_id]] = counts
         taken: Counts = stored[self._stored]
         return taken
+
+
+def _or_nan(value: float | None) -> float:
+    return np.nan if value is None else value
 
 
 def _needed(components: PrincipalComponents | None) -> PrincipalComponents:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property, partial
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from filterzoo.errors import StartError
 from filterzoo_analysis.dataset import DataSet
 from filterzoo_analysis.dataset import read as read_dataset
+from filterzoo_analysis.pairing import times_paired
 from filterzoo_analysis.passes import Watch
-from filterzoo_analysis.statistics import Layers, layers_of
+from filterzoo_analysis.selection import SUSPECTED_RANDOM, left_out, matching
+from filterzoo_analysis.statistics import Bools, Layers, layers_of, originals
 from filterzoo_analysis.variants import Coefficients, Variant, coefficients
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Zoo:
     """A data set made ready. `sample` reads `filters_sample` when it is first called."""
 
@@ -28,25 +32,77 @@ class Zoo:
     """An earlier state of the data set, for what has grown."""
     images: tuple[str, ...] = ()
     """Paths of a picture and its attacked twin, for first layers."""
+    where: str = ""
+    """The expression that chose its models."""
+    exclude: tuple[str, ...] = ()
+    left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Kind of models that analyses leave out (those of `exclude`) -> their ids; the overview counts them."""
 
-    def own_models(self) -> pa.Table:
-        """The models that are no copies of others."""
-        models = self.dataset.models
-        return models.filter(pc.is_null(models["duplicate_of"]))
+    @cached_property
+    def analysed(self) -> Bools:
+        """(models,) which models are neither copies of others nor left out."""
+        gone = {name for names in self.left_out.values() for name in names}
+        kept = [name not in gone for name in self.dataset.models["model_id"].to_pylist()]
+        found: Bools = originals(self.dataset.models) & np.array(kept, bool)
+        return found
 
 
 def prepare(
-    dataset: DataSet, variant: Variant | str = Variant.FIXED, watch: Watch | None = None, since: DataSet | None = None
+    dataset: DataSet,
+    variant: Variant | str = Variant.FIXED,
+    watch: Watch | None = None,
+    since: DataSet | None = None,
+    *,
+    where: str = "",
+    exclude: Sequence[str] = (SUSPECTED_RANDOM,),
 ) -> Zoo:
-    """Make a data set ready for exhibits; all variants but `fixed` read its filters here."""
-    layers = layers_of(dataset)
-    measured = coefficients(Variant(variant), layers, dataset.files, watch)
-    return Zoo(dataset, layers, measured, cache(dataset.sample), since)
+    """Make a data set ready for exhibits; all variants but `fixed` read its filters here.
+
+    where: an expression over `models` (`selection.matching`); the data set is what it leaves. exclude: kinds of models
+    that analyses leave out (`selection.EXCLUDABLE`). StartError for an expression or a kind that is none.
+    """
+    if where:
+        dataset = _chosen(dataset, where)
+    out = left_out(dataset.models, exclude)
+    names = dataset.models["model_id"].to_pylist()
+    gone = np.logical_or.reduce([np.zeros(len(names), bool), *out.values()])
+    analysed = originals(dataset.models) & ~gone
+    layers = layers_of(dataset, analysed)
+    fitted = (times_paired(dataset.models, analysed) > 0)[layers.model]
+    measured = coefficients(Variant(variant), layers, dataset.files, watch, fitted=fitted)
+    told = {kind: tuple(names[i] for i in np.flatnonzero(chosen)) for kind, chosen in out.items() if chosen.any()}
+    sample = cache(partial(_sample, dataset, gone))
+    return Zoo(dataset, layers, measured, sample, since, where=where, exclude=tuple(exclude), left_out=told)
 
 
-def read(target: str, variant: Variant | str = Variant.FIXED, since: str | None = None) -> Zoo:
-    """The data set at TARGET, a folder or `user/name` on the Hub, made ready."""
-    return prepare(read_dataset(target), variant, since=None if since is None else read_since(target, since))
+def read(
+    target: str,
+    variant: Variant | str = Variant.FIXED,
+    since: str | None = None,
+    *,
+    where: str = "",
+    exclude: Sequence[str] = (SUSPECTED_RANDOM,),
+) -> Zoo:
+    """The data set at TARGET, a folder or `user/name` on the Hub, made ready; where, exclude: as of `prepare`."""
+    earlier = None if since is None else read_since(target, since)
+    return prepare(read_dataset(target), variant, since=earlier, where=where, exclude=exclude)
+
+
+def _chosen(dataset: DataSet, where: str) -> DataSet:
+    """The data set of the models where the expression holds, with their layers."""
+    models = dataset.models.filter(pa.array(matching(dataset.models, where)))
+    if not len(models):
+        raise StartError(f"--where {where!r}: no model of {dataset.name} fits")
+    names = models["model_id"].combine_chunks()
+    layers = dataset.layers.filter(pc.is_in(dataset.layers["model_id"], names))
+    return replace(dataset, models=models, layers=layers)
+
+
+def _sample(dataset: DataSet, gone: Bools) -> pa.Table:
+    """The sample of the data set's models but those in `gone`."""
+    sample = dataset.sample()
+    names = dataset.models["model_id"].filter(pa.array(~gone)).combine_chunks()
+    return sample.filter(pc.is_in(sample["model_id"], names)) if len(sample) else sample
 
 
 def read_since(target: str, since: str) -> DataSet:

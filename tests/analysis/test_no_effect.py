@@ -9,7 +9,7 @@ import pytest
 from tests.analysis import synthetic
 
 from filterzoo_analysis import uncertainty
-from filterzoo_analysis.sections import accuracy, cnn_filter_db, medical, robustness
+from filterzoo_analysis.sections import accuracy, cnn_filter_db, medical, robust_drift
 from filterzoo_analysis.zoo import Zoo, prepare
 
 pytestmark = pytest.mark.slow
@@ -34,7 +34,7 @@ def zoo_without_effect(seed: int) -> Zoo:
 
 
 def correlates(zoo: Zoo) -> bool:
-    wanted = {"accuracy": "robust_accuracy", "training_dataset": "all", "measure": "orthogonality"}
+    wanted = {"accuracy": "robust_accuracy", "layers": "all", "architecture": None, "measure": "orthogonality"}
     rows = accuracy.correlation(zoo).table.to_pylist()
     (row,) = [row for row in rows if wanted.items() <= row.items()]
     return row["low"] > 0 or row["high"] < 0
@@ -46,7 +46,7 @@ def test_zoos_without_any_effect_show_none_in_94_of_100(monkeypatch):
     shown = Counter()
     for seed in range(200):
         zoo = zoo_without_effect(seed)
-        for exhibit in (cnn_filter_db.drift(zoo, "task"), robustness.drift(zoo), medical.against_natural(zoo)):
+        for exhibit in (cnn_filter_db.drift(zoo, "task"), robust_drift.drift(zoo), medical.against_natural(zoo)):
             shown[exhibit.name] += min(exhibit.table["q"].to_pylist()) <= uncertainty.RATE
         shown["accuracy_correlation"] += correlates(zoo)
     assert len(shown) == 4

@@ -11,7 +11,7 @@ from tests.analysis import synthetic
 
 from filterzoo.measures.measure import measure_weights
 from filterzoo_analysis.cells import family
-from filterzoo_analysis.sections import accuracy, cnn_filter_db, medical, phenotypes, quality, robustness
+from filterzoo_analysis.sections import accuracy, cnn_filter_db, medical, phenotypes, quality, robust_drift, robustness
 from filterzoo_analysis.sections import pairs as pair_section
 from filterzoo_analysis.statistics import depth_decile, layers_of
 from filterzoo_analysis.uncertainty import distributions
@@ -102,10 +102,10 @@ def test_a_planted_difference_of_robust_networks_is_found_and_lies_in_its_interv
 
     What zoos without a difference show is counted in test_no_effect.
     """
-    many = rows(robustness.drift(zoo_of(pairs(np.random.default_rng(99), 0.5, 150))), of="CIFAR-10")[0]
+    many = rows(robust_drift.drift(zoo_of(pairs(np.random.default_rng(99), 0.5, 150))), of="CIFAR-10")[0]
     covered = 0
     for seed in range(12):
-        row = rows(robustness.drift(zoo_of(pairs(np.random.default_rng(seed), 0.5, 8))), of="CIFAR-10")[0]
+        row = rows(robust_drift.drift(zoo_of(pairs(np.random.default_rng(seed), 0.5, 8))), of="CIFAR-10")[0]
         assert row["pairs"] == 8
         assert row["p"] <= 0.05
         assert row["low"] > row["null_mean"]
@@ -153,8 +153,13 @@ def test_each_pair_has_its_drift_and_the_measures_of_both_members():
 
 
 def test_comparisons_are_corrected_for_their_number_and_say_how_much_of_them_is_chance():
-    table = robustness.drift(zoo_of(pairs(np.random.default_rng(3), 0.5, 8))).table.to_pylist()
-    assert len(table) == 10
+    table = robust_drift.drift(zoo_of(pairs(np.random.default_rng(3), 0.5, 8))).table.to_pylist()
+    assert [row["of"] for row in table] == [
+        "CIFAR-10",
+        "CIFAR-10, first layer",
+        "CIFAR-10, depth (.4, .5]",
+        "CIFAR-10, depth (.9, 1]",
+    ]
     p = np.array([row["p"] for row in table])
     expected = [min(1.0, *(p[i] * len(p) / (p <= p[i]).sum() for i in range(len(p)) if p[i] >= own)) for own in p]
     assert [row["q"] for row in table] == pytest.approx(expected)
@@ -182,9 +187,10 @@ def test_a_planted_correlation_with_accuracy_is_found():
     for number in range(20):
         made = sparse_model(f"m{number}", rng, number / 40)
         facts = {"robust_accuracy": 0.6 - number / 50 + rng.normal(scale=0.02), "training_dataset": "CIFAR-10"}
+        facts |= {"robust": True, "threat_model": "Linf"}
         models.append(synthetic.Model(made.id, made.layers, facts))
     exhibit = accuracy.correlation(zoo_of(models))
-    row = rows(exhibit, accuracy="robust_accuracy", measure="sparsity", training_dataset="CIFAR-10")[0]
+    row = rows(exhibit, accuracy="robust_accuracy", measure="sparsity", training_dataset="CIFAR-10", layers="all")[0]
     assert row["high"] < -0.8
     unrelated = rows(exhibit, accuracy="robust_accuracy", measure="orthogonality", training_dataset="CIFAR-10")[0]
     assert unrelated["low"] < 0 < unrelated["high"]

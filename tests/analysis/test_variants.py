@@ -52,28 +52,27 @@ def reference(variant: Variant, tasks: dict[str, list[np.ndarray]]) -> np.ndarra
         sets = [scaled(np.concatenate(layers).astype(np.float16).astype(np.float32)) for layers in tasks.values()]
     else:
         sets = [scaled(np.concatenate(layers)) for layers in tasks.values()]
-    fitted = np.concatenate(sets)
+    used = sets
     if variant is Variant.ROBUST22:
-        fitted = np.concatenate(
-            [
-                scaled(layer[np.abs(layer).max(axis=1).astype(float) > np.abs(layer).max().astype(float) / 100])
-                for layers in tasks.values()
-                for layer in layers
-            ]
-        )
-    pca = PCA(9, svd_solver="full").fit(fitted.astype(np.float64))
-    projected = [pca.transform(part.astype(np.float64)) for part in sets]
-    low, high = min(part.min() for part in projected), max(part.max() for part in projected)
+        used = [np.concatenate([scaled(not_sparse(layer)) for layer in layers]) for layers in tasks.values()]
+    pca = PCA(9, svd_solver="full").fit(np.concatenate(used).astype(np.float64))
+    every = pca.transform(np.concatenate(sets).astype(np.float64))
+    low, high = every.min(), every.max()
+    projected = [pca.transform(part.astype(np.float64)) for part in used]
     weights = pca.explained_variance_ratio_
     if variant is Variant.MEDICAL22:
         low, high, weights = -3.0, 3.0, np.full(9, 1 / 9)
-    matrix = np.zeros((len(sets), len(sets)))
+    matrix = np.zeros((len(used), len(used)))
     for row, first in enumerate(projected):
         for column, second in enumerate(projected):
             matrix[row, column] = sum(
                 weight * _symmetric(first[:, axis], second[:, axis], low, high) for axis, weight in enumerate(weights)
             )
     return matrix
+
+
+def not_sparse(layer: np.ndarray) -> np.ndarray:
+    return layer[np.abs(layer).max(axis=1).astype(float) > np.abs(layer).max().astype(float) / 100]
 
 
 def _symmetric(first: np.ndarray, second: np.ndarray, low: float, high: float) -> float:

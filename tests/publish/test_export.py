@@ -90,7 +90,7 @@ def test_filters_and_table_are_those_of_the_release(published, tmp_path):
     body = filters[51_200 + 24 : 51_200 + 24 + 64].reshape(8, 8, 3, 3)
     assert body.astype(np.float32).tobytes() == zoo()[0].layers["body"].tobytes()
     assert found["Task"][:2] == ["detection", "Classification"]
-    assert found["model"][1] == "pypi/a-net@1"
+    assert found["model"] == found["Name"]
     assert (found["Visual Category"][1], found["Robust"][1], found["Precision"][1]) == ("natural", True, "fp32")
     assert [found[name][1] for name in ("(1, 1) filters", "(3, 3) filters", "(5, 5) filters", "Conv")] == [
         64,
@@ -100,6 +100,9 @@ def test_filters_and_table_are_those_of_the_release(published, tmp_path):
     ]
     assert (found["total_filters"][1], found["3x3_filter_share"][1]) == (104, 88 / 104)
     assert all(math.isnan(found[name][1]) for name in ("Paper", "producer", "layer_depth", "Licence"))
+    # The notebooks take these as they come: what is unknown is no text, and counts as not robust.
+    assert [found[name][0] for name in ("Task", "Visual Category", "Robust")] == ["detection", "", ""]
+    assert not any(isinstance(cell, float) for name in ("Task", "Visual Category", "Robust") for cell in found[name])
 
 
 def test_batches_of_any_size_give_the_same_filters(published, tmp_path, monkeypatch):
@@ -133,6 +136,38 @@ def test_what_pandas_reads(published, tmp_path):
         assert read == ["nan" if isinstance(cell, float) and math.isnan(cell) else cell for cell in found[name]]
 
 
+def test_what_notebooks_do_with_the_table_and_the_pairs(tmp_path):
+    """The steps of the originals' notebooks that join tables, one after the other; two models share a name."""
+    import pandas as pd
+
+    facts = {"training_dataset": "cifar10", "architecture": "wrn"}
+    models = [
+        Model("normal_cifar10_", {"a": weights(1, 4, 4, 3, 3)}, facts={**facts, "pair_id": "p", "robust": False}),
+        Model("rb_1_cifar10_", {"a": weights(2, 4, 4, 3, 3)}, facts={**facts, "pair_id": "p", "robust": True}),
+        Model("rb_2_cifar10_", {"a": weights(3, 4, 4, 3, 3)}, facts={**facts, "pair_id": "p", "robust": True}),
+        Model("lonely", {"a": weights(4, 4, 4, 3, 3)}, facts={"pair_id": "q", "robust": True}),
+        Model("densenet121_x", {"a": weights(5, 4, 4, 3, 3)}, facts={"visual_category": "medical-xray"}),
+    ]
+    publish_models(tmp_path / "work", tmp_path / "out", models)
+    export(tmp_path / "out", tmp_path / "data.h5")
+    meta = pd.read_hdf(tmp_path / "data.h5", "meta")
+    pairings = pd.read_csv(tmp_path / "data.robust_vs_normal_pairings.csv", index_col=0)
+    assert pairings.to_dict("list") == {
+        "Robust": ["rb_1_cifar10_", "rb_2_cifar10_"],
+        "Normal": ["normal_cifar10_"] * 2,
+        "Arch": ["wrn"] * 2,
+        "Dataset": ["cifar10"] * 2,
+    }
+    assert meta["Task"].apply(lambda s: "Segmentation" if "Segmentation" in s else s).tolist() == [""] * 5
+    assert meta[meta["Visual Category"].str.contains("medical")]["model"].tolist() == ["densenet121_x"]
+    assert sorted(meta[meta.Robust.apply(bool)].Name) == ["lonely", "rb_1_cifar10_", "rb_2_cifar10_"]
+    layers = meta.reset_index().set_index("model").loc[list(pairings.Normal.values)]
+    assert len(layers) == 2
+    assert meta.groupby(["Training-Dataset", "Robust"]).filter_ids.apply(len).tolist() == [1, 2]
+    with pytest.raises(StartError, match="is there already"):
+        export(tmp_path / "out", tmp_path / "data.h5")
+
+
 def test_the_command_says_what_it_wrote_and_what_not(published, tmp_path):
     ran = filterzoo("export", published, "--format", "cnn-filter-db", "out.h5", "--json", cwd=tmp_path)
     assert ran.code == 0
@@ -142,6 +177,7 @@ def test_the_command_says_what_it_wrote_and_what_not(published, tmp_path):
         "models": 5,
         "layers": 10,
         "filters": 51_504,
+        "pairs": 0,
         "left_out": {"transposed": 0, "unpublished": 2},
     }
     before = (tmp_path / "out.h5").read_bytes()
@@ -266,7 +302,7 @@ def test_what_is_exported_comes_back_as_it_was(tmp_path):
     assert len(back) == 2 * (128 + 16 + 16)
     assert first.tobytes() == back.tobytes()
     models, models_back = (rows(tmp_path / f"out-{name}", "models").to_pylist() for name in ("first", "back"))
-    assert [model["id"] for model in models_back] == [model["model_id"] for model in models]
+    assert [model["id"] for model in models_back] == [model["id"] for model in models]
     for model, model_back in zip(models, models_back, strict=True):
         transposed = {"filters_3x3": model["filters_3x3"] - 64}
         assert {name: model_back[name] for name in CARRIED} == {name: model[name] for name in CARRIED} | transposed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -10,7 +12,8 @@ import numpy as np
 from filterzoo.layers.layer import Doubles
 from filterzoo_analysis import figures
 from filterzoo_analysis import published_numbers as papers
-from filterzoo_analysis.exhibits import Answer, Exhibit, interval, query_of, shown, table_of
+from filterzoo_analysis.exhibits import Answer, Exhibit, counted, interval, query_of, shown, table_of
+from filterzoo_analysis.pairing import times_paired
 from filterzoo_analysis.sections import quality
 from filterzoo_analysis.statistics import Bools
 from filterzoo_analysis.uncertainty import FEWEST_MODELS, REPLICATES, widened
@@ -18,41 +21,185 @@ from filterzoo_analysis.zoo import Zoo
 
 
 def correlation(zoo: Zoo) -> Exhibit | None:
-    """Spearman correlation of each model's measures with its accuracies, models drawn again; None for too few."""
-    models = zoo.dataset.models
-    everything = np.ones(len(zoo.layers), bool)
-    sets = _model_values(models["training_dataset"].to_pylist())
-    values = {name: quality.model_means(zoo.layers, _measure(zoo, name), everything) for name in quality.MEASURES}
-    rows: list[dict[str, Any]] = []
-    for target in ("robust_accuracy", "clean_accuracy"):
-        accuracy = models[target].to_numpy().astype(float)
-        others = values | (
-            {} if target == "clean_accuracy" else {"clean_accuracy": models["clean_accuracy"].to_numpy().astype(float)}
-        )
-        for name, chosen in [("all", np.ones(len(models), bool)), *sets]:
-            for measure, numbers in others.items():
-                found = _spearman(numbers[chosen], accuracy[chosen])
-                if found is not None:
-                    rows.append({"accuracy": target, "training_dataset": name, "measure": measure, **found})
+    """Spearman correlation of robust networks' measures with their accuracies; None for too few.
+
+    One threat model and one training set at a time, also within each architecture and of first layers alone. Models are
+    drawn again. Groups of the same models stand once.
+    """
+    rows = [row for group in _groups(zoo) for row in _of_group(zoo, group)]
     if not rows:
         return None
-    labels = [f"{row['accuracy']} ~ {row['measure']}, {row['training_dataset']} ({row['models']})" for row in rows]
-    points = np.array([[row[key] for row in rows] for key in ("rho", "low", "high")], dtype=float)
+    drawn = [row for row in rows if row["architecture"] is None][:_DRAWN] or rows[:_DRAWN]
+    labels = [_label(row) for row in drawn]
+    points = np.array([[row[key] for row in drawn] for key in ("rho", "low", "high")], dtype=float)
     told = "; ".join(f"{label} {interval(*points[:, i])}" for i, label in enumerate(labels[:12]))
     return Exhibit(
         name="accuracy_correlation",
-        title="Correlation of quality with stated accuracies",
+        title="Correlation of robust networks' quality with stated accuracies",
         says=f"Spearman: {told}.",
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query_of(zoo, "accuracy.correlation"),
         draw=partial(figures.intervals, labels=labels, found=points, label="Spearman rank correlation"),
-        size=(9, 1 + 0.24 * len(rows)),
+        size=(9, 1 + 0.24 * len(drawn)),
         notes=(
+            "Robust networks that are no copies, one threat model and training set at a time; in brackets: models.",
+            "Measures of a model are weighted as in the paper (filters; orthogonality: output channels).",
             f"{len(rows)} correlations at once: one in twenty intervals misses zero by chance alone.",
-            "Intervals draw models again and are wider for few.",
+            "Intervals draw models again and are wider for few. Within architectures: in the table.",
         ),
         answers=tuple(_correlation_answers(rows)),
     )
+
+
+def accuracies(zoo: Zoo) -> Exhibit | None:
+    """Stated accuracies of both members of each pair: a row for each robust network; None where none is stated."""
+    models = zoo.dataset.models
+    names = ("model_id", "pair_id", "architecture", "training_dataset", "threat_model", "robust", *_ACCURACIES)
+    table = [dict(zip(names, row, strict=True)) for row in zip(*(models[n].to_pylist() for n in names), strict=True)]
+    times = times_paired(models, zoo.analysed)
+    members = [row for row, each in zip(table, times, strict=True) if each > 0]
+    normal = {row["pair_id"]: row for row in reversed(members) if not row["robust"]}
+    rows = [
+        {
+            "pair_id": row["pair_id"],
+            "training_dataset": row["training_dataset"] or normal[row["pair_id"]]["training_dataset"],
+            "threat_model": row["threat_model"],
+            "architecture": row["architecture"] or normal[row["pair_id"]]["architecture"],
+            "robust": row["model_id"],
+            "normal": normal[row["pair_id"]]["model_id"],
+        }
+        | {f"robust_{name}": row[name] for name in _ACCURACIES}
+        | {f"normal_{name}": normal[row["pair_id"]][name] for name in _ACCURACIES}
+        for row in members
+        if row["robust"]
+    ]
+    rows.sort(key=lambda row: tuple(str(row[key]) for key in ("training_dataset", "architecture", "robust")))
+    shown_columns = ("normal_clean_accuracy", "robust_clean_accuracy", "robust_robust_accuracy")
+    if not any(row[name] is not None for row in rows for name in shown_columns):
+        return None
+    means = {
+        name: [_mean([row[column] for row in rows if row["training_dataset"] == name]) for column in shown_columns]
+        for name in sorted({row["training_dataset"] for row in rows if row["training_dataset"] is not None})
+    }
+    told = "; ".join(f"{name} {' / '.join(shown(each, 4) for each in values)}" for name, values in means.items())
+    plain = {name.lower().replace("-", ""): values for name, values in means.items()}
+    return Exhibit(
+        name="robust_accuracies",
+        title="Stated accuracies of pairs",
+        says=f"{counted(len(rows), 'pair')}. Means, normal clean / robust clean / robust attacked: {told}.",
+        table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
+        query=query_of(zoo, "accuracy.accuracies"),
+        notes=("A row for each robust network, beside the normal one of its pair. Accuracies as the zoos state them.",),
+        answers=tuple(
+            Answer(published, " / ".join(shown(each, 4) for each in plain[name]) if name in plain else None)
+            for name, published in papers.ACCURACIES.items()
+        ),
+    )
+
+
+def extra_data(zoo: Zoo) -> Exhibit | None:
+    """Robust networks beside the ones of equal name that saw additional training data; None where there are none.
+
+    The paper compares `NAME_extra` with `NAME`; the data set states no more of additional data than such a name.
+    """
+    models = zoo.dataset.models
+    names = models["id"].to_pylist()
+    place = {name: number for number, name in enumerate(names) if zoo.analysed[number]}
+    twins = [(name, name.replace("_extra", "", 1)) for name in place if "_extra" in name]
+    everything = np.ones(len(zoo.layers), bool)
+    values = {column: quality.paper_means(zoo, column, everything) for column in quality.MEASURES}
+    rows = [
+        {"model": name, "without": other}
+        | {
+            f"{kind}_{column}": values[column][place[each]]
+            for kind, each in (("extra", name), ("without", other))
+            for column in quality.MEASURES
+        }
+        for name, other in twins
+        if other in place
+    ]
+    if not rows:
+        return None
+    told = "; ".join(
+        f"{row['model']} {shown(row['extra_sparsity'])} against {shown(row['without_sparsity'])}" for row in rows[:8]
+    )
+    return Exhibit(
+        name="extra_training_data",
+        title="With and without additional training data",
+        says=f"Sparsity with and without: {told}.",
+        table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
+        query=query_of(zoo, "accuracy.extra_data"),
+        notes=("Networks `NAME_extra...` beside `NAME...`; two networks each, so no interval.",),
+    )
+
+
+_ACCURACIES = ("clean_accuracy", "robust_accuracy")
+_DRAWN = 60
+"""Correlations in the figure; the table has all."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Robust networks that are compared: of one threat model and training set, and of one architecture or all."""
+
+    threat_model: str | None
+    training_dataset: str | None
+    architecture: str | None
+    models: Bools
+
+
+def _groups(zoo: Zoo) -> Iterator[_Group]:
+    models = zoo.dataset.models
+    robust = np.array([each is True for each in models["robust"].to_pylist()], bool) & zoo.analysed
+    keys = [models[name].to_pylist() for name in ("threat_model", "training_dataset", "architecture")]
+    stated = list(zip(*keys, strict=True))
+
+    def those(length: int) -> dict[tuple[str | None, ...], Bools]:
+        found = sorted({row[:length] for row, keep in zip(stated, robust, strict=True) if keep}, key=str)
+        return {key: np.array([row[:length] == key for row in stated]) & robust for key in found}
+
+    whole = those(2)
+    for (threat, dataset), chosen in whole.items():
+        yield _Group(threat, dataset, None, chosen)
+    for (threat, dataset, architecture), chosen in those(3).items():
+        if architecture is not None and chosen.sum() < whole[threat, dataset].sum():
+            yield _Group(threat, dataset, architecture, chosen)
+
+
+def _of_group(zoo: Zoo, group: _Group) -> Iterator[dict[str, Any]]:
+    models = zoo.dataset.models
+    accuracy = {name: models[name].to_numpy().astype(float) for name in _ACCURACIES}
+    first = zoo.layers.numbers("conv_depth") == 0
+    for layers, rows in (("all", np.ones(len(zoo.layers), bool)), ("first", first)):
+        values = {name: quality.paper_means(zoo, name, rows) for name in quality.MEASURES}
+        if layers == "all":
+            values["clean_accuracy"] = accuracy["clean_accuracy"]
+        for target in ("robust_accuracy", "clean_accuracy"):
+            for measure, numbers in values.items():
+                found = None
+                if measure != target:
+                    found = _spearman(numbers[group.models], accuracy[target][group.models])
+                if found is not None:
+                    yield {
+                        "accuracy": target,
+                        "threat_model": group.threat_model,
+                        "training_dataset": group.training_dataset,
+                        "architecture": group.architecture,
+                        "layers": layers,
+                        "measure": measure,
+                        **found,
+                    }
+
+
+def _label(row: dict[str, Any]) -> str:
+    of = ", ".join(str(row[key]) for key in ("training_dataset", "threat_model", "architecture") if row[key])
+    layers = "" if row["layers"] == "all" else ", first layer"
+    return f"{row['accuracy']} ~ {row['measure']}{layers}, {of or 'nothing stated'} ({row['models']})"
+
+
+def _mean(values: list[float | None]) -> float:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else np.nan
 
 
 def rank_correlation(first: Doubles, second: Doubles, times: Doubles | None = None) -> Doubles:
@@ -88,24 +235,15 @@ def _spearman(first: Doubles, second: Doubles) -> dict[str, Any] | None:
     times = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=REPLICATES).astype(np.float64)
     drawn = rank_correlation(first, second, times)
     low, high = widened(drawn[np.isfinite(drawn)], count).clip(-1, 1)
-    return {"models": count, "rho": float(rank_correlation(first, second)[0]), "low": low, "high": high}
-
-
-def _measure(zoo: Zoo, column: str) -> Doubles:
-    return zoo.coefficients.entropy if column == "variance_entropy" else zoo.layers.numbers(column)
-
-
-def _model_values(values: list[str | None]) -> list[tuple[str, Bools]]:
-    """Each value with the models that have it."""
-    return [
-        (name, np.array([value == name for value in values])) for name in sorted({v for v in values if v is not None})
-    ]
+    rho = float(rank_correlation(first, second)[0])
+    return {"models": count, "rho": rho, "low": min(rho, float(low)), "high": max(rho, float(high))}
 
 
 def _correlation_answers(rows: list[dict[str, Any]]) -> list[Answer]:
     found = []
     for measure, published in papers.SPEARMAN.items():
-        ours = [row for row in rows if row["accuracy"] == "robust_accuracy" and row["measure"] == measure]
-        told = "; ".join(f"{row['training_dataset']} {shown(row['rho'])}" for row in ours)
+        wanted = {"accuracy": "robust_accuracy", "measure": measure, "architecture": None, "layers": "all"}
+        ours = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+        told = "; ".join(f"{row['training_dataset']} ({row['threat_model']}) {shown(row['rho'])}" for row in ours)
         found.append(Answer(published, told or None))
     return found

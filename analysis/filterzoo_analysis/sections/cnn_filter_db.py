@@ -6,21 +6,18 @@ from functools import partial
 
 import numpy as np
 
-from filterzoo.layers.layer import Doubles
 from filterzoo.measures.entropy import principal_components
-from filterzoo.measures.statistics import Moments, merge_moments
 from filterzoo_analysis import figures
 from filterzoo_analysis import published_numbers as papers
 from filterzoo_analysis.cells import Cells, Grouping, by_depth, by_family, by_model_column, cells_of
 from filterzoo_analysis.exhibits import Answer, Exhibit, Section, interval, query_of, table_of
-from filterzoo_analysis.sections import drifts, each_model, phenotypes, quality
-from filterzoo_analysis.statistics import Layers
-from filterzoo_analysis.uncertainty import FEWEST_MODELS, DriftMatrix, drift_matrix, widened
+from filterzoo_analysis.sections import drifts, each_model, phenotypes, quality, subsets
+from filterzoo_analysis.sections.subsets import ratio_intervals
+from filterzoo_analysis.uncertainty import DriftMatrix, drift_matrix
 from filterzoo_analysis.zoo import Zoo
 
 GROUPINGS = ("task", "visual_category", "depth", "training_dataset", "family")
 _RIDGES = ("task", "visual_category", "depth")
-_REPLICATES = 200
 
 
 def section(zoo: Zoo) -> Section:
@@ -29,7 +26,7 @@ def section(zoo: Zoo) -> Section:
     about = "The figures of 'CNN Filter DB: An Empirical Investigation of Trained Convolutional Filters' (CVPR 2022)."
     if not len(zoo.layers):
         return Section("cnn-filter-db", title, about, (), ("There is no 3x3 layer with statistics.",))
-    exhibits, empty = [basis(zoo)], []
+    exhibits, empty = [basis(zoo), subsets.components(zoo), subsets.cumulative(zoo)], []
     matrices: dict[str, DriftMatrix] = {}
     missing = []
     for by in GROUPINGS:
@@ -63,11 +60,11 @@ def grouping(zoo: Zoo, by: str) -> Grouping:
 
 def basis(zoo: Zoo) -> Exhibit:
     """Principal components of the scaled filters and their explained variance, with intervals over models."""
-    layers = zoo.layers
-    components = principal_components(layers.scaled())
+    every = np.ones(len(zoo.layers), bool)
+    components = principal_components(zoo.coefficients.moments(every))
     vectors = np.zeros((9, 9)) if components is None else components.components
     ratio = np.zeros(9) if components is None else components.ratio
-    low, high = ratio_intervals(layers)
+    low, high = ratio_intervals(zoo, every, ratio)
     titles = [f"v{i}  {share:.1%}" for i, share in enumerate(ratio)]
     columns = {f"v{j}": vectors[:, j] for j in range(9)}
     told = ", ".join(interval(*each) for each in zip(ratio, low, high, strict=True))
@@ -80,24 +77,9 @@ def basis(zoo: Zoo) -> Exhibit:
         query=query_of(zoo, "cnn_filter_db.basis"),
         draw=partial(figures.kernels, filters=vectors, titles=titles, columns=9),
         size=(11, 1.7),
-        notes=("From the merged moments of the table of layers, whatever the variant.",),
+        notes=(f"Of the filters of variant {zoo.coefficients.variant}.",),
         answers=(Answer(papers.EVR, ours),),
     )
-
-
-def ratio_intervals(layers: Layers) -> tuple[Doubles, Doubles]:
-    """Intervals of the explained variance ratio, (9,) each, models drawn again; NaN below FEWEST_MODELS models."""
-    names, place = np.unique(layers.model, return_inverse=True)
-    if len(names) < FEWEST_MODELS:
-        return np.full(9, np.nan), np.full(9, np.nan)
-    parts = [
-        merge_moments(layers.count[rows], layers.scaled_mean[rows], layers.scaled_m2[rows])
-        for rows in (np.flatnonzero(place == number) for number in range(len(names)))
-    ]
-    rng = np.random.default_rng(0)
-    drawn = [_ratio(parts, rng.integers(len(names), size=len(names))) for _ in range(_REPLICATES)]
-    low, high = widened(np.array(drawn), len(names)).clip(0, 1)
-    return low, high
 
 
 def ridge(zoo: Zoo, by: str) -> Exhibit:
@@ -139,15 +121,6 @@ def _order_answer(matrices: dict[str, DriftMatrix]) -> tuple[Answer, ...]:
     means = {by: matrix.upper.mean() for by, matrix in matrices.items() if by in papers.DRIFT}
     ordered = sorted(means, key=lambda by: -means[by])
     return (Answer(papers.ORDER, " > ".join(_spelled(by) for by in ordered) if len(ordered) > 1 else None),)
-
-
-def _ratio(parts: list[Moments], drawn: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Doubles:
-    chosen = [parts[number] for number in drawn]
-    merged = merge_moments(
-        [part.count for part in chosen], np.stack([p.mean for p in chosen]), np.stack([p.m2 for p in chosen])
-    )
-    components = principal_components(merged)
-    return np.zeros(9) if components is None else components.ratio
 
 
 def _spelled(by: str) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from filterzoo.layers.layer import Doubles
 from filterzoo_analysis import figures
 from filterzoo_analysis.exhibits import Exhibit, counted, query_of, shown, table_of
+from filterzoo_analysis.pairing import times_paired
 from filterzoo_analysis.sections import quality
 from filterzoo_analysis.statistics import Bools
 from filterzoo_analysis.uncertainty import drift_between
@@ -19,17 +20,32 @@ _DRAWN = 40
 """Pairs in the figure; the table has all."""
 
 
+def times(zoo: Zoo) -> Doubles:
+    """(models,) how often a model counts in the paper's pairs (`pairing.times_paired`); 0 outside pairs."""
+    return times_paired(zoo.dataset.models, zoo.analysed)
+
+
 def in_pairs(zoo: Zoo) -> Bools:
     """(n,) whether a layer is of a model whose pair has both a robust and a normal member."""
+    found: Bools = times(zoo)[zoo.layers.model] > 0
+    return found
+
+
+def training_sets(zoo: Zoo) -> dict[str, Bools]:
+    """Training set -> (n,) which layers of pairs are of models trained on it, by name; sets without pairs are left out.
+
+    A normal network whose training set nobody states takes that of its robust twin: they were trained on the same.
+    """
     models = zoo.dataset.models
-    members: dict[str, set[bool]] = {}
-    columns = (models[name].to_pylist() for name in ("pair_id", "robust", "duplicate_of"))
-    rows = list(zip(*columns, strict=True))
-    for pair, robust, duplicate_of in rows:
-        if pair is not None and robust is not None and duplicate_of is None:
-            members.setdefault(pair, set()).add(robust)
-    chosen = np.array([pair in members and len(members[pair]) == 2 and robust is not None for pair, robust, _ in rows])
-    found: Bools = chosen[zoo.layers.model] if len(chosen) else np.zeros(0, bool)
+    stated, pair = models["training_dataset"].to_pylist(), models["pair_id"].to_pylist()
+    of_pair = {name: each for name, each in zip(pair, stated, strict=True) if name is not None and each is not None}
+    sets = [each if each is not None else of_pair.get(name) for each, name in zip(stated, pair, strict=True)]
+    chosen = in_pairs(zoo)
+    found = {}
+    for name in sorted({each for each in sets if each is not None}):
+        rows = np.array([each == name for each in sets])[zoo.layers.model] & chosen
+        if rows.any():
+            found[name] = rows
     return found
 
 

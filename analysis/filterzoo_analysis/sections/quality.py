@@ -19,6 +19,8 @@ MEASURES = {
     "variance_entropy": "variance entropy",
     "orthogonality": "orthogonality",
 }
+BOUNDS = {"sparsity": (0.0, 1.0), "variance_entropy": (0.0, float(np.log10(9))), "orthogonality": (0.0, 1.0)}
+"""What each measure may be: intervals end there."""
 POINTS = "Boxes: layers. Points: means over models with 95 % intervals, models drawn again, wider for few."
 ONE_IN_TWENTY = "one in twenty misses the mean of all networks by chance alone."
 _QUARTILES = (0.25, 0.5, 0.75)
@@ -61,7 +63,7 @@ def measures_by_depth(zoo: Zoo, series: dict[str, Bools]) -> tuple[dict[str, Any
     for column, spelled in MEASURES.items():
         values = zoo.coefficients.entropy if column == "variance_entropy" else layers.numbers(column)
         for name, chosen in series.items():
-            found = [_in_decile(layers, values, chosen & (decile == number)) for number in range(10)]
+            found = [_in_decile(layers, values, chosen & (decile == number), BOUNDS[column]) for number in range(10)]
             rows += [
                 {"measure": column, "series": name, "decile": DECILES[i], **row} for i, (row, _) in enumerate(found)
             ]
@@ -77,6 +79,27 @@ def model_means(layers: Layers, values: Doubles, rows: Bools) -> Doubles:
     counts = np.bincount(layers.model[known], minlength=models)
     sums = np.bincount(layers.model[known], weights=values[known], minlength=models)
     means: Doubles = np.divide(sums, counts, out=np.full(models, np.nan), where=counts > 0)
+    return means
+
+
+def paper_means(zoo: Zoo, column: str, rows: Bools) -> Doubles:
+    """A measure of each model over its layers in `rows` as arXiv:2204.02481 takes it; NaN where it has none.
+
+    Sparsity: share of all filters. Variance entropy: mean over layers, weighted by the filters it is of. Orthogonality:
+    mean over layers, weighted by output channels. Sparse filters, and those of the entropy, are the variant's.
+    """
+    layers, found = zoo.layers, zoo.coefficients
+    if column == "sparsity":
+        weights = layers.count.astype(np.float64)
+        values = np.divide(found.sparse, weights, out=np.full(len(layers), np.nan), where=weights > 0)
+    elif column == "variance_entropy":
+        values, weights = found.entropy, found.counts.astype(np.float64)
+    else:
+        values, weights = layers.numbers(column), layers.out_channels()
+    known = rows & np.isfinite(values)
+    total = np.bincount(layers.model[known], weights=weights[known], minlength=len(layers.models))
+    sums = np.bincount(layers.model[known], weights=(values * weights)[known], minlength=len(layers.models))
+    means: Doubles = np.divide(sums, total, out=np.full(len(layers.models), np.nan), where=total > 0)
     return means
 
 
@@ -130,13 +153,20 @@ def is_degenerated(layers: Layers) -> Doubles:
     return np.where(unknown, np.nan, found.astype(np.float64))
 
 
-def _in_decile(layers: Layers, values: Doubles, rows: Bools) -> tuple[dict[str, Any], Doubles]:
+def quartiles(sample: Doubles) -> dict[str, float]:
+    """The three of a sample, NaN where it is empty."""
+    found = np.quantile(sample, _QUARTILES) if len(sample) else np.full(3, np.nan)
+    return dict(zip(("lower_quartile", "median", "upper_quartile"), found.tolist(), strict=True))
+
+
+def _in_decile(
+    layers: Layers, values: Doubles, rows: Bools, bounds: tuple[float, float]
+) -> tuple[dict[str, Any], Doubles]:
     sample = values[rows & np.isfinite(values)]
     means = model_means(layers, values, rows)
-    mean, low, high = mean_interval(means)
-    quartiles = np.quantile(sample, _QUARTILES) if len(sample) else np.full(3, np.nan)
+    mean, low, high = mean_interval(means, bounds=bounds)
     row = {"layers": len(sample), "models": int(np.isfinite(means).sum()), "mean": mean, "low": low, "high": high}
-    return row | dict(zip(("lower_quartile", "median", "upper_quartile"), quartiles, strict=True)), sample
+    return row | quartiles(sample), sample
 
 
 def _told(kind: str, rows: list[dict[str, Any]]) -> str:

@@ -13,20 +13,14 @@ from filterzoo.measures.entropy import principal_components
 from filterzoo.measures.statistics import FILTER_SIZE
 from filterzoo_analysis import figures
 from filterzoo_analysis import published_numbers as papers
-from filterzoo_analysis.cells import Cells, Grouping, cells_of
-from filterzoo_analysis.exhibits import Answer, Exhibit, Section, counted, interval, query_of, shown, table_of
-from filterzoo_analysis.sections import accuracy, pairs, quality, thresholding
-from filterzoo_analysis.sections.cnn_filter_db import ratio_intervals
-from filterzoo_analysis.statistics import DECILES, Bools, depth_decile
-from filterzoo_analysis.uncertainty import FEWEST_MODELS, HOLLOW, RATE, drift_matrix, with_null_share
+from filterzoo_analysis.cells import Grouping, cells_of
+from filterzoo_analysis.exhibits import Answer, Exhibit, Section, interval, query_of, table_of
+from filterzoo_analysis.sections import accuracy, drifts, pairs, robust_drift, robust_measures, thresholding
+from filterzoo_analysis.sections.robust_drift import NAMES
+from filterzoo_analysis.sections.subsets import ratio_intervals
+from filterzoo_analysis.uncertainty import FEWEST_MODELS, HOLLOW
 from filterzoo_analysis.zoo import Zoo
 
-NAMES = ("normal", "robust")
-_DRIFT = (
-    "Members of known pairs, pairs in brackets. Intervals draw pairs again, are corrected for what few pairs add to a "
-    "drift, wider for few, and may lie below it; the null exchanges robust and normal within pairs. "
-    f"{HOLLOW}"
-)
 _GRID = 24
 """Filters drawn of a layer."""
 
@@ -39,7 +33,10 @@ def section(zoo: Zoo) -> Section:
     empty: list[str] = []
     paired = pairs.in_pairs(zoo)
     if paired.any():
-        exhibits += [drift(zoo), pairs.each_pair(zoo), explained_variance(zoo), measures(zoo)]
+        exhibits += [robust_drift.drift(zoo), pairs.each_pair(zoo), explained_variance(zoo)]
+        exhibits += [robust_measures.measures(zoo), robust_measures.differences(zoo), robust_ridge(zoo)]
+        found = (accuracy.accuracies(zoo), accuracy.extra_data(zoo))
+        exhibits += [each for each in found if each is not None]
         grids = first_and_last(zoo)
         exhibits += [] if grids is None else [grids]
     else:
@@ -58,28 +55,17 @@ def section(zoo: Zoo) -> Section:
     return Section("robustness", title, about, tuple(exhibits), tuple(empty))
 
 
-def drift(zoo: Zoo) -> Exhibit:
-    """Drift between robust and normal members of pairs: overall, by training set, first layer, by depth."""
-    rows = [{"of": name, **_comparison(zoo, chosen)} for name, chosen in _choices(zoo).items()]
-    rows = with_null_share([row for row in rows if row["drift"] is not None])
-    found = np.array([[row[key] for row in rows] for key in ("drift", "low", "high")], dtype=float)
-    labels = [f"{row['of']} ({row['pairs']}){'*' if row['q'] <= RATE else ''}" for row in rows]
-    told = "; ".join(f"{row['of']} {interval(row['drift'], row['low'], row['high'])}" for row in rows)
-    return Exhibit(
-        name="robust_drift",
-        title="Drift between robust and normal networks",
-        says=f"{told}.",
-        table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
-        query=query_of(zoo, "robustness.drift"),
-        draw=partial(figures.intervals, labels=labels, found=found, label="drift, nats"),
-        size=(7.5, 1.2 + 0.25 * len(rows)),
-        notes=(
-            _DRIFT,
-            f"{counted(len(rows), 'comparison')}; *: q <= {RATE}, Benjamini-Hochberg over them.",
-            f"Variant {zoo.coefficients.variant}.",
-        ),
-        answers=_drift_answers({row["of"]: row for row in rows}),
-    )
+def robust_ridge(zoo: Zoo) -> Exhibit:
+    """Distributions of the coefficients by training set, normal and robust members of pairs apart."""
+    robust = pairs.is_robust(zoo).astype(np.int64)
+    sets = pairs.training_sets(zoo) or {"pairs": pairs.in_pairs(zoo)}
+    group, labels = np.full(len(zoo.layers), -1), []
+    for number, (name, rows) in enumerate(sets.items()):
+        group = np.where(rows, 2 * number + robust, group)
+        labels += [f"{name} {kind}" for kind in NAMES]
+    cells = cells_of(zoo.layers, zoo.coefficients, Grouping("training set and robustness", group, tuple(labels)))
+    title = "Distributions of the coefficients by training set and robustness"
+    return drifts.ridge(zoo, cells, "ridge_dataset_robust", title, query_of(zoo, "robustness.robust_ridge"))
 
 
 def explained_variance(zoo: Zoo) -> Exhibit:
@@ -88,11 +74,11 @@ def explained_variance(zoo: Zoo) -> Exhibit:
     series: dict[str, Doubles] = {}
     sparse = {}
     for name, wanted in zip(NAMES, (chosen & ~robust, chosen & robust), strict=True):
-        layers = zoo.layers.take(wanted)
-        components = principal_components(layers.scaled())
+        components = principal_components(zoo.coefficients.moments(wanted))
         ratio = np.zeros(FILTER_SIZE) if components is None else components.ratio
-        series[name] = np.stack([ratio, *ratio_intervals(layers)])
-        sparse[name] = layers.numbers("sparse_count").sum() / max(1, layers.count.sum())
+        series[name] = np.stack([ratio, *ratio_intervals(zoo, wanted, ratio)])
+        known = wanted & np.isfinite(zoo.coefficients.sparse)
+        sparse[name] = zoo.coefficients.sparse[known].sum() / max(1, zoo.layers.count[known].sum())
     told = "; ".join(f"{name}: " + ", ".join(interval(*each) for each in ratios.T) for name, ratios in series.items())
     first = {name: " ".join(f"{share:.3f}"[1:] for share in ratios[0, :3]) for name, ratios in series.items()}
     columns = {
@@ -111,36 +97,12 @@ def explained_variance(zoo: Zoo) -> Exhibit:
         ),
         size=(6, 3.6),
         notes=(
-            "Of all scaled filters, from the table of layers; the paper leaves sparse ones out (robust22).",
+            f"Of the filters of variant {zoo.coefficients.variant}; robust22 leaves sparse ones out, as the paper.",
             f"Intervals draw the models of each set again. {HOLLOW}",
         ),
         answers=(
             Answer(papers.ROBUST_EVR, f"{first['robust']}; {first['normal']}"),
             Answer(papers.SPARSE_SHARE, f"{sparse['robust']:.4f}; {sparse['normal']:.4f}"),
-        ),
-    )
-
-
-def measures(zoo: Zoo) -> Exhibit:
-    """The three measures by depth for both members of pairs."""
-    chosen, robust = pairs.in_pairs(zoo), pairs.is_robust(zoo)
-    series = {"normal": chosen & ~robust, "robust": chosen & robust}
-    table, panels = quality.measures_by_depth(zoo, series)
-    last = {
-        measure: " against ".join(f"{name} {shown(shapes['mean'][-1])}" for name, shapes in panels[measure].items())
-        for measure in panels
-    }
-    return Exhibit(
-        name="robust_measures",
-        title="Quality of robust and normal networks by depth",
-        says="Mean over models in the last decile: " + "; ".join(f"{m}, {told}" for m, told in last.items()) + ".",
-        table=table_of(table),
-        query=query_of(zoo, "robustness.measures"),
-        draw=partial(figures.depth_panels, ticks=DECILES, panels=panels),
-        size=(13, 4.2),
-        notes=(
-            f"Layers of members of pairs. {quality.POINTS} {HOLLOW}",
-            f"{counted(2 * len(quality.MEASURES) * 10, 'interval')}: {quality.ONE_IN_TWENTY}",
         ),
     )
 
@@ -185,63 +147,6 @@ def first_and_last(zoo: Zoo) -> Exhibit | None:
         size=(12, 0.75 * len(counts)),
         notes=("Rows: " + ", ".join(f"{kind} {layer}" for kind, layer in counts) + ". Each filter on its own scale.",),
     )
-
-
-def _choices(zoo: Zoo) -> dict[str, Bools]:
-    """Name -> layers to compare: everything, each training set, first layers and depths of each."""
-    layers, chosen = zoo.layers, pairs.in_pairs(zoo)
-    decile = depth_decile(layers.numbers("conv_depth_norm"))
-    first = layers.numbers("conv_depth") == 0
-    found = {"all": chosen}
-    names = zoo.dataset.models["training_dataset"].to_pylist()
-    sets = {name: np.array([each == name for each in names])[layers.model] & chosen for name in {*names} - {None}}
-    found |= {name: sets[name] for name in sorted(sets) if sets[name].any()}
-    for name, rows in list(found.items()):
-        found[f"{name}, first layer"] = rows & first
-        found |= {f"{name}, depth {DECILES[i]}": rows & (decile == i) for i in range(10)}
-    return found
-
-
-def _comparison(zoo: Zoo, rows: Bools) -> dict[str, Any]:
-    robust = pairs.is_robust(zoo)
-    grouping = Grouping("robust", np.where(rows, robust.astype(np.int64), -1), NAMES)
-    cells = cells_of(zoo.layers, zoo.coefficients, grouping)
-    if len(cells.labels) < 2:
-        return dict.fromkeys(("pairs", "drift", "low", "high", "null_mean", "p"))
-    matrix = drift_matrix(_as_pairs(zoo, cells))
-    keys = {"drift": matrix.drift, "low": matrix.low, "high": matrix.high, "null_mean": matrix.null, "p": matrix.p}
-    return {"pairs": int(matrix.models.min())} | {key: float(values[0, 1]) for key, values in keys.items()}
-
-
-def _as_pairs(zoo: Zoo, cells: Cells) -> Cells:
-    """The same cells with the pair in the model's place: pairs are drawn, and labels exchanged within them."""
-    names = zoo.dataset.models["pair_id"].to_pylist()
-    _, place = np.unique([names[model] for model in cells.model], return_inverse=True)
-    keys = cells.group * len(names) + place
-    unique, inverse = np.unique(keys, return_inverse=True)
-    summed = np.zeros((len(unique), cells.histogram.shape[1]))
-    np.add.at(summed, inverse, cells.histogram)
-    return Cells(
-        cells.by, cells.labels, unique % len(names), unique // len(names), summed, cells.weights, cells.bin_width
-    )
-
-
-def _drift_answers(rows: dict[str, dict[str, Any]]) -> tuple[Answer, ...]:
-    def ours(of: str) -> str | None:
-        row = next((row for name, row in rows.items() if _plain(name) == of), None)
-        return None if row is None else interval(row["drift"], row["low"], row["high"])
-
-    found = [Answer(published, ours(name)) for name, published in papers.ROBUST_DRIFT.items()]
-    found += [Answer(published, ours(f"{name},firstlayer")) for name, published in papers.FIRST_LAYER_DRIFT.items()]
-    for name, published in papers.DEEP_DRIFT.items():
-        deep = [ours(f"{name},depth{DECILES[i].replace(' ', '')}") for i in (8, 9)]
-        found.append(Answer(published, None if None in deep else " / ".join(str(each) for each in deep)))
-    return tuple(found)
-
-
-def _plain(name: str) -> str:
-    """`CIFAR-10, first layer` -> `cifar10,firstlayer`."""
-    return name.lower().replace("-", "", 1).replace(" ", "").replace("ilsvrc2012", "imagenet")
 
 
 def _padded(filters: list[list[float]], blank: Doubles) -> Doubles:

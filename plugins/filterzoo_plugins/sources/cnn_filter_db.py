@@ -128,11 +128,11 @@ class CnnFilterDbSource(Source[CnnFilterDbOptions]):
             artifacts=(artifact,),
             url=url if url and url.startswith(("https://", "http://")) else None,
             licence=_text(facts.get("Licence")) or self.options.license,
-            architecture=_text(facts.get("Backbone")),
-            task=_word(NetworkTask, facts.get("Task")),
+            architecture=_text(facts.get("Backbone")) or _text(facts.get("model")),
+            task=_task(facts.get("Task")),
             training_dataset=training,
             pretraining_dataset=None if pretraining in {"True", "False"} else pretraining,
-            visual_category=_word(VisualCategory, facts.get("Visual Category")),
+            visual_category=_word(VisualCategory, facts.get("Visual Category") or facts.get("Datatype")),
             robust=robust,
             clean_accuracy=clean,
             robust_accuracy=attacked,
@@ -147,10 +147,25 @@ def _text(cell: object) -> str | None:
     return cell.strip() or None if isinstance(cell, str) else None
 
 
+def _task(cell: object) -> str | None:
+    """The release has several kinds of segmentation, which its authors' notebooks count as one."""
+    is_segmentation = "segmentation" in (_text(cell) or "").lower()
+    return NetworkTask.SEGMENTATION.value if is_segmentation else _word(NetworkTask, cell)
+
+
 def _word(vocabulary: type[StrEnum], cell: object) -> str | None:
-    """`Object Detection` -> `object-detection`, where that is one of our words."""
-    word = (_text(cell) or "").lower().replace(" ", "-")
-    return word if word in {known.value for known in vocabulary} else None
+    """`Object Detection` -> `object-detection`, `medical X-ray` -> `medical-xray`, where that is one of our words."""
+    words = {_letters(known.value): known.value for known in vocabulary}
+    text = (_text(cell) or "").lower()
+    return words.get(_letters(_FORMER.get(text, text)))
+
+
+_FORMER = {"formula": VisualCategory.FRACTALS.value}
+"""A word of the first version (arXiv:2201.08465) that the release renamed."""
+
+
+def _letters(word: str) -> str:
+    return "".join(char for char in word.lower() if char.isalnum())
 
 
 def _truth(cell: object) -> bool | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
@@ -88,14 +88,16 @@ _LAYERS = ("model_id", "layer_index", "name", "kind", "kernel", "shape", "dtype"
 class ExportTable:
     """What is exported. layers: rows of `layers` in the order of their filters, which are `counts` of each.
 
-    index, columns: of the table, in its own order. transposed, unpublished: layers of 3x3 that are left out because the
-    release has no transposed convolutions, or because their filters are not published.
+    index, columns: of the table, in its own order. pairs: rows of the authors' table of pairs. transposed, unpublished:
+    layers of 3x3 that are left out because the release has no transposed convolutions, or because their filters are
+    not published.
     """
 
     layers: pa.Table
     counts: list[int]
     index: dict[str, Column]
     columns: dict[str, Column]
+    pairs: list[dict[str, str]]
     models: int
     transposed: int
     unpublished: int
@@ -115,7 +117,8 @@ def export_table(files: PublishedFiles) -> ExportTable:
             raise FilterZooError(f"{files.root}: layers without {name}; run filterzoo verify")
     convolutions = every.filter(pc.invert(is_transposed))
     layers = every.filter(pc.and_(pc.and_(is_3x3, is_published), pc.invert(is_transposed)))
-    rows = _rows(layers, _facts(files), _census(convolutions))
+    facts = _facts(files)
+    rows = _rows(layers, facts, _census(convolutions))
     rows.sort(key=lambda row: (row["model_id"], row["conv_depth"], row["conv_depth_norm"], row["layer_id"]))
     kernels = sorted({name for row in rows for name in row if name.endswith(") filters")})
     columns = {name: _column([row.get(name, NAN) for row in rows]) for name in (*INDEX, *COLUMNS, *kernels)}
@@ -124,6 +127,7 @@ def export_table(files: PublishedFiles) -> ExportTable:
         counts=layers["n_filters"].to_pylist(),
         index={name: columns[name] for name in INDEX},
         columns={name: column for name, column in columns.items() if name not in INDEX},
+        pairs=_pairings(files, {row["Name"] for row in rows}),
         models=len(pc.unique(layers["model_id"])),
         transposed=_count(pc.and_(is_3x3, is_transposed)),
         unpublished=_count(pc.and_(pc.and_(is_3x3, pc.invert(is_published)), pc.invert(is_transposed))),
@@ -164,7 +168,7 @@ def _rows(
                 "in_channels": layer["shape"][1],
                 "out_channels": layer["shape"][0],
                 "filter_ids": f"{end - layer['n_filters']}:{end - 1}",
-                **facts.get(model, {"model": model}),
+                **facts.get(model, _unknown(model)),
                 "layer_name": layer["name"],
                 **census[model],
             }
@@ -176,10 +180,10 @@ def _rows(
 def _facts(files: PublishedFiles) -> dict[str, dict[str, Any]]:
     """What the release's table says of a network, by our model id. `Licence` is a column of ours."""
     spelt: dict[str, tuple[str, Callable[[Any], Any]]] = {
-        "model": ("model_id", str),
+        "model": ("name", str),
         "path": ("file", str),
         "op_set": ("opset", int),
-        "Name": ("id", str),
+        "Name": ("name", str),
         "Pretraining-Dataset": ("pretraining_dataset", str),
         "Training-Dataset": ("training_dataset", str),
         "Visual Category": ("visual_category", lambda word: word.replace("-", " ")),
@@ -192,13 +196,56 @@ def _facts(files: PublishedFiles) -> dict[str, dict[str, Any]]:
         "Backbone": ("architecture", str),
         "Licence": ("licence", str),
     }
-    models = read_config(files, "models", [name for name, _ in spelt.values()])
+    models = _named(read_config(files, "models", list({*_READ, *(name for name, _ in spelt.values())} - {"name"})))
     return {
         model["model_id"]: {
-            name: NAN if model[ours] is None else spell(model[ours]) for name, (ours, spell) in spelt.items()
+            name: _UNKNOWN.get(name, NAN) if model[ours] is None else spell(model[ours])
+            for name, (ours, spell) in spelt.items()
         }
-        for model in models.to_pylist()
+        for model in models
     }
+
+
+_READ = ("model_id", "id", "pair_id", "robust", "architecture", "training_dataset", "duplicate_of")
+_UNKNOWN = {"Task": "", "Visual Category": "", "Robust": ""}
+"""Where the notebooks take a text or a truth value as it comes: NaN would stop them, or count as true."""
+
+
+def _named(models: pa.Table) -> list[dict[str, Any]]:
+    """The rows of `models`, each with a `name` of its own, which the notebooks join tables by.
+
+    It is the zoo's, so that what came from the release has the release's; several models of one get their model_id.
+    """
+    rows = models.to_pylist()
+    times = Counter(row["id"] for row in rows)
+    return [row | {"name": row["id"] if times[row["id"]] == 1 else row["model_id"]} for row in rows]
+
+
+def _unknown(model: str) -> dict[str, Any]:
+    return {"model": model, "Name": model, **_UNKNOWN}
+
+
+def _pairings(files: PublishedFiles, exported: set[str]) -> list[dict[str, str]]:
+    """The rows of `robust_vs_normal_pairings.csv`: each robust network of a pair beside its normal one."""
+    rows = [
+        row
+        for row in _named(read_config(files, "models", list(_READ)))
+        if row["duplicate_of"] is None and row["name"] in exported
+    ]
+    normal: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        if row["pair_id"] is not None and row["robust"] is False:
+            normal.setdefault(row["pair_id"], row)
+    return [
+        {
+            "Robust": row["name"],
+            "Normal": normal[row["pair_id"]]["name"],
+            "Arch": row["architecture"] or normal[row["pair_id"]]["architecture"] or "",
+            "Dataset": row["training_dataset"] or normal[row["pair_id"]]["training_dataset"] or "",
+        }
+        for row in rows
+        if row["robust"] and row["pair_id"] in normal
+    ]
 
 
 def _per_cent(share: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -24,12 +25,16 @@ BATCH = 1 << 20
 
 
 def write(files: PublishedFiles, planned: ExportTable, out: Path) -> None:
-    """Write `/filters`, (n, 3, 3) float64, and `/meta`. StartError where the file is there already or cannot be made.
+    """Write `/filters`, (n, 3, 3) float64, and `/meta`; beside it the table of pairs, where there are any.
 
+    StartError where one of the files is there already or cannot be made.
     Memory: a batch, in float32 and float64, and the table. StorageFailed where the disk does not take it.
     """
     if os.path.lexists(out):
         raise StartError(f"{out}: is there already; name a new file")
+    pairs = pairs_file(out)
+    if planned.pairs and os.path.lexists(pairs):
+        raise StartError(f"{pairs}: is there already; name a new file")
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
         with _disk_trouble(out), h5py.File(part, "x") as file:
@@ -38,9 +43,27 @@ def write(files: PublishedFiles, planned: ExportTable, out: Path) -> None:
             write_frame(file.create_group("meta"), planned.index, planned.columns)
             file.flush()
         with _disk_trouble(out):
+            if planned.pairs:
+                _write_pairs(planned, pairs)
             _settle(part, out)
     finally:
         part.unlink(missing_ok=True)
+
+
+def pairs_file(out: Path) -> Path:
+    """Where the table of pairs of OUT.h5 stands: `OUT.robust_vs_normal_pairings.csv`."""
+    return out.with_name(f"{out.stem}.robust_vs_normal_pairings.csv")
+
+
+def _write_pairs(planned: ExportTable, path: Path) -> None:
+    """The table as `pandas.read_csv(path, index_col=0)` reads it."""
+    with path.open("x", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["", *_PAIR])
+        writer.writeheader()
+        writer.writerows({"": number, **row} for number, row in enumerate(planned.pairs))
+
+
+_PAIR = ("Robust", "Normal", "Arch", "Dataset")
 
 
 def _settle(part: Path, out: Path) -> None:

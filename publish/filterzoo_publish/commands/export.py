@@ -35,7 +35,8 @@ def export(
 ) -> None:
     """Write the 3x3 filters of the data set at TARGET, and what is known of them, to one file in an older layout.
 
-    The file holds every published 3x3 filter as float64, 72 bytes each, and a table that pandas.read_hdf reads.
+    The file holds every published 3x3 filter as float64, 72 bytes each, and a table that pandas.read_hdf reads. Where
+    pairs of robust and normal networks are known, OUT.robust_vs_normal_pairings.csv beside it holds them.
     Transposed convolutions, which that layout does not have, are left out and counted. Exit code 0: all well; 2: there
     is no such data set, it has no such filters, or OUT.h5 cannot be written.
     """
@@ -54,6 +55,8 @@ def export(
 
 
 def _report(target: str, out: Path, planned: ExportTable, *, as_json: bool) -> None:
+    from filterzoo_publish.cnn_filter_db.writing import pairs_file  # noqa: PLC0415  # as above
+
     left_out = {"transposed": planned.transposed, "unpublished": planned.unpublished}
     layers, filters = len(planned.counts), sum(planned.counts)
     if as_json:
@@ -63,12 +66,15 @@ def _report(target: str, out: Path, planned: ExportTable, *, as_json: bool) -> N
             "models": planned.models,
             "layers": layers,
             "filters": filters,
+            "pairs": len(planned.pairs),
             "left_out": left_out,
         }
         typer.echo(json.dumps(document))
         return
     print_line = console().print
     print_line(f"{printable(str(out))}: {planned.models:,} models, {layers:,} layers, {filters:,} filters")
+    if planned.pairs:
+        print_line(f"{printable(str(pairs_file(out)))}: {len(planned.pairs):,} pairs")
     for why, count in left_out.items():
         if count:
             print_line(f"left out: {count:,} {why} layers")

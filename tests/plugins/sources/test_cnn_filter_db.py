@@ -110,6 +110,30 @@ def test_facts_are_ours_where_they_are_and_empty_where_they_are_not(tmp_path, re
     assert (index.facts.framework, index.facts.opset) == (None, None)
     third, _, _ = found["net_c"]
     assert (third.task, third.robust, third.training_dataset) == ("auto-encoder", True, None)
+    assert (first.architecture, third.architecture) == ("resnet_a_imagenet_11", "net_c")
+
+
+RELEASE_TASKS = (
+    "Classification", "Segmentation", "GAN-Generator", "Object Detection", "GAN-Discriminator", "Style Transfer",
+    "Super Resolution", "Face Detection", "Depth Estimation", "Face Recognition", "Auto-Encoder",
+)  # fmt: skip
+RELEASE_CATEGORIES = (
+    "natural", "handwriting", "faces", "medical xray", "art", "seismic", "medical ct", "medical mri", "depth", "map",
+    "astronomy", "fractals", "textures", "thermal", "cars", "plants",
+)  # fmt: skip
+
+
+def test_every_task_and_category_of_the_release_has_a_word(tmp_path, read):
+    stated = [("Semantic Segmentation", "formula"), ("Autoencoder", "medical X-ray"), ("Cell segmentation", "Map")]
+    stated += [(task, "natural") for task in RELEASE_TASKS] + [("Classification", each) for each in RELEASE_CATEGORIES]
+    networks = [
+        Network(f"n{place}", [(normal(place, 4), 0, 0.0, (2, 2))], {"Task": task, "Visual Category": category})
+        for place, (task, category) in enumerate(stated)
+    ]
+    found = [checkpoint for checkpoint, *_ in read(release(tmp_path / "dataset.h5", networks)).values()]
+    assert all(each.task is not None and each.visual_category is not None for each in found)
+    assert [each.task for each in found[:3]] == ["segmentation", "auto-encoder", "segmentation"]
+    assert [each.visual_category for each in found[:3]] == ["fractals", "medical-xray", "map"]
 
 
 def test_what_onnxzoo2filterdb_wrote_says_the_same(tmp_path, read):
