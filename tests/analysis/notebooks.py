@@ -136,7 +136,7 @@ class Robust22:
                 layers = layers[_bin(layers) == depth]
             sides.append(self.found[np.hstack(layers["clean"])])
         weights = self.pcas["full"].explained_variance_ratio_
-        return divergence(*sides, weights, self.found.min(), self.found.max())
+        return divergence(sides[0], sides[1], weights, self.found.min(), self.found.max())
 
     def measures(self, dataset: str, kind: str, measure: str, *, once: bool = False) -> pd.Series:
         """depth -> values of the boxes: one a row of the pairings, or one a network (`once`)."""

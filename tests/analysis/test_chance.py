@@ -25,7 +25,7 @@ def test_the_expected_drift_is_the_mean_of_drifts_of_draws(first, second):
             np.concatenate([rng.multinomial(number, p) for p in shape]) if number else shape.ravel() * 1e12
             for number in (first, second)
         ]
-        drawn.append(drift_between(*np.array(sides, float), weights, WIDTH))
+        drawn.append(drift_between(sides[0].astype(float), sides[1].astype(float), weights, WIDTH))
     error = np.std(drawn) / np.sqrt(len(drawn))
     found = expected_drift(shape.ravel() * 1e6, first, second, weights, WIDTH)
     assert found == pytest.approx(np.mean(drawn), abs=4 * error)
