@@ -41,7 +41,7 @@ def test_an_expression_chooses_models(expression, chosen):
 @pytest.mark.parametrize(
     ("expression", "said"),
     [
-        ("taks == 'x'", "did you mean task"),
+        ("tasks == 'x'", "did you mean task"),
         ("task = 'x'", "not an expression"),
         ("task > 5", "not supported between"),
         ("__import__('os').system('true')", "no column"),
