@@ -87,7 +87,8 @@ def open_sources(manifests: Sequence[Path], plugins: Plugins, door: Door) -> lis
         settings = _settings(manifest)
         for block in manifest.sources:
             kind = known[block.source]
-            source = kind(block.options, door.redirecting(kind.hosts).called(manifest.user_agent), manifest.folder)
+            own_door = door.redirecting(kind.hosts).called(manifest.user_agent).bounded(settings.max_bytes)
+            source = kind(block.options, own_door, manifest.folder)
             opened.append(OpenSource(source, block.limit, settings))
     return opened
 

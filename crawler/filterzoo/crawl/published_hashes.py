@@ -88,6 +88,11 @@ class PublishedHashes:
             use.file.verified_sha256 = found
 
     @property
+    def side_bytes(self) -> int:
+        """Of the files beside the first that layers come from."""
+        return sum(use.file.size for use in self._uses if use.side is not None)
+
+    @property
     def cover_layers(self) -> bool:
         """Whether every file that layers came from was compared; the first file, where there are no layers."""
         return all(use in self._compared for use in self._uses if use.has_layers)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from filterzoo.crawl.published_hashes import PublishedHashes
+from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
 from filterzoo.layers.layer import Layer
 from filterzoo.layers.normalise import normalise
@@ -56,6 +57,7 @@ def checked_layers(
     published: Mapping[str | None, str],
     verify: VerifySha256,
     cache: Cache,
+    most: int | None = None,
 ) -> Iterator[CheckedLayers]:
     """The layers, to be read to the end inside the block; nothing may be stored for good before the block has ended.
 
@@ -63,11 +65,18 @@ def checked_layers(
     layers, compare the published hashes over the bytes that were read. Refused (damaged, hash_mismatch, ...).
 
     whole: the checkpoint's first file as it was opened. file: the one that the model lies in. published: sha256 by side
-    file, None for the first. scratch: where large decoded tensors may wait.
+    file, None for the first. scratch: where large decoded tensors may wait. most: bytes of all files together.
     """
     with TensorReader(file, scratch) as reader:
         hashes = PublishedHashes(whole, index, reader, published=published, verify=verify, cache=cache)
+        check_size(whole.size + hashes.side_bytes, most)
         reader.check(index.containers)
         layers = CheckedLayers(index, reader)
         yield layers
         layers.conclude(hashes)
+
+
+def check_size(size: int, most: int | None) -> None:
+    """Refused (too_large) as when it is listed: of some checkpoints the zoo states no size, or a wrong one."""
+    if most is not None and size > most:
+        raise Refused(Reason.TOO_LARGE, f"{size} bytes, the manifest allows {most}")

@@ -14,7 +14,7 @@ from filterzoo.crawl.budget import cpu_clock
 from filterzoo.crawl.discovery import Settings, Task, checked, open_sources
 from filterzoo.crawl.opening import opened
 from filterzoo.crawl.published_hashes import published_hashes
-from filterzoo.crawl.reading import CheckedLayers, checked_layers
+from filterzoo.crawl.reading import CheckedLayers, check_size, checked_layers
 from filterzoo.errors import Reason, Refused, Stage, StorageFailed, describe, raise_disk_trouble
 from filterzoo.jail import Jail
 from filterzoo.layers.layer import Device, kernel_name
@@ -93,8 +93,9 @@ class Worker:
         member = None if source.opens_members else artifact.member
         with contextlib.ExitStack() as stack:
             whole = stack.enter_context(source.open(artifact))
-            progress.enter(Stage.INDEX)
             most = task.settings.max_bytes
+            check_size(whole.size, most)
+            progress.enter(Stage.INDEX)
             found = opened(whole, artifact.name, self._jail, self._scratch, member, most=most)
             file, index = stack.enter_context(found)
             index = self._with_architecture(task, index)
@@ -115,6 +116,7 @@ class Worker:
                     published={} if opens_member else published_hashes(checkpoint.artifacts),
                     verify=task.settings.verify_sha256,
                     cache=self._door.cache,
+                    most=most,
                 ) as layers:
                     self._fill(fragment, layers, progress)
                 progress.enter(Stage.STORE)

@@ -72,9 +72,16 @@ def is_http(url: str) -> bool:
     """Whether it is an http or https address with a host."""
     try:
         parts = urlsplit(url)
-        return parts.scheme.lower() in {"http", "https"} and bool(parts.hostname) and url.isprintable()
+        _ = parts.port  # raises for one that no connection has
+        return parts.scheme.lower() in {"http", "https"} and _is_host(parts.hostname or "") and url.isprintable()
     except ValueError:
         return False
+
+
+def _is_host(name: str) -> bool:
+    """Whether it may be the name or the address of a machine (RFC 1123, 2.1), of any alphabet."""
+    labels = name.rstrip(".").split(".")
+    return bool(name) and len(name) <= 253 and all(0 < len(label) <= 63 for label in labels)
 
 
 def host_of(url: str) -> str:

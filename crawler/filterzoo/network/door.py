@@ -16,7 +16,10 @@ from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile, RandomAccessFile, check_side_name
 from filterzoo.network.addresses import AddressPolicy, origin_of, shown
 from filterzoo.network.cache import DEFAULT_BYTES, Cache
+from filterzoo.network.connections import GuardedTransport
+from filterzoo.network.decoding import ACCEPTED
 from filterzoo.network.download import Download, check_size, refuse_html
+from filterzoo.network.exchange import Patience
 from filterzoo.network.hosts import rules_of
 from filterzoo.network.http_file import READ_AHEAD, HttpFile, linked_sha256, ranged_version, sibling
 from filterzoo.network.pace import Pace
@@ -74,13 +77,15 @@ class Door:
         max_cache_bytes: int = DEFAULT_BYTES,
         timeout: httpx.Timeout = TIMEOUT,
         clocks: Clocks | None = None,
+        patience: Patience | None = None,
     ) -> None:
         clocks = clocks or Clocks()
         self.cache = Cache(cache, max_cache_bytes, clocks.now)
         self.max_file_bytes = max_file_bytes
-        client = httpx.Client(timeout=timeout, headers={"User-Agent": USER_AGENT})
+        headers = {"User-Agent": USER_AGENT, "Accept-Encoding": ACCEPTED}
+        client = httpx.Client(timeout=timeout, headers=headers, transport=GuardedTransport())
         policy = AddressPolicy(allow_private=allow_private, hosts=hosts)
-        self.transport = Transport(client, policy, clocks, pace=Pace(cache / "pace"))
+        self.transport = Transport(client, policy, clocks, pace=Pace(cache / "pace"), patience=patience or Patience())
 
     def trusting(self, *urls: str) -> Door:
         """The same door for an address the user named: its host may lie on a private network."""
@@ -99,6 +104,12 @@ class Door:
         """The same door for a source that declares these hosts: no other host is followed to (`network.hosts`)."""
         other = copy.copy(self)
         other.transport = replace(self.transport, redirects=hosts)
+        return other
+
+    def bounded(self, most: int | None) -> Door:
+        """The same door, which downloads no file of more than `most` bytes, whatever its zoo states."""
+        other = copy.copy(self)
+        other.max_file_bytes = self.max_file_bytes if most is None else min(most, self.max_file_bytes)
         return other
 
     def called(self, user_agent: str | None) -> Door:

@@ -205,6 +205,8 @@ class HttpFile(RandomAccessFile):
                 for part in self.transport.body(response, raw=True):
                     self._check_open()
                     slot.write(part)
+                    if slot.is_full and "content-length" not in response.headers:
+                        break  # it ends where the server likes
             if not slot.is_full:
                 raise Transient("the answer is shorter than it says")
 

@@ -15,7 +15,9 @@ import httpx
 import tenacity
 
 from filterzoo.errors import Reason, Refused
-from filterzoo.network.addresses import AddressPolicy, host_of, is_http, origin_of, shown
+from filterzoo.network.addresses import AddressPolicy, host_of, is_http, origin_of, shown, uses_proxy
+from filterzoo.network.decoding import decoded
+from filterzoo.network.exchange import Patience, under_way
 from filterzoo.network.hosts import CODES, Host, matches, rules_of
 from filterzoo.network.pace import Pace
 
@@ -79,6 +81,7 @@ class Transport:
     """Keeps requests to a host apart; None asks as often as it is told to."""
     user_agent: str | None = None
     """What the manifest wants to be called; None for the project's own name and address."""
+    patience: Patience = field(default_factory=Patience)
 
     def retrying(self, url: str, action: Callable[[], Result]) -> Result:
         """The result of `action`, tried again while it raises `Transient`; then Refused (fetch_failed)."""
@@ -114,15 +117,16 @@ class Transport:
                 if response.status_code not in ok:
                     raise self._failure(response)
                 yield response
-        except (httpx.TransportError, httpx.DecodingError) as error:
+        except httpx.TransportError as error:
             raise Transient(f"the connection failed: {_sentence(error)}") from error
-        except (httpx.InvalidURL, httpx.HTTPError) as error:
+        except (httpx.InvalidURL, httpx.HTTPError, httpx.StreamError, UnicodeError) as error:
             raise Refused(Reason.FETCH_FAILED, f"the request failed: {_sentence(error)}", shown(url)) from error
 
     def body(self, response: httpx.Response, *, raw: bool = False) -> Iterator[bytes]:
         """The body in pieces, decoded unless `raw`; Transient when it comes too slowly."""
         start, length = self.clocks.monotonic(), 0
-        for part in response.iter_raw() if raw else response.iter_bytes():
+        encodings = "" if raw else response.headers.get("content-encoding", "")
+        for part in decoded(response.iter_raw(), encodings, shown(str(response.url))):
             length += len(part)
             elapsed = self.clocks.monotonic() - start
             if elapsed > SLOW_START and length / elapsed < SLOWEST:
@@ -137,7 +141,11 @@ class Transport:
             self.policy.check(url)
             self._keep_pace(rules_of(url))
             sent = self._introduction() | dict(headers) | self._authorisation(url)
-            with self.client.stream("GET", url, headers=sent, follow_redirects=False) as response:
+            with (
+                under_way(shown(url), self.patience, self._address_check(url)) as exchange,
+                self.client.stream("GET", url, headers=sent, follow_redirects=False) as response,
+            ):
+                exchange.begin_body(_length(response))
                 self._check_peer(url, response)
                 target = self._next(url, response)
                 if target is None:
@@ -192,6 +200,10 @@ class Transport:
         token = self.tokens.get(origin_of(url))
         return {"Authorization": f"Bearer {token}"} if token else {}
 
+    def _address_check(self, url: str) -> Callable[[str], None] | None:
+        """What is asked of each address before a connection for `url`; a proxy's own address is the user's choice."""
+        return None if uses_proxy(url) else lambda address: self.policy.check_peer(url, address)
+
     def _check_peer(self, url: str, response: httpx.Response) -> None:
         stream = response.extensions.get("network_stream")
         peer = stream.get_extra_info("server_addr") if stream is not None else None
@@ -218,6 +230,12 @@ class Transport:
             return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - self.clocks.now())
         except (ValueError, OverflowError):
             return None
+
+
+def _length(response: httpx.Response) -> int | None:
+    """Of the body as it comes, where the head says it."""
+    length = response.headers.get("content-length", "")
+    return int(length) if length.isascii() and length.isdecimal() and len(length) < 19 else None
 
 
 def _asked_wait(state: tenacity.RetryCallState) -> float:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import save, save_file
 from tests.crawler.jail.test_validation import conv, index
+from tests.servers import WebServer
 
 from filterzoo.crawl.budget import SECONDS, Budget, cpu_clock
 from filterzoo.crawl.discovery import Task, discover, open_sources
@@ -88,13 +89,17 @@ def zoo(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def take(folder: Path, limits: dict[str, object]) -> list[Done | LedgerEntry]:
+LOCAL = {"source": "local", "paths": ["zoo/*"], "license": "mit"}
+
+
+def take(
+    folder: Path, limits: dict[str, object], source: dict[str, object] = LOCAL, files: tuple[Path, ...] = ()
+) -> list[Done | LedgerEntry]:
     """What becomes of each file of the zoo, in one worker."""
-    sources = [{"source": "local", "paths": ["zoo/*"], "license": "mit"}]
     manifest = folder / "zoo.yaml"
-    manifest.write_text(json.dumps({"name": "zoo", "sources": sources, "limits": limits}))
-    plugins = tuple(references(()))
-    with WorkFolder(folder / "work") as work, Door(folder / "cache") as door:
+    manifest.write_text(json.dumps({"name": "zoo", "sources": [source], "limits": limits}))
+    plugins = tuple(references(files))
+    with WorkFolder(folder / "work") as work, Door(folder / "cache", allow_private=True) as door:
         setup = WorkerSetup(
             manifests=(manifest,),
             plugins=plugins,
@@ -102,6 +107,7 @@ def take(folder: Path, limits: dict[str, object]) -> list[Done | LedgerEntry]:
             scratch=work.scratch,
             cache=folder / "cache",
             device="cpu",
+            allow_private=True,
         )
         tasks = [found for found in discover(open_sources((manifest,), load(plugins), door)) if isinstance(found, Task)]
         worker = Worker(setup)
@@ -129,3 +135,39 @@ def test_a_checkpoint_that_takes_too_long_is_a_limit_and_leaves_nothing(zoo: Pat
     assert isinstance(second, Done)
     assert len(list((zoo / "work" / "fragments").rglob("*.arrow"))) == 2
     assert not list((zoo / "work" / "scratch").iterdir())
+
+
+SHELF = '''
+from filterzoo import Artifact, Checkpoint, Source, hookimpl
+
+class Shelf(Source):
+    """A zoo that states no sizes."""
+
+    name = "shelf"
+
+    def discover(self):
+        for file in ("large.bin", "small.safetensors", "shards.safetensors.index.json"):
+            yield Checkpoint(id=file, revision="1", licence="mit", artifacts=(Artifact(url="URL/" + file, name=file),))
+
+@hookimpl
+def filterzoo_sources():
+    return [Shelf]
+'''
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_the_limit_of_the_manifest_holds_where_the_zoo_states_no_size(tmp_path: Path, *, ranges: bool):
+    layer = np.ones((8, 8, 3, 3), "<f4")
+    names = {f"{name}.weight": layer for name in "ab"}
+    index_of_shards = {"weight_map": {name: f"{name[0]}.safetensors" for name in names}}
+    with WebServer() as server:
+        server.add("/large.bin", bytes(200_000), ranges=ranges)
+        server.add("/small.safetensors", save({"w.weight": layer}), ranges=ranges)
+        server.add("/shards.safetensors.index.json", json.dumps(index_of_shards).encode(), ranges=ranges)
+        for name in names:
+            server.add(f"/{name[0]}.safetensors", save({name: layer}), ranges=ranges)
+        (tmp_path / "shelf.py").write_text(SHELF.replace("URL", server.url))
+        limits = {"checkpoint_bytes": 3000}
+        found = take(tmp_path, limits, {"source": "shelf"}, (tmp_path / "shelf.py",))
+    reasons = [outcome.reason if isinstance(outcome, LedgerEntry) else None for outcome in found]
+    assert reasons == [Reason.TOO_LARGE, None, Reason.TOO_LARGE]

@@ -1,0 +1,60 @@
+"""Decodes the body of an answer while it comes, a bounded piece at a time."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from filterzoo.errors import Reason, Refused
+
+ACCEPTED = "gzip, deflate"
+"""What documents may come in."""
+PIECE = 1 << 18
+MAX_RATIO = 200
+"""How many times as long as what came a body may become ..."""
+UNSUSPECTED = 64 << 20
+"""... beyond this many bytes."""
+
+
+def decoded(parts: Iterable[bytes], encodings: str, shown: str) -> Iterator[bytes]:
+    """The body, given its Content-Encoding; Refused (fetch_failed) for one that nobody asked for or that is broken.
+
+    Stacked encodings multiply and no honest server uses them.
+    """
+    named = [name for name in (part.strip().lower() for part in encodings.split(",")) if name not in {"", "identity"}]
+    if not named:
+        yield from parts
+        return
+    if len(named) > 1 or named[0] not in {"gzip", "x-gzip", "deflate"}:
+        detail = f"the answer is encoded as {ascii(', '.join(named))[:80]}, which was not asked for"
+        raise Refused(Reason.FETCH_FAILED, detail, shown)
+    try:
+        yield from _inflated(parts, is_gzip=named[0] != "deflate", shown=shown)
+    except zlib.error as error:
+        raise Refused(Reason.FETCH_FAILED, f"the answer's encoding is broken: {error}", shown) from error
+
+
+def _inflated(parts: Iterable[bytes], *, is_gzip: bool, shown: str) -> Iterator[bytes]:
+    machine: Any = None
+    came = given = 0
+    for part in parts:
+        came += len(part)
+        if machine is None:
+            machine = zlib.decompressobj(zlib.MAX_WBITS | 16 if is_gzip else _deflate_bits(part))
+        packed = part
+        while packed and not machine.eof:
+            piece = machine.decompress(packed, PIECE)
+            given += len(piece)
+            if given > max(UNSUSPECTED, MAX_RATIO * came):
+                raise Refused(Reason.LIMIT, f"{came} bytes of the answer decode to more than {given}", shown)
+            yield piece
+            packed = machine.unconsumed_tail
+    if machine is not None and not machine.eof:
+        yield machine.flush()
+
+
+def _deflate_bits(head: bytes) -> int:
+    """`deflate` is a zlib stream by the standard, and a bare one from some servers (RFC 9110, 8.4.1.2)."""
+    is_zlib = len(head) > 1 and head[0] & 0x0F == 8 and (head[0] << 8 | head[1]) % 31 == 0
+    return zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS

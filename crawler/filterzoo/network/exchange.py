@@ -1,0 +1,118 @@
+"""One request and its answer while they are under way: until when, how fast, and to which addresses.
+
+A server decides how long an answer takes, and a library that waits for the next byte waits as often as a byte comes. So
+the bounds are kept where the bytes are read (`network.connections`): over head, body, chunk marks and informational
+answers alike.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import httpcore
+
+from filterzoo.errors import Reason, Refused
+
+MAX_HEAD = 1 << 20
+"""Bytes of an answer's head, informational answers before it included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long an answer may take. All in seconds, of waiting for the server; what is done meanwhile does not count."""
+
+    head: float = 60.0
+    """Until the head is there."""
+    window: float = 30.0
+    """Over so long a wait ..."""
+    rate: float = 10_000.0
+    """... a server sends at least so many bytes a second."""
+    overall: float = 900.0
+    """Until the end, for an answer of unknown length; for others on top of ..."""
+    overall_rate: float = 64_000.0
+    """... their length at this rate."""
+
+
+class Exchange:
+    """The bounds of one request of this thread, and what came of the answer so far."""
+
+    def __init__(
+        self, shown: str, patience: Patience, check_address: Callable[[str], None] | None, now: Callable[[], float]
+    ) -> None:
+        self._shown = shown
+        self._patience = patience
+        self._now = now
+        self._end = now() + patience.head
+        self._in_head = True
+        self._waited = 0.0
+        self._bytes = 0
+        self.check_address = check_address
+        """Refuses an IP address that must not be connected to; None where a proxy is."""
+
+    def begin_body(self, length: int | None) -> None:
+        """The head is there; `length` is what it says of the body."""
+        self._in_head = False
+        self._waited, self._bytes = 0.0, 0
+        self._end = self._now() + self._patience.overall + (length or 0) / self._patience.overall_rate
+
+    def read(self, read: Callable[[float | None], bytes], timeout: float | None) -> bytes:
+        """What `read` gives within `timeout` seconds and the bounds; raises where a bound is met."""
+        deadline = None if timeout is None else self._now() + timeout
+        while True:
+            begin = self._now()
+            left = min(self._end, self._end if deadline is None else deadline) - begin
+            if left <= 0:
+                raise self._late() if self._end <= begin else httpcore.ReadTimeout("nothing came for too long")
+            if not self._in_head:
+                left = min(left, max(0.01, self._patience.window - self._waited))
+            data = None
+            with suppress(httpcore.ReadTimeout):
+                data = read(left)
+            self._count(len(data or b""), self._now() - begin)
+            if data is not None:
+                return data
+
+    def _count(self, length: int, seconds: float) -> None:
+        self._waited += seconds
+        self._bytes += length
+        if self._in_head and self._bytes > MAX_HEAD:
+            raise Refused(Reason.FETCH_FAILED, f"the answer's head is longer than {MAX_HEAD} bytes", self._shown)
+        if not self._in_head and self._waited >= self._patience.window:
+            if self._bytes < self._patience.rate * self._waited:
+                raise httpcore.ReadTimeout(f"less than {self._patience.rate / 1000:.0f} KB a second came")
+            self._waited, self._bytes = 0.0, 0
+
+    def _late(self) -> Exception:
+        """A head of which nothing came may come another time; one that trickles, or an endless body, is no accident."""
+        if self._in_head and not self._bytes:
+            return httpcore.ReadTimeout("no answer came")
+        what = "head of the answer" if self._in_head else "answer"
+        return Refused(Reason.FETCH_FAILED, f"the {what} took too long", self._shown)
+
+
+_here = threading.local()
+
+
+def current() -> Exchange | None:
+    """The exchange of this thread, if one is under way."""
+    return getattr(_here, "exchange", None)
+
+
+@contextmanager
+def under_way(
+    shown: str,
+    patience: Patience,
+    check_address: Callable[[str], None] | None,
+    now: Callable[[], float] = time.monotonic,
+) -> Iterator[Exchange]:
+    """An exchange, for as long as the answer is read; `shown` is the URL as messages may show it."""
+    before = current()
+    _here.exchange = exchange = Exchange(shown, patience, check_address, now)
+    try:
+        yield exchange
+    finally:
+        _here.exchange = before

@@ -1,0 +1,227 @@
+"""No server decides how long an answer takes, how large it becomes, or where a connection leads."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import itertools
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from filterzoo.errors import Reason, Refused
+from filterzoo.network import exchange
+from filterzoo.network.door import Door
+from filterzoo.network.exchange import Patience
+from filterzoo.network.transport import Clocks
+from filterzoo.records import Artifact
+
+BODY = bytes(range(256)) * 1024
+HURRY = Patience(head=0.4, window=0.2, rate=100_000.0, overall=0.5, overall_rate=1e9)
+Handler = Callable[[socket.socket, str, int], None]
+"""Gets the connection, the head of the request, and how many came before it."""
+
+
+class RawServer:
+    """Answers each connection once with what a handler says, and counts the requests."""
+
+    def __init__(self, handler: Handler) -> None:
+        self.requests = 0
+        self._handler = handler
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/w.bin"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def _answer(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            head = connection.recv(65536).decode("latin-1")
+            self.requests += 1
+            self._handler(connection, head, self.requests)
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Handler], RawServer]]:
+    with contextlib.ExitStack() as stack:
+
+        def start(handler: Handler) -> RawServer:
+            server = RawServer(handler)
+            stack.callback(server.close)
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Iterator[Door]:
+    clocks = Clocks(sleep=lambda _seconds: None)
+    with Door(tmp_path / "cache", allow_private=True, clocks=clocks, patience=HURRY) as opened:
+        yield opened
+
+
+def refusal(action: Callable[..., object], *arguments: object) -> Refused:
+    with pytest.raises(Refused) as caught:
+        action(*arguments)
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+def head(*lines: str, status: str = "200 OK") -> bytes:
+    return "\r\n".join([f"HTTP/1.1 {status}", *lines, "", ""]).encode()
+
+
+def repeatedly(start: bytes, again: bytes, pause: float = 0.0) -> Handler:
+    """Sends `start`, then `again` for ever."""
+
+    def handle(connection: socket.socket, _head: str, _number: int) -> None:
+        connection.sendall(start)
+        for _ in itertools.count():
+            connection.sendall(again)
+            time.sleep(pause)
+
+    return handle
+
+
+ENDLESS = {
+    "informational answers": repeatedly(b"", b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n", 0.01),
+    "a flood of informational answers": repeatedly(b"", b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * 1000),
+    "a head that trickles": repeatedly(b"HTTP/1.1 200 OK\r\nX-A: ", b"a", 0.02),
+    "a chunk's extension that trickles": repeatedly(head("Transfer-Encoding: chunked") + b"5;", b"a", 0.02),
+    "a body that trickles": repeatedly(head("Content-Length: 1000000"), b"x", 0.02),
+    "a body without end": repeatedly(head(), b"x" * 10_000, 0.02),
+}
+
+
+@pytest.mark.parametrize("case", ENDLESS)
+@pytest.mark.parametrize("how", ["document", "file"])
+def test_an_answer_without_end_ends(serve, door: Door, case: str, how: str):
+    server = serve(ENDLESS[case])
+    begin = time.monotonic()
+    action = door.get_bytes if how == "document" else door.download
+    assert refusal(action, server.url).reason is Reason.FETCH_FAILED
+    assert time.monotonic() - begin < 8
+
+
+def test_a_slow_answer_is_taken_while_it_is_quick_enough(serve, door: Door):
+    def handle(connection: socket.socket, _head: str, _number: int) -> None:
+        connection.sendall(head("Content-Length: 80000"))
+        for _ in range(8):
+            connection.sendall(bytes(10_000))
+            time.sleep(0.05)
+
+    assert len(door.get_bytes(serve(handle).url)) == 80_000
+
+
+def test_a_range_without_end_is_taken_when_it_is_full(serve, door: Door):
+    def handle(connection: socket.socket, request: str, number: int) -> None:
+        first, last = (int(n) for n in request.lower().partition("range: bytes=")[2].split()[0].split("-"))
+        last = min(last, len(BODY) - 1)
+        place = f"Content-Range: bytes {first}-{last}/{len(BODY)}"
+        if number == 1:
+            connection.sendall(head(place, f"Content-Length: {last + 1 - first}", status="206 P") + BODY[: last + 1])
+            return
+        connection.sendall(head(place, "Transfer-Encoding: chunked", status="206 P"))
+        connection.sendall(b"%x\r\n" % (last + 1 - first) + BODY[first : last + 1] + b"\r\n")
+        while True:
+            connection.sendall(b"1000\r\n" + bytes(4096) + b"\r\n")
+            time.sleep(0.01)
+
+    with door.open(Artifact(url=serve(handle).url)) as file:
+        assert file.read(100_000, 50_000) == BODY[100_000:150_000]
+
+
+@pytest.mark.parametrize("encoding", ["gzip, gzip", "gzip,deflate", "br", "gzip, gzip, gzip"])
+def test_encodings_that_multiply_are_refused_before_they_are_decoded(serve, door: Door, encoding: str):
+    body = gzip.compress(gzip.compress(bytes(50_000_000)))
+    answer = head(f"Content-Encoding: {encoding}", f"Content-Length: {len(body)}") + body
+    server = serve(lambda connection, _head, _number: connection.sendall(answer))
+    for action in (door.get_bytes, door.download):
+        error = refusal(action, server.url)
+        assert (error.reason, "encoded as" in error.detail) == (Reason.FETCH_FAILED, True)
+
+
+def test_what_came_encoded_grows_within_bounds(serve, door: Door):
+    body = gzip.compress(bytes(100 << 20))
+    answer = head("Content-Encoding: gzip", f"Content-Length: {len(body)}") + body
+    server = serve(lambda connection, _head, _number: connection.sendall(answer))
+    assert refusal(door.download, server.url).reason is Reason.LIMIT
+
+
+def test_a_broken_encoding_is_one_reason(serve, door: Door):
+    answer = head("Content-Encoding: gzip", "Content-Length: 5") + b"nope!"
+    server = serve(lambda connection, _head, _number: connection.sendall(answer))
+    assert refusal(door.get_bytes, server.url).reason is Reason.FETCH_FAILED
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://127.0.0.1:99999999/x",
+        "http://127.0.0.1:-1/x",
+        "http://127.0.0.1:x/",
+        "http://" + "a" * 300 + ".example/x",
+        "http://" + "a." * 200 + "example/x",
+        "http://xn--" + "9" * 59 + ".example/x",
+        "http://xn--a.example/x",
+        "http://..example/x",
+        "http://\u2024.example/",
+        "http://[::1/x",
+        "http://[1.2.3.4]/x",
+    ],
+)
+def test_a_redirect_to_no_possible_address_is_one_reason(serve, door: Door, location: str):
+    answer = f"HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode()
+    server = serve(lambda connection, _head, _number: connection.sendall(answer))
+    for action in (door.get_bytes, door.download, lambda url: door.open(Artifact(url=url))):
+        assert refusal(action, server.url).reason is Reason.FETCH_FAILED
+    assert refusal(door.get_bytes, location).reason is Reason.FETCH_FAILED
+
+
+def test_a_reset_behind_the_head_is_tried_again(serve, door: Door):
+    def handle(connection: socket.socket, _head: str, number: int) -> None:
+        connection.sendall(head(f"Content-Length: {len(BODY)}") + (BODY[:1000] if number < 3 else BODY))
+        if number < 3:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+    server = serve(handle)
+    assert door.download(server.url).read_bytes() == BODY
+    assert server.requests == 3
+
+
+def test_a_private_server_sees_no_request_whatever_its_name_resolves_to(
+    serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    server = serve(lambda connection, _head, _number: connection.sendall(head("Content-Length: 1") + b"x"))
+    real, asked = socket.getaddrinfo, []
+
+    def rebinding(host, *arguments, **options):
+        asked.append(host)
+        return real("93.184.216.34" if len(asked) == 1 else "127.0.0.1", *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+    with Door(tmp_path / "other", clocks=Clocks(sleep=lambda _seconds: None)) as door:
+        error = refusal(door.get_bytes, server.url.replace("127.0.0.1", "zoo.example"))
+    assert "inside" in error.detail
+    assert asked == ["zoo.example"] * 2
+    assert server.requests == 0
+
+
+def test_no_file_is_downloaded_beyond_the_limit_of_the_manifest(serve, door: Door):
+    server = serve(repeatedly(head(), bytes(100_000)))
+    assert refusal(door.bounded(1_000_000).download, server.url).reason is Reason.TOO_LARGE
+
+
+def test_bounds_end_with_the_exchange():
+    assert exchange.current() is None
