@@ -1,23 +1,154 @@
-"""The command `confidence`. Loaded at every start of `filterzoo`; what it needs is loaded when it runs."""
+"""The commands `evaluate` and `confidence`. Loaded at every start of `filterzoo`; what they need is loaded when run."""
 
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from filterzoo.commands.options import DEFAULT, WorkdirOption
+from filterzoo.commands.options import DEFAULT, JsonOption, PluginOption, PrivateOption, WorkdirOption
+from filterzoo.errors import StartError
 from filterzoo.hooks import hookimpl
-from filterzoo.reporting.terminal import cell, console, table
+from filterzoo.reporting.terminal import cell, console, printable, table
+
+if TYPE_CHECKING:
+    from filterzoo_evaluation.attacks.attack import Attack, Norm
 
 
 @hookimpl
 def filterzoo_commands() -> Iterable[Callable[..., None]]:
     """What this room adds to the command line."""
-    return (confidence,)
+    return evaluate, confidence
+
+
+def evaluate(
+    manifests: Annotated[list[Path], typer.Argument(help="Whose networks to run (YAML).", metavar="MANIFEST")],
+    *,
+    images: Annotated[
+        str,
+        typer.Option(
+            help="A folder with one folder of images a class, FILE.npz (images, labels), FILE.npy beside labels.npy, "
+            "datasets:NAME[:SPLIT] or torchvision:NAME[:FOLDER]."
+        ),
+    ],
+    image_set: Annotated[
+        str | None, typer.Option(help="What to call the images; by default as they are named.")
+    ] = None,
+    first: Annotated[int | None, typer.Option(min=1, help="Take the first N images only.")] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            help="The installed architecture: timm:NAME, torchvision:NAME or MODULE:CALLABLE; by default what each zoo "
+            "states."
+        ),
+    ] = None,
+    run_onnx: Annotated[
+        bool, typer.Option("--run-onnx", help="Run ONNX graphs in onnxruntime: the graph is the zoo's, not ours.")
+    ] = False,
+    attack: Annotated[Literal["none", "pgd", "square"], typer.Option(help="What is done to the images.")] = "none",
+    norm: Annotated[Literal["Linf", "L2"], typer.Option(help="The norm that bounds the attack.")] = "Linf",
+    eps: Annotated[float, typer.Option(help="How far it may change an image of numbers in [0, 1].")] = 8 / 255,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of pgd.")] = 40,
+    step_size: Annotated[float | None, typer.Option(help="Size of a step; by default 2.5 eps / steps.")] = None,
+    restarts: Annotated[int, typer.Option(min=1, help="Random starts of pgd.")] = 1,
+    queries: Annotated[int, typer.Option(min=1, help="Queries of square for each image.")] = 5000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the attack's random numbers.")] = 0,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the logits.")] = Path("filterzoo-logits"),
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to run the networks.")] = "auto",
+    batch: Annotated[int, typer.Option(min=1, help="Images at once.")] = 100,
+    workers: Annotated[int, typer.Option(min=1, help="Threads that load images.")] = 2,
+    allow_private: PrivateOption = False,
+    plugin: PluginOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the networks that MANIFEST names on images, and write their logits.
+
+    Only installed architectures are run, with weights that the safe reader read: nothing of a crawled file is executed.
+    Run the same command again to do only what is missing. Exit code 0: all well; 1: some networks could not be
+    evaluated; 2: it could not start.
+    """
+    import torch  # noqa: PLC0415  # seconds that other commands do not need
+
+    from filterzoo import plugins as plugin_loading  # noqa: PLC0415
+    from filterzoo.network.cache import default_folder  # noqa: PLC0415
+    from filterzoo_evaluation import evaluate as evaluation  # noqa: PLC0415
+    from filterzoo_evaluation.images.opening import open_images  # noqa: PLC0415
+    from filterzoo_evaluation.networks.trusted import trusted  # noqa: PLC0415
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise StartError("--device cuda: torch finds no GPU here; use --device cpu")
+    if network is not None:
+        trusted(network)
+    with tempfile.TemporaryDirectory(prefix="filterzoo-") as scratch:
+        wanted = evaluation.Wanted(
+            manifests=tuple(path.absolute() for path in manifests),
+            images=open_images(images, image_set).first(first),
+            output=output,
+            scratch=Path(scratch),
+            cache=default_folder(),
+            attack=_attack(attack, norm, eps, steps, step_size, restarts, queries, seed),
+            network=network,
+            run_onnx=run_onnx,
+            device="cuda" if device != "cpu" and torch.cuda.is_available() else "cpu",
+            batch=batch,
+            workers=min(workers, os.cpu_count() or 1),
+            allow_private=allow_private,
+        )
+        plugins = plugin_loading.load(plugin_loading.references(plugin or ()))
+        failed = _run(wanted, plugins, as_json=as_json)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _attack(  # noqa: PLR0917  # the options of the command, in its order
+    attack: str,
+    norm: Norm,
+    eps: float,
+    steps: int,
+    step_size: float | None,
+    restarts: int,
+    queries: int,
+    seed: int,
+) -> Attack | None:
+    from filterzoo_evaluation.attacks.pgd import ProjectedGradientDescent  # noqa: PLC0415  # as above
+    from filterzoo_evaluation.attacks.square import Square  # noqa: PLC0415
+
+    if attack == "pgd":
+        return ProjectedGradientDescent(norm, eps, steps=steps, step_size=step_size, restarts=restarts, seed=seed)
+    return Square(norm, eps, queries=queries, seed=seed) if attack == "square" else None
+
+
+def _run(wanted: Any, plugins: Any, *, as_json: bool) -> int:
+    """Show what became of each network, as it is known; gives how many could not be evaluated."""
+    from rich.progress import Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    from filterzoo.outcome import LedgerEntry  # noqa: PLC0415
+    from filterzoo_evaluation.evaluate import evaluate as run  # noqa: PLC0415
+
+    out, failed = console(to_stderr=True), 0
+    columns = (TextColumn("{task.completed:,} images"), TextColumn("{task.speed:.0f}/s"), TimeElapsedColumn())
+    with Progress(*columns, console=out, disable=not out.is_terminal) as bar:
+        task = bar.add_task("images", total=None)
+        for found in run(wanted, plugins, lambda count: bar.advance(task, count)):
+            if isinstance(found, LedgerEntry):
+                failed += not found.reason.is_skip
+                entry: dict[str, Any] = {
+                    "source": found.source,
+                    "id": found.id,
+                    "reason": str(found.reason),
+                    "detail": found.detail,
+                }
+                line = printable(f"left out  {found.source}/{found.id}: {found.reason}: {found.detail}", 400)
+            else:
+                entry = {"model_id": found.model_id, "logits": str(found.place), "new": found.is_new}
+                line = printable(f"{'written ' if found.is_new else 'there   '}  {found.model_id}: {found.place}", 400)
+            typer.echo(json.dumps(entry) if as_json else line)
+    return failed
 
 
 def confidence(

@@ -1,0 +1,73 @@
+"""What an attack is asked for, and what it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+
+from filterzoo.errors import StartError
+
+Norm = Literal["Linf", "L2"]
+Classify = Callable[[torch.Tensor], torch.Tensor]
+"""Images (n, c, h, w) in [0, 1] -> logits (n, classes)."""
+FIXED_BUDGET = "fixed_budget"
+"""Every image gets all steps or queries, also after its first error. The only stop rule here: one that stops at the
+first error leaves the wrong samples barely wrong, and their confidence then ranks too well."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttackSettings:
+    """The columns of a table of logits that name the attack; None where the attack has no such setting."""
+
+    attack: str = "none"
+    norm: Norm | None = None
+    eps: float | None = None
+    steps: int | None = None
+    step_size: float | None = None
+    restarts: int | None = None
+    queries: int | None = None
+    stop_rule: str | None = None
+    seed: int | None = None
+
+
+class Attack(Protocol):
+    """Changes images within `settings.eps` so that the network errs. numbers: the images' places in their set."""
+
+    settings: AttackSettings
+
+    def __call__(
+        self, classify: Classify, images: torch.Tensor, labels: torch.Tensor, numbers: Sequence[int]
+    ) -> torch.Tensor:
+        """Attacked images, of the same shape, in [0, 1]."""
+        ...
+
+
+def check(settings: AttackSettings) -> None:
+    """StartError for settings that mean nothing."""
+    for name in ("eps", "step_size"):
+        value = getattr(settings, name)
+        if value is not None and not 0 < value < float("inf"):
+            raise StartError(f"--{name.replace('_', '-')} {value}: must be above 0")
+    for name in ("steps", "restarts", "queries"):
+        value = getattr(settings, name)
+        if value is not None and value < 1:
+            raise StartError(f"--{name} {value}: must be at least 1")
+
+
+def generator(seed: int, number: int, draw: int = 0) -> torch.Generator:
+    """Random numbers of one image: the same for any batch size, order and number of workers."""
+    mixed = (seed * 1_000_003 + number) * 1_009 + draw
+    return torch.Generator().manual_seed(mixed % (1 << 63))
+
+
+def noise(seed: int, numbers: Sequence[int], shape: Sequence[int], draw: int) -> torch.Tensor:
+    """(n, *shape): standard normal numbers, each image from its own generator."""
+    return torch.stack([torch.randn(*shape, generator=generator(seed, number, draw)) for number in numbers])
+
+
+def uniform(seed: int, numbers: Sequence[int], shape: Sequence[int], draw: int) -> torch.Tensor:
+    """(n, *shape): numbers in [0, 1), each image from its own generator."""
+    return torch.stack([torch.rand(*shape, generator=generator(seed, number, draw)) for number in numbers])

@@ -1,0 +1,1 @@
+"""Labelled images to run networks on: folders by class, arrays, data sets of `datasets` and torchvision."""

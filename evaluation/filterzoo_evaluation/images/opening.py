@@ -1,0 +1,127 @@
+"""From what the user wrote after `--images` to an image set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from filterzoo.errors import StartError
+from filterzoo_evaluation.images.image_set import ImageSet
+
+_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff"})
+FORMS = (
+    "a folder with one folder of images a class, FILE.npz with arrays `images` and `labels`, FILE.npy with labels.npy "
+    "beside it, datasets:NAME[:SPLIT], or torchvision:NAME[:FOLDER]"
+)
+
+
+def open_images(where: str, name: str | None = None) -> ImageSet:
+    """The images that `where` names (FORMS); StartError where there are none. name: of the set, else from `where`."""
+    kind, _, rest = where.partition(":")
+    if kind == "datasets":
+        return _of_datasets(rest, name)
+    if kind == "torchvision":
+        return _of_torchvision(rest, name)
+    path = Path(where)
+    if path.is_dir():
+        return _of_folder(path, name or path.resolve().name)
+    if path.suffix in {".npz", ".npy"} and path.is_file():
+        return _of_arrays(path, name or path.stem)
+    raise StartError(f"--images {where}: there is no such image set; name {FORMS}")
+
+
+def _of_folder(folder: Path, name: str) -> ImageSet:
+    classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    found = [
+        (file.relative_to(folder).as_posix(), label)
+        for label, own in enumerate(classes)
+        for file in sorted((folder / own).rglob("*"))
+        if file.suffix.lower() in _ENDINGS
+    ]
+    if not found:
+        raise StartError(f"--images {folder}: holds no images; each class is a folder with its images")
+    ids = [sample for sample, _ in found]
+    return ImageSet(name, ids, [label for _, label in found], lambda number: _read(folder / ids[number]))
+
+
+def _read(file: Path) -> Image.Image:
+    try:
+        with Image.open(file) as image:
+            image.load()
+            return image.copy()
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise StartError(f"{file}: cannot be read as an image: {' '.join(str(error).split())[:200]}") from error
+
+
+def _of_arrays(path: Path, name: str) -> ImageSet:
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                images, labels = arrays["images"], arrays["labels"]
+        else:
+            images = np.load(path, mmap_mode="r", allow_pickle=False)
+            labels = np.load(path.with_name("labels.npy"), allow_pickle=False)
+    except (OSError, KeyError, ValueError) as error:
+        raise StartError(f"--images {path}: {' '.join(str(error).split())[:200]}; needed is {FORMS}") from error
+    _check_arrays(path, images, labels)
+    digits = len(str(len(labels)))
+    ids = [f"{number:0{digits}}" for number in range(len(labels))]
+    return ImageSet(name, ids, labels.tolist(), lambda number: Image.fromarray(_pixels(images[number])))
+
+
+def _check_arrays(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or not len(labels):
+        raise StartError(f"--images {path}: labels must be a list of integers, not {labels.dtype} {labels.shape}")
+    is_colour = images.ndim == 4 and images.shape[3] in {1, 3}
+    if len(images) != len(labels) or not (images.ndim == 3 or is_colour):
+        raise StartError(f"--images {path}: images must be (n, height, width[, 1 or 3]), not {images.shape}")
+    if images.dtype != np.uint8:
+        raise StartError(f"--images {path}: images must be uint8, 0 to 255, not {images.dtype}")
+
+
+def _pixels(image: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image)
+
+
+def _of_datasets(where: str, name: str | None) -> ImageSet:
+    import datasets  # noqa: PLC0415  # seconds that no other image set needs
+
+    place, _, split = where.partition(":")
+    try:
+        found = datasets.load_dataset(place, split=split or "test")
+    except (ValueError, OSError, datasets.exceptions.DatasetsError) as error:
+        raise StartError(f"--images datasets:{where}: {' '.join(str(error).split())[:200]}") from error
+    images = [key for key, kind in found.features.items() if isinstance(kind, datasets.Image)]
+    labels = [key for key, kind in found.features.items() if isinstance(kind, datasets.ClassLabel)]
+    if len(images) != 1 or len(labels) != 1:
+        raise StartError(f"--images datasets:{where}: has {len(images)} image and {len(labels)} label columns, not one")
+
+    def load(number: int) -> Image.Image:
+        image: Image.Image = found[number][images[0]]
+        return image
+
+    ids = [str(number) for number in range(len(found))]
+    return ImageSet(name or Path(place).name, ids, list(found[labels[0]]), load)
+
+
+def _of_torchvision(where: str, name: str | None) -> ImageSet:
+    from torchvision import datasets  # noqa: PLC0415  # as above
+
+    wanted, _, folder = where.partition(":")
+    kind: Any = getattr(datasets, wanted, None)
+    if wanted not in datasets.__all__ or kind is None:
+        raise StartError(f"--images torchvision:{where}: torchvision has no data set {wanted!r}")
+    try:
+        found = kind(folder or Path.home() / ".cache" / "torchvision", train=False, download=not folder)
+    except (TypeError, OSError, RuntimeError) as error:
+        raise StartError(f"--images torchvision:{where}: {' '.join(str(error).split())[:200]}") from error
+
+    def load(number: int) -> Image.Image:
+        image: Image.Image = found[number][0]
+        return image
+
+    ids = [str(number) for number in range(len(found))]
+    return ImageSet(name or wanted, ids, [int(label) for label in found.targets], load)

@@ -1,0 +1,63 @@
+"""Writes logits as Parquet: a file an evaluation, named by what was asked for, there whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from filterzoo.store.confidences import KEY
+
+LOGITS_SCHEMA = pa.schema(
+    [
+        *KEY.items(),
+        ("sample_id", pa.string()),
+        ("label", pa.int64()),
+        ("logits", pa.list_(pa.float32())),
+        ("transform", pa.string()),
+        ("versions", pa.string()),
+    ]
+)
+"""Columns of a table of logits as `filterzoo evaluate` writes it."""
+
+Rows = tuple[Sequence[str], Sequence[int], np.ndarray]
+"""sample ids, labels, logits (n, classes) float32."""
+
+
+def place_of(folder: Path, key: Mapping[str, Any], asked: Mapping[str, Any]) -> Path:
+    """The file of an evaluation; another network, another number of images or other versions have another file."""
+    text = json.dumps([dict(key), dict(asked)], sort_keys=True)
+    return folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.parquet"
+
+
+def write_logits(place: Path, key: Mapping[str, Any], asked: Mapping[str, str], batches: Iterable[Rows]) -> None:
+    """Write an evaluation batch by batch; asked: the columns `transform` and `versions`."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with _draft_of(place) as draft, pq.ParquetWriter(draft, LOGITS_SCHEMA, compression="zstd") as writer:
+        for ids, labels, logits in batches:
+            fixed = {name: [value] * len(ids) for name, value in {**key, **asked}.items()}
+            own = {"sample_id": list(ids), "label": list(labels), "logits": list(logits.astype(np.float32))}
+            columns = fixed | own
+            arrays = [pa.array(columns[field.name], field.type) for field in LOGITS_SCHEMA]
+            writer.write_table(pa.table(arrays, schema=LOGITS_SCHEMA))
+
+
+@contextmanager
+def _draft_of(place: Path) -> Iterator[Path]:
+    draft = place.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        yield draft
+        with draft.open("rb") as written:
+            os.fsync(written.fileno())
+        draft.rename(place)
+    finally:
+        draft.unlink(missing_ok=True)
