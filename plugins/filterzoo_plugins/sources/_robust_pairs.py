@@ -63,12 +63,14 @@ def clean_accuracies(text: str, share: Callable[[str | None], float | None]) -> 
     share: per cent as a number in [0, 1]. Refused (malformed) where the table has not its columns.
     """
     try:
+        reader = csv.DictReader(text.splitlines())
+        _ = [(reader.fieldnames or []).index(column) for column in ("Network", "Robust", "Clean Accuracy")]
         rows = [
             (row["Training-Dataset"], row["Network"], share(row["Clean Accuracy"]))
-            for row in csv.DictReader(text.splitlines())
+            for row in reader
             if row["Robust"] == "False"
         ]
-    except (KeyError, csv.Error) as error:
+    except (KeyError, ValueError, csv.Error) as error:
         raise Refused(Reason.MALFORMED, f"not the table of networks: {error!r}", "meta.csv") from error
     return {(dataset, name): accuracy for dataset, name, accuracy in rows if accuracy is not None}
 

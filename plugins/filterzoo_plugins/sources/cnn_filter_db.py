@@ -88,10 +88,10 @@ class CnnFilterDbSource(Source[CnnFilterDbOptions]):
         if place is None:
             return {}
         try:
-            rows = [
-                (row["Robust"].strip(), row["Normal"].strip())
-                for row in csv.DictReader(text_at(place, self.door, self.folder, MAX_PAIRINGS).splitlines())
-            ]
+            table = csv.DictReader(text_at(place, self.door, self.folder, MAX_PAIRINGS).splitlines())
+            rows = [(row["Robust"].strip(), row["Normal"].strip()) for row in table]
+            if not rows:
+                raise StartError(f"cnn_filter_db: {place}: no pair in it")
         except (KeyError, AttributeError, csv.Error) as error:
             raise StartError(f"cnn_filter_db: {place}: not a table with the columns Robust and Normal") from error
         except Refused as refusal:

@@ -27,6 +27,7 @@ from filterzoo import (
 )
 from filterzoo_plugins.sources import _hub, _hub_licences
 from filterzoo_plugins.sources._architectures import Architectures
+from filterzoo_plugins.sources._facts_table import read_table
 from filterzoo_plugins.sources._hub import Hub
 from filterzoo_plugins.sources._hub_files import Weights, sets_of_weights
 
@@ -68,6 +69,7 @@ class HfHubOptions(SourceOptions):
     (all of them must hold), `search` and `num_parameters` narrow each, as `HfApi.list_models` takes them. The Hub
     counts the parameters of safetensors files only: repositories without any are kept, and left to the limits of the
     manifest. `sizes` asks each repository found for the sizes and hashes of its files, which a listing does not tell.
+    `facts`: a table, CSV or YAML, of what the networks are; its keys are ids or globs, its columns those of `models`.
     """
 
     repos: tuple[Repo, ...] = ()
@@ -79,6 +81,7 @@ class HfHubOptions(SourceOptions):
     num_parameters: Annotated[str | None, Field(examples=["min:1M,max:500M"]), AfterValidator(_checked_counts)] = None
     min_downloads: Annotated[int, Field(ge=0)] = 0
     sizes: bool = False
+    facts: str | None = None
 
     @model_validator(mode="after")
     def _asks_for_something(self) -> HfHubOptions:
@@ -103,6 +106,11 @@ class HfHubSource(Source[HfHubOptions]):
 
     def discover(self) -> Iterator[Checkpoint | Refusal]:
         """See `Source.discover`; Refused where a listing breaks off."""
+        facts = read_table(self.options.facts, self.folder)
+        for found in self._found():
+            yield facts.told(found) if isinstance(found, Checkpoint) else found
+
+    def _found(self) -> Iterator[Checkpoint | Refusal]:
         hub = Hub(self.door)
         for named in dict.fromkeys(self.options.repos):
             repo, _, revision = named.partition("@")

@@ -12,13 +12,19 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 from pydantic import Field, field_validator
 
 from filterzoo import Artifact, Checkpoint, Licence, LocalFile, Source, SourceOptions, StartError, hookimpl
+from filterzoo_plugins.sources._facts_table import read_table
 
 
 class LocalOptions(SourceOptions):
-    """`paths`: globs, `**` crosses folders. `license`: of all these files, since they state none."""
+    """`paths`: globs, `**` crosses folders. `license`: of all these files, since they state none.
+
+    `facts`: a table, CSV or YAML, of what the networks are: its keys are ids or globs, its columns those of `models`
+    (architecture, task, training_dataset, robust, pair_id, clean_accuracy, ...) and `license`.
+    """
 
     paths: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
     license: str | None = None
+    facts: str | None = None
 
     @field_validator("license")
     @classmethod
@@ -40,9 +46,10 @@ class LocalSource(Source[LocalOptions]):
     def discover(self) -> Iterator[Checkpoint]:
         """See `Source.discover`; StartError for a pattern that matches no file."""
         options = self.options
+        facts = read_table(options.facts, self.folder, licences=True)
         found = {path for pattern in options.paths for path in self._matches(pattern)}
         for path in sorted(found, key=PurePath.as_posix):
-            yield self._checkpoint(path, options.license)
+            yield facts.told(self._checkpoint(path, options.license))
 
     def open(self, artifact: Artifact) -> LocalFile:
         """See `Source.open`."""
