@@ -56,7 +56,7 @@ def test_files_are_labelled_by_id_first_and_then_by_globs(folder, name, text):
     ("text", "line", "words"),
     [
         ("name,task\nx,classifying\n", 2, ["task", "'classifying'", "allowed: classification, feature-extraction"]),
-        ("name,taks\nx,classification\n", 2, ["did you mean 'task'?", "allowed: task, visual_category"]),
+        ("name,tasx\nx,classification\n", 2, ["did you mean 'task'?", "allowed: task, visual_category"]),
         ("name,task,robust\nx,classification,\ny,,maybe\n", 3, ["robust", "neither true nor false"]),
         ("name,clean_accuracy\nx,95.3\n", 2, ["clean_accuracy", "0 to 1"]),
         ("name,eps\nx,-1\n", 2, ["eps"]),

@@ -73,7 +73,7 @@ def test_a_row_that_is_wrong_stops_the_start(source, tmp_path, row, words):
 def test_a_manifest_without_files_or_with_unknown_columns_is_refused():
     for options in (
         {},
-        {"files": [{"url": "https://a.example/x", "taks": "x"}]},
+        {"files": [{"url": "https://a.example/x", "tasx": "x"}]},
         {"files": [{"url": "file:///etc/passwd"}]},
     ):
         with pytest.raises(ValidationError):
