@@ -46,6 +46,20 @@ class Cells:
         """How many models each group has."""
         return [len(self.members(group)) for group in range(len(self.labels))]
 
+    def largest_shares(self) -> list[float]:
+        """Which share of each group's filters its largest model supplies."""
+        width = self.histogram.shape[1] // 9
+        sizes = self.histogram[:, :width].sum(axis=1)
+        return [
+            float(sizes[members].max() / sizes[members].sum()) for members in map(self.members, range(len(self.labels)))
+        ]
+
+    def by_models(self) -> Doubles:
+        """(groups, 9 * 70): each group's distribution with all of its models weighing the same."""
+        width = self.histogram.shape[1] // 9
+        shares = self.histogram / self.histogram[:, :width].sum(axis=1, keepdims=True)
+        return np.stack([shares[self.members(group)].sum(axis=0) for group in range(len(self.labels))])
+
     def filters(self) -> list[int]:
         """How many filters each group has."""
         width = self.histogram.shape[1] // 9

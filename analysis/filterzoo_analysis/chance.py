@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 
 from filterzoo.layers.layer import Doubles
 from filterzoo.measures.statistics import FILTER_SIZE
+from filterzoo_analysis.statistics import Ints
 
 _EMPTY_BIN = float(np.finfo(np.float32).eps)
 _EXACT = 60
 """Expected counts of a bin up to which the sum over all counts is taken; beyond them a series is as exact."""
+_Terms: TypeAlias = tuple[Doubles, Doubles, Doubles]
 _SPREAD = 9.0
 """Standard deviations to which counts are summed."""
 
@@ -29,11 +33,31 @@ def expected_drift(counts: Doubles, first: int, second: int | None, weights: Dou
         return float("nan")
     p = (shape / total).ravel()
     own, other = (_terms(p, number, bin_width) for number in (first, second))
+    return _joined(own, other, weights)
+
+
+def expected_matrix(counts: Doubles, filters: Ints, weights: Doubles, bin_width: float) -> Doubles:
+    """(k, k): the same for each two of `filters`, (k,) numbers of filters, NaN where one is 0 and on the diagonal."""
+    shape = counts.reshape(FILTER_SIZE, -1)
+    total = shape.sum(axis=1, keepdims=True)
+    found = np.full((len(filters), len(filters)), np.nan)
+    if not total.all():
+        return found
+    p = (shape / total).ravel()
+    terms = {int(number): _terms(p, int(number), bin_width) for number in filters if number > 0}
+    for row, first in enumerate(filters):
+        for column, second in enumerate(filters[:row]):
+            if first > 0 and second > 0:
+                found[row, column] = found[column, row] = _joined(terms[int(first)], terms[int(second)], weights)
+    return found
+
+
+def _joined(own: _Terms, other: _Terms, weights: Doubles) -> float:
     divergence = own[2] + other[2] - own[0] * other[1] - other[0] * own[1]
     return float(weights @ divergence.reshape(FILTER_SIZE, -1).sum(axis=1))
 
 
-def _terms(p: Doubles, number: int | None, bin_width: float) -> tuple[Doubles, Doubles, Doubles]:
+def _terms(p: Doubles, number: int | None, bin_width: float) -> _Terms:
     """Means of p^, ln p^ and p^ ln p^ of a bin's share in `number` draws, for each share p."""
     empty = _EMPTY_BIN * bin_width
     floor = np.maximum(p, empty)

@@ -54,7 +54,9 @@ def block(zoo: Zoo) -> Iterator[str]:
     yield from _models(each_model.at_a_glance(zoo).table.to_pylist())
     yield ""
     yield "Sparsity, variance entropy and orthogonality are means over a network's 3x3 layers; degenerated layers are"
-    yield "counted; drift is from the filters of all the other networks together, in nats."
+    yield "counted. Drift is from the filters of all the other networks together, in nats; expected is the drift of"
+    yield "as many filters drawn from those others, corrected the drift without it: that of few filters is mostly their"
+    yield "number."
 
 
 def page(zoo: Zoo) -> Iterator[str]:
@@ -88,13 +90,17 @@ def _exhibit(exhibit: Exhibit) -> Iterator[str]:
 
 
 def _models(rows: list[dict[str, Any]]) -> Iterator[str]:
-    yield "| network | 3x3 layers | 3x3 filters | sparsity | variance entropy | orthogonality | degenerated | drift |"
-    yield "| --- | --: | --: | --: | --: | --: | --: | --: |"
+    yield (
+        "| network | 3x3 layers | 3x3 filters | sparsity | variance entropy | orthogonality | degenerated | drift | "
+        "expected | corrected |"
+    )
+    yield "| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: |"
     for row in rows:
         measures = (shown(row[name]) for name in ("sparsity", "variance_entropy", "orthogonality"))
         counts = (f"{row['layers_3x3']:,}", f"{row['filters_3x3']:,}")
         cells = (_text(_short(row["model_id"])), *counts, *measures)
-        yield f"| {' | '.join(cells)} | {row['degenerated_layers']} | {shown(row['drift'], 2)} |"
+        drifts = " | ".join(shown(row[name], 2) for name in ("drift", "expected", "corrected"))
+        yield f"| {' | '.join(cells)} | {row['degenerated_layers']} | {drifts} |"
 
 
 def _short(model_id: str) -> str:

@@ -196,8 +196,11 @@ def densities(figure: Any, clouds: Mapping[str, Doubles], columns: int = 4) -> N
             interpolation="nearest",
         )
         axis.set_title(short(name), fontsize=9)
-        axis.set_xticks([])
-        axis.set_yticks([])
+        axis.set_xticks([-3, 0, 3])
+        axis.set_yticks([-3, 0, 3])
+        axis.tick_params(labelsize=7)
+        axis.set_xlabel("c0", fontsize=8, labelpad=1)
+        axis.set_ylabel("c1", fontsize=8, labelpad=1)
 
 
 def intervals(figure: Any, labels: Sequence[str], found: Doubles, label: str) -> None:

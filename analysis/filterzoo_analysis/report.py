@@ -17,9 +17,10 @@ import pyarrow.compute as pc
 import filterzoo
 from filterzoo.reporting.terminal import printable
 from filterzoo_analysis import model_pictures, rendering
-from filterzoo_analysis.exhibits import Answer, Exhibit, Section
+from filterzoo_analysis.exhibits import Answer, Exhibit, Section, counted
 from filterzoo_analysis.models_page import document
 from filterzoo_analysis.sections import cnn_filter_db, counts, growth, medical, robustness
+from filterzoo_analysis.selection import EXCLUDABLE
 from filterzoo_analysis.zoo import Zoo
 
 SECTIONS: tuple[Callable[[Zoo], Section], ...] = (
@@ -157,6 +158,7 @@ def _page(zoo: Zoo, sections: list[tuple[Section, list[Shown]]]) -> str:
         variant=str(zoo.coefficients.variant),
         version=filterzoo.__version__,
         totals=_totals(zoo),
+        chosen=_chosen(zoo),
         sections=[
             {
                 "name": section.name,
@@ -175,6 +177,19 @@ def _page(zoo: Zoo, sections: list[tuple[Section, list[Shown]]]) -> str:
         script_hash=f"sha256-{digest}",
         data=Markup(embedded(document(zoo))),  # noqa: S704
     )
+
+
+def _chosen(zoo: Zoo) -> list[str]:
+    """Which models the page is about, where it is not about all."""
+    told = [f"Only models where `{printable(zoo.where, 400)}`."] if zoo.where else []
+    for kind, names in zoo.left_out.items():
+        listed = ", ".join(printable(name, 120) for name in names[:20])
+        more = f" and {len(names) - 20:,} more" if len(names) > 20 else ""
+        told.append(
+            f"Left out of all figures but the counts: {counted(len(names), 'model')} {EXCLUDABLE[kind]} (`{kind}`): "
+            f"{listed}{more}. `--exclude none` keeps them."
+        )
+    return told
 
 
 def _totals(zoo: Zoo) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ import numpy as np
 from filterzoo.layers.layer import Doubles, Floats
 from filterzoo.measures.statistics import FILTER_SIZE
 from filterzoo_analysis.cells import Cells
+from filterzoo_analysis.chance import expected_matrix
 from filterzoo_analysis.statistics import Bools, Ints
 
 FEWEST_MODELS = 3
@@ -34,7 +35,9 @@ class DriftMatrix:
 
     low, high: interval of the drift over models drawn again within each group. null: mean drift when the groups'
     models are exchanged at random, what the numbers of models alone would give. p: share of such exchanges that reach
-    the drift; q: p adjusted for all pairs of the matrix. models: (k,).
+    the drift; q: p adjusted for all pairs of the matrix. models, filters: (k,). expected: drift of as many filters
+    drawn from the distribution of all groups together. by_models: the drift where all models of a group weigh the
+    same. largest_share: (k,), of a group's filters, by its largest model.
     """
 
     by: str
@@ -47,6 +50,9 @@ class DriftMatrix:
     null: Doubles
     p: Doubles
     q: Doubles
+    expected: Doubles
+    by_models: Doubles
+    largest_share: Doubles
 
     @property
     def stands_out(self) -> Bools:
@@ -84,8 +90,22 @@ def drift_matrix(cells: Cells, replicates: int = REPLICATES, seed: int = 0) -> D
     drift = _matrix(totals, cells.weights, cells.bin_width)
     low, high = _intervals(cells, drift, models, replicates, np.random.default_rng(seed))
     null, p = _exchanged(cells, totals, drift, replicates, np.random.default_rng(seed + 1))
+    filters = np.array(cells.filters(), np.int64)
+    weighted = cells.by_models() if groups else np.zeros((0, 630))
     return DriftMatrix(
-        cells.by, cells.labels, models, np.array(cells.filters(), np.int64), drift, low, high, null, p, adjusted(p)
+        by=cells.by,
+        labels=cells.labels,
+        models=models,
+        filters=filters,
+        drift=drift,
+        low=low,
+        high=high,
+        null=null,
+        p=p,
+        q=adjusted(p),
+        expected=expected_matrix(totals.sum(axis=0), filters, cells.weights, cells.bin_width),
+        by_models=_matrix(weighted, cells.weights, cells.bin_width),
+        largest_share=np.array(cells.largest_shares()),
     )
 
 

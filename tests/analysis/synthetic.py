@@ -173,7 +173,7 @@ def _write(folder: Path, config: str, tables) -> str:
     with ShardWriter(folder, config) as writer:
         for table in tables:
             writer.write(table)
-        shard = writer.finish("made")
+        shard = writer.finish("made", "permissive")
     place = folder / shard.path
     place.parent.mkdir(parents=True, exist_ok=True)
     shard.local.rename(place)
@@ -214,8 +214,8 @@ def mixed_zoo(seed: int = 0) -> list[Model]:
             models.append(made)
     for number in range(6):
         medical = {"visual_category": "medical-ct", "architecture": f"unet{number}", "task": "segmentation"}
-        models.append(random_model(f"organ-{number}", rng, **medical))
-    signs = np.sign(rng.normal(size=(16, 16, 3, 3))).astype(np.float32)
+        models.append(random_model(f"organ-{number}", rng, width=20, **medical))
+    signs = np.sign(rng.normal(size=(24, 24, 3, 3))).astype(np.float32)
     models.append(Model("organ-signs", [signs, signs * 2], {"visual_category": "medical-ct", "architecture": "unet9"}))
     models.append(random_model("sky", rng, visual_category="natural", architecture="unet", task="segmentation"))
     facts = {"task": HOSTILE, "architecture": HOSTILE, "url": "javascript:alert(3)"}

@@ -33,7 +33,7 @@ def test_the_names_of_strangers_are_text(mixed):
     assert "\u202e" not in page
     rows = [line for line in page.splitlines() if line.startswith("| ")]
     assert len(rows) == 2 + 36
-    assert {line.replace("\\|", "").count("|") for line in rows} == {9}
+    assert {line.replace("\\|", "").count("|") for line in rows} == {11}
 
 
 def test_the_block_needs_both_marks():

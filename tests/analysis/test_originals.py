@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from tests.analysis import notebooks, synthetic
 
-from filterzoo_analysis import dataset, uncertainty
+from filterzoo_analysis import dataset, report, uncertainty
 from filterzoo_analysis.sections import accuracy, cnn_filter_db, medical, robust_drift, robust_measures, robustness
 from filterzoo_analysis.sections.robust_measures import BINS
 from filterzoo_analysis.zoo import Zoo, prepare
@@ -215,6 +215,8 @@ def test_an_untrained_network_is_left_out_and_named_unless_it_is_asked_for(publi
     zoo = prepare(read)
     assert zoo.left_out == {"suspected_random": ("made/untrained@1",)}
     assert "made/untrained@1" not in zoo.layers.table["model_id"].to_pylist()
+    assert any("made/untrained@1" in sentence for sentence in report._chosen(zoo))
     whole = prepare(read, exclude=())
+    assert report._chosen(whole) == []
     assert len(whole.layers) == len(zoo.layers) + 3
     assert whole.left_out == {}

@@ -11,7 +11,16 @@ from tests.analysis import synthetic
 
 from filterzoo.measures.measure import measure_weights
 from filterzoo_analysis.cells import family
-from filterzoo_analysis.sections import accuracy, cnn_filter_db, medical, phenotypes, quality, robust_drift, robustness
+from filterzoo_analysis.sections import (
+    accuracy,
+    cnn_filter_db,
+    confounding,
+    medical,
+    phenotypes,
+    quality,
+    robust_drift,
+    robustness,
+)
 from filterzoo_analysis.sections import pairs as pair_section
 from filterzoo_analysis.statistics import depth_decile, layers_of
 from filterzoo_analysis.uncertainty import distributions
@@ -208,10 +217,11 @@ def test_an_outlier_among_medical_models_is_named_with_its_reason(mixed):
 def test_an_outlier_is_named_as_quantised_or_sparse():
     """Whole numbers of a few steps that were stored as such, and a network of which most is zero."""
     rng = np.random.default_rng(9)
-    models = [synthetic.random_model(f"plain-{number}", rng, visual_category="medical-ct") for number in range(8)]
-    steps = rng.integers(-1, 2, size=(16, 16, 3, 3)).astype(np.float32)
-    empty = rng.normal(size=(16, 16, 3, 3)).astype(np.float32)
-    empty.reshape(-1, 9)[:200] = 0
+    facts = {"visual_category": "medical-ct"}
+    models = [synthetic.random_model(f"plain-{number}", rng, width=20, **facts) for number in range(8)]
+    steps = rng.integers(-1, 2, size=(32, 32, 3, 3)).astype(np.float32)
+    empty = rng.normal(size=(32, 32, 3, 3)).astype(np.float32)
+    empty.reshape(-1, 9)[:800] = 0
     models += [
         synthetic.Model(name, [made], {"visual_category": "medical-ct"})
         for name, made in (("steps", steps), ("empty", empty))
@@ -224,6 +234,84 @@ def test_an_outlier_is_named_as_quantised_or_sparse():
     assert set(reasons) == {"made/steps@1", "made/empty@1"}
     assert reasons["made/steps@1"].startswith("quantised")
     assert reasons["made/empty@1"].startswith("sparse (78%)")
+
+
+def test_few_filters_of_the_others_are_no_outlier_and_what_is_expected_of_them_stands_beside():
+    """Two networks of 40 filters that are drawn from the others: their drift is large, and all of it is expected."""
+    rng = np.random.default_rng(11)
+    models = [
+        synthetic.Model(
+            f"m{n}", [rng.normal(size=(40, 30, 3, 3)).astype(np.float32)], {"visual_category": "medical-ct"}
+        )
+        for n in range(8)
+    ]
+    few = [synthetic.Model(f"few{n}", [models[n].layers[0][:8, :5].copy()], models[n].facts) for n in range(2)]
+    table = {row["model_id"]: row for row in medical.outliers(zoo_of([*models, *few])).table.to_pylist()}
+    for name in ("made/few0@1", "made/few1@1"):
+        row = table[name]
+        assert row["filters"] == 40
+        assert row["drift"] > 10 * table["made/m3@1"]["drift"]
+        assert row["expected"] == pytest.approx(row["drift"], rel=0.25)
+        assert row["corrected"] < 0.25 * row["drift"]
+        assert not row["outlier"]
+
+
+def test_a_model_that_supplies_most_of_a_group_is_named_and_models_weigh_the_same_beside():
+    rng = np.random.default_rng(12)
+    small = [synthetic.random_model(f"a{n}", rng, task="a", depth=1) for n in range(4)]
+    large = synthetic.Model("large", [rng.normal(3, 1, size=(60, 60, 3, 3)).astype(np.float32)], {"task": "a"})
+    others = [synthetic.random_model(f"b{n}", rng, task="b", depth=1) for n in range(4)]
+    exhibit = cnn_filter_db.drift(zoo_of([*small, large, *others]), "task")
+    (row,) = exhibit.table.to_pylist()
+    assert row["first_largest_share"] == pytest.approx(3600 / (3600 + 4 * 64))
+    assert row["second_largest_share"] == pytest.approx(0.25)
+    assert row["drift_by_models"] < row["drift"] / 2
+    assert any("a 93%" in note and "drift_by_models" in note for note in exhibit.notes)
+
+
+def test_axes_that_coincide_are_told_and_one_partition_has_one_figure():
+    rng = np.random.default_rng(13)
+    models = [
+        synthetic.random_model(
+            f"m{n}", rng, 0.4 * (n % 2), task="ab"[n % 2], visual_category="xy"[n % 2],
+            training_dataset="pqr"[n % 3], architecture=("resnet18", "vggish16")[n // 6],
+        )
+        for n in range(12)
+    ]  # fmt: skip
+    zoo = zoo_of(models)
+    table = {(row["first"], row["second"]): row for row in confounding.coincidence(zoo).table.to_pylist()}
+    same = table["task", "visual_category"]
+    assert (same["one_partition"], same["normalised_information"]) == (True, pytest.approx(1.0))
+    assert same["cramers_v"] == pytest.approx(1.0)
+    assert table["task", "architecture family"]["normalised_information"] == pytest.approx(0.0, abs=1e-12)
+    section = cnn_filter_db.section(zoo)
+    names = [exhibit.name for exhibit in section.exhibits]
+    assert "drift_task" in names
+    assert "drift_visual_category" not in names
+    assert any("Visual category divides these models as task does" in sentence for sentence in section.empty)
+
+
+def test_a_drift_of_architectures_is_no_drift_at_equal_architecture():
+    """Tasks differ by the architectures they use alone; one architecture is in both."""
+    rng = np.random.default_rng(14)
+
+    def made(name: str, task: str, architecture: str, shift: float) -> synthetic.Model:
+        weights = rng.normal(shift, 1, size=(40, 40, 3, 3)).astype(np.float32)
+        return synthetic.Model(name, [weights], {"task": task, "architecture": architecture})
+
+    models = [made(f"a{n}", "a", ("one", "two")[n > 0], 1.0 * (n > 0)) for n in range(4)]
+    models += [made(f"b{n}", "b", "one", 0.0) for n in range(4)]
+    (row,) = cnn_filter_db.drift(zoo_of(models), "task").table.to_pylist()
+    assert row["shared_architectures"] == 1
+    assert row["drift_at_equal_architecture"] < row["drift"] / 5
+
+
+def test_seeds_are_a_yardstick():
+    rng = np.random.default_rng(15)
+    models = [synthetic.random_model(f"net-seed{n}", rng, task="ab"[n % 2]) for n in range(3)]
+    zoo = zoo_of([*models, synthetic.random_model("net-other", rng, task="a")])
+    assert len(confounding.seeds(zoo)) == 3
+    assert any(note.startswith("Yardstick: 3 pairs") for note in cnn_filter_db.drift(zoo, "task").notes)
 
 
 @pytest.mark.parametrize(

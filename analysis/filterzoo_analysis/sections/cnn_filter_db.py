@@ -10,8 +10,8 @@ from filterzoo.measures.entropy import principal_components
 from filterzoo_analysis import figures
 from filterzoo_analysis import published_numbers as papers
 from filterzoo_analysis.cells import Cells, Grouping, by_depth, by_family, by_model_column, cells_of
-from filterzoo_analysis.exhibits import Answer, Exhibit, Section, interval, query_of, table_of
-from filterzoo_analysis.sections import drifts, each_model, phenotypes, quality, subsets
+from filterzoo_analysis.exhibits import Answer, Exhibit, Section, counted, interval, query_of, table_of
+from filterzoo_analysis.sections import confounding, drifts, each_model, phenotypes, quality, subsets
 from filterzoo_analysis.sections.subsets import ratio_intervals
 from filterzoo_analysis.uncertainty import DriftMatrix, drift_matrix
 from filterzoo_analysis.zoo import Zoo
@@ -30,6 +30,13 @@ def section(zoo: Zoo) -> Section:
     matrices: dict[str, DriftMatrix] = {}
     missing = []
     for by in GROUPINGS:
+        twin = _twin(zoo, by, [*matrices])
+        if twin is not None:
+            empty.append(
+                f"{_spelled(by).capitalize()} divides these models as {_spelled(twin)} does: `drift_{twin}` is about "
+                "both, and nothing here can tell which of the two it is."
+            )
+            continue
         cells = drifts.largest(cells_of(zoo.layers, zoo.coefficients, grouping(zoo, by)))
         if by in _RIDGES and cells.labels:
             exhibits.append(ridge(zoo, by))
@@ -42,6 +49,7 @@ def section(zoo: Zoo) -> Section:
         empty.append(f"No drift by {', '.join(missing)}: fewer than two groups are known.")
     if matrices:
         exhibits.append(drifts.boxes(matrices, query_of(zoo, "cnn_filter_db.drift_boxes"), _order_answer(matrices)))
+    exhibits.append(confounding.coincidence(zoo))
     exhibits += [quality.by_depth(zoo), quality.degenerated(zoo), each_model.at_a_glance(zoo)]
     shapes = phenotypes.scatter(zoo)
     if shapes is None:
@@ -114,7 +122,30 @@ def _heat_map(zoo: Zoo, by: str, matrix: DriftMatrix) -> Exhibit:
     if by in papers.DRIFT and len(matrix.upper):
         answers = (Answer(papers.DRIFT[by], f"{matrix.upper.mean():.3f}; {matrix.upper.max():.3f}"),)
     query = query_of(zoo, "cnn_filter_db.drift", by=by)
-    return drifts.heat_map(zoo, matrix, f"drift_{by}", f"Drift by {_spelled(by)}", query, answers=answers)
+    more = None if by in _WITHIN else confounding.at_equal_architecture(zoo, by, matrix)
+    notes = confounding.seed_note(zoo)
+    if more is not None:
+        known = sum(count > 0 for count in more["shared_architectures"])
+        notes = (
+            (
+                f"At equal architecture (`drift_at_equal_architecture`): {counted(known, 'pair')} of groups "
+                f"{'has' if known == 1 else 'have'} an architecture in common."
+            ),
+            *notes,
+        )
+    title = f"Drift by {_spelled(by)}"
+    return drifts.heat_map(zoo, matrix, f"drift_{by}", title, query, answers=answers, more=more, notes=notes)
+
+
+_WITHIN = ("depth", "family")
+"""Groupings that equal architectures cannot be held against."""
+
+
+def _twin(zoo: Zoo, by: str, others: list[str]) -> str | None:
+    """One of `others` that divides the models into the same groups."""
+    if by == "depth":
+        return None
+    return next((each for each in others if each != "depth" and confounding.is_one_partition(zoo, each, by)), None)
 
 
 def _order_answer(matrices: dict[str, DriftMatrix]) -> tuple[Answer, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,14 +17,30 @@ from filterzoo_analysis.uncertainty import FEWEST_MODELS, RATE, DriftMatrix, dis
 from filterzoo_analysis.variants import Variant
 from filterzoo_analysis.zoo import Zoo
 
+MOST_OF_A_GROUP = 0.5
+"""Share of a group's filters from which one model is said to supply most of it."""
 LARGEST_MATRIX = 40
 """Groups of one matrix: those of most models."""
 
 
 def heat_map(
-    zoo: Zoo, matrix: DriftMatrix, name: str, title: str, query: str, *, answers: tuple[Answer, ...] = ()
+    zoo: Zoo,
+    matrix: DriftMatrix,
+    name: str,
+    title: str,
+    query: str,
+    *,
+    answers: tuple[Answer, ...] = (),
+    more: Mapping[str, Sequence[Any]] | None = None,
+    notes: tuple[str, ...] = (),
 ) -> Exhibit:
-    """The matrix with its intervals, nulls and corrected p values, rows by mean drift."""
+    """The matrix with its intervals, nulls and corrected p values, rows by mean drift.
+
+    more: columns that stand beside those of `pairs_table`, a value for each of its rows.
+    """
+    table = pairs_table(matrix)
+    for column, values in (more or {}).items():
+        table = table.append_column(column, pa.array(list(values), from_pandas=True))
     order = matrix.order
     labels = [_label(matrix.labels[i], int(matrix.models[i])) for i in order]
     side = 2.8 + 0.42 * len(labels)
@@ -32,7 +48,7 @@ def heat_map(
         name=name,
         title=title,
         says=_told(matrix),
-        table=pairs_table(matrix),
+        table=table,
         query=query,
         draw=partial(
             figures.heat_map,
@@ -41,7 +57,7 @@ def heat_map(
             marked=matrix.stands_out[np.ix_(order, order)],
         ),
         size=(min(14.0, side + 1), min(13.0, side)),
-        notes=(_note(matrix), f"Variant {zoo.coefficients.variant}."),
+        notes=(_note(matrix), *_weight_note(matrix), *notes, f"Variant {zoo.coefficients.variant}."),
         answers=answers,
     )
 
@@ -59,9 +75,14 @@ def pairs_table(matrix: DriftMatrix) -> pa.Table:
             "second_models": matrix.models[second],
             "first_filters": matrix.filters[first],
             "second_filters": matrix.filters[second],
+            "first_largest_share": matrix.largest_share[first],
+            "second_largest_share": matrix.largest_share[second],
             "drift": drift,
             "low": matrix.low[first, second],
             "high": matrix.high[first, second],
+            "expected": matrix.expected[first, second],
+            "corrected": np.maximum(drift - matrix.expected[first, second], 0.0),
+            "drift_by_models": matrix.by_models[first, second],
             "null_mean": null,
             "null_share": np.minimum(share, 1.0),
             "p": matrix.p[first, second],
@@ -163,6 +184,7 @@ def _told(matrix: DriftMatrix) -> str:
     drift = interval(value, float(matrix.low[a, b]), float(matrix.high[a, b]))
     null = chance / value if np.isfinite(chance) and value > 0 else None
     share = "" if null is None else f"; exchanging models at random gives {shown(100 * min(null, 1), 0)} % of it"
+    share += f"; as few filters of one distribution would give {shown(float(matrix.expected[a, b]))}"
     return (
         f"Mean drift {upper.mean():.3f}, median {np.median(upper):.3f}; largest {drift} between "
         f"{matrix.labels[a]} and {matrix.labels[b]}{share}."
@@ -178,6 +200,22 @@ def _note(matrix: DriftMatrix) -> str:
         f"{FEWEST_MODELS}, no interval. Intervals: 95 %, models drawn again; they are corrected for "
         "what few models add to a drift, wider for few, and may lie below it. The null exchanges models between the "
         "two groups."
+    )
+
+
+def _weight_note(matrix: DriftMatrix) -> tuple[str, ...]:
+    told = [
+        f"{figures.short(label)} {share:.0%}"
+        for label, share, models in zip(matrix.labels, matrix.largest_share, matrix.models, strict=True)
+        if share >= MOST_OF_A_GROUP and models > 1
+    ]
+    if not told:
+        return ()
+    return (
+        (
+            f"One model supplies most filters of {counted(len(told), 'group')} ({', '.join(told[:12])}): what is drawn "
+            "is mostly about those models. `drift_by_models` in the table weighs all models of a group the same."
+        ),
     )
 
 

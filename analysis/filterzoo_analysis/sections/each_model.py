@@ -11,7 +11,10 @@ from filterzoo_analysis.statistics import Ints
 from filterzoo_analysis.zoo import Zoo
 
 _NOTES = (
-    "Measures: means over a model's 3x3 layers. Drift: from all other models' filters together, in nats.",
+    (
+        "Measures: means over a model's 3x3 layers. Drift: from all other models' filters together, in nats; "
+        "`expected`: what as many filters drawn from the others would give; `corrected`: the drift without that."
+    ),
     "Models without 3x3 filters, and copies of others, are left out.",
     medical.OUTLIER_RULE,
 )
@@ -44,6 +47,8 @@ def at_a_glance(zoo: Zoo) -> Exhibit:
             **means,
             "phenotype": [kinds.get(name) for name in names],
             "drift": [far[name]["drift"] if name in far else None for name in names],
+            "expected": [far[name]["expected"] if name in far else None for name in names],
+            "corrected": [far[name]["corrected"] if name in far else None for name in names],
             "outlier": [far[name]["outlier"] if name in far else None for name in names],
             "because": [far[name]["because"] if name in far else None for name in names],
         }

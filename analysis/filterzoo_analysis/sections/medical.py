@@ -9,9 +9,11 @@ import numpy as np
 import pyarrow as pa
 
 from filterzoo.layers.layer import Doubles
+from filterzoo.measures.statistics import FILTER_SIZE
 from filterzoo_analysis import figures
 from filterzoo_analysis import published_numbers as papers
 from filterzoo_analysis.cells import Cells, Grouping, by_model, cells_of, family
+from filterzoo_analysis.chance import expected_drift
 from filterzoo_analysis.exhibits import Answer, Exhibit, Section, counted, query_of, shown, table_of
 from filterzoo_analysis.sections import drifts, quality
 from filterzoo_analysis.statistics import Bools
@@ -23,6 +25,8 @@ _FAR = 3.5
 """Robust z score (Iglewicz & Hoaglin 1993) from which a model is called an outlier."""
 _FEWEST = 5
 """Models below which nothing is called an outlier."""
+_FEWEST_FILTERS = 1000
+"""Filters below which no model is called one: the drift of fewer is mostly their number."""
 
 
 def section(zoo: Zoo) -> Section:
@@ -145,15 +149,19 @@ def outliers(zoo: Zoo) -> Exhibit:
 
 
 OUTLIER_RULE = (
-    f"Outlier: drift from all other models together that lies {_FAR} robust standard deviations (median absolute "
-    f"deviation) above the median, from {_FEWEST} models on. What distinguishes it: quantised (a stored type of whole "
+    f"Outlier: drift from all other models together, less what as many filters of theirs would give (`expected`), that "
+    f"lies {_FAR} robust standard deviations (median absolute deviation) above the median; from {_FEWEST} models on, "
+    f"and of {_FEWEST_FILTERS:,} filters or more. What distinguishes it: quantised (a stored type of whole "
     "numbers), sparse (mean sparsity of half or more), spiky (a tenth of a coefficient's filters in one bin more than "
     "the others have there)."
 )
 
 
 def outlier_table(zoo: Zoo, chosen: Bools) -> pa.Table:
-    """The chosen models by descending drift from the other chosen ones together."""
+    """The chosen models by descending drift from the other chosen ones together.
+
+    expected: drift from them of as many filters drawn from them; corrected: the drift without that.
+    """
     cells = cells_of(zoo.layers, zoo.coefficients, _each_model(zoo, chosen))
     total = cells.histogram.sum(axis=0)
     rest = total - cells.histogram
@@ -161,15 +169,30 @@ def outlier_table(zoo: Zoo, chosen: Bools) -> pa.Table:
     drift = (
         np.zeros(len(cells.labels)) if alone else drift_between(cells.histogram, rest, cells.weights, cells.bin_width)
     )
-    spread = 1.4826 * np.median(np.abs(drift - np.median(drift))) if len(drift) else 0.0
-    far = (drift > np.median(drift) + _FAR * spread) & (len(drift) >= _FEWEST) if len(drift) else np.zeros(0, bool)
+    filters = cells.histogram[:, : cells.histogram.shape[1] // FILTER_SIZE].sum(axis=1).astype(np.int64)
+    expected = np.array(
+        [
+            np.nan if alone else expected_drift(rest[i], int(filters[i]), None, cells.weights, cells.bin_width)
+            for i in range(len(drift))
+        ]
+    )
+    corrected = np.maximum(drift - expected, 0.0)
+    enough = filters >= _FEWEST_FILTERS
+    far = np.zeros(len(drift), bool)
+    if enough.sum() >= _FEWEST:
+        middle = np.median(corrected[enough])
+        spread = 1.4826 * np.median(np.abs(corrected[enough] - middle))
+        far = enough & (corrected > middle + _FAR * spread)
     reasons = [_because(zoo, cells, rest, i) if far[i] else None for i in range(len(drift))]
     names = zoo.dataset.models["model_id"].to_pylist()
     order = np.argsort(-drift, kind="stable")
     return table_of(
         {
             "model_id": [names[cells.model[i]] for i in order],
+            "filters": filters[order],
             "drift": drift[order],
+            "expected": expected[order],
+            "corrected": corrected[order],
             "outlier": far[order],
             "because": [reasons[i] for i in order],
         }

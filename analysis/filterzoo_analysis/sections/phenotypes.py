@@ -47,7 +47,10 @@ def scatter(zoo: Zoo) -> Exhibit | None:
         query=query_of(zoo, "phenotypes.scatter"),
         draw=partial(figures.densities, clouds=shown),
         size=(10, 2.7 * -(-len(shown) // 4)),
-        notes=(RULE, "From the table filters_sample; density relative to its peak, logarithmic."),
+        notes=(
+            RULE,
+            "From the table filters_sample, centred by their mean; density relative to its peak, logarithmic.",
+        ),
     )
 
 
@@ -69,14 +72,18 @@ def _clouds(zoo: Zoo, sample: pa.Table) -> dict[str, tuple[Doubles, Bools]]:
 
 
 def coefficients(zoo: Zoo, sample: pa.Table) -> tuple[Doubles, Bools]:
-    """((n, 2) coefficients along the first two components, (n,) whether the filter is all zeros) of sampled filters."""
+    """((n, 2) coefficients of sampled filters along the first two components, (n,) whether the filter is all zeros).
+
+    Centred by the mean of all filters, as the paper's are.
+    """
     weights = sample["weights"].combine_chunks().flatten().to_numpy().reshape(-1, 9).astype(np.float64)
     weights = np.where(np.isfinite(weights).all(axis=1, keepdims=True), weights, 0.0)
     peaks = np.abs(weights).max(axis=1, keepdims=True)
     scaled = weights / np.where(peaks == 0, 1.0, peaks)
     components = principal_components(zoo.layers.scaled())
-    basis = dct_basis() if components is None else components.components
-    return scaled @ basis[:2].T, peaks[:, 0] == 0
+    if components is None:
+        return scaled @ dct_basis()[:2].T, peaks[:, 0] == 0
+    return (scaled - components.mean) @ components.components[:2].T, peaks[:, 0] == 0
 
 
 def _last(model_id: str) -> str:
