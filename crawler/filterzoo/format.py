@@ -23,6 +23,9 @@ class Format(ABC):
     is_graph: ClassVar[bool] = False
     """True: `index` marks the convolutions itself. False: they are chosen by name and shape (`layers.selection`)."""
 
+    is_last_resort: ClassVar[bool] = False
+    """True: asked only about files that no other format and no archive accepts. It names what is not read."""
+
     def prepare(self) -> None:
         """Called in the jail before it closes: import here what only `index` needs, so that no other process loads it.
 

@@ -48,6 +48,11 @@ class Loaded:
     plugin: str
     reader: Format | Archive
 
+    @property
+    def is_last_resort(self) -> bool:
+        """Whether it is asked after all others."""
+        return isinstance(self.reader, Format) and self.reader.is_last_resort
+
     def failed(self, error: BaseException) -> Refused:
         """The reader raised this."""
         kind = "format" if isinstance(self.reader, Format) else "archive"
@@ -80,7 +85,7 @@ class Indexer:
     """Finds a file's format by its first bytes, lists its tensors and keeps the convolutions."""
 
     def __init__(self, readers: list[Loaded], failures: list[Refused]) -> None:
-        self._readers = readers
+        self._readers = sorted(readers, key=lambda loaded: loaded.is_last_resort)
         self._failures = failures
 
     def answer(self, file: RandomAccessFile, wanted: Wanted) -> tuple[Message, bytes]:

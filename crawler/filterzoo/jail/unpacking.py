@@ -5,7 +5,7 @@ from __future__ import annotations
 import bz2
 import lzma
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from filterzoo.archive import WHOLE, Archive, Member, Packing
@@ -54,18 +54,27 @@ def find_model(
         raise Refused(Reason.LIMIT, f"{len(members)} members, and none is named")
     known = list(openers)
     heads = [(member, head(file, member)) for member in members]
-    models = [
-        member for member, first in heads if first is not None and any(o.accepts(first, member.name) for o in known)
-    ]
+    models = _accepted(heads, [opener for opener in known if not _is_last_resort(opener)])
     broken = [member.name for member, first in heads if first is None]
     if broken and not models:
         raise Refused(Reason.DAMAGED, f"a {archive.name} archive with broken members", ascii(broken[0])[:200])
+    # What only names what is not read says so of the first such member.
+    models = models or _accepted(heads, filter(_is_last_resort, known))[:1]
     if len(models) != 1:
         names = ", ".join(ascii(member.name)[:60] for member in models[:3])
         what = f"{len(models)} model files, name one ({names})" if models else "no model file"
         reason = Reason.UNSUPPORTED if models else Reason.UNKNOWN_FORMAT
         raise Refused(reason, f"a {archive.name} archive with {what}")
     return models[0]
+
+
+def _accepted(heads: Sequence[tuple[Member, bytes | None]], openers: Iterable[Format | Archive]) -> list[Member]:
+    known = list(openers)
+    return [m for m, first in heads if first is not None and any(o.accepts(first, m.name) for o in known)]
+
+
+def _is_last_resort(opener: Format | Archive) -> bool:
+    return isinstance(opener, Format) and opener.is_last_resort
 
 
 def head(file: RandomAccessFile, member: Member) -> bytes | None:

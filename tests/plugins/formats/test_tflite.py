@@ -10,23 +10,32 @@ from tests.index_packages import wheel, wheel_member
 from tests.memory_file import MemoryFile
 from tests.plugins.formats.tflite_files import (
     CALL,
+    CAST,
     COMPOSITE,
+    CONCATENATION,
     CONV,
     CONV_3D,
     CONV_3D_TRANSPOSE,
     CONV_OPTIONS,
     CUSTOM,
+    DENSIFY,
     DEPTHWISE,
     DEQUANTIZE,
+    GATHER,
     GOOD,
     IF,
+    INT4,
     INTEGERS,
     MUL,
+    RESHAPE,
+    RSQRT,
+    TRANSPOSE,
     TRANSPOSE_CONV,
     WEIGHT,
     WHILE,
     Graph,
     Op,
+    Sparsity,
     T,
     hostile,
     metadata_bytes,
@@ -39,9 +48,9 @@ from tests.plugins.formats.tflite_files import (
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile
 from filterzoo.jail.validation import validate
-from filterzoo.layers.normalise import canonical
+from filterzoo.layers.normalise import canonical, read
 from filterzoo.layers.stored import TensorReader
-from filterzoo.records import FileFacts, Index, Kind, Layout, Tensor
+from filterzoo.records import FileFacts, Index, Kind, Layout, Tensor, Way
 from filterzoo_plugins.encodings import flatbuffer
 from filterzoo_plugins.formats.tflite import TFLite, filterzoo_formats
 from filterzoo_plugins.formats.tflite import graph as tflite_graph
@@ -63,7 +72,7 @@ def the_layer(data: bytes) -> tuple[Tensor, np.ndarray]:
     (tensor,) = layers(data)
     validate(Index("tflite", FileFacts(), 1, (tensor,)), len(data))
     with TensorReader(MemoryFile(data)) as reader:
-        return tensor, canonical(reader.read(tensor), tensor)
+        return tensor, canonical(read(tensor, reader), tensor)
 
 
 def test_a_convolution_is_out_kernel_in():
@@ -154,6 +163,89 @@ def test_a_weight_is_followed_through_dequantize(weight):
     numbers = WEIGHT.astype("f2").astype("f4") if weight.type == 1 else INTEGERS.astype("f4") * np.float32(0.1)
     assert tensor.name == "h"
     assert np.array_equal(weights, numbers.transpose(0, 3, 1, 2))
+
+
+def computed_weight(tensors: list[T], code: int, inputs: tuple[int, ...], options=None, shape=WEIGHT.shape):
+    """A convolution of what the operator makes of these tensors, which have the places from 1 on."""
+    made, y = 1 + len(tensors), 2 + len(tensors)
+    graph = [X, *tensors, T("made", shape), Y]
+    operators = [Op(code, inputs, (made,), options or {}), Op(CONV, (0, made), (y,), CONV_OPTIONS)]
+    return the_layer(tflite_bytes(Graph(graph, operators)))
+
+
+HALF = (np.abs(WEIGHT[:, :1, :1, :1]) + np.float32(0.5)).astype("f4")
+
+
+@pytest.mark.parametrize(
+    ("tensors", "code", "options", "expected"),
+    [
+        (
+            [stored("a", WEIGHT.transpose(1, 2, 3, 0).copy()), stored("p", np.int32([3, 0, 1, 2]))],
+            TRANSPOSE,
+            {},
+            WEIGHT,
+        ),
+        ([stored("a", WEIGHT.reshape(4, 30)), stored("s", np.int32([4, 3, 5, 2]))], RESHAPE, {}, WEIGHT),
+        ([stored("a", WEIGHT), stored("g", HALF)], MUL, {}, WEIGHT * HALF),
+        ([stored("a", WEIGHT), stored("g", HALF)], 42, {}, WEIGHT / HALF),
+        ([stored("a", WEIGHT[:1]), stored("b", WEIGHT[1:])], CONCATENATION, {0: 0}, WEIGHT),
+        ([stored("a", WEIGHT.astype("f2"))], CAST, {}, WEIGHT.astype("f2").astype("f4")),
+        ([stored("a", np.abs(WEIGHT) + 1)], RSQRT, {}, 1 / np.sqrt(np.abs(WEIGHT) + 1)),
+        ([stored("a", WEIGHT), stored("i", np.int32([3, 1, 1, 0]))], GATHER, {}, WEIGHT[[3, 1, 1, 0]]),
+        (
+            [
+                stored("q", INTEGERS.transpose(3, 0, 1, 2).copy(), scales=[0.1, 0.3]),
+                stored("p", np.int32([1, 2, 3, 0])),
+            ],
+            TRANSPOSE,
+            {},
+            INTEGERS.astype("f4") * np.float32([0.1, 0.3]),
+        ),
+    ],
+    ids=["TRANSPOSE", "RESHAPE", "MUL", "DIV", "CONCATENATION", "CAST", "RSQRT", "GATHER", "scales and TRANSPOSE"],
+)
+def test_a_weight_is_computed_from_constants(tensors, code, options, expected):
+    tensor, weights = computed_weight(tensors, code, tuple(range(1, 1 + len(tensors))), options)
+    np.testing.assert_array_equal(weights, expected.transpose(0, 3, 1, 2))
+    assert tensor.name == (tensors[0].name if code != CONCATENATION else "b")
+    assert (tensor.computation.way if tensor.computation else code) in {Way.FOLDED, CAST}
+
+
+@pytest.mark.parametrize("densify", [True, False])
+def test_a_sparse_weight_is_dense(densify):
+    dense = WEIGHT * (np.random.default_rng(3).random(WEIGHT.shape) < 0.4)
+    rows = dense.reshape(-1, 2)
+    segments = [0, *np.cumsum((rows != 0).sum(1)).tolist()]
+    indices = [int(column) for row in rows for column in np.flatnonzero(row)]
+    sparsity = Sparsity((0, 1, 2, 3), (4, 3, 5, (segments, indices)))
+    weight = T("w", WEIGHT.shape, rows[rows != 0].tobytes(), sparsity=sparsity)
+    if densify:
+        tensor, weights = computed_weight([weight], DENSIFY, (1,))
+    else:
+        tensor, weights = the_layer(one_conv(weight))
+    np.testing.assert_array_equal(weights, dense.transpose(0, 3, 1, 2))
+    assert tensor.computation.way is Way.PACKED
+
+
+def test_a_weight_of_four_bits():
+    numbers = np.random.default_rng(4).integers(-8, 8, WEIGHT.shape).astype("i1")
+    nibbles = numbers.reshape(-1, 2).astype("u1") & 15
+    scales = [0.1, 0.2, 0.3, 0.4]
+    packed = (nibbles[:, 0] | nibbles[:, 1] << 4).tobytes()
+    _, weights = the_layer(one_conv(T("w", WEIGHT.shape, packed, INT4, scales)))
+    expected = numbers.astype("f4") * np.float32(scales).reshape(4, 1, 1, 1)
+    np.testing.assert_array_equal(weights, expected.transpose(0, 3, 1, 2))
+
+
+def test_every_stored_tensor_is_listed_with_its_numbers():
+    numbers = np.random.default_rng(4).integers(-8, 8, 7).astype("i1")
+    nibbles = np.append(numbers, 0).astype("u1").reshape(-1, 2) & 15
+    four = T("four", (7,), (nibbles[:, 0] | nibbles[:, 1] << 4).tobytes(), INT4)
+    data = tflite_bytes(Graph([X, stored("w", WEIGHT), four, Y], [Op(CONV, (0, 1), (3,), CONV_OPTIONS)]))
+    listed = {tensor.name: tensor for tensor in TFLite().tensors(MemoryFile(data))}
+    with TensorReader(MemoryFile(data)) as reader:
+        assert np.array_equal(read(listed["four"], reader), numbers)
+        assert np.array_equal(read(listed["w"], reader), WEIGHT)
 
 
 def test_depth_is_the_longest_path_and_order_that_of_the_operators():

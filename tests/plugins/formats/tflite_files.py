@@ -14,6 +14,7 @@ from filterzoo.errors import Reason
 
 F32, F16, I32, U8, STRING, I16, I8, INT4, BF16 = 0, 1, 2, 3, 5, 7, 9, 17, 18
 CONV, DEPTHWISE, DEQUANTIZE, CUSTOM, MUL, CALL = 3, 4, 6, 32, 18, 31
+LOGISTIC, TRANSPOSE, RESHAPE, DENSIFY, CONCATENATION, CAST, RSQRT, GATHER = 14, 39, 22, 124, 2, 53, 76, 36
 TRANSPOSE_CONV, IF, WHILE, CONV_3D, CONV_3D_TRANSPOSE, STABLEHLO_CONVOLUTION, COMPOSITE = (
     67,
     118,
@@ -32,6 +33,15 @@ INTEGERS = np.random.default_rng(8).integers(-128, 128, WEIGHT.shape).astype("i1
 
 
 @dataclass(frozen=True)
+class Sparsity:
+    """order, blocks: as schema.fbs has them. levels: a length, or segments and indices of a compressed one."""
+
+    order: Sequence[int]
+    levels: Sequence[int | tuple[Sequence[int], Sequence[int]]]
+    blocks: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
 class T:
     """A tensor; `data` None for one that is made at run time."""
 
@@ -44,6 +54,7 @@ class T:
     axis: int = 0
     variable: bool = False
     sparse: bool = False
+    sparsity: Sparsity | None = None
     details: int = 0
     buffer: int | None = None
 
@@ -152,9 +163,26 @@ def _tensor(builder: flatbuffers.Builder, tensor: T, number: int) -> int:
         offsets[4] = flatbuffer_table(builder, parts)
     if tensor.sparse:
         offsets[6] = flatbuffer_table(builder, {})
+    if tensor.sparsity:
+        offsets[6] = _sparsity(builder, tensor.sparsity)
     slots = {slot: ("o", offset) for slot, offset in offsets.items()}
     slots[2] = ("I", number if tensor.buffer is None else tensor.buffer)
     return flatbuffer_table(builder, slots | {1: ("b", tensor.type), 5: ("b", int(tensor.variable))})
+
+
+def _sparsity(builder: flatbuffers.Builder, sparsity: Sparsity) -> int:
+    levels = []
+    for level in sparsity.levels:
+        if isinstance(level, int):
+            levels.append(flatbuffer_table(builder, {0: ("b", 0), 1: ("i", level)}))
+            continue
+        slots = {0: ("b", 1)}
+        for slot, numbers in zip((2, 4), level, strict=True):
+            content = builder.CreateByteVector(bytes(numbers))
+            slots |= {slot: ("B", 3), slot + 1: ("o", flatbuffer_table(builder, {0: ("o", content)}))}
+        levels.append(flatbuffer_table(builder, slots))
+    slots = {0: ("o", vector(builder, sparsity.order, "i")), 2: ("o", vector(builder, levels))}
+    return flatbuffer_table(builder, slots | {1: ("o", vector(builder, sparsity.blocks, "i"))})
 
 
 def _operator(builder: flatbuffers.Builder, op: Op, codes: list[tuple[int, str]]) -> int:
@@ -179,7 +207,7 @@ def one_conv(weight: T, code: int = CONV, options: Mapping[int, int] | None = No
 GOOD = one_conv(stored("w", WEIGHT))
 
 
-def _chain(*codes: int) -> Graph:
+def _chain(code: int, options: Mapping[int, int] | None = None) -> Graph:
     """Tensors a and b of the same shape pass an operator and are convolved."""
     tensors = [
         T("x", (1, 8, 8, 2)),
@@ -188,7 +216,7 @@ def _chain(*codes: int) -> Graph:
         T("w", WEIGHT.shape),
         T("y", (1, 8, 8, 4)),
     ]
-    return Graph(tensors, [Op(codes[0], (1, 2), (3,), {}), Op(CONV, (0, 3), (4,), CONV_OPTIONS)])
+    return Graph(tensors, [Op(code, (1, 2), (3,), options or {}), Op(CONV, (0, 3), (4,), CONV_OPTIONS)])
 
 
 def hostile() -> Iterator[tuple[str, bytes, Reason]]:
@@ -264,7 +292,8 @@ def _hostile_graphs() -> Iterator[tuple[str, bytes, Reason]]:
     malformed, unsupported = Reason.MALFORMED, Reason.UNSUPPORTED
     weight, x, y = stored("w", WEIGHT), T("x", (1, 8, 8, 2)), T("y", (1, 8, 8, 4))
     conv = Op(CONV, (0, 1), (2,), CONV_OPTIONS)
-    yield "a weight that is multiplied", tflite_bytes(_chain(MUL)), unsupported
+    yield "a weight that passes a logistic function", tflite_bytes(_chain(LOGISTIC)), unsupported
+    yield "a weight whose sum is rectified", tflite_bytes(_chain(MUL, options={0: 1})), unsupported
     yield "a convolution of its own", one_conv(weight, CUSTOM, {}, custom="Convolution2DTransposeBias"), unsupported
     yield "a convolution of StableHLO", one_conv(weight, STABLEHLO_CONVOLUTION, {}), unsupported
     backwards = [Op(MUL, (3, 3), (2,), {}), Op(MUL, (0, 0), (3,), {})]

@@ -29,6 +29,9 @@ _MODEL_FIELDS = {
     26: LENGTH_DELIMITED,  # configuration
 }
 _GRAPH = 7
+_TEXTS = frozenset({2, 3, 4})
+"""Names and versions of what wrote the file."""
+_LONGEST_NAME = 1024
 _MAX_IR_VERSION = 127
 _LICENCE_KEYS = ("license", "licence")
 _MAX_LICENCE_TEXT = 10_000
@@ -84,12 +87,22 @@ def _is_model_head(head: bytes) -> bool:
         if _MODEL_FIELDS.get(number) != tag & 7 or (not known and number != 1):
             return False
         value, position = decode_varint(head, position)
+        if number in _TEXTS and not _is_short_text(head[position : position + value], value):
+            return False
         if number == 1 and not 1 <= value <= _MAX_IR_VERSION:
             return False
         known.add(number)
         if tag & 7 == LENGTH_DELIMITED:
             position += value
     return len(known) > 1 and (_GRAPH in known or position >= len(head))
+
+
+def _is_short_text(content: bytes, length: int) -> bool:
+    """Whether a field is what a name or a version can be; other kinds of model have a message in its place."""
+    try:
+        return length <= _LONGEST_NAME and (not content or content.decode().isprintable())
+    except UnicodeDecodeError:
+        return False
 
 
 def _unread(array: Array) -> Tensor:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import ClassVar
 
 from filterzoo import FileFacts, Format, Layout, RandomAccessFile, Tensor, hookimpl
 from filterzoo_plugins.encodings.flatbuffer import FlatBuffer
+from filterzoo_plugins.encodings.folding import Unfoldable
 from filterzoo_plugins.formats.tflite.graph import GraphWalk
 from filterzoo_plugins.formats.tflite.model import TensorEntry, read_licence, read_subgraphs
 
@@ -17,8 +19,9 @@ _MAX_LICENCE_TEXT = 10_000
 class TFLite(Format):
     """TensorFlow Lite models: CONV_2D, DEPTHWISE_CONV_2D, TRANSPOSE_CONV and the 3-D ones, in every subgraph.
 
-    A weight is followed through DEQUANTIZE (float16 and integers). One that depends on an input is no layer; one that
-    is sparse, of 4 bits, or computed from constants is refused as unsupported, for it is a layer we cannot show.
+    A weight may be sparse or of 4 bits, and computed from constants by a closed set of operators (`folds`). One that
+    depends on an input is no layer; one that is computed in any other way is refused as unsupported, for it is a layer
+    we cannot show.
     """
 
     name: ClassVar[str] = "tflite"
@@ -41,8 +44,10 @@ class TFLite(Format):
 
     def tensors(self, file: RandomAccessFile) -> Iterator[Tensor]:
         """Every stored tensor of every subgraph, as it is stored."""
-        for graph in read_subgraphs(FlatBuffer(file)):
-            yield from (listed for tensor in graph.tensors for listed in _unread(tensor, set()))
+        entries = (entry for graph in read_subgraphs(FlatBuffer(file)) for entry in graph.tensors if entry.span)
+        for entry in entries:
+            with contextlib.suppress(Unfoldable):  # strings and the like are no arrays
+                yield entry.tensor()
 
     def facts(self, file: RandomAccessFile) -> FileFacts:
         """The licence that the model's metadata state."""
@@ -55,7 +60,7 @@ def _unread(tensor: TensorEntry, read: set[int]) -> Iterator[Tensor]:
     span = tensor.span
     if span is None or tensor.table.position in read:
         return
-    plain = not tensor.obstacle
+    plain = not tensor.obstacle and tensor.packed is None
     yield Tensor(
         name=tensor.name,
         dtype=tensor.dtype if plain else "U8",

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from filterzoo import DTYPES, NumberClass, Reason, Refused, Tensor
 from filterzoo_plugins.encodings.flatbuffer import Table
-from filterzoo_plugins.formats.tflite.model import OperatorEntry, Subgraph, TensorEntry
+from filterzoo_plugins.encodings.folding import Unfoldable
+from filterzoo_plugins.formats.tflite.folds import FOLDS, Constant, fold
+from filterzoo_plugins.formats.tflite.model import OperatorEntry, Subgraph
 from filterzoo_plugins.formats.tflite.operators import (
     CONVOLUTIONS,
-    DEQUANTIZE,
     Operator,
     convolution_of,
     looks_like_convolution,
@@ -30,11 +31,11 @@ _BODY_SLOTS = {_IF: (0, 1), _WHILE: (0, 1), _CALL: (0,), _CALL_ONCE: (0,), _COMP
 
 
 class Value(NamedTuple):
-    """What is known of a tensor: depth (docs/measures.md, 2), whether it is live, the stored tensor it stands for."""
+    """What is known of a tensor: depth (docs/measures.md, 2), whether it is live, its numbers if constant."""
 
     depth: int
     live: bool
-    stored: TensorEntry | None = None
+    constant: Constant | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class _Frame:
             if index in self.to_come:
                 raise Refused(Reason.MALFORMED, "an operator reads what a later one writes", f"tensor {index}")
             tensor = self.graph.tensors[index]
-            self.values[index] = Value(0, tensor.is_variable, tensor if tensor.span else None)
+            self.values[index] = Value(0, tensor.is_variable, Constant(tensor) if tensor.span else None)
         return self.values[index]
 
 
@@ -101,8 +102,9 @@ class GraphWalk:
             return self._run_bodies(entry, bodies, known, plain, frame)
         if entry.code in CONVOLUTIONS:
             self._convolution(entry, CONVOLUTIONS[entry.code], plain.depth, frame)
-        elif entry.code == DEQUANTIZE and known and not plain.live:
-            return [plain._replace(stored=known[0].stored)]
+        elif entry.code in FOLDS and known and not plain.live and entry.outputs:
+            constants = [value.constant if value else None for value in inputs]
+            return [plain._replace(constant=fold(entry, constants, frame.graph.tensors[entry.outputs[0]]))]
         elif looks_like_convolution(entry):
             _refuse_if_it_reads_a_weight(entry, known)
         return [plain] * len(entry.outputs)
@@ -145,36 +147,22 @@ class GraphWalk:
         if value.live:
             return
         where = ascii(tensor.name)[:80]
-        stored = value.stored
-        if stored is None or stored.span is None:
+        if value.constant is None:
             raise Refused(Reason.UNSUPPORTED, "a weight that is computed from constants, not stored", where)
-        if stored.obstacle:
-            raise Refused(Reason.UNSUPPORTED, f"a weight that cannot be read: {stored.obstacle}", where)
-        number_class = DTYPES[stored.dtype].number_class
-        quantisation = stored.quantisation() if number_class is NumberClass.INTEGER else None
-        if number_class is NumberClass.OTHER or (number_class is NumberClass.INTEGER and quantisation is None):
-            raise Refused(Reason.UNSUPPORTED, f"a weight of type {stored.dtype} without a scale", where)
+        try:
+            weight = value.constant.tensor()
+        except Unfoldable as error:
+            raise Refused(Reason.UNSUPPORTED, f"a weight that cannot be read: {error}", where) from error
+        number_class = DTYPES[weight.dtype].number_class
+        is_bare = number_class is NumberClass.INTEGER and weight.quantisation is None
+        if number_class is NumberClass.OTHER or is_bare:
+            raise Refused(Reason.UNSUPPORTED, f"a weight of type {weight.dtype} without a scale", where)
         data = entry.inputs[operator.data]
         channels = frame.graph.tensors[data].shape[-1:] if data >= 0 else ()
-        self.read.add(stored.table.position)
-        self.tensors.append(
-            Tensor(
-                name=stored.name,
-                dtype=stored.dtype,
-                shape=stored.shape,
-                span=stored.span,
-                layout=operator.layout,
-                quantisation=quantisation,
-                convolution=convolution_of(
-                    operator,
-                    entry,
-                    stored.shape,
-                    channels[0] if channels and channels[0] > 0 else None,
-                    depth=depth,
-                    where=where,
-                ),
-            )
-        )
+        known = channels[0] if channels and channels[0] > 0 else None
+        convolution = convolution_of(operator, entry, weight.shape, known, depth=depth, where=where)
+        self.read.add(value.constant.entry.table.position)
+        self.tensors.append(replace(weight, layout=operator.layout, convolution=convolution, evidence=None))
 
 
 def _joined(old: Value, new: Value) -> Value:
@@ -183,6 +171,6 @@ def _joined(old: Value, new: Value) -> Value:
 
 
 def _refuse_if_it_reads_a_weight(entry: OperatorEntry, inputs: Sequence[Value]) -> None:
-    if any(value.stored and len(value.stored.shape) in KERNEL_WEIGHT_RANKS for value in inputs):
+    if any(value.constant and len(value.constant.entry.shape) in KERNEL_WEIGHT_RANKS for value in inputs):
         name = ascii(entry.custom)[:80] if entry.custom else f"operator {entry.code}"
         raise Refused(Reason.UNSUPPORTED, f"the layout of the weights of {name} is not known")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite, prod
 
-from filterzoo import DTYPES, Quantisation, Reason, Refused, Span
+from filterzoo import DTYPES, NumberClass, Quantisation, Reason, Refused, Span, Tensor
 from filterzoo_plugins.encodings.flatbuffer import FlatBuffer, Table
+from filterzoo_plugins.encodings.folding import Unfoldable
+from filterzoo_plugins.formats.tflite.packed import BITS, few_bits, sparse
 
 VERSION = 3
 MAX_SUBGRAPHS = 1000
@@ -34,8 +36,10 @@ _DTYPES = {
     15: "U32",
     16: "U16",
     18: "BF16",
+    21: "F8_E4M3",
+    22: "F8_E5M2",
 }
-"""TensorType under safetensors' names. The others are strings, resources and 4-bit numbers."""
+"""TensorType under safetensors' names. The others are strings, resources and numbers smaller than a byte."""
 _CUSTOM = 32
 """BuiltinOperator.CUSTOM: the operator is named by `custom_code`."""
 
@@ -45,6 +49,7 @@ class TensorEntry:
     """A tensor of a subgraph.
 
     span: its stored bytes, None where it is made at run time. dtype: a key of DTYPES, or "".
+    packed: its numbers, where they are not stored one by one.
     obstacle: why no convolution can read it, where that is so.
     """
 
@@ -55,6 +60,22 @@ class TensorEntry:
     is_variable: bool
     obstacle: str | None
     table: Table
+    packed: Tensor | None = None
+
+    @property
+    def count(self) -> int:
+        """How many numbers it has."""
+        return prod(self.shape)
+
+    def tensor(self) -> Tensor:
+        """Its numbers, with their scales; Unfoldable where there are none, Refused where the scales are wrong."""
+        if self.span is None or self.obstacle:
+            raise Unfoldable(self.obstacle or "it is empty")
+        is_integer = DTYPES[self.dtype].number_class is NumberClass.INTEGER
+        quantisation = self.quantisation() if is_integer else None
+        if self.packed is not None:
+            return replace(self.packed, quantisation=quantisation)
+        return Tensor(name=self.name, dtype=self.dtype, shape=self.shape, span=self.span, quantisation=quantisation)
 
     def quantisation(self) -> Quantisation | None:
         """Scales and zero points along the stored axis, None where it has none; Refused (malformed) if they misfit."""
@@ -161,18 +182,25 @@ def _tensor(table: Table, spans: list[Span | None]) -> TensorEntry:
     shape = table.integers(0, "i", MAX_RANK)
     if number >= len(spans):
         raise Refused(Reason.MALFORMED, f"buffer {number} of {len(spans)}", ascii(name)[:80])
-    dtype = _DTYPES.get(table.integer(1, "b"), "")
-    span, obstacle = spans[number], None
-    if table.table(6):
-        obstacle = "it is stored sparsely"
-    elif not dtype:
-        obstacle = f"numbers of type {table.integer(1, 'b')} are not read"
+    kind = table.integer(1, "b")
+    dtype = _DTYPES.get(kind, "I8" if kind in BITS and BITS[kind][1] else "U8" if kind in BITS else "")
+    span, obstacle, packed = spans[number], None, None
+    sparsity = table.table(6)
+    if not dtype:
+        obstacle = f"numbers of type {kind} are not read"
+    elif span and sparsity:
+        try:
+            packed = sparse(name, shape, dtype, span, sparsity)
+        except Unfoldable as error:
+            obstacle = f"it is stored sparsely: {error}"
+    elif span and kind in BITS:
+        packed = few_bits(name, shape, kind, span)
     elif span and (min(shape, default=0) < 0 or span.length != prod(shape) * DTYPES[dtype].size):
         raise Refused(
             Reason.MALFORMED, f"shape {shape[:8]} of {dtype} does not fill {span.length} bytes", ascii(name)[:80]
         )
     is_variable = bool(table.integer(5, "B"))
-    return TensorEntry(name, dtype, shape, None if is_variable else span, is_variable, obstacle, table)
+    return TensorEntry(name, dtype, shape, None if is_variable else span, is_variable, obstacle, table, packed)
 
 
 def _operator(table: Table, codes: list[tuple[int, str]], tensors: int) -> OperatorEntry:

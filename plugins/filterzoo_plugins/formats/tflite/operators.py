@@ -9,7 +9,6 @@ from filterzoo import Context, Convolution, Kind, Layout, Reason, Refused
 from filterzoo_plugins.encodings.flatbuffer import Table
 from filterzoo_plugins.formats.tflite.model import OperatorEntry
 
-DEQUANTIZE = 6
 _SAME, _VALID = 0, 1
 
 

@@ -1,0 +1,33 @@
+"""Names model files that are known and not read, so that nobody is told that they are broken files of another kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from filterzoo import HEAD_BYTES, Format, RandomAccessFile, Reason, Refused, Tensor, hookimpl
+from filterzoo_plugins.formats.unread.signatures import kind_of
+
+
+class Unread(Format):
+    """Everything in `signatures`: refused as unsupported, under its name. Asked where no other format knows a file."""
+
+    name: ClassVar[str] = "unread"
+    is_last_resort: ClassVar[bool] = True
+    _kind: str | None = None
+
+    def accepts(self, head: bytes, name: str) -> bool:
+        """Whether the bytes, or what the file is called where they say nothing, are of a known kind."""
+        self._kind = kind_of(head, name)
+        return self._kind is not None
+
+    def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
+        """Refused (unsupported), with the name of what it is."""
+        kind = self._kind or kind_of(file.read(0, min(HEAD_BYTES, file.size)), "")
+        raise Refused(Reason.UNSUPPORTED, f"{kind or 'a known kind of file'}, which is not read")
+
+
+@hookimpl
+def filterzoo_formats() -> list[Format]:
+    """The one format that reads nothing."""
+    return [Unread()]

@@ -1,0 +1,196 @@
+"""How to tell model files that are not read from each other: by their first bytes, by name only where these are raw."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable
+
+from filterzoo import Refused
+from filterzoo_plugins.encodings.protobuf import LENGTH_DELIMITED, VARINT, decode_varint
+
+_MAGIC = (
+    (0, b"GGUF", "a GGUF model (llama.cpp, stable-diffusion.cpp)"),
+    (0, b"lmgg", "a GGML model (whisper.cpp, llama.cpp)"),
+    (0, b"tjgg", "a GGML model (llama.cpp)"),
+    (0, b"fmgg", "a GGML model (llama.cpp)"),
+    (0, b"\x12\1\0\0\0\0\0\0", "an MXNet parameter file (.params)"),
+    (0, b"MATLAB 5.0 MAT-file", "a MATLAB file (.mat), as matconvnet writes it"),
+    (0, b"MATLAB 7.3 MAT-file", "a MATLAB file (.mat)"),
+    (0, b"7767517\n", "an ncnn network (.param)"),
+    (0, b"ftrt", "a TensorRT engine"),
+    (0, b"ptrt", "a TensorRT engine"),
+    (0, b"RKNN", "an RKNN model"),
+    (4, b"ORTM", "an ONNX Runtime model (.ort)"),
+    (4, b"ET12", "an ExecuTorch program (.pte)"),
+    (4, b"NM00", "an Arm NN or Ethos model"),
+    (64, b"\xef\xbe\xad\xde", "the weights of a Core ML package (weight.bin)"),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (0, b"Rar!\x1a\x07", "a RAR archive"),
+    (0, b"\x28\xb5\x2f\xfd", "a file packed by Zstandard"),
+    (0, b"\x04\x22\x4d\x18", "a file packed by LZ4"),
+    (0, b"BZh", "a file packed by bzip2"),
+)
+_NAMED = (
+    (re.compile(r"\.data-\d{5}-of-\d{5}$"), "the data of a TensorFlow checkpoint"),
+    (re.compile(r"\.pdiparams$"), "the parameters of a PaddlePaddle inference model"),
+    (re.compile(r"\.caffemodel$"), "a Caffe model"),
+    (re.compile(r"\.mlmodel$"), "a Core ML model"),
+    (re.compile(r"\.ckpt\.meta$"), "the graph of a TensorFlow checkpoint"),
+)
+"""What raw numbers or nameless messages are, by the name of the file."""
+_LONGEST_NAME = 256
+
+
+def kind_of(head: bytes, name: str) -> str | None:
+    """What a file is that starts with `head`; None where nothing here knows it."""
+    for offset, magic, kind in _MAGIC:
+        if head[offset : offset + len(magic)] == magic:
+            return kind
+    for test in _TESTS:
+        found = test(head, name)
+        if found is not None:
+            return found
+    return next((kind for pattern, kind in _NAMED if pattern.search(name.lower())), None)
+
+
+def _checkpoint(head: bytes, _: str) -> str | None:
+    """The table of a TensorFlow checkpoint: its first key is empty, its value a BundleHeaderProto with a version."""
+    is_header = head[:2] == b"\0\0" and len(head) > 3 and head[3] == 0x08
+    return "a TensorFlow checkpoint (.index)" if is_header and b"\x1a\x02\x08\x01" in head[: 4 + head[2]] else None
+
+
+def _saved_model(head: bytes, name: str) -> str | None:
+    """SavedModel and Core ML models start alike: a version, then a message."""
+    fields = _fields(head)
+    if [tag for tag, _, _ in fields[:2]] != [1 << 3 | VARINT, 2 << 3 | LENGTH_DELIMITED]:
+        return None
+    inner = _fields(fields[1][2])
+    if not inner or inner[0][0] & 7 != LENGTH_DELIMITED:
+        return None
+    version, number = fields[0][1], inner[0][0] >> 3
+    is_core_ml = number in _CORE_ML_DESCRIPTION and (version > 1 or number > 1 or name.lower().endswith(".mlmodel"))
+    if is_core_ml:
+        return "a Core ML model (.mlmodel)"
+    return "a TensorFlow SavedModel" if version == 1 and number <= _META_GRAPH_FIELDS else None
+
+
+_CORE_ML_DESCRIPTION = frozenset({1, 7, 10, 11, 12, 20, 21, 50, 100})
+"""Fields of Core ML's ModelDescription."""
+_META_GRAPH_FIELDS = 7
+
+
+def _tensorflow_graph(head: bytes, _: str) -> str | None:
+    """A frozen GraphDef: nodes with a name and an operation."""
+    fields = _fields(head)
+    if not fields or fields[0][0] != 1 << 3 | LENGTH_DELIMITED:
+        return None
+    node = {tag >> 3: value for tag, _, value in reversed(_fields(fields[0][2]))}
+    is_node = _is_text(node.get(1, b"")) and re.fullmatch(rb"[A-Z][A-Za-z0-9_>]{1,60}", node.get(2, b""))
+    return "a TensorFlow graph (GraphDef)" if is_node else None
+
+
+def _caffe(head: bytes, _: str) -> str | None:
+    """NetParameter: a name, then layers in field 100, or 2 in the old way."""
+    fields = _fields(head)
+    if len(fields) < 2 or fields[0][0] != 1 << 3 | LENGTH_DELIMITED or not _is_text(fields[0][2]):
+        return None
+    tags = {tag >> 3 for tag, _, _ in fields[1:] if tag & 7 == LENGTH_DELIMITED}
+    return "a Caffe model (.caffemodel)" if tags & {100, 2} and tags <= {2, 3, 4, 5, 7, 8, 100} else None
+
+
+def _msgpack(head: bytes, _: str) -> str | None:
+    """A map whose first key is text and whose first value is a map, an array or packed bytes."""
+    if 0x81 <= head[:1][0] <= 0x8F if head else False:
+        at = 1
+    elif head[:1] in {b"\xde", b"\xdf"}:
+        at = 3 if head[:1] == b"\xde" else 5
+    else:
+        return None
+    lead = head[at : at + 1]
+    if lead and 0xA0 < lead[0] <= 0xBF:
+        start, length = at + 1, lead[0] & 0x1F
+    elif lead == b"\xd9" and len(head) > at + 1:
+        start, length = at + 2, head[at + 1]
+    else:
+        return None
+    value = head[start + length : start + length + 1]
+    holds = bool(value) and (0x80 <= value[0] <= 0x9F or value[0] in {*range(0xC4, 0xCA), *range(0xDC, 0xE0)})
+    return "a msgpack file, as Flax writes it" if holds and _is_text(head[start : start + length]) else None
+
+
+def _text(head: bytes, name: str) -> str | None:
+    """XML, JSON and plain text that describe a network."""
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if start[:1] == b"<" and re.search(rb"<net\s[^>]*version=|<net\s[^>]*name=", start):
+        return "an OpenVINO network (.xml)"
+    if start[:1] == b"{" and (b'"modelTopology"' in start or b'"weightsManifest"' in start):
+        return "a TensorFlow.js model (model.json)"
+    if re.match(rb"(#[^\n]*\n\s*)*\[net(work)?\]", start):
+        return "a Darknet network (.cfg)"
+    if name.lower().endswith(".prototxt") and re.search(rb"(?m)^\s*(layers?\s*\{|name\s*:)", start):
+        return "a Caffe network (.prototxt)"
+    return None
+
+
+def _darknet(head: bytes, name: str) -> str | None:
+    """A version of three numbers; the rest is raw."""
+    if not name.lower().endswith(".weights") or len(head) < 16:
+        return None
+    major, minor, _ = struct.unpack_from("<3i", head)
+    return "Darknet weights (.weights)" if major == 0 and 0 <= minor <= 9 else None
+
+
+def _paddle(head: bytes, _: str) -> str | None:
+    """A LoDTensor: versions and levels of zero, then the length of a short message with the type and dims."""
+    if len(head) < 24 or any(head[:16]):
+        return None
+    (length,) = struct.unpack_from("<i", head, 16)
+    fields = _fields(head[20 : 20 + length]) if 2 <= length <= 64 else []
+    is_desc = bool(fields) and fields[0][0] == 1 << 3 | VARINT and all(tag >> 3 in {1, 2} for tag, _, _ in fields)
+    return "the parameters of a PaddlePaddle inference model (.pdiparams)" if is_desc else None
+
+
+_TESTS: tuple[Callable[[bytes, str], str | None], ...] = (
+    _checkpoint,
+    _saved_model,
+    _tensorflow_graph,
+    _caffe,
+    _msgpack,
+    _text,
+    _darknet,
+    _paddle,
+)
+
+
+def _fields(head: bytes) -> list[tuple[int, int, bytes]]:
+    """(tag, number, payload) of the fields of a message that may be cut off; nothing where it is none."""
+    found: list[tuple[int, int, bytes]] = []
+    at = 0
+    try:
+        while at < len(head) and len(found) < 64:
+            tag, at = decode_varint(head, at)
+            if tag >> 3 == 0:
+                return []
+            if tag & 7 == VARINT:
+                value, at = decode_varint(head, at)
+                found.append((tag, value, b""))
+            elif tag & 7 == LENGTH_DELIMITED:
+                length, at = decode_varint(head, at)
+                found.append((tag, length, head[at : at + length]))
+                at += length
+            elif tag & 7 in {1, 5}:
+                at += 8 if tag & 7 == 1 else 4
+                found.append((tag, 0, b""))
+            else:
+                return []
+    except (Refused, IndexError):
+        return found
+    return found
+
+
+def _is_text(content: bytes) -> bool:
+    try:
+        return 0 < len(content) <= _LONGEST_NAME and content.decode().isprintable()
+    except UnicodeDecodeError:
+        return False
