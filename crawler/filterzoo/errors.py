@@ -120,6 +120,10 @@ class WorkFolderBusy(StartError):
     exit_code = 3
 
 
+class NewerJournal(StartError):
+    """Raised for a journal of a version that is not known: no command reads, changes or mends it."""
+
+
 class StorageFailed(FilterZooError):
     """Raised when a folder of ours cannot be written to. It stops the run: no other checkpoint would fare better."""
 

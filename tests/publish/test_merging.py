@@ -84,10 +84,11 @@ def test_layers_over_several_row_groups_arrive_whole(tmp_path, monkeypatch):
 
 def test_what_is_taken_down_on_either_side_does_not_come(parts, tmp_path):
     left = Path(shutil.copytree(parts / "left", tmp_path / "left"))
-    take_down(target_for(str(left)), [(TakedownKind.MODEL, "pypi/big"), (TakedownKind.MODEL, "pypi/d-shares")])
+    requests = [(TakedownKind.MODEL, "pypi/big"), (TakedownKind.MODEL, "pypi/d-shares")]
+    take_down(target_for(str(left)), requests, in_advance=True)
     out = tmp_path / "out"
     publish_models(tmp_path / "work", out, licensed(zoo()[5:6]))
-    take_down(target_for(str(out)), [(TakedownKind.MODEL, "pypi/a-net")])
+    take_down(target_for(str(out)), [(TakedownKind.MODEL, "pypi/a-net")], in_advance=True)
     merge(out, parts / "right", left, release=None)
     assert set(rows(out, "models")["id"].to_pylist()) == {"b-net", "c-copy", "e-secret", "f-flat", "big"}
     reasons = {(row["id"], row["reason"]) for row in rows(out, "skipped").to_pylist()}

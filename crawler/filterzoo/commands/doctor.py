@@ -30,8 +30,9 @@ def doctor(
 ) -> None:
     """Check the work folder: the journal, and that every fragment is there and holds what it is named after.
 
-    --repair forgets the checkpoints whose fragments are lost and removes what belongs to none; the journal of a damaged
-    file is made anew of what can be read, and the old one kept. Exit code 0: sound, or all is mended; 1: something is
+    --repair forgets the checkpoints whose fragments are lost and moves what belongs to none to `fragments.aside`; a
+    damaged or lost journal is made anew of what can be read and of what the fragments say they are of, and the old one
+    kept. A journal that a newer version wrote is left alone. Exit code 0: sound, or all is mended; 1: something is
     wrong; 2: there is no work folder; 3: a crawl is working in it.
     """
     from filterzoo.store.doctor import examine  # noqa: PLC0415  # tools that other commands do not need

@@ -19,7 +19,7 @@ SHOWN = 20
 
 def status(workdir: WorkdirOption = DEFAULT, *, as_json: JsonOption = False) -> None:
     """Show what is done, skipped and failed, by reason and source."""
-    with WorkFolder(workdir).existing_journal() as journal:
+    with WorkFolder(workdir).existing_journal(read_only=True) as journal:
         summary = summarise(journal)
         if as_json:
             typer.echo(json.dumps(summary.document()))

@@ -120,27 +120,28 @@ class Worker:
                 ) as layers:
                     self._fill(fragment, layers, progress)
                 progress.enter(Stage.STORE)
-                layers_fragment, filters_fragment = fragment.finish()
-            return Done(
-                checkpoint=checkpoint,
-                format=index.format,
-                framework=index.facts.framework,
-                opset=index.facts.opset,
-                section=index.convolutions[0].section if index.convolutions else "",
-                member=index.member or artifact.member,
-                sha256=whole.verified_sha256 or artifact.sha256 or whole.stated_sha256,
-                size=whole.size,
-                integrity=layers.integrity,
-                licence=licence.expression,
-                licence_class=licence.licence_class,
-                licence_from=_licence_from(task, index),
-                n_tensors=index.tensor_count,
-                n_layers=len(index.convolutions),
-                filters_by_kernel=filters,
-                layers_fragment=layers_fragment,
-                filters_fragment=filters_fragment,
-                publish_weights=weights_allowed,
-            )
+                done = Done(
+                    checkpoint=checkpoint,
+                    format=index.format,
+                    framework=index.facts.framework,
+                    opset=index.facts.opset,
+                    section=index.convolutions[0].section if index.convolutions else "",
+                    member=index.member or artifact.member,
+                    sha256=whole.verified_sha256 or artifact.sha256 or whole.stated_sha256,
+                    size=whole.size,
+                    integrity=layers.integrity,
+                    licence=licence.expression,
+                    licence_class=licence.licence_class,
+                    licence_from=_licence_from(task, index),
+                    n_tensors=index.tensor_count,
+                    n_layers=len(index.convolutions),
+                    filters_by_kernel=filters,
+                    layers_fragment="",
+                    filters_fragment=None,
+                    publish_weights=weights_allowed,
+                )
+                layers_fragment, filters_fragment = fragment.finish(done, task.settings.key)
+            return replace(done, layers_fragment=layers_fragment, filters_fragment=filters_fragment)
 
     def _with_name(self, task: Task) -> Checkpoint:
         """The checkpoint, with the name of its architecture where its source finds it only now."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
+import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -11,15 +11,15 @@ from enum import StrEnum
 
 from pydantic import TypeAdapter, ValidationError
 
-from filterzoo.errors import StartError, StorageFailed
+from filterzoo.errors import NewerJournal, StartError, StorageFailed
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.store.fragment_checks import Unsound, check_filters, layer_rows
 from filterzoo.store.fragments import FragmentStore
 from filterzoo.store.journal import Journal
+from filterzoo.store.restore import FRAGMENT, restore
 from filterzoo.store.salvage import salvage
 from filterzoo.store.workfolder import WorkFolder
 
-_FRAGMENT = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62})\.arrow")
 _ENTRY = TypeAdapter(LedgerEntry)
 _DONE = TypeAdapter(Done)
 
@@ -28,13 +28,13 @@ class Check(StrEnum):
     """What a finding is about."""
 
     JOURNAL = "journal"
-    """SQLite finds the file damaged; mended by a new one of what can be read."""
+    """SQLite finds the file damaged, or it is lost; mended by a new one of what it and the fragments tell."""
     ENTRY = "entry"
-    """What the journal says of a checkpoint cannot be understood; mended by forgetting the checkpoint."""
+    """A record of the journal cannot be read; mended by setting it aside and forgetting the checkpoint."""
     FRAGMENT = "fragment"
     """A done checkpoint's fragment is missing or damaged; mended by forgetting the checkpoint."""
     ORPHAN = "orphan"
-    """A fragment that no checkpoint has: a killed crawl or an older revision left it; mended by removing it."""
+    """A fragment that no checkpoint has: a killed crawl or an older revision left it; mended by setting it aside."""
     LEFTOVER = "leftover"
     """Half of a file, of a killed crawl; mended by removing it."""
     STRANGER = "stranger"
@@ -68,7 +68,9 @@ class Diagnosis:
 def examine(work: WorkFolder, *, repair: bool = False) -> Diagnosis:
     """Look at everything in the work folder and, if asked to, mend it.
 
-    WorkFolderBusy while a crawl works there; StartError where there has been none.
+    What is taken away is kept: fragments in `fragments.aside`, records in `aside`. WorkFolderBusy while a crawl works
+    there; StartError where there has been none; NewerJournal, before anything is changed, for a journal that another
+    version wrote.
     """
     with work.held():
         diagnosis = Diagnosis()
@@ -78,20 +80,21 @@ def examine(work: WorkFolder, *, repair: bool = False) -> Diagnosis:
 
 
 def _findings(work: WorkFolder, diagnosis: Diagnosis, *, repair: bool) -> Iterator[Ailment]:
-    yield from _leftovers(work, repair=repair)
     damage = _damage(work)
+    yield from _leftovers(work, repair=repair)
     yield from damage
     if damage and not repair:
         return  # nothing that a damaged journal says of fragments can be relied on
-    if damage:
+    if damage and work.journal_path.exists():
         salvage(work.journal_path)
+    store = work.store()
     with work.journal() as journal:
-        store = work.store()
+        if damage and (restored := restore(journal, store)):
+            detail = f"{restored:,} checkpoints are put back from their fragments"
+            yield Ailment(Check.JOURNAL, work.journal_path.name, detail)
         checked = _CheckedFragments(store)
-        yield from _entries(journal, checked, diagnosis, repair=repair)
+        yield from _entries(journal, checked, diagnosis, work if repair else None)
         yield from _files(store, checked, diagnosis, repair=repair)
-    with contextlib.suppress(OSError):
-        work.scratch.rmdir()  # opening the store made it
 
 
 def _leftovers(work: WorkFolder, *, repair: bool) -> Iterator[Ailment]:
@@ -104,9 +107,16 @@ def _leftovers(work: WorkFolder, *, repair: bool) -> Iterator[Ailment]:
 
 
 def _damage(work: WorkFolder) -> list[Ailment]:
+    """What is wrong with the journal's file; NewerJournal where it is not this version's to judge."""
+    if work.has_lost_journal:
+        return [Ailment(Check.JOURNAL, work.journal_path.name, "is lost; the fragments are there")]
     try:
-        with work.journal() as journal:
+        with Journal(work.journal_path, read_only=True) as journal:
             problems = journal.problems()
+            if not problems:
+                journal.check_fields()
+    except NewerJournal:
+        raise
     except (StartError, StorageFailed) as error:
         problems = [str(error.__cause__ or error)]
     return [Ailment(Check.JOURNAL, work.journal_path.name, problem) for problem in problems]
@@ -145,27 +155,40 @@ class _CheckedFragments:
         return None
 
 
-def _entries(journal: Journal, checked: _CheckedFragments, diagnosis: Diagnosis, *, repair: bool) -> Iterator[Ailment]:
-    """What the journal says of each checkpoint, against the store."""
-    lost = []
+def _entries(
+    journal: Journal, checked: _CheckedFragments, diagnosis: Diagnosis, mended: WorkFolder | None
+) -> Iterator[Ailment]:
+    """What the journal says of each checkpoint, against the store; what is wrong is forgotten in the work folder."""
+    lost: list[tuple[str, tuple[str, ...]]] = []
     for row in journal.rows("done"):
         diagnosis.checkpoints += 1
         finding = _entry_finding(row, checked)
         if finding is not None:
-            lost.append(row[:3])
+            lost.append(("done", row))
             yield finding
     for row in journal.rows("ledger"):
         try:
             _ENTRY.validate_json(row[-1])
         except ValidationError as error:
-            lost.append(row[:3])
+            lost.append(("ledger", row))
             yield Ailment(Check.ENTRY, _name(row), _first(error))
-    if repair:
-        for source, ident, revision in lost:
+    if mended and lost:
+        _keep(mended, lost)
+        for _, (source, ident, revision, *_rest) in lost:
             if ident is None:
                 journal.forget_plugin_failures()
             else:
                 journal.forget(source, ident, revision)
+
+
+def _keep(work: WorkFolder, rows: list[tuple[str, tuple[str, ...]]]) -> None:
+    """Append records to a file before they are forgotten."""
+    work.aside.mkdir(exist_ok=True)
+    with (work.aside / "journal.jsonl").open("a", encoding="utf-8", errors="backslashreplace") as file:
+        for table, row in rows:
+            file.write(json.dumps({"table": table, "row": row}, default=repr) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _entry_finding(row: tuple[str, ...], checked: _CheckedFragments) -> Ailment | None:
@@ -184,7 +207,7 @@ def _files(
 ) -> Iterator[Ailment]:
     """What lies in the store that no checkpoint has."""
     for path in store.paths():
-        matched = _FRAGMENT.fullmatch(path)
+        matched = FRAGMENT.fullmatch(path)
         diagnosis.fragments += matched is not None
         is_leftover = path.endswith(".part")
         if matched is None:
@@ -193,8 +216,10 @@ def _files(
         elif matched[2] not in checked.named:
             yield Ailment(Check.ORPHAN, f"fragments/{path}", "no checkpoint has it")
         is_needed = matched is None or matched[2] in checked.needed
-        if repair and (is_leftover or not is_needed):
+        if repair and is_leftover:
             store.remove(path)
+        elif repair and not is_needed:
+            store.set_aside(path)
 
 
 def _name(row: tuple[str, ...]) -> str:

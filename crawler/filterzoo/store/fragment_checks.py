@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 import pyarrow as pa
@@ -34,8 +35,11 @@ def layer_rows(store: FragmentStore, name: str) -> list[Row]:
     return rows
 
 
-def check_filters(store: FragmentStore, name: str, layers: Sequence[Row]) -> None:
-    """Unsound unless the filters fragment holds, of those layers, every one of the kernel sizes that it has."""
+def check_filters(store: FragmentStore, name: str, layers: Sequence[Row], *, weights: bool = True) -> None:
+    """Unsound unless the filters fragment holds, of those layers, every one of the kernel sizes that it has.
+
+    weights: also look at every weight; without, those who read them do it by `check_batch`.
+    """
     shapes = {row["layer_id"]: tuple(row["shape"]) for row in layers}
     found: dict[str, None] = {}
     try:
@@ -44,7 +48,7 @@ def check_filters(store: FragmentStore, name: str, layers: Sequence[Row]) -> Non
         for batch in store.filters(name):
             batch.validate(full=True)  # before anything is read through an offset
             if batch.num_rows:
-                found[_check_batch(batch, shapes)] = None
+                found[check_batch(batch, shapes, weights=weights)] = None
     except (OSError, ValueError, pa.ArrowException) as error:
         raise Unsound(f"it cannot be read: {error}") from error
     kernels = {kernel_name(shapes[layer_id][2:]) for layer_id in found}
@@ -55,16 +59,16 @@ def check_filters(store: FragmentStore, name: str, layers: Sequence[Row]) -> Non
         raise Unsound("its layers are not those it is named after")
 
 
-def _check_batch(batch: pa.RecordBatch, shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """The id of the one layer that a batch holds, recomputed from its weights."""
+def check_batch(batch: pa.RecordBatch, shapes: Mapping[str, tuple[int, ...]], *, weights: bool = True) -> str:
+    """The id of the one layer that a batch holds, recomputed from its weights if asked to; Unsound otherwise."""
     if not batch.schema.equals(FILTER_SCHEMA):
         raise Unsound("its columns are not those of this version")
     layer_id = batch["layer_id"][0].as_py()
     shape = shapes.get(layer_id)
     if shape is None:
         raise Unsound("it holds a layer that the checkpoint has not")
-    weights = batch["weights"]
-    if any(column.null_count for column in (*batch.columns, weights.flatten())):
+    numbers = batch["weights"].flatten()
+    if any(column.null_count for column in (*batch.columns, numbers)):
         raise Unsound(f"numbers of layer {layer_id} are missing")
     firsts = list(range(0, shape[0] * shape[1], BLOCK))
     counts = [min(BLOCK, shape[0] * shape[1] - first) for first in firsts]
@@ -76,8 +80,12 @@ def _check_batch(batch: pa.RecordBatch, shapes: Mapping[str, tuple[int, ...]]) -
     }
     if any(batch[column].to_pylist() != values for column, values in facts.items()):
         raise Unsound(f"the blocks of layer {layer_id} do not follow each other")
+    if len(numbers) != prod(shape):
+        raise Unsound(f"layer {layer_id} has {len(numbers)} numbers, its shape {prod(shape)}")
+    if not weights:
+        return str(layer_id)
     hasher = layer_hasher(shape)
-    hasher.update(weights.flatten().to_numpy(zero_copy_only=True))
+    hasher.update(numbers.to_numpy(zero_copy_only=True))
     if hasher.hexdigest() != layer_id:
         raise Unsound(f"the weights of layer {layer_id} are not those it is named after")
     return str(layer_id)

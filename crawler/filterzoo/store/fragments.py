@@ -10,19 +10,21 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, NamedTuple, Self
 
 import fsspec
 import numpy as np
 import pyarrow as pa
 
 from filterzoo.layers.layer import Layer, LayerMeasure
+from filterzoo.outcome import Done
 
 BLOCK = 32_768
 """Most filters of one row of the filters table."""
@@ -89,6 +91,17 @@ def with_every_column(table: pa.Table) -> pa.Table:
     return table
 
 
+_ABOUT = b"filterzoo"
+"""Key of the schema's metadata under which a layers fragment says what it is of."""
+
+
+class Origin(NamedTuple):
+    """What a layers fragment is of. done: the journal's document of it, without the fragment's own name."""
+
+    done: str
+    settings: str
+
+
 class FragmentStore:
     """Fragments under an fsspec URL or a local folder; `scratch` is a local folder for files that are being written."""
 
@@ -96,17 +109,17 @@ class FragmentStore:
         self._filesystem, self._root = fsspec.core.url_to_fs(url)
         self._is_local = "file" in np.atleast_1d(self._filesystem.protocol)
         self._scratch = scratch
-        self._filesystem.makedirs(self._root, exist_ok=True)
-        scratch.mkdir(parents=True, exist_ok=True)
 
     def writer(self, kernels: frozenset[str]) -> FragmentWriter:
         """A writer for one checkpoint that keeps the filters of layers with these kernel sizes."""
+        self._filesystem.makedirs(self._root, exist_ok=True)
+        self._scratch.mkdir(parents=True, exist_ok=True)
         return FragmentWriter(self, self._scratch, kernels)
 
     def layers(self, name: str) -> pa.Table:
         """The layers fragment of that name, LAYER_SCHEMA."""
         with self._open(name) as source:
-            return with_every_column(pa.ipc.open_file(source).read_all())
+            return with_every_column(pa.ipc.open_file(source).read_all().replace_schema_metadata(None))
 
     def filters(self, name: str) -> Iterator[pa.RecordBatch]:
         """The filters fragment of that name, one batch a layer, FILTER_SCHEMA; memory-mapped where it is local."""
@@ -114,6 +127,19 @@ class FragmentStore:
             reader = pa.ipc.open_file(source)
             for number in range(reader.num_record_batches):
                 yield reader.get_batch(number)
+
+    def about(self, name: str) -> Origin | None:
+        """What the layers fragment of that name says it is of; None for a filters fragment and for older ones.
+
+        OSError or pa.ArrowException where it cannot be read.
+        """
+        with self._open(name) as source:
+            metadata = pa.ipc.open_file(source).schema.metadata or {}
+        try:
+            found = json.loads(metadata[_ABOUT])
+            return Origin(str(found["done"]), str(found["settings"]))
+        except (KeyError, TypeError, ValueError):
+            return None
 
     def exists(self, name: str) -> bool:
         """Whether the store holds that fragment."""
@@ -132,6 +158,19 @@ class FragmentStore:
     def remove(self, path: str) -> None:
         """Remove a file that `paths` names."""
         self._filesystem.rm_file(f"{self._root}/{path}")
+
+    def set_aside(self, path: str) -> None:
+        """Move a file that `paths` names out of the store, to `<root>.aside`."""
+        place = f"{self._root.rstrip('/')}.aside/{path}"
+        self._filesystem.makedirs(place.rpartition("/")[0], exist_ok=True)
+        self._filesystem.mv(f"{self._root}/{path}", place)
+
+    def age_of(self, name: str) -> float:
+        """When the fragment was written, in seconds of the epoch; 0 where the file system does not say."""
+        try:
+            return float(self._filesystem.modified(self._path(name)).timestamp())
+        except (NotImplementedError, OSError, KeyError):
+            return 0.0
 
     def keep(self, written: Path, name: str) -> None:
         """Take a finished local file into the store under its name: synced, then renamed (or uploaded whole)."""
@@ -190,15 +229,24 @@ class FragmentWriter:
             writer = self._filters = pa.ipc.new_file(self._sink, FILTER_SCHEMA)
         writer.write_batch(_filter_blocks(layer))
 
-    def finish(self) -> tuple[str, str | None]:
-        """Move both fragments into the store; gives their names (None: no filters)."""
+    def finish(self, done: Done | None = None, settings: str = "") -> tuple[str, str | None]:
+        """Move both fragments into the store; gives their names (None: no filters).
+
+        done: what the checkpoint will be recorded as, but for these names, under `settings`. The layers fragment keeps
+        it, so that a lost journal can be made anew.
+        """
         filters_name = None
         if self._close_filters():
             filters_name = name_of_filters(self._stored)
             self._store.keep(self._folder / "filters", filters_name)
         path = self._folder / "layers"
-        table = pa.Table.from_pylist(self._rows, schema=LAYER_SCHEMA)
-        with path.open("wb") as sink, pa.ipc.new_file(sink, LAYER_SCHEMA) as writer:
+        schema = LAYER_SCHEMA
+        if done is not None:
+            whole = replace(done, layers_fragment="", filters_fragment=filters_name)
+            about = {"done": json.dumps(asdict(whole), sort_keys=True), "settings": settings}
+            schema = schema.with_metadata({_ABOUT: json.dumps(about, sort_keys=True)})
+        table = pa.Table.from_pylist(self._rows, schema=schema)
+        with path.open("wb") as sink, pa.ipc.new_file(sink, schema) as writer:
             writer.write_table(table)
             writer.close()
             _sync(sink)

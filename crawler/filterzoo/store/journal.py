@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import sqlite3
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Literal, Self
+from urllib.parse import quote
 
-from filterzoo.errors import Reason, Stage, StartError, StorageFailed
+from filterzoo.errors import NewerJournal, Reason, Stage, StartError, StorageFailed
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.records import Artifact, Checkpoint
 
@@ -30,28 +33,82 @@ CREATE UNIQUE INDEX IF NOT EXISTS ledger_checkpoint ON ledger (source, id, revis
 """
 
 
-class Journal:
-    """Opens or makes the journal at `path`. Each record is one durable transaction, or StorageFailed."""
+VERSION = 1
+"""Of the tables and of the documents in them, as `PRAGMA user_version` keeps it; 0 is that of journals before it.
 
-    def __init__(self, path: Path) -> None:
+A change of a table, or a new field of a document, is a new version with a step in `_MIGRATIONS`.
+"""
+_MIGRATIONS: tuple[str, ...] = ("",)
+"""The statements that lead from each version to the next; 0 to 1 changed no table."""
+_COLUMNS = {
+    "done": ("source", "id", "revision", "settings", "document"),
+    "ledger": ("source", "id", "revision", "reason", "settings", "document"),
+    "listed": ("source", "id", "revision", "day"),
+}
+_DONE = frozenset(field.name for field in fields(Done))
+_CHECKPOINT = frozenset(field.name for field in fields(Checkpoint))
+_ARTIFACT = frozenset(field.name for field in fields(Artifact))
+_ENTRY = frozenset(field.name for field in fields(LedgerEntry))
+
+
+class Journal:
+    """Opens or makes the journal at `path`. Each record is one durable transaction, or StorageFailed.
+
+    An older one is migrated. read_only: nothing is written, so that a folder that takes no files can be looked at.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._undo = contextlib.ExitStack()
         with contextlib.ExitStack() as undo:
             try:
-                self._database = sqlite3.connect(path, isolation_level=None, timeout=60)
-                undo.callback(self._database.close)
-                self._database.execute("PRAGMA journal_mode=WAL")
-                self._database.execute("PRAGMA synchronous=FULL")
-                self._database.executescript(_SCHEMA)
+                self._database = undo.enter_context(contextlib.closing(self._opened(undo, read_only=read_only)))
+                self._check_version()
+                if not read_only:
+                    self._migrate()
             except sqlite3.DatabaseError as error:
                 raise StartError(
                     f"{path}: cannot be used as journal: {error}; `filterzoo doctor --repair` mends it"
                 ) from error
-            undo.pop_all()
+            self._undo = undo.pop_all()
+
+    def _opened(self, undo: contextlib.ExitStack, *, read_only: bool) -> sqlite3.Connection:
+        if read_only:
+            return _open_read_only(self._path, undo)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        return sqlite3.connect(self._path, isolation_level=None, timeout=60)
+
+    def _check_version(self) -> None:
+        """NewerJournal where the version, a table or a column is unknown; sqlite3.DatabaseError for a damaged file."""
+        ((version,),) = self._database.execute("PRAGMA user_version")
+        if version > VERSION:
+            raise NewerJournal(_newer(self._path, f"it has version {version}, this filterzoo knows {VERSION}"))
+        tables = self._database.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+        )
+        for (table,) in tables.fetchall():
+            columns = tuple(row[1] for row in self._database.execute("SELECT * FROM pragma_table_info(?)", (table,)))
+            if columns != _COLUMNS.get(table):
+                ((sound,),) = self._database.execute("PRAGMA quick_check(1)")
+                if sound != "ok":
+                    raise sqlite3.DatabaseError(sound)
+                raise NewerJournal(_newer(self._path, f"its table {ascii(table)[:80]} is not one of this version"))
+
+    def _migrate(self) -> None:
+        self._database.execute("PRAGMA journal_mode=WAL")
+        self._database.execute("PRAGMA synchronous=FULL")
+        ((version,),) = self._database.execute("PRAGMA user_version")
+        steps = "".join(_MIGRATIONS[version:])
+        if steps or version < VERSION or not self._has_tables():
+            self._database.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}{steps}PRAGMA user_version = {VERSION};COMMIT;")
+
+    def _has_tables(self) -> bool:
+        found = self._database.execute("SELECT count(*) FROM sqlite_master WHERE name IN ('done', 'ledger', 'listed')")
+        return bool(found.fetchone()[0] == len(_COLUMNS))
 
     def close(self) -> None:
         """Close the file."""
-        self._database.close()
+        self._undo.close()
 
     def __enter__(self) -> Self:
         return self
@@ -74,7 +131,7 @@ class Journal:
         key = (done.checkpoint.source, done.checkpoint.id, done.checkpoint.revision)
         with self._transaction():
             self._forget(key)
-            self._database.execute("INSERT INTO done VALUES (?, ?, ?, ?, ?)", (*key, settings, _dump(asdict(done))))
+            self._database.execute("INSERT INTO done VALUES (?, ?, ?, ?, ?)", (*key, settings, done_document(done)))
 
     def record_ledger(self, entry: LedgerEntry, settings: str = "") -> None:
         """Record a refusal; a former entry or result for the same checkpoint is superseded."""
@@ -111,6 +168,24 @@ class Journal:
         """(source, id, revision, ..., document) as they are stored, for those who check them."""
         yield from self._rows(f"SELECT * FROM {table}")  # noqa: S608  # the table names are ours
 
+    def check_fields(self) -> None:
+        """NewerJournal where a record has a field that is not known here; what cannot be read is passed over."""
+        readers: dict[Literal["done", "ledger"], Callable[[str], object]] = {"done": done_of, "ledger": entry_of}
+        for table, read in readers.items():
+            for row in self.rows(table):
+                try:
+                    read(row[-1])
+                except UnknownFields as error:
+                    raise NewerJournal(_newer(self._path, str(error))) from error
+                except (KeyError, TypeError, ValueError, AttributeError):
+                    continue
+
+    def knows(self, checkpoint: Checkpoint) -> bool:
+        """Whether there is anything about the checkpoint."""
+        key = (checkpoint.source, checkpoint.id, checkpoint.revision)
+        query = "SELECT 1 FROM {} WHERE source = ? AND id = ? AND revision = ?"
+        return any(any(self._rows(query.format(table), key)) for table in ("done", "ledger"))
+
     def forget(self, source: str, ident: str, revision: str) -> None:
         """The checkpoint was never looked at: the next crawl does."""
         with self._transaction():
@@ -119,18 +194,18 @@ class Journal:
     def done(self) -> Iterator[Done]:
         """Every checkpoint that made it, by source, id and revision."""
         for (document,) in self._rows("SELECT document FROM done ORDER BY source, id, revision"):
-            fields = json.loads(document)
-            checkpoint = fields.pop("checkpoint")
-            artifacts = tuple(Artifact(**artifact) for artifact in checkpoint.pop("artifacts"))
-            yield Done(checkpoint=Checkpoint(artifacts=artifacts, **checkpoint), **fields)
+            with self._understood():
+                done = done_of(document)
+            yield done
 
     def ledger(self) -> Iterator[LedgerEntry]:
         """Every entry of the ledger, by source, id and revision; whole plugins first."""
         for (document,) in self._rows(
             "SELECT document FROM ledger ORDER BY source, id IS NOT NULL, id, revision, document"
         ):
-            fields = json.loads(document)
-            yield LedgerEntry(**(fields | {"reason": Reason(fields["reason"]), "stage": Stage(fields["stage"])}))
+            with self._understood():
+                entry = entry_of(document)
+            yield entry
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -154,9 +229,76 @@ class Journal:
             advice = "free space and run the same command again, or see `filterzoo doctor`"
             raise StorageFailed(f"{self._path}: the journal failed: {error}; {advice}") from error
 
+    @contextlib.contextmanager
+    def _understood(self) -> Iterator[None]:
+        """A record that cannot be read as one line that names the journal."""
+        try:
+            yield
+        except UnknownFields as error:
+            raise NewerJournal(_newer(self._path, str(error))) from error
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise StartError(
+                f"{self._path}: a record cannot be read ({type(error).__name__}); run `filterzoo doctor`"
+            ) from error
+
     def _forget(self, key: tuple[str, str, str]) -> None:
         for table in ("done", "ledger"):
             self._database.execute(f"DELETE FROM {table} WHERE source = ? AND id = ? AND revision = ?", key)  # noqa: S608  # the table names are ours
+
+
+class UnknownFields(ValueError):
+    """Raised for a document with fields that this version does not know."""
+
+
+def done_of(document: str) -> Done:
+    """A document of `done`; UnknownFields, KeyError, TypeError or ValueError for anything else."""
+    found = json.loads(document)
+    checkpoint = found.pop("checkpoint")
+    artifacts = checkpoint.pop("artifacts")
+    _check_fields(found.keys() - _DONE, checkpoint.keys() - _CHECKPOINT)
+    _check_fields(*(artifact.keys() - _ARTIFACT for artifact in artifacts))
+    made = tuple(Artifact(**artifact) for artifact in artifacts)
+    return Done(checkpoint=Checkpoint(artifacts=made, **checkpoint), **found)
+
+
+def entry_of(document: str) -> LedgerEntry:
+    """A document of `ledger`; raises as `done_of`."""
+    found = json.loads(document)
+    _check_fields(found.keys() - _ENTRY)
+    return LedgerEntry(**(found | {"reason": Reason(found["reason"]), "stage": Stage(found["stage"])}))
+
+
+def done_document(done: Done) -> str:
+    """What `done_of` reads."""
+    return _dump(asdict(done))
+
+
+def _check_fields(*unknown: set[str]) -> None:
+    for names in unknown:
+        if names:
+            raise UnknownFields(f"a record has the field {ascii(min(names))[:80]}, which this version does not know")
+
+
+def _newer(path: Path, why: str) -> str:
+    return f"{path}: was written by a newer version ({why}); upgrade filterzoo, or name another --workdir"
+
+
+def _open_read_only(path: Path, undo: contextlib.ExitStack) -> sqlite3.Connection:
+    """The database for reading, in a folder that may take no files; there SQLite cannot follow a write-ahead log."""
+    uri = f"file:{quote(str(path.absolute()))}?mode=ro"
+    with contextlib.suppress(sqlite3.OperationalError), contextlib.ExitStack() as failed:
+        database = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=60)
+        failed.callback(database.close)
+        database.execute("SELECT count(*) FROM sqlite_master").fetchall()
+        failed.pop_all()
+        return database
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size:
+        folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="filterzoo-journal-")))
+        for file in (path, log):
+            shutil.copyfile(file, folder / file.name)
+        return sqlite3.connect(folder / path.name, isolation_level=None)
+    return sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
 
 
 def _dump(document: dict[str, Any]) -> str:

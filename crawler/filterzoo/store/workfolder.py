@@ -37,6 +37,16 @@ class WorkFolder:
         return self.path / "confidences"
 
     @property
+    def aside(self) -> Path:
+        """What `filterzoo doctor --repair` takes away is kept here."""
+        return self.path / "aside"
+
+    @property
+    def has_lost_journal(self) -> bool:
+        """Whether there are fragments and no journal."""
+        return not self.journal_path.exists() and any((self.path / "fragments").glob("*/*.arrow"))
+
+    @property
     def journal_path(self) -> Path:
         """The SQLite file."""
         return self.path / "journal.sqlite"
@@ -45,10 +55,10 @@ class WorkFolder:
         """Open the journal, made new where there is none."""
         return Journal(self.journal_path)
 
-    def existing_journal(self) -> Journal:
-        """Open the journal; StartError where no crawl has been yet."""
+    def existing_journal(self, *, read_only: bool = False) -> Journal:
+        """Open the journal; StartError where no crawl has been yet. read_only: see `Journal`."""
         self._check_used()
-        return self.journal()
+        return Journal(self.journal_path, read_only=read_only)
 
     def store(self) -> FragmentStore:
         """Open the fragment store."""
@@ -68,7 +78,8 @@ class WorkFolder:
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Hold the lock of a work folder that is there, and change nothing in it; StartError where there is none."""
-        self._check_used()
+        if not self.has_lost_journal:
+            self._check_used()
         self._hold()
         try:
             yield
@@ -77,6 +88,8 @@ class WorkFolder:
 
     def _check_used(self) -> None:
         if not self.journal_path.is_file():
+            if self.has_lost_journal:
+                raise StartError(f"{self.path}: its journal is lost; `filterzoo doctor --repair` makes it anew")
             raise StartError(
                 f"{self.path}: no crawl has been here; run `filterzoo crawl MANIFEST --workdir {self.path}`"
             )

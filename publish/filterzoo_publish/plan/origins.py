@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import pyarrow as pa
 
+from filterzoo.errors import FilterZooError
 from filterzoo.outcome import Done
+from filterzoo.store.fragment_checks import Unsound, check_batch, check_filters, layer_rows
 from filterzoo.store.fragments import FragmentStore
 from filterzoo_publish.plan.rows import SortKey, model_id, sort_key
 
@@ -66,18 +69,28 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class WorkOrigin:
-    """The fragments of a work folder."""
+    """The fragments of a work folder, each checked before anything of it is published.
+
+    FilterZooError where one is missing, damaged, or not what it is named after.
+    """
 
     store: FragmentStore
+    _shapes: dict[str, dict[str, tuple[int, ...]]] = field(default_factory=dict)
+    """Of the layers fragments that were checked: layer_id -> shape."""
 
     def layers(self, done: Done) -> pa.Table:
         """See `Origin.layers`."""
-        return self.store.layers(done.layers_fragment)
+        self._checked(done)
+        with _told(done):
+            return self.store.layers(done.layers_fragment)
 
     def stored(self, done: Done) -> tuple[StoredLayer, ...]:
         """See `Origin.stored`. Looks at names and sizes of memory-mapped batches, not at their weights."""
         if done.filters_fragment is None or not done.publish_weights:
             return ()
+        with _told(done):
+            rows = layer_rows(self.store, done.layers_fragment)
+            check_filters(self.store, done.filters_fragment, rows, weights=False)
         return tuple(
             StoredLayer(
                 layer_id=batch["layer_id"][0].as_py(),
@@ -92,9 +105,36 @@ class WorkOrigin:
         """See `Origin.filters`."""
         if done.filters_fragment is None or not wanted:
             return
-        for batch in self.store.filters(done.filters_fragment):
-            if batch["layer_id"][0].as_py() in wanted:
-                yield batch
+        shapes = self._checked(done)
+        with _told(done):
+            for batch in self.store.filters(done.filters_fragment):
+                if batch["layer_id"][0].as_py() in wanted:
+                    check_batch(batch, shapes)
+                    yield batch
+
+    def _checked(self, done: Done) -> dict[str, tuple[int, ...]]:
+        """layer_id -> shape; the fragment's bytes are hashed the first time."""
+        name = done.layers_fragment
+        if name not in self._shapes:
+            with _told(done):
+                rows = layer_rows(self.store, name)
+                if len(rows) != done.n_layers:
+                    raise Unsound(f"it has {len(rows)} layers, the journal says {done.n_layers}")
+            self._shapes[name] = {row["layer_id"]: tuple(row["shape"]) for row in rows}
+        return self._shapes[name]
+
+
+@contextlib.contextmanager
+def _told(done: Done) -> Iterator[None]:
+    """What is wrong with a fragment as one line; consumers' own errors pass."""
+    try:
+        yield
+    except (Unsound, FileNotFoundError, pa.ArrowException) as error:
+        name = ascii(model_id(done.checkpoint))[:160]
+        raise FilterZooError(
+            f"{name}: its fragment is damaged or lost ({error}); nothing was published; "
+            "run `filterzoo doctor --repair`, then crawl again"
+        ) from error
 
 
 def _numbers(batch: pa.RecordBatch) -> int:

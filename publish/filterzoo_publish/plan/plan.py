@@ -118,7 +118,7 @@ def split(
 def open_work(workdir: Path) -> Work:
     """Read a work folder; StartError where no crawl was, or none found anything."""
     folder = WorkFolder(workdir)
-    with folder.existing_journal() as journal:
+    with folder.existing_journal(read_only=True) as journal:
         done = sorted(journal.done(), key=lambda one: sort_key(one.checkpoint))
         ledger = tuple(journal.ledger())
         days = journal.listed()

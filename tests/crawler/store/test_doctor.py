@@ -6,19 +6,22 @@ import random
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from tests.crawler.checkpoints import checkpoint, done, entry, layer, measure, weights
 from tests.end_to_end.test_crawl import hashes
 from tests.program import filterzoo
 from tests.zoo import MANIFEST, write_bad, write_good
 
-from filterzoo.errors import Reason, StartError, WorkFolderBusy
+from filterzoo.errors import FilterZooError, NewerJournal, Reason, StartError, WorkFolderBusy
 from filterzoo.store.doctor import Check, Diagnosis, examine
 from filterzoo.store.fragment_checks import Unsound, check_filters, layer_rows
 from filterzoo.store.fragments import BLOCK, FragmentStore
+from filterzoo.store.journal import VERSION
 from filterzoo.store.workfolder import WorkFolder
 from filterzoo_publish.release import publish, target_for
 
@@ -68,8 +71,8 @@ def test_a_sound_folder_is_sound_and_stays_as_it_is(folder: Path, work: WorkFold
     for arguments in ((), ("--repair",)):
         ran = filterzoo("doctor", *arguments, "--json", cwd=folder)
         assert ran.code == 0, ran.out + ran.err
-        assert ran.document == {"workdir": "filterzoo-work", "checkpoints": 5, "fragments": 7, "findings": []}
-    assert "5 checkpoints, 7 fragments: sound" in filterzoo("doctor", cwd=folder).out
+        assert ran.document == {"workdir": "filterzoo-work", "checkpoints": 5, "fragments": 8, "findings": []}
+    assert "5 checkpoints, 8 fragments: sound" in filterzoo("doctor", cwd=folder).out
     assert hashes(Path(work.fragments_url)) == before
     assert filterzoo("publish", "./out", cwd=folder).out == "./out: nothing new\n"
 
@@ -208,6 +211,133 @@ def test_damage_is_found_and_mended(damage: Callable[[WorkFolder], None], folder
     assert crawled_again.document["checkpoints"] == {"done": 5, "skipped": 0, "failed": 4}
     publish(folder / "filterzoo-work", target_for(str(folder / "again")))
     assert hashes(folder / "again") == hashes(folder / "out")
+
+
+ROT = (flip_layers, flip_weights, cut_filters, exchange_filters, delete_layers, delete_filters, wrong_count)
+
+
+@pytest.mark.parametrize("damage", ROT, ids=lambda damage: damage.__name__)
+def test_nothing_damaged_is_published(damage: Callable[[WorkFolder], None], folder: Path, work: WorkFolder) -> None:
+    damage(work)
+    with pytest.raises(FilterZooError, match=r"run `filterzoo doctor --repair`"):
+        publish(folder / "filterzoo-work", target_for(str(folder / "new")))
+    assert not (folder / "new").exists()
+
+
+def null_statistics(work: WorkFolder) -> None:
+    """A layers fragment whose statistics are gone; nothing else of it changes."""
+    path = fragments(work)["layers"]
+    with pa.memory_map(str(path)) as source:
+        table = pa.ipc.open_file(source).read_all()
+    place = table.schema.get_field_index("raw_mean")
+    nothing = pa.nulls(len(table), table.schema.field(place).type)
+    made = path.with_suffix(".new")  # the old one is mapped
+    with pa.ipc.new_file(str(made), table.schema) as writer:
+        writer.write_table(table.set_column(place, table.schema.field(place), nothing))
+    made.replace(path)
+
+
+def test_statistics_that_are_gone_are_not_published(folder: Path, work: WorkFolder) -> None:
+    null_statistics(work)
+    with pytest.raises(FilterZooError, match="sha256"):
+        publish(folder / "filterzoo-work", target_for(str(folder / "new")))
+
+
+def newer_version(work: WorkFolder) -> None:
+    with closing(sqlite3.connect(work.journal_path)) as database:
+        database.execute(f"PRAGMA user_version = {VERSION + 1}")
+
+
+def newer_column(work: WorkFolder) -> None:
+    with closing(sqlite3.connect(work.journal_path)) as database:
+        database.execute("ALTER TABLE done ADD COLUMN colour TEXT")
+
+
+def newer_table(work: WorkFolder) -> None:
+    with closing(sqlite3.connect(work.journal_path)) as database:
+        database.execute("CREATE TABLE colours (name TEXT)")
+
+
+def newer_field(work: WorkFolder) -> None:
+    change_journal(work, "UPDATE done SET document = json_set(document, '$.colour', 'red')")
+
+
+def newer_field_of_an_artifact(work: WorkFolder) -> None:
+    change_journal(work, "UPDATE done SET document = json_set(document, '$.checkpoint.artifacts[0].colour', 'red')")
+
+
+def newer_field_of_the_ledger(work: WorkFolder) -> None:
+    change_journal(work, "UPDATE ledger SET document = json_set(document, '$.colour', 'red')")
+
+
+NEWER = (
+    newer_version,
+    newer_column,
+    newer_table,
+    newer_field,
+    newer_field_of_an_artifact,
+    newer_field_of_the_ledger,
+)
+
+
+@pytest.mark.parametrize("change", NEWER, ids=lambda change: change.__name__)
+def test_what_a_newer_version_wrote_is_refused_and_stays(
+    change: Callable[[WorkFolder], None], folder: Path, work: WorkFolder
+) -> None:
+    change(work)
+    half_written(work)
+    before, document = hashes(Path(work.fragments_url)), work.journal_path.read_bytes()
+    if "field" not in change.__name__:  # a crawl asks the tables only, and reads the documents at its end
+        with pytest.raises(NewerJournal):
+            work.journal()
+    for arguments in (("doctor", "--repair"), ("doctor",), ("status",), ("publish", "./out")):
+        ran = filterzoo(*arguments, cwd=folder)
+        assert ran.code == 2, (arguments, ran.out, ran.err)
+        assert "was written by a newer version" in ran.err
+        assert len(ran.err.splitlines()) == 1
+    assert hashes(Path(work.fragments_url)) == before
+    assert work.journal_path.read_bytes() == document
+    assert (work.scratch / "0123").exists()
+
+
+def test_a_journal_before_versions_is_migrated(work: WorkFolder) -> None:
+    with closing(sqlite3.connect(work.journal_path, isolation_level=None)) as database:
+        database.execute("DROP TABLE listed")
+        database.execute("PRAGMA user_version = 0")
+    with work.existing_journal() as journal:
+        assert len(list(journal.done())) == 5
+        assert journal.listed() == {}
+    with closing(sqlite3.connect(work.journal_path)) as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (VERSION,)
+
+
+def test_a_lost_journal_is_made_anew_from_the_fragments(folder: Path, work: WorkFolder) -> None:
+    with work.existing_journal() as journal:
+        before = list(journal.done())
+    for path in work.path.glob("journal.sqlite*"):
+        path.unlink()
+    assert "its journal is lost" in filterzoo("status", cwd=folder).err
+    assert found(examine(work)) == {Check.JOURNAL}
+    assert not work.journal_path.exists(), "nothing was mended yet"
+    assert examine(work, repair=True).is_sound
+    assert examine(work).findings == []
+    with work.existing_journal() as journal:
+        assert list(journal.done()) == before
+    again = filterzoo("crawl", "manifest.yaml", "--json", cwd=folder).document
+    assert again["checkpoints"] == {"done": 5, "skipped": 0, "failed": 4}
+    publish(folder / "filterzoo-work", target_for(str(folder / "again")))
+    assert hashes(folder / "again") == hashes(folder / "out")
+
+
+def test_what_is_taken_away_is_kept(work: WorkFolder) -> None:
+    orphan(work)
+    garbage_document(work)
+    gone = set(hashes(Path(work.fragments_url)))
+    assert examine(work, repair=True).is_sound
+    gone -= set(hashes(Path(work.fragments_url)))
+    assert len(gone) > 1
+    assert set(hashes(work.path / "fragments.aside")) == gone
+    assert '\\"checkpoint\\": 3' in (work.aside / "journal.jsonl").read_text()
 
 
 @pytest.mark.parametrize("kind", ["layers", "filters"])

@@ -1,0 +1,55 @@
+"""Puts back into a journal what fragments say they are of: after a loss nothing has to be fetched again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pyarrow as pa
+
+from filterzoo.outcome import Done
+from filterzoo.store.fragments import FragmentStore, Origin
+from filterzoo.store.journal import Journal, UnknownFields, done_of
+
+FRAGMENT = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62})\.arrow")
+"""The path of a fragment in its store."""
+
+
+def restore(journal: Journal, store: FragmentStore) -> int:
+    """Record the checkpoints of sound layers fragments that the journal does not know; gives how many there were.
+
+    Of several fragments of one checkpoint the one that was written last counts.
+    """
+    newest: dict[tuple[str, str, str], tuple[tuple[float, str], Done, str]] = {}
+    for name, done, settings in _described(store):
+        key = (done.checkpoint.source, done.checkpoint.id, done.checkpoint.revision)
+        age = (store.age_of(name), name)
+        if not journal.knows(done.checkpoint) and (key not in newest or newest[key][0] < age):
+            newest[key] = age, done, settings
+    for _, done, settings in newest.values():
+        journal.record_done(done, settings)
+    return len(newest)
+
+
+def _described(store: FragmentStore) -> Iterator[tuple[str, Done, str]]:
+    """(name, what it is of, settings) of each layers fragment whose bytes are those it is named after."""
+    for path in store.paths():
+        matched = FRAGMENT.fullmatch(path)
+        origin = _origin(store, matched[2]) if matched else None
+        if matched is None or origin is None or store.sha256(matched[2]) != matched[2]:
+            continue
+        try:
+            done = done_of(origin.done)
+        except UnknownFields:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError):
+            continue  # not one that a crawl wrote
+        yield matched[2], replace(done, layers_fragment=matched[2]), origin.settings
+
+
+def _origin(store: FragmentStore, name: str) -> Origin | None:
+    try:
+        return store.about(name)
+    except (OSError, ValueError, pa.ArrowException):
+        return None
