@@ -7,30 +7,14 @@ the graph; otherwise a module's own code still tells what it does with its weigh
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from filterzoo import Context, Convolution
 from filterzoo_plugins.encodings.pickle.inert import Instance
 from filterzoo_plugins.formats.torch.torchscript.convolutions import convolution
-from filterzoo_plugins.formats.torch.torchscript.syntax import NotUnderstoodError, parse
-from filterzoo_plugins.formats.torch.torchscript.tree import (
-    Assign,
-    Attribute,
-    Block,
-    Branch,
-    Call,
-    Function,
-    Index,
-    Items,
-    Literal,
-    Node,
-    Operation,
-    Return,
-    Source,
-    Statement,
-    Variable,
-)
+from filterzoo_plugins.formats.torch.torchscript.syntax import NotUnderstoodError, Source, parameters, parse
 from filterzoo_plugins.formats.torch.torchscript.values import (
     UNKNOWN,
     Flow,
@@ -113,7 +97,7 @@ class _Archive:
         if forward is None:
             return [], False
         try:
-            self.run(forward, [module, *[Flow(0)] * (len(forward.parameters) - 1)], {})
+            self.run(forward, [module, *[Flow(0)] * (len(parameters(forward)) - 1)], {})
         except NotUnderstoodError:
             self.is_whole = False
         return self.reads, self.is_whole
@@ -140,15 +124,15 @@ class _Archive:
                 self.sources[module_name] = Source()
         return self.sources[module_name]
 
-    def method(self, module: Module, name: str) -> Function | None:
+    def method(self, module: Module, name: str) -> ast.FunctionDef | None:
         """The module's method of that name."""
         file, owner = module.owner
         return self.source(file).functions.get((owner, name))
 
-    def run(self, function: Function, arguments: Sequence[Value], keywords: Mapping[str, Value]) -> Value:
+    def run(self, function: ast.FunctionDef, arguments: Sequence[Value], keywords: Mapping[str, Value]) -> Value:
         """What the function returns."""
         scope: dict[str, Value] = {}
-        for position, (name, default) in enumerate(function.parameters):
+        for position, (name, default) in enumerate(parameters(function)):
             if position < len(arguments):
                 scope[name] = arguments[position]
             elif name in keywords:
@@ -157,35 +141,51 @@ class _Archive:
                 scope[name] = UNKNOWN if default is None else self.evaluate(default, {})
         return self.execute(function.body, scope) or Known(None)
 
-    def execute(self, statements: tuple[Statement, ...], scope: dict[str, Value]) -> Value | None:
+    def execute(self, statements: Sequence[ast.stmt], scope: dict[str, Value]) -> Value | None:
         """Runs through statements; the value of a `return` among them."""
         self.nest()
         returned: Value | None = None
         for statement in statements:
             match statement:
-                case Assign(targets, node):
-                    _assign(targets, self.evaluate(node, scope), scope)
-                case Return(node):
-                    return self.evaluate(node, scope)
-                case Block(targets, head, body):
-                    value = self.evaluate(head, scope)
-                    _assign(targets, Flow(depth(value)), scope)
-                    returned = self.execute(body, scope) or returned
-                case Branch():
+                case ast.Assign(targets=targets, value=node):
+                    value = self.evaluate(node, scope)
+                    for target in targets:
+                        _assign(target, value, scope)
+                case ast.AnnAssign(target=target, value=ast.expr() as node):
+                    _assign(target, self.evaluate(node, scope), scope)
+                case ast.Expr(value=node):
+                    self.evaluate(node, scope)
+                case ast.Return(value=node):
+                    return Known(None) if node is None else self.evaluate(node, scope)
+                case ast.For() | ast.While() | ast.With():
+                    returned = self.block(statement, scope) or returned
+                case ast.If():
                     returned = self.branch(statement, scope) or returned
         self.nesting -= 1
         return returned
 
-    def branch(self, branch: Branch, scope: dict[str, Value]) -> Value | None:
+    def block(self, block: ast.For | ast.While | ast.With, scope: dict[str, Value]) -> Value | None:
+        """What its head computes, then its body, once."""
+        match block:
+            case ast.For(target=target, iter=node):
+                _assign(target, Flow(depth(self.evaluate(node, scope))), scope)
+            case ast.While(test=node):
+                self.evaluate(node, scope)
+            case ast.With(items=items):
+                for item in items:
+                    self.evaluate(item.context_expr, scope)
+        return self.execute(block.body, scope)
+
+    def branch(self, branch: ast.If, scope: dict[str, Value]) -> Value | None:
         """Both ways, unless the condition is known; a weight that either way reads is read once."""
-        condition = self.evaluate(branch.condition, scope)
+        condition = self.evaluate(branch.test, scope)
         if isinstance(condition, Known):
-            return self.execute(branch.body if condition.value else branch.otherwise, scope)
+            return self.execute(branch.body if condition.value else branch.orelse, scope)
         other_scope = dict(scope)
         before = len(self.reads)
         first = self.execute(branch.body, scope)
         between = len(self.reads)
-        second = self.execute(branch.otherwise, other_scope)
+        second = self.execute(branch.orelse, other_scope)
         already = {read.name for read in self.reads[before:between]}
         self.reads[between:] = [read for read in self.reads[between:] if read.name not in already]
         for name, value in other_scope.items():
@@ -199,30 +199,33 @@ class _Archive:
         if self.steps > MAX_STEPS or self.nesting > MAX_NESTING:
             raise NotUnderstoodError("code that is too long or too deep")
 
-    def evaluate(self, node: Node, scope: Mapping[str, Value]) -> Value:
+    def evaluate(self, node: ast.expr, scope: Mapping[str, Value]) -> Value:
         """What an expression stands for."""
         self.nest()
         value = self.value(node, scope)
         self.nesting -= 1
         return value
 
-    def value(self, node: Node, scope: Mapping[str, Value]) -> Value:
+    def value(self, node: ast.expr, scope: Mapping[str, Value]) -> Value:
         """See `evaluate`, which bounds it."""
         match node:
-            case Literal(value):
+            case ast.Constant(value=value):
                 return Known(value)
-            case Variable(name):
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+                return Known(-value)
+            case ast.Name(id=name):
                 return scope.get(name, Path(name))
-            case Attribute(owner, name):
+            case ast.Attribute(value=owner, attr=name):
                 return self.attribute(self.evaluate(owner, scope), name)
-            case Items(items):
+            case ast.List(elts=items) | ast.Tuple(elts=items) | ast.Set(elts=items):
                 return listed([self.evaluate(item, scope) for item in items])
-            case Index(owner, position):
+            case ast.Dict():
+                return listed([self.evaluate(item, scope) for item in _operands(node)])
+            case ast.Subscript(value=owner, slice=position):
                 return _item(self.evaluate(owner, scope), self.evaluate(position, scope))
-            case Operation(operands):
-                return _computed([self.evaluate(operand, scope) for operand in operands])
-            case Call():
+            case ast.Call():
                 return self.call(node, scope)
+        return _computed([self.evaluate(operand, scope) for operand in _operands(node)])
 
     def attribute(self, owner: Value, name: str) -> Value:
         """Of a module: what the file holds, or its class says."""
@@ -243,23 +246,22 @@ class _Archive:
                 return Path(f"{path}.{name}")
         return Flow(depth(owner))
 
-    def call(self, node: Call, scope: Mapping[str, Value]) -> Value:
+    def call(self, node: ast.Call, scope: Mapping[str, Value]) -> Value:
         """A method of a module, a function of the archive, or an operation."""
-        owner: Value | None = None
-        if isinstance(node.function, Attribute):
-            owner = self.evaluate(node.function.owner, scope)
-        arguments = [self.evaluate(argument, scope) for argument in node.arguments]
-        keywords = {name: self.evaluate(argument, scope) for name, argument in node.keywords}
-        if isinstance(owner, Module) and isinstance(node.function, Attribute):
-            method = self.method(owner, node.function.name)
+        called = node.func if isinstance(node.func, ast.Attribute) else None
+        owner = None if called is None else self.evaluate(called.value, scope)
+        arguments = [self.evaluate(argument, scope) for argument in node.args]
+        keywords = {keyword.arg or "": self.evaluate(keyword.value, scope) for keyword in node.keywords}
+        if isinstance(owner, Module) and called is not None:
+            method = self.method(owner, called.attr)
             if method is not None:
                 return self.run(method, [owner, *arguments], keywords)
             self.is_whole = False
             return _computed([*arguments, *keywords.values()])
-        if owner is None or not isinstance(node.function, Attribute):
-            function = self.evaluate(node.function, scope)
+        if owner is None or called is None:
+            function = self.evaluate(node.func, scope)
         else:
-            function = self.attribute(owner, node.function.name)
+            function = self.attribute(owner, called.attr)
         if isinstance(function, Path):
             return self.named_call(function.name, arguments, keywords)
         return _computed([function, *arguments, *keywords.values()])
@@ -287,13 +289,24 @@ class _Archive:
         return result
 
 
-def _assign(targets: tuple[str, ...], value: Value, scope: dict[str, Value]) -> None:
-    if len(targets) == 1:
-        scope[targets[0]] = value
-    elif isinstance(value, Listed) and len(value.items) == len(targets):
-        scope.update(zip(targets, value.items, strict=True))
-    else:
-        scope.update(dict.fromkeys(targets, Flow(depth(value))))
+def _assign(target: ast.expr, value: Value, scope: dict[str, Value]) -> None:
+    """What is no name keeps nothing: the code of an archive does not change its modules."""
+    match target:
+        case ast.Name(id=name):
+            scope[name] = value
+        case ast.Tuple(elts=targets) | ast.List(elts=targets):
+            fits = isinstance(value, Listed) and len(value.items) == len(targets)
+            values = value.items if fits and isinstance(value, Listed) else [Flow(depth(value))] * len(targets)
+            for each, part in zip(targets, values, strict=True):
+                if isinstance(each, ast.Name):
+                    scope[each.id] = part
+
+
+def _operands(node: ast.AST) -> Iterator[ast.expr]:
+    """The expressions that an operation makes one value of, in the order of the text."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.expr):
+            yield child
 
 
 def _item(owner: Value, position: Value) -> Value:
