@@ -39,6 +39,8 @@ class Done:
     layers_fragment: str
     filters_fragment: str | None
     publish_weights: bool
+    passed_over: str | None = None
+    """How many arrays of rank 3 to 5 were not taken, by why (`filterzoo.layers.selection.PassedOver`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -355,6 +355,8 @@ class Index:
     convolutions: tuple[Tensor, ...]
     member: str | None = None
     """Name of the model inside the archive that the file is."""
+    passed_over: str | None = None
+    """How many arrays of rank 3 to 5 are no convolution weights, by why (`filterzoo.layers.selection.PassedOver`)."""
     containers: tuple[StoredRange, ...] = ()
     """The stored archive members that everything lies in, the outermost first: checked as a whole before use."""
     tensors: tuple[Tensor, ...] = ()

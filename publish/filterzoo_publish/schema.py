@@ -95,6 +95,13 @@ _MODELS = (
     ),
     Column("n_tensors", _INT, "named arrays in the file"),
     Column("n_layers", _INT, "convolution layers: its rows in `layers`"),
+    Column(
+        "passed_over",
+        _STRING,
+        "arrays of rank 3 to 5 that were not taken for convolution weights, by why (docs/selection.md)",
+        "`3 copy, 1 elementwise`",
+        "none, or the file's graph says what is one",
+    ),
     Column("n_filters", _INT, "filters of its layers, all kernel sizes"),
     Column("filters_3x3", _INT, "3x3 filters of its layers"),
     Column(

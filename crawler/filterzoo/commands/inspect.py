@@ -139,6 +139,7 @@ def _describe(name: str, index: Index, sha256: str | None) -> dict[str, Any]:
         "framework": index.facts.framework,
         "tensors": index.tensor_count,
         "layers": layers,
+        "passed_over": index.passed_over,
         "filters": dict(sorted(filters.items())),
     }
 

@@ -139,6 +139,7 @@ class Worker:
                     layers_fragment="",
                     filters_fragment=None,
                     publish_weights=weights_allowed,
+                    passed_over=index.passed_over,
                 )
                 layers_fragment, filters_fragment = fragment.finish(done, task.settings.key)
             return replace(done, layers_fragment=layers_fragment, filters_fragment=filters_fragment)

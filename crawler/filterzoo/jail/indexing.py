@@ -15,7 +15,7 @@ from filterzoo.format import HEAD_BYTES, Format
 from filterzoo.jail.messages import MAX_BODY, ConnectionClosed, Message, encode
 from filterzoo.jail.unpacking import Window, find_model
 from filterzoo.layers.computations import stored_tensors
-from filterzoo.layers.selection import select
+from filterzoo.layers.selection import Selection, refuse_undecided, selection
 from filterzoo.layers.shapes import is_convolution_shape
 from filterzoo.records import Codec, Index, Layout, StoredRange, Tensor
 from filterzoo.references import PluginReference
@@ -141,16 +141,26 @@ def _index(format_: Format, file: RandomAccessFile, *, all_tensors: bool) -> Ind
     if all_tensors:
         return _index_all(format_, file)
     tensors = _bounded(format_.index(file))
-    chosen = _chosen(format_, tensors)
-    return Index(format=format_.name, facts=format_.facts(file), tensor_count=len(tensors), convolutions=chosen)
+    chosen, passed_over = _chosen(format_, tensors)
+    return Index(
+        format=format_.name,
+        facts=format_.facts(file),
+        tensor_count=len(tensors),
+        convolutions=chosen,
+        passed_over=passed_over,
+    )
 
 
-def _chosen(format_: Format, tensors: list[Tensor]) -> tuple[Tensor, ...]:
-    """The convolutions among the tensors: as the format marks them, or as names and shapes tell."""
-    chosen = tuple(t for t in tensors if t.convolution is not None) if format_.is_graph else select(tensors)
-    for tensor in chosen:
+def _chosen(format_: Format, tensors: list[Tensor]) -> tuple[tuple[Tensor, ...], str | None]:
+    """The convolutions among the tensors, as the format marks them or as shapes tell; and what was passed over."""
+    if format_.is_graph:
+        found = Selection(tuple(t for t in tensors if t.convolution is not None), {})
+    else:
+        found = selection(tensors)
+        refuse_undecided(found, len(tensors))
+    for tensor in found.convolutions:
         _check_name(tensor)
-    return chosen
+    return found.convolutions, found.words()
 
 
 def _index_all(format_: Format, file: RandomAccessFile) -> Index:
@@ -159,7 +169,7 @@ def _index_all(format_: Format, file: RandomAccessFile) -> Index:
     chosen: tuple[Tensor, ...] = ()
     obstacle = None
     try:
-        chosen = _chosen(format_, _bounded(format_.index(file)) if format_.is_graph else listed)
+        chosen, _ = _chosen(format_, _bounded(format_.index(file)) if format_.is_graph else listed)
     except Refused as refusal:
         if refusal.reason is not Reason.UNSUPPORTED:
             raise

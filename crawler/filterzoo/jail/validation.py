@@ -37,7 +37,7 @@ def validate(index: Index, size: int) -> None:
     """Refused (malformed or limit) unless every span, record and shape fits itself and a file of `size` bytes."""
     if not 0 <= index.tensor_count < _INT32:
         raise Refused(Reason.MALFORMED, "an impossible number of tensors")
-    if any(len(text or "") > MAX_TEXT for text in (index.facts.framework, index.facts.licence)):
+    if any(len(text or "") > MAX_TEXT for text in (index.facts.framework, index.facts.licence, index.passed_over)):
         raise Refused(Reason.LIMIT, f"it says more than {MAX_TEXT} characters of itself")
     if not 0 < (index.facts.opset or 1) < _INT32:
         raise Refused(Reason.MALFORMED, "an impossible version of its operators")

@@ -35,6 +35,8 @@ MAX_HEADER = 10_000
 """NumPy's own limit for a header that it evaluates."""
 MAX_RANK = 64
 FIRST_READ = 256
+OBJECTS = "objects"
+"""The dtype of an array that is a pickle: it holds no numbers that could be read, and costs only itself."""
 
 _DTYPE_NAMES = ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL", "C64", "C128")
 _DTYPE_OF = {DTYPES[name].numpy: name for name in _DTYPE_NAMES}
@@ -100,19 +102,27 @@ class Npz(Format):
         archive.check_headers()  # a damaged name must not make an array vanish
         members = [member for member in archive.members.values() if member.name.endswith(".npy")]
         check_expansion(sum(member.size for member in members), file.size, "the whole file")
+        numbers = 0
+        objects: list[str] = []
         for member, offset in zip(members, archive.offsets(members), strict=True):
             record = archive.record(member, offset)
             check_expansion(member.size, member.length, show(member.name))
             header = _read_header(file, record, show(member.name))
             if _hides_a_weight(header):
                 archive.check(member)
-            if header.dtype is not None:
+            if header.dtype == OBJECTS:
+                objects.append(member.name)
+            elif header.dtype is not None:
+                numbers += 1
                 yield _tensor(member.name.removesuffix(".npy"), header, header.dtype, record, is_alone=False)
+        if objects and not numbers:
+            raise Refused(Reason.UNSUPPORTED, "arrays of Python objects alone, which are pickles", show(objects[0]))
 
 
 def _hides_a_weight(header: ArrayHeader) -> bool:
     """Whether one damaged letter could have made a convolution weight of this: then nobody else reads its bytes."""
-    is_float = header.dtype is not None and DTYPES[header.dtype].number_class is NumberClass.FLOAT
+    is_number = header.dtype in DTYPES
+    is_float = is_number and DTYPES[header.dtype or ""].number_class is NumberClass.FLOAT
     return not is_float and 3 <= len(header.shape) <= 5
 
 
@@ -172,11 +182,13 @@ def _dtype(descr: str, where: str) -> str | None:
     if descr.startswith(">"):
         raise Refused(Reason.UNSUPPORTED, "big-endian numbers", where)
     if descr.endswith("O"):
-        raise Refused(Reason.UNSUPPORTED, "an array of Python objects, which is a pickle", where)
+        return OBJECTS
     raise Refused(Reason.UNSUPPORTED, f"dtype {show(descr)}", where)
 
 
 def _tensor(name: str, header: ArrayHeader, dtype: str, record: StoredRange, *, is_alone: bool) -> Tensor:
+    if dtype == OBJECTS:
+        raise Refused(Reason.UNSUPPORTED, "an array of Python objects, which is a pickle", show(name))
     length = prod(header.shape) * DTYPES[dtype].size
     if header.data_offset + length != record.size:
         held = record.size - header.data_offset

@@ -6,12 +6,14 @@ duplicate keys (the format forbids them), and in the header's size: 25 MB, huggi
 
 from __future__ import annotations
 
+import re
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from math import prod
 from typing import Any
 
-from filterzoo import DTYPES, FileFacts, Format, RandomAccessFile, Reason, Refused, Span, Tensor, hookimpl
+from filterzoo import DTYPES, FileFacts, Format, Layout, RandomAccessFile, Reason, Refused, Span, Tensor, hookimpl
 from filterzoo_plugins.encodings.json import JSON_BYTES, is_natural, read_json
 from filterzoo_plugins.encodings.names import show
 
@@ -22,10 +24,13 @@ MAX_SHARDS = 10_000
 _LICENCE_BYTES = 1000
 _HEADER_DEPTH = 3
 _INDEX_DEPTH = 32
-_SUB_BYTE_DTYPES = {"F4", "F6_E2M3", "F6_E3M2"}
+_SUB_BYTE_BITS = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
 _INFO_KEYS = {"dtype", "shape", "data_offsets"}
 _FRAMEWORKS = {"pt": "torch", "tf": "tensorflow", "flax": "flax", "jax": "jax", "np": "numpy", "numpy": "numpy"}
 _FRAMEWORKS |= {"mlx": "mlx", "paddle": "paddle", "pd": "paddle"}
+_LAYOUTS = {"torch": Layout.OI_K, "paddle": Layout.OI_K, "mlx": Layout.O_K_I}
+_LAYOUTS |= {"tensorflow": Layout.K_IO, "flax": Layout.K_IO, "jax": Layout.K_IO}
+_OWN_KEYS = {"format"}
 _LICENCE_KEYS = ("license", "licence", "modelspec.license")
 
 
@@ -51,7 +56,7 @@ class Safetensors(Format):
             return _shard_tensors(file)
         header, start, length = _read_header(file)
         self._seen = weakref.ref(file), _facts(header)
-        return iter(_tensors(header, start, length, None))
+        return iter(_described(_tensors(header, start, length, None), header))
 
     def facts(self, file: RandomAccessFile) -> FileFacts:
         """Framework and licence from `__metadata__`; for a sharded index, from the first shard's."""
@@ -114,9 +119,8 @@ def _tensor(name: str, info: object, start: int, side: str | None) -> Tensor:
     if not isinstance(info, dict) or info.keys() != _INFO_KEYS:
         raise Refused(Reason.MALFORMED, "a tensor needs dtype, shape and data_offsets, and nothing else", show(name))
     dtype, shape, offsets = info["dtype"], info["shape"], info["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in DTYPES:
-        reason = Reason.UNSUPPORTED if str(dtype) in _SUB_BYTE_DTYPES else Reason.MALFORMED
-        raise Refused(reason, f"dtype {ascii(dtype)[:40]} is not read", show(name))
+    if not isinstance(dtype, str) or (dtype not in DTYPES and dtype not in _SUB_BYTE_BITS):
+        raise Refused(Reason.MALFORMED, f"dtype {ascii(dtype)[:40]} is not read", show(name))
     if not isinstance(shape, list) or not all(map(is_natural, shape)):
         raise Refused(Reason.MALFORMED, "a shape is a list of integers from 0", show(name))
     if len(shape) > MAX_RANK:
@@ -124,9 +128,46 @@ def _tensor(name: str, info: object, start: int, side: str | None) -> Tensor:
     if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(is_natural, offsets)):
         raise Refused(Reason.MALFORMED, "data_offsets are two integers from 0", show(name))
     begin, end = offsets
+    if dtype in _SUB_BYTE_BITS:
+        return _packed(name, dtype, tuple(shape), Span(start + begin, end - begin, side))
     if end - begin != prod(shape) * DTYPES[dtype].size:
         raise Refused(Reason.MALFORMED, f"{end - begin} bytes do not hold {dtype} of shape {shape}"[:160], show(name))
     return Tensor(name=name, dtype=dtype, shape=tuple(shape), span=Span(start + begin, end - begin, side))
+
+
+def _packed(name: str, dtype: str, shape: tuple[int, ...], span: Span) -> Tensor:
+    """Numbers of less than a byte: listed as the bytes that they are, which no convolution reads."""
+    if span.length * 8 != prod(shape) * _SUB_BYTE_BITS[dtype]:
+        raise Refused(Reason.MALFORMED, f"{span.length} bytes do not hold {dtype} of shape {shape}"[:160], show(name))
+    rank = len(shape) if 3 <= len(shape) <= 5 else 1
+    return Tensor(name=name, dtype="U8", shape=(*[1] * (rank - 1), span.length), span=span)
+
+
+def _described(tensors: list[Tensor], header: dict[str, Any]) -> list[Tensor]:
+    """The tensors as the framework that the header names has their axes; without one, shapes decide.
+
+    A tensor that shares its numbers with another is left out of the data, and the header names the other.
+    """
+    metadata: dict[str, str] = header.get("__metadata__", {})
+    framework = _FRAMEWORKS.get(metadata.get("format", ""))
+    layout = _LAYOUTS.get(framework or "", Layout.OPEN)
+    by_name = {tensor.name: tensor for tensor in tensors}
+    tied = (
+        replace(by_name[other], name=name)
+        for name, other in metadata.items()
+        if other in by_name and name not in by_name and name not in _OWN_KEYS and len(by_name[other].shape) > 2
+    )
+    return [_with_layout(tensor, layout) for tensor in (*tensors, *tied)]
+
+
+def _with_layout(tensor: Tensor, layout: Layout) -> Tensor:
+    """(*kernel, in, multiplier) is what Keras calls a depthwise kernel; flax keeps (*kernel, 1, out)."""
+    if not 3 <= len(tensor.shape) <= 5:
+        return tensor
+    last = re.split(r"[./]", tensor.name)[-1].partition(":")[0]
+    if layout is Layout.K_IO and last == "depthwise_kernel":
+        return replace(tensor, layout=Layout.K_IM)
+    return replace(tensor, layout=layout)
 
 
 def _weight_map(file: RandomAccessFile) -> dict[str, str]:
@@ -153,7 +194,8 @@ def _shard_tensors(file: RandomAccessFile) -> Iterator[Tensor]:
         wanted_of.setdefault(shard_name, set()).add(tensor_name)
     for shard_name, wanted in sorted(wanted_of.items()):
         with file.beside(shard_name) as shard:
-            tensors = _tensors(*_read_header(shard), shard_name)
+            header, start, length = _read_header(shard)
+            tensors = _described(_tensors(header, start, length, shard_name), header)
         if missing := wanted.difference(tensor.name for tensor in tensors):
             raise Refused(Reason.MALFORMED, f"{len(missing)} tensors are not in their shard", show(min(missing)))
         yield from (tensor for tensor in tensors if tensor.name in wanted)

@@ -69,7 +69,7 @@ HOSTILE: dict[str, tuple[bytes, Reason]] = {
     "5,000 axes": (safetensors_bytes({"w": entry(shape=[1] * 5000 + [9])}), Reason.LIMIT),
     "unknown dtype": (safetensors_bytes({"w": entry(dtype="EVIL")}), Reason.MALFORMED),
     "dtype that is a list": (safetensors_bytes({"w": entry(dtype=["F32"])}), Reason.MALFORMED),
-    "dtype below a byte": (safetensors_bytes({"w": entry(dtype="F4")}), Reason.UNSUPPORTED),
+    "dtype below a byte in too many bytes": (safetensors_bytes({"w": entry(dtype="F4")}), Reason.MALFORMED),
     "tensor that is a string": (safetensors_bytes({"w": "F32"}), Reason.MALFORMED),
     "tensor without dtype": (safetensors_bytes({"w": {"shape": [9], "data_offsets": [0, 36]}}), Reason.MALFORMED),
     "tensor with more to say": (safetensors_bytes({"w": entry() | {"__class__": "x"}}), Reason.MALFORMED),

@@ -10,6 +10,7 @@ from tests.plugins.formats.numpy_files import HOSTILE_NPY, HOSTILE_NPZ, npy_byte
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile
+from filterzoo.layers.selection import select
 from filterzoo.layers.stored import TensorReader
 from filterzoo.records import Kind, Layout
 from filterzoo_plugins.formats.numpy import Npy, Npz
@@ -71,19 +72,28 @@ def test_a_header_as_python_2_wrote_it():
     [
         ("resnet/block1/unit01/a/standardized_conv2d/kernel", (1, 1, 2, 3), Layout.K_IO, Kind.CONV),
         ("embedding/kernel", (2, 2, 3, 4), Layout.K_IO, Kind.CONV),
-        ("Transformer/MultiHeadDotProductAttention_1/query/kernel", (4, 2, 2), Layout.OTHER, None),
         ("stem/conv1d/kernel", (3, 2, 4), Layout.K_IO, Kind.CONV),
+        ("x9q_W", (3, 3, 2, 4), Layout.K_IO, Kind.CONV),
+        ("t1/t2/weights", (3, 3, 2, 4), Layout.K_IO, Kind.CONV),
+        ("~/w", (3, 3, 2, 4), Layout.K_IO, Kind.CONV),
         ("block/depthwise_conv/depthwise_kernel", (3, 3, 2, 1), Layout.K_IM, Kind.DEPTHWISE),
-        ("conv1.weight", (4, 2, 3, 3), Layout.OI_K, None),
-        ("head/kernel", (4, 2), Layout.OTHER, None),
-        ("images", (4, 2, 3, 3), Layout.OTHER, None),
+        ("a1.weight", (4, 2, 3, 3), Layout.OI_K, Kind.CONV),
+        ("Transformer/MultiHeadDotProductAttention_1/query/kernel", (8, 2, 4), None, None),
+        ("head/kernel", (4, 2), None, None),
+        ("images", (4, 2, 3, 3, 3, 3), None, None),
     ],
 )
-def test_layout_follows_the_name(name, shape, layout, kind):
+def test_layout_follows_the_shape(name, shape, layout, kind):
     stream = BytesIO()
     np.savez(stream, **{name: np.zeros(shape, "f4")})
-    (tensor,) = Npz().index(MemoryFile(stream.getvalue()))
-    assert (tensor.layout, tensor.convolution and tensor.convolution.kind) == (layout, kind)
+    chosen = select(list(Npz().index(MemoryFile(stream.getvalue()))))
+    assert [(each.layout, each.convolution.kind) for each in chosen] == ([] if layout is None else [(layout, kind)])
+
+
+def test_an_array_of_objects_costs_only_itself():
+    stream = BytesIO()
+    np.savez(stream, **{"a.weight": np.zeros((8, 3, 3, 3), "f4"), "b": np.array({"c": 1}, dtype=object)})
+    assert [tensor.name for tensor in Npz().index(MemoryFile(stream.getvalue()))] == ["a.weight"]
 
 
 @pytest.mark.parametrize("wrong", HOSTILE_NPY)

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from filterzoo.errors import Reason, Refused
+from filterzoo.layers.selection import names
 from filterzoo.layers.selection.candidates import Candidate, PassedOver, is_reached, judged
 from filterzoo.layers.selection.kinds import Network, described
 from filterzoo.layers.selection.layouts import read_layouts
 from filterzoo.layers.selection.reparametrised import assembled
 from filterzoo.layers.selection.sections import SECTIONS, of_network, sections
-from filterzoo.records import Evidence, Tensor
+from filterzoo.records import Context, Evidence, Tensor
 
 __all__ = ["SECTIONS", "PassedOver", "Selection", "select", "selection"]
 
@@ -27,6 +28,10 @@ class Selection:
 
     convolutions: tuple[Tensor, ...]
     passed_over: dict[PassedOver, int]
+
+    def words(self) -> str | None:
+        """What was passed over, as it is published: `3 copy, 1 elementwise`."""
+        return ", ".join(f"{self.passed_over[why]} {why}" for why in PassedOver if why in self.passed_over) or None
 
 
 def select(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -71,7 +76,18 @@ def _with_reached(tensors: Sequence[Tensor], verdicts: dict[str, Candidate | Pas
             as_one = Candidate(tensor, tensor.shape[0], tensor.shape[1], tensor.shape[2:], None)
             if tensor.shape[1] != tensor.shape[2] and is_reached(as_one, sequences):
                 verdicts[tensor.name] = as_one
+    _drop_heads(verdicts)
     return [each for tensor in tensors if isinstance(each := verdicts[tensor.name], Candidate)]
+
+
+def _drop_heads(verdicts: dict[str, Candidate | PassedOver | None]) -> None:
+    """(heads, width, heads * width) beside kernels that are none: what gives the result of an attention layer."""
+    none = {names.around(name) for name, why in verdicts.items() if why in {PassedOver.UNDECIDED, PassedOver.STACKED}}
+    for name, each in verdicts.items():
+        if not isinstance(each, Candidate) or len(each.kernel) != 1 or names.around(name) not in none:
+            continue
+        if each.tensor.convolution is None and each.kernel[0] * each.second == each.first:
+            verdicts[name] = PassedOver.STACKED
 
 
 def _network(chosen: list[Candidate], tensors: Sequence[Tensor], shapes: dict[str, tuple[int, ...]]) -> Network:
@@ -96,7 +112,9 @@ def _kept(candidate: Candidate, network: Network) -> Tensor:
     if tensor.convolution is None:
         return described(candidate, network)
     network.groups[tensor.name] = tensor.convolution.groups
-    return tensor if tensor.evidence is not None else replace(tensor, evidence=Evidence.CONFIG)
+    if tensor.evidence is not None or tensor.convolution.context is not Context.DECLARED:
+        return tensor
+    return replace(tensor, evidence=Evidence.CONFIG)
 
 
 def refuse_undecided(found: Selection, arrays: int) -> None:

@@ -74,7 +74,7 @@ def judged(tensor: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> Candidate |
     )
     if tensor.convolution is not None:
         return candidate
-    why = _contradiction(tensor, candidate, bias)
+    why = PassedOver.ELEMENTWISE if names.is_bias(tensor.name) else _contradiction(tensor, candidate, bias)
     if why is not None:
         return why
     if not names.is_weight(tensor.name):
@@ -120,10 +120,10 @@ def _fits(bias: int, first: int, second: int) -> bool:
 
 def _is_plainly_one(candidate: Candidate) -> bool:
     """Without a weight's name: with a fitting bias, or several channels and a square odd kernel of more than one."""
+    if names.is_part(candidate.name) or candidate.is_pointwise:
+        return False
     if candidate.bias is not None and candidate.bias == candidate.first > 1 and irregular(candidate.kernel) < 1:
         return len(candidate.kernel) > 1
-    if names.is_part(candidate.name):
-        return False
     side = candidate.kernel[0]
     is_square = len(candidate.kernel) > 1 and set(candidate.kernel) == {side}
     return is_square and side % 2 == 1 and 1 < side <= LARGE and candidate.first > 1

@@ -142,7 +142,8 @@ def _one_input(candidate: Candidate, network: Network) -> Verdict | None:
         return None
     channels = candidate.first
     before = network.before[candidate.name]
-    is_behind = before is not None and before.first == channels and network.groups.get(before.name) is not None
+    is_behind = before is not None and before.first == channels and _is_beside(before.name, candidate.name)
+    is_behind = is_behind and before is not None and network.groups.get(before.name) is not None
     groups = channels if is_behind and not network.is_sorted else None
     is_called = names.says_depthwise(candidate.name)
     if candidate.is_pointwise and not is_called:
@@ -157,6 +158,12 @@ def _one_input(candidate: Candidate, network: Network) -> Verdict | None:
     if network.stems or (before is not None and before.first == 1):
         return None
     return (Kind.DEPTHWISE, groups, Evidence.ASSUMED) if network.outputs[channels] > 1 else None
+
+
+def _is_beside(name: str, other: str) -> bool:
+    """Whether two weights lie in one module, or in two of one list: there the order of the file is that of the run."""
+    pairs = list(zip(_around(name), _around(other), strict=False))
+    return any(first == second for first, second in pairs)
 
 
 def _around(name: str) -> tuple[str, ...]:
@@ -269,7 +276,8 @@ def _dense(candidate: Candidate, network: Network) -> Verdict:
     if _must_be_grouped(candidate, network):
         return Kind.GROUPED, None, Evidence.SHAPES
     follows = before is not None and second == before.first and not network.is_sorted
-    one = follows or (candidate.is_pointwise and network.outputs[second] > 0)
+    splits = before is not None and before.first > second and before.first % second == 0
+    one = follows or (candidate.is_pointwise and network.outputs[second] > 0 and not splits)
     if first == second and candidate.bias in {None, first} and candidate.kernel and _is_open_square(candidate):
         evidence = Evidence.ASSUMED
     return Kind.CONV, 1 if one or first == 1 else None, evidence

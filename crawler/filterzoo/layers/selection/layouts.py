@@ -7,7 +7,7 @@ gives such kernels for all weights of a rank; sparse 3-D convolutions of torch (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import log2
 
@@ -16,6 +16,8 @@ from filterzoo.records import Evidence, Layout, Tensor
 
 LARGE = 11
 """Kernels are seldom longer."""
+_MARGIN_OPEN = 0.3
+"""Orders whose kernels are about as good are a tie."""
 _MARGIN = 0.5
 """How much better than torch's order another must be, per file, to be believed of a file of torch."""
 
@@ -28,25 +30,35 @@ def read_layouts(tensors: Sequence[Tensor]) -> list[Tensor]:
     candidates = [t for t in tensors if 3 <= len(t.shape) <= 5 and 0 not in t.shape and t.convolution is None]
     open_ones = [t for t in candidates if t.layout is Layout.OPEN]
     if open_ones:
-        result |= _voted(open_ones)
+        result |= _voted(open_ones, {t.name: t.shape for t in tensors if len(t.shape) == 1})
     volumes = [t for t in candidates if t.layout is Layout.OI_K and len(t.shape) == 5 and names.is_weight(t.name)]
     if volumes:
         result |= _volumes(volumes)
     return [result[id(tensor)] for tensor in tensors]
 
 
-def _voted(tensors: list[Tensor]) -> dict[int, Tensor]:
+def _voted(tensors: list[Tensor], vectors: Mapping[str, tuple[int, ...]]) -> dict[int, Tensor]:
     """Open layouts: one for all ranks of the file, by the kernels that it gives."""
     weights = [t for t in tensors if names.is_weight(t.name) and not _is_spread(t.shape)] or tensors
     costs = {layout: sum(map(irregular, (_kernel(t.shape, layout) for t in weights))) for layout in _ORDERS}
     least = min(costs.values())
-    best = [layout for layout in _ORDERS if costs[layout] <= least + 1e-9]
+    best = [layout for layout in _ORDERS if costs[layout] <= least + _MARGIN_OPEN]
     evidence = Evidence.SHAPES
     if len(best) > 1:
         is_torch = sum(t.name.rpartition(".")[2] == "weight" for t in weights) * 2 > len(weights)
         wanted = Layout.OI_K if is_torch else Layout.K_IO
         best, evidence = ([wanted], Evidence.NAME) if wanted in best else (best, Evidence.ASSUMED)
-    return {id(tensor): replace(tensor, layout=best[0], evidence=evidence) for tensor in tensors}
+    shapes = {**vectors, **{tensor.name: tensor.shape for tensor in tensors}}
+    return {id(tensor): _told(tensor, best[0], evidence, shapes) for tensor in tensors}
+
+
+def _told(tensor: Tensor, layout: Layout, evidence: Evidence, shapes: Mapping[str, tuple[int, ...]]) -> Tensor:
+    """With the file's order; (*kernel, in, 1) is depthwise where it has as many biases, or is called so."""
+    if layout is Layout.K_IO and len(tensor.shape) > 3 and tensor.shape[-1] == 1 < tensor.shape[-2]:
+        bias = next((shapes[name] for name in names.biases(tensor.name) if name in shapes), None)
+        if bias == tensor.shape[-2:-1] or (bias is None and names.says_depthwise(tensor.name)):
+            return replace(tensor, layout=Layout.K_IM, evidence=Evidence.SHAPES if bias else Evidence.NAME)
+    return replace(tensor, layout=layout, evidence=evidence)
 
 
 _ORDERS = (Layout.K_IO, Layout.OI_K, Layout.O_K_I)

@@ -35,6 +35,12 @@ def owner(name: str) -> str:
     return name[: cut + 1]
 
 
+def around(name: str) -> str:
+    """The module around the module that a weight belongs to."""
+    module = owner(name).rstrip("./")
+    return module[: max(module.rfind("."), module.rfind("/")) + 1]
+
+
 def is_weight(name: str) -> bool:
     """Whether it ends in a framework's word for weights."""
     return _WEIGHT.search(name) is not None
@@ -48,6 +54,11 @@ def is_part(name: str) -> bool:
 def biases(name: str) -> tuple[str, ...]:
     """The names that the bias of a weight may have."""
     return tuple(owner(name) + word for word in _BIASES)
+
+
+def is_bias(name: str) -> bool:
+    """Whether it is called a bias: one of several axes is that of an elementwise layer or of stacked ones."""
+    return not is_weight(name) and parts(name)[-1] in _BIASES
 
 
 def says_transposed(name: str) -> bool:

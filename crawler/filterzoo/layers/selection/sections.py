@@ -58,8 +58,9 @@ def of_network(section: Sequence[Tensor]) -> list[Tensor]:
     network that hold the same names and shapes, those called like an optimiser's state or an average are copies.
     """
     shapes = {tensor.name: tensor.shape for tensor in section}
-    copies = _copies(section)
-    return [tensor for tensor in section if not _is_slot(tensor, shapes) and not _lies_in(tensor.name, copies)]
+    own = [tensor for tensor in section if not _is_slot(tensor, shapes)]
+    copies = _copies(own)
+    return [tensor for tensor in own if not _lies_in(tensor.name, copies)]
 
 
 def _is_slot(tensor: Tensor, shapes: dict[str, tuple[int, ...]]) -> bool:

@@ -84,6 +84,15 @@ def _records(file: RandomAccessFile, meaning: TorchMeaning, keys: object, positi
             raise Refused(Reason.MALFORMED, "a storage that is not as long as the pickle says", place)
         records[storage.key] = StoredRange(position + _COUNT.size, storage.nbytes, storage.nbytes)
         position += _COUNT.size + storage.nbytes
-    if position != file.size:
+    if position != file.size and not _another_begins(file, position):
         raise Refused(Reason.MALFORMED, "bytes behind the last storage", f"byte {position}")
     return records
+
+
+def _another_begins(file: RandomAccessFile, position: int) -> bool:
+    """Whether behind the last storage begins what another `torch.save` into the same file wrote; torch ignores it."""
+    try:
+        value, _ = read_pickle(file.read(position, min(64, file.size - position)), TorchMeaning())
+    except (Truncated, Refused):
+        return False
+    return value == MAGIC

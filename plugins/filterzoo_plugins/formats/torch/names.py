@@ -106,6 +106,9 @@ class _Frame:
 def named_tensors(root: object) -> Iterator[NamedTensor]:
     """Every tensor below `root`, in the file's order; the keys in SECTIONS at the top become sections."""
     walk = _Walk()
+    if type(root) is StoredTensor:
+        detail = "a tensor by itself, without a name: saved data, or a shard of torch.distributed.checkpoint"
+        raise Refused(Reason.UNSUPPORTED, detail)
     if type(root) is not dict:
         yield from walk.run("", None, root)
         return

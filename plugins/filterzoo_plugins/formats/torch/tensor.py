@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from filterzoo import (
     DTYPES,
+    Codec,
     Convolution,
     Kind,
     Layout,
@@ -49,7 +50,7 @@ def stored_tensor(file: RandomAccessFile, named: NamedTensor, locate: Locate) ->
         name=named.name,
         dtype=stored.dtype,
         shape=stored.shape,
-        span=Span(record.offset + stored.offset * size, stored.reach * size),
+        span=Span((record.offset if record.codec is Codec.RAW else 0) + stored.offset * size, stored.reach * size),
         strides=None if stored.is_contiguous else stored.strides,
         stored_in=(record,),
         quantisation=quantisation,
@@ -92,6 +93,8 @@ def _numbers(file: RandomAccessFile, stored: StoredTensor, locate: Locate) -> tu
     kind = _SCALE_TYPES.get(stored.dtype)
     if kind is None or len(stored.shape) != 1 or not stored.is_contiguous:
         raise Refused(Reason.UNSUPPORTED, "scales that are no plain vector of numbers")
+    if record.codec is not Codec.RAW:
+        raise Refused(Reason.UNSUPPORTED, "scales in a compressed storage")
     if record.length > MAX_SCALE_BYTES:
         raise Refused(Reason.LIMIT, f"{record.length} bytes of scales")
     content = file.read(record.offset, record.length)

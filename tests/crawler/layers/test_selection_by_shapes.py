@@ -1,0 +1,215 @@
+"""Convolutions told by shapes alone: names are random letters here, so that no list of words could help."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from filterzoo.errors import Reason, Refused
+from filterzoo.layers.selection import refuse_undecided, select, selection
+from filterzoo.records import Context, Convolution, Evidence, Kind, Layout, Span, Step, Tensor, Way
+
+DICE = random.Random(14)
+DICTIONARY = "bcdfghjklmnpqrstvwxyz"
+
+
+def word() -> str:
+    return "".join(DICE.choices(DICTIONARY, k=7))
+
+
+def tensor(name: str, *shape: int, **fields: Any) -> Tensor:
+    return Tensor(**({"name": name, "dtype": "F32", "shape": shape, "span": Span(0, 0)} | fields))
+
+
+def layer(*shape: int, bias: tuple[int, ...] | None = None, last: str = "weight", **fields: Any) -> list[Tensor]:
+    owner = f"{word()}.{word()}"
+    made = [tensor(f"{owner}.{last}", *shape, **fields)]
+    return made if bias is None else [*made, tensor(f"{owner}.bias", *bias)]
+
+
+def shapes(*layers: list[Tensor]) -> list[tuple[int, ...]]:
+    return [each.shape for each in select([each for made in layers for each in made])]
+
+
+STEM = layer(16, 3, 3, 3, bias=(16,))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        layer(16, 28, 28, bias=(16, 28, 28)),
+        layer(16, 7, 9, 9, bias=(16, 7, 9, 9)),
+        layer(10, 64, 32, bias=(10, 1, 32)),
+        layer(12, 64, 12, 64, bias=(12, 12, 64)),
+        layer(8, 8, 8),
+        layer(8, 64, 64),
+        layer(1, 197, 768, last=word()),
+        layer(1, 16, 14, 14, last=word()),
+        layer(64, 1, 1, 1, last=word()),
+        layer(16, 3, 3, 3, dtype="I8"),
+    ],
+    ids=lambda made: str(made[0].shape),
+)
+def test_what_is_none(other):
+    assert shapes(STEM, other) == [(16, 3, 3, 3)]
+
+
+@pytest.mark.parametrize("name", ["norm", "mask", "pos_embed", "query", "proj", "experts", "codebook", "optimal"])
+def test_nothing_is_dropped_for_its_name(name):
+    listed = [*STEM, tensor(f"{word()}.{name}.weight", 32, 16, 3, 3), tensor(f"{word()}.{name}.bias", 32)]
+    assert shapes(listed) == [(16, 3, 3, 3), (32, 16, 3, 3)]
+
+
+@pytest.mark.parametrize(
+    ("order", "layout"), [((0, 2, 3, 4, 1), Layout.O_K_I), ((2, 3, 4, 1, 0), Layout.K_IO)], ids=["spconv2", "spconv1"]
+)
+def test_sparse_volumes(order, layout):
+    made = [layer(*(canonical[axis] for axis in order)) for canonical in ((16, 4, 3, 3, 3), (32, 16, 3, 3, 3))]
+    chosen = select([each for listed in made for each in listed])
+    assert [(each.layout, each.evidence) for each in chosen] == [(layout, Evidence.SHAPES)] * 2
+
+
+def test_volumes_of_torch_stay_as_they_are():
+    made = [layer(16, 3, 1, 7, 7), layer(16, 16, 3, 1, 1), layer(8, 16, 3, 3, 3)]
+    assert all(each.layout is Layout.OI_K for each in select([each for listed in made for each in listed]))
+
+
+def test_modulated_convolutions_lose_the_axis_of_the_batch():
+    assert shapes(layer(1, 512, 512, 3, 3), layer(1, 256, 512, 3, 3)) == [(512, 512, 3, 3), (256, 512, 3, 3)]
+
+
+@pytest.mark.parametrize(
+    ("made", "layout"),
+    [
+        ([(7, 7, 3, 64), (3, 3, 64, 64), (1, 1, 64, 128)], Layout.K_IO),
+        ([(64, 7, 7, 3), (64, 3, 3, 64), (128, 1, 1, 64)], Layout.O_K_I),
+        ([(64, 3, 7, 7), (64, 64, 3, 3), (128, 64, 1, 1)], Layout.OI_K),
+    ],
+)
+def test_open_layouts_are_those_that_give_kernels(made, layout):
+    chosen = select([each for shape in made for each in layer(*shape, last=word(), layout=Layout.OPEN)])
+    assert {each.layout for each in chosen} <= {layout}
+    assert {each.evidence for each in chosen} <= {Evidence.SHAPES}
+    chosen = select([each for shape in made for each in layer(*shape, last="w", layout=Layout.OPEN)])
+    assert [each.layout for each in chosen] == [layout] * 3
+
+
+def sorted_unet(channels: int) -> list[Tensor]:
+    made = [layer(32, channels, 3, 3, bias=(32,)), layer(32, 32, 3, 3, bias=(32,)), layer(64, 32, 3, 3, bias=(64,))]
+    made += [layer(32, 96, 3, 3, bias=(32,)), layer(2, 32, 1, 1, bias=(2,))]
+    return sorted((each for listed in made for each in listed), key=lambda each: each.name)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_stem_is_no_depthwise_layer_whatever_the_order(channels):
+    kinds = {each.convolution.kind for each in select(sorted_unet(channels))}
+    assert kinds == {Kind.CONV}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_depthwise_layers_of_separable_blocks(channels):
+    listed = layer(32, channels, 3, 3)
+    for inputs, outputs in ((32, 64), (64, 128), (128, 128)):
+        block = word()
+        listed.append(tensor(f"{block}.0.weight", inputs, 1, 3, 3))
+        listed.append(tensor(f"{block}.1.weight", outputs, inputs, 1, 1))
+    found = [each.convolution.kind for each in select(listed)]
+    assert found == [Kind.CONV, *[Kind.DEPTHWISE, Kind.CONV] * 3]
+
+
+def test_what_nothing_decides_is_assumed():
+    square = select([*STEM, *layer(16, 16, 2, 2, bias=(16,))])[1]
+    assert (square.convolution.kind, square.evidence) == (Kind.CONV, Evidence.ASSUMED)
+
+
+def test_moments_and_slots_are_copies():
+    name = f"{word()}/{word()}"
+    listed = [tensor(f"{name}/kernel", 3, 3, 3, 8, layout=Layout.OPEN)]
+    listed += [tensor(f"{name}/kernel/{word()}", 3, 3, 3, 8, layout=Layout.OPEN)]
+    listed += [tensor(f"adam_state/m/{name}/kernel", 3, 3, 3, 8, layout=Layout.OPEN)]
+    listed[0] = tensor(f"{word()}/{name}/kernel", 3, 3, 3, 8, layout=Layout.OPEN)
+    listed[1] = tensor(f"{listed[0].name}/{word()}", 3, 3, 3, 8, layout=Layout.OPEN)
+    found = selection(listed)
+    assert [each.name for each in found.convolutions] == [listed[0].name]
+    assert found.words() == "2 copy"
+
+
+def test_networks_of_the_same_shape_are_both_taken():
+    assert shapes(layer(8, 3, 3, 3), layer(8, 3, 3, 3)) == [(8, 3, 3, 3)] * 2
+
+
+PARTS = {
+    "weight norm": (["weight_g", "weight_v"], [(8, 1, 1, 1), (8, 3, 3, 3)], Way.WEIGHT_NORM),
+    "weight norm of all": (["weight_g", "weight_v"], [(), (8, 3, 3, 3)], Way.WEIGHT_NORM),
+    "weight norm, parametrised": (
+        ["parametrizations.weight.original0", "parametrizations.weight.original1"],
+        [(8, 1, 1, 1), (8, 3, 3, 3)],
+        Way.WEIGHT_NORM,
+    ),
+    "spectral norm": (["weight_orig", "weight_u", "weight_v"], [(8, 3, 3, 3), (8,), (27,)], Way.SPECTRAL_NORM),
+    "spectral norm, transposed": (
+        ["weight_orig", "weight_u", "weight_v"],
+        [(8, 3, 2, 2), (3,), (32,)],
+        Way.SPECTRAL_NORM,
+    ),
+    "spectral norm, parametrised": (
+        ["parametrizations.weight.original", "parametrizations.weight.0._u", "parametrizations.weight.0._v"],
+        [(8, 3, 3, 3), (8,), (27,)],
+        Way.SPECTRAL_NORM,
+    ),
+    "pruned": (["weight_orig", "weight_mask"], [(8, 3, 3, 3)] * 2, Way.MASK),
+}
+
+
+@pytest.mark.parametrize("case", PARTS)
+def test_parts_make_one_weight(case):
+    names, sides, way = PARTS[case]
+    owner = word()
+    listed = [tensor(f"{owner}.{name}", *shape) for name, shape in zip(names, sides, strict=True)]
+    chosen = select([*listed, *layer(16, 8, 3, 3)])
+    assert [each.computation and each.computation.way for each in chosen] == [way, None]
+    assert chosen[0].name == f"{owner}.weight"
+
+
+@pytest.mark.parametrize(
+    "names", [["weight_orig"], ["parametrizations.weight.original"], ["lora_A.weight", "lora_B.weight"]]
+)
+def test_parts_that_nothing_explains_are_refused(names):
+    listed = [tensor(f"{word()}.{name}", 8, 3, 3, 3) for name in names]
+    with pytest.raises(Refused) as caught:
+        select([*STEM, *listed])
+    assert caught.value.reason is Reason.UNSUPPORTED
+
+
+@pytest.mark.parametrize("dtype", ["I8", "F8_E4M3"])
+@pytest.mark.parametrize("name", ["weight_scale", "weight_scale_inv", "scale_weight", "scale", "weight.scale", "SCB"])
+@pytest.mark.parametrize("shape", [(), (1,), (8,), (8, 1, 1, 1), (4, 3, 3, 3)])
+def test_scales_beside_8_bit_weights(dtype, name, shape):
+    owner = word()
+    (chosen,) = select([tensor(f"{owner}.weight", 8, 3, 3, 3, dtype=dtype), tensor(f"{owner}.{name}", *shape)])
+    assert chosen.computation.way is Way.SCALE
+    assert chosen.computation.step is Step.MULTIPLY
+
+
+def test_two_scales_are_refused():
+    owner = word()
+    listed = [tensor(f"{owner}.{name}", 8) for name in ("weight_scale", "scale_b")]
+    with pytest.raises(Refused, match="more than one scale"):
+        select([tensor(f"{owner}.weight", 8, 3, 3, 3, dtype="I8"), *listed])
+
+
+def test_a_file_of_undecided_arrays_is_no_silent_zero():
+    listed = layer(27, 3, 32)
+    with pytest.raises(Refused, match="nothing in the file tells"):
+        refuse_undecided(selection(listed), len(listed))
+    refuse_undecided(selection([*listed, *STEM]), 3)
+
+
+def test_what_a_graph_or_a_module_says_is_kept():
+    known = Convolution(kind=Kind.GROUPED, context=Context.GRAPH, groups=4)
+    (chosen,) = select(layer(8, 3, 3, 3, convolution=known))
+    assert (chosen.convolution, chosen.evidence) == (known, None)
+    (chosen,) = select(layer(8, 3, 3, 3, convolution=Convolution(kind=Kind.CONV, context=Context.DECLARED)))
+    assert chosen.evidence is Evidence.CONFIG
