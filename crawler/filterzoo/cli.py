@@ -14,8 +14,9 @@ import typer
 
 import filterzoo
 from filterzoo import plugins as plugin_loading
+from filterzoo import stopping
 from filterzoo.errors import FilterZooError, describe
-from filterzoo.reporting.terminal import printable
+from filterzoo.reporting.terminal import printable, silence
 
 OURS = ("crawl", "status", "doctor", "inspect", "cat", "plugins", "manifest-schema", "new-plugin", "check-plugin")
 """Each is a function in the module of its name in `filterzoo.commands`, which loads all that it needs."""
@@ -59,7 +60,8 @@ def _root(
 
 
 def main() -> None:
-    """Entry point of `filterzoo`."""
+    """What `filterzoo` does, once it is loaded."""
+    stopping.listen()
     warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\..*")
     try:
         loaded = plugin_loading.load(plugin_loading.references())
@@ -69,10 +71,11 @@ def main() -> None:
     except FilterZooError as error:
         _end(str(error), error.exit_code)
     except BrokenPipeError:
+        silence(sys.stdout)
+        silence(sys.stderr)
         sys.exit(0)
-    except KeyboardInterrupt:
-        sys.stderr.write("filterzoo: interrupted; run the same command again to go on\n")
-        sys.exit(130)
+    except stopping.Stopped as stopped:
+        stopping.end(stopped)
     except MemoryError:
         _end("not enough memory; see docs/tuning.md, or give it a machine with more", 2)
     except OSError as error:

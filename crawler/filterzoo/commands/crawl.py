@@ -25,7 +25,8 @@ from filterzoo.network.cache import default_folder
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.reporting import step_summary
 from filterzoo.reporting.summary import Run, Summary
-from filterzoo.reporting.terminal import cell, console, printable, table
+from filterzoo.reporting.terminal import cell, console, printable, table, unless_closed
+from filterzoo.stopping import Stopped
 from filterzoo.store.workfolder import WorkFolder
 
 MAX_WORKERS = 4
@@ -53,7 +54,8 @@ def crawl(
     """Read every checkpoint that MANIFEST names, without running anything from it, and measure its convolutions.
 
     Run the same command again to do only what is missing. Exit code 0: all well; 1: some checkpoints failed (see
-    `filterzoo status`); 2: it could not start, or its disk failed; 3: another crawl is working in the folder.
+    `filterzoo status`); 2: it could not start, or its disk failed; 3: another crawl is working in the folder; 130 or
+    143: it was stopped by Ctrl-C or SIGTERM, and what was done is kept.
 
     Where GITHUB_STEP_SUMMARY names a file, a summary in Markdown is added to it.
     """
@@ -76,13 +78,18 @@ def crawl(
         _show_plan(order, plugins, as_json=as_json)
         return
     with _Reporter(quiet=as_json) as reporter:
-        summary = run_crawl(order, plugins, reporter.show)
+        try:
+            summary = run_crawl(order, plugins, reporter.show)
+        except Stopped as stopped:
+            stopped.kept = f"{reporter.new} new checkpoints are kept in {printable(str(workdir))}"
+            raise
     _report(summary, reporter.run(), metrics_file)
-    if as_json:
-        typer.echo(json.dumps(summary.document()))
-    else:
-        console().print(f"{reporter.new} new, {reporter.known} already there in {printable(str(workdir))}")
-        show(summary)
+    with unless_closed():
+        if as_json:
+            typer.echo(json.dumps(summary.document()))
+        else:
+            console().print(f"{reporter.new} new, {reporter.known} already there in {printable(str(workdir))}")
+            show(summary)
     if reporter.failed:
         raise typer.Exit(1)
 
@@ -158,7 +165,8 @@ class _Reporter:
             counts = f"{self.new} new, {self.known} known, {self.failed} failed"
             self._bar.update(self._bar.task_ids[0], description=f"{counts} · {printable(name, 60)}")
         if not self._quiet and event.is_new and (self._bar is None or isinstance(outcome, LedgerEntry)):
-            self._console.print(_line(outcome))
+            with unless_closed():
+                self._console.print(_line(outcome))
 
 
 def _line(outcome: Done | LedgerEntry | Task) -> str:

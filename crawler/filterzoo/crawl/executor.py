@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import forkserver
+from multiprocessing import forkserver, util
 from multiprocessing.context import BaseContext
+from pathlib import Path
 from typing import Any
 
 import tenacity
@@ -50,7 +53,7 @@ class LocalExecutor:
         remaining = iter(tasks)
         pool: ProcessPoolExecutor | None = None
         pending: dict[Future[Outcome], Task] = {}
-        with contextlib.ExitStack() as running:
+        with contextlib.ExitStack() as running, _stopping_workers():
             while True:
                 suspects: list[Task] = []
                 while len(pending) < _AHEAD * self._workers and (task := next(remaining, None)) is not None:
@@ -80,9 +83,9 @@ class LocalExecutor:
 
     def _run_alone(self, task: Task) -> Outcome:
         """One of the tasks that were running when a worker died: alone, it shows whether it was the one."""
-        reached = _StageCell()
+        reached = _StageCell(_context(self._setup.sockets))
         pool, future = self._started_alone(task, reached)
-        with pool:
+        with pool, _stopping_workers():
             try:
                 return future.result()
             except BrokenProcessPool:
@@ -102,14 +105,26 @@ class LocalExecutor:
 
     def _pool(self, workers: int, reached: _StageCell | None = None) -> ProcessPoolExecutor:
         """A pool that has no process yet. reached: where its one worker notes the stage it is in."""
-        return ProcessPoolExecutor(workers, _context(), initializer=_start_worker, initargs=(self._setup, reached))
+        context = _context(self._setup.sockets)
+        return ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(self._setup, reached))
+
+
+@contextlib.contextmanager
+def _stopping_workers() -> Iterator[None]:
+    """When the run ends before its tasks do, the workers are killed: no checkpoint of theirs is half in the store."""
+    try:
+        yield
+    except BaseException:
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        raise
 
 
 class _StageCell:
     """The stage that a worker process is in, in memory that outlives it; handed over when the process starts."""
 
-    def __init__(self) -> None:
-        self._number: Any = _context().RawValue("B", _STAGES.index(Stage.FETCH))
+    def __init__(self, context: BaseContext) -> None:
+        self._number: Any = context.RawValue("B", _STAGES.index(Stage.FETCH))
 
     @property
     def stage(self) -> Stage:
@@ -121,20 +136,44 @@ class _StageCell:
         self._number.value = _STAGES.index(stage)
 
 
-def _context() -> BaseContext:
+def _context(sockets: Path | None = None) -> BaseContext:
     """How workers start: on Linux as forks of one process that has imported everything and done nothing with it.
 
     Torch takes seconds to import, and its code and tables are in memory once for all workers. Elsewhere a fork is not
-    safe, or not to be had; then each imports all of it.
+    safe, or not to be had; then each imports all of it. sockets: where that process may be reached; None for the
+    system's folder of temporary files.
     """
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
     forkserver.set_forkserver_preload(_PRELOADED)
     try:
-        forkserver.ensure_running()
-    except OSError:  # No place for its socket: no folder for temporary files, a full one, or one of too long a name.
+        with contextlib.nullcontext() if sockets is None else _socket_in(sockets):
+            forkserver.ensure_running()
+    except OSError:  # no place for its socket, such as a full disk or a file system that has none
         return multiprocessing.get_context("spawn")
     return multiprocessing.get_context("forkserver")
+
+
+@contextlib.contextmanager
+def _socket_in(sockets: Path) -> Iterator[None]:
+    """multiprocessing puts its socket into the work folder, where the next run clears it away if this one is killed.
+
+    The name of a socket has at most 107 bytes, and a work folder may lie deeper: so the folder is named by a
+    descriptor, which stays open as long as the process.
+    """
+    own = sockets / str(os.getpid())
+    if own.is_dir():
+        yield
+        return
+    own.mkdir(parents=True)
+    # Behind multiprocessing's own, of priority -100, which removes its folder in this one.
+    util.Finalize(None, shutil.rmtree, (own,), {"ignore_errors": True}, exitpriority=-200)
+    folder = os.open(own, os.O_RDONLY | os.O_DIRECTORY)
+    before, tempfile.tempdir = tempfile.tempdir, f"/proc/self/fd/{folder}"
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 def _start_worker(setup: WorkerSetup, reached: _StageCell | None) -> None:

@@ -27,6 +27,7 @@ from filterzoo.plugins import load
 from filterzoo.records import Checkpoint, Index
 from filterzoo.references import PluginReference
 from filterzoo.store.fragments import FragmentStore, FragmentWriter
+from filterzoo.store.workfolder import SOCKETS
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,11 @@ class WorkerSetup:
     cache: Path
     device: Device
     allow_private: bool = False
+
+    @property
+    def sockets(self) -> Path:
+        """Where the executor may put sockets."""
+        return self.scratch.with_name(SOCKETS)
 
 
 class Worker:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import unicodedata
+from collections.abc import Iterator
+from typing import IO
 
 from rich.console import Console
 from rich.table import Table
@@ -32,11 +36,36 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode()
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Rich would end the program with exit code 1 and no word: what to do is for the command to say."""
+        raise BrokenPipeError
+
+
+def silence(stream: IO[str]) -> None:
+    """What is written to a stream from now on goes nowhere: whoever read it is gone."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+@contextlib.contextmanager
+def unless_closed() -> Iterator[None]:
+    """Inside, output that nobody reads any more (`crawl | head -1`) is dropped; it is no reason to stop working."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence(sys.stdout)
+        silence(sys.stderr)
+
+
 def console(*, to_stderr: bool = False) -> Console:
     """A console; where its output is no terminal, lines are as long as they are and tables have room."""
     stream = sys.stderr if to_stderr else sys.stdout
     width = None if stream.isatty() else WIDTH_OF_A_FILE
-    return Console(file=stream, highlight=False, soft_wrap=width is not None, markup=False, emoji=False, width=width)
+    return _Console(file=stream, highlight=False, soft_wrap=width is not None, markup=False, emoji=False, width=width)
 
 
 def cell(text: object, *, longest: int = 60) -> Text:

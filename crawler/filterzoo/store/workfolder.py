@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ from typing import IO, Self
 from filterzoo.errors import StartError, WorkFolderBusy
 from filterzoo.store.fragments import FragmentStore
 from filterzoo.store.journal import Journal
+
+SOCKETS = "sockets"
+"""Folder of the sockets of running crawls, one folder for each process; what a killed one left is of no use."""
 
 
 class WorkFolder:
@@ -68,9 +72,14 @@ class WorkFolder:
         """Take the lock and clear what an interrupted crawl left half-written."""
         self._hold()
         shutil.rmtree(self.scratch, ignore_errors=True)
+        for left in self.path.joinpath(SOCKETS).glob("*"):
+            if left.name != str(os.getpid()):
+                shutil.rmtree(left, ignore_errors=True)
         return self
 
-    def __exit__(self, *_exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None = None, *_exception: object) -> None:
+        if kind is not None and self._lock is not None:
+            shutil.rmtree(self.scratch, ignore_errors=True)
         if self._lock is not None:
             self._lock.close()
             self._lock = None
