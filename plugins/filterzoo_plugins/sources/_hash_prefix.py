@@ -10,13 +10,15 @@ from filterzoo import Artifact, LocalFile, Reason, Refused
 if TYPE_CHECKING:
     from filterzoo import Door
 
+_DAY = re.compile(r"20[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])")
 _PREFIX = re.compile(r"-([0-9a-f]{8,64})\.[\w.]+$")
 
 
 def hash_prefix(url: str) -> str | None:
     """The digits in a URL's file name (torch.hub's HASH_REGEX, of at least eight digits)."""
     match = _PREFIX.search(url.rpartition("/")[2])
-    return match[1] if match else None
+    # `-20231122.pth` ends in a day.
+    return match[1] if match and not _DAY.fullmatch(match[1]) else None
 
 
 def revision(url: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from filterzoo_plugins.sources._package_index import (
 if TYPE_CHECKING:
     from filterzoo import Door
 
+MAX_TEXTS = 5_000
 MAX_TEXT = 4_000_000
 """Bytes of the longest file that is read; tables of zoos are shorter."""
 
@@ -56,6 +58,20 @@ class PackageData:
                 if archive.members[member] > MAX_TEXT:
                     raise Refused(Reason.MALFORMED, f"longer than {MAX_TEXT} bytes", file)
             return {file: _text(file, b"".join(archive.parts(member))) for file, member in found.items()}
+
+    def matching(self, pattern: str) -> dict[str, str]:
+        """Every text of an archive whose path matches the regular expression, by its path, in order.
+
+        What is no text, or longer than a table is, is left out.
+        """
+        wanted = re.compile(pattern)
+        path, filename = self._archive()
+        with open_archive(path, filename) as archive:
+            names = sorted(name for name, size in archive.members.items() if size <= MAX_TEXT and wanted.search(name))
+            if len(names) > MAX_TEXTS:
+                raise Refused(Reason.LIMIT, f"more than {MAX_TEXTS} files match", filename)
+            found = {name: b"".join(archive.parts(name)) for name in names}
+        return {name: content.decode("utf-8", "replace") for name, content in found.items()}
 
     def _archive(self) -> tuple[Path, str]:
         if self.path is not None:
