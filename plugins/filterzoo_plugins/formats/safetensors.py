@@ -176,6 +176,8 @@ def _weight_map(file: RandomAccessFile) -> dict[str, str]:
         raise Refused(Reason.LIMIT, f"an index of {file.size} bytes; at most {JSON_BYTES} are read", "byte 0")
     index = read_json(file.read(0, file.size), "index", depth=_INDEX_DEPTH)
     weight_map = index.get("weight_map")
+    if isinstance(weight_map, dict) and weight_map and all(isinstance(shards, list) for shards in weight_map.values()):
+        raise Refused(Reason.UNSUPPORTED, "the index of Keras weights in shards", "weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
         raise Refused(Reason.MALFORMED, "the index has no weight_map of names to shards", "weight_map")
     shards = set(weight_map.values())

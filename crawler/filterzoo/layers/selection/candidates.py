@@ -132,6 +132,8 @@ def _is_plainly_one(candidate: Candidate) -> bool:
 def _is_sequence_kernel(candidate: Candidate) -> bool:
     """Rank 3: a 1-D convolution's kernel is short and not as long as it has inputs."""
     (side,) = candidate.kernel
+    if side == 1 and candidate.tensor.layout is Layout.K_IO and candidate.bias is None:
+        return False  # (1, places, channels): what is learnt of places looks the same
     if side <= 2:
         return True
     if side == candidate.second and side > 3:

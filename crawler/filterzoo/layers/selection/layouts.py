@@ -31,6 +31,10 @@ def read_layouts(tensors: Sequence[Tensor]) -> list[Tensor]:
     open_ones = [t for t in candidates if t.layout is Layout.OPEN]
     if open_ones:
         result |= _voted(open_ones, {t.name: t.shape for t in tensors if len(t.shape) == 1})
+    stated = [t for t in candidates if t.layout is Layout.K_IO]
+    if stated:
+        shapes = {tensor.name: tensor.shape for tensor in tensors}
+        result |= {id(t): _told(t, Layout.K_IO, t.evidence, shapes) for t in stated}
     volumes = [t for t in candidates if t.layout is Layout.OI_K and len(t.shape) == 5 and names.is_weight(t.name)]
     if volumes:
         result |= _volumes(volumes)
@@ -52,12 +56,15 @@ def _voted(tensors: list[Tensor], vectors: Mapping[str, tuple[int, ...]]) -> dic
     return {id(tensor): _told(tensor, best[0], evidence, shapes) for tensor in tensors}
 
 
-def _told(tensor: Tensor, layout: Layout, evidence: Evidence, shapes: Mapping[str, tuple[int, ...]]) -> Tensor:
+def _told(tensor: Tensor, layout: Layout, evidence: Evidence | None, shapes: Mapping[str, tuple[int, ...]]) -> Tensor:
     """With the file's order; (*kernel, in, 1) is depthwise where it has as many biases, or is called so."""
     if layout is Layout.K_IO and len(tensor.shape) > 3 and tensor.shape[-1] == 1 < tensor.shape[-2]:
         bias = next((shapes[name] for name in names.biases(tensor.name) if name in shapes), None)
-        if bias == tensor.shape[-2:-1] or (bias is None and names.says_depthwise(tensor.name)):
-            return replace(tensor, layout=Layout.K_IM, evidence=Evidence.SHAPES if bias else Evidence.NAME)
+        readers = {shape[-2] for shape in shapes.values() if 3 < len(shape) < 6 and set(shape[:-2]) == {1}}
+        is_read = bias is None and set(tensor.shape[:-2]) != {1} and tensor.shape[-2] in readers
+        if is_read or bias == tensor.shape[-2:-1] or (bias is None and names.says_depthwise(tensor.name)):
+            told = Evidence.SHAPES if bias or is_read else Evidence.NAME
+            return replace(tensor, layout=Layout.K_IM, evidence=told)
     return replace(tensor, layout=layout, evidence=evidence)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 
 _SEPARATORS = re.compile(r"[./:]")
-_WEIGHT = re.compile(r"(^|[./_])(weights?|kernel|w)(:0)?$", re.IGNORECASE)
+_WEIGHT = re.compile(r"(^|[./_])(weights?|kernel|w)(:0)?$|(^|/)(vars/0)$", re.IGNORECASE)
+"""Words of frameworks; Keras 3 numbers the variables of a layer, the kernel first."""
 _PART = re.compile(r"(^|[./])(weight|kernel)[._][^./]*$", re.IGNORECASE)
-_BIASES = ("bias", "biases", "b", "B", "bias:0")
+_BIASES = ("bias", "biases", "b", "B", "bias:0", "vars/1")
 _TRANSPOSED = re.compile(
     r"transp|deconv|conv(olution)?_?t\d*d?([./_]|$)|(^|[./_])(conv_?)?up(conv|sample)?\d*([./_]|$)", re.IGNORECASE
 )
@@ -30,7 +31,7 @@ def owner(name: str) -> str:
     """What a weight belongs to: its name without the word for weight, with the separator before that."""
     found = _WEIGHT.search(name)
     if found is not None:
-        return name[: found.start(2)]
+        return name[: found.start(2 if found[2] else 5)]
     cut = max(name.rfind("."), name.rfind("/"))
     return name[: cut + 1]
 

@@ -80,6 +80,8 @@ def variables(model: KerasLayer) -> Iterator[tuple[str, KerasLayer]]:
             used[name] = used.get(name, -1) + 1
             inside.append((f"{path}/layers/{name}{f'_{used[name]}' if used[name] else ''}".lstrip("/"), child))
         inside += [(f"{path}/{key}".lstrip("/"), child) for key, child in layer.inner.items()]
+        if layer.class_name == "Bidirectional" and "layer" in layer.inner:
+            inside.append((f"{path}/forward_layer".lstrip("/"), layer.inner["layer"]))
         pending += reversed(inside)
 
 
@@ -88,6 +90,8 @@ def meaning(layer: KerasLayer, variable: str, shape: Sequence[int]) -> KernelMea
     if layer.class_name in _NO_CONVOLUTION:
         return NO_CONVOLUTION
     known = _KERAS_CLASS.fullmatch(layer.class_name)
+    if known is None and _is_like_convolution(layer.config, shape):
+        return meaning(replace(layer, class_name=f"Conv{len(shape) - 2}D"), variable, shape)
     if known is None:
         return meaning_by_name(f"{layer.class_name}/{variable}", shape)
     modifier, sides, is_transposed, lstm, lstm_sides = known.groups()
@@ -106,6 +110,13 @@ def meaning(layer: KerasLayer, variable: str, shape: Sequence[int]) -> KernelMea
     if is_transposed:
         return _applied(_with_groups(transposed(), 1), config, shape)
     return _applied(_with_groups(plain(shape), groups), config, shape)
+
+
+def _is_like_convolution(config: Mapping[str, Any] | None, shape: Sequence[int]) -> bool:
+    """Whether a class that is not Keras's own has the settings of a convolution, and a kernel that fits them."""
+    if config is None or not 3 <= len(shape) <= 5:
+        return False
+    return config.get("kernel_size") == list(shape[:-2]) and config.get("filters") == shape[-1]
 
 
 def class_of(name: str) -> str | None:

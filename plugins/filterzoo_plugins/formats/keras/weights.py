@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Self
 
-from filterzoo import DTYPES, RandomAccessFile, Reason, Refused, Tensor
+from filterzoo import DTYPES, Layout, RandomAccessFile, Reason, Refused, Tensor
 from filterzoo_plugins.encodings.expansion import check_expansion
 from filterzoo_plugins.encodings.hdf5.data import StoredArray, locate
 from filterzoo_plugins.encodings.hdf5.tree import H5DataSet, Tree, names_attribute, open_tree, text_attribute
@@ -117,16 +117,19 @@ class _Weights:
         """Keras 3 numbers the variables of a layer; their group's attribute `name` is the layer's name."""
         stated = text_attribute(self.tree.groups[f"{self.prefix}{owner}/vars".replace("//", "/").lstrip("/")], "name")
         layer_name = (stated or b"").decode("utf-8", "backslashreplace")
+        if f"{self.prefix}{owner}/layer/vars".lstrip("/") in self.tree.groups:
+            return NO_CONVOLUTION  # what a wrapper keeps of the layer in it, which has a kernel of its own
+        is_cell = owner.endswith("/cell")
         owner = owner.removesuffix("/cell").replace("_layer_checkpoint_dependencies", "layers")
         if owner in self.layer_at:
             return meaning(self.layer_at[owner].wrapped, number, shape)
+        if is_cell and len(shape) > 2:
+            return meaning(KerasLayer(layer_name, f"ConvLSTM{len(shape) - 2}D"), number, shape)
         part = owner.rpartition("/")[2]
         class_name = class_of(part) or class_of(layer_name)
         if class_name is not None:
             return meaning(KerasLayer(layer_name, class_name), number, shape)
-        if number == "0" and "conv" in f"{part} {layer_name}".lower():
-            return meaning_by_name(f"{part} {layer_name}/kernel", shape)
-        return NO_CONVOLUTION
+        return (Layout.K_IO, None) if 3 <= len(shape) <= 5 else NO_CONVOLUTION
 
 
 def _tensor(name: str, stored: StoredArray, found: KernelMeaning) -> Tensor:
