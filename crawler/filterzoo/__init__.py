@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from filterzoo.dataset.merged import stats
     from filterzoo.dtypes import DTYPES, NumberClass
     from filterzoo.errors import Reason, Refused, StartError
-    from filterzoo.files import LocalFile, RandomAccessFile, check_plain_name, check_side_name
+    from filterzoo.files import LocalFile, RandomAccessFile, Window, check_plain_name, check_side_name
     from filterzoo.format import HEAD_BYTES, Format
     from filterzoo.hooks import API_VERSION, hookimpl
+    from filterzoo.inflating import BrokenDataError, inflate
     from filterzoo.jail import Jail
     from filterzoo.layers.computations import computed, stored_tensors
     from filterzoo.licensing.licences import Licence, LicenceClass
@@ -54,9 +55,10 @@ _HOMES = {
     "filterzoo.dataset.merged": ("stats",),
     "filterzoo.dtypes": ("DTYPES", "NumberClass"),
     "filterzoo.errors": ("Reason", "Refused", "StartError"),
-    "filterzoo.files": ("LocalFile", "RandomAccessFile", "check_plain_name", "check_side_name"),
+    "filterzoo.files": ("LocalFile", "RandomAccessFile", "Window", "check_plain_name", "check_side_name"),
     "filterzoo.format": ("Format", "HEAD_BYTES"),
     "filterzoo.hooks": ("API_VERSION", "hookimpl"),
+    "filterzoo.inflating": ("BrokenDataError", "inflate"),
     "filterzoo.jail": ("Jail",),
     "filterzoo.layers.computations": ("computed", "stored_tensors"),
     "filterzoo.licensing.licences": ("Licence", "LicenceClass"),
@@ -98,6 +100,7 @@ __all__ = [
     "HEAD_BYTES",
     "Archive",
     "Artifact",
+    "BrokenDataError",
     "Checkpoint",
     "Codec",
     "Context",
@@ -139,10 +142,12 @@ __all__ = [
     "ThreatModel",
     "VisualCategory",
     "Way",
+    "Window",
     "check_plain_name",
     "check_side_name",
     "computed",
     "hookimpl",
+    "inflate",
     "is_http",
     "load",
     "open",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import stat
 from abc import ABC, abstractmethod
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Self
 
 from filterzoo.errors import Reason, Refused
+
+_PIECE = 1 << 20
 
 
 class RandomAccessFile(ABC):
@@ -59,6 +62,33 @@ class RandomAccessFile(ABC):
             raise Refused(
                 Reason.MALFORMED, f"bytes {offset}..{offset + length} lie outside the file of {self.size} bytes"
             )
+
+
+class Window(RandomAccessFile):
+    """`length` bytes of a file from `offset`, such as a stored archive member, as a file of their own."""
+
+    def __init__(self, file: RandomAccessFile, offset: int, length: int) -> None:
+        file.check_bounds(offset, length)
+        self.size = length
+        self.is_remote = file.is_remote
+        self._file = file
+        self._offset = offset
+
+    def read(self, offset: int, length: int) -> bytes:
+        """See `RandomAccessFile.read`."""
+        self.check_bounds(offset, length)
+        return self._file.read(self._offset + offset, length)
+
+
+def sha256_of(file: RandomAccessFile) -> str:
+    """Hex, of all bytes."""
+    hasher = hashlib.sha256()
+    buffer = memoryview(bytearray(min(_PIECE, file.size)))
+    for offset in range(0, file.size, _PIECE):
+        part = buffer[: min(_PIECE, file.size - offset)]
+        file.read_into(offset, part)
+        hasher.update(part)
+    return hasher.hexdigest()
 
 
 def check_plain_name(name: str) -> None:

@@ -29,3 +29,10 @@ def test_what_is_not_needed_is_not_loaded(start: str, not_needed: set[str]) -> N
     code = f"{start}\nprint(*sorted({not_needed!r} & set(sys.modules)))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert ran.stdout.split() == []
+
+
+def test_every_public_name_can_be_imported() -> None:
+    import filterzoo
+
+    assert sorted(filterzoo._HOME_OF) == sorted(filterzoo.__all__)
+    assert all(getattr(filterzoo, name) is not None for name in filterzoo.__all__)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import tempfile
 from collections import Counter
@@ -18,9 +17,8 @@ from filterzoo.commands.options import JsonOption, PluginOption, PrivateOption
 from filterzoo.crawl.budget import Budget, cpu_clock
 from filterzoo.crawl.opening import opened
 from filterzoo.errors import FilterZooError, Reason, Refused, describe
-from filterzoo.files import RandomAccessFile
+from filterzoo.files import RandomAccessFile, sha256_of
 from filterzoo.jail import Jail
-from filterzoo.layers.decoding import PIECE
 from filterzoo.layers.layer import kernel_name
 from filterzoo.layers.normalise import depths, evidence_of, read
 from filterzoo.layers.shapes import canonical_shape
@@ -82,7 +80,7 @@ def _inspect(name: str, jail: Jail, scratch: Path, *, allow_private: bool, tenso
         is_local = place.path is not None
         if is_local:
             _check(index, file, scratch)
-        document = _describe(name, index, _sha256(whole) if is_local else whole.verified_sha256)
+        document = _describe(name, index, sha256_of(whole) if is_local else whole.verified_sha256)
         if tensors:
             document["all_tensors"] = [_listed(tensor) for tensor in index.tensors]
         if index.obstacle is not None:
@@ -102,13 +100,6 @@ def _check(index: Index, file: RandomAccessFile, scratch: Path) -> None:
         reader.check(index.containers)
         for tensor in index.convolutions:
             read(tensor, reader)
-
-
-def _sha256(file: RandomAccessFile) -> str:
-    hasher = hashlib.sha256()
-    for offset in range(0, file.size, PIECE):
-        hasher.update(file.read(offset, min(PIECE, file.size - offset)))
-    return hasher.hexdigest()
 
 
 def _describe(name: str, index: Index, sha256: str | None) -> dict[str, Any]:

@@ -8,16 +8,14 @@ the layers were read from, and before anything of the checkpoint is stored.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from filterzoo.crawl.opening import Unpacked
 from filterzoo.errors import Reason, Refused
-from filterzoo.files import RandomAccessFile
+from filterzoo.files import RandomAccessFile, sha256_of
 from filterzoo.layers.computations import stored_tensors
-from filterzoo.layers.decoding import PIECE
 from filterzoo.layers.stored import TensorReader, byte_ranges
 from filterzoo.manifests.manifest import VerifySha256
 from filterzoo.network.cache import Cache
@@ -80,7 +78,7 @@ class PublishedHashes:
     def compare(self) -> None:
         """Refused (hash_mismatch) where a file is not the published one; a copy in the cache is removed."""
         for use in self._compared:
-            found = _sha256(use.file)
+            found = sha256_of(use.file)
             for claim in sorted(use.claims - {found}):
                 self._cache.forget(claim)
                 detail = f"sha256 is {found}, published is {claim}"
@@ -133,13 +131,3 @@ def _wanted_of_archive(file: RandomAccessFile, index: Index) -> int:
     if isinstance(file, Unpacked):
         return file.packed_bytes
     return index.containers[0].length if index.containers else 0
-
-
-def _sha256(file: RandomAccessFile) -> str:
-    hasher = hashlib.sha256()
-    buffer = memoryview(bytearray(min(PIECE, file.size)))
-    for offset in range(0, file.size, PIECE):
-        part = buffer[: min(PIECE, file.size - offset)]
-        file.read_into(offset, part)
-        hasher.update(part)
-    return hasher.hexdigest()

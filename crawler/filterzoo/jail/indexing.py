@@ -10,10 +10,10 @@ import pluggy
 from filterzoo import hooks
 from filterzoo.archive import Archive, Member, Packing
 from filterzoo.errors import Reason, Refused, plugin_error
-from filterzoo.files import RandomAccessFile
+from filterzoo.files import RandomAccessFile, Window
 from filterzoo.format import HEAD_BYTES, Format
 from filterzoo.jail.messages import MAX_BODY, ConnectionClosed, Message, encode
-from filterzoo.jail.unpacking import Window, find_model
+from filterzoo.jail.unpacking import find_model
 from filterzoo.layers.computations import stored_tensors
 from filterzoo.layers.selection import Selection, refuse_undecided, selection
 from filterzoo.layers.shapes import is_convolution_shape

@@ -12,28 +12,14 @@ from filterzoo.archive import WHOLE, Archive, Member, Packing
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
 from filterzoo.format import HEAD_BYTES, Format
+from filterzoo.inflating import BrokenDataError, inflate
 
 PIECE = 1 << 20
 """Bytes that are unpacked at a time."""
 XZ_MEMORY = 256 << 20
+_ZLIB_BITS = {Packing.DEFLATE: -zlib.MAX_WBITS, Packing.GZIP: 16 + zlib.MAX_WBITS}
 SNIFFED = 10_000
 """Most members whose first bytes are looked at."""
-
-
-class Window(RandomAccessFile):
-    """A stored member, read in place."""
-
-    def __init__(self, file: RandomAccessFile, offset: int, length: int) -> None:
-        file.check_bounds(offset, length)
-        self.size = length
-        self.is_remote = file.is_remote
-        self._file = file
-        self._offset = offset
-
-    def read(self, offset: int, length: int) -> bytes:
-        """See `RandomAccessFile.read`."""
-        self.check_bounds(offset, length)
-        return self._file.read(self._offset + offset, length)
 
 
 def find_model(
@@ -86,7 +72,7 @@ def head(file: RandomAccessFile, member: Member) -> bytes | None:
             case Packing.STORED:
                 return packed
             case Packing.DEFLATE | Packing.GZIP:
-                return bytes(_inflater(member.packing).decompress(packed, HEAD_BYTES))
+                return bytes(zlib.decompressobj(_ZLIB_BITS[member.packing]).decompress(packed, HEAD_BYTES))
             case Packing.BZIP2 | Packing.XZ:
                 return bytes(_decompressor(member.packing).decompress(packed, HEAD_BYTES))
     except _BROKEN as error:
@@ -112,29 +98,14 @@ def unpack(file: RandomAccessFile, member: Member, limit: int) -> Iterator[bytes
 def _unpacked(file: RandomAccessFile, member: Member) -> Iterator[bytes]:
     offsets = range(member.offset, member.offset + member.length, PIECE)
     packed = (file.read(offset, min(PIECE, member.offset + member.length - offset)) for offset in offsets)
-    is_zlib = member.packing in {Packing.DEFLATE, Packing.GZIP}
     try:
-        yield from _inflate(packed, member) if is_zlib else _decompress(packed, member)
+        if member.packing in _ZLIB_BITS:
+            yield from inflate(packed, _ZLIB_BITS[member.packing], may_repeat=member.packing is Packing.GZIP)
+        else:
+            yield from _decompress(packed, member)
     except _BROKEN as error:
         _refuse_memory(error, member)
         raise Refused(Reason.DAMAGED, f"broken {member.packing} data: {error}", ascii(member.name)[:200]) from None
-
-
-def _inflate(packed: Iterator[bytes], member: Member) -> Iterator[bytes]:
-    """Deflate, or gzip: there may be several gzip members in a row."""
-    machine = _inflater(member.packing)
-    for data in packed:
-        while data:
-            yield machine.decompress(data, PIECE)
-            if machine.eof:
-                data = machine.unused_data.lstrip(b"\0")  # noqa: PLW2901  # what is left of it
-                if not data or member.packing is Packing.DEFLATE:
-                    break
-                machine = _inflater(member.packing)
-            else:
-                data = machine.unconsumed_tail  # noqa: PLW2901  # what is left of it
-    if not machine.eof:
-        raise Refused(Reason.DAMAGED, "the compressed data end too early", ascii(member.name)[:200])
 
 
 def _decompress(packed: Iterator[bytes], member: Member) -> Iterator[bytes]:
@@ -153,7 +124,7 @@ def _decompress(packed: Iterator[bytes], member: Member) -> Iterator[bytes]:
         raise Refused(Reason.DAMAGED, "the compressed data end too early", ascii(member.name)[:200])
 
 
-_BROKEN = (zlib.error, OSError, lzma.LZMAError, EOFError)
+_BROKEN = (BrokenDataError, zlib.error, OSError, lzma.LZMAError, EOFError)
 
 
 def _refuse_memory(error: Exception, member: Member) -> None:
@@ -167,10 +138,6 @@ def _refuse_memory(error: Exception, member: Member) -> None:
 def needs_too_much_memory(error: Exception) -> bool:
     """Whether liblzma met its `memlimit`: Python has no class of its own for that (Modules/_lzmamodule.c)."""
     return isinstance(error, lzma.LZMAError) and "memory usage limit" in str(error).lower()
-
-
-def _inflater(packing: Packing) -> Any:
-    return zlib.decompressobj(-zlib.MAX_WBITS if packing is Packing.DEFLATE else 16 + zlib.MAX_WBITS)
 
 
 def _decompressor(packing: Packing) -> Any:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
-from unittest import mock
 
 import httpx
 
@@ -26,6 +25,7 @@ from filterzoo.network.cache import default_folder
 from filterzoo.network.door import Door
 from filterzoo.source import Source, SourceOptions
 
+_MISSING = object()
 PATIENCE = 120.0
 """Seconds that a listing with the network may take; what would come later is not looked at."""
 
@@ -176,7 +176,7 @@ def _no_patience_without_address(unknown: list[str]) -> Iterator[None]:
         if not is_lost:
             sleep(seconds)
 
-    with mock.patch.object(socket, "getaddrinfo", resolved), mock.patch.object(time, "sleep", slept):
+    with _replaced(socket, "getaddrinfo", resolved), _replaced(time, "sleep", slept):
         yield
 
 
@@ -194,9 +194,23 @@ def _no_network(tried: list[str]) -> Iterator[None]:
 
     # The calls that any Python library ends in, and the pauses before it tries again; all are put back at the end.
     with (
-        mock.patch.object(time, "sleep"),
-        mock.patch.object(socket.socket, "connect", connect),
-        mock.patch.object(socket.socket, "connect_ex", connect),
-        mock.patch.object(socket, "getaddrinfo", resolve),
+        _replaced(time, "sleep", lambda _seconds: None),
+        _replaced(socket.socket, "connect", connect),
+        _replaced(socket.socket, "connect_ex", connect),
+        _replaced(socket, "getaddrinfo", resolve),
     ):
         yield
+
+
+@contextlib.contextmanager
+def _replaced(owner: object, name: str, value: object) -> Iterator[None]:
+    """The attribute has another value while the block runs."""
+    own = vars(owner).get(name, _MISSING)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        if own is _MISSING:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, own)

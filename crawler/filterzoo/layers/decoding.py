@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
+from filterzoo.inflating import BrokenDataError, inflate
 from filterzoo.records import Codec, StoredRange
 
 PIECE = 1 << 20
@@ -109,19 +110,9 @@ def _check_size(size: int, record: StoredRange, name: str) -> None:
 
 
 def _inflated(file: RandomAccessFile, record: StoredRange, name: str) -> Iterator[bytes]:
-    machine = zlib.decompressobj(-zlib.MAX_WBITS if record.codec is Codec.DEFLATE else zlib.MAX_WBITS)
     end = record.offset + record.length
+    packed = (file.read(offset, min(PIECE, end - offset)) for offset in range(record.offset, end, PIECE))
     try:
-        for offset in range(record.offset, end, PIECE):
-            if machine.eof:
-                raise Refused(Reason.DAMAGED, "bytes behind the end of compressed data", name)
-            packed = file.read(offset, min(PIECE, end - offset))
-            while packed and not machine.eof:
-                yield machine.decompress(packed, PIECE)
-                packed = machine.unconsumed_tail
-    except zlib.error as error:
-        raise Refused(Reason.DAMAGED, f"broken compressed data: {error}", name) from error
-    if not machine.eof:
-        raise Refused(Reason.DAMAGED, "compressed data end too early", name)
-    if machine.unused_data:
-        raise Refused(Reason.DAMAGED, "bytes behind the end of compressed data", name)
+        yield from inflate(packed, -zlib.MAX_WBITS if record.codec is Codec.DEFLATE else zlib.MAX_WBITS)
+    except BrokenDataError as error:
+        raise Refused(Reason.DAMAGED, str(error), name) from error

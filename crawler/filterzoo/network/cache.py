@@ -16,6 +16,7 @@ from typing import IO
 import platformdirs
 from filelock import FileLock
 
+from filterzoo.durable import sync, sync_folder
 from filterzoo.errors import Reason, Refused, raise_disk_trouble
 
 IN_USE = 600.0
@@ -127,7 +128,7 @@ class Cache:
         path = self.folder / "files" / sha256[:2] / sha256
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.path.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
         self.discard(partial)
         self.remember(key, CacheEntry(sha256, partial.etag, self.now()))
         os.utime(path, (self.now(), self.now()))
@@ -194,17 +195,5 @@ def append(partial: Partial, parts: Iterable[bytes], digest: hashlib._Hash) -> s
             except OSError as error:
                 raise_disk_trouble(error, "the cache of downloads")
                 raise Refused(Reason.FETCH_FAILED, f"cannot write to the cache: {error.strerror}") from error
-        file.flush()
-        os.fsync(file.fileno())
+        sync(file)
     return digest.hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last through a power cut, where the system knows how."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

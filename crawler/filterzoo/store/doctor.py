@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -11,6 +10,7 @@ from enum import StrEnum
 
 from pydantic import TypeAdapter, ValidationError
 
+from filterzoo.durable import sync
 from filterzoo.errors import NewerJournal, StartError, StorageFailed
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.store.fragment_checks import Unsound, check_filters, layer_rows
@@ -187,8 +187,7 @@ def _keep(work: WorkFolder, rows: list[tuple[str, tuple[str, ...]]]) -> None:
     with (work.aside / "journal.jsonl").open("a", encoding="utf-8", errors="backslashreplace") as file:
         for table, row in rows:
             file.write(json.dumps({"table": table, "row": row}, default=repr) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+        sync(file)
 
 
 def _entry_finding(row: tuple[str, ...], checked: _CheckedFragments) -> Ailment | None:

@@ -11,7 +11,6 @@ import contextlib
 import errno
 import hashlib
 import json
-import os
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
@@ -23,6 +22,7 @@ import fsspec
 import numpy as np
 import pyarrow as pa
 
+from filterzoo.durable import sync, sync_folder
 from filterzoo.layers.layer import Layer, LayerMeasure
 from filterzoo.outcome import Done
 
@@ -249,7 +249,7 @@ class FragmentWriter:
         with path.open("wb") as sink, pa.ipc.new_file(sink, schema) as writer:
             writer.write_table(table)
             writer.close()
-            _sync(sink)
+            sync(sink)
         layers_name = hashlib.sha256(path.read_bytes()).hexdigest()
         self._store.keep(path, layers_name)
         return layers_name, filters_name
@@ -258,7 +258,7 @@ class FragmentWriter:
         if self._filters is None or self._sink is None:
             return False
         self._filters.close()
-        _sync(self._sink)
+        sync(self._sink)
         self._sink.close()
         self._filters = self._sink = None
         return True
@@ -319,19 +319,5 @@ def _move(written: Path, path: Path) -> None:
         copy = path.with_name(f"{written.parent.name}.part")
         with written.open("rb") as source, copy.open("wb") as sink:
             shutil.copyfileobj(source, sink)
-            _sync(sink)
+            sync(sink)
         copy.replace(path)
-
-
-def _sync(sink: IO[bytes]) -> None:
-    sink.flush()
-    os.fsync(sink.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames inside a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

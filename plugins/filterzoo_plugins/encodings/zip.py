@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from filterzoo import Codec, RandomAccessFile, Reason, Refused, StoredRange
+from filterzoo import BrokenDataError, Codec, RandomAccessFile, Reason, Refused, StoredRange, inflate
 from filterzoo_plugins.encodings.names import show
 
 MAX_ENTRIES = 200_000
@@ -332,15 +332,9 @@ def _data_offset(member: ZipMember, byte_range: bytes, at: int) -> int:
 
 
 def _decoded(member: ZipMember, raw: bytes) -> bytes:
-    content = raw
-    if member.method == DEFLATED:
-        inflater = zlib.decompressobj(-15)
-        try:
-            content = inflater.decompress(raw, member.size + 1)
-        except zlib.error as error:
-            raise Refused(Reason.DAMAGED, f"broken compressed data: {error}", show(member.name)) from error
-    elif member.method != STORED:
+    if member.method not in {DEFLATED, STORED}:
         raise Refused(Reason.UNSUPPORTED, f"zip compression method {member.method}", show(member.name))
+    content = b"".join(_inflated(member, [raw]))
     if len(content) != member.size:
         raise Refused(Reason.MALFORMED, "a zip member that is not as long as it says", show(member.name))
     if zlib.crc32(content) != member.crc32:
@@ -349,20 +343,19 @@ def _decoded(member: ZipMember, raw: bytes) -> bytes:
 
 
 def _inflated(member: ZipMember, pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The decoded bytes, at most one more than the member says it has."""
+    """The decoded bytes, no more than a piece beyond what the member says it has."""
     if member.method == STORED:
         yield from pieces
         return
-    inflater, left = zlib.decompressobj(-zlib.MAX_WBITS), member.size + 1
+    size = 0
     try:
-        for piece in pieces:
-            while left and piece and not inflater.eof:
-                decoded = inflater.decompress(piece, min(PIECE, left))
-                left -= len(decoded)
-                piece = inflater.unconsumed_tail  # noqa: PLW2901  # what is left of it
-                yield decoded
-    except zlib.error as error:
-        raise Refused(Reason.DAMAGED, f"broken compressed data: {error}", show(member.name)) from error
+        for decoded in inflate(pieces, -zlib.MAX_WBITS):
+            yield decoded
+            size += len(decoded)
+            if size > member.size:
+                return
+    except BrokenDataError as error:
+        raise Refused(Reason.DAMAGED, str(error), show(member.name)) from error
 
 
 def _repeated(members: list[ZipMember]) -> str:

@@ -106,18 +106,18 @@ def configured_index() -> str:
 
 
 def _pip_files() -> list[Path]:
-    """pip's configuration files, the later ones govern (pip, "Configuration"; pip.ini on Windows)."""
+    """pip's configuration files, the later ones govern (pip, "Configuration")."""
+    name = "pip.conf"
     chosen = os.environ.get("PIP_CONFIG_FILE")
     if chosen == os.devnull:
         return []
-    name = "pip.ini" if os.name == "nt" else "pip.conf"
     folders = [
         Path(folder)
         for folder in platformdirs.site_config_dir("pip", appauthor=False, multipath=True).split(os.pathsep)
     ]
     system = [*(folder / name for folder in reversed(folders)), Path("/etc") / name]
     user = [
-        Path.home() / ("pip" if os.name == "nt" else ".pip") / name,
+        Path.home() / ".pip" / name,
         Path(platformdirs.user_config_dir("pip", appauthor=False)) / name,
     ]
     return [*system, *user, Path(sys.prefix) / name, *([Path(chosen)] if chosen else [])]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import ClassVar
 
-from filterzoo import Codec, Format, RandomAccessFile, Reason, Refused, StoredRange, Tensor, hookimpl
+from filterzoo import Codec, Format, RandomAccessFile, Reason, Refused, StoredRange, Tensor, Window, hookimpl
 from filterzoo_plugins.encodings.json import JSON_BYTES
 from filterzoo_plugins.encodings.zip import ZipIndex
 from filterzoo_plugins.formats.keras.config import read_config
@@ -51,22 +51,8 @@ class Keras(Format):
             raise Refused(Reason.UNSUPPORTED, "compressed weights; Keras stores them", WEIGHTS)
         archive.check_headers()
         archive.check(member)  # the HDF5 tree in it says what there is to read
-        for tensor in index_weights(_Window(file, record), model):
+        for tensor in index_weights(Window(file, record.offset, record.length), model):
             yield _moved(tensor, record)
-
-
-class _Window(RandomAccessFile):
-    """A stored member of a zip as a file of its own."""
-
-    def __init__(self, file: RandomAccessFile, record: StoredRange) -> None:
-        self.size = record.length
-        self._file = file
-        self._offset = record.offset
-
-    def read(self, offset: int, length: int) -> bytes:
-        """See `RandomAccessFile.read`."""
-        self.check_bounds(offset, length)
-        return self._file.read(self._offset + offset, length)
 
 
 def _moved(tensor: Tensor, member: StoredRange) -> Tensor:

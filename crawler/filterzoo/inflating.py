@@ -1,0 +1,41 @@
+"""Inflates compressed data in pieces: the one loop for records, zip members and archive members."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator
+
+PIECE = 1 << 20
+"""Most bytes that come out at a time."""
+
+
+class BrokenDataError(Exception):
+    """Raised for data that do not inflate, end early, or go on behind their end."""
+
+
+def inflate(packed: Iterable[bytes], bits: int, *, may_repeat: bool = False) -> Iterator[bytes]:
+    """The inflated bytes, at most `PIECE` at a time; how many there may be is the caller's to count.
+
+    bits: as `zlib.decompressobj` takes them. may_repeat: several streams may follow each other, zeros between them.
+    """
+    machine = zlib.decompressobj(bits)
+    try:
+        for part in packed:
+            data = part
+            while data:
+                if machine.eof:
+                    data = data.lstrip(b"\0") if may_repeat else data
+                    if not data:
+                        break
+                    if not may_repeat:
+                        raise BrokenDataError("bytes behind the end of compressed data")
+                    machine = zlib.decompressobj(bits)
+                yield machine.decompress(data, PIECE)
+                data = machine.unused_data if machine.eof else machine.unconsumed_tail
+        if not machine.eof:
+            # All was taken in; a few bytes may wait to come out.
+            yield machine.flush()
+    except zlib.error as error:
+        raise BrokenDataError(f"broken compressed data: {error}") from error
+    if not machine.eof:
+        raise BrokenDataError("compressed data end too early")
