@@ -38,7 +38,7 @@ class RandomAccessFile(ABC):
         buffer[:] = self.read(offset, len(buffer))
 
     def will_read(self, byte_ranges: Sequence[tuple[int, int]]) -> None:
-        """Told before the first of many reads: all (offset, length) to come, in order, so that few requests do."""
+        """Must be called before the first of many reads: all (offset, length) to come; they share requests."""
 
     def beside(self, name: str) -> RandomAccessFile:
         """The file of that name beside this one, or in a folder beside it (`check_side_name`).

@@ -1,4 +1,4 @@
-"""Row groups of published files, decoded batch by batch: what is done to a batch finds it in a core's cache."""
+"""Row groups of published files, decoded batch by batch. Batches fit in the L2 cache."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class TensorReader:
         return self._tensors_read > 0 and (self._is_contained or self._tensors_read == self._tensors_with_crc)
 
     def will_read(self, tensors: Iterable[Tensor]) -> None:
-        """Told before the first `read`: all tensors to come, in order, so that a remote file is read in few requests.
+        """Must be called before the first `read`: all tensors to come, in order; those of a remote file share requests.
 
         A view into a record with a CRC costs the whole record, once: nothing less shows that its bytes are right.
         """
@@ -66,7 +66,7 @@ class TensorReader:
         self._announce(None, self.file)
 
     def take_whole(self, sides: Iterable[str | None]) -> None:
-        """Told before `will_read`: these files (None: the artifact) come as a whole, behind what is read of them."""
+        """Must be called before `will_read`: these files (None: the artifact) are fetched whole."""
         self._whole = frozenset(sides)
 
     def file_of(self, side: str) -> RandomAccessFile:

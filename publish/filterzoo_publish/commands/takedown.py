@@ -48,7 +48,7 @@ def takedown(
         bool, typer.Option("--in-advance", help="Also refuse what no model of the data set matches yet.")
     ] = False,
     withdraw: Annotated[
-        bool, typer.Option("--withdraw", help="Make requests void that were made before; nothing is removed.")
+        bool, typer.Option("--withdraw", help="Withdraw requests that were made before; nothing is removed.")
     ] = False,
     workdir: WorkdirOption = DEFAULT,
     create_pr: PullRequestOption = False,

@@ -33,7 +33,7 @@ from filterzoo_publish.targets.target import RELEASE, Commit, Target
 class TakedownReport:
     """What a takedown removed, or would.
 
-    models: their ids. withdrawn: requests that are void now. moved_layers: layers of theirs that stay because others
+    models: their ids. withdrawn: requests that no longer hold. moved_layers: layers of theirs that stay because others
     have them too. files: path -> bytes of the files that were written anew, empty for a dry run; removed: the files
     that are gone.
     """
@@ -68,7 +68,7 @@ def take_down(
 
     Only files that hold something of it are rewritten, and tables whose rows point into those. A layer that another
     model has too goes over to the first of them. in_advance: what no model matches is refused from now on as well.
-    withdraw: the requests were made before and are void; the next `publish` may bring what they named.
+    withdraw: the requests were made before and no longer hold; the next `publish` may bring what they named.
     Raises StartError where there is no data set or a request means nothing; Conflict as `publish`.
     """
     wanted = _Wanted(tuple(requests), in_advance=in_advance, withdraw=withdraw)
@@ -121,7 +121,7 @@ class _Change:
 
     @property
     def withdrawn(self) -> list[Takedown]:
-        """Requests that were made before and are void now."""
+        """Requests that were made before and no longer hold."""
         return [one for one in self.published.takedowns if one not in self.takedowns]
 
     @property

@@ -18,7 +18,7 @@ from filterzoo.layers.shapes import canonical_shape
 from filterzoo.records import Layout, Tensor
 
 _FAR = 15
-"""The longest kernel of a 1-D convolution that needs no more to be believed."""
+"""The longest kernel of a 1-D convolution that needs no other evidence."""
 
 
 class PassedOver(StrEnum):

@@ -19,7 +19,7 @@ LARGE = 11
 _MARGIN_OPEN = 0.3
 """Orders whose kernels are about as good are a tie."""
 _MARGIN = 0.5
-"""How much better than torch's order another must be, per file, to be believed of a file of torch."""
+"""How much better than torch's order another must be, per file, to be accepted for a file of torch."""
 
 Reading = Callable[[Tensor], Tensor | None]
 

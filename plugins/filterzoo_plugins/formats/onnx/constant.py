@@ -81,7 +81,7 @@ class Constant:
         if self.folded is not None:
             return self.folded
         if self.array.span is None:
-            raise Unfoldable(f"an array of type {self.array.dtype} that is no stretch of numbers")
+            raise Unfoldable(f"an array of type {self.array.dtype} whose elements are no byte range")
         return Tensor(
             name=self.array.name,
             dtype=self.array.dtype,

@@ -34,12 +34,12 @@ from filterzoo_plugins.sources.medical import (
     torchxrayvision,
     totalsegmentator,
 )
-from filterzoo_plugins.sources.medical._desk import Desk
+from filterzoo_plugins.sources.medical._repository import MedicalRepository
 
 if TYPE_CHECKING:
     from filterzoo import Door
 
-Listing = Callable[[Desk], Iterator[Checkpoint | Refusal]]
+Listing = Callable[[MedicalRepository], Iterator[Checkpoint | Refusal]]
 Name = Literal[
     "lungmask",
     "medicalnet",
@@ -107,8 +107,10 @@ class MedicalSource(Source[MedicalOptions]):
         options = self.options
         for name in dict.fromkeys(options.repositories):
             package = options.packages.get(name, PACKAGES.get(name, ""))
-            desk = Desk(name, self.door, package, options.index_url, options.zenodo, all_folds=options.folds == "all")
-            for found in _listed(desk, REPOSITORIES[name]):
+            repository = MedicalRepository(
+                name, self.door, package, options.index_url, options.zenodo, all_folds=options.folds == "all"
+            )
+            for found in _listed(repository, REPOSITORIES[name]):
                 is_wanted = any(fnmatchcase(found.id, pattern) for pattern in options.include)
                 if is_wanted and not any(fnmatchcase(found.id, pattern) for pattern in options.exclude):
                     yield found
@@ -122,13 +124,13 @@ class MedicalSource(Source[MedicalOptions]):
         return self._architectures.of(checkpoint.architecture, channels=(3, 1))
 
 
-def _listed(desk: Desk, listing: Listing) -> Iterator[Checkpoint | Refusal]:
+def _listed(repository: MedicalRepository, listing: Listing) -> Iterator[Checkpoint | Refusal]:
     try:
-        yield from listing(desk)
+        yield from listing(repository)
     except Refused as refusal:
         detail = f"cannot list the repository: {refusal.detail}"
-        revision = desk.package.rpartition("=")[2] or "main"
-        yield Refusal(id=desk.repository, revision=revision, reason=refusal.reason, detail=detail)
+        revision = repository.package.rpartition("=")[2] or "main"
+        yield Refusal(id=repository.name, revision=revision, reason=refusal.reason, detail=detail)
 
 
 @hookimpl

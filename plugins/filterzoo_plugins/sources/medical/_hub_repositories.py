@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 from filterzoo import Checkpoint, Refusal
 from filterzoo_plugins.sources._hub import Hub
 from filterzoo_plugins.sources.hf_hub import Repository
-from filterzoo_plugins.sources.medical._desk import Desk
+from filterzoo_plugins.sources.medical._repository import MedicalRepository
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
 
 
-def described(desk: Desk, hub: Hub, info: ModelInfo, columns: dict[str, Any]) -> Iterator[Checkpoint | Refusal]:
+def described(
+    repository: MedicalRepository, hub: Hub, info: ModelInfo, columns: dict[str, Any]
+) -> Iterator[Checkpoint | Refusal]:
     """The sets of weights of a repository, under this repository's name, with `columns` in place of the Hub's."""
     for found in Repository(hub, info).checkpoints():
-        identity = f"{desk.repository}/{found.id.partition('/')[2]}"
+        identity = f"{repository.name}/{found.id.partition('/')[2]}"
         if isinstance(found, Refusal):
             yield replace(found, id=identity)
         else:

@@ -7,22 +7,22 @@ from collections.abc import Iterator
 from filterzoo import Artifact, Checkpoint
 from filterzoo_plugins.sources._hash_prefix import hash_prefix, revision
 from filterzoo_plugins.sources._python_tables import assigned, items, literal, parse
-from filterzoo_plugins.sources.medical._desk import Desk
+from filterzoo_plugins.sources.medical._repository import MedicalRepository
 
 FILE = "lungmask/mask.py"
 _PLACE = "/JoHof/lungmask/releases/"
 
 
-def checkpoints(desk: Desk) -> Iterator[Checkpoint]:
+def checkpoints(repository: MedicalRepository) -> Iterator[Checkpoint]:
     """Every entry of `MODEL_URLS`: name -> (address, classes)."""
-    tree = parse(desk.tables.texts([FILE])[FILE], FILE)
+    tree = parse(repository.tables.texts([FILE])[FILE], FILE)
     for name, entry in items(assigned(tree, "MODEL_URLS", FILE)):
         match name, literal(entry):
             case str(), [str(url), *_]:
                 file = url.rpartition("/")[2]
                 artifact = Artifact(url=url, name=file)
                 page = "https://github.com/JoHof/lungmask"
-                yield desk.checkpoint(name, revision(url) or file, [artifact], url=page, **desk.facts(name))
+                yield repository.checkpoint(name, revision(url) or file, [artifact], url=page, **repository.facts(name))
 
 
 def is_named_by_hash(url: str) -> bool:

@@ -7,36 +7,40 @@ from collections.abc import Iterator
 from typing import Any
 
 from filterzoo import Artifact, Checkpoint, Refusal
-from filterzoo_plugins.sources.medical._desk import Desk
+from filterzoo_plugins.sources.medical._repository import MedicalRepository
 
 RECORD = "7782113"
 _ARCHIVE = re.compile(r"weights_([a-z0-9]+)\.zip")
 _NETWORK = re.compile(r"(^|[/_-])(resnet(?:18|50))(?=[/_.-])", re.IGNORECASE)
 
 
-def checkpoints(desk: Desk) -> Iterator[Checkpoint | Refusal]:
+def checkpoints(repository: MedicalRepository) -> Iterator[Checkpoint | Refusal]:
     """Every `.pth` in every `weights_FLAG.zip`; the archives also hold Keras and AutoML files of other kinds."""
-    record = desk.door.get_json(f"{desk.zenodo}/api/records/{RECORD}")
+    record = repository.door.get_json(f"{repository.zenodo}/api/records/{RECORD}")
     licence = _licence(record)
     files = record.get("files") if isinstance(record, dict) else None
     for entry in files if isinstance(files, list) else []:
         match entry:
             case {"key": str(file)} if match_ := _ARCHIVE.fullmatch(file):
-                yield from _archive(desk, file, match_[1], licence)
+                yield from _archive(repository, file, match_[1], licence)
 
 
-def _archive(desk: Desk, file: str, flag: str, licence: str | None) -> Iterator[Checkpoint | Refusal]:
-    url = f"{desk.zenodo}/records/{RECORD}/files/{file}?download=1"
+def _archive(
+    repository: MedicalRepository, file: str, flag: str, licence: str | None
+) -> Iterator[Checkpoint | Refusal]:
+    url = f"{repository.zenodo}/records/{RECORD}/files/{file}?download=1"
     revision, page = f"zenodo:{RECORD}", f"https://zenodo.org/records/{RECORD}"
-    for found in desk.zipped(url, flag, revision):
+    for found in repository.zipped(url, flag, revision):
         if isinstance(found, Refusal):
             yield found
         elif found.lower().endswith(".pth"):
             artifact = Artifact(url=url, name=found.rpartition("/")[2], member=found)
             network = _NETWORK.search(found)
-            columns = desk.facts(flag) | {"licence": licence, "training_dataset": flag}
+            columns = repository.facts(flag) | {"licence": licence, "training_dataset": flag}
             columns["architecture"] = network[2].lower() if network else None
-            yield desk.checkpoint(f"{flag}/{found.removesuffix('.pth')}", revision, [artifact], url=page, **columns)
+            yield repository.checkpoint(
+                f"{flag}/{found.removesuffix('.pth')}", revision, [artifact], url=page, **columns
+            )
 
 
 def _licence(record: Any) -> str | None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from filterzoo import Checkpoint, Modality, Refusal, Refused, VisualCategory
 from filterzoo_plugins.sources._hub import Hub, licence
-from filterzoo_plugins.sources.medical._desk import Desk
 from filterzoo_plugins.sources.medical._hub_repositories import described
+from filterzoo_plugins.sources.medical._repository import MedicalRepository
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
@@ -32,30 +32,30 @@ _CATEGORIES = {
 MAX_CONFIG = 1_000_000
 
 
-def checkpoints(desk: Desk) -> Iterator[Checkpoint | Refusal]:
+def checkpoints(repository: MedicalRepository) -> Iterator[Checkpoint | Refusal]:
     """Every repository of the organisation but the templates, which are toys."""
-    hub = Hub(desk.door)
+    hub = Hub(repository.door)
     for info in hub.listing(f"the models of {ORGANISATION}", author=ORGANISATION):
         name = info.id.partition("/")[2]
         if name.endswith("_template"):
             continue
         try:
-            columns = _columns(desk, hub, info)
+            columns = _columns(repository, hub, info)
         except Refused as refusal:
             detail = f"its configuration cannot be had: {refusal.detail}"
-            identity, url = f"{desk.repository}/{name}", hub.page(info.id)
+            identity, url = f"{repository.name}/{name}", hub.page(info.id)
             yield Refusal(id=identity, revision=info.sha or "main", reason=refusal.reason, detail=detail, url=url)
         else:
-            yield from described(desk, hub, info, columns)
+            yield from described(repository, hub, info, columns)
 
 
-def _columns(desk: Desk, hub: Hub, info: ModelInfo) -> dict[str, Any]:
+def _columns(repository: MedicalRepository, hub: Hub, info: ModelInfo) -> dict[str, Any]:
     """What the bundle's configurations say, and where they say nothing, what is known of it."""
-    columns = desk.facts(info.id.partition("/")[2])
+    columns = repository.facts(info.id.partition("/")[2])
     paths = {sibling.rfilename for sibling in info.siblings or ()}
 
     def config(path: str) -> Any:
-        return _json(desk, hub.address(info.id, info.sha or "main", path)) if path in paths else None
+        return _json(repository, hub.address(info.id, info.sha or "main", path)) if path in paths else None
 
     modality = _modality(config("configs/metadata.json")) or columns.get("modality")
     return columns | {
@@ -66,10 +66,10 @@ def _columns(desk: Desk, hub: Hub, info: ModelInfo) -> dict[str, Any]:
     }
 
 
-def _json(desk: Desk, url: str) -> Any:
+def _json(repository: MedicalRepository, url: str) -> Any:
     """A configuration as plain data; None for what is no JSON, which leaves its columns empty."""
     try:
-        return json.loads(desk.door.get_bytes(url, limit=MAX_CONFIG))
+        return json.loads(repository.door.get_bytes(url, limit=MAX_CONFIG))
     except (ValueError, RecursionError):
         return None
 

@@ -7,36 +7,38 @@ from urllib.parse import urlsplit
 
 from filterzoo import Artifact, Checkpoint, Refusal
 from filterzoo_plugins.sources._python_tables import assigned, items, literal, parse
-from filterzoo_plugins.sources.medical._desk import Desk
+from filterzoo_plugins.sources.medical._repository import MedicalRepository
 
 FILE = "nnunet/inference/pretrained_models/download_pretrained_model.py"
 _MODEL = "model_final_checkpoint.model"
 
 
-def checkpoints(desk: Desk) -> Iterator[Checkpoint | Refusal]:
+def checkpoints(repository: MedicalRepository) -> Iterator[Checkpoint | Refusal]:
     """Every network in every archive: a task was trained in up to four configurations, each on several folds."""
-    tree = parse(desk.tables.texts([FILE])[FILE], FILE)
+    tree = parse(repository.tables.texts([FILE])[FILE], FILE)
     for task, entry in items(assigned(tree, "available_models", FILE)):
         urls = (literal(entry) or {}).get("url")
         for url in [urls] if isinstance(urls, str) else urls or []:
             if isinstance(task, str) and isinstance(url, str) and (place := _place(url)):
-                yield from _archive(desk, task, url, place)
+                yield from _archive(repository, task, url, place)
 
 
-def _archive(desk: Desk, task: str, url: str, place: tuple[str, str]) -> Iterator[Checkpoint | Refusal]:
+def _archive(
+    repository: MedicalRepository, task: str, url: str, place: tuple[str, str]
+) -> Iterator[Checkpoint | Refusal]:
     record, file = place
     revision, name = f"zenodo:{record}", f"{task}/{file.removesuffix('.zip')}"
     page = f"https://zenodo.org/records/{record}"
     members = []
-    for found in desk.zipped(_at(desk, url), name, revision):
+    for found in repository.zipped(_at(repository, url), name, revision):
         if isinstance(found, Refusal):
             yield found
         elif found.endswith(f"/{_MODEL}"):
             members.append(found)
-    for member in members if desk.all_folds else _first_folds(members):
-        artifact = Artifact(url=_at(desk, url), name=_MODEL, member=member)
+    for member in members if repository.all_folds else _first_folds(members):
+        artifact = Artifact(url=_at(repository, url), name=_MODEL, member=member)
         inside = member.removesuffix(f"/{_MODEL}")
-        yield desk.checkpoint(f"{name}/{inside}", revision, [artifact], url=page, **desk.facts(task))
+        yield repository.checkpoint(f"{name}/{inside}", revision, [artifact], url=page, **repository.facts(task))
 
 
 def _first_folds(members: Iterable[str]) -> list[str]:
@@ -55,7 +57,7 @@ def _place(url: str) -> tuple[str, str] | None:
     return None
 
 
-def _at(desk: Desk, url: str) -> str:
+def _at(repository: MedicalRepository, url: str) -> str:
     """The same file at the Zenodo that the manifest names."""
     parts = urlsplit(url)
-    return f"{desk.zenodo}{parts.path}?{parts.query}"
+    return f"{repository.zenodo}{parts.path}?{parts.query}"

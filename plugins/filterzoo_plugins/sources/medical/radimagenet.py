@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 from filterzoo import Checkpoint, Refusal
 from filterzoo_plugins.sources._hub import Hub
-from filterzoo_plugins.sources.medical._desk import Desk
 from filterzoo_plugins.sources.medical._hub_repositories import described
+from filterzoo_plugins.sources.medical._repository import MedicalRepository
 
 REPOSITORY = "Lab-Rasool/RadImageNet"
 """A copy: the authors' own files lie in a folder of Google Drive, which has no listing that could be read."""
 
 
-def checkpoints(desk: Desk) -> Iterator[Checkpoint | Refusal]:
+def checkpoints(repository: MedicalRepository) -> Iterator[Checkpoint | Refusal]:
     """Every network of the copy. What licence the authors give is unclear, so the copy's word is not taken for it."""
-    hub = Hub(desk.door)
+    hub = Hub(repository.door)
     info = hub.repository(REPOSITORY)
-    yield from described(desk, hub, info, desk.facts("RadImageNet"))
+    yield from described(repository, hub, info, repository.facts("RadImageNet"))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from filterzoo import Artifact, Checkpoint
 from filterzoo_plugins.sources._python_tables import assignments, literal, parse
-from filterzoo_plugins.sources.medical._desk import Desk
+from filterzoo_plugins.sources.medical._repository import MedicalRepository
 
 BASELINES = ("chestx_anatomy", "chestx_det", "emory_hiti", "ieee8023", "jfhealthcare", "mira", "riken", "xinario")
 FILES = (
@@ -19,10 +19,10 @@ _ENDINGS = (".pt", ".pth", ".ckpt")
 _PAGE = "https://github.com/mlmed/torchxrayvision"
 
 
-def checkpoints(desk: Desk) -> Iterator[Checkpoint]:
+def checkpoints(repository: MedicalRepository) -> Iterator[Checkpoint]:
     """Every address of weights that the package's code assigns, once; aliases are the same entry under another name."""
     seen = set()
-    for file, text in desk.tables.texts(FILES).items():
+    for file, text in repository.tables.texts(FILES).items():
         parent = file.split("/")[-2]
         folder = "" if parent == "torchxrayvision" else parent
         for name, url in _addresses(parse(text, file), folder):
@@ -30,7 +30,9 @@ def checkpoints(desk: Desk) -> Iterator[Checkpoint]:
                 seen.add(url)
                 artifact = Artifact(url=url, name=url.rpartition("/")[2])
                 # The release's tag is all there is: assets of it can be replaced, and have no hash.
-                yield desk.checkpoint(name, url.split("/")[-2], [artifact], url=_PAGE, **desk.facts(name, folder))
+                yield repository.checkpoint(
+                    name, url.split("/")[-2], [artifact], url=_PAGE, **repository.facts(name, folder)
+                )
 
 
 def _addresses(tree: ast.Module, folder: str) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from filterzoo import Artifact, Checkpoint
 from filterzoo_plugins.sources._python_tables import assigned, literal, parse
-from filterzoo_plugins.sources.medical._desk import Desk
+from filterzoo_plugins.sources.medical._repository import MedicalRepository
 
 CONFIG = "totalsegmentator/map_tasks_config.py"
 CLASSES = "totalsegmentator/map_to_binary.py"
@@ -17,12 +17,12 @@ _MODEL = "checkpoint_final.pth"
 _PAGE = "https://github.com/wasserth/TotalSegmentator"
 
 
-def checkpoints(desk: Desk) -> Iterator[Checkpoint]:
+def checkpoints(repository: MedicalRepository) -> Iterator[Checkpoint]:
     """Every zip of a release; the others are handed out by a licence server, and not asked for.
 
     The member is where the package itself looks for it: `DATASET/TRAINER__nnUNetPlans__CONFIGURATION/fold_N/...`.
     """
-    texts = desk.tables.texts([CONFIG, CLASSES, REGISTRY])
+    texts = repository.tables.texts([CONFIG, CLASSES, REGISTRY])
     trees = {file: parse(text, file) for file, text in texts.items()}
     weights = literal(assigned(trees[CONFIG], "TASK_ID_WEIGHTS_CONFIGS", CONFIG)) or {}
     defaults = literal(assigned(trees[CONFIG], "DEFAULT_CONFIG", CONFIG)) or {}
@@ -33,10 +33,10 @@ def checkpoints(desk: Desk) -> Iterator[Checkpoint]:
             case {"commercial": True}:
                 continue
             case {"foldername": str(folder), "version": str(version)} if version != "TODO" and task_id not in licensed:
-                columns = desk.facts(task, "mr" if task.endswith("_mr") or task in mr_tasks else "ct")
-                for fold, member in _members(folder, {**defaults, **config}, all_folds=desk.all_folds):
+                columns = repository.facts(task, "mr" if task.endswith("_mr") or task in mr_tasks else "ct")
+                for fold, member in _members(folder, {**defaults, **config}, all_folds=repository.all_folds):
                     artifact = Artifact(url=f"{_RELEASES}/{version}/{folder}.zip", name=_MODEL, member=member)
-                    yield desk.checkpoint(f"{task}/{folder}/{fold}", version, [artifact], url=_PAGE, **columns)
+                    yield repository.checkpoint(f"{task}/{folder}/{fold}", version, [artifact], url=_PAGE, **columns)
 
 
 def _tasks(tasks: Mapping[Any, Any]) -> Iterator[tuple[int, str, dict[str, Any]]]:

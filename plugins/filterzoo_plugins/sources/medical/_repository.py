@@ -18,10 +18,10 @@ _COLUMNS = {field.name for field in fields(Checkpoint)}
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class MedicalRepository:
     """One repository's place in a crawl. package: `name==version` of the one that holds its tables, or ""."""
 
-    repository: str
+    name: str
     door: Door
     package: str = ""
     index_url: str | None = None
@@ -36,14 +36,14 @@ class Desk:
     def facts(self, *names: str) -> dict[str, Any]:
         """Curated columns of the first of these names that has a row, over those of the repository as a whole."""
         table = facts.table("medical")
-        keys = [f"{self.repository}/{name}" for name in names]
+        keys = [f"{self.name}/{name}" for name in names]
         row = next((table[key] for key in keys if key in table), {})
-        whole = table.get(self.repository, {})
+        whole = table.get(self.name, {})
         return {column: row.get(column) or whole.get(column) for column in whole if column in _COLUMNS}
 
     def checkpoint(self, name: str, revision: str, artifacts: Sequence[Artifact], **columns: Any) -> Checkpoint:
         """A checkpoint of this repository; columns that are None leave the field empty."""
-        return Checkpoint(id=f"{self.repository}/{name}", revision=revision, artifacts=tuple(artifacts), **columns)
+        return Checkpoint(id=f"{self.name}/{name}", revision=revision, artifacts=tuple(artifacts), **columns)
 
     def zipped(self, url: str, name: str, revision: str) -> Iterator[str | Refusal]:
         """The names of the members of a remote zip archive, of which only the directory is read; or why not."""
@@ -52,7 +52,7 @@ class Desk:
                 members = sorted(ZipIndex(file).members)
         except Refused as refusal:
             detail = f"cannot list the archive: {refusal.detail}"
-            identity = f"{self.repository}/{name}"
+            identity = f"{self.name}/{name}"
             yield Refusal(id=identity, revision=revision, reason=refusal.reason, detail=detail, url=url)
         else:
             yield from (member for member in members if not member.endswith("/"))
