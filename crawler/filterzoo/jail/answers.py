@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,6 +12,11 @@ from filterzoo.errors import Reason, Refused, describe
 from filterzoo.files import RandomAccessFile, check_side_name
 from filterzoo.jail.limits import JailLimits
 from filterzoo.jail.messages import Message, Wire, encode, encode_refusal
+
+READ_TWICE = 2
+"""How many times the bytes of a file and those beside it may be read for the index ..."""
+READ_FREE = 1 << 30
+"""... and how many on top, since formats read their indexes in small steps."""
 
 
 class Answers:
@@ -26,6 +31,9 @@ class Answers:
         self._wire = wire
         self._limits = limits
         self._questions = 0
+        self._announced = 0
+        self._read_bytes = 0
+        self._io_seconds = 0.0
         self._sides: dict[str, RandomAccessFile] = {}
         self._open_sides = contextlib.ExitStack()
         self.reasons: set[Reason] = set()
@@ -56,7 +64,7 @@ class Answers:
         self._questions += 1
         if self._questions > self._limits.questions:
             raise Refused(Reason.LIMIT, f"the index wants more than {self._limits.questions} reads")
-        begin = time.monotonic()
+        self._io_seconds = 0.0
         answer, body = Message.DATA, b""
         try:
             body = give()
@@ -68,7 +76,7 @@ class Answers:
         except Exception as error:  # a source's file may raise anything; it is named and the run goes on
             raise Refused(Reason.PLUGIN_ERROR, f"reading the file raised {describe(error)}") from error
         if self._wire.deadline is not None:
-            self._wire.deadline += time.monotonic() - begin
+            self._wire.deadline += self._io_seconds
         self._wire.send(answer, body)
 
     def _read(self, offset: int, length: int, side: str | None) -> bytes:
@@ -76,10 +84,18 @@ class Answers:
             raise Refused(Reason.LIMIT, f"the index wants {length} bytes at once")
         file = self._file if side is None else self._side(side)
         file.check_bounds(offset, length)
-        return file.read(offset, length)
+        self._read_bytes += length
+        sizes = self._file.size + sum(each.size for each in self._sides.values())
+        if self._read_bytes > READ_TWICE * sizes + READ_FREE:
+            raise Refused(Reason.LIMIT, "the index wants more bytes than the file has, again and again")
+        with self._waiting():
+            return file.read(offset, length)
 
     def _announce(self, byte_ranges: list[Any], side: str | None) -> bytes:
         """Start to fetch what will be read, unless it is more than may be read at once: then it is fetched as asked."""
+        self._announced += len(byte_ranges)
+        if self._announced > self._limits.announced:
+            raise Refused(Reason.LIMIT, f"the index announces more than {self._limits.announced} reads")
         wanted: list[tuple[int, int]] = []
         for byte_range in byte_ranges:
             match byte_range:
@@ -99,5 +115,17 @@ class Answers:
     def _side(self, name: str) -> RandomAccessFile:
         if name not in self._sides:
             check_side_name(name)
-            self._sides[name] = self._open_sides.enter_context(self._file.beside(name))
+            if len(self._sides) >= self._limits.sides:
+                raise Refused(Reason.LIMIT, f"the index wants more than {self._limits.sides} files beside it")
+            with self._waiting():
+                self._sides[name] = self._open_sides.enter_context(self._file.beside(name))
         return self._sides[name]
+
+    @contextlib.contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """While a disk or a server is waited for, the child's time stands still; not while its questions are read."""
+        begin = time.monotonic()
+        try:
+            yield
+        finally:
+            self._io_seconds += time.monotonic() - begin

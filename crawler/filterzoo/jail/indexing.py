@@ -12,7 +12,7 @@ from filterzoo.archive import Archive, Member, Packing
 from filterzoo.errors import Reason, Refused, plugin_error
 from filterzoo.files import RandomAccessFile, Window
 from filterzoo.format import HEAD_BYTES, Format
-from filterzoo.jail.messages import MAX_BODY, ConnectionClosed, Message, encode
+from filterzoo.jail.messages import MAX_BODY, MAX_VALUES, ConnectionClosed, Message, encode
 from filterzoo.jail.unpacking import find_model
 from filterzoo.layers.computations import stored_tensors
 from filterzoo.layers.selection import Selection, refuse_undecided, selection
@@ -232,6 +232,8 @@ def _is_decoded(tensor: Tensor) -> bool:
 def _check_length(body: bytes) -> None:
     if len(body) > MAX_BODY:
         raise Refused(Reason.LIMIT, f"a table of {len(body)} bytes")
+    if body.count(b",") > MAX_VALUES:
+        raise Refused(Reason.LIMIT, f"a table of more than {MAX_VALUES} values")
 
 
 def _describe_head(head: bytes) -> str:

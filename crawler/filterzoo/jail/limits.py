@@ -21,6 +21,10 @@ class JailLimits:
     """Most bytes a child may ask the parent for at once."""
     questions: int = 50_000
     """How often a child may ask the parent for bytes of one file."""
+    announced: int = 1_000_000
+    """How many byte ranges of one file a child may announce in all."""
+    sides: int = 4_096
+    """How many files beside one file a child may look at."""
     start_seconds: int = 60
     """A child must have loaded the format plugins by then."""
     files_per_child: int = 500

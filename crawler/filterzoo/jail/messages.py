@@ -14,6 +14,8 @@ from filterzoo.errors import Refused
 
 MAX_BODY = 64 << 20
 """Bytes of the largest message either side accepts."""
+MAX_VALUES = 3_000_000
+"""Values in the JSON of a message: a parsed one takes up to a hundred bytes, whatever its text takes."""
 
 _HEADER = struct.Struct(">BI")
 

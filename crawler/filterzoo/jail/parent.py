@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from types import TracebackType
 from typing import IO, Any, Self
-
-from pydantic import TypeAdapter, ValidationError
 
 from filterzoo.archive import Member
 from filterzoo.errors import Reason, Refused
@@ -18,12 +15,13 @@ from filterzoo.jail.answers import Answers
 from filterzoo.jail.limits import JailLimits
 from filterzoo.jail.messages import ConnectionClosed, Message
 from filterzoo.jail.process import Child
+from filterzoo.jail.tables import NO_MESSAGE, Table, document
 from filterzoo.jail.validation import validate
 from filterzoo.records import Index
 from filterzoo.references import PluginReference
 
-_TABLE = TypeAdapter(Index)
-_MEMBER = TypeAdapter(Member)
+_TABLE = Table(Index)
+_MEMBER = Table(Member)
 
 
 class Jail:
@@ -104,7 +102,7 @@ class Jail:
             seconds = self._limits.unpack_seconds_for(member.length)
             found = self._converse(child, file, Message.UNPACK, request, seconds, sink=taken)
         if found is not None:
-            raise Refused(Reason.CRASHED, _NO_MESSAGE)
+            raise Refused(Reason.CRASHED, NO_MESSAGE)
         taken.flush()
         return taken.size
 
@@ -166,8 +164,8 @@ class Jail:
                         sink.take(body)
                     elif said in {Message.TABLE, Message.PACKED}:
                         return _found(child, said, body)
-                    elif not answers.give(said, document := _document(body)):
-                        raise _conclusion(child, said, document, answers.reasons)
+                    elif not answers.give(said, asked := document(body)):
+                        raise _conclusion(child, said, asked, answers.reasons)
         except ConnectionClosed:
             raise child.death(seconds) from None
         except TimeoutError:
@@ -203,26 +201,16 @@ class _Sink:
             raise Refused(Reason.LIMIT, detail) from error
 
 
-_NO_MESSAGE = "the jail sent something that is no message"
-
-
 def _hear(child: Child) -> tuple[Message, bytes]:
     try:
         return child.wire.receive()
     except ValueError:
-        raise Refused(Reason.CRASHED, _NO_MESSAGE) from None
-
-
-def _document(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        raise Refused(Reason.CRASHED, _NO_MESSAGE) from None
+        raise Refused(Reason.CRASHED, NO_MESSAGE) from None
 
 
 def _found(child: Child, message: Message, body: bytes) -> Index | Member:
     """The child's last word on a file that it could read."""
-    found: Index | Member = _parsed(_TABLE if message is Message.TABLE else _MEMBER, body)
+    found: Index | Member = (_TABLE if message is Message.TABLE else _MEMBER).read(body)
     if isinstance(found, Index) and found.format not in child.formats:
         raise Refused(Reason.CRASHED, f"the jail names a format it has not loaded: {found.format[:80]!r}")
     child.is_waiting = True
@@ -240,20 +228,9 @@ def _conclusion(child: Child, said: Message, document: Any, told: set[Reason]) -
             child.is_waiting = Reason(reason) is not Reason.LIMIT
             return Refused(Reason(reason), detail, where, plugin)
         case _:
-            return Refused(Reason.CRASHED, _NO_MESSAGE)
+            return Refused(Reason.CRASHED, NO_MESSAGE)
 
 
 def _may_say(name: str, told: set[Reason]) -> bool:
     """Whether it is a reason, and none of licences and owners, which a child knows only if the parent told it."""
     return name in set(Reason) and (not Reason(name).is_skip or Reason(name) in told)
-
-
-def _parsed(adapter: TypeAdapter[Any], body: bytes) -> Any:
-    try:
-        return adapter.validate_json(body, strict=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        if not first["loc"]:  # no JSON, or no object
-            raise Refused(Reason.CRASHED, _NO_MESSAGE) from None
-        place = ".".join(str(step) for step in first["loc"])
-        raise Refused(Reason.MALFORMED, f"the table from the jail is wrong: {first['msg']}", place[:200]) from None

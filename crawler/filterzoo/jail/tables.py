@@ -1,0 +1,63 @@
+"""Reads what a child says, which may be anything: bounded before it is parsed, and given up at the first error.
+
+Without that, 64 MB of `1,` become gigabytes: a list of as many numbers, and an error for each of them.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import SchemaValidator
+
+from filterzoo.errors import Reason, Refused
+from filterzoo.jail.messages import MAX_VALUES
+
+NO_MESSAGE = "the jail sent something that is no message"
+MAX_QUESTION = 8 << 20
+"""Bytes of a question or a refusal; only tables are longer."""
+
+
+class Table:
+    """Parses JSON into one of our records."""
+
+    def __init__(self, record: type[Any]) -> None:
+        self._validator = SchemaValidator(_failing_fast(TypeAdapter(record).core_schema))
+
+    def read(self, body: bytes) -> Any:
+        """The record; Refused (limit, malformed, crashed) where the body is none."""
+        check_values(body)
+        try:
+            return self._validator.validate_json(body, strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            if not first["loc"]:  # no JSON, or no object
+                raise Refused(Reason.CRASHED, NO_MESSAGE) from None
+            place = ".".join(str(step) for step in first["loc"])
+            raise Refused(Reason.MALFORMED, f"the table from the jail is wrong: {first['msg']}", place[:200]) from None
+
+
+def document(body: bytes) -> Any:
+    """Any short JSON; Refused (crashed) where it is none."""
+    if len(body) > MAX_QUESTION:
+        raise Refused(Reason.CRASHED, NO_MESSAGE)
+    check_values(body)
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise Refused(Reason.CRASHED, NO_MESSAGE) from None
+
+
+def check_values(body: bytes) -> None:
+    """Refused (limit) where JSON has more values than any table: there is a comma between any two."""
+    if body.count(b",") > MAX_VALUES:
+        raise Refused(Reason.LIMIT, f"a table of more than {MAX_VALUES} values")
+
+
+def _failing_fast(schema: Any) -> Any:
+    """The same schema, but a sequence ends at its first wrong item."""
+    if isinstance(schema, dict):
+        copied = {key: _failing_fast(value) for key, value in schema.items()}
+        return copied | {"fail_fast": True} if schema.get("type") in {"tuple", "list"} else copied
+    return [_failing_fast(value) for value in schema] if isinstance(schema, list) else schema
