@@ -7,6 +7,7 @@ import json
 import zipfile
 from collections import Counter
 from dataclasses import fields
+from importlib.metadata import distribution, version
 from pathlib import Path
 from typing import Any
 
@@ -296,13 +297,65 @@ def test_a_listed_member_is_the_one_that_is_read(server, discover, tmp_path):
 # Repositories on the Hub
 
 
+LICENCE = Path(str(distribution("timm").locate_file(f"timm-{version('timm')}.dist-info/licenses/LICENSE"))).read_bytes()
+
+
+def test_monai_networks_are_told_by_file_and_licences_by_the_repositorys_file(hub, discover):
+    inference = {
+        "trained_autoencoder_path": "$@model_dir + '/autoencoder_epoch273.pt'",
+        "trained_diffusion_path": "$@model_dir + '/first_v1.pt'",
+        "trained_mask_generation_autoencoder_path": "$@model_dir + '/mask_generation_autoencoder.pt'",
+        "autoencoder_def": {"_target_": "monai.x.AutoencoderKlMaisi"},
+        "mask_generation_autoencoder_def": {"_target_": "monai.x.AutoencoderKL"},
+        "diffusion_unet_def": {"_target_": "monai.x.DiffusionModelUNet"},
+        "mask_generation_diffusion_def": {"_target_": "monai.x.Other"},
+    }
+    names = ["autoencoder_epoch273.pt", "first_v1.pt", "mask_generation_autoencoder.pt", "unheard_of.pt"]
+    weights_of_their_own = (
+        b"Code License\n\nThis license applies to all files except the model weights in the directory.\n\n"
+    )
+    weights_of_their_own += (
+        LICENCE + b"\n\nModel Weights License\n\nThis license applies to model weights in the directory.\n\nAsk us.\n"
+    )
+    hub.repos = {
+        "MONAI/generative": Repo(
+            {f"models/{name}": name.encode() * 9 for name in names}
+            | {
+                "configs/inference.json": json.dumps(inference).encode(),
+                "configs/metadata.json": b'{"task": "CT image synthesis"}',
+                "LICENSE": weights_of_their_own,
+            }
+        ),
+        "MONAI/organs": Repo(
+            {
+                "models/model.pt": b"w" * 9,
+                "configs/inference.yaml": b"network_def: {_target_: monai.networks.nets.DiNTS}\nx: &a [1]\ny: *a\n",
+                "configs/metadata.json": b'{"task": "Multi-organ segmentation in abdominal CT"}',
+                "LICENSE": LICENCE,
+            }
+        ),
+    }
+    found = discover("monai")
+    one = {name.rpartition("/")[2]: (c.architecture, c.task) for name, c in found.items() if "generative" in name}
+    assert one == {
+        "autoencoder_epoch273": ("AutoencoderKlMaisi", "auto-encoder"),
+        "first_v1": ("DiffusionModelUNet", "gan-generator"),
+        "mask_generation_autoencoder": ("AutoencoderKL", "auto-encoder"),
+        "unheard_of": (None, "gan-generator"),
+    }
+    assert {c.licence for name, c in found.items() if "generative" in name} == {"other"}  # the weights' own terms
+    organs = found["monai/organs"]
+    assert (organs.licence, organs.licence_from) == ("apache-2.0", "licence-file")
+    assert (organs.architecture, organs.task) == ("DiNTS", "segmentation")
+
+
 def test_monai_bundles_are_read_as_data(hub, discover):
     metadata = {"network_data_format": {"inputs": {"image": {"modality": "CT", "num_channels": 1}}, "outputs": {}}}
     inference = {"network_def": {"_target_": "monai.networks.nets.SegResNet", "x": "$__import__('os').system('false')"}}
     apache = {"tags": ["license:apache-2.0"]}
 
     def bundle(metadata, inference):
-        files = {"models/model.pt": b"weights" * 9, "models/model.ts": b"script" * 9, "LICENSE": b"text"}
+        files = {"models/model.pt": b"weights" * 9, "models/model.ts": b"script" * 9, "LICENSE": LICENCE}
         configs = {"configs/metadata.json": metadata, "configs/inference.json": inference}
         return Repo(files | {path: json.dumps(config).encode() for path, config in configs.items()}, dict(apache))
 

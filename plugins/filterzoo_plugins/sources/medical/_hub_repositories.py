@@ -24,4 +24,6 @@ def described(
         if isinstance(found, Refusal):
             yield replace(found, id=identity)
         else:
-            yield replace(found, id=identity, **columns)
+            named = replace(found, id=identity, **columns)
+            # What is curated takes the place of what the repository states.
+            yield replace(named, licence_from=None) if "licence" in columns else named

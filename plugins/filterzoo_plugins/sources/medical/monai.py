@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from filterzoo import Checkpoint, Modality, Refusal, Refused, VisualCategory
-from filterzoo_plugins.sources._hub import Hub, licence
+from filterzoo import Checkpoint, Modality, NetworkTask, Refusal, Refused, VisualCategory
+from filterzoo_plugins.sources._hub import Hub
+from filterzoo_plugins.sources._zoo import task_of
+from filterzoo_plugins.sources.medical._bundles import config_of, network_of
 from filterzoo_plugins.sources.medical._hub_repositories import described
 from filterzoo_plugins.sources.medical._repository import MedicalRepository
 
@@ -30,6 +33,9 @@ _CATEGORIES = {
     Modality.ULTRASOUND.value: VisualCategory.MEDICAL_ULTRASOUND.value,
 }
 MAX_CONFIG = 1_000_000
+MAX_CONFIGS = 12
+_CONFIG = re.compile(r"configs/(inference|train)[\w-]*\.(json|ya?ml)")
+"""Those that define networks; variants for several devices or other runtimes define the same."""
 
 
 def checkpoints(repository: MedicalRepository) -> Iterator[Checkpoint | Refusal]:
@@ -46,32 +52,52 @@ def checkpoints(repository: MedicalRepository) -> Iterator[Checkpoint | Refusal]
             identity, url = f"{repository.name}/{name}", hub.page(info.id)
             yield Refusal(id=identity, revision=info.sha or "main", reason=refusal.reason, detail=detail, url=url)
         else:
-            yield from described(repository, hub, info, columns)
+            for found in described(repository, hub, info, columns.shared):
+                yield found if isinstance(found, Refusal) else columns.of(found)
 
 
-def _columns(repository: MedicalRepository, hub: Hub, info: ModelInfo) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """What a bundle's configurations say of all its weights, and of each."""
+
+    shared: dict[str, Any]
+    architecture: str | None
+    """What is known of the bundle, where its configurations say nothing."""
+    configs: tuple[Any, ...]
+
+    def of(self, found: Checkpoint) -> Checkpoint:
+        """With the network of its file; an auto-encoder beside the network that a bundle is for is one."""
+        network = network_of(found.artifacts[0].name, self.configs)
+        if network is None:
+            return replace(found, architecture=self.architecture)
+        key, name = network
+        task = NetworkTask.AUTOENCODER.value if "autoencoder" in key else found.task
+        return replace(found, architecture=name, task=task)
+
+
+def _columns(repository: MedicalRepository, hub: Hub, info: ModelInfo) -> _Columns:
     """What the bundle's configurations say, and where they say nothing, what is known of it."""
     columns = repository.facts(info.id.partition("/")[2])
-    paths = {sibling.rfilename for sibling in info.siblings or ()}
-
-    def config(path: str) -> Any:
-        return _json(repository, hub.address(info.id, info.sha or "main", path)) if path in paths else None
-
-    modality = _modality(config("configs/metadata.json")) or columns.get("modality")
-    return columns | {
-        "licence": columns.get("licence") or licence(info),
+    paths = sorted(sibling.rfilename for sibling in info.siblings or ())
+    metadata = _config(hub, info, "configs/metadata.json") if "configs/metadata.json" in paths else None
+    used = [path for path in paths if _CONFIG.fullmatch(path)][:MAX_CONFIGS]
+    modality = _modality(metadata) or columns.get("modality")
+    stated = metadata.get("task") if isinstance(metadata, dict) else None
+    shared = columns | {
+        "task": task_of(stated if isinstance(stated, str) else None, info.id) or columns.get("task"),
         "modality": modality,
         "visual_category": _CATEGORIES.get(modality or "") or columns.get("visual_category"),
-        "architecture": _architecture(config("configs/inference.json")) or columns.get("architecture"),
     }
+    if shared.get("licence") is None:
+        del shared["licence"]  # the repository's licence file says it
+    configs = tuple(_config(hub, info, path) for path in used)
+    return _Columns(shared, shared.pop("architecture", None), configs)
 
 
-def _json(repository: MedicalRepository, url: str) -> Any:
-    """A configuration as plain data; None for what is no JSON, which leaves its columns empty."""
-    try:
-        return json.loads(repository.door.get_bytes(url, limit=MAX_CONFIG))
-    except (ValueError, RecursionError):
-        return None
+def _config(hub: Hub, info: ModelInfo, path: str) -> Any:
+    """A configuration as plain data; None for what is none, which leaves its columns empty."""
+    content = hub.door.get_pinned(hub.address(info.id, info.sha or "main", path), limit=MAX_CONFIG)
+    return config_of(content.decode("utf-8", "replace"))
 
 
 def _modality(metadata: Any) -> str | None:
@@ -82,12 +108,4 @@ def _modality(metadata: Any) -> str | None:
             found = {_MODALITIES.get(str(modality).lower()) for modality in stated}
             if len(found) == 1 and (modality := found.pop()) is not None:
                 return modality.value
-    return None
-
-
-def _architecture(inference: Any) -> str | None:
-    """`SegResNet` of `{"network_def": {"_target_": "SegResNet", ...}}`, whatever package it is named in."""
-    match inference:
-        case {"network_def": {"_target_": str(target)}} if target.replace(".", "").replace("_", "").isalnum():
-            return target.rpartition(".")[2]
     return None
