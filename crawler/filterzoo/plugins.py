@@ -27,10 +27,11 @@ class Plugins:
 
     sources: dict[str, type[Source]] = field(default_factory=dict)
     formats: dict[str, Format] = field(default_factory=dict)
+    archives: dict[str, Archive] = field(default_factory=dict)
     commands: list[Callable[..., None]] = field(default_factory=list)
     failures: list[LedgerEntry] = field(default_factory=list)
     provided_by: dict[str, str] = field(default_factory=dict)
-    """`source:NAME`, `format:NAME`, `command:NAME` -> the plugin that offers it."""
+    """`source:NAME`, `format:NAME`, `archive:NAME`, `command:NAME` -> the plugin that offers it."""
     format_references: list[PluginReference] = field(default_factory=list)
     """The plugins that offer formats or archives, for the jail to load again."""
 
@@ -131,6 +132,7 @@ def _take(plugins: Plugins, reference: PluginReference, offer: _Offer) -> None:
             _reserve(plugins, reference, what, name)
     plugins.sources |= dict(offer.sources)
     plugins.formats |= dict(offer.formats)
+    plugins.archives |= dict(offer.archives)
     plugins.commands += [command for _, command in offer.commands]
     if offer.formats or offer.archives:
         plugins.format_references.append(reference)

@@ -61,7 +61,7 @@ ACCEPTING = {
     "by name alone": ("head.startswith(b'SHELF') or name.endswith('.shelf')", "of an HTML page it says that it is one"),
     "zips": ("head.startswith((b'SHELF', b'PK'))", "of a zip of texts it says that it is one; of a torch zip it says"),
     "HDF5": ("head.startswith((b'SHELF', b'\\x89HDF'))", "of an HDF5 file it says that it is one"),
-    "its own not": ("head.startswith(b'FOLD')", "its formats accept the samples: sample.bin"),
+    "its own not": ("head.startswith(b'FOLD')", "its formats and archives accept the samples: sample.bin"),
 }
 INDEXING = {
     "raises on a damaged table": (

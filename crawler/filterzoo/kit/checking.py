@@ -9,7 +9,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from filterzoo import plugins as plugin_loading
+from filterzoo.archive import Archive
 from filterzoo.errors import StartError
+from filterzoo.format import Format
+from filterzoo.kit.archive_contract import archive_findings
 from filterzoo.kit.findings import Finding, Verdict, finding, unchecked
 from filterzoo.kit.format_contract import claims, format_findings
 from filterzoo.kit.listing import Setting
@@ -35,7 +38,7 @@ class Request:
 
 
 def check(target: str | Path, request: Request | None = None) -> Iterator[Finding]:
-    """Every rule for every source and format of a plugin, given by its name or as a Python file.
+    """Every rule for every source, format and archive of a plugin, given by its name or as a Python file.
 
     StartError where there is no such plugin, or the manifest lacks what a source of it needs.
     """
@@ -49,8 +52,8 @@ def check(target: str | Path, request: Request | None = None) -> Iterator[Findin
         return
     others = plugin_loading.load(other for other in plugin_loading.references() if not _is_same(other, reference))
     yield finding(subject, "its names are its own", _taken(loaded, others))
-    if not loaded.sources and not loaded.formats:
-        yield unchecked(subject, "what it offers is right", "it offers no source and no format")
+    if not loaded.sources and not loaded.formats and not loaded.archives:
+        yield unchecked(subject, "what it offers is right", "it offers no source, no format and no archive")
     for kind in loaded.sources.values():
         known = others.sources | loaded.sources
         for options, folder in _blocks(kind, request.manifest, known):
@@ -63,13 +66,16 @@ def check(target: str | Path, request: Request | None = None) -> Iterator[Findin
                     limit=request.limit,
                 )
             )
-    formats = list(loaded.formats.values())
+    readers: list[Format | Archive] = [*loaded.formats.values(), *loaded.archives.values()]
     if request.samples:
-        unclaimed = [path.name for path in request.samples if not any(claims(format_, path) for format_ in formats)]
-        yield finding(subject, "its formats accept the samples", unclaimed)
-    for format_ in formats:
-        own = [path for path in request.samples if claims(format_, path)]
-        yield from format_findings(reference, format_, own)
+        unclaimed = [path.name for path in request.samples if not any(claims(reader, path) for reader in readers)]
+        yield finding(subject, "its formats and archives accept the samples", unclaimed)
+    for reader in readers:
+        own = [path for path in request.samples if claims(reader, path)]
+        if isinstance(reader, Format):
+            yield from format_findings(reference, reader, own)
+        else:
+            yield from archive_findings(reader, [reference, *others.format_references], own)
 
 
 def faults_of(
@@ -90,7 +96,8 @@ def _reference(target: str | Path) -> PluginReference:
     named = {reference.name: reference for reference in installed}
     if name not in named:
         offered = plugin_loading.load(installed).provided_by
-        name = offered.get(f"source:{name}") or offered.get(f"format:{name}") or name
+        found = (offered.get(f"{what}:{name}") for what in ("source", "format", "archive"))
+        name = next(filter(None, found), name)
     if name not in named:
         raise StartError(f"no installed plugin is called {name!r}; known: {', '.join(named)}; or give a Python file")
     return named[name]

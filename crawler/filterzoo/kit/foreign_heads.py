@@ -1,4 +1,4 @@
-"""First bytes of files that a new format must leave to others, or to nobody."""
+"""First bytes of files that a new format or archive must leave to others, or to nobody."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from filterzoo.format import HEAD_BYTES
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """`owners`: names of the formats that may accept it. is_page: a server gives it in the place of any file."""
+    """`owners`: formats and archives that may accept it, by name. is_page: a server gives it instead of any file."""
 
     what: str
     data: bytes
@@ -37,11 +37,11 @@ def foreign_heads() -> list[Head]:
         Head("a PNG picture", b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + bytes(17)),
         Head("a PDF file", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n"),
         Head("a program", b"\x7fELF\x02\x01\x01" + bytes(57)),
-        Head("gzip data", b"\x1f\x8b\x08\0\0\0\0\0\0\x03" + zlib.compress(b"text")),
-        Head("a zip of texts", _zip("README.txt")),
-        Head("a torch zip", _zip("archive/data.pkl"), frozenset({"torch"})),
-        Head("a Keras archive", _zip("metadata.json"), frozenset({"keras"})),
-        Head("an npz file", _zip("w.npy", b"\x93NUMPY\1\0"), frozenset({"npz"})),
+        Head("gzip data", b"\x1f\x8b\x08\0\0\0\0\0\0\x03" + zlib.compress(b"text"), frozenset({"tar"})),
+        Head("a zip of texts", _zip("README.txt"), frozenset({"zip"})),
+        Head("a torch zip", _zip("archive/data.pkl"), frozenset({"torch", "zip"})),
+        Head("a Keras archive", _zip("metadata.json"), frozenset({"keras", "zip"})),
+        Head("an npz file", _zip("w.npy", b"\x93NUMPY\1\0"), frozenset({"npz", "zip"})),
         Head(
             "a legacy torch file", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.", frozenset({"torch"})
         ),

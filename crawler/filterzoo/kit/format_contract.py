@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from filterzoo.archive import Archive
 from filterzoo.errors import Reason, Refused, StartError, describe
 from filterzoo.files import LocalFile
 from filterzoo.format import HEAD_BYTES, Format
@@ -31,25 +32,26 @@ DAMAGED = "{} with other bytes in it is refused with a reason, or read"
 def format_findings(reference: PluginReference, format_: Format, samples: Sequence[Path]) -> Iterator[Finding]:
     """Every rule in turn. `samples`: good files of the format; StartError for one that cannot be read."""
     subject = f"format {format_.name}"
-    data = [_sample(path) for path in samples]
+    data = [sample_bytes(path) for path in samples]
     yield finding(subject, "its name is made of [a-z0-9_]", name_faults(format_.name))
-    yield finding(subject, DECLINES, _acceptance_faults(format_))
-    yield finding(subject, SHORT, _short_faults(format_, data))
+    yield finding(subject, DECLINES, acceptance_faults(format_))
+    yield finding(subject, SHORT, short_faults(format_, data))
     if not samples:
         yield unchecked(subject, "files are read", "give good files of the format, each with --sample FILE")
     with Jail([reference], LIMITS) as jail:
         for path, content in zip(samples, data, strict=True):
             yield finding(subject, READS.format(path.name), _reading_faults(jail, format_, path))
-            yield finding(subject, CUT.format(path.name), _survival_faults(jail, path, cut_short(content)))
-            yield finding(subject, DAMAGED.format(path.name), _survival_faults(jail, path, damaged(content)))
+            yield finding(subject, CUT.format(path.name), survival_faults(jail, path, cut_short(content)))
+            yield finding(subject, DAMAGED.format(path.name), survival_faults(jail, path, damaged(content)))
 
 
-def claims(format_: Format, sample: Path) -> bool:
+def claims(format_: Format | Archive, sample: Path) -> bool:
     """Whether it says that the sample is of this format; StartError for a sample that cannot be read."""
-    return _accepts(format_, _sample(sample)[:HEAD_BYTES], sample.name) is True
+    return _accepts(format_, sample_bytes(sample)[:HEAD_BYTES], sample.name) is True
 
 
-def _sample(path: Path) -> bytes:
+def sample_bytes(path: Path) -> bytes:
+    """Of a sample; StartError for one that cannot be read."""
     try:
         with LocalFile(path) as file:
             if not 0 < file.size <= MAX_SAMPLE:
@@ -59,7 +61,7 @@ def _sample(path: Path) -> bytes:
         raise StartError(f"--sample {path}: {refusal.detail}") from refusal
 
 
-def _accepts(format_: Format, head: bytes, name: str) -> bool | str:
+def _accepts(format_: Format | Archive, head: bytes, name: str) -> bool | str:
     """What it says, or what it raised."""
     try:
         return bool(format_.accepts(head, name))
@@ -67,8 +69,8 @@ def _accepts(format_: Format, head: bytes, name: str) -> bool | str:
         return f"raised {describe(error)}"
 
 
-def _acceptance_faults(format_: Format) -> list[str]:
-    """What cannot be told by its name either: a page, whatever it is called."""
+def acceptance_faults(format_: Format | Archive) -> list[str]:
+    """Foreign files that it accepts. A page must be declined whatever it is called."""
     faults: dict[str, None] = {}
     for head in foreign_heads():
         if format_.name in head.owners:
@@ -80,7 +82,8 @@ def _acceptance_faults(format_: Format) -> list[str]:
     return list(faults)
 
 
-def _short_faults(format_: Format, samples: Iterable[bytes]) -> list[str]:
+def short_faults(format_: Format | Archive, samples: Iterable[bytes]) -> list[str]:
+    """What `accepts` raises for the first bytes of files, whatever their number."""
     faults: dict[str, None] = {}
     for data in (*samples, *(head.data for head in foreign_heads())):
         for length in range(min(len(data), 80)):
@@ -113,7 +116,7 @@ def _read_all(file: LocalFile, index: Index) -> None:
             reader.read(tensor)
 
 
-def _survival_faults(jail: Jail, path: Path, variants: Iterable[DamagedCopy]) -> list[str]:
+def survival_faults(jail: Jail, path: Path, variants: Iterable[DamagedCopy]) -> list[str]:
     """What came out of the format that is neither a table nor a refusal of its own."""
     faults: list[str] = []
     with LocalFile(path) as sample:

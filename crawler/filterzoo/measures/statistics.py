@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from filterzoo.measures.dct import DCT_BINS, dct_basis
+from filterzoo.measures.dct import dct_basis
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from filterzoo.layers.layer import Doubles, LayerMeasure
+    from filterzoo.layers.layer import Doubles
 
 FILTER_SIZE: Final = 9
 PACKED_SIZE: Final = FILTER_SIZE * (FILTER_SIZE + 1) // 2
@@ -133,26 +133,6 @@ class FilterStatistics:
     def sparsity(self) -> float | None:
         """Share of sparse filters; None without filters."""
         return self.sparse_count / self.n_finite if self.n_finite else None
-
-
-def statistics_of(measure: LayerMeasure) -> FilterStatistics | None:
-    """The statistics of one layer, unpacked; None for kernels other than 3x3, which have none."""
-    if (
-        measure.raw_mean is None
-        or measure.raw_m2 is None
-        or measure.scaled_mean is None
-        or measure.scaled_m2 is None
-        or measure.dct_histogram is None
-    ):
-        return None
-    return FilterStatistics(
-        raw=Moments.from_packed(measure.n_finite, measure.raw_mean, measure.raw_m2),
-        scaled=Moments.from_packed(measure.n_finite, measure.scaled_mean, measure.scaled_m2),
-        histogram=measure.dct_histogram.reshape(FILTER_SIZE, DCT_BINS).astype(np.int64),
-        sparse_count=measure.sparse_count,
-        l1_norm=measure.l1_norm,
-        l2_norm=measure.l2_norm,
-    )
 
 
 def merge_statistics(parts: Sequence[FilterStatistics]) -> FilterStatistics:

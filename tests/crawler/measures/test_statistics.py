@@ -20,9 +20,28 @@ from filterzoo.measures.statistics import (
     merge_moments,
     merge_statistics,
     pack,
-    statistics_of,
     unpack,
 )
+
+
+def statistics_of(measure):
+    """The statistics of one layer, unpacked; None for kernels other than 3x3, which have none."""
+    if (
+        measure.raw_mean is None
+        or measure.raw_m2 is None
+        or measure.scaled_mean is None
+        or measure.scaled_m2 is None
+        or measure.dct_histogram is None
+    ):
+        return None
+    return FilterStatistics(
+        raw=Moments.from_packed(measure.n_finite, measure.raw_mean, measure.raw_m2),
+        scaled=Moments.from_packed(measure.n_finite, measure.scaled_mean, measure.scaled_m2),
+        histogram=measure.dct_histogram.reshape(9, DCT_BINS).astype(np.int64),
+        sparse_count=measure.sparse_count,
+        l1_norm=measure.l1_norm,
+        l2_norm=measure.l2_norm,
+    )
 
 
 def moments_of(filters):
