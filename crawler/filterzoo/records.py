@@ -119,6 +119,8 @@ class Step(StrEnum):
     ABSOLUTE = "absolute"
     SQUARE_ROOT = "square_root"
     RECIPROCAL = "reciprocal"
+    NUMBER = "number"
+    """Of no inputs: the float32 whose bits are numbers[0]."""
     SUM = "sum"
     """Over the axes in `numbers`, which stay with length 1."""
     MEAN = "mean"

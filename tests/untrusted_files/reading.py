@@ -17,6 +17,7 @@ from filterzoo.jail.indexing import Indexer, Wanted, load_readers
 from filterzoo.jail.messages import Message
 from filterzoo.jail.validation import validate
 from filterzoo.layers.normalise import canonical
+from filterzoo.layers.normalise import read as numbers
 from filterzoo.layers.stored import TensorReader
 from filterzoo.records import Index, Tensor
 from filterzoo.references import PluginReference
@@ -84,7 +85,7 @@ def layers(file: RandomAccessFile, table: Index) -> list[Read]:
     """The layers of a file, weights and all, as a crawl would take them."""
     with TensorReader(file) as reader:
         reader.check(table.containers)
-        return [Read(tensor, canonical(reader.read(tensor), tensor)) for tensor in table.convolutions]
+        return [Read(tensor, canonical(numbers(tensor, reader), tensor)) for tensor in table.convolutions]
 
 
 def read(file: RandomAccessFile, name: str) -> list[Read]:

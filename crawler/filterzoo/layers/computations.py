@@ -21,7 +21,7 @@ def computed(
         dtype="F32",
         shape=tuple(shape),
         span=Span(0, 0),
-        section=inputs[0].section,
+        section=inputs[0].section if inputs else "",
         evidence=Evidence.FORMAT,
         computation=Computation(way, step, inputs, tuple(numbers)),
     )

@@ -157,4 +157,5 @@ _OPERATIONS: dict[Step, Operation] = {
     Step.SPREAD: lambda inputs, _, shape: np.broadcast_to(inputs[0], shape),
     Step.QUANTISE: _quantised,
     Step.ROUND: _rounded,
+    Step.NUMBER: lambda _, numbers, __: np.array(numbers[0], np.uint32).view(np.float32),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import replace
 from math import ceil, prod
@@ -178,6 +179,12 @@ def packed(
     """An array that is stored in `tensor` and `parts` in another way than number by number."""
     whole = computed(tensor.name, shape, Way.PACKED, step, tensor, *parts, numbers=numbers)
     return replace(whole, dtype=dtype)
+
+
+def number(value: float) -> Tensor:
+    """A number that the graph spells, as float32."""
+    (bits,) = struct.unpack("<I", struct.pack("<f", value))
+    return computed("", (), Way.FOLDED, Step.NUMBER, numbers=(bits,))
 
 
 def placed(axis: int, rank: int) -> int:

@@ -7,19 +7,16 @@ import struct
 from collections.abc import Iterable, Iterator
 
 from filterzoo import HEAD_BYTES, Format, RandomAccessFile, Reason, Refused, Tensor, hookimpl
-from filterzoo_plugins.encodings.zip import ZipIndex
-from filterzoo_plugins.formats.torch.exported import exported_tensors, is_exported
 from filterzoo_plugins.formats.torch.legacy import legacy_tensors
 from filterzoo_plugins.formats.torch.zip_file import zip_tensors
 
 _ZIP = b"PK\3\4"
 _MEMBER = re.compile(
     rb"[^/\0]+/(data\.pkl|constants\.pkl|byteorder|version|attributes\.pkl|\.format_version|\.storage_alignment"
-    rb"|\.data/(serialization_id|version)|(data|constants|tensors)/\d+|code/.*|extra/.*|archive_format"
-    rb"|data/(weights|constants|sample_inputs)/.*|models/.*)"
+    rb"|\.data/(serialization_id|version)|(data|constants|tensors)/\d+|code/.*|extra/.*)"
 )
 """What torch's writers put first into their zip files, below one folder."""
-_TORCH_SUFFIXES = (".pt2", ".pt", ".pth", ".ckpt", ".pth.tar", ".pt.tar", ".torchscript", ".jit", ".ptl")
+_TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".pth.tar", ".pt.tar", ".torchscript", ".jit", ".ptl")
 _LEGACY = re.compile(
     rb"(\x80[\2-\xff](\x95.{8})?)?(\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19|L119547037146038801333356L?\n)(\x94)?\.",
     re.DOTALL,
@@ -39,7 +36,7 @@ class TorchFormat(Format):
         """See `Format.accepts`. Other formats are zips too: the names of the first members tell."""
         if head.startswith(_ZIP):
             first = list(_member_names(head))
-            if any(_MEMBER.fullmatch(member) or member.startswith(b"serialized_") for member in first):
+            if any(_MEMBER.fullmatch(member) for member in first):
                 return True
             return name.lower().endswith(_TORCH_SUFFIXES) and not any(_is_foreign(member) for member in first)
         return bool(_LEGACY.match(head) or _PICKLE.match(head)) or _is_torch_tar(head)
@@ -48,8 +45,7 @@ class TorchFormat(Format):
         """See `Format.index`."""
         head = file.read(0, min(HEAD_BYTES, file.size))
         if head.startswith(_ZIP):
-            archive = ZipIndex(file)
-            yield from exported_tensors(file, archive) if is_exported(archive) else zip_tensors(file)
+            yield from zip_tensors(file)
         elif _LEGACY.match(head):
             yield from legacy_tensors(file)
         elif _is_torch_tar(head):
