@@ -358,6 +358,7 @@ def _unsupported() -> dict[str, bytes]:
         storage(), b"K\0", tuple_of(b"K\1"), tuple_of(b"K\1"), b"\x89", b"}", mapping(text("neg"), b"\x88"),
     )  # fmt: skip
     return {
+        "storage_compressed": TorchZip(method=zipfile.ZIP_DEFLATED).bytes(),
         "storage_of_unknown_type": _tensor_zip(stored=storage(kind="EvilStorage")),
         "storage_of_a_foreign_class": _tensor_zip(stored=storage(module="evil")),
         "tensor_of_unknown_dtype": _body(unknown_dtype),
@@ -371,7 +372,6 @@ def _unsupported() -> dict[str, bytes]:
         "zip_encrypted": _patched(good, central + 8, b"\1"),
         "zip_patched": _patched(good, central + 8, b"\x20"),
         "zip_of_two_volumes": _patched(good, _end_of_zip(good) + 4, b"\1"),
-        "bare_pickle": program(payload("true")),
         "legacy_tar": legacy_tar(),
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, overload
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,29 @@ class Instance:
     state: object = None
     entries: dict[str, object] | None = None
     elements: list[object] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Blob:
+    """Bytes of a pickle that are left in the file."""
+
+    offset: int
+    length: int
+
+
+class PickleBytes(Protocol):
+    """The bytes of a pickle: all in memory, or read from a file as they are needed."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    @overload
+    def __getitem__(self, place: int, /) -> int: ...
+    @overload
+    def __getitem__(self, place: slice, /) -> bytes: ...
+
+    def find(self, wanted: bytes, start: int, end: int, /) -> int:
+        """As of bytes."""
 
 
 class Meaning(Protocol):

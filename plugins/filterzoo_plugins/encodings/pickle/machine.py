@@ -7,7 +7,7 @@ A pickle is a program for a stack machine. Here a named class or function become
 from __future__ import annotations
 
 from filterzoo import Reason, Refused
-from filterzoo_plugins.encodings.pickle.inert import Meaning
+from filterzoo_plugins.encodings.pickle.inert import Meaning, PickleBytes
 from filterzoo_plugins.encodings.pickle.opcodes import ACTIONS
 from filterzoo_plugins.encodings.pickle.stack import PickleStack, Truncated
 
@@ -15,12 +15,16 @@ MAX_OPCODES = 5_000_000
 _STOP = ord(".")
 
 
-def read_pickle(data: bytes, meaning: Meaning, position: int = 0) -> tuple[object, int]:
+def read_pickle(
+    data: PickleBytes, meaning: Meaning, position: int = 0, *, blobs_from: int = 1 << 62
+) -> tuple[object, int]:
     """What the pickle at `position` stands for, and where it ends.
+
+    blobs_from: byte strings of that length and longer are left in the file, as a `Blob`.
 
     Refused where it breaks the rules; `Truncated` where the bytes end before it does.
     """
-    pickle = PickleStack(data, meaning, position)
+    pickle = PickleStack(data, meaning, position, blobs_from=blobs_from)
     try:
         _run(pickle)
     except IndexError:

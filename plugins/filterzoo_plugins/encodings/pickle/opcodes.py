@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable
 
 from filterzoo import Reason
-from filterzoo_plugins.encodings.pickle.inert import Instance, Name
+from filterzoo_plugins.encodings.pickle.inert import Blob, Instance, Name
 from filterzoo_plugins.encodings.pickle.stack import MAX_INTEGER_BYTES, PickleStack
 
 _U1, _U2, _I4, _U4, _U8 = (struct.Struct(layout) for layout in ("<B", "<H", "<i", "<I", "<Q"))
@@ -31,7 +31,8 @@ def _sized(size: struct.Struct, make: Callable[[bytes], object]) -> Action:
         length = pickle.number(size)
         if length < 0:
             pickle.refuse("a negative length")
-        pickle.stack.append(make(pickle.take(length)))
+        raw = pickle.bytes_or_blob(length)
+        pickle.stack.append(raw if isinstance(raw, Blob) else make(raw))
 
     return push
 
@@ -225,7 +226,7 @@ def _build(pickle: PickleStack) -> None:
     target = pickle.stack[-1]
     if type(target) is Instance:
         target.state = state
-    elif target is None or type(target) in {int, float, bool, str, bytes, tuple, list, Name}:
+    elif target is None or type(target) in {int, float, bool, str, bytes, tuple, list, Name, Blob}:
         pickle.refuse("a pickle that sets the state of what has none")
 
 

@@ -6,7 +6,7 @@ import struct
 from typing import NoReturn
 
 from filterzoo import Reason, Refused
-from filterzoo_plugins.encodings.pickle.inert import Instance, Meaning
+from filterzoo_plugins.encodings.pickle.inert import Blob, Instance, Meaning, PickleBytes
 
 MAX_INTEGER_BYTES = 64
 MAX_LINE_BYTES = 64 << 10
@@ -20,8 +20,10 @@ class Truncated(Exception):
 class PickleStack:
     """The stack, the marks and the memo of one pickle, and the bytes its opcodes take their arguments from."""
 
-    def __init__(self, data: bytes, meaning: Meaning, position: int = 0) -> None:
+    def __init__(self, data: PickleBytes, meaning: Meaning, position: int = 0, *, blobs_from: int = 1 << 62) -> None:
         self.data = data
+        self.blobs_from = blobs_from
+        """Byte strings from this length on are left where they are."""
         self.position = position
         self.meaning = meaning
         self.stack: list[object] = []
@@ -40,13 +42,23 @@ class PickleStack:
             raise Truncated
         return self.data[start : self.position]
 
+    def bytes_or_blob(self, length: int) -> bytes | Blob:
+        """The next `length` bytes, or where they are if they are many."""
+        if length < self.blobs_from:
+            return self.take(length)
+        start = self.position
+        self.position = start + length
+        if self.position > len(self.data):
+            raise Truncated
+        return Blob(start, length)
+
     def number(self, layout: struct.Struct) -> int:
         """The next number of that layout."""
         start = self.position
         self.position = start + layout.size
         if self.position > len(self.data):
             raise Truncated
-        return int(layout.unpack_from(self.data, start)[0])
+        return int(layout.unpack(self.data[start : self.position])[0])
 
     def line(self) -> bytes:
         """The next bytes up to a line break, without it."""

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterable, Iterator
 
 from filterzoo import HEAD_BYTES, Format, RandomAccessFile, Reason, Refused, Tensor, hookimpl
+from filterzoo_plugins.formats.torch.arrays import pickled_arrays
 from filterzoo_plugins.formats.torch.legacy import legacy_tensors
 from filterzoo_plugins.formats.torch.zip_file import zip_tensors
 
@@ -27,7 +28,7 @@ _TAR_MEMBERS = (b"sys_info", b"pickle", b"storages", b"tensors")
 
 
 class TorchFormat(Format):
-    """Zip and legacy checkpoints, TorchScript; bare pickles and torch < 0.4 tars are known and refused by name."""
+    """Zip and legacy checkpoints, TorchScript; torch < 0.4 tars are known and refused by name."""
 
     name = "torch"
     framework = "torch"
@@ -39,7 +40,7 @@ class TorchFormat(Format):
             if any(_MEMBER.fullmatch(member) for member in first):
                 return True
             return name.lower().endswith(_TORCH_SUFFIXES) and not any(_is_foreign(member) for member in first)
-        return bool(_LEGACY.match(head) or _PICKLE.match(head)) or _is_torch_tar(head)
+        return bool(_LEGACY.match(head)) or _is_torch_tar(head)
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
         """See `Format.index`."""
@@ -48,10 +49,8 @@ class TorchFormat(Format):
             yield from zip_tensors(file)
         elif _LEGACY.match(head):
             yield from legacy_tensors(file)
-        elif _is_torch_tar(head):
-            raise Refused(Reason.UNSUPPORTED, "a torch before 0.4 tar", "byte 0")
         else:
-            raise Refused(Reason.UNSUPPORTED, "a bare pickle is no torch checkpoint", "byte 0")
+            raise Refused(Reason.UNSUPPORTED, "a torch before 0.4 tar", "byte 0")
 
 
 def _member_names(head: bytes) -> Iterator[bytes]:
@@ -75,7 +74,22 @@ def _is_torch_tar(head: bytes) -> bool:
     return head[257:262] == b"ustar" and head[:100].rstrip(b"\0") in _TAR_MEMBERS
 
 
+class PickleFormat(Format):
+    """A bare pickle of NumPy arrays, as PaddlePaddle (`.pdparams`) and Detectron2 (`.pkl`) write them."""
+
+    name = "pickle"
+
+    def accepts(self, head: bytes, name: str) -> bool:
+        """See `Format.accepts`."""
+        del name
+        return bool(_PICKLE.match(head)) and not _LEGACY.match(head)
+
+    def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
+        """See `Format.index`."""
+        return pickled_arrays(file)
+
+
 @hookimpl
 def filterzoo_formats() -> Iterable[Format]:
-    """The torch format."""
-    return [TorchFormat()]
+    """The torch format, and that of bare pickles, which the same machine reads."""
+    return [TorchFormat(), PickleFormat()]

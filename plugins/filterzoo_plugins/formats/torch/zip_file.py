@@ -12,7 +12,7 @@ from filterzoo import RandomAccessFile, Reason, Refused, StoredRange, Tensor
 from filterzoo_plugins.encodings.names import show
 from filterzoo_plugins.encodings.pickle.machine import read_pickle
 from filterzoo_plugins.encodings.pickle.stack import Truncated
-from filterzoo_plugins.encodings.zip import ZipIndex, ZipMember
+from filterzoo_plugins.encodings.zip import STORED, ZipIndex, ZipMember
 from filterzoo_plugins.formats.torch.names import NamedTensor, named_tensors
 from filterzoo_plugins.formats.torch.tensor import stored_tensor, with_convolution
 from filterzoo_plugins.formats.torch.torchscript.walk import convolutions
@@ -79,6 +79,9 @@ class TorchArchive:
         member = self.zip.members.get(name)
         if member is None:
             raise Refused(Reason.MALFORMED, "a tensor whose storage is missing", show(name))
+        if member.method != STORED and self.zip.members[f"{self.folder}/data.pkl"].method == STORED:
+            # An archive that was packed again has its pickle compressed too; nothing writes only this.
+            raise Refused(Reason.UNSUPPORTED, "a compressed storage beside a plain pickle", show(name))
         if member.size != storage.nbytes:
             detail = f"a storage of {member.size} bytes that the pickle says has {storage.nbytes}"
             raise Refused(Reason.MALFORMED, detail, show(name))
