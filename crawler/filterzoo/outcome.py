@@ -1,4 +1,4 @@
-"""What becomes of a checkpoint: done, with the facts that its published row needs, or an entry in the ledger."""
+"""The outcome of a checkpoint: done, with the facts that its published row needs, or an entry in the ledger."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """What a source gives in the place of a checkpoint that it knows of and that cannot be had, such as a gated one.
+    """What a source lists instead of a checkpoint that it knows of and that cannot be fetched, such as a gated one.
 
     revision: the pinned one, or the name that was asked for where none could be found out.
     """
@@ -60,7 +60,10 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerEntry:
-    """Something that did not make it. `id` and `revision` are None when a whole plugin failed before it listed any."""
+    """A checkpoint, or a whole plugin, that was skipped or failed.
+
+    `id` and `revision` are None when a plugin failed before it listed any checkpoint.
+    """
 
     source: str
     id: str | None

@@ -1,4 +1,4 @@
-"""Loads plugins one by one, so that one that fails is named and the others serve."""
+"""Loads plugins one by one: one that fails is recorded, and the others are used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The words of the project as types: what each stage takes and gives. Frozen, slotted, without behaviour."""
+"""The records that stages take and give. Frozen, slotted, without behaviour."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class _Weightless(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Called by torch in the place of each of its functions."""
+        """Called by torch instead of each of its functions."""
         del types
         changed = {"device": "meta"} if func is torch.empty else {}
         return func(*args, **{**(kwargs or {}), **changed})
@@ -141,7 +141,7 @@ class _Tracer(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Called by torch in the place of each of its functions."""
+        """Called by torch instead of each of its functions."""
         del types
         call = _Call(func, args, kwargs or {})
         read = [self._values[id(leaf)] for leaf in tree_leaves((args, kwargs)) if id(leaf) in self._values]

@@ -1,4 +1,4 @@
-"""Puts what is known of an architecture in the place of what names and shapes of a state dict let one guess."""
+"""Replaces what names and shapes of a state dict suggest with what its architecture states, where they fit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LAYOUTS = {Layout.OI_K, Layout.IO_K}
 
 
 def is_known(tensors: Sequence[Tensor]) -> bool:
-    """Whether a file's convolutions need no architecture: there are none, or its own graph tells of them."""
+    """Whether the file needs no architecture: it has no convolutions, or its own graph describes them."""
     contexts = {tensor.convolution.context for tensor in tensors if tensor.convolution is not None}
     return contexts <= {Context.GRAPH}
 
@@ -23,7 +23,7 @@ def is_known(tensors: Sequence[Tensor]) -> bool:
 def with_architecture(
     tensors: Sequence[Tensor], architectures: Iterable[Mapping[str, Operation]]
 ) -> tuple[Tensor, ...]:
-    """The convolutions of a state dict as the first architecture that fits runs them, or just as they are.
+    """The convolutions as the first architecture that fits runs them, or unchanged where none fits.
 
     They are replaced only if, once prefixes that all names share are off, there is a convolution weight for each
     operation and an operation for each weight, of the same name and the same stored shape.

@@ -14,7 +14,7 @@ from filterzoo.reporting.terminal import cell, console, printable, table
 from filterzoo.store.workfolder import WorkFolder
 
 SHOWN = 20
-"""Ledger entries that are told one by one."""
+"""Ledger entries that are shown one by one."""
 
 
 def status(workdir: WorkdirOption = DEFAULT, *, as_json: JsonOption = False) -> None:

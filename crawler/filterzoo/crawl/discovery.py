@@ -1,4 +1,4 @@
-"""The first stage: what the manifests ask for, checkpoint by checkpoint, with what the licence and the limits say."""
+"""The first stage: lists the checkpoints that the manifests ask for, and skips those that licence or limits exclude."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class Settings:
 
     @property
     def key(self) -> str:
-        """Changes when a checkpoint would have to be read again; the journal keeps it with every result."""
+        """Changes when a checkpoint has to be read again; the journal stores it with every result."""
         policy = [sorted(self.policy.allow) if self.policy.allow is not None else None, sorted(self.policy.deny)]
         parts = [sorted(self.kernels), policy, str(self.policy.unknown), self.max_bytes, self.max_filters]
-        # What was read before there was a choice was read as by default.
+        # Results from before this setting existed were made with its default.
         chosen = [] if self.verify_sha256 is VerifySha256.WHEN_CHEAP else [self.verify_sha256]
         return json.dumps(parts + chosen + self.budget.key)
 
@@ -143,9 +143,9 @@ def _task_or_entry(listed: Checkpoint | Refusal, number: int, opened: OpenSource
 
 
 def _gate(task: Task) -> Task | LedgerEntry:
-    """Leave out now what would be left out later, before a byte is fetched.
+    """Skip now what would be skipped later, before a byte is fetched.
 
-    Where the zoo is silent the file may state its licence: that is asked when its index is read, before its weights.
+    Where the zoo states no licence the file may state one: it is read with the index, before the weights.
     """
     stated = task.checkpoint.licence
     if stated and stated.strip():
@@ -160,7 +160,7 @@ def _gate(task: Task) -> Task | LedgerEntry:
 
 
 def _storable(adapter: TypeAdapter[Any], listed: Checkpoint | Refusal) -> Any:
-    """What a table will hold of it; ValueError, in a line, where a field is of another type or no text."""
+    """The record as a table can hold it; ValueError where a field has another type or is not valid text."""
     if not isinstance(listed, (Checkpoint, Refusal)):
         raise TypeError(f"discover() gave a {type(listed).__name__}, which is no Checkpoint")
     try:
@@ -198,7 +198,7 @@ def _known(plugins: Plugins) -> dict[str, type[Source]]:
 
 
 def _failed(plugin: str) -> type[Source]:
-    """Stands for the source of a plugin that did not load: it takes any options and lists nothing."""
+    """A placeholder for the source of a plugin that did not load: it takes any options and lists nothing."""
 
     class FailedSource(Source):
         name = plugin

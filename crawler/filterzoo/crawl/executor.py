@@ -1,4 +1,4 @@
-"""Runs tasks in worker processes on this machine; a worker that dies costs the checkpoint it died of, no other."""
+"""Runs tasks in worker processes on this machine. When a worker dies, only the checkpoint that killed it fails."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from filterzoo.outcome import Done, LedgerEntry
 Outcome = Done | LedgerEntry
 
 _AHEAD = 2
-"""Tasks drawn for each worker: one it works on, one that waits."""
+"""Tasks taken for each worker: one in progress, one waiting."""
 
 _NOT_STARTED = (OSError, EOFError)
 """What starting a worker raises where the process that forks them was killed."""
@@ -82,7 +82,7 @@ class LocalExecutor:
                         yield suspect, self._run_alone(suspect)
 
     def _run_alone(self, task: Task) -> Outcome:
-        """One of the tasks that were running when a worker died: alone, it shows whether it was the one."""
+        """Run alone one of the tasks that were running when a worker died: only the one that killed it fails again."""
         reached = _StageCell(_context(self._setup.sockets))
         pool, future = self._started_alone(task, reached)
         with pool, _stopping_workers():
@@ -177,17 +177,17 @@ def _socket_in(sockets: Path) -> Iterator[None]:
 
 
 def _start_worker(setup: WorkerSetup, reached: _StageCell | None) -> None:
-    """One thread of arithmetic a worker: the same bytes for any number of workers, and no fight for cores."""
+    """Start a worker with one torch thread: the same bytes for any number of workers, and no oversubscribed cores."""
     import torch  # noqa: PLC0415  # the driver never loads it
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver hears it and ends the pool
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver receives it and shuts the pool down
     threading.Thread(target=_end_with_the_driver, daemon=True).start()
     torch.set_num_threads(1)
     _this_process[:] = [Worker(setup, None if reached is None else reached.enter)]
 
 
 def _end_with_the_driver() -> None:
-    """A worker whose driver was killed would wait for a task for ever; nothing is lost when it stops anywhere."""
+    """Exit when the driver was killed: the worker would wait for tasks for ever. Nothing is lost by that."""
     driver = multiprocessing.parent_process()
     if driver is not None:
         driver.join()

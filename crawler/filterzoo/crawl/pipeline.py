@@ -4,7 +4,7 @@ The last two stages, shard and publish, start from what is stored here: `filterz
 
     discover    filterzoo.crawl.discovery     manifests -> checkpoints, no weight fetched
     fetch       filterzoo.network.door          checkpoint -> random access to its bytes
-    index       filterzoo.jail          hostile bytes -> a table of spans, in a confined child process
+    index       filterzoo.jail          untrusted bytes -> a table of spans, in a confined child process
     normalise   filterzoo.layers.normalise     spans -> layers, float32, (out, in/groups, *kernel)
     measure     filterzoo.measures.measure       layer -> its measures and sufficient statistics
     store       filterzoo.store.fragments     all layers of a checkpoint, or none; the journal says which
@@ -54,14 +54,14 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something became of a checkpoint, or of a whole plugin; `is_new` is False for what an earlier run settled."""
+    """The outcome of a checkpoint, or of a whole plugin; `is_new` is False where an earlier run settled it."""
 
     outcome: Done | LedgerEntry | Task
     is_new: bool
 
 
 def crawl(order: Order, plugins: Plugins, on_event: Callable[[Event], None]) -> Summary:
-    """Do what is missing for the manifests to be in the work folder; gives the state of the whole folder."""
+    """Crawl what the manifests list and the work folder does not have; returns the state of the whole folder."""
     with order.work as work, work.journal() as journal, Door(order.cache, allow_private=order.allow_private) as door:
         sources = open_sources(order.manifests, plugins, door)
         journal.forget_plugin_failures()
@@ -88,7 +88,7 @@ def planned_sources(order: Order, plugins: Plugins) -> list[str]:
 
 
 def dry_run(order: Order, plugins: Plugins) -> Iterator[Task | LedgerEntry]:
-    """What `crawl` would look at, and what it would leave out at once: the dry run."""
+    """The dry run: what `crawl` would process, and what it would skip at discovery."""
     with Door(order.cache, allow_private=order.allow_private) as door:
         sources = open_sources(order.manifests, plugins, door)
         yield from plugins.failures
@@ -98,7 +98,7 @@ def dry_run(order: Order, plugins: Plugins) -> Iterator[Task | LedgerEntry]:
 def _tasks(
     order: Order, sources: list[OpenSource], journal: Journal, on_event: Callable[[Event], None]
 ) -> Iterator[Task]:
-    """The tasks that are left to do; what needs no work is recorded on the way."""
+    """The tasks that are left to do; outcomes that need no work are recorded here."""
     for found in _noted(islice(discover(sources, order.only), order.limit), journal):
         if isinstance(found, LedgerEntry):
             _record(journal, found, "", on_event)
@@ -109,7 +109,7 @@ def _tasks(
 
 
 def _noted(found: Iterable[Task | LedgerEntry], journal: Journal) -> Iterator[Task | LedgerEntry]:
-    """The same, one after the other; the journal is told which checkpoints their zoos list today."""
+    """Pass everything on, and record in the journal which checkpoints their zoos list today."""
     today = datetime.now(UTC).date().isoformat()
     waiting: list[Checkpoint] = []
     for one in found:

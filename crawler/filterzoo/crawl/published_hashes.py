@@ -1,8 +1,8 @@
 """Compares the files of a checkpoint with the hashes that their zoo publishes.
 
-A hash tells of a whole file and of no part of it. What lies on this machine is always compared. A remote file is where
-all of it may move: the gaps between the wanted byte ranges come along where everything together stays within 1.1 times
-the wanted bytes and 1 MB, or at any cost where the manifest says so. The comparison comes last, over the bytes that
+A hash covers a whole file and says nothing about a part of it. A local file is always compared. A remote file is
+compared where all of it may be transferred: where that costs at most 1.1 times the wanted bytes plus 1 MB, or at any
+cost where the manifest says so. The comparison comes last, over the bytes that
 the layers were read from, and before anything of the checkpoint is stored.
 """
 

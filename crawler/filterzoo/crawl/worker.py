@@ -1,4 +1,4 @@
-"""One worker's tools and what it does with one checkpoint: all of it reaches the store, or none."""
+"""A worker: processes one checkpoint at a time; all of its layers reach the store, or none."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Worker:
     """A worker: sources, jail, measurer and store, used for one checkpoint after another."""
 
     def __init__(self, setup: WorkerSetup, on_stage: Callable[[Stage], None] | None = None) -> None:
-        """`on_stage` is told of every stage that a checkpoint enters."""
+        """`on_stage` is called with every stage that a checkpoint enters."""
         from filterzoo.measures.measure import Measurer  # noqa: PLC0415  # loads torch, which only a worker needs
 
         plugins = load(setup.plugins)
@@ -70,7 +70,7 @@ class Worker:
         self._door.close()
 
     def take(self, task: Task) -> Done | LedgerEntry:
-        """Bring one checkpoint to the store, or say why not. StorageFailed when the store itself fails.
+        """Process one checkpoint up to the store, or return why it failed. StorageFailed when the store itself fails.
 
         A checkpoint that changed while it was read starts again, once: another change is left to the next run.
         """

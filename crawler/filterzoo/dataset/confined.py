@@ -20,12 +20,12 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _NOT_THERE = frozenset({errno.ELOOP, errno.ENOTDIR})
-"""What a link in the place of a folder gives, by system; a link in the place of a file gives the first."""
+"""The error for a link instead of a folder, by system; a link instead of a file gives the first."""
 _PIECE = 1 << 20
 
 
 class Entry(NamedTuple):
-    """A file below a folder, or what is there in the place of one."""
+    """A file below a folder, or whatever stands there instead."""
 
     path: str
     is_regular: bool

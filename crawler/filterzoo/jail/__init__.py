@@ -1,4 +1,4 @@
-"""The jail: a child process that parses hostile bytes and returns nothing but a table of byte spans.
+"""The jail: a child process that parses untrusted bytes and returns only a table of byte spans.
 
 `Jail` is the parent's side. `child` runs the format plugins under `confinement`; `messages` is what they say to each
 other, and `validation` is what the parent accepts of it.

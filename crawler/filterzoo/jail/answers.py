@@ -1,4 +1,4 @@
-"""What the parent gives a child that asks: bytes of the artifact and of files beside it, within bounds."""
+"""Answers the child's requests: bytes of the artifact and of files beside it, within limits."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Answers:
         self._sides: dict[str, RandomAccessFile] = {}
         self._open_sides = contextlib.ExitStack()
         self.reasons: set[Reason] = set()
-        """Of the refusals that the child was told."""
+        """Of the refusals that were passed to the child."""
 
     def __enter__(self) -> Self:
         return self

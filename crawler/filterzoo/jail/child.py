@@ -1,4 +1,4 @@
-"""The jail's child: loads the format plugins, gives up its rights, then looks at one file after another.
+"""The jail's child process: loads the format plugins, drops its privileges, then indexes one file after another.
 
 Started as `python -I -m filterzoo.jail.child DESCRIPTOR`. It never imports torch and never sees a path.
 """
@@ -27,7 +27,7 @@ ENCODINGS = ("ascii", "utf-8", "latin-1", "cp437", "raw-unicode-escape", "unicod
 
 
 def work(wire: Wire, indexer: Indexer, message: Message, request: dict[str, Any], file: RandomAccessFile) -> None:
-    """Do what the parent asks of a file, and tell it how that ended."""
+    """Carry out the parent's request for a file, and send the result."""
     try:
         with file:
             if message is Message.UNPACK:
@@ -51,13 +51,13 @@ def _refused(refusal: Refused) -> tuple[Message, bytes]:
     return Message.REFUSED, encode_refusal(refusal)
 
 
-# Made beforehand: when memory is short there is none for an answer.
+# Built in advance: when memory runs out there is none left to build a response.
 _TOO_DEEP = _refused(Refused(Reason.LIMIT, "the file is nested too deeply"))
 _TOO_LARGE = _refused(Refused(Reason.LIMIT, "indexing needs more memory than the jail allows"))
 
 
 def serve(wire: Wire, indexer: Indexer) -> None:
-    """Look at what the parent hands in, or unpack it, until it closes the line (ConnectionClosed)."""
+    """Index or unpack the files that the parent sends, until it closes the connection (ConnectionClosed)."""
     while True:
         message, body, descriptor = wire.receive_with_descriptor()
         request: dict[str, Any] = json.loads(body)
@@ -72,7 +72,7 @@ def serve(wire: Wire, indexer: Indexer) -> None:
 
 
 def main() -> None:
-    """Serve the parent until it closes the line."""
+    """Serve the parent until it closes the connection."""
     wire = Wire(socket.socket(fileno=int(sys.argv[1])))
     try:
         _message, body = wire.receive()

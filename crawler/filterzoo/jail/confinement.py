@@ -1,4 +1,4 @@
-"""What the jail's child gives up before it sees the first hostile byte. Each layer that holds here is named.
+"""The privileges that the jail's child drops before it reads untrusted bytes. Active layers are reported by name.
 
 process     nothing crosses the boundary but the messages of `filterzoo.jail.messages`
 namespaces  a network of its own, without any interface but one that leads nowhere (Linux, where it is permitted)
@@ -65,7 +65,7 @@ _ALLOWED = (
 
 
 def confine(memory_bytes: int, network_of_parent: int | None) -> list[str]:
-    """Give up all that indexing does not need, for good; gives the names of the layers that are active.
+    """Drop every privilege that indexing does not need, irrevocably; returns the names of the active layers.
 
     network_of_parent: what `network` says there. Where it is permitted, the child is started in a network of its own.
     """
@@ -83,7 +83,7 @@ def confine(memory_bytes: int, network_of_parent: int | None) -> list[str]:
 
 
 def network() -> int | None:
-    """Tells the network that this process sees from any other on this machine; None where the system does not say."""
+    """Identifies the network namespace of this process; None where the system does not tell."""
     try:
         return Path("/proc/self/ns/net").stat().st_ino
     except OSError:
@@ -91,7 +91,7 @@ def network() -> int | None:
 
 
 def allow_cpu_time(seconds: int) -> None:
-    """So much more CPU time for this process: for systems on which the parent cannot set it from outside."""
+    """Allow this process more CPU time: for systems where the parent cannot set the limit from outside."""
     _set_limit(resource.RLIMIT_CPU, ceil(time.process_time()) + seconds, is_hard=False)
 
 

@@ -89,12 +89,12 @@ class Indexer:
         self._failures = failures
 
     def answer(self, file: RandomAccessFile, wanted: Wanted) -> tuple[Message, bytes]:
-        """What `look` found, as the parent is told it."""
+        """What `look` found, as a message to the parent."""
         found = self.look(file, wanted)
         try:
             body = encode(found)
         except (TypeError, ValueError) as error:
-            # What cannot be written down is no Index: the plugin put something else into its fields.
+            # What cannot be encoded is no Index: the plugin put other types into its fields.
             reader = found.format if isinstance(found, Index) else None
             raise next(loaded for loaded in self._readers if reader in {None, loaded.reader.name}).failed(
                 error
@@ -130,7 +130,7 @@ class Indexer:
             try:
                 if loaded.reader.accepts(head, name):
                     return loaded
-            except PLUGIN_ERRORS as error:  # a plugin may raise anything; the others are asked on
+            except PLUGIN_ERRORS as error:  # a plugin may raise anything; the others are still asked
                 failures.append(loaded.failed(error))
         if failures:
             raise failures[0]

@@ -1,4 +1,4 @@
-"""How much a file may cost in the jail. One rule for all files; tests make it stricter."""
+"""Resource limits of the jail: the same for all files; tests set lower ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class JailLimits:
     cpu_seconds_per_gib: int = 1
     """... and for each GiB of its size on top: a larger model has a longer table."""
     patience: int = 4
-    """How many times its CPU time a child may take by the clock, the time the parent reads for it not counted."""
+    """Wall-clock limit, as a multiple of the CPU limit; the time that the parent reads for the child is not counted."""
     read_bytes: int = 64 << 20
     """Most bytes a child may ask the parent for at once."""
     questions: int = 50_000

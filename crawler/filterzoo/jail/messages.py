@@ -1,4 +1,4 @@
-"""Framed messages between the jail's parent and child: a kind, a length, a body. No pickle crosses this line."""
+"""Framed messages between the jail's parent and child: a kind, a length, a body. Nothing is pickled."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HEADER = struct.Struct(">BI")
 
 
 class Message(IntEnum):
-    """Who says it, and what its body is."""
+    """Who sends it, and what its body is."""
 
     SETUP = 1
     """Parent: JSON {plugins, memory_bytes}: what to load, and how much memory to do with."""
@@ -49,7 +49,7 @@ class Message(IntEnum):
     """Child: JSON [byte ranges, side], every [offset, length] it will read of a remote file; answered without bytes."""
 
 
-class ConnectionClosed(Exception):  # it is what happened, and no caller treats it as a fault of its own
+class ConnectionClosed(Exception):  # named after what happened; no caller treats it as its own error
     """Raised when the other side is gone."""
 
 
@@ -62,7 +62,7 @@ class Wire:
     def __init__(self, end: socket.socket) -> None:
         self._end = end
         self.deadline: float | None = None
-        """`time.monotonic()` until which there is patience, whole messages included; None: for ever."""
+        """`time.monotonic()` by which the exchange must end, whole messages included; None: no limit."""
 
     def send(self, message: Message, body: bytes, descriptor: int | None = None) -> None:
         """Send one message, and a descriptor with it."""
@@ -124,7 +124,7 @@ class Wire:
         return bytes(buffer)
 
     def _wait_no_longer(self) -> None:
-        """Give the next call the time that is left, no more: a byte now and then does not buy patience."""
+        """Set the next call's timeout to the time that is left: a byte now and then does not extend the deadline."""
         if self.deadline is None:
             return
         left = self.deadline - time.monotonic()

@@ -20,7 +20,7 @@ def way_in() -> tuple[str, ...]:
         return ()
     command = (unshare, *_OWN, "--")
     try:
-        tried = subprocess.run(  # noqa: S603  # util-linux's own program, told nothing that a file says
+        tried = subprocess.run(  # noqa: S603  # util-linux's own program, with no argument from a file
             [*command, nothing], check=False, capture_output=True, stdin=subprocess.DEVNULL, timeout=_SECONDS
         )
     except (OSError, subprocess.TimeoutExpired):

@@ -25,7 +25,7 @@ _MEMBER = Table(Member)
 
 
 class Jail:
-    """One warm child, for one thread. `index` takes file after file; the child is replaced when anything was off."""
+    """One warm child, for one thread. `index` takes file after file; the child is replaced after any irregularity."""
 
     def __init__(self, formats: Sequence[PluginReference], limits: JailLimits | None = None) -> None:
         self._formats = formats
@@ -40,7 +40,7 @@ class Jail:
 
     @property
     def process_id(self) -> int:
-        """Of the child that takes the next file, as things stand."""
+        """Process id of the child that takes the next file."""
         return self._warm_child().process_id
 
     def index(self, file: RandomAccessFile, name: str) -> Index:
@@ -108,7 +108,7 @@ class Jail:
 
     @contextlib.contextmanager
     def _busy_child(self) -> Iterator[Child]:
-        """The warm child, for one file; replaced afterwards where it is no good for another."""
+        """The warm child, for one file; it is replaced afterwards where it cannot be used for another."""
         child = self._warm_child()
         self._files_of_child += 1
         child.is_waiting = False
@@ -209,7 +209,7 @@ def _hear(child: Child) -> tuple[Message, bytes]:
 
 
 def _found(child: Child, message: Message, body: bytes) -> Index | Member:
-    """The child's last word on a file that it could read."""
+    """The child's final message about a file that it could read."""
     found: Index | Member = (_TABLE if message is Message.TABLE else _MEMBER).read(body)
     if isinstance(found, Index) and found.format not in child.formats:
         raise Refused(Reason.CRASHED, f"the jail names a format it has not loaded: {found.format[:80]!r}")
@@ -218,7 +218,7 @@ def _found(child: Child, message: Message, body: bytes) -> Index | Member:
 
 
 def _conclusion(child: Child, said: Message, document: Any, told: set[Reason]) -> Refused:
-    """Any other last word. What does not look like one is answered as a crash: the child is replaced."""
+    """The refusal in any other final message; what is no valid message counts as a crash, and the child is replaced."""
     match said, document:
         case (
             Message.REFUSED,
@@ -232,5 +232,5 @@ def _conclusion(child: Child, said: Message, document: Any, told: set[Reason]) -
 
 
 def _may_say(name: str, told: set[Reason]) -> bool:
-    """Whether it is a reason, and none of licences and owners, which a child knows only if the parent told it."""
+    """Whether the child may give this reason: those about licences and owners only if the parent sent them."""
     return name in set(Reason) and (not Reason(name).is_skip or Reason(name) in told)

@@ -1,4 +1,4 @@
-"""A running child of the jail: started, given CPU time, and ended whatever it does."""
+"""The child process of the jail: started, limited in CPU time, and ended in every case."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from filterzoo.references import PluginReference
 _COMPLAINT_BYTES = 4096
 """How much of the end of the child's error stream is looked at."""
 _GRACE_SECONDS = 1.0
-"""How long a child that has closed its line may take to end by itself."""
+"""How long a child that has closed its connection may take to exit by itself."""
 
 
 class Child:
@@ -37,9 +37,9 @@ class Child:
     def __init__(self, formats: Sequence[PluginReference], limits: JailLimits) -> None:
         self._limits = limits
         self.plugins = frozenset(reference.name for reference in formats)
-        """Names of the plugins it was told to load."""
+        """Names of the plugins it has to load."""
         self.is_waiting = True
-        """Whether the child is done with the last file; if not, it is no good for another."""
+        """Whether the child is done with the last file; if not, it must not be used for another."""
         with contextlib.ExitStack() as undo:
             self._errors = undo.enter_context(tempfile.TemporaryFile())
             ours, theirs = socket.socketpair()
@@ -87,7 +87,7 @@ class Child:
         return self._process.poll() is None
 
     def allow(self, seconds: int) -> None:
-        """So much CPU time from now on, and `JailLimits.patience` times as much by the clock.
+        """Allow `seconds` of CPU time from now on, and `JailLimits.patience` times as much wall-clock time.
 
         The kernel ends a child that wants more CPU time. Where limits cannot be set from outside (macOS), the child
         sets its own.
@@ -106,7 +106,7 @@ class Child:
             self._process.wait(_GRACE_SECONDS)
         code = self._process.poll()
         if code is None:
-            return Refused(Reason.CRASHED, "the process that read the file closed its line")
+            return Refused(Reason.CRASHED, "the process that read the file closed its connection")
         if code == -signal.SIGXCPU:
             return Refused(Reason.LIMIT, f"indexing needs more than {seconds} s of CPU time")
         return Refused(Reason.CRASHED, f"the process that read the file ended with {code}: {self._complaint()}")
@@ -120,7 +120,7 @@ class Child:
         self._process.wait()
 
     def _complaint(self) -> str:
-        """The last line the child wrote to its error stream."""
+        """The last line of the child's stderr."""
         end = self._errors.seek(0, os.SEEK_END)
         self._errors.seek(max(0, end - _COMPLAINT_BYTES))
         lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
@@ -133,6 +133,6 @@ def _cpu_seconds(process_id: int) -> float:
 
 
 def _environment() -> dict[str, str]:
-    """The child needs no secret of ours: a few variables that Python and its libraries need, nothing else."""
+    """Only the variables that Python and its libraries need: the child must not see secrets."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH") if name in os.environ}
     return kept | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}

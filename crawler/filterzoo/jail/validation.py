@@ -112,7 +112,7 @@ def _check_convolution(tensor: Tensor) -> None:
 
 
 def _check_geometry(tensor: Tensor, convolution: Convolution) -> None:
-    """What the row will hold fits its columns; it is the file's own account of itself and changes no weight."""
+    """The values fit the columns they are stored in; they are the file's own statements and change no weight."""
     for name, numbers in (
         ("stride", convolution.stride),
         ("dilation", convolution.dilation),

@@ -10,7 +10,7 @@ from enum import StrEnum
 NAME = re.compile(r"[a-z0-9_]+")
 """What the name of a source or format looks like: it stands in columns, file names and manifests."""
 SHOWN = 3
-"""Faults of one rule that are told one by one."""
+"""Faults of one rule that are shown one by one."""
 
 
 class Verdict(StrEnum):
@@ -32,7 +32,7 @@ class Finding:
 
 
 def finding(subject: str, rule: str, faults: Sequence[str]) -> Finding:
-    """The rule holds where there are no faults; else the first few are told."""
+    """The rule holds where there are no faults; else the first few are shown."""
     if not faults:
         return Finding(subject, rule, Verdict.HOLDS)
     more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""

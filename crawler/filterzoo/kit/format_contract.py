@@ -65,7 +65,7 @@ def _accepts(format_: Format | Archive, head: bytes, name: str) -> bool | str:
     """What it says, or what it raised."""
     try:
         return bool(format_.accepts(head, name))
-    except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin may raise anything; what it was is told
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin may raise anything; it is reported
         return f"raised {describe(error)}"
 
 

@@ -1,4 +1,4 @@
-"""Runs a source's discovery under watch: what it listed, how it ended, and what it asked of the network and when."""
+"""Runs a source's discovery and records what it listed, how it ended, and which hosts it contacted and when."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def _list(make: Callable[[], Source], limit: int, listing: Listing, patience: fl
             if time.monotonic() > end:
                 listing.is_cut = True
                 break
-    except (Exception, SystemExit) as error:  # noqa: BLE001  # a source may raise anything; what it was is told
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # a source may raise anything; it is reported
         listing.error = error
 
 

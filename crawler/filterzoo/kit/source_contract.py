@@ -222,7 +222,7 @@ def _raised(action: Callable[[], None], kind: type[Source]) -> list[str]:
         action()
     except Refused:
         return []
-    except (Exception, SystemExit) as error:  # noqa: BLE001  # a source may raise anything; what it was is told
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # a source may raise anything; it is reported
         return [f"of a file that cannot be had it raised {place(error, kind)}, not Refused"]
     return []
 

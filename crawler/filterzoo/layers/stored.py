@@ -164,7 +164,7 @@ class TensorReader:
         flat.reshape(-1, chunk.dtype.itemsize)[...] = shuffled.reshape(chunk.dtype.itemsize, -1).T
 
     def _side(self, name: str) -> RandomAccessFile:
-        """A side file, which is told what will be read of it before its first read."""
+        """A side file; its reads are announced before the first one."""
         file = self.file_of(name)
         if name not in self._told:
             self._told.add(name)

@@ -1,1 +1,1 @@
-"""What a manifest may say, and how its errors are told."""
+"""The manifest: its keys, and the messages for what is wrong in one."""

@@ -19,7 +19,7 @@ from filterzoo.manifests.quantities import parse_count, parse_size
 from filterzoo.source import Source, SourceOptions
 
 MAX_BYTES = 16_000_000
-"""No manifest written by a person is longer."""
+"""Longer than any manifest that a person writes."""
 
 
 def _licence(value: Any) -> Any:
@@ -258,7 +258,7 @@ def _faults(
     for entry in error.errors(include_url=False, include_context=False):
         loc = entry["loc"]
         if entry["type"] == "too_short" and entry["input"]:
-            # Its entries are wrong, which is told for each; pydantic then counts none.
+            # Its entries are wrong, and each is reported; pydantic then counts none.
             continue
         if entry["type"] == "extra_forbidden":
             allowed = [*(also if len(loc) == 1 else ()), *_keys(model, loc[:-1])]

@@ -14,7 +14,7 @@ from filterzoo.reporting.terminal import printable
 VARIABLE = "GITHUB_STEP_SUMMARY"
 """Names the file; https://docs.github.com/actions/reference/workflow-commands#adding-a-job-summary."""
 SHOWN = 50
-"""Failures of the run that are told one by one."""
+"""Failures of the run that are shown one by one."""
 
 
 def append(file: Path, summary: Summary, run: Run) -> None:

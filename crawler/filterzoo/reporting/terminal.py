@@ -18,7 +18,7 @@ WIDTH_OF_A_FILE = 200
 
 
 def printable(text: str, longest: int = 120) -> str:
-    """Text of a stranger, fit for a terminal.
+    """Untrusted text, made safe for a terminal.
 
     Control, bidirectional and other unprintable characters are escaped; the middle of what is too long is left out.
     """
@@ -38,12 +38,12 @@ def _escaped(character: str) -> str:
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Rich would end the program with exit code 1 and no word: what to do is for the command to say."""
+        """Raise instead of exiting with code 1 without a message, as Rich does: the command decides."""
         raise BrokenPipeError
 
 
 def silence(stream: IO[str]) -> None:
-    """What is written to a stream from now on goes nowhere: whoever read it is gone."""
+    """Discard what is written to a stream from now on: its reader is gone."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())

@@ -52,7 +52,7 @@ CONFIDENCE_SCHEMA = pa.schema(
 
 
 def row_key(row: dict[str, Any]) -> tuple[tuple[bool, Any], ...]:
-    """By which rows are told apart and sorted; null comes last."""
+    """The key that identifies and sorts rows; null comes last."""
     return tuple((row[name] is None, "" if row[name] is None else row[name]) for name in KEY)
 
 

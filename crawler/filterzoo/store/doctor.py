@@ -43,7 +43,7 @@ class Check(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ailment:
-    """Something wrong, where it is, and whether it is mended now. `where` may be a stranger's name of a checkpoint."""
+    """Something wrong, where it is, and whether it is mended now. `where` may quote an untrusted name."""
 
     check: Check
     where: str

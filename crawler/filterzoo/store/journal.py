@@ -138,7 +138,7 @@ class Journal:
         row = (entry.source, entry.id, entry.revision, str(entry.reason), settings, _dump(asdict(entry)))
         key = (entry.source, entry.id, entry.revision)
         if row in self._rows("SELECT * FROM ledger WHERE source = ? AND id = ? AND revision = ?", key):
-            return  # what a licence leaves out is told again by every run, and a write waits for the disk
+            return  # every run records again what a licence excludes, and a write waits for the disk
         with self._transaction():
             if entry.id is not None and entry.revision is not None:
                 self._forget((entry.source, entry.id, entry.revision))

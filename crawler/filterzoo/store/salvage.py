@@ -19,7 +19,7 @@ _TABLES = {
 
 
 def salvage(path: Path) -> Path:
-    """Put a journal in the place of the one at `path` and give the new name of the old one, which is kept.
+    """Replace the journal at `path` by a new one, and return the new name of the old one, which is kept.
 
     What is lost with it is done again by the next crawl. Hold the work folder's lock.
     """

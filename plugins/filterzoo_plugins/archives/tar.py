@@ -29,7 +29,7 @@ class Tar(Archive):
     name: ClassVar[str] = "tar"
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """By the magic of a first header, or of a compressor that the name does not tell of (`m.tgz`)."""
+        """By the magic of a first header, or of a compressor that the name does not state (`m.tgz`)."""
         packed = packing(head)
         return _is_header(head[:BLOCK]) or (packed is not None and not is_named(packed, name))
 
@@ -47,7 +47,7 @@ class Tar(Archive):
 class Compressed(Archive):
     """A file inside gzip, bzip2 or xz that is called so (`m.pth.gz`): a model, or a tar archive.
 
-    One under another name is no honest file of its kind but a delivery that went wrong, and is refused.
+    A compressed file under another name is most likely a failed download, and is refused.
     """
 
     name: ClassVar[str] = "compressed"

@@ -31,7 +31,7 @@ class PackageData:
     """A package as a set of texts.
 
     requirement: `name==version`. path: its wheel, source archive or unpacked folder on this machine; None takes the
-    archive from the index at `index_url`, by default the one pip is told to use.
+    archive from the index at `index_url`, by default the one that pip is configured with.
     """
 
     requirement: str

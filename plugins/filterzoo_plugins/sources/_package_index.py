@@ -91,7 +91,7 @@ class PackageIndex:
 
 
 def configured_index() -> str:
-    """The index pip is told to use: PIP_INDEX_URL, else pip's configuration files, else PyPI."""
+    """The index that pip is configured with: PIP_INDEX_URL, else pip's configuration files, else PyPI."""
     if url := os.environ.get("PIP_INDEX_URL"):
         return url
     parser = configparser.RawConfigParser(strict=False)

@@ -16,7 +16,7 @@ def parse(text: str, file: str) -> ast.Module:
     """The syntax tree of a Python file; Refused (malformed) for what is no Python."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SyntaxWarning)  # a stranger's escapes are none of our business
+            warnings.simplefilter("ignore", SyntaxWarning)  # warnings about escapes in untrusted text are of no use
             return ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise Refused(Reason.MALFORMED, f"not Python: {type(error).__name__}", file) from error

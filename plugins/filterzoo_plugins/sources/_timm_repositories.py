@@ -85,7 +85,7 @@ def located(described: Checkpoint, named: str, file: str | None, hub: Hub, said:
 
 
 def refused(described: Checkpoint, page: str | None, reason: Reason, detail: str) -> Refusal:
-    """What stands in the ledger in the place of a checkpoint."""
+    """The ledger entry of a checkpoint that cannot be fetched."""
     return Refusal(
         id=described.id,
         revision=described.revision,

@@ -184,7 +184,7 @@ def _share(cell: object) -> float | None:
 
 
 def _content(path: Path) -> str:
-    """sha256, hex, of the file; of the tables beside it too, where it holds none they are what tells of it."""
+    """sha256, hex, of the file; and of the tables beside it, which describe its contents where it holds no table."""
     digest = hashlib.sha256()
     for name in (path.name, *SIDE_FILES):
         part = path.with_name(name)

@@ -247,7 +247,7 @@ class Repository:
 
 
 def artifact(hub: Hub, repo: str, revision: str, file: RepoSibling) -> Artifact:
-    """A file at a commit, with the size and hash the Hub tells of it."""
+    """A file at a commit, with the size and hash that the Hub states."""
     return Artifact(
         url=hub.address(repo, revision, file.rfilename),
         name=file.rfilename.rpartition("/")[2],

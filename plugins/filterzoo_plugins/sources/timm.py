@@ -97,7 +97,7 @@ class TimmSource(Source[TimmOptions]):
             )
             found = located(described, pretrained.repo, pretrained.file, hub, said) if pretrained.repo else described
             if isinstance(found, Checkpoint):
-                # The place may be told in two ways (by a branch and by a commit); the address is one.
+                # The location may be stated in two ways (a branch and a commit); the address is the same.
                 first = taken.setdefault(found.artifacts[0].url, kept.get(pretrained.place, pretrained.name))
                 if first != pretrained.name:
                     detail = f"timm's second name for the file of {first}"

@@ -57,7 +57,7 @@ class Constant:
 
     array: the stored one that it is a view of, or is named after. strides: in numbers, None for C order.
     folded: the values where they are computed; then there are no strides and no scales besides.
-    obstacle: why the values cannot be told.
+    obstacle: why the values are not known.
     """
 
     array: Array
@@ -74,7 +74,7 @@ class Constant:
         return cls(array, array.shape, array.dtype, folded=array.packed)
 
     def operand(self, reader: WireReader, where: str) -> Tensor:
-        """The values as a tensor; Unfoldable where they cannot be told, Refused where their scales are wrong."""
+        """The values as a tensor; Unfoldable where they are not known, Refused where their scales are wrong."""
         obstacle = self.array.obstacle or self.obstacle
         if obstacle:
             raise Unfoldable(obstacle)

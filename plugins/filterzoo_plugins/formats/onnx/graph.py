@@ -149,7 +149,7 @@ class GraphWalk:
         return [plain] * len(node.outputs)
 
     def _call(self, node: Node, function: Function, inputs: list[Value | None], frame: _Frame) -> list[Value | None]:
-        """Walk a function's body as if it stood in the place of the call."""
+        """Walk a function's body as if it were inlined at the call."""
         key = (function.domain, function.name, function.overload)
         if key in frame.calls:
             raise Refused(Reason.MALFORMED, f"the function {ascii(function.name)[:80]} calls itself", node.where)

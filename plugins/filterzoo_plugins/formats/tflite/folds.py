@@ -51,7 +51,7 @@ class Constant:
     obstacle: str | None = None
 
     def tensor(self) -> Tensor:
-        """The numbers; Unfoldable where they cannot be told, Refused where their scales are wrong."""
+        """The numbers; Unfoldable where they are not known, Refused where their scales are wrong."""
         if self.obstacle:
             raise Unfoldable(self.obstacle)
         return self.entry.tensor() if self.folded is None else self.folded

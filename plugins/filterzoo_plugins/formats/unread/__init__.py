@@ -1,4 +1,4 @@
-"""Names model files that are known and not read, so that nobody is told that they are broken files of another kind."""
+"""Identifies model files that are known and not read, so that they are not reported as broken files of another kind."""
 
 from __future__ import annotations
 

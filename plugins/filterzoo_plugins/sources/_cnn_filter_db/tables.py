@@ -33,7 +33,7 @@ FACTS = (
     "Backbone",
     "Licence",
 )
-"""Columns that tell of a network. `Licence` is in FilterZoo's own exports only."""
+"""Columns that describe a network. `Licence` is in FilterZoo's own exports only."""
 INDEX = ("model_id", "conv_depth", "conv_depth_norm", "layer_id")
 ROWS = ("filter_ids", "in_channels", "out_channels", "layer_name")
 

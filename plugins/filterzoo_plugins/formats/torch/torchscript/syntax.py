@@ -42,7 +42,7 @@ def parse(text: str) -> Source:
     _check_nesting(text)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of escapes in strings: they are a stranger's
+            warnings.simplefilter("ignore")  # about escapes in strings: the text is untrusted
             body = ast.parse(text).body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         raise NotUnderstoodError(str(error)) from error
