@@ -172,6 +172,23 @@ _LAYER_MEANINGS = {
     "raw_m2": ("upper triangle of sum (f - mean)(f - mean)^T", "45 numbers", _NOT_3X3),
     "scaled_mean": ("mean of the filters, each divided by its largest absolute number", "9 numbers", _NOT_3X3),
     "scaled_m2": ("raw_m2 of the scaled filters", "45 numbers", _NOT_3X3),
+    "spectral_norm": (
+        "largest singular value of the weights as (out, in/groups * kernel)",
+        ">= 0",
+        "numbers not finite, all zero, or a matrix whose spectrum would cost too much",
+    ),
+    "stable_rank": ("sum of squared singular values / the largest of them", ">= 1", "as spectral_norm"),
+    "effective_rank": ("exp of the entropy of singular values / their sum", ">= 1", "as spectral_norm"),
+    "power_law_alpha": (
+        "exponent of the power law that fits the squared singular values best",
+        "> 1",
+        "as spectral_norm; fewer than 50 of them",
+    ),
+    "frequency_energy": (
+        "share of the filters' energy by radial frequency of their DCT",
+        "sums to 1; 4 numbers for 3x3 to 9 for 7x7",
+        "another kernel than 3x3 to 7x7, no finite filter, all zero",
+    ),
     "dct_histogram": ("histograms of the scaled filters' 9 DCT coefficients over [-3, 3]", "9 x 70 counts", _NOT_3X3),
 }
 

@@ -64,7 +64,8 @@ class LayerMeasure:
     """The measures and sufficient statistics of docs/measures.md, 3 and 4; None where undefined, never NaN.
 
     raw_mean, scaled_mean: float64 (9,). raw_m2, scaled_m2: float64 (45,), the upper triangle row by row of
-    sum (f - mean)(f - mean)^T. dct_histogram: uint32 (630,), coefficient-major. The last five are None but for 3x3.
+    sum (f - mean)(f - mean)^T. dct_histogram: uint32 (630,), coefficient-major. These five are None but for 3x3.
+    frequency_energy: float64, by radial frequency; None but for kernels from 3x3 to 7x7.
     """
 
     n_finite: int
@@ -82,3 +83,8 @@ class LayerMeasure:
     scaled_mean: Doubles | None
     scaled_m2: Doubles | None
     dct_histogram: Counts | None
+    spectral_norm: float | None = None
+    stable_rank: float | None = None
+    effective_rank: float | None = None
+    power_law_alpha: float | None = None
+    frequency_energy: Doubles | None = None

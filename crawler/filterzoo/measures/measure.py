@@ -12,12 +12,15 @@ import torch
 from filterzoo.errors import Reason, Refused, StartError
 from filterzoo.layers.layer import LayerMeasure
 from filterzoo.measures.entropy import variance_entropy, variance_entropy_threshold
+from filterzoo.measures.frequency import frequency_energy
 from filterzoo.measures.orthogonality import orthogonality
+from filterzoo.measures.spectral import UNDEFINED, is_affordable, spectrum, takes_row_products
 from filterzoo.measures.sweep import Blocks, sweep
 from filterzoo.records import Kind
 
 if TYPE_CHECKING:
-    from filterzoo.layers.layer import Device, Floats, Layer
+    from filterzoo.layers.layer import Device, Doubles, Floats, Layer
+    from filterzoo.measures.spectral import Spectrum
     from filterzoo.measures.sweep import Sums
 
 _BLOCK_NUMBERS: Final = {"cpu": 8192 * 9, "cuda": 2**20 * 9}
@@ -79,10 +82,21 @@ def measure_weights(
     blocks = Blocks(tensor.reshape(out * inputs if numbers else 0, numbers), max(1, block))
     sums = sweep(blocks, with_statistics=kernel == [3, 3])
     can_compare = blocks.is_clean and not (groups is None and kind is Kind.DEPTHWISE)
-    return _layer_measure(blocks, sums, orthogonality(tensor, groups or 1) if can_compare else None)
+    # The products of rows are made once, for both measures that need them.
+    shared = can_compare and takes_row_products(tensor, groups or 1)
+    products = torch.empty(out, out, dtype=torch.float64, device=tensor.device) if shared else None
+    direction = orthogonality(tensor, groups or 1, products, blocks.peak or 1.0) if can_compare else None
+    if direction is None:
+        products = None
+    has_spectrum = blocks.is_clean and is_affordable(tensor, groups or 1)
+    spectral = spectrum(tensor, blocks.peak, sums.l2_norm, products) if has_spectrum else UNDEFINED
+    frequencies = frequency_energy(blocks, kernel, sums.raw)
+    return _layer_measure(blocks, sums, direction, spectral, frequencies)
 
 
-def _layer_measure(blocks: Blocks, sums: Sums, direction: float | None) -> LayerMeasure:
+def _layer_measure(
+    blocks: Blocks, sums: Sums, direction: float | None, spectral: Spectrum, frequencies: Doubles | None
+) -> LayerMeasure:
     n_finite, raw, scaled, histogram = blocks.n_finite, sums.raw, sums.scaled, sums.histogram
     return LayerMeasure(
         n_finite=n_finite,
@@ -100,6 +114,11 @@ def _layer_measure(blocks: Blocks, sums: Sums, direction: float | None) -> Layer
         scaled_mean=None if scaled is None else scaled.mean,
         scaled_m2=None if scaled is None else scaled.packed,
         dct_histogram=None if histogram is None else histogram.astype(np.uint32).ravel(),
+        spectral_norm=spectral.spectral_norm,
+        stable_rank=spectral.stable_rank,
+        effective_rank=spectral.effective_rank,
+        power_law_alpha=spectral.power_law_alpha,
+        frequency_energy=frequencies,
     )
 
 

@@ -17,11 +17,15 @@ MAX_PRODUCTS: Final = 2**40
 None: time grows with the square of the rows, and a sample of the pairs would be another measure."""
 
 
-def orthogonality(weights: torch.Tensor, groups: int) -> float | None:
+def orthogonality(
+    weights: torch.Tensor, groups: int, products: torch.Tensor | None = None, peak: float = 1.0
+) -> float | None:
     """1 - mean abs(cosine) over ordered pairs of different rows of the same group, rows of zeros left out.
 
     weights: finite float32 (out, in/groups, *kernel); a row is the flattened `weights[o]`. None without such a pair,
     or with more than `MAX_PAIRS` of them or `MAX_PRODUCTS` products.
+    products: float64 (out, out), for one group: on and above its diagonal it takes the products of the rows divided by
+    `peak`, which other measures need as well. It stays as it is where the result is None.
     Gavrikov & Keuper, CVPR 2022, except that depthwise rows, which see different inputs, are not compared.
     """
     out = weights.shape[0]
@@ -36,13 +40,15 @@ def orthogonality(weights: torch.Tensor, groups: int) -> float | None:
     batch = max(1, numbers // (side * (side + rows.shape[2])))
     total, pairs = 0.0, 0
     for some in torch.split(rows, batch):
-        cosines, count = _absolute_cosines(some, side)
+        cosines, count = _absolute_cosines(some, side, products, peak)
         total += cosines
         pairs += count
     return max(0.0, 1.0 - total / pairs) if pairs else None
 
 
-def _absolute_cosines(rows: torch.Tensor, side: int) -> tuple[float, int]:
+def _absolute_cosines(
+    rows: torch.Tensor, side: int, kept: torch.Tensor | None = None, peak: float = 1.0
+) -> tuple[float, int]:
     """(groups, m, k) -> sum of abs(cosine) over the ordered pairs of different rows of a group, and their number."""
     peaks = torch.maximum(rows.amax(dim=2), -rows.amin(dim=2))
     # Divided by its largest number, no row's squares overflow or vanish, whatever the layer's magnitude.
@@ -56,7 +62,11 @@ def _absolute_cosines(rows: torch.Tensor, side: int) -> tuple[float, int]:
         left = (rows[:, i : i + side] / divisors[:, i : i + side]).to(dtype)
         for j in range(i, rows.shape[1], side):
             right = left if j == i else (rows[:, j : j + side] / divisors[:, j : j + side]).to(dtype)
-            products = torch.bmm(left, right.transpose(1, 2)).abs_()
+            products = torch.bmm(left, right.transpose(1, 2))
+            if kept is not None:
+                scale = divisors[0, i : i + side].double() / peak, divisors[0, j : j + side].double() / peak
+                kept[i : i + side, j : j + side] = products[0].double().mul_(scale[0]).mul_(scale[1].T)
+            products.abs_()
             if j == i:
                 squares = products.diagonal(dim1=1, dim2=2)
                 inverse[:, i : i + side] = squares.double().clamp_min(1.0).rsqrt()

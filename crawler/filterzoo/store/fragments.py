@@ -63,11 +63,24 @@ LAYER_SCHEMA = pa.schema(
         ("scaled_mean", pa.list_(pa.float64())),
         ("scaled_m2", pa.list_(pa.float64())),
         ("dct_histogram", pa.list_(pa.uint32())),
+        ("spectral_norm", pa.float64()),
+        ("stable_rank", pa.float64()),
+        ("effective_rank", pa.float64()),
+        ("power_law_alpha", pa.float64()),
+        ("frequency_energy", pa.list_(pa.float64())),
     ]
 )
 """Columns of a layers fragment; `filterzoo_publish.schema` says what each one means."""
 
-_LATER_COLUMNS = ("layout_evidence", "computed")
+_LATER_COLUMNS = (
+    "layout_evidence",
+    "computed",
+    "spectral_norm",
+    "stable_rank",
+    "effective_rank",
+    "power_law_alpha",
+    "frequency_energy",
+)
 """Columns that fragments and releases before them lack; null there."""
 
 FILTER_SCHEMA = pa.schema(
@@ -87,7 +100,7 @@ def with_every_column(table: pa.Table) -> pa.Table:
     for name in _LATER_COLUMNS:
         if name not in table.schema.names:
             place = min(LAYER_SCHEMA.get_field_index(name), table.num_columns)
-            table = table.add_column(place, name, pa.nulls(table.num_rows, pa.string()))
+            table = table.add_column(place, name, pa.nulls(table.num_rows, LAYER_SCHEMA.field(name).type))
     return table
 
 

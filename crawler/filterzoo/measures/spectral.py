@@ -1,0 +1,154 @@
+"""Spectral measures of a layer's matrix: spectral norm, stable and effective rank, and a power law of its spectrum."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from filterzoo.layers.layer import Doubles
+
+MAX_SIDE: Final = 4096
+"""Most rows and columns of the Gram matrix whose eigenvalues are taken."""
+MAX_SHARE: Final = 0.35
+"""Most that a spectrum may cost beside a layer's other measures, by the estimate of `is_affordable`."""
+_SMALL: Final = 5e5
+"""Nanoseconds that any layer's spectrum may cost."""
+FEWEST_VALUES: Final = 50
+"""Singular values from which on the power law is fitted, as WeightWatcher's default has it."""
+_ROWS: Final = 4096
+"""Rows that are turned into float64 at a time."""
+_NUMBERS: Final = 2**21
+"""Numbers of such rows at most."""
+_FIT_CELLS: Final = 2**18
+"""Numbers of a piece of the fit: pairs of a lower end and an eigenvalue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spectrum:
+    """Of the singular values s of W as (out, in/groups * kernel), largest first; None where undefined.
+
+    spectral_norm: s[0]. stable_rank: sum s^2 / s[0]^2. effective_rank: exp of the entropy of s / sum s (Roy & Vetterli
+    2007). power_law_alpha: of s^2, see `power_law_alpha`.
+    """
+
+    spectral_norm: float | None = None
+    stable_rank: float | None = None
+    effective_rank: float | None = None
+    power_law_alpha: float | None = None
+
+
+UNDEFINED: Final = Spectrum()
+
+
+def takes_row_products(weights: torch.Tensor, groups: int) -> bool:
+    """Whether the products of rows that the orthogonality makes are the Gram matrix that is needed here."""
+    out = weights.shape[0]
+    return groups == 1 and 1 < out <= weights.numel() // max(1, out) and is_affordable(weights, groups)
+
+
+def is_affordable(weights: torch.Tensor, groups: int) -> bool:
+    """Whether a layer's spectrum costs at most MAX_SHARE of its other measures, or next to nothing.
+
+    Eigenvalues cost the cube of the smaller side, the other measures about the number of weights: for wide pointwise
+    layers the spectrum would cost more than all else. Estimated from the shape alone, so that a column's nulls are the
+    same on every machine: nanoseconds, as measured on one core.
+    """
+    out = weights.shape[0]
+    columns = weights.numel() // max(1, out)
+    side = min(out, columns)
+    if side > MAX_SIDE:
+        return False
+    others = weights.numel() * (12.0 if tuple(weights.shape[2:]) == (3, 3) else 4.0)
+    others += 0.0145 * out * out * columns / groups
+    own = 0.105 * side**3 + (5.0 * side**2 if side >= FEWEST_VALUES else 0.0)
+    if groups != 1 or out > columns:
+        own += 0.027 * side * weights.numel()
+    return own <= max(_SMALL, MAX_SHARE * others)
+
+
+def spectrum(weights: torch.Tensor, peak: float, l2_norm: float, products: torch.Tensor | None = None) -> Spectrum:
+    """The measures of finite float32 (out, in/groups, *kernel).
+
+    peak, l2_norm: of the weights. products: float64 (out, out), on and above the diagonal the products of rows that
+    were divided by `peak`, where somebody has made them. Undefined for a layer of zeros.
+    """
+    out = weights.shape[0]
+    if peak == 0 or not weights.numel():
+        return UNDEFINED
+    gram = _gram(weights.reshape(out, -1), peak) if products is None else products
+    squares: Doubles = torch.linalg.eigvalsh(gram, UPLO="U").clamp_min_(0.0).flip(0).cpu().numpy()
+    if not math.isfinite(squares[0]) or squares[0] <= 0:
+        return UNDEFINED
+    singular = np.sqrt(squares)
+    share = singular / singular.sum()
+    share = share[share > 0]
+    largest = float(singular[0])
+    return Spectrum(
+        spectral_norm=largest * peak,
+        # The sum of all squares is known exactly, and a matrix has no rank below 1.
+        stable_rank=max(1.0, (l2_norm / (largest * peak)) ** 2),
+        effective_rank=float(np.exp(-(share * np.log(share)).sum())),
+        power_law_alpha=power_law_alpha(_nonzero(squares)),
+    )
+
+
+def power_law_alpha(squares: Doubles) -> float | None:
+    """The exponent of the power law that fits the upper end of a spectrum best, as WeightWatcher 0.7.7 fits it.
+
+    squares: positive eigenvalues of W W^T, in any order. For each of them but the largest as the lower end x, alpha is
+    the maximum likelihood estimate 1 + n / sum ln(value / x) over the n values from x on (Clauset et al. 2009); the one
+    of smallest Kolmogorov-Smirnov distance is taken. None below FEWEST_VALUES values, or where all are equal.
+    """
+    values = np.sort(squares)
+    if len(values) < FEWEST_VALUES or values[0] == values[-1]:
+        return None
+    logs = np.log(values)
+    count = np.arange(len(values), 0, -1, dtype=np.float64)[:-1]
+    sums = np.cumsum(logs[::-1])[::-1][:-1] - count * logs[:-1]
+    with np.errstate(divide="ignore"):
+        alphas = 1 + count / sums
+    distances = np.concatenate([_distances(logs, alphas, first, last) for first, last in _pieces(len(values))])
+    best = float(alphas[int(np.argmin(distances))])
+    return best if math.isfinite(best) else None
+
+
+def _pieces(values: int) -> list[tuple[int, int]]:
+    step = max(1, _FIT_CELLS // values)
+    return [(first, min(first + step, values - 1)) for first in range(0, values - 1, step)]
+
+
+def _distances(logs: Doubles, alphas: Doubles, first: int, last: int) -> Doubles:
+    """Kolmogorov-Smirnov distances of the fits whose lower ends are logs[first:last]."""
+    own = np.arange(first, last)[:, None]
+    place = np.arange(first, len(logs))[None, :]
+    count = len(logs) - own
+    with np.errstate(invalid="ignore", over="ignore"):
+        fitted = -np.expm1((1 - alphas[own]) * (logs[place] - logs[own]))
+        gap = np.abs(fitted - (place - own) / count)
+    gap[(place < own) | ~np.isfinite(gap)] = 0.0
+    distances: Doubles = np.where(np.isfinite(alphas[own[:, 0]]), gap.max(axis=1), 1.0)
+    return distances
+
+
+def _nonzero(squares: Doubles) -> Doubles:
+    """Without those that are zero but for rounding: a product of float32 numbers carries no more."""
+    limit = float(squares.max()) * len(squares) * float(np.finfo(np.float32).eps) ** 2
+    found: Doubles = squares[squares > limit]
+    return found
+
+
+def _gram(matrix: torch.Tensor, peak: float) -> torch.Tensor:
+    """float64 M M^T or M^T M, whichever is smaller, of M = matrix / peak."""
+    rows, columns = matrix.shape
+    side = min(rows, columns)
+    gram = torch.zeros(side, side, dtype=torch.float64, device=matrix.device)
+    step = max(1, min(_ROWS, _NUMBERS // side))
+    for piece in torch.split(matrix, step, dim=0 if columns <= rows else 1):
+        part = piece.double().div_(peak)
+        gram.addmm_(part.T, part) if columns <= rows else gram.addmm_(part, part.T)
+    return gram

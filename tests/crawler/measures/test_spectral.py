@@ -1,0 +1,136 @@
+"""Spectral measures and frequency content against plain computations on float64 copies of the same weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.fft import dctn
+
+from filterzoo.measures import spectral
+from filterzoo.measures.measure import measure_weights
+from filterzoo.records import Kind
+
+SHAPES = [
+    ((64, 32, 3, 3), 1),
+    ((300, 80, 1, 1), 1),
+    ((130, 300, 3, 3), 1),
+    ((96, 1, 7, 7), 96),
+    ((8, 4, 5, 5), 2),
+    ((1, 6, 3, 3), 1),
+    ((5, 7, 4), 1),
+]
+
+
+def heavy(shape, seed=0):
+    """Weights with a heavy tail, as trained ones have."""
+    rng = np.random.default_rng(seed)
+    made = rng.standard_t(4, size=shape) * rng.lognormal(size=(shape[0], *[1] * (len(shape) - 1)))
+    return made.astype(np.float32)
+
+
+def alpha_by_loops(values):
+    """The fit of WeightWatcher 0.7.7, written anew: each value as lower end, the nearest distribution."""
+    values = np.sort(values)
+    best = (np.inf, None)
+    for place, low in enumerate(values[:-1]):
+        tail = values[place:]
+        alpha = 1 + len(tail) / np.log(tail / low).sum()
+        theory = 1 - (tail / low) ** (1 - alpha)
+        best = min(best, (np.abs(theory - np.arange(len(tail)) / len(tail)).max(), alpha), key=lambda each: each[0])
+    return best[1]
+
+
+@pytest.mark.parametrize(("shape", "groups"), SHAPES)
+@pytest.mark.parametrize("scale", [1.0, 1e-20, 1e18])
+def test_measures_of_the_spectrum(shape, groups, scale):
+    weights = heavy(shape) * np.float32(scale)
+    found = measure_weights(weights, groups)
+    values = np.linalg.svd(weights.reshape(shape[0], -1).astype(np.float64), compute_uv=False)
+    share = values / values.sum()
+    assert found.spectral_norm == pytest.approx(values[0], rel=1e-6)
+    assert found.stable_rank == pytest.approx((values**2).sum() / values[0] ** 2, rel=1e-6)
+    assert found.effective_rank == pytest.approx(np.exp(-(share * np.log(share)).sum()), rel=1e-5)
+    if len(values) < spectral.FEWEST_VALUES:
+        assert found.power_law_alpha is None
+    else:
+        assert found.power_law_alpha == pytest.approx(alpha_by_loops(values**2), rel=1e-4)
+
+
+def test_the_fit_is_weightwatchers():
+    """Run once against its class (worst of 60 spectra: 7e-6); here against the loops above, in pieces of any size."""
+    rng = np.random.default_rng(3)
+    for size in (50, 257, 700):
+        values = np.linalg.svd(rng.standard_t(3, size=(size, 900)), compute_uv=False) ** 2
+        assert spectral.power_law_alpha(values) == pytest.approx(alpha_by_loops(values), rel=1e-5)
+    assert spectral.power_law_alpha(np.ones(60)) is None
+    assert spectral.power_law_alpha(np.arange(1.0, 50.0)) is None
+
+
+def test_pieces_of_the_fit_change_nothing(monkeypatch):
+    values = np.random.default_rng(4).pareto(1.5, 300) + 0.1
+    whole = spectral.power_law_alpha(values)
+    monkeypatch.setattr(spectral, "_FIT_CELLS", 900)
+    assert spectral.power_law_alpha(values) == whole
+
+
+def test_a_matrix_of_low_rank():
+    rng = np.random.default_rng(5)
+    weights = (rng.normal(size=(70, 3)) @ rng.normal(size=(3, 90))).reshape(70, 10, 3, 3).astype(np.float32)
+    found = measure_weights(weights)
+    assert 1 <= found.stable_rank <= 3
+    assert found.effective_rank < 3.1
+    assert found.power_law_alpha is None
+
+
+@pytest.mark.parametrize("fill", [0.0, np.nan])
+def test_what_has_no_spectrum_has_none(fill):
+    weights = np.full((60, 4, 3, 3), fill, np.float32)
+    weights[0, 0] = fill if fill == 0 else 1
+    found = measure_weights(weights)
+    assert (found.spectral_norm, found.stable_rank, found.effective_rank, found.power_law_alpha) == (None,) * 4
+
+
+def test_a_spectrum_that_would_cost_too_much_is_none(monkeypatch):
+    assert measure_weights(heavy((512, 512, 1, 1))).spectral_norm is None
+    assert measure_weights(heavy((512, 512, 3, 3))).spectral_norm is not None
+    monkeypatch.setattr(spectral, "MAX_SIDE", 16)
+    assert measure_weights(heavy((17, 2, 3, 3))).spectral_norm is None
+    assert measure_weights(heavy((16, 2, 3, 3))).spectral_norm is not None
+    assert measure_weights(heavy((40, 1, 3, 3))).spectral_norm is not None
+
+
+def test_orthogonality_is_what_it_was_without_the_shared_products(monkeypatch):
+    import filterzoo.measures.measure as module
+
+    weights = heavy((120, 40, 3, 3))
+    shared = measure_weights(weights)
+    monkeypatch.setattr(module, "takes_row_products", lambda *_: False)
+    alone = measure_weights(weights)
+    assert shared.orthogonality == alone.orthogonality
+    assert shared.effective_rank == pytest.approx(alone.effective_rank, rel=1e-6)
+
+
+@pytest.mark.parametrize("side", [3, 4, 5, 6, 7])
+def test_energy_by_radial_frequency(side):
+    weights = heavy((12, 5, side, side))
+    weights[3, 2, 0, 0] = np.nan
+    filters = weights.reshape(-1, side, side).astype(np.float64)
+    filters = filters[np.isfinite(filters).all(axis=(1, 2))]
+    energy = (dctn(filters, axes=(1, 2), norm="ortho") ** 2).sum(axis=0)
+    radius = np.rint(np.hypot(*np.indices((side, side)))).astype(int)
+    expected = [energy[radius == each].sum() / energy.sum() for each in range(radius.max() + 1)]
+    assert measure_weights(weights).frequency_energy == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_smooth_and_a_checkered_filter_lie_at_the_ends():
+    smooth, checkered = np.ones((6, 1, 5, 5), np.float32), np.indices((5, 5)).sum(axis=0) % 2 * 2.0 - 1
+    low = measure_weights(smooth, 6, Kind.DEPTHWISE).frequency_energy
+    high = measure_weights(np.tile(checkered.astype(np.float32), (6, 1, 1, 1)), 6, Kind.DEPTHWISE).frequency_energy
+    assert low[0] == pytest.approx(1.0)
+    assert high[-2:].sum() > 0.7
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 1, 1), (4, 4, 8, 8), (4, 4, 3, 5), (4, 4, 3), (4, 4, 3, 3, 3)])
+def test_other_kernels_have_no_frequency_content(shape):
+    assert measure_weights(heavy(shape)).frequency_energy is None
+    assert measure_weights(np.zeros((4, 4, 3, 3), np.float32)).frequency_energy is None
