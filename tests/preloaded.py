@@ -34,7 +34,9 @@ def preload() -> None:
     for name in (*OTHERS, *names):
         if not name.endswith("__main__"):
             importlib.import_module(name)
-    executor._context()
+    workers = [name for name in sys.modules if name.startswith(("filterzoo_plugins.", "filterzoo."))]
+    forkserver.set_forkserver_preload([*executor._PRELOADED, *workers])
+    forkserver.ensure_running()
     gc.collect()
     gc.freeze()
 
@@ -63,6 +65,7 @@ def become(command: dict, files: list[int]) -> None:
     os.chdir(command["cwd"])
     sys.argv = command["argv"]
     random.seed()
+    del sys.modules["__main__"].__file__  # or each worker imports this file again
     # Both were started by the parent, which is alive as long as this process is.
     forkserver._forkserver.ensure_running = lambda: None
     resource_tracker._resource_tracker.ensure_running = lambda: None

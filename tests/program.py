@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -77,24 +79,32 @@ class Preloaded:
                 env=dict(environment),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
+                start_new_session=True,
             )
         self._commands.settimeout(300)
         self._one_at_a_time = threading.Lock()
-        atexit.register(self.close)
+        atexit.register(self.end)
 
     def run(self, argv: list[str], cwd: Path) -> Ran:
         """The command's exit code and output."""
         with self._one_at_a_time, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             request = json.dumps({"argv": argv, "cwd": str(cwd)}).encode()
-            socket.send_fds(self._commands, [request], [out.fileno(), err.fileno()])
-            code = json.loads(self._commands.recv(100))
+            try:
+                socket.send_fds(self._commands, [request], [out.fileno(), err.fileno()])
+                code = json.loads(self._commands.recv(100))
+            except (OSError, ValueError):
+                self.end()  # or the next command would be given this one's exit code
+                raise
             out.seek(0)
             err.seek(0)
             return Ran(code, text(out.read()), text(err.read()))
 
-    def close(self) -> None:
-        """End it: it ends itself when nobody holds the other end."""
+    def end(self) -> None:
+        """End it and what it started; the next command starts another."""
+        type(self)._started = None
         self._commands.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(10)
 
 

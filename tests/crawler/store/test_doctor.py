@@ -195,7 +195,15 @@ DAMAGE: dict[Callable[[WorkFolder], None], Check] = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGE, ids=lambda damage: damage.__name__)
+ONE_OF_EACH = {flip_weights, orphan, half_written, garbage_document, truncate_journal}
+"""The others crawl and publish again in the slow tier."""
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [pytest.param(damage, marks=[pytest.mark.slow] * (damage not in ONE_OF_EACH)) for damage in DAMAGE],
+    ids=lambda damage: damage.__name__,
+)
 def test_damage_is_found_and_mended(damage: Callable[[WorkFolder], None], folder: Path, work: WorkFolder) -> None:
     damage(work)
     before = hashes(Path(work.fragments_url))
