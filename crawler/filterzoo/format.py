@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from filterzoo.files import RandomAccessFile
-from filterzoo.records import FileFacts, Tensor
+from filterzoo.records import FileFacts, LeftOut, Tensor
 
 HEAD_BYTES = 4096
 """How many first bytes of a file `accepts` is shown."""
@@ -37,10 +37,14 @@ class Format(ABC):
         """Whether a file that starts with `head` is of this format; `name` may only settle what bytes leave open."""
 
     @abstractmethod
-    def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
-        """Every named array of the file, in its order, as stored; Refused for a file that breaks the rules."""
+    def index(self, file: RandomAccessFile) -> Iterator[Tensor | LeftOut]:
+        """Every named array of the file, in its order, as stored; Refused for a file that breaks the rules.
 
-    def tensors(self, file: RandomAccessFile) -> Iterator[Tensor]:
+        A graph format gives a LeftOut for a convolution that cannot be read, and what it says of the others' depth
+        (`Convolution.stated_depth`) then counts that one. Where all of them are left out the file is refused.
+        """
+
+    def tensors(self, file: RandomAccessFile) -> Iterator[Tensor | LeftOut]:
         """Every named array as it is stored, asked of graph formats for `filterzoo.open`.
 
         To be overridden where `index` gives views that differ from what is stored, or refuses what can be listed.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from filterzoo.errors import Reason, Stage
-from filterzoo.records import Checkpoint
+from filterzoo.records import Checkpoint, LeftOut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,10 @@ class Done:
     publish_weights: bool
     passed_over: str | None = None
     """How many arrays of rank 3 to 5 were not taken, by why (`filterzoo.layers.selection.PassedOver`)."""
+    partial: bool | None = None
+    """Whether some of its convolutions could not be read; None where that was not recorded."""
+    left_out: tuple[LeftOut, ...] = ()
+    """Those convolutions, and why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,3 +80,21 @@ class LedgerEntry:
     where: str | None
     plugin: str | None
     licence: str | None = None
+
+
+def entries_of_layers(done: Done) -> Iterator[LedgerEntry]:
+    """The ledger's entries for convolutions of a checkpoint that made it but for these."""
+    checkpoint = done.checkpoint
+    for left in done.left_out:
+        yield LedgerEntry(
+            source=checkpoint.source,
+            id=checkpoint.id,
+            revision=checkpoint.revision,
+            url=checkpoint.url,
+            stage=Stage.INDEX,
+            reason=Reason(left.reason),
+            detail=f"partial: this convolution was left out: {left.detail}",
+            where=left.name,
+            plugin=None,
+            licence=done.licence,
+        )

@@ -308,6 +308,15 @@ class Tensor:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A convolution of a graph that cannot be read, though others of the file can. reason: a `filterzoo.Reason`."""
+
+    name: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class Computation:
     """How a tensor follows from others, which may be computed themselves; it has a shape and no bytes of its own."""
 
@@ -359,6 +368,8 @@ class Index:
     """Name of the model inside the archive that the file is."""
     passed_over: str | None = None
     """How many arrays of rank 3 to 5 are no convolution weights, by why (`filterzoo.layers.selection.PassedOver`)."""
+    left_out: tuple[LeftOut, ...] = ()
+    """Convolutions that cannot be read; the file then has others that can."""
     containers: tuple[StoredRange, ...] = ()
     """The stored archive members that everything lies in, the outermost first: checked as a whole before use."""
     tensors: tuple[Tensor, ...] = ()

@@ -102,6 +102,12 @@ _MODELS = (
         "`3 copy, 1 elementwise`",
         "none, or the file's graph says what is one",
     ),
+    Column(
+        "partial",
+        _BOOL,
+        "some convolutions of its graph could not be read: `skipped` says which, and why",
+        null="not recorded",
+    ),
     Column("n_filters", _INT, "filters of its layers, all kernel sizes"),
     Column("filters_3x3", _INT, "3x3 filters of its layers"),
     Column(

@@ -131,6 +131,7 @@ def _describe(name: str, index: Index, sha256: str | None) -> dict[str, Any]:
         "tensors": index.tensor_count,
         "layers": layers,
         "passed_over": index.passed_over,
+        "left_out": [{"name": left.name, "reason": left.reason, "detail": left.detail} for left in index.left_out],
         "filters": dict(sorted(filters.items())),
     }
 
@@ -146,6 +147,8 @@ def _show(document: dict[str, Any]) -> None:
     out.print(f"{name}: {document['format']}, {document['tensors']:,} tensors, {layers:,} convolutions")
     if "layers_error" in document:
         out.print(f"its convolutions cannot be shown: unsupported: {document['layers_error']}")
+    for left in document["left_out"]:
+        out.print(f"left out: {printable(left['name'])}: {left['reason']}: {printable(left['detail'], 300)}")
     out.print(f"filters: {counts}")
     if layers:
         made = table("depth", "name", "kind", "shape", "dtype", "groups", "stride", "context", numbers=("depth",))

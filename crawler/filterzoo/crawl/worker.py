@@ -146,6 +146,8 @@ class Worker:
                     filters_fragment=None,
                     publish_weights=weights_allowed,
                     passed_over=index.passed_over,
+                    partial=bool(index.left_out),
+                    left_out=index.left_out,
                 )
                 layers_fragment, filters_fragment = fragment.finish(done, task.settings.key)
             return replace(done, layers_fragment=layers_fragment, filters_fragment=filters_fragment)

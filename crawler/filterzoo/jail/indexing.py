@@ -9,7 +9,7 @@ import pluggy
 
 from filterzoo import hooks
 from filterzoo.archive import Archive, Member, Packing
-from filterzoo.errors import Reason, Refused, plugin_error
+from filterzoo.errors import Reason, Refused, plugin_error, storable
 from filterzoo.files import RandomAccessFile, Window
 from filterzoo.format import HEAD_BYTES, Format
 from filterzoo.jail.messages import MAX_BODY, MAX_VALUES, ConnectionClosed, Message, encode
@@ -17,11 +17,13 @@ from filterzoo.jail.unpacking import find_model
 from filterzoo.layers.computations import stored_tensors
 from filterzoo.layers.selection import Selection, refuse_undecided, selection
 from filterzoo.layers.shapes import is_convolution_shape
-from filterzoo.records import Codec, Index, Layout, StoredRange, Tensor
+from filterzoo.records import Codec, Index, Layout, LeftOut, StoredRange, Tensor
 from filterzoo.references import PluginReference
 
 MAX_TENSORS = 1_000_000
 """Most named arrays of one file."""
+MAX_LEFT_OUT = 100
+"""Most convolutions that cannot be read and are told one by one."""
 MAX_DEPTH = 3
 """Archives inside archives."""
 
@@ -140,15 +142,23 @@ class Indexer:
 def _index(format_: Format, file: RandomAccessFile, *, all_tensors: bool) -> Index:
     if all_tensors:
         return _index_all(format_, file)
-    tensors = _bounded(format_.index(file))
+    tensors, left_out = _bounded(format_.index(file))
     chosen, passed_over = _chosen(format_, tensors)
+    _refuse_nothing(chosen, left_out)
     return Index(
         format=format_.name,
         facts=format_.facts(file),
         tensor_count=len(tensors),
         convolutions=chosen,
         passed_over=passed_over,
+        left_out=left_out,
     )
+
+
+def _refuse_nothing(chosen: tuple[Tensor, ...], left_out: tuple[LeftOut, ...]) -> None:
+    """Where no convolution can be read, the first one that cannot says why."""
+    if left_out and not chosen:
+        raise Refused(Reason(left_out[0].reason), left_out[0].detail, left_out[0].name)
 
 
 def _chosen(format_: Format, tensors: list[Tensor]) -> tuple[tuple[Tensor, ...], str | None]:
@@ -165,11 +175,13 @@ def _chosen(format_: Format, tensors: list[Tensor]) -> tuple[tuple[Tensor, ...],
 
 def _index_all(format_: Format, file: RandomAccessFile) -> Index:
     """The index with every array; convolutions that are not supported cost no more than themselves."""
-    listed = _bounded(format_.tensors(file) if format_.is_graph else format_.index(file))
+    listed, left_out = _bounded(format_.tensors(file) if format_.is_graph else format_.index(file))
     chosen: tuple[Tensor, ...] = ()
     obstacle = None
     try:
-        chosen, _ = _chosen(format_, _bounded(format_.index(file)) if format_.is_graph else listed)
+        tensors, left_out = _bounded(format_.index(file)) if format_.is_graph else (listed, left_out)
+        chosen, _ = _chosen(format_, tensors)
+        _refuse_nothing(chosen, left_out)
     except Refused as refusal:
         if refusal.reason is not Reason.UNSUPPORTED:
             raise
@@ -183,6 +195,7 @@ def _index_all(format_: Format, file: RandomAccessFile) -> Index:
         convolutions=chosen,
         tensors=tuple(dict.fromkeys(_listed(tensor) for tensor in listed)),
         obstacle=obstacle,
+        left_out=left_out if obstacle is None else (),
     )
 
 
@@ -246,13 +259,18 @@ def _describe_head(head: bytes) -> str:
     return f"no format knows a file that starts with {head[:8].hex(' ')}"
 
 
-def _bounded(tensors: Iterable[Tensor]) -> list[Tensor]:
+def _bounded(found: Iterable[Tensor | LeftOut]) -> tuple[list[Tensor], tuple[LeftOut, ...]]:
+    """The tensors, and the first of the convolutions that cannot be read."""
     listed: list[Tensor] = []
-    for tensor in tensors:
+    left_out: list[LeftOut] = []
+    for each in found:
         if len(listed) >= MAX_TENSORS:
             raise Refused(Reason.LIMIT, f"more than {MAX_TENSORS} tensors")
-        listed.append(tensor)
-    return listed
+        if not isinstance(each, LeftOut):
+            listed.append(each)
+        elif len(left_out) < MAX_LEFT_OUT:
+            left_out.append(LeftOut(storable(each.name), each.reason, storable(each.detail)))
+    return listed, tuple(left_out)
 
 
 def _check_name(tensor: Tensor) -> None:

@@ -25,6 +25,8 @@ MAX_CONTAINERS = 8
 """Archives inside archives."""
 MAX_COMPUTED = 4
 """What a weight is computed from may have this many times the numbers of the largest layer."""
+_REASONS_OF_LAYERS = frozenset({str(Reason.UNSUPPORTED), str(Reason.MALFORMED)})
+"""Why a single convolution may be left out; all else is a fault of the file."""
 MAX_RANK = 64
 """Axes of an array that is no convolution's."""
 _MOST_AXES = 16
@@ -35,17 +37,7 @@ _FLOAT32 = 3.4028235e38
 
 def validate(index: Index, size: int) -> None:
     """Refused (malformed or limit) unless every span, record and shape fits itself and a file of `size` bytes."""
-    if not 0 <= index.tensor_count < _INT32:
-        raise Refused(Reason.MALFORMED, "an impossible number of tensors")
-    if any(len(text or "") > MAX_TEXT for text in (index.facts.framework, index.facts.licence, index.passed_over)):
-        raise Refused(Reason.LIMIT, f"it says more than {MAX_TEXT} characters of itself")
-    if not 0 < (index.facts.opset or 1) < _INT32:
-        raise Refused(Reason.MALFORMED, "an impossible version of its operators")
-    if len(index.containers) > MAX_CONTAINERS:
-        raise Refused(Reason.LIMIT, f"archives more than {MAX_CONTAINERS} deep in each other")
-    for container in index.containers:
-        if min(container.offset, container.length) < 0 or container.offset + container.length > size:
-            raise Refused(Reason.MALFORMED, "an archive member that lies outside the file")
+    _check_facts(index, size)
     for tensor in index.convolutions:
         _check_shape(tensor)
         _check_convolution(tensor)
@@ -56,6 +48,24 @@ def validate(index: Index, size: int) -> None:
         raise Refused(Reason.LIMIT, f"more than {MAX_TOTAL_NUMBERS} numbers in all layers")
     _check_overlaps([stored for tensor in index.convolutions for stored in stored_tensors(tensor)])
     check_expansion(index.convolutions)
+
+
+def _check_facts(index: Index, size: int) -> None:
+    """What the file says of itself, and the archives that it lies in."""
+    if not 0 <= index.tensor_count < _INT32:
+        raise Refused(Reason.MALFORMED, "an impossible number of tensors")
+    if any(len(text or "") > MAX_TEXT for text in (index.facts.framework, index.facts.licence, index.passed_over)):
+        raise Refused(Reason.LIMIT, f"it says more than {MAX_TEXT} characters of itself")
+    if not 0 < (index.facts.opset or 1) < _INT32:
+        raise Refused(Reason.MALFORMED, "an impossible version of its operators")
+    if len(index.containers) > MAX_CONTAINERS:
+        raise Refused(Reason.LIMIT, f"archives more than {MAX_CONTAINERS} deep in each other")
+    for left in index.left_out:
+        if left.reason not in _REASONS_OF_LAYERS or max(len(left.name), len(left.detail)) > MAX_TEXT:
+            raise Refused(Reason.MALFORMED, "an impossible account of a convolution that is left out")
+    for container in index.containers:
+        if min(container.offset, container.length) < 0 or container.offset + container.length > size:
+            raise Refused(Reason.MALFORMED, "an archive member that lies outside the file")
 
 
 def _check_stored(tensor: Tensor, size: int) -> None:

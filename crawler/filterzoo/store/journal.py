@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from filterzoo.errors import NewerJournal, Reason, Stage, StartError, StorageFailed
 from filterzoo.outcome import Done, LedgerEntry
-from filterzoo.records import Artifact, Checkpoint
+from filterzoo.records import Artifact, Checkpoint, LeftOut
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS done (
@@ -258,6 +258,7 @@ def done_of(document: str) -> Done:
     _check_fields(found.keys() - _DONE, checkpoint.keys() - _CHECKPOINT)
     _check_fields(*(artifact.keys() - _ARTIFACT for artifact in artifacts))
     made = tuple(Artifact(**artifact) for artifact in artifacts)
+    found["left_out"] = tuple(LeftOut(**left) for left in found.get("left_out", ()))
     return Done(checkpoint=Checkpoint(artifacts=made, **checkpoint), **found)
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from filterzoo.errors import StartError
 from filterzoo.measures.random_weights import suspected_random
-from filterzoo.outcome import Done, LedgerEntry
+from filterzoo.outcome import Done, LedgerEntry, entries_of_layers
 from filterzoo.store.confidences import read_rows
 from filterzoo.store.workfolder import WorkFolder
 from filterzoo_publish.plan.confidences import confidences_table
@@ -120,7 +120,7 @@ def open_work(workdir: Path) -> Work:
     folder = WorkFolder(workdir)
     with folder.existing_journal(read_only=True) as journal:
         done = sorted(journal.done(), key=lambda one: sort_key(one.checkpoint))
-        ledger = tuple(journal.ledger())
+        ledger = (*journal.ledger(), *(entry for one in done for entry in entries_of_layers(one)))
         days = journal.listed()
     if not done and not ledger:
         raise StartError(f"{workdir}: the crawl has found nothing yet; run `filterzoo crawl` again")
@@ -160,7 +160,9 @@ def make_plan(work: Work, published: Published, release: Release) -> Plan:
             PlanEntry(candidate, name, weights_id, None if duplicate_of == name else duplicate_of, own, owned)
         )
     former = [row for row in published.skipped.to_pylist() if (row["source"], row["id"], row["revision"]) not in keys]
-    skipped = skipped_table(work.ledger, work.crawled, former, blocked)
+    gone = {(row["source"], row["id"], row["revision"]) for row in blocked}
+    ledger = [entry for entry in work.ledger if (entry.source, entry.id, entry.revision) not in gone]
+    skipped = skipped_table(ledger, work.crawled, former, blocked)
     models = {*published.models["model_id"].to_pylist(), *(entry.model_id for entry in entries)}
     confidences = confidences_table(published, work.confidences, models)
     return Plan(tuple(entries), pointers, skipped, release, work.listed, confidences)

@@ -216,7 +216,12 @@ def _confidences(change: _Change) -> pa.Table:
 
 def _skipped(change: _Change) -> pa.Table:
     """The ledger with what is taken down now, without what only withdrawn requests had taken down."""
-    kept = (row for row in change.published.skipped.to_pylist() if not _is_back(row, change))
+    gone = {tuple(model[name] for name in ("source", "id", "revision")) for model in change.gone.values()}
+    kept = (
+        row
+        for row in change.published.skipped.to_pylist()
+        if not _is_back(row, change) and (row["source"], row["id"], row["revision"]) not in gone
+    )
     rows = [*kept, *(skipped_row(model) for model in change.gone.values())]
     unique = {skipped_key(row): row for row in rows}
     return pa.Table.from_pylist([unique[key] for key in sorted(unique)], schema=arrow_schema("skipped"))

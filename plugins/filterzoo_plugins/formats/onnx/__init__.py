@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from filterzoo import FileFacts, Format, Layout, RandomAccessFile, Refused, Span, Tensor, hookimpl
+from filterzoo import FileFacts, Format, Layout, LeftOut, RandomAccessFile, Refused, Span, Tensor, hookimpl
 from filterzoo_plugins.encodings.protobuf import LENGTH_DELIMITED, VARINT, WireReader, decode_varint
 from filterzoo_plugins.formats.onnx.graph import GraphWalk
 from filterzoo_plugins.formats.onnx.model import ModelReader, read_metadata, read_opset
@@ -57,13 +57,13 @@ class Onnx(Format):
         except (Refused, IndexError):
             return False
 
-    def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
+    def index(self, file: RandomAccessFile) -> Iterator[Tensor | LeftOut]:
         """What each convolution reads, in the order of the nodes; then the arrays that none reads."""
         reader = WireReader(file)
         model = ModelReader(reader).model()
         walk = GraphWalk(model, reader)
         walk.run()
-        yield from walk.tensors
+        yield from walk.convolutions.found()
         yield from (_unread(array) for array in model.arrays if array.offset not in walk.read)
 
     def tensors(self, file: RandomAccessFile) -> Iterator[Tensor]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from filterzoo import DTYPES, Convolution, NumberClass, Reason, Refused, Span, Tensor, stored_tensors
+from filterzoo_plugins.encodings.convolutions import Convolutions
 from filterzoo_plugins.formats.onnx.constant import Constant, Value, quantisation_of
 from filterzoo_plugins.formats.onnx.convolution import convolution_of
 from filterzoo_plugins.formats.onnx.folds import fold, with_scale
@@ -72,12 +73,12 @@ class _Frame:
 
 
 class GraphWalk:
-    """One walk over one model. `tensors` afterwards holds what each convolution reads, in the order of the nodes."""
+    """One walk over one model. `convolutions` afterwards holds what each of them reads, in the order of the nodes."""
 
     def __init__(self, model: Model, reader: WireReader) -> None:
         self.model = model
         self.reader = reader
-        self.tensors = list[Tensor]()
+        self.convolutions = Convolutions()
         self.read = set[int]()
         """Offsets of the arrays that some convolution reads."""
         self._steps = 0
@@ -136,7 +137,8 @@ class GraphWalk:
         if function is not None:
             return self._call(node, function, inputs, frame)
         if operator in CONVOLUTIONS:
-            self._convolution(node, CONVOLUTIONS[operator], inputs, plain.depth, frame)
+            with self.convolutions.one(node.where, plain.depth):
+                self._convolution(node, CONVOLUTIONS[operator], inputs, plain.depth, frame)
         elif operator == ("", "Constant"):
             return [Value(0, live=False, constant=constant_of(node, attributes_of(node, frame.bindings)))]
         elif operator in FOLDS and not plain.live:
@@ -145,7 +147,8 @@ class GraphWalk:
         elif any(attribute.graphs for attribute in node.attributes.values()):
             return self._bodies(node, plain, frame)
         elif looks_like_convolution(node.operator):
-            _refuse_if_it_reads_a_weight(node, inputs)
+            with self.convolutions.one(node.where, plain.depth):
+                _refuse_if_it_reads_a_weight(node, inputs)
         return [plain] * len(node.outputs)
 
     def _call(self, node: Node, function: Function, inputs: list[Value | None], frame: _Frame) -> list[Value | None]:
@@ -223,7 +226,7 @@ class GraphWalk:
             raise Refused(Reason.UNSUPPORTED, f"a convolution weight of type {array.dtype} without a scale", where)
         self._check_side(span, where)
         self.read.add(array.offset)
-        self.tensors.append(
+        self.convolutions.tensors.append(
             Tensor(
                 name=array.name or node.name,
                 dtype=array.dtype,
@@ -248,7 +251,7 @@ class GraphWalk:
         self.read.add(constant.array.offset)
         name = constant.array.name or node.name
         described = replace(tensor, name=name, layout=operator.layout, convolution=convolution, evidence=None)
-        self.tensors.append(described)
+        self.convolutions.tensors.append(described)
 
     def _check_side(self, span: Span, where: str) -> None:
         """Refused (malformed) where a side file is too short."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import ClassVar
 
-from filterzoo import Format, RandomAccessFile, Tensor, hookimpl
+from filterzoo import Format, LeftOut, RandomAccessFile, Tensor, hookimpl
 from filterzoo_plugins.encodings.zip_head import member_names
 from filterzoo_plugins.formats.pt2.archive import Program, read_program
 from filterzoo_plugins.formats.pt2.graph import GraphWalk
@@ -34,12 +34,12 @@ class Pt2(Format):
         first = member_names(head)
         return any(_CURRENT.fullmatch(member) or _OLD.fullmatch(member) for member in first)
 
-    def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
+    def index(self, file: RandomAccessFile) -> Iterator[Tensor | LeftOut]:
         """What each convolution reads, in the order of the nodes; then the tensors that none reads."""
         program = read_program(file)
         walk = GraphWalk(program)
         walk.run()
-        yield from walk.tensors
+        yield from walk.convolutions.found()
         yield from (tensor for name, tensor in _stored(program) if name not in walk.read)
 
     def tensors(self, file: RandomAccessFile) -> Iterator[Tensor]:

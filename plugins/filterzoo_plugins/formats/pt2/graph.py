@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from filterzoo import DTYPES, Context, Convolution, Kind, Layout, NumberClass, Reason, Refused, Tensor
+from filterzoo_plugins.encodings.convolutions import Convolutions
 from filterzoo_plugins.encodings.folding import Unfoldable
 from filterzoo_plugins.encodings.names import show
 from filterzoo_plugins.formats.pt2.archive import DTYPES_OF_TORCH, Program
@@ -37,11 +38,11 @@ class Value(NamedTuple):
 
 
 class GraphWalk:
-    """One walk over one program. `tensors` then holds what each convolution reads; `read` the names of what is read."""
+    """One walk over one program. `convolutions` then holds what each of them reads, `read` the names of that."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.tensors = list[Tensor]()
+        self.convolutions = Convolutions()
         self.read = set[str]()
         self._values = dict[str, Value]()
         self._metas: Mapping[str, Any] = {}
@@ -86,9 +87,11 @@ class GraphWalk:
         plain = Value(1 + max(live or [value.depth for value in read] or [0]), bool(live))
         outputs = list(_tensor_names(node.get("outputs")))
         if _FORWARD.fullmatch(target) or _TRANSPOSED.fullmatch(target) or _ANY.fullmatch(target):
-            self._convolution(target, arguments, plain.depth, where)
+            with self.convolutions.one(where, plain.depth):
+                self._convolution(target, arguments, plain.depth, where)
         elif _UNKNOWN.search(target.rpartition("ops.")[2]):
-            _refuse_if_it_reads_a_weight(target, read, where)
+            with self.convolutions.one(where, plain.depth):
+                _refuse_if_it_reads_a_weight(target, read, where)
         elif _has_convolution(node.get("inputs")):
             raise Refused(Reason.UNSUPPORTED, "a convolution in the body of another operation", where)
         elif not live and len(outputs) == 1:
@@ -135,7 +138,7 @@ class GraphWalk:
         layout = Layout.IO_K if is_transposed else Layout.OI_K
         self.read.add(weight.name)
         described = replace(tensor, name=weight.name or where, layout=layout, convolution=convolution, evidence=None)
-        self.tensors.append(described)
+        self.convolutions.tensors.append(described)
 
 
 def _convolution_of(

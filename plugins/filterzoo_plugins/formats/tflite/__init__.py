@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import ClassVar
 
-from filterzoo import FileFacts, Format, Layout, RandomAccessFile, Tensor, hookimpl
+from filterzoo import FileFacts, Format, Layout, LeftOut, RandomAccessFile, Tensor, hookimpl
 from filterzoo_plugins.encodings.flatbuffer import FlatBuffer
 from filterzoo_plugins.encodings.folding import Unfoldable
 from filterzoo_plugins.formats.tflite.graph import GraphWalk
@@ -33,12 +33,12 @@ class TFLite(Format):
         del name
         return head[4:8] == _IDENTIFIER
 
-    def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
+    def index(self, file: RandomAccessFile) -> Iterator[Tensor | LeftOut]:
         """What each convolution reads, in the order of the operators; then the stored tensors that none reads."""
         subgraphs = read_subgraphs(FlatBuffer(file))
         walk = GraphWalk(subgraphs)
         walk.run()
-        yield from walk.tensors
+        yield from walk.convolutions.found()
         for graph in subgraphs:
             yield from (listed for tensor in graph.tensors for listed in _unread(tensor, walk.read))
 

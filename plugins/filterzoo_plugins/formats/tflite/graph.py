@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from filterzoo import DTYPES, NumberClass, Reason, Refused, Tensor
+from filterzoo import DTYPES, NumberClass, Reason, Refused
+from filterzoo_plugins.encodings.convolutions import Convolutions
 from filterzoo_plugins.encodings.flatbuffer import Table
 from filterzoo_plugins.encodings.folding import Unfoldable
 from filterzoo_plugins.formats.tflite.folds import FOLDS, Constant, fold
@@ -59,11 +60,11 @@ class _Frame:
 
 
 class GraphWalk:
-    """One walk over one model. `tensors` then holds what each convolution reads, in the order of the operators."""
+    """One walk over one model. `convolutions` then holds what each of them reads, in the order of the operators."""
 
     def __init__(self, subgraphs: Sequence[Subgraph]) -> None:
         self.subgraphs = subgraphs
-        self.tensors = list[Tensor]()
+        self.convolutions = Convolutions()
         self.read = set[int]()
         """Positions of the tables of the tensors that some convolution reads."""
         self._steps = 0
@@ -101,12 +102,14 @@ class GraphWalk:
         if bodies:
             return self._run_bodies(entry, bodies, known, plain, frame)
         if entry.code in CONVOLUTIONS:
-            self._convolution(entry, CONVOLUTIONS[entry.code], plain.depth, frame)
+            with self.convolutions.one(f"operator {entry.code}", plain.depth):
+                self._convolution(entry, CONVOLUTIONS[entry.code], plain.depth, frame)
         elif entry.code in FOLDS and known and not plain.live and entry.outputs:
             constants = [value.constant if value else None for value in inputs]
             return [plain._replace(constant=fold(entry, constants, frame.graph.tensors[entry.outputs[0]]))]
         elif looks_like_convolution(entry):
-            _refuse_if_it_reads_a_weight(entry, known)
+            with self.convolutions.one(f"operator {entry.code}", plain.depth):
+                _refuse_if_it_reads_a_weight(entry, known)
         return [plain] * len(entry.outputs)
 
     def _bodies(self, entry: OperatorEntry) -> list[int]:
@@ -162,7 +165,9 @@ class GraphWalk:
         known = channels[0] if channels and channels[0] > 0 else None
         convolution = convolution_of(operator, entry, weight.shape, known, depth=depth, where=where)
         self.read.add(value.constant.entry.table.position)
-        self.tensors.append(replace(weight, layout=operator.layout, convolution=convolution, evidence=None))
+        self.convolutions.tensors.append(
+            replace(weight, layout=operator.layout, convolution=convolution, evidence=None)
+        )
 
 
 def _joined(old: Value, new: Value) -> Value:
