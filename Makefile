@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO_WORK := build/quickstart-work
 DEMO := build/quickstart
 
-.PHONY: demo test test-all test-lowest lowest lock lint bench docs docs-quickstart clean
+.PHONY: demo test test-all test-lowest lowest lock lint bench docs docs-quickstart zoos clean
 
 # A stamp for each set of extras: neither command needs the other, and none installs twice.
 $(VENV)/pip-is-new:
@@ -76,6 +76,10 @@ docs-quickstart: $(VENV)/has-report
 	$(BIN)/filterzoo crawl manifests/quickstart.yaml --workdir $(DEMO_WORK)
 	$(BIN)/filterzoo publish $(DEMO) --workdir $(DEMO_WORK)
 	$(BIN)/python -m filterzoo_analysis.digest $(DEMO) --readme README.md --page docs/quickstart.md
+
+# What each zoo lists at the pinned versions. Needs the package index; documents come from the cache once they were fetched.
+zoos: $(VENV)/has-test
+	$(BIN)/python -m filterzoo_plugins.coverage > docs/zoos.md
 
 clean:
 	rm -rf build dist $(VENV)
