@@ -7,6 +7,7 @@ import os
 import pickle
 import random
 import shutil
+import warnings
 
 import h5py
 import numpy as np
@@ -168,6 +169,31 @@ def test_what_pandas_and_pytables_write_is_read(tmp_path, read):
         objects.to_hdf(tmp_path / "theirs.h5", key="meta")
     theirs = read(tmp_path / "theirs.h5")
     assert {name: found[1:] for name, found in theirs.items()}.keys() == ours.keys()
+    assert [found[1].convolutions for found in theirs.values()] == [found[1].convolutions for found in ours.values()]
+
+
+def test_columns_of_texts_as_pandas_3_saves_them_are_read(tmp_path, read):
+    """A column of its type `str` is a block of its own, a pickled array of one axis; NaN is among the texts."""
+    import pandas as pd
+    from tests.plugins.formats.filter_db_files import table
+
+    ours = read(release(tmp_path / "ours.h5", zoo()))
+    shutil.copy(tmp_path / "ours.h5", tmp_path / "theirs.h5")
+    with h5py.File(tmp_path / "theirs.h5", "a") as file:
+        del file["meta"]
+    made = pd.DataFrame(table(zoo())).set_index(["model_id", "conv_depth", "conv_depth_norm", "layer_id"])
+    texts = ["filter_ids", "model", "Task", "Visual Category", "Training-Dataset", "Framework", "Backbone"]
+    made = made.astype(dict.fromkeys(texts, "str"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pd.errors.PerformanceWarning)
+        made.to_hdf(tmp_path / "theirs.h5", key="meta")
+    with h5py.File(tmp_path / "theirs.h5") as file:
+        assert any(node.attrs.get("value_type") == b"str" for node in file["meta"].values())
+    theirs = read(tmp_path / "theirs.h5")
+    facts = ("task", "visual_category", "training_dataset", "architecture", "robust")
+    assert [[getattr(found[0], fact) for fact in facts] for found in theirs.values()] == [
+        [getattr(found[0], fact) for fact in facts] for found in ours.values()
+    ]
     assert [found[1].convolutions for found in theirs.values()] == [found[1].convolutions for found in ours.values()]
 
 

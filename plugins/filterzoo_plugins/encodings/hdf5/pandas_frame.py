@@ -120,7 +120,10 @@ def _read(node: H5DataSet) -> npt.NDArray[Any]:
 
 
 def _objects(node: H5DataSet) -> npt.NDArray[np.object_]:
-    """(rows, columns): what PyTables keeps as one row of bytes, the pickle of an array of objects."""
+    """(rows, columns): what PyTables keeps as one row of bytes, the pickle of an array of objects.
+
+    pandas 3 keeps each column of texts as an array of one axis.
+    """
     stored = node.id.get_type()
     element = stored.get_super() if isinstance(stored, h5t.TypeVlenID) else None
     if node.id.shape != (1,) or element is None or element.get_class() != h5t.INTEGER or element.get_size() != 1:
@@ -132,12 +135,14 @@ def _objects(node: H5DataSet) -> npt.NDArray[np.object_]:
     except Truncated:
         raise Refused(Reason.MALFORMED, "a pickle that ends too early", show(node.name)) from None
     match value:
-        case Instance(maker=Name() as maker, state=(_, (int() as rows, int() as width), _, _, list() as cells)) if (
-            f"{maker.module}.{maker.name}" in _ARRAY_MAKERS and rows >= 0 and width >= 0 and len(cells) == rows * width
+        case Instance(maker=Name() as maker, state=(_, (int() as rows, *more) as shape, _, _, list() as cells)) if (
+            f"{maker.module}.{maker.name}" in _ARRAY_MAKERS and len(shape) <= 2
         ):
-            array = np.empty(len(cells), np.object_)
-            array[:] = [_cell(cell, node.name) for cell in cells]
-            return array.reshape(rows, width)
+            width = more[0] if more else 1
+            if isinstance(width, int) and rows >= 0 and width >= 0 and len(cells) == rows * width:
+                array = np.empty(len(cells), np.object_)
+                array[:] = [_cell(cell, node.name) for cell in cells]
+                return array.reshape(rows, width)
     raise Refused(Reason.UNSAFE, f"a pickle that is no array of objects: {_describe(value)}", show(node.name))
 
 

@@ -22,6 +22,7 @@ FACTS = (
     "model",
     "Task",
     "Visual Category",
+    "Datatype",
     "Training-Dataset",
     "Pretraining-Dataset",
     "Framework",
@@ -33,7 +34,7 @@ FACTS = (
     "Backbone",
     "Licence",
 )
-"""Columns that describe a network. `Licence` is in FilterZoo's own exports only."""
+"""Columns of a network. `Licence` is in our exports only, `Datatype` what `Visual Category` was called at first."""
 INDEX = ("model_id", "conv_depth", "conv_depth_norm", "layer_id")
 ROWS = ("filter_ids", "in_channels", "out_channels", "layer_name")
 
