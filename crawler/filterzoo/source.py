@@ -57,6 +57,11 @@ class Source(ABC, Generic[OptionsT_co]):
             if isinstance(origin, type) and issubclass(origin, Source) and "Options" not in cls.__dict__:
                 (cls.Options,) = get_args(base)
 
+    @classmethod
+    def options_type(cls) -> type[SourceOptions]:
+        """`Options`, for any source."""
+        return cls.Options
+
     def __init__(self, options: OptionsT_co, door: Door, folder: Path) -> None:
         self.options = options
         self.door = door

@@ -20,7 +20,7 @@ from filterzoo.jail import Jail
 from filterzoo.layers.layer import Device, kernel_name
 from filterzoo.layers.shapes import canonical_shape
 from filterzoo.licensing.licences import Licence
-from filterzoo.licensing.statements import Origin
+from filterzoo.licensing.statements import LicenceOrigin
 from filterzoo.network.door import Door
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.plugins import load
@@ -213,7 +213,7 @@ def _decide(task: Task, index: Index) -> tuple[Licence, bool]:
 
 
 def _licence_from(task: Task, index: Index) -> str | None:
-    zoo = task.checkpoint.licence_from or str(Origin.ZOO)
+    zoo = task.checkpoint.licence_from or str(LicenceOrigin.ZOO)
     stated = [name for name, text in ((zoo, task.checkpoint.licence), ("file", index.facts.licence)) if text]
     return "+".join(stated) or None
 

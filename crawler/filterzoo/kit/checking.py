@@ -126,7 +126,7 @@ def _blocks(
             raise StartError(f"{manifest}: no block in it names the source {kind.name!r}")
         return blocks
     try:
-        return [(kind.Options.model_validate({}), Path.cwd())]
+        return [(kind.options_type().model_validate({}), Path.cwd())]
     except ValidationError as error:
         needed = ", ".join(str(entry["loc"][0]) for entry in error.errors() if entry["loc"])
         raise StartError(

@@ -98,7 +98,7 @@ def _listing_findings(subject: str, setting: Setting, first: Listing, second: Li
 
 def _option_faults(kind: type[Source]) -> list[str]:
     try:
-        kind.Options.model_validate({_STRANGE_KEY: 1})
+        kind.options_type().model_validate({_STRANGE_KEY: 1})
     except ValidationError as error:
         if any(_STRANGE_KEY in entry["loc"] for entry in error.errors()):
             return []

@@ -8,7 +8,7 @@ from filterzoo.licensing.licences import Licence
 from filterzoo.word import Word
 
 
-class Origin(Word):
+class LicenceOrigin(Word):
     """Where a licence was read. Published in `models.licence_from`, joined by `+` where several places state one."""
 
     ZOO = "zoo", "the zoo's list, table or card"
@@ -27,7 +27,7 @@ class Statement:
     """A licence as one place states it: an expression, a name, or what nobody can recognise."""
 
     text: str
-    origin: Origin
+    origin: LicenceOrigin
 
 
 def governing(*statements: Statement | None) -> tuple[str | None, str | None]:

@@ -196,7 +196,11 @@ def _block_model(name: str, source: type[Source]) -> type[BaseModel]:
     key: Any = (Literal[name], ...)
     limit: Any = (Union[Limit, None], None)  # noqa: UP007  # not every type checker takes `|` after an alias
     return create_model(
-        f"{name} source", __base__=source.Options, __doc__=(source.__doc__ or "").strip(), source=key, limit=limit
+        f"{name} source",
+        __base__=source.options_type(),
+        __doc__=(source.__doc__ or "").strip(),
+        source=key,
+        limit=limit,
     )
 
 
@@ -241,7 +245,7 @@ def _block(
         return [], [
             ((*loc, "source"), f"no source is called {common.source!r}{_meant(common.source, sources)}; known: {known}")
         ]
-    options_type = sources[common.source].Options
+    options_type = sources[common.source].options_type()
     try:
         options = options_type.model_validate({k: v for k, v in block.items() if k not in {"source", "limit"}})
     except ValidationError as error:

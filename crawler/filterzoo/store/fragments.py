@@ -108,7 +108,7 @@ _ABOUT = b"filterzoo"
 """Key of the schema's metadata under which a layers fragment says what it is of."""
 
 
-class Origin(NamedTuple):
+class FragmentOrigin(NamedTuple):
     """What a layers fragment is of. done: the journal's document of it, without the fragment's own name."""
 
     done: str
@@ -141,7 +141,7 @@ class FragmentStore:
             for number in range(reader.num_record_batches):
                 yield reader.get_batch(number)
 
-    def about(self, name: str) -> Origin | None:
+    def about(self, name: str) -> FragmentOrigin | None:
         """What the layers fragment of that name says it is of; None for a filters fragment and for older ones.
 
         OSError or pa.ArrowException where it cannot be read.
@@ -150,7 +150,7 @@ class FragmentStore:
             metadata = pa.ipc.open_file(source).schema.metadata or {}
         try:
             found = json.loads(metadata[_ABOUT])
-            return Origin(str(found["done"]), str(found["settings"]))
+            return FragmentOrigin(str(found["done"]), str(found["settings"]))
         except (KeyError, TypeError, ValueError):
             return None
 

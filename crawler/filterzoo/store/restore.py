@@ -9,7 +9,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from filterzoo.outcome import Done
-from filterzoo.store.fragments import FragmentStore, Origin
+from filterzoo.store.fragments import FragmentOrigin, FragmentStore
 from filterzoo.store.journal import Journal, UnknownFields, done_of
 
 FRAGMENT = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62})\.arrow")
@@ -48,7 +48,7 @@ def _described(store: FragmentStore) -> Iterator[tuple[str, Done, str]]:
         yield matched[2], replace(done, layers_fragment=matched[2]), origin.settings
 
 
-def _origin(store: FragmentStore, name: str) -> Origin | None:
+def _origin(store: FragmentStore, name: str) -> FragmentOrigin | None:
     try:
         return store.about(name)
     except (OSError, ValueError, pa.ArrowException):

@@ -35,7 +35,7 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
+class NetworkHead:
     """What the line of JSON states."""
 
     dtype: str
@@ -46,11 +46,11 @@ class Head:
 
 def write_head(dtype: str, facts: FileFacts, layers: Sequence[Rows]) -> bytes:
     """What stands before a network's filters; `start` of its first layer is 0."""
-    document = asdict(Head(dtype=dtype, framework=facts.framework, opset=facts.opset, layers=tuple(layers)))
+    document = asdict(NetworkHead(dtype=dtype, framework=facts.framework, opset=facts.opset, layers=tuple(layers)))
     return MAGIC + json.dumps(document).encode() + b"\n"
 
 
-def read_head(file: RandomAccessFile) -> tuple[Head, int]:
+def read_head(file: RandomAccessFile) -> tuple[NetworkHead, int]:
     """The head, and the offset of the first filter; Refused (malformed) for any other text."""
     raw = file.read(0, min(file.size, len(MAGIC) + JSON_BYTES + 1))
     end = raw.find(b"\n", len(MAGIC))
@@ -61,7 +61,7 @@ def read_head(file: RandomAccessFile) -> tuple[Head, int]:
             "opset": opset,
             "layers": list(layers),
         } if _is_natural_or_none(opset):
-            return Head(dtype=dtype, framework=framework, opset=opset, layers=tuple(map(_rows, layers))), end + 1
+            return NetworkHead(dtype=dtype, framework=framework, opset=opset, layers=tuple(map(_rows, layers))), end + 1
     raise Refused(Reason.MALFORMED, "a network of CNN Filter DB without a table of its layers")
 
 

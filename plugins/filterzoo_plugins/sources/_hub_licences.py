@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 from filterzoo import Reason, Refused
 from filterzoo.licensing.documents import MAX_TEXT, beside, licence_of_address, licence_of_text
 from filterzoo.licensing.licences import Licence
-from filterzoo.licensing.statements import UNRECOGNISED, Origin, Statement, governing
+from filterzoo.licensing.statements import UNRECOGNISED, LicenceOrigin, Statement, governing
 from filterzoo_plugins.sources import _hub
 
 if TYPE_CHECKING:
@@ -28,16 +28,16 @@ def stated(hub: Hub, info: ModelInfo, weights: str, *others: Statement | None) -
     file = beside(paths, weights)
     link = _link(info)
     linked = _path_of(hub, info, link, paths)
-    from_file = Statement(_text_at(hub, info, file), Origin.LICENCE_FILE) if file else None
+    from_file = Statement(_text_at(hub, info, file), LicenceOrigin.LICENCE_FILE) if file else None
     if linked is not None and linked != file:
-        from_link: Statement | None = Statement(_text_at(hub, info, linked), Origin.LICENCE_LINK)
+        from_link: Statement | None = Statement(_text_at(hub, info, linked), LicenceOrigin.LICENCE_LINK)
     else:
         known = licence_of_address(link) if link and linked is None else None
-        from_link = Statement(known, Origin.LICENCE_LINK) if known else None
+        from_link = Statement(known, LicenceOrigin.LICENCE_LINK) if known else None
     card = _hub.licence(info)
     if card is not None and Licence.parse(card).expression is None and _is_pointer(info) and (from_file or from_link):
         card = None  # "other" and the name beside it only point to the text
-    return governing(*others, Statement(card, Origin.ZOO) if card else None, from_link, from_file)
+    return governing(*others, Statement(card, LicenceOrigin.ZOO) if card else None, from_link, from_file)
 
 
 def _is_pointer(info: ModelInfo) -> bool:

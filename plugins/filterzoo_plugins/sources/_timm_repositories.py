@@ -10,7 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, TypeAlias
 
 from filterzoo import Artifact, Checkpoint, Reason, Refusal, Refused
-from filterzoo.licensing.statements import Origin, Statement
+from filterzoo.licensing.statements import LicenceOrigin, Statement
 from filterzoo_plugins.sources import _hub, _hub_licences
 from filterzoo_plugins.sources._hub import Hub
 from filterzoo_plugins.sources.hf_hub import artifact
@@ -75,7 +75,7 @@ def located(described: Checkpoint, named: str, file: str | None, hub: Hub, said:
     if chosen is None:
         detail = f"the repository has none of {', '.join(wanted)}"
         return refused(described, page, Reason.UNKNOWN_FORMAT, detail)
-    own = Statement(described.licence, Origin.ZOO) if described.licence else None
+    own = Statement(described.licence, LicenceOrigin.ZOO) if described.licence else None
     try:
         licence, licence_from = _hub_licences.stated(hub, info, chosen.rfilename, own)
     except Refused as refusal:

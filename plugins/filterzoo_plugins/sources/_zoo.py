@@ -14,7 +14,7 @@ from pydantic import AfterValidator
 
 from filterzoo import Checkpoint, NetworkTask, Reason, Refusal, Refused, SourceOptions
 from filterzoo.licensing.documents import licence_of_text
-from filterzoo.licensing.statements import UNRECOGNISED, Origin, Statement
+from filterzoo.licensing.statements import UNRECOGNISED, LicenceOrigin, Statement
 from filterzoo_plugins.sources._package_data import PackageData
 from filterzoo_plugins.sources._package_index import web_address
 
@@ -108,7 +108,7 @@ def package_licence(package: PackageData) -> Statement | None:
         if refusal.reason.is_transient:
             raise
         return None
-    return Statement(licence_of_text(text) or UNRECOGNISED, Origin.LICENCE_FILE)
+    return Statement(licence_of_text(text) or UNRECOGNISED, LicenceOrigin.LICENCE_FILE)
 
 
 def yaml_of(text: str, name: str) -> Any:

@@ -29,7 +29,12 @@ from filterzoo import (
     hookimpl,
 )
 from filterzoo_plugins.sources._cnn_filter_db import SIDE_FILES
-from filterzoo_plugins.sources._cnn_filter_db.network_file import Network, NetworkFile, network_size, read_release
+from filterzoo_plugins.sources._cnn_filter_db.network_file import (
+    NetworkFile,
+    ReleasedNetwork,
+    network_size,
+    read_release,
+)
 from filterzoo_plugins.sources._documents import text_at
 
 MAX_PAIRINGS = 4_000_000
@@ -103,11 +108,11 @@ class CnnFilterDbSource(Source[CnnFilterDbOptions]):
         return self.folder / self.options.path
 
     @cached_property
-    def _networks(self) -> list[Network]:
+    def _networks(self) -> list[ReleasedNetwork]:
         """Read once in each process: the table of the release takes seconds."""
         return read_release(self._path)
 
-    def _checkpoint(self, network: Network, name: str, revision: str) -> Checkpoint:
+    def _checkpoint(self, network: ReleasedNetwork, name: str, revision: str) -> Checkpoint:
         facts = network.stated
         artifact = Artifact(
             url=self._path.name,
@@ -139,7 +144,7 @@ class CnnFilterDbSource(Source[CnnFilterDbOptions]):
         )
 
 
-def _name(network: Network) -> str:
+def _name(network: ReleasedNetwork) -> str:
     return _text(network.stated.get("model")) or f"model-{network.key}"
 
 

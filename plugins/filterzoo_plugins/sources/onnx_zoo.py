@@ -21,7 +21,7 @@ from filterzoo import (
     StartError,
     hookimpl,
 )
-from filterzoo.licensing.statements import Origin, Statement, governing
+from filterzoo.licensing.statements import LicenceOrigin, Statement, governing
 from filterzoo_plugins import facts
 from filterzoo_plugins.sources._hub import Hub
 from filterzoo_plugins.sources._originals import of_timm, of_torchvision
@@ -160,8 +160,8 @@ def _of_original(checkpoint: Checkpoint, name: str) -> Checkpoint:
     if original is None:
         return checkpoint
     licence, licence_from = governing(
-        Statement(checkpoint.licence, Origin.ZOO) if checkpoint.licence else None,
-        Statement(original.licence, Origin.ORIGINAL) if original.licence else None,
+        Statement(checkpoint.licence, LicenceOrigin.ZOO) if checkpoint.licence else None,
+        Statement(original.licence, LicenceOrigin.ORIGINAL) if original.licence else None,
     )
     return replace(checkpoint, task=checkpoint.task or original.task, licence=licence, licence_from=licence_from)
 

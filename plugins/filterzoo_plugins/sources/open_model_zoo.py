@@ -10,7 +10,7 @@ from pydantic import AfterValidator
 
 from filterzoo import Artifact, Checkpoint, Reason, Refusal, Refused, Source, hookimpl
 from filterzoo.licensing.documents import MAX_TEXT, licence_of_address, licence_of_text
-from filterzoo.licensing.statements import UNRECOGNISED, Origin
+from filterzoo.licensing.statements import UNRECOGNISED, LicenceOrigin
 from filterzoo.network.addresses import is_http
 from filterzoo_plugins.sources._drive import download_address
 from filterzoo_plugins.sources._package_data import PackageData
@@ -66,7 +66,7 @@ class OpenModelZooSource(Source[OpenModelZooOptions]):
             artifacts=(artifact,),
             url=f"https://github.com/openvinotoolkit/open_model_zoo/tree/master/models/{identity}",
             licence=licence,
-            licence_from=Origin.LICENCE_LINK.value if licence else None,
+            licence_from=LicenceOrigin.LICENCE_LINK.value if licence else None,
             architecture=identity.rpartition("/")[2],
             task=task_of(text_of(model.get("task_type"))),
         )

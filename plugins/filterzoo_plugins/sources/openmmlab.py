@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from filterzoo import Artifact, Checkpoint, Operation, RandomAccessFile, Refusal, Refused, Source, hookimpl
-from filterzoo.licensing.statements import UNRECOGNISED, Origin, Statement, governing
+from filterzoo.licensing.statements import UNRECOGNISED, LicenceOrigin, Statement, governing
 from filterzoo.network.addresses import is_http
 from filterzoo_plugins import facts
 from filterzoo_plugins.sources._architectures import Architectures
@@ -122,7 +122,7 @@ def _checkpoint(found: _Model, url: str) -> Checkpoint:
     task = task_of(text_of(first.get("Task")), text_of(collection.get("Task")))
     data = text_of(metadata.get("Training Data")) or text_of(first.get("Dataset"))
     kind = facts.table("datasets").get((data or "").lower(), {})
-    original = Statement(UNRECOGNISED, Origin.ORIGINAL) if model.get("Converted From") else None
+    original = Statement(UNRECOGNISED, LicenceOrigin.ORIGINAL) if model.get("Converted From") else None
     governs, governs_from = governing(found.licence, original)
     return Checkpoint(
         id=f"{found.repository}/{text_of(model.get('Name')) or url.rpartition('/')[2]}",

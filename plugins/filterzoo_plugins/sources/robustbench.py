@@ -28,7 +28,7 @@ from filterzoo import (
     hookimpl,
     is_http,
 )
-from filterzoo.licensing.statements import Origin, Statement, governing
+from filterzoo.licensing.statements import LicenceOrigin, Statement, governing
 from filterzoo_plugins import facts as curated
 from filterzoo_plugins.sources import _robust_pairs
 from filterzoo_plugins.sources._architectures import Architectures
@@ -258,7 +258,8 @@ def _licence_of(entry: LeaderboardEntry, stated: Licences | None) -> dict[str, s
     found = of_timm(entry.loaded_from_timm) if entry.loaded_from_timm else None
     original = found.licence if found else None
     licence, licence_from = governing(
-        Statement(own, Origin.LICENCE_FILE) if own else None, Statement(original, Origin.ORIGINAL) if original else None
+        Statement(own, LicenceOrigin.LICENCE_FILE) if own else None,
+        Statement(original, LicenceOrigin.ORIGINAL) if original else None,
     )
     return {"licence": licence, "licence_from": licence_from}
 

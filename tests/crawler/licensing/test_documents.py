@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from filterzoo.licensing.documents import MAX_TEXT, beside, is_licence_file, licence_of_text
-from filterzoo.licensing.statements import Origin, Statement, governing
+from filterzoo.licensing.statements import LicenceOrigin, Statement, governing
 
 BODY = """Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated
 documentation files (the "Software"), to deal in the Software without restriction, including without limitation the
@@ -74,8 +74,8 @@ def test_the_nearest_licence_file_governs():
 
 
 def test_the_strictest_statement_governs_and_all_places_are_named():
-    card, file = Statement("apache-2.0", Origin.ZOO), Statement("cc-by-nc-4.0", Origin.LICENCE_FILE)
+    card, file = Statement("apache-2.0", LicenceOrigin.ZOO), Statement("cc-by-nc-4.0", LicenceOrigin.LICENCE_FILE)
     assert governing(card, None) == ("apache-2.0", "zoo")
     assert governing(card, file) == ("cc-by-nc-4.0", "zoo+licence-file")
-    assert governing(card, Statement("ask us", Origin.ORIGINAL)) == ("ask us", "zoo+original")
-    assert governing() == governing(None, Statement(" ", Origin.FILE)) == (None, None)
+    assert governing(card, Statement("ask us", LicenceOrigin.ORIGINAL)) == ("ask us", "zoo+original")
+    assert governing() == governing(None, Statement(" ", LicenceOrigin.FILE)) == (None, None)

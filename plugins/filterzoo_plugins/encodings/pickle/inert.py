@@ -38,6 +38,7 @@ class PickleBytes(Protocol):
 
     def __len__(self) -> int:
         """How many there are."""
+        ...
 
     @overload
     def __getitem__(self, place: int, /) -> int: ...
@@ -46,6 +47,7 @@ class PickleBytes(Protocol):
 
     def find(self, wanted: bytes, start: int, end: int, /) -> int:
         """As of bytes."""
+        ...
 
 
 class Meaning(Protocol):

@@ -14,7 +14,7 @@ _FORMAT = PluginReference("cnn_filter_db_release", module="filterzoo_plugins.sou
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
+class ReleasedNetwork:
     """A network of the table. key: its `model_id`; stated: the table's columns; layers: in the order of their rows."""
 
     key: str
@@ -22,13 +22,13 @@ class Network:
     layers: tuple[Tensor, ...]
 
 
-def read_release(path: Path) -> list[Network]:
+def read_release(path: Path) -> list[ReleasedNetwork]:
     """The networks of a file, as the jail read them; Refused where it is no such file, or points outside itself."""
     with LocalFile(path) as file, Jail([_FORMAT]) as jail:
         index = jail.index(file, path.name)
     stated = {facts.section: facts.stated for facts in index.facts.sections}
     networks = groupby(index.convolutions, key=lambda tensor: tensor.section)
-    return [Network(section, stated.get(section, {}), tuple(layers)) for section, layers in networks]
+    return [ReleasedNetwork(section, stated.get(section, {}), tuple(layers)) for section, layers in networks]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class _Part:
 class NetworkFile(RandomAccessFile):
     """One network: the table of its layers, then its filters, read from the whole file where they stand."""
 
-    def __init__(self, path: Path, network: Network) -> None:
+    def __init__(self, path: Path, network: ReleasedNetwork) -> None:
         self._head, self._parts = _layout(network)
         self.size = network_size(network)
         self._file = LocalFile(path)
@@ -69,13 +69,13 @@ class NetworkFile(RandomAccessFile):
         self._file.close()
 
 
-def network_size(network: Network) -> int:
+def network_size(network: ReleasedNetwork) -> int:
     """Bytes of the network as a file of its own."""
     head, parts = _layout(network)
     return len(head) + sum(part.length for part in parts)
 
 
-def _layout(network: Network) -> tuple[bytes, list[_Part]]:
+def _layout(network: ReleasedNetwork) -> tuple[bytes, list[_Part]]:
     lengths = [layer.span.length for layer in network.layers]
     begins = list(accumulate(lengths[:-1], initial=0))
     dtype = network.layers[0].dtype
@@ -87,7 +87,7 @@ def _layout(network: Network) -> tuple[bytes, list[_Part]]:
     return head, list(_joined(parts))
 
 
-def _rows(network: Network) -> Iterator[Rows]:
+def _rows(network: ReleasedNetwork) -> Iterator[Rows]:
     start = 0
     for layer in network.layers:
         outputs, inputs = layer.shape[:2]
@@ -119,7 +119,7 @@ def _joined(parts: list[_Part]) -> Iterator[_Part]:
         yield waiting
 
 
-def facts(network: Network) -> FileFacts:
+def facts(network: ReleasedNetwork) -> FileFacts:
     """What the table says of the network's ONNX file. Its pytorch is torch here; other words stay as they are."""
     stated, opset = network.stated.get("Framework"), network.stated.get("op_set")
     word = stated.strip().lower() if isinstance(stated, str) else ""

@@ -35,7 +35,7 @@ _Found = tuple[str, int, list[dict[str, Any]]]
 """(dtype, byte offset of the filters, what `read_networks` gives)."""
 
 
-class Release(Format):
+class WholeFile(Format):
     """Each network is a section, called by its `model_id`; each tensor of it is a layer."""
 
     name = "cnn_filter_db_release"
@@ -108,4 +108,4 @@ def _locate(filters: hdf5_tree.H5DataSet) -> tuple[str, int, int]:
 @hookimpl
 def filterzoo_formats() -> list[Format]:
     """See `filterzoo.hooks`."""
-    return [Release()]
+    return [WholeFile()]

@@ -30,14 +30,14 @@ class NotUnderstoodError(Exception):
 
 
 @dataclass(slots=True)
-class Source:
+class Code:
     """One file: functions by ("", name), methods by (class, name), values of class attributes alike."""
 
     functions: dict[tuple[str, str], ast.FunctionDef] = field(default_factory=dict)
     constants: dict[tuple[str, str], ast.expr] = field(default_factory=dict)
 
 
-def parse(text: str) -> Source:
+def parse(text: str) -> Code:
     """The classes and functions of one file; NotUnderstoodError for a text that is not the printer's."""
     _check_nesting(text)
     try:
@@ -46,7 +46,7 @@ def parse(text: str) -> Source:
             body = ast.parse(text).body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         raise NotUnderstoodError(str(error)) from error
-    source = Source()
+    source = Code()
     for statement in body:
         match statement:
             case ast.FunctionDef(name=name):
@@ -56,7 +56,7 @@ def parse(text: str) -> Source:
     return source
 
 
-def _read_class(owner: str, members: list[ast.stmt], source: Source) -> None:
+def _read_class(owner: str, members: list[ast.stmt], source: Code) -> None:
     for member in members:
         match member:
             case ast.FunctionDef(name=name):

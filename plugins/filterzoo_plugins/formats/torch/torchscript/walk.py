@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from filterzoo import Context, Convolution
 from filterzoo_plugins.encodings.pickle.inert import Instance
 from filterzoo_plugins.formats.torch.torchscript.convolutions import convolution
-from filterzoo_plugins.formats.torch.torchscript.syntax import NotUnderstoodError, Source, parameters, parse
+from filterzoo_plugins.formats.torch.torchscript.syntax import Code, NotUnderstoodError, parameters, parse
 from filterzoo_plugins.formats.torch.torchscript.values import (
     UNKNOWN,
     Flow,
@@ -84,7 +84,7 @@ class _Archive:
     def __init__(self, code: Mapping[str, bytes], constants: object) -> None:
         self.code = code
         self.constants = constants if type(constants) is tuple else ()
-        self.sources: dict[str, Source] = {}
+        self.sources: dict[str, Code] = {}
         self.reads: list[Read] = []
         self.steps = 0
         self.nesting = 0
@@ -114,14 +114,14 @@ class _Archive:
                     )
         return found
 
-    def source(self, module_name: str) -> Source:
+    def source(self, module_name: str) -> Code:
         """The code of `__torch__.a.b`, which lies in `__torch__/a/b.py`."""
         if module_name not in self.sources:
             content = self.code.get(module_name.replace(".", "/") + ".py", b"")
             try:
                 self.sources[module_name] = parse(content.decode())
             except (NotUnderstoodError, UnicodeDecodeError):
-                self.sources[module_name] = Source()
+                self.sources[module_name] = Code()
         return self.sources[module_name]
 
     def method(self, module: Module, name: str) -> ast.FunctionDef | None:
