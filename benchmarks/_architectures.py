@@ -48,10 +48,17 @@ def corpus(every: int = 1, frameworks: tuple[str, ...] = ()) -> Iterator[Case]:
         except ImportError as error:
             print(f"{framework}: left out, {error}")
             continue
+        not_built = 0
         for name, channels, build in listed[::every]:
             case = _case(framework, name, channels, build)
-            if case is not None:
+            if case is None:
+                not_built += 1
+            else:
                 yield case
+        if not_built:
+            print(
+                f"{framework}: {not_built} of {len(listed[::every])} cannot be built this way, or have no convolution"
+            )
 
 
 def _case(framework: str, name: str, channels: int, build: Build) -> Case | None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from tests.memory_file import MemoryFile
 
-from filterzoo.errors import Refused
+from filterzoo.errors import Reason, Refused
 from filterzoo.layers.normalise import normalise
 from filterzoo.layers.selection import select
 from filterzoo.layers.stored import TensorReader
@@ -57,3 +57,35 @@ def test_a_tensor_by_itself_is_refused():
     torch.save(WEIGHT, stream)
     with pytest.raises(Refused, match="by itself"):
         layers(stream.getvalue())
+
+
+def saved(value: object, **options) -> bytes:
+    stream = BytesIO()
+    torch.save(value, stream, **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("value", "detail"),
+    [
+        ({"x.weight": WEIGHT.to_sparse()}, "sparse"),
+        ({"x.weight": WEIGHT.to("meta")}, "no numbers"),
+        (WEIGHT, "by itself"),
+    ],
+    ids=["sparse", "meta", "alone"],
+)
+def test_weights_that_cannot_be_read_are_named(value, detail):
+    with pytest.raises(Refused, match=detail) as caught:
+        layers(saved(value))
+    assert caught.value.reason is Reason.UNSUPPORTED
+
+
+def test_a_shard_of_torch_distributed_checkpoint_is_named():
+    with pytest.raises(Refused, match=r"torch\.distributed\.checkpoint") as caught:
+        layers(saved(WEIGHT) + saved(WEIGHT[:2]))
+    assert caught.value.reason is Reason.UNSUPPORTED
+
+
+def test_keys_of_bytes_are_names():
+    (only,) = layers(saved({b"x.weight": WEIGHT}))
+    assert only.name == "x.weight"

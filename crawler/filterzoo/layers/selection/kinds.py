@@ -38,6 +38,8 @@ class Network:
     stems: frozenset[str] = frozenset()
     """Names of the (C, 1, *kernel) that read the input."""
     before: dict[str, Candidate | None] = field(default_factory=dict)
+    next_place: dict[str, int] = field(default_factory=dict)
+    """Where the candidate behind each stands."""
     behind: dict[str, Candidate | None] = field(default_factory=dict)
     """The next candidate of other channels: those of the same may lie side by side."""
     groups: dict[str, int | None] = field(default_factory=dict)
@@ -69,6 +71,8 @@ class Network:
         behind: Candidate | None = None
         after: Candidate | None = None
         for each in reversed(self.candidates):
+            if after is not None:
+                self.next_place[each.name] = self.places[after.name]
             if after is not None and (after.first, after.second) != (each.first, each.second):
                 behind = after
             self.behind[each.name] = behind
@@ -94,9 +98,10 @@ class Network:
         return any(self._wide_in.get((module, candidate.first), set()) - stems for module in _around(candidate.name))
 
     def next_vector(self, candidate: Candidate) -> int | None:
-        """The length of the first vector behind a weight in the file, such as that of its batch norm."""
+        """The length of the first vector between a weight and the next one, such as that of its batch norm."""
         at = bisect_right(self.vectors, (self.places[candidate.name], 1 << 62))
-        return self.vectors[at][1] if at < len(self.vectors) else None
+        next_one = self.next_place.get(candidate.name, 1 << 62)
+        return self.vectors[at][1] if at < len(self.vectors) and self.vectors[at][0] < next_one else None
 
 
 def described(candidate: Candidate, network: Network) -> Tensor:

@@ -6,7 +6,7 @@ import struct
 from typing import NoReturn
 
 from filterzoo import Reason, Refused
-from filterzoo_plugins.encodings.pickle.inert import Blob, Instance, Meaning, PickleBytes
+from filterzoo_plugins.encodings.pickle.inert import Blob, Instance, Meaning, Name, PickleBytes
 
 MAX_INTEGER_BYTES = 64
 MAX_LINE_BYTES = 64 << 10
@@ -107,4 +107,8 @@ def _key(key: object, position: int) -> str:
         return str(key)
     if type(key) is bytes:
         return key.decode("utf-8", "backslashreplace")
+    if type(key) is Instance and key.maker == Name("_codecs", "encode"):  # bytes, as protocol 2 writes them
+        match key.arguments:
+            case (str() as text, *_):
+                return text
     return f"<{type(key).__name__.lower()} {position}>"

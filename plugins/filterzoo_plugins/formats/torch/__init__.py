@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from filterzoo import HEAD_BYTES, Format, RandomAccessFile, Reason, Refused, Tensor, hookimpl
 from filterzoo_plugins.formats.torch.arrays import pickled_arrays
 from filterzoo_plugins.formats.torch.legacy import legacy_tensors
-from filterzoo_plugins.formats.torch.zip_file import zip_tensors
+from filterzoo_plugins.formats.torch.zip_file import TorchArchive
 
 _ZIP = b"PK\3\4"
 _MEMBER = re.compile(
@@ -24,6 +24,9 @@ _LEGACY = re.compile(
 )
 """The pickled magic number, in any protocol."""
 _PICKLE = re.compile(rb"\x80[\2-\5][\x95c\x8c\x8d(\]})\x80X\x8a\x8bKMJU]")
+_NEXT_ZIP = re.compile(rb"PK\x05\x06.{16}\x00\x00PK\x03\x04", re.DOTALL)
+_CHAIN_BYTES = 64 << 20
+_CHAIN_PIECE = 1 << 20
 _TAR_MEMBERS = (b"sys_info", b"pickle", b"storages", b"tensors")
 
 
@@ -46,7 +49,14 @@ class TorchFormat(Format):
         """See `Format.index`."""
         head = file.read(0, min(HEAD_BYTES, file.size))
         if head.startswith(_ZIP):
-            yield from zip_tensors(file)
+            try:
+                archive = TorchArchive(file)
+            except Refused as refusal:
+                if refusal.reason is Reason.UNSUPPORTED or not _is_chain(file):
+                    raise
+                detail = "several zips one behind the other: a shard of torch.distributed.checkpoint"
+                raise Refused(Reason.UNSUPPORTED, detail, "byte 0") from refusal
+            yield from archive.tensors()
         elif _LEGACY.match(head):
             yield from legacy_tensors(file)
         else:
@@ -63,6 +73,15 @@ def _member_names(head: bytes) -> Iterator[bytes]:
         if flags & 8:  # the length stands behind the data
             return
         at += 30 + name_length + extra_length + length
+
+
+def _is_chain(file: RandomAccessFile) -> bool:
+    """Whether behind the end of a zip another begins, in the first bytes of the file."""
+    for start in range(0, min(file.size, _CHAIN_BYTES), _CHAIN_PIECE):
+        piece = file.read(start, min(_CHAIN_PIECE + 64, file.size - start))
+        if _NEXT_ZIP.search(piece):
+            return True
+    return False
 
 
 def _is_foreign(member: bytes) -> bool:

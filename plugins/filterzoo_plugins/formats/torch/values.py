@@ -255,11 +255,30 @@ def _size(_: TorchMeaning, arguments: tuple[object, ...]) -> object | None:
     return arguments[0] if len(arguments) == 1 and type(arguments[0]) is tuple else None
 
 
+def _refused(what: str) -> Callable[[TorchMeaning, tuple[object, ...]], object | None]:
+    """For what would be a weight and cannot be read: to leave it out would be silent."""
+
+    def refuse(_: TorchMeaning, arguments: tuple[object, ...]) -> object | None:
+        del arguments
+        raise Refused(Reason.UNSUPPORTED, what)
+
+    return refuse
+
+
+_XLA = _refused("a tensor of another device, kept as a NumPy array")
+
 _CALLS: dict[str, Callable[[TorchMeaning, tuple[object, ...]], object | None]] = {
     "torch._utils._rebuild_tensor": lambda _, arguments: _tensor(arguments),
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v3": _rebuild_typed,
     "torch._utils._rebuild_qtensor": _rebuild_quantised,
+    "torch._utils._rebuild_sparse_tensor": _refused("a sparse tensor"),
+    "torch._utils._rebuild_sparse_csr_tensor": _refused("a sparse tensor"),
+    "torch._utils._rebuild_nested_tensor": _refused("a nested tensor"),
+    "torch._utils._rebuild_meta_tensor_no_storage": _refused("a tensor of the meta device, which has no numbers"),
+    "torch._utils._rebuild_xla_tensor": _XLA,
+    "torch._utils._rebuild_device_tensor_from_numpy": _XLA,
+    "torch._utils._rebuild_wrapper_subclass": _refused("a tensor of a wrapper class, such as DTensor"),
     "torch._utils._rebuild_parameter": _wrapped,
     "torch._utils._rebuild_parameter_with_state": _wrapped,
     "torch._utils._rebuild_device_tensor_from_cpu_tensor": _wrapped,

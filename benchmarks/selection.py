@@ -1,0 +1,111 @@
+"""How often the selection tells convolutions of state dicts rightly, against architectures built without weights.
+
+    python -m benchmarks selection [--every N] [FRAMEWORK...]
+
+Every architecture of the installed packages (timm, torchvision, segmentation_models.pytorch, MONAI, nnU-Net's,
+pretrainedmodels) is built on the meta device with 3, 1 and 4 input channels where it takes them; its state dict's names
+and shapes are given to the selection in its own order and in the order of names. The truth is the architecture's.
+Prints by framework and order: precision and recall of layers, the share of right kinds among those that the selection
+does not mark as assumed, the share of those, and the layers that are told wrongly. Exit code 1 if a layer is false.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from benchmarks._architectures import OFFERS, Case, corpus
+
+from filterzoo.errors import Refused
+from filterzoo.layers.selection import select
+from filterzoo.records import Evidence, Kind, Span, Tensor
+
+ORDERS = ("state dict", "names")
+
+
+@dataclass(slots=True)
+class Score:
+    """Counts of one framework and order. `wrong`: (what is wrong, name with numbers left out) -> how often."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    wrong: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def add(self, case: Case, order: str) -> None:
+        """One architecture, its tensors in that order."""
+        tensors = [Tensor(name=name, dtype=dtype, shape=shape, span=Span(0, 0)) for name, shape, dtype in case.tensors]
+        if order == "names":
+            tensors.sort(key=lambda tensor: tensor.name)
+        self.counts["networks"] += 1
+        try:
+            found = {tensor.name: tensor for tensor in select(tensors)}
+        except Refused as refusal:
+            self.note(case, f"refused: {refusal.detail}", "")
+            found = {}
+        for name in case.truth.keys() - found.keys():
+            self.note(case, "missed", name)
+        for name in found.keys() - case.truth.keys():
+            self.note(case, "false", name)
+        for name in case.truth.keys() & found.keys():
+            self._compare(case, found[name], *case.truth[name])
+
+    def _compare(self, case: Case, tensor: Tensor, kind: Kind, groups: int) -> None:
+        told = tensor.convolution
+        assert told is not None, tensor.name
+        self.counts["found"] += 1
+        is_open = kind is Kind.GROUPED and told.kind is Kind.CONV and told.groups is None
+        is_right = (told.kind is kind or is_open) and told.groups in {None, groups}
+        if tensor.evidence is Evidence.ASSUMED:
+            self.counts["assumed"] += 1
+        elif is_right:
+            self.counts["right"] += 1
+        else:
+            self.note(case, f"{kind} in {groups} groups told as {told.kind} in {told.groups}", tensor.name)
+
+    def note(self, case: Case, what: str, name: str) -> None:
+        """Something is wrong."""
+        self.counts[what.partition(":")[0]] += 1
+        self.wrong.setdefault(what, Counter())[f"{case.name} ({case.channels}): {name}"] += 1
+
+    def line(self) -> str:
+        """The measures in one line."""
+        counts = self.counts
+        decided = counts["found"] - counts["assumed"]
+        return (
+            f"{counts['networks']:5} networks {counts['found'] + counts['missed']:7} layers"
+            f"  precision {_share(counts['found'], counts['found'] + counts['false'])}"
+            f"  recall {_share(counts['found'], counts['found'] + counts['missed'])}"
+            f"  kinds {_share(counts['right'], decided)}  assumed {_share(counts['assumed'], counts['found'])}"
+        )
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:7.3f} %" if whole else "      -"
+
+
+def main() -> int:
+    """Run it."""
+    parser = argparse.ArgumentParser(prog="selection")
+    parser.add_argument("--every", type=int, default=1, help="every N-th architecture")
+    parser.add_argument("--examples", type=int, default=5, help="of each kind of error")
+    parser.add_argument("frameworks", nargs="*", choices=[*OFFERS, []], help="all by default")
+    arguments = parser.parse_args()
+    scores: dict[tuple[str, str], Score] = {}
+    started = time.perf_counter()
+    for case in corpus(arguments.every, tuple(arguments.frameworks)):
+        for order in ORDERS:
+            scores.setdefault((case.framework, order), Score()).add(case, order)
+    for (framework, order), score in scores.items():
+        print(f"{framework:12} {order:10} {score.line()}")
+        for what, names in score.wrong.items():
+            print(f"    {sum(names.values())} {what}")
+            for name in list(names)[: arguments.examples]:
+                print(f"        {name}")
+    print(f"{time.perf_counter() - started:.0f} s")
+    return int(any(score.counts["false"] for score in scores.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
