@@ -158,10 +158,15 @@ class LocalFile(RandomAccessFile):
         check_side_name(name)
         try:
             with _folder_of(self.path.parent, name) as folder:
-                return LocalFile(self.path.parent / name, follow_links=False, folder=folder)
+                side = LocalFile(self.path.parent / name, follow_links=False, folder=folder)
         except Refused as refusal:
             reason = Reason.UNSAFE if refusal.reason is Reason.UNSAFE else Reason.MALFORMED
             raise Refused(reason, f"side file: {refusal.detail}", ascii(name)[:80]) from refusal
+        if os.fstat(side.descriptor).st_nlink > 1:
+            # Nothing tells a hard link from the file that it gives another name: it may be anybody's.
+            side.close()
+            raise Refused(Reason.UNSAFE, "side file: it has other names as well (hard links)", ascii(name)[:80])
+        return side
 
     def close(self) -> None:
         """See `RandomAccessFile.close`."""

@@ -531,6 +531,7 @@ def folder(tmp_path):
     folder.mkdir()
     (folder / "side.bin").write_bytes(b"beside")
     (folder / "link.bin").symlink_to(tmp_path / "secret.bin")
+    (folder / "hard.bin").hardlink_to(tmp_path / "secret.bin")
     (folder / "inner").mkdir()
     os.mkfifo(folder / "pipe.bin")
     return folder
@@ -542,6 +543,7 @@ SIDE_FILES = {
     "../secret.bin": "unsafe",
     "/etc/passwd": "unsafe",
     "link.bin": "unsafe",
+    "hard.bin": "unsafe",
     "inner": "unsafe",
     "pipe.bin": "unsafe",
     "": "unsafe",

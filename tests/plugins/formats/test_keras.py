@@ -100,6 +100,19 @@ def test_a_senseless_configuration_states_nothing(config):
     assert tensor.convolution.groups in {None, 1}
 
 
+SENSELESS = [[], ["same"], [[1]], {}, {"a": 1}, None, True, -1, 10**30, 0.5, "\0", ""]
+
+
+@pytest.mark.parametrize(
+    "key", ["padding", "strides", "dilation_rate", "groups", "name", "class_name", "layer", "layers"]
+)
+@pytest.mark.parametrize("value", SENSELESS, ids=str)
+def test_any_json_in_a_configuration_costs_the_context_only(key, value):
+    layer = KerasLayer("Conv2D", "conv", "conv2d", {"kernel": np.zeros((3, 3, 2, 4), "f4")}, {key: value})
+    (tensor,) = index(keras_archive([layer]))
+    assert tensor.convolution is not None
+
+
 _GOOD = keras_archive(LAYERS)
 HOSTILE = {
     "no configuration": (keras_archive(LAYERS, config_json=None), Reason.MALFORMED),

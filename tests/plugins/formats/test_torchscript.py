@@ -190,6 +190,26 @@ def test_code_that_is_not_understood_costs_the_context_only():
             net("    a = [x]\n" + "    a = [a, a]\n" * 3000 + "    return torch.conv2d(a, a)\n"), id="doubled lists"
         ),
         pytest.param(net("    y = torch.add(x, x)\n" * 60_000 + "    return y\n"), id="long"),
+        pytest.param(
+            net("".join(f"    if x:\n      a{n} = x\n" for n in range(24_000)) + "    return x\n"), id="branches"
+        ),
+        pytest.param(
+            "def f("
+            + ", ".join(f"a{n}=0" for n in range(30_000))
+            + "):\n  return 1\n\n"
+            + net("    y = __torch__.f(" + "x, " * 100 + ")\n" * 9000 + "    return x\n"),
+            id="parameters",
+        ),
+        pytest.param(
+            net(
+                "    "
+                + ", ".join(f"a{n}" for n in range(40_000))
+                + " = x\n    while x:\n      y = x\n"
+                + ("    if x:\n      y = x\n    else:\n      y = x\n" * 10_000)
+                + "    return x\n"
+            ),
+            id="branches of many names",
+        ),
         pytest.param(net('    y = "' + "\\" * 100_001 + "\n"), id="escapes"),
         pytest.param(net("    return torch.conv2d(x, self.w, None, [" + "9" * 50_000 + "])\n"), id="digits"),
         pytest.param(net("    y = " + "not " * 100_000 + "x\n    return y\n"), id="nots"),
@@ -201,6 +221,15 @@ def test_code_that_would_cost_too_much_is_given_up(code):
     found = only(code)
     assert found.convolution is None or found.convolution.context is Context.DECLARED or found.convolution.depth == 1
     assert time.process_time() - started < 15
+
+
+def test_a_network_of_many_modules_is_followed_to_its_end(tmp_path):
+    """Each module's forward returns once: what was nested is left again."""
+    deep = nn.Sequential(*[nn.Sequential(nn.Conv2d(1, 1, 3), nn.ReLU()) for _ in range(200)])
+    found = convolutions(index(script(deep), tmp_path / "deep.pt"))
+    assert len(found) == 200
+    assert {layer.convolution.context for layer in found.values()} == {Context.GRAPH}
+    assert found["199.0.weight"].convolution.depth > found["198.0.weight"].convolution.depth
 
 
 def test_mutated_code_is_read_or_given_up(tmp_path):

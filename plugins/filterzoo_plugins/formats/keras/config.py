@@ -184,6 +184,9 @@ def _padding(
     name: object, kernel: Sequence[int], stride: Sequence[int] | None, dilation: Sequence[int] | None
 ) -> tuple[int, ...] | None:
     """(begin of each axis, end of each axis); with a stride, `same` depends on the input and is None."""
+    # A file may say anything here, also a list, which no set can be asked for.
+    if not isinstance(name, str):
+        return None
     if name == "valid":
         return (0,) * (2 * len(kernel))
     if dilation is None or name not in {"same", "causal"}:

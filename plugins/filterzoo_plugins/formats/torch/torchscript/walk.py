@@ -33,6 +33,8 @@ from filterzoo_plugins.formats.torch.torchscript.values import (
 
 MAX_STEPS = 100_000
 """Expressions looked at: on the way from the input, and again for modules that do not lie on it."""
+MAX_WORK = 2_000_000
+"""Names and items that are copied on the way: every branch copies what is known, and a call all parameters."""
 MAX_NESTING = 160
 """Expressions and blocks within each other, calls included."""
 MAX_READS = 20_000
@@ -58,7 +60,7 @@ def convolutions(root: object, constants: object, code: Mapping[str, bytes]) -> 
     for read in reads:
         known = read.convolution if is_whole else replace(read.convolution, context=Context.DECLARED, depth=None)
         found.setdefault(read.name, []).append(known)
-    archive.steps = 0
+    archive.steps = archive.work = 0
     for module in _modules(main):
         found.update(archive.declared(module, set(found)))
     return found
@@ -87,6 +89,7 @@ class _Archive:
         self.sources: dict[str, Code] = {}
         self.reads: list[Read] = []
         self.steps = 0
+        self.work = 0
         self.nesting = 0
         self.is_whole = True
 
@@ -132,14 +135,19 @@ class _Archive:
     def run(self, function: ast.FunctionDef, arguments: Sequence[Value], keywords: Mapping[str, Value]) -> Value:
         """What the function returns."""
         scope: dict[str, Value] = {}
-        for position, (name, default) in enumerate(parameters(function)):
+        level = self.nesting
+        named = parameters(function)
+        self.spend(len(named))
+        for position, (name, default) in enumerate(named):
             if position < len(arguments):
                 scope[name] = arguments[position]
             elif name in keywords:
                 scope[name] = keywords[name]
             else:
                 scope[name] = UNKNOWN if default is None else self.evaluate(default, {})
-        return self.execute(function.body, scope) or Known(None)
+        returned = self.execute(function.body, scope)
+        self.nesting = level  # a `return` leaves its blocks at once
+        return returned or Known(None)
 
     def execute(self, statements: Sequence[ast.stmt], scope: dict[str, Value]) -> Value | None:
         """Runs through statements; the value of a `return` among them."""
@@ -150,9 +158,9 @@ class _Archive:
                 case ast.Assign(targets=targets, value=node):
                     value = self.evaluate(node, scope)
                     for target in targets:
-                        _assign(target, value, scope)
+                        self.assign(target, value, scope)
                 case ast.AnnAssign(target=target, value=ast.expr() as node):
-                    _assign(target, self.evaluate(node, scope), scope)
+                    self.assign(target, self.evaluate(node, scope), scope)
                 case ast.Expr(value=node):
                     self.evaluate(node, scope)
                 case ast.Return(value=node):
@@ -168,7 +176,7 @@ class _Archive:
         """What its head computes, then its body, once."""
         match block:
             case ast.For(target=target, iter=node):
-                _assign(target, Flow(depth(self.evaluate(node, scope))), scope)
+                self.assign(target, Flow(depth(self.evaluate(node, scope))), scope)
             case ast.While(test=node):
                 self.evaluate(node, scope)
             case ast.With(items=items):
@@ -181,6 +189,7 @@ class _Archive:
         condition = self.evaluate(branch.test, scope)
         if isinstance(condition, Known):
             return self.execute(branch.body if condition.value else branch.orelse, scope)
+        self.spend(len(scope))
         other_scope = dict(scope)
         before = len(self.reads)
         first = self.execute(branch.body, scope)
@@ -188,6 +197,7 @@ class _Archive:
         second = self.execute(branch.orelse, other_scope)
         already = {read.name for read in self.reads[before:between]}
         self.reads[between:] = [read for read in self.reads[between:] if read.name not in already]
+        self.spend(len(other_scope))
         for name, value in other_scope.items():
             scope[name] = merged(scope[name], value) if name in scope else value
         return merged(first, second) if first and second else first or second
@@ -198,6 +208,18 @@ class _Archive:
         self.nesting += 1
         if self.steps > MAX_STEPS or self.nesting > MAX_NESTING:
             raise NotUnderstoodError("code that is too long or too deep")
+
+    def spend(self, count: int) -> None:
+        """Count what is copied; NotUnderstoodError beyond the bound."""
+        self.work += count
+        if self.work > MAX_WORK:
+            raise NotUnderstoodError("code that copies too much")
+
+    def assign(self, target: ast.expr, value: Value, scope: dict[str, Value]) -> None:
+        """Bind the names of a target."""
+        if isinstance(target, ast.Tuple | ast.List):
+            self.spend(len(target.elts))
+        _assign(target, value, scope)
 
     def evaluate(self, node: ast.expr, scope: Mapping[str, Value]) -> Value:
         """What an expression stands for."""
@@ -281,6 +303,7 @@ class _Archive:
         weight = arguments[1] if len(arguments) > 1 else None
         if isinstance(weight, Weight):
             values = {key: plain(value) for key, value in keywords.items()}
+            self.spend(sum(len(value.items) for value in [*arguments, *keywords.values()] if isinstance(value, Listed)))
             known = convolution(name, [plain(value) for value in arguments], values, weight.tensor.shape)
             if known is not None:
                 if len(self.reads) >= MAX_READS:
