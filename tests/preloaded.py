@@ -19,8 +19,8 @@ from pkgutil import walk_packages
 import filterzoo.commands
 import filterzoo_publish
 from filterzoo import plugins
-from filterzoo.cli import main
 from filterzoo.crawl import executor
+from filterzoo.start import main
 
 OTHERS = ("huggingface_hub", "pyarrow.parquet", "pyarrow.dataset", "pyarrow.compute", "filterzoo_analysis.commands")
 PACKAGES = (filterzoo.commands, filterzoo_publish)
@@ -47,6 +47,7 @@ def serve(commands: socket.socket) -> None:
         message, files, _, _ = socket.recv_fds(commands, 1 << 20, 2)
         if not message:
             os._exit(0)
+        forkserver.ensure_running()  # a test may have killed it
         if not (child := os.fork()):
             become(json.loads(message), files)
             commands.close()
