@@ -49,6 +49,10 @@ def report(
         list[str] | None,
         typer.Option(help="Kinds of models to leave out: suspected_random (the default, named in the page) or none."),
     ] = None,
+    grids: Annotated[
+        list[str] | None,
+        typer.Option(help="A pair (pair_id) whose first and last filters are drawn, or all; else the first pair."),
+    ] = None,
     images: Annotated[
         list[Path] | None,
         typer.Option(help="A picture and, given once more, its attacked twin, for the figure of first layers."),
@@ -67,7 +71,7 @@ def report(
     with Progress(*columns, TimeElapsedColumn(), console=out, disable=not out.is_terminal) as bar:
         kinds = tuple(kind for kind in exclude or ("suspected_random",) if kind != "none")
         zoo = _prepare(target, variant, since, bar, where=where, exclude=kinds)
-        zoo = replace(zoo, images=tuple(map(str, images or ())))
+        zoo = replace(zoo, images=tuple(map(str, images or ())), grids=tuple(grids or ()))
         drawing = bar.add_task("figures", total=None)
         page = reports.write(zoo, output, lambda name: bar.update(drawing, description=f"drawing {name}"))
     console().print(printable(str(page), 400))

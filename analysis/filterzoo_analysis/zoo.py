@@ -32,6 +32,8 @@ class Zoo:
     """An earlier state of the data set, for what has grown."""
     images: tuple[str, ...] = ()
     """Paths of a picture and its attacked twin, for first layers."""
+    grids: tuple[str, ...] = ()
+    """Pairs whose filters are drawn; `all` for every pair, none for the first."""
     where: str = ""
     """The expression that chose its models."""
     exclude: tuple[str, ...] = ()

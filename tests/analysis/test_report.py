@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 from filterzoo.cli import build
 from filterzoo.errors import StartError
 from filterzoo_analysis import commands, report, zoo
+from filterzoo_analysis.sections import robustness
 from filterzoo_publish.schema import COLUMNS
 
 
@@ -90,6 +92,16 @@ def remade(figures, pattern="*") -> list[str]:
 
 def test_each_query_makes_its_table_again(mixed, written):
     assert len(remade(written / "figures")) == len(list((written / "figures").glob("*.parquet"))) > 30
+
+
+def test_grids_of_every_pair_are_drawn_on_demand(mixed):
+    read = zoo.read(str(mixed))
+    for grids, drawn in (((), 1), (("all",), 6), (("cifar-net-3", "cifar-net-1"), 2), (("nowhere",), 0)):
+        asked = replace(read, grids=grids)
+        names = robustness.pairs_drawn(asked)
+        found = [robustness.first_and_last(asked, name) for name in names]
+        assert len({exhibit.name for exhibit in found}) == drawn
+        assert all(name in exhibit.title for name, exhibit in zip(names, found, strict=True))
 
 
 def test_groups_of_few_models_are_marked(written):

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from filterzoo_analysis import figures
 from filterzoo_analysis import published_numbers as papers
 from filterzoo_analysis.exhibits import Answer, Exhibit, Section, counted, query_of, table_of
+from filterzoo_analysis.sections import lineage
 from filterzoo_analysis.zoo import Zoo
 from filterzoo_publish.schema import COLUMNS
 
@@ -30,6 +31,11 @@ def section(zoo: Zoo) -> Section:
     exhibits = [*(counts(zoo, by) for by in stated), kernel_sizes(zoo), coverage(zoo)]
     unstated = ", ".join(f"`{by}`" for by in AXES if by not in stated)
     empty = [f"No model states {unstated}: nothing to count by."] if unstated else []
+    family = lineage.lineage(zoo)
+    if family is None:
+        empty.append("No networks that belong together: no copies, no shared layers, no base model.")
+    else:
+        exhibits.append(family)
     if len(zoo.dataset.skipped):
         exhibits.append(skipped(zoo))
     else:

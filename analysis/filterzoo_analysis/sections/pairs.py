@@ -31,6 +31,12 @@ def in_pairs(zoo: Zoo) -> Bools:
     return found
 
 
+def names(zoo: Zoo) -> list[str]:
+    """The pairs that have layers, by name."""
+    known = zoo.dataset.models["pair_id"].to_pylist()
+    return sorted({known[model] for model in zoo.layers.model[in_pairs(zoo)]})
+
+
 def training_sets(zoo: Zoo) -> dict[str, Bools]:
     """Training set -> (n,) which layers of pairs are of models trained on it, by name; sets without pairs are left out.
 

@@ -37,8 +37,10 @@ def section(zoo: Zoo) -> Section:
         exhibits += [robust_measures.measures(zoo), robust_measures.differences(zoo), robust_ridge(zoo)]
         found = (accuracy.accuracies(zoo), accuracy.extra_data(zoo))
         exhibits += [each for each in found if each is not None]
-        grids = first_and_last(zoo)
-        exhibits += [] if grids is None else [grids]
+        grids = [first_and_last(zoo, name) for name in pairs_drawn(zoo)]
+        exhibits += [each for each in grids if each is not None]
+        known = pairs.names(zoo)
+        empty += [f"No grid of `{name}`: no such pair." for name in zoo.grids if name not in {"all", *known}]
     else:
         empty.append("No pair of a robust and a normal network is known: `pair_id` and `robust` name none.")
     if zoo.images:
@@ -107,14 +109,27 @@ def explained_variance(zoo: Zoo) -> Exhibit:
     )
 
 
-def first_and_last(zoo: Zoo) -> Exhibit | None:
-    """Filters of the first and last 3x3 layer of one pair, from `filters_sample`; None where it holds none."""
+def pairs_drawn(zoo: Zoo) -> list[str]:
+    """The pairs whose grids are asked for, the first one if none is."""
+    known = pairs.names(zoo)
+    if "all" in zoo.grids:
+        return known
+    return [name for name in zoo.grids if name in known] if zoo.grids else known[:1]
+
+
+def first_and_last(zoo: Zoo, pair: str | None = None) -> Exhibit | None:
+    """Filters of the first and last 3x3 layer of one pair, from `filters_sample`; None where it holds none.
+
+    pair: None for the first one.
+    """
     sample = zoo.sample()
     if not len(sample):
         return None
     layers, chosen, robust = zoo.layers, pairs.in_pairs(zoo), pairs.is_robust(zoo)
     names = zoo.dataset.models["pair_id"].to_pylist()
-    name = min(names[model] for model in layers.model[chosen])
+    known = pairs.names(zoo)
+    name = known[0] if pair is None else pair
+    number = known.index(name)
     rows: list[dict[str, Any]] = []
     for kind, wanted in zip(NAMES, (chosen & ~robust, chosen & robust), strict=True):
         places = [i for i in np.flatnonzero(wanted) if names[layers.model[i]] == name]
@@ -136,13 +151,13 @@ def first_and_last(zoo: Zoo) -> Exhibit | None:
     )
     titles = [f"{key[0]}, {key[1]}" if i == 0 else "" for key in counts for i in range(_GRID)]
     return Exhibit(
-        name="robust_filters",
+        name="robust_filters" if number == 0 else f"robust_filters_{number + 1}",
         title=f"First and last 3x3 layer of the pair {figures.short(name, 60)}",
         says="Sampled filters: "
         + ", ".join(f"{kind} {layer} {count}" for (kind, layer), count in counts.items())
         + ".",
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
-        query=query_of(zoo, "robustness.first_and_last"),
+        query=query_of(zoo, "robustness.first_and_last", pair=name),
         draw=partial(figures.kernels, filters=drawn, titles=titles, columns=_GRID),
         size=(12, 0.75 * len(counts)),
         notes=("Rows: " + ", ".join(f"{kind} {layer}" for kind, layer in counts) + ". Each filter on its own scale.",),
