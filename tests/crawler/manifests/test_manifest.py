@@ -91,7 +91,7 @@ def test_what_may_be_left_out(tmp_path):
     assert manifest.limits.checkpoint_bytes == 8_000_000_000
 
 
-KEYS = "name, sources, kernels, licenses, limits, verify_sha256"
+KEYS = "name, sources, kernels, licenses, limits, verify_sha256, user_agent"
 BLOCK = "name: x\nsources:\n  - source: zoo\n"
 
 
@@ -244,7 +244,15 @@ def test_the_schema_knows_the_keys_of_all_sources():
     assert set(blocks["local"]["properties"]) == {"source", "limit", "paths", "license"}
     assert blocks["local"]["required"] == ["paths", "source"]
     assert all(entry["additionalProperties"] is False for entry in blocks.values())
-    assert set(schema["properties"]) == {"name", "sources", "kernels", "licenses", "limits", "verify_sha256"}
+    assert set(schema["properties"]) == {
+        "name",
+        "sources",
+        "kernels",
+        "licenses",
+        "limits",
+        "verify_sha256",
+        "user_agent",
+    }
     assert schema["$defs"]["VerifySha256"]["enum"] == ["when-cheap", "always"]
     assert manifest_schema({})["properties"]["sources"]["items"]["type"] == "object"
 
