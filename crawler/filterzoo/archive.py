@@ -1,4 +1,4 @@
-"""What an archive plugin is: it lists the files inside a file, so that the one model in it can be read in place."""
+"""The interface of an archive plugin: it lists the files inside a file, so that the model can be read in place."""
 
 from __future__ import annotations
 

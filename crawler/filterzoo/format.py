@@ -1,4 +1,4 @@
-"""What a format plugin is: it knows a file by its first bytes and lists the tensors in it, running nothing."""
+"""The interface of a format plugin: it recognises a file by its first bytes and lists its tensors, running nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Format(ABC):
     """True: asked only about files that no other format and no archive accepts. It names what is not read."""
 
     def prepare(self) -> None:
-        """Called in the jail before it closes: import here what only `index` needs, so that no other process loads it.
+        """Called in the jail before it closes: import here what only `index` needs.
 
         What neither the plugin's module nor this method imports cannot be imported later: nothing can be opened then.
         """

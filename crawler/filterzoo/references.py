@@ -33,6 +33,6 @@ class PluginReference:
         try:
             spec.loader.exec_module(module)
         except BaseException:
-            del sys.modules[module_name]  # half a module must not pass for one the next time
+            del sys.modules[module_name]  # a partly imported module must not be found the next time
             raise
         return module

@@ -1,4 +1,4 @@
-"""What a source plugin is: a zoo that lists its checkpoints and opens their files."""
+"""The interface of a source plugin: a zoo that lists its checkpoints and opens their files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The closed lists of words that columns and curated facts may hold, each with its published meaning."""
+"""The closed vocabularies of columns and curated facts, each value with its published meaning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A word of a closed list."""
+"""An enum of a closed vocabulary, each value with its published meaning."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from filterzoo.dataset.sparse_copy import copied
 from filterzoo.store.fragments import BLOCK
 
 _NUMBERS = 9 * 3 * BLOCK
-"""Weights that are decoded at a time: 3.5 MB. Arrow doubles its memory for them as they come: just below a power of
+"""Weights decoded at a time: 3.5 MB. Arrow doubles its buffer as it fills: just below a power of
 two, least is copied."""
 
 

@@ -1,4 +1,4 @@
-"""Parquet files that Python has opened, read in the thread that asks."""
+"""Parquet files that Python has opened, read in the calling thread."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 
 class ParquetFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow has no types for it
-    """A `pyarrow.parquet.ParquetFile` that leaves Arrow's own threads alone.
+    """A `pyarrow.parquet.ParquetFile` that uses none of Arrow's threads.
 
     They let go of what Python read for them some time after the result is there. Where Python has ended by then, the
     thread cannot have its lock any more, and the whole process is aborted.

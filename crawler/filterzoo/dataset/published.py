@@ -112,7 +112,7 @@ class PublishedFiles:
 
 
 class _ExactReads(pafs.FSSpecHandler):  # type: ignore[misc]  # pyarrow has no types for it
-    """Reads what it is asked for: pyarrow knows which bytes it needs, a cache would fetch megabytes behind them."""
+    """Reads exactly what is requested: pyarrow knows what it needs, and read-ahead would fetch more."""
 
     def open_input_file(self, path: str) -> pa.NativeFile:
         return pa.PythonFile(self.fs.open(path, "rb", cache_type="none"), mode="r")
@@ -159,5 +159,5 @@ def open_published(target: str, revision: str | None = None) -> PublishedFiles:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of a client says, as far as it fits on a line."""
+    """The message of a client's error, cut to one line."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip()

@@ -18,7 +18,7 @@ from filterzoo.dataset.published import PublishedFiles
 _TAIL = 1 << 16
 """What is read first, from the end: nearly always the whole footer."""
 _GAP = 1 << 16
-"""Bytes that are rather read than left out by another request."""
+"""Gaps up to so many bytes are read: another request would cost more."""
 _END = 8
 """Length of the footer, and the magic."""
 
@@ -59,7 +59,7 @@ def copied(files: PublishedFiles, path: str, group: pq.RowGroupMetaData, columns
 
 
 def _empty(size: int) -> tuple[pa.Buffer, memoryview]:
-    """Memory of Arrow's own, since its threads must not hold any of Python's, and the same to write to.
+    """Memory that Arrow owns (its threads must not hold memory of Python's), and a writable view of it.
 
     Pages that nobody writes take no room.
     """

@@ -1,4 +1,4 @@
-"""Licences: what a zoo writes becomes an SPDX expression or stays unknown; what a manifest lets through of it."""
+"""Licences: parses a zoo's text into an SPDX expression, or leaves it unknown; applies a manifest's policy to it."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Licence:
         """The licence that a zoo's text states, unknown where it states none that is certain.
 
         Texts are looked up whole, in a table of spellings and in SPDX; classifiers (`License :: ...`, one a line) are
-        looked up each, and all of them govern. "BSD" or "GPL" alone do not say which, so they stay unknown.
+        looked up each, and all of them apply. "BSD" or "GPL" alone do not say which, so they stay unknown.
         """
         return _parsed((text or "")[: MAX_LENGTH + 1])
 
@@ -95,7 +95,7 @@ class Licence:
     def strictest(cls, *stated: str | None) -> Licence:
         """Which licence governs when several are stated: the zoo's, the file's.
 
-        Who states nothing has no say; a text that is not recognised is an unknown licence, and stricter than any that
+        An empty text is ignored; a text that is not recognised is an unknown licence, and stricter than any that
         can be met. Different licences that are equally strict govern together.
         """
         licences = [cls.parse(text) for text in stated if text and text.strip()]
@@ -183,7 +183,7 @@ def _look_up(text: str) -> str | None:
         return None
     text = SPELLINGS.get(re.sub(r"[\s,]+", " ", text).strip(" .").casefold(), text)
     if not _SHAPE.fullmatch(text):
-        # The parser is made for expressions, not for any text: some make it fail in ways of its own.
+        # The parser expects expressions; other texts can raise errors of their own.
         return None
     try:
         return str(_parse(text)).lower()

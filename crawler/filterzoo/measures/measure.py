@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from filterzoo.measures.sweep import Sums
 
 _BLOCK_NUMBERS: Final = {"cpu": 8192 * 9, "cuda": 2**20 * 9}
-"""Numbers measured at a time: what a core's cache holds, what fills a GPU. Fixed: sums are rounded by block."""
+"""Numbers measured at a time: as many as fit in the L2 cache, or fill a GPU. Fixed, since sums are rounded by block."""
 
 _WORTH_A_GPU: Final = 2**17
-"""Numbers from which on a layer is measured on the GPU: below, starting its kernels takes longer than a core does."""
+"""Smallest layer that is measured on the GPU: below, launching its kernels takes longer than a CPU core does."""
 
 
 class Measurer:

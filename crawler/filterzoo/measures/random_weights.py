@@ -1,4 +1,4 @@
-"""Tells networks that were published with the weights they were initialised with, by what their 3x3 filters look like.
+"""Detects networks that were published with their initial weights, by the variance entropy of their 3x3 filters.
 
 Filters drawn at random have no preferred direction: their variance spreads evenly over the nine axes, and its entropy H
 lies above T_H(n), the smallest that n random filters show (Gavrikov & Keuper, CVPR 2022). Training lowers H in nearly
@@ -18,13 +18,13 @@ from collections.abc import Iterable
 from typing import Protocol
 
 MIN_FILTERS = 64
-"""Filters of a layer that counts: with fewer, trained and random layers are hard to tell apart."""
+"""Fewest filters of a qualifying layer: with fewer, trained and random layers are hard to distinguish."""
 MIN_LAYERS = 3
-"""Layers that count, below which nothing is said."""
+"""Fewest qualifying layers for a verdict."""
 TOLERANCE = 0.01
 """How far below T_H a layer may lie: T_H is a fit, and some random layers lie a little below."""
 SHARE = 0.9
-"""Share of the counting layers that must be random: a network may have layers that are set by hand."""
+"""Share of the qualifying layers that must be random: a network may have layers that are set by hand."""
 
 
 class MeasuredLayer(Protocol):
@@ -47,7 +47,7 @@ class MeasuredLayer(Protocol):
 
 
 def suspected_random(layers: Iterable[MeasuredLayer]) -> bool | None:
-    """Whether the network with these layers looks as if it was never trained; None where too little can be seen."""
+    """Whether the network with these layers looks untrained; None where there are too few layers to decide."""
     excess = [
         layer.variance_entropy - layer.variance_entropy_threshold
         for layer in layers

@@ -38,7 +38,7 @@ class Blocks:
     """
 
     def __init__(self, filters: torch.Tensor, size: int) -> None:
-        """Look once through float32 (n, k) filters; blocks hold at most `size` of them."""
+        """Scan float32 (n, k) filters once; blocks hold at most `size` of them."""
         self._filters = filters
         self._size = max(1, min(size, len(filters)))
         self.n_finite, self.nan_count, self.inf_count = len(filters), 0, 0

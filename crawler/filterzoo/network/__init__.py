@@ -1,1 +1,1 @@
-"""Everything between a URL and bytes: the one door to the network."""
+"""Everything between a URL and bytes: all requests go through `door`."""

@@ -1,4 +1,4 @@
-"""Which addresses the crawler may ask: http(s) only, and no machine inside the network unless the user named it."""
+"""Which addresses the crawler may request: http(s) only, and no private address unless the user named it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _INSIDE = tuple(
 
 @dataclass(frozen=True, slots=True)
 class AddressPolicy:
-    """Says of every URL, also of those a redirect leads to, whether it may be asked.
+    """Decides for every URL, redirects included, whether it may be requested.
 
     allow_private: addresses of this machine and its networks too. trusted: host names the user, or an index the user
     trusts, gave us; they may lie on a private network. hosts: called with a host name, False forbids it.
@@ -50,7 +50,7 @@ class AddressPolicy:
         return replace(self, trusted=self.trusted | {host_of(url) for url in urls})
 
     def check(self, url: str) -> None:
-        """Refused (fetch_failed) for an address that must not be asked."""
+        """Refused (fetch_failed) for an address that must not be requested."""
         if not is_http(url):
             raise Refused(Reason.FETCH_FAILED, "only http and https addresses are fetched", shown(url))
         host = host_of(url)

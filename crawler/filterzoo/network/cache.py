@@ -20,7 +20,7 @@ from filterzoo.durable import sync, sync_folder
 from filterzoo.errors import Reason, Refused, raise_disk_trouble
 
 IN_USE = 600.0
-"""Seconds; a file used this recently may be about to be opened by somebody and is never removed."""
+"""Seconds; a file used this recently may be about to be opened and is never removed."""
 DEFAULT_BYTES = 50_000_000_000
 
 
@@ -75,7 +75,7 @@ class Cache:
         return path
 
     def forget(self, sha256: str) -> None:
-        """Remove the file of that content, if it is here: its bytes turned out to be others."""
+        """Remove the file of that content, if it is here: its bytes do not match its name."""
         path = self.find(sha256)
         if path is not None:
             path.unlink(missing_ok=True)

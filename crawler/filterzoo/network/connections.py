@@ -77,7 +77,7 @@ class GuardedTransport(httpx.BaseTransport):
 
 
 class CheckedNetwork(httpcore.NetworkBackend):
-    """Resolves a name once, checks what it stands for, and connects to exactly that."""
+    """Resolves a name once, checks the addresses, and connects to exactly those."""
 
     def __init__(self) -> None:
         self._network = httpcore.SyncBackend()

@@ -117,7 +117,7 @@ class Journal:
         self.close()
 
     def is_settled(self, checkpoint: Checkpoint, settings: str) -> bool:
-        """Whether nothing is left to do for the checkpoint under these settings: it is done, or failed for good."""
+        """Whether the checkpoint needs no work under these settings: it is done, or failed for good."""
         key = (checkpoint.source, checkpoint.id, checkpoint.revision, settings)
         if any(self._rows("SELECT 1 FROM done WHERE source = ? AND id = ? AND revision = ? AND settings = ?", key)):
             return True
@@ -187,7 +187,7 @@ class Journal:
         return any(any(self._rows(query.format(table), key)) for table in ("done", "ledger"))
 
     def forget(self, source: str, ident: str, revision: str) -> None:
-        """The checkpoint was never looked at: the next crawl does."""
+        """Remove the checkpoint from the journal: the next crawl processes it again."""
         with self._transaction():
             self._forget((source, ident, revision))
 

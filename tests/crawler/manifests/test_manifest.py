@@ -241,7 +241,7 @@ def test_the_schema_knows_the_keys_of_all_sources():
         if "source" in entry.get("properties", {})
     }
     assert set(blocks) == set(SOURCES)
-    assert set(blocks["local"]["properties"]) == {"source", "limit", "paths", "license"}
+    assert set(blocks["local"]["properties"]) == {"source", "limit", "paths", "license", "facts"}
     assert blocks["local"]["required"] == ["paths", "source"]
     assert all(entry["additionalProperties"] is False for entry in blocks.values())
     assert set(schema["properties"]) == {
