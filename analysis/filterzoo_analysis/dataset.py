@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from filterzoo.dataset.published import PublishedFiles, open_published
+from filterzoo.dataset.untrusted import reading
 from filterzoo.errors import StartError
 from filterzoo_publish.plan.state import read_config
 
@@ -38,6 +39,11 @@ def read(target: str, revision: str | None = None) -> DataSet:
     files = open_published(target, revision)
     if not files.paths("models"):
         raise StartError(f"{target}: no data/models in it: not a published data set")
+    with reading(target):
+        return _read(files, target)
+
+
+def _read(files: PublishedFiles, target: str) -> DataSet:
     return DataSet(
         name=target,
         models=read_config(files, "models").sort_by("model_id"),

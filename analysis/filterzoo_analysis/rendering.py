@@ -11,6 +11,7 @@ import pyarrow.csv as pc_csv
 import pyarrow.parquet as pq
 
 from filterzoo.errors import StartError
+from filterzoo.reporting.spreadsheet import escaped
 from filterzoo_analysis.exhibits import Exhibit
 from filterzoo_analysis.figures import INK, STYLE
 
@@ -73,9 +74,14 @@ def _draw(exhibit: Exhibit, path: Path, style: Any) -> None:
 
 
 def _flat(table: Any) -> Any:
-    """CSV has no lists: they become text."""
+    """CSV has no lists: they become text. Texts that a spreadsheet would execute are escaped."""
     for number, field in enumerate(table.schema):
+        if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
+            cells = [None if value is None else escaped(value) for value in table[field.name].to_pylist()]
+            table = table.set_column(number, field.name, pa.array(cells, pa.string()))
         if pa.types.is_list(field.type) or pa.types.is_fixed_size_list(field.type):
-            texts = [None if value is None else " ".join(map(str, value)) for value in table[field.name].to_pylist()]
+            is_text = pa.types.is_string(field.type.value_type)
+            spelt = (None if value is None else " ".join(map(str, value)) for value in table[field.name].to_pylist())
+            texts = [escaped(text) if is_text and text is not None else text for text in spelt]
             table = table.set_column(number, field.name, pa.array(texts, pa.string()))
     return table

@@ -72,6 +72,51 @@ def checks(out: Path) -> set[str]:
     return {problem.check for problem in verify(str(out))}
 
 
+def nulled(column: str) -> Edit:
+    def edit(table: pa.Table) -> pa.Table:
+        field = table.schema.field(column)
+        return table.set_column(table.schema.get_field_index(column), field, pa.nulls(len(table), field.type))
+
+    return edit
+
+
+@pytest.mark.parametrize("column", ["raw_mean", "raw_m2", "scaled_mean", "scaled_m2", "dct_histogram"])
+def test_statistics_that_are_gone_are_found(out, column):
+    rewrite(file_of(out, "layers"), nulled(column))
+    assert checks(out) == {"statistics"}
+
+
+@pytest.mark.parametrize(
+    ("column", "change"),
+    [
+        ("raw_mean", lambda cell: [cell[0] + 0.01, *cell[1:]]),
+        ("scaled_m2", lambda cell: [2 * cell[0], *cell[1:]]),
+        ("dct_histogram", lambda cell: cell[1:] + cell[:1]),
+        ("l1_norm", lambda cell: cell * 1.001),
+        ("variance_entropy", lambda cell: cell / 2),
+    ],
+)
+def test_statistics_of_other_filters_are_found(out, column, change):
+    path = file_of(out, "layers")
+    table = pq.read_table(path, partitioning=None)
+    row = next(n for n, cell in enumerate(table[column].to_pylist()) if cell and table["filters_file"][n].is_valid)
+    rewrite(path, with_cell(column, row, change(table[column][row].as_py())))
+    found = verify(str(out), full=True)
+    assert {problem.check for problem in found} == {"statistics"}
+    assert column in found[0].detail
+
+
+def test_a_sample_of_the_statistics_is_measured_anew(out):
+    path = file_of(out, "layers")
+    rewrite(path, lambda table: with_column(table, "l2_norm", [1.0] * len(table)))
+    assert len(verify(str(out), full=True)) > len(verify(str(out)))
+
+
+def with_column(table: pa.Table, column: str, cells: list[float]) -> pa.Table:
+    field = table.schema.field(column)
+    return table.set_column(table.schema.get_field_index(column), field, pa.array(cells, field.type))
+
+
 COUNTED = """
 import atexit, os, sys
 import numpy, pyarrow.parquet

@@ -17,13 +17,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from filterzoo.dataset.batches import batches
+from filterzoo.dataset.footers import check_footer
 from filterzoo.dataset.paths import data_path
 from filterzoo.dataset.published import READERS, PublishedFiles, open_published
 from filterzoo.dataset.query import LayerKeywords, LayerQuery, Names
+from filterzoo.dataset.untrusted import reading
 from filterzoo.errors import FilterZooError
 from filterzoo.layers.layer import Floats
 from filterzoo.reporting.progress import watched
 
+_SHARED = 256
+_FEW = 1 << 20
+"""Filters of layers that several models share come again for each: so many times as often as there are different ones,
+and some, before they are too many to be meant."""
 POINTERS = ("filters_file", "filters_first_row", "filters_rows")
 """Columns of `layers` that say where a layer's filters stand."""
 
@@ -83,14 +89,57 @@ def load(
     )
     wanted = columns if return_layers else ()
     picked = query.rows(files, None if wanted is None else ("n_filters", *POINTERS, *wanted))
-    counts = _limited(picked["n_filters"].to_pylist(), limit)
-    picked = picked.slice(0, len(counts))
+    with reading(files.root):
+        counts = _limited(picked["n_filters"].to_pylist(), limit)
+        picked = picked.slice(0, len(counts))
+        footers = checked_footers(files, picked, counts)
     filters = np.empty((sum(counts), *map(int, kernel.split("x"))), np.float32)
     flat = filters.reshape(len(filters), prod(filters.shape[1:]))
-    watched(copy_filters(flat, files, picked, counts), len(filters), "reading filters")
+    with reading(files.root):
+        watched(copy_filters(flat, files, picked, counts, footers), len(filters), "reading filters")
     if not return_layers:
         return filters
     return filters, picked if columns is None else picked.select(list(columns))
+
+
+Footers = dict[str, pq.FileMetaData]
+"""Path -> footer, of the files that the picked layers are in."""
+
+
+def checked_footers(files: PublishedFiles, picked: pa.Table, counts: Sequence[int]) -> Footers:
+    """The footers; FilterZooError where the layers say that they have more filters than the files could hold.
+
+    Before anything is allocated for them: see `copy_filters` for the arguments.
+    """
+    footers: Footers = {}
+    stored: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for layer_id, path, count in zip(
+        picked["layer_id"].to_pylist(), picked["filters_file"].to_pylist(), counts, strict=True
+    ):
+        stored[path][layer_id] = max(count, stored[path].get(layer_id, count))
+    for path, layers in sorted(stored.items()):
+        footer = footers[path] = _footer(files, path)
+        groups = (footer.row_group(number) for number in range(footer.num_row_groups))
+        numbers = sum(group.column(n).num_values for group in groups for n in range(group.num_columns))
+        if min(layers.values()) < 0 or sum(layers.values()) > numbers:
+            raise FilterZooError(f"{files.root}: {path} holds fewer filters than layers says; run filterzoo verify")
+    unique = sum(sum(layers.values()) for layers in stored.values())
+    if sum(counts) > _SHARED * unique + _FEW:
+        raise FilterZooError(
+            f"{files.root}: {sum(counts):,} filters, and only {unique:,} different ones; pass unique=True or limit="
+        )
+    return footers
+
+
+def _footer(files: PublishedFiles, path: str) -> pq.FileMetaData:
+    """The footer of a file of `filters`; FilterZooError for any other path, and where it costs too much to read."""
+    place = data_path(path)
+    if place is None or place.config != "filters":
+        raise FilterZooError(f"{files.root}: layers points to {ascii(path)[:160]}, no file of filters; verify it")
+    with files.native(path) as file:
+        footer = pq.read_metadata(file)
+        check_footer(footer, file.size(), f"{files.root}: {path}")
+    return footer
 
 
 def _limited(counts: list[int], limit: int | None) -> list[int]:
@@ -132,10 +181,13 @@ class _RowGroup:
     wanted: _Wanted
 
 
-def copy_filters(out: Floats, files: PublishedFiles, picked: pa.Table, counts: Sequence[int]) -> Iterator[int]:
+def copy_filters(
+    out: Floats, files: PublishedFiles, picked: pa.Table, counts: Sequence[int], footers: Footers
+) -> Iterator[int]:
     """Fill `out`, (sum of counts, numbers of a filter), with the first filters of each picked layer, in order.
 
-    picked: rows of `layers`, with `layer_id` and `POINTERS`. Every needed row group is read once; gives, part by part,
+    picked: rows of `layers`, with `layer_id` and `POINTERS`. footers: see `checked_footers`.
+    Every needed row group is read once; gives, part by part,
     how many filters are there now. Raises FilterZooError where a file does not hold what `layers` says.
     """
     wanted: defaultdict[str, _Wanted] = defaultdict(lambda: defaultdict(list))
@@ -145,20 +197,16 @@ def copy_filters(out: Floats, files: PublishedFiles, picked: pa.Table, counts: S
         wanted[path][_Stored(layer_id, first, rows)].append(_Place(start, count))
     there = 0
     with ThreadPoolExecutor(READERS) as readers:
-        for copied in readers.map(lambda group: _copy_row_group(out, files, group), _row_groups(files, wanted)):
+        for copied in readers.map(lambda group: _copy_row_group(out, files, group), _row_groups(wanted, footers)):
             there += copied
             yield copied
     if there != len(out):
         raise FilterZooError(f"{files.root}: {there} of {len(out)} listed filters are there; run filterzoo verify")
 
 
-def _row_groups(files: PublishedFiles, wanted: dict[str, _Wanted]) -> Iterator[_RowGroup]:
+def _row_groups(wanted: dict[str, _Wanted], footers: Footers) -> Iterator[_RowGroup]:
     for path, stored in sorted(wanted.items()):
-        place = data_path(path)
-        if place is None or place.config != "filters":
-            raise FilterZooError(f"{files.root}: layers points to {ascii(path)[:160]}, no file of filters; verify it")
-        with files.native(path) as file:
-            footer = pq.read_metadata(file)
+        footer = footers[path]
         sizes = (footer.row_group(number).num_rows for number in range(footer.num_row_groups))
         for number, (low, high) in enumerate(pairwise(accumulate(sizes, initial=0))):
             here = {s: places for s, places in stored.items() if s.first < high and low < s.first + s.rows}

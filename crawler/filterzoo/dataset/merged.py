@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from filterzoo.dataset.published import open_published
 from filterzoo.dataset.query import LayerKeywords, LayerQuery, Names
+from filterzoo.dataset.untrusted import reading
 from filterzoo.layers.layer import Doubles
 from filterzoo.measures.dct import DCT_BINS
 from filterzoo.measures.drift import fixed_drift
@@ -170,10 +171,32 @@ def stats(
     )
     columns = () if by is None else (by,) if isinstance(by, str) else tuple(by)
     # Sums depend on their order by rounding: layers in the order of their ids give the same bytes for the same set.
-    rows = query.rows(open_published(target, revision), (*_READ, *columns)).sort_by("layer_id")
-    if by is None:
-        return GroupStatistics({}, len(rows), _merged(rows))
-    return Groups(columns, tuple(_group(rows, columns, places) for places in _places(rows, columns)))
+    files = open_published(target, revision)
+    rows = query.rows(files, (*_READ, *columns)).sort_by("layer_id")
+    with reading(files.root):
+        _check_statistics(rows)
+        if by is None:
+            return GroupStatistics({}, len(rows), _merged(rows))
+        return Groups(columns, tuple(_group(rows, columns, places) for places in _places(rows, columns)))
+
+
+def _check_statistics(rows: pa.Table) -> None:
+    """ValueError where numbers are missing, impossible, or not as many as a 3x3 layer has."""
+    widths = {"raw": (FILTER_SIZE, PACKED_SIZE), "scaled": (FILTER_SIZE, PACKED_SIZE)}
+    lists = {
+        f"{which}_{part}": width
+        for which, own in widths.items()
+        for part, width in zip(("mean", "m2"), own, strict=True)
+    }
+    for name, width in (lists | {"dct_histogram": FILTER_SIZE * DCT_BINS}).items():
+        if rows[name].null_count or pc.all(pc.equal(pc.list_value_length(rows[name]), width)).as_py() is False:
+            raise ValueError(f"{name} of a layer is missing, or has not {width} numbers")
+    for name in ("n_finite", "sparse_count", "l1_norm", "l2_norm"):
+        lowest = pc.min(rows[name]).as_py()
+        if rows[name].null_count or (lowest is not None and not lowest >= 0):
+            raise ValueError(f"{name} of a layer is missing or negative")
+    if (pc.max(rows["n_finite"]).as_py() or 0) * max(1, len(rows)) >= 1 << 62:
+        raise ValueError("n_finite of a layer is too large to be counted")
 
 
 def _places(rows: pa.Table, columns: Sequence[str]) -> list[pa.Array]:

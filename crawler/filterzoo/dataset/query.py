@@ -13,8 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pds
 
+from filterzoo.dataset.footers import check_footer
 from filterzoo.dataset.published import READERS, PublishedFiles
 from filterzoo.dataset.sparse_copy import SparseCopy
+from filterzoo.dataset.untrusted import reading, said
 from filterzoo.errors import FilterZooError
 from filterzoo.reporting.progress import watched
 
@@ -103,8 +105,11 @@ def read_layers(files: PublishedFiles, columns: Sequence[str] | None, condition:
 
 def _mapped(files: PublishedFiles, path: str) -> pds.ParquetFileFragment:
     """A file mapped into memory. The map stays when the file is closed, so thousands of files need no open one each."""
-    with files.native(path) as file:
-        return pds.ParquetFileFormat().make_fragment(file.read_buffer())
+    with reading(f"{files.root}: {path}"), files.native(path) as file:
+        content = file.read_buffer()
+    fragment = pds.ParquetFileFormat().make_fragment(content)
+    check_footer(fragment.metadata, content.size, f"{files.root}: {path}")
+    return fragment
 
 
 def _read(fragments: Iterable[pds.ParquetFileFragment], parts: list[pa.Table], **scan: Any) -> Iterator[int]:
@@ -112,7 +117,10 @@ def _read(fragments: Iterable[pds.ParquetFileFragment], parts: list[pa.Table], *
     for fragment in fragments:
         rest = fragment.metadata.num_rows
         for part in fragment.split_by_row_group(scan["filter"], schema=scan["schema"]):
-            parts.append(part.to_table(**scan))
+            try:
+                parts.append(part.to_table(**scan))
+            except OSError as error:  # an error in the condition is no OSError
+                raise FilterZooError(f"data/layers: is damaged ({said(error)}); run filterzoo verify") from error
             seen = sum(group.num_rows for group in part.row_groups)
             rest -= seen
             yield seen

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pds
 import pyarrow.parquet as pq
 
+from filterzoo.dataset.footers import check_footer
 from filterzoo.dataset.published import PublishedFiles
 
 _TAIL = 1 << 16
@@ -39,6 +40,7 @@ class SparseCopy:
                 _copy(file, self._memory, [(footer, tail)])
         self.fragment: pds.ParquetFileFragment = pds.ParquetFileFormat().make_fragment(buffer)
         """What of it is there, to read."""
+        check_footer(self.fragment.metadata, size, f"{files.root}: {path}")
 
     def fetch(self, columns: Collection[str], condition: pc.Expression, schema: pa.Schema) -> pds.ParquetFileFragment:
         """Add columns of those row groups that may hold rows under the condition; gives what to read of them."""

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import pyarrow as pa
 
-from filterzoo.dataset.loading import copy_filters
+from filterzoo.dataset.loading import Footers, checked_footers, copy_filters
 from filterzoo.dataset.published import PublishedFiles, first_line
+from filterzoo.dataset.untrusted import WRONG_CONTENT
 from filterzoo.errors import FilterZooError, StartError, StorageFailed, raise_disk_trouble
 from filterzoo.reporting.progress import watched
 from filterzoo_publish.cnn_filter_db.frame import write_frame
@@ -38,8 +38,9 @@ def write(files: PublishedFiles, planned: ExportTable, out: Path) -> None:
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
         with _disk_trouble(out), h5py.File(part, "x") as file:
+            footers = checked_footers(files, planned.layers, planned.counts)
             filters = file.create_dataset("filters", (sum(planned.counts), 3, 3), np.float64)
-            watched(_copied(files, planned, filters), len(filters), f"writing {out.name}")
+            watched(_copied(files, planned, filters, footers), len(filters), f"writing {out.name}")
             write_frame(file.create_group("meta"), planned.index, planned.columns)
             file.flush()
         with _disk_trouble(out):
@@ -89,15 +90,15 @@ def _disk_trouble(out: Path) -> Iterator[None]:
         raise StorageFailed(f"{out.parent} cannot be written to: {error}; free space and try again") from error
 
 
-def _copied(files: PublishedFiles, planned: ExportTable, filters: h5py.Dataset) -> Iterator[int]:
+def _copied(files: PublishedFiles, planned: ExportTable, filters: h5py.Dataset, footers: Footers) -> Iterator[int]:
     """Copy all filters; gives how many, batch by batch."""
     done = 0
     for begin, end in _batches(planned.counts):
         counts = planned.counts[begin:end]
         batch = np.empty((sum(counts), 9), np.float32)
         try:
-            deque(copy_filters(batch, files, planned.layers.slice(begin, end - begin), counts), maxlen=0)
-        except (OSError, pa.ArrowException) as error:
+            deque(copy_filters(batch, files, planned.layers.slice(begin, end - begin), counts, footers), maxlen=0)
+        except (OSError, *WRONG_CONTENT) as error:
             raise FilterZooError(f"{files.root}: {first_line(error)}; run filterzoo verify") from error
         filters[done : done + len(batch)] = batch.reshape(-1, 3, 3)
         done += len(batch)

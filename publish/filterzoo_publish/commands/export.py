@@ -41,13 +41,15 @@ def export(
     is no such data set, it has no such filters, or OUT.h5 cannot be written.
     """
     from filterzoo.dataset.published import open_published  # noqa: PLC0415  # as below
+    from filterzoo.dataset.untrusted import reading  # noqa: PLC0415
     from filterzoo_publish.cnn_filter_db import table, writing  # noqa: PLC0415  # a second that other commands do not need
 
     del layout  # there is one
     files = open_published(target)
     if not files.paths("models"):
         raise StartError(f"{target}: no data/models in it: not a published data set")
-    planned = table.export_table(files)
+    with reading(files.root):
+        planned = table.export_table(files)
     if not planned.counts:
         raise StartError(f"{target}: holds no 3x3 filters that could be exported; see its config `layers`")
     writing.write(files, planned, out)

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filterzoo.dataset.parquet import ParquetFile
+from filterzoo.dataset.untrusted import reading
 from filterzoo.errors import StartError
 from filterzoo.layers.normalise import layer_hasher
 from filterzoo.outcome import Done
@@ -26,10 +27,12 @@ from filterzoo_publish.plan.origins import Candidate, StoredLayer
 from filterzoo_publish.plan.rows import model_id
 from filterzoo_publish.plan.state import POINTER_COLUMNS, Pointer, Published
 from filterzoo_publish.plan.status import former_status
+from filterzoo_publish.schema import COLUMNS
 from filterzoo_publish.shards.cards import facts_of, read_cards
 
 _CHECKPOINT = frozenset(field.name for field in fields(Checkpoint)) - {"artifacts", "licence"}
 _DONE = frozenset(field.name for field in fields(Done))
+_SMALLEST_RANK = 3
 _RowGroup = tuple[str, int]
 
 
@@ -45,10 +48,15 @@ class DatasetOrigin:
 
     def layers(self, done: Done) -> pa.Table:
         """See `Origin.layers`."""
-        return with_every_column(self._rows(done)).select(LAYER_SCHEMA.names).cast(LAYER_SCHEMA)
+        with reading(self._where):
+            return with_every_column(self._rows(done)).select(LAYER_SCHEMA.names).cast(LAYER_SCHEMA)
 
     def stored(self, done: Done) -> tuple[StoredLayer, ...]:
         """See `Origin.stored`."""
+        with reading(self._where):
+            return self._stored_layers(done)
+
+    def _stored_layers(self, done: Done) -> tuple[StoredLayer, ...]:
         return tuple(
             StoredLayer(row["layer_id"], row["kernel"], row["n_filters"], row["n_filters"] * prod(row["shape"][2:]))
             for row in self._stored(done)
@@ -56,6 +64,10 @@ class DatasetOrigin:
 
     def filters(self, done: Done, wanted: Collection[str]) -> Iterator[pa.RecordBatch]:
         """See `Origin.filters`; StartError where a layer's weights are not those of its id."""
+        with reading(self._where):
+            yield from self._batches(done, wanted)
+
+    def _batches(self, done: Done, wanted: Collection[str]) -> Iterator[pa.RecordBatch]:
         for row in self._stored(done):
             if row["layer_id"] not in wanted:
                 continue
@@ -90,6 +102,7 @@ class DatasetOrigin:
         if len(rows) != done.n_layers:
             detail = f"has {len(rows)} rows in layers, models says {done.n_layers}"
             raise StartError(f"{self._where}: {ascii(name)[:160]} {detail}; run filterzoo verify there")
+        _check(rows)
         return rows
 
     def _filters(self, pointer: Pointer) -> pa.Table:
@@ -136,6 +149,17 @@ class DatasetOrigin:
             raise FileNotFoundError(path)
         with self._published.files.open(path) as file, ParquetFile(file) as parquet:
             yield parquet
+
+
+def _check(rows: pa.Table) -> None:
+    """ValueError where a cell that no release leaves empty is, or the counts are not those of the shapes."""
+    there = [column for column in COLUMNS["layers"] if column.name in rows.schema.names]
+    empty = [column.name for column in there if column.null == "never" and rows[column.name].null_count]
+    if empty:
+        raise ValueError(f"layers without {empty[0]}")
+    for shape, count in zip(rows["shape"].to_pylist(), rows["n_filters"].to_pylist(), strict=True):
+        if len(shape) < _SMALLEST_RANK or min(shape) < 0 or count != shape[0] * shape[1]:
+            raise ValueError(f"{count} filters in a layer of shape {shape}")
 
 
 def dataset_candidates(published: Published, origin: DatasetOrigin) -> Iterator[Candidate]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from filterzoo.dataset.published import open_published
+from filterzoo.dataset.untrusted import reading
 from filterzoo.errors import Reason, Stage, StartError
 from filterzoo.licensing.licences import Licence, LicenceClass
 from filterzoo.outcome import LedgerEntry
@@ -26,6 +27,11 @@ def open_datasets(targets: Sequence[str]) -> Work:
 
     What one of them took down is not taken from any. Raises StartError where one is not to be had.
     """
+    with reading(", ".join(targets)):
+        return _open(targets)
+
+
+def _open(targets: Sequence[str]) -> Work:
     opened = [(target, read_published(open_published(target))) for target in targets]
     for target, published in opened:
         if published.files is None:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from filterzoo.dataset.parquet import ParquetFile
 from filterzoo.dataset.published import PublishedFiles
+from filterzoo.dataset.untrusted import reading
 from filterzoo.errors import StartError
 from filterzoo_publish.plan.releases import RELEASES, Release, read_releases
 from filterzoo_publish.schema import arrow_schema
@@ -52,7 +53,7 @@ class Published:
         """All rows of one file."""
         if self.files is None:
             raise FileNotFoundError(path)
-        with self.files.open(path) as file, ParquetFile(file) as parquet:
+        with self.files.open(path) as file, ParquetFile(file, where=f"{self.files.root}: {path}") as parquet:
             return parquet.read(columns=columns)
 
     @property
@@ -76,6 +77,11 @@ def read_published(files: PublishedFiles | None) -> Published:
         if others := files.listing():
             raise StartError(f"{files.root}: holds other data ({ascii(others[0][0])[:80]}); choose an empty place")
         files = None
+    with reading(files.root if files else ""):
+        return _read(files)
+
+
+def _read(files: PublishedFiles | None) -> Published:
     return Published(
         files,
         models=read_config(files, "models"),
@@ -97,7 +103,7 @@ def read_config(
         return wanted.empty_table()
     tables = [wanted.empty_table()]
     for path in files.paths(config):
-        with files.open(path) as file, ParquetFile(file) as parquet:
+        with files.open(path) as file, ParquetFile(file, where=f"{files.root}: {path}") as parquet:
             table = parquet.read(columns=[name for name in names if name in parquet.schema_arrow.names])
         tables.append(table if where is None else table.filter(where))
     return pa.concat_tables(tables, promote_options="default").select(names).cast(wanted)

@@ -89,7 +89,7 @@ def read_cards(files: PublishedFiles, models_path: str) -> Iterator[tuple[str, C
     for line in (files.text(card_path(models_path)) or "").splitlines():
         try:
             card = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise StartError(f"{card_path(models_path)}: a line is no JSON document; run filterzoo verify") from error
         if not isinstance(card, dict) or not isinstance(card.get("model_id"), str):
             raise StartError(f"{card_path(models_path)}: a line is no card; run filterzoo verify")

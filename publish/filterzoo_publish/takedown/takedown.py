@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from filterzoo.dataset.untrusted import reading
 from filterzoo.errors import Reason, StartError
 from filterzoo.licensing.licences import Licence
 from filterzoo_publish.card.documents import documents, outdated_figure
@@ -72,7 +73,7 @@ def take_down(
     Raises StartError where there is no data set or a request means nothing; Conflict as `publish`.
     """
     wanted = _Wanted(tuple(requests), in_advance=in_advance, withdraw=withdraw)
-    with target:
+    with target, reading(target.place):
         if read_published(target.read()).files is None:
             # Said before anything is prepared: that would make a folder or a repository.
             raise StartError(f"{target.place}: holds no data set")

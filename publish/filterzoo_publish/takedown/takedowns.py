@@ -10,11 +10,11 @@ from enum import StrEnum
 from typing import Any
 
 from filterzoo.errors import Reason, Stage, StartError
+from filterzoo.reporting.spreadsheet import ESCAPE, escaped
 from filterzoo_publish.plan.rows import clean
 
 TAKEDOWNS = "takedowns.csv"
 _HEAD = ("kind", "value", "day")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 
 
 class TakedownKind(StrEnum):
@@ -68,7 +68,7 @@ def read_takedowns(text: str | None) -> tuple[Takedown, ...]:
     try:
         rows = [tuple(row) for row in csv.reader(io.StringIO(text, newline=""), strict=True)]
         rows.remove(_HEAD)
-        return tuple(Takedown(TakedownKind(kind), value.removeprefix("'"), day) for kind, value, day in rows)
+        return tuple(Takedown(TakedownKind(kind), value.removeprefix(ESCAPE), day) for kind, value, day in rows)
     except (ValueError, csv.Error) as error:
         raise StartError(f"{TAKEDOWNS}: is not as a takedown wrote it ({error}); mend it first") from error
 
@@ -79,6 +79,5 @@ def takedowns_csv(takedowns: Iterable[Takedown]) -> str:
     writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n")
     writer.writerow(_HEAD)
     for one in takedowns:
-        value = clean(one.value)
-        writer.writerow([one.kind, f"'{value}" if value.startswith(_FORMULA) else value, one.day])
+        writer.writerow([one.kind, escaped(clean(one.value)), one.day])
     return text.getvalue()

@@ -7,7 +7,8 @@ from typing import Any
 import yaml
 
 from filterzoo.dataset.published import PublishedFiles, open_published
-from filterzoo.errors import Reason
+from filterzoo.dataset.untrusted import WRONG_CONTENT, said
+from filterzoo.errors import FilterZooError, Reason
 from filterzoo_publish.card.hub_words import wrong_words
 from filterzoo_publish.plan.rows import skipped_key
 from filterzoo_publish.schema import CONFIGS, features
@@ -21,27 +22,43 @@ from filterzoo_publish.verify.problems import Examination, Problem
 from filterzoo_publish.verify.releases import check_releases, check_status, check_takedowns
 from filterzoo_publish.verify.sample import check_sample
 
+LONGEST_HEADER = 1 << 20
+"""Characters of the longest YAML header that is parsed; ours has a twentieth of it."""
 
-def verify(target: str) -> list[Problem]:
+
+def verify(target: str, *, full: bool = False) -> list[Problem]:
     """Every problem of the data set at TARGET, a folder or `user/name` on the Hub; an empty list for a sound one.
 
     Files: named by the hash of their bytes, of the schema, rows in order. Ids: unique, models and layers agree.
     Filters: every published layer whole and once, where `layers` says, and of the bytes its id says. The sample: the
     draw it should be, of those filters. README: features that fit. Takedowns: nothing that they name is there.
+    Statistics: complete, and those of the filters in a sample of layers (full: in all).
     Raises StartError where there is no such data set.
     """
-    return verify_files(open_published(target))
+    return verify_files(open_published(target), full=full)
 
 
-def verify_files(files: PublishedFiles) -> list[Problem]:
+def verify_files(files: PublishedFiles, *, full: bool = False) -> list[Problem]:
     """`verify` of a data set that is open."""
     examination = Examination(files)
+    try:
+        _examine(examination, full=full)
+    except WRONG_CONTENT as error:
+        # Rows that no release writes: what was found before them stands, and nothing behind them can be told.
+        examination.report("content", files.root, f"holds what no release writes: {said(error)}")
+    except FilterZooError as error:
+        examination.report("content", files.root, str(error))
+    return examination.problems
+
+
+def _examine(examination: Examination, *, full: bool) -> None:
+    files = examination.files
     if files.exists(DECIDED):
         examination.report("interrupted", DECIDED, "a publisher was killed while it moved files: publish again")
     examination.check_names()
     _check_readme(examination)
     models = check_models(examination)
-    layers = check_layers(examination, models)
+    layers = check_layers(examination, models, full=full)
     releases = check_releases(examination, models)
     check_status(examination, models, releases)
     check_takedowns(examination, models)
@@ -49,7 +66,6 @@ def verify_files(files: PublishedFiles) -> list[Problem]:
     check_filters(examination, models, layers, sample)
     _check_skipped(examination)
     check_confidences(examination, models)
-    return examination.problems
 
 
 def _check_readme(examination: Examination) -> None:
@@ -59,11 +75,14 @@ def _check_readme(examination: Examination) -> None:
         examination.report("readme", README, "missing")
         return
     try:
-        header = yaml.safe_load(text.split("---\n")[1])
+        written = text.split("---\n")[1]
+        if len(written) > LONGEST_HEADER:
+            raise ValueError(f"has {len(written):,} characters")
+        header = yaml.safe_load(written)
         configs = {config["config_name"]: config["data_files"][0]["path"] for config in header["configs"]}
         described = {info["config_name"]: info["features"] for info in header["dataset_info"]}
         wrong = wrong_words(header)
-    except (IndexError, KeyError, TypeError, yaml.YAMLError) as error:
+    except (*WRONG_CONTENT, yaml.YAMLError) as error:
         examination.report("readme", README, f"its YAML does not say what the configs are ({type(error).__name__})")
         return
     for word in wrong:

@@ -17,6 +17,7 @@ from filterzoo_publish.verify.layers import PublishedLayer, PublishedLayers
 from filterzoo_publish.verify.models import Model, model_key
 from filterzoo_publish.verify.problems import Examination
 from filterzoo_publish.verify.sample import Sampled, differs
+from filterzoo_publish.verify.statistics import difference
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -44,6 +45,8 @@ class _Open:
     hasher: _Hash
     filters: int = 0
     rows: int = 0
+    blocks: list[npt.NDArray[np.float32]] = field(default_factory=list)
+    """Its weights, where it is measured anew."""
 
 
 @dataclass(slots=True)
@@ -70,6 +73,8 @@ class _Filters:
             return
         self._check_block(block, self.open)
         self.open.hasher.update(block.weights.data.cast("B"))
+        if self.open.layer_id in self.layers.measures.rows:
+            self.open.blocks.append(block.weights)
         self.open.filters += block.row["n_filters"]
         self.open.rows += 1
 
@@ -83,6 +88,10 @@ class _Filters:
             self.report("filters", f"{name} has {layer.filters} filters, layers says {layer.stored.n_filters}", layer)
         elif layer.hasher.hexdigest() != layer.layer_id:
             self.report("layer_id", f"{name} has other weights than its id says", layer)
+        elif layer.blocks:
+            wrong = difference(self.layers.measures.rows[layer.layer_id], np.concatenate(layer.blocks))
+            if wrong:
+                self.report("statistics", f"{name}: {wrong}", layer)
         if layer.pointer._replace(rows=layer.rows) != layer.stored.pointer:
             self.report("pointer", f"{name} is not where layers says", layer)
 

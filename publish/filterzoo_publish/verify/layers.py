@@ -12,6 +12,7 @@ from filterzoo_publish.plan.plan import FACTUAL, facts_of_layers, weights_id_of
 from filterzoo_publish.plan.state import POINTER_COLUMNS, Pointer
 from filterzoo_publish.verify.models import Model, model_key
 from filterzoo_publish.verify.problems import Examination
+from filterzoo_publish.verify.statistics import Measures, check_statistics
 
 _AXES = ("source", "licence_class", "architecture", "task", "training_dataset", "visual_category", "robust")
 _OWN = ("model_id", "layer_index", "layer_id", "shape", "n_filters", "conv_depth_norm")
@@ -33,20 +34,21 @@ class PublishedLayers:
     """What is to be found in `filters` and in the sample.
 
     stored: by layer_id. depths: (model_id, layer_id) -> conv_depth_norm where the layer occurs first in the model.
-    sampled: model_id -> 3x3 layer_id -> n_filters, in the order of the model.
+    measures: what is to be measured anew. sampled: model_id -> 3x3 layer_id -> n_filters, in the order of the model.
     """
 
     stored: dict[str, PublishedLayer] = field(default_factory=dict)
     depths: dict[tuple[str, str], float] = field(default_factory=dict)
     sampled: dict[str, dict[str, int]] = field(default_factory=dict)
+    measures: Measures = field(default_factory=Measures)
 
 
-def check_layers(examination: Examination, models: dict[str, Model]) -> PublishedLayers:
-    """What the layers say of where filters are."""
-    layers = PublishedLayers()
+def check_layers(examination: Examination, models: dict[str, Model], *, full: bool = False) -> PublishedLayers:
+    """What the layers say of where filters are. full: all layers are to be measured anew."""
+    layers = PublishedLayers(measures=Measures(full))
     counted: set[str] = set()
     last: dict[str, tuple[str, str, str]] = {}
-    for path, rows in _by_model(examination):
+    for path, rows in _by_model(examination, layers.measures):
         model = models.get(rows[0]["model_id"])
         if model is None:
             examination.report("model", path, f"{rows[0]['model_id']} has layers and is not in models")
@@ -67,9 +69,11 @@ def check_layers(examination: Examination, models: dict[str, Model]) -> Publishe
     return layers
 
 
-def _by_model(examination: Examination) -> Iterator[tuple[str, list[Row]]]:
+def _by_model(examination: Examination, measures: Measures) -> Iterator[tuple[str, list[Row]]]:
     """(path, rows of one model) in the order of the files."""
     for path, _, table in examination.row_groups("layers"):
+        check_statistics(examination, path, table)
+        measures.note(table)
         rows = table.select(_COLUMNS).to_pylist()
         for _, own in groupby(rows, key=lambda row: row["model_id"]):
             yield path, list(own)

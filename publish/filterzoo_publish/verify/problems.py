@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from filterzoo.dataset.parquet import ParquetFile
 from filterzoo.dataset.paths import NAME_DIGITS, data_path
 from filterzoo.dataset.published import PublishedFiles
-from filterzoo.errors import StartError
+from filterzoo.errors import FilterZooError, StartError
 from filterzoo_publish.schema import COLUMNS, arrow_schema
 from filterzoo_publish.shards.cards import card_path, read_cards
 
@@ -51,7 +51,7 @@ class Examination:
             with self._opened(path) as file:
                 if file is None or not self._fits_schema(path, config, file):
                     continue
-                with ParquetFile(file) as parquet:
+                with ParquetFile(file, where=path) as parquet:
                     for number in range(parquet.num_row_groups):
                         if (table := self._row_group(path, number, config, parquet)) is not None:
                             yield path, number, table
@@ -98,8 +98,10 @@ class Examination:
     def _fits_schema(self, path: str, config: str, file: IO[bytes]) -> bool:
         try:
             schema = pq.read_schema(file)
-        except (pa.ArrowInvalid, OSError) as error:
-            self.report("schema", path, f"not a Parquet file: {error}")
+            file.seek(0)
+            ParquetFile(file, where=path)
+        except (pa.ArrowException, OSError, FilterZooError) as error:
+            self.report("schema", path, f"not a Parquet file of a release: {error}")
             return False
         if schema.equals(arrow_schema(config)):
             return True
@@ -109,7 +111,7 @@ class Examination:
     def _row_group(self, path: str, number: int, config: str, parquet: ParquetFile) -> pa.Table | None:
         try:
             table = parquet.read_row_group(number)
-        except (pa.ArrowInvalid, OSError) as error:
+        except (pa.ArrowException, OSError, FilterZooError) as error:
             self.report("schema", path, f"row group {number} cannot be read: {error}")
             return None
         nulls = [c.name for c in COLUMNS[config] if c.null == "never" and table[c.name].null_count]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -134,14 +136,30 @@ def test_what_stands_behind_the_last_wanted_row_is_not_decoded(tmp_path, monkeyp
 
 
 def test_a_pointer_to_the_wrong_rows_is_refused(out, tmp_path):
-    import shutil
-
     shutil.copytree(out, tmp_path / "out")
     path = next((tmp_path / "out/data/filters/pypi/permissive").glob("*.parquet"))
     table = pq.read_table(path, partitioning=None)
     pq.write_table(table.take(list(range(len(table)))[::-1]), path)
     with pytest.raises(FilterZooError, match="run filterzoo verify"):
         filterzoo.load(str(tmp_path / "out"), models="pypi/a-net@1")
+
+
+def test_many_files_are_not_as_many_open_ones(out, tmp_path):
+    shutil.copytree(out, tmp_path / "out")
+    expected = filterzoo.load(str(tmp_path / "out"))
+    (path,) = (tmp_path / "out/data/layers/pypi/permissive").glob("*.parquet")
+    table = pq.read_table(path, partitioning=None)
+    path.unlink()
+    for number in range(200):
+        rows = table.slice(number, 1) if number < len(table) else table.slice(0, 0)
+        pq.write_table(rows, path.with_name(f"{number:032x}.parquet"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/dev/fd").iterdir())) + 60, hard))
+    try:
+        assert same(filterzoo.load(str(tmp_path / "out")), expected)
+        assert filterzoo.stats(str(tmp_path / "out")).count
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_what_is_no_data_set_is_refused(tmp_path):

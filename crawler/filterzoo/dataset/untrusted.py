@@ -1,0 +1,49 @@
+"""One line for a data set that holds what no release writes, wherever that is noticed."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from filterzoo.errors import FilterZooError
+
+WRONG_CONTENT = (
+    pa.ArrowException,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    csv.Error,
+)
+"""What code that expects the columns and cells of a release raises on others: null, short, nested, far too large."""
+
+
+@contextlib.contextmanager
+def reading(where: str) -> Iterator[None]:
+    """Turn what the content of the data set `where` makes our code raise into FilterZooError.
+
+    pyarrow tells of damaged bytes by an OSError without a number; others are the system's, and pass.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FilterZooError(
+            f"{where}: lacks {error.filename or error}, which layers says is there; verify it"
+        ) from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise FilterZooError(f"{where}: is damaged ({said(error)}); run filterzoo verify") from error
+    except WRONG_CONTENT as error:
+        raise FilterZooError(f"{where}: holds what no release writes ({said(error)}); run filterzoo verify") from error
+
+
+def said(error: BaseException) -> str:
+    """The type of an error and the first line of what it says, as far as it fits."""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return ascii(f"{type(error).__name__}: {text}")[1:-1][:200]

@@ -1,0 +1,175 @@
+"""Makes a published folder into one whose files are named right and hold what no release writes.
+
+Each function plants one attack in the folder; those of `HEAVY` would take gigabytes or never end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+Attack = Callable[[Path], None]
+
+
+def first(target: Path, config: str) -> Path:
+    """The first file of a config that has rows."""
+    return next(
+        path for path in sorted((target / "data" / config).rglob("*.parquet")) if pq.read_metadata(path).num_rows
+    )
+
+
+def put(path: Path, table: pa.Table, **options: object) -> Path:
+    """Write the table in the place of the file, under the name of its bytes; cards go with a file of models."""
+    made = path.with_suffix(".new")
+    pq.write_table(table, made, compression="zstd", **options)
+    place = path.with_name(f"{hashlib.sha256(made.read_bytes()).hexdigest()[:32]}.parquet")
+    path.unlink()
+    return made.rename(place)
+
+
+def edit(target: Path, config: str, column: str, change: Callable[[list], list]) -> None:
+    """Change the cells of a column of the config's first file."""
+    path = first(target, config)
+    table = pq.read_table(path, partitioning=None)
+    place = table.schema.get_field_index(column)
+    field = table.schema.field(column)
+    cells = change(table[column].to_pylist())
+    put(path, table.set_column(place, field, pa.array(cells, field.type)))
+
+
+def equal_rows(target: Path) -> None:
+    """Two hundred thousand rows in some hundred kilobytes."""
+    path = first(target, "layers")
+    table = pq.read_table(path, partitioning=None).slice(0, 1)
+    rows = pa.concat_tables([table] * 50_000).combine_chunks()
+    made = path.with_suffix(".new")
+    with pq.ParquetWriter(made, rows.schema, compression="zstd") as writer:
+        for _ in range(4):
+            writer.write_table(rows)
+    place = path.with_name(f"{hashlib.sha256(made.read_bytes()).hexdigest()[:32]}.parquet")
+    path.unlink()
+    made.rename(place)
+
+
+def long_texts(target: Path) -> None:
+    """One text of a megabyte in twenty thousand rows, kept once in the file."""
+    path = first(target, "models")
+    table = pq.read_table(path, partitioning=None).slice(0, 1)
+    rows = pa.concat_tables([table] * 20_000).combine_chunks()
+    place = rows.schema.get_field_index("task")
+    dictionary = pa.DictionaryArray.from_arrays(pa.array([0] * len(rows), pa.int32()), pa.array(["x" * (1 << 20)]))
+    put(path, rows.set_column(place, "task", dictionary), use_dictionary=["task"], store_schema=False)
+
+
+def endless_counts(target: Path) -> None:
+    """Layers with 2^60 filters."""
+    edit(target, "layers", "n_filters", lambda cells: [1 << 60 for _ in cells])
+
+
+def endless_finite_counts(target: Path) -> None:
+    edit(target, "layers", "n_finite", lambda cells: [1 << 62 for _ in cells])
+
+
+def negative_counts(target: Path) -> None:
+    edit(target, "layers", "n_filters", lambda cells: [-1 for _ in cells])
+
+
+def empty_shapes(target: Path) -> None:
+    edit(target, "layers", "shape", lambda cells: [[] for _ in cells])
+
+
+def null_shapes(target: Path) -> None:
+    edit(target, "layers", "shape", lambda cells: [None for _ in cells])
+
+
+def null_ids(target: Path) -> None:
+    edit(target, "layers", "layer_id", lambda cells: [None for _ in cells])
+
+
+def short_statistics(target: Path) -> None:
+    edit(target, "layers", "raw_mean", lambda cells: [cell and cell[:-1] for cell in cells])
+
+
+def null_statistics(target: Path) -> None:
+    edit(target, "layers", "scaled_m2", lambda cells: [None for _ in cells])
+
+
+def short_weights(target: Path) -> None:
+    edit(target, "filters", "weights", lambda cells: [cell[:-1] for cell in cells])
+
+
+def null_first_filters(target: Path) -> None:
+    edit(target, "filters", "first_filter", lambda cells: [None for _ in cells])
+
+
+def wrong_pointers(target: Path) -> None:
+    edit(target, "layers", "filters_first_row", lambda cells: [cell and -(1 << 60) for cell in cells])
+
+
+def nested_yaml(target: Path) -> None:
+    """A README whose YAML is nested 5,000 deep."""
+    (target / "README.md").write_text("---\nconfigs: " + "[" * 5_000 + "]" * 5_000 + "\n---\n")
+
+
+def endless_yaml(target: Path) -> None:
+    (target / "README.md").write_text("---\nconfigs: " + "[a, " * (1 << 20) + "\n---\n")
+
+
+def nested_cards(target: Path) -> None:
+    """Cards whose JSON is nested 50,000 deep."""
+    for path in (target / "cards").rglob("*.jsonl"):
+        path.write_text('{"model_id": ' + "[" * 50_000 + "]" * 50_000 + "}\n")
+
+
+def text_that_is_not_utf8(target: Path) -> None:
+    for name in ("README.md", "releases.csv", "takedowns.csv"):
+        (target / name).write_bytes(b"kind,\xff\xfe\x00value\n")
+
+
+def negative_quota(target: Path) -> None:
+    text = (target / "releases.csv").read_text()
+    head, row = text.splitlines()
+    (target / "releases.csv").write_text(f"{head}\n{row.rpartition(',')[0]},-5\n")
+
+
+def not_parquet(target: Path) -> None:
+    content = b"PAR1" + bytes(100) + b"PAR1"
+    path = first(target, "models")
+    path.unlink()
+    path.with_name(f"{hashlib.sha256(content).hexdigest()[:32]}.parquet").write_bytes(content)
+
+
+def cut_pages(target: Path) -> None:
+    """A file whose footer is sound and whose pages are zeros."""
+    path = first(target, "layers")
+    content = bytearray(path.read_bytes())
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    content[4:footer] = bytes(footer - 4)
+    path.unlink()
+    path.with_name(f"{hashlib.sha256(content).hexdigest()[:32]}.parquet").write_bytes(content)
+
+
+HEAVY: tuple[Attack, ...] = (equal_rows, long_texts, endless_yaml)
+LIGHT: tuple[Attack, ...] = (
+    endless_counts,
+    endless_finite_counts,
+    negative_counts,
+    empty_shapes,
+    null_shapes,
+    null_ids,
+    short_statistics,
+    null_statistics,
+    short_weights,
+    null_first_filters,
+    wrong_pointers,
+    nested_yaml,
+    nested_cards,
+    text_that_is_not_utf8,
+    negative_quota,
+    not_parquet,
+    cut_pages,
+)
