@@ -62,13 +62,14 @@ def report(
 
     Exit code 0: written; 2: it could not start, or there is no such data set.
     """
+    from filterzoo.dataset.untrusted import reading  # noqa: PLC0415  # as below
     from filterzoo_analysis import rendering  # noqa: PLC0415  # seconds that other commands do not need
     from filterzoo_analysis import report as reports  # noqa: PLC0415
 
     rendering.require_libraries()
     out = console(to_stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-    with Progress(*columns, TimeElapsedColumn(), console=out, disable=not out.is_terminal) as bar:
+    with reading(target), Progress(*columns, TimeElapsedColumn(), console=out, disable=not out.is_terminal) as bar:
         kinds = tuple(kind for kind in exclude or ("suspected_random",) if kind != "none")
         zoo = _prepare(target, variant, since, bar, where=where, exclude=kinds)
         zoo = replace(zoo, images=tuple(map(str, images or ())), grids=tuple(grids or ()))
