@@ -295,7 +295,7 @@ def test_inspect_lists_every_tensor(tmp_path, capsys):
     listed = inspected(capsys, tmp_path / "m.safetensors", tensors=True)
     assert listed["tensors"] == 2
     assert {one["name"]: (one["dtype"], one["shape"], one["layout"]) for one in listed["all_tensors"]} == {
-        "w": ("F32", [4, 3, 3, 3], "oi*"),
+        "w": ("F32", [4, 3, 3, 3], "open"),
         "conv.bias": ("BF16", [4], None),
     }
 
