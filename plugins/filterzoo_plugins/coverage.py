@@ -29,6 +29,10 @@ from filterzoo_plugins.sources.robustbench import RobustBenchSource
 from filterzoo_plugins.sources.timm import TimmSource
 from filterzoo_plugins.sources.torchvision import TorchvisionSource
 
+_OFFLINE = """
+Made with `--offline`: what needs a host besides the package index (the archives of nnU-Net on Zenodo, the licence texts
+of the Open Model Zoo) is `fetch_failed` here.
+"""
 TIMM_RESULTS = (
     "https://raw.githubusercontent.com/huggingface/pytorch-image-models/aa4b5850c1543fa488abf260f18390eda46cf85d"
     "/results/results-imagenet.csv"
@@ -50,6 +54,9 @@ _TAIL = """
 Not counted here, since only a live host lists them: `hf_hub`, `onnx_zoo`, the repositories of `medical` on the Hub and
 on Zenodo, `augreg`. `local`, `urls`, `pypi` and `cnn_filter_db` list what a manifest names.
 """
+
+
+_SEGMENTATOR = "data sets of weights, 20 of them sold or not out yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +113,7 @@ def zoos() -> Iterator[Zoo]:
             "totalsegmentator",
             r"map_tasks_config\.py$",
             r'"foldername": "(Dataset\d+\w*)"',
-            "data sets of weights, 20 of them sold or not out yet",
+            _SEGMENTATOR,
         ),
         ("nnunet_v1", r"download_pretrained_model\.py$", r'^ +["\'](Task\d+_\w+)["\']: \{', "tasks"),
         ("torchxrayvision", r"(models|autoencoders)\.py$", r'"weights_url": *\(?\s*[\'"](http[^\'"]+)', "addresses"),
@@ -115,7 +122,7 @@ def zoos() -> Iterator[Zoo]:
         count = _matches(PACKAGES[name], files, pattern)
         yield Zoo(f"medical/{name}", MedicalSource, {"repositories": [name]}, words, count)
     for repository, package in openmmlab.PACKAGES.items():
-        count = _matches(package, r"\.mim/configs/.*\.ya?ml$", r"^\s*(?:- )?Weights:\s*(\S+)")
+        count = _matches(package, r"\.mim/configs/.*\.ya?ml$", r"^ {0,4}(?:- )?Weights:\s*(\S+)")
         chosen = {"repositories": [repository]}
         yield Zoo(f"openmmlab/{repository}", openmmlab.OpenMmLabSource, chosen, "addresses in metafiles", count)
     count = _matches(open_model_zoo.PACKAGE, r"omz_tools/models/.*/model\.yml$", r"\A")
@@ -163,7 +170,8 @@ def main() -> None:
         for zoo in zoos():
             print(zoo.name, file=sys.stderr)  # noqa: T201  # progress of a command
             lines.append(row(zoo, door))
-    print(_HEAD + "\n".join(lines) + "\n" + _TAIL, end="")  # noqa: T201  # the page
+    tail = _TAIL + (_OFFLINE if hosts else "")
+    print(_HEAD + "\n".join(lines) + "\n" + tail, end="")  # noqa: T201  # the page
 
 
 if __name__ == "__main__":

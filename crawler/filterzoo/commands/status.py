@@ -43,6 +43,11 @@ def show(summary: Summary) -> None:
         for reason, count in summary.reasons.most_common():
             reasons.add_row(reason, str(count), meaning(Reason(reason)))
         out.print(reasons)
+    again = sum(count for reason, count in summary.reasons.items() if Reason(reason).is_transient)
+    if again:
+        out.print(
+            f"tried again: {again:,}, when the same `filterzoo crawl` runs next; what asks to wait longer says so below"
+        )
 
 
 def meaning(reason: Reason) -> str:

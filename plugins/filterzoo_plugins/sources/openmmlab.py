@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
-from filterzoo import Artifact, Checkpoint, Operation, RandomAccessFile, Refusal, Refused, Source, hookimpl
+from filterzoo import Artifact, Checkpoint, Operation, RandomAccessFile, Reason, Refusal, Refused, Source, hookimpl
 from filterzoo.licensing.statements import UNRECOGNISED, LicenceOrigin, Statement, governing
 from filterzoo.network.addresses import is_http
 from filterzoo_plugins import facts
@@ -106,17 +106,21 @@ class _Model:
     licence: Statement | None
 
 
-def _checkpoints(found: _Model) -> Iterator[Checkpoint]:
+def _checkpoints(found: _Model) -> Iterator[Checkpoint | Refusal]:
     weights = found.model.get("Weights")
-    for url in weights if isinstance(weights, list) else [weights]:
-        if isinstance(url, str) and is_http(url.strip()):
-            yield _checkpoint(found, url.strip())
+    named = weights if isinstance(weights, list) else [weights]
+    urls = [url.strip() for url in named if isinstance(url, str) and is_http(url.strip())]
+    if not urls:
+        identity = f"{found.repository}/{text_of(found.model.get('Name')) or 'unnamed'}"
+        yield Refusal(id=identity, revision=found.version, reason=Reason.REMOVED, detail="no file of it is named")
+    yield from (_checkpoint(found, url) for url in urls)
 
 
 def _checkpoint(found: _Model, url: str) -> Checkpoint:
     model, collection = found.model, found.collection
     metadata = {**_map(collection.get("Metadata")), **_map(model.get("Metadata"))}
-    results = [entry for entry in model.get("Results") or [] if isinstance(entry, dict)]
+    stated = model.get("Results") or []
+    results = [entry for entry in (stated if isinstance(stated, list) else [stated]) if isinstance(entry, dict)]
     first = results[0] if results else {}
     metrics = {str(key).lower(): value for key, value in _map(first.get("Metrics")).items()}
     task = task_of(text_of(first.get("Task")), text_of(collection.get("Task")))

@@ -26,6 +26,7 @@ from filterzoo.network.transport import Clocks
 from filterzoo.outcome import Refusal
 from filterzoo.records import Artifact, Checkpoint
 from filterzoo_plugins.sources.medical import PACKAGES, REPOSITORIES, MedicalSource, nnunet_v1, torchxrayvision
+from filterzoo_plugins.sources.medical._repository import MedicalRepository
 
 FACTS = Path(__file__).parents[3] / "manifests" / "facts" / "medical.csv"
 LUNGMASK = b"""
@@ -298,6 +299,14 @@ def test_a_listed_member_is_the_one_that_is_read(server, discover, tmp_path):
 
 
 LICENCE = Path(str(distribution("timm").locate_file(f"timm-{version('timm')}.dist-info/licenses/LICENSE"))).read_bytes()
+
+
+def test_an_archive_without_ranges_is_fetched_once_to_list_it_in_all_runs(server, tmp_path):
+    url = server.add("/records/1/files/Task.zip", archive("a/model.pt", "b/"), ranges=False, etag=False)
+    for _ in range(3):
+        with Door(tmp_path / "cache", allow_private=True) as door:
+            assert list(MedicalRepository("nnunet_v1", door).zipped(url, "x", "1")) == ["a/model.pt"]
+    assert sum("Range" not in headers for _, _, headers in server.requests) == 1
 
 
 def test_monai_networks_are_told_by_file_and_licences_by_the_repositorys_file(hub, discover):

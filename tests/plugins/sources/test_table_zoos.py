@@ -123,7 +123,8 @@ def test_metafiles_of_openmmlab_are_data(server, listing):
     assert other.revision == "1.0"  # 20231122 is a day, not a hash
     assert (other.training_dataset, other.clean_accuracy) == ("ImageNet-1k", 0.8)
     assert found["mmpretrain/again"].reason is Reason.DUPLICATE
-    assert set(found) == {"mmpretrain/resnet18_cifar10", "mmpretrain/converted", "mmpretrain/again"}
+    assert found["mmpretrain/without"].reason is Reason.REMOVED
+    assert len(found) == 4
 
 
 def test_a_metafile_that_is_no_data_costs_itself_alone(server, listing):
@@ -393,12 +394,8 @@ def test_all_are_crawled_and_a_host_that_was_away_is_taken_up_by_the_next_run(se
     environment = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     command = ("crawl", "zoos.yaml", "--allow-private", "--json", "--workers", "1")
     first = filterzoo(*command, cwd=tmp_path, env=environment)
-    assert first.document["sources"]["openmmlab"] | {"filters": 0} == {
-        "done": 1,
-        "skipped": 1,
-        "failed": 1,
-        "filters": 0,
-    }
+    counts = first.document["sources"]["openmmlab"]
+    assert [counts[column] for column in ("done", "skipped", "failed")] == [1, 2, 1]
     second = filterzoo(*command, cwd=tmp_path, env=environment)
     sources = second.document["sources"]
     done = {name: counts["done"] for name, counts in sources.items()}

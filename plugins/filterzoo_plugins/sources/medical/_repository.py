@@ -45,11 +45,18 @@ class MedicalRepository:
         """A checkpoint of this repository; columns that are None leave the field empty."""
         return Checkpoint(id=f"{self.name}/{name}", revision=revision, artifacts=tuple(artifacts), **columns)
 
+    def _members(self, url: str) -> list[str]:
+        with self.door.open(Artifact(url=url)) as file:
+            return sorted(ZipIndex(file).members)
+
     def zipped(self, url: str, name: str, revision: str) -> Iterator[str | Refusal]:
-        """The names of the members of a remote zip archive, of which only the directory is read; or why not."""
+        """The names of the members of a remote zip archive, of which only the directory is read; or why not.
+
+        The archives lie in records that never change, so that each is asked once in all runs that share the cache: a
+        server without ranges sends the whole archive for its directory.
+        """
         try:
-            with self.door.open(Artifact(url=url)) as file:
-                members = sorted(ZipIndex(file).members)
+            members = self.door.kept(f"members:{url}", lambda: self._members(url))
         except Refused as refusal:
             detail = f"cannot list the archive: {refusal.detail}"
             identity = f"{self.name}/{name}"
