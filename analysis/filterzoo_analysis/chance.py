@@ -19,7 +19,7 @@ _SPREAD = 9.0
 
 
 def expected_drift(counts: Doubles, first: int, second: int | None, weights: Doubles, bin_width: float) -> float:
-    """Expected drift (METRICS 5) of `first` from `second` filters that are drawn from one distribution, `counts`.
+    """Expected drift (docs/measures.md, 5) between `first` and `second` filters drawn from one distribution, `counts`.
 
     counts: (630,) of the distribution. second: None for the distribution itself, as if infinitely many were drawn.
     Filters are taken as independent, and a network's are not: what is expected of them is this much or more.

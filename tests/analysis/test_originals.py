@@ -1,4 +1,6 @@
-"""What the report says equals what the papers' notebooks compute, within METRICS 7, on a zoo that has every hard part.
+"""What the report says equals what the papers' notebooks compute, on a zoo that has every hard part.
+
+Within the bounds of docs/measures.md.
 
 Planted: sparse filters (more of them in normal networks), layers in every decile of depth, three training sets,
 networks robust to Linf and to L2, a normal network that several robust ones share, copies, and an untrained network.
