@@ -204,7 +204,7 @@ def _monai() -> Iterator[tuple[str, int, Build]]:
 def _nnunet() -> Iterator[tuple[str, int, Build]]:
     unet = importlib.import_module("dynamic_network_architectures.architectures.unet")
     for name in ("PlainConvUNet", "ResidualEncoderUNet", "ResidualUNet"):
-        network = getattr(unet, name, None)
+        network = getattr(unet, name)
         for conv in (nn.Conv2d, nn.Conv3d):
             for channels in CHANNELS:
                 sides = 2 if conv is nn.Conv2d else 3

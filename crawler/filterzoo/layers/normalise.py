@@ -17,7 +17,7 @@ from filterzoo.layers.layer import Floats, Layer
 from filterzoo.layers.packed import DECODINGS, decode
 from filterzoo.layers.shapes import groups_or_one
 from filterzoo.layers.stored import TensorReader
-from filterzoo.records import Context, Convolution, Evidence, Layout, Quantisation, Tensor
+from filterzoo.records import Context, Convolution, Evidence, Layout, Quantisation, Tensor, Way
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -77,7 +77,8 @@ def read(tensor: Tensor, reader: TensorReader) -> Array:
     if tensor.computation.step in DECODINGS:
         parts = [read(each, reader) for each in tensor.computation.inputs]
         return decode(tensor.computation, parts, DTYPES[tensor.dtype], tensor.shape, tensor.name)
-    inputs = [_floats(read(each, reader), each) for each in tensor.computation.inputs]
+    takes_integers = tensor.computation.way in {Way.SCALE, Way.MASK}
+    inputs = [_part(read(each, reader), each, takes_integers=takes_integers) for each in tensor.computation.inputs]
     return apply(tensor.computation, inputs, tensor.shape, tensor.name)
 
 
@@ -131,6 +132,12 @@ def _floats(stored: Array, tensor: Tensor) -> Floats:
         raise Refused(Reason.UNSUPPORTED, f"{tensor.dtype} without a scale is no weight", tensor.name)
     floats = _cast(stored, tensor.dtype)
     return floats if tensor.quantisation is None else _dequantise(floats, tensor.quantisation)
+
+
+def _part(stored: Array, tensor: Tensor, *, takes_integers: bool) -> Floats:
+    """What a weight is computed from; integers as they are where a scale, or a mask, stands beside them."""
+    is_integer = DTYPES[tensor.dtype].number_class is NumberClass.INTEGER and tensor.quantisation is None
+    return stored.astype(np.float32) if takes_integers and is_integer else _floats(stored, tensor)
 
 
 def _cast(stored: Array, dtype: str) -> Floats:
