@@ -208,13 +208,13 @@ def test_each_can_be_taken_down_and_the_list_is_no_formula(place, tmp_path):
     requests += [
         (TakedownKind.LICENCE, word) for word in HOSTILE if word.startswith(("=", "+", "-", "@", "\t", "\r", "'"))
     ]
-    report = take_down(target_for(str(out)), requests)
+    report = take_down(target_for(str(out)), requests, in_advance=True)
     assert set(report.models) >= {name for kind, name in requests if kind is TakedownKind.MODEL}
     assert verify(str(out)) == []
     text = (out / "takedowns.csv").read_bytes().decode()
     assert [(one.kind, one.value) for one in read_takedowns(text)] == requests
     cells = [cell for row in csv.reader(text.splitlines(keepends=True)) for cell in row]
     assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
-    ran = filterzoo("takedown", "out", "--repo", "hostile", cwd=tmp_path)
+    ran = filterzoo("takedown", "out", "--repo", "hostile", "--yes", cwd=tmp_path)
     assert (ran.code, printable(ran.out)) == (0, True)
     assert len(rows(out, "models")) == 0

@@ -25,7 +25,7 @@ def resolved(
     """The requests as they are kept: each names something by itself, globs are replaced by what they match.
 
     models: rows of `models`. StartError for a request that no model matches and that was not made before, unless
-    `in_advance`: then it is kept for models to come. A glob has to match.
+    `in_advance`: then it is kept, as it is spelt, for models to come.
     """
     known = {(one.kind, one.value) for one in takedowns}
     found: dict[Request, None] = {}
@@ -33,8 +33,8 @@ def resolved(
         if (kind, value) in known or any(Takedown(kind, value, "").covers(model) for model in models):
             found[kind, value] = None
             continue
-        matches = dict.fromkeys(_matches(kind, value, models))
-        if not matches and (_is_glob(value) or not in_advance):
+        matches = {} if in_advance and kind is not TakedownKind.MODEL else dict.fromkeys(_matches(kind, value, models))
+        if not matches and not in_advance:
             raise StartError(_nothing(kind, value, models))
         found |= matches or {(kind, value): None}
     return list(found)
