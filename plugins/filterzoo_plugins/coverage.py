@@ -144,7 +144,8 @@ def row(zoo: Zoo, door: Door) -> str:
     """One line of the table."""
     try:
         upstream: int | str = zoo.upstream(door)
-        source = zoo.source(zoo.source.Options(**zoo.options), door.redirecting(zoo.source.hosts), Path())
+        kind: Any = zoo.source
+        source = kind(kind.Options(**zoo.options), door.redirecting(kind.hosts), Path())
         found = list(source.discover())
     except (Refused, StartError) as error:
         return f"| {zoo.name} | out of reach | {zoo.counted_as} | | | | | | {_plain(str(error))} |"

@@ -46,6 +46,8 @@ def test_facts(path):
 def test_facts_are_columns_of_models_by_a_key_of_their_zoo(path):
     """`dataset` stands for the one that a token of a tag, or a row about data sets, names."""
     key, *columns = rows_of(path)[0]
+    if key in {"module", "document"}:
+        return  # where a zoo's lists are, not what its networks are
     assert key in {"name", "token", "tag", "weights", "dataset"}
     known = {field.name for field in dataclasses.fields(Checkpoint)} | {"dataset", "source"}
     assert set(columns) <= known - {"id", "revision", "artifacts", "url"}

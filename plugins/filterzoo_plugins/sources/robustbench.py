@@ -266,15 +266,9 @@ def _licence_of(entry: LeaderboardEntry, stated: Licences | None) -> dict[str, s
 
 def _of_member(entry: LeaderboardEntry, number: int) -> dict[str, Any]:
     """What is known of one network of an ensemble: that the whole withstands attacks says nothing of its parts."""
-    names = entry.id, f"m{number}"
-    row = next(
-        (
-            row
-            for row in curated.rows("robustbench_members")
-            if fnmatchcase(names[0], row["entry"] or "") and fnmatchcase(names[1], row["member"] or "")
-        ),
-        None,
-    )
+    name = f"{entry.id}#m{number}"
+    known = curated.rows("robustbench_members")
+    row = next((row for row in known if fnmatchcase(name, row["name"] or "")), None)
     robust = {"true": True, "false": False}.get(row["robust"] or "") if row else None
     if entry.threat_model == "corruptions" and row is None:
         return {}

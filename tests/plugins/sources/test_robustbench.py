@@ -357,13 +357,13 @@ def test_accuracies_come_from_the_repository_on_the_web(tmp_path, folder):
     assert not [path for path in asked if "B2021Several" in path], "an ensemble's are not of one network"
 
 
-def test_a_web_that_does_not_answer_ends_the_listing_and_leaves_no_column_null_for_ever(tmp_path, folder):
+def test_a_document_that_does_not_come_costs_its_entry_alone_and_leaves_no_column_null_for_ever(tmp_path, folder):
     clocks = Clocks(sleep=lambda _: None)
     with WebServer() as server, Door(tmp_path / "cache", allow_private=True, clocks=clocks) as door:
         server.add("/model_info/cifar10/Linf/A2020Robust.json", b"{}", *[status(503)] * 20)
-        with pytest.raises(Refused) as refused:
-            discover(door, folder, model_info=f"{server.url}/model_info")
-    assert refused.value.reason is Reason.FETCH_FAILED
+        found = by_id(discover(door, folder, model_info=f"{server.url}/model_info"))
+    assert found["cifar10/Linf/A2020Robust"].reason is Reason.FETCH_FAILED
+    assert isinstance(found["cifar10/Linf/Standard"], Checkpoint)
 
 
 @pytest.mark.parametrize(
