@@ -79,7 +79,7 @@ def stored_shape(layout: Layout, kernel: tuple[int, ...]) -> tuple[int, ...]:
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("layout", [layout for layout in Layout if layout is not Layout.OTHER])
+@pytest.mark.parametrize("layout", [layout for layout in Layout if layout not in {Layout.OPEN, Layout.OTHER}])
 def test_every_layout_as_explicit_loops_have_it(layout, kernel):
     for groups in (1, 2, 3) if layout is Layout.IO_K else (1,):
         stored = numbers(*stored_shape(layout, kernel))
@@ -219,7 +219,12 @@ def test_what_is_no_weight_without_a_scale(dtype):
 
 @pytest.mark.parametrize(
     ("shape", "layout", "groups"),
-    [((5, 2, 3), Layout.IO_K, 2), ((2, 3, 4), Layout.ONE_K_O, 1), ((2, 3, 4), Layout.OTHER, 1)],
+    [
+        ((5, 2, 3), Layout.IO_K, 2),
+        ((2, 3, 4), Layout.ONE_K_O, 1),
+        ((2, 3, 4), Layout.OTHER, 1),
+        ((2, 3, 4), Layout.OPEN, 1),
+    ],
 )
 def test_shapes_that_contradict_themselves(shape, layout, groups):
     with pytest.raises(Refused) as raised:

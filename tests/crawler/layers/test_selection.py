@@ -123,7 +123,9 @@ def test_real_networks_for_segmentation_detection_and_video(architecture):
 
 def test_groups_are_known_for_most_layers_of_a_residual_network():
     chosen = select(table(on_meta(timm.create_model, "resnet50")))
-    assert all(each.convolution.groups == 1 for each in chosen)
+    groups = [each.convolution.groups for each in chosen]
+    assert set(groups) == {1, None}  # a shortcut may read groups of what stands before it in the file
+    assert groups.count(1) > 0.9 * len(groups)
 
 
 def unet() -> nn.Module:

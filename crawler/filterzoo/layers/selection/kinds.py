@@ -282,8 +282,6 @@ def _dense(candidate: Candidate, network: Network) -> Verdict:
         return Kind.GROUPED, None, Evidence.SHAPES
     follows = before is not None and second == before.first and not network.is_sorted
     splits = before is not None and before.first > second and before.first % second == 0
-    if before is not None and before.first == first and before.second > 1:
-        splits = False  # two that are added, such as a block's last layer and its shortcut
     one = follows or (candidate.is_pointwise and network.outputs[second] > 0 and not splits)
     if first == second and candidate.bias in {None, first} and candidate.kernel and _is_open_square(candidate):
         evidence = Evidence.ASSUMED
