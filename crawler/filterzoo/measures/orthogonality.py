@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import torch
+import numpy as np
 
-_ROWS: Final = {"cpu": 256, "cuda": 2048}
+from filterzoo.measures.loops import cosines_of_small_groups, weighted_sum
+
+if TYPE_CHECKING:
+    from filterzoo.layers.layer import Doubles, Floats
+
+_ROWS: Final = 256
 """Rows of a tile. Only tiles on and above the diagonal are multiplied: small ones save work, large ones run faster."""
-_NUMBERS: Final = {"cpu": 2**21, "cuda": 2**26}
+_NUMBERS: Final = 2**21
 """Numbers of one operand at most: what bounds the memory, whatever the layer's shape."""
+_FEW: Final = 16
+"""Rows of a group below which products of matrices do not pay."""
 MAX_PAIRS: Final = 2**28
 """Most ordered pairs of rows that are compared, in all groups (16,384 rows of one group) ..."""
 MAX_PRODUCTS: Final = 2**40
@@ -17,9 +24,17 @@ MAX_PRODUCTS: Final = 2**40
 None: time grows with the square of the rows, and a sample of the pairs would be another measure."""
 
 
-def orthogonality(
-    weights: torch.Tensor, groups: int, products: torch.Tensor | None = None, peak: float = 1.0
-) -> float | None:
+def pairs_to_compare(shape: tuple[int, ...], groups: int) -> tuple[int, int, int] | None:
+    """(groups, rows of one, numbers of a row) of a layer's shape; None where there is nothing, or too much."""
+    out, size = shape[0], int(np.prod(shape))
+    if out <= groups or size == 0:
+        return None
+    rows, numbers = out // groups, size // out
+    ordered = groups * rows * (rows - 1)
+    return None if ordered > MAX_PAIRS or ordered * numbers > MAX_PRODUCTS else (groups, rows, numbers)
+
+
+def orthogonality(weights: Floats, groups: int, products: Doubles | None = None, peak: float = 1.0) -> float | None:
     """1 - mean abs(cosine) over ordered pairs of different rows of the same group, rows of zeros left out.
 
     weights: finite float32 (out, in/groups, *kernel); a row is the flattened `weights[o]`. None without such a pair,
@@ -28,50 +43,43 @@ def orthogonality(
     `peak`, which other measures need as well. It stays as it is where the result is None.
     Gavrikov & Keuper, CVPR 2022, except that depthwise rows, which see different inputs, are not compared.
     """
-    out = weights.shape[0]
-    if out <= groups or weights.numel() == 0:
+    shape = pairs_to_compare(weights.shape, groups)
+    if shape is None:
         return None
-    rows = weights.reshape(groups, out // groups, -1)
-    ordered = groups * rows.shape[1] * (rows.shape[1] - 1)
-    if ordered > MAX_PAIRS or ordered * rows.shape[2] > MAX_PRODUCTS:
-        return None
-    numbers = _NUMBERS[weights.device.type]
-    side = max(1, min(_ROWS[weights.device.type], rows.shape[1], numbers // rows.shape[2]))
-    batch = max(1, numbers // (side * (side + rows.shape[2])))
-    total, pairs = 0.0, 0
-    for some in torch.split(rows, batch):
-        cosines, count = _absolute_cosines(some, side, products, peak)
-        total += cosines
-        pairs += count
+    layer = weights.reshape(shape)
+    if shape[1] <= _FEW and products is None:
+        total, pairs = cosines_of_small_groups(layer)
+    else:
+        found = [_absolute_cosines(rows, products, peak) for rows in layer]
+        total, pairs = sum(cosines for cosines, _ in found), sum(count for _, count in found)
     return max(0.0, 1.0 - total / pairs) if pairs else None
 
 
-def _absolute_cosines(
-    rows: torch.Tensor, side: int, kept: torch.Tensor | None = None, peak: float = 1.0
-) -> tuple[float, int]:
-    """(groups, m, k) -> sum of abs(cosine) over the ordered pairs of different rows of a group, and their number."""
-    peaks = torch.maximum(rows.amax(dim=2), -rows.amin(dim=2))
+def _absolute_cosines(rows: Floats, kept: Doubles | None, peak: float) -> tuple[float, int]:
+    """(m, k) -> sum of abs(cosine) over the ordered pairs of different rows, and their number."""
+    side = max(1, min(_ROWS, len(rows), _NUMBERS // rows.shape[1]))
+    peaks = np.maximum(rows.max(axis=1), -rows.min(axis=1))
     # Divided by its largest number, no row's squares overflow or vanish, whatever the layer's magnitude.
-    divisors = peaks.masked_fill(peaks == 0, 1.0).unsqueeze(2)
-    # Callers may have allowed TF32 or bfloat16 in float32 products, too coarse here; float64 products never use them.
-    dtype = torch.float32 if torch.get_float32_matmul_precision() == "highest" else torch.float64
-    inverse = torch.empty_like(peaks, dtype=torch.float64)
-    total = torch.zeros((), dtype=torch.float64, device=rows.device)
+    divisors: Floats = np.where(peaks == 0, np.float32(1), peaks)[:, None]
+    inverse = np.empty(len(rows))
+    total = 0.0
     # From the last tile up: the product of a tile with itself gives its rows' lengths, for the tiles that follow.
-    for i in reversed(range(0, rows.shape[1], side)):
-        left = (rows[:, i : i + side] / divisors[:, i : i + side]).to(dtype)
-        for j in range(i, rows.shape[1], side):
-            right = left if j == i else (rows[:, j : j + side] / divisors[:, j : j + side]).to(dtype)
-            products = torch.bmm(left, right.transpose(1, 2))
+    for i in reversed(range(0, len(rows), side)):
+        left = rows[i : i + side] / divisors[i : i + side]
+        for j in range(i, len(rows), side):
+            right = left if j == i else rows[j : j + side] / divisors[j : j + side]
+            products = left @ right.T
             if kept is not None:
-                scale = divisors[0, i : i + side].double() / peak, divisors[0, j : j + side].double() / peak
-                kept[i : i + side, j : j + side] = products[0].double().mul_(scale[0]).mul_(scale[1].T)
-            products.abs_()
+                scale = (
+                    divisors[i : i + side].astype(np.float64) / peak,
+                    divisors[j : j + side].astype(np.float64) / peak,
+                )
+                kept[i : i + side, j : j + side] = products * scale[0] * scale[1].T
             if j == i:
-                squares = products.diagonal(dim1=1, dim2=2)
-                inverse[:, i : i + side] = squares.double().clamp_min(1.0).rsqrt()
-                squares.zero_()
-            weighted = torch.bmm(products.double(), inverse[:, j : j + side].unsqueeze(2)).squeeze(2)
-            total += (weighted * inverse[:, i : i + side]).sum() * (1 if j == i else 2)
-    alive = (peaks > 0).sum(dim=1)
-    return float(total), int((alive * (alive - 1)).sum())
+                squares = products.diagonal()
+                inverse[i : i + side] = 1 / np.sqrt(np.maximum(squares.astype(np.float64), 1.0))
+                np.fill_diagonal(products, 0)
+            found = weighted_sum(products, inverse[i : i + side], inverse[j : j + side])
+            total += found * (1 if j == i else 2)
+    alive = int((peaks > 0).sum())
+    return total, alive * (alive - 1)

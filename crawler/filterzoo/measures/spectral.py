@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import torch
 
 if TYPE_CHECKING:
-    from filterzoo.layers.layer import Doubles
+    from filterzoo.layers.layer import Doubles, Floats
 
 MAX_SIDE: Final = 4096
 """Most rows and columns of the Gram matrix whose eigenvalues are taken."""
@@ -45,43 +44,46 @@ class Spectrum:
 UNDEFINED: Final = Spectrum()
 
 
-def takes_row_products(weights: torch.Tensor, groups: int) -> bool:
+def takes_row_products(shape: tuple[int, ...], groups: int) -> bool:
     """Whether the products of rows that the orthogonality makes are the Gram matrix that is needed here."""
-    out = weights.shape[0]
-    return groups == 1 and 1 < out <= weights.numel() // max(1, out) and is_affordable(weights, groups)
+    out, numbers = shape[0], math.prod(shape)
+    return groups == 1 and 1 < out <= numbers // max(1, out) and is_affordable(shape, groups)
 
 
-def is_affordable(weights: torch.Tensor, groups: int) -> bool:
+def is_affordable(shape: tuple[int, ...], groups: int) -> bool:
     """Whether a layer's spectrum costs at most MAX_SHARE of its other measures, or next to nothing.
 
     Eigenvalues cost the cube of the smaller side, the other measures about the number of weights: for wide pointwise
     layers the spectrum would cost more than all else. Estimated from the shape alone, so that a column's nulls are the
     same on every machine: nanoseconds, as measured on one core.
     """
-    out = weights.shape[0]
-    columns = weights.numel() // max(1, out)
+    out, numbers = shape[0], math.prod(shape)
+    columns = numbers // max(1, out)
     side = min(out, columns)
     if side > MAX_SIDE:
         return False
-    others = weights.numel() * (12.0 if tuple(weights.shape[2:]) == (3, 3) else 4.0)
+    others = numbers * (12.0 if shape[2:] == (3, 3) else 4.0)
     others += 0.0145 * out * out * columns / groups
     own = 0.105 * side**3 + (5.0 * side**2 if side >= FEWEST_VALUES else 0.0)
     if groups != 1 or out > columns:
-        own += 0.027 * side * weights.numel()
+        own += 0.027 * side * numbers
     return own <= max(_SMALL, MAX_SHARE * others)
 
 
-def spectrum(weights: torch.Tensor, peak: float, l2_norm: float, products: torch.Tensor | None = None) -> Spectrum:
-    """The measures of finite float32 (out, in/groups, *kernel).
+def eigenvalues(weights: Floats, peak: float, products: Doubles | None = None) -> Doubles:
+    """Of the smaller Gram matrix of finite float32 (out, in/groups, *kernel), divided by `peak`: ascending.
 
-    peak, l2_norm: of the weights. products: float64 (out, out), on and above the diagonal the products of rows that
-    were divided by `peak`, where somebody has made them. Undefined for a layer of zeros.
+    products: float64 (out, out), on and above the diagonal the products of rows that were divided by `peak`, where
+    somebody has made them.
     """
-    out = weights.shape[0]
-    if peak == 0 or not weights.numel():
-        return UNDEFINED
-    gram = _gram(weights.reshape(out, -1), peak) if products is None else products
-    squares: Doubles = torch.linalg.eigvalsh(gram, UPLO="U").clamp_min_(0.0).flip(0).cpu().numpy()
+    gram = _gram(weights.reshape(weights.shape[0], -1), peak) if products is None else products
+    found: Doubles = np.asarray(np.linalg.eigvalsh(gram, UPLO="U"), np.float64)
+    return found
+
+
+def spectrum(ascending: Doubles, peak: float, l2_norm: float) -> Spectrum:
+    """The measures of a layer that is not all zeros. ascending: `eigenvalues`; peak, l2_norm: of its weights."""
+    squares: Doubles = np.maximum(ascending, 0.0)[::-1]
     if not math.isfinite(squares[0]) or squares[0] <= 0:
         return UNDEFINED
     singular = np.sqrt(squares)
@@ -142,13 +144,13 @@ def _nonzero(squares: Doubles) -> Doubles:
     return found
 
 
-def _gram(matrix: torch.Tensor, peak: float) -> torch.Tensor:
+def _gram(matrix: Floats, peak: float) -> Doubles:
     """float64 M M^T or M^T M, whichever is smaller, of M = matrix / peak."""
     rows, columns = matrix.shape
     side = min(rows, columns)
-    gram = torch.zeros(side, side, dtype=torch.float64, device=matrix.device)
+    gram = np.zeros((side, side))
     step = max(1, min(_ROWS, _NUMBERS // side))
-    for piece in torch.split(matrix, step, dim=0 if columns <= rows else 1):
-        part = piece.double().div_(peak)
-        gram.addmm_(part.T, part) if columns <= rows else gram.addmm_(part, part.T)
+    for first in range(0, max(rows, columns), step):
+        part = (matrix[first : first + step] if columns <= rows else matrix[:, first : first + step]) / np.float64(peak)
+        gram += part.T @ part if columns <= rows else part @ part.T
     return gram

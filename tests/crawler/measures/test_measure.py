@@ -12,6 +12,7 @@ from tests.crawler.measures import measure_reference as reference
 
 from filterzoo.errors import Reason, Refused, StartError
 from filterzoo.layers.layer import Layer
+from filterzoo.measures import torch_measure
 from filterzoo.measures.dct import dct_bins
 from filterzoo.measures.measure import Measurer, measure_weights
 from filterzoo.measures.orthogonality import orthogonality
@@ -104,11 +105,11 @@ def test_no_measure_is_ever_nan_or_infinite(case):
         assert value is None or np.all(np.isfinite(value))
 
 
-@settings(max_examples=40, deadline=None)
-@given(layers(kernels=[(3, 3)]), st.integers(1, 9 * 20))
-def test_the_block_size_changes_nothing_beyond_rounding(case, numbers):
+@settings(max_examples=60, deadline=None)
+@given(layers(), st.one_of(st.none(), st.integers(1, 9 * 20)))
+def test_what_runs_on_gpus_is_within_the_same_tolerance(case, numbers):
     weights, groups = case
-    check(measure_weights(weights, groups, block_numbers=numbers), weights, groups)
+    check(torch_measure.measure_weights(weights, groups, device="cpu", block_numbers=numbers), weights, groups)
 
 
 def test_a_layer_of_several_blocks_is_within_tolerance():
@@ -239,7 +240,7 @@ def test_orthogonality_of_many_rows_is_that_of_all_pairs():
     ("shape", "groups"), [((1_900_000, 1, 3, 3), 1), ((40_000, 1, 1, 1), 2), ((12_000, 10_000, 1), 1)]
 )
 def test_orthogonality_that_would_take_too_long_is_null(shape, groups):
-    rows = torch.zeros(1).expand(shape)  # takes no memory: nothing of it may be looked at
+    rows = np.broadcast_to(np.float32(0), shape)  # takes no memory: nothing of it may be looked at
     assert orthogonality(rows, groups) is None
 
 
@@ -248,7 +249,7 @@ def test_orthogonality_stays_exact_where_coarse_products_are_allowed():
     expected = measure_weights(weights).orthogonality
     torch.set_float32_matmul_precision("medium")
     try:
-        assert measure_weights(weights).orthogonality == pytest.approx(expected, abs=1e-6)
+        assert torch_measure.measure_weights(weights, device="cpu").orthogonality == pytest.approx(expected, abs=1e-6)
     finally:
         torch.set_float32_matmul_precision("highest")
 
@@ -296,7 +297,7 @@ def test_a_measurer_measures_layers():
 
 def test_a_layer_too_small_to_gain_by_another_device_is_measured_on_the_cpu():
     measurer = Measurer("cpu")
-    measurer.device = torch.device("meta")  # stands for a GPU; it holds no numbers, so nothing can be measured there
+    measurer.device = "meta"  # stands for a GPU; it holds no numbers, so nothing can be measured there
     small = random_layer(8, 1, 3, 3)
     assert equal_bytes(measurer.measure(depthwise(small)), measure_weights(small, 4, Kind.DEPTHWISE))
     with pytest.raises(KeyError, match="meta"):
@@ -307,7 +308,7 @@ def test_a_layer_too_small_to_gain_by_another_device_is_measured_on_the_cpu():
 def test_asking_for_a_gpu_that_is_not_there_fails_at_the_start():
     with pytest.raises(StartError, match="no CUDA device"):
         Measurer("cuda")
-    assert Measurer("auto").device.type == "cpu"
+    assert Measurer("auto").device == "cpu"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device on this machine")
@@ -315,6 +316,6 @@ def test_asking_for_a_gpu_that_is_not_there_fails_at_the_start():
 def test_cuda_is_within_the_same_tolerances(shape):
     weights = random_layer(*shape)
     weights[0, 0] = 0
-    check(measure_weights(weights, 2, device=torch.device("cuda")), weights, 2)
+    check(torch_measure.measure_weights(weights, 2, device="cuda"), weights, 2)
     weights[1, 1, 0] = np.inf
-    check(measure_weights(weights, 2, device=torch.device("cuda")), weights, 2)
+    check(torch_measure.measure_weights(weights, 2, device="cuda"), weights, 2)

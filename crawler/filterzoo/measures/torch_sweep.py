@@ -1,10 +1,9 @@
-"""Two passes over a layer's filters in blocks that fit a cache: counts first, then norms, moments and histogram."""
+"""Two passes over a layer's filters on a device of torch: counts first, then norms, moments and histogram."""
 
 from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -12,14 +11,12 @@ import torch
 
 from filterzoo.measures.dct import DCT_BINS, DCT_LIMIT, DCT_SNAP, dct_basis
 from filterzoo.measures.statistics import FILTER_SIZE, Moments, merge_moments
+from filterzoo.measures.sums import Sums, sparse_limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy.typing as npt
-
-_SPARSE: Final = 100
-"""A filter is sparse when all its numbers are smaller than the layer's largest, divided by this."""
 
 _TINY: Final = float(np.finfo(np.float32).smallest_subnormal)
 """Divides the filters of zeros, which stay zeros; every other filter's largest number is at least this."""
@@ -77,21 +74,9 @@ class Blocks:
             self.peak = max(self.peak, _peak(block))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Sums:
-    """What the second pass adds up. The last three are None for kernels other than 3x3; histogram: int64 (9, 70)."""
-
-    l1_norm: float
-    l2_norm: float
-    sparse_count: int
-    raw: Moments | None = None
-    scaled: Moments | None = None
-    histogram: npt.NDArray[np.int64] | None = None
-
-
 def sweep(blocks: Blocks, *, with_statistics: bool) -> Sums:
     """Norms and sparse filters of any kernel; with statistics, moments and histogram of 3x3 filters as well."""
-    limit = _sparse_limit(blocks.peak)
+    limit = sparse_limit(blocks.peak)
     # One row a block, on the device: nothing is waited for before the last block.
     tally = torch.zeros(len(blocks), 3, dtype=torch.float64, device=blocks.device)
     raw, scaled = _MomentSum(len(blocks), blocks.device), _MomentSum(len(blocks), blocks.device)
@@ -121,14 +106,6 @@ def _peak(filters: torch.Tensor) -> float:
         return 0.0
     low, high = filters.aminmax()
     return float(torch.maximum(-low, high))
-
-
-def _sparse_limit(peak: float) -> float:
-    """The smallest float32 that is not below peak / 100, so that comparing float32 with it is exact; Inf for peak 0."""
-    if peak == 0:
-        return math.inf
-    limit = np.float32(peak / _SPARSE)
-    return float(limit if float(limit) >= peak / _SPARSE else np.nextafter(limit, np.float32(np.inf)))
 
 
 class _MomentSum:

@@ -1,0 +1,99 @@
+"""What is added up over the finite filters of a layer, and the measures that follow from it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from filterzoo.layers.layer import LayerMeasure
+from filterzoo.measures.entropy import variance_entropy, variance_entropy_threshold
+from filterzoo.measures.statistics import Moments, unpack
+
+if TYPE_CHECKING:
+    from filterzoo.layers.layer import Doubles, Floats
+    from filterzoo.measures.spectral import Spectrum
+
+_SPARSE: Final = 100
+"""A filter is sparse when all its numbers are smaller than the layer's largest, divided by this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterCounts:
+    """n_finite counts filters, nan_count and inf_count numbers; peak: the largest magnitude among finite filters."""
+
+    n_finite: int
+    nan_count: int
+    inf_count: int
+    peak: float
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether every number of the layer is finite."""
+        return not (self.nan_count or self.inf_count)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sums:
+    """What one pass adds up. The last three are None for kernels other than 3x3; histogram: int64 (9, 70)."""
+
+    l1_norm: float
+    l2_norm: float
+    sparse_count: int
+    raw: Moments | None = None
+    scaled: Moments | None = None
+    histogram: npt.NDArray[np.int64] | None = None
+
+
+def sums_of(filters: Floats, peak: float, *, with_statistics: bool) -> Sums:
+    """Norms and sparse filters of finite filters (n, k); with statistics, moments and histogram of 3x3 filters too."""
+    from filterzoo.measures import loops  # noqa: PLC0415  # Numba is loaded when the first layer comes
+
+    limit = sparse_limit(peak)
+    if not with_statistics:
+        magnitudes, squares, sparse = loops.sums_of_any(filters, limit)
+        return Sums(magnitudes, math.sqrt(squares), sparse)
+    magnitudes, squares, sparse, mean, m2, scaled_mean, scaled_m2, counts = loops.sums_of_3x3(filters, limit)
+    counts[:, -2] += counts[:, -1]
+    raw, scaled = Moments(len(filters), mean, unpack(m2)), Moments(len(filters), scaled_mean, unpack(scaled_m2))
+    return Sums(magnitudes, math.sqrt(squares), sparse, raw, scaled, counts[:, :-1])
+
+
+def sparse_limit(peak: float) -> float:
+    """The smallest float32 that is not below peak / 100, so that comparing float32 with it is exact; Inf for peak 0."""
+    if peak == 0:
+        return math.inf
+    limit = np.float32(peak / _SPARSE)
+    return float(limit if float(limit) >= peak / _SPARSE else np.nextafter(limit, np.float32(np.inf)))
+
+
+def layer_measure(
+    counts: FilterCounts, sums: Sums, direction: float | None, spectral: Spectrum, frequencies: Doubles | None
+) -> LayerMeasure:
+    """All measures of a layer; `direction` is its orthogonality."""
+    n_finite, raw, scaled, histogram = counts.n_finite, sums.raw, sums.scaled, sums.histogram
+    return LayerMeasure(
+        n_finite=n_finite,
+        nan_count=counts.nan_count,
+        inf_count=counts.inf_count,
+        l1_norm=sums.l1_norm,
+        l2_norm=sums.l2_norm,
+        sparse_count=sums.sparse_count,
+        sparsity=sums.sparse_count / n_finite if n_finite else None,
+        orthogonality=direction,
+        variance_entropy=None if raw is None else variance_entropy(raw),
+        variance_entropy_threshold=None if raw is None else variance_entropy_threshold(n_finite),
+        raw_mean=None if raw is None else raw.mean,
+        raw_m2=None if raw is None else raw.packed,
+        scaled_mean=None if scaled is None else scaled.mean,
+        scaled_m2=None if scaled is None else scaled.packed,
+        dct_histogram=None if histogram is None else histogram.astype(np.uint32).ravel(),
+        spectral_norm=spectral.spectral_norm,
+        stable_rank=spectral.stable_rank,
+        effective_rank=spectral.effective_rank,
+        power_law_alpha=spectral.power_law_alpha,
+        frequency_energy=frequencies,
+    )

@@ -1,0 +1,93 @@
+"""The measures of `measures.measure`, on a device of torch: for GPUs."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import TYPE_CHECKING, Final
+
+import torch
+
+from filterzoo.measures.frequency import basis_of, energy_of_moments, frequency_energy, is_measured
+from filterzoo.measures.measure import check_groups
+from filterzoo.measures.spectral import UNDEFINED, is_affordable, spectrum, takes_row_products
+from filterzoo.measures.sums import FilterCounts, layer_measure
+from filterzoo.measures.torch_orthogonality import orthogonality
+from filterzoo.measures.torch_sweep import Blocks, sweep
+from filterzoo.records import Kind
+
+if TYPE_CHECKING:
+    from filterzoo.layers.layer import Doubles, Floats, LayerMeasure
+    from filterzoo.measures.statistics import Moments
+
+_BLOCK_NUMBERS: Final = {"cpu": 8192 * 9, "cuda": 2**20 * 9}
+"""Numbers measured at a time: as many as fit in the L2 cache, or fill a GPU. Fixed, since sums are rounded by block."""
+_GRAM_NUMBERS: Final = 2**24
+"""Numbers that are turned into float64 at a time."""
+
+
+def measure_weights(
+    weights: Floats,
+    groups: int | None = 1,
+    kind: Kind = Kind.CONV,
+    *,
+    device: str,
+    block_numbers: int | None = None,
+) -> LayerMeasure:
+    """See `measures.measure.measure_weights`; within the tolerances of docs/measures.md of what it gives.
+
+    The device holds a copy of the layer, and a few blocks of about `block_numbers` numbers at a time (None: the
+    device's default). `device="cpu"` is for tests.
+    """
+    check_groups(weights.shape, groups)
+    out, inputs, *kernel = weights.shape
+    tensor = _tensor(weights).to(torch.device(device))
+    numbers = math.prod(kernel)
+    block = (block_numbers or _BLOCK_NUMBERS[tensor.device.type]) // max(1, numbers)
+    blocks = Blocks(tensor.reshape(out * inputs if numbers else 0, numbers), max(1, block))
+    sums = sweep(blocks, with_statistics=kernel == [3, 3])
+    can_compare = blocks.is_clean and not (groups is None and kind is Kind.DEPTHWISE)
+    shared = can_compare and takes_row_products(weights.shape, groups or 1)
+    products = torch.empty(out, out, dtype=torch.float64, device=tensor.device) if shared else None
+    direction = orthogonality(tensor, groups or 1, products, blocks.peak or 1.0) if can_compare else None
+    if direction is None:
+        products = None
+    spectral = UNDEFINED
+    if blocks.is_clean and blocks.peak and is_affordable(weights.shape, groups or 1):
+        gram = _gram(tensor.reshape(out, -1), blocks.peak) if products is None else products
+        spectral = spectrum(torch.linalg.eigvalsh(gram, UPLO="U").cpu().numpy(), blocks.peak, sums.l2_norm)
+    counts = FilterCounts(
+        n_finite=blocks.n_finite, nan_count=blocks.nan_count, inf_count=blocks.inf_count, peak=blocks.peak
+    )
+    return layer_measure(counts, sums, direction, spectral, _frequencies(blocks, kernel, sums.raw))
+
+
+def _frequencies(blocks: Blocks, kernel: list[int], raw: Moments | None) -> Doubles | None:
+    if not is_measured(kernel) or not blocks.n_finite or blocks.peak == 0:
+        return None
+    side = kernel[0]
+    if raw is not None:
+        return frequency_energy(energy_of_moments(raw), side)
+    basis = torch.from_numpy(basis_of(side)).to(blocks.device)
+    total = torch.zeros(len(basis), dtype=torch.float64, device=blocks.device)
+    for block in blocks:
+        total += torch.mm(basis, block.double().div_(blocks.peak).T).square_().sum(dim=1)
+    return frequency_energy(total.cpu().numpy(), side)
+
+
+def _gram(matrix: torch.Tensor, peak: float) -> torch.Tensor:
+    """float64 M M^T or M^T M, whichever is smaller, of M = matrix / peak."""
+    rows, columns = matrix.shape
+    side = min(rows, columns)
+    gram = torch.zeros(side, side, dtype=torch.float64, device=matrix.device)
+    for piece in torch.split(matrix, max(1, _GRAM_NUMBERS // side), dim=0 if columns <= rows else 1):
+        part = piece.double().div_(peak)
+        gram.addmm_(part.T, part) if columns <= rows else gram.addmm_(part, part.T)
+    return gram
+
+
+def _tensor(weights: Floats) -> torch.Tensor:
+    """The same memory as a tensor. torch warns of arrays that cannot be written; nothing here writes."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable", category=UserWarning)
+        return torch.from_numpy(weights)
