@@ -32,8 +32,10 @@ _AHEAD = 2
 
 _NOT_STARTED = (OSError, EOFError)
 """What starting a worker raises where the process that forks them was killed."""
-_PRELOADED = ["filterzoo.cli", "filterzoo.crawl.worker", "filterzoo.measures.measure"]
+_PRELOADED = ["filterzoo.cli", "filterzoo.crawl.worker", "filterzoo.measures.loops"]
 """Modules of a worker's start."""
+_FOR_ARCHITECTURES = ["filterzoo.architectures.architecture"]
+"""What is loaded besides where a source builds architectures: torch."""
 
 _STAGES = list(Stage)
 
@@ -83,7 +85,7 @@ class LocalExecutor:
 
     def _run_alone(self, task: Task) -> Outcome:
         """Run alone one of the tasks that were running when a worker died: only the one that killed it fails again."""
-        reached = _StageCell(_context(self._setup.sockets))
+        reached = _StageCell(self._context())
         pool, future = self._started_alone(task, reached)
         with pool, _stopping_workers():
             try:
@@ -105,8 +107,11 @@ class LocalExecutor:
 
     def _pool(self, workers: int, reached: _StageCell | None = None) -> ProcessPoolExecutor:
         """A pool that has no process yet. reached: where its one worker notes the stage it is in."""
-        context = _context(self._setup.sockets)
-        return ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(self._setup, reached))
+        arguments = (self._setup, reached)
+        return ProcessPoolExecutor(workers, self._context(), initializer=_start_worker, initargs=arguments)
+
+    def _context(self) -> BaseContext:
+        return _context(self._setup.sockets, builds_architectures=self._setup.builds_architectures)
 
 
 @contextlib.contextmanager
@@ -136,16 +141,16 @@ class _StageCell:
         self._number.value = _STAGES.index(stage)
 
 
-def _context(sockets: Path | None = None) -> BaseContext:
+def _context(sockets: Path | None = None, *, builds_architectures: bool = False) -> BaseContext:
     """How workers start: on Linux as forks of one process that has imported everything and done nothing with it.
 
-    Torch takes seconds to import, and its code and tables are in memory once for all workers. Elsewhere a fork is not
-    safe, or not to be had; then each imports all of it. sockets: where that process may be reached; None for the
+    Numba's loops are loaded, or compiled, once for all workers, and so is torch where it is needed. Elsewhere a fork is
+    not safe, or not to be had; then each imports all of it. sockets: where that process may be reached; None for the
     system's folder of temporary files.
     """
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
-    forkserver.set_forkserver_preload(_PRELOADED)
+    forkserver.set_forkserver_preload(_PRELOADED + _FOR_ARCHITECTURES * builds_architectures)
     try:
         with contextlib.nullcontext() if sockets is None else _socket_in(sockets):
             forkserver.ensure_running()
@@ -177,12 +182,12 @@ def _socket_in(sockets: Path) -> Iterator[None]:
 
 
 def _start_worker(setup: WorkerSetup, reached: _StageCell | None) -> None:
-    """Start a worker with one torch thread: the same bytes for any number of workers, and no oversubscribed cores."""
-    import torch  # noqa: PLC0415  # the driver never loads it
+    """Start a worker with one thread of arithmetic: equal bytes for any number of workers, no oversubscribed cores."""
+    import threadpoolctl  # noqa: PLC0415  # the driver computes nothing
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver receives it and shuts the pool down
     threading.Thread(target=_end_with_the_driver, daemon=True).start()
-    torch.set_num_threads(1)
+    threadpoolctl.threadpool_limits(1)
     _this_process[:] = [Worker(setup, None if reached is None else reached.enter)]
 
 

@@ -30,6 +30,7 @@ from filterzoo.plugins import Plugins
 from filterzoo.records import Checkpoint
 from filterzoo.references import PluginReference
 from filterzoo.reporting.summary import Summary, summarise
+from filterzoo.source import Source
 from filterzoo.store.journal import Journal
 from filterzoo.store.workfolder import WorkFolder
 
@@ -75,6 +76,7 @@ def crawl(order: Order, plugins: Plugins, on_event: Callable[[Event], None]) -> 
             cache=order.cache,
             device=order.device,
             allow_private=order.allow_private,
+            builds_architectures=any(type(one.source).architectures is not Source.architectures for one in sources),
         )
         tasks = _tasks(order, sources, journal, on_event)
         for task, outcome in LocalExecutor(setup, order.workers).run(tasks):

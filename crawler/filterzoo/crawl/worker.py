@@ -21,6 +21,7 @@ from filterzoo.layers.layer import Device, kernel_name
 from filterzoo.layers.shapes import canonical_shape
 from filterzoo.licensing.licences import Licence
 from filterzoo.licensing.statements import LicenceOrigin
+from filterzoo.measures.measure import Measurer
 from filterzoo.network.door import Door
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.plugins import load
@@ -41,6 +42,8 @@ class WorkerSetup:
     cache: Path
     device: Device
     allow_private: bool = False
+    builds_architectures: bool = False
+    """Whether a source may build architectures, for which torch is loaded before the workers start."""
 
     @property
     def sockets(self) -> Path:
@@ -53,8 +56,6 @@ class Worker:
 
     def __init__(self, setup: WorkerSetup, on_stage: Callable[[Stage], None] | None = None) -> None:
         """`on_stage` is called with every stage that a checkpoint enters."""
-        from filterzoo.measures.measure import Measurer  # noqa: PLC0415  # loads torch, which only a worker needs
-
         plugins = load(setup.plugins)
         self._door = Door(setup.cache, allow_private=setup.allow_private)
         self._sources = open_sources(setup.manifests, plugins, self._door)

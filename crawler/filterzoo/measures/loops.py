@@ -58,7 +58,7 @@ def compiled(signature: Any) -> Callable[[Loop], Loop]:
 
 
 def _inlined(loop: Loop) -> Loop:
-    return cast("Loop", numba.njit(error_model="numpy", inline="always")(loop))
+    return cast("Loop", numba.njit(error_model="numpy")(loop))
 
 
 def _read_only(element: Any, axes: int) -> Any:
