@@ -36,13 +36,15 @@ def layers(workload: str) -> list[Weights]:
 
 
 def filterzoo_way(device: str) -> Callable[[Weights], object]:
-    import torch
+    from filterzoo.measures import measure, torch_measure
 
-    from filterzoo.measures.measure import measure_weights
+    def measured(weights: Weights) -> object:
+        groups = weights.shape[0] if weights.shape[1] == 1 else 1
+        if device == "cpu":
+            return measure.measure_weights(weights, groups)
+        return torch_measure.measure_weights(weights, groups, device=device)
 
-    return lambda weights: measure_weights(
-        weights, weights.shape[0] if weights.shape[1] == 1 else 1, device=torch.device(device)
-    )
+    return measured
 
 
 def numpy_way(weights: Weights) -> object:
