@@ -256,6 +256,7 @@ def test_strings_that_utf8_cannot_hold_are_escaped(tmp_path):
     assert verify(str(tmp_path / "out")) == []
 
 
+@pytest.mark.slow
 def test_a_publisher_killed_at_any_step_leaves_the_old_or_the_new_state(tmp_path):
     """Every rename and removal of a release is one time the last thing the process did."""
     write_work(tmp_path / "first", zoo()[:2], ledger())
