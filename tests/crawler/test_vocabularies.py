@@ -14,7 +14,8 @@ from filterzoo.records import Checkpoint
 from filterzoo.vocabularies import COLUMNS, PUBLISHED
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
-FACTS = sorted((MANIFESTS / "facts").glob("*.csv"))
+FACTS = sorted(path for path in (MANIFESTS / "facts").glob("*.csv") if not path.stem.endswith("_documents"))
+"""Tables of columns by a key; the others list the documents that a zoo's listing is read from."""
 WHERE = ("arXiv:", "doi:", "https://")
 
 
