@@ -439,3 +439,16 @@ def test_a_crawl_reads_it_beside_other_zoos_and_says_what_it_refuses(tmp_path):
     _, layers = library.load(str(tmp_path / "out"), return_layers=True)
     channelless = layers.filter(layers["n_filters"].to_numpy() == 7).to_pylist()[0]
     assert (channelless["shape"], channelless["orthogonality"]) == ([1, 7, 3, 3], None)
+
+
+def test_pairs_are_those_of_the_authors_table(tmp_path):
+    (tmp_path / "pairs.csv").write_text(",Robust,Normal,Arch\n0,robust_a,normal_a,WRN\n1,robust_b,normal_a,WRN\n")
+    assert source(tmp_path / "dataset.h5", pairings="pairs.csv")._pairs() == {
+        "robust_a": "normal_a",
+        "robust_b": "normal_a",
+        "normal_a": "normal_a",
+    }
+    for text in ("<html>\n", "a,b\n1,2\n"):
+        (tmp_path / "pairs.csv").write_text(text)
+        with pytest.raises(StartError, match="pairs"):
+            source(tmp_path / "dataset.h5", pairings="pairs.csv")._pairs()
