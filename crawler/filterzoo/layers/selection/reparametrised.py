@@ -22,6 +22,8 @@ _LOW_RANK = re.compile(r"(?P<owner>.*[._])?lora_(?P<half>A|B|up|down)(?=[._]|$)"
 _NO_WEIGHT_SCALE = re.compile(r"input|output|act|query|key|k_|v_|q_", re.IGNORECASE)
 _SCALE = re.compile(r"scale|scb|absmax", re.IGNORECASE)
 _ZERO = re.compile(r"zero_?points?|zeros|shift", re.IGNORECASE)
+_MOST_BESIDE = 64
+"""More tensors than that belong to no single layer."""
 _NEEDS_SCALE = {"F8_E4M3", "F8_E5M2"}
 
 
@@ -29,16 +31,21 @@ def assembled(section: Sequence[Tensor]) -> list[Tensor]:
     """The tensors of a state dict with each reparametrised convolution weight in one piece, where its parts stood."""
     _refuse_low_rank(section)
     by_name = {tensor.name: tensor for tensor in section}
+    owned: dict[str, list[Tensor]] = {}
+    for tensor in section:
+        owned.setdefault(tensor.name[: max(tensor.name.rfind("."), tensor.name.rfind("/")) + 1], []).append(tensor)
     made: dict[str, Tensor] = {}
     spent: set[str] = set()
     for tensor in section:
-        for weight, used in _wholes(tensor, by_name):
+        for weight, used in _wholes(tensor, by_name, owned):
             made[tensor.name] = weight
             spent.update(used)
     return [made.get(tensor.name, tensor) for tensor in section if tensor.name in made or tensor.name not in spent]
 
 
-def _wholes(tensor: Tensor, by_name: Mapping[str, Tensor]) -> Iterator[tuple[Tensor, set[str]]]:
+def _wholes(
+    tensor: Tensor, by_name: Mapping[str, Tensor], owned: Mapping[str, list[Tensor]]
+) -> Iterator[tuple[Tensor, set[str]]]:
     """The weight that a tensor is the main part of, and the names of all parts."""
     if not 3 <= len(tensor.shape) <= 5 or tensor.computation is not None:
         return
@@ -53,7 +60,7 @@ def _wholes(tensor: Tensor, by_name: Mapping[str, Tensor]) -> Iterator[tuple[Ten
     number_class = DTYPES[tensor.dtype].number_class
     is_bare = tensor.quantisation is None and (number_class is NumberClass.INTEGER or tensor.dtype in _NEEDS_SCALE)
     if is_bare:
-        yield from _scaled(tensor, by_name)
+        yield from _scaled(tensor, owned)
 
 
 def _parametrised(
@@ -132,9 +139,13 @@ def _spectral_norm(name: str, weight: Tensor, left: Tensor, right: Tensor) -> Te
     return _like(weight, computed(name, weight.shape, Way.SPECTRAL_NORM, Step.DIVIDE, weight, value))
 
 
-def _scaled(tensor: Tensor, by_name: Mapping[str, Tensor]) -> Iterator[tuple[Tensor, set[str]]]:
+def _scaled(tensor: Tensor, owned: Mapping[str, list[Tensor]]) -> Iterator[tuple[Tensor, set[str]]]:
     """An 8-bit weight times the scale beside it, minus its zero point where there is one; nothing without a scale."""
-    beside = [other for other in by_name.values() if other is not tensor and _is_beside(other.name, tensor.name)]
+    owner = tensor.name[: max(tensor.name.rfind("."), tensor.name.rfind("/")) + 1]
+    near = [*owned.get(owner, ()), *owned.get(f"{tensor.name}.", ()), *owned.get(f"{tensor.name}/", ())]
+    if len(near) > _MOST_BESIDE:
+        return
+    beside = [other for other in near if other is not tensor and _is_beside(other.name, tensor.name)]
     scales = [other for other in beside if _is_scale(other)]
     if not scales:
         return
