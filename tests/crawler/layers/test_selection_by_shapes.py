@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from typing import Any
 
 import pytest
@@ -213,3 +214,10 @@ def test_what_a_graph_or_a_module_says_is_kept():
     assert (chosen.convolution, chosen.evidence) == (known, None)
     (chosen,) = select(layer(8, 3, 3, 3, convolution=Convolution(kind=Kind.CONV, context=Context.DECLARED)))
     assert chosen.evidence is Evidence.CONFIG
+
+
+def test_many_8_bit_weights_cost_little():
+    listed = [tensor(f"a{number}.weight", 2, 2, 3, 3, dtype="I8") for number in range(20_000)]
+    started = time.process_time()
+    assert selection(listed).words() == "20000 numbers"
+    assert time.process_time() - started < 5
