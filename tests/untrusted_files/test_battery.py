@@ -25,7 +25,7 @@ from filterzoo.jail.limits import JailLimits
 GIB = 1 << 30
 FAMILIES = {
     "torch zip", "torch legacy", "TorchScript", "safetensors", "shards", "ONNX", "HDF5", "Keras 2", "Keras 3",
-    "npy", "npz", "TFLite", "zip", "tar", "no model",
+    "npy", "npz", "TFLite", "MXNet", "zip", "tar", "no model",
 }  # fmt: skip
 MEASURE = "import resource, subprocess, sys; r = subprocess.run(sys.argv[1:]).returncode; \
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr); sys.exit(r)"
@@ -41,6 +41,8 @@ PLACES = {
     "HDF5: 180 GB of nothing": "conv/kernel",
     "npz: objects": "w.npy",
     "TFLite: data too short": "'w'",
+    "MXNet: two arrays of one name": "(at w)",
+    "MXNet: a type of -1": "byte",
     "zip: a name outside": "../../evil.pt",
     "tar: cut": "byte",
     "tar: a symbolic link": "(at a)",

@@ -62,6 +62,7 @@ def foreign_heads() -> list[Head]:
             b"\x08\x08\x12\x07pytorch\x1a\x031.0:\x80\x01\n\x10\n\x01x\x12\x01y\x1a\x01c",
             frozenset({"onnx"}),
         ),
+        Head("an MXNet parameter file", struct.pack("<QQQ", 0x112, 0, 1) + bytes(32), frozenset({"mxnet"})),
         Head("a TFLite file", struct.pack("<I", 28) + b"TFL3" + bytes(56), frozenset({"tflite"})),
     ]
 

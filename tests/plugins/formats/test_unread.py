@@ -39,7 +39,6 @@ KINDS = {
     "variables.data-00000-of-00001": (np.ones(99, "f4").tobytes(), "TensorFlow checkpoint"),
     "flax_model.msgpack": (MSGPACK, "msgpack"),
     "model.gguf": (b"GGUF\3\0\0\0" + bytes(16), "GGUF"),
-    "net.params": (b"\x12\1" + bytes(6) + bytes(64), "MXNet"),
     "net.caffemodel": (CAFFE, "Caffe"),
     "imagenet-vgg.mat": (b"MATLAB 5.0 MAT-file, Platform: GLNXA64" + bytes(90), "matconvnet"),
     "net.xml": (OPENVINO, "OpenVINO"),
