@@ -64,6 +64,7 @@ def foreign_heads() -> list[Head]:
         ),
         Head("an MXNet parameter file", struct.pack("<QQQ", 0x112, 0, 1) + bytes(32), frozenset({"mxnet"})),
         Head("a TFLite file", struct.pack("<I", 28) + b"TFL3" + bytes(56), frozenset({"tflite"})),
+        Head("an OpenVINO network", b'<?xml version="1.0"?>\n<net name="n" version="11">', frozenset({"openvino"})),
     ]
 
 

@@ -14,6 +14,7 @@ from filterzoo.jail.limits import JailLimits
 from filterzoo.kit.damage import DamagedCopy, HeldFile, cut_short, damaged
 from filterzoo.kit.findings import SHOWN, Finding, finding, name_faults, unchecked
 from filterzoo.kit.foreign_heads import foreign_heads
+from filterzoo.layers.normalise import read
 from filterzoo.layers.stored import TensorReader
 from filterzoo.records import Index
 from filterzoo.references import PluginReference
@@ -113,7 +114,7 @@ def _read_all(file: LocalFile, index: Index) -> None:
     with TensorReader(file) as reader:
         reader.check(index.containers)
         for tensor in index.convolutions:
-            reader.read(tensor)
+            read(tensor, reader)
 
 
 def survival_faults(jail: Jail, path: Path, variants: Iterable[DamagedCopy]) -> list[str]:

@@ -26,7 +26,6 @@ CHECKPOINT = (
 CAFFE = message(1, b"CaffeNet") + message(100, message(1, b"conv1") + message(2, b"Convolution")) * 3
 GRAPH_DEF = message(1, message(1, b"x") + message(2, b"Placeholder")) * 3
 MSGPACK = b"\x81\xa6params\x81\xa4conv\x81\xa6kernel\xc7\x10\x01" + bytes(16)
-OPENVINO = b'<?xml version="1.0" ?>\n<net name="resnet" version="11">\n<layers></layers></net>'
 PADDLE = bytes(16) + struct.pack("<i", 6) + b"\x08\x05\x10\x08\x10\x03" + bytes(96)
 KINDS = {
     "saved_model.pb": (SAVED_MODEL, "TensorFlow SavedModel"),
@@ -41,7 +40,6 @@ KINDS = {
     "model.gguf": (b"GGUF\3\0\0\0" + bytes(16), "GGUF"),
     "net.caffemodel": (CAFFE, "Caffe"),
     "imagenet-vgg.mat": (b"MATLAB 5.0 MAT-file, Platform: GLNXA64" + bytes(90), "matconvnet"),
-    "net.xml": (OPENVINO, "OpenVINO"),
     "yolo.weights": (struct.pack("<5i", 0, 2, 5, 1, 0) + np.ones(30, "f4").tobytes(), "Darknet"),
     "yolo.cfg": (b"# a net\n[net]\nbatch=1\n[convolutional]\n", "Darknet"),
     "model.pdiparams": (PADDLE, "PaddlePaddle"),

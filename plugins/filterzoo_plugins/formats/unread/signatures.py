@@ -119,10 +119,8 @@ def _msgpack(head: bytes, _: str) -> str | None:
 
 
 def _text(head: bytes, name: str) -> str | None:
-    """XML, JSON and plain text that describe a network."""
+    """JSON and plain text that describe a network."""
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
-    if start[:1] == b"<" and re.search(rb"<net\s[^>]*version=|<net\s[^>]*name=", start):
-        return "an OpenVINO network (.xml)"
     if start[:1] == b"{" and (b'"modelTopology"' in start or b'"weightsManifest"' in start):
         return "a TensorFlow.js model (model.json)"
     if re.match(rb"(#[^\n]*\n\s*)*\[net(work)?\]", start):

@@ -1,0 +1,68 @@
+"""OpenVINO networks (.xml): the weights that their convolutions read, found in the graph; the .bin beside the file."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import ClassVar
+
+from filterzoo import Format, LeftOut, RandomAccessFile, Reason, Refused, Tensor, hookimpl
+from filterzoo_plugins.encodings.names import show
+from filterzoo_plugins.formats.openvino.constant import Weights, listed
+from filterzoo_plugins.formats.openvino.document import LayerEntry, read_layers
+from filterzoo_plugins.formats.openvino.graph import GraphWalk
+
+_NETWORK = re.compile(rb"<net\s[^<>]*\b(version|name)\s*=")
+_BLANKS = b"\xef\xbb\xbf \t\r\n"
+_ENDING = ".xml"
+
+
+class OpenVino(Format):
+    """OpenVINO's intermediate representation, versions 10 and 11: Convolution, GroupConvolution, their BackpropData.
+
+    A weight may be computed from constants by a closed set of operations (`folds`): the decompression of float16 and
+    of integers of 8 and 4 bits. The weights lie in the file of the same name that ends with `.bin`.
+    """
+
+    name: ClassVar[str] = "openvino"
+    framework: ClassVar[str | None] = "openvino"
+    is_graph: ClassVar[bool] = True
+    _called: str = ""
+
+    def accepts(self, head: bytes, name: str) -> bool:
+        """XML whose root is a `net`; the name is that of the weights, too."""
+        self._called = name
+        return head.lstrip(_BLANKS)[:1] == b"<" and _NETWORK.search(head) is not None
+
+    def index(self, file: RandomAccessFile) -> Iterator[Tensor | LeftOut]:
+        """What each convolution reads, in the order of the layers; then the constants that none reads."""
+        layers = read_layers(file)
+        with self._weights(file) as weights:
+            walk = GraphWalk(layers, weights)
+            walk.run()
+            yield from walk.convolutions.found()
+            yield from (listed(layer, weights.span(layer)) for layer in _constants(layers) if layer.id not in walk.read)
+
+    def tensors(self, file: RandomAccessFile) -> Iterator[Tensor]:
+        """Every constant, as it is stored."""
+        layers = read_layers(file)
+        with self._weights(file) as weights:
+            yield from (listed(layer, weights.span(layer)) for layer in _constants(layers))
+
+    def _weights(self, file: RandomAccessFile) -> contextlib.closing[Weights]:
+        name = self._called.rpartition("/")[2]
+        if not name.lower().endswith(_ENDING):
+            detail = "the weights of an OpenVINO network are found by its name, which must end with .xml"
+            raise Refused(Reason.UNSUPPORTED, detail, show(name))
+        return contextlib.closing(Weights(file, name[: -len(_ENDING)] + ".bin"))
+
+
+def _constants(layers: list[LayerEntry]) -> Iterator[LayerEntry]:
+    return (layer for layer in layers if layer.type == "Const")
+
+
+@hookimpl
+def filterzoo_formats() -> list[Format]:
+    """The OpenVINO format."""
+    return [OpenVino()]
