@@ -55,14 +55,31 @@ def equal_rows(target: Path) -> None:
     made.rename(place)
 
 
-def long_texts(target: Path) -> None:
-    """One text of a megabyte in twenty thousand rows, kept once in the file."""
-    path = first(target, "models")
+def repeat_text(target: Path, config: str, column: str) -> None:
+    """One text of a megabyte in four thousand rows, kept once in each of the two row groups."""
+    path = first(target, config)
     table = pq.read_table(path, partitioning=None).slice(0, 1)
-    rows = pa.concat_tables([table] * 20_000).combine_chunks()
-    place = rows.schema.get_field_index("task")
+    rows = pa.concat_tables([table] * 4_000).combine_chunks()
+    place = rows.schema.get_field_index(column)
     dictionary = pa.DictionaryArray.from_arrays(pa.array([0] * len(rows), pa.int32()), pa.array(["x" * (1 << 20)]))
-    put(path, rows.set_column(place, "task", dictionary), use_dictionary=["task"], store_schema=False)
+    made = rows.set_column(place, column, dictionary)
+    put(path, made, use_dictionary=[column], store_schema=False, row_group_size=2_000)
+
+
+def long_texts(target: Path) -> None:
+    repeat_text(target, "models", "task")
+
+
+def long_layer_ids(target: Path) -> None:
+    """The same of filters, in a file that keeps its name."""
+    path = first(target, "filters")
+    repeat_text(target, "filters", "layer_id")
+    (made,) = set(path.parent.glob("*.parquet")) - {path}
+    made.rename(path)
+
+
+def long_names(target: Path) -> None:
+    repeat_text(target, "layers", "name")
 
 
 def endless_counts(target: Path) -> None:
@@ -153,7 +170,7 @@ def cut_pages(target: Path) -> None:
     path.with_name(f"{hashlib.sha256(content).hexdigest()[:32]}.parquet").write_bytes(content)
 
 
-HEAVY: tuple[Attack, ...] = (equal_rows, long_texts, endless_yaml)
+HEAVY: tuple[Attack, ...] = (equal_rows, long_texts, long_names, long_layer_ids, endless_yaml)
 LIGHT: tuple[Attack, ...] = (
     endless_counts,
     endless_finite_counts,

@@ -7,7 +7,7 @@ from collections.abc import Generator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from filterzoo.dataset.parquet import ParquetFile
+from filterzoo.dataset.parquet import ParquetFile, TextBudget
 from filterzoo.dataset.published import PublishedFiles
 from filterzoo.dataset.sparse_copy import copied
 from filterzoo.store.fragments import BLOCK
@@ -27,8 +27,8 @@ def batches(
     found = footer.row_group(group)
     numbers: int = max(found.column(column).num_values for column in range(found.num_columns))
     rows = max(1, int(found.num_rows) * _NUMBERS // max(1, numbers))
-    with (
-        files.native(path) if files.is_local else copied(files, path, found, columns) as file,
-        ParquetFile(file, metadata=footer) as parquet,
-    ):
-        yield from parquet.iter_batches(rows, [group], columns)
+    with files.native(path) if files.is_local else copied(files, path, found, columns) as file:
+        content = file.read_buffer()
+        TextBudget(content, footer, columns, f"{files.root}: {path}").check(group)
+        with ParquetFile(pa.BufferReader(content), metadata=footer) as parquet:
+            yield from parquet.iter_batches(rows, [group], columns)

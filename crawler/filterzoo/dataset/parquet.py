@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import IO
 
 import pyarrow as pa
@@ -50,29 +50,15 @@ class ParquetFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow has no types
 
     def _read(self, groups: Sequence[int], columns: Sequence[str] | None) -> pa.Table:
         names = None if columns is None else list(columns)
-        texts = self._texts(groups)
-        if sum(longest * values for longest, values in texts.values()) <= _CHEAP:
+        texts = _texts(self.metadata, groups)
+        if _most(texts) <= _CHEAP:
             return super().read_row_groups(list(groups), columns=names, use_threads=False)
         # Each different text once, and how long all are together is known before they are repeated.
         careful = pq.ParquetFile(self._source, metadata=self.metadata, pre_buffer=False, read_dictionary=list(texts))
         table = careful.read_row_groups(list(groups), columns=names, use_threads=False)
-        taken = sum(map(_length, table.columns))
-        if taken > self._allowed:
-            raise FilterZooError(f"{self._where}: its texts would take {taken:,} bytes in memory; no release's do")
+        _check_texts(sum(map(_length, table.columns)), self._allowed, self._where)
         schema = self.schema_arrow if names is None else pa.schema([self.schema_arrow.field(name) for name in names])
         return table.cast(schema)
-
-    def _texts(self, groups: Sequence[int]) -> dict[str, tuple[int, int]]:
-        """Path of each column of texts -> (bytes of its largest chunk, values)."""
-        found: dict[str, tuple[int, int]] = {}
-        for group in groups:
-            row_group = self.metadata.row_group(group)
-            for column in map(row_group.column, range(row_group.num_columns)):
-                if column.physical_type == "BYTE_ARRAY":
-                    longest, values = found.get(column.path_in_schema, (0, 0))
-                    most = max(longest, column.total_uncompressed_size)
-                    found[column.path_in_schema] = most, values + column.num_values
-        return found
 
     def iter_batches(
         self, batch_size: int, row_groups: Sequence[int], columns: Sequence[str] | None = None
@@ -82,6 +68,58 @@ class ParquetFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow has no types
             batch_size, row_groups=row_groups, columns=columns, use_threads=False
         )
         return batches
+
+
+class TextBudget:
+    """How long all texts of a file are that others read row group by row group; see `ParquetFile` for why.
+
+    content: the whole file, of which only `columns` need to be there (None: all).
+    """
+
+    def __init__(
+        self, content: pa.Buffer, metadata: pq.FileMetaData, columns: Collection[str] | None, where: str
+    ) -> None:
+        self._content = content
+        self._metadata = metadata
+        self._columns = columns
+        self._where = where
+        self._most = self._taken = 0
+
+    def check(self, group: int) -> None:
+        """Before row group `group` is read: FilterZooError where its texts take too much, with those before it."""
+        texts = _texts(self._metadata, [group], self._columns)
+        self._most += _most(texts)
+        if self._most <= _CHEAP:
+            return
+        file = pq.ParquetFile(self._content, metadata=self._metadata, pre_buffer=False, read_dictionary=list(texts))
+        table = file.read_row_group(group, columns=list(texts), use_threads=False)
+        self._taken += sum(map(_length, table.columns))
+        _check_texts(self._taken, allowed(self._content.size), self._where)
+
+
+def _texts(
+    metadata: pq.FileMetaData, groups: Sequence[int], columns: Collection[str] | None = None
+) -> dict[str, tuple[int, int]]:
+    """Path of each column of texts, or of those in `columns` -> (bytes of its largest chunk, values)."""
+    found: dict[str, tuple[int, int]] = {}
+    for group in groups:
+        row_group = metadata.row_group(group)
+        for column in map(row_group.column, range(row_group.num_columns)):
+            path = column.path_in_schema
+            if column.physical_type == "BYTE_ARRAY" and (columns is None or path.split(".")[0] in columns):
+                longest, values = found.get(path, (0, 0))
+                found[path] = max(longest, column.total_uncompressed_size), values + column.num_values
+    return found
+
+
+def _most(texts: Mapping[str, tuple[int, int]]) -> int:
+    """Bytes that they take if the longest is in every row."""
+    return sum(longest * values for longest, values in texts.values())
+
+
+def _check_texts(taken: int, most: int, where: str) -> None:
+    if taken > most:
+        raise FilterZooError(f"{where}: its texts would take {taken:,} bytes in memory; no release's do")
 
 
 def _length(column: pa.ChunkedArray) -> int:

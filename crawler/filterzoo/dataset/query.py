@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pds
 
 from filterzoo.dataset.footers import check_footer
+from filterzoo.dataset.parquet import TextBudget
 from filterzoo.dataset.published import READERS, PublishedFiles
 from filterzoo.dataset.sparse_copy import SparseCopy
 from filterzoo.dataset.untrusted import reading, said
@@ -89,15 +90,16 @@ def read_layers(files: PublishedFiles, columns: Sequence[str] | None, condition:
         if files.is_local:
             fragments = [_mapped(files, path) for path in paths]
             schema = _schema_of(fragments)
+            needed = _needed(columns, condition, schema)
             fetched: Iterable[pds.ParquetFileFragment] = fragments
         else:
             copies = list(readers.map(lambda path: SparseCopy(files, path), paths))
             fragments = [copy.fragment for copy in copies]
             schema = _schema_of(fragments)
-            needed = {*(schema.names if columns is None else columns), *_columns_of(condition, schema)}
+            needed = _needed(columns, condition, schema)
             fetched = readers.map(lambda copy: copy.fetch(needed, condition, schema), copies)
         parts: list[pa.Table] = []
-        amounts = _read(fetched, parts, schema=schema, columns=columns, filter=condition)
+        amounts = _read(fetched, parts, needed, schema=schema, columns=columns, filter=condition)
         watched(amounts, sum(fragment.metadata.num_rows for fragment in fragments), "reading layers")
     nothing = schema.empty_table() if columns is None else schema.empty_table().select(list(columns))
     return pa.concat_tables([nothing, *parts])
@@ -112,12 +114,20 @@ def _mapped(files: PublishedFiles, path: str) -> pds.ParquetFileFragment:
     return fragment
 
 
-def _read(fragments: Iterable[pds.ParquetFileFragment], parts: list[pa.Table], **scan: Any) -> Iterator[int]:
-    """Add what the scan finds to `parts`, row group by row group; gives of how many rows that was, found or not."""
+def _read(
+    fragments: Iterable[pds.ParquetFileFragment], parts: list[pa.Table], needed: set[str], **scan: Any
+) -> Iterator[int]:
+    """Add what the scan finds to `parts`, row group by row group; gives of how many rows that was, found or not.
+
+    needed: the columns that the scan reads.
+    """
     for fragment in fragments:
         rest = fragment.metadata.num_rows
+        texts = TextBudget(fragment.buffer, fragment.metadata, needed, "data/layers")
         for part in fragment.split_by_row_group(scan["filter"], schema=scan["schema"]):
             try:
+                for group in part.row_groups:
+                    texts.check(group.id)
                 parts.append(part.to_table(**scan))
             except OSError as error:  # an error in the condition is no OSError
                 raise FilterZooError(f"data/layers: is damaged ({said(error)}); run filterzoo verify") from error
@@ -129,6 +139,11 @@ def _read(fragments: Iterable[pds.ParquetFileFragment], parts: list[pa.Table], *
 
 def _schema_of(fragments: Iterable[pds.ParquetFileFragment]) -> pa.Schema:
     return pa.unify_schemas([fragment.physical_schema for fragment in fragments])
+
+
+def _needed(columns: Sequence[str] | None, condition: pc.Expression, schema: pa.Schema) -> set[str]:
+    """The columns that a scan reads: those that it gives (None: all), and those of its condition."""
+    return {*(schema.names if columns is None else columns), *_columns_of(condition, schema)}
 
 
 def _columns_of(condition: pc.Expression, schema: pa.Schema) -> Iterator[str]:

@@ -9,6 +9,7 @@ import sqlite3
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import quote
@@ -179,6 +180,11 @@ class Journal:
                     raise NewerJournal(_newer(self._path, str(error))) from error
                 except (KeyError, TypeError, ValueError, AttributeError):
                     continue
+
+    def check_records(self) -> None:
+        """Raise what `done` and `ledger` would, so that a crawl does not meet it at its end."""
+        for _record in chain(self.done(), self.ledger()):
+            pass
 
     def knows(self, checkpoint: Checkpoint) -> bool:
         """Whether there is anything about the checkpoint."""

@@ -69,8 +69,16 @@ class WorkFolder:
         return FragmentStore(self.fragments_url, self.scratch)
 
     def __enter__(self) -> Self:
-        """Take the lock and clear what an interrupted crawl left half-written."""
+        """Take the lock and clear what an interrupted crawl left half-written.
+
+        StartError, and nothing is cleared, where the journal cannot be read or is a newer version's.
+        """
         self._hold()
+        try:
+            self._check_journal()
+        except BaseException:
+            self.__exit__()
+            raise
         shutil.rmtree(self.scratch, ignore_errors=True)
         for left in self.path.joinpath(SOCKETS).glob("*"):
             if left.name != str(os.getpid()):
@@ -94,6 +102,11 @@ class WorkFolder:
             yield
         finally:
             self.__exit__()
+
+    def _check_journal(self) -> None:
+        if self.journal_path.is_file():
+            with self.journal() as journal:
+                journal.check_records()
 
     def _check_used(self) -> None:
         if not self.journal_path.is_file():

@@ -145,9 +145,10 @@ class DatasetOrigin:
 
     @contextmanager
     def _opened(self, path: str) -> Iterator[ParquetFile]:
-        if self._published.files is None:
+        files = self._published.files
+        if files is None:
             raise FileNotFoundError(path)
-        with self._published.files.open(path) as file, ParquetFile(file) as parquet:
+        with files.open(path) as file, ParquetFile(file, where=f"{files.root}: {path}") as parquet:
             yield parquet
 
 

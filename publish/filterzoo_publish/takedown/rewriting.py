@@ -95,9 +95,10 @@ class Rewriting:
         return None
 
     def _row_groups(self, path: str) -> Iterator[pa.Table]:
-        if self._published.files is None:
+        files = self._published.files
+        if files is None:
             return
-        with self._published.files.open(path) as file, ParquetFile(file) as parquet:
+        with files.open(path) as file, ParquetFile(file, where=f"{files.root}: {path}") as parquet:
             for number in range(parquet.num_row_groups):
                 yield parquet.read_row_group(number)
 
