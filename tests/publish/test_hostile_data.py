@@ -69,7 +69,13 @@ def readers(sound: Path, target: Path) -> dict[str, Callable[[], object]]:
     }
 
 
-QUICK = (hostile_data.endless_counts, hostile_data.short_statistics, hostile_data.long_texts, hostile_data.long_names, hostile_data.long_layer_ids)
+QUICK = (
+    hostile_data.endless_counts,
+    hostile_data.short_statistics,
+    hostile_data.long_texts,
+    hostile_data.long_names,
+    hostile_data.long_layer_ids,
+)
 ATTACKS = [
     pytest.param(attack, marks=() if attack in QUICK else pytest.mark.slow, id=attack.__name__)
     for attack in (*hostile_data.LIGHT, *hostile_data.HEAVY)

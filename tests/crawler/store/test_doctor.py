@@ -17,7 +17,7 @@ from tests.end_to_end.test_crawl import hashes
 from tests.program import filterzoo
 from tests.zoo import MANIFEST, write_bad, write_good
 
-from filterzoo.errors import FilterZooError, NewerJournal, Reason, StartError, WorkFolderBusy
+from filterzoo.errors import FilterZooError, Reason, StartError, WorkFolderBusy
 from filterzoo.store.doctor import Check, Diagnosis, examine
 from filterzoo.store.fragment_checks import Unsound, check_filters, layer_rows
 from filterzoo.store.fragments import BLOCK, FragmentStore
