@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from filterzoo.archive import Archive, Member, Packing
     from filterzoo.dataset.loading import load
+    from filterzoo.dataset.measured import layers
     from filterzoo.dataset.merged import stats
+    from filterzoo.dataset.query import EmptyQuery
     from filterzoo.dtypes import DTYPES, NumberClass
     from filterzoo.errors import Reason, Refused, StartError
     from filterzoo.files import LocalFile, RandomAccessFile, Window, check_plain_name, check_side_name
@@ -54,6 +56,7 @@ _HOMES = {
     "filterzoo.archive": ("Archive", "Member", "Packing"),
     "filterzoo.dataset.loading": ("load",),
     "filterzoo.dataset.merged": ("stats",),
+    "filterzoo.dataset.query": ("EmptyQuery",),
     "filterzoo.dtypes": ("DTYPES", "NumberClass"),
     "filterzoo.errors": ("Reason", "Refused", "StartError"),
     "filterzoo.files": ("LocalFile", "RandomAccessFile", "Window", "check_plain_name", "check_side_name"),
@@ -92,7 +95,9 @@ _HOMES = {
     "filterzoo.source": ("Source", "SourceOptions"),
     "filterzoo.vocabularies": ("Modality", "NetworkTask", "ThreatModel", "VisualCategory"),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_PACKAGES = {"layers": "filterzoo.layers"}
+"""A package that can be called: as soon as one of its modules is imported, it has the name anyhow."""
+_HOME_OF = _PACKAGES | {name: home for home, names in _HOMES.items() for name in names}
 _WRITTEN_AS = {"open": "open_file"}
 """What would hide a built-in name is called something else at home."""
 
@@ -109,6 +114,7 @@ __all__ = [
     "Convolution",
     "Document",
     "Door",
+    "EmptyQuery",
     "FileFacts",
     "Format",
     "Jail",
@@ -152,6 +158,7 @@ __all__ = [
     "hookimpl",
     "inflate",
     "is_http",
+    "layers",
     "load",
     "open",
     "stats",
@@ -163,4 +170,10 @@ def __getattr__(name: str) -> Any:
     """Import on first use: the jail's children start in milliseconds because they load only what they name."""
     if name not in _HOME_OF:
         raise AttributeError(f"module 'filterzoo' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME_OF[name]), _WRITTEN_AS.get(name, name))
+    home = importlib.import_module(_HOME_OF[name])
+    return home if name in _PACKAGES else getattr(home, _WRITTEN_AS.get(name, name))
+
+
+def __dir__() -> list[str]:
+    """The public names, also those that nobody has used yet."""
+    return sorted({*globals(), *__all__})

@@ -30,6 +30,9 @@ assert len(faces) == 30 + 84 + 96, "the first layers of P-Net, R-Net and O-Net"
 assert set(by_task) == {"face-detection", "text-recognition", "classification"} and all(map(len, by_task.values()))
 assert len(faces) < len(first_layers) < len(everything)
 assert strided.shape[1:] == (3, 3)
+assert 0 < len(dense) < len(everything) and by_kernel["3x3"].shape == everything.numpy().shape
+assert measures["model_id"].nunique() == 7 and "dct_histogram" not in measures and len(sparsest) == 5
+assert list(named_drift.index) == list(table["model_id"])
 assert 10_000 < seen <= 10_000 + 32_768
 assert batch.shape[1:] == (1, 3, 3) and batch.dtype == torch.float32
 assert next(iter(even))[0].shape == (512, 3, 3)
@@ -85,7 +88,7 @@ def published(tmp_path_factory) -> Path:
 @pytest.mark.index
 def test_the_recipes_run(published: Path) -> None:
     code = blocks("python")
-    assert len(code) == RECIPES.count("```python\n") == 17
+    assert len(code) == RECIPES.count("```python\n") == 19
     run(published, [*code, CHECKS])
 
 

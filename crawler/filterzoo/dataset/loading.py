@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from math import prod
-from typing import Literal, Unpack, overload
+from typing import Any, Literal, Unpack, overload
 
 import numpy as np
 import pyarrow as pa
@@ -17,11 +17,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from filterzoo.dataset.batches import batches
+from filterzoo.dataset.bounds import check_limit
 from filterzoo.dataset.footers import check_footer
 from filterzoo.dataset.paths import data_path
-from filterzoo.dataset.published import READERS, PublishedFiles, open_published
-from filterzoo.dataset.query import LayerKeywords, LayerQuery, Names
+from filterzoo.dataset.published import READERS, PublishedFiles, Target, open_published
+from filterzoo.dataset.query import LayerKeywords, LayerQuery
 from filterzoo.dataset.untrusted import reading
+from filterzoo.dataset.words import Names, words_of
 from filterzoo.errors import FilterZooError
 from filterzoo.layers.layer import Floats
 from filterzoo.reporting.progress import watched
@@ -37,69 +39,107 @@ POINTERS = ("filters_file", "filters_first_row", "filters_rows")
 class Query(LayerKeywords, total=False):
     """The keywords of `load` that say which filters, and of what state of the data set."""
 
-    kernel: str
     limit: int | None
     columns: Sequence[str] | None
 
 
+Kernels = list[str] | tuple[str, ...]
+
+
 @overload
-def load(target: str, *, return_layers: Literal[False] = ..., **query: Unpack[Query]) -> Floats: ...
-@overload
-def load(target: str, *, return_layers: Literal[True], **query: Unpack[Query]) -> tuple[Floats, pa.Table]: ...
 def load(
-    target: str,
+    target: Target, *, kernel: str = ..., return_layers: Literal[False] = ..., **query: Unpack[Query]
+) -> Floats: ...
+@overload
+def load(
+    target: Target, *, kernel: str = ..., return_layers: Literal[True], **query: Unpack[Query]
+) -> tuple[Floats, pa.Table]: ...
+@overload
+def load(
+    target: Target, *, kernel: Kernels, return_layers: Literal[False] = ..., **query: Unpack[Query]
+) -> dict[str, Floats]: ...
+@overload
+def load(
+    target: Target, *, kernel: Kernels, return_layers: Literal[True], **query: Unpack[Query]
+) -> dict[str, tuple[Floats, pa.Table]]: ...
+def load(
+    target: Target,
     *,
     models: Names | None = None,
     source: Names | None = None,
     task: Names | None = None,
+    licence: Names | None = None,
     layers: Names | None = None,
+    name: Names | None = None,
     depth: tuple[float, float] | None = None,
     kind: Names | None = None,
-    kernel: str = "3x3",
+    kernel: str | Kernels = "3x3",
     where: pc.Expression | None = None,
     unique: bool = False,
     limit: int | None = None,
     revision: str | None = None,
     columns: Sequence[str] | None = None,
     return_layers: bool = False,
-) -> Floats | tuple[Floats, pa.Table]:
+    **bounds: float | None,
+) -> Any:
     """The published filters of a query as one float32 array, (n, 3, 3) for `kernel="3x3"`.
 
     Layers come by model id and place in the model, the filters of each in their order. A layer that several models
     share comes once for each of them, unless `unique`. What takes long shows a progress bar on a terminal.
 
-    target: a folder, or `user/name` on the Hub. models: ids or globs. layers: ids, or globs of names. depth: lowest and
-    highest conv_depth_norm, both included. where: any other condition on the columns of `layers`. limit: most filters.
+    target: a folder, or `user/name` on the Hub. models: ids or globs. licence: classes (`permissive`), or SPDX
+    expressions of `models` or globs of them. layers: ids, or globs of names. name: globs of names. depth: lowest and
+    highest conv_depth_norm, both included. `min_<column>=`, `max_<column>=`: bounds of a column of `layers` that holds
+    numbers (`max_sparsity=0.1`), included. where: any other condition on the columns of `layers`. limit: most filters.
     revision: tag, branch or commit on the Hub. return_layers: also give the picked rows of `layers` (`columns` of them,
     None: all); filters of row i start at the sum of n_filters before it.
-    Raises StartError where there is no such data set.
+    kernel: several as a list give a dictionary, kernel -> what that kernel alone would give.
+
+    Raises StartError where there is no such data set; ValueError for a word, kernel or column that the data set has
+    not, with what is near it. A query that is right and that no layer fulfils gives an empty array, with a warning.
     """
-    files = open_published(target, revision)
-    published = pc.field("filters_file").is_valid()
     query = LayerQuery(
         models=models,
         source=source,
         task=task,
+        licence=licence,
         layers=layers,
+        name=name,
         depth=depth,
         kind=kind,
         kernel=kernel,
-        where=published if where is None else published & where,
+        bounds=bounds,
+        where=where,
         unique=unique,
+        published=True,
     )
+    check_limit(limit)
+    chosen = words_of("columns", columns)
+    files = open_published(target, revision)
+    found = {
+        size: _load(files, replace(query, kernel=size), limit, chosen, return_layers=return_layers)
+        for size in query.kernels
+    }
+    return found[kernel] if isinstance(kernel, str) else found
+
+
+def _load(
+    files: PublishedFiles, query: LayerQuery, limit: int | None, columns: list[str] | None, *, return_layers: bool
+) -> Floats | tuple[Floats, pa.Table]:
     wanted = columns if return_layers else ()
     picked = query.rows(files, None if wanted is None else ("n_filters", *POINTERS, *wanted))
     with reading(files.root):
         counts = _limited(picked["n_filters"].to_pylist(), limit)
         picked = picked.slice(0, len(counts))
         footers = checked_footers(files, picked, counts)
+    (kernel,) = query.kernels
     filters = np.empty((sum(counts), *map(int, kernel.split("x"))), np.float32)
     flat = filters.reshape(len(filters), prod(filters.shape[1:]))
     with reading(files.root):
         watched(copy_filters(flat, files, picked, counts, footers), len(filters), "reading filters")
     if not return_layers:
         return filters
-    return filters, picked if columns is None else picked.select(list(columns))
+    return filters, picked if columns is None else picked.select(columns)
 
 
 Footers = dict[str, pq.FileMetaData]

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filterzoo.dataset.published import open_published
-from filterzoo.dataset.query import LayerKeywords, LayerQuery, Names
+from filterzoo.dataset.published import Target, open_published
+from filterzoo.dataset.query import LayerKeywords, LayerQuery
 from filterzoo.dataset.untrusted import reading
+from filterzoo.dataset.words import Names, words_of
 from filterzoo.layers.layer import Doubles
 from filterzoo.measures.dct import DCT_BINS
 from filterzoo.measures.drift import fixed_drift
 from filterzoo.measures.entropy import PrincipalComponents, principal_components, variance_entropy
 from filterzoo.measures.statistics import FILTER_SIZE, PACKED_SIZE, FilterStatistics, Moments, merge_moments, unpack
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SHOWN = 10
+"""Groups that are written out."""
 _READ = (
     "n_finite",
     "raw_mean",
@@ -79,6 +85,17 @@ class GroupStatistics:
         """(9, 70): the DCT coefficients of the scaled filters, in the bins of `filterzoo.measures.dct.dct_edges`."""
         return self.statistics.histogram
 
+    def __repr__(self) -> str:
+        key = "".join(f"{name}={value!a}, " for name, value in self.key.items())
+        return (
+            f"GroupStatistics({key}layers={self.layers:,}, filters={self.count:,}, "
+            f"sparsity={_short(self.sparsity)}, variance_entropy={_short(self.variance_entropy)})"
+        )
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row: the key's columns and what is one number. `table` has the arrays too."""
+        return _scalars(self.table())
+
     def table(self) -> pa.Table:
         """One row: the key's columns, the measures, and the statistics as `layers` stores them."""
         return pa.Table.from_pylist([self._row()])
@@ -124,32 +141,87 @@ class Groups:
                 return group
         raise KeyError(values)
 
+    def __repr__(self) -> str:
+        rest = [f"... {len(self.groups) - _SHOWN} more"] if len(self.groups) > _SHOWN else []
+        head = f"Groups by {', '.join(self.by)}: {len(self.groups)}"
+        return "\n  ".join([head, *map(repr, self.groups[:_SHOWN]), *rest])
+
+    @property
+    def labels(self) -> tuple[Any, ...]:
+        """The value of each group, a tuple of values where there are several columns."""
+        return tuple(next(iter(g.key.values())) if len(self.by) == 1 else tuple(g.key.values()) for g in self.groups)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row for each group: its values and what is one number. `table` has the arrays too."""
+        return _scalars(self.table())
+
     def table(self) -> pa.Table:
         """A row for each group, as `GroupStatistics.table` gives it; no columns without groups."""
         return pa.Table.from_pylist([group._row() for group in self.groups])  # noqa: SLF001  # of this module
 
-    def drift(self) -> Doubles:
-        """(groups, groups): the drift between each two in the fixed basis; ValueError for a group without filters."""
-        return fixed_drift([group.statistics for group in self.groups])
+    def drift(self) -> Drift:
+        """(groups, groups): the drift between each two in the fixed basis; ValueError for a group without filters.
+
+        An array with `labels`, which are those of the groups; `to_pandas` names rows and columns by them.
+        """
+        return Drift(fixed_drift([group.statistics for group in self.groups]), self.labels)
+
+
+class Drift(np.ndarray[Any, np.dtype[np.float64]]):
+    """The drift between groups. labels: of its rows and columns; what is computed from it has none."""
+
+    labels: tuple[Any, ...]
+
+    def __new__(cls, matrix: Doubles, labels: tuple[Any, ...]) -> Self:
+        """(n, n) and n labels."""
+        drift = np.asarray(matrix).view(cls)
+        drift.labels = labels
+        return drift
+
+    def __array_finalize__(self, obj: object) -> None:
+        """Called for each view and result: its rows may stand in another order."""
+        self.labels = ()
+
+    def to_pandas(self) -> pd.DataFrame:
+        """With the labels as index and columns; ValueError for what was computed from a drift."""
+        import pandas as pd  # noqa: PLC0415  # a third of a second that a query does not need
+
+        if len(self.labels) != len(self):
+            raise ValueError("only what drift() gives has labels, not what is computed from it")
+        index = pd.Index(self.labels, tupleize_cols=False)
+        return pd.DataFrame(np.asarray(self), index=index, columns=index)
+
+
+def _short(number: float | None) -> str:
+    return "None" if number is None else f"{number:.4g}"
+
+
+def _scalars(table: pa.Table) -> pd.DataFrame:
+    frame: pd.DataFrame = table.select([f.name for f in table.schema if not pa.types.is_list(f.type)]).to_pandas()
+    return frame
 
 
 @overload
-def stats(target: str, *, by: None = ..., **query: Unpack[LayerKeywords]) -> GroupStatistics: ...
+def stats(target: Target, *, by: None = ..., kernel: str = ..., **query: Unpack[LayerKeywords]) -> GroupStatistics: ...
 @overload
-def stats(target: str, *, by: Names, **query: Unpack[LayerKeywords]) -> Groups: ...
+def stats(target: Target, *, by: Names, kernel: str = ..., **query: Unpack[LayerKeywords]) -> Groups: ...
 def stats(
-    target: str,
+    target: Target,
     *,
     by: Names | None = None,
     models: Names | None = None,
     source: Names | None = None,
     task: Names | None = None,
+    licence: Names | None = None,
     layers: Names | None = None,
+    name: Names | None = None,
     depth: tuple[float, float] | None = None,
     kind: Names | None = None,
+    kernel: str = "3x3",
     where: pc.Expression | None = None,
     unique: bool = False,
     revision: str | None = None,
+    **bounds: float | None,
 ) -> GroupStatistics | Groups:
     """The merged statistics of all 3x3 filters of a query, or of each group of them, from `layers` alone.
 
@@ -157,19 +229,29 @@ def stats(
     with `where=pc.field("filters_file").is_valid()`. A layer that several models share counts once for each of them;
     with `unique`, once, in the group of the first.
 
-    by: a column of `layers`, or several. Raises StartError where there is no such data set.
+    by: a column of `layers`, or several. kernel: 3x3 is the only one with statistics that merge; `filterzoo.layers`
+    gives the measures of others. Raises StartError where there is no such data set, ValueError as `load` does.
     """
     query = LayerQuery(
         models=models,
         source=source,
         task=task,
+        licence=licence,
         layers=layers,
+        name=name,
         depth=depth,
         kind=kind,
+        kernel=kernel,
+        bounds=bounds,
         where=where,
         unique=unique,
     )
-    columns = () if by is None else (by,) if isinstance(by, str) else tuple(by)
+    if query.kernels != ["3x3"]:
+        raise ValueError(
+            f"kernel: statistics that merge are kept of 3x3 filters only, not of {', '.join(query.kernels)}; "
+            "filterzoo.layers(..., kernel=...) gives the measures of each layer"
+        )
+    columns = tuple(words_of("by", by) or ())
     # Sums depend on their order by rounding: layers in the order of their ids give the same bytes for the same set.
     files = open_published(target, revision)
     rows = query.rows(files, (*_READ, *columns)).sort_by("layer_id")
@@ -203,7 +285,8 @@ def _places(rows: pa.Table, columns: Sequence[str]) -> list[pa.Array]:
     """The rows of each group."""
     numbered = rows.select(columns).append_column("row", pa.array(np.arange(len(rows))))
     grouped = numbered.group_by(list(columns), use_threads=False).aggregate([("row", "list")])
-    return [places.values for places in grouped.sort_by([(name, "ascending") for name in columns])["row_list"]]
+    lists = grouped.sort_by([(name, "ascending") for name in columns])["row_list"]
+    return [places.values for places in lists]  # noqa: PD011  # lists of Arrow, not of pandas
 
 
 def _group(rows: pa.Table, columns: Sequence[str], places: pa.Array) -> GroupStatistics:

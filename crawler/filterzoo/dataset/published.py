@@ -23,6 +23,10 @@ READERS = max(4, os.cpu_count() or 1)
 """Files and row groups that are read and decoded at a time; more than two cores, since reading from the Hub waits."""
 LONGEST_TEXT = 256 << 20
 """Bytes of the longest small file that is read: the cards of a file of `models`."""
+_PATIENCE = 5
+"""Seconds for the first answer of the Hub: TARGET may be a folder that is missing."""
+Target = str | os.PathLike[str]
+"""A folder, or `user/name` on the Hub; a Path is always a folder."""
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
@@ -134,7 +138,7 @@ def open_hub(name: str, revision: str | None = None, **connection: Any) -> Publi
     transport_error = errors.HTTPError  # type: ignore[attr-defined]  # of httpx or httpx2, whichever the client has
 
     try:
-        commit = HfApi(**connection).dataset_info(name, revision=revision).sha
+        commit = HfApi(**connection).dataset_info(name, revision=revision, timeout=_PATIENCE).sha
     except errors.RevisionNotFoundError as error:
         raise StartError(f"{name}: has no tag, branch or commit {revision}") from error
     except errors.HfHubHTTPError as error:
@@ -142,20 +146,27 @@ def open_hub(name: str, revision: str | None = None, **connection: Any) -> Publi
             f"{name}: not on the Hub, or not yours to read ({first_line(error)}); a folder: ./{name}"
         ) from error
     except (transport_error, ConnectionError) as error:
-        raise StartError(f"{name}: the Hub cannot be reached: {first_line(error)}") from error
+        raise StartError(
+            f"{name}: there is no folder of that name, and the Hub cannot be reached: {first_line(error)}"
+        ) from error
     filesystem = HfFileSystem(skip_instance_cache=True, **connection)
     return PublishedFiles(filesystem, f"datasets/{name}@{commit}", commit)
 
 
-def open_published(target: str, revision: str | None = None) -> PublishedFiles:
+def open_published(target: Target, revision: str | None = None) -> PublishedFiles:
     """The data set at TARGET, a folder or `user/name`; StartError where there is none."""
-    if is_hub_name(target):
+    if not isinstance(target, (str, os.PathLike)):
+        raise TypeError(f"target: takes a folder, or user/name on the Hub, not {ascii(target)[:80]}")
+    if revision is not None and not isinstance(revision, str):
+        raise TypeError(f"revision: takes a tag, a branch or a commit, not {ascii(revision)[:80]}")
+    if isinstance(target, str) and is_hub_name(target):
         return open_hub(target, revision)
-    if not Path(target).is_dir():
+    folder = Path(target)
+    if not folder.is_dir():
         raise StartError(f"{target}: no such folder")
     if revision is not None:
         raise StartError(f"{target}: a folder has no revisions")
-    return open_folder(Path(target))
+    return open_folder(folder)
 
 
 def first_line(error: BaseException) -> str:

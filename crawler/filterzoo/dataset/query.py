@@ -1,38 +1,42 @@
-"""Which layers of a published data set are meant: the conditions that `load` and `stats` share."""
+"""Which layers of a published data set are meant: the conditions that `load`, `stats` and `layers` share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from typing import Any, TypedDict
+import inspect
+import re
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as pds
 
-from filterzoo.dataset.footers import check_footer
-from filterzoo.dataset.parquet import TextBudget
-from filterzoo.dataset.published import READERS, PublishedFiles
-from filterzoo.dataset.sparse_copy import SparseCopy
-from filterzoo.dataset.untrusted import reading, said
-from filterzoo.errors import FilterZooError
-from filterzoo.reporting.progress import watched
+from filterzoo.dataset.bounds import Bounds, check_bounds, check_depth
+from filterzoo.dataset.published import PublishedFiles
+from filterzoo.dataset.scan import CHOOSING, NEEDED, all_of, read_layers
+from filterzoo.dataset.words import Names, listed, matching, unknown_word, unmatched, words_of
+from filterzoo.licensing.licences import LicenceClass
+from filterzoo.records import Kind
+from filterzoo.vocabularies import NetworkTask
 
-Names = str | Sequence[str]
+_KERNEL = re.compile(r"[0-9]{1,4}(x[0-9]{1,4}){0,2}")
+_EXACT = ("source", "task", "kind")
+"""Keywords whose words are values of the column of that name."""
+_VOCABULARIES: dict[str, type[NetworkTask | Kind]] = {"task": NetworkTask, "kind": Kind}
+_PUBLISHED = pc.field("filters_file").is_valid()
 
-_NEEDED = ("model_id", "layer_index", "name", "layer_id")
 
-
-class LayerKeywords(TypedDict, total=False):
-    """The keywords of `load` and `stats` that say which layers, and of what state of the data set."""
+class LayerKeywords(Bounds, total=False):
+    """The keywords of `load`, `stats` and `layers` that say which layers, and of what state of the data set."""
 
     models: Names | None
     source: Names | None
     task: Names | None
+    licence: Names | None
     layers: Names | None
+    name: Names | None
     depth: tuple[float, float] | None
     kind: Names | None
     where: pc.Expression | None
@@ -44,128 +48,186 @@ class LayerKeywords(TypedDict, total=False):
 class LayerQuery:
     """A choice of rows of `layers`; a condition that is None holds for every row.
 
-    models: ids or globs. layers: ids, or globs of names. depth: lowest and highest conv_depth_norm, both included.
-    where: any other condition on the columns of `layers`. unique: of equal layers only the first.
+    models: ids or globs. licence: classes (`permissive`), or SPDX expressions of `models` or globs of them.
+    layers: ids, or globs of names. name: globs of names. depth: lowest and highest conv_depth_norm, both included.
+    bounds: `min_<column>` and `max_<column>` of columns that hold numbers, included. where: any other condition on the
+    columns of `layers`. unique: of equal layers only the first. published: only layers whose filters are published.
+
+    TypeError or ValueError, one sentence, for a value that no query can mean.
     """
 
     models: Names | None = None
     source: Names | None = None
     task: Names | None = None
+    licence: Names | None = None
     layers: Names | None = None
+    name: Names | None = None
     depth: tuple[float, float] | None = None
     kind: Names | None = None
-    kernel: str = "3x3"
+    kernel: Names | None = "3x3"
+    bounds: Mapping[str, float | None] = field(default_factory=lambda: MappingProxyType({}))
     where: pc.Expression | None = None
     unique: bool = False
+    published: bool = False
 
-    def rows(self, files: PublishedFiles, columns: Sequence[str] | None) -> pa.Table:
-        """The chosen rows by model id and place in the model, with (at least) the columns; None: all of them."""
-        names = None if columns is None else list(dict.fromkeys((*_NEEDED, *columns)))
-        table = read_layers(files, names, self._condition())
-        table = _matching(_matching(table, self.models, "model_id"), self.layers, "name", "layer_id")
+    def __post_init__(self) -> None:
+        for keyword in ("models", "licence", "layers", "name", "kernel", *_EXACT):
+            words_of(keyword, getattr(self, keyword))
+        for kernel in self.kernels:
+            if not _KERNEL.fullmatch(kernel):
+                raise ValueError(f"kernel: {ascii(kernel)[:80]} is no size such as '3x3', '5' or '3x3x3'")
+        check_depth(self.depth)
+        names = {entry.name for entry in fields(self)} - {"bounds", "published"}
+        check_bounds(self.bounds, sorted(names | {"revision"}))
+        if self.where is not None and not isinstance(self.where, pc.Expression):
+            raise TypeError(
+                f"where: takes an expression such as pc.field('sparsity') < 0.1, not {ascii(self.where)[:80]}"
+            )
+
+    @property
+    def kernels(self) -> list[str]:
+        """The kernels that were asked for by name."""
+        return words_of("kernel", self.kernel) or []
+
+    def rows(self, files: PublishedFiles, columns: Sequence[str] | None, *, without: Collection[str] = ()) -> pa.Table:
+        """The chosen rows by model id and place in the model, with (at least) the columns; None: all but `without`.
+
+        ValueError for a word, a kernel or a column that the data set does not have. No rows: with a warning.
+        """
+        table = self.matches(files, columns, without)
+        self._check_words(files, table)
+        self._check_kernels(files, table)
+        if not len(table):
+            self._warn(files)
         table = table.sort_by([("model_id", "ascending"), ("layer_index", "ascending")])
         return table.take(_first_places(table["layer_id"])) if self.unique else table
 
-    def _condition(self) -> pc.Expression:
-        condition = pc.field("kernel") == self.kernel
-        for column, names in (("source", self.source), ("task", self.task), ("kind", self.kind)):
-            if names is not None:
-                condition &= pc.field(column).isin([names] if isinstance(names, str) else list(names))
+    def matches(self, files: PublishedFiles, columns: Sequence[str] | None, without: Collection[str] = ()) -> pa.Table:
+        """The rows under all conditions, in the order of the files. See `rows` for the columns."""
+        licensed = self._licensed(files)
+        given = {"kernel": self.kernel, "licence_class": self.licence} | {name: getattr(self, name) for name in _EXACT}
+        own = (*NEEDED, *(column for column in CHOOSING if given[column] is not None))
+        names = None if columns is None else list(dict.fromkeys((*own, *columns)))
+        table = read_layers(files, names, self._condition, bounds=self.bounds, without=without)
+        table = _matching(_matching(table, self.models, "model_id"), self.layers, "name", "layer_id")
+        table = _matching(table, self.name, "name")
+        if self.licence is None:
+            return table
+        words = words_of("licence", self.licence) or []
+        in_class = pc.is_in(table["licence_class"], pa.array(words, pa.string()))
+        return table.filter(pc.or_(in_class, pc.is_in(table["model_id"], pa.array(licensed, pa.string()))))
+
+    @property
+    def _condition(self) -> pc.Expression | None:
+        conditions = [] if self.where is None else [self.where]
+        for column in ("kernel", *_EXACT):
+            words = words_of(column, getattr(self, column))
+            if words is not None:
+                conditions.append(pc.field(column).isin(pa.array(words, pa.string())))
         if self.depth is not None:
             lowest, highest = self.depth
-            condition &= (pc.field("conv_depth_norm") >= lowest) & (pc.field("conv_depth_norm") <= highest)
-        return condition if self.where is None else condition & self.where
+            conditions.append((pc.field("conv_depth_norm") >= lowest) & (pc.field("conv_depth_norm") <= highest))
+        if self.published:
+            conditions.append(_PUBLISHED)
+        return all_of(conditions)
+
+    def _licensed(self, files: PublishedFiles) -> list[str]:
+        """Ids of the models whose licence matches a word that is no class; ValueError for one that none has."""
+        classes = set(map(str, LicenceClass))
+        words = [word for word in words_of("licence", self.licence) or () if word not in classes]
+        if not words:
+            return []
+        table = read_layers(files, ["model_id", "licence"], None, config="models")
+        known = set(pc.unique(table["licence"]).drop_null().to_pylist())
+        for word in unmatched(words, known):
+            raise unknown_word("licence", word, known | classes, "model")
+        chosen = pa.array(matching(known, words), pa.string())
+        return list(table.filter(pc.is_in(table["licence"], chosen))["model_id"].to_pylist())
+
+    def _check_words(self, files: PublishedFiles, table: pa.Table) -> None:
+        """ValueError for a word that no layer of the data set has, whatever the other conditions say.
+
+        Only words that nothing in the result has cost a look at all layers.
+        """
+        columns = {"models": ["model_id"], "layers": ["name", "layer_id"], "name": ["name"]}
+        for keyword, places in (columns | {name: [name] for name in _EXACT}).items():
+            words = words_of(keyword, getattr(self, keyword))
+            if not words:
+                continue
+            known: set[str] = set()
+            missing = unmatched(words, _values(table, places))
+            if missing:
+                known = _values(read_layers(files, places, None), places) | set(
+                    map(str, _VOCABULARIES.get(keyword, ()))
+                )
+                missing = _absent(keyword, missing, known)
+            if missing and keyword == "models":  # one that has no convolution has no layers
+                known |= _values(read_layers(files, places, None, config="models"), places)
+                missing = unmatched(missing, known)
+            if missing:
+                raise unknown_word(keyword, missing[0], known, "model" if keyword == "models" else "layer")
+
+    def _check_kernels(self, files: PublishedFiles, table: pa.Table) -> None:
+        """ValueError for a kernel that no layer has, or none whose filters are published where those are wanted."""
+        missing = unmatched(self.kernels, _values(table, ["kernel"])) if self.kernels else []
+        if not missing:
+            return
+        every = read_layers(files, ["kernel"], None)
+        stored = read_layers(files, ["kernel"], _PUBLISHED) if self.published else every
+        known, there = _values(every, ["kernel"]), _values(stored, ["kernel"])
+        for kernel in missing:
+            if kernel not in known:
+                raise unknown_word("kernel", kernel, there)
+            if kernel not in there:
+                count = pc.sum(pc.equal(every["kernel"], kernel)).as_py()
+                stored_here = listed(sorted(there)) or "none"
+                raise ValueError(
+                    f"kernel: {kernel} has {count} layers, measured only; stored are {stored_here}: others are not "
+                    "among the `kernels` of the crawl's manifest, or a licence forbids to pass them on; "
+                    "filterzoo.layers gives their measures"
+                )
+
+    def _warn(self, files: PublishedFiles) -> None:
+        given = [entry.name for entry in fields(self) if entry.name not in {"bounds", "unique", "published"}]
+        shown = [f"{name}={ascii(getattr(self, name))[:60]}" for name in given if getattr(self, name) is not None]
+        shown += [f"{name}={value}" for name, value in self.bounds.items() if value is not None]
+        why = ""
+        if self.published:
+            hidden = len(replace(self, published=False).matches(files, NEEDED))
+            why = f"; {hidden} would, but their filters are not published" if hidden else ""
+        warnings.warn(f"no layer fulfils all of these: {', '.join(shown)}{why}", EmptyQuery, stacklevel=_level())
 
 
-def read_layers(files: PublishedFiles, columns: Sequence[str] | None, condition: pc.Expression) -> pa.Table:
-    """Rows of the config `layers`; a column that older files lack is null there. FilterZooError where there is none.
-
-    What takes long shows a progress bar on a terminal.
-    """
-    paths = files.paths("layers")
-    if not paths:
-        raise FilterZooError(f"{files.root}: holds no data/layers: not a published data set")
-    fragments: list[pds.ParquetFileFragment]
-    with ThreadPoolExecutor(READERS) as readers:
-        if files.is_local:
-            fragments = [_mapped(files, path) for path in paths]
-            schema = _schema_of(fragments)
-            needed = _needed(columns, condition, schema)
-            fetched: Iterable[pds.ParquetFileFragment] = fragments
-        else:
-            copies = list(readers.map(lambda path: SparseCopy(files, path), paths))
-            fragments = [copy.fragment for copy in copies]
-            schema = _schema_of(fragments)
-            needed = _needed(columns, condition, schema)
-            fetched = readers.map(lambda copy: copy.fetch(needed, condition, schema), copies)
-        parts: list[pa.Table] = []
-        amounts = _read(fetched, parts, needed, schema=schema, columns=columns, filter=condition)
-        watched(amounts, sum(fragment.metadata.num_rows for fragment in fragments), "reading layers")
-    nothing = schema.empty_table() if columns is None else schema.empty_table().select(list(columns))
-    return pa.concat_tables([nothing, *parts])
+class EmptyQuery(UserWarning):
+    """Shown for a query that is right, and that no layer fulfils."""
 
 
-def _mapped(files: PublishedFiles, path: str) -> pds.ParquetFileFragment:
-    """A file mapped into memory. The map stays when the file is closed, so thousands of files need no open one each."""
-    with reading(f"{files.root}: {path}"), files.native(path) as file:
-        content = file.read_buffer()
-    fragment = pds.ParquetFileFormat().make_fragment(content)
-    check_footer(fragment.metadata, content.size, f"{files.root}: {path}")
-    return fragment
+def _level() -> int:
+    """How many calls above the caller the user's code is, for a warning that points to it."""
+    level, frame = 0, inspect.currentframe()
+    while frame and frame.f_globals.get("__name__", "").split(".")[0] == "filterzoo":
+        level, frame = level + 1, frame.f_back
+    return level
 
 
-def _read(
-    fragments: Iterable[pds.ParquetFileFragment], parts: list[pa.Table], needed: set[str], **scan: Any
-) -> Iterator[int]:
-    """Add what the scan finds to `parts`, row group by row group; gives of how many rows that was, found or not.
-
-    needed: the columns that the scan reads.
-    """
-    for fragment in fragments:
-        rest = fragment.metadata.num_rows
-        texts = TextBudget(fragment.buffer, fragment.metadata, needed, "data/layers")
-        for part in fragment.split_by_row_group(scan["filter"], schema=scan["schema"]):
-            try:
-                for group in part.row_groups:
-                    texts.check(group.id)
-                parts.append(part.to_table(**scan))
-            except OSError as error:  # an error in the condition is no OSError
-                raise FilterZooError(f"data/layers: is damaged ({said(error)}); run filterzoo verify") from error
-            seen = sum(group.num_rows for group in part.row_groups)
-            rest -= seen
-            yield seen
-        yield rest
+def _values(table: pa.Table, columns: Sequence[str]) -> set[str]:
+    return {value for column in columns for value in pc.unique(table[column]).drop_null().to_pylist()}
 
 
-def _schema_of(fragments: Iterable[pds.ParquetFileFragment]) -> pa.Schema:
-    return pa.unify_schemas([fragment.physical_schema for fragment in fragments])
-
-
-def _needed(columns: Sequence[str] | None, condition: pc.Expression, schema: pa.Schema) -> set[str]:
-    """The columns that a scan reads: those that it gives (None: all), and those of its condition."""
-    return {*(schema.names if columns is None else columns), *_columns_of(condition, schema)}
-
-
-def _columns_of(condition: pc.Expression, schema: pa.Schema) -> Iterator[str]:
-    """The columns without which the condition means nothing."""
-    nothing = schema.empty_table()
-    for name in schema.names:
-        try:
-            nothing.drop_columns([name]).filter(condition)
-        except pa.ArrowInvalid:
-            yield name
+def _absent(keyword: str, words: Sequence[str], known: set[str]) -> list[str]:
+    """The words that are not known; those of an exact keyword are no globs."""
+    return [word for word in words if word not in known] if keyword in _EXACT else unmatched(words, known)
 
 
 def _matching(table: pa.Table, patterns: Names | None, *columns: str) -> pa.Table:
     """Rows where one of the columns is, or matches as a glob, one of the patterns."""
-    if patterns is None:
+    words = words_of("a condition", patterns)
+    if words is None:
         return table
-    wanted = [patterns] if isinstance(patterns, str) else list(patterns)
     masks = []
     for column in columns:
-        values = pc.unique(table[column]).to_pylist()
-        kept = [value for value in values if any(value == p or fnmatchcase(value, p) for p in wanted)]
-        masks.append(pc.is_in(table[column], pa.array(kept, pa.string())))
+        values = pc.unique(table[column]).drop_null().to_pylist()
+        masks.append(pc.is_in(table[column], pa.array(matching(values, words), pa.string())))
     mask = masks[0] if len(masks) == 1 else pc.or_(*masks)
     return table.filter(mask)
 

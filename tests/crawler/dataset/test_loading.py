@@ -56,11 +56,15 @@ def same(found: np.ndarray, expected: np.ndarray) -> bool:
         ({"depth": (0, 0.4), "layers": "stem"}, lambda model, name, depth: name == "stem"),
         ({"kind": "conv"}, lambda model, name, depth: True),
         ({"kind": "depthwise"}, lambda model, name, depth: False),
-        ({"models": "nobody"}, lambda model, name, depth: False),
+        ({"models": "local/*", "task": "segmentation"}, lambda model, name, depth: False),
+        ({"name": ["s*", "body"]}, lambda model, name, depth: name in {"stem", "shared", "body"}),
+        ({"licence": "share-alike"}, lambda model, name, depth: model.id == "d-shares"),
+        ({"min_n_filters": 31, "max_conv_depth": 1}, lambda model, name, depth: name in {"shared", "wide"}),
         ({"models": "pypi/e-secret@1"}, lambda model, name, depth: False),
         ({"where": pc.field("n_filters") > 30}, lambda model, name, depth: name in {"body", "shared", "wide"}),
     ],
 )
+@pytest.mark.filterwarnings("ignore:no layer fulfils")
 def test_a_query_gives_its_filters_in_order(out, query, condition):
     assert same(filterzoo.load(str(out), **query), picked(condition))
 
