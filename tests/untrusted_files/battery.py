@@ -13,7 +13,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.plugins.formats import mxnet_files, numpy_files, onnx_files, safetensors_files, tflite_files, torch_files
+from tests.plugins.formats import (
+    flax_files,
+    mxnet_files,
+    numpy_files,
+    onnx_files,
+    safetensors_files,
+    tflite_files,
+    torch_files,
+)
 from tests.plugins.formats.safetensors_files import entry, safetensors_bytes
 from tests.untrusted_files import archive_cases, hdf5_cases
 from tests.untrusted_files.honest_others import shards as write_shards
@@ -77,6 +85,7 @@ def cases(scratch: Path) -> list[Case]:
         *_group("npy", "x.npy", numpy_files.HOSTILE_NPY, _good_npy()),
         *_group("npz", "x.npz", numpy_files.HOSTILE_NPZ, _good_npz()),
         *_tflite(),
+        *_group("Flax", "x.msgpack", flax_files.HOSTILE, _good_flax()),
         *_group("MXNet", "x.params", mxnet_files.HOSTILE, _good_mxnet()),
         *_group("zip", "x.zip", archive_cases.zip_cases()),
         *_group("tar", "x.tar", archive_cases.tar_cases()),
@@ -218,6 +227,10 @@ def _onnx() -> Iterator[Case]:
     for name, reason in (("link.bin", Reason.UNSAFE), ("pipe.bin", Reason.UNSAFE)):
         content = onnx_files.one_conv(onnx_files.external(location=name))
         yield Case("ONNX", f"external {name}", "x.onnx", content, reason, sides)
+
+
+def _good_flax() -> dict[str, tuple[bytes, Verdict]]:
+    return {"one kernel": (flax_files.GOOD, "accept"), "as Flax writes it": (flax_files.WRITTEN_BY_FLAX, "accept")}
 
 
 def _good_mxnet() -> dict[str, tuple[bytes, Verdict]]:

@@ -63,6 +63,7 @@ def foreign_heads() -> list[Head]:
             frozenset({"onnx"}),
         ),
         Head("an MXNet parameter file", struct.pack("<QQQ", 0x112, 0, 1) + bytes(32), frozenset({"mxnet"})),
+        Head("a Flax file", b"\x81\xa6params\x81\xa4conv\x81\xa6kernel\xc7\x10\x01" + bytes(16), frozenset({"flax"})),
         Head("a TFLite file", struct.pack("<I", 28) + b"TFL3" + bytes(56), frozenset({"tflite"})),
         Head("an OpenVINO network", b'<?xml version="1.0"?>\n<net name="n" version="11">', frozenset({"openvino"})),
     ]

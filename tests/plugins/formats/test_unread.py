@@ -25,7 +25,6 @@ CHECKPOINT = (
 )
 CAFFE = message(1, b"CaffeNet") + message(100, message(1, b"conv1") + message(2, b"Convolution")) * 3
 GRAPH_DEF = message(1, message(1, b"x") + message(2, b"Placeholder")) * 3
-MSGPACK = b"\x81\xa6params\x81\xa4conv\x81\xa6kernel\xc7\x10\x01" + bytes(16)
 PADDLE = bytes(16) + struct.pack("<i", 6) + b"\x08\x05\x10\x08\x10\x03" + bytes(96)
 KINDS = {
     "saved_model.pb": (SAVED_MODEL, "TensorFlow SavedModel"),
@@ -36,7 +35,6 @@ KINDS = {
     "frozen.pb": (GRAPH_DEF, "TensorFlow graph"),
     "variables.index": (CHECKPOINT, "TensorFlow checkpoint"),
     "variables.data-00000-of-00001": (np.ones(99, "f4").tobytes(), "TensorFlow checkpoint"),
-    "flax_model.msgpack": (MSGPACK, "msgpack"),
     "model.gguf": (b"GGUF\3\0\0\0" + bytes(16), "GGUF"),
     "net.caffemodel": (CAFFE, "Caffe"),
     "imagenet-vgg.mat": (b"MATLAB 5.0 MAT-file, Platform: GLNXA64" + bytes(90), "matconvnet"),

@@ -98,26 +98,6 @@ def _caffe(head: bytes, _: str) -> str | None:
     return "a Caffe model (.caffemodel)" if tags & {100, 2} and tags <= {2, 3, 4, 5, 7, 8, 100} else None
 
 
-def _msgpack(head: bytes, _: str) -> str | None:
-    """A map whose first key is text and whose first value is a map, an array or packed bytes."""
-    if 0x81 <= head[:1][0] <= 0x8F if head else False:
-        at = 1
-    elif head[:1] in {b"\xde", b"\xdf"}:
-        at = 3 if head[:1] == b"\xde" else 5
-    else:
-        return None
-    lead = head[at : at + 1]
-    if lead and 0xA0 < lead[0] <= 0xBF:
-        start, length = at + 1, lead[0] & 0x1F
-    elif lead == b"\xd9" and len(head) > at + 1:
-        start, length = at + 2, head[at + 1]
-    else:
-        return None
-    value = head[start + length : start + length + 1]
-    holds = bool(value) and (0x80 <= value[0] <= 0x9F or value[0] in {*range(0xC4, 0xCA), *range(0xDC, 0xE0)})
-    return "a msgpack file, as Flax writes it" if holds and _is_text(head[start : start + length]) else None
-
-
 def _text(head: bytes, name: str) -> str | None:
     """JSON and plain text that describe a network."""
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
@@ -153,7 +133,6 @@ _TESTS: tuple[Callable[[bytes, str], str | None], ...] = (
     _saved_model,
     _tensorflow_graph,
     _caffe,
-    _msgpack,
     _text,
     _darknet,
     _paddle,

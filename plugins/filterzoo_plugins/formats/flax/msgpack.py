@@ -1,0 +1,136 @@
+"""Msgpack over a file of any size: heads are decoded, payloads are skipped unread (msgpack.org)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from filterzoo import Reason, Refused
+from filterzoo_plugins.encodings.reading import SequentialReader
+
+MAX_VALUES = 300_000
+"""Values read in one file, a second of work: large numbers stand in arrays, not one by one."""
+MAX_TEXT_BYTES = 1 << 16
+
+
+class Sort(Enum):
+    """What a head announces."""
+
+    MAP = auto()
+    LIST = auto()
+    TEXT = auto()
+    BYTES = auto()
+    EXTENSION = auto()
+    INTEGER = auto()
+    OTHER = auto()
+    """Nothing, a truth value or a float."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """value: the number of entries, bytes of payload, or the integer. extension: the type of an extension."""
+
+    sort: Sort
+    value: int
+    extension: int = 0
+    lead: int = 0
+
+
+_SIZED = {
+    0xC4: (Sort.BYTES, "B"),
+    0xC5: (Sort.BYTES, "H"),
+    0xC6: (Sort.BYTES, "I"),
+    0xC7: (Sort.EXTENSION, "B"),
+    0xC8: (Sort.EXTENSION, "H"),
+    0xC9: (Sort.EXTENSION, "I"),
+    0xCC: (Sort.INTEGER, "B"),
+    0xCD: (Sort.INTEGER, "H"),
+    0xCE: (Sort.INTEGER, "I"),
+    0xCF: (Sort.INTEGER, "Q"),
+    0xD0: (Sort.INTEGER, "b"),
+    0xD1: (Sort.INTEGER, "h"),
+    0xD2: (Sort.INTEGER, "i"),
+    0xD3: (Sort.INTEGER, "q"),
+    0xD9: (Sort.TEXT, "B"),
+    0xDA: (Sort.TEXT, "H"),
+    0xDB: (Sort.TEXT, "I"),
+    0xDC: (Sort.LIST, "H"),
+    0xDD: (Sort.LIST, "I"),
+    0xDE: (Sort.MAP, "H"),
+    0xDF: (Sort.MAP, "I"),
+}
+_FIXED_EXTENSIONS = {0xD4 + power: 1 << power for power in range(5)}
+_PLAIN = {0xC0: 0, 0xC2: 0, 0xC3: 0, 0xCA: 4, 0xCB: 8}
+"""Nothing, false, true, floats: the bytes behind the head."""
+
+
+class MsgpackReader:
+    """Reads one head after the other."""
+
+    def __init__(self, reader: SequentialReader) -> None:
+        self.reader = reader
+        self._values = 0
+
+    def head(self) -> Head:
+        """The next head; Refused where it is cut off, is none, or announces more than the file has."""
+        where = f"byte {self.reader.position}"
+        self._values += 1
+        if self._values > MAX_VALUES:
+            raise Refused(Reason.LIMIT, f"more than {MAX_VALUES} msgpack values", where)
+        found = self._decoded(self.reader.take(1)[0], where)
+        least = {Sort.MAP: 2, Sort.INTEGER: 0}.get(found.sort, 1)
+        if found.sort is not Sort.OTHER and found.value * least > self.reader.left:
+            raise Refused(Reason.MALFORMED, f"{found.value} entries or bytes where {self.reader.left} are left", where)
+        return found
+
+    def _decoded(self, lead: int, where: str) -> Head:
+        if lead < 0x80 or lead >= 0xE0:
+            return Head(Sort.INTEGER, lead if lead < 0x80 else lead - 256)
+        if lead < 0xC0:
+            sort = Sort.TEXT if lead >= 0xA0 else Sort.LIST if lead >= 0x90 else Sort.MAP
+            return Head(sort, lead & (0x1F if sort is Sort.TEXT else 0x0F))
+        if lead in _PLAIN:
+            self.reader.skip(_PLAIN[lead])
+            return Head(Sort.OTHER, 0, lead=lead)
+        if lead in _FIXED_EXTENSIONS:
+            return Head(Sort.EXTENSION, _FIXED_EXTENSIONS[lead], self.reader.unpack("b")[0])
+        if lead not in _SIZED:
+            raise Refused(Reason.MALFORMED, f"{lead:#x} starts no msgpack value", where)
+        sort, code = _SIZED[lead]
+        value: int = self.reader.unpack(f">{code}")[0]
+        return Head(sort, value, self.reader.unpack("b")[0] if sort is Sort.EXTENSION else 0)
+
+    def text(self, head: Head) -> str:
+        """The text behind a head."""
+        where = f"byte {self.reader.position}"
+        if head.sort is not Sort.TEXT:
+            raise Refused(Reason.MALFORMED, "a key or a type that is no text", where)
+        if head.value > MAX_TEXT_BYTES:
+            raise Refused(Reason.LIMIT, f"a name of {head.value} bytes; at most {MAX_TEXT_BYTES} are read", where)
+        try:
+            return self.reader.take(head.value).decode()
+        except UnicodeDecodeError as error:
+            raise Refused(Reason.MALFORMED, "a name is not UTF-8", where) from error
+
+
+def starts_map_of_text(head: bytes) -> bool:
+    """Whether a file starts with a map whose first key is printable text and whose first value holds something."""
+    if head[:1] and 0x81 <= head[0] <= 0x8F:
+        at = 1
+    elif head[:1] in {b"\xde", b"\xdf"}:
+        at = 3 if head[0] == 0xDE else 5
+    else:
+        return False
+    lead = head[at : at + 1]
+    if lead and 0xA0 < lead[0] <= 0xBF:
+        start, length = at + 1, lead[0] & 0x1F
+    elif lead == b"\xd9" and len(head) > at + 1:
+        start, length = at + 2, head[at + 1]
+    else:
+        return False
+    key, value = head[start : start + length], head[start + length : start + length + 1]
+    is_text = key.isascii() and key.decode("ascii", "replace").isprintable()
+    return is_text and bool(value) and (0x80 <= value[0] <= 0x9F or value[0] in _CONTAINERS)
+
+
+_CONTAINERS = frozenset({*range(0xC4, 0xCA), *range(0xD4, 0xD9), *range(0xDC, 0xE0)})
