@@ -115,6 +115,10 @@ def test_refused(wrong):
     [
         (GOOD, True),
         (WRITTEN_BY_FLAX, True),
+        (b"\x83\xa4step\xcd\x10\x00\xa4name\xa3net\xa6params\x81", True),
+        (b"\x84\xa1a\xc0\xa1b\xcb" + bytes(8) + b"\xa1c\xff\xa1d\x81", True),
+        (b"\x81\xa4step\xcd\x10\x00\xa6params\x81", False),
+        (b"\x83\xa4step\xcd\x10", False),
         (b"", False),
         (b"\x81", False),
         (b"\x80", False),

@@ -114,23 +114,44 @@ class MsgpackReader:
 
 
 def starts_map_of_text(head: bytes) -> bool:
-    """Whether a file starts with a map whose first key is printable text and whose first value holds something."""
+    """Whether a file starts with a map of printable text whose first value that is no scalar can hold arrays."""
     if head[:1] and 0x81 <= head[0] <= 0x8F:
-        at = 1
+        at, count = 1, head[0] & 0x0F
     elif head[:1] in {b"\xde", b"\xdf"}:
         at = 3 if head[0] == 0xDE else 5
+        count = int.from_bytes(head[1:at], "big")
     else:
         return False
+    for _ in range(min(count, _FIRST_ENTRIES)):
+        start, end = _text_at(head, at)
+        key = head[start:end]
+        if not key or not key.isascii() or not key.decode("ascii").isprintable() or end >= len(head):
+            return False
+        lead = head[end]
+        if lead in _CONTAINERS:
+            return True
+        if lead not in _SCALARS and not _text_at(head, end)[1]:
+            return False
+        at = end + 1 + _SCALARS[lead] if lead in _SCALARS else _text_at(head, end)[1]
+    return False
+
+
+def _text_at(head: bytes, at: int) -> tuple[int, int]:
+    """Where the short text at a place starts and ends; (0, 0) where there is none."""
     lead = head[at : at + 1]
-    if lead and 0xA0 < lead[0] <= 0xBF:
-        start, length = at + 1, lead[0] & 0x1F
-    elif lead == b"\xd9" and len(head) > at + 1:
-        start, length = at + 2, head[at + 1]
-    else:
-        return False
-    key, value = head[start : start + length], head[start + length : start + length + 1]
-    is_text = key.isascii() and key.decode("ascii", "replace").isprintable()
-    return is_text and bool(value) and (0x80 <= value[0] <= 0x9F or value[0] in _CONTAINERS)
+    if lead and 0xA0 <= lead[0] <= 0xBF:
+        return at + 1, at + 1 + (lead[0] & 0x1F)
+    if lead == b"\xd9" and len(head) > at + 1:
+        return at + 2, at + 2 + head[at + 1]
+    return 0, 0
 
 
-_CONTAINERS = frozenset({*range(0xC4, 0xCA), *range(0xD4, 0xD9), *range(0xDC, 0xE0)})
+_FIRST_ENTRIES = 8
+"""A training state starts with the number of its step."""
+_CONTAINERS = frozenset({*range(0x80, 0xA0), *range(0xC4, 0xCA), *range(0xD4, 0xD9), *range(0xDC, 0xE0)})
+_SCALARS = {
+    **dict.fromkeys((*range(0x80), *range(0xE0, 0x100)), 0),
+    **_PLAIN,
+    **{lead: 1 << (lead & 3) for lead in range(0xCC, 0xD4)},
+}
+"""The bytes behind the head of an integer, a float, a truth value or nothing."""
