@@ -13,6 +13,7 @@ _PREFERENCE = (
     (".onnx",),
     (".keras", ".h5", ".hdf5", ".weights.h5"),
     (".tflite",),
+    (".xml",),
     (".npz",),
 )
 """Endings, best first: headers that are read by ranges, exact names, then what needs more to be read."""
@@ -20,6 +21,8 @@ _PREFERENCE = (
 _ENDINGS = sorted(
     ((ending, rank) for rank, endings in enumerate(_PREFERENCE) for ending in endings), key=lambda pair: -len(pair[0])
 )
+_OPENVINO = (".xml", ".bin")
+"""A network of OpenVINO and the weights beside it: of the same name, and neither is read without the other."""
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 _LEFTOVER = re.compile(
     r"(^|/)(\.|optim(izer|iser)?[._-]|sched(uler)?[._-]|scaler[._-]|rng_state|random_states|training_args|trainer_state"
@@ -27,9 +30,20 @@ _LEFTOVER = re.compile(
     re.IGNORECASE,
 )
 _INTERMEDIATE = re.compile(r"(^|/)(checkpoint|step|epoch)[-_]?\d+/")
-_VARIANT = re.compile(r"[._-](fp16|fp32|bf16|int8|uint8|quantized|q4|q4f16|q8|bnb4|non_ema|ema|merged)$", re.IGNORECASE)
+_VARIANT = re.compile(
+    r"[._-](fp16|fp32|bf16|int8|uint8|quantized|qint8_quantized|q4|q4f16|q8|bnb4|non_ema|ema|merged)$", re.IGNORECASE
+)
 _EXPORT_FOLDER = re.compile(r"(^|/)(onnx|tflite|openvino|coreml)$")
-_PLAIN = {"model", "pytorch_model", "tf_model", "flax_model", "open_clip_model", "open_clip_pytorch_model", "weights"}
+_PLAIN = {
+    "model",
+    "openvino_model",
+    "pytorch_model",
+    "tf_model",
+    "flax_model",
+    "open_clip_model",
+    "open_clip_pytorch_model",
+    "weights",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +72,22 @@ def sets_of_weights(paths: Iterable[str]) -> list[Weights]:
     index and come with it; shards without one are no set. States of optimisers, adapters and, beside finished
     weights, those of single training steps are left out.
     """
-    found = [candidate for path in paths if (candidate := _candidate(path)) is not None]
+    listed = frozenset(paths)
+    found = [candidate for path in listed if not _is_half(path, listed) and (candidate := _candidate(path)) is not None]
     finished = [candidate for candidate in found if not _INTERMEDIATE.search(candidate.path)] or found
     groups: dict[tuple[str, str], list[_Candidate]] = {}
     for candidate in finished:
         groups.setdefault(candidate.key, []).append(candidate)
     sets = {key: files for key, group in groups.items() if (files := _files(group))}
     return [Weights("" if len(sets) == 1 else _name(key), files) for key, files in sorted(sets.items())]
+
+
+def _is_half(path: str, listed: frozenset[str]) -> bool:
+    """Whether a file is the weights of an OpenVINO network, or XML that is no such network."""
+    network, weights = _OPENVINO
+    if path.lower().endswith(network):
+        return path[: -len(network)] + weights not in listed
+    return path.lower().endswith(weights) and path[: -len(weights)] + network in listed
 
 
 def _candidate(path: str) -> _Candidate | None:
@@ -91,6 +114,8 @@ def _files(group: list[_Candidate]) -> tuple[str, ...]:
     if not whole:
         return ()
     best = whole[0].path
+    if best.lower().endswith(_OPENVINO[0]):
+        return (best, best[: -len(_OPENVINO[0])] + _OPENVINO[1])
     if not best.endswith(_INDEX):
         return (best,)
     is_its_shard = re.compile(re.escape(best.removesuffix(_INDEX)) + r"-\d{5}-of-\d{5}\.safetensors")

@@ -20,6 +20,8 @@ from filterzoo_plugins.sources._zoo import TableOptions, task_of, text_of, yaml_
 PACKAGE = "openvino-dev==2024.6.0"
 _FILES = r"(^|/)omz_tools/models/.*/model\.yml$"
 _READ = (".onnx", ".pth", ".pt", ".pth.tar", ".ckpt", ".safetensors", ".h5", ".hdf5", ".keras", ".tflite", ".npz")
+_NETWORK, _NUMBERS = ".xml", ".bin"
+"""OpenVINO's own files: the network, and beside it the weights."""
 _GITHUB = re.compile(r"https://github\.com/([\w.-]+/[\w.-]+)/blob/([^?#]+)")
 _DRIVE_ID = re.compile(r"[A-Za-z0-9_-]{10,200}")
 
@@ -56,14 +58,15 @@ class OpenModelZooSource(Source[OpenModelZooOptions]):
             raise Refused(Reason.MALFORMED, "not a description of a model")
         files = [entry for entry in model.get("files") or [] if isinstance(entry, dict)]
         artifact = next((found for entry in files if (found := _artifact(entry)) is not None), None)
-        if artifact is None:
+        artifacts = (artifact,) if artifact is not None else _converted(files)
+        if not artifacts:
             raise Refused(Reason.UNSUPPORTED, f"no file of it is read: {text_of(model.get('framework'))!a}")
         place = text_of(model.get("license"))
         licence = self._licence(place, texts) if place else None
         return Checkpoint(
             id=identity,
             revision=f"omz-{version}",
-            artifacts=(artifact,),
+            artifacts=artifacts,
             url=f"https://github.com/openvinotoolkit/open_model_zoo/tree/master/models/{identity}",
             licence=licence,
             licence_from=LicenceOrigin.LICENCE_LINK.value if licence else None,
@@ -90,7 +93,18 @@ class OpenModelZooSource(Source[OpenModelZooOptions]):
         return licence_of_text(content.decode("utf-8", "replace")) or UNRECOGNISED
 
 
-def _artifact(entry: dict[str, Any]) -> Artifact | None:
+def _converted(files: list[dict[str, Any]]) -> tuple[Artifact, ...]:
+    """The first network that is listed in OpenVINO's format, and its weights, which lie beside it."""
+    found = [artifact for entry in files if (artifact := _artifact(entry, (_NETWORK, _NUMBERS))) is not None]
+    for network in found:
+        weights = network.url.removesuffix(_NETWORK) + _NUMBERS
+        side = next((artifact for artifact in found if artifact.url == weights), None)
+        if network.url.endswith(_NETWORK) and side is not None:
+            return network, side
+    return ()
+
+
+def _artifact(entry: dict[str, Any], endings: tuple[str, ...] = _READ) -> Artifact | None:
     """The file where its authors publish it, if it is one that is read."""
     name, size = text_of(entry.get("name")) or "", entry.get("size")
     place = entry.get("original_source") or entry.get("source")
@@ -99,7 +113,7 @@ def _artifact(entry: dict[str, Any]) -> Artifact | None:
             place = download_address(file_id)
         case {"$type": "http", "url": str(url)}:
             place = url
-    if not isinstance(place, str) or not is_http(place) or not name.lower().endswith(_READ):
+    if not isinstance(place, str) or not is_http(place) or not name.lower().endswith(endings):
         return None
     return Artifact(url=place, name=name.rpartition("/")[2], size=size if isinstance(size, int) and size > 0 else None)
 

@@ -224,11 +224,23 @@ def test_options_are_checked(options):
         (["optimizer.pt", "scheduler.bin", "training_args.bin", "adapter_model.safetensors"], {}),
         (["pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"], {}),
         (["README.md", "config.json", "model.gguf"], {}),
+        (["openvino_model.xml", "openvino_model.bin"], {"": "openvino_model.xml"}),
+        (["a.xml", "a.bin", "b.bin"], {"a": "a.xml", "b": "b.bin"}),
+        (
+            ["openvino/openvino_model.xml", "openvino/openvino_model.bin", "model.safetensors"],
+            {"": "model.safetensors"},
+        ),
+        (["annotations.xml", "alone.xml"], {}),
     ],
 )
 def test_one_file_of_each_set_of_weights(paths, expected):
     assert {weights.name: weights.files[0] for weights in sets_of_weights(paths)} == expected
     assert sets_of_weights(reversed(paths)) == sets_of_weights(paths)
+
+
+def test_a_network_of_openvino_comes_with_its_weights():
+    (network,) = sets_of_weights(["net.bin", "net.xml", "net.json"])
+    assert network.files == ("net.xml", "net.bin")
 
 
 # Licences

@@ -197,6 +197,15 @@ files:
 framework: pytorch
 license: {licence}
 """
+INTEL = """
+task_type: detection
+files:
+  - {{name: FP32/net.xml, size: 10, source: {url}/omz/FP32/net.xml}}
+  - {{name: FP32/net.bin, size: 20, source: {url}/omz/FP32/net.bin}}
+  - {{name: FP16/net.xml, size: 10, source: {url}/omz/FP16/net.xml}}
+  - {{name: FP16/net.bin, size: 10, source: {url}/omz/FP16/net.bin}}
+framework: dldt
+"""
 CAFFE = (
     "task_type: detection\nfiles: [{name: a.caffemodel, source: 'https://x.example/a.caffemodel'}]\nframework: caffe\n"
 )
@@ -209,6 +218,8 @@ def omz_options(server, size=5):
         "public/nc": OMZ.format(url=server.url, size=size, licence="https://creativecommons.org/licenses/by-nc/4.0/"),
         "public/own": OMZ.format(url=server.url, size=size, licence=f"{server.url}/gone"),
         "public/caffe": CAFFE,
+        "intel/net": INTEL.format(url=server.url),
+        "intel/half": INTEL.format(url=server.url).replace("net.bin", "other.bin"),
         "intel/bad": "[",
     }
     files = {f"omz_tools/models/{name}/model.yml": text.encode() for name, text in texts.items()}
@@ -224,6 +235,15 @@ def test_models_of_the_open_model_zoo_come_from_their_authors(server, listing):
     assert found["public/own"].licence == "other"
     assert (found["public/caffe"].reason, found["intel/bad"].reason) == (Reason.UNSUPPORTED, Reason.MALFORMED)
     assert len([path for path, _, _ in server.requests if path == "/licences/LICENSE"]) == 1
+
+
+def test_networks_of_openvino_come_with_the_weights_beside_them(server, listing):
+    found = listing(OpenModelZooSource, **omz_options(server))
+    assert [(each.url, each.size) for each in found["intel/net"].artifacts] == [
+        (f"{server.url}/omz/FP32/net.xml", 10),
+        (f"{server.url}/omz/FP32/net.bin", 20),
+    ]
+    assert found["intel/half"].reason is Reason.UNSUPPORTED
 
 
 # Keras Applications
