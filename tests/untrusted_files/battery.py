@@ -18,6 +18,7 @@ from tests.plugins.formats import (
     mxnet_files,
     numpy_files,
     onnx_files,
+    openvino_files,
     safetensors_files,
     tflite_files,
     torch_files,
@@ -85,6 +86,7 @@ def cases(scratch: Path) -> list[Case]:
         *_group("npy", "x.npy", numpy_files.HOSTILE_NPY, _good_npy()),
         *_group("npz", "x.npz", numpy_files.HOSTILE_NPZ, _good_npz()),
         *_tflite(),
+        *_openvino(),
         *_group("Flax", "x.msgpack", flax_files.HOSTILE, _good_flax()),
         *_group("MXNet", "x.params", mxnet_files.HOSTILE, _good_mxnet()),
         *_group("zip", "x.zip", archive_cases.zip_cases()),
@@ -274,6 +276,13 @@ def _tflite() -> Iterator[Case]:
     yield from _group("TFLite", "x.tflite", {label: (content, "accept") for label, content in good.items()})
     for label, content, reason in tflite_files.hostile():
         yield Case("TFLite", label, "x.tflite", content, reason)
+
+
+def _openvino() -> Iterator[Case]:
+    good = openvino_files.one_conv()
+    yield Case("OpenVINO", "a network", "net.xml", good.xml(), "accept", {"net.bin": bytes(good.bin)})
+    for label, content, numbers, reason, _ in openvino_files.hostile():
+        yield Case("OpenVINO", label, "net.xml", content, reason, {"net.bin": numbers})
 
 
 def _no_models() -> dict[str, tuple[bytes, Verdict]]:

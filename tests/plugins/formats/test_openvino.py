@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tests.memory_file import MemoryFile
 from tests.plugins.formats.openvino_files import WEIGHT, Network, hostile, one_conv
+from tests.servers import WebServer
 
 import filterzoo
 from filterzoo.errors import Refused
@@ -258,6 +259,15 @@ def test_a_link_is_not_followed_to_the_weights(tmp_path):
     with pytest.raises(Refused) as refused:
         filterzoo.open(tmp_path / "net.xml")
     assert refused.value.reason == "unsafe"
+
+
+def test_a_network_on_a_server_is_read_with_the_weights_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("FILTERZOO_CACHE", str(tmp_path))
+    network = one_conv()
+    with WebServer() as server, filterzoo.Reader(allow_private=True) as reader:
+        server.add("/a/net.bin", bytes(network.bin))
+        with reader.open(server.add("/a/net.xml", network.xml())) as file:
+            assert np.array_equal(file.layers[0].weights, WEIGHT)
 
 
 def test_weights_are_those_that_openvino_computes(tmp_path):

@@ -88,7 +88,8 @@ class _Document:
                 parser.Parse(file.read(offset, min(_PIECE, file.size - offset)), False)  # noqa: FBT003  # its only form
             parser.Parse(b"", True)  # noqa: FBT003  # its only form
         except expat.ExpatError as error:
-            raise Refused(Reason.MALFORMED, f"XML that is not well-formed: {show(str(error))}") from error
+            detail, where = f"XML that is not well-formed: {expat.ErrorString(error.code)}", f"line {error.lineno}"
+            raise Refused(Reason.MALFORMED, detail, where) from error
         for origin, target, port in self._edges:
             self._join(origin, target, port)
         return list(self._layers.values())
@@ -96,7 +97,7 @@ class _Document:
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
         self._path.append(tag)
         if len(self._path) > MAX_NESTING:
-            raise Refused(Reason.LIMIT, f"XML elements more than {MAX_NESTING} deep")
+            raise Refused(Reason.LIMIT, f"XML elements more than {MAX_NESTING} deep", show(tag))
         path = tuple(self._path) if len(self._path) <= len(_DATA) else ()
         if path in {("net",), ()}:
             if path:
@@ -155,4 +156,4 @@ def _check_version(attributes: dict[str, str]) -> None:
 
 
 def _refuse_doctype(*_: object) -> None:
-    raise Refused(Reason.UNSAFE, "XML with a document type or entities of its own")
+    raise Refused(Reason.UNSAFE, "XML with a document type or entities of its own", "before the network")

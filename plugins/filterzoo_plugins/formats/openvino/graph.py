@@ -140,7 +140,8 @@ def _in_order(layers: dict[str, LayerEntry]) -> Iterator[LayerEntry]:
             if not missing[reader]:
                 heapq.heappush(ready, (places[reader], reader))
     if count != len(layers):
-        raise Refused(Reason.MALFORMED, "layers that read one another in a circle")
+        first = next(number for number, left in missing.items() if left)
+        raise Refused(Reason.MALFORMED, "layers that read one another in a circle", show(layers[first].name))
 
 
 def _refuse_if_it_reads_a_weight(layer: LayerEntry, inputs: Sequence[Value]) -> None:
