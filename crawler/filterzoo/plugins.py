@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,7 +59,7 @@ def load(plugin_references: Iterable[PluginReference]) -> Plugins:
             stage = Stage.HOOK
             offer = _ask(reference, module)
         except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin may raise anything; the run names it and goes on
-            plugins.failures.append(plugin_failure(reference.name, stage, error))
+            plugins.failures.append(plugin_failure(reference.name, stage, error, _place(reference, error)))
         else:
             _take(plugins, reference, offer)
     return plugins
@@ -77,7 +78,19 @@ def _check_version(module: ModuleType) -> None:
         )
 
 
-def plugin_failure(plugin: str, stage: Stage, error: BaseException) -> LedgerEntry:
+def _place(reference: PluginReference, error: BaseException) -> str | None:
+    """Where in a file of `--plugin` the error is, by the file's name alone: the text may be published."""
+    if not reference.file:
+        return None
+    name = Path(reference.file).name
+    if isinstance(error, SyntaxError) and error.filename == reference.file:
+        return f"{name}, line {error.lineno}"
+    frames = traceback.walk_tb(error.__traceback__)
+    lines = [line for frame, line in frames if frame.f_code.co_filename == reference.file]
+    return f"{name}, line {lines[-1]}" if lines else name
+
+
+def plugin_failure(plugin: str, stage: Stage, error: BaseException, where: str | None = None) -> LedgerEntry:
     """The ledger entry of a plugin that raised before it listed a checkpoint."""
     return LedgerEntry(
         source=plugin,
@@ -87,7 +100,7 @@ def plugin_failure(plugin: str, stage: Stage, error: BaseException) -> LedgerEnt
         stage=stage,
         reason=Reason.PLUGIN_ERROR,
         detail=describe(error),
-        where=None,
+        where=where,
         plugin=plugin,
     )
 

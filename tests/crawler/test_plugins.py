@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from tests.program import filterzoo
 
 from filterzoo import hooks
+from filterzoo.crawl.discovery import named_sources
 from filterzoo.errors import Reason, Refused, StartError, describe
 from filterzoo.outcome import LedgerEntry
 from filterzoo.plugins import load, references
@@ -255,6 +256,22 @@ def test_a_failed_plugin_offers_nothing_and_the_others_all(tmp_path):
     assert loaded.provided_by == {"source:good": "good", "format:good": "good"}
     assert loaded.format_references == [good]
     assert [(failure.plugin, failure.stage, failure.id) for failure in loaded.failures] == [("odd", "hook", None)]
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("x = 1\nboom(\n", "SyntaxError: '(' was never closed (zoo.py, line 2)"),
+        ("x = 1\n\nraise OSError('no list')\n", "plugin zoo did not load: OSError: no list (zoo.py, line 3)"),
+        ("def f():\n    return 1 / 0\nf()\n", "ZeroDivisionError: division by zero (zoo.py, line 2)"),
+    ],
+)
+def test_a_broken_file_is_told_where_its_source_is_missing(tmp_path, code, told):
+    (tmp_path / "one.yaml").write_text("name: one\nsources: [{source: mine}]\n")
+    with pytest.raises(StartError) as caught:
+        named_sources([tmp_path / "one.yaml"], load([at(tmp_path / "zoo.py", code)]))
+    assert "no source is called 'mine'" in str(caught.value)
+    assert told in str(caught.value)
 
 
 def test_a_plugin_cannot_pretend_that_nothing_can_start(tmp_path):

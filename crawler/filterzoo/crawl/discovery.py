@@ -79,11 +79,22 @@ class Task:
         )
 
 
+def _manifests(paths: Sequence[Path], plugins: Plugins) -> tuple[Manifest, ...]:
+    """The manifests; an error names the plugins that did not load, since they may offer what is missing."""
+    try:
+        return load_manifests(paths, _known(plugins))
+    except StartError as error:
+        broken = [f"plugin {one.plugin} did not load: {one.detail}" for one in plugins.failures]
+        places = [f" ({one.where})" if one.where and one.where not in one.detail else "" for one in plugins.failures]
+        told = "".join(f"; {text}{place}" for text, place in zip(broken, places, strict=True))
+        raise StartError(f"{error}{told}") from error
+
+
 def open_sources(manifests: Sequence[Path], plugins: Plugins, door: Door) -> list[OpenSource]:
     """Every block of every manifest, in order; StartError for a manifest that is wrong."""
     known = _known(plugins)
     opened = []
-    for manifest in load_manifests(manifests, known):
+    for manifest in _manifests(manifests, plugins):
         settings = _settings(manifest)
         for block in manifest.sources:
             kind = known[block.source]
@@ -95,7 +106,7 @@ def open_sources(manifests: Sequence[Path], plugins: Plugins, door: Door) -> lis
 
 def named_sources(manifests: Sequence[Path], plugins: Plugins) -> list[str]:
     """The sources that the manifests name, in order; StartError for a manifest that is wrong."""
-    blocks = (block for manifest in load_manifests(manifests, _known(plugins)) for block in manifest.sources)
+    blocks = (block for manifest in _manifests(manifests, plugins) for block in manifest.sources)
     return list(dict.fromkeys(block.source for block in blocks))
 
 
