@@ -122,3 +122,16 @@ def test_paths_that_no_release_writes_are_refused(target, path):
 def test_every_file_of_a_release_is_in_the_grammar(target):
     assert {path.split("/")[1] for path in tree(target) if path.startswith("data/")} == set(CONFIGS)
     assert all(is_published_path(path) for path in tree(target))
+
+
+@pytest.mark.parametrize("linked", ["data", "data/models", "file"])
+def test_no_link_is_followed_to_a_file(target, tmp_path, linked):
+    """A name that was a file's when the folder was listed may be a link by the time it is opened."""
+    path = open_folder(target).paths("models")[0]
+    place = target / (path if linked == "file" else linked)
+    shutil.move(place, tmp_path / "moved")
+    place.symlink_to(tmp_path / "moved")
+    with pytest.raises(StartError):
+        open_folder(target).open(path)
+    with pytest.raises(StartError):
+        open_folder(target).native(path)

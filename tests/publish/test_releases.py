@@ -130,3 +130,8 @@ def test_a_crawl_notes_what_is_listed(tmp_path):
         keys = {(one.checkpoint.source, one.checkpoint.id, one.checkpoint.revision) for one in journal.done()}
     assert listed.keys() == keys
     assert len(set(listed.values())) == 1
+
+
+def test_a_release_of_a_far_day_is_refused():
+    with pytest.raises(StartError, match="lies in the future"):
+        next_release("v9000.01.01", (), set())

@@ -20,6 +20,12 @@ def view(number: int, numbers: int, at: int = 0) -> Tensor:
     return conv(shape=(numbers, 1, 1), span=Span(at + 4 * number, 4), strides=(0, 0, 0), stored_in=record)
 
 
+def large_view(number: int) -> Tensor:
+    """A layer that repeats one number of a record that is as large as its file."""
+    record = (StoredRange(0, SIZE, SIZE),)
+    return conv(shape=(10_000_000, 1, 1), span=Span(4 * number, 4), strides=(0, 0, 0), stored_in=record)
+
+
 def deflated(number: int, size: int, length: int) -> Tensor:
     record = (StoredRange(number * length, length, size, Codec.DEFLATE),)
     return conv(shape=(size // 4, 1, 1), span=Span(0, size), stored_in=record)
@@ -57,8 +63,9 @@ def test_some_expansion_is_honest(tensors: list[Tensor]):
         [listed_again(24, MEGABYTE)],
         [listed_again(2, 10 * MEGABYTE), view(3, 10 * MEGABYTE, SIZE // 2)],
         tied(MAX_RATIO + 1),
+        [large_view(number) for number in range(2)],
     ],
-    ids=["views", "compressed", "a chunk listed again", "a chunk and a view", "tied"],
+    ids=["views", "compressed", "a chunk listed again", "a chunk and a view", "tied", "views of a large record"],
 )
 def test_expansion_is_limited_over_the_whole_file(tensors: list[Tensor]):
     with pytest.raises(Refused) as raised:
