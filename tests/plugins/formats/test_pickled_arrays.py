@@ -90,7 +90,7 @@ CYCLE["self"] = CYCLE
         ({"a": WEIGHTS["qzx"].astype(">f4")}, Reason.UNSUPPORTED),
         ({"a": np.array([{}], dtype=object)}, Reason.UNSUPPORTED),
     ],
-    ids=str,
+    ids=("a-number", "an-object", "objects", "a-cycle", "big-endian", "an-object-array"),
 )
 def test_what_holds_no_arrays_is_refused(value, reason):
     with pytest.raises(Refused) as caught:
