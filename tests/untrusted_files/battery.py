@@ -290,7 +290,6 @@ def _no_models() -> dict[str, tuple[bytes, Verdict]]:
         "nothing": b"",
         "a page": b"<!DOCTYPE html><html>404 Not Found</html>",
         "a pointer of git-LFS": b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 9\n",
-        "7z": b"7z\xbc\xaf\x27\x1c" + bytes(64),
         "zeros": bytes(4096),
         "ones": b"\xff" * 4096,
         "an error in JSON": b'{"error": "rate limited"}',
@@ -299,7 +298,8 @@ def _no_models() -> dict[str, tuple[bytes, Verdict]]:
         "a script": b"#!/bin/sh\ntouch CANARY\n",
         "a length and nothing": struct.pack("<Q", 1 << 63),
     }
-    return {label: (content, Reason.UNKNOWN_FORMAT) for label, content in unknown.items()}
+    of_known_kinds: dict[str, tuple[bytes, Verdict]] = {"7z": (b"7z\xbc\xaf\x27\x1c" + bytes(64), Reason.UNSUPPORTED)}
+    return of_known_kinds | {label: (content, Reason.UNKNOWN_FORMAT) for label, content in unknown.items()}
 
 
 if __name__ == "__main__":
