@@ -225,3 +225,9 @@ def test_no_file_is_downloaded_beyond_the_limit_of_the_manifest(serve, door: Doo
 
 def test_bounds_end_with_the_exchange():
     assert exchange.current() is None
+
+
+def test_a_head_is_bounded_by_its_length_too():
+    bounds = exchange.Exchange("an address", HURRY, None, lambda: 0.0)
+    assert len(bounds.read(lambda _timeout: bytes(exchange.MAX_HEAD), None)) == exchange.MAX_HEAD
+    assert refusal(bounds.read, lambda _timeout: b"x", None).reason is Reason.FETCH_FAILED
