@@ -97,6 +97,25 @@ def test_open_layouts_are_those_that_give_kernels(made, layout):
     assert [each.layout for each in chosen] == [layout] * 3
 
 
+@pytest.mark.parametrize(
+    ("torch_shapes", "keras_shapes", "layouts"),
+    [
+        ([(4, 3, 2, 2)], [], [Layout.OI_K]),
+        ([(4, 3, 3, 3)], [(3, 3, 3, 4)], [Layout.OI_K, Layout.K_IO]),
+        ([(4, 3, 2, 2)], [(2, 2, 4, 8)], [Layout.OI_K, Layout.K_IO]),
+        ([(3, 3, 8, 8)], [(3, 3, 3, 8), (3, 3, 8, 16)], [Layout.K_IO] * 3),
+        ([(16, 3, 3, 3)], [(32, 3, 3, 16), (64, 3, 3, 32)], [Layout.O_K_I] * 3),
+    ],
+)
+def test_two_orders_in_a_file_only_where_no_single_one_fits(torch_shapes, keras_shapes, layouts):
+    listed = [tensor(f"{word()}.weight", *shape, layout=Layout.OPEN) for shape in torch_shapes]
+    listed += [tensor(f"{word()}/kernel", *shape, layout=Layout.OPEN) for shape in keras_shapes]
+    chosen = select(listed)
+    assert [each.layout for each in chosen] == layouts
+    if len(set(layouts)) > 1:
+        assert {each.evidence for each in chosen} == {Evidence.NAME}
+
+
 def sorted_unet(channels: int) -> list[Tensor]:
     made = [layer(32, channels, 3, 3, bias=(32,)), layer(32, 32, 3, 3, bias=(32,)), layer(64, 32, 3, 3, bias=(64,))]
     made += [layer(32, 96, 3, 3, bias=(32,)), layer(2, 32, 1, 1, bias=(2,))]

@@ -196,7 +196,6 @@ def test_subclasses_nested_parts_and_roots_of_any_kind(container, tmp_path):
     options = CONTAINERS[container]
     one = torch.randn(2, 2)
     for root, names in (
-        (one, [""]),
         ([one, (one, {"a": one})], ["0", "1.0", "1.1.a"]),
         ({"G": {"conv": {"weight": one}}, 5: one, None: one}, ["G.conv.weight", "5", "None"]),
         ({"sub": one.as_subclass(Wrapped)}, ["sub"]),

@@ -42,18 +42,36 @@ def read_layouts(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _voted(tensors: list[Tensor], vectors: Mapping[str, tuple[int, ...]]) -> dict[int, Tensor]:
-    """Open layouts: one for all ranks of the file, by the kernels that it gives."""
+    """Open layouts: one for all ranks of the file, by the kernels that it gives; two where only each one's own fits."""
     weights = [t for t in tensors if names.is_weight(t.name) and not _is_spread(t.shape)] or tensors
-    costs = {layout: sum(map(irregular, (_kernel(t.shape, layout) for t in weights))) for layout in _ORDERS}
+    costs = {layout: sum(irregular(_kernel(t.shape, layout)) for t in weights) for layout in _ORDERS}
+    shapes = {**vectors, **{tensor.name: tensor.shape for tensor in tensors}}
+    if _are_mixed(weights, costs):
+        called = {True: Evidence.NAME, False: Evidence.ASSUMED}
+        return {id(t): _told(t, _usual(t), called[names.is_weight(t.name)], shapes) for t in tensors}
     least = min(costs.values())
     best = [layout for layout in _ORDERS if costs[layout] <= least + _MARGIN_OPEN]
     evidence = Evidence.SHAPES
     if len(best) > 1:
-        is_torch = sum(t.name.rpartition(".")[2] == "weight" for t in weights) * 2 > len(weights)
+        is_torch = sum(_usual(t) is Layout.OI_K for t in weights) * 2 > len(weights)
         wanted = Layout.OI_K if is_torch else Layout.K_IO
         best, evidence = ([wanted], Evidence.NAME) if wanted in best else (best, Evidence.ASSUMED)
-    shapes = {**vectors, **{tensor.name: tensor.shape for tensor in tensors}}
     return {id(tensor): _told(tensor, best[0], evidence, shapes) for tensor in tensors}
+
+
+def _usual(tensor: Tensor) -> Layout:
+    """The order of the frameworks that call weights so: torch's `.weight`, or Keras's and Flax's."""
+    return Layout.OI_K if tensor.name.rpartition(".")[2] == "weight" else Layout.K_IO
+
+
+def _are_mixed(weights: Sequence[Tensor], costs: Mapping[Layout, float]) -> bool:
+    """Whether weights of two frameworks lie in one file: each fits its own order, and neither order fits them all.
+
+    (out, *kernel, in) may fit such a file by chance, as with (4, 3, 3, 3) beside (3, 3, 3, 4).
+    """
+    own = sum(irregular(_kernel(t.shape, _usual(t))) for t in weights)
+    least_of_one = min(costs[Layout.OI_K], costs[Layout.K_IO])
+    return own <= min(costs.values()) + _MARGIN_OPEN and own + _MARGIN_OPEN < least_of_one
 
 
 def _told(tensor: Tensor, layout: Layout, evidence: Evidence | None, shapes: Mapping[str, tuple[int, ...]]) -> Tensor:
