@@ -12,6 +12,7 @@ import pytest
 import yaml
 from tests import index_packages
 from tests.model_hub import ModelHub, Repo
+from tests.plugins.sources import test_table_zoos as tables
 from tests.plugins.sources.packages import sdist, wheel
 from tests.program import filterzoo
 from tests.servers import WebServer
@@ -34,6 +35,10 @@ ROBUST = """
     ])
     models = OrderedDict([(ThreatModel.Linf, linf)])
 """
+ROBUST_LICENCE = """
+    All weights of the models in the model zoo are released under the MIT license, except:
+    - CIFAR-10, Linf, C2021Other: Apache License 2.0; see their repository
+"""
 RELEASES = "https://github.com/somebody/zoo/releases/download/v1"
 SEGMENTATOR = {
     totalsegmentator.CONFIG: """
@@ -45,7 +50,11 @@ SEGMENTATOR = {
     totalsegmentator.REGISTRY: "_MR_TASKS_WITHOUT_SUFFIX = {'x'}",
 }
 TEXTS = {
-    "robustbench==1.1.1": {**dict.fromkeys((*TABLES.values(), *ADDRESSES), ""), TABLES["cifar10"]: ROBUST},
+    "robustbench==1.1.1": {
+        **dict.fromkeys((*TABLES.values(), *ADDRESSES), ""),
+        TABLES["cifar10"]: ROBUST,
+        "robustbench-1.1.1.dist-info/LICENSE": ROBUST_LICENCE,
+    },
     _robust_pairs.PACKAGE: {
         _robust_pairs.TABLE: "No,Robust,Normal,Arch,Dataset\n0,A2020Robust,A2020Robust,W,cifar10\n"
     },
@@ -75,6 +84,22 @@ def offer_packages(server):
         }
         server.add(f"/simple/{name}/", json.dumps(page).encode(), content_type="application/vnd.pypi.simple.v1+json")
     return server.url + "/simple"
+
+
+def offer_tables(server):
+    """The documents that sources read their lists from, or accuracies; gives the options of each source."""
+    results = server.add("/results-imagenet.csv", b"model,img_size,top1\n", content_type="text/csv")
+    header = b"Network,Robust,Clean Accuracy,Training-Dataset\n"
+    networks = server.add("/meta.csv", header + b"A2020Robust,False,95.1,cifar10\n", content_type="text/csv")
+    return {
+        "timm": {"results": results},
+        "robustbench": {"model_info": f"{server.url}/model_info", "normals_meta": networks},
+        "bioimage_io": tables.bio_options(server, tables.RDF),
+        "open_model_zoo": {**tables.omz_options(server), "include": ["public/*"]},
+        "detectron2": tables.detectron_options(server),
+        "paddle": tables.paddle_options(server),
+        "augreg": tables.augreg_options(server),
+    }
 
 
 def manifest(name):
@@ -122,8 +147,9 @@ def ask(hub, server, tmp_path):
     """Run a command about a manifest whose zoos are on loopback, all but the package index; gives what it printed."""
     index = offer_packages(server)
     (tmp_path / "onnx.json").write_text("[]")
-    elsewhere = {
-        "robustbench": {"index_url": index, "zenodo": server.url, "model_info": f"{server.url}/model_info"},
+    elsewhere = offer_tables(server)
+    elsewhere["robustbench"] |= {"index_url": index, "zenodo": server.url}
+    elsewhere |= {
         "medical": {"index_url": index, "zenodo": server.url},
         "onnx_zoo": {"manifest": "onnx.json"},
     }
@@ -253,7 +279,7 @@ def test_the_plan_for_robustbench(plan, name):
         "checkpoints": 2,
         "bytes": 99,
         "unknown_sizes": 1,
-        "licences": {"cc-by-sa-4.0": 1, "unknown": 1},
+        "licences": {"cc-by-sa-4.0": 1, "mit": 1},
         "left_out": {"removed": 1},
     }
 
