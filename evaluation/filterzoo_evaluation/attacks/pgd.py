@@ -40,7 +40,8 @@ class ProjectedGradientDescent:
             seed=seed,
         )
         check(self.settings)
-        self._norm, self._eps, self._steps, self._restarts, self._seed = norm, eps, steps, restarts, seed
+        self._norm: Norm = norm
+        self._eps, self._steps, self._restarts, self._seed = eps, steps, restarts, seed
         self._step_size = float(self.settings.step_size or 0.0)
 
     def __call__(

@@ -52,7 +52,7 @@ def _timm(name: str) -> Build:
             settings["in_chans"] = channels
         network = timm.create_model(name, pretrained=False, **settings)
         data: dict[str, Any] = resolve_data_config({}, model=network)  # type: ignore[no-untyped-call]  # timm's
-        prepare = create_transform(**{**data, "mean": (0.0,), "std": (1.0,)}, is_training=False)
+        prepare: Any = create_transform(**{**data, "mean": (0.0,), "std": (1.0,)}, is_training=False)
         return _ready(network, arrays, device, prepare, data["mean"], data["std"], f"timm {_words(data)}")
 
     return build
