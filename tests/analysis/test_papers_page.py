@@ -15,7 +15,7 @@ from filterzoo_analysis import report, zoo
 PAGE = Path(__file__).parents[2] / "docs/papers.md"
 CELL = re.compile(r"^\|[^|]*\|([^|]*)\|", re.MULTILINE)
 """The second cell of a row: our figures, where the table is one of figures."""
-FIGURE = re.compile(r"`([a-z0-9_]+_(?:\*|FAMILY)|[a-z0-9]+(?:_[a-z0-9]+)+|coverage|skipped|phenotypes|degenerated)`")
+FIGURE = re.compile(r"`([a-z0-9_]+_(?:\*|FAMILY)|[a-z0-9]+(?:_[a-z0-9]+)+|coverage|skipped|phenotypes|degenerated|confounding|lineage)`")
 
 
 def names_in_a_full_report(tmp_path: Path) -> set[str]:
@@ -27,6 +27,7 @@ def names_in_a_full_report(tmp_path: Path) -> set[str]:
     for name in ("normal", "robust"):
         first, later = (rng.normal(size=(4, inputs, 3, 3)).astype(np.float32) for inputs in (3, 4))
         models.append(synthetic.Model(name, [first, later], {"pair_id": "a pair", "robust": name == "robust"}))
+    models.append(synthetic.random_model("robust_extra", rng, robust=True, release="v2026.10.01"))
     Image.fromarray(rng.integers(255, size=(16, 16, 3), dtype=np.uint8)).save(tmp_path / "picture.png")
     whole = zoo.read(str(synthetic.publish(tmp_path / "zoo", models, synthetic.SKIPPED)))
     return {each.name for each in report.exhibits(replace(whole, images=(str(tmp_path / "picture.png"),)))}
@@ -35,9 +36,9 @@ def names_in_a_full_report(tmp_path: Path) -> set[str]:
 def test_the_page_names_every_figure_and_no_other(tmp_path):
     made = names_in_a_full_report(tmp_path)
     text = PAGE.read_text()
-    growth = text[text.index("## Growth") : text.index("## What was checked")]
+    sections = text[text.index("## Lineage") : text.index("## What was checked")]
     told = {name for cell in CELL.findall(text) for name in FIGURE.findall(cell)}
-    told |= {name for name in FIGURE.findall(growth) if name.startswith("growth_")}
+    told |= {name for name in FIGURE.findall(sections) if name.startswith(("growth_", "lineage"))}
     patterns = {name: re.compile(name.replace("*", ".+").replace("FAMILY", ".+")) for name in told}
     assert [name for name in made if not any(each.fullmatch(name) for each in patterns.values())] == []
     assert [name for name, each in patterns.items() if not any(map(each.fullmatch, made))] == []

@@ -200,8 +200,8 @@ def test_growth_since_an_earlier_state(tmp_path):
 def test_growth_by_the_newest_release_where_no_earlier_state_is_given(tmp_path):
     rng = np.random.default_rng(0)
     releases = ["v2026.09.30"] * 4 + ["v2026.10.01.9"] * 4 + ["v2026.10.01.10"] * 4
-    models = [synthetic.random_model(f"m{n}", rng, 0.2 * (n > 7), release=name) for n, name in enumerate(releases)]
-    far = np.sign(rng.normal(size=(16, 16, 3, 3))).astype(np.float32)
+    models = [synthetic.random_model(f"m{n}", rng, 0.2 * (n > 7), 20, release=name) for n, name in enumerate(releases)]
+    far = np.sign(rng.normal(size=(32, 32, 3, 3))).astype(np.float32)
     models.append(synthetic.Model("far", [far], {"release": "v2026.10.01.10"}))
     now = synthetic.publish(tmp_path / "now", models)
     result = run(str(now), "-o", str(tmp_path / "report"))
@@ -209,7 +209,7 @@ def test_growth_by_the_newest_release_where_no_earlier_state_is_given(tmp_path):
     page = (tmp_path / "report/index.html").read_text()
     assert "came with the newest release, <code>v2026.10.01.10</code>" in page
     added = pq.read_table(tmp_path / "report/figures/growth_added.parquet").to_pylist()
-    assert added == [{"source": "made", "models": 5, "layers": 13, "filters_3x3": 1024}]
+    assert added == [{"source": "made", "models": 5, "layers": 13, "filters_3x3": 5824}]
     new = pq.read_table(tmp_path / "report/figures/growth_outliers.parquet").to_pylist()
     assert len(new) == 5
     assert [row["model_id"] for row in new if row["outlier"]] == ["made/far@1"]

@@ -110,7 +110,7 @@ def test_names_that_are_taken_get_a_number():
 
 @given(st.lists(st.tuples(st.dates(date(2000, 1, 1)), st.integers(0, 10**15))))
 def test_the_list_of_releases_comes_back(found):
-    releases = tuple(Release(name=f"v{day}", day=day.isoformat(), models=n, filters=n) for day, n in found)
+    releases = tuple(Release(name=f"v{day:%Y.%m.%d}", day=day.isoformat(), models=n, filters=n) for day, n in found)
     assert read_releases(releases_csv(releases)) == releases
 
 

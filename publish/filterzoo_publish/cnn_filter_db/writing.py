@@ -35,10 +35,11 @@ def write(files: PublishedFiles, planned: ExportTable, out: Path) -> None:
     pairs = pairs_file(out)
     if planned.pairs and os.path.lexists(pairs):
         raise StartError(f"{pairs}: is there already; name a new file")
+    with _reading(files):
+        footers = checked_footers(files, planned.layers, planned.counts)
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
         with _disk_trouble(out), h5py.File(part, "x") as file:
-            footers = checked_footers(files, planned.layers, planned.counts)
             filters = file.create_dataset("filters", (sum(planned.counts), 3, 3), np.float64)
             watched(_copied(files, planned, filters, footers), len(filters), f"writing {out.name}")
             write_frame(file.create_group("meta"), planned.index, planned.columns)
@@ -90,16 +91,23 @@ def _disk_trouble(out: Path) -> Iterator[None]:
         raise StorageFailed(f"{out.parent} cannot be written to: {error}; free space and try again") from error
 
 
+@contextlib.contextmanager
+def _reading(files: PublishedFiles) -> Iterator[None]:
+    """What goes wrong here is the data set's fault, not that of the folder that is written to."""
+    try:
+        yield
+    except (OSError, *WRONG_CONTENT) as error:
+        raise FilterZooError(f"{files.root}: {first_line(error)}; run filterzoo verify") from error
+
+
 def _copied(files: PublishedFiles, planned: ExportTable, filters: h5py.Dataset, footers: Footers) -> Iterator[int]:
     """Copy all filters; gives how many, batch by batch."""
     done = 0
     for begin, end in _batches(planned.counts):
         counts = planned.counts[begin:end]
         batch = np.empty((sum(counts), 9), np.float32)
-        try:
+        with _reading(files):
             deque(copy_filters(batch, files, planned.layers.slice(begin, end - begin), counts, footers), maxlen=0)
-        except (OSError, *WRONG_CONTENT) as error:
-            raise FilterZooError(f"{files.root}: {first_line(error)}; run filterzoo verify") from error
         filters[done : done + len(batch)] = batch.reshape(-1, 3, 3)
         done += len(batch)
         yield len(batch)
