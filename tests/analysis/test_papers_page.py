@@ -15,7 +15,9 @@ from filterzoo_analysis import report, zoo
 PAGE = Path(__file__).parents[2] / "docs/papers.md"
 CELL = re.compile(r"^\|[^|]*\|([^|]*)\|", re.MULTILINE)
 """The second cell of a row: our figures, where the table is one of figures."""
-FIGURE = re.compile(r"`([a-z0-9_]+_(?:\*|FAMILY)|[a-z0-9]+(?:_[a-z0-9]+)+|coverage|skipped|phenotypes|degenerated|confounding|lineage)`")
+FIGURE = re.compile(
+    r"`([a-z0-9_]+_(?:\*|FAMILY)|[a-z0-9]+(?:_[a-z0-9]+)+|coverage|skipped|phenotypes|degenerated|confounding|lineage)`"
+)
 
 
 def names_in_a_full_report(tmp_path: Path) -> set[str]:
