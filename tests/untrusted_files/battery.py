@@ -144,6 +144,7 @@ def _torchscript(scratch: Path) -> Iterator[Case]:
         torch_files.text("conv.weight"), torch_files.tensor()
     ) + b"b"  # fmt: skip
     code = b"import os\nos.system('touch CANARY')\nclass Net(Module):\n  def forward(self):\n    return exec('1')\n"
+    beyond_ascii = "größe = '\\N{SNOWMAN}'\n".encode()
 
     def with_members(*members: tuple[str, bytes]) -> bytes:
         return torch_files.TorchZip(torch_files.program(root), more=list(members)).bytes()
@@ -151,6 +152,7 @@ def _torchscript(scratch: Path) -> Iterator[Case]:
     evil = torch_files.program(torch_files.payload("touch CANARY"))
     yield from _group("TorchScript", "x.pt", {
         "code that is Python": (with_members(("archive/code/__torch__.py", code)), "accept"),
+        "code with names beyond ASCII": (with_members(("archive/code/__torch__.py", beyond_ascii)), "accept"),
         "code that is no code": (with_members(("archive/code/__torch__.py", b"\0\xff(((")), "accept"),
         "constants with a payload": (with_members(("archive/constants.pkl", evil)), "accept"),
         "debug information with a payload": (with_members(("archive/code/x.py.debug_pkl", evil)), "accept"),

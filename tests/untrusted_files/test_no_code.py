@@ -116,13 +116,25 @@ def test_the_hook_would_notice(tmp_path):
         "pickle.loads(b'cposix\\nsystem\\n.')": "pickle.find_class", "os.open('z', os.O_CREAT)": "open",
     }  # fmt: skip
     for deed, event in deeds.items():
-        code = (
-            f"import sys, os, socket, subprocess, pickle; sys.path.insert(0, {str(Path(watched.__file__).parent)!r})\n"
-            f"from watched import Watch\nwatch = Watch(); sys.addaudithook(watch)\ndo = lambda: None\n"
-            f"watch.armed = True\n{deed}\nwatch.armed = False\nprint(*watch.events, sep='\\n')"
-        )
-        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
-        assert any(line.startswith(event) for line in ran.stdout.splitlines()), (deed, ran.stdout)
+        noticed = events_of(deed, tmp_path)
+        assert any(line.startswith(event) for line in noticed), (deed, noticed)
+
+
+def test_the_hook_lets_text_be_parsed_and_not_run(tmp_path):
+    assert events_of("ast.parse('a = b')", tmp_path) == []
+    noticed = events_of("exec(compile(ast.parse('a = 1'), '<unknown>', 'exec'))", tmp_path)
+    assert [line.split()[0] for line in noticed] == ["compile", "exec"]
+
+
+def events_of(deed: str, folder: Path) -> list[str]:
+    """What the hook notes of a statement, in a process of its own."""
+    code = (
+        f"import sys, os, socket, subprocess, pickle, ast\nsys.path.insert(0, {str(Path(watched.__file__).parent)!r})\n"
+        f"from watched import Watch\nwatch = Watch(); sys.addaudithook(watch)\ndo = lambda: None\n"
+        f"watch.armed = True\n{deed}\nwatch.armed = False\nprint(*watch.events, sep='\\n')"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder)
+    return [line for line in ran.stdout.splitlines() if line]
 
 
 @pytest.mark.parametrize("path", READING, ids=[f"{path.parent.name}/{path.name}" for path in READING])

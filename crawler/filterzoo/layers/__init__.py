@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from types import ModuleType
 from typing import Any
@@ -13,7 +12,9 @@ class _Layers(ModuleType):
 
     def __call__(self, *arguments: Any, **query: Any) -> Any:
         """See `filterzoo.dataset.measured.layers`."""
-        return importlib.import_module("filterzoo.dataset.measured").layers(*arguments, **query)
+        from filterzoo.dataset.measured import layers  # noqa: PLC0415  # a reader of files needs no data set
+
+        return layers(*arguments, **query)
 
 
 sys.modules[__name__].__class__ = _Layers

@@ -325,7 +325,8 @@ def test_the_operator_set_is_a_fact(imports, opset):
 def test_a_head_is_known_by_its_structure():
     onnx_format = Onnx()
     long = model_of([conv()], [stored("w", WEIGHT)], doc_string="d" * 10_000, producer_name="p")
-    for data in (GOOD, long.SerializeToString(), GOOD[:100]):
+    past_the_end = GOOD + b"\x12\x80\x80\x80\x80\x80\x20"
+    for data in (GOOD, long.SerializeToString(), GOOD[:100], past_the_end):
         assert onnx_format.accepts(data[:4096], "")
     others = [b"", b"\x08", b"\x08\x08", bytes(4096), b"<!DOCTYPE html><html>", b'{"a": 1}', b"PK\x03\x04" + bytes(100)]
     others += [b"\x80\x02}q\x00.", b"\x10\0\0\0\0\0\0\0{}", b"\x89HDF\r\n\x1a\n", b"\xff" * 500, b"\x93NUMPY\x01\0"]

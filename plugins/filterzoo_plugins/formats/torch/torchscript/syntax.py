@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+import unicodedata  # noqa: F401  # the parser imports it for names beyond ASCII, which the jail denies it
 import warnings
 from dataclasses import dataclass, field
 
