@@ -70,7 +70,7 @@ def _absolute_cosines(rows: Floats, kept: Doubles | None, peak: float) -> tuple[
         left = rows[i : i + side] / divisors[i : i + side]
         for j in range(i, len(rows), side):
             right = left if j == i else rows[j : j + side] / divisors[j : j + side]
-            products = left @ right.T
+            products: Floats = np.matmul(left, right.T)
             if kept is not None:
                 scale = (
                     divisors[i : i + side].astype(np.float64) / peak,
