@@ -66,7 +66,7 @@ def test_json_for_machines(place):
         (["publish", "out", "--workdir", "nowhere"], "no crawl has been here"),
         (["publish", "."], "holds other files"),
         (["verify", "nowhere"], "nowhere: no such folder"),
-        (["verify", "alice/nothing"], "alice/nothing: the Hub cannot be reached"),
+        (["verify", "alice/nothing"], "alice/nothing: there is no folder of that name, and the Hub cannot be reached"),
     ],
 )
 def test_what_cannot_start_says_so_in_one_line(place, arguments, said):
