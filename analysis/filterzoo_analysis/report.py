@@ -63,8 +63,8 @@ class Shown:
 def write(zoo: Zoo, folder: Path, watch: Callable[[str], None] | None = None) -> Path:
     """Write the report into `folder`: `index.html`, and `figures/` with every figure and table; gives the page's path.
 
-    `watch` is told the name of each section and figure before it is made. Raises StartError where matplotlib or jinja2
-    is missing.
+    `watch` is called with the name of each section and figure before it is made. Raises StartError where
+    matplotlib or jinja2 is missing.
     """
     rendering.require_libraries()
     figures = folder / "figures"

@@ -96,8 +96,8 @@ def coefficients(
 
     The basis, the weights and the range are those of all the given layers together, a layer that occurs in several
     models counted once for each; `robust22` fits basis and weights to the layers in `fitted` (the networks of its
-    pairs), if there are any. `watch` is told of the filters of each pass. keep: bytes of memory for filters that the
-    second pass need not decode again. Raises StartError where none of the layers' filters are published.
+    pairs), if there are any. `watch` is called with the filters of each pass. keep: bytes of memory for filters that
+    the second pass need not decode again. Raises StartError where none of the layers' filters are published.
     """
     if variant is Variant.FIXED:
         return fixed(layers)

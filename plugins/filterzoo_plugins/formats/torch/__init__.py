@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Iterable, Iterator
 
 from filterzoo import HEAD_BYTES, Format, RandomAccessFile, Reason, Refused, Tensor, hookimpl
+from filterzoo_plugins.encodings.zip_head import member_names
 from filterzoo_plugins.formats.torch.arrays import pickled_arrays
 from filterzoo_plugins.formats.torch.legacy import legacy_tensors
 from filterzoo_plugins.formats.torch.zip_file import TorchArchive
@@ -39,7 +39,7 @@ class TorchFormat(Format):
     def accepts(self, head: bytes, name: str) -> bool:
         """See `Format.accepts`. Other formats are zips too: the names of the first members tell."""
         if head.startswith(_ZIP):
-            first = list(_member_names(head))
+            first = list(member_names(head))
             if any(_MEMBER.fullmatch(member) for member in first):
                 return True
             return name.lower().endswith(_TORCH_SUFFIXES) and not any(_is_foreign(member) for member in first)
@@ -61,18 +61,6 @@ class TorchFormat(Format):
             yield from legacy_tensors(file)
         else:
             raise Refused(Reason.UNSUPPORTED, "a torch before 0.4 tar", "byte 0")
-
-
-def _member_names(head: bytes) -> Iterator[bytes]:
-    """The names of the first zip members, as far as their local headers say where the next one is."""
-    at = 0
-    while head[at : at + 4] == _ZIP and at + 30 <= len(head):
-        flags, length = struct.unpack_from("<6xH10xL", head, at)
-        name_length, extra_length = struct.unpack_from("<HH", head, at + 26)
-        yield head[at + 30 : at + 30 + name_length]
-        if flags & 8:  # the length stands behind the data
-            return
-        at += 30 + name_length + extra_length + length
 
 
 def _is_chain(file: RandomAccessFile) -> bool:
