@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from filterzoo.archive import Archive, Member, Packing
+    from filterzoo.crawl.executor import Executor, ExecutorOptions
     from filterzoo.dataset.loading import load
     from filterzoo.dataset.measured import layers
     from filterzoo.dataset.merged import stats
@@ -54,6 +55,7 @@ __version__ = "0.2.0.dev0"
 
 _HOMES = {
     "filterzoo.archive": ("Archive", "Member", "Packing"),
+    "filterzoo.crawl.executor": ("Executor", "ExecutorOptions"),
     "filterzoo.dataset.loading": ("load",),
     "filterzoo.dataset.merged": ("stats",),
     "filterzoo.dataset.query": ("EmptyQuery",),
@@ -115,6 +117,8 @@ __all__ = [
     "Document",
     "Door",
     "EmptyQuery",
+    "Executor",
+    "ExecutorOptions",
     "FileFacts",
     "Format",
     "Jail",

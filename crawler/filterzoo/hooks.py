@@ -9,6 +9,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from filterzoo.archive import Archive
+    from filterzoo.crawl.executor import Executor
     from filterzoo.format import Format
     from filterzoo.source import Source
 
@@ -37,6 +38,11 @@ def filterzoo_formats() -> Iterable[Format]:  # type: ignore[empty-body]  # a ho
 @hookspec
 def filterzoo_archives() -> Iterable[Archive]:  # type: ignore[empty-body]  # a hookspec has no body
     """The archive kinds of a plugin, asked in turn for files that no format accepts; called in the jail only."""
+
+
+@hookspec
+def filterzoo_executors() -> Iterable[type[Executor]]:  # type: ignore[empty-body]  # a hookspec has no body
+    """The executors of a plugin, which run tasks; `crawl --executor` takes their names, and one is made for a run."""
 
 
 @hookspec

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pluggy
 
@@ -21,6 +22,13 @@ from filterzoo.outcome import LedgerEntry
 from filterzoo.references import PluginReference
 from filterzoo.source import Source
 
+if TYPE_CHECKING:
+    from filterzoo.crawl.executor import Executor
+
+
+BUILT_IN = {"executor:local": hooks.PROJECT}
+"""What is there without any plugin, as in `Plugins.provided_by`."""
+
 
 @dataclass(slots=True)
 class Plugins:
@@ -29,10 +37,11 @@ class Plugins:
     sources: dict[str, type[Source]] = field(default_factory=dict)
     formats: dict[str, Format] = field(default_factory=dict)
     archives: dict[str, Archive] = field(default_factory=dict)
+    executors: dict[str, type[Executor]] = field(default_factory=dict)
     commands: list[Callable[..., None]] = field(default_factory=list)
     failures: list[LedgerEntry] = field(default_factory=list)
     provided_by: dict[str, str] = field(default_factory=dict)
-    """`source:NAME`, `format:NAME`, `archive:NAME`, `command:NAME` -> the plugin that offers it."""
+    """`source:NAME`, `format:NAME`, `archive:NAME`, `executor:NAME`, `command:NAME` -> the plugin that offers it."""
     format_references: list[PluginReference] = field(default_factory=list)
     """The plugins that offer formats or archives, for the jail to load again."""
 
@@ -112,6 +121,7 @@ class _Offer:
     sources: list[tuple[str, type[Source]]]
     formats: list[tuple[str, Format]]
     archives: list[tuple[str, Archive]]
+    executors: list[tuple[str, type[Executor]]]
     commands: list[tuple[str, Callable[..., None]]]
 
 
@@ -129,6 +139,7 @@ def _ask(reference: PluginReference, module: ModuleType) -> _Offer:
         sources=[(source.name, source) for group in manager.hook.filterzoo_sources() for source in group],
         formats=[(format_.name, format_) for group in manager.hook.filterzoo_formats() for format_ in group],
         archives=[(archive.name, archive) for group in manager.hook.filterzoo_archives() for archive in group],
+        executors=[(executor.name, executor) for group in manager.hook.filterzoo_executors() for executor in group],
         commands=[(command.__name__, command) for command in commands],
     )
 
@@ -138,6 +149,7 @@ def _take(plugins: Plugins, reference: PluginReference, offer: _Offer) -> None:
         "source": offer.sources,
         "format": offer.formats,
         "archive": offer.archives,
+        "executor": offer.executors,
         "command": offer.commands,
     }
     for what, named in offered.items():
@@ -146,6 +158,7 @@ def _take(plugins: Plugins, reference: PluginReference, offer: _Offer) -> None:
     plugins.sources |= dict(offer.sources)
     plugins.formats |= dict(offer.formats)
     plugins.archives |= dict(offer.archives)
+    plugins.executors |= dict(offer.executors)
     plugins.commands += [command for _, command in offer.commands]
     if offer.formats or offer.archives:
         plugins.format_references.append(reference)
@@ -153,7 +166,7 @@ def _take(plugins: Plugins, reference: PluginReference, offer: _Offer) -> None:
 
 def _reserve(plugins: Plugins, reference: PluginReference, what: str, name: str) -> None:
     key = f"{what}:{name}"
-    if key in plugins.provided_by:
-        other = plugins.provided_by[key]
+    other = (BUILT_IN | plugins.provided_by).get(key)
+    if other is not None:
         raise StartError(f"the plugins {other!r} and {reference.name!r} both offer the {what} {name!r}; remove one")
     plugins.provided_by[key] = reference.name

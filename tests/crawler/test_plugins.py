@@ -310,6 +310,11 @@ class Box(Archive):
 @hookimpl
 def filterzoo_archives():
     return [Box()]
+class Here:
+    name = "here"
+@hookimpl
+def filterzoo_executors():
+    return [Here]
 @hookimpl
 def filterzoo_commands():
     return [hello]
@@ -318,8 +323,10 @@ def hello() -> None:
 """
     loaded = load([at(tmp_path / "all.py", plugin("all", more=code))])
     assert loaded.failures == []
-    assert {"filterzoo_sources", "filterzoo_formats", "filterzoo_archives", "filterzoo_commands"} == set(HOOKS)
-    assert set(loaded.provided_by) == {"source:all", "format:all", "archive:box", "command:hello"}
+    kinds = ("sources", "formats", "archives", "executors", "commands")
+    assert {f"filterzoo_{kind}" for kind in kinds} == set(HOOKS)
+    assert set(loaded.provided_by) == {"source:all", "format:all", "archive:box", "executor:here", "command:hello"}
+    assert list(loaded.executors) == ["here"]
     assert [command.__name__ for command in loaded.commands] == ["hello"]
 
 

@@ -17,6 +17,7 @@ from filterzoo import plugins as plugin_loading
 from filterzoo.commands.options import DEFAULT, JsonOption, PluginOption, PrivateOption, WorkdirOption
 from filterzoo.commands.status import show
 from filterzoo.crawl.discovery import Task
+from filterzoo.crawl.executor import LOCAL, ExecutorOptions
 from filterzoo.crawl.pipeline import Event, Order, dry_run, planned_sources
 from filterzoo.crawl.pipeline import crawl as run_crawl
 from filterzoo.errors import StartError
@@ -29,9 +30,6 @@ from filterzoo.reporting.terminal import cell, console, printable, table, unless
 from filterzoo.stopping import Stopped
 from filterzoo.store.workfolder import WorkFolder
 
-MAX_WORKERS = 4
-"""Workers by default: no more than cores, and no more than this: each takes 130 MB and its largest layer."""
-
 
 def crawl(
     manifests: Annotated[list[Path], typer.Argument(help="What to crawl (YAML).", metavar="MANIFEST")],
@@ -41,8 +39,11 @@ def crawl(
     only: Annotated[str | None, typer.Option(metavar="SOURCE", help="Look at one source only.")] = None,
     device: Annotated[Device, typer.Option(help="Where to measure.")] = "auto",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes; by default one a core, at most 4.")
+        int | None, typer.Option(min=1, help="Checkpoints at a time; here one a core by default, at most 4.")
     ] = None,
+    executor: Annotated[
+        str, typer.Option(metavar="NAME", help="What runs the work: local, or one of a plugin.")
+    ] = LOCAL,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be crawled; fetch no weights.")] = False,
     allow_private: PrivateOption = False,
     plugin: PluginOption = None,
@@ -68,7 +69,8 @@ def crawl(
         plugins=tuple(references),
         work=WorkFolder(workdir),
         cache=default_folder(),
-        workers=workers or min(MAX_WORKERS, os.cpu_count() or 1),
+        executor=executor,
+        options=ExecutorOptions(workers=workers),
         device=device,
         allow_private=allow_private,
         limit=limit,

@@ -13,11 +13,14 @@ from filterzoo.reporting.terminal import cell, console, printable, table
 
 
 def plugins(plugin: PluginOption = None, *, as_json: JsonOption = False) -> None:
-    """List sources, formats and commands with the plugin each comes from, and the active layers of the jail."""
+    """List what plugins offer, with the plugin each comes from, and the active layers of the jail."""
     loaded = plugin_loading.load(plugin_loading.references(plugin or ()))
     with Jail(loaded.format_references) as jail:
         confinement = jail.confinement
-    offers = [(*key.split(":", 1), provider) for key, provider in sorted(loaded.provided_by.items())]
+    offers = [
+        (*key.split(":", 1), provider)
+        for key, provider in sorted((plugin_loading.BUILT_IN | loaded.provided_by).items())
+    ]
     if as_json:
         document = {
             "offers": [{"what": what, "name": name, "plugin": provider} for what, name, provider in offers],

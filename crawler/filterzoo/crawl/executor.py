@@ -1,203 +1,103 @@
-"""Runs tasks in worker processes on this machine. When a worker dies, only the checkpoint that killed it fails."""
+"""Executors: what runs tasks, on this machine or on many. The protocol, and the one place where one is chosen."""
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
-import os
-import shutil
-import signal
-import sys
-import tempfile
-import threading
+import difflib
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import forkserver, util
-from multiprocessing.context import BaseContext
-from pathlib import Path
-from typing import Any
-
-import tenacity
+from dataclasses import dataclass
+from types import TracebackType
+from typing import ClassVar, Protocol, Self
 
 from filterzoo.crawl.discovery import Task
-from filterzoo.crawl.worker import Worker, WorkerSetup
-from filterzoo.errors import Reason, Refused, Stage
+from filterzoo.crawl.worker import WorkerSetup
+from filterzoo.errors import FilterZooError, StartError
+from filterzoo.network.pace import Pace
 from filterzoo.outcome import Done, LedgerEntry
+from filterzoo.plugins import Plugins
 
 Outcome = Done | LedgerEntry
 
-_AHEAD = 2
-"""Tasks taken for each worker: one in progress, one waiting."""
-
-_NOT_STARTED = (OSError, EOFError)
-"""What starting a worker raises where the process that forks them was killed."""
-_PRELOADED = ["filterzoo.cli", "filterzoo.crawl.worker", "filterzoo.measures.loops"]
-"""Modules of a worker's start."""
-_FOR_ARCHITECTURES = ["filterzoo.architectures.architecture"]
-"""What is loaded besides where a source builds architectures: torch."""
-
-_STAGES = list(Stage)
-
-_this_process: list[Worker] = []
-"""Filled by `_start_worker` in a worker process, where a pool gives no other place for it; empty everywhere else."""
+LOCAL = "local"
+"""The executor that is used where none is named."""
 
 
-class LocalExecutor:
-    """A pool of `workers` processes, each with its own jail and measurer and one thread of arithmetic."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutorOptions:
+    """What the command line says to an executor. workers: tasks at a time; None: what the executor finds best.
 
-    def __init__(self, setup: WorkerSetup, workers: int) -> None:
-        self._setup = setup
-        self._workers = workers
+    address: of a cluster; None where the executor looks for one itself, or needs none.
+    """
 
-    def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
-        """Outcomes as they come; tasks are drawn lazily. StorageFailed passes: it ends the run."""
-        remaining = iter(tasks)
-        pool: ProcessPoolExecutor | None = None
-        pending: dict[Future[Outcome], Task] = {}
-        with contextlib.ExitStack() as running, _stopping_workers():
-            while True:
-                suspects: list[Task] = []
-                while len(pending) < _AHEAD * self._workers and (task := next(remaining, None)) is not None:
-                    if pool is None:
-                        pool = self._pool(self._workers)
-                        running.callback(pool.shutdown, cancel_futures=True)
-                    try:
-                        pending[pool.submit(_take, task)] = task
-                    except (BrokenProcessPool, *_NOT_STARTED):
-                        suspects.append(task)
-                        break
-                if not pending and not suspects:
-                    return
-                for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                    task = pending.pop(future)
-                    try:
-                        yield task, future.result()
-                    except BrokenProcessPool:
-                        suspects.append(task)
-                if suspects:
-                    suspects += pending.values()
-                    pending.clear()
-                    running.close()
-                    pool = None
-                    for suspect in suspects:
-                        yield suspect, self._run_alone(suspect)
-
-    def _run_alone(self, task: Task) -> Outcome:
-        """Run alone one of the tasks that were running when a worker died: only the one that killed it fails again."""
-        reached = _StageCell(self._context())
-        pool, future = self._started_alone(task, reached)
-        with pool, _stopping_workers():
-            try:
-                return future.result()
-            except BrokenProcessPool:
-                detail = "the worker process died of it, alone; perhaps this machine has too little memory for it"
-                return task.ledger_entry(reached.stage, Refused(Reason.CRASHED, detail))
-
-    @tenacity.retry(
-        retry=tenacity.retry_if_exception_type(_NOT_STARTED),
-        stop=tenacity.stop_after_attempt(10),
-        wait=tenacity.wait_fixed(0.2),
-        reraise=True,
-    )
-    def _started_alone(self, task: Task, reached: _StageCell) -> tuple[ProcessPoolExecutor, Future[Outcome]]:
-        """A pool of one worker and its task. Tried again while what was killed has not quite gone."""
-        pool = self._pool(1, reached)
-        return pool, pool.submit(_take, task)
-
-    def _pool(self, workers: int, reached: _StageCell | None = None) -> ProcessPoolExecutor:
-        """A pool that has no process yet. reached: where its one worker notes the stage it is in."""
-        arguments = (self._setup, reached)
-        return ProcessPoolExecutor(workers, self._context(), initializer=_start_worker, initargs=arguments)
-
-    def _context(self) -> BaseContext:
-        return _context(self._setup.sockets, builds_architectures=self._setup.builds_architectures)
+    workers: int | None = None
+    address: str | None = None
 
 
-@contextlib.contextmanager
-def _stopping_workers() -> Iterator[None]:
-    """When the run ends before its tasks do, the workers are killed: no checkpoint of theirs is half in the store."""
-    try:
-        yield
-    except BaseException:
-        for worker in multiprocessing.active_children():
-            worker.kill()
-        raise
+class Executor(Protocol):
+    """Runs tasks. A plugin offers one through the hook `filterzoo_executors`; it may inherit from this class.
 
+    It is made with the options and entered before anything is discovered, and left when the run ends, however it ends.
+    StartError from either where it cannot start.
+    """
 
-class _StageCell:
-    """The stage that a worker process is in, in memory that outlives it; handed over when the process starts."""
+    name: ClassVar[str]
+    """What `--executor` takes."""
 
-    def __init__(self, context: BaseContext) -> None:
-        self._number: Any = context.RawValue("B", _STAGES.index(Stage.FETCH))
+    def __init__(self, options: ExecutorOptions) -> None: ...
+
+    def __enter__(self) -> Self:
+        """Connect to what runs the tasks."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give up tasks that still run, and disconnect."""
 
     @property
-    def stage(self) -> Stage:
-        number: int = self._number.value
-        return _STAGES[number]
+    def pace(self) -> Pace | None:
+        """Where requests to a host are kept apart for all workers; None: by files in the cache's folder."""
+        return None
 
-    def enter(self, stage: Stage) -> None:
-        """Called in the worker."""
-        self._number.value = _STAGES.index(stage)
+    def run(self, setup: WorkerSetup, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
+        """One outcome for each task, as they come; tasks are drawn lazily. StorageFailed ends the run.
+
+        A worker calls `filterzoo.crawl.worker.Worker(setup).take(task)`. The paths in `setup` are this machine's.
+        """
+        ...
 
 
-def _context(sockets: Path | None = None, *, builds_architectures: bool = False) -> BaseContext:
-    """How workers start: on Linux as forks of one process that has imported everything and done nothing with it.
+def chosen(name: str, plugins: Plugins, options: ExecutorOptions) -> Executor:
+    """The executor of that name, not entered yet; StartError where no plugin offers it."""
+    from filterzoo.crawl.local_executor import LocalExecutor  # noqa: PLC0415  # it imports this module
 
-    Numba's loops are loaded, or compiled, once for all workers, and so is torch where it is needed. Elsewhere a fork is
-    not safe, or not to be had; then each imports all of it. sockets: where that process may be reached; None for the
-    system's folder of temporary files.
+    offered: dict[str, type[Executor]] = {LOCAL: LocalExecutor, **plugins.executors}
+    if name not in offered:
+        close = difflib.get_close_matches(name, offered, 1)
+        meant = f"; did you mean {close[0]!r}?" if close else ""
+        broken = "".join(f"; plugin {one.plugin} did not load: {one.detail}" for one in plugins.failures)
+        raise StartError(f"--executor {name}: there are {', '.join(sorted(offered))}{meant}{broken}")
+    return offered[name](options)
+
+
+def outcomes(executor: Executor, setup: WorkerSetup, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
+    """What `Executor.run` gives; FilterZooError where that is not one outcome for each task.
+
+    Executors come from plugins: one that loses a task must not look like one that has nothing left to do.
     """
-    if sys.platform != "linux":
-        return multiprocessing.get_context("spawn")
-    forkserver.set_forkserver_preload(_PRELOADED + _FOR_ARCHITECTURES * builds_architectures)
-    try:
-        with contextlib.nullcontext() if sockets is None else _socket_in(sockets):
-            forkserver.ensure_running()
-    except OSError:  # no place for its socket, such as a full disk or a file system that has none
-        return multiprocessing.get_context("spawn")
-    return multiprocessing.get_context("forkserver")
+    given = returned = 0
 
+    def counted() -> Iterator[Task]:
+        nonlocal given
+        for task in tasks:
+            given += 1
+            yield task
 
-@contextlib.contextmanager
-def _socket_in(sockets: Path) -> Iterator[None]:
-    """multiprocessing puts its socket into the work folder, where the next run clears it away if this one is killed.
-
-    The name of a socket has at most 107 bytes, and a work folder may lie deeper: so the folder is named by a
-    descriptor, which stays open as long as the process.
-    """
-    own = sockets / str(os.getpid())
-    if own.is_dir():
-        yield
-        return
-    own.mkdir(parents=True)
-    # Behind multiprocessing's own, of priority -100, which removes its folder in this one.
-    util.Finalize(None, shutil.rmtree, (own,), {"ignore_errors": True}, exitpriority=-200)
-    folder = os.open(own, os.O_RDONLY | os.O_DIRECTORY)
-    before, tempfile.tempdir = tempfile.tempdir, f"/proc/self/fd/{folder}"
-    try:
-        yield
-    finally:
-        tempfile.tempdir = before
-
-
-def _start_worker(setup: WorkerSetup, reached: _StageCell | None) -> None:
-    """Start a worker with one thread of arithmetic: equal bytes for any number of workers, no oversubscribed cores."""
-    import threadpoolctl  # noqa: PLC0415  # the driver computes nothing
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver receives it and shuts the pool down
-    threading.Thread(target=_end_with_the_driver, daemon=True).start()
-    threadpoolctl.threadpool_limits(1)
-    _this_process[:] = [Worker(setup, None if reached is None else reached.enter)]
-
-
-def _end_with_the_driver() -> None:
-    """Exit when the driver was killed: the worker would wait for tasks for ever. Nothing is lost by that."""
-    driver = multiprocessing.parent_process()
-    if driver is not None:
-        driver.join()
-        os._exit(1)
-
-
-def _take(task: Task) -> Outcome:
-    return _this_process[0].take(task)
+    for task, outcome in executor.run(setup, counted()):
+        if not isinstance(outcome, Outcome):
+            raise FilterZooError(f"--executor {executor.name}: gave a {type(outcome).__name__}, which is no outcome")
+        returned += 1
+        yield task, outcome
+    if returned != given:
+        raise FilterZooError(
+            f"--executor {executor.name}: {returned} outcomes for {given} tasks; run the same command again"
+        )

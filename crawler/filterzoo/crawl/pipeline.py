@@ -15,13 +15,13 @@ Fetch to store happen in a worker, for one checkpoint at a time: `filterzoo.craw
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
 from filterzoo.crawl.discovery import OpenSource, Task, discover, named_sources, open_sources
-from filterzoo.crawl.executor import LocalExecutor
+from filterzoo.crawl.executor import LOCAL, ExecutorOptions, chosen, outcomes
 from filterzoo.crawl.worker import WorkerSetup
 from filterzoo.layers.layer import Device
 from filterzoo.network.door import Door
@@ -40,13 +40,17 @@ _LISTED_AT_ONCE = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What `filterzoo crawl` was asked for. limit: at most so many checkpoints are looked at; only: of one source."""
+    """What `filterzoo crawl` was asked for. limit: at most so many checkpoints are looked at; only: of one source.
+
+    executor: the name of what runs the tasks.
+    """
 
     manifests: tuple[Path, ...]
     plugins: tuple[PluginReference, ...]
     work: WorkFolder
     cache: Path
-    workers: int
+    executor: str = LOCAL
+    options: ExecutorOptions = field(default_factory=ExecutorOptions)
     device: Device = "auto"
     allow_private: bool = False
     limit: int | None = None
@@ -63,7 +67,12 @@ class Event:
 
 def crawl(order: Order, plugins: Plugins, on_event: Callable[[Event], None]) -> Summary:
     """Crawl what the manifests list and the work folder does not have; returns the state of the whole folder."""
-    with order.work as work, work.journal() as journal, Door(order.cache, allow_private=order.allow_private) as door:
+    with (
+        order.work as work,
+        work.journal() as journal,
+        chosen(order.executor, plugins, order.options) as executor,
+        Door(order.cache, allow_private=order.allow_private, pace=executor.pace) as door,
+    ):
         sources = open_sources(order.manifests, plugins, door)
         journal.forget_plugin_failures()
         for failure in plugins.failures:
@@ -79,7 +88,7 @@ def crawl(order: Order, plugins: Plugins, on_event: Callable[[Event], None]) -> 
             builds_architectures=any(type(one.source).architectures is not Source.architectures for one in sources),
         )
         tasks = _tasks(order, sources, journal, on_event)
-        for task, outcome in LocalExecutor(setup, order.workers).run(tasks):
+        for task, outcome in outcomes(executor, setup, tasks):
             _record(journal, outcome, task.settings.key, on_event)
         return summarise(journal)
 

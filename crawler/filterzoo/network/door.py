@@ -22,7 +22,7 @@ from filterzoo.network.download import Download, check_size, refuse_html
 from filterzoo.network.exchange import Patience
 from filterzoo.network.hosts import rules_of
 from filterzoo.network.http_file import READ_AHEAD, HttpFile, linked_sha256, ranged_version, sibling
-from filterzoo.network.pace import Pace
+from filterzoo.network.pace import FilePace, Pace
 from filterzoo.network.transport import Clocks, Transient, Transport
 from filterzoo.records import Artifact
 
@@ -63,8 +63,8 @@ class Door:
 
     cache: the cache's folder (`cache.default_folder`). allow_private: also addresses of this machine and its
     networks, for tests and private zoos. hosts: called with a host name, False forbids it. Files above
-    `max_file_bytes` are refused. Every failure is a `Refused`: fetch_failed, removed, gated, changed, hash_mismatch,
-    too_large.
+    `max_file_bytes` are refused. pace: keeps requests to a host apart, by default for all who share the cache. Every
+    failure is a `Refused`: fetch_failed, removed, gated, changed, hash_mismatch, too_large.
     """
 
     def __init__(
@@ -78,6 +78,7 @@ class Door:
         timeout: httpx.Timeout = TIMEOUT,
         clocks: Clocks | None = None,
         patience: Patience | None = None,
+        pace: Pace | None = None,
     ) -> None:
         clocks = clocks or Clocks()
         self.cache = Cache(cache, max_cache_bytes, clocks.now)
@@ -85,7 +86,8 @@ class Door:
         headers = {"User-Agent": USER_AGENT, "Accept-Encoding": ACCEPTED}
         client = httpx.Client(timeout=timeout, headers=headers, transport=GuardedTransport())
         policy = AddressPolicy(allow_private=allow_private, hosts=hosts)
-        self.transport = Transport(client, policy, clocks, pace=Pace(cache / "pace"), patience=patience or Patience())
+        pace = pace or FilePace(cache / "pace")
+        self.transport = Transport(client, policy, clocks, pace=pace, patience=patience or Patience())
 
     def trusting(self, *urls: str) -> Door:
         """The same door for an address the user named: its host may lie on a private network."""

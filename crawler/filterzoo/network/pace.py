@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from filelock import FileLock
 
@@ -13,17 +14,27 @@ LONGEST = 60.0
 """Seconds; a note that asks for more was left by a clock that went wrong."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """Notes in `folder`, a file for each host, from when on it may be asked again; shared by all who use the folder."""
-
-    folder: Path
+class Pace(Protocol):
+    """Keeps requests to a host apart, whoever makes them."""
 
     def wait(self, host: str, interval: float, now: Callable[[], float], sleep: Callable[[float], None]) -> None:
         """Return when the next request to `host` may start, and note that another may `interval` seconds later.
 
         host: a name of our own table, since it becomes a file's name. now: seconds since the epoch, as processes share.
         """
+
+    def hold(self, host: str, seconds: float, now: Callable[[], float]) -> None:
+        """Note that `host` wants no request for so long, at most `LONGEST`."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilePace(Pace):
+    """Notes in `folder`, a file for each host, from when on it may be asked again; shared by all who use the folder."""
+
+    folder: Path
+
+    def wait(self, host: str, interval: float, now: Callable[[], float], sleep: Callable[[float], None]) -> None:
+        """See `Pace.wait`."""
         if not interval:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -36,7 +47,7 @@ class Pace:
             sleep(start - time)
 
     def hold(self, host: str, seconds: float, now: Callable[[], float]) -> None:
-        """Note that `host` wants no request for so long, at most `LONGEST`."""
+        """See `Pace.hold`."""
         self.folder.mkdir(parents=True, exist_ok=True)
         note = self.folder / host
         with FileLock(note.with_name(f"{host}.lock"), thread_local=False):

@@ -11,7 +11,7 @@ from tests.servers import WebServer
 from filterzoo.errors import Reason, Refused
 from filterzoo.network.door import Door
 from filterzoo.network.hosts import HOSTS, PLAIN, matches, rules_of
-from filterzoo.network.pace import Pace
+from filterzoo.network.pace import FilePace
 from filterzoo.network.transport import Clocks
 from filterzoo.records import Artifact
 
@@ -368,14 +368,14 @@ def test_requests_of_several_threads_keep_their_distance(tmp_path):
     pauses = []
     with ThreadPoolExecutor(4) as pool:
         for _ in range(8):
-            pool.submit(Pace(tmp_path).wait, "zenodo.org", 1.8, lambda: NOW, pauses.append)
+            pool.submit(FilePace(tmp_path).wait, "zenodo.org", 1.8, lambda: NOW, pauses.append)
     assert sorted(pauses) == pytest.approx([1.8 * number for number in range(1, 8)])
 
 
 def test_requests_of_several_processes_keep_their_distance(tmp_path):
     code = (
-        "import sys, pathlib; from filterzoo.network.pace import Pace\n"
-        "for _ in range(3): Pace(pathlib.Path(sys.argv[1])).wait('zenodo.org', 1.5, lambda: 0.0, print)"
+        "import sys, pathlib; from filterzoo.network.pace import FilePace\n"
+        "for _ in range(3): FilePace(pathlib.Path(sys.argv[1])).wait('zenodo.org', 1.5, lambda: 0.0, print)"
     )
     children = [
         subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, text=True) for _ in range(3)
@@ -388,10 +388,10 @@ def test_requests_of_several_processes_keep_their_distance(tmp_path):
 def test_a_note_that_is_wrong_does_not_stop_a_crawl(tmp_path, note):
     (tmp_path / "zenodo.org").write_text(note)
     pauses = []
-    Pace(tmp_path).wait("zenodo.org", 1.8, lambda: NOW, pauses.append)
+    FilePace(tmp_path).wait("zenodo.org", 1.8, lambda: NOW, pauses.append)
     assert sum(pauses) <= 60
 
 
 def test_a_host_without_an_interval_is_asked_at_once(tmp_path):
-    Pace(tmp_path / "pace").wait("github.com", 0.0, lambda: NOW, lambda _: pytest.fail("waited"))
+    FilePace(tmp_path / "pace").wait("github.com", 0.0, lambda: NOW, lambda _: pytest.fail("waited"))
     assert not (tmp_path / "pace").exists()

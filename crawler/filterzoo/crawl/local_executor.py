@@ -1,0 +1,220 @@
+"""Runs tasks in worker processes on this machine. When a worker dies, only the checkpoint that killed it fails."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver, util
+from multiprocessing.context import BaseContext
+from pathlib import Path
+from typing import Any
+
+import tenacity
+
+from filterzoo.crawl.discovery import Task
+from filterzoo.crawl.executor import LOCAL, Executor, ExecutorOptions, Outcome
+from filterzoo.crawl.worker import Worker, WorkerSetup
+from filterzoo.errors import Reason, Refused, Stage, StartError
+
+MAX_WORKERS = 4
+"""Workers by default: no more than cores, and no more than this: each takes 130 MB and its largest layer."""
+
+_AHEAD = 2
+"""Tasks taken for each worker: one in progress, one waiting."""
+
+_NOT_STARTED = (OSError, EOFError)
+"""What starting a worker raises where the process that forks them was killed."""
+_PRELOADED = ["filterzoo.cli", "filterzoo.crawl.worker", "filterzoo.measures.loops"]
+"""Modules of a worker's start."""
+_FOR_ARCHITECTURES = ["filterzoo.architectures.architecture"]
+"""What is loaded besides where a source builds architectures: torch."""
+
+_STAGES = list(Stage)
+
+_this_process: list[Worker] = []
+"""Filled by `_start_worker` in a worker process, where a pool gives no other place for it; empty everywhere else."""
+
+
+class LocalExecutor(Executor):
+    """Pools of worker processes, each with its own jail and measurer and one thread of arithmetic."""
+
+    name = LOCAL
+
+    def __init__(self, options: ExecutorOptions) -> None:
+        """StartError for an address: there is no other machine."""
+        if options.address is not None:
+            raise StartError("--ray-address: is for --executor ray; the local executor has no address")
+        self._workers = options.workers or min(MAX_WORKERS, os.cpu_count() or 1)
+
+    def run(self, setup: WorkerSetup, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
+        """See `Executor.run`."""
+        return _Run(setup, self._workers).outcomes(tasks)
+
+
+class _Run:
+    """One run with `workers` processes."""
+
+    def __init__(self, setup: WorkerSetup, workers: int) -> None:
+        self._setup = setup
+        self._workers = workers
+
+    def outcomes(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
+        """One for each task, as they come."""
+        remaining = iter(tasks)
+        pool: ProcessPoolExecutor | None = None
+        pending: dict[Future[Outcome], Task] = {}
+        with contextlib.ExitStack() as running, _stopping_workers():
+            while True:
+                suspects: list[Task] = []
+                while len(pending) < _AHEAD * self._workers and (task := next(remaining, None)) is not None:
+                    if pool is None:
+                        pool = self._pool(self._workers)
+                        running.callback(pool.shutdown, cancel_futures=True)
+                    try:
+                        pending[pool.submit(_take, task)] = task
+                    except (BrokenProcessPool, *_NOT_STARTED):
+                        suspects.append(task)
+                        break
+                if not pending and not suspects:
+                    return
+                for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                    task = pending.pop(future)
+                    try:
+                        yield task, future.result()
+                    except BrokenProcessPool:
+                        suspects.append(task)
+                if suspects:
+                    suspects += pending.values()
+                    pending.clear()
+                    running.close()
+                    pool = None
+                    for suspect in suspects:
+                        yield suspect, self._run_alone(suspect)
+
+    def _run_alone(self, task: Task) -> Outcome:
+        """Run alone one of the tasks that were running when a worker died: only the one that killed it fails again."""
+        reached = _StageCell(self._context())
+        pool, future = self._started_alone(task, reached)
+        with pool, _stopping_workers():
+            try:
+                return future.result()
+            except BrokenProcessPool:
+                detail = "the worker process died of it, alone; perhaps this machine has too little memory for it"
+                return task.ledger_entry(reached.stage, Refused(Reason.CRASHED, detail))
+
+    @tenacity.retry(
+        retry=tenacity.retry_if_exception_type(_NOT_STARTED),
+        stop=tenacity.stop_after_attempt(10),
+        wait=tenacity.wait_fixed(0.2),
+        reraise=True,
+    )
+    def _started_alone(self, task: Task, reached: _StageCell) -> tuple[ProcessPoolExecutor, Future[Outcome]]:
+        """A pool of one worker and its task. Tried again while what was killed has not quite gone."""
+        pool = self._pool(1, reached)
+        return pool, pool.submit(_take, task)
+
+    def _pool(self, workers: int, reached: _StageCell | None = None) -> ProcessPoolExecutor:
+        """A pool that has no process yet. reached: where its one worker notes the stage it is in."""
+        arguments = (self._setup, reached)
+        return ProcessPoolExecutor(workers, self._context(), initializer=_start_worker, initargs=arguments)
+
+    def _context(self) -> BaseContext:
+        return _context(self._setup.sockets, builds_architectures=self._setup.builds_architectures)
+
+
+@contextlib.contextmanager
+def _stopping_workers() -> Iterator[None]:
+    """When the run ends before its tasks do, the workers are killed: no checkpoint of theirs is half in the store."""
+    try:
+        yield
+    except BaseException:
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        raise
+
+
+class _StageCell:
+    """The stage that a worker process is in, in memory that outlives it; handed over when the process starts."""
+
+    def __init__(self, context: BaseContext) -> None:
+        self._number: Any = context.RawValue("B", _STAGES.index(Stage.FETCH))
+
+    @property
+    def stage(self) -> Stage:
+        number: int = self._number.value
+        return _STAGES[number]
+
+    def enter(self, stage: Stage) -> None:
+        """Called in the worker."""
+        self._number.value = _STAGES.index(stage)
+
+
+def _context(sockets: Path | None = None, *, builds_architectures: bool = False) -> BaseContext:
+    """How workers start: on Linux as forks of one process that has imported everything and done nothing with it.
+
+    Numba's loops are loaded, or compiled, once for all workers, and so is torch where it is needed. Elsewhere a fork is
+    not safe, or not to be had; then each imports all of it. sockets: where that process may be reached; None for the
+    system's folder of temporary files.
+    """
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    forkserver.set_forkserver_preload(_PRELOADED + _FOR_ARCHITECTURES * builds_architectures)
+    try:
+        with contextlib.nullcontext() if sockets is None else _socket_in(sockets):
+            forkserver.ensure_running()
+    except OSError:  # no place for its socket, such as a full disk or a file system that has none
+        return multiprocessing.get_context("spawn")
+    return multiprocessing.get_context("forkserver")
+
+
+@contextlib.contextmanager
+def _socket_in(sockets: Path) -> Iterator[None]:
+    """multiprocessing puts its socket into the work folder, where the next run clears it away if this one is killed.
+
+    The name of a socket has at most 107 bytes, and a work folder may lie deeper: so the folder is named by a
+    descriptor, which stays open as long as the process.
+    """
+    own = sockets / str(os.getpid())
+    if own.is_dir():
+        yield
+        return
+    own.mkdir(parents=True)
+    # Behind multiprocessing's own, of priority -100, which removes its folder in this one.
+    util.Finalize(None, shutil.rmtree, (own,), {"ignore_errors": True}, exitpriority=-200)
+    folder = os.open(own, os.O_RDONLY | os.O_DIRECTORY)
+    before, tempfile.tempdir = tempfile.tempdir, f"/proc/self/fd/{folder}"
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+
+
+def _start_worker(setup: WorkerSetup, reached: _StageCell | None) -> None:
+    """Start a worker with one thread of arithmetic: equal bytes for any number of workers, no oversubscribed cores."""
+    import threadpoolctl  # noqa: PLC0415  # the driver computes nothing
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver receives it and shuts the pool down
+    threading.Thread(target=_end_with_the_driver, daemon=True).start()
+    threadpoolctl.threadpool_limits(1)
+    _this_process[:] = [Worker(setup, None if reached is None else reached.enter)]
+
+
+def _end_with_the_driver() -> None:
+    """Exit when the driver was killed: the worker would wait for tasks for ever. Nothing is lost by that."""
+    driver = multiprocessing.parent_process()
+    if driver is not None:
+        driver.join()
+        os._exit(1)
+
+
+def _take(task: Task) -> Outcome:
+    return _this_process[0].take(task)
