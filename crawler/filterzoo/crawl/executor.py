@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import ClassVar, Protocol, Self
@@ -70,7 +70,8 @@ def chosen(name: str, plugins: Plugins, options: ExecutorOptions) -> Executor:
     """The executor of that name, not entered yet; StartError where no plugin offers it."""
     from filterzoo.crawl.local_executor import LocalExecutor  # noqa: PLC0415  # it imports this module
 
-    offered: dict[str, type[Executor]] = {LOCAL: LocalExecutor, **plugins.executors}
+    offered: dict[str, Callable[[ExecutorOptions], Executor]] = dict(plugins.executors)
+    offered[LOCAL] = LocalExecutor
     if name not in offered:
         close = difflib.get_close_matches(name, offered, 1)
         meant = f"; did you mean {close[0]!r}?" if close else ""
