@@ -17,11 +17,12 @@ import numpy as np
 import pyarrow as pa
 
 from filterzoo.measures.statistics import pack
-from filterzoo_analysis import report, zoo
-from filterzoo_analysis.dataset import DataSet, read
-from filterzoo_analysis.kept import KEPT_BYTES
-from filterzoo_analysis.statistics import layers_of
-from filterzoo_analysis.variants import Variant, coefficients, passes_of
+from filterzoo_analysis import zoo
+from filterzoo_analysis.filters.kept import KEPT_BYTES
+from filterzoo_analysis.filters.variants import Variant, coefficients, passes_of
+from filterzoo_analysis.page import report
+from filterzoo_analysis.tables.dataset import DataSet, read
+from filterzoo_analysis.tables.statistics import layers_of
 from filterzoo_publish.schema import arrow_schema
 from filterzoo_publish.shards.parquet import ShardWriter
 

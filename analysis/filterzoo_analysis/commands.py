@@ -63,8 +63,8 @@ def report(
     Exit code 0: written; 2: it could not start, or there is no such data set.
     """
     from filterzoo.dataset.untrusted import reading  # noqa: PLC0415  # as below
-    from filterzoo_analysis import rendering  # noqa: PLC0415  # seconds that other commands do not need
-    from filterzoo_analysis import report as reports  # noqa: PLC0415
+    from filterzoo_analysis.page import rendering  # noqa: PLC0415  # seconds that other commands do not need
+    from filterzoo_analysis.page import report as reports  # noqa: PLC0415
 
     rendering.require_libraries()
     out = console(to_stderr=True)
@@ -81,7 +81,9 @@ def report(
 def _prepare(  # one for each option
     target: str, variant: str, since: str | None, bar: Progress, *, where: str, exclude: tuple[str, ...]
 ) -> Zoo:
-    from filterzoo_analysis import dataset, variants, zoo  # noqa: PLC0415  # as above
+    from filterzoo_analysis import zoo  # noqa: PLC0415  # as above
+    from filterzoo_analysis.filters import variants  # noqa: PLC0415
+    from filterzoo_analysis.tables import dataset  # noqa: PLC0415
 
     reading = bar.add_task("reading tables", total=None)
     found = dataset.read(target)

@@ -15,7 +15,7 @@ from typing import Any
 from filterzoo.errors import StartError
 from filterzoo.reporting.terminal import printable
 from filterzoo_analysis.exhibits import Exhibit, Section, shown
-from filterzoo_analysis.report import SECTIONS
+from filterzoo_analysis.page.report import SECTIONS
 from filterzoo_analysis.sections import each_model
 from filterzoo_analysis.zoo import Zoo, read
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from filterzoo_analysis.published_numbers import Published
-from filterzoo_analysis.selection import SUSPECTED_RANDOM
+from filterzoo_analysis.tables.selection import SUSPECTED_RANDOM
 from filterzoo_analysis.zoo import Zoo
 
 Draw = Callable[[Any], None]
@@ -55,17 +55,18 @@ class Section:
 
 
 def query_of(zoo: Zoo, call: str, **arguments: object) -> str:
-    """Python that makes the table of an exhibit: `call` is module.function in `filterzoo_analysis.sections`."""
-    module = call.partition(".")[0]
+    """Python that makes the table of an exhibit: `call` is a module's function in `filterzoo_analysis.sections`."""
+    path, _, function = call.rpartition(".")
+    package, _, module = f"filterzoo_analysis.sections.{path}".rpartition(".")
     given = "".join(f", {name}={value!r}" for name, value in arguments.items())
     chosen = f", where={zoo.where!r}" if zoo.where else ""
     if zoo.exclude != (SUSPECTED_RANDOM,):
         chosen += f", exclude={zoo.exclude!r}"
     return (
-        f"from filterzoo_analysis.sections import {module}\n"
+        f"from {package} import {module}\n"
         "from filterzoo_analysis.zoo import read\n\n"
         f"zoo = read({zoo.dataset.name!r}, variant={str(zoo.coefficients.variant)!r}{chosen})\n"
-        f"table = {call}(zoo{given}).table"
+        f"table = {module}.{function}(zoo{given}).table"
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from filterzoo.layers.layer import Doubles
-from filterzoo_analysis.statistics import Bools
+from filterzoo_analysis.tables.statistics import Bools
 
 INK = "#7b7b7c"
 """Text and lines: a grey that is no other colour, so that a page may put its own in its place."""

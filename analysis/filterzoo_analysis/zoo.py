@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filterzoo.errors import StartError
-from filterzoo_analysis.dataset import DataSet
-from filterzoo_analysis.dataset import read as read_dataset
-from filterzoo_analysis.pairing import times_paired
-from filterzoo_analysis.passes import Watch
-from filterzoo_analysis.selection import SUSPECTED_RANDOM, left_out, matching
-from filterzoo_analysis.statistics import Bools, Layers, layers_of, originals
-from filterzoo_analysis.variants import Coefficients, Variant, coefficients
+from filterzoo_analysis.filters.passes import Watch
+from filterzoo_analysis.filters.variants import Coefficients, Variant, coefficients
+from filterzoo_analysis.tables.dataset import DataSet
+from filterzoo_analysis.tables.dataset import read as read_dataset
+from filterzoo_analysis.tables.pairing import times_paired
+from filterzoo_analysis.tables.selection import SUSPECTED_RANDOM, left_out, matching
+from filterzoo_analysis.tables.statistics import Bools, Layers, layers_of, originals
 
 
 @dataclass(frozen=True, eq=False)

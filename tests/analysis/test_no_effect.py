@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from tests.analysis import synthetic
 
-from filterzoo_analysis import uncertainty
-from filterzoo_analysis.sections import accuracy, cnn_filter_db, medical, robust_drift
+from filterzoo_analysis.drift import uncertainty
+from filterzoo_analysis.sections import cnn_filter_db, medical
+from filterzoo_analysis.sections.robust import accuracy
+from filterzoo_analysis.sections.robust import drift as robust_drift
 from filterzoo_analysis.zoo import Zoo, prepare
 
 pytestmark = pytest.mark.slow

@@ -15,9 +15,14 @@ import pandas as pd
 import pytest
 from tests.analysis import notebooks, synthetic
 
-from filterzoo_analysis import dataset, report, uncertainty
-from filterzoo_analysis.sections import accuracy, cnn_filter_db, medical, robust_drift, robust_measures, robustness
-from filterzoo_analysis.sections.robust_measures import BINS
+from filterzoo_analysis.drift import uncertainty
+from filterzoo_analysis.page import report
+from filterzoo_analysis.sections import cnn_filter_db, medical, robustness
+from filterzoo_analysis.sections.robust import accuracy
+from filterzoo_analysis.sections.robust import drift as robust_drift
+from filterzoo_analysis.sections.robust import measures as robust_measures
+from filterzoo_analysis.sections.robust.measures import BINS
+from filterzoo_analysis.tables import dataset
 from filterzoo_analysis.zoo import Zoo, prepare
 
 SETS = ("cifar10", "cifar100", "imagenet")

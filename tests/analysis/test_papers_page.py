@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 from tests.analysis import synthetic
 
-from filterzoo_analysis import report, zoo
+from filterzoo_analysis import zoo
+from filterzoo_analysis.page import report
 
 PAGE = Path(__file__).parents[2] / "docs/papers.md"
 CELL = re.compile(r"^\|[^|]*\|([^|]*)\|", re.MULTILINE)

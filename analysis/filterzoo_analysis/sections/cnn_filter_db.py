@@ -9,11 +9,11 @@ import numpy as np
 from filterzoo.measures.entropy import principal_components
 from filterzoo_analysis import figures
 from filterzoo_analysis import published_numbers as papers
-from filterzoo_analysis.cells import Cells, Grouping, by_depth, by_family, by_model_column, cells_of
+from filterzoo_analysis.drift.cells import Cells, Grouping, by_depth, by_family, by_model_column, cells_of
+from filterzoo_analysis.drift.uncertainty import DriftMatrix, drift_matrix
 from filterzoo_analysis.exhibits import Answer, Exhibit, Section, counted, interval, query_of, table_of
 from filterzoo_analysis.sections import confounding, drifts, each_model, phenotypes, quality, subsets
 from filterzoo_analysis.sections.subsets import ratio_intervals
-from filterzoo_analysis.uncertainty import DriftMatrix, drift_matrix
 from filterzoo_analysis.zoo import Zoo
 
 GROUPINGS = ("task", "visual_category", "depth", "training_dataset", "family")

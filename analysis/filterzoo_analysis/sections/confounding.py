@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from filterzoo_analysis.cells import family
+from filterzoo_analysis.drift.cells import family
+from filterzoo_analysis.drift.uncertainty import DriftMatrix, drift_between
 from filterzoo_analysis.exhibits import Exhibit, query_of, shown, table_of
-from filterzoo_analysis.statistics import Bools
-from filterzoo_analysis.uncertainty import DriftMatrix, drift_between
+from filterzoo_analysis.tables.statistics import Bools
 from filterzoo_analysis.zoo import Zoo
 
 AXES = ("task", "visual_category", "training_dataset", "architecture family", "source", "robust")

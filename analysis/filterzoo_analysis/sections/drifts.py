@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from filterzoo.layers.layer import Doubles
 from filterzoo_analysis import figures
-from filterzoo_analysis.cells import Cells
+from filterzoo_analysis.drift.cells import Cells
+from filterzoo_analysis.drift.uncertainty import FEWEST_MODELS, RATE, DriftMatrix, distributions
 from filterzoo_analysis.exhibits import Answer, Exhibit, counted, interval, shown, table_of
-from filterzoo_analysis.uncertainty import FEWEST_MODELS, RATE, DriftMatrix, distributions
-from filterzoo_analysis.variants import Variant
+from filterzoo_analysis.filters.variants import Variant
 from filterzoo_analysis.zoo import Zoo
 
 MOST_OF_A_GROUP = 0.5

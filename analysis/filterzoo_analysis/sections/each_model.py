@@ -7,7 +7,7 @@ import numpy as np
 from filterzoo.layers.layer import Doubles
 from filterzoo_analysis.exhibits import Exhibit, counted, query_of, table_of
 from filterzoo_analysis.sections import medical, phenotypes, quality
-from filterzoo_analysis.statistics import Ints
+from filterzoo_analysis.tables.statistics import Ints
 from filterzoo_analysis.zoo import Zoo
 
 _NOTES = (

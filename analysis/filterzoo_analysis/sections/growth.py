@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filterzoo_analysis import figures
-from filterzoo_analysis.cells import by_model, cells_of
+from filterzoo_analysis.drift.cells import by_model, cells_of
+from filterzoo_analysis.drift.uncertainty import drift_matrix
 from filterzoo_analysis.exhibits import Exhibit, Section, counted, query_of, table_of
 from filterzoo_analysis.sections import drifts, medical
-from filterzoo_analysis.statistics import Bools
-from filterzoo_analysis.uncertainty import drift_matrix
+from filterzoo_analysis.tables.statistics import Bools
 from filterzoo_analysis.zoo import Zoo
 
 

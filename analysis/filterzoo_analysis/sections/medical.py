@@ -12,12 +12,19 @@ from filterzoo.layers.layer import Doubles
 from filterzoo.measures.statistics import FILTER_SIZE
 from filterzoo_analysis import figures
 from filterzoo_analysis import published_numbers as papers
-from filterzoo_analysis.cells import Cells, Grouping, by_model, cells_of, family
-from filterzoo_analysis.chance import expected_drift
+from filterzoo_analysis.drift.cells import Cells, Grouping, by_model, cells_of, family
+from filterzoo_analysis.drift.chance import expected_drift
+from filterzoo_analysis.drift.uncertainty import (
+    HOLLOW,
+    RATE,
+    distributions,
+    drift_between,
+    drift_matrix,
+    with_null_share,
+)
 from filterzoo_analysis.exhibits import Answer, Exhibit, Section, counted, query_of, shown, table_of
 from filterzoo_analysis.sections import drifts, quality
-from filterzoo_analysis.statistics import Bools
-from filterzoo_analysis.uncertainty import HOLLOW, RATE, distributions, drift_between, drift_matrix, with_null_share
+from filterzoo_analysis.tables.statistics import Bools
 from filterzoo_analysis.zoo import Zoo
 
 _MARK = "medical"

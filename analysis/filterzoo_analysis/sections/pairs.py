@@ -9,11 +9,11 @@ import numpy as np
 
 from filterzoo.layers.layer import Doubles
 from filterzoo_analysis import figures
+from filterzoo_analysis.drift.uncertainty import drift_between
 from filterzoo_analysis.exhibits import Exhibit, counted, query_of, shown, table_of
-from filterzoo_analysis.pairing import times_paired
 from filterzoo_analysis.sections import quality
-from filterzoo_analysis.statistics import Bools
-from filterzoo_analysis.uncertainty import drift_between
+from filterzoo_analysis.tables.pairing import times_paired
+from filterzoo_analysis.tables.statistics import Bools
 from filterzoo_analysis.zoo import Zoo
 
 _DRAWN = 40

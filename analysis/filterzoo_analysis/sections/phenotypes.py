@@ -13,7 +13,7 @@ from filterzoo.measures.dct import dct_basis
 from filterzoo.measures.entropy import principal_components
 from filterzoo_analysis import figures
 from filterzoo_analysis.exhibits import Exhibit, query_of, table_of
-from filterzoo_analysis.statistics import Bools
+from filterzoo_analysis.tables.statistics import Bools
 from filterzoo_analysis.zoo import Zoo
 
 RULE = (

@@ -9,9 +9,9 @@ import numpy as np
 
 from filterzoo.layers.layer import Doubles
 from filterzoo_analysis import figures
+from filterzoo_analysis.drift.uncertainty import HOLLOW, mean_interval
 from filterzoo_analysis.exhibits import Exhibit, counted, query_of, shown, table_of
-from filterzoo_analysis.statistics import DECILES, Bools, Layers, depth_decile
-from filterzoo_analysis.uncertainty import HOLLOW, mean_interval
+from filterzoo_analysis.tables.statistics import DECILES, Bools, Layers, depth_decile
 from filterzoo_analysis.zoo import Zoo
 
 MEASURES = {

@@ -13,12 +13,15 @@ from filterzoo.measures.entropy import principal_components
 from filterzoo.measures.statistics import FILTER_SIZE
 from filterzoo_analysis import figures
 from filterzoo_analysis import published_numbers as papers
-from filterzoo_analysis.cells import Grouping, cells_of
+from filterzoo_analysis.drift.cells import Grouping, cells_of
+from filterzoo_analysis.drift.uncertainty import FEWEST_MODELS, HOLLOW
 from filterzoo_analysis.exhibits import Answer, Exhibit, Section, interval, query_of, table_of
-from filterzoo_analysis.sections import accuracy, drifts, pairs, robust_drift, robust_measures, thresholding
-from filterzoo_analysis.sections.robust_drift import NAMES
+from filterzoo_analysis.sections import drifts, pairs
+from filterzoo_analysis.sections.robust import accuracy, thresholding
+from filterzoo_analysis.sections.robust import drift as robust_drift
+from filterzoo_analysis.sections.robust import measures as robust_measures
+from filterzoo_analysis.sections.robust.drift import NAMES
 from filterzoo_analysis.sections.subsets import ratio_intervals
-from filterzoo_analysis.uncertainty import FEWEST_MODELS, HOLLOW
 from filterzoo_analysis.zoo import Zoo
 
 _GRID = 24

@@ -10,10 +10,10 @@ from filterzoo.layers.layer import Doubles
 from filterzoo.measures.entropy import principal_components
 from filterzoo.measures.statistics import Moments, merge_moments
 from filterzoo_analysis import figures
+from filterzoo_analysis.drift.uncertainty import FEWEST_MODELS, widened
 from filterzoo_analysis.exhibits import Exhibit, query_of, shown, table_of
 from filterzoo_analysis.sections import pairs
-from filterzoo_analysis.statistics import Bools, Ints
-from filterzoo_analysis.uncertainty import FEWEST_MODELS, widened
+from filterzoo_analysis.tables.statistics import Bools, Ints
 from filterzoo_analysis.zoo import Zoo
 
 _REPLICATES = 200

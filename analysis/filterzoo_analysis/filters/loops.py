@@ -1,0 +1,233 @@
+"""Loops over the filters of a layer, compiled by Numba when first called: a block stays in a core's cache to the end.
+
+NumPy and torch need a dozen steps for the same, each with the memory of its result, and take turns at the interpreter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias, TypeVar, cast
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from filterzoo.layers.layer import Doubles, Floats
+from filterzoo.measures.dct import DCT_BINS
+from filterzoo.measures.statistics import FILTER_SIZE
+from filterzoo_analysis.tables.statistics import Ints
+
+Bits: TypeAlias = npt.NDArray[np.int32]
+"""The memory of float32 numbers, as integers."""
+
+BLOCK: Final = 512
+"""Filters worked on at a time: as columns, so that one instruction works on several."""
+_LAST: Final = DCT_BINS - 1
+
+# IEEE 754 in bits: what is not the sign, the exponent (all of it set: Inf or NaN); the smallest number above zero.
+_MAGNITUDE: Final = np.int32(0x7FFFFFFF)
+_EXPONENT: Final = np.int32(0x7F800000)
+_TINY: Final = np.finfo(np.float32).smallest_subnormal
+_INFINITY: Final = np.float32(np.inf)
+_HALF_WIDTH: Final = 16
+# float16 has 13 bits less than float32; its smallest normal number, its largest number.
+_HALF_STEP: Final = np.float32(2**13)
+_HALF_NORMAL: Final = np.finfo(np.float16).smallest_normal.astype(np.float32)
+_HALF_MAX: Final = np.finfo(np.float16).max.astype(np.float32)
+
+Loop = TypeVar("Loop", bound=Callable[..., Any])
+
+
+def _compiled(loop: Loop, **options: Any) -> Loop:
+    """Compiled when first called, kept on disk where there is a folder for it; threads run it side by side.
+
+    The folder is the one beside this file, or in the user's cache.
+    """
+    try:
+        compiled = numba.njit(nogil=True, error_model="numpy", cache=True, **options)(loop)
+    except RuntimeError:  # Neither folder can be written.
+        compiled = numba.njit(nogil=True, error_model="numpy", **options)(loop)
+    return cast("Loop", compiled)
+
+
+def _compiled_sum(loop: Loop) -> Loop:
+    """Sums in any order, so that several numbers are added at once: only where all are finite."""
+    return _compiled(loop, fastmath={"reassoc", "contract", "nsz"})
+
+
+@_compiled
+def largest(filters: Floats) -> float:
+    """The largest absolute number of the finite filters among (n, 9); 0 where there is none."""
+    found = np.zeros(1, np.int32)
+    bits = filters.view(np.int32)
+    for row in range(len(filters)):
+        peak = np.int32(0)
+        for number in range(FILTER_SIZE):
+            peak = max(peak, bits[row, number] & _MAGNITUDE)
+        if peak < _EXPONENT:
+            found[0] = max(found[0], peak)
+    return float(found.view(np.float32)[0])
+
+
+@_compiled
+def moments(filters: Floats, width: int, limit: float, bar: float, far: Floats) -> tuple[int, Doubles, Doubles, int]:
+    """Number, mean (9,) and m2 (9, 9) of the scaled finite filters among (n, 9) whose peak is above `limit`.
+
+    width: of the floats that filters are rounded to before, 16 or 32 bits. far: (n, 9), filled from its first row with
+    the scaled finite filters, whatever their peak, whose squared norm is above `bar`; their number comes last.
+    """
+    block, peaks = np.empty((FILTER_SIZE, BLOCK), np.float32), np.empty(BLOCK, np.float32)
+    norms = np.empty(BLOCK, np.float32)
+    centred, block_mean = np.empty((FILTER_SIZE, BLOCK)), np.empty(FILTER_SIZE)
+    count, mean, m2, n_far = 0, np.zeros(FILTER_SIZE), np.zeros((FILTER_SIZE, FILTER_SIZE)), 0
+    for first in range(0, len(filters), BLOCK):
+        n = _scaled_block(filters, first, width, block, peaks)
+        _square_norms(block, norms[:n])
+        n_far = _copy_far(block, norms[:n], bar, far, n_far)
+        if limit >= 0:
+            n = _keep(block, peaks, n, limit)
+        if n == 0:
+            continue
+        for row in range(FILTER_SIZE):
+            block_mean[row] = _total(block[row], n) / n
+            for place in range(n):
+                centred[row, place] = block[row, place] - block_mean[row]
+        # Chan, Golub & LeVeque 1979, as `Moments.merge`.
+        block_mean -= mean
+        both = count + n
+        for row in range(FILTER_SIZE):
+            for column in range(row, FILTER_SIZE):
+                between = block_mean[row] * block_mean[column] * (count * n / both)
+                m2[row, column] += _product(centred[row], centred[column], n) + between
+                m2[column, row] = m2[row, column]
+        mean += block_mean * (n / both)
+        count = both
+    return count, mean, m2, n_far
+
+
+@_compiled
+def add_histogram(  # noqa: PLR0917  # compiled loops take no keywords
+    filters: Floats, width: int, limit: float, basis: Floats, shift: Floats, counts: Ints
+) -> None:
+    """Count basis @ f + shift, cut to whole numbers in 0..69, of the scaled finite filters f among (n, 9).
+
+    width, limit: as of `moments`. basis: (9, 9). shift: (9,). counts: (9, 70), added to.
+    """
+    block, peaks = np.empty((FILTER_SIZE, BLOCK), np.float32), np.empty(BLOCK, np.float32)
+    position, bins = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.int32)
+    for first in range(0, len(filters), BLOCK):
+        n = _scaled_block(filters, first, width, block, peaks)
+        if limit >= 0:
+            n = _keep(block, peaks, n, limit)
+        for row in range(FILTER_SIZE):
+            position[:n] = shift[row]
+            # Three numbers at a time: the sum of all nine at once is not made with several filters in parallel.
+            for number in range(0, FILTER_SIZE, 3):
+                a, b, c = basis[row, number], basis[row, number + 1], basis[row, number + 2]
+                for place in range(n):
+                    position[place] += (
+                        a * block[number, place] + b * block[number + 1, place] + c * block[number + 2, place]
+                    )
+            for place in range(n):
+                bins[place] = np.int32(min(max(position[place], 0), _LAST))
+            for place in range(n):
+                counts[row, bins[place]] += 1
+
+
+@_compiled
+def round_to_half(numbers: Floats, n: int) -> None:
+    """Round the first n of float32 numbers to the nearest of float16, ties to even; beyond its largest: Inf or NaN."""
+    bits = numbers.view(np.int32)
+    power_bits = np.empty(n, np.int32)
+    powers = power_bits.view(np.float32)
+    for place in range(n):
+        power_bits[place] = bits[place] & _EXPONENT
+    for place in range(n):
+        # The sum has no bits for what is below a step of float16 at this size.
+        coarse = max(powers[place], _HALF_NORMAL) * _HALF_STEP
+        size = (abs(numbers[place]) + coarse) - coarse
+        size = _INFINITY if size > _HALF_MAX else size
+        numbers[place] = size if numbers[place] >= 0 else -size
+
+
+@_compiled
+def _scaled_block(filters: Floats, first: int, width: int, block: Floats, peaks: Floats) -> int:
+    """Make `block` (9, BLOCK) of the scaled finite filters from `first` on, `peaks` of what they were divided by."""
+    n = min(BLOCK, len(filters) - first)
+    for place in range(n):
+        for row in range(FILTER_SIZE):
+            block[row, place] = filters[first + place, row]
+    if width == _HALF_WIDTH:
+        for row in range(FILTER_SIZE):
+            round_to_half(block[row], n)
+    if _find_peaks(block.view(np.int32), peaks[:n].view(np.int32)) >= _EXPONENT:
+        n = _keep(block, peaks, n, -1.0)
+    for row in range(FILTER_SIZE):
+        for place in range(n):
+            # One IEEE division per number: the product with the reciprocal differs in the last bit.
+            block[row, place] /= max(peaks[place], _TINY)
+    return n
+
+
+@_compiled
+def _find_peaks(block: Bits, peaks: Bits) -> np.int32:
+    """Write each filter's largest absolute number into `peaks`; gives the largest of all.
+
+    Bits of numbers that are not negative are ordered as the numbers are, NaN last.
+    """
+    top = np.int32(0)
+    peaks[:] = 0
+    for row in range(FILTER_SIZE):
+        for place in range(len(peaks)):
+            peaks[place] = max(peaks[place], block[row, place] & _MAGNITUDE)
+    for place in range(len(peaks)):
+        top = max(top, peaks[place])
+    return top
+
+
+@_compiled
+def _keep(block: Floats, peaks: Floats, n: int, limit: float) -> int:
+    """Move the filters whose peak is finite and above `limit` to the front; gives how many there are."""
+    kept = 0
+    for place in range(n):
+        if limit < peaks[place] < _INFINITY:
+            peaks[kept] = peaks[place]
+            for row in range(FILTER_SIZE):
+                block[row, kept] = block[row, place]
+            kept += 1
+    return kept
+
+
+@_compiled
+def _square_norms(block: Floats, norms: Floats) -> None:
+    norms[:] = 0
+    for row in range(FILTER_SIZE):
+        for place in range(len(norms)):
+            norms[place] += block[row, place] * block[row, place]
+
+
+@_compiled
+def _copy_far(block: Floats, norms: Floats, bar: float, far: Floats, n_far: int) -> int:
+    """Append the filters whose squared norm is above `bar` to the n_far in `far`; gives how many are there then."""
+    for place in range(len(norms)):
+        if norms[place] > bar:
+            for row in range(FILTER_SIZE):
+                far[n_far, row] = block[row, place]
+            n_far += 1
+    return n_far
+
+
+@_compiled_sum
+def _total(numbers: Floats, n: int) -> float:
+    total = 0.0
+    for place in range(n):
+        total += np.float64(numbers[place])
+    return total
+
+
+@_compiled_sum
+def _product(first: Doubles, second: Doubles, n: int) -> float:
+    total = 0.0
+    for place in range(n):
+        total += first[place] * second[place]
+    return total

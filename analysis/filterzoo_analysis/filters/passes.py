@@ -1,0 +1,110 @@
+"""One pass over the filters of chosen layers: every needed row group is read once, several at a time."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from typing import TypeVar
+
+import pyarrow as pa
+
+from filterzoo.dataset.batches import batches
+from filterzoo.dataset.published import PublishedFiles
+from filterzoo.errors import StartError
+from filterzoo.layers.layer import Floats
+from filterzoo_analysis.filters.kept import Kept, filling
+from filterzoo_analysis.filters.steps import Step, Stored
+
+Found = TypeVar("Found")
+Work = Callable[[Iterator[Floats]], Found]
+"""Makes something of all the filters of a layer, float32 (n, 9) pieces of it in their order."""
+Watch = Callable[[int], None]
+"""Told after each step how many filters it was."""
+
+
+def run(
+    files: PublishedFiles, steps: list[Step], work: Work[Found], kept: Kept, watch: Watch | None = None
+) -> Iterator[tuple[str, Found]]:
+    """(layer_id, what `work` makes of its filters) of every layer, in the order of the steps.
+
+    `work` is called on as many threads as there are cores. Each holds a row group as it is stored and a part of it
+    decoded, so that memory is bounded by what `work` keeps and by `kept`, which passes over the same steps share.
+    """
+    workers = max(1, len(os.sched_getaffinity(0)))
+    waiting: deque[tuple[Step, Future[list[tuple[str, Found]]]]] = deque()
+    with ThreadPoolExecutor(workers) as threads:
+        try:
+            for step in steps:
+                waiting.append((step, threads.submit(_work_on, files, step, work, kept)))
+                if len(waiting) > 2 * workers:
+                    yield from _finished(waiting, watch)
+            while waiting:
+                yield from _finished(waiting, watch)
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _finished(
+    waiting: deque[tuple[Step, Future[list[tuple[str, Found]]]]], watch: Watch | None
+) -> Iterator[tuple[str, Found]]:
+    step, future = waiting.popleft()
+    yield from future.result()
+    if watch:
+        watch(sum(layer.n_filters for layer in step.layers))
+
+
+def _work_on(files: PublishedFiles, step: Step, work: Work[Found], kept: Kept) -> list[tuple[str, Found]]:
+    known = kept.layers(step)
+    if known is not None:
+        return [(layer.layer_id, work(iter(pieces))) for layer, pieces in zip(step.layers, known, strict=True)]
+    filled = kept.begin(step)
+    with closing(_rest(files, step)) as rest:
+        rows, found = _Rows(step, rest), []
+        for place, layer in enumerate(step.layers):
+            pieces = filling(filled[place] if filled else None, rows.filters(layer))
+            found.append((layer.layer_id, work(pieces)))
+    if filled:
+        kept.finish(step, filled)
+    return found
+
+
+def _rest(files: PublishedFiles, step: Step) -> Generator[pa.RecordBatch]:
+    """All rows of a step, batch by batch."""
+    for group in step.groups:
+        yield from batches(files, step.path, step.footer, group, ["layer_id", "weights"])
+
+
+class _Rows:
+    """The rows of a step, decoded batch by batch as they are asked for, in order."""
+
+    def __init__(self, step: Step, rest: Iterator[pa.RecordBatch]) -> None:
+        self._path = step.path
+        self._rest = rest
+        self._batch: pa.RecordBatch | None = None
+        self._low = self._high = step.low
+        """Numbers in the file of the first row of the batch and of the first behind it."""
+
+    def filters(self, layer: Stored) -> Iterator[Floats]:
+        """The layer's filters, piece by piece; StartError where they are not what `layers` says."""
+        row, end, count = layer.first, layer.first + layer.rows, 0
+        while row < end:
+            rows = self._from(row)[: end - row]
+            ids = {rows["layer_id"][place].as_py() for place in (0, -1) if len(rows)}
+            if ids != {layer.layer_id}:
+                break
+            filters: Floats = rows["weights"].flatten().to_numpy().reshape(-1, 9)
+            yield filters
+            row, count = row + len(rows), count + len(filters)
+        if count != layer.n_filters:
+            raise StartError(f"{self._path}: row {layer.first} is not layer {layer.layer_id}; run filterzoo verify")
+
+    def _from(self, row: int) -> pa.RecordBatch:
+        """What the batch that holds a row has from there on; nothing of a row that lies before or behind all."""
+        while self._high <= row and (batch := next(self._rest, None)) is not None:
+            self._batch, self._low, self._high = batch, self._high, self._high + len(batch)
+        if self._batch is None or not self._low <= row < self._high:
+            return []
+        return self._batch[row - self._low :]

@@ -1,0 +1,113 @@
+"""The two pictures on a model's page: its measures by depth, and a few of its filters.
+
+Thousands of models have such a page, so matplotlib draws the axes once for all and the marks of every model in one go.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from filterzoo.layers.layer import Doubles, Floats
+from filterzoo_analysis.figures import INK, SERIES, STYLE
+from filterzoo_analysis.page.rendering import inline
+from filterzoo_analysis.sections import quality
+from filterzoo_analysis.zoo import Zoo
+
+_SIZE = (6.4, 2.6)
+_STYLE: Any = {**STYLE, "path.simplify": False, "svg.hashsalt": "models"}
+_MARK = re.compile(r'<g id="marks-(\d+)-(\d+)">\s*<path d="([^"]*)"')
+_DOT = re.compile(r"M (\d+(?:\.\d)?)\d* (\d+(?:\.\d)?)\d*\s+L \S+ \S+\s*")
+"""A tenth of a point is finer than a dot; the line back to where it began is `h0`."""
+_TONES = 19
+"""From blue for -1 to red for 1, white for 0."""
+_ACROSS = 16
+"""Filters in a row of the picture; between two is a pixel of nothing."""
+
+
+def axes() -> str:
+    """An SVG element for the page: axes and legend, and a path for each measure that waits for a model's marks."""
+    figure, axis = _empty()
+    for number, measure in enumerate(quality.MEASURES):
+        _draw(axis, np.full(1, 0.5), np.full(1, 0.5), f"marks-{number}", SERIES[number])
+        axis.plot([], [], "o", color=SERIES[number], label=measure.replace("_", " "))
+    place = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0), "ncols": len(quality.MEASURES)}
+    axis.legend(**place, handletextpad=0.1, frameon=False, labelcolor=INK)
+    return inline(_svg(figure), "chart")
+
+
+def marks(zoo: Zoo, start: Sequence[int]) -> list[list[str]]:
+    """For each model and measure the data of an SVG path: a dot a layer, by relative depth, in the axes of `axes`.
+
+    start: of each model's layers among all, and behind the last.
+    """
+    figure, axis = _empty()
+    depth = zoo.layers.numbers("conv_depth_norm")
+    for number, measure in enumerate(quality.MEASURES):
+        values = zoo.layers.numbers(measure)
+        for model, (first, last) in enumerate(pairwise(start)):
+            known = np.isfinite(values[first:last]) & np.isfinite(depth[first:last])
+            if known.any():
+                here = slice(first, last)
+                _draw(axis, depth[here][known], values[here][known], f"marks-{model}-{number}", SERIES[number])
+    axis.set_axis_off()
+    found = [["" for _ in quality.MEASURES] for _ in start[1:]]
+    for model, number, path in _MARK.findall(_svg(figure)):
+        found[int(model)][int(number)] = _DOT.sub(r"M\1 \2h0", path)
+    return found
+
+
+def filter_grid(filters: Floats) -> str:
+    """A PNG in base64 of filters (n, 9), n > 0, each scaled to its largest absolute number; a pixel a number."""
+    import matplotlib as mpl  # noqa: PLC0415  # an extra that other commands do not need
+    from PIL import Image  # noqa: PLC0415  # comes with it
+
+    rows, columns = -(-len(filters) // _ACROSS), min(_ACROSS, len(filters))
+    peaks = np.abs(filters).max(axis=1, keepdims=True)
+    tones = np.rint((filters / np.where(peaks == 0, 1, peaks) + 1) / 2 * (_TONES - 1)).astype(np.uint8)
+    grid = np.full((rows * _ACROSS, 4, 4), _TONES, np.uint8)
+    grid[: len(filters), :3, :3] = tones.reshape(-1, 3, 3)
+    pixels = grid.reshape(rows, _ACROSS, 4, 4).transpose(0, 2, 1, 3).reshape(4 * rows, 4 * _ACROSS)
+    picture = Image.fromarray(np.ascontiguousarray(pixels[:-1, : 4 * columns - 1]))
+    colours = mpl.colormaps["RdBu_r"](np.linspace(0, 1, _TONES), bytes=True)[:, :3]
+    picture.putpalette(colours.tobytes() + bytes(3))
+    written = io.BytesIO()
+    picture.save(written, "PNG", transparency=_TONES, optimize=True)
+    return base64.b64encode(written.getvalue()).decode()
+
+
+def _empty() -> tuple[Any, Any]:
+    """A figure with its only axes: always at the same place, so that what is drawn in two of them fits together."""
+    import matplotlib as mpl  # noqa: PLC0415  # an extra
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=_SIZE)
+        axis = figure.add_axes((0.06, 0.2, 0.92, 0.66))
+        axis.set(xlim=(-0.02, 1.02), ylim=(-0.03, 1.03), xlabel="relative depth")
+        axis.set_xticks([0, 0.5, 1])
+        axis.set_yticks([0, 0.5, 1])
+        axis.grid(alpha=0.3)
+    return figure, axis
+
+
+def _draw(axis: Any, depths: Doubles, values: Doubles, name: str, colour: str) -> None:
+    """A line of round ends without length for each layer: all its dots are one path."""
+    gap = np.full(len(depths), np.nan)
+    points = [np.column_stack([numbers, numbers, gap]).ravel() for numbers in (depths, values)]
+    axis.plot(*points, gid=name, color=colour, lw=5, alpha=0.8, solid_capstyle="round", clip_on=False)
+
+
+def _svg(figure: Any) -> str:
+    import matplotlib as mpl  # noqa: PLC0415  # an extra
+
+    written = io.StringIO()
+    with mpl.rc_context(_STYLE):
+        figure.savefig(written, format="svg", metadata={"Date": None})
+    return written.getvalue()

@@ -1,0 +1,206 @@
+"""A report: all sections of a data set as figures, tables and one page that needs no network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+import filterzoo
+from filterzoo.reporting.terminal import printable
+from filterzoo_analysis.exhibits import Answer, Exhibit, Section, counted
+from filterzoo_analysis.page import model_pictures, rendering
+from filterzoo_analysis.page.models_page import document
+from filterzoo_analysis.sections import cnn_filter_db, counts, growth, medical, robustness
+from filterzoo_analysis.tables.selection import EXCLUDABLE
+from filterzoo_analysis.zoo import Zoo
+
+SECTIONS: tuple[Callable[[Zoo], Section], ...] = (
+    counts.section,
+    cnn_filter_db.section,
+    robustness.section,
+    medical.section,
+    growth.section,
+)
+_ROWS_SHOWN = 60
+"""Rows of a figure's table that stand in the page; the files have all."""
+_SHORT = {
+    "overview": "Overview",
+    "cnn-filter-db": "CNN Filter DB",
+    "robustness": "Robustness",
+    "medical": "Medical",
+    "growth": "Growth",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An exhibit as the page's template takes it; `svg` is trusted markup, everything else is text."""
+
+    name: str
+    title: str
+    says: str
+    svg: Any
+    width: float
+    notes: tuple[str, ...]
+    answers: tuple[Answer, ...]
+    rows: int
+    columns: list[str]
+    numeric: list[bool]
+    cells: list[list[str]]
+    query: str
+    files: tuple[str, ...]
+
+
+def write(zoo: Zoo, folder: Path, watch: Callable[[str], None] | None = None) -> Path:
+    """Write the report into `folder`: `index.html`, and `figures/` with every figure and table; gives the page's path.
+
+    `watch` is called with the name of each section and figure before it is made. Raises StartError where
+    matplotlib or jinja2 is missing.
+    """
+    rendering.require_libraries()
+    figures = folder / "figures"
+    figures.mkdir(parents=True, exist_ok=True)
+    tell = watch or (lambda _name: None)
+    sections = []
+    for make in SECTIONS:
+        tell(make.__module__.rpartition(".")[2])
+        section = make(zoo)
+        sections.append((section, [_shown(exhibit, figures, tell) for exhibit in section.exhibits]))
+    rendering.save(_models(zoo), figures)
+    page = folder / "index.html"
+    page.write_text(_page(zoo, sections), encoding="utf-8")
+    return page
+
+
+def exhibits(zoo: Zoo) -> Iterator[Exhibit]:
+    """Every exhibit of every section."""
+    for make in SECTIONS:
+        yield from make(zoo).exhibits
+
+
+def embedded(value: object) -> str:
+    """JSON that may stand in a script element whatever strings are in it."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def with_code(text: str) -> Any:
+    """A sentence as markup in which what stands between backticks is code; everything is escaped."""
+    from markupsafe import Markup, escape  # noqa: PLC0415  # comes with jinja2, which is an extra
+
+    parts = [escape(part) for part in printable(text, 4000).split("`")]
+    coded = [Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts[:-1])]
+    # The last part stands outside, or behind a backtick that has no other.
+    last = parts[-1] if len(parts) % 2 else Markup("`{}").format(parts[-1])
+    return Markup("").join([*coded, last])
+
+
+def _models(zoo: Zoo) -> Exhibit:
+    """The table of models as a file, for those who read the page without a script."""
+    query = f"from filterzoo_analysis.tables.dataset import read\n\ntable = read({zoo.dataset.name!r}).models"
+    return Exhibit("models", "Models", "", zoo.dataset.models, query)
+
+
+def _shown(exhibit: Exhibit, folder: Path, tell: Callable[[str], None]) -> Shown:
+    from markupsafe import Markup  # noqa: PLC0415  # comes with jinja2, which is an extra
+
+    tell(exhibit.name)
+    svg = rendering.save(exhibit, folder)
+    first = exhibit.table.slice(0, _ROWS_SHOWN).to_pylist()
+    return Shown(
+        name=exhibit.name,
+        title=printable(exhibit.title, 200),
+        says=printable(exhibit.says, 4000),
+        # Markup: matplotlib wrote it and escaped every label.
+        svg=svg and Markup(svg),  # noqa: S704  # as said
+        width=round(exhibit.size[0] * 5.6, 1),
+        notes=exhibit.notes,
+        answers=exhibit.answers,
+        rows=len(exhibit.table),
+        columns=exhibit.table.column_names,
+        numeric=[pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in exhibit.table.schema.types],
+        cells=[[_cell(value) for value in row.values()] for row in first],
+        query=exhibit.query,
+        files=(("svg", "png") if exhibit.draw else ()) + ("csv", "parquet", "py"),
+    )
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else printable(str(value), 300)
+
+
+def _page(zoo: Zoo, sections: list[tuple[Section, list[Shown]]]) -> str:
+    from jinja2 import Environment, StrictUndefined  # noqa: PLC0415  # an extra
+    from markupsafe import Markup  # noqa: PLC0415  # as above
+
+    page = files("filterzoo_analysis") / "page"
+    script = (page / "report.js").read_text("utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["with_code"] = with_code
+    template = environment.from_string((page / "report.html.j2").read_text("utf-8"))
+    return template.render(
+        name=printable(zoo.dataset.name),
+        revision=zoo.dataset.files and zoo.dataset.files.revision,
+        variant=str(zoo.coefficients.variant),
+        version=filterzoo.__version__,
+        totals=_totals(zoo),
+        chosen=_chosen(zoo),
+        sections=[
+            {
+                "name": section.name,
+                "title": section.title,
+                "short": _SHORT[section.name],
+                "about": section.about,
+                "empty": section.empty,
+                "exhibits": shown,
+            }
+            for section, shown in sections
+        ],
+        # What matplotlib wrote, our own files, and JSON in which no character can end its element.
+        chart=Markup(model_pictures.axes()),  # noqa: S704  # as said
+        style=Markup((page / "report.css").read_text("utf-8")),  # noqa: S704
+        script=Markup(script),  # noqa: S704
+        script_hash=f"sha256-{digest}",
+        data=Markup(embedded(document(zoo))),  # noqa: S704
+    )
+
+
+def _chosen(zoo: Zoo) -> list[str]:
+    """Which models the page is about, where it is not about all."""
+    told = [f"Only models where `{printable(zoo.where, 400)}`."] if zoo.where else []
+    for kind, names in zoo.left_out.items():
+        listed = ", ".join(printable(name, 120) for name in names[:20])
+        more = f" and {len(names) - 20:,} more" if len(names) > 20 else ""
+        told.append(
+            f"Left out of all figures but the counts: {counted(len(names), 'model')} {EXCLUDABLE[kind]} (`{kind}`): "
+            f"{listed}{more}. `--exclude none` keeps them."
+        )
+    return told
+
+
+def _totals(zoo: Zoo) -> list[tuple[str, str]]:
+    models = zoo.dataset.models
+    copies = len(models) - models["duplicate_of"].null_count
+    filters: pa.Scalar = pc.sum(models["filters_3x3"])
+    found = {
+        "models": len(models),
+        "of them copies": copies,
+        "layers": len(zoo.dataset.layers),
+        "3x3 filters": filters.as_py() or 0,
+        "left out": len(zoo.dataset.skipped),
+    }
+    return [(name, f"{count:,}") for name, count in found.items()]

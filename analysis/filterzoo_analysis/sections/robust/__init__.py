@@ -1,0 +1,1 @@
+"""Figures of robust networks beside normal ones."""

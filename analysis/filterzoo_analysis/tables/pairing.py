@@ -1,0 +1,31 @@
+"""Known pairs of a robust and a normal network: which models they are, and how often each counts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+import pyarrow as pa
+
+from filterzoo.layers.layer import Doubles
+from filterzoo_analysis.tables.statistics import Bools
+
+
+def times_paired(models: pa.Table, analysed: Bools) -> Doubles:
+    """(models,) how often a model counts where a normal network counts once for each robust one of its pair.
+
+    So the paper's pairs do (arXiv:2204.02481, `robust_vs_normal_pairings.csv`): a robust network is in one row, a
+    normal one in as many as robust ones share it. Several normal ones of a pair share these rows. 0 for models that are
+    in no pair of both kinds, and for those that are not `analysed`.
+    """
+    members: defaultdict[str, dict[bool, list[int]]] = defaultdict(lambda: {False: [], True: []})
+    columns = (models[name].to_pylist() for name in ("pair_id", "robust"))
+    for place, (pair, robust) in enumerate(zip(*columns, strict=True)):
+        if pair is not None and robust is not None and analysed[place]:
+            members[pair][robust].append(place)
+    times = np.zeros(len(models))
+    for kinds in members.values():
+        if kinds[True] and kinds[False]:
+            times[kinds[True]] = 1.0
+            times[kinds[False]] = len(kinds[True]) / len(kinds[False])
+    return times
