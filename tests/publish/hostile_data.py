@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tests.crawler.dataset import parquet_files as made
 
 Attack = Callable[[Path], None]
 
@@ -170,7 +171,53 @@ def cut_pages(target: Path) -> None:
     path.with_name(f"{hashlib.sha256(content).hexdigest()[:32]}.parquet").write_bytes(content)
 
 
-HEAVY: tuple[Attack, ...] = (equal_rows, long_texts, long_names, long_layer_ids, endless_yaml)
+LIED = 1 << 28
+"""Numbers that a page claims: two gigabytes of float64."""
+
+
+def lying_pages(target: Path) -> None:
+    lie_about(target, "layers", "raw_mean.list.element")
+
+
+def lying_pages_of_weights(target: Path) -> None:
+    """In a file that keeps its name, as layers has it."""
+    path = first(target, "filters")
+    lie_about(target, "filters", "weights.list.element")
+    (changed,) = set(path.parent.glob("*.parquet")) - {path}
+    changed.rename(path)
+
+
+def lie_about(target: Path, config: str, column: str) -> None:
+    """The last row of a column of lists is `LIED` nulls long in its page, in twenty bytes; the footer does not know."""
+    path = first(target, config)
+    content = bytearray(path.read_bytes())
+    group = pq.read_metadata(path).row_group(0)
+    chunk = next(group.column(n) for n in range(group.num_columns) if group.column(n).path_in_schema == column)
+    starts = made.varint(group.num_rows << 1) + b"\0" + made.varint(LIED - group.num_rows << 1) + b"\1"
+    nulls = made.varint(LIED << 1) + b"\2"
+    plain = b"".join(len(levels).to_bytes(4, "little") + levels for levels in (starts, nulls))
+    begin = chunk.data_page_offset if chunk.dictionary_page_offset is None else chunk.dictionary_page_offset
+    room = chunk.total_compressed_size
+    packed = pa.compress(plain, codec="zstd", asbytes=True)
+    head = len(made.page(made.DATA, {1: LIED, 2: 0, 3: 3, 4: 3}, b"x" * room)) - room
+    # What is left of the column's bytes is a frame that zstd skips.
+    rest = room - head - len(packed) - 8
+    packed += (0x184D2A50).to_bytes(4, "little") + rest.to_bytes(4, "little") + bytes(rest)
+    lie = made.page(made.DATA, {1: LIED, 2: 0, 3: 3, 4: 3}, packed, whole=len(plain))
+    content[begin : begin + len(lie)] = lie
+    path.unlink()
+    path.with_name(f"{hashlib.sha256(content).hexdigest()[:32]}.parquet").write_bytes(content)
+
+
+HEAVY: tuple[Attack, ...] = (
+    lying_pages,
+    lying_pages_of_weights,
+    equal_rows,
+    long_texts,
+    long_names,
+    long_layer_ids,
+    endless_yaml,
+)
 LIGHT: tuple[Attack, ...] = (
     endless_counts,
     endless_finite_counts,

@@ -72,6 +72,8 @@ def readers(sound: Path, target: Path) -> dict[str, Callable[[], object]]:
 QUICK = (
     hostile_data.endless_counts,
     hostile_data.short_statistics,
+    hostile_data.lying_pages,
+    hostile_data.lying_pages_of_weights,
     hostile_data.long_texts,
     hostile_data.long_names,
     hostile_data.long_layer_ids,

@@ -276,7 +276,9 @@ def test_strange_files_are_found(out):
 
 def test_an_interrupted_release_is_told(out):
     (out / ".decided").mkdir()
-    assert checks(out) == {"interrupted"}
+    (problem,) = verify(str(out))
+    assert problem.check == "interrupted"
+    assert "the --workdir of that release, or look at plan.json in it and remove it" in problem.detail
 
 
 def test_nothing_there_is_no_data_set(tmp_path):

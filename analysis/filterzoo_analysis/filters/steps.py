@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from filterzoo.dataset.footers import check_footer
+from filterzoo.dataset.footers import read_footer
 from filterzoo.dataset.published import PublishedFiles
 
 _POINTERS = ("filters_file", "filters_first_row", "filters_rows", "layer_id", "n_filters")
@@ -57,8 +57,7 @@ def reading_steps(files: PublishedFiles, table: pa.Table) -> list[Step]:
     steps: list[Step] = []
     for path, layers in groupby(stored, key=lambda each: each.path):
         with files.native(path) as file:
-            footer = pq.read_metadata(file)
-            check_footer(footer, file.size(), f"{files.root}: {path}")
+            footer = read_footer(file, f"{files.root}: {path}")
         steps.extend(_steps_of_file(path, footer, list(layers)))
     return steps
 

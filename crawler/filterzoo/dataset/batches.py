@@ -7,7 +7,7 @@ from collections.abc import Generator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from filterzoo.dataset.parquet import ParquetFile, TextBudget
+from filterzoo.dataset.parquet import TextBudget, batches_of
 from filterzoo.dataset.published import PublishedFiles
 from filterzoo.dataset.sparse_copy import copied
 from filterzoo.store.fragments import BLOCK
@@ -30,5 +30,4 @@ def batches(
     with files.native(path) if files.is_local else copied(files, path, found, columns) as file:
         content = file.read_buffer()
         TextBudget(content, footer, columns, f"{files.root}: {path}").check(group)
-        with ParquetFile(pa.BufferReader(content), metadata=footer) as parquet:
-            yield from parquet.iter_batches(rows, [group], columns)
+        yield from batches_of(content, footer, group, columns, rows)

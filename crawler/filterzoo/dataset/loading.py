@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from filterzoo.dataset.batches import batches
 from filterzoo.dataset.bounds import check_limit
-from filterzoo.dataset.footers import check_footer
+from filterzoo.dataset.footers import read_footer
 from filterzoo.dataset.paths import data_path
 from filterzoo.dataset.published import READERS, PublishedFiles, Target, open_published
 from filterzoo.dataset.query import LayerKeywords, LayerQuery
@@ -177,9 +177,7 @@ def _footer(files: PublishedFiles, path: str) -> pq.FileMetaData:
     if place is None or place.config != "filters":
         raise FilterZooError(f"{files.root}: layers points to {ascii(path)[:160]}, no file of filters; verify it")
     with files.native(path) as file:
-        footer = pq.read_metadata(file)
-        check_footer(footer, file.size(), f"{files.root}: {path}")
-    return footer
+        return read_footer(file, f"{files.root}: {path}")
 
 
 def _limited(counts: list[int], limit: int | None) -> list[int]:

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from filterzoo.dataset.footers import allowed, check_footer
+from filterzoo.dataset.footers import LONGEST, allowed, read_footer
+from filterzoo.dataset.pages import byte_ranges, check_pages
 from filterzoo.errors import FilterZooError
 
 _CHEAP = 128 << 20
@@ -24,21 +25,15 @@ class ParquetFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow has no types
     thread cannot have its lock any more, and the whole process is aborted.
 
     The file may be hostile: FilterZooError, before a row is read, where its footer says that it costs more than a file
-    of a release; while it is read, where its texts do. `where` names it then.
+    of a release, or where its pages say otherwise than its footer; while it is read, where its texts cost more. `where`
+    names it then. longest: bytes of the longest footer.
     """
 
-    def __init__(
-        self, source: IO[bytes] | pa.NativeFile, *, metadata: pq.FileMetaData | None = None, where: str = "a file"
-    ) -> None:
-        super().__init__(source, metadata=metadata, pre_buffer=False)
+    def __init__(self, source: IO[bytes] | pa.NativeFile, *, where: str = "a file", longest: int = LONGEST) -> None:
+        super().__init__(source, metadata=read_footer(source, where, longest=longest), pre_buffer=False)
         self._where = where
         self._source = source
-        self._allowed = 0
-        if metadata is None:
-            source.seek(0, io.SEEK_END)
-            size = source.tell()
-            check_footer(self.metadata, size, where)
-            self._allowed = allowed(size)
+        self._size = source.seek(0, io.SEEK_END)
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows, of all columns or of some."""
@@ -50,28 +45,49 @@ class ParquetFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow has no types
 
     def _read(self, groups: Sequence[int], columns: Sequence[str] | None) -> pa.Table:
         names = None if columns is None else list(columns)
-        texts = _texts(self.metadata, groups)
-        if _most(texts) <= _CHEAP:
-            return super().read_row_groups(list(groups), columns=names, use_threads=False)
+        content = self._content(groups, names)
+        texts = _texts(self.metadata, groups, names)
+        dictionaries = list(texts) if _most(texts) > _CHEAP else None
+        file = pq.ParquetFile(
+            pa.BufferReader(content), metadata=self.metadata, pre_buffer=False, read_dictionary=dictionaries
+        )
+        table = file.read_row_groups(list(groups), columns=names, use_threads=False)
+        if dictionaries is None:
+            return table
         # Each different text once, and how long all are together is known before they are repeated.
-        careful = pq.ParquetFile(self._source, metadata=self.metadata, pre_buffer=False, read_dictionary=list(texts))
-        table = careful.read_row_groups(list(groups), columns=names, use_threads=False)
-        _check_texts(sum(map(_length, table.columns)), self._allowed, self._where)
+        _check_texts(sum(map(_length, table.columns)), allowed(self._size), self._where)
         schema = self.schema_arrow if names is None else pa.schema([self.schema_arrow.field(name) for name in names])
         return table.cast(schema)
 
-    def iter_batches(
-        self, batch_size: int, row_groups: Sequence[int], columns: Sequence[str] | None = None
-    ) -> Iterator[pa.RecordBatch]:
-        """Rows of these row groups, batch_size at a time, of all columns or of some."""
-        batches: Iterator[pa.RecordBatch] = super().iter_batches(
-            batch_size, row_groups=row_groups, columns=columns, use_threads=False
-        )
-        return batches
+    def _content(self, groups: Sequence[int], columns: list[str] | None) -> pa.Buffer:
+        """The file with nothing in it but these columns of the row groups, whose pages are checked.
+
+        Bytes that nobody writes take no room. Nobody else can change what was checked.
+        """
+        buffer = pa.allocate_buffer(self._size)
+        memory = memoryview(buffer).cast("B")
+        for group in map(self.metadata.row_group, groups):
+            for _, (begin, end) in byte_ranges(group, columns, self._size, self._where):
+                self._source.seek(begin)
+                piece = self._source.read(end - begin)
+                memory[begin : begin + len(piece)] = piece
+            check_pages(memory, group, columns, self._where)
+        return buffer
+
+
+def batches_of(
+    content: pa.Buffer, metadata: pq.FileMetaData, group: int, columns: Sequence[str], rows: int
+) -> Iterator[pa.RecordBatch]:
+    """Rows of a row group, `rows` at a time, read in the calling thread; `TextBudget.check` comes before.
+
+    content: the whole file, of which only `columns` need to be there.
+    """
+    with pq.ParquetFile(pa.BufferReader(content), metadata=metadata, pre_buffer=False) as file:
+        yield from file.iter_batches(rows, row_groups=[group], columns=list(columns), use_threads=False)
 
 
 class TextBudget:
-    """How long all texts of a file are that others read row group by row group; see `ParquetFile` for why.
+    """Checks the pages and the texts of a file that others read row group by row group; see `ParquetFile` for why.
 
     content: the whole file, of which only `columns` need to be there (None: all).
     """
@@ -86,7 +102,8 @@ class TextBudget:
         self._most = self._taken = 0
 
     def check(self, group: int) -> None:
-        """Before row group `group` is read: FilterZooError where its texts take too much, with those before it."""
+        """Before row group `group` is read: FilterZooError for wrong pages, or for too long texts with those before."""
+        check_pages(memoryview(self._content).cast("B"), self._metadata.row_group(group), self._columns, self._where)
         texts = _texts(self._metadata, [group], self._columns)
         self._most += _most(texts)
         if self._most <= _CHEAP:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pds
 
 from filterzoo.dataset.bounds import condition_of
-from filterzoo.dataset.footers import check_footer
+from filterzoo.dataset.footers import END, check_footer, footer_bytes
 from filterzoo.dataset.parquet import TextBudget
 from filterzoo.dataset.published import READERS, PublishedFiles
 from filterzoo.dataset.sparse_copy import SparseCopy
@@ -75,6 +75,7 @@ def _mapped(files: PublishedFiles, path: str) -> pds.ParquetFileFragment:
     """A file mapped into memory. The map stays when the file is closed, so thousands of files need no open one each."""
     with reading(f"{files.root}: {path}"), files.native(path) as file:
         content = file.read_buffer()
+    footer_bytes(bytes(content[-END:]), f"{files.root}: {path}")
     fragment = pds.ParquetFileFormat().make_fragment(content)
     check_footer(fragment.metadata, content.size, f"{files.root}: {path}")
     return fragment

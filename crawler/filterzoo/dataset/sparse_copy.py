@@ -6,22 +6,19 @@ thread aborts the program; a copy in memory needs no Python to be read. Neighbou
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pds
 import pyarrow.parquet as pq
 
-from filterzoo.dataset.footers import check_footer
+from filterzoo.dataset.footers import END, TAIL, check_footer, footer_bytes
+from filterzoo.dataset.pages import byte_ranges
 from filterzoo.dataset.published import PublishedFiles
 
-_TAIL = 1 << 16
-"""What is read first, from the end: nearly always the whole footer."""
 _GAP = 1 << 16
 """Gaps up to so many bytes are read: another request would cost more."""
-_END = 8
-"""Length of the footer, and the magic."""
 
 
 class SparseCopy:
@@ -30,23 +27,26 @@ class SparseCopy:
     def __init__(self, files: PublishedFiles, path: str) -> None:
         self._files = files
         self._path = path
+        self._where = f"{files.root}: {path}"
         with files.native(path) as file:
             size = file.size()
             buffer, self._memory = _empty(size)
-            tail = max(0, size - _TAIL)
+            tail = max(0, size - TAIL)
             _copy(file, self._memory, [(tail, size)])
-            footer = max(0, size - _END - int.from_bytes(self._memory[size - _END : size - 4], "little"))
+            footer = max(0, size - footer_bytes(bytes(self._memory[-END:]), self._where))
             if footer < tail:
                 _copy(file, self._memory, [(footer, tail)])
         self.fragment: pds.ParquetFileFragment = pds.ParquetFileFormat().make_fragment(buffer)
         """What of it is there, to read."""
-        check_footer(self.fragment.metadata, size, f"{files.root}: {path}")
+        check_footer(self.fragment.metadata, size, self._where)
 
     def fetch(self, columns: Collection[str], condition: pc.Expression, schema: pa.Schema) -> pds.ParquetFileFragment:
         """Add columns of those row groups that may hold rows under the condition; gives what to read of them."""
         wanted = self.fragment.subset(condition, schema=schema)
         footer: pq.FileMetaData = self.fragment.metadata
-        chunks = [chunk for group in wanted.row_groups for chunk in _chunks(footer.row_group(group.id), columns)]
+        size = len(self._memory)
+        groups = (footer.row_group(group.id) for group in wanted.row_groups)
+        chunks = [place for group in groups for _, place in byte_ranges(group, columns, size, self._where)]
         with self._files.native(self._path) as file:
             _copy(file, self._memory, chunks)
         return wanted
@@ -56,7 +56,8 @@ def copied(files: PublishedFiles, path: str, group: pq.RowGroupMetaData, columns
     """The columns of a row group of the file, in a copy of it that has nothing else."""
     with files.native(path) as file:
         buffer, memory = _empty(file.size())
-        _copy(file, memory, _chunks(group, columns))
+        places = byte_ranges(group, columns, file.size(), f"{files.root}: {path}")
+        _copy(file, memory, (place for _, place in places))
     return pa.BufferReader(buffer)
 
 
@@ -72,15 +73,6 @@ def _empty(size: int) -> tuple[pa.Buffer, memoryview]:
 def _copy(file: pa.NativeFile, memory: memoryview, byte_ranges: Iterable[tuple[int, int]]) -> None:
     for begin, end in _merged(byte_ranges):
         memory[begin:end] = file.read_at(end - begin, begin)
-
-
-def _chunks(group: pq.RowGroupMetaData, columns: Collection[str]) -> Iterator[tuple[int, int]]:
-    """Where the columns stand in the file: first byte, and the one behind the last."""
-    for number in range(group.num_columns):
-        chunk: pq.ColumnChunkMetaData = group.column(number)
-        if chunk.path_in_schema.split(".")[0] in columns:
-            begin = chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset
-            yield begin, begin + chunk.total_compressed_size
 
 
 def _merged(byte_ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -47,8 +47,10 @@ class WorkFolder:
 
     @property
     def has_lost_journal(self) -> bool:
-        """Whether there are fragments and no journal."""
-        return not self.journal_path.exists() and any((self.path / "fragments").glob("*/*.arrow"))
+        """Whether there are fragments and no journal, or an empty file in its place."""
+        log = self.journal_path.with_name(f"{self.journal_path.name}-wal")
+        has_journal = any(path.exists() and path.stat().st_size for path in (self.journal_path, log))
+        return not has_journal and any((self.path / "fragments").glob("*/*.arrow"))
 
     @property
     def journal_path(self) -> Path:
@@ -71,7 +73,8 @@ class WorkFolder:
     def __enter__(self) -> Self:
         """Take the lock and clear what an interrupted crawl left half-written.
 
-        StartError, and nothing is cleared, where the journal cannot be read or is a newer version's.
+        StartError, and nothing is cleared, where the journal cannot be read, is a newer version's or is lost: a new one
+        would know nothing of the fragments, and all of them would be fetched again.
         """
         self._hold()
         try:
@@ -104,14 +107,21 @@ class WorkFolder:
             self.__exit__()
 
     def _check_journal(self) -> None:
+        self._check_lost()
         if self.journal_path.is_file():
             with self.journal() as journal:
                 journal.check_records()
 
+    def _check_lost(self) -> None:
+        if self.has_lost_journal:
+            raise StartError(
+                f"{self.path}: its journal is lost; `filterzoo doctor --repair --workdir {self.path}` makes it anew of "
+                "what the fragments say they are of"
+            )
+
     def _check_used(self) -> None:
+        self._check_lost()
         if not self.journal_path.is_file():
-            if self.has_lost_journal:
-                raise StartError(f"{self.path}: its journal is lost; `filterzoo doctor --repair` makes it anew")
             raise StartError(
                 f"{self.path}: no crawl has been here; run `filterzoo crawl MANIFEST --workdir {self.path}`"
             )

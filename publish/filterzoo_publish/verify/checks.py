@@ -12,6 +12,7 @@ from filterzoo.errors import FilterZooError, Reason
 from filterzoo_publish.card.hub_words import wrong_words
 from filterzoo_publish.plan.rows import skipped_key
 from filterzoo_publish.schema import CONFIGS, features
+from filterzoo_publish.targets.decided import PLAN
 from filterzoo_publish.targets.folder import DECIDED
 from filterzoo_publish.targets.target import README
 from filterzoo_publish.verify.confidences import check_confidences
@@ -54,7 +55,11 @@ def verify_files(files: PublishedFiles, *, full: bool = False) -> list[Problem]:
 def _examine(examination: Examination, *, full: bool) -> None:
     files = examination.files
     if files.exists(DECIDED):
-        examination.report("interrupted", DECIDED, "a publisher was killed while it moved files: publish again")
+        detail = (
+            "what a publisher leaves that was killed while it moved files, or somebody's who sent the folder; publish "
+            f"again with the --workdir of that release, or look at {PLAN} in it and remove it to give the release up"
+        )
+        examination.report("interrupted", DECIDED, detail)
     examination.check_names()
     _check_readme(examination)
     models = check_models(examination)

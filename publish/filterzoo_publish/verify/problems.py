@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from filterzoo.dataset.parquet import ParquetFile
 from filterzoo.dataset.paths import NAME_DIGITS, data_path
@@ -97,9 +96,7 @@ class Examination:
 
     def _fits_schema(self, path: str, config: str, file: IO[bytes]) -> bool:
         try:
-            schema = pq.read_schema(file)
-            file.seek(0)
-            ParquetFile(file, where=path)
+            schema = ParquetFile(file, where=path).schema_arrow
         except (pa.ArrowException, OSError, FilterZooError) as error:
             self.report("schema", path, f"not a Parquet file of a release: {error}")
             return False

@@ -79,7 +79,7 @@ def test_rows_are_those_of_a_folder(folder, far, query, columns):
 
 @pytest.mark.parametrize("tail", [16, 1 << 20])
 def test_a_footer_of_any_length_is_found(folder, far, monkeypatch, tail):
-    monkeypatch.setattr(sparse_copy, "_TAIL", tail)
+    monkeypatch.setattr(sparse_copy, "TAIL", tail)
     rows = LayerQuery().rows(PublishedFiles(far, ""), None)
     assert rows.equals(LayerQuery().rows(open_folder(folder), None))
 
@@ -109,7 +109,7 @@ def test_row_groups_without_a_match_are_not_fetched(tmp_path):
     table = pa.table({**columns, "layer_index": range(3_000), "kernel": ["3x3"] * 3_000, "source": sources})
     pq.write_table(table, folder / f"{0:032x}.parquet", row_group_size=1_000, compression="none", use_dictionary=False)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sparse_copy, "_TAIL", 16)
+        patch.setattr(sparse_copy, "TAIL", 16)
         one, every = FarAway(tmp_path), FarAway(tmp_path)
         assert LayerQuery(source="b").rows(PublishedFiles(one, ""), []).num_rows == 1_000
         assert LayerQuery().rows(PublishedFiles(every, ""), []).num_rows == 3_000

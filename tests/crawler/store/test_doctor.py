@@ -335,6 +335,27 @@ def test_a_lost_journal_is_made_anew_from_the_fragments(folder: Path, work: Work
     assert hashes(folder / "again") == hashes(folder / "out")
 
 
+@pytest.mark.parametrize("is_empty", [False, True], ids=["missing", "empty"])
+def test_a_crawl_beside_fragments_of_a_lost_journal_refuses_and_changes_nothing(
+    folder: Path, work: WorkFolder, *, is_empty: bool
+) -> None:
+    """A new journal would know nothing of them: all would be fetched again, under records without their history."""
+    for path in work.path.glob("journal.sqlite*"):
+        path.unlink()
+    if is_empty:
+        work.journal_path.touch()
+    before = hashes(work.path)
+    for arguments in (("crawl", "manifest.yaml"), ("status",), ("publish", "out")):
+        ran = filterzoo(*arguments, cwd=folder)
+        assert ran.code == 2, (arguments, ran.out)
+        assert "its journal is lost; `filterzoo doctor --repair --workdir filterzoo-work` makes it anew" in ran.err
+        assert len(ran.err.splitlines()) == 1
+    assert hashes(work.path) == before
+    assert filterzoo("doctor", "--repair", cwd=folder).code == 0
+    with work.existing_journal() as journal:
+        assert len(list(journal.done())) == 5
+
+
 def test_what_is_taken_away_is_kept(work: WorkFolder) -> None:
     orphan(work)
     garbage_document(work)
