@@ -10,11 +10,23 @@ import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
-from filterzoo.errors import Reason, Refused
+from filterzoo.errors import Reason, Refused, StartError
 
 _PIECE = 1 << 20
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """A file that a user or a folder names, for reading; StartError for a FIFO, a device or a folder in its place.
+
+    Opening those may wait for ever, and reading them may never end. Links are followed.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise StartError(f"{path}: is not a regular file")
+    return os.fdopen(descriptor, "rb")
 
 
 class RandomAccessFile(ABC):

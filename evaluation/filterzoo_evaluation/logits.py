@@ -6,6 +6,7 @@ The tables may come from anybody. Every value is checked, and a wrong one is ref
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from filterzoo.errors import StartError
+from filterzoo.dataset.parquet import ParquetFile
+from filterzoo.errors import FilterZooError, StartError
+from filterzoo.files import open_regular
 from filterzoo.store.confidences import KEY
 
 REQUIRED = ("model_id", "image_set", "attack", "sample_id", "label", "logits")
@@ -30,6 +32,8 @@ _SAMPLE_TYPES = {"sample_id": pa.string(), "label": pa.int64()}
 _KEY_SCHEMA = pa.schema([(name, kind) for name, kind in KEY.items()])
 _MOST_ROWS = 100_000_000
 _MOST_CLASSES = 1_000_000
+_LONGEST_FOOTER = 32 << 20
+"""Bytes; a table has a row group for each batch of images."""
 
 
 class WrongLogits(StartError):
@@ -90,22 +94,26 @@ def _parts(file: Path) -> Iterator[tuple[tuple[Any, ...], _Part]]:
             first_row += len(table)
 
 
-def _opened(file: Path) -> pq.ParquetFile:
+@contextmanager
+def _opened(file: Path) -> Iterator[ParquetFile]:
     try:
-        parquet = pq.ParquetFile(file)
+        source = open_regular(file)
     except FileNotFoundError:
         raise WrongLogits(f"{file}: there is no such file; give the path of a Parquet file of logits") from None
-    except (OSError, pa.ArrowException) as error:
-        raise WrongLogits(f"{file}: is no Parquet file that can be read: {_one_line(error)}") from error
-    if parquet.metadata.num_rows > _MOST_ROWS:
-        raise WrongLogits(f"{file}: has {parquet.metadata.num_rows:,} rows; at most {_MOST_ROWS:,} are read")
-    return parquet
+    with source:
+        try:
+            parquet = ParquetFile(source, where=str(file), longest=_LONGEST_FOOTER)
+        except (FilterZooError, OSError, pa.ArrowException) as error:
+            raise WrongLogits(f"{file}: is no Parquet file that can be read: {_one_line(error)}") from error
+        if parquet.metadata.num_rows > _MOST_ROWS:
+            raise WrongLogits(f"{file}: has {parquet.metadata.num_rows:,} rows; at most {_MOST_ROWS:,} are read")
+        yield parquet
 
 
-def _read(file: Path, parquet: pq.ParquetFile, row_group: int, columns: list[str]) -> pa.Table:
+def _read(file: Path, parquet: ParquetFile, row_group: int, columns: list[str]) -> pa.Table:
     try:
         return parquet.read_row_group(row_group, columns=columns)
-    except (OSError, pa.ArrowException) as error:
+    except (FilterZooError, OSError, pa.ArrowException) as error:
         raise WrongLogits(f"{file}: row group {row_group} cannot be read: {_one_line(error)}") from error
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.crawler.dataset import parquet_files
 from tests.evaluation.tables import logits_and_labels, table, write
 from typer.testing import CliRunner
 
 from filterzoo.cli import build
-from filterzoo.errors import StartError
+from filterzoo.errors import FilterZooError, StartError
 from filterzoo.store.confidences import CONFIDENCE_SCHEMA, add_rows, read_rows
 from filterzoo_evaluation.commands import confidence
 from filterzoo_evaluation.confidence import confidence_row
@@ -149,3 +151,42 @@ def test_the_schema_has_every_column_of_a_row(tmp_path: Path) -> None:
     (found,) = read_evaluations([write(tmp_path / "l.parquet", table("m", logits, labels))])
     assert set(confidence_row(found)) == set(CONFIDENCE_SCHEMA.names)
     assert pq.read_table(add_rows(tmp_path / "c", [confidence_row(found)])).schema.equals(CONFIDENCE_SCHEMA)
+
+
+def lying_page(place: Path) -> None:
+    """A page that claims 2^31 - 1 numbers."""
+    place.write_bytes(parquet_files.file(parquet_files.data_page((1 << 31) - 1, bytes(64)), 8))
+
+
+def fifo(place: Path) -> None:
+    os.mkfifo(place)
+
+
+def endless(place: Path) -> None:
+    place.symlink_to("/dev/zero")
+
+
+def equal_rows(place: Path) -> None:
+    """A million rows in some kilobytes."""
+    logits, labels = logits_and_labels(0, n=1)
+    row = table("m", logits, labels)
+    places = pa.array(np.zeros(1_000_000, np.int64))
+    pq.write_table(row.take(places), place, compression="zstd")
+
+
+@pytest.mark.parametrize("plant", [lying_page, fifo, endless, equal_rows])
+def test_a_hostile_table_of_logits_is_one_line(tmp_path: Path, plant) -> None:
+    plant(tmp_path / "x.parquet")
+    with pytest.raises(FilterZooError) as refused:
+        list(read_evaluations([tmp_path / "x.parquet"]))
+    assert "x.parquet" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("plant", [lying_page, fifo, endless])
+def test_a_hostile_table_of_confidences_in_a_work_folder_is_one_line(tmp_path: Path, plant) -> None:
+    plant(tmp_path / "x.parquet")
+    with pytest.raises(FilterZooError) as refused:
+        read_rows(tmp_path)
+    assert "x.parquet" in str(refused.value)
+    assert "\n" not in str(refused.value)

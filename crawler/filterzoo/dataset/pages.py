@@ -55,7 +55,9 @@ def byte_ranges(
         begin = first if dictionary is None else dictionary
         end = begin + chunk.total_compressed_size
         if not 0 <= begin < end <= size or (dictionary is not None and dictionary >= first):
-            raise FilterZooError(f"{where}: its footer says that a column is where it cannot be; run filterzoo verify")
+            raise FilterZooError(
+                f"{where}: its footer says that a column is where it cannot be; it is damaged or hostile"
+            )
         yield chunk, ByteRange(begin, end)
 
 
@@ -73,13 +75,11 @@ def _check_chunk(content: memoryview, chunk: pq.ColumnChunkMetaData, where: str)
         stated = _stated(content, chunk)
     except (_Lies, IndexError) as error:
         said = str(error) if isinstance(error, _Lies) else "ends within the head of a page"
-        raise FilterZooError(
-            f"{where}: {ascii(chunk.path_in_schema)[:80]} {said}; no release writes such a file"
-        ) from None
+        raise FilterZooError(f"{where}: {ascii(chunk.path_in_schema)[:80]} {said}; it is damaged or hostile") from None
     if stated != (chunk.num_values, chunk.total_uncompressed_size, len(content)):
         raise FilterZooError(
             f"{where}: the pages of {ascii(chunk.path_in_schema)[:80]} state {stated[0]:,} values in {stated[1]:,} "
-            f"bytes, its footer {chunk.num_values:,} in {chunk.total_uncompressed_size:,}; run filterzoo verify"
+            f"bytes, its footer {chunk.num_values:,} in {chunk.total_uncompressed_size:,}; it is damaged or hostile"
         )
 
 

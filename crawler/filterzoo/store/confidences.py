@@ -12,6 +12,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from filterzoo.dataset.parquet import ParquetFile
+from filterzoo.dataset.untrusted import WRONG_CONTENT, said
+from filterzoo.errors import StartError
+from filterzoo.files import open_regular
+
 KEY = {
     "model_id": pa.string(),
     "image_set": pa.string(),
@@ -74,12 +79,27 @@ def add_rows(folder: Path, rows: Iterable[dict[str, Any]]) -> Path:
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """All rows of the folder, one for each key: that of the file written last, then of the larger name."""
+    """All rows of the folder, one for each key: that of the file written last, then of the larger name.
+
+    The work folder may be somebody else's: FilterZooError for a file that no `filterzoo confidence` wrote.
+    """
     if not folder.is_dir():
         return []
     files = sorted(folder.glob("*.parquet"), key=lambda file: (file.stat().st_mtime_ns, file.name))
     newest: dict[tuple[tuple[bool, Any], ...], dict[str, Any]] = {}
     for file in files:
-        for row in pq.read_table(file, schema=CONFIDENCE_SCHEMA).to_pylist():
-            newest[row_key(row)] = row
+        newest |= {row_key(row): row for row in _rows(file)}
     return [newest[key] for key in sorted(newest)]
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    try:
+        with open_regular(file) as source, ParquetFile(source, where=str(file)) as parquet:
+            rows: list[dict[str, Any]] = parquet.read(CONFIDENCE_SCHEMA.names).cast(CONFIDENCE_SCHEMA).to_pylist()
+    except (OSError, *WRONG_CONTENT) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise StartError(
+            f"{file}: no `filterzoo confidence` wrote it ({said(error)}); remove it and measure again"
+        ) from error
+    return rows

@@ -1,17 +1,49 @@
-"""From what the user wrote after `--images` to an image set."""
+"""From what the user wrote after `--images` to an image set.
+
+Images may come from anybody. Pillow would hand a PostScript file, whatever its name, to Ghostscript: that is switched
+off, and of a folder only decoders of plain pictures are used.
+"""
 
 from __future__ import annotations
 
+import struct
+import warnings
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from filterzoo.errors import StartError
+from filterzoo.files import open_regular
 from filterzoo_evaluation.images.image_set import ImageSet
 
 _ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff"})
+_DECODERS = ("PNG", "JPEG", "BMP", "DIB", "PPM", "WEBP", "TIFF")
+_MOST_PIXELS = 1 << 26
+"""Of one image: 256 MB as it is decoded."""
+_MOST_ARRAYS = 100
+"""How many times the bytes of an .npz its arrays may have ..."""
+_FREE = 64 << 20
+"""... where they have more than this."""
+_BROKEN = (
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    Image.DecompressionBombError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What Pillow and NumPy raise for files that are broken or none of theirs."""
 FORMS = (
     "a folder with one folder of images a class, FILE.npz with arrays `images` and `labels`, FILE.npy with labels.npy "
     "beside it, datasets:NAME[:SPLIT], or torchvision:NAME[:FOLDER]"
@@ -20,6 +52,7 @@ FORMS = (
 
 def open_images(where: str, name: str | None = None) -> ImageSet:
     """The images that `where` names (FORMS); StartError where there are none. name: of the set, else from `where`."""
+    EpsImagePlugin.gs_binary = False  # for the loaders of datasets and torchvision, too, in this process
     kind, _, rest = where.partition(":")
     if kind == "datasets":
         return _of_datasets(rest, name)
@@ -44,32 +77,59 @@ def _of_folder(folder: Path, name: str) -> ImageSet:
     if not found:
         raise StartError(f"--images {folder}: holds no images; each class is a folder with its images")
     ids = [sample for sample, _ in found]
+    for sample in ids:
+        try:
+            sample.encode()
+        except UnicodeEncodeError as error:
+            raise StartError(f"--images {folder}: {ascii(sample)[:200]} is a name that is not UTF-8") from error
     return ImageSet(name, ids, [label for _, label in found], lambda number: _read(folder / ids[number]))
 
 
 def _read(file: Path) -> Image.Image:
     try:
-        with Image.open(file) as image:
+        with (
+            warnings.catch_warnings(action="ignore"),
+            open_regular(file) as source,
+            Image.open(source, formats=_DECODERS) as image,
+        ):
+            if image.width * image.height > _MOST_PIXELS:
+                raise ValueError(f"{image.width} x {image.height} pixels, {_MOST_PIXELS} are read")
             image.load()
             return image.copy()
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise StartError(f"{file}: cannot be read as an image: {' '.join(str(error).split())[:200]}") from error
+    except _BROKEN as error:
+        raise StartError(f"{file}: cannot be read as an image: {_one_line(error)}") from error
 
 
 def _of_arrays(path: Path, name: str) -> ImageSet:
     try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                images, labels = arrays["images"], arrays["labels"]
-        else:
-            images = np.load(path, mmap_mode="r", allow_pickle=False)
-            labels = np.load(path.with_name("labels.npy"), allow_pickle=False)
-    except (OSError, KeyError, ValueError) as error:
-        raise StartError(f"--images {path}: {' '.join(str(error).split())[:200]}; needed is {FORMS}") from error
+        images, labels = _packed(path) if path.suffix == ".npz" else _beside(path)
+    except _BROKEN as error:
+        raise StartError(f"--images {path}: {_one_line(error)}; needed is {FORMS}") from error
     _check_arrays(path, images, labels)
     digits = len(str(len(labels)))
     ids = [f"{number:0{digits}}" for number in range(len(labels))]
     return ImageSet(name, ids, labels.tolist(), lambda number: Image.fromarray(_pixels(images[number])))
+
+
+def _packed(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    with open_regular(path) as file:
+        with zipfile.ZipFile(file) as archive:
+            size = sum(archive.getinfo(f"{each}.npy").file_size for each in ("images", "labels"))
+        file.seek(0)
+        if size > max(_FREE, _MOST_ARRAYS * path.stat().st_size):
+            raise ValueError(f"its arrays would take {size:,} bytes, more than {_MOST_ARRAYS} times its own")
+        with np.load(file, allow_pickle=False) as arrays:
+            return arrays["images"], arrays["labels"]
+
+
+def _beside(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    with open_regular(path.with_name("labels.npy")) as file:
+        labels = np.load(file, allow_pickle=False)
+    return np.load(path, mmap_mode="r", allow_pickle=False), labels
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _check_arrays(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
