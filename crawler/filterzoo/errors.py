@@ -132,16 +132,24 @@ class Refused(FilterZooError):
     """Raised by any stage for one checkpoint; the run records it in the ledger (`LedgerEntry`) and goes on.
 
     `where` names the tensor, stored range or byte offset the refusal is about, when there is one. `plugin` names the
-    plugin that raised what is no refusal (`plugin_error`). Texts may quote an untrusted file, so they are kept as
-    `storable` gives them.
+    plugin that raised what is no refusal (`plugin_error`). `not_before` is the time until which a host asked to wait,
+    in UTC (`2026-12-01T18:00:00Z`). Texts may quote an untrusted file, so they are kept as `storable` gives them.
     """
 
-    def __init__(self, reason: Reason, detail: str, where: str | None = None, plugin: str | None = None) -> None:
-        super().__init__(reason, detail, where, plugin)
+    def __init__(
+        self,
+        reason: Reason,
+        detail: str,
+        where: str | None = None,
+        plugin: str | None = None,
+        not_before: str | None = None,
+    ) -> None:
+        super().__init__(reason, detail, where, plugin, not_before)
         self.reason = reason
         self.detail = storable(detail)
         self.where = None if where is None else storable(where)
         self.plugin = plugin
+        self.not_before = not_before
 
     def __str__(self) -> str:
         place = f" (at {self.where})" if self.where else ""

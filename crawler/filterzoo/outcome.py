@@ -46,6 +46,8 @@ class Done:
     """Whether some of its convolutions could not be read; None where that was not recorded."""
     left_out: tuple[LeftOut, ...] = ()
     """Those convolutions, and why."""
+    architecture_found: bool | None = None
+    """Whether `checkpoint.architecture` was found in its files, not listed; None where that was not recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,8 @@ class LedgerEntry:
     where: str | None
     plugin: str | None
     licence: str | None = None
+    not_before: str | None = None
+    """Until when its host asked to wait, in UTC (`2026-12-01T18:00:00Z`); None where it did not."""
 
 
 def entries_of_layers(done: Done) -> Iterator[LedgerEntry]:

@@ -260,4 +260,5 @@ def _report(
         url=commit.url if commit else None,
         tag=commit.tag if commit else None,
         is_empty=not has_news,
+        changed=plan.changed,
     )

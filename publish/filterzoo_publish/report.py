@@ -33,6 +33,8 @@ class Report:
     tag: str | None
     is_empty: bool
     """Nothing was, or would be, added or replaced."""
+    changed: tuple[str, ...] = ()
+    """Published models of which the work folder has other facts by now; their rows stay as they are."""
 
     def document(self) -> dict[str, Any]:
         """The report as `publish --json` prints it."""

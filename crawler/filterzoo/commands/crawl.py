@@ -20,7 +20,7 @@ from filterzoo.crawl.discovery import Task
 from filterzoo.crawl.executor import LOCAL, ExecutorOptions
 from filterzoo.crawl.pipeline import Event, Order, dry_run, planned_sources
 from filterzoo.crawl.pipeline import crawl as run_crawl
-from filterzoo.errors import StartError
+from filterzoo.errors import Reason, StartError
 from filterzoo.layers.layer import Device
 from filterzoo.network.cache import default_folder
 from filterzoo.outcome import Done, LedgerEntry
@@ -126,6 +126,8 @@ class _Reporter:
         self._bar: Progress | None = None
         self._started = time.time()
         self._failures: list[LedgerEntry] = []
+        self._told: set[tuple[str, str]] = set()
+        self._same = 0
         self.new = self.known = self.skipped = self.failed = 0
 
     def __enter__(self) -> Self:
@@ -139,6 +141,9 @@ class _Reporter:
     def __exit__(self, *_exception: object) -> None:
         if self._bar is not None:
             self._bar.stop()
+        if self._same and not self._quiet:
+            with unless_closed():
+                self._console.print(f"failed   {self._same:,} more, for the same reasons at the same places")
 
     def run(self) -> Run:
         """What the crawl did until now."""
@@ -166,9 +171,24 @@ class _Reporter:
             name = outcome.checkpoint.id if not isinstance(outcome, LedgerEntry) else outcome.id or outcome.source
             counts = f"{self.new} new, {self.known} known, {self.failed} failed"
             self._bar.update(self._bar.task_ids[0], description=f"{counts} · {printable(name, 60)}")
-        if not self._quiet and event.is_new and (self._bar is None or isinstance(outcome, LedgerEntry)):
-            with unless_closed():
+        if self._quiet or self._is_told(outcome):
+            return
+        with unless_closed():
+            if event.is_new and (self._bar is None or isinstance(outcome, LedgerEntry)):
                 self._console.print(_line(outcome))
+            elif event.changed and isinstance(outcome, Task):
+                name = f"{outcome.checkpoint.source}/{printable(outcome.checkpoint.id)}"
+                self._console.print(f"changed  {name}: {', '.join(event.changed)}")
+
+    def _is_told(self, outcome: Done | LedgerEntry | Task) -> bool:
+        """Whether the same failure at the same place was told: that of a host that is away, for all that it holds."""
+        if not isinstance(outcome, LedgerEntry) or outcome.reason is not Reason.FETCH_FAILED or not outcome.where:
+            return False
+        failure = outcome.where, outcome.detail
+        is_told = failure in self._told
+        self._same += is_told
+        self._told.add(failure)
+        return is_told
 
 
 def _line(outcome: Done | LedgerEntry | Task) -> str:

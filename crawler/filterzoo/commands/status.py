@@ -43,11 +43,18 @@ def show(summary: Summary) -> None:
         for reason, count in summary.reasons.most_common():
             reasons.add_row(reason, str(count), meaning(Reason(reason)))
         out.print(reasons)
-    again = sum(count for reason, count in summary.reasons.items() if Reason(reason).is_transient)
-    if again:
-        out.print(
-            f"tried again: {again:,}, when the same `filterzoo crawl` runs next; what asks to wait longer says so below"
-        )
+    if summary.again:
+        out.print(_again(summary))
+
+
+def _again(summary: Summary) -> str:
+    """What the next run tries again, and what of it too early where hosts asked to wait."""
+    sources = ", ".join(f"{printable(name)} {count:,}" for name, count in sorted(summary.again.items()))
+    text = f"tried again when the same `filterzoo crawl` runs next: {summary.again.total():,} ({sources})"
+    if summary.not_before:
+        last = max(summary.not_before)
+        text += f"; {summary.not_before.total():,} of them in vain before {last}, when their hosts let us ask again"
+    return text
 
 
 def meaning(reason: Reason) -> str:
@@ -60,7 +67,8 @@ def _show_ledger(entries: list[LedgerEntry]) -> None:
     for entry in entries[:SHOWN]:
         name = entry.source if entry.id is None else f"{entry.source}/{printable(entry.id)}"
         where = f" (at {printable(entry.where)})" if entry.where else ""
-        out.print(f"{entry.reason}: {name}: {entry.stage}: {printable(entry.detail, 300)}{where}")
+        until = f"; not before {entry.not_before}" if entry.not_before else ""
+        out.print(f"{entry.reason}: {name}: {entry.stage}: {printable(entry.detail, 300)}{where}{until}")
     if len(entries) > SHOWN:
         out.print(f"... and {len(entries) - SHOWN} more; `filterzoo publish` writes all of them to the `skipped` table")
 

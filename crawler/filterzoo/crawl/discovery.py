@@ -76,6 +76,7 @@ class Task:
             where=refusal.where,
             plugin=refusal.plugin or (self.checkpoint.source if refusal.reason is Reason.PLUGIN_ERROR else None),
             licence=Licence.parse(self.checkpoint.licence).expression,
+            not_before=refusal.not_before,
         )
 
 
@@ -130,7 +131,9 @@ def discover(sources: Sequence[OpenSource], only: str | None = None) -> Iterator
             raise
         except Refused as refusal:
             entry = plugin_failure(opened.source.name, Stage.DISCOVER, refusal)
-            yield replace(entry, reason=refusal.reason, detail=refusal.detail, where=refusal.where)
+            yield replace(
+                entry, reason=refusal.reason, detail=refusal.detail, where=refusal.where, not_before=refusal.not_before
+            )
         except (Exception, SystemExit) as error:  # noqa: BLE001  # a source may raise anything; it is named and the others go on
             yield plugin_failure(opened.source.name, Stage.DISCOVER, error)
 

@@ -22,9 +22,11 @@ from pathlib import Path
 
 from filterzoo.crawl.discovery import OpenSource, Task, discover, named_sources, open_sources
 from filterzoo.crawl.executor import LOCAL, ExecutorOptions, chosen, outcomes
+from filterzoo.crawl.refreshing import settled
 from filterzoo.crawl.worker import WorkerSetup
 from filterzoo.layers.layer import Device
 from filterzoo.network.door import Door
+from filterzoo.network.health import HostHealth
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.plugins import Plugins
 from filterzoo.records import Checkpoint
@@ -59,10 +61,14 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """The outcome of a checkpoint, or of a whole plugin; `is_new` is False where an earlier run settled it."""
+    """The outcome of a checkpoint, or of a whole plugin; `is_new` is False where an earlier run settled it.
+
+    changed: the facts about it that this run noted otherwise than that one.
+    """
 
     outcome: Done | LedgerEntry | Task
     is_new: bool
+    changed: tuple[str, ...] = ()
 
 
 def crawl(order: Order, plugins: Plugins, on_event: Callable[[Event], None]) -> Summary:
@@ -71,7 +77,7 @@ def crawl(order: Order, plugins: Plugins, on_event: Callable[[Event], None]) -> 
         order.work as work,
         work.journal() as journal,
         chosen(order.executor, plugins, order.options) as executor,
-        Door(order.cache, allow_private=order.allow_private, pace=executor.pace) as door,
+        Door(order.cache, allow_private=order.allow_private, pace=executor.pace, health=HostHealth(work.hosts)) as door,
     ):
         sources = open_sources(order.manifests, plugins, door)
         journal.forget_plugin_failures()
@@ -85,6 +91,7 @@ def crawl(order: Order, plugins: Plugins, on_event: Callable[[Event], None]) -> 
             cache=order.cache,
             device=order.device,
             allow_private=order.allow_private,
+            hosts=work.hosts,
             builds_architectures=any(type(one.source).architectures is not Source.architectures for one in sources),
         )
         tasks = _tasks(order, sources, journal, on_event)
@@ -113,8 +120,8 @@ def _tasks(
     for found in _noted(islice(discover(sources, order.only), order.limit), journal):
         if isinstance(found, LedgerEntry):
             _record(journal, found, "", on_event)
-        elif journal.is_settled(found.checkpoint, found.settings.key):
-            on_event(Event(found, is_new=False))
+        elif known := settled(journal, found, sources[found.source_number]):
+            on_event(Event(found, is_new=False, changed=known.changed))
         else:
             yield found
 

@@ -23,6 +23,7 @@ from filterzoo.licensing.licences import Licence
 from filterzoo.licensing.statements import LicenceOrigin
 from filterzoo.measures.measure import Measurer
 from filterzoo.network.door import Door
+from filterzoo.network.health import HostHealth
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.plugins import load
 from filterzoo.records import Checkpoint, Index
@@ -44,6 +45,8 @@ class WorkerSetup:
     allow_private: bool = False
     builds_architectures: bool = False
     """Whether a source may build architectures, for which torch is loaded before the workers start."""
+    hosts: Path | None = None
+    """Where the crawl's processes note which hosts are away."""
 
     @property
     def sockets(self) -> Path:
@@ -57,7 +60,8 @@ class Worker:
     def __init__(self, setup: WorkerSetup, on_stage: Callable[[Stage], None] | None = None) -> None:
         """`on_stage` is called with every stage that a checkpoint enters."""
         plugins = load(setup.plugins)
-        self._door = Door(setup.cache, allow_private=setup.allow_private)
+        health = None if setup.hosts is None else HostHealth(setup.hosts)
+        self._door = Door(setup.cache, allow_private=setup.allow_private, health=health)
         self._sources = open_sources(setup.manifests, plugins, self._door)
         self._jail = Jail(plugins.format_references)
         self._measurer = Measurer(setup.device)
@@ -149,6 +153,7 @@ class Worker:
                     passed_over=index.passed_over,
                     partial=bool(index.left_out),
                     left_out=index.left_out,
+                    architecture_found=task.checkpoint.architecture is None,
                 )
                 layers_fragment, filters_fragment = fragment.finish(done, task.settings.key)
             return replace(done, layers_fragment=layers_fragment, filters_fragment=filters_fragment)

@@ -20,6 +20,7 @@ from filterzoo.network.connections import GuardedTransport
 from filterzoo.network.decoding import ACCEPTED
 from filterzoo.network.download import Download, check_size, refuse_html
 from filterzoo.network.exchange import Patience
+from filterzoo.network.health import HostHealth
 from filterzoo.network.hosts import rules_of
 from filterzoo.network.http_file import READ_AHEAD, HttpFile, linked_sha256, ranged_version, sibling
 from filterzoo.network.pace import FilePace, Pace
@@ -63,8 +64,9 @@ class Door:
 
     cache: the cache's folder (`cache.default_folder`). allow_private: also addresses of this machine and its
     networks, for tests and private zoos. hosts: called with a host name, False forbids it. Files above
-    `max_file_bytes` are refused. pace: keeps requests to a host apart, by default for all who share the cache. Every
-    failure is a `Refused`: fetch_failed, removed, gated, changed, hash_mismatch, too_large.
+    `max_file_bytes` are refused. pace: keeps requests to a host apart, by default for all who share the cache. health:
+    knows which hosts are away. Every failure is a `Refused`: fetch_failed, removed, gated, changed, hash_mismatch,
+    too_large.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Door:
         clocks: Clocks | None = None,
         patience: Patience | None = None,
         pace: Pace | None = None,
+        health: HostHealth | None = None,
     ) -> None:
         clocks = clocks or Clocks()
         self.cache = Cache(cache, max_cache_bytes, clocks.now)
@@ -87,7 +90,8 @@ class Door:
         client = httpx.Client(timeout=timeout, headers=headers, transport=GuardedTransport())
         policy = AddressPolicy(allow_private=allow_private, hosts=hosts)
         pace = pace or FilePace(cache / "pace")
-        self.transport = Transport(client, policy, clocks, pace=pace, patience=patience or Patience())
+        patience = patience or Patience()
+        self.transport = Transport(client, policy, clocks, pace=pace, patience=patience, health=health)
 
     def trusting(self, *urls: str) -> Door:
         """The same door for an address the user named: its host may lie on a private network."""

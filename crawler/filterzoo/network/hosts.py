@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 from filterzoo.errors import Reason, Refused
 from filterzoo.network.addresses import host_of, shown
 from filterzoo.network.forms import hidden_inputs
+from filterzoo.network.health import utc
 
 _FILE_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
@@ -31,6 +32,7 @@ class Pause:
 class Page:
     """An HTML page that comes instead of a file, told by `pattern`, with what it means.
 
+    lasts: for how many seconds, at most; 0 where nobody knows.
     confirm: the address that gives the file after all, "" if there is none. The page's hidden inputs are sent along,
     but for the file's id, which is the one that was asked for.
     """
@@ -38,6 +40,7 @@ class Page:
     pattern: re.Pattern[str]
     detail: str
     reason: Reason = Reason.FETCH_FAILED
+    lasts: float = 0.0
     confirm: str = ""
 
 
@@ -74,7 +77,7 @@ class Host:
             return False
         return headers.get("x-ratelimit-remaining") == "0" or "retry-after" in headers
 
-    def behind(self, url: str, page: str) -> str | None:
+    def behind(self, url: str, page: str, now: float) -> str | None:
         """Where the file is that a page came instead of; None for a page that is not known; Refused for the others."""
         for known in self.pages:
             if not known.pattern.search(page):
@@ -85,7 +88,8 @@ class Host:
                 inputs = {"id": file_id, "export": "download", "confirm": "t"}
                 further = {key: value for key, value in hidden_inputs(page).items() if key not in {"id", "export"}}
                 return f"{urljoin(url, known.confirm)}?{urlencode(inputs | further)}"
-            raise Refused(known.reason, known.detail, shown(url))
+            until = utc(now + known.lasts) if known.lasts else None
+            raise Refused(known.reason, known.detail, shown(url), not_before=until)
         return None
 
 
@@ -122,6 +126,7 @@ GOOGLE_DRIVE = Host(
         Page(
             re.compile(r"quota exceeded|too many users have viewed or downloaded", re.IGNORECASE),
             "Google Drive's daily download quota of this file is used up; run again tomorrow",
+            lasts=86_400.0,
         ),
         Page(
             re.compile(r"you need (access|permission)|request access|sign in to continue", re.IGNORECASE),

@@ -18,6 +18,7 @@ from filterzoo.errors import Reason, Refused
 from filterzoo.network.addresses import AddressPolicy, host_of, is_http, origin_of, shown, uses_proxy
 from filterzoo.network.decoding import decoded
 from filterzoo.network.exchange import Patience, under_way
+from filterzoo.network.health import HostHealth, utc
 from filterzoo.network.hosts import CODES, Host, matches, rules_of
 from filterzoo.network.pace import Pace
 
@@ -82,6 +83,8 @@ class Transport:
     user_agent: str | None = None
     """What the manifest wants to be called; None for the project's own name and address."""
     patience: Patience = field(default_factory=Patience)
+    health: HostHealth | None = None
+    """Knows which hosts are away; None asks every host as long as it is told to."""
 
     def retrying(self, url: str, action: Callable[[], Result]) -> Result:
         """The result of `action`, tried again while it raises `Transient`; then Refused (fetch_failed)."""
@@ -96,8 +99,10 @@ class Transport:
         try:
             return retries(action)
         except Transient as error:
-            pause = f"; it asks to wait {error.wait:.0f} s" if (error.wait or 0) > MAX_WAIT else ""
-            raise Refused(Reason.FETCH_FAILED, error.detail + pause, shown(url)) from error
+            if error.wait is None or error.wait <= MAX_WAIT:
+                raise Refused(Reason.FETCH_FAILED, error.detail, shown(url)) from error
+            detail, until = f"{error.detail}; it asks to wait {error.wait:.0f} s", utc(self.clocks.now() + error.wait)
+            raise Refused(Reason.FETCH_FAILED, detail, shown(url), not_before=until) from error
 
     @contextmanager
     def get(
@@ -139,11 +144,13 @@ class Transport:
     ) -> Iterator[httpx.Response]:
         for _ in range(MAX_REDIRECTS + 1):
             self.policy.check(url)
+            if self.health is not None:
+                self.health.check(url, self.clocks.now())
             self._keep_pace(rules_of(url))
             sent = self._introduction() | dict(headers) | self._authorisation(url)
             with (
                 under_way(shown(url), self.patience, self._address_check(url)) as exchange,
-                self.client.stream("GET", url, headers=sent, follow_redirects=False) as response,
+                self._answer(url, sent) as response,
             ):
                 exchange.begin_body(_length(response))
                 self._check_peer(url, response)
@@ -155,6 +162,41 @@ class Transport:
                     on_redirect(response)
                 url = target
         raise Refused(Reason.FETCH_FAILED, f"more than {MAX_REDIRECTS} redirects", shown(url))
+
+    @contextmanager
+    def _answer(self, url: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
+        """The answer of one host, its body not read yet; whether there is one counts for the host's health."""
+        has_head = False
+        try:
+            with self.client.stream("GET", url, headers=headers, follow_redirects=False) as response:
+                has_head = True
+                self._note(url, response)
+                yield response
+        except httpx.TransportError:
+            if not has_head and self.health is not None:
+                self.health.failed(url, self.clocks.now())
+            raise
+
+    def _note(self, url: str, response: httpx.Response) -> None:
+        if self.health is None:
+            return
+        status, rules = response.status_code, rules_of(url)
+        if status in rules.blocks or self._is_transient(response):
+            self.health.failed(url, self.clocks.now(), self._asked_pause(response), MAX_WAIT)
+        else:
+            self.health.answered(url)
+
+    def _is_transient(self, response: httpx.Response) -> bool:
+        status = response.status_code
+        return status in _TRANSIENT_STATUS or rules_of(str(response.url)).is_limit(status, response.headers)
+
+    def _asked_pause(self, response: httpx.Response) -> float | None:
+        """Seconds that the answer asks to wait."""
+        asked = (
+            self._retry_after(response),
+            rules_of(str(response.url)).wait(response.headers, self.clocks.now()),
+        )
+        return max((wait for wait in asked if wait), default=None)
 
     def _keep_pace(self, rules: Host) -> None:
         if self.pace is not None and rules.interval:
@@ -169,7 +211,7 @@ class Transport:
             return target
         if not rules.pages or "text/html" not in response.headers.get("content-type", "").lower():
             return None
-        behind = rules.behind(url, self._page(response))
+        behind = rules.behind(url, self._page(response), self.clocks.now())
         if behind is None and response.is_success:
             raise Refused(Reason.FETCH_FAILED, "the server sent an HTML page instead of the file", shown(url))
         return behind
@@ -214,9 +256,8 @@ class Transport:
         status, rules = response.status_code, rules_of(str(response.url))
         if status in rules.blocks and self.pace is not None:
             self.pace.hold(rules.names[0], BLOCKED, self.clocks.now)
-        if status in _TRANSIENT_STATUS or rules.is_limit(status, response.headers):
-            asked = (self._retry_after(response), rules.wait(response.headers, self.clocks.now()))
-            return Transient(f"the server answered {status}", max((wait for wait in asked if wait), default=None))
+        if self._is_transient(response):
+            return Transient(f"the server answered {status}", self._asked_pause(response))
         stated = CODES.get(response.headers.get("x-error-code", ""))
         reason, detail = stated or _REASONS.get(status, (Reason.FETCH_FAILED, "the server answered"))
         return Refused(reason, f"{detail} ({status})", shown(str(response.url)))

@@ -28,6 +28,10 @@ class Summary:
     filters: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     layers: int = 0
+    again: Counter[str] = field(default_factory=Counter)
+    """Source -> how many of its entries the next run tries again."""
+    not_before: Counter[str] = field(default_factory=Counter)
+    """Time in UTC -> how many of these have a host that asked to wait until then."""
 
     @property
     def failed(self) -> int:
@@ -46,6 +50,11 @@ class Summary:
             "sources": {
                 name: {column: getattr(counts, column) for column in (*columns, "filters")}
                 for name, counts in sorted(self.sources.items())
+            },
+            "tried_again": {
+                "total": self.again.total(),
+                "sources": dict(sorted(self.again.items())),
+                "not_before": dict(sorted(self.not_before.items())),
             },
         }
 
@@ -80,4 +89,8 @@ def summarise(journal: Journal) -> Summary:
         else:
             counts.failed += 1
         summary.reasons[str(entry.reason)] += 1
+        if entry.reason.is_transient:
+            summary.again[entry.source] += 1
+            if entry.not_before:
+                summary.not_before[entry.not_before] += 1
     return summary

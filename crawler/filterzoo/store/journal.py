@@ -34,13 +34,16 @@ CREATE UNIQUE INDEX IF NOT EXISTS ledger_checkpoint ON ledger (source, id, revis
 """
 
 
-VERSION = 1
+VERSION = 2
 """Of the tables and of the documents in them, as `PRAGMA user_version` keeps it; 0 is that of journals before it.
 
 A change of a table, or a new field of a document, is a new version with a step in `_MIGRATIONS`.
 """
-_MIGRATIONS: tuple[str, ...] = ("",)
-"""The statements that lead from each version to the next; 0 to 1 changed no table."""
+_MIGRATIONS: tuple[str, ...] = ("", "")
+"""The statements that lead from each version to the next; neither changed a table.
+
+2: `not_before` of ledger entries, `architecture_found` of what is done.
+"""
 _COLUMNS = {
     "done": ("source", "id", "revision", "settings", "document"),
     "ledger": ("source", "id", "revision", "reason", "settings", "document"),
@@ -126,6 +129,14 @@ class Journal:
             "SELECT reason FROM ledger WHERE source = ? AND id = ? AND revision = ? AND settings = ?", key
         )
         return any(not Reason(reason).is_transient for (reason,) in reasons)
+
+    def done_of(self, checkpoint: Checkpoint) -> Done | None:
+        """What is recorded of a checkpoint that is done; None for any other."""
+        key = (checkpoint.source, checkpoint.id, checkpoint.revision)
+        for (document,) in self._rows("SELECT document FROM done WHERE source = ? AND id = ? AND revision = ?", key):
+            with self._understood():
+                return done_of(document)
+        return None
 
     def record_done(self, done: Done, settings: str) -> None:
         """The checkpoint is done; a former ledger entry is superseded."""

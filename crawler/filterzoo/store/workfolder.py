@@ -36,6 +36,11 @@ class WorkFolder:
         return self.path / "scratch"
 
     @property
+    def hosts(self) -> Path:
+        """Which hosts are away (`network.health`); nothing in it survives a crawl."""
+        return self.path / "hosts"
+
+    @property
     def confidences(self) -> Path:
         """Where rows of `confidences` are kept until they are published (`store.confidences`)."""
         return self.path / "confidences"
@@ -83,6 +88,7 @@ class WorkFolder:
             self.__exit__()
             raise
         shutil.rmtree(self.scratch, ignore_errors=True)
+        shutil.rmtree(self.hosts, ignore_errors=True)
         for left in self.path.joinpath(SOCKETS).glob("*"):
             if left.name != str(os.getpid()):
                 shutil.rmtree(left, ignore_errors=True)
@@ -91,6 +97,8 @@ class WorkFolder:
     def __exit__(self, kind: type[BaseException] | None = None, *_exception: object) -> None:
         if kind is not None and self._lock is not None:
             shutil.rmtree(self.scratch, ignore_errors=True)
+        if self._lock is not None:
+            shutil.rmtree(self.hosts, ignore_errors=True)
         if self._lock is not None:
             self._lock.close()
             self._lock = None

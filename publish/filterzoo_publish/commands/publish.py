@@ -74,6 +74,12 @@ def _show_report(target: str, report: Report) -> None:
         if report.models:
             out.print(_sources(report))
             out.print(_licences(report))
+    if report.changed:
+        first = printable(report.changed[0])
+        out.print(
+            f"{len(report.changed):,} published models have other facts in the work folder ({first}, ...); their rows "
+            "stay as they were published: publish to a new place to have them"
+        )
     for word in (report.url, report.tag):
         if word:
             out.print(printable(word, 400))

@@ -18,7 +18,7 @@ from filterzoo.store.workfolder import WorkFolder
 from filterzoo_publish.plan.confidences import confidences_table
 from filterzoo_publish.plan.origins import Candidate, StoredLayer, WorkOrigin
 from filterzoo_publish.plan.releases import Release
-from filterzoo_publish.plan.rows import folders, skipped_table, sort_key
+from filterzoo_publish.plan.rows import FACTS_OF_MODELS, clean, folders, skipped_table, sort_key
 from filterzoo_publish.plan.state import Pointer, Published
 from filterzoo_publish.takedown.takedowns import is_taken_down, skipped_row
 
@@ -85,6 +85,8 @@ class Plan:
     release: Release
     listed: Mapping[str, str]
     confidences: pa.Table
+    changed: tuple[str, ...] = ()
+    """Published models of which the work folder has other facts by now; their rows stay, as published files do."""
 
     def groups(self) -> dict[tuple[str, str], list[PlanEntry]]:
         """(source, licence class) -> entries, in order: what goes into the same folders."""
@@ -165,7 +167,20 @@ def make_plan(work: Work, published: Published, release: Release) -> Plan:
     skipped = skipped_table(ledger, work.crawled, former, blocked)
     models = {*published.models["model_id"].to_pylist(), *(entry.model_id for entry in entries)}
     confidences = confidences_table(published, work.confidences, models)
-    return Plan(tuple(entries), pointers, skipped, release, work.listed, confidences)
+    return Plan(tuple(entries), pointers, skipped, release, work.listed, confidences, _changed(work, published))
+
+
+def _changed(work: Work, published: Published) -> tuple[str, ...]:
+    """Models in both whose facts differ."""
+    names = [name for name in FACTS_OF_MODELS if name in published.models.column_names]
+    columns = published.models.select(["model_id", *names]).to_pylist()
+    rows = {row.pop("model_id"): row for row in columns}
+    ours = (one for one in work.candidates if isinstance(one.origin, WorkOrigin) and one.model_id in rows)
+    return tuple(
+        one.model_id
+        for one in ours
+        if rows[one.model_id] != {name: clean(getattr(one.done.checkpoint, name)) for name in names}
+    )
 
 
 def _new(work: Work, published: Published) -> tuple[list[Candidate], list[dict[str, Any]]]:

@@ -15,6 +15,8 @@ from filterzoo.records import Checkpoint
 from filterzoo_publish.schema import arrow_schema
 
 _FROM_CHECKPOINT = frozenset(field.name for field in fields(Checkpoint)) - {"artifacts", "licence", "licence_from"}
+FACTS_OF_MODELS = tuple(name for name in arrow_schema("models").names if name in _FROM_CHECKPOINT - {"url"})
+"""Columns of `models` that say what a network is, as its zoo or the user states it."""
 _FROM_DONE = frozenset(field.name for field in fields(Done))
 SortKey = tuple[str, str, str]
 

@@ -160,8 +160,20 @@ def test_counts_agree(journal):
             "other": {"done": 0, "skipped": 0, "failed": 1, "filters": 0},
             "zoo": {"done": 2, "skipped": 1, "failed": 1, "filters": 11},
         },
+        "tried_again": {"total": 0, "sources": {}, "not_before": {}},
     }
     assert (summary.layers, summary.failed) == (4, 2)
+
+
+def test_what_is_tried_again_is_counted_with_its_time(journal):
+    late = "2026-12-01T18:00:00Z"
+    journal.record_ledger(entry(checkpoint("1"), Reason.FETCH_FAILED, not_before=late), "s")
+    journal.record_ledger(entry(checkpoint("2"), Reason.CRASHED), "s")
+    journal.record_ledger(entry(checkpoint("3", source="other"), Reason.FETCH_FAILED), "s")
+    journal.record_ledger(entry(checkpoint("4"), Reason.DAMAGED), "s")
+    journal.record_done(done(checkpoint("5")), "s")
+    again = summarise(journal).document()["tried_again"]
+    assert again == {"total": 3, "sources": {"other": 1, "zoo": 2}, "not_before": {late: 1}}
 
 
 def test_done_and_ledger_keep_their_types(journal):

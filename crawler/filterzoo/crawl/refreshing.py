@@ -1,0 +1,56 @@
+"""Checkpoints that are done keep up with what their zoos, or tables of facts, say of them today; no weight is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+from filterzoo.crawl.discovery import OpenSource, Task
+from filterzoo.outcome import Done
+from filterzoo.records import Checkpoint
+from filterzoo.source import Source
+from filterzoo.store.journal import Journal
+
+_KEPT = frozenset({"id", "revision", "source", "artifacts"})
+"""What is no fact about a network, but which files were read."""
+FACTS = tuple(field.name for field in fields(Checkpoint) if field.name not in _KEPT)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A checkpoint that needs no work. changed: the facts that the journal now has otherwise than before."""
+
+    task: Task
+    changed: tuple[str, ...] = ()
+
+
+def settled(journal: Journal, task: Task, opened: OpenSource) -> Settled | None:
+    """The task, where there is nothing left to do but to note other facts; None where its file has to be read.
+
+    Read again is what facts decide about the layers: a licence that is stated otherwise, and an architecture, where the
+    source can build it.
+    """
+    key = task.settings.key
+    if not journal.is_settled(task.checkpoint, key):
+        return None
+    done = journal.done_of(task.checkpoint)
+    if done is None:
+        return Settled(task)  # it failed for good
+    listed = _with_found_name(task.checkpoint, done)
+    changed = tuple(name for name in FACTS if getattr(listed, name) != getattr(done.checkpoint, name))
+    if "licence" in changed or ("architecture" in changed and _builds(opened)):
+        return None
+    if changed:
+        facts = {name: getattr(listed, name) for name in changed}
+        journal.record_done(replace(done, checkpoint=replace(done.checkpoint, **facts)), key)
+    return Settled(task, changed)
+
+
+def _with_found_name(listed: Checkpoint, done: Done) -> Checkpoint:
+    """The checkpoint with the name that its source found in its files, where the listing tells none."""
+    if listed.architecture is None and done.architecture_found is not False:
+        return replace(listed, architecture=done.checkpoint.architecture)
+    return listed
+
+
+def _builds(opened: OpenSource) -> bool:
+    return type(opened.source).architectures is not Source.architectures

@@ -1,0 +1,95 @@
+"""Which hosts are away: asked no more for a while, so that one that is down costs a crawl minutes and not days.
+
+Every process of a crawl notes in the same folder how many requests to a host failed in a row. A host that answered any
+of them otherwise, if only "not found", is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from filelock import FileLock
+
+from filterzoo.errors import Reason, Refused
+from filterzoo.network.addresses import origin_of
+
+AWAY_AFTER = 15
+"""Requests in a row that failed: three with all their retries."""
+REST = 900.0
+"""Seconds until one request tries a host that is away again; what comes before is left to the next run."""
+
+
+class _Note(NamedTuple):
+    """failures: in a row. until: the host is not asked before, seconds since 1970. asked: it asked for that itself."""
+
+    failures: int = 0
+    until: float = 0.0
+    asked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HostHealth:
+    """Notes in `folder`, one file for each origin (scheme, host, port), for the processes of one crawl."""
+
+    folder: Path
+
+    def check(self, url: str, now: float) -> None:
+        """Refused (fetch_failed) while the host of `url` is away; the same words for all that it holds."""
+        path = self._path(url)
+        note = _read(path)
+        if now >= note.until:
+            return
+        origin, until = origin_of(url), utc(note.until)
+        if note.asked:
+            detail = f"the host asks to wait until {until}; what is left of it is for a run after that"
+            raise Refused(Reason.FETCH_FAILED, detail, origin, not_before=until)
+        detail = (
+            f"the host is away: {AWAY_AFTER} requests in a row failed; it is not asked before {until}, other hosts "
+            "are, and the next run takes up what is left"
+        )
+        raise Refused(Reason.FETCH_FAILED, detail, origin)
+
+    def failed(self, url: str, now: float, wait: float | None = None, longest: float = 300.0) -> None:
+        """Note a request that failed. wait: the pause in seconds that the host asks for, told if above `longest`."""
+        path = self._path(url)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock"), thread_local=False):
+            note = _read(path)
+            failures = note.failures + 1
+            if wait is not None and wait > longest:
+                note = _Note(failures, max(note.until, now + wait), asked=True)
+            elif failures >= AWAY_AFTER and now >= note.until:
+                note = _Note(failures, now + REST)
+            else:
+                note = note._replace(failures=failures)
+            temporary = path.with_suffix(".new")
+            temporary.write_text(json.dumps(note), "ascii")
+            temporary.replace(path)
+
+    def answered(self, url: str) -> None:
+        """Note that the host of `url` is there."""
+        self._path(url).unlink(missing_ok=True)
+
+    def _path(self, url: str) -> Path:
+        return self.folder / hashlib.sha256(origin_of(url).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def utc(seconds: float) -> str:
+    """A time since 1970 as `2026-12-01T18:00:00Z`; the last day of dates for what lies behind it."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (OverflowError, ValueError, OSError):
+        return "9999-12-31T23:59:59Z"
+
+
+def _read(path: Path) -> _Note:
+    try:
+        failures, until, asked = json.loads(path.read_bytes())
+        return _Note(int(failures), float(until), bool(asked))
+    except (OSError, ValueError, TypeError):
+        return _Note()
