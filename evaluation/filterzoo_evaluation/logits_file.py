@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from filterzoo.durable import whole_file
 from filterzoo.store.confidences import KEY
 
 LOGITS_SCHEMA = pa.schema(
@@ -42,22 +40,10 @@ def place_of(folder: Path, key: Mapping[str, Any], asked: Mapping[str, Any]) -> 
 def write_logits(place: Path, key: Mapping[str, Any], asked: Mapping[str, str], batches: Iterable[Rows]) -> None:
     """Write an evaluation batch by batch; asked: the columns `transform` and `versions`."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    with _draft_of(place) as draft, pq.ParquetWriter(draft, LOGITS_SCHEMA, compression="zstd") as writer:
+    with whole_file(place) as draft, pq.ParquetWriter(draft, LOGITS_SCHEMA, compression="zstd") as writer:
         for ids, labels, logits in batches:
             fixed = {name: [value] * len(ids) for name, value in {**key, **asked}.items()}
             own = {"sample_id": list(ids), "label": list(labels), "logits": list(logits.astype(np.float32))}
             columns = fixed | own
             arrays = [pa.array(columns[field.name], field.type) for field in LOGITS_SCHEMA]
             writer.write_table(pa.table(arrays, schema=LOGITS_SCHEMA))
-
-
-@contextmanager
-def _draft_of(place: Path) -> Iterator[Path]:
-    draft = place.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        yield draft
-        with draft.open("rb") as written:
-            os.fsync(written.fileno())
-        draft.rename(place)
-    finally:
-        draft.unlink(missing_ok=True)

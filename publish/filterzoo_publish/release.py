@@ -19,7 +19,7 @@ from filterzoo_publish.card.documents import documents, outdated_figure
 from filterzoo_publish.card.figures import LAYER_COLUMNS
 from filterzoo_publish.plan.plan import Plan, Work, make_plan, open_work
 from filterzoo_publish.plan.releases import Release, next_release
-from filterzoo_publish.plan.state import Published, read_published
+from filterzoo_publish.plan.state import PublishedState, read_published
 from filterzoo_publish.plan.status import status_table
 from filterzoo_publish.plan.tables import models_table
 from filterzoo_publish.report import Report
@@ -100,7 +100,7 @@ def attempts(release: Callable[[], Made], place: str) -> Made:
         raise StorageFailed(f"{place}: {about}{error.strerror or first_line(error)}; {advice}") from error
 
 
-def _plan(work: Work, published: Published, target: Target, release: str | None) -> Plan:
+def _plan(work: Work, published: PublishedState, target: Target, release: str | None) -> Plan:
     return make_plan(work, published, next_release(release, published.releases, target.tags()))
 
 
@@ -115,7 +115,7 @@ def _release(work: Work, target: Target, release: str | None, watch: Callable[[S
 def _release_into(
     work: Work,
     target: Target,
-    published: Published,
+    published: PublishedState,
     folder: Path,
     *,
     release: str | None,
@@ -170,7 +170,7 @@ def _rows_by_source(plan: Plan) -> dict[str, dict[str, int]]:
     return {source: dict(counts) for source, counts in sorted(rows.items())}
 
 
-def _layers(plan: Plan, published: Published) -> pa.Table:
+def _layers(plan: Plan, published: PublishedState) -> pa.Table:
     """What the figure is drawn from, of all layers."""
     tables = [published.read("layers", LAYER_COLUMNS)]
     for entry in plan.entries:
@@ -179,7 +179,7 @@ def _layers(plan: Plan, published: Published) -> pa.Table:
     return pa.concat_tables(tables)
 
 
-def _has_news(plan: Plan, published: Published) -> bool:
+def _has_news(plan: Plan, published: PublishedState) -> bool:
     """Whether there is a release to make. That a zoo still lists what it listed is none."""
     if published.files is None or published.files.text(README) is None or not published.paths("status"):
         return True
@@ -187,7 +187,7 @@ def _has_news(plan: Plan, published: Published) -> bool:
     return bool(plan.entries) or not all(now.equals(before) for now, before in changed)
 
 
-def _shards(plan: Plan, published: Published, folder: Path, outdated: set[str]) -> Iterator[Shard]:
+def _shards(plan: Plan, published: PublishedState, folder: Path, outdated: set[str]) -> Iterator[Shard]:
     """Every file of the release; files that these replace are put into `outdated` before."""
     pointers = dict(plan.pointers)
     written: set[str] = set()
@@ -209,7 +209,7 @@ def _shards(plan: Plan, published: Published, folder: Path, outdated: set[str]) 
             yield table_shard(arrow_schema(config).empty_table(), folder, config)
 
 
-def sample_quota(plan: Plan, published: Published) -> int:
+def sample_quota(plan: Plan, published: PublishedState) -> int:
     """The most filters of one checkpoint in the sample after the release: never more than before."""
     present = published.models["published_filters"].to_pylist()
     coming = [sum(layer.filters for layer in entry.published) for entry in plan.entries]
@@ -217,7 +217,7 @@ def sample_quota(plan: Plan, published: Published) -> int:
     return size if published.sample_quota is None else min(size, published.sample_quota)
 
 
-def _sample(plan: Plan, published: Published, folder: Path, outdated: set[str]) -> Iterator[Shard]:
+def _sample(plan: Plan, published: PublishedState, folder: Path, outdated: set[str]) -> Iterator[Shard]:
     """The sample of the new models; when they are so many that each gets fewer, the present files are thinned."""
     size = sample_quota(plan, published)
     if published.sample_quota is not None and size < published.sample_quota:
@@ -226,7 +226,9 @@ def _sample(plan: Plan, published: Published, folder: Path, outdated: set[str]) 
     yield from sample_shards(plan, folder, size)
 
 
-def _replaced(config: str, table: pa.Table, published: Published, folder: Path, outdated: set[str]) -> Iterator[Shard]:
+def _replaced(
+    config: str, table: pa.Table, published: PublishedState, folder: Path, outdated: set[str]
+) -> Iterator[Shard]:
     """A table as it is now, in place of the one before."""
     outdated.update(published.paths(config))
     yield table_shard(table, folder, config)
@@ -235,7 +237,7 @@ def _replaced(config: str, table: pa.Table, published: Published, folder: Path, 
 def _report(
     target: Target,
     plan: Plan,
-    published: Published,
+    published: PublishedState,
     *,
     files: Mapping[str, int] | None = None,
     removed: tuple[str, ...] = (),

@@ -14,6 +14,7 @@ import stat
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from filterzoo.durable import sync, sync_folder
 from filterzoo.errors import StartError
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -56,15 +57,14 @@ def write_file(root: int, path: str, content: bytes) -> None:
         os.fdopen(os.open(name, _NEW_FILE, 0o666, dir_fd=folder), "wb") as new,
     ):
         new.write(content)
-        new.flush()
-        os.fsync(new.fileno())
+        sync(new)
 
 
 def move(root: int, path: str, place: str) -> None:
     """Rename a file, durably; the folders of its new place are made."""
     with parent(root, path) as (folder, name), parent(root, place, make=True) as (target, new_name):
         os.rename(name, new_name, src_dir_fd=folder, dst_dir_fd=target)
-        os.fsync(target)
+        sync_folder(target)
 
 
 def remove(root: int, path: str) -> None:

@@ -15,13 +15,13 @@ from filterzoo.jail.answers import Answers
 from filterzoo.jail.limits import JailLimits
 from filterzoo.jail.messages import ConnectionClosed, Message
 from filterzoo.jail.process import Child
-from filterzoo.jail.tables import NO_MESSAGE, Table, document
+from filterzoo.jail.tables import NO_MESSAGE, RecordParser, document
 from filterzoo.jail.validation import validate
 from filterzoo.records import Index
 from filterzoo.references import PluginReference
 
-_TABLE = Table(Index)
-_MEMBER = Table(Member)
+_INDEX = RecordParser(Index)
+_MEMBER = RecordParser(Member)
 
 
 class Jail:
@@ -210,7 +210,7 @@ def _hear(child: Child) -> tuple[Message, bytes]:
 
 def _found(child: Child, message: Message, body: bytes) -> Index | Member:
     """The child's final message about a file that it could read."""
-    found: Index | Member = (_TABLE if message is Message.TABLE else _MEMBER).read(body)
+    found: Index | Member = (_INDEX if message is Message.TABLE else _MEMBER).read(body)
     if isinstance(found, Index) and found.format not in child.formats:
         raise Refused(Reason.CRASHED, f"the jail names a format it has not loaded: {found.format[:80]!r}")
     child.is_waiting = True

@@ -19,7 +19,7 @@ MAX_QUESTION = 8 << 20
 """Bytes of a question or a refusal; only tables are longer."""
 
 
-class Table:
+class RecordParser:
     """Parses JSON into one of our records."""
 
     def __init__(self, record: type[Any]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 
 from filterzoo.dataset.parquet import ParquetFile
 from filterzoo.dataset.untrusted import WRONG_CONTENT, said
+from filterzoo.durable import settle
 from filterzoo.errors import StartError
 from filterzoo.files import open_regular
 
@@ -70,9 +70,8 @@ def add_rows(folder: Path, rows: Iterable[dict[str, Any]]) -> Path:
         pq.write_table(table, draft)
         with draft.open("rb") as written:
             name = hashlib.file_digest(written, "sha256").hexdigest()[:32]
-            os.fsync(written.fileno())
         place = folder / f"{name}.parquet"
-        draft.rename(place)
+        settle(draft, place)
     finally:
         draft.unlink(missing_ok=True)
     return place

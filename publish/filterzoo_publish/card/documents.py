@@ -11,7 +11,7 @@ from filterzoo_publish.card.croissant import CROISSANT, croissant
 from filterzoo_publish.card.figures import FIGURE, overview
 from filterzoo_publish.card.notice import NOTICE, notice
 from filterzoo_publish.plan.releases import RELEASES, Release, releases_csv
-from filterzoo_publish.plan.state import Published
+from filterzoo_publish.plan.state import PublishedState
 from filterzoo_publish.takedown.takedowns import TAKEDOWNS, Takedown, takedowns_csv
 from filterzoo_publish.targets.target import README
 
@@ -41,7 +41,7 @@ def documents(
     return made if picture is None else made | {FIGURE: picture}
 
 
-def outdated_figure(published: Published, written: dict[str, bytes]) -> list[str]:
+def outdated_figure(published: PublishedState, written: dict[str, bytes]) -> list[str]:
     """The figure of an earlier release, where this one has none."""
     files = published.files
     if files is None or FIGURE in written or not files.exists(FIGURE):

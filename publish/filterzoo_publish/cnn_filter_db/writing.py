@@ -15,6 +15,7 @@ import numpy as np
 from filterzoo.dataset.loading import Footers, checked_footers, copy_filters
 from filterzoo.dataset.published import PublishedFiles, first_line
 from filterzoo.dataset.untrusted import WRONG_CONTENT
+from filterzoo.durable import settle
 from filterzoo.errors import FilterZooError, StartError, StorageFailed, raise_disk_trouble
 from filterzoo.reporting.progress import watched
 from filterzoo_publish.cnn_filter_db.frame import write_frame
@@ -70,11 +71,9 @@ _PAIR = ("Robust", "Normal", "Arch", "Dataset")
 
 def _settle(part: Path, out: Path) -> None:
     """Give the whole file its name, unless somebody else has taken it meanwhile."""
-    with part.open("rb") as whole:
-        os.fsync(whole.fileno())
     if os.path.lexists(out):
         raise StartError(f"{out}: was made by somebody else meanwhile; name a new file")
-    part.rename(out)
+    settle(part, out)
 
 
 @contextlib.contextmanager

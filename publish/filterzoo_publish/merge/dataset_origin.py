@@ -23,9 +23,9 @@ from filterzoo.layers.normalise import layer_hasher
 from filterzoo.outcome import Done
 from filterzoo.records import Artifact, Checkpoint
 from filterzoo.store.fragments import FILTER_SCHEMA, LAYER_SCHEMA, with_every_column
-from filterzoo_publish.plan.origins import Candidate, StoredLayer
+from filterzoo_publish.plan.origins import PublishableCheckpoint, StoredLayer
 from filterzoo_publish.plan.rows import model_id
-from filterzoo_publish.plan.state import POINTER_COLUMNS, Pointer, Published
+from filterzoo_publish.plan.state import POINTER_COLUMNS, Pointer, PublishedState
 from filterzoo_publish.plan.status import former_status
 from filterzoo_publish.schema import COLUMNS
 from filterzoo_publish.shards.cards import facts_of, read_cards
@@ -39,7 +39,7 @@ _RowGroup = tuple[str, int]
 class DatasetOrigin:
     """See `plan.origins.Origin`. Keeps the row groups of layers and of filters that were read last."""
 
-    def __init__(self, published: Published) -> None:
+    def __init__(self, published: PublishedState) -> None:
         self._published = published
         self._filters_files = frozenset(published.paths("filters"))
         self._places = {name: place for place, names in self._models_of_layers() for name in names}
@@ -163,7 +163,7 @@ def _check(rows: pa.Table) -> None:
             raise ValueError(f"{count} filters in a layer of shape {shape}")
 
 
-def dataset_candidates(published: Published, origin: DatasetOrigin) -> Iterator[Candidate]:
+def dataset_candidates(published: PublishedState, origin: DatasetOrigin) -> Iterator[PublishableCheckpoint]:
     """The models of a data set, in no order."""
     status = former_status(published)
     for path in published.paths("models"):
@@ -172,7 +172,7 @@ def dataset_candidates(published: Published, origin: DatasetOrigin) -> Iterator[
             known = status.get(row["model_id"], {})
             seen = known.get("last_seen") or row["last_seen"]
             done = _done(row, cards.get(row["model_id"]))
-            yield Candidate(done, origin, row["first_seen"], seen, known.get("superseded_by"))
+            yield PublishableCheckpoint(done, origin, row["first_seen"], seen, known.get("superseded_by"))
 
 
 def _done(row: dict[str, Any], card: dict[str, Any] | None) -> Done:

@@ -13,9 +13,9 @@ from filterzoo.licensing.licences import Licence, LicenceClass
 from filterzoo.outcome import LedgerEntry
 from filterzoo.store.confidences import row_key
 from filterzoo_publish.merge.dataset_origin import DatasetOrigin, dataset_candidates
-from filterzoo_publish.plan.origins import Candidate
+from filterzoo_publish.plan.origins import PublishableCheckpoint
 from filterzoo_publish.plan.plan import Work
-from filterzoo_publish.plan.state import Published, read_published
+from filterzoo_publish.plan.state import PublishedState, read_published
 from filterzoo_publish.takedown.takedowns import is_taken_down
 
 _REASONS = frozenset(Reason) - {Reason.TAKEN_DOWN}
@@ -37,7 +37,7 @@ def _open(targets: Sequence[str]) -> Work:
         if published.files is None:
             raise StartError(f"{target}: holds no data set")
     takedowns = [takedown for _, published in opened for takedown in published.takedowns]
-    found: dict[str, Candidate] = {}
+    found: dict[str, PublishableCheckpoint] = {}
     listed: dict[str, str] = {}
     for _, published in opened:
         for candidate in dataset_candidates(published, DatasetOrigin(published)):
@@ -63,7 +63,7 @@ def _open(targets: Sequence[str]) -> Work:
     )
 
 
-def _ledgers(datasets: Iterable[Published], found: dict[str, Candidate]) -> Iterator[LedgerEntry]:
+def _ledgers(datasets: Iterable[PublishedState], found: dict[str, PublishableCheckpoint]) -> Iterator[LedgerEntry]:
     """What each of them left out and none of them has."""
     for published in datasets:
         for row in published.skipped.to_pylist():
@@ -72,7 +72,7 @@ def _ledgers(datasets: Iterable[Published], found: dict[str, Candidate]) -> Iter
                 yield LedgerEntry(**(row | {"reason": Reason(row["reason"]), "stage": Stage(row["stage"])}))
 
 
-def _with_strict_class(candidate: Candidate) -> Candidate:
+def _with_strict_class(candidate: PublishableCheckpoint) -> PublishableCheckpoint:
     """With the class that its licence has here, or the one that was stated, where that asks for more."""
     done = candidate.done
     own = Licence.parse(done.licence).licence_class

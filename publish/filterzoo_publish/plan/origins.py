@@ -43,7 +43,7 @@ class Origin(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class PublishableCheckpoint:
     """A checkpoint that may be published. Days are `YYYY-MM-DD`.
 
     first_seen: when another data set first had it. seen: when its zoo last listed it. superseded_by: as another data

@@ -16,10 +16,10 @@ from filterzoo.outcome import Done, LedgerEntry, entries_of_layers
 from filterzoo.store.confidences import read_rows
 from filterzoo.store.workfolder import WorkFolder
 from filterzoo_publish.plan.confidences import confidences_table
-from filterzoo_publish.plan.origins import Candidate, StoredLayer, WorkOrigin
+from filterzoo_publish.plan.origins import PublishableCheckpoint, StoredLayer, WorkOrigin
 from filterzoo_publish.plan.releases import Release
 from filterzoo_publish.plan.rows import FACTS_OF_MODELS, clean, folders, skipped_table, sort_key
-from filterzoo_publish.plan.state import Pointer, Published
+from filterzoo_publish.plan.state import Pointer, PublishedState
 from filterzoo_publish.takedown.takedowns import is_taken_down, skipped_row
 
 
@@ -30,7 +30,7 @@ class Work:
     crawled: the sources whose ledger this is; what a data set said of them before is superseded.
     """
 
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[PublishableCheckpoint, ...]
     ledger: tuple[LedgerEntry, ...]
     listed: Mapping[str, str]
     crawled: frozenset[str]
@@ -42,7 +42,7 @@ class Work:
 class PlanEntry:
     """A new checkpoint. `published`: its layers whose filters are in the data set; `owned`: those it brings there."""
 
-    candidate: Candidate
+    candidate: PublishableCheckpoint
     model_id: str
     weights_id: str | None
     duplicate_of: str | None
@@ -86,7 +86,7 @@ class Plan:
     listed: Mapping[str, str]
     confidences: pa.Table
     changed: tuple[str, ...] = ()
-    """Published models of which the work folder has other facts by now; their rows stay, as published files do."""
+    """PublishedState models of which the work folder has other facts by now; their rows stay, as published files do."""
 
     def groups(self) -> dict[tuple[str, str], list[PlanEntry]]:
         """(source, licence class) -> entries, in order: what goes into the same folders."""
@@ -128,7 +128,9 @@ def open_work(workdir: Path) -> Work:
         raise StartError(f"{workdir}: the crawl has found nothing yet; run `filterzoo crawl` again")
     origin = WorkOrigin(folder.store())
     candidates = tuple(
-        Candidate(one, origin, seen=days.get((one.checkpoint.source, one.checkpoint.id, one.checkpoint.revision)))
+        PublishableCheckpoint(
+            one, origin, seen=days.get((one.checkpoint.source, one.checkpoint.id, one.checkpoint.revision))
+        )
         for one in done
     )
     return Work(
@@ -140,7 +142,7 @@ def open_work(workdir: Path) -> Work:
     )
 
 
-def make_plan(work: Work, published: Published, release: Release) -> Plan:
+def make_plan(work: Work, published: PublishedState, release: Release) -> Plan:
     """Compare what there is to publish with a data set.
 
     A layer belongs to the first new checkpoint, in the order of models, that may show it, unless it is stored already.
@@ -170,7 +172,7 @@ def make_plan(work: Work, published: Published, release: Release) -> Plan:
     return Plan(tuple(entries), pointers, skipped, release, work.listed, confidences, _changed(work, published))
 
 
-def _changed(work: Work, published: Published) -> tuple[str, ...]:
+def _changed(work: Work, published: PublishedState) -> tuple[str, ...]:
     """Models in both whose facts differ."""
     names = [name for name in FACTS_OF_MODELS if name in published.models.column_names]
     columns = published.models.select(["model_id", *names]).to_pylist()
@@ -183,10 +185,10 @@ def _changed(work: Work, published: Published) -> tuple[str, ...]:
     )
 
 
-def _new(work: Work, published: Published) -> tuple[list[Candidate], list[dict[str, Any]]]:
+def _new(work: Work, published: PublishedState) -> tuple[list[PublishableCheckpoint], list[dict[str, Any]]]:
     """The candidates that the data set lacks and may have; and rows of `skipped` for those that were taken down."""
     present = set(published.models["model_id"].to_pylist())
-    new: list[Candidate] = []
+    new: list[PublishableCheckpoint] = []
     blocked: list[dict[str, Any]] = []
     for candidate in work.candidates:
         if candidate.model_id in present:
@@ -200,7 +202,7 @@ def _new(work: Work, published: Published) -> tuple[list[Candidate], list[dict[s
     return new, blocked
 
 
-def _published_layers(candidate: Candidate) -> tuple[StoredLayer, ...]:
+def _published_layers(candidate: PublishableCheckpoint) -> tuple[StoredLayer, ...]:
     folders(candidate.done)
     return candidate.origin.stored(candidate.done)
 

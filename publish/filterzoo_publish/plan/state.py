@@ -31,7 +31,7 @@ POINTER_COLUMNS = ("filters_file", "filters_row_group", "filters_first_row", "fi
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedState:
     """A data set as it was when it was read; `files` is None where there is none yet."""
 
     files: PublishedFiles | None
@@ -71,7 +71,7 @@ class Published:
         return {layer_id: Pointer(*place) for layer_id, *place in zip(ids, *columns, strict=True)}
 
 
-def read_published(files: PublishedFiles | None) -> Published:
+def read_published(files: PublishedFiles | None) -> PublishedState:
     """The state of a data set; StartError where the place is in use for something else."""
     if files is not None and not files.paths("models"):
         if others := files.listing():
@@ -81,8 +81,8 @@ def read_published(files: PublishedFiles | None) -> Published:
         return _read(files)
 
 
-def _read(files: PublishedFiles | None) -> Published:
-    return Published(
+def _read(files: PublishedFiles | None) -> PublishedState:
+    return PublishedState(
         files,
         models=read_config(files, "models"),
         skipped=read_config(files, "skipped"),
@@ -95,7 +95,7 @@ def _read(files: PublishedFiles | None) -> Published:
 def read_config(
     files: PublishedFiles | None, config: str, columns: list[str] | None = None, where: pc.Expression | None = None
 ) -> pa.Table:
-    """See `Published.read`."""
+    """See `PublishedState.read`."""
     schema = arrow_schema(config)
     names = schema.names if columns is None else columns
     wanted = pa.schema([schema.field(name) for name in names])

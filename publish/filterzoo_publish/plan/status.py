@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from filterzoo_publish.plan.plan import Plan
 from filterzoo_publish.plan.releases import Release
-from filterzoo_publish.plan.state import Published
+from filterzoo_publish.plan.state import PublishedState
 from filterzoo_publish.plan.tables import first_seen, last_seen
 from filterzoo_publish.schema import arrow_schema
 
@@ -18,7 +18,7 @@ CONFIG = "status"
 Row = dict[str, Any]
 
 
-def status_table(plan: Plan, published: Published) -> pa.Table:
+def status_table(plan: Plan, published: PublishedState) -> pa.Table:
     """The rows of all models after the release.
 
     last_seen moves on where a crawl found the checkpoint listed. superseded_by names the newest revision of the same
@@ -48,12 +48,12 @@ def status_table(plan: Plan, published: Published) -> pa.Table:
     return finished(rows, releases)
 
 
-def former_status(published: Published) -> dict[str, Row]:
+def former_status(published: PublishedState) -> dict[str, Row]:
     """model_id -> the row of `status` as it is."""
     return {row["model_id"]: row for row in published.read(CONFIG).to_pylist()}
 
 
-def present_rows(published: Published, former: Mapping[str, Row]) -> list[Row]:
+def present_rows(published: PublishedState, former: Mapping[str, Row]) -> list[Row]:
     """The models that are published, with what `status` says of each."""
     columns = ["model_id", "source", "id", "revision", "release", "first_seen"]
     rows: list[Row] = []

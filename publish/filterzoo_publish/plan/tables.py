@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
 
-from filterzoo_publish.plan.origins import Candidate
+from filterzoo_publish.plan.origins import PublishableCheckpoint
 from filterzoo_publish.plan.plan import PlanEntry
 from filterzoo_publish.plan.releases import Release
 from filterzoo_publish.plan.rows import axes, model_row
@@ -32,12 +32,12 @@ def models_table(entries: Iterable[PlanEntry], release: Release) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=arrow_schema("models"))
 
 
-def first_seen(candidate: Candidate, day: str) -> str:
+def first_seen(candidate: PublishableCheckpoint, day: str) -> str:
     """The day of the release, or when another data set had it first."""
     return min(candidate.first_seen or day, day)
 
 
-def last_seen(candidate: Candidate, day: str) -> str:
+def last_seen(candidate: PublishableCheckpoint, day: str) -> str:
     """The last day its zoo listed it, as far as a release of `day` knows; not before it was seen first."""
     return min(day, max(first_seen(candidate, day), candidate.seen or day))
 

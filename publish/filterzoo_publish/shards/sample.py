@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filterzoo_publish.plan.plan import Plan, PlanEntry
-from filterzoo_publish.plan.state import Published
+from filterzoo_publish.plan.state import PublishedState
 from filterzoo_publish.plan.tables import first_depths, with_axes
 from filterzoo_publish.schema import arrow_schema
 from filterzoo_publish.shards.parquet import Shard, ShardWriter
@@ -79,7 +79,7 @@ def sample_table(entry: PlanEntry, size: int) -> pa.Table:
     return pa.concat_tables(tables)
 
 
-def thinned_shards(published: Published, folder: Path, size: int) -> Iterator[Shard]:
+def thinned_shards(published: PublishedState, folder: Path, size: int) -> Iterator[Shard]:
     """The sample's present files with only the first `size` filters of each checkpoint's draw."""
     layers = published_layers(published)
     for path in published.paths(CONFIG):
@@ -91,7 +91,7 @@ def thinned_shards(published: Published, folder: Path, size: int) -> Iterator[Sh
         yield from _written(kept, folder, path.split("/")[2:-1])
 
 
-def published_layers(published: Published) -> dict[str, list[tuple[str, int]]]:
+def published_layers(published: PublishedState) -> dict[str, list[tuple[str, int]]]:
     """model_id -> (layer_id, n_filters) of its 3x3 layers with published filters, each once, in their order."""
     columns = ["model_id", "layer_index", "layer_id", "n_filters", "kernel", "filters_file"]
     where = (pc.field("kernel") == "3x3") & pc.field("filters_file").is_valid()

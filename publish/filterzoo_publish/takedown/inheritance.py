@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from filterzoo_publish.merge.dataset_origin import DatasetOrigin, dataset_candidates
 from filterzoo_publish.plan.plan import Plan, PlanEntry
 from filterzoo_publish.plan.releases import Release
-from filterzoo_publish.plan.state import Published
+from filterzoo_publish.plan.state import PublishedState
 from filterzoo_publish.verify.problems import folder_names
 
 Row = dict[str, Any]
@@ -29,7 +29,7 @@ class Inheritance:
     owners: Mapping[str, str]
     twins: Mapping[str, str | None]
 
-    def plan(self, published: Published) -> Plan:
+    def plan(self, published: PublishedState) -> Plan:
         """A plan whose entries bring the inherited layers, so that they are written as those of a release are."""
         layers: dict[str, set[str]] = {}
         for layer_id, name in self.owners.items():
@@ -45,7 +45,7 @@ class Inheritance:
         return Plan(entries, {}, published.skipped, Release(name="", day=""), {}, published.confidences)
 
 
-def inherit(published: Published, gone: Mapping[str, Row]) -> Inheritance:
+def inherit(published: PublishedState, gone: Mapping[str, Row]) -> Inheritance:
     """What becomes of layers and twins when the models `gone` (model_id -> row of `models`) go."""
     staying = [row for row in published.models.to_pylist() if row["model_id"] not in gone]
     staying.sort(key=_key)
@@ -67,7 +67,7 @@ def holds(path: str, gone: Mapping[str, Row]) -> bool:
     return folder_names(path) in {(row["source"], row["licence_class"]) for row in gone.values()}
 
 
-def _owned(published: Published, gone: Mapping[str, Row]) -> list[str]:
+def _owned(published: PublishedState, gone: Mapping[str, Row]) -> list[str]:
     """The layers that stand under one of the models in `filters`."""
     owned: dict[str, None] = {}
     for path in published.paths("filters"):

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filterzoo.dataset.parquet import ParquetFile
-from filterzoo_publish.plan.state import POINTER_COLUMNS, Pointer, Published
+from filterzoo_publish.plan.state import POINTER_COLUMNS, Pointer, PublishedState
 from filterzoo_publish.shards.cards import card_path, card_shard, read_cards
 from filterzoo_publish.shards.parquet import Shard, ShardWriter
 from filterzoo_publish.shards.shards import filter_shards
@@ -23,7 +23,7 @@ class Rewriting:
     """`outdated`: the files that the new ones replace, as far as `shards` has come."""
 
     def __init__(
-        self, published: Published, gone: Mapping[str, dict[str, Any]], inheritance: Inheritance, folder: Path
+        self, published: PublishedState, gone: Mapping[str, dict[str, Any]], inheritance: Inheritance, folder: Path
     ) -> None:
         self.outdated: set[str] = set()
         self._published = published

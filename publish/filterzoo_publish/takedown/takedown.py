@@ -17,7 +17,7 @@ from filterzoo_publish.card.figures import LAYER_COLUMNS
 from filterzoo_publish.plan.confidences import confidences_table
 from filterzoo_publish.plan.releases import Release, next_release
 from filterzoo_publish.plan.rows import skipped_key
-from filterzoo_publish.plan.state import Published, read_published
+from filterzoo_publish.plan.state import PublishedState, read_published
 from filterzoo_publish.plan.status import finished, former_status, present_rows
 from filterzoo_publish.release import attempts
 from filterzoo_publish.schema import CONFIGS, arrow_schema
@@ -91,7 +91,7 @@ class _Wanted:
     in_advance: bool
     withdraw: bool
 
-    def takedowns(self, published: Published, day: str) -> tuple[Takedown, ...]:
+    def takedowns(self, published: PublishedState, day: str) -> tuple[Takedown, ...]:
         """The takedowns as they are afterwards."""
         before = published.takedowns
         if self.withdraw:
@@ -105,7 +105,7 @@ class _Wanted:
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    published: Published
+    published: PublishedState
     release: Release
     takedowns: tuple[Takedown, ...]
     gone: Mapping[str, dict[str, Any]]

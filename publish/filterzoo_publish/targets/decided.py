@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Self
 from pydantic import TypeAdapter, ValidationError
 
 from filterzoo.dataset.paths import is_published_path
+from filterzoo.durable import sync
 from filterzoo.errors import StartError
 
 PLAN = "plan.json"
@@ -83,8 +83,7 @@ class Notes:
             self._folder.mkdir(parents=True, exist_ok=True)
             with self._note(plan).open("w") as note:
                 json.dump({"target": target}, note)
-                note.flush()
-                os.fsync(note.fileno())
+                sync(note)
 
     def has(self, plan: bytes) -> bool:
         """Whether the plan was noted."""

@@ -17,6 +17,7 @@ from typing import Self
 from filterzoo.dataset import confined
 from filterzoo.dataset.paths import is_published_path
 from filterzoo.dataset.published import PublishedFiles, open_folder
+from filterzoo.durable import sync, sync_folder
 from filterzoo.errors import FilterZooError, StartError, StorageFailed
 from filterzoo_publish.shards.parquet import Shard
 from filterzoo_publish.targets.decided import LONGEST_PLAN, PLAN, Decided, Notes
@@ -104,10 +105,10 @@ class FolderTarget(Target):
             for path, content in (*documents.items(), (PLAN, plan)):
                 confined.write_file(self._folder, f"{_STAGED}/{path}", content)
             for *_, folder in os.fwalk(_STAGED, dir_fd=self._folder):
-                os.fsync(folder)
+                sync_folder(folder)
             self._notes.add(plan, self.place)
             os.rename(_STAGED, DECIDED, src_dir_fd=self._folder, dst_dir_fd=self._folder)
-            os.fsync(self._folder)
+            sync_folder(self._folder)
         self._finish(plan)
         self._added = {}
         return Commit()
@@ -170,7 +171,7 @@ class FolderTarget(Target):
             confined.remove(self._folder, path)
         # Under this name what is left of the folder is thrown away, however far its removal comes.
         os.rename(DECIDED, _STAGED, src_dir_fd=self._folder, dst_dir_fd=self._folder)
-        os.fsync(self._folder)
+        sync_folder(self._folder)
         shutil.rmtree(_STAGED, dir_fd=self._folder)
 
     def _is_waiting(self, path: str, digest: str) -> bool:
@@ -208,7 +209,7 @@ def _digest(shard: Shard) -> str:
     if not is_published_path(shard.path):
         raise FilterZooError(f"{ascii(shard.path)[:200]} is not the path of a data set's file")
     with shard.local.open("rb") as file:
-        os.fsync(file.fileno())
+        sync(file)
         if shard.path.endswith(".parquet"):
             return shard.path.rpartition("/")[2].removesuffix(".parquet")
         return hashlib.file_digest(file, "sha256").hexdigest()
