@@ -38,6 +38,7 @@ def report(hub, folder, *arguments: object):
     return filterzoo("report", NAME, "-o", folder, *arguments, env={**hub.environment, "HF_HOME": str(folder / "hf")})
 
 
+@pytest.mark.slow
 def test_growth_since_a_tag_without_a_byte_of_filters(hub, tmp_path):
     hub.requests.clear()
     ran = report(hub, tmp_path, "--since", "v1")
@@ -58,6 +59,7 @@ def test_growth_since_a_tag_without_a_byte_of_filters(hub, tmp_path):
     subprocess.run([sys.executable, "-c", f"{query}\n{checks}"], check=True, env=environment, timeout=200)
 
 
+@pytest.mark.slow
 def test_a_variant_reads_the_filters_of_the_hub(hub, tmp_path):
     ran = report(hub, tmp_path, "--variant", "cvpr22")
     assert ran.code == 0, ran.err

@@ -189,6 +189,7 @@ def test_a_source_may_raise_anything_anywhere(case, ran_with_broken_sources):
     assert "\n" not in entry.detail
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", FORMATS)
 def test_a_format_may_raise_anything_anywhere(case, zoo):
     """The run goes on, names it and counts it."""
@@ -208,6 +209,7 @@ def test_a_format_may_raise_anything_anywhere(case, zoo):
     assert done.checkpoint.id.endswith("good.safetensors")
 
 
+@pytest.mark.slow
 def test_what_failed_in_a_plugin_is_tried_again_and_then_done(zoo):
     (zoo / "manifest.yaml").write_text(MANIFEST.format(more=AND_BROKEN))
     options = ("crawl", "manifest.yaml", "--plugin", "broken.py", "--workers", "1", "--json")

@@ -56,6 +56,7 @@ def test_the_manifests_it_names_are_there() -> None:
     assert [name for name in named if not (ROOT / name).is_file()] == []
 
 
+@pytest.mark.slow
 def test_the_crawl_of_the_hub_is_published_to_a_folder_and_to_ones_account(tmp_path: Path) -> None:
     """The three commands in their order; the Hub is on loopback, and its networks are one layer each."""
     (commands,) = [block for block in blocks("sh") if "hub-first" in block]

@@ -57,6 +57,7 @@ def two_models(compression: int) -> bytes:
     return buffer.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_a_source_names_the_member(tmp_path: Path, compression: int) -> None:
     with WebServer() as server:

@@ -88,6 +88,7 @@ def test_a_dry_run_fetches_nothing(zoo: Path) -> None:
     assert not (zoo / "filterzoo-work").exists()
 
 
+@pytest.mark.slow
 def test_the_table_of_a_dry_run_says_where_sizes_and_licences_are_unknown(zoo: Path) -> None:
     write_good(zoo / "zoo")
     size = sum(path.stat().st_size for path in (zoo / "zoo").iterdir())
@@ -107,6 +108,7 @@ licenses: {allow: [apache-2.0]}
     ]
 
 
+@pytest.mark.slow
 def test_limit_and_only(zoo: Path) -> None:
     write_good(zoo / "zoo")
     assert filterzoo("crawl", "manifest.yaml", "--limit", 2, "--json", cwd=zoo).document["checkpoints"]["done"] == 2
@@ -212,6 +214,7 @@ def test_no_worker_outlives_a_crawl_that_is_killed_alone(tmp_path: Path) -> None
             process.kill()
 
 
+@pytest.mark.slow
 def test_a_long_name_of_the_folder_for_temporary_files_is_no_matter(zoo: Path) -> None:
     """A socket in it would have a longer name than sockets may have."""
     write_good(zoo / "zoo")
@@ -250,6 +253,7 @@ def filterzoo_sources():
 '''
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="workers are started by the crawl itself")
 def test_a_checkpoint_of_which_a_worker_dies_costs_no_other(tmp_path: Path) -> None:
     write_good(tmp_path)

@@ -47,6 +47,7 @@ def zoo(tmp_path):
         yield hub
 
 
+@pytest.mark.slow
 def test_layers_know_their_architecture_where_it_is_known(zoo: ModelHub, tmp_path: Path):
     (tmp_path / "hub.yaml").write_text(MANIFEST)
     environment = {"HF_ENDPOINT": zoo.url, "HF_TOKEN": "", "XDG_CACHE_HOME": str(tmp_path / "cache")}
@@ -82,6 +83,7 @@ def test_layers_know_their_architecture_where_it_is_known(zoo: ModelHub, tmp_pat
     assert len(zoo.asked(f"/somebody/tuned/resolve/{zoo.repos['somebody/tuned'].sha}/config.json")) == 1
 
 
+@pytest.mark.slow
 def test_a_second_name_of_a_file_is_a_duplicate_for_the_plan_the_crawl_and_the_data_set(tmp_path: Path):
     names = "vit_base_patch16_clip*_224.openai"
     (tmp_path / "twins.yaml").write_text(f"name: twins\nsources:\n  - {{source: timm, include: ['{names}']}}\n")

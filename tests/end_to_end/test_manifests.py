@@ -208,6 +208,7 @@ def test_the_plan_for_the_quickstart(tmp_path):
     assert (len(sizes), sum(sizes.values())) == (19, 63_316_644)
 
 
+@pytest.mark.slow
 def test_the_plan_for_a_first_crawl_of_the_hub(plan):
     """Every name is one of the installed timm, and lies on the Hub, which tells the sizes."""
     count = len(FIRST["include"]) - 1
@@ -240,6 +241,7 @@ def check_all_of_timm(found, configs):
     assert found["unknown_sizes"] > 1500, "a listing tells no sizes, and nobody guesses them"
 
 
+@pytest.mark.slow
 def test_the_plan_for_all_of_timm(plan, all_of_timm):
     check_all_of_timm(plan("timm-all", "timm"), all_of_timm)
 
@@ -267,6 +269,7 @@ def test_the_plan_for_the_vision_networks_of_the_hub(plan, hub, name):
     assert (found["checkpoints"], found["licences"], found["left_out"]) == (1, {"mit": 1}, {"gated": 1})
 
 
+@pytest.mark.slow
 def test_the_plan_for_torchvision(plan):
     from torchvision import models
 
@@ -286,6 +289,7 @@ def test_the_plan_for_robustbench(plan, name):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["onnx-zoo", "everything"])
 def test_the_plan_for_the_onnx_zoo(plan, name):
     found = plan(name, "onnx_zoo")

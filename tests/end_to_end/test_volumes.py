@@ -27,6 +27,7 @@ def hub():
         yield server, torch.load(io.BytesIO(file.getvalue()))["state_dict"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernels", [["3x3"], ["3x3", "3x3x3"]])
 def test_kernels_of_volumes_reach_layers_and_where_they_are_asked_for_filters(hub, kernels, tmp_path: Path) -> None:
     server, stored = hub

@@ -43,6 +43,7 @@ def test_publish_then_verify_then_damage(place):
     assert damaged.out.startswith("filters: data/filters/local/permissive/")
 
 
+@pytest.mark.slow
 def test_json_for_machines(place):
     report = filterzoo("publish", "out", "--json", cwd=place).document
     assert report["target"] == "out"

@@ -277,6 +277,7 @@ sources:
 CARRIED = ("training_dataset", "task", "visual_category", "licence", "licence_class", "framework", "filters_3x3")
 
 
+@pytest.mark.slow
 def test_what_is_exported_comes_back_as_it_was(tmp_path):
     generator = torch.Generator().manual_seed(7)
     (tmp_path / "zoo").mkdir()

@@ -24,6 +24,8 @@ from filterzoo_publish.takedown.takedown import take_down
 from filterzoo_publish.takedown.takedowns import TakedownKind, read_takedowns
 from filterzoo_publish.verify.checks import verify
 
+pytestmark = pytest.mark.slow
+
 MANIFEST = "name: hostile\nsources: [{source: hostile}]\nlicenses: {unknown: publish}\n"
 COLUMNS = ("id", "revision", "url", "architecture", "task", "training_dataset", "pretraining_dataset", "file")
 OTHER_COLUMNS = ("visual_category", "modality", "threat_model", "pair_id")

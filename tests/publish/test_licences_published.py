@@ -15,6 +15,8 @@ from tests.publish.folders import rows
 
 from filterzoo_publish.verify.checks import verify
 
+pytestmark = pytest.mark.slow
+
 LICENCES = {
     "mit": ("mit", "permissive"),
     "credit": ("cc-by-4.0", "attribution"),

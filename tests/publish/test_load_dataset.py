@@ -149,6 +149,7 @@ def test_from_a_hub_load_fetches_only_the_row_groups_of_the_query(tmp_path, monk
     assert moved < 1.4 * size, "an eighth of the file, an eighth and a little, and all of it"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the client's own upload
 def test_from_a_hub_a_query_fetches_only_its_columns_of_layers(tmp_path):
     layers = {f"l{number}": weights(number, 2, 2, 3, 3) for number in range(3_000)}

@@ -146,6 +146,7 @@ def test_pointers_out_of_the_data_set_are_refused(parts, tmp_path):
         merge(tmp_path / "out", lying)
 
 
+@pytest.mark.slow
 def test_the_command_takes_folders_and_repositories(parts, tmp_path):
     with serve() as hub:
         pushed = filterzoo("publish", "alice/zoo", "--workdir", parts / "work-left", env=hub.environment, cwd=tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from safetensors.numpy import save_file
 from tests.program import filterzoo
 from tests.publish.folders import rows
@@ -26,6 +27,7 @@ def network(*, trained: bool, layers: int = 4) -> dict[str, np.ndarray]:
     return {f"layer{number}.weight": np.ascontiguousarray(layer) for number, layer in enumerate(filters)}
 
 
+@pytest.mark.slow
 def test_they_are_published_with_their_filters_and_marked(tmp_path: Path) -> None:
     save_file(network(trained=False), tmp_path / "random.safetensors")
     save_file(network(trained=True), tmp_path / "trained.safetensors")

@@ -100,6 +100,7 @@ def test_a_faster_publisher_is_merged_with(hub, tmp_path):
     assert len(hub.repos[REPO].tags) == 3
 
 
+@pytest.mark.slow
 def test_two_publishers_at_once_both_end_up_there(hub, tmp_path):
     """Two processes, one of which must be refused and plan anew: the rows of both are there, each once."""
     ids = {"left": {"a-net", "b-net", "big"}, "right": {"a-net", "c-copy", "d-shares"}}

@@ -121,6 +121,7 @@ def test_a_damaged_list_of_releases_is_told(text):
     assert read_releases("") == read_releases(None) == ()
 
 
+@pytest.mark.slow
 def test_a_crawl_notes_what_is_listed(tmp_path):
     (tmp_path / "manifest.yaml").write_text(MANIFEST)
     write_good(tmp_path / "zoo")

@@ -275,6 +275,7 @@ def test_everything_can_go(out, sound):
     assert publish(sound / "work", target_for(str(out)), release=RELEASE).is_empty
 
 
+@pytest.mark.slow
 def test_the_sample_stays_as_small_as_it_is(tmp_path, monkeypatch):
     """Fewer models could show more filters each; that would rewrite every file."""
     monkeypatch.setattr(sample, "TOTAL", 300)

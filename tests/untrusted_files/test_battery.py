@@ -22,6 +22,8 @@ from filterzoo.files import LocalFile
 from filterzoo.jail import Jail
 from filterzoo.jail.limits import JailLimits
 
+pytestmark = pytest.mark.slow
+
 GIB = 1 << 30
 FAMILIES = {
     "torch zip", "torch legacy", "TorchScript", "safetensors", "shards", "ONNX", "HDF5", "Keras 2", "Keras 3",

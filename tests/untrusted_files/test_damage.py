@@ -36,6 +36,7 @@ def content(read_layers) -> list[tuple]:
     return [(r.name, r.tensor.dtype, r.tensor.convolution, r.weights.shape, r.weights.tobytes()) for r in read_layers]
 
 
+@pytest.mark.slow
 def test_no_damage_that_a_checksum_covers_is_missed(files):
     outcomes: Counter[tuple[str, str]] = Counter()
     missed, slowest = [], 0.0

@@ -78,14 +78,17 @@ def seen(folder) -> dict:
     return watch(folder, FEW, 1)[0]
 
 
+@pytest.mark.slow
 def test_nothing_is_run_started_connected_to_or_written(seen):
     assert seen["events"] == []
 
 
+@pytest.mark.slow
 def test_nothing_but_a_refusal_comes_out(seen):
     assert seen["faults"][:3] == []
 
 
+@pytest.mark.slow
 def test_everything_was_read(seen):
     files = seen["files"]
     assert files["read"] > len(VARIANTS) + 100
@@ -107,6 +110,7 @@ def test_as_many_mutated_files_as_promised(folder):
     assert read + refused == MANY, f"{SECONDS} s were too few for as many as docs/security.md promises"
 
 
+@pytest.mark.slow
 def test_the_hook_would_notice(tmp_path):
     """Each kind of event, made on purpose."""
     deeds = {

@@ -83,6 +83,7 @@ def _symmetric(first: np.ndarray, second: np.ndarray, low: float, high: float) -
     return float((p * np.log(p / q)).sum() + (q * np.log(q / p)).sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", [Variant.CVPR22, Variant.ROBUST22, Variant.MEDICAL22])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_variant_equals_numpy_and_scikit_learn(tmp_path, variant, seed):

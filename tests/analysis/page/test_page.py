@@ -13,6 +13,8 @@ from filterzoo_analysis import zoo
 from filterzoo_analysis.page import report
 from filterzoo_analysis.page.models_page import document
 
+pytestmark = pytest.mark.slow
+
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",

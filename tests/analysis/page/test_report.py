@@ -60,6 +60,7 @@ class Elements(HTMLParser):
         self._in_script = False
 
 
+@pytest.mark.slow
 def test_every_figure_is_saved_with_its_table_and_query(mixed, written):
     made = list(report.exhibits(zoo.read(str(mixed))))
     assert {exhibit.name for exhibit in made} >= {
@@ -92,6 +93,7 @@ def remade(figures, pattern="*") -> list[str]:
     return names
 
 
+@pytest.mark.slow
 def test_each_query_makes_its_table_again(mixed, written):
     assert len(remade(written / "figures")) == len(list((written / "figures").glob("*.parquet"))) > 30
 
@@ -106,6 +108,7 @@ def test_grids_of_every_pair_are_drawn_on_demand(mixed):
         assert all(name in exhibit.title for name, exhibit in zip(names, found, strict=True))
 
 
+@pytest.mark.slow
 def test_groups_of_few_models_are_marked(written):
     """The task of one hostile name is shown with its drift, a dagger and no interval."""
     few = [row for row in pq.read_table(written / "figures/drift_task.parquet").to_pylist() if row["few_models"]]
@@ -116,6 +119,7 @@ def test_groups_of_few_models_are_marked(written):
     assert "† fewer than 3, no interval" in (written / "index.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_overview_covers_every_column_and_counts_models_by_kernel_size(mixed, written):
     columns = {column.name for column in COLUMNS["models"] if column.null != "never"} - {"duplicate_of"}
     covered = {row["column"]: row for row in pq.read_table(written / "figures/coverage.parquet").to_pylist()}
@@ -129,6 +133,7 @@ def test_the_overview_covers_every_column_and_counts_models_by_kernel_size(mixed
     ]
 
 
+@pytest.mark.slow
 def test_the_page_holds_no_markup_of_strangers_and_fetches_nothing(written):
     elements = Elements()
     elements.feed((written / "index.html").read_text())
@@ -140,6 +145,7 @@ def test_the_page_holds_no_markup_of_strangers_and_fetches_nothing(written):
     assert data["layers"]["start"][-1] == len(data["layers"]["name"])
 
 
+@pytest.mark.slow
 def test_the_same_data_give_the_same_report(mixed, written, tmp_path):
     report.write(zoo.read(str(mixed)), tmp_path)
     for path in written.rglob("*"):
@@ -183,6 +189,7 @@ def test_one_model_is_enough(tmp_path):
     assert "fewer than two groups are known" in (tmp_path / "report" / "index.html").read_text()
 
 
+@pytest.mark.slow
 def test_growth_since_an_earlier_state(tmp_path):
     rng = np.random.default_rng(0)
     models = [synthetic.random_model(f"m{n}", rng, shift=0.8 * (n > 7)) for n in range(12)]
@@ -198,6 +205,7 @@ def test_growth_since_an_earlier_state(tmp_path):
     assert remade(tmp_path / "report/figures", "growth_*") == ["growth_added", "growth_drift", "growth_outliers"]
 
 
+@pytest.mark.slow
 def test_growth_by_the_newest_release_where_no_earlier_state_is_given(tmp_path):
     rng = np.random.default_rng(0)
     releases = ["v2026.09.30"] * 4 + ["v2026.10.01.9"] * 4 + ["v2026.10.01.10"] * 4
@@ -218,6 +226,7 @@ def test_growth_by_the_newest_release_where_no_earlier_state_is_given(tmp_path):
     assert remade(tmp_path / "report/figures", "growth_*") == ["growth_added", "growth_drift", "growth_outliers"]
 
 
+@pytest.mark.slow
 def test_one_release_has_no_growth(tmp_path):
     models = [synthetic.random_model("only", np.random.default_rng(0), release="v2026.09.30")]
     assert run(str(synthetic.publish(tmp_path / "zoo", models)), "-o", str(tmp_path / "report")).exit_code == 0
@@ -225,6 +234,7 @@ def test_one_release_has_no_growth(tmp_path):
     assert not list((tmp_path / "report/figures").glob("growth*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["cvpr22", "robust22", "medical22"])
 def test_variants_by_the_command(mixed, tmp_path, variant):
     result = run(str(mixed), "-o", str(tmp_path), "--variant", variant)
@@ -254,6 +264,7 @@ def picture(path, pixels: np.ndarray) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_first_layers_on_a_picture_and_its_attacked_twin(tmp_path):
     """A robust first layer that sees no fine stripes does not see an attack of fine stripes; a normal one does."""
     smooth = np.full((4, 3, 3, 3), 1 / 27, np.float32)

@@ -106,6 +106,7 @@ def pairs(rng: np.random.Generator, shift: float, count: int) -> list[synthetic.
     return models
 
 
+@pytest.mark.slow
 def test_a_planted_difference_of_robust_networks_is_found_and_lies_in_its_interval():
     """The drift of 150 pairs stands for that of all there could be; 10 of 12 intervals, of 95 % each, must hold it.
 

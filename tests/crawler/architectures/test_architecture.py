@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 
 import onnx
 import pytest
@@ -54,6 +55,12 @@ TORCHVISION = {
     "r3d_18": ((1, 3, 4, 32, 32), {}),
     "r2plus1d_18": ((1, 3, 4, 32, 32), {}),
 }
+QUICK = {"resnet18", "mobilenetv3_small_050", "convnext_atto", "squeezenet1_1"}
+
+
+def tiered(names: Iterable[str]) -> list[Any]:
+    """Each name as a parameter, all but the quick ones in the slow tier."""
+    return [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in names]
 
 
 class UNet(nn.Module):
@@ -78,7 +85,7 @@ class UNet(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore")  # the exporter warns of itself
-@pytest.mark.parametrize("name", TIMM)
+@pytest.mark.parametrize("name", tiered(TIMM))
 def test_timm_depths_are_those_of_the_exported_graph(name):
     size = TIMM[name][0]
     settings = {"img_size": size} if name.startswith(("coat", "lambda")) else {}
@@ -86,7 +93,7 @@ def test_timm_depths_are_those_of_the_exported_graph(name):
 
 
 @pytest.mark.filterwarnings("ignore")  # the exporter warns of itself
-@pytest.mark.parametrize("name", TORCHVISION)
+@pytest.mark.parametrize("name", tiered(TORCHVISION))
 def test_torchvision_depths_are_those_of_the_exported_graph(name):
     shape, settings = TORCHVISION[name]
     check(lambda: torchvision.models.get_model(name, weights=None, **settings), shape)

@@ -344,6 +344,7 @@ def test_a_copy_in_the_cache_that_went_bad_is_fetched_again(server: WebServer, t
 # As a user runs it
 
 
+@pytest.mark.slow
 def test_the_published_row_says_what_was_compared(server: WebServer, tmp_path: Path) -> None:
     for kind, state in (("slim", network(with_matrices=False)), ("fat", network())):
         (tmp_path / kind).mkdir()
@@ -365,6 +366,7 @@ def test_the_published_row_says_what_was_compared(server: WebServer, tmp_path: P
     }
 
 
+@pytest.mark.slow
 def test_a_crawl_that_is_killed_before_the_last_byte_starts_the_checkpoint_again(
     server: WebServer, tmp_path: Path
 ) -> None:

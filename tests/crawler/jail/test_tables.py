@@ -14,10 +14,10 @@ from filterzoo.errors import Reason, Refused
 from filterzoo.jail.answers import Answers
 from filterzoo.jail.limits import JailLimits
 from filterzoo.jail.messages import MAX_BODY, Message, encode
-from filterzoo.jail.tables import Table, document
+from filterzoo.jail.tables import RecordParser, document
 from filterzoo.records import Index
 
-TABLE = Table(Index)
+TABLE = RecordParser(Index)
 
 
 @pytest.mark.parametrize("case", GOOD)
@@ -47,7 +47,7 @@ READER = """
 import resource, time
 from pathlib import Path
 from filterzoo.errors import Refused
-from filterzoo.jail.tables import Table, document
+from filterzoo.jail.tables import RecordParser, document
 from filterzoo.records import Index
 body, read = {body}, {reader}
 assert len(body) <= 64 << 20
@@ -61,7 +61,7 @@ except Refused as refusal:
 """
 
 
-@pytest.mark.parametrize("reader", ["Table(Index).read", "document"])
+@pytest.mark.parametrize("reader", ["RecordParser(Index).read", "document"])
 @pytest.mark.parametrize("case", FLOODS)
 def test_a_flood_of_values_takes_little_memory_and_time(case: str, reader: str):
     if (case, reader) == ("allowed numbers", "document"):

@@ -302,6 +302,7 @@ TENSORS = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(tensors=st.lists(TENSORS, max_size=2), count=NUMBERS, size=st.integers(0, SIZE))
 def test_any_numbers_are_accepted_or_refused(tensors, count, size):

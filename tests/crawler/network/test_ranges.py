@@ -501,6 +501,7 @@ def layer_ids(jail: Jail, tmp_path: Path) -> list[str]:
         return [layer.layer_id for layer in read_all(local, "m.pth", jail)[1]]
 
 
+@pytest.mark.slow
 def test_a_crawl_with_and_without_ranges(server: WebServer, tmp_path: Path, layer_ids: list[str]) -> None:
     """By ranges only the wanted bytes move; without them the file comes once, whole, although it breaks twice."""
     write_zip(network(), tmp_path / "m.pth")
@@ -517,6 +518,7 @@ def test_a_crawl_with_and_without_ranges(server: WebServer, tmp_path: Path, laye
     assert [path.stat().st_size for path in cached] == [len(body)]
 
 
+@pytest.mark.slow
 def test_a_file_that_changes_midway_starts_again(server: WebServer, tmp_path: Path, layer_ids: list[str]) -> None:
     """The new version is read from its start, in the same run: no row mixes the two."""
     write_safetensors({name: -tensor for name, tensor in network().items()}, tmp_path / "old")
@@ -534,6 +536,7 @@ def test_a_file_that_changes_midway_starts_again(server: WebServer, tmp_path: Pa
     assert [wanted for _, wanted, _ in server.requests].count("bytes=0-65535") == 2
 
 
+@pytest.mark.slow
 def test_a_file_that_keeps_changing_is_left_to_the_next_run(
     server: WebServer, tmp_path: Path, layer_ids: list[str]
 ) -> None:

@@ -161,6 +161,7 @@ def test_a_summary_is_added_to_what_is_there(tmp_path: Path) -> None:
         step_summary.append(tmp_path / "nowhere" / "file", Summary(), run())
 
 
+@pytest.mark.slow
 def test_a_crawl_writes_both(tmp_path: Path) -> None:
     (tmp_path / "manifest.yaml").write_text(MANIFEST)
     write_good(tmp_path / "zoo")

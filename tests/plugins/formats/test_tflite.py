@@ -328,7 +328,17 @@ def test_files_are_known_by_their_identifier():
         assert not TFLite().accepts(head, "model.tflite")
 
 
-@pytest.mark.parametrize(("data", "reason"), [pytest.param(data, reason, id=name) for name, data, reason in hostile()])
+COSTLY = "bodies that run the next one twice"
+"""Ends when the jail has used its seconds."""
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        pytest.param(data, reason, id=name, marks=[pytest.mark.slow] if name == COSTLY else [])
+        for name, data, reason in hostile()
+    ],
+)
 def test_a_hostile_file_is_refused_with_its_reason(data, reason):
     started = time.process_time()
     with pytest.raises(Refused) as refusal:

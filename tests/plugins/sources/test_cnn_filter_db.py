@@ -415,6 +415,7 @@ def test_a_file_that_is_not_there_stops_the_start(tmp_path):
         list(source(tmp_path / "dataset.h5").discover())
 
 
+@pytest.mark.slow
 def test_a_crawl_reads_it_beside_other_zoos_and_says_what_it_refuses(tmp_path):
     release(tmp_path / "dataset.h5", zoo())
     (tmp_path / "broken.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))

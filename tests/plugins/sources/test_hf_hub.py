@@ -105,6 +105,7 @@ def test_an_architecture_that_only_the_configuration_names_is_read_as_data(hub, 
     assert len(hub.asked("/a/named/")) == 1
 
 
+@pytest.mark.slow
 def test_a_configuration_that_does_not_come_is_a_failure_to_fetch(hub, source, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     zoo = source(repos=["a/plain"])
@@ -196,6 +197,7 @@ def test_filters_libraries_tasks_and_downloads_narrow_a_listing(source):
     assert [f.id for f in source(libraries=["timm"], min_downloads=5).discover()] == ["b/shards"]
 
 
+@pytest.mark.slow
 def test_a_hub_that_is_not_there_is_a_failure_to_fetch(source, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)  # the client waits longer and longer
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")

@@ -376,6 +376,7 @@ def test_the_size_of_an_attack(stated, eps):
     assert _eps(stated) == eps
 
 
+@pytest.mark.slow
 def test_the_package_comes_from_an_index_or_a_folder(door, folder):
     with WebServer() as server:
         url = offer(server, "robustbench", {"robustbench-1.0-py3-none-any.whl": package()})

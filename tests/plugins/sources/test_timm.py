@@ -249,6 +249,7 @@ def test_sizes_and_hashes_of_many_are_asked_for_one_by_one_where_they_are_wanted
     assert hub.asked("/api/models?") == []
 
 
+@pytest.mark.slow
 def test_without_a_hub_the_list_is_for_plans_only(source, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr("time.sleep", lambda seconds: None)
