@@ -76,7 +76,7 @@ def index(file: RandomAccessFile, name: str) -> Index:
         raise Refused(Reason.LIMIT, "the file is nested too deeply") from None
     if message is not Message.TABLE:
         raise Refused(Reason.UNSUPPORTED, "the model inside the archive has to be unpacked first")
-    table: Index = parent._TABLE.read(body)
+    table: Index = parent._INDEX.read(body)
     validate(table, file.size)
     return table
 
