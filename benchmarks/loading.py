@@ -32,7 +32,7 @@ from tests.hub_server import serve
 from tests.servers import WebServer
 
 from filterzoo.layers.layer import Floats
-from filterzoo.store.fragments import BLOCK
+from filterzoo.store.filters import BLOCK
 from filterzoo_publish.schema import arrow_schema
 from filterzoo_publish.shards.parquet import Shard, ShardWriter
 

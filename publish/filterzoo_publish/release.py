@@ -24,10 +24,11 @@ from filterzoo_publish.plan.status import status_table
 from filterzoo_publish.plan.tables import models_table
 from filterzoo_publish.report import Report
 from filterzoo_publish.schema import CONFIGS, arrow_schema
+from filterzoo_publish.shards.filters import filter_shards
 from filterzoo_publish.shards.parquet import Shard
 from filterzoo_publish.shards.sample import CONFIG as SAMPLE
 from filterzoo_publish.shards.sample import quota, sample_shards, thinned_shards
-from filterzoo_publish.shards.shards import filter_shards, layer_shards, model_shards, table_shard
+from filterzoo_publish.shards.shards import layer_shards, model_shards, table_shard
 from filterzoo_publish.targets.folder import FolderTarget
 from filterzoo_publish.targets.target import README, RELEASE, Commit, Conflict, Target
 
@@ -128,7 +129,7 @@ def _release_into(
     before = {path for config in CONFIGS for path in published.paths(config)}
     outdated: set[str] = set()
     files: dict[str, int] = {}
-    for shard in _shards(plan, published, folder, outdated):
+    for shard in _shards(plan, published, folder, outdated, as_links=target.takes_links):
         outdated.discard(shard.path)
         if shard.path in before:
             shard.local.unlink()
@@ -187,12 +188,14 @@ def _has_news(plan: Plan, published: PublishedState) -> bool:
     return bool(plan.entries) or not all(now.equals(before) for now, before in changed)
 
 
-def _shards(plan: Plan, published: PublishedState, folder: Path, outdated: set[str]) -> Iterator[Shard]:
+def _shards(
+    plan: Plan, published: PublishedState, folder: Path, outdated: set[str], *, as_links: bool
+) -> Iterator[Shard]:
     """Every file of the release; files that these replace are put into `outdated` before."""
     pointers = dict(plan.pointers)
     written: set[str] = set()
     steps = (
-        filter_shards(plan, folder, pointers),
+        filter_shards(plan, folder, pointers, as_links=as_links),
         layer_shards(plan, folder, pointers),
         _sample(plan, published, folder, outdated),
         model_shards(plan, folder),

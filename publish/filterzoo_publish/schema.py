@@ -8,7 +8,9 @@ from typing import Any
 import pyarrow as pa
 
 from filterzoo.store.confidences import CONFIDENCE_SCHEMA
-from filterzoo.store.fragments import BLOCK, LAYER_SCHEMA
+from filterzoo.store.encoding import is_list
+from filterzoo.store.filters import BLOCK, PUBLISHED_SCHEMA
+from filterzoo.store.fragments import LAYER_SCHEMA
 
 CONFIGS = ("models", "layers", "filters", "filters_sample", "status", "skipped", "confidences")
 """The configs, the default one first; one split, `train`, each."""
@@ -218,20 +220,19 @@ _LAYERS = (
 )
 
 _DEPTH = Column("conv_depth_norm", _FLOAT, "depth where the layer first occurs in that checkpoint", "[0, 1]")
-_WEIGHTS = pa.list_(pa.field("element", pa.float32(), nullable=False))
-"""Numbers that cannot be null: a file then says nothing of each of them, and decodes in three quarters of the time."""
-_FILTERS = (
-    _LAYER_ID,
-    Column("model_id", _STRING, "the first checkpoint that has the layer; `layers` lists all of them"),
-    _SOURCE,
-    _LICENCE_CLASS,
-    Column("kernel", _STRING, "kernel size", "`3x3`"),
-    _TASK,
-    _CATEGORY,
-    _DEPTH,
-    Column("first_filter", _INT, "number of the block's first filter in its layer", "0 = first"),
-    Column("n_filters", pa.int32(), "filters in the block", f"1 to {BLOCK}"),
-    Column("weights", _WEIGHTS, "the filters one after the other, row-major: `.reshape(-1, 3, 3)`"),
+_FILTER_MEANINGS: dict[str, tuple[str, ...]] = {
+    "model_id": ("the first checkpoint that has the layer; `layers` lists all of them",),
+    "kernel": ("kernel size", "`3x3`"),
+    "first_filter": ("number of the block's first filter in its layer", "0 = first"),
+    "n_filters": ("filters in the block", f"1 to {BLOCK}"),
+    "weights": ("the filters one after the other, row-major: `.reshape(-1, 3, 3)`",),
+}
+_SHARED = {column.name: column for column in (_LAYER_ID, _SOURCE, _LICENCE_CLASS, _TASK, _CATEGORY, _DEPTH)}
+_FILTERS = tuple(
+    Column(field.name, field.type, *_FILTER_MEANINGS[field.name])
+    if field.name in _FILTER_MEANINGS
+    else _SHARED[field.name]
+    for field in PUBLISHED_SCHEMA
 )
 
 _SAMPLE = (
@@ -334,22 +335,8 @@ def features(config: str) -> list[dict[str, Any]]:
     return [_feature(column) for column in COLUMNS[config]]
 
 
-def float_leaves(config: str) -> list[str]:
-    """Parquet paths of the columns whose numbers are weights or statistics: split by byte, never in a dictionary."""
-    return [
-        f"{column.name}.list.element" if _is_list(column.type) else column.name
-        for column in COLUMNS[config]
-        if _value(column.type) in {pa.float32(), pa.float64(), pa.uint32()}
-    ]
-
-
-def dictionary_columns(config: str) -> list[str]:
-    """Columns that repeat a few values."""
-    return [column.name for column in COLUMNS[config] if column.type == _STRING]
-
-
 def _feature(column: Column) -> dict[str, Any]:
-    if not _is_list(column.type):
+    if not is_list(column.type):
         return {"name": column.name, "dtype": _dtype(column.type)}
     length = {"length": column.type.list_size} if pa.types.is_fixed_size_list(column.type) else {}
     return {"name": column.name, "list": _dtype(column.type.value_type), **length}
@@ -358,11 +345,3 @@ def _feature(column: Column) -> dict[str, Any]:
 def _dtype(kind: pa.DataType) -> str:
     """Arrow says `float` and `double` where `datasets` says `float32` and `float64`."""
     return {"float": "float32", "double": "float64"}.get(str(kind), str(kind))
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind))
-
-
-def _value(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if _is_list(kind) else kind

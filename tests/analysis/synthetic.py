@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from filterzoo.layers.normalise import layer_id
 from filterzoo.measures.measure import measure_weights
-from filterzoo.store.fragments import BLOCK
+from filterzoo.store.filters import BLOCK
 from filterzoo_analysis.tables.dataset import DataSet
 from filterzoo_publish.schema import arrow_schema
 from filterzoo_publish.shards.parquet import ShardWriter

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from tests.publish.work import Model, write_work, zoo
 
+from filterzoo.store import filters as layout
 from filterzoo_publish.release import publish, target_for
 from filterzoo_publish.report import Report
-from filterzoo_publish.shards import shards
 
 RELEASE = "v2026.01.02"
 
@@ -25,7 +25,7 @@ def publish_models(folder: Path, target: Path, models: list[Model], *arguments, 
 def publish_in_small_row_groups(folder: Path) -> Path:
     """The zoo of `work`, published below a folder so that its layers span several row groups; gives the data set."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shards, "ROW_GROUP_NUMBERS", 9 * 33_000)
+        patch.setattr(layout, "ROW_GROUP_NUMBERS", 9 * 33_000)
         publish_models(folder / "work", folder / "out", zoo())
     return folder / "out"
 

@@ -12,9 +12,9 @@ from tests.publish.folders import publish_models, tree
 from tests.publish.work import write_work, zoo
 
 from filterzoo.errors import StartError, StorageFailed
+from filterzoo.store import encoding
 from filterzoo_publish.plan.releases import next_release, read_releases
 from filterzoo_publish.release import publish, target_for
-from filterzoo_publish.shards import parquet
 from filterzoo_publish.targets.folder import DECIDED
 from filterzoo_publish.verify.checks import verify
 
@@ -37,7 +37,7 @@ def failing(number: int):
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
 def test_a_disk_that_fills_while_files_are_written(places, monkeypatch, number):
     before = tree(places / "out")
-    monkeypatch.setattr(parquet._HashingFile, "write", failing(number))
+    monkeypatch.setattr(encoding._HashingFile, "write", failing(number))
     with pytest.raises(StorageFailed, match=f"out: {os.strerror(number)}; nothing was published"):
         publish(places / "work", target_for(str(places / "out")))
     with pytest.raises(StorageFailed):

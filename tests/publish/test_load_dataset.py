@@ -15,8 +15,8 @@ from tests.publish.work import Model, ledger, weights, write_work, zoo
 from tests.servers import WebServer
 
 from filterzoo.layers.normalise import layer_id
+from filterzoo.store import filters as layout
 from filterzoo_publish.release import publish, target_for
-from filterzoo_publish.shards import shards
 from filterzoo_publish.targets.hub import HubTarget
 
 SCRIPT = """
@@ -133,7 +133,7 @@ numpy.save(sys.argv[3], after)
 
 @pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the client's own upload
 def test_from_a_hub_load_fetches_only_the_row_groups_of_the_query(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "ROW_GROUP_NUMBERS", 9 * 1_000)
+    monkeypatch.setattr(layout, "ROW_GROUP_NUMBERS", 9 * 1_000)
     models = [Model(f"m{number}", {"w": weights(number, 300, 100, 3, 3)}) for number in range(8)]
     new = Model("new", {"w": weights(8, 10, 10, 3, 3)})
     with serve() as hub:

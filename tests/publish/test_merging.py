@@ -17,9 +17,9 @@ from tests.publish.test_verify import file_of, rewrite
 from tests.publish.work import Model, ledger, network, zoo
 
 from filterzoo.errors import StartError
+from filterzoo.store import filters as layout
 from filterzoo_publish.merge.merging import open_datasets
 from filterzoo_publish.release import publish_work, target_for
-from filterzoo_publish.shards import shards
 from filterzoo_publish.takedown.takedown import take_down
 from filterzoo_publish.takedown.takedowns import TakedownKind
 from filterzoo_publish.verify.checks import verify
@@ -75,7 +75,7 @@ def test_merged_into_one_of_them_nothing_of_it_is_rewritten(parts, tmp_path):
 
 
 def test_layers_over_several_row_groups_arrive_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "ROW_GROUP_NUMBERS", 9 * 32_768)
+    monkeypatch.setattr(layout, "ROW_GROUP_NUMBERS", 9 * 32_768)
     publish_models(tmp_path / "work", tmp_path / "one", licensed(zoo()))
     merge(tmp_path / "two", tmp_path / "one")
     assert verify(str(tmp_path / "two")) == []

@@ -15,9 +15,10 @@ from tests.publish.work import Model, ledger, network, weights, write_work, zoo
 
 from filterzoo.errors import StartError
 from filterzoo.layers.normalise import layer_id
+from filterzoo.store import filters as layout
 from filterzoo_publish.plan.state import POINTER_COLUMNS
 from filterzoo_publish.release import publish, target_for
-from filterzoo_publish.shards import shards
+from filterzoo_publish.shards import filters
 from filterzoo_publish.verify.checks import verify
 
 
@@ -157,8 +158,8 @@ def test_entries_of_other_work_folders_stay_in_skipped(tmp_path):
 
 
 def test_large_checkpoints_have_row_groups_of_their_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "ROW_GROUP_NUMBERS", 9 * 40_000)
-    monkeypatch.setattr(shards, "FILE_NUMBERS", 9 * 90_000)
+    monkeypatch.setattr(layout, "ROW_GROUP_NUMBERS", 9 * 40_000)
+    monkeypatch.setattr(filters, "FILE_NUMBERS", 9 * 90_000)
     models = [
         Model("a", {"w": weights(1, 100, 10, 3, 3)}),
         Model("b", {"w": weights(2, 100, 10, 3, 3)}),

@@ -16,7 +16,10 @@ from filterzoo.layers.normalise import layer_id
 from filterzoo.measures.measure import measure_weights
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.records import Artifact, Checkpoint, Context, Kind
+from filterzoo.store.filters import axes_of
 from filterzoo.store.workfolder import WorkFolder
+
+ARTIFACT = Artifact(url="https://zoo.example/file", name="file.pth", sha256="0" * 64, size=1000)
 
 
 @dataclass(frozen=True)
@@ -116,17 +119,18 @@ def write_work(
 
 def _done(model: Model, store, kernels: frozenset[str]) -> Done:
     filters = Counter()
-    with store.writer(kernels if model.publish_weights else frozenset()) as writer:
+    checkpoint = Checkpoint(
+        id=model.id, revision=model.revision, source=model.source, artifacts=(ARTIFACT,), **model.facts
+    )
+    axes = axes_of(checkpoint, model.licence_class)
+    with store.writer(kernels if model.publish_weights else frozenset(), axes, {}) as writer:
         for index, (name, array) in enumerate(model.layers.items()):
             layer = _layer(index, name, array, len(model.layers))
             filters[layer.kernel] += layer.n_filters
             writer.add(layer, _measure(layer))
         layers_fragment, filters_fragment = writer.finish()
-    artifact = Artifact(url="https://zoo.example/file", name="file.pth", sha256="0" * 64, size=1000)
     return Done(
-        checkpoint=Checkpoint(
-            id=model.id, revision=model.revision, source=model.source, artifacts=(artifact,), **model.facts
-        ),
+        checkpoint=checkpoint,
         format="torch",
         framework="torch",
         section="",

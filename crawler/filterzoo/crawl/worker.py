@@ -28,6 +28,7 @@ from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.plugins import load
 from filterzoo.records import Checkpoint, Index
 from filterzoo.references import PluginReference
+from filterzoo.store.filters import axes_of
 from filterzoo.store.fragments import FragmentStore, FragmentWriter
 from filterzoo.store.workfolder import SOCKETS
 
@@ -118,7 +119,10 @@ class Worker:
             progress.enter(Stage.NORMALISE)
             # Whose hash it is that a source gives with a member that it opens itself is not known.
             opens_member = artifact.member is not None and member is None
-            with self._store.writer(kernels) as fragment, cpu_clock(task.settings.budget.seconds_for(index)):
+            with (
+                self._store.writer(kernels, axes_of(checkpoint, str(licence.licence_class)), filters) as fragment,
+                cpu_clock(task.settings.budget.seconds_for(index)),
+            ):
                 with checked_layers(
                     whole,
                     file,

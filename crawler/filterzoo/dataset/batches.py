@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from filterzoo.dataset.parquet import TextBudget, batches_of
 from filterzoo.dataset.published import PublishedFiles
 from filterzoo.dataset.sparse_copy import copied
-from filterzoo.store.fragments import BLOCK
+from filterzoo.store.filters import BLOCK
 
 _NUMBERS = 9 * 3 * BLOCK
 """Weights decoded at a time: 3.5 MB. Arrow doubles its buffer as it fills: just below a power of

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from math import prod
+from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
 
 from filterzoo.layers.layer import kernel_name
 from filterzoo.layers.normalise import layer_hasher
-from filterzoo.store.fragments import BLOCK, FILTER_SCHEMA, LAYER_SCHEMA, FragmentStore, name_of_filters
+from filterzoo.store.filters import BLOCK
+from filterzoo.store.former_filters import former_name
+from filterzoo.store.fragments import LAYER_SCHEMA, FragmentStore
 
 Row = Mapping[str, Any]
+_FACTS = ["layer_id", "kernel", "first_filter", "n_filters"]
+"""Columns of filters that tell a block's place in its layer."""
 
 
 class Unsound(Exception):
@@ -22,8 +28,7 @@ class Unsound(Exception):
 def layer_rows(store: FragmentStore, name: str) -> list[Row]:
     """Rows of a layers fragment whose bytes are those it is named after; Unsound otherwise."""
     try:
-        if (found := store.sha256(name)) != name:
-            raise Unsound(f"its sha256 is {found}")
+        check_bytes(name, store.sha256(name))
         table = store.layers(name)
         if not table.schema.equals(LAYER_SCHEMA):
             raise Unsound("its columns are not those of this version")
@@ -38,54 +43,66 @@ def layer_rows(store: FragmentStore, name: str) -> list[Row]:
 def check_filters(store: FragmentStore, name: str, layers: Sequence[Row], *, weights: bool = True) -> None:
     """Unsound unless the filters fragment holds, of those layers, every one of the kernel sizes that it has.
 
-    weights: also look at every weight; without, those who read them do it by `check_batch`.
+    weights: also look at every byte; without, those who read layers do it by `check_layer`, and those who take the
+    whole file by `check_bytes`.
     """
     shapes = {row["layer_id"]: tuple(row["shape"]) for row in layers}
-    found: dict[str, None] = {}
     try:
-        if not store.exists(name):
-            raise Unsound("it is missing")
-        for batch in store.filters(name):
-            batch.validate(full=True)  # before anything is read through an offset
-            if batch.num_rows:
-                found[check_batch(batch, shapes, weights=weights)] = None
+        if weights and store.is_encoded(name):
+            check_bytes(name, store.sha256(name, of_filters=True))
+        with store.open_filters(name) as file:
+            rows = file.facts(_FACTS).to_pylist()
+            found = [_check_blocks(list(run), shapes) for _, run in groupby(rows, key=itemgetter("layer_id"))]
+            if weights:
+                for layer in file.layers():
+                    check_layer(layer, shapes)
+    except FileNotFoundError:
+        raise Unsound("it is missing") from None
     except (OSError, ValueError, pa.ArrowException) as error:
         raise Unsound(f"it cannot be read: {error}") from error
     kernels = {kernel_name(shapes[layer_id][2:]) for layer_id in found}
     expected = dict.fromkeys(row["layer_id"] for row in layers if row["kernel"] in kernels)
-    if list(found) != [layer_id for layer_id in expected if 0 not in shapes[layer_id][:2]]:
+    if found != [layer_id for layer_id in expected if 0 not in shapes[layer_id][:2]]:
         raise Unsound("its layers are not those of the checkpoint")
-    if name_of_filters(expected) != name:
+    if not store.is_encoded(name) and former_name(expected) != name:
         raise Unsound("its layers are not those it is named after")
 
 
-def check_batch(batch: pa.RecordBatch, shapes: Mapping[str, tuple[int, ...]], *, weights: bool = True) -> str:
-    """The id of the one layer that a batch holds, recomputed from its weights if asked to; Unsound otherwise."""
-    if not batch.schema.equals(FILTER_SCHEMA):
-        raise Unsound("its columns are not those of this version")
-    layer_id = batch["layer_id"][0].as_py()
+def check_bytes(name: str, sha256: str) -> None:
+    """Unsound where a fragment has other bytes than those it is named after."""
+    if sha256 != name:
+        raise Unsound(f"its sha256 is {sha256}")
+
+
+def check_layer(layer: pa.Table, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Unsound unless a layer has the weights that its id is the hash of; FILTER_SCHEMA, rows that were checked."""
+    layer_id = layer["layer_id"][0].as_py()
+    shape = shapes[layer_id]
+    hasher = layer_hasher(shape)
+    count = 0
+    for chunk in layer["weights"].chunks:
+        numbers = chunk.flatten()
+        if numbers.null_count or chunk.null_count:
+            raise Unsound(f"numbers of layer {layer_id} are missing")
+        hasher.update(numbers.to_numpy(zero_copy_only=True))
+        count += len(numbers)
+    if count != prod(shape):
+        raise Unsound(f"layer {layer_id} has {count} numbers, its shape {prod(shape)}")
+    if hasher.hexdigest() != layer_id:
+        raise Unsound(f"the weights of layer {layer_id} are not those it is named after")
+
+
+def _check_blocks(rows: list[dict[str, Any]], shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """The layer whose blocks follow each other in a file; Unsound where they do not."""
+    layer_id = rows[0]["layer_id"]
     shape = shapes.get(layer_id)
     if shape is None:
         raise Unsound("it holds a layer that the checkpoint has not")
-    numbers = batch["weights"].flatten()
-    if any(column.null_count for column in (*batch.columns, numbers)):
-        raise Unsound(f"numbers of layer {layer_id} are missing")
-    firsts = list(range(0, shape[0] * shape[1], BLOCK))
-    counts = [min(BLOCK, shape[0] * shape[1] - first) for first in firsts]
-    facts = {
-        "layer_id": [layer_id] * len(firsts),
-        "kernel": [kernel_name(shape[2:])] * len(firsts),
-        "first_filter": firsts,
-        "n_filters": counts,
-    }
-    if any(batch[column].to_pylist() != values for column, values in facts.items()):
+    count = shape[0] * shape[1]
+    expected = [
+        dict(zip(_FACTS, (layer_id, kernel_name(shape[2:]), first, min(BLOCK, count - first)), strict=True))
+        for first in range(0, count, BLOCK)
+    ]
+    if rows != expected:
         raise Unsound(f"the blocks of layer {layer_id} do not follow each other")
-    if len(numbers) != prod(shape):
-        raise Unsound(f"layer {layer_id} has {len(numbers)} numbers, its shape {prod(shape)}")
-    if not weights:
-        return str(layer_id)
-    hasher = layer_hasher(shape)
-    hasher.update(numbers.to_numpy(zero_copy_only=True))
-    if hasher.hexdigest() != layer_id:
-        raise Unsound(f"the weights of layer {layer_id} are not those it is named after")
     return str(layer_id)

@@ -1,8 +1,8 @@
 """The store: what became of a checkpoint's layers, in content-addressed files that appear whole or not at all.
 
-A checkpoint leaves a layers fragment (one row a layer, with its measures) and, where weights may be published, a
-filters fragment (blocks of at most `BLOCK` filters of each unique layer of a wanted kernel size). Both are Arrow IPC
-files: written once without encoding, memory-mapped when shards are made.
+A checkpoint leaves a layers fragment (Arrow IPC: one row a layer, with its measures and its part of the sample) and,
+where weights may be published, a filters fragment: each unique layer of a wanted kernel size, as a file of `filters` is
+published (`store.filters`). Both are named by the sha256 of their bytes.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import contextlib
 import errno
 import hashlib
 import json
+import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import IO, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import fsspec
 import numpy as np
@@ -25,9 +26,10 @@ import pyarrow as pa
 from filterzoo.durable import sync, sync_folder
 from filterzoo.layers.layer import Layer, LayerMeasure
 from filterzoo.outcome import Done
-
-BLOCK = 32_768
-"""Most filters of one row of the filters table."""
+from filterzoo.store.encoding import EncodedFile
+from filterzoo.store.filters import PUBLISHED_SCHEMA, Axes, FilterFile, RowGroups, open_filters, pieces_of
+from filterzoo.store.former_filters import FormerFilters
+from filterzoo.store.sample import KERNEL, Sampled, SampleTaker
 
 LAYER_SCHEMA = pa.schema(
     [
@@ -83,16 +85,11 @@ _LATER_COLUMNS = (
 )
 """Columns that fragments and releases before them lack; null there."""
 
-FILTER_SCHEMA = pa.schema(
-    [
-        ("layer_id", pa.string()),
-        ("kernel", pa.string()),
-        ("first_filter", pa.int64()),
-        ("n_filters", pa.int32()),
-        ("weights", pa.list_(pa.float32())),
-    ]
+_SAMPLE_COLUMNS = (
+    pa.field("sampled_filters", pa.list_(pa.int64())),
+    pa.field("sampled_weights", pa.list_(pa.float32())),
 )
-"""Columns of a filters fragment: `weights` holds n_filters * k numbers, filter after filter, each row-major."""
+"""In a layers fragment also: the part of the largest draw (`store.sample`) where a layer first occurs, else null."""
 
 
 def with_every_column(table: pa.Table) -> pa.Table:
@@ -106,6 +103,10 @@ def with_every_column(table: pa.Table) -> pa.Table:
 
 _ABOUT = b"filterzoo"
 """Key of the schema's metadata under which a layers fragment says what it is of."""
+
+
+LAYERS, FILTERS = ".arrow", ".parquet"
+"""How the names of fragments end."""
 
 
 class FragmentOrigin(NamedTuple):
@@ -123,30 +124,76 @@ class FragmentStore:
         self._is_local = "file" in np.atleast_1d(self._filesystem.protocol)
         self._scratch = scratch
 
-    def writer(self, kernels: frozenset[str]) -> FragmentWriter:
-        """A writer for one checkpoint that keeps the filters of layers with these kernel sizes."""
+    def writer(self, kernels: frozenset[str], axes: Axes, filters: Mapping[str, int]) -> FragmentWriter:
+        """A writer for one checkpoint that keeps the filters of layers with these kernel sizes.
+
+        axes: what rows of `filters` say of it. filters: kernel size -> how many it has, tied layers counted as often as
+        they occur; with other numbers the sample takes longer.
+        """
         self._filesystem.makedirs(self._root, exist_ok=True)
         self._scratch.mkdir(parents=True, exist_ok=True)
-        return FragmentWriter(self, self._scratch, kernels)
+        sample = SampleTaker(axes.model_id, filters.get(KERNEL, 0) if KERNEL in kernels else 0)
+        return FragmentWriter(self, self._scratch, kernels, axes, sample)
 
     def layers(self, name: str) -> pa.Table:
         """The layers fragment of that name, LAYER_SCHEMA."""
-        with self._open(name) as source:
-            return with_every_column(pa.ipc.open_file(source).read_all().replace_schema_metadata(None))
+        table = self._layers_file(name).replace_schema_metadata(None)
+        sample = [column.name for column in _SAMPLE_COLUMNS if column.name in table.schema.names]
+        return with_every_column(table.drop_columns(sample))
 
-    def filters(self, name: str) -> Iterator[pa.RecordBatch]:
-        """The filters fragment of that name, one batch a layer, FILTER_SCHEMA; memory-mapped where it is local."""
-        with self._open(name) as source:
-            reader = pa.ipc.open_file(source)
-            for number in range(reader.num_record_batches):
-                yield reader.get_batch(number)
+    def sample(self, name: str) -> dict[str, Sampled] | None:
+        """layer_id -> the largest draw of the checkpoint; None where the layers fragment is older than that."""
+        table = self._layers_file(name)
+        if not {one.name for one in _SAMPLE_COLUMNS} <= set(table.schema.names):
+            return None
+        table = table.filter(table["sampled_filters"].is_valid())
+        ids, *cells = (table[one] for one in ("layer_id", "sampled_filters", "sampled_weights"))
+        return {
+            layer_id: (numbers.values.to_numpy(), weights.values.to_numpy().reshape(-1, 9))
+            for layer_id, numbers, weights in zip(ids.to_pylist(), *cells, strict=True)
+        }
+
+    def filters(self, name: str, wanted: frozenset[str] | None = None) -> Iterator[pa.Table]:
+        """The filters of each layer of that filters fragment, or of those wanted, FILTER_SCHEMA."""
+        with self.open_filters(name) as file:
+            yield from file.layers(wanted)
+
+    @contextlib.contextmanager
+    def open_filters(self, name: str) -> Iterator[FilterFile | FormerFilters]:
+        """The filters fragment of that name; memory-mapped where it is local."""
+        with self._open(self._filters_path(name)) as source:
+            if self.is_encoded(name):
+                with FilterFile(source) as file:
+                    yield file
+            else:
+                yield FormerFilters(source)
+
+    def is_encoded(self, name: str) -> bool:
+        """Whether the filters fragment of that name is a file as it is published, and none of before version 3."""
+        return self._filters_path(name).endswith(FILTERS)
+
+    def bring(self, name: str, place: Path, *, as_link: bool = False) -> None:
+        """Put the filters fragment of that name at `place`, a new local file: a hard link where that can be, or a copy.
+
+        as_link: a symbolic link will do, since the file is read and removed at once.
+        """
+        path = self._filters_path(name)
+        if not self._is_local:
+            self._filesystem.get_file(path, str(place))
+        elif as_link:
+            place.symlink_to(Path(path).absolute())
+        else:
+            try:
+                os.link(path, place)
+            except OSError:  # another file system, or one without hard links
+                shutil.copyfile(path, place)
 
     def about(self, name: str) -> FragmentOrigin | None:
         """What the layers fragment of that name says it is of; None for a filters fragment and for older ones.
 
         OSError or pa.ArrowException where it cannot be read.
         """
-        with self._open(name) as source:
+        with self._open(self._path(name)) as source:
             metadata = pa.ipc.open_file(source).schema.metadata or {}
         try:
             found = json.loads(metadata[_ABOUT])
@@ -156,16 +203,16 @@ class FragmentStore:
 
     def exists(self, name: str) -> bool:
         """Whether the store holds that fragment."""
-        return bool(self._filesystem.exists(self._path(name)))
+        return any(self._filesystem.exists(path) for path in (self._path(name), self._path(name, FILTERS)))
 
     def paths(self) -> list[str]:
         """Every file of the store, whatever it is, relative to its root."""
         self._filesystem.invalidate_cache()
         return sorted(path[len(self._root) :].lstrip("/") for path in self._filesystem.find(self._root))
 
-    def sha256(self, name: str) -> str:
-        """Of a fragment's bytes, as hex; OSError where it cannot be read."""
-        with self._filesystem.open(self._path(name), "rb") as source:
+    def sha256(self, name: str, *, of_filters: bool = False) -> str:
+        """Of the bytes of a layers fragment, or of a filters fragment, as hex; OSError where it cannot be read."""
+        with self._filesystem.open(self._filters_path(name) if of_filters else self._path(name), "rb") as source:
             return hashlib.file_digest(source, "sha256").hexdigest()
 
     def remove(self, path: str) -> None:
@@ -185,9 +232,9 @@ class FragmentStore:
         except (NotImplementedError, OSError, KeyError):
             return 0.0
 
-    def keep(self, written: Path, name: str) -> None:
+    def keep(self, written: Path, name: str, suffix: str) -> None:
         """Take a finished local file into the store under its name: synced, then renamed (or uploaded whole)."""
-        path = self._path(name)
+        path = self._path(name, suffix)
         self._filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
         if self._is_local:
             _move(written, Path(path))
@@ -197,50 +244,59 @@ class FragmentStore:
             self._filesystem.put_file(str(written), path)
             written.unlink()
 
-    def _open(self, name: str) -> Any:
-        path = self._path(name)
+    def _layers_file(self, name: str) -> pa.Table:
+        with self._open(self._path(name)) as source:
+            return pa.ipc.open_file(source).read_all()
+
+    def _open(self, path: str) -> Any:
         return pa.memory_map(path) if self._is_local else pa.PythonFile(self._filesystem.open(path, "rb"), mode="r")
 
-    def _path(self, name: str) -> str:
-        return f"{self._root}/{name[:2]}/{name}.arrow"
+    def _filters_path(self, name: str) -> str:
+        """Before version 3 of the journal filters fragments were Arrow files, as layers fragments are."""
+        encoded, former = self._path(name, FILTERS), self._path(name)
+        return former if not self._filesystem.exists(encoded) and self._filesystem.exists(former) else encoded
+
+    def _path(self, name: str, suffix: str = LAYERS) -> str:
+        return f"{self._root}/{name[:2]}/{name}{suffix}"
 
 
 class FragmentWriter:
     """Collects one checkpoint's layers. Nothing reaches the store before `finish`; leaving without it removes all."""
 
-    def __init__(self, store: FragmentStore, scratch: Path, kernels: frozenset[str]) -> None:
+    def __init__(
+        self, store: FragmentStore, scratch: Path, kernels: frozenset[str], axes: Axes, sample: SampleTaker
+    ) -> None:
         self._store = store
         self._folder = scratch / secrets.token_hex(8)
         self._kernels = kernels
+        self._axes = axes
+        self._sample = sample
         self._rows: list[dict[str, Any]] = []
-        self._stored: dict[str, None] = {}
-        self._filters: pa.RecordBatchFileWriter | None = None
-        self._sink: IO[bytes] | None = None
+        self._stored: set[str] = set()
+        self._file: EncodedFile | None = None
+        self._groups: RowGroups | None = None
 
     def __enter__(self) -> Self:
         self._folder.mkdir()
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        with contextlib.suppress(OSError, pa.ArrowException):  # what is removed need not be whole
-            if self._filters is not None:
-                self._filters.close()
-        with contextlib.suppress(OSError):
-            if self._sink is not None:
-                self._sink.close()
+        if self._file is not None:
+            self._file.discard()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def add(self, layer: Layer, measure: LayerMeasure) -> None:
-        """Append a layer; its filters are written now, once for each `layer_id`, and no reference to them is kept."""
+        """Append a layer; its filters are written now, or with those of the next layers, once for each `layer_id`."""
         self._rows.append(_layer_row(layer, measure))
-        if layer.kernel not in self._kernels or layer.layer_id in self._stored:
+        if layer.kernel not in self._kernels or layer.layer_id in self._stored or not layer.n_filters:
             return
-        self._stored[layer.layer_id] = None
-        writer = self._filters
-        if writer is None:
-            self._sink = (self._folder / "filters").open("wb")
-            writer = self._filters = pa.ipc.new_file(self._sink, FILTER_SCHEMA)
-        writer.write_batch(_filter_blocks(layer))
+        self._stored.add(layer.layer_id)
+        self._sample.take(layer)
+        if self._groups is None:
+            self._file = EncodedFile(self._folder / "filters", PUBLISHED_SCHEMA)
+            self._groups = RowGroups(self._file)
+        for piece in pieces_of(layer, self._axes):
+            self._groups.add(piece)
 
     def finish(self, done: Done | None = None, settings: str = "") -> tuple[str, str | None]:
         """Move both fragments into the store; gives their names (None: no filters).
@@ -248,38 +304,46 @@ class FragmentWriter:
         done: what the checkpoint will be recorded as, but for these names, under `settings`. The layers fragment keeps
         it, so that a lost journal can be made anew.
         """
-        filters_name = None
-        if self._close_filters():
-            filters_name = name_of_filters(self._stored)
-            self._store.keep(self._folder / "filters", filters_name)
+        filters_name, sample = self._finish_filters()
         path = self._folder / "layers"
-        schema = LAYER_SCHEMA
+        schema = pa.schema([*LAYER_SCHEMA, *_SAMPLE_COLUMNS])
         if done is not None:
             whole = replace(done, layers_fragment="", filters_fragment=filters_name)
             about = {"done": json.dumps(asdict(whole), sort_keys=True), "settings": settings}
             schema = schema.with_metadata({_ABOUT: json.dumps(about, sort_keys=True)})
-        table = pa.Table.from_pylist(self._rows, schema=schema)
+        table = pa.Table.from_pylist(_with_sample(self._rows, sample), schema=schema)
         with path.open("wb") as sink, pa.ipc.new_file(sink, schema) as writer:
             writer.write_table(table)
             writer.close()
             sync(sink)
         layers_name = hashlib.sha256(path.read_bytes()).hexdigest()
-        self._store.keep(path, layers_name)
+        self._store.keep(path, layers_name, LAYERS)
         return layers_name, filters_name
 
-    def _close_filters(self) -> bool:
-        if self._filters is None or self._sink is None:
-            return False
-        self._filters.close()
-        sync(self._sink)
-        self._sink.close()
-        self._filters = self._sink = None
-        return True
+    def _finish_filters(self) -> tuple[str | None, dict[str, Sampled]]:
+        """The name of the filters fragment, now in the store, and the checkpoint's sample."""
+        file, groups = self._file, self._groups
+        if file is None or groups is None:
+            return None, {}
+        groups.end()
+        name, _ = file.finish(durable=True)
+        sample = self._sample.taken()
+        if sample is None:
+            with open_filters(file.path) as written:
+                sample = self._sample.drawn(written.layers())
+        self._store.keep(file.path, name, FILTERS)
+        self._file = self._groups = None
+        return name, sample
 
 
-def name_of_filters(layer_ids: Iterable[str]) -> str:
-    """The name of a filters fragment: that of its layers, in order, which are named after what they hold."""
-    return hashlib.sha256("\n".join(["filters", *layer_ids]).encode()).hexdigest()
+def _with_sample(rows: list[dict[str, Any]], sample: dict[str, Sampled]) -> list[dict[str, Any]]:
+    """Each layer's part of the sample stands in the first row of the layer."""
+    left = dict(sample)
+    for row in rows:
+        numbers, weights = left.pop(row["layer_id"], (None, None))
+        row["sampled_filters"] = numbers
+        row["sampled_weights"] = None if weights is None else weights.reshape(-1)
+    return rows
 
 
 def _layer_row(layer: Layer, measure: LayerMeasure) -> dict[str, Any]:
@@ -303,23 +367,6 @@ def _layer_row(layer: Layer, measure: LayerMeasure) -> dict[str, Any]:
         "n_filters": layer.n_filters,
     }
     return row | {field.name: getattr(measure, field.name) for field in fields(measure)}
-
-
-def _filter_blocks(layer: Layer) -> pa.RecordBatch:
-    """The layer's filters as rows of FILTER_SCHEMA, without copying a weight."""
-    numbers = layer.weights.size // layer.n_filters if layer.n_filters else 0
-    firsts = range(0, layer.n_filters, BLOCK)
-    counts = [min(BLOCK, layer.n_filters - first) for first in firsts]
-    offsets = np.cumsum([0, *counts], dtype=np.int64) * numbers
-    weights = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(layer.weights.reshape(-1)))
-    columns: Iterable[Any] = (
-        pa.array([layer.layer_id] * len(counts), pa.string()),
-        pa.array([layer.kernel] * len(counts), pa.string()),
-        pa.array(list(firsts), pa.int64()),
-        pa.array(counts, pa.int32()),
-        weights,
-    )
-    return pa.RecordBatch.from_arrays(list(columns), schema=FILTER_SCHEMA)
 
 
 def _move(written: Path, path: Path) -> None:

@@ -34,15 +34,16 @@ CREATE UNIQUE INDEX IF NOT EXISTS ledger_checkpoint ON ledger (source, id, revis
 """
 
 
-VERSION = 2
+VERSION = 3
 """Of the tables and of the documents in them, as `PRAGMA user_version` keeps it; 0 is that of journals before it.
 
 A change of a table, or a new field of a document, is a new version with a step in `_MIGRATIONS`.
 """
-_MIGRATIONS: tuple[str, ...] = ("", "")
-"""The statements that lead from each version to the next; neither changed a table.
+_MIGRATIONS: tuple[str, ...] = ("", "", "")
+"""The statements that lead from each version to the next; none has changed a table.
 
 2: `not_before` of ledger entries, `architecture_found` of what is done.
+3: filters fragments are as they are published; the former ones are still read.
 """
 _COLUMNS = {
     "done": ("source", "id", "revision", "settings", "document"),

@@ -9,10 +9,10 @@ from dataclasses import replace
 import pyarrow as pa
 
 from filterzoo.outcome import Done
-from filterzoo.store.fragments import FragmentOrigin, FragmentStore
+from filterzoo.store.fragments import LAYERS, FragmentOrigin, FragmentStore
 from filterzoo.store.journal import Journal, UnknownFields, done_of
 
-FRAGMENT = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62})\.arrow")
+FRAGMENT = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62})\.(arrow|parquet)")
 """The path of a fragment in its store."""
 
 
@@ -36,7 +36,7 @@ def _described(store: FragmentStore) -> Iterator[tuple[str, Done, str]]:
     """(name, what it is of, settings) of each layers fragment whose bytes are those it is named after."""
     for path in store.paths():
         matched = FRAGMENT.fullmatch(path)
-        origin = _origin(store, matched[2]) if matched else None
+        origin = _origin(store, matched[2]) if matched and path.endswith(LAYERS) else None
         if matched is None or origin is None or store.sha256(matched[2]) != matched[2]:
             continue
         try:

@@ -6,11 +6,12 @@ weights of a layer must be those of its id.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from itertools import accumulate, pairwise
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -22,7 +23,8 @@ from filterzoo.errors import StartError
 from filterzoo.layers.normalise import layer_hasher
 from filterzoo.outcome import Done
 from filterzoo.records import Artifact, Checkpoint
-from filterzoo.store.fragments import FILTER_SCHEMA, LAYER_SCHEMA, with_every_column
+from filterzoo.store.filters import FILTER_SCHEMA
+from filterzoo.store.fragments import LAYER_SCHEMA, with_every_column
 from filterzoo_publish.plan.origins import PublishableCheckpoint, StoredLayer
 from filterzoo_publish.plan.rows import model_id
 from filterzoo_publish.plan.state import POINTER_COLUMNS, Pointer, PublishedState
@@ -62,12 +64,18 @@ class DatasetOrigin:
             for row in self._stored(done)
         )
 
-    def filters(self, done: Done, wanted: Collection[str]) -> Iterator[pa.RecordBatch]:
+    def take_file(self, done: Done, place: Path, *, as_link: bool) -> None:
+        """See `Origin.take_file`: a file of a data set may hold anything, and is not passed on as it is."""
+
+    def sample(self, done: Done) -> None:
+        """See `Origin.sample`."""
+
+    def filters(self, done: Done, wanted: frozenset[str]) -> Iterator[pa.Table]:
         """See `Origin.filters`; StartError where a layer's weights are not those of its id."""
         with reading(self._where):
             yield from self._batches(done, wanted)
 
-    def _batches(self, done: Done, wanted: Collection[str]) -> Iterator[pa.RecordBatch]:
+    def _batches(self, done: Done, wanted: frozenset[str]) -> Iterator[pa.Table]:
         for row in self._stored(done):
             if row["layer_id"] not in wanted:
                 continue
@@ -79,7 +87,7 @@ class DatasetOrigin:
                 raise StartError(
                     f"{self._where}: layer {row['layer_id']} has other weights than its id says; verify it"
                 )
-            yield rows.select(FILTER_SCHEMA.names).cast(FILTER_SCHEMA).combine_chunks().to_batches()[0]
+            yield rows.select(FILTER_SCHEMA.names).cast(FILTER_SCHEMA)
 
     @property
     def _where(self) -> str:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator
+import errno
+import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from math import prod
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import pyarrow as pa
 
 from filterzoo.errors import FilterZooError
+from filterzoo.layers.layer import kernel_name
 from filterzoo.outcome import Done
-from filterzoo.store.fragment_checks import Unsound, check_batch, check_filters, layer_rows
+from filterzoo.store.filters import Place, axes_of_done, have_axes, open_filters
+from filterzoo.store.fragment_checks import Unsound, check_bytes, check_filters, check_layer, layer_rows
 from filterzoo.store.fragments import FragmentStore
+from filterzoo.store.sample import Sampled
 from filterzoo_publish.plan.rows import SortKey, model_id, sort_key
 
 
@@ -37,8 +44,16 @@ class Origin(Protocol):
         """Its unique layers that have filters to publish, in the order of the checkpoint."""
         ...
 
-    def filters(self, done: Done, wanted: Collection[str]) -> Iterator[pa.RecordBatch]:
-        """The filters of those of its unique layers, one batch a layer, `filterzoo.store.fragments.FILTER_SCHEMA`."""
+    def filters(self, done: Done, wanted: frozenset[str]) -> Iterator[pa.Table]:
+        """The filters of those of its unique layers, a table a layer, `filterzoo.store.filters.FILTER_SCHEMA`."""
+        ...
+
+    def take_file(self, done: Done, place: Path, *, as_link: bool) -> FilterFragment | None:
+        """Put the file with all its filters, as they are published, at `place`; None where there is no such file."""
+        ...
+
+    def sample(self, done: Done) -> dict[str, Sampled] | None:
+        """layer_id -> the checkpoint's largest draw; None where it has to be taken from the filters."""
         ...
 
 
@@ -67,6 +82,13 @@ class PublishableCheckpoint:
         return model_id(self.done.checkpoint)
 
 
+class FilterFragment(NamedTuple):
+    """A file with all filters of a checkpoint: the hash of its bytes, and where each layer is."""
+
+    sha256: str
+    places: dict[str, Place]
+
+
 @dataclass(frozen=True, slots=True)
 class WorkOrigin:
     """The fragments of a work folder, each checked before anything of it is published.
@@ -91,26 +113,44 @@ class WorkOrigin:
         with _told(done):
             rows = layer_rows(self.store, done.layers_fragment)
             check_filters(self.store, done.filters_fragment, rows, weights=False)
+            with self.store.open_filters(done.filters_fragment) as file:
+                names = list(dict.fromkeys(file.facts(["layer_id"])["layer_id"].to_pylist()))
+        shapes = {row["layer_id"]: tuple(row["shape"]) for row in rows}
         return tuple(
-            StoredLayer(
-                layer_id=batch["layer_id"][0].as_py(),
-                kernel=batch["kernel"][0].as_py(),
-                filters=sum(batch["n_filters"].to_pylist()),
-                numbers=_numbers(batch),
-            )
-            for batch in self.store.filters(done.filters_fragment)
+            StoredLayer(name, kernel_name(shapes[name][2:]), prod(shapes[name][:2]), prod(shapes[name]))
+            for name in names
         )
 
-    def filters(self, done: Done, wanted: Collection[str]) -> Iterator[pa.RecordBatch]:
+    def filters(self, done: Done, wanted: frozenset[str]) -> Iterator[pa.Table]:
         """See `Origin.filters`."""
         if done.filters_fragment is None or not wanted:
             return
         shapes = self._checked(done)
         with _told(done):
-            for batch in self.store.filters(done.filters_fragment):
-                if batch["layer_id"][0].as_py() in wanted:
-                    check_batch(batch, shapes)
-                    yield batch
+            for rows in self.store.filters(done.filters_fragment, wanted):
+                check_layer(rows, shapes)
+                yield rows
+
+    def take_file(self, done: Done, place: Path, *, as_link: bool) -> FilterFragment | None:
+        """See `Origin.take_file`. None also where the checkpoint is described otherwise than when it was crawled."""
+        name = done.filters_fragment
+        if name is None or not self.store.is_encoded(name):
+            return None
+        with _told(done):
+            self.store.bring(name, place, as_link=as_link)
+            with place.open("rb") as file:
+                check_bytes(name, hashlib.file_digest(file, "sha256").hexdigest())
+            with open_filters(place) as found:
+                if have_axes(found, axes_of_done(done)):
+                    return FilterFragment(name, found.places())
+        place.unlink()
+        return None
+
+    def sample(self, done: Done) -> dict[str, Sampled] | None:
+        """See `Origin.sample`."""
+        self._checked(done)
+        with _told(done):
+            return self.store.sample(done.layers_fragment)
 
     def _checked(self, done: Done) -> dict[str, tuple[int, ...]]:
         """layer_id -> shape; the fragment's bytes are hashed the first time."""
@@ -129,14 +169,11 @@ def _told(done: Done) -> Iterator[None]:
     """What is wrong with a fragment as one line; consumers' own errors pass."""
     try:
         yield
-    except (Unsound, FileNotFoundError, pa.ArrowException) as error:
+    except (Unsound, OSError, ValueError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno not in {None, errno.ENOENT}:
+            raise  # what the system says of its disk, and not what pyarrow says of a file
         name = ascii(model_id(done.checkpoint))[:160]
         raise FilterZooError(
             f"{name}: its fragment is damaged or lost ({error}); nothing was published; "
             "run `filterzoo doctor --repair`, then crawl again"
         ) from error
-
-
-def _numbers(batch: pa.RecordBatch) -> int:
-    offsets = batch["weights"].offsets
-    return int(offsets[-1].as_py() - offsets[0].as_py())

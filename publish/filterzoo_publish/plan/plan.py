@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,9 +14,10 @@ from filterzoo.errors import StartError
 from filterzoo.measures.random_weights import suspected_random
 from filterzoo.outcome import Done, LedgerEntry, entries_of_layers
 from filterzoo.store.confidences import read_rows
+from filterzoo.store.sample import Sampled
 from filterzoo.store.workfolder import WorkFolder
 from filterzoo_publish.plan.confidences import confidences_table
-from filterzoo_publish.plan.origins import PublishableCheckpoint, StoredLayer, WorkOrigin
+from filterzoo_publish.plan.origins import FilterFragment, PublishableCheckpoint, StoredLayer, WorkOrigin
 from filterzoo_publish.plan.releases import Release
 from filterzoo_publish.plan.rows import FACTS_OF_MODELS, clean, folders, skipped_table, sort_key
 from filterzoo_publish.plan.state import Pointer, PublishedState
@@ -58,9 +59,19 @@ class PlanEntry:
         """Its layers, LAYER_SCHEMA."""
         return self.candidate.origin.layers(self.done)
 
-    def filters(self, wanted: Collection[str]) -> Iterator[pa.RecordBatch]:
-        """The filters of those of its unique layers, one batch a layer, FILTER_SCHEMA."""
+    def filters(self, wanted: frozenset[str]) -> Iterator[pa.Table]:
+        """The filters of those of its unique layers, a table a layer, FILTER_SCHEMA."""
         return self.candidate.origin.filters(self.done, wanted)
+
+    def take_file(self, place: Path, *, as_link: bool) -> FilterFragment | None:
+        """Put the file with the filters that it brings, and no others, at `place`; None where there is no such file."""
+        if len(self.owned) != len(self.published):
+            return None
+        return self.candidate.origin.take_file(self.done, place, as_link=as_link)
+
+    def sample(self) -> dict[str, Sampled] | None:
+        """See `Origin.sample`."""
+        return self.candidate.origin.sample(self.done)
 
     def facts_of_layers(self) -> dict[str, Any]:
         """See the function of this name."""
@@ -96,23 +107,18 @@ class Plan:
         return dict(sorted(groups.items()))
 
 
-def split(
-    entries: Iterable[PlanEntry], size: Callable[[PlanEntry], int], limit: int, alone: int = 0
-) -> Iterator[list[PlanEntry]]:
-    """Runs of whole entries, at most `limit` in all or one entry; those of `alone` and more by themselves.
-
-    Entries of size 0 are left out.
-    """
+def split(entries: Iterable[PlanEntry], size: Callable[[PlanEntry], int], limit: int) -> Iterator[list[PlanEntry]]:
+    """Runs of whole entries, at most `limit` in all or one entry. Entries of size 0 are left out."""
     run: list[PlanEntry] = []
-    filled = last = 0
+    filled = 0
     for entry in entries:
         own = size(entry)
-        if run and own and (filled + own > limit or (alone and max(own, last) >= alone)):
+        if run and own and filled + own > limit:
             yield run
             run, filled = [], 0
         if own:
             run.append(entry)
-            filled, last = filled + own, own
+            filled += own
     if run:
         yield run
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from filterzoo.layers.layer import Floats
+from filterzoo.store.sample import KERNEL, LARGEST_QUOTA, Numbers, draw, pick
 from filterzoo_publish.plan.plan import Plan, PlanEntry
 from filterzoo_publish.plan.state import PublishedState
 from filterzoo_publish.plan.tables import first_depths, with_axes
@@ -20,8 +21,6 @@ from filterzoo_publish.shards.parquet import Shard, ShardWriter
 CONFIG = "filters_sample"
 TOTAL = 2_000_000
 """Most rows of `filters_sample`."""
-LARGEST_QUOTA = 8_192
-"""Most filters of one checkpoint in it."""
 GROUP_ROWS = 1 << 17
 """Rows of a row group, about 5 MB: what the Hub's viewer reads to show a page."""
 
@@ -35,22 +34,6 @@ def quota(filters_of_models: Iterable[int]) -> int:
     return size
 
 
-def draw(model_id: str, layers: Sequence[tuple[str, int]], size: int) -> dict[str, npt.NDArray[np.int64]]:
-    """The filters of a checkpoint to show, `layer_id` -> sorted numbers: `size` of them, or all.
-
-    `layers`: (layer_id, n_filters) of its published 3x3 layers, each once, in their order. The draw depends on nothing
-    else, so every release draws the same, and a smaller `size` gives a part of a larger one.
-    """
-    total = sum(count for _, count in layers)
-    chosen = np.arange(total) if total <= size else _distinct(model_id, total, size)
-    ends = np.cumsum([0, *(count for _, count in layers)])
-    places = np.searchsorted(chosen, ends)
-    return {
-        layer_id: chosen[places[number] : places[number + 1]] - ends[number]
-        for number, (layer_id, _) in enumerate(layers)
-    }
-
-
 def sample_shards(plan: Plan, folder: Path, size: int) -> Iterator[Shard]:
     """Write `size` filters of each entry."""
     for names, entries in plan.groups().items():
@@ -60,15 +43,13 @@ def sample_shards(plan: Plan, folder: Path, size: int) -> Iterator[Shard]:
 def sample_table(entry: PlanEntry, size: int) -> pa.Table:
     """The entry's rows, by place of the layer, then number of the filter."""
     tables = [arrow_schema(CONFIG).empty_table()]
-    sampled = [(layer.layer_id, layer.filters) for layer in entry.published if layer.kernel == "3x3"]
+    sampled = [(layer.layer_id, layer.filters) for layer in entry.published if layer.kernel == KERNEL]
     if not sampled:
         return tables[0]
     chosen = {layer_id: numbers for layer_id, numbers in draw(entry.model_id, sampled, size).items() if len(numbers)}
     depth_of = first_depths(entry)
-    for batch in entry.filters(chosen.keys()):
-        layer_id = batch["layer_id"][0].as_py()
+    for layer_id, weights in _weights(entry, chosen):
         numbers = chosen[layer_id]
-        weights = batch["weights"].flatten().to_numpy().reshape(-1, 9)[numbers]
         columns = {
             "layer_id": pa.repeat(layer_id, len(numbers)),
             "filter_index": pa.array(numbers),
@@ -77,6 +58,17 @@ def sample_table(entry: PlanEntry, size: int) -> pa.Table:
         }
         tables.append(with_axes(CONFIG, columns, entry))
     return pa.concat_tables(tables)
+
+
+def _weights(entry: PlanEntry, chosen: dict[str, Numbers]) -> Iterator[tuple[str, Floats]]:
+    """(layer_id, its chosen filters), as they were taken when the checkpoint was read, or read again."""
+    taken = entry.sample()
+    if taken is None:
+        yield from pick(entry.filters(frozenset(chosen)), chosen)
+        return
+    for layer_id, wanted in chosen.items():
+        numbers, weights = taken[layer_id]
+        yield layer_id, weights[np.searchsorted(numbers, wanted)]
 
 
 def thinned_shards(published: PublishedState, folder: Path, size: int) -> Iterator[Shard]:
@@ -135,14 +127,3 @@ def _regrouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
             waiting = [joined.slice(GROUP_ROWS)]
     if any(map(len, waiting)):
         yield pa.concat_tables(waiting)
-
-
-def _distinct(seed: str, total: int, size: int) -> npt.NDArray[np.int64]:
-    """The first `size` distinct numbers below `total` in a stream that SHAKE-256 makes of `seed`, sorted."""
-    length = 2 * size
-    while True:
-        words = np.frombuffer(hashlib.shake_256(seed.encode()).digest(8 * length), "<u8")
-        values, first_places = np.unique(words % np.uint64(total), return_index=True)
-        if len(values) >= size:
-            return np.sort(values[np.argsort(first_places)[:size]]).astype(np.int64)
-        length *= 2

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 from filterzoo.dataset.parquet import ParquetFile
 from filterzoo_publish.plan.state import POINTER_COLUMNS, Pointer, PublishedState
 from filterzoo_publish.shards.cards import card_path, card_shard, read_cards
+from filterzoo_publish.shards.filters import filter_shards
 from filterzoo_publish.shards.parquet import Shard, ShardWriter
-from filterzoo_publish.shards.shards import filter_shards
 from filterzoo_publish.takedown.inheritance import Inheritance, holds
 
 Edit = Callable[[pa.Table], pa.Table]

@@ -35,6 +35,8 @@ class HubTarget(Target):
     create_pr: propose the release as a pull request, which is not tagged. private: when the repository is made.
     """
 
+    takes_links = True
+
     def __init__(
         self,
         name: str,

@@ -36,6 +36,8 @@ class Target(ABC):
     """What its user calls it."""
     name: str
     """What the README tells readers to write in `load_dataset`."""
+    takes_links: bool = False
+    """Whether a file for `add` may be a symbolic link to one that stays as it is."""
 
     def __enter__(self) -> Self:
         return self

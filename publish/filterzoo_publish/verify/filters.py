@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from filterzoo.layers.normalise import layer_hasher
-from filterzoo.store.fragments import BLOCK
+from filterzoo.store.filters import BLOCK
 from filterzoo_publish.plan.state import Pointer
 from filterzoo_publish.verify.layers import PublishedLayer, PublishedLayers
 from filterzoo_publish.verify.models import Model, model_key

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from filterzoo.store.sample import draw
 from filterzoo_publish.plan.releases import Release
-from filterzoo_publish.shards.sample import draw, quota
+from filterzoo_publish.shards.sample import quota
 from filterzoo_publish.verify.layers import PublishedLayers
 from filterzoo_publish.verify.models import Model, model_key
 from filterzoo_publish.verify.problems import Examination

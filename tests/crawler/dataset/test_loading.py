@@ -17,7 +17,7 @@ import filterzoo
 from filterzoo.dataset import batches
 from filterzoo.errors import FilterZooError, StartError
 from filterzoo.layers.normalise import layer_id
-from filterzoo_publish.shards import shards
+from filterzoo.store import filters as layout
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_other_kernels_have_their_shape(tmp_path):
 
 
 def test_only_the_row_groups_of_the_query_are_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "ROW_GROUP_NUMBERS", 9 * 1_000)
+    monkeypatch.setattr(layout, "ROW_GROUP_NUMBERS", 9 * 1_000)
     models = [Model(f"m{number}", {"w": weights(number, 30, 30, 3, 3)}) for number in range(8)]
     publish_models(tmp_path / "work", tmp_path / "out", models)
     read = []

@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,9 @@ from tests.zoo import MANIFEST, write_bad, write_good
 
 from filterzoo.errors import FilterZooError, Reason, StartError, WorkFolderBusy
 from filterzoo.store.doctor import Check, Diagnosis, examine
+from filterzoo.store.filters import BLOCK, axes_of
 from filterzoo.store.fragment_checks import Unsound, check_filters, layer_rows
-from filterzoo.store.fragments import BLOCK, FragmentStore
+from filterzoo.store.fragments import FILTERS, LAYERS, FragmentStore
 from filterzoo.store.journal import VERSION
 from filterzoo.store.workfolder import WorkFolder
 from filterzoo_publish.release import publish, target_for
@@ -52,8 +54,8 @@ def fragments(work: WorkFolder) -> dict[str, Path]:
     with work.existing_journal() as journal:
         first = next(journal.done())
     root = Path(work.fragments_url)
-    names = {"layers": first.layers_fragment, "filters": first.filters_fragment}
-    return {kind: root / name[:2] / f"{name}.arrow" for kind, name in names.items()}
+    names = {"layers": first.layers_fragment + LAYERS, "filters": first.filters_fragment + FILTERS}
+    return {kind: root / name[:2] / name for kind, name in names.items()}
 
 
 def flip(path: Path, place: int) -> None:
@@ -71,8 +73,8 @@ def test_a_sound_folder_is_sound_and_stays_as_it_is(folder: Path, work: WorkFold
     for arguments in ((), ("--repair",)):
         ran = filterzoo("doctor", *arguments, "--json", cwd=folder)
         assert ran.code == 0, ran.out + ran.err
-        assert ran.document == {"workdir": "filterzoo-work", "checkpoints": 5, "fragments": 8, "findings": []}
-    assert "5 checkpoints, 8 fragments: sound" in filterzoo("doctor", cwd=folder).out
+        assert ran.document == {"workdir": "filterzoo-work", "checkpoints": 5, "fragments": 10, "findings": []}
+    assert "5 checkpoints, 10 fragments: sound" in filterzoo("doctor", cwd=folder).out
     assert hashes(Path(work.fragments_url)) == before
     assert filterzoo("publish", "./out", cwd=folder).out == "./out: nothing new\n"
 
@@ -113,7 +115,7 @@ def exchange_filters(work: WorkFolder) -> None:
     with work.existing_journal() as journal:
         names = sorted({made.filters_fragment for made in journal.done()})
     root = Path(work.fragments_url)
-    first, second = (root / name[:2] / f"{name}.arrow" for name in names[:2])
+    first, second = (root / name[:2] / f"{name}{FILTERS}" for name in names[:2])
     shutil.copy(second, first)
 
 
@@ -397,7 +399,7 @@ def test_layers_of_several_blocks_are_followed(tmp_path: Path) -> None:
     store = FragmentStore(str(tmp_path / "store"), tmp_path / "scratch")
     large = np.random.default_rng(1).standard_normal((BLOCK // 64 + 3, 128, 3, 3)).astype(np.float32)
     taken = [layer(0, large), layer(1, weights(1, 4, 2, 1, 1)), layer(2, weights(2)), layer(3, large)]
-    with store.writer(frozenset({"3x3"})) as writer:
+    with store.writer(frozenset({"3x3"}), axes_of(checkpoint(), "permissive"), {}) as writer:
         for each in taken:
             writer.add(each, measure())
         layers_name, filters_name = writer.finish()
@@ -459,15 +461,13 @@ def test_a_plugin_entry_of_nonsense_is_forgotten(work: WorkFolder) -> None:
 
 
 def test_fragments_of_one_content_are_kept_while_one_needs_them(work: WorkFolder) -> None:
-    """Two checkpoints have the same filters; the loss of one's layers must not take them from the other."""
+    """Two records have the same filters; the loss of one's layers must not take them from the other."""
     with work.existing_journal() as journal:
-        by_filters: dict[str, list[str]] = {}
-        for made in journal.done():
-            by_filters.setdefault(made.filters_fragment, []).append(made.layers_fragment)
-    shared, layers = next((name, names) for name, names in by_filters.items() if len(set(names)) > 1)
-    (Path(work.fragments_url) / layers[0][:2] / f"{layers[0]}.arrow").unlink()
+        first = next(journal.done())
+        twin = replace(first, checkpoint=replace(first.checkpoint, id="twin"), layers_fragment="0" * 64)
+        journal.record_done(twin, "s")
     assert found(examine(work, repair=True)) == {Check.FRAGMENT}
-    assert work.store().exists(shared)
+    assert work.store().exists(first.filters_fragment)
     assert examine(work).findings == []
 
 

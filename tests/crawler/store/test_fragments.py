@@ -11,12 +11,17 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from tests.crawler.checkpoints import layer, measure, weights
 
-from filterzoo.store.fragments import BLOCK, FILTER_SCHEMA, LAYER_SCHEMA, FragmentStore
+from filterzoo.store.filters import BLOCK, FILTER_SCHEMA, PUBLISHED_SCHEMA, Axes
+from filterzoo.store.fragments import FILTERS, LAYER_SCHEMA, LAYERS, FragmentStore
+from filterzoo.store.sample import LARGEST_QUOTA, draw
 
 ALL = frozenset({"3x3"})
+AXES = Axes("zoo/a@1", "zoo", "permissive", None, "natural")
 
 
 @pytest.fixture(params=["folder", "memory"])
@@ -26,7 +31,7 @@ def store(request, tmp_path):
 
 
 def write(store: FragmentStore, *layers, kernels=ALL) -> tuple[str, str | None]:
-    with store.writer(kernels) as writer:
+    with store.writer(kernels, AXES, {}) as writer:
         for each in layers:
             writer.add(each, measure())
         return writer.finish()
@@ -48,22 +53,70 @@ def test_what_goes_in_comes_out(store):
     assert (rows[0]["stride"], rows[0]["dilation"], rows[0]["padding"]) == ([1, 2], [1, 1], None)
     assert (rows[0]["raw_m2"], rows[0]["dct_histogram"]) == (list(range(45)), list(range(630)))
     assert (rows[0]["scaled_mean"], rows[0]["orthogonality"], rows[0]["l1_norm"]) == (None, None, 1.5)
-    batches = list(store.filters(filters_name))
-    assert [batch.schema for batch in batches] == [FILTER_SCHEMA] * 2
-    assert [batch["layer_id"].to_pylist() for batch in batches] == [[listed[0].layer_id], [listed[1].layer_id]]
-    for batch, expected in zip(batches, (first, second), strict=True):
-        assert batch["weights"].values.to_numpy().tobytes() == expected.tobytes()
-        assert batch["n_filters"].to_pylist() == [expected.shape[0] * expected.shape[1]]
+    tables = list(store.filters(filters_name))
+    assert [table.schema for table in tables] == [FILTER_SCHEMA] * 2
+    assert [table["layer_id"].to_pylist() for table in tables] == [[listed[0].layer_id], [listed[1].layer_id]]
+    for table, expected in zip(tables, (first, second), strict=True):
+        assert numbers_of(table).tobytes() == expected.tobytes()
+        assert table["n_filters"].to_pylist() == [expected.shape[0] * expected.shape[1]]
+    (only,) = store.filters(filters_name, frozenset({listed[1].layer_id}))
+    assert only.equals(tables[1])
 
 
-def test_large_layers_come_in_blocks(store):
-    wide = weights(1, 3, BLOCK // 2, 3, 3)
-    _, filters_name = write(store, layer(0, wide))
-    (batch,) = store.filters(filters_name)
-    assert batch["first_filter"].to_pylist() == [0, BLOCK]
-    assert batch["n_filters"].to_pylist() == [BLOCK, BLOCK // 2]
-    joined = np.concatenate([np.array(block.as_py(), np.float32) for block in batch["weights"]])
-    assert joined.tobytes() == wide.tobytes()
+def numbers_of(table: pa.Table) -> np.ndarray:
+    """All weights of a layer's blocks, in order."""
+    return np.concatenate([chunk.flatten().to_numpy() for chunk in table["weights"].chunks])
+
+
+def test_filters_are_stored_as_they_are_published(tmp_path):
+    store = FragmentStore(str(tmp_path / "fragments"), tmp_path / "scratch")
+    _, name = write(store, layer(0, weights(1)), layer(1, weights(2)))
+    table = pq.read_table(tmp_path / "fragments" / name[:2] / f"{name}{FILTERS}")
+    assert table.schema.equals(PUBLISHED_SCHEMA)
+    assert {one: table[one].to_pylist() for one in Axes._fields} == {
+        one: [value] * 2 for one, value in AXES._asdict().items()
+    }
+    place = tmp_path / "taken"
+    store.bring(name, place)
+    assert hashlib.sha256(place.read_bytes()).hexdigest() == name
+    assert place.stat().st_nlink == 2
+    store.bring(name, tmp_path / "linked", as_link=True)
+    assert (tmp_path / "linked").is_symlink()
+
+
+def test_large_layers_come_in_blocks_and_row_groups(store):
+    wide = weights(1, 20, BLOCK, 3, 3)
+    listed = [layer(0, weights(2)), layer(1, wide), layer(2, weights(3))]
+    _, filters_name = write(store, *listed)
+    _, table, _ = store.filters(filters_name)
+    assert table["first_filter"].to_pylist() == list(range(0, 20 * BLOCK, BLOCK))
+    assert table["n_filters"].to_pylist() == [BLOCK] * 20
+    assert numbers_of(table).tobytes() == wide.tobytes()
+    with store.open_filters(filters_name) as file:
+        assert file.places() == {
+            listed[0].layer_id: (0, 0, 1),
+            listed[1].layer_id: (1, 1, 20),
+            listed[2].layer_id: (2, 21, 1),
+        }
+
+
+@pytest.mark.parametrize("expected", [{}, {"3x3": 80_000}])
+def test_the_sample_is_taken_on_the_way(store, expected):
+    """With the right number of filters it is taken as they come, otherwise from the file: the same draw."""
+    listed = [layer(0, weights(1, 200, 300, 3, 3)), layer(1, weights(2)), layer(2, weights(3, 20_000, 1, 3, 3))]
+    listed[1] = layer(1, weights(2, 4, 2, 1, 1))
+    with store.writer(ALL, AXES, expected) as writer:
+        for each in listed:
+            writer.add(each, measure())
+        layers_name, _ = writer.finish()
+    chosen = draw(AXES.model_id, [(each.layer_id, each.n_filters) for each in (listed[0], listed[2])], LARGEST_QUOTA)
+    sample = store.sample(layers_name)
+    assert sum(len(numbers) for numbers, _ in sample.values()) == LARGEST_QUOTA
+    assert list(sample) == [listed[0].layer_id, listed[2].layer_id]
+    for each in (listed[0], listed[2]):
+        numbers, found = sample[each.layer_id]
+        assert numbers.tolist() == chosen[each.layer_id].tolist()
+        assert found.tobytes() == each.weights.reshape(-1, 9)[numbers].tobytes()
 
 
 def test_nan_inf_and_hostile_names_are_kept(store):
@@ -72,9 +125,8 @@ def test_nan_inf_and_hostile_names_are_kept(store):
     name = "\0\x1b[2J\u202e../" + "x" * 100_000
     layers_name, filters_name = write(store, layer(0, odd, name=name))
     assert store.layers(layers_name)["name"].to_pylist() == [name]
-    (batch,) = store.filters(filters_name)
-    assert batch["weights"].values.to_numpy(zero_copy_only=False).tobytes() == odd.tobytes()
-    assert batch["weights"].values.null_count == 0
+    (table,) = store.filters(filters_name)
+    assert numbers_of(table).tobytes() == odd.tobytes()
 
 
 def test_no_wanted_kernel_means_no_filters(store):
@@ -97,14 +149,15 @@ def test_names_say_what_is_inside(tmp_path):
     layers_name, filters_name = write(one, *listed)
     assert one.exists(layers_name)
     assert one.exists(filters_name)
-    path = tmp_path / "one" / layers_name[:2] / f"{layers_name}.arrow"
-    assert hashlib.sha256(path.read_bytes()).hexdigest() == layers_name
+    for name, suffix in ((layers_name, LAYERS), (filters_name, FILTERS)):
+        path = tmp_path / "one" / name[:2] / f"{name}{suffix}"
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == name
     assert write(one, *listed[::-1]) != (layers_name, filters_name)
 
 
 def test_nothing_is_seen_before_the_end_and_nothing_remains_of_a_failure(tmp_path):
     store = FragmentStore(str(tmp_path / "fragments"), tmp_path / "scratch")
-    with pytest.raises(KeyError, match="layer 40"), store.writer(ALL) as writer:  # noqa: PT012  # a checkpoint that breaks
+    with pytest.raises(KeyError, match="layer 40"), store.writer(ALL, AXES, {}) as writer:  # noqa: PT012  # a checkpoint that breaks
         writer.add(layer(0, weights(1)), measure())
         assert files(tmp_path / "fragments") == []
         raise KeyError("layer 40")
@@ -121,7 +174,7 @@ def test_another_file_system_gets_a_whole_file(tmp_path):
         store = FragmentStore(str(folder), tmp_path / "scratch")
         layers_name, _ = write(store, layer(0, weights(1)))
         assert store.layers(layers_name).num_rows == 1
-        assert {path.suffix for path in files(folder)} == {".arrow"}
+        assert {path.suffix for path in files(folder)} == {LAYERS, FILTERS}
     finally:
         for path in sorted(folder.rglob("*"), reverse=True):
             path.unlink() if path.is_file() else path.rmdir()
@@ -131,10 +184,10 @@ def test_another_file_system_gets_a_whole_file(tmp_path):
 ENDLESS = """
 import sys
 from pathlib import Path
-from tests.crawler.store.test_fragments import ALL, FragmentStore, layer, measure, weights
+from tests.crawler.store.test_fragments import ALL, AXES, FragmentStore, layer, measure, weights
 store = FragmentStore(sys.argv[1] + "/fragments", Path(sys.argv[1]) / "scratch")
 for seed in range(10**9):
-    with store.writer(ALL) as writer:
+    with store.writer(ALL, AXES, {}) as writer:
         for number in range(20):
             writer.add(layer(number, weights(seed * 20 + number, 64, 64, 3, 3)), measure())
         print(*writer.finish(), flush=True)
@@ -158,8 +211,7 @@ def test_a_killed_writer_leaves_whole_fragments_only(tmp_path):
         store = FragmentStore(str(folder / "fragments"), folder / "scratch")
         whole = files(folder / "fragments")
         for path in whole:
-            for batch in store.filters(path.stem):
-                batch.validate(full=True)
+            assert hashlib.sha256(path.read_bytes()).hexdigest() == path.stem
         assert first.endswith(b"\n")
         for line in written:
             if not line.endswith(b"\n"):

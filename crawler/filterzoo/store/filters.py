@@ -1,0 +1,245 @@
+"""Filters as rows of the published table, and the row groups that they stand in.
+
+A worker writes them once, as they are published: the file of a large checkpoint goes into a release as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from filterzoo.layers.layer import Floats, Layer
+from filterzoo.outcome import Done
+from filterzoo.records import Checkpoint
+from filterzoo.store.encoding import EncodedFile
+
+BLOCK = 32_768
+"""Most filters of one row of the filters table."""
+ROW_GROUP_NUMBERS = 9 << 19
+"""Most weights in a row group: half a million 3x3 filters, about 16 MB. Larger ones are slower to stream, since the
+memory of more than 32 MB goes back to the system after each; smaller ones save no request, since Arrow joins reads up
+to 32 MB."""
+ALONE_NUMBERS = 9 << 18
+"""A checkpoint that brings so many weights, 8 MB as they are published, has a file of its own."""
+
+WEIGHTS = pa.list_(pa.field("element", pa.float32(), nullable=False))
+"""Numbers that cannot be null: a file then says nothing of each of them, and decodes in three quarters of the time."""
+PUBLISHED_SCHEMA = pa.schema(
+    [
+        ("layer_id", pa.string()),
+        ("model_id", pa.string()),
+        ("source", pa.string()),
+        ("licence_class", pa.string()),
+        ("kernel", pa.string()),
+        ("task", pa.string()),
+        ("visual_category", pa.string()),
+        ("conv_depth_norm", pa.float64()),
+        ("first_filter", pa.int64()),
+        ("n_filters", pa.int32()),
+        ("weights", WEIGHTS),
+    ]
+)
+"""Columns of `filters`; `filterzoo_publish.schema` says what each one means. `weights` holds n_filters * k numbers,
+filter after filter, each row-major."""
+
+
+class Axes(NamedTuple):
+    """What rows of `filters` say of their checkpoint."""
+
+    model_id: str
+    source: str
+    licence_class: str
+    task: str | None
+    visual_category: str | None
+
+
+FILTER_SCHEMA = pa.schema([field for field in PUBLISHED_SCHEMA if field.name not in {*Axes._fields, "conv_depth_norm"}])
+"""What the filters of a layer are wherever it occurs."""
+
+
+def axes_of(checkpoint: Checkpoint, licence_class: str) -> Axes:
+    """The axes of a checkpoint's filters."""
+    named = (checkpoint.source, checkpoint.id, checkpoint.revision)
+    model_id = "{}/{}@{}".format(*map(clean, named))
+    return Axes(
+        model_id, clean(checkpoint.source), licence_class, _known(checkpoint.task), _known(checkpoint.visual_category)
+    )
+
+
+def axes_of_done(done: Done) -> Axes:
+    """The axes that a checkpoint's filters have by what is recorded of it."""
+    return axes_of(done.checkpoint, done.licence_class)
+
+
+def clean(text: str) -> str:
+    """As UTF-8 can hold it: a lone surrogate becomes a backslash, `u` and four digits."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _known(text: str | None) -> str | None:
+    return None if text is None else clean(text)
+
+
+class Piece(NamedTuple):
+    """Rows of one layer that stand in one row group: PUBLISHED_SCHEMA, and how many weights they have."""
+
+    layer_id: str
+    rows: pa.Table
+    numbers: int
+
+
+def pieces_of(layer: Layer, axes: Axes) -> Iterator[Piece]:
+    """The rows of a layer, without copying a weight."""
+    size = prod(layer.weights.shape[2:])
+    numbers = layer.weights.reshape(-1)
+    values = axes._asdict()
+    values |= {"layer_id": layer.layer_id, "kernel": layer.kernel, "conv_depth_norm": layer.conv_depth_norm}
+    step = filters_of_piece(layer.n_filters, size)
+    for first in range(0, layer.n_filters, step):
+        last = min(first + step, layer.n_filters)
+        firsts = range(first, last, BLOCK)
+        counts = [min(BLOCK, last - start) for start in firsts]
+        own = numbers[first * size : last * size]
+        if first and last == layer.n_filters:
+            own = own.copy()  # it waits for more layers, and the rest of this one need not
+        columns = {
+            "first_filter": pa.array(list(firsts), pa.int64()),
+            "n_filters": pa.array(counts, pa.int32()),
+            "weights": _blocks(own, counts, size),
+        }
+        arrays = [
+            columns[field.name]
+            if field.name in columns
+            else pa.repeat(pa.scalar(values[field.name], field.type), len(counts))
+            for field in PUBLISHED_SCHEMA
+        ]
+        yield Piece(layer.layer_id, pa.Table.from_arrays(arrays, schema=PUBLISHED_SCHEMA), own.size)
+
+
+def filters_of_piece(count: int, size: int) -> int:
+    """How many of a layer's `count` filters, of `size` weights each, stand in one row group."""
+    if count * size <= ROW_GROUP_NUMBERS:
+        return max(1, count)
+    return BLOCK * max(1, ROW_GROUP_NUMBERS // (BLOCK * size))
+
+
+def _blocks(numbers: Floats, counts: list[int], size: int) -> pa.Array:
+    offsets = np.cumsum([0, *counts], dtype=np.int64) * size
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(numbers), type=WEIGHTS)
+
+
+class RowGroups:
+    """Fills row groups of a file with pieces; `places` says where each layer went."""
+
+    def __init__(self, file: EncodedFile) -> None:
+        self.places: dict[str, Place] = {}
+        self._file = file
+        self._waiting: list[pa.Table] = []
+        self._numbers = self._rows = 0
+
+    def add(self, piece: Piece) -> None:
+        """Append a piece, in a new row group where this one would get too large."""
+        if self._waiting and self._numbers + piece.numbers > ROW_GROUP_NUMBERS:
+            self.end()
+        file = self._file
+        place = self.places.get(piece.layer_id, Place(file.row_groups, file.rows + self._rows, 0))
+        self.places[piece.layer_id] = place._replace(rows=place.rows + len(piece.rows))
+        self._waiting.append(piece.rows)
+        self._numbers += piece.numbers
+        self._rows += len(piece.rows)
+
+    def end(self) -> None:
+        """Write the row group that is being filled."""
+        if self._waiting:
+            self._file.write(pa.concat_tables(self._waiting))
+        self._waiting = []
+        self._numbers = self._rows = 0
+
+
+class Place(NamedTuple):
+    """Where a layer's filters are in a file: the row group that starts with or holds them, first row, and rows."""
+
+    row_group: int
+    first_row: int
+    rows: int
+
+
+class FilterFile:
+    """A file of PUBLISHED_SCHEMA that this program wrote, open for reading. Use as a context manager."""
+
+    def __init__(self, source: pa.NativeFile) -> None:
+        self._parquet = pq.ParquetFile(source, pre_buffer=False)
+        if not self._parquet.schema_arrow.equals(PUBLISHED_SCHEMA):
+            raise ValueError("its columns are not those of this version")
+
+    def facts(self, columns: list[str]) -> pa.Table:
+        """All rows of some columns, cheap for all but `weights`."""
+        return self._parquet.read(columns, use_threads=False)
+
+    def places(self) -> dict[str, Place]:
+        """Where each layer is."""
+        places: dict[str, Place] = {}
+        first = 0
+        for number in range(self._parquet.num_row_groups):
+            for layer_id in self._ids(number):
+                place = places.get(layer_id, Place(number, first, 0))
+                places[layer_id] = place._replace(rows=place.rows + 1)
+                first += 1
+        return places
+
+    def layers(self, wanted: frozenset[str] | None = None) -> Iterator[pa.Table]:
+        """The filters of each layer, or of those wanted, FILTER_SCHEMA; a chunk of each row group that it is in."""
+        waiting: list[pa.Table] = []
+        for number in range(self._parquet.num_row_groups):
+            ids = self._ids(number)
+            if wanted is not None and wanted.isdisjoint(ids):
+                continue
+            group = self._parquet.read_row_group(number, FILTER_SCHEMA.names, use_threads=False)
+            for layer_id, start, length in _runs(ids):
+                if wanted is None or layer_id in wanted:
+                    if waiting and waiting[0]["layer_id"][0].as_py() != layer_id:
+                        yield pa.concat_tables(waiting)
+                        waiting = []
+                    waiting.append(group.slice(start, length))
+            del group
+        if waiting:
+            yield pa.concat_tables(waiting)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._parquet.close(force=True)
+
+    def _ids(self, row_group: int) -> list[str]:
+        ids: list[str] = self._parquet.read_row_group(row_group, ["layer_id"], use_threads=False)[
+            "layer_id"
+        ].to_pylist()
+        return ids
+
+
+def _runs(ids: list[str]) -> Iterator[tuple[str, int, int]]:
+    """(id, first row, rows) of each run of equal ids."""
+    start = 0
+    for number in range(1, len(ids) + 1):
+        if number == len(ids) or ids[number] != ids[start]:
+            yield ids[start], start, number - start
+            start = number
+
+
+def have_axes(file: FilterFile, axes: Axes) -> bool:
+    """Whether all rows of a file say that of their checkpoint."""
+    table = file.facts(list(Axes._fields))
+    return all(pc.unique(table[name]).to_pylist() == [value] for name, value in axes._asdict().items())
+
+
+def open_filters(path: Path) -> FilterFile:
+    """A local file of filters."""
+    return FilterFile(pa.memory_map(str(path)))
