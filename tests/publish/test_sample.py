@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.publish.folders import publish_models, rows, tree
 from tests.publish.work import Model, weights
 
+from filterzoo.store.sample import draw
 from filterzoo_publish.shards import sample
 from filterzoo_publish.verify.checks import verify
 
@@ -22,7 +23,7 @@ def pairs(drawn: dict[str, np.ndarray]) -> set[tuple[str, int]]:
 @given(counts=LAYERS, small=st.integers(1, 300), more=st.integers(0, 300))
 def test_a_draw_has_its_size_its_order_and_its_part(counts, small, more):
     layers = [(f"layer-{number}", count) for number, count in enumerate(counts)]
-    drawn, larger = (sample.draw("model", layers, size) for size in (small, small + more))
+    drawn, larger = (draw("model", layers, size) for size in (small, small + more))
     assert sum(map(len, drawn.values())) == min(small, sum(counts))
     assert pairs(drawn) <= pairs(larger)
     for layer, count in layers:
@@ -31,7 +32,7 @@ def test_a_draw_has_its_size_its_order_and_its_part(counts, small, more):
 
 
 def test_a_draw_is_the_same_on_every_machine():
-    drawn = sample.draw("pypi/a@1", [("x", 1000), ("y", 500)], 8)
+    drawn = draw("pypi/a@1", [("x", 1000), ("y", 500)], 8)
     assert {layer: numbers.tolist() for layer, numbers in drawn.items()} == {
         "x": [178, 264, 522, 654, 931],
         "y": [174, 301, 485],
@@ -39,9 +40,7 @@ def test_a_draw_is_the_same_on_every_machine():
 
 
 def test_a_draw_is_even():
-    counts = np.bincount(
-        [number // 100 for seed in range(200) for number in sample.draw(f"m{seed}", [("x", 1000)], 50)["x"]]
-    )
+    counts = np.bincount([number // 100 for seed in range(200) for number in draw(f"m{seed}", [("x", 1000)], 50)["x"]])
     assert abs(counts / 1000 - 1).max() < 0.15
 
 

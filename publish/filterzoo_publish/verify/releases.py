@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from filterzoo.errors import StartError
+from filterzoo.store.sample import LARGEST_QUOTA
 from filterzoo_publish.plan.releases import RELEASES, Release, read_releases
 from filterzoo_publish.plan.status import finished
-from filterzoo_publish.shards.sample import LARGEST_QUOTA
 from filterzoo_publish.takedown.takedowns import TAKEDOWNS, is_taken_down, read_takedowns
 from filterzoo_publish.verify.models import Model
 from filterzoo_publish.verify.problems import Examination
