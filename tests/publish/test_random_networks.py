@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 from tests.program import filterzoo
-from tests.publish.folders import rows
-from tests.publish.test_metadata_cards import cards
+from tests.publish.folders import cards, rows
 
 MANIFEST = """
 name: untrained

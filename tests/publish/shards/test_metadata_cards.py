@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
-from tests.publish.folders import publish_models, rows
-from tests.publish.test_merging import licensed, merge
+from tests.publish.folders import cards, licensed, merge, publish_models, rows
 from tests.publish.work import Model, network, zoo
 
 from filterzoo.errors import StartError
@@ -30,13 +28,6 @@ FACTS = {
     "threat_model": "Linf",
     "eps": 8 / 255,
 }
-
-
-def cards(out: Path) -> dict[str, dict]:
-    lines = [line for path in (out / "cards").rglob("*.jsonl") for line in path.read_text().splitlines()]
-    found = {card["model_id"]: card for card in map(json.loads, lines)}
-    assert len(found) == len(lines)
-    return found
 
 
 def test_a_card_says_where_everything_is_from(tmp_path):

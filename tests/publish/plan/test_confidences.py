@@ -9,9 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests.evaluation.tables import logits_and_labels, table, write
-from tests.publish.folders import RELEASE, publish_models, rows, tree
-from tests.publish.test_merging import licensed, merge
-from tests.publish.test_verify import rewrite
+from tests.publish.folders import RELEASE, licensed, merge, publish_models, rewrite, rows, tree
 from tests.publish.work import zoo
 
 from filterzoo.store.confidences import add_rows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,27 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 from tests.hub_server import serve
 from tests.program import filterzoo
-from tests.publish.folders import RELEASE, publish_models, rows, tree
-from tests.publish.test_verify import file_of, rewrite
+from tests.publish.folders import file_of, licensed, merge, publish_models, rewrite, rows, tree
 from tests.publish.work import Model, ledger, network, zoo
 
 from filterzoo.errors import StartError
 from filterzoo.store import filters as layout
-from filterzoo_publish.merge.merging import open_datasets
-from filterzoo_publish.release import publish_work, target_for
+from filterzoo_publish.release import target_for
 from filterzoo_publish.takedown.takedown import take_down
 from filterzoo_publish.takedown.takedowns import TakedownKind
 from filterzoo_publish.verify.checks import verify
-
-LICENCES = {"permissive": "mit", "share-alike": "gpl-3.0-only", "no-redistribution": "cc-by-nd-4.0"}
-
-
-def licensed(models: list[Model]) -> list[Model]:
-    return [replace(model, facts={**model.facts, "licence": LICENCES[model.licence_class]}) for model in models]
-
-
-def merge(target: Path, *origins: Path, release=RELEASE):
-    return publish_work(open_datasets([str(one) for one in origins]), target_for(str(target)), release=release)
 
 
 @pytest.fixture(scope="module")

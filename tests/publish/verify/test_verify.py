@@ -6,7 +6,6 @@ import hashlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from tests.publish.folders import publish_models, rows
+from tests.publish.folders import Edit, file_of, publish_models, rewrite, rows
 from tests.publish.work import ledger, zoo
 
 from filterzoo.errors import StartError
 from filterzoo_publish.verify.checks import verify
-
-Edit = Callable[[pa.Table], pa.Table]
 
 
 @pytest.fixture(scope="module")
@@ -33,20 +30,6 @@ def sound(tmp_path_factory) -> Path:
 @pytest.fixture
 def out(sound, tmp_path) -> Path:
     return Path(shutil.copytree(sound, tmp_path / "out"))
-
-
-def file_of(out: Path, config: str, source: str = "pypi", licence_class: str = "permissive") -> Path:
-    folder = out / "data" / config
-    return next((folder if config == "skipped" else folder / source / licence_class).glob("*.parquet"))
-
-
-def rewrite(path: Path, edit: Edit) -> Path:
-    """The edited rows under the name that fits their bytes: only what the rows say can give it away."""
-    edited = edit(pq.read_table(path, partitioning=None))
-    path.unlink()
-    pq.write_table(edited, path)
-    name = hashlib.sha256(path.read_bytes()).hexdigest()[:32]
-    return path.rename(path.with_name(f"{name}.parquet"))
 
 
 def swapped(first: int, second: int) -> Edit:
