@@ -8,10 +8,8 @@ published (`store.filters`). Both are named by the sha256 of their bytes.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
-import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -19,16 +17,15 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-import fsspec
-import numpy as np
 import pyarrow as pa
 
-from filterzoo.durable import sync, sync_folder
+from filterzoo.durable import sync
 from filterzoo.layers.layer import Layer, LayerMeasure
 from filterzoo.outcome import Done
 from filterzoo.store.encoding import EncodedFile
 from filterzoo.store.filters import PUBLISHED_SCHEMA, Axes, FilterFile, RowGroups, open_filters, pieces_of
 from filterzoo.store.former_filters import FormerFilters
+from filterzoo.store.objects import open_objects
 from filterzoo.store.sample import KERNEL, Sampled, SampleTaker
 
 LAYER_SCHEMA = pa.schema(
@@ -120,8 +117,7 @@ class FragmentStore:
     """Fragments under an fsspec URL or a local folder; `scratch` is a local folder for files that are being written."""
 
     def __init__(self, url: str, scratch: Path) -> None:
-        self._filesystem, self._root = fsspec.core.url_to_fs(url)
-        self._is_local = "file" in np.atleast_1d(self._filesystem.protocol)
+        self._objects = open_objects(url)
         self._scratch = scratch
 
     def writer(self, kernels: frozenset[str], axes: Axes, filters: Mapping[str, int]) -> FragmentWriter:
@@ -130,7 +126,6 @@ class FragmentStore:
         axes: what rows of `filters` say of it. filters: kernel size -> how many it has, tied layers counted as often as
         they occur; with other numbers the sample takes longer.
         """
-        self._filesystem.makedirs(self._root, exist_ok=True)
         self._scratch.mkdir(parents=True, exist_ok=True)
         sample = SampleTaker(axes.model_id, filters.get(KERNEL, 0) if KERNEL in kernels else 0)
         return FragmentWriter(self, self._scratch, kernels, axes, sample)
@@ -161,7 +156,7 @@ class FragmentStore:
     @contextlib.contextmanager
     def open_filters(self, name: str) -> Iterator[FilterFile | FormerFilters]:
         """The filters fragment of that name; memory-mapped where it is local."""
-        with self._open(self._filters_path(name)) as source:
+        with self._objects.open(self._filters_path(name)) as source:
             if self.is_encoded(name):
                 with FilterFile(source) as file:
                     yield file
@@ -177,23 +172,14 @@ class FragmentStore:
 
         as_link: a symbolic link will do, since the file is read and removed at once.
         """
-        path = self._filters_path(name)
-        if not self._is_local:
-            self._filesystem.get_file(path, str(place))
-        elif as_link:
-            place.symlink_to(Path(path).absolute())
-        else:
-            try:
-                os.link(path, place)
-            except OSError:  # another file system, or one without hard links
-                shutil.copyfile(path, place)
+        self._objects.bring(self._filters_path(name), place, as_link=as_link)
 
     def about(self, name: str) -> FragmentOrigin | None:
         """What the layers fragment of that name says it is of; None for a filters fragment and for older ones.
 
         OSError or pa.ArrowException where it cannot be read.
         """
-        with self._open(self._path(name)) as source:
+        with self._objects.open(path_of(name)) as source:
             metadata = pa.ipc.open_file(source).schema.metadata or {}
         try:
             found = json.loads(metadata[_ABOUT])
@@ -203,61 +189,46 @@ class FragmentStore:
 
     def exists(self, name: str) -> bool:
         """Whether the store holds that fragment."""
-        return any(self._filesystem.exists(path) for path in (self._path(name), self._path(name, FILTERS)))
+        return any(self._objects.exists(path_of(name, suffix)) for suffix in (LAYERS, FILTERS))
 
     def paths(self) -> list[str]:
         """Every file of the store, whatever it is, relative to its root."""
-        self._filesystem.invalidate_cache()
-        return sorted(path[len(self._root) :].lstrip("/") for path in self._filesystem.find(self._root))
+        return self._objects.paths()
 
     def sha256(self, name: str, *, of_filters: bool = False) -> str:
         """Of the bytes of a layers fragment, or of a filters fragment, as hex; OSError where it cannot be read."""
-        with self._filesystem.open(self._filters_path(name) if of_filters else self._path(name), "rb") as source:
+        with self._objects.stream(self._filters_path(name) if of_filters else path_of(name)) as source:
             return hashlib.file_digest(source, "sha256").hexdigest()
 
     def remove(self, path: str) -> None:
         """Remove a file that `paths` names."""
-        self._filesystem.rm_file(f"{self._root}/{path}")
+        self._objects.remove(path)
 
     def set_aside(self, path: str) -> None:
         """Move a file that `paths` names out of the store, to `<root>.aside`."""
-        place = f"{self._root.rstrip('/')}.aside/{path}"
-        self._filesystem.makedirs(place.rpartition("/")[0], exist_ok=True)
-        self._filesystem.mv(f"{self._root}/{path}", place)
+        self._objects.set_aside(path)
 
     def age_of(self, name: str) -> float:
-        """When the fragment was written, in seconds of the epoch; 0 where the file system does not say."""
-        try:
-            return float(self._filesystem.modified(self._path(name)).timestamp())
-        except (NotImplementedError, OSError, KeyError):
-            return 0.0
+        """When the fragment was written, in seconds of the epoch; 0 where the store does not say."""
+        return self._objects.age_of(path_of(name))
 
     def keep(self, written: Path, name: str, suffix: str) -> None:
-        """Take a finished local file into the store under its name: synced, then renamed (or uploaded whole)."""
-        path = self._path(name, suffix)
-        self._filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
-        if self._is_local:
-            _move(written, Path(path))
-            sync_folder(Path(path).parent)
-            sync_folder(Path(path).parent.parent)
-        else:
-            self._filesystem.put_file(str(written), path)
-            written.unlink()
+        """Take a finished local file into the store under its name."""
+        self._objects.keep(written, path_of(name, suffix))
 
     def _layers_file(self, name: str) -> pa.Table:
-        with self._open(self._path(name)) as source:
+        with self._objects.open(path_of(name)) as source:
             return pa.ipc.open_file(source).read_all()
-
-    def _open(self, path: str) -> Any:
-        return pa.memory_map(path) if self._is_local else pa.PythonFile(self._filesystem.open(path, "rb"), mode="r")
 
     def _filters_path(self, name: str) -> str:
         """Before version 3 of the journal filters fragments were Arrow files, as layers fragments are."""
-        encoded, former = self._path(name, FILTERS), self._path(name)
-        return former if not self._filesystem.exists(encoded) and self._filesystem.exists(former) else encoded
+        encoded, former = path_of(name, FILTERS), path_of(name)
+        return former if not self._objects.exists(encoded) and self._objects.exists(former) else encoded
 
-    def _path(self, name: str, suffix: str = LAYERS) -> str:
-        return f"{self._root}/{name[:2]}/{name}{suffix}"
+
+def path_of(name: str, suffix: str = LAYERS) -> str:
+    """Where a fragment lies in its store."""
+    return f"{name[:2]}/{name}{suffix}"
 
 
 class FragmentWriter:
@@ -367,17 +338,3 @@ def _layer_row(layer: Layer, measure: LayerMeasure) -> dict[str, Any]:
         "n_filters": layer.n_filters,
     }
     return row | {field.name: getattr(measure, field.name) for field in fields(measure)}
-
-
-def _move(written: Path, path: Path) -> None:
-    """Rename, also to another file system: there the copy gets the name when it is whole and synced."""
-    try:
-        written.replace(path)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        copy = path.with_name(f"{written.parent.name}.part")
-        with written.open("rb") as source, copy.open("wb") as sink:
-            shutil.copyfileobj(source, sink)
-            sync(sink)
-        copy.replace(path)
