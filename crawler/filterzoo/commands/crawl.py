@@ -14,7 +14,7 @@ import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from filterzoo import plugins as plugin_loading
-from filterzoo.commands.options import DEFAULT, JsonOption, PluginOption, PrivateOption, WorkdirOption
+from filterzoo.commands.options import DEFAULT, JsonOption, PluginOption, PrivateOption, StoreOption, WorkdirOption
 from filterzoo.commands.status import show
 from filterzoo.crawl.discovery import Task
 from filterzoo.crawl.executor import LOCAL, ExecutorOptions
@@ -28,6 +28,7 @@ from filterzoo.reporting import step_summary
 from filterzoo.reporting.summary import Run, Summary
 from filterzoo.reporting.terminal import cell, console, printable, table, unless_closed
 from filterzoo.stopping import Stopped
+from filterzoo.store.objects import check_url
 from filterzoo.store.workfolder import WorkFolder
 
 
@@ -35,6 +36,7 @@ def crawl(
     manifests: Annotated[list[Path], typer.Argument(help="What to crawl (YAML).", metavar="MANIFEST")],
     *,
     workdir: WorkdirOption = DEFAULT,
+    store: StoreOption = None,
     limit: Annotated[int | None, typer.Option(min=0, help="Look at no more than N checkpoints.")] = None,
     only: Annotated[str | None, typer.Option(metavar="SOURCE", help="Look at one source only.")] = None,
     device: Annotated[Device, typer.Option(help="Where to measure.")] = "auto",
@@ -62,12 +64,14 @@ def crawl(
     """
     if metrics_file is not None:
         _check_metrics_file(metrics_file)
+    if store is not None:
+        check_url(store)
     references = plugin_loading.references(plugin or ())
     plugins = plugin_loading.load(references)
     order = Order(
         manifests=tuple(path.absolute() for path in manifests),
         plugins=tuple(references),
-        work=WorkFolder(workdir),
+        work=WorkFolder(workdir, store),
         cache=default_folder(),
         executor=executor,
         options=ExecutorOptions(workers=workers),

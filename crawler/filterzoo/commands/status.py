@@ -6,20 +6,24 @@ import json
 
 import typer
 
-from filterzoo.commands.options import DEFAULT, JsonOption, WorkdirOption
+from filterzoo.commands.options import DEFAULT, JsonOption, StoreOption, WorkdirOption
 from filterzoo.errors import Reason
 from filterzoo.outcome import LedgerEntry
 from filterzoo.reporting.summary import Summary, summarise
 from filterzoo.reporting.terminal import cell, console, printable, table
+from filterzoo.store.shared_journal import fetch_journal
 from filterzoo.store.workfolder import WorkFolder
 
 SHOWN = 20
 """Ledger entries that are shown one by one."""
 
 
-def status(workdir: WorkdirOption = DEFAULT, *, as_json: JsonOption = False) -> None:
-    """Show what is done, skipped and failed, by reason and source."""
-    with WorkFolder(workdir).existing_journal(read_only=True) as journal:
+def status(workdir: WorkdirOption = DEFAULT, *, store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """Show what is done, skipped and failed, by reason and source; with --store, what its journal says."""
+    work = WorkFolder(workdir, store)
+    if store is not None:
+        fetch_journal(work)
+    with work.existing_journal(read_only=True) as journal:
         summary = summarise(journal)
         if as_json:
             typer.echo(json.dumps(summary.document()))

@@ -34,6 +34,7 @@ from filterzoo.references import PluginReference
 from filterzoo.reporting.summary import Summary, summarise
 from filterzoo.source import Source
 from filterzoo.store.journal import Journal
+from filterzoo.store.shared_journal import opened_journal
 from filterzoo.store.workfolder import WorkFolder
 
 _LISTED_AT_ONCE = 1000
@@ -75,7 +76,7 @@ def crawl(order: Order, plugins: Plugins, on_event: Callable[[Event], None]) -> 
     """Crawl what the manifests list and the work folder does not have; returns the state of the whole folder."""
     with (
         order.work as work,
-        work.journal() as journal,
+        opened_journal(work) as (journal, copy_if_due),
         chosen(order.executor, plugins, order.options) as executor,
         Door(order.cache, allow_private=order.allow_private, pace=executor.pace, health=HostHealth(work.hosts)) as door,
     ):
@@ -97,6 +98,7 @@ def crawl(order: Order, plugins: Plugins, on_event: Callable[[Event], None]) -> 
         tasks = _tasks(order, sources, journal, on_event)
         for task, outcome in outcomes(executor, setup, tasks):
             _record(journal, outcome, task.settings.key, on_event)
+            copy_if_due()
         return summarise(journal)
 
 

@@ -18,6 +18,7 @@ from filterzoo.store.fragments import FragmentStore
 from filterzoo.store.journal import Journal
 from filterzoo.store.restore import FRAGMENT, restore
 from filterzoo.store.salvage import salvage
+from filterzoo.store.shared_journal import check_is_last, copy_journal
 from filterzoo.store.workfolder import WorkFolder
 
 _ENTRY = TypeAdapter(LedgerEntry)
@@ -73,9 +74,12 @@ def examine(work: WorkFolder, *, repair: bool = False) -> Diagnosis:
     version wrote.
     """
     with work.held():
+        check_is_last(work)
         diagnosis = Diagnosis()
         for finding in _findings(work, diagnosis, repair=repair):
             diagnosis.findings.append(replace(finding, mended=repair and finding.check is not Check.STRANGER))
+        if repair:
+            copy_journal(work)
         return diagnosis
 
 

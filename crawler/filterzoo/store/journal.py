@@ -173,6 +173,12 @@ class Journal:
         rows = self._rows("SELECT source, id, revision, day FROM listed")
         return {(source, ident, revision): day for source, ident, revision, day in rows}
 
+    def copy_to(self, path: Path) -> None:
+        """Write a new journal with all that is in this one, as one file; StorageFailed where it cannot be written."""
+        with self._named(), contextlib.closing(sqlite3.connect(path)) as copy:
+            self._database.backup(copy)
+            copy.execute("PRAGMA journal_mode=DELETE")
+
     def problems(self) -> list[str]:
         """What SQLite finds wrong with the file, the first hundred at most."""
         return [text for (text,) in self._rows("PRAGMA integrity_check") if text != "ok"]
@@ -197,6 +203,15 @@ class Journal:
         """Raise what `done` and `ledger` would, so that a crawl does not meet it at its end."""
         for _record in chain(self.done(), self.ledger()):
             pass
+
+    def fragments(self) -> Iterator[str]:
+        """The names of all fragments of checkpoints that made it."""
+        for layers, filters in self._rows(
+            "SELECT json_extract(document, '$.layers_fragment'), json_extract(document, '$.filters_fragment') FROM done"
+        ):
+            yield str(layers)
+            if filters is not None:
+                yield str(filters)
 
     def knows(self, checkpoint: Checkpoint) -> bool:
         """Whether there is anything about the checkpoint."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import replace
 
 import pyarrow as pa
@@ -19,10 +19,11 @@ FRAGMENT = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62})\.(arrow|parquet)")
 def restore(journal: Journal, store: FragmentStore) -> int:
     """Record the checkpoints of sound layers fragments that the journal does not know; gives how many there were.
 
-    Of several fragments of one checkpoint the one that was written last counts.
+    Of several fragments of one checkpoint the one that was written last counts. Fragments that the journal names are
+    not looked at.
     """
     newest: dict[tuple[str, str, str], tuple[tuple[float, str], Done, str]] = {}
-    for name, done, settings in _described(store):
+    for name, done, settings in _described(store, {bytes.fromhex(name) for name in journal.fragments()}):
         key = (done.checkpoint.source, done.checkpoint.id, done.checkpoint.revision)
         age = (store.age_of(name), name)
         if not journal.knows(done.checkpoint) and (key not in newest or newest[key][0] < age):
@@ -32,11 +33,12 @@ def restore(journal: Journal, store: FragmentStore) -> int:
     return len(newest)
 
 
-def _described(store: FragmentStore) -> Iterator[tuple[str, Done, str]]:
+def _described(store: FragmentStore, known: Container[bytes]) -> Iterator[tuple[str, Done, str]]:
     """(name, what it is of, settings) of each layers fragment whose bytes are those it is named after."""
     for path in store.paths():
         matched = FRAGMENT.fullmatch(path)
-        origin = _origin(store, matched[2]) if matched and path.endswith(LAYERS) else None
+        is_new = matched is not None and path.endswith(LAYERS) and bytes.fromhex(matched[2]) not in known
+        origin = _origin(store, matched[2]) if matched is not None and is_new else None
         if matched is None or origin is None or store.sha256(matched[2]) != matched[2]:
             continue
         try:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Self
 
+from filterzoo.durable import sync, sync_folder
 from filterzoo.errors import StartError, WorkFolderBusy
 from filterzoo.store.fragments import FragmentStore
 from filterzoo.store.journal import Journal
@@ -18,17 +20,50 @@ SOCKETS = "sockets"
 """Folder of the sockets of running crawls, one folder for each process; what a killed one left is of no use."""
 
 
+_STORE = "store.json"
+
+
 class WorkFolder:
     """Paths of a work folder, and the lock a crawl holds in it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, store: str | None = None) -> None:
+        """`store` names a shared store; a folder remembers the one it was used with."""
         self.path = path
+        self._store = store
         self._lock: IO[str] | None = None
 
     @property
     def fragments_url(self) -> str:
         """Where the fragments are, as `FragmentStore` takes it."""
-        return str(self.path.absolute() / "fragments")
+        root = str(self.path.absolute()) if self.store_url is None else self.store_url.rstrip("/")
+        return f"{root}/fragments"
+
+    @property
+    def store_url(self) -> str | None:
+        """The shared store, as a URL or an absolute path; None where the fragments are in this folder."""
+        url = self._store or self.remembered.get("url")
+        return url if url is None or "://" in url else str(Path(url).absolute())
+
+    @property
+    def remembered(self) -> dict[str, str | None]:
+        """What `remember` wrote last; StartError where it cannot be read."""
+        try:
+            found = json.loads((self.path / _STORE).read_bytes())
+            return {"url": str(found["url"]), "run": found["run"]}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StartError(f"{self.path / _STORE}: cannot be read; remove it and name the --store again") from error
+
+    def remember(self, store: dict[str, str | None]) -> None:
+        """Keep the `url` of the shared store, and the `run` of this folder that wrote there last."""
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        file = self.scratch / _STORE
+        with file.open("w") as sink:
+            json.dump(store, sink)
+            sync(sink)
+        file.replace(self.path / _STORE)
+        sync_folder(self.path)
 
     @property
     def scratch(self) -> Path:
@@ -52,7 +87,9 @@ class WorkFolder:
 
     @property
     def has_lost_journal(self) -> bool:
-        """Whether there are fragments and no journal, or an empty file in its place."""
+        """Whether there are fragments and no journal, or an empty file in its place; never with a shared store."""
+        if self.store_url is not None:
+            return False
         log = self.journal_path.with_name(f"{self.journal_path.name}-wal")
         has_journal = any(path.exists() and path.stat().st_size for path in (self.journal_path, log))
         return not has_journal and any((self.path / "fragments").glob("*/*.arrow"))
@@ -104,9 +141,12 @@ class WorkFolder:
             self._lock = None
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold the lock of a work folder that is there, and change nothing in it; StartError where there is none."""
-        if not self.has_lost_journal:
+    def held(self, *, used: bool = True) -> Iterator[None]:
+        """Hold the lock of a work folder that is there, and change nothing in it; StartError where there is none.
+
+        used: False makes the folder where there is none.
+        """
+        if used and not self.has_lost_journal:
             self._check_used()
         self._hold()
         try:

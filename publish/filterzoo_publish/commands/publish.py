@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from filterzoo.commands.options import DEFAULT, JsonOption, WorkdirOption
+from filterzoo.commands.options import DEFAULT, JsonOption, StoreOption, WorkdirOption
 from filterzoo.reporting.terminal import console, printable, table
 from filterzoo_publish.commands.options import PullRequestOption, ReleaseOption, TargetArgument
 
@@ -22,6 +22,7 @@ def publish(
     target: TargetArgument,
     *,
     workdir: WorkdirOption = DEFAULT,
+    store: StoreOption = None,
     origins: Annotated[
         list[str] | None,
         typer.Option(
@@ -47,7 +48,7 @@ def publish(
 
     place = releasing.target_for(target, workdir=workdir, create_pr=create_pr, private=private)
     watch = None if as_json else _show_file
-    work = merging.open_datasets(origins) if origins else open_work(workdir)
+    work = merging.open_datasets(origins) if origins else open_work(workdir, store)
     report = releasing.publish_work(work, place, release=release, dry_run=dry_run, watch=watch)
     if as_json:
         typer.echo(json.dumps(report.document()))

@@ -15,6 +15,7 @@ from filterzoo.measures.random_weights import suspected_random
 from filterzoo.outcome import Done, LedgerEntry, entries_of_layers
 from filterzoo.store.confidences import read_rows
 from filterzoo.store.sample import Sampled
+from filterzoo.store.shared_journal import fetch_journal
 from filterzoo.store.workfolder import WorkFolder
 from filterzoo_publish.plan.confidences import confidences_table
 from filterzoo_publish.plan.origins import FilterFragment, PublishableCheckpoint, StoredLayer, WorkOrigin
@@ -123,9 +124,14 @@ def split(entries: Iterable[PlanEntry], size: Callable[[PlanEntry], int], limit:
         yield run
 
 
-def open_work(workdir: Path) -> Work:
-    """Read a work folder; StartError where no crawl was, or none found anything."""
-    folder = WorkFolder(workdir)
+def open_work(workdir: Path, store: str | None = None) -> Work:
+    """Read a work folder; StartError where no crawl was, or none found anything.
+
+    store: take the journal from this shared store, unless the folder's own crawl was the last to write there.
+    """
+    folder = WorkFolder(workdir, store)
+    if store is not None:
+        fetch_journal(folder)
     with folder.existing_journal(read_only=True) as journal:
         done = sorted(journal.done(), key=lambda one: sort_key(one.checkpoint))
         ledger = (*journal.ledger(), *(entry for one in done for entry in entries_of_layers(one)))
