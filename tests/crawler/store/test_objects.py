@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import secrets
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,7 +14,6 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from filterzoo.errors import StartError, StorageFailed
 from filterzoo.stopping import Stopped
-from filterzoo.store import remote_objects
 from filterzoo.store.objects import LocalObjects, Objects, check_url, open_objects
 from filterzoo.store.remote_objects import RemoteObjects
 
@@ -47,11 +45,10 @@ class Faulty(MemoryFileSystem):
 
 
 @pytest.fixture
-def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[RemoteObjects]:
+def faulty(monkeypatch: pytest.MonkeyPatch) -> RemoteObjects:
     fsspec.register_implementation("faulty", Faulty, clobber=True)
     Faulty.faults, Faulty.seen = [], []
-    monkeypatch.setattr(tenacity.nap, "sleep", lambda _: None)
-    monkeypatch.setattr(remote_objects.tenacity, "wait_random_exponential", lambda **_: tenacity.wait_none())
+    monkeypatch.setattr(tenacity, "wait_random_exponential", lambda **_: tenacity.wait_none())
     return RemoteObjects(f"faulty://{secrets.token_hex(4)}", patience=0.2)
 
 
