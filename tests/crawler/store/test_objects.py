@@ -71,7 +71,7 @@ def test_a_file_is_kept_read_listed_set_aside_and_removed(objects: Objects, tmp_
     assert not (tmp_path / "written").exists()
     assert objects.paths() == ["ab/abc.arrow"]
     assert objects.exists("ab/abc.arrow")
-    assert not objects.exists("ab/abd.arrow")
+    assert not objects.exists("ab/other.arrow")
     with objects.open("ab/abc.arrow") as file:
         file.seek(9_999_999)
         assert file.read(3) == bytes([127, 128, 129])
