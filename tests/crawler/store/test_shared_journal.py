@@ -13,6 +13,7 @@ from filterzoo.errors import Reason, StartError, StorageFailed
 from filterzoo.outcome import Done
 from filterzoo.store import shared_journal
 from filterzoo.store.doctor import Check, examine
+from filterzoo.store.filters import axes_of
 from filterzoo.store.journal import Journal
 from filterzoo.store.shared_journal import fetch_journal, opened_journal
 from filterzoo.store.workfolder import WorkFolder
@@ -26,7 +27,7 @@ def machine(tmp_path: Path) -> Callable[[str], WorkFolder]:
 
 def store(work: WorkFolder, name: str) -> Done:
     """A checkpoint of that name with one layer, as a worker stores it."""
-    with work.store().writer(frozenset({"3x3"})) as writer:
+    with work.store().writer(frozenset({"3x3"}), axes_of(checkpoint(name), "permissive"), {}) as writer:
         writer.add(layer(0, weights(len(name), 4, 2, 3, 3)), measure())
         whole = done(checkpoint(name), layers_fragment="")
         layers, filters = writer.finish(whole, "settings")
