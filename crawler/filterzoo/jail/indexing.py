@@ -17,7 +17,7 @@ from filterzoo.jail.unpacking import find_model
 from filterzoo.layers.computations import stored_tensors
 from filterzoo.layers.selection import Selection, refuse_undecided, selection
 from filterzoo.layers.shapes import is_convolution_shape
-from filterzoo.records import Codec, Index, Layout, LeftOut, StoredRange, Tensor
+from filterzoo.records import Codec, FileFacts, Index, Layout, LeftOut, StoredRange, Tensor
 from filterzoo.references import PluginReference
 
 MAX_TENSORS = 1_000_000
@@ -143,11 +143,12 @@ def _index(format_: Format, file: RandomAccessFile, *, all_tensors: bool) -> Ind
     if all_tensors:
         return _index_all(format_, file)
     tensors, left_out = _bounded(format_.index(file))
-    chosen, passed_over = _chosen(format_, tensors)
+    facts = format_.facts(file)
+    chosen, passed_over = _chosen(format_, tensors, facts)
     _refuse_nothing(chosen, left_out)
     return Index(
         format=format_.name,
-        facts=format_.facts(file),
+        facts=facts,
         tensor_count=len(tensors),
         convolutions=chosen,
         passed_over=passed_over,
@@ -161,12 +162,12 @@ def _refuse_nothing(chosen: tuple[Tensor, ...], left_out: tuple[LeftOut, ...]) -
         raise Refused(Reason(left_out[0].reason), left_out[0].detail, left_out[0].name)
 
 
-def _chosen(format_: Format, tensors: list[Tensor]) -> tuple[tuple[Tensor, ...], str | None]:
+def _chosen(format_: Format, tensors: list[Tensor], facts: FileFacts) -> tuple[tuple[Tensor, ...], str | None]:
     """The convolutions among the tensors, as the format marks them or as shapes tell; and what was passed over."""
     if format_.is_graph:
         found = Selection(tuple(t for t in tensors if t.convolution is not None), {})
     else:
-        found = selection(tensors)
+        found = selection(tensors, facts.framework)
         refuse_undecided(found, len(tensors))
     for tensor in found.convolutions:
         _check_name(tensor)
@@ -176,11 +177,12 @@ def _chosen(format_: Format, tensors: list[Tensor]) -> tuple[tuple[Tensor, ...],
 def _index_all(format_: Format, file: RandomAccessFile) -> Index:
     """The index with every array; convolutions that are not supported cost no more than themselves."""
     listed, left_out = _bounded(format_.tensors(file) if format_.is_graph else format_.index(file))
+    facts = format_.facts(file)
     chosen: tuple[Tensor, ...] = ()
     obstacle = None
     try:
         tensors, left_out = _bounded(format_.index(file)) if format_.is_graph else (listed, left_out)
-        chosen, _ = _chosen(format_, tensors)
+        chosen, _ = _chosen(format_, tensors, facts)
         _refuse_nothing(chosen, left_out)
     except Refused as refusal:
         if refusal.reason is not Reason.UNSUPPORTED:
@@ -190,7 +192,7 @@ def _index_all(format_: Format, file: RandomAccessFile) -> Index:
         _check_name(tensor)
     return Index(
         format=format_.name,
-        facts=format_.facts(file),
+        facts=facts,
         tensor_count=len(listed),
         convolutions=chosen,
         tensors=tuple(dict.fromkeys(_listed(tensor) for tensor in listed)),

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from filterzoo.errors import Reason, Refused
 from filterzoo.layers.selection import names
 from filterzoo.layers.selection.candidates import Candidate, PassedOver, is_reached, judged
-from filterzoo.layers.selection.kinds import Network, described
+from filterzoo.layers.selection.kinds import described
 from filterzoo.layers.selection.layouts import read_layouts
+from filterzoo.layers.selection.network import Network
 from filterzoo.layers.selection.reparametrised import assembled
 from filterzoo.layers.selection.sections import SECTIONS, of_network, sections
 from filterzoo.records import Context, Evidence, Tensor
@@ -34,16 +35,19 @@ class Selection:
         return ", ".join(f"{self.passed_over[why]} {why}" for why in PassedOver if why in self.passed_over) or None
 
 
-def select(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def select(tensors: Sequence[Tensor], framework: str | None = None) -> tuple[Tensor, ...]:
     """The convolution weights of the state dict that is taken, each with its `convolution`, in the file's order."""
-    return selection(tensors).convolutions
+    return selection(tensors, framework).convolutions
 
 
-def selection(tensors: Sequence[Tensor]) -> Selection:
-    """As `select`. Refused (unsupported) where weights are kept in parts that cannot be put together."""
+def selection(tensors: Sequence[Tensor], framework: str | None = None) -> Selection:
+    """As `select`. Refused (unsupported) where weights are kept in parts that cannot be put together.
+
+    framework: what wrote the file, as `FileFacts` has it; None where it does not say.
+    """
     found: list[Selection] = []
     for section in sections(tensors):
-        found.append(_of_section(section))
+        found.append(_of_section(section, framework))
         if found[-1].convolutions:
             return found[-1]
     passed_over = Counter[PassedOver]()
@@ -52,7 +56,7 @@ def selection(tensors: Sequence[Tensor]) -> Selection:
     return Selection((), dict(passed_over))
 
 
-def _of_section(section: Sequence[Tensor]) -> Selection:
+def _of_section(section: Sequence[Tensor], framework: str | None) -> Selection:
     network = of_network(section)
     tensors = read_layouts(assembled(network))
     shapes = {tensor.name: tensor.shape for tensor in section}
@@ -63,7 +67,7 @@ def _of_section(section: Sequence[Tensor]) -> Selection:
     verdicts = {tensor.name: judged(tensor, shapes) for tensor in tensors}
     chosen = _with_reached(tensors, verdicts)
     passed_over.update(verdict for verdict in verdicts.values() if isinstance(verdict, PassedOver))
-    context = _network(chosen, tensors, shapes)
+    context = _network(chosen, tensors, shapes, framework)
     convolutions = tuple(_kept(each, context) for each in chosen)
     return Selection(convolutions, {why: count for why, count in passed_over.items() if count})
 
@@ -90,7 +94,9 @@ def _drop_heads(verdicts: dict[str, Candidate | PassedOver | None]) -> None:
             verdicts[name] = PassedOver.STACKED
 
 
-def _network(chosen: list[Candidate], tensors: Sequence[Tensor], shapes: dict[str, tuple[int, ...]]) -> Network:
+def _network(
+    chosen: list[Candidate], tensors: Sequence[Tensor], shapes: dict[str, tuple[int, ...]], framework: str | None
+) -> Network:
     places = {tensor.name: place for place, tensor in enumerate(tensors)}
     own = {each.name for each in chosen}
     vectors = [
@@ -99,7 +105,7 @@ def _network(chosen: list[Candidate], tensors: Sequence[Tensor], shapes: dict[st
         if len(tensor.shape) == 1 and not _is_bias_of(tensor.name, own)
     ]
     matrices = [(name, shape[1]) for name, shape in shapes.items() if len(shape) == 2]
-    return Network(chosen, vectors, places, matrices)
+    return Network(chosen, vectors, places, matrices, framework)
 
 
 def _is_bias_of(name: str, own: set[str]) -> bool:
@@ -111,7 +117,7 @@ def _kept(candidate: Candidate, network: Network) -> Tensor:
     tensor = candidate.tensor
     if tensor.convolution is None:
         return described(candidate, network)
-    network.groups[tensor.name] = tensor.convolution.groups
+    network.note(candidate, tensor)
     if tensor.evidence is not None or tensor.convolution.context is not Context.DECLARED:
         return tensor
     return replace(tensor, evidence=Evidence.CONFIG)

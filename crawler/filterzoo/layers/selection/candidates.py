@@ -58,6 +58,11 @@ class Candidate:
         """Whether its kernel is a single number."""
         return set(self.kernel) == {1}
 
+    @property
+    def is_even(self) -> bool:
+        """Whether all sides of its kernel but those of length 1 are even, as transposed convolutions often have them."""
+        return not self.is_pointwise and all(side % 2 == 0 for side in self.kernel if side > 1)
+
 
 def judged(tensor: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> Candidate | PassedOver | None:
     """The tensor as a candidate, why it is none, or None where its rank leaves no question."""

@@ -1,0 +1,193 @@
+"""What the candidates of a state dict tell together: what each reads and gives, and which of them read the input."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from filterzoo.layers.selection import names
+from filterzoo.layers.selection.candidates import Candidate
+from filterzoo.layers.shapes import canonical_shape
+from filterzoo.records import Evidence, Layout, Tensor
+
+
+@dataclass(slots=True)
+class Network:
+    """What all candidates of a state dict tell together."""
+
+    candidates: Sequence[Candidate]
+    vectors: Sequence[tuple[int, int]]
+    """(place in the file, length) of its rank-1 tensors that are no bias of a candidate, in order."""
+    places: dict[str, int]
+    """Where each tensor stands in the file."""
+    matrices: Sequence[tuple[str, int]]
+    """Its linear layers: name and what they read."""
+    framework: str | None = None
+    """What wrote the file, where it says so."""
+    outputs: Counter[int] = field(default_factory=Counter)
+    inputs: Counter[int] = field(default_factory=Counter)
+    stems: frozenset[str] = frozenset()
+    """Names of the (C, 1, *kernel) that read the input."""
+    before: dict[str, Candidate | None] = field(default_factory=dict)
+    next_place: dict[str, int] = field(default_factory=dict)
+    """Where the candidate behind each stands."""
+    behind: dict[str, Candidate | None] = field(default_factory=dict)
+    """The next candidate of other channels: those of the same may lie side by side."""
+    groups: dict[str, int | None] = field(default_factory=dict)
+    """Of the convolutions that are described already."""
+    gives: dict[str, int | None] = field(default_factory=dict)
+    """How many channels each of these gives, as far as it is decided."""
+    swapped: set[str] = field(default_factory=set)
+    """Those of them that are transposed for certain, with their inputs before their outputs."""
+    doubtful: frozenset[str] = frozenset()
+    """Those of the stems of which nothing but their names shows that they are no depthwise layers."""
+    has_reader: bool = False
+    """Whether a layer of more than one input reads what no layer gives, as the first one does."""
+    is_sorted: bool = False
+    """Whether the file has its tensors in the order of their names."""
+    _read_in: dict[str, set[int]] = field(default_factory=dict)
+    """Module -> what the pointwise and linear layers in it, or one below, read."""
+    _wide_in: dict[tuple[str, int], set[str]] = field(default_factory=dict)
+    """(module, channels) -> names of the (channels, 1, *kernel) of more than one number in it, or one below."""
+
+    def __post_init__(self) -> None:
+        last: Candidate | None = None
+        for each in self.candidates:
+            self.before[each.name] = last
+            last = each
+            self.outputs[each.bias if each.bias is not None and each.bias % each.second == 0 else each.first] += 1
+            if each.second > 1:
+                self.inputs[each.second] += 1
+            if each.is_pointwise:
+                self._add_reader(each.name, each.second)
+            elif each.second == 1 and each.first > 1:
+                for module in (*around(each.name), _third(each.name)):
+                    self._wide_in.setdefault((module, each.first), set()).add(each.name)
+        for name, inputs in self.matrices:
+            self._add_reader(name, inputs)
+        behind: Candidate | None = None
+        after: Candidate | None = None
+        for each in reversed(self.candidates):
+            if after is not None:
+                self.next_place[each.name] = self.places[after.name]
+            if after is not None and (after.first, after.second) != (each.first, each.second):
+                behind = after
+            self.behind[each.name] = behind
+            after = each
+        listed = list(self.places)
+        self.is_sorted = len(listed) > 2 and listed == sorted(listed)
+        self.has_reader = _has_reader(self)
+        self.stems, self.doubtful = _stems(self)
+
+    def _add_reader(self, name: str, inputs: int) -> None:
+        for module in around(name):
+            self._read_in.setdefault(module, set()).add(inputs)
+
+    def note(self, candidate: Candidate, tensor: Tensor) -> None:
+        """What has been decided about one of them."""
+        groups = tensor.convolution.groups if tensor.convolution is not None else None
+        self.groups[candidate.name] = groups
+        is_known = tensor.convolution is not None and tensor.evidence is not Evidence.ASSUMED
+        is_known &= groups is not None or tensor.layout not in {Layout.IO_K, Layout.K_OI}
+        is_known |= candidate.first == candidate.second
+        self.gives[candidate.name] = canonical_shape(tensor)[0] if is_known else None
+        if is_known and tensor.layout in {Layout.IO_K, Layout.K_OI}:
+            self.swapped.add(candidate.name)
+
+    def is_read_inside(self, candidate: Candidate) -> bool:
+        """Whether a pointwise or linear layer near it reads as many channels as it has."""
+        behind = self.behind.get(candidate.name)
+        if behind is not None and behind.is_pointwise and behind.second == candidate.first:
+            return True
+        return any(candidate.first in self._read_in.get(module, ()) for module in around(candidate.name))
+
+    def has_wide_twin(self, candidate: Candidate, but: Collection[str] = ()) -> bool:
+        """Whether near (C, 1, 1, 1) lies a (C, 1, *kernel) that is not one of the stems: a scaling beside it."""
+        stems = set(but) | self.stems
+        return any(self._wide_in.get((module, candidate.first), set()) - stems for module in around(candidate.name))
+
+    def next_vector(self, candidate: Candidate) -> int | None:
+        """The length of the first vector between a weight and the next one, such as that of its batch norm."""
+        at = bisect_right(self.vectors, (self.places[candidate.name], 1 << 62))
+        next_one = self.next_place.get(candidate.name, 1 << 62)
+        return self.vectors[at][1] if at < len(self.vectors) and self.vectors[at][0] < next_one else None
+
+
+def is_beside(name: str, other: str) -> bool:
+    """Whether two weights lie in one module, or in two of one list: there the order of the file is that of the run."""
+    pairs = list(zip(around(name), around(other), strict=False))
+    return any(first == second for first, second in pairs)
+
+
+def around(name: str) -> tuple[str, ...]:
+    """The two modules around the module that a weight belongs to, the inner one first."""
+    parts = names.parts(names.owner(name).rstrip("./"))
+    return tuple(".".join(parts[:-up]) for up in (1, 2) if up == 1 or len(parts) > up)
+
+
+def _third(name: str) -> str:
+    """The module around those: of branches that lie side by side in lists, the common one."""
+    return ".".join(names.parts(names.owner(name).rstrip("./"))[:-3])
+
+
+def _stems(network: Network) -> tuple[frozenset[str], frozenset[str]]:
+    """Which (C, 1, *kernel) must read the input: those without which no layer would; and which of them may not."""
+    ones = [
+        each for each in network.candidates if each.second == 1 and each.first > 1 and each.bias in {None, each.first}
+    ]
+    if not ones or network.has_reader or _starts_transposed(network):
+        return frozenset(), frozenset()
+    wide = [each for each in ones if not each.is_pointwise]
+    if len(wide) > 1:
+        outside = [each for each in wide if not network.is_read_inside(each) and not names.says_depthwise(each.name)]
+        repeats = Counter(names.pattern(each.name) for each in outside or wide)
+        least = min(repeats.values())
+        wide = [each for each in outside or wide if repeats[names.pattern(each.name)] == least]
+        wide = wide if len(outside) == len(wide) and least == 1 else _first(wide)
+    stems = {each.name for each in wide}
+    spans = {(each.tensor.span, each.tensor.stored_in) for each in wide if each.tensor.span.length}
+    tied = {each.name for each in ones if (each.tensor.span, each.tensor.stored_in) in spans}
+    alone = {each.name for each in ones if each.is_pointwise and not network.has_wide_twin(each, but=stems)}
+    certain = ones[:1] if len(ones) == 1 or not network.is_sorted else []
+    doubtful = stems - {each.name for each in certain} - tied
+    return frozenset(stems | tied | {name for name in alone if not names.says_depthwise(name)}), frozenset(doubtful)
+
+
+def _first(ones: Sequence[Candidate]) -> list[Candidate]:
+    return sorted(ones, key=lambda each: names.says_depthwise(each.name))[:1]
+
+
+def _has_reader(network: Network) -> bool:
+    """Whether a layer reads what no layer gives: as few channels as an image has, or some that none add up to."""
+    dense = [each for each in network.candidates if each.second > 1]
+    alike = Counter((each.second, each.is_pointwise) for each in dense)
+    given = {each.first for each in network.candidates} | {each.bias for each in network.candidates if each.bias}
+    given |= {each.second for each in dense if each.bias is not None and each.bias != each.first}
+    for each in dense:
+        inputs = each.second
+        is_swapped = each.bias is not None and each.bias != each.first
+        if is_swapped or inputs > _MOST_INPUTS or each.first < inputs or alike[inputs, each.is_pointwise] > _MOST_STEMS:
+            continue
+        if inputs <= _COLOURS and not each.is_pointwise:
+            return True
+        if inputs not in given and not any(inputs - number in given for number in given):
+            return True
+    return False
+
+
+def _starts_transposed(network: Network) -> bool:
+    """Whether the file starts with a transposed convolution that reads what no layer gives, as generators do."""
+    first = network.candidates[0]
+    if network.is_sorted or first.second == 1 or not first.is_even:
+        return False
+    others = {each.first for each in network.candidates[1:]} | {each.second for each in network.candidates}
+    has_bias = first.bias is not None and first.bias != first.first
+    return (has_bias or network.next_vector(first) == first.second != first.first) and first.first not in others
+
+
+_COLOURS = 4
+_MOST_INPUTS = 16
+_MOST_STEMS = 2
+"""More layers than that read the input seldom; so many alike have groups."""

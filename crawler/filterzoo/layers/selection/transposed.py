@@ -1,0 +1,100 @@
+"""Which weights belong to transposed convolutions, and how many groups these have.
+
+A bias as long as the second channel axis proves it. Without a bias three things speak: the vector behind the weight
+(its norm's), what the layer before gives, and an even kernel. A layer of the same channels before it says nothing: two
+such lie side by side as often as one follows the other. Where nothing speaks for either reading, it is assumed.
+"""
+
+from __future__ import annotations
+
+from filterzoo.layers.selection import names, orders
+from filterzoo.layers.selection.candidates import Candidate
+from filterzoo.layers.selection.network import Network
+from filterzoo.records import Evidence, Kind, Layout
+
+Verdict = tuple[Kind, int | None, Evidence]
+
+_COLOURS = 4
+_SHORT = 8
+"""Transposed convolutions seldom have a longer kernel; patches of an image often do."""
+
+
+def transposed(candidate: Candidate, network: Network) -> tuple[Verdict, Layout] | None:
+    """The verdict and the order of the axes of a transposed convolution's weight; None for any other."""
+    layout = candidate.tensor.layout
+    if orders.has_one(candidate.tensor, network.framework):
+        return _in_one_order(candidate)
+    if layout not in orders.SWAPPED:
+        return None
+    verdict = _swapped(candidate, network)
+    if verdict is not None:
+        if verdict[2] is Evidence.NAME and not orders.is_swapped(candidate.tensor, network.framework):
+            verdict = (*verdict[:2], Evidence.ASSUMED)
+        return verdict, orders.SWAPPED[layout]
+    if candidate.bias == candidate.first and not orders.is_swapped(candidate.tensor, network.framework):
+        return _in_one_order(candidate)
+    return None
+
+
+def _in_one_order(candidate: Candidate) -> tuple[Verdict, Layout] | None:
+    """The order of ordinary kernels, unless Flax was asked for `transpose_kernel`: a bias tells it."""
+    layout = candidate.tensor.layout
+    if layout is Layout.K_IO and candidate.bias == candidate.second != candidate.first:
+        return (Kind.TRANSPOSED, 1, Evidence.SHAPES), orders.SWAPPED[layout]
+    if names.says_transposed(candidate.name) and (candidate.is_even or _is_surely(candidate)):
+        return None if candidate.is_pointwise else ((Kind.TRANSPOSED, 1, Evidence.NAME), layout)
+    return None
+
+
+def _swapped(candidate: Candidate, network: Network) -> Verdict | None:
+    """Whether the channel axes are (in, out/groups)."""
+    first, second, bias = candidate.first, candidate.second, candidate.bias
+    if bias is not None and bias != first:
+        groups, rest = divmod(bias, second)
+        is_one = rest == 0 and groups > 0 and first % groups == 0
+        return (Kind.TRANSPOSED, groups, Evidence.SHAPES) if is_one else None
+    if candidate.is_pointwise or (bias is not None and first != second):
+        return None
+    called = names.says_transposed(candidate.name)
+    even = candidate.is_even
+    if first == second:
+        return (Kind.TRANSPOSED, 1, Evidence.NAME) if called and (even or _is_surely(candidate)) else None
+    score = _surroundings(candidate, network) + even
+    if score > 1 or (score == 1 and called):
+        return Kind.TRANSPOSED, 1, Evidence.SHAPES if score > 1 else Evidence.NAME
+    return (Kind.TRANSPOSED, 1, Evidence.NAME) if _is_surely(candidate) and score >= 0 else None
+
+
+def is_open(candidate: Candidate, network: Network) -> bool:
+    """Whether a weight that is no transposed one by its shapes and name may well be one."""
+    first, second, bias = candidate.first, candidate.second, candidate.bias
+    if not candidate.is_even:
+        return False
+    if orders.has_one(candidate.tensor, network.framework):
+        return second > _COLOURS
+    if bias is not None:
+        return first == second
+    is_input = second <= _COLOURS and (network.before[candidate.name] is None or max(candidate.kernel) > _SHORT)
+    return first == second or (_surroundings(candidate, network) == 0 and not is_input)
+
+
+def _is_surely(candidate: Candidate) -> bool:
+    """Called a transposed convolution, and not only something on the way up."""
+    owner = names.owner(candidate.name).lower()
+    return "transp" in owner or "deconv" in owner
+
+
+def _surroundings(candidate: Candidate, network: Network) -> int:
+    """Above 0: the layers around it fit a transposed convolution; below: an ordinary one."""
+    if network.is_sorted:
+        return 0
+    first, second = candidate.first, candidate.second
+    behind = network.next_vector(candidate)
+    score = (behind == second) - (behind == first)
+    before = network.before[candidate.name]
+    if before is None or (before.first, before.second) == (first, second):
+        return score
+    given = network.gives.get(before.name)
+    if before.name in network.swapped and given == first < second:
+        return score - 1  # what it gives and what skips the layers below are read together
+    return score + (given == first) - (given == second)
