@@ -103,8 +103,12 @@ def test_keras_and_tensorflow_have_the_outputs_first(framework, name, sides):
 
 @pytest.mark.parametrize(
     ("name", "evidence"),
-    [("generator/~/conv2_d_transpose/w", Evidence.NAME), ("conv2d_transpose/kernel:0", Evidence.NAME)]
-    + [("up_1/kernel", Evidence.ASSUMED), ("deconv/w", Evidence.ASSUMED)],
+    [
+        ("generator/~/conv2_d_transpose/w", Evidence.NAME),
+        ("conv2d_transpose/kernel:0", Evidence.NAME),
+        ("up_1/kernel", Evidence.ASSUMED),
+        ("deconv/w", Evidence.ASSUMED),
+    ],
 )
 def test_without_a_framework_only_its_word_for_the_class_tells_the_order(name, evidence):
     stem = tensor("conv/w", 3, 3, 3, 16, layout=Layout.OPEN)

@@ -60,7 +60,7 @@ class Candidate:
 
     @property
     def is_even(self) -> bool:
-        """Whether all sides of its kernel but those of length 1 are even, as transposed convolutions often have them."""
+        """Whether all its sides but those of length 1 are even, as transposed convolutions often have them."""
         return not self.is_pointwise and all(side % 2 == 0 for side in self.kernel if side > 1)
 
 
