@@ -49,6 +49,6 @@ DTYPES = {
         DType("C128", 16, "<c16", NumberClass.OTHER),
         DType("F8_E4M3FNUZ", 1, "|u1", NumberClass.FLOAT),
         DType("F8_E5M2FNUZ", 1, "|u1", NumberClass.FLOAT),
-        DType("F8_E8M0", 1, "|u1", NumberClass.OTHER),
+        DType("F8_E8M0", 1, "|u1", NumberClass.FLOAT),
     )
 }

@@ -147,6 +147,10 @@ class Step(StrEnum):
     """Integers of numbers[0] bits, signed if numbers[1], first in a byte's lowest bits. Gives the tensor's dtype."""
     DENSIFY = "densify"
     """TFLite's sparse tensors (`filterzoo.layers.packed`). Gives the tensor's dtype."""
+    SWAP = "swap"
+    """The bytes of each number in the other order: big-endian ones. Gives the tensor's dtype."""
+    TEXT = "text"
+    """Bytes kept as UTF-8 text, each a code point; numbers[0]: 1 for Fortran order. Gives the tensor's dtype."""
 
 
 class Codec(StrEnum):

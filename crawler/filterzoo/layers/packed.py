@@ -1,4 +1,4 @@
-"""Arrays that are stored in another way than number by number: packed as varints, in few bits, or sparsely."""
+"""Arrays that are not stored number by number in a machine's order: varints, few bits, sparse, big-endian, text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from filterzoo.records import Computation, Step
 
 Array = npt.NDArray[Any]
 
-DECODINGS = frozenset({Step.VARINTS, Step.EVERY, Step.BITS, Step.DENSIFY})
+DECODINGS = frozenset({Step.VARINTS, Step.EVERY, Step.BITS, Step.DENSIFY, Step.SWAP, Step.TEXT})
 """The steps that give an array as if it were stored number by number, in the dtype of their tensor."""
 
 _LONGEST_VARINT = 10
@@ -31,6 +31,10 @@ def decode(computation: Computation, inputs: Sequence[Array], dtype: DType, shap
                 flat = _every(inputs[0], computation.numbers, dtype)
             case Step.BITS:
                 flat = _bits(inputs[0], computation.numbers, dtype, prod(shape))
+            case Step.SWAP:
+                flat = _swapped(inputs[0], dtype)
+            case Step.TEXT:
+                flat = _from_text(inputs[0], dtype, computation.numbers, shape)
             case _:
                 flat = _dense(inputs, computation.numbers, dtype, tuple(shape))
     except (ValueError, IndexError, OverflowError) as error:
@@ -76,6 +80,21 @@ def _bits(content: Array, numbers: Sequence[int], dtype: DType, count: int) -> A
         sign = np.int8(1 << (bits - 1))
         return (spread.astype(np.int8) ^ sign) - sign
     return spread
+
+
+def _swapped(content: Array, dtype: DType) -> Array:
+    """Numbers of the dtype's size; of a complex number each half is turned by itself."""
+    if content.dtype.itemsize != dtype.size:
+        raise ValueError
+    if content.dtype.kind == "c":
+        return np.ascontiguousarray(content).byteswap()
+    return np.ascontiguousarray(content).byteswap().view(dtype.numpy)
+
+
+def _from_text(content: Array, dtype: DType, numbers: Sequence[int], shape: Sequence[int]) -> Array:
+    """Each code point is a byte: `_codecs.encode(text, "latin1")`. numbers: (1,) for Fortran order, else (0,)."""
+    flat = np.frombuffer(content.tobytes().decode("utf-8").encode("latin-1"), np.uint8).view(dtype.numpy)
+    return flat.reshape(tuple(shape), order="F" if numbers[0] else "C")
 
 
 def _dense(inputs: Sequence[Array], numbers: Sequence[int], dtype: DType, shape: tuple[int, ...]) -> Array:

@@ -11,10 +11,11 @@ from tests.memory_file import MemoryFile
 from torch import nn
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
+from filterzoo.errors import Reason, Refused
 from filterzoo.layers.normalise import normalise
 from filterzoo.layers.selection import select
 from filterzoo.layers.stored import TensorReader
-from filterzoo.records import Span, Tensor
+from filterzoo.records import Layout, Span, Tensor
 
 WAYS = {
     "weight_norm": weight_norm,
@@ -70,3 +71,94 @@ def test_scales_are_multiplied(shape, spread):
         (layer,) = normalise(select([weight, beside]), reader)
     factor = scale.reshape(spread) if spread else scale.repeat(2, axis=0)
     assert np.array_equal(layer.weights, q.astype("f4") * factor)
+
+
+def stored(*parts: tuple[str, str, np.ndarray], layout: Layout = Layout.OI_K) -> tuple[MemoryFile, list[Tensor]]:
+    data, tensors = b"", []
+    for name, dtype, array in parts:
+        span = Span(len(data), array.nbytes)
+        tensors.append(Tensor(name=name, dtype=dtype, shape=array.shape, span=span, layout=layout))
+        data += array.tobytes()
+    return MemoryFile(data), tensors
+
+
+def computed_layer(*parts: tuple[str, str, np.ndarray], layout: Layout = Layout.OI_K) -> tuple[str, np.ndarray]:
+    file, tensors = stored(*parts, layout=layout)
+    with TensorReader(file) as reader:
+        (layer,) = normalise(select(tensors), reader)
+    return layer.name, layer.weights
+
+
+INTEGERS = np.random.default_rng(5).integers(-127, 128, size=(8, 4, 3, 3)).astype("i1")
+SCALES = np.random.default_rng(6).random(8).astype("f4")
+
+
+def test_the_largest_numbers_of_bitsandbytes_are_no_steps():
+    name, weights = computed_layer(("zq.weight", "I8", INTEGERS), ("zq.SCB", "F32", SCALES))
+    expected = INTEGERS * SCALES.reshape(8, 1, 1, 1) * np.float32(7.874015718698502e-3)
+    assert name == "zq.weight"
+    assert np.array_equal(weights, expected)
+
+
+@pytest.mark.parametrize(("data", "scale"), [("_data", "_scale"), ("int_data", "scale"), ("qdata", "scale")])
+def test_integers_of_a_weight_that_is_a_subclass(data, scale):
+    parts = [("zq.weight." + data, "I8", INTEGERS), ("zq.weight." + scale, "F32", SCALES.reshape(8, 1, 1, 1))]
+    name, weights = computed_layer(*parts, ("zq.input_scale", "F32", SCALES[:1]))
+    assert name == "zq.weight"
+    assert np.array_equal(weights, INTEGERS * SCALES.reshape(8, 1, 1, 1))
+
+
+def test_scales_that_are_powers_of_two():
+    codes = np.array([120, 127, 130, 125, 126, 128, 129, 121], "u1")
+    _, weights = computed_layer(("zq.weight", "I8", INTEGERS), ("zq.weight_scale", "F8_E8M0", codes))
+    assert np.array_equal(weights, INTEGERS * np.exp2(codes.astype("f4") - 127).reshape(8, 1, 1, 1))
+
+
+def test_scales_belong_to_the_outputs_wherever_they_stand():
+    kernel = np.ascontiguousarray(INTEGERS.transpose(2, 3, 1, 0))
+    parts = [("zq/kernel", "I8", kernel), ("zq/kernel_scale", "F32", SCALES)]
+    for layout in (Layout.K_IO, Layout.OPEN):
+        _, weights = computed_layer(*parts, layout=layout)
+        assert np.array_equal(weights, INTEGERS * SCALES.reshape(8, 1, 1, 1))
+
+
+def test_scales_that_fit_two_axes_are_refused():
+    parts = [("zq/w", "I8", INTEGERS[:, :, :, :3].repeat(2, 1).repeat(3, 3)[..., :8]), ("zq/w_scale", "F32", SCALES)]
+    with pytest.raises(Refused, match="with scales of shape"):
+        computed_layer(*parts, layout=Layout.OPEN)
+
+
+@pytest.mark.parametrize(("rows", "scales", "is_open"), [(8, 4, False), (24, 3, False), (20, 2, True), (20, 3, True)])
+def test_blocks_whose_length_is_open_are_refused(rows, scales, is_open):
+    """20 rows with 2 scales: 16 and 4, or 10 and 10."""
+    weight = np.arange(rows * 9).astype("i1").reshape(rows, 1, 3, 3)
+    steps = np.arange(1.0, scales + 1).astype("f4").reshape(scales, 1, 1, 1)
+    parts = [("zq.weight", "I8", weight), ("zq.weight_scale_inv", "F32", steps)]
+    if is_open:
+        with pytest.raises(Refused, match="with scales of shape"):
+            computed_layer(*parts)
+    else:
+        assert np.array_equal(computed_layer(*parts)[1], weight * steps.repeat(rows // scales, 0))
+
+
+REFUSED = {
+    "exponents as integers": [("zq.weight", "F8_E4M3", (8, 4, 3, 3)), ("zq.weight_scale", "U8", (8,))],
+    "a code book": [("zq.weight", "U8", (8, 4, 3, 3)), ("zq.weight.absmax", "F32", (8,))],
+    "two scales": [
+        ("zq.weight", "U8", (8, 4, 3, 3)),
+        ("zq.weight_scale", "F32", (8,)),
+        ("zq.weight_scale_2", "F32", (8,)),
+    ],
+    "MX blocks": [("zq.weight_blocks", "U8", (8, 4, 16)), ("zq.weight_scales", "U8", (8, 4))],
+    "MX blocks of a module": [("zq.blocks", "U8", (2, 8, 4, 16)), ("zq.scales", "U8", (2, 8, 4))],
+    "packed integers": [("zq.weight_packed", "I32", (8, 4, 3, 1)), ("zq.weight_scale", "BF16", (8, 1, 1, 1))],
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_multiplied_is_refused_by_name(case):
+    listed = [Tensor(name=name, dtype=dtype, shape=shape, span=Span(0, 0)) for name, dtype, shape in REFUSED[case]]
+    with pytest.raises(Refused) as caught:
+        select([Tensor(name="stem.weight", dtype="F32", shape=(8, 3, 3, 3), span=Span(0, 0)), *listed])
+    assert caught.value.reason is Reason.UNSUPPORTED
+    assert "zq." in (caught.value.where or "")

@@ -203,6 +203,37 @@ def test_parts_that_nothing_explains_are_refused(names):
     assert caught.value.reason is Reason.UNSUPPORTED
 
 
+ADAPTERS = {
+    "PEFT": [("conv.lora_A.default.weight", (4, 8, 3, 3)), ("conv.lora_B.default.weight", (16, 4, 1, 1))],
+    "PEFT with its base": [("conv.base_layer.weight", (16, 8, 3, 3)), ("conv.lora_A.weight", (4, 8, 3, 3))],
+    "diffusers": [("unet.conv.lora.down.weight", (4, 8, 3, 3)), ("unet.conv.lora.up.weight", (16, 4, 1, 1))],
+    "kohya": [("lora_unet_conv.lora_down.weight", (4, 8, 3, 3)), ("lora_unet_conv.lora_up.weight", (16, 4, 1, 1))],
+    "Tucker": [("lora_unet_conv.lora_mid.weight", (4, 4, 3, 3))],
+    "LoHa": [("lora_unet_conv.hada_t1", (4, 4, 3, 3)), ("lora_unet_conv.hada_w1_a", (4, 16))],
+    "LoKr": [("lora_unet_conv.lokr_w2", (4, 8, 3, 3)), ("lora_unet_conv.lokr_w1", (4, 4))],
+    "a difference": [("lora_unet_conv.diff", (16, 8, 3, 3))],
+    "linear layers alone": [("q.lora_A.weight", (4, 64)), ("q.lora_B.weight", (64, 4))],
+    "LoHa of matrices": [("lora_unet_conv.hada_w1_a", (16, 4)), ("lora_unet_conv.hada_w1_b", (4, 72))],
+}
+
+
+@pytest.mark.parametrize("case", ADAPTERS)
+def test_adapters_are_refused_by_name(case):
+    with pytest.raises(Refused, match="an adapter") as caught:
+        select([tensor(name, *shape) for name, shape in ADAPTERS[case]])
+    assert caught.value.reason is Reason.UNSUPPORTED
+
+
+def test_adapters_of_linear_layers_do_not_cost_the_convolutions():
+    assert shapes(STEM, [tensor("q.lora_A.weight", 4, 64), tensor("q.lora_B.weight", 64, 4)]) == [(16, 3, 3, 3)]
+
+
+def test_spectral_norm_along_the_second_axis_tells_a_transposed_layer():
+    names = {"weight_orig": (8, 3, 2, 2), "weight_u": (3,), "weight_v": (32,)}
+    (chosen,) = select([tensor(f"zq.{name}", *sides) for name, sides in names.items()])
+    assert (chosen.convolution.kind, chosen.layout) == (Kind.TRANSPOSED, Layout.IO_K)
+
+
 @pytest.mark.parametrize("dtype", ["I8", "F8_E4M3"])
 @pytest.mark.parametrize("name", ["weight_scale", "weight_scale_inv", "scale_weight", "scale", "weight.scale", "SCB"])
 @pytest.mark.parametrize("shape", [(), (1,), (8,), (8, 1, 1, 1), (4, 3, 3, 3)])

@@ -17,6 +17,7 @@ from torch import nn
 from filterzoo.dtypes import DTYPES
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile
+from filterzoo.layers.normalise import read as stored
 from filterzoo.layers.stored import TensorReader
 from filterzoo.records import Context, Convolution, Kind, Layout, Tensor
 from filterzoo_plugins.formats.torch import TorchFormat
@@ -136,12 +137,13 @@ def test_sections(container, tmp_path):
     }
     torch.save(checkpoint, tmp_path / "x", **CONTAINERS[container])
     with LocalFile(tmp_path / "x") as file, TensorReader(file) as reader:
-        found = {(t.section, t.name): reader.read(t).tobytes() for t in FORMAT.index(file)}
+        found = {(t.section, t.name): stored(t, reader).tobytes() for t in FORMAT.index(file)}
     for section in ("state_dict", "state_dict_ema"):
         for name, value in checkpoint[section].items():
             assert found[section, name] == bits(value)
     assert found["optimizer", "state.0.exp_avg"] == bits(optimizer.state_dict()["state"][0]["exp_avg"])
     assert found["", "queue"] == bits(checkpoint["queue"])
+    assert found["", "args.array"] == np.arange(3).tobytes()
     sections = [section for section, _ in found]
     assert sections.index("state_dict") < sections.index("state_dict_ema") < sections.index("optimizer")
 

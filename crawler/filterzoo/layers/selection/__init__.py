@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.layers.selection import names
+from filterzoo.layers.selection.adapters import refuse_adapter_alone
 from filterzoo.layers.selection.candidates import Candidate, PassedOver, is_reached, judged
 from filterzoo.layers.selection.kinds import described
 from filterzoo.layers.selection.layouts import read_layouts
@@ -50,6 +51,7 @@ def selection(tensors: Sequence[Tensor], framework: str | None = None) -> Select
         found.append(_of_section(section, framework))
         if found[-1].convolutions:
             return found[-1]
+    refuse_adapter_alone(tensors)
     passed_over = Counter[PassedOver]()
     for each in found:
         passed_over.update(each.passed_over)

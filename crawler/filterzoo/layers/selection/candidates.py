@@ -99,7 +99,7 @@ def _is_number(tensor: Tensor) -> bool:
     number_class = DTYPES[tensor.dtype].number_class
     if number_class is NumberClass.INTEGER:
         return tensor.quantisation is not None
-    return number_class is NumberClass.FLOAT
+    return number_class is NumberClass.FLOAT and tensor.dtype != "F8_E8M0"  # powers of two, which are scales
 
 
 def _contradiction(tensor: Tensor, candidate: Candidate, bias: tuple[int, ...] | None) -> PassedOver | None:

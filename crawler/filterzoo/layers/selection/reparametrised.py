@@ -1,7 +1,7 @@
 """Weights that training code keeps in parts: put together as the framework does it, or refused by name.
 
-torch.nn.utils.weight_norm, spectral_norm, prune and their successors in torch.nn.utils.parametrizations; scales beside
-8-bit weights. A part that nothing explains is a refusal: one layer of two would be silent.
+torch.nn.utils.weight_norm, spectral_norm, prune and their successors in torch.nn.utils.parametrizations. A part that
+nothing explains is a refusal: one layer of two would be silent.
 """
 
 from __future__ import annotations
@@ -9,27 +9,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from math import ceil, prod
+from math import prod
 
-from filterzoo.dtypes import DTYPES, NumberClass
 from filterzoo.errors import Reason, Refused
 from filterzoo.layers.computations import computed
-from filterzoo.records import Step, Tensor, Way
+from filterzoo.layers.selection.adapters import refuse_adapters
+from filterzoo.layers.selection.scales import refuse_blocks, scaled
+from filterzoo.records import Layout, Step, Tensor, Way
 
 _PARAMETRISED = re.compile(r"(?P<owner>.*?)(?P<list>\.?parametrizations\.(?P<name>[^.]+))\.original(?P<number>\d*)$")
 _PART = re.compile(r"(?P<weight>.+)_(?P<part>orig|bar|v|g)$")
-_LOW_RANK = re.compile(r"(?P<owner>.*[._])?lora_(?P<half>A|B|up|down)(?=[._]|$)")
-_NO_WEIGHT_SCALE = re.compile(r"input|output|act|query|key|k_|v_|q_", re.IGNORECASE)
-_SCALE = re.compile(r"scale|scb|absmax", re.IGNORECASE)
-_ZERO = re.compile(r"zero_?points?|zeros|shift", re.IGNORECASE)
-_MOST_BESIDE = 64
-"""More tensors than that belong to no single layer."""
-_NEEDS_SCALE = {"F8_E4M3", "F8_E5M2"}
 
 
 def assembled(section: Sequence[Tensor]) -> list[Tensor]:
     """The tensors of a state dict with each reparametrised convolution weight in one piece, where its parts stood."""
-    _refuse_low_rank(section)
+    refuse_adapters(section)
+    refuse_blocks(section)
     by_name = {tensor.name: tensor for tensor in section}
     owned: dict[str, list[Tensor]] = {}
     for tensor in section:
@@ -57,10 +52,7 @@ def _wholes(
     if part is not None:
         yield from _old_style(tensor, part["weight"], part["part"], by_name)
         return
-    number_class = DTYPES[tensor.dtype].number_class
-    is_bare = tensor.quantisation is None and (number_class is NumberClass.INTEGER or tensor.dtype in _NEEDS_SCALE)
-    if is_bare:
-        yield from _scaled(tensor, owned)
+    yield from scaled(tensor, owned)
 
 
 def _parametrised(
@@ -102,7 +94,8 @@ def _old_style(
 
 
 def _unknown(tensor: Tensor) -> Refused:
-    detail = "a weight in parts that no known reparametrisation (weight norm, spectral norm, pruning) explains"
+    detail = "a weight in parts that neither weight norm, spectral norm nor pruning explains (such as an equalised"
+    detail += " learning rate, whose factor is in no file)"
     return Refused(Reason.UNSUPPORTED, detail, ascii(tensor.name)[:200])
 
 
@@ -136,72 +129,9 @@ def _spectral_norm(name: str, weight: Tensor, left: Tensor, right: Tensor) -> Te
     if not axes:
         raise _unknown(weight)
     value = computed(name, (), Way.SPECTRAL_NORM, Step.SINGULAR, weight, left, right, numbers=(axes[0],))
-    return _like(weight, computed(name, weight.shape, Way.SPECTRAL_NORM, Step.DIVIDE, weight, value))
-
-
-def _scaled(tensor: Tensor, owned: Mapping[str, list[Tensor]]) -> Iterator[tuple[Tensor, set[str]]]:
-    """An 8-bit weight times the scale beside it, minus its zero point where there is one; nothing without a scale."""
-    owner = tensor.name[: max(tensor.name.rfind("."), tensor.name.rfind("/")) + 1]
-    near = [*owned.get(owner, ()), *owned.get(f"{tensor.name}.", ()), *owned.get(f"{tensor.name}/", ())]
-    if len(near) > _MOST_BESIDE:
-        return
-    beside = [other for other in near if other is not tensor and _is_beside(other.name, tensor.name)]
-    scales = [other for other in beside if _is_scale(other)]
-    if not scales:
-        return
-    zeros = [
-        other for other in beside if _ZERO.search(_last(other.name)) and not _NO_WEIGHT_SCALE.search(_last(other.name))
-    ]
-    if len(scales) > 1 or len(zeros) > 1:
-        raise Refused(Reason.UNSUPPORTED, "an 8-bit weight with more than one scale", ascii(tensor.name)[:200])
-    whole = tensor
-    for step, factor in ((Step.SUBTRACT, zeros), (Step.MULTIPLY, scales)):
-        for each in factor:
-            spread = _spread(tensor, each)
-            whole = computed(tensor.name, tensor.shape, Way.SCALE, step, whole, spread)
-    yield _like(tensor, whole), {tensor.name, *(each.name for each in (*scales, *zeros))}
-
-
-def _spread(tensor: Tensor, scale: Tensor) -> Tensor:
-    """A scale for all, an output channel, or a block of numbers, in a shape that fits the weight's."""
-    shape, rank = tensor.shape, len(tensor.shape)
-    if len(scale.shape) == rank and all(side in {1, whole} for side, whole in zip(scale.shape, shape, strict=True)):
-        return scale
-    if len(scale.shape) == rank:
-        times = tuple(ceil(whole / side) if side else 0 for side, whole in zip(scale.shape, shape, strict=True))
-        return computed(tensor.name, shape, Way.SCALE, Step.REPEAT, scale, numbers=times)
-    if prod(scale.shape) in {1, shape[0]}:
-        fitting = (prod(scale.shape), *[1] * (rank - 1))
-        return computed(tensor.name, fitting, Way.SCALE, Step.RESHAPE, scale, numbers=fitting)
-    detail = f"an 8-bit weight of shape {shape} with scales of shape {scale.shape}"
-    raise Refused(Reason.UNSUPPORTED, detail[:200], ascii(tensor.name)[:200])
-
-
-def _is_beside(name: str, weight: str) -> bool:
-    """Whether it belongs to the same layer: the weight's name with more behind it, or another word in its place."""
-    if name.startswith((f"{weight}_", f"{weight}.", f"{weight}/")):
-        return True
-    owner = weight[: max(weight.rfind("."), weight.rfind("/")) + 1]
-    return name.startswith(owner) and not re.search(r"[./]", name[len(owner) :])
-
-
-def _last(name: str) -> str:
-    return re.split(r"[./]", name)[-1]
-
-
-def _is_scale(tensor: Tensor) -> bool:
-    word = _last(tensor.name)
-    is_float = DTYPES[tensor.dtype].number_class is NumberClass.FLOAT
-    return is_float and bool(_SCALE.search(word)) and not _NO_WEIGHT_SCALE.search(word)
-
-
-def _refuse_low_rank(section: Sequence[Tensor]) -> None:
-    """Low-rank adapters change weights by a factor that stands in no tensor; those of linear layers do not matter."""
-    for tensor in section:
-        half = _LOW_RANK.match(tensor.name)
-        if half is not None and len(tensor.shape) >= 3:
-            detail = "low-rank adapters (LoRA) of convolutions: neither half is a filter"
-            raise Refused(Reason.UNSUPPORTED, detail, ascii(tensor.name)[:200])
+    whole = _like(weight, computed(name, weight.shape, Way.SPECTRAL_NORM, Step.DIVIDE, weight, value))
+    is_transposed = axes == [1] and whole.layout is Layout.OI_K and whole.convolution is None
+    return replace(whole, layout=Layout.IO_K) if is_transposed else whole  # torch takes axis 1 of these alone
 
 
 def _like(part: Tensor, whole: Tensor) -> Tensor:

@@ -27,10 +27,11 @@ class Instance:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Blob:
-    """Bytes of a pickle that are left in the file."""
+    """Bytes of a pickle that are left in the file. is_text: they are UTF-8 text, each code point of which is a byte."""
 
     offset: int
     length: int
+    is_text: bool = False
 
 
 class PickleBytes(Protocol):

@@ -11,6 +11,7 @@ from filterzoo_plugins.encodings.pickle.stack import MAX_INTEGER_BYTES, PickleSt
 
 _U1, _U2, _I4, _U4, _U8 = (struct.Struct(layout) for layout in ("<B", "<H", "<i", "<I", "<Q"))
 _F8 = struct.Struct(">d")
+_ENCODE = Name("_codecs", "encode")
 Action = Callable[[PickleStack], None]
 
 
@@ -51,11 +52,23 @@ def _python2_text(raw: bytes) -> str:
 
 def _checked_text(size: struct.Struct) -> Action:
     def push(pickle: PickleStack) -> None:
-        raw = pickle.take(pickle.number(size))
+        length = pickle.number(size)
         try:
-            pickle.stack.append(_text(raw))
+            pickle.stack.append(pickle.text_or_blob(length, _text, is_text=True))
         except UnicodeDecodeError:
             pickle.refuse("text in a pickle that is not UTF-8")
+
+    return push
+
+
+def _python2_string(size: struct.Struct) -> Action:
+    """What Python 2 called a string: a name, or bytes."""
+
+    def push(pickle: PickleStack) -> None:
+        length = pickle.number(size)
+        if length < 0:
+            pickle.refuse("a negative length")
+        pickle.stack.append(pickle.text_or_blob(length, _python2_text, is_text=False))
 
     return push
 
@@ -201,6 +214,9 @@ def _call(pickle: PickleStack) -> None:
     arguments, maker = pickle.stack.pop(), pickle.stack.pop()
     if type(arguments) is not tuple:
         pickle.refuse("a call whose arguments are no tuple")
+    if maker == _ENCODE and len(arguments) == 2 and type(data := pickle.as_blob(arguments[0])) is Blob:
+        pickle.stack.append(data)  # bytes, as protocol 2 writes them
+        return
     pickle.stack.append(pickle.meaning.call(maker, arguments))
 
 
@@ -225,7 +241,8 @@ def _build(pickle: PickleStack) -> None:
     state = pickle.stack.pop()
     target = pickle.stack[-1]
     if type(target) is Instance:
-        target.state = state
+        is_array = type(target.maker) is Name and target.maker.name == "_reconstruct" and type(state) is tuple
+        target.state = tuple(map(pickle.as_blob, state)) if is_array and isinstance(state, tuple) else state
     elif target is None or type(target) in {int, float, bool, str, bytes, tuple, list, Name, Blob}:
         pickle.refuse("a pickle that sets the state of what has none")
 
@@ -274,8 +291,8 @@ ACTIONS: dict[int, Action] = {
         (b"F", _pushed(_decimal_float)),
         (b"G", _pushed(_binary_float)),
         (b"S", _pushed(_quoted)),
-        (b"T", _sized(_I4, _python2_text)),
-        (b"U", _sized(_U1, _python2_text)),
+        (b"T", _python2_string(_I4)),
+        (b"U", _python2_string(_U1)),
         (b"B", _sized(_U4, bytes)),
         (b"C", _sized(_U1, bytes)),
         (b"\x8e", _sized(_U8, bytes)),

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import struct
+from collections import deque
+from collections.abc import Callable
 from typing import NoReturn
 
 from filterzoo import Reason, Refused
 from filterzoo_plugins.encodings.pickle.inert import Blob, Instance, Meaning, Name, PickleBytes
 
 MAX_INTEGER_BYTES = 64
+MAX_KEY_BYTES = 1 << 20
+RECENT = 8
+"""Texts whose places are kept: between the bytes of an array and their use stands at most the word for the encoding."""
+TEXT_FROM = 64 << 10
+"""Text from this length on is left where it is, if byte strings are: no name is as long."""
 MAX_LINE_BYTES = 64 << 10
 """The longest argument that ends with a line break: a class path, a number in protocol 0."""
 
@@ -24,6 +31,8 @@ class PickleStack:
         self.data = data
         self.blobs_from = blobs_from
         """Byte strings from this length on are left where they are."""
+        self.texts: deque[tuple[str, Blob]] = deque(maxlen=RECENT)
+        """The texts read last, and where: protocols 0 to 2 keep bytes so, just before they are used."""
         self.position = position
         self.meaning = meaning
         self.stack: list[object] = []
@@ -51,6 +60,24 @@ class PickleStack:
         if self.position > len(self.data):
             raise Truncated
         return Blob(start, length)
+
+    def text_or_blob(self, length: int, decode: Callable[[bytes], str], *, is_text: bool) -> str | Blob:
+        """The next `length` bytes as text; where they are if they are many."""
+        blob = Blob(self.position, length, is_text)
+        are_left = self.blobs_from < len(self.data)
+        if are_left and length >= TEXT_FROM:
+            self.position += length
+            if self.position > len(self.data):
+                raise Truncated
+            return blob
+        text = decode(self.take(length))
+        if are_left and length >= self.blobs_from:
+            self.texts.append((text, blob))
+        return text
+
+    def as_blob(self, value: object) -> object:
+        """Where the bytes lie that a text stands for; anything else as it is."""
+        return next((blob for text, blob in self.texts if text is value), value)
 
     def number(self, layout: struct.Struct) -> int:
         """The next number of that layout."""
@@ -87,6 +114,8 @@ class PickleStack:
             entries = target.entries
         else:
             self.refuse("a pickle that sets an item of what has none")
+        if type(key) is Blob and key.length <= MAX_KEY_BYTES:
+            key = self.data[key.offset : key.offset + key.length]
         entries[key if type(key) is str else _key(key, len(entries))] = value
 
     def extend(self, values: list[object], target: object) -> None:

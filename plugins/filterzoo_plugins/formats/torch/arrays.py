@@ -1,28 +1,19 @@
-"""Bare pickles of NumPy arrays: the arrays' bytes stand inside the pickle and stay there; nothing is called.
-
-What numpy pickles: `_reconstruct(...)` with the state (version, shape, dtype, is Fortran order, bytes), or with
-protocol 5 `_frombuffer(bytes, dtype, shape, order)` (numpy/_core/src/multiarray/methods.c, array_reduce).
-"""
+"""Bare pickles of NumPy arrays: the arrays' bytes stand inside the pickle and stay there; nothing is called."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import prod
 
-from filterzoo import DTYPES, Layout, RandomAccessFile, Reason, Refused, Span, Tensor
+from filterzoo import RandomAccessFile, Reason, Refused, Tensor
 from filterzoo_plugins.encodings.names import show, without_surrogates
-from filterzoo_plugins.encodings.pickle.inert import Blob, Instance, Name
+from filterzoo_plugins.encodings.pickle.inert import Instance, Name
 from filterzoo_plugins.encodings.pickle.machine import read_pickle
 from filterzoo_plugins.encodings.pickle.stack import Truncated
+from filterzoo_plugins.formats.torch.array import MIN_BLOB, array_tensor, is_array
 
-MIN_BLOB = 256
-"""Byte strings from this length on stay in the file; a shorter one is an array of no convolution that matters."""
 MAX_ARRAYS = 200_000
 MAX_DEPTH = 50
 _PAGE = 1 << 16
-_MODULES = {"numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric"}
-_DTYPES = {"f8": "F64", "f4": "F32", "f2": "F16", "i8": "I64", "i4": "I32", "i2": "I16", "i1": "I8"}
-_DTYPES |= {"u8": "U64", "u4": "U32", "u2": "U16", "u1": "U8", "b1": "BOOL", "c8": "C64", "c16": "C128"}
 
 
 class _Paged:
@@ -82,7 +73,7 @@ def pickled_arrays(file: RandomAccessFile) -> Iterator[Tensor]:
         raise Refused(Reason.MALFORMED, "a pickle that ends before it is done") from error
     count = 0
     for name, array in _named(root):
-        tensor = _tensor(name, array)
+        tensor = array_tensor(name, array)
         if tensor is not None:
             count += 1
             if count > MAX_ARRAYS:
@@ -98,7 +89,7 @@ def _named(root: object) -> Iterator[tuple[str, Instance]]:
     seen: set[int] = set()
     while pending:
         name, value, depth = pending.pop()
-        if type(value) is Instance and _is_array(value):
+        if type(value) is Instance and is_array(value):
             yield without_surrogates(name), value
             continue
         if type(value) not in {dict, list, tuple, Instance} or id(value) in seen or depth > MAX_DEPTH:
@@ -124,49 +115,3 @@ def _join(name: str, key: str | None) -> str:
     if len(joined) > 10_000:
         raise Refused(Reason.LIMIT, f"a name of {len(joined)} characters", show(joined))
     return joined
-
-
-def _is_array(value: Instance) -> bool:
-    maker = value.maker
-    is_numpy = type(maker) is Name and maker.module in _MODULES
-    return is_numpy and isinstance(maker, Name) and maker.name in {"_reconstruct", "_frombuffer"}
-
-
-def _tensor(name: str, array: Instance) -> Tensor | None:
-    """The array as it lies in the file; None for text, objects and small ones."""
-    match array.arguments, array.state:
-        case (Blob() as data, Instance() as kind, tuple() as shape, str() as order), _:
-            is_fortran = order == "F"
-        case _, (_, tuple() as shape, Instance() as kind, bool() as is_fortran, data):
-            pass
-        case _:
-            raise Refused(Reason.MALFORMED, "an array without its shape, dtype and bytes", show(name))
-    dtype = _dtype(kind, name)
-    if type(data) is Instance and dtype is not None and 3 <= len(shape) <= 5:
-        raise Refused(Reason.UNSUPPORTED, "arrays whose bytes are kept as text (pickle protocol 2)", show(name))
-    if dtype is None or type(data) is not Blob:
-        return None
-    sides = tuple(side for side in shape if type(side) is int and 0 <= side < 1 << 48)
-    if len(sides) != len(shape) or len(shape) > 64 or prod(sides) * DTYPES[dtype].size != data.length:
-        raise Refused(Reason.MALFORMED, f"{data.length} bytes do not hold {dtype} of shape {shape}"[:160], show(name))
-    strides = tuple(prod(sides[:axis]) for axis in range(len(sides))) if is_fortran and len(sides) > 1 else None
-    is_open = 3 <= len(sides) <= 5
-    return Tensor(
-        name=name,
-        dtype=dtype,
-        shape=sides,
-        span=Span(data.offset, data.length),
-        strides=strides,
-        layout=Layout.OPEN if is_open else Layout.OI_K,
-    )
-
-
-def _dtype(kind: Instance, name: str) -> str | None:
-    """The dtype of numpy.dtype('f4', ...) with the state (version, byte order, ...)."""
-    is_dtype = type(kind.maker) is Name and (kind.maker.module, kind.maker.name) == ("numpy", "dtype")
-    word = kind.arguments[0] if is_dtype and kind.arguments else None
-    dtype = _DTYPES.get(word) if isinstance(word, str) else None
-    order = kind.state[1] if isinstance(kind.state, tuple) and len(kind.state) > 1 else "<"
-    if dtype is not None and DTYPES[dtype].size > 1 and order not in {"<", "=", "|"}:
-        raise Refused(Reason.UNSUPPORTED, "big-endian numbers", show(name))
-    return dtype

@@ -14,8 +14,9 @@ from filterzoo import RandomAccessFile, Reason, Refused, StoredRange, Tensor
 from filterzoo_plugins.encodings.names import show
 from filterzoo_plugins.encodings.pickle.machine import read_pickle
 from filterzoo_plugins.encodings.pickle.stack import Truncated
+from filterzoo_plugins.formats.torch.array import MIN_BLOB
 from filterzoo_plugins.formats.torch.names import named_tensors
-from filterzoo_plugins.formats.torch.tensor import stored_tensor
+from filterzoo_plugins.formats.torch.tensor import tensors_of
 from filterzoo_plugins.formats.torch.values import Storage, TorchMeaning
 
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -44,8 +45,7 @@ def legacy_tensors(file: RandomAccessFile) -> Iterator[Tensor]:
             raise Refused(Reason.MALFORMED, "a tensor whose storage is missing", f"storage {show(storage.key)}")
         return records[storage.key]
 
-    for named in named_tensors(root):
-        yield stored_tensor(file, named, locate)
+    yield from tensors_of(file, named_tensors(root), locate)
 
 
 def _pickles(file: RandomAccessFile, meaning: TorchMeaning) -> tuple[list[object], int]:
@@ -55,7 +55,7 @@ def _pickles(file: RandomAccessFile, meaning: TorchMeaning) -> tuple[list[object
     position = 0
     while len(values) < _PICKLES:
         try:
-            value, position = read_pickle(data, meaning, position)
+            value, position = read_pickle(data, meaning, position, blobs_from=MIN_BLOB)
             values.append(value)
         except Truncated as error:
             if len(data) == file.size:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from filterzoo import Context, Convolution, Kind, Reason, Refused
 from filterzoo_plugins.encodings.names import show, without_surrogates
 from filterzoo_plugins.encodings.pickle.inert import Instance, Name
+from filterzoo_plugins.formats.torch.array import is_array
 from filterzoo_plugins.formats.torch.values import StoredTensor
 
 MAX_NODES = 3_000_000
@@ -78,7 +79,8 @@ class NamedTensor:
 
     section: str
     name: str
-    tensor: StoredTensor
+    tensor: StoredTensor | Instance
+    """An instance is a NumPy array (`array.is_array`)."""
     convolution: Convolution | None
 
 
@@ -106,7 +108,7 @@ class _Frame:
 def named_tensors(root: object) -> Iterator[NamedTensor]:
     """Every tensor below `root`, in the file's order; the keys in SECTIONS at the top become sections."""
     walk = _Walk()
-    if type(root) is StoredTensor:
+    if type(root) is StoredTensor or is_array(root):
         detail = "a tensor by itself, without a name: saved data, or a shard of torch.distributed.checkpoint"
         raise Refused(Reason.UNSUPPORTED, detail)
     if type(root) is not dict:
@@ -149,7 +151,7 @@ class _Walk:
                 continue
             is_loose = frame.is_loose or child.is_loose
             identity = id(child.value)
-            if type(child.value) is StoredTensor:
+            if type(child.value) is StoredTensor or is_array(child.value):
                 frame.has_tensors = True
                 if not (is_loose and identity in self.visited):
                     self.visited.add(identity)

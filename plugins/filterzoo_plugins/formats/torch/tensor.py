@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from filterzoo import (
@@ -24,6 +24,7 @@ from filterzoo import (
 )
 from filterzoo_plugins.encodings.names import show
 from filterzoo_plugins.encodings.pickle.inert import Name
+from filterzoo_plugins.formats.torch.array import array_tensor
 from filterzoo_plugins.formats.torch.names import NamedTensor
 from filterzoo_plugins.formats.torch.values import Storage, StoredTensor
 
@@ -36,9 +37,18 @@ Locate = Callable[[Storage], StoredRange]
 _SCALE_TYPES = {"F64": "d", "F32": "f", "I64": "q", "I32": "i"}
 
 
-def stored_tensor(file: RandomAccessFile, named: NamedTensor, locate: Locate) -> Tensor:
-    """The record of one named tensor."""
-    stored = named.tensor
+def tensors_of(
+    file: RandomAccessFile, found: Iterable[NamedTensor], locate: Locate, pickle: StoredRange | None = None
+) -> Iterator[Tensor]:
+    """The records of named tensors and arrays. pickle: where the bytes of arrays lie; None: in the file itself."""
+    for named in found:
+        if isinstance(named.tensor, StoredTensor):
+            yield _stored_tensor(file, named, named.tensor, locate)
+        elif (array := array_tensor(named.name, named.tensor, pickle)) is not None:
+            yield replace(array, section=named.section)
+
+
+def _stored_tensor(file: RandomAccessFile, named: NamedTensor, stored: StoredTensor, locate: Locate) -> Tensor:
     try:
         record = locate(stored.storage)
         quantisation = _quantisation(file, stored.quantiser, locate) if stored.quantiser else None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from filterzoo import DTYPES, Reason, Refused
 from filterzoo_plugins.encodings.names import show
 from filterzoo_plugins.encodings.pickle.inert import Instance, Name
+from filterzoo_plugins.formats.torch.array import is_array
 
 MAX_DIMENSIONS = 64
 MAX_NUMBER = 1 << 48
@@ -219,8 +220,8 @@ def _rebuild_quantised(_: TorchMeaning, arguments: tuple[object, ...]) -> Stored
 
 
 def _wrapped(_: TorchMeaning, arguments: tuple[object, ...]) -> object | None:
-    """A parameter is the tensor it wraps."""
-    return arguments[0] if arguments and type(arguments[0]) is StoredTensor else None
+    """A parameter is the tensor it wraps; a tensor of another device (XLA) the NumPy array that it is kept as."""
+    return arguments[0] if arguments and (type(arguments[0]) is StoredTensor or is_array(arguments[0])) else None
 
 
 def _subclass(meaning: TorchMeaning, arguments: tuple[object, ...]) -> object | None:
@@ -228,7 +229,7 @@ def _subclass(meaning: TorchMeaning, arguments: tuple[object, ...]) -> object | 
     match arguments:
         case (Name() as maker, _, tuple() as inner, *_):
             value = meaning.call(maker, inner)
-            return value if type(value) is StoredTensor else None
+            return value if type(value) is StoredTensor or is_array(value) else None
     return None
 
 
@@ -265,8 +266,6 @@ def _refused(what: str) -> Callable[[TorchMeaning, tuple[object, ...]], object |
     return refuse
 
 
-_XLA = _refused("a tensor of another device, kept as a NumPy array")
-
 _CALLS: dict[str, Callable[[TorchMeaning, tuple[object, ...]], object | None]] = {
     "torch._utils._rebuild_tensor": lambda _, arguments: _tensor(arguments),
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
@@ -276,8 +275,8 @@ _CALLS: dict[str, Callable[[TorchMeaning, tuple[object, ...]], object | None]] =
     "torch._utils._rebuild_sparse_csr_tensor": _refused("a sparse tensor"),
     "torch._utils._rebuild_nested_tensor": _refused("a nested tensor"),
     "torch._utils._rebuild_meta_tensor_no_storage": _refused("a tensor of the meta device, which has no numbers"),
-    "torch._utils._rebuild_xla_tensor": _XLA,
-    "torch._utils._rebuild_device_tensor_from_numpy": _XLA,
+    "torch._utils._rebuild_xla_tensor": _wrapped,
+    "torch._utils._rebuild_device_tensor_from_numpy": _wrapped,
     "torch._utils._rebuild_wrapper_subclass": _refused("a tensor of a wrapper class, such as DTensor"),
     "torch._utils._rebuild_parameter": _wrapped,
     "torch._utils._rebuild_parameter_with_state": _wrapped,

@@ -13,8 +13,9 @@ from filterzoo_plugins.encodings.names import show
 from filterzoo_plugins.encodings.pickle.machine import read_pickle
 from filterzoo_plugins.encodings.pickle.stack import Truncated
 from filterzoo_plugins.encodings.zip import STORED, ZipIndex, ZipMember
+from filterzoo_plugins.formats.torch.array import MIN_BLOB
 from filterzoo_plugins.formats.torch.names import NamedTensor, named_tensors
-from filterzoo_plugins.formats.torch.tensor import stored_tensor, with_convolution
+from filterzoo_plugins.formats.torch.tensor import tensors_of, with_convolution
 from filterzoo_plugins.formats.torch.torchscript.walk import convolutions
 from filterzoo_plugins.formats.torch.values import Storage, TorchMeaning
 
@@ -72,8 +73,8 @@ class TorchArchive:
                 raise Refused(Reason.MALFORMED, "a storage of two sizes", f"storage {show(storage.key)}")
             return records[storage.key]
 
-        for named in named_tensors:
-            yield stored_tensor(self.file, named, locate)
+        member = self.zip.members[f"{self.folder}/{part}.pkl"]
+        yield from tensors_of(self.file, named_tensors, locate, self.zip.record(member, self.zip.offset(member)))
 
     def _record(self, name: str, storage: Storage) -> StoredRange:
         member = self.zip.members.get(name)
@@ -123,7 +124,7 @@ class TorchArchive:
 
     def _unpickled(self, part: str, content: bytes) -> object:
         try:
-            return read_pickle(content, TorchMeaning())[0]
+            return read_pickle(content, TorchMeaning(), blobs_from=MIN_BLOB)[0]
         except Truncated as error:
             raise Refused(Reason.MALFORMED, "a pickle that ends before it is done", f"{part}.pkl") from error
         except Refused as refusal:
