@@ -153,6 +153,10 @@ class Step(StrEnum):
     """Bytes kept as UTF-8 text, each a code point; numbers[0]: 1 for Fortran order. Gives the tensor's dtype."""
 
 
+CHECKSUM_BYTES = 4
+"""Of HDF5's Fletcher checksum behind a chunk."""
+
+
 class Codec(StrEnum):
     """How the bytes of a record are stored."""
 
@@ -165,6 +169,21 @@ class Codec(StrEnum):
     """HDF5's byte shuffle, then zlib."""
     SHUFFLE = "shuffle"
     """HDF5's byte shuffle alone."""
+    LZF = "lzf"
+    """h5py's own compression."""
+    SHUFFLE_LZF = "shuffle+lzf"
+    FLETCHER32 = "fletcher32"
+    """HDF5's checksum in the four bytes behind the chunk, alone or behind the others."""
+    ZLIB_FLETCHER32 = "zlib+fletcher32"
+    SHUFFLE_ZLIB_FLETCHER32 = "shuffle+zlib+fletcher32"
+    SHUFFLE_FLETCHER32 = "shuffle+fletcher32"
+    LZF_FLETCHER32 = "lzf+fletcher32"
+    SHUFFLE_LZF_FLETCHER32 = "shuffle+lzf+fletcher32"
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """What was done to the bytes, in order."""
+        return () if self is Codec.RAW else tuple(self.value.split("+"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

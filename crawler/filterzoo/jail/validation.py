@@ -11,7 +11,7 @@ from filterzoo.errors import Reason, Refused
 from filterzoo.jail.expansion import MAX_EXPANSION, MAX_RATIO, UNSUSPECTED, check_expansion
 from filterzoo.layers.computations import all_tensors, numbers_of, stored_tensors
 from filterzoo.layers.shapes import canonical_shape, is_convolution_shape
-from filterzoo.records import Codec, Convolution, Index, Layout, StoredRange, Tensor
+from filterzoo.records import CHECKSUM_BYTES, Codec, Convolution, Index, Layout, StoredRange, Tensor
 
 MAX_NUMBERS = 1 << 30
 """Most numbers of one layer (4 GiB as float32; the largest known has 0.3 G)."""
@@ -153,8 +153,8 @@ def _check_bytes(tensor: Tensor, size: int, *, most: int = MAX_NUMBERS) -> None:
     _require(len(tensor.stored_in) == 1, tensor, "several records without a chunk shape")
     record = tensor.stored_in[0]
     _check_record(tensor, record, size)
-    is_known = record.codec not in {Codec.SHUFFLE, Codec.SHUFFLE_ZLIB}
-    _require(is_known, tensor, "a shuffled record that is no chunk")
+    is_known = record.codec in {Codec.RAW, Codec.DEFLATE, Codec.ZLIB}
+    _require(is_known, tensor, "a record that is coded as a chunk and is none")
     begin, length = (record.offset, record.length) if record.codec is Codec.RAW else (0, record.size)
     inside = begin <= tensor.span.offset and tensor.span.offset + tensor.span.length <= begin + length
     _require(inside, tensor, "the span lies outside its record")
@@ -196,8 +196,9 @@ def _check_chunks(tensor: Tensor, chunk_shape: tuple[int, ...], item: int, size:
 def _check_record(tensor: Tensor, record: StoredRange, size: int) -> None:
     _check_inside(tensor, record.offset, record.length, size)
     _require(record.size >= 0, tensor, "a record of a negative size")
-    is_plain = record.codec in {Codec.RAW, Codec.SHUFFLE}
-    _require(not is_plain or record.size == record.length, tensor, "a plain record of two sizes")
+    is_plain = not {"deflate", "zlib", "lzf"}.intersection(record.codec.steps)
+    held = record.length - (CHECKSUM_BYTES if "fletcher32" in record.codec.steps else 0)
+    _require(not is_plain or record.size == held, tensor, "a plain record of two sizes")
     most = MAX_RECORD if is_plain else min(MAX_RECORD, max(UNSUSPECTED, MAX_RATIO * record.length))
     _require(record.size <= most, tensor, f"a record that decodes to more than {most} bytes", Reason.LIMIT)
 

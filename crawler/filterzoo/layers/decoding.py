@@ -12,10 +12,11 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
+from filterzoo import lzf
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
 from filterzoo.inflating import BrokenDataError, inflate
-from filterzoo.records import Codec, StoredRange
+from filterzoo.records import CHECKSUM_BYTES, Codec, StoredRange
 
 PIECE = 1 << 20
 """How many bytes are read, or decoded, at a time where a byte_range is only checked or decoded."""
@@ -85,6 +86,18 @@ def decode_into(file: RandomAccessFile, record: StoredRange, name: str, target: 
         offset += len(piece)
 
 
+def _check_fletcher32(file: RandomAccessFile, record: StoredRange, name: str) -> None:
+    """Refused (damaged) where the checksum behind a chunk is not that of its bytes."""
+    end = record.offset + record.length - CHECKSUM_BYTES
+    if record.length < CHECKSUM_BYTES:
+        raise Refused(Reason.DAMAGED, "a chunk shorter than its checksum", name)
+    parts = (file.read(offset, min(PIECE, end - offset)) for offset in range(record.offset, end, PIECE))
+    found, stated = lzf.fletcher32(parts), int.from_bytes(file.read(end, CHECKSUM_BYTES), "little")
+    halves = stated >> 16, stated & 0xFFFF
+    if found != (halves[0] % 0xFFFF) << 16 | halves[1] % 0xFFFF:
+        raise Refused(Reason.DAMAGED, f"Fletcher's checksum is {found:08x}, the file says {stated:08x}", name)
+
+
 def check_crc(crc: int, record: StoredRange, name: str) -> None:
     """Refused (damaged) where the format has a CRC-32 of the record and it is another."""
     if record.crc32 is not None and crc != record.crc32:
@@ -110,9 +123,18 @@ def _check_size(size: int, record: StoredRange, name: str) -> None:
 
 
 def _inflated(file: RandomAccessFile, record: StoredRange, name: str) -> Iterator[bytes]:
+    steps = record.codec.steps
     end = record.offset + record.length
+    if "fletcher32" in steps:
+        end -= CHECKSUM_BYTES
+        _check_fletcher32(file, record, name)
     packed = (file.read(offset, min(PIECE, end - offset)) for offset in range(record.offset, end, PIECE))
     try:
-        yield from inflate(packed, -zlib.MAX_WBITS if record.codec is Codec.DEFLATE else zlib.MAX_WBITS)
+        if "lzf" in steps:
+            yield lzf.decompress(b"".join(packed), record.size)
+        elif "zlib" in steps or "deflate" in steps:
+            yield from inflate(packed, -zlib.MAX_WBITS if record.codec is Codec.DEFLATE else zlib.MAX_WBITS)
+        else:
+            yield from packed
     except BrokenDataError as error:
         raise Refused(Reason.DAMAGED, str(error), name) from error

@@ -156,7 +156,7 @@ class TensorReader:
     def _fill(self, chunk: Array, record: StoredRange, name: str) -> None:
         """Decode a chunk into an array in C order."""
         flat = chunk.reshape(-1).view(np.uint8)
-        if record.codec not in {Codec.SHUFFLE, Codec.SHUFFLE_ZLIB}:
+        if "shuffle" not in record.codec.steps:
             decode_into(self.file, record, name, flat)
             return
         shuffled = np.empty(record.size, np.uint8)

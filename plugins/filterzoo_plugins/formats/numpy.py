@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import ClassVar
 
@@ -21,11 +21,13 @@ from filterzoo import (
     Reason,
     Refused,
     Span,
+    Step,
     StoredRange,
     Tensor,
     hookimpl,
 )
 from filterzoo_plugins.encodings.expansion import check_expansion
+from filterzoo_plugins.encodings.folding import packed
 from filterzoo_plugins.encodings.kernel_names import meaning_by_name
 from filterzoo_plugins.encodings.names import show
 from filterzoo_plugins.encodings.zip import ZipIndex
@@ -62,6 +64,8 @@ class ArrayHeader:
     shape: tuple[int, ...]
     is_fortran: bool
     data_offset: int
+    is_big: bool = False
+    """Whether its numbers are big-endian."""
 
 
 class Npy(Format):
@@ -171,7 +175,10 @@ def _parse(text: str, data_offset: int, where: str) -> ArrayHeader:
     shape = tuple(int(side.strip().rstrip("L")) for side in found["shape"].split(",") if side.strip())
     if len(shape) > MAX_RANK:
         raise Refused(Reason.LIMIT, f"{len(shape)} axes; at most {MAX_RANK} are read", where)
-    return ArrayHeader(_dtype(found["descr"], where), shape, found["fortran_order"] == "True", data_offset)
+    descr = found["descr"]
+    is_big = descr.startswith(">") and f"<{descr[1:]}" in _DTYPE_OF
+    dtype = _dtype(f"<{descr[1:]}" if is_big else descr, where)
+    return ArrayHeader(dtype, shape, found["fortran_order"] == "True", data_offset, is_big)
 
 
 def _dtype(descr: str, where: str) -> str | None:
@@ -179,8 +186,6 @@ def _dtype(descr: str, where: str) -> str | None:
         return _DTYPE_OF[descr]
     if _TEXT_OR_TIME.fullmatch(descr):
         return None
-    if descr.startswith(">"):
-        raise Refused(Reason.UNSUPPORTED, "big-endian numbers", where)
     if descr.endswith("O"):
         return OBJECTS
     raise Refused(Reason.UNSUPPORTED, f"dtype {show(descr)}", where)
@@ -195,7 +200,7 @@ def _tensor(name: str, header: ArrayHeader, dtype: str, record: StoredRange, *, 
         raise Refused(Reason.MALFORMED, f"the array needs {length} bytes and has {held}", show(name))
     start = header.data_offset + (record.offset if record.codec is Codec.RAW else 0)
     layout, convolution = meaning_by_name(name, header.shape)
-    return Tensor(
+    whole = Tensor(
         name=name,
         dtype=dtype,
         shape=header.shape,
@@ -205,6 +210,10 @@ def _tensor(name: str, header: ArrayHeader, dtype: str, record: StoredRange, *, 
         stored_in=() if is_alone else (record,),
         convolution=convolution,
     )
+    if not header.is_big:
+        return whole
+    turned = packed(whole, header.shape, dtype, Step.SWAP, numbers=())
+    return replace(turned, layout=layout, convolution=convolution, evidence=None)
 
 
 def _fortran_strides(shape: tuple[int, ...]) -> tuple[int, ...]:

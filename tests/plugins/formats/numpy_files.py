@@ -69,7 +69,7 @@ HOSTILE_NPY: dict[str, tuple[bytes, Reason]] = {
     "18,000 nested brackets": (npy_bytes("(" * 9000 + ")" * 9000, version=2), Reason.LIMIT),
     "objects": (npy_bytes(npy_header("'|O'", "(1,)"), EVIL), Reason.UNSUPPORTED),
     "structures": (npy_bytes(npy_header("[('a', '|O')]", "(1,)"), EVIL), Reason.UNSUPPORTED),
-    "big-endian": (npy_bytes(npy_header("'>f4'")), Reason.UNSUPPORTED),
+    "big-endian long double": (npy_bytes(npy_header("'>f16'", "(2,)"), bytes(32)), Reason.UNSUPPORTED),
     "long double": (npy_bytes(npy_header("'<f16'", "(2,)"), bytes(32)), Reason.UNSUPPORTED),
     "untyped bytes": (npy_bytes(npy_header("'|V2'", "(2,)"), bytes(4)), Reason.UNSUPPORTED),
     "dtype that is no dtype": (npy_bytes(npy_header("'evil'")), Reason.UNSUPPORTED),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from itertools import product
 
 import h5py
 import numpy as np
@@ -11,6 +12,7 @@ from tests.plugins.formats.hdf5_files import HOSTILE, LAYERS, endless_heap, hdf5
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile
+from filterzoo.layers.normalise import read
 from filterzoo.layers.selection import select
 from filterzoo.layers.stored import TensorReader
 from filterzoo.records import Context, FileFacts, Kind, Layout, Tensor
@@ -59,6 +61,60 @@ def test_every_array_of_a_keras_model_equals_what_h5py_reads(how, tmp_path):
         for tensor in tensors:
             assert reader.read(tensor).tobytes() == reference[f"model_weights/{tensor.name}"][()].tobytes()
         assert Hdf5().facts(file) == FileFacts("keras")
+
+
+HOWS = [
+    {name: value for name, value in zip(("compression", "shuffle", "fletcher32"), values, strict=True) if value}
+    for values in product(["gzip", "lzf", None], [True, False], [True, False])
+]
+
+
+@pytest.mark.parametrize("how", HOWS, ids=str)
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", ">f8", "<f2"])
+def test_every_filter_and_byte_order_equals_what_h5py_reads(how, dtype):
+    """The first array compresses well, the second not at all (then h5py leaves lzf out), the third has large chunks."""
+    dice = np.random.default_rng(4)
+    arrays = [np.arange(216.0).reshape(3, 3, 4, 6) // 9, dice.normal(size=(3, 3, 4, 6)), np.ones((3, 3, 60, 60))]
+
+    def write(file):
+        for number, array in enumerate(arrays):
+            file.create_dataset(
+                f"conv_{number}/kernel", data=array.astype(dtype), chunks=(3, 2, *array.shape[2:]), **how
+            )
+
+    file = MemoryFile(hdf5_bytes(write))
+    with TensorReader(file) as reader:
+        for tensor, array in zip(Hdf5().index(file), arrays, strict=True):
+            found = read(tensor, reader)
+            assert (found.dtype, found.shape) == (np.dtype(f"<{dtype[1:]}"), array.shape)
+            assert np.array_equal(found, array.astype(dtype))
+    assert len(select(list(Hdf5().index(file)))) == 3
+
+
+def test_big_endian_numbers_in_one_piece():
+    array = np.random.default_rng(4).normal(size=(3, 3, 4, 6)).astype(">f4")
+    file = MemoryFile(hdf5_bytes(lambda opened: opened.create_dataset("conv/kernel", data=array)))
+    with TensorReader(file) as reader:
+        (tensor,) = Hdf5().index(file)
+        assert np.array_equal(read(tensor, reader), array)
+
+
+def test_a_wrong_checksum_is_damage():
+    array = np.random.default_rng(4).normal(size=(3, 3, 4, 6)).astype("<f4")
+    data = hdf5_bytes(lambda opened: opened.create_dataset("conv/kernel", data=array, chunks=True, fletcher32=True))
+    at = data.index(array.tobytes()[:16])
+    file = MemoryFile(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    with TensorReader(file) as reader, pytest.raises(Refused, match="checksum") as caught:
+        read(*Hdf5().index(file), reader)
+    assert caught.value.reason is Reason.DAMAGED
+
+
+def test_lossy_and_foreign_filters_are_refused_by_name():
+    array = np.arange(216.0, dtype="f4").reshape(3, 3, 4, 6)
+    data = hdf5_bytes(lambda opened: opened.create_dataset("conv/kernel", data=array, chunks=True, scaleoffset=2))
+    with pytest.raises(Refused, match="scale-offset") as caught:
+        index(data)
+    assert caught.value.reason is Reason.UNSUPPORTED
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i1", "u2", "i4", "u8"])

@@ -10,6 +10,7 @@ from tests.plugins.formats.numpy_files import HOSTILE_NPY, HOSTILE_NPZ, npy_byte
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile
+from filterzoo.layers.normalise import read
 from filterzoo.layers.selection import select
 from filterzoo.layers.stored import TensorReader
 from filterzoo.records import Kind, Layout
@@ -60,6 +61,15 @@ def test_a_bare_array_equals_what_numpy_reads(order, version):
         (tensor,) = Npy().index(file)
         assert tensor.name == "array"
         assert np.array_equal(reader.read(tensor), array)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", [">f4", ">f8", ">i2", ">c8"])
+def test_big_endian_arrays_equal_what_numpy_reads(order, dtype, tmp_path):
+    array = np.asarray(100 * np.random.default_rng(0).normal(size=(4, 3, 3, 3)), dtype, order=order)
+    np.savez_compressed(tmp_path / "x.npz", **{"a.weight": array, "b": np.zeros(2)})
+    with LocalFile(tmp_path / "x.npz") as file, TensorReader(file) as reader:
+        assert np.array_equal(read(next(Npz().index(file)), reader), array)
 
 
 def test_a_header_as_python_2_wrote_it():

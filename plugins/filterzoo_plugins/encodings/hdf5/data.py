@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import ceil, prod
 
@@ -23,12 +23,27 @@ _FLOATS = {
     (31, 23, 8, 0, 23, 127): "F32",
     (63, 52, 11, 0, 52, 1023): "F64",
 }
-_CODECS = {
-    (): Codec.RAW,
-    (h5z.FILTER_DEFLATE,): Codec.ZLIB,
-    (h5z.FILTER_SHUFFLE,): Codec.SHUFFLE,
-    (h5z.FILTER_SHUFFLE, h5z.FILTER_DEFLATE): Codec.SHUFFLE_ZLIB,
+_STEPS = {
+    "shuffle": h5z.FILTER_SHUFFLE,
+    "zlib": h5z.FILTER_DEFLATE,
+    "lzf": h5z.FILTER_LZF,
+    "fletcher32": h5z.FILTER_FLETCHER32,
 }
+_CODECS = {tuple(_STEPS[step] for step in codec.steps): codec for codec in Codec if codec is not Codec.DEFLATE}
+"""The filters of a chunk, in the order of writing, and what undoes them."""
+_FILTERS = {
+    h5z.FILTER_SZIP: "szip",
+    h5z.FILTER_NBIT: "n-bit",
+    h5z.FILTER_SCALEOFFSET: "scale-offset",
+    307: "bzip2",
+    32001: "blosc",
+    32004: "lz4",
+    32008: "bitshuffle",
+    32013: "zfp",
+    32015: "zstd",
+    **{code: step for step, code in _STEPS.items()},
+}
+"""https://github.com/HDFGroup/hdf5_plugins/blob/master/docs/RegisteredFilterPlugins.md"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +55,8 @@ class StoredArray:
     span: Span
     stored_in: tuple[StoredRange, ...] = ()
     chunk_shape: tuple[int, ...] | None = None
+    is_big: bool = False
+    """Whether its numbers are big-endian."""
 
 
 def locate(data_set: H5DataSet) -> StoredArray | None:
@@ -51,10 +68,17 @@ def locate(data_set: H5DataSet) -> StoredArray | None:
     shape = tuple(int(side) for side in space.get_simple_extent_dims())
     layout = data_set.id.get_create_plist().get_layout()
     if layout == h5d.CHUNKED:
-        return _chunked(data_set, dtype, shape)
-    if layout != h5d.CONTIGUOUS:
+        stored = _chunked(data_set, dtype, shape)
+    elif layout == h5d.CONTIGUOUS:
+        stored = _contiguous(data_set, dtype, shape)
+    else:
         raise Refused(Reason.UNSUPPORTED, "numbers in the header of a data set (compact layout)", show(data_set.name))
-    return _contiguous(data_set, dtype, shape)
+    return replace(stored, is_big=_is_big(data_set))
+
+
+def _is_big(data_set: H5DataSet) -> bool:
+    stored = data_set.id.get_type()
+    return stored.get_class() in {h5t.FLOAT, h5t.INTEGER} and stored.get_order() == h5t.ORDER_BE
 
 
 def _dtype(data_set: H5DataSet) -> str | None:
@@ -75,8 +99,8 @@ def _dtype(data_set: H5DataSet) -> str | None:
             return None
     if name not in DTYPES or DTYPES[name].size != stored.get_size() or 8 * stored.get_size() != stored.get_precision():
         raise Refused(Reason.UNSUPPORTED, f"numbers of {stored.get_precision()} bits", where)
-    if stored.get_order() != h5t.ORDER_LE:
-        raise Refused(Reason.UNSUPPORTED, "big-endian numbers", where)
+    if stored.get_order() not in {h5t.ORDER_LE, h5t.ORDER_BE}:
+        raise Refused(Reason.UNSUPPORTED, "numbers in a byte order that is neither little- nor big-endian", where)
     return name
 
 
@@ -104,7 +128,8 @@ def _chunked(data_set: H5DataSet, dtype: str, shape: tuple[int, ...]) -> StoredA
         raise Refused(Reason.LIMIT, f"{prod(grid)} chunks; at most {MAX_CHUNKS} are read", where)
     filters = tuple(creation.get_filter(number)[0] for number in range(creation.get_nfilters()))
     if filters not in _CODECS:
-        raise Refused(Reason.UNSUPPORTED, f"HDF5 filters {filters}; only shuffle and deflate are read", where)
+        named = ", ".join(_FILTERS.get(code, str(code)) for code in filters)
+        raise Refused(Reason.UNSUPPORTED, f"chunks that went through the HDF5 filters {named}", where)
     written = _written_chunks(data_set.id, chunk_shape, filters, size)
     places = list(product(*map(range, grid)))
     if len(written) < len(places) and creation.fill_value_defined() == h5d.FILL_VALUE_USER_DEFINED:
@@ -121,6 +146,8 @@ def _written_chunks(
 
     def take(chunk: h5d.StoreInfo) -> None:
         applied = tuple(code for bit, code in enumerate(filters) if not chunk.filter_mask >> bit & 1)
+        if applied not in _CODECS:
+            raise Refused(Reason.MALFORMED, "a chunk whose filters are not those of its data set")
         place = tuple(start // side for start, side in zip(chunk.chunk_offset, chunk_shape, strict=True))
         if chunk.byte_offset is not None:
             written[place] = StoredRange(chunk.byte_offset, chunk.size, size, _CODECS[applied])

@@ -57,6 +57,9 @@ class Keras(Format):
 
 def _moved(tensor: Tensor, member: StoredRange) -> Tensor:
     """The tensor as the archive has it. The member's CRC covers what is one byte range; chunks are records already."""
+    if tensor.computation is not None:
+        inputs = tuple(_moved(each, member) for each in tensor.computation.inputs)
+        return replace(tensor, computation=replace(tensor.computation, inputs=inputs))
     if tensor.chunk_shape is not None:
         records = tuple(replace(record, offset=member.offset + record.offset) for record in tensor.stored_in)
         return replace(tensor, stored_in=records)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Self
 
-from filterzoo import DTYPES, Layout, RandomAccessFile, Reason, Refused, Tensor
+from filterzoo import DTYPES, Layout, RandomAccessFile, Reason, Refused, Step, Tensor
 from filterzoo_plugins.encodings.expansion import check_expansion
+from filterzoo_plugins.encodings.folding import packed
 from filterzoo_plugins.encodings.hdf5.data import StoredArray, locate
 from filterzoo_plugins.encodings.hdf5.tree import H5DataSet, Tree, names_attribute, open_tree, text_attribute
 from filterzoo_plugins.encodings.kernel_names import NO_CONVOLUTION, KernelMeaning, meaning_by_name
@@ -134,7 +135,7 @@ class _Weights:
 
 def _tensor(name: str, stored: StoredArray, found: KernelMeaning) -> Tensor:
     layout, convolution = found
-    return Tensor(
+    whole = Tensor(
         name=name,
         dtype=stored.dtype,
         shape=stored.shape,
@@ -144,3 +145,7 @@ def _tensor(name: str, stored: StoredArray, found: KernelMeaning) -> Tensor:
         chunk_shape=stored.chunk_shape,
         convolution=convolution,
     )
+    if not stored.is_big:
+        return whole
+    turned = packed(whole, stored.shape, stored.dtype, Step.SWAP, numbers=())
+    return replace(turned, layout=layout, convolution=convolution, evidence=None)

@@ -100,8 +100,15 @@ def _locate(filters: hdf5_tree.H5DataSet) -> tuple[str, int, int]:
         detail = "filters in chunks; `h5repack -l /filters:CONTI` lays them out as the release has them"
         raise Refused(Reason.UNSUPPORTED, detail, "filters")
     stored = hdf5_data.locate(filters)
-    if stored is None or stored.dtype not in {"F16", "F32", "F64"} or stored.shape[1:] not in {(3, 3), (FILTER,)}:
-        raise Refused(Reason.UNSUPPORTED, "filters that are no array (n, 3, 3) or (n, 9) of floats", "filters")
+    if (
+        stored is None
+        or stored.is_big
+        or stored.dtype not in {"F16", "F32", "F64"}
+        or stored.shape[1:] not in {(3, 3), (FILTER,)}
+    ):
+        raise Refused(
+            Reason.UNSUPPORTED, "filters that are no array (n, 3, 3) or (n, 9) of little-endian floats", "filters"
+        )
     return stored.dtype, stored.span.offset, stored.shape[0]
 
 
