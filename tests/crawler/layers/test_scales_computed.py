@@ -141,7 +141,7 @@ def test_blocks_whose_length_is_open_are_refused(rows, scales, is_open):
         assert np.array_equal(computed_layer(*parts)[1], weight * steps.repeat(rows // scales, 0))
 
 
-REFUSED = {
+REFUSED: dict[str, list[tuple[str, str, tuple[int, ...]]]] = {
     "exponents as integers": [("zq.weight", "F8_E4M3", (8, 4, 3, 3)), ("zq.weight_scale", "U8", (8,))],
     "a code book": [("zq.weight", "U8", (8, 4, 3, 3)), ("zq.weight.absmax", "F32", (8,))],
     "two scales": [

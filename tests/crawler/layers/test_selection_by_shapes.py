@@ -203,7 +203,7 @@ def test_parts_that_nothing_explains_are_refused(names):
     assert caught.value.reason is Reason.UNSUPPORTED
 
 
-ADAPTERS = {
+ADAPTERS: dict[str, list[tuple[str, tuple[int, ...]]]] = {
     "PEFT": [("conv.lora_A.default.weight", (4, 8, 3, 3)), ("conv.lora_B.default.weight", (16, 4, 1, 1))],
     "PEFT with its base": [("conv.base_layer.weight", (16, 8, 3, 3)), ("conv.lora_A.weight", (4, 8, 3, 3))],
     "diffusers": [("unet.conv.lora.down.weight", (4, 8, 3, 3)), ("unet.conv.lora.up.weight", (16, 4, 1, 1))],

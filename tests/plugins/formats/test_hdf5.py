@@ -104,8 +104,9 @@ def test_a_wrong_checksum_is_damage():
     data = hdf5_bytes(lambda opened: opened.create_dataset("conv/kernel", data=array, chunks=True, fletcher32=True))
     at = data.index(array.tobytes()[:16])
     file = MemoryFile(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    (tensor,) = Hdf5().index(file)
     with TensorReader(file) as reader, pytest.raises(Refused, match="checksum") as caught:
-        read(*Hdf5().index(file), reader)
+        read(tensor, reader)
     assert caught.value.reason is Reason.DAMAGED
 
 

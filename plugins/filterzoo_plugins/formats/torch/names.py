@@ -151,7 +151,9 @@ class _Walk:
                 continue
             is_loose = frame.is_loose or child.is_loose
             identity = id(child.value)
-            if type(child.value) is StoredTensor or is_array(child.value):
+            if isinstance(child.value, StoredTensor | Instance) and (
+                type(child.value) is StoredTensor or is_array(child.value)
+            ):
                 frame.has_tensors = True
                 if not (is_loose and identity in self.visited):
                     self.visited.add(identity)
