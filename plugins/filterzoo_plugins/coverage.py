@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from filterzoo import Checkpoint, Licence, Refusal, Refused, Source, StartError
 from filterzoo.network.addresses import host_of
 from filterzoo.network.cache import default_folder
 from filterzoo.network.door import Door
+from filterzoo.network.health import HostHealth
 from filterzoo_plugins.sources import bioimage_io, detectron2, keras_applications, open_model_zoo, openmmlab, paddle
 from filterzoo_plugins.sources._documents import bytes_at
 from filterzoo_plugins.sources._package_data import PackageData
@@ -166,7 +168,10 @@ def main() -> None:
     """Write the page to standard output, and its progress to standard error."""
     index = {host_of(configured_index()), "files.pythonhosted.org"}
     hosts = index.__contains__ if "--offline" in sys.argv[1:] else None
-    with Door(default_folder(), hosts=hosts) as door:
+    with (
+        tempfile.TemporaryDirectory() as notes,
+        Door(default_folder(), hosts=hosts, health=HostHealth(Path(notes))) as door,
+    ):
         lines = []
         for zoo in zoos():
             print(zoo.name, file=sys.stderr)  # noqa: T201  # progress of a command

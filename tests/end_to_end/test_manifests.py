@@ -253,9 +253,9 @@ def test_the_plan_for_everything_at_once(plan, all_of_timm):
     check_all_of_timm(found["timm"], all_of_timm)
     (packages,) = (block for block in manifest("everything")["sources"] if block["source"] == "pypi")
     assert found["pypi"]["checkpoints"] == len(dict(members(packages)))
-    # Detectron2's are under CC BY-SA 3.0, which the manifest does not allow; this Hub has none.
-    assert [name for name, counts in found.items() if not counts["checkpoints"]] == ["detectron2", "hf_hub"]
-    assert found["detectron2"]["left_out"].keys() == {"licence"}
+    # This Hub has none.
+    assert [name for name, counts in found.items() if not counts["checkpoints"]] == ["hf_hub"]
+    assert found["detectron2"]["licences"].keys() == {"cc-by-sa-3.0"}
 
 
 @pytest.mark.parametrize("name", ["hub-vision", "everything"])

@@ -161,9 +161,10 @@ class HfHubSource(Source[HfHubOptions]):
 
     def _has_counts(self, info: ModelInfo) -> bool:
         """Whether it has as many parameters as asked for, as far as the Hub knows."""
-        total = info.safetensors.total if info.safetensors else None
-        if self.options.num_parameters is None or total is None:
+        if self.options.num_parameters is None or info.safetensors is None:
             return True
+        # The total may come from a repository's own metadata, which may be wrong (huggingface_hub issue 4221).
+        total = max(info.safetensors.total or 0, sum((info.safetensors.parameters or {}).values()))
         least, most = _counts(self.options.num_parameters)
         return least <= total <= most
 

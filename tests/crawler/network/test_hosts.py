@@ -264,6 +264,19 @@ def test_unusual_traffic_is_no_agreement_that_is_missing(server, door, watch, pl
     assert max(watch.pauses) == pytest.approx(60, abs=2)  # and the host had a rest
 
 
+@pytest.mark.parametrize("place", ["http://zenodo.org/records/7/files/net.zip?download=1", DRIVE])
+def test_a_429_is_waited_for_at_the_pace_of_its_host(server, door, watch, place):
+    offer(server, place, BODY, servers.status(429))
+    assert door.download(place).read_bytes() == BODY
+    assert max(watch.pauses) == pytest.approx(60, abs=2)
+    assert len(server.requests) == 2
+
+
+def test_drives_quota_is_over_after_a_day(server, door):
+    offer(server, DRIVE, b"", page(QUOTA))
+    assert refusal(door.download, DRIVE).not_before == "2027-01-16T08:00:00Z"
+
+
 def test_a_limit_that_lasts_too_long_ends_the_run_for_this_file(server, door, watch):
     place = "http://api.github.com/repos/user/zoo/releases"
     limit = servers.status(403, X_RateLimit_Remaining="0", X_RateLimit_Reset=f"{NOW + 3000:.0f}")

@@ -334,8 +334,13 @@ def test_repositories_whose_parameters_the_hub_does_not_count_are_kept(hub, sour
         "f/keras": Repo({"model.h5": WEIGHTS}),
         "f/small": Repo(dict(WEIGHT), small),
         "f/large": Repo(dict(WEIGHT), large),
+        "f/wrong": Repo(dict(WEIGHT), {"safetensors": {"parameters": {"BF16": 7 * 10**9}, "total": 333_312}}),
     }
     assert [c.id for c in source(authors=["f"], num_parameters="max:2B").discover()] == ["f/keras", "f/small"]
-    assert [c.id for c in source(authors=["f"], num_parameters="min:2M").discover()] == ["f/keras", "f/large"]
+    assert [c.id for c in source(authors=["f"], num_parameters="min:2M").discover()] == [
+        "f/keras",
+        "f/large",
+        "f/wrong",
+    ]
     with pytest.raises(ValidationError, match="min:1M"):
         HfHubSource.Options(authors=["f"], num_parameters="under 2B")

@@ -11,6 +11,7 @@ from tests.plugins.sources.packages import offer, wheel
 from tests.servers import WebServer, status
 
 from filterzoo.errors import Reason, Refused
+from filterzoo.licensing.licences import Licence, Policy
 from filterzoo.network.door import Door
 from filterzoo.network.transport import Clocks
 from filterzoo.outcome import Refusal
@@ -444,6 +445,8 @@ def test_the_published_package_has_206_entries(door, tmp_path):
     for column, words in COLUMNS.items():
         assert {getattr(c, column) for c in listed} - {None} <= {word.value for word in words}
     assert Counter(c.licence for c in listed) == {"mit": 205, "apache-2.0": 29, "bsd-3-clause": 1, "cc-by-nc-sa-4.0": 2}
+    # A manifest that names no licences publishes all but the two; Rony2019Decoupling asks for notice only.
+    assert sum(Policy().decide(Licence.parse(c.licence)).weights for c in listed) == 235
 
 
 @pytest.mark.index
