@@ -32,8 +32,8 @@ from filterzoo_plugins.sources.timm import TimmSource
 from filterzoo_plugins.sources.torchvision import TorchvisionSource
 
 _OFFLINE = """
-Made with `--offline`: what needs a host besides the package index (the archives of nnU-Net on Zenodo, the licence texts
-of the Open Model Zoo) is `fetch_failed` here.
+Made with `--offline`: what needs a host besides the package index, and was not in the cache (the archives of nnU-Net on
+Zenodo, some licence texts of the Open Model Zoo), is `fetch_failed` here.
 """
 TIMM_RESULTS = (
     "https://raw.githubusercontent.com/huggingface/pytorch-image-models/aa4b5850c1543fa488abf260f18390eda46cf85d"

@@ -35,6 +35,8 @@ PACKAGE = "keras==3.15.1"
 _MODULES = r"(^|/)keras/src/applications/\w+\.py$"
 _FILE = re.compile(r"[\w.-]{1,200}\.h5")
 _MD5 = re.compile(r"[0-9a-f]{32}")
+_HASH = re.compile(r"[0-9a-f]{32}|[0-9a-f]{64}")
+"""MD5, or sha256 in newer tables."""
 
 
 class KerasApplicationsOptions(TableOptions):
@@ -44,7 +46,7 @@ class KerasApplicationsOptions(TableOptions):
 
 
 class KerasApplicationsSource(Source[KerasApplicationsOptions]):
-    """Every file with a classifier that a table of the package names; its MD5, where there is one, is checked.
+    """Every file with a classifier that a table of the package names; its hash, where there is one, is checked.
 
     Files without a classifier hold the same convolutions. Names that code puts together from numbers (the variants of
     MobileNet 1 and 2) stand in no table. The package states no licence for weights.
@@ -61,9 +63,9 @@ class KerasApplicationsSource(Source[KerasApplicationsOptions]):
         package = PackageData(self.options.package, self.door, self.options.index_url)
         for path, text in package.matching(_MODULES).items():
             module = path.rpartition("/")[2].removesuffix(".py")
-            for name, url, md5 in sorted(set(_weights(module, parse(text, path)))):
+            for name, url, digest in sorted(set(_weights(module, parse(text, path)))):
                 if self.options.wants(name):
-                    yield _checkpoint(name, module, url, md5, package.version)
+                    yield _checkpoint(name, module, url, digest, package.version)
 
     def open(self, artifact: Artifact) -> RandomAccessFile:
         """See `Source.open`; the address ends in the MD5 of the content, which is checked over the whole file."""
@@ -81,7 +83,7 @@ class KerasApplicationsSource(Source[KerasApplicationsOptions]):
 
 
 def _weights(module: str, tree: ast.Module) -> Iterator[tuple[str, str, str]]:
-    """(name, address, MD5 or "") of each file with a classifier that a module's tables and constants name."""
+    """(name, address, hash or "") of each file with a classifier that a module's tables and constants name."""
     texts: dict[str, str] = {}
     hashes: list[tuple[str, str]] = []
     for target, value in assignments(tree):
@@ -89,13 +91,13 @@ def _weights(module: str, tree: ast.Module) -> Iterator[tuple[str, str, str]]:
             if (text := _text(value, texts)) is not None:
                 texts[target.id] = text
             elif target.id == "WEIGHTS_HASHES":
-                hashes = [(str(name), md5) for name, pair in items(value) if (md5 := _first_md5(literal(pair)))]
+                hashes = [(str(name), digest) for name, pair in items(value) if (digest := _first_hash(literal(pair)))]
     row = facts.table("keras_applications").get(module)
     if row is not None and row["base"] in texts:
-        for name, md5 in hashes:
+        for name, digest in hashes:
             file = (row["with_top"] or "").replace("{name}", name)
             if _FILE.fullmatch(file):
-                yield name, texts[str(row["base"])].rstrip("/") + "/" + file, md5
+                yield name, texts[str(row["base"])].rstrip("/") + "/" + file, digest
         return
     base = next((text for name, text in texts.items() if name.startswith("BASE_WEIGHT") and is_http(text)), "")
     for text in texts.values():
@@ -119,16 +121,22 @@ def _text(node: ast.expr, known: dict[str, str]) -> str | None:
     return None
 
 
-def _first_md5(pair: object) -> str | None:
+def _first_hash(pair: object) -> str | None:
     first = pair[0] if isinstance(pair, list) and pair else None
-    return first if isinstance(first, str) and _MD5.fullmatch(first) else None
+    return first if isinstance(first, str) and _HASH.fullmatch(first) else None
 
 
-def _checkpoint(name: str, module: str, url: str, md5: str, version: str) -> Checkpoint:
+def _checkpoint(name: str, module: str, url: str, digest: str, version: str) -> Checkpoint:
+    file = url.rpartition("/")[2]
+    if _MD5.fullmatch(digest):
+        revision, artifact = f"md5:{digest[:16]}", Artifact(url=f"{url}#md5={digest}", name=file)
+    else:
+        revision = f"sha256:{digest[:16]}" if digest else f"keras-{version}"
+        artifact = Artifact(url=url, name=file, sha256=digest or None)
     return Checkpoint(
         id=name,
-        revision=f"md5:{md5[:16]}" if md5 else f"keras-{version}",
-        artifacts=(Artifact(url=f"{url}#md5={md5}" if md5 else url, name=url.rpartition("/")[2]),),
+        revision=revision,
+        artifacts=(artifact,),
         url=url,
         architecture=name if not name[:2].isdigit() else module,
         task=NetworkTask.CLASSIFICATION.value,

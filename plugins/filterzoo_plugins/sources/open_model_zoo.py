@@ -44,7 +44,7 @@ class OpenModelZooSource(Source[OpenModelZooOptions]):
     def discover(self) -> Iterator[Checkpoint | Refusal]:
         """See `Source.discover`; the package is downloaded, five megabytes."""
         package = PackageData(self.options.package, self.door, self.options.index_url)
-        texts: dict[str, str | None] = {}
+        texts: dict[str, str | Refused | None] = {}
         for path, text in package.matching(_FILES).items():
             identity = path.partition("omz_tools/models/")[2].removesuffix("/model.yml")
             if self.options.wants(identity):
@@ -53,7 +53,9 @@ class OpenModelZooSource(Source[OpenModelZooOptions]):
                 except Refused as refusal:
                     yield Refusal(id=identity, revision=package.version, reason=refusal.reason, detail=refusal.detail)
 
-    def _checkpoint(self, identity: str, version: str, model: Any, texts: dict[str, str | None]) -> Checkpoint:
+    def _checkpoint(
+        self, identity: str, version: str, model: Any, texts: dict[str, str | Refused | None]
+    ) -> Checkpoint:
         if not isinstance(model, dict):
             raise Refused(Reason.MALFORMED, "not a description of a model")
         files = [entry for entry in model.get("files") or [] if isinstance(entry, dict)]
@@ -74,11 +76,20 @@ class OpenModelZooSource(Source[OpenModelZooOptions]):
             task=task_of(text_of(model.get("task_type"))),
         )
 
-    def _licence(self, place: str, texts: dict[str, str | None]) -> str | None:
-        """The licence whose text stands at an address; `UNRECOGNISED` for another text, and where there is none."""
+    def _licence(self, place: str, texts: dict[str, str | Refused | None]) -> str | None:
+        """The licence whose text stands at an address; `UNRECOGNISED` for another text, and where there is none.
+
+        Each address is asked for once; Refused, for all its models, where it cannot be had now.
+        """
         if place not in texts:
-            texts[place] = licence_of_address(place) or self._text(place)
-        return texts[place]
+            try:
+                texts[place] = licence_of_address(place) or self._text(place)
+            except Refused as refusal:
+                texts[place] = refusal
+        found = texts[place]
+        if isinstance(found, Refused):
+            raise found
+        return found
 
     def _text(self, place: str) -> str:
         if not is_http(place):
