@@ -6,9 +6,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-_INDEX = ".safetensors.index.json"
+from filterzoo_plugins.sources._weight_files import unlisted
+
+_VARIANTS = ("fp16", "fp32", "bf16")
+_INDEX = re.compile(r"\.safetensors\.index(\.\w+)?\.json$", re.IGNORECASE)
 _PREFERENCE = (
-    (".safetensors", _INDEX),
+    (".safetensors", ".safetensors.index.json", *(f".safetensors.index.{variant}.json" for variant in _VARIANTS)),
     (".bin", ".pt", ".pth", ".ckpt", ".pth.tar", ".pt.tar"),
     (".onnx",),
     (".keras", ".h5", ".hdf5", ".weights.h5"),
@@ -23,7 +26,7 @@ _ENDINGS = sorted(
 )
 _OPENVINO = (".xml", ".bin")
 """A network of OpenVINO and the weights beside it: of the same name, and neither is read without the other."""
-_SHARD = re.compile(r"-\d{5}-of-\d{5}$")
+_SHARD = re.compile(r"-\d{5}-of-\d{5}$|_\d{5}(?=\.weights$)|(?<=^consolidated)\.\d\d$")
 _LEFTOVER = re.compile(
     r"(^|/)(\.|optim(izer|iser)?[._-]|sched(uler)?[._-]|scaler[._-]|rng_state|random_states|training_args|trainer_state"
     r"|adapter_|pytorch_lora)",
@@ -33,8 +36,10 @@ _INTERMEDIATE = re.compile(r"(^|/)(checkpoint|step|epoch)[-_]?\d+/")
 _VARIANT = re.compile(
     r"[._-](fp16|fp32|bf16|int8|uint8|quantized|qint8_quantized|q4|q4f16|q8|bnb4|non_ema|ema|merged)$", re.IGNORECASE
 )
+_WHOLE_INDEX = re.compile(r"\.(bin|safetensors|weights)\.index(\.\w+)?\.json$", re.IGNORECASE)
 _EXPORT_FOLDER = re.compile(r"(^|/)(onnx|tflite|openvino|coreml)$")
 _PLAIN = {
+    "consolidated",
     "model",
     "openvino_model",
     "pytorch_model",
@@ -82,6 +87,30 @@ def sets_of_weights(paths: Iterable[str]) -> list[Weights]:
     return [Weights("" if len(sets) == 1 else _name(key), files) for key, files in sorted(sets.items())]
 
 
+def left_out(paths: Iterable[str]) -> list[str]:
+    """Files that look like weights, of which no set is made, and that no set holds in another form."""
+    listed = frozenset(paths)
+    taken = {(_home(files.files[0]), files.name.rpartition("/")[2]) for files in sets_of_weights(listed)}
+    keys = {candidate.key for path in listed if (candidate := _candidate(path)) and not candidate.is_shard}
+    chosen = {path for files in sets_of_weights(listed) for path in files.files}
+    rest = unlisted((path for path in listed if not _LEFTOVER.search(path) and not _INTERMEDIATE.search(path)), chosen)
+    return [path for path in rest if _key(path) not in taken | keys]
+
+
+def _key(path: str) -> tuple[str, str]:
+    """As that of a candidate, for a file of any ending."""
+    stem = _WHOLE_INDEX.sub("", path.rpartition("/")[2])
+    plain = _VARIANT.sub("", _SHARD.sub("", stem if stem != path.rpartition("/")[2] else stem.rpartition(".")[0]))
+    return _home(path), "" if plain.lower() in _PLAIN else plain
+
+
+def _home(path: str) -> str:
+    """The folder of a file, without one for the files of a single export."""
+    folder = path.rpartition("/")[0]
+    is_export = _EXPORT_FOLDER.search(folder)
+    return folder[: is_export.start()] if is_export else folder
+
+
 def _is_half(path: str, listed: frozenset[str]) -> bool:
     """Whether a file is the weights of an OpenVINO network, or XML that is no such network."""
     network, weights = _OPENVINO
@@ -93,32 +122,33 @@ def _is_half(path: str, listed: frozenset[str]) -> bool:
 def _candidate(path: str) -> _Candidate | None:
     if _LEFTOVER.search(path):
         return None
-    folder, _, file = path.rpartition("/")
+    file = path.rpartition("/")[2]
     for ending, rank in _ENDINGS:
         if file.lower().endswith(ending):
             stem = file[: -len(ending)]
-            is_shard = _SHARD.search(stem) is not None
+            is_shard = _SHARD.search(stem + ".weights" * ending.startswith(".weights")) is not None
             plain = _VARIANT.sub("", _SHARD.sub("", stem))
-            is_export = _EXPORT_FOLDER.search(folder)
-            home = folder[: is_export.start()] if is_export else folder
-            variant = int(plain != _SHARD.sub("", stem))
+            variant = int(plain != _SHARD.sub("", stem) or ".index." in ending.removesuffix(".index.json"))
             usual = int(plain.lower() != "model")
             name = "" if plain.lower() in _PLAIN else plain
-            return _Candidate(path, (home, name), (rank, variant, usual, path), is_shard)
+            return _Candidate(path, (_home(path), name), (rank, variant, usual, path), is_shard)
     return None
 
 
 def _files(group: list[_Candidate]) -> tuple[str, ...]:
     """The best file that is no shard, and the shards beside it where it is their index."""
-    whole = sorted((candidate for candidate in group if not candidate.is_shard), key=lambda candidate: candidate.order)
+    is_alone = len(group) == 1 and group[0].path.rpartition("/")[2].startswith("consolidated.00.")
+    whole = sorted((each for each in group if is_alone or not each.is_shard), key=lambda each: each.order)
     if not whole:
         return ()
     best = whole[0].path
     if best.lower().endswith(_OPENVINO[0]):
         return (best, best[: -len(_OPENVINO[0])] + _OPENVINO[1])
-    if not best.endswith(_INDEX):
+    index = _INDEX.search(best)
+    if index is None:
         return (best,)
-    is_its_shard = re.compile(re.escape(best.removesuffix(_INDEX)) + r"-\d{5}-of-\d{5}\.safetensors")
+    named = re.escape(best[: index.start()]) + (re.escape(index[1]) if index[1] else "")
+    is_its_shard = re.compile(named + r"-\d{5}-of-\d{5}\.safetensors")
     return (best, *sorted(candidate.path for candidate in group if is_its_shard.fullmatch(candidate.path)))
 
 

@@ -29,7 +29,8 @@ from filterzoo_plugins.sources import _hub, _hub_licences
 from filterzoo_plugins.sources._architectures import Architectures
 from filterzoo_plugins.sources._facts_table import read_table
 from filterzoo_plugins.sources._hub import Hub
-from filterzoo_plugins.sources._hub_files import Weights, sets_of_weights
+from filterzoo_plugins.sources._hub_files import Weights, left_out, sets_of_weights
+from filterzoo_plugins.sources._weight_files import passed_over
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo, RepoSibling
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from filterzoo import Door
 
 MAX_CONFIG = 16_000_000
+_WHY = "look like weights, and are parts without an index that is read, or of a kind that is not listed"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 Repo = Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?(@[^@\s]+)?$", examples=["user/name", "user/name@v1"])]
 
@@ -206,14 +208,21 @@ class Repository:
             yield self._refusal(
                 Reason.GATED, "the Hub asks for an agreement first, and there is no token of one who gave it"
             )
-        elif not (found := sets_of_weights(files)):
-            yield self._refusal(Reason.UNKNOWN_FORMAT, "no file in it has a name that weights have")
         else:
-            for weights in found:
-                try:
-                    yield self._checkpoint(weights, files)
-                except Refused as refusal:
-                    yield replace(self._refusal(refusal.reason, refusal.detail), id=self._identity(weights))
+            yield from self._sets(files)
+
+    def _sets(self, files: dict[str, RepoSibling]) -> Iterator[Checkpoint | Refusal]:
+        found, others = sets_of_weights(files), left_out(files)
+        if not found and not others:
+            yield self._refusal(Reason.UNKNOWN_FORMAT, "no file in it has a name that weights have")
+        for weights in found:
+            try:
+                yield self._checkpoint(weights, files)
+            except Refused as refusal:
+                yield replace(self._refusal(refusal.reason, refusal.detail), id=self._identity(weights))
+        if others:
+            entry = passed_over(self.info.id, self.info.sha or "", others, _WHY)
+            yield replace(self._refusal(entry.reason, entry.detail), id=entry.id if found else self.info.id)
 
     def _checkpoint(self, weights: Weights, files: dict[str, RepoSibling]) -> Checkpoint:
         info, revision = self.info, self.info.sha or ""

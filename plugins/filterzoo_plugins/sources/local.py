@@ -11,8 +11,9 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from pydantic import Field, field_validator
 
-from filterzoo import Artifact, Checkpoint, Licence, LocalFile, Source, SourceOptions, StartError, hookimpl
+from filterzoo import Artifact, Checkpoint, Licence, LocalFile, Refusal, Source, SourceOptions, StartError, hookimpl
 from filterzoo_plugins.sources._facts_table import read_table
+from filterzoo_plugins.sources._weight_files import passed_over, unlisted
 
 
 class LocalOptions(SourceOptions):
@@ -38,18 +39,20 @@ class LocalSource(Source[LocalOptions]):
     """Files that globs match, relative to the manifest. Every file matched is a checkpoint, side files too.
 
     The id is the path from the manifest's folder, the revision the start of the content's sha256: a file that changes
-    is a new revision. So discovery reads the files, which costs no network. Links are followed.
+    is a new revision. So discovery reads the files, which costs no network. Links are followed. Files beside them whose
+    names go on where those of a pattern end (`x.pth.tar` where `*.pth` is asked for) go to the ledger.
     """
 
     name: ClassVar[str] = "local"
 
-    def discover(self) -> Iterator[Checkpoint]:
+    def discover(self) -> Iterator[Checkpoint | Refusal]:
         """See `Source.discover`; StartError for a pattern that matches no file."""
         options = self.options
         facts = read_table(options.facts, self.folder, licences=True)
         found = {path for pattern in options.paths for path in self._matches(pattern)}
         for path in sorted(found, key=PurePath.as_posix):
             yield facts.told(self._checkpoint(path, options.license))
+        yield from self._passed_over(found)
 
     def open(self, artifact: Artifact) -> LocalFile:
         """See `Source.open`."""
@@ -64,6 +67,24 @@ class LocalSource(Source[LocalOptions]):
         if not paths:
             raise StartError(f"local: no file matches {pattern!r} in {self.folder}")
         return paths
+
+    def _passed_over(self, found: set[Path]) -> Iterator[Refusal]:
+        """An entry for each folder with files that go on where a pattern ends."""
+        endings = {PurePath(pattern).suffix for pattern in self.options.paths} - {""}
+        for folder in sorted({path.parent for path in found}, key=PurePath.as_posix):
+            names = {path.name for path in found if path.parent == folder}
+            try:
+                others = unlisted((path.name for path in folder.iterdir() if not path.is_dir()), names)
+            except OSError:
+                continue
+            longer = [name for name in others if any(f"{ending}." in name for ending in endings)]
+            if longer:
+                owner = PurePath(os.path.relpath(folder, self.folder)).as_posix()
+                shown = os.fsencode(owner).decode("utf-8", "backslashreplace")
+                names_shown = [os.fsencode(name).decode("utf-8", "backslashreplace") for name in longer]
+                yield passed_over(
+                    shown, "unlisted", names_shown, "look like weights, and no pattern of `paths` fits them"
+                )
 
     def _checkpoint(self, path: Path, licence: str | None) -> Checkpoint:
         relative = os.path.relpath(path, self.folder)

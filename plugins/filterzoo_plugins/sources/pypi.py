@@ -15,6 +15,7 @@ from filterzoo import (
     Checkpoint,
     LocalFile,
     Reason,
+    Refusal,
     Refused,
     Source,
     SourceOptions,
@@ -32,10 +33,12 @@ from filterzoo_plugins.sources._package_index import (
     split_pin,
     web_address,
 )
+from filterzoo_plugins.sources._weight_files import passed_over, unlisted
 
 WEIGHT_FILES = (
     "*.pt",
     "*.pth",
+    "*.pth.tar",
     "*.ckpt",
     "*.jit",
     "*.torchscript",
@@ -64,14 +67,15 @@ class PypiSource(Source[PypiOptions]):
 
     Of each version the most portable wheel is read, else the source archive. The id is `package/member`, the revision
     the version and the start of the archive's sha256. A package the index does not have, or whose archive is damaged,
-    becomes one checkpoint that is refused when it is opened, so that the ledger names it and the others go on. An index
+    becomes one checkpoint that is refused when it is opened, so that the ledger names it and the others go on. It names
+    packages without weight files too, and files that look like weights and fit none of the default patterns. An index
     states neither task nor training data: of some packages `manifests/facts/pypi.csv` does.
     """
 
     name: ClassVar[str] = "pypi"
     opens_members: ClassVar[bool] = True
 
-    def discover(self) -> Iterator[Checkpoint]:
+    def discover(self) -> Iterator[Checkpoint | Refusal]:
         """See `Source.discover`; the archives are downloaded. StartError if the index cannot be reached."""
         for requirement in dict.fromkeys(self.options.packages):
             try:
@@ -92,24 +96,41 @@ class PypiSource(Source[PypiOptions]):
     def _index(self) -> PackageIndex:
         return PackageIndex(self.options.index_url or configured_index(), self.door)
 
-    def _checkpoints(self, requirement: str) -> list[Checkpoint]:
+    def _checkpoints(self, requirement: str) -> list[Checkpoint | Refusal]:
         name, version = split_pin(requirement)
         found = self._index.archive(name, version)
         path = self._archive(found.url, found.size)
         with open_archive(path, file_name(found.url)) as archive:
             licence, stated = archive.licence(), _facts(name)
-            return [
+            revision = f"{version}+sha256:{path.name[:16]}"
+            wanted = [member for member in sorted(archive.members) if self._is_wanted(member)]
+            listed: list[Checkpoint | Refusal] = [
                 Checkpoint(
                     id=f"{name}/{member}",
-                    revision=f"{version}+sha256:{path.name[:16]}",
-                    artifacts=(Artifact(url=found.url, name=member.rpartition("/")[2], size=size, member=member),),
+                    revision=revision,
+                    artifacts=(
+                        Artifact(
+                            url=found.url,
+                            name=member.rpartition("/")[2],
+                            size=archive.members[member],
+                            member=member,
+                        ),
+                    ),
                     url=_project(name, version),
                     licence=licence,
                     **stated,
                 )
-                for member, size in sorted(archive.members.items())
-                if self._is_wanted(member)
+                for member in wanted
             ]
+            others = unlisted(archive.members, wanted) if self.options.files == WEIGHT_FILES else []
+        if others:
+            why = "look like weights, and no pattern of `files` fits them"
+            listed.append(passed_over(name, revision, others, why, _project(name, version)))
+        elif not listed:
+            detail = "no file in the package fits the patterns of `files`"
+            page = _project(name, version)
+            listed.append(Refusal(id=name, revision=revision, reason=Reason.UNKNOWN_FORMAT, detail=detail, url=page))
+        return listed
 
     def _broken(self, requirement: str) -> Checkpoint:
         name, version = split_pin(requirement)

@@ -16,7 +16,7 @@ from filterzoo.licensing.licences import Licence
 from filterzoo.network.door import Door
 from filterzoo.network.transport import Clocks
 from filterzoo.outcome import Refusal
-from filterzoo_plugins.sources._hub_files import sets_of_weights
+from filterzoo_plugins.sources._hub_files import left_out, sets_of_weights
 from filterzoo_plugins.sources.hf_hub import MAX_CONFIG, HfHubSource
 
 WEIGHTS = b"weights " * 1000
@@ -238,6 +238,50 @@ def test_options_are_checked(options):
 def test_one_file_of_each_set_of_weights(paths, expected):
     assert {weights.name: weights.files[0] for weights in sets_of_weights(paths)} == expected
     assert sets_of_weights(reversed(paths)) == sets_of_weights(paths)
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        (["model.safetensors", "pytorch_model.bin", "model.gguf", "flax_model.msgpack", "optimizer.pt"], []),
+        (["a.pth.lz4", "b.pth.tar", "c.gguf"], ["a.pth.lz4", "c.gguf"]),
+        (["pytorch_model.bin.index.json", "pytorch_model-00001-of-00001.bin"], None),
+        (["model-00001-of-00002.safetensors", "README.md"], ["model-00001-of-00002.safetensors"]),
+        (["consolidated.00.pth", "consolidated.01.pth"], ["consolidated.00.pth", "consolidated.01.pth"]),
+        (["net.weights.json", "net_00000.weights.h5"], ["net.weights.json", "net_00000.weights.h5"]),
+        (["net.onnx", "net.onnx.data", "net.onnx_data"], []),
+        (["README.md", "data.bin", "x.npy"], []),
+    ],
+)
+def test_what_looks_like_weights_and_is_in_no_set(paths, expected):
+    assert left_out(paths) == (sorted(paths) if expected is None else expected)
+
+
+def test_a_repository_tells_what_it_passes_over(hub, source):
+    hub.repos["a/plain"].files |= {"other.pth.lz4": b"x", "c.gguf": b"x"}
+    found, told = source(repos=["a/plain"]).discover()
+    assert isinstance(told, Refusal)
+    assert (found.id, told.id, told.reason) == ("a/plain", "a/plain/c.gguf", Reason.UNSUPPORTED)
+    assert told.detail.endswith(": c.gguf, other.pth.lz4")
+    assert told.revision == found.revision
+
+
+FP16 = "net.safetensors.index.fp16.json"
+FP16_SHARDS = ("net.fp16-00001-of-00002.safetensors", "net.fp16-00002-of-00002.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("paths", "files"),
+    [
+        ([FP16, *FP16_SHARDS], (FP16, *FP16_SHARDS)),
+        ([FP16, *FP16_SHARDS, "net.safetensors"], ("net.safetensors",)),
+        (["consolidated.safetensors", "model.safetensors.index.json"], ("model.safetensors.index.json",)),
+        (["consolidated.00.pth", "params.json"], ("consolidated.00.pth",)),
+    ],
+)
+def test_shards_of_a_precision_and_weights_that_are_there_twice(paths, files):
+    (only,) = sets_of_weights(paths)
+    assert only.files == files
 
 
 def test_a_network_of_openvino_comes_with_its_weights():

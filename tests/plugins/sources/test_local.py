@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from filterzoo.errors import Reason, Refused, StartError
 from filterzoo.files import LocalFile
 from filterzoo.network.door import Door
+from filterzoo.outcome import Refusal
 from filterzoo_plugins.sources.local import LocalSource
 
 
@@ -33,6 +34,16 @@ def test_globs_start_at_the_manifest(zoo):
     assert ids(zoo, "zoo/*") == ["zoo/a.onnx", "zoo/c.pt"]
     assert ids(zoo / "zoo" / "deep", "../*.pt") == ["../c.pt"]
     assert ids(zoo, str(zoo / "zoo" / "*.pt"), "zoo/c.*") == ["zoo/c.pt"]
+
+
+def test_files_that_go_on_where_a_pattern_ends_are_told(zoo):
+    for name in ("c.pt.lz4", "d.pt.tar", "e.pth", "notes.pt.txt"):
+        (zoo / "zoo" / name).write_bytes(b"x")
+    listed, told = source(zoo, "zoo/*.pt").discover()
+    assert listed.id == "zoo/c.pt"
+    assert isinstance(told, Refusal)
+    assert (told.id, told.reason) == ("zoo/c.pt.lz4", Reason.UNSUPPORTED)
+    assert told.detail.endswith(": c.pt.lz4, d.pt.tar")
 
 
 def test_a_checkpoint_says_what_is_known_of_a_file(zoo):

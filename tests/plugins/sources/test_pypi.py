@@ -15,6 +15,7 @@ from filterzoo.licensing.licences import Licence
 from filterzoo.network.cache import default_folder
 from filterzoo.network.door import Door
 from filterzoo.network.transport import Clocks
+from filterzoo.outcome import Refusal
 from filterzoo_plugins.sources._package_index import PYPI, PackageIndex, configured_index
 from filterzoo_plugins.sources.pypi import PypiSource
 
@@ -75,6 +76,23 @@ def test_every_weight_file_of_a_wheel_is_a_checkpoint(server, door, tmp_path, ht
     assert content(crawled, torch) == b"weights"
     with crawled.open(onnx.artifacts[0]) as file:
         assert file.verified_sha256 == (hashlib.sha256(b"graph").hexdigest() if hashes else None)
+
+
+def test_what_looks_like_weights_and_is_not_listed_is_told(server, door, tmp_path):
+    files = {f"zoo/{name}": b"w" for name in ("a.pth.tar", "b.pth.lz4", "c.caffemodel", "d.bin", "e.npy")}
+    url = offer(server, "zoo", {"zoo-1.0-py3-none-any.whl": wheel(files)})
+    listed, told = source(door, tmp_path, url, "zoo==1.0").discover()
+    assert listed.id == "zoo/zoo/a.pth.tar"
+    assert isinstance(told, Refusal)
+    assert (told.id, told.reason, told.revision) == ("zoo/zoo/b.pth.lz4", Reason.UNSUPPORTED, listed.revision)
+    assert told.detail.endswith(": zoo/b.pth.lz4, zoo/c.caffemodel")
+    assert len(list(source(door, tmp_path, url, "zoo==1.0", files=["*.pth.tar"]).discover())) == 1
+
+
+def test_a_package_without_weights_is_told(server, door, tmp_path):
+    url = offer(server, "zoo", {"zoo-1.0-py3-none-any.whl": wheel({"zoo/x.py": b""})})
+    (told,) = source(door, tmp_path, url, "zoo==1.0").discover()
+    assert (told.id, told.reason) == ("zoo", Reason.UNKNOWN_FORMAT)
 
 
 def test_an_artifact_is_opened_without_discovery_and_from_the_cache_without_network(server, door, tmp_path):

@@ -9,22 +9,11 @@ from filterzoo_plugins.encodings.names import show
 from filterzoo_plugins.encodings.pickle.inert import Instance, Name
 from filterzoo_plugins.encodings.pickle.machine import read_pickle
 from filterzoo_plugins.encodings.pickle.stack import Truncated
+from filterzoo_plugins.encodings.torch_storages import STORAGE_DTYPES
 from filterzoo_plugins.encodings.zip import STORED, ZipIndex
 
 MAX_PICKLE_BYTES = 64 << 20
 MAX_NUMBER = 1 << 48
-_DTYPES = {
-    "DoubleStorage": "F64",
-    "FloatStorage": "F32",
-    "HalfStorage": "F16",
-    "BFloat16Storage": "BF16",
-    "LongStorage": "I64",
-    "IntStorage": "I32",
-    "ShortStorage": "I16",
-    "CharStorage": "I8",
-    "ByteStorage": "U8",
-    "BoolStorage": "BOOL",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +42,7 @@ class _Meaning:
     def persistent(self, identity: object) -> object:
         match identity:
             case ("storage", Name(name=kind), str(key), _, int()):
-                return key, _DTYPES.get(kind, "")
+                return key, STORAGE_DTYPES.get(kind, "")
             case _:
                 raise Refused(Reason.MALFORMED, "a persistent id that names no storage")
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from filterzoo import DTYPES, Reason, Refused
 from filterzoo_plugins.encodings.names import show
 from filterzoo_plugins.encodings.pickle.inert import Instance, Name
+from filterzoo_plugins.encodings.torch_storages import STORAGE_DTYPES
 from filterzoo_plugins.formats.torch.array import is_array
 
 MAX_DIMENSIONS = 64
@@ -17,28 +18,6 @@ MAX_NUMBER = 1 << 48
 MAX_EXPANDED = 1 << 24
 """How many numbers a tensor may show of a smaller storage (strides of 0)."""
 
-STORAGE_DTYPES = {
-    "DoubleStorage": "F64",
-    "FloatStorage": "F32",
-    "HalfStorage": "F16",
-    "BFloat16Storage": "BF16",
-    "LongStorage": "I64",
-    "IntStorage": "I32",
-    "ShortStorage": "I16",
-    "CharStorage": "I8",
-    "ByteStorage": "U8",
-    "BoolStorage": "BOOL",
-    "ComplexFloatStorage": "C64",
-    "ComplexDoubleStorage": "C128",
-    "QInt8Storage": "I8",
-    "QUInt8Storage": "U8",
-    "QInt32Storage": "I32",
-    "UntypedStorage": "U8",
-    "Float8_e4m3fnStorage": "F8_E4M3",
-    "Float8_e5m2Storage": "F8_E5M2",
-    "Float8_e4m3fnuzStorage": "F8_E4M3FNUZ",
-    "Float8_e5m2fnuzStorage": "F8_E5M2FNUZ",
-}
 TENSOR_DTYPES = {
     "float64": "F64",
     "double": "F64",
