@@ -10,8 +10,8 @@ import numpy as np
 from filterzoo.layers.layer import Doubles
 from filterzoo_analysis.tables.statistics import Bools
 
-INK = "#7b7b7c"
-"""Text and lines: a grey that is no other colour, so that a page may put its own in its place."""
+INK = "#060607"
+"""Text and lines: a black that is no other colour, so that a page may put its own in its place."""
 SERIES = ("#0f77b8", "#d9631e", "#139a74", "#b64f90", "#a98600", "#5b5bd6", "#c0392b", "#3f7f3f")
 """Told apart by all common kinds of colour vision, readable on white and on black."""
 _FEWEST_BARS = 3

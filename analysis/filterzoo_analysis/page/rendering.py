@@ -17,8 +17,6 @@ from filterzoo_analysis.figures import INK, STYLE
 
 _DPI = 130
 _NAME = re.compile(r"[a-z0-9_-]+")
-_PAPER = {"figure.facecolor": "white", "axes.facecolor": "white"}
-"""PNGs are for slides and papers: black on white."""
 
 
 def require_libraries() -> None:
@@ -41,9 +39,7 @@ def save(exhibit: Exhibit, folder: Path) -> str | None:
     if exhibit.draw is None:
         return None
     path = folder / f"{exhibit.name}.svg"
-    _draw(exhibit, path, STYLE)
-    black = {key: "black" if value == INK else value for key, value in STYLE.items()} | _PAPER
-    _draw(exhibit, folder / f"{exhibit.name}.png", black)
+    _draw(exhibit, path)
     return inline(path.read_text(), exhibit.name)
 
 
@@ -60,17 +56,20 @@ def inline(svg: str, name: str) -> str:
     return body.replace(INK, "currentColor").replace("<svg", '<svg aria-hidden="true" focusable="false"', 1)
 
 
-def _draw(exhibit: Exhibit, path: Path, style: Any) -> None:
+def _draw(exhibit: Exhibit, path: Path) -> None:
+    """Draw and lay out once, for the SVG; the PNG has the same layout on white, for slides and papers."""
     import matplotlib as mpl  # noqa: PLC0415  # an extra that other commands do not need
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     if exhibit.draw is None:
         return
-    with mpl.rc_context({**style, "svg.hashsalt": exhibit.name}):
+    style: dict[Any, Any] = {**STYLE, "svg.hashsalt": exhibit.name}
+    with mpl.rc_context(style):
         figure = Figure(figsize=exhibit.size, layout="constrained")
         exhibit.draw(figure)
-        metadata = {"Date": None} if path.suffix == ".svg" else {}
-        figure.savefig(path, dpi=_DPI, metadata=metadata)
+        figure.savefig(path, metadata={"Date": None})
+        figure.set_layout_engine("none")
+        figure.savefig(path.with_suffix(".png"), dpi=_DPI, facecolor="white")
 
 
 def _flat(table: Any) -> Any:
