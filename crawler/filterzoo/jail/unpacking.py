@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import lzma
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
 from filterzoo.format import HEAD_BYTES, Format
 from filterzoo.inflating import BrokenDataError, inflate
+from filterzoo.layers.selection.names import is_optimiser
 
 PIECE = 1 << 20
 """Bytes that are unpacked at a time."""
@@ -25,7 +27,7 @@ SNIFFED = 10_000
 def find_model(
     file: RandomAccessFile, archive: Archive, openers: Iterable[Format | Archive], wanted: str | None
 ) -> Member:
-    """The member called `wanted`, or the only one that a format or archive accepts.
+    """The member called `wanted`, or the only one that a format or archive accepts and that is no optimiser's state.
 
     Where everything is packed as a whole that is the one, and what is wanted is inside.
     """
@@ -46,12 +48,24 @@ def find_model(
         raise Refused(Reason.DAMAGED, f"a {archive.name} archive with broken members", ascii(broken[0])[:200])
     # What only names what is not read says so of the first such member.
     models = models or _accepted(heads, filter(_is_last_resort, known))[:1]
+    models = _networks(models, {member.name for member in members}) if len(models) > 1 else models
     if len(models) != 1:
         names = ", ".join(ascii(member.name)[:60] for member in models[:3])
         what = f"{len(models)} model files, name one ({names})" if models else "no model file"
         reason = Reason.UNSUPPORTED if models else Reason.UNKNOWN_FORMAT
         raise Refused(reason, f"a {archive.name} archive with {what}")
     return models[0]
+
+
+def _networks(models: list[Member], names: set[str]) -> list[Member]:
+    """Without the states of optimisers; of what stable-baselines3 wrote only the policy."""
+    left = [m for m in models if not any(map(is_optimiser, re.split(r"[._/]", m.name)))]
+    if _STABLE_BASELINES in names:
+        left = [member for member in left if member.name == "policy.pth"]
+    return left or models
+
+
+_STABLE_BASELINES = "_stable_baselines3_version"
 
 
 def _accepted(heads: Sequence[tuple[Member, bytes | None]], openers: Iterable[Format | Archive]) -> list[Member]:

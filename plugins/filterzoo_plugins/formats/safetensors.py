@@ -140,7 +140,7 @@ def _packed(name: str, dtype: str, shape: tuple[int, ...], span: Span) -> Tensor
     if span.length * 8 != prod(shape) * _SUB_BYTE_BITS[dtype]:
         raise Refused(Reason.MALFORMED, f"{span.length} bytes do not hold {dtype} of shape {shape}"[:160], show(name))
     rank = len(shape) if 3 <= len(shape) <= 5 else 1
-    return Tensor(name=name, dtype="U8", shape=(*[1] * (rank - 1), span.length), span=span)
+    return Tensor(name=name, dtype="U8", shape=(*[1] * (rank - 1), span.length), span=span, layout=Layout.OTHER)
 
 
 def _described(tensors: list[Tensor], header: dict[str, Any]) -> list[Tensor]:
@@ -162,7 +162,7 @@ def _described(tensors: list[Tensor], header: dict[str, Any]) -> list[Tensor]:
 
 def _with_layout(tensor: Tensor, layout: Layout) -> Tensor:
     """(*kernel, in, multiplier) is what Keras calls a depthwise kernel; flax keeps (*kernel, 1, out)."""
-    if not 3 <= len(tensor.shape) <= 5:
+    if not 3 <= len(tensor.shape) <= 5 or tensor.layout is Layout.OTHER:
         return tensor
     last = re.split(r"[./]", tensor.name)[-1].partition(":")[0]
     if layout is Layout.K_IO and last == "depthwise_kernel":

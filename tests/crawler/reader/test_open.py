@@ -319,3 +319,26 @@ def test_it_needs_no_torch_no_timm_no_datasets(tmp_path):
         [sys.executable, "-c", _WITHOUT, str(tmp_path / "m.pth")], capture_output=True, text=True, check=False
     )
     assert ran.stdout == "54.0 [(2, 3, 3, 3)]\n", ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("data_type", "numbers"), [(TensorProto.INT8, "i1"), (TensorProto.UINT8, "u1"), (TensorProto.INT32, "<i4")]
+)
+def test_integers_that_onnx_packs_as_varints_are_read_as_numbers(data_type, numbers, reader, tmp_path):
+    array = np.arange(-60, 60).astype(numbers).reshape(4, 30)
+    packed = helper.make_tensor("packed", data_type, array.shape, array.reshape(-1).tolist())
+    assert not packed.raw_data
+    model = helper.make_model(helper.make_graph([], "g", [], [], [packed]))
+    onnx.save(model, tmp_path / "x.onnx")
+    with reader.open(tmp_path / "x.onnx") as file:
+        assert (file["packed"].dtype, file["packed"].shape) == (array.dtype, array.shape)
+        assert np.array_equal(file["packed"], array)
+
+
+@pytest.mark.parametrize("data_type", [TensorProto.INT4, TensorProto.UINT4])
+def test_integers_of_four_bits_are_read_as_numbers(data_type, reader, tmp_path):
+    numbers = list(range(-8, 8)) if data_type == TensorProto.INT4 else list(range(16))
+    packed = helper.make_tensor("packed", data_type, (2, 8), numbers)
+    onnx.save(helper.make_model(helper.make_graph([], "g", [], [], [packed])), tmp_path / "x.onnx")
+    with reader.open(tmp_path / "x.onnx") as file:
+        assert file["packed"].reshape(-1).tolist() == numbers

@@ -11,6 +11,7 @@ from tests.plugins.formats.safetensors_files import HOSTILE, NAMES, entry, hosti
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile
+from filterzoo.layers.selection import select, selection
 from filterzoo.layers.stored import TensorReader
 from filterzoo.records import FileFacts, Tensor
 from filterzoo_plugins.formats.safetensors import FIRST_READ, Safetensors
@@ -203,3 +204,27 @@ def test_damage_is_refused_or_read_and_nothing_else_is_raised():
         else:
             assert sum(tensor.span.length for tensor in tensors) == 72
     assert 4000 < refused < 5000
+
+
+def test_an_f4_weight_costs_itself_with_its_scale(tmp_path):
+    """A scale for all would fit its bytes: they are no numbers."""
+    header = {"__metadata__": {"format": "pt"}, "a.weight": entry(0, 144, shape=[4, 1, 3, 3])}
+    header["b.weight"] = {"dtype": "F4", "shape": [4, 4, 1, 1], "data_offsets": [144, 152]}
+    header["b.weight_scale"] = {"dtype": "F32", "shape": [], "data_offsets": [152, 156]}
+    found = selection(index(safetensors_bytes(header, bytes(156))))
+    assert [tensor.name for tensor in found.convolutions] == ["a.weight"]
+    assert found.words() == "1 numbers"
+
+
+def test_a_tied_name_that_only_the_metadata_tells(tmp_path):
+    """safetensors.torch.save_model leaves out one of two names of a tensor, and says so in the metadata."""
+    import torch
+    from safetensors.torch import save_model
+
+    first, second = torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(3, 8, 3)
+    second.weight = first.weight
+    save_model(torch.nn.ModuleDict({"a": first, "b": second}), str(tmp_path / "x.safetensors"))
+    with LocalFile(tmp_path / "x.safetensors") as file, TensorReader(file) as reader:
+        made = {tensor.name: reader.read(tensor) for tensor in select(list(Safetensors().index(file)))}
+    assert set(made) == {"a.weight", "b.weight"}
+    assert all(np.array_equal(each, first.weight.detach().numpy()) for each in made.values())

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from tests.memory_file import MemoryFile
+from tests.untrusted_files.reading import BytesFile, index, read
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.layers.normalise import normalise
@@ -89,3 +90,65 @@ def test_a_shard_of_torch_distributed_checkpoint_is_named():
 def test_keys_of_bytes_are_names():
     (only,) = layers(saved({b"x.weight": WEIGHT}))
     assert only.name == "x.weight"
+
+
+@pytest.mark.parametrize("dtype", ["float4_e2m1fn_x2", "complex32", "bits8"])
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_a_tensor_of_a_type_that_is_not_read_costs_itself(dtype, is_zip):
+    odd = torch.zeros(4, 8, 3, 2, dtype=torch.uint8 if dtype != "complex32" else torch.int32).view(
+        getattr(torch, dtype)
+    )
+    data = saved({"a.weight": WEIGHT, "b.weight": odd, "c": odd[0, 0]}, _use_new_zipfile_serialization=is_zip)
+    found = index(BytesFile(data), "x.pth")
+    assert [tensor.name for tensor in found.convolutions] == ["a.weight"]
+    assert (found.tensor_count, found.passed_over) == (3, "1 numbers")
+
+
+class Wrapped:
+    """Pickles as a tensor of a wrapper class does (torch/_tensor.py)."""
+
+    def __reduce__(self):
+        return torch._utils._rebuild_wrapper_subclass, (torch.Tensor, torch.float32, (8, 3, 3, 3), (27, 9, 3, 1), 0)
+
+
+def test_a_tensor_of_a_wrapper_class_is_named():
+    with pytest.raises(Refused, match="wrapper class, such as DTensor"):
+        layers(saved({"x.weight": Wrapped()}))
+
+
+@pytest.mark.slow
+def test_a_dtensor_is_named():
+    import torch.distributed as dist
+    from torch.distributed.tensor import distribute_tensor
+
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        mesh = dist.device_mesh.init_device_mesh("cpu", (1,))
+        sharded = distribute_tensor(WEIGHT, mesh)
+        with pytest.raises(Refused, match="DTensor") as caught:
+            layers(saved({"x.weight": sharded}))
+    finally:
+        dist.destroy_process_group()
+    assert caught.value.reason is Reason.UNSUPPORTED
+
+
+@pytest.mark.parametrize("others", [("policy.optimizer.pth",), ("actor.optimizer.pth", "pytorch_variables.pth")])
+def test_of_a_zip_of_stable_baselines_the_policy_is_read(others):
+    stream = BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("data", "{}")
+        for name in others:
+            archive.writestr(name, saved({"state": {0: {"exp_avg": torch.zeros(9, 3, 3, 3)}}}))
+        archive.writestr("policy.pth", saved({"x.weight": WEIGHT}))
+        archive.writestr("_stable_baselines3_version", "2.3.0")
+    (only,) = read(BytesFile(stream.getvalue()), "x.zip")
+    assert np.array_equal(only.weights, WEIGHT.numpy())
+
+
+def test_of_two_networks_in_a_zip_none_is_chosen():
+    stream = BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name in ("a.pth", "b.pth", "optimizer.pth"):
+            archive.writestr(name, saved({"x.weight": WEIGHT}))
+    with pytest.raises(Refused, match="2 model files, name one"):
+        read(BytesFile(stream.getvalue()), "x.zip")

@@ -44,6 +44,8 @@ def refuse_blocks(section: Sequence[Tensor]) -> None:
 def scaled(tensor: Tensor, owned: Mapping[str, list[Tensor]]) -> Iterator[tuple[Tensor, set[str]]]:
     """An 8-bit weight times the scale beside it, minus its zero point where there is one; nothing without a scale."""
     number_class = DTYPES[tensor.dtype].number_class
+    if tensor.layout is Layout.OTHER:
+        return  # bytes of numbers that are not read
     if tensor.quantisation is not None or not (number_class is NumberClass.INTEGER or tensor.dtype in _NEEDS_SCALE):
         return
     owner = tensor.name[: max(tensor.name.rfind("."), tensor.name.rfind("/")) + 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from filterzoo import FileFacts, Format, Layout, LeftOut, RandomAccessFile, Refused, Span, Tensor, hookimpl
@@ -106,7 +107,9 @@ def _is_short_text(content: bytes, length: int) -> bool:
 
 
 def _unread(array: Array) -> Tensor:
-    """An array as it is listed for the count; one that is no byte range of numbers is listed as bytes."""
+    """An array as it is listed; one whose numbers cannot be told, or are spelt one by one, is listed as bytes."""
+    if array.packed is not None:
+        return replace(array.packed, name=array.name, layout=Layout.OTHER, evidence=None)
     if array.span is None:
         offset, length = array.varints or (array.offset, 0)
         return Tensor(name=array.name, dtype="U8", shape=(length,), span=Span(offset, length), layout=Layout.OTHER)

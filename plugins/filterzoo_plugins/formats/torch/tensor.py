@@ -65,6 +65,7 @@ def _stored_tensor(file: RandomAccessFile, named: NamedTensor, stored: StoredTen
         stored_in=(record,),
         quantisation=quantisation,
         section=named.section,
+        layout=Layout.OTHER if stored.is_opaque else Layout.OI_K,
     )
     return tensor if named.convolution is None else with_convolution(tensor, named.convolution)
 

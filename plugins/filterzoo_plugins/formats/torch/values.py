@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from filterzoo import DTYPES, Reason, Refused
 from filterzoo_plugins.encodings.names import show
@@ -71,6 +71,8 @@ class StoredTensor:
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     quantiser: tuple[object, ...] = ()
+    is_opaque: bool = False
+    """Whether it shows the bytes of numbers that are not read."""
 
     @property
     def reach(self) -> int:
@@ -177,12 +179,30 @@ def _rebuild_tensor(_: TorchMeaning, arguments: tuple[object, ...]) -> StoredTen
 def _rebuild_typed(_: TorchMeaning, arguments: tuple[object, ...]) -> StoredTensor:
     """(storage, offset, shape, strides, requires_grad, hooks, dtype, metadata): untyped bytes seen as a dtype."""
     dtype = arguments[6] if len(arguments) > 6 else None
-    if type(dtype) is not Name or dtype.module != "torch" or dtype.name not in TENSOR_DTYPES:
-        raise Refused(
-            Reason.UNSUPPORTED, f"unknown dtype {show(dtype.name if type(dtype) is Name else repr(type(dtype)))}"
-        )
+    if type(dtype) is not Name or dtype.module != "torch":
+        raise Refused(Reason.MALFORMED, f"a dtype that is {show(repr(type(dtype)))}")
     _refuse_negated(arguments[7] if len(arguments) > 7 else None)
-    return _tensor(arguments, TENSOR_DTYPES[dtype.name])
+    if dtype.name in TENSOR_DTYPES:
+        return _tensor(arguments, TENSOR_DTYPES[dtype.name])
+    return _opaque(arguments, _ODD_BYTES.get(dtype.name, 1))
+
+
+def _opaque(arguments: tuple[object, ...], size: int) -> StoredTensor:
+    """Numbers of a type that NumPy does not have, as the bytes that they are: it costs itself, not the file."""
+    whole = _tensor(arguments, "U8")
+    if not whole.is_contiguous:
+        raise Refused(Reason.UNSUPPORTED, "a view of numbers of a type that is not read")
+    rank = len(whole.shape) if 3 <= len(whole.shape) <= 5 else 1
+    length = math.prod(whole.shape) * size
+    if (whole.offset * size + length) > whole.storage.nbytes:
+        raise Refused(Reason.MALFORMED, "a tensor that reaches past the end of its storage")
+    shape = (*[1] * (rank - 1), length)
+    strides = (*[length] * (rank - 1), 1)
+    return replace(whole, offset=whole.offset * size, shape=shape, strides=strides, is_opaque=True)
+
+
+_ODD_BYTES = {"complex32": 4, "bits16": 2}
+"""Of other types a number, or the few that are packed together, takes one byte."""
 
 
 def _refuse_negated(metadata: object) -> None:
