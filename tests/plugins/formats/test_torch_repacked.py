@@ -117,11 +117,11 @@ def test_a_tensor_of_a_wrapper_class_is_named():
 
 
 @pytest.mark.slow
-def test_a_dtensor_is_named():
+def test_a_dtensor_is_named(tmp_path):
     import torch.distributed as dist
     from torch.distributed.tensor import distribute_tensor
 
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
     try:
         mesh = dist.device_mesh.init_device_mesh("cpu", (1,))
         sharded = distribute_tensor(WEIGHT, mesh)
