@@ -18,7 +18,18 @@ from filterzoo import stopping
 from filterzoo.errors import FilterZooError, describe
 from filterzoo.reporting.terminal import printable, silence
 
-OURS = ("crawl", "status", "doctor", "inspect", "cat", "plugins", "manifest-schema", "new-plugin", "check-plugin")
+OURS = (
+    "crawl",
+    "status",
+    "retry",
+    "doctor",
+    "inspect",
+    "cat",
+    "plugins",
+    "manifest-schema",
+    "new-plugin",
+    "check-plugin",
+)
 """Each is a function in the module of its name in `filterzoo.commands`, which loads all that it needs."""
 
 DEBUG = "--debug"

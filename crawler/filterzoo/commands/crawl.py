@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from filterzoo import plugins as plugin_loading
 from filterzoo.commands.options import DEFAULT, JsonOption, PluginOption, PrivateOption, StoreOption, WorkdirOption
 from filterzoo.commands.status import show
 from filterzoo.crawl.discovery import Task
 from filterzoo.crawl.executor import LOCAL, ExecutorOptions
-from filterzoo.crawl.pipeline import Event, Order, dry_run, planned_sources
+from filterzoo.crawl.log import CrawlLog, Level, LogFormat
+from filterzoo.crawl.pipeline import Order, dry_run, planned_sources
 from filterzoo.crawl.pipeline import crawl as run_crawl
-from filterzoo.errors import Reason, StartError
+from filterzoo.errors import StartError
 from filterzoo.layers.layer import Device
 from filterzoo.network.cache import default_folder
-from filterzoo.outcome import Done, LedgerEntry
+from filterzoo.outcome import LedgerEntry
 from filterzoo.reporting import step_summary
 from filterzoo.reporting.summary import Run, Summary
 from filterzoo.reporting.terminal import cell, console, printable, table, unless_closed
@@ -52,6 +51,11 @@ def crawl(
     metrics_file: Annotated[
         Path | None, typer.Option("--metrics", metavar="FILE", help="Write Prometheus metrics to FILE, at the end.")
     ] = None,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Also tell what was there already.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Tell failures only, and counts at the end.")] = False,
+    log_format: Annotated[
+        LogFormat, typer.Option("--log-format", help="How events are written to standard error.")
+    ] = LogFormat.TEXT,
     as_json: JsonOption = False,
 ) -> None:
     """Read every checkpoint that MANIFEST names, without running anything from it, and measure its convolutions.
@@ -83,21 +87,32 @@ def crawl(
     if dry_run:
         _show_plan(order, plugins, as_json=as_json)
         return
-    with _Reporter(quiet=as_json) as reporter:
+    with CrawlLog(
+        _level(verbose=verbose, quiet=quiet, silent=as_json and log_format is LogFormat.TEXT), log_format
+    ) as log:
         try:
-            summary = run_crawl(order, plugins, reporter.show)
+            summary = run_crawl(order, plugins, log.show)
         except Stopped as stopped:
-            stopped.kept = f"{reporter.new} new checkpoints are kept in {printable(str(workdir))}"
+            stopped.kept = f"{log.new} new checkpoints are kept in {printable(str(workdir))}"
             raise
-    _report(summary, reporter.run(), metrics_file)
+    _report(summary, log.run(), metrics_file)
     with unless_closed():
         if as_json:
-            typer.echo(json.dumps(summary.document()))
+            typer.echo(json.dumps({**summary.document(), "run": log.run().document()}))
         else:
-            console().print(f"{reporter.new} new, {reporter.known} already there in {printable(str(workdir))}")
+            console().print(f"{log.new} new, {log.known} already there in {printable(str(workdir))}")
             show(summary)
-    if reporter.failed:
+    if log.failed:
         raise typer.Exit(1)
+
+
+def _level(*, verbose: bool, quiet: bool, silent: bool) -> Level:
+    """StartError where both are asked for."""
+    if verbose and quiet:
+        raise StartError("--verbose and --quiet exclude each other; choose one")
+    if silent:
+        return Level.NOTHING
+    return Level.ALL if verbose else Level.FAILURES if quiet else Level.NEWS
 
 
 def _report(summary: Summary, run: Run, metrics_file: Path | None) -> None:
@@ -119,93 +134,6 @@ def _check_metrics_file(file: Path) -> None:
         raise StartError(f"--metrics {file}: there is no folder {folder} that can be written to; make it first")
     if file.is_dir():
         raise StartError(f"--metrics {file}: is a folder; name a file in it, such as {file / 'filterzoo.prom'}")
-
-
-class _Reporter:
-    """Says what became of each checkpoint: a bar with the last name on a terminal, a line each elsewhere."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._console = console(to_stderr=True)
-        self._quiet = quiet
-        self._bar: Progress | None = None
-        self._started = time.time()
-        self._failures: list[LedgerEntry] = []
-        self._told: set[tuple[str, str]] = set()
-        self._same = 0
-        self.new = self.known = self.skipped = self.failed = 0
-
-    def __enter__(self) -> Self:
-        if self._console.is_terminal and not self._quiet:
-            columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-            self._bar = Progress(*columns, console=self._console, transient=True)
-            self._bar.start()
-            self._bar.add_task("discovering", total=None)
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-        if self._same and not self._quiet:
-            with unless_closed():
-                self._console.print(f"failed   {self._same:,} more, for the same reasons at the same places")
-
-    def run(self) -> Run:
-        """What the crawl did until now."""
-        return Run(
-            started=self._started,
-            seconds=time.time() - self._started,
-            new=self.new,
-            known=self.known,
-            skipped=self.skipped,
-            failed=self.failed,
-            failures=tuple(self._failures),
-        )
-
-    def show(self, event: Event) -> None:
-        """Count the event and tell it."""
-        outcome = event.outcome
-        self.new += event.is_new and isinstance(outcome, Done)
-        self.known += not event.is_new
-        if isinstance(outcome, LedgerEntry):
-            self.skipped += outcome.reason.is_skip
-            self.failed += not outcome.reason.is_skip
-            if not outcome.reason.is_skip and len(self._failures) < step_summary.SHOWN:
-                self._failures.append(outcome)
-        if self._bar is not None:
-            name = outcome.checkpoint.id if not isinstance(outcome, LedgerEntry) else outcome.id or outcome.source
-            counts = f"{self.new} new, {self.known} known, {self.failed} failed"
-            self._bar.update(self._bar.task_ids[0], description=f"{counts} · {printable(name, 60)}")
-        if self._quiet or self._is_told(outcome):
-            return
-        with unless_closed():
-            if event.is_new and (self._bar is None or isinstance(outcome, LedgerEntry)):
-                self._console.print(_line(outcome))
-            elif event.changed and isinstance(outcome, Task):
-                name = f"{outcome.checkpoint.source}/{printable(outcome.checkpoint.id)}"
-                self._console.print(f"changed  {name}: {', '.join(event.changed)}")
-
-    def _is_told(self, outcome: Done | LedgerEntry | Task) -> bool:
-        """Whether the same failure at the same place was told: that of a host that is away, for all that it holds."""
-        if not isinstance(outcome, LedgerEntry) or outcome.reason is not Reason.FETCH_FAILED or not outcome.where:
-            return False
-        failure = outcome.where, outcome.detail
-        is_told = failure in self._told
-        self._same += is_told
-        self._told.add(failure)
-        return is_told
-
-
-def _line(outcome: Done | LedgerEntry | Task) -> str:
-    if isinstance(outcome, Done):
-        filters = sum(outcome.filters_by_kernel.values())
-        name = f"{outcome.checkpoint.source}/{printable(outcome.checkpoint.id)}"
-        return f"done     {name}: {outcome.n_layers} layers, {filters} filters"
-    if isinstance(outcome, LedgerEntry):
-        word = "skipped" if outcome.reason.is_skip else "failed"
-        name = outcome.source if outcome.id is None else f"{outcome.source}/{printable(outcome.id)}"
-        where = f" (at {printable(outcome.where)})" if outcome.where else ""
-        return f"{word:8} {name}: {outcome.reason}: {printable(outcome.detail, 300)}{where}"
-    return f"known    {outcome.checkpoint.source}/{printable(outcome.checkpoint.id)}"
 
 
 def _show_plan(order: Order, plugins: plugin_loading.Plugins, *, as_json: bool) -> None:

@@ -13,7 +13,7 @@ from filterzoo import plugins as plugin_loading
 from filterzoo.cli import build
 
 WIDTH = 100
-OURS = ("filterzoo.", "filterzoo_publish.", "filterzoo_analysis.")
+OURS = ("filterzoo.", "filterzoo_publish.", "filterzoo_analysis.", "filterzoo_evaluation.")
 
 
 def commands_page() -> str:

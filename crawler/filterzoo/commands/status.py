@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
+from itertools import islice
+from typing import Any
 
 import typer
 
@@ -11,11 +14,14 @@ from filterzoo.errors import Reason
 from filterzoo.outcome import LedgerEntry
 from filterzoo.reporting.summary import Summary, summarise
 from filterzoo.reporting.terminal import cell, console, printable, table
+from filterzoo.store.journal import Journal
 from filterzoo.store.shared_journal import fetch_journal
 from filterzoo.store.workfolder import WorkFolder
 
 SHOWN = 20
 """Ledger entries that are shown one by one."""
+KEPT = 100_000
+"""Those that --json prints."""
 
 
 def status(workdir: WorkdirOption = DEFAULT, *, store: StoreOption = None, as_json: JsonOption = False) -> None:
@@ -26,7 +32,7 @@ def status(workdir: WorkdirOption = DEFAULT, *, store: StoreOption = None, as_js
     with work.existing_journal(read_only=True) as journal:
         summary = summarise(journal)
         if as_json:
-            typer.echo(json.dumps(summary.document()))
+            typer.echo(json.dumps(summary.document() | _ledger_document(journal)))
             return
         show(summary)
         _show_ledger(list(journal.ledger()))
@@ -59,6 +65,13 @@ def _again(summary: Summary) -> str:
         last = max(summary.not_before)
         text += f"; {summary.not_before.total():,} of them in vain before {last}, when their hosts let us ask again"
     return text
+
+
+def _ledger_document(journal: Journal) -> dict[str, Any]:
+    """Every entry of the ledger, the first `KEPT` at most, and how many more there are."""
+    entries = journal.ledger()
+    kept = [asdict(entry) for entry in islice(entries, KEPT)]
+    return {"ledger": kept, "ledger_left_out": sum(1 for _entry in entries)}
 
 
 def meaning(reason: Reason) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from filterzoo.outcome import LedgerEntry
@@ -59,6 +59,10 @@ class Summary:
         }
 
 
+KEPT_FAILURES = 1000
+"""Failures of a run that are kept one by one."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """What one crawl did, for the reports after it. `failures` are the first of `failed`, as they came."""
@@ -71,6 +75,18 @@ class Run:
     skipped: int
     failed: int
     failures: tuple[LedgerEntry, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        """What `crawl --json` prints of it."""
+        return {
+            "seconds": round(self.seconds, 3),
+            "new": self.new,
+            "known": self.known,
+            "skipped": self.skipped,
+            "failed": self.failed,
+            "failures": [asdict(entry) for entry in self.failures],
+            "failures_left_out": self.failed - len(self.failures),
+        }
 
 
 def summarise(journal: Journal) -> Summary:

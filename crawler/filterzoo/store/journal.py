@@ -224,6 +224,12 @@ class Journal:
         with self._transaction():
             self._forget((source, ident, revision))
 
+    def forget_refusals(self, entries: Iterable[LedgerEntry]) -> None:
+        """Remove these entries of checkpoints from the ledger, all or none: the next crawl tries them again."""
+        keys = [(entry.source, entry.id, entry.revision) for entry in entries]
+        with self._transaction():
+            self._database.executemany("DELETE FROM ledger WHERE source = ? AND id = ? AND revision = ?", keys)
+
     def done(self) -> Iterator[Done]:
         """Every checkpoint that made it, by source, id and revision."""
         for (document,) in self._rows("SELECT document FROM done ORDER BY source, id, revision"):

@@ -1,0 +1,165 @@
+"""What a crawl tells while it runs: a bar on a terminal, dated lines elsewhere, or a JSON object for each event."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from enum import IntEnum, StrEnum
+from typing import Any, Self
+
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from filterzoo.crawl.discovery import Task
+from filterzoo.crawl.pipeline import Event
+from filterzoo.errors import Reason
+from filterzoo.outcome import Done, LedgerEntry
+from filterzoo.reporting.summary import KEPT_FAILURES, Run
+from filterzoo.reporting.terminal import console, printable, unless_closed
+
+
+class LogFormat(StrEnum):
+    """How events are written to standard error."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class Level(IntEnum):
+    """Which events are told; counts are kept of all."""
+
+    NOTHING = 0
+    FAILURES = 1
+    NEWS = 2
+    ALL = 3
+    """Also checkpoints that were there already."""
+
+
+class CrawlLog:
+    """Counts the events of a crawl and tells them on standard error."""
+
+    def __init__(self, level: Level = Level.NEWS, form: LogFormat = LogFormat.TEXT) -> None:
+        self._console = console(to_stderr=True)
+        self._level = level
+        self._form = form
+        self._bar: Progress | None = None
+        self._started = time.time()
+        self._failures: list[LedgerEntry] = []
+        self._told: set[tuple[str, str]] = set()
+        self._same = 0
+        self.new = self.known = self.skipped = self.failed = 0
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal and self._form is LogFormat.TEXT and self._level >= Level.NEWS:
+            columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+            self._bar = Progress(*columns, console=self._console, transient=True)
+            self._bar.start()
+            self._bar.add_task("discovering", total=None)
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        if self._same and self._level and self._form is LogFormat.TEXT:
+            self._print(f"failed   {self._same:,} more, for the same reasons at the same places")
+
+    def run(self) -> Run:
+        """What the crawl did until now."""
+        return Run(
+            started=self._started,
+            seconds=time.time() - self._started,
+            new=self.new,
+            known=self.known,
+            skipped=self.skipped,
+            failed=self.failed,
+            failures=tuple(self._failures),
+        )
+
+    def show(self, event: Event) -> None:
+        """Count the event and tell it."""
+        self._count(event)
+        if self._bar is not None:
+            counts = f"{self.new} new, {self.known} known, {self.failed} failed"
+            name = _name_of(event.outcome)
+            self._bar.update(self._bar.task_ids[0], description=f"{counts} · {printable(name, 60)}")
+        if _level_of(event) > self._level:
+            return
+        if self._form is LogFormat.JSON:
+            self._print(json.dumps({"time": _now(), **_record(event)}))
+        elif not self._is_told(event.outcome) and not (self._bar is not None and isinstance(event.outcome, Done)):
+            self._print(_line(event))
+
+    def _count(self, event: Event) -> None:
+        outcome = event.outcome
+        self.new += event.is_new and isinstance(outcome, Done)
+        self.known += not event.is_new
+        if isinstance(outcome, LedgerEntry):
+            self.skipped += outcome.reason.is_skip
+            self.failed += not outcome.reason.is_skip
+            if not outcome.reason.is_skip and len(self._failures) < KEPT_FAILURES:
+                self._failures.append(outcome)
+
+    def _print(self, line: str) -> None:
+        dated = self._console.is_terminal or self._form is LogFormat.JSON
+        with unless_closed():
+            self._console.print(line if dated else f"{_now()} {line}")
+
+    def _is_told(self, outcome: Done | LedgerEntry | Task) -> bool:
+        """Whether the same failure at the same place was told: that of a host that is away, for all that it holds."""
+        if not isinstance(outcome, LedgerEntry) or outcome.reason is not Reason.FETCH_FAILED or not outcome.where:
+            return False
+        failure = outcome.where, outcome.detail
+        is_told = failure in self._told
+        self._same += is_told
+        self._told.add(failure)
+        return is_told
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _level_of(event: Event) -> Level:
+    """The lowest level at which the event is told."""
+    if isinstance(event.outcome, LedgerEntry) and not event.outcome.reason.is_skip:
+        return Level.FAILURES
+    return Level.NEWS if event.is_new or event.changed else Level.ALL
+
+
+def _word(event: Event) -> str:
+    if isinstance(event.outcome, LedgerEntry):
+        return "skipped" if event.outcome.reason.is_skip else "failed"
+    if event.is_new:
+        return "done"
+    return "changed" if event.changed else "known"
+
+
+def _name_of(outcome: Done | LedgerEntry | Task) -> str:
+    if isinstance(outcome, LedgerEntry):
+        return outcome.source if outcome.id is None else f"{outcome.source}/{outcome.id}"
+    return f"{outcome.checkpoint.source}/{outcome.checkpoint.id}"
+
+
+def _line(event: Event) -> str:
+    """The event for people; nothing in it acts on a terminal."""
+    outcome = event.outcome
+    start = f"{_word(event):8} {printable(_name_of(outcome), 240)}"
+    if isinstance(outcome, LedgerEntry):
+        where = f" (at {printable(outcome.where)})" if outcome.where else ""
+        return f"{start}: {outcome.reason}: {printable(outcome.detail, 300)}{where}"
+    if isinstance(outcome, Done) and event.is_new:
+        return f"{start}: {outcome.n_layers} layers, {sum(outcome.filters_by_kernel.values())} filters"
+    return f"{start}: {', '.join(event.changed)}" if event.changed else start
+
+
+def _record(event: Event) -> dict[str, Any]:
+    """The event for machines."""
+    outcome = event.outcome
+    if isinstance(outcome, LedgerEntry):
+        return {"event": _word(event), **asdict(outcome)}
+    one = outcome.checkpoint
+    record: dict[str, Any] = {"event": _word(event), "source": one.source, "id": one.id, "revision": one.revision}
+    if isinstance(outcome, Done) and event.is_new:
+        record |= {"layers": outcome.n_layers, "filters": outcome.filters_by_kernel, "bytes": outcome.size}
+    return record | ({"facts": list(event.changed)} if event.changed else {})
