@@ -173,7 +173,7 @@ class RemoteObjects(Objects):
         return dict(self._filesystem.info(full))
 
     def _range(self, path: str, first: int, end: int) -> bytes:
-        found = self._patiently("read", lambda: self._filesystem.cat_file(self._full(path), first, end))
+        found = self._patiently("read", lambda: self._filesystem.cat_file(self._full(path), start=first, end=end))
         return bytes(found)
 
     def _full(self, path: str) -> str:
