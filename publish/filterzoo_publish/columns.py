@@ -17,6 +17,7 @@ ROWS = {
     "status": "what the newest release knows of a checkpoint; a table that each release replaces, as are those below",
     "skipped": "a checkpoint, or a plugin, that did not make it",
     "confidences": "a checkpoint on an image set under an attack, where somebody evaluated it (docs/confidence.md)",
+    "lineage": "two checkpoints that belong together: a copy, shared layers, descent that is stated or inferred",
 }
 
 

@@ -17,6 +17,9 @@ from filterzoo.dataset.untrusted import reading
 from filterzoo.errors import StorageFailed
 from filterzoo_publish.card.documents import documents, outdated_figure
 from filterzoo_publish.card.figures import LAYER_COLUMNS
+from filterzoo_publish.lineage.table import CONFIG as LINEAGE
+from filterzoo_publish.lineage.table import LAYER_COLUMNS as LINEAGE_COLUMNS
+from filterzoo_publish.lineage.table import lineage_table
 from filterzoo_publish.plan.plan import Plan, Work, make_plan, open_work
 from filterzoo_publish.plan.releases import Release, next_release
 from filterzoo_publish.plan.state import PublishedState, read_published
@@ -143,7 +146,7 @@ def _release_into(
     written = documents(
         target.name,
         models=models,
-        layers=_layers(plan, published),
+        layers=_layers(plan, published, LAYER_COLUMNS),
         skipped=plan.skipped,
         releases=releases,
         takedowns=published.takedowns,
@@ -171,13 +174,18 @@ def _rows_by_source(plan: Plan) -> dict[str, dict[str, int]]:
     return {source: dict(counts) for source, counts in sorted(rows.items())}
 
 
-def _layers(plan: Plan, published: PublishedState) -> pa.Table:
-    """What the figure is drawn from, of all layers."""
-    tables = [published.read("layers", LAYER_COLUMNS)]
+def _layers(plan: Plan, published: PublishedState, columns: list[str]) -> pa.Table:
+    """Columns of all layers after the release, the first of them `model_id`."""
+    tables = [published.read("layers", columns)]
     for entry in plan.entries:
-        own = entry.layers().select(LAYER_COLUMNS[1:])
-        tables.append(own.add_column(0, LAYER_COLUMNS[0], pa.repeat(entry.model_id, len(own))))
+        own = entry.layers().select(columns[1:])
+        tables.append(own.add_column(0, columns[0], pa.repeat(entry.model_id, len(own))).cast(tables[0].schema))
     return pa.concat_tables(tables)
+
+
+def _lineage(plan: Plan, published: PublishedState) -> pa.Table:
+    models = pa.concat_tables([published.models, models_table(plan.entries, plan.release)])
+    return lineage_table(models, _layers(plan, published, LINEAGE_COLUMNS))
 
 
 def _has_news(plan: Plan, published: PublishedState) -> bool:
@@ -202,6 +210,7 @@ def _shards(
         _replaced("status", status_table(plan, published), published, folder, outdated),
         _replaced("skipped", plan.skipped, published, folder, outdated),
         _replaced("confidences", plan.confidences, published, folder, outdated),
+        _replaced(LINEAGE, _lineage(plan, published), published, folder, outdated),
     )
     for step in steps:
         for shard in step:

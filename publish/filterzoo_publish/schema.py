@@ -11,8 +11,9 @@ from filterzoo.store.confidences import CONFIDENCE_SCHEMA
 from filterzoo.store.encoding import is_list
 from filterzoo.store.filters import BLOCK, PUBLISHED_SCHEMA
 from filterzoo.store.fragments import LAYER_SCHEMA
+from filterzoo_publish.lineage.table import SCHEMA as LINEAGE_SCHEMA
 
-CONFIGS = ("models", "layers", "filters", "filters_sample", "status", "skipped", "confidences")
+CONFIGS = ("models", "layers", "filters", "filters_sample", "status", "skipped", "confidences", "lineage")
 """The configs, the default one first; one split, `train`, each."""
 
 _STRING, _INT, _FLOAT, _BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
@@ -197,6 +198,16 @@ _LAYER_MEANINGS = {
         "sums to 1; 4 numbers for 3x3 to 9 for 7x7",
         "another kernel than 3x3 to 7x7, no finite filter, all zero",
     ),
+    "kurtosis": (
+        "fourth central moment of the weights / their squared variance",
+        ">= 1; 3 of a normal distribution",
+        "no finite filter, or all weights equal",
+    ),
+    "probe": (
+        "32 weights at fixed places, to compare layers of equal shapes: the middles of 32 equal parts of the layer",
+        "all of a layer of fewer",
+        "a weight is NaN or infinite, or the licence keeps the weights",
+    ),
     "dct_histogram": ("histograms of the scaled filters' 9 DCT coefficients over [-3, 3]", "9 x 70 counts", _NOT_3X3),
 }
 
@@ -319,8 +330,36 @@ def _confidence_column(field: pa.Field) -> Column:
 
 _CONFIDENCES = tuple(_confidence_column(field) for field in CONFIDENCE_SCHEMA)
 
+_ONLY_INFERRED = "not inferred"
+_LINEAGE_MEANINGS = {
+    "model_id": (_MODEL_ID.meaning, "", "never"),
+    "other": ("the `model_id` of the other one; a name as stated, where the data set lacks it", "", "never"),
+    "kind": (
+        "what joins them: facts, or a guess from weights (docs/measures.md, 6)",
+        "copy, stated, shared_layers; inferred",
+        "never",
+    ),
+    "score": (
+        "copy: 1; shared_layers: share of the model's layers that the other has; inferred: 1 - the distance",
+        "[0, 1]",
+        "stated",
+    ),
+    "weights_distance": ("distance of their weights at equal shapes", "0 equal, 1 independent", _ONLY_INFERRED),
+    "moments_distance": (
+        "distance of their mean 3x3 filters, in units of what sampling gives",
+        "0 equal, 1 independent",
+        f"{_ONLY_INFERRED}, or fewer than three 3x3 layers",
+    ),
+    "direction": (
+        "mean of ln(kurtosis of the other / of the model): the other is inferred to be the older one",
+        "> 0",
+        f"{_ONLY_INFERRED}, or not known: then in the order of names",
+    ),
+}
+_LINEAGE = tuple(Column(field.name, field.type, *_LINEAGE_MEANINGS[field.name]) for field in LINEAGE_SCHEMA)
+
 COLUMNS: dict[str, tuple[Column, ...]] = dict(
-    zip(CONFIGS, (_MODELS, _LAYERS, _FILTERS, _SAMPLE, _STATUS, _SKIPPED, _CONFIDENCES), strict=True)
+    zip(CONFIGS, (_MODELS, _LAYERS, _FILTERS, _SAMPLE, _STATUS, _SKIPPED, _CONFIDENCES, _LINEAGE), strict=True)
 )
 """Config -> its columns, in order."""
 

@@ -65,7 +65,7 @@ class LayerMeasure:
 
     raw_mean, scaled_mean: float64 (9,). raw_m2, scaled_m2: float64 (45,), the upper triangle row by row of
     sum (f - mean)(f - mean)^T. dct_histogram: uint32 (630,), coefficient-major. These five are None but for 3x3.
-    frequency_energy: float64, by radial frequency; None but for kernels from 3x3 to 7x7.
+    frequency_energy: float64, by radial frequency; None but for kernels from 3x3 to 7x7. probe: float32, at most 32.
     """
 
     n_finite: int
@@ -88,3 +88,5 @@ class LayerMeasure:
     effective_rank: float | None = None
     power_law_alpha: float | None = None
     frequency_energy: Doubles | None = None
+    kurtosis: float | None = None
+    probe: Floats | None = None

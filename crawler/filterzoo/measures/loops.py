@@ -245,6 +245,31 @@ def sums_of_any(filters: Floats, limit: float) -> tuple[float, float, int]:
     return magnitudes, squares, sparse
 
 
+@compiled(_tuple((types.float64, types.float64))(_FLOATS, types.float64))
+def central_powers(filters: Floats, peak: float) -> tuple[float, float]:
+    """Sums of the second and the fourth power of w / peak - mean, over the numbers w of finite float32 (n, k)."""
+    numbers = filters.reshape(-1)
+    block, lanes = np.zeros(BLOCK), np.zeros(_LANES)
+    total, second, fourth = 0.0, 0.0, 0.0
+    scale = 1 / peak
+    for first in range(0, len(numbers), BLOCK):
+        used = min(BLOCK, len(numbers) - first)
+        for b in range(used):
+            block[b] = np.float64(numbers[first + b]) * scale
+        block[used:] = 0.0
+        total += _sum(block, lanes)
+    mean = total / max(1, len(numbers))
+    for first in range(0, len(numbers), BLOCK):
+        used = min(BLOCK, len(numbers) - first)
+        for b in range(used):
+            gap = np.float64(numbers[first + b]) * scale - mean
+            block[b] = gap * gap
+        block[used:] = 0.0
+        second += _sum(block, lanes)
+        fourth += _product(block, block, lanes)
+    return second, fourth
+
+
 @compiled(_tuple((types.float64, types.int64))(_read_only(types.float32, 3)))
 def cosines_of_small_groups(rows: Floats) -> tuple[float, int]:
     """(groups, m, k) finite -> sum of abs(cosine) over ordered pairs of different rows of a group, and their number.

@@ -10,6 +10,7 @@ import numpy as np
 
 from filterzoo.errors import Reason, Refused, StartError
 from filterzoo.layers.layer import LayerMeasure
+from filterzoo.measures.descent import kurtosis, probe
 from filterzoo.measures.frequency import energy_of_filters, energy_of_moments, frequency_energy, is_measured
 from filterzoo.measures.orthogonality import orthogonality
 from filterzoo.measures.spectral import UNDEFINED, eigenvalues, is_affordable, spectrum, takes_row_products
@@ -80,7 +81,15 @@ def measure_weights(weights: Floats, groups: int | None = 1, kind: Kind = Kind.C
     spectral = UNDEFINED
     if counts.is_clean and counts.peak and is_affordable(weights.shape, groups or 1):
         spectral = spectrum(eigenvalues(weights, counts.peak, products), counts.peak, sums.l2_norm)
-    return layer_measure(counts, sums, direction, spectral, _frequencies(finite, kernel, counts.peak, sums.raw))
+    return layer_measure(
+        counts,
+        sums,
+        direction,
+        spectral,
+        frequencies=_frequencies(finite, kernel, counts.peak, sums.raw),
+        kurtosis=kurtosis(finite, counts.peak),
+        probe=probe(weights) if counts.is_clean else None,
+    )
 
 
 def _frequencies(filters: Floats, kernel: list[int], peak: float, raw: Moments | None) -> Doubles | None:

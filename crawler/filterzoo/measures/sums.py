@@ -71,7 +71,14 @@ def sparse_limit(peak: float) -> float:
 
 
 def layer_measure(
-    counts: FilterCounts, sums: Sums, direction: float | None, spectral: Spectrum, frequencies: Doubles | None
+    counts: FilterCounts,
+    sums: Sums,
+    direction: float | None,
+    spectral: Spectrum,
+    *,
+    frequencies: Doubles | None,
+    kurtosis: float | None,
+    probe: Floats | None,
 ) -> LayerMeasure:
     """All measures of a layer; `direction` is its orthogonality."""
     n_finite, raw, scaled, histogram = counts.n_finite, sums.raw, sums.scaled, sums.histogram
@@ -96,4 +103,6 @@ def layer_measure(
         effective_rank=spectral.effective_rank,
         power_law_alpha=spectral.power_law_alpha,
         frequency_energy=frequencies,
+        kurtosis=kurtosis,
+        probe=probe,
     )

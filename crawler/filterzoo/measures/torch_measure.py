@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
+from filterzoo.measures.descent import kurtosis_of, probe
 from filterzoo.measures.frequency import basis_of, energy_of_moments, frequency_energy, is_measured
 from filterzoo.measures.measure import check_groups
 from filterzoo.measures.spectral import UNDEFINED, is_affordable, spectrum, takes_row_products
@@ -59,7 +60,30 @@ def measure_weights(
     counts = FilterCounts(
         n_finite=blocks.n_finite, nan_count=blocks.nan_count, inf_count=blocks.inf_count, peak=blocks.peak
     )
-    return layer_measure(counts, sums, direction, spectral, _frequencies(blocks, kernel, sums.raw))
+    return layer_measure(
+        counts,
+        sums,
+        direction,
+        spectral,
+        frequencies=_frequencies(blocks, kernel, sums.raw),
+        kurtosis=_kurtosis(blocks, numbers),
+        probe=probe(weights) if blocks.is_clean else None,
+    )
+
+
+def _kurtosis(blocks: Blocks, numbers: int) -> float | None:
+    """See `descent.kurtosis`; numbers: of a filter."""
+    count = blocks.n_finite * numbers
+    if not count or blocks.peak == 0:
+        return None
+    total, powers = (torch.zeros(size, dtype=torch.float64, device=blocks.device) for size in (1, 2))
+    for block in blocks:
+        total += block.double().div_(blocks.peak).sum()
+    mean = float(total) / count
+    for block in blocks:
+        squares = block.double().div_(blocks.peak).sub_(mean).square_().flatten()
+        powers += torch.stack([squares.sum(), squares @ squares])
+    return kurtosis_of(count, float(powers[0]), float(powers[1]))
 
 
 def _frequencies(blocks: Blocks, kernel: list[int], raw: Moments | None) -> Doubles | None:

@@ -67,6 +67,8 @@ LAYER_SCHEMA = pa.schema(
         ("effective_rank", pa.float64()),
         ("power_law_alpha", pa.float64()),
         ("frequency_energy", pa.list_(pa.float64())),
+        ("kurtosis", pa.float64()),
+        ("probe", pa.list_(pa.float32())),
     ]
 )
 """Columns of a layers fragment; `filterzoo_publish.schema` says what each one means."""
@@ -79,6 +81,8 @@ _LATER_COLUMNS = (
     "effective_rank",
     "power_law_alpha",
     "frequency_energy",
+    "kurtosis",
+    "probe",
 )
 """Columns that fragments and releases before them lack; null there."""
 

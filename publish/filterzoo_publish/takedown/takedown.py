@@ -14,6 +14,9 @@ from filterzoo.errors import Reason, StartError
 from filterzoo.licensing.licences import Licence
 from filterzoo_publish.card.documents import documents, outdated_figure
 from filterzoo_publish.card.figures import LAYER_COLUMNS
+from filterzoo_publish.lineage.table import CONFIG as LINEAGE
+from filterzoo_publish.lineage.table import LAYER_COLUMNS as LINEAGE_COLUMNS
+from filterzoo_publish.lineage.table import lineage_table
 from filterzoo_publish.plan.confidences import confidences_table
 from filterzoo_publish.plan.releases import Release, next_release
 from filterzoo_publish.plan.rows import skipped_key
@@ -196,6 +199,7 @@ def _shards(change: _Change, rewriting: Rewriting, folder: Path) -> Iterator[Sha
         ("status", _status(change)),
         ("skipped", _skipped(change)),
         ("confidences", _confidences(change)),
+        (LINEAGE, _lineage(change, rewriting)),
     ):
         rewriting.outdated.update(change.published.paths(config))
         kept.add(config)
@@ -213,6 +217,10 @@ def _status(change: _Change) -> pa.Table:
 def _confidences(change: _Change) -> pa.Table:
     staying = set(change.published.models["model_id"].to_pylist()) - set(change.gone)
     return confidences_table(change.published, (), staying)
+
+
+def _lineage(change: _Change, rewriting: Rewriting) -> pa.Table:
+    return lineage_table(rewriting.models(), rewriting.staying(change.published.read("layers", LINEAGE_COLUMNS)))
 
 
 def _skipped(change: _Change) -> pa.Table:

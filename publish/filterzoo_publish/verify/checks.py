@@ -18,6 +18,7 @@ from filterzoo_publish.targets.target import README
 from filterzoo_publish.verify.confidences import check_confidences
 from filterzoo_publish.verify.filters import check_filters
 from filterzoo_publish.verify.layers import check_layers
+from filterzoo_publish.verify.lineage import check_lineage
 from filterzoo_publish.verify.models import check_models
 from filterzoo_publish.verify.problems import Examination, Problem
 from filterzoo_publish.verify.releases import check_releases, check_status, check_takedowns
@@ -71,6 +72,7 @@ def _examine(examination: Examination, *, full: bool) -> None:
     check_filters(examination, models, layers, sample)
     _check_skipped(examination)
     check_confidences(examination, models)
+    check_lineage(examination)
 
 
 def _check_readme(examination: Examination) -> None:

@@ -1,0 +1,1 @@
+"""Which networks belong together: `lineage`, which follows from `models` and `layers` alone."""

@@ -1,0 +1,162 @@
+"""Networks whose weights are nearer than those of independent ones: one of them was probably trained from the other."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from filterzoo.measures.descent import PROBES
+
+Doubles = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+NEAR_WEIGHTS = 0.5
+"""Distance of weights below which descent is suggested: independent networks have 1 on average, equal ones 0."""
+NEAR_MOMENTS = 0.1
+"""The same for distances of mean filters, where rows have no probes."""
+FEWEST_LAYERS = 3
+"""Layers that differ and can be compared; two networks need as many."""
+_FEWEST_NUMBERS = 96
+"""Probed weights of such layers, in all."""
+_NEAREST = 5
+"""Others that a network is listed with: fine-tuned networks of one origin are all near each other."""
+_LARGEST_FAMILY = 2000
+"""Networks of equal shapes that are compared each with each; of more, the first ones by name."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Family:
+    """Networks of equal layers: m of them, with l layers each.
+
+    identity: (m, l) numbers that are equal for equal layers. probes: (m, l, PROBES), centred, zeros where a layer has
+    fewer; known: (m, l) whether it has one. kurtosis: (m, l), NaN where unknown. mean: (m, l, 9), NaN but for 3x3;
+    noise: (m, l), the variance of the mean filter, summed over its numbers.
+    """
+
+    names: list[str]
+    identity: Ints
+    probes: Doubles
+    known: npt.NDArray[np.bool_]
+    sizes: Ints
+    kurtosis: Doubles
+    mean: Doubles
+    noise: Doubles
+
+
+def inferred_rows(layers: pa.Table) -> Iterator[dict[str, Any]]:
+    """A row without its kind for each two near networks; `other` is the one with the larger kurtosis.
+
+    layers: `table.LAYER_COLUMNS`, by model and place. Networks are compared whose layers have equal shapes in equal
+    order. Layers that are equal to the last bit are left out: they are shared, and say nothing of the others.
+    """
+    for family in _families(layers):
+        found: dict[tuple[int, int], tuple[float, float]] = {}
+        for model in range(len(family.names)):
+            weights, moments = _distances(family, model)
+            decisive = np.where(np.isfinite(weights), weights / NEAR_WEIGHTS, moments / NEAR_MOMENTS)
+            near = [place for place in np.argsort(decisive, kind="stable") if decisive[place] < 1]
+            for place in near[:_NEAREST]:
+                pair = (min(model, int(place)), max(model, int(place)))
+                found[pair] = (float(weights[place]), float(moments[place]))
+        for (first, second), distances in sorted(found.items()):
+            yield _row(family, first, second, *distances)
+
+
+def _row(family: _Family, first: int, second: int, weights: float, moments: float) -> dict[str, Any]:
+    """In specialisation, kurtosis falls (MoTHer, Horwitz et al., ICLR 2025): the larger one was there first."""
+    own = family.identity[first] != family.identity[second]
+    gaps = (np.log(family.kurtosis[second]) - np.log(family.kurtosis[first]))[own]
+    gaps = gaps[np.isfinite(gaps)]
+    direction = float(gaps.mean()) if len(gaps) else 0.0
+    model, other = (first, second) if direction >= 0 else (second, first)
+    return {
+        "model_id": family.names[model],
+        "other": family.names[other],
+        "score": max(0.0, 1 - weights) if np.isfinite(weights) else max(0.0, 1 - moments),
+        "weights_distance": weights if np.isfinite(weights) else None,
+        "moments_distance": moments if np.isfinite(moments) else None,
+        "direction": abs(direction) if direction else None,
+    }
+
+
+def _distances(family: _Family, model: int) -> tuple[Doubles, Doubles]:
+    """(m,) distances of the model's weights and of its mean filters from everybody's; NaN where undefined.
+
+    Weights: the mean over probed numbers of |a - b|^2 / (|a|^2 + |b|^2), a and b the probes of a layer, each less its
+    own mean. Moments: the mean over 3x3 layers of the squared distance of mean filters over their variances' sum.
+    """
+    differ = family.identity != family.identity[model]
+    differ[model] = False
+    energy = np.square(family.probes).sum(axis=2)
+    both = energy + energy[model]
+    gap = np.square(family.probes - family.probes[model]).sum(axis=2)
+    usable = differ & family.known & family.known[model] & (both > 0)
+    counts = np.where(usable, family.sizes, 0)
+    ratio = np.divide(gap, both, out=np.zeros_like(gap), where=usable)
+    enough = (usable.sum(axis=1) >= FEWEST_LAYERS) & (counts.sum(axis=1) >= _FEWEST_NUMBERS)
+    weights = np.where(enough, (ratio * counts).sum(axis=1) / np.maximum(1, counts.sum(axis=1)), np.nan)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        gap = np.square(family.mean - family.mean[model]).sum(axis=2) / (family.noise + family.noise[model])
+    usable = differ & np.isfinite(gap)
+    total = np.where(usable, gap, 0.0).sum(axis=1)
+    moments = np.where(usable.sum(axis=1) >= FEWEST_LAYERS, total / np.maximum(1, usable.sum(axis=1)), np.nan)
+    return weights, moments
+
+
+def _families(layers: pa.Table) -> Iterator[_Family]:
+    """Groups of two networks or more whose layers have equal shapes in equal order."""
+    names = layers["model_id"].to_pylist()
+    shapes = layers["shape"].to_pylist()
+    rows: defaultdict[str, list[int]] = defaultdict(list)
+    for place, name in enumerate(names):
+        rows[name].append(place)
+    groups: defaultdict[tuple[tuple[int, ...], ...], list[str]] = defaultdict(list)
+    for name, places in rows.items():
+        if len(places) >= FEWEST_LAYERS:
+            groups[tuple(tuple(shapes[place]) for place in places)].append(name)
+    for shape, members in groups.items():
+        if len(members) > 1:
+            kept = sorted(members)[:_LARGEST_FAMILY]
+            yield _family(layers.take(pa.array([place for name in kept for place in rows[name]])), kept, shape)
+
+
+def _family(table: pa.Table, names: list[str], shapes: tuple[tuple[int, ...], ...]) -> _Family:
+    size = (len(names), len(shapes))
+    probes, known = _lists(table["probe"], PROBES)
+    sizes = np.array([min(PROBES, int(np.prod(shape))) for shape in shapes])
+    held = np.arange(PROBES) < np.tile(sizes, len(names))[:, None]
+    counts = np.maximum(1, held.sum(axis=1, keepdims=True))
+    probes = np.where(held, probes - np.where(held, probes, 0.0).sum(axis=1, keepdims=True) / counts, 0.0)
+    means, has_mean = _lists(table["raw_mean"], 9)
+    means[~has_mean] = np.nan
+    filters = table["n_finite"].to_numpy().astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scatter = np.square(table["l2_norm"].to_numpy()) - filters * np.square(means).sum(axis=1)
+        noise = np.where(scatter > 0, scatter, np.nan) / filters**2
+    ids = np.unique(np.array(table["layer_id"].to_pylist()), return_inverse=True)[1]
+    return _Family(
+        names=names,
+        identity=ids.reshape(size).astype(np.int64),
+        probes=np.where(known[:, None], probes, 0.0).reshape(*size, PROBES),
+        known=known.reshape(size),
+        sizes=sizes,
+        kurtosis=table["kurtosis"].to_numpy().reshape(size),
+        mean=means.reshape(*size, 9),
+        noise=noise.reshape(size),
+    )
+
+
+def _lists(column: pa.ChunkedArray, width: int) -> tuple[Doubles, npt.NDArray[np.bool_]]:
+    """(n, width) numbers, zeros behind the last of a list, and (n,) whether the row is a list of no nulls."""
+    found, known = np.zeros((len(column), width)), np.zeros(len(column), bool)
+    for place, row in enumerate(column.to_pylist()):
+        if row is not None and None not in row and len(row) <= width:
+            found[place, : len(row)] = row
+            known[place] = True
+    return found, known

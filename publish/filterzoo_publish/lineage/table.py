@@ -1,0 +1,99 @@
+"""`lineage`: copies, shared layers, descent that a zoo states, and descent that weights suggest."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from enum import StrEnum
+from itertools import combinations
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from filterzoo_publish.lineage.inferred import inferred_rows
+
+CONFIG = "lineage"
+MODEL_COLUMNS = ["model_id", "id", "base_model", "duplicate_of"]
+LAYER_COLUMNS = ["model_id", "layer_index", "layer_id", "shape", "l2_norm", "n_finite", "raw_mean", "kurtosis", "probe"]
+"""What of `models` and `layers` the table follows from."""
+SCHEMA = pa.schema(
+    [
+        ("model_id", pa.string()),
+        ("other", pa.string()),
+        ("kind", pa.string()),
+        ("score", pa.float64()),
+        ("weights_distance", pa.float64()),
+        ("moments_distance", pa.float64()),
+        ("direction", pa.float64()),
+    ]
+)
+_MOST_HOLDERS = 50
+"""Networks that hold one layer: where more do, it is no sign of a family (a fixed filter)."""
+Row = dict[str, Any]
+
+
+class Kind(StrEnum):
+    """What joins a network with another; the first three are facts, the last is a guess."""
+
+    COPY = "copy"
+    STATED = "stated"
+    SHARED = "shared_layers"
+    INFERRED = "inferred"
+
+
+def lineage_table(models: pa.Table, layers: pa.Table) -> pa.Table:
+    """A row for each two networks that belong together, in the order of `row_key`.
+
+    models: MODEL_COLUMNS. layers: LAYER_COLUMNS, of these models, in any order. Equal tables give equal rows.
+    """
+    layers = layers.select(LAYER_COLUMNS).sort_by([("model_id", "ascending"), ("layer_index", "ascending")])
+    own = layers.filter(pc.is_in(layers["model_id"], _originals(models)))
+    rows = [*_copies(models), *_stated(models), *_shared(own)]
+    rows += [row | {"kind": Kind.INFERRED.value} for row in inferred_rows(own)]
+    return pa.Table.from_pylist(sorted(rows, key=row_key), schema=SCHEMA)
+
+
+def row_key(row: Row) -> tuple[str, str, str]:
+    """What identifies and sorts rows."""
+    return row["model_id"], row["kind"], row["other"]
+
+
+def _originals(models: pa.Table) -> pa.Array:
+    return models.filter(pc.is_null(models["duplicate_of"]))["model_id"].combine_chunks()
+
+
+def _row(model: str, other: str, kind: Kind, score: float | None) -> Row:
+    return {"model_id": model, "other": other, "kind": kind.value, "score": score}
+
+
+def _copies(models: pa.Table) -> Iterator[Row]:
+    for model, other in zip(models["model_id"].to_pylist(), models["duplicate_of"].to_pylist(), strict=True):
+        if other is not None:
+            yield _row(model, other, Kind.COPY, 1.0)
+
+
+def _stated(models: pa.Table) -> Iterator[Row]:
+    """`base_model` holds names as their zoo has them; those of networks that the data set lacks stand as stated."""
+    ids, names = models["id"].to_pylist(), models["model_id"].to_pylist()
+    known = dict(sorted(zip(ids, names, strict=True)))
+    for model, own, stated in zip(names, ids, models["base_model"].to_pylist(), strict=True):
+        for name in sorted({part.strip() for part in (stated or "").split(",")} - {"", own}):
+            yield _row(model, known.get(name, name), Kind.STATED, None)
+
+
+def _shared(layers: pa.Table) -> Iterator[Row]:
+    """Pairs of networks that have layers in common; score: the share of the first one's distinct layers."""
+    table = layers.filter(pc.greater(layers["l2_norm"], 0))
+    holders: defaultdict[str, set[str]] = defaultdict(set)
+    own: defaultdict[str, set[str]] = defaultdict(set)
+    for model, layer in zip(table["model_id"].to_pylist(), table["layer_id"].to_pylist(), strict=True):
+        holders[layer].add(model)
+        own[model].add(layer)
+    common: defaultdict[tuple[str, str], int] = defaultdict(int)
+    for models in holders.values():
+        if 1 < len(models) <= _MOST_HOLDERS:
+            for pair in combinations(sorted(models), 2):
+                common[pair] += 1
+    for (first, second), count in common.items():
+        yield _row(first, second, Kind.SHARED, count / len(own[first]))
