@@ -53,6 +53,13 @@ def report(
         list[str] | None,
         typer.Option(help="A pair (pair_id) whose first and last filters are drawn, or all; else the first pair."),
     ] = None,
+    master_keys: Annotated[
+        str,
+        typer.Option(
+            metavar="ideal|FILE",
+            help="Compare depthwise filters with the eight idealised master keys, or with the filters in a text file.",
+        ),
+    ] = "",
     images: Annotated[
         list[Path] | None,
         typer.Option(help="A picture and, given once more, its attacked twin, for the figure of first layers."),
@@ -72,7 +79,7 @@ def report(
     with reading(target), Progress(*columns, TimeElapsedColumn(), console=out, disable=not out.is_terminal) as bar:
         kinds = tuple(kind for kind in exclude or ("suspected_random",) if kind != "none")
         zoo = _prepare(target, variant, since, bar, where=where, exclude=kinds)
-        zoo = replace(zoo, images=tuple(map(str, images or ())), grids=tuple(grids or ()))
+        zoo = replace(zoo, images=tuple(map(str, images or ())), grids=tuple(grids or ()), master_keys=master_keys)
         drawing = bar.add_task("figures", total=None)
         page = reports.write(zoo, output, lambda name: bar.update(drawing, description=f"drawing {name}"))
     console().print(printable(str(page), 400))

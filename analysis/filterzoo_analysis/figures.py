@@ -73,20 +73,27 @@ def kernels(figure: Any, filters: Doubles, titles: Sequence[str], columns: int) 
             axis.set_title(titles[number], fontsize=9, loc="left")
 
 
-def ridges(figure: Any, labels: Sequence[str], distributions: Doubles, edges: Doubles, names: Sequence[str]) -> None:
-    """Distributions (groups, 9, bins), a row for each group and a column for each coefficient."""
+def ridges(
+    figure: Any, labels: Sequence[str], bins: tuple[Doubles, Doubles], smooth: Doubles, names: Sequence[str]
+) -> None:
+    """A row for each group and a column for each coefficient: bins filled, the smooth estimate as a line.
+
+    bins: densities (groups, 9, bins) and the edges. smooth: densities at the bins' centres, as large.
+    """
+    distributions, edges = bins
     groups, count, _ = distributions.shape
     axes = figure.subplots(1, count, sharey=True)
     centres = (edges[1:] + edges[:-1]) / 2
     for number, axis in enumerate(axes):
-        heights = distributions[:, number] / (distributions[:, number].max(axis=1, keepdims=True) + 1e-300)
+        peaks = distributions[:, number].max(axis=1, keepdims=True) + 1e-300
+        heights, curves = distributions[:, number] / peaks, np.minimum(smooth[:, number] / peaks, 1.2)
         shown = _shown_range(distributions[:, number])
         for group in range(groups):
             base = groups - 1 - group
             colour = SERIES[group % len(SERIES)]
-            line = base + 1.4 * heights[group, shown]
-            axis.fill_between(centres[shown], base, line, color=colour, alpha=0.35, lw=0, zorder=group)
-            axis.plot(centres[shown], line, color=colour, lw=0.9, zorder=group)
+            filled = base + 1.4 * heights[group, shown]
+            axis.fill_between(centres[shown], base, filled, color=colour, alpha=0.35, lw=0, zorder=group, step="mid")
+            axis.plot(centres[shown], base + 1.4 * curves[group, shown], color=colour, lw=0.9, zorder=group)
         axis.set_title(names[number], fontsize=8.5)
         axis.tick_params(axis="x", labelsize=7)
         axis.spines["left"].set_visible(False)
@@ -172,6 +179,30 @@ def lines(figure: Any, ticks: Sequence[str], series: Mapping[str, Doubles], labe
     axis.set_ylabel(label)
     axis.set_ylim(bottom=min(0.0, axis.get_ylim()[0]))
     axis.legend(fontsize=8)
+
+
+def line_panels(figure: Any, panels: Mapping[str, Mapping[str, Any]], label: str = "", unknown: str = "") -> None:
+    """A panel for each name, with lines along its ticks: `series` name -> (3, ticks) values, low, high.
+
+    A panel's `line`, if any, is dashed and called `unknown`; `along` names its ticks. label: of the first's values.
+    """
+    axes = np.atleast_1d(figure.subplots(1, len(panels)))
+    for axis, (title, panel) in zip(axes, panels.items(), strict=True):
+        places = np.arange(len(panel["ticks"]))
+        for (name, (values, low, high)), colour in zip(panel["series"].items(), SERIES * 4, strict=False):
+            axis.plot(places, values, "-", color=colour)
+            axis.vlines(places, low, high, color=colour, alpha=0.4, lw=4)
+            _points(axis, places, values, np.isfinite(low), color=colour, label=short(name, 40))
+        if "line" in panel:
+            axis.plot(places, panel["line"], "--", color=INK, lw=1.2, label=unknown)
+        axis.set_title(title)
+        turned = {"rotation": 60, "ha": "right", "rotation_mode": "anchor", "fontsize": 7.5}
+        axis.set_xticks(places, panel["ticks"], **(turned if max(map(len, panel["ticks"])) > 2 else {}))
+        tops = [np.nanmax(np.stack(lines), initial=0.0) for lines in panel["series"].values()]
+        axis.set_ylim(0, 1.12 * max([*tops, *panel.get("line", [])]) or 1)
+        axis.set_xlabel(panel.get("along", ""))
+        axis.legend(fontsize=7.5)
+    axes[0].set_ylabel(label)
 
 
 def densities(figure: Any, clouds: Mapping[str, Doubles], columns: int = 4) -> None:

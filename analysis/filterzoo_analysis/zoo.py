@@ -34,6 +34,8 @@ class Zoo:
     """Paths of a picture and its attacked twin, for first layers."""
     grids: tuple[str, ...] = ()
     """Pairs whose filters are drawn; `all` for every pair, none for the first."""
+    master_keys: str = ""
+    """Filters that depthwise ones are compared with: `ideal` or a file; none where it is empty."""
     where: str = ""
     """The expression that chose its models."""
     exclude: tuple[str, ...] = ()

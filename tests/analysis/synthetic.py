@@ -11,8 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from filterzoo.layers.layer import kernel_name
 from filterzoo.layers.normalise import layer_id
 from filterzoo.measures.measure import measure_weights
+from filterzoo.records import Kind
 from filterzoo.store.filters import BLOCK
 from filterzoo_analysis.tables.dataset import DataSet
 from filterzoo_publish.schema import arrow_schema
@@ -23,12 +25,13 @@ Weights = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Model:
-    """A checkpoint: its layers in order of depth, (out, in, 3, 3) each, and the facts the zoo states."""
+    """A checkpoint: its layers in order of depth, and the facts the zoo states. depthwise: whether all layers are."""
 
     id: str
     layers: list[Weights]
     facts: dict[str, Any] = field(default_factory=dict)
     source: str = "made"
+    depthwise: bool = False
 
     @property
     def model_id(self) -> str:
@@ -93,7 +96,7 @@ def _model_row(model: Model, pointers) -> dict[str, Any]:
         "n_tensors": len(model.layers),
         "n_layers": len(model.layers),
         "n_filters": filters,
-        "filters_3x3": filters,
+        "filters_3x3": sum(layer.shape[0] * layer.shape[1] for layer in model.layers if layer.shape[2:] == (3, 3)),
         "published_filters": filters if pointers else 0,
         "stored_filters": filters if pointers else 0,
         "weights_id": "0" * 64,
@@ -103,7 +106,8 @@ def _model_row(model: Model, pointers) -> dict[str, Any]:
 
 def _layer_rows(model: Model, pointers) -> Iterable[dict[str, Any]]:
     for index, weights in enumerate(model.layers):
-        measure = asdict(measure_weights(weights))
+        groups, kind = (len(weights), Kind.DEPTHWISE) if model.depthwise else (1, Kind.CONV)
+        measure = asdict(measure_weights(weights, groups, kind))
         identity = layer_id(weights)
         yield (
             _axes(model)
@@ -111,8 +115,9 @@ def _layer_rows(model: Model, pointers) -> Iterable[dict[str, Any]]:
             | {
                 "layer_index": index,
                 "name": f"layer{index}.weight",
-                "kind": "conv",
-                "kernel": "3x3",
+                "kind": kind.value,
+                "groups": groups,
+                "kernel": kernel_name(weights.shape[2:]),
                 "shape": list(weights.shape),
                 "dtype": "F32",
                 "conv_depth": index,
@@ -127,7 +132,7 @@ def _layer_rows(model: Model, pointers) -> Iterable[dict[str, Any]]:
 
 def _sample_rows(model: Model) -> Iterable[dict[str, Any]]:
     for index, weights in enumerate(model.layers):
-        for number, kernel in enumerate(weights.reshape(-1, 9)[:16]):
+        for number, kernel in enumerate(weights.reshape(-1, 9)[:16] if weights.shape[2:] == (3, 3) else ()):
             yield _axes(model) | {
                 "layer_id": layer_id(weights),
                 "filter_index": number,
@@ -145,13 +150,18 @@ def _write_filters(folder: Path, models, group_filters) -> dict[str, dict[str, A
             identity = layer_id(weights)
             if identity in pointers:
                 continue
-            filters = weights.reshape(-1, 9)
+            filters = weights.reshape(len(weights) * weights.shape[1], -1)
             pointers[identity] = {"filters_row_group": len(groups) - 1, "filters_first_row": rows, "filters_rows": 0}
             for first in range(0, len(filters), BLOCK):
                 block = filters[first : first + BLOCK]
                 groups[-1].append(
                     _axes(model)
-                    | {"layer_id": identity, "kernel": "3x3", "conv_depth_norm": 0.0, "first_filter": first}
+                    | {
+                        "layer_id": identity,
+                        "kernel": kernel_name(weights.shape[2:]),
+                        "conv_depth_norm": 0.0,
+                        "first_filter": first,
+                    }
                     | {"n_filters": len(block), "weights": block.reshape(-1)}
                 )
                 rows += 1

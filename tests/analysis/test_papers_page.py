@@ -31,9 +31,12 @@ def names_in_a_full_report(tmp_path: Path) -> set[str]:
         first, later = (rng.normal(size=(4, inputs, 3, 3)).astype(np.float32) for inputs in (3, 4))
         models.append(synthetic.Model(name, [first, later], {"pair_id": "a pair", "robust": name == "robust"}))
     models.append(synthetic.random_model("robust_extra", rng, robust=True, release="v2026.10.01"))
+    narrow = rng.normal(size=(40, 1, 7, 7)).astype(np.float32)
+    models.append(synthetic.Model("depthwise", [narrow], depthwise=True))
     Image.fromarray(rng.integers(255, size=(16, 16, 3), dtype=np.uint8)).save(tmp_path / "picture.png")
     whole = zoo.read(str(synthetic.publish(tmp_path / "zoo", models, synthetic.SKIPPED)))
-    return {each.name for each in report.exhibits(replace(whole, images=(str(tmp_path / "picture.png"),)))}
+    asked = replace(whole, images=(str(tmp_path / "picture.png"),), master_keys="ideal")
+    return {each.name for each in report.exhibits(asked)}
 
 
 def test_the_page_names_every_figure_and_no_other(tmp_path):

@@ -20,7 +20,7 @@ from filterzoo_analysis.filters.steps import Step, Stored
 
 Found = TypeVar("Found")
 Work = Callable[[Iterator[Floats]], Found]
-"""Makes something of all the filters of a layer, float32 (n, 9) pieces of it in their order."""
+"""Makes something of all the filters of a layer, float32 pieces (n, numbers of a filter) of it in their order."""
 Watch = Callable[[int], None]
 """Told after each step how many filters it was."""
 
@@ -95,7 +95,7 @@ class _Rows:
             ids = {rows["layer_id"][place].as_py() for place in (0, -1) if len(rows)}
             if ids != {layer.layer_id}:
                 break
-            filters: Floats = rows["weights"].flatten().to_numpy().reshape(-1, 9)
+            filters: Floats = rows["weights"].flatten().to_numpy().reshape(-1, layer.numbers)
             yield filters
             row, count = row + len(rows), count + len(filters)
         if count != layer.n_filters:

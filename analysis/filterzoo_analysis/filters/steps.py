@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -19,13 +20,14 @@ _POINTERS = ("filters_file", "filters_first_row", "filters_rows", "layer_id", "n
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A layer in `filters`: `rows` rows of a file from row `first`."""
+    """A layer in `filters`: `rows` rows of a file from row `first`, filters of `numbers` numbers each."""
 
     path: str
     first: int
     rows: int
     layer_id: str
     n_filters: int
+    numbers: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,7 +54,8 @@ class Step:
 def reading_steps(files: PublishedFiles, table: pa.Table) -> list[Step]:
     """The steps of a pass over the layers in `table` (columns of `layers`), each distinct layer once."""
     table = table.filter(pc.is_valid(table["filters_file"]))
-    columns = (table[name].to_pylist() for name in _POINTERS)
+    numbers = [math.prod(map(int, kernel.split("x"))) for kernel in table["kernel"].to_pylist()]
+    columns = (*(table[name].to_pylist() for name in _POINTERS), numbers)
     stored = sorted({Stored(*row) for row in zip(*columns, strict=True)}, key=lambda each: (each.path, each.first))
     steps: list[Step] = []
     for path, layers in groupby(stored, key=lambda each: each.path):

@@ -19,7 +19,7 @@ from filterzoo.reporting.terminal import printable
 from filterzoo_analysis.exhibits import Answer, Exhibit, Section, counted
 from filterzoo_analysis.page import model_pictures, rendering
 from filterzoo_analysis.page.models_page import document
-from filterzoo_analysis.sections import cnn_filter_db, counts, growth, medical, robustness
+from filterzoo_analysis.sections import beyond, cnn_filter_db, counts, growth, medical, robustness
 from filterzoo_analysis.tables.selection import EXCLUDABLE
 from filterzoo_analysis.zoo import Zoo
 
@@ -28,6 +28,7 @@ SECTIONS: tuple[Callable[[Zoo], Section], ...] = (
     cnn_filter_db.section,
     robustness.section,
     medical.section,
+    beyond.section,
     growth.section,
 )
 _ROWS_SHOWN = 60
@@ -37,6 +38,7 @@ _SHORT = {
     "cnn-filter-db": "CNN Filter DB",
     "robustness": "Robustness",
     "medical": "Medical",
+    "beyond": "Beyond",
     "growth": "Growth",
 }
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 from filterzoo.layers.layer import Doubles
 from filterzoo_analysis import figures
 from filterzoo_analysis.drift.cells import Cells
+from filterzoo_analysis.drift.density import kernel_density
 from filterzoo_analysis.drift.uncertainty import FEWEST_MODELS, RATE, DriftMatrix, distributions
 from filterzoo_analysis.exhibits import Answer, Exhibit, counted, interval, shown, table_of
 from filterzoo_analysis.filters.variants import Variant
@@ -97,6 +98,7 @@ def ridge(zoo: Zoo, cells: Cells, name: str, title: str, query: str) -> Exhibit:
     groups = len(cells.labels)
     totals = np.stack([cells.histogram[cells.members(group)].sum(axis=0) for group in range(groups)])
     shares = distributions(totals, cells.bin_width)
+    smooth = kernel_density(totals.reshape(groups, 9, -1), zoo.coefficients.edges)
     edges = zoo.coefficients.edges
     centres = (edges[1:] + edges[:-1]) / 2
     models = cells.models()
@@ -114,12 +116,16 @@ def ridge(zoo: Zoo, cells: Cells, name: str, title: str, query: str) -> Exhibit:
                 "bin_low": np.tile(edges[:-1], 9 * groups),
                 "bin_high": np.tile(edges[1:], 9 * groups),
                 "filters": totals.astype(np.int64).ravel(),
+                "kernel_density": smooth.ravel(),
             }
         ),
         query=query,
-        draw=partial(figures.ridges, labels=labels, distributions=shares, edges=edges, names=names),
+        draw=partial(figures.ridges, labels=labels, bins=(shares / cells.bin_width, edges), smooth=smooth, names=names),
         size=(13, 1.2 + 0.42 * max(2, groups)),
-        notes=(f"Variant {zoo.coefficients.variant}; above each column its weight in the drift.",),
+        notes=(
+            f"Variant {zoo.coefficients.variant}; above each column its weight in the drift.",
+            "Filled: bins. Lines: kernel density estimates of the binned filters (normal kernel, Scott's bandwidth).",
+        ),
     )
 
 

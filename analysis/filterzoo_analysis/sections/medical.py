@@ -23,7 +23,7 @@ from filterzoo_analysis.drift.uncertainty import (
     with_null_share,
 )
 from filterzoo_analysis.exhibits import Answer, Exhibit, Section, counted, query_of, shown, table_of
-from filterzoo_analysis.sections import drifts, quality
+from filterzoo_analysis.sections import drifts, outlier_filters, quality
 from filterzoo_analysis.tables.statistics import Bools
 from filterzoo_analysis.zoo import Zoo
 
@@ -53,6 +53,8 @@ def section(zoo: Zoo) -> Section:
     else:
         exhibits.append(against)
     exhibits.append(outliers(zoo))
+    grid = outlier_filters.grid(zoo)
+    exhibits += [] if grid is None else [grid]
     return Section("medical", title, about, tuple(exhibits), tuple(empty))
 
 
@@ -108,17 +110,23 @@ def against_natural(zoo: Zoo) -> Exhibit | None:
                 "drift": matrix.drift,
                 "low": matrix.low,
                 "high": matrix.high,
+                "expected": matrix.expected,
+                "corrected": np.maximum(matrix.drift - matrix.expected, 0.0),
                 "null_mean": matrix.null,
                 "p": matrix.p,
             }
             counts = {"medical": int(matrix.models[0]), "natural": int(matrix.models[1])}
+            counts |= {"medical_filters": int(matrix.filters[0]), "natural_filters": int(matrix.filters[1])}
             rows.append({"family": name, **counts} | {key: float(value[0, 1]) for key, value in values.items()})
     if not rows:
         return None
     rows = with_null_share(rows)
     points = np.array([[row[key] for row in rows] for key in ("drift", "low", "high")])
     labels = [f"{row['family']} ({row['medical']} / {row['natural']}){'*' if row['q'] <= RATE else ''}" for row in rows]
-    told = "; ".join(f"{label} {shown(drift)}" for label, drift in zip(labels, points[0], strict=True))
+    told = "; ".join(
+        f"{label} {shown(row['drift'])}, {shown(row['expected'])} expected of so few filters"
+        for label, row in zip(labels, rows, strict=True)
+    )
     return Exhibit(
         name="medical_natural",
         title="Medical against natural models of the same family",
@@ -129,6 +137,7 @@ def against_natural(zoo: Zoo) -> Exhibit | None:
         size=(7.5, 1.4 + 0.3 * len(rows)),
         notes=(
             f"In brackets: medical / natural models. {HOLLOW}",
+            "`expected`: what as many filters drawn from one distribution would give; `corrected`: without it.",
             f"{counted(len(rows), 'comparison')}; *: q <= {RATE}, Benjamini-Hochberg over them.",
             f"Variant {zoo.coefficients.variant}.",
         ),

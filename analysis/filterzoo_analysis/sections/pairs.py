@@ -9,6 +9,7 @@ import numpy as np
 
 from filterzoo.layers.layer import Doubles
 from filterzoo_analysis import figures
+from filterzoo_analysis.drift.chance import expected_drift
 from filterzoo_analysis.drift.uncertainty import drift_between
 from filterzoo_analysis.exhibits import Exhibit, counted, query_of, shown, table_of
 from filterzoo_analysis.sections import quality
@@ -74,6 +75,7 @@ def each_pair(zoo: Zoo) -> Exhibit:
     for pair in np.unique(of_layer[chosen]):
         name, here = str(spelled[pair]), chosen & (of_layer == pair)
         row = {"pair_id": name, "training_dataset": sets[zoo.layers.model[here][0]], "drift": _drift(zoo, here, robust)}
+        row |= _chance(zoo, here, robust, row["drift"])
         row["first_layer_drift"] = _drift(zoo, here & first, robust)
         for kind, members in (("normal", here & ~robust), ("robust", here & robust)):
             row |= {f"{kind}_{column}": _mean(zoo, column, members) for column in quality.MEASURES}
@@ -95,7 +97,8 @@ def each_pair(zoo: Zoo) -> Exhibit:
         draw=partial(figures.bars, labels=labels, series={"drift, nats": [row["drift"] for row in top]}),
         size=(7.5, 0.9 + 0.27 * max(3, len(top))),
         notes=(
-            f"Two networks each, so no interval. Variant {zoo.coefficients.variant}; measures are means over layers."
+            f"Two networks each, so no interval. Variant {zoo.coefficients.variant}; measures are means over layers. "
+            "`expected`: what as many filters of one distribution would give; `corrected`: the drift without it."
             + (f" The {_DRAWN} largest are drawn." if len(rows) > _DRAWN else ""),
         ),
     )
@@ -107,6 +110,15 @@ def _drift(zoo: Zoo, rows: Bools, robust: Bools) -> float:
     if any(each.sum() == 0 for each in sums):
         return float("nan")
     return float(drift_between(sums[0], sums[1], zoo.coefficients.weights, zoo.coefficients.bin_width))
+
+
+def _chance(zoo: Zoo, rows: Bools, robust: Bools, drift: float) -> dict[str, float]:
+    """The drift that as many filters drawn from both together would give, and the drift without it."""
+    sums = [zoo.coefficients.histogram[rows & kind].sum(axis=0, dtype=np.float64) for kind in (robust, ~robust)]
+    filters = [int(each[0].sum()) for each in sums]
+    both = (sums[0] + sums[1]).ravel()
+    expected = expected_drift(both, filters[0], filters[1], zoo.coefficients.weights, zoo.coefficients.bin_width)
+    return {"expected": expected, "corrected": float(np.maximum(drift - expected, 0.0))}
 
 
 def _mean(zoo: Zoo, column: str, rows: Bools) -> float:

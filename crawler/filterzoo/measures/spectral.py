@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 MAX_SIDE: Final = 4096
 """Most rows and columns of the Gram matrix whose eigenvalues are taken."""
-MAX_SHARE: Final = 0.35
+MAX_SHARE: Final = 0.30
 """Most that a spectrum may cost beside a layer's other measures, by the estimate of `is_affordable`."""
 _SMALL: Final = 5e5
 """Nanoseconds that any layer's spectrum may cost."""

@@ -16,6 +16,7 @@ from filterzoo_analysis.sections import (
     cnn_filter_db,
     confounding,
     medical,
+    outlier_filters,
     phenotypes,
     quality,
     robustness,
@@ -24,7 +25,7 @@ from filterzoo_analysis.sections import pairs as pair_section
 from filterzoo_analysis.sections.robust import accuracy
 from filterzoo_analysis.sections.robust import drift as robust_drift
 from filterzoo_analysis.tables.statistics import depth_decile, layers_of
-from filterzoo_analysis.zoo import Zoo, prepare
+from filterzoo_analysis.zoo import Zoo, prepare, read
 
 
 def zoo_of(models: list[synthetic.Model]) -> Zoo:
@@ -160,6 +161,56 @@ def test_each_pair_has_its_drift_and_the_measures_of_both_members():
     )
     expected = ((p - q) * np.log(p / q)).sum(axis=1) @ zoo.coefficients.weights
     assert table[0]["drift"] == pytest.approx(expected, rel=1e-9)
+    assert all(row["corrected"] == pytest.approx(max(0, row["drift"] - row["expected"])) for row in table)
+
+
+def test_pairs_and_families_of_one_distribution_drift_as_much_as_their_numbers_of_filters_let_expect():
+    """Robust and normal, medical and natural: all drawn from one distribution, with few filters."""
+    rng = np.random.default_rng(17)
+    models = [
+        synthetic.Model(
+            f"m{n}",
+            [rng.normal(size=(12, 10, 3, 3)).astype(np.float32)],
+            {
+                "pair_id": f"p{n // 2}",
+                "robust": bool(n % 2),
+                "architecture": "unet",
+                "visual_category": ("natural", "medical-ct")[n % 2],
+            },
+        )
+        for n in range(16)
+    ]
+    zoo = zoo_of(models)
+    table = pair_section.each_pair(zoo).table.to_pylist()
+    assert np.mean([row["drift"] for row in table]) == pytest.approx(
+        np.mean([row["expected"] for row in table]), rel=0.1
+    )
+    (row,) = medical.against_natural(zoo).table.to_pylist()
+    assert (row["medical_filters"], row["natural_filters"]) == (960, 960)
+    assert row["drift"] == pytest.approx(row["expected"], rel=0.25)
+    assert row["corrected"] == pytest.approx(max(0, row["drift"] - row["expected"]))
+
+
+def test_the_grid_shows_filters_of_medical_outliers_beside_a_usual_model(mixed):
+    made = read(str(mixed))
+    grid = outlier_filters.grid(made)
+    assert set(grid.table["why"].to_pylist()) == {"outlier: spiky (coefficient 4 at +0.04)", "nearest to the others"}
+    filters = np.array([row["weights"] for row in grid.table.to_pylist() if row["model_id"] == "made/organ-signs@1"])
+    assert len(filters) == 32, "16 of each of two layers"
+    assert np.isin(np.abs(filters), [1, 2]).all()
+    assert outlier_filters.grid(zoo_of([synthetic.random_model("m", np.random.default_rng(0))])) is None
+
+
+def test_ridges_have_kernel_densities_beside_their_bins(mixed):
+    table = cnn_filter_db.ridge(read(str(mixed)), "task").table.to_pylist()
+    row = [each for each in table if each["group"] == "classification" and each["component"] == 3]
+    widths = [each["bin_high"] - each["bin_low"] for each in row]
+    assert sum(each["kernel_density"] * width for each, width in zip(row, widths, strict=True)) == pytest.approx(
+        1, abs=1e-3
+    )
+    filters = sum(each["filters"] for each in row)
+    bins = np.array([each["filters"] / filters / width for each, width in zip(row, widths, strict=True)])
+    assert np.abs(bins - [each["kernel_density"] for each in row]).max() < 0.15 * bins.max()
 
 
 def test_comparisons_are_corrected_for_their_number_and_say_how_much_of_them_is_chance():

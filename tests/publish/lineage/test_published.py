@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from tests.publish.folders import RELEASE, publish_models, rows
-from tests.publish.test_merging import data, licensed, merge
-from tests.publish.test_verify import rewrite
+from tests.publish.merge.test_merging import data, licensed, merge
+from tests.publish.verify.test_verify import rewrite
 from tests.publish.work import Model, weights, zoo
 
 from filterzoo_publish.release import target_for
