@@ -70,4 +70,4 @@ def white_energy(side: int) -> list[float]:
     """Share of the coefficients of a side x side DCT at each radial frequency."""
     place = np.arange(side)
     radius = np.rint(np.hypot(place[:, None], place[None, :])).astype(np.int64).ravel()
-    return (np.bincount(radius) / side**2).tolist()
+    return [float(count) / side**2 for count in np.bincount(radius)]
