@@ -132,7 +132,7 @@ def test_a_release_adds_files_and_rewrites_none(tmp_path):
     after = tree(tmp_path / "out")
     changed = {path for path, digest in before.items() if after.get(path) != digest}
     tables = {path for path in changed if path.startswith("data/")}
-    assert tables == {path for path in before if path.startswith(("data/skipped/", "data/status/"))}
+    assert tables == {path for path in before if path.startswith(("data/skipped/", "data/status/", "data/lineage/"))}
     assert report.models == {"pypi": 3, "local": 1}
     assert verify(str(tmp_path / "out")) == []
     shared = layer_id(models[0].layers["body"])

@@ -81,7 +81,7 @@ def test_a_second_release_of_the_day_only_adds_and_has_its_own_tag(hub, tmp_path
     assert second.tag == f"{first.tag}.1"
     changed = {path for path, content in before.items() if hub.files(REPO).get(path) != content}
     assert {path for path in changed if path.startswith("data/")} == set(second.removed)
-    assert {path.split("/")[1] for path in second.removed} == {"skipped", "status"}
+    assert {path.split("/")[1] for path in second.removed} == {"skipped", "status", "lineage"}
     assert verify_files(opened(hub)) == []
     ours = {path: content for path, content in before.items() if path != ".gitattributes"}
     assert {path: opened(hub, first.tag).open(path).read() for path in ours} == ours
