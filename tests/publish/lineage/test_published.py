@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.publish.folders import RELEASE, publish_models, rows
-from tests.publish.merge.test_merging import data, licensed, merge
-from tests.publish.verify.test_verify import rewrite
+from tests.publish.folders import RELEASE, licensed, merge, publish_models, rewrite, rows
+from tests.publish.merge.test_merging import data
 from tests.publish.work import Model, weights, zoo
 
 from filterzoo_publish.release import target_for
