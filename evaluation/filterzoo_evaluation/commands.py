@@ -172,7 +172,9 @@ def confidence(
 
     rows = [confidence_row(evaluation) for evaluation in read_evaluations(logits)]
     if not dry_run and rows:
-        add_rows(WorkFolder(workdir).confidences, rows)
+        folder = WorkFolder(workdir)
+        folder.check()
+        add_rows(folder.confidences, rows)
     if as_json:
         for row in rows:
             typer.echo(json.dumps(row))

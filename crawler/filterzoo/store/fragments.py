@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -106,6 +107,7 @@ _ABOUT = b"filterzoo"
 """Key of the schema's metadata under which a layers fragment says what it is of."""
 
 
+_NAME = re.compile("[0-9a-f]{64}")
 LAYERS, FILTERS = ".arrow", ".parquet"
 """How the names of fragments end."""
 
@@ -221,8 +223,11 @@ class FragmentStore:
         self._objects.keep(written, path_of(name, suffix))
 
     def _layers_file(self, name: str) -> pa.Table:
+        """pa.ArrowInvalid where its offsets lead outside of it."""
         with self._objects.open(path_of(name)) as source:
-            return pa.ipc.open_file(source).read_all()
+            table = pa.ipc.open_file(source).read_all()
+            table.validate(full=True)
+            return table
 
     def _filters_path(self, name: str) -> str:
         """Before version 3 of the journal filters fragments were Arrow files, as layers fragments are."""
@@ -231,7 +236,9 @@ class FragmentStore:
 
 
 def path_of(name: str, suffix: str = LAYERS) -> str:
-    """Where a fragment lies in its store."""
+    """Where a fragment lies in its store; OSError for what is not the name of one."""
+    if _NAME.fullmatch(name) is None:
+        raise OSError(f"{ascii(name)[:80]} is not the name of a fragment")
     return f"{name[:2]}/{name}{suffix}"
 
 

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import quote
 
-from filterzoo.errors import NewerJournal, Reason, Stage, StartError, StorageFailed
+from pydantic import TypeAdapter
+
+from filterzoo.errors import NewerJournal, Reason, StartError, StorageFailed
 from filterzoo.outcome import Done, LedgerEntry
-from filterzoo.records import Artifact, Checkpoint, LeftOut
+from filterzoo.records import Artifact, Checkpoint
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS done (
@@ -45,15 +47,20 @@ _MIGRATIONS: tuple[str, ...] = ("", "", "")
 2: `not_before` of ledger entries, `architecture_found` of what is done.
 3: filters fragments are as they are published; the former ones are still read.
 """
-_COLUMNS = {
+COLUMNS = {
     "done": ("source", "id", "revision", "settings", "document"),
     "ledger": ("source", "id", "revision", "reason", "settings", "document"),
     "listed": ("source", "id", "revision", "day"),
 }
+"""Tables of a journal, and their columns in order."""
 _DONE = frozenset(field.name for field in fields(Done))
 _CHECKPOINT = frozenset(field.name for field in fields(Checkpoint))
 _ARTIFACT = frozenset(field.name for field in fields(Artifact))
 _ENTRY = frozenset(field.name for field in fields(LedgerEntry))
+_RECORDS: TypeAdapter[Done] = TypeAdapter(Done)
+_ENTRIES: TypeAdapter[LedgerEntry] = TypeAdapter(LedgerEntry)
+_UNREADABLE = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
+"""What a document raises that no crawl wrote."""
 
 
 class Journal:
@@ -84,16 +91,26 @@ class Journal:
         return sqlite3.connect(self._path, isolation_level=None, timeout=60)
 
     def _check_version(self) -> None:
-        """NewerJournal where the version, a table or a column is unknown; sqlite3.DatabaseError for a damaged file."""
+        """NewerJournal where the version, a table or a column is unknown; sqlite3.DatabaseError for a damaged file.
+
+        StartError for a view or a trigger, which no journal has: they would run what somebody else wrote.
+        """
+        self._database.execute("PRAGMA trusted_schema = OFF")
         ((version,),) = self._database.execute("PRAGMA user_version")
         if version > VERSION:
             raise NewerJournal(_newer(self._path, f"it has version {version}, this filterzoo knows {VERSION}"))
+        for kind, name in self._database.execute(
+            "SELECT type, name FROM sqlite_master WHERE type IN ('view', 'trigger')"
+        ):
+            raise StartError(
+                f"{self._path}: has a {kind}, {ascii(name)[:80]}; no crawl wrote it; name another --workdir"
+            )
         tables = self._database.execute(
             "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
         )
         for (table,) in tables.fetchall():
             columns = tuple(row[1] for row in self._database.execute("SELECT * FROM pragma_table_info(?)", (table,)))
-            if columns != _COLUMNS.get(table):
+            if columns != COLUMNS.get(table):
                 ((sound,),) = self._database.execute("PRAGMA quick_check(1)")
                 if sound != "ok":
                     raise sqlite3.DatabaseError(sound)
@@ -109,7 +126,7 @@ class Journal:
 
     def _has_tables(self) -> bool:
         found = self._database.execute("SELECT count(*) FROM sqlite_master WHERE name IN ('done', 'ledger', 'listed')")
-        return bool(found.fetchone()[0] == len(_COLUMNS))
+        return bool(found.fetchone()[0] == len(COLUMNS))
 
     def close(self) -> None:
         """Close the file."""
@@ -196,7 +213,7 @@ class Journal:
                     read(row[-1])
                 except UnknownFields as error:
                     raise NewerJournal(_newer(self._path, str(error))) from error
-                except (KeyError, TypeError, ValueError, AttributeError):
+                except _UNREADABLE:
                     continue
 
     def check_records(self) -> None:
@@ -275,7 +292,7 @@ class Journal:
             yield
         except UnknownFields as error:
             raise NewerJournal(_newer(self._path, str(error))) from error
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except _UNREADABLE as error:
             raise StartError(
                 f"{self._path}: a record cannot be read ({type(error).__name__}); run `filterzoo doctor`"
             ) from error
@@ -290,22 +307,18 @@ class UnknownFields(ValueError):
 
 
 def done_of(document: str) -> Done:
-    """A document of `done`; UnknownFields, KeyError, TypeError or ValueError for anything else."""
+    """A document of `done`; UnknownFields or one of `_UNREADABLE` for anything else."""
     found = json.loads(document)
-    checkpoint = found.pop("checkpoint")
-    artifacts = checkpoint.pop("artifacts")
+    checkpoint = found["checkpoint"]
     _check_fields(found.keys() - _DONE, checkpoint.keys() - _CHECKPOINT)
-    _check_fields(*(artifact.keys() - _ARTIFACT for artifact in artifacts))
-    made = tuple(Artifact(**artifact) for artifact in artifacts)
-    found["left_out"] = tuple(LeftOut(**left) for left in found.get("left_out", ()))
-    return Done(checkpoint=Checkpoint(artifacts=made, **checkpoint), **found)
+    _check_fields(*(artifact.keys() - _ARTIFACT for artifact in checkpoint["artifacts"]))
+    return _RECORDS.validate_json(document)
 
 
 def entry_of(document: str) -> LedgerEntry:
     """A document of `ledger`; raises as `done_of`."""
-    found = json.loads(document)
-    _check_fields(found.keys() - _ENTRY)
-    return LedgerEntry(**(found | {"reason": Reason(found["reason"]), "stage": Stage(found["stage"])}))
+    _check_fields(json.loads(document).keys() - _ENTRY)
+    return _ENTRIES.validate_json(document)
 
 
 def done_document(done: Done) -> str:

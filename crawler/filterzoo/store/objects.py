@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import shutil
+import stat
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -130,18 +131,19 @@ class LocalObjects(Objects):
 
     def open(self, path: str) -> Any:
         """See `Objects.open`."""
-        return pa.memory_map(str(self._root / path))
+        return pa.memory_map(str(self._regular(path)))
 
     def stream(self, path: str) -> io.BufferedReader:
         """See `Objects.stream`."""
-        return (self._root / path).open("rb")
+        return self._regular(path).open("rb")
 
     def read(self, path: str) -> bytes:
         """See `Objects.read`."""
-        return (self._root / path).read_bytes()
+        return self._regular(path).read_bytes()
 
     def bring(self, path: str, place: Path, *, as_link: bool) -> None:
         """See `Objects.bring`."""
+        self._regular(path)
         if as_link:
             place.symlink_to((self._root / path).absolute())
             return
@@ -174,6 +176,13 @@ class LocalObjects(Objects):
             return (self._root / path).stat().st_mtime
         except OSError:
             return 0.0
+
+    def _regular(self, path: str) -> Path:
+        """The path of a file; OSError for a link, a FIFO or a device in its place, which may never end."""
+        place = self._root / path
+        if not stat.S_ISREG(place.lstat().st_mode):
+            raise OSError(f"{place} is a link, or no file")
+        return place
 
 
 def _move(written: Path, path: Path) -> None:

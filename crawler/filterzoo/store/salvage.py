@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from filterzoo.store.journal import Journal
+from filterzoo.store.journal import COLUMNS, Journal
 
 _TABLES = {
     "done": "source, id, revision",
@@ -50,6 +50,13 @@ def _files(database: Path) -> list[Path]:
 
 
 def _readable(database: sqlite3.Connection, table: str, order: str) -> Iterator[tuple[object, ...]]:
-    """Rows until the first that cannot be read; from both ends, that is all but those between the first and last."""
+    """Rows until the first that cannot be read; from both ends, that is all but those between the first and last.
+
+    Nothing of a view, which gives whatever somebody wrote, and without end.
+    """
     with contextlib.suppress(sqlite3.DatabaseError):
-        yield from database.execute(f"SELECT * FROM {table} WHERE id IS NOT NULL ORDER BY {order}")  # noqa: S608  # the names are ours
+        database.execute("PRAGMA trusted_schema = OFF")
+        kinds = database.execute("SELECT type FROM sqlite_master WHERE name = ?", (table,)).fetchall()
+        if kinds == [("table",)]:
+            columns = ", ".join(COLUMNS[table])
+            yield from database.execute(f"SELECT {columns} FROM {table} WHERE id IS NOT NULL ORDER BY {order}")  # noqa: S608  # the names are ours

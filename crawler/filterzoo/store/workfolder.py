@@ -1,4 +1,8 @@
-"""The work folder: where the journal, the fragments and whatever is being written lie; one crawl at a time."""
+"""The work folder: where the journal, the fragments and whatever is being written lie; one crawl at a time.
+
+It may be a received one: a link in the place of a file or folder of ours would have commands write, empty or remove
+what it leads to.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Self
@@ -19,8 +24,15 @@ from filterzoo.store.journal import Journal
 SOCKETS = "sockets"
 """Folder of the sockets of running crawls, one folder for each process; what a killed one left is of no use."""
 
-
+_JOURNAL = "journal.sqlite"
 _STORE = "store.json"
+_FILES = (
+    "lock",
+    _STORE,
+    *(f"{_JOURNAL}{ending}" for ending in ("", "-wal", "-shm", "-journal", ".new")),
+    "aside/journal.jsonl",
+)
+_FOLDERS = ("fragments", "fragments.aside", "scratch", SOCKETS, "hosts", "confidences", "aside", "releases")
 
 
 class WorkFolder:
@@ -97,14 +109,30 @@ class WorkFolder:
     @property
     def journal_path(self) -> Path:
         """The SQLite file."""
-        return self.path / "journal.sqlite"
+        return self.path / _JOURNAL
+
+    def check(self) -> None:
+        """StartError where a link, a FIFO or anything else stands in the place of a file or a folder of ours.
+
+        The folder itself may be a link: its user named it.
+        """
+        for names, is_ours, kind in ((_FILES, stat.S_ISREG, "file"), (_FOLDERS, stat.S_ISDIR, "folder")):
+            for place in (self.path / name for name in names):
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                    if not is_ours(place.lstat().st_mode):
+                        raise StartError(
+                            f"{place}: is a link, or no {kind}, and a work folder has none; look where it leads, and "
+                            "remove it or name another --workdir"
+                        )
 
     def journal(self) -> Journal:
         """Open the journal, made new where there is none."""
+        self.check()
         return Journal(self.journal_path)
 
     def existing_journal(self, *, read_only: bool = False) -> Journal:
         """Open the journal; StartError where no crawl has been yet. read_only: see `Journal`."""
+        self.check()
         self._check_used()
         return Journal(self.journal_path, read_only=read_only)
 
@@ -146,6 +174,7 @@ class WorkFolder:
 
         used: False makes the folder where there is none.
         """
+        self.check()
         if used and not self.has_lost_journal:
             self._check_used()
         self._hold()
@@ -175,6 +204,7 @@ class WorkFolder:
             )
 
     def _hold(self) -> None:
+        self.check()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with contextlib.ExitStack() as undo:
