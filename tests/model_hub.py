@@ -17,10 +17,14 @@ TOKEN = "hf_reader"
 
 @dataclass
 class Repo:
-    """`facts` are fields of the Hub's answer (tags, pipeline_tag, gated, cardData, ...); `files` by path."""
+    """`facts` are fields of the Hub's answer (tags, pipeline_tag, gated, cardData, ...); `files` by path.
+
+    lies: path -> what the Hub says of a file instead of its `size` and its `lfs`.
+    """
 
     files: dict[str, bytes] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+    lies: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def sha(self) -> str:
@@ -37,7 +41,7 @@ class Repo:
         if path.endswith((".json", ".md")):
             return sibling
         lfs = {"sha256": hashlib.sha256(body).hexdigest(), "size": len(body), "pointerSize": 130}
-        return sibling | {"lfs": lfs}
+        return sibling | {"lfs": lfs} | self.lies.get(path, {})
 
 
 class ModelHub(WebServer):

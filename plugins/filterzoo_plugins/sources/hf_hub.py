@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 MAX_CONFIG = 16_000_000
 _WHY = "look like weights, and are parts without an index that is read, or of a kind that is not listed"
+_SHA256 = re.compile("[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 Repo = Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?(@[^@\s]+)?$", examples=["user/name", "user/name@v1"])]
 
@@ -257,7 +258,12 @@ class Repository:
 
 
 def artifact(hub: Hub, repo: str, revision: str, file: RepoSibling) -> Artifact:
-    """A file at a commit, with the size and hash that the Hub states."""
+    """A file at a commit, with the size and hash that the Hub states; Refused where they cannot be such."""
+    size: object = file.size
+    sha256: object = file.lfs.sha256 if file.lfs else None
+    is_size = size is None or (isinstance(size, int) and size >= 0)
+    if not is_size or not (sha256 is None or (isinstance(sha256, str) and _SHA256.fullmatch(sha256))):
+        raise Refused(Reason.FETCH_FAILED, "the Hub states a size or a hash that cannot be one", file.rfilename[:200])
     return Artifact(
         url=hub.address(repo, revision, file.rfilename),
         name=file.rfilename.rpartition("/")[2],

@@ -31,6 +31,12 @@ def deflated(number: int, size: int, length: int) -> Tensor:
     return conv(shape=(size // 4, 1, 1), span=Span(0, size), stored_in=record)
 
 
+def part(number: int, size: int, length: int) -> Tensor:
+    """One number of a compressed record."""
+    record = (StoredRange(number * length, length, size, Codec.DEFLATE),)
+    return conv(shape=(1, 1, 1), span=Span(0, 4), stored_in=record)
+
+
 def tied(count: int) -> list[Tensor]:
     return [conv(shape=(SIZE // 36, 1, 3, 3), span=Span(0, SIZE // 36 * 36))] * count
 
@@ -60,12 +66,21 @@ def test_some_expansion_is_honest(tensors: list[Tensor]):
     [
         [view(number, 1_000_000) for number in range(100)],
         [deflated(number, 60 * MEGABYTE, 1000) for number in range(10)],
+        [part(number, 60 * MEGABYTE, 1000) for number in range(10)],
         [listed_again(24, MEGABYTE)],
         [listed_again(2, 10 * MEGABYTE), view(3, 10 * MEGABYTE, SIZE // 2)],
         tied(MAX_RATIO + 1),
         [large_view(number) for number in range(2)],
     ],
-    ids=["views", "compressed", "a chunk listed again", "a chunk and a view", "tied", "views of a large record"],
+    ids=[
+        "views",
+        "compressed",
+        "parts of what is compressed",
+        "a chunk listed again",
+        "a chunk and a view",
+        "tied",
+        "views of a large record",
+    ],
 )
 def test_expansion_is_limited_over_the_whole_file(tensors: list[Tensor]):
     with pytest.raises(Refused) as raised:
