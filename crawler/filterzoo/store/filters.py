@@ -15,6 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from filterzoo.dataset.footers import END, footer_bytes
+from filterzoo.dataset.pages import check_pages
+from filterzoo.errors import FilterZooError
 from filterzoo.layers.layer import Floats, Layer
 from filterzoo.outcome import Done
 from filterzoo.records import Checkpoint
@@ -172,9 +175,14 @@ class Place(NamedTuple):
 
 
 class FilterFile:
-    """A file of PUBLISHED_SCHEMA that this program wrote, open for reading. Use as a context manager."""
+    """A file of PUBLISHED_SCHEMA that this program wrote, open for reading. Use as a context manager.
+
+    ValueError for one that it did not write: a local one may have come with a received work folder.
+    """
 
     def __init__(self, source: pa.NativeFile) -> None:
+        if isinstance(source, pa.MemoryMappedFile):
+            _check(source)
         self._parquet = pq.ParquetFile(source, pre_buffer=False)
         if not self._parquet.schema_arrow.equals(PUBLISHED_SCHEMA):
             raise ValueError("its columns are not those of this version")
@@ -223,6 +231,19 @@ class FilterFile:
             "layer_id"
         ].to_pylist()
         return ids
+
+
+def _check(source: pa.MemoryMappedFile) -> None:
+    """ValueError where the pages of a file state other counts than its footer; nothing of it is copied."""
+    content = source.read_buffer()
+    source.seek(0)
+    try:
+        footer_bytes(bytes(content[-END:]), "a fragment")
+        footer = pq.read_metadata(pa.BufferReader(content))
+        for number in range(footer.num_row_groups):
+            check_pages(memoryview(content).cast("B"), footer.row_group(number), None, "a fragment")
+    except FilterZooError as error:
+        raise ValueError(str(error)) from error
 
 
 def _runs(ids: list[str]) -> Iterator[tuple[str, int, int]]:

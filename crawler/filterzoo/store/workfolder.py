@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from typing import IO, Self
 
 from filterzoo.durable import sync, sync_folder
 from filterzoo.errors import StartError, WorkFolderBusy
+from filterzoo.network.cache import default_folder
 from filterzoo.store.fragments import FragmentStore
 from filterzoo.store.journal import Journal
 
@@ -58,14 +60,28 @@ class WorkFolder:
 
     @property
     def remembered(self) -> dict[str, str | None]:
-        """What `remember` wrote last; StartError where it cannot be read."""
+        """What `remember` wrote last; StartError where it cannot be read, or was not written by this user here.
+
+        A received folder would have the next crawl write, and `doctor --repair` remove, wherever its sender likes.
+        """
         try:
             found = json.loads((self.path / _STORE).read_bytes())
-            return {"url": str(found["url"]), "run": found["run"]}
+            remembered = {"url": str(found["url"]), "run": found["run"]}
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StartError(f"{self.path / _STORE}: cannot be read; remove it and name the --store again") from error
+        if self._store is None and not self._note(str(remembered["url"])).is_file():
+            raise StartError(
+                f"{self.path / _STORE}: names the store {ascii(remembered['url'])[1:-1][:200]}, and nobody used this "
+                "folder with it here; if the store is yours, give it by --store"
+            )
+        return remembered
+
+    def _note(self, url: str) -> Path:
+        """The file in the user's cache that says that this folder was used with that store."""
+        name = hashlib.sha256(f"{self.path.resolve()}\n{url}".encode()).hexdigest()
+        return default_folder() / "stores" / name
 
     def remember(self, store: dict[str, str | None]) -> None:
         """Keep the `url` of the shared store, and the `run` of this folder that wrote there last."""
@@ -76,6 +92,10 @@ class WorkFolder:
             sync(sink)
         file.replace(self.path / _STORE)
         sync_folder(self.path)
+        with contextlib.suppress(OSError):  # without it the store has to be named again
+            note = self._note(str(store["url"]))
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.touch()
 
     @property
     def scratch(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
@@ -65,7 +66,7 @@ def check_every_command(folder: Path, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["fragments", "fragments.aside", "scratch", "sockets", "confidences", "aside", "releases"]
+    "name", ["fragments", "fragments.aside", "scratch", "sockets", "hosts", "confidences", "aside", "releases"]
 )
 def test_a_folder_that_is_a_link_is_refused(folder: Path, work: Path, name: str) -> None:
     """A crawl clears `scratch` and what is in `sockets`."""
@@ -75,7 +76,7 @@ def test_a_folder_that_is_a_link_is_refused(folder: Path, work: Path, name: str)
 
 
 @pytest.mark.parametrize(
-    "name", ["lock", "journal.sqlite", "journal.sqlite-wal", "journal.sqlite.new", "aside/journal.jsonl"]
+    "name", ["lock", "journal.sqlite", "journal.sqlite-wal", "journal.sqlite.new", "store.json", "aside/journal.jsonl"]
 )
 def test_a_file_that_is_a_link_is_refused(folder: Path, work: Path, name: str) -> None:
     """A crawl empties its lock."""
@@ -99,6 +100,14 @@ def test_confidences_are_not_written_through_a_link(folder: Path, work: Path) ->
         WorkFolder(work).check()
 
 
+def test_a_store_that_somebody_else_named_is_not_used(folder: Path, work: Path) -> None:
+    """`doctor --repair` would take away what it does not know there."""
+    (folder / "home/fragments/aa").mkdir(parents=True)
+    (folder / "home/fragments/aa/mine.part").write_text("mine")
+    (work / "store.json").write_text(json.dumps({"url": str(folder / "home"), "run": None}))
+    check_every_command(folder, "if the store is yours, give it by --store")
+
+
 def fifo(path: Path) -> None:
     os.mkfifo(path)
 
@@ -113,7 +122,7 @@ def outside(path: Path) -> None:
 
 @pytest.mark.parametrize("plant", [fifo, endless, outside])
 def test_a_fragment_that_is_no_file_is_damage(folder: Path, work: Path, plant: Callable[[Path], None]) -> None:
-    for path in work.glob("fragments/*/*.arrow"):
+    for path in [*work.glob("fragments/*/*.arrow"), *work.glob("fragments/*/*.parquet")]:
         path.unlink()
         plant(path)
     assert "its fragment is damaged or lost" in refused(folder, "publish", "out")
