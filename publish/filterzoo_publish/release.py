@@ -80,8 +80,9 @@ def publish_work(
     with target:
         if dry_run:
             published = read_published(target.read())
-            plan = _plan(work, published, target, release)
-            return _report(target, plan, published, dry_run=True)
+            with reading(target.place) if published.files else contextlib.nullcontext():
+                plan = _plan(work, published, target, release)
+                return _report(target, plan, published, dry_run=True)
         return attempts(lambda: _release(work, target, release, watch or (lambda _shard: None)), target.place)
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 READERS = max(4, os.cpu_count() or 1)
 """Files and row groups that are read and decoded at a time; more than two cores, since reading from the Hub waits."""
+LARGEST_FILE = 64 << 30
+"""Bytes of the largest file that is read. The Hub states sizes, and memory without content is set aside for them."""
 LONGEST_TEXT = 256 << 20
 """Bytes of the longest small file that is read: the cards of a file of `models`."""
 _PATIENCE = 5
@@ -77,12 +79,14 @@ class PublishedFiles:
         self._check(path)
         if self.is_local:
             return os.fdopen(confined.open_file(self.root, path), "rb")
+        self._check_size(path)
         return cast("IO[bytes]", self.filesystem.open(f"{self.root}/{path}", "rb"))
 
     def native(self, path: str) -> pa.NativeFile:
         """`open` for pyarrow; in a folder mapped into memory, so that nothing is copied."""
         self._check(path)
         if not self.is_local:
+            self._check_size(path)
             return _ExactReads(self.filesystem).open_input_file(f"{self.root}/{path}")
         descriptor = confined.open_file(self.root, path)
         try:
@@ -109,6 +113,12 @@ class PublishedFiles:
             return content.decode()
         except UnicodeDecodeError as error:
             raise StartError(f"{self.root}: {path} is not UTF-8 text; run filterzoo verify") from error
+
+    def _check_size(self, path: str) -> None:
+        """StartError for a size that no file of a release has; FileNotFoundError where there is none."""
+        size = self.filesystem.info(f"{self.root}/{path}").get("size")
+        if not isinstance(size, int) or not 0 <= size <= LARGEST_FILE:
+            raise StartError(f"{self.root}: {path}: the Hub states a size of {ascii(size)[:40]} bytes; that cannot be")
 
     def _check(self, path: str) -> None:
         if not is_published_path(path):

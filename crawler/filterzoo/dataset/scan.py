@@ -51,19 +51,25 @@ def read_layers(
     with ThreadPoolExecutor(READERS) as readers:
         if files.is_local:
             fragments = [_mapped(files, path) for path in paths]
-            schema = _schema_of(fragments)
+            schema = _schema_of(files, fragments)
             columns = [n for n in schema.names if n not in without] if columns is None else list(columns)
             condition = _checked(files, columns, condition, bounds or {}, schema)
             needed = {*columns, *_columns_of(condition, schema)}
             fetched: Iterable[pds.ParquetFileFragment] = fragments
         else:
-            copies = list(readers.map(lambda path: SparseCopy(files, path), paths))
+            with reading(files.root):
+                copies = list(readers.map(lambda path: SparseCopy(files, path), paths))
             fragments = [copy.fragment for copy in copies]
-            schema = _schema_of(fragments)
+            schema = _schema_of(files, fragments)
             columns = [n for n in schema.names if n not in without] if columns is None else list(columns)
             condition = _checked(files, columns, condition, bounds or {}, schema)
             needed = {*columns, *_columns_of(condition, schema)}
-            fetched = readers.map(lambda copy: copy.fetch(needed, condition, schema), copies)
+
+            def fetch(copy: SparseCopy) -> pds.ParquetFileFragment:
+                with reading(files.root):
+                    return copy.fetch(needed, condition, schema)
+
+            fetched = readers.map(fetch, copies)
         parts: list[pa.Table] = []
         amounts = _read(fetched, parts, needed, schema=schema, columns=columns, filter=condition)
         watched(amounts, sum(fragment.metadata.num_rows for fragment in fragments), f"reading {config}")
@@ -75,9 +81,9 @@ def _mapped(files: PublishedFiles, path: str) -> pds.ParquetFileFragment:
     """A file mapped into memory. The map stays when the file is closed, so thousands of files need no open one each."""
     with reading(f"{files.root}: {path}"), files.native(path) as file:
         content = file.read_buffer()
-    footer_bytes(bytes(content[-END:]), f"{files.root}: {path}")
-    fragment = pds.ParquetFileFormat().make_fragment(content)
-    check_footer(fragment.metadata, content.size, f"{files.root}: {path}")
+        footer_bytes(bytes(content[-END:]), f"{files.root}: {path}")
+        fragment = pds.ParquetFileFormat().make_fragment(content)
+        check_footer(fragment.metadata, content.size, f"{files.root}: {path}")
     return fragment
 
 
@@ -104,8 +110,9 @@ def _read(
         yield rest
 
 
-def _schema_of(fragments: Iterable[pds.ParquetFileFragment]) -> pa.Schema:
-    return pa.unify_schemas([fragment.physical_schema for fragment in fragments])
+def _schema_of(files: PublishedFiles, fragments: Iterable[pds.ParquetFileFragment]) -> pa.Schema:
+    with reading(files.root):
+        return pa.unify_schemas([fragment.physical_schema for fragment in fragments])
 
 
 def _columns_of(condition: pc.Expression, schema: pa.Schema) -> Iterator[str]:

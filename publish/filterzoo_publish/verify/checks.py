@@ -48,6 +48,10 @@ def verify_files(files: PublishedFiles, *, full: bool = False) -> list[Problem]:
     except WRONG_CONTENT as error:
         # Rows that no release writes: what was found before them stands, and nothing behind them can be told.
         examination.report("content", files.root, f"holds what no release writes: {said(error)}")
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        examination.report("content", files.root, f"cannot be read: {said(error)}")
     except FilterZooError as error:
         examination.report("content", files.root, str(error))
     return examination.problems
