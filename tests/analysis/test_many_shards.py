@@ -15,7 +15,7 @@ import pytest
 from tests.analysis import synthetic
 from tests.program import PROGRAM
 
-SHARDS = 300
+SHARDS = 210
 """Of layers, and as many of filters."""
 OPEN = 100
 """Files that the process may have open, those of libraries and pipes included."""

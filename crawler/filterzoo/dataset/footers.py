@@ -35,6 +35,11 @@ def allowed(size: int) -> int:
     return FREE + RATIO * size
 
 
+def least_size(memory: int) -> int:
+    """The fewest bytes of a file that may take `memory` bytes in memory."""
+    return max(0, -(-(memory - FREE) // RATIO))
+
+
 def read_footer(file: IO[bytes] | pa.NativeFile, where: str, *, longest: int = LONGEST) -> pq.FileMetaData:
     """The footer of an open file; FilterZooError where it is longer than `longest` bytes, or as `check_footer` says.
 

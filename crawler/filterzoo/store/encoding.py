@@ -14,9 +14,14 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from filterzoo.dataset.footers import END, footer_bytes, least_size
+
 _PAGE_BYTES = 4 << 20
 """Weights of 4 MiB pages take 30.3 bytes a filter, of 1 MiB pages 30.6: byte streams are longer. A limit on the rows of
 a page changes nothing here, since a row is a block of filters."""
+
+_HEADS = 1 << 16
+"""Bytes that the heads of a row group's pages take at most."""
 
 
 class EncodedFile:
@@ -29,6 +34,7 @@ class EncodedFile:
         self.path = path
         self.rows = 0
         self.row_groups = 0
+        self._memory = 0
         self._schema = schema
         self._sink = _HashingFile(path)
         try:
@@ -67,13 +73,22 @@ class EncodedFile:
 
     def write(self, table: pa.Table) -> None:
         """Append one row group."""
-        self._writer.write_table(table.select(self._schema.names).cast(self._schema), row_group_size=max(1, len(table)))
+        table = table.select(self._schema.names).cast(self._schema)
+        self._writer.write_table(table, row_group_size=max(1, len(table)))
+        # More than `footers.check_footer` counts: each number and its place, of empty cells too, and heads of pages.
+        self._memory += 2 * table.nbytes * 17 // 16 + 8 * table.num_rows * table.num_columns + _HEADS
         self.rows += len(table)
         self.row_groups += 1
 
     def finish(self, *, durable: bool = False) -> tuple[str, int]:
-        """Close the file; gives the sha256 of its bytes in hex, and their number. durable: they are on the disk."""
+        """Close the file; gives the sha256 of its bytes in hex, and their number. durable: they are on the disk.
+
+        Weights that are all alike compress to nothing, and readers take such a file for a bomb: unused bytes before
+        its footer make it as large as it has to be.
+        """
+        self._sink.hold()
         self._writer.close()
+        self._sink.release(least_size(self._memory))
         size = self._sink.tell()
         if durable:
             self._sink.sync()
@@ -106,14 +121,32 @@ class _HashingFile:
     def __init__(self, path: Path) -> None:
         self._file = path.open("xb")
         self._hash = hashlib.sha256()
+        self._held: bytearray | None = None
         self.closed = False
 
     def write(self, data: Any) -> int:
+        if self._held is not None:
+            self._held += data
+            return len(data)
         self._hash.update(data)
         return self._file.write(data)
 
+    def hold(self) -> None:
+        """Keep in memory what comes from now on: the indexes of pages, and the footer."""
+        self._held = bytearray()
+
+    def release(self, least: int) -> None:
+        """Write what was kept, with zeros before the footer that make the file as long as `least` bytes."""
+        held, self._held = bytes(self._held or b""), None
+        begin = len(held) - footer_bytes(held[-END:], "a file", longest=len(held))
+        self.write(held[:begin])
+        missing = least - self._file.tell() - (len(held) - begin)
+        for start in range(0, missing, _PAGE_BYTES):
+            self.write(bytes(min(_PAGE_BYTES, missing - start)))
+        self.write(held[begin:])
+
     def tell(self) -> int:
-        return self._file.tell()
+        return self._file.tell() + len(self._held or b"")
 
     def flush(self) -> None:
         self._file.flush()

@@ -16,7 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 from tests.crawler.checkpoints import layer, measure, weights
 
-from filterzoo.store.filters import BLOCK, FILTER_SCHEMA, PUBLISHED_SCHEMA, Axes
+from filterzoo.dataset.parquet import ParquetFile
+from filterzoo.store.encoding import EncodedFile
+from filterzoo.store.filters import BLOCK, FILTER_SCHEMA, PUBLISHED_SCHEMA, WEIGHTS, Axes
 from filterzoo.store.fragments import FILTERS, LAYER_SCHEMA, LAYERS, FragmentStore
 from filterzoo.store.sample import LARGEST_QUOTA, draw
 
@@ -82,6 +84,23 @@ def test_filters_are_stored_as_they_are_published(tmp_path):
     assert place.stat().st_nlink == 2
     store.bring(name, tmp_path / "linked", as_link=True)
     assert (tmp_path / "linked").is_symlink()
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5])
+def test_equal_weights_leave_a_file_that_readers_take(tmp_path, value):
+    """They compress to nothing, and a small file that gets large in memory is taken for a bomb."""
+    place = tmp_path / "filters"
+    rows = pa.table({"weights": pa.array([np.full(1 << 20, value, np.float32)] * 40, WEIGHTS)})
+    file = EncodedFile(place, rows.schema)
+    file.write(rows)
+    sha256, size = file.finish()
+    assert (sha256, size) == (hashlib.sha256(place.read_bytes()).hexdigest(), place.stat().st_size)
+    assert size < rows.nbytes / 30
+    with place.open("rb") as source, ParquetFile(source) as parquet:
+        assert parquet.read().equals(rows)
+        column = parquet.metadata.row_group(0).column(0)
+        assert column.has_offset_index
+    assert pq.read_table(place).equals(rows)
 
 
 def test_large_layers_come_in_blocks_and_row_groups(store):
