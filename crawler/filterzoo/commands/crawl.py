@@ -40,7 +40,7 @@ def crawl(
     only: Annotated[str | None, typer.Option(metavar="SOURCE", help="Look at one source only.")] = None,
     device: Annotated[Device, typer.Option(help="Where to measure.")] = "auto",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Checkpoints at a time; here one a core by default, at most 4.")
+        int | None, typer.Option(min=1, help="Checkpoints at a time; by default one a core, and 1 GB of memory each.")
     ] = None,
     executor: Annotated[
         str, typer.Option(metavar="NAME", help="What runs the work: local, or one of a plugin.")

@@ -20,13 +20,12 @@ from typing import Any
 
 import tenacity
 
+from filterzoo.crawl.cores import Cores, Semaphore
 from filterzoo.crawl.discovery import Task
 from filterzoo.crawl.executor import LOCAL, Executor, ExecutorOptions, Outcome
+from filterzoo.crawl.machine import cores, default_workers
 from filterzoo.crawl.worker import Worker, WorkerSetup
 from filterzoo.errors import Reason, Refused, Stage, StartError
-
-MAX_WORKERS = 4
-"""Workers by default: no more than cores, and no more than this: each takes 130 MB and its largest layer."""
 
 _AHEAD = 2
 """Tasks taken for each worker: one in progress, one waiting."""
@@ -45,7 +44,7 @@ _this_process: list[Worker] = []
 
 
 class LocalExecutor(Executor):
-    """Pools of worker processes, each with its own jail and measurer and one thread of arithmetic."""
+    """Pools of worker processes, each with its own jail and measurer; they share the machine's cores."""
 
     name = LOCAL
 
@@ -53,7 +52,7 @@ class LocalExecutor(Executor):
         """StartError for an address: there is no other machine."""
         if options.address is not None:
             raise StartError("--ray-address: is for --executor ray; the local executor has no address")
-        self._workers = options.workers or min(MAX_WORKERS, os.cpu_count() or 1)
+        self._workers = options.workers or default_workers()
 
     def run(self, setup: WorkerSetup, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
         """See `Executor.run`."""
@@ -124,8 +123,10 @@ class _Run:
 
     def _pool(self, workers: int, reached: _StageCell | None = None) -> ProcessPoolExecutor:
         """A pool that has no process yet. reached: where its one worker notes the stage it is in."""
-        arguments = (self._setup, reached)
-        return ProcessPoolExecutor(workers, self._context(), initializer=_start_worker, initargs=arguments)
+        context = self._context()
+        free = _free_cores(context) if reached is None else None  # alone, its stage and its memory tell more
+        arguments = (self._setup, reached, free)
+        return ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=arguments)
 
     def _context(self) -> BaseContext:
         return _context(self._setup.sockets, builds_architectures=self._setup.builds_architectures)
@@ -198,14 +199,25 @@ def _socket_in(sockets: Path) -> Iterator[None]:
         tempfile.tempdir = before
 
 
-def _start_worker(setup: WorkerSetup, reached: _StageCell | None) -> None:
-    """Start a worker with one thread of arithmetic: equal bytes for any number of workers, no oversubscribed cores."""
+def _free_cores(context: BaseContext) -> Semaphore | None:
+    """Counts the cores that no worker uses; None where the system gives no such thing.
+
+    Each pool has its own: a worker that was killed cannot give back what it had.
+    """
+    try:
+        return context.Semaphore(cores())
+    except (OSError, ImportError):
+        return None
+
+
+def _start_worker(setup: WorkerSetup, reached: _StageCell | None, free: Semaphore | None) -> None:
+    """Start a worker. One thread measures a layer: equal bytes for any number of them, no oversubscribed cores."""
     import threadpoolctl  # noqa: PLC0415  # the driver computes nothing
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver receives it and shuts the pool down
     threading.Thread(target=_end_with_the_driver, daemon=True).start()
     threadpoolctl.threadpool_limits(1)
-    _this_process[:] = [Worker(setup, None if reached is None else reached.enter)]
+    _this_process[:] = [Worker(setup, None if reached is None else reached.enter, Cores(free))]
 
 
 def _end_with_the_driver() -> None:

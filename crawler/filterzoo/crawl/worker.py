@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from pathlib import Path
 
 from filterzoo.architectures.context import is_known, with_architecture
 from filterzoo.crawl.budget import cpu_clock
+from filterzoo.crawl.cores import Cores, measured
 from filterzoo.crawl.discovery import Settings, Task, checked, open_sources
 from filterzoo.crawl.opening import opened
 from filterzoo.crawl.published_hashes import published_hashes
@@ -58,8 +61,10 @@ class WorkerSetup:
 class Worker:
     """A worker: sources, jail, measurer and store, used for one checkpoint after another."""
 
-    def __init__(self, setup: WorkerSetup, on_stage: Callable[[Stage], None] | None = None) -> None:
-        """`on_stage` is called with every stage that a checkpoint enters."""
+    def __init__(
+        self, setup: WorkerSetup, on_stage: Callable[[Stage], None] | None = None, cores: Cores | None = None
+    ) -> None:
+        """`on_stage` is called with every stage that a checkpoint enters. cores: shared with other workers."""
         plugins = load(setup.plugins)
         health = None if setup.hosts is None else HostHealth(setup.hosts)
         self._door = Door(setup.cache, allow_private=setup.allow_private, health=health)
@@ -69,6 +74,8 @@ class Worker:
         self._store = FragmentStore(setup.fragments_url, setup.scratch)
         self._scratch = setup.scratch
         self._on_stage = on_stage or (lambda _: None)
+        # Layers wait for a GPU one after the other.
+        self._cores = cores if cores is not None and self._measurer.device == "cpu" else Cores()
 
     def close(self) -> None:
         """End the jail's child and close connections."""
@@ -80,9 +87,10 @@ class Worker:
 
         A checkpoint that changed while it was read starts again, once: another change is left to the next run.
         """
-        outcome = self._attempt(task)
-        changed = isinstance(outcome, LedgerEntry) and outcome.reason is Reason.CHANGED
-        return self._attempt(task) if changed else outcome
+        with self._cores.own():
+            outcome = self._attempt(task)
+            changed = isinstance(outcome, LedgerEntry) and outcome.reason is Reason.CHANGED
+            return self._attempt(task) if changed else outcome
 
     def _attempt(self, task: Task) -> Done | LedgerEntry:
         progress = _Progress(self._on_stage)
@@ -180,11 +188,17 @@ class Worker:
             return replace(index, convolutions=with_architecture(index.convolutions, architectures))
 
     def _fill(self, fragment: FragmentWriter, layers: CheckedLayers, progress: _Progress) -> None:
-        for layer in layers:
+        """Read, measure and encode the layers: one after the other, or beside each other where cores are free."""
+        with self._cores.threads() as threads:
+            added: Future[None] | None = None
+            for layer, measure in measured(layers, self._measurer.measure, threads, progress.enter):
+                if added is not None:
+                    added.result()
+                added = threads.run(partial(fragment.add, layer, measure))
+                del layer, measure  # its weights need not stay in memory while the next are read
             progress.enter(Stage.MEASURE)
-            fragment.add(layer, self._measurer.measure(layer))
-            progress.enter(Stage.NORMALISE)
-            del layer  # its weights need not stay in memory while the next are read
+            if added is not None:
+                added.result()
 
 
 class _Progress:

@@ -1,0 +1,139 @@
+"""Spreads the layers of one checkpoint over cores that no other worker uses.
+
+Every worker holds one core while it has a checkpoint. What is left serves those that have much to do: at the end of a
+crawl, or for one large checkpoint, that is all cores. Each layer is measured by one thread and they are stored in their
+order, so that the bytes are the same for any number of cores.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Protocol, TypeVar
+
+from filterzoo.errors import Stage
+from filterzoo.layers.layer import Layer, LayerMeasure
+
+WORTH_A_THREAD = 1 << 15
+"""Weights of the smallest layer that is handed to another thread."""
+IN_FLIGHT_BYTES = 256_000_000
+"""While layers of so many bytes are being measured, no further one is read: memory is bounded by this and a layer."""
+MOST_THREADS = 32
+Result = TypeVar("Result")
+
+
+class Semaphore(Protocol):
+    """What `multiprocessing` and `threading` call by that name."""
+
+    def acquire(self, block: bool = True, /) -> bool:  # noqa: FBT001, FBT002  # as they spell it
+        """Take one, if not asked to wait only where there is one."""
+        ...
+
+    def release(self) -> None:
+        """Give one back."""
+
+
+class Cores:
+    """The cores of a machine, shared by its workers; without a semaphore each has its own and no other."""
+
+    def __init__(self, free: Semaphore | None = None) -> None:
+        self._free = free
+
+    def take(self) -> bool:
+        """Take a core that nobody uses; False where there is none."""
+        return self._free is not None and self._free.acquire(False)  # noqa: FBT003  # one calls it `block`, the other `blocking`
+
+    def give_back(self) -> None:
+        """Give back a core that was taken."""
+        if self._free is not None:
+            self._free.release()
+
+    @contextlib.contextmanager
+    def own(self) -> Iterator[None]:
+        """Hold the worker's own core; it works on where others have that still."""
+        is_taken = self.take()
+        try:
+            yield
+        finally:
+            if is_taken:
+                self.give_back()
+
+    @contextlib.contextmanager
+    def threads(self) -> Iterator[Threads]:
+        """Threads that work while cores are free; at the end all of them have ended."""
+        with ThreadPoolExecutor(MOST_THREADS, "filterzoo-layer") as pool:
+            yield Threads(self, pool)
+
+
+class Threads:
+    """Does things in other threads while there are cores for them, and in this one otherwise."""
+
+    def __init__(self, cores: Cores, pool: ThreadPoolExecutor) -> None:
+        self._cores = cores
+        self._pool = pool
+
+    def run(self, work: Callable[[], Result]) -> Future[Result]:
+        """Start it, or do it; what it raises, the future raises."""
+        return self._pool.submit(self._given_back, work) if self._cores.take() else done(work)
+
+    def _given_back(self, work: Callable[[], Result]) -> Result:
+        try:
+            return work()
+        finally:
+            self._cores.give_back()
+
+
+def done(work: Callable[[], Result]) -> Future[Result]:
+    """Do it in this thread."""
+    future: Future[Result] = Future()
+    try:
+        future.set_result(work())
+    except Exception as error:  # noqa: BLE001  # as a thread does: it is raised where the result is asked for
+        future.set_exception(error)
+    return future
+
+
+def measured(
+    layers: Iterable[Layer],
+    measure: Callable[[Layer], LayerMeasure],
+    threads: Threads,
+    enter: Callable[[Stage], None],
+) -> Iterator[tuple[Layer, LayerMeasure]]:
+    """Each layer with its measures, in order; several are measured at once, and the next is read meanwhile.
+
+    What is raised is what would be raised first if one came after the other; `enter` is told the stage of that.
+    """
+    waiting: deque[tuple[Layer, Future[LayerMeasure]]] = deque()
+    in_flight = 0
+    remaining = iter(layers)
+    failure: Exception | None = None
+    while True:
+        enter(Stage.NORMALISE)
+        try:
+            layer = next(remaining)
+        except StopIteration:
+            break
+        except Exception as error:  # noqa: BLE001  # raised when the layers before it are measured
+            failure = error
+            break
+        enter(Stage.MEASURE)
+        run = threads.run if layer.weights.size >= WORTH_A_THREAD else done
+        waiting.append((layer, run(partial(measure, layer))))
+        in_flight += layer.weights.nbytes
+        del layer
+        while waiting and (waiting[0][1].done() or in_flight > IN_FLIGHT_BYTES):
+            first, future = waiting.popleft()
+            in_flight -= first.weights.nbytes
+            yield first, future.result()
+            del first, future
+    while waiting:
+        enter(Stage.MEASURE)
+        first, future = waiting.popleft()
+        yield first, future.result()
+        del first, future
+    if failure is not None:
+        enter(Stage.NORMALISE)
+        raise failure
