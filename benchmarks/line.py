@@ -1,8 +1,8 @@
-"""crawl + publish against what a user would write today, on one synthetic zoo, in one run.
+"""crawl + publish against what a user would write today, and against what nobody can do without, in one run.
 
-The zoo: torch, safetensors and ONNX files with 5 million random 3x3 filters in layers of many sizes, written here. The
-other side: torch.load, safetensors and onnx loaders, torchconvquality for the measures, pandas and h5py for the result.
-It keeps fewer measures and none of the sufficient statistics. Prints medians, ratios and peak memory.
+Four rows over one synthetic zoo: FilterZoo; `_by_hand`, which keeps filters and a few measures; `_by_libraries`, which
+makes most of what a release holds; `_limit`, which only hashes the files and encodes their numbers. Each is checked to
+have done its work. Prints the fastest of the rounds, peak memory of all processes, and the ratios.
 """
 
 from __future__ import annotations
@@ -11,13 +11,20 @@ import argparse
 import shutil
 import sys
 import tempfile
-import textwrap
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import numpy as np
-from benchmarks._measuring import Run, median, run
+import pyarrow.parquet as pq
+from benchmarks._measuring import Run, run
+from benchmarks._zoo import Zoo, write_zoo
 
-FILTERS = 5_000_000
+import filterzoo
+from filterzoo_publish.verify.checks import verify
+
+FILTERS = 12_000_000
 MANIFEST = """
 name: synthetic
 sources:
@@ -27,111 +34,116 @@ sources:
 """
 
 
-def write_zoo(folder: Path, filters: int) -> None:
-    """Files of about 600,000 filters each, in the three formats by turns."""
-    import onnx
-    import torch
-    from onnx import TensorProto, helper, numpy_helper
-    from safetensors.numpy import save_file
+@dataclass(frozen=True, slots=True)
+class _Rival:
+    """Something to be measured: its name, what it runs as, and what it must have made at the place it was given."""
 
-    folder.mkdir(parents=True)
-    generator = np.random.default_rng(0)
-    shapes = [(64, 3), (64, 64), (128, 64), (128, 128), (256, 128), (256, 256), (512, 256), (512, 512)]
-    written = number = 0
-    while written < filters:
-        layers = {
-            f"layer{i}.conv.weight": (generator.standard_normal((o, c, 3, 3)) / np.sqrt(9 * c)).astype(np.float32)
-            for i, (o, c) in enumerate(shapes)
-        }
-        written += sum(w.shape[0] * w.shape[1] for w in layers.values())
-        if number % 3 == 0:
-            torch.save({name: torch.from_numpy(w) for name, w in layers.items()}, folder / f"{number:03}.pth")
-        elif number % 3 == 1:
-            save_file(layers, folder / f"{number:03}.safetensors")
-        else:
-            nodes, previous = [], "input"
-            for name in layers:
-                nodes.append(helper.make_node("Conv", [previous, name], [f"{name}.out"]))
-                previous = f"{name}.out"
-            graph = helper.make_graph(
-                nodes,
-                "g",
-                [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, 64, 64])],
-                [helper.make_tensor_value_info(previous, TensorProto.FLOAT, None)],
-                [numpy_helper.from_array(w, name) for name, w in layers.items()],
-            )
-            onnx.save(helper.make_model(graph), folder / f"{number:03}.onnx")
-        number += 1
-
-
-BY_HAND = """
-import sys
-from pathlib import Path
-import h5py, numpy as np, onnx, pandas as pd, torch
-from onnx import numpy_helper
-from safetensors.torch import load_file
-from torchconvquality import measure_conv_weight_quality
-
-def weights(path):
-    if path.suffix == ".onnx":
-        for tensor in onnx.load(path).graph.initializer:
-            yield tensor.name, torch.from_numpy(numpy_helper.to_array(tensor).copy())
-    else:
-        yield from (load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)).items()
-
-rows, parts = [], []
-for path in sorted(Path(sys.argv[1]).iterdir()):
-    for name, weight in weights(path):
-        if weight.ndim == 4 and weight.shape[2:] == (3, 3):
-            row = {"model": path.name, "layer": name} | measure_conv_weight_quality(weight)
-            rows.append(row)
-            parts.append(weight.numpy().reshape(-1, 3, 3))
-with h5py.File(sys.argv[2], "w") as file:
-    file.create_dataset("filters", data=np.vstack(parts))
-pd.DataFrame(rows).to_csv(sys.argv[2] + ".csv")
-"""
+    name: str
+    module: str
+    suffix: str
+    check: Callable[[Path, Path, Zoo], None]
 
 
 def main() -> None:
-    """Write the zoo, run both sides `--repeat` times in turns, print medians and ratios."""
+    """Write the zoo, run all rows `--repeat` times in turns, check them, print the fastest of each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--filters", type=int, default=FILTERS)
     parser.add_argument("--repeat", type=int, default=3)
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="filterzoo-bench-"))
     try:
-        write_zoo(folder / "zoo", arguments.filters)
+        zoo = write_zoo(folder / "zoo", arguments.filters)
         (folder / "manifest.yaml").write_text(MANIFEST)
-        (folder / "by_hand.py").write_text(textwrap.dedent(BY_HAND))
-        ours, crawls, theirs = [], [], []
+        crawls, publishes = [], []
+        others: dict[str, list[Run]] = {rival.name: [] for rival in RIVALS}
         for number in range(arguments.repeat):
-            crawl, publish = _filterzoo(folder, number)
+            crawl, publish = _filterzoo(folder, number, zoo)
             crawls.append(crawl)
-            ours.append(Run(crawl.seconds + publish.seconds, max(crawl.peak_bytes, publish.peak_bytes)))
-            out = folder / f"by-hand-{number}.h5"
-            theirs.append(run([sys.executable, str(folder / "by_hand.py"), str(folder / "zoo"), str(out)]))
-        _report(folder, median(ours), median(crawls), median(theirs))
+            publishes.append(publish)
+            for rival in RIVALS:
+                others[rival.name].append(_other(folder, number, zoo, rival))
+        _report(zoo, crawls, publishes, others)
     finally:
         shutil.rmtree(folder)
 
 
-def _filterzoo(folder: Path, number: int) -> tuple[Run, Run]:
+def _filterzoo(folder: Path, number: int, zoo: Zoo) -> tuple[Run, Run]:
     program = str(Path(sys.executable).with_name("filterzoo"))
-    work, target = str(folder / f"work-{number}"), str(folder / f"dataset-{number}")
-    crawl = run([program, "crawl", str(folder / "manifest.yaml"), "--workdir", work])
-    publish = run([program, "publish", target, "--workdir", work])
+    work, target = folder / f"work-{number}", folder / f"dataset-{number}"
+    crawl = run([program, "crawl", str(folder / "manifest.yaml"), "--workdir", str(work)])
+    publish = run([program, "publish", str(target), "--workdir", str(work)])
+    if number == 0:
+        problems = verify(str(target))
+        assert not problems, problems[0]
+    assert len(filterzoo.layers(str(target))) == zoo.layers
+    _check_filters([filterzoo.load(str(target))], zoo)
+    shutil.rmtree(work)
+    shutil.rmtree(target)
     return crawl, publish
 
 
-def _report(folder: Path, ours: Run, crawl: Run, theirs: Run) -> None:
-    zoo = sum(path.stat().st_size for path in (folder / "zoo").iterdir())
-    filters = zoo / 36
-    print(f"zoo: {len(list((folder / 'zoo').iterdir()))} files, {zoo / 1e6:.0f} MB, {filters / 1e6:.1f} M filters")
-    for name, result in (("filterzoo crawl + publish", ours), ("  of which crawl", crawl), ("by hand", theirs)):
-        rate = filters / result.seconds / 1e6
-        print(f"{name:28} {result.seconds:7.1f} s {rate:6.2f} M filters/s {result.peak_bytes / 1e6:8.0f} MB peak")
-    time, memory = theirs.seconds / ours.seconds, theirs.peak_bytes / ours.peak_bytes
-    print(f"by hand / filterzoo: time x {time:.2f}, memory x {memory:.2f}")
+def _other(folder: Path, number: int, zoo: Zoo, rival: _Rival) -> Run:
+    out = folder / f"{rival.module}-{number}{rival.suffix}"
+    taken = run([sys.executable, "-m", f"benchmarks.{rival.module}", str(folder / "zoo"), str(out)])
+    rival.check(folder / "zoo", out, zoo)
+    for made in folder.glob(f"{rival.module}-{number}*"):
+        shutil.rmtree(made) if made.is_dir() else made.unlink()
+    return taken
+
+
+def _check_by_hand(_zoo: Path, out: Path, zoo: Zoo) -> None:
+    assert len(out.with_suffix(".csv").read_text().splitlines()) == zoo.layers + 1
+    with h5py.File(out) as file:
+        _check_filters([file["filters"][...]], zoo)
+
+
+def _check_by_libraries(_zoo: Path, out: Path, zoo: Zoo) -> None:
+    assert pq.read_metadata(out / "layers.parquet").num_rows == zoo.layers
+    with pq.ParquetFile(out / "filters.parquet") as file:
+        _check_filters((numbers for numbers in _numbers(file)), zoo)
+
+
+def _check_limit(folder: Path, out: Path, _zoo: Zoo) -> None:
+    assert len(out.with_suffix(".txt").read_text().splitlines()) == len(list(folder.iterdir()))
+    with pq.ParquetFile(out) as file:
+        decoded = sum(len(numbers) for numbers in _numbers(file))
+    assert decoded == sum(path.stat().st_size // 4 for path in folder.iterdir())
+
+
+def _numbers(file: pq.ParquetFile) -> Iterable[np.ndarray]:
+    for group in range(file.num_row_groups):
+        yield from (chunk.flatten().to_numpy() for chunk in file.read_row_group(group, ["weights"])["weights"].chunks)
+
+
+def _check_filters(parts: Iterable[np.ndarray], zoo: Zoo) -> None:
+    """Every filter is there: their number, and the sum of all numbers, in whatever order they were added."""
+    count, total = 0, 0.0
+    for part in parts:
+        count += part.size
+        total += float(part.sum(dtype=np.float64))
+    assert count == 9 * zoo.filters, (count, zoo)
+    assert abs(total - zoo.total) < 1e-3, (total, zoo)
+
+
+RIVALS = (
+    _Rival("by hand: filters, a few measures", "_by_hand", ".h5", _check_by_hand),
+    _Rival("the same from libraries", "_by_libraries", "", _check_by_libraries),
+    _Rival("the limit: sha256 and Parquet", "_limit", ".parquet", _check_limit),
+)
+
+
+def _report(zoo: Zoo, crawls: list[Run], publishes: list[Run], others: dict[str, list[Run]]) -> None:
+    both = [Run(a.seconds + b.seconds, max(a.peak_bytes, b.peak_bytes)) for a, b in zip(crawls, publishes, strict=True)]
+    print(f"zoo: {zoo.files} files, {zoo.size / 1e6:.0f} MB, {zoo.filters / 1e6:.1f} M filters")
+    rows = {"filterzoo crawl + publish": both, "  crawl": crawls, "  publish": publishes, **others}
+    for name, runs in rows.items():
+        fastest = min(one.seconds for one in runs)
+        peak = max(one.peak_bytes for one in runs) / 1e6
+        print(f"{name:34} {fastest:7.1f} s {zoo.filters / fastest / 1e6:6.2f} M filters/s {peak:8.0f} MB peak")
+    for name, runs in others.items():
+        ratios = sorted(own.seconds / other.seconds for own, other in zip(both, runs, strict=True))
+        text = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+        print(f"filterzoo takes of the time of {name}: {text} (by round)")
 
 
 if __name__ == "__main__":
