@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +17,7 @@ from filterzoo.dataset.published import first_line, is_hub_name
 from filterzoo.dataset.untrusted import reading
 from filterzoo.errors import StorageFailed
 from filterzoo_publish.card.documents import documents, outdated_figure
-from filterzoo_publish.card.figures import LAYER_COLUMNS
+from filterzoo_publish.card.figures import LAYER_COLUMNS, overview
 from filterzoo_publish.lineage.table import CONFIG as LINEAGE
 from filterzoo_publish.lineage.table import LAYER_COLUMNS as LINEAGE_COLUMNS
 from filterzoo_publish.lineage.table import lineage_table
@@ -131,23 +132,26 @@ def _release_into(
         commit = target.settle(published.releases[-1].name) if published.releases else None
         return _report(target, plan, published, commit=commit)
     before = {path for config in CONFIGS for path in published.paths(config)}
+    models = pa.concat_tables([published.models, models_table(plan.entries, plan.release)])
     outdated: set[str] = set()
     files: dict[str, int] = {}
-    for shard in _shards(plan, published, folder, outdated, as_links=target.takes_links):
-        outdated.discard(shard.path)
-        if shard.path in before:
-            shard.local.unlink()
-            continue
-        target.add(shard)
-        files[shard.path] = shard.size
-        watch(shard)
-    models = pa.concat_tables([published.models, models_table(plan.entries, plan.release)])
+    # To load matplotlib takes longer than to link files: the picture is drawn meanwhile.
+    with ThreadPoolExecutor(1, "filterzoo-picture") as beside:
+        picture = beside.submit(overview, models, _layers(plan, published, LAYER_COLUMNS))
+        for shard in _shards(plan, published, folder, outdated, as_links=target.takes_links):
+            outdated.discard(shard.path)
+            if shard.path in before:
+                shard.local.unlink()
+                continue
+            target.add(shard)
+            files[shard.path] = shard.size
+            watch(shard)
     made = _counted(plan, sample_quota(plan, published))
     releases = (*published.releases, made)
     written = documents(
         target.name,
         models=models,
-        layers=_layers(plan, published, LAYER_COLUMNS),
+        picture=picture.result(),
         skipped=plan.skipped,
         releases=releases,
         takedowns=published.takedowns,

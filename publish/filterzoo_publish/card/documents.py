@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from filterzoo_publish.card.card import card
 from filterzoo_publish.card.croissant import CROISSANT, croissant
-from filterzoo_publish.card.figures import FIGURE, overview
+from filterzoo_publish.card.figures import FIGURE
 from filterzoo_publish.card.notice import NOTICE, notice
 from filterzoo_publish.plan.releases import RELEASES, Release, releases_csv
 from filterzoo_publish.plan.state import PublishedState
@@ -20,16 +20,15 @@ def documents(
     name: str,
     *,
     models: pa.Table,
-    layers: pa.Table,
+    picture: bytes | None,
     skipped: pa.Table,
     releases: Sequence[Release],
     takedowns: Sequence[Takedown],
 ) -> dict[str, bytes]:
     """Path -> content: the same for the same rows in any order. `name`: what readers call the data set.
 
-    layers: the columns `filterzoo_publish.card.figures.LAYER_COLUMNS`. Without matplotlib there is no figure.
+    picture: what `filterzoo_publish.card.figures.overview` gives.
     """
-    picture = overview(models, layers)
     texts = {
         README: card(name, models, skipped, releases, len(takedowns), has_picture=picture is not None),
         NOTICE: notice(models),

@@ -13,7 +13,7 @@ from filterzoo.dataset.untrusted import reading
 from filterzoo.errors import Reason, StartError
 from filterzoo.licensing.licences import Licence
 from filterzoo_publish.card.documents import documents, outdated_figure
-from filterzoo_publish.card.figures import LAYER_COLUMNS
+from filterzoo_publish.card.figures import LAYER_COLUMNS, overview
 from filterzoo_publish.lineage.table import CONFIG as LINEAGE
 from filterzoo_publish.lineage.table import LAYER_COLUMNS as LINEAGE_COLUMNS
 from filterzoo_publish.lineage.table import lineage_table
@@ -172,10 +172,11 @@ def _commit(target: Target, wanted: _Wanted, release: str | None, watch: Callabl
         files[shard.path] = shard.size
         watch(shard)
     made = replace(change.release, removed=len(change.gone), sample_quota=published.sample_quota or 0)
+    models, layers = rewriting.models(), rewriting.staying(published.read("layers", LAYER_COLUMNS))
     written = documents(
         target.name,
-        models=rewriting.models(),
-        layers=rewriting.staying(published.read("layers", LAYER_COLUMNS)),
+        models=models,
+        picture=overview(models, layers),
         skipped=_skipped(change),
         releases=(*published.releases, made),
         takedowns=change.takedowns,
