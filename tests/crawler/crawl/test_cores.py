@@ -89,9 +89,14 @@ def test_few_layers_are_in_memory(monkeypatch):
             yield one
 
     late = threading.Event()
+
+    def waiting(_):
+        late.wait(60)
+        return measure()
+
     with Cores(threading.Semaphore(8)).threads() as threads:
         threading.Timer(0.2, late.set).start()
-        for one, _ in measured(reading(), lambda _: late.wait(60) and measure(), threads, ignore):
+        for one, _ in measured(reading(), waiting, threads, ignore):
             given.append(one.index)
     assert given == list(range(5))
 
@@ -130,7 +135,7 @@ def test_more_cores_change_no_byte(tmp_path):
 def test_workers_are_as_many_as_cores_and_memory_allow(tmp_path, monkeypatch, quota, memory, expected):
     monkeypatch.setattr(machine, "_CGROUP", tmp_path)
     monkeypatch.setattr(machine, "_MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: range(8), raising=False)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(8), raising=False)
     (tmp_path / "cpu.max").write_text(f"{quota}\n")
     (tmp_path / "memory.max").write_text(f"{memory}\n")
     (tmp_path / "memory.current").write_text("400000000\n")
