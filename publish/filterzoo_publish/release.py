@@ -16,6 +16,7 @@ import tenacity
 from filterzoo.dataset.published import first_line, is_hub_name
 from filterzoo.dataset.untrusted import reading
 from filterzoo.errors import StorageFailed
+from filterzoo_publish.card.citation import Identity, former_doi
 from filterzoo_publish.card.documents import documents, outdated_figure
 from filterzoo_publish.card.figures import LAYER_COLUMNS, overview
 from filterzoo_publish.lineage.table import CONFIG as LINEAGE
@@ -155,6 +156,7 @@ def _release_into(
         skipped=plan.skipped,
         releases=releases,
         takedowns=published.takedowns,
+        identity=Identity(target.url, target.doi or former_doi(published.files)),
     )
     removed = tuple(sorted([*outdated, *outdated_figure(published, written)]))
     message = f"{RELEASE} {made.name}: {len(plan.entries)} new models"

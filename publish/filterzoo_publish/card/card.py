@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
+from filterzoo_publish.card.citation import Identity, bibtex
 from filterzoo_publish.card.figures import FIGURE
 from filterzoo_publish.card.hub_words import SIZE_CATEGORIES
 from filterzoo_publish.card.tables import biases, changelog, coverage, models_by, skipped_by_reason
@@ -99,12 +100,7 @@ The measures and the idea:
 This data set:
 
 ```bibtex
-@misc{{filterzoo,
-  title  = {{FilterZoo: The Convolution Filters of Published Neural Networks}},
-  author = {{{{The FilterZoo authors}}}},
-  year   = {{{year}}},
-  note   = {{Data set, release {release}}}
-}}
+{bibtex}
 ```
 
 Please cite the authors of the networks too; `models.url` leads to them.
@@ -120,7 +116,14 @@ _PICTURE = "![3x3 filters by task, and variance entropy of layers over their dep
 
 
 def card(
-    name: str, models: pa.Table, skipped: pa.Table, releases: Sequence[Release], takedowns: int, *, has_picture: bool
+    name: str,
+    models: pa.Table,
+    skipped: pa.Table,
+    releases: Sequence[Release],
+    takedowns: int,
+    *,
+    identity: Identity,
+    has_picture: bool,
 ) -> str:
     """The README of the data set that readers call `name`: the same bytes for the same rows, in any order."""
     stored = sum(models["stored_filters"].to_pylist())
@@ -139,8 +142,7 @@ def card(
         skipped=skipped_by_reason(skipped),
         licences="\n".join(models_by(models, column) for column in ("licence_class", "licence")),
         takedowns=takedowns,
-        release=releases[-1].name if releases else "",
-        year=releases[-1].day[:4] if releases else "",
+        bibtex=bibtex(identity, releases),
         changelog=changelog(releases),
         columns="\n".join(f"### {config}\n\n{columns_table(config)}" for config in CONFIGS),
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from filterzoo_publish.card.card import card
+from filterzoo_publish.card.citation import CITATION_FILE, Identity, citation
 from filterzoo_publish.card.croissant import CROISSANT, croissant
 from filterzoo_publish.card.figures import FIGURE
 from filterzoo_publish.card.notice import NOTICE, notice
@@ -24,13 +25,17 @@ def documents(
     skipped: pa.Table,
     releases: Sequence[Release],
     takedowns: Sequence[Takedown],
+    identity: Identity,
 ) -> dict[str, bytes]:
     """Path -> content: the same for the same rows in any order. `name`: what readers call the data set.
 
     picture: what `filterzoo_publish.card.figures.overview` gives.
     """
     texts = {
-        README: card(name, models, skipped, releases, len(takedowns), has_picture=picture is not None),
+        README: card(
+            name, models, skipped, releases, len(takedowns), identity=identity, has_picture=picture is not None
+        ),
+        CITATION_FILE: citation(identity, releases),
         NOTICE: notice(models),
         CROISSANT: croissant(name, models, releases),
         RELEASES: releases_csv(releases),

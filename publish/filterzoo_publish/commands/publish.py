@@ -35,6 +35,10 @@ def publish(
     private: Annotated[bool, typer.Option("--private", help="A new repository on the Hub is private.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be added; write nothing.")] = False,
     release: ReleaseOption = None,
+    doi: Annotated[
+        str | None,
+        typer.Option("--doi", metavar="DOI", help="The data set's DOI, for its citation; later releases keep it."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Add what is new in the work folder to the data set at TARGET, in one step; nothing new changes nothing.
@@ -43,10 +47,12 @@ def publish(
     Exit code 0: all well; 2: it could not start, or TARGET refused.
     """
     from filterzoo_publish import release as releasing  # noqa: PLC0415
+    from filterzoo_publish.card.citation import checked_doi  # noqa: PLC0415
     from filterzoo_publish.merge import merging  # noqa: PLC0415  # these take a second that other commands do not need
     from filterzoo_publish.plan.plan import open_work  # noqa: PLC0415
 
     place = releasing.target_for(target, workdir=workdir, create_pr=create_pr, private=private)
+    place.doi = None if doi is None else checked_doi(doi)
     watch = None if as_json else _show_file
     work = merging.open_datasets(origins) if origins else open_work(workdir, store)
     report = releasing.publish_work(work, place, release=release, dry_run=dry_run, watch=watch)

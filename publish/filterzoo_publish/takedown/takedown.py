@@ -12,6 +12,7 @@ import pyarrow as pa
 from filterzoo.dataset.untrusted import reading
 from filterzoo.errors import Reason, StartError
 from filterzoo.licensing.licences import Licence
+from filterzoo_publish.card.citation import Identity, former_doi
 from filterzoo_publish.card.documents import documents, outdated_figure
 from filterzoo_publish.card.figures import LAYER_COLUMNS, overview
 from filterzoo_publish.lineage.table import CONFIG as LINEAGE
@@ -180,6 +181,7 @@ def _commit(target: Target, wanted: _Wanted, release: str | None, watch: Callabl
         skipped=_skipped(change),
         releases=(*published.releases, made),
         takedowns=change.takedowns,
+        identity=Identity(target.url, target.doi or former_doi(published.files)),
     )
     removed = tuple(sorted([*rewriting.outdated, *outdated_figure(published, written)]))
     done = (

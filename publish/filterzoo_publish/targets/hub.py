@@ -47,6 +47,7 @@ class HubTarget(Target):
         token: str | None = None,
     ) -> None:
         self.place = self.name = name
+        self.url = f"https://huggingface.co/datasets/{name}"
         self._create_pr = create_pr
         self._private = private
         self._api = HfApi(endpoint=endpoint, token=token)

@@ -36,6 +36,10 @@ class Target(ABC):
     """What its user calls it."""
     name: str
     """What the README tells readers to write in `load_dataset`."""
+    url: str | None = None
+    """Where everybody finds it; None for a folder."""
+    doi: str | None = None
+    """What its owner registered; None keeps that of the last release."""
     takes_links: bool = False
     """Whether a file for `add` may be a symbolic link to one that stays as it is."""
 
