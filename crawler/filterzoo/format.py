@@ -36,6 +36,14 @@ class Format(ABC):
     def accepts(self, head: bytes, name: str) -> bool:
         """Whether a file that starts with `head` is of this format; `name` may only settle what bytes leave open."""
 
+    def includes(self, name: str, other: str) -> bool:
+        """Whether the file called `other`, below the folder of the model called `name`, is a part of that model.
+
+        Asked of archives, where `other` could be taken for a model by itself. Names have slashes.
+        """
+        del name, other
+        return False
+
     @abstractmethod
     def index(self, file: RandomAccessFile) -> Iterator[Tensor | LeftOut]:
         """Every named array of the file, in its order, as stored; Refused for a file that breaks the rules.

@@ -20,6 +20,7 @@ from tests.plugins.formats import (
     onnx_files,
     openvino_files,
     safetensors_files,
+    tensorflow_files,
     tflite_files,
     torch_files,
 )
@@ -63,6 +64,7 @@ class Case:
     def write(self, folder: Path) -> Path:
         folder.mkdir(parents=True)
         for name, content in self.sides.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content)
         if self.family == "ONNX":
             (folder / "folder").mkdir()
@@ -87,6 +89,7 @@ def cases(scratch: Path) -> list[Case]:
         *_group("npz", "x.npz", numpy_files.HOSTILE_NPZ, _good_npz()),
         *_tflite(),
         *_openvino(),
+        *_tensorflow(),
         *_group("Flax", "x.msgpack", flax_files.HOSTILE, _good_flax()),
         *_group("MXNet", "x.params", mxnet_files.HOSTILE, _good_mxnet()),
         *_group("zip", "x.zip", archive_cases.zip_cases()),
@@ -285,6 +288,17 @@ def _openvino() -> Iterator[Case]:
     yield Case("OpenVINO", "a network", "net.xml", good.xml(), "accept", {"net.bin": bytes(good.bin)})
     for label, content, numbers, reason, _ in openvino_files.hostile():
         yield Case("OpenVINO", label, "net.xml", content, reason, {"net.bin": numbers})
+
+
+def _tensorflow() -> Iterator[Case]:
+    index, data = tensorflow_files.bundle({"conv/kernel": tensorflow_files.WEIGHT})
+    yield Case("TensorFlow", "a checkpoint", "a.index", index, "accept", {"a.data-00000-of-00001": data})
+    yield Case("TensorFlow", "a frozen graph", "a.pb", tensorflow_files.one_conv(), "accept")
+    model, *sides = tensorflow_files.one_variable()
+    names = ("variables/variables.index", "variables/variables.data-00000-of-00001")
+    yield Case("TensorFlow", "a SavedModel", "saved_model.pb", model, "accept", dict(zip(names, sides, strict=True)))
+    for label, name, content, beside, reason, _ in tensorflow_files.hostile():
+        yield Case("TensorFlow", label, name, content, reason, beside)
 
 
 def _no_models() -> dict[str, tuple[bytes, Verdict]]:

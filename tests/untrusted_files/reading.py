@@ -98,5 +98,6 @@ def write(folder: Path, name: str, content: bytes, sides: Mapping[str, bytes] | 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(content)
     for side, data in (sides or {}).items():
+        (folder / side).parent.mkdir(parents=True, exist_ok=True)
         (folder / side).write_bytes(data)
     return folder / name

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.numpy import save
-from tests.plugins.formats import numpy_files, onnx_files, tflite_files, torch_files
+from tests.plugins.formats import numpy_files, onnx_files, tensorflow_files, tflite_files, torch_files
 from tests.untrusted_files import archive_cases, hdf5_cases
 from tests.untrusted_files.honest_torch import scripted
 
@@ -60,8 +60,21 @@ def small_files(folder: Path) -> dict[str, Small]:
             "x.tflite",
             tflite_files.one_conv(tflite_files.stored("w", tflite_files.INTEGERS, scales=[0.1, 0.2, 0.3, 0.4])),
         ),
+        **tensorflow(),
         "zip": Small("x.zip", archive_cases.zipped(("m.safetensors", archive_cases.SAFETENSORS)), has_checksums=True),
         "tar": Small("x.tar", archive_cases.tar(archive_cases.regular("m.safetensors", archive_cases.SAFETENSORS))),
+    }
+
+
+def tensorflow() -> dict[str, Small]:
+    index, data = tensorflow_files.bundle({"conv/kernel": WEIGHT})
+    model, variables, numbers = tensorflow_files.one_variable()
+    sides = {"variables/variables.index": variables, "variables/variables.data-00000-of-00001": numbers}
+    return {
+        "TensorFlow checkpoint": Small("x.index", index, sides={"x.data-00000-of-00001": data}),
+        "TensorFlow checkpoint, old": Small("x.ckpt", tensorflow_files.old_checkpoint({"conv/weights": WEIGHT})),
+        "TensorFlow graph": Small("x.pb", tensorflow_files.one_conv()),
+        "TensorFlow SavedModel": Small("saved_model.pb", model, sides=sides),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import pluggy
@@ -10,10 +10,10 @@ import pluggy
 from filterzoo import hooks
 from filterzoo.archive import Archive, Member, Packing
 from filterzoo.errors import Reason, Refused, plugin_error, storable
-from filterzoo.files import RandomAccessFile, Window
+from filterzoo.files import RandomAccessFile
 from filterzoo.format import HEAD_BYTES, Format
 from filterzoo.jail.messages import MAX_BODY, MAX_VALUES, ConnectionClosed, Message, encode
-from filterzoo.jail.unpacking import find_model
+from filterzoo.jail.unpacking import MemberFile, find_model
 from filterzoo.layers.computations import stored_tensors
 from filterzoo.layers.selection import Selection, refuse_undecided, selection
 from filterzoo.layers.shapes import is_convolution_shape
@@ -123,8 +123,8 @@ class Indexer:
         if depth == MAX_DEPTH:
             raise Refused(Reason.LIMIT, f"archives more than {MAX_DEPTH} deep in each other")
         inner = replace(wanted, name=found.name, member=None)
-        inside = self.look(Window(file, found.offset, found.length), inner, depth + 1)
-        return _shifted(inside, found)
+        window = MemberFile(file, found, loaded.reader)
+        return _shifted(self.look(window, inner, depth + 1), found, window.sides)
 
     def _find(self, head: bytes, name: str) -> Loaded:
         failures = list(self._failures)
@@ -207,34 +207,46 @@ def _listed(tensor: Tensor) -> Tensor:
     return replace(tensor, convolution=None, layout=layout)
 
 
-def _shifted(inside: Index | Member, member: Member) -> Index | Member:
-    """What was found in a stored member, at its place in the whole file."""
+def _shifted(inside: Index | Member, member: Member, sides: Mapping[str, Member]) -> Index | Member:
+    """What was found in a stored member, at its place in the whole file; sides: the members beside it, by name."""
     by = member.offset
     if isinstance(inside, Member):
         return replace(inside, offset=inside.offset + by)
     tensors = (*inside.convolutions, *inside.tensors)
-    if any(stored.span.side is not None for tensor in tensors for stored in stored_tensors(tensor)):
+    used = {stored.span.side for tensor in tensors for stored in stored_tensors(tensor)} - {None}
+    if not used <= sides.keys():
         raise Refused(Reason.UNSUPPORTED, "a model in an archive whose weights lie in other files")
-    record = StoredRange(by, member.length, member.length, crc32=member.crc32)
-    containers = (record, *(replace(inner, offset=inner.offset + by) for inner in inside.containers))
+    checked = [sides[name] for name in sides if name in used and sides[name].crc32 is not None]
+    containers = (
+        _record(member),
+        *map(_record, checked),
+        *(replace(inner, offset=inner.offset + by) for inner in inside.containers),
+    )
+    places = {None: by, **{name: side.offset for name, side in sides.items()}}
     name = member.name if inside.member is None else f"{member.name}!{inside.member}"
     return replace(
         inside,
-        convolutions=tuple(_moved(tensor, by) for tensor in inside.convolutions),
-        tensors=tuple(_moved(tensor, by) for tensor in inside.tensors),
+        convolutions=tuple(_moved(tensor, places) for tensor in inside.convolutions),
+        tensors=tuple(_moved(tensor, places) for tensor in inside.tensors),
         containers=containers,
         member=name,
     )
 
 
-def _moved(tensor: Tensor, by: int) -> Tensor:
-    """The tensor, or what it is computed from, `by` bytes later in the file."""
+def _record(member: Member) -> StoredRange:
+    return StoredRange(member.offset, member.length, member.length, crc32=member.crc32)
+
+
+def _moved(tensor: Tensor, places: Mapping[str | None, int]) -> Tensor:
+    """The tensor, or what it is computed from, where its file starts at that place of the whole one."""
     if tensor.computation is not None:
-        inputs = tuple(_moved(each, by) for each in tensor.computation.inputs)
+        inputs = tuple(_moved(each, places) for each in tensor.computation.inputs)
         return replace(tensor, computation=replace(tensor.computation, inputs=inputs))
+    by = places[tensor.span.side]
+    offset = tensor.span.offset + (0 if _is_decoded(tensor) else by)
     return replace(
         tensor,
-        span=tensor.span if _is_decoded(tensor) else replace(tensor.span, offset=tensor.span.offset + by),
+        span=replace(tensor.span, offset=offset, side=None),
         stored_in=tuple(replace(record, offset=record.offset + by) for record in tensor.stored_in),
     )
 

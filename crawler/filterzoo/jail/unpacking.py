@@ -11,7 +11,7 @@ from typing import Any
 
 from filterzoo.archive import WHOLE, Archive, Member, Packing
 from filterzoo.errors import Reason, Refused
-from filterzoo.files import RandomAccessFile
+from filterzoo.files import RandomAccessFile, Window, check_side_name
 from filterzoo.format import HEAD_BYTES, Format
 from filterzoo.inflating import BrokenDataError, inflate
 from filterzoo.layers.selection.names import is_optimiser
@@ -46,6 +46,7 @@ def find_model(
     broken = [member.name for member, first in heads if first is None]
     if broken and not models:
         raise Refused(Reason.DAMAGED, f"a {archive.name} archive with broken members", ascii(broken[0])[:200])
+    models = [model for model in models if not _is_part(model, models, known)]
     # What only names what is not read says so of the first such member.
     models = models or _accepted(heads, filter(_is_last_resort, known))[:1]
     models = _networks(models, {member.name for member in members}) if len(models) > 1 else models
@@ -66,6 +67,41 @@ def _networks(models: list[Member], names: set[str]) -> list[Member]:
 
 
 _STABLE_BASELINES = "_stable_baselines3_version"
+
+
+def _is_part(member: Member, models: Sequence[Member], openers: Sequence[Format | Archive]) -> bool:
+    """Whether it is a part of another model: the index of a SavedModel's variables."""
+    formats = [opener for opener in openers if isinstance(opener, Format)]
+    return any(
+        format_.includes(model.name, member.name) for model in models if model is not member for format_ in formats
+    )
+
+
+class MemberFile(Window):
+    """A stored member of an archive; the files beside it are the other stored members of its folder, and below."""
+
+    def __init__(self, file: RandomAccessFile, member: Member, archive: Archive) -> None:
+        super().__init__(file, member.offset, member.length)
+        self.sides: dict[str, Member] = {}
+        """What was opened beside it, by the names that it was asked for."""
+        self._archive_file = file
+        self._member = member
+        self._archive = archive
+
+    def beside(self, name: str) -> RandomAccessFile:
+        """See `RandomAccessFile.beside`. Refused (unsupported) for a member that is packed."""
+        check_side_name(name)
+        folder = self._member.name.rpartition("/")[0]
+        wanted = f"{folder}/{name}" if folder else name
+        found = [member for member in self._archive.members(self._archive_file) if member.name == wanted]
+        if len(found) != 1:
+            detail = f"side file: the archive has {len(found)} members of that name"
+            raise Refused(Reason.MALFORMED, detail, ascii(wanted)[:80])
+        if found[0].packing is not Packing.STORED:
+            detail = "a model in an archive whose weights lie in other files, which are packed"
+            raise Refused(Reason.UNSUPPORTED, detail, ascii(wanted)[:80])
+        self.sides[name] = found[0]
+        return Window(self._archive_file, found[0].offset, found[0].length)
 
 
 def _accepted(heads: Sequence[tuple[Member, bytes | None]], openers: Iterable[Format | Archive]) -> list[Member]:

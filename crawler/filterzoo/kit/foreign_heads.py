@@ -65,6 +65,12 @@ def foreign_heads() -> list[Head]:
         Head("an MXNet parameter file", struct.pack("<QQQ", 0x112, 0, 1) + bytes(32), frozenset({"mxnet"})),
         Head("a Flax file", b"\x81\xa6params\x81\xa4conv\x81\xa6kernel\xc7\x10\x01" + bytes(16), frozenset({"flax"})),
         Head("a TFLite file", struct.pack("<I", 28) + b"TFL3" + bytes(56), frozenset({"tflite"})),
+        Head(
+            "a TensorFlow checkpoint",
+            b"\0\0\x06\x08\x01\x1a\x02\x08\x01\0\x0b\x20conv/kernel",
+            frozenset({"tensorflow_checkpoint"}),
+        ),
+        Head("a TensorFlow graph", b"\x0a\x10\x0a\x01x\x12\x0bPlaceholder" * 3, frozenset({"tensorflow_graph"})),
         Head("an OpenVINO network", b'<?xml version="1.0"?>\n<net name="n" version="11">', frozenset({"openvino"})),
     ]
 

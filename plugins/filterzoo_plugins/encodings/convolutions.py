@@ -19,6 +19,11 @@ class Convolutions:
         self._refusals: list[tuple[str, Refused]] = []
         self._depths: set[int] = set()
 
+    @property
+    def are_any(self) -> bool:
+        """Whether one was found, read or not."""
+        return bool(self.tensors or self._refusals)
+
     @contextlib.contextmanager
     def one(self, name: str, depth: int) -> Iterator[None]:
         """While one is read, at that depth of the graph: what is wrong with it alone is noted."""

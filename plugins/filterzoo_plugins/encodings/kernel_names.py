@@ -13,14 +13,14 @@ NO_CONVOLUTION: KernelMeaning = (Layout.OTHER, None)
 def meaning_by_name(name: str, shape: Sequence[int]) -> KernelMeaning:
     """Layout and convolution of the tensor called `name`, a path with slashes.
 
-    Only Keras's words for the two kernels of a separable convolution say more than shapes do.
+    Only the words of Keras and TF-Slim for the two kernels of a separable convolution say more than shapes do.
     """
     last = name.rpartition("/")[2].partition(":")[0].rpartition(".")[2]
     if not 3 <= len(shape) <= 5:
         return NO_CONVOLUTION
-    if last == "depthwise_kernel":
+    if last in {"depthwise_kernel", "depthwise_weights"}:
         return depthwise(shape)
-    return plain(shape) if last == "pointwise_kernel" else (Layout.OPEN, None)
+    return plain(shape) if last in {"pointwise_kernel", "pointwise_weights"} else (Layout.OPEN, None)
 
 
 def plain(shape: Sequence[int]) -> KernelMeaning:

@@ -67,6 +67,32 @@ def signed(value: int) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
+def first_fields(head: bytes, most: int = 64) -> list[tuple[int, int, bytes]]:
+    """(tag, number or length, payload) of the first fields of a message that may be cut off; [] where it is none."""
+    found: list[tuple[int, int, bytes]] = []
+    at = 0
+    try:
+        while at < len(head) and len(found) < most:
+            tag, at = decode_varint(head, at)
+            if tag >> 3 == 0:
+                return []
+            if tag & 7 == VARINT:
+                value, at = decode_varint(head, at)
+                found.append((tag, value, b""))
+            elif tag & 7 == LENGTH_DELIMITED:
+                length, at = decode_varint(head, at)
+                found.append((tag, length, head[at : at + length]))
+                at += length
+            elif tag & 7 in {FIXED64, FIXED32}:
+                at += 8 if tag & 7 == FIXED64 else 4
+                found.append((tag, 0, b""))
+            else:
+                return []
+    except (Refused, IndexError):
+        return found
+    return found
+
+
 class WireReader:
     """Reads the messages of one file through a small moving buffer; of a payload only what is asked for is read."""
 

@@ -6,8 +6,7 @@ import re
 import struct
 from collections.abc import Callable
 
-from filterzoo import Refused
-from filterzoo_plugins.encodings.protobuf import LENGTH_DELIMITED, VARINT, decode_varint
+from filterzoo_plugins.encodings.protobuf import LENGTH_DELIMITED, VARINT, first_fields
 
 _MAGIC = (
     (0, b"GGUF", "a GGUF model (llama.cpp, stable-diffusion.cpp)"),
@@ -53,18 +52,12 @@ def kind_of(head: bytes, name: str) -> str | None:
     return next((kind for pattern, kind in _NAMED if pattern.search(name.lower())), None)
 
 
-def _checkpoint(head: bytes, _: str) -> str | None:
-    """The table of a TensorFlow checkpoint: its first key is empty, its value a BundleHeaderProto with a version."""
-    is_header = head[:2] == b"\0\0" and len(head) > 3 and head[3] == 0x08
-    return "a TensorFlow checkpoint (.index)" if is_header and b"\x1a\x02\x08\x01" in head[: 4 + head[2]] else None
-
-
 def _saved_model(head: bytes, name: str) -> str | None:
     """SavedModel and Core ML models start alike: a version, then a message."""
-    fields = _fields(head)
+    fields = first_fields(head)
     if [tag for tag, _, _ in fields[:2]] != [1 << 3 | VARINT, 2 << 3 | LENGTH_DELIMITED]:
         return None
-    inner = _fields(fields[1][2])
+    inner = first_fields(fields[1][2])
     if not inner or inner[0][0] & 7 != LENGTH_DELIMITED:
         return None
     version, number = fields[0][1], inner[0][0] >> 3
@@ -79,19 +72,9 @@ _CORE_ML_DESCRIPTION = frozenset({1, 7, 10, 11, 12, 20, 21, 50, 100})
 _META_GRAPH_FIELDS = 7
 
 
-def _tensorflow_graph(head: bytes, _: str) -> str | None:
-    """A frozen GraphDef: nodes with a name and an operation."""
-    fields = _fields(head)
-    if not fields or fields[0][0] != 1 << 3 | LENGTH_DELIMITED:
-        return None
-    node = {tag >> 3: value for tag, _, value in reversed(_fields(fields[0][2]))}
-    is_node = _is_text(node.get(1, b"")) and re.fullmatch(rb"[A-Z][A-Za-z0-9_>]{1,60}", node.get(2, b""))
-    return "a TensorFlow graph (GraphDef)" if is_node else None
-
-
 def _caffe(head: bytes, _: str) -> str | None:
     """NetParameter: a name, then layers in field 100, or 2 in the old way."""
-    fields = _fields(head)
+    fields = first_fields(head)
     if len(fields) < 2 or fields[0][0] != 1 << 3 | LENGTH_DELIMITED or not _is_text(fields[0][2]):
         return None
     tags = {tag >> 3 for tag, _, _ in fields[1:] if tag & 7 == LENGTH_DELIMITED}
@@ -123,46 +106,18 @@ def _paddle(head: bytes, _: str) -> str | None:
     if len(head) < 24 or any(head[:16]):
         return None
     (length,) = struct.unpack_from("<i", head, 16)
-    fields = _fields(head[20 : 20 + length]) if 2 <= length <= 64 else []
+    fields = first_fields(head[20 : 20 + length]) if 2 <= length <= 64 else []
     is_desc = bool(fields) and fields[0][0] == 1 << 3 | VARINT and all(tag >> 3 in {1, 2} for tag, _, _ in fields)
     return "the parameters of a PaddlePaddle inference model (.pdiparams)" if is_desc else None
 
 
 _TESTS: tuple[Callable[[bytes, str], str | None], ...] = (
-    _checkpoint,
     _saved_model,
-    _tensorflow_graph,
     _caffe,
     _text,
     _darknet,
     _paddle,
 )
-
-
-def _fields(head: bytes) -> list[tuple[int, int, bytes]]:
-    """(tag, number, payload) of the fields of a message that may be cut off; nothing where it is none."""
-    found: list[tuple[int, int, bytes]] = []
-    at = 0
-    try:
-        while at < len(head) and len(found) < 64:
-            tag, at = decode_varint(head, at)
-            if tag >> 3 == 0:
-                return []
-            if tag & 7 == VARINT:
-                value, at = decode_varint(head, at)
-                found.append((tag, value, b""))
-            elif tag & 7 == LENGTH_DELIMITED:
-                length, at = decode_varint(head, at)
-                found.append((tag, length, head[at : at + length]))
-                at += length
-            elif tag & 7 in {1, 5}:
-                at += 8 if tag & 7 == 1 else 4
-                found.append((tag, 0, b""))
-            else:
-                return []
-    except (Refused, IndexError):
-        return found
-    return found
 
 
 def _is_text(content: bytes) -> bool:

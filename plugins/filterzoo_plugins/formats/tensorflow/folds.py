@@ -1,0 +1,156 @@
+"""What TensorFlow's operations make of constants: a closed set, as steps that compute the weight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from math import prod
+from typing import Protocol
+
+from filterzoo import Step, Tensor
+from filterzoo_plugins.encodings import folding
+from filterzoo_plugins.encodings.folding import Unfoldable
+from filterzoo_plugins.encodings.names import show
+from filterzoo_plugins.formats.tensorflow.document import Node
+from filterzoo_plugins.formats.tensorflow.types import DTYPES_BY_NUMBER
+
+_BINARY = {
+    "Add": Step.ADD,
+    "AddV2": Step.ADD,
+    "Sub": Step.SUBTRACT,
+    "Mul": Step.MULTIPLY,
+    "RealDiv": Step.DIVIDE,
+    "Maximum": Step.MAXIMUM,
+    "Minimum": Step.MINIMUM,
+}
+_UNARY = {
+    "Neg": (Step.NEGATE,),
+    "Abs": (Step.ABSOLUTE,),
+    "Sqrt": (Step.SQUARE_ROOT,),
+    "Rsqrt": (Step.SQUARE_ROOT, Step.RECIPROCAL),
+    "Reciprocal": (Step.RECIPROCAL,),
+}
+SAME = frozenset({"Identity", "StopGradient", "Snapshot", "ReadVariableOp", "EnsureShape", "PreventGradient"})
+"""What gives its first input as it is."""
+_WIDENED = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
+
+
+class Operands(Protocol):
+    """What an operation reads. All raise Unfoldable where a value is not known."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
+
+    def tensor(self, place: int) -> Tensor:
+        """An array."""
+        ...
+
+    def integers(self, place: int) -> list[int]:
+        """A short list of whole numbers: axes, a permutation, a shape."""
+        ...
+
+
+Fold = Callable[[Node, Operands], Tensor]
+
+
+def fold(node: Node, operands: Operands) -> Tensor:
+    """What the operation makes of constants; Unfoldable where it is not in the list, or they do not fit it."""
+    if node.operation not in FOLDS:
+        raise Unfoldable("it is in no list of what is computed")
+    return FOLDS[node.operation](node, operands)
+
+
+def reshaped(tensor: Tensor, shape: Sequence[int]) -> Tensor:
+    """In another shape; an array that is stored stays a stored one."""
+    sides = list(shape)
+    rest = prod(side for side in sides if side != -1)
+    if sides.count(-1) == 1 and rest > 0:
+        sides[sides.index(-1)] = prod(tensor.shape) // rest
+    if tensor.computation is None and tensor.strides is None:
+        if prod(sides) != prod(tensor.shape) or min(sides, default=0) < 0:
+            raise Unfoldable(f"shape {tensor.shape} becomes no {tuple(shape)}")
+        return replace(tensor, shape=tuple(sides))
+    return folding.reshaped(tensor, sides)
+
+
+def _same(_: Node, operands: Operands) -> Tensor:
+    return operands.tensor(0)
+
+
+def _cast(node: Node, operands: Operands) -> Tensor:
+    target = node.attributes.get("DstT")
+    dtype = DTYPES_BY_NUMBER.get(target if isinstance(target, int) else 0, "")
+    if dtype == operands.tensor(0).dtype or (dtype == "F32" and operands.tensor(0).dtype in _WIDENED):
+        return operands.tensor(0)
+    raise Unfoldable(f"a conversion from {operands.tensor(0).dtype} to {show(dtype or 'an unknown type')}")
+
+
+def _binary(node: Node, operands: Operands) -> Tensor:
+    first, second = operands.tensor(0), operands.tensor(1)
+    _require_float32(first, second)
+    return folding.elementwise(_BINARY[node.operation], first, second)
+
+
+def _unary(node: Node, operands: Operands) -> Tensor:
+    tensor = operands.tensor(0)
+    _require_float32(tensor)
+    for step in _UNARY[node.operation]:
+        tensor = folding.elementwise(step, tensor)
+    return tensor
+
+
+def _require_float32(*tensors: Tensor) -> None:
+    for tensor in tensors:
+        if tensor.dtype != "F32":
+            raise Unfoldable(f"arithmetic in {tensor.dtype}")
+
+
+def _reshape(_: Node, operands: Operands) -> Tensor:
+    return reshaped(operands.tensor(0), operands.integers(1))
+
+
+def _expand(_: Node, operands: Operands) -> Tensor:
+    tensor, axes = operands.tensor(0), operands.integers(1)
+    shape = tensor.shape
+    if len(axes) != 1:
+        raise Unfoldable("an axis is added at no place")
+    at = folding.placed(axes[0], len(shape) + 1)
+    return reshaped(tensor, (*shape[:at], 1, *shape[at:]))
+
+
+def _squeeze(node: Node, operands: Operands) -> Tensor:
+    shape = operands.tensor(0).shape
+    axes = node.integers("squeeze_dims") or tuple(axis for axis, side in enumerate(shape) if side == 1)
+    gone = {folding.placed(axis, len(shape)) for axis in axes}
+    if any(shape[axis] != 1 for axis in gone):
+        raise Unfoldable("an axis is taken away that is longer than 1")
+    return reshaped(operands.tensor(0), [side for axis, side in enumerate(shape) if axis not in gone])
+
+
+def _transpose(_: Node, operands: Operands) -> Tensor:
+    return folding.transposed(operands.tensor(0), operands.integers(1))
+
+
+def _concatenated(_: Node, operands: Operands) -> Tensor:
+    axes = operands.integers(len(operands) - 1)
+    if len(axes) != 1 or len(operands) < 2:
+        raise Unfoldable("arrays that are joined along no axis")
+    return folding.concatenated([operands.tensor(place) for place in range(len(operands) - 1)], axes[0])
+
+
+FOLDS: dict[str, Fold] = {
+    **dict.fromkeys(SAME, _same),
+    **dict.fromkeys(_BINARY, _binary),
+    **dict.fromkeys(_UNARY, _unary),
+    "Cast": _cast,
+    "Reshape": _reshape,
+    "ExpandDims": _expand,
+    "Squeeze": _squeeze,
+    "Transpose": _transpose,
+    "ConcatV2": _concatenated,
+}
+"""By operation, those that are followed where all that they read is constant.
+
+FakeQuant is not: it changes the weight while the network runs, and its rounding cannot be told exactly by these steps.
+"""

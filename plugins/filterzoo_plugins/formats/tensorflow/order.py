@@ -1,0 +1,75 @@
+"""In which order a TensorFlow graph's operations are looked at, and what they read by name."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
+
+from filterzoo import Reason, Refused
+from filterzoo_plugins.encodings.names import show
+from filterzoo_plugins.formats.tensorflow.document import Node
+from filterzoo_plugins.formats.tensorflow.values import Scope, Value
+
+
+def data_inputs(node: Node, scope: Scope) -> list[str]:
+    """What a node reads, without what it only waits for; of a loop's start, without what comes back."""
+    names = [spelled for spelled in node.inputs if not spelled.startswith("^")]
+    return [name for name in names if name.partition(":")[0] in scope] if node.operation == "Merge" else names
+
+
+def output_of(scope: Scope, spelled: str, reader: Node) -> Value:
+    """`name`, `name:number`, or in functions `name:output:number`."""
+    name, _, place = spelled.partition(":")
+    number = place.rpartition(":")[2]
+    outputs = scope.get(name)
+    if outputs is None:
+        raise Refused(Reason.MALFORMED, f"it reads {show(spelled)!r}, which is not there", show(reader.name))
+    at = int(number) if number.isascii() and number.isdigit() and len(number) < 9 else 0
+    if not outputs:
+        return Value(live=True)
+    return outputs[at] if at < len(outputs) else outputs[0]
+
+
+def _origins(node: Node) -> list[str]:
+    return [spelled.lstrip("^").partition(":")[0] for spelled in node.inputs]
+
+
+def reached(nodes: Mapping[str, Node], names: Sequence[str]) -> list[Node]:
+    """The nodes that these are made of, in the order of the file."""
+    pending = [name.lstrip("^").partition(":")[0] for name in names]
+    reached: set[str] = set()
+    while pending:
+        name = pending.pop()
+        if name not in reached and name in nodes:
+            reached.add(name)
+            pending += _origins(nodes[name])
+    return [node for name, node in nodes.items() if name in reached]
+
+
+def in_order(nodes: Sequence[Node]) -> Iterator[Node]:
+    """Each node behind those that it reads; the way back of a loop is cut. Refused where edges run in a circle."""
+    places = {node.name: place for place, node in enumerate(nodes)}
+    if len(places) != len(nodes):
+        raise Refused(Reason.MALFORMED, "two nodes of one name")
+    missing = [0] * len(nodes)
+    readers: list[list[int]] = [[] for _ in nodes]
+    for place, node in enumerate(nodes):
+        for name in set(_origins(node)):
+            origin = places.get(name)
+            if origin is not None and not (node.operation == "Merge" and nodes[origin].operation == "NextIteration"):
+                missing[place] += 1
+                readers[origin].append(place)
+    ready = [place for place, count in enumerate(missing) if not count]
+    heapq.heapify(ready)
+    count = 0
+    while ready:
+        place = heapq.heappop(ready)
+        count += 1
+        yield nodes[place]
+        for reader in readers[place]:
+            missing[reader] -= 1
+            if not missing[reader]:
+                heapq.heappush(ready, reader)
+    if count != len(nodes):
+        first = next(place for place, left in enumerate(missing) if left)
+        raise Refused(Reason.MALFORMED, "operations that read one another in a circle", show(nodes[first].name))

@@ -1,0 +1,79 @@
+"""What is known of the outputs of a TensorFlow graph's operations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from filterzoo import Tensor
+from filterzoo_plugins.encodings.folding import Unfoldable
+from filterzoo_plugins.formats.tensorflow.document import Node
+from filterzoo_plugins.formats.tensorflow.folds import SAME
+from filterzoo_plugins.formats.tensorflow.types import STRING, Numbers
+
+_SAME_CHANNELS = SAME | {
+    "BiasAdd", "Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Sigmoid", "Tanh", "Softplus", "FusedBatchNorm",
+    "FusedBatchNormV2", "FusedBatchNormV3", "MaxPool", "MaxPoolV2", "AvgPool", "SpaceToBatchND", "BatchToSpaceND",
+    "ResizeBilinear", "ResizeNearestNeighbor",
+}  # fmt: skip
+"""Their input has as many channels as they give."""
+_SPREADING = frozenset({"Add", "AddV2", "Mul", "Sub", "Maximum", "Minimum"})
+"""They give as many channels as either input that has more than one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What is known of an output: depth (docs/measures.md, 2), whether it is live, its numbers if constant.
+
+    variable: the handle that it is. key: the entry of the checkpoint that it was restored from. stated: of a constant.
+    channels: of a live one, and whether their axis is the second one, not the last. block: what SpaceToBatchND made of
+    it. obstacle: why the numbers of a constant are not known.
+    """
+
+    depth: int = 0
+    live: bool = False
+    tensor: Tensor | None = None
+    variable: str = ""
+    key: str = ""
+    channels: tuple[int, bool] | None = None
+    block: tuple[int, ...] | None = None
+    stated: Numbers | None = None
+    obstacle: str = ""
+
+
+Scope = dict[str, list[Value]]
+"""By name, the outputs of nodes and the arguments of a function."""
+
+
+def constant(node: Node) -> Value:
+    """What a Const holds."""
+    numbers = node.attributes.get("value")
+    if not isinstance(numbers, Numbers):
+        return Value(obstacle="a constant without a value")
+    if numbers.type == STRING:
+        return Value(stated=numbers, obstacle="a constant of texts")
+    try:
+        return Value(tensor=numbers.tensor(), stated=numbers)
+    except Unfoldable as error:
+        return Value(stated=numbers, obstacle=str(error))
+
+
+def channels_of(node: Node, inputs: Sequence[Value]) -> tuple[int, bool] | None:
+    """How many channels an operation gives, where that follows from what it reads."""
+    known = {value.channels for value in inputs if value.live and value.channels is not None}
+    if node.operation in _SPREADING:
+        return known.pop() if len(known) == 1 and all(count > 1 for count, _ in known) else None
+    return known.pop() if node.operation in _SAME_CHANNELS and len(known) == 1 else None
+
+
+def kept_block(node: Node, inputs: Sequence[Value]) -> tuple[int, ...] | None:
+    """A dilating convolution stands right behind SpaceToBatchND."""
+    return inputs[0].block if node.operation in SAME and inputs else None
+
+
+def joined(values: Sequence[Value]) -> Value:
+    """What either of several branches gives."""
+    first = values[0]
+    if all(value == first for value in values):
+        return first
+    return Value(max(value.depth for value in values), live=True)
