@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.plugins.formats import (
+    caffe_files,
     flax_files,
     mxnet_files,
     numpy_files,
@@ -90,6 +91,7 @@ def cases(scratch: Path) -> list[Case]:
         *_tflite(),
         *_openvino(),
         *_tensorflow(),
+        *_caffe(),
         *_group("Flax", "x.msgpack", flax_files.HOSTILE, _good_flax()),
         *_group("MXNet", "x.params", mxnet_files.HOSTILE, _good_mxnet()),
         *_group("zip", "x.zip", archive_cases.zip_cases()),
@@ -299,6 +301,13 @@ def _tensorflow() -> Iterator[Case]:
     yield Case("TensorFlow", "a SavedModel", "saved_model.pb", model, "accept", dict(zip(names, sides, strict=True)))
     for label, name, content, beside, reason, _ in tensorflow_files.hostile():
         yield Case("TensorFlow", label, name, content, reason, beside)
+
+
+def _caffe() -> Iterator[Case]:
+    yield Case("Caffe", "a network", "a.caffemodel", caffe_files.one_conv(), "accept")
+    yield Case("Caffe", "an old network", "a.caffemodel", caffe_files.one_conv(old=True), "accept")
+    for label, content, reason, _ in caffe_files.hostile():
+        yield Case("Caffe", label, "a.caffemodel", content, reason)
 
 
 def _no_models() -> dict[str, tuple[bytes, Verdict]]:

@@ -71,6 +71,7 @@ def foreign_heads() -> list[Head]:
             frozenset({"tensorflow_checkpoint"}),
         ),
         Head("a TensorFlow graph", b"\x0a\x10\x0a\x01x\x12\x0bPlaceholder" * 3, frozenset({"tensorflow_graph"})),
+        Head("a Caffe network", b"\x0a\x03net\xa2\x06\x14\x0a\x05conv1\x12\x0bConvolution", frozenset({"caffe"})),
         Head("an OpenVINO network", b'<?xml version="1.0"?>\n<net name="n" version="11">', frozenset({"openvino"})),
     ]
 

@@ -18,7 +18,6 @@ from filterzoo_plugins.formats.unread import Unread
 
 CORE_ML = b"\x08\x04" + message(2, message(100, message(2, b"a" * 70000))) + message(500, message(1, b"conv1") * 300)
 CORE_ML_1 = b"\x08\x01" + message(2, message(1, message(1, b"image")) + message(10, message(1, b"out")))
-CAFFE = message(1, b"CaffeNet") + message(100, message(1, b"conv1") + message(2, b"Convolution")) * 3
 PADDLE = bytes(16) + struct.pack("<i", 6) + b"\x08\x05\x10\x08\x10\x03" + bytes(96)
 KINDS = {
     "long.mlmodel": (CORE_ML, "Core ML"),
@@ -26,7 +25,6 @@ KINDS = {
     "weight.bin": (struct.pack("<II", 1, 2) + bytes(56) + b"\xef\xbe\xad\xde" + bytes(60), "Core ML package"),
     "variables.data-00000-of-00001": (np.ones(99, "f4").tobytes(), "TensorFlow checkpoint"),
     "model.gguf": (b"GGUF\3\0\0\0" + bytes(16), "GGUF"),
-    "net.caffemodel": (CAFFE, "Caffe"),
     "imagenet-vgg.mat": (b"MATLAB 5.0 MAT-file, Platform: GLNXA64" + bytes(90), "matconvnet"),
     "yolo.weights": (struct.pack("<5i", 0, 2, 5, 1, 0) + np.ones(30, "f4").tobytes(), "Darknet"),
     "yolo.cfg": (b"# a net\n[net]\nbatch=1\n[convolutional]\n", "Darknet"),

@@ -32,7 +32,6 @@ _MAGIC = (
 _NAMED = (
     (re.compile(r"\.data-\d{5}-of-\d{5}$"), "the data of a TensorFlow checkpoint"),
     (re.compile(r"\.pdiparams$"), "the parameters of a PaddlePaddle inference model"),
-    (re.compile(r"\.caffemodel$"), "a Caffe model"),
     (re.compile(r"\.mlmodel$"), "a Core ML model"),
     (re.compile(r"\.ckpt\.meta$"), "the graph of a TensorFlow checkpoint"),
 )
@@ -72,15 +71,6 @@ _CORE_ML_DESCRIPTION = frozenset({1, 7, 10, 11, 12, 20, 21, 50, 100})
 _META_GRAPH_FIELDS = 7
 
 
-def _caffe(head: bytes, _: str) -> str | None:
-    """NetParameter: a name, then layers in field 100, or 2 in the old way."""
-    fields = first_fields(head)
-    if len(fields) < 2 or fields[0][0] != 1 << 3 | LENGTH_DELIMITED or not _is_text(fields[0][2]):
-        return None
-    tags = {tag >> 3 for tag, _, _ in fields[1:] if tag & 7 == LENGTH_DELIMITED}
-    return "a Caffe model (.caffemodel)" if tags & {100, 2} and tags <= {2, 3, 4, 5, 7, 8, 100} else None
-
-
 def _text(head: bytes, name: str) -> str | None:
     """JSON and plain text that describe a network."""
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
@@ -113,7 +103,6 @@ def _paddle(head: bytes, _: str) -> str | None:
 
 _TESTS: tuple[Callable[[bytes, str], str | None], ...] = (
     _saved_model,
-    _caffe,
     _text,
     _darknet,
     _paddle,
