@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tests.plugins.formats import (
     caffe_files,
+    darknet_files,
     flax_files,
     mxnet_files,
     numpy_files,
@@ -92,6 +93,7 @@ def cases(scratch: Path) -> list[Case]:
         *_openvino(),
         *_tensorflow(),
         *_caffe(),
+        *_darknet(),
         *_group("Flax", "x.msgpack", flax_files.HOSTILE, _good_flax()),
         *_group("MXNet", "x.params", mxnet_files.HOSTILE, _good_mxnet()),
         *_group("zip", "x.zip", archive_cases.zip_cases()),
@@ -308,6 +310,13 @@ def _caffe() -> Iterator[Case]:
     yield Case("Caffe", "an old network", "a.caffemodel", caffe_files.one_conv(old=True), "accept")
     for label, content, reason, _ in caffe_files.hostile():
         yield Case("Caffe", label, "a.caffemodel", content, reason)
+
+
+def _darknet() -> Iterator[Case]:
+    good = darknet_files.weights(*darknet_files.ARRAYS)
+    yield Case("Darknet", "a network", "a.weights", good, "accept", {"a.cfg": darknet_files.CONFIG.encode()})
+    for label, content, config, reason, _ in darknet_files.hostile():
+        yield Case("Darknet", label, "a.weights", content, reason, {} if config is None else {"a.cfg": config.encode()})
 
 
 def _no_models() -> dict[str, tuple[bytes, Verdict]]:

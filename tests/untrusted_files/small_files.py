@@ -11,7 +11,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.numpy import save
-from tests.plugins.formats import caffe_files, numpy_files, onnx_files, tensorflow_files, tflite_files, torch_files
+from tests.plugins.formats import (
+    caffe_files,
+    darknet_files,
+    numpy_files,
+    onnx_files,
+    tensorflow_files,
+    tflite_files,
+    torch_files,
+)
 from tests.untrusted_files import archive_cases, hdf5_cases
 from tests.untrusted_files.honest_torch import scripted
 
@@ -61,6 +69,9 @@ def small_files(folder: Path) -> dict[str, Small]:
             tflite_files.one_conv(tflite_files.stored("w", tflite_files.INTEGERS, scales=[0.1, 0.2, 0.3, 0.4])),
         ),
         **tensorflow(),
+        "Darknet": Small(
+            "x.weights", darknet_files.weights(*darknet_files.ARRAYS), sides={"x.cfg": darknet_files.CONFIG.encode()}
+        ),
         "Caffe": Small("x.caffemodel", caffe_files.one_conv()),
         "zip": Small("x.zip", archive_cases.zipped(("m.safetensors", archive_cases.SAFETENSORS)), has_checksums=True),
         "tar": Small("x.tar", archive_cases.tar(archive_cases.regular("m.safetensors", archive_cases.SAFETENSORS))),

@@ -26,7 +26,6 @@ KINDS = {
     "variables.data-00000-of-00001": (np.ones(99, "f4").tobytes(), "TensorFlow checkpoint"),
     "model.gguf": (b"GGUF\3\0\0\0" + bytes(16), "GGUF"),
     "imagenet-vgg.mat": (b"MATLAB 5.0 MAT-file, Platform: GLNXA64" + bytes(90), "matconvnet"),
-    "yolo.weights": (struct.pack("<5i", 0, 2, 5, 1, 0) + np.ones(30, "f4").tobytes(), "Darknet"),
     "yolo.cfg": (b"# a net\n[net]\nbatch=1\n[convolutional]\n", "Darknet"),
     "model.pdiparams": (PADDLE, "PaddlePaddle"),
     "model.json": (b'{"modelTopology": {}, "weightsManifest": []}', "TensorFlow.js"),

@@ -83,14 +83,6 @@ def _text(head: bytes, name: str) -> str | None:
     return None
 
 
-def _darknet(head: bytes, name: str) -> str | None:
-    """A version of three numbers; the rest is raw."""
-    if not name.lower().endswith(".weights") or len(head) < 16:
-        return None
-    major, minor, _ = struct.unpack_from("<3i", head)
-    return "Darknet weights (.weights)" if major == 0 and 0 <= minor <= 9 else None
-
-
 def _paddle(head: bytes, _: str) -> str | None:
     """A LoDTensor: versions and levels of zero, then the length of a short message with the type and dims."""
     if len(head) < 24 or any(head[:16]):
@@ -104,7 +96,6 @@ def _paddle(head: bytes, _: str) -> str | None:
 _TESTS: tuple[Callable[[bytes, str], str | None], ...] = (
     _saved_model,
     _text,
-    _darknet,
     _paddle,
 )
 
