@@ -18,14 +18,26 @@ _PREFERENCE = (
     (".tflite",),
     (".xml",),
     (".npz",),
+    ("saved_model.pb",),
+    (".pb",),
+    (".ckpt.index", ".index"),
+    (".caffemodel",),
+    (".weights",),
+    (".msgpack",),
 )
 """Endings, best first: headers that are read by ranges, exact names, then what needs more to be read."""
 
 _ENDINGS = sorted(
     ((ending, rank) for rank, endings in enumerate(_PREFERENCE) for ending in endings), key=lambda pair: -len(pair[0])
 )
-_OPENVINO = (".xml", ".bin")
-"""A network of OpenVINO and the weights beside it: of the same name, and neither is read without the other."""
+_PAIRS = {".xml": ".bin", ".weights": ".cfg"}
+"""OpenVINO's network and its weights, Darknet's weights and their network: of the same name, read together only."""
+_SAVED_MODEL, _VARIABLES, _CHECKPOINT = "saved_model.pb", "variables/variables", ".index"
+_GRAPH = ".meta"
+"""Of a checkpoint: it holds no numbers."""
+_DATA = re.compile(r"(.+)\.data-\d{5}-of-\d{5}")
+_NO_GRAPHS = frozenset({"keras_metadata.pb", "fingerprint.pb"})
+"""What lies beside a SavedModel."""
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$|_\d{5}(?=\.weights$)|(?<=^consolidated)\.\d\d$")
 _LEFTOVER = re.compile(
     r"(^|/)(\.|optim(izer|iser)?[._-]|sched(uler)?[._-]|scaler[._-]|rng_state|random_states|training_args|trainer_state"
@@ -48,6 +60,7 @@ _PLAIN = {
     "open_clip_model",
     "open_clip_pytorch_model",
     "weights",
+    "",
 }
 
 
@@ -77,13 +90,13 @@ def sets_of_weights(paths: Iterable[str]) -> list[Weights]:
     index and come with it; shards without one are no set. States of optimisers, adapters and, beside finished
     weights, those of single training steps are left out.
     """
-    listed = frozenset(paths)
-    found = [candidate for path in listed if not _is_half(path, listed) and (candidate := _candidate(path)) is not None]
+    listed = _Listed(paths)
+    found = [c for path in listed.paths if not listed.is_part(path) and (c := _candidate(path)) is not None]
     finished = [candidate for candidate in found if not _INTERMEDIATE.search(candidate.path)] or found
     groups: dict[tuple[str, str], list[_Candidate]] = {}
     for candidate in finished:
         groups.setdefault(candidate.key, []).append(candidate)
-    sets = {key: files for key, group in groups.items() if (files := _files(group))}
+    sets = {key: files for key, group in groups.items() if (files := _files(group, listed))}
     return [Weights("" if len(sets) == 1 else _name(key), files) for key, files in sorted(sets.items())]
 
 
@@ -94,7 +107,8 @@ def left_out(paths: Iterable[str]) -> list[str]:
     keys = {candidate.key for path in listed if (candidate := _candidate(path)) and not candidate.is_shard}
     chosen = {path for files in sets_of_weights(listed) for path in files.files}
     rest = unlisted((path for path in listed if not _LEFTOVER.search(path) and not _INTERMEDIATE.search(path)), chosen)
-    return [path for path in rest if _key(path) not in taken | keys]
+    graphs = {path.removesuffix(_CHECKPOINT) + _GRAPH for path in chosen if path.endswith(_CHECKPOINT)}
+    return [path for path in rest if _key(path) not in taken | keys and path not in graphs]
 
 
 def _key(path: str) -> tuple[str, str]:
@@ -111,12 +125,40 @@ def _home(path: str) -> str:
     return folder[: is_export.start()] if is_export else folder
 
 
-def _is_half(path: str, listed: frozenset[str]) -> bool:
-    """Whether a file is the weights of an OpenVINO network, or XML that is no such network."""
-    network, weights = _OPENVINO
-    if path.lower().endswith(network):
-        return path[: -len(network)] + weights not in listed
-    return path.lower().endswith(weights) and path[: -len(weights)] + network in listed
+class _Listed:
+    """All files of a repository, and which of them are parts of a model that lies in several."""
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self.paths = frozenset(paths)
+        self._data: dict[str, list[str]] = {}
+        for path in sorted(self.paths):
+            found = _DATA.fullmatch(path)
+            if found:
+                self._data.setdefault(found[1], []).append(path)
+
+    def is_part(self, path: str) -> bool:
+        """Whether a file is no model, but a part of another; or lacks the parts without which it is none."""
+        stem, _, ending = path.rpartition(".")
+        if f".{ending}" in _PAIRS:
+            return stem + _PAIRS[f".{ending}"] not in self.paths
+        if any(f".{ending}" == side and stem + first in self.paths for first, side in _PAIRS.items()):
+            return True
+        if path.endswith(_CHECKPOINT):
+            model = path.removesuffix(_VARIABLES + _CHECKPOINT) + _SAVED_MODEL
+            return stem not in self._data or (model != path + _SAVED_MODEL and model in self.paths)
+        return path.rpartition("/")[2] in _NO_GRAPHS
+
+    def sides(self, path: str) -> tuple[str, ...]:
+        """The files without which this one is not read."""
+        stem, _, ending = path.rpartition(".")
+        folder = path[: -len(_SAVED_MODEL)] if path.endswith(_SAVED_MODEL) else None
+        if f".{ending}" in _PAIRS:
+            return (stem + _PAIRS[f".{ending}"],)
+        if path.endswith(_CHECKPOINT):
+            return tuple(self._data.get(stem, ()))
+        if folder is not None and folder + _VARIABLES + _CHECKPOINT in self.paths:
+            return (folder + _VARIABLES + _CHECKPOINT, *self._data.get(folder + _VARIABLES, ()))
+        return ()
 
 
 def _candidate(path: str) -> _Candidate | None:
@@ -135,18 +177,16 @@ def _candidate(path: str) -> _Candidate | None:
     return None
 
 
-def _files(group: list[_Candidate]) -> tuple[str, ...]:
+def _files(group: list[_Candidate], listed: _Listed) -> tuple[str, ...]:
     """The best file that is no shard, and the shards beside it where it is their index."""
     is_alone = len(group) == 1 and group[0].path.rpartition("/")[2].startswith("consolidated.00.")
     whole = sorted((each for each in group if is_alone or not each.is_shard), key=lambda each: each.order)
     if not whole:
         return ()
     best = whole[0].path
-    if best.lower().endswith(_OPENVINO[0]):
-        return (best, best[: -len(_OPENVINO[0])] + _OPENVINO[1])
     index = _INDEX.search(best)
     if index is None:
-        return (best,)
+        return (best, *listed.sides(best))
     named = re.escape(best[: index.start()]) + (re.escape(index[1]) if index[1] else "")
     is_its_shard = re.compile(named + r"-\d{5}-of-\d{5}\.safetensors")
     return (best, *sorted(candidate.path for candidate in group if is_its_shard.fullmatch(candidate.path)))

@@ -19,7 +19,10 @@ from filterzoo_plugins.sources._zoo import TableOptions, task_of, text_of, yaml_
 
 PACKAGE = "openvino-dev==2024.6.0"
 _FILES = r"(^|/)omz_tools/models/.*/model\.yml$"
-_READ = (".onnx", ".pth", ".pt", ".pth.tar", ".ckpt", ".safetensors", ".h5", ".hdf5", ".keras", ".tflite", ".npz")
+_READ = (
+    *(".onnx", ".pth", ".pt", ".pth.tar", ".ckpt", ".safetensors", ".h5", ".hdf5", ".keras", ".tflite", ".npz"),
+    *(".caffemodel", ".pb"),
+)
 _NETWORK, _NUMBERS = ".xml", ".bin"
 """OpenVINO's own files: the network, and beside it the weights."""
 _GITHUB = re.compile(r"https://github\.com/([\w.-]+/[\w.-]+)/blob/([^?#]+)")

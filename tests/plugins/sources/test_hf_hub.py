@@ -233,6 +233,19 @@ def test_options_are_checked(options):
             {"": "model.safetensors"},
         ),
         (["annotations.xml", "alone.xml"], {}),
+        (["yolo.weights", "yolo.cfg", "alone.weights"], {"": "yolo.weights"}),
+        (["net.caffemodel", "net.prototxt"], {"": "net.caffemodel"}),
+        (["m.ckpt.index", "m.ckpt.meta", "m.ckpt.data-00000-of-00001", "alone.index"], {"": "m.ckpt.index"}),
+        (["flax_model.msgpack", "config.json"], {"": "flax_model.msgpack"}),
+        (
+            [
+                "a/saved_model.pb",
+                "a/keras_metadata.pb",
+                "a/variables/variables.index",
+                "a/variables/variables.data-00000-of-00001",
+            ],
+            {"": "a/saved_model.pb"},
+        ),
     ],
 )
 def test_one_file_of_each_set_of_weights(paths, expected):
@@ -287,6 +300,16 @@ def test_shards_of_a_precision_and_weights_that_are_there_twice(paths, files):
 def test_a_network_of_openvino_comes_with_its_weights():
     (network,) = sets_of_weights(["net.bin", "net.xml", "net.json"])
     assert network.files == ("net.xml", "net.bin")
+
+
+def test_a_saved_model_and_a_checkpoint_come_with_their_data():
+    variables = ["variables/variables.index", "variables/variables.data-00000-of-00001"]
+    (model,) = sets_of_weights(["saved_model.pb", "fingerprint.pb", *variables])
+    assert model.files == ("saved_model.pb", *variables)
+    data = [f"m.ckpt.data-0000{shard}-of-00002" for shard in range(2)]
+    (checkpoint,) = sets_of_weights(["m.ckpt.index", *data, "m.ckpt.meta"])
+    assert checkpoint.files == ("m.ckpt.index", *data)
+    assert left_out(["m.ckpt.index", *data, "m.ckpt.meta"]) == []
 
 
 # Licences
