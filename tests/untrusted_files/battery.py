@@ -17,6 +17,7 @@ from tests.plugins.formats import (
     caffe_files,
     darknet_files,
     flax_files,
+    matlab_files,
     mxnet_files,
     numpy_files,
     onnx_files,
@@ -94,6 +95,7 @@ def cases(scratch: Path) -> list[Case]:
         *_tensorflow(),
         *_caffe(),
         *_darknet(),
+        *_matconvnet(),
         *_group("Flax", "x.msgpack", flax_files.HOSTILE, _good_flax()),
         *_group("MXNet", "x.params", mxnet_files.HOSTILE, _good_mxnet()),
         *_group("zip", "x.zip", archive_cases.zip_cases()),
@@ -317,6 +319,14 @@ def _darknet() -> Iterator[Case]:
     yield Case("Darknet", "a network", "a.weights", good, "accept", {"a.cfg": darknet_files.CONFIG.encode()})
     for label, content, config, reason, _ in darknet_files.hostile():
         yield Case("Darknet", label, "a.weights", content, reason, {} if config is None else {"a.cfg": config.encode()})
+
+
+def _matconvnet() -> Iterator[Case]:
+    good = matlab_files.conv(matlab_files.WEIGHT)
+    yield Case("MatConvNet", "a network", "a.mat", matlab_files.chain(good), "accept")
+    yield Case("MatConvNet", "not packed", "a.mat", matlab_files.chain(good, packed=False), "accept")
+    for label, content, reason, _ in matlab_files.hostile():
+        yield Case("MatConvNet", label, "a.mat", content, reason)
 
 
 def _no_models() -> dict[str, tuple[bytes, Verdict]]:

@@ -72,6 +72,7 @@ def foreign_heads() -> list[Head]:
         ),
         Head("a TensorFlow graph", b"\x0a\x10\x0a\x01x\x12\x0bPlaceholder" * 3, frozenset({"tensorflow_graph"})),
         Head("a Caffe network", b"\x0a\x03net\xa2\x06\x14\x0a\x05conv1\x12\x0bConvolution", frozenset({"caffe"})),
+        Head("a MATLAB file", b"MATLAB 5.0 MAT-file".ljust(124) + b"\0\1IM", frozenset({"matconvnet"})),
         Head("an OpenVINO network", b'<?xml version="1.0"?>\n<net name="n" version="11">', frozenset({"openvino"})),
     ]
 

@@ -24,6 +24,7 @@ _PREFERENCE = (
     (".caffemodel",),
     (".weights",),
     (".msgpack",),
+    (".mat",),
 )
 """Endings, best first: headers that are read by ranges, exact names, then what needs more to be read."""
 

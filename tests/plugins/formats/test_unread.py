@@ -25,7 +25,7 @@ KINDS = {
     "weight.bin": (struct.pack("<II", 1, 2) + bytes(56) + b"\xef\xbe\xad\xde" + bytes(60), "Core ML package"),
     "variables.data-00000-of-00001": (np.ones(99, "f4").tobytes(), "TensorFlow checkpoint"),
     "model.gguf": (b"GGUF\3\0\0\0" + bytes(16), "GGUF"),
-    "imagenet-vgg.mat": (b"MATLAB 5.0 MAT-file, Platform: GLNXA64" + bytes(90), "matconvnet"),
+    "net.mat": (b"MATLAB 7.3 MAT-file, Platform: GLNXA64" + bytes(90), "MATLAB file"),
     "yolo.cfg": (b"# a net\n[net]\nbatch=1\n[convolutional]\n", "Darknet"),
     "model.pdiparams": (PADDLE, "PaddlePaddle"),
     "model.json": (b'{"modelTopology": {}, "weightsManifest": []}', "TensorFlow.js"),

@@ -13,7 +13,6 @@ _MAGIC = (
     (0, b"lmgg", "a GGML model (whisper.cpp, llama.cpp)"),
     (0, b"tjgg", "a GGML model (llama.cpp)"),
     (0, b"fmgg", "a GGML model (llama.cpp)"),
-    (0, b"MATLAB 5.0 MAT-file", "a MATLAB file (.mat), as matconvnet writes it"),
     (0, b"MATLAB 7.3 MAT-file", "a MATLAB file (.mat)"),
     (0, b"7767517\n", "an ncnn network (.param)"),
     (0, b"ftrt", "a TensorRT engine"),
