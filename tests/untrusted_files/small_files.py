@@ -14,6 +14,7 @@ from safetensors.numpy import save
 from tests.plugins.formats import (
     caffe_files,
     darknet_files,
+    matlab_files,
     numpy_files,
     onnx_files,
     tensorflow_files,
@@ -69,9 +70,7 @@ def small_files(folder: Path) -> dict[str, Small]:
             tflite_files.one_conv(tflite_files.stored("w", tflite_files.INTEGERS, scales=[0.1, 0.2, 0.3, 0.4])),
         ),
         **tensorflow(),
-        "MatConvNet": Small(
-            "x.mat", matlab_files.mat(False, layers=matlab_files.cells(matlab_files.conv(matlab_files.WEIGHT)))
-        ),
+        "MatConvNet": Small("x.mat", matlab_files.chain(matlab_files.conv(matlab_files.WEIGHT), packed=False)),
         "MatConvNet packed": Small("x.mat", matlab_files.chain(matlab_files.conv(matlab_files.WEIGHT))),
         "Darknet": Small(
             "x.weights", darknet_files.weights(*darknet_files.ARRAYS), sides={"x.cfg": darknet_files.CONFIG.encode()}

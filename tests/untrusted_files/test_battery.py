@@ -27,7 +27,8 @@ pytestmark = pytest.mark.slow
 GIB = 1 << 30
 FAMILIES = {
     "torch zip", "torch legacy", "TorchScript", "safetensors", "shards", "ONNX", "HDF5", "Keras 2", "Keras 3",
-    "npy", "npz", "TFLite", "OpenVINO", "TensorFlow", "Caffe", "Darknet", "MatConvNet", "MXNet", "Flax", "zip", "tar", "no model",
+    "npy", "npz", "TFLite", "OpenVINO", "TensorFlow", "Caffe", "Darknet", "MatConvNet",
+    "MXNet", "Flax", "zip", "tar", "no model",
 }  # fmt: skip
 MEASURE = "import resource, subprocess, sys; r = subprocess.run(sys.argv[1:]).returncode; \
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr); sys.exit(r)"
