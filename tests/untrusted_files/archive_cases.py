@@ -82,7 +82,10 @@ def zip_cases() -> dict[str, tuple[bytes, Verdict]]:
         "a model with a flipped bit": (_flipped(weights, last), Reason.DAMAGED),
         "broken deflate": (_flipped(deflated, 60), Reason.DAMAGED),
         "LZMA": (zipped(("model.pt", MODEL), method=zipfile.ZIP_LZMA), Reason.UNSUPPORTED),
-        "weights beside a model in it": (zipped(("m.onnx", external), ("w.bin", bytes(432))), "refuse"),
+        "weights beside a model in it": (zipped(("m.onnx", external), ("w.bin", bytes(432))), "accept"),
+        "weights above a model in it": (zipped(("a/m.onnx", external), ("w.bin", bytes(432))), Reason.MALFORMED),
+        "weights beside a model in it, twice": (
+            zipped(("a/m.onnx", external), ("a/w.bin", bytes(432)), ("a/./w.bin", bytes(432))), "safe"),
         "cut in half": (weights[: len(weights) // 2], Reason.MALFORMED),
     }  # fmt: skip
 

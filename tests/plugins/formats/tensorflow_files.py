@@ -314,7 +314,7 @@ def _hostile_graphs() -> Iterator[tuple[str, str, bytes, dict[str, bytes], str, 
         "a circle": (
             graph_def(placeholder(), node("a", "Add", "b", "x"), node("b", "Relu", "a")), "malformed", "circle"),
         "no input": (graph_def(placeholder(), node("c", "Conv2D", "x")), "malformed", "without a weight"),
-        "another shape": (good.replace(shape_of(WEIGHT.shape), shape_of((3, 5, 4, 4))), "malformed", "720 bytes"),
+        "more numbers": (good.replace(shape_of(WEIGHT.shape), shape_of((3, 5, 4, 4))), "malformed", "720 bytes"),
         "rank 2": (graph_def(placeholder(), const("w", WEIGHT[0, 0]), conv("c", "x", "w")), "malformed", "of shape"),
         "an unknown convolution": (
             graph_def(placeholder(), const("w", WEIGHT), conv("c", "x", "w", "QuantizedConv2D")),
