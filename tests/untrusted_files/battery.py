@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tests.plugins.formats import (
     caffe_files,
+    coreml_files,
     darknet_files,
     flax_files,
     matlab_files,
@@ -96,6 +97,7 @@ def cases(scratch: Path) -> list[Case]:
         *_caffe(),
         *_darknet(),
         *_matconvnet(),
+        *_coreml(),
         *_group("Flax", "x.msgpack", flax_files.HOSTILE, _good_flax()),
         *_group("MXNet", "x.params", mxnet_files.HOSTILE, _good_mxnet()),
         *_group("zip", "x.zip", archive_cases.zip_cases()),
@@ -327,6 +329,15 @@ def _matconvnet() -> Iterator[Case]:
     yield Case("MatConvNet", "not packed", "a.mat", matlab_files.chain(good, packed=False), "accept")
     for label, content, reason, _ in matlab_files.hostile():
         yield Case("MatConvNet", label, "a.mat", content, reason)
+
+
+def _coreml() -> Iterator[Case]:
+    blobs = coreml_files.Blobs()
+    program = coreml_files.one_program(blobs.add(coreml_files.WEIGHT))
+    yield Case("Core ML", "a network", "a.mlmodel", coreml_files.one_conv(), "accept")
+    yield Case("Core ML", "a program", "a.mlmodel", program, "accept", {coreml_files.SIDE: blobs.content})
+    for label, content, sides, reason, _ in coreml_files.hostile():
+        yield Case("Core ML", label, "a.mlmodel", content, reason, sides)
 
 
 def _no_models() -> dict[str, tuple[bytes, Verdict]]:

@@ -13,6 +13,7 @@ import torch
 from safetensors.numpy import save
 from tests.plugins.formats import (
     caffe_files,
+    coreml_files,
     darknet_files,
     matlab_files,
     numpy_files,
@@ -72,6 +73,7 @@ def small_files(folder: Path) -> dict[str, Small]:
         **tensorflow(),
         "MatConvNet": Small("x.mat", matlab_files.chain(matlab_files.conv(matlab_files.WEIGHT), packed=False)),
         "MatConvNet packed": Small("x.mat", matlab_files.chain(matlab_files.conv(matlab_files.WEIGHT))),
+        **coreml(),
         "Darknet": Small(
             "x.weights", darknet_files.weights(*darknet_files.ARRAYS), sides={"x.cfg": darknet_files.CONFIG.encode()}
         ),
@@ -90,6 +92,15 @@ def tensorflow() -> dict[str, Small]:
         "TensorFlow checkpoint, old": Small("x.ckpt", tensorflow_files.old_checkpoint({"conv/weights": WEIGHT})),
         "TensorFlow graph": Small("x.pb", tensorflow_files.one_conv()),
         "TensorFlow SavedModel": Small("saved_model.pb", model, sides=sides),
+    }
+
+
+def coreml() -> dict[str, Small]:
+    blobs = coreml_files.Blobs()
+    program = coreml_files.one_program(blobs.add(coreml_files.WEIGHT))
+    return {
+        "Core ML network": Small("x.mlmodel", coreml_files.one_conv()),
+        "Core ML program": Small("x.mlmodel", program, sides={coreml_files.SIDE: blobs.content}),
     }
 
 

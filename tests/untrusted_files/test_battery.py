@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 GIB = 1 << 30
 FAMILIES = {
     "torch zip", "torch legacy", "TorchScript", "safetensors", "shards", "ONNX", "HDF5", "Keras 2", "Keras 3",
-    "npy", "npz", "TFLite", "OpenVINO", "TensorFlow", "Caffe", "Darknet", "MatConvNet",
+    "npy", "npz", "TFLite", "OpenVINO", "TensorFlow", "Caffe", "Darknet", "MatConvNet", "Core ML",
     "MXNet", "Flax", "zip", "tar", "no model",
 }  # fmt: skip
 MEASURE = "import resource, subprocess, sys; r = subprocess.run(sys.argv[1:]).returncode; \

@@ -73,6 +73,7 @@ def foreign_heads() -> list[Head]:
         Head("a TensorFlow graph", b"\x0a\x10\x0a\x01x\x12\x0bPlaceholder" * 3, frozenset({"tensorflow_graph"})),
         Head("a Caffe network", b"\x0a\x03net\xa2\x06\x14\x0a\x05conv1\x12\x0bConvolution", frozenset({"caffe"})),
         Head("a MATLAB file", b"MATLAB 5.0 MAT-file".ljust(124) + b"\0\1IM", frozenset({"matconvnet"})),
+        Head("a Core ML model", b"\x08\x04\x12\x04\x0a\x02\x0a\0\xa2\x1f\0", frozenset({"coreml"})),
         Head("an OpenVINO network", b'<?xml version="1.0"?>\n<net name="n" version="11">', frozenset({"openvino"})),
     ]
 

@@ -25,6 +25,7 @@ _PREFERENCE = (
     (".weights",),
     (".msgpack",),
     (".mat",),
+    (".mlmodel",),
 )
 """Endings, best first: headers that are read by ranges, exact names, then what needs more to be read."""
 
@@ -34,6 +35,8 @@ _ENDINGS = sorted(
 _PAIRS = {".xml": ".bin", ".weights": ".cfg"}
 """OpenVINO's network and its weights, Darknet's weights and their network: of the same name, read together only."""
 _SAVED_MODEL, _VARIABLES, _CHECKPOINT = "saved_model.pb", "variables/variables", ".index"
+_CORE_ML, _BLOBS = ".mlmodel", "weights/weight.bin"
+"""A program of Core ML, and its weights below it."""
 _GRAPH = ".meta"
 """Of a checkpoint: it holds no numbers."""
 _DATA = re.compile(r"(.+)\.data-\d{5}-of-\d{5}")
@@ -147,6 +150,8 @@ class _Listed:
         if path.endswith(_CHECKPOINT):
             model = path.removesuffix(_VARIABLES + _CHECKPOINT) + _SAVED_MODEL
             return stem not in self._data or (model != path + _SAVED_MODEL and model in self.paths)
+        if path.endswith("/" + _BLOBS):
+            return any(each.startswith(path[: -len(_BLOBS)]) and each.endswith(_CORE_ML) for each in self.paths)
         return path.rpartition("/")[2] in _NO_GRAPHS
 
     def sides(self, path: str) -> tuple[str, ...]:
@@ -157,6 +162,9 @@ class _Listed:
             return (stem + _PAIRS[f".{ending}"],)
         if path.endswith(_CHECKPOINT):
             return tuple(self._data.get(stem, ()))
+        weights = path[: path.rfind("/") + 1] + _BLOBS
+        if path.lower().endswith(_CORE_ML) and weights in self.paths:
+            return (weights,)
         if folder is not None and folder + _VARIABLES + _CHECKPOINT in self.paths:
             return (folder + _VARIABLES + _CHECKPOINT, *self._data.get(folder + _VARIABLES, ()))
         return ()

@@ -16,12 +16,8 @@ from filterzoo.errors import Reason, Refused
 from filterzoo_plugins.formats.onnx import Onnx
 from filterzoo_plugins.formats.unread import Unread
 
-CORE_ML = b"\x08\x04" + message(2, message(100, message(2, b"a" * 70000))) + message(500, message(1, b"conv1") * 300)
-CORE_ML_1 = b"\x08\x01" + message(2, message(1, message(1, b"image")) + message(10, message(1, b"out")))
 PADDLE = bytes(16) + struct.pack("<i", 6) + b"\x08\x05\x10\x08\x10\x03" + bytes(96)
 KINDS = {
-    "long.mlmodel": (CORE_ML, "Core ML"),
-    "old.mlmodel": (CORE_ML_1, "Core ML"),
     "weight.bin": (struct.pack("<II", 1, 2) + bytes(56) + b"\xef\xbe\xad\xde" + bytes(60), "Core ML package"),
     "variables.data-00000-of-00001": (np.ones(99, "f4").tobytes(), "TensorFlow checkpoint"),
     "model.gguf": (b"GGUF\3\0\0\0" + bytes(16), "GGUF"),
@@ -47,16 +43,16 @@ def test_a_zip_of_what_is_not_read_says_what_it_holds():
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("README.txt", "a model")
-        archive.writestr("model/net.mlmodel", CORE_ML)
+        archive.writestr("model/net.gguf", KINDS["model.gguf"][0])
         archive.writestr("model/weights/weight.bin", KINDS["weight.bin"][0])
-    with pytest.raises(Refused, match="Core ML"):
+    with pytest.raises(Refused, match="GGUF"):
         index(BytesFile(buffer.getvalue()), "model.zip")
 
 
 def test_a_model_beside_what_is_not_read_is_still_the_only_one():
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("net.mlmodel", CORE_ML)
+        archive.writestr("net.gguf", KINDS["model.gguf"][0])
         archive.writestr("net.onnx", GOOD)
     found = index(BytesFile(buffer.getvalue()), "models.zip")
     assert (found.format, found.member) == ("onnx", "net.onnx")

@@ -306,6 +306,11 @@ def test_a_saved_model_and_a_checkpoint_come_with_their_data():
     variables = ["variables/variables.index", "variables/variables.data-00000-of-00001"]
     (model,) = sets_of_weights(["saved_model.pb", "fingerprint.pb", *variables])
     assert model.files == ("saved_model.pb", *variables)
+    folder = "net.mlpackage/Data/com.apple.CoreML/"
+    (package,) = sets_of_weights(
+        [f"{folder}model.mlmodel", f"{folder}weights/weight.bin", "net.mlpackage/Manifest.json"]
+    )
+    assert package.files == (f"{folder}model.mlmodel", f"{folder}weights/weight.bin")
     data = [f"m.ckpt.data-0000{shard}-of-00002" for shard in range(2)]
     (checkpoint,) = sets_of_weights(["m.ckpt.index", *data, "m.ckpt.meta"])
     assert checkpoint.files == ("m.ckpt.index", *data)

@@ -50,26 +50,6 @@ def kind_of(head: bytes, name: str) -> str | None:
     return next((kind for pattern, kind in _NAMED if pattern.search(name.lower())), None)
 
 
-def _saved_model(head: bytes, name: str) -> str | None:
-    """SavedModel and Core ML models start alike: a version, then a message."""
-    fields = first_fields(head)
-    if [tag for tag, _, _ in fields[:2]] != [1 << 3 | VARINT, 2 << 3 | LENGTH_DELIMITED]:
-        return None
-    inner = first_fields(fields[1][2])
-    if not inner or inner[0][0] & 7 != LENGTH_DELIMITED:
-        return None
-    version, number = fields[0][1], inner[0][0] >> 3
-    is_core_ml = number in _CORE_ML_DESCRIPTION and (version > 1 or number > 1 or name.lower().endswith(".mlmodel"))
-    if is_core_ml:
-        return "a Core ML model (.mlmodel)"
-    return "a TensorFlow SavedModel" if version == 1 and number <= _META_GRAPH_FIELDS else None
-
-
-_CORE_ML_DESCRIPTION = frozenset({1, 7, 10, 11, 12, 20, 21, 50, 100})
-"""Fields of Core ML's ModelDescription."""
-_META_GRAPH_FIELDS = 7
-
-
 def _text(head: bytes, name: str) -> str | None:
     """JSON and plain text that describe a network."""
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
@@ -93,7 +73,6 @@ def _paddle(head: bytes, _: str) -> str | None:
 
 
 _TESTS: tuple[Callable[[bytes, str], str | None], ...] = (
-    _saved_model,
     _text,
     _paddle,
 )
