@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 import onnx
 import pytest
-from tests.plugins.formats.onnx_files import GOOD, message, varint
+from tests.plugins.formats.onnx_files import GOOD, varint
 from tests.untrusted_files.reading import BytesFile, index
 
 from filterzoo.errors import Reason, Refused

@@ -6,7 +6,7 @@ import re
 import struct
 from collections.abc import Callable
 
-from filterzoo_plugins.encodings.protobuf import LENGTH_DELIMITED, VARINT, first_fields
+from filterzoo_plugins.encodings.protobuf import VARINT, first_fields
 
 _MAGIC = (
     (0, b"GGUF", "a GGUF model (llama.cpp, stable-diffusion.cpp)"),
