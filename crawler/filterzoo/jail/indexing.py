@@ -222,7 +222,8 @@ def _shifted(inside: Index | Member, member: Member, sides: Mapping[str, Member]
         *map(_record, checked),
         *(replace(inner, offset=inner.offset + by) for inner in inside.containers),
     )
-    places = {None: by, **{name: side.offset for name, side in sides.items()}}
+    places: dict[str | None, int] = {name: side.offset for name, side in sides.items()}
+    places[None] = by
     name = member.name if inside.member is None else f"{member.name}!{inside.member}"
     return replace(
         inside,

@@ -140,7 +140,7 @@ def crc32c(content: bytes) -> int:
 
 @cache
 def _crc_table() -> tuple[int, ...]:
-    table = []
+    table: list[int] = []
     for byte in range(256):
         value = byte
         for _ in range(8):

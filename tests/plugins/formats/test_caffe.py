@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.plugins.formats.caffe_files import WEIGHT, blob, hostile, layer, message, network, one_conv
+from tests.plugins.formats.caffe_files import WEIGHT, blob, hostile, layer, network, one_conv
+from tests.plugins.formats.onnx_files import message
 from tests.untrusted_files.reading import BytesFile, Read, index, layers
 
 from filterzoo.errors import Refused

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.plugins.formats.onnx_files import message
 from tests.plugins.formats.tensorflow_files import (
     HEADER,
     WEIGHT,
@@ -13,7 +14,6 @@ from tests.plugins.formats.tensorflow_files import (
     function,
     graph_def,
     hostile,
-    message,
     node,
     old_checkpoint,
     one_conv,

@@ -198,7 +198,8 @@ class ProgramReader:
 
     def _value(self, start: int, end: int, name: str) -> Value:
         """A Value: its type, and its numbers here or in a file of blobs."""
-        dtype, shape, immediate, blob = 0, (), None, None
+        dtype, immediate, blob = 0, None, None
+        shape: tuple[int, ...] = ()
         for tag, length, at in self._reader.fields(start, end):
             if tag == length_tag(2):
                 dtype, shape = self._type(at, at + length, name)

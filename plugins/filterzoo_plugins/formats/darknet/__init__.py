@@ -34,8 +34,8 @@ class Darknet(Format):
         self._called = name
         if not name.lower().endswith(_WEIGHTS) or len(head) < 16:
             return False
-        major, minor, revision = struct.unpack_from("<3i", head)
-        return major == 0 and 0 <= minor <= 9 and 0 <= revision < _MOST_VERSION
+        version: tuple[int, int, int] = struct.unpack_from("<3i", head)
+        return version[0] == 0 and 0 <= version[1] <= 9 and 0 <= version[2] < _MOST_VERSION
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor | LeftOut]:
         """The weights of each convolution, in the order of the network; then the other numbers."""

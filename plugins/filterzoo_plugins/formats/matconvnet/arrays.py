@@ -17,7 +17,7 @@ def listed(value: Mapping[str, Value]) -> Iterator[tuple[str, Tensor]]:
     pending: list[tuple[str, Value]] = list(value.items())[::-1]
     while pending:
         name, each = pending.pop()
-        if isinstance(each, Numbers) and not each.numbers and prod(each.shape):
+        if isinstance(each, Numbers) and not each.numbers and 0 not in each.shape:
             yield name, tensor_of(each, name)
         elif isinstance(each, Cells):
             pending += [(f"{name}.{place}", item) for place, item in enumerate(each.items)][::-1]

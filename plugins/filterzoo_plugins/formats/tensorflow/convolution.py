@@ -68,7 +68,7 @@ def convolution_of(
         _spatial(node, "strides", kernel, where, is_first),
         _spatial(node, "dilations", kernel, where, is_first),
     )
-    dilation = own
+    dilation: tuple[int, ...] | None = own
     if block is not None:
         dilation = tuple(a * b for a, b in zip(own, block, strict=True)) if len(block) == kernel and own else None
     groups, kind = _groups(operator, shape, channels, where)

@@ -137,7 +137,8 @@ def read_shape(reader: WireReader, start: int, end: int, where: str) -> tuple[in
 
 def read_numbers(reader: WireReader, start: int, end: int, name: str) -> Numbers:
     """A TensorProto; what it holds is not read. Numbers that stand in several fields are not found."""
-    kind, shape = 0, ()
+    kind = 0
+    shape: tuple[int, ...] = ()
     found: list[tuple[int, int, int]] = []
     texts: list[tuple[int, int]] = []
     for tag, value, offset in reader.fields(start, end):
