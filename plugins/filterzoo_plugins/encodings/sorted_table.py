@@ -126,7 +126,7 @@ class SortedTable:
             content = self.file.read(block.offset, block.length + 1)
             if _masked(crc32c(content)) != crc:
                 raise Refused(Reason.DAMAGED, "the CRC-32C of a block does not fit", where)
-        return block.offset + block.length - 4 * (restarts + 1)
+        return block.offset + block.length - 4 * (int(restarts) + 1)
 
 
 def crc32c(content: bytes) -> int:
