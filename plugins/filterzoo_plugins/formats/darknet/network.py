@@ -12,7 +12,7 @@ from filterzoo_plugins.formats.darknet.config import Section
 
 _BYTES = 4
 _LARGEST = 1 << 31
-_CHANGES = ("share_index", "antialiasing", "flipped", "sway", "rotate", "stretch", "deform")
+_CHANGES = ("share_index", "antialiasing", "flipped")
 """Options of a convolution that change what is stored, or how it is used."""
 _SAME = frozenset(
     {"dropout", "softmax", "soft", "cost", "yolo", "gaussian_yolo", "region", "detection", "logistic", "activation"}
