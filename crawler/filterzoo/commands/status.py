@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import islice
 from typing import Any
@@ -35,7 +36,7 @@ def status(workdir: WorkdirOption = DEFAULT, *, store: StoreOption = None, as_js
             typer.echo(json.dumps(summary.document() | _ledger_document(journal)))
             return
         show(summary)
-        _show_ledger(list(journal.ledger()))
+        _show_ledger(journal.ledger(), summary.reasons.total())
 
 
 def show(summary: Summary) -> None:
@@ -79,15 +80,16 @@ def meaning(reason: Reason) -> str:
     return _MEANINGS[reason]
 
 
-def _show_ledger(entries: list[LedgerEntry]) -> None:
+def _show_ledger(entries: Iterator[LedgerEntry], count: int) -> None:
+    """The first of `count` entries."""
     out = console()
-    for entry in entries[:SHOWN]:
+    for entry in islice(entries, SHOWN):
         name = entry.source if entry.id is None else f"{entry.source}/{printable(entry.id)}"
         where = f" (at {printable(entry.where)})" if entry.where else ""
         until = f"; not before {entry.not_before}" if entry.not_before else ""
         out.print(f"{entry.reason}: {name}: {entry.stage}: {printable(entry.detail, 300)}{where}{until}")
-    if len(entries) > SHOWN:
-        out.print(f"... and {len(entries) - SHOWN} more; `filterzoo publish` writes all of them to the `skipped` table")
+    if count > SHOWN:
+        out.print(f"... and {count - SHOWN} more; `filterzoo publish` writes all of them to the `skipped` table")
 
 
 _MEANINGS = {

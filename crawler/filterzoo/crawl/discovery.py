@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from filterzoo.crawl.budget import Budget
+from filterzoo.crawl.seen import Seen
 from filterzoo.errors import Reason, Refused, Stage, StartError, StorageFailed
 from filterzoo.licensing.licences import Licence, Policy
 from filterzoo.manifests.manifest import Manifest, VerifySha256, load_manifests
@@ -116,26 +117,27 @@ def discover(sources: Sequence[OpenSource], only: str | None = None) -> Iterator
 
     Each (source, id, revision) comes once, where it is listed first. StartError passes: a source that cannot start.
     """
-    seen: set[tuple[str, str, str]] = set()
-    for number, opened in enumerate(sources):
-        if only is not None and opened.source.name != only:
-            continue
-        try:
-            for listed in islice(opened.source.discover(), opened.limit):
-                found = _task_or_entry(listed, number, opened)
-                key = (opened.source.name, listed.id, listed.revision)
-                if key not in seen:
-                    seen.add(key)
-                    yield found
-        except (StartError, StorageFailed):
-            raise
-        except Refused as refusal:
-            entry = plugin_failure(opened.source.name, Stage.DISCOVER, refusal)
-            yield replace(
-                entry, reason=refusal.reason, detail=refusal.detail, where=refusal.where, not_before=refusal.not_before
-            )
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # a source may raise anything; it is named and the others go on
-            yield plugin_failure(opened.source.name, Stage.DISCOVER, error)
+    with Seen() as seen:
+        for number, opened in enumerate(sources):
+            if only is None or opened.source.name == only:
+                yield from _of_source(number, opened, seen)
+
+
+def _of_source(number: int, opened: OpenSource, seen: Seen) -> Iterator[Task | LedgerEntry]:
+    try:
+        for listed in islice(opened.source.discover(), opened.limit):
+            found = _task_or_entry(listed, number, opened)
+            if seen.is_new(opened.source.name, listed.id, listed.revision):
+                yield found
+    except (StartError, StorageFailed):
+        raise
+    except Refused as refusal:
+        entry = plugin_failure(opened.source.name, Stage.DISCOVER, refusal)
+        yield replace(
+            entry, reason=refusal.reason, detail=refusal.detail, where=refusal.where, not_before=refusal.not_before
+        )
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # a source may raise anything; it is named and the others go on
+        yield plugin_failure(opened.source.name, Stage.DISCOVER, error)
 
 
 def _task_or_entry(listed: Checkpoint | Refusal, number: int, opened: OpenSource) -> Task | LedgerEntry:

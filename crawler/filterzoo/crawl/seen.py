@@ -1,0 +1,48 @@
+"""Which checkpoints a run has listed: millions of them, in a temporary file and a few megabytes of memory."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import sqlite3
+from typing import Self
+
+from filterzoo.errors import StorageFailed
+
+_CACHE_KB = 16_000
+_DIGEST = 16
+"""Bytes: two of 10^9 names agree with a probability of 10^-21."""
+
+
+class Seen:
+    """Names that were there before. SQLite keeps what does not fit into its cache in an unnamed temporary file."""
+
+    def __enter__(self) -> Self:
+        self._database = sqlite3.connect("", isolation_level=None)
+        for statement in (
+            "PRAGMA journal_mode=OFF",
+            "PRAGMA synchronous=OFF",
+            f"PRAGMA cache_size=-{_CACHE_KB}",
+            "CREATE TABLE seen (name BLOB PRIMARY KEY) WITHOUT ROWID",
+            "BEGIN",
+        ):
+            self._database.execute(statement)
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        with contextlib.suppress(sqlite3.DatabaseError):
+            self._database.close()
+
+    def is_new(self, *name: str) -> bool:
+        """Whether the parts of a name are seen together for the first time; StorageFailed where there is no room."""
+        hasher = hashlib.blake2b(digest_size=_DIGEST)
+        for part in name:
+            data = part.encode("utf-8", "surrogatepass")
+            hasher.update(len(data).to_bytes(8, "little") + data)
+        try:
+            cursor = self._database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (hasher.digest(),))
+        except sqlite3.DatabaseError as error:
+            raise StorageFailed(
+                f"the folder of temporary files failed: {error}; free space there, or name another in SQLITE_TMPDIR"
+            ) from error
+        return cursor.rowcount == 1
