@@ -19,8 +19,10 @@ from filterzoo.crawl.executor import LOCAL, ExecutorOptions
 from filterzoo.crawl.log import CrawlLog, Level, LogFormat
 from filterzoo.crawl.pipeline import Order, dry_run, planned_sources
 from filterzoo.crawl.pipeline import crawl as run_crawl
+from filterzoo.crawl.run_limits import Left, RunLimits
 from filterzoo.errors import StartError
 from filterzoo.layers.layer import Device
+from filterzoo.manifests.quantities import parse_size
 from filterzoo.network.cache import default_folder
 from filterzoo.outcome import LedgerEntry
 from filterzoo.reporting import step_summary
@@ -38,6 +40,12 @@ def crawl(
     store: StoreOption = None,
     limit: Annotated[int | None, typer.Option(min=0, help="Look at no more than N checkpoints.")] = None,
     only: Annotated[str | None, typer.Option(metavar="SOURCE", help="Look at one source only.")] = None,
+    max_bytes: Annotated[
+        str | None, typer.Option("--max-bytes", metavar="SIZE", help="Fetch files of no more than SIZE, such as 500GB.")
+    ] = None,
+    max_hours: Annotated[
+        float | None, typer.Option("--max-hours", metavar="HOURS", min=0.0, help="Start no checkpoint after HOURS.")
+    ] = None,
     device: Annotated[Device, typer.Option(help="Where to measure.")] = "auto",
     workers: Annotated[
         int | None, typer.Option(min=1, help="Checkpoints at a time; by default one a core, and 1 GB of memory each.")
@@ -62,7 +70,8 @@ def crawl(
 
     Run the same command again to do only what is missing. Exit code 0: all well; 1: some checkpoints failed (see
     `filterzoo status`); 2: it could not start, or its disk failed; 3: another crawl is working in the folder; 130 or
-    143: it was stopped by Ctrl-C or SIGTERM, and what was done is kept.
+    143: it was stopped by Ctrl-C or SIGTERM, and what was done is kept. A run that --max-bytes or --max-hours end says
+    what is left, and ends as if that were all.
 
     Where GITHUB_STEP_SUMMARY names a file, a summary in Markdown is added to it.
     """
@@ -87,23 +96,42 @@ def crawl(
     if dry_run:
         _show_plan(order, plugins, as_json=as_json)
         return
+    limits = RunLimits(_bytes_of(max_bytes), max_hours)
     with CrawlLog(
         _level(verbose=verbose, quiet=quiet, silent=as_json and log_format is LogFormat.TEXT), log_format
     ) as log:
         try:
-            summary = run_crawl(order, plugins, log.show)
+            summary = run_crawl(order, plugins, log.show, limits)
         except Stopped as stopped:
             stopped.kept = f"{log.new} new checkpoints are kept in {printable(str(workdir))}"
             raise
     _report(summary, log.run(), metrics_file)
     with unless_closed():
         if as_json:
-            typer.echo(json.dumps({**summary.document(), "run": log.run().document()}))
+            left = {"left": limits.left.document()} if limits.left.checkpoints else {}
+            typer.echo(json.dumps({**summary.document(), "run": log.run().document(), **left}))
         else:
             console().print(f"{log.new} new, {log.known} already there in {printable(str(workdir))}")
             show(summary)
+            if limits.left.checkpoints:
+                console().print(_left(limits.left))
     if log.failed:
         raise typer.Exit(1)
+
+
+def _bytes_of(stated: str | None) -> int | None:
+    """StartError for what is no size."""
+    try:
+        return None if stated is None else parse_size(stated)
+    except ValueError as error:
+        raise StartError(f"--max-bytes: {error}") from error
+
+
+def _left(left: Left) -> str:
+    """What is left for the next run, on one line."""
+    unknown = f", {left.unknown_sizes:,} of them of unknown size" if left.unknown_sizes else ""
+    more = "" if left.is_counted else " at least: the time was over before all was listed"
+    return f"left for the next run: {left.checkpoints:,} checkpoints, {left.bytes:,} bytes{unknown}{more}"
 
 
 def _level(*, verbose: bool, quiet: bool, silent: bool) -> Level:

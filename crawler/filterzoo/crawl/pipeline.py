@@ -23,6 +23,7 @@ from pathlib import Path
 from filterzoo.crawl.discovery import OpenSource, Task, discover, named_sources, open_sources
 from filterzoo.crawl.executor import LOCAL, ExecutorOptions, chosen, outcomes
 from filterzoo.crawl.refreshing import settled
+from filterzoo.crawl.run_limits import RunLimits
 from filterzoo.crawl.worker import WorkerSetup
 from filterzoo.layers.layer import Device
 from filterzoo.network.door import Door
@@ -72,8 +73,14 @@ class Event:
     changed: tuple[str, ...] = ()
 
 
-def crawl(order: Order, plugins: Plugins, on_event: Callable[[Event], None]) -> Summary:
-    """Crawl what the manifests list and the work folder does not have; returns the state of the whole folder."""
+def crawl(
+    order: Order, plugins: Plugins, on_event: Callable[[Event], None], limits: RunLimits | None = None
+) -> Summary:
+    """Crawl what the manifests list and the work folder does not have; returns the state of the whole folder.
+
+    limits: of this run; it says afterwards what is left.
+    """
+    limits = limits or RunLimits()
     with (
         order.work as work,
         opened_journal(work) as (journal, copy_if_due),
@@ -95,8 +102,9 @@ def crawl(order: Order, plugins: Plugins, on_event: Callable[[Event], None]) -> 
             hosts=work.hosts,
             builds_architectures=any(type(one.source).architectures is not Source.architectures for one in sources),
         )
-        tasks = _tasks(order, sources, journal, on_event)
+        tasks = limits.within(_tasks(order, sources, journal, on_event))
         for task, outcome in outcomes(executor, setup, tasks):
+            limits.spent(task, outcome)
             _record(journal, outcome, task.settings.key, on_event)
             copy_if_due()
         return summarise(journal)

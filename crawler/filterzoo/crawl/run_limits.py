@@ -1,0 +1,79 @@
+"""How much one run may fetch and how long it may take; what is left is for the next run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from filterzoo.crawl.discovery import Task
+from filterzoo.outcome import Done, LedgerEntry
+
+
+@dataclass(slots=True)
+class Left:
+    """What a run left for the next one. bytes: as far as zoos state them; unknown_sizes: of how many they do not.
+
+    is_counted: False where the time was over and the rest was not even listed.
+    """
+
+    checkpoints: int = 0
+    bytes: int = 0
+    unknown_sizes: int = 0
+    is_counted: bool = True
+
+    def document(self) -> dict[str, int | bool]:
+        """For `--json`."""
+        return {
+            "checkpoints": self.checkpoints,
+            "bytes": self.bytes,
+            "unknown_sizes": self.unknown_sizes,
+            "counted": self.is_counted,
+        }
+
+
+class RunLimits:
+    """Passes tasks on while there is room for them. max_bytes: of files; max_hours: until the last task is started.
+
+    A checkpoint that does not fit is left, and smaller ones behind it are taken. One of unknown size counts when it is
+    done. `clock` is in seconds.
+    """
+
+    def __init__(
+        self, max_bytes: int | None = None, max_hours: float | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.left = Left()
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._end = None if max_hours is None else clock() + 3600 * max_hours
+        self._bytes = 0
+
+    def within(self, tasks: Iterable[Task]) -> Iterator[Task]:
+        """Those for which there is room."""
+        for task in tasks:
+            size = stated_size(task)
+            if self._end is not None and self._clock() >= self._end:
+                self._leave(size)
+                self.left.is_counted = False
+                return
+            if self._max_bytes is not None and self._bytes + (size or 1) > self._max_bytes:
+                self._leave(size)
+            else:
+                self._bytes += size or 0
+                yield task
+
+    def spent(self, task: Task, outcome: Done | LedgerEntry) -> None:
+        """What became of a task."""
+        if isinstance(outcome, Done) and stated_size(task) is None:
+            self._bytes += outcome.size
+
+    def _leave(self, size: int | None) -> None:
+        self.left.checkpoints += 1
+        self.left.bytes += size or 0
+        self.left.unknown_sizes += size is None
+
+
+def stated_size(task: Task) -> int | None:
+    """Bytes of a checkpoint's files; None where its zoo does not state all of them."""
+    sizes = [artifact.size for artifact in task.checkpoint.artifacts]
+    return None if None in sizes else sum(size or 0 for size in sizes)
