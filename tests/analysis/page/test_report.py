@@ -227,6 +227,43 @@ def test_growth_by_the_newest_release_where_no_earlier_state_is_given(tmp_path):
 
 
 @pytest.mark.slow
+def test_models_are_chosen_and_left_out_by_the_command(tmp_path):
+    """`--where` leaves what it names, `--exclude none` keeps what looks untrained, `--master-keys` reads filters."""
+    rng = np.random.default_rng(0)
+    models = [synthetic.random_model(f"m{number}", rng, task="ab"[number % 2]) for number in range(6)]
+    models.append(synthetic.random_model("raw", rng, task="a", suspected_random=True))
+    narrow = rng.normal(size=(40, 1, 7, 7)).astype(np.float32)
+    models.append(synthetic.Model("narrow", [narrow], {"task": "a"}, depthwise=True))
+    folder = str(synthetic.publish(tmp_path / "zoo", models))
+    kept = {}
+    for name, more in (("left", ()), ("kept", ("--exclude", "none"))):
+        out = tmp_path / name
+        result = run(folder, "-o", str(out), "--where", "task == 'a'", "--master-keys", "ideal", *more)
+        assert result.exit_code == 0, result.output
+        page = (out / "index.html").read_text()
+        assert "Only models where" in page
+        assert ("Left out of all figures" in page) == (name == "left")
+        kept[name] = pq.read_table(out / "figures/models_at_a_glance.parquet")["model_id"].to_pylist()
+        assert remade(out / "figures", "ma*") == ["master_keys"]
+    assert sorted(kept["left"]) == ["made/m0@1", "made/m2@1", "made/m4@1"]
+    assert sorted(kept["kept"]) == [*sorted(kept["left"]), "made/raw@1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--where", "tasks == 'a'"), "did you mean task"),
+        (("--where", "task == 'nothing'"), "no model of"),
+        (("--exclude", "suspicious"), "known are suspected_random, none"),
+    ],
+)
+def test_a_choice_of_nothing_or_of_unknown_words_is_refused(mixed, tmp_path, arguments, said):
+    result = run(str(mixed), "-o", str(tmp_path), *arguments)
+    assert isinstance(result.exception, StartError)
+    assert said in str(result.exception)
+
+
+@pytest.mark.slow
 def test_one_release_has_no_growth(tmp_path):
     models = [synthetic.random_model("only", np.random.default_rng(0), release="v2026.09.30")]
     assert run(str(synthetic.publish(tmp_path / "zoo", models)), "-o", str(tmp_path / "report")).exit_code == 0

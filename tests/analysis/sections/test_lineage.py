@@ -34,6 +34,18 @@ def test_facts_and_guesses_are_told_apart():
     assert sum(row["kind"] == "inferred" for row in everything.table.to_pylist()) > 1
 
 
+def test_guesses_are_compared_with_what_zoos_state():
+    """Two networks that were fine-tuned and say so, one with the larger kurtosis; and one that is unlike its base."""
+    rng = np.random.default_rng(3)
+    base = synthetic.random_model("base", rng)
+    low, high = ([np.sign(layer) * np.abs(layer) ** np.float32(power) for layer in base.layers] for power in (0.8, 1.2))
+    facts = {"base_model": "base"}
+    models = [base, synthetic.Model("low", low, facts), synthetic.Model("high", high, facts)]
+    models.append(synthetic.random_model("other", rng, **facts))
+    notes = lineage.lineage(prepare(synthetic.dataset(models))).notes
+    assert notes[-1].startswith("Of 3 stated pairs within the data set 2 are inferred as well, 1 of them in the stated")
+
+
 def test_independent_networks_have_no_table():
     rng = np.random.default_rng(1)
     assert (
