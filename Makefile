@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO_WORK := build/quickstart-work
 DEMO := build/quickstart
 
-.PHONY: demo test test-all test-lowest lowest lock lint bench docs docs-quickstart zoos clean
+.PHONY: demo test test-all test-lowest lowest lock lint bench wheel docs docs-quickstart zoos clean
 
 # A stamp for each set of extras: neither command needs the other, and none installs twice.
 $(VENV)/pip-is-new:
@@ -65,6 +65,10 @@ lint: $(VENV)/has-test $(VENV)/has-dev
 
 bench: $(VENV)/has-test
 	$(BIN)/python -m benchmarks
+
+# For machines without the repository: `pip install dist/filterzoo-*.whl`.
+wheel: $(VENV)/pip-is-new
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 docs: $(VENV)/has-test
 	$(BIN)/python -m filterzoo_publish.columns > docs/columns.md

@@ -16,6 +16,7 @@ ROOMS = {
     "plugins/filterzoo_plugins": "filterzoo_plugins",
     "publish/filterzoo_publish": "filterzoo_publish",
     "analysis/filterzoo_analysis": "filterzoo_analysis",
+    "evaluation/filterzoo_evaluation": "filterzoo_evaluation",
 }
 
 
