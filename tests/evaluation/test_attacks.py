@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from filterzoo.errors import StartError
+from filterzoo_evaluation.attacks import square_l2
 from filterzoo_evaluation.attacks.pgd import ProjectedGradientDescent, lengths
 from filterzoo_evaluation.attacks.square import Square
 
@@ -24,7 +25,8 @@ def batch() -> tuple[torch.nn.Module, torch.Tensor, torch.Tensor]:
 ATTACKS = [
     pytest.param(lambda eps: ProjectedGradientDescent("Linf", eps, steps=8), "Linf", id="pgd-Linf"),
     pytest.param(lambda eps: ProjectedGradientDescent("L2", eps, steps=8), "L2", id="pgd-L2"),
-    pytest.param(lambda eps: Square("Linf", eps, queries=60), "Linf", id="square"),
+    pytest.param(lambda eps: Square("Linf", eps, queries=60), "Linf", id="square-Linf"),
+    pytest.param(lambda eps: Square("L2", eps, queries=60), "L2", id="square-L2"),
 ]
 
 
@@ -36,7 +38,7 @@ def test_images_stay_in_the_ball_and_in_range_and_accuracy_falls_with_eps(batch,
         attacked = attack(eps)(network, images, labels, range(len(images)))
         change = attacked - images
         length = change.abs().amax() if norm == "Linf" else lengths(change).amax()
-        assert length <= eps * (1 + 1e-5)
+        assert length <= eps * (1 + 1e-5) + 1e-6  # images are float32
         assert attacked.min() >= 0
         assert attacked.max() <= 1
         accuracies.append((network(attacked).argmax(dim=1) == labels).float().mean().item())
@@ -83,6 +85,42 @@ def test_settings_that_mean_nothing_are_refused(settings: dict) -> None:
         ProjectedGradientDescent("Linf", **settings)
 
 
-def test_square_says_that_it_has_one_norm() -> None:
-    with pytest.raises(StartError, match="Linf only"):
-        Square("L2", 0.1)
+@pytest.mark.parametrize("norm", ["Linf", "L2"])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 2, 3), (3, 5, 5), (1, 8, 8), (3, 32, 20)])
+def test_square_takes_images_of_any_size(norm: str, shape: tuple[int, int, int]) -> None:
+    torch.manual_seed(1)
+    images, labels = torch.rand(4, *shape), torch.zeros(4, dtype=torch.long)
+    readout = torch.randn(images[0].numel(), 3)
+    attacked = Square(norm, 0.4, queries=40)(lambda one: one.flatten(1) @ readout, images, labels, range(4))
+    change = attacked - images
+    length = change.abs().amax() if norm == "Linf" else lengths(change).amax()
+    assert 0 < length <= 0.4 * (1 + 1e-5)
+    assert attacked.min() >= 0
+    assert attacked.max() <= 1
+
+
+@pytest.mark.parametrize("norm", ["Linf", "L2"])
+def test_square_is_no_weaker_with_more_queries(batch, norm: str) -> None:
+    network, images, labels = batch
+
+    def margins(attacked: torch.Tensor) -> torch.Tensor:
+        logits = network(attacked)
+        own = logits.gather(1, labels[:, None])[:, 0]
+        return own - logits.scatter(1, labels[:, None], -torch.inf).amax(dim=1)
+
+    # The start is the same for any budget, and no query makes a margin larger.
+    start = margins(Square(norm, 0.2, queries=1)(network, images, labels, range(len(images))))
+    later = margins(Square(norm, 0.2, queries=100)(network, images, labels, range(len(images))))
+    assert (later <= start + 1e-6).all()
+    assert later.mean() < start.mean() - 0.01
+
+
+def test_a_pyramid_falls_with_the_square_of_the_distance_and_two_cancel() -> None:
+    """Equation 2 of arXiv:1912.00049, for a square of six: its lower half is the upper one with its sign changed."""
+    both = square_l2._two_pyramids(6)
+    assert both.norm().item() == pytest.approx(1)
+    peak, first, second = 1 + 1 / 4 + 1 / 9 + 1 / 16, 1 / 4 + 1 / 9 + 1 / 16, 1 / 9 + 1 / 16
+    upper = both[:3] / both[1, 3] * peak
+    assert upper[1].tolist() == pytest.approx([1 / 16, second, first, peak, first, second])
+    assert upper[0].tolist() == pytest.approx([1 / 16, second, first, first, first, second])
+    assert torch.equal(both[3:], -both[:3])

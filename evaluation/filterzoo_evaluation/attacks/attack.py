@@ -71,3 +71,13 @@ def noise(seed: int, numbers: Sequence[int], shape: Sequence[int], draw: int) ->
 def uniform(seed: int, numbers: Sequence[int], shape: Sequence[int], draw: int) -> torch.Tensor:
     """(n, *shape): numbers in [0, 1), each image from its own generator."""
     return torch.stack([torch.rand(*shape, generator=generator(seed, number, draw)) for number in numbers])
+
+
+def signs(random: torch.Generator, shape: Sequence[int]) -> torch.Tensor:
+    """Of this shape: 1 or -1 with equal chances."""
+    return torch.randint(0, 2, tuple(shape), generator=random) * 2.0 - 1.0
+
+
+def integer(random: torch.Generator, below: int) -> int:
+    """0 to below - 1 with equal chances."""
+    return int(torch.randint(0, below, (1,), generator=random))

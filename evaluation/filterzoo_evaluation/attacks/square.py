@@ -1,34 +1,49 @@
-"""Square (Andriushchenko et al., ECCV 2020, arXiv:1912.00049), Linf: random search by squares, without gradients."""
+"""Square (Andriushchenko et al., ECCV 2020, arXiv:1912.00049), Linf and L2: random search without gradients."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
-from filterzoo.errors import StartError
-from filterzoo_evaluation.attacks.attack import FIXED_BUDGET, AttackSettings, Classify, Norm, check, generator
+from filterzoo_evaluation.attacks import square_l2
+from filterzoo_evaluation.attacks.attack import (
+    FIXED_BUDGET,
+    AttackSettings,
+    Classify,
+    Norm,
+    check,
+    generator,
+    integer,
+    signs,
+)
 
 _SHARE = 0.8
-"""Share of the image's pixels in the first square, as in the authors' experiments."""
+"""Share of the image's pixels in the first square, as AutoAttack (arXiv:2003.01690) has it for both norms."""
 _HALVED_AT = (10, 50, 200, 1000, 2000, 4000, 6000, 8000)
 """Of 10,000 queries: where the share is halved (section 3.2 of the paper); scaled to the budget."""
 
+Random = Sequence[torch.Generator]
+"""One generator an image."""
+_Start = Callable[[torch.Tensor, float, Random], torch.Tensor]
+_Propose = Callable[[torch.Tensor, torch.Tensor, float, int, Random], torch.Tensor]
+
 
 class Square:
-    """Starts with vertical stripes; each query recolours one square and keeps it where the margin shrinks.
+    """Each query changes one square of each image, and keeps the change where the margin shrinks.
 
     The margin is the logit of the label minus the largest other. All queries are made, also after the first error.
+    Linf: starts with vertical stripes, a query recolours a square. L2: starts with tiles of pyramids, a query moves the
+    change of one square into another (`square_l2`).
     """
 
     def __init__(self, norm: Norm, eps: float, *, queries: int = 5000, seed: int = 0) -> None:
-        if norm != "Linf":
-            raise StartError(f"--attack square --norm {norm}: Square is there for Linf only")
         self.settings = AttackSettings(
             attack="square", norm=norm, eps=eps, queries=queries, stop_rule=FIXED_BUDGET, seed=seed
         )
         check(self.settings)
+        self._norm: Norm = norm
         self._eps, self._queries, self._seed = eps, queries, seed
 
     @torch.no_grad()
@@ -36,40 +51,45 @@ class Square:
         self, classify: Classify, images: torch.Tensor, labels: torch.Tensor, numbers: Sequence[int]
     ) -> torch.Tensor:
         """See `Attack`."""
+        is_l2 = self._norm == "L2"
+        start: _Start = square_l2.start if is_l2 else _stripes
+        propose: _Propose = square_l2.propose if is_l2 else _recoloured
         random = [generator(self._seed, number) for number in numbers]
-        channels, height, width = images.shape[1:]
-        stripes = torch.stack([_signs(one, (channels, 1, width)) for one in random]).to(images)
-        best = (images + self._eps * stripes).clamp(0, 1)
+        best = start(images, self._eps, random)
         margins = _margins(classify(best), labels)
         for query in range(1, self._queries):
-            side = self._side(query, height, width)
-            tried = best.clone()
-            for place, one in enumerate(random):
-                top, left = _integer(one, height - side + 1), _integer(one, width - side + 1)
-                square = (slice(None), slice(top, top + side), slice(left, left + side))
-                colour = self._eps * _signs(one, (channels, 1, 1)).to(images)
-                tried[place][square] = (images[place][square] + colour).clamp(0, 1)
+            pixels = self._share(query) * images.shape[2] * images.shape[3]
+            tried = propose(best, images, self._eps, round(math.sqrt(pixels)), random)
             found = _margins(classify(tried), labels)
             is_better = found < margins
             best = torch.where(is_better[:, None, None, None], tried, best)
             margins = torch.where(is_better, found, margins)
         return best
 
-    def _side(self, query: int, height: int, width: int) -> int:
+    def _share(self, query: int) -> float:
+        """Of the image's pixels, in the square of this query."""
         halvings = sum(query * 10_000 / self._queries > bound for bound in _HALVED_AT)
-        side = round(math.sqrt(_SHARE / 2**halvings * height * width))
-        return max(1, min(side, height, width))
+        return _SHARE / float(2**halvings)
+
+
+def _stripes(images: torch.Tensor, eps: float, random: Random) -> torch.Tensor:
+    shape = (images.shape[1], 1, images.shape[3])
+    return (images + eps * torch.stack([signs(one, shape) for one in random]).to(images)).clamp(0, 1)
+
+
+def _recoloured(best: torch.Tensor, images: torch.Tensor, eps: float, side: int, random: Random) -> torch.Tensor:
+    channels, height, width = images.shape[1:]
+    side = max(1, min(side, height, width))
+    tried = best.clone()
+    for place, one in enumerate(random):
+        top, left = integer(one, height - side + 1), integer(one, width - side + 1)
+        square = (slice(None), slice(top, top + side), slice(left, left + side))
+        colour = eps * signs(one, (channels, 1, 1)).to(images)
+        tried[place][square] = (images[place][square] + colour).clamp(0, 1)
+    return tried
 
 
 def _margins(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     own = logits.gather(1, labels[:, None])[:, 0]
     others = logits.scatter(1, labels[:, None], -torch.inf)
     return own - others.max(dim=1).values
-
-
-def _signs(random: torch.Generator, shape: Sequence[int]) -> torch.Tensor:
-    return torch.randint(0, 2, tuple(shape), generator=random) * 2.0 - 1.0
-
-
-def _integer(random: torch.Generator, below: int) -> int:
-    return int(torch.randint(0, below, (1,), generator=random))
