@@ -234,6 +234,10 @@ class Checkpoint:
     """The part of the body that its images show."""
     tags: str | None = None
     """What else its zoo files it under, separated by `, `."""
+    activation: str | None = None
+    """Its activation functions, the most frequent first, separated by `, `; read from the architecture if it is known."""
+    pooling: str | None = None
+    """How it reduces the resolution of its features, as `activation`: stride, max, average, blur, flc, lp."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import pyarrow as pa
 from filterzoo.store.confidences import CONFIDENCE_SCHEMA
 from filterzoo.store.encoding import is_list
 from filterzoo.store.filters import BLOCK, PUBLISHED_SCHEMA
-from filterzoo.store.fragments import LAYER_SCHEMA
+from filterzoo.store.fragments import LATER_COLUMNS, LAYER_SCHEMA
 from filterzoo_publish.lineage.table import SCHEMA as LINEAGE_SCHEMA
 
 CONFIGS = ("models", "layers", "filters", "filters_sample", "status", "skipped", "confidences", "lineage")
@@ -18,19 +18,24 @@ CONFIGS = ("models", "layers", "filters", "filters_sample", "status", "skipped",
 
 _STRING, _INT, _FLOAT, _BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 _NOT_STATED = "the zoo does not state it"
+_NOT_KNOWN = "the architecture is not known, or has none"
 _NOT_3X3 = "not 3x3"
 _DAY = "`YYYY-MM-DD`"
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`unit`: unit or range, where there is one. `null`: what an empty cell means."""
+    """`unit`: unit or range, where there is one. `null`: what an empty cell means.
+
+    is_later: files that were published before there was such a column lack it; it is null for their rows.
+    """
 
     name: str
     type: pa.DataType
     meaning: str
     unit: str = ""
     null: str = "never"
+    is_later: bool = False
 
     @property
     def may_be_unknown(self) -> bool:
@@ -63,6 +68,22 @@ _MODELS = (
         null="unknown",
     ),
     _ARCHITECTURE,
+    Column(
+        "activation",
+        _STRING,
+        "activation functions of the architecture, the most frequent first, separated by `, `",
+        "relu, silu, gelu, ...: torch's names",
+        _NOT_KNOWN,
+        is_later=True,
+    ),
+    Column(
+        "pooling",
+        _STRING,
+        "how the architecture reduces the resolution of its features, the most frequent first, separated by `, `",
+        "stride (of a convolution), max, average, blur (a fixed filter), flc (arXiv:2204.00491), lp",
+        _NOT_KNOWN,
+        is_later=True,
+    ),
     _TASK,
     _TRAINING,
     Column("pretraining_dataset", _STRING, "what it was trained on before", null=_NOT_STATED),
@@ -104,12 +125,14 @@ _MODELS = (
         "arrays of rank 3 to 5 that were not taken for convolution weights, by why (docs/selection.md)",
         "`3 copy, 1 elementwise`",
         "none, or the file's graph says what is one",
+        is_later=True,
     ),
     Column(
         "partial",
         _BOOL,
         "some convolutions of its graph could not be read: `skipped` says which, and why",
         null="not recorded",
+        is_later=True,
     ),
     Column("n_filters", _INT, "filters of its layers, all kernel sizes"),
     Column("filters_3x3", _INT, "3x3 filters of its layers"),
@@ -221,7 +244,10 @@ _LAYERS = (
     _TRAINING,
     _CATEGORY,
     _ROBUST,
-    *(Column(field.name, field.type, *_LAYER_MEANINGS[field.name]) for field in LAYER_SCHEMA),
+    *(
+        Column(field.name, field.type, *_LAYER_MEANINGS[field.name], is_later=field.name in LATER_COLUMNS)
+        for field in LAYER_SCHEMA
+    ),
     Column("filters_file", _STRING, "the file of `filters` that holds its filters", null=_NO_FILTERS),
     Column(
         "filters_row_group", pa.int32(), "the row group in that file that starts with or holds them", "", _NO_FILTERS
@@ -367,6 +393,22 @@ COLUMNS: dict[str, tuple[Column, ...]] = dict(
 def arrow_schema(config: str) -> pa.Schema:
     """The schema every file of the config has."""
     return pa.schema([(column.name, column.type) for column in COLUMNS[config]])
+
+
+def is_schema_of(config: str, schema: pa.Schema) -> bool:
+    """Whether a file has the columns of the config; those that came later may be missing."""
+    names = set(schema.names)
+    wanted = [column for column in COLUMNS[config] if column.name in names or not column.is_later]
+    return bool(schema.equals(pa.schema([(column.name, column.type) for column in wanted])))
+
+
+def with_every_column(config: str, table: pa.Table) -> pa.Table:
+    """The rows with the columns that came after they were written, null."""
+    for place, column in enumerate(COLUMNS[config]):
+        if column.is_later and column.name not in table.schema.names:
+            empty = pa.nulls(len(table), column.type)
+            table = table.add_column(min(place, table.num_columns), column.name, empty)
+    return table
 
 
 def features(config: str) -> list[dict[str, Any]]:

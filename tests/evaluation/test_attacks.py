@@ -116,7 +116,7 @@ def test_square_is_no_weaker_with_more_queries(batch, norm: str) -> None:
 
 
 def test_a_pyramid_falls_with_the_square_of_the_distance_and_two_cancel() -> None:
-    """Equation 2 of arXiv:1912.00049, for a square of six: its lower half is the upper one with its sign changed."""
+    """Of arXiv:1912.00049, for a square of six: its lower half is the upper one with its sign changed."""
     both = square_l2._two_pyramids(6)
     assert both.norm().item() == pytest.approx(1)
     peak, first, second = 1 + 1 / 4 + 1 / 9 + 1 / 16, 1 / 4 + 1 / 9 + 1 / 16, 1 / 9 + 1 / 16

@@ -1,4 +1,4 @@
-"""Convolutions of a trusted architecture: what each reads and how deep it lies, from one run without any weights."""
+"""What a trusted architecture tells of itself, its convolutions above all, from one run without any weights."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from filterzoo.architectures.edges import edges
+from filterzoo.architectures.functions import FunctionCount
 from filterzoo.records import Context, Convolution, Kind, Operation
 
 _RANKS = {"conv1d": 1, "conv2d": 2, "conv3d": 3, "conv_transpose1d": 1, "conv_transpose2d": 2, "conv_transpose3d": 3}
@@ -20,9 +21,19 @@ _FAILURES = (RuntimeError, NotImplementedError, ValueError, TypeError, Assertion
 """What models raise that cannot be built or run without numbers."""
 
 
+class Architecture(dict[str, Operation]):
+    """What every convolution of an architecture does, by the name its weight has in a state dict.
+
+    activation, pooling: as the columns of `models` (`functions.FunctionCount`); None where there is none.
+    """
+
+    activation: str | None = None
+    pooling: str | None = None
+
+
 def operations(
     build: Callable[[], torch.nn.Module], *input_shapes: Sequence[int], training: bool = False
-) -> dict[str, Operation]:
+) -> Architecture:
     """What every convolution of an architecture does, by the name its weight has in a state dict.
 
     build: makes the model; its weights are put on the meta device, where they have shapes and no numbers. training:
@@ -35,16 +46,17 @@ def operations(
     try:
         model = _built(build).train(training)
         with torch.device("meta"):
-            found = trace(model, *(torch.empty(*shape) for shape in input_shapes))
+            run = trace(model, *(torch.empty(*shape) for shape in input_shapes))
     except _FAILURES:
-        return {}
+        return Architecture()
     names: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
-    named: dict[str, Operation] = {}
-    for reading in found:
+    named = Architecture()
+    for reading in run.readings:
         for name in names.get(id(reading.weight), ()):
             named.setdefault(name, reading.operation)
+    named.activation, named.pooling = run.functions.activation, run.functions.pooling
     return named
 
 
@@ -78,8 +90,16 @@ class Reading:
     operation: Operation
 
 
-def trace(model: torch.nn.Module, *inputs: torch.Tensor) -> list[Reading]:
-    """Run `model` once; every convolution of stored numbers, in the order of the run.
+@dataclass(frozen=True, slots=True)
+class Run:
+    """readings: every convolution of stored numbers, in the order of the run. functions: the others."""
+
+    readings: list[Reading]
+    functions: FunctionCount
+
+
+def trace(model: torch.nn.Module, *inputs: torch.Tensor) -> Run:
+    """Run `model` once, and tell what it did.
 
     The depth of each is the number of edges of the longest path from an input to it in the graph that an export to
     ONNX gives (docs/measures.md, 2; `filterzoo.architectures.edges`). Errors of the model pass.
@@ -87,7 +107,7 @@ def trace(model: torch.nn.Module, *inputs: torch.Tensor) -> list[Reading]:
     tracer = _Tracer(model, inputs)
     with torch.no_grad(), tracer:
         model(*inputs)
-    return tracer.readings
+    return Run(tracer.readings, tracer.functions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +152,7 @@ class _Tracer(TorchFunctionMode):
     def __init__(self, model: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> None:
         super().__init__()
         self.readings: list[Reading] = []
+        self.functions = FunctionCount()
         self._values: dict[int, _Value] = {}
         for tensor in (*model.parameters(), *model.buffers()):
             self._know(_Value(tensor, stored=tensor))
@@ -157,6 +178,8 @@ class _Tracer(TorchFunctionMode):
         if call.name in _RANKS:
             # What reads constants only, such as a projection of places, is as deep as a first operation.
             self._read_weight(call, edges(call.func, folded=False) if depth is None else depth)
+        if depth is not None:
+            self.functions.note(call.name, self._convolution_arguments(call), (call.args, call.kwargs), result)
         # An assignment to a part changes the whole, and gives nothing.
         changed = call.args[:1] if call.name == "__setitem__" else tree_leaves(result)
         for tensor in changed:
@@ -164,6 +187,15 @@ class _Tracer(TorchFunctionMode):
                 stored = _origin(tensor, read) if depth is None else None
                 folds = call.name in _RANKS and not call.is_transposed
                 self._know(_Value(tensor, depth, stored, folds=folds))
+
+    def _convolution_arguments(self, call: _Call) -> dict[str, Any] | None:
+        """Those of a convolution, and whether its weight is `fixed`: a buffer, or a constant of the code."""
+        if call.name not in _RANKS:
+            return None
+        given = call.given()
+        value = self._values.get(id(given["weight"]))
+        is_buffer = value is not None and value.stored is not None and not isinstance(value.stored, torch.nn.Parameter)
+        return given | {"fixed": value is None or is_buffer}
 
     def _read_weight(self, call: _Call, depth: int) -> None:
         """Note a convolution, unless its weight depends on an input."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from filterzoo.records import Context, Evidence, Kind, Layout, Operation, Tensor
 
@@ -20,9 +20,16 @@ def is_known(tensors: Sequence[Tensor]) -> bool:
     return contexts <= {Context.GRAPH}
 
 
-def with_architecture(
-    tensors: Sequence[Tensor], architectures: Iterable[Mapping[str, Operation]]
-) -> tuple[Tensor, ...]:
+@dataclass(frozen=True, slots=True)
+class Described:
+    """Convolutions of a file, and what the architecture that fits them says besides; None where it does not."""
+
+    tensors: tuple[Tensor, ...]
+    activation: str | None = None
+    pooling: str | None = None
+
+
+def with_architecture(tensors: Sequence[Tensor], architectures: Iterable[Mapping[str, Operation]]) -> Described:
     """The convolutions as the first architecture that fits runs them, or unchanged where none fits.
 
     They are replaced only if, once prefixes that all names share are off, there is a convolution weight for each
@@ -31,8 +38,10 @@ def with_architecture(
     for operations in architectures:
         for names in _without_prefixes([tensor.name for tensor in tensors]):
             if _fits(names, tensors, operations):
-                return tuple(_told(tensor, operations[name]) for name, tensor in zip(names, tensors, strict=True))
-    return tuple(tensors)
+                told = tuple(_told(tensor, operations[name]) for name, tensor in zip(names, tensors, strict=True))
+                # A plugin may give a plain mapping.
+                return Described(told, getattr(operations, "activation", None), getattr(operations, "pooling", None))
+    return Described(tuple(tensors))
 
 
 def _without_prefixes(names: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -11,7 +11,7 @@ from functools import partial
 from math import prod
 from pathlib import Path
 
-from filterzoo.architectures.context import is_known, with_architecture
+from filterzoo.architectures.context import Described, is_known, with_architecture
 from filterzoo.crawl.budget import cpu_clock
 from filterzoo.crawl.cores import Cores, measured
 from filterzoo.crawl.discovery import Settings, Task, checked, open_sources
@@ -118,12 +118,13 @@ class Worker:
             progress.enter(Stage.INDEX)
             found = opened(whole, artifact.name, self._jail, self._scratch, member, most=most)
             file, index = stack.enter_context(found)
-            index = self._with_architecture(task, index)
+            described = self._described(task, index)
+            index = replace(index, convolutions=described.tensors)
             licence, weights_allowed = _decide(task, index)
             filters = _count_filters(index, task.settings)
             kernels = task.settings.kernels if weights_allowed else frozenset[str]()
             task.settings.budget.check(index, kernels)
-            checkpoint = self._with_name(task)
+            checkpoint = _with_functions(self._with_name(task), described)
             progress.enter(Stage.NORMALISE)
             # Whose hash it is that a source gives with a member that it opens itself is not known.
             opens_member = artifact.member is not None and member is None
@@ -179,13 +180,13 @@ class Worker:
             name = self._sources[task.source_number].source.architecture_name(checkpoint)
             return checked(replace(checkpoint, architecture=name), checkpoint.source)
 
-    def _with_architecture(self, task: Task, index: Index) -> Index:
+    def _described(self, task: Task, index: Index) -> Described:
         """Replace what was inferred from names and shapes with the architecture's, where its source knows it."""
         if is_known(index.convolutions):
-            return index
+            return Described(index.convolutions)
         with _asking("architectures"):
             architectures = self._sources[task.source_number].source.architectures(task.checkpoint)
-            return replace(index, convolutions=with_architecture(index.convolutions, architectures))
+            return with_architecture(index.convolutions, architectures)
 
     def _fill(self, fragment: FragmentWriter, layers: CheckedLayers, progress: _Progress) -> None:
         """Read, measure and encode the layers: one after the other, or beside each other where cores are free."""
@@ -214,6 +215,15 @@ class _Progress:
 
     def entry(self, task: Task, refusal: Refused) -> LedgerEntry:
         return task.ledger_entry(self.stage, refusal)
+
+
+def _with_functions(checkpoint: Checkpoint, described: Described) -> Checkpoint:
+    """The checkpoint with its architecture's functions, where nobody states others."""
+    return replace(
+        checkpoint,
+        activation=checkpoint.activation or described.activation,
+        pooling=checkpoint.pooling or described.pooling,
+    )
 
 
 @contextlib.contextmanager

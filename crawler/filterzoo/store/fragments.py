@@ -74,7 +74,7 @@ LAYER_SCHEMA = pa.schema(
 )
 """Columns of a layers fragment; `filterzoo_publish.schema` says what each one means."""
 
-_LATER_COLUMNS = (
+LATER_COLUMNS = (
     "layout_evidence",
     "computed",
     "spectral_norm",
@@ -96,7 +96,7 @@ _SAMPLE_COLUMNS = (
 
 def with_every_column(table: pa.Table) -> pa.Table:
     """Rows of `layers` with the columns that came after they were written, null."""
-    for name in _LATER_COLUMNS:
+    for name in LATER_COLUMNS:
         if name not in table.schema.names:
             place = min(LAYER_SCHEMA.get_field_index(name), table.num_columns)
             table = table.add_column(place, name, pa.nulls(table.num_rows, LAYER_SCHEMA.field(name).type))

@@ -1,4 +1,4 @@
-"""What Square tries in L2 (arXiv:1912.00049, section 3.4, algorithm 3): squares that hold two pyramids of unlike sign."""
+"""What Square tries in L2 (arXiv:1912.00049): squares that hold two pyramids of unlike sign."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _two_pyramids(side: int) -> torch.Tensor:
 
 
 def _pyramid(height: int, width: int) -> torch.Tensor:
-    """(height, width): sum of 1 / (k + 1)^2 from k = the distance from the middle on (equation 2)."""
+    """(height, width): sum of 1 / (k + 1)^2 from k = the distance from the middle on."""
     top = max(height // 2, width // 2)
     sums = torch.tensor([sum(1 / (k + 1) ** 2 for k in range(first, top + 1)) for first in range(top + 1)])
     down = (torch.arange(height) - height // 2).abs()

@@ -19,7 +19,17 @@ MAX_TEXT = 300
 KEY = "name"
 """The column that holds ids or globs, where the table is a CSV file."""
 
-_TEXTS = ("architecture", "training_dataset", "pretraining_dataset", "pair_id", "base_model", "anatomy", "tags")
+_TEXTS = (
+    "architecture",
+    "training_dataset",
+    "pretraining_dataset",
+    "pair_id",
+    "base_model",
+    "anatomy",
+    "tags",
+    "activation",
+    "pooling",
+)
 _SHARES = ("clean_accuracy", "robust_accuracy")
 _TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 

@@ -27,6 +27,8 @@ Card = dict[str, Any]
 _FACTS = (
     "url",
     "architecture",
+    "activation",
+    "pooling",
     "task",
     "training_dataset",
     "pretraining_dataset",

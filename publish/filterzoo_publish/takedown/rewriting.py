@@ -10,7 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filterzoo.dataset.parquet import ParquetFile
+<<<<<<< HEAD
 from filterzoo_publish.plan.state import POINTER_COLUMNS, Pointer, PublishedState
+=======
+from filterzoo_publish.plan.state import POINTER_COLUMNS, Pointer, Published
+from filterzoo_publish.schema import with_every_column
+>>>>>>> 344e77e (Activation and pooling of known architectures in models; old files verify)
 from filterzoo_publish.shards.cards import card_path, card_shard, read_cards
 from filterzoo_publish.shards.filters import filter_shards
 from filterzoo_publish.shards.parquet import Shard, ShardWriter
@@ -81,7 +86,7 @@ class Rewriting:
         """The file without the models; None where nothing is left. Where its layers are is put into `places`."""
         self.outdated.add(path)
         with ShardWriter(self._folder, config) as writer:
-            for group in self._row_groups(path):
+            for group in self._row_groups(path, config):
                 kept = edit(self.staying(group))
                 if not len(kept):
                     continue
@@ -94,13 +99,13 @@ class Rewriting:
         shard.local.unlink()
         return None
 
-    def _row_groups(self, path: str) -> Iterator[pa.Table]:
+    def _row_groups(self, path: str, config: str) -> Iterator[pa.Table]:
         files = self._published.files
         if files is None:
             return
         with files.open(path) as file, ParquetFile(file, where=f"{files.root}: {path}") as parquet:
             for number in range(parquet.num_row_groups):
-                yield parquet.read_row_group(number)
+                yield with_every_column(config, parquet.read_row_group(number))
 
     def _has_gone(self, path: str) -> bool:
         names = self._published.read_file(path, ["model_id"])["model_id"]

@@ -15,7 +15,7 @@ from filterzoo.dataset.parquet import ParquetFile
 from filterzoo.dataset.paths import NAME_DIGITS, data_path
 from filterzoo.dataset.published import PublishedFiles
 from filterzoo.errors import FilterZooError, StartError
-from filterzoo_publish.schema import COLUMNS, arrow_schema
+from filterzoo_publish.schema import COLUMNS, is_schema_of, with_every_column
 from filterzoo_publish.shards.cards import card_path, read_cards
 
 _PIECE = 1 << 20
@@ -100,14 +100,14 @@ class Examination:
         except (pa.ArrowException, OSError, FilterZooError) as error:
             self.report("schema", path, f"not a Parquet file of a release: {error}")
             return False
-        if schema.equals(arrow_schema(config)):
+        if is_schema_of(config, schema):
             return True
         self.report("schema", path, f"has not the columns of {config}")
         return False
 
     def _row_group(self, path: str, number: int, config: str, parquet: ParquetFile) -> pa.Table | None:
         try:
-            table = parquet.read_row_group(number)
+            table = with_every_column(config, parquet.read_row_group(number))
         except (pa.ArrowException, OSError, FilterZooError) as error:
             self.report("schema", path, f"row group {number} cannot be read: {error}")
             return None

@@ -109,7 +109,7 @@ def test_u_net_depths_are_those_of_the_exported_graph(dimensions):
 
 def check(build, shape) -> None:
     with torch.device("meta"):
-        readings = trace(build().eval(), torch.empty(*shape))
+        readings = trace(build().eval(), torch.empty(*shape)).readings
     found = [reading.operation for reading in readings]
     expected = exported(build().eval(), shape)
     assert len(found) == len(expected) > 1
@@ -218,7 +218,10 @@ def test_a_module_with_two_names_gives_both_and_is_as_deep_as_its_first_reading(
             return self.second(functional.relu(self.first(x)))
 
     with torch.device("meta"):
-        assert [reading.operation.convolution.depth for reading in trace(Tied(), torch.empty(1, 3, 9, 9))] == [1, 3]
+        assert [reading.operation.convolution.depth for reading in trace(Tied(), torch.empty(1, 3, 9, 9)).readings] == [
+            1,
+            3,
+        ]
     found = operations(Tied, (1, 3, 9, 9))
     assert {name: operation.convolution.depth for name, operation in found.items()} == {
         "first.weight": 1,
@@ -236,3 +239,49 @@ def test_an_architecture_that_needs_numbers_is_unknown():
             return self.layer(x) if x.sum().item() > 0 else x
 
     assert operations(Counting, (1, 3, 9, 9)) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "activation", "pooling"),
+    [
+        ("resnet18", "relu", "stride, max"),
+        ("densenet121", "relu", "average, max, stride"),
+        ("efficientnet_b0", "silu, sigmoid", "stride"),
+        ("mobilenetv3_small_050", "hardswish, relu, hardsigmoid", "stride"),
+        ("convnext_atto", "gelu", "stride"),
+        ("resnetblur50", "relu", "blur, stride"),
+        ("mobilenetv2_100", "relu6", "stride"),
+    ],
+)
+def test_activation_and_pooling_of_known_architectures(name: str, activation: str, pooling: str):
+    found = operations(lambda: timm.create_model(name), (1, 3, 64, 64))
+    assert (found.activation, found.pooling) == (activation, pooling)
+
+
+def test_pooling_by_low_frequencies_is_told_from_a_filter_in_the_frequency_domain():
+    """FrequencyLowCut pooling (arXiv:2204.00491): transform, keep the low half of each axis, transform back."""
+
+    class Pool(nn.Module):
+        def __init__(self, *, cut: bool) -> None:
+            super().__init__()
+            self.first, self.second, self.cut = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1), cut
+
+        def forward(self, x):
+            spectrum = torch.fft.fftshift(torch.fft.fft2(functional.mish(self.first(x)), norm="forward"))
+            if self.cut:
+                spectrum = spectrum[:, :, 8:24, 8:24]
+            return self.second(torch.fft.ifft2(torch.fft.ifftshift(spectrum), norm="forward").real).mean((2, 3))
+
+    assert operations(lambda: Pool(cut=True), (1, 3, 32, 32)).pooling == "flc"
+    found = operations(lambda: Pool(cut=False), (1, 3, 32, 32))
+    assert (found.activation, found.pooling) == ("mish", None)
+
+
+def test_a_mean_over_all_places_is_no_pooling_and_networks_without_activation_have_none():
+    class Plain(nn.Sequential):
+        def __init__(self) -> None:
+            super().__init__(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+
+    found = operations(Plain, (1, 3, 16, 16))
+    assert (found.activation, found.pooling) == (None, None)
+    assert list(found) == ["0.weight"]

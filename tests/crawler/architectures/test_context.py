@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from filterzoo.architectures.architecture import Architecture
 from filterzoo.architectures.context import is_known, with_architecture
 from filterzoo.records import Context, Convolution, Kind, Layout, Operation, Span, Tensor
 
@@ -25,7 +26,7 @@ def file(prefix: str = "", **shapes: tuple[int, ...]) -> list[Tensor]:
 
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module.model.", "net.backbone.module."])
 def test_truth_takes_the_place_of_guesses(prefix):
-    told = with_architecture(file(prefix), [OPERATIONS])
+    told = with_architecture(file(prefix), [OPERATIONS]).tensors
     assert [tensor.convolution for tensor in told] == [TRUTH, UP]
     assert [tensor.layout for tensor in told] == [Layout.OI_K, Layout.IO_K]
     assert [tensor.name for tensor in told] == [tensor.name for tensor in file(prefix)]
@@ -33,12 +34,12 @@ def test_truth_takes_the_place_of_guesses(prefix):
 
 def test_a_guess_of_a_transposed_convolution_is_put_right():
     tensors = [replace(tensor, layout=Layout.IO_K) for tensor in file()]
-    assert with_architecture(tensors, [OPERATIONS])[0].layout is Layout.OI_K
+    assert with_architecture(tensors, [OPERATIONS]).tensors[0].layout is Layout.OI_K
 
 
 def test_a_prefix_that_belongs_to_the_names_stays():
     operations = {f"model.{name}": operation for name, operation in OPERATIONS.items()}
-    assert with_architecture(file("module.model."), [operations])[0].convolution == TRUTH
+    assert with_architecture(file("module.model."), [operations]).tensors[0].convolution == TRUTH
 
 
 @pytest.mark.parametrize(
@@ -56,9 +57,9 @@ def test_a_prefix_that_belongs_to_the_names_stays():
     ids=["shape", "one more", "one less", "prefix", "a prefix of one", "another framework", "twice", "nothing"],
 )
 def test_anything_else_is_left_as_it_is(tensors):
-    assert with_architecture(tensors, [OPERATIONS]) == tuple(tensors)
-    assert with_architecture(tensors, [{}]) == tuple(tensors)
-    assert with_architecture(tensors, []) == tuple(tensors)
+    assert with_architecture(tensors, [OPERATIONS]).tensors == tuple(tensors)
+    assert with_architecture(tensors, [{}]).tensors == tuple(tensors)
+    assert with_architecture(tensors, []).tensors == tuple(tensors)
 
 
 def test_of_several_architectures_the_first_that_fits_counts():
@@ -67,7 +68,7 @@ def test_of_several_architectures_the_first_that_fits_counts():
         yield OPERATIONS
         pytest.fail("one that is not needed was built")
 
-    assert [tensor.convolution for tensor in with_architecture(file(), architectures())] == [TRUTH, UP]
+    assert [tensor.convolution for tensor in with_architecture(file(), architectures()).tensors] == [TRUTH, UP]
 
 
 def test_files_with_a_graph_need_no_architecture():
@@ -75,3 +76,12 @@ def test_files_with_a_graph_need_no_architecture():
     assert is_known(graph)
     assert is_known([])
     assert not is_known(file())
+
+
+def test_what_an_architecture_says_of_its_functions_comes_with_the_fit_only():
+    known = Architecture(OPERATIONS)
+    known.activation, known.pooling = "silu, sigmoid", "flc"
+    described = with_architecture(file(), [known])
+    assert (described.activation, described.pooling) == ("silu, sigmoid", "flc")
+    other = with_architecture(file(a=(4, 3, 3, 1)), [known])
+    assert (other.activation, other.pooling) == (None, None)
