@@ -11,6 +11,7 @@ class Evidence(StrEnum):
 
     CODE = "authors' code or a notebook's stored output"
     FIGURE = "decoded from a published figure's colours, +-0.01"
+    ABSTRACT = "the paper's abstract, in words"
     THIRD = "a third party's recount of the release"
 
 
@@ -25,7 +26,7 @@ class Published:
     variant: str = ""
 
 
-_DB, _LENS, _MEDICAL = "2203.15331", "2204.02481", "2210.13799"
+_DB, _LENS, _MEDICAL, _CONFIDENCE = "2203.15331", "2204.02481", "2210.13799", "2210.05938"
 
 MODELS = Published("models in the release", "647", Evidence.FIGURE, _DB)
 FILTERS = Published("3x3 filters in the release", "1,464,797,156", Evidence.THIRD, _DB)
@@ -112,3 +113,12 @@ FAMILY_DRIFT = {
         "drift among 9 DenseNet-121: mean; largest", ".13; .48", Evidence.FIGURE, _MEDICAL, "medical22"
     ),
 }
+LESS_OVER_CONFIDENT = Published(
+    "over-confidence of adversarially trained networks, less that of normal ones",
+    "significantly less over-confident, on clean data as well",
+    Evidence.ABSTRACT,
+    _CONFIDENCE,
+)
+FUNCTIONS_MATTER = Published(
+    "activation functions and pooling", "matter for confidence", Evidence.ABSTRACT, _CONFIDENCE
+)

@@ -19,7 +19,7 @@ from filterzoo.reporting.terminal import printable
 from filterzoo_analysis.exhibits import Answer, Exhibit, Section, counted
 from filterzoo_analysis.page import model_pictures, rendering
 from filterzoo_analysis.page.models_page import document
-from filterzoo_analysis.sections import beyond, cnn_filter_db, counts, growth, medical, robustness
+from filterzoo_analysis.sections import beyond, cnn_filter_db, confidence, counts, growth, medical, robustness
 from filterzoo_analysis.tables.selection import EXCLUDABLE
 from filterzoo_analysis.zoo import Zoo
 
@@ -27,6 +27,7 @@ SECTIONS: tuple[Callable[[Zoo], Section], ...] = (
     counts.section,
     cnn_filter_db.section,
     robustness.section,
+    confidence.section,
     medical.section,
     beyond.section,
     growth.section,
@@ -37,6 +38,7 @@ _SHORT = {
     "overview": "Overview",
     "cnn-filter-db": "CNN Filter DB",
     "robustness": "Robustness",
+    "confidence": "Confidence",
     "medical": "Medical",
     "beyond": "Beyond",
     "growth": "Growth",

@@ -1,8 +1,8 @@
-"""A published data set as the analyses read it: models, layers and skipped as Arrow tables, without a filter."""
+"""A published data set as the analyses read it: its small tables and `layers` in Arrow, without a filter."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
@@ -10,14 +10,15 @@ from filterzoo.dataset.published import PublishedFiles, open_published
 from filterzoo.dataset.untrusted import reading
 from filterzoo.errors import StartError
 from filterzoo_publish.plan.state import read_config
+from filterzoo_publish.schema import arrow_schema
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DataSet:
     """What the analyses need of a published data set.
 
-    models: by model_id. layers: by model_id and place. skipped: as published. name: as the user wrote it. All columns
-    are those of `filterzoo_publish.schema`; one that an old release lacks is null.
+    models: by model_id. layers: by model_id and place. skipped, confidences: as published. name: as the user wrote it.
+    All columns are those of `filterzoo_publish.schema`; one that an old release lacks is null.
     """
 
     name: str
@@ -25,6 +26,7 @@ class DataSet:
     layers: pa.Table
     skipped: pa.Table
     files: PublishedFiles | None = None
+    confidences: pa.Table = field(default_factory=lambda: arrow_schema("confidences").empty_table())
 
     def sample(self) -> pa.Table:
         """The config `filters_sample`."""
@@ -50,4 +52,5 @@ def _read(files: PublishedFiles, target: str) -> DataSet:
         layers=read_config(files, "layers").sort_by([("model_id", "ascending"), ("layer_index", "ascending")]),
         skipped=read_config(files, "skipped"),
         files=files,
+        confidences=read_config(files, "confidences"),
     )

@@ -10,12 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filterzoo.dataset.parquet import ParquetFile
-<<<<<<< HEAD
 from filterzoo_publish.plan.state import POINTER_COLUMNS, Pointer, PublishedState
-=======
-from filterzoo_publish.plan.state import POINTER_COLUMNS, Pointer, Published
 from filterzoo_publish.schema import with_every_column
->>>>>>> 344e77e (Activation and pooling of known architectures in models; old files verify)
 from filterzoo_publish.shards.cards import card_path, card_shard, read_cards
 from filterzoo_publish.shards.filters import filter_shards
 from filterzoo_publish.shards.parquet import Shard, ShardWriter

@@ -1,0 +1,106 @@
+"""Curves from the histograms of `confidences`: how confidence tells right from wrong and agrees with accuracy."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from filterzoo_analysis.exhibits import Exhibit, query_of, shown, table_of
+from filterzoo_analysis.sections.confidences import drawing
+from filterzoo_analysis.sections.confidences.rows import KINDS, Evaluation, conditions, evaluations, rates, warning
+from filterzoo_analysis.sections.confidences.scatter import axes
+from filterzoo_analysis.zoo import Zoo
+
+_ROC_NOTES = (
+    (
+        "A thin line a network, thick ones the mean over networks. Right images are the positive ones, confidence is "
+        "the score; drawn through the edges of the 15 bins, the areas are those of the single images."
+    ),
+    (
+        "Compare areas only between evaluations of one stop rule: an attack that stops at the first error leaves each "
+        "wrong image barely wrong."
+    ),
+)
+_RELIABILITY_NOTE = (
+    "Points below the dashed line are over-confident. Larger points hold more images; images of all networks of a kind "
+    "are one set, so that errors of opposite sign of two networks cancel here."
+)
+
+
+def roc(zoo: Zoo) -> Exhibit:
+    """ROC curves of confidence as a detector of right answers, a line a network."""
+    found, _ = evaluations(zoo)
+    found = [each for each in found if np.isfinite(each.number("auroc"))]
+    rows: list[dict[str, Any]] = []
+    for each in found:
+        counts = each.counts()
+        bins = counts.shape[1]
+        false, true = rates(counts)
+        rows += [
+            {"image_set": each.image_set, "attack": each.attack, "model_id": each.row["model_id"], "kind": each.kind}
+            | {"threshold": (bins - i) / bins, "false_positive_rate": false[i], "true_positive_rate": true[i]}
+            for i in range(bins + 1)
+        ]
+    told = "; ".join(
+        f"{image_set}, {attack}, {kind} {shown(float(np.mean(own)))}"
+        for (image_set, attack), here in conditions(found).items()
+        for kind in KINDS
+        if (own := [each.number("auroc") for each in here if each.kind == kind])
+    )
+    sets, attacks = axes(found)
+    return Exhibit(
+        name="confidence_roc",
+        title="Confidence as a detector of right answers: ROC curves",
+        says=f"Mean area under the curve over networks: {told}.",
+        table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
+        query=query_of(zoo, "confidences.curves.roc"),
+        draw=partial(drawing.rocs, found=found, sets=sets, attacks=attacks),
+        size=(1.2 + 2.9 * len(attacks), 0.9 + 2.7 * len(sets)),
+        notes=_ROC_NOTES,
+    )
+
+
+def reliability(zoo: Zoo) -> Exhibit:
+    """Reliability diagrams: accuracy in each bin of confidence, all networks of a kind together."""
+    found, _ = evaluations(zoo)
+    rows: list[dict[str, Any]] = []
+    for (image_set, attack), here in conditions(found).items():
+        for kind in KINDS:
+            own = [each.counts() for each in here if each.kind == kind]
+            if own:
+                rows += [{"image_set": image_set, "attack": attack, "kind": kind, **row} for row in _bins(sum(own))]
+    told = "; ".join(
+        f"{image_set}, {attack}, {kind} {shown(_error(own))}"
+        for (image_set, attack), here in conditions(found).items()
+        for kind in KINDS
+        if (own := [each for each in here if each.kind == kind])
+    )
+    sets, attacks = axes(found)
+    return Exhibit(
+        name="reliability",
+        title="Reliability: accuracy by confidence",
+        says=f"Calibration error of the images of all networks together: {told}.",
+        table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
+        query=query_of(zoo, "confidences.curves.reliability"),
+        draw=partial(drawing.reliabilities, rows=rows, sets=sets, attacks=attacks),
+        size=(1.2 + 2.9 * len(attacks), 0.9 + 2.7 * len(sets)),
+        notes=tuple(filter(None, (_RELIABILITY_NOTE, warning(found)))),
+    )
+
+
+def _bins(counts: Any) -> list[dict[str, Any]]:
+    right, wrong, z_right, z_wrong = counts
+    number = right + wrong
+    with np.errstate(invalid="ignore"):
+        accuracy, confidence = right / number, (z_right + z_wrong) / number
+    return [
+        {"above": i / len(number), "images": int(number[i]), "accuracy": accuracy[i], "confidence": confidence[i]}
+        for i in range(len(number))
+    ]
+
+
+def _error(own: list[Evaluation]) -> float:
+    right, wrong, z_right, z_wrong = np.sum([each.counts() for each in own], axis=0)
+    return float(np.abs(right - z_right - z_wrong).sum() / (right + wrong).sum())

@@ -1,0 +1,127 @@
+"""Figures of confidence: grids with a row for each image set and a column for each attack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from filterzoo_analysis.figures import INK, SERIES, short
+from filterzoo_analysis.sections.confidences.rows import KINDS, Evaluation, rates
+
+COLOURS = dict(zip(KINDS, SERIES, strict=False))
+_MARKERS = dict(zip(KINDS, ("o", "D", "s"), strict=True))
+_GRID = np.linspace(0, 1, 101)
+
+
+def scatters(figure: Any, found: Sequence[Evaluation], sets: Sequence[str], attacks: Sequence[str]) -> None:
+    """Confidence on right (x) against wrong images (y), coloured by accuracy; a star in the best corner."""
+    image = None
+    axes = _grid(figure, sets, attacks)
+    for axis, here in _panels(axes, found, sets, attacks):
+        axis.plot([1], [0], "*", ms=15, color=SERIES[2], clip_on=False, zorder=1)
+        for kind, marker in _MARKERS.items():
+            own = [each for each in here if each.kind == kind]
+            x = [1 - each.number("under_confidence") for each in own]
+            y = [each.number("over_confidence") for each in own]
+            style = {"cmap": "YlGnBu", "vmin": 0, "vmax": 1, "edgecolors": INK, "linewidths": 0.7, "s": 42, "zorder": 2}
+            if own:
+                image = axis.scatter(x, y, c=[each.number("accuracy") for each in own], marker=marker, **style)
+        axis.set_xlim(-0.03, 1.05)
+        axis.set_ylim(-0.05, 1.03)
+    _name(axes, sets, attacks, "confidence where right", "confidence where wrong")
+    if image is not None:
+        bar = figure.colorbar(image, ax=axes, shrink=0.7, label="accuracy")
+        bar.outline.set_visible(False)
+    kinds = [kind for kind in KINDS if any(each.kind == kind for each in found)]
+    handles = [_marker(axes[0, 0], _MARKERS[kind]) for kind in kinds] + [_marker(axes[0, 0], "*", SERIES[2])]
+    figure.legend(handles, [*kinds, "best"], loc="outside upper center", ncols=4)
+
+
+def grouped_bars(figure: Any, rows: Sequence[Mapping[str, Any]], label: str) -> None:
+    """A bar for each kind of network in each image set and attack, with its interval; hollow without one."""
+    axis = figure.subplots()
+    places = {key: i for i, key in enumerate(dict.fromkeys((row["image_set"], row["attack"]) for row in rows))}
+    kinds = [kind for kind in KINDS if any(row["kind"] == kind for row in rows)]
+    width = 0.8 / len(kinds)
+    for number, kind in enumerate(kinds):
+        own = [row for row in rows if row["kind"] == kind]
+        x = [places[row["image_set"], row["attack"]] + (number - (len(kinds) - 1) / 2) * width for row in own]
+        low, high = (np.array([row[f"over_confidence_{end}"] for row in own]) for end in ("low", "high"))
+        made = axis.bar(x, [row["over_confidence"] for row in own], 0.9 * width, color=COLOURS[kind], label=kind)
+        for bar, end in zip(made, low, strict=True):
+            if not np.isfinite(end):
+                bar.set(facecolor="none", edgecolor=COLOURS[kind])
+        axis.vlines(x, low, high, color=INK, lw=1.6)
+    axis.set_xticks(range(len(places)), [f"{short(name, 22)}\n{short(attack, 22)}" for name, attack in places])
+    axis.set_ylim(0, 1)
+    axis.set_ylabel(label)
+    axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+
+
+def rocs(figure: Any, found: Sequence[Evaluation], sets: Sequence[str], attacks: Sequence[str]) -> None:
+    """A thin line a network, a thick one the mean of its kind; the diagonal tells nothing."""
+    axes = _grid(figure, sets, attacks)
+    for axis, here in _panels(axes, found, sets, attacks):
+        axis.plot([0, 1], [0, 1], "--", color=INK, lw=0.8)
+        for kind, colour in COLOURS.items():
+            lines = [rates(each.counts()) for each in here if each.kind == kind]
+            for false, true in lines:
+                axis.plot(false, true, color=colour, lw=0.7, alpha=0.45)
+            if lines:
+                mean = np.mean([np.interp(_GRID, false, true) for false, true in lines], axis=0)
+                axis.plot(_GRID, mean, color=colour, lw=2.2)
+    _name(axes, sets, attacks, "wrong images above", "right images above")
+    _colour_legend(figure, axes, [each.kind for each in found])
+
+
+def reliabilities(figure: Any, rows: Sequence[Mapping[str, Any]], sets: Sequence[str], attacks: Sequence[str]) -> None:
+    """Accuracy against mean confidence of each bin; the dashed line is calibrated."""
+    axes = _grid(figure, sets, attacks)
+    for i, image_set in enumerate(sets):
+        for j, attack in enumerate(attacks):
+            here = [row for row in rows if (row["image_set"], row["attack"]) == (image_set, attack) and row["images"]]
+            axes[i, j].plot([0, 1], [0, 1], "--", color=INK, lw=0.8)
+            for kind, colour in COLOURS.items():
+                own = [row for row in here if row["kind"] == kind]
+                x, y = ([row[name] for row in own] for name in ("confidence", "accuracy"))
+                total = sum(row["images"] for row in own)
+                axes[i, j].plot(x, y, color=colour, lw=1)
+                axes[i, j].scatter(x, y, s=[8 + 120 * row["images"] / total for row in own], color=colour, alpha=0.8)
+            axes[i, j].set_xlim(-0.03, 1.03)
+            axes[i, j].set_ylim(-0.03, 1.03)
+    _name(axes, sets, attacks, "confidence", "accuracy")
+    _colour_legend(figure, axes, [row["kind"] for row in rows])
+
+
+def _grid(figure: Any, sets: Sequence[str], attacks: Sequence[str]) -> Any:
+    return figure.subplots(len(sets), len(attacks), squeeze=False, sharex=True, sharey=True)
+
+
+def _panels(
+    axes: Any, found: Sequence[Evaluation], sets: Sequence[str], attacks: Sequence[str]
+) -> Iterator[tuple[Any, list[Evaluation]]]:
+    for i, image_set in enumerate(sets):
+        for j, attack in enumerate(attacks):
+            yield axes[i, j], [each for each in found if (each.image_set, each.attack) == (image_set, attack)]
+
+
+def _name(axes: Any, sets: Sequence[str], attacks: Sequence[str], x: str, y: str) -> None:
+    for axis, attack in zip(axes[0], attacks, strict=True):
+        axis.set_title(short(attack))
+    for axis in axes[-1]:
+        axis.set_xlabel(x)
+    for axis, image_set in zip(axes[:, 0], sets, strict=True):
+        axis.set_ylabel(f"{short(image_set)}\n{y}")
+
+
+def _marker(axis: Any, marker: str, colour: str = INK) -> Any:
+    (handle,) = axis.plot([], [], marker, color=colour, ms=11 if marker == "*" else 6)
+    return handle
+
+
+def _colour_legend(figure: Any, axes: Any, kinds: Sequence[str]) -> None:
+    present = [kind for kind in KINDS if kind in kinds]
+    handles = [axes[0, 0].plot([], [], color=COLOURS[kind], lw=2.2)[0] for kind in present]
+    figure.legend(handles, present, loc="outside upper center", ncols=3)

@@ -1,0 +1,106 @@
+"""Activation functions and pooling: networks of one architecture and one training that differ in them."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from filterzoo_analysis import figures
+from filterzoo_analysis import published_numbers as papers
+from filterzoo_analysis.drift.uncertainty import FEWEST_MODELS, RATE, adjusted_list, mean_interval
+from filterzoo_analysis.exhibits import Answer, Exhibit, counted, interval, query_of, table_of
+from filterzoo_analysis.sections.confidences.rows import Evaluation, conditions, evaluations, warning
+from filterzoo_analysis.sections.confidences.twins import exchange
+from filterzoo_analysis.zoo import Zoo
+
+COLUMNS = ("activation", "pooling")
+_NOTES = (
+    (
+        "Compared within groups of networks of one architecture, both robust or both normal; in brackets: groups, "
+        f"which are drawn again for the intervals. Hollow points: fewer than {FEWEST_MODELS} groups, no interval."
+    ),
+    (
+        "`flc` is FrequencyLowCut pooling as its authors describe it (arXiv:2204.00491): the low frequencies of a "
+        "Fourier transform are kept, and transformed back."
+    ),
+)
+_MEASURES = ("over_confidence", "under_confidence", "ece")
+
+
+def functions(zoo: Zoo) -> Exhibit | None:
+    """Each activation and pooling against the most frequent one at equal architecture; None where none can be."""
+    found, _ = evaluations(zoo)
+    rows = [
+        {"image_set": image_set, "attack": attack, "column": column, **row}
+        for (image_set, attack), here in conditions(found).items()
+        for column in COLUMNS
+        for row in _compared(here, column)
+    ]
+    if not rows:
+        return None
+    q = adjusted_list(np.array([row["p"] for row in rows], dtype=float))
+    rows = [row | {"q": each, "differs": bool(each <= RATE)} for row, each in zip(rows, q, strict=True)]
+    drawn = [row for row in rows if row["measure"] == "over_confidence"]
+    labels = [
+        f"{row['column']} {row['value']} - {row['reference']}, {row['image_set']}, {row['attack']} ({row['groups']})"
+        for row in drawn
+    ]
+    points = np.array([[row[key] for row in drawn] for key in ("difference", "low", "high")], dtype=float)
+    differ = [
+        f"{row['measure']} of {row['value']} less {row['reference']}, {row['image_set']}, {row['attack']}: "
+        f"{interval(row['difference'], row['low'], row['high'])}"
+        for row in rows
+        if row["differs"]
+    ]
+    return Exhibit(
+        name="confidence_functions",
+        title="Activation and pooling at equal architecture",
+        says="; ".join(differ) + "." if differ else "No difference is shown between activation functions or poolings.",
+        table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
+        query=query_of(zoo, "confidences.functions.functions"),
+        draw=partial(figures.intervals, labels=labels, found=points, label="difference in over-confidence"),
+        size=(9, 1.2 + 0.3 * len(drawn)),
+        notes=tuple(filter(None, (*_NOTES, _count(rows), warning(found)))),
+        answers=(Answer(papers.FUNCTIONS_MATTER, "; ".join(differ) or "no difference is shown"),),
+    )
+
+
+def _count(rows: list[dict[str, Any]]) -> str:
+    return f"{counted(len(rows), 'comparison')} at once: q is p adjusted for all of them (Benjamini & Hochberg)."
+
+
+def _compared(here: list[Evaluation], column: str) -> list[dict[str, Any]]:
+    """Differences of each value of the column from the most frequent one of the groups that have several."""
+    groups: defaultdict[tuple[str, str], list[Evaluation]] = defaultdict(list)
+    for each in here:
+        if each.facts["architecture"] and each.facts["robust"] is not None and each.facts[column]:
+            groups[each.facts["architecture"], each.kind].append(each)
+    mixed = [own for own in groups.values() if len({each.facts[column] for each in own}) > 1]
+    counts = Counter(each.facts[column] for own in mixed for each in own)
+    if not counts:
+        return []
+    reference = min(counts, key=lambda value: (-counts[value], value))
+    rows = []
+    for value in sorted(counts.keys() - {reference}):
+        for measure in _MEASURES:
+            differences = np.array([_difference(own, column, value, reference, measure) for own in mixed])
+            known = differences[np.isfinite(differences)]
+            if len(known):
+                mean, low, high = mean_interval(known, bounds=(-1.0, 1.0))
+                p = exchange(known) if len(known) >= FEWEST_MODELS else np.nan
+                about = {"value": value, "reference": reference, "measure": measure, "groups": len(known)}
+                rows.append(about | {"difference": mean, "low": low, "high": high, "p": p})
+    return rows
+
+
+def _difference(own: list[Evaluation], column: str, value: str, reference: str, measure: str) -> float:
+    """Of the means of the two kinds of networks of a group; NaN where it lacks one."""
+    means = []
+    for wanted in (value, reference):
+        found = np.array([each.number(measure) for each in own if each.facts[column] == wanted])
+        found = found[np.isfinite(found)]
+        means.append(float(found.mean()) if len(found) else float("nan"))
+    return means[0] - means[1]

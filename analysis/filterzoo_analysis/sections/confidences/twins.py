@@ -1,0 +1,151 @@
+"""Robust minus normal, within pairs: how much less confident a network is than its twin."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from filterzoo.layers.layer import Doubles
+from filterzoo_analysis import figures
+from filterzoo_analysis import published_numbers as papers
+from filterzoo_analysis.drift.uncertainty import FEWEST_MODELS, HOLLOW, RATE, REPLICATES, adjusted_list, widened
+from filterzoo_analysis.exhibits import Answer, Exhibit, counted, interval, query_of, table_of
+from filterzoo_analysis.sections.confidences.rows import HALF, Evaluation, conditions, evaluations
+from filterzoo_analysis.sections.confidences.scatter import MEASURES
+from filterzoo_analysis.zoo import Zoo
+
+_EXACT = 12
+"""Clusters up to which all exchanges are counted; of more, as many as REPLICATES are drawn."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Differences:
+    """values: robust minus normal, one a robust network. cluster: (n,) whole numbers, one a normal network."""
+
+    values: Doubles
+    cluster: np.ndarray[tuple[int], np.dtype[np.int64]]
+
+    @property
+    def clusters(self) -> int:
+        return len(np.unique(self.cluster))
+
+    def sums(self) -> tuple[Doubles, Doubles]:
+        """(clusters,) sums and numbers of the differences of each."""
+        _, place = np.unique(self.cluster, return_inverse=True)
+        return np.bincount(place, weights=self.values), np.bincount(place).astype(np.float64)
+
+
+def differences(zoo: Zoo) -> Exhibit | None:
+    """Mean difference within pairs of each measure, by image set and attack; None where no pair was evaluated."""
+    rows: list[dict[str, Any]] = []
+    for (image_set, attack), here in conditions(evaluations(zoo)[0]).items():
+        for measure in MEASURES:
+            found, below = _of(here, measure)
+            if len(found.values):
+                about = {"image_set": image_set, "attack": attack, "measure": measure}
+                rows.append(about | _row(found) | {"below_half": below})
+    if not rows:
+        return None
+    q = adjusted_list(np.array([row["p"] for row in rows]))
+    rows = [row | {"q": each, "differs": bool(each <= RATE)} for row, each in zip(rows, q, strict=True)]
+    drawn = [row for row in rows if row["measure"] in {"over_confidence", "under_confidence", "ece"}]
+    labels = [f"{row['measure']}, {row['image_set']}, {row['attack']} ({row['pairs']})" for row in drawn]
+    points = np.array([[row[key] for row in drawn] for key in ("difference", "low", "high")], dtype=float)
+    return Exhibit(
+        name="confidence_pairs",
+        title="Robust minus normal, within pairs",
+        says=_told(rows),
+        table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
+        query=query_of(zoo, "confidences.twins.differences"),
+        draw=partial(figures.intervals, labels=labels, found=points, label="robust minus normal"),
+        size=(8, 1.2 + 0.3 * len(drawn)),
+        notes=tuple(filter(None, (*_NOTES, _count(rows), _below(rows)))),
+        answers=(Answer(papers.LESS_OVER_CONFIDENT, _answer(rows)),),
+    )
+
+
+_NOTES = (
+    (
+        "A pair is a robust network and the normal one it is compared with; in brackets: pairs. Robust networks that "
+        f"share a normal one are one cluster: clusters are drawn again for the 95 % intervals, wider for few. {HOLLOW}"
+    ),
+)
+
+
+def _count(rows: list[dict[str, Any]]) -> str:
+    return (
+        f"{counted(len(rows), 'comparison')} at once: p counts how often exchanging the twins of whole clusters "
+        f"reaches the difference, q is p adjusted for all (Benjamini & Hochberg); `differs`: q of at most {RATE}."
+    )
+
+
+def _below(rows: list[dict[str, Any]]) -> str:
+    below = [row for row in rows if row["below_half"] and row["measure"] == "ece"]
+    told = ", ".join(f"{row['below_half']} of {row['pairs']} on {row['image_set']} ({row['attack']})" for row in below)
+    return (
+        f"Pairs with a network below 50 % accuracy, where ECE is hard to read (`below_half`): {told}." if told else ""
+    )
+
+
+def _of(here: list[Evaluation], measure: str) -> tuple[_Differences, int]:
+    """The differences of a measure, and in how many of their pairs a network is below 50 % accuracy."""
+    pairs: defaultdict[str, dict[bool, list[Evaluation]]] = defaultdict(lambda: {False: [], True: []})
+    for each in here:
+        robust, pair = each.facts["robust"], each.facts["pair_id"]
+        if pair is not None and robust is not None and np.isfinite(each.number(measure)):
+            pairs[pair][robust].append(each)
+    values, cluster, below = [], [], 0
+    for number, kinds in enumerate(pairs[name] for name in sorted(pairs)):
+        if kinds[False]:
+            normal = float(np.mean([each.number(measure) for each in kinds[False]]))
+            for robust_twin in kinds[True]:
+                values.append(robust_twin.number(measure) - normal)
+                cluster.append(number)
+                below += min(each.row["accuracy"] for each in (robust_twin, *kinds[False])) < HALF
+    return _Differences(np.array(values), np.array(cluster, np.int64)), below
+
+
+def _row(found: _Differences) -> dict[str, Any]:
+    sums, numbers = found.sums()
+    clusters, mean = len(sums), float(found.values.mean())
+    row = {"pairs": len(found.values), "normal_networks": clusters, "difference": mean}
+    if clusters < FEWEST_MODELS:
+        return row | {"low": np.nan, "high": np.nan, "p": np.nan}
+    times = np.random.default_rng(0).multinomial(clusters, np.full(clusters, 1 / clusters), size=REPLICATES)
+    low, high = widened((times @ sums) / (times @ numbers), clusters)
+    return row | {"low": min(mean, float(low)), "high": max(mean, float(high)), "p": exchange(sums)}
+
+
+def exchange(sums: Doubles) -> float:
+    """Share of exchanges of the twins of whole clusters whose sum is as far from zero: of all, or of draws."""
+    clusters, bound = len(sums), abs(sums.sum()) * (1 - 1e-9)
+    if clusters <= _EXACT:
+        signs = np.array(list(product((1.0, -1.0), repeat=clusters)))
+        return float((np.abs(signs @ sums) >= bound).mean())
+    signs = np.random.default_rng(1).choice([1.0, -1.0], size=(REPLICATES, clusters))
+    return float((1 + (np.abs(signs @ sums) >= bound).sum()) / (1 + REPLICATES))
+
+
+def _label(row: dict[str, Any]) -> str:
+    found = interval(row["difference"], row["low"], row["high"])
+    return f"{row['measure']}, {row['image_set']}, {row['attack']}: {found}"
+
+
+def _told(rows: list[dict[str, Any]]) -> str:
+    differ = [_label(row) for row in rows if row["differs"]]
+    return "; ".join(differ) + "." if differ else "No difference is shown: none stands out among so many comparisons."
+
+
+def _answer(rows: list[dict[str, Any]]) -> str:
+    told = []
+    for row in rows:
+        if row["measure"] == "over_confidence":
+            found = interval(row["difference"], row["low"], row["high"])
+            verdict = "" if row["differs"] else ", no difference shown"
+            told.append(f"{row['image_set']}, {row['attack']}: {found}{verdict}")
+    return "; ".join(told)
