@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_WORK := build/quickstart-work
 DEMO := build/quickstart
+CONFIDENCE := build/confidence
 
-.PHONY: demo test test-all test-lowest lowest lock lint bench wheel docs docs-quickstart zoos clean
+.PHONY: demo confidence-demo test test-all test-lowest lowest lock lint bench wheel docs docs-quickstart zoos clean
 
 # A stamp for each set of extras: neither command needs the other, and none installs twice.
 $(VENV)/pip-is-new:
@@ -27,6 +28,16 @@ demo: $(VENV)/has-report
 	$(BIN)/python -m filterzoo_analysis.overview $(DEMO) --picture build/quickstart.png
 	@echo "A report, to open in a browser:"
 	$(BIN)/filterzoo report $(DEMO) -o build/report
+
+# Six pairs of normal and robust networks, on images that wheels bring: no network but the package index is asked.
+confidence-demo: $(VENV)/has-demo
+	$(BIN)/python -m filterzoo_evaluation.demo $(CONFIDENCE)
+	$(BIN)/filterzoo confidence $(CONFIDENCE)/logits/*.parquet --workdir $(CONFIDENCE)-work
+	$(BIN)/filterzoo crawl $(CONFIDENCE)/zoo.yaml --workdir $(CONFIDENCE)-work
+	$(BIN)/filterzoo publish $(CONFIDENCE)-data --workdir $(CONFIDENCE)-work
+	$(BIN)/filterzoo verify $(CONFIDENCE)-data
+	@echo "A report, to open in a browser; its section is #confidence:"
+	$(BIN)/filterzoo report $(CONFIDENCE)-data -o $(CONFIDENCE)-report
 
 # Tiers are markers, explained in pyproject.toml: `test` is all that a change may break, `test-all` the rest.
 # Sources are compiled once, also where Python may not write what it compiles.

@@ -234,17 +234,24 @@ def densities(figure: Any, clouds: Mapping[str, Doubles], columns: int = 4) -> N
         axis.set_ylabel("c1", fontsize=8, labelpad=1)
 
 
-def intervals(figure: Any, labels: Sequence[str], found: Doubles, label: str) -> None:
-    """Points with intervals, one a row, beside a line at zero; found (3, n): values, low, high."""
+def intervals(
+    figure: Any, labels: Sequence[str], found: Doubles, label: str, stands_out: Sequence[bool] | None = None
+) -> None:
+    """Points with intervals, one a row, beside a line at zero; found (3, n): values, low, high.
+
+    stands_out: which of them many comparisons leave; the others are drawn faintly. None for all.
+    """
     values, low, high = found
+    strong = np.ones(len(values), bool) if stands_out is None else np.array(stands_out, bool)
     axis = figure.subplots()
     places = np.arange(len(labels))[::-1]
     known = np.isfinite(low)
-    axis.hlines(places[known], low[known], high[known], color=SERIES[0], lw=2)
-    axis.plot(values[known], places[known], "o", color=SERIES[0])
+    for rows, style in ((known & strong, {"color": SERIES[0]}), (known & ~strong, {"color": INK, "alpha": 0.55})):
+        axis.hlines(places[rows], low[rows], high[rows], lw=2, **style)
+        axis.plot(values[rows], places[rows], "o", **style)
     axis.plot(values[~known], places[~known], "o", mfc="none", color=SERIES[1])
     axis.axvline(0, color=INK, lw=0.8)
-    axis.set_yticks(places, [short(name, 60) for name in labels])
+    axis.set_yticks(places, [short(name, 72) for name in labels])
     axis.set_xlabel(label)
 
 

@@ -235,7 +235,7 @@ class Checkpoint:
     tags: str | None = None
     """What else its zoo files it under, separated by `, `."""
     activation: str | None = None
-    """Its activation functions, the most frequent first, separated by `, `; read from the architecture if it is known."""
+    """Its activation functions, the most frequent first, separated by `, `; its architecture tells, if it is known."""
     pooling: str | None = None
     """How it reduces the resolution of its features, as `activation`: stride, max, average, blur, flc, lp."""
 

@@ -69,7 +69,7 @@ def test_layers_know_their_architecture_where_it_is_known(zoo: ModelHub, tmp_pat
     assert [row["conv_depth"] for row in tuned] == [row["conv_depth"] for row in told]
     assert {row["context"] for row in wrong} == {"declared"}
     functions = {name: (done.checkpoint.activation, done.checkpoint.pooling) for name, done in found.items()}
-    assert functions["test_resnet.r160_in1k"] == functions["somebody/tuned"] == ("relu", "stride, average")
+    assert functions["test_resnet.r160_in1k"] == functions["somebody/tuned"] == ("relu", "stride, average, max")
     assert functions["somebody/else"] == functions["somebody/wrong"] == (None, None)
     rows = {row["name"]: row for row in told}
     # A shortcut stands behind the block it bridges in the file, and beside it in the network.

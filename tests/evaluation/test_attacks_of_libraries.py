@@ -105,7 +105,6 @@ def test_an_attack_succeeds_as_often_as_a_librarys(subject: Subject, attack: str
     )
     network, images, labels = subject
     rates = success(subject, own(network, images, labels, range(300))), success(subject, theirs(subject))
-    print(attack, norm, library.__name__, rates)
     # An attack that does nothing or always succeeds tells nothing.
     assert all(0.15 < rate < 0.9 for rate in rates), rates
     assert rates[0] == pytest.approx(rates[1], abs=TOLERANCE)

@@ -8,7 +8,7 @@ import tempfile
 from collections import Counter
 from math import prod
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,13 +20,20 @@ from filterzoo.errors import FilterZooError, Reason, Refused, describe
 from filterzoo.files import RandomAccessFile, sha256_of
 from filterzoo.jail import Jail
 from filterzoo.layers.layer import kernel_name
-from filterzoo.layers.normalise import depths, evidence_of, read
+from filterzoo.layers.normalise import canonical, depths, evidence_of, read
 from filterzoo.layers.shapes import canonical_shape
 from filterzoo.layers.stored import TensorReader
 from filterzoo.reader.opening import whole_file
 from filterzoo.reader.places import place_of
 from filterzoo.records import Index, Layout, Tensor
 from filterzoo.reporting.terminal import cell, console, printable, table
+
+if TYPE_CHECKING:
+    from filterzoo.running.convolutions import Compared
+
+_PIECE = 1 << 22
+_MOST_VERIFIED = 16
+"""Weights that are read for `--verify-onnx`: more than are compared, as some are of operations that are not."""
 
 
 def inspect(
@@ -38,12 +45,20 @@ def inspect(
     *,
     allow_private: PrivateOption = False,
     tensors: Annotated[bool, typer.Option("--tensors", help="List every named array, not only convolutions.")] = False,
+    verify_onnx: Annotated[
+        bool,
+        typer.Option(
+            "--verify-onnx",
+            help="Run the first convolutions of local ONNX graphs in onnxruntime, on random input, and compare them "
+            "with the weights that are read. This runs the file's graph in this process.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the convolution layers of model files. Nothing in the files is executed.
+    """Show the convolution layers of model files. Nothing in the files is executed, but graphs with --verify-onnx.
 
     The weights of local files are read and their checksums compared; of a URL only the index is fetched. Exit code 2
-    if any file was refused.
+    if any file was refused, or if a graph computes with other weights than those that are read.
     """
     loaded = plugin_loading.load(plugin_loading.references(plugin or ()))
     refused = False
@@ -52,7 +67,10 @@ def inspect(
         scratch = Path(tempfile.gettempdir())
         for name in files:
             try:
-                document = _inspect(name, jail, scratch, allow_private=allow_private, tensors=tensors)
+                document = _inspect(
+                    name, jail, scratch, allow_private=allow_private, tensors=tensors, verify_onnx=verify_onnx
+                )
+                refused |= not all(one["agrees"] for one in document.get("verified", ()))
             except Refused as refusal:
                 refused = True
                 document = _refusal(name, refusal)
@@ -71,7 +89,9 @@ def _refusal(name: str, refusal: Refused) -> dict[str, Any]:
     return {"file": name, "error": {"reason": str(refusal.reason), "detail": " ".join(printable(detail, 1000).split())}}
 
 
-def _inspect(name: str, jail: Jail, scratch: Path, *, allow_private: bool, tensors: bool) -> dict[str, Any]:
+def _inspect(
+    name: str, jail: Jail, scratch: Path, *, allow_private: bool, tensors: bool, verify_onnx: bool
+) -> dict[str, Any]:
     place = place_of(name)
     with (
         whole_file(place, allow_private=allow_private) as whole,
@@ -83,6 +103,13 @@ def _inspect(name: str, jail: Jail, scratch: Path, *, allow_private: bool, tenso
         document = _describe(name, index, sha256_of(whole) if is_local else whole.verified_sha256)
         if tensors:
             document["all_tensors"] = [_listed(tensor) for tensor in index.tensors]
+        if verify_onnx and index.format == "onnx":
+            if not is_local:
+                raise Refused(Reason.UNSUPPORTED, "--verify-onnx runs graphs of local files only; download it first")
+            document["verified"] = [
+                {"name": one.name, "difference": one.difference, "agrees": one.agrees}
+                for one in _verified(index, file, scratch)
+            ]
         if index.obstacle is not None:
             document["layers_error"] = " ".join(printable(index.obstacle, 1000).split())
         return document
@@ -100,6 +127,18 @@ def _check(index: Index, file: RandomAccessFile, scratch: Path) -> None:
         reader.check(index.containers)
         for tensor in index.convolutions:
             read(tensor, reader)
+
+
+def _verified(index: Index, file: RandomAccessFile, scratch: Path) -> list[Compared]:
+    """Run the graph's first convolutions beside the weights that a crawl would take."""
+    from filterzoo.running.convolutions import compare  # noqa: PLC0415  # an extra's packages
+
+    with TensorReader(file, scratch) as reader:
+        weights = {
+            tensor.name: canonical(read(tensor, reader), tensor) for tensor in index.convolutions[:_MOST_VERIFIED]
+        }
+    pieces = (bytes(file.read(first, min(_PIECE, file.size - first))) for first in range(0, file.size, _PIECE))
+    return compare(b"".join(pieces), weights)
 
 
 def _describe(name: str, index: Index, sha256: str | None) -> dict[str, Any]:
@@ -142,6 +181,9 @@ def _show(document: dict[str, Any]) -> None:
     if "error" in document:
         out.print(f"{name}: refused: {document['error']['reason']}: {document['error']['detail']}")
         return
+    for one in document.get("verified", ()):
+        verdict = "as the graph computes" if one["agrees"] else "NOT WHAT THE GRAPH COMPUTES"
+        out.print(f"run in onnxruntime: {printable(one['name'])}: {verdict} (difference {one['difference']:.1e})")
     counts = ", ".join(f"{kernel} {count:,}" for kernel, count in document["filters"].items()) or "none"
     layers = len(document["layers"])
     out.print(f"{name}: {document['format']}, {document['tensors']:,} tensors, {layers:,} convolutions")

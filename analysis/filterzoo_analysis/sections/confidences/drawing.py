@@ -20,6 +20,9 @@ def scatters(figure: Any, found: Sequence[Evaluation], sets: Sequence[str], atta
     image = None
     axes = _grid(figure, sets, attacks)
     for axis, here in _panels(axes, found, sets, attacks):
+        if not here:
+            _leave_empty(axis)
+            continue
         axis.plot([1], [0], "*", ms=15, color=SERIES[2], clip_on=False, zorder=1)
         for kind, marker in _MARKERS.items():
             own = [each for each in here if each.kind == kind]
@@ -64,6 +67,9 @@ def rocs(figure: Any, found: Sequence[Evaluation], sets: Sequence[str], attacks:
     """A thin line a network, a thick one the mean of its kind; the diagonal tells nothing."""
     axes = _grid(figure, sets, attacks)
     for axis, here in _panels(axes, found, sets, attacks):
+        if not here:
+            _leave_empty(axis)
+            continue
         axis.plot([0, 1], [0, 1], "--", color=INK, lw=0.8)
         for kind, colour in COLOURS.items():
             lines = [rates(each.counts()) for each in here if each.kind == kind]
@@ -82,6 +88,9 @@ def reliabilities(figure: Any, rows: Sequence[Mapping[str, Any]], sets: Sequence
     for i, image_set in enumerate(sets):
         for j, attack in enumerate(attacks):
             here = [row for row in rows if (row["image_set"], row["attack"]) == (image_set, attack) and row["images"]]
+            if not here:
+                _leave_empty(axes[i, j])
+                continue
             axes[i, j].plot([0, 1], [0, 1], "--", color=INK, lw=0.8)
             for kind, colour in COLOURS.items():
                 own = [row for row in here if row["kind"] == kind]
@@ -114,6 +123,10 @@ def _name(axes: Any, sets: Sequence[str], attacks: Sequence[str], x: str, y: str
         axis.set_xlabel(x)
     for axis, image_set in zip(axes[:, 0], sets, strict=True):
         axis.set_ylabel(f"{short(image_set)}\n{y}")
+
+
+def _leave_empty(axis: Any) -> None:
+    axis.text(0.5, 0.5, "not evaluated", ha="center", va="center", transform=axis.transAxes, fontsize=8.5)
 
 
 def _marker(axis: Any, marker: str, colour: str = INK) -> Any:

@@ -61,7 +61,13 @@ def functions(zoo: Zoo) -> Exhibit | None:
         says="; ".join(differ) + "." if differ else "No difference is shown between activation functions or poolings.",
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query_of(zoo, "confidences.functions.functions"),
-        draw=partial(figures.intervals, labels=labels, found=points, label="difference in over-confidence"),
+        draw=partial(
+            figures.intervals,
+            labels=labels,
+            found=points,
+            label="difference in over-confidence",
+            stands_out=[row["differs"] for row in drawn],
+        ),
         size=(9, 1.2 + 0.3 * len(drawn)),
         notes=tuple(filter(None, (*_NOTES, _count(rows), warning(found)))),
         answers=(Answer(papers.FUNCTIONS_MATTER, "; ".join(differ) or "no difference is shown"),),
@@ -69,7 +75,10 @@ def functions(zoo: Zoo) -> Exhibit | None:
 
 
 def _count(rows: list[dict[str, Any]]) -> str:
-    return f"{counted(len(rows), 'comparison')} at once: q is p adjusted for all of them (Benjamini & Hochberg)."
+    return (
+        f"{counted(len(rows), 'comparison')} at once: q is p adjusted for all (Benjamini & Hochberg); those of more "
+        f"than {RATE} are drawn faintly."
+    )
 
 
 def _compared(here: list[Evaluation], column: str) -> list[dict[str, Any]]:

@@ -62,7 +62,13 @@ def differences(zoo: Zoo) -> Exhibit | None:
         says=_told(rows),
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query_of(zoo, "confidences.twins.differences"),
-        draw=partial(figures.intervals, labels=labels, found=points, label="robust minus normal"),
+        draw=partial(
+            figures.intervals,
+            labels=labels,
+            found=points,
+            label="robust minus normal",
+            stands_out=[row["differs"] for row in drawn],
+        ),
         size=(8, 1.2 + 0.3 * len(drawn)),
         notes=tuple(filter(None, (*_NOTES, _count(rows), _below(rows)))),
         answers=(Answer(papers.LESS_OVER_CONFIDENT, _answer(rows)),),
@@ -80,7 +86,8 @@ _NOTES = (
 def _count(rows: list[dict[str, Any]]) -> str:
     return (
         f"{counted(len(rows), 'comparison')} at once: p counts how often exchanging the twins of whole clusters "
-        f"reaches the difference, q is p adjusted for all (Benjamini & Hochberg); `differs`: q of at most {RATE}."
+        f"reaches the difference, q is p adjusted for all (Benjamini & Hochberg); "
+        f"`differs`: q of at most {RATE}; others are drawn faintly."
     )
 
 

@@ -24,7 +24,7 @@ _DRAWN = 40
 _NOTES = (
     (
         "Ranks within groups of networks of one architecture, all robust or all normal, joined over the groups; in "
-        "brackets: networks. So neither architectures nor robust training make a correlation. Intervals draw them again."
+        "brackets: networks. Neither architectures nor robust training make a correlation. Intervals draw them again."
     ),
     (
         "Measures of all 3x3 layers of a network, weighted as in the robustness section; spectral ones and the share "
@@ -66,7 +66,13 @@ def correlation(zoo: Zoo) -> Exhibit | None:
         says="; ".join(told) + "." if told else "No correlation is shown: none stands out among so many.",
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query_of(zoo, "confidences.weights.correlation"),
-        draw=partial(figures.intervals, labels=labels, found=points, label="rank correlation within groups"),
+        draw=partial(
+            figures.intervals,
+            labels=labels,
+            found=points,
+            label="rank correlation within groups",
+            stands_out=[row["stands_out"] for row in drawn],
+        ),
         size=(9, 1.2 + 0.26 * len(drawn)),
         notes=tuple(filter(None, (*_NOTES, _count(rows), warning(found)))),
     )
@@ -76,7 +82,8 @@ def _count(rows: list[dict[str, Any]]) -> str:
     drawn = f" The {_DRAWN} of smallest q are drawn." if len(rows) > _DRAWN else ""
     return (
         f"{counted(len(rows), 'correlation')} at once: p counts how often exchanging networks within groups reaches "
-        f"it, q is p adjusted for all (Benjamini & Hochberg); q of at most {RATE} stands out.{drawn}"
+        f"it, q is p adjusted for all (Benjamini & Hochberg); "
+        f"q of at most {RATE} stands out, others are drawn faintly.{drawn}"
     )
 
 
