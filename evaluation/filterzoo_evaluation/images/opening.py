@@ -6,6 +6,7 @@ off, and of a folder only decoders of plain pictures are used.
 
 from __future__ import annotations
 
+import inspect
 import struct
 import warnings
 import zipfile
@@ -44,6 +45,8 @@ _BROKEN = (
     zlib.error,
 )
 """What Pillow and NumPy raise for files that are broken or none of theirs."""
+_LABELS = ("targets", "labels", "_labels")
+"""Where torchvision's data sets keep the class of each image."""
 FORMS = (
     "a folder with one folder of images a class, FILE.npz with arrays `images` and `labels`, FILE.npy with labels.npy "
     "beside it, datasets:NAME[:SPLIT], or torchvision:NAME[:FOLDER]"
@@ -174,14 +177,23 @@ def _of_torchvision(where: str, name: str | None) -> ImageSet:
     kind: Any = getattr(datasets, wanted, None)
     if wanted not in datasets.__all__ or kind is None:
         raise StartError(f"--images torchvision:{where}: torchvision has no data set {wanted!r}")
+    known = inspect.signature(kind).parameters
+    settings = {name: value for name, value in (("train", False), ("split", "test")) if name in known}
+    if wanted == "ImageNet":
+        settings = {"split": "val"}  # it has no test images with classes
+    if "download" in known:
+        settings["download"] = not folder
     try:
-        found = kind(folder or Path.home() / ".cache" / "torchvision", train=False, download=not folder)
-    except (TypeError, OSError, RuntimeError) as error:
+        found = kind(folder or Path.home() / ".cache" / "torchvision", **settings)
+    except (TypeError, ValueError, OSError, RuntimeError) as error:
         raise StartError(f"--images torchvision:{where}: {' '.join(str(error).split())[:200]}") from error
 
     def load(number: int) -> Image.Image:
         image: Image.Image = found[number][0]
         return image
 
+    labels = next((getattr(found, each) for each in _LABELS if hasattr(found, each)), None)
+    if labels is None or any(np.ndim(label) for label in labels):
+        raise StartError(f"--images torchvision:{where}: its images do not have one class each")
     ids = [str(number) for number in range(len(found))]
-    return ImageSet(name or wanted, ids, [int(label) for label in found.targets], load)
+    return ImageSet(name or wanted, ids, [int(label) for label in labels], load)

@@ -22,8 +22,9 @@ Build = Callable[[Arrays, str], Network]
 def trusted(name: str) -> Build:
     """The architecture `timm:NAME`, `torchvision:NAME` or `MODULE:CALLABLE`; StartError where there is none.
 
-    A callable of the user's is called without arguments and gives the module. Its `mean` and `std`, where it has them,
-    normalise its input; images are taken as they are.
+    A callable of the user's is called without arguments and gives the module; images are taken as they are. Its `mean`
+    and `std`, where they are tuples of numbers, normalise its input. Tensors of these names are the module's own, which
+    RobustBench's networks apply themselves.
     """
     room, _, own = name.partition(":")
     if not own:
@@ -87,10 +88,15 @@ def _callable(module: str, name: str) -> Build:
 
     def build(arrays: Arrays, device: str) -> Network:
         network: torch.nn.Module = made()
-        mean, std = tuple(getattr(network, "mean", (0.0,))), tuple(getattr(network, "std", (1.0,)))
+        mean, std = _stated(network, "mean", 0.0), _stated(network, "std", 1.0)
         return _ready(network, arrays, device, pixels, mean, std, f"as it is, mean {mean} std {std}")
 
     return build
+
+
+def _stated(network: torch.nn.Module, name: str, otherwise: float) -> tuple[float, ...]:
+    value = getattr(network, name, None)
+    return tuple(map(float, value)) if isinstance(value, tuple | list) and value else (otherwise,)
 
 
 def pixels(image: Image.Image) -> torch.Tensor:
