@@ -245,8 +245,9 @@ _LAYERS = (
     _CATEGORY,
     _ROBUST,
     *(
-        Column(field.name, field.type, *_LAYER_MEANINGS[field.name], is_later=field.name in LATER_COLUMNS)
+        Column(field.name, field.type, meaning, unit, null, is_later=field.name in LATER_COLUMNS)
         for field in LAYER_SCHEMA
+        for meaning, unit, null in (_LAYER_MEANINGS[field.name],)
     ),
     Column("filters_file", _STRING, "the file of `filters` that holds its filters", null=_NO_FILTERS),
     Column(

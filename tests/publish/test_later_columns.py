@@ -8,9 +8,7 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.publish.folders import RELEASE, publish_models, rows
-from tests.publish.merge.test_merging import licensed, merge
-from tests.publish.verify.test_verify import rewrite
+from tests.publish.folders import RELEASE, licensed, merge, publish_models, rewrite, rows
 from tests.publish.work import write_work, zoo
 
 import filterzoo

@@ -51,8 +51,9 @@ def propose(
 
 
 def _cut(images: torch.Tensor, change: torch.Tensor, eps: float) -> torch.Tensor:
-    length = change.flatten(1).norm(dim=1)[:, None, None, None]
-    return (images + change * (eps / length.clamp_min(_TINY))).clamp(0, 1)
+    length = torch.linalg.vector_norm(change, dim=(1, 2, 3), keepdim=True)
+    cut: torch.Tensor = (images + change * (eps / length.clamp_min(_TINY))).clamp(0, 1)
+    return cut
 
 
 def _unit(squares: torch.Tensor) -> torch.Tensor:
@@ -94,7 +95,8 @@ def _two_pyramids(side: int) -> torch.Tensor:
     """(side, side), length 1: eta of the paper."""
     half = side // 2
     both = torch.cat([_pyramid(half, side), -_pyramid(side - half, side)])
-    return both / both.norm()
+    unit: torch.Tensor = both / torch.linalg.vector_norm(both)
+    return unit
 
 
 def _pyramid(height: int, width: int) -> torch.Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -33,6 +35,7 @@ def trained(
                 own = attack(network, own, right, range(seen, seen + len(chosen)))
             seen += len(chosen)
             optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(network(own), right).backward()
+            loss: Any = torch.nn.functional.cross_entropy(network(own), right)
+            loss.backward()
             optimizer.step()
     return network.eval()

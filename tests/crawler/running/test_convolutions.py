@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from filterzoo import cli
 from filterzoo.commands import inspect as command
 from filterzoo.errors import Reason, Refused
+from filterzoo.layers.normalise import canonical
 from filterzoo.running.convolutions import compare
 
 RANDOM = np.random.default_rng(0)
@@ -109,8 +110,7 @@ def test_inspect_runs_a_graph_only_where_it_is_asked_to(tmp_path: Path, monkeypa
 def test_inspect_ends_with_2_where_the_graph_computes_with_other_weights(tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "m.onnx"
     onnx.save(graph(), path)
-    true = command.canonical
-    monkeypatch.setattr(command, "canonical", lambda array, tensor: true(array, tensor)[::-1].copy())
+    monkeypatch.setattr(command, "canonical", lambda array, tensor: canonical(array, tensor)[::-1].copy())
     code, (document,), _ = run(path, "--json", "--verify-onnx")
     assert code == 2
     assert not any(one["agrees"] for one in document["verified"])

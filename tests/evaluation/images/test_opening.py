@@ -96,7 +96,7 @@ def test_a_data_set_of_the_hub(tmp_path: Path) -> None:
     from tests.servers import WebServer
 
     with WebServer() as storage, serve(storage) as hub:
-        repo = hub.repos["alice/pets"] = Repo()
+        repo = hub.repos["alice/pets"] = Repo(private=False)
         file = File(parquet(), is_lfs=True)
         hub.blobs[file.oid] = file.content
         repo.commit("main", "images", {"data/test-00000-of-00001.parquet": file}, None)

@@ -22,7 +22,7 @@ def convolutions(state: dict[str, torch.Tensor], prefix: str = "") -> tuple[Tens
 
 def contexts(source, name: str | None, tensors: list[Tensor]) -> set[Context]:
     checkpoint = Checkpoint(id="a", revision="1", artifacts=(Artifact(url="https://zoo/a"),), architecture=name)
-    told = with_architecture(tensors, source.architectures(checkpoint))
+    told = with_architecture(tensors, source.architectures(checkpoint)).tensors
     return {tensor.convolution.context for tensor in told}
 
 

@@ -286,7 +286,7 @@ def test_an_architecture_is_built_once_and_fits_its_state_dict(source, monkeypat
         with torch.device("meta"):
             state = timm.models.create_model(checkpoint.architecture).state_dict()
         tensors = select([Tensor(name=n, dtype="F32", shape=tuple(t.shape), span=Span(0, 1)) for n, t in state.items()])
-        told = with_architecture(tensors, zoo.architectures(checkpoint))
+        told = with_architecture(tensors, zoo.architectures(checkpoint)).tensors
         assert {tensor.convolution.context for tensor in told} == {Context.ARCHITECTURE}
         assert {tensor.convolution.kind for tensor in told} <= {Kind.CONV, Kind.DEPTHWISE}
     assert len(built) == 2

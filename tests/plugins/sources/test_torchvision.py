@@ -97,7 +97,7 @@ def test_architectures_fit_their_state_dicts(source, name):
     settings = {"weights_backbone": None, "aux_loss": True, "num_classes": 21} if "deeplab" in name else {}
     state = models.get_model(name, **settings).state_dict()
     tensors = select([Tensor(name=n, dtype="F32", shape=tuple(t.shape), span=Span(0, 1)) for n, t in state.items()])
-    told = with_architecture(tensors, zoo.architectures(checkpoint))
+    told = with_architecture(tensors, zoo.architectures(checkpoint)).tensors
     assert {tensor.convolution.context for tensor in told} == {Context.ARCHITECTURE}
 
 

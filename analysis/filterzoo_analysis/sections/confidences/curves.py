@@ -72,10 +72,10 @@ def reliability(zoo: Zoo) -> Exhibit:
             if own:
                 rows += [{"image_set": image_set, "attack": attack, "kind": kind, **row} for row in _bins(sum(own))]
     told = "; ".join(
-        f"{image_set}, {attack}, {kind} {shown(_error(own))}"
+        f"{image_set}, {attack}, {kind} {shown(_error(these))}"
         for (image_set, attack), here in conditions(found).items()
         for kind in KINDS
-        if (own := [each for each in here if each.kind == kind])
+        if (these := [each for each in here if each.kind == kind])
     )
     sets, attacks = axes(found)
     return Exhibit(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +57,7 @@ def scatter(zoo: Zoo) -> Exhibit:
 def bars(zoo: Zoo) -> Exhibit:
     """Mean over-confidence over networks by image set, attack and kind, with the other measures in the table."""
     found, _ = evaluations(zoo)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"image_set": image_set, "attack": attack, "kind": kind, "networks": len(own)}
         | {key: value for name in MEASURES for key, value in _mean(name, own).items()}
         for (image_set, attack), here in conditions(found).items()

@@ -37,7 +37,8 @@ class _Differences:
     def sums(self) -> tuple[Doubles, Doubles]:
         """(clusters,) sums and numbers of the differences of each."""
         _, place = np.unique(self.cluster, return_inverse=True)
-        return np.bincount(place, weights=self.values), np.bincount(place).astype(np.float64)
+        sums: Doubles = np.bincount(place, weights=self.values).astype(np.float64)
+        return sums, np.bincount(place).astype(np.float64)
 
 
 def differences(zoo: Zoo) -> Exhibit | None:

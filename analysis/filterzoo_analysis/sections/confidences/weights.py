@@ -104,9 +104,9 @@ def _drift_from_twin(zoo: Zoo) -> Doubles:
     names, robust = models["pair_id"].to_pylist(), models["robust"].to_pylist()
     found = np.full(len(models), np.nan)
     histograms: dict[int, Doubles] = {}
-    for model in np.flatnonzero(pairs.times(zoo)):
-        rows = layers.model == model
-        histograms[int(model)] = zoo.coefficients.histogram[rows].sum(axis=0, dtype=np.float64).ravel()
+    for place in np.flatnonzero(pairs.times(zoo)):
+        rows = layers.model == place
+        histograms[int(place)] = zoo.coefficients.histogram[rows].sum(axis=0, dtype=np.float64).ravel()
     for model, own in histograms.items():
         normal = [other for number, other in histograms.items() if names[number] == names[model] and not robust[number]]
         if robust[model] and own.sum() and normal and np.sum(normal):
