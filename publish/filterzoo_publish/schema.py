@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -35,6 +35,7 @@ class Column:
     meaning: str
     unit: str = ""
     null: str = "never"
+    _: KW_ONLY
     is_later: bool = False
 
     @property
