@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpcore
 import pytest
 
 from filterzoo.errors import Reason, Refused
@@ -231,3 +232,28 @@ def test_a_head_is_bounded_by_its_length_too():
     bounds = exchange.Exchange("an address", HURRY, None, lambda: 0.0)
     assert len(bounds.read(lambda _timeout: bytes(exchange.MAX_HEAD), None)) == exchange.MAX_HEAD
     assert refusal(bounds.read, lambda _timeout: b"x", None).reason is Reason.FETCH_FAILED
+
+
+def read_for(seconds: int, rate: int) -> int:
+    """How many seconds of `seconds` a body is read that comes at so many bytes a second."""
+    time_now = 0.0
+
+    def second(_timeout: float | None) -> bytes:
+        nonlocal time_now
+        time_now += 1.0
+        return bytes(rate)
+
+    bounds = exchange.Exchange("an address", Patience(), None, lambda: time_now)
+    bounds.begin_body(10**10)
+    for waited in range(seconds):
+        try:
+            bounds.read(second, None)
+        except httpcore.ReadTimeout:
+            return waited
+    return seconds
+
+
+def test_a_body_keeps_a_rate_over_each_window():
+    """Bounds in all would leave ten gigabytes a day and a half."""
+    assert read_for(100, 5_000) < 31
+    assert read_for(100, 10_000) == 100
