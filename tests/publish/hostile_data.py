@@ -137,6 +137,26 @@ def endless_yaml(target: Path) -> None:
     (target / "README.md").write_text("---\nconfigs: " + "[a, " * (1 << 20) + "\n---\n")
 
 
+def long_document(target: Path, name: str) -> None:
+    """Sixteen megabytes of lines, each of which would be a record."""
+    *_, line = (target / name).read_text().splitlines()
+    with (target / name).open("a") as file:
+        file.write(f"{line}\n" * ((16 << 20) // (len(line) + 1)))
+
+
+def long_releases(target: Path) -> None:
+    long_document(target, "releases.csv")
+
+
+def long_takedowns(target: Path) -> None:
+    (target / "takedowns.csv").write_text("kind,value,date\nmodel,x,2026-01-01\n")
+    long_document(target, "takedowns.csv")
+
+
+def long_readme(target: Path) -> None:
+    long_document(target, "README.md")
+
+
 def nested_cards(target: Path) -> None:
     """Cards whose JSON is nested 50,000 deep."""
     for path in (target / "cards").rglob("*.jsonl"):
@@ -212,6 +232,9 @@ def lie_about(target: Path, config: str, column: str) -> None:
 HEAVY: tuple[Attack, ...] = (
     lying_pages,
     lying_pages_of_weights,
+    long_releases,
+    long_takedowns,
+    long_readme,
     equal_rows,
     long_texts,
     long_names,

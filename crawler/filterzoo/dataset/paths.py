@@ -19,6 +19,8 @@ DOCUMENTS = frozenset(
     }
 )
 """The small files beside the tables."""
+LONGEST = {"README.md": 4 << 20, "releases.csv": 1 << 20, "takedowns.csv": 4 << 20}
+"""Bytes of the documents that are parsed: ten thousand releases, forty thousand takedowns."""
 NAME_DIGITS = 32
 """How many hex digits of the sha256 of a file's bytes are its name."""
 DEPTH = 4

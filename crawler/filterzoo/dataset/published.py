@@ -13,7 +13,7 @@ import pyarrow.fs as pafs
 from fsspec.implementations.local import LocalFileSystem
 
 from filterzoo.dataset import confined
-from filterzoo.dataset.paths import DEPTH, is_published_path
+from filterzoo.dataset.paths import DEPTH, LONGEST, is_published_path
 from filterzoo.errors import StartError
 
 if TYPE_CHECKING:
@@ -102,13 +102,14 @@ class PublishedFiles:
 
     def text(self, path: str) -> str | None:
         """A small text file, None where there is none; StartError for a long one, and for one that is not UTF-8."""
+        longest = LONGEST.get(path, LONGEST_TEXT)
         try:
             with self.open(path) as file:
-                content = file.read(LONGEST_TEXT + 1)
+                content = file.read(longest + 1)
         except FileNotFoundError:
             return None
-        if len(content) > LONGEST_TEXT:
-            raise StartError(f"{self.root}: {path} has more than {LONGEST_TEXT:,} bytes; run filterzoo verify")
+        if len(content) > longest:
+            raise StartError(f"{self.root}: {path} has more than {longest:,} bytes; no release's has")
         try:
             return content.decode()
         except UnicodeDecodeError as error:
