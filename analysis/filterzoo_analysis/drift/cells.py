@@ -74,6 +74,12 @@ def by_model(layers: Layers, by: str, values: Sequence[str | None]) -> Grouping:
     return Grouping(by, of_model[layers.model] if len(of_model) else np.zeros(0, np.int64), labels)
 
 
+def by_each_model(layers: Layers, chosen: Bools) -> Grouping:
+    """Every chosen model a group of its own. chosen: (models,)."""
+    names = layers.models["model_id"].to_pylist()
+    return by_model(layers, "model", [name if keep else None for name, keep in zip(names, chosen, strict=True)])
+
+
 def by_model_column(layers: Layers, column: str) -> Grouping:
     """Groups by a column of `models`."""
     values = layers.models[column].to_pylist()

@@ -6,7 +6,8 @@ import numpy as np
 
 from filterzoo.layers.layer import Doubles
 from filterzoo_analysis.exhibits import Exhibit, counted, query_of, table_of
-from filterzoo_analysis.sections import medical, phenotypes, quality
+from filterzoo_analysis.sections import outliers as far_out
+from filterzoo_analysis.sections import phenotypes, quality
 from filterzoo_analysis.tables.statistics import Ints
 from filterzoo_analysis.zoo import Zoo
 
@@ -16,7 +17,7 @@ _NOTES = (
         "`expected`: what as many filters drawn from the others would give; `corrected`: the drift without that."
     ),
     "Models without 3x3 filters, and copies of others, are left out.",
-    medical.OUTLIER_RULE,
+    far_out.OUTLIER_RULE,
 )
 
 
@@ -38,7 +39,7 @@ def at_a_glance(zoo: Zoo) -> Exhibit:
         for column in quality.MEASURES
     }
     names = [zoo.dataset.models["model_id"][int(model)].as_py() for model in present]
-    far = {row["model_id"]: row for row in medical.outlier_table(zoo, np.ones(len(layers.models), bool)).to_pylist()}
+    far = {row["model_id"]: row for row in far_out.outlier_table(zoo, np.ones(len(layers.models), bool)).to_pylist()}
     kinds = phenotypes.of_models(zoo)
     table = table_of(
         {

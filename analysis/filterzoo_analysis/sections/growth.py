@@ -13,7 +13,8 @@ from filterzoo_analysis import figures
 from filterzoo_analysis.drift.cells import by_model, cells_of
 from filterzoo_analysis.drift.uncertainty import drift_matrix
 from filterzoo_analysis.exhibits import Exhibit, Section, counted, query_of, table_of
-from filterzoo_analysis.sections import drifts, medical
+from filterzoo_analysis.sections import drifts
+from filterzoo_analysis.sections import outliers as far_out
 from filterzoo_analysis.tables.statistics import Bools
 from filterzoo_analysis.zoo import Zoo
 
@@ -105,7 +106,7 @@ def drift(zoo: Zoo) -> Exhibit:
 
 def outliers(zoo: Zoo) -> Exhibit:
     """New models among all by drift from the others."""
-    everything = medical.outlier_table(zoo, np.ones(len(zoo.dataset.models), bool))
+    everything = far_out.outlier_table(zoo, np.ones(len(zoo.dataset.models), bool))
     names = zoo.dataset.models["model_id"].filter(pa.array(is_new(zoo))).combine_chunks()
     table = everything.filter(pc.is_in(everything["model_id"], names))
     far = table.filter(table["outlier"])
@@ -120,7 +121,7 @@ def outliers(zoo: Zoo) -> Exhibit:
             figures.bars, labels=top["model_id"].to_pylist(), series={"drift, nats": top["drift"].to_pylist()}
         ),
         size=(7.5, 0.9 + 0.27 * max(3, len(top))),
-        notes=(medical.OUTLIER_RULE,),
+        notes=(far_out.OUTLIER_RULE,),
     )
 
 

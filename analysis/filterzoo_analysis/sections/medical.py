@@ -6,34 +6,23 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from filterzoo.layers.layer import Doubles
-from filterzoo.measures.statistics import FILTER_SIZE
 from filterzoo_analysis import figures
 from filterzoo_analysis import published_numbers as papers
-from filterzoo_analysis.drift.cells import Cells, Grouping, by_model, cells_of, family
-from filterzoo_analysis.drift.chance import expected_drift
+from filterzoo_analysis.drift.cells import by_each_model, by_model, cells_of, family
 from filterzoo_analysis.drift.uncertainty import (
     HOLLOW,
     RATE,
-    distributions,
-    drift_between,
     drift_matrix,
     with_null_share,
 )
 from filterzoo_analysis.exhibits import Answer, Exhibit, Section, counted, query_of, shown, table_of
-from filterzoo_analysis.sections import drifts, outlier_filters, quality
+from filterzoo_analysis.sections import drifts
+from filterzoo_analysis.sections import outliers as far_out
 from filterzoo_analysis.tables.statistics import Bools
 from filterzoo_analysis.zoo import Zoo
 
 _MARK = "medical"
-_FAR = 3.5
-"""Robust z score (Iglewicz & Hoaglin 1993) from which a model is called an outlier."""
-_FEWEST = 5
-"""Models below which nothing is called an outlier."""
-_FEWEST_FILTERS = 1000
-"""Filters below which no model is called one: the drift of fewer is mostly their number."""
 
 
 def section(zoo: Zoo) -> Section:
@@ -53,7 +42,7 @@ def section(zoo: Zoo) -> Section:
     else:
         exhibits.append(against)
     exhibits.append(outliers(zoo))
-    grid = outlier_filters.grid(zoo)
+    grid = outlier_filters(zoo)
     exhibits += [] if grid is None else [grid]
     return Section("medical", title, about, tuple(exhibits), tuple(empty))
 
@@ -76,7 +65,7 @@ def families(zoo: Zoo) -> list[str]:
 
 def ridge(zoo: Zoo) -> Exhibit:
     """Distributions of the coefficients of each medical model."""
-    cells = drifts.largest(cells_of(zoo.layers, zoo.coefficients, _each_model(zoo, is_medical(zoo))))
+    cells = drifts.largest(cells_of(zoo.layers, zoo.coefficients, by_each_model(zoo.layers, is_medical(zoo))))
     title = "Distributions of the coefficients of medical models"
     return drifts.ridge(zoo, cells, "medical_ridge", title, query_of(zoo, "medical.ridge"))
 
@@ -84,7 +73,7 @@ def ridge(zoo: Zoo) -> Exhibit:
 def family_drift(zoo: Zoo, name: str) -> Exhibit:
     """Drift between the models of an architecture family, medical or not."""
     chosen = np.array([each == name for each in _families(zoo)])
-    matrix = drift_matrix(drifts.largest(cells_of(zoo.layers, zoo.coefficients, _each_model(zoo, chosen))), 2)
+    matrix = drift_matrix(drifts.largest(cells_of(zoo.layers, zoo.coefficients, by_each_model(zoo.layers, chosen))), 2)
     answers: tuple[Answer, ...] = ()
     if name in papers.FAMILY_DRIFT:
         answers = (Answer(papers.FAMILY_DRIFT[name], f"{matrix.upper.mean():.3f}; {matrix.upper.max():.3f}"),)
@@ -146,7 +135,7 @@ def against_natural(zoo: Zoo) -> Exhibit | None:
 
 def outliers(zoo: Zoo) -> Exhibit:
     """Each medical model's drift from all other medical models, and what distinguishes those that lie far out."""
-    table = outlier_table(zoo, is_medical(zoo))
+    table = far_out.outlier_table(zoo, is_medical(zoo))
     far = [row for row in table.to_pylist() if row["outlier"]]
     told = "; ".join(f"{row['model_id']} (drift {row['drift']:.2f}: {row['because']})" for row in far[:10])
     top = table.slice(0, 30)
@@ -160,86 +149,17 @@ def outliers(zoo: Zoo) -> Exhibit:
             figures.bars, labels=top["model_id"].to_pylist(), series={"drift, nats": top["drift"].to_pylist()}
         ),
         size=(7.5, 0.9 + 0.27 * max(3, len(top))),
-        notes=(OUTLIER_RULE,),
+        notes=(far_out.OUTLIER_RULE,),
     )
 
 
-OUTLIER_RULE = (
-    f"Outlier: drift from all other models together, less what as many filters of theirs would give (`expected`), that "
-    f"lies {_FAR} robust standard deviations (median absolute deviation) above the median; from {_FEWEST} models on, "
-    f"and of {_FEWEST_FILTERS:,} filters or more. What distinguishes it: quantised (a stored type of whole "
-    "numbers), sparse (mean sparsity of half or more), spiky (a tenth of a coefficient's filters in one bin more than "
-    "the others have there)."
-)
-
-
-def outlier_table(zoo: Zoo, chosen: Bools) -> pa.Table:
-    """The chosen models by descending drift from the other chosen ones together.
-
-    expected: drift from them of as many filters drawn from them; corrected: the drift without that.
-    """
-    cells = cells_of(zoo.layers, zoo.coefficients, _each_model(zoo, chosen))
-    total = cells.histogram.sum(axis=0)
-    rest = total - cells.histogram
-    alone = len(cells.labels) < 2
-    drift = (
-        np.zeros(len(cells.labels)) if alone else drift_between(cells.histogram, rest, cells.weights, cells.bin_width)
-    )
-    filters = cells.histogram[:, : cells.histogram.shape[1] // FILTER_SIZE].sum(axis=1).astype(np.int64)
-    expected = np.array(
-        [
-            np.nan if alone else expected_drift(rest[i], int(filters[i]), None, cells.weights, cells.bin_width)
-            for i in range(len(drift))
-        ]
-    )
-    corrected = np.maximum(drift - expected, 0.0)
-    enough = filters >= _FEWEST_FILTERS
-    far = np.zeros(len(drift), bool)
-    if enough.sum() >= _FEWEST:
-        middle = np.median(corrected[enough])
-        spread = 1.4826 * np.median(np.abs(corrected[enough] - middle))
-        far = enough & (corrected > middle + _FAR * spread)
-    reasons = [_because(zoo, cells, rest, i) if far[i] else None for i in range(len(drift))]
-    names = zoo.dataset.models["model_id"].to_pylist()
-    order = np.argsort(-drift, kind="stable")
-    return table_of(
-        {
-            "model_id": [names[cells.model[i]] for i in order],
-            "filters": filters[order],
-            "drift": drift[order],
-            "expected": expected[order],
-            "corrected": corrected[order],
-            "outlier": far[order],
-            "because": [reasons[i] for i in order],
-        }
-    )
-
-
-def _because(zoo: Zoo, cells: Cells, rest: Doubles, cell: int) -> str:
-    own = zoo.layers.model == cells.model[cell]
-    types = set(zoo.layers.table.filter(pa.array(own))["dtype"].to_pylist())
-    sparsity = quality.model_means(zoo.layers, zoo.layers.numbers("sparsity"), own)[cells.model[cell]]
-    shares = distributions(cells.histogram[cell], cells.bin_width) - distributions(rest[cell], cells.bin_width)
-    found = []
-    if types & {"I8", "U8", "I16", "U16", "I32", "I4", "U4"}:
-        found.append("quantised")
-    if sparsity >= 0.5:
-        found.append(f"sparse ({sparsity:.0%})")
-    if shares.max() >= 0.1:
-        component, place = np.unravel_index(int(shares.argmax()), shares.shape)
-        value = (zoo.coefficients.edges[place] + zoo.coefficients.edges[place + 1]) / 2
-        found.append(f"spiky (coefficient {component} at {value:+.2f})")
-    return ", ".join(found) or "none of quantised, sparse, spiky"
+def outlier_filters(zoo: Zoo) -> Exhibit | None:
+    """Filters of the outliers beside a usual model's; None without outliers or samples."""
+    return far_out.grid(zoo, is_medical(zoo), query_of(zoo, "medical.outlier_filters"))
 
 
 def _families(zoo: Zoo) -> list[str | None]:
     return [None if name is None else family(name) for name in zoo.dataset.models["architecture"].to_pylist()]
-
-
-def _each_model(zoo: Zoo, chosen: Bools) -> Grouping:
-    """Every chosen model a group of its own."""
-    names = zoo.dataset.models["model_id"].to_pylist()
-    return by_model(zoo.layers, "model", [name if keep else None for name, keep in zip(names, chosen, strict=True)])
 
 
 def _file_name(name: str) -> str:

@@ -16,7 +16,6 @@ from filterzoo_analysis.sections import (
     cnn_filter_db,
     confounding,
     medical,
-    outlier_filters,
     phenotypes,
     quality,
     robustness,
@@ -193,12 +192,12 @@ def test_pairs_and_families_of_one_distribution_drift_as_much_as_their_numbers_o
 
 def test_the_grid_shows_filters_of_medical_outliers_beside_a_usual_model(mixed):
     made = read(str(mixed))
-    grid = outlier_filters.grid(made)
+    grid = medical.outlier_filters(made)
     assert set(grid.table["why"].to_pylist()) == {"outlier: spiky (coefficient 4 at +0.04)", "nearest to the others"}
     filters = np.array([row["weights"] for row in grid.table.to_pylist() if row["model_id"] == "made/organ-signs@1"])
     assert len(filters) == 32, "16 of each of two layers"
     assert np.isin(np.abs(filters), [1, 2]).all()
-    assert outlier_filters.grid(zoo_of([synthetic.random_model("m", np.random.default_rng(0))])) is None
+    assert medical.outlier_filters(zoo_of([synthetic.random_model("m", np.random.default_rng(0))])) is None
 
 
 def test_ridges_have_kernel_densities_beside_their_bins(mixed):

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -260,6 +261,15 @@ def test_the_schema_knows_the_keys_of_all_sources():
 def test_the_quickstart_is_a_manifest():
     manifest = load_manifest(Path(__file__).parents[3] / "manifests" / "quickstart.yaml", SOURCES)
     assert manifest.name == "quickstart"
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[3] / "manifests").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_every_shipped_manifest_keeps_kernels_from_3x3_to_7x7(path):
+    """Depthwise networks of larger kernels vanish otherwise."""
+    kernels = re.search(r"^kernels: \[(.*)\]", path.read_text(), re.MULTILINE)
+    assert {'"3x3"', '"5x5"', '"7x7"'} <= set(kernels[1].split(", "))
 
 
 @pytest.mark.parametrize(
