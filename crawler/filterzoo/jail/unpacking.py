@@ -34,7 +34,7 @@ def find_model(
     members = list(archive.members(file))
     is_whole = len(members) == 1 and members[0].packing in WHOLE
     if wanted is not None and not is_whole:
-        named = [member for member in members if member.name == wanted]
+        named = [member for member in members if _plain(member.name) == _plain(wanted)]
         if len(named) != 1:
             raise Refused(Reason.MALFORMED, f"the archive has {len(named)} members of that name", ascii(wanted)[:200])
         return named[0]
@@ -56,6 +56,11 @@ def find_model(
         reason = Reason.UNSUPPORTED if models else Reason.UNKNOWN_FORMAT
         raise Refused(reason, f"a {archive.name} archive with {what}")
     return models[0]
+
+
+def _plain(name: str) -> str:
+    """A member's name without the `./` that tar puts before it."""
+    return name.removeprefix("./")
 
 
 def _networks(models: list[Member], names: set[str]) -> list[Member]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator
@@ -23,6 +24,10 @@ _READ = (
     *(".onnx", ".pth", ".pt", ".pth.tar", ".ckpt", ".safetensors", ".h5", ".hdf5", ".keras", ".tflite", ".npz"),
     *(".caffemodel", ".pb"),
 )
+_ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
+_INPUT = re.compile(r"--(input_model|saved_model_dir)=\$dl_dir/([\w.-]+(?:/[\w.-]+)*)")
+"""What OpenVINO's converter is told to read, among the files of a model once they are unpacked."""
+_SAVED_MODEL = "/saved_model.pb"
 _NETWORK, _NUMBERS = ".xml", ".bin"
 """OpenVINO's own files: the network, and beside it the weights."""
 _GITHUB = re.compile(r"https://github\.com/([\w.-]+/[\w.-]+)/blob/([^?#]+)")
@@ -63,7 +68,7 @@ class OpenModelZooSource(Source[OpenModelZooOptions]):
             raise Refused(Reason.MALFORMED, "not a description of a model")
         files = [entry for entry in model.get("files") or [] if isinstance(entry, dict)]
         artifact = next((found for entry in files if (found := _artifact(entry)) is not None), None)
-        artifacts = (artifact,) if artifact is not None else _converted(files)
+        artifacts = (artifact,) if artifact is not None else _packed(model, files) or _converted(files)
         if not artifacts:
             raise Refused(Reason.UNSUPPORTED, f"no file of it is read: {text_of(model.get('framework'))!a}")
         place = text_of(model.get("license"))
@@ -105,6 +110,19 @@ class OpenModelZooSource(Source[OpenModelZooOptions]):
                 raise
             return UNRECOGNISED
         return licence_of_text(content.decode("utf-8", "replace")) or UNRECOGNISED
+
+
+def _packed(model: dict[str, Any], files: list[dict[str, Any]]) -> tuple[Artifact, ...]:
+    """The one archive of a model, and which of its members is the network that its conversion starts from."""
+    arguments = model.get("model_optimizer_args")
+    named = [found for each in arguments or () if isinstance(each, str) and (found := _INPUT.fullmatch(each))]
+    packed = [artifact for entry in files if (artifact := _artifact(entry, _ARCHIVES)) is not None]
+    if len(named) != 1 or len(packed) != 1:
+        return ()
+    member = named[0][2] + (_SAVED_MODEL if named[0][1] == "saved_model_dir" else "")
+    if not member.lower().endswith(_READ) or ".." in member.split("/"):
+        return ()
+    return (replace(packed[0], member=member),)
 
 
 def _converted(files: list[dict[str, Any]]) -> tuple[Artifact, ...]:

@@ -24,9 +24,11 @@ from tests.plugins.formats.tensorflow_files import (
     table,
 )
 from tests.untrusted_files.archive_cases import regular, tar, zipped
-from tests.untrusted_files.reading import BytesFile, Read, index, layers
+from tests.untrusted_files.reading import BytesFile, Read, index, indexer, layers
 
 from filterzoo.errors import Refused
+from filterzoo.jail.indexing import Wanted
+from filterzoo.jail.messages import Message
 from filterzoo.records import Context, Kind
 from filterzoo_plugins.encodings.protobuf import decode_varint
 from filterzoo_plugins.encodings.sorted_table import crc32c
@@ -261,6 +263,14 @@ def test_a_saved_model_is_read_in_its_archive(kind):
     ((name, read),) = found(packed, f"net.{kind}").items()
     assert np.array_equal(read.weights, canonical(WEIGHT))
     assert name
+
+
+def test_the_model_of_an_archive_is_named_without_the_point_of_tar():
+    packed = tar(regular("./a/frozen.pb", one_conv()), regular("./b/frozen.pb", one_conv()))
+    with pytest.raises(Refused, match="2 model files"):
+        index(BytesFile(packed), "net.tar")
+    message_, _ = indexer().answer(BytesFile(packed), Wanted("net.tar", "b/frozen.pb"))
+    assert message_ is Message.TABLE
 
 
 def test_the_checksum_of_a_member_beside_the_model_is_compared():

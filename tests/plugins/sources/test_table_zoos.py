@@ -217,6 +217,13 @@ CAFFE = (
     "task_type: detection\nfiles: [{name: a.prototxt, source: 'https://x.example/a.prototxt'},"
     " {name: a.caffemodel, source: 'https://x.example/a.caffemodel'}]\nframework: caffe\n"
 )
+PACKED = """
+task_type: detection
+files: [{name: net.tar.gz, source: 'https://x.example/net_2018.tar.gz'}]
+postprocessing: [{$type: unpack_archive, format: gztar, file: net.tar.gz}]
+model_optimizer_args: [--reverse_input_channels, ARGUMENT]
+framework: tf
+"""
 
 
 def omz_options(server, size=5):
@@ -226,6 +233,10 @@ def omz_options(server, size=5):
         "public/nc": OMZ.format(url=server.url, size=size, licence="https://creativecommons.org/licenses/by-nc/4.0/"),
         "public/own": OMZ.format(url=server.url, size=size, licence=f"{server.url}/gone"),
         "public/caffe": CAFFE,
+        "public/graph": PACKED.replace("ARGUMENT", "--input_model=$dl_dir/net_2018/frozen.pb"),
+        "public/saved": PACKED.replace("ARGUMENT", "--saved_model_dir=$dl_dir/net_2018/saved"),
+        "public/above": PACKED.replace("ARGUMENT", "--input_model=$dl_dir/../frozen.pb"),
+        "public/made": PACKED.replace("ARGUMENT", "--input_model=$conv_dir/made.pb"),
         "intel/net": INTEL.format(url=server.url),
         "intel/half": INTEL.format(url=server.url).replace("net.bin", "other.bin"),
         "intel/bad": "[",
@@ -242,6 +253,11 @@ def test_models_of_the_open_model_zoo_come_from_their_authors(server, listing):
     assert (one.licence, one.licence_from, found["public/nc"].licence) == ("apache-2.0", "licence-link", "cc-by-nc-4.0")
     assert found["public/own"].licence == "other"
     assert found["public/caffe"].artifacts[0].url == "https://x.example/a.caffemodel"
+    assert [(each.url, each.member) for name in ("graph", "saved") for each in found[f"public/{name}"].artifacts] == [
+        ("https://x.example/net_2018.tar.gz", "net_2018/frozen.pb"),
+        ("https://x.example/net_2018.tar.gz", "net_2018/saved/saved_model.pb"),
+    ]
+    assert {found[f"public/{name}"].reason for name in ("above", "made")} == {Reason.UNSUPPORTED}
     assert found["intel/bad"].reason is Reason.MALFORMED
     assert len([path for path, _, _ in server.requests if path == "/licences/LICENSE"]) == 1
 
