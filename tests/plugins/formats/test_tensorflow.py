@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.plugins.formats.onnx_files import message
+from tests.plugins.formats.onnx_files import message, varint
 from tests.plugins.formats.tensorflow_files import (
     HEADER,
     WEIGHT,
@@ -189,6 +189,39 @@ def test_weights_that_are_computed_from_constants():
         conv("c", "x", "i"),
     )["w"]  # fmt: skip
     assert np.array_equal(read.weights, canonical(WEIGHT * scale))
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "step", "masks", "part"),
+    [
+        ([0, 1], [2, 0], [1, 2], {"end_mask": 2}, np.s_[0:2, 1::2]),
+        ([0, 0, 1], [0, 0, 3], [1, 1, 1], {"new_axis_mask": 1, "shrink_axis_mask": 2}, np.s_[None, 0, 1:3]),
+        (
+            [-1, 0, -2],
+            [0, 2, 0],
+            [1, 1, 1],
+            {"shrink_axis_mask": 1, "begin_mask": 2, "end_mask": 4},
+            np.s_[-1, :2, -2:],
+        ),
+    ],
+)
+def test_parts_of_constants(begin, end, step, masks, part):
+    stored = numbers(3, 5, 6, 4, 2)
+    expected = stored[part]
+    rank = expected.ndim - 2
+    content = graph_def(
+        placeholder(shape=(-1, 8, 8, 8, 8)), const("w", stored), const("b", np.array(begin, "i4")),
+        const("e", np.array(end, "i4")), const("s", np.array(step, "i4")),
+        node("p", "StridedSlice", "w", "b", "e", "s", **{key: integer(mask) for key, mask in masks.items()}),
+        conv("c", "x", "p", "Conv2D" if rank == 2 else "Conv3D"),
+    )  # fmt: skip
+    ((_, read),) = found(content, "frozen.pb").items()
+    assert np.array_equal(read.weights, canonical(expected))
+
+
+def integer(value: int) -> bytes:
+    """An attribute that is a whole number."""
+    return varint(3 << 3) + varint(value)
 
 
 def test_a_sequence_is_a_plane_one_high():

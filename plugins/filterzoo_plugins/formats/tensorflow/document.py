@@ -19,6 +19,7 @@ MAX_LIST = 64
 _SERVE = "serve"
 _WANTED = frozenset(
     {"strides", "dilations", "padding", "explicit_paddings", "data_format", "value", "shared_name", "f", "shape"}
+    | {"begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask"}
     | {"then_branch", "else_branch", "branches", "body", "DstT", "perm", "axis", "squeeze_dims", "block_size"}
 )
 
@@ -38,6 +39,11 @@ class Node:
         """An attribute that is a text or the name of a function; "" where there is none."""
         value = self.attributes.get(key)
         return value if isinstance(value, str) else ""
+
+    def integer(self, key: str) -> int:
+        """An attribute that is a whole number, 0 where there is none."""
+        value = self.attributes.get(key)
+        return value if isinstance(value, int) else 0
 
     def integers(self, key: str) -> tuple[int, ...]:
         """An attribute that is a list of whole numbers, () where there is none."""

@@ -128,6 +128,33 @@ def _squeeze(node: Node, operands: Operands) -> Tensor:
     return reshaped(operands.tensor(0), [side for axis, side in enumerate(shape) if axis not in gone])
 
 
+def _strided(node: Node, operands: Operands) -> Tensor:
+    """A part of an array; its masks say which bounds are left out, and which axes are added, or taken away."""
+    tensor = operands.tensor(0)
+    bounds = list(zip(*(operands.integers(place) for place in (1, 2, 3)), strict=True))
+    masks = {key: node.integer(f"{key}_mask") for key in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")}
+    axes = sum(not masks["new_axis"] >> place & 1 for place in range(len(bounds)))
+    if masks["ellipsis"] or axes > len(tensor.shape) or any(step < 1 for _, _, step in bounds):
+        raise Unfoldable("a part of an array with an ellipsis, or backwards")
+    parts: list[tuple[int, int, int, int]] = []
+    kept: list[int | None] = []
+    for place, (begin, end, step) in enumerate(bounds):
+        if masks["new_axis"] >> place & 1:
+            kept.append(None)
+            continue
+        axis = len(parts)
+        if masks["shrink_axis"] >> place & 1:
+            at = folding.placed(begin, tensor.shape[axis])
+            parts.append((axis, at, at + 1, 1))
+            continue
+        first = 0 if masks["begin"] >> place & 1 else begin
+        parts.append((axis, first, tensor.shape[axis] if masks["end"] >> place & 1 else end, step))
+        kept.append(axis)
+    part = folding.sliced(tensor, parts)
+    rest = [*kept, *range(len(parts), len(tensor.shape))]
+    return reshaped(part, [1 if axis is None else part.shape[axis] for axis in rest])
+
+
 def _transpose(_: Node, operands: Operands) -> Tensor:
     return folding.transposed(operands.tensor(0), operands.integers(1))
 
@@ -147,6 +174,7 @@ FOLDS: dict[str, Fold] = {
     "Reshape": _reshape,
     "ExpandDims": _expand,
     "Squeeze": _squeeze,
+    "StridedSlice": _strided,
     "Transpose": _transpose,
     "ConcatV2": _concatenated,
 }
