@@ -12,10 +12,13 @@ import inspect
 import io
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import torch
+from benchmarks._held_out import hand_written
+from benchmarks._keras import networks
 from torch import nn
 
 from filterzoo.architectures.architecture import operations
@@ -36,10 +39,14 @@ class Case:
     channels: int
     tensors: list[tuple[str, tuple[int, ...], str]]
     truth: dict[str, tuple[Kind, int]]
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Canonical shapes, where the order of the axes is open too."""
 
 
 def corpus(every: int = 1, frameworks: tuple[str, ...] = ()) -> Iterator[Case]:
     """Every `every`-th architecture of each framework, as far as they can be built."""
+    if not frameworks or "keras" in frameworks:
+        yield from _keras(every)
     for framework, offers in OFFERS.items():
         if frameworks and framework not in frameworks:
             continue
@@ -101,6 +108,16 @@ def _read_otherwise(model: nn.Module, channels: int, names: set[str]) -> dict[st
     return {
         name: (each.convolution.kind, each.convolution.groups or 1) for name, each in found.items() if name in names
     }
+
+
+def _keras(every: int) -> Iterator[Case]:
+    try:
+        for name, channels, tensors, told in islice(networks(), None, None, every):
+            listed = [(path, shape, "F32") for path, shape in tensors]
+            truth = {path: (kind, groups) for path, (kind, groups, _) in told.items()}
+            yield Case("keras", name, channels, listed, truth, {path: shape for path, (_, _, shape) in told.items()})
+    except ImportError as error:
+        print(f"keras: left out, {error}")
 
 
 def _dtype(value: torch.Tensor) -> str:
@@ -248,4 +265,6 @@ OFFERS: dict[str, Callable[[], Iterator[tuple[str, int, Build]]]] = {
     "nnunet": _nnunet,
     "hub": _hub,
     "timm": _timm,
+    "hand": hand_written,
 }
+FRAMEWORKS = (*OFFERS, "keras")

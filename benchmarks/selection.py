@@ -3,8 +3,10 @@
     python -m benchmarks selection [--every N] [FRAMEWORK...]
 
 Every architecture of the installed packages (timm, torchvision, segmentation_models.pytorch, MONAI, nnU-Net's,
-pretrainedmodels) is built on the meta device with 3, 1 and 4 input channels where it takes them; its state dict's names
-and shapes are given to the selection in its own order and in the order of names. The truth is the architecture's.
+pretrainedmodels, keras with KERAS_BACKEND=torch) and the networks of benchmarks/_held_out.py (`hand`) are built on the
+meta device with 3, 1 and 4 input channels where they take them; the names and shapes of their tensors are given to the
+selection in their own order and in the order of names. The truth is the architecture's. The rules were not tuned on
+`keras` and `hand`.
 Prints by framework and order: precision and recall of layers, the share of right kinds among those that the selection
 does not mark as assumed, the share of those, and the layers that are told wrongly. Exit code 1 if a layer is false.
 """
@@ -17,11 +19,13 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from benchmarks._architectures import OFFERS, Case, corpus
+from benchmarks._architectures import FRAMEWORKS, Case, corpus
 
 from filterzoo.errors import Refused
 from filterzoo.layers.selection import select
-from filterzoo.records import Evidence, Kind, Span, Tensor
+from filterzoo.layers.shapes import canonical_shape
+from filterzoo.records import Evidence, Kind, Layout, Span, Tensor
+from filterzoo_plugins.encodings.kernel_names import meaning_by_name
 
 ORDERS = ("state dict", "names")
 
@@ -35,12 +39,12 @@ class Score:
 
     def add(self, case: Case, order: str) -> None:
         """One architecture, its tensors in that order."""
-        tensors = [Tensor(name=name, dtype=dtype, shape=shape, span=Span(0, 0)) for name, shape, dtype in case.tensors]
+        tensors = [_tensor(case, *described) for described in case.tensors]
         if order == "names":
             tensors.sort(key=lambda tensor: tensor.name)
         self.counts["networks"] += 1
         try:
-            found = {tensor.name: tensor for tensor in select(tensors)}
+            found = {tensor.name: tensor for tensor in select(tensors, case.framework)}
         except Refused as refusal:
             self.note(case, f"refused: {refusal.detail}", "")
             found = {}
@@ -50,6 +54,8 @@ class Score:
             self.note(case, "false", name)
         for name in case.truth.keys() & found.keys():
             self._compare(case, found[name], *case.truth[name])
+            if case.shapes.get(name, canonical_shape(found[name])) != canonical_shape(found[name]):
+                self.note(case, "axes", name)
 
     def _compare(self, case: Case, tensor: Tensor, kind: Kind, groups: int) -> None:
         told = tensor.convolution
@@ -81,6 +87,12 @@ class Score:
         )
 
 
+def _tensor(case: Case, name: str, shape: tuple[int, ...], dtype: str) -> Tensor:
+    """As the format has it: of Keras's files without a configuration nothing but names is known."""
+    layout, told = meaning_by_name(name, shape) if case.framework == "keras" else (Layout.OI_K, None)
+    return Tensor(name=name, dtype=dtype, shape=shape, span=Span(0, 0), layout=layout, convolution=told)
+
+
 def _share(part: int, whole: int) -> str:
     return f"{100 * part / whole:7.3f} %" if whole else "      -"
 
@@ -90,7 +102,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="selection")
     parser.add_argument("--every", type=int, default=1, help="every N-th architecture")
     parser.add_argument("--examples", type=int, default=5, help="of each kind of error")
-    parser.add_argument("frameworks", nargs="*", choices=[*OFFERS, []], help="all by default")
+    parser.add_argument("frameworks", nargs="*", choices=[*FRAMEWORKS, []], help="all by default")
     arguments = parser.parse_args()
     scores: dict[tuple[str, str], Score] = {}
     started = time.perf_counter()

@@ -251,6 +251,23 @@ def test_two_scales_are_refused():
         select([tensor(f"{owner}.weight", 8, 3, 3, 3, dtype="I8"), *listed])
 
 
+@pytest.mark.parametrize(("heads", "width", "outputs"), [(4, 8, 32), (4, 8, 16), (2, 3, 5)])
+def test_attention_whose_heads_are_wider_than_its_outputs(heads, width, outputs):
+    block = word()
+    inner = {"kernel": (outputs, heads, width), "bias": (heads, width)}
+    listed = [
+        tensor(f"{block}.{part}.{name}", *sides, layout=Layout.K_IO)
+        for part in (word(), word())
+        for name, sides in inner.items()
+    ]
+    last = word()
+    listed += [tensor(f"{block}.{last}.kernel", heads, width, outputs, layout=Layout.K_IO)]
+    listed += [tensor(f"{block}.{last}.bias", outputs), tensor("stem.kernel", 3, 3, 3, outputs, layout=Layout.K_IO)]
+    found = selection(listed, "flax")
+    assert [each.name for each in found.convolutions] == ["stem.kernel"]
+    assert found.words() == "3 stacked"
+
+
 def test_a_file_of_undecided_arrays_is_no_silent_zero():
     listed = layer(27, 3, 32)
     with pytest.raises(Refused, match="nothing in the file tells"):

@@ -7,7 +7,7 @@ the file's stated order of axes; then the shapes in the file, which must fit eac
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from filterzoo.errors import Reason, Refused
@@ -82,17 +82,24 @@ def _with_reached(tensors: Sequence[Tensor], verdicts: dict[str, Candidate | Pas
             as_one = Candidate(tensor, tensor.shape[0], tensor.shape[1], tensor.shape[2:], None)
             if tensor.shape[1] != tensor.shape[2] and is_reached(as_one, sequences):
                 verdicts[tensor.name] = as_one
-    _drop_heads(verdicts)
+    _drop_heads(verdicts, {tensor.name: tensor.shape for tensor in tensors})
     return [each for tensor in tensors if isinstance(each := verdicts[tensor.name], Candidate)]
 
 
-def _drop_heads(verdicts: dict[str, Candidate | PassedOver | None]) -> None:
-    """(heads, width, heads * width) beside kernels that are none: what gives the result of an attention layer."""
-    none = {names.around(name) for name, why in verdicts.items() if why in {PassedOver.UNDECIDED, PassedOver.STACKED}}
+def _drop_heads(verdicts: dict[str, Candidate | PassedOver | None], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """What gives the result of an attention layer: (heads, width, outputs) beside kernels that are none.
+
+    They are (inputs, heads, width), or the outputs are as many as heads times width.
+    """
+    none = [name for name, why in verdicts.items() if why in {PassedOver.UNDECIDED, PassedOver.STACKED}]
+    modules = {names.around(name) for name in none}
+    heads = {(names.around(name), shapes[name][1:]) for name in none if len(shapes[name]) == 3}
     for name, each in verdicts.items():
-        if not isinstance(each, Candidate) or len(each.kernel) != 1 or names.around(name) not in none:
+        if not isinstance(each, Candidate) or len(each.kernel) != 1 or each.tensor.convolution is not None:
             continue
-        if each.tensor.convolution is None and each.kernel[0] * each.second == each.first:
+        module = names.around(name)
+        is_product = module in modules and each.kernel[0] * each.second == each.first
+        if is_product or (module, shapes[name][:2]) in heads:
             verdicts[name] = PassedOver.STACKED
 
 
