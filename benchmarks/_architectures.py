@@ -42,6 +42,11 @@ class Case:
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Canonical shapes, where the order of the axes is open too."""
 
+    @property
+    def written_by(self) -> str:
+        """What its file would say that wrote it."""
+        return "keras" if self.framework == "keras" else "torch"
+
 
 def corpus(every: int = 1, frameworks: tuple[str, ...] = ()) -> Iterator[Case]:
     """Every `every`-th architecture of each framework, as far as they can be built."""

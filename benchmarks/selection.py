@@ -44,7 +44,7 @@ class Score:
             tensors.sort(key=lambda tensor: tensor.name)
         self.counts["networks"] += 1
         try:
-            found = {tensor.name: tensor for tensor in select(tensors, case.framework)}
+            found = {tensor.name: tensor for tensor in select(tensors, case.written_by)}
         except Refused as refusal:
             self.note(case, f"refused: {refusal.detail}", "")
             found = {}

@@ -139,6 +139,15 @@ def test_depthwise_layers_of_separable_blocks(channels):
     assert found == [Kind.CONV, *[Kind.DEPTHWISE, Kind.CONV] * 3]
 
 
+def test_a_volume_of_one_channel_among_planes_is_assumed():
+    """Lambda networks convolve a map of one channel with (16, 1, 1, 7, 7)."""
+    block = word()
+    listed = [*STEM, *layer(32, 16, 3, 3), tensor(f"{block}.a.weight", 16, 1, 1, 7, 7)]
+    listed += [tensor(f"{block}.b.weight", 32, 16, 1, 1), *layer(16, 32, 3, 3)]
+    (volume,) = [each for each in select(listed) if len(each.shape) == 5]
+    assert volume.evidence is Evidence.ASSUMED
+
+
 def test_what_nothing_decides_is_assumed():
     square = select([*STEM, *layer(16, 16, 2, 2, bias=(16,))])[1]
     assert (square.convolution.kind, square.evidence) == (Kind.CONV, Evidence.ASSUMED)

@@ -35,7 +35,7 @@ def _described(candidate: Candidate, network: Network) -> Tensor:
     if candidate.second == 1 and candidate.first > 1:
         told = _one_input(candidate, network)
         if told is not None:
-            return _declared(tensor, told)
+            return _declared(tensor, (*told[:2], Evidence.ASSUMED) if network.is_odd(candidate) else told)
     found = transposed(candidate, network)
     if found is not None:
         return _declared(replace(tensor, layout=found[1]), found[0])

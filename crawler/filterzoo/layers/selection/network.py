@@ -47,6 +47,10 @@ class Network:
     """Whether a layer of more than one input reads what no layer gives, as the first one does."""
     is_sorted: bool = False
     """Whether the file has its tensors in the order of their names."""
+    _axes: Counter[int] = field(default_factory=Counter)
+    """Kernel axes of the layers of several inputs and more than one number."""
+    _alike: Counter[str] = field(default_factory=Counter)
+    """Names of the (C, 1, *kernel), without their numbers."""
     _read_in: dict[str, set[int]] = field(default_factory=dict)
     """Module -> what the pointwise and linear layers in it, or one below, read."""
     _wide_in: dict[tuple[str, int], set[str]] = field(default_factory=dict)
@@ -58,8 +62,7 @@ class Network:
             self.before[each.name] = last
             last = each
             self.outputs[each.bias if each.bias is not None and each.bias % each.second == 0 else each.first] += 1
-            if each.second > 1:
-                self.inputs[each.second] += 1
+            self._count(each)
             if each.is_pointwise:
                 self._add_reader(each.name, each.second)
             elif each.second == 1 and each.first > 1:
@@ -80,6 +83,13 @@ class Network:
         self.is_sorted = len(listed) > 2 and listed == sorted(listed)
         self.has_reader = _has_reader(self)
         self.stems, self.doubtful = _stems(self)
+
+    def _count(self, each: Candidate) -> None:
+        if each.second > 1:
+            self.inputs[each.second] += 1
+            self._axes[len(each.kernel)] += not each.is_pointwise
+        elif each.first > 1:
+            self._alike[names.pattern(each.name)] += 1
 
     def _add_reader(self, name: str, inputs: int) -> None:
         for module in around(name):
@@ -107,6 +117,16 @@ class Network:
         """Whether near (C, 1, 1, 1) lies a (C, 1, *kernel) that is not one of the stems: a scaling beside it."""
         stems = set(but) | self.stems
         return any(self._wide_in.get((module, candidate.first), set()) - stems for module in around(candidate.name))
+
+    def is_odd(self, candidate: Candidate) -> bool:
+        """Whether (C, 1, *kernel) may read the input, or what is no image, though it fits a depthwise layer.
+
+        Its kernel has other axes than the network's, or it is the only one of its name where no stem is certain.
+        """
+        if self._axes and self._axes.most_common(1)[0][0] != len(candidate.kernel):
+            return True
+        is_alone = self._alike[names.pattern(candidate.name)] == 1 and not names.says_depthwise(candidate.name)
+        return is_alone and bool(self.doubtful)
 
     def next_vector(self, candidate: Candidate) -> int | None:
         """The length of the first vector between a weight and the next one, such as that of its batch norm."""
