@@ -30,16 +30,6 @@ class _Differences:
     values: Doubles
     cluster: np.ndarray[tuple[int], np.dtype[np.int64]]
 
-    @property
-    def clusters(self) -> int:
-        return len(np.unique(self.cluster))
-
-    def sums(self) -> tuple[Doubles, Doubles]:
-        """(clusters,) sums and numbers of the differences of each."""
-        _, place = np.unique(self.cluster, return_inverse=True)
-        sums: Doubles = np.bincount(place, weights=self.values).astype(np.float64)
-        return sums, np.bincount(place).astype(np.float64)
-
 
 def differences(zoo: Zoo) -> Exhibit | None:
     """Mean difference within pairs of each measure, by image set and attack; None where no pair was evaluated."""
@@ -49,7 +39,7 @@ def differences(zoo: Zoo) -> Exhibit | None:
             found, below = _of(here, measure)
             if len(found.values):
                 about = {"image_set": image_set, "attack": attack, "measure": measure}
-                rows.append(about | _row(found) | {"below_half": below})
+                rows.append(about | row_of(found.values, found.cluster) | {"below_half": below})
     if not rows:
         return None
     q = adjusted_list(np.array([row["p"] for row in rows]))
@@ -118,10 +108,12 @@ def _of(here: list[Evaluation], measure: str) -> tuple[_Differences, int]:
     return _Differences(np.array(values), np.array(cluster, np.int64)), below
 
 
-def _row(found: _Differences) -> dict[str, Any]:
-    sums, numbers = found.sums()
-    clusters, mean = len(sums), float(found.values.mean())
-    row = {"pairs": len(found.values), "normal_networks": clusters, "difference": mean}
+def row_of(values: Doubles, cluster: Any) -> dict[str, Any]:
+    """Mean of differences (n,) in clusters (n,), its interval, and p of exchanging twins."""
+    _, place = np.unique(cluster, return_inverse=True)
+    sums, numbers = np.bincount(place, weights=values).astype(np.float64), np.bincount(place)
+    clusters, mean = len(sums), float(values.mean())
+    row = {"pairs": len(values), "normal_networks": clusters, "difference": mean}
     if clusters < FEWEST_MODELS:
         return row | {"low": np.nan, "high": np.nan, "p": np.nan}
     times = np.random.default_rng(0).multinomial(clusters, np.full(clusters, 1 / clusters), size=REPLICATES)
