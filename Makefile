@@ -45,11 +45,11 @@ PYTEST := $(BIN)/python -m pytest -n logical --dist loadfile --durations 5 --dur
 
 test: $(VENV)/has-test
 	$(BIN)/python -m compileall -q crawler plugins publish analysis evaluation
-	$(PYTEST) -m 'not (slow or index)'
+	$(PYTEST) -m 'not (slow or index or cluster)'
 
-test-all: $(VENV)/has-test
+test-all: $(VENV)/has-test $(VENV)/has-cluster
 	$(BIN)/python -m compileall -q crawler plugins publish analysis evaluation
-	$(PYTEST) -m 'slow or index'
+	$(PYTEST) -m 'slow or index or cluster'
 
 # One file for every Python and platform. Run it after a change of dependencies in pyproject.toml, or to get newer versions.
 RESOLVE := $(BIN)/uv pip compile --quiet pyproject.toml --all-extras --no-annotate
@@ -64,7 +64,7 @@ lowest: $(VENV)/has-dev
 test-lowest: lowest
 	$(BIN)/uv venv --quiet --python 3.11 build/lowest
 	$(BIN)/uv pip install --quiet --python build/lowest/bin/python --requirements build/lowest.txt --editable .
-	build/lowest/bin/python -m pytest -n logical --dist loadfile -m 'not (slow or index)'
+	build/lowest/bin/python -m pytest -n logical --dist loadfile -m 'not (slow or index or cluster)'
 
 lint: $(VENV)/has-test $(VENV)/has-dev
 	$(BIN)/ruff check .
