@@ -133,13 +133,18 @@ RIVALS = (
 
 
 def _report(zoo: Zoo, crawls: list[Run], publishes: list[Run], others: dict[str, list[Run]]) -> None:
-    both = [Run(a.seconds + b.seconds, max(a.peak_bytes, b.peak_bytes)) for a, b in zip(crawls, publishes, strict=True)]
+    both = [
+        Run(a.seconds + b.seconds, max(a.peak_bytes, b.peak_bytes), a.cpu_seconds + b.cpu_seconds)
+        for a, b in zip(crawls, publishes, strict=True)
+    ]
     print(f"zoo: {zoo.files} files, {zoo.size / 1e6:.0f} MB, {zoo.filters / 1e6:.1f} M filters")
     rows = {"filterzoo crawl + publish": both, "  crawl": crawls, "  publish": publishes, **others}
     for name, runs in rows.items():
         fastest = min(one.seconds for one in runs)
+        cpu = min(one.cpu_seconds for one in runs)
         peak = max(one.peak_bytes for one in runs) / 1e6
-        print(f"{name:34} {fastest:7.1f} s {zoo.filters / fastest / 1e6:6.2f} M filters/s {peak:8.0f} MB peak")
+        rate = zoo.filters / fastest / 1e6
+        print(f"{name:34} {fastest:7.1f} s {rate:6.2f} M filters/s {cpu:7.1f} s of CPU {peak:8.0f} MB peak")
     for name, runs in others.items():
         ratios = sorted(own.seconds / other.seconds for own, other in zip(both, runs, strict=True))
         text = ", ".join(f"{ratio:.2f}" for ratio in ratios)
