@@ -20,7 +20,7 @@ from benchmarks._by_hand import weights
 from scipy.fft import dctn
 from torchconvquality import measure_conv_weight_quality
 
-BINS = np.linspace(-3, 3, 71)
+BINS, RANGE = 70, (-3, 3)
 BLOCK = 32_768
 
 
@@ -40,7 +40,7 @@ def measures(weight: torch.Tensor) -> dict[str, Any]:
         "raw_m2": np.cov(filters, rowvar=False).ravel() * (len(filters) - 1),
         "scaled_mean": scaled.mean(axis=0),
         "scaled_m2": np.cov(scaled, rowvar=False).ravel() * (len(filters) - 1),
-        "dct_histogram": np.concatenate([np.histogram(column, BINS)[0] for column in coefficients.T]),
+        "dct_histogram": np.concatenate([np.histogram(column, BINS, RANGE)[0] for column in coefficients.T]),
         "spectral_norm": float(values[0]),
         "stable_rank": float(squares.sum() / squares[0]),
         "effective_rank": float(np.exp(-(shares * np.log(shares)).sum())),
