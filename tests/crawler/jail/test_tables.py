@@ -104,6 +104,16 @@ def test_questions_about_one_file_are_bounded_in_sum():
         assert raised.value.reason is Reason.LIMIT
 
 
+def test_a_child_asks_no_more_often_than_it_may():
+    """Empty ranges cost nothing but the parent's time."""
+    with Answers(MemoryFile(b"x"), Line(), JailLimits(questions=5)) as answers:  # type: ignore[arg-type]  # as above
+        for _ in range(5):
+            answers.give(Message.READ, [0, 0, None])
+        with pytest.raises(Refused, match="wants more than 5 reads") as raised:
+            answers.give(Message.WILL_READ, [[], None])
+    assert raised.value.reason is Reason.LIMIT
+
+
 def test_a_file_is_not_read_again_and_again(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("filterzoo.jail.answers.READ_FREE", 0)
     line = Line()

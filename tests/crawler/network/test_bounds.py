@@ -16,6 +16,7 @@ import pytest
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.network import exchange
+from filterzoo.network.addresses import is_http
 from filterzoo.network.door import Door
 from filterzoo.network.exchange import Patience
 from filterzoo.network.transport import Clocks
@@ -257,3 +258,10 @@ def test_a_body_keeps_a_rate_over_each_window():
     """Bounds in all would leave ten gigabytes a day and a half."""
     assert read_for(100, 5_000) < 31
     assert read_for(100, 10_000) == 100
+
+
+@pytest.mark.parametrize("host", ["a" * 64 + ".example", "a." * 127 + "a", "..example", ".", "a..b"])
+def test_a_name_beyond_the_longest_is_no_host(host: str):
+    """Said before anything resolves it, whatever a library makes of it."""
+    assert not is_http(f"http://{host}/x")
+    assert is_http(f"http://{'a' * 63}.example./x")
