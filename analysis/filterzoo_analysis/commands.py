@@ -1,8 +1,7 @@
-"""The command `report`. Loaded at every start of `filterzoo`; what it needs is loaded when it runs."""
+"""The command `report`. What it needs is imported when it runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,17 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from filterzoo.hooks import hookimpl
 from filterzoo.reporting.terminal import console, printable
 
 if TYPE_CHECKING:
     from filterzoo_analysis.zoo import Zoo
-
-
-@hookimpl
-def filterzoo_commands() -> Iterable[Callable[..., None]]:
-    """What this room adds to the command line."""
-    return (report,)
 
 
 def report(

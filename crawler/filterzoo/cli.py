@@ -1,44 +1,29 @@
-"""The command line: built-in commands, those of plugins, and one place where errors become a line and an exit code."""
+"""The command line, and one place where errors become a line and an exit code."""
 
 from __future__ import annotations
 
-import importlib
 import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, NoReturn
 
 import typer
 
 import filterzoo
-from filterzoo import plugins as plugin_loading
 from filterzoo import stopping
+from filterzoo.commands.catalogue import hooked_commands, named_commands
 from filterzoo.errors import FilterZooError, describe
 from filterzoo.reporting.terminal import printable, silence
-
-OURS = (
-    "crawl",
-    "status",
-    "retry",
-    "doctor",
-    "inspect",
-    "cat",
-    "plugins",
-    "manifest-schema",
-    "new-plugin",
-    "check-plugin",
-)
-"""Each is a function in the module of its name in `filterzoo.commands`, which loads all that it needs."""
 
 DEBUG = "--debug"
 UNEXPECTED = 70
 """Exit code of an error that is the program's own fault, EX_SOFTWARE of sysexits.h."""
 
 
-def build(commands: Iterable[Callable[..., None]] = (), ours: Iterable[str] = OURS) -> typer.Typer:
-    """The application: `ours` of our commands, and the given ones by function name."""
+def build(commands: Iterable[Callable[..., None]]) -> typer.Typer:
+    """The application of these commands, each under its function's name."""
     app = typer.Typer(
         name="filterzoo",
         help="Crawl model zoos safely, measure their convolution filters, publish them as one data set.",
@@ -48,15 +33,20 @@ def build(commands: Iterable[Callable[..., None]] = (), ours: Iterable[str] = OU
         rich_markup_mode=None,
     )
     app.callback(invoke_without_command=True)(_root)
-    for command in (*map(_our, ours), *commands):
+    for command in commands:
         app.command()(command)
     return app
 
 
-def _our(name: str) -> Callable[..., None]:
-    name = name.replace("-", "_")
-    command: Callable[..., None] = getattr(importlib.import_module(f"filterzoo.commands.{name}"), name)
-    return command
+def _asked() -> Iterator[Callable[..., None]]:
+    """The command that is asked for; placeholders of all and the commands of plugins where it is none of the named."""
+    named = named_commands()
+    word = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    if word in named:
+        yield named[word].load()
+        return
+    yield from (command.placeholder() for command in named.values())
+    yield from hooked_commands()
 
 
 def _root(
@@ -75,10 +65,7 @@ def main() -> None:
     stopping.listen()
     warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\..*")
     try:
-        loaded = plugin_loading.load(plugin_loading.references())
-        # A command that is asked for need not wait for what the others load.
-        asked = [name for name in OURS if sys.argv[1:2] == [name]]
-        build(loaded.commands, asked or OURS)()
+        build(_asked())()
     except FilterZooError as error:
         _end(str(error), error.exit_code)
     except BrokenPipeError:

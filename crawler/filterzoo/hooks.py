@@ -47,4 +47,9 @@ def filterzoo_executors() -> Iterable[type[Executor]]:  # type: ignore[empty-bod
 
 @hookspec
 def filterzoo_commands() -> Iterable[Callable[..., None]]:  # type: ignore[empty-body]  # a hookspec has no body
-    """Functions that become commands of `filterzoo`, typed for Typer; the function's name is the command's."""
+    """Functions that become commands of `filterzoo`, typed for Typer; the function's name is the command's.
+
+    The plugin is imported for every list of commands. A distribution that names its commands in the entry-point group
+    `filterzoo.commands` instead (`NAME = "MODULE:FUNCTION"`, function and command of one name) has each imported when
+    it is used, and this hook is not asked.
+    """

@@ -1,11 +1,11 @@
-"""The commands `evaluate` and `confidence`. Loaded at every start of `filterzoo`; what they need is loaded when run."""
+"""The commands `evaluate` and `confidence`. What they need is imported when they run."""
 
 from __future__ import annotations
 
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,17 +13,10 @@ import typer
 
 from filterzoo.commands.options import DEFAULT, JsonOption, PluginOption, PrivateOption, WorkdirOption
 from filterzoo.errors import StartError
-from filterzoo.hooks import hookimpl
 from filterzoo.reporting.terminal import cell, console, printable, table
 
 if TYPE_CHECKING:
     from filterzoo_evaluation.attacks.attack import Attack, Norm
-
-
-@hookimpl
-def filterzoo_commands() -> Iterable[Callable[..., None]]:
-    """What this room adds to the command line."""
-    return evaluate, confidence
 
 
 def evaluate(

@@ -7,7 +7,6 @@ import os
 import re
 import tempfile
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -21,7 +20,7 @@ def ended(monkeypatch, capsys, tmp_path, error: BaseException, *options: str) ->
     def boom() -> None:
         raise error
 
-    monkeypatch.setattr("filterzoo.plugins.load", lambda _references: SimpleNamespace(commands=(boom,)))
+    monkeypatch.setattr("filterzoo.cli.hooked_commands", lambda: [boom])
     monkeypatch.setattr("sys.argv", ["filterzoo", *options, "boom"])
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(SystemExit) as stop:

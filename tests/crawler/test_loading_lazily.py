@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from tests.program import filterzoo
+
+from filterzoo.commands.catalogue import named_commands
+from filterzoo.store.workfolder import WorkFolder
 
 _STARTS = """
 import sys
@@ -25,10 +31,56 @@ assert not loaded.failures, loaded.failures
     ids=["plugins", "inspect", "the jail's child"],
 )
 def test_what_is_not_needed_is_not_loaded(start: str, not_needed: set[str]) -> None:
-    """Every command loads all plugins; the jail's child has but a small share of its memory for itself."""
+    """Crawls load all plugins; the jail's child has but a small share of its memory for itself."""
     code = f"{start}\nprint(*sorted({not_needed!r} & set(sys.modules)))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert ran.stdout.split() == []
+
+
+HEAVY = {"torch", "timm", "datasets", "huggingface_hub", "matplotlib", "pandas", "numba", "h5py"}
+LIGHT = HEAVY | {"numpy", "pyarrow", "fsspec", "httpx"}
+SMALL = 500
+"""Modules of a start that shows a text; 300 to 400 are Python's own, Typer's and Pydantic's."""
+COMMANDS = {
+    "--help": LIGHT | {"pydantic", "pluggy", "filterzoo.plugins"},
+    "--version": LIGHT | {"pluggy", "filterzoo.plugins"},
+    "status": LIGHT | {"filterzoo.plugins"},
+    "retry": LIGHT | {"filterzoo.plugins"},
+    "plugins --help": LIGHT,
+    "publish --help": LIGHT,
+    "verify --help": LIGHT,
+    "report --help": LIGHT,
+    "inspect --help": (LIGHT - {"numpy"}),
+    "crawl --help": HEAVY,
+    "doctor": HEAVY,
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_loads_what_it_needs(tmp_path: Path, command: str) -> None:
+    """No command imports the plugins of others, and texts are shown without arrays, tables and networks."""
+    code = (
+        f"import atexit, sys\nsys.argv = ['filterzoo', *{command.split()!r}]\n"
+        "atexit.register(lambda: print('\\nloaded', *sys.modules))\n"
+        "from filterzoo.start import main\nmain()"
+    )
+    WorkFolder(tmp_path / "filterzoo-work").journal().close()
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True, cwd=tmp_path
+    )
+    loaded = set(ran.stdout.rpartition("\nloaded ")[2].split())
+    assert "filterzoo.cli" in loaded
+    assert loaded & COMMANDS[command] == set()
+    if command.endswith("--help") and COMMANDS[command] >= LIGHT:
+        assert len(loaded) < SMALL
+
+
+def test_help_lists_every_command_and_says_what_it_does() -> None:
+    ran = filterzoo("--help")
+    assert ran.code == 0
+    for name, command in named_commands().items():
+        first = (command.load().__doc__ or "").split("\n")[0][:30]
+        assert re.search(rf"^ +{name} +{re.escape(first)}", ran.out, re.MULTILINE), name
 
 
 def test_every_public_name_can_be_imported() -> None:

@@ -15,6 +15,7 @@ from tests.evaluation.tables import logits_and_labels, table, write
 from typer.testing import CliRunner
 
 from filterzoo.cli import build
+from filterzoo.commands.status import status
 from filterzoo.errors import FilterZooError, StartError
 from filterzoo.store.confidences import CONFIDENCE_SCHEMA, add_rows, read_rows
 from filterzoo_evaluation.commands import confidence
@@ -23,9 +24,7 @@ from filterzoo_evaluation.logits import WrongLogits, read_evaluations
 
 
 def run(folder: Path, *arguments: str) -> list[dict]:
-    ran = CliRunner().invoke(
-        build([confidence], ours=["status"]), ["confidence", *arguments, "--workdir", str(folder / "w")]
-    )
+    ran = CliRunner().invoke(build([confidence, status]), ["confidence", *arguments, "--workdir", str(folder / "w")])
     if ran.exception is not None:
         raise ran.exception
     return [json.loads(line) for line in ran.stdout.splitlines()]

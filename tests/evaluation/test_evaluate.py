@@ -23,7 +23,7 @@ NETWORK = "tests.evaluation.small_network:network"
 
 
 def run(*arguments: object, command: str = "evaluate") -> tuple[int, list[dict]]:
-    ran = CliRunner().invoke(build([evaluate, confidence], ours=["status"]), [command, *map(str, arguments), "--json"])
+    ran = CliRunner().invoke(build([evaluate, confidence]), [command, *map(str, arguments), "--json"])
     if ran.exception is not None and not isinstance(ran.exception, SystemExit):
         raise ran.exception
     return ran.exit_code, [json.loads(line) for line in ran.stdout.splitlines()]

@@ -9,8 +9,8 @@ from pathlib import Path
 import typer
 
 from filterzoo import hooks
-from filterzoo import plugins as plugin_loading
 from filterzoo.cli import build
+from filterzoo.commands.catalogue import named_commands
 
 WIDTH = 100
 OURS = ("filterzoo.", "filterzoo_publish.", "filterzoo_analysis.", "filterzoo_evaluation.")
@@ -18,9 +18,8 @@ OURS = ("filterzoo.", "filterzoo_publish.", "filterzoo_analysis.", "filterzoo_ev
 
 def commands_page() -> str:
     """Every command's `--help`, as Markdown; commands of other people's plugins are left out."""
-    loaded = plugin_loading.load(plugin_loading.references())
-    ours = [command for command in loaded.commands if command.__module__.startswith(OURS)]
-    application = typer.main.get_group(build(ours))
+    ours = [command for command in named_commands().values() if command.module.startswith(OURS)]
+    application = typer.main.get_group(build(command.load() for command in ours))
     pages = ["# Commands", "", "Written by `make docs` from the commands' own `--help`.", ""]
     for name in sorted(application.commands):
         command = application.commands[name]

@@ -7,6 +7,7 @@ import json
 import typer
 
 from filterzoo import plugins as plugin_loading
+from filterzoo.commands.catalogue import named_commands
 from filterzoo.commands.options import JsonOption, PluginOption
 from filterzoo.jail import Jail
 from filterzoo.reporting.terminal import cell, console, printable, table
@@ -17,10 +18,9 @@ def plugins(plugin: PluginOption = None, *, as_json: JsonOption = False) -> None
     loaded = plugin_loading.load(plugin_loading.references(plugin or ()))
     with Jail(loaded.format_references) as jail:
         confinement = jail.confinement
-    offers = [
-        (*key.split(":", 1), provider)
-        for key, provider in sorted((plugin_loading.BUILT_IN | loaded.provided_by).items())
-    ]
+    named = {f"command:{name}": command.module.partition(".")[0] for name, command in named_commands().items()}
+    provided = plugin_loading.BUILT_IN | named | loaded.provided_by
+    offers = [(*key.split(":", 1), provider) for key, provider in sorted(provided.items())]
     if as_json:
         document = {
             "offers": [{"what": what, "name": name, "plugin": provider} for what, name, provider in offers],

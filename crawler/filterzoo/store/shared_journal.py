@@ -17,14 +17,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filterzoo.durable import sync
 from filterzoo.errors import StartError, StorageFailed
 from filterzoo.store.journal import Journal
-from filterzoo.store.objects import Objects, open_objects
-from filterzoo.store.restore import restore
 from filterzoo.store.workfolder import WorkFolder
+
+if TYPE_CHECKING:
+    from filterzoo.store.objects import Objects
 
 EVERY = 30.0
 """Seconds between copies, at least."""
@@ -55,11 +56,13 @@ def opened_journal(work: WorkFolder) -> Iterator[tuple[Journal, Callable[[], Non
         with work.journal() as journal:
             yield journal, lambda: None
         return
-    objects = open_objects(work.store_url)
+    objects = _objects(work.store_url)
     run = Run(secrets.token_hex(16), socket.gethostname(), datetime.now(UTC).isoformat(timespec="seconds"))
     is_taken = _take_over(work, objects, run)
     with work.journal() as journal:
         if is_taken:
+            from filterzoo.store.restore import restore  # noqa: PLC0415  # Arrow, which most commands do not need
+
             restore(journal, work.store())
         copies = _Copies(work, objects, journal, run)
         yield journal, copies.when_due
@@ -73,7 +76,7 @@ def fetch_journal(work: WorkFolder) -> None:
     """
     if work.store_url is None:
         return
-    objects = open_objects(work.store_url)
+    objects = _objects(work.store_url)
     with work.held(used=False):
         found = _run(objects)
         if found is None or not objects.exists(_JOURNAL):
@@ -86,7 +89,7 @@ def fetch_journal(work: WorkFolder) -> None:
 def check_is_last(work: WorkFolder) -> None:
     """StartError where another machine's crawl wrote to the store last: this folder's journal does not know all."""
     if work.store_url is not None:
-        found = _run(open_objects(work.store_url))
+        found = _run(_objects(work.store_url))
         if found is not None and found.token != work.remembered.get("run"):
             raise StartError(
                 f"{work.path}: a crawl on {found.host} has used {work.store_url} since {found.started}; "
@@ -98,7 +101,7 @@ def copy_journal(work: WorkFolder) -> None:
     """Make the store's copy of the journal anew; for those who changed it without crawling."""
     if work.store_url is not None and (run := work.remembered.get("run")):
         with work.journal() as journal:
-            _Copies(work, open_objects(work.store_url), journal, Run(run, "", "")).make()
+            _Copies(work, _objects(work.store_url), journal, Run(run, "", "")).make()
 
 
 def _take_over(work: WorkFolder, objects: Objects, run: Run) -> bool:
@@ -175,6 +178,12 @@ class _Copies:
         self._objects.replace(copy, _JOURNAL)
         ended = time.monotonic()
         self._due = ended + max(EVERY, _SHARE * (ended - started))
+
+
+def _objects(url: str) -> Objects:
+    from filterzoo.store.objects import open_objects  # noqa: PLC0415  # fsspec, which work folders alone do not need
+
+    return open_objects(url)
 
 
 def _run(objects: Objects) -> Run | None:

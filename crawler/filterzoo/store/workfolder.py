@@ -15,13 +15,15 @@ import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, TYPE_CHECKING, Self
 
 from filterzoo.durable import sync, sync_folder
 from filterzoo.errors import StartError, WorkFolderBusy
 from filterzoo.network.cache import default_folder
-from filterzoo.store.fragments import FragmentStore
 from filterzoo.store.journal import Journal
+
+if TYPE_CHECKING:
+    from filterzoo.store.fragments import FragmentStore
 
 SOCKETS = "sockets"
 """Folder of the sockets of running crawls, one folder for each process; what a killed one left is of no use."""
@@ -158,6 +160,8 @@ class WorkFolder:
 
     def store(self) -> FragmentStore:
         """Open the fragment store."""
+        from filterzoo.store.fragments import FragmentStore  # noqa: PLC0415  # Arrow, which a look at the journal needs not
+
         return FragmentStore(self.fragments_url, self.scratch)
 
     def __enter__(self) -> Self:

@@ -15,6 +15,7 @@ from tests.analysis import synthetic
 from typer.testing import CliRunner
 
 from filterzoo.cli import build
+from filterzoo.commands.status import status
 from filterzoo.errors import StartError
 from filterzoo_analysis import commands, zoo
 from filterzoo_analysis.page import report
@@ -30,7 +31,7 @@ def written(mixed, tmp_path_factory):
 
 
 def run(*arguments: str):
-    return CliRunner().invoke(build(commands.filterzoo_commands()), ["report", *arguments])
+    return CliRunner().invoke(build([commands.report, status]), ["report", *arguments])
 
 
 class Elements(HTMLParser):

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from filterzoo import cli
 from filterzoo.commands import inspect as command
+from filterzoo.commands.status import status
 from filterzoo.errors import Reason, Refused
 from filterzoo.layers.normalise import canonical
 from filterzoo.running.convolutions import compare
@@ -44,7 +45,7 @@ def graph(side: object = 17, domain: str = "", **changed) -> onnx.ModelProto:
 
 
 def run(path: Path, *arguments: str) -> tuple[int, list[dict], str]:
-    ran = CliRunner().invoke(cli.build([], ours=["inspect"]), ["inspect", str(path), *arguments])
+    ran = CliRunner().invoke(cli.build([command.inspect, status]), ["inspect", str(path), *arguments])
     if ran.exception is not None and not isinstance(ran.exception, SystemExit):
         raise ran.exception
     documents = [json.loads(line) for line in ran.stdout.splitlines()] if "--json" in arguments else []
