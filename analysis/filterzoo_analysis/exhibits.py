@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from filterzoo_analysis.published_numbers import Published
+from filterzoo_analysis.published_numbers import PublishedNumber
 from filterzoo_analysis.tables.selection import SUSPECTED_RANDOM
 from filterzoo_analysis.zoo import Zoo
 
@@ -21,7 +21,7 @@ Draw = Callable[[Any], None]
 class Answer:
     """A published number and ours beside it; `ours` is None where this data set cannot say."""
 
-    published: Published
+    published: PublishedNumber
     ours: str | None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from threading import Lock
 
 from filterzoo.layers.layer import Floats
-from filterzoo_analysis.filters.steps import Step
+from filterzoo_analysis.filters.steps import ReadingStep
 
 KEPT_BYTES = 1 << 30
 """For some 30 million filters."""
@@ -18,13 +18,13 @@ class Kept:
     def __init__(self, size: int) -> None:
         self._room = size
         self._lock = Lock()
-        self._layers: dict[Step, list[list[Floats]]] = {}
+        self._layers: dict[ReadingStep, list[list[Floats]]] = {}
 
-    def layers(self, step: Step) -> list[list[Floats]] | None:
+    def layers(self, step: ReadingStep) -> list[list[Floats]] | None:
         """The pieces of each of the step's layers; None where they were not kept."""
         return self._layers.get(step)
 
-    def begin(self, step: Step) -> list[list[Floats]] | None:
+    def begin(self, step: ReadingStep) -> list[list[Floats]] | None:
         """A list for the pieces of each of the step's layers; None where there is no room for them."""
         size = step.size
         with self._lock:
@@ -33,7 +33,7 @@ class Kept:
             self._room -= size
         return [[] for _ in step.layers]
 
-    def finish(self, step: Step, layers: list[list[Floats]]) -> None:
+    def finish(self, step: ReadingStep, layers: list[list[Floats]]) -> None:
         """All that `begin` gave out is filled."""
         self._layers[step] = layers
 

@@ -16,7 +16,7 @@ from filterzoo.dataset.published import PublishedFiles
 from filterzoo.errors import StartError
 from filterzoo.layers.layer import Floats
 from filterzoo_analysis.filters.kept import Kept, filling
-from filterzoo_analysis.filters.steps import Step, Stored
+from filterzoo_analysis.filters.steps import ReadingStep, Stored
 
 Found = TypeVar("Found")
 Work = Callable[[Iterator[Floats]], Found]
@@ -26,7 +26,7 @@ Watch = Callable[[int], None]
 
 
 def run(
-    files: PublishedFiles, steps: list[Step], work: Work[Found], kept: Kept, watch: Watch | None = None
+    files: PublishedFiles, steps: list[ReadingStep], work: Work[Found], kept: Kept, watch: Watch | None = None
 ) -> Iterator[tuple[str, Found]]:
     """(layer_id, what `work` makes of its filters) of every layer, in the order of the steps.
 
@@ -34,7 +34,7 @@ def run(
     decoded, so that memory is bounded by what `work` keeps and by `kept`, which passes over the same steps share.
     """
     workers = max(1, len(os.sched_getaffinity(0)))
-    waiting: deque[tuple[Step, Future[list[tuple[str, Found]]]]] = deque()
+    waiting: deque[tuple[ReadingStep, Future[list[tuple[str, Found]]]]] = deque()
     with ThreadPoolExecutor(workers) as threads:
         try:
             for step in steps:
@@ -48,7 +48,7 @@ def run(
 
 
 def _finished(
-    waiting: deque[tuple[Step, Future[list[tuple[str, Found]]]]], watch: Watch | None
+    waiting: deque[tuple[ReadingStep, Future[list[tuple[str, Found]]]]], watch: Watch | None
 ) -> Iterator[tuple[str, Found]]:
     step, future = waiting.popleft()
     yield from future.result()
@@ -56,7 +56,7 @@ def _finished(
         watch(sum(layer.n_filters for layer in step.layers))
 
 
-def _work_on(files: PublishedFiles, step: Step, work: Work[Found], kept: Kept) -> list[tuple[str, Found]]:
+def _work_on(files: PublishedFiles, step: ReadingStep, work: Work[Found], kept: Kept) -> list[tuple[str, Found]]:
     known = kept.layers(step)
     if known is not None:
         return [(layer.layer_id, work(iter(pieces))) for layer, pieces in zip(step.layers, known, strict=True)]
@@ -71,7 +71,7 @@ def _work_on(files: PublishedFiles, step: Step, work: Work[Found], kept: Kept) -
     return found
 
 
-def _rest(files: PublishedFiles, step: Step) -> Generator[pa.RecordBatch]:
+def _rest(files: PublishedFiles, step: ReadingStep) -> Generator[pa.RecordBatch]:
     """All rows of a step, batch by batch."""
     for group in step.groups:
         yield from batches(files, step.path, step.footer, group, ["layer_id", "weights"])
@@ -80,7 +80,7 @@ def _rest(files: PublishedFiles, step: Step) -> Generator[pa.RecordBatch]:
 class _Rows:
     """The rows of a step, decoded batch by batch as they are asked for, in order."""
 
-    def __init__(self, step: Step, rest: Iterator[pa.RecordBatch]) -> None:
+    def __init__(self, step: ReadingStep, rest: Iterator[pa.RecordBatch]) -> None:
         self._path = step.path
         self._rest = rest
         self._batch: pa.RecordBatch | None = None

@@ -31,7 +31,7 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Step:
+class ReadingStep:
     """Row groups of a file that are read together because a layer spans them, and the layers that begin in the first.
 
     footer: of the file. low: number of the first row of `groups` in it.
@@ -51,13 +51,13 @@ class Step:
         return numbers * np.dtype(np.float32).itemsize
 
 
-def reading_steps(files: PublishedFiles, table: pa.Table) -> list[Step]:
+def reading_steps(files: PublishedFiles, table: pa.Table) -> list[ReadingStep]:
     """The steps of a pass over the layers in `table` (columns of `layers`), each distinct layer once."""
     table = table.filter(pc.is_valid(table["filters_file"]))
     numbers = [math.prod(map(int, kernel.split("x"))) for kernel in table["kernel"].to_pylist()]
     columns = (*(table[name].to_pylist() for name in _POINTERS), numbers)
     stored = sorted({Stored(*row) for row in zip(*columns, strict=True)}, key=lambda each: (each.path, each.first))
-    steps: list[Step] = []
+    steps: list[ReadingStep] = []
     for path, layers in groupby(stored, key=lambda each: each.path):
         with files.native(path) as file:
             footer = read_footer(file, f"{files.root}: {path}")
@@ -65,7 +65,7 @@ def reading_steps(files: PublishedFiles, table: pa.Table) -> list[Step]:
     return steps
 
 
-def _steps_of_file(path: str, footer: pq.FileMetaData, layers: list[Stored]) -> Iterator[Step]:
+def _steps_of_file(path: str, footer: pq.FileMetaData, layers: list[Stored]) -> Iterator[ReadingStep]:
     starts = np.cumsum([0, *(footer.row_group(number).num_rows for number in range(footer.num_row_groups))])
 
     def first_group(layer: Stored) -> int:
@@ -75,4 +75,4 @@ def _steps_of_file(path: str, footer: pq.FileMetaData, layers: list[Stored]) -> 
         here = tuple(members)
         last = int(np.searchsorted(starts, here[-1].first + here[-1].rows, side="left"))
         groups = range(group, min(max(last, group + 1), footer.num_row_groups))
-        yield Step(path, footer, tuple(groups), int(starts[group]), here)
+        yield ReadingStep(path, footer, tuple(groups), int(starts[group]), here)

@@ -17,7 +17,7 @@ from filterzoo.measures.statistics import FILTER_SIZE, Moments, dct_variance, me
 from filterzoo_analysis.filters.kept import KEPT_BYTES, Kept
 from filterzoo_analysis.filters.passes import Watch, run
 from filterzoo_analysis.filters.projection import Extremes, Precision, extent_of, filter_moments, histogram_of
-from filterzoo_analysis.filters.steps import Step, reading_steps
+from filterzoo_analysis.filters.steps import ReadingStep, reading_steps
 from filterzoo_analysis.tables.statistics import Bools, Ints, Layers
 
 
@@ -121,7 +121,7 @@ class _Measured:
         variant: Variant,
         layers: Layers,
         files: PublishedFiles,
-        steps: list[Step],
+        steps: list[ReadingStep],
         *,
         kept: Kept,
         watch: Watch | None,
