@@ -70,7 +70,7 @@ def hostile() -> Iterator[tuple[str, bytes, str | None, str, str]]:
     def described(label: str, layers: str, reason: str, what: str, start: str = head):
         return label, good, start + layers, reason, what
 
-    yield "no description", good, None, "malformed", "side file"
+    yield "no description", good, None, "unsupported", "without the .cfg"
     yield "cut short", good[:-4], CONFIG, "malformed", "are left"
     yield "a byte too many", good + b"\0", CONFIG, "malformed", "1 bytes are left behind"
     yield "of another network", good, CONFIG.replace("filters=4", "filters=3"), "malformed", "left"

@@ -64,6 +64,16 @@ def test_models_of_a_pipeline_are_read_in_order():
     assert list(found(model(message(1, pipeline), 200))) == ["conv.weights", "next.weights"]
 
 
+def test_a_weight_that_the_network_makes_is_no_layer():
+    fixed = conv("c", "image", weights(WEIGHT), WEIGHT.shape, groups=2)
+    made = conv("d", "image", b"", WEIGHT.shape, groups=2).replace(
+        message(3, b"d"), message(2, b"c") + message(3, b"d")
+    )
+    # The layer has become longer by the name of its second input.
+    made = message(1, made[made.index(b"\x0a\x01d") :])
+    assert list(found(model(fixed + made))) == ["c.weights"]
+
+
 def test_transposed_ones_are_in_out():
     stored = DICE.normal(size=(4, 3, 2, 2)).astype("f4")
     read = found(one_conv(weights(stored), shape=stored.shape, is_up=True))["conv.weights"]

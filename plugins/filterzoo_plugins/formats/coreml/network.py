@@ -102,6 +102,8 @@ class NetworkReader:
     def _convolution(self, layer: _Layer, kind: int, place: tuple[int, int], depth: int) -> None:
         where = show(layer.name)
         numbers, weights, padding = self._parameters(kind, place)
+        if not weights.values and len(layer.inputs) > 1:
+            return  # the second input is a weight that the network makes as it runs
         described = _described(kind, numbers, padding, depth, where)
         is_up = described.kind is Kind.TRANSPOSED
         shape = _shape(kind, numbers, is_up=is_up, groups=described.groups or 1, where=where)

@@ -55,7 +55,7 @@ class Darknet(Format):
     def _layouts(self, file: RandomAccessFile) -> list[Layout]:
         name = self._called.rpartition("/")[2]
         beside = name[: -len(_WEIGHTS)] + _CONFIG
-        with contextlib.closing(file.beside(beside)) as config:
+        with contextlib.closing(_beside(file, beside)) as config:
             if config.size > MAX_BYTES:
                 raise Refused(Reason.LIMIT, f"a description of more than {MAX_BYTES} bytes", show(beside))
             sections = read_sections(config.read(0, config.size))
@@ -65,6 +65,17 @@ class Darknet(Format):
         for section in sections:
             network.add(section)
         return network.finished()
+
+
+def _beside(file: RandomAccessFile, name: str) -> RandomAccessFile:
+    """The description; Refused (unsupported) where there is none, for nothing else says what the numbers are."""
+    try:
+        return file.beside(name)
+    except Refused as refusal:
+        if refusal.reason is not Reason.MALFORMED:
+            raise
+        detail = f"Darknet weights without the .cfg of the same name beside them: {refusal.detail}"
+        raise Refused(Reason.UNSUPPORTED, detail, show(name)) from refusal
 
 
 @hookimpl
