@@ -66,12 +66,13 @@ def _plain(name: str) -> str:
 def _networks(models: list[Member], names: set[str]) -> list[Member]:
     """Without the states of optimisers; of what stable-baselines3 wrote only the policy."""
     left = [m for m in models if not any(map(is_optimiser, re.split(r"[._/]", m.name)))]
-    if _STABLE_BASELINES in names:
+    if _STABLE_BASELINES in names or names >= _POLICY:
         left = [member for member in left if member.name == "policy.pth"]
     return left or models
 
 
 _STABLE_BASELINES = "_stable_baselines3_version"
+_POLICY = {"policy.pth", "policy.optimizer.pth"}
 
 
 def _is_part(member: Member, models: Sequence[Member], openers: Sequence[Format | Archive]) -> bool:
