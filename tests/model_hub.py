@@ -52,9 +52,11 @@ class ModelHub(WebServer):
         self.repos: dict[str, Repo] = {}
         self.renamed: dict[str, str] = {}
         """Old name -> new one: the Hub redirects those who ask for the old."""
-        self.ails: Callable[[int], bool] = lambda _: False
-        """Whether a request, by its number, is answered with an error, a reset or half a body, in turn."""
+        self.ails: Callable[[int], bool | int] = lambda _: False
+        """Whether a request, by its number, is answered with an error, a reset or half a body: in turn, or which."""
         self.page_size = page_size
+        self.after: Callable[[int], int] = lambda start: start
+        """Where a listing leads instead of the place behind the page."""
 
     @property
     def storage(self) -> str:
@@ -78,7 +80,9 @@ class HubAnswer(Answer):
 
     def do_GET(self) -> None:  # noqa: N802  # the name the standard library calls
         self.owner.requests.append((self.path, self.headers.get("range"), dict(self.headers)))
-        if self.owner.ails(len(self.owner.requests)) and self.fails(len(self.owner.requests)):
+        number = len(self.owner.requests)
+        ails = self.owner.ails(number)
+        if ails is not False and self.fails(number if ails is True else ails):
             return
         parts = urlsplit(self.path)
         path, query = parts.path, parse_qs(parts.query)
@@ -126,7 +130,7 @@ class HubAnswer(Answer):
         page = [self.owner.repos[name].document(name, blobs=False) for name in found[start : start + size]]
         headers = {}
         if start + size < len(found):
-            following = urlencode(query | {"cursor": [str(start + size)]}, doseq=True)
+            following = urlencode(query | {"cursor": [str(self.owner.after(start + size))]}, doseq=True)
             headers["Link"] = f'<{self.owner.url}/api/models?{following}>; rel="next"'
         self.json(page, headers)
 

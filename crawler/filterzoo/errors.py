@@ -8,7 +8,10 @@ checkpoint it cannot give lists it as a `Refusal`, which becomes a `LedgerEntry`
 from __future__ import annotations
 
 import errno
+import sys
+import traceback
 from enum import StrEnum
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -156,9 +159,14 @@ class Refused(FilterZooError):
         return f"{self.reason}: {self.detail}{place}"
 
 
-def plugin_error(plugin: str, what: str, error: BaseException) -> Refused:
-    """The refusal of a checkpoint because `what`, a part of the plugin `plugin`, raised what is no refusal."""
-    return Refused(Reason.PLUGIN_ERROR, f"{what} raised {describe(error)}", plugin=plugin)
+def plugin_error(plugin: str, what: str, error: BaseException, owner: type | None = None) -> Refused:
+    """The refusal of a checkpoint because `what`, a part of the plugin `plugin`, raised what is no refusal.
+
+    owner: the plugin's class that it is a part of, whose file and line are told.
+    """
+    where = line_of(error, owner) if owner is not None else None
+    place = f" ({where})" if where else ""
+    return Refused(Reason.PLUGIN_ERROR, f"{what} raised {describe(error)}{place}", plugin=plugin)
 
 
 _DISK_TROUBLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
@@ -179,6 +187,14 @@ LONGEST_TEXT = 2000
 def storable(text: str) -> str:
     """The text as tables and databases can hold it: cut at `LONGEST_TEXT`, lone surrogates escaped."""
     return text[:LONGEST_TEXT].encode("utf-8", "backslashreplace").decode()
+
+
+def line_of(error: BaseException, owner: type) -> str | None:
+    """`file.py, line 3`: the last line that took part in an error of the file that defines a plugin's class."""
+    file = getattr(sys.modules.get(owner.__module__), "__file__", None)
+    frames = traceback.walk_tb(error.__traceback__)
+    lines = [line for frame, line in frames if file is not None and frame.f_code.co_filename == file]
+    return f"{Path(str(file)).name}, line {lines[-1]}" if lines else None
 
 
 def describe(error: BaseException) -> str:

@@ -85,6 +85,14 @@ class LedgerEntry:
     not_before: str | None = None
     """Until when its host asked to wait, in UTC (`2026-12-01T18:00:00Z`); None where it did not."""
 
+    @property
+    def is_failure(self) -> bool:
+        """Whether something failed: a checkpoint that was not left out on purpose, or a whole zoo, whatever the reason.
+
+        That a zoo is gone, or asks for a login, is the reason why all of its checkpoints are missing.
+        """
+        return self.id is None or not self.reason.is_skip
+
 
 def entries_of_layers(done: Done) -> Iterator[LedgerEntry]:
     """The ledger's entries for convolutions of a checkpoint that made it but for these."""

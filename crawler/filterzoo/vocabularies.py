@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+
 from filterzoo.licensing.licences import LicenceClass
 from filterzoo.word import Word
 
@@ -92,6 +94,22 @@ COLUMNS: dict[str, type[Word]] = {
     "threat_model": ThreatModel,
 }
 """Column of the data set and of the curated facts -> the words it may hold."""
+
+
+def wrong_words(facts: object) -> list[str]:
+    """`column: the value and what it may be` for each attribute of a record that is no word of its column."""
+    found = ((column, words, getattr(facts, column, None)) for column, words in COLUMNS.items())
+    return [
+        f"{column}: {value!a:.100} is none of its words{_meant(value, words)}; allowed: {', '.join(words)}"
+        for column, words, value in found
+        if value is not None and value not in set(words)
+    ]
+
+
+def _meant(value: object, words: type[Word]) -> str:
+    near = difflib.get_close_matches(str(value)[:100], [str(word) for word in words], n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
 
 PUBLISHED: dict[str, type[Word]] = {**COLUMNS, "licence_class": LicenceClass}
 """Column of the data set -> the words it may hold, also where the crawler chooses them."""

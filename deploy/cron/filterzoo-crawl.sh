@@ -3,8 +3,9 @@
 #
 #   filterzoo-crawl.sh SETTINGS MANIFEST...
 #
-# Exit code: 0 all well; 1 some checkpoints failed, the others are published; 2 crawl or publish could not do its work;
-# 3 the last run is still working. Anything else is that of a command that was killed.
+# Exit code: 0 all well; 1 checkpoints failed or a zoo could not be listed, the others are published; 2 crawl or publish
+# could not do its work; 3 the last run is still working. Anything else is that of a command that was killed.
+# Where it is neither 0 nor 3, filterzoo-notify.sh tells.
 set -euo pipefail
 
 if [ $# -lt 2 ]; then
@@ -12,6 +13,7 @@ if [ $# -lt 2 ]; then
     exit 2
 fi
 settings=$(realpath -- "$1")
+here=$(dirname -- "$(realpath -- "$0")")
 shift
 set -a
 # shellcheck source=/dev/null
@@ -27,6 +29,16 @@ if ! flock --nonblock 9; then
     echo "filterzoo-crawl.sh: the last run is still working in $FILTERZOO_WORKDIR" >&2
     exit 3
 fi
+
+# shellcheck disable=SC2329  # called by the trap
+tell() {
+    code=$?
+    if [ "$code" -ne 0 ] && [ "$code" -ne 3 ] && [ -z "${FILTERZOO_NOTIFIED:-}" ]; then
+        "$here/filterzoo-notify.sh" "$settings" "exit code $code" 9>&- || echo "filterzoo-crawl.sh: nobody could be told" >&2
+    fi
+    exit "$code"
+}
+trap tell EXIT
 
 crawled=0
 "$FILTERZOO" crawl "$@" --workdir "$FILTERZOO_WORKDIR" ${FILTERZOO_METRICS:+--metrics "$FILTERZOO_METRICS"} 9>&- ||

@@ -4,7 +4,9 @@
 #   filterzoo-job.sh STATE TARGET MANIFEST_OR_URL
 #
 # STATE is a folder that outlives the machine, such as a mounted bucket. SQLite needs locks and fragments need renames,
-# which such folders seldom have, so the work itself is done on the machine's own disk. Exit codes: see filterzoo-crawl.sh.
+# which such folders seldom have, so the work itself is done on the machine's own disk. It is copied to STATE every
+# FILTERZOO_SYNC seconds (300), so that a machine that is taken away costs what came since, and again at the end, also
+# where the run is stopped (SIGTERM). Exit codes: see filterzoo-crawl.sh.
 set -euo pipefail
 
 if [ $# -ne 3 ]; then
@@ -17,16 +19,36 @@ trap 'rm -rf -- "$local"' EXIT
 work=$local/work
 mkdir -p -- "$state/fragments" "$work/fragments"
 
-# Fragments never change, so what is there in the same size is there. The journal comes last: it names no fragment then
-# that is not there.
-copy() {
+# Fragments never change, so what is there in the same size is there.
+copy_fragments() {
     (cd -- "$1/fragments" && find . -type f -printf '%P\0') | while IFS= read -r -d '' path; do
         if [ "$(stat -c %s -- "$1/fragments/$path")" != "$(stat -c %s -- "$2/fragments/$path" 2> /dev/null)" ]; then
             mkdir -p -- "$(dirname -- "$2/fragments/$path")"
             cp -- "$1/fragments/$path" "$2/fragments/$path"
         fi
     done
-    if [ -f "$1/journal.sqlite" ]; then cp -- "$1/journal.sqlite" "$2/journal.sqlite"; fi
+}
+
+# The journal is taken before the fragments and put there after them: it names none then that is not there. SQLite
+# itself copies it, since the crawl may be writing to it.
+keep() {
+    if [ ! -f "$work/journal.sqlite" ]; then return 0; fi
+    rm -f -- "$local/journal"
+    python3 -c '
+import contextlib, sqlite3, sys
+with contextlib.closing(sqlite3.connect(sys.argv[1], timeout=60)) as source:
+    with contextlib.closing(sqlite3.connect(sys.argv[2])) as copy:
+        source.backup(copy)
+        copy.execute("PRAGMA journal_mode=DELETE")
+' "$work/journal.sqlite" "$local/journal"
+    copy_fragments "$work" "$state"
+    cp -- "$local/journal" "$state/journal.sqlite"
+}
+
+keep_on() {
+    while sleep "${FILTERZOO_SYNC:-300}"; do
+        keep || echo "filterzoo-job.sh: the state could not be copied; tried again" >&2
+    done
 }
 
 case $manifest in
@@ -35,13 +57,28 @@ case $manifest in
         manifest=$local/zoo.yaml
         ;;
 esac
-copy "$state" "$work"
-if [ -f "$work/journal.sqlite" ]; then filterzoo doctor --repair --workdir "$work"; fi
+copy_fragments "$state" "$work"
+if [ -f "$state/journal.sqlite" ]; then
+    cp -- "$state/journal.sqlite" "$work/journal.sqlite"
+    filterzoo doctor --repair --workdir "$work"
+fi
 
 crawled=0
 # The token is for publishing; a crawl reads untrusted files and needs none.
-env -u HF_TOKEN filterzoo crawl "$manifest" --workdir "$work" || crawled=$?
-if [ -f "$work/journal.sqlite" ]; then copy "$work" "$state"; fi
+env -u HF_TOKEN filterzoo crawl "$manifest" --workdir "$work" &
+crawl=$!
+keep_on &
+keeping=$!
+trap 'kill -TERM "$crawl" 2> /dev/null || true' TERM INT
+wait "$crawl" || crawled=$?
+# A signal ends `wait` before it ends the crawl.
+while kill -0 "$crawl" 2> /dev/null; do
+    crawled=0
+    wait "$crawl" || crawled=$?
+done
+kill "$keeping" 2> /dev/null || true
+wait "$keeping" 2> /dev/null || true
+keep
 if [ "$crawled" -gt 1 ]; then
     exit "$crawled"
 fi

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import json
 import os
 import shutil
+import signal
+import sqlite3
 import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 from tests.deploy.tools import ROOT, lines_of, tool
 from tests.end_to_end.test_crawl import hashes
 from tests.program import PROGRAM, filterzoo
+from tests.servers import WebServer
 from tests.zoo import MANIFEST, write_bad, write_good
 
 from filterzoo.store.workfolder import WorkFolder
@@ -21,6 +30,7 @@ pytestmark = pytest.mark.slow
 DEPLOY = ROOT / "deploy"
 CRAWL = DEPLOY / "cron" / "filterzoo-crawl.sh"
 JOB = DEPLOY / "jobs" / "filterzoo-job.sh"
+NOTIFY = DEPLOY / "cron" / "filterzoo-notify.sh"
 SCRIPTS = sorted(DEPLOY.rglob("*.sh"))
 CRON = ["env", "-i", "SHELL=/bin/sh", "PATH=/usr/bin:/bin", "LOGNAME=nobody", "HOME=/nonexistent"]
 """The environment that cron gives (crontab(5))."""
@@ -104,6 +114,65 @@ def test_failed_checkpoints_are_told_and_the_others_published(zoo: Path) -> None
     assert filterzoo("verify", "./published", cwd=zoo).code == 0
 
 
+TWO = """
+name: two
+sources:
+  - {source: local, paths: ["zoo/*"], license: apache-2.0}
+  - {source: urls, files: [{url: "http://127.0.0.1:9/net.pt"}], facts: nothing.csv}
+"""
+
+
+class Hook(BaseHTTPRequestHandler):
+    """A webhook; the bodies it is sent are its server's `told`."""
+
+    def do_POST(self) -> None:
+        self.server.told.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def hook() -> Iterator[HTTPServer]:
+    server = HTTPServer(("127.0.0.1", 0), Hook)
+    server.told = []
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_zoo_that_could_not_be_listed_is_told_to_somebody(zoo: Path, hook: HTTPServer) -> None:
+    (zoo / "zoo.yaml").write_text(TWO)
+    url = f"http://127.0.0.1:{hook.server_port}/secret"
+    with (zoo / "settings").open("a") as settings:
+        settings.write(f"FILTERZOO_NOTIFY_URL={url}\nFILTERZOO_NOTIFY='cat > {zoo}/told'\n")
+    ran = run(zoo, *CRON, CRAWL, "settings", "zoo.yaml")
+    assert ran.returncode == 1, ran.stderr
+    assert filterzoo("verify", "./published", cwd=zoo).code == 0  # the other zoo is published
+    (sent,) = hook.told
+    for text in (sent["text"], (zoo / "told").read_text()):
+        assert "exit code 1" in text
+        assert "not listed: urls; it never was" in text
+        assert "it cannot start: " in text
+    assert 'filterzoo_source_up{source="urls"} 0.0' in (zoo / "filterzoo.prom").read_text()
+    assert 'filterzoo_source_up{source="local"} 1.0' in (zoo / "filterzoo.prom").read_text()
+
+
+def test_nobody_is_told_of_a_run_that_went_well_or_that_systemd_tells_of(zoo: Path) -> None:
+    with (zoo / "settings").open("a") as settings:
+        settings.write(f"FILTERZOO_NOTIFY='cat > {zoo}/told'\n")
+    assert run(zoo, *CRON, CRAWL, "settings", "zoo.yaml").returncode == 0
+    assert run(zoo, *CRON, "FILTERZOO_NOTIFIED=elsewhere", CRAWL, "settings", "nothing.yaml").returncode == 2
+    assert not (zoo / "told").exists()
+    assert run(zoo, *CRON, CRAWL, "settings", "nothing.yaml").returncode == 2
+    assert "exit code 2" in (zoo / "told").read_text()
+
+
 def test_a_run_that_finds_another_ends_at_once(zoo: Path) -> None:
     work = zoo / "work folder"
     work.mkdir()
@@ -145,10 +214,13 @@ def test_the_example_of_settings_names_every_setting_of_the_script(tmp_path: Pat
 
 
 def job(zoo: Path, *, state: str = "state") -> subprocess.CompletedProcess[str]:
+    return run(zoo, JOB, state, "./published", "zoo.yaml", env=job_environment(zoo))
+
+
+def job_environment(zoo: Path) -> dict[str, str]:
     path = f"{PROGRAM.parent}:{os.environ['PATH']}"
     (zoo / "tmp").mkdir(exist_ok=True)
-    environment = {"PATH": path, "HOME": str(zoo), "HF_TOKEN": "hf_secret", "TMPDIR": str(zoo / "tmp")}
-    return run(zoo, JOB, state, "./published", "zoo.yaml", env=environment)
+    return {"PATH": path, "HOME": str(zoo), "HF_TOKEN": "hf_secret", "TMPDIR": str(zoo / "tmp")}
 
 
 def test_a_job_goes_on_from_the_state_of_the_last(zoo: Path) -> None:
@@ -165,6 +237,52 @@ def test_a_job_goes_on_from_the_state_of_the_last(zoo: Path) -> None:
     assert list((zoo / "tmp").iterdir()) == [], "the machine's own disk is left as it was"
     assert filterzoo("verify", "./published", cwd=zoo).code == 0
     assert sorted(path.name for path in (zoo / "state").iterdir()) == ["fragments", "journal.sqlite"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_job_that_is_stopped_keeps_what_it_has(zoo: Path, number: int) -> None:
+    """Killed with all that it started, as where a machine is taken away; or asked to end, as at its time limit."""
+    released = threading.Event()
+    with WebServer() as server:
+        urls = [server.add(f"/{name}", (zoo / "zoo" / name).read_bytes()) for name in ("a.pth", "e.ckpt")]
+        urls.append(server.add("/slow.pt", (zoo / "zoo" / "b-legacy.pt").read_bytes(), lambda _: released.wait(60)))
+        files = "".join(f"  - {{url: '{url}', license: mit}}\n" for url in urls)
+        (zoo / "zoo.yaml").write_text(f"name: zoo\nsources:\n- source: urls\n  files:\n{files}")
+        environment = job_environment(zoo) | {"FILTERZOO_SYNC": "1"}
+        command = [str(JOB), "state", "./published", "zoo.yaml"]
+        ran = subprocess.Popen(command, cwd=zoo, env=environment, start_new_session=True)
+        try:
+            wait_for(lambda: kept(zoo) == 2)
+        finally:
+            (os.killpg if number == signal.SIGKILL else os.kill)(ran.pid, number)
+            code = ran.wait(60)
+        assert code == (-number if number == signal.SIGKILL else 128 + number)
+        released.set()
+        assert kept(zoo) == 2
+        again = job(zoo)
+    assert again.returncode == 0, again.stderr
+    assert "1 new, 2 already there" in again.stdout
+    assert filterzoo("verify", "./published", cwd=zoo).code == 0
+
+
+def kept(zoo: Path) -> int:
+    """How many checkpoints the state has."""
+    journal = zoo / "state" / "journal.sqlite"
+    if not journal.exists():
+        return 0
+    with contextlib.closing(sqlite3.connect(f"file:{journal}?mode=ro&immutable=1", uri=True)) as database:
+        try:
+            return database.execute("SELECT count(*) FROM done").fetchone()[0]
+        except sqlite3.DatabaseError:
+            return 0  # it is being copied
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    for _ in range(1200):
+        if holds():
+            return
+        time.sleep(0.2)
+    raise AssertionError("it never came to that")
 
 
 def test_a_job_mends_a_state_that_was_cut_short(zoo: Path) -> None:

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.slow
 DEPLOY = ROOT / "deploy"
 SERVICE = DEPLOY / "systemd" / "filterzoo.service"
 TIMER = DEPLOY / "systemd" / "filterzoo.timer"
+FAILED = DEPLOY / "systemd" / "filterzoo-failed.service"
 WORKFLOW = DEPLOY / "github" / "filterzoo.yml"
 DOCKERFILE = DEPLOY / "docker" / "Dockerfile"
 
@@ -34,9 +35,9 @@ def run(*command: object, **settings: Any) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def units(tmp_path: Path) -> list[Path]:
     """The units as they would be installed, with the repository in the place of /opt/filterzoo."""
-    for unit in (SERVICE, TIMER):
+    for unit in (SERVICE, TIMER, FAILED):
         (tmp_path / unit.name).write_text(unit.read_text().replace("/opt/filterzoo/", f"{ROOT}/"))
-    return [tmp_path / SERVICE.name, tmp_path / TIMER.name]
+    return [tmp_path / SERVICE.name, tmp_path / TIMER.name, tmp_path / FAILED.name]
 
 
 def test_systemd_takes_the_units(units: list[Path]) -> None:
@@ -67,10 +68,20 @@ def test_the_service_is_confined_and_lets_the_jail_confine_itself(units: list[Pa
     assert namespaces <= set(setting("RestrictNamespaces"))
 
 
-def setting(name: str) -> list[str]:
-    """The words of a setting of the service."""
-    (words,) = [line.partition("=")[2].split() for line in lines_of(SERVICE) if line.startswith(f"{name}=")]
+def setting(name: str, unit: Path = SERVICE) -> list[str]:
+    """The words of a setting of a unit."""
+    (words,) = [line.partition("=")[2].split() for line in lines_of(unit) if line.startswith(f"{name}=")]
     return words
+
+
+def test_a_run_that_lost_a_zoo_is_a_failed_service_and_somebody_is_told() -> None:
+    assert setting("SuccessExitStatus") == ["3"], "exit code 1 is a failure: a zoo may be missing"
+    assert setting("OnFailure") == [FAILED.name]
+    script, settings, *_ = setting("ExecStart", FAILED)
+    assert script == "/opt/filterzoo/deploy/cron/filterzoo-notify.sh"
+    assert settings == setting("ExecStart")[1]
+    assert setting("User", FAILED) == setting("User")
+    assert setting("StateDirectory", FAILED) == setting("StateDirectory")
 
 
 @pytest.fixture(scope="module")
@@ -123,13 +134,31 @@ def test_no_expression_is_pasted_into_a_script(workflow: dict[Any, Any]) -> None
 
 
 def test_the_cache_saved_is_the_cache_that_is_restored(workflow: dict[Any, Any]) -> None:
-    steps = {
-        step["uses"].partition("@")[0]: step["with"] for step in workflow["jobs"]["crawl"]["steps"] if "uses" in step
-    }
-    restored, saved = steps["actions/cache/restore"], steps["actions/cache/save"]
-    assert restored["path"] == saved["path"] == "filterzoo-work"
-    assert saved["key"].startswith(restored["restore-keys"])
-    assert "run_id" in saved["key"], "a key that is there already is never saved again"
+    steps = [step for step in workflow["jobs"]["crawl"]["steps"] if "uses" in step]
+    (restored,) = [step["with"] for step in steps if step["uses"].startswith("actions/cache/restore@")]
+    saving = [step for step in steps if step["uses"].startswith("actions/cache/save@")]
+    assert {step["with"]["path"] for step in saving} == {restored["path"]} == {"filterzoo-work"}
+    assert all(step["with"]["key"].startswith(restored["restore-keys"]) for step in saving)
+    assert all("run_id" in step["with"]["key"] for step in saving), "a key that is there already is never saved again"
+    assert len({step["with"]["key"] for step in saving}) == 3
+
+
+def test_the_work_folder_is_kept_after_each_part_of_a_crawl(
+    workflow: dict[Any, Any],
+) -> None:
+    steps = workflow["jobs"]["crawl"]["steps"]
+    parts = [number for number, step in enumerate(steps) if step.get("id") in {"crawl", "more", "last"}]
+    assert len({steps[number]["run"] for number in parts}) == 1
+    behind = [next(step for step in steps[number:] if "cache/save@" in step.get("uses", "")) for number in parts]
+    assert len({step["name"] for step in behind}) == 3
+    assert all("always()" in step["if"] for step in behind)
+    assert [steps[number].get("if", "").count("'124'") for number in parts] == [0, 1, 1]
+
+
+def test_a_run_fails_at_its_end_where_something_failed(workflow: dict[Any, Any]) -> None:
+    last = workflow["jobs"]["crawl"]["steps"][-1]
+    assert last["if"] == "${{ contains(steps.*.outputs.code, '1') }}"
+    assert last["run"].splitlines()[-1] == "exit 1"
 
 
 def test_the_scripts_of_the_workflow_are_bash_and_know_the_exit_codes(workflow: dict[Any, Any], tmp_path: Path) -> None:
@@ -140,10 +169,13 @@ def test_the_scripts_of_the_workflow_are_bash_and_know_the_exit_codes(workflow: 
     (tmp_path / "filterzoo").chmod(0o755)
     told = {}
     for code in (0, 1, 2, 3, 124, 137):
+        output = tmp_path / f"output{code}"
         environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "CODE": str(code)}
+        environment |= {"GITHUB_OUTPUT": str(output)}
         # GitHub's own way to start bash: docs.github.com, workflow syntax, defaults.run.shell
         shell = ("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c")
         told[code] = run(*shell, scripts["Crawl"], env=environment).returncode
+        assert output.read_text() == f"code={code}\n"
     assert told == {0: 0, 1: 0, 2: 2, 3: 3, 124: 0, 137: 137}
 
 

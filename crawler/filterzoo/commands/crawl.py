@@ -16,7 +16,7 @@ from filterzoo.commands.options import DEFAULT, JsonOption, PluginOption, Privat
 from filterzoo.commands.status import show
 from filterzoo.crawl.discovery import Task
 from filterzoo.crawl.executor import LOCAL, ExecutorOptions
-from filterzoo.crawl.log import CrawlLog, Level, LogFormat
+from filterzoo.crawl.log import CrawlLog, Level, LogFormat, line_of_entry
 from filterzoo.crawl.pipeline import Order, dry_run, planned_sources
 from filterzoo.crawl.pipeline import crawl as run_crawl
 from filterzoo.crawl.run_limits import Left, RunLimits
@@ -68,10 +68,10 @@ def crawl(
 ) -> None:
     """Read every checkpoint that MANIFEST names, without running anything from it, and measure its convolutions.
 
-    Run the same command again to do only what is missing. Exit code 0: all well; 1: some checkpoints failed (see
-    `filterzoo status`); 2: it could not start, or its disk failed; 3: another crawl is working in the folder; 130 or
-    143: it was stopped by Ctrl-C or SIGTERM, and what was done is kept. A run that --max-bytes or --max-hours end says
-    what is left, and ends as if that were all.
+    Run the same command again to do only what is missing. Exit code 0: all well; 1: a zoo could not be listed or some
+    checkpoints failed (see `filterzoo status`); 2: it could not start, or its disk failed; 3: another crawl is working
+    in the folder; 130 or 143: it was stopped by Ctrl-C or SIGTERM, and what was done is kept. A run that --max-bytes or
+    --max-hours end says what is left, and ends as if that were all.
 
     Where GITHUB_STEP_SUMMARY names a file, a summary in Markdown is added to it.
     """
@@ -101,7 +101,7 @@ def crawl(
         _level(verbose=verbose, quiet=quiet, silent=as_json and log_format is LogFormat.TEXT), log_format
     ) as log:
         try:
-            summary = run_crawl(order, plugins, log.show, limits)
+            summary = run_crawl(order, plugins, log.show, limits, log.listing)
         except Stopped as stopped:
             stopped.kept = f"{log.new} new checkpoints are kept in {printable(str(workdir))}"
             raise
@@ -164,15 +164,21 @@ def _check_metrics_file(file: Path) -> None:
         raise StartError(f"--metrics {file}: is a folder; name a file in it, such as {file / 'filterzoo.prom'}")
 
 
+PLAN_FAILURES = 20
+"""Failures of a dry run that are shown one by one."""
+
+
 def _show_plan(order: Order, plugins: plugin_loading.Plugins, *, as_json: bool) -> None:
     """What would be crawled, by source: checkpoints, bytes, licences, and what would be left out and why."""
     sources = {name: _nothing() for name in planned_sources(order, plugins)}
-    failed = False
-    for found in dry_run(order, plugins):
+    failures: list[LedgerEntry] = []
+    with CrawlLog(Level.NOTHING if as_json else Level.NEWS) as log:
+        plan = list(dry_run(order, plugins, log.listing))
+    for found in plan:
         counts = sources.setdefault(found.checkpoint.source if isinstance(found, Task) else found.source, _nothing())
         if isinstance(found, LedgerEntry):
             counts["left_out"][str(found.reason)] += 1
-            failed = failed or not found.reason.is_skip
+            failures += [found] if found.is_failure else []
             continue
         sizes = [artifact.size for artifact in found.checkpoint.artifacts]
         counts["checkpoints"] += 1
@@ -180,11 +186,28 @@ def _show_plan(order: Order, plugins: plugin_loading.Plugins, *, as_json: bool) 
         counts["unknown_sizes"] += None in sizes
         counts["licences"][found.checkpoint.licence or "unknown"] += 1
     if as_json:
-        typer.echo(json.dumps({"sources": sources}))
+        typer.echo(json.dumps({"sources": sources, "failures": [_failure(entry) for entry in failures]}))
     else:
         _print_plan(sources)
-    if failed:
+        _print_failures(failures)
+    if failures:
         raise typer.Exit(1)
+
+
+def _failure(entry: LedgerEntry) -> dict[str, str | None]:
+    """A failure of a dry run, for machines."""
+    named = {"source": entry.source, "id": entry.id, "revision": entry.revision, "reason": str(entry.reason)}
+    return named | {"detail": entry.detail, "where": entry.where, "not_before": entry.not_before}
+
+
+def _print_failures(failures: list[LedgerEntry]) -> None:
+    """What could not be listed, and why; the same words once."""
+    out = console()
+    lines = list(dict.fromkeys(line_of_entry(entry) for entry in failures))
+    for line in lines[:PLAN_FAILURES]:
+        out.print(line)
+    if len(lines) > PLAN_FAILURES:
+        out.print(f"... and {len(lines) - PLAN_FAILURES:,} more; --json names all of them")
 
 
 def _nothing() -> dict[str, Any]:

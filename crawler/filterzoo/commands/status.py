@@ -54,6 +54,8 @@ def show(summary: Summary) -> None:
         for reason, count in summary.reasons.most_common():
             reasons.add_row(reason, str(count), meaning(Reason(reason)))
         out.print(reasons)
+    for name, last in sorted(summary.not_listed.items()):
+        out.print(f"not listed: {printable(name)}; {f'it last was at {last}' if last else 'it never was'}")
     if summary.again:
         out.print(_again(summary))
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from filterzoo.crawl.budget import Budget
 from filterzoo.crawl.seen import Seen
-from filterzoo.errors import Reason, Refused, Stage, StartError, StorageFailed
+from filterzoo.errors import Reason, Refused, Stage, StartError, StorageFailed, line_of, storable
 from filterzoo.licensing.licences import Licence, Policy
 from filterzoo.manifests.manifest import Manifest, VerifySha256, load_manifests
 from filterzoo.network.door import Door
@@ -21,6 +21,7 @@ from filterzoo.outcome import LedgerEntry, Refusal
 from filterzoo.plugins import Plugins, plugin_failure
 from filterzoo.records import Checkpoint
 from filterzoo.source import Source, SourceOptions
+from filterzoo.vocabularies import wrong_words
 
 _CHECKPOINT = TypeAdapter(Checkpoint)
 _REFUSAL = TypeAdapter(Refusal)
@@ -112,37 +113,76 @@ def named_sources(manifests: Sequence[Path], plugins: Plugins) -> list[str]:
     return list(dict.fromkeys(block.source for block in blocks))
 
 
-def discover(sources: Sequence[OpenSource], only: str | None = None) -> Iterator[Task | LedgerEntry]:
+class Ends(Protocol):
+    """Wants to know how the listing of each source ends."""
+
+    def ended(self, source: str, *, is_listed: bool) -> None:
+        """Called once for each block of a manifest."""
+
+
+def discover(
+    sources: Sequence[OpenSource],
+    only: str | None = None,
+    watch: Ends | None = None,
+) -> Iterator[Task | LedgerEntry]:
     """Tasks, and ledger entries for what the licence, a limit or its zoo leaves out and for sources that fail.
 
-    Each (source, id, revision) comes once, where it is listed first. StartError passes: a source that cannot start.
+    Each (source, id, revision) comes once, where it is listed first. watch: told of each source that is done with, and
+    whether it could be listed to its end. StartError passes where the only source there is cannot start; one of several
+    is a failure like another, and the others go on.
     """
+    chosen = [(number, opened) for number, opened in enumerate(sources) if only in {None, opened.source.name}]
     with Seen() as seen:
-        for number, opened in enumerate(sources):
-            if only is None or opened.source.name == only:
-                yield from _of_source(number, opened, seen)
+        for number, opened in chosen:
+            is_listed = yield from _of_source(number, opened, seen, is_alone=len(chosen) == 1)
+            if watch is not None:
+                watch.ended(opened.source.name, is_listed=is_listed)
 
 
-def _of_source(number: int, opened: OpenSource, seen: Seen) -> Iterator[Task | LedgerEntry]:
+def _of_source(
+    number: int, opened: OpenSource, seen: Seen, *, is_alone: bool
+) -> Generator[Task | LedgerEntry, None, bool]:
+    """What one block of a manifest gives; returns whether it was listed to its end."""
     try:
         for listed in islice(opened.source.discover(), opened.limit):
             found = _task_or_entry(listed, number, opened)
             if seen.is_new(opened.source.name, listed.id, listed.revision):
                 yield found
-    except (StartError, StorageFailed):
+    except StorageFailed:
         raise
+    except StartError as error:
+        if is_alone:
+            raise
+        yield _not_started(opened.source.name, error)
     except Refused as refusal:
         entry = plugin_failure(opened.source.name, Stage.DISCOVER, refusal)
         yield replace(
             entry, reason=refusal.reason, detail=refusal.detail, where=refusal.where, not_before=refusal.not_before
         )
     except (Exception, SystemExit) as error:  # noqa: BLE001  # a source may raise anything; it is named and the others go on
-        yield plugin_failure(opened.source.name, Stage.DISCOVER, error)
+        where = line_of(error, type(opened.source))
+        yield plugin_failure(opened.source.name, Stage.DISCOVER, error, where)
+    else:
+        return True
+    return False
+
+
+def _not_started(source: str, error: StartError) -> LedgerEntry:
+    """The entry of a source that cannot start; the network's reason, where that is why."""
+    entry = plugin_failure(source, Stage.DISCOVER, error)
+    cause = error.__cause__
+    reason = Reason.FETCH_FAILED if isinstance(cause, Refused) else entry.reason
+    not_before = cause.not_before if isinstance(cause, Refused) else None
+    return replace(entry, reason=reason, detail=storable(f"it cannot start: {error}"), not_before=not_before)
 
 
 def _task_or_entry(listed: Checkpoint | Refusal, number: int, opened: OpenSource) -> Task | LedgerEntry:
     if not isinstance(listed, Refusal):
-        return _gate(Task(checked(listed, opened.source.name), number, opened.settings))
+        task = Task(checked(listed, opened.source.name), number, opened.settings)
+        if wrong := wrong_words(task.checkpoint):
+            # It would be published, and a table with a word that nobody knows is worse than one without the row.
+            return task.ledger_entry(Stage.DISCOVER, Refused(Reason.PLUGIN_ERROR, "; ".join(wrong)))
+        return _gate(task)
     refusal: Refusal = _storable(_REFUSAL, listed)
     return LedgerEntry(
         source=opened.source.name,

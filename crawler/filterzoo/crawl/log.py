@@ -12,6 +12,7 @@ from typing import Any, Self
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from filterzoo.crawl.discovery import Task
+from filterzoo.crawl.listing import Listing
 from filterzoo.crawl.pipeline import Event
 from filterzoo.errors import Reason
 from filterzoo.outcome import Done, LedgerEntry
@@ -36,6 +37,10 @@ class Level(IntEnum):
     """Also checkpoints that were there already."""
 
 
+PULSE = 30.0
+"""Seconds between two lines that say how far discovery is, where no terminal shows it."""
+
+
 class CrawlLog:
     """Counts the events of a crawl and tells them on standard error."""
 
@@ -45,6 +50,7 @@ class CrawlLog:
         self._form = form
         self._bar: Progress | None = None
         self._started = time.time()
+        self._pulse = time.monotonic()
         self._failures: list[LedgerEntry] = []
         self._told: set[tuple[str, str]] = set()
         self._same = 0
@@ -76,6 +82,20 @@ class CrawlLog:
             failures=tuple(self._failures),
         )
 
+    def listing(self, listing: Listing) -> None:
+        """Show that discovery is alive, and how far it is."""
+        at = f", at {printable(listing.source)}" if listing.source else ""
+        counts = f"{listing.documents:,} documents and pages, {listing.checkpoints:,} checkpoints found{at}"
+        if self._bar is not None:
+            if not (self.new or self.known or self.failed):
+                self._bar.update(self._bar.task_ids[0], description=f"discovering: {counts}")
+        elif self._level >= Level.NEWS and time.monotonic() - self._pulse > PULSE:
+            self._pulse = time.monotonic()
+            if self._form is LogFormat.JSON:
+                self._print(json.dumps({"time": _now(), "event": "listing", **asdict(listing)}))
+            else:
+                self._print(f"listing  {counts}")
+
     def show(self, event: Event) -> None:
         """Count the event and tell it."""
         self._count(event)
@@ -95,9 +115,9 @@ class CrawlLog:
         self.new += event.is_new and isinstance(outcome, Done)
         self.known += not event.is_new
         if isinstance(outcome, LedgerEntry):
-            self.skipped += outcome.reason.is_skip
-            self.failed += not outcome.reason.is_skip
-            if not outcome.reason.is_skip and len(self._failures) < KEPT_FAILURES:
+            self.skipped += not outcome.is_failure
+            self.failed += outcome.is_failure
+            if outcome.is_failure and len(self._failures) < KEPT_FAILURES:
                 self._failures.append(outcome)
 
     def _print(self, line: str) -> None:
@@ -122,14 +142,14 @@ def _now() -> str:
 
 def _level_of(event: Event) -> Level:
     """The lowest level at which the event is told."""
-    if isinstance(event.outcome, LedgerEntry) and not event.outcome.reason.is_skip:
+    if isinstance(event.outcome, LedgerEntry) and event.outcome.is_failure:
         return Level.FAILURES
     return Level.NEWS if event.is_new or event.changed else Level.ALL
 
 
 def _word(event: Event) -> str:
     if isinstance(event.outcome, LedgerEntry):
-        return "skipped" if event.outcome.reason.is_skip else "failed"
+        return "failed" if event.outcome.is_failure else "skipped"
     if event.is_new:
         return "done"
     return "changed" if event.changed else "known"
@@ -151,6 +171,11 @@ def _line(event: Event) -> str:
     if isinstance(outcome, Done) and event.is_new:
         return f"{start}: {outcome.n_layers} layers, {sum(outcome.filters_by_kernel.values())} filters"
     return f"{start}: {', '.join(event.changed)}" if event.changed else start
+
+
+def line_of_entry(entry: LedgerEntry) -> str:
+    """What did not make it and why, for people."""
+    return _line(Event(entry, is_new=True))
 
 
 def _record(event: Event) -> dict[str, Any]:

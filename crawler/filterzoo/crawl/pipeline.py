@@ -22,6 +22,7 @@ from pathlib import Path
 
 from filterzoo.crawl.discovery import OpenSource, Task, discover, named_sources, open_sources
 from filterzoo.crawl.executor import LOCAL, ExecutorOptions, chosen, outcomes
+from filterzoo.crawl.listing import Listing, ListingWatch, ignore
 from filterzoo.crawl.refreshing import settled
 from filterzoo.crawl.run_limits import RunLimits
 from filterzoo.crawl.worker import WorkerSetup
@@ -74,18 +75,30 @@ class Event:
 
 
 def crawl(
-    order: Order, plugins: Plugins, on_event: Callable[[Event], None], limits: RunLimits | None = None
+    order: Order,
+    plugins: Plugins,
+    on_event: Callable[[Event], None],
+    limits: RunLimits | None = None,
+    on_listing: Callable[[Listing], None] = ignore,
 ) -> Summary:
     """Crawl what the manifests list and the work folder does not have; returns the state of the whole folder.
 
-    limits: of this run; it says afterwards what is left.
+    limits: of this run; it says afterwards what is left. on_listing: shown how far discovery is, each time that it is
+    further.
     """
     limits = limits or RunLimits()
+    watch = ListingWatch(on_listing, frozenset(failure.source for failure in plugins.failures))
     with (
         order.work as work,
         opened_journal(work) as (journal, copy_if_due),
         chosen(order.executor, plugins, order.options) as executor,
-        Door(order.cache, allow_private=order.allow_private, pace=executor.pace, health=HostHealth(work.hosts)) as door,
+        Door(
+            order.cache,
+            allow_private=order.allow_private,
+            pace=executor.pace,
+            health=HostHealth(work.hosts),
+            on_document=watch.document,
+        ) as door,
     ):
         sources = open_sources(order.manifests, plugins, door)
         journal.forget_plugin_failures()
@@ -102,7 +115,7 @@ def crawl(
             hosts=work.hosts,
             builds_architectures=any(type(one.source).architectures is not Source.architectures for one in sources),
         )
-        tasks = limits.within(_tasks(order, sources, journal, on_event))
+        tasks = limits.within(_tasks(order, sources, journal, on_event, watch))
         for task, outcome in outcomes(executor, setup, tasks):
             limits.spent(task, outcome)
             _record(journal, outcome, task.settings.key, on_event)
@@ -115,25 +128,32 @@ def planned_sources(order: Order, plugins: Plugins) -> list[str]:
     return [name for name in named_sources(order.manifests, plugins) if order.only in {None, name}]
 
 
-def dry_run(order: Order, plugins: Plugins) -> Iterator[Task | LedgerEntry]:
+def dry_run(
+    order: Order, plugins: Plugins, on_listing: Callable[[Listing], None] = ignore
+) -> Iterator[Task | LedgerEntry]:
     """The dry run: what `crawl` would process, and what it would skip at discovery."""
-    with Door(order.cache, allow_private=order.allow_private) as door:
+    watch = ListingWatch(on_listing)
+    with Door(order.cache, allow_private=order.allow_private, on_document=watch.document) as door:
         sources = open_sources(order.manifests, plugins, door)
         yield from plugins.failures
-        yield from islice(discover(sources, order.only), order.limit)
+        for found in islice(discover(sources, order.only), order.limit):
+            watch.found(found)
+            yield found
 
 
 def _tasks(
-    order: Order, sources: list[OpenSource], journal: Journal, on_event: Callable[[Event], None]
+    order: Order, sources: list[OpenSource], journal: Journal, on_event: Callable[[Event], None], watch: ListingWatch
 ) -> Iterator[Task]:
     """The tasks that are left to do; outcomes that need no work are recorded here."""
-    for found in _noted(islice(discover(sources, order.only), order.limit), journal):
+    for found in _noted(islice(discover(sources, order.only, watch), order.limit), journal):
+        watch.found(found)
         if isinstance(found, LedgerEntry):
             _record(journal, found, "", on_event)
         elif known := settled(journal, found, sources[found.source_number]):
             on_event(Event(found, is_new=False, changed=known.changed))
         else:
             yield found
+    watch.record(journal)
 
 
 def _noted(found: Iterable[Task | LedgerEntry], journal: Journal) -> Iterator[Task | LedgerEntry]:

@@ -18,7 +18,16 @@ from filterzoo.crawl.discovery import Settings, Task, checked, open_sources
 from filterzoo.crawl.opening import opened
 from filterzoo.crawl.published_hashes import published_hashes
 from filterzoo.crawl.reading import CheckedLayers, check_size, checked_layers
-from filterzoo.errors import Reason, Refused, Stage, StorageFailed, describe, raise_disk_trouble
+from filterzoo.errors import (
+    Reason,
+    Refused,
+    Stage,
+    StorageFailed,
+    describe,
+    line_of,
+    plugin_error,
+    raise_disk_trouble,
+)
 from filterzoo.jail import Jail
 from filterzoo.layers.layer import Device, kernel_name
 from filterzoo.layers.shapes import canonical_shape
@@ -31,6 +40,7 @@ from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.plugins import load
 from filterzoo.records import Checkpoint, Index
 from filterzoo.references import PluginReference
+from filterzoo.source import Source
 from filterzoo.store.filters import axes_of
 from filterzoo.store.fragments import FragmentStore, FragmentWriter
 from filterzoo.store.workfolder import SOCKETS
@@ -105,7 +115,8 @@ class Worker:
             return progress.entry(task, Refused(Reason.CRASHED, describe(error)))
         except (Exception, SystemExit) as error:  # noqa: BLE001  # a checkpoint that breaks anything must not end the run
             reason = Reason.PLUGIN_ERROR if progress.stage is Stage.FETCH else Reason.CRASHED
-            return progress.entry(task, Refused(reason, describe(error)))
+            where = line_of(error, self._sources[task.source_number].source.__class__)
+            return progress.entry(task, Refused(reason, describe(error), where))
 
     def _bring(self, task: Task, progress: _Progress) -> Done:
         checkpoint, artifact = task.checkpoint, task.checkpoint.artifacts[0]
@@ -176,16 +187,18 @@ class Worker:
         checkpoint = task.checkpoint
         if checkpoint.architecture is not None:
             return checkpoint
-        with _asking("architecture_name"):
-            name = self._sources[task.source_number].source.architecture_name(checkpoint)
+        source = self._sources[task.source_number].source
+        with _asking("architecture_name", source):
+            name = source.architecture_name(checkpoint)
             return checked(replace(checkpoint, architecture=name), checkpoint.source)
 
     def _described(self, task: Task, index: Index) -> Described:
         """Replace what was inferred from names and shapes with the architecture's, where its source knows it."""
         if is_known(index.convolutions):
             return Described(index.convolutions)
-        with _asking("architectures"):
-            architectures = self._sources[task.source_number].source.architectures(task.checkpoint)
+        source = self._sources[task.source_number].source
+        with _asking("architectures", source):
+            architectures = source.architectures(task.checkpoint)
             return with_architecture(index.convolutions, architectures)
 
     def _fill(self, fragment: FragmentWriter, layers: CheckedLayers, progress: _Progress) -> None:
@@ -227,14 +240,14 @@ def _with_functions(checkpoint: Checkpoint, described: Described) -> Checkpoint:
 
 
 @contextlib.contextmanager
-def _asking(method: str) -> Iterator[None]:
+def _asking(method: str, source: Source) -> Iterator[None]:
     """While a source is asked something: what it raises, other than Refused, is a refusal of the checkpoint."""
     try:
         yield
     except Refused:
         raise
     except Exception as error:  # a plugin may raise anything; it is named and the run goes on
-        raise Refused(Reason.PLUGIN_ERROR, f"{method}() raised {describe(error)}") from error
+        raise plugin_error(source.name, f"{method}()", error, type(source)) from error
 
 
 def _decide(task: Task, index: Index) -> tuple[Licence, bool]:

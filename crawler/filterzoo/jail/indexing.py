@@ -58,7 +58,7 @@ class Loaded:
     def failed(self, error: BaseException) -> Refused:
         """The reader raised this."""
         kind = "format" if isinstance(self.reader, Format) else "archive"
-        return plugin_error(self.plugin, f"the {kind} {self.reader.name!r}", error)
+        return plugin_error(self.plugin, f"the {kind} {self.reader.name!r}", error, type(self.reader))
 
 
 def load_readers(references: Iterable[PluginReference]) -> tuple[list[Loaded], list[Refused]]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import inspect
 import math
 import socket
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -18,7 +16,7 @@ from typing import Any, NoReturn
 
 import httpx
 
-from filterzoo.errors import describe
+from filterzoo.errors import describe, line_of
 from filterzoo.kit.findings import SHOWN
 from filterzoo.network.addresses import uses_proxy
 from filterzoo.network.cache import default_folder
@@ -130,8 +128,8 @@ def _is_reachable(host: str) -> bool:
 
 def place(error: BaseException, kind: type[Source]) -> str:
     """What was raised, and the last line of the plugin that took part in it."""
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == inspect.getfile(kind)]
-    return describe(error) + (f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else "")
+    where = line_of(error, kind)
+    return describe(error) + (f" ({where})" if where else "")
 
 
 def _made(setting: Setting, door: Door) -> Source:

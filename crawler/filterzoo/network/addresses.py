@@ -33,6 +33,9 @@ _INSIDE = tuple(
 )
 
 
+PRIVATE = "the address lies inside this machine's networks; if it is yours, allow it with --allow-private"
+
+
 @dataclass(frozen=True, slots=True)
 class AddressPolicy:
     """Decides for every URL, redirects included, whether it may be requested.
@@ -57,12 +60,12 @@ class AddressPolicy:
         if self.hosts is not None and not self.hosts(host):
             raise Refused(Reason.FETCH_FAILED, "the host is not among those that may be asked", shown(url))
         if not self._may_be_private(host) and any(is_inside(address) for address in _addresses(url, host)):
-            raise Refused(Reason.FETCH_FAILED, "the address lies inside this machine's networks", shown(url))
+            raise Refused(Reason.FETCH_FAILED, PRIVATE, shown(url))
 
     def check_peer(self, url: str, peer: str) -> None:
         """Refused if a connection for `url` ended at `peer`: a name may resolve anew after `check`."""
         if not self._may_be_private(host_of(url)) and not uses_proxy(url) and is_inside(peer):
-            raise Refused(Reason.FETCH_FAILED, "the address lies inside this machine's networks", shown(url))
+            raise Refused(Reason.FETCH_FAILED, PRIVATE, shown(url))
 
     def _may_be_private(self, host: str) -> bool:
         return self.allow_private or host in self.trusted

@@ -65,8 +65,8 @@ class Door:
     cache: the cache's folder (`cache.default_folder`). allow_private: also addresses of this machine and its
     networks, for tests and private zoos. hosts: called with a host name, False forbids it. Files above
     `max_file_bytes` are refused. pace: keeps requests to a host apart, by default for all who share the cache. health:
-    knows which hosts are away. Every failure is a `Refused`: fetch_failed, removed, gated, changed, hash_mismatch,
-    too_large.
+    knows which hosts are away. on_document: called after each small document that came. Every failure is a `Refused`:
+    fetch_failed, removed, gated, changed, hash_mismatch, too_large.
     """
 
     def __init__(
@@ -82,10 +82,12 @@ class Door:
         patience: Patience | None = None,
         pace: Pace | None = None,
         health: HostHealth | None = None,
+        on_document: Callable[[], None] = lambda: None,
     ) -> None:
         clocks = clocks or Clocks()
         self.cache = Cache(cache, max_cache_bytes, clocks.now)
         self.max_file_bytes = max_file_bytes
+        self._on_document = on_document
         headers = {"User-Agent": USER_AGENT, "Accept-Encoding": ACCEPTED}
         client = httpx.Client(timeout=timeout, headers=headers, transport=GuardedTransport())
         policy = AddressPolicy(allow_private=allow_private, hosts=hosts)
@@ -168,7 +170,9 @@ class Door:
                 kind, following = response.headers.get("content-type", ""), response.links.get("next", {}).get("url")
                 return Document(str(response.url), kind, bytes(body), following)
 
-        return self.transport.retrying(url, attempt)
+        document = self.transport.retrying(url, attempt)
+        self._on_document()
+        return document
 
     def get_bytes(self, url: str, *, limit: int = MAX_DOCUMENT) -> bytes:
         """The bytes of a small document."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
@@ -25,6 +26,7 @@ def write(file: Path, summary: Summary, run: Run) -> None:
     for source, counts in document["sources"].items():
         for state in document["checkpoints"]:
             by_source.labels(source, state).set(counts[state])
+    _sources(registry, summary)
     outcomes = {"new": run.new, "known": run.known, "skipped": run.skipped, "failed": run.failed}
     _gauges(registry, "run_checkpoints", "Checkpoints that the last run looked at.", "outcome", outcomes)
     _gauge(registry, "layers", "Convolution layers of the checkpoints that are done.", summary.layers)
@@ -36,6 +38,19 @@ def write(file: Path, summary: Summary, run: Run) -> None:
         raise StorageFailed(
             f"{file}: the crawl is done, but its metrics cannot be written: {error.strerror}"
         ) from error
+
+
+def _sources(registry: CollectorRegistry, summary: Summary) -> None:
+    """Whether each source could be listed to its end, and when it last could."""
+    meanings = {
+        "filterzoo_source_up": "Whether the source could be listed to its end the last time.",
+        "filterzoo_source_listed_timestamp_seconds": "When the source was last listed to its end.",
+    }
+    is_up, last = (Gauge(name, meaning, ["source"], registry=registry) for name, meaning in meanings.items())
+    for source, time in [*summary.listed.items(), *summary.not_listed.items()]:
+        is_up.labels(source).set(source in summary.listed)
+        if time:
+            last.labels(source).set(datetime.fromisoformat(time).timestamp())
 
 
 def _gauges(registry: CollectorRegistry, name: str, meaning: str, label: str, values: Mapping[str, float]) -> None:

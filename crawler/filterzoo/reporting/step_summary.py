@@ -51,6 +51,9 @@ def _lines(summary: Summary, run: Run) -> Iterator[str]:
         ("source", "done", "skipped", "failed", "filters"),
         ((escaped(name), *_numbers(c.done, c.skipped, c.failed, c.filters)) for name, c in sources),
     )
+    for source, last in sorted(summary.not_listed.items()):
+        yield f"**Not listed:** {escaped(source)}; {f'it last was at {last}' if last else 'it never was'}"
+        yield ""
     if summary.reasons:
         rows = ((reason, *_numbers(count)) for reason, count in summary.reasons.most_common())
         yield from _table(("left out because", "checkpoints"), rows)

@@ -30,6 +30,10 @@ class Summary:
     layers: int = 0
     again: Counter[str] = field(default_factory=Counter)
     """Source -> how many of its entries the next run tries again."""
+    listed: dict[str, str] = field(default_factory=dict)
+    """Sources that could be listed to their end the last time -> when, in UTC."""
+    not_listed: dict[str, str | None] = field(default_factory=dict)
+    """Sources that could not -> when they last could; None for never."""
     not_before: Counter[str] = field(default_factory=Counter)
     """Time in UTC -> how many of these have a host that asked to wait until then."""
 
@@ -51,6 +55,7 @@ class Summary:
                 name: {column: getattr(counts, column) for column in (*columns, "filters")}
                 for name, counts in sorted(self.sources.items())
             },
+            "not_listed": dict(sorted(self.not_listed.items())),
             "tried_again": {
                 "total": self.again.total(),
                 "sources": dict(sorted(self.again.items())),
@@ -100,13 +105,18 @@ def summarise(journal: Journal) -> Summary:
         summary.filters.update(done.filters_by_kernel)
     for entry in journal.ledger():
         counts = summary.sources.setdefault(entry.source, SourceCounts())
-        if entry.reason.is_skip:
-            counts.skipped += 1
-        else:
+        if entry.is_failure:
             counts.failed += 1
+        else:
+            counts.skipped += 1
         summary.reasons[str(entry.reason)] += 1
         if entry.reason.is_transient:
             summary.again[entry.source] += 1
             if entry.not_before:
                 summary.not_before[entry.not_before] += 1
+    for source, (is_up, last) in journal.sources().items():
+        if is_up and last:
+            summary.listed[source] = last
+        else:
+            summary.not_listed[source] = last
     return summary

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
 from itertools import chain
 from pathlib import Path
@@ -32,27 +33,33 @@ CREATE TABLE IF NOT EXISTS listed (
     source TEXT NOT NULL, id TEXT NOT NULL, revision TEXT NOT NULL, day TEXT NOT NULL,
     PRIMARY KEY (source, id, revision)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sources (
+    source TEXT NOT NULL PRIMARY KEY, is_up INTEGER NOT NULL, listed TEXT
+) WITHOUT ROWID;
 CREATE UNIQUE INDEX IF NOT EXISTS ledger_checkpoint ON ledger (source, id, revision) WHERE id IS NOT NULL;
 """
 
 
-VERSION = 3
+VERSION = 4
 """Of the tables and of the documents in them, as `PRAGMA user_version` keeps it; 0 is that of journals before it.
 
 A change of a table, or a new field of a document, is a new version with a step in `_MIGRATIONS`.
 """
-_MIGRATIONS: tuple[str, ...] = ("", "", "")
-"""The statements that lead from each version to the next; none has changed a table.
+_MIGRATIONS: tuple[str, ...] = ("", "", "", "")
+"""The statements that lead from each version to the next; none has changed a table that was there.
 
 2: `not_before` of ledger entries, `architecture_found` of what is done.
 3: filters fragments are as they are published; the former ones are still read.
+4: the table `sources`.
 """
 COLUMNS = {
     "done": ("source", "id", "revision", "settings", "document"),
     "ledger": ("source", "id", "revision", "reason", "settings", "document"),
     "listed": ("source", "id", "revision", "day"),
+    "sources": ("source", "is_up", "listed"),
 }
 """Tables of a journal, and their columns in order."""
+_UTC = re.compile(r"20[0-9]{2}-(0[1-9]|1[0-2])-([0-2][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z")
 _DONE = frozenset(field.name for field in fields(Done))
 _CHECKPOINT = frozenset(field.name for field in fields(Checkpoint))
 _ARTIFACT = frozenset(field.name for field in fields(Artifact))
@@ -125,7 +132,8 @@ class Journal:
             self._database.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}{steps}PRAGMA user_version = {VERSION};COMMIT;")
 
     def _has_tables(self) -> bool:
-        found = self._database.execute("SELECT count(*) FROM sqlite_master WHERE name IN ('done', 'ledger', 'listed')")
+        names = ", ".join(f"'{name}'" for name in COLUMNS)
+        found = self._database.execute(f"SELECT count(*) FROM sqlite_master WHERE name IN ({names})")  # noqa: S608  # the table names are ours
         return bool(found.fetchone()[0] == len(COLUMNS))
 
     def close(self) -> None:
@@ -195,6 +203,23 @@ class Journal:
         with self._named(), contextlib.closing(sqlite3.connect(path)) as copy:
             self._database.backup(copy)
             copy.execute("PRAGMA journal_mode=DELETE")
+
+    def record_sources(self, listed: Mapping[str, bool], now: str) -> None:
+        """Whether each source could be listed to its end, at a time in UTC."""
+        with self._transaction():
+            for source, is_up in listed.items():
+                self._database.execute(
+                    "INSERT INTO sources VALUES (?, ?, ?) ON CONFLICT (source) DO UPDATE "
+                    "SET is_up = excluded.is_up, listed = coalesce(excluded.listed, sources.listed)",
+                    (source, is_up, now if is_up else None),
+                )
+
+    def sources(self) -> dict[str, tuple[bool, str | None]]:
+        """Source -> (whether it could be listed to its end the last time, when it last could, in UTC)."""
+        if not any(self._rows("SELECT 1 FROM sqlite_master WHERE name = 'sources'")):
+            return {}  # an older journal that is only read
+        rows = self._rows("SELECT source, is_up, listed FROM sources")
+        return {str(source): (bool(is_up), _time(listed)) for source, is_up, listed in rows}
 
     def problems(self) -> list[str]:
         """What SQLite finds wrong with the file, the first hundred at most."""
@@ -330,6 +355,11 @@ def _check_fields(*unknown: set[str]) -> None:
     for names in unknown:
         if names:
             raise UnknownFields(f"a record has the field {ascii(min(names))[:80]}, which this version does not know")
+
+
+def _time(stored: object) -> str | None:
+    """A time as `record_sources` wrote it; None for anything else."""
+    return stored if isinstance(stored, str) and _UTC.fullmatch(stored) else None
 
 
 def _newer(path: Path, why: str) -> str:

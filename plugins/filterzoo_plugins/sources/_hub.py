@@ -89,14 +89,22 @@ class Hub:
     def listing(self, what: str, **query: Any) -> Iterator[ModelInfo]:
         """Every repository that a query of `HfApi.list_models` finds, page by page. Refused names `what` it was for.
 
-        A page that fails is asked for again; what came before it is not.
+        A page that fails is asked for again; what came before it is not. A listing that repeats itself would never
+        end: it is given up where a page leads to one that was there, or has the repositories of another.
         """
         asked = {key: value for key, value in query.items() if value is not None} | {"expand": list(LISTED)}
         url: str | None = f"{self.endpoint}/api/models?{urlencode(asked, doseq=True)}"
+        seen: set[str | tuple[str, ...]] = set()
         while url is not None:
+            seen.add(url)
             page, url = _asking(what, partial(self._page, url))
-            for document in page:
-                yield _described(what, document)
+            found = [_described(what, document) for document in page]
+            names = tuple(info.id for info in found)
+            if (names and names in seen) or url in seen:
+                detail = f"its pages repeat themselves: page {len(seen)} came before, or leads back; what came counts"
+                raise Refused(Reason.FETCH_FAILED, detail, what)
+            seen.add(names)
+            yield from found
 
     def _page(self, url: str) -> tuple[list[Any], str | None]:
         """The entries of one page, and where the next is; Refused where it leads away from the Hub."""

@@ -66,6 +66,11 @@ def task_of(*texts: str | None) -> str | None:
     return None
 
 
+def not_listed(refusal: Refused) -> Reason:
+    """The reason why a part of a zoo could not be listed: always a failure, even if what was asked for is gone."""
+    return Reason.FETCH_FAILED if refusal.reason.is_skip else refusal.reason
+
+
 class TableOptions(SourceOptions):
     """`include`, `exclude`: globs over ids. `index_url`: another package index."""
 

@@ -16,7 +16,16 @@ from filterzoo_plugins.sources._architectures import Architectures
 from filterzoo_plugins.sources._hash_prefix import hash_prefix, open_checked, revision
 from filterzoo_plugins.sources._package_data import PackageData
 from filterzoo_plugins.sources._package_index import pinned
-from filterzoo_plugins.sources._zoo import TableOptions, package_licence, share_of, task_of, text_of, unique, yaml_of
+from filterzoo_plugins.sources._zoo import (
+    TableOptions,
+    not_listed,
+    package_licence,
+    share_of,
+    task_of,
+    text_of,
+    unique,
+    yaml_of,
+)
 
 Name = Literal["mmpretrain", "mmdet", "mmsegmentation", "mmpose", "mmaction2", "mmyolo", "mmagic", "mmdet3d"]
 PACKAGES: dict[Name, str] = {
@@ -59,7 +68,7 @@ class OpenMmLabSource(Source[OpenMmLabOptions]):
                 found = list(_models(repository, package))
             except Refused as refusal:
                 detail = f"cannot list the repository: {refusal.detail}"
-                yield Refusal(id=repository, revision=package.version, reason=refusal.reason, detail=detail)
+                yield Refusal(id=repository, revision=package.version, reason=not_listed(refusal), detail=detail)
             else:
                 yield from (one for one in unique(found) if self.options.wants(one.id))
 

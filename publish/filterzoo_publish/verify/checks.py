@@ -8,7 +8,7 @@ import yaml
 
 from filterzoo.dataset.published import PublishedFiles, open_published
 from filterzoo.dataset.untrusted import WRONG_CONTENT, said
-from filterzoo.errors import FilterZooError, Reason
+from filterzoo.errors import FilterZooError, Reason, Stage
 from filterzoo_publish.card.hub_words import wrong_words
 from filterzoo_publish.plan.rows import skipped_key
 from filterzoo_publish.schema import CONFIGS, features
@@ -112,3 +112,5 @@ def _check_skipped(examination: Examination) -> None:
             examination.report("order", path, "rows are not in order")
         if unknown := sorted({row["reason"] for row in rows} - set(Reason)):
             examination.report("value", path, f"{ascii(unknown[0])[:80]} is not a reason of the closed set")
+        if unknown := sorted({row["stage"] for row in rows} - set(Stage)):
+            examination.report("value", path, f"{ascii(unknown[0])[:80]} is not a stage of the closed set")

@@ -15,6 +15,7 @@ from filterzoo.dataset.parquet import ParquetFile
 from filterzoo.dataset.paths import NAME_DIGITS, data_path
 from filterzoo.dataset.published import PublishedFiles
 from filterzoo.errors import FilterZooError, StartError
+from filterzoo.vocabularies import PUBLISHED
 from filterzoo_publish.schema import COLUMNS, is_schema_of, with_every_column
 from filterzoo_publish.shards.cards import card_path, read_cards
 
@@ -115,7 +116,14 @@ class Examination:
         if nulls:
             self.report("null", path, f"row group {number} has empty cells in {', '.join(nulls)}")
             return None
+        for column in [name for name in table.column_names if name in PUBLISHED]:
+            self._check_words(path, number, column, table[column])
         return table
+
+    def _check_words(self, path: str, number: int, column: str, found: pa.ChunkedArray) -> None:
+        """The cells of a column with a closed list of words hold these."""
+        for word in sorted(set(found.unique().to_pylist()) - {None} - {str(word) for word in PUBLISHED[column]}):
+            self.report("value", path, f"row group {number}: {column}: {ascii(word)[:80]} is none of its words")
 
 
 def folder_names(path: str) -> tuple[str, str] | None:

@@ -99,6 +99,24 @@ def test_metrics_that_cannot_be_written_leave_the_old_ones(tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["x.prom"]
 
 
+def test_a_zoo_that_could_not_be_listed_is_in_metrics_and_summary(tmp_path: Path) -> None:
+    summary = Summary({"zoo": SourceCounts(1, 0, 1, 9)})
+    summary.listed["up"] = "2026-12-01T00:00:00Z"
+    summary.not_listed |= {"zoo": "2026-11-24T00:00:00Z", "new|zoo": None}
+    metrics.write(tmp_path / "x.prom", summary, run())
+    found = samples(tmp_path / "x.prom")
+    up = {dict(labels)["source"]: value for (name, labels), value in found.items() if name == "filterzoo_source_up"}
+    assert up == {"up": 1.0, "zoo": 0.0, "new|zoo": 0.0}
+    last = {
+        dict(labels)["source"]: v for (name, labels), v in found.items() if name.startswith("filterzoo_source_listed")
+    }
+    assert last == {"up": 1_796_083_200.0, "zoo": 1_795_478_400.0}
+    step_summary.append(tmp_path / "summary.md", summary, run())
+    written = (tmp_path / "summary.md").read_text()
+    assert "**Not listed:** <code>zoo</code>; it last was at 2026-11-24T00:00:00Z" in written
+    assert "**Not listed:** <code>new\\|zoo</code>; it never was" in written
+
+
 class Tags(HTMLParser):
     """The tags and the text of a page."""
 

@@ -160,6 +160,7 @@ def test_counts_agree(journal):
             "other": {"done": 0, "skipped": 0, "failed": 1, "filters": 0},
             "zoo": {"done": 2, "skipped": 1, "failed": 1, "filters": 11},
         },
+        "not_listed": {},
         "tried_again": {"total": 0, "sources": {}, "not_before": {}},
     }
     assert (summary.layers, summary.failed) == (4, 2)
@@ -174,6 +175,34 @@ def test_what_is_tried_again_is_counted_with_its_time(journal):
     journal.record_done(done(checkpoint("5")), "s")
     again = summarise(journal).document()["tried_again"]
     assert again == {"total": 3, "sources": {"other": 1, "zoo": 2}, "not_before": {late: 1}}
+
+
+def test_a_source_that_is_down_keeps_when_it_last_was_listed(journal):
+    journal.record_sources({"zoo": True, "other": False}, "2026-12-01T00:00:00Z")
+    journal.record_sources({"zoo": False}, "2026-12-08T00:00:00Z")
+    assert journal.sources() == {"other": (False, None), "zoo": (False, "2026-12-01T00:00:00Z")}
+    assert summarise(journal).document()["not_listed"] == {"other": None, "zoo": "2026-12-01T00:00:00Z"}
+    journal.record_sources({"zoo": True}, "2026-12-15T00:00:00Z")
+    assert journal.sources()["zoo"] == (True, "2026-12-15T00:00:00Z")
+    assert summarise(journal).listed == {"zoo": "2026-12-15T00:00:00Z"}
+
+
+def test_a_whole_source_that_failed_counts_as_failed_whatever_the_reason(journal):
+    journal.record_ledger(entry(id=None, revision=None, reason=Reason.REMOVED))
+    assert summarise(journal).document()["checkpoints"] == {"done": 0, "skipped": 0, "failed": 1}
+
+
+def test_a_journal_from_before_sources_were_noted_is_read_and_migrated(tmp_path):
+    path = tmp_path / "journal.sqlite"
+    with Journal(path) as journal:
+        journal.record_done(done(), "s")
+        journal._database.execute("DROP TABLE sources")
+        journal._database.execute("PRAGMA user_version = 3")
+    with Journal(path, read_only=True) as journal:
+        assert journal.sources() == {}
+    with Journal(path) as journal:
+        journal.record_sources({"zoo": True}, "2026-12-15T00:00:00Z")
+        assert len(list(journal.done())) == 1
 
 
 def test_done_and_ledger_keep_their_types(journal):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from importlib.metadata import distribution, version
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -390,6 +391,20 @@ def test_a_hub_that_fails_every_third_request_gives_the_same_listing(hub, tmp_pa
             listings.append(list(HfHubSource(options, door, Path()).discover()))
     assert listings[0] == listings[1]
     assert len(listings[0]) == 12
+
+
+@pytest.mark.parametrize("leads_to", [0, 2])
+def test_a_listing_that_repeats_itself_is_given_up_and_told(hub, source, leads_to):
+    hub.repos = {f"e/{n}": Repo(dict(WEIGHT)) for n in range(9)}
+    hub.after = lambda start: leads_to if start == 4 else start
+    found = []
+    listed = (one.id for one in islice(source(authors=["e"]).discover(), 20))
+    with pytest.raises(Refused) as caught:
+        found.extend(listed)
+    assert caught.value.reason is Reason.FETCH_FAILED
+    assert "repeat" in caught.value.detail
+    assert found[:2] == ["e/0", "e/1"]
+    assert len(found) == len(set(found))
 
 
 def test_the_next_run_asks_only_for_what_may_have_changed(hub, source):

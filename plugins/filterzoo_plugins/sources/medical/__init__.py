@@ -24,6 +24,7 @@ from filterzoo import (
 from filterzoo_plugins.sources._architectures import Architectures
 from filterzoo_plugins.sources._hash_prefix import open_checked
 from filterzoo_plugins.sources._package_index import pinned, web_address
+from filterzoo_plugins.sources._zoo import not_listed
 from filterzoo_plugins.sources.medical import (
     lungmask,
     medicalnet,
@@ -130,7 +131,7 @@ def _listed(repository: MedicalRepository, listing: Listing) -> Iterator[Checkpo
     except Refused as refusal:
         detail = f"cannot list the repository: {refusal.detail}"
         revision = repository.package.rpartition("=")[2] or "main"
-        yield Refusal(id=repository.name, revision=revision, reason=refusal.reason, detail=detail)
+        yield Refusal(id=repository.name, revision=revision, reason=not_listed(refusal), detail=detail)
 
 
 @hookimpl
