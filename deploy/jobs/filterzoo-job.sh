@@ -46,7 +46,12 @@ with contextlib.closing(sqlite3.connect(sys.argv[1], timeout=60)) as source:
 }
 
 keep_on() {
-    while sleep "${FILTERZOO_SYNC:-300}"; do
+    pause=''
+    trap 'kill "$pause" 2> /dev/null || true; exit 0' TERM
+    while true; do
+        sleep "${FILTERZOO_SYNC:-300}" &
+        pause=$!
+        wait "$pause"
         keep || echo "filterzoo-job.sh: the state could not be copied; tried again" >&2
     done
 }

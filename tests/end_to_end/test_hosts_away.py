@@ -7,9 +7,18 @@ import re
 import pytest
 from tests.plugins.sources.test_urls import network
 from tests.program import filterzoo
-from tests.servers import WebServer, status
+from tests.servers import Resource, WebServer, status
 
 COUNT = 40
+
+
+class Closed(dict):
+    """What a server has that asks everybody for a login."""
+
+    def get(self, path, default=None):
+        return Resource(b"", faults=[status(401)])
+
+
 COMMAND = ("crawl", "zoo.yaml", "--allow-private", "--workers", "1")
 
 
@@ -68,3 +77,38 @@ def test_status_says_until_when_a_host_asks_to_wait(hosts, tmp_path):
     text = filterzoo("status", cwd=tmp_path).out
     assert f"3 of them in vain before {until}" in text
     assert text.count(f"; not before {until}") == 3
+
+
+def test_a_dry_run_says_why_a_zoo_is_not_listed_and_what_to_do(tmp_path):
+    place = f"http://127.0.0.1:9/{'0' * 40}"
+    (tmp_path / "zoo.yaml").write_text(f"name: zoo\nsources:\n- {{source: detectron2, repository: '{place}'}}\n")
+    told = filterzoo("crawl", "zoo.yaml", "--dry-run", cwd=tmp_path)
+    why = "the address lies inside this machine's networks; if it is yours, allow it with --allow-private"
+    assert told.code == 1
+    assert f"failed   detectron2: fetch_failed: {why} (at {place}" in told.out
+    (failure,) = filterzoo("crawl", "zoo.yaml", "--dry-run", "--json", cwd=tmp_path).document["failures"]
+    assert (failure["source"], failure["id"], failure["reason"], failure["detail"]) == (
+        "detectron2",
+        None,
+        "fetch_failed",
+        why,
+    )
+
+
+@pytest.mark.slow
+def test_a_zoo_whose_login_is_refused_is_a_failure_and_the_next_is_crawled(hosts, tmp_path):
+    """An expired token: the Hub answers 401, and all of it would be missing with exit code 0."""
+    hub, here = hosts
+    url = here.add("/net.pt", network())
+    hub.resources = Closed()
+    (tmp_path / "zoo.yaml").write_text(
+        "name: zoo\nsources:\n- {source: hf_hub, authors: [somebody]}\n"
+        f"- {{source: urls, files: [{{url: '{url}', license: mit}}]}}\n"
+    )
+    environment = {"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_expired", "FILTERZOO_CACHE": str(tmp_path / "cache")}
+    ran = filterzoo(*COMMAND, "--json", "--metrics", "zoo.prom", cwd=tmp_path, env=environment)
+    assert ran.code == 1
+    assert ran.document["checkpoints"]["done"] == 1
+    assert ran.document["not_listed"] == {"hf_hub": None}
+    assert 'filterzoo_source_up{source="hf_hub"} 0.0' in (tmp_path / "zoo.prom").read_text()
+    assert "not listed: hf_hub; it never was" in filterzoo("status", cwd=tmp_path).out

@@ -24,7 +24,7 @@ from filterzoo_publish.shards import filters
 from filterzoo_publish.verify.checks import verify
 
 SHARED = weights(9, 100, 20, 3, 3)
-LARGE = Model("a", {"w": weights(1, 100, 20, 3, 3), "of-a": SHARED}, facts={"task": "detection"})
+LARGE = Model("a", {"w": weights(1, 100, 20, 3, 3), "of-a": SHARED}, facts={"task": "object-detection"})
 SMALL = [Model(name, {"w": weights(seed, 10, 20, 3, 3)}) for seed, name in enumerate("bcd", 2)]
 SHARING = Model("e", {"of-a": SHARED, "w": weights(5, 120, 20, 3, 3), "v": weights(6, 10, 20, 3, 3)})
 

@@ -64,7 +64,7 @@ def zoo() -> list[Model]:
         Model("d-shares", {"own": weights(60, 4, 4, 3, 3), "shared": first["body"]}, licence_class="share-alike"),
         Model("e-secret", network(20), licence_class="no-redistribution", publish_weights=False),
         Model("f-flat", {"only": weights(70, 4, 4, 1, 1)}),
-        Model("big", {"wide": weights(80, 256, 200, 3, 3)}, source="local", facts={"task": "detection"}),
+        Model("big", {"wide": weights(80, 256, 200, 3, 3)}, source="local", facts={"task": "object-detection"}),
     ]
 
 

@@ -92,7 +92,7 @@ class Shelf:
         """What becomes of each checkpoint."""
         plugins, cache = tuple(references([self.folder / "shelf.py"])), self.folder / "cache"
         manifests = (self.folder / "shelf.yaml",)
-        with WorkFolder(self.folder / "work") as work, Door(cache, allow_private=True) as door:
+        with WorkFolder(self.folder / "work") as work, work.journal(), Door(cache, allow_private=True) as door:
             setup = WorkerSetup(
                 manifests=manifests,
                 plugins=plugins,

@@ -135,9 +135,9 @@ def test_unpublished_weights_count_unless_they_are_excluded(out):
 
 def test_groups_are_what_each_of_them_is_alone(out):
     groups = filterzoo.stats(str(out), by="task", where=PUBLISHED)
-    assert [group.key["task"] for group in groups] == ["classification", "detection", "segmentation", None]
+    assert [group.key["task"] for group in groups] == ["classification", "object-detection", "segmentation", None]
     assert sum(group.count for group in groups) == filterzoo.stats(str(out), where=PUBLISHED).count
-    for task in ("classification", "detection", "segmentation"):
+    for task in ("classification", "object-detection", "segmentation"):
         assert_same(groups[task], direct(out, task=task))
     with pytest.raises(KeyError):
         groups["colouring"]
@@ -165,7 +165,7 @@ def test_the_table_has_a_row_for_each_group(out):
 
 def test_drift_between_groups_is_that_of_their_filters(out):
     groups = filterzoo.stats(str(out), by="task", where=PUBLISHED & pc.field("task").is_valid())
-    expected = fixed_drift([direct(out, task=task) for task in ("classification", "detection", "segmentation")])
+    expected = fixed_drift([direct(out, task=task) for task in ("classification", "object-detection", "segmentation")])
     np.testing.assert_allclose(groups.drift(), expected, rtol=1e-3)
     assert np.all(groups.drift()[~np.eye(3, dtype=bool)] > 0)
 

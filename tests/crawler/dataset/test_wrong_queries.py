@@ -162,9 +162,9 @@ def test_statistics_are_readable_and_labelled(out):
     assert repr(groups["segmentation"]).startswith("GroupStatistics(task='segmentation', layers=3, filters=48, ")
     assert repr(groups).splitlines()[0] == "Groups by task: 3"
     drift = groups.drift()
-    assert drift.labels == groups.labels == ("classification", "detection", "segmentation")
+    assert drift.labels == groups.labels == ("classification", "object-detection", "segmentation")
     frame = drift.to_pandas()
-    assert frame.loc["detection", "segmentation"] == drift[1, 2]
+    assert frame.loc["object-detection", "segmentation"] == drift[1, 2]
     assert list(frame.index) == list(frame.columns) == list(drift.labels)
     with pytest.raises(ValueError, match="not what is computed"):
         drift[::-1].to_pandas()  # type: ignore[attr-defined]  # NumPy types know no subclasses

@@ -89,7 +89,7 @@ def test_filters_and_table_are_those_of_the_release(published, tmp_path):
     assert start == len(filters)
     body = filters[51_200 + 24 : 51_200 + 24 + 64].reshape(8, 8, 3, 3)
     assert body.astype(np.float32).tobytes() == zoo()[0].layers["body"].tobytes()
-    assert found["Task"][:2] == ["detection", "Classification"]
+    assert found["Task"][:2] == ["Object Detection", "Classification"]
     assert found["model"] == found["Name"]
     assert (found["Visual Category"][1], found["Robust"][1], found["Precision"][1]) == ("natural", True, "fp32")
     assert [found[name][1] for name in ("(1, 1) filters", "(3, 3) filters", "(5, 5) filters", "Conv")] == [
@@ -101,7 +101,7 @@ def test_filters_and_table_are_those_of_the_release(published, tmp_path):
     assert (found["total_filters"][1], found["3x3_filter_share"][1]) == (104, 88 / 104)
     assert all(math.isnan(found[name][1]) for name in ("Paper", "producer", "layer_depth", "Licence"))
     # The notebooks take these as they come: what is unknown is no text, and counts as not robust.
-    assert [found[name][0] for name in ("Task", "Visual Category", "Robust")] == ["detection", "", ""]
+    assert [found[name][0] for name in ("Task", "Visual Category", "Robust")] == ["Object Detection", "", ""]
     assert not any(isinstance(cell, float) for name in ("Task", "Visual Category", "Robust") for cell in found[name])
 
 
