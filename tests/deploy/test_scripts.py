@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from tests.deploy.tools import ROOT, lines_of, tool
@@ -122,11 +123,15 @@ sources:
 """
 
 
-class Hook(BaseHTTPRequestHandler):
-    """A webhook; the bodies it is sent are its server's `told`."""
+class Hooks(HTTPServer):
+    """A webhook that keeps the bodies it is sent."""
 
+    told: ClassVar[list[dict[str, str]]] = []
+
+
+class Hook(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
-        self.server.told.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+        Hooks.told.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
         self.send_response(200)
         self.end_headers()
 
@@ -135,9 +140,9 @@ class Hook(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def hook() -> Iterator[HTTPServer]:
-    server = HTTPServer(("127.0.0.1", 0), Hook)
-    server.told = []
+def hook() -> Iterator[Hooks]:
+    server = Hooks(("127.0.0.1", 0), Hook)
+    server.told.clear()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield server
@@ -146,7 +151,7 @@ def hook() -> Iterator[HTTPServer]:
     server.server_close()
 
 
-def test_a_zoo_that_could_not_be_listed_is_told_to_somebody(zoo: Path, hook: HTTPServer) -> None:
+def test_a_zoo_that_could_not_be_listed_is_told_to_somebody(zoo: Path, hook: Hooks) -> None:
     (zoo / "zoo.yaml").write_text(TWO)
     url = f"http://127.0.0.1:{hook.server_port}/secret"
     with (zoo / "settings").open("a") as settings:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
+from datetime import datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -59,7 +59,6 @@ COLUMNS = {
     "sources": ("source", "is_up", "listed"),
 }
 """Tables of a journal, and their columns in order."""
-_UTC = re.compile(r"20[0-9]{2}-(0[1-9]|1[0-2])-([0-2][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z")
 _DONE = frozenset(field.name for field in fields(Done))
 _CHECKPOINT = frozenset(field.name for field in fields(Checkpoint))
 _ARTIFACT = frozenset(field.name for field in fields(Artifact))
@@ -359,7 +358,10 @@ def _check_fields(*unknown: set[str]) -> None:
 
 def _time(stored: object) -> str | None:
     """A time as `record_sources` wrote it; None for anything else."""
-    return stored if isinstance(stored, str) and _UTC.fullmatch(stored) else None
+    try:
+        return str(stored) if datetime.fromisoformat(str(stored)).tzinfo is not None else None
+    except ValueError:
+        return None
 
 
 def _newer(path: Path, why: str) -> str:

@@ -182,6 +182,8 @@ def test_a_source_that_is_down_keeps_when_it_last_was_listed(journal):
     journal.record_sources({"zoo": False}, "2026-12-08T00:00:00Z")
     assert journal.sources() == {"other": (False, None), "zoo": (False, "2026-12-01T00:00:00Z")}
     assert summarise(journal).document()["not_listed"] == {"other": None, "zoo": "2026-12-01T00:00:00Z"}
+    journal._database.execute("UPDATE sources SET listed = x'00ff' WHERE source = 'zoo'")
+    assert journal.sources()["zoo"] == (False, None)  # nobody's word
     journal.record_sources({"zoo": True}, "2026-12-15T00:00:00Z")
     assert journal.sources()["zoo"] == (True, "2026-12-15T00:00:00Z")
     assert summarise(journal).listed == {"zoo": "2026-12-15T00:00:00Z"}
