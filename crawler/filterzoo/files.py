@@ -18,13 +18,16 @@ _PIECE = 1 << 20
 
 
 def open_regular(path: Path) -> IO[bytes]:
-    """A file that a user or a folder names, for reading; StartError for a FIFO, a device or a folder in its place.
+    """A file that a user or a folder names, for reading; StartError for a FIFO or a device in its place.
 
-    Opening those may wait for ever, and reading them may never end. Links are followed.
+    Opening those may wait for ever, and reading them may never end. Links are followed. IsADirectoryError for a folder.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
         os.close(descriptor)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         raise StartError(f"{path}: is not a regular file")
     return os.fdopen(descriptor, "rb")
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from filterzoo.crawl.budget import LAYER_BYTES, LAYERS, STORED_BYTES, Budget
 from filterzoo.errors import StartError
+from filterzoo.files import open_regular
 from filterzoo.licensing.licences import Licence, LicenceClass, Policy, Unknown
 from filterzoo.manifests.manifest_yaml import YamlDocument, YamlError, dotted, parse_yaml
 from filterzoo.manifests.quantities import parse_count, parse_size
@@ -295,7 +296,7 @@ def _meant(word: str, known: Iterable[str]) -> str:
 
 def _read(path: Path) -> str:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(MAX_BYTES + 1)
     except IsADirectoryError:
         raise StartError(f"{path}: a folder, not a manifest; name the YAML file in it") from None

@@ -12,6 +12,8 @@ from filterzoo.network.addresses import is_http
 if TYPE_CHECKING:
     from filterzoo import Door
 
+from filterzoo.files import open_regular
+
 _AT_COMMIT = re.compile(r"/[0-9a-f]{40}(/|$)")
 
 
@@ -26,7 +28,7 @@ def text_at(place: str, door: Door, folder: Path, limit: int) -> str:
         content = bytes_at(place, door.trusting(place), limit)
     else:
         try:
-            with (folder / place).open("rb") as file:
+            with open_regular(folder / place) as file:
                 content = file.read(limit + 1)
         except OSError as error:
             raise Refused(Reason.REMOVED, f"cannot be read: {error.strerror}", place) from error

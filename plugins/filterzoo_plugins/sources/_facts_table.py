@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from filterzoo import Checkpoint, Licence, StartError
+from filterzoo.files import open_regular
 from filterzoo.manifests.manifest_yaml import YamlError, parse_yaml
 from filterzoo.vocabularies import COLUMNS
 
@@ -18,6 +19,7 @@ MAX_TABLE = 64_000_000
 MAX_TEXT = 300
 KEY = "name"
 """The column that holds ids or globs, where the table is a CSV file."""
+
 
 _TEXTS = (
     "architecture",
@@ -97,7 +99,7 @@ def read_table(place: str | None, folder: Path, *, licences: bool = False) -> Fa
 def read_text(path: Path) -> str:
     """A table's text; StartError where it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(MAX_TABLE + 1)
     except OSError as error:
         raise StartError(f"{path}: cannot read the table: {error.strerror}") from error

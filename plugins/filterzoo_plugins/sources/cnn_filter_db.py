@@ -28,6 +28,7 @@ from filterzoo import (
     VisualCategory,
     hookimpl,
 )
+from filterzoo.files import open_regular
 from filterzoo_plugins.sources._cnn_filter_db import SIDE_FILES
 from filterzoo_plugins.sources._cnn_filter_db.network_file import (
     NetworkFile,
@@ -194,7 +195,7 @@ def _content(path: Path) -> str:
     for name in (path.name, *SIDE_FILES):
         part = path.with_name(name)
         if part == path or part.is_file():
-            with part.open("rb") as file:
+            with open_regular(part) as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
 

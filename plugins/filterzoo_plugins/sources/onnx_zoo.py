@@ -21,6 +21,7 @@ from filterzoo import (
     StartError,
     hookimpl,
 )
+from filterzoo.files import open_regular
 from filterzoo.licensing.statements import LicenceOrigin, Statement, governing
 from filterzoo_plugins import facts
 from filterzoo_plugins.sources._hub import Hub
@@ -90,7 +91,8 @@ class OnnxZooSource(Source[OnnxZooOptions]):
             if urlsplit(place).scheme in {"http", "https"}:
                 content = self.door.trusting(place).get_bytes(place, limit=MANIFEST_BYTES)
             else:
-                content = (self.folder / place).read_bytes()
+                with open_regular(self.folder / place) as file:
+                    content = file.read(MANIFEST_BYTES)  # a longer one is no JSON any more
             entries = json.loads(content)
             return {entry.file: entry for entry in map(_entry, entries) if entry is not None}
         except (OSError, ValueError, TypeError, RecursionError, Refused) as error:
