@@ -5,19 +5,20 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import os
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Self
+from typing import Self
 
 from filterzoo.errors import Reason, Refused, StartError
 
 _PIECE = 1 << 20
 
 
-def open_regular(path: Path) -> IO[bytes]:
+def open_regular(path: Path) -> io.BufferedReader:
     """A file that a user or a folder names, for reading; StartError for a FIFO or a device in its place.
 
     Opening those may wait for ever, and reading them may never end. Links are followed. IsADirectoryError for a folder.
