@@ -28,10 +28,9 @@ def attacks(eps: float) -> tuple[Attack | None, ...]:
 
 
 def run_pair(folder: Path, pair: Pair, epochs: int | None = None) -> list[str]:
-    """Train a pair and write the logits of both networks into `folder/logits`; gives what could not be evaluated."""
-    make_pair(folder, pair, epochs)
+    """Train a pair and write the logits of both networks into `folder/logits`; gives what failed."""
+    failures = make_pair(folder, pair, epochs)
     plugins = plugin_loading.load(plugin_loading.references(()))
-    failures = []
     for attack in attacks(EPS[pair.image_set]):
         wanted = Wanted(
             manifests=(manifest_of(folder, pair),),

@@ -14,12 +14,14 @@ import torch
 from filterzoo.architectures.architecture import operations
 from filterzoo_evaluation.demo import networks
 from filterzoo_evaluation.demo.images import Images, images_of
-from filterzoo_evaluation.demo.training import EPS, trained
+from filterzoo_evaluation.demo.training import EPS, accuracy, trained
 
 MANIFEST = "zoo.yaml"
 FACTS = "facts.csv"
 KINDS = (False, True)
 """Whether a network is robust."""
+FEWEST_RIGHT = 0.8
+"""Share of clean images below which a network counts as not trained."""
 TESTED = 300
 """Images of each set that networks are evaluated on, none of which they were trained on."""
 _COLUMNS = (
@@ -55,19 +57,24 @@ SIX = tuple(Pair(image_set, variant) for image_set in ("digits", "mnist") for va
 """The pairs of `make confidence-demo`."""
 
 
-def make_pair(folder: Path, pair: Pair, epochs: int | None = None) -> None:
-    """Train both networks of a pair and write them, with their manifest. epochs: None for the usual ones.
+def make_pair(folder: Path, pair: Pair, epochs: int | None = None) -> list[str]:
+    """Train both networks of a pair and write them, with their manifest; gives what did not learn its images.
+
+    epochs: None for the usual ones.
 
     Arithmetic runs in one thread: these networks are too small for more, and their bytes are then always the same.
     """
     torch.set_num_threads(1)
-    data = images_of(pair.image_set)
+    data, failures = images_of(pair.image_set), []
     for robust in KINDS:
         torch.manual_seed(pair.seed)
         made = networks.small_cnn(pair.image_set, pair.variant)
         trained(made, pair.image_set, data, robust=robust, seed=pair.seed, epochs=epochs)
         torch.save(made.state_dict(), folder / pair.file(robust=robust))
+        if (reached := accuracy(made, data)) < FEWEST_RIGHT:
+            failures.append(f"{pair.file(robust=robust)}: is right on {reached:.0%} of clean images only: not trained")
     _write_manifest(manifest_of(folder, pair), pair.name.replace("_", "-"), f"{pair.name}_*.pt")
+    return failures
 
 
 def make_zoo(folder: Path, pairs: Iterable[Pair]) -> None:

@@ -84,7 +84,7 @@ def reliability(zoo: Zoo) -> Exhibit:
         says=f"Calibration error of the images of all networks together: {told}.",
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query_of(zoo, "confidences.curves.reliability"),
-        draw=partial(drawing.reliabilities, rows=rows, sets=sets, attacks=attacks),
+        draw=partial(drawing.reliabilities, found=found, rows=rows, sets=sets, attacks=attacks),
         size=(1.2 + 2.9 * len(attacks), 0.9 + 2.7 * len(sets)),
         notes=tuple(filter(None, (_RELIABILITY_NOTE, warning(found)))),
     )

@@ -1,4 +1,4 @@
-"""Figures of confidence: grids with a row for each image set and a column for each attack."""
+"""Figures of confidence: grids with a row for each image set and a column for each attack, settings at each panel."""
 
 from __future__ import annotations
 
@@ -82,24 +82,30 @@ def rocs(figure: Any, found: Sequence[Evaluation], sets: Sequence[str], attacks:
     _colour_legend(figure, axes, [each.kind for each in found])
 
 
-def reliabilities(figure: Any, rows: Sequence[Mapping[str, Any]], sets: Sequence[str], attacks: Sequence[str]) -> None:
+def reliabilities(
+    figure: Any,
+    found: Sequence[Evaluation],
+    rows: Sequence[Mapping[str, Any]],
+    sets: Sequence[str],
+    attacks: Sequence[str],
+) -> None:
     """Accuracy against mean confidence of each bin; the dashed line is calibrated."""
     axes = _grid(figure, sets, attacks)
-    for i, image_set in enumerate(sets):
-        for j, attack in enumerate(attacks):
-            here = [row for row in rows if (row["image_set"], row["attack"]) == (image_set, attack) and row["images"]]
-            if not here:
-                _leave_empty(axes[i, j])
-                continue
-            axes[i, j].plot([0, 1], [0, 1], "--", color=INK, lw=0.8)
-            for kind, colour in COLOURS.items():
-                own = [row for row in here if row["kind"] == kind]
-                x, y = ([row[name] for row in own] for name in ("confidence", "accuracy"))
-                total = sum(row["images"] for row in own)
-                axes[i, j].plot(x, y, color=colour, lw=1)
-                axes[i, j].scatter(x, y, s=[8 + 120 * row["images"] / total for row in own], color=colour, alpha=0.8)
-            axes[i, j].set_xlim(-0.03, 1.03)
-            axes[i, j].set_ylim(-0.03, 1.03)
+    for axis, evaluations in _panels(axes, found, sets, attacks):
+        if not evaluations:
+            _leave_empty(axis)
+            continue
+        wanted = (evaluations[0].image_set, evaluations[0].attack)
+        here = [row for row in rows if (row["image_set"], row["attack"]) == wanted and row["images"]]
+        axis.plot([0, 1], [0, 1], "--", color=INK, lw=0.8)
+        for kind, colour in COLOURS.items():
+            own = [row for row in here if row["kind"] == kind]
+            x, y = ([row[name] for row in own] for name in ("confidence", "accuracy"))
+            total = sum(row["images"] for row in own)
+            axis.plot(x, y, color=colour, lw=1)
+            axis.scatter(x, y, s=[8 + 120 * row["images"] / total for row in own], color=colour, alpha=0.8)
+        axis.set_xlim(-0.03, 1.03)
+        axis.set_ylim(-0.03, 1.03)
     _name(axes, sets, attacks, "confidence", "accuracy")
     _colour_legend(figure, axes, [row["kind"] for row in rows])
 
@@ -113,12 +119,16 @@ def _panels(
 ) -> Iterator[tuple[Any, list[Evaluation]]]:
     for i, image_set in enumerate(sets):
         for j, attack in enumerate(attacks):
-            yield axes[i, j], [each for each in found if (each.image_set, each.attack) == (image_set, attack)]
+            here = [each for each in found if (each.image_set, each.column) == (image_set, attack)]
+            if here and here[0].attack != attack:
+                settings = here[0].attack.removeprefix(attack).strip()
+                axes[i, j].set_title(short(settings), fontsize=8, loc="right", pad=2)
+            yield axes[i, j], here
 
 
 def _name(axes: Any, sets: Sequence[str], attacks: Sequence[str], x: str, y: str) -> None:
     for axis, attack in zip(axes[0], attacks, strict=True):
-        axis.set_title(short(attack))
+        axis.set_title(short(attack), loc="left")
     for axis in axes[-1]:
         axis.set_xlabel(x)
     for axis, image_set in zip(axes[:, 0], sets, strict=True):

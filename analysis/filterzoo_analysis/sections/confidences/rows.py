@@ -35,6 +35,12 @@ class Evaluation:
     facts: dict[str, Any]
 
     @property
+    def column(self) -> str:
+        """The attack without its settings, which may be others on other image sets: a column of figures."""
+        name = str(self.row["attack"])
+        return _ATTACKS.get(name, name)
+
+    @property
     def kind(self) -> str:
         """One of KINDS."""
         return KINDS[2] if self.facts["robust"] is None else KINDS[int(self.facts["robust"])]

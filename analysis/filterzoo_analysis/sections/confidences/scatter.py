@@ -107,4 +107,4 @@ def _known_mean(values: list[float]) -> float:
 
 def axes(found: list[Evaluation]) -> tuple[list[str], list[str]]:
     """Image sets (rows of a figure) and attacks (columns), in their order."""
-    return list(dict.fromkeys(each.image_set for each in found)), list(dict.fromkeys(each.attack for each in found))
+    return list(dict.fromkeys(each.image_set for each in found)), list(dict.fromkeys(each.column for each in found))
