@@ -51,8 +51,14 @@ def crawl(
         int | None, typer.Option(min=1, help="Checkpoints at a time; by default one a core, and 1 GB of memory each.")
     ] = None,
     executor: Annotated[
-        str, typer.Option(metavar="NAME", help="What runs the work: local, or one of a plugin.")
+        str, typer.Option(metavar="NAME", help="What runs the work: local, ray (needs --store), or one of a plugin.")
     ] = LOCAL,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            "--ray-address", metavar="ADDRESS", help="auto (a cluster here), HOST:PORT, ray://HOST:10001, or local."
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be crawled; fetch no weights.")] = False,
     allow_private: PrivateOption = False,
     plugin: PluginOption = None,
@@ -87,7 +93,7 @@ def crawl(
         work=WorkFolder(workdir, store),
         cache=default_folder(),
         executor=executor,
-        options=ExecutorOptions(workers=workers),
+        options=ExecutorOptions(workers=workers, address=ray_address),
         device=device,
         allow_private=allow_private,
         limit=limit,

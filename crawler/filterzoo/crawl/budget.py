@@ -20,7 +20,7 @@ from filterzoo.jail.expansion import bytes_of
 from filterzoo.layers.computations import numbers_of
 from filterzoo.layers.layer import kernel_name
 from filterzoo.layers.shapes import canonical_shape
-from filterzoo.records import Index
+from filterzoo.records import Index, Tensor
 
 SECONDS = 60
 """CPU time for normalising, measuring and storing any checkpoint ..."""
@@ -61,14 +61,12 @@ class Budget:
             raise Refused(Reason.LIMIT, f"{len(index.convolutions)} layers, {self.layers} are allowed")
         distinct: dict[object, int] = {}
         for tensor in index.convolutions:
-            size = _FLOAT * prod(tensor.shape)
-            # A computed weight and all that it is made of are in memory together.
-            needed = max(size, DTYPES[tensor.dtype].size * prod(tensor.shape), _FLOAT * numbers_of(tensor) // _COMPUTED)
+            needed = _layer_bytes(tensor)
             if needed > self.layer_bytes:
                 detail = f"a layer of {needed} bytes, {self.layer_bytes} are allowed"
                 raise Refused(Reason.LIMIT, detail, tensor.name[:200])
             if kernel_name(canonical_shape(tensor)[2:]) in kernels:
-                distinct[bytes_of(tensor)] = size
+                distinct[bytes_of(tensor)] = _FLOAT * prod(tensor.shape)
         stored = sum(distinct.values())
         if stored > self.stored_bytes:
             raise Refused(Reason.LIMIT, f"{stored} bytes of filters, {self.stored_bytes} may be stored")
@@ -79,6 +77,17 @@ class Budget:
             return self.seconds
         size = sum(_FLOAT * numbers_of(tensor) for tensor in index.convolutions)
         return SECONDS + ceil(SECONDS_PER_GB * size / 1e9)
+
+
+def largest_layer(index: Index) -> int:
+    """Bytes of the layer that takes most memory, with all that it is computed from; 0 where there is none."""
+    return max(map(_layer_bytes, index.convolutions), default=0)
+
+
+def _layer_bytes(tensor: Tensor) -> int:
+    # A computed weight and all that it is made of are in memory together.
+    numbers = prod(tensor.shape)
+    return max(_FLOAT * numbers, DTYPES[tensor.dtype].size * numbers, _FLOAT * numbers_of(tensor) // _COMPUTED)
 
 
 @contextmanager

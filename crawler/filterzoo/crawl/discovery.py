@@ -93,16 +93,22 @@ def _manifests(paths: Sequence[Path], plugins: Plugins) -> tuple[Manifest, ...]:
         raise StartError(f"{error}{told}") from error
 
 
-def open_sources(manifests: Sequence[Path], plugins: Plugins, door: Door) -> list[OpenSource]:
-    """Every block of every manifest, in order; StartError for a manifest that is wrong."""
+def open_sources(
+    manifests: Sequence[Path], plugins: Plugins, door: Door, folders: Sequence[Path] = ()
+) -> list[OpenSource]:
+    """Every block of every manifest, in order; StartError for a manifest that is wrong.
+
+    folders: for each manifest where relative paths in it start, if that is not its own folder.
+    """
     known = _known(plugins)
     opened = []
-    for manifest in _manifests(manifests, plugins):
+    for number, manifest in enumerate(_manifests(manifests, plugins)):
+        folder = folders[number] if folders else manifest.folder
         settings = _settings(manifest)
         for block in manifest.sources:
             kind = known[block.source]
             own_door = door.redirecting(kind.hosts).called(manifest.user_agent).bounded(settings.max_bytes)
-            source = kind(block.options, own_door, manifest.folder)
+            source = kind(block.options, own_door, folder)
             opened.append(OpenSource(source, block.limit, settings))
     return opened
 

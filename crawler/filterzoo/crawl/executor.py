@@ -5,15 +5,19 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
-from filterzoo.crawl.discovery import Task
-from filterzoo.crawl.worker import WorkerSetup
 from filterzoo.errors import FilterZooError, StartError
 from filterzoo.network.pace import Pace
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.plugins import Plugins
+from filterzoo.references import PluginReference
+
+if TYPE_CHECKING:
+    from filterzoo.crawl.discovery import Task
+    from filterzoo.crawl.worker import WorkerSetup
 
 Outcome = Done | LedgerEntry
 
@@ -25,11 +29,15 @@ LOCAL = "local"
 class ExecutorOptions:
     """What the command line says to an executor. workers: tasks at a time; None: what the executor finds best.
 
-    address: of a cluster; None where the executor looks for one itself, or needs none.
+    address: of a cluster; None where the executor looks for one itself, or needs none. store: of fragments, where it
+    is shared; None where it is in the work folder. manifests, plugins: the files of this machine that workers need.
     """
 
     workers: int | None = None
     address: str | None = None
+    store: str | None = None
+    manifests: tuple[Path, ...] = ()
+    plugins: tuple[PluginReference, ...] = ()
 
 
 class Executor(Protocol):

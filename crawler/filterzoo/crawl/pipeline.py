@@ -15,7 +15,7 @@ Fetch to store happen in a worker, for one checkpoint at a time: `filterzoo.craw
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -88,10 +88,11 @@ def crawl(
     """
     limits = limits or RunLimits()
     watch = ListingWatch(on_listing, frozenset(failure.source for failure in plugins.failures))
+    options = replace(order.options, store=order.work.store_url, manifests=order.manifests, plugins=order.plugins)
     with (
         order.work as work,
+        chosen(order.executor, plugins, options) as executor,
         opened_journal(work) as (journal, copy_if_due),
-        chosen(order.executor, plugins, order.options) as executor,
         Door(
             order.cache,
             allow_private=order.allow_private,

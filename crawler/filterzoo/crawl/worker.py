@@ -12,7 +12,7 @@ from math import prod
 from pathlib import Path
 
 from filterzoo.architectures.context import Described, is_known, with_architecture
-from filterzoo.crawl.budget import cpu_clock
+from filterzoo.crawl.budget import cpu_clock, largest_layer
 from filterzoo.crawl.cores import Cores, measured
 from filterzoo.crawl.discovery import Settings, Task, checked, open_sources
 from filterzoo.crawl.opening import opened
@@ -36,6 +36,7 @@ from filterzoo.licensing.statements import LicenceOrigin
 from filterzoo.measures.measure import Measurer
 from filterzoo.network.door import Door
 from filterzoo.network.health import HostHealth
+from filterzoo.network.pace import Pace
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.plugins import load
 from filterzoo.records import Checkpoint, Index
@@ -61,6 +62,8 @@ class WorkerSetup:
     """Whether a source may build architectures, for which torch is loaded before the workers start."""
     hosts: Path | None = None
     """Where the crawl's processes note which hosts are away."""
+    folders: tuple[Path, ...] = ()
+    """Where relative paths in each manifest start; empty: in the folder that the manifest lies in."""
 
     @property
     def sockets(self) -> Path:
@@ -68,17 +71,36 @@ class WorkerSetup:
         return self.scratch.with_name(SOCKETS)
 
 
+class NeedsMemory(Exception):
+    """Raised by a worker for a checkpoint of which one layer is larger than it has room for; nothing of it is stored.
+
+    needed: bytes of that layer, with all that it is computed from.
+    """
+
+    def __init__(self, needed: int) -> None:
+        super().__init__(needed)
+        self.needed = needed
+
+
 class Worker:
     """A worker: sources, jail, measurer and store, used for one checkpoint after another."""
 
     def __init__(
-        self, setup: WorkerSetup, on_stage: Callable[[Stage], None] | None = None, cores: Cores | None = None
+        self,
+        setup: WorkerSetup,
+        on_stage: Callable[[Stage], None] | None = None,
+        cores: Cores | None = None,
+        *,
+        pace: Pace | None = None,
     ) -> None:
-        """`on_stage` is called with every stage that a checkpoint enters. cores: shared with other workers."""
+        """`on_stage` is called with every stage that a checkpoint enters. cores: shared with other workers.
+
+        pace: see `Door`.
+        """
         plugins = load(setup.plugins)
         health = None if setup.hosts is None else HostHealth(setup.hosts)
-        self._door = Door(setup.cache, allow_private=setup.allow_private, health=health)
-        self._sources = open_sources(setup.manifests, plugins, self._door)
+        self._door = Door(setup.cache, allow_private=setup.allow_private, pace=pace, health=health)
+        self._sources = open_sources(setup.manifests, plugins, self._door, setup.folders)
         self._jail = Jail(plugins.format_references)
         self._measurer = Measurer(setup.device)
         self._store = FragmentStore(setup.fragments_url, setup.scratch)
@@ -92,20 +114,23 @@ class Worker:
         self._jail.close()
         self._door.close()
 
-    def take(self, task: Task) -> Done | LedgerEntry:
+    def take(self, task: Task, room: int | None = None) -> Done | LedgerEntry:
         """Process one checkpoint up to the store, or return why it failed. StorageFailed when the store itself fails.
 
         A checkpoint that changed while it was read starts again, once: another change is left to the next run.
+        room: NeedsMemory where a layer takes more bytes; None for as many as the manifest allows.
         """
         with self._cores.own():
-            outcome = self._attempt(task)
+            outcome = self._attempt(task, room)
             changed = isinstance(outcome, LedgerEntry) and outcome.reason is Reason.CHANGED
-            return self._attempt(task) if changed else outcome
+            return self._attempt(task, room) if changed else outcome
 
-    def _attempt(self, task: Task) -> Done | LedgerEntry:
+    def _attempt(self, task: Task, room: int | None) -> Done | LedgerEntry:
         progress = _Progress(self._on_stage)
         try:
-            return self._bring(task, progress)
+            return self._bring(task, progress, room)
+        except NeedsMemory:
+            raise
         except Refused as refusal:
             return progress.entry(task, refusal)
         except StorageFailed:
@@ -118,7 +143,7 @@ class Worker:
             where = line_of(error, self._sources[task.source_number].source.__class__)
             return progress.entry(task, Refused(reason, describe(error), where))
 
-    def _bring(self, task: Task, progress: _Progress) -> Done:
+    def _bring(self, task: Task, progress: _Progress, room: int | None) -> Done:
         checkpoint, artifact = task.checkpoint, task.checkpoint.artifacts[0]
         source = self._sources[task.source_number].source
         member = None if source.opens_members else artifact.member
@@ -135,6 +160,8 @@ class Worker:
             filters = _count_filters(index, task.settings)
             kernels = task.settings.kernels if weights_allowed else frozenset[str]()
             task.settings.budget.check(index, kernels)
+            if room is not None and (needed := largest_layer(index)) > room:
+                raise NeedsMemory(needed)
             checkpoint = _with_functions(self._with_name(task), described)
             progress.enter(Stage.NORMALISE)
             # Whose hash it is that a source gives with a member that it opens itself is not known.

@@ -1,0 +1,1 @@
+"""Executors beyond this machine, each a plugin."""

@@ -1,0 +1,80 @@
+"""How tasks become tasks of Ray: small checkpoints together, large ones with the memory that they need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from filterzoo.crawl.discovery import Task
+
+SMALL = 4_000_000
+"""Bytes of a checkpoint that costs less than what it takes to start a task of its own a few times."""
+MOST = 16
+"""Small checkpoints of a batch: what is lost with a node is read again."""
+
+BASE = 1_000_000_000
+"""Bytes of memory that a task reserves: the worker, its jail, and layers of up to `ROOM` bytes."""
+ROOM = 100_000_000
+_OTHERWISE = 600_000_000
+_COPIES = 4
+"""Of a layer: as it is stored, as float32, as a fragment, and what measuring it takes."""
+GPU_SHARE = 0.25
+"""Of a GPU, for layers of up to `ROOM` bytes; a larger one gets all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a batch reserves. memory in bytes; room: of its largest layer, in bytes; gpus: a number or a fraction."""
+
+    memory: int = BASE
+    room: int = ROOM
+    gpus: float = 0.0
+
+    def larger(self, layer: int, most: int) -> Needs:
+        """For a layer of so many bytes; `most`: the memory of the largest node, more than which no task can have."""
+        wanted = _OTHERWISE + _COPIES * layer
+        return Needs(min(wanted, most), max(layer, self.room), 1.0 if self.gpus else 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Tasks that one task of Ray processes."""
+
+    tasks: tuple[Task, ...]
+    needs: Needs
+
+
+class Batches:
+    """Draws batches from tasks: single ones while there are free cores, small ones together when all are busy."""
+
+    def __init__(self, tasks: Iterable[Task]) -> None:
+        self._tasks: Iterator[Task] = iter(tasks)
+        self._next: Task | None = None
+
+    def draw(self, needs: Needs, *, are_busy: bool) -> Batch | None:
+        """The next batch, None where no task is left."""
+        first = self._take()
+        if first is None:
+            return None
+        batch = [first]
+        while are_busy and len(batch) < MOST and _is_small(batch[-1]):
+            following = self._take()
+            if following is None:
+                break
+            if not _is_small(following):
+                self._next = following
+                break
+            batch.append(following)
+        return Batch(tuple(batch), needs)
+
+    def _take(self) -> Task | None:
+        task, self._next = self._next, None
+        return task if task is not None else next(self._tasks, None)
+
+
+def _is_small(task: Task) -> bool:
+    """Whether its zoo says that it is."""
+    sizes = [artifact.size for artifact in task.checkpoint.artifacts]
+    return None not in sizes and sum(size or 0 for size in sizes) <= SMALL

@@ -1,0 +1,128 @@
+"""The connection to a Ray cluster: what travels with the job, what the nodes have, and a clean end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from filterzoo.crawl.executor import ExecutorOptions
+from filterzoo.errors import StartError, describe
+from filterzoo_plugins.executors.ray.shared import ClusterState
+
+if TYPE_CHECKING:
+    from filterzoo.crawl.worker import WorkerSetup
+
+AUTO, LOCAL = "auto", "local"
+_JOB = Path("filterzoo_job")
+"""Folder of manifests and plugin files, in the working folder of every task. Not a name that Python would import."""
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_task_oom_retries": "2",  # without, a checkpoint that is too large is tried for ever
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1",  # in `ray job submit --working-dir` the crawl's own files are added
+}
+
+
+def imported() -> ModuleType:
+    """Ray; StartError where it is not installed."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray  # noqa: PLC0415  # takes a second, and is installed only for those who want it
+    except ImportError as error:
+        raise StartError(f"--executor ray: pip install 'filterzoo[ray]' first ({error})") from error
+    return ray
+
+
+@contextlib.contextmanager
+def connected(ray: Any, options: ExecutorOptions) -> Iterator[Any]:
+    """Connect, send the job's files, and start the actor that keeps what the cluster shares; gives its handle.
+
+    Secrets are no part of what is sent: the nodes have their own environment. StartError where there is no cluster.
+    """
+    address = options.address or AUTO
+    with tempfile.TemporaryDirectory(prefix="filterzoo-job-") as folder:
+        _gather(options, Path(folder))
+        arguments: dict[str, Any] = {"include_dashboard": False} if address == LOCAL else {"address": address}
+        if address == LOCAL and options.workers is not None:
+            arguments["num_cpus"] = options.workers
+        with _own_signals():
+            try:
+                ray.init(
+                    runtime_env={"working_dir": folder},
+                    log_to_driver=False,
+                    logging_level="ERROR",
+                    **arguments,
+                )
+            except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
+                raise StartError(
+                    f"--ray-address {address}: no cluster to use: {' '.join(describe(error).split())[:300]}; "
+                    "start one by `ray start --head`, or name another"
+                ) from error
+    try:
+        actor = ray.remote(ClusterState).options(num_cpus=0, max_restarts=-1, max_task_retries=-1)
+        yield actor.remote()
+    finally:
+        ray.shutdown()
+
+
+def _gather(options: ExecutorOptions, folder: Path) -> None:
+    """Copy what only this machine has into a folder that travels."""
+    files = [*map(str, options.manifests), *(one.file for one in options.plugins if one.file)]
+    for place, file in enumerate(files):
+        path = folder / _travelled(file, place)
+        path.parent.mkdir(parents=True)
+        try:
+            shutil.copyfile(file, path)
+        except OSError as error:
+            raise StartError(f"{file}: cannot be read: {error.strerror}") from error
+
+
+def travelled(setup: WorkerSetup) -> WorkerSetup:
+    """The setup with the paths of manifests and plugin files in the working folder of a task."""
+    manifests = tuple(_travelled(str(path), place) for place, path in enumerate(setup.manifests))
+    place, plugins = len(manifests), []
+    for one in setup.plugins:
+        plugins.append(replace(one, file=str(_travelled(one.file, place))) if one.file else one)
+        place += bool(one.file)
+    folders = tuple(path.resolve().parent for path in setup.manifests)
+    return replace(setup, manifests=manifests, plugins=tuple(plugins), folders=folders)
+
+
+def _travelled(file: str, place: int) -> Path:
+    return _JOB / str(place) / Path(file).name
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray puts its own handler of SIGTERM in place of the one that ends a crawl cleanly."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def cores(ray: Any) -> int:
+    """CPU cores of the cluster, as it is now."""
+    return int(ray.cluster_resources().get("CPU", 0))
+
+
+def gpus(ray: Any) -> float:
+    """GPUs of the cluster."""
+    return float(ray.cluster_resources().get("GPU", 0))
+
+
+def largest_memory(ray: Any) -> int:
+    """Bytes of memory of the node that has most; 0 where there is none."""
+    alive = (node["Resources"] for node in ray.nodes() if node["Alive"])
+    return int(max((resources.get("memory", 0) for resources in alive), default=0))

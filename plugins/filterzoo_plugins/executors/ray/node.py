@@ -1,0 +1,136 @@
+"""What runs on the nodes: a batch of checkpoints, by a worker that its process keeps for the next one."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import filterzoo
+from filterzoo.crawl.discovery import Task
+from filterzoo.crawl.executor import Outcome
+from filterzoo.crawl.worker import NeedsMemory, Worker, WorkerSetup
+from filterzoo.errors import FilterZooError, Reason, Stage
+from filterzoo.network.addresses import is_http
+from filterzoo.network.cache import default_folder
+from filterzoo.outcome import LedgerEntry
+from filterzoo_plugins.executors.ray.shared import ClusterPace, answer
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A crawl, as its tasks are told of it. setup: paths are below the folder that travels with the job."""
+
+    setup: WorkerSetup
+    version: str = filterzoo.__version__
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of a batch. outcomes: with the place of each task in it; larger: places of those that need memory.
+
+    fatal: why no other batch would fare better, and the whole crawl ends.
+    """
+
+    outcomes: list[tuple[int, Outcome]] = field(default_factory=list)
+    larger: list[tuple[int, int]] = field(default_factory=list)
+    fatal: str = ""
+    node: str = ""
+    seconds: float = 0.0
+
+
+_this_process: dict[Job, Worker] = {}
+"""The worker of this process: Ray runs one task after another in it, and gives them no other place to share."""
+
+
+def take(job: Job, tasks: list[Task], room: int | None, state: Any, *, is_alone: bool = False) -> Report:
+    """Process the tasks in turn. room: bytes of the largest layer that the task has reserved memory for."""
+    started = time.monotonic()
+    report = Report(node=socket.gethostname())
+    if job.version != filterzoo.__version__:
+        report.fatal = (
+            f"node {report.node} has filterzoo {filterzoo.__version__}, the crawl {job.version}; install the same there"
+        )
+        return report
+    try:
+        with _worker(job, state, is_alone=is_alone) as worker:
+            for place, task in enumerate(tasks):
+                try:
+                    report.outcomes.append((place, _told(worker.take(task, room), task, report.node)))
+                except NeedsMemory as error:
+                    report.larger.append((place, error.needed))
+    except FilterZooError as error:
+        report.fatal = f"node {report.node}: {error}"
+    report.seconds = time.monotonic() - started
+    return report
+
+
+@contextlib.contextmanager
+def _worker(job: Job, state: Any, *, is_alone: bool) -> Iterator[Worker]:
+    """The worker of this process, made for its first batch; for a checkpoint that is tried alone one of its own."""
+    if is_alone:
+        with contextlib.closing(_made(job, state, lambda stage: answer(state.enter.remote(stage)))) as worker:
+            yield worker
+        return
+    if job not in _this_process:
+        _this_process[job] = _made(job, state)
+    yield _this_process[job]
+
+
+def _made(job: Job, state: Any, on_stage: Callable[[Stage], None] | None = None) -> Worker:
+    """A worker with one thread of arithmetic and folders of this node."""
+    import threadpoolctl  # noqa: PLC0415  # the driver computes nothing
+
+    threadpoolctl.threadpool_limits(1)
+    cache = default_folder()
+    here, own = Path.cwd(), _scratch(cache / "nodes")
+    setup = replace(
+        job.setup,
+        manifests=tuple(here / path for path in job.setup.manifests),
+        plugins=tuple(replace(one, file=str(here / one.file)) if one.file else one for one in job.setup.plugins),
+        cache=cache,
+        scratch=own,
+        hosts=own / "hosts",
+    )
+    return Worker(setup, on_stage, pace=ClusterPace(state))
+
+
+def _scratch(folder: Path) -> Path:
+    """A folder for this process; what processes of this machine left that were killed is removed."""
+    machine = socket.gethostname()
+    for left in folder.glob(f"{machine}.*"):
+        with contextlib.suppress(ValueError):
+            if not _is_alive(int(left.name.rpartition(".")[2])):
+                shutil.rmtree(left, ignore_errors=True)
+    own = folder / f"{machine}.{os.getpid()}"
+    own.mkdir(parents=True, exist_ok=True)
+    atexit.register(shutil.rmtree, own, ignore_errors=True)
+    return own
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _told(outcome: Outcome, task: Task, node: str) -> Outcome:
+    """The outcome; of a file that cannot be opened here since it lies on the crawl's machine it says so."""
+    is_local = not is_http(task.checkpoint.artifacts[0].url)
+    if not (isinstance(outcome, LedgerEntry) and is_local and outcome.stage is Stage.FETCH):
+        return outcome
+    if outcome.reason is not Reason.FETCH_FAILED:
+        return outcome
+    detail = f"node {node} has no such file ({outcome.detail}); put it where all nodes see it, or crawl it locally"
+    return replace(outcome, detail=detail)

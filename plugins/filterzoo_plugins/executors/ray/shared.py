@@ -1,0 +1,62 @@
+"""What one process keeps for the whole cluster: when each host may be asked again, and where a checkpoint is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from filterzoo.errors import Stage
+from filterzoo.network.pace import LONGEST, Pace
+
+
+class ClusterState:
+    """An actor. Times are of its own clock, so the clocks of the nodes need not agree."""
+
+    def __init__(self) -> None:
+        self._free_at: dict[str, float] = {}
+        self._stage = Stage.FETCH
+
+    def reserve(self, host: str, interval: float) -> float:
+        """Seconds to wait before the next request to `host`; another may follow `interval` seconds later."""
+        now = time.monotonic()
+        start = min(max(now, self._free_at.get(host, now)), now + LONGEST)
+        self._free_at[host] = start + interval
+        return start - now
+
+    def hold(self, host: str, seconds: float) -> None:
+        """`host` wants no request for so long, at most `LONGEST`."""
+        until = time.monotonic() + min(seconds, LONGEST)
+        self._free_at[host] = max(self._free_at.get(host, until), until)
+
+    def enter(self, stage: Stage) -> None:
+        """The checkpoint that is tried alone has come to this stage."""
+        self._stage = stage
+
+    def stage(self) -> Stage:
+        """The stage that `enter` named last."""
+        return self._stage
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterPace(Pace):
+    """The pace of a cluster: `state` is the handle of a `ClusterState`."""
+
+    state: Any
+
+    def wait(self, host: str, interval: float, now: Callable[[], float], sleep: Callable[[float], None]) -> None:
+        """See `Pace.wait`; the clock is the actor's."""
+        del now
+        if interval and (pause := answer(self.state.reserve.remote(host, interval))):
+            sleep(pause)
+
+    def hold(self, host: str, seconds: float, now: Callable[[], float]) -> None:
+        """See `Pace.hold`."""
+        del now
+        answer(self.state.hold.remote(host, seconds))
+
+
+def answer(reference: Any) -> Any:
+    """What an actor's method gives. `ray.get` would hand the task's core to another task meanwhile."""
+    return reference.future().result()
