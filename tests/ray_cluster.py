@@ -29,7 +29,12 @@ class RayCluster:
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
             [sys.executable, __file__, str(self.nodes), str(self.folder)],
-            env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_DISABLE_MEMORY_MONITOR": "1", **self.environment},
+            env={
+                **os.environ,
+                "RAY_USAGE_STATS_ENABLED": "0",
+                "RAY_memory_monitor_refresh_ms": "0",
+                **self.environment,
+            },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -139,7 +140,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         for name, listed in (("manifest", files), ("deadly", [*files[:3], deadly, *files[3:5]])):
             sources = [{"source": "slow", "files": listed}]
             (folder / f"{name}.yaml").write_text(json.dumps({"name": "zoo", "sources": sources}))
-        with RayCluster(3, tmp_path_factory.mktemp("r"), environment(folder, s3)) as cluster:
+        with (
+            tempfile.TemporaryDirectory(prefix="ray-") as short,  # sockets lie in it, whose paths are short
+            RayCluster(3, Path(short), environment(folder, s3)) as cluster,
+        ):
             yield Place(folder, s3, cluster)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -15,7 +16,7 @@ from filterzoo.errors import Reason, Refused, StartError, StorageFailed
 from filterzoo.network.pace import Pace
 from filterzoo.outcome import Done
 from filterzoo_plugins.executors.ray import cluster
-from filterzoo_plugins.executors.ray.batches import GPU_SHARE, Batch, Batches, Needs
+from filterzoo_plugins.executors.ray.batches import BASE, GPU_SHARE, Batch, Batches, Needs
 from filterzoo_plugins.executors.ray.shared import ClusterPace
 
 if TYPE_CHECKING:
@@ -100,10 +101,13 @@ class _Run:
     def outcomes(self, batches: Batches) -> Iterator[tuple[Task, Outcome]]:
         """One for each task, as they come."""
         gpus = GPU_SHARE if self._job.setup.device == "cuda" else 0.0
+        cores = most = 0
+        looked = float("-inf")
         while True:
-            most = cluster.largest_memory(self._ray)
-            needs = replace(Needs(gpus=gpus), **({"memory": min(Needs().memory, most)} if most else {}))
-            cores = cluster.cores(self._ray)
+            if time.monotonic() >= looked + _LOOK:  # nodes come and go
+                cores, most = cluster.cores(self._ray), cluster.largest_memory(self._ray)
+                looked = time.monotonic()
+            needs = Needs(memory=min(BASE, most) if most else BASE, gpus=gpus)
             while len(self._pending) < (self._workers or max(2, _AHEAD * cores)):
                 batch = self._again.popleft() if self._again else None
                 batch = batch or batches.draw(needs, are_busy=len(self._pending) >= max(1, cores))
