@@ -163,7 +163,7 @@ class _Run:
         remote = self._remote(needs, 0)
         for _ in range(_NODES_LOST):
             try:
-                report = self._ray.get(remote.remote(self._job, [task], None, self._state, is_alone=True))
+                report: Report = self._ray.get(remote.remote(self._job, [task], None, self._state, is_alone=True))
             except self._ray.exceptions.NodeDiedError:
                 continue
             except self._lost():
