@@ -193,14 +193,6 @@ def test_a_crawl_that_is_killed_goes_on_from_another_machine(place: Place, expec
     assert place.published("second", "driver") == expected
 
 
-def test_a_store_that_refuses_for_a_while_costs_time_only(place: Place, expected: dict[str, str]) -> None:
-    place.s3.refuse(40, after=12)
-    ran = place.crawl("refused", "refused")
-    assert ran.code == 0, ran.err
-    assert place.s3.refused == 40
-    assert place.published("refused", "refused") == expected
-
-
 def test_a_checkpoint_of_which_a_worker_dies_costs_no_other(place: Place) -> None:
     ran = place.crawl("deadly", "deadly", "deadly.yaml")
     assert ran.code == 1
@@ -218,12 +210,3 @@ def test_ctrl_c_ends_at_once_and_keeps_what_is_done(place: Place) -> None:
     assert ran.code == 130
     assert "new checkpoints are kept in stopped; run the same command again to go on" in ran.err
     assert len([line for line in ran.err.splitlines() if line.startswith("filterzoo:")]) == 1
-
-
-def test_without_a_cluster_it_says_so(place: Place) -> None:
-    command = place.command("nowhere", "nowhere", "manifest.yaml")
-    command[command.index(place.cluster.address)] = "127.0.0.1:9"
-    env = {**place.environment, "RAY_gcs_rpc_server_connect_timeout_s": "1"}
-    done = subprocess.run(command, cwd=place.folder, env=env, capture_output=True, text=True, timeout=200, check=False)
-    assert done.returncode == 2, done.stderr
-    assert "--ray-address 127.0.0.1:9: no cluster to use" in done.stderr
