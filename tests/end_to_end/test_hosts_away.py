@@ -71,12 +71,13 @@ def test_status_says_until_when_a_host_asks_to_wait(hosts, tmp_path):
     ran = filterzoo(*COMMAND, cwd=tmp_path, env={"FILTERZOO_CACHE": str(tmp_path / "cache")})
     assert (ran.code, len(late.requests)) == (1, 1)
     again = filterzoo("status", "--json", cwd=tmp_path).document["tried_again"]
-    (until,) = again["not_before"]
-    assert again["not_before"] == {until: 3}
+    # The host's answer and what is concluded of it may be a second apart.
+    assert sum(again["not_before"].values()) == 3
+    until = max(again["not_before"])
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", until)
     text = filterzoo("status", cwd=tmp_path).out
     assert f"3 of them in vain before {until}" in text
-    assert text.count(f"; not before {until}") == 3
+    assert text.count("; not before 20") == 3
 
 
 def test_a_dry_run_says_why_a_zoo_is_not_listed_and_what_to_do(tmp_path):
