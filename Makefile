@@ -6,7 +6,7 @@ DEMO_WORK := build/quickstart-work
 DEMO := build/quickstart
 CONFIDENCE := build/confidence
 
-.PHONY: demo confidence-demo test test-all test-lowest lowest lock lint bench wheel docs docs-quickstart zoos clean
+.PHONY: demo confidence-demo test test-all torture test-lowest lowest lock lint bench wheel docs docs-quickstart zoos clean
 
 # A stamp for each set of extras: neither command needs the other, and none installs twice.
 $(VENV)/pip-is-new:
@@ -45,11 +45,15 @@ PYTEST := $(BIN)/python -m pytest -n logical --dist loadfile --durations 5 --dur
 
 test: $(VENV)/has-test
 	$(BIN)/python -m compileall -q crawler plugins publish analysis evaluation
-	$(PYTEST) -m 'not (slow or index or cluster)'
+	$(PYTEST) -m 'not (slow or index or cluster or torture)'
 
 test-all: $(VENV)/has-test $(VENV)/has-cluster
 	$(BIN)/python -m compileall -q crawler plugins publish analysis evaluation
 	$(PYTEST) -m 'slow or index or cluster'
+
+# Faults at every call that changes a file, the same for the same FILTERZOO_FAULTS_SEED. Needs a C compiler.
+torture: $(VENV)/has-test
+	$(PYTEST) -m torture tests/faults
 
 # One file for every Python and platform. Run it after a change of dependencies in pyproject.toml, or to get newer versions.
 RESOLVE := $(BIN)/uv pip compile --quiet pyproject.toml --all-extras --no-annotate
@@ -64,7 +68,7 @@ lowest: $(VENV)/has-dev
 test-lowest: lowest
 	$(BIN)/uv venv --quiet --python 3.11 build/lowest
 	$(BIN)/uv pip install --quiet --python build/lowest/bin/python --requirements build/lowest.txt --editable .
-	build/lowest/bin/python -m pytest -n logical --dist loadfile -m 'not (slow or index or cluster)'
+	build/lowest/bin/python -m pytest -n logical --dist loadfile -m 'not (slow or index or cluster or torture)'
 
 lint: $(VENV)/has-test $(VENV)/has-dev
 	$(BIN)/ruff check .

@@ -29,6 +29,14 @@ def sync_folder(folder: Path | int) -> None:
         os.close(descriptor)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it that are missing; their names are on the disk."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in reversed(missing):
+        sync_folder(one.parent)
+
+
 @contextmanager
 def whole_file(place: Path) -> Iterator[Path]:
     """A new file beside `place`, to write. It becomes `place`, whole and on the disk; after an error it is removed."""

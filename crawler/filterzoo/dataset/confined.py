@@ -68,9 +68,10 @@ def move(root: int, path: str, place: str) -> None:
 
 
 def remove(root: int, path: str) -> None:
-    """Remove a file, where it is there."""
+    """Remove a file, durably, where it is there."""
     with contextlib.suppress(FileNotFoundError), parent(root, path) as (folder, name):
         os.unlink(name, dir_fd=folder)
+        sync_folder(folder)
 
 
 def check_place(root: int, path: str) -> None:
@@ -113,7 +114,7 @@ def _is_regular(entry: os.DirEntry[str]) -> bool:
 
 @contextlib.contextmanager
 def parent(root: str | int, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
-    """(the open folder that the path's last component is in, that component). make: folders that are missing are made.
+    """(the open folder that the path's last component is in, that component). make: missing folders are made, durably.
 
     FileNotFoundError where a folder is missing; StartError where one is a link or a file.
     """
@@ -126,6 +127,7 @@ def parent(root: str | int, path: str, *, make: bool = False) -> Iterator[tuple[
             if make:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(folder, dir_fd=descriptor)
+                    sync_folder(descriptor)
             try:
                 inner = os.open(folder, _FOLDER | os.O_NOFOLLOW, dir_fd=descriptor)
             except OSError as error:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, Self
 import pyarrow as pa
 
 from filterzoo.durable import sync
+from filterzoo.errors import StorageFailed, raise_disk_trouble
 from filterzoo.layers.layer import Layer, LayerMeasure
 from filterzoo.outcome import Done
 from filterzoo.store.encoding import EncodedFile
@@ -259,7 +260,8 @@ class FragmentWriter:
         self._groups: RowGroups | None = None
 
     def __enter__(self) -> Self:
-        self._folder.mkdir()
+        with _storing():
+            self._folder.mkdir()
         return self
 
     def __exit__(self, *_exception: object) -> None:
@@ -274,18 +276,23 @@ class FragmentWriter:
             return
         self._stored.add(layer.layer_id)
         self._sample.take(layer)
-        if self._groups is None:
-            self._file = EncodedFile(self._folder / "filters", PUBLISHED_SCHEMA)
-            self._groups = RowGroups(self._file)
-        for piece in pieces_of(layer, self._axes):
-            self._groups.add(piece)
+        with _storing():
+            if self._groups is None:
+                self._file = EncodedFile(self._folder / "filters", PUBLISHED_SCHEMA)
+                self._groups = RowGroups(self._file)
+            for piece in pieces_of(layer, self._axes):
+                self._groups.add(piece)
 
     def finish(self, done: Done | None = None, settings: str = "") -> tuple[str, str | None]:
         """Move both fragments into the store; gives their names (None: no filters).
 
         done: what the checkpoint will be recorded as, but for these names, under `settings`. The layers fragment keeps
-        it, so that a lost journal can be made anew.
+        it, so that a lost journal can be made anew. StorageFailed where the disk or the store takes no more.
         """
+        with _storing():
+            return self._finish(done, settings)
+
+    def _finish(self, done: Done | None, settings: str) -> tuple[str, str | None]:
         filters_name, sample = self._finish_filters()
         path = self._folder / "layers"
         schema = pa.schema([*LAYER_SCHEMA, *_SAMPLE_COLUMNS])
@@ -294,10 +301,10 @@ class FragmentWriter:
             about = {"done": json.dumps(asdict(whole), sort_keys=True), "settings": settings}
             schema = schema.with_metadata({_ABOUT: json.dumps(about, sort_keys=True)})
         table = pa.Table.from_pylist(_with_sample(self._rows, sample), schema=schema)
-        with path.open("wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-            writer.write_table(table)
-            writer.close()
-            sync(sink)
+        with path.open("wb") as sink:
+            with pa.ipc.new_file(sink, schema) as writer:
+                writer.write_table(table)
+            sync(sink)  # behind the writer's end, which writes the footer
         layers_name = hashlib.sha256(path.read_bytes()).hexdigest()
         self._store.keep(path, layers_name, LAYERS)
         return layers_name, filters_name
@@ -316,6 +323,19 @@ class FragmentWriter:
         self._store.keep(file.path, name, FILTERS)
         self._file = self._groups = None
         return name, sample
+
+
+@contextlib.contextmanager
+def _storing() -> Iterator[None]:
+    """StorageFailed for what the disk says: it would say the same of the next checkpoint."""
+    try:
+        yield
+    except OSError as error:
+        raise_disk_trouble(error, "the store")
+        about = error.strerror or error
+        raise StorageFailed(
+            f"the store cannot be written to: {about}; mend it and run the same command again"
+        ) from error
 
 
 def _with_sample(rows: list[dict[str, Any]], sample: dict[str, Sampled]) -> list[dict[str, Any]]:

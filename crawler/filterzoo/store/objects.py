@@ -122,8 +122,9 @@ class LocalObjects(Objects):
         place = self._root / path
         place.parent.mkdir(parents=True, exist_ok=True)
         _move(written, place)
-        sync_folder(place.parent)
-        sync_folder(place.parent.parent)
+        # The folders may be new, also those that another worker has just made.
+        for folder in (place.parent, place.parent.parent, self._root.parent):
+            sync_folder(folder)
 
     def replace(self, written: Path, path: str) -> None:
         """See `Objects.replace`."""

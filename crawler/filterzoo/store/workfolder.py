@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
-from filterzoo.durable import sync, sync_folder
+from filterzoo.durable import make_folder, sync, sync_folder
 from filterzoo.errors import StartError, WorkFolderBusy
 from filterzoo.network.cache import default_folder
 from filterzoo.store.journal import Journal
@@ -230,7 +230,7 @@ class WorkFolder:
     def _hold(self) -> None:
         self.check()
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path)
             with contextlib.ExitStack() as undo:
                 lock = undo.enter_context((self.path / "lock").open("w"))
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

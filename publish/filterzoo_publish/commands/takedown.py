@@ -76,6 +76,9 @@ def takedown(
         place = releasing.target_for(target, workdir=workdir, create_pr=create_pr)
         return take_down(place, requests, release=release, dry_run=dry_run, in_advance=in_advance, withdraw=withdraw)
 
+    if not dry_run:
+        # Between two states it cannot be said what is there, and what is gone already would end the command here.
+        releasing.target_for(target, workdir=workdir, create_pr=create_pr).resume()
     report = run(dry_run=True)
     if not dry_run and report.release is not None:
         if not yes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from typing import Self
 from pydantic import TypeAdapter, ValidationError
 
 from filterzoo.dataset.paths import is_published_path
-from filterzoo.durable import sync
+from filterzoo.durable import make_folder, sync, sync_folder
 from filterzoo.errors import StartError
 
 PLAN = "plan.json"
@@ -75,28 +76,52 @@ class Notes:
     def __init__(self, workdir: Path | None) -> None:
         self._folder = None if workdir is None else workdir / _NOTES
 
-    def add(self, plan: bytes, target: str) -> None:
+    def add(self, plan: bytes, target: Path) -> None:
         """Note, durably, that this plan is to be carried out. A work folder that takes no files gets no note."""
         if self._folder is None:
             return
         with contextlib.suppress(OSError):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with self._note(plan).open("w") as note:
-                json.dump({"target": target}, note)
+            make_folder(self._folder)
+            with (self._folder / f"{_name(plan)}.{_mark(target)}.json").open("w") as note:
+                json.dump({"target": str(target)}, note)
                 sync(note)
+            sync_folder(self._folder)
 
     def has(self, plan: bytes) -> bool:
         """Whether the plan was noted."""
-        return self._folder is not None and self._note(plan).is_file()
+        return any(note.is_file() for note in self._found(f"{_name(plan)}*.json"))
+
+    def of(self, target: Path) -> list[Path]:
+        """The notes of plans for a target. A killed publisher leaves one that it did not write or drop."""
+        return self._found(f"*.{_mark(target)}.json")
 
     def drop(self, plan: bytes) -> None:
         """The plan was carried out. Folders that only the notes needed go too."""
+        self._remove(self._found(f"{_name(plan)}*.json"))
+
+    def forget(self, target: Path) -> None:
+        """Drop the notes of plans for a target where none is to be carried out any more."""
+        self._remove(self.of(target))
+
+    def _found(self, pattern: str) -> list[Path]:
+        return [] if self._folder is None else sorted(self._folder.glob(pattern))
+
+    def _remove(self, notes: list[Path]) -> None:
         if self._folder is None:
             return
         with contextlib.suppress(OSError):
-            self._note(plan).unlink()
+            for note in notes:
+                note.unlink()
             self._folder.rmdir()
+            sync_folder(self._folder.parent)
             self._folder.parent.rmdir()
 
-    def _note(self, plan: bytes) -> Path:
-        return (self._folder or Path()) / f"{hashlib.sha256(plan).hexdigest()}.json"
+
+def _name(plan: bytes) -> str:
+    """How the name of a plan's note begins; in former versions it was all of the name."""
+    return hashlib.sha256(plan).hexdigest()
+
+
+def _mark(target: Path) -> str:
+    """What names of the notes for a target have in common, also of one that was not written to its end."""
+    return hashlib.sha256(os.fsencode(target.resolve())).hexdigest()[:16]

@@ -17,7 +17,7 @@ from typing import Self
 from filterzoo.dataset import confined
 from filterzoo.dataset.paths import is_published_path
 from filterzoo.dataset.published import PublishedFiles, open_folder
-from filterzoo.durable import sync, sync_folder
+from filterzoo.durable import make_folder, sync, sync_folder
 from filterzoo.errors import FilterZooError, StartError, StorageFailed
 from filterzoo_publish.shards.parquet import Shard
 from filterzoo_publish.targets.decided import LONGEST_PLAN, PLAN, Decided, Notes
@@ -75,6 +75,7 @@ class FolderTarget(Target):
                 interrupted = self._interrupted()
                 if interrupted is None:
                     self._refuse_strangers()
+                    self._notes.forget(self._path)
                 self.discard()
         if interrupted is not None:
             self._finish(interrupted)
@@ -85,6 +86,13 @@ class FolderTarget(Target):
             for folder in (_STAGED, f"{_STAGED}/{_WRITING}"):
                 os.mkdir(folder, dir_fd=self._folder)  # fails where something is there, a link too
         return self._path / _STAGED / _WRITING
+
+    def resume(self) -> None:
+        """See `Target.resume`."""
+        left = any(os.path.lexists(self._path / name) for name in (_STAGED, DECIDED))
+        if self._path.is_dir() and (left or self._notes.of(self._path)):
+            with self:
+                self.prepare()
 
     def add(self, shard: Shard) -> None:
         """See `Target.add`."""
@@ -106,7 +114,7 @@ class FolderTarget(Target):
                 confined.write_file(self._folder, f"{_STAGED}/{path}", content)
             for *_, folder in os.fwalk(_STAGED, dir_fd=self._folder):
                 sync_folder(folder)
-            self._notes.add(plan, self.place)
+            self._notes.add(plan, self._path)
             os.rename(_STAGED, DECIDED, src_dir_fd=self._folder, dst_dir_fd=self._folder)
             sync_folder(self._folder)
         self._finish(plan)
@@ -130,7 +138,7 @@ class FolderTarget(Target):
         if os.path.lexists(self._path) and not self._path.is_dir():
             raise StartError(f"{self._path}: is not a folder; name another target")
         self._is_new = not self._path.exists()
-        self._path.mkdir(parents=True, exist_ok=True)
+        make_folder(self._path)
         descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -173,6 +181,7 @@ class FolderTarget(Target):
         os.rename(DECIDED, _STAGED, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         sync_folder(self._folder)
         shutil.rmtree(_STAGED, dir_fd=self._folder)
+        sync_folder(self._folder)
 
     def _is_waiting(self, path: str, digest: str) -> bool:
         """Whether a file of the plan is still to be moved; StartError where it is lost, or not the one it should be."""

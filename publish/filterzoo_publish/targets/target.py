@@ -57,6 +57,9 @@ class Target(ABC):
     def prepare(self) -> Path:
         """Make the place ready to be written to; gives an empty local folder for files that are being written."""
 
+    def resume(self) -> None:
+        """Finish a release that was decided here and interrupted, and clear what one left that was not."""
+
     @abstractmethod
     def add(self, shard: Shard) -> None:
         """Take a finished file for the next commit."""

@@ -1,0 +1,143 @@
+"""Runs commands whose calls that change files are counted, and of which one can be made to kill, tear or fail.
+
+`shim.c` is built with the system's compiler and loaded before libc. Every process of a command counts in one file of
+shared memory, so a number names a call of the command, whichever of its processes makes it.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import shutil
+import struct
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+from tests.program import Preloaded, Ran
+
+COMPILER = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+_CONTROL = struct.Struct("70i")
+
+
+class Fault(IntEnum):
+    """What happens at a call; `shim.c` has the same numbers."""
+
+    NONE = 0
+    KILL = 1
+    """Every process of the command dies before the call."""
+    TEAR = 2
+    """Every process dies after it; of a write, half is made."""
+    FULL = 3
+    """ENOSPC, for this call and every later one that takes room."""
+    FAIL = 4
+    """EIO, once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A counted call: `write`, `truncate` (`other`: the length), `rename`, `link`, `open` (makes or empties), ..."""
+
+    name: str
+    offset: int
+    path: str
+    other: str
+    data: bytes
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (self.name, self.path, self.other) if part)
+
+
+def build(folder: Path) -> Path:
+    """Compile the shim into `folder`."""
+    assert COMPILER is not None
+    shim = folder / "shim.so"
+    source = Path(__file__).with_name("shim.c")
+    subprocess.run(
+        [COMPILER, "-shared", "-fPIC", "-O1", "-Wall", "-Wno-nonnull-compare", "-o", shim, source, "-ldl"], check=True
+    )
+    return shim
+
+
+class Faults:
+    """The shim for processes that change files below `root`; its own files are in `folder`, elsewhere."""
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self.root = root
+        self._log = folder / "calls"
+        self._log.touch()
+        control = folder / "control"
+        control.write_bytes(bytes(_CONTROL.size))
+        with control.open("r+b") as file:
+            self._control = mmap.mmap(file.fileno(), _CONTROL.size)
+        self.environment = {
+            "LD_PRELOAD": str(build(folder)),
+            "FAULTS_CONTROL": str(control),
+            "FAULTS_UNDER": str(root),
+            "FAULTS_LOG": str(self._log),
+        }
+
+    def arm(self, at: int = 0, fault: Fault = Fault.NONE, *, with_data: bool = False) -> None:
+        """Count from 1 again; the call number `at` meets the fault."""
+        self._control[:] = _CONTROL.pack(at, fault, with_data, *[0] * 67)
+        os.truncate(self._log, 0)
+
+    @property
+    def count(self) -> int:
+        """Calls since `arm`."""
+        return _CONTROL.unpack(self._control[:])[3]
+
+    def wait_for_the_dead(self) -> None:
+        """Until each process that changed files since `arm` has gone."""
+        processes, *pids = _CONTROL.unpack(self._control[:])[5:]
+        end = time.monotonic() + 30
+        while any(_is_alive(pid) for pid in pids[:processes]):
+            assert time.monotonic() < end, "a killed process is still there"
+            time.sleep(0.02)
+
+    def calls(self) -> Iterator[Call]:
+        """Those that succeeded since `arm`, and the one that met the fault as `died ...` or `failed ...`."""
+        content = self._log.read_bytes()
+        place = 0
+        while place < len(content):
+            end = content.index(b"\n", place)
+            head = content[place:end].decode().split(" ")
+            name, (offset, *lengths) = " ".join(head[:-4]), map(int, head[-4:])
+            size, first, second = lengths
+            path, other = content[end + 1 :][:first].decode(), content[end + 1 + first :][:second].decode()
+            place = end + 1 + first + second + size
+            yield Call(name, offset, path, other, content[place - size : place])
+
+    def met(self) -> str:
+        """The call that met the fault, for messages; its path below `root`."""
+        met = [str(call) for call in self.calls() if call.name.startswith(("died", "failed"))]
+        return (met[0] if met else "no call").replace(f"{self.root}/", "")
+
+
+class Program:
+    """`filterzoo` under the shim, in forks of a process that has imported it."""
+
+    def __init__(self, faults: Faults) -> None:
+        self.faults = faults
+        self._preloaded = Preloaded({**os.environ, **faults.environment})
+
+    def run(self, *arguments: object, at: int = 0, fault: Fault = Fault.NONE, with_data: bool = False) -> Ran:
+        """Run `filterzoo ARGUMENTS...` in the root; its call number `at` meets the fault. Code -9: it was killed."""
+        self.faults.arm(at, fault, with_data=with_data)
+        ran = self._preloaded.run(["filterzoo", *map(str, arguments)], self.faults.root)
+        if ran.code == -9:
+            self.faults.wait_for_the_dead()
+        return ran
+
+    def end(self) -> None:
+        self._preloaded.end()
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
+    except (FileNotFoundError, ProcessLookupError):
+        return False

@@ -1,0 +1,131 @@
+"""What a disk may hold after a power cut: a recorded trace of calls, replayed up to one of them.
+
+The model is the strictest that POSIX allows: the bytes of a file are on the disk when the file was synced, a name when
+its folder was. Sectors have 512 bytes.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from tests.faults.faulty import Call
+
+SECTOR = 512
+
+
+class Cut(Enum):
+    """What becomes of what was not synced."""
+
+    LOST = "lost"
+    """Names and bytes are as they were at the last sync."""
+    TORN = "torn"
+    """Names are there; of bytes, the first half of the sectors, and what was there before behind it."""
+
+
+@dataclass(eq=False)
+class File:
+    """now: its bytes as a process reads them; synced: those on the disk."""
+
+    now: bytearray
+    synced: bytes
+
+    def after(self, cut: Cut) -> bytes:
+        if cut is Cut.LOST or self.now == self.synced:
+            return self.synced
+        whole = len(self.now) // SECTOR // 2 * SECTOR
+        return bytes(self.now[:whole]) + self.synced[whole:]
+
+
+@dataclass(eq=False)
+class Folder:
+    """Name -> what it names, as a process sees it and on the disk."""
+
+    now: dict[str, File | Folder] = field(default_factory=dict)
+    synced: dict[str, File | Folder] = field(default_factory=dict)
+
+
+class Disk:
+    """A folder of the disk, at first as it is in `start` and synced; `place` is the path that calls have for it."""
+
+    def __init__(self, start: Path, place: Path) -> None:
+        self._root = _read(start)
+        self._place = f"{place}/"
+
+    def replay(self, calls: Iterable[Call]) -> None:
+        """Do again what succeeded; calls for other folders are passed over."""
+        for call in calls:
+            if f"{call.path}/".startswith(self._place):
+                self._do(call)
+
+    def write(self, place: Path, cut: Cut) -> None:
+        """Make `place` what the disk holds when the power goes now."""
+        shutil.rmtree(place, ignore_errors=True)
+        _write(self._root, place, cut)
+
+    def _do(self, call: Call) -> None:
+        match call.name:
+            case "open":
+                folder, name = self._find(call.path)
+                if name in folder.now:
+                    folder.now[name].now.clear()
+                else:
+                    folder.now[name] = File(bytearray(), b"")
+            case "mkdir":
+                folder, name = self._find(call.path)
+                folder.now[name] = Folder()
+            case "write":
+                file = self._at(call.path)
+                file.now.extend(bytes(max(0, call.offset - len(file.now))))
+                file.now[call.offset : call.offset + len(call.data)] = call.data
+            case "truncate":
+                file, length = self._at(call.path), int(call.other)
+                del file.now[length:]
+                file.now.extend(bytes(length - len(file.now)))
+            case "fsync":
+                synced = self._at(call.path)
+                synced.synced = dict(synced.now) if isinstance(synced, Folder) else bytes(synced.now)
+            case "rename" | "link":
+                folder, name = self._find(call.path)
+                target, new = self._find(call.other)
+                target.now[new] = folder.now[name]
+                if call.name == "rename":
+                    del folder.now[name]
+            case "unlink":
+                folder, name = self._find(call.path)
+                del folder.now[name]
+            case _:
+                raise AssertionError(f"{call} is no call that succeeded")
+
+    def _find(self, path: str) -> tuple[Folder, str]:
+        *folders, name = path.removeprefix(self._place).split("/")
+        here = self._root
+        for folder in folders:
+            here = here.now[folder]
+        return here, name
+
+    def _at(self, path: str) -> File | Folder:
+        if f"{path}/" == self._place:
+            return self._root
+        folder, name = self._find(path)
+        return folder.now[name]
+
+
+def _read(place: Path) -> Folder:
+    found: dict[str, File | Folder] = {}
+    for path in place.iterdir():
+        content = b"" if path.is_dir() else path.read_bytes()
+        found[path.name] = _read(path) if path.is_dir() else File(bytearray(content), content)
+    return Folder(found, dict(found))
+
+
+def _write(folder: Folder, place: Path, cut: Cut) -> None:
+    place.mkdir()
+    for name, what in (folder.synced if cut is Cut.LOST else folder.now).items():
+        if isinstance(what, Folder):
+            _write(what, place / name, cut)
+        else:
+            (place / name).write_bytes(what.after(cut))

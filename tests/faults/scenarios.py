@@ -1,0 +1,173 @@
+"""The commands under fault: what they start from, what they leave undisturbed, and how both are compared."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import sqlite3
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+from tests.faults.faulty import Fault, Program
+from tests.program import Ran
+from tests.publish.folders import tree
+from tests.publish.work import Model, ledger, weights, write_work
+
+SEED = int(os.environ.get("FILTERZOO_FAULTS_SEED", "0"))
+SAMPLE = 10
+"""Calls that the slow tier tries of each command; `make torture` tries every one."""
+MANIFEST = """
+name: zoo
+sources:
+  - source: local
+    paths: ["zoo/*"]
+    license: mit
+"""
+FIRST, SECOND = "v2026.01.02", "v2026.01.03"
+PUBLISH_FIRST = ("publish", "case/out", "--workdir", "case/work", "--release", FIRST)
+PUBLISH_SECOND = ("publish", "case/out", "--workdir", "case/work", "--release", SECOND)
+
+
+@dataclass
+class Scenario:
+    """A command run in a copy of the folder `start`, and the commands that publish what it made."""
+
+    program: Program
+    start: Path
+    command: Sequence[str]
+    then: Sequence[Sequence[str]] = ()
+    calls: int = 0
+    state: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def case(self) -> Path:
+        """The folder that the commands change; always the same, since its path is part of what a crawl records."""
+        return self.program.faults.root / "case"
+
+    def undisturbed(self) -> Scenario:
+        """Run without a fault: the number of calls, and the state that every other run has to come to."""
+        self.begin()
+        assert (ran := self.program.run(*self.command)).code == 0, ran.err
+        self.calls = self.program.faults.count
+        self.state = self.after()
+        return self
+
+    def begin(self) -> None:
+        shutil.rmtree(self.case, ignore_errors=True)
+        shutil.copytree(self.start, self.case)
+
+    def after(self) -> dict[str, object]:
+        """What is there once everything is published: each file with its sha256, the records of the journal."""
+        for command in self.then:
+            ran = self.program.run(*command)
+            assert ran.code == 0, f"{command[0]}: {ran.err}"
+        return state(self.case)
+
+    def sample(self) -> list[int]:
+        return sorted(random.Random(SEED).sample(range(1, self.calls + 1), min(SAMPLE, self.calls)))
+
+    def every(self) -> Iterable[int]:
+        return range(1, self.calls + 1)
+
+    def trouble(self, at: int, fault: Fault) -> str | None:
+        """Run with the fault, and again without; says what is not as it was promised."""
+        self.begin()
+        ran = self.program.run(*self.command, at=at, fault=fault)
+        met = f"{fault.name} at {at}, {self.program.faults.met()}"
+        if wrong := told_wrong(ran, fault):
+            return f"{met}: {wrong}"
+        again = self.program.run(*self.command)
+        if again.code != 0:
+            return f"{met}: the next run ended with {again.code}: {again.err[-500:]}"
+        try:
+            found = self.after()
+        except AssertionError as error:
+            return f"{met}: {error}"
+        different = sorted(str(key) for key, _ in found.items() ^ self.state.items())
+        return f"{met}: not as undisturbed: {different[:6]}" if different else None
+
+    def check(self, numbers: Iterable[int], faults: Iterable[Fault]) -> None:
+        """No fault at any of these calls changes what comes of it."""
+        troubles = [self.trouble(at, fault) for fault in faults for at in numbers]
+        found = [trouble for trouble in troubles if trouble]
+        assert not found, f"{len(found)} of {len(troubles)}:\n" + "\n".join(found)
+
+
+def told_wrong(ran: Ran, fault: Fault) -> str | None:
+    """A killed command says nothing. One that met an error ends with code 2 and one line, or did what it was asked."""
+    if fault in {Fault.KILL, Fault.TEAR}:
+        return None if ran.code in {0, -9} else f"ended with {ran.code}: {ran.err[-500:]}"
+    if ran.code == 0:
+        return None
+    lines = [line for line in ran.err.splitlines() if line.startswith("filterzoo: ")]
+    if ran.code == 2 and len(lines) == 1 and ran.err.endswith(lines[0] + "\n") and "unexpected" not in lines[0]:
+        return None
+    return f"ended with {ran.code}: {ran.err[-700:]}"
+
+
+def state(folder: Path) -> dict[str, object]:
+    """Path -> sha256 of every file below, each folder, and the records of the journal in the place of its files."""
+    found: dict[str, object] = {
+        path: digest for path, digest in tree(folder).items() if not path.startswith(("work/journal.", "work/lock"))
+    }
+    found |= {f"{path.relative_to(folder)}/": "" for path in folder.rglob("*") if path.is_dir()}
+    journal = folder / "work" / "journal.sqlite"
+    with closing(sqlite3.connect(journal)) as database:
+        for table in ("done", "ledger"):
+            rows = database.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3, 4, 5").fetchall()
+            found[f"journal: {table}"] = str(rows)
+    return found
+
+
+def write_zoo(root: Path) -> None:
+    """Two tiny files, one layer each."""
+    (root / "zoo").mkdir()
+    (root / "manifest.yaml").write_text(MANIFEST)
+    for seed, name in enumerate(("a", "b")):
+        layer = np.random.default_rng(seed).standard_normal((8, 4, 3, 3)).astype(np.float32)
+        save_file({"conv.weight": layer}, root / "zoo" / f"{name}.safetensors")
+
+
+def crawl(program: Program, starts: Path) -> Scenario:
+    """A crawl into a new work folder, published afterwards."""
+    start = starts / "nothing"
+    start.mkdir()
+    command = ("crawl", "manifest.yaml", "--workdir", "case/work", "--workers", "1")
+    return Scenario(program, start, command, (PUBLISH_FIRST,)).undisturbed()
+
+
+def models() -> list[Model]:
+    """Three that share a layer, two of them in the first release."""
+    shared = weights(1, 4, 4, 3, 3)
+    return [
+        Model("a", {"own": weights(2, 4, 4, 3, 3), "shared": shared}),
+        Model("b", {"shared": shared}, licence_class="share-alike"),
+        Model("c", {"own": weights(3, 4, 4, 3, 3), "shared": shared}),
+    ]
+
+
+def publication(program: Program, starts: Path) -> Scenario:
+    """A second release into a folder that holds a first one."""
+    start = program.faults.root / "case"
+    shutil.rmtree(start, ignore_errors=True)
+    write_work(start / "work", models()[:2])
+    assert (ran := program.run(*PUBLISH_FIRST)).code == 0, ran.err
+    write_work(start / "work", models()[2:], ledger())
+    start.rename(starts / "published")
+    return Scenario(program, starts / "published", PUBLISH_SECOND).undisturbed()
+
+
+def takedown(program: Program, starts: Path) -> Scenario:
+    """A takedown of the model that holds a layer of others."""
+    start = program.faults.root / "case"
+    shutil.rmtree(start, ignore_errors=True)
+    write_work(start / "work", models())
+    assert (ran := program.run(*PUBLISH_FIRST)).code == 0, ran.err
+    start.rename(starts / "to-be-taken-down")
+    command = ("takedown", "case/out", "--model", "pypi/a@1", "--yes", "--workdir", "case/work", "--release", SECOND)
+    return Scenario(program, starts / "to-be-taken-down", command).undisturbed()

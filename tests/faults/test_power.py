@@ -1,0 +1,79 @@
+"""A power cut: the calls of a command are recorded and replayed without what was not synced.
+
+`test_disk.py` tests the model itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+from tests.faults.faulty import Call
+from tests.faults.power import Cut, Disk
+from tests.faults.scenarios import Scenario, state
+
+every_command = pytest.mark.parametrize("scenario", ["crawl", "publication", "takedown"], indirect=True)
+both_cuts = pytest.mark.parametrize("cut", Cut, ids=lambda cut: cut.name)
+
+
+def recorded(scenario: Scenario) -> tuple[list[Call], dict[str, object]]:
+    """The calls of the command, and the state it ends with."""
+    scenario.begin()
+    ran = scenario.program.run(*scenario.command, with_data=True)
+    assert ran.code == 0, ran.err
+    return list(scenario.program.faults.calls()), state(scenario.case)
+
+
+def cut_after(scenario: Scenario, calls: Sequence[Call], cut: Cut) -> None:
+    disk = Disk(scenario.start, scenario.case)
+    disk.replay(calls)
+    disk.write(scenario.case, cut)
+
+
+def trouble(scenario: Scenario, calls: Sequence[Call], cut: Cut) -> str | None:
+    """What is not as undisturbed when the command runs again after a power cut behind these calls."""
+    cut_after(scenario, calls, cut)
+    met = f"{cut.name} after {len(calls)} calls ({calls[-1] if calls else 'none'})"
+    again = scenario.program.run(*scenario.command)
+    if again.code:
+        return f"{met}: {again.err[-500:]}"
+    try:
+        different = sorted(str(key) for key, _ in scenario.after().items() ^ scenario.state.items())
+    except AssertionError as error:
+        return f"{met}: {error}"
+    return f"{met}: {different[:6]}" if different else None
+
+
+@pytest.mark.slow
+@every_command
+@both_cuts
+def test_what_a_command_did_outlives_a_power_cut_after_its_end(scenario: Scenario, cut: Cut) -> None:
+    calls, done = recorded(scenario)
+    cut_after(scenario, calls, cut)
+    assert state(scenario.case) == done
+
+
+def without_syncs_of(ending: str) -> Callable[[Call], bool]:
+    return lambda call: not (call.name == "fsync" and call.path.endswith(ending))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", ["publication"], indirect=True)
+@pytest.mark.parametrize("ending", ["/README.md", "/out"])
+def test_a_sync_that_is_left_out_is_found(scenario: Scenario, ending: str) -> None:
+    """As if the program had a fault: without the syncs of a file or of a folder, its end does not outlive a cut."""
+    calls, done = recorded(scenario)
+    kept = list(filter(without_syncs_of(ending), calls))
+    assert len(kept) < len(calls)
+    cut_after(scenario, kept, Cut.LOST)
+    assert state(scenario.case) != done
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(7200)
+@every_command
+@both_cuts
+def test_every_prefix_recovers(scenario: Scenario, cut: Cut) -> None:
+    calls, _ = recorded(scenario)
+    troubles = [found for end in range(len(calls)) if (found := trouble(scenario, calls[:end], cut))]
+    assert not troubles, "\n".join(troubles)
