@@ -111,11 +111,16 @@ def told_wrong(ran: Ran, fault: Fault) -> str | None:
 
 
 def state(folder: Path) -> dict[str, object]:
-    """Path -> sha256 of every file below, each folder, and the records of the journal in the place of its files."""
+    """Path -> sha256 of every file below, each folder, and the records of the journal in the place of its files.
+
+    The folders that only a crawl with something to do makes may be there or not; what is in them counts.
+    """
     found: dict[str, object] = {
         path: digest for path, digest in tree(folder).items() if not path.startswith(("work/journal.", "work/lock"))
     }
     found |= {f"{path.relative_to(folder)}/": "" for path in folder.rglob("*") if path.is_dir()}
+    for name in ("work/scratch/", "work/sockets/"):
+        found.pop(name, None)
     journal = folder / "work" / "journal.sqlite"
     with closing(sqlite3.connect(journal)) as database:
         for table in ("done", "ledger"):
