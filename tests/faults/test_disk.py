@@ -16,10 +16,9 @@ def after(folder: Path, cut: Cut, *calls: tuple[str, str] | tuple[str, str, str]
     disk = Disk(folder / "start", Path("/disk"))
     made = []
     for name, path, *rest in calls:
-        extra = rest[0] if rest else ""
-        is_data = isinstance(extra, bytes)
-        other = f"/disk/{extra}" if extra and not is_data else ""
-        made.append(Call(name, 0, f"/disk/{path}".rstrip("/"), other, extra if is_data else b""))
+        data = b"".join(one for one in rest if isinstance(one, bytes))
+        other = "".join(f"/disk/{one}" for one in rest if isinstance(one, str))
+        made.append(Call(name, 0, f"/disk/{path}".rstrip("/"), other, data))
     disk.replay(made)
     disk.write(folder / "left", cut)
     files = (path for path in (folder / "left").rglob("*") if path.is_file())
