@@ -6,7 +6,7 @@
 # The manifest travels with the job. The job goes on without this terminal; submitted again it does what is missing.
 set -euo pipefail
 if [ "$#" -lt 2 ]; then
-  sed -n '2,6s/^# \{0,1\}//p' "$0" >&2
+  echo "usage: submit.sh MANIFEST STORE [OPTION of filterzoo crawl...]" >&2
   exit 2
 fi
 manifest=$1 store=$2

@@ -173,7 +173,9 @@ def ran_with_broken_sources(tmp_path_factory) -> dict[str, LedgerEntry]:
     assert ran.code == 1, ran.err
     assert ran.document["checkpoints"] == {"done": 1, "skipped": 0, "failed": len(SOURCES)}
     assert ran.document["reasons"] == {"plugin_error": len(SOURCES)}
-    assert filterzoo("status", "--json", cwd=folder).document == ran.document
+    status = filterzoo("status", "--json", cwd=folder).document
+    assert len(status.pop("ledger")) == len(ran.document["run"]["failures"]) == len(SOURCES)
+    assert status | {"run": ran.document["run"], "ledger_left_out": 0} == ran.document | {"ledger_left_out": 0}
     with Journal(folder / "filterzoo-work" / "journal.sqlite") as journal:
         (done,) = journal.done()
         assert done.checkpoint.id.endswith("good.safetensors")

@@ -102,7 +102,9 @@ def test_a_second_name_of_a_file_is_a_duplicate_for_the_plan_the_crawl_and_the_d
     assert (planned.code, ran.code) == (0, 0), ran.err
     counts = ran.document
     assert (counts["checkpoints"], counts["reasons"]) == ({"done": 1, "skipped": 1, "failed": 0}, {"duplicate": 1})
-    assert filterzoo("status", "--json", cwd=tmp_path).document == counts
+    status = filterzoo("status", "--json", cwd=tmp_path).document
+    assert [entry["reason"] for entry in status.pop("ledger")] == ["duplicate"]
+    assert {**status, "run": counts["run"]} == {**counts, "ledger_left_out": 0}
     assert filterzoo("publish", "out", cwd=tmp_path).code == 0
     (skipped,) = datasets.load_dataset(str(tmp_path / "out"), "skipped", split="train")
     (model,) = datasets.load_dataset(str(tmp_path / "out"), split="train")

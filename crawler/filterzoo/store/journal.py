@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import quote
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
-from filterzoo.errors import NewerJournal, Reason, StartError, StorageFailed
+from filterzoo.errors import NewerJournal, Reason, Stage, StartError, StorageFailed
 from filterzoo.outcome import Done, LedgerEntry
-from filterzoo.records import Artifact, Checkpoint
+from filterzoo.records import Artifact, Checkpoint, LeftOut
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS done (
@@ -336,13 +336,29 @@ def done_of(document: str) -> Done:
     checkpoint = found["checkpoint"]
     _check_fields(found.keys() - _DONE, checkpoint.keys() - _CHECKPOINT)
     _check_fields(*(artifact.keys() - _ARTIFACT for artifact in checkpoint["artifacts"]))
-    return _RECORDS.validate_json(document)
+    try:
+        return _RECORDS.validate_json(document)
+    except ValidationError:
+        _RECORDS.validate_json(_without_surrogates(found))
+        made = tuple(Artifact(**artifact) for artifact in checkpoint.pop("artifacts"))
+        left = tuple(LeftOut(**left) for left in found.pop("left_out", ()))
+        return Done(**(found | {"checkpoint": Checkpoint(artifacts=made, **checkpoint), "left_out": left}))
 
 
 def entry_of(document: str) -> LedgerEntry:
     """A document of `ledger`; raises as `done_of`."""
-    _check_fields(json.loads(document).keys() - _ENTRY)
-    return _ENTRIES.validate_json(document)
+    found = json.loads(document)
+    _check_fields(found.keys() - _ENTRY)
+    try:
+        return _ENTRIES.validate_json(document)
+    except ValidationError:
+        _ENTRIES.validate_json(_without_surrogates(found))
+        return LedgerEntry(**(found | {"reason": Reason(found["reason"]), "stage": Stage(found["stage"])}))
+
+
+def _without_surrogates(found: Any) -> bytes:
+    """The document with other characters in the place of those that UTF-8 cannot hold, as names of files have them."""
+    return json.dumps(found, ensure_ascii=False).encode(errors="replace")
 
 
 def done_document(done: Done) -> str:

@@ -251,9 +251,11 @@ def test_nothing_to_publish_is_told(tmp_path):
 
 
 def test_strings_that_utf8_cannot_hold_are_escaped(tmp_path):
-    publish_models(tmp_path / "work", tmp_path / "out", [Model("m", network(1), facts={"task": "bad\udcff\x00task"})])
-    for config in ("models", "layers", "filters", "filters_sample"):
-        assert set(rows(tmp_path / "out", config)["task"].to_pylist()) == {"bad\\udcff\x00task"}
+    publish_models(
+        tmp_path / "work", tmp_path / "out", [Model("m", network(1), facts={"training_dataset": "bad\udcff\x00set"})]
+    )
+    for config in ("models", "layers", "filters_sample"):
+        assert set(rows(tmp_path / "out", config)["training_dataset"].to_pylist()) == {"bad\\udcff\x00set"}
     assert verify(str(tmp_path / "out")) == []
 
 
