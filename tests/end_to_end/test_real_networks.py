@@ -32,6 +32,7 @@ sources:
       - basic-pitch==0.4.0
       - deepbet==1.0.2
       - pymicro-wakeword==2.5.0
+    files: ["*.pt", "*.pth", "*.jit", "*.safetensors", "*.onnx", "*.tflite"]
 kernels: ["1", "3", "5", "7", "1x1", "1x3", "3x3", "2x2", "5x5", "3x3x3"]
 licenses: {allow: [apache-2.0, mit, agpl-3.0-only], unknown: publish}
 """
