@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import pytest
 from tests.faults.faulty import Call
@@ -69,11 +69,36 @@ def test_a_sync_that_is_left_out_is_found(scenario: Scenario, ending: str) -> No
     assert state(scenario.case) != done
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", ["publication"], indirect=True)
+def test_a_decision_before_its_note_is_on_the_disk_is_found(scenario: Scenario) -> None:
+    """As if the note that lets a publisher finish its release were not synced before the rename that decides."""
+    calls, _ = recorded(scenario)
+    (rename,) = (place for place, call in enumerate(calls) if call.other.endswith("/.decided"))
+    decided = calls[: rename + 2]
+    assert decided[-1].name == "fsync"
+    assert trouble(scenario, decided, Cut.LOST) is None
+    without = [call for call in decided if call.name != "fsync" or "/work/releases" not in call.path]
+    assert "not begun with this work folder" in trouble(scenario, without, Cut.LOST)
+
+
+def check(scenario: Scenario, ends: Iterable[int], cut: Cut) -> None:
+    """The same command recovers from a cut behind any of these calls."""
+    calls, _ = recorded(scenario)
+    troubles = [found for end in ends if (found := trouble(scenario, calls[:end], cut))]
+    assert not troubles, "\n".join(troubles)
+
+
+@pytest.mark.slow
+@every_command
+@both_cuts
+def test_a_sample_of_prefixes_recovers(scenario: Scenario, cut: Cut) -> None:
+    check(scenario, scenario.sample(), cut)
+
+
 @pytest.mark.torture
 @pytest.mark.timeout(7200)
 @every_command
 @both_cuts
 def test_every_prefix_recovers(scenario: Scenario, cut: Cut) -> None:
-    calls, _ = recorded(scenario)
-    troubles = [found for end in range(len(calls)) if (found := trouble(scenario, calls[:end], cut))]
-    assert not troubles, "\n".join(troubles)
+    check(scenario, scenario.every(), cut)
