@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from filterzoo.dataset.parquet import ParquetFile
 from filterzoo.dataset.untrusted import WRONG_CONTENT, said
-from filterzoo.durable import settle
+from filterzoo.durable import make_folder, settle
 from filterzoo.errors import StartError
 from filterzoo.files import open_regular
 
@@ -64,7 +64,7 @@ def row_key(row: dict[str, Any]) -> tuple[tuple[bool, Any], ...]:
 def add_rows(folder: Path, rows: Iterable[dict[str, Any]]) -> Path:
     """Write rows to a new file of the folder, named by its bytes; it appears whole or not at all."""
     table = pa.Table.from_pylist(sorted(rows, key=row_key), schema=CONFIDENCE_SCHEMA)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     draft = folder / f".{secrets.token_hex(8)}.tmp"
     try:
         pq.write_table(table, draft)

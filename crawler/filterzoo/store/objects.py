@@ -128,6 +128,8 @@ class LocalObjects(Objects):
 
     def replace(self, written: Path, path: str) -> None:
         """See `Objects.replace`."""
+        with written.open("rb") as file:
+            sync(file)
         self.keep(written, path)
 
     def open(self, path: str) -> Any:

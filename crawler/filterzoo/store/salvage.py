@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+from filterzoo.durable import sync_folder
 from filterzoo.store.journal import COLUMNS, Journal
 
 _TABLES = {
@@ -42,6 +43,7 @@ def salvage(path: Path) -> Path:
         with contextlib.suppress(FileNotFoundError):
             source.rename(target)
     made.rename(path)
+    sync_folder(path.parent)
     return broken
 
 

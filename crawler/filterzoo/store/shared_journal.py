@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filterzoo.durable import sync
+from filterzoo.durable import sync, sync_folder
 from filterzoo.errors import StartError, StorageFailed
 from filterzoo.store.journal import Journal
 from filterzoo.store.workfolder import WorkFolder
@@ -146,6 +146,7 @@ def _download(work: WorkFolder, objects: Objects) -> None:
     with Journal(copy) as journal:
         journal.check_records()
     copy.replace(work.journal_path)
+    sync_folder(work.path)
 
 
 class _Copies:

@@ -15,7 +15,7 @@ import numpy as np
 from filterzoo.dataset.loading import Footers, checked_footers, copy_filters
 from filterzoo.dataset.published import PublishedFiles, first_line
 from filterzoo.dataset.untrusted import WRONG_CONTENT
-from filterzoo.durable import settle
+from filterzoo.durable import settle, sync
 from filterzoo.errors import FilterZooError, StartError, StorageFailed, raise_disk_trouble
 from filterzoo.reporting.progress import watched
 from filterzoo_publish.cnn_filter_db.frame import write_frame
@@ -64,6 +64,7 @@ def _write_pairs(planned: ExportTable, path: Path) -> None:
         writer = csv.DictWriter(file, ["", *_PAIR])
         writer.writeheader()
         writer.writerows({"": number, **row} for number, row in enumerate(planned.pairs))
+        sync(file)
 
 
 _PAIR = ("Robust", "Normal", "Arch", "Dataset")

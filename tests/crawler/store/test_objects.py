@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import secrets
 from pathlib import Path
 from typing import Any, ClassVar
@@ -88,6 +89,30 @@ def test_a_file_is_kept_read_listed_set_aside_and_removed(objects: Objects, tmp_
     assert objects.paths() == []
     with pytest.raises(FileNotFoundError):
         objects.open("x")
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the paths of open files are not to be had here")
+def test_a_file_is_on_the_disk_before_it_takes_the_place_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    sync, rename = os.fsync, Path.replace
+
+    def note_sync(file: int) -> None:
+        steps.append(f"sync {Path(f'/proc/self/fd/{file}').readlink()}")
+        sync(file)
+
+    def note_rename(path: Path, place: Path) -> Path:
+        steps.append(f"rename {path}")
+        return rename(path, place)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(Path, "replace", note_rename)
+    store = tmp_path.resolve() / "a store"
+    new = written(tmp_path.resolve())
+    LocalObjects(store).replace(new, "crawl.json")
+    assert steps[:2] == [f"sync {new}", f"rename {new}"]
+    assert {f"sync {store}", f"sync {store.parent}"} <= set(steps[2:])
 
 
 def test_an_empty_file_can_be_read(objects: Objects, tmp_path: Path) -> None:
