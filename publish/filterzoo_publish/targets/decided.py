@@ -71,10 +71,14 @@ _PLANS: TypeAdapter[Decided] = TypeAdapter(Decided)
 
 
 class Notes:
-    """The notes of a work folder; without a work folder nothing is noted, and no release can be finished later."""
+    """The notes of a work folder; without a work folder nothing is noted, and no release can be finished later.
+
+    Neither where a link stands in the place of the folder of notes: whoever sent it would choose where is written.
+    """
 
     def __init__(self, workdir: Path | None) -> None:
-        self._folder = None if workdir is None else workdir / _NOTES
+        folder = None if workdir is None else workdir / _NOTES
+        self._folder = None if folder is not None and folder.is_symlink() else folder
 
     def add(self, plan: bytes, target: Path) -> None:
         """Note, durably, that this plan is to be carried out. A work folder that takes no files gets no note."""

@@ -18,6 +18,7 @@ from filterzoo_publish.release import publish, target_for
 from filterzoo_publish.schema import CONFIGS
 from filterzoo_publish.takedown.takedown import take_down
 from filterzoo_publish.takedown.takedowns import TakedownKind
+from filterzoo_publish.targets.decided import Notes
 from filterzoo_publish.targets.folder import FolderTarget
 from filterzoo_publish.verify.checks import verify
 
@@ -135,3 +136,29 @@ def test_no_link_is_followed_to_a_file(target, tmp_path, linked):
         open_folder(target).open(path)
     with pytest.raises(StartError):
         open_folder(target).native(path)
+
+
+def test_notes_are_not_written_or_removed_through_a_link(tmp_path):
+    outside, target = tmp_path / "outside", tmp_path / "out"
+    work = tmp_path / "work"
+    for folder in (outside, work):
+        folder.mkdir()
+    Notes(work).add(b"plan", target)
+    (note,) = Notes(work).of(target)
+    note.rename(outside / note.name)
+    note.parent.rmdir()
+    note.parent.symlink_to(outside)
+    Notes(work).add(b"another plan", target)
+    Notes(work).forget(target)
+    assert [path.name for path in outside.iterdir()] == [note.name]
+    assert not Notes(work).has(b"plan")
+
+
+def test_notes_for_other_targets_stay(tmp_path):
+    notes = Notes(tmp_path / "work")
+    for name in ("one", "other"):
+        notes.add(name.encode(), tmp_path / name)
+    (torn,) = notes.of(tmp_path / "one")
+    torn.write_bytes(b"")
+    notes.forget(tmp_path / "one")
+    assert (notes.has(b"one"), notes.has(b"other")) == (False, True)
