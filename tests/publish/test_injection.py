@@ -77,6 +77,7 @@ def test_it_is_sound_and_nothing_left_its_folder(place):
     ]
     names = {path.relative_to(place / "out").as_posix() for path in (place / "out").rglob("*") if path.is_file()}
     assert {name for name in names if "/" not in name} == {
+        "CITATION.cff",
         "NOTICE",
         "README.md",
         "croissant.json",

@@ -111,7 +111,9 @@ def _spread(effects: Doubles) -> float:
 
 def _fitted(y: Doubles, group: Any, factors: dict[str, Any]) -> dict[str, Any]:
     """Spread of the fixed effects, p of an F test of them, and shares of variance; NaN where the model has no fit."""
-    unknown = dict.fromkeys(("spread", "p", "architecture_share", "data_share", "rest_share"), float("nan"))
+    unknown: dict[str, Any] = dict.fromkeys(
+        ("spread", "p", "architecture_share", "data_share", "rest_share"), float("nan")
+    )
     names = sorted(set(group))
     design = np.column_stack([np.ones(len(y)), *[(group == name).astype(np.float64) for name in names[1:]]])
     free = len(y) - design.shape[1] - sum(len(set(levels)) - 1 for levels in factors.values())

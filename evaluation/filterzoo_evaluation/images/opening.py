@@ -178,7 +178,7 @@ def _of_torchvision(where: str, name: str | None) -> ImageSet:
     if wanted not in datasets.__all__ or kind is None:
         raise StartError(f"--images torchvision:{where}: torchvision has no data set {wanted!r}")
     known = inspect.signature(kind).parameters
-    settings = {name: value for name, value in (("train", False), ("split", "test")) if name in known}
+    settings: dict[str, Any] = {name: value for name, value in (("train", False), ("split", "test")) if name in known}
     if wanted == "ImageNet":
         settings = {"split": "val"}  # it has no test images with classes
     if "download" in known:

@@ -13,9 +13,9 @@ from filterzoo.layers.layer import Doubles
 from filterzoo_analysis.exhibits import counted
 from filterzoo_analysis.zoo import Zoo
 
-KINDS = ("normal", "robust", "not stated")
+KINDS: tuple[str, ...] = ("normal", "robust", "not stated")
 _SETTINGS = ("norm", "eps", "steps", "step_size", "restarts", "queries", "stop_rule", "seed")
-_FACTS = ("robust", "architecture", "activation", "pooling", "pair_id")
+_FACTS: tuple[str, ...] = ("robust", "architecture", "activation", "pooling", "pair_id")
 _ATTACKS = {"none": "clean", "pgd": "PGD", "square": "Square"}
 HALF = 0.5
 """Accuracy below which a calibration error is hard to read (arXiv:2210.05938)."""
@@ -68,7 +68,9 @@ def evaluations(zoo: Zoo) -> tuple[list[Evaluation], list[str]]:
     """
     models = zoo.dataset.models
     place = {name: number for number, name in enumerate(models["model_id"].to_pylist()) if zoo.analysed[number]}
-    facts = [dict(zip(_FACTS, row, strict=True)) for row in zip(*(models[n].to_pylist() for n in _FACTS), strict=True)]
+    facts: list[dict[str, Any]] = [
+        dict(zip(_FACTS, row, strict=True)) for row in zip(*(models[n].to_pylist() for n in _FACTS), strict=True)
+    ]
     groups: defaultdict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for row in zoo.dataset.confidences.to_pylist():
         if row["model_id"] in place:
