@@ -93,6 +93,8 @@ class FolderTarget(Target):
         if self._path.is_dir() and (left or self._notes.of(self._path)):
             with self:
                 self.prepare()
+        else:
+            self._notes.forget(self._path)  # the folder of notes may be left, empty
 
     def add(self, shard: Shard) -> None:
         """See `Target.add`."""
