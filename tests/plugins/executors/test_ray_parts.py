@@ -234,3 +234,23 @@ def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(StartError, match=r"pip install 'filterzoo\[ray\]'"):
         RayExecutor(ExecutorOptions(store="s3://bucket"))
+
+
+@pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
+def test_an_address_where_nothing_listens_is_told_at_once(form):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        cluster.check_reachable(form.format(port))
+    with pytest.raises(StartError, match=f"--ray-address .*:{port}: no cluster to use: ConnectionRefusedError"):
+        cluster.check_reachable(form.format(port))
+
+
+@pytest.mark.parametrize("address", ["auto", "local"])
+def test_an_address_that_ray_finds_is_left_to_it(address):
+    cluster.check_reachable(address)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:99999999", "127.0.0.1:x"])
+def test_an_address_that_is_none_is_told(address):
+    with pytest.raises(StartError, match="no cluster to use"):
+        cluster.check_reachable(address)

@@ -6,12 +6,14 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from filterzoo.crawl.executor import ExecutorOptions
 from filterzoo.errors import StartError, describe
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from filterzoo.crawl.worker import WorkerSetup
 
 AUTO, LOCAL = "auto", "local"
+_PATIENCE = 10
+"""Seconds for a connection to the address that was named."""
 _JOB = Path("filterzoo_job")
 """Folder of manifests and plugin files, in the working folder of every task. Not a name that Python would import."""
 _ENVIRONMENT = {
@@ -49,6 +53,7 @@ def connected(ray: Any, options: ExecutorOptions) -> Iterator[Any]:
     Secrets are no part of what is sent: the nodes have their own environment. StartError where there is no cluster.
     """
     address = options.address or AUTO
+    check_reachable(address)
     with tempfile.TemporaryDirectory(prefix="filterzoo-job-") as folder:
         _gather(options, Path(folder))
         arguments: dict[str, Any] = {"include_dashboard": False} if address == LOCAL else {"address": address}
@@ -72,6 +77,21 @@ def connected(ray: Any, options: ExecutorOptions) -> Iterator[Any]:
         yield actor.remote()
     finally:
         ray.shutdown()
+
+
+def check_reachable(address: str) -> None:
+    """StartError where nothing listens at `HOST:PORT` or `ray://HOST:PORT`, for which Ray would wait for minutes."""
+    place = urlsplit(address if "://" in address else f"//{address}")
+    try:
+        if place.hostname is None or place.port is None:
+            return
+        with socket.create_connection((place.hostname, place.port), timeout=_PATIENCE):
+            return
+    except (OSError, ValueError) as error:
+        raise StartError(
+            f"--ray-address {ascii(address)[1:-1][:200]}: no cluster to use: {describe(error)[:300]}; "
+            "start one by `ray start --head`, or name another"
+        ) from error
 
 
 def _gather(options: ExecutorOptions, folder: Path) -> None:
