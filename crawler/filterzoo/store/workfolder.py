@@ -66,6 +66,7 @@ class WorkFolder:
 
         A received folder would have the next crawl write, and `doctor --repair` remove, wherever its sender likes.
         """
+        self.check()
         try:
             found = json.loads((self.path / _STORE).read_bytes())
             remembered = {"url": str(found["url"]), "run": found["run"]}
