@@ -15,6 +15,7 @@ from filterzoo.crawl.executor import Executor, ExecutorOptions, Outcome
 from filterzoo.errors import Reason, Refused, StartError, StorageFailed
 from filterzoo.network.pace import Pace
 from filterzoo.outcome import Done
+from filterzoo.stopping import Stopped
 from filterzoo_plugins.executors.ray import cluster
 from filterzoo_plugins.executors.ray.batches import BASE, GPU_SHARE, Batch, Batches, Needs
 from filterzoo_plugins.executors.ray.shared import ClusterPace
@@ -116,7 +117,12 @@ class _Run:
                 self._submit(batch)
             if not self._pending:
                 return
-            ready, _ = self._ray.wait(list(self._pending), timeout=_LOOK)
+            try:
+                ready, _ = self._ray.wait(list(self._pending), timeout=_LOOK)
+            except SystemError as error:  # Ray's compiled code wraps what the handler of a signal raises
+                if isinstance(error.__cause__, Stopped):
+                    raise error.__cause__ from None
+                raise
             for reference in ready:
                 yield from self._ended(reference, self._pending.pop(reference), most)
 
