@@ -1,4 +1,7 @@
-"""A zoo whose every word is hostile; crawled with `--plugin`. Reads words.json beside the manifest."""
+"""A zoo whose every word is hostile but those of closed lists, which a crawl refuses; crawled with `--plugin`.
+
+Reads words.json beside the manifest.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,8 @@ class HostileSource(Source):
 
     def discover(self):
         for number, word in enumerate(json.loads((self.folder / "words.json").read_text())):
-            facts = ("architecture", "task", "training_dataset", "pretraining_dataset", "visual_category", "modality")
-            others = ("url", "licence", "threat_model", "pair_id", "base_model", "tags")
+            facts = ("architecture", "training_dataset", "pretraining_dataset")
+            others = ("url", "licence", "pair_id", "base_model", "tags")
             artifact = Artifact(url=f"{number}.safetensors", name=word, member=None)
             yield Checkpoint(
                 id=word, revision=word, artifacts=(artifact,), **dict.fromkeys((*facts, *others), word), robust=True
