@@ -12,7 +12,7 @@ def section(zoo: Zoo) -> Section:
     """All comparisons that the evaluated networks allow."""
     title = "Confidence: are networks over-confident?"
     about = (
-        "The figures of 'Robust Models are less Over-Confident' (NeurIPS 2022), and what weights tell of confidence. "
+        "The figures of 'Robust Models are less Over-Confident' (NeurIPS 2022), and confidence beside weights. "
         "Over-confidence is the mean confidence on wrong images, under-confidence one less it on right ones."
     )
     found, _ = evaluations(zoo)

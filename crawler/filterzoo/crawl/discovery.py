@@ -133,7 +133,7 @@ def discover(
 ) -> Iterator[Task | LedgerEntry]:
     """Tasks, and ledger entries for what the licence, a limit or its zoo leaves out and for sources that fail.
 
-    Each (source, id, revision) comes once, where it is listed first. watch: told of each source that is done with, and
+    Each (source, id, revision) comes once, where it is listed first. watch: called for each source at its end, and
     whether it could be listed to its end. StartError passes where the only source there is cannot start; one of several
     is a failure like another, and the others go on.
     """

@@ -26,7 +26,7 @@ from filterzoo_plugins.executors.ray.shared import ClusterPace, answer
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A crawl, as its tasks are told of it. setup: paths are below the folder that travels with the job."""
+    """What every task of a crawl is sent. setup: paths are below the folder that travels with the job."""
 
     setup: WorkerSetup
     version: str = filterzoo.__version__

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import yaml
+from filterzoo import Refused
+from filterzoo_plugins.sources._zoo import yaml_of
 
 _TARGET = re.compile(r"[A-Za-z_][\w.]{0,200}")
 _DEFINES = re.compile(r"(_def|_net|network)$")
@@ -20,8 +21,8 @@ _FILLER = frozenset(
 def config_of(text: str) -> Any:
     """A configuration as plain data, None for what is none: JSON is YAML as well."""
     try:
-        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # both are safe loaders
-    except (yaml.YAMLError, ValueError, RecursionError):
+        return yaml_of(text, "")
+    except Refused:
         return None
 
 
