@@ -21,7 +21,7 @@ import torchvision
 
 from filterzoo import plugins
 from filterzoo.network.cache import default_folder
-from filterzoo_evaluation.evaluate import Evaluated, Wanted, evaluate
+from filterzoo_evaluation.evaluate import Evaluated, EvaluationRequest, evaluate
 from filterzoo_evaluation.images.opening import open_images
 
 BATCH = 50
@@ -76,7 +76,7 @@ def prepared(folder: Path, count: int, side: int) -> tuple[torch.nn.Module, torc
 
 def run(folder: Path, count: int, output: Path) -> Path:
     """Evaluate the first images; gives the table of logits."""
-    wanted = Wanted(
+    wanted = EvaluationRequest(
         manifests=(folder / "zoo.yaml",),
         images=open_images(str(folder / "images.npz")).first(count),
         output=output,

@@ -78,7 +78,7 @@ def evaluate(
     if network is not None:
         trusted(network)
     with tempfile.TemporaryDirectory(prefix="filterzoo-") as scratch:
-        wanted = evaluation.Wanted(
+        wanted = evaluation.EvaluationRequest(
             manifests=tuple(path.absolute() for path in manifests),
             images=open_images(images, image_set).first(first),
             output=output,

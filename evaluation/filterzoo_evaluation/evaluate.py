@@ -25,8 +25,8 @@ from filterzoo.plugins import Plugins
 from filterzoo.reader.model_file import ModelFile
 from filterzoo_evaluation.attacks.attack import Attack, AttackSettings
 from filterzoo_evaluation.images.image_set import ImageSet
-from filterzoo_evaluation.logits_file import Rows, place_of, write_logits
-from filterzoo_evaluation.networks.network import Network
+from filterzoo_evaluation.logits_file import Rows, logits_path, write_logits
+from filterzoo_evaluation.networks.classifier import Classifier
 from filterzoo_evaluation.networks.trusted import architecture_of, trusted
 from filterzoo_evaluation.networks.weights import state_dict_of
 
@@ -34,7 +34,7 @@ _PIECE = 1 << 22
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class EvaluationRequest:
     """What `filterzoo evaluate` was asked for. attack: None for clean images. network: see `networks.trusted`."""
 
     manifests: tuple[Path, ...]
@@ -61,7 +61,7 @@ class Evaluated:
 
 
 def evaluate(
-    wanted: Wanted, plugins: Plugins, on_images: Callable[[int], None] = lambda _count: None
+    wanted: EvaluationRequest, plugins: Plugins, on_images: Callable[[int], None] = lambda _count: None
 ) -> Iterator[Evaluated | LedgerEntry]:
     """Evaluate every checkpoint of the manifests, one after the other; what cannot be evaluated is an entry.
 
@@ -87,7 +87,7 @@ def evaluate(
 
 def _evaluated(
     task: Task,
-    wanted: Wanted,
+    wanted: EvaluationRequest,
     open_artifact: Callable[[Any], contextlib.AbstractContextManager[RandomAccessFile]],
     jail: Jail,
     *,
@@ -99,7 +99,7 @@ def _evaluated(
     settings = AttackSettings() if wanted.attack is None else wanted.attack.settings
     key = {"model_id": model_id, "image_set": wanted.images.name, **asdict(settings)}
     asked = {"network": wanted.network, "onnx": wanted.run_onnx, "images": len(wanted.images), "batch": wanted.batch}
-    place = place_of(wanted.output, key, asked | {"device": wanted.device, "versions": versions()})
+    place = logits_path(wanted.output, key, asked | {"device": wanted.device, "versions": versions()})
     if place.is_file():
         show(len(wanted.images))
         return Evaluated(model_id, place, is_new=False)
@@ -118,8 +118,8 @@ def _evaluated(
 
 
 def _network(
-    wanted: Wanted, model: ModelFile, file: RandomAccessFile, source: str, architecture: str | None
-) -> Network:
+    wanted: EvaluationRequest, model: ModelFile, file: RandomAccessFile, source: str, architecture: str | None
+) -> Classifier:
     if wanted.run_onnx and model.format == "onnx":
         from filterzoo_evaluation.networks.onnx_graph import onnx_network  # noqa: PLC0415  # an extra
 
@@ -135,7 +135,7 @@ def _network(
         raise Refused(Reason.UNSUPPORTED, f"{name}: {describe(error)}") from error
 
 
-def _batches(network: Network, wanted: Wanted, show: Callable[[int], None]) -> Iterator[Rows]:
+def _batches(network: Classifier, wanted: EvaluationRequest, show: Callable[[int], None]) -> Iterator[Rows]:
     """Logits batch by batch; images of the next batch are loaded while this one is classified."""
     images = wanted.images
     with ThreadPoolExecutor(wanted.workers) as pool:
@@ -155,7 +155,7 @@ def _batches(network: Network, wanted: Wanted, show: Callable[[int], None]) -> I
 
 
 def _classified(
-    network: Network, wanted: Wanted, prepared: list[torch.Tensor], labels: list[int], numbers: range
+    network: Classifier, wanted: EvaluationRequest, prepared: list[torch.Tensor], labels: list[int], numbers: range
 ) -> np.ndarray:
     if len({image.shape for image in prepared}) != 1:
         raise Refused(Reason.UNSUPPORTED, "the images have several sizes, and the network's transform leaves them so")

@@ -31,7 +31,7 @@ Rows = tuple[Sequence[str], Sequence[int], np.ndarray]
 """sample ids, labels, logits (n, classes) float32."""
 
 
-def place_of(folder: Path, key: Mapping[str, Any], asked: Mapping[str, Any]) -> Path:
+def logits_path(folder: Path, key: Mapping[str, Any], asked: Mapping[str, Any]) -> Path:
     """The file of an evaluation; another network, another number of images or other versions have another file."""
     text = json.dumps([dict(key), dict(asked)], sort_keys=True)
     return folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.parquet"

@@ -62,7 +62,7 @@ _SEGMENTATOR = "data sets of weights, 20 of them sold or not out yet"
 
 
 @dataclass(frozen=True, slots=True)
-class Zoo:
+class CountedZoo:
     """A row: a source with its options, and how the upstream's own entries are counted."""
 
     name: str
@@ -101,15 +101,15 @@ def _torchvision(door: Door) -> int:
     return sum(len(models.get_model_weights(name)) for name in models.list_models())
 
 
-def zoos() -> Iterator[Zoo]:
+def zoos() -> Iterator[CountedZoo]:
     """The rows, in order."""
     robustbench = "robustbench==1.1.1"
     tables = "|".join(re.escape(path) for path in TABLES.values())
-    yield Zoo("timm", TimmSource, {"pin": False, "results": TIMM_RESULTS}, "names with weights", _timm)
-    yield Zoo("torchvision", TorchvisionSource, {}, "registered weights", _torchvision)
+    yield CountedZoo("timm", TimmSource, {"pin": False, "results": TIMM_RESULTS}, "names with weights", _timm)
+    yield CountedZoo("torchvision", TorchvisionSource, {}, "registered weights", _torchvision)
     options = {"package": robustbench, "normals": None, "model_info": MODEL_INFO}
     models = _matches(robustbench, f"({tables})$", r"^ {4,8}\('([A-Z][\w.-]+)', \{", again=True)
-    yield Zoo("robustbench", RobustBenchSource, options, "entries, some of several files", models)
+    yield CountedZoo("robustbench", RobustBenchSource, options, "entries, some of several files", models)
     for name, files, pattern, words in (
         (
             "totalsegmentator",
@@ -122,27 +122,29 @@ def zoos() -> Iterator[Zoo]:
         ("lungmask", r"lungmask/mask\.py$", r"https?://[^\"']+\.pth", "addresses"),
     ):
         count = _matches(PACKAGES[name], files, pattern)
-        yield Zoo(f"medical/{name}", MedicalSource, {"repositories": [name]}, words, count)
+        yield CountedZoo(f"medical/{name}", MedicalSource, {"repositories": [name]}, words, count)
     for repository, package in openmmlab.PACKAGES.items():
         count = _matches(package, r"\.mim/configs/.*\.ya?ml$", r"^ {0,4}(?:- )?Weights:\s*(\S+)")
         chosen = {"repositories": [repository]}
-        yield Zoo(f"openmmlab/{repository}", openmmlab.OpenMmLabSource, chosen, "addresses in metafiles", count)
+        yield CountedZoo(f"openmmlab/{repository}", openmmlab.OpenMmLabSource, chosen, "addresses in metafiles", count)
     count = _matches(open_model_zoo.PACKAGE, r"omz_tools/models/.*/model\.yml$", r"\A")
-    yield Zoo("open_model_zoo", open_model_zoo.OpenModelZooSource, {}, "`model.yml`", count)
+    yield CountedZoo("open_model_zoo", open_model_zoo.OpenModelZooSource, {}, "`model.yml`", count)
     count = _matches(keras_applications.PACKAGE, r"keras/src/applications/\w+\.py$", r"^def ([A-Z]\w+)\(")
-    yield Zoo("keras_applications", keras_applications.KerasApplicationsSource, {}, "networks in code", count)
+    yield CountedZoo("keras_applications", keras_applications.KerasApplicationsSource, {}, "networks in code", count)
     for part, package in paddle.PACKAGES.items():
         count = _matches(package, r"\.(py|ya?ml)$", r"https?://[\w.:/%+-]+?\.pdparams")
-        yield Zoo(f"paddle/{part}", paddle.PaddleSource, {"repositories": [part]}, "addresses in the package", count)
+        yield CountedZoo(
+            f"paddle/{part}", paddle.PaddleSource, {"repositories": [part]}, "addresses in the package", count
+        )
     address = detectron2.Detectron2Options().repository
     count = _document(f"{address}/{detectron2.FILE}", r'": "[\w/.-]+\.pkl"')
-    yield Zoo("detectron2", detectron2.Detectron2Source, {}, "rows of the table", count)
+    yield CountedZoo("detectron2", detectron2.Detectron2Source, {}, "rows of the table", count)
     collection = bioimage_io.BioImageOptions().collection
     count = _document(collection, r'"type": *"model"')
-    yield Zoo("bioimage_io", bioimage_io.BioImageSource, {}, "models of the collection", count)
+    yield CountedZoo("bioimage_io", bioimage_io.BioImageSource, {}, "models of the collection", count)
 
 
-def row(zoo: Zoo, door: Door) -> str:
+def row(zoo: CountedZoo, door: Door) -> str:
     """One line of the table."""
     try:
         upstream: int | str = zoo.upstream(door)

@@ -12,7 +12,7 @@ from tests.program import filterzoo
 from filterzoo_evaluation.demo.__main__ import run_pair
 from filterzoo_evaluation.demo.images import images_of
 from filterzoo_evaluation.demo.networks import VARIANTS, small_cnn
-from filterzoo_evaluation.demo.zoo import SIX, Pair, make_zoo
+from filterzoo_evaluation.demo.zoo import SIX, DemoPair, make_zoo
 
 
 def test_six_pairs_of_both_image_sets_have_networks_of_their_own_names() -> None:
@@ -37,7 +37,7 @@ def test_images_come_with_wheels_in_an_order_that_mixes_classes() -> None:
 
 @pytest.mark.slow
 def test_on_digits_six_of_six_robust_twins_are_less_over_confident_and_the_report_says_so(tmp_path: Path) -> None:
-    pairs = [Pair("digits", variant, seed) for variant in VARIANTS for seed in (0, 1)]
+    pairs = [DemoPair("digits", variant, seed) for variant in VARIANTS for seed in (0, 1)]
     zoo, work, data = tmp_path / "zoo", tmp_path / "work", tmp_path / "data"
     threads = torch.get_num_threads()
     try:

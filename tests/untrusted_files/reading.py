@@ -13,7 +13,7 @@ from filterzoo import plugins
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile, check_side_name
 from filterzoo.jail import parent
-from filterzoo.jail.indexing import Indexer, Wanted, load_readers
+from filterzoo.jail.indexing import Indexer, IndexRequest, load_readers
 from filterzoo.jail.messages import Message
 from filterzoo.jail.validation import validate
 from filterzoo.layers.normalise import canonical
@@ -71,7 +71,7 @@ def indexer() -> Indexer:
 def index(file: RandomAccessFile, name: str) -> Index:
     """The table of a file as it comes out of the jail; every refusal is a Refused, as it is there."""
     try:
-        message, body = indexer().answer(file, Wanted(name))
+        message, body = indexer().answer(file, IndexRequest(name))
     except RecursionError:
         raise Refused(Reason.LIMIT, "the file is nested too deeply") from None
     if message is not Message.TABLE:

@@ -91,14 +91,14 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Trace:
     """readings: every convolution of stored numbers, in the order of the run. functions: the others."""
 
     readings: list[Reading]
     functions: FunctionCount
 
 
-def trace(model: torch.nn.Module, *inputs: torch.Tensor) -> Run:
+def trace(model: torch.nn.Module, *inputs: torch.Tensor) -> Trace:
     """Run `model` once, and tell what it did.
 
     The depth of each is the number of edges of the longest path from an input to it in the graph that an export to
@@ -107,7 +107,7 @@ def trace(model: torch.nn.Module, *inputs: torch.Tensor) -> Run:
     tracer = _Tracer(model, inputs)
     with torch.no_grad(), tracer:
         model(*inputs)
-    return Run(tracer.readings, tracer.functions)
+    return Trace(tracer.readings, tracer.functions)
 
 
 @dataclass(frozen=True, slots=True)

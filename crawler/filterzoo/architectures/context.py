@@ -21,7 +21,7 @@ def is_known(tensors: Sequence[Tensor]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class DescribedFile:
     """Convolutions of a file, and what the architecture that fits them says besides; None where it does not."""
 
     tensors: tuple[Tensor, ...]
@@ -29,7 +29,7 @@ class Described:
     pooling: str | None = None
 
 
-def with_architecture(tensors: Sequence[Tensor], architectures: Iterable[Mapping[str, Operation]]) -> Described:
+def with_architecture(tensors: Sequence[Tensor], architectures: Iterable[Mapping[str, Operation]]) -> DescribedFile:
     """The convolutions as the first architecture that fits runs them, or unchanged where none fits.
 
     They are replaced only if, once prefixes that all names share are off, there is a convolution weight for each
@@ -40,8 +40,10 @@ def with_architecture(tensors: Sequence[Tensor], architectures: Iterable[Mapping
             if _fits(names, tensors, operations):
                 told = tuple(_told(tensor, operations[name]) for name, tensor in zip(names, tensors, strict=True))
                 # A plugin may give a plain mapping.
-                return Described(told, getattr(operations, "activation", None), getattr(operations, "pooling", None))
-    return Described(tuple(tensors))
+                return DescribedFile(
+                    told, getattr(operations, "activation", None), getattr(operations, "pooling", None)
+                )
+    return DescribedFile(tuple(tensors))
 
 
 def _without_prefixes(names: Sequence[str]) -> Iterator[Sequence[str]]:

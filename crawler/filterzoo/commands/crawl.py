@@ -26,7 +26,7 @@ from filterzoo.manifests.quantities import parse_size
 from filterzoo.network.cache import default_folder
 from filterzoo.outcome import LedgerEntry
 from filterzoo.reporting import step_summary
-from filterzoo.reporting.summary import Run, Summary
+from filterzoo.reporting.summary import CrawlRun, Summary
 from filterzoo.reporting.terminal import cell, console, printable, table, unless_closed
 from filterzoo.stopping import Stopped
 from filterzoo.store.objects import check_url
@@ -149,7 +149,7 @@ def _level(*, verbose: bool, quiet: bool, silent: bool) -> Level:
     return Level.ALL if verbose else Level.FAILURES if quiet else Level.NEWS
 
 
-def _report(summary: Summary, run: Run, metrics_file: Path | None) -> None:
+def _report(summary: Summary, run: CrawlRun, metrics_file: Path | None) -> None:
     """Write what a schedule reads after a run."""
     if metrics_file is not None:
         from filterzoo.reporting import metrics  # noqa: PLC0415  # its library is for those who ask for metrics

@@ -23,8 +23,8 @@ from filterzoo.layers.layer import kernel_name
 from filterzoo.layers.normalise import canonical, depths, evidence_of, read
 from filterzoo.layers.shapes import canonical_shape
 from filterzoo.layers.stored import TensorReader
-from filterzoo.reader.opening import whole_file
-from filterzoo.reader.places import place_of
+from filterzoo.reader.locations import location_of
+from filterzoo.reader.opening import whole_copy
 from filterzoo.records import Index, Layout, Tensor
 from filterzoo.reporting.terminal import cell, console, printable, table
 
@@ -92,9 +92,9 @@ def _refusal(name: str, refusal: Refused) -> dict[str, Any]:
 def _inspect(
     name: str, jail: Jail, scratch: Path, *, allow_private: bool, tensors: bool, verify_onnx: bool
 ) -> dict[str, Any]:
-    place = place_of(name)
+    place = location_of(name)
     with (
-        whole_file(place, allow_private=allow_private) as whole,
+        whole_copy(place, allow_private=allow_private) as whole,
         opened(whole, place.name, jail, scratch, place.member, all_tensors=tensors) as (file, index),
     ):
         is_local = place.path is not None

@@ -12,11 +12,11 @@ from typing import Any, Self
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from filterzoo.crawl.discovery import Task
-from filterzoo.crawl.listing import Listing
+from filterzoo.crawl.listing_progress import ListingProgress
 from filterzoo.crawl.pipeline import Event
 from filterzoo.errors import Reason
 from filterzoo.outcome import Done, LedgerEntry
-from filterzoo.reporting.summary import KEPT_FAILURES, Run
+from filterzoo.reporting.summary import KEPT_FAILURES, CrawlRun
 from filterzoo.reporting.terminal import console, printable, unless_closed
 
 
@@ -70,9 +70,9 @@ class CrawlLog:
         if self._same and self._level and self._form is LogFormat.TEXT:
             self._print(f"failed   {self._same:,} more, for the same reasons at the same places")
 
-    def run(self) -> Run:
+    def run(self) -> CrawlRun:
         """What the crawl did until now."""
-        return Run(
+        return CrawlRun(
             started=self._started,
             seconds=time.time() - self._started,
             new=self.new,
@@ -82,7 +82,7 @@ class CrawlLog:
             failures=tuple(self._failures),
         )
 
-    def listing(self, listing: Listing) -> None:
+    def listing(self, listing: ListingProgress) -> None:
         """Show that discovery is alive, and how far it is."""
         at = f", at {printable(listing.source)}" if listing.source else ""
         counts = f"{listing.documents:,} documents and pages, {listing.checkpoints:,} checkpoints found{at}"

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from filterzoo.crawl.discovery import OpenSource, Task, discover, named_sources, open_sources
 from filterzoo.crawl.executor import LOCAL, ExecutorOptions, chosen, outcomes
-from filterzoo.crawl.listing import Listing, ListingWatch, ignore
+from filterzoo.crawl.listing_progress import ListingProgress, ListingWatch, ignore
 from filterzoo.crawl.refreshing import settled
 from filterzoo.crawl.run_limits import RunLimits
 from filterzoo.crawl.worker import WorkerSetup
@@ -79,7 +79,7 @@ def crawl(
     plugins: Plugins,
     on_event: Callable[[Event], None],
     limits: RunLimits | None = None,
-    on_listing: Callable[[Listing], None] = ignore,
+    on_listing: Callable[[ListingProgress], None] = ignore,
 ) -> Summary:
     """Crawl what the manifests list and the work folder does not have; returns the state of the whole folder.
 
@@ -130,7 +130,7 @@ def planned_sources(order: Order, plugins: Plugins) -> list[str]:
 
 
 def dry_run(
-    order: Order, plugins: Plugins, on_listing: Callable[[Listing], None] = ignore
+    order: Order, plugins: Plugins, on_listing: Callable[[ListingProgress], None] = ignore
 ) -> Iterator[Task | LedgerEntry]:
     """The dry run: what `crawl` would process, and what it would skip at discovery."""
     watch = ListingWatch(on_listing)

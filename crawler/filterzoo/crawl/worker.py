@@ -11,7 +11,7 @@ from functools import partial
 from math import prod
 from pathlib import Path
 
-from filterzoo.architectures.context import Described, is_known, with_architecture
+from filterzoo.architectures.context import DescribedFile, is_known, with_architecture
 from filterzoo.crawl.budget import cpu_clock, largest_layer
 from filterzoo.crawl.cores import Cores, measured
 from filterzoo.crawl.discovery import Settings, Task, checked, open_sources
@@ -219,10 +219,10 @@ class Worker:
             name = source.architecture_name(checkpoint)
             return checked(replace(checkpoint, architecture=name), checkpoint.source)
 
-    def _described(self, task: Task, index: Index) -> Described:
+    def _described(self, task: Task, index: Index) -> DescribedFile:
         """Replace what was inferred from names and shapes with the architecture's, where its source knows it."""
         if is_known(index.convolutions):
-            return Described(index.convolutions)
+            return DescribedFile(index.convolutions)
         source = self._sources[task.source_number].source
         with _asking("architectures", source):
             architectures = source.architectures(task.checkpoint)
@@ -257,7 +257,7 @@ class _Progress:
         return task.ledger_entry(self.stage, refusal)
 
 
-def _with_functions(checkpoint: Checkpoint, described: Described) -> Checkpoint:
+def _with_functions(checkpoint: Checkpoint, described: DescribedFile) -> Checkpoint:
     """The checkpoint with its architecture's functions, where nobody states others."""
     return replace(
         checkpoint,

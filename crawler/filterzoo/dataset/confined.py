@@ -25,14 +25,14 @@ _NOT_THERE = frozenset({errno.ELOOP, errno.ENOTDIR})
 _PIECE = 1 << 20
 
 
-class Entry(NamedTuple):
+class FolderEntry(NamedTuple):
     """A file below a folder, or whatever stands there instead."""
 
     path: str
     is_regular: bool
 
 
-def open_file(root: str | int, path: str) -> int:
+def open_regular_file(root: str | int, path: str) -> int:
     """A descriptor of a regular file, for reading.
 
     FileNotFoundError where there is none; StartError for a link on the way to it and for what is not a regular file.
@@ -81,7 +81,7 @@ def check_place(root: int, path: str) -> None:
             raise _unsafe(root, path)
 
 
-def entries(root: str, folder: str, depth: int) -> Iterator[Entry]:
+def entries(root: str, folder: str, depth: int) -> Iterator[FolderEntry]:
     """Everything below a folder that is no folder itself, in order; folders below `depth` levels are given as entries.
 
     Nothing where the folder is missing; StartError where it is none, or a link.
@@ -93,13 +93,13 @@ def entries(root: str, folder: str, depth: int) -> Iterator[Entry]:
         return
 
 
-def _entries(descriptor: int, folder: str, depth: int) -> Iterator[Entry]:
+def _entries(descriptor: int, folder: str, depth: int) -> Iterator[FolderEntry]:
     with os.scandir(descriptor) as found:
         names = sorted((entry.name, entry.is_dir(follow_symlinks=False), _is_regular(entry)) for entry in found)
     for name, is_folder, is_regular in names:
         path = f"{folder}/{name}"
         if not is_folder or not depth:
-            yield Entry(path, is_regular)
+            yield FolderEntry(path, is_regular)
             continue
         inner = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=descriptor)
         try:

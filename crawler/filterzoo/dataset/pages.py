@@ -8,7 +8,6 @@ structs in the compact protocol: https://github.com/apache/parquet-format, `parq
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import NamedTuple
 
 import pyarrow.parquet as pq
 
@@ -33,17 +32,10 @@ _DEPTH = 2
 _MORE, _LAST = 0x80, 63
 
 
-class ByteRange(NamedTuple):
-    """Bytes of a file, from `begin` to the one before `end`."""
-
-    begin: int
-    end: int
-
-
-def byte_ranges(
+def column_ranges(
     group: pq.RowGroupMetaData, columns: Collection[str] | None, size: int, where: str
-) -> Iterator[tuple[pq.ColumnChunkMetaData, ByteRange]]:
-    """The column chunks of a row group that are of `columns` (None: all) and hold values, and where each stands.
+) -> Iterator[tuple[pq.ColumnChunkMetaData, tuple[int, int]]]:
+    """Column chunks of `columns` (None: all) in a row group that hold values, each with its byte range (begin, end).
 
     size: bytes of the file. FilterZooError where one stands outside.
     """
@@ -58,7 +50,7 @@ def byte_ranges(
             raise FilterZooError(
                 f"{where}: its footer says that a column is where it cannot be; it is damaged or hostile"
             )
-        yield chunk, ByteRange(begin, end)
+        yield chunk, (begin, end)
 
 
 def check_pages(content: memoryview, group: pq.RowGroupMetaData, columns: Collection[str] | None, where: str) -> None:
@@ -66,7 +58,7 @@ def check_pages(content: memoryview, group: pq.RowGroupMetaData, columns: Collec
 
     content: the whole file, of which only these columns need to be there.
     """
-    for chunk, (begin, end) in byte_ranges(group, columns, len(content), where):
+    for chunk, (begin, end) in column_ranges(group, columns, len(content), where):
         _check_chunk(content[begin:end], chunk, where)
 
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from filterzoo.dataset.footers import LONGEST, allowed, read_footer
-from filterzoo.dataset.pages import byte_ranges, check_pages
+from filterzoo.dataset.pages import check_pages, column_ranges
 from filterzoo.errors import FilterZooError
 
 _CHEAP = 128 << 20
@@ -67,7 +67,7 @@ class ParquetFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow has no types
         buffer = pa.allocate_buffer(self._size)
         memory = memoryview(buffer).cast("B")
         for group in map(self.metadata.row_group, groups):
-            for _, (begin, end) in byte_ranges(group, columns, self._size, self._where):
+            for _, (begin, end) in column_ranges(group, columns, self._size, self._where):
                 self._source.seek(begin)
                 piece = self._source.read(end - begin)
                 memory[begin : begin + len(piece)] = piece

@@ -78,7 +78,7 @@ class PublishedFiles:
         """A file of the data set, for reading at any offset; StartError for any other path, and for a link."""
         self._check(path)
         if self.is_local:
-            return os.fdopen(confined.open_file(self.root, path), "rb")
+            return os.fdopen(confined.open_regular_file(self.root, path), "rb")
         self._check_size(path)
         return cast("IO[bytes]", self.filesystem.open(f"{self.root}/{path}", "rb"))
 
@@ -88,7 +88,7 @@ class PublishedFiles:
         if not self.is_local:
             self._check_size(path)
             return _ExactReads(self.filesystem).open_input_file(f"{self.root}/{path}")
-        descriptor = confined.open_file(self.root, path)
+        descriptor = confined.open_regular_file(self.root, path)
         try:
             # pyarrow opens only paths: this one names the file that was checked, whatever its path leads to by now.
             return pa.memory_map(f"/dev/fd/{descriptor}")

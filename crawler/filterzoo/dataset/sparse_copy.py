@@ -14,7 +14,7 @@ import pyarrow.dataset as pds
 import pyarrow.parquet as pq
 
 from filterzoo.dataset.footers import END, TAIL, check_footer, footer_bytes
-from filterzoo.dataset.pages import byte_ranges
+from filterzoo.dataset.pages import column_ranges
 from filterzoo.dataset.published import PublishedFiles
 
 _GAP = 1 << 16
@@ -46,7 +46,7 @@ class SparseCopy:
         footer: pq.FileMetaData = self.fragment.metadata
         size = len(self._memory)
         groups = (footer.row_group(group.id) for group in wanted.row_groups)
-        chunks = [place for group in groups for _, place in byte_ranges(group, columns, size, self._where)]
+        chunks = [place for group in groups for _, place in column_ranges(group, columns, size, self._where)]
         with self._files.native(self._path) as file:
             _copy(file, self._memory, chunks)
         return wanted
@@ -56,7 +56,7 @@ def copied(files: PublishedFiles, path: str, group: pq.RowGroupMetaData, columns
     """The columns of a row group of the file, in a copy of it that has nothing else."""
     with files.native(path) as file:
         buffer, memory = _empty(file.size())
-        places = byte_ranges(group, columns, file.size(), f"{files.root}: {path}")
+        places = column_ranges(group, columns, file.size(), f"{files.root}: {path}")
         _copy(file, memory, (place for _, place in places))
     return pa.BufferReader(buffer)
 

@@ -17,7 +17,7 @@ from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
 from filterzoo.jail.confinement import allow_cpu_time, confine
 from filterzoo.jail.given_files import DescriptorFile, RelayedFile
-from filterzoo.jail.indexing import Indexer, Wanted, load_readers
+from filterzoo.jail.indexing import Indexer, IndexRequest, load_readers
 from filterzoo.jail.messages import ConnectionClosed, Message, Wire, encode_refusal
 from filterzoo.jail.unpacking import unpack
 from filterzoo.references import PluginReference
@@ -37,7 +37,9 @@ def work(wire: Wire, indexer: Indexer, message: Message, request: dict[str, Any]
                         wire.send(Message.PIECE, piece)
                 answer, body = Message.PIECE, b""
             else:
-                answer, body = indexer.answer(file, Wanted(request["name"], request["member"], request["all_tensors"]))
+                answer, body = indexer.answer(
+                    file, IndexRequest(request["name"], request["member"], request["all_tensors"])
+                )
     except Refused as refusal:
         answer, body = _refused(refusal)
     except RecursionError:

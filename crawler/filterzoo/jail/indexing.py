@@ -32,7 +32,7 @@ PLUGIN_ERRORS = (Exception, SystemExit)
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class IndexRequest:
     """What is asked of a file. name: what its zoo calls it. member: the model of an archive, where one is named.
 
     all_tensors: every named array is listed, not only convolutions.
@@ -90,7 +90,7 @@ class Indexer:
         self._readers = sorted(readers, key=lambda loaded: loaded.is_last_resort)
         self._failures = failures
 
-    def answer(self, file: RandomAccessFile, wanted: Wanted) -> tuple[Message, bytes]:
+    def answer(self, file: RandomAccessFile, wanted: IndexRequest) -> tuple[Message, bytes]:
         """What `look` found, as a message to the parent."""
         found = self.look(file, wanted)
         try:
@@ -104,7 +104,7 @@ class Indexer:
         _check_length(body)
         return Message.TABLE if isinstance(found, Index) else Message.PACKED, body
 
-    def look(self, file: RandomAccessFile, wanted: Wanted, depth: int = 0) -> Index | Member:
+    def look(self, file: RandomAccessFile, wanted: IndexRequest, depth: int = 0) -> Index | Member:
         """The file's Index, or that of the model in it; a Member where that has to be unpacked first.
 
         Raises Refused, MemoryError or RecursionError where there is none.

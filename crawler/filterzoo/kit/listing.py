@@ -40,7 +40,7 @@ class Setting:
 
 
 @dataclass(slots=True)
-class Listing:
+class DiscoveryTrial:
     """What one run of `discover` did."""
 
     items: list[object] = field(default_factory=list)
@@ -60,17 +60,17 @@ class Listing:
     """Whether it took longer than `PATIENCE`, and more may follow."""
 
 
-def run_offline(setting: Setting) -> Listing:
+def run_offline(setting: Setting) -> DiscoveryTrial:
     """Discovery with an empty cache on a machine without a network: the door refuses, all else gets an OSError."""
-    listing = Listing()
+    listing = DiscoveryTrial()
     with offline_source(setting, listing) as source:
         _list(source, setting.limit, listing)
     return listing
 
 
-def run_online(setting: Setting) -> Listing:
+def run_online(setting: Setting) -> DiscoveryTrial:
     """Discovery as a crawl does it, with the cache of the user; hosts without an address are asked once."""
-    listing = Listing()
+    listing = DiscoveryTrial()
 
     def has_address(host: str) -> bool:
         return host not in listing.unknown_hosts and _is_reachable(host)
@@ -89,9 +89,9 @@ def run_online(setting: Setting) -> Listing:
 
 
 @contextlib.contextmanager
-def offline_source(setting: Setting, listing: Listing | None = None) -> Iterator[Callable[[], Source]]:
+def offline_source(setting: Setting, listing: DiscoveryTrial | None = None) -> Iterator[Callable[[], Source]]:
     """Makes the source, where no network is: what it asks of one is remembered in `listing`."""
-    watched = Listing() if listing is None else listing
+    watched = DiscoveryTrial() if listing is None else listing
 
     def refuse_host(host: str) -> bool:
         watched.asked.append(host)
@@ -105,7 +105,7 @@ def offline_source(setting: Setting, listing: Listing | None = None) -> Iterator
         yield lambda: _made(setting, door)
 
 
-def out_of_reach(listing: Listing) -> str:
+def out_of_reach(listing: DiscoveryTrial) -> str:
     """Why a zoo that asked for these hosts cannot be listed from here; empty where it might."""
     hosts = list(dict.fromkeys([*listing.asked, *listing.past_the_door]))
     return "" if any(map(_is_reachable, hosts)) else no_address(hosts)
@@ -136,7 +136,7 @@ def _made(setting: Setting, door: Door) -> Source:
     return setting.kind(setting.options, door.redirecting(setting.kind.hosts), setting.folder)
 
 
-def _list(make: Callable[[], Source], limit: int, listing: Listing, patience: float = math.inf) -> None:
+def _list(make: Callable[[], Source], limit: int, listing: DiscoveryTrial, patience: float = math.inf) -> None:
     end = time.monotonic() + patience
     try:
         try:

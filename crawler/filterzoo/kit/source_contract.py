@@ -15,7 +15,7 @@ from filterzoo.errors import Refused, StartError, describe
 from filterzoo.kit.findings import Finding, finding, name_faults, unchecked
 from filterzoo.kit.listing import (
     PATIENCE,
-    Listing,
+    DiscoveryTrial,
     Setting,
     no_address,
     offline_source,
@@ -76,7 +76,9 @@ def source_findings(setting: Setting) -> Iterator[Finding]:
     yield from _listing_findings(subject, setting, first, second)
 
 
-def _listing_findings(subject: str, setting: Setting, first: Listing, second: Listing) -> Iterator[Finding]:
+def _listing_findings(
+    subject: str, setting: Setting, first: DiscoveryTrial, second: DiscoveryTrial
+) -> Iterator[Finding]:
     checkpoints = [item for item in first.items if isinstance(item, Checkpoint) and not _storage_faults(item)]
     yield finding(subject, "every item is a Checkpoint or a Refusal that can be stored", _type_faults(first.items))
     if not checkpoints:
@@ -107,19 +109,19 @@ def _option_faults(kind: type[Source]) -> list[str]:
     return ["Options takes any key, so a slip of the pen goes unnoticed; derive it from SourceOptions"]
 
 
-def _lazy_faults(offline: Listing) -> list[str]:
+def _lazy_faults(offline: DiscoveryTrial) -> list[str]:
     faults = [f"it asked {host} while it was only called" for host in dict.fromkeys(offline.asked_early)]
     if offline.gave:
         faults.append(f"it gave a {offline.gave}; yield the checkpoints one by one")
     return faults
 
 
-def _door_faults(offline: Listing) -> list[str]:
+def _door_faults(offline: DiscoveryTrial) -> list[str]:
     hub = host_of(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
     return _each("{} was asked without it", dict.fromkeys(host for host in offline.past_the_door if host != hub))
 
 
-def _offline_faults(offline: Listing, kind: type[Source]) -> list[str]:
+def _offline_faults(offline: DiscoveryTrial, kind: type[Source]) -> list[str]:
     if offline.error is None and not offline.items:
         return ["it listed nothing and raised nothing, so a dead network looks like an empty zoo"]
     if offline.error is None or isinstance(offline.error, Refused | StartError):
@@ -127,7 +129,7 @@ def _offline_faults(offline: Listing, kind: type[Source]) -> list[str]:
     return [f"it raised {place(offline.error, kind)}"]
 
 
-def _end_faults(listing: Listing, kind: type[Source]) -> list[str]:
+def _end_faults(listing: DiscoveryTrial, kind: type[Source]) -> list[str]:
     if listing.error is None:
         return []
     return [f"after {len(listing.items)} checkpoints it raised {place(listing.error, kind)}; all that follow are lost"]
@@ -158,7 +160,7 @@ def _repeated(checkpoints: Sequence[Checkpoint]) -> list[str]:
     return [f"{id_!r} at {revision!r} is listed {n} times" for (id_, revision), n in counts.items() if n > 1]
 
 
-def _stability_faults(first: Listing, second: Listing) -> list[str]:
+def _stability_faults(first: DiscoveryTrial, second: DiscoveryTrial) -> list[str]:
     before, after = ([_identity(item) for item in listing.items] for listing in (first, second))
     if before == after:
         return []

@@ -13,8 +13,8 @@ from filterzoo import plugins as plugin_loading
 from filterzoo.crawl.opening import opened
 from filterzoo.files import LocalFile, RandomAccessFile
 from filterzoo.jail import Jail
+from filterzoo.reader.locations import Location, hub_endpoint, location_of
 from filterzoo.reader.model_file import ModelFile
-from filterzoo.reader.places import Place, hub_endpoint, place_of
 from filterzoo.records import Artifact
 from filterzoo.references import PluginReference
 
@@ -53,9 +53,9 @@ class Reader:
 
     def open(self, where: str | os.PathLike[str], *, member: str | None = None) -> ModelFile:
         """See `filterzoo.open`."""
-        place = place_of(where, member)
+        place = location_of(where, member)
         with contextlib.ExitStack() as stack:
-            whole = stack.enter_context(whole_file(place, allow_private=self._allow_private))
+            whole = stack.enter_context(whole_copy(place, allow_private=self._allow_private))
             scratch = Path(tempfile.gettempdir())
             found = opened(whole, place.name, self._jail, scratch, place.member, all_tensors=True)
             file, index = stack.enter_context(found)
@@ -73,7 +73,7 @@ class Reader:
 
 
 @contextlib.contextmanager
-def whole_file(place: Place, *, allow_private: bool) -> Iterator[RandomAccessFile]:
+def whole_copy(place: Location, *, allow_private: bool) -> Iterator[RandomAccessFile]:
     """The file at the place, for as long as it is needed; a remote one has a connection of its own."""
     if place.path is not None:
         with LocalFile(place.path) as local:
@@ -83,7 +83,7 @@ def whole_file(place: Place, *, allow_private: bool) -> Iterator[RandomAccessFil
         yield remote
 
 
-def _door(place: Place, *, allow_private: bool) -> Door:
+def _door(place: Location, *, allow_private: bool) -> Door:
     from filterzoo.network.cache import default_folder  # noqa: PLC0415  # a local file needs no network
     from filterzoo.network.door import Door  # noqa: PLC0415  # as above
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
 from filterzoo.errors import StorageFailed
-from filterzoo.reporting.summary import Run, Summary
+from filterzoo.reporting.summary import CrawlRun, Summary
 
 MOST_KERNELS = 20
 """Kernel sizes that have a series of their own. Files bring sizes of their own making, and a series is for ever."""
 
 
-def write(file: Path, summary: Summary, run: Run) -> None:
+def write(file: Path, summary: Summary, run: CrawlRun) -> None:
     """Put the state of the work folder and what the run did into `file`, whole or not at all; StorageFailed."""
     registry = CollectorRegistry(auto_describe=False)
     document = summary.document()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filterzoo.errors import StorageFailed
 from filterzoo.outcome import LedgerEntry
-from filterzoo.reporting.summary import Run, Summary
+from filterzoo.reporting.summary import CrawlRun, Summary
 from filterzoo.reporting.terminal import printable
 
 VARIABLE = "GITHUB_STEP_SUMMARY"
@@ -17,7 +17,7 @@ SHOWN = 50
 """Failures of the run that are shown one by one."""
 
 
-def append(file: Path, summary: Summary, run: Run) -> None:
+def append(file: Path, summary: Summary, run: CrawlRun) -> None:
     """Add the result to the end of `file`; StorageFailed where that cannot be done."""
     try:
         with file.open("a", encoding="utf-8") as sink:
@@ -40,7 +40,7 @@ def escaped(text: str, longest: int = 120) -> str:
     return f"<code>{literal}</code>"
 
 
-def _lines(summary: Summary, run: Run) -> Iterator[str]:
+def _lines(summary: Summary, run: CrawlRun) -> Iterator[str]:
     counts = f"{run.new:,} new, {run.known:,} already there, {run.skipped:,} skipped, {run.failed:,} failed"
     yield f"## FilterZoo: {counts}"
     yield ""

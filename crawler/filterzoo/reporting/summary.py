@@ -69,7 +69,7 @@ KEPT_FAILURES = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class CrawlRun:
     """What one crawl did, for the reports after it. `failures` are the first of `failed`, as they came."""
 
     started: float

@@ -70,9 +70,13 @@ FILTER_SCHEMA = pa.schema([field for field in PUBLISHED_SCHEMA if field.name not
 def axes_of(checkpoint: Checkpoint, licence_class: str) -> Axes:
     """The axes of a checkpoint's filters."""
     named = (checkpoint.source, checkpoint.id, checkpoint.revision)
-    model_id = "{}/{}@{}".format(*map(clean, named))
+    model_id = "{}/{}@{}".format(*map(encodable, named))
     return Axes(
-        model_id, clean(checkpoint.source), licence_class, _known(checkpoint.task), _known(checkpoint.visual_category)
+        model_id,
+        encodable(checkpoint.source),
+        licence_class,
+        _known(checkpoint.task),
+        _known(checkpoint.visual_category),
     )
 
 
@@ -81,13 +85,13 @@ def axes_of_done(done: Done) -> Axes:
     return axes_of(done.checkpoint, done.licence_class)
 
 
-def clean(text: str) -> str:
-    """As UTF-8 can hold it: a lone surrogate becomes a backslash, `u` and four digits."""
+def encodable(text: str) -> str:
+    """The text as UTF-8 can encode it: a lone surrogate becomes a backslash, `u` and four digits."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _known(text: str | None) -> str | None:
-    return None if text is None else clean(text)
+    return None if text is None else encodable(text)
 
 
 class Piece(NamedTuple):
@@ -142,7 +146,7 @@ class RowGroups:
     """Fills row groups of a file with pieces; `places` says where each layer went."""
 
     def __init__(self, file: EncodedFile) -> None:
-        self.places: dict[str, Place] = {}
+        self.places: dict[str, FilterPosition] = {}
         self._file = file
         self._waiting: list[pa.Table] = []
         self._numbers = self._rows = 0
@@ -152,7 +156,7 @@ class RowGroups:
         if self._waiting and self._numbers + piece.numbers > ROW_GROUP_NUMBERS:
             self.end()
         file = self._file
-        place = self.places.get(piece.layer_id, Place(file.row_groups, file.rows + self._rows, 0))
+        place = self.places.get(piece.layer_id, FilterPosition(file.row_groups, file.rows + self._rows, 0))
         self.places[piece.layer_id] = place._replace(rows=place.rows + len(piece.rows))
         self._waiting.append(piece.rows)
         self._numbers += piece.numbers
@@ -166,7 +170,7 @@ class RowGroups:
         self._numbers = self._rows = 0
 
 
-class Place(NamedTuple):
+class FilterPosition(NamedTuple):
     """Where a layer's filters are in a file: the row group that starts with or holds them, first row, and rows."""
 
     row_group: int
@@ -191,13 +195,13 @@ class FilterFile:
         """All rows of some columns, cheap for all but `weights`."""
         return self._parquet.read(columns, use_threads=False)
 
-    def places(self) -> dict[str, Place]:
+    def places(self) -> dict[str, FilterPosition]:
         """Where each layer is."""
-        places: dict[str, Place] = {}
+        places: dict[str, FilterPosition] = {}
         first = 0
         for number in range(self._parquet.num_row_groups):
             for layer_id in self._ids(number):
-                place = places.get(layer_id, Place(number, first, 0))
+                place = places.get(layer_id, FilterPosition(number, first, 0))
                 places[layer_id] = place._replace(rows=place.rows + 1)
                 first += 1
         return places

@@ -36,7 +36,7 @@ _RUN = "crawl.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class JournalWriter:
     """A crawl that writes to a store. token: of this run alone; host and started are for people."""
 
     token: str
@@ -57,7 +57,7 @@ def opened_journal(work: WorkFolder) -> Iterator[tuple[Journal, Callable[[], Non
             yield journal, lambda: None
         return
     objects = _objects(work.store_url)
-    run = Run(secrets.token_hex(16), socket.gethostname(), datetime.now(UTC).isoformat(timespec="seconds"))
+    run = JournalWriter(secrets.token_hex(16), socket.gethostname(), datetime.now(UTC).isoformat(timespec="seconds"))
     is_taken = _take_over(work, objects, run)
     with work.journal() as journal:
         if is_taken:
@@ -101,10 +101,10 @@ def copy_journal(work: WorkFolder) -> None:
     """Make the store's copy of the journal anew; for those who changed it without crawling."""
     if work.store_url is not None and (run := work.remembered.get("run")):
         with work.journal() as journal:
-            _Copies(work, _objects(work.store_url), journal, Run(run, "", "")).make()
+            _Copies(work, _objects(work.store_url), journal, JournalWriter(run, "", "")).make()
 
 
-def _take_over(work: WorkFolder, objects: Objects, run: Run) -> bool:
+def _take_over(work: WorkFolder, objects: Objects, run: JournalWriter) -> bool:
     """Make `run` the one that writes; whether the journal was taken from the store."""
     objects.check()
     remembered, found = work.remembered, _run(objects)
@@ -152,7 +152,7 @@ def _download(work: WorkFolder, objects: Objects) -> None:
 class _Copies:
     """Makes copies of a journal in the store, each whole and in the place of the last."""
 
-    def __init__(self, work: WorkFolder, objects: Objects, journal: Journal, run: Run) -> None:
+    def __init__(self, work: WorkFolder, objects: Objects, journal: Journal, run: JournalWriter) -> None:
         self._work = work
         self._objects = objects
         self._journal = journal
@@ -187,11 +187,11 @@ def _objects(url: str) -> Objects:
     return open_objects(url)
 
 
-def _run(objects: Objects) -> Run | None:
+def _run(objects: Objects) -> JournalWriter | None:
     """The run that writes to the store, None where there was none yet."""
     try:
         found: dict[str, Any] = json.loads(objects.read(_RUN))
-        return Run(str(found["token"]), str(found["host"]), str(found["started"]))
+        return JournalWriter(str(found["token"]), str(found["host"]), str(found["started"]))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:

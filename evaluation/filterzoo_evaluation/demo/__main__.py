@@ -15,8 +15,8 @@ from filterzoo_evaluation.attacks.attack import Attack
 from filterzoo_evaluation.attacks.pgd import ProjectedGradientDescent
 from filterzoo_evaluation.attacks.square import Square
 from filterzoo_evaluation.demo.training import EPS
-from filterzoo_evaluation.demo.zoo import SIX, Pair, make_pair, make_zoo, manifest_of
-from filterzoo_evaluation.evaluate import Wanted, evaluate
+from filterzoo_evaluation.demo.zoo import SIX, DemoPair, make_pair, make_zoo, manifest_of
+from filterzoo_evaluation.evaluate import EvaluationRequest, evaluate
 from filterzoo_evaluation.images.opening import open_images
 
 STEPS, QUERIES = 10, 100
@@ -27,12 +27,12 @@ def attacks(eps: float) -> tuple[Attack | None, ...]:
     return None, ProjectedGradientDescent("Linf", eps, steps=STEPS), Square("Linf", eps, queries=QUERIES)
 
 
-def run_pair(folder: Path, pair: Pair, epochs: int | None = None) -> list[str]:
+def run_pair(folder: Path, pair: DemoPair, epochs: int | None = None) -> list[str]:
     """Train a pair and write the logits of both networks into `folder/logits`; gives what failed."""
     failures = make_pair(folder, pair, epochs)
     plugins = plugin_loading.load(plugin_loading.references(()))
     for attack in attacks(EPS[pair.image_set]):
-        wanted = Wanted(
+        wanted = EvaluationRequest(
             manifests=(manifest_of(folder, pair),),
             images=open_images(str(folder / f"{pair.image_set}.npz")),
             output=folder / "logits",

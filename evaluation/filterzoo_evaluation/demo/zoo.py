@@ -31,7 +31,7 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class DemoPair:
     """A normal and a robust network of one architecture, trained on the same images with the same seed."""
 
     image_set: str
@@ -53,11 +53,11 @@ class Pair:
         return f"{networks.__name__}:{self.image_set}_{self.variant}"
 
 
-SIX = tuple(Pair(image_set, variant) for image_set in ("digits", "mnist") for variant in networks.VARIANTS)
+SIX = tuple(DemoPair(image_set, variant) for image_set in ("digits", "mnist") for variant in networks.VARIANTS)
 """The pairs of `make confidence-demo`."""
 
 
-def make_pair(folder: Path, pair: Pair, epochs: int | None = None) -> list[str]:
+def make_pair(folder: Path, pair: DemoPair, epochs: int | None = None) -> list[str]:
     """Train both networks of a pair and write them, with their manifest; gives what did not learn its images.
 
     epochs: None for the usual ones.
@@ -77,7 +77,7 @@ def make_pair(folder: Path, pair: Pair, epochs: int | None = None) -> list[str]:
     return failures
 
 
-def make_zoo(folder: Path, pairs: Iterable[Pair]) -> None:
+def make_zoo(folder: Path, pairs: Iterable[DemoPair]) -> None:
     """Write what all pairs share: the images, what is known of the networks, and the manifest to crawl them with."""
     folder.mkdir(parents=True, exist_ok=True)
     rows, known = [], dict[str, Images]()
@@ -95,7 +95,7 @@ def make_zoo(folder: Path, pairs: Iterable[Pair]) -> None:
     _write_manifest(folder / MANIFEST, "confidence-demo", "*.pt")
 
 
-def manifest_of(folder: Path, pair: Pair) -> Path:
+def manifest_of(folder: Path, pair: DemoPair) -> Path:
     """The manifest of one pair: its networks are one class, which a crawl of all could not name."""
     return folder / f"{pair.name}.yaml"
 
@@ -111,7 +111,7 @@ def _write_manifest(place: Path, name: str, pattern: str) -> None:
     place.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _facts(pair: Pair, data: Images) -> dict[str, Any]:
+def _facts(pair: DemoPair, data: Images) -> dict[str, Any]:
     """What `models` says of both networks; activation and pooling as the architecture has them."""
     shape = (1, 1, *data.images.shape[1:])
     found = operations(lambda: networks.small_cnn(pair.image_set, pair.variant), shape)

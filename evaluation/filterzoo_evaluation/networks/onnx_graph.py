@@ -6,11 +6,11 @@ import torch
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.running.session import parsed, session
-from filterzoo_evaluation.networks.network import Network
+from filterzoo_evaluation.networks.classifier import Classifier
 from filterzoo_evaluation.networks.trusted import pixels
 
 
-def onnx_network(content: bytes, device: str) -> Network:
+def onnx_network(content: bytes, device: str) -> Classifier:
     """The graph of an ONNX file with one input (n, c, h, w) and logits (n, classes) as its first output.
 
     Refused (unsupported) where onnxruntime does not take it, or where it may not be run (`running.session.parsed`). The
@@ -27,4 +27,4 @@ def onnx_network(content: bytes, device: str) -> Network:
             raise Refused(Reason.UNSUPPORTED, f"the graph gives {found.shape}, not logits of each image")
         return torch.from_numpy(found)
 
-    return Network(classify, pixels, "onnxruntime, images in [0, 1]", has_gradients=False)
+    return Classifier(classify, pixels, "onnxruntime, images in [0, 1]", has_gradients=False)

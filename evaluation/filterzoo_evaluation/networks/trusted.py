@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 
 from filterzoo.errors import Reason, Refused, StartError
-from filterzoo_evaluation.networks.network import Network, normalised
+from filterzoo_evaluation.networks.classifier import Classifier, normalised
 from filterzoo_evaluation.networks.weights import load_strictly
 
 Arrays = Mapping[str, np.ndarray]
-Build = Callable[[Arrays, str], Network]
+Build = Callable[[Arrays, str], Classifier]
 """Arrays of a checkpoint, a device -> the network with these weights; Refused where they do not fit."""
 
 
@@ -44,7 +44,7 @@ def _timm(name: str) -> Build:
     if not timm.is_model(name.partition(".")[0]):
         raise StartError(f"--network timm:{name}: timm {timm.__version__} has no such architecture")
 
-    def build(arrays: Arrays, device: str) -> Network:
+    def build(arrays: Arrays, device: str) -> Classifier:
         config: Any = timm.get_pretrained_cfg(name)
         settings: dict[str, Any] = {}
         if config is not None and (classes := _outputs(arrays, config.classifier)) is not None:
@@ -65,7 +65,7 @@ def _torchvision(name: str) -> Build:
     if name not in models.list_models():
         raise StartError(f"--network torchvision:{name}: torchvision has no such architecture")
 
-    def build(arrays: Arrays, device: str) -> Network:
+    def build(arrays: Arrays, device: str) -> Classifier:
         preset: Any = next(iter(models.get_model_weights(name))).transforms()
         classes = _outputs(
             arrays, "fc", "classifier", "classifier.1", "classifier.3", "classifier.6", "heads.head", "head"
@@ -86,7 +86,7 @@ def _callable(module: str, name: str) -> Build:
     except (ImportError, AttributeError) as error:
         raise StartError(f"--network {module}:{name}: {error}") from error
 
-    def build(arrays: Arrays, device: str) -> Network:
+    def build(arrays: Arrays, device: str) -> Classifier:
         network: torch.nn.Module = made()
         mean, std = _stated(network, "mean", 0.0), _stated(network, "std", 1.0)
         return _ready(network, arrays, device, pixels, mean, std, f"as it is, mean {mean} std {std}")
@@ -114,10 +114,10 @@ def _ready(  # noqa: PLR0917  # each is named where it is called
     mean: tuple[float, ...],
     std: tuple[float, ...],
     words: str,
-) -> Network:
+) -> Classifier:
     load_strictly(network, arrays)
     network.eval().requires_grad_(requires_grad=False).to(device)
-    return Network(normalised(network, mean, std, device), prepare, words)
+    return Classifier(normalised(network, mean, std, device), prepare, words)
 
 
 def _outputs(arrays: Arrays, *layers: str | None) -> int | None:

@@ -19,7 +19,7 @@ FILTER = 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
+class FilterRows:
     """A layer: `count` filters from row `start` of the network's filters.
 
     inputs, outputs: channels, both known or neither. depth, depth_norm: `conv_depth` as the table has it.
@@ -41,10 +41,10 @@ class NetworkHead:
     dtype: str
     framework: str | None
     opset: int | None
-    layers: tuple[Rows, ...]
+    layers: tuple[FilterRows, ...]
 
 
-def write_head(dtype: str, facts: FileFacts, layers: Sequence[Rows]) -> bytes:
+def write_head(dtype: str, facts: FileFacts, layers: Sequence[FilterRows]) -> bytes:
     """What stands before a network's filters; `start` of its first layer is 0."""
     document = asdict(NetworkHead(dtype=dtype, framework=facts.framework, opset=facts.opset, layers=tuple(layers)))
     return MAGIC + json.dumps(document).encode() + b"\n"
@@ -65,7 +65,7 @@ def read_head(file: RandomAccessFile) -> tuple[NetworkHead, int]:
     raise Refused(Reason.MALFORMED, "a network of CNN Filter DB without a table of its layers")
 
 
-def _rows(document: object) -> Rows:
+def _rows(document: object) -> FilterRows:
     match document:
         case {
             "start": int(start),
@@ -81,7 +81,7 @@ def _rows(document: object) -> Rows:
             and count > 0
             and all(map(_is_natural_or_none, (inputs, outputs, depth)))
         ):
-            return Rows(
+            return FilterRows(
                 start=start,
                 count=count,
                 inputs=inputs,

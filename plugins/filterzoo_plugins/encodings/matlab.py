@@ -50,7 +50,7 @@ _COMPLEX = 0x08
 _PIECE = 1 << 20
 
 
-class Numbers(NamedTuple):
+class NumericArray(NamedTuple):
     """An array in column-major order. numbers: of a short one. stored_in: what `span` counts in, where it is packed."""
 
     shape: tuple[int, ...]
@@ -60,19 +60,19 @@ class Numbers(NamedTuple):
     numbers: tuple[float, ...] = ()
 
 
-class Structs(NamedTuple):
+class StructArray(NamedTuple):
     """An array of structs with the same fields, in column-major order."""
 
     items: tuple[dict[str, Value], ...]
 
 
-class Cells(NamedTuple):
+class CellArray(NamedTuple):
     """A cell array, in column-major order."""
 
     items: tuple[Value, ...]
 
 
-Value = Numbers | Structs | Cells | str | None
+Value = NumericArray | StructArray | CellArray | str | None
 """None for what is not read: functions, sparse and complex arrays, objects of classes."""
 
 
@@ -273,14 +273,14 @@ class _Parser:
             return content.decode(_TEXTS.get(kind, "latin-1"), "replace")
         if class_ == _CELL:
             self._check_count(count, end)
-            return Cells(tuple(self._matrix(end, depth + 1)[1] for _ in range(count)))
+            return CellArray(tuple(self._matrix(end, depth + 1)[1] for _ in range(count)))
         if class_ not in {_STRUCT, _OBJECT}:
             return None
         if class_ == _OBJECT:
             self._small(end, MAX_TEXT)
         fields = self._fields(end)
         self._check_count(count * len(fields), end)
-        return Structs(tuple({field: self._matrix(end, depth + 1)[1] for field in fields} for _ in range(count)))
+        return StructArray(tuple({field: self._matrix(end, depth + 1)[1] for field in fields} for _ in range(count)))
 
     def _check_count(self, count: int, end: int) -> None:
         """Each array takes eight bytes at least."""
@@ -297,7 +297,7 @@ class _Parser:
         parts = [content[at : at + length] for at in range(0, len(content), length)]
         return [part.partition(b"\0")[0].decode("latin-1") for part in parts]
 
-    def _numbers(self, shape: tuple[int, ...], end: int) -> Numbers:
+    def _numbers(self, shape: tuple[int, ...], end: int) -> NumericArray:
         kind, length, padding = self._tag(end)
         dtype = _DTYPES.get(kind)
         code = "" if dtype is None else _CODES[dtype]
@@ -311,4 +311,4 @@ class _Parser:
         else:
             self._stream.skip(length)
         self._stream.skip(padding)
-        return Numbers(shape, dtype, span, stored_in, numbers)
+        return NumericArray(shape, dtype, span, stored_in, numbers)

@@ -30,7 +30,7 @@ _WINDOW = 64 << 10
 _LONGEST_HEADER = 30
 
 
-class Entry(NamedTuple):
+class TableEntry(NamedTuple):
     """A key and where in the file its value lies."""
 
     key: bytes
@@ -58,7 +58,7 @@ class SortedTable:
         self._checked = 0
         self._entries = 0
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[TableEntry]:
         """Every entry, in order; Refused (malformed) where keys are out of order or repeat, or blocks overlap."""
         last, end = None, 0
         for block in self._blocks():
@@ -79,13 +79,13 @@ class SortedTable:
             raise Refused(Reason.LIMIT, f"more than {MAX_BLOCKS} blocks")
         return [self._handle_in(entry) for entry in entries]
 
-    def _handle_in(self, entry: Entry) -> _Block:
+    def _handle_in(self, entry: TableEntry) -> _Block:
         if entry.length > _LONGEST_HEADER:
             raise Refused(Reason.MALFORMED, "a block that does not say where it is", f"byte {entry.offset}")
         block, _ = _handle(self.file.read(entry.offset, entry.length), 0)
         return block
 
-    def _entries_of(self, block: _Block) -> Iterator[Entry]:
+    def _entries_of(self, block: _Block) -> Iterator[TableEntry]:
         """The entries of one block; its values are not read."""
         end = self._checked_end(block)
         at, key = block.offset, b""
@@ -107,7 +107,7 @@ class SortedTable:
             key = key[:shared] + tail
             if len(key) > MAX_KEY_BYTES:
                 raise Refused(Reason.LIMIT, f"a key of more than {MAX_KEY_BYTES} bytes", f"byte {at}")
-            yield Entry(key, start + added, length)
+            yield TableEntry(key, start + added, length)
             at = start + added + length
 
     def _checked_end(self, block: _Block) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from filterzoo import DTYPES, Context, Convolution, FileFacts, Format, Kind, RandomAccessFile, Span, Tensor, hookimpl
-from filterzoo_plugins.encodings.cnn_filter_db import FILTER, MAGIC, Rows, read_head
+from filterzoo_plugins.encodings.cnn_filter_db import FILTER, MAGIC, FilterRows, read_head
 
 
 class CnnFilterDb(Format):
@@ -48,7 +48,7 @@ class CnnFilterDb(Format):
         return FileFacts(framework=found.framework, opset=found.opset)
 
 
-def _stated_depth(layer: Rows) -> tuple[int, float] | None:
+def _stated_depth(layer: FilterRows) -> tuple[int, float] | None:
     """Both depths of the table, or None where it lacks one."""
     if layer.depth is None or layer.depth_norm is None:
         return None

@@ -33,7 +33,7 @@ _MOST_HOLDERS = 50
 Row = dict[str, Any]
 
 
-class Kind(StrEnum):
+class Relation(StrEnum):
     """What joins a network with another; the first three are facts, the last is a guess."""
 
     COPY = "copy"
@@ -50,7 +50,7 @@ def lineage_table(models: pa.Table, layers: pa.Table) -> pa.Table:
     layers = layers.select(LAYER_COLUMNS).sort_by([("model_id", "ascending"), ("layer_index", "ascending")])
     own = layers.filter(pc.is_in(layers["model_id"], _originals(models)))
     rows = [*_copies(models), *_stated(models), *_shared(own)]
-    rows += [row | {"kind": Kind.INFERRED.value} for row in inferred_rows(own)]
+    rows += [row | {"kind": Relation.INFERRED.value} for row in inferred_rows(own)]
     return pa.Table.from_pylist(sorted(rows, key=row_key), schema=SCHEMA)
 
 
@@ -63,14 +63,14 @@ def _originals(models: pa.Table) -> pa.Array:
     return models.filter(pc.is_null(models["duplicate_of"]))["model_id"].combine_chunks()
 
 
-def _row(model: str, other: str, kind: Kind, score: float | None) -> Row:
+def _row(model: str, other: str, kind: Relation, score: float | None) -> Row:
     return {"model_id": model, "other": other, "kind": kind.value, "score": score}
 
 
 def _copies(models: pa.Table) -> Iterator[Row]:
     for model, other in zip(models["model_id"].to_pylist(), models["duplicate_of"].to_pylist(), strict=True):
         if other is not None:
-            yield _row(model, other, Kind.COPY, 1.0)
+            yield _row(model, other, Relation.COPY, 1.0)
 
 
 def _stated(models: pa.Table) -> Iterator[Row]:
@@ -79,7 +79,7 @@ def _stated(models: pa.Table) -> Iterator[Row]:
     known = dict(sorted(zip(ids, names, strict=True)))
     for model, own, stated in zip(names, ids, models["base_model"].to_pylist(), strict=True):
         for name in sorted({part.strip() for part in (stated or "").split(",")} - {"", own}):
-            yield _row(model, known.get(name, name), Kind.STATED, None)
+            yield _row(model, known.get(name, name), Relation.STATED, None)
 
 
 def _shared(layers: pa.Table) -> Iterator[Row]:
@@ -96,4 +96,4 @@ def _shared(layers: pa.Table) -> Iterator[Row]:
             for pair in combinations(sorted(models), 2):
                 common[pair] += 1
     for (first, second), count in common.items():
-        yield _row(first, second, Kind.SHARED, count / len(own[first]))
+        yield _row(first, second, Relation.SHARED, count / len(own[first]))

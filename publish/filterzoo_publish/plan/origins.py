@@ -16,7 +16,7 @@ import pyarrow as pa
 from filterzoo.errors import FilterZooError
 from filterzoo.layers.layer import kernel_name
 from filterzoo.outcome import Done
-from filterzoo.store.filters import Place, axes_of_done, have_axes, open_filters
+from filterzoo.store.filters import FilterPosition, axes_of_done, have_axes, open_filters
 from filterzoo.store.fragment_checks import Unsound, check_bytes, check_filters, check_layer, layer_rows
 from filterzoo.store.fragments import FragmentStore
 from filterzoo.store.sample import Sampled
@@ -86,7 +86,7 @@ class FilterFragment(NamedTuple):
     """A file with all filters of a checkpoint: the hash of its bytes, and where each layer is."""
 
     sha256: str
-    places: dict[str, Place]
+    places: dict[str, FilterPosition]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from filterzoo.dataset.paths import CLASS_NAME, SOURCE_NAME
 from filterzoo.errors import Reason, StartError
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.records import Checkpoint
+from filterzoo.store.filters import encodable
 from filterzoo_publish.schema import arrow_schema
 
 _FROM_CHECKPOINT = frozenset(field.name for field in fields(Checkpoint)) - {"artifacts", "licence", "licence_from"}
@@ -84,8 +85,8 @@ def skipped_table(
 
 
 def clean(value: Any) -> Any:
-    """A string as UTF-8 can hold it: a lone surrogate becomes a backslash, `u` and four digits."""
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+    """A string by `encodable`, another value as it is."""
+    return encodable(value) if isinstance(value, str) else value
 
 
 def skipped_key(row: dict[str, Any]) -> tuple[tuple[bool, str], ...]:

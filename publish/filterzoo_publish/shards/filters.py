@@ -18,7 +18,7 @@ from threading import Event
 import pyarrow as pa
 
 from filterzoo.store import filters as layout
-from filterzoo.store.filters import Piece, Place, RowGroups, filters_of_piece
+from filterzoo.store.filters import FilterPosition, Piece, RowGroups, filters_of_piece
 from filterzoo_publish.plan.plan import Plan, PlanEntry, split
 from filterzoo_publish.plan.state import Pointer
 from filterzoo_publish.plan.tables import first_depths, with_axes
@@ -29,7 +29,7 @@ FILE_NUMBERS = 9 << 24
 """Weights in a file of small checkpoints: 16.7 million 3x3 filters, about 500 MB."""
 _AT_ONCE = 4
 """Most files that are written at the same time; each takes a core, and the memory of two row groups."""
-_Written = tuple[Shard, dict[str, Place]]
+_Written = tuple[Shard, dict[str, FilterPosition]]
 
 
 def filter_shards(plan: Plan, folder: Path, pointers: dict[str, Pointer], *, as_links: bool = False) -> Iterator[Shard]:

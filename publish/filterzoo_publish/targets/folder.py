@@ -155,7 +155,7 @@ class FolderTarget(Target):
             return None
         with (
             contextlib.suppress(FileNotFoundError),
-            os.fdopen(confined.open_file(self._folder, f"{DECIDED}/{PLAN}"), "rb") as file,
+            os.fdopen(confined.open_regular_file(self._folder, f"{DECIDED}/{PLAN}"), "rb") as file,
         ):
             plan = file.read(LONGEST_PLAN)
             if self._notes.has(plan):
@@ -190,7 +190,7 @@ class FolderTarget(Target):
         for place in (f"{DECIDED}/{path}", path):
             with (
                 contextlib.suppress(FileNotFoundError),
-                os.fdopen(confined.open_file(self._folder, place), "rb") as file,
+                os.fdopen(confined.open_regular_file(self._folder, place), "rb") as file,
             ):
                 if hashlib.file_digest(file, "sha256").hexdigest().startswith(digest):
                     return place != path

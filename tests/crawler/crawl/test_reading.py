@@ -11,7 +11,7 @@ from safetensors.numpy import save
 from filterzoo.crawl.reading import checked_layers
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile
-from filterzoo.jail.indexing import Indexer, Wanted, load_readers
+from filterzoo.jail.indexing import Indexer, IndexRequest, load_readers
 from filterzoo.manifests.manifest import VerifySha256
 from filterzoo.network.cache import Cache
 from filterzoo.references import PluginReference
@@ -24,7 +24,7 @@ def reading(tmp_path):
     """Opens the block on a small file whose zoo publishes `sha256` of it."""
     path = tmp_path / "a.safetensors"
     path.write_bytes(save({"conv.weight": np.ones((2, 1, 3, 3), np.float32)}))
-    index = Indexer(*load_readers([SAFETENSORS])).look(LocalFile(path), Wanted(path.name))
+    index = Indexer(*load_readers([SAFETENSORS])).look(LocalFile(path), IndexRequest(path.name))
     own = hashlib.sha256(path.read_bytes()).hexdigest()
 
     def open_block(sha256=own):

@@ -24,7 +24,7 @@ import filterzoo
 from filterzoo.commands.cat import cat
 from filterzoo.commands.inspect import inspect
 from filterzoo.errors import StartError
-from filterzoo.reader.places import place_of
+from filterzoo.reader.locations import location_of
 from filterzoo.records import Kind
 
 TYPES = [
@@ -269,7 +269,7 @@ def test_a_file_of_the_hub_with_its_token(tmp_path, reader, monkeypatch):
 )
 def test_addresses(monkeypatch, where, url, member):
     monkeypatch.delenv("HF_ENDPOINT", raising=False)
-    place = place_of(where)
+    place = location_of(where)
     assert (place.url, place.member) == (url, member)
 
 

@@ -15,7 +15,7 @@ from tests.zoo import MANIFEST, write_bad, write_good
 
 from filterzoo.errors import Reason, StorageFailed
 from filterzoo.reporting import metrics, step_summary
-from filterzoo.reporting.summary import Run, SourceCounts, Summary
+from filterzoo.reporting.summary import CrawlRun, SourceCounts, Summary
 
 HOSTILE = [
     "a|b | c",
@@ -39,9 +39,9 @@ HOSTILE = [
 ]
 
 
-def run(**fields: object) -> Run:
+def run(**fields: object) -> CrawlRun:
     plain = {"started": 1_000.0, "seconds": 61.5, "new": 3, "known": 4, "skipped": 0, "failed": 1}
-    return Run(**(plain | fields))
+    return CrawlRun(**(plain | fields))
 
 
 def samples(file: Path) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:

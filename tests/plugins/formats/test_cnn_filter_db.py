@@ -11,12 +11,12 @@ from tests.memory_file import MemoryFile
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.records import FileFacts
-from filterzoo_plugins.encodings.cnn_filter_db import MAGIC, Rows
+from filterzoo_plugins.encodings.cnn_filter_db import MAGIC, FilterRows
 from filterzoo_plugins.encodings.cnn_filter_db import write_head as head
 from filterzoo_plugins.formats.cnn_filter_db import CnnFilterDb
 
 FILTERS = np.arange(54, dtype=np.float32).tobytes()
-LAYER = Rows(start=0, count=6, inputs=3, outputs=2, depth=0, depth_norm=0.0, name="conv1")
+LAYER = FilterRows(start=0, count=6, inputs=3, outputs=2, depth=0, depth_norm=0.0, name="conv1")
 DOCUMENT = json.loads(head("F32", FileFacts(framework="pytorch", opset=11), [LAYER])[len(MAGIC) :])
 
 

@@ -27,7 +27,7 @@ from tests.untrusted_files.archive_cases import regular, tar, zipped
 from tests.untrusted_files.reading import BytesFile, Read, index, indexer, layers
 
 from filterzoo.errors import Refused
-from filterzoo.jail.indexing import Wanted
+from filterzoo.jail.indexing import IndexRequest
 from filterzoo.jail.messages import Message
 from filterzoo.records import Context, Kind
 from filterzoo_plugins.encodings.protobuf import decode_varint
@@ -302,7 +302,7 @@ def test_the_model_of_an_archive_is_named_without_the_point_of_tar():
     packed = tar(regular("./a/frozen.pb", one_conv()), regular("./b/frozen.pb", one_conv()))
     with pytest.raises(Refused, match="2 model files"):
         index(BytesFile(packed), "net.tar")
-    message_, _ = indexer().answer(BytesFile(packed), Wanted("net.tar", "b/frozen.pb"))
+    message_, _ = indexer().answer(BytesFile(packed), IndexRequest("net.tar", "b/frozen.pb"))
     assert message_ is Message.TABLE
 
 

@@ -16,9 +16,9 @@ from filterzoo.layers.selection.adapters import refuse_adapter_alone
 from filterzoo.layers.selection.candidates import Candidate, PassedOver, is_reached, judged
 from filterzoo.layers.selection.kinds import described
 from filterzoo.layers.selection.layouts import read_layouts
-from filterzoo.layers.selection.network import Network
 from filterzoo.layers.selection.reparametrised import assembled
 from filterzoo.layers.selection.sections import SECTIONS, of_network, sections
+from filterzoo.layers.selection.state_dict import StateDict
 from filterzoo.records import Context, Evidence, Tensor
 
 __all__ = ["SECTIONS", "PassedOver", "Selection", "select", "selection"]
@@ -69,8 +69,8 @@ def _of_section(section: Sequence[Tensor], framework: str | None) -> Selection:
     verdicts = {tensor.name: judged(tensor, shapes) for tensor in tensors}
     chosen = _with_reached(tensors, verdicts)
     passed_over.update(verdict for verdict in verdicts.values() if isinstance(verdict, PassedOver))
-    context = _network(chosen, tensors, shapes, framework)
-    convolutions = tuple(_kept(each, context) for each in chosen)
+    state_dict = _state_dict(chosen, tensors, shapes, framework)
+    convolutions = tuple(_kept(each, state_dict) for each in chosen)
     return Selection(convolutions, {why: count for why, count in passed_over.items() if count})
 
 
@@ -103,9 +103,9 @@ def _drop_heads(verdicts: dict[str, Candidate | PassedOver | None], shapes: Mapp
             verdicts[name] = PassedOver.STACKED
 
 
-def _network(
+def _state_dict(
     chosen: list[Candidate], tensors: Sequence[Tensor], shapes: dict[str, tuple[int, ...]], framework: str | None
-) -> Network:
+) -> StateDict:
     places = {tensor.name: place for place, tensor in enumerate(tensors)}
     own = {each.name for each in chosen}
     vectors = [
@@ -114,19 +114,19 @@ def _network(
         if len(tensor.shape) == 1 and not _is_bias_of(tensor.name, own)
     ]
     matrices = [(name, shape[1]) for name, shape in shapes.items() if len(shape) == 2]
-    return Network(chosen, vectors, places, matrices, framework)
+    return StateDict(chosen, vectors, places, matrices, framework)
 
 
 def _is_bias_of(name: str, own: set[str]) -> bool:
     return name.endswith("bias") and f"{name[:-4]}weight" in own
 
 
-def _kept(candidate: Candidate, network: Network) -> Tensor:
+def _kept(candidate: Candidate, state_dict: StateDict) -> Tensor:
     """What is known already stays; its module, configuration or graph said it."""
     tensor = candidate.tensor
     if tensor.convolution is None:
-        return described(candidate, network)
-    network.note(candidate, tensor)
+        return described(candidate, state_dict)
+    state_dict.note(candidate, tensor)
     if tensor.evidence is not None or tensor.convolution.context is not Context.DECLARED:
         return tensor
     return replace(tensor, evidence=Evidence.CONFIG)

@@ -11,19 +11,19 @@ from dataclasses import replace
 
 from filterzoo.layers.selection import names
 from filterzoo.layers.selection.candidates import Candidate
-from filterzoo.layers.selection.network import Network, is_beside
+from filterzoo.layers.selection.state_dict import StateDict, is_beside
 from filterzoo.layers.selection.transposed import Verdict, is_open, transposed
 from filterzoo.records import Context, Convolution, Evidence, Kind, Layout, Tensor
 
 
-def described(candidate: Candidate, network: Network) -> Tensor:
+def described(candidate: Candidate, state_dict: StateDict) -> Tensor:
     """The tensor with its operation, as far as the file tells it."""
-    tensor = _described(candidate, network)
-    network.note(candidate, tensor)
+    tensor = _described(candidate, state_dict)
+    state_dict.note(candidate, tensor)
     return tensor
 
 
-def _described(candidate: Candidate, network: Network) -> Tensor:
+def _described(candidate: Candidate, state_dict: StateDict) -> Tensor:
     tensor = candidate.tensor
     match tensor.layout:
         case Layout.K_IM:
@@ -33,13 +33,13 @@ def _described(candidate: Candidate, network: Network) -> Tensor:
         case Layout.K_OI | Layout.IO_K:
             return _declared(tensor, (Kind.TRANSPOSED, None, tensor.evidence or Evidence.FORMAT))
     if candidate.second == 1 and candidate.first > 1:
-        told = _one_input(candidate, network)
+        told = _one_input(candidate, state_dict)
         if told is not None:
-            return _declared(tensor, (*told[:2], Evidence.ASSUMED) if network.is_odd(candidate) else told)
-    found = transposed(candidate, network)
+            return _declared(tensor, (*told[:2], Evidence.ASSUMED) if state_dict.is_odd(candidate) else told)
+    found = transposed(candidate, state_dict)
     if found is not None:
         return _declared(replace(tensor, layout=found[1]), found[0])
-    return _declared(tensor, _dense(candidate, network))
+    return _declared(tensor, _dense(candidate, state_dict))
 
 
 def _declared(tensor: Tensor, verdict: Verdict) -> Tensor:
@@ -52,61 +52,63 @@ _STRENGTH = list(Evidence)
 """The best evidence first."""
 
 
-def _one_input(candidate: Candidate, network: Network) -> Verdict | None:
+def _one_input(candidate: Candidate, state_dict: StateDict) -> Verdict | None:
     """(C, 1, *kernel): depthwise, or None for a convolution that reads one channel."""
     channels = candidate.first
-    if candidate.name in network.stems or candidate.bias not in {None, channels}:
+    if candidate.name in state_dict.stems or candidate.bias not in {None, channels}:
         return None
-    before = network.before[candidate.name]
+    before = state_dict.before[candidate.name]
     is_behind = before is not None and before.first == channels and is_beside(before.name, candidate.name)
-    is_behind = is_behind and before is not None and network.groups.get(before.name) is not None
-    groups = channels if is_behind and not network.is_sorted else None
+    is_behind = is_behind and before is not None and state_dict.groups.get(before.name) is not None
+    groups = channels if is_behind and not state_dict.is_sorted else None
     is_called = names.says_depthwise(candidate.name)
-    if before is None and not network.is_sorted and not is_called:
+    if before is None and not state_dict.is_sorted and not is_called:
         return None  # nothing before it gives the channels that a depthwise layer would read
     if candidate.is_pointwise and not is_called:
-        evidence = Evidence.SHAPES if network.has_reader or not network.is_sorted else Evidence.ASSUMED
-        return (Kind.DEPTHWISE, groups, evidence) if network.has_wide_twin(candidate) else None
-    is_inside = network.is_read_inside(candidate)
+        evidence = Evidence.SHAPES if state_dict.has_reader or not state_dict.is_sorted else Evidence.ASSUMED
+        return (Kind.DEPTHWISE, groups, evidence) if state_dict.has_wide_twin(candidate) else None
+    is_inside = state_dict.is_read_inside(candidate)
     if not is_called and names.says_transposed(candidate.name):
         return Kind.DEPTHWISE, groups, Evidence.ASSUMED  # the filters of a depthwise transposed layer are the same
     if candidate.is_even and candidate.bias is None and not is_inside and not is_called:
-        is_last_up = before is not None and before.name in network.swapped and network.gives[before.name] == channels
+        is_last_up = (
+            before is not None and before.name in state_dict.swapped and state_dict.gives[before.name] == channels
+        )
         return None if is_last_up else (Kind.DEPTHWISE, groups, Evidence.ASSUMED)
-    if network.outputs[1] == 0 and (not network.stems or is_inside):
+    if state_dict.outputs[1] == 0 and (not state_dict.stems or is_inside):
         return Kind.DEPTHWISE, groups, Evidence.SHAPES
-    if is_inside and network.outputs[channels] > 1:
+    if is_inside and state_dict.outputs[channels] > 1:
         return Kind.DEPTHWISE, groups, Evidence.SHAPES
     if is_called:
         return Kind.DEPTHWISE, groups, Evidence.NAME
-    if network.stems or (before is not None and before.first == 1):
+    if state_dict.stems or (before is not None and before.first == 1):
         return None
-    return (Kind.DEPTHWISE, groups, Evidence.ASSUMED) if network.outputs[channels] > 1 else None
+    return (Kind.DEPTHWISE, groups, Evidence.ASSUMED) if state_dict.outputs[channels] > 1 else None
 
 
-def _dense(candidate: Candidate, network: Network) -> Verdict:
+def _dense(candidate: Candidate, state_dict: StateDict) -> Verdict:
     first, second = candidate.first, candidate.second
     evidence = candidate.tensor.evidence or Evidence.FORMAT
-    before = network.before[candidate.name]
+    before = state_dict.before[candidate.name]
     if second == 1 and first > 1:
-        is_doubtful = candidate.name in network.doubtful or (before is None and network.has_reader)
+        is_doubtful = candidate.name in state_dict.doubtful or (before is None and state_dict.has_reader)
         return Kind.CONV, 1, Evidence.ASSUMED if is_doubtful else Evidence.SHAPES
-    if is_open(candidate, network):
+    if is_open(candidate, state_dict):
         evidence = Evidence.ASSUMED
-    if before is None and not network.is_sorted:
+    if before is None and not state_dict.is_sorted:
         return Kind.CONV, 1, evidence
-    if _must_be_grouped(candidate, network):
+    if _must_be_grouped(candidate, state_dict):
         return Kind.GROUPED, None, Evidence.SHAPES
-    follows = before is not None and second == before.first and not network.is_sorted
+    follows = before is not None and second == before.first and not state_dict.is_sorted
     splits = before is not None and before.first > second and before.first % second == 0
-    one = follows or (candidate.is_pointwise and network.outputs[second] > 0 and not splits)
+    one = follows or (candidate.is_pointwise and state_dict.outputs[second] > 0 and not splits)
     return Kind.CONV, 1 if one or first == 1 else None, evidence
 
 
-def _must_be_grouped(candidate: Candidate, network: Network) -> bool:
+def _must_be_grouped(candidate: Candidate, state_dict: StateDict) -> bool:
     """Fewer inputs than any layer gives, and many layers like it: only groups read so few."""
     inputs = candidate.second
     if candidate.first % inputs or inputs == candidate.first or candidate.is_pointwise:
         return False
-    least = min((number for number in network.outputs if number > 1), default=0)
-    return inputs < least and network.inputs[inputs] > 2
+    least = min((number for number in state_dict.outputs if number > 1), default=0)
+    return inputs < least and state_dict.inputs[inputs] > 2

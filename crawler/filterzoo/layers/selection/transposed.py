@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from filterzoo.layers.selection import names, orders
 from filterzoo.layers.selection.candidates import Candidate
-from filterzoo.layers.selection.network import Network
+from filterzoo.layers.selection.state_dict import StateDict
 from filterzoo.records import Evidence, Kind, Layout
 
 Verdict = tuple[Kind, int | None, Evidence]
@@ -19,19 +19,19 @@ _SHORT = 8
 """Transposed convolutions seldom have a longer kernel; patches of an image often do."""
 
 
-def transposed(candidate: Candidate, network: Network) -> tuple[Verdict, Layout] | None:
+def transposed(candidate: Candidate, state_dict: StateDict) -> tuple[Verdict, Layout] | None:
     """The verdict and the order of the axes of a transposed convolution's weight; None for any other."""
     layout = candidate.tensor.layout
-    if orders.has_one(candidate.tensor, network.framework):
+    if orders.has_one(candidate.tensor, state_dict.framework):
         return _in_one_order(candidate)
     if layout not in orders.SWAPPED:
         return None
-    verdict = _swapped(candidate, network)
+    verdict = _swapped(candidate, state_dict)
     if verdict is not None:
-        if verdict[2] is Evidence.NAME and not orders.is_swapped(candidate.tensor, network.framework):
+        if verdict[2] is Evidence.NAME and not orders.is_swapped(candidate.tensor, state_dict.framework):
             verdict = (*verdict[:2], Evidence.ASSUMED)
         return verdict, orders.SWAPPED[layout]
-    if candidate.bias == candidate.first and not orders.is_swapped(candidate.tensor, network.framework):
+    if candidate.bias == candidate.first and not orders.is_swapped(candidate.tensor, state_dict.framework):
         return _in_one_order(candidate)
     return None
 
@@ -46,7 +46,7 @@ def _in_one_order(candidate: Candidate) -> tuple[Verdict, Layout] | None:
     return None
 
 
-def _swapped(candidate: Candidate, network: Network) -> Verdict | None:
+def _swapped(candidate: Candidate, state_dict: StateDict) -> Verdict | None:
     """Whether the channel axes are (in, out/groups)."""
     first, second, bias = candidate.first, candidate.second, candidate.bias
     if bias is not None and bias != first:
@@ -59,23 +59,23 @@ def _swapped(candidate: Candidate, network: Network) -> Verdict | None:
     even = candidate.is_even
     if first == second:
         return (Kind.TRANSPOSED, 1, Evidence.NAME) if called and (even or _is_surely(candidate)) else None
-    score = _surroundings(candidate, network) + even
+    score = _surroundings(candidate, state_dict) + even
     if score > 1 or (score == 1 and called):
         return Kind.TRANSPOSED, 1, Evidence.SHAPES if score > 1 else Evidence.NAME
     return (Kind.TRANSPOSED, 1, Evidence.NAME) if _is_surely(candidate) and score >= 0 else None
 
 
-def is_open(candidate: Candidate, network: Network) -> bool:
+def is_open(candidate: Candidate, state_dict: StateDict) -> bool:
     """Whether a weight that is no transposed one by its shapes and name may well be one."""
     first, second, bias = candidate.first, candidate.second, candidate.bias
     if not candidate.is_even:
         return False
-    if orders.has_one(candidate.tensor, network.framework):
+    if orders.has_one(candidate.tensor, state_dict.framework):
         return second > _COLOURS
     if bias is not None:
         return first == second
-    is_input = second <= _COLOURS and (network.before[candidate.name] is None or max(candidate.kernel) > _SHORT)
-    return first == second or (_surroundings(candidate, network) == 0 and not is_input)
+    is_input = second <= _COLOURS and (state_dict.before[candidate.name] is None or max(candidate.kernel) > _SHORT)
+    return first == second or (_surroundings(candidate, state_dict) == 0 and not is_input)
 
 
 def _is_surely(candidate: Candidate) -> bool:
@@ -84,17 +84,17 @@ def _is_surely(candidate: Candidate) -> bool:
     return "transp" in owner or "deconv" in owner
 
 
-def _surroundings(candidate: Candidate, network: Network) -> int:
+def _surroundings(candidate: Candidate, state_dict: StateDict) -> int:
     """Above 0: the layers around it fit a transposed convolution; below: an ordinary one."""
-    if network.is_sorted:
+    if state_dict.is_sorted:
         return 0
     first, second = candidate.first, candidate.second
-    behind = network.next_vector(candidate)
+    behind = state_dict.next_vector(candidate)
     score = (behind == second) - (behind == first)
-    before = network.before[candidate.name]
+    before = state_dict.before[candidate.name]
     if before is None or (before.first, before.second) == (first, second):
         return score
-    given = network.gives.get(before.name)
-    if before.name in network.swapped and given == first < second:
+    given = state_dict.gives.get(before.name)
+    if before.name in state_dict.swapped and given == first < second:
         return score - 1  # what it gives and what skips the layers below are read together
     return score + (given == first) - (given == second)

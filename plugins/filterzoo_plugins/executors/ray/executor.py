@@ -23,7 +23,7 @@ from filterzoo_plugins.executors.ray.shared import ClusterPace
 if TYPE_CHECKING:
     from filterzoo.crawl.discovery import Task
     from filterzoo.crawl.worker import WorkerSetup
-    from filterzoo_plugins.executors.ray.node import Job, Report
+    from filterzoo_plugins.executors.ray.node import BatchResult, Job
 
 _AHEAD = 2
 """Batches for each core: one in progress, one waiting, which also tells an autoscaler what there is to do."""
@@ -147,7 +147,7 @@ class _Run:
     def _ended(self, reference: Any, batch: Batch, most: int) -> Iterator[tuple[Task, Outcome]]:
         """The outcomes of a batch that ended; where its process was lost again and again, of each task alone."""
         try:
-            report: Report = self._ray.get(reference)
+            report: BatchResult = self._ray.get(reference)
         except self._lost():
             for task in batch.tasks:
                 yield task, self._alone(task, batch.needs)
@@ -169,7 +169,7 @@ class _Run:
         remote = self._remote(needs, 0)
         for _ in range(_NODES_LOST):
             try:
-                report: Report = self._ray.get(remote.remote(self._job, [task], None, self._state, is_alone=True))
+                report: BatchResult = self._ray.get(remote.remote(self._job, [task], None, self._state, is_alone=True))
             except self._ray.exceptions.NodeDiedError:
                 continue
             except self._lost():
@@ -194,7 +194,7 @@ class _Run:
             errors.ObjectLostError,
         )
 
-    def _check_stored(self, outcome: Outcome, report: Report) -> None:
+    def _check_stored(self, outcome: Outcome, report: BatchResult) -> None:
         """StorageFailed where a node wrote into a folder of its own that only has the same name."""
         if self._fragments is None or not isinstance(outcome, Done):
             return

@@ -33,7 +33,7 @@ class Job:
 
 
 @dataclass(slots=True)
-class Report:
+class BatchResult:
     """What became of a batch. outcomes: with the place of each task in it; larger: places of those that need memory.
 
     fatal: why no other batch would fare better, and the whole crawl ends.
@@ -50,10 +50,10 @@ _this_process: dict[Job, Worker] = {}
 """The worker of this process: Ray runs one task after another in it, and gives them no other place to share."""
 
 
-def take(job: Job, tasks: list[Task], room: int | None, state: Any, *, is_alone: bool = False) -> Report:
+def take(job: Job, tasks: list[Task], room: int | None, state: Any, *, is_alone: bool = False) -> BatchResult:
     """Process the tasks in turn. room: bytes of the largest layer that the task has reserved memory for."""
     started = time.monotonic()
-    report = Report(node=socket.gethostname())
+    report = BatchResult(node=socket.gethostname())
     if job.version != filterzoo.__version__:
         report.fatal = (
             f"node {report.node} has filterzoo {filterzoo.__version__}, the crawl {job.version}; install the same there"

@@ -11,7 +11,7 @@ from filterzoo_plugins.encodings.convolutions import Convolutions
 from filterzoo_plugins.encodings.names import show
 from filterzoo_plugins.encodings.protobuf import WireReader, first_fields
 from filterzoo_plugins.formats.caffe.convolution import convolution_of, is_transposed, looks_like_convolution
-from filterzoo_plugins.formats.caffe.document import Layer, read_layers
+from filterzoo_plugins.formats.caffe.document import LayerParameter, read_layers
 
 _FIELDS = frozenset({2, 3, 4, 5, 6, 7, 8, 100})
 _LONGEST_NAME = 256
@@ -58,7 +58,7 @@ class Caffe(Format):
             yield from layer.blobs
 
 
-def _weight(layer: Layer, depth: int | None) -> Tensor:
+def _weight(layer: LayerParameter, depth: int | None) -> Tensor:
     if layer.obstacle:
         raise Refused(Reason.UNSUPPORTED, layer.obstacle, show(layer.name))
     if not layer.blobs:
@@ -69,7 +69,7 @@ def _weight(layer: Layer, depth: int | None) -> Tensor:
     return replace(weight, layout=layout, convolution=described)
 
 
-def _depths(layers: list[Layer]) -> list[int | None]:
+def _depths(layers: list[LayerParameter]) -> list[int | None]:
     """How far each layer is from an input; None for all where one of the convolutions does not say what it reads."""
     given: dict[str, int] = {}
     depths: list[int | None] = []

@@ -6,7 +6,7 @@ import re
 
 from filterzoo import Context, Convolution, Kind, Reason, Refused
 from filterzoo_plugins.encodings.names import show
-from filterzoo_plugins.formats.caffe.document import Layer
+from filterzoo_plugins.formats.caffe.document import LayerParameter
 
 _GROUP, _PAD, _STRIDE, _DILATION = 5, 3, 6, 18
 _HEIGHT_AND_WIDTH = {_PAD: (9, 10), _STRIDE: (13, 14)}
@@ -28,7 +28,7 @@ def is_transposed(type_: str) -> bool:
     return type_ == _DECONVOLUTION
 
 
-def convolution_of(layer: Layer, shape: tuple[int, ...], depth: int | None) -> Convolution:
+def convolution_of(layer: LayerParameter, shape: tuple[int, ...], depth: int | None) -> Convolution:
     """What a layer says of itself; `shape` is its weight's.
 
     Refused (unsupported) for a layer whose layout is not known, (malformed) where shape and parameters contradict.
@@ -54,7 +54,7 @@ def convolution_of(layer: Layer, shape: tuple[int, ...], depth: int | None) -> C
     )
 
 
-def _groups(layer: Layer, shape: tuple[int, ...], where: str) -> int | None:
+def _groups(layer: LayerParameter, shape: tuple[int, ...], where: str) -> int | None:
     if layer.type in _DEPTHWISE:
         if shape[1] != 1:
             raise Refused(Reason.MALFORMED, f"a depthwise weight of shape {shape}", where)
@@ -67,7 +67,7 @@ def _groups(layer: Layer, shape: tuple[int, ...], where: str) -> int | None:
     return groups
 
 
-def _list(layer: Layer, key: int, kernel: int, default: int, where: str) -> tuple[int, ...] | None:
+def _list(layer: LayerParameter, key: int, kernel: int, default: int, where: str) -> tuple[int, ...] | None:
     """One number for each axis of the kernel; one stands for all."""
     if layer.numbers is None:
         return None

@@ -24,7 +24,7 @@ _OLD_TYPES = {4: "Convolution", 39: "Deconvolution"}
 
 
 @dataclass(slots=True)
-class Layer:
+class LayerParameter:
     """A layer. numbers: its ConvolutionParameter, by field, None where it has none. obstacle: why it is not read."""
 
     name: str = ""
@@ -54,10 +54,10 @@ _OLDEST = length_tag(1)
 """A V0LayerParameter inside an old layer."""
 
 
-def read_layers(reader: WireReader) -> list[Layer]:
+def read_layers(reader: WireReader) -> list[LayerParameter]:
     """All layers, in the order of the file."""
     file: RandomAccessFile = reader.file
-    layers: list[Layer] = []
+    layers: list[LayerParameter] = []
     for tag, length, at in reader.fields(0, file.size):
         if tag in {length_tag(100), length_tag(2)}:
             if len(layers) >= MAX_LAYERS:
@@ -66,8 +66,8 @@ def read_layers(reader: WireReader) -> list[Layer]:
     return layers
 
 
-def _layer(reader: WireReader, fields: _Fields, start: int, end: int) -> Layer:
-    layer = Layer()
+def _layer(reader: WireReader, fields: _Fields, start: int, end: int) -> LayerParameter:
+    layer = LayerParameter()
     blobs: list[tuple[int, int]] = []
     for tag, value, at in reader.fields(start, end):
         if tag == length_tag(fields.blobs):
@@ -87,7 +87,7 @@ def _layer(reader: WireReader, fields: _Fields, start: int, end: int) -> Layer:
     return layer
 
 
-def _describe(layer: Layer, reader: WireReader, fields: _Fields, found: tuple[int, int, int]) -> None:
+def _describe(layer: LayerParameter, reader: WireReader, fields: _Fields, found: tuple[int, int, int]) -> None:
     """Fill in what one field (tag, value, offset) says."""
     tag, value, at = found
     if tag == length_tag(fields.name):

@@ -11,7 +11,7 @@ from filterzoo import Format, LeftOut, RandomAccessFile, Reason, Refused, Tensor
 from filterzoo_plugins.encodings.convolutions import Convolutions
 from filterzoo_plugins.encodings.names import show
 from filterzoo_plugins.formats.darknet.config import MAX_BYTES, read_sections
-from filterzoo_plugins.formats.darknet.network import Layout, Network
+from filterzoo_plugins.formats.darknet.layers import FileArray, LayerStack
 
 _WEIGHTS, _CONFIG = ".weights", ".cfg"
 _MOST_VERSION = 1000
@@ -40,7 +40,7 @@ class Darknet(Format):
     def index(self, file: RandomAccessFile) -> Iterator[Tensor | LeftOut]:
         """The weights of each convolution, in the order of the network; then the other numbers."""
         found, rest = Convolutions(), list[Tensor]()
-        for layout in self._layouts(file):
+        for layout in self._arrays(file):
             if layout.convolution is None:
                 rest.append(layout.tensor)
             else:
@@ -50,9 +50,9 @@ class Darknet(Format):
 
     def tensors(self, file: RandomAccessFile) -> Iterator[Tensor]:
         """All numbers, in the order of the file."""
-        return (layout.tensor for layout in self._layouts(file))
+        return (layout.tensor for layout in self._arrays(file))
 
-    def _layouts(self, file: RandomAccessFile) -> list[Layout]:
+    def _arrays(self, file: RandomAccessFile) -> list[FileArray]:
         name = self._called.rpartition("/")[2]
         beside = name[: -len(_WEIGHTS)] + _CONFIG
         with contextlib.closing(_beside(file, beside)) as config:
@@ -61,10 +61,10 @@ class Darknet(Format):
             sections = read_sections(config.read(0, config.size))
         major, minor = struct.unpack("<2i", file.read(0, 8))
         # How many pictures were seen: 64 bits since version 0.2.
-        network = Network(start=20 if major * 10 + minor >= 2 else 16, end=file.size)
+        layers = LayerStack(start=20 if major * 10 + minor >= 2 else 16, end=file.size)
         for section in sections:
-            network.add(section)
-        return network.finished()
+            layers.add(section)
+        return layers.finished()
 
 
 def _beside(file: RandomAccessFile, name: str) -> RandomAccessFile:

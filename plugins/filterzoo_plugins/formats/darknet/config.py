@@ -17,7 +17,7 @@ _NUMBER = re.compile(r"[+-]?[0-9]{1,9}")
 
 
 @dataclass(slots=True)
-class Section:
+class ConfigSection:
     """A layer, or the network itself. Of options that repeat the first one counts, as in Darknet."""
 
     type: str
@@ -46,9 +46,9 @@ class Section:
         return [int(part) for part in parts]
 
 
-def read_sections(content: bytes) -> list[Section]:
+def read_sections(content: bytes) -> list[ConfigSection]:
     """All sections, in order; Refused (malformed) where the first one is not the network's."""
-    sections: list[Section] = []
+    sections: list[ConfigSection] = []
     for line, raw in enumerate(content.decode("latin-1").split("\n"), 1):
         text = re.sub(r"\s", "", raw)
         if not text or text[0] in "#;":
@@ -57,7 +57,7 @@ def read_sections(content: bytes) -> list[Section]:
         if head:
             if len(sections) >= MAX_SECTIONS:
                 raise Refused(Reason.LIMIT, f"more than {MAX_SECTIONS} layers", f"line {line}")
-            sections.append(Section(head[1].lower(), line))
+            sections.append(ConfigSection(head[1].lower(), line))
             continue
         key, equals, value = text.partition("=")
         if not equals or not sections:

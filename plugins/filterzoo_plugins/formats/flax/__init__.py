@@ -32,7 +32,7 @@ from filterzoo import (
 )
 from filterzoo_plugins.encodings.names import show
 from filterzoo_plugins.encodings.reading import SequentialReader
-from filterzoo_plugins.formats.flax.msgpack import Head, MsgpackReader, Sort, starts_map_of_text
+from filterzoo_plugins.formats.flax.msgpack import ItemHeader, MsgpackReader, Sort, starts_map_of_text
 
 MAX_DEPTH = 64
 MAX_RANK = 64
@@ -129,7 +129,7 @@ class _Walk:
                 return
             yield from self.arrays(_below(path, key), depth + 1)
 
-    def _array(self, head: Head, path: str) -> Tensor:
+    def _array(self, head: ItemHeader, path: str) -> Tensor:
         """The extension's payload: a list of shape, type and bytes, and nothing else."""
         end = self.reader.position + head.value
         where = show(path)

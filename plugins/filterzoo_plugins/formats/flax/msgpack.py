@@ -27,7 +27,7 @@ class Sort(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class ItemHeader:
     """value: the number of entries, bytes of payload, or the integer. extension: the type of an extension."""
 
     sort: Sort
@@ -71,7 +71,7 @@ class MsgpackReader:
         self.reader = reader
         self._values = 0
 
-    def head(self) -> Head:
+    def head(self) -> ItemHeader:
         """The next head; Refused where it is cut off, is none, or announces more than the file has."""
         where = f"byte {self.reader.position}"
         self._values += 1
@@ -83,24 +83,24 @@ class MsgpackReader:
             raise Refused(Reason.MALFORMED, f"{found.value} entries or bytes where {self.reader.left} are left", where)
         return found
 
-    def _decoded(self, lead: int, where: str) -> Head:
+    def _decoded(self, lead: int, where: str) -> ItemHeader:
         if lead < 0x80 or lead >= 0xE0:
-            return Head(Sort.INTEGER, lead if lead < 0x80 else lead - 256)
+            return ItemHeader(Sort.INTEGER, lead if lead < 0x80 else lead - 256)
         if lead < 0xC0:
             sort = Sort.TEXT if lead >= 0xA0 else Sort.LIST if lead >= 0x90 else Sort.MAP
-            return Head(sort, lead & (0x1F if sort is Sort.TEXT else 0x0F))
+            return ItemHeader(sort, lead & (0x1F if sort is Sort.TEXT else 0x0F))
         if lead in _PLAIN:
             self.reader.skip(_PLAIN[lead])
-            return Head(Sort.OTHER, 0, lead=lead)
+            return ItemHeader(Sort.OTHER, 0, lead=lead)
         if lead in _FIXED_EXTENSIONS:
-            return Head(Sort.EXTENSION, _FIXED_EXTENSIONS[lead], self.reader.unpack("b")[0])
+            return ItemHeader(Sort.EXTENSION, _FIXED_EXTENSIONS[lead], self.reader.unpack("b")[0])
         if lead not in _SIZED:
             raise Refused(Reason.MALFORMED, f"{lead:#x} starts no msgpack value", where)
         sort, code = _SIZED[lead]
         value: int = self.reader.unpack(f">{code}")[0]
-        return Head(sort, value, self.reader.unpack("b")[0] if sort is Sort.EXTENSION else 0)
+        return ItemHeader(sort, value, self.reader.unpack("b")[0] if sort is Sort.EXTENSION else 0)
 
-    def text(self, head: Head) -> str:
+    def text(self, head: ItemHeader) -> str:
         """The text behind a head."""
         where = f"byte {self.reader.position}"
         if head.sort is not Sort.TEXT:

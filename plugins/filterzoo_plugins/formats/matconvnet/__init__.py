@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from filterzoo import Format, LeftOut, RandomAccessFile, Reason, Refused, Tensor, hookimpl
 from filterzoo_plugins.encodings.convolutions import Convolutions
-from filterzoo_plugins.encodings.matlab import MAGIC, Structs, Value, variables
+from filterzoo_plugins.encodings.matlab import MAGIC, StructArray, Value, variables
 from filterzoo_plugins.formats.matconvnet import chain, dag
 from filterzoo_plugins.formats.matconvnet.arrays import listed
 
@@ -43,7 +43,7 @@ def _network(file: RandomAccessFile) -> dict[str, Value]:
     for name, value in variables(file):
         found.setdefault(name, value)
     net = found.get("net")
-    if "layers" not in found and isinstance(net, Structs) and len(net.items) == 1:
+    if "layers" not in found and isinstance(net, StructArray) and len(net.items) == 1:
         found = net.items[0]
     if "layers" not in found:
         raise Refused(Reason.UNSUPPORTED, "a MATLAB file that is no network of MatConvNet: it has no layers")

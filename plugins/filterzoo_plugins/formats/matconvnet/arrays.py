@@ -7,7 +7,7 @@ from dataclasses import replace
 from math import prod
 
 from filterzoo import DTYPES, Context, Convolution, Kind, Layout, NumberClass, Quantisation, Reason, Refused, Tensor
-from filterzoo_plugins.encodings.matlab import Cells, Numbers, Structs, Value
+from filterzoo_plugins.encodings.matlab import CellArray, NumericArray, StructArray, Value
 
 _MAX_SIDE = 1 << 31
 
@@ -17,11 +17,11 @@ def listed(value: Mapping[str, Value]) -> Iterator[tuple[str, Tensor]]:
     pending: list[tuple[str, Value]] = list(value.items())[::-1]
     while pending:
         name, each = pending.pop()
-        if isinstance(each, Numbers) and not each.numbers and 0 not in each.shape:
+        if isinstance(each, NumericArray) and not each.numbers and 0 not in each.shape:
             yield name, tensor_of(each, name)
-        elif isinstance(each, Cells):
+        elif isinstance(each, CellArray):
             pending += [(f"{name}.{place}", item) for place, item in enumerate(each.items)][::-1]
-        elif isinstance(each, Structs):
+        elif isinstance(each, StructArray):
             items = enumerate(each.items) if len(each.items) != 1 else [("", each.items[0])]
             inner = [
                 (f"{name}.{place}".rstrip(".") + f".{key}", item) for place, one in items for key, item in one.items()
@@ -29,7 +29,7 @@ def listed(value: Mapping[str, Value]) -> Iterator[tuple[str, Tensor]]:
             pending += inner[::-1]
 
 
-def tensor_of(numbers: Numbers, name: str) -> Tensor:
+def tensor_of(numbers: NumericArray, name: str) -> Tensor:
     """The array, as it is stored."""
     steps = [prod(numbers.shape[:axis]) for axis in range(len(numbers.shape))]
     return Tensor(
@@ -45,7 +45,7 @@ def tensor_of(numbers: Numbers, name: str) -> Tensor:
 
 def filters(value: Value, name: str, *, is_transposed: bool) -> Tensor:
     """(height, width, in/groups, out) of a convolution, (height, width, out, in) of a transposed one."""
-    if not isinstance(value, Numbers):
+    if not isinstance(value, NumericArray):
         raise Refused(Reason.MALFORMED, "a convolution without filters", name)
     shape = value.shape + (1,) * (4 - len(value.shape))
     if len(shape) != 4 or 0 in shape:
@@ -99,7 +99,7 @@ def _pair(value: Value, default: int, name: str) -> tuple[int, ...]:
 
 
 def _integers(value: Value, default: int, name: str) -> tuple[int, ...]:
-    if not isinstance(value, Numbers) or not prod(value.shape):
+    if not isinstance(value, NumericArray) or not prod(value.shape):
         return (default,)
     if not value.numbers or not all(0 <= number < _MAX_SIDE and number == int(number) for number in value.numbers):
         raise Refused(Reason.MALFORMED, f"{name} is no short list of whole numbers")

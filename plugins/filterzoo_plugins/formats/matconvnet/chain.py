@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from filterzoo import Reason, Refused
 from filterzoo_plugins.encodings.convolutions import Convolutions
-from filterzoo_plugins.encodings.matlab import Cells, Structs, Value
+from filterzoo_plugins.encodings.matlab import CellArray, StructArray, Value
 from filterzoo_plugins.formats.matconvnet.arrays import described, filters, integer, transposed
 
 _SAME = frozenset({"relu", "pool", "lrn", "normalize", "bnorm", "dropout", "sigmoid", "noffset", "softmax", "spnorm"})
@@ -18,10 +18,10 @@ _OPTIONS, _UP = ("stride", "pad", "dilate"), ("upsample", "crop")
 def convolutions(network: Mapping[str, Value], found: Convolutions) -> Iterator[str]:
     """Add the filters of each layer; gives the paths of those that were added."""
     layers = network["layers"]
-    items = layers.items if isinstance(layers, Cells) else ()
+    items = layers.items if isinstance(layers, CellArray) else ()
     channels: int | None = None
     for place, item in enumerate(items):
-        layer = item.items[0] if isinstance(item, Structs) and len(item.items) == 1 else None
+        layer = item.items[0] if isinstance(item, StructArray) and len(item.items) == 1 else None
         type_ = layer.get("type") if layer else None
         if layer is None or not isinstance(type_, str):
             raise Refused(Reason.MALFORMED, "a layer that is no struct with a type", f"layer {place}")
@@ -48,6 +48,6 @@ def convolutions(network: Mapping[str, Value], found: Convolutions) -> Iterator[
 def _weights(layer: Mapping[str, Value]) -> tuple[str, Value]:
     """The filters: `filters` of old networks, the first of `weights` of new ones."""
     weights = layer.get("weights")
-    if isinstance(weights, Cells) and weights.items:
+    if isinstance(weights, CellArray) and weights.items:
         return "weights.0", weights.items[0]
     return "filters", layer.get("filters")

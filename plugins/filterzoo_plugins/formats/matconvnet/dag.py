@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from filterzoo import Reason, Refused
 from filterzoo_plugins.encodings.convolutions import Convolutions
-from filterzoo_plugins.encodings.matlab import Cells, Structs, Value
+from filterzoo_plugins.encodings.matlab import CellArray, StructArray, Value
 from filterzoo_plugins.formats.matconvnet.arrays import described, filters, integer, transposed
 
 _CONV, _UP = "dagnn.Conv", "dagnn.ConvTranspose"
@@ -16,13 +16,13 @@ _UNKNOWN = "conv"
 
 def is_one(network: Mapping[str, Value]) -> bool:
     """Whether the parameters stand beside the layers."""
-    return isinstance(network.get("params"), Structs) and isinstance(network["layers"], Structs)
+    return isinstance(network.get("params"), StructArray) and isinstance(network["layers"], StructArray)
 
 
 def convolutions(network: Mapping[str, Value], found: Convolutions) -> Iterator[str]:
     """Add the filters of each layer, in their order; gives the paths of those that were added."""
     params, layers = network["params"], network["layers"]
-    if not isinstance(params, Structs) or not isinstance(layers, Structs):
+    if not isinstance(params, StructArray) or not isinstance(layers, StructArray):
         raise Refused(Reason.MALFORMED, "a network without parameters or layers")
     values = {name: (place, p.get("value")) for place, p in enumerate(params.items) if (name := _text(p.get("name")))}
     depths = _depths(layers)
@@ -41,7 +41,7 @@ def convolutions(network: Mapping[str, Value], found: Convolutions) -> Iterator[
                 raise Refused(Reason.MALFORMED, "a convolution without filters", name)
             at, value = values[names[0]]
             block = layer.get("block")
-            options = block.items[0] if isinstance(block, Structs) and len(block.items) == 1 else {}
+            options = block.items[0] if isinstance(block, StructArray) and len(block.items) == 1 else {}
             tensor = filters(value, names[0], is_transposed=type_ == _UP)
             if type_ == _UP:
                 groups = integer(options.get("numGroups"), 1, "numGroups")
@@ -52,7 +52,7 @@ def convolutions(network: Mapping[str, Value], found: Convolutions) -> Iterator[
             yield f"params.{at}.value" if len(params.items) != 1 else "params.value"
 
 
-def _depths(layers: Structs) -> list[int]:
+def _depths(layers: StructArray) -> list[int]:
     """How far each layer is from an input of the network. A circle is refused."""
     inputs = [_names(layer.get("inputs")) for layer in layers.items]
     givers = {name: place for place, layer in enumerate(layers.items) for name in _names(layer.get("outputs"))}
@@ -79,7 +79,7 @@ def _depths(layers: Structs) -> list[int]:
 
 
 def _names(value: Value) -> list[str]:
-    if isinstance(value, Cells):
+    if isinstance(value, CellArray):
         return [text for item in value.items if (text := _text(item))]
     return [value] if isinstance(value, str) and value else []
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from filterzoo import Format, LeftOut, RandomAccessFile, Reason, Refused, Tensor, hookimpl
 from filterzoo_plugins.encodings.names import show
-from filterzoo_plugins.formats.openvino.constant import Weights, listed
+from filterzoo_plugins.formats.openvino.constant import WeightsFile, listed
 from filterzoo_plugins.formats.openvino.document import LayerEntry, read_layers
 from filterzoo_plugins.formats.openvino.graph import GraphWalk
 
@@ -50,12 +50,12 @@ class OpenVino(Format):
         with self._weights(file) as weights:
             yield from (listed(layer, weights.span(layer)) for layer in _constants(layers))
 
-    def _weights(self, file: RandomAccessFile) -> contextlib.closing[Weights]:
+    def _weights(self, file: RandomAccessFile) -> contextlib.closing[WeightsFile]:
         name = self._called.rpartition("/")[2]
         if not name.lower().endswith(_ENDING):
             detail = "the weights of an OpenVINO network are found by its name, which must end with .xml"
             raise Refused(Reason.UNSUPPORTED, detail, show(name))
-        return contextlib.closing(Weights(file, name[: -len(_ENDING)] + ".bin"))
+        return contextlib.closing(WeightsFile(file, name[: -len(_ENDING)] + ".bin"))
 
 
 def _constants(layers: list[LayerEntry]) -> Iterator[LayerEntry]:

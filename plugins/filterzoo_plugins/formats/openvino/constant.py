@@ -57,7 +57,7 @@ class Value(NamedTuple):
         return self.tensor
 
 
-class Weights:
+class WeightsFile:
     """The file beside the XML. name: a plain file name. The file is opened when a constant is first looked at."""
 
     def __init__(self, file: RandomAccessFile, name: str) -> None:

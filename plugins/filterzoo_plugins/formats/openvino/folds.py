@@ -14,7 +14,7 @@ from filterzoo import DTYPES, NumberClass, Quantisation, Step, Tensor
 from filterzoo_plugins.encodings import folding
 from filterzoo_plugins.encodings.folding import Unfoldable
 from filterzoo_plugins.encodings.names import show
-from filterzoo_plugins.formats.openvino.constant import DTYPES_OF_ELEMENTS, Value, Weights
+from filterzoo_plugins.formats.openvino.constant import DTYPES_OF_ELEMENTS, Value, WeightsFile
 from filterzoo_plugins.formats.openvino.document import LayerEntry
 
 _BINARY = {
@@ -35,7 +35,7 @@ RESHAPES = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Transpose"})
 """Their second input is a short list."""
 
 
-def fold(layer: LayerEntry, inputs: Sequence[Value], weights: Weights) -> Tensor:
+def fold(layer: LayerEntry, inputs: Sequence[Value], weights: WeightsFile) -> Tensor:
     """What the operation makes of constants; Unfoldable where it is not in the list, or they do not fit it."""
     if not inputs or layer.type not in FOLDS or not layer.opset.startswith("opset"):
         raise Unfoldable("it is in no list of what is computed")
@@ -59,7 +59,7 @@ def reshaped(tensor: Tensor, shape: Sequence[int]) -> Tensor:
     return folding.reshaped(tensor, shape)
 
 
-def _convert(layer: LayerEntry, inputs: Sequence[Value], _: Weights) -> Tensor:
+def _convert(layer: LayerEntry, inputs: Sequence[Value], _: WeightsFile) -> Tensor:
     tensor, origin, target = inputs[0].numbers(), inputs[0].element, element_of(layer, inputs)
     if origin == target or origin in _WIDENED.get(target, ()):
         return tensor
@@ -80,7 +80,7 @@ def _float_of_integer(tensor: Tensor, target: str) -> Tensor:
     return whole if bits <= _EXACT[target] else folding.rounded(whole, DTYPES_OF_ELEMENTS[target])
 
 
-def _binary(layer: LayerEntry, inputs: Sequence[Value], _: Weights) -> Tensor:
+def _binary(layer: LayerEntry, inputs: Sequence[Value], _: WeightsFile) -> Tensor:
     if len(inputs) != 2 or inputs[0].element != inputs[1].element or inputs[0].element not in _ARITHMETIC:
         raise Unfoldable(f"arithmetic with numbers of type {show(inputs[0].element)}")
     first, second = (value.numbers() for value in inputs)
@@ -94,13 +94,13 @@ def _rounded(tensor: Tensor, element: str) -> Tensor:
     return folding.rounded(tensor, DTYPES_OF_ELEMENTS[element])
 
 
-def _transpose(_: LayerEntry, inputs: Sequence[Value], weights: Weights) -> Tensor:
+def _transpose(_: LayerEntry, inputs: Sequence[Value], weights: WeightsFile) -> Tensor:
     tensor = inputs[0].numbers()
     order = weights.integers(inputs[1]) if len(inputs) > 1 else []
     return folding.transposed(tensor, order or range(len(tensor.shape))[::-1])
 
 
-def _reshape(layer: LayerEntry, inputs: Sequence[Value], weights: Weights) -> Tensor:
+def _reshape(layer: LayerEntry, inputs: Sequence[Value], weights: WeightsFile) -> Tensor:
     tensor, sides = inputs[0].numbers(), weights.integers(_second(inputs))
     if layer.data.get("special_zero", "false").lower() in {"true", "1"}:
         if any(side == 0 and axis >= len(tensor.shape) for axis, side in enumerate(sides)):
@@ -112,7 +112,7 @@ def _reshape(layer: LayerEntry, inputs: Sequence[Value], weights: Weights) -> Te
     return reshaped(tensor, sides)
 
 
-def _squeeze(_: LayerEntry, inputs: Sequence[Value], weights: Weights) -> Tensor:
+def _squeeze(_: LayerEntry, inputs: Sequence[Value], weights: WeightsFile) -> Tensor:
     tensor = inputs[0].numbers()
     rank = len(tensor.shape)
     axes = weights.integers(inputs[1]) if len(inputs) > 1 else [i for i, side in enumerate(tensor.shape) if side == 1]
@@ -122,7 +122,7 @@ def _squeeze(_: LayerEntry, inputs: Sequence[Value], weights: Weights) -> Tensor
     return reshaped(tensor, [side for axis, side in enumerate(tensor.shape) if axis not in gone])
 
 
-def _unsqueeze(_: LayerEntry, inputs: Sequence[Value], weights: Weights) -> Tensor:
+def _unsqueeze(_: LayerEntry, inputs: Sequence[Value], weights: WeightsFile) -> Tensor:
     tensor, axes = inputs[0].numbers(), weights.integers(_second(inputs))
     rank = len(tensor.shape) + len(axes)
     new = {folding.placed(axis, rank) for axis in axes}
@@ -132,7 +132,7 @@ def _unsqueeze(_: LayerEntry, inputs: Sequence[Value], weights: Weights) -> Tens
     return reshaped(tensor, [1 if axis in new else next(old) for axis in range(rank)])
 
 
-def _concatenated(layer: LayerEntry, inputs: Sequence[Value], _: Weights) -> Tensor:
+def _concatenated(layer: LayerEntry, inputs: Sequence[Value], _: WeightsFile) -> Tensor:
     axes = layer.integers("axis")
     if len(axes) != 1 or len({value.element for value in inputs}) != 1:
         raise Unfoldable("arrays that are joined along no axis, or of several types")
@@ -145,7 +145,7 @@ def _second(inputs: Sequence[Value]) -> Value:
     return inputs[1]
 
 
-FOLDS: dict[str, Callable[[LayerEntry, Sequence[Value], Weights], Tensor]] = {
+FOLDS: dict[str, Callable[[LayerEntry, Sequence[Value], WeightsFile], Tensor]] = {
     **dict.fromkeys(_BINARY, _binary),
     "Convert": _convert,
     "Transpose": _transpose,

@@ -11,7 +11,7 @@ from filterzoo import DTYPES, NumberClass, Reason, Refused, Span
 from filterzoo_plugins.encodings.convolutions import Convolutions
 from filterzoo_plugins.encodings.folding import Unfoldable
 from filterzoo_plugins.encodings.names import show
-from filterzoo_plugins.formats.openvino.constant import Value, Weights, constant
+from filterzoo_plugins.formats.openvino.constant import Value, WeightsFile, constant
 from filterzoo_plugins.formats.openvino.convolution import (
     Operator,
     convolution_of,
@@ -32,7 +32,7 @@ _MAX_LIST = 512
 class GraphWalk:
     """One walk over one network. `convolutions` then holds what each of them reads, `read` the ids of that."""
 
-    def __init__(self, layers: Sequence[LayerEntry], weights: Weights) -> None:
+    def __init__(self, layers: Sequence[LayerEntry], weights: WeightsFile) -> None:
         self.layers = {layer.id: layer for layer in layers}
         self.weights = weights
         self.convolutions = Convolutions()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from filterzoo import Reason, Refused
 from filterzoo_plugins.encodings.names import show
 from filterzoo_plugins.encodings.protobuf import WireReader, length_tag, signed, varint_tag
-from filterzoo_plugins.formats.tensorflow.types import Numbers, read_numbers, read_shape
+from filterzoo_plugins.formats.tensorflow.types import StoredConstant, read_numbers, read_shape
 
 MAX_NODES = 500_000
 """Of a graph and all its functions."""
@@ -23,7 +23,7 @@ _WANTED = frozenset(
     | {"then_branch", "else_branch", "branches", "body", "DstT", "perm", "axis", "squeeze_dims", "block_size"}
 )
 
-Attribute = str | int | tuple[int, ...] | tuple[str, ...] | Numbers
+Attribute = str | int | tuple[int, ...] | tuple[str, ...] | StoredConstant
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from filterzoo_plugins.formats.tensorflow.bundle import ENDING, Bundle
 from filterzoo_plugins.formats.tensorflow.document import Model, ModelReader
 from filterzoo_plugins.formats.tensorflow.graph import VARIABLES, GraphWalk
 from filterzoo_plugins.formats.tensorflow.heads import is_graph, is_saved_model
-from filterzoo_plugins.formats.tensorflow.types import STRING, Numbers
+from filterzoo_plugins.formats.tensorflow.types import STRING, StoredConstant
 
 _FILE = "saved_model.pb"
 _CORE_ML = ".mlmodel"
@@ -88,6 +88,6 @@ def _stored(model: Model, bundle: Bundle | None) -> Iterator[Tensor]:
     for nodes in (model.nodes, *(function.nodes for function in model.functions.values())):
         for node in nodes:
             numbers = node.attributes.get("value")
-            if isinstance(numbers, Numbers) and numbers.type != STRING:
+            if isinstance(numbers, StoredConstant) and numbers.type != STRING:
                 with contextlib.suppress(Unfoldable):
                     yield numbers.tensor()

@@ -53,7 +53,7 @@ _STRING_FIELD = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Numbers:
+class StoredConstant:
     """A constant. numbers: where they lie, and in which field (4: all of them as they are). texts: byte ranges."""
 
     name: str
@@ -135,7 +135,7 @@ def read_shape(reader: WireReader, start: int, end: int, where: str) -> tuple[in
     return tuple(sides) if is_ranked else None
 
 
-def read_numbers(reader: WireReader, start: int, end: int, name: str) -> Numbers:
+def read_numbers(reader: WireReader, start: int, end: int, name: str) -> StoredConstant:
     """A TensorProto; what it holds is not read. Numbers that stand in several fields are not found."""
     kind = 0
     shape: tuple[int, ...] = ()
@@ -160,7 +160,7 @@ def read_numbers(reader: WireReader, start: int, end: int, name: str) -> Numbers
             found.append((field, offset - _width(value), _width(value)))
         elif (tag == length_tag(4) and value) or field in _PACKED_FIELDS or field in _VARINT_FIELDS:
             found.append((field, offset, value))
-    return Numbers(name, kind, shape, found[0] if len(found) == 1 else None, tuple(texts))
+    return StoredConstant(name, kind, shape, found[0] if len(found) == 1 else None, tuple(texts))
 
 
 def _width(value: int) -> int:

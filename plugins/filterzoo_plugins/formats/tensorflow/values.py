@@ -9,7 +9,7 @@ from filterzoo import Tensor
 from filterzoo_plugins.encodings.folding import Unfoldable
 from filterzoo_plugins.formats.tensorflow.document import Node
 from filterzoo_plugins.formats.tensorflow.folds import SAME
-from filterzoo_plugins.formats.tensorflow.types import STRING, Numbers
+from filterzoo_plugins.formats.tensorflow.types import STRING, StoredConstant
 
 _SAME_CHANNELS = SAME | {
     "BiasAdd", "Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Sigmoid", "Tanh", "Softplus", "FusedBatchNorm",
@@ -37,7 +37,7 @@ class Value:
     key: str = ""
     channels: tuple[int, bool] | None = None
     block: tuple[int, ...] | None = None
-    stated: Numbers | None = None
+    stated: StoredConstant | None = None
     obstacle: str = ""
 
 
@@ -48,7 +48,7 @@ Scope = dict[str, list[Value]]
 def constant(node: Node) -> Value:
     """What a Const holds."""
     numbers = node.attributes.get("value")
-    if not isinstance(numbers, Numbers):
+    if not isinstance(numbers, StoredConstant):
         return Value(obstacle="a constant without a value")
     if numbers.type == STRING:
         return Value(stated=numbers, obstacle="a constant of texts")

@@ -8,7 +8,7 @@ from itertools import accumulate, groupby
 from pathlib import Path
 
 from filterzoo import FileFacts, Jail, LocalFile, PluginReference, RandomAccessFile, Reason, Refused, StatedFact, Tensor
-from filterzoo_plugins.encodings.cnn_filter_db import Rows, write_head
+from filterzoo_plugins.encodings.cnn_filter_db import FilterRows, write_head
 
 _FORMAT = PluginReference("cnn_filter_db_release", module="filterzoo_plugins.sources._cnn_filter_db.release")
 
@@ -87,13 +87,13 @@ def _layout(network: ReleasedNetwork) -> tuple[bytes, list[_Part]]:
     return head, list(_joined(parts))
 
 
-def _rows(network: ReleasedNetwork) -> Iterator[Rows]:
+def _rows(network: ReleasedNetwork) -> Iterator[FilterRows]:
     start = 0
     for layer in network.layers:
         outputs, inputs = layer.shape[:2]
         convolution = layer.convolution
         depth, norm = (convolution and convolution.stated_depth) or (None, None)
-        yield Rows(
+        yield FilterRows(
             start=start,
             count=outputs * inputs,
             inputs=inputs,

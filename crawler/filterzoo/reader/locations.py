@@ -18,7 +18,7 @@ _INSIDE = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """One file. Exactly one of `path` and `url` is set; `member` is the model in it, where it is an archive.
 
     is_hub: whether the Hub's token belongs to the URL.
@@ -37,17 +37,17 @@ class Place:
         return unquote(urlsplit(self.url).path).rpartition("/")[2]
 
 
-def place_of(where: str | os.PathLike[str], member: str | None = None) -> Place:
+def location_of(where: str | os.PathLike[str], member: str | None = None) -> Location:
     """The place that a user named. Refused (fetch_failed) for an `hf://` address without a file."""
     text = os.fspath(where)
     if text.startswith(("http://", "https://", "hf://")):
         text, member = _split(text, member)
         if text.startswith("hf://"):
-            return Place(None, _hub_url(text), member, is_hub=True)
-        return Place(None, text, member)
+            return Location(None, _hub_url(text), member, is_hub=True)
+        return Location(None, text, member)
     if member is None and not os.path.lexists(text):
         text, member = _split(text, None)
-    return Place(Path(text), "", member)
+    return Location(Path(text), "", member)
 
 
 def hub_endpoint() -> str:

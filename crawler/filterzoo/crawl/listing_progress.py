@@ -13,7 +13,7 @@ from filterzoo.store.journal import Journal
 
 
 @dataclass(slots=True)
-class Listing:
+class ListingProgress:
     """documents: small ones and pages of lists that came. checkpoints: found. source: of the last that was found."""
 
     source: str = ""
@@ -21,7 +21,7 @@ class Listing:
     checkpoints: int = 0
 
 
-def ignore(_listing: Listing) -> None:
+def ignore(_listing: ListingProgress) -> None:
     """Show nothing."""
 
 
@@ -31,8 +31,10 @@ class ListingWatch:
     down: sources of plugins that did not load, which nothing lists.
     """
 
-    def __init__(self, on_listing: Callable[[Listing], None] = ignore, down: frozenset[str] = frozenset()) -> None:
-        self._listing = Listing()
+    def __init__(
+        self, on_listing: Callable[[ListingProgress], None] = ignore, down: frozenset[str] = frozenset()
+    ) -> None:
+        self._listing = ListingProgress()
         self._on_listing = on_listing
         self._down = down
         self._listed: dict[str, bool] = {}

@@ -12,7 +12,7 @@ from filterzoo_evaluation.attacks.attack import Classify
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
+class Classifier:
     """classify: images (n, c, h, w) in [0, 1] -> logits. prepare: an image of any size -> (c, h, w) in [0, 1].
 
     transform: the preparation and what is subtracted and divided, in words, for the table. has_gradients: False for a

@@ -1,4 +1,4 @@
-"""What each of Darknet's layers gives, and how many numbers it has in the file (parser.c, load_weights_upto)."""
+"""The output of each of Darknet's layers, and the arrays it has in the file (parser.c, load_weights_upto)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections.abc import Callable
 from math import prod
 from typing import NamedTuple
 
-from filterzoo import Context, Convolution, Kind, Reason, Refused, Span, Tensor
-from filterzoo import Layout as Axes
-from filterzoo_plugins.formats.darknet.config import Section
+from filterzoo import Context, Convolution, Kind, Layout, Reason, Refused, Span, Tensor
+from filterzoo_plugins.formats.darknet.config import ConfigSection
 
 _BYTES = 4
 _LARGEST = 1 << 31
@@ -18,7 +17,7 @@ _SAME = frozenset(
     {"dropout", "softmax", "soft", "cost", "yolo", "gaussian_yolo", "region", "detection", "logistic", "activation"}
     | {"l2norm", "lrn", "normalization", "iseg", "scale_channels", "sam", "noise", "empty", "silence"}
 )
-"""They have no numbers, and give as many channels as they read."""
+"""Layers without weights whose output has as many channels as their input."""
 
 
 class Output(NamedTuple):
@@ -30,15 +29,15 @@ class Output(NamedTuple):
     depth: int
 
 
-class Layout(NamedTuple):
-    """Some numbers of the file; convolution: of the weights of one."""
+class FileArray(NamedTuple):
+    """An array of the file. convolution: None unless it is the weight of one."""
 
     tensor: Tensor
     convolution: Convolution | None = None
 
 
-class Network:
-    """Layers are added in order, and take the numbers between `start` and `end`."""
+class LayerStack:
+    """Assigns the bytes between `start` and `end` to the layers, which are added in order."""
 
     def __init__(self, start: int, end: int) -> None:
         self._at = start
@@ -46,9 +45,9 @@ class Network:
         self._outputs: list[Output] = []
         self._last = Output(0, 0, 0, 0)
         self._is_begun = False
-        self._layouts: list[Layout] = []
+        self._arrays: list[FileArray] = []
 
-    def add(self, section: Section) -> None:
+    def add(self, section: ConfigSection) -> None:
         """Refused (unsupported) for a layer whose numbers are not known, (malformed) where the file has too few."""
         if not self._is_begun:
             self._is_begun = True
@@ -67,41 +66,41 @@ class Network:
         self._last = made
         self._outputs.append(made)
 
-    def finished(self) -> list[Layout]:
+    def finished(self) -> list[FileArray]:
         """All numbers; Refused (malformed) where the file has others, or more."""
         if self._at != self._end:
             detail = f"{self._end - self._at} bytes are left behind the numbers of all layers: the .cfg is of another"
             raise Refused(Reason.MALFORMED, detail, f"byte {self._at}")
-        return self._layouts
+        return self._arrays
 
     @property
     def number(self) -> int:
         """Of the layer that is being added."""
         return len(self._outputs)
 
-    def output(self, number: int, section: Section) -> Output:
+    def output(self, number: int, section: ConfigSection) -> Output:
         """What an earlier layer gives; a negative number counts back from this one."""
         at = number if number >= 0 else self.number + number
         if not 0 <= at < self.number:
             raise Refused(Reason.MALFORMED, f"it reads layer {number}, which is none before it", section.where)
         return self._outputs[at]
 
-    def take(self, section: Section, what: str, *shape: int, convolution: Convolution | None = None) -> None:
+    def take(self, section: ConfigSection, what: str, *shape: int, convolution: Convolution | None = None) -> None:
         """The next numbers of the file."""
         length = prod(shape) * _BYTES
         if length > self._end - self._at:
             detail = f"its {what} take {length} bytes, {self._end - self._at} are left"
             raise Refused(Reason.MALFORMED, detail[:160], section.where)
         name = f"{self.number}.{section.type}.{what}"
-        layout = Axes.OTHER if convolution is None else Axes.OI_K
+        layout = Layout.OTHER if convolution is None else Layout.OI_K
         tensor = Tensor(
             name=name, dtype="F32", shape=shape, span=Span(self._at, length), layout=layout, convolution=convolution
         )
-        self._layouts.append(Layout(tensor, convolution))
+        self._arrays.append(FileArray(tensor, convolution))
         self._at += length
 
 
-def _convolutional(network: Network, section: Section, read: Output) -> Output:
+def _convolutional(network: LayerStack, section: ConfigSection, read: Output) -> Output:
     for option in _CHANGES:
         if section.options.get(option, "0") != "0":
             raise Refused(Reason.UNSUPPORTED, f"a convolution with the option {option}", section.where)
@@ -138,7 +137,7 @@ def _convolutional(network: Network, section: Section, read: Output) -> Output:
     return Output(filters, sides[0], sides[1], 0)
 
 
-def _connected(network: Network, section: Section, read: Output) -> Output:
+def _connected(network: LayerStack, section: ConfigSection, read: Output) -> Output:
     outputs, inputs = section.integer("output", 1, 1), read.channels * read.height * read.width
     network.take(section, "biases", outputs)
     network.take(section, "weights", outputs, inputs)
@@ -148,7 +147,7 @@ def _connected(network: Network, section: Section, read: Output) -> Output:
     return Output(outputs, 1, 1, 0)
 
 
-def _maxpool(_: Network, section: Section, read: Output) -> Output:
+def _maxpool(_: LayerStack, section: ConfigSection, read: Output) -> Output:
     stride = section.integer("stride", 1, 1)
     size = section.integer("size", stride, 1)
     padding = section.integer("padding", size - 1)
@@ -158,29 +157,29 @@ def _maxpool(_: Network, section: Section, read: Output) -> Output:
     return Output(read.channels, sides[0], sides[1], 0)
 
 
-def _avgpool(_: Network, __: Section, read: Output) -> Output:
+def _avgpool(_: LayerStack, __: ConfigSection, read: Output) -> Output:
     return Output(read.channels, 1, 1, 0)
 
 
-def _upsample(_: Network, section: Section, read: Output) -> Output:
+def _upsample(_: LayerStack, section: ConfigSection, read: Output) -> Output:
     stride = section.integer("stride", 2)
     if stride < 1:
         raise Refused(Reason.UNSUPPORTED, "an enlargement that makes smaller", section.where)
     return Output(read.channels, read.height * stride, read.width * stride, 0)
 
 
-def _reorg(_: Network, section: Section, read: Output) -> Output:
+def _reorg(_: LayerStack, section: ConfigSection, read: Output) -> Output:
     stride = section.integer("stride", 1, 1)
     if section.integer("reverse", 0) or section.integer("flatten", 0) or section.integer("extra", 0):
         raise Refused(Reason.UNSUPPORTED, "a reorg with options that are not read", section.where)
     return Output(read.channels * stride * stride, read.height // stride, read.width // stride, 0)
 
 
-def _crop(_: Network, section: Section, read: Output) -> Output:
+def _crop(_: LayerStack, section: ConfigSection, read: Output) -> Output:
     return Output(read.channels, section.integer("crop_height", 1, 1), section.integer("crop_width", 1, 1), 0)
 
 
-def _route(network: Network, section: Section, _: Output) -> Output:
+def _route(network: LayerStack, section: ConfigSection, _: Output) -> Output:
     read = [network.output(number, section) for number in section.integers("layers")]
     parts, part = section.integer("groups", 1, 1), section.integer("group_id", 0)
     channels = [each.channels // parts for each in read]
@@ -190,14 +189,14 @@ def _route(network: Network, section: Section, _: Output) -> Output:
     return Output(sum(channels), read[0].height, read[0].width, depth)
 
 
-def _shortcut(network: Network, section: Section, read: Output) -> Output:
+def _shortcut(network: LayerStack, section: ConfigSection, read: Output) -> Output:
     if section.options.get("weights_type", "none") != "none":
         raise Refused(Reason.UNSUPPORTED, "a shortcut with weights", section.where)
     added = [network.output(number, section) for number in section.integers("from")]
     return read._replace(depth=1 + max(read.depth, *(each.depth for each in added)))
 
 
-_LAYERS: dict[str, Callable[[Network, Section, Output], Output]] = {
+_LAYERS: dict[str, Callable[[LayerStack, ConfigSection, Output], Output]] = {
     "convolutional": _convolutional,
     "conv": _convolutional,
     "connected": _connected,

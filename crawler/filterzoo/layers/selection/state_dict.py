@@ -1,4 +1,4 @@
-"""What the candidates of a state dict tell together: what each reads and gives, and which of them read the input."""
+"""All candidates of a state dict: the input and output channels of each, and which of them read the network's input."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from filterzoo.records import Evidence, Layout, Tensor
 
 
 @dataclass(slots=True)
-class Network:
-    """What all candidates of a state dict tell together."""
+class StateDict:
+    """The candidates of a state dict, and what follows from all of them together."""
 
     candidates: Sequence[Candidate]
     vectors: Sequence[tuple[int, int]]
@@ -66,7 +66,7 @@ class Network:
             if each.is_pointwise:
                 self._add_reader(each.name, each.second)
             elif each.second == 1 and each.first > 1:
-                for module in (*around(each.name), _third(each.name)):
+                for module in (*modules_around(each.name), _third(each.name)):
                     self._wide_in.setdefault((module, each.first), set()).add(each.name)
         for name, inputs in self.matrices:
             self._add_reader(name, inputs)
@@ -92,7 +92,7 @@ class Network:
             self._alike[names.pattern(each.name)] += 1
 
     def _add_reader(self, name: str, inputs: int) -> None:
-        for module in around(name):
+        for module in modules_around(name):
             self._read_in.setdefault(module, set()).add(inputs)
 
     def note(self, candidate: Candidate, tensor: Tensor) -> None:
@@ -111,12 +111,14 @@ class Network:
         behind = self.behind.get(candidate.name)
         if behind is not None and behind.is_pointwise and behind.second == candidate.first:
             return True
-        return any(candidate.first in self._read_in.get(module, ()) for module in around(candidate.name))
+        return any(candidate.first in self._read_in.get(module, ()) for module in modules_around(candidate.name))
 
     def has_wide_twin(self, candidate: Candidate, but: Collection[str] = ()) -> bool:
         """Whether near (C, 1, 1, 1) lies a (C, 1, *kernel) that is not one of the stems: a scaling beside it."""
         stems = set(but) | self.stems
-        return any(self._wide_in.get((module, candidate.first), set()) - stems for module in around(candidate.name))
+        return any(
+            self._wide_in.get((module, candidate.first), set()) - stems for module in modules_around(candidate.name)
+        )
 
     def is_odd(self, candidate: Candidate) -> bool:
         """Whether (C, 1, *kernel) may read the input, or what is no image, though it fits a depthwise layer.
@@ -137,11 +139,11 @@ class Network:
 
 def is_beside(name: str, other: str) -> bool:
     """Whether two weights lie in one module, or in two of one list: there the order of the file is that of the run."""
-    pairs = list(zip(around(name), around(other), strict=False))
+    pairs = list(zip(modules_around(name), modules_around(other), strict=False))
     return any(first == second for first, second in pairs)
 
 
-def around(name: str) -> tuple[str, ...]:
+def modules_around(name: str) -> tuple[str, ...]:
     """The two modules around the module that a weight belongs to, the inner one first."""
     parts = names.parts(names.owner(name).rstrip("./"))
     return tuple(".".join(parts[:-up]) for up in (1, 2) if up == 1 or len(parts) > up)
@@ -152,16 +154,18 @@ def _third(name: str) -> str:
     return ".".join(names.parts(names.owner(name).rstrip("./"))[:-3])
 
 
-def _stems(network: Network) -> tuple[frozenset[str], frozenset[str]]:
+def _stems(state_dict: StateDict) -> tuple[frozenset[str], frozenset[str]]:
     """Which (C, 1, *kernel) must read the input: those without which no layer would; and which of them may not."""
     ones = [
-        each for each in network.candidates if each.second == 1 and each.first > 1 and each.bias in {None, each.first}
+        each
+        for each in state_dict.candidates
+        if each.second == 1 and each.first > 1 and each.bias in {None, each.first}
     ]
-    if not ones or network.has_reader or _starts_transposed(network):
+    if not ones or state_dict.has_reader or _starts_transposed(state_dict):
         return frozenset(), frozenset()
     wide = [each for each in ones if not each.is_pointwise]
     if len(wide) > 1:
-        outside = [each for each in wide if not network.is_read_inside(each) and not names.says_depthwise(each.name)]
+        outside = [each for each in wide if not state_dict.is_read_inside(each) and not names.says_depthwise(each.name)]
         repeats = Counter(names.pattern(each.name) for each in outside or wide)
         least = min(repeats.values())
         wide = [each for each in outside or wide if repeats[names.pattern(each.name)] == least]
@@ -169,8 +173,8 @@ def _stems(network: Network) -> tuple[frozenset[str], frozenset[str]]:
     stems = {each.name for each in wide}
     spans = {(each.tensor.span, each.tensor.stored_in) for each in wide if each.tensor.span.length}
     tied = {each.name for each in ones if (each.tensor.span, each.tensor.stored_in) in spans}
-    alone = {each.name for each in ones if each.is_pointwise and not network.has_wide_twin(each, but=stems)}
-    certain = ones[:1] if len(ones) == 1 or not network.is_sorted else []
+    alone = {each.name for each in ones if each.is_pointwise and not state_dict.has_wide_twin(each, but=stems)}
+    certain = ones[:1] if len(ones) == 1 or not state_dict.is_sorted else []
     doubtful = stems - {each.name for each in certain} - tied
     return frozenset(stems | tied | {name for name in alone if not names.says_depthwise(name)}), frozenset(doubtful)
 
@@ -179,11 +183,11 @@ def _first(ones: Sequence[Candidate]) -> list[Candidate]:
     return sorted(ones, key=lambda each: names.says_depthwise(each.name))[:1]
 
 
-def _has_reader(network: Network) -> bool:
+def _has_reader(state_dict: StateDict) -> bool:
     """Whether a layer reads what no layer gives: as few channels as an image has, or some that none add up to."""
-    dense = [each for each in network.candidates if each.second > 1]
+    dense = [each for each in state_dict.candidates if each.second > 1]
     alike = Counter((each.second, each.is_pointwise) for each in dense)
-    given = {each.first for each in network.candidates} | {each.bias for each in network.candidates if each.bias}
+    given = {each.first for each in state_dict.candidates} | {each.bias for each in state_dict.candidates if each.bias}
     given |= {each.second for each in dense if each.bias is not None and each.bias != each.first}
     for each in dense:
         inputs = each.second
@@ -197,14 +201,14 @@ def _has_reader(network: Network) -> bool:
     return False
 
 
-def _starts_transposed(network: Network) -> bool:
+def _starts_transposed(state_dict: StateDict) -> bool:
     """Whether the file starts with a transposed convolution that reads what no layer gives, as generators do."""
-    first = network.candidates[0]
-    if network.is_sorted or first.second == 1 or not first.is_even:
+    first = state_dict.candidates[0]
+    if state_dict.is_sorted or first.second == 1 or not first.is_even:
         return False
-    others = {each.first for each in network.candidates[1:]} | {each.second for each in network.candidates}
+    others = {each.first for each in state_dict.candidates[1:]} | {each.second for each in state_dict.candidates}
     has_bias = first.bias is not None and first.bias != first.first
-    return (has_bias or network.next_vector(first) == first.second != first.first) and first.first not in others
+    return (has_bias or state_dict.next_vector(first) == first.second != first.first) and first.first not in others
 
 
 _COLOURS = 4
