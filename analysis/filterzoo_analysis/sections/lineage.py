@@ -10,13 +10,13 @@ import pyarrow.compute as pc
 from filterzoo_analysis.exhibits import Exhibit, counted, query_of, table_of
 from filterzoo_analysis.zoo import Zoo
 from filterzoo_publish.lineage.inferred import FEWEST_LAYERS, NEAR_WEIGHTS
-from filterzoo_publish.lineage.table import Kind, lineage_table
+from filterzoo_publish.lineage.table import Relation, lineage_table
 
 _SPELLED = {
-    Kind.COPY: "copies",
-    Kind.STATED: "descent that a zoo states",
-    Kind.SHARED: "shared layers",
-    Kind.INFERRED: "descent that weights suggest",
+    Relation.COPY: "copies",
+    Relation.STATED: "descent that a zoo states",
+    Relation.SHARED: "shared layers",
+    Relation.INFERRED: "descent that weights suggest",
 }
 _RULE = (
     f"inferred: networks whose layers have equal shapes in equal order, of which {FEWEST_LAYERS} or more differ, and "
@@ -58,10 +58,12 @@ def _of(zoo: Zoo) -> pa.Table:
 def _checked(table: pa.Table, models: list[str]) -> list[str]:
     """How many of the stated pairs within the data set the guesses find, and in which direction."""
     rows, known = table.to_pylist(), set(models)
-    stated = {(row["model_id"], row["other"]) for row in rows if row["kind"] == Kind.STATED and row["other"] in known}
+    stated = {
+        (row["model_id"], row["other"]) for row in rows if row["kind"] == Relation.STATED and row["other"] in known
+    }
     if not stated:
         return []
-    found = {(row["model_id"], row["other"]): row["direction"] for row in rows if row["kind"] == Kind.INFERRED}
+    found = {(row["model_id"], row["other"]): row["direction"] for row in rows if row["kind"] == Relation.INFERRED}
     near = [pair for pair in stated if pair in found or pair[::-1] in found]
     right = sum(found.get(pair) is not None for pair in near)
     told = f"Of {counted(len(stated), 'stated pair')} within the data set {len(near):,} are inferred as well"
