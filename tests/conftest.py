@@ -10,7 +10,11 @@ import atexit
 import os
 import shutil
 import tempfile
+import tomllib
+from importlib import metadata
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 # How long an example may take says something of the machine, nothing of the code.
@@ -24,3 +28,15 @@ for name in ("HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN"):
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 os.environ |= {"HF_HOME": HOME, "HF_HUB_DISABLE_XET": "1"}
+
+
+def pytest_configure() -> None:
+    """Entry points are read from the installed metadata: what `pyproject.toml` says now may not be installed yet."""
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    for group, points in project["entry-points"].items():
+        if {
+            point.name: point.value for point in metadata.distribution("filterzoo").entry_points.select(group=group)
+        } != points:
+            pytest.exit(
+                f"entry points of {group!r} in pyproject.toml changed: install again: pip install --no-deps -e .", 2
+            )

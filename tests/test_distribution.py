@@ -40,7 +40,7 @@ def test_every_package_is_in_the_wheel_and_the_sdist(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         assert sources() <= set(archive.namelist())
         entry_points = next(name for name in archive.namelist() if name.endswith("entry_points.txt"))
-        assert b"filterzoo_plugins.sources.pypi" in archive.read(entry_points)
+        assert b"filterzoo_plugins.sources.packages.pypi" in archive.read(entry_points)
 
 
 @pytest.mark.index

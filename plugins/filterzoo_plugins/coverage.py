@@ -21,15 +21,22 @@ from filterzoo.network.addresses import host_of
 from filterzoo.network.cache import default_folder
 from filterzoo.network.door import Door
 from filterzoo.network.health import HostHealth
-from filterzoo_plugins.sources import bioimage_io, detectron2, keras_applications, open_model_zoo, openmmlab, paddle
-from filterzoo_plugins.sources._documents import bytes_at
-from filterzoo_plugins.sources._package_data import PackageData
-from filterzoo_plugins.sources._package_index import configured_index
-from filterzoo_plugins.sources._robustbench_tables import TABLES
+from filterzoo_plugins.sources.files.documents import bytes_at
+from filterzoo_plugins.sources.libraries.torchvision import TorchvisionSource
 from filterzoo_plugins.sources.medical import PACKAGES, MedicalSource
-from filterzoo_plugins.sources.robustbench import RobustBenchSource
-from filterzoo_plugins.sources.timm import TimmSource
-from filterzoo_plugins.sources.torchvision import TorchvisionSource
+from filterzoo_plugins.sources.packages.data import PackageData
+from filterzoo_plugins.sources.packages.index import configured_index
+from filterzoo_plugins.sources.robustbench.source import RobustBenchSource
+from filterzoo_plugins.sources.robustbench.tables import TABLES
+from filterzoo_plugins.sources.tables import (
+    bioimage_io,
+    detectron2,
+    keras_applications,
+    open_model_zoo,
+    openmmlab,
+    paddle,
+)
+from filterzoo_plugins.sources.timm.source import TimmSource
 
 _OFFLINE = """
 Made with `--offline`: what needs a host besides the package index, and was not in the cache (the archives of nnU-Net on

@@ -64,7 +64,7 @@ def test_every_key_is_of_something_there_is():
     """Those of medical.csv, torchvision_weights.csv and pairs.csv are tested with their sources."""
     import timm
 
-    from filterzoo_plugins.sources.robustbench import _TRAINING
+    from filterzoo_plugins.sources.robustbench.source import _TRAINING
 
     keys = {path.stem: {next(iter(row.values())) for row in rows_of(path)} for path in FACTS}
     manifests = [yaml.safe_load(path.read_text()) for path in MANIFESTS.glob("*.yaml")]

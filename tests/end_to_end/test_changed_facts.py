@@ -5,7 +5,7 @@ from __future__ import annotations
 import datasets
 import pytest
 from tests.crawler.checkpoints import checkpoint, done
-from tests.plugins.sources.test_urls import network
+from tests.plugins.sources.own_files.test_urls import network
 from tests.program import filterzoo
 from tests.servers import WebServer
 

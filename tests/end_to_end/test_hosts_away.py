@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from tests.plugins.sources.test_urls import network
+from tests.plugins.sources.own_files.test_urls import network
 from tests.program import filterzoo
 from tests.servers import Resource, WebServer, status
 

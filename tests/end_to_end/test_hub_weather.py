@@ -11,7 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 from tests.model_hub import ModelHub, Repo
-from tests.plugins.sources.test_table_zoos import APACHE
+from tests.plugins.sources.tables.test_table_zoos import APACHE
 from tests.program import filterzoo
 
 MANIFEST = """

@@ -12,17 +12,17 @@ import pytest
 import yaml
 from tests import index_packages
 from tests.model_hub import ModelHub, Repo
-from tests.plugins.sources import test_table_zoos as tables
-from tests.plugins.sources.packages import sdist, wheel
+from tests.plugins.sources.package_files import sdist, wheel
+from tests.plugins.sources.tables import test_table_zoos as tables
 from tests.program import filterzoo
 from tests.servers import WebServer
 
 from filterzoo.manifests.manifest import load_manifest
 from filterzoo.plugins import load, references
-from filterzoo_plugins.sources import _robust_pairs
-from filterzoo_plugins.sources._robustbench_tables import ADDRESSES, TABLES
 from filterzoo_plugins.sources.medical import PACKAGES, lungmask, nnunet_v1, torchxrayvision, totalsegmentator
-from filterzoo_plugins.sources.pypi import WEIGHT_FILES
+from filterzoo_plugins.sources.packages.pypi import WEIGHT_FILES
+from filterzoo_plugins.sources.robustbench import robust_pairs
+from filterzoo_plugins.sources.robustbench.tables import ADDRESSES, TABLES
 
 MANIFESTS = sorted((Path(__file__).parents[2] / "manifests").glob("*.yaml"))
 (FIRST,) = yaml.safe_load(next(path for path in MANIFESTS if path.stem == "hub-first").read_text())["sources"]
@@ -55,9 +55,7 @@ TEXTS = {
         TABLES["cifar10"]: ROBUST,
         "robustbench-1.1.1.dist-info/LICENSE": ROBUST_LICENCE,
     },
-    _robust_pairs.PACKAGE: {
-        _robust_pairs.TABLE: "No,Robust,Normal,Arch,Dataset\n0,A2020Robust,A2020Robust,W,cifar10\n"
-    },
+    robust_pairs.PACKAGE: {robust_pairs.TABLE: "No,Robust,Normal,Arch,Dataset\n0,A2020Robust,A2020Robust,W,cifar10\n"},
     PACKAGES["lungmask"]: {lungmask.FILE: f'MODEL_URLS = {{"R231": ("{RELEASES}/net-d5d2fc3d.pth", 3)}}'},
     PACKAGES["torchxrayvision"]: {
         **dict.fromkeys(torchxrayvision.FILES, ""),
@@ -137,7 +135,7 @@ def server():
     with WebServer() as running:
         normal = {"key": "cifar10_normal_robustbench_A2020Robust.tar", "size": 99}
         document = json.dumps({"files": [normal]}).encode()
-        running.add(f"/api/records/{_robust_pairs.RECORD}", document, content_type="application/json")
+        running.add(f"/api/records/{robust_pairs.RECORD}", document, content_type="application/json")
         running.add("/api/records/7782113", b'{"files": []}', content_type="application/json")
         yield running
 

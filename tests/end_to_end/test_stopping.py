@@ -20,7 +20,7 @@ from tests.program import PROGRAM, filterzoo
 SLOW = """
 import time
 from filterzoo import hookimpl
-from filterzoo_plugins.sources.local import LocalSource as Local
+from filterzoo_plugins.sources.own_files.local import LocalSource as Local
 
 
 class Slow(Local):

@@ -11,8 +11,8 @@ from filterzoo.licensing.licences import Policy, Unknown
 from filterzoo.manifests.manifest import VerifySha256, load_manifest, load_manifests, manifest_schema
 from filterzoo.manifests.quantities import parse_count, parse_size
 from filterzoo.source import Source, SourceOptions
-from filterzoo_plugins.sources.local import LocalSource
-from filterzoo_plugins.sources.pypi import PypiSource
+from filterzoo_plugins.sources.own_files.local import LocalSource
+from filterzoo_plugins.sources.packages.pypi import PypiSource
 
 
 class Inner(BaseModel, extra="forbid"):

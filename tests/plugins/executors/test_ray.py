@@ -35,7 +35,7 @@ import signal
 import time
 
 from filterzoo import hookimpl
-from filterzoo_plugins.sources.urls import UrlsSource
+from filterzoo_plugins.sources.own_files.urls import UrlsSource
 
 
 class Slow(UrlsSource):

@@ -23,8 +23,8 @@ from filterzoo.network.door import Door
 from filterzoo.plugins import load, references
 from filterzoo.records import Context, Kind
 from filterzoo.references import PluginReference
-from filterzoo_plugins.sources._cnn_filter_db import network_file
-from filterzoo_plugins.sources.cnn_filter_db import CnnFilterDbSource
+from filterzoo_plugins.sources.cnn_filter_db import network_file
+from filterzoo_plugins.sources.cnn_filter_db.source import CnnFilterDbSource
 
 ROWS = PluginReference("cnn_filter_db_rows", module="filterzoo_plugins.formats.cnn_filter_db")
 HDF5 = PluginReference("hdf5", module="filterzoo_plugins.formats.keras.hdf5")

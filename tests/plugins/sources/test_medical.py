@@ -15,7 +15,7 @@ import pytest
 from pydantic import ValidationError
 from tests import index_packages
 from tests.model_hub import ModelHub, Repo
-from tests.plugins.sources.packages import offer, sdist, wheel
+from tests.plugins.sources.package_files import offer, sdist, wheel
 from tests.servers import WebServer, status
 
 from filterzoo.errors import Reason, Refused

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 from tests import index_packages
-from tests.plugins.sources.packages import offer, wheel
+from tests.plugins.sources.package_files import offer, wheel
 from tests.servers import WebServer, status
 
 from filterzoo.errors import Reason, Refused
@@ -18,9 +18,10 @@ from filterzoo.outcome import Refusal
 from filterzoo.records import Checkpoint
 from filterzoo.vocabularies import COLUMNS
 from filterzoo_plugins import facts
-from filterzoo_plugins.sources import _robust_pairs, _robustbench_licences, robustbench
-from filterzoo_plugins.sources._robustbench_tables import ADDRESSES, TABLES, TORCHVISION, entries
-from filterzoo_plugins.sources.robustbench import MAX_INFO, RobustBenchSource, _eps
+from filterzoo_plugins.sources.robustbench import robust_pairs, source
+from filterzoo_plugins.sources.robustbench.licences import licences
+from filterzoo_plugins.sources.robustbench.source import MAX_INFO, RobustBenchSource, _eps
+from filterzoo_plugins.sources.robustbench.tables import ADDRESSES, TABLES, TORCHVISION, entries
 
 CIFAR = """
     from collections import OrderedDict
@@ -142,7 +143,7 @@ RECORD = {
 @pytest.fixture
 def papers(tmp_path, folder):
     """Discovery with the pairs of the papers, from an index and a Zenodo on loopback."""
-    table = wheel({_robust_pairs.TABLE: PAIRS.encode()}, "robustvsnormalzoo")
+    table = wheel({robust_pairs.TABLE: PAIRS.encode()}, "robustvsnormalzoo")
     with (
         WebServer() as server,
         Door(tmp_path / "cache", allow_private=True, clocks=Clocks(sleep=lambda _: None)) as door,
@@ -204,8 +205,8 @@ def test_weights_that_are_only_loaded_from_timm_have_its_licence(tmp_path, door)
         )
         if e.name == "D2023Lost"
     )
-    own = _robustbench_licences.licences(LICENCE_FILE.decode())
-    assert robustbench._licence_of(lost, own) == {"licence": "cvnets-license", "licence_from": "licence-file+original"}
+    own = licences(LICENCE_FILE.decode())
+    assert source._licence_of(lost, own) == {"licence": "cvnets-license", "licence_from": "licence-file+original"}
 
 
 def test_members_of_ensembles_are_what_is_known_of_them(tmp_path, door):
@@ -289,14 +290,14 @@ def test_a_zenodo_that_does_not_answer_costs_the_normal_networks_only(papers):
 )
 def test_a_table_of_pairs_that_is_none_is_refused(rows):
     with pytest.raises(Refused) as refused:
-        _robust_pairs.pairs(rows)
+        robust_pairs.pairs(rows)
     assert refused.value.reason is Reason.MALFORMED
 
 
 @pytest.mark.index
 def test_the_published_pairs_are_networks_of_the_published_zoo(door, tmp_path):
     with zipfile.ZipFile(index_packages.wheel("robustvsnormalzoo", "1.0.4")) as archive:
-        pairs = _robust_pairs.pairs(archive.read(_robust_pairs.TABLE).decode())
+        pairs = robust_pairs.pairs(archive.read(robust_pairs.TABLE).decode())
     assert Counter(pair.dataset for pair in pairs) == {"cifar10": 49, "cifar100": 17, "imagenet": 5}
     path = index_packages.wheel("robustbench", "1.1.1")
     listed = discover(door, path.parent, package="robustbench==1.1.1", path=path.name)

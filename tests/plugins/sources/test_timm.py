@@ -20,9 +20,9 @@ from filterzoo.records import Context, Kind, Span, Tensor
 from filterzoo.vocabularies import COLUMNS
 from filterzoo_plugins import facts
 from filterzoo_plugins.sources import timm as timm_source
-from filterzoo_plugins.sources._timm_repositories import UNPINNED
-from filterzoo_plugins.sources._timm_tags import TrainingData, training_data
-from filterzoo_plugins.sources.timm import TimmSource
+from filterzoo_plugins.sources.timm.repositories import UNPINNED
+from filterzoo_plugins.sources.timm.source import TimmSource
+from filterzoo_plugins.sources.timm.tags import TrainingData, training_data
 
 WEIGHTS = b"weights " * 1000
 VERSION = importlib.metadata.version("timm")

@@ -21,10 +21,8 @@ from filterzoo import (
     SourceOptions,
     hookimpl,
 )
-from filterzoo_plugins.sources._architectures import Architectures
-from filterzoo_plugins.sources._hash_prefix import open_checked
-from filterzoo_plugins.sources._package_index import pinned, web_address
-from filterzoo_plugins.sources._zoo import not_listed
+from filterzoo_plugins.sources.files.hash_prefix import open_checked
+from filterzoo_plugins.sources.libraries.architectures import Architectures
 from filterzoo_plugins.sources.medical import (
     lungmask,
     medicalnet,
@@ -36,6 +34,8 @@ from filterzoo_plugins.sources.medical import (
     totalsegmentator,
 )
 from filterzoo_plugins.sources.medical._repository import MedicalRepository
+from filterzoo_plugins.sources.packages.index import pinned, web_address
+from filterzoo_plugins.sources.tables.zoo import not_listed
 
 if TYPE_CHECKING:
     from filterzoo import Door

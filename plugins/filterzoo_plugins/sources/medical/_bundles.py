@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from filterzoo import Refused
-from filterzoo_plugins.sources._zoo import yaml_of
+from filterzoo_plugins.sources.tables.zoo import yaml_of
 
 _TARGET = re.compile(r"[A-Za-z_][\w.]{0,200}")
 _DEFINES = re.compile(r"(_def|_net|network)$")

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from filterzoo import Checkpoint, Refusal
-from filterzoo_plugins.sources._hub import Hub
-from filterzoo_plugins.sources.hf_hub import Repository
+from filterzoo_plugins.sources.hub.api import Hub
+from filterzoo_plugins.sources.hub.hf_hub import Repository
 from filterzoo_plugins.sources.medical._repository import MedicalRepository
 
 if TYPE_CHECKING:

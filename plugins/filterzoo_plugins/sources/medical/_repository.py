@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from filterzoo import Artifact, Checkpoint, Refusal, Refused
 from filterzoo_plugins import facts
 from filterzoo_plugins.encodings.zip import ZipIndex
-from filterzoo_plugins.sources._package_data import PackageData
+from filterzoo_plugins.sources.packages.data import PackageData
 
 if TYPE_CHECKING:
     from filterzoo import Door

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from filterzoo import Artifact, Checkpoint
-from filterzoo_plugins.sources._hash_prefix import hash_prefix, revision
-from filterzoo_plugins.sources._python_tables import assigned, items, literal, parse
+from filterzoo_plugins.sources.files.hash_prefix import hash_prefix, revision
 from filterzoo_plugins.sources.medical._repository import MedicalRepository
+from filterzoo_plugins.sources.packages.python_tables import assigned, items, literal, parse
 
 FILE = "lungmask/mask.py"
 _PLACE = "/JoHof/lungmask/releases/"

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from filterzoo import Checkpoint, Modality, NetworkTask, Refusal, Refused, VisualCategory
-from filterzoo_plugins.sources._hub import Hub
-from filterzoo_plugins.sources._zoo import task_of
+from filterzoo_plugins.sources.hub.api import Hub
 from filterzoo_plugins.sources.medical._bundles import config_of, network_of
 from filterzoo_plugins.sources.medical._hub_repositories import described
 from filterzoo_plugins.sources.medical._repository import MedicalRepository
+from filterzoo_plugins.sources.tables.zoo import task_of
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
 from filterzoo import Artifact, Checkpoint, Refusal
-from filterzoo_plugins.sources._python_tables import assigned, items, literal, parse
 from filterzoo_plugins.sources.medical._repository import MedicalRepository
+from filterzoo_plugins.sources.packages.python_tables import assigned, items, literal, parse
 
 FILE = "nnunet/inference/pretrained_models/download_pretrained_model.py"
 _MODEL = "model_final_checkpoint.model"

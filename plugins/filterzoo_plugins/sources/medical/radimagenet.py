@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from filterzoo import Checkpoint, Refusal
-from filterzoo_plugins.sources._hub import Hub
+from filterzoo_plugins.sources.hub.api import Hub
 from filterzoo_plugins.sources.medical._hub_repositories import described
 from filterzoo_plugins.sources.medical._repository import MedicalRepository
 

@@ -6,8 +6,8 @@ import ast
 from collections.abc import Iterator
 
 from filterzoo import Artifact, Checkpoint
-from filterzoo_plugins.sources._python_tables import assignments, literal, parse
 from filterzoo_plugins.sources.medical._repository import MedicalRepository
+from filterzoo_plugins.sources.packages.python_tables import assignments, literal, parse
 
 BASELINES = ("chestx_anatomy", "chestx_det", "emory_hiti", "ieee8023", "jfhealthcare", "mira", "riken", "xinario")
 FILES = (

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from filterzoo import Artifact, Checkpoint
-from filterzoo_plugins.sources._python_tables import assigned, literal, parse
 from filterzoo_plugins.sources.medical._repository import MedicalRepository
+from filterzoo_plugins.sources.packages.python_tables import assigned, literal, parse
 
 CONFIG = "totalsegmentator/map_tasks_config.py"
 CLASSES = "totalsegmentator/map_to_binary.py"

@@ -1,0 +1,1 @@
+"""The libraries that define networks, torchvision and timm: which weights they register, what they can build."""

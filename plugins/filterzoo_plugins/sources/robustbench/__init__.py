@@ -1,0 +1,1 @@
+"""RobustBench's zoo (arXiv:2010.09670)."""

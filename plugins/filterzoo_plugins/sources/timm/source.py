@@ -1,0 +1,228 @@
+"""PyTorch Image Models: every pretrained weight that the installed timm knows of, without downloading any."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from filterzoo import (
+    Artifact,
+    Checkpoint,
+    NetworkTask,
+    Operation,
+    RandomAccessFile,
+    Reason,
+    Refusal,
+    Refused,
+    Source,
+    SourceOptions,
+    hookimpl,
+)
+from filterzoo_plugins import facts
+from filterzoo_plugins.sources.files.documents import text_at
+from filterzoo_plugins.sources.files.hash_prefix import hash_prefix, open_checked, revision
+from filterzoo_plugins.sources.hub.api import Hub
+from filterzoo_plugins.sources.timm import results
+from filterzoo_plugins.sources.timm.repositories import UNPINNED, located, refused, repositories
+from filterzoo_plugins.sources.timm.tags import training_data
+
+if TYPE_CHECKING:
+    from filterzoo import Door
+
+Facts = Mapping[str, Mapping[str, str | None]]
+"""See `facts.table`."""
+
+_FEW = 20
+"""So many repositories of an author are asked one by one, which tells sizes and hashes; for more there is a listing."""
+
+MAX_RESULTS = 4_000_000
+
+_EMBEDDINGS = frozenset({384, 512, 640, 768, 1024, 1152, 1280})
+"""Widths of the space that images share with texts: these stand where a classifier has its number of classes."""
+
+
+class TimmOptions(SourceOptions):
+    """`include`, `exclude`: globs over `arch.tag`. `pin`: false leaves the Hub unasked, for plans only.
+
+    `sizes` asks each repository for the sizes and hashes of its files, where there are so many that a listing is
+    asked for, which tells none. `results`: timm's `results-imagenet.csv`, a path or an address at a commit, for clean
+    accuracies: the package has none.
+    """
+
+    include: Annotated[tuple[str, ...], Field(min_length=1)] = ("*",)
+    exclude: tuple[str, ...] = ()
+    pin: bool = True
+    sizes: bool = False
+    results: str | None = None
+
+
+class TimmSource(Source[TimmOptions]):
+    """Every `arch.tag` of the installed timm is a checkpoint; the id is `arch.tag`, the revision the Hub's commit.
+
+    The list itself needs no network. The commits, sizes and hashes are asked of the Hub where it can be reached;
+    where it cannot, the list has the revision `unpinned`, which serves a dry run and is refused by a crawl. The few
+    networks that are on no Hub are taken from their URL and checked against the sha256 in its name.
+    Two names of one repository (CLIP's quickgelu twins) are one checkpoint, under the repository's own name where the
+    globs choose it; the other goes to the ledger as a duplicate.
+    """
+
+    name: ClassVar[str] = "timm"
+
+    def __init__(self, options: TimmOptions, door: Door, folder: Path) -> None:
+        super().__init__(options, door, folder)
+        self._known_operations: dict[str, Mapping[str, Operation]] = {}
+
+    def discover(self) -> Iterator[Checkpoint | Refusal]:
+        """See `Source.discover`."""
+        hub = Hub(self.door)
+        listed = [_Pretrained(name, config) for name, config in sorted(_configurations().items()) if self._wants(name)]
+        few = math.inf if self.options.sizes else _FEW
+        repos = [pretrained.repo for pretrained in listed if pretrained.repo]
+        said = repositories(hub, repos, few) if self.options.pin else None
+        datasets = {token: row["dataset"] or "" for token, row in facts.table("timm_tags").items()}
+        categories, pairs = facts.table("datasets"), facts.table("pairs")
+        accuracies = self._accuracies()
+        kept, taken = _kept(listed), dict[str, str]()
+        for pretrained in listed:
+            described = pretrained.described(datasets, categories, pairs)
+            described = replace(
+                described, clean_accuracy=results.accuracy(accuracies.get(pretrained.name, {}), pretrained.side)
+            )
+            found = located(described, pretrained.repo, pretrained.file, hub, said) if pretrained.repo else described
+            if isinstance(found, Checkpoint):
+                # The location may be stated in two ways (a branch and a commit); the address is the same.
+                first = taken.setdefault(found.artifacts[0].url, kept.get(pretrained.place, pretrained.name))
+                if first != pretrained.name:
+                    detail = f"timm's second name for the file of {first}"
+                    found = refused(found, found.url, Reason.DUPLICATE, detail)
+            yield found
+
+    def open(self, artifact: Artifact) -> RandomAccessFile:
+        """See `Source.open`."""
+        if f"/resolve/{UNPINNED}/" in artifact.url:
+            detail = "the Hub was not asked for the commit when the networks were listed; run again where it is reached"
+            raise Refused(Reason.FETCH_FAILED, detail, artifact.name)
+        hub = Hub(self.door)
+        if artifact.url.startswith(f"{hub.endpoint}/"):
+            return hub.door.open(artifact)
+        return open_checked(self.door, artifact) if hash_prefix(artifact.url) else self.door.open(artifact)
+
+    def architectures(self, checkpoint: Checkpoint) -> Iterator[Mapping[str, Operation]]:
+        """See `Source.architectures`: the network is built by timm, without its weights."""
+        from filterzoo.architectures import architecture  # noqa: PLC0415  # loads torch, which only a worker needs
+
+        timm = _timm()
+        config = timm.get_pretrained_cfg(checkpoint.id)
+        if config is None:
+            return
+        # Weights of one architecture differ in their inputs and heads only, and most of them not even in these.
+        key = f"{config.architecture} {config.input_size} {config.num_classes}"
+        if key not in self._known_operations:
+            self._known_operations[key] = architecture.operations(
+                lambda: timm.create_model(checkpoint.id, pretrained=False), (1, *config.input_size)
+            )
+        yield self._known_operations[key]
+
+    def _accuracies(self) -> dict[str, dict[int, float]]:
+        """Name -> side of the images -> clean accuracy; Refused where the manifest names a table that cannot be had."""
+        place = self.options.results
+        return results.accuracies(text_at(place, self.door, self.folder, MAX_RESULTS)) if place else {}
+
+    def _wants(self, name: str) -> bool:
+        options = self.options
+        included = any(fnmatchcase(name, pattern) for pattern in options.include)
+        return included and not any(fnmatchcase(name, pattern) for pattern in options.exclude)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pretrained:
+    """One `arch.tag` and timm's PretrainedCfg of it."""
+
+    name: str
+    config: Any
+
+    @property
+    def repo(self) -> str:
+        """Its repository on the Hub as timm names it, with `@` and a revision where it is pinned; "" for none."""
+        return str(self.config.hf_hub_id or "")
+
+    @property
+    def file(self) -> str | None:
+        """The file in it, where timm names one."""
+        return self.config.hf_hub_filename or None
+
+    @property
+    def side(self) -> int:
+        """Of the images it was trained with, in pixels."""
+        return int(self.config.input_size[-1])
+
+    @property
+    def place(self) -> str:
+        """The same for names of one file."""
+        return f"{self.repo} {self.file or ''}"
+
+    def described(self, datasets: Mapping[str, str], categories: Facts, pairs: Facts) -> Checkpoint:
+        """The checkpoint at its URL, with what the configuration and the tag tell.
+
+        pairs: has those that papers compared robust networks with.
+        """
+        config = self.config
+        data = training_data(config.tag or "", datasets)
+        kind = categories.get(data.training or "", {})
+        url = str(config.url or "")
+        pair_id = pairs.get(f"timm/{self.name}", {}).get("pair_id")
+        return Checkpoint(
+            id=self.name,
+            revision=revision(url) or f"timm-{importlib.metadata.version('timm')}",
+            artifacts=(Artifact(url=url, name=url.rpartition("/")[2]),),
+            url=config.origin_url or url or None,
+            licence=config.license if config.license != "unknown" else None,
+            architecture=config.architecture,
+            task=_task(config.num_classes),
+            training_dataset=data.training,
+            pretraining_dataset=data.pretraining,
+            visual_category=kind.get("visual_category"),
+            modality=kind.get("modality"),
+            robust=False if pair_id else None,
+            pair_id=pair_id,
+        )
+
+
+def _kept(listed: Sequence[_Pretrained]) -> dict[str, str]:
+    """Place on the Hub -> the name under which its weights are taken: the repository's own, or else the first."""
+    kept: dict[str, str] = {}
+    for pretrained in listed:
+        if pretrained.repo and (pretrained.place not in kept or pretrained.repo.endswith(f"/{pretrained.name}")):
+            kept[pretrained.place] = pretrained.name
+    return kept
+
+
+def _task(num_classes: int) -> str:
+    if num_classes == 0:
+        return NetworkTask.FEATURE_EXTRACTION
+    return NetworkTask.IMAGE_TEXT if num_classes in _EMBEDDINGS else NetworkTask.CLASSIFICATION
+
+
+def _configurations() -> dict[str, Any]:
+    """Every `arch.tag` with pretrained weights, and its PretrainedCfg."""
+    timm = _timm()
+    return {name: timm.get_pretrained_cfg(name) for name in timm.list_pretrained()}
+
+
+def _timm() -> Any:
+    import timm  # noqa: PLC0415  # loads torch, which commands that list plugins do without
+
+    return timm
+
+
+@hookimpl
+def filterzoo_sources() -> list[type[Source]]:
+    """See `filterzoo.hooks`."""
+    return [TimmSource]
