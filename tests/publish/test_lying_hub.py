@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tests.hub_server import TOKEN, File, Hub, serve
-from tests.publish.work import write_work, zoo
+from tests.hub_server import File
+from tests.publish.conftest import ReceivedHub
 
 import filterzoo
-from filterzoo.dataset import published
 from filterzoo.errors import FilterZooError
 from filterzoo_publish.merge import merging
 from filterzoo_publish.release import publish, publish_work, target_for
 from filterzoo_publish.takedown.takedown import take_down
 from filterzoo_publish.takedown.takedowns import TakedownKind
-from filterzoo_publish.targets.hub import HubTarget
 from filterzoo_publish.verify.checks import verify
 
-REPO = "alice/zoo"
 MEMORY = 600 << 10
 """Kilobytes, as getrusage counts."""
 SECONDS = 10
@@ -41,23 +36,6 @@ class Lie(File):
     def entry(self, path: str) -> dict[str, Any]:
         stated = super().entry(path) | {"size": self.size}
         return stated | ({"lfs": stated["lfs"] | {"size": self.size}} if "lfs" in stated else {})
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("lying")
-
-
-@pytest.fixture(scope="module")
-def hub(folder: Path) -> Iterator[Hub]:
-    write_work(folder / "second", zoo()[:3])
-    with serve() as running:
-        publish(write_work(folder / "first", zoo()[:2]), target(running))
-        yield running
-
-
-def target(hub: Hub) -> HubTarget:
-    return HubTarget(REPO, endpoint=hub.url, token=TOKEN)
 
 
 def said_or_given(read: Callable[[], object]) -> object:
@@ -81,13 +59,6 @@ SIZES: dict[str, Callable[[int], Any]] = {
     "unstated": lambda _size: None,
     "text": lambda _size: "12",
 }
-
-
-def change(hub: Hub, config: str, lie: Callable[[File], File]) -> None:
-    repo = hub.repos[REPO]
-    head = repo.refs["main"]
-    files = {path: lie(file) if path.startswith(config) else file for path, file in head.files.items()}
-    repo.commit("main", "hostile", files, head)
 
 
 def of_size(state: Callable[[int], Any]) -> Callable[[File], File]:
@@ -118,37 +89,29 @@ CASES = [
 ]
 
 
-@pytest.fixture
-def lying(hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hub:
-    """The Hub, for a lie that the next test does not see."""
-    monkeypatch.setattr(published, "open_hub", partial(published.open_hub, endpoint=hub.url, token=TOKEN))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(hub.repos[REPO], "refs", dict(hub.repos[REPO].refs))
-    return hub
-
-
 @pytest.mark.parametrize(("config", "lie"), CASES)
-def test_a_lie_costs_little_and_says_so(lying: Hub, folder: Path, config: str, lie: str):
-    hub = lying
-    honest = filterzoo.load(REPO), filterzoo.stats(REPO).count
-    change(hub, config, CHANGES[lie])
-    commits = hub.history(REPO)
+def test_a_lie_costs_little_and_says_so(received_hub: ReceivedHub, config: str, lie: str):
+    name, target, change = received_hub.name, received_hub.target, CHANGES[lie]
+    honest = filterzoo.load(name), filterzoo.stats(name).count
+    files = received_hub.files
+    received_hub.push({path: change(file) if path.startswith(config) else file for path, file in files.items()})
+    commits = received_hub.commits
     readers: dict[str, Callable[[], object]] = {
-        "load": lambda: filterzoo.load(REPO),
-        "stats": lambda: filterzoo.stats(REPO).count,
-        "verify": lambda: verify(REPO),
-        "from": lambda: publish_work(merging.open_datasets([REPO]), target_for("./merged")),
-        "publish": lambda: publish(folder / "second", target(hub), dry_run=True),
-        "takedown": lambda: take_down(target(hub), [(TakedownKind.MODEL, "pypi/not-there")], in_advance=False),
+        "load": lambda: filterzoo.load(name),
+        "stats": lambda: filterzoo.stats(name).count,
+        "verify": lambda: verify(name),
+        "from": lambda: publish_work(merging.open_datasets([name]), target_for("./merged")),
+        "publish": lambda: publish(received_hub.folder / "second", target, dry_run=True),
+        "takedown": lambda: take_down(target, [(TakedownKind.MODEL, "pypi/not-there")], in_advance=False),
     }
     found: dict[str, object] = {}
-    for name, read in readers.items():
+    for reader, read in readers.items():
         before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
-        found[name] = said_or_given(read)
-        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MEMORY, name
-        assert time.process_time() - start < SECONDS, name
+        found[reader] = said_or_given(read)
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MEMORY, reader
+        assert time.process_time() - start < SECONDS, reader
     assert not any("\n" in said for said in found.values() if isinstance(said, str))
     if not isinstance(found["load"], str):
         np.testing.assert_array_equal(found["load"], honest[0])
     assert isinstance(found["stats"], str) or found["stats"] == honest[1]
-    assert hub.history(REPO) == commits
+    assert received_hub.commits == commits

@@ -2,52 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.hub_server import TOKEN, File, Hub, serve
+from tests.hub_server import File
+from tests.publish.conftest import ReceivedHub
 from tests.publish.folders import tree
-from tests.publish.work import write_work, zoo
+from tests.publish.work import zoo
 
 import filterzoo
-from filterzoo.dataset import published
 from filterzoo.errors import StartError
 from filterzoo_publish.merge import merging
 from filterzoo_publish.release import publish, publish_work, target_for
 from filterzoo_publish.takedown.takedown import take_down
 from filterzoo_publish.takedown.takedowns import TakedownKind
-from filterzoo_publish.targets.hub import HubTarget
 from filterzoo_publish.verify.checks import verify
 
-REPO = "alice/zoo"
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("received")
-
-
-@pytest.fixture(scope="module")
-def hub(folder: Path) -> Iterator[Hub]:
-    """With a sound data set of two models; `second` is a work folder with one more."""
-    write_work(folder / "second", zoo()[:3])
-    with serve() as running:
-        publish(write_work(folder / "first", zoo()[:2]), target(running))
-        yield running
-
-
-def target(hub: Hub) -> HubTarget:
-    return HubTarget(REPO, endpoint=hub.url, token=TOKEN)
-
-
-def add(hub: Hub, files: dict[str, bytes]) -> None:
-    """What an attacker pushes."""
-    repo = hub.repos[REPO]
-    head = repo.refs["main"]
-    repo.commit("main", "hostile", head.files | {path: File(data, is_lfs=True) for path, data in files.items()}, head)
 
 
 @pytest.mark.parametrize(
@@ -60,26 +31,23 @@ def add(hub: Hub, files: dict[str, bytes]) -> None:
         "data/skipped/removed.txt",
     ],
 )
-def test_a_path_that_no_release_writes_is_refused_by_every_command(
-    hub: Hub, folder: Path, path: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(published, "open_hub", partial(published.open_hub, endpoint=hub.url, token=TOKEN))
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr(hub.repos[REPO], "refs", dict(hub.repos[REPO].refs))
-    add(hub, {path: b"PAR1"})
-    before, commits = outside(folder), hub.history(REPO)
+def test_a_path_that_no_release_writes_is_refused_by_every_command(received_hub: ReceivedHub, path: str) -> None:
+    name, second = received_hub.name, received_hub.folder / "second"
+    received_hub.push(received_hub.files | {path: File(b"PAR1", is_lfs=True)})
+    before, commits = outside(received_hub.folder), received_hub.commits
     with pytest.raises(StartError):
-        publish(folder / "second", target(hub))
+        publish(second, received_hub.target)
     with pytest.raises(StartError):
-        take_down(target(hub), [(TakedownKind.MODEL, zoo()[0].model_id)])
+        take_down(received_hub.target, [(TakedownKind.MODEL, zoo()[0].model_id)])
     with pytest.raises(StartError):
-        publish_work(merging.open_datasets([REPO]), target_for("./merged"))
+        publish_work(merging.open_datasets([name]), target_for("./merged"))
     if path.startswith("data/layers/"):
         with pytest.raises(StartError):
-            filterzoo.load(REPO)
-    assert verify(REPO)
-    assert hub.history(REPO) == commits
-    assert outside(folder) == before
+            filterzoo.load(name)
+    assert verify(name)
+    assert received_hub.commits == commits
+    assert outside(received_hub.folder) == before
+    assert not tree(Path())
 
 
 def outside(folder: Path) -> dict[str, str]:
