@@ -19,7 +19,7 @@ from filterzoo.outcome import Refusal
 from filterzoo.records import Context, Kind, Span, Tensor
 from filterzoo.vocabularies import COLUMNS
 from filterzoo_plugins import facts
-from filterzoo_plugins.sources import timm as timm_source
+from filterzoo_plugins.sources.timm import source as timm_source
 from filterzoo_plugins.sources.timm.repositories import UNPINNED
 from filterzoo_plugins.sources.timm.source import TimmSource
 from filterzoo_plugins.sources.timm.tags import TrainingData, training_data
