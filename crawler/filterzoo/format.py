@@ -48,6 +48,7 @@ class Format(ABC):
     def index(self, file: RandomAccessFile) -> Iterator[Tensor | LeftOut]:
         """Every named array of the file, in its order, as stored; Refused for a file that breaks the rules.
 
+        A tensor whose numbers cannot be read has an `obstacle`; a convolution weight among them is left out by name.
         A graph format gives a LeftOut for a convolution that cannot be read, and what it says of the others' depth
         (`Convolution.stated_depth`) then counts that one. Where all of them are left out the file is refused.
         """

@@ -317,6 +317,8 @@ class Tensor:
     section: which of several state dicts in the file it belongs to (`state_dict`, `model_ema`), "" for a flat file.
     evidence: what decided about it; None where `convolution.context` says it all.
     computation: set where the weight is not stored but follows from tensors that are; `span` is empty then.
+    obstacle: why its numbers cannot be read; `span` is empty then, `dtype` the nearest one that is known. A convolution
+    weight with an obstacle is left out by its name (`LeftOut`), and the rest of the file is read.
     """
 
     name: str
@@ -332,11 +334,12 @@ class Tensor:
     section: str = ""
     evidence: Evidence | None = None
     computation: Computation | None = None
+    obstacle: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A convolution of a graph that cannot be read, though others of the file can. reason: a `filterzoo.Reason`."""
+    """A convolution that cannot be read, though others of the file can. reason: a `filterzoo.Reason`."""
 
     name: str
     reason: str

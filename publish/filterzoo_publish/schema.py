@@ -131,7 +131,7 @@ _MODELS = (
     Column(
         "partial",
         _BOOL,
-        "some convolutions of its graph could not be read: `skipped` says which, and why",
+        "some of its convolutions could not be read: `skipped` says which, and why",
         null="not recorded",
         is_later=True,
     ),

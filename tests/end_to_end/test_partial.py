@@ -13,7 +13,7 @@ from tests.program import filterzoo
 from tests.untrusted_files.reading import BytesFile, index
 
 from filterzoo.errors import Reason, Refused
-from filterzoo.layers.normalise import depths
+from filterzoo.layers.depth import depths
 
 
 def chain(readable: str) -> bytes:

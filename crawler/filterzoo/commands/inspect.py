@@ -19,8 +19,9 @@ from filterzoo.crawl.opening import opened
 from filterzoo.errors import FilterZooError, Reason, Refused, describe
 from filterzoo.files import RandomAccessFile, sha256_of
 from filterzoo.jail import Jail
+from filterzoo.layers.depth import depths
 from filterzoo.layers.layer import kernel_name
-from filterzoo.layers.normalise import canonical, depths, evidence_of, read
+from filterzoo.layers.normalise import canonical, evidence_of, read
 from filterzoo.layers.shapes import canonical_shape
 from filterzoo.layers.stored import TensorReader
 from filterzoo.reader.locations import location_of
@@ -118,7 +119,8 @@ def _inspect(
 def _listed(tensor: Tensor) -> dict[str, Any]:
     layout = None if tensor.layout is Layout.OTHER else tensor.layout
     listed = {"name": tensor.name, "dtype": tensor.dtype, "shape": list(tensor.shape), "layout": layout}
-    return listed | {"section": tensor.section} if tensor.section else listed
+    listed |= {"section": tensor.section} if tensor.section else {}
+    return listed | {"obstacle": tensor.obstacle} if tensor.obstacle else listed
 
 
 def _check(index: Index, file: RandomAccessFile, scratch: Path) -> None:
@@ -206,5 +208,6 @@ def _show(document: dict[str, Any]) -> None:
         for tensor in document["all_tensors"]:
             name = f"{tensor['section']}.{tensor['name']}" if "section" in tensor else tensor["name"]
             shape = "x".join(map(str, tensor["shape"])) or "scalar"
-            made.add_row(cell(name, longest=100), tensor["dtype"], shape, tensor["layout"] or "-")
+            layout = f"not read: {cell(tensor['obstacle'])}" if "obstacle" in tensor else tensor["layout"] or "-"
+            made.add_row(cell(name, longest=100), tensor["dtype"], shape, layout)
         out.print(made)

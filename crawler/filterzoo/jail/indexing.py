@@ -144,7 +144,8 @@ def _index(format_: Format, file: RandomAccessFile, *, all_tensors: bool) -> Ind
         return _index_all(format_, file)
     tensors, left_out = _bounded(format_.index(file))
     facts = format_.facts(file)
-    chosen, passed_over = _chosen(format_, tensors, facts)
+    chosen, passed_over, unread = _chosen(format_, tensors, facts)
+    left_out = _first_of(left_out + unread)
     _refuse_nothing(chosen, left_out)
     return Index(
         format=format_.name,
@@ -162,8 +163,10 @@ def _refuse_nothing(chosen: tuple[Tensor, ...], left_out: tuple[LeftOut, ...]) -
         raise Refused(Reason(left_out[0].reason), left_out[0].detail, left_out[0].name)
 
 
-def _chosen(format_: Format, tensors: list[Tensor], facts: FileFacts) -> tuple[tuple[Tensor, ...], str | None]:
-    """The convolutions among the tensors, as the format marks them or as shapes tell; and what was passed over."""
+def _chosen(
+    format_: Format, tensors: list[Tensor], facts: FileFacts
+) -> tuple[tuple[Tensor, ...], str | None, tuple[LeftOut, ...]]:
+    """The convolutions among the tensors, as the format marks them or as shapes tell; passed over; left out."""
     if format_.is_graph:
         found = Selection(tuple(t for t in tensors if t.convolution is not None), {})
     else:
@@ -171,7 +174,7 @@ def _chosen(format_: Format, tensors: list[Tensor], facts: FileFacts) -> tuple[t
         refuse_undecided(found, len(tensors))
     for tensor in found.convolutions:
         _check_name(tensor)
-    return found.convolutions, found.words()
+    return found.convolutions, found.words(), found.left_out
 
 
 def _index_all(format_: Format, file: RandomAccessFile) -> Index:
@@ -182,7 +185,8 @@ def _index_all(format_: Format, file: RandomAccessFile) -> Index:
     obstacle = None
     try:
         tensors, left_out = _bounded(format_.index(file)) if format_.is_graph else (listed, left_out)
-        chosen, _ = _chosen(format_, tensors, facts)
+        chosen, _, unread = _chosen(format_, tensors, facts)
+        left_out = _first_of(left_out + unread)
         _refuse_nothing(chosen, left_out)
     except Refused as refusal:
         if refusal.reason is not Reason.UNSUPPORTED:
@@ -243,6 +247,8 @@ def _moved(tensor: Tensor, places: Mapping[str | None, int]) -> Tensor:
     if tensor.computation is not None:
         inputs = tuple(_moved(each, places) for each in tensor.computation.inputs)
         return replace(tensor, computation=replace(tensor.computation, inputs=inputs))
+    if tensor.obstacle is not None:
+        return tensor
     by = places[tensor.span.side]
     offset = tensor.span.offset + (0 if _is_decoded(tensor) else by)
     return replace(
@@ -284,8 +290,12 @@ def _bounded(found: Iterable[Tensor | LeftOut]) -> tuple[list[Tensor], tuple[Lef
         if not isinstance(each, LeftOut):
             listed.append(each)
         elif len(left_out) < MAX_LEFT_OUT:
-            left_out.append(LeftOut(storable(each.name), each.reason, storable(each.detail)))
-    return listed, tuple(left_out)
+            left_out.append(each)
+    return listed, _first_of(tuple(left_out))
+
+
+def _first_of(left_out: tuple[LeftOut, ...]) -> tuple[LeftOut, ...]:
+    return tuple(LeftOut(storable(each.name), each.reason, storable(each.detail)) for each in left_out[:MAX_LEFT_OUT])
 
 
 def _check_name(tensor: Tensor) -> None:

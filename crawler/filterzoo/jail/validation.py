@@ -11,7 +11,7 @@ from filterzoo.errors import Reason, Refused
 from filterzoo.jail.expansion import MAX_EXPANSION, MAX_RATIO, UNSUSPECTED, check_expansion
 from filterzoo.layers.computations import all_tensors, numbers_of, stored_tensors
 from filterzoo.layers.shapes import canonical_shape, is_convolution_shape
-from filterzoo.records import CHECKSUM_BYTES, Codec, Convolution, Index, Layout, StoredRange, Tensor
+from filterzoo.records import CHECKSUM_BYTES, Codec, Convolution, Index, Layout, Span, StoredRange, Tensor
 
 MAX_NUMBERS = 1 << 30
 """Most numbers of one layer (4 GiB as float32; the largest known has 0.3 G)."""
@@ -73,6 +73,7 @@ def _check_stored(tensor: Tensor, size: int) -> None:
     total = numbers_of(tensor)
     _require(total <= MAX_COMPUTED * MAX_NUMBERS, tensor, "too many numbers to compute it from", Reason.LIMIT)
     for each in all_tensors(tensor):
+        _require(each.obstacle is None, each, "a convolution whose numbers cannot be read")
         fits = len(each.shape) <= _MOST_AXES and all(0 <= side < _INT32 for side in each.shape)
         _require(fits and each.dtype in DTYPES, each, "an impossible shape or dtype")
         _require(prod(each.shape) <= MAX_NUMBERS, each, "too many numbers", Reason.LIMIT)
@@ -93,6 +94,10 @@ def _check_listed(tensor: Tensor, size: int) -> None:
     is_shape = len(tensor.shape) <= MAX_RANK and all(0 <= side < _INT64 for side in tensor.shape)
     _require(is_shape, tensor, "an impossible shape")
     _require(tensor.convolution is None, tensor, "a listed array with a convolution")
+    if tensor.obstacle is not None:
+        is_empty = tensor.span == Span(0, 0) and not tensor.stored_in and tensor.computation is None
+        _require(is_empty and len(tensor.obstacle) <= MAX_TEXT, tensor, "an array with bytes that cannot be read")
+        return
     if tensor.computation is not None:
         _check_stored(tensor, size)
         return

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from filterzoo.dtypes import DTYPES, NumberClass
 from filterzoo.errors import Reason, Refused
 from filterzoo.layers.computed import apply
+from filterzoo.layers.depth import depths
 from filterzoo.layers.layer import Floats, Layer
 from filterzoo.layers.packed import DECODINGS, decode
 from filterzoo.layers.shapes import groups_or_one
@@ -88,27 +89,6 @@ def evidence_of(tensor: Tensor) -> Evidence:
         return tensor.evidence
     context = Context.DECLARED if tensor.convolution is None else tensor.convolution.context
     return {Context.GRAPH: Evidence.GRAPH, Context.ARCHITECTURE: Evidence.ARCHITECTURE}.get(context, Evidence.FORMAT)
-
-
-def depths(tensors: Sequence[Tensor]) -> list[tuple[int, float, Context]]:
-    """(conv_depth, conv_depth_norm, context) of each layer: as stated, or rank of its distinct depth or its place."""
-    stated = [
-        (*t.convolution.stated_depth, t.convolution.context)
-        for t in tensors
-        if t.convolution and t.convolution.stated_depth
-    ]
-    if len(stated) == len(tensors):
-        return stated
-    known = [t.convolution.depth for t in tensors if t.convolution is not None and t.convolution.depth is not None]
-    if len(known) == len(tensors):
-        rank_of = {depth: rank for rank, depth in enumerate(sorted(set(known)))}
-        ranks = [rank_of[depth] for depth in known]
-        contexts = [t.convolution.context for t in tensors if t.convolution is not None]
-    else:
-        ranks = list(range(len(tensors)))
-        contexts = [Context.DECLARED] * len(tensors)
-    last = max(ranks, default=0)
-    return [(rank, rank / last if last else 0.0, context) for rank, context in zip(ranks, contexts, strict=True)]
 
 
 def canonical(stored: Array, tensor: Tensor) -> Floats:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from filterzoo.dtypes import DTYPES
+from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
 from filterzoo.layers.computations import stored_tensors
 from filterzoo.layers.decoding import IN_MEMORY, PIECE, DecodedRecord, check_crc, decode_into
@@ -84,7 +85,12 @@ class TensorReader:
             self._is_contained = True
 
     def read(self, tensor: Tensor) -> Array:
-        """The tensor as stored: its dtype's bits, its stored shape; Refused (damaged) where a checksum does not fit."""
+        """The tensor as stored: its dtype's bits, its stored shape.
+
+        Refused (damaged) where a checksum does not fit, (unsupported) where its numbers cannot be read.
+        """
+        if tensor.obstacle is not None:
+            raise Refused(Reason.UNSUPPORTED, tensor.obstacle, tensor.name)
         self._tensors_read += 1
         if tensor.chunk_shape is not None:
             return self._chunked(tensor)

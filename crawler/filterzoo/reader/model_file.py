@@ -18,8 +18,9 @@ from filterzoo.dtypes import DTYPES
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
 from filterzoo.layers.computations import stored_tensors
+from filterzoo.layers.depth import depths
 from filterzoo.layers.layer import Floats
-from filterzoo.layers.normalise import as_array, canonical, depths, layer_id, read
+from filterzoo.layers.normalise import as_array, canonical, layer_id, read
 from filterzoo.layers.shapes import canonical_shape
 from filterzoo.layers.stored import TensorReader, byte_ranges
 from filterzoo.records import Context, Convolution, Index, Kind, Tensor

@@ -93,18 +93,17 @@ def _dense(reader: SequentialReader, shape: tuple[int, ...], where: str) -> Tens
 def _sparse(
     reader: SequentialReader, stored: tuple[int, ...] | None, shape: tuple[int, ...], index_arrays: int, where: str
 ) -> Tensor:
-    """The bytes of the numbers that are stored; a weight of a convolution is refused, for zeros are left out of it."""
-    if 3 <= len(shape) <= 5:
-        raise Refused(Reason.UNSUPPORTED, f"a sparse array of shape {shape}"[:160], where)
+    """The array without its numbers: zeros are left out of them."""
     _skip_device(reader)
-    length = prod(stored or ()) * DTYPES[_dtype(reader)].size
+    dtype = _dtype(reader)
+    length = prod(stored or ()) * DTYPES[dtype].size
     behind = 0
     for _ in range(index_arrays):
         item = DTYPES[_dtype(reader)].size
         behind += prod(_shape(reader) or ()) * item
-    span = _take(reader, length, where)
+    _take(reader, length, where)
     _take(reader, behind, where)
-    return Tensor(name="", dtype="U8", shape=(length,), span=span, layout=Layout.OTHER)
+    return Tensor(name="", dtype=dtype, shape=shape, span=Span(0, 0), obstacle="a sparse array")
 
 
 def _shape(reader: SequentialReader, *, may_be_unknown: bool = False) -> tuple[int, ...] | None:

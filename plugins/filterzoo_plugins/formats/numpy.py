@@ -1,6 +1,7 @@
 """Reads NumPy's npy and npz files: a strict parser for the header of an array, which is never evaluated.
 
-The rules: numpy.lib.format, versions 1.0 to 3.0. Arrays of objects are pickles and are refused.
+The rules: numpy.lib.format, versions 1.0 to 3.0. An array of objects is a pickle: the arrays in it are read as those of
+pickles are, and nothing is called.
 """
 
 from __future__ import annotations
@@ -30,15 +31,19 @@ from filterzoo_plugins.encodings.expansion import check_expansion
 from filterzoo_plugins.encodings.folding import packed
 from filterzoo_plugins.encodings.kernel_names import meaning_by_name
 from filterzoo_plugins.encodings.names import show
-from filterzoo_plugins.encodings.zip import ZipIndex
+from filterzoo_plugins.encodings.pickle.arrays import arrays_in, paged
+from filterzoo_plugins.encodings.zip import ZipIndex, ZipMember
 
 MAGIC = b"\x93NUMPY"
 MAX_HEADER = 10_000
 """NumPy's own limit for a header that it evaluates."""
 MAX_RANK = 64
 FIRST_READ = 256
+_STRUCTURE = "structure"
 OBJECTS = "objects"
-"""The dtype of an array that is a pickle: it holds no numbers that could be read, and costs only itself."""
+"""The dtype of an array that is a pickle."""
+MAX_OBJECTS = 64 << 20
+"""Decoded bytes of a compressed array of objects."""
 
 _DTYPE_NAMES = ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL", "C64", "C128")
 _DTYPE_OF = {DTYPES[name].numpy: name for name in _DTYPE_NAMES}
@@ -66,6 +71,8 @@ class ArrayHeader:
     data_offset: int
     is_big: bool = False
     """Whether its numbers are big-endian."""
+    obstacle: str | None = None
+    """Why its numbers cannot be read."""
 
 
 class Npy(Format):
@@ -83,8 +90,15 @@ class Npy(Format):
         """The array."""
         record = StoredRange(0, file.size, file.size)
         header = _read_header(file, record, "array")
-        if header.dtype is None:
-            raise Refused(Reason.UNSUPPORTED, "an array of text or times, not of numbers", "array")
+        if header.obstacle is not None or header.dtype is None:
+            detail = header.obstacle or "an array of text or times, not of numbers"
+            raise Refused(Reason.UNSUPPORTED, detail, "array")
+        if header.dtype == OBJECTS:
+            found = list(arrays_in(paged(file), "", header.data_offset))
+            if not found:
+                raise Refused(Reason.UNSUPPORTED, "an array of Python objects without arrays of numbers", "array")
+            yield from found
+            return
         yield _tensor("array", header, header.dtype, record, is_alone=True)
 
 
@@ -106,21 +120,51 @@ class Npz(Format):
         archive.check_headers()  # a damaged name must not make an array vanish
         members = [member for member in archive.members.values() if member.name.endswith(".npy")]
         check_expansion(sum(member.size for member in members), file.size, "the whole file")
-        numbers = 0
-        objects: list[str] = []
+        is_told, objects = False, ""
         for member, offset in zip(members, archive.offsets(members), strict=True):
             record = archive.record(member, offset)
             check_expansion(member.size, member.length, show(member.name))
             header = _read_header(file, record, show(member.name))
             if _hides_a_weight(header):
                 archive.check(member)
+            name = member.name.removesuffix(".npy")
             if header.dtype == OBJECTS:
-                objects.append(member.name)
-            elif header.dtype is not None:
-                numbers += 1
-                yield _tensor(member.name.removesuffix(".npy"), header, header.dtype, record, is_alone=False)
-        if objects and not numbers:
-            raise Refused(Reason.UNSUPPORTED, "arrays of Python objects alone, which are pickles", show(objects[0]))
+                found = _in_objects(archive, member, record, header)
+                objects = objects or ("" if found else member.name)
+            elif header.obstacle is not None:
+                found = [_unread(name, header, header.obstacle)]
+            else:
+                found = [_tensor(name, header, header.dtype, record, is_alone=False)] if header.dtype else []
+            is_told |= any(3 <= len(tensor.shape) <= 5 for tensor in found)
+            yield from found
+        if objects and not is_told:
+            detail = "arrays of Python objects in which no arrays of numbers were found"
+            raise Refused(Reason.UNSUPPORTED, detail, show(objects))
+
+
+def _in_objects(archive: ZipIndex, member: ZipMember, record: StoredRange, header: ArrayHeader) -> list[Tensor]:
+    """The arrays in an array of objects; none, or why it is not read, costs nothing but itself."""
+    name = member.name.removesuffix(".npy")
+    try:
+        return list(arrays_in(archive.read(member, MAX_OBJECTS), name, header.data_offset, record))
+    except Refused as refusal:
+        if refusal.reason is Reason.DAMAGED:
+            raise
+        return [_unread(name, header, f"an array of objects, a pickle that is not read: {refusal.detail}")]
+
+
+def _unread(name: str, header: ArrayHeader, obstacle: str) -> Tensor:
+    layout, convolution = meaning_by_name(name, header.shape)
+    place = Span(0, 0)
+    return Tensor(
+        name=name,
+        dtype="F32",
+        shape=header.shape,
+        span=place,
+        layout=layout,
+        convolution=convolution,
+        obstacle=obstacle,
+    )
 
 
 def _hides_a_weight(header: ArrayHeader) -> bool:
@@ -165,7 +209,11 @@ def _parse(text: str, data_offset: int, where: str) -> ArrayHeader:
     while item := _ITEM.match(text, at):
         key, kind = item["key"], item.lastgroup or ""
         if kind == "structure" and key == "descr":
-            raise Refused(Reason.UNSUPPORTED, "an array of structures", where)
+            at = text.find("'fortran_order'", item.end())
+            if at < 0:
+                raise Refused(Reason.UNSUPPORTED, "an array of structures", where)
+            found[key] = _STRUCTURE
+            continue
         if kind != {"fortran_order": "order"}.get(key, key) or key in found:
             raise Refused(Reason.MALFORMED, f"an npy header with a wrong or repeated {key}", where)
         found[key] = item[kind]
@@ -177,18 +225,19 @@ def _parse(text: str, data_offset: int, where: str) -> ArrayHeader:
         raise Refused(Reason.LIMIT, f"{len(shape)} axes; at most {MAX_RANK} are read", where)
     descr = found["descr"]
     is_big = descr.startswith(">") and f"<{descr[1:]}" in _DTYPE_OF
-    dtype = _dtype(f"<{descr[1:]}" if is_big else descr, where)
-    return ArrayHeader(dtype, shape, found["fortran_order"] == "True", data_offset, is_big)
+    dtype, obstacle = _dtype(f"<{descr[1:]}" if is_big else descr)
+    return ArrayHeader(dtype, shape, found["fortran_order"] == "True", data_offset, is_big, obstacle)
 
 
-def _dtype(descr: str, where: str) -> str | None:
+def _dtype(descr: str) -> tuple[str | None, str | None]:
+    """The dtype, and why numbers of it cannot be read; neither for text and times."""
     if descr in _DTYPE_OF:
-        return _DTYPE_OF[descr]
+        return _DTYPE_OF[descr], None
     if _TEXT_OR_TIME.fullmatch(descr):
-        return None
+        return None, None
     if descr.endswith("O"):
-        return OBJECTS
-    raise Refused(Reason.UNSUPPORTED, f"dtype {show(descr)}", where)
+        return OBJECTS, None
+    return None, "an array of structures" if descr == _STRUCTURE else f"dtype {show(descr)}"
 
 
 def _tensor(name: str, header: ArrayHeader, dtype: str, record: StoredRange, *, is_alone: bool) -> Tensor:

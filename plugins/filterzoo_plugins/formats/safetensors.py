@@ -112,7 +112,7 @@ def _tensors(header: dict[str, Any], start: int, length: int, side: str | None) 
         end += tensor.span.length
     if end != start + length:
         raise Refused(Reason.MALFORMED, f"tensors of {end - start} bytes in data of {length} bytes", f"byte {start}")
-    return tensors
+    return [tensor if tensor.obstacle is None else replace(tensor, span=Span(0, 0)) for tensor in tensors]
 
 
 def _tensor(name: str, info: object, start: int, side: str | None) -> Tensor:
@@ -136,11 +136,11 @@ def _tensor(name: str, info: object, start: int, side: str | None) -> Tensor:
 
 
 def _packed(name: str, dtype: str, shape: tuple[int, ...], span: Span) -> Tensor:
-    """Numbers of less than a byte: listed as the bytes that they are, which no convolution reads."""
+    """Numbers of less than a byte, which are not read."""
     if span.length * 8 != prod(shape) * _SUB_BYTE_BITS[dtype]:
         raise Refused(Reason.MALFORMED, f"{span.length} bytes do not hold {dtype} of shape {shape}"[:160], show(name))
-    rank = len(shape) if 3 <= len(shape) <= 5 else 1
-    return Tensor(name=name, dtype="U8", shape=(*[1] * (rank - 1), span.length), span=span, layout=Layout.OTHER)
+    obstacle = f"numbers of {_SUB_BYTE_BITS[dtype]} bits ({dtype})"
+    return Tensor(name=name, dtype="F32", shape=shape, span=span, obstacle=obstacle)
 
 
 def _described(tensors: list[Tensor], header: dict[str, Any]) -> list[Tensor]:
@@ -162,7 +162,7 @@ def _described(tensors: list[Tensor], header: dict[str, Any]) -> list[Tensor]:
 
 def _with_layout(tensor: Tensor, layout: Layout) -> Tensor:
     """(*kernel, in, multiplier) is what Keras calls a depthwise kernel; flax keeps (*kernel, 1, out)."""
-    if not 3 <= len(tensor.shape) <= 5 or tensor.layout is Layout.OTHER:
+    if not 3 <= len(tensor.shape) <= 5:
         return tensor
     last = re.split(r"[./]", tensor.name)[-1].partition(":")[0]
     if layout is Layout.K_IO and last == "depthwise_kernel":

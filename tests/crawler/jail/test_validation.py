@@ -94,6 +94,7 @@ MALFORMED = {
     "unknown dtype": conv(dtype="F" * 10_000),
     "no layout": conv(layout=Layout.OTHER),
     "no convolution": conv(convolution=None),
+    "numbers that cannot be read": conv(obstacle="sparse"),
     "tflite depthwise of two": conv(layout=Layout.ONE_K_O, shape=(2, 3, 3, 4)),
     "groups that do not divide": conv(convolution=described(groups=3)),
     "no groups": conv(convolution=described(groups=0)),

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from tests.memory_file import MemoryFile
 
 from filterzoo.errors import Reason, Refused
-from filterzoo.layers.normalise import canonical, depths, layer_id, normalise
+from filterzoo.layers.depth import depths
+from filterzoo.layers.normalise import canonical, layer_id, normalise
 from filterzoo.layers.shapes import canonical_shape
 from filterzoo.layers.stored import TensorReader
 from filterzoo.records import Context, Convolution, Kind, Layout, Quantisation, Span, Tensor

@@ -86,7 +86,6 @@ HOSTILE: dict[str, tuple[bytes, Reason]] = {
     "a type that nobody knows": (params([dense(type=77)]), Reason.MALFORMED),
     "a type of -1": (params([dense(type=-1)]), Reason.MALFORMED),
     "storage that nobody knows": (params([dense(storage=9)]), Reason.MALFORMED),
-    "a sparse weight": (params([row_sparse(WEIGHT[:2], [0, 2], WEIGHT.shape)]), Reason.UNSUPPORTED),
     "sparse numbers past the end": (
         params([row_sparse(np.ones((2, 3), "f4"), [1, 4], (6, 3))[:-60]], names=b""),
         Reason.MALFORMED,

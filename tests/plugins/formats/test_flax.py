@@ -85,9 +85,12 @@ def test_transposed_kernels_keep_the_outputs_last(outputs):
 
 def test_a_type_that_numpy_lacks_costs_itself():
     odd = array(np.zeros(12, "u1"), dtype="int4", shape=(24,))
-    found = arrays(params(odd, array()))
-    assert found["params/Conv_0/kernel"].shape == (12,)
-    assert found["params/Conv_1/kernel"].tobytes() == WEIGHT.tobytes()
+    first, second = index(params(odd, array()))
+    assert (first.name, first.shape, first.obstacle) == ("params/Conv_0/kernel", (24,), "numbers of type int4")
+    with TensorReader(MemoryFile(params(odd, array()))) as reader:
+        assert reader.read(second).tobytes() == WEIGHT.tobytes()
+        with pytest.raises(Refused, match="int4"):
+            reader.read(first)
 
 
 def test_numbers_are_not_read_to_list_them():

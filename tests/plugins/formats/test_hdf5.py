@@ -9,6 +9,8 @@ import pytest
 from tests.index_packages import wheel_member
 from tests.memory_file import MemoryFile
 from tests.plugins.formats.hdf5_files import HOSTILE, LAYERS, endless_heap, hdf5_bytes, write_model, write_numbered
+from tests.untrusted_files.reading import BytesFile
+from tests.untrusted_files.reading import index as index_file
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile
@@ -116,6 +118,18 @@ def test_lossy_and_foreign_filters_are_refused_by_name():
     with pytest.raises(Refused, match="scale-offset") as caught:
         index(data)
     assert caught.value.reason is Reason.UNSUPPORTED
+
+
+@pytest.mark.parametrize("how", [{"dtype": "longdouble"}, {"chunks": True, "scaleoffset": 2}], ids=str)
+def test_a_kernel_that_cannot_be_read_costs_itself(how):
+    def write(opened):
+        opened["a/kernel"] = np.ones((3, 3, 3, 8), "f4")
+        opened.create_dataset("b/kernel", data=np.ones((3, 3, 8, 4), "f4"), **how)
+        opened.create_dataset("labels", (2,), dtype=h5py.ref_dtype)
+
+    found = index_file(BytesFile(hdf5_bytes(write)), "x.h5")
+    assert [tensor.name for tensor in found.convolutions] == ["a/kernel"]
+    assert [left.name for left in found.left_out] == ["b/kernel"]
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i1", "u2", "i4", "u8"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 import random
 from io import BytesIO
 
@@ -7,6 +8,9 @@ import numpy as np
 import pytest
 from tests.memory_file import MemoryFile
 from tests.plugins.formats.numpy_files import HOSTILE_NPY, HOSTILE_NPZ, npy_bytes, npy_header, npz_bytes
+from tests.untrusted_files.reading import BytesFile
+from tests.untrusted_files.reading import index as index_file
+from tests.untrusted_files.reading import read as read_file
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile
@@ -106,6 +110,51 @@ def test_an_array_of_objects_costs_only_itself():
     assert [tensor.name for tensor in Npz().index(MemoryFile(stream.getvalue()))] == ["a.weight"]
 
 
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_the_arrays_in_an_array_of_objects_are_read(save):
+    """A list of weights of different shapes becomes an array of objects."""
+    weights = [np.arange(8 * 27, dtype="f4").reshape(8, 3, 3, 3), np.zeros(8, "f4"), np.ones((4, 8, 3, 3), "f4")]
+    listed = np.empty(3, dtype=object)
+    listed[:] = weights
+    stream = BytesIO()
+    save(stream, weights=listed, classes=np.array(["cat", "dog"], dtype=object))
+    found = read_file(BytesFile(stream.getvalue()), "x.npz")
+    assert [each.name for each in found] == ["weights.0", "weights.2"]
+    assert all(np.array_equal(each.weights, weight) for each, weight in zip(found, weights[::2], strict=True))
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_a_dictionary_in_an_npy_file_is_read(protocol):
+    """As the weights of VGG16 for TensorFlow are kept: {layer: {weights, biases}}, channels last."""
+    kernels = {"conv1": np.ones((3, 3, 3, 8), "f4"), "conv2": np.arange(9 * 8 * 4, dtype="f4").reshape(3, 3, 8, 4)}
+    value = {name: {"weights": kernel, "biases": np.zeros(kernel.shape[-1], "f4")} for name, kernel in kernels.items()}
+    data = npy_bytes(npy_header("'|O'", "()"), pickle.dumps(np.array(value, dtype=object), protocol))
+    found = read_file(BytesFile(data), "vgg16.npy")
+    assert [each.name for each in found] == ["conv1.weights", "conv2.weights"]
+    assert np.array_equal(found[1].weights, kernels["conv2"].transpose(3, 2, 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("odd", "why"),
+    [(np.ones((4, 8, 3, 3), "longdouble"), "dtype"), (np.ones((4, 8, 3, 3), [("x", "f4")]), "structures")],
+    ids=["a-float-of-16-bytes", "structures"],
+)
+def test_a_weight_that_cannot_be_read_costs_itself(odd, why):
+    stream = BytesIO()
+    np.savez(stream, **{"a.weight": np.ones((8, 3, 3, 3), "f4"), "b.weight": odd})
+    found = index_file(BytesFile(stream.getvalue()), "x.npz")
+    assert [tensor.name for tensor in found.convolutions] == ["a.weight"]
+    assert [left.name for left in found.left_out] == ["b.weight"]
+    assert why in found.left_out[0].detail
+
+
+def test_arrays_of_objects_and_a_number_are_no_empty_model():
+    stream = BytesIO()
+    np.savez(stream, classes=np.array(["cat"], dtype=object), epoch=3)
+    with pytest.raises(Refused, match="objects"):
+        index_file(BytesFile(stream.getvalue()), "x.npz")
+
+
 @pytest.mark.parametrize("wrong", HOSTILE_NPY)
 def test_npy_refused(wrong):
     data, reason = HOSTILE_NPY[wrong]
@@ -167,7 +216,7 @@ def test_damage_is_refused_or_read_and_nothing_else_is_raised(arrays):
             file = MemoryFile(bytes(data))
             try:
                 with TensorReader(file) as reader:
-                    read = {tensor.name: reader.read(tensor).tobytes() for tensor in Npz().index(file)}
+                    read = {t.name: reader.read(t).tobytes() for t in Npz().index(file) if t.obstacle is None}
             except Refused as refusal:
                 outcomes.add(refusal.reason)
             else:

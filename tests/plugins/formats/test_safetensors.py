@@ -207,13 +207,15 @@ def test_damage_is_refused_or_read_and_nothing_else_is_raised():
 
 
 def test_an_f4_weight_costs_itself_with_its_scale(tmp_path):
-    """A scale for all would fit its bytes: they are no numbers."""
+    """It is left out by name; what is no convolution, as of experts, is not."""
     header = {"__metadata__": {"format": "pt"}, "a.weight": entry(0, 144, shape=[4, 1, 3, 3])}
     header["b.weight"] = {"dtype": "F4", "shape": [4, 4, 1, 1], "data_offsets": [144, 152]}
     header["b.weight_scale"] = {"dtype": "F32", "shape": [], "data_offsets": [152, 156]}
-    found = selection(index(safetensors_bytes(header, bytes(156))))
+    header["experts.weight"] = {"dtype": "F4", "shape": [2, 8, 8], "data_offsets": [156, 220]}
+    found = selection(index(safetensors_bytes(header, bytes(220))))
     assert [tensor.name for tensor in found.convolutions] == ["a.weight"]
-    assert found.words() == "1 numbers"
+    assert [(left.name, left.detail) for left in found.left_out] == [("b.weight", "numbers of 4 bits (F4)")]
+    assert found.words() == "1 undecided"
 
 
 def test_a_tied_name_that_only_the_metadata_tells(tmp_path):

@@ -110,5 +110,5 @@ def test_odd_arrays_cost_themselves(tmp_path):
         "a.weight": weight(8, 3, 3, 3),
     }
     torch.save(state, tmp_path / "x")
-    assert [tensor.name for tensor in index(tmp_path / "x")] == ["a.weight"]
+    assert [tensor.name for tensor in index(tmp_path / "x") if tensor.obstacle is None] == ["a.weight"]
     assert not os.path.exists("/tmp/filterzoo-evil-array")  # noqa: PTH110

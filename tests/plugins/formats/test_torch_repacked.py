@@ -12,6 +12,7 @@ from tests.memory_file import MemoryFile
 from tests.untrusted_files.reading import BytesFile, index, read
 
 from filterzoo.errors import Reason, Refused
+from filterzoo.layers.depth import depths
 from filterzoo.layers.normalise import normalise
 from filterzoo.layers.selection import select
 from filterzoo.layers.stored import TensorReader
@@ -77,7 +78,7 @@ def saved(value: object, **options) -> bytes:
 )
 def test_weights_that_cannot_be_read_are_named(value, detail):
     with pytest.raises(Refused, match=detail) as caught:
-        layers(saved(value))
+        index(BytesFile(saved(value)), "x.pth")
     assert caught.value.reason is Reason.UNSUPPORTED
 
 
@@ -92,9 +93,72 @@ def test_keys_of_bytes_are_names():
     assert only.name == "x.weight"
 
 
-@pytest.mark.parametrize("dtype", ["float4_e2m1fn_x2", "complex32", "bits8"])
+class Wrapped:
+    """Pickles as a tensor of a wrapper class does (torch/_tensor.py)."""
+
+    def __reduce__(self):
+        return torch._utils._rebuild_wrapper_subclass, (torch.Tensor, torch.float32, (8, 8, 3, 3), (72, 9, 3, 1), 0)
+
+
+ODD_WEIGHT = WEIGHT.repeat(1, 3, 1, 1)[:, :8]
+ODD = {
+    "sparse": ODD_WEIGHT.to_sparse(),
+    "a sparse parameter": torch.nn.Parameter(ODD_WEIGHT.to_sparse()),
+    "meta device": ODD_WEIGHT.to("meta"),
+    "wrapper class": Wrapped(),
+    "negated": torch.complex(ODD_WEIGHT, ODD_WEIGHT).conj().imag,
+    "float4_e2m1fn_x2": torch.zeros(8, 8, 3, 3, dtype=torch.uint8).view(torch.float4_e2m1fn_x2),
+    "masked array": np.ma.masked_array(ODD_WEIGHT.numpy(), mask=False),
+    "f16": np.ones((8, 8, 3, 3), "longdouble"),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
 @pytest.mark.parametrize("is_zip", [True, False])
-def test_a_tensor_of_a_type_that_is_not_read_costs_itself(dtype, is_zip):
+def test_a_weight_that_cannot_be_read_costs_itself(odd, is_zip):
+    """It is named, it counts for the depth of the others, and a linear layer like it is no convolution."""
+    value = {"a.weight": WEIGHT, "b.weight": ODD[odd], "c.weight": WEIGHT[:, :1], "d.weight": torch.eye(3).to_sparse()}
+    found = index(BytesFile(saved({"state_dict": value}, _use_new_zipfile_serialization=is_zip)), "x.pth")
+    assert [tensor.name for tensor in found.convolutions] == ["a.weight", "c.weight"]
+    assert [place for place, _, _ in depths(found.convolutions)] == [0, 2]
+    (left,) = found.left_out
+    assert (left.name, left.reason) == ("b.weight", "unsupported")
+    assert odd.removeprefix("a ").removesuffix(" parameter") in left.detail
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
+def test_numbers_in_a_storage_of_an_unknown_type_cost_themselves():
+    odd = torch.quantize_per_channel(torch.randn(8, 4), torch.ones(8), torch.zeros(8), 0, torch.quint4x2)
+    found = index(BytesFile(saved({"a.weight": WEIGHT, "b.weight": odd})), "x.pth")
+    assert ([tensor.name for tensor in found.convolutions], found.tensor_count) == (["a.weight"], 2)
+    with pytest.raises(Refused, match="QUInt4x2Storage"):
+        index(BytesFile(saved({"b.weight": odd}, _use_new_zipfile_serialization=False)), "x.pth")
+
+
+def test_a_weight_of_a_pickled_module_that_cannot_be_read_costs_itself():
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ConvTranspose2d(8, 8, 3))
+    network[1].weight = torch.nn.Parameter(network[1].weight.to_sparse())
+    found = index(BytesFile(saved(network)), "x.pth")
+    assert [tensor.name for tensor in found.convolutions] == ["0.weight"]
+    assert [left.name for left in found.left_out] == ["1.weight"]
+
+
+def test_a_state_dict_that_can_be_read_whole_is_taken_before_one_that_cannot():
+    value = {"model_ema": {"a.weight": WEIGHT, "b.weight": ODD["sparse"]}, "model": {"a.weight": 2 * WEIGHT}}
+    (only,) = read(BytesFile(saved(value)), "x.pth")
+    assert np.array_equal(only.weights, 2 * WEIGHT.numpy())
+
+
+def test_arrays_in_an_array_of_objects_are_read():
+    objects = np.empty(2, dtype=object)
+    objects[0], objects[1] = WEIGHT.numpy(), np.zeros(8, "f4")
+    data = saved({"a.weight": WEIGHT, "more": objects})
+    assert [each.name for each in read(BytesFile(data), "x.pth")] == ["a.weight", "more.0"]
+
+
+@pytest.mark.parametrize("dtype", ["complex32", "bits8"])
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_a_tensor_of_a_type_that_is_no_weight_costs_itself(dtype, is_zip):
     odd = torch.zeros(4, 8, 3, 2, dtype=torch.uint8 if dtype != "complex32" else torch.int32).view(
         getattr(torch, dtype)
     )
@@ -102,18 +166,6 @@ def test_a_tensor_of_a_type_that_is_not_read_costs_itself(dtype, is_zip):
     found = index(BytesFile(data), "x.pth")
     assert [tensor.name for tensor in found.convolutions] == ["a.weight"]
     assert (found.tensor_count, found.passed_over) == (3, "1 numbers")
-
-
-class Wrapped:
-    """Pickles as a tensor of a wrapper class does (torch/_tensor.py)."""
-
-    def __reduce__(self):
-        return torch._utils._rebuild_wrapper_subclass, (torch.Tensor, torch.float32, (8, 3, 3, 3), (27, 9, 3, 1), 0)
-
-
-def test_a_tensor_of_a_wrapper_class_is_named():
-    with pytest.raises(Refused, match="wrapper class, such as DTensor"):
-        layers(saved({"x.weight": Wrapped()}))
 
 
 @pytest.mark.slow
@@ -126,7 +178,7 @@ def test_a_dtensor_is_named(tmp_path):
         mesh = dist.device_mesh.init_device_mesh("cpu", (1,))
         sharded = distribute_tensor(WEIGHT, mesh)
         with pytest.raises(Refused, match="DTensor") as caught:
-            layers(saved({"x.weight": sharded}))
+            index(BytesFile(saved({"x.weight": sharded})), "x.pth")
     finally:
         dist.destroy_process_group()
     assert caught.value.reason is Reason.UNSUPPORTED

@@ -359,7 +359,6 @@ def _unsupported() -> dict[str, bytes]:
     )  # fmt: skip
     return {
         "storage_compressed": TorchZip(method=zipfile.ZIP_DEFLATED).bytes(),
-        "storage_of_unknown_type": _tensor_zip(stored=storage(kind="EvilStorage")),
         "storage_of_a_foreign_class": _tensor_zip(stored=storage(module="evil")),
         "tensor_of_unknown_dtype": _body(unknown_dtype),
         "tensor_stored_negated": _body(negated),

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from filterzoo.errors import Reason, Refused
+from filterzoo.layers.computations import stored_tensors
+from filterzoo.layers.depth import depths
 from filterzoo.layers.selection import names
 from filterzoo.layers.selection.adapters import refuse_adapter_alone
 from filterzoo.layers.selection.candidates import Candidate, PassedOver, is_reached, judged
@@ -19,17 +21,21 @@ from filterzoo.layers.selection.layouts import read_layouts
 from filterzoo.layers.selection.reparametrised import assembled
 from filterzoo.layers.selection.sections import SECTIONS, of_network, sections
 from filterzoo.layers.selection.state_dict import StateDict
-from filterzoo.records import Context, Evidence, Tensor
+from filterzoo.records import Context, Evidence, LeftOut, Tensor
 
 __all__ = ["SECTIONS", "PassedOver", "Selection", "select", "selection"]
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The convolution weights of the state dict that is taken, and how many arrays of rank 3 to 5 were not, by why."""
+    """The convolution weights of the state dict that is taken, and how many arrays of rank 3 to 5 were not, by why.
+
+    left_out: those of its convolution weights whose numbers cannot be read.
+    """
 
     convolutions: tuple[Tensor, ...]
     passed_over: dict[PassedOver, int]
+    left_out: tuple[LeftOut, ...] = ()
 
     def words(self) -> str | None:
         """What was passed over, as it is published: `3 copy, 1 elementwise`."""
@@ -49,13 +55,16 @@ def selection(tensors: Sequence[Tensor], framework: str | None = None) -> Select
     found: list[Selection] = []
     for section in sections(tensors):
         found.append(_of_section(section, framework))
-        if found[-1].convolutions:
+        if found[-1].convolutions and not found[-1].left_out:
             return found[-1]
+    in_part = [each for each in found if each.convolutions]
+    if in_part:
+        return in_part[0]
     refuse_adapter_alone(tensors)
     passed_over = Counter[PassedOver]()
     for each in found:
         passed_over.update(each.passed_over)
-    return Selection((), dict(passed_over))
+    return Selection((), dict(passed_over), tuple(left for each in found for left in each.left_out))
 
 
 def _of_section(section: Sequence[Tensor], framework: str | None) -> Selection:
@@ -70,8 +79,8 @@ def _of_section(section: Sequence[Tensor], framework: str | None) -> Selection:
     chosen = _with_reached(tensors, verdicts)
     passed_over.update(verdict for verdict in verdicts.values() if isinstance(verdict, PassedOver))
     state_dict = _state_dict(chosen, tensors, shapes, framework)
-    convolutions = tuple(_kept(each, state_dict) for each in chosen)
-    return Selection(convolutions, {why: count for why, count in passed_over.items() if count})
+    convolutions, left_out = _readable([_kept(each, state_dict) for each in chosen])
+    return Selection(convolutions, {why: count for why, count in passed_over.items() if count}, left_out)
 
 
 def _with_reached(tensors: Sequence[Tensor], verdicts: dict[str, Candidate | PassedOver | None]) -> list[Candidate]:
@@ -130,6 +139,21 @@ def _kept(candidate: Candidate, state_dict: StateDict) -> Tensor:
     if tensor.evidence is not None or tensor.convolution.context is not Context.DECLARED:
         return tensor
     return replace(tensor, evidence=Evidence.CONFIG)
+
+
+def _readable(convolutions: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[LeftOut, ...]]:
+    """Those whose numbers can be read, with the depth that they have among all; and the others."""
+    obstacles = [next((part.obstacle for part in stored_tensors(each) if part.obstacle), None) for each in convolutions]
+    if not any(obstacles):
+        return tuple(convolutions), ()
+    kept: list[Tensor] = []
+    left_out: list[LeftOut] = []
+    for each, obstacle, (depth, norm, _) in zip(convolutions, obstacles, depths(convolutions), strict=True):
+        if obstacle is not None:
+            left_out.append(LeftOut(each.name, str(Reason.UNSUPPORTED), obstacle))
+        elif each.convolution is not None:
+            kept.append(replace(each, convolution=replace(each.convolution, stated_depth=(depth, norm))))
+    return tuple(kept), tuple(left_out)
 
 
 def refuse_undecided(found: Selection, arrays: int) -> None:

@@ -59,6 +59,13 @@ class StoredArray:
     """Whether its numbers are big-endian."""
 
 
+def shape_of(data_set: H5DataSet) -> tuple[int, ...]:
+    """Its sides; () for one without."""
+    space = data_set.id.get_space()
+    is_array = space.get_simple_extent_type() == h5s.SIMPLE
+    return tuple(int(side) for side in space.get_simple_extent_dims()) if is_array else ()
+
+
 def locate(data_set: H5DataSet) -> StoredArray | None:
     """Type, shape and bytes; None for what is no array of numbers. Refused for numbers that cannot be read."""
     dtype = _dtype(data_set)

@@ -146,7 +146,9 @@ class _Walk:
             raise Refused(Reason.MALFORMED, "an array that is not as long as its extension", where)
         known = _DTYPES.get(dtype)
         if known is None:
-            return Tensor(name=path, dtype="U8", shape=(length,), span=span, layout=Layout.OTHER)
+            obstacle = f"numbers of type {show(dtype)}"
+            place = Span(0, 0)
+            return Tensor(name=path, dtype="F32", shape=shape, span=place, layout=_layout(shape), obstacle=obstacle)
         if length != prod(shape) * DTYPES[known].size:
             detail = f"{length} bytes do not hold {known} of shape {shape}"
             raise Refused(Reason.MALFORMED, detail[:160], where)

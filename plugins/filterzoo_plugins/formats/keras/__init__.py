@@ -60,6 +60,8 @@ def _moved(tensor: Tensor, member: StoredRange) -> Tensor:
     if tensor.computation is not None:
         inputs = tuple(_moved(each, member) for each in tensor.computation.inputs)
         return replace(tensor, computation=replace(tensor.computation, inputs=inputs))
+    if tensor.obstacle is not None:
+        return tensor
     if tensor.chunk_shape is not None:
         records = tuple(replace(record, offset=member.offset + record.offset) for record in tensor.stored_in)
         return replace(tensor, stored_in=records)

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Self
 
-from filterzoo import DTYPES, Layout, RandomAccessFile, Reason, Refused, Step, Tensor
+from filterzoo import DTYPES, Layout, RandomAccessFile, Reason, Refused, Span, Step, Tensor
 from filterzoo_plugins.encodings.expansion import check_expansion
 from filterzoo_plugins.encodings.folding import packed
-from filterzoo_plugins.encodings.hdf5.data import StoredArray, locate
+from filterzoo_plugins.encodings.hdf5.data import StoredArray, locate, shape_of
 from filterzoo_plugins.encodings.hdf5.tree import H5DataSet, Tree, names_attribute, open_tree, text_attribute
 from filterzoo_plugins.encodings.kernel_names import NO_CONVOLUTION, KernelMeaning, meaning_by_name
 from filterzoo_plugins.encodings.names import show
@@ -50,15 +50,25 @@ def _index_tree(tree: Tree, size: int, model: KerasLayer | None) -> Iterator[Ten
     weights = _Weights.of(tree, model)
     if (weights.keras_version or b"").startswith(b"1."):
         raise Refused(Reason.UNSUPPORTED, "weights of Keras 1, whose axes depend on its backend")
-    total = 0
+    total, is_told, unread = 0, False, None
     for data_set, layer in weights.in_order():
-        stored = locate(data_set)
+        name = data_set.name.removeprefix(weights.prefix)
+        try:
+            stored = locate(data_set)
+        except Refused as refusal:
+            if refusal.reason is not Reason.UNSUPPORTED:
+                raise
+            unread = unread or refusal
+            yield _unread(name, weights, data_set, layer, refusal.detail)
+            continue
         if stored is None:
             continue
+        is_told |= 3 <= len(stored.shape) <= 5
         total += prod(stored.shape) * DTYPES[stored.dtype].size
         check_expansion(total, size, "all data sets together")
-        name = data_set.name.removeprefix(weights.prefix)
         yield _tensor(name, stored, weights.meaning(name, stored.shape, layer))
+    if unread is not None and not is_told:
+        raise unread
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +141,15 @@ class _Weights:
         if class_name is not None:
             return meaning(KerasLayer(layer_name, class_name), number, shape)
         return (Layout.K_IO, None) if 3 <= len(shape) <= 5 else NO_CONVOLUTION
+
+
+def _unread(name: str, weights: _Weights, data_set: H5DataSet, layer: KerasLayer | None, obstacle: str) -> Tensor:
+    shape = shape_of(data_set)
+    layout, convolution = weights.meaning(name, shape, layer)
+    place = Span(0, 0)
+    return Tensor(
+        name=name, dtype="F32", shape=shape, span=place, layout=layout, convolution=convolution, obstacle=obstacle
+    )
 
 
 def _tensor(name: str, stored: StoredArray, found: KernelMeaning) -> Tensor:

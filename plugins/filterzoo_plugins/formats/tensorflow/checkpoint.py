@@ -9,7 +9,7 @@ from dataclasses import replace
 from math import prod
 from typing import ClassVar
 
-from filterzoo import Evidence, Format, Layout, LeftOut, RandomAccessFile, Reason, Refused, Tensor
+from filterzoo import Evidence, Format, Layout, LeftOut, RandomAccessFile, Reason, Refused, Span, Tensor
 from filterzoo_plugins.encodings.kernel_names import meaning_by_name
 from filterzoo_plugins.encodings.names import show
 from filterzoo_plugins.formats.tensorflow import slices
@@ -62,8 +62,10 @@ class TensorFlowCheckpoint(Format):
 
 def _of_entry(bundle: Bundle, entry: BundleEntry, name: str) -> Iterator[Tensor | LeftOut]:
     if entry.is_sliced:
-        if entry.shape is not None and 3 <= len(entry.shape) <= 5:
-            yield LeftOut(name, str(Reason.UNSUPPORTED), "a variable that is stored in slices")
+        if entry.shape is not None and -1 not in entry.shape:
+            obstacle = "a variable that is stored in slices"
+            layout = Layout.OTHER if _is_of_optimiser(entry.key) else Layout.K_IO
+            yield Tensor(name=name, dtype="F32", shape=entry.shape, span=Span(0, 0), layout=layout, obstacle=obstacle)
         return
     tensor = bundle.tensor(entry, name)
     is_kernel = entry.type in DTYPES_BY_NUMBER and not _is_of_optimiser(entry.key)

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Iterator
 
 from filterzoo import HEAD_BYTES, Format, RandomAccessFile, Reason, Refused, Tensor, hookimpl
+from filterzoo_plugins.encodings.pickle.arrays import pickled_arrays
 from filterzoo_plugins.encodings.zip_head import member_names
-from filterzoo_plugins.formats.torch.arrays import pickled_arrays
 from filterzoo_plugins.formats.torch.legacy import legacy_tensors
 from filterzoo_plugins.formats.torch.zip_file import TorchArchive
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 
 from filterzoo import RandomAccessFile, Reason, Refused, StoredRange, Tensor
 from filterzoo_plugins.encodings.names import show
+from filterzoo_plugins.encodings.pickle.array import MIN_BLOB
 from filterzoo_plugins.encodings.pickle.machine import read_pickle
 from filterzoo_plugins.encodings.pickle.stack import Truncated
-from filterzoo_plugins.formats.torch.array import MIN_BLOB
 from filterzoo_plugins.formats.torch.names import named_tensors
 from filterzoo_plugins.formats.torch.tensor import tensors_of
 from filterzoo_plugins.formats.torch.values import Storage, TorchMeaning
@@ -78,6 +78,8 @@ def _records(file: RandomAccessFile, meaning: TorchMeaning, keys: object, positi
         if storage is None or storage.key in records:
             raise Refused(Reason.MALFORMED, "a storage that the pickle names twice or never", f"byte {position}")
         place = f"storage {show(storage.key)}, byte {position}"
+        if storage.obstacle is not None:
+            raise Refused(Reason.UNSUPPORTED, storage.obstacle, place)  # the others lie behind it
         if position + _COUNT.size + storage.nbytes > file.size:
             raise Refused(Reason.MALFORMED, "the file ends within a storage", place)
         if not file.is_remote and _COUNT.unpack(file.read(position, _COUNT.size))[0] != storage.numel:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from filterzoo import Context, Convolution, Kind, Reason, Refused
 from filterzoo_plugins.encodings.names import show, without_surrogates
+from filterzoo_plugins.encodings.pickle.array import is_array, objects_in
 from filterzoo_plugins.encodings.pickle.inert import Instance, Name
-from filterzoo_plugins.formats.torch.array import is_array
 from filterzoo_plugins.formats.torch.values import StoredTensor
 
 MAX_NODES = 3_000_000
@@ -219,6 +219,9 @@ def _children(value: object) -> Iterator[_Child]:
 
 
 def _instance_children(instance: Instance) -> Iterator[_Child]:
+    if objects := objects_in(instance):
+        yield from _children(objects)
+        return
     yield from _children(instance.arguments)
     is_script = type(instance.maker) is Name and instance.maker.module.startswith("__torch__")
     state = instance.state

@@ -23,8 +23,8 @@ from filterzoo import (
     Tensor,
 )
 from filterzoo_plugins.encodings.names import show
+from filterzoo_plugins.encodings.pickle.array import array_tensor
 from filterzoo_plugins.encodings.pickle.inert import Name
-from filterzoo_plugins.formats.torch.array import array_tensor
 from filterzoo_plugins.formats.torch.names import NamedTensor
 from filterzoo_plugins.formats.torch.values import Storage, StoredTensor
 
@@ -42,17 +42,22 @@ def tensors_of(
 ) -> Iterator[Tensor]:
     """The records of named tensors and arrays. pickle: where the bytes of arrays lie; None: in the file itself."""
     for named in found:
-        if isinstance(named.tensor, StoredTensor):
+        if isinstance(named.tensor, StoredTensor) and named.tensor.obstacle is not None:
+            yield _unread(named, named.tensor)
+        elif isinstance(named.tensor, StoredTensor):
             yield _stored_tensor(file, named, named.tensor, locate)
         elif (array := array_tensor(named.name, named.tensor, pickle)) is not None:
             yield replace(array, section=named.section)
 
 
 def _stored_tensor(file: RandomAccessFile, named: NamedTensor, stored: StoredTensor, locate: Locate) -> Tensor:
+    record = quantisation = None
     try:
         record = locate(stored.storage)
         quantisation = _quantisation(file, stored.quantiser, locate) if stored.quantiser else None
     except Refused as refusal:
+        if record is not None and refusal.reason is Reason.UNSUPPORTED:
+            return _unread(named, replace(stored, obstacle=refusal.detail))
         place = f"tensor {show(named.name)}, {refusal.where or ''}"
         raise Refused(refusal.reason, refusal.detail, place) from refusal
     size = DTYPES[stored.dtype].size
@@ -65,7 +70,18 @@ def _stored_tensor(file: RandomAccessFile, named: NamedTensor, stored: StoredTen
         stored_in=(record,),
         quantisation=quantisation,
         section=named.section,
-        layout=Layout.OTHER if stored.is_opaque else Layout.OI_K,
+    )
+    return tensor if named.convolution is None else with_convolution(tensor, named.convolution)
+
+
+def _unread(named: NamedTensor, stored: StoredTensor) -> Tensor:
+    tensor = Tensor(
+        name=named.name,
+        dtype=stored.dtype,
+        shape=stored.shape,
+        span=Span(0, 0),
+        section=named.section,
+        obstacle=stored.obstacle,
     )
     return tensor if named.convolution is None else with_convolution(tensor, named.convolution)
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 from filterzoo import DTYPES, Reason, Refused
 from filterzoo_plugins.encodings.names import show
+from filterzoo_plugins.encodings.pickle.array import is_array
 from filterzoo_plugins.encodings.pickle.inert import Instance, Name
 from filterzoo_plugins.encodings.torch_storages import STORAGE_DTYPES
-from filterzoo_plugins.formats.torch.array import is_array
 
 MAX_DIMENSIONS = 64
 MAX_NUMBER = 1 << 48
@@ -54,6 +54,8 @@ class Storage:
     numel: int
     is_untyped: bool = False
     first: int = 0
+    obstacle: str | None = None
+    """Why its numbers cannot be read; their length is not known then."""
 
     @property
     def nbytes(self) -> int:
@@ -71,8 +73,8 @@ class StoredTensor:
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     quantiser: tuple[object, ...] = ()
-    is_opaque: bool = False
-    """Whether it shows the bytes of numbers that are not read."""
+    obstacle: str | None = None
+    """Why its numbers cannot be read; then it has a shape, and `storage` is none of the file's."""
 
     @property
     def reach(self) -> int:
@@ -127,12 +129,14 @@ class TorchMeaning:
 def _storage(kind: Name, key: str, numel: int, view: list[object]) -> Storage:
     place = f"storage {show(key)}"
     dtype = STORAGE_DTYPES.get(kind.name)
-    if dtype is None or kind.module not in {"torch", "torch.cuda", "torch.storage"}:
+    if kind.module not in {"torch", "torch.cuda", "torch.storage"}:
         raise Refused(Reason.UNSUPPORTED, f"unknown storage type {show(kind.module + '.' + kind.name)}", place)
     if ".." in key or "/" in key or "\\" in key or "\0" in key:
         raise Refused(Reason.UNSAFE, "a storage whose name is a path", place)
     if type(numel) is not int or not 0 <= numel < MAX_NUMBER:
         raise Refused(Reason.MALFORMED, f"a storage of {numel} numbers", place)
+    if dtype is None:
+        return Storage(key, "U8", 0, obstacle=f"unknown storage type {show(kind.module + '.' + kind.name)}")
     is_untyped = kind.name == "UntypedStorage"
     match view:
         case [] | [None]:
@@ -153,6 +157,8 @@ def _tensor(
             raise Refused(
                 Reason.MALFORMED, "a tensor whose arguments are not a storage, an offset, a shape and strides"
             )
+    if storage.obstacle is not None:
+        return unread(shape, storage.obstacle)
     place = f"storage {show(storage.key)}"
     numbers = [number for number in (offset, *shape, *strides) if type(number) is int and 0 <= number < MAX_NUMBER]
     if len(shape) != len(strides) or len(numbers) != 1 + 2 * len(shape):
@@ -172,8 +178,15 @@ def _tensor(
 
 
 def _rebuild_tensor(_: TorchMeaning, arguments: tuple[object, ...]) -> StoredTensor:
-    _refuse_negated(arguments[6] if len(arguments) > 6 else None)
-    return _tensor(arguments)
+    whole = _tensor(arguments)
+    return _negated(whole) if _is_negated(arguments[6] if len(arguments) > 6 else None) else whole
+
+
+def _negated(tensor: StoredTensor) -> StoredTensor:
+    return replace(tensor, storage=_NOWHERE, obstacle=_NEGATED)
+
+
+_NEGATED = "a tensor that is stored negated"
 
 
 def _rebuild_typed(_: TorchMeaning, arguments: tuple[object, ...]) -> StoredTensor:
@@ -181,33 +194,32 @@ def _rebuild_typed(_: TorchMeaning, arguments: tuple[object, ...]) -> StoredTens
     dtype = arguments[6] if len(arguments) > 6 else None
     if type(dtype) is not Name or dtype.module != "torch":
         raise Refused(Reason.MALFORMED, f"a dtype that is {show(repr(type(dtype)))}")
-    _refuse_negated(arguments[7] if len(arguments) > 7 else None)
+    if _is_negated(arguments[7] if len(arguments) > 7 else None):
+        return unread(arguments[2], _NEGATED, dtype.name)
     if dtype.name in TENSOR_DTYPES:
         return _tensor(arguments, TENSOR_DTYPES[dtype.name])
-    return _opaque(arguments, _ODD_BYTES.get(dtype.name, 1))
+    return unread(arguments[2], f"numbers of torch's type {show(dtype.name)}", dtype.name)
 
 
-def _opaque(arguments: tuple[object, ...], size: int) -> StoredTensor:
-    """Numbers of a type that NumPy does not have, as the bytes that they are: it costs itself, not the file."""
-    whole = _tensor(arguments, "U8")
-    if not whole.is_contiguous:
-        raise Refused(Reason.UNSUPPORTED, "a view of numbers of a type that is not read")
-    rank = len(whole.shape) if 3 <= len(whole.shape) <= 5 else 1
-    length = math.prod(whole.shape) * size
-    if (whole.offset * size + length) > whole.storage.nbytes:
-        raise Refused(Reason.MALFORMED, "a tensor that reaches past the end of its storage")
-    shape = (*[1] * (rank - 1), length)
-    strides = (*[length] * (rank - 1), 1)
-    return replace(whole, offset=whole.offset * size, shape=shape, strides=strides, is_opaque=True)
+def unread(shape: object, why: str, dtype: str = "float32") -> StoredTensor:
+    """A tensor of that shape whose numbers cannot be read: it costs itself, not the file.
+
+    Bits without a meaning are taken for integers, as they are no weights by themselves.
+    """
+    sides = (
+        tuple(side for side in shape if type(side) is int and 0 <= side < MAX_NUMBER) if type(shape) is tuple else ()
+    )
+    if type(shape) is not tuple or len(sides) != len(shape) or len(shape) > MAX_DIMENSIONS:
+        raise Refused(Reason.MALFORMED, f"{why}, whose shape is none")
+    known = TENSOR_DTYPES.get(dtype) or ("C64" if "complex" in dtype else "U8" if "bits" in dtype else "F32")
+    return StoredTensor(_NOWHERE, known, 0, sides, (0,) * len(sides), obstacle=why)
 
 
-_ODD_BYTES = {"complex32": 4, "bits16": 2}
-"""Of other types a number, or the few that are packed together, takes one byte."""
+_NOWHERE = Storage("", "U8", 0)
 
 
-def _refuse_negated(metadata: object) -> None:
-    if type(metadata) is dict and metadata.get("neg") is True:
-        raise Refused(Reason.UNSUPPORTED, "a tensor that is stored negated")
+def _is_negated(metadata: object) -> bool:
+    return type(metadata) is dict and metadata.get("neg") is True
 
 
 def _rebuild_quantised(_: TorchMeaning, arguments: tuple[object, ...]) -> StoredTensor:
@@ -255,14 +267,24 @@ def _size(_: TorchMeaning, arguments: tuple[object, ...]) -> object | None:
     return arguments[0] if len(arguments) == 1 and type(arguments[0]) is tuple else None
 
 
-def _refused(what: str) -> Callable[[TorchMeaning, tuple[object, ...]], object | None]:
-    """For what would be a weight and cannot be read: to leave it out would be silent."""
+def _sparse(_: TorchMeaning, arguments: tuple[object, ...]) -> StoredTensor:
+    """(layout, data); data has the shape last, or before whether the indices are sorted and unique."""
+    match arguments:
+        case (_, (*_, tuple() as shape) | (*_, tuple() as shape, bool() | None)):
+            return unread(shape, "a sparse tensor")
+    raise Refused(Reason.MALFORMED, "a sparse tensor without a shape")
 
-    def refuse(_: TorchMeaning, arguments: tuple[object, ...]) -> object | None:
-        del arguments
-        raise Refused(Reason.UNSUPPORTED, what)
 
-    return refuse
+def _shaped(why: str, *, at: int) -> Callable[[TorchMeaning, tuple[object, ...]], StoredTensor]:
+    """For what would be a weight and cannot be read. at: which of the arguments is its shape; its dtype is before."""
+
+    def rebuild(_: TorchMeaning, arguments: tuple[object, ...]) -> StoredTensor:
+        if len(arguments) <= at:
+            raise Refused(Reason.MALFORMED, f"{why}, without a shape")
+        dtype = arguments[at - 1]
+        return unread(arguments[at], why, dtype.name if type(dtype) is Name else "float32")
+
+    return rebuild
 
 
 _CALLS: dict[str, Callable[[TorchMeaning, tuple[object, ...]], object | None]] = {
@@ -270,13 +292,13 @@ _CALLS: dict[str, Callable[[TorchMeaning, tuple[object, ...]], object | None]] =
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v3": _rebuild_typed,
     "torch._utils._rebuild_qtensor": _rebuild_quantised,
-    "torch._utils._rebuild_sparse_tensor": _refused("a sparse tensor"),
-    "torch._utils._rebuild_sparse_csr_tensor": _refused("a sparse tensor"),
-    "torch._utils._rebuild_nested_tensor": _refused("a nested tensor"),
-    "torch._utils._rebuild_meta_tensor_no_storage": _refused("a tensor of the meta device, which has no numbers"),
+    "torch._utils._rebuild_sparse_tensor": _sparse,
+    "torch._utils._rebuild_sparse_csr_tensor": _sparse,
+    "torch._utils._rebuild_nested_tensor": lambda *_: unread((), "a nested tensor"),
+    "torch._utils._rebuild_meta_tensor_no_storage": _shaped("a tensor of the meta device, which has no numbers", at=1),
     "torch._utils._rebuild_xla_tensor": _wrapped,
     "torch._utils._rebuild_device_tensor_from_numpy": _wrapped,
-    "torch._utils._rebuild_wrapper_subclass": _refused("a tensor of a wrapper class, such as DTensor"),
+    "torch._utils._rebuild_wrapper_subclass": _shaped("a tensor of a wrapper class, such as DTensor", at=2),
     "torch._utils._rebuild_parameter": _wrapped,
     "torch._utils._rebuild_parameter_with_state": _wrapped,
     "torch._utils._rebuild_device_tensor_from_cpu_tensor": _wrapped,

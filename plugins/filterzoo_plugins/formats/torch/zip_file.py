@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 from filterzoo import RandomAccessFile, Reason, Refused, StoredRange, Tensor
 from filterzoo_plugins.encodings.names import show
+from filterzoo_plugins.encodings.pickle.array import MIN_BLOB
 from filterzoo_plugins.encodings.pickle.machine import read_pickle
 from filterzoo_plugins.encodings.pickle.stack import Truncated
 from filterzoo_plugins.encodings.zip import STORED, ZipIndex, ZipMember
-from filterzoo_plugins.formats.torch.array import MIN_BLOB
 from filterzoo_plugins.formats.torch.names import NamedTensor, named_tensors
 from filterzoo_plugins.formats.torch.tensor import tensors_of, with_convolution
 from filterzoo_plugins.formats.torch.torchscript.walk import convolutions

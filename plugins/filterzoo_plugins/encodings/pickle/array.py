@@ -28,20 +28,33 @@ MIN_BLOB = 1
 """Byte strings from this length on stay in the file."""
 _MAX_RANK = 64
 _MODULES = {"numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric"}
+_MODULES |= {"numpy.ma.core", "numpy.ma"}
 _DTYPES = {"f8": "F64", "f4": "F32", "f2": "F16", "i8": "I64", "i4": "I32", "i2": "I16", "i1": "I8"}
+_DTYPES |= {"ml_dtypes.bfloat16": "BF16", "ml_dtypes.float8_e4m3fn": "F8_E4M3", "ml_dtypes.float8_e5m2": "F8_E5M2"}
+_DTYPES |= {"ml_dtypes.float8_e4m3fnuz": "F8_E4M3FNUZ", "ml_dtypes.float8_e5m2fnuz": "F8_E5M2FNUZ"}
+_NO_NUMBERS = ("S", "U", "M", "m", "O", "")
+"""What types of text, times and objects start with."""
 _DTYPES |= {"u8": "U64", "u4": "U32", "u2": "U16", "u1": "U8", "b1": "BOOL", "c8": "C64", "c16": "C128"}
 
 
+def objects_in(array: Instance) -> list[object]:
+    """What an array of objects holds, which NumPy pickles as a list; [] for any other array."""
+    match array.state:
+        case (_, tuple(), Instance() as kind, bool(), list() as objects) if _word(kind).startswith("O"):
+            return objects
+    return []
+
+
 def is_array(value: object) -> bool:
-    """Whether a pickle would have built a NumPy array."""
-    if type(value) is not Instance or type(value.maker) is not Name:
+    """Whether a pickle would have built a NumPy array, of anything but objects."""
+    if type(value) is not Instance or type(value.maker) is not Name or objects_in(value):
         return False
     maker = value.maker
-    return maker.module in _MODULES and maker.name in {"_reconstruct", "_frombuffer"}
+    return maker.module in _MODULES and maker.name in {"_reconstruct", "_frombuffer", "_mareconstruct"}
 
 
 def array_tensor(name: str, array: Instance, record: StoredRange | None = None) -> Tensor | None:
-    """The array as it lies in the file; None for text, objects and empty ones.
+    """The array as it lies in the file, or why it cannot be read; None for text, times and objects.
 
     record: where the pickle lies; None where the pickle is the file.
     """
@@ -50,21 +63,26 @@ def array_tensor(name: str, array: Instance, record: StoredRange | None = None) 
             is_fortran = order == "F"
         case _, (_, tuple() as shape, Instance() as kind, bool() as is_fortran, data):
             pass
+        case _, (_, tuple() as shape, Instance() as kind, bool() as is_fortran, _, _, _):
+            data = "masked"  # which of its numbers count is told beside them
         case _:
             raise Refused(Reason.MALFORMED, "an array without its shape, dtype and bytes", show(name))
     dtype, is_big = _dtype(kind)
     sides = tuple(side for side in shape if type(side) is int and 0 <= side < 1 << 48)
     if len(sides) != len(shape) or len(shape) > _MAX_RANK:
         raise Refused(Reason.MALFORMED, "an array whose shape is none", show(name))
+    layout = Layout.OPEN if 3 <= len(sides) <= 5 else Layout.OI_K
     if dtype is None or type(data) is not Blob:
-        if dtype is not None and 3 <= len(sides) <= 5 and 0 not in sides:
-            raise Refused(Reason.UNSUPPORTED, "an array whose bytes are not in the pickle", show(name))
-        return None
+        if (dtype is None and _word(kind)[:1] in _NO_NUMBERS) or 0 in sides:
+            return None
+        why = "an array whose bytes are not in the pickle" if dtype else f"an array of type {show(_word(kind))}"
+        why = "a masked array" if data == "masked" else why
+        return Tensor(name=name, dtype=dtype or "F32", shape=sides, span=Span(0, 0), layout=layout, obstacle=why)
     length = prod(sides) * DTYPES[dtype].size
     if not length <= data.length <= (2 * length if data.is_text else length):
         raise Refused(Reason.MALFORMED, f"{data.length} bytes do not hold {dtype} of shape {shape}"[:160], show(name))
     whole = _stored(name, dtype, sides, data, record, is_fortran=is_fortran and len(sides) > 1, is_big=is_big)
-    return replace(whole, layout=Layout.OPEN if 3 <= len(sides) <= 5 else Layout.OI_K)
+    return replace(whole, layout=layout)
 
 
 def _stored(
@@ -92,8 +110,17 @@ def _stored(
 
 def _dtype(kind: Instance) -> tuple[str | None, bool]:
     """The dtype of numpy.dtype('f4', ...) with the state (version, byte order, ...); and whether it is big-endian."""
-    is_dtype = type(kind.maker) is Name and (kind.maker.module, kind.maker.name) == ("numpy", "dtype")
-    word = kind.arguments[0] if is_dtype and kind.arguments else None
-    dtype = _DTYPES.get(word) if isinstance(word, str) else None
+    dtype = _DTYPES.get(_word(kind))
     order = kind.state[1] if isinstance(kind.state, tuple) and len(kind.state) > 1 else "<"
     return dtype, dtype is not None and DTYPES[dtype].size > 1 and order == ">"
+
+
+def _word(kind: Instance) -> str:
+    """What numpy.dtype is called with: a type's own word, or the class of one that another package adds."""
+    is_dtype = type(kind.maker) is Name and (kind.maker.module, kind.maker.name) == ("numpy", "dtype")
+    match kind.arguments[:1] if is_dtype else ():
+        case (str() as word,):
+            return word
+        case (Name() as added,):
+            return f"{added.module}.{added.name}"
+    return ""

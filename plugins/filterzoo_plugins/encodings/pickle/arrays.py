@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from filterzoo import RandomAccessFile, Reason, Refused, Tensor
+from filterzoo import RandomAccessFile, Reason, Refused, StoredRange, Tensor
 from filterzoo_plugins.encodings.names import show, without_surrogates
-from filterzoo_plugins.encodings.pickle.inert import Instance, Name
+from filterzoo_plugins.encodings.pickle.array import MIN_BLOB, array_tensor, is_array, objects_in
+from filterzoo_plugins.encodings.pickle.inert import Instance, Name, PickleBytes
 from filterzoo_plugins.encodings.pickle.machine import read_pickle
 from filterzoo_plugins.encodings.pickle.stack import Truncated
-from filterzoo_plugins.formats.torch.array import MIN_BLOB, array_tensor, is_array
 
 MAX_ARRAYS = 200_000
 MAX_DEPTH = 50
@@ -67,25 +67,36 @@ class _ArrayMeaning:
 
 def pickled_arrays(file: RandomAccessFile) -> Iterator[Tensor]:
     """The arrays of numbers under the names of the dictionaries that hold them."""
-    try:
-        root, _ = read_pickle(_Paged(file), _ArrayMeaning(), blobs_from=MIN_BLOB)  # type: ignore[arg-type]  # it is overloaded by type
-    except Truncated as error:
-        raise Refused(Reason.MALFORMED, "a pickle that ends before it is done") from error
     count = 0
-    for name, array in _named(root):
-        tensor = array_tensor(name, array)
-        if tensor is not None:
-            count += 1
-            if count > MAX_ARRAYS:
-                raise Refused(Reason.LIMIT, f"more than {MAX_ARRAYS} arrays")
-            yield tensor
+    for tensor in arrays_in(paged(file), ""):
+        count += 1
+        yield tensor
     if not count:
         raise Refused(Reason.UNSUPPORTED, "a bare pickle without arrays of numbers: no checkpoint", "byte 0")
 
 
-def _named(root: object) -> Iterator[tuple[str, Instance]]:
+def paged(file: RandomAccessFile) -> PickleBytes:
+    """The bytes of a file, of which one page at a time is in memory."""
+    return _Paged(file)  # type: ignore[return-value]  # it is overloaded by type
+
+
+def arrays_in(data: PickleBytes, name: str, position: int = 0, record: StoredRange | None = None) -> Iterator[Tensor]:
+    """The arrays of numbers of the pickle at `position`, below `name`; record: see `array_tensor`."""
+    try:
+        root, _ = read_pickle(data, _ArrayMeaning(), position, blobs_from=MIN_BLOB)
+    except Truncated as error:
+        raise Refused(Reason.MALFORMED, "a pickle that ends before it is done") from error
+    for count, (inner, array) in enumerate(_named(root, name)):
+        if count >= MAX_ARRAYS:
+            raise Refused(Reason.LIMIT, f"more than {MAX_ARRAYS} arrays")
+        tensor = array_tensor(inner, array, record)
+        if tensor is not None:
+            yield tensor
+
+
+def _named(root: object, name: str) -> Iterator[tuple[str, Instance]]:
     """(name, array) of everything below the root, in the order of the file; what occurs twice counts once."""
-    pending: list[tuple[str, object, int]] = [("", root, 0)]
+    pending: list[tuple[str, object, int]] = [(name, root, 0)]
     seen: set[int] = set()
     while pending:
         name, value, depth = pending.pop()
@@ -105,6 +116,9 @@ def _inside(value: object) -> list[tuple[str | None, object]]:
         return [(None, value[1])]  # Paddle: a parameter's own name and its array
     if isinstance(value, list | tuple):
         return [(str(place), inner) for place, inner in enumerate(value)]
+    if isinstance(value, Instance) and (objects := objects_in(value)):
+        is_single = isinstance(value.state, tuple) and value.state[1] == ()  # an array of no axes holds one object
+        return [(None if is_single else str(place), inner) for place, inner in enumerate(objects)]
     if isinstance(value, Instance):
         return [(None, inner) for inner in (value.entries, value.state) if isinstance(inner, dict)]
     return []
