@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from filterzoo.archive import Archive, Member, Packing
+    from filterzoo.computation import Step, Way
     from filterzoo.crawl.executor import Executor, ExecutorOptions
     from filterzoo.dataset.loading import load
     from filterzoo.dataset.measured import layers
@@ -43,10 +44,8 @@ if TYPE_CHECKING:
         SectionFacts,
         Span,
         StatedFact,
-        Step,
         StoredRange,
         Tensor,
-        Way,
     )
     from filterzoo.references import PluginReference
     from filterzoo.source import Source, SourceOptions
@@ -56,6 +55,7 @@ __version__ = "0.2.0.dev0"
 
 _HOMES = {
     "filterzoo.archive": ("Archive", "Member", "Packing"),
+    "filterzoo.computation": ("Step", "Way"),
     "filterzoo.crawl.executor": ("Executor", "ExecutorOptions"),
     "filterzoo.dataset.loading": ("load",),
     "filterzoo.dataset.merged": ("stats",),
@@ -90,10 +90,8 @@ _HOMES = {
         "SectionFacts",
         "Span",
         "StatedFact",
-        "Step",
         "StoredRange",
         "Tensor",
-        "Way",
     ),
     "filterzoo.references": ("PluginReference",),
     "filterzoo.source": ("Source", "SourceOptions"),

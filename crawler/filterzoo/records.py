@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from filterzoo.computation import Step, Way
+
 
 class Kind(StrEnum):
     """What a convolution does with its channels."""
@@ -67,90 +69,6 @@ class Evidence(StrEnum):
     """Two readings agree with the shapes; the name decides."""
     ASSUMED = "assumed"
     """Two readings agree with all there is; the framework's more frequent one is given."""
-
-
-class Way(StrEnum):
-    """How a weight follows from the stored tensors, where it is not stored itself."""
-
-    WEIGHT_NORM = "weight_norm"
-    """torch's weight normalisation: direction times length."""
-    SPECTRAL_NORM = "spectral_norm"
-    """Divided by its largest singular value, as the stored vectors give it."""
-    MASK = "mask"
-    """Multiplied by a stored pruning mask."""
-    SCALE = "scale"
-    """Multiplied by stored scales."""
-    FOLDED = "folded"
-    """A graph's operations on constants."""
-    PACKED = "packed"
-    """Stored, but not number by number: as varints, in fewer than 8 bits, or sparsely."""
-
-
-class Step(StrEnum):
-    """One operation of a computed weight, in float32. `numbers` are those of `Computation`."""
-
-    MULTIPLY = "multiply"
-    """a * b, spread as NumPy does."""
-    DIVIDE = "divide"
-    """a / b, spread as NumPy does."""
-    ADD = "add"
-    """a + b, spread as NumPy does."""
-    SUBTRACT = "subtract"
-    """a - b, spread as NumPy does."""
-    NORM = "norm"
-    """Euclidean norms over the axes in `numbers`, which stay with length 1."""
-    SINGULAR = "singular"
-    """(w, u, v): u^T W v, W being w as a matrix of the axis numbers[0] by all others."""
-    TRANSPOSE = "transpose"
-    """Axes in the order of `numbers`."""
-    RESHAPE = "reshape"
-    """To the shape in `numbers`."""
-    CONCATENATE = "concatenate"
-    """Along the axis numbers[0]."""
-    REPEAT = "repeat"
-    """Each number along axis i numbers[i] times: block scales; what exceeds the result's shape is cut off."""
-    POWER = "power"
-    """a to the power b, spread as NumPy does."""
-    MINIMUM = "minimum"
-    """The smaller one of a and b, spread as NumPy does."""
-    MAXIMUM = "maximum"
-    """The larger one of a and b, spread as NumPy does."""
-    NEGATE = "negate"
-    ABSOLUTE = "absolute"
-    SQUARE_ROOT = "square_root"
-    RECIPROCAL = "reciprocal"
-    NUMBER = "number"
-    """Of no inputs: the float32 whose bits are numbers[0]."""
-    SUM = "sum"
-    """Over the axes in `numbers`, which stay with length 1."""
-    MEAN = "mean"
-    """Over the axes in `numbers`, which stay with length 1."""
-    LARGEST = "largest"
-    """Over the axes in `numbers`, which stay with length 1."""
-    MATRIX_PRODUCT = "matrix_product"
-    """Of two matrices."""
-    SLICE = "slice"
-    """Of each axis (first, step, count)."""
-    TAKE = "take"
-    """Along the axis numbers[0], the indices numbers[1:]."""
-    SPREAD = "spread"
-    """To the result's shape, as NumPy spreads."""
-    ROUND = "round"
-    """To the nearest number with numbers[0] bits of exponent and numbers[1] of mantissa: (5, 10) or (8, 7)."""
-    QUANTISE = "quantise"
-    """(w, scale[, zero point]): round(w / scale) + zero point, half to even, within numbers[0] and numbers[1]."""
-    VARINTS = "varints"
-    """Protobuf's packed integers; the lowest bytes of each are a number's bits. Gives the tensor's dtype."""
-    EVERY = "every"
-    """A number in each numbers[0] bytes, behind numbers[1] others. Gives the tensor's dtype."""
-    BITS = "bits"
-    """Integers of numbers[0] bits, signed if numbers[1], first in a byte's lowest bits. Gives the tensor's dtype."""
-    DENSIFY = "densify"
-    """TFLite's sparse tensors (`filterzoo.layers.packed`). Gives the tensor's dtype."""
-    SWAP = "swap"
-    """The bytes of each number in the other order: big-endian ones. Gives the tensor's dtype."""
-    TEXT = "text"
-    """Bytes kept as UTF-8 text, each a code point; numbers[0]: 1 for Fortran order. Gives the tensor's dtype."""
 
 
 CHECKSUM_BYTES = 4

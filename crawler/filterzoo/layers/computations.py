@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import prod
 
+from filterzoo.computation import Step, Way
 from filterzoo.errors import Reason, Refused
-from filterzoo.records import Computation, Evidence, Span, Step, Tensor, Way
+from filterzoo.records import Computation, Evidence, Span, Tensor
 
 MAX_STEPS = 64
 """Most computed tensors that one weight is made of."""

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from filterzoo.computation import Step
 from filterzoo.errors import Reason, Refused
-from filterzoo.records import Computation, Step
+from filterzoo.records import Computation
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]

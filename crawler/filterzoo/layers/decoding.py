@@ -12,10 +12,10 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from filterzoo import lzf
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
 from filterzoo.inflating import BrokenDataError, inflate
+from filterzoo.layers import lzf
 from filterzoo.records import CHECKSUM_BYTES, Codec, StoredRange
 
 PIECE = 1 << 20

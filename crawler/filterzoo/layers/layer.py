@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from filterzoo.records import Context, Evidence, Kind, Way
+from filterzoo.computation import Way
+from filterzoo.records import Context, Evidence, Kind
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]

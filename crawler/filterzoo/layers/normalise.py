@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from filterzoo.computation import Way
 from filterzoo.dtypes import DTYPES, NumberClass
 from filterzoo.errors import Reason, Refused
 from filterzoo.layers.computed import apply
@@ -18,7 +19,7 @@ from filterzoo.layers.layer import Floats, Layer
 from filterzoo.layers.packed import DECODINGS, decode
 from filterzoo.layers.shapes import groups_or_one
 from filterzoo.layers.stored import TensorReader
-from filterzoo.records import Context, Convolution, Evidence, Layout, Quantisation, Tensor, Way
+from filterzoo.records import Context, Convolution, Evidence, Layout, Quantisation, Tensor
 
 if TYPE_CHECKING:
     from hashlib import _Hash

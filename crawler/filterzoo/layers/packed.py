@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from filterzoo.computation import Step
 from filterzoo.dtypes import DType
 from filterzoo.errors import Reason, Refused
-from filterzoo.records import Computation, Step
+from filterzoo.records import Computation
 
 Array = npt.NDArray[Any]
 

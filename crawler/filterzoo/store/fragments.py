@@ -13,7 +13,7 @@ import json
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -95,12 +95,14 @@ _SAMPLE_COLUMNS = (
 """In a layers fragment also: the part of the largest draw (`store.sample`) where a layer first occurs, else null."""
 
 
-def with_every_column(table: pa.Table) -> pa.Table:
-    """Rows of `layers` with the columns that came after they were written, null."""
-    for name in LATER_COLUMNS:
+def with_later_columns(
+    table: pa.Table, schema: pa.Schema = LAYER_SCHEMA, later: Iterable[str] = LATER_COLUMNS
+) -> pa.Table:
+    """The table with those of the columns `later` of the schema that it lacks, null, in the order of the schema."""
+    for name in later:
         if name not in table.schema.names:
-            place = min(LAYER_SCHEMA.get_field_index(name), table.num_columns)
-            table = table.add_column(place, name, pa.nulls(table.num_rows, LAYER_SCHEMA.field(name).type))
+            place = min(schema.get_field_index(name), table.num_columns)
+            table = table.add_column(place, name, pa.nulls(table.num_rows, schema.field(name).type))
     return table
 
 
@@ -141,7 +143,7 @@ class FragmentStore:
         """The layers fragment of that name, LAYER_SCHEMA."""
         table = self._layers_file(name).replace_schema_metadata(None)
         sample = [column.name for column in _SAMPLE_COLUMNS if column.name in table.schema.names]
-        return with_every_column(table.drop_columns(sample))
+        return with_later_columns(table.drop_columns(sample))
 
     def sample(self, name: str) -> dict[str, Sampled] | None:
         """layer_id -> the largest draw of the checkpoint; None where the layers fragment is older than that."""

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, fields
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import quote
 
-from pydantic import TypeAdapter, ValidationError
-
-from filterzoo.errors import NewerJournal, Reason, Stage, StartError, StorageFailed
+from filterzoo.errors import NewerJournal, Reason, StartError, StorageFailed
 from filterzoo.outcome import Done, LedgerEntry
-from filterzoo.records import Artifact, Checkpoint, LeftOut
+from filterzoo.records import Checkpoint
+from filterzoo.store.documents import UNREADABLE, UnknownFields, done_document, done_of, entry_document, entry_of
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS done (
@@ -59,14 +56,6 @@ COLUMNS = {
     "sources": ("source", "is_up", "listed"),
 }
 """Tables of a journal, and their columns in order."""
-_DONE = frozenset(field.name for field in fields(Done))
-_CHECKPOINT = frozenset(field.name for field in fields(Checkpoint))
-_ARTIFACT = frozenset(field.name for field in fields(Artifact))
-_ENTRY = frozenset(field.name for field in fields(LedgerEntry))
-_RECORDS: TypeAdapter[Done] = TypeAdapter(Done)
-_ENTRIES: TypeAdapter[LedgerEntry] = TypeAdapter(LedgerEntry)
-_UNREADABLE = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
-"""What a document raises that no crawl wrote."""
 
 
 class Journal:
@@ -172,7 +161,7 @@ class Journal:
 
     def record_ledger(self, entry: LedgerEntry, settings: str = "") -> None:
         """Record a refusal; a former entry or result for the same checkpoint is superseded."""
-        row = (entry.source, entry.id, entry.revision, str(entry.reason), settings, _dump(asdict(entry)))
+        row = (entry.source, entry.id, entry.revision, str(entry.reason), settings, entry_document(entry))
         key = (entry.source, entry.id, entry.revision)
         if row in self._rows("SELECT * FROM ledger WHERE source = ? AND id = ? AND revision = ?", key):
             return  # every run records again what a licence excludes, and a write waits for the disk
@@ -237,7 +226,7 @@ class Journal:
                     read(row[-1])
                 except UnknownFields as error:
                     raise NewerJournal(_newer(self._path, str(error))) from error
-                except _UNREADABLE:
+                except UNREADABLE:
                     continue
 
     def check_records(self) -> None:
@@ -316,7 +305,7 @@ class Journal:
             yield
         except UnknownFields as error:
             raise NewerJournal(_newer(self._path, str(error))) from error
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise StartError(
                 f"{self._path}: a record cannot be read ({type(error).__name__}); run `filterzoo doctor`"
             ) from error
@@ -324,52 +313,6 @@ class Journal:
     def _forget(self, key: tuple[str, str, str]) -> None:
         for table in ("done", "ledger"):
             self._database.execute(f"DELETE FROM {table} WHERE source = ? AND id = ? AND revision = ?", key)  # noqa: S608  # the table names are ours
-
-
-class UnknownFields(ValueError):
-    """Raised for a document with fields that this version does not know."""
-
-
-def done_of(document: str) -> Done:
-    """A document of `done`; UnknownFields or one of `_UNREADABLE` for anything else."""
-    found = json.loads(document)
-    checkpoint = found["checkpoint"]
-    _check_fields(found.keys() - _DONE, checkpoint.keys() - _CHECKPOINT)
-    _check_fields(*(artifact.keys() - _ARTIFACT for artifact in checkpoint["artifacts"]))
-    try:
-        return _RECORDS.validate_json(document)
-    except ValidationError:
-        _RECORDS.validate_json(_without_surrogates(found))
-        made = tuple(Artifact(**artifact) for artifact in checkpoint.pop("artifacts"))
-        left = tuple(LeftOut(**left) for left in found.pop("left_out", ()))
-        return Done(**(found | {"checkpoint": Checkpoint(artifacts=made, **checkpoint), "left_out": left}))
-
-
-def entry_of(document: str) -> LedgerEntry:
-    """A document of `ledger`; raises as `done_of`."""
-    found = json.loads(document)
-    _check_fields(found.keys() - _ENTRY)
-    try:
-        return _ENTRIES.validate_json(document)
-    except ValidationError:
-        _ENTRIES.validate_json(_without_surrogates(found))
-        return LedgerEntry(**(found | {"reason": Reason(found["reason"]), "stage": Stage(found["stage"])}))
-
-
-def _without_surrogates(found: Any) -> bytes:
-    """The document with other characters in the place of those that UTF-8 cannot hold, as names of files have them."""
-    return json.dumps(found, ensure_ascii=False).encode(errors="replace")
-
-
-def done_document(done: Done) -> str:
-    """What `done_of` reads."""
-    return _dump(asdict(done))
-
-
-def _check_fields(*unknown: set[str]) -> None:
-    for names in unknown:
-        if names:
-            raise UnknownFields(f"a record has the field {ascii(min(names))[:80]}, which this version does not know")
 
 
 def _time(stored: object) -> str | None:
@@ -400,7 +343,3 @@ def _open_read_only(path: Path, undo: contextlib.ExitStack) -> sqlite3.Connectio
             shutil.copyfile(file, folder / file.name)
         return sqlite3.connect(folder / path.name, isolation_level=None)
     return sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
-
-
-def _dump(document: dict[str, Any]) -> str:
-    return json.dumps(document, sort_keys=True)

@@ -9,8 +9,9 @@ from dataclasses import replace
 import pyarrow as pa
 
 from filterzoo.outcome import Done
+from filterzoo.store.documents import UnknownFields, done_of
 from filterzoo.store.fragments import LAYERS, FragmentOrigin, FragmentStore
-from filterzoo.store.journal import Journal, UnknownFields, done_of
+from filterzoo.store.journal import Journal
 
 FRAGMENT = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62})\.(arrow|parquet)")
 """The path of a fragment in its store."""

@@ -24,7 +24,7 @@ from filterzoo.layers.normalise import layer_hasher
 from filterzoo.outcome import Done
 from filterzoo.records import Artifact, Checkpoint
 from filterzoo.store.filters import FILTER_SCHEMA
-from filterzoo.store.fragments import LAYER_SCHEMA, with_every_column
+from filterzoo.store.fragments import LAYER_SCHEMA, with_later_columns
 from filterzoo_publish.plan.origins import PublishableCheckpoint, StoredLayer
 from filterzoo_publish.plan.rows import model_id
 from filterzoo_publish.plan.state import POINTER_COLUMNS, Pointer, PublishedState
@@ -51,7 +51,7 @@ class DatasetOrigin:
     def layers(self, done: Done) -> pa.Table:
         """See `Origin.layers`."""
         with reading(self._where):
-            return with_every_column(self._rows(done)).select(LAYER_SCHEMA.names).cast(LAYER_SCHEMA)
+            return with_later_columns(self._rows(done)).select(LAYER_SCHEMA.names).cast(LAYER_SCHEMA)
 
     def stored(self, done: Done) -> tuple[StoredLayer, ...]:
         """See `Origin.stored`."""

@@ -9,12 +9,13 @@ import pytest
 import torch
 from tests.memory_file import MemoryFile
 
+from filterzoo.computation import Step, Way
 from filterzoo.errors import Reason, Refused
 from filterzoo.jail.validation import validate
 from filterzoo.layers.computations import MAX_STEPS, computed, numbers_of, stored_tensors
 from filterzoo.layers.normalise import normalise, read
 from filterzoo.layers.stored import TensorReader
-from filterzoo.records import Context, Convolution, Evidence, FileFacts, Index, Kind, Span, Step, Tensor, Way
+from filterzoo.records import Context, Convolution, Evidence, FileFacts, Index, Kind, Span, Tensor
 
 RANDOM = np.random.default_rng(5)
 

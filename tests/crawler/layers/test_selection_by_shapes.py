@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from filterzoo.computation import Step, Way
 from filterzoo.errors import Reason, Refused
 from filterzoo.layers.selection import refuse_undecided, select, selection
-from filterzoo.records import Context, Convolution, Evidence, Kind, Layout, Span, Step, Tensor, Way
+from filterzoo.records import Context, Convolution, Evidence, Kind, Layout, Span, Tensor
 
 DICE = random.Random(14)
 DICTIONARY = "bcdfghjklmnpqrstvwxyz"

@@ -24,12 +24,13 @@ from tests.plugins.formats.onnx_files import (
     ways_to_store,
 )
 
+from filterzoo.computation import Way
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile
 from filterzoo.layers.normalise import canonical, evidence_of
 from filterzoo.layers.normalise import read as stored_numbers
 from filterzoo.layers.stored import TensorReader
-from filterzoo.records import Convolution, Evidence, Kind, Layout, Span, Tensor, Way
+from filterzoo.records import Convolution, Evidence, Kind, Layout, Span, Tensor
 from filterzoo_plugins.formats.onnx import Onnx, filterzoo_formats
 
 

@@ -14,8 +14,9 @@ import torch
 from tests.untrusted_files.reading import BytesFile, index, read
 from torch import nn
 
+from filterzoo.computation import Way
 from filterzoo.errors import Reason, Refused
-from filterzoo.records import Context, Kind, Way
+from filterzoo.records import Context, Kind
 from filterzoo_plugins.formats.pt2 import Pt2
 
 

@@ -45,12 +45,13 @@ from tests.plugins.formats.tflite_files import (
     tflite_bytes,
 )
 
+from filterzoo.computation import Way
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile
 from filterzoo.jail.validation import validate
 from filterzoo.layers.normalise import canonical, read
 from filterzoo.layers.stored import TensorReader
-from filterzoo.records import FileFacts, Index, Kind, Layout, Tensor, Way
+from filterzoo.records import FileFacts, Index, Kind, Layout, Tensor
 from filterzoo_plugins.encodings import flatbuffer
 from filterzoo_plugins.formats.tflite import TFLite, filterzoo_formats
 from filterzoo_plugins.formats.tflite import graph as tflite_graph

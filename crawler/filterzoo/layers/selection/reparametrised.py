@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 
+from filterzoo.computation import Step, Way
 from filterzoo.errors import Reason, Refused
 from filterzoo.layers.computations import computed
 from filterzoo.layers.selection.adapters import refuse_adapters
 from filterzoo.layers.selection.scales import refuse_blocks, scaled
-from filterzoo.records import Layout, Step, Tensor, Way
+from filterzoo.records import Layout, Tensor
 
 _PARAMETRISED = re.compile(r"(?P<owner>.*?)(?P<list>\.?parametrizations\.(?P<name>[^.]+))\.original(?P<number>\d*)$")
 _PART = re.compile(r"(?P<weight>.+)_(?P<part>orig|bar|v|g)$")

@@ -8,10 +8,11 @@ from dataclasses import replace
 from math import prod
 from struct import pack, unpack
 
+from filterzoo.computation import Step, Way
 from filterzoo.dtypes import DTYPES, NumberClass
 from filterzoo.errors import Reason, Refused
 from filterzoo.layers.computations import computed
-from filterzoo.records import Layout, Step, Tensor, Way
+from filterzoo.records import Layout, Tensor
 
 _NO_WEIGHT_SCALE = re.compile(r"input|output|act|query|key|k_|v_|q_", re.IGNORECASE)
 _SCALE = re.compile(r"scale|^_?scb$", re.IGNORECASE)

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from filterzoo.inflating import BrokenDataError
-from filterzoo.lzf import decompress, fletcher32
+from filterzoo.layers.lzf import decompress, fletcher32
 
 PACKED = bytes([2, *b"abc", 0x20, 2, 0xE0, 3, 0, 0, ord("x")])
 """abc, the three bytes from three before, then twelve times the last one, then x."""

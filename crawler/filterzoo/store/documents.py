@@ -1,0 +1,73 @@
+"""The JSON documents of the journal: one for each finished checkpoint and for each entry of the ledger."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from filterzoo.errors import Reason, Stage
+from filterzoo.outcome import Done, LedgerEntry
+from filterzoo.records import Artifact, Checkpoint, LeftOut
+
+_DONE = frozenset(field.name for field in fields(Done))
+_CHECKPOINT = frozenset(field.name for field in fields(Checkpoint))
+_ARTIFACT = frozenset(field.name for field in fields(Artifact))
+_ENTRY = frozenset(field.name for field in fields(LedgerEntry))
+_RECORDS: TypeAdapter[Done] = TypeAdapter(Done)
+_ENTRIES: TypeAdapter[LedgerEntry] = TypeAdapter(LedgerEntry)
+UNREADABLE = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
+"""What `done_of` and `entry_of` raise for a document that no crawl wrote."""
+
+
+class UnknownFields(ValueError):
+    """Raised for a document with fields that this version does not know."""
+
+
+def done_of(document: str) -> Done:
+    """A document of `done`; UnknownFields or one of `UNREADABLE` for anything else."""
+    found = json.loads(document)
+    checkpoint = found["checkpoint"]
+    _check_fields(found.keys() - _DONE, checkpoint.keys() - _CHECKPOINT)
+    _check_fields(*(artifact.keys() - _ARTIFACT for artifact in checkpoint["artifacts"]))
+    try:
+        return _RECORDS.validate_json(document)
+    except ValidationError:
+        _RECORDS.validate_json(_without_surrogates(found))
+        made = tuple(Artifact(**artifact) for artifact in checkpoint.pop("artifacts"))
+        left = tuple(LeftOut(**left) for left in found.pop("left_out", ()))
+        return Done(**(found | {"checkpoint": Checkpoint(artifacts=made, **checkpoint), "left_out": left}))
+
+
+def entry_of(document: str) -> LedgerEntry:
+    """A document of `ledger`; raises as `done_of`."""
+    found = json.loads(document)
+    _check_fields(found.keys() - _ENTRY)
+    try:
+        return _ENTRIES.validate_json(document)
+    except ValidationError:
+        _ENTRIES.validate_json(_without_surrogates(found))
+        return LedgerEntry(**(found | {"reason": Reason(found["reason"]), "stage": Stage(found["stage"])}))
+
+
+def _without_surrogates(found: Any) -> bytes:
+    """The document with other characters in the place of those that UTF-8 cannot hold, as names of files have them."""
+    return json.dumps(found, ensure_ascii=False).encode(errors="replace")
+
+
+def done_document(done: Done) -> str:
+    """The document that `done_of` reads."""
+    return json.dumps(asdict(done), sort_keys=True)
+
+
+def entry_document(entry: LedgerEntry) -> str:
+    """The document that `entry_of` reads."""
+    return json.dumps(asdict(entry), sort_keys=True)
+
+
+def _check_fields(*unknown: set[str]) -> None:
+    for names in unknown:
+        if names:
+            raise UnknownFields(f"a record has the field {ascii(min(names))[:80]}, which this version does not know")
