@@ -7,7 +7,8 @@ from pathlib import Path
 
 from filterzoo.vocabularies import PUBLISHED
 from filterzoo.word import Word
-from filterzoo_publish.schema import COLUMNS, Column
+from filterzoo_publish.schema import COLUMNS
+from filterzoo_publish.schema.column import Column
 
 ROWS = {
     "models": "a checkpoint",
