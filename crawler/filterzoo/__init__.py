@@ -98,10 +98,10 @@ _HOMES = {
     "filterzoo.vocabularies": ("Modality", "NetworkTask", "ThreatModel", "VisualCategory"),
 }
 _PACKAGES = {"layers": "filterzoo.layers"}
-"""A package that can be called: as soon as one of its modules is imported, it has the name anyhow."""
+"""`filterzoo.layers` is a package that can be called as well: importing any of its modules sets the name."""
 _HOME_OF = _PACKAGES | {name: home for home, names in _HOMES.items() for name in names}
 _WRITTEN_AS = {"open": "open_file"}
-"""What would hide a built-in name is called something else at home."""
+"""Functions whose public name is that of a built-in have another name in their module."""
 
 __all__ = [
     "API_VERSION",
@@ -180,5 +180,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """The public names, also those that nobody has used yet."""
+    """All public names, including those that are not imported yet."""
     return sorted({*globals(), *__all__})

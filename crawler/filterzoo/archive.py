@@ -12,10 +12,10 @@ from filterzoo.files import RandomAccessFile
 
 
 class Packing(StrEnum):
-    """How a member's bytes stand in the archive."""
+    """How a member's bytes are stored in the archive."""
 
     STORED = "stored"
-    """As they are: the member is read in place."""
+    """Uncompressed: the member is read in place."""
     DEFLATE = "deflate"
     """Raw deflate, as in zips."""
     GZIP = "gzip"
@@ -24,14 +24,15 @@ class Packing(StrEnum):
 
 
 WHOLE = frozenset({Packing.GZIP, Packing.BZIP2, Packing.XZ})
-"""What packs a file as a whole: an archive's members are inside still, and a model has no name of its own."""
+"""Compressors of whole files (`.gz`): the result may be an archive with members, or a model without a name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """`length` bytes at `offset` that unpack to a file; `name` is what the archive calls it, and never a path.
+    """A file in an archive: `length` bytes at `offset`, compressed as `packing` says. `name` is never used as a path.
 
-    size: of the unpacked file, None where only unpacking tells. crc32: of the unpacked file, where the archive has one.
+    size: of the unpacked file, None where the archive does not state it. crc32: of the unpacked file, where the archive
+    has one.
     """
 
     name: str

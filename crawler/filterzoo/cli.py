@@ -1,4 +1,4 @@
-"""The command line, and one place where errors become a line and an exit code."""
+"""The command line. Here, and only here, an error becomes one line and an exit code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ UNEXPECTED = 70
 
 
 def build(commands: Iterable[Callable[..., None]]) -> typer.Typer:
-    """The application of these commands, each under its function's name."""
+    """The Typer application with these commands, each named after its function."""
     app = typer.Typer(
         name="filterzoo",
         help="Crawl model zoos safely, measure their convolution filters, publish them as one data set.",
@@ -39,7 +39,7 @@ def build(commands: Iterable[Callable[..., None]]) -> typer.Typer:
 
 
 def _asked() -> Iterator[Callable[..., None]]:
-    """The command that is asked for; placeholders of all and the commands of plugins where it is none of the named."""
+    """The command named in `argv`, imported; for any other word, placeholders of all commands and those of plugins."""
     named = named_commands()
     word = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     if word in named:
@@ -61,7 +61,7 @@ def _root(
 
 
 def main() -> None:
-    """What `filterzoo` does, once it is loaded."""
+    """Run the command line."""
     stopping.listen()
     warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\..*")
     try:
@@ -93,7 +93,7 @@ def _end(said: str, code: int) -> NoReturn:
 
 
 def _kept_traceback() -> str:
-    """Write the traceback of the error at hand to a file of its own; gives where it is."""
+    """Write the traceback of the current exception to a temporary file and return its path."""
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="filterzoo-traceback-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"

@@ -7,12 +7,12 @@ from enum import StrEnum
 
 
 class NumberClass(StrEnum):
-    """What can be made of numbers of a type."""
+    """How numbers of a type can become weights."""
 
     FLOAT = "float"
     """Becomes float32 by casting."""
     INTEGER = "integer"
-    """A weight only together with a scale."""
+    """A weight only when multiplied by a scale."""
     OTHER = "other"
     """Never a weight: booleans, complex numbers."""
 

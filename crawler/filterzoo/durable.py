@@ -1,4 +1,4 @@
-"""Makes what was written last through a power cut."""
+"""Writes that survive a power cut."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import IO, Any
 
 
 def sync(file: IO[Any]) -> None:
-    """What was written to an open file is on the disk."""
+    """Flush an open file to the disk."""
     if file.writable():
         file.flush()
     os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path | int) -> None:
-    """Names that were given in a folder are on the disk. folder: a path, or a descriptor of the open folder."""
+    """Flush the entries of a folder to the disk. folder: a path, or a descriptor of the open folder."""
     if isinstance(folder, int):
         os.fsync(folder)
         return
@@ -30,7 +30,7 @@ def sync_folder(folder: Path | int) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it that are missing; their names are on the disk."""
+    """Make a folder and its missing parents, durably."""
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for one in reversed(missing):
@@ -39,7 +39,7 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def whole_file(place: Path) -> Iterator[Path]:
-    """A new file beside `place`, to write. It becomes `place`, whole and on the disk; after an error it is removed."""
+    """A temporary file, renamed to `place` once it is whole and synced, and removed after an error."""
     draft = place.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         yield draft
@@ -49,7 +49,7 @@ def whole_file(place: Path) -> Iterator[Path]:
 
 
 def settle(draft: Path, place: Path) -> None:
-    """Rename a written file of the same folder to `place`: first its bytes, then its name are on the disk."""
+    """Rename a written file to `place` in the same folder; the bytes are synced before the name."""
     with draft.open("rb") as written:
         sync(written)
     draft.rename(place)

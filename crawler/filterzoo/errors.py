@@ -16,7 +16,10 @@ from typing import ClassVar
 
 
 class Stage(StrEnum):
-    """Where a checkpoint, or a whole plugin, was when it failed. The value stands in the `skipped` config, for ever."""
+    """The stage at which a checkpoint, or a whole plugin, failed.
+
+    The value is published in the `skipped` config and never changes.
+    """
 
     IMPORT = "import"
     """A plugin's module is imported."""
@@ -39,7 +42,7 @@ class Stage(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a checkpoint did not make it. The value stands in the ledger and in the `skipped` config, for ever."""
+    """Why a checkpoint was skipped or failed. The value is in the ledger and the `skipped` config and never changes."""
 
     LICENCE = "licence"
     """The manifest does not allow the checkpoint's licence."""
@@ -50,11 +53,11 @@ class Reason(StrEnum):
     TOO_MANY_FILTERS = "too_many_filters"
     """It holds more filters than the manifest's `limits.filters_per_checkpoint`."""
     GATED = "gated"
-    """The zoo asks for an agreement or a token first."""
+    """The zoo requires an agreement or a token."""
     REMOVED = "removed"
     """The zoo lists it, but the file is gone."""
     DUPLICATE = "duplicate"
-    """Its zoo lists the same file of the same revision under another name as well, which is taken."""
+    """The same file of the same revision is listed under another name as well, which is crawled."""
     TAKEN_DOWN = "taken_down"
     """Its owner asked for its removal; it is blocked from every later release."""
     FETCH_FAILED = "fetch_failed"
@@ -64,7 +67,7 @@ class Reason(StrEnum):
     HASH_MISMATCH = "hash_mismatch"
     """The bytes are not those of the published hash or size."""
     UNKNOWN_FORMAT = "unknown_format"
-    """No format knows these bytes: not a model file (an error page, a text, an empty file)."""
+    """No format accepts these bytes: not a model file (an error page, a text, an empty file)."""
     UNSUPPORTED = "unsupported"
     """A known format in a variant that is not read (a dtype, a compression, a version)."""
     MALFORMED = "malformed"
@@ -72,9 +75,9 @@ class Reason(StrEnum):
     DAMAGED = "damaged"
     """A checksum inside the file does not fit its bytes."""
     UNSAFE = "unsafe"
-    """The file reaches outside itself: links, foreign paths, hidden duplicates."""
+    """Unsafe references: links, paths outside the file, hidden duplicates."""
     LIMIT = "limit"
-    """Reading it would pass a limit of time, memory, nesting or size."""
+    """Reading it would exceed a limit of time, memory, nesting or size."""
     CRASHED = "crashed"
     """The process that read it died."""
     PLUGIN_ERROR = "plugin_error"
@@ -110,33 +113,39 @@ class FilterZooError(Exception):
     """Base of all errors of this project: one line that says what, where, why and what to do."""
 
     exit_code: ClassVar[int] = 2
-    """How `filterzoo` ends where the error ends it."""
+    """The exit code of `filterzoo` when this error ends it."""
 
 
 class StartError(FilterZooError):
-    """Raised when a command cannot start: a bad manifest, an index out of reach, no work folder. Exit code 2."""
+    """Raised when a command cannot start: a bad manifest, an unreachable index, no work folder. Exit code 2."""
 
 
 class WorkFolderBusy(StartError):
-    """Raised when another process holds the work folder. Exit code 3, so that a schedule can tell it from trouble."""
+    """Raised when another process holds the work folder.
+
+    Exit code 3, so that a scheduler can tell it from a failure.
+    """
 
     exit_code = 3
 
 
 class NewerJournal(StartError):
-    """Raised for a journal of a version that is not known: no command reads, changes or mends it."""
+    """Raised for a journal written by a newer version: no command reads, changes or repairs it."""
 
 
 class StorageFailed(FilterZooError):
-    """Raised when a folder of ours cannot be written to. It stops the run: no other checkpoint would fare better."""
+    """Raised when a folder of ours cannot be written to.
+
+    It stops the run: every other checkpoint would fail as well.
+    """
 
 
 class Refused(FilterZooError):
     """Raised by any stage for one checkpoint; the run records it in the ledger (`LedgerEntry`) and goes on.
 
-    `where` names the tensor, stored range or byte offset the refusal is about, when there is one. `plugin` names the
-    plugin that raised what is no refusal (`plugin_error`). `not_before` is the time until which a host asked to wait,
-    in UTC (`2026-12-01T18:00:00Z`). Texts may quote an untrusted file, so they are kept as `storable` gives them.
+    `where` names the tensor, stored range or byte offset, if there is one. `plugin` names the plugin that raised
+    another exception (`plugin_error`). `not_before` is the time until which a host asked to wait, in UTC
+    (`2026-12-01T18:00:00Z`). Texts may quote an untrusted file, so they are kept as `storable` gives them.
     """
 
     def __init__(
@@ -160,9 +169,9 @@ class Refused(FilterZooError):
 
 
 def plugin_error(plugin: str, what: str, error: BaseException, owner: type | None = None) -> Refused:
-    """The refusal of a checkpoint because `what`, a part of the plugin `plugin`, raised what is no refusal.
+    """The refusal of a checkpoint because `what`, a part of the plugin `plugin`, raised an unexpected exception.
 
-    owner: the plugin's class that it is a part of, whose file and line are told.
+    owner: the plugin's class, for file and line.
     """
     where = line_of(error, owner) if owner is not None else None
     place = f" ({where})" if where else ""
@@ -181,16 +190,16 @@ def raise_disk_trouble(error: OSError, place: str) -> None:
 
 
 LONGEST_TEXT = 2000
-"""Characters of the longest text an error keeps."""
+"""Longest text of an error, in characters."""
 
 
 def storable(text: str) -> str:
-    """The text as tables and databases can hold it: cut at `LONGEST_TEXT`, lone surrogates escaped."""
+    """The text in a form that tables and databases accept: cut at `LONGEST_TEXT`, lone surrogates escaped."""
     return text[:LONGEST_TEXT].encode("utf-8", "backslashreplace").decode()
 
 
 def line_of(error: BaseException, owner: type) -> str | None:
-    """`file.py, line 3`: the last line that took part in an error of the file that defines a plugin's class."""
+    """`file.py, line 3`: the innermost line of a traceback in the file that defines a plugin's class."""
     file = getattr(sys.modules.get(owner.__module__), "__file__", None)
     frames = traceback.walk_tb(error.__traceback__)
     lines = [line for frame, line in frames if file is not None and frame.f_code.co_filename == file]
@@ -198,7 +207,7 @@ def line_of(error: BaseException, owner: type) -> str | None:
 
 
 def describe(error: BaseException) -> str:
-    """Type and message of an error that somebody else's code raised, even where the message cannot be had."""
+    """Type and message of an error that third-party code raised, even if computing the message fails."""
     try:
         message = str(error)
     except Exception:  # noqa: BLE001  # a plugin's error may have a broken __str__

@@ -1,4 +1,4 @@
-"""Random access to the bytes of one artifact, wherever they lie."""
+"""Random access to the bytes of one artifact, local or remote."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PIECE = 1 << 20
 def open_regular(path: Path) -> io.BufferedReader:
     """A file that a user or a folder names, for reading; StartError for a FIFO or a device in its place.
 
-    Opening those may wait for ever, and reading them may never end. Links are followed. IsADirectoryError for a folder.
+    Opening those may block, and reading them may never end. Links are followed. IsADirectoryError for a folder.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     mode = os.fstat(descriptor).st_mode
@@ -39,22 +39,23 @@ class RandomAccessFile(ABC):
     size: int
     """Length in bytes."""
     is_remote: bool = False
-    """Whether a read may cost a request: then formats read few, long byte ranges and leave what a checksum guards."""
+    """Whether a read may cost a request. Formats then read few, long byte ranges, and skip what a checksum covers
+    anyway."""
     stated_sha256: str | None = None
     """The hash that the server gives for all of these bytes, where it gives one."""
     verified_sha256: str | None = None
-    """The hash that was checked over all of these bytes, where that happened."""
+    """The hash of all of these bytes, if it was computed."""
 
     @abstractmethod
     def read(self, offset: int, length: int) -> bytes:
         """Exactly `length` bytes from `offset`; Refused (malformed) where the file does not have them."""
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fill `buffer` from `offset`: `read` without a copy, where the file can."""
+        """Fill `buffer` from `offset`: `read` without a copy, where the file supports it."""
         buffer[:] = self.read(offset, len(buffer))
 
     def will_read(self, byte_ranges: Sequence[tuple[int, int]]) -> None:
-        """Must be called before the first of many reads: all (offset, length) to come; they share requests."""
+        """Announces the (offset, length) of all reads, before the first one: they then share requests."""
 
     def beside(self, name: str) -> RandomAccessFile:
         """The file of that name beside this one, or in a folder beside it (`check_side_name`).
@@ -64,7 +65,7 @@ class RandomAccessFile(ABC):
         raise Refused(Reason.UNSUPPORTED, "this kind of file has no files beside it", name)
 
     def close(self) -> None:
-        """Give back what the file holds."""
+        """Release the file's resources."""
 
     def __enter__(self) -> Self:
         return self
@@ -81,7 +82,7 @@ class RandomAccessFile(ABC):
 
 
 class Window(RandomAccessFile):
-    """`length` bytes of a file from `offset`, such as a stored archive member, as a file of their own."""
+    """`length` bytes of a file from `offset`, such as a stored archive member, as a file."""
 
     def __init__(self, file: RandomAccessFile, offset: int, length: int) -> None:
         file.check_bounds(offset, length)
@@ -179,7 +180,7 @@ class LocalFile(RandomAccessFile):
             reason = Reason.UNSAFE if refusal.reason is Reason.UNSAFE else Reason.MALFORMED
             raise Refused(reason, f"side file: {refusal.detail}", ascii(name)[:80]) from refusal
         if os.fstat(side.descriptor).st_nlink > 1:
-            # Nothing tells a hard link from the file that it gives another name: it may be anybody's.
+            # A hard link cannot be told from the file itself, which may belong to somebody else.
             side.close()
             raise Refused(Reason.UNSAFE, "side file: it has other names as well (hard links)", ascii(name)[:80])
         return side

@@ -10,14 +10,14 @@ from filterzoo.files import RandomAccessFile
 from filterzoo.records import FileFacts, LeftOut, Tensor
 
 HEAD_BYTES = 4096
-"""How many first bytes of a file `accepts` is shown."""
+"""How many first bytes of a file are passed to `accepts`."""
 
 
 class Format(ABC):
     """A file format. `index` and `facts` run in the jail: no torch, no network, no writing, little memory and time."""
 
     name: ClassVar[str]
-    """The value of the `format` column, for ever."""
+    """The value of the `format` column; never changes."""
     framework: ClassVar[str | None] = None
     """What writes such files: torch, keras, onnx, ..."""
     is_graph: ClassVar[bool] = False
@@ -34,7 +34,7 @@ class Format(ABC):
 
     @abstractmethod
     def accepts(self, head: bytes, name: str) -> bool:
-        """Whether a file that starts with `head` is of this format; `name` may only settle what bytes leave open."""
+        """Whether a file that starts with `head` is of this format; `name` counts only for ambiguous bytes."""
 
     def includes(self, name: str, other: str) -> bool:
         """Whether the file called `other`, below the folder of the model called `name`, is a part of that model.
@@ -61,6 +61,6 @@ class Format(ABC):
         return self.index(file)
 
     def facts(self, file: RandomAccessFile) -> FileFacts:
-        """What the file says of itself."""
+        """What the file states about itself."""
         del file
         return FileFacts(framework=self.framework)

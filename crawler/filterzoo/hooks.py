@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 PROJECT = "filterzoo"
 """The pluggy project name and the entry-point group."""
 API_VERSION = 1
-"""Of what plugins are built on: hooks, records, `Source`, `Format`. A plugin may state `filterzoo_api = 1`.
+"""The version of the plugin API: hooks, records, `Source`, `Format`. A plugin may state `filterzoo_api = 1`.
 
-It grows only when a plugin that was right would no longer be; one that states another is refused, not misunderstood.
+It grows only with a breaking change; a plugin that states another version is refused.
 """
 
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -27,7 +27,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def filterzoo_sources() -> Iterable[type[Source]]:  # type: ignore[empty-body]  # a hookspec has no body
-    """The sources of a plugin. A manifest may name them from then on; two of one name are an error."""
+    """The sources of a plugin. Manifests may then name them; two sources of one name are an error."""
 
 
 @hookspec
@@ -50,6 +50,6 @@ def filterzoo_commands() -> Iterable[Callable[..., None]]:  # type: ignore[empty
     """Functions that become commands of `filterzoo`, typed for Typer; the function's name is the command's.
 
     The plugin is imported for every list of commands. A distribution that names its commands in the entry-point group
-    `filterzoo.commands` instead (`NAME = "MODULE:FUNCTION"`, function and command of one name) has each imported when
-    it is used, and this hook is not asked.
+    `filterzoo.commands` instead (`NAME = "MODULE:FUNCTION"`, function and command of one name) has each imported only
+    when it is used, and this hook is not called.
     """

@@ -1,4 +1,4 @@
-"""Inflates compressed data in pieces: the one loop for records, zip members and archive members."""
+"""Inflates compressed data in pieces, for records, zip members and archive members alike."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import zlib
 from collections.abc import Iterable, Iterator
 
 PIECE = 1 << 20
-"""Most bytes that come out at a time."""
+"""Most bytes of one piece."""
 
 
 class BrokenDataError(Exception):
-    """Raised for data that do not inflate, end early, or go on behind their end."""
+    """Raised for data that do not inflate, end early, or have trailing bytes."""
 
 
 def inflate(packed: Iterable[bytes], bits: int, *, may_repeat: bool = False) -> Iterator[bytes]:
-    """The inflated bytes, at most `PIECE` at a time; how many there may be is the caller's to count.
+    """The inflated bytes, at most `PIECE` at a time; the caller bounds the total.
 
     bits: as `zlib.decompressobj` takes them. may_repeat: several streams may follow each other, zeros between them.
     """
@@ -33,7 +33,7 @@ def inflate(packed: Iterable[bytes], bits: int, *, may_repeat: bool = False) -> 
                 yield machine.decompress(data, PIECE)
                 data = machine.unused_data if machine.eof else machine.unconsumed_tail
         if not machine.eof:
-            # All was taken in; a few bytes may wait to come out.
+            # All input was consumed; a few bytes of output may be buffered.
             yield machine.flush()
     except zlib.error as error:
         raise BrokenDataError(f"broken compressed data: {error}") from error

@@ -14,9 +14,9 @@ class Done:
     """A checkpoint whose layers are all in the store.
 
     licence: an SPDX expression, lower case, or None; licence_class: see `licensing.licences`; both already the stricter
-    of what the zoo and the file say. filters_by_kernel: kernel name -> filters in the file, all sizes.
-    layers_fragment, filters_fragment: names in the fragment store (`store.fragments`); filters_fragment is None
-    when the licence lets only metadata through, or no layer has a wanted kernel size.
+    of what the zoo and the file say. filters_by_kernel: kernel name -> filters in the file, all sizes. layers_fragment,
+    filters_fragment: names in the fragment store (`store.fragments`); filters_fragment is None when the licence allows
+    only metadata, or no layer has a wanted kernel size.
     """
 
     checkpoint: Checkpoint
@@ -30,7 +30,7 @@ class Done:
     sha256: str | None
     size: int
     integrity: str
-    """What the layers' bytes were checked against: `sha256`, `crc32`, `sha256+crc32`, or `none` but the transport."""
+    """What the layers' bytes were checked against: `sha256`, `crc32`, `sha256+crc32`, or `none`."""
     licence: str | None
     licence_class: str
     licence_from: str | None
@@ -52,9 +52,9 @@ class Done:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """What a source lists instead of a checkpoint that it knows of and that cannot be fetched, such as a gated one.
+    """Listed by a source in place of a checkpoint that cannot be fetched, such as a gated one.
 
-    revision: the pinned one, or the name that was asked for where none could be found out.
+    revision: the pinned one, or the requested name if it could not be resolved.
     """
 
     id: str
@@ -83,19 +83,19 @@ class LedgerEntry:
     plugin: str | None
     licence: str | None = None
     not_before: str | None = None
-    """Until when its host asked to wait, in UTC (`2026-12-01T18:00:00Z`); None where it did not."""
+    """When its host allows the next request, in UTC (`2026-12-01T18:00:00Z`); None where it did not."""
 
     @property
     def is_failure(self) -> bool:
         """Whether something failed: a checkpoint that was not left out on purpose, or a whole zoo, whatever the reason.
 
-        That a zoo is gone, or asks for a login, is the reason why all of its checkpoints are missing.
+        A zoo that is gone or requires a login is a failure too: all of its checkpoints are missing.
         """
         return self.id is None or not self.reason.is_skip
 
 
 def entries_of_layers(done: Done) -> Iterator[LedgerEntry]:
-    """The ledger's entries for convolutions of a checkpoint that made it but for these."""
+    """The ledger's entries for the unreadable convolutions of a checkpoint that is otherwise done."""
     checkpoint = done.checkpoint
     for left in done.left_out:
         yield LedgerEntry(

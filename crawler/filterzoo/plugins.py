@@ -1,4 +1,4 @@
-"""Loads plugins one by one: one that fails is recorded, and the others are used."""
+"""Loads plugins one by one: a failing plugin is recorded, and the others are used."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 BUILT_IN = {"executor:local": hooks.PROJECT}
-"""What is there without any plugin, as in `Plugins.provided_by`."""
+"""What the core itself provides, spelled as in `Plugins.provided_by`."""
 
 
 @dataclass(slots=True)
@@ -75,7 +75,7 @@ def load(plugin_references: Iterable[PluginReference]) -> Plugins:
 
 
 class WrongVersion(Exception):
-    """Raised for a plugin that asks for another version of the plugin API; it becomes the plugin's ledger entry."""
+    """Raised for a plugin that requires another version of the plugin API; recorded as the plugin's ledger entry."""
 
 
 def _check_version(module: ModuleType) -> None:
@@ -88,7 +88,10 @@ def _check_version(module: ModuleType) -> None:
 
 
 def _place(reference: PluginReference, error: BaseException) -> str | None:
-    """Where in a file of `--plugin` the error is, by the file's name alone: the text may be published."""
+    """The line of an error in a file of `--plugin`.
+
+    Only the file's name is given, because the text may be published.
+    """
     if not reference.file:
         return None
     name = Path(reference.file).name
@@ -133,7 +136,7 @@ def _ask(reference: PluginReference, module: ModuleType) -> _Offer:
     manager.check_pending()
     commands = [command for group in manager.hook.filterzoo_commands() for command in group]
     for command in commands:
-        # Typer reads the annotations of all commands at once: one that does not evaluate would end every command.
+        # Typer evaluates the annotations of all commands at once: one that fails would break every command.
         inspect.signature(command, eval_str=True)
     return _Offer(
         sources=[(source.name, source) for group in manager.hook.filterzoo_sources() for source in group],

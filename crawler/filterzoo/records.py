@@ -1,4 +1,4 @@
-"""The records that stages take and give. Frozen, slotted, without behaviour."""
+"""The records that stages exchange. Frozen, slotted, without behaviour."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Layout(StrEnum):
     ONE_K_O = "1*o"
     """(1, *kernel, out): TFLite depthwise convolutions."""
     OPEN = "open"
-    """Not stated by the file: the selection decides by the shapes in it."""
+    """Not stated by the file: `layers.selection` decides from the file's shapes."""
     OTHER = "other"
     """Not a convolution weight."""
 
@@ -62,13 +62,13 @@ class Evidence(StrEnum):
     CONFIG = "config"
     """The framework's own configuration in the file, or its pickled module, says so."""
     FORMAT = "format"
-    """The file states the framework whose order of axes it has; shapes tell the rest."""
+    """The file states its framework, which fixes the order of axes; shapes decide the rest."""
     SHAPES = "shapes"
-    """Only one reading agrees with the other shapes of the file."""
+    """Only one interpretation agrees with the other shapes of the file."""
     NAME = "name"
-    """Two readings agree with the shapes; the name decides."""
+    """Two interpretations agree with the shapes; the name decides."""
     ASSUMED = "assumed"
-    """Two readings agree with all there is; the framework's more frequent one is given."""
+    """Two interpretations agree with all evidence; the one more frequent in the framework is assumed."""
 
 
 CHECKSUM_BYTES = 4
@@ -76,7 +76,7 @@ CHECKSUM_BYTES = 4
 
 
 class Codec(StrEnum):
-    """How the bytes of a record are stored."""
+    """The encoding of a stored byte range."""
 
     RAW = "raw"
     DEFLATE = "deflate"
@@ -100,7 +100,7 @@ class Codec(StrEnum):
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """What was done to the bytes, in order."""
+        """The encoding steps, in the order they were applied."""
         return () if self is Codec.RAW else tuple(self.value.split("+"))
 
 
@@ -153,7 +153,8 @@ class Checkpoint:
     tags: str | None = None
     """What else its zoo files it under, separated by `, `."""
     activation: str | None = None
-    """Its activation functions, the most frequent first, separated by `, `; its architecture tells, if it is known."""
+    """Its activation functions, the most frequent first, separated by `, `; taken from its architecture, if that is
+    known."""
     pooling: str | None = None
     """How it reduces the resolution of its features, as `activation`: stride, max, average, blur, flc, lp."""
 

@@ -34,7 +34,7 @@ class Source(ABC, Generic[OptionsT_co]):
     """
 
     name: ClassVar[str]
-    """The value of the `source` column, for ever."""
+    """The value of the `source` column; never changes."""
 
     hosts: ClassVar[tuple[str, ...]] = ()
     """Hosts that may be redirected to, as patterns (`*.example.org`, `*` for any).
@@ -66,13 +66,14 @@ class Source(ABC, Generic[OptionsT_co]):
         self.options = options
         self.door = door
         self.folder = folder
-        """Where the manifest lies; relative paths in options start here."""
+        """The manifest's folder; relative paths in options start here."""
 
     @abstractmethod
     def discover(self) -> Iterator[Checkpoint | Refusal]:
         """Every checkpoint of the zoo that the options ask for, lazily, without fetching weights.
 
-        One that is known and cannot be had is a `Refusal`: it goes to the ledger, and the listing goes on.
+        A checkpoint that exists and cannot be fetched is given as a `Refusal`: it goes to the ledger, and the listing
+        goes on.
         """
 
     def open(self, artifact: Artifact) -> RandomAccessFile:
@@ -80,21 +81,21 @@ class Source(ABC, Generic[OptionsT_co]):
         return self.door.open(artifact)
 
     def architectures(self, checkpoint: Checkpoint) -> Iterator[Mapping[str, Operation]]:
-        """What the checkpoint's architecture may be, the likeliest first; nothing if it is unknown.
+        """Candidates for the checkpoint's architecture, the likeliest first; empty if it is unknown.
 
-        Each is its convolutions, by the name of the weight that each reads. Asked in a worker for files that do not
-        tell it themselves; the first counts whose names and shapes fit exactly (`filterzoo.architectures.context`), so
-        it is built only when it is its turn. `architectures.architecture.operations` finds it for a model that can be
-        built. Refused counts against the checkpoint.
+        Each maps the name of a weight to the convolution that reads it. Called in a worker for files without a graph;
+        the first whose names and shapes fit exactly is used (`filterzoo.architectures.context`), so build each one
+        lazily. `architectures.architecture.operations` finds it for a model that can be built. Refused counts against
+        the checkpoint.
         """
         del checkpoint
         yield from ()
 
     def architecture_name(self, checkpoint: Checkpoint) -> str | None:
-        """What its network is called, for a checkpoint whose listing does not tell and another small file does.
+        """The architecture's name, where the listing lacks it and the repository states it in a small file.
 
-        Asked in a worker, for checkpoints without an `architecture` only, once their weights were found to be readable.
-        Refused counts against the checkpoint.
+        Called in a worker, only for checkpoints without an `architecture` whose weights are readable. Refused counts
+        against the checkpoint.
         """
         del checkpoint
         return None

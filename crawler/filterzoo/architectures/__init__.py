@@ -1,1 +1,1 @@
-"""What a trusted architecture tells about the convolutions of a state dict."""
+"""Metadata of convolutions, from a trusted definition of the architecture."""

@@ -1,4 +1,4 @@
-"""What a trusted architecture tells of itself, its convolutions above all, from one run without any weights."""
+"""Convolutions of a trusted architecture, from one run without weights."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _RANKS = {"conv1d": 1, "conv2d": 2, "conv3d": 3, "conv_transpose1d": 1, "conv_tr
 _PARAMETERS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 _TRANSPOSED_PARAMETERS = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
 _FAILURES = (RuntimeError, NotImplementedError, ValueError, TypeError, AssertionError, IndexError, AttributeError)
-"""What models raise that cannot be built or run without numbers."""
+"""Exceptions of models that cannot be built or run without numbers."""
 
 
 class Architecture(dict[str, Operation]):
-    """What every convolution of an architecture does, by the name its weight has in a state dict.
+    """The convolutions of an architecture, by the name of the weight in a state dict.
 
     activation, pooling: as the columns of `models` (`functions.FunctionCount`); None where there is none.
     """
@@ -34,10 +34,10 @@ class Architecture(dict[str, Operation]):
 def operations(
     build: Callable[[], torch.nn.Module], *input_shapes: Sequence[int], training: bool = False
 ) -> Architecture:
-    """What every convolution of an architecture does, by the name its weight has in a state dict.
+    """The convolutions of an architecture, by the name of the weight in a state dict.
 
-    build: makes the model; its weights are put on the meta device, where they have shapes and no numbers. training:
-    run the model as it is trained, where heads that only training uses are wanted.
+    build: makes the model; its weights are put on the meta device, where they have shapes and no numbers. training: run
+    the model in training mode, to include heads that only training uses.
 
     A module that is known under several names gives an operation for each; a weight that is read more than once gives
     its first reading. Empty where the architecture cannot run without numbers (proposals of a detector,
@@ -84,7 +84,10 @@ class _Weightless(TorchFunctionMode):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A convolution as it was run. weight: the parameter or buffer it reads, or that what it reads was made of."""
+    """A convolution that was run.
+
+    weight: the parameter or buffer that it reads, directly or through other operations.
+    """
 
     weight: torch.Tensor
     operation: Operation
@@ -99,7 +102,7 @@ class Trace:
 
 
 def trace(model: torch.nn.Module, *inputs: torch.Tensor) -> Trace:
-    """Run `model` once, and tell what it did.
+    """Run `model` once and record its convolutions.
 
     The depth of each is the number of edges of the longest path from an input to it in the graph that an export to
     ONNX gives (docs/measures.md, 2; `filterzoo.architectures.edges`). Errors of the model pass.
@@ -112,10 +115,11 @@ def trace(model: torch.nn.Module, *inputs: torch.Tensor) -> Trace:
 
 @dataclass(frozen=True, slots=True)
 class _Value:
-    """What is known of a tensor that came by. It holds the tensor, so that no other takes its identity.
+    """What is known of a tensor during the run. It keeps a reference, so that the tensor's id is not reused.
 
-    depth: of the operation that made it, 0 for an input; None when no input has a part in it. stored: the parameter or
-    buffer whose numbers these are, all of them, moved or scaled. folds: a batch norm behind it vanishes in an export.
+    depth: of the operation that made it, 0 for an input; None when it does not depend on an input. stored: the
+    parameter or buffer whose numbers these are, all of them, moved or scaled. folds: a batch norm behind it vanishes in
+    an export.
     """
 
     tensor: torch.Tensor
@@ -147,7 +151,7 @@ class _Call:
 
 
 class _Tracer(TorchFunctionMode):
-    """Carries depth along what depends on the inputs, and the origin along what does not."""
+    """Propagates depth through what depends on the inputs, and the stored origin through what does not."""
 
     def __init__(self, model: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> None:
         super().__init__()
@@ -176,11 +180,11 @@ class _Tracer(TorchFunctionMode):
         if depth is not None:
             depth += edges(call.func, folded=read[0].folds)
         if call.name in _RANKS:
-            # What reads constants only, such as a projection of places, is as deep as a first operation.
+            # An operation on constants only (a projection of position embeddings) has the depth of a first operation.
             self._read_weight(call, edges(call.func, folded=False) if depth is None else depth)
         if depth is not None:
             self.functions.note(call.name, self._convolution_arguments(call), (call.args, call.kwargs), result)
-        # An assignment to a part changes the whole, and gives nothing.
+        # An assignment to a slice changes the whole tensor and returns nothing.
         changed = call.args[:1] if call.name == "__setitem__" else tree_leaves(result)
         for tensor in changed:
             if isinstance(tensor, torch.Tensor):
@@ -211,7 +215,7 @@ class _Tracer(TorchFunctionMode):
 
 
 def _origin(tensor: torch.Tensor, read: Sequence[_Value]) -> torch.Tensor | None:
-    """The stored tensor that has as many numbers: standardised weights are still those of their parameter."""
+    """The stored tensor with as many elements: a standardised weight still belongs to its parameter."""
     for value in read:
         if value.stored is not None and value.stored.numel() == tensor.numel():
             return value.stored

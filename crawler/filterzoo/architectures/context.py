@@ -1,4 +1,4 @@
-"""Replaces what names and shapes of a state dict suggest with what its architecture states, where they fit."""
+"""Replaces metadata inferred from names and shapes with the architecture's, where both fit."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from filterzoo.records import Context, Evidence, Kind, Layout, Operation, Tensor
 
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
-"""What wrappers put before every name of a state dict."""
+"""Prefixes that wrappers add to every name of a state dict."""
 
 _LAYOUTS = {Layout.OI_K, Layout.IO_K}
-"""Those of torch; files of other frameworks have other names as well."""
+"""Layouts of torch files; other frameworks have other names as well."""
 
 
 def is_known(tensors: Sequence[Tensor]) -> bool:
@@ -22,7 +22,7 @@ def is_known(tensors: Sequence[Tensor]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class DescribedFile:
-    """Convolutions of a file, and what the architecture that fits them says besides; None where it does not."""
+    """Convolutions of a file, and other facts from the architecture that fits them; None where unknown."""
 
     tensors: tuple[Tensor, ...]
     activation: str | None = None
@@ -30,7 +30,7 @@ class DescribedFile:
 
 
 def with_architecture(tensors: Sequence[Tensor], architectures: Iterable[Mapping[str, Operation]]) -> DescribedFile:
-    """The convolutions as the first architecture that fits runs them, or unchanged where none fits.
+    """The convolutions, described by the first architecture that fits; unchanged where none does.
 
     They are replaced only if, once prefixes that all names share are off, there is a convolution weight for each
     operation and an operation for each weight, of the same name and the same stored shape.

@@ -1,4 +1,4 @@
-"""How many edges of an exported graph one torch function stands for, so that depths agree with those read from ONNX."""
+"""The number of ONNX edges for each torch function, so that depths agree with those read from ONNX files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NONE = frozenset(
         "type_as",
     }
 )
-"""Functions that leave the numbers as they are when a network is not trained: exporters drop them."""
+"""Functions that are the identity at inference: exporters drop them."""
 
 _LONG = {
     "gelu": 5,  # Div, Erf, Add, Mul, Mul

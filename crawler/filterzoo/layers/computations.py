@@ -1,4 +1,4 @@
-"""The structure of computed weights: what they are made of, without their numbers; loads no NumPy, for the jail."""
+"""The structure of computed weights, without their numbers. Imports no NumPy, for the jail."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from filterzoo.errors import Reason, Refused
 from filterzoo.records import Computation, Evidence, Span, Tensor
 
 MAX_STEPS = 64
-"""Most computed tensors that one weight is made of."""
+"""Most intermediate tensors of one computed weight."""
 
 
 def computed(
     name: str, shape: Sequence[int], way: Way, step: Step, *inputs: Tensor, numbers: Sequence[int] = ()
 ) -> Tensor:
-    """A tensor of that name and shape, made of others by one step."""
+    """A tensor of that name and shape, computed from others in one step."""
     return Tensor(
         name=name,
         dtype="F32",
@@ -29,12 +29,15 @@ def computed(
 
 
 def stored_tensors(tensor: Tensor) -> Iterator[Tensor]:
-    """The tensors whose bytes a weight is made of: itself, unless it is computed. LIMIT where they are too many."""
+    """The stored tensors that a weight is computed from: itself, unless it is computed.
+
+    Refused (limit) for too many.
+    """
     return (each for each in all_tensors(tensor) if each.computation is None)
 
 
 def all_tensors(tensor: Tensor) -> Iterator[Tensor]:
-    """The tensor and all that it is computed from, computed themselves or stored. LIMIT where they are too many."""
+    """The tensor and everything it is computed from, directly or not. Refused (limit) for too many."""
     pending, steps = [tensor], 0
     while pending:
         each = pending.pop()
@@ -48,7 +51,7 @@ def all_tensors(tensor: Tensor) -> Iterator[Tensor]:
 
 
 def numbers_of(tensor: Tensor) -> int:
-    """How many numbers a tensor and everything that is computed for it have together."""
+    """The number of elements of a tensor and of all intermediate results together."""
     total, pending = 0, [tensor]
     while pending:
         each = pending.pop()

@@ -1,4 +1,4 @@
-"""Weights that are not stored but follow from stored tensors, as their framework computes them (docs/selection.md)."""
+"""Weights derived from stored tensors, computed as their framework does (docs/selection.md)."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def apply(computation: Computation, inputs: Sequence[Floats], shape: Sequence[in
 
 
 def _elementwise(function: Callable[..., Array], count: int) -> Operation:
-    """A function of `count` arrays, spread as NumPy does."""
+    """A function of `count` arrays, with NumPy's broadcasting."""
 
     def operation(inputs: Sequence[Floats], _numbers: Sequence[int], shape: tuple[int, ...]) -> Array:
         if len(inputs) != count or np.broadcast_shapes(*(each.shape for each in inputs)) != shape:
-            raise ValueError  # before memory is taken for it
+            raise ValueError  # before memory is allocated
         return function(*inputs)
 
     return operation

@@ -1,4 +1,4 @@
-"""Decodes compressed records of a file: in pieces, into memory that is there already, never more than is declared."""
+"""Decodes compressed records of a file: in pieces, into preallocated memory, never more bytes than declared."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from filterzoo.layers import lzf
 from filterzoo.records import CHECKSUM_BYTES, Codec, StoredRange
 
 PIECE = 1 << 20
-"""How many bytes are read, or decoded, at a time where a byte_range is only checked or decoded."""
+"""Bytes that are read or decoded at a time."""
 IN_MEMORY = 16 << 20
-"""Bytes of a decoded record that are kept in memory while tensors are read from it; a larger one goes to a file."""
+"""Largest decoded record that is kept in memory while tensors are read from it; larger ones go to a file."""
 
 Bytes = npt.NDArray[np.uint8]
 
 
 class DecodedRecord:
-    """A record that several tensors are views of, decoded and checked once."""
+    """A decoded record that several tensors are views of, checked once."""
 
     def __init__(self, file: RandomAccessFile, record: StoredRange, name: str, scratch: Path | None) -> None:
         self._memory: Bytes | None = None
@@ -50,7 +50,7 @@ class DecodedRecord:
             raise
 
     def read(self, offset: int, length: int) -> Bytes:
-        """Some of its bytes: a copy, so that none of the others is held for it."""
+        """A copy of some of its bytes, so that the others can be freed."""
         if self._memory is not None:
             return self._memory[offset : offset + length].copy()
         data = np.empty(length, np.uint8)
@@ -70,7 +70,7 @@ class DecodedRecord:
 def decode_into(file: RandomAccessFile, record: StoredRange, name: str, target: Bytes, begin: int = 0) -> None:
     """Fill `target` with the decoded bytes from `begin`; Refused (damaged, limit) where the record does not fit.
 
-    All of the record is decoded and checked, whatever part of it is wanted.
+    The whole record is decoded and checked, even if only a part of it is wanted.
     """
     if record.codec in {Codec.RAW, Codec.SHUFFLE}:
         _check_size(record.length, record, name)
@@ -99,7 +99,7 @@ def _check_fletcher32(file: RandomAccessFile, record: StoredRange, name: str) ->
 
 
 def check_crc(crc: int, record: StoredRange, name: str) -> None:
-    """Refused (damaged) where the format has a CRC-32 of the record and it is another."""
+    """Refused (damaged) where the record's CRC-32 differs from the format's."""
     if record.crc32 is not None and crc != record.crc32:
         raise Refused(Reason.DAMAGED, f"CRC-32 is {crc:08x}, the file says {record.crc32:08x}", name)
 

@@ -8,7 +8,7 @@ from filterzoo.records import Context, Tensor
 
 
 def depths(tensors: Sequence[Tensor]) -> list[tuple[int, float, Context]]:
-    """(conv_depth, conv_depth_norm, context) of each layer: as stated, or rank of its distinct depth or its place."""
+    """(conv_depth, conv_depth_norm, context) of each layer: as stated, else by rank of depth, else by place."""
     stated = [
         (*t.convolution.stated_depth, t.convolution.context)
         for t in tensors

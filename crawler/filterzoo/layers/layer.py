@@ -42,7 +42,7 @@ class Layer:
     evidence: Evidence = Evidence.FORMAT
     """What decided that it is a convolution, its kind and the meaning of its axes."""
     computed: Way | None = None
-    """How the weights follow from what is stored; None where they are stored."""
+    """How the weights are computed; None where they are stored as they are."""
 
     @property
     def n_filters(self) -> int:

@@ -1,4 +1,4 @@
-"""LZF, the compression that h5py has of its own, and Fletcher's checksum as HDF5 computes it."""
+"""LZF decompression (h5py's own filter) and HDF5's Fletcher checksum."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MODULUS = 65535
 def decompress(packed: bytes, size: int) -> bytes:
     """The `size` bytes that were packed (liblzf, lzf_d.c); BrokenDataError where they are fewer or more.
 
-    A token below 32 says how many bytes follow as they are; any other how many come again from before.
+    A token below 32 is a run of literal bytes; any other a back reference.
     """
     out = bytearray()
     at, end = 0, len(packed)
@@ -45,7 +45,7 @@ def decompress(packed: bytes, size: int) -> bytes:
 
 
 def _repeat(out: bytearray, start: int, length: int) -> None:
-    """The bytes from `start` again; they may run into what is added."""
+    """A back reference to `start`; it may overlap the bytes it appends."""
     if start < 0:
         raise BrokenDataError("LZF data that refer to bytes before their start")
     piece = bytes(out[start : start + length])

@@ -1,4 +1,4 @@
-"""From a stored tensor to a layer: the only place that reorders axes, casts or dequantises (docs/measures.md, 1)."""
+"""Converts stored tensors to layers: the only place that reorders axes, casts or dequantises (docs/measures.md, 1)."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _layer(
 
 
 def read(tensor: Tensor, reader: TensorReader) -> Array:
-    """The tensor's bits in its dtype, read or decoded; or as it follows from what is stored, in float32."""
+    """The tensor's elements in its dtype, read or decoded; a computed one in float32."""
     if tensor.computation is None:
         return reader.read(tensor)
     if tensor.computation.step in DECODINGS:
@@ -85,7 +85,7 @@ def read(tensor: Tensor, reader: TensorReader) -> Array:
 
 
 def evidence_of(tensor: Tensor) -> Evidence:
-    """What decided about a convolution weight."""
+    """The evidence for a convolution weight."""
     if tensor.evidence is not None:
         return tensor.evidence
     context = Context.DECLARED if tensor.convolution is None else tensor.convolution.context
@@ -93,7 +93,7 @@ def evidence_of(tensor: Tensor) -> Evidence:
 
 
 def canonical(stored: Array, tensor: Tensor) -> Floats:
-    """float32, (out, in/groups, *kernel), C order; no copy where the bytes are that already."""
+    """float32, (out, in/groups, *kernel), C order; no copy if the bytes already have that form."""
     floats = _floats(stored, tensor)
     return np.require(_reorder(floats, tensor.layout, groups_or_one(tensor), tensor.name), np.float32, ["C", "A"])
 
@@ -116,7 +116,7 @@ def _floats(stored: Array, tensor: Tensor) -> Floats:
 
 
 def _part(stored: Array, tensor: Tensor, *, takes_integers: bool) -> Floats:
-    """What a weight is computed from; integers as they are where a scale, or a mask, stands beside them."""
+    """The inputs of a computed weight; integers stay integers where a scale or a mask follows."""
     is_integer = DTYPES[tensor.dtype].number_class is NumberClass.INTEGER and tensor.quantisation is None
     return stored.astype(np.float32) if takes_integers and is_integer else _floats(stored, tensor)
 
@@ -142,7 +142,7 @@ def _dequantise(stored: Array, quantisation: Quantisation) -> Floats:
         spread[quantisation.axis] = -1
         scales, zero_points = scales.reshape(spread), zero_points.reshape(spread)
     if zero_points.any():
-        # The difference of small integers fits int32; that of others and of floats is what the wider type makes of it.
+        # The difference of small integers fits int32; all others use the wider type.
         is_small = (
             stored.dtype.kind != "f" and stored.dtype.itemsize < 4 and bool((np.abs(zero_points) < 1 << 30).all())
         )

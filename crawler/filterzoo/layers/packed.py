@@ -1,4 +1,4 @@
-"""Arrays that are not stored number by number in a machine's order: varints, few bits, sparse, big-endian, text."""
+"""Packed arrays: varints, fewer than 8 bits, sparse, big-endian, text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from filterzoo.records import Computation
 Array = npt.NDArray[Any]
 
 DECODINGS = frozenset({Step.VARINTS, Step.EVERY, Step.BITS, Step.DENSIFY, Step.SWAP, Step.TEXT})
-"""The steps that give an array as if it were stored number by number, in the dtype of their tensor."""
+"""The steps that unpack an array to the dtype of its tensor."""
 
 _LONGEST_VARINT = 10
 
@@ -45,7 +45,7 @@ def decode(computation: Computation, inputs: Sequence[Array], dtype: DType, shap
 
 
 def _varints(content: Array, dtype: DType, count: int) -> Array:
-    """Protobuf's variable-length integers; of each the lowest bytes are the number's bits."""
+    """Protobuf's variable-length integers; the lowest bytes of each are the number's bits."""
     ends = np.flatnonzero(content < 0x80)
     if dtype.size > 8 or len(ends) != count or (count and ends[-1] != len(content) - 1) or (not count and len(content)):
         raise ValueError
@@ -84,7 +84,7 @@ def _bits(content: Array, numbers: Sequence[int], dtype: DType, count: int) -> A
 
 
 def _swapped(content: Array, dtype: DType) -> Array:
-    """Numbers of the dtype's size; of a complex number each half is turned by itself."""
+    """Reverses the bytes of each number; of a complex number, of each half."""
     if content.dtype.itemsize != dtype.size:
         raise ValueError
     if content.dtype.kind == "c":
@@ -121,7 +121,7 @@ def _dense(inputs: Sequence[Array], numbers: Sequence[int], dtype: DType, shape:
 
 
 def _places(sizes: Sequence[int], arrays: Sequence[Array], values: int) -> list[Array]:
-    """By level, where each value lies along it."""
+    """For each level, the coordinate of each value."""
     _check_lengths(sizes, arrays, values)
     places: list[Array] = []
     compressed, nodes = 0, 1
@@ -140,7 +140,7 @@ def _places(sizes: Sequence[int], arrays: Sequence[Array], values: int) -> list[
 
 
 def _check_lengths(sizes: Sequence[int], arrays: Sequence[Array], values: int) -> None:
-    """ValueError unless what is stored is as long as the levels need; then memory is bounded by what is stored."""
+    """ValueError unless the stored arrays are as long as the levels require, which bounds the memory."""
     compressed, nodes = 0, 1
     for size in sizes:
         if size >= 0:

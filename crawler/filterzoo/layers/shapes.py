@@ -8,7 +8,7 @@ from filterzoo.records import Layout, Tensor
 
 
 def canonical_shape(tensor: Tensor) -> tuple[int, ...]:
-    """The shape `canonical` will give, from the table alone."""
+    """The canonical shape, from the table alone."""
     shape, groups = tensor.shape, groups_or_one(tensor)
     match tensor.layout:
         case Layout.IO_K:

@@ -25,13 +25,13 @@ Array = npt.NDArray[Any]
 class TensorReader:
     """Reads tensors of one artifact. Opens side files once; close it, or use it as a context manager.
 
-    Beside the tensor that it gives it holds a few megabytes, whatever the file: a compressed record that is much larger
-    than a tensor in it is decoded to a temporary file in `scratch` (None: where the system puts such files).
+    Besides the returned tensor it needs a few megabytes of memory: a compressed record that is much larger than a
+    tensor in it is decoded to a temporary file in `scratch` (None: the system's folder).
     """
 
     def __init__(self, file: RandomAccessFile, scratch: Path | None = None) -> None:
         self.file = file
-        """Where tensors lie that are in no side file."""
+        """The file of tensors that are in no side file."""
         self._scratch = scratch
         self._sides: dict[str, RandomAccessFile] = {}
         self._announced: dict[str | None, list[tuple[int, int]]] = {}
@@ -57,9 +57,11 @@ class TensorReader:
         return self._tensors_read > 0 and (self._is_contained or self._tensors_read == self._tensors_with_crc)
 
     def will_read(self, tensors: Iterable[Tensor]) -> None:
-        """Must be called before the first `read`: all tensors to come, in order; those of a remote file share requests.
+        """Announces all tensors to come, in order; must be called before the first `read`.
 
-        A view into a record with a CRC costs the whole record, once: nothing less shows that its bytes are right.
+        Reads of a remote file then share requests.
+
+        A view into a record with a CRC costs reading the whole record once, because the CRC covers all of it.
         """
         for tensor in tensors:
             for stored in stored_tensors(tensor):
@@ -124,7 +126,7 @@ class TensorReader:
         """A byte_range of a compressed record. The last record is kept: several tensors may be views of one."""
         record = key[1]
         if record.size > IN_MEMORY and 2 * span.length >= record.size:
-            # One array and its header, as in npz: decoded to its place, the rest is only checked.
+            # One array and its header, as in npz: decoded in place; the header is only checked.
             self._forget_decoded()
             part = np.empty(span.length, np.uint8)
             decode_into(file, record, name, part, span.offset)
@@ -150,7 +152,7 @@ class TensorReader:
                 continue
             corner = [p * c for p, c in zip(position, chunk_shape, strict=True)]
             target = array[tuple(slice(start, start + c) for start, c in zip(corner, chunk_shape, strict=True))]
-            # Decoded to its place where it is all of the array: no second copy of a large layer.
+            # A chunk that is the whole array is decoded in place: no second copy of a large layer.
             chunk = (
                 target if target.shape == chunk_shape and target.flags.c_contiguous else np.empty(chunk_shape, dtype)
             )
@@ -170,7 +172,7 @@ class TensorReader:
         flat.reshape(-1, chunk.dtype.itemsize)[...] = shuffled.reshape(chunk.dtype.itemsize, -1).T
 
     def _side(self, name: str) -> RandomAccessFile:
-        """A side file; its reads are announced before the first one."""
+        """A side file, with its reads announced."""
         file = self.file_of(name)
         if name not in self._told:
             self._told.add(name)

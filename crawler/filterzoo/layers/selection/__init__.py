@@ -1,4 +1,4 @@
-"""Which tensors of a file are convolution weights, and of which kind, where no graph says it (docs/selection.md).
+"""Which tensors of a file are convolution weights, and of which kind, where no graph states it (docs/selection.md).
 
 Evidence, the best first: what a graph, an architecture or the framework's configuration says of a tensor is kept; then
 the file's stated order of axes; then the shapes in the file, which must fit each other; names last, to break ties.
@@ -38,7 +38,7 @@ class Selection:
     left_out: tuple[LeftOut, ...] = ()
 
     def words(self) -> str | None:
-        """What was passed over, as it is published: `3 copy, 1 elementwise`."""
+        """Arrays that were passed over, as the column spells it: `3 copy, 1 elementwise`."""
         return ", ".join(f"{self.passed_over[why]} {why}" for why in PassedOver if why in self.passed_over) or None
 
 
@@ -84,7 +84,7 @@ def _of_section(section: Sequence[Tensor], framework: str | None) -> Selection:
 
 
 def _with_reached(tensors: Sequence[Tensor], verdicts: dict[str, Candidate | PassedOver | None]) -> list[Candidate]:
-    """The candidates in the file's order, with those undecided ones that the channels of 1-D convolutions lead to."""
+    """The candidates in the file's order, including undecided ones whose channels connect to 1-D convolutions."""
     sequences = [each for each in verdicts.values() if isinstance(each, Candidate) and len(each.kernel) == 1]
     for tensor in tensors:
         if verdicts[tensor.name] is PassedOver.UNDECIDED:
@@ -96,7 +96,7 @@ def _with_reached(tensors: Sequence[Tensor], verdicts: dict[str, Candidate | Pas
 
 
 def _drop_heads(verdicts: dict[str, Candidate | PassedOver | None], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """What gives the result of an attention layer: (heads, width, outputs) beside kernels that are none.
+    """Remove output projections of attention layers, (heads, width, outputs), which look like 1-D kernels.
 
     They are (inputs, heads, width), or the outputs are as many as heads times width.
     """
@@ -131,7 +131,7 @@ def _is_bias_of(name: str, own: set[str]) -> bool:
 
 
 def _kept(candidate: Candidate, state_dict: StateDict) -> Tensor:
-    """What is known already stays; its module, configuration or graph said it."""
+    """Keeps what a module, configuration or graph stated."""
     tensor = candidate.tensor
     if tensor.convolution is None:
         return described(candidate, state_dict)
@@ -142,7 +142,7 @@ def _kept(candidate: Candidate, state_dict: StateDict) -> Tensor:
 
 
 def _readable(convolutions: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[LeftOut, ...]]:
-    """Those whose numbers can be read, with the depth that they have among all; and the others."""
+    """The readable convolutions, with their depth among all of them; and the unreadable ones."""
     obstacles = [next((part.obstacle for part in stored_tensors(each) if part.obstacle), None) for each in convolutions]
     if not any(obstacles):
         return tuple(convolutions), ()
@@ -157,7 +157,7 @@ def _readable(convolutions: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple
 
 
 def refuse_undecided(found: Selection, arrays: int) -> None:
-    """Refused where a file has arrays that may be convolution weights, and none of them can be told to be one."""
+    """Refused where a file has arrays that may be convolution weights and nothing decides about any of them."""
     undecided = found.passed_over.get(PassedOver.UNDECIDED, 0)
     if not found.convolutions and undecided:
         detail = f"{undecided} of its {arrays} arrays may be convolution weights or not: nothing in the file tells"

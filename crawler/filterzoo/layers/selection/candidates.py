@@ -1,7 +1,7 @@
-"""Which tensors are convolution weights, by their shapes and those beside them; no name alone drops one.
+"""Which tensors are convolution weights, from their shapes and those of their biases; a name alone excludes none.
 
-A bias as long as the outputs tells a convolution; one as large as the weight tells a LayerNorm over several axes, one
-of several axes an ensemble or an attention kernel. Without a bias the kernel must look like one. A tensor that is not
+A bias as long as the outputs means a convolution; one as large as the weight a LayerNorm over several axes; one of
+several axes an ensemble or an attention kernel. Without a bias the kernel must look like one. A tensor that is not
 called a weight needs more: a fitting bias, or a square odd kernel.
 """
 
@@ -27,15 +27,15 @@ class PassedOver(StrEnum):
     NUMBERS = "numbers"
     """Integers without a scale, booleans or complex numbers."""
     COPY = "copy"
-    """What an optimiser keeps of a weight, or a copy of it."""
+    """An optimiser's state of a weight, or a copy of it."""
     ELEMENTWISE = "elementwise"
-    """A weight for each number of a layer: its bias is as large, or all axes but one have length 1."""
+    """An elementwise weight: its bias has the same shape, or all axes but one have length 1."""
     STACKED = "stacked"
-    """Matrices of linear or attention layers: the bias or the last two axes say so."""
+    """Stacked matrices of linear or attention layers, by their bias or their last two axes."""
     NO_WEIGHT = "no weight"
     """Not called a weight, and not shaped like one: positions, masks, tables."""
     UNDECIDED = "undecided"
-    """A convolution or something else: nothing in the file tells."""
+    """A convolution or something else: nothing in the file decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Candidate:
 
 
 def judged(tensor: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> Candidate | PassedOver | None:
-    """The tensor as a candidate, why it is none, or None where its rank leaves no question."""
+    """The tensor as a candidate, or why it is none; None for ranks other than 3 to 5."""
     if not 3 <= len(tensor.shape) <= 5 or 0 in tensor.shape:
         return None
     if not _is_number(tensor):
@@ -135,23 +135,23 @@ def _is_plainly_one(candidate: Candidate) -> bool:
 
 
 def _is_sequence_kernel(candidate: Candidate) -> bool:
-    """Rank 3: a 1-D convolution's kernel is short and not as long as it has inputs."""
+    """Rank 3: the kernel of a 1-D convolution is short, and its length differs from the number of inputs."""
     (side,) = candidate.kernel
     if side == 1 and candidate.tensor.layout is Layout.K_IO and candidate.bias is None:
-        return False  # (1, places, channels): what is learnt of places looks the same
+        return False  # (1, positions, channels): learned position embeddings have the same shape
     if side <= 2:
         return True
     if side == candidate.second and side > 3:
         return False
     if side % 2 == 0 and side > 4 and side * candidate.second == candidate.first:
-        return False  # heads times their width: what an attention layer gives
+        return False  # heads times their width: the output of an attention layer
     if side % 2 == 1:
         return side <= _FAR or candidate.second == 1
     return side <= 4 or candidate.second == 1
 
 
 def is_reached(candidate: Candidate, sequences: Sequence[Candidate]) -> bool:
-    """Whether an undecided kernel of rank 3 reads what a 1-D convolution of the file gives, or gives what one reads."""
+    """Whether the channels of an undecided kernel of rank 3 match those of a 1-D convolution in the file."""
     return any(
         other.first == candidate.second or other.second == candidate.first
         for other in sequences

@@ -1,8 +1,8 @@
-"""Of which kind a convolution is, and how many groups it has, from how the channels of a state dict chain.
+"""The kind of a convolution and its number of groups, from how channels connect in a state dict.
 
-A network has a layer that reads its input; every other reads what some layer gives. (C, 1, *kernel) is depthwise
-unless it is the only layer that can read the input; (in, out, *kernel) is transposed where its bias, the layers around
-it or an even kernel say so; fewer inputs than any layer gives make groups. What is left open is marked as assumed.
+One layer reads the network's input; every other reads the output of some layer. (C, 1, *kernel) is depthwise unless it
+is the only layer that can read the input; (in, out, *kernel) is transposed where its bias, the layers around it or an
+even kernel say so; fewer inputs than any layer gives make groups. What remains ambiguous is marked as assumed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from filterzoo.records import Context, Convolution, Evidence, Kind, Layout, Tens
 
 
 def described(candidate: Candidate, state_dict: StateDict) -> Tensor:
-    """The tensor with its operation, as far as the file tells it."""
+    """The tensor with its operation, as far as the file determines it."""
     tensor = _described(candidate, state_dict)
     state_dict.note(candidate, tensor)
     return tensor
@@ -63,7 +63,7 @@ def _one_input(candidate: Candidate, state_dict: StateDict) -> Verdict | None:
     groups = channels if is_behind and not state_dict.is_sorted else None
     is_called = names.says_depthwise(candidate.name)
     if before is None and not state_dict.is_sorted and not is_called:
-        return None  # nothing before it gives the channels that a depthwise layer would read
+        return None  # no layer before it has as many outputs as a depthwise layer would read
     if candidate.is_pointwise and not is_called:
         evidence = Evidence.SHAPES if state_dict.has_reader or not state_dict.is_sorted else Evidence.ASSUMED
         return (Kind.DEPTHWISE, groups, evidence) if state_dict.has_wide_twin(candidate) else None
@@ -106,7 +106,7 @@ def _dense(candidate: Candidate, state_dict: StateDict) -> Verdict:
 
 
 def _must_be_grouped(candidate: Candidate, state_dict: StateDict) -> bool:
-    """Fewer inputs than any layer gives, and many layers like it: only groups read so few."""
+    """Fewer inputs than the outputs of any layer, and many such layers: they must be grouped."""
     inputs = candidate.second
     if candidate.first % inputs or inputs == candidate.first or candidate.is_pointwise:
         return False

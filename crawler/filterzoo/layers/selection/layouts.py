@@ -1,8 +1,8 @@
-"""What the axes of a state dict's weights mean, where neither a graph nor the file's format says it.
+"""The order of axes of a state dict's weights, where neither a graph nor the file's format states it.
 
-Kernels are small and regular: as long on each axis, or one. Of the orders that frameworks have, the one is taken that
-gives such kernels for all weights of a rank; sparse 3-D convolutions of torch (spconv 1 and 2) and modulated ones,
-(1, out, in, *kernel), are told that way too. Where several do, the word for weight in the names decides.
+Kernels are small and regular: as long on each axis, or one. The order is chosen under which all weights of a rank have
+such kernels; sparse 3-D convolutions of torch (spconv 1 and 2) and modulated ones, (1, out, in, *kernel), are
+recognised the same way. Where several orders fit, the word for weight in the names decides.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Reading = Callable[[Tensor], Tensor | None]
 
 
 def read_layouts(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The tensors, each of rank 3 to 5 whose layout is open or may be another with the layout that fits the file."""
+    """The tensors; those of rank 3 to 5 with an open layout get the layout that fits the file."""
     result = {id(tensor): tensor for tensor in tensors}
     candidates = [t for t in tensors if 3 <= len(t.shape) <= 5 and 0 not in t.shape and t.convolution is None]
     open_ones = [t for t in candidates if t.layout is Layout.OPEN]
@@ -42,7 +42,7 @@ def read_layouts(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _voted(tensors: list[Tensor], vectors: Mapping[str, tuple[int, ...]]) -> dict[int, Tensor]:
-    """Open layouts: one for all ranks of the file, by the kernels that it gives; two where only each one's own fits."""
+    """Decide open layouts: one order for all ranks if its kernels fit, otherwise one for each rank."""
     weights = [t for t in tensors if names.is_weight(t.name) and not _is_spread(t.shape)] or tensors
     costs = {layout: sum(irregular(_kernel(t.shape, layout)) for t in weights) for layout in _ORDERS}
     shapes = {**vectors, **{tensor.name: tensor.shape for tensor in tensors}}
@@ -125,7 +125,7 @@ def _is_spread(shape: Iterable[int]) -> bool:
 
 
 def irregular(kernel: Sequence[int]) -> float:
-    """0 for a small kernel that is as long on each axis, or 1 on some; more the less it looks like one."""
+    """A penalty: 0 for a small kernel with equal sides (or 1 on some), larger the less it looks like a kernel."""
     largest = max(kernel)
     cost = max(0.0, log2(largest / LARGE))
     others = [side for side in kernel if side not in {1, largest}]

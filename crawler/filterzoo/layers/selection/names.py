@@ -1,4 +1,4 @@
-"""What names of tensors say, where nothing better decides: the last of all evidence (docs/selection.md)."""
+"""Evidence from the names of tensors: the weakest, used last (docs/selection.md)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def parts(name: str) -> list[str]:
 
 
 def owner(name: str) -> str:
-    """What a weight belongs to: its name without the word for weight, with the separator before that."""
+    """The module of a weight: its name without the word for weight, up to and including the separator."""
     found = _WEIGHT.search(name)
     if found is not None:
         return name[: found.start(2 if found[2] else 5)]
@@ -43,12 +43,12 @@ def around(name: str) -> str:
 
 
 def is_weight(name: str) -> bool:
-    """Whether it ends in a framework's word for weights."""
+    """Whether the name ends in a framework's word for weights."""
     return _WEIGHT.search(name) is not None
 
 
 def is_part(name: str) -> bool:
-    """Whether it is called what belongs to a weight: `weight_mask`."""
+    """Whether the name is that of a part of a weight: `weight_mask`."""
     return _PART.search(name) is not None
 
 
@@ -63,17 +63,17 @@ def is_bias(name: str) -> bool:
 
 
 def says_transposed(name: str) -> bool:
-    """Whether it is called a transposed convolution."""
+    """Whether the name says transposed convolution."""
     return _TRANSPOSED.search(owner(name)) is not None
 
 
 def says_depthwise(name: str) -> bool:
-    """Whether it is called a depthwise convolution."""
+    """Whether the name says depthwise convolution."""
     return _DEPTHWISE.search(name) is not None
 
 
 def says_convolution(name: str) -> bool:
-    """Whether it is called a convolution."""
+    """Whether the name says convolution."""
     return _CONVOLUTION.search(name) is not None
 
 

@@ -1,4 +1,4 @@
-"""In which order a transposed convolution's weight has its channel axes, by the framework that wrote the file.
+"""The order of channel axes in the weights of transposed convolutions, by framework.
 
 torch and Paddle write (in, out, *kernel) beside (out, in, *kernel) of other weights; Keras, TensorFlow and Haiku
 (*kernel, out, in) beside (*kernel, in, out). Flax (unless `transpose_kernel`) and MLX have one order for both.
@@ -33,7 +33,7 @@ def has_one(tensor: Tensor, framework: str | None) -> bool:
 
 
 def is_swapped(tensor: Tensor, framework: str | None) -> bool:
-    """Whether a transposed weight has its channels in the other order for certain."""
+    """Whether the framework certainly swaps the channel axes of transposed weights."""
     if tensor.layout is not Layout.K_IO:
         return True
     return framework in {"keras", "tensorflow"} or _KERAS_CLASS.search(tensor.name) is not None

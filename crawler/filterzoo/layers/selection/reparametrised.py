@@ -1,7 +1,7 @@
-"""Weights that training code keeps in parts: put together as the framework does it, or refused by name.
+"""Reparametrised weights: composed as the framework does, or refused by name.
 
 torch.nn.utils.weight_norm, spectral_norm, prune and their successors in torch.nn.utils.parametrizations. A part that
-nothing explains is a refusal: one layer of two would be silent.
+belongs to no known scheme is a refusal; otherwise layers would be missing without a word.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PART = re.compile(r"(?P<weight>.+)_(?P<part>orig|bar|v|g)$")
 
 
 def assembled(section: Sequence[Tensor]) -> list[Tensor]:
-    """The tensors of a state dict with each reparametrised convolution weight in one piece, where its parts stood."""
+    """The tensors of a state dict, with the parts of each reparametrised convolution weight replaced by the weight."""
     refuse_adapters(section)
     refuse_blocks(section)
     by_name = {tensor.name: tensor for tensor in section}

@@ -1,4 +1,4 @@
-"""Scales beside weights of 8 bits: multiplied as the writer does, or refused by name."""
+"""Scales of 8-bit weights: applied as the writer does, or refused by name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PACKED = re.compile(r"(^|[._])(weight_packed|qweight)$")
 _BITSANDBYTES = 7.874015718698502e-3
 """1/127: its SCB is the largest number of a row, not the step (bitsandbytes.functional, int8_vectorwise_dequant)."""
 _MOST_BESIDE = 64
-"""More tensors than that belong to no single layer."""
+"""Most tensors of a single layer."""
 _NEEDS_SCALE = {"F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ"}
 
 
@@ -46,7 +46,7 @@ def scaled(tensor: Tensor, owned: Mapping[str, list[Tensor]]) -> Iterator[tuple[
     """An 8-bit weight times the scale beside it, minus its zero point where there is one; nothing without a scale."""
     number_class = DTYPES[tensor.dtype].number_class
     if tensor.layout is Layout.OTHER:
-        return  # bytes of numbers that are not read
+        return  # bytes of a dtype that is not supported
     if tensor.quantisation is not None or not (number_class is NumberClass.INTEGER or tensor.dtype in _NEEDS_SCALE):
         return
     owner = tensor.name[: max(tensor.name.rfind("."), tensor.name.rfind("/")) + 1]

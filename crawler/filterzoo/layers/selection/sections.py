@@ -21,14 +21,15 @@ SECTIONS = (
     "last",
     "",
 )
-"""Of several state dicts in one file the first of these that holds a convolution is taken, then any other in order."""
+"""Preference among several state dicts in one file: the first of these that holds a convolution, then any other in
+order."""
 
 _TWIN_SUFFIXES = ("_ema", "_avg")
 _OPTIMISER_KEYS = frozenset(
     {"optimizer", "optimizers", "optim", "opt_state", "exp_avg", "exp_avg_sq", "momentum_buffer"}
 )
 _MOST_DEPTH = 6
-"""How far below the top copies of the network are looked for."""
+"""How many levels down copies of the network are searched."""
 
 
 def sections(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
@@ -42,7 +43,7 @@ def sections(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 
 
 def _preference(section: str) -> int:
-    """Sorting is stable, so unknown sections keep the order of the file behind the known ones."""
+    """Known sections first; the others keep the order of the file (sorting is stable)."""
     return SECTIONS.index(section) if section in SECTIONS else len(SECTIONS)
 
 
@@ -80,7 +81,7 @@ def _lies_in(name: str, copies: set[tuple[str, ...]]) -> bool:
 
 
 def _copies(section: Sequence[Tensor]) -> set[tuple[str, ...]]:
-    """Paths of parts that hold what another part holds, name by name and shape by shape, and are called its copy."""
+    """Paths of submodules with the names and shapes of another one whose names mark them as its copy."""
     inside: dict[tuple[str, ...], set[tuple[str, tuple[int, ...]]]] = {}
     for tensor in section:
         if len(tensor.shape) < 3:

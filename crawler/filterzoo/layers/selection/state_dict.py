@@ -21,40 +21,41 @@ class StateDict:
     vectors: Sequence[tuple[int, int]]
     """(place in the file, length) of its rank-1 tensors that are no bias of a candidate, in order."""
     places: dict[str, int]
-    """Where each tensor stands in the file."""
+    """The position of each tensor in the file."""
     matrices: Sequence[tuple[str, int]]
-    """Its linear layers: name and what they read."""
+    """Its linear layers: name and number of inputs."""
     framework: str | None = None
-    """What wrote the file, where it says so."""
+    """The framework that wrote the file, if it is stated."""
     outputs: Counter[int] = field(default_factory=Counter)
     inputs: Counter[int] = field(default_factory=Counter)
     stems: frozenset[str] = frozenset()
     """Names of the (C, 1, *kernel) that read the input."""
     before: dict[str, Candidate | None] = field(default_factory=dict)
     next_place: dict[str, int] = field(default_factory=dict)
-    """Where the candidate behind each stands."""
+    """The position of the next candidate."""
     behind: dict[str, Candidate | None] = field(default_factory=dict)
-    """The next candidate of other channels: those of the same may lie side by side."""
+    """The next candidate with other channels: candidates with the same ones may be parallel branches."""
     groups: dict[str, int | None] = field(default_factory=dict)
-    """Of the convolutions that are described already."""
+    """Groups of the convolutions that are already decided."""
     gives: dict[str, int | None] = field(default_factory=dict)
-    """How many channels each of these gives, as far as it is decided."""
+    """Output channels of each of these, if decided."""
     swapped: set[str] = field(default_factory=set)
-    """Those of them that are transposed for certain, with their inputs before their outputs."""
+    """Those that are certainly transposed, (in, out, *kernel)."""
     doubtful: frozenset[str] = frozenset()
-    """Those of the stems of which nothing but their names shows that they are no depthwise layers."""
+    """The stems that only their names distinguish from depthwise layers."""
     has_reader: bool = False
-    """Whether a layer of more than one input reads what no layer gives, as the first one does."""
+    """Whether a layer with several inputs reads a number of channels that no layer outputs, as the first layer does."""
     is_sorted: bool = False
-    """Whether the file has its tensors in the order of their names."""
+    """Whether the tensors are sorted by name."""
     _axes: Counter[int] = field(default_factory=Counter)
-    """Kernel axes of the layers of several inputs and more than one number."""
+    """Counts of kernel axes of the layers that have several inputs and are not pointwise."""
     _alike: Counter[str] = field(default_factory=Counter)
-    """Names of the (C, 1, *kernel), without their numbers."""
+    """Names of the (C, 1, *kernel), with numbers removed."""
     _read_in: dict[str, set[int]] = field(default_factory=dict)
-    """Module -> what the pointwise and linear layers in it, or one below, read."""
+    """Module -> input channels of the pointwise and linear layers in it or in a direct submodule."""
     _wide_in: dict[tuple[str, int], set[str]] = field(default_factory=dict)
-    """(module, channels) -> names of the (channels, 1, *kernel) of more than one number in it, or one below."""
+    """(module, channels) -> names of the (channels, 1, *kernel), pointwise ones excluded, in it or in a direct
+    submodule."""
 
     def __post_init__(self) -> None:
         last: Candidate | None = None
@@ -96,7 +97,7 @@ class StateDict:
             self._read_in.setdefault(module, set()).add(inputs)
 
     def note(self, candidate: Candidate, tensor: Tensor) -> None:
-        """What has been decided about one of them."""
+        """Record what was decided about a candidate."""
         groups = tensor.convolution.groups if tensor.convolution is not None else None
         self.groups[candidate.name] = groups
         is_known = tensor.convolution is not None and tensor.evidence is not Evidence.ASSUMED
@@ -114,14 +115,14 @@ class StateDict:
         return any(candidate.first in self._read_in.get(module, ()) for module in modules_around(candidate.name))
 
     def has_wide_twin(self, candidate: Candidate, but: Collection[str] = ()) -> bool:
-        """Whether near (C, 1, 1, 1) lies a (C, 1, *kernel) that is not one of the stems: a scaling beside it."""
+        """Whether a (C, 1, *kernel) that is no stem is near (C, 1, 1, 1), which then scales its output."""
         stems = set(but) | self.stems
         return any(
             self._wide_in.get((module, candidate.first), set()) - stems for module in modules_around(candidate.name)
         )
 
     def is_odd(self, candidate: Candidate) -> bool:
-        """Whether (C, 1, *kernel) may read the input, or what is no image, though it fits a depthwise layer.
+        """Whether (C, 1, *kernel) may be no depthwise layer although it fits one: it may read the input.
 
         Its kernel has other axes than the network's, or it is the only one of its name where no stem is certain.
         """
@@ -131,14 +132,14 @@ class StateDict:
         return is_alone and bool(self.doubtful)
 
     def next_vector(self, candidate: Candidate) -> int | None:
-        """The length of the first vector between a weight and the next one, such as that of its batch norm."""
+        """The length of the first vector between a weight and the next weight, such as that of its batch norm."""
         at = bisect_right(self.vectors, (self.places[candidate.name], 1 << 62))
         next_one = self.next_place.get(candidate.name, 1 << 62)
         return self.vectors[at][1] if at < len(self.vectors) and self.vectors[at][0] < next_one else None
 
 
 def is_beside(name: str, other: str) -> bool:
-    """Whether two weights lie in one module, or in two of one list: there the order of the file is that of the run."""
+    """Whether two weights are in one module or one list of modules, where the file's order is the execution order."""
     pairs = list(zip(modules_around(name), modules_around(other), strict=False))
     return any(first == second for first, second in pairs)
 
@@ -150,12 +151,12 @@ def modules_around(name: str) -> tuple[str, ...]:
 
 
 def _third(name: str) -> str:
-    """The module around those: of branches that lie side by side in lists, the common one."""
+    """The module one level further up: the common parent of parallel branches in lists."""
     return ".".join(names.parts(names.owner(name).rstrip("./"))[:-3])
 
 
 def _stems(state_dict: StateDict) -> tuple[frozenset[str], frozenset[str]]:
-    """Which (C, 1, *kernel) must read the input: those without which no layer would; and which of them may not."""
+    """The (C, 1, *kernel) that read the input, because no other layer can; and those of them that are uncertain."""
     ones = [
         each
         for each in state_dict.candidates
@@ -184,7 +185,7 @@ def _first(ones: Sequence[Candidate]) -> list[Candidate]:
 
 
 def _has_reader(state_dict: StateDict) -> bool:
-    """Whether a layer reads what no layer gives: as few channels as an image has, or some that none add up to."""
+    """Whether a layer reads channels that no layer outputs: as few as an image's, or no sum of outputs."""
     dense = [each for each in state_dict.candidates if each.second > 1]
     alike = Counter((each.second, each.is_pointwise) for each in dense)
     given = {each.first for each in state_dict.candidates} | {each.bias for each in state_dict.candidates if each.bias}
@@ -202,7 +203,7 @@ def _has_reader(state_dict: StateDict) -> bool:
 
 
 def _starts_transposed(state_dict: StateDict) -> bool:
-    """Whether the file starts with a transposed convolution that reads what no layer gives, as generators do."""
+    """Whether the file starts with a transposed convolution whose inputs no layer outputs, as generators do."""
     first = state_dict.candidates[0]
     if state_dict.is_sorted or first.second == 1 or not first.is_even:
         return False
@@ -214,4 +215,4 @@ def _starts_transposed(state_dict: StateDict) -> bool:
 _COLOURS = 4
 _MOST_INPUTS = 16
 _MOST_STEMS = 2
-"""More layers than that read the input seldom; so many alike have groups."""
+"""More layers than that rarely read the input; so many equal ones are grouped."""

@@ -1,8 +1,8 @@
-"""Which weights belong to transposed convolutions, and how many groups these have.
+"""Which weights are transposed convolutions, and their number of groups.
 
-A bias as long as the second channel axis proves it. Without a bias three things speak: the vector behind the weight
-(its norm's), what the layer before gives, and an even kernel. A layer of the same channels before it says nothing: two
-such lie side by side as often as one follows the other. Where nothing speaks for either reading, it is assumed.
+A bias as long as the second channel axis proves it. Without a bias there are three kinds of evidence: the next vector
+in the file (of its norm layer), the outputs of the layer before, and an even kernel. A layer with the same channels
+before it is no evidence: two such are parallel as often as consecutive. Without evidence the kind is assumed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SHORT = 8
 
 
 def transposed(candidate: Candidate, state_dict: StateDict) -> tuple[Verdict, Layout] | None:
-    """The verdict and the order of the axes of a transposed convolution's weight; None for any other."""
+    """Verdict and layout of a transposed convolution's weight; None for any other."""
     layout = candidate.tensor.layout
     if orders.has_one(candidate.tensor, state_dict.framework):
         return _in_one_order(candidate)
@@ -66,7 +66,7 @@ def _swapped(candidate: Candidate, state_dict: StateDict) -> Verdict | None:
 
 
 def is_open(candidate: Candidate, state_dict: StateDict) -> bool:
-    """Whether a weight that is no transposed one by its shapes and name may well be one."""
+    """Whether a weight may be a transposed one although neither its shapes nor its name say so."""
     first, second, bias = candidate.first, candidate.second, candidate.bias
     if not candidate.is_even:
         return False
@@ -79,13 +79,13 @@ def is_open(candidate: Candidate, state_dict: StateDict) -> bool:
 
 
 def _is_surely(candidate: Candidate) -> bool:
-    """Called a transposed convolution, and not only something on the way up."""
+    """The name says transposed convolution, not merely upsampling."""
     owner = names.owner(candidate.name).lower()
     return "transp" in owner or "deconv" in owner
 
 
 def _surroundings(candidate: Candidate, state_dict: StateDict) -> int:
-    """Above 0: the layers around it fit a transposed convolution; below: an ordinary one."""
+    """A score: above 0 if the neighbouring layers fit a transposed convolution, below 0 for an ordinary one."""
     if state_dict.is_sorted:
         return 0
     first, second = candidate.first, candidate.second
@@ -96,5 +96,5 @@ def _surroundings(candidate: Candidate, state_dict: StateDict) -> int:
         return score
     given = state_dict.gives.get(before.name)
     if before.name in state_dict.swapped and given == first < second:
-        return score - 1  # what it gives and what skips the layers below are read together
+        return score - 1  # its output and the skip connection are concatenated
     return score + (given == first) - (given == second)
