@@ -88,6 +88,7 @@ wheel: $(VENV)/pip-is-new
 docs: $(VENV)/has-test
 	$(BIN)/python -m filterzoo_publish.columns > docs/columns.md
 	$(BIN)/python -m filterzoo.commands.pages docs
+	$(BIN)/python -m filterzoo.kit.reference docs/api.md
 
 # What the report says about the networks of `make demo`, in README and docs/quickstart.md. Needs the package index.
 docs-quickstart: $(VENV)/has-report

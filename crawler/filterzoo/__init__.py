@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from filterzoo.layers.computations import computed, stored_tensors
     from filterzoo.licensing.licences import Licence, LicenceClass
     from filterzoo.network.addresses import is_http
+    from filterzoo.network.authorisation import secret
     from filterzoo.network.door import Document, Door
     from filterzoo.outcome import Refusal
     from filterzoo.reader.model_file import ModelFile, ModelLayer
@@ -70,6 +71,7 @@ _HOMES = {
     "filterzoo.layers.computations": ("computed", "stored_tensors"),
     "filterzoo.licensing.licences": ("Licence", "LicenceClass"),
     "filterzoo.network.addresses": ("is_http",),
+    "filterzoo.network.authorisation": ("secret",),
     "filterzoo.network.door": ("Document", "Door"),
     "filterzoo.outcome": ("Refusal",),
     "filterzoo.reader.model_file": ("ModelFile", "ModelLayer"),
@@ -166,6 +168,7 @@ __all__ = [
     "layers",
     "load",
     "open",
+    "secret",
     "stats",
     "stored_tensors",
 ]

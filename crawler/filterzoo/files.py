@@ -38,6 +38,8 @@ class RandomAccessFile(ABC):
 
     size: int
     """Length in bytes."""
+    name: str = ""
+    """What its zoo, or the archive that it is in, calls it, as a format is told; never a path. "" if unknown."""
     is_remote: bool = False
     """Whether a read may cost a request. Formats then read few, long byte ranges, and skip what a checksum covers
     anyway."""

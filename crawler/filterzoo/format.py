@@ -49,6 +49,7 @@ class Format(ABC):
         """Every named array of the file, in its order, as stored; Refused for a file that breaks the rules.
 
         A tensor whose numbers cannot be read has an `obstacle`; a convolution weight among them is left out by name.
+        `file.name` is what its zoo calls it; names are untrusted and tell less than bytes.
         A graph format gives a LeftOut for a convolution that cannot be read, and what it says of the others' depth
         (`Convolution.stated_depth`) then counts that one. Where all of them are left out the file is refused.
         """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -16,6 +16,7 @@ from filterzoo.crawl.seen import Seen
 from filterzoo.errors import Reason, Refused, Stage, StartError, StorageFailed, line_of, storable
 from filterzoo.licensing.licences import Licence, Policy
 from filterzoo.manifests.manifest import Manifest, VerifySha256, load_manifests
+from filterzoo.network.authorisation import filled
 from filterzoo.network.door import Door
 from filterzoo.outcome import LedgerEntry, Refusal
 from filterzoo.plugins import Plugins, plugin_failure
@@ -108,9 +109,21 @@ def open_sources(
         for block in manifest.sources:
             kind = known[block.source]
             own_door = door.redirecting(kind.hosts).called(manifest.user_agent).bounded(settings.max_bytes)
+            try:
+                own_door = _authorised(own_door, block.headers)
+            except StartError as error:
+                raise StartError(f"{manifest.path}: sources: {block.source}: {error}") from error
             source = kind(block.options, own_door, folder)
             opened.append(OpenSource(source, block.limit, settings))
     return opened
+
+
+def _authorised(door: Door, headers: Mapping[str, Mapping[str, str]]) -> Door:
+    """The door with the headers of a manifest, filled from the environment; their servers are the user's choice."""
+    for origin, templates in headers.items():
+        sent = {name: filled(template) for name, template in templates.items()}
+        door = door.trusting(origin).with_headers(origin, sent)
+    return door
 
 
 def named_sources(manifests: Sequence[Path], plugins: Plugins) -> list[str]:

@@ -110,6 +110,7 @@ class Indexer:
         Raises Refused, MemoryError or RecursionError where there is none.
         """
         loaded = self._find(file.read(0, min(HEAD_BYTES, file.size)), wanted.name)
+        file.name = wanted.name
         try:
             if isinstance(loaded.reader, Format):
                 return _index(loaded.reader, file, all_tensors=wanted.all_tensors)

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    create_model,
+)
 
 from filterzoo.crawl.budget import LAYER_BYTES, LAYERS, STORED_BYTES, Budget
 from filterzoo.errors import StartError
@@ -17,6 +27,8 @@ from filterzoo.files import open_regular
 from filterzoo.licensing.licences import Licence, LicenceClass, Policy, Unknown
 from filterzoo.manifests.manifest_yaml import YamlDocument, YamlError, dotted, parse_yaml
 from filterzoo.manifests.quantities import parse_count, parse_size
+from filterzoo.network.addresses import is_http, origin_of
+from filterzoo.network.authorisation import header_fault, names_variable
 from filterzoo.source import Source, SourceOptions
 
 MAX_BYTES = 16_000_000
@@ -44,6 +56,31 @@ LicenceName = Annotated[str, BeforeValidator(_licence)]
 _USER_AGENT = Field(pattern=r"^[\x21-\x7e]([\x20-\x7e]{0,198}[\x21-\x7e])?$", examples=["my-crawl (me@example.org)"])
 UserAgent = Annotated[str, _USER_AGENT]
 Limit = Annotated[int, Field(strict=True, gt=0)]
+
+
+def _origin(url: str) -> str:
+    if not is_http(url) or urlsplit(url).path not in {"", "/"} or "@" in url or "?" in url or "#" in url:
+        raise ValueError("write the address of a server alone, such as https://zoo.example.org")
+    return origin_of(url)
+
+
+def _header_name(name: str) -> str:
+    if fault := header_fault(name):
+        raise ValueError(fault)
+    return name
+
+
+def _template(value: str) -> str:
+    if not names_variable(value):
+        raise ValueError("a secret has no place in a manifest; name an environment variable, as in Bearer ${MY_TOKEN}")
+    return value
+
+
+Origin = Annotated[str, AfterValidator(_origin)]
+HeaderName = Annotated[str, AfterValidator(_header_name)]
+HeaderTemplate = Annotated[str, AfterValidator(_template), Field(examples=["Bearer ${MY_TOKEN}"])]
+Headers = dict[Origin, dict[HeaderName, HeaderTemplate]]
+"""For each server, headers that only it is sent; `${VARIABLE}` in a value stands for that environment variable."""
 
 
 class _Model(BaseModel):
@@ -116,15 +153,23 @@ class _Block(_Model):
     model_config = ConfigDict(extra="ignore")
     source: str
     limit: Limit | None = None
+    headers: Headers = {}
+
+
+_COMMON = tuple(_Block.model_fields)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceBlock:
-    """One entry of `sources`: at most `limit` checkpoints of `source`, as `options` say."""
+    """One entry of `sources`: at most `limit` checkpoints of `source`, as `options` say.
+
+    headers: for each server (scheme, host, port) the headers it is sent, with `${VARIABLE}` still in them.
+    """
 
     source: str
     limit: int | None
     options: SourceOptions
+    headers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,12 +241,14 @@ def _block_model(name: str, source: type[Source]) -> type[BaseModel]:
     """The keys of a source's block: its options, and what every block has."""
     key: Any = (Literal[name], ...)
     limit: Any = (Union[Limit, None], None)  # noqa: UP007  # not every type checker takes `|` after an alias
+    headers: Any = (Headers, {})
     return create_model(
         f"{name} source",
         __base__=source.options_type(),
         __doc__=(source.__doc__ or "").strip(),
         source=key,
         limit=limit,
+        headers=headers,
     )
 
 
@@ -248,12 +295,13 @@ def _block(
         ]
     options_type = sources[common.source].options_type()
     try:
-        options = options_type.model_validate({k: v for k, v in block.items() if k not in {"source", "limit"}})
+        options = options_type.model_validate({k: v for k, v in block.items() if k not in _COMMON})
     except ValidationError as error:
-        return [], list(_faults(error, options_type, loc, also=("source", "limit")))
+        return [], list(_faults(error, options_type, loc, also=_COMMON))
     except Exception as error:  # noqa: BLE001  # a plugin's own validator may raise anything
         return [], [(loc, f"the source {common.source!r} could not check its options: {error!r}")]
-    return [SourceBlock(source=common.source, limit=common.limit, options=options)], []
+    block_ = SourceBlock(source=common.source, limit=common.limit, options=options, headers=common.headers)
+    return [block_], []
 
 
 def _faults(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +15,7 @@ import filterzoo
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile, RandomAccessFile, check_side_name
 from filterzoo.network.addresses import AddressPolicy, origin_of, shown
+from filterzoo.network.authorisation import checked_headers
 from filterzoo.network.cache import DEFAULT_BYTES, Cache
 from filterzoo.network.connections import GuardedTransport
 from filterzoo.network.decoding import ACCEPTED
@@ -102,10 +103,20 @@ class Door:
         return other
 
     def with_token(self, url: str, token: str | None) -> Door:
-        """The same door, which shows a token to the origin of `url` (scheme, host, port) and to nobody else."""
+        """The same door, which shows a bearer token to the origin of `url` (scheme, host, port) and to nobody else."""
+        return self.with_headers(url, {"Authorization": f"Bearer {token}"} if token else {})
+
+    def with_headers(self, url: str, headers: Mapping[str, str]) -> Door:
+        """The same door, which sends these headers to the origin of `url` (scheme, host, port) and to nobody else.
+
+        No redirect takes them to another origin, and no message shows them. A token comes from the environment
+        (`filterzoo.secret`), never from a manifest or the code. StartError for a header that no request can have.
+        """
+        origin = origin_of(url)
+        before = self.transport.headers
         other = copy.copy(self)
-        tokens = {**self.transport.tokens, origin_of(url): token} if token else self.transport.tokens
-        other.transport = replace(self.transport, tokens=tokens)
+        sent = {**before.get(origin, {}), **checked_headers(headers)}
+        other.transport = replace(self.transport, headers={**before, origin: sent})
         return other
 
     def redirecting(self, hosts: tuple[str, ...]) -> Door:

@@ -16,6 +16,7 @@ import tenacity
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.network.addresses import AddressPolicy, host_of, is_http, origin_of, shown, uses_proxy
+from filterzoo.network.authorisation import Secrets
 from filterzoo.network.decoding import decoded
 from filterzoo.network.exchange import Patience, under_way
 from filterzoo.network.health import HostHealth, utc
@@ -74,8 +75,8 @@ class Transport:
     client: httpx.Client
     policy: AddressPolicy
     clocks: Clocks
-    tokens: Mapping[str, str] = field(default_factory=dict)
-    """Bearer tokens, each sent to its one origin (scheme, host and port) and to no redirect's target elsewhere."""
+    headers: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
+    """Secret headers by the one origin (scheme, host and port) they are sent to; no redirect takes them elsewhere."""
     redirects: tuple[str, ...] | None = None
     """Patterns of hosts that may be redirected to, besides the host itself and its storage; None for any."""
     pace: Pace | None = None
@@ -122,10 +123,13 @@ class Transport:
                 if response.status_code not in ok:
                     raise self._failure(response)
                 yield response
+        except Refused as refusal:
+            raise self._secrets.hide(refusal) from refusal.__cause__
         except httpx.TransportError as error:
-            raise Transient(f"the connection failed: {_sentence(error)}") from error
+            raise Transient(self._secrets.hidden(f"the connection failed: {_sentence(error)}")) from error
         except (httpx.InvalidURL, httpx.HTTPError, httpx.StreamError, UnicodeError) as error:
-            raise Refused(Reason.FETCH_FAILED, f"the request failed: {_sentence(error)}", shown(url)) from error
+            refusal = Refused(Reason.FETCH_FAILED, f"the request failed: {_sentence(error)}", shown(url))
+            raise self._secrets.hide(refusal) from error
 
     def body(self, response: httpx.Response, *, raw: bool = False) -> Iterator[bytes]:
         """The body in pieces, decoded unless `raw`; Transient when it comes too slowly."""
@@ -147,7 +151,7 @@ class Transport:
             if self.health is not None:
                 self.health.check(url, self.clocks.now())
             self._keep_pace(rules_of(url))
-            sent = self._introduction() | dict(headers) | self._authorisation(url)
+            sent = self._introduction() | dict(headers) | dict(self.headers.get(origin_of(url), {}))
             with (
                 under_way(shown(url), self.patience, self._address_check(url)) as exchange,
                 self._answer(url, sent) as response,
@@ -238,9 +242,9 @@ class Transport:
     def _introduction(self) -> dict[str, str]:
         return {"User-Agent": self.user_agent} if self.user_agent else {}
 
-    def _authorisation(self, url: str) -> dict[str, str]:
-        token = self.tokens.get(origin_of(url))
-        return {"Authorization": f"Bearer {token}"} if token else {}
+    @property
+    def _secrets(self) -> Secrets:
+        return Secrets(self.headers)
 
     def _address_check(self, url: str) -> Callable[[str], None] | None:
         """What is asked of each address before a connection for `url`; a proxy's own address is the user's choice."""

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,15 @@ def test_a_good_file(index):
         ("b", Kind.GROUPED),
         ("c", Kind.CONV),
     ]
+
+
+def test_the_index_is_told_the_names_of_files_and_of_members(index, tmp_path):
+    assert index("yield conv(file.name)").convolutions[0].name == "model.bin"
+    with zipfile.ZipFile(tmp_path / "inside.zip", "w") as archive:
+        archive.writestr("a/b.bin", "PROBE\nyield conv(file.name)\n" + "#" * 100)
+    archives = PluginReference("zip", module="filterzoo_plugins.archives.zip")
+    with Jail([PROBE, archives], STRICT) as jail, LocalFile(tmp_path / "inside.zip") as file:
+        assert jail.index(file, "inside.zip").convolutions[0].name == "a/b.bin"
 
 
 def test_the_child_stays_warm_and_is_replaced_in_time(index, tmp_path):

@@ -110,7 +110,7 @@ BLOCK = "name: x\nsources:\n  - source: zoo\n"
         ),
         (
             BLOCK + "    wrd: 3\n",
-            ["4: sources[0].wrd: unknown key (did you mean 'word'?); allowed: source, limit, word, inner"],
+            ["4: sources[0].wrd: unknown key (did you mean 'word'?); allowed: source, limit, headers, word, inner"],
         ),
         (
             BLOCK + "    inner: {deep: 3}\n",
@@ -242,7 +242,7 @@ def test_the_schema_knows_the_keys_of_all_sources():
         if "source" in entry.get("properties", {})
     }
     assert set(blocks) == set(SOURCES)
-    assert set(blocks["local"]["properties"]) == {"source", "limit", "paths", "license", "facts"}
+    assert set(blocks["local"]["properties"]) == {"source", "limit", "headers", "paths", "license", "facts"}
     assert blocks["local"]["required"] == ["paths", "source"]
     assert all(entry["additionalProperties"] is False for entry in blocks.values())
     assert set(schema["properties"]) == {
