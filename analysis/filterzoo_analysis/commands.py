@@ -56,11 +56,23 @@ def report(
         list[Path] | None,
         typer.Option(help="A picture and, given once more, its attacked twin, for the figure of first layers."),
     ] = None,
+    explorer: Annotated[
+        bool,
+        typer.Option(
+            "--explorer",
+            help="Instead of the report: a page that queries the data set in the browser, fit for a Space.",
+        ),
+    ] = False,
 ) -> None:
     """The papers' figures of the data set at TARGET, each with its table, and one page to read them in.
 
     Exit code 0: written; 2: it could not start, or there is no such data set.
     """
+    if explorer:
+        from filterzoo_analysis.explorer import writing  # noqa: PLC0415  # as below
+
+        console().print(printable(str(writing.write(target, output)), 400))
+        return
     from filterzoo.dataset.untrusted import reading  # noqa: PLC0415  # as below
     from filterzoo_analysis.page import rendering  # noqa: PLC0415  # seconds that other commands do not need
     from filterzoo_analysis.page import report as reports  # noqa: PLC0415

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
@@ -18,6 +17,7 @@ import filterzoo
 from filterzoo.reporting.terminal import printable
 from filterzoo_analysis.exhibits import Answer, Exhibit, Section, counted
 from filterzoo_analysis.page import model_pictures, rendering
+from filterzoo_analysis.page.embedding import embedded
 from filterzoo_analysis.page.models_page import document
 from filterzoo_analysis.sections import beyond, cnn_filter_db, confidence, counts, growth, medical, robustness
 from filterzoo_analysis.tables.selection import EXCLUDABLE
@@ -89,14 +89,6 @@ def exhibits(zoo: Zoo) -> Iterator[Exhibit]:
     """Every exhibit of every section."""
     for make in SECTIONS:
         yield from make(zoo).exhibits
-
-
-def embedded(value: object) -> str:
-    """JSON that may stand in a script element whatever strings are in it."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
 
 
 def with_code(text: str) -> Any:

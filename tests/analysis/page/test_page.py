@@ -11,6 +11,7 @@ from tests.analysis import synthetic
 
 from filterzoo_analysis import zoo
 from filterzoo_analysis.page import report
+from filterzoo_analysis.page.embedding import embedded
 from filterzoo_analysis.page.models_page import document
 
 pytestmark = pytest.mark.slow
@@ -233,7 +234,7 @@ def test_two_thousand_models_open_fast(browser, tmp_path):
     one = synthetic.random_model("m", rng, width=3, depth=2)
     models = [synthetic.Model(f"m{n}", one.layers, {"task": f"task {n % 9}"}) for n in range(2000)]
     written = report.write(zoo.prepare(synthetic.dataset(models[:1])), tmp_path)
-    big = report.embedded(document(zoo.prepare(synthetic.dataset(models))))
+    big = embedded(document(zoo.prepare(synthetic.dataset(models))))
     page_text = written.read_text()
     head, _, rest = page_text.partition('<script id="data" type="application/json">')
     written.write_text(head + '<script id="data" type="application/json">' + big + rest[rest.index("</script>") :])

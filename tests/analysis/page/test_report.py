@@ -19,6 +19,7 @@ from filterzoo.commands.status import status
 from filterzoo.errors import StartError
 from filterzoo_analysis import commands, zoo
 from filterzoo_analysis.page import report
+from filterzoo_analysis.page.embedding import embedded
 from filterzoo_analysis.sections import robustness
 from filterzoo_publish.schema import COLUMNS
 
@@ -156,7 +157,7 @@ def test_the_same_data_give_the_same_report(mixed, written, tmp_path):
 
 def test_json_in_a_script_element_cannot_end_it():
     hostile = {"</script><!--": "<script>\u2028\u2029&amp;"}
-    text = report.embedded(hostile)
+    text = embedded(hostile)
     assert not set("<>&\u2028\u2029") & set(text)
     assert json.loads(text) == hostile
 

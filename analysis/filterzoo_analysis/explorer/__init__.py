@@ -1,0 +1,1 @@
+"""A page that queries a published data set in the browser."""

@@ -1,0 +1,2 @@
+export { asyncBufferFromUrl, cachedAsyncBuffer, parquetMetadataAsync, parquetRead } from "hyparquet";
+export { decompress } from "fzstd";
