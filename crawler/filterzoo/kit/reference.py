@@ -47,7 +47,7 @@ def _entry(name: str) -> Iterator[str]:
     for method, function in vars(public).items():
         if _is_told(method, function):
             yield f"### {name}.{method}\n"
-            yield f"```python\n{_call(method, function)}\n```\n\n{_text(inspect.unwrap(_plain(function)))}\n"
+            yield f"```python\n{_call(method, function)}\n```\n\n{_text(_plain(function))}\n"
 
 
 def _is_told(method: str, function: object) -> bool:

@@ -128,8 +128,8 @@ class Transport:
         except httpx.TransportError as error:
             raise Transient(self._secrets.hidden(f"the connection failed: {_sentence(error)}")) from error
         except (httpx.InvalidURL, httpx.HTTPError, httpx.StreamError, UnicodeError) as error:
-            refusal = Refused(Reason.FETCH_FAILED, f"the request failed: {_sentence(error)}", shown(url))
-            raise self._secrets.hide(refusal) from error
+            failed = Refused(Reason.FETCH_FAILED, f"the request failed: {_sentence(error)}", shown(url))
+            raise self._secrets.hide(failed) from error
 
     def body(self, response: httpx.Response, *, raw: bool = False) -> Iterator[bytes]:
         """The body in pieces, decoded unless `raw`; Transient when it comes too slowly."""
