@@ -14,7 +14,7 @@ _VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,8190}[\x21-\x7e])?")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _OURS = frozenset(
     {"accept-encoding", "connection", "content-length", "expect", "host", "if-match", "if-modified-since"}
-    | {"if-none-match", "if-range", "if-unmodified-since", "keep-alive", "range", "te", "trailer"}
+    | {"if-none-match", "if-range", "if-unmodified-since", "keep-alive", "range", "trailer"}
     | {"transfer-encoding", "upgrade", "user-agent"}
 )
 """Headers that requests need as they are; a manifest's `user_agent` says who asks."""
