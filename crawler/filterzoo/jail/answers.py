@@ -14,16 +14,16 @@ from filterzoo.jail.limits import JailLimits
 from filterzoo.jail.messages import Message, Wire, encode, encode_refusal
 
 READ_TWICE = 2
-"""How many times the bytes of a file and those beside it may be read for the index ..."""
+"""The bytes that may be read for an index: this multiple of the size of the file and those beside it ..."""
 READ_FREE = 1 << 30
-"""... and how many on top, since formats read their indexes in small steps."""
+"""... and this many in addition, since formats read in small steps."""
 
 
 class Answers:
     """Answers one child about one artifact. Side files it opened are closed at the end.
 
-    A refusal that is the file's own fault is passed on to the child, which may know what to do without; one that may
-    not come again (a network that fails) is raised here, so that no table is made of half a file.
+    A refusal that is the file's own fault is passed on to the child, which may go on without the file; a transient one
+    (a network failure) is raised here, so that no table describes half a file.
     """
 
     def __init__(self, file: RandomAccessFile, wire: Wire, limits: JailLimits) -> None:
@@ -37,7 +37,7 @@ class Answers:
         self._sides: dict[str, RandomAccessFile] = {}
         self._open_sides = contextlib.ExitStack()
         self.reasons: set[Reason] = set()
-        """Of the refusals that were passed to the child."""
+        """Reasons of the refusals that were passed to the child."""
 
     def __enter__(self) -> Self:
         return self
@@ -46,7 +46,7 @@ class Answers:
         self._open_sides.close()
 
     def give(self, message: Message, question: Any) -> bool:
-        """Answer a question; False where the message is none."""
+        """Answer a request; False where the message is no request."""
         match message, question:
             case Message.READ, [int(offset), int(length), str() | None as side]:
                 self._answer(lambda: self._read(offset, length, side))
@@ -73,7 +73,7 @@ class Answers:
                 raise
             self.reasons.add(refusal.reason)
             answer, body = Message.REFUSED, encode_refusal(refusal)
-        except Exception as error:  # a source's file may raise anything; it is named and the run goes on
+        except Exception as error:  # a source's file may raise anything: the refusal names it, and the run goes on
             raise Refused(Reason.PLUGIN_ERROR, f"reading the file raised {describe(error)}") from error
         if self._wire.deadline is not None:
             self._wire.deadline += self._io_seconds
@@ -92,7 +92,7 @@ class Answers:
             return file.read(offset, length)
 
     def _announce(self, byte_ranges: list[Any], side: str | None) -> bytes:
-        """Start to fetch what will be read, unless it is more than may be read at once: then it is fetched as asked."""
+        """Prefetch the announced ranges, unless they exceed what may be read at once."""
         self._announced += len(byte_ranges)
         if self._announced > self._limits.announced:
             raise Refused(Reason.LIMIT, f"the index announces more than {self._limits.announced} reads")
@@ -123,7 +123,7 @@ class Answers:
 
     @contextlib.contextmanager
     def _waiting(self) -> Iterator[None]:
-        """While a disk or a server is waited for, the child's time stands still; not while its questions are read."""
+        """The child's time does not run while the parent waits for a disk or a server."""
         begin = time.monotonic()
         try:
             yield

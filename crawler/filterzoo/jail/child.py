@@ -23,7 +23,7 @@ from filterzoo.jail.unpacking import unpack
 from filterzoo.references import PluginReference
 
 ENCODINGS = ("ascii", "utf-8", "latin-1", "cp437", "raw-unicode-escape", "unicode-escape", "utf-16-le", "utf-32-le")
-"""Looked up before the file system is out of reach, since Python loads codecs from files."""
+"""Looked up before file access is dropped, because Python loads codecs from files."""
 
 
 def work(wire: Wire, indexer: Indexer, message: Message, request: dict[str, Any], file: RandomAccessFile) -> None:
@@ -53,7 +53,7 @@ def _refused(refusal: Refused) -> tuple[Message, bytes]:
     return Message.REFUSED, encode_refusal(refusal)
 
 
-# Built in advance: when memory runs out there is none left to build a response.
+# Built in advance: there is no memory left to build it when memory runs out.
 _TOO_DEEP = _refused(Refused(Reason.LIMIT, "the file is nested too deeply"))
 _TOO_LARGE = _refused(Refused(Reason.LIMIT, "indexing needs more memory than the jail allows"))
 

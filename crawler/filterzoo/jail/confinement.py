@@ -96,7 +96,7 @@ def allow_cpu_time(seconds: int) -> None:
 
 
 def _limit_resources(memory_bytes: int) -> bool:
-    """Whether all of them hold: macOS knows RLIMIT_AS and does not take it."""
+    """Whether all of them could be set: macOS defines RLIMIT_AS and rejects it."""
     limits = {
         resource.RLIMIT_AS: memory_bytes,
         resource.RLIMIT_FSIZE: 0,
@@ -119,7 +119,7 @@ def _set_limit(which: int, most: int, *, is_hard: bool = True) -> bool:
 
 
 def _close_the_file_system() -> bool:
-    """No path can be opened, made or removed from now on; what is open stays. False where there is no Landlock."""
+    """From now on no path can be opened, created or removed; open files stay open. False where there is no Landlock."""
     try:
         import landlock  # noqa: PLC0415  # only Linux has it
     except ImportError:
@@ -142,7 +142,7 @@ def _system_call_filter() -> pyseccomp.SyscallFilter | None:
     permitted = pyseccomp.SyscallFilter(pyseccomp.ERRNO(errno.EPERM))
     for name in _ALLOWED:
         permitted.add_rule(pyseccomp.ALLOW, name)
-    # abort() signals its own process; any other would be an attack.
+    # abort() signals its own process; signals to others are forbidden.
     permitted.add_rule(pyseccomp.ALLOW, "tgkill", pyseccomp.Arg(0, pyseccomp.EQ, os.getpid()))
     return permitted
 

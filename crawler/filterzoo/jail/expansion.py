@@ -1,7 +1,7 @@
-"""How much more than its stored bytes a whole file may claim to hold: compressed records, views, tied layers together.
+"""Bounds on how far a whole file may expand: compressed records, views and tied layers together.
 
-Each record and each view has a bound of its own in `validation`. Many of them below that bound still make gigabytes of
-a few kilobytes, so the sums over the file are bounded as well.
+Each record and each view has a bound of its own in `validation`. Many of them below that bound still expand kilobytes
+to gigabytes, so the sums over the file are bounded as well.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from filterzoo.layers.computations import numbers_of, stored_tensors
 from filterzoo.records import Tensor
 
 MAX_EXPANSION = 1 << 24
-"""Most numbers that a layer, or all layers of a file together, may have beyond those that the decoded bytes hold: axes
-of stride 0, chunks that were never written, chunks that are listed twice, views that share numbers."""
+"""Most elements of a layer, or of all layers of a file, beyond those in the decoded bytes: axes of stride 0, chunks
+that were never written or are listed twice, views that share elements."""
 UNSUSPECTED = 64 << 20
-"""Decoded bytes up to which no ratio is asked for ..."""
+"""No ratio applies to fewer decoded bytes than this ..."""
 MAX_RATIO = 100
-"""... and beyond which they may not be so many times as many as are stored: weights hardly compress, bombs do."""
+"""... and above, the largest ratio of decoded to stored bytes: weights hardly compress, bombs do."""
 _FLOAT = 4
 
 
 def check_expansion(tensors: Iterable[Tensor]) -> None:
-    """Refused (limit) where the layers of a file are much more than its bytes; tied layers count as often as listed."""
+    """Refused (limit) where the layers of a file exceed its bytes by far; tied layers count once for each listing."""
     places: dict[tuple[str, int, int], int] = {}
     distinct: dict[object, int] = {}
     numbers = 0
@@ -48,13 +48,13 @@ def check_expansion(tensors: Iterable[Tensor]) -> None:
 
 
 def bytes_of(tensor: Tensor) -> object:
-    """Equal for tied tensors: those that are the same numbers."""
+    """A key that is equal for tied tensors."""
     where = tensor.span, tensor.stored_in, tensor.shape, tensor.strides, tensor.chunk_shape
     return *where, tensor.dtype, tensor.quantisation, tensor.computation
 
 
 def _add_places(places: dict[tuple[str, int, int], int], tensor: Tensor) -> None:
-    """The byte ranges of the file that a tensor is read from, each with the length that it decodes to."""
+    """The byte ranges that a tensor is read from, each with its decoded length."""
     side, span = tensor.span.side or "", tensor.span
     if not tensor.stored_in:
         places[side, span.offset, span.length] = span.length

@@ -1,4 +1,4 @@
-"""The files that the jail's child sees: through a descriptor the parent sent, or through the parent's answers."""
+"""Files inside the jail: read through a descriptor from the parent, or by requests to the parent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from filterzoo.jail.messages import Message, Wire
 
 
 class DescriptorFile(RandomAccessFile):
-    """A local file, through the descriptor the parent sent; its side files go through the parent."""
+    """A local file, read through the descriptor from the parent; side files are requested from the parent."""
 
     def __init__(self, wire: Wire, size: int, descriptor: int) -> None:
         self.size = size
@@ -43,7 +43,7 @@ class DescriptorFile(RandomAccessFile):
 
 
 class RelayedFile(RandomAccessFile):
-    """A file whose bytes the parent fetches: a remote one, or one beside the artifact."""
+    """A file whose bytes are requested from the parent: a remote one, or one beside the artifact."""
 
     def __init__(self, wire: Wire, size: int, *, is_remote: bool, side: str | None = None) -> None:
         self.size = size
@@ -67,7 +67,7 @@ class RelayedFile(RandomAccessFile):
 
 
 def _beside_artifact(wire: Wire, name: str) -> RelayedFile:
-    """The side file of that name, whose size the parent tells."""
+    """The side file of that name; the parent states its size."""
     check_side_name(name)
     answer = json.loads(_ask(wire, Message.SIDE, name))
     return RelayedFile(wire, answer["size"], is_remote=answer["is_remote"], side=name)

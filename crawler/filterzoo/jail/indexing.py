@@ -1,4 +1,4 @@
-"""In the jail: which format a file is of, what tensors are in it, and which of them are convolution weights."""
+"""In the jail: determines a file's format, its tensors, and which of them are convolution weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from filterzoo.references import PluginReference
 MAX_TENSORS = 1_000_000
 """Most named arrays of one file."""
 MAX_LEFT_OUT = 100
-"""Most convolutions that cannot be read and are told one by one."""
+"""Most unreadable convolutions that are listed one by one."""
 MAX_DEPTH = 3
 """Archives inside archives."""
 
@@ -33,7 +33,7 @@ PLUGIN_ERRORS = (Exception, SystemExit)
 
 @dataclass(frozen=True, slots=True)
 class IndexRequest:
-    """What is asked of a file. name: what its zoo calls it. member: the model of an archive, where one is named.
+    """What to index of a file. name: the file's name in its zoo. member: the model of an archive, where one is named.
 
     all_tensors: every named array is listed, not only convolutions.
     """
@@ -52,7 +52,7 @@ class Loaded:
 
     @property
     def is_last_resort(self) -> bool:
-        """Whether it is asked after all others."""
+        """Whether it is tried after all others."""
         return isinstance(self.reader, Format) and self.reader.is_last_resort
 
     def failed(self, error: BaseException) -> Refused:
@@ -62,7 +62,7 @@ class Loaded:
 
 
 def load_readers(references: Iterable[PluginReference]) -> tuple[list[Loaded], list[Refused]]:
-    """Formats, then archives, of the plugins the parent names, and the plugins that fail here though not there."""
+    """Formats, then archives, of the plugins the parent names; and the plugins that fail to load only in the jail."""
     formats: list[Loaded] = []
     archives: list[Loaded] = []
     failures: list[Refused] = []
@@ -91,12 +91,12 @@ class Indexer:
         self._failures = failures
 
     def answer(self, file: RandomAccessFile, wanted: IndexRequest) -> tuple[Message, bytes]:
-        """What `look` found, as a message to the parent."""
+        """The result of `look`, as a message to the parent."""
         found = self.look(file, wanted)
         try:
             body = encode(found)
         except (TypeError, ValueError) as error:
-            # What cannot be encoded is no Index: the plugin put other types into its fields.
+            # An Index that cannot be encoded has fields of wrong types, from the plugin.
             reader = found.format if isinstance(found, Index) else None
             raise next(loaded for loaded in self._readers if reader in {None, loaded.reader.name}).failed(
                 error
@@ -117,7 +117,7 @@ class Indexer:
             found = find_model(file, loaded.reader, (other.reader for other in self._readers), wanted.member)
         except (Refused, MemoryError, RecursionError, ConnectionClosed):
             raise
-        except PLUGIN_ERRORS as error:  # a plugin may raise anything; it is named and the run goes on
+        except PLUGIN_ERRORS as error:  # a plugin may raise anything; it is named in the refusal and the run goes on
             raise loaded.failed(error) from error
         if found.packing is not Packing.STORED:
             return found
@@ -133,7 +133,7 @@ class Indexer:
             try:
                 if loaded.reader.accepts(head, name):
                     return loaded
-            except PLUGIN_ERRORS as error:  # a plugin may raise anything; the others are still asked
+            except PLUGIN_ERRORS as error:  # a plugin may raise anything; the others are still tried
                 failures.append(loaded.failed(error))
         if failures:
             raise failures[0]
@@ -159,7 +159,7 @@ def _index(format_: Format, file: RandomAccessFile, *, all_tensors: bool) -> Ind
 
 
 def _refuse_nothing(chosen: tuple[Tensor, ...], left_out: tuple[LeftOut, ...]) -> None:
-    """Where no convolution can be read, the first one that cannot says why."""
+    """Refused with the reason of the first unreadable convolution, where none can be read."""
     if left_out and not chosen:
         raise Refused(Reason(left_out[0].reason), left_out[0].detail, left_out[0].name)
 
@@ -167,7 +167,7 @@ def _refuse_nothing(chosen: tuple[Tensor, ...], left_out: tuple[LeftOut, ...]) -
 def _chosen(
     format_: Format, tensors: list[Tensor], facts: FileFacts
 ) -> tuple[tuple[Tensor, ...], str | None, tuple[LeftOut, ...]]:
-    """The convolutions among the tensors, as the format marks them or as shapes tell; passed over; left out."""
+    """The convolutions, as the format marks them or shapes show; arrays passed over; convolutions left out."""
     if format_.is_graph:
         found = Selection(tuple(t for t in tensors if t.convolution is not None), {})
     else:
@@ -207,13 +207,13 @@ def _index_all(format_: Format, file: RandomAccessFile) -> Index:
 
 
 def _listed(tensor: Tensor) -> Tensor:
-    """The array without the operation that reads it; what no convolution can read has no layout of one."""
+    """The array without its operation; an array of a rank that no convolution has gets the layout OTHER."""
     layout = tensor.layout if is_convolution_shape(tensor.shape) else Layout.OTHER
     return replace(tensor, convolution=None, layout=layout)
 
 
 def _shifted(inside: Index | Member, member: Member, sides: Mapping[str, Member]) -> Index | Member:
-    """What was found in a stored member, at its place in the whole file; sides: the members beside it, by name."""
+    """The index of a stored member, with offsets in the whole file; sides: the members beside it, by name."""
     by = member.offset
     if isinstance(inside, Member):
         return replace(inside, offset=inside.offset + by)
@@ -244,7 +244,7 @@ def _record(member: Member) -> StoredRange:
 
 
 def _moved(tensor: Tensor, places: Mapping[str | None, int]) -> Tensor:
-    """The tensor, or what it is computed from, where its file starts at that place of the whole one."""
+    """The tensor, and those it is computed from, moved by the offset of its file in the archive."""
     if tensor.computation is not None:
         inputs = tuple(_moved(each, places) for each in tensor.computation.inputs)
         return replace(tensor, computation=replace(tensor.computation, inputs=inputs))

@@ -14,27 +14,27 @@ class JailLimits:
     cpu_seconds: int = 8
     """CPU time for one file ..."""
     cpu_seconds_per_gib: int = 1
-    """... and for each GiB of its size on top: a larger model has a longer table."""
+    """... and in addition for each GiB of its size: a larger model has a longer table."""
     patience: int = 4
-    """Wall-clock limit, as a multiple of the CPU limit; the time that the parent reads for the child is not counted."""
+    """Wall-clock limit, as a multiple of the CPU limit; time in which the parent reads for the child does not count."""
     read_bytes: int = 64 << 20
     """Most bytes a child may ask the parent for at once."""
     questions: int = 50_000
-    """How often a child may ask the parent for bytes of one file."""
+    """Most requests for bytes of one file."""
     announced: int = 1_000_000
-    """How many byte ranges of one file a child may announce in all."""
+    """Most byte ranges of one file that a child may announce."""
     sides: int = 4_096
-    """How many files beside one file a child may look at."""
+    """Most side files of one file that a child may open."""
     start_seconds: int = 60
-    """A child must have loaded the format plugins by then."""
+    """Seconds in which a child must have loaded the format plugins."""
     files_per_child: int = 500
-    """A child is replaced after so many files, whatever they were."""
+    """A child is replaced after so many files."""
     unpack_ratio: int = 100
-    """How many times its packed size a member may unpack to ..."""
+    """Largest ratio of a member's unpacked to its packed size ..."""
     unpack_bytes: int = 64 << 20
-    """... where it unpacks to more than this."""
+    """... if it unpacks to more bytes than this."""
     unpack_seconds_per_gib: int = 240
-    """CPU time for unpacking, for each packed GiB, on top of that for any file."""
+    """CPU time for unpacking, for each packed GiB, in addition to that for any file."""
 
     def unpack_limit(self, packed: int) -> int:
         """Most bytes that `packed` bytes may unpack to."""

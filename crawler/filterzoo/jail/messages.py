@@ -15,16 +15,16 @@ from filterzoo.errors import Refused
 MAX_BODY = 64 << 20
 """Bytes of the largest message either side accepts."""
 MAX_VALUES = 3_000_000
-"""Values in the JSON of a message: a parsed one takes up to a hundred bytes, whatever its text takes."""
+"""Most values in the JSON of a message: each takes up to a hundred bytes once parsed."""
 
 _HEADER = struct.Struct(">BI")
 
 
 class Message(IntEnum):
-    """Who sends it, and what its body is."""
+    """The kinds of messages: who sends each, and its body."""
 
     SETUP = 1
-    """Parent: JSON {plugins, memory_bytes}: what to load, and how much memory to do with."""
+    """Parent: JSON {plugins, memory_bytes}: what to load, and the memory limit."""
     READY = 2
     """Child: JSON {confinement, formats}: the layers that are active, the names of the formats it loaded."""
     INDEX = 3
@@ -50,13 +50,13 @@ class Message(IntEnum):
 
 
 class ConnectionClosed(Exception):  # named after what happened; no caller treats it as its own error
-    """Raised when the other side is gone."""
+    """Raised when the other side has closed the connection."""
 
 
 class Wire:
     """One end of the socket between parent and child.
 
-    Every method raises ConnectionClosed when the other side is gone, TimeoutError when `deadline` has passed.
+    Every method raises ConnectionClosed when the other side has closed it, TimeoutError when `deadline` has passed.
     """
 
     def __init__(self, end: socket.socket) -> None:
@@ -124,7 +124,7 @@ class Wire:
         return bytes(buffer)
 
     def _wait_no_longer(self) -> None:
-        """Set the next call's timeout to the time that is left: a byte now and then does not extend the deadline."""
+        """Set the next call's timeout to the remaining time: single bytes do not extend the deadline."""
         if self.deadline is None:
             return
         left = self.deadline - time.monotonic()
@@ -134,7 +134,10 @@ class Wire:
 
 
 def encode(document: Any) -> bytes:
-    """JSON, in ASCII; our records become objects, field by field. TypeError or ValueError for what JSON cannot hold."""
+    """JSON in ASCII; records become objects, field by field.
+
+    TypeError or ValueError for values JSON cannot represent.
+    """
     return json.dumps(document, default=_fields).encode()
 
 
@@ -144,7 +147,7 @@ def encode_refusal(refusal: Refused) -> bytes:
 
 
 def _fields(record: Any) -> dict[str, Any]:
-    """What `dataclasses.asdict` gives, one level deep: copying every field costs more than all else about a table."""
+    """`dataclasses.asdict`, one level deep: deep copies would dominate the cost of a table."""
     if not dataclasses.is_dataclass(record):
         raise TypeError(f"a {type(record).__name__} is no record")
     return {name: getattr(record, name) for name in record.__dataclass_fields__}

@@ -1,4 +1,4 @@
-"""Where the jail's child starts: in a network of its own that leads nowhere, if the kernel and util-linux permit it."""
+"""Starts the jail's child in an empty network namespace, if the kernel and util-linux permit it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import subprocess
 import sys
 
 _OWN = ("--user", "--map-current-user", "--net", "--ipc", "--uts")
-"""A user namespace first: it is what lets an ordinary user have the others."""
+"""A user namespace first: an unprivileged user needs it for the others."""
 _SECONDS = 5
 
 
 @functools.cache
 def way_in() -> tuple[str, ...]:
-    """What to write before a command so that it runs in namespaces of its own; nothing where that is not permitted."""
+    """The command prefix that runs a command in new namespaces; empty where that is not permitted."""
     unshare, nothing = shutil.which("unshare"), shutil.which("true")
     if sys.platform != "linux" or unshare is None or nothing is None:
         return ()

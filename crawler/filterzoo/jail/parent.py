@@ -1,4 +1,4 @@
-"""The parent's side of the jail: keeps one child warm, sends it files, and accepts only what fits the file."""
+"""The parent's side of the jail: keeps one child running, sends it files, and validates its tables."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ _MEMBER = RecordParser(Member)
 
 
 class Jail:
-    """One warm child, for one thread. `index` takes file after file; the child is replaced after any irregularity."""
+    """One running child, for one thread.
+
+    `index` takes file after file; the child is replaced after any irregularity.
+    """
 
     def __init__(self, formats: Sequence[PluginReference], limits: JailLimits | None = None) -> None:
         self._formats = formats
@@ -57,9 +60,8 @@ class Jail:
 
         all_tensors: the table lists every named array too (`Index.tensors`).
 
-        A Member where the model is compressed: `unpack` it, then look at what comes out. A limit that was met, or a
-        crash, in a child that had other files before counts only if a new child says the same: what a file
-        leaves behind must not decide about the next.
+        A Member where the model is compressed: `unpack` it, then index the result. A limit or crash in a child that has
+        read other files before counts only if a new child repeats it: one file must not affect the next.
         """
         request = {"name": name, "member": member, "all_tensors": all_tensors}
         self._warm_child()
@@ -85,13 +87,13 @@ class Jail:
         return found
 
     def unpack_limit(self, member: Member) -> int:
-        """Most bytes that the member of a file may unpack to, with everything that is unpacked from it in turn."""
+        """Most bytes that a file's member, and the members inside it, may unpack to."""
         return self._limits.unpack_limit(member.length)
 
     def unpack(self, file: RandomAccessFile, member: Member, sink: IO[bytes], most: int | None = None) -> int:
         """Write the unpacked bytes of a member to `sink`, `most` of them at most; gives how many they are.
 
-        Refused (limit, damaged) as `JailLimits` says, and (limit) where there is no room for them.
+        Refused (limit, damaged) as `JailLimits` says, and (limit) where the disk has no room for them.
         """
         limit = self._limits.unpack_limit(member.length)
         limit = limit if most is None else min(limit, most)
@@ -108,7 +110,7 @@ class Jail:
 
     @contextlib.contextmanager
     def _busy_child(self) -> Iterator[Child]:
-        """The warm child, for one file; it is replaced afterwards where it cannot be used for another."""
+        """The running child, for one file; it is replaced afterwards if it cannot take another."""
         child = self._warm_child()
         self._files_of_child += 1
         child.is_waiting = False
@@ -148,7 +150,7 @@ class Jail:
         *,
         sink: _Sink | None = None,
     ) -> Any:
-        """Hand the file in and answer the child's questions until its last word; unpacked bytes go to `sink`."""
+        """Send the file and answer the child's requests until its final message; unpacked bytes go to `sink`."""
         child.allow(seconds)
         request |= {"size": file.size, "is_remote": file.is_remote, "cpu_seconds": seconds}
         descriptor = file.descriptor if isinstance(file, LocalFile) else None
@@ -173,7 +175,7 @@ class Jail:
 
 
 class _Sink:
-    """Where unpacked bytes go; the parent counts them too."""
+    """The sink of unpacked bytes, counted by the parent as well."""
 
     def __init__(self, sink: IO[bytes], limit: int) -> None:
         self.size = 0
@@ -193,7 +195,7 @@ class _Sink:
 
     @contextlib.contextmanager
     def _room(self) -> Iterator[None]:
-        """A disk that is full of this file is the file's limit: the run goes on without it."""
+        """A disk filled by this file is a limit of the file, not of the run."""
         try:
             yield
         except OSError as error:
@@ -209,7 +211,7 @@ def _hear(child: Child) -> tuple[Message, bytes]:
 
 
 def _found(child: Child, message: Message, body: bytes) -> Index | Member:
-    """The child's final message about a file that it could read."""
+    """The child's final message about a readable file."""
     found: Index | Member = (_INDEX if message is Message.TABLE else _MEMBER).read(body)
     if isinstance(found, Index) and found.format not in child.formats:
         raise Refused(Reason.CRASHED, f"the jail names a format it has not loaded: {found.format[:80]!r}")
@@ -224,7 +226,7 @@ def _conclusion(child: Child, said: Message, document: Any, told: set[Reason]) -
             Message.REFUSED,
             {"reason": str(reason), "detail": str(detail), "where": str() | None as where, "plugin": plugin},
         ) if (plugin is None or plugin in child.plugins) and _may_say(reason, told):
-            # After one limit was met the next is near.
+            # A child that has reached one limit is close to others.
             child.is_waiting = Reason(reason) is not Reason.LIMIT
             return Refused(Reason(reason), detail, where, plugin)
         case _:

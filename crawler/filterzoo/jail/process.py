@@ -1,4 +1,4 @@
-"""The child process of the jail: started, limited in CPU time, and ended in every case."""
+"""The child process of the jail: starts it, limits its CPU time, and always ends it."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from filterzoo.jail.namespaces import way_in
 from filterzoo.references import PluginReference
 
 _COMPLAINT_BYTES = 4096
-"""How much of the end of the child's error stream is looked at."""
+"""Bytes at the end of the child's error stream that are read."""
 _GRACE_SECONDS = 1.0
 """How long a child that has closed its connection may take to exit by itself."""
 
 
 class Child:
-    """A child process that has loaded the formats and given up its rights; Refused (crashed) where it does not start.
+    """A child process that has loaded the formats and dropped its privileges; Refused (crashed) on failure.
 
-    Its error stream goes to a temporary file: a pipe that nobody empties would block it.
+    Its error stream goes to a temporary file: a full pipe would block it.
     """
 
     def __init__(self, formats: Sequence[PluginReference], limits: JailLimits) -> None:
@@ -39,7 +39,7 @@ class Child:
         self.plugins = frozenset(reference.name for reference in formats)
         """Names of the plugins it has to load."""
         self.is_waiting = True
-        """Whether the child is done with the last file; if not, it must not be used for another."""
+        """Whether the child has finished the last file; otherwise it must not get another."""
         with contextlib.ExitStack() as undo:
             self._errors = undo.enter_context(tempfile.TemporaryFile())
             ours, theirs = socket.socketpair()
@@ -74,7 +74,7 @@ class Child:
         ready = json.loads(body)
         self.confinement: list[str] = ready["confinement"]
         self.formats = frozenset[str](ready["formats"])
-        """Names of the formats it loaded; said before it saw a file."""
+        """Names of the formats it loaded, sent before its first file."""
 
     @property
     def process_id(self) -> int:
@@ -89,7 +89,7 @@ class Child:
     def allow(self, seconds: int) -> None:
         """Allow `seconds` of CPU time from now on, and `JailLimits.patience` times as much wall-clock time.
 
-        The kernel ends a child that wants more CPU time. Where limits cannot be set from outside (macOS), the child
+        The kernel kills a child that exceeds the CPU time. Where limits cannot be set from outside (macOS), the child
         sets its own.
         """
         self.wire.deadline = time.monotonic() + self._limits.patience * seconds
@@ -101,7 +101,7 @@ class Child:
                 resource.prlimit(self.process_id, resource.RLIMIT_CPU, (most, hard))
 
     def death(self, seconds: int) -> Refused:
-        """Why the child is gone, as a refusal of the file it was reading with `seconds` of CPU time."""
+        """Why the child ended, as a refusal of the file it was reading with `seconds` of CPU time."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_GRACE_SECONDS)
         code = self._process.poll()

@@ -1,6 +1,6 @@
-"""Reads what a child says, which may be anything: bounded before it is parsed, and given up at the first error.
+"""Parses the child's messages, which are untrusted: their size is bounded first, and parsing stops at the first error.
 
-Without that, 64 MB of `1,` become gigabytes: a list of as many numbers, and an error for each of them.
+Otherwise 64 MB of `1,` would become gigabytes: a list of numbers and an error for each of them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from filterzoo.jail.messages import MAX_VALUES
 
 NO_MESSAGE = "the jail sent something that is no message"
 MAX_QUESTION = 8 << 20
-"""Bytes of a question or a refusal; only tables are longer."""
+"""Most bytes of a request or a refusal; only tables are longer."""
 
 
 class RecordParser:
@@ -39,7 +39,7 @@ class RecordParser:
 
 
 def document(body: bytes) -> Any:
-    """Any short JSON; Refused (crashed) where it is none."""
+    """Any short JSON value; Refused (crashed) where the body is no JSON."""
     if len(body) > MAX_QUESTION:
         raise Refused(Reason.CRASHED, NO_MESSAGE)
     check_values(body)

@@ -1,4 +1,4 @@
-"""In the jail: finds the one model inside an archive, and unpacks what has to be unpacked, piece by piece."""
+"""In the jail: finds the one model inside an archive, and unpacks it piece by piece if it is compressed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def find_model(
 ) -> Member:
     """The member called `wanted`, or the only one that a format or archive accepts and that is no optimiser's state.
 
-    Where everything is packed as a whole that is the one, and what is wanted is inside.
+    An archive that is compressed as a whole has one member, and the wanted one is inside.
     """
     members = list(archive.members(file))
     is_whole = len(members) == 1 and members[0].packing in WHOLE
@@ -47,7 +47,7 @@ def find_model(
     if broken and not models:
         raise Refused(Reason.DAMAGED, f"a {archive.name} archive with broken members", ascii(broken[0])[:200])
     models = [model for model in models if not _is_part(model, models, known)]
-    # What only names what is not read says so of the first such member.
+    # A format that only refuses is asked about the first such member.
     models = models or _accepted(heads, filter(_is_last_resort, known))[:1]
     models = _networks(models, {member.name for member in members}) if len(models) > 1 else models
     if len(models) != 1:
@@ -64,7 +64,7 @@ def _plain(name: str) -> str:
 
 
 def _networks(models: list[Member], names: set[str]) -> list[Member]:
-    """Without the states of optimisers; of what stable-baselines3 wrote only the policy."""
+    """The members without optimiser states; of a stable-baselines3 archive only the policy."""
     left = [m for m in models if not any(map(is_optimiser, re.split(r"[._/]", m.name)))]
     if _STABLE_BASELINES in names or names >= _POLICY:
         left = [member for member in left if member.name == "policy.pth"]
@@ -89,7 +89,7 @@ class MemberFile(Window):
     def __init__(self, file: RandomAccessFile, member: Member, archive: Archive) -> None:
         super().__init__(file, member.offset, member.length)
         self.sides: dict[str, Member] = {}
-        """What was opened beside it, by the names that it was asked for."""
+        """The opened side files, by requested name."""
         self._archive_file = file
         self._member = member
         self._archive = archive
@@ -120,7 +120,7 @@ def _is_last_resort(opener: Format | Archive) -> bool:
 
 
 def head(file: RandomAccessFile, member: Member) -> bytes | None:
-    """The first bytes of a member, unpacked; None where they cannot be."""
+    """The first bytes of a member, unpacked; None where that fails."""
     # Bzip2 gives nothing before the end of a block, of 900 kB.
     packed = file.read(member.offset, min(member.length, PIECE if member.packing is Packing.BZIP2 else HEAD_BYTES))
     try:
@@ -184,7 +184,7 @@ _BROKEN = (BrokenDataError, zlib.error, OSError, lzma.LZMAError, EOFError)
 
 
 def _refuse_memory(error: Exception, member: Member) -> None:
-    """Refused (limit) where the data are sound and want more memory than they get."""
+    """Refused (limit) where valid data need more memory than allowed."""
     if needs_too_much_memory(error):
         raise Refused(
             Reason.LIMIT, f"unpacking it takes more than {XZ_MEMORY} bytes of memory", ascii(member.name)[:200]
@@ -192,7 +192,7 @@ def _refuse_memory(error: Exception, member: Member) -> None:
 
 
 def needs_too_much_memory(error: Exception) -> bool:
-    """Whether liblzma met its `memlimit`: Python has no class of its own for that (Modules/_lzmamodule.c)."""
+    """Whether liblzma reached its `memlimit`: Python has no exception class for that (Modules/_lzmamodule.c)."""
     return isinstance(error, lzma.LZMAError) and "memory usage limit" in str(error).lower()
 
 

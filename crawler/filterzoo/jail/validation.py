@@ -16,7 +16,7 @@ from filterzoo.records import CHECKSUM_BYTES, Codec, Convolution, Index, Layout,
 MAX_NUMBERS = 1 << 30
 """Most numbers of one layer (4 GiB as float32; the largest known has 0.3 G)."""
 MAX_TOTAL_NUMBERS = 1 << 35
-"""Most numbers of all layers of a file: tied layers cost time and no bytes."""
+"""Most elements of all layers of a file: tied layers cost time without bytes."""
 MAX_RECORD = 1 << 33
 """Most decoded bytes of one record."""
 MAX_TEXT = 1 << 20
@@ -24,9 +24,9 @@ MAX_TEXT = 1 << 20
 MAX_CONTAINERS = 8
 """Archives inside archives."""
 MAX_COMPUTED = 4
-"""What a weight is computed from may have this many times the numbers of the largest layer."""
+"""The inputs of a computed weight may have this many times the elements of the largest layer."""
 _REASONS_OF_LAYERS = frozenset({str(Reason.UNSUPPORTED), str(Reason.MALFORMED)})
-"""Why a single convolution may be left out; all else is a fault of the file."""
+"""Reasons for which a single convolution may be left out; all others refuse the file."""
 MAX_RANK = 64
 """Axes of an array that is no convolution's."""
 _MOST_AXES = 16
@@ -51,7 +51,7 @@ def validate(index: Index, size: int) -> None:
 
 
 def _check_facts(index: Index, size: int) -> None:
-    """What the file says of itself, and the archives that it lies in."""
+    """The file's own statements, and the archives that contain it."""
     if not 0 <= index.tensor_count < _INT32:
         raise Refused(Reason.MALFORMED, "an impossible number of tensors")
     if any(len(text or "") > MAX_TEXT for text in (index.facts.framework, index.facts.licence, index.passed_over)):
@@ -69,7 +69,7 @@ def _check_facts(index: Index, size: int) -> None:
 
 
 def _check_stored(tensor: Tensor, size: int) -> None:
-    """The bytes of a weight, or of all that it is computed from."""
+    """The bytes of a weight, or of all tensors it is computed from."""
     total = numbers_of(tensor)
     _require(total <= MAX_COMPUTED * MAX_NUMBERS, tensor, "too many numbers to compute it from", Reason.LIMIT)
     for each in all_tensors(tensor):
@@ -166,7 +166,7 @@ def _check_bytes(tensor: Tensor, size: int, *, most: int = MAX_NUMBERS) -> None:
 
 
 def _covered(tensor: Tensor, most: int) -> int:
-    """How many numbers lie between the first and the last one of the view, both included; at most `most`."""
+    """The extent of the view in elements, from the first to the last one; at most `most`."""
     numbers = prod(tensor.shape)
     if tensor.strides is None or not numbers:
         return numbers

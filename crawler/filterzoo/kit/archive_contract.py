@@ -1,4 +1,4 @@
-"""The contract of an archive kind, rule by rule: by first bytes in this process, by whole files in the real jail."""
+"""The contract of archives, rule by rule: `accepts` is checked in this process, `members` in the real jail."""
 
 from __future__ import annotations
 

@@ -27,8 +27,8 @@ from filterzoo.source import Source, SourceOptions
 class Request:
     """What to check a plugin with.
 
-    manifest: has the options of its sources. samples: good files of its formats. limit: so many checkpoints of a
-    source are looked at. allow_private: zoos on this machine and its networks are asked too.
+    manifest: has the options of its sources. samples: good files of its formats. limit: checkpoints of a source that
+    are checked. allow_private: zoos may be on this machine and its networks.
     """
 
     manifest: Path | None = None

@@ -1,4 +1,4 @@
-"""A sample as it arrives when something went wrong: cut short, or with other bytes in it."""
+"""Damaged copies of a sample: truncated, or with changed bytes."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from dataclasses import dataclass
 from filterzoo.files import RandomAccessFile
 
 FRONT = 1024
-"""Most changes fall into so many first bytes, where the tables of most formats are."""
+"""Most changes are made in the first bytes, where most formats have their tables."""
 CUTS = 12
 FLIPS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class DamagedCopy:
-    """`what` was done to the sample, in words."""
+    """what: the damage, in words."""
 
     what: str
     data: bytes
 
 
 class HeldFile(RandomAccessFile):
-    """Bytes in memory; the files beside it are those beside the sample."""
+    """A file in memory, with the side files of the sample."""
 
     def __init__(self, data: bytes, sample: RandomAccessFile) -> None:
         self.size = len(data)
@@ -41,7 +41,7 @@ class HeldFile(RandomAccessFile):
 
 
 def cut_short(data: bytes) -> Iterator[DamagedCopy]:
-    """The sample's first bytes: nearly all, a few, and lengths between; the same ones every time."""
+    """Truncations of the sample, from a few bytes to nearly all; deterministic."""
     lengths = {len(data) - 1, len(data) // 2, *range(4, min(len(data), 40), 9)}
     spread = random.Random(len(data))
     while len(lengths) < min(CUTS, len(data) - 1):
@@ -51,7 +51,7 @@ def cut_short(data: bytes) -> Iterator[DamagedCopy]:
 
 
 def damaged(data: bytes) -> Iterator[DamagedCopy]:
-    """The sample with lengths made enormous, fields made zero, bytes changed at random; the same ones each time."""
+    """The sample with huge lengths, zeroed fields, or random bytes; deterministic."""
     front = min(len(data), FRONT)
     for offset in range(0, min(front, 256), 4):
         for filling in (b"\xff", b"\0"):

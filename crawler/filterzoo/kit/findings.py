@@ -1,4 +1,4 @@
-"""What a check found: a rule of the contract, whether it holds, and what is wrong in words."""
+"""The result of a check: a rule of the contract, whether it holds, and its faults in words."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 NAME = re.compile(r"[a-z0-9_]+")
-"""What the name of a source or format looks like: it stands in columns, file names and manifests."""
+"""Names of sources and formats, which are used in columns, file names and manifests."""
 SHOWN = 3
-"""Faults of one rule that are shown one by one."""
+"""Most faults of one rule that are shown one by one."""
 
 
 class Verdict(StrEnum):
-    """What became of a rule."""
+    """Whether a rule holds."""
 
     HOLDS = "ok"
     BROKEN = "wrong"

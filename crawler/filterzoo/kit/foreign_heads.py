@@ -12,7 +12,10 @@ from filterzoo.format import HEAD_BYTES
 
 @dataclass(frozen=True, slots=True)
 class ForeignHead:
-    """`owners`: formats and archives that may accept it, by name. is_page: a server gives it instead of any file."""
+    """owners: names of the formats and archives that may accept it.
+
+    is_page: a response that servers send instead of a file.
+    """
 
     what: str
     data: bytes
@@ -21,7 +24,7 @@ class ForeignHead:
 
 
 def foreign_heads() -> list[ForeignHead]:
-    """What a crawler meets: pages, texts, pictures, archives, random bytes, and the files of the built-in formats."""
+    """Heads of pages, texts, pictures, archives, random bytes, and of the built-in formats."""
     noise = random.Random(0)
     return [
         ForeignHead("an empty file", b"", is_page=True),

@@ -1,4 +1,4 @@
-"""The contract of a format, rule by rule: by first bytes in this process, by whole files in the real jail."""
+"""The contract of formats, rule by rule: `accepts` is checked in this process, `index` in the real jail."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from filterzoo.records import Index
 from filterzoo.references import PluginReference
 
 MAX_SAMPLE = 64_000_000
-"""Bytes of the largest sample; it is tried some two hundred times."""
+"""Largest sample in bytes; it is read some two hundred times."""
 LIMITS = JailLimits(cpu_seconds=2)
 
 DECLINES = "accepts declines what is not of this format"
@@ -47,7 +47,7 @@ def format_findings(reference: PluginReference, format_: Format, samples: Sequen
 
 
 def claims(format_: Format | Archive, sample: Path) -> bool:
-    """Whether it says that the sample is of this format; StartError for a sample that cannot be read."""
+    """The result of `accepts` for a sample; StartError for a sample that cannot be read."""
     return _accepts(format_, sample_bytes(sample)[:HEAD_BYTES], sample.name) is True
 
 
@@ -63,7 +63,7 @@ def sample_bytes(path: Path) -> bytes:
 
 
 def _accepts(format_: Format | Archive, head: bytes, name: str) -> bool | str:
-    """What it says, or what it raised."""
+    """Its result, or the exception that it raised."""
     try:
         return bool(format_.accepts(head, name))
     except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin may raise anything; it is reported
@@ -71,7 +71,7 @@ def _accepts(format_: Format | Archive, head: bytes, name: str) -> bool | str:
 
 
 def acceptance_faults(format_: Format | Archive) -> list[str]:
-    """Foreign files that it accepts. A page must be declined whatever it is called."""
+    """Foreign files that it accepts. A page must be rejected under any name."""
     faults: dict[str, None] = {}
     for head in foreign_heads():
         if format_.name in head.owners:
@@ -95,7 +95,7 @@ def short_faults(format_: Format | Archive, samples: Iterable[bytes]) -> list[st
 
 
 def _reading_faults(jail: Jail, format_: Format, path: Path) -> list[str]:
-    """The table as the crawler would get it, and the bytes that it points to."""
+    """The table as the crawler receives it, and the bytes it refers to."""
     try:
         with LocalFile(path) as file:
             index = jail.index(file, path.name)
@@ -118,7 +118,7 @@ def _read_all(file: LocalFile, index: Index) -> None:
 
 
 def survival_faults(jail: Jail, path: Path, variants: Iterable[DamagedCopy]) -> list[str]:
-    """What came out of the format that is neither a table nor a refusal of its own."""
+    """A result of the format that is neither a table nor a refusal."""
     faults: list[str] = []
     with LocalFile(path) as sample:
         for variant in variants:
@@ -128,12 +128,12 @@ def survival_faults(jail: Jail, path: Path, variants: Iterable[DamagedCopy]) -> 
                 if _is_fault(refusal):
                     faults.append(f"{variant.what}: {refusal.detail}")
                     if len(faults) > SHOWN or refusal.plugin is None:
-                        break  # a child that died or went on for ever cost seconds
+                        break  # a child that crashed or hung costs seconds
     return faults
 
 
 def _is_fault(refusal: Refused) -> bool:
-    """A format that is right sees itself what would break it or go on for ever; the jail is there for the others."""
+    """A correct format refuses malformed input itself; the jail is only the safety net."""
     if refusal.plugin is not None or refusal.reason is Reason.CRASHED:
         return True
     return refusal.reason is Reason.LIMIT and refusal.detail.startswith(("indexing needs more", "reading took longer"))

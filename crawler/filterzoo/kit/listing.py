@@ -25,12 +25,12 @@ from filterzoo.source import Source, SourceOptions
 
 _MISSING = object()
 PATIENCE = 120.0
-"""Seconds that a listing with the network may take; what would come later is not looked at."""
+"""Longest listing with the network, in seconds; later checkpoints are not checked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """A source as it is to be run. limit: at most so many checkpoints are listed."""
+    """A source with its options. limit: most checkpoints to list."""
 
     kind: type[Source]
     options: SourceOptions
@@ -41,21 +41,21 @@ class Setting:
 
 @dataclass(slots=True)
 class DiscoveryTrial:
-    """What one run of `discover` did."""
+    """The record of one run of `discover`."""
 
     items: list[object] = field(default_factory=list)
     error: BaseException | None = None
-    """What ended it early."""
+    """The exception that ended it early."""
     gave: str = ""
-    """What `discover` gave, where that was no iterator."""
+    """What `discover` returned, if that was no iterator."""
     asked: list[str] = field(default_factory=list)
-    """Addresses that were asked for through the door; only hosts where the network was off."""
+    """Addresses requested through the door; only their hosts, if the network was off."""
     asked_early: list[str] = field(default_factory=list)
-    """... before anybody wanted the first checkpoint."""
+    """... before the first checkpoint was requested."""
     past_the_door: list[str] = field(default_factory=list)
-    """Hosts that were looked for without the door; seen only where the network was off."""
+    """Hosts contacted without the door; recorded only with the network off."""
     unknown_hosts: list[str] = field(default_factory=list)
-    """Hosts that have no address here: what they list is missing."""
+    """Hosts that do not resolve here: what they list is missing."""
     is_cut: bool = False
     """Whether it took longer than `PATIENCE`, and more may follow."""
 
@@ -90,7 +90,7 @@ def run_online(setting: Setting) -> DiscoveryTrial:
 
 @contextlib.contextmanager
 def offline_source(setting: Setting, listing: DiscoveryTrial | None = None) -> Iterator[Callable[[], Source]]:
-    """Makes the source, where no network is: what it asks of one is remembered in `listing`."""
+    """Makes the source without a network; its requests are recorded in `listing`."""
     watched = DiscoveryTrial() if listing is None else listing
 
     def refuse_host(host: str) -> bool:
@@ -106,13 +106,13 @@ def offline_source(setting: Setting, listing: DiscoveryTrial | None = None) -> I
 
 
 def out_of_reach(listing: DiscoveryTrial) -> str:
-    """Why a zoo that asked for these hosts cannot be listed from here; empty where it might."""
+    """Why a zoo on these hosts cannot be listed from here; empty if it might be."""
     hosts = list(dict.fromkeys([*listing.asked, *listing.past_the_door]))
     return "" if any(map(_is_reachable, hosts)) else no_address(hosts)
 
 
 def no_address(hosts: Sequence[str]) -> str:
-    """Says that these are out of reach."""
+    """The message that these hosts are unreachable."""
     more = f" and {len(hosts) - SHOWN} more" if len(hosts) > SHOWN else ""
     return f"no address is known for {', '.join(hosts[:SHOWN])}{more}"
 
@@ -127,7 +127,7 @@ def _is_reachable(host: str) -> bool:
 
 
 def place(error: BaseException, kind: type[Source]) -> str:
-    """What was raised, and the last line of the plugin that took part in it."""
+    """The exception, and the innermost line of its traceback in the plugin."""
     where = line_of(error, kind)
     return describe(error) + (f" ({where})" if where else "")
 
@@ -156,7 +156,7 @@ def _list(make: Callable[[], Source], limit: int, listing: DiscoveryTrial, patie
 
 @contextlib.contextmanager
 def _no_patience_without_address(unknown: list[str]) -> Iterator[None]:
-    """Hosts without an address are put into `unknown`, and no library waits before it asks for one again."""
+    """Hosts that do not resolve are added to `unknown`, and libraries retry without a pause."""
     resolve, sleep, is_lost = socket.getaddrinfo, time.sleep, False
 
     def resolved(host: Any, *rest: Any, **named: Any) -> Any:
@@ -190,7 +190,7 @@ def _no_network(tried: list[str]) -> Iterator[None]:
         tried.append(str(host))
         raise socket.gaierror(socket.EAI_AGAIN, "the network is off for this check")
 
-    # The calls that any Python library ends in, and the pauses before it tries again; all are put back at the end.
+    # The calls that all Python libraries use, and the pauses between retries; all are restored at the end.
     with (
         _replaced(time, "sleep", lambda _seconds: None),
         _replaced(socket.socket, "connect", connect),

@@ -1,4 +1,4 @@
-"""The contract of a source, rule by rule, each checked on what a real run of it does."""
+"""The contract of sources, rule by rule, each checked on a real run."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from filterzoo.source import Source
 from filterzoo.vocabularies import COLUMNS
 
 LIMIT = 1000
-"""Checkpoints that are looked at."""
+"""Checkpoints that are checked."""
 MOVING = frozenset({"", "main", "master", "head", "trunk", "develop", "dev", "latest", "current", "stable", "nightly"})
-"""Revisions that name whatever is there today."""
+"""Revisions that are not pinned."""
 
 _CHECKPOINT = TypeAdapter(Checkpoint)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -49,7 +49,7 @@ OPENS = "open gives a file, or refuses with a reason"
 
 
 def source_findings(setting: Setting) -> Iterator[Finding]:
-    """Every rule in turn. The network is used only where the source needs one to list anything."""
+    """Every rule in turn. The network is used only if the source lists nothing without it."""
     subject = f"source {setting.kind.name}"
     offline = run_offline(setting)
     needs_network = bool(offline.asked or offline.past_the_door)
@@ -202,13 +202,13 @@ def _word_faults(checkpoints: Sequence[Checkpoint]) -> list[str]:
 
 
 def _weight_faults(checkpoints: Sequence[Checkpoint], asked: Sequence[str]) -> list[str]:
-    # Of an archive the table has to be read to know what is in it.
+    # The contents of an archive are known only after reading its table.
     weights = {artifact.url for c in checkpoints for artifact in c.artifacts if artifact.member is None}
     return _each("it fetched {}", dict.fromkeys(url for url in asked if url in weights))
 
 
 def _open_faults(setting: Setting, artifacts: Sequence[Artifact]) -> list[str]:
-    """Of the first file without a network, and of one that is not there."""
+    """Opening the first file without a network, and a file that does not exist."""
     faults = []
     for artifact in (
         artifacts[0],

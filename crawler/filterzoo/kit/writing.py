@@ -1,4 +1,4 @@
-"""Writes a plugin's package from the templates: a pyproject, one file of code, its test, a README."""
+"""Generates a plugin's package from templates: pyproject.toml, one module, its test, a README."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from filterzoo.errors import StartError
 
 What = Literal["source", "format"]
 LONGEST = 40
-"""Letters of the longest name; it stands in file names and columns."""
+"""Longest name in characters; it is used in file names and columns."""
 
 _NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
 
 
 def identifier(name: str) -> str:
-    """The name as sources, formats and modules bear it, `my-zoo` as `my_zoo`; StartError for one that cannot be."""
+    """The name of the source, format and module: `my-zoo` becomes `my_zoo`. StartError for an invalid name."""
     if not _NAME.fullmatch(name) or len(name) > LONGEST or keyword.iskeyword(name):
         rule = f"a name is made of lower-case letters, digits and single _ or -, starts with a letter, up to {LONGEST}"
         raise StartError(f"{ascii(name)[:80]} cannot be a plugin's name: {rule}, as in my_zoo")
@@ -29,7 +29,7 @@ def identifier(name: str) -> str:
 def write_plugin(name: str, what: What, parent: Path) -> list[Path]:
     """Write the package `name` into a new folder of that name in `parent`; gives the files.
 
-    StartError for a name that cannot be one, a folder that is there already, and a disk that cannot be written.
+    StartError for an invalid name, an existing folder, or a folder that cannot be written.
     """
     known = _words(name, what)
     folder = parent / name
@@ -47,7 +47,7 @@ def write_plugin(name: str, what: What, parent: Path) -> list[Path]:
 
 
 def _words(name: str, what: What) -> dict[str, str]:
-    """What the templates are filled with, all made of the checked name: nothing in them can mean anything else."""
+    """The values for the templates, all derived from the checked name."""
     safe = identifier(name)
     return {
         "name": safe,

@@ -1,1 +1,1 @@
-"""Licences: how they are spelled, compared, and what a manifest allows."""
+"""Licences: parsing, comparing, and a manifest's policy."""

@@ -1,4 +1,4 @@
-"""Licence files: which names they have, and which licence a whole text is. Untrusted input: it is only compared."""
+"""Licence files: their names, and the licence of a whole text. The text is untrusted and only compared."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _NOTICE = re.compile(r"\W*(copyright\s*(\(c\)|©|\W*\d{4}|:)|\(c\)|©|all rights
 _TERMS = re.compile(
     r"licen[cs]|\bterms?\b|commerc|\bonly\b|\buse[ds]?\b|permi|prohib|purposes?\b|restrict|\bmay\b", re.IGNORECASE
 )
-"""What a notice of copyright does not say; a line that does is more than a notice."""
+"""Words that do not occur in a copyright notice; a line with one of them adds terms."""
 _CREATIVE_COMMONS_PREAMBLE = 'Creative Commons Corporation ("Creative Commons") is not a law firm'
 _OF_WEIGHTS = re.compile(r"licen[cs]e applies to (the )?(model )?weights[^.\n]{0,80}\.?", re.IGNORECASE)
 _TITLE = re.compile(
     r"(the|a|an|of|new|simplified|modified|revised|or|clause|license|licence|version|public|general|international"
     r"|creative|commons|attribution|noncommercial|sharealike|noderivatives|no|zero|[0-9]+)"
 )
-"""A word of a licence's title, besides the parts of its identifier."""
+"""Words of a licence's title, besides the parts of its identifier."""
 
 
 def is_licence_file(path: str) -> bool:
@@ -37,7 +37,7 @@ def is_licence_file(path: str) -> bool:
 
 
 def beside(paths: Iterable[str], weights: str) -> str | None:
-    """Of the licence files in a repository the one that governs `weights`: in its folder, else the nearest above."""
+    """The licence file in a repository that governs `weights`: in its folder, else in the nearest parent."""
     files = {path.rpartition("/")[0]: path for path in sorted(paths, reverse=True) if is_licence_file(path)}
     folder = weights.rpartition("/")[0]
     while folder and folder not in files:
@@ -46,14 +46,14 @@ def beside(paths: Iterable[str], weights: str) -> str | None:
 
 
 def licence_of_text(text: str) -> str | None:
-    """The licence whose whole text this is, as an SPDX expression; None unless that is certain.
+    """The licence of a whole text, as an SPDX expression; None unless that is certain.
 
     A short text may be the licence's name. A file with several licences, or with terms of its own beside a known text
-    ("for research only"), is none that can be recognised: nobody but a lawyer can say which governs.
+    ("for research only"), is not recognised: which licence governs is a question for a lawyer.
     """
     if not text.strip() or len(text) > MAX_TEXT:
         return None
-    # Some files hold one licence for the code and another for the weights, and say so.
+    # Some files state one licence for the code and another for the weights.
     if len(sections := [match.end() for match in _OF_WEIGHTS.finditer(text)]) == 1:
         text = text[sections[0] :]
     if len(text) <= MAX_LENGTH and (named := Licence.parse(text).expression) is not None:
@@ -63,7 +63,7 @@ def licence_of_text(text: str) -> str | None:
     if len(licences) != 1:
         return None
     licence = licences.pop()
-    # The text's own notice may stand inside what is recognised, with any words in it.
+    # The recognised text may include the copyright notice, with arbitrary words in it.
     if any(_NOTICE.match(line) and _TERMS.search(line) for line in text.splitlines()):
         return None
     rest = _rest(text, [(entry.start, entry.end) for entry in found])
@@ -73,7 +73,7 @@ def licence_of_text(text: str) -> str | None:
 
 
 def _rest(text: str, spans: list[tuple[int, int]]) -> str:
-    """What stands outside the recognised text; the foreword of the Creative Commons licences is part of them."""
+    """The lines outside the recognised text; the foreword of a Creative Commons licence belongs to its text."""
     start = spans[0][0]
     preamble = text.find(_CREATIVE_COMMONS_PREAMBLE)
     if 0 <= preamble < start:
@@ -101,7 +101,7 @@ def _says_nothing(line: str, licence: str) -> bool:
 
 
 def licence_of_address(url: str) -> str | None:
-    """The licence that a well-known address is the text of (apache.org, creativecommons.org); None for any other."""
+    """The licence whose text a well-known address has (apache.org, creativecommons.org); None for any other address."""
     found = licenseclassifier.identify_license(url[:MAX_LENGTH])
     return (
         Licence.parse(found[0].id).expression

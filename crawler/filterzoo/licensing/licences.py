@@ -24,7 +24,7 @@ from filterzoo.licensing.names import CLASSES, SPELLINGS
 from filterzoo.word import Word
 
 MAX_LENGTH = 500
-"""Characters; longer texts are whole licences, which nobody can recognise by looking them up."""
+"""Longest text in characters that is looked up; longer ones are whole licences."""
 
 _ONE = r"\(*\s*(?!(?:and|or|with)\b)[a-z0-9.+:-]+\s*\)*"
 _SHAPE = re.compile(rf"\s*{_ONE}(?:\s+(?:and|or|with)\s+{_ONE})*\s*", re.IGNORECASE | re.ASCII)
@@ -32,7 +32,10 @@ _FORMER = re.compile(r"(?!LicenseRef-)(?=.*[0-9]).+", re.IGNORECASE)
 
 
 class LicenceClass(Word):
-    """What a licence asks of those who pass the weights on. The values name folders of the data set, for ever."""
+    """What a licence requires of those who redistribute the weights.
+
+    The values name folders of the data set and never change.
+    """
 
     PERMISSIVE = "permissive", "pass on freely, with the notice (MIT, BSD, Apache-2.0, public domain)"
     ATTRIBUTION = "attribution", "pass on with credit to the author and a note of what was changed (CC-BY)"
@@ -43,7 +46,7 @@ class LicenceClass(Word):
 
     @property
     def strictness(self) -> int:
-        """0 for permissive to 5 for no-redistribution: a licence that asks more has the larger number."""
+        """0 for permissive to 5 for no-redistribution: stricter licences have larger numbers."""
         return list(LicenceClass).index(self)
 
 
@@ -65,7 +68,7 @@ class Decision:
 
     @property
     def skip(self) -> bool:
-        """Nothing of it may be published; `reason` stands in the ledger."""
+        """Nothing of it may be published; `reason` is the ledger's."""
         return self.reason is not None
 
 
@@ -93,10 +96,10 @@ class Licence:
 
     @classmethod
     def strictest(cls, *stated: str | None) -> Licence:
-        """Which licence governs when several are stated: the zoo's, the file's.
+        """Which licence governs when several are stated (by zoo and file): the strictest.
 
-        An empty text is ignored; a text that is not recognised is an unknown licence, and stricter than any that
-        can be met. Different licences that are equally strict govern together.
+        Empty texts are ignored; an unrecognised text is an unknown licence, stricter than any other. Different licences
+        that are equally strict govern together.
         """
         licences = [cls.parse(text) for text in stated if text and text.strip()]
         if not licences:
@@ -108,11 +111,11 @@ class Licence:
 
     @property
     def is_single(self) -> bool:
-        """Whether it is one licence, with an exception or without, and no choice or sum of several."""
+        """Whether the expression is a single licence, with or without an exception (no AND or OR)."""
         return isinstance(self._node, LicenseSymbol | LicenseWithExceptionSymbol)
 
     def is_met(self, meets: Callable[[str], bool]) -> bool:
-        """Whether its terms are met, `meets` telling it of one licence: of OR one side must be, of AND all."""
+        """Whether its terms are met. `meets` decides for one licence; OR needs one side, AND all."""
         return self._node is not None and bool(_fold(self._node, meets, any_of=any, all_of=all))
 
 
@@ -124,8 +127,8 @@ UNKNOWN = Licence(None, LicenceClass.UNKNOWN)
 class Policy:
     """A manifest's `licenses`: expressions of one licence each, as `Licence.expression` has them.
 
-    allow: None allows every licence that can be met by the notice and credit the data set carries (permissive,
-    attribution). deny wins over allow.
+    allow: None allows every licence whose terms are met by the data set's notice and credit (permissive, attribution).
+    deny wins over allow.
     """
 
     allow: frozenset[str] | None = None
@@ -157,7 +160,7 @@ def _parsed(text: str) -> Licence:
     """Cached: a zoo states the same few texts for all its checkpoints."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if lines and all(line.startswith("License ::") for line in lines):
-        # "OSI Approved" alone says nothing beside a classifier that names the licence.
+        # "OSI Approved" adds nothing to a classifier that names the licence.
         named = [line for line in dict.fromkeys(lines) if line != "License :: OSI Approved"]
         parts = [_look_up(line) for line in named]
         return _of(_conjunction([part for part in parts if part])) if parts and all(parts) else UNKNOWN
@@ -183,7 +186,7 @@ def _look_up(text: str) -> str | None:
         return None
     text = SPELLINGS.get(re.sub(r"[\s,]+", " ", text).strip(" .").casefold(), text)
     if not _SHAPE.fullmatch(text):
-        # The parser expects expressions; other texts can raise errors of their own.
+        # The parser expects expressions; other texts can raise various errors.
         return None
     try:
         return str(_parse(text)).lower()
@@ -215,7 +218,7 @@ def _fold(node: Any, leaf: Callable[[str], Any], *, any_of: Callable[[Any], Any]
 
 
 def _covering(licence: str) -> set[str]:
-    """The names whose permission covers a licence: an exception only adds rights, "or later" includes "only"."""
+    """The names by which a manifest may allow a licence: an exception only adds rights, "or later" includes "only"."""
     base = licence.split(" with ", maxsplit=1)[0]
     return {licence, base, re.sub(r"-or-later$", "-only", base)}
 

@@ -1,4 +1,4 @@
-"""Spellings that name one licence for certain, and the classes that SPDX does not give, for `licensing.licences`.
+"""Unambiguous spellings of licences, and the licence classes that SPDX lacks, for `licensing.licences`.
 
 Sources: the trove classifiers of PyPI (those PEP 639 calls ambiguous, such as "BSD License", are left out on purpose),
 the licence names of the Hugging Face Hub, and the first lines of the licences themselves.

@@ -1,4 +1,4 @@
-"""Where a licence is stated, and which one governs where it is stated in several places."""
+"""The places where a licence is stated, and which statement governs."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ class LicenceOrigin(Word):
 
 
 UNRECOGNISED = "other"
-"""Stands for a text that states a licence which nobody can look up: stricter than any that can be met."""
+"""Marks a licence text that cannot be looked up: stricter than any known licence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A licence as one place states it: an expression, a name, or what nobody can recognise."""
+    """A licence as stated in one place: an expression, a name, or an unrecognised text."""
 
     text: str
     origin: LicenceOrigin
 
 
 def governing(*statements: Statement | None) -> tuple[str | None, str | None]:
-    """(licence, where it was read): the strictest of what is stated; a text that nobody knows is stricter than any.
+    """(licence, where it was read) of the strictest statement; an unrecognised text is the strictest.
 
     (None, None) where nothing is stated.
     """

@@ -1,1 +1,1 @@
-"""The manifest: its keys, and the messages for what is wrong in one."""
+"""The manifest: its keys and error messages."""

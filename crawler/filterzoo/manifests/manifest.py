@@ -32,7 +32,7 @@ from filterzoo.network.authorisation import header_fault, names_variable
 from filterzoo.source import Source, SourceOptions
 
 MAX_BYTES = 16_000_000
-"""Longer than any manifest that a person writes."""
+"""Larger than any hand-written manifest."""
 
 
 def _licence(value: Any) -> Any:
@@ -88,9 +88,9 @@ class _Model(BaseModel):
 
 
 class Limits(_Model):
-    """What is too large: the bytes of a checkpoint's files, the filters (out * in/groups, all kernels) in it.
+    """Limits of a checkpoint: bytes of its files, and filters (out * in/groups, all kernels).
 
-    The others bound what reading it costs (docs/security.md). layer_bytes: of a layer in float32, which bounds the
+    The others bound the cost of reading it (docs/security.md). layer_bytes: of a layer in float32, which bounds the
     memory. stored_bytes: of the filters that are stored. cpu_seconds: for normalising, measuring and storing; by
     default 60, and 240 for each GB of weights.
     """
@@ -104,7 +104,7 @@ class Limits(_Model):
 
     @property
     def budget(self) -> Budget:
-        """What of it bounds the cost of a checkpoint."""
+        """The limits on the cost of a checkpoint."""
         return Budget(
             seconds=self.cpu_seconds,
             layer_bytes=self.layer_bytes,
@@ -114,10 +114,10 @@ class Limits(_Model):
 
 
 class Licenses(_Model):
-    """Which licences may be published; without `allow`, those that ask for no more than notice and credit.
+    """Which licences may be published; without `allow`, those that require no more than notice and credit.
 
-    unknown: what to do where neither the zoo nor the file states a licence that can be recognised. Where the zoo says
-    nothing, the head of the file is read for it, even if such checkpoints are then skipped.
+    unknown: what to do if neither the zoo nor the file states a recognised licence. If the zoo states none, the head of
+    the file is read for it, even if such checkpoints are then skipped.
     """
 
     allow: tuple[LicenceName, ...] | None = None
@@ -126,9 +126,9 @@ class Licenses(_Model):
 
 
 class VerifySha256(StrEnum):
-    """Which remote files come whole, so that the sha256 their zoo publishes can be compared.
+    """Which remote files are downloaded whole, so that the zoo's sha256 can be compared.
 
-    `when-cheap`: those of which hardly more comes than is read anyway (docs/ranges.md); `always`: all that have one.
+    `when-cheap`: those where this costs few additional bytes (docs/ranges.md); `always`: all that have one.
     """
 
     WHEN_CHEAP = "when-cheap"
@@ -184,7 +184,7 @@ class Manifest:
     limits: Limits
     verify_sha256: VerifySha256
     user_agent: str | None = None
-    """What its requests introduce themselves as to servers; None for the project's name and address."""
+    """The User-Agent of its requests; None for the project's name and address."""
 
     @property
     def folder(self) -> Path:
@@ -193,7 +193,7 @@ class Manifest:
 
 
 def load_manifests(paths: Iterable[Path], sources: Mapping[str, type[Source]]) -> tuple[Manifest, ...]:
-    """Read manifests; StartError with one line `file:line: key: what` for each thing that is wrong in any of them."""
+    """Read manifests; StartError with one line `file:line: key: what` for each error in any of them."""
     manifests, faults = [], []
     for path in paths:
         try:
@@ -238,7 +238,7 @@ def manifest_schema(sources: Mapping[str, type[Source]]) -> dict[str, Any]:
 
 
 def _block_model(name: str, source: type[Source]) -> type[BaseModel]:
-    """The keys of a source's block: its options, and what every block has."""
+    """The keys of a source's block: its options, and the common ones."""
     key: Any = (Literal[name], ...)
     limit: Any = (Union[Limit, None], None)  # noqa: UP007  # not every type checker takes `|` after an alias
     headers: Any = (Headers, {})
@@ -311,7 +311,7 @@ def _faults(
     for entry in error.errors(include_url=False, include_context=False):
         loc = entry["loc"]
         if entry["type"] == "too_short" and entry["input"]:
-            # Its entries are wrong, and each is reported; pydantic then counts none.
+            # Wrong entries are reported one by one; pydantic then counts none.
             continue
         if entry["type"] == "extra_forbidden":
             allowed = [*(also if len(loc) == 1 else ()), *_keys(model, loc[:-1])]
@@ -325,7 +325,7 @@ def _faults(
 
 
 def _keys(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
-    """The keys allowed at a place inside a model, as far as its annotations say."""
+    """The keys allowed at a place inside a model, according to its annotations."""
     for part in loc:
         field = model.model_fields.get(str(part))
         if field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
@@ -359,7 +359,7 @@ def _read(path: Path) -> str:
 
 
 def _line(path: Path, line: int, key: str, detail: str) -> str:
-    """One line, whatever is in the manifest."""
+    """The message on one line, whatever the manifest contains."""
     where = f"{path}:{line}: {key}: " if key else f"{path}:{line}: "
     return (
         (where + detail).encode("unicode_escape").decode("ascii")

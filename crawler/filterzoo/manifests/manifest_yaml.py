@@ -1,4 +1,4 @@
-"""YAML with line numbers: plain data, and where each of its keys stands. Nothing but maps, lists and scalars."""
+"""Reads YAML as plain data (maps, lists, scalars) with the line of each key."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import yaml
 
 Path = tuple[str | int, ...]
-"""Where a value stands: keys and list positions from the root, as in pydantic's `loc`."""
+"""The path of a value: keys and list positions from the root, as in pydantic's `loc`."""
 
 
 class YamlError(ValueError):
@@ -29,14 +29,14 @@ class YamlDocument:
     lines: dict[Path, int]
 
     def line(self, path: Path) -> int:
-        """The line of a value, or of the nearest thing around it that is there."""
+        """The line of a value, or of its nearest parent that has one."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 1)
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader without aliases: a manifest needs none, and they make small files large."""
+    """The safe loader without aliases: a manifest needs none, and they can expand a small file without bound."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -73,7 +73,7 @@ def _construct(loader: _Loader, node: yaml.Node, path: Path, lines: dict[Path, i
     try:
         return loader.construct_object(node, deep=True)
     except ValueError:
-        # A scalar that looks like a date or a number and is none (2024-13-41).
+        # A scalar that looks like a date or a number but is invalid (2024-13-41).
         _refuse(node, path, "not a valid value; put it in quotes")
 
 

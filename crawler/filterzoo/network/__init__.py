@@ -1,1 +1,1 @@
-"""Everything between a URL and bytes: all requests go through `door`."""
+"""HTTP: all requests go through `door`."""

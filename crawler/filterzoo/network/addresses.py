@@ -40,8 +40,8 @@ PRIVATE = "the address lies inside this machine's networks; if it is yours, allo
 class AddressPolicy:
     """Decides for every URL, redirects included, whether it may be requested.
 
-    allow_private: addresses of this machine and its networks too. trusted: host names the user, or an index the user
-    trusts, gave us; they may lie on a private network. hosts: called with a host name, False forbids it.
+    allow_private: addresses of this machine and its networks too. trusted: host names from the user, or from an index
+    the user trusts; they may be on a private network. hosts: called with a host name, False forbids it.
     """
 
     allow_private: bool = False
@@ -63,7 +63,7 @@ class AddressPolicy:
             raise Refused(Reason.FETCH_FAILED, PRIVATE, shown(url))
 
     def check_peer(self, url: str, peer: str) -> None:
-        """Refused if a connection for `url` ended at `peer`: a name may resolve anew after `check`."""
+        """Refused if the connection's address `peer` is not allowed: a name may resolve differently after `check`."""
         if not self._may_be_private(host_of(url)) and not uses_proxy(url) and is_inside(peer):
             raise Refused(Reason.FETCH_FAILED, PRIVATE, shown(url))
 

@@ -31,7 +31,7 @@ def default_folder() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry:
-    """What is known of a key: the content it named last, and the server's validator for it."""
+    """The last known content of a key, and the server's validator for it."""
 
     sha256: str
     etag: str | None = None
@@ -41,7 +41,7 @@ class CacheEntry:
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """A download that is not complete: bytes at `path`, and the validator of the file they are the start of."""
+    """An incomplete download: the first bytes at `path`, and the validator of the file."""
 
     path: Path
     etag: str | None
@@ -55,7 +55,7 @@ class Partial:
 class Cache:
     """A folder of files by sha256, an index from keys (URLs, archive members) to them, and unfinished downloads.
 
-    Every name in it is a hash, so nothing a zoo says becomes a path. Files appear by an atomic rename after fsync.
+    Every name in it is a hash, so no untrusted name becomes a path. Files appear by an atomic rename after fsync.
     """
 
     def __init__(self, folder: Path, max_bytes: int = DEFAULT_BYTES, now: Callable[[], float] = time.time) -> None:
@@ -64,7 +64,7 @@ class Cache:
         self.now = now
 
     def find(self, sha256: str) -> Path | None:
-        """The file of that content, if it is here; it counts as used now."""
+        """The file of that content, if it is cached; marks it as used."""
         if not re.fullmatch(r"[0-9a-f]{64}", sha256):
             return None
         path = self.folder / "files" / sha256[:2] / sha256
@@ -75,13 +75,13 @@ class Cache:
         return path
 
     def forget(self, sha256: str) -> None:
-        """Remove the file of that content, if it is here: its bytes do not match its name."""
+        """Remove the file of that content, whose bytes do not match its name."""
         path = self.find(sha256)
         if path is not None:
             path.unlink(missing_ok=True)
 
     def entry(self, key: str) -> CacheEntry | None:
-        """What a key named last, if its content is still here."""
+        """The last known content of a key, if it is still cached."""
         try:
             entry = CacheEntry(**json.loads(self._path("keys", key).read_bytes()))
         except (OSError, ValueError, TypeError):
@@ -89,7 +89,7 @@ class Cache:
         return entry if self.find(entry.sha256) else None
 
     def recent(self, key: str, seconds: float) -> Path | None:
-        """The whole content of a key that was downloaded so recently, if it is still here."""
+        """The content of a key that was downloaded that recently, if it is still cached."""
         entry = self.entry(key)
         if entry is None or not 0 <= self.now() - entry.kept < seconds:
             return None
@@ -112,7 +112,7 @@ class Cache:
         return Partial(path, etag or None)
 
     def start(self, partial: Partial, etag: str | None) -> Partial:
-        """Forget what a partial download holds, and remember the validator of what will be written to it."""
+        """Empty a partial download, and store the validator of what will be written to it."""
         self.discard(partial)
         partial.path.with_suffix(".etag").write_text(etag or "", "utf-8")
         partial.path.touch()
@@ -124,7 +124,7 @@ class Cache:
         partial.path.with_suffix(".etag").unlink(missing_ok=True)
 
     def keep(self, key: str, partial: Partial, sha256: str) -> Path:
-        """Make a complete, synced partial download the content of `sha256` and of the key."""
+        """Turn a complete, synced partial download into the content of `sha256` and of the key."""
         path = self.folder / "files" / sha256[:2] / sha256
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.path.replace(path)
@@ -136,7 +136,7 @@ class Cache:
         return path
 
     def remember(self, key: str, entry: CacheEntry) -> None:
-        """Note what a key names."""
+        """Store the content that a key names."""
         path = self._path("keys", key)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(f".{os.getpid()}")
@@ -144,7 +144,7 @@ class Cache:
         temporary.replace(path)
 
     def store(self, key: str, parts: Iterable[bytes]) -> Path:
-        """Write bytes that were made here (an archive's member) as the content of a key, once."""
+        """Write computed bytes (an archive's member) as the content of a key, once."""
         with self.lock(key):
             entry = self.entry(key)
             if entry and (path := self.find(entry.sha256)):
@@ -158,7 +158,7 @@ class Cache:
                 raise
 
     def scratch(self) -> IO[bytes]:
-        """A file without a name in the cache's folder: it is gone when it is closed, or its process ends."""
+        """An unnamed file in the cache's folder: removed when it is closed or its process ends."""
         self.folder.mkdir(parents=True, exist_ok=True)
         return tempfile.TemporaryFile(dir=self.folder)
 

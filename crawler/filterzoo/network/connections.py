@@ -1,4 +1,4 @@
-"""Connections of the door: to addresses that were checked and no others, read within the bounds of an exchange."""
+"""Connections of the door: only to checked addresses, and read within the bounds of an exchange."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEPT_ALIVE = 5.0
 
 
 class GuardedTransport(httpx.BaseTransport):
-    """What httpx sends requests through: proxies as the environment says, every connection through `CheckedNetwork`."""
+    """The httpx transport: proxies from the environment, every connection through `CheckedNetwork`."""
 
     def __init__(self) -> None:
         self._tls = httpx.create_ssl_context()
@@ -135,7 +135,7 @@ class _Stream(httpcore.NetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         if info == "server_addr":
-            return self._peer  # a socket that was reset has none any more
+            return self._peer  # a socket that was reset has no peer
         return self._stream.get_extra_info(info)
 
 

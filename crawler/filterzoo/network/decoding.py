@@ -1,4 +1,4 @@
-"""Decodes the body of an answer while it comes, a bounded piece at a time."""
+"""Decodes the body of a response as it arrives, in bounded pieces."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 from filterzoo.errors import Reason, Refused
 
 ACCEPTED = "gzip, deflate"
-"""What documents may come in."""
+"""Content encodings that are accepted for documents."""
 PIECE = 1 << 18
 MAX_RATIO = 200
-"""How many times as long as what came a body may become ..."""
+"""Largest ratio of a decoded body to the received bytes ..."""
 UNSUSPECTED = 64 << 20
-"""... beyond this many bytes."""
+"""... above this many bytes."""
 
 
 def decoded(parts: Iterable[bytes], encodings: str, shown: str) -> Iterator[bytes]:
-    """The body, given its Content-Encoding; Refused (fetch_failed) for one that nobody asked for or that is broken.
+    """The decoded body; Refused (fetch_failed) for a Content-Encoding that was not requested, or broken data.
 
     Stacked encodings multiply and no honest server uses them.
     """

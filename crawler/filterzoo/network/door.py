@@ -1,4 +1,4 @@
-"""The only door to the network: opens remote files by ranges, downloads whole ones into the cache, reads documents."""
+"""The only access to the network: opens remote files by ranges, downloads whole ones, reads documents."""
 
 from __future__ import annotations
 
@@ -31,13 +31,16 @@ from filterzoo.records import Artifact
 TIMEOUT = httpx.Timeout(30.0, connect=10.0, pool=60.0)
 MAX_DOCUMENT = 64_000_000
 USER_AGENT = f"filterzoo/{filterzoo.__version__} (+https://pypi.org/project/filterzoo/)"
-"""Who asks, and where its owners can be found; a manifest's `user_agent` takes its place."""
+"""The default User-Agent, with the project's address; a manifest's `user_agent` replaces it."""
 MAX_FILE = 100_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A small answer, read whole. `url` is where redirects led, `following` the next page of a list (RFC 8288)."""
+    """A small response, read whole.
+
+    `url` is the address after redirects, `following` the next page of a list (RFC 8288).
+    """
 
     url: str
     content_type: str
@@ -63,11 +66,11 @@ class CachedFile(LocalFile):
 class Door:
     """Fetches for all sources. One object serves all threads of a process; processes share the cache folder.
 
-    cache: the cache's folder (`cache.default_folder`). allow_private: also addresses of this machine and its
-    networks, for tests and private zoos. hosts: called with a host name, False forbids it. Files above
-    `max_file_bytes` are refused. pace: keeps requests to a host apart, by default for all who share the cache. health:
-    knows which hosts are away. on_document: called after each small document that came. Every failure is a `Refused`:
-    fetch_failed, removed, gated, changed, hash_mismatch, too_large.
+    cache: the cache's folder (`cache.default_folder`). allow_private: also addresses of this machine and its networks,
+    for tests and private zoos. hosts: called with a host name, False forbids it. Files above `max_file_bytes` are
+    refused. pace: keeps requests to a host apart, by default for all who share the cache. health: tracks hosts that are
+    down. on_document: called after each small document. Every failure is a `Refused`: fetch_failed, removed, gated,
+    changed, hash_mismatch, too_large.
     """
 
     def __init__(
@@ -120,25 +123,25 @@ class Door:
         return other
 
     def redirecting(self, hosts: tuple[str, ...]) -> Door:
-        """The same door for a source that declares these hosts: no other host is followed to (`network.hosts`)."""
+        """The same door for a source that declares these hosts: redirects to others are refused (`network.hosts`)."""
         other = copy.copy(self)
         other.transport = replace(self.transport, redirects=hosts)
         return other
 
     def bounded(self, most: int | None) -> Door:
-        """The same door, which downloads no file of more than `most` bytes, whatever its zoo states."""
+        """The same door, limited to files of `most` bytes, whatever their zoo states."""
         other = copy.copy(self)
         other.max_file_bytes = self.max_file_bytes if most is None else min(most, self.max_file_bytes)
         return other
 
     def called(self, user_agent: str | None) -> Door:
-        """The same door, which introduces itself to servers as the user wants; None leaves it as it is."""
+        """The same door with the user's User-Agent; None changes nothing."""
         other = copy.copy(self)
         other.transport = replace(self.transport, user_agent=user_agent or self.transport.user_agent)
         return other
 
     def open(self, artifact: Artifact) -> RandomAccessFile:
-        """A remote file: by ranges where the server understands them, else as one download.
+        """A remote file: by ranges where the server supports them, else as one download.
 
         A size that is known and differs is refused (hash_mismatch). A hash that is known is checked here for whole
         downloads only, since it says nothing about parts; `published_hashes` compares those of files read by ranges.
@@ -157,9 +160,9 @@ class Door:
         return CachedFile(path, artifact.url, artifact.sha256, self._open_url)
 
     def download(self, url: str, sha256: str | None = None, size: int | None = None) -> Path:
-        """The whole file in the cache, checked; resumed where an earlier try broke off.
+        """The whole file in the cache, checked; resumed after an interruption.
 
-        Without a hash the server is always asked, and a file it says is unchanged is taken from the cache.
+        Without a hash the cached file is always revalidated with the server.
         """
         known = self.cache.find(sha256) if sha256 else None
         if known is not None:
@@ -190,7 +193,7 @@ class Door:
         return self.get(url, limit=limit).body
 
     def get_pinned(self, url: str, *, limit: int = MAX_DOCUMENT) -> bytes:
-        """The bytes of a small document whose address names a commit or a version: asked for once, then kept."""
+        """The bytes of a small document whose address names a commit or a version: fetched once, then cached."""
         key = f"pinned:{url}"
         entry = self.cache.entry(key)
         path = self.cache.find(entry.sha256) if entry else None
@@ -199,7 +202,7 @@ class Door:
         return path.read_bytes()
 
     def kept(self, key: str, made: Callable[[], list[str]]) -> list[str]:
-        """Names that were once read out of something that never changes; `made` reads them where they are not here."""
+        """Names derived from an immutable resource, cached; `made` computes them if they are missing."""
         entry = self.cache.entry(key)
         path = self.cache.find(entry.sha256) if entry else None
         if path is None:
@@ -232,7 +235,7 @@ class Door:
         return self.open(Artifact(url=url))
 
     def _probe(self, url: str) -> HttpFile | None:
-        """The file by ranges, with its first bytes; None where the server does not understand ranges."""
+        """The file by ranges, with its first bytes; None where the server does not support ranges."""
         headers = {"Range": f"bytes=0-{READ_AHEAD - 1}", "Accept-Encoding": "identity"}
         stated: list[str] = []
 

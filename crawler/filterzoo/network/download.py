@@ -1,4 +1,4 @@
-"""One whole file from a server into the cache, in as many tries as it takes, checked before anybody sees it."""
+"""Downloads one whole file into the cache, with retries, and checks it before it is visible."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Download:
 
     @property
     def key(self) -> str:
-        """What the cache calls it: its content where that is known, so that mirrors share it."""
+        """The cache key: the hash where it is known, so that mirrors share the content."""
         return f"sha256:{self.sha256}" if self.sha256 else self.url
 
     def attempt(self) -> Path:
-        """One try; Transient when another may help, with what came so far kept for it."""
+        """One attempt; Transient when a retry may help, which continues from the bytes received so far."""
         known = self.cache.find(self.sha256) if self.sha256 else self.cache.recent(self.key, rules_of(self.url).keeps)
         if known is not None:
             return known
@@ -72,7 +72,7 @@ class Download:
         return path
 
     def _place(self, partial: Partial, response: httpx.Response) -> tuple[Partial, int | None]:
-        """Where the answer's bytes go, and how many the file has, when the server says so."""
+        """The offset of the response's bytes, and the file's size, if the server states it."""
         if response.status_code == 200:
             encoded = response.headers.get("content-encoding", "identity").lower() != "identity"
             length = response.headers.get("content-length", "")
@@ -97,7 +97,7 @@ class Download:
         if self.sha256 and sha256 != self.sha256:
             self.cache.discard(partial)
             if resumed:
-                # Its two parts need not be of one version: only a download in one piece proves the server wrong.
+                # The two parts may be of different versions: only a download in one piece proves the server wrong.
                 raise Transient("the resumed download does not have the published hash")
             raise Refused(Reason.HASH_MISMATCH, f"sha256 is {sha256}, published is {self.sha256}", shown(self.url))
         check_size(self.size, partial.length, self.url)

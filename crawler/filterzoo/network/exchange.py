@@ -1,8 +1,7 @@
-"""One request and its answer while they are under way: until when, how fast, and to which addresses.
+"""One request and its response in progress: its deadline, least speed, and allowed addresses.
 
-A server decides how long an answer takes, and a library that waits for the next byte waits as often as a byte comes. So
-the bounds are kept where the bytes are read (`network.connections`): over head, body, chunk marks and informational
-answers alike.
+A timeout for the next byte does not bound a response that trickles. So the bounds are enforced where bytes are read
+(`network.connections`): over headers, body, chunk framing and informational responses alike.
 """
 
 from __future__ import annotations
@@ -18,27 +17,27 @@ import httpcore
 from filterzoo.errors import Reason, Refused
 
 MAX_HEAD = 1 << 20
-"""Bytes of an answer's head, informational answers before it included."""
+"""Most bytes of a response's headers, informational responses before it included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How long an answer may take. All in seconds, of waiting for the server; what is done meanwhile does not count."""
+    """Time limits of a response. All in seconds of waiting for the server; the time between reads does not count."""
 
     head: float = 60.0
-    """Until the head is there."""
+    """Until the headers are complete."""
     window: float = 30.0
-    """Over so long a wait ..."""
+    """In each period of so many seconds of waiting ..."""
     rate: float = 10_000.0
-    """... a server sends at least so many bytes a second."""
+    """... at least so many bytes a second must arrive."""
     overall: float = 900.0
-    """Until the end, for an answer of unknown length; for others on top of ..."""
+    """Until the end, for a response of unknown length; for others in addition to ..."""
     overall_rate: float = 64_000.0
-    """... their length at this rate."""
+    """... their length divided by this rate."""
 
 
 class Exchange:
-    """The bounds of one request of this thread, and what came of the answer so far."""
+    """The bounds of one request of this thread, and the progress of its response."""
 
     def __init__(
         self, shown: str, patience: Patience, check_address: Callable[[str], None] | None, now: Callable[[], float]
@@ -51,16 +50,16 @@ class Exchange:
         self._waited = 0.0
         self._bytes = 0
         self.check_address = check_address
-        """Refuses an IP address that must not be connected to; None where a proxy is."""
+        """Refuses forbidden IP addresses; None where a proxy is used."""
 
     def begin_body(self, length: int | None) -> None:
-        """The head is there; `length` is what it says of the body."""
+        """The headers are complete; `length` is their Content-Length."""
         self._in_head = False
         self._waited, self._bytes = 0.0, 0
         self._end = self._now() + self._patience.overall + (length or 0) / self._patience.overall_rate
 
     def read(self, read: Callable[[float | None], bytes], timeout: float | None) -> bytes:
-        """What `read` gives within `timeout` seconds and the bounds; raises where a bound is met."""
+        """The result of `read` within `timeout` seconds and the bounds; raises where a bound is exceeded."""
         deadline = None if timeout is None else self._now() + timeout
         while True:
             begin = self._now()
@@ -87,7 +86,7 @@ class Exchange:
             self._waited, self._bytes = 0.0, 0
 
     def _late(self) -> Exception:
-        """A head of which nothing came may come another time; one that trickles, or an endless body, is no accident."""
+        """A response that never starts is transient; one that trickles, or an endless body, is not."""
         if self._in_head and not self._bytes:
             return httpcore.ReadTimeout("no answer came")
         what = "head of the answer" if self._in_head else "answer"
@@ -98,7 +97,7 @@ _here = threading.local()
 
 
 def current() -> Exchange | None:
-    """The exchange of this thread, if one is under way."""
+    """The exchange of this thread, if one is in progress."""
     return getattr(_here, "exchange", None)
 
 
@@ -109,7 +108,7 @@ def under_way(
     check_address: Callable[[str], None] | None,
     now: Callable[[], float] = time.monotonic,
 ) -> Iterator[Exchange]:
-    """An exchange, for as long as the answer is read; `shown` is the URL as messages may show it."""
+    """An exchange, while its response is read; `shown` is the URL as messages may show it."""
     before = current()
     _here.exchange = exchange = Exchange(shown, patience, check_address, now)
     try:

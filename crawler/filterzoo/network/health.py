@@ -1,7 +1,7 @@
-"""Which hosts are away: asked no more for a while, so that one that is down costs a crawl minutes and not days.
+"""A circuit breaker for hosts: one that is down is not asked for a while, so that it costs a crawl minutes, not days.
 
-Every process of a crawl notes in the same folder how many requests to a host failed in a row. A host that answered any
-of them otherwise, if only "not found", is there.
+All processes of a crawl share a folder that counts the failed requests in a row for each host. Any response, even "not
+found", resets the count.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from filterzoo.network.addresses import origin_of
 AWAY_AFTER = 15
 """Requests in a row that failed: three with all their retries."""
 REST = 900.0
-"""Seconds until one request tries a host that is away again; what comes before is left to the next run."""
+"""Seconds until one request tries the host again; earlier requests are left to the next run."""
 
 
 class _Note(NamedTuple):
@@ -39,7 +39,7 @@ class HostHealth:
     folder: Path
 
     def check(self, url: str, now: float) -> None:
-        """Refused (fetch_failed) while the host of `url` is away; the same words for all that it holds."""
+        """Refused (fetch_failed) while the host of `url` is down; the same message for all its files."""
         path = self._path(url)
         note = _read(path)
         if now >= note.until:
@@ -55,7 +55,7 @@ class HostHealth:
         raise Refused(Reason.FETCH_FAILED, detail, origin)
 
     def failed(self, url: str, now: float, wait: float | None = None, longest: float = 300.0) -> None:
-        """Note a request that failed. wait: the pause in seconds that the host asks for, told if above `longest`."""
+        """Count a failed request. wait: the pause in seconds that the host asks for, reported if above `longest`."""
         path = self._path(url)
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock"), thread_local=False):
@@ -72,7 +72,7 @@ class HostHealth:
             temporary.replace(path)
 
     def answered(self, url: str) -> None:
-        """Note that the host of `url` is there."""
+        """Note that the host of `url` responds."""
         self._path(url).unlink(missing_ok=True)
 
     def _path(self, url: str) -> Path:
@@ -80,7 +80,7 @@ class HostHealth:
 
 
 def utc(seconds: float) -> str:
-    """A time since 1970 as `2026-12-01T18:00:00Z`; the last day of dates for what lies behind it."""
+    """A Unix time as `2026-12-01T18:00:00Z`; the latest date for times beyond it."""
     try:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (OverflowError, ValueError, OSError):

@@ -1,4 +1,4 @@
-"""The bytes of a remote file that have come so far: a few in memory, the others in a nameless file on disk."""
+"""The received bytes of a remote file: a few in memory, the others in an unnamed file on disk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from filterzoo.errors import Reason, Refused
 from filterzoo.network.ranges import ByteRange
 
 IN_MEMORY = 1 << 20
-"""Bytes of one file that are kept in memory: the index of most files, which then need no disk at all."""
+"""Bytes of one file that are kept in memory: enough for the index of most files, which then need no disk."""
 
 
 class Slot:
@@ -23,7 +23,7 @@ class Slot:
     def __init__(self, byte_range: ByteRange, store: HeldBytes, place: int | None) -> None:
         self.byte_range = byte_range
         self.filled = byte_range.begin
-        """Up to where in the file its bytes have come."""
+        """The offset up to which its bytes have arrived."""
         self.arrival: Future[None] | None = None
         self._store = store
         self._place = place
@@ -31,11 +31,11 @@ class Slot:
 
     @property
     def is_full(self) -> bool:
-        """Whether all of it has come."""
+        """Whether all of its bytes have arrived."""
         return self.filled == self.byte_range.end
 
     def write(self, part: bytes) -> None:
-        """Append; what is more than there is room for is dropped. Refused (fetch_failed) when the disk fails."""
+        """Append bytes; any beyond the slot's end are dropped. Refused (fetch_failed) when the disk fails."""
         part = part[: self.byte_range.end - self.filled]
         if self._memory is not None:
             self._memory += part
@@ -55,8 +55,8 @@ class Slot:
 class HeldBytes:
     """Slots that never overlap. One thread reserves, adds and reads; any thread may write to a slot of its own.
 
-    create: makes the nameless file, when it is first needed. It takes as many bytes as came, wherever they lie in the
-    remote file, and its space is free again when it is closed or the process ends.
+    create: makes the unnamed file when it is first needed. It takes as many bytes as were received, and its space is
+    freed when it is closed or the process ends.
     """
 
     def __init__(self, create: Callable[[], IO[bytes]]) -> None:
@@ -69,7 +69,7 @@ class HeldBytes:
         self._slots: list[Slot] = []
 
     def reserve(self, byte_range: ByteRange) -> Slot:
-        """Room for a byte range of which nothing is here; it counts as here once it is added."""
+        """A slot for a byte range that is not present; `add` makes it so."""
         if byte_range.length <= self._memory_left:
             self._memory_left -= byte_range.length
             return Slot(byte_range, self, None)
@@ -83,7 +83,7 @@ class HeldBytes:
         return Slot(byte_range, self, place)
 
     def add(self, slot: Slot) -> None:
-        """From now on these bytes are here, or will be when the slot's `arrival` ends."""
+        """These bytes count as present, or will be when the slot's `arrival` ends."""
         number = bisect_left(self._begins, slot.byte_range.begin)
         self._begins.insert(number, slot.byte_range.begin)
         self._slots.insert(number, slot)
@@ -117,13 +117,13 @@ class HeldBytes:
             raise _disk_failed(error) from error
 
     def read_into(self, place: int, buffer: memoryview) -> None:
-        """Read from the file what was written there."""
+        """Read from the file."""
         while buffer:
             count = os.preadv(self._descriptor, [buffer], place)
             place, buffer = place + count, buffer[count:]
 
     def close(self) -> None:
-        """Give the space back; no thread may write any more."""
+        """Free the space; no thread may write any more."""
         if self._file is not None:
             self._file.close()
 

@@ -1,6 +1,6 @@
-"""What is known of the hosts of zoos: how often to ask, how long to wait, where they redirect, what their pages mean.
+"""Rules for the hosts of zoos: request rates, pauses, redirects, and what their HTML pages mean.
 
-One entry a host in `HOSTS`; `filterzoo.network.transport` acts on it. Any other host is a plain one.
+One entry a host in `HOSTS`, applied by `filterzoo.network.transport`; any other host has the default rules.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _FILE_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A header that tells how long to wait: what `pattern` finds in it is in seconds, or the time of an epoch clock."""
+    """A header that states how long to wait: `pattern` extracts seconds, or a Unix time."""
 
     header: str
     pattern: re.Pattern[str]
@@ -30,11 +30,10 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """An HTML page that comes instead of a file, told by `pattern`, with what it means.
+    """An HTML page that is sent instead of a file, recognised by `pattern`, and its meaning.
 
-    lasts: for how many seconds, at most; 0 where nobody knows.
-    confirm: the address that gives the file after all, "" if there is none. The page's hidden inputs are sent along,
-    but for the file's id, which is the one that was asked for.
+    lasts: for how many seconds, at most; 0 if unknown. confirm: the address that then gives the file, "" if there is
+    none. The page's hidden inputs are sent along, except for the file's id, which stays the requested one.
     """
 
     pattern: re.Pattern[str]
@@ -48,11 +47,10 @@ class Page:
 class Host:
     """The rules of a host. `names` and `redirects` are patterns of host names.
 
-    interval: seconds from one request to the next. redirects: its own storage. limited: statuses that may mean "too
-    often", besides those that always mean "later"; they do where `pauses` or Retry-After tell until when.
-    blocks: statuses that mean that its last requests were unusual.
-    logins: hosts that a redirect to means "not without a login".
-    keeps: seconds for which a whole download is taken from the cache without asking, where the host gives no validator.
+    interval: seconds from one request to the next. redirects: its own storage. limited: additional statuses that may
+    mean "too many requests"; they do if `pauses` or Retry-After state a time. blocks: statuses with which its firewall
+    rejects unusual traffic. logins: hosts that a redirect leads to where a login is required. keeps: seconds for which
+    a whole download is taken from the cache without asking, where the host gives no validator.
     """
 
     names: tuple[str, ...] = ()
@@ -66,19 +64,19 @@ class Host:
     keeps: float = 0.0
 
     def wait(self, headers: Mapping[str, str], now: float) -> float | None:
-        """The longest pause in seconds that the headers ask for, None where they ask for none."""
+        """The longest pause in seconds that the headers request, None without one."""
         found = [(pause, pause.pattern.search(headers.get(pause.header, ""))) for pause in self.pauses]
         waits = [float(match[1]) - (now if pause.is_time else 0.0) for pause, match in found if match]
         return max(0.0, *waits) if waits else None
 
     def is_limit(self, status: int, headers: Mapping[str, str]) -> bool:
-        """Whether an answer that elsewhere means "never" means "too often" here."""
+        """Whether a status that is otherwise final means "too many requests" at this host."""
         if status not in self.limited:
             return False
         return headers.get("x-ratelimit-remaining") == "0" or "retry-after" in headers
 
     def behind(self, url: str, page: str, now: float) -> str | None:
-        """Where the file is that a page came instead of; None for a page that is not known; Refused for the others."""
+        """The address of the file behind a known page; None for an unknown page; Refused if it has no file."""
         for known in self.pages:
             if not known.pattern.search(page):
                 continue
@@ -120,7 +118,7 @@ GOOGLE_DRIVE = Host(
     redirects=("drive.usercontent.google.com", "drive.google.com", "*.googleusercontent.com"),
     limited=frozenset({403}),
     logins=("accounts.google.com",),
-    # Several entries of a zoo name the same file, whose id stands for its content.
+    # Several entries of a zoo name the same file, whose id identifies its content.
     keeps=7 * 86_400.0,
     pages=(
         Page(
@@ -163,7 +161,7 @@ CODES = {
     "EntryNotFound": (Reason.REMOVED, "not found"),
     "DisabledRepo": (Reason.REMOVED, "the Hub has disabled it"),
 }
-"""X-Error-Code of the Hugging Face Hub and its mirrors: what a status means, which elsewhere may mean anything."""
+"""X-Error-Code of the Hugging Face Hub and its mirrors, which makes statuses unambiguous."""
 
 HOSTS = (GITHUB, ZENODO, GOOGLE_DRIVE, HUGGING_FACE, NGC)
 
@@ -175,5 +173,5 @@ def rules_of(url: str) -> Host:
 
 
 def matches(host: str, patterns: tuple[str, ...]) -> bool:
-    """Whether one of the patterns is of this host; `*` is of any."""
+    """Whether one of the patterns matches this host; `*` matches any."""
     return any(fnmatchcase(host, pattern) for pattern in patterns)

@@ -1,8 +1,9 @@
 """A file on a web server, read by byte ranges and pinned to the version that was there first.
 
-No byte is asked for twice: all that came is kept until the file is closed (`network.held`). What `will_read`
-announces comes in few requests (`network.ranges`), several at a time, while what came first is already read. Formats
-read their indexes in small steps, so a small read that nobody announced fetches more than it needs, within a bound.
+No byte is requested twice: received bytes are kept until the file is closed (`network.held`). Ranges announced by
+`will_read` are fetched in few requests (`network.ranges`), several in parallel, while the first bytes are already read.
+Formats read their indexes in small steps, so a small read that was not announced fetches more than it needs, within a
+bound.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ from filterzoo.network.transport import Transient, Transport
 READ_AHEAD = 64 << 10
 """Bytes fetched at first, and most that a small read fetches."""
 READ_AHEAD_BUDGET = 384 << 10
-"""Bytes of a file that are fetched on the chance that the next read wants them; used ones do not count."""
+"""Most bytes of a file that are read ahead in vain; bytes that are used later do not count."""
 CONNECTIONS = 4
-"""Requests under way at a time for one file: one connection rarely fills the line."""
+"""Parallel requests for one file: one connection rarely uses the full bandwidth."""
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """What tells one version of a file from the next; `etag` only where it is a strong one (RFC 9110, 8.8.3)."""
+    """Identifies a version of a file; `etag` only if it is strong (RFC 9110, 8.8.3)."""
 
     size: int
     etag: str | None
@@ -74,10 +75,10 @@ def range_end(response: httpx.Response) -> int:
 
 
 class HttpFile(RandomAccessFile):
-    """A remote file. One thread reads it.
+    """A remote file, read by one thread.
 
-    `head` is what is known of its first bytes; `location` is where redirects led when they were read; `scratch` makes
-    the nameless file that keeps what came.
+    `head`: its first bytes and version; `location`: the address after redirects; `scratch`: makes the unnamed file for
+    received bytes.
     """
 
     is_remote = True
@@ -132,7 +133,7 @@ class HttpFile(RandomAccessFile):
             slot.read_into(begin, buffer[begin - offset : end - offset])
 
     def will_read(self, byte_ranges: Sequence[tuple[int, int]]) -> None:
-        """See `RandomAccessFile.will_read`: starts to fetch what is not here yet, in the order of reading."""
+        """See `RandomAccessFile.will_read`: starts to fetch missing bytes, in the order of reading."""
         inside = [ByteRange(at, at + n) for at, n in byte_ranges if at >= 0 and n > 0 and at + n <= self.size]
         for byte_range in requests_for(inside, self._held.missing):
             if self._pool is None:
@@ -149,7 +150,7 @@ class HttpFile(RandomAccessFile):
         return _Lent(self._sides[name])
 
     def close(self) -> None:
-        """See `RandomAccessFile.close`. Waits for requests that are under way to notice."""
+        """See `RandomAccessFile.close`. Waits for requests in progress to stop."""
         self._is_closed.set()
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
@@ -158,7 +159,7 @@ class HttpFile(RandomAccessFile):
             side.close()
 
     def _fetch_now(self, part: ByteRange) -> None:
-        """Fetch a byte range that nobody announced, and a little more where it is small."""
+        """Fetch a byte range that was not announced, with read-ahead if it is small."""
         end = min(part.end + self._ahead.length(part), self.size)
         slot = self._held.reserve(self._held.missing(ByteRange(part.begin, end))[0])
         self._ahead.took(slot.byte_range, part)
@@ -166,7 +167,7 @@ class HttpFile(RandomAccessFile):
         self._held.add(slot)
 
     def _fetch(self, slot: Slot) -> None:
-        """Fill a slot, from where redirects led before; such addresses expire, and then one request renews them."""
+        """Fill a slot from the address after redirects; such addresses expire and are then renewed by one request."""
         location = self._location
         if location == self.url:
             self._fetch_from(self.url, slot)
@@ -181,7 +182,7 @@ class HttpFile(RandomAccessFile):
             self._fetch_from(self.url, slot)
 
     def _has_fetched(self, location: str, slot: Slot) -> bool:
-        """Fill a slot from a signed address; False where that has expired, with what came so far in the slot."""
+        """Fill a slot from a signed address; False where that has expired (received bytes stay in the slot)."""
         try:
             self._fetch_from(location, slot)
         except Refused as refusal:
@@ -190,7 +191,7 @@ class HttpFile(RandomAccessFile):
         return slot.is_full
 
     def _fetch_from(self, url: str, slot: Slot) -> None:
-        """Fill a slot; a retry goes on where the connection broke."""
+        """Fill a slot; a retry continues where the connection broke."""
 
         def attempt() -> None:
             self._check_open()
@@ -206,7 +207,7 @@ class HttpFile(RandomAccessFile):
                     self._check_open()
                     slot.write(part)
                     if slot.is_full and "content-length" not in response.headers:
-                        break  # it ends where the server likes
+                        break  # a server may send a shorter range
             if not slot.is_full:
                 raise Transient("the answer is shorter than it says")
 
@@ -232,7 +233,7 @@ class HttpFile(RandomAccessFile):
 
 
 class _ReadAhead:
-    """How much more than a small read wants is fetched: less and less, the more of it was in vain."""
+    """The size of the read-ahead, which shrinks with every byte that was read ahead in vain."""
 
     def __init__(self) -> None:
         self._budget = READ_AHEAD_BUDGET
@@ -240,9 +241,9 @@ class _ReadAhead:
         self._last_unasked = 0
 
     def length(self, part: ByteRange) -> int:
-        """How many bytes behind `part` to fetch with it."""
+        """How many bytes after `part` to fetch with it."""
         if part.begin == self._last.end:
-            self._budget += self._last_unasked  # reading went on there: it was not in vain
+            self._budget += self._last_unasked  # the read-ahead was used
             self._last_unasked = 0
         most = READ_AHEAD * self._budget // READ_AHEAD_BUDGET
         return max(0, most - part.length)

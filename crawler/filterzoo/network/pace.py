@@ -1,4 +1,4 @@
-"""Requests to one host keep the distance it asks for, whichever thread or process of a crawl makes them."""
+"""Rate limiting: keeps requests to one host apart, across all threads and processes of a crawl."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Protocol
 from filelock import FileLock
 
 LONGEST = 60.0
-"""Seconds; a note that asks for more was left by a clock that went wrong."""
+"""Longest pause in seconds; a longer one in a note comes from a wrong clock."""
 
 
 class Pace(Protocol):
-    """Keeps requests to a host apart, whoever makes them."""
+    """Keeps requests to a host apart."""
 
     def wait(self, host: str, interval: float, now: Callable[[], float], sleep: Callable[[float], None]) -> None:
         """Return when the next request to `host` may start, and note that another may `interval` seconds later.
@@ -24,12 +24,12 @@ class Pace(Protocol):
         """
 
     def hold(self, host: str, seconds: float, now: Callable[[], float]) -> None:
-        """Note that `host` wants no request for so long, at most `LONGEST`."""
+        """Allow no request to `host` for that long, at most `LONGEST`."""
 
 
 @dataclass(frozen=True, slots=True)
 class FilePace(Pace):
-    """Notes in `folder`, a file for each host, from when on it may be asked again; shared by all who use the folder."""
+    """A `Pace` shared through files in `folder`: one for each host, with the time of the next allowed request."""
 
     folder: Path
 
@@ -55,7 +55,7 @@ class FilePace(Pace):
 
 
 def _noted(note: Path) -> float:
-    """The time in a note; 0 where there is none, or none that can be read."""
+    """The time in a note; 0 where there is no readable one."""
     try:
         time = float(note.read_text("ascii"))
     except (OSError, ValueError):

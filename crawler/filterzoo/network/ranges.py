@@ -1,4 +1,4 @@
-"""Which byte ranges of a remote file are asked for together: what a request costs against what a gap costs."""
+"""Merges byte ranges of a remote file into requests, weighing the cost of a request against that of a gap."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 PIECE = 8 << 20
-"""Longest byte range of one request: pieces come side by side, and reading starts with the first."""
+"""Longest byte range of one request: pieces are fetched in parallel, and reading starts with the first."""
 REQUEST_COST = 1 << 20
-"""Bytes that could have come in the time of one request (50 ms at 20 MB/s): a longer gap is not worth bridging."""
+"""The cost of one request in bytes (50 ms at 20 MB/s): longer gaps are not bridged."""
 SLACK_SHARE = 20
-"""All bridged gaps of a file together are at most this fraction (1/20) of what is wanted of it ..."""
+"""All bridged gaps of a file together are at most this fraction (1/20) of the wanted bytes ..."""
 FREE_SLACK = 256 << 10
-"""... or this many bytes, where that is more: in a file of small layers requests cost more than bytes."""
+"""... or this many bytes, if that is more: in a file of small layers requests cost more than bytes."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -31,11 +31,11 @@ class ByteRange:
 
 
 Missing = Callable[[ByteRange], list[ByteRange]]
-"""Gives the parts of a byte range that are not here yet, in order."""
+"""Returns the missing parts of a byte range, in order."""
 
 
 def requests_for(wanted: Sequence[ByteRange], missing: Missing) -> list[ByteRange]:
-    """What to ask for so that all of `wanted` comes, both in the order of reading; no byte twice, none that is here.
+    """The requests that cover the missing parts of `wanted`, in the order of reading, without any byte twice.
 
     Neighbours become one request where the gap between them costs less than a request. The shortest gaps are bridged
     first, which saves the most requests for the slack there is.
@@ -67,7 +67,7 @@ def _bridged(parts: list[ByteRange], missing: Missing) -> list[ByteRange]:
     for gap in sorted(gaps, key=lambda gap: gap.length):
         if gap.length > min(REQUEST_COST, slack):
             break
-        # What is here already would come twice.
+        # Bytes that are present would be fetched twice.
         if gap.length == 0 or missing(gap) == [gap]:
             bridged.add(gap)
             slack -= gap.length

@@ -1,4 +1,4 @@
-"""One HTTP request done properly: retries, Retry-After, redirects, time limits, and errors with a reason."""
+"""HTTP GET with retries, Retry-After, redirects, time limits, and refusals with a reason."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ Result = TypeVar("Result")
 ATTEMPTS = 5
 MAX_REDIRECTS = 5
 MAX_WAIT = 300.0
-"""Seconds; a server that asks for a longer pause is given up for this run."""
+"""Seconds; a server that asks for a longer pause is not retried in this run."""
 SLOW_START = 60.0
 SLOWEST = 4_096.0
 """Bytes a second, after SLOW_START seconds; a slower answer counts as broken."""
 BLOCKED = 60.0
-"""Seconds without a request to a host that found the last ones unusual."""
+"""Seconds without requests after a host has rejected unusual traffic."""
 
 MAX_PAGE = 262_144
-"""Bytes of an HTML page that are looked at to learn what it says."""
+"""Bytes of an HTML page that are read to recognise it."""
 
 _TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _REASONS = {
     401: (Reason.GATED, "the server asks for a login"),
-    # Of a host that does not say why: an agreement may be missing, or it was asked too often. Only time can tell.
+    # The host gives no reason: a missing agreement or a rate limit. A later retry will show.
     403: (Reason.FETCH_FAILED, "the server does not let us read it now"),
     404: (Reason.REMOVED, "not found"),
     410: (Reason.REMOVED, "gone"),
@@ -51,7 +51,7 @@ _REASONS = {
 
 
 class Transient(Exception):
-    """Raised for a failure that may pass; `wait` is the pause in seconds that the server asks for."""
+    """Raised for a transient failure; `wait` is the pause in seconds that the server asks for."""
 
     def __init__(self, detail: str, wait: float | None = None) -> None:
         super().__init__(detail, wait)
@@ -61,7 +61,7 @@ class Transient(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
-    """Time as the door sees it; parameters so that tests need not wait. All in seconds."""
+    """Time limits and clocks of the door, in seconds; replaced in tests."""
 
     sleep: Callable[[float], None] = time.sleep
     monotonic: Callable[[], float] = time.monotonic
@@ -70,7 +70,7 @@ class Clocks:
 
 @dataclass(frozen=True, slots=True)
 class Transport:
-    """Sends GET requests, where its policy lets it."""
+    """Sends GET requests to addresses that its policy allows."""
 
     client: httpx.Client
     policy: AddressPolicy
@@ -80,12 +80,12 @@ class Transport:
     redirects: tuple[str, ...] | None = None
     """Patterns of hosts that may be redirected to, besides the host itself and its storage; None for any."""
     pace: Pace | None = None
-    """Keeps requests to a host apart; None asks as often as it is told to."""
+    """Keeps requests to a host apart; None for no rate limit."""
     user_agent: str | None = None
-    """What the manifest wants to be called; None for the project's own name and address."""
+    """The manifest's User-Agent; None for the project's name and address."""
     patience: Patience = field(default_factory=Patience)
     health: HostHealth | None = None
-    """Knows which hosts are away; None asks every host as long as it is told to."""
+    """The circuit breaker for hosts; None for none."""
 
     def retrying(self, url: str, action: Callable[[], Result]) -> Result:
         """The result of `action`, tried again while it raises `Transient`; then Refused (fetch_failed)."""
@@ -113,10 +113,10 @@ class Transport:
         ok: frozenset[int],
         on_redirect: Callable[[httpx.Response], None] | None = None,
     ) -> Iterator[httpx.Response]:
-        """The answer to one GET, redirects followed, its body not read yet; its status is one of `ok`.
+        """The response to one GET after redirects, its body not read yet; its status is one of `ok`.
 
-        on_redirect: is shown each answer that only leads on.
-        Raises Transient or Refused. httpx's own errors while the body is read become Transient as well.
+        on_redirect: called with each redirect. Raises Transient or Refused. httpx's own errors while the body is read
+        become Transient as well.
         """
         try:
             with self._follow(url, headers, on_redirect) as response:
@@ -169,7 +169,7 @@ class Transport:
 
     @contextmanager
     def _answer(self, url: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
-        """The answer of one host, its body not read yet; whether there is one counts for the host's health."""
+        """The response of one host, its body not read yet; success and failure count for the host's health."""
         has_head = False
         try:
             with self.client.stream("GET", url, headers=headers, follow_redirects=False) as response:
@@ -207,7 +207,7 @@ class Transport:
             self.pace.wait(rules.names[0], rules.interval, self.clocks.now, self.clocks.sleep)
 
     def _next(self, url: str, response: httpx.Response) -> str | None:
-        """Where to ask next: a redirect's target, or what stands behind a page of the host; None for an answer."""
+        """The next address: a redirect's target, or the file behind a known page; None for a final response."""
         rules = rules_of(url)
         if response.has_redirect_location:
             target = _target(url, response.headers["location"])
@@ -247,7 +247,7 @@ class Transport:
         return Secrets(self.headers)
 
     def _address_check(self, url: str) -> Callable[[str], None] | None:
-        """What is asked of each address before a connection for `url`; a proxy's own address is the user's choice."""
+        """The check of each IP address before a connection for `url`; none for a proxy, which the user chose."""
         return None if uses_proxy(url) else lambda address: self.policy.check_peer(url, address)
 
     def _check_peer(self, url: str, response: httpx.Response) -> None:
@@ -278,7 +278,7 @@ class Transport:
 
 
 def _length(response: httpx.Response) -> int | None:
-    """Of the body as it comes, where the head says it."""
+    """The Content-Length of the body, if stated."""
     length = response.headers.get("content-length", "")
     return int(length) if length.isascii() and length.isdecimal() and len(length) < 19 else None
 
@@ -289,7 +289,7 @@ def _asked_wait(state: tenacity.RetryCallState) -> float:
 
 
 def _target(url: str, location: str) -> str:
-    """Where a redirect leads; Refused unless to http(s), and never from https to http."""
+    """The target of a redirect; Refused unless it is http(s), and for a redirect from https to http."""
     try:
         target = urljoin(url, location)
     except ValueError:

@@ -1,1 +1,1 @@
-"""The public reader of model files: every tensor of any format, read when it is asked for, nothing executed."""
+"""The public reader of model files: tensors of any format, read on access, nothing executed."""

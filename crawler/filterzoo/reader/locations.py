@@ -1,4 +1,4 @@
-"""Where a model file lies, from what the user wrote: a path, a URL, an `hf://` address, and a member of an archive."""
+"""Parses what the user named as a model file: a path, a URL, an `hf://` address, or a member of an archive."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _INSIDE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """One file. Exactly one of `path` and `url` is set; `member` is the model in it, where it is an archive.
+    """A file. Exactly one of `path` and `url` is set; `member` names the model, if the file is an archive.
 
     is_hub: whether the Hub's token belongs to the URL.
     """
@@ -38,7 +38,7 @@ class Location:
 
 
 def location_of(where: str | os.PathLike[str], member: str | None = None) -> Location:
-    """The place that a user named. Refused (fetch_failed) for an `hf://` address without a file."""
+    """The location that a user named. Refused (fetch_failed) for an `hf://` address without a file."""
     text = os.fspath(where)
     if text.startswith(("http://", "https://", "hf://")):
         text, member = _split(text, member)

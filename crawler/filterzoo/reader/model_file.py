@@ -1,4 +1,4 @@
-"""An open model file: names, dtypes and shapes are there at once; numbers are read, and checked, when asked for."""
+"""An open model file: names, dtypes and shapes are known; elements are read and checked on access."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ Array = npt.NDArray[Any]
 class ModelFile(Mapping[str, Array]):
     """A model file as a read-only mapping from tensor names to NumPy arrays. Made by `filterzoo.open`.
 
-    `file[name]` reads one tensor now and compares its checksum, where the format has one (Refused, damaged, where it
-    does not fit). bfloat16 and 8-bit floats come as float32, exactly; integers with a scale come as they are stored.
-    A name that several state dicts of the file share is spelled `section.name`. One file serves many threads.
+    `file[name]` reads one tensor and checks its checksum, if the format has one (Refused, damaged, on a mismatch).
+    bfloat16 and 8-bit floats are converted to float32, exactly; integers with a scale stay as stored. A name that
+    several state dicts of the file share is spelled `section.name`. One file serves many threads.
     """
 
     def __init__(self, name: str, file: RandomAccessFile, index: Index, stack: contextlib.ExitStack) -> None:
@@ -42,11 +42,11 @@ class ModelFile(Mapping[str, Array]):
         self.format = index.format
         """The format, as in the `format` column: torch, safetensors, onnx, ..."""
         self.framework = index.facts.framework
-        """What wrote it, where the file tells."""
+        """The framework that wrote it, if the file states it."""
         self.member = index.member
         """Name of the model inside the archive that the file is."""
         self.tensors: Mapping[str, Tensor] = MappingProxyType(_named(index.tensors))
-        """Every named array by name, without its numbers: dtype, shape, layout, byte span, scales."""
+        """Every array by name, without its elements: dtype, shape, layout, byte span, scales."""
         self._index = index
         self._stack = stack
         self._file = file
@@ -79,9 +79,9 @@ class ModelFile(Mapping[str, Array]):
 
     @cached_property
     def layers(self) -> Sequence[ModelLayer]:
-        """The convolutions in canonical form, as the data set has them; the weights of each are read when asked for.
+        """The convolutions in canonical form, as in the data set; the weights of each are read on access.
 
-        Refused (unsupported) where the format's convolutions cannot be shown although the arrays can be read.
+        Refused (unsupported) where the convolutions cannot be listed although the arrays can.
         """
         if self._index.obstacle is not None:
             raise Refused(Reason.UNSUPPORTED, self._index.obstacle)
@@ -92,7 +92,7 @@ class ModelFile(Mapping[str, Array]):
         )
 
     def prefetch(self, names: Iterable[str]) -> None:
-        """Must be called before these tensors are read, in that order: a remote file then answers in few requests."""
+        """Announces these tensors, to be read in that order, so that a remote file needs few requests."""
         with self._lock:
             stored = (each for name in names for each in stored_tensors(self.tensors[name]))
             self._file.will_read([part for each in stored for part in byte_ranges(each)])
@@ -151,7 +151,7 @@ class ModelLayer:
 
     @property
     def layer_id(self) -> str:
-        """The sha256 under which the data set has these weights; reads them."""
+        """The `layer_id` of these weights in the data set; reads them."""
         return layer_id(self.weights)
 
 
@@ -177,7 +177,7 @@ def _layer(file: ModelFile, number: int, tensor: Tensor, place: tuple[int, float
 
 
 def _named(tensors: Sequence[Tensor]) -> dict[str, Tensor]:
-    """By name; by section and name where several sections share it; numbered where even that is not unique."""
+    """Keys for tensors: the name; with its section where several sections share it; numbered if still not unique."""
     counts: dict[str, int] = {}
     for tensor in tensors:
         counts[tensor.name] = counts.get(tensor.name, 0) + 1

@@ -12,11 +12,12 @@ from filterzoo.errors import StorageFailed
 from filterzoo.reporting.summary import CrawlRun, Summary
 
 MOST_KERNELS = 20
-"""Kernel sizes that have a series of their own. Files bring sizes of their own making, and a series is for ever."""
+"""Kernel sizes with a time series. Others share one, because files can have arbitrary sizes and a series is never
+removed."""
 
 
 def write(file: Path, summary: Summary, run: CrawlRun) -> None:
-    """Put the state of the work folder and what the run did into `file`, whole or not at all; StorageFailed."""
+    """Write the state of the work folder and the run's counts to `file`, atomically; StorageFailed."""
     registry = CollectorRegistry(auto_describe=False)
     document = summary.document()
     _gauges(registry, "checkpoints", "Checkpoints of the work folder.", "state", document["checkpoints"])

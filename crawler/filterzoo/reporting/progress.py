@@ -1,4 +1,4 @@
-"""A progress bar for work that takes long, where somebody watches: on a terminal, on stderr."""
+"""A progress bar on stderr for long work, if stderr is a terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PATIENCE = 1.0
 
 
 def watched(amounts: Iterator[int], total: int, label: str, shown_on: Console | None = None) -> None:
-    """Work through `amounts`, each the part of `total` that is now done; the bar is gone when it ends."""
+    """Iterate over `amounts`, each a part of `total` that is done; the bar is removed at the end."""
     screen = shown_on or console(to_stderr=True)
     columns = (
         TextColumn("{task.description}"),

@@ -1,11 +1,11 @@
-"""Cells of CSV files as spreadsheets must see them: text, never a formula."""
+"""Escapes cells of CSV files so that spreadsheets take them for text, never for a formula."""
 
 from __future__ import annotations
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""How cells begin that spreadsheets execute; fields of CSV are no protection, quoting included."""
+"""First characters of cells that spreadsheets execute; CSV quoting does not prevent it."""
 ESCAPE = "'"
-"""Before such a cell, and before one that begins with it: taking one away gives every text back."""
+"""Put before such a cell, and before one that begins with it, so that removing one restores every text."""
 
 
 def escaped(text: str) -> str:

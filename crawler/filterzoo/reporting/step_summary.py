@@ -1,4 +1,4 @@
-"""A crawl's result as Markdown, for the page of a GitHub Actions run and whatever else reads GITHUB_STEP_SUMMARY."""
+"""A crawl's result as Markdown, for GITHUB_STEP_SUMMARY of GitHub Actions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from filterzoo.reporting.terminal import printable
 VARIABLE = "GITHUB_STEP_SUMMARY"
 """Names the file; https://docs.github.com/actions/reference/workflow-commands#adding-a-job-summary."""
 SHOWN = 50
-"""Failures of the run that are shown one by one."""
+"""Most failures of the run that are shown one by one."""
 
 
 def append(file: Path, summary: Summary, run: CrawlRun) -> None:
@@ -29,10 +29,10 @@ def append(file: Path, summary: Summary, run: CrawlRun) -> None:
 
 
 def escaped(text: str, longest: int = 120) -> str:
-    """Somebody else's text as code inside a Markdown paragraph or cell: no markup, link, mention or line of its own.
+    """Untrusted text as inline code in Markdown: no markup, links, mentions or line breaks.
 
-    CommonMark 2.4 lets a backslash stand before any ASCII punctuation; GitHub looks for mentions and addresses outside
-    of code only.
+    CommonMark 2.4 allows a backslash before any ASCII punctuation; GitHub links mentions and addresses outside of code
+    only.
     """
     if not text.strip():
         return "-"

@@ -65,7 +65,7 @@ class Summary:
 
 
 KEPT_FAILURES = 1000
-"""Failures of a run that are kept one by one."""
+"""Most failures of a run that are kept one by one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

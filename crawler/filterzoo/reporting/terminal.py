@@ -1,4 +1,4 @@
-"""What people see: tables and progress on a terminal, plain lines elsewhere, nothing hostile on either."""
+"""Output for people: tables and progress on a terminal, plain lines elsewhere, untrusted text escaped on both."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 WIDTH_OF_A_FILE = 200
-"""Columns that tables may take where nobody says how many there are."""
+"""Width of tables where the terminal's is unknown."""
 
 
 def printable(text: str, longest: int = 120) -> str:
@@ -43,7 +43,7 @@ class _Console(Console):
 
 
 def silence(stream: IO[str]) -> None:
-    """Discard what is written to a stream from now on: its reader is gone."""
+    """Discard further output to a stream whose reader has closed it."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -52,7 +52,7 @@ def silence(stream: IO[str]) -> None:
 
 @contextlib.contextmanager
 def unless_closed() -> Iterator[None]:
-    """Inside, output that nobody reads any more (`crawl | head -1`) is dropped; it is no reason to stop working."""
+    """Inside, output to a closed pipe (`crawl | head -1`) is dropped; the work goes on."""
     try:
         yield
         sys.stdout.flush()
@@ -62,14 +62,14 @@ def unless_closed() -> Iterator[None]:
 
 
 def console(*, to_stderr: bool = False) -> Console:
-    """A console; where its output is no terminal, lines are as long as they are and tables have room."""
+    """A console; without a terminal, lines are not wrapped and tables are wide."""
     stream = sys.stderr if to_stderr else sys.stdout
     width = None if stream.isatty() else WIDTH_OF_A_FILE
     return _Console(file=stream, highlight=False, soft_wrap=width is not None, markup=False, emoji=False, width=width)
 
 
 def cell(text: object, *, longest: int = 60) -> Text:
-    """A table cell of somebody else's text."""
+    """A table cell of untrusted text."""
     return Text(printable(str(text), longest))
 
 

@@ -1,1 +1,1 @@
-"""ONNX graphs in onnxruntime: a stranger's graph runs in this process, so only where the user asks for it."""
+"""ONNX graphs in onnxruntime. An untrusted graph then runs in this process, so only on the user's request."""

@@ -1,4 +1,4 @@
-"""Runs the first convolutions of an ONNX graph on random input, and compares them with weights that were read."""
+"""Runs the first convolutions of an ONNX graph on random input and compares the results with weights that were read."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from filterzoo.layers.layer import Floats
 from filterzoo.running.session import parsed, session
 
 COMPARED = 3
-"""Convolutions that are compared, the first ones of the graph that have one of the given weights."""
+"""Number of convolutions that are compared: the first ones of the graph with one of the given weights."""
 TOLERANCE = 1e-2
 """Largest difference of an output channel, as a share of its own size; a graph in half precision has about 1e-3."""
 _SMALL = 1e-3
-"""Channels below this share of the largest one are compared with that share."""
+"""Channels smaller than this share of the largest one are compared relative to that share."""
 _UNKNOWN_AXIS = 64
 _MOST_NUMBERS = 1 << 26
 
@@ -38,9 +38,9 @@ class Compared:
 def compare(content: bytes, weights: Mapping[str, Floats], seed: int = 0) -> list[Compared]:
     """The first COMPARED convolutions whose weight is, or is made of, an initializer in `weights`.
 
-    weights: by the initializer's name, canonical, (out, in/groups, *kernel). What the graph computes before them runs
-    too, in onnxruntime, and nothing behind them. A channel's mean is taken off, which takes its bias off. Refused
-    (unsupported) where the graph may not be run, or no convolution can be compared.
+    weights: by the initializer's name, canonical, (out, in/groups, *kernel). Operations before them are run too, in
+    onnxruntime, later ones are not. The mean of each channel is subtracted, and with it the bias. Refused (unsupported)
+    where the graph may not be run, or no convolution can be compared.
     """
     model = parsed(content)
     makers = {output: node for node in model.graph.node for output in node.output if output}
@@ -63,7 +63,7 @@ def compare(content: bytes, weights: Mapping[str, Floats], seed: int = 0) -> lis
 
 
 def _before(value: str, makers: Mapping[str, Any]) -> list[str]:
-    """The values that a value is made of, itself first, each once."""
+    """The values that a value depends on, itself first, each once."""
     found = {value: None}
     waiting = [value]
     while waiting:
@@ -78,7 +78,7 @@ def _before(value: str, makers: Mapping[str, Any]) -> list[str]:
 def _run(
     model: Any, makers: Mapping[str, Any], wanted: Sequence[str], given: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """The wanted values; the model keeps only what they are made of."""
+    """The wanted values; the model is reduced to what they depend on."""
     import onnx  # noqa: PLC0415  # an extra, which `parsed` asked for
 
     needed = {name for value in wanted for name in _before(value, makers)}
@@ -103,7 +103,7 @@ def _run(
 
 
 def _random(value: Any, random: np.random.Generator) -> np.ndarray:
-    """Numbers for an input of the graph: normal ones, or 0 to 255 where it takes integers; unknown axes get a size."""
+    """Random values for an input of the graph: normal, or 0 to 255 for integers; unknown axes get a size."""
     import onnx  # noqa: PLC0415  # see above
 
     kind = value.type.tensor_type

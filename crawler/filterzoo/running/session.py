@@ -15,8 +15,8 @@ _EXTERNAL = 1
 def parsed(content: bytes) -> Any:
     """The file as an `onnx.ModelProto`; Refused (malformed, unsupported) where it may not be run.
 
-    Not run are operators that ONNX does not define, functions of the file's own, and weights in other files: their
-    paths are the file's own words. StartError where onnx is missing.
+    Operators that ONNX does not define, functions in the file and weights in other files are refused: their paths are
+    untrusted. StartError where onnx is missing.
     """
     try:
         import onnx  # noqa: PLC0415  # an extra
@@ -51,7 +51,7 @@ def session(model: Any, device: str = "cpu") -> Any:
     providers = [provider for provider in wanted if provider in onnxruntime.get_available_providers()]
     try:
         return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=providers)
-    except Exception as error:  # onnxruntime raises classes of its own for each kind of trouble
+    except Exception as error:  # onnxruntime has many exception classes
         raise Refused(Reason.UNSUPPORTED, f"onnxruntime: {_one_line(error)}") from error
 
 
