@@ -97,7 +97,8 @@ docs-quickstart: $(VENV)/has-report
 	$(BIN)/filterzoo publish $(DEMO) --workdir $(DEMO_WORK)
 	$(BIN)/python -m filterzoo_analysis.digest $(DEMO) --readme README.md --page docs/quickstart.md
 
-# What each zoo lists at the pinned versions. Needs the package index; documents come from the cache once they were fetched.
+# What each zoo lists at the pinned versions. Needs the package index; documents come from the cache once they were fetched,
+# and copies of them from FILTERZOO_CACHE/documents (`python -m filterzoo_plugins.coverage --help`).
 zoos: $(VENV)/has-test
 	$(BIN)/python -m filterzoo_plugins.coverage > docs/zoos.md
 
