@@ -152,9 +152,9 @@ def zoos() -> Iterator[CountedZoo]:
         count,
     )
     for part, package in paddle.PACKAGES.items():
-        chosen = {"repositories": [part]}
+        one = {"repositories": [part]}
         words = "addresses in the package and the documents"
-        yield CountedZoo(f"paddle/{part}", package, paddle.PaddleSource, chosen, words, _paddle(part, package))
+        yield CountedZoo(f"paddle/{part}", package, paddle.PaddleSource, one, words, _paddle(part, package))
     address = detectron2.Detectron2Options().repository
     count = _document(f"{address}/{detectron2.FILE}", r'": "[\w/.-]+\.pkl"')
     yield CountedZoo("detectron2", commit_of(address), detectron2.Detectron2Source, {}, "rows of the table", count)
