@@ -19,6 +19,7 @@ from filterzoo.errors import StorageFailed
 from filterzoo_publish.card.citation import Identity, former_doi
 from filterzoo_publish.card.documents import documents, outdated_figure
 from filterzoo_publish.card.figures import LAYER_COLUMNS, overview
+from filterzoo_publish.card.kept import KEPT_COLUMNS, kept_sizes
 from filterzoo_publish.lineage.table import CONFIG as LINEAGE
 from filterzoo_publish.lineage.table import LAYER_COLUMNS as LINEAGE_COLUMNS
 from filterzoo_publish.lineage.table import lineage_table
@@ -152,6 +153,7 @@ def _release_into(
     written = documents(
         target.name,
         models=models,
+        kept=kept_sizes(_kept_layers(plan, published)),
         picture=picture.result(),
         skipped=plan.skipped,
         releases=releases,
@@ -187,6 +189,23 @@ def _layers(plan: Plan, published: PublishedState, columns: list[str]) -> pa.Tab
     for entry in plan.entries:
         own = entry.layers().select(columns[1:])
         tables.append(own.add_column(0, columns[0], pa.repeat(entry.model_id, len(own))).cast(tables[0].schema))
+    return pa.concat_tables(tables)
+
+
+def _kept_layers(plan: Plan, published: PublishedState) -> pa.Table:
+    """KEPT_COLUMNS of all layers after the release; the new ones' file is not known yet, only whether there is one."""
+    tables = [published.read("layers", KEPT_COLUMNS)]
+    for entry in plan.entries:
+        shown = {layer.layer_id for layer in entry.published}
+        own = entry.layers().select(["kernel", "n_filters", "layer_id"]).to_pydict()
+        columns = [
+            pa.repeat(entry.model_id, len(own["layer_id"])),
+            own["layer_id"],
+            own["kernel"],
+            own["n_filters"],
+            ["" if layer_id in shown else None for layer_id in own["layer_id"]],
+        ]
+        tables.append(pa.table(columns, schema=tables[0].schema))
     return pa.concat_tables(tables)
 
 

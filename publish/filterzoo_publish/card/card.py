@@ -14,7 +14,8 @@ import yaml
 from filterzoo_publish.card.citation import Identity, bibtex
 from filterzoo_publish.card.figures import FIGURE
 from filterzoo_publish.card.hub_words import SIZE_CATEGORIES
-from filterzoo_publish.card.tables import biases, changelog, coverage, models_by, skipped_by_reason
+from filterzoo_publish.card.kept import KeptSizes
+from filterzoo_publish.card.tables import biases, changelog, coverage, models_by, share, skipped_by_reason
 from filterzoo_publish.columns import ROWS, columns_table
 from filterzoo_publish.plan.releases import Release
 from filterzoo_publish.schema import CONFIGS, features
@@ -25,7 +26,7 @@ _PAGE = """\
 # FilterZoo
 
 The convolution layers of {models:,} published neural networks: {layers:,} layers with their measures, and
-{stored:,} of their {filters:,} filters. A crawler finds the networks in model zoos, reads the weights without
+{stored:,} filters: {kept}. A crawler finds the networks in model zoos, reads the weights without
 running any code of theirs, measures every layer, and adds what is new with each release.
 
 ## Load it
@@ -54,8 +55,9 @@ has a row in `layers`. Equal networks carry `duplicate_of`. `layers` holds suffi
 
 ## What is in it
 
-{picture}Filters are those of all layers; stored filters are those in the config `filters`, where a layer that several
-networks share is counted once.
+{picture}Filters are those of all layers, of any kernel size; stored filters are those in the config `filters`, where a
+layer that several networks share is counted once. The share is of filters whose kernel size is kept: others were never
+to be stored. What is missing of it is mostly what a licence holds back.
 
 {tables}
 ## What is known of the networks
@@ -122,6 +124,7 @@ def card(
     releases: Sequence[Release],
     takedowns: int,
     *,
+    kept: KeptSizes,
     identity: Identity,
     has_picture: bool,
 ) -> str:
@@ -133,20 +136,30 @@ def card(
         models=len(models),
         layers=sum(models["n_layers"].to_pylist()),
         stored=stored,
-        filters=sum(models["n_filters"].to_pylist()),
+        kept=_kept(models, kept),
         configs="\n".join(f"| `{config}` | {ROWS[config]} |" for config in CONFIGS),
         picture=_PICTURE.format(path=FIGURE) if has_picture else "",
-        tables="\n".join(models_by(models, column) for column in ("source", "task", "format")),
+        tables="\n".join(models_by(models, column, kept) for column in ("source", "task", "format")),
         coverage=coverage(models),
         biases=biases(models),
         skipped=skipped_by_reason(skipped),
-        licences="\n".join(models_by(models, column) for column in ("licence_class", "licence")),
+        licences="\n".join(models_by(models, column, kept) for column in ("licence_class", "licence")),
         takedowns=takedowns,
         bibtex=bibtex(identity, releases),
         changelog=changelog(releases),
         columns="\n".join(f"### {config}\n\n{columns_table(config)}" for config in CONFIGS),
     )
     return f"---\n{header}---\n\n{page}"
+
+
+def _kept(models: pa.Table, kept: KeptSizes) -> str:
+    """What the stored filters are of: `all but 3 % of those of the sizes 3x3 and 5x5 that are kept; ...`."""
+    filters = sum(models["n_filters"].to_pylist())
+    if not kept.kernels:
+        return f"none of the {filters:,} in these layers is kept"
+    here, of = sum(models["published_filters"].to_pylist()), sum(map(kept.of, models["model_id"].to_pylist()))
+    sizes = ", ".join(kept.kernels)
+    return f"{share(here, of)} of the {of:,} of the kernel sizes kept ({sizes}); of all sizes there are {filters:,}"
 
 
 def _metadata(stored: int) -> dict[str, Any]:

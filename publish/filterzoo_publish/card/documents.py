@@ -10,6 +10,7 @@ from filterzoo_publish.card.card import card
 from filterzoo_publish.card.citation import CITATION_FILE, Identity, citation
 from filterzoo_publish.card.croissant import CROISSANT, croissant
 from filterzoo_publish.card.figures import FIGURE
+from filterzoo_publish.card.kept import KeptSizes
 from filterzoo_publish.card.notice import NOTICE, notice
 from filterzoo_publish.plan.releases import RELEASES, Release, releases_csv
 from filterzoo_publish.plan.state import PublishedState
@@ -21,6 +22,7 @@ def documents(
     name: str,
     *,
     models: pa.Table,
+    kept: KeptSizes,
     picture: bytes | None,
     skipped: pa.Table,
     releases: Sequence[Release],
@@ -33,7 +35,14 @@ def documents(
     """
     texts = {
         README: card(
-            name, models, skipped, releases, len(takedowns), identity=identity, has_picture=picture is not None
+            name,
+            models,
+            skipped,
+            releases,
+            len(takedowns),
+            kept=kept,
+            identity=identity,
+            has_picture=picture is not None,
         ),
         CITATION_FILE: citation(identity, releases),
         NOTICE: notice(models),

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 
+from filterzoo_publish.card.kept import KeptSizes
 from filterzoo_publish.card.plain import NOT_STATED, OTHER, plain, plain_licence
 from filterzoo_publish.plan.releases import RELEASES, Release
 from filterzoo_publish.schema import COLUMNS
 
 _LONGEST = 40
 """Rows of a table; the smaller ones are added up."""
-_NUMBERS = ("models", "n_layers", "n_filters", "filters_3x3", "stored_filters")
+_NUMBERS = ("n_layers", "n_filters", "filters_3x3", "stored_filters", "published_filters")
 _BIASES = """\
 - Zoos offer what is popular. Many networks are fine-tuned from a few, so that rows are not independent: sample by
   architecture, by `weights_id`, or by zoo, not by filter.
@@ -25,18 +27,33 @@ _BIASES = """\
 """
 
 
-def models_by(models: pa.Table, column: str) -> str:
-    """Models, layers and filters by what a column says."""
+def models_by(models: pa.Table, column: str, kept: KeptSizes) -> str:
+    """Models, layers and filters by what a column says; the share is of the filters whose kernel size is kept."""
     word = plain_licence if column == "licence" else plain
     totals: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for row in models.select([column, *_NUMBERS[1:]]).to_pylist():
-        totals[word(row[column])].update({"models": 1} | {number: row[number] for number in _NUMBERS[1:]})
+    for row in models.select([column, "model_id", *_NUMBERS]).to_pylist():
+        numbers = {number: row[number] for number in _NUMBERS}
+        totals[word(row[column])].update({"models": 1, "kept": kept.of(row["model_id"])} | numbers)
     largest = sorted(totals, key=lambda key: (-totals[key]["models"], key))
     for key in largest[_LONGEST:]:
         if key != OTHER:
             totals[OTHER].update(totals.pop(key))
-    head = (column.replace("_", " "), "models", "layers", "filters", "3x3 filters", "stored filters")
-    return _table(head, totals, _NUMBERS)
+    shares = {key: {"share": share(total["published_filters"], total["kept"])} for key, total in totals.items()}
+    head = ("models", "layers", "filters", "3x3 filters", "stored filters", "of sizes kept", "of these here")
+    shown = ("models", "n_layers", "n_filters", "filters_3x3", "stored_filters", "kept", "share")
+    return _table(
+        (column.replace("_", " "), *head), {key: {**total, **shares[key]} for key, total in totals.items()}, shown
+    )
+
+
+def share(part: int, whole: int) -> str:
+    """`57 %`; never 100 % of less than all, nor 0 % of more than nothing. A dash of nothing."""
+    if not whole:
+        return "-"
+    hundredths = 100 * part / whole
+    if 0 < hundredths < 1:
+        return "under 1 %"
+    return f"{min(99, round(hundredths)) if part < whole else 100} %"
 
 
 def coverage(models: pa.Table) -> str:
@@ -45,8 +62,7 @@ def coverage(models: pa.Table) -> str:
     totals = {name: {"known": len(models) - models[name].null_count} for name in names}
     lines = [("column", "networks", "share"), ("---", "---:", "---:")]
     for name, total in totals.items():
-        share = f"{100 * total['known'] // len(models)} %" if len(models) else "-"
-        lines.append((f"`{name}`", f"{total['known']:,}", share))
+        lines.append((f"`{name}`", f"{total['known']:,}", share(total["known"], len(models))))
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -57,8 +73,8 @@ def biases(models: pa.Table) -> str:
         counts = Counter(plain(text) for text in models[column].to_pylist() if text is not None)
         if counts:
             word, count = min(counts.items(), key=lambda item: (-item[1], item[0]))
-            share = 100 * count // counts.total()
-            found.append(f"- Most frequent {what}: `{word}`, {share} % of the networks of which it is known.\n")
+            of = share(count, counts.total())
+            found.append(f"- Most frequent {what}: `{word}`, {of} of the networks of which it is known.\n")
     untrained = models["suspected_random"].to_pylist().count(True)
     found.append(f"- {untrained:,} networks look as if they were never trained (`suspected_random`).\n")
     twins = len(models) - models["duplicate_of"].null_count
@@ -82,9 +98,13 @@ def changelog(releases: Sequence[Release]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines) + rest
 
 
-def _table(head: Iterable[str], totals: Mapping[str, Mapping[str, int]], numbers: Iterable[str]) -> str:
+def _table(head: Iterable[str], totals: Mapping[str, Mapping[str, Any]], numbers: Iterable[str]) -> str:
     columns, names = list(head), list(numbers)
     lines = [columns, ["---", *("---:" for _ in names)]]
     order = sorted(totals, key=lambda key: (key in {NOT_STATED, OTHER}, key))
-    lines += [[key, *(f"{totals[key][name]:,}" for name in names)] for key in order]
+    lines += [[key, *(_cell(totals[key][name]) for name in names)] for key in order]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _cell(value: int | str) -> str:
+    return value if isinstance(value, str) else f"{value:,}"

@@ -15,6 +15,7 @@ from filterzoo.licensing.licences import Licence
 from filterzoo_publish.card.citation import Identity, former_doi
 from filterzoo_publish.card.documents import documents, outdated_figure
 from filterzoo_publish.card.figures import LAYER_COLUMNS, overview
+from filterzoo_publish.card.kept import KEPT_COLUMNS, kept_sizes
 from filterzoo_publish.lineage.table import CONFIG as LINEAGE
 from filterzoo_publish.lineage.table import LAYER_COLUMNS as LINEAGE_COLUMNS
 from filterzoo_publish.lineage.table import lineage_table
@@ -177,6 +178,7 @@ def _commit(target: Target, wanted: _Wanted, release: str | None, watch: Callabl
     written = documents(
         target.name,
         models=models,
+        kept=kept_sizes(rewriting.staying(published.read("layers", KEPT_COLUMNS))),
         picture=overview(models, layers),
         skipped=_skipped(change),
         releases=(*published.releases, made),

@@ -15,8 +15,9 @@ from tests.publish.work import Model, ledger, network, zoo
 from filterzoo_publish.card.card import size_category
 from filterzoo_publish.card.figures import FIGURE
 from filterzoo_publish.card.hub_words import wrong_words
+from filterzoo_publish.card.kept import KeptSizes
 from filterzoo_publish.card.plain import plain, plain_licence
-from filterzoo_publish.card.tables import changelog, models_by
+from filterzoo_publish.card.tables import changelog, models_by, share
 from filterzoo_publish.plan.releases import Release
 from filterzoo_publish.release import target_for
 from filterzoo_publish.schema import CONFIGS, arrow_schema, features
@@ -57,10 +58,13 @@ def test_the_yaml_says_what_the_files_are(tmp_path):
 def test_the_page_counts_what_is_there(tmp_path):
     page = card_of(tmp_path, zoo(), ledger())
     assert "| pypi | 6 | 18 |" in page
-    assert "| local | 1 | 1 | 51,200 | 51,200 | 51,200 |" in page
+    assert "| local | 1 | 1 | 51,200 | 51,200 | 51,200 | 51,200 | 100 % |" in page
     assert "| no-redistribution | 1 |" in page
     assert "| malformed | 1 |" in page
-    assert "19 layers with their measures, and\n51,336 of their 51,848 filters." in page
+    # Of each network of four layers 104 are 3x3 or 5x5, and 64 are 1x1; those of the secret one are not here.
+    kept = "of the kernel sizes kept (3x3, 5x5); of all sizes there are 51,848. A crawler"
+    assert f"19 layers with their measures, and\n51,336 filters: 99 % of the 51,624 {kept}" in page
+    assert "| no-redistribution | 1 | 4 | 168 | 88 | 0 | 104 | 0 % |" in page
     assert "{" not in page.split("## Load it")[0].split("---\n")[2]
 
 
@@ -112,25 +116,35 @@ def test_the_figure_is_light_and_only_there_with_matplotlib(tmp_path, monkeypatc
 
 def test_the_page_says_what_is_known_and_what_changed(tmp_path):
     page = card_of(tmp_path, zoo())
-    assert "| `task` | 3 | 42 % |" in page
+    assert "| `task` | 3 | 43 % |" in page
     assert "| `clean_accuracy` | 0 | 0 % |" in page
     assert "| `duplicate_of` | 1 " not in page, "without a twin there is nothing to know"
     assert "release v2026.01.02}" in page
     assert "| v2026.01.02 | 7 | 19 | 51,336 | 0 |" in page
-    assert "Most frequent zoo: `pypi`, 85 % of the networks" in page
+    assert "Most frequent zoo: `pypi`, 86 % of the networks" in page
     take_down(target_for(str(tmp_path / "out")), [(TakedownKind.MODEL, "local/big")], release="v2026.01.05")
     page = (tmp_path / "out/README.md").read_text()
     assert page.index("| v2026.01.05 | 0 | 0 | 0 | 1 |") < page.index("| v2026.01.02 | 7 ")
     assert "coming\nback: 1 takedown requests" in page
 
 
+def test_shares_are_never_rounded_to_all_or_nothing():
+    shares = [share(part, whole) for part, whole in ((0, 9), (1, 999), (1, 2), (998, 999), (999, 999), (0, 0))]
+    assert shares == ["0 %", "under 1 %", "50 %", "99 %", "100 %", "-"]
+
+
+def test_a_data_set_without_filters_keeps_no_size(tmp_path):
+    page = card_of(tmp_path, [Model("a", network(1), publish_weights=False)])
+    assert "0 filters: none of the 168 in these layers is kept." in page
+
+
 def test_long_tables_are_cut():
     models = [dict.fromkeys(arrow_schema("models").names) for _ in range(100)]
-    numbers = ("n_layers", "n_filters", "filters_3x3", "stored_filters")
+    numbers = ("n_layers", "n_filters", "filters_3x3", "stored_filters", "published_filters")
     rows = [row | dict.fromkeys(numbers, 1) | {"task": f"task{n}"} for n, row in enumerate(models)]
-    table = models_by(pa.Table.from_pylist(rows, schema=arrow_schema("models")), "task").splitlines()
+    table = models_by(pa.Table.from_pylist(rows, schema=arrow_schema("models")), "task", KeptSizes((), {})).splitlines()
     assert len(table) == 2 + 41
-    assert table[-1] == "| other | 60 | 60 | 60 | 60 | 60 |"
+    assert table[-1] == "| other | 60 | 60 | 60 | 60 | 60 | 0 | - |"
     page = changelog([Release(name=f"v{n}", day="d") for n in range(100)])
     assert page.count("\n| v") == 40
     assert page.endswith("`releases.csv` lists the older ones.\n")
