@@ -1,1 +1,1 @@
-"""Built-in plugins, found through entry points like anyone else's."""
+"""Built-in plugins, found through entry points like third-party ones."""

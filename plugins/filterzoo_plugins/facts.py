@@ -1,4 +1,4 @@
-"""The curated facts of `manifests/facts`: what zoos do not tell, each with where it is known from."""
+"""The curated facts of `manifests/facts`: metadata that zoos do not state, each with its source."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def table(name: str) -> dict[str, dict[str, str | None]]:
-    """The rows of `manifests/facts/NAME.csv` by their first column; an empty cell is None: nobody knows."""
+    """The rows of `manifests/facts/NAME.csv` by their first column; an empty cell is None (unknown)."""
     text = (_folder() / f"{name}.csv").read_text("utf-8")
     reader = csv.DictReader(text.splitlines(), strict=True)
     key = (reader.fieldnames or [""])[0]

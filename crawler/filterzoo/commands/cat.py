@@ -70,7 +70,7 @@ def _missing(what: str, name: str, known: list[str]) -> str:
 
 
 def _write(path: Path, array: Array) -> None:
-    """The .npy file at exactly that path, whole or not at all."""
+    """Write the .npy file at exactly that path, atomically."""
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".filterzoo-", delete=False) as sink:
             try:

@@ -1,7 +1,7 @@
-"""Which commands there are: a command is imported when it is used, and known without that.
+"""The list of commands. A command is imported only when it is used.
 
-Ours stand here. Installed distributions name theirs in the entry-point group `filterzoo.commands`, or offer them by the
-hook `filterzoo_commands`, for which their plugins have to be imported.
+The built-in ones are listed here. Installed distributions name theirs in the entry-point group `filterzoo.commands`, or
+offer them by the hook `filterzoo_commands`, which requires importing their plugins.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ OURS = (
     "new-plugin",
     "check-plugin",
 )
-"""Each is a function in the module of its name in `filterzoo.commands`."""
+"""Each is a function in the module of the same name in `filterzoo.commands`."""
 GROUP = "filterzoo.commands"
-"""Entry points `name = "module:function"`. A distribution with such ones is not asked for others by the hook."""
+"""Entry points `name = "module:function"`. The hook is not called for a distribution that has any."""
 
 
 @dataclass(frozen=True, slots=True)
 class NamedCommand:
-    """A command that is known without importing it."""
+    """Module and function of a command, not imported yet."""
 
     module: str
     function: str
@@ -46,7 +46,7 @@ class NamedCommand:
         return command
 
     def placeholder(self) -> Callable[..., None]:
-        """A function of its name and its docstring, for lists; its module is parsed, not imported."""
+        """A stand-in with the command's name and docstring, for lists; the module is parsed, not imported."""
 
         def command() -> None:
             raise AssertionError(f"{self.function} is in a list only")
@@ -66,7 +66,7 @@ class NamedCommand:
 
 
 def named_commands() -> dict[str, NamedCommand]:
-    """Our commands, and those that installed distributions name in `GROUP`."""
+    """The built-in commands, and those that installed distributions name in `GROUP`."""
     names = {name: name.replace("-", "_") for name in OURS}
     ours = {name: NamedCommand(f"filterzoo.commands.{word}", word) for name, word in names.items()}
     points = sorted(importlib.metadata.entry_points(group=GROUP), key=lambda point: point.name)

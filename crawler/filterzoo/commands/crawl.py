@@ -126,7 +126,7 @@ def crawl(
 
 
 def _bytes_of(stated: str | None) -> int | None:
-    """StartError for what is no size."""
+    """A size in bytes; StartError for an invalid one."""
     try:
         return None if stated is None else parse_size(stated)
     except ValueError as error:
@@ -150,7 +150,7 @@ def _level(*, verbose: bool, quiet: bool, silent: bool) -> Level:
 
 
 def _report(summary: Summary, run: CrawlRun, metrics_file: Path | None) -> None:
-    """Write what a schedule reads after a run."""
+    """Write the metrics and the step summary after a run."""
     if metrics_file is not None:
         from filterzoo.reporting import metrics  # noqa: PLC0415  # its library is for those who ask for metrics
 
@@ -160,7 +160,7 @@ def _report(summary: Summary, run: CrawlRun, metrics_file: Path | None) -> None:
 
 
 def _check_metrics_file(file: Path) -> None:
-    """StartError if no metrics can be written to `file`: better before a long crawl than after it."""
+    """StartError if `file` cannot be written: checked before the crawl, not after it."""
     if find_spec("prometheus_client") is None:
         raise StartError("--metrics needs prometheus-client: pip install 'filterzoo[metrics]'")
     folder = file.absolute().parent
@@ -171,7 +171,7 @@ def _check_metrics_file(file: Path) -> None:
 
 
 PLAN_FAILURES = 20
-"""Failures of a dry run that are shown one by one."""
+"""Most failures of a dry run that are shown one by one."""
 
 
 def _show_plan(order: Order, plugins: plugin_loading.Plugins, *, as_json: bool) -> None:
@@ -231,7 +231,7 @@ def _print_plan(sources: dict[str, dict[str, Any]]) -> None:
 
 
 def _size(counts: dict[str, Any]) -> str:
-    """The bytes that the zoo states, and of how many checkpoints it states none."""
+    """The total of stated bytes, and the number of checkpoints without a stated size."""
     if counts["unknown_sizes"] == counts["checkpoints"] and not counts["bytes"] and counts["checkpoints"]:
         return "unknown"
     return f"{counts['bytes']:,}" + (f" + {counts['unknown_sizes']} unknown" if counts["unknown_sizes"] else "")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from filterzoo.store.doctor import Diagnosis
 
 SHOWN = 20
-"""Findings of a kind that are shown one by one."""
+"""Most findings of a kind that are shown one by one."""
 
 
 def doctor(

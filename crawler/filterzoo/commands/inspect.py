@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _PIECE = 1 << 22
 _MOST_VERIFIED = 16
-"""Weights that are read for `--verify-onnx`: more than are compared, as some are of operations that are not."""
+"""Weights read for `--verify-onnx`: more than are compared, because some operations cannot be."""
 
 
 def inspect(
@@ -124,7 +124,7 @@ def _listed(tensor: Tensor) -> dict[str, Any]:
 
 
 def _check(index: Index, file: RandomAccessFile, scratch: Path) -> None:
-    """Read what would be taken, so that a damaged file is refused here as it would be by a crawl."""
+    """Read all convolutions, so that a damaged file is refused as in a crawl."""
     with TensorReader(file, scratch) as reader, cpu_clock(Budget().seconds_for(index)):
         reader.check(index.containers)
         for tensor in index.convolutions:
@@ -132,7 +132,7 @@ def _check(index: Index, file: RandomAccessFile, scratch: Path) -> None:
 
 
 def _verified(index: Index, file: RandomAccessFile, scratch: Path) -> list[Compared]:
-    """Run the graph's first convolutions beside the weights that a crawl would take."""
+    """Run the graph's first convolutions and compare them with the weights that a crawl reads."""
     from filterzoo.running.convolutions import compare  # noqa: PLC0415  # an extra's packages
 
     with TensorReader(file, scratch) as reader:

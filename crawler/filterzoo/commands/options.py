@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 DEFAULT = Path("filterzoo-work")
-"""The work folder, where none is named."""
+"""The default work folder."""
 WorkdirOption = Annotated[Path, typer.Option("--workdir", help="Folder that keeps the state of the crawl.")]
 StoreOption = Annotated[
     str | None,

@@ -17,7 +17,7 @@ OURS = ("filterzoo.", "filterzoo_publish.", "filterzoo_analysis.", "filterzoo_ev
 
 
 def commands_page() -> str:
-    """Every command's `--help`, as Markdown; commands of other people's plugins are left out."""
+    """Every command's `--help` as Markdown; third-party commands are left out."""
     ours = [command for command in named_commands().values() if command.module.startswith(OURS)]
     application = typer.main.get_group(build(command.load() for command in ours))
     pages = ["# Commands", "", "Written by `make docs` from the commands' own `--help`.", ""]

@@ -55,14 +55,14 @@ def retry(
 
 
 def _is_meant(entry: LedgerEntry, source: str | None, reasons: list[Reason] | None) -> bool:
-    """Whether the entry is of a checkpoint that the options name. Whole plugins are asked by each crawl anyway."""
+    """Whether the options select the entry. Entries of whole plugins never count: each crawl asks plugins again."""
     if entry.id is None or source not in {None, entry.source}:
         return False
     return entry.reason in reasons if reasons else not entry.reason.is_skip
 
 
 def _check_source(source: str, journal: Journal) -> None:
-    """StartError where nothing is known of the source."""
+    """StartError for a source without any entry."""
     known = sorted({entry.source for entry in journal.ledger()} | {done.checkpoint.source for done in journal.done()})
     if source in known:
         return

@@ -20,9 +20,9 @@ from filterzoo.store.shared_journal import fetch_journal
 from filterzoo.store.workfolder import WorkFolder
 
 SHOWN = 20
-"""Ledger entries that are shown one by one."""
+"""Most ledger entries that are shown one by one."""
 KEPT = 100_000
-"""Those that --json prints."""
+"""Most ledger entries that --json prints."""
 
 
 def status(workdir: WorkdirOption = DEFAULT, *, store: StoreOption = None, as_json: JsonOption = False) -> None:
@@ -61,7 +61,7 @@ def show(summary: Summary) -> None:
 
 
 def _again(summary: Summary) -> str:
-    """What the next run tries again, and what of it too early where hosts asked to wait."""
+    """What the next run tries again, and from when, where hosts asked to wait."""
     sources = ", ".join(f"{printable(name)} {count:,}" for name, count in sorted(summary.again.items()))
     text = f"tried again when the same `filterzoo crawl` runs next: {summary.again.total():,} ({sources})"
     if summary.not_before:

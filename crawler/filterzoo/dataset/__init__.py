@@ -1,1 +1,1 @@
-"""A published data set, read: `load`, `stats`, and where its files lie."""
+"""Reads published data sets: `load`, `stats`, and access to their files."""

@@ -13,8 +13,8 @@ from filterzoo.dataset.sparse_copy import copied
 from filterzoo.store.filters import BLOCK
 
 _NUMBERS = 9 * 3 * BLOCK
-"""Weights decoded at a time: 3.5 MB. Arrow doubles its buffer as it fills: just below a power of
-two, least is copied."""
+"""Weights decoded at a time: 3.5 MB. Arrow doubles its buffer as it fills, so a size just below a power of two copies
+least."""
 
 
 def batches(

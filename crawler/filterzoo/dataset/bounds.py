@@ -1,4 +1,4 @@
-"""Numbers of a query, checked: `depth`, `limit`, and the lowest and highest values of measures."""
+"""Checks the numbers of a query: `depth`, `limit`, and bounds of measures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from filterzoo.dataset.words import listed, near_matches
 
 
 class Bounds(TypedDict, total=False):
-    """The measures that are bounded most often. Any other column of `layers` that holds numbers is taken as well."""
+    """The measures that are bounded most often. Any other numeric column of `layers` is accepted as well."""
 
     min_n_filters: int | None
     max_n_filters: int | None
@@ -39,7 +39,7 @@ class Bounds(TypedDict, total=False):
 
 
 def check_bounds(bounds: Mapping[str, float | None], keywords: list[str]) -> None:
-    """TypeError for a keyword that is no bound, and for what is no number; ValueError for NaN and an empty range."""
+    """TypeError for an unknown keyword or a value that is no number; ValueError for NaN and an empty range."""
     for keyword, value in bounds.items():
         if not keyword.startswith(("min_", "max_")):
             near = near_matches(keyword, [*keywords, *Bounds.__annotations__])
@@ -54,7 +54,7 @@ def check_bounds(bounds: Mapping[str, float | None], keywords: list[str]) -> Non
 
 
 def condition_of(bounds: Mapping[str, float | None], schema: pa.Schema) -> pc.Expression | None:
-    """All bounds, which are included, as one condition; ValueError where one is of no column of numbers."""
+    """All bounds (inclusive) as one condition; ValueError for a bound of a column that is not numeric."""
     numbers = [field.name for field in schema if pa.types.is_integer(field.type) or pa.types.is_floating(field.type)]
     condition = None
     for keyword, value in bounds.items():
@@ -72,7 +72,7 @@ def condition_of(bounds: Mapping[str, float | None], schema: pa.Schema) -> pc.Ex
 
 
 def check_depth(depth: Any) -> None:
-    """ValueError unless it is the lowest depth and the highest, from 0 to 1; TypeError for what is not two numbers."""
+    """ValueError unless it is (lowest, highest) within 0 and 1; TypeError for anything but two numbers."""
     if depth is None:
         return
     if not isinstance(depth, (tuple, list)) or len(depth) != 2:
@@ -84,7 +84,7 @@ def check_depth(depth: Any) -> None:
 
 
 def check_limit(limit: Any) -> None:
-    """ValueError for a negative number of filters, TypeError for what is no whole number."""
+    """ValueError for a negative number of filters, TypeError for anything but an integer."""
     if limit is None:
         return
     if not isinstance(limit, Integral) or isinstance(limit, bool):

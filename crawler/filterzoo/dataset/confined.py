@@ -1,4 +1,4 @@
-"""Files below a folder that others may have filled: no link is followed, only regular files are opened.
+"""File access below an untrusted folder: links are not followed, only regular files are opened.
 
 Every component is opened relative to the one before it with O_NOFOLLOW, so that a link cannot lead outside, not even
 one that appears between a check and its use. `root` is a path or an open directory; the path itself may be a link,
@@ -21,12 +21,12 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _NOT_THERE = frozenset({errno.ELOOP, errno.ENOTDIR})
-"""The error for a link instead of a folder, by system; a link instead of a file gives the first."""
+"""Error numbers for a link in place of a folder, by system; for a link in place of a file it is the first."""
 _PIECE = 1 << 20
 
 
 class FolderEntry(NamedTuple):
-    """A file below a folder, or whatever stands there instead."""
+    """An entry below a folder that is no folder itself."""
 
     path: str
     is_regular: bool
@@ -35,7 +35,7 @@ class FolderEntry(NamedTuple):
 def open_regular_file(root: str | int, path: str) -> int:
     """A descriptor of a regular file, for reading.
 
-    FileNotFoundError where there is none; StartError for a link on the way to it and for what is not a regular file.
+    FileNotFoundError where there is none; StartError for a link in its path and for anything but a regular file.
     """
     with parent(root, path) as (folder, name):
         try:
@@ -51,7 +51,7 @@ def open_regular_file(root: str | int, path: str) -> int:
 
 
 def write_file(root: int, path: str, content: bytes) -> None:
-    """Write and sync a new file; its folders are made."""
+    """Write and sync a new file; missing folders are made."""
     with (
         parent(root, path, make=True) as (folder, name),
         os.fdopen(os.open(name, _NEW_FILE, 0o666, dir_fd=folder), "wb") as new,
@@ -61,30 +61,30 @@ def write_file(root: int, path: str, content: bytes) -> None:
 
 
 def move(root: int, path: str, place: str) -> None:
-    """Rename a file, durably; the folders of its new place are made."""
+    """Rename a file, durably; missing folders of the new path are made."""
     with parent(root, path) as (folder, name), parent(root, place, make=True) as (target, new_name):
         os.rename(name, new_name, src_dir_fd=folder, dst_dir_fd=target)
         sync_folder(target)
 
 
 def remove(root: int, path: str) -> None:
-    """Remove a file, durably, where it is there."""
+    """Remove a file, durably, if it exists."""
     with contextlib.suppress(FileNotFoundError), parent(root, path) as (folder, name):
         os.unlink(name, dir_fd=folder)
         sync_folder(folder)
 
 
 def check_place(root: int, path: str) -> None:
-    """StartError where a file could not be renamed to that path, or removed there: a link or a folder is in its way."""
+    """StartError if a link or a folder is at that path, so that no file could be renamed to it or removed."""
     with contextlib.suppress(FileNotFoundError), parent(root, path) as (folder, name):
         if not stat.S_ISREG(os.lstat(name, dir_fd=folder).st_mode):
             raise _unsafe(root, path)
 
 
 def entries(root: str, folder: str, depth: int) -> Iterator[FolderEntry]:
-    """Everything below a folder that is no folder itself, in order; folders below `depth` levels are given as entries.
+    """All entries below a folder, in order; folders deeper than `depth` levels are entries themselves.
 
-    Nothing where the folder is missing; StartError where it is none, or a link.
+    Nothing where the folder is missing; StartError for a file or a link.
     """
     try:
         with parent(root, f"{folder}/.") as (descriptor, _):

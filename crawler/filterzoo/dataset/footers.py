@@ -1,7 +1,7 @@
-"""What a Parquet file costs to read, judged by its footer before a row of it is.
+"""Bounds the cost of reading a Parquet file by its footer, before any row is read.
 
-Equal rows take next to nothing in a file: 464 KB can hold three million of them, 4 GB in memory. Files of releases
-expand about fivefold, so a file may expand `RATIO`-fold, and a small one to `FREE` bytes.
+Equal rows compress to almost nothing: a file of 464 KB can hold three million of them, 4 GB in memory. Files of
+releases expand about fivefold, so a file may expand `RATIO`-fold, and a small one to `FREE` bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from filterzoo.errors import FilterZooError
 
 FREE = 64 << 20
-"""Bytes in memory that any file may take."""
+"""Bytes of memory that any file may take."""
 RATIO = 100
 """Bytes in memory for each byte of a file beyond that."""
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
@@ -23,11 +23,11 @@ WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE
 LONGEST = 4 << 20
 """Bytes of the longest footer: ten times a release's. In memory it takes up to 150 times as much."""
 TAIL = 1 << 16
-"""What is read first, from the end: nearly always the whole footer."""
+"""Bytes that are read first, from the end: nearly always the whole footer."""
 END = 8
 """Bytes behind the footer: its length, and the magic."""
 _POINTER = 4
-"""Bytes that a text or a list takes beside its content."""
+"""Overhead in bytes of a text or a list."""
 
 
 def allowed(size: int) -> int:
@@ -41,10 +41,7 @@ def least_size(memory: int) -> int:
 
 
 def read_footer(file: IO[bytes] | pa.NativeFile, where: str, *, longest: int = LONGEST) -> pq.FileMetaData:
-    """The footer of an open file; FilterZooError where it is longer than `longest` bytes, or as `check_footer` says.
-
-    Others raise what pyarrow raises for a file that is none.
-    """
+    """The footer of an open file; FilterZooError as `check_footer`, or if longer than `longest` bytes."""
     size = file.seek(0, io.SEEK_END)
     file.seek(max(0, size - TAIL))
     tail = file.read(TAIL)
@@ -52,14 +49,14 @@ def read_footer(file: IO[bytes] | pa.NativeFile, where: str, *, longest: int = L
     if needed > len(tail):
         file.seek(size - needed)
         tail = file.read(needed)
-    # Arrow looks for a footer from the end, and not at what stands before it.
+    # Arrow locates the footer from the end of the file.
     footer = pq.read_metadata(pa.BufferReader(tail))
     check_footer(footer, size, where)
     return footer
 
 
 def footer_bytes(end: bytes, where: str, *, longest: int = LONGEST) -> int:
-    """How many bytes the last ones of a file, `END` of them, state that its footer has, with themselves.
+    """The footer's length, including these `END` last bytes of a file, as they state it.
 
     FilterZooError where they are more than `longest`.
     """
@@ -70,9 +67,9 @@ def footer_bytes(end: bytes, where: str, *, longest: int = LONGEST) -> int:
 
 
 def check_footer(footer: pq.FileMetaData, size: int, where: str) -> None:
-    """FilterZooError unless the file can be read for what a release's file may cost, and its counts are possible.
+    """FilterZooError if reading the file would cost more than any file of a release, or its counts are impossible.
 
-    Texts count as they stand in the file; how often one is repeated is seen only when they are read.
+    Texts count with their size in the file; repetitions are known only when they are read.
     """
     numbers = 0
     rows = 0

@@ -30,10 +30,9 @@ from filterzoo.reporting.progress import watched
 
 _SHARED = 256
 _FEW = 1 << 20
-"""Filters of layers that several models share come again for each: so many times as often as there are different ones,
-and some, before they are too many to be meant."""
+"""Layers that several models share are repeated for each: up to this multiple of the distinct filters, or this many."""
 POINTERS = ("filters_file", "filters_first_row", "filters_rows")
-"""Columns of `layers` that say where a layer's filters stand."""
+"""Columns of `layers` that locate a layer's filters."""
 
 
 class Query(LayerKeywords, total=False):
@@ -147,9 +146,9 @@ Footers = dict[str, pq.FileMetaData]
 
 
 def checked_footers(files: PublishedFiles, picked: pa.Table, counts: Sequence[int]) -> Footers:
-    """The footers; FilterZooError where the layers say that they have more filters than the files could hold.
+    """The footers; FilterZooError if the layers state more filters than the files could hold.
 
-    Before anything is allocated for them: see `copy_filters` for the arguments.
+    Called before memory is allocated; see `copy_filters` for the arguments.
     """
     footers: Footers = {}
     stored: defaultdict[str, dict[str, int]] = defaultdict(dict)
@@ -172,7 +171,7 @@ def checked_footers(files: PublishedFiles, picked: pa.Table, counts: Sequence[in
 
 
 def _footer(files: PublishedFiles, path: str) -> pq.FileMetaData:
-    """The footer of a file of `filters`; FilterZooError for any other path, and where it costs too much to read."""
+    """The footer of a file of `filters`; FilterZooError for any other path, and for too costly files."""
     place = data_path(path)
     if place is None or place.config != "filters":
         raise FilterZooError(f"{files.root}: layers points to {ascii(path)[:160]}, no file of filters; verify it")
@@ -181,7 +180,7 @@ def _footer(files: PublishedFiles, path: str) -> pq.FileMetaData:
 
 
 def _limited(counts: list[int], limit: int | None) -> list[int]:
-    """Filters to take of each layer so that they are at most `limit`; layers that give none are left out at the end."""
+    """The number of filters to take of each layer, `limit` together; layers without any are cut off."""
     if limit is None:
         return counts
     before = accumulate(counts, initial=0)
@@ -190,7 +189,7 @@ def _limited(counts: list[int], limit: int | None) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where filters of a stored layer go: `count` of them, from filter 0, to rows of the array from `start`."""
+    """The destination of a stored layer's filters: its first `count` filters go to rows `start` and following."""
 
     start: int
     count: int
@@ -210,7 +209,7 @@ _Wanted = dict[_Stored, list[_Place]]
 
 @dataclass(frozen=True, slots=True)
 class _RowGroup:
-    """A row group that holds something wanted; `low` is its first row's number in the file."""
+    """A row group with wanted filters; `low` is the number of its first row in the file."""
 
     path: str
     footer: pq.FileMetaData
@@ -224,9 +223,9 @@ def copy_filters(
 ) -> Iterator[int]:
     """Fill `out`, (sum of counts, numbers of a filter), with the first filters of each picked layer, in order.
 
-    picked: rows of `layers`, with `layer_id` and `POINTERS`. footers: see `checked_footers`.
-    Every needed row group is read once; gives, part by part,
-    how many filters are there now. Raises FilterZooError where a file does not hold what `layers` says.
+    picked: rows of `layers`, with `layer_id` and `POINTERS`. footers: see `checked_footers`. Every needed row group is
+    read once; yields the number of filters copied by each step. Raises FilterZooError where a file does not hold what
+    `layers` says.
     """
     wanted: defaultdict[str, _Wanted] = defaultdict(lambda: defaultdict(list))
     columns = (picked[name].to_pylist() for name in ("layer_id", *POINTERS))
@@ -253,7 +252,7 @@ def _row_groups(wanted: dict[str, _Wanted], footers: Footers) -> Iterator[_RowGr
 
 
 def _copy_row_group(out: Floats, files: PublishedFiles, group: _RowGroup) -> int:
-    """Copy what is wanted of a row group, batch by batch up to its last; gives how many filters that were."""
+    """Copy the wanted filters of a row group, batch by batch; returns their number."""
     copied, low = 0, group.low
     last = max(stored.first + stored.rows for stored in group.wanted)
     columns = ["layer_id", "first_filter", "weights"]
@@ -270,7 +269,7 @@ def _copy_row_group(out: Floats, files: PublishedFiles, group: _RowGroup) -> int
 
 
 def _copy(out: Floats, rows: pa.RecordBatch, layer_id: str, places: list[_Place]) -> int:
-    """Copy the rows, neighbours of one layer, to wherever they belong; gives how many filters that were."""
+    """Copy consecutive rows of one layer to their destinations; returns the number of filters."""
     ids = rows["layer_id"]
     if {ids[0].as_py(), ids[-1].as_py()} != {layer_id}:
         raise FilterZooError(f"layers says that {layer_id} is where {ids[0].as_py()} is; run filterzoo verify")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _SHOWN = 10
-"""Groups that are written out."""
+"""Most groups that `repr` shows."""
 _READ = (
     "n_finite",
     "raw_mean",
@@ -52,12 +52,12 @@ class GroupStatistics:
 
     @property
     def count(self) -> int:
-        """Number of finite filters, the n of everything here."""
+        """Number of finite filters, the n of all statistics here."""
         return self.statistics.n_finite
 
     @property
     def raw(self) -> Moments:
-        """Count, mean filter (9,) and scatter (9, 9) of the filters as they are."""
+        """Count, mean filter (9,) and scatter (9, 9) of the raw filters."""
         return self.statistics.raw
 
     @property
@@ -93,7 +93,7 @@ class GroupStatistics:
         )
 
     def to_pandas(self) -> pd.DataFrame:
-        """One row: the key's columns and what is one number. `table` has the arrays too."""
+        """One row: the key's columns and the scalar statistics. `table` has the arrays too."""
         return _scalars(self.table())
 
     def table(self) -> pa.Table:
@@ -122,7 +122,7 @@ class GroupStatistics:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Groups:
-    """The groups of a query, by their values, which are in order, null last."""
+    """The groups of a query, sorted by their values, null last."""
 
     by: tuple[str, ...]
     groups: tuple[GroupStatistics, ...]
@@ -152,7 +152,7 @@ class Groups:
         return tuple(next(iter(g.key.values())) if len(self.by) == 1 else tuple(g.key.values()) for g in self.groups)
 
     def to_pandas(self) -> pd.DataFrame:
-        """A row for each group: its values and what is one number. `table` has the arrays too."""
+        """A row for each group: its values and the scalar statistics. `table` has the arrays too."""
         return _scalars(self.table())
 
     def table(self) -> pa.Table:
@@ -162,13 +162,13 @@ class Groups:
     def drift(self) -> Drift:
         """(groups, groups): the drift between each two in the fixed basis; ValueError for a group without filters.
 
-        An array with `labels`, which are those of the groups; `to_pandas` names rows and columns by them.
+        The array has `labels`, the groups' values; `to_pandas` uses them as index and columns.
         """
         return Drift(fixed_drift([group.statistics for group in self.groups]), self.labels)
 
 
 class Drift(np.ndarray[Any, np.dtype[np.float64]]):
-    """The drift between groups. labels: of its rows and columns; what is computed from it has none."""
+    """The drift between groups. labels: of its rows and columns; results computed from it have none."""
 
     labels: tuple[Any, ...]
 
@@ -179,11 +179,11 @@ class Drift(np.ndarray[Any, np.dtype[np.float64]]):
         return drift
 
     def __array_finalize__(self, obj: object) -> None:
-        """Called for each view and result: its rows may stand in another order."""
+        """Called by NumPy for each view and result, whose rows may be in another order: drops the labels."""
         self.labels = ()
 
     def to_pandas(self) -> pd.DataFrame:
-        """With the labels as index and columns; ValueError for what was computed from a drift."""
+        """A data frame with the labels as index and columns; ValueError for a result computed from a drift."""
         import pandas as pd  # noqa: PLC0415  # a third of a second that a query does not need
 
         if len(self.labels) != len(self):
@@ -252,7 +252,7 @@ def stats(
             "filterzoo.layers(..., kernel=...) gives the measures of each layer"
         )
     columns = tuple(words_of("by", by) or ())
-    # Sums depend on their order by rounding: layers in the order of their ids give the same bytes for the same set.
+    # Rounding makes sums depend on their order: sorting layers by id gives the same bytes for the same set.
     files = open_published(target, revision)
     rows = query.rows(files, (*_READ, *columns)).sort_by("layer_id")
     with reading(files.root):
@@ -263,7 +263,7 @@ def stats(
 
 
 def _check_statistics(rows: pa.Table) -> None:
-    """ValueError where numbers are missing, impossible, or not as many as a 3x3 layer has."""
+    """ValueError where numbers are missing, impossible, or of another count than a 3x3 layer's."""
     widths = {"raw": (FILTER_SIZE, PACKED_SIZE), "scaled": (FILTER_SIZE, PACKED_SIZE)}
     lists = {
         f"{which}_{part}": width

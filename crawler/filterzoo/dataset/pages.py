@@ -1,8 +1,8 @@
-"""What the pages of a Parquet file say of themselves, compared with its footer before one of them is decoded.
+"""Compares the page headers of a Parquet file with its footer, before any page is decoded.
 
-A reader allocates for what a page states. Twenty bytes of run-length encoding can be two thousand million numbers, so a
-footer that is bounded (`footers`) bounds nothing if the pages behind it state other counts. Page headers are Thrift
-structs in the compact protocol: https://github.com/apache/parquet-format, `parquet.thrift`.
+A reader allocates memory by the counts that a page header states. Twenty bytes of run-length encoding can stand for two
+billion values, so checking the footer (`footers`) is not enough if page headers state other counts. Page headers are
+Thrift structs in the compact protocol: https://github.com/apache/parquet-format, `parquet.thrift`.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from filterzoo.dataset.footers import WIDTHS
 from filterzoo.errors import FilterZooError
 
 _LEAST_ENTRY = 4
-"""Bytes that any entry of a dictionary takes in its page: the length of a text, or a number."""
+"""Least bytes of a dictionary entry in its page: the length of a text, or a number."""
 _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
 _ENCODINGS = frozenset({0, 2, 3, 8, 9})
-"""Plain, dictionary (two numbers), run-length and byte stream split: others state counts of their own, inside."""
+"""Plain, dictionary (two codes), run-length and byte stream split: other encodings contain further counts."""
 _LEVELS = frozenset({3, 4})
-"""Encodings of the levels of a page: run-length, and one that only says that there are none."""
+"""Encodings of the levels of a page: run-length, and the deprecated one that is stated where there are no levels."""
 _SMALLEST_PAGE = 4 << 10
 _FREE_PAGES = 64
-"""A chunk has no more pages than so many, and one for each so many bytes of it."""
+"""A chunk has at most this many pages, plus one for each so many of its bytes."""
 _INT32 = (1 << 31) - 1
 _BOOLEANS, _INTEGERS, _BINARY, _STRUCT = frozenset({1, 2}), frozenset({5, 6}), 8, 12
 """Types of Thrift's compact protocol."""
 _DEPTH = 2
-"""Structs in the struct of a page: its head, and the statistics in that."""
+"""Nesting depth of structs in a page header: the header, and the statistics in it."""
 _MORE, _LAST = 0x80, 63
 
 
@@ -54,7 +54,7 @@ def column_ranges(
 
 
 def check_pages(content: memoryview, group: pq.RowGroupMetaData, columns: Collection[str] | None, where: str) -> None:
-    """FilterZooError unless the pages of these columns state together what the footer states of each.
+    """FilterZooError unless the totals of the page headers of these columns equal those in the footer.
 
     content: the whole file, of which only these columns need to be there.
     """
@@ -93,7 +93,7 @@ def _stated(content: memoryview, chunk: pq.ColumnChunkMetaData) -> tuple[int, in
 
 
 def _values(page: _Struct, kind: int, whole: int, width: int, *, is_first: bool) -> int:
-    """How many values a page adds to its column; _Lies where it states something that no release writes."""
+    """The number of values a page adds to its column; _Lies for anything that no release writes."""
     if kind == _DICTIONARY:
         dictionary = page.struct(7)
         if not is_first or dictionary.number(2) not in _ENCODINGS or dictionary.number(1) * width > whole:
@@ -137,9 +137,9 @@ class _Struct(dict[int, "int | _Struct | None"]):
 
     @classmethod
     def read(cls, data: memoryview, offset: int, depth: int = 0) -> tuple[_Struct, int]:
-        """(the struct, the offset behind it); _Lies or IndexError for anything that a writer would not write.
+        """(the struct, the offset after it); _Lies or IndexError for anything that no writer produces.
 
-        Fields must come in order and once, so that no other reader sees another value.
+        Fields must be sorted and unique, so that all readers see the same value.
         """
         found, field = cls(), 0
         while head := data[offset]:

@@ -1,4 +1,4 @@
-"""Parquet files that Python has opened, read in the calling thread."""
+"""Reads Parquet files that Python has opened, in the calling thread."""
 
 from __future__ import annotations
 
@@ -15,18 +15,16 @@ from filterzoo.dataset.pages import check_pages, column_ranges
 from filterzoo.errors import FilterZooError
 
 _CHEAP = 128 << 20
-"""Bytes of texts in memory that are read at once without a look."""
+"""Texts up to this size in memory are read without checking their length first."""
 
 
 class ParquetFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow has no types for it
     """A `pyarrow.parquet.ParquetFile` that uses none of Arrow's threads.
 
-    They let go of what Python read for them some time after the result is there. Where Python has ended by then, the
-    thread cannot have its lock any more, and the whole process is aborted.
-
-    The file may be hostile: FilterZooError, before a row is read, where its footer says that it costs more than a file
-    of a release, or where its pages say otherwise than its footer; while it is read, where its texts cost more. `where`
-    names it then. longest: bytes of the longest footer.
+    Those release Python objects some time after the result is returned. If Python has exited by then, the thread cannot
+    take its lock, and the whole process aborts. The file may be hostile. FilterZooError before a row is read, where its
+    footer states a higher cost than any file of a release, or its page headers contradict its footer; and while it is
+    read, where its texts cost more. `where` names it then. longest: bytes of the longest footer.
     """
 
     def __init__(self, source: IO[bytes] | pa.NativeFile, *, where: str = "a file", longest: int = LONGEST) -> None:
@@ -54,7 +52,7 @@ class ParquetFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow has no types
         table = file.read_row_groups(list(groups), columns=names, use_threads=False)
         if dictionaries is None:
             return table
-        # Each different text once, and how long all are together is known before they are repeated.
+        # As dictionaries, so that the total length of all texts is known before they are expanded.
         _check_texts(sum(map(_length, table.columns)), allowed(self._size), self._where)
         schema = self.schema_arrow if names is None else pa.schema([self.schema_arrow.field(name) for name in names])
         return table.cast(schema)
@@ -62,7 +60,7 @@ class ParquetFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow has no types
     def _content(self, groups: Sequence[int], columns: list[str] | None) -> pa.Buffer:
         """The file with nothing in it but these columns of the row groups, whose pages are checked.
 
-        Bytes that nobody writes take no room. Nobody else can change what was checked.
+        Unwritten bytes take no memory. Nobody else can change what was checked.
         """
         buffer = pa.allocate_buffer(self._size)
         memory = memoryview(buffer).cast("B")
@@ -102,7 +100,7 @@ class TextBudget:
         self._most = self._taken = 0
 
     def check(self, group: int) -> None:
-        """Before row group `group` is read: FilterZooError for wrong pages, or for too long texts with those before."""
+        """Call before row group `group` is read: FilterZooError for wrong pages, or for too long texts in total."""
         check_pages(memoryview(self._content).cast("B"), self._metadata.row_group(group), self._columns, self._where)
         texts = _texts(self._metadata, [group], self._columns)
         self._most += _most(texts)

@@ -1,4 +1,4 @@
-"""The closed grammar of a data set's files: no other path in it is opened, written, moved or removed."""
+"""The paths of a data set's files: no other path in it is opened, written, moved or removed."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ DOCUMENTS = frozenset(
 )
 """The small files beside the tables."""
 LONGEST = {"README.md": 4 << 20, "releases.csv": 1 << 20, "takedowns.csv": 4 << 20}
-"""Bytes of the documents that are parsed: ten thousand releases, forty thousand takedowns."""
+"""Most bytes of the documents that are parsed: enough for ten thousand releases and forty thousand takedowns."""
 NAME_DIGITS = 32
-"""How many hex digits of the sha256 of a file's bytes are its name."""
+"""Length of a file's name: hex digits of the sha256 of its bytes."""
 DEPTH = 4
 """Folders above the deepest file: `data/<config>/<source>/<licence class>`."""
 
@@ -35,7 +35,7 @@ _CARDS = re.compile(rf"cards/({_FOLDERS})?{_HASH}\.jsonl")
 
 
 class DataPath(NamedTuple):
-    """What the path of a table says. source, licence_class: None where the config has no such folders."""
+    """The parts of a table's path. source, licence_class: None where the config has no such folders."""
 
     config: str
     source: str | None

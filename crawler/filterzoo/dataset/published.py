@@ -1,4 +1,4 @@
-"""Where a published data set lies, in a folder or on the Hub, and how its files are read at one revision."""
+"""Access to the files of a published data set, in a folder or on the Hub at one revision."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 READERS = max(4, os.cpu_count() or 1)
-"""Files and row groups that are read and decoded at a time; more than two cores, since reading from the Hub waits."""
+"""Files and row groups that are read in parallel; more than there are cores, because reads from the Hub wait."""
 LARGEST_FILE = 64 << 30
-"""Bytes of the largest file that is read. The Hub states sizes, and memory without content is set aside for them."""
+"""Largest file that is read, in bytes: memory is reserved by the size that the Hub states."""
 LONGEST_TEXT = 256 << 20
-"""Bytes of the longest small file that is read: the cards of a file of `models`."""
+"""Largest small file that is read, in bytes: the cards of a file of `models`."""
 _PATIENCE = 5
 """Seconds for the first answer of the Hub: TARGET may be a folder that is missing."""
 Target = str | os.PathLike[str]
@@ -90,7 +90,7 @@ class PublishedFiles:
             return _ExactReads(self.filesystem).open_input_file(f"{self.root}/{path}")
         descriptor = confined.open_regular_file(self.root, path)
         try:
-            # pyarrow opens only paths: this one names the file that was checked, whatever its path leads to by now.
+            # pyarrow opens only paths: this one refers to the open descriptor, so the checked file cannot be exchanged.
             return pa.memory_map(f"/dev/fd/{descriptor}")
         finally:
             os.close(descriptor)
@@ -101,7 +101,7 @@ class PublishedFiles:
         return os.path.lexists(place) if self.is_local else bool(self.filesystem.exists(place))
 
     def text(self, path: str) -> str | None:
-        """A small text file, None where there is none; StartError for a long one, and for one that is not UTF-8."""
+        """A small text file, None where it is missing; StartError if it is too long or not UTF-8."""
         longest = LONGEST.get(path, LONGEST_TEXT)
         try:
             with self.open(path) as file:
@@ -142,7 +142,7 @@ def open_hub(name: str, revision: str | None = None, **connection: Any) -> Publi
     """The data set `user/name` at a tag, branch or commit.
 
     `connection`: endpoint and token for huggingface_hub, which otherwise takes HF_ENDPOINT, HF_TOKEN and proxies from
-    the environment. Raises StartError where the repository or the revision is not to be had.
+    the environment. Raises StartError where the repository or the revision is not available.
     """
     from huggingface_hub import HfApi, HfFileSystem, errors  # noqa: PLC0415  # half a second that a folder does not need
 

@@ -1,4 +1,4 @@
-"""Which layers of a published data set are meant: the conditions that `load`, `stats` and `layers` share."""
+"""Selects layers of a published data set: the conditions that `load`, `stats` and `layers` share."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class LayerQuery:
     bounds: `min_<column>` and `max_<column>` of columns that hold numbers, included. where: any other condition on the
     columns of `layers`. unique: of equal layers only the first. published: only layers whose filters are published.
 
-    TypeError or ValueError, one sentence, for a value that no query can mean.
+    TypeError or ValueError, one sentence, for an invalid value.
     """
 
     models: Names | None = None
@@ -86,13 +86,14 @@ class LayerQuery:
 
     @property
     def kernels(self) -> list[str]:
-        """The kernels that were asked for by name."""
+        """The kernels that the query names."""
         return words_of("kernel", self.kernel) or []
 
     def rows(self, files: PublishedFiles, columns: Sequence[str] | None, *, without: Collection[str] = ()) -> pa.Table:
-        """The chosen rows by model id and place in the model, with (at least) the columns; None: all but `without`.
+        """The selected rows, sorted by model id and layer index, with (at least) the columns.
 
-        ValueError for a word, a kernel or a column that the data set does not have. No rows: with a warning.
+        columns: None for all but `without`. ValueError for a word, a kernel or a column that the data set does not
+        have. Without rows, a warning is issued.
         """
         table = self.matches(files, columns, without)
         self._check_words(files, table)
@@ -132,7 +133,7 @@ class LayerQuery:
         return all_of(conditions)
 
     def _licensed(self, files: PublishedFiles) -> list[str]:
-        """Ids of the models whose licence matches a word that is no class; ValueError for one that none has."""
+        """Ids of the models whose licence matches a word that is no class; ValueError for a word without match."""
         classes = set(map(str, LicenceClass))
         words = [word for word in words_of("licence", self.licence) or () if word not in classes]
         if not words:
@@ -147,7 +148,7 @@ class LayerQuery:
     def _check_words(self, files: PublishedFiles, table: pa.Table) -> None:
         """ValueError for a word that no layer of the data set has, whatever the other conditions say.
 
-        Only words that nothing in the result has cost a look at all layers.
+        All layers are read only for words without a match in the result.
         """
         columns = {"models": ["model_id"], "layers": ["name", "layer_id"], "name": ["name"]}
         for keyword, places in (columns | {name: [name] for name in _EXACT}).items():
@@ -161,14 +162,14 @@ class LayerQuery:
                     map(str, _VOCABULARIES.get(keyword, ()))
                 )
                 missing = _absent(keyword, missing, known)
-            if missing and keyword == "models":  # one that has no convolution has no layers
+            if missing and keyword == "models":  # a model without convolutions has no layers
                 known |= _values(read_layers(files, places, None, config="models"), places)
                 missing = unmatched(missing, known)
             if missing:
                 raise unknown_word(keyword, missing[0], known, "model" if keyword == "models" else "layer")
 
     def _check_kernels(self, files: PublishedFiles, table: pa.Table) -> None:
-        """ValueError for a kernel that no layer has, or none whose filters are published where those are wanted."""
+        """ValueError for a kernel that no layer has, or, if filters are wanted, no layer with published filters."""
         missing = unmatched(self.kernels, _values(table, ["kernel"])) if self.kernels else []
         if not missing:
             return
@@ -199,11 +200,11 @@ class LayerQuery:
 
 
 class EmptyQuery(UserWarning):
-    """Shown for a query that is right, and that no layer fulfils."""
+    """The warning for a valid query that no layer fulfils."""
 
 
 def _level() -> int:
-    """How many calls above the caller the user's code is, for a warning that points to it."""
+    """The stack level of the user's code, for a warning that points to it."""
     level, frame = 0, inspect.currentframe()
     while frame and frame.f_globals.get("__name__", "").split(".")[0] == "filterzoo":
         level, frame = level + 1, frame.f_back
@@ -215,7 +216,7 @@ def _values(table: pa.Table, columns: Sequence[str]) -> set[str]:
 
 
 def _absent(keyword: str, words: Sequence[str], known: set[str]) -> list[str]:
-    """The words that are not known; those of an exact keyword are no globs."""
+    """The unknown words; words of an exact keyword are no globs."""
     return [word for word in words if word not in known] if keyword in _EXACT else unmatched(words, known)
 
 
@@ -233,6 +234,6 @@ def _matching(table: pa.Table, patterns: Names | None, *columns: str) -> pa.Tabl
 
 
 def _first_places(ids: pa.ChunkedArray) -> pa.Array:
-    """The row where each id stands first, in order."""
+    """The first row of each id, in order."""
     table = pa.table({"id": ids, "row": np.arange(len(ids))})
     return table.group_by("id").aggregate([("row", "min")])["row_min"].combine_chunks().sort()

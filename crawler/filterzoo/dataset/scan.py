@@ -1,4 +1,4 @@
-"""Tables of a published data set, read under a condition: only the columns and row groups that it needs."""
+"""Reads tables of a published data set under a condition: only the required columns and row groups."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NEEDED = ("model_id", "layer_index", "name", "layer_id")
 CHOOSING = ("kernel", "licence_class", "source", "task", "kind")
 """Columns of `layers` that the keywords of a query are about."""
 OWN = frozenset({*NEEDED, *CHOOSING, "licence", "conv_depth_norm", "filters_file"})
-"""Columns that we ask for, whatever the user does."""
+"""Columns that are always read."""
 
 
 def read_layers(
@@ -78,7 +78,10 @@ def read_layers(
 
 
 def _mapped(files: PublishedFiles, path: str) -> pds.ParquetFileFragment:
-    """A file mapped into memory. The map stays when the file is closed, so thousands of files need no open one each."""
+    """A file mapped into memory.
+
+    The mapping outlives the descriptor, so thousands of files need no open descriptors.
+    """
     with reading(f"{files.root}: {path}"), files.native(path) as file:
         content = file.read_buffer()
         footer_bytes(bytes(content[-END:]), f"{files.root}: {path}")
@@ -90,7 +93,7 @@ def _mapped(files: PublishedFiles, path: str) -> pds.ParquetFileFragment:
 def _read(
     fragments: Iterable[pds.ParquetFileFragment], parts: list[pa.Table], needed: set[str], **scan: Any
 ) -> Iterator[int]:
-    """Add what the scan finds to `parts`, row group by row group; gives of how many rows that was, found or not.
+    """Append the rows found to `parts`, row group by row group; yields the number of rows scanned.
 
     needed: the columns that the scan reads.
     """
@@ -102,7 +105,7 @@ def _read(
                 for group in part.row_groups:
                     texts.check(group.id)
                 parts.append(part.to_table(**scan))
-            except OSError as error:  # an error in the condition is no OSError
+            except OSError as error:  # errors in the condition are no OSError
                 raise FilterZooError(f"a table is damaged ({said(error)}); run filterzoo verify") from error
             seen = sum(group.num_rows for group in part.row_groups)
             rest -= seen
@@ -116,7 +119,7 @@ def _schema_of(files: PublishedFiles, fragments: Iterable[pds.ParquetFileFragmen
 
 
 def _columns_of(condition: pc.Expression, schema: pa.Schema) -> Iterator[str]:
-    """The columns without which the condition means nothing."""
+    """The columns that the condition refers to."""
     nothing = schema.empty_table()
     for name in schema.names:
         try:
@@ -132,7 +135,7 @@ def _checked(
     bounds: Mapping[str, float | None],
     schema: pa.Schema,
 ) -> pc.Expression:
-    """The whole condition; ValueError where it or the columns ask for what the files do not have."""
+    """The whole condition; ValueError if it or `columns` refer to columns that the files lack."""
     for name in columns:
         if name not in schema.names:
             raise _no_column(files, "columns", name, schema)

@@ -1,4 +1,4 @@
-"""The wanted columns of a Parquet file on the Hub, as a copy in memory with holes where the rest of the file is.
+"""A copy in memory of the wanted columns of a Parquet file on the Hub, with holes for the rest of the file.
 
 Arrow reads files ahead in threads of its own. Where such a file is a Python object and Python ends meanwhile, the
 thread aborts the program; a copy in memory needs no Python to be read. Neighbouring byte ranges come in one request.
@@ -18,11 +18,11 @@ from filterzoo.dataset.pages import column_ranges
 from filterzoo.dataset.published import PublishedFiles
 
 _GAP = 1 << 16
-"""Gaps up to so many bytes are read: another request would cost more."""
+"""Gaps up to this many bytes are read: another request would cost more."""
 
 
 class SparseCopy:
-    """A Parquet file of the data set; only its footer is there at first, `fetch` adds columns."""
+    """A Parquet file of the data set: at first only its footer is read; `fetch` adds columns."""
 
     def __init__(self, files: PublishedFiles, path: str) -> None:
         self._files = files
@@ -37,11 +37,11 @@ class SparseCopy:
             if footer < tail:
                 _copy(file, self._memory, [(footer, tail)])
         self.fragment: pds.ParquetFileFragment = pds.ParquetFileFormat().make_fragment(buffer)
-        """What of it is there, to read."""
+        """The fragment to read from; only fetched columns have content."""
         check_footer(self.fragment.metadata, size, self._where)
 
     def fetch(self, columns: Collection[str], condition: pc.Expression, schema: pa.Schema) -> pds.ParquetFileFragment:
-        """Add columns of those row groups that may hold rows under the condition; gives what to read of them."""
+        """Fetch columns of the row groups that may have rows under the condition; returns their fragment."""
         wanted = self.fragment.subset(condition, schema=schema)
         footer: pq.FileMetaData = self.fragment.metadata
         size = len(self._memory)
@@ -62,9 +62,9 @@ def copied(files: PublishedFiles, path: str, group: pq.RowGroupMetaData, columns
 
 
 def _empty(size: int) -> tuple[pa.Buffer, memoryview]:
-    """Memory that Arrow owns (its threads must not hold memory of Python's), and a writable view of it.
+    """Memory that Arrow owns (its threads must not hold Python's memory), and a writable view of it.
 
-    Pages that nobody writes take no room.
+    Unwritten pages take no memory.
     """
     buffer = pa.allocate_buffer(size)
     return buffer, memoryview(buffer).cast("B")
@@ -76,7 +76,7 @@ def _copy(file: pa.NativeFile, memory: memoryview, byte_ranges: Iterable[tuple[i
 
 
 def _merged(byte_ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """In order, neighbours as one."""
+    """Sorted and merged byte ranges."""
     merged: list[tuple[int, int]] = []
     for begin, end in sorted(byte_ranges):
         if merged and begin <= merged[-1][1] + _GAP:

@@ -1,4 +1,4 @@
-"""One line for a data set that holds what no release writes, wherever that is noticed."""
+"""One error for content that no release writes, wherever it is noticed."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ WRONG_CONTENT = (
     ValueError,
     csv.Error,
 )
-"""What code that expects the columns and cells of a release raises on others: null, short, nested, far too large."""
+"""Exceptions of code that expects a release's columns and cells, on others: null, short, nested, far too large."""
 
 
 @contextlib.contextmanager
 def reading(where: str) -> Iterator[None]:
-    """Turn what the content of the data set `where` makes our code raise into FilterZooError.
+    """Convert exceptions caused by the content of the data set `where` into FilterZooError.
 
-    pyarrow tells of damaged bytes by an OSError without a number; others are the system's, and pass.
+    pyarrow reports damaged bytes as an OSError without an errno; those with one are the system's and propagate.
     """
     try:
         yield
@@ -44,6 +44,6 @@ def reading(where: str) -> Iterator[None]:
 
 
 def said(error: BaseException) -> str:
-    """The type of an error and the first line of what it says, as far as it fits."""
+    """The type of an error and the first line of its message, shortened."""
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return ascii(f"{type(error).__name__}: {text}")[1:-1][:200]

@@ -1,4 +1,4 @@
-"""Words of a query: which values they match, and what is known instead of one that matches nothing."""
+"""Words of a query: the values they match, and suggestions for a word that matches nothing."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from fnmatch import fnmatchcase, translate
 Names = str | Sequence[str]
 
 _MOST = 8
-"""Known values that a message lists."""
+"""Most known values that a message lists."""
 _NEAR = 0.5
-"""How alike (2 x common characters / all characters) two words are that may have been meant for each other."""
+"""Least similarity (2 x common characters / all characters) of a suggestion."""
 _GLOBS = ("models", "layers", "name", "licence")
 """Keywords that take globs."""
 _MAGIC = frozenset("*?[")
 
 
 def words_of(keyword: str, names: Names | None) -> list[str] | None:
-    """The words of a keyword, None where it was not given; TypeError for what is no text and no series of texts."""
+    """The words of a keyword, None where it was not given; TypeError for anything but a text or a series of texts."""
     if names is None or isinstance(names, str):
         return None if names is None else [names]
     if isinstance(names, Iterable):
@@ -48,7 +48,7 @@ def unmatched(words: Iterable[str], values: Collection[str]) -> list[str]:
 
 
 def unknown_word(keyword: str, word: str, known: Collection[str], what: str = "layer") -> ValueError:
-    """The error for a word that nothing in the data set has: what is near it, or else what is known."""
+    """The error for a word without a match: the nearest known values, or else all."""
     near = near_matches(word, known)
     part = any(word in value for value in near) and _MAGIC.isdisjoint(word)
     glob = f" {_shown(f'*{word}*')} matches what holds it" if part and keyword in _GLOBS else ""
@@ -57,7 +57,7 @@ def unknown_word(keyword: str, word: str, known: Collection[str], what: str = "l
 
 
 def near_matches(word: str, known: Collection[str]) -> list[str]:
-    """At most three known values that are spelled almost as the word, or that hold it."""
+    """At most three known values that are similar to the word or contain it."""
     bare = word.strip("*").lower()
     by_lower = {value.lower(): value for value in sorted(known, reverse=True)}
     held = [by_lower[value] for value in sorted(by_lower, key=lambda value: (len(value), value)) if bare in value]
@@ -72,5 +72,5 @@ def listed(values: Sequence[str]) -> str:
 
 
 def _shown(value: object) -> str:
-    """For a message: what stands in a data set may be hostile to a terminal."""
+    """For a message: values of a data set are untrusted, so they are escaped for terminals."""
     return ascii(str(value) if isinstance(value, str) else value)[:160]

@@ -1,1 +1,1 @@
-"""One module a kind of archive; what the jail runs."""
+"""One module for each kind of archive; run in the jail."""

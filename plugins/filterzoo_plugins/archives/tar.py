@@ -24,17 +24,17 @@ _PAX_SIZE = re.compile(rb"(?:^|\n)\d+ size=(\d+)\n")
 
 
 class Tar(Archive):
-    """A tar file, or one inside gzip, bzip2 or xz, whatever it is called."""
+    """A tar file, or one compressed by gzip, bzip2 or xz, under any name."""
 
     name: ClassVar[str] = "tar"
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """By the magic of a first header, or of a compressor that the name does not state (`m.tgz`)."""
+        """By the magic of a first header, or of a compressor if the name lacks its ending (`m.tgz`)."""
         packed = packing(head)
         return _is_header(head[:BLOCK]) or (packed is not None and not is_named(packed, name))
 
     def members(self, file: RandomAccessFile) -> Iterator[Member]:
-        """The regular files; or, of a compressed tar, the tar as its one member."""
+        """The regular files; a compressed tar has the tar as its only member."""
         packed = packing(file.read(0, min(BLOCK, file.size)))
         if packed is None:
             yield from _members(file)
@@ -45,7 +45,7 @@ class Tar(Archive):
 
 
 class Compressed(Archive):
-    """A file inside gzip, bzip2 or xz that is called so (`m.pth.gz`): a model, or a tar archive.
+    """A file compressed by gzip, bzip2 or xz, with that ending (`m.pth.gz`): a model, or a tar archive.
 
     A compressed file under another name is most likely a failed download, and is refused.
     """
@@ -53,7 +53,7 @@ class Compressed(Archive):
     name: ClassVar[str] = "compressed"
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """By the magic of a compressor and the ending that goes with it."""
+        """By the magic of a compressor and its file name ending."""
         packed = packing(head)
         return packed is not None and is_named(packed, name)
 
@@ -87,7 +87,7 @@ def _number(field: bytes) -> int:
 
 @dataclass(slots=True)
 class _Extended:
-    """What extended headers said of the next member."""
+    """Fields of the next member, from extended headers."""
 
     name: str | None = None
     size: int | None = None

@@ -1,4 +1,4 @@
-"""Zip archives of model files, by the same strict index that torch and NumPy files are read with."""
+"""Zip archives of model files, read with the same strict index as torch and NumPy files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Zip(Archive):
         return head.startswith(b"PK\3\4")
 
     def members(self, file: RandomAccessFile) -> Iterator[Member]:
-        """The members that are no folders."""
+        """All members except folders."""
         index = ZipIndex(file)
         files = [member for member in index.members.values() if not member.name.endswith("/")]
         for member, offset in zip(files, index.offsets(files), strict=True):

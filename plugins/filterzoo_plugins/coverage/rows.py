@@ -53,7 +53,7 @@ class CountedZoo:
 
 
 def _matches(package: str, files: str, pattern: str, *, again: bool = False) -> Callable[[Door], int]:
-    """How often a pattern occurs in those texts of a package; the same words in one text count again if so wanted."""
+    """The number of matches of a pattern in those texts of a package; `again` counts repeated words of a text."""
 
     def count(door: Door) -> int:
         texts = PackageData(package, door).matching(files).values()

@@ -1,1 +1,1 @@
-"""What several file formats are written in. An encoding imports no format."""
+"""Encodings that several file formats use. An encoding imports no format."""

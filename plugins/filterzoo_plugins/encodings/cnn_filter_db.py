@@ -45,7 +45,7 @@ class NetworkHead:
 
 
 def write_head(dtype: str, facts: FileFacts, layers: Sequence[FilterRows]) -> bytes:
-    """What stands before a network's filters; `start` of its first layer is 0."""
+    """The bytes in front of a network's filters; `start` of its first layer is 0."""
     document = asdict(NetworkHead(dtype=dtype, framework=facts.framework, opset=facts.opset, layers=tuple(layers)))
     return MAGIC + json.dumps(document).encode() + b"\n"
 

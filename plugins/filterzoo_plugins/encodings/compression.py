@@ -1,4 +1,4 @@
-"""Files that gzip, bzip2 or xz compressed as a whole: which did, and what they start with inside."""
+"""Files compressed as a whole by gzip, bzip2 or xz: recognises them, and unpacks their first bytes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _MAGIC = {b"\x1f\x8b": Packing.GZIP, b"BZh": Packing.BZIP2, b"\xfd7zXZ\0": Packi
 _ENDINGS = {Packing.GZIP: ".gz", Packing.BZIP2: ".bz2", Packing.XZ: ".xz"}
 _FIRST_BYTES = 4096
 _BZIP2_BLOCK = 1 << 20
-"""Bzip2 gives nothing before the end of a block, of 900 kB and hardly more when it does not compress."""
+"""Bzip2 outputs whole blocks of 900 kB; incompressible ones are hardly larger when packed."""
 _XZ_MEMORY = 128 << 20
 
 
 def packing(head: bytes) -> Packing | None:
-    """What compressed a file that starts with `head`; None where nothing did."""
+    """The compression of a file that starts with `head`; None for others."""
     return next((packing for magic, packing in _MAGIC.items() if head.startswith(magic)), None)
 
 
@@ -27,7 +27,7 @@ def is_named(packed: Packing, name: str) -> bool:
 
 
 def first_bytes(packed: Packing, file: RandomAccessFile, length: int) -> bytes:
-    """The first bytes inside, at most `length`; Refused (damaged, limit) where they cannot be had."""
+    """The first unpacked bytes, at most `length`; Refused (damaged, limit) where unpacking fails."""
     head = file.read(0, min(file.size, _BZIP2_BLOCK if packed is Packing.BZIP2 else _FIRST_BYTES))
     try:
         match packed:

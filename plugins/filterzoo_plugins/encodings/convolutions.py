@@ -1,4 +1,4 @@
-"""What the convolutions of a graph read: one that cannot be read costs itself, not the file."""
+"""Collects the convolutions of a graph: an unreadable one is left out, and the file is still read."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Convolutions:
 
     @property
     def are_any(self) -> bool:
-        """Whether one was found, read or not."""
+        """Whether any was found, readable or not."""
         return bool(self.tensors or self._refusals)
 
     @contextlib.contextmanager
     def one(self, name: str, depth: int) -> Iterator[None]:
-        """While one is read, at that depth of the graph: what is wrong with it alone is noted."""
+        """A context for reading one at that depth of the graph: a fault of it alone is recorded."""
         try:
             yield
         except Refused as refusal:
@@ -36,7 +36,7 @@ class Convolutions:
             self._depths.add(depth)
 
     def found(self) -> Iterator[Tensor | LeftOut]:
-        """The weights, then what was left out; Refused, as the first of these was, where there is no weight."""
+        """The weights, then the convolutions left out; Refused with the first one's reason where there is no weight."""
         if self._refusals and not self.tensors:
             raise self._refusals[0][1]
         yield from map(self._ranked, self.tensors) if self._refusals else self.tensors

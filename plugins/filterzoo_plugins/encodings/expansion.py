@@ -1,4 +1,4 @@
-"""How much more than its stored bytes a compressed or sparse file may claim to hold."""
+"""Bounds on how far a compressed or sparse file may expand."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from filterzoo import Reason, Refused
 
 MAX_RATIO = 100
 FREE_BYTES = 64 << 20
-"""Below this no ratio is asked for: small arrays of zeros are honest and compress a thousandfold."""
+"""No ratio applies below this size: small arrays of zeros are legitimate and compress a thousandfold."""
 
 
 def check_expansion(size: int, stored: int, where: str) -> None:
-    """Refused (limit) where `size` bytes are to come out of `stored` bytes and that is out of all proportion.
+    """Refused (limit) if `stored` bytes claim to expand to `size` bytes at an implausible ratio.
 
     Trained weights deflate to about nine tenths, heavily pruned ones to a twentieth.
     """

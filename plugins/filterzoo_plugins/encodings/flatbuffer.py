@@ -1,4 +1,4 @@
-"""FlatBuffers over a file of any size: tables and vectors are followed, every step inside the buffer's bounds."""
+"""FlatBuffers in a file of any size: follows tables and vectors, with bounds checks at every step."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from filterzoo import RandomAccessFile, Reason, Refused
 
 MAX_TEXT_BYTES = 1 << 20
-"""Longest name that is read."""
+"""Longest name that is read, in bytes."""
 MAX_TEXT_TOTAL = 64 << 20
-"""All names of a file together."""
+"""Most bytes of all names of a file together."""
 MAX_STEPS = 3_000_000
-"""Reads of one buffer, four bytes each: what 70,000 tensors take, and a few seconds of work. Tables and vectors may be
-shared, so that the file's size bounds nothing."""
+"""Most reads of one buffer, four bytes each: enough for 70,000 tensors, and a few seconds. Tables and vectors may be
+shared, so the file's size does not bound them."""
 
 _PAGE = 4096
 _MAX_PAGES = 8192
@@ -67,7 +67,7 @@ class FlatBuffer:
 
 
 class Table:
-    """One table. A field is named by its slot: its place, from 0, in the schema."""
+    """One table. A field is identified by its slot: its position in the schema, from 0."""
 
     __slots__ = ("_fields", "buffer", "position")
 

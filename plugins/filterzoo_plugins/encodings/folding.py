@@ -1,4 +1,7 @@
-"""Operations of graphs on constants, as steps that compute a weight: only shapes are known here, no numbers."""
+"""Constant folding: operations of graphs on constants, as steps that compute a weight.
+
+Shapes are known, elements are not.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ MAX_INDICES = 1 << 16
 """Most indices of one Gather."""
 
 
-class Unfoldable(Exception):  # it is what happened
+class Unfoldable(Exception):  # the name says what happened
     """Raised where operands do not fit the operation, or it cannot be computed from them; its text says why."""
 
 
@@ -34,13 +37,13 @@ def floating(tensor: Tensor) -> Tensor:
 
 
 def elementwise(step: Step, *operands: Tensor) -> Tensor:
-    """One of the steps that spread their operands as NumPy does."""
+    """An elementwise step with NumPy's broadcasting."""
     shape = broadcast(*(operand.shape for operand in operands))
     return _folded(shape, step, operands)
 
 
 def broadcast(*shapes: Sequence[int]) -> tuple[int, ...]:
-    """The shape that these are spread to."""
+    """The broadcast shape of these."""
     rank = max(map(len, shapes))
     sides: list[int] = []
     for axis in range(-rank, 0):
@@ -61,7 +64,7 @@ def transposed(tensor: Tensor, order: Sequence[int]) -> Tensor:
 
 
 def reshaped(tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    """The same numbers in C order; one -1 stands for what is left."""
+    """The same elements in C order; one side may be -1, which is then computed."""
     sides = list(shape)
     rest = prod(side for side in sides if side != -1)
     if sides.count(-1) == 1 and rest > 0:
@@ -83,7 +86,7 @@ def concatenated(tensors: Sequence[Tensor], axis: int) -> Tensor:
 
 
 def sliced(tensor: Tensor, parts: Sequence[tuple[int, int, int, int]]) -> Tensor:
-    """Of each given axis (axis, start, end, step), clamped as Python clamps."""
+    """Slices, (axis, start, end, step), clamped as in Python."""
     numbers = [(0, 1, side) for side in tensor.shape]
     for axis, start, end, step in parts:
         at = placed(axis, len(tensor.shape))
@@ -125,7 +128,7 @@ def reduced(step: Step, tensor: Tensor, axes: Sequence[int] | None, *, keep: boo
 
 
 def product(first: Tensor, second: Tensor) -> Tensor:
-    """Of matrices; a vector counts as a row in front and as a column behind."""
+    """Matrix product; a vector is a row on the left and a column on the right."""
     if not 1 <= len(first.shape) <= 2 or not 1 <= len(second.shape) <= 2:
         raise Unfoldable("a product of more than two axes")
     rows = first if len(first.shape) == 2 else reshaped(first, (1, *first.shape))
@@ -137,7 +140,7 @@ def product(first: Tensor, second: Tensor) -> Tensor:
 
 
 def rounded(tensor: Tensor, dtype: str) -> Tensor:
-    """To the nearest number of a type; float32 is what everything is computed in."""
+    """Rounded to a type; all computations are in float32."""
     if dtype == "F32":
         return tensor
     if dtype not in HALF:
@@ -176,13 +179,13 @@ def dequantised(tensor: Tensor, scale: Tensor, zero: Tensor | None) -> Tensor:
 def packed(
     tensor: Tensor, shape: Sequence[int], dtype: str, step: Step, *parts: Tensor, numbers: Sequence[int]
 ) -> Tensor:
-    """An array that is stored in `tensor` and `parts` in another way than number by number."""
+    """An array stored packed in `tensor` and `parts`."""
     whole = computed(tensor.name, shape, Way.PACKED, step, tensor, *parts, numbers=numbers)
     return replace(whole, dtype=dtype)
 
 
 def number(value: float) -> Tensor:
-    """A number that the graph spells, as float32."""
+    """A number from the graph, as float32."""
     (bits,) = struct.unpack("<I", struct.pack("<f", value))
     return computed("", (), Way.FOLDED, Step.NUMBER, numbers=(bits,))
 
@@ -196,7 +199,7 @@ def placed(axis: int, rank: int) -> int:
 
 
 def _folded(shape: Sequence[int], step: Step, operands: Sequence[Tensor], numbers: Sequence[int] = ()) -> Tensor:
-    """Named after the operand with the most numbers: that is the weight, the others are what is done to it."""
+    """Named after the operand with the most elements: that is the weight."""
     operands = [floating(operand) for operand in operands]
     name = max(operands, key=lambda operand: prod(operand.shape)).name
     return replace(computed(name, shape, Way.FOLDED, step, *operands, numbers=numbers), section="")

@@ -12,9 +12,9 @@ from filterzoo import Reason, Refused
 JSON_BYTES = 25_000_000
 """The longest text that is read: huggingface_hub's own limit for a safetensors header."""
 MAX_CONTAINERS = 2_000_000
-"""How many objects and lists a text may hold; each costs the parser about 100 bytes."""
+"""Most objects and lists of a text; each costs the parser about 100 bytes."""
 
-# A whole string, or what is left of the text where it has no end: matches at every quote, so the scan is linear.
+# A whole string, or the rest of the text if it has no end: matches at every quote, so the scan is linear.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.?+[^"\\]*+)*+(?:"|\Z)', re.DOTALL)
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -44,7 +44,7 @@ def is_natural(value: object) -> bool:
 
 
 def _check_nesting(text: bytes, where: str, depth: int) -> None:
-    """Fold innermost pairs of brackets `depth` times; what is left is nested deeper, or not balanced."""
+    """Remove innermost pairs of brackets `depth` times; any rest is nested deeper, or not balanced."""
     brackets = _STRING.sub(b"", text).translate(_ONE_BRACKET, _NOT_BRACKETS)
     if len(brackets) > 2 * MAX_CONTAINERS:
         raise Refused(Reason.LIMIT, f"more than {MAX_CONTAINERS} objects and lists in a JSON text", where)

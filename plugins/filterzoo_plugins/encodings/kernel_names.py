@@ -1,4 +1,4 @@
-"""What the name of a kernel says of its axes, where a file of Keras or TensorFlow weights holds no configuration."""
+"""Layouts from the names of kernels, for files of Keras or TensorFlow weights without a configuration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NO_CONVOLUTION: KernelMeaning = (Layout.OTHER, None)
 def meaning_by_name(name: str, shape: Sequence[int]) -> KernelMeaning:
     """Layout and convolution of the tensor called `name`, a path with slashes.
 
-    Only the words of Keras and TF-Slim for the two kernels of a separable convolution say more than shapes do.
+    Only the names of Keras and TF-Slim for the two kernels of a separable convolution add to what shapes show.
     """
     last = name.rpartition("/")[2].partition(":")[0].rpartition(".")[2]
     if not 3 <= len(shape) <= 5:

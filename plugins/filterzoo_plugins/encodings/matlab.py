@@ -1,7 +1,7 @@
-"""Reads MATLAB's files (level 5, `-v6` and `-v7`) as data: cells, structs, texts, and where the numbers of arrays are.
+"""Reads MATLAB's files (level 5, `-v6` and `-v7`) as data: cells, structs, texts, and the byte ranges of arrays.
 
 The layout: "MAT-File Format" of MathWorks. A variable may be compressed by zlib as a whole: it is inflated once, from
-front to back, and arrays are byte ranges of what comes out.
+front to back, and arrays are byte ranges of the inflated data.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_FIELDS = 2_000
 MAX_TEXT = 1 << 16
 MAX_AXES = 16
 MAX_INLINE = 64
-"""Arrays of at most so many bytes are read at once: strides, paddings, counts."""
+"""Arrays of up to this many bytes are read at once: strides, paddings, counts."""
 
 MAGIC = b"MATLAB 5.0 MAT-file"
 HEADER_BYTES = 128
@@ -51,7 +51,10 @@ _PIECE = 1 << 20
 
 
 class NumericArray(NamedTuple):
-    """An array in column-major order. numbers: of a short one. stored_in: what `span` counts in, where it is packed."""
+    """An array in column-major order. numbers: the elements of a short one.
+
+    stored_in: the compressed record that `span` is in.
+    """
 
     shape: tuple[int, ...]
     dtype: str
@@ -73,7 +76,7 @@ class CellArray(NamedTuple):
 
 
 Value = NumericArray | StructArray | CellArray | str | None
-"""None for what is not read: functions, sparse and complex arrays, objects of classes."""
+"""None for values that are not read: functions, sparse and complex arrays, objects of classes."""
 
 
 def variables(file: RandomAccessFile) -> Iterator[tuple[str, Value]]:
@@ -134,7 +137,7 @@ class _Plain:
         return Span(self.position, length), ()
 
     def finish(self) -> None:
-        """Nothing is left to be checked."""
+        """Nothing to check."""
 
 
 class _Packed:
@@ -147,7 +150,7 @@ class _Packed:
         self._buffer = b""
         self.position = 0
         self.end = 8
-        # The tag of the one element in it says how much there is.
+        # The tag of its one element states the size.
         tag = self.take(8)
         self.end = 8 + int(struct.unpack("<I", tag[4:])[0])
         check_expansion(self.end, length, self._where)
@@ -178,7 +181,7 @@ class _Packed:
         return Span(self.position, length), (self._record,)
 
     def finish(self) -> None:
-        """Inflate what is left, for its checksum; Refused (damaged) where that does not fit."""
+        """Inflate the rest, for its checksum; Refused (damaged) on a mismatch."""
         try:
             is_longer = bool(self._buffer) or any(self._inflated)
         except BrokenDataError as error:

@@ -1,4 +1,4 @@
-"""Names out of hostile files, made fit for messages and records."""
+"""Names from untrusted files, escaped for messages and records."""
 
 from __future__ import annotations
 

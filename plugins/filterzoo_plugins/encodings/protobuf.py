@@ -1,4 +1,4 @@
-"""The protobuf wire format over a file of any size: fields are found, payloads are skipped unread."""
+"""The protobuf wire format in a file of any size: fields are located, payloads are skipped unread."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     from filterzoo import RandomAccessFile
 
 VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5
-"""The wire types in use; groups (3 and 4) were given up before the formats read here existed."""
+"""The wire types in use; groups (3 and 4) were deprecated before these formats existed."""
 
 MAX_FIELDS = 4_000_000
 """Fields read in one file: far above the largest published graphs, a few seconds of work."""
 MAX_TEXT_BYTES = 1 << 20
-"""Longest name that is read."""
+"""Longest name that is read, in bytes."""
 MAX_TEXT_TOTAL = 64 << 20
-"""All names of a file together."""
+"""Most bytes of all names of a file together."""
 
 _LONGEST_HEADER = 20  # a tag and a length, ten bytes each
 _SEQUENTIAL_CHUNK = 64 << 10
-_CHUNK_AFTER_JUMP = 1 << 10  # behind a large payload usually stands one small header, then the next payload ...
-_LONGEST_AFTER_JUMP = 16 << 10  # ... or a header and small arrays, as many as behind the last large payload
-_SHORT_GAP = 8 << 10  # skipping less than this costs a remote reader more than reading it
+_CHUNK_AFTER_JUMP = 1 << 10  # a large payload is usually followed by one small header, then the next payload ...
+_LONGEST_AFTER_JUMP = 16 << 10  # ... or by a header and small arrays, as many as after the last large payload
+_SHORT_GAP = 8 << 10  # for a remote file, skipping less than this costs more than reading it
 
 
 def varint_tag(number: int) -> int:
@@ -63,12 +63,12 @@ def decode_varint(buffer: bytes, position: int) -> tuple[int, int]:
 
 
 def signed(value: int) -> int:
-    """An int64 or int32 from the unsigned number that the wire holds."""
+    """An int64 or int32 from the unsigned number on the wire."""
     return value - (1 << 64) if value >> 63 else value
 
 
 def first_fields(head: bytes, most: int = 64) -> list[tuple[int, int, bytes]]:
-    """(tag, number or length, payload) of the first fields of a message that may be cut off; [] where it is none."""
+    """(tag, number or length, payload) of the first fields of a possibly truncated message; [] for anything else."""
     found: list[tuple[int, int, bytes]] = []
     at = 0
     try:
@@ -94,7 +94,7 @@ def first_fields(head: bytes, most: int = 64) -> list[tuple[int, int, bytes]]:
 
 
 class WireReader:
-    """Reads the messages of one file through a small moving buffer; of a payload only what is asked for is read."""
+    """Reads the messages of one file through a small moving buffer; of payloads only the requested bytes."""
 
     def __init__(self, file: RandomAccessFile) -> None:
         self.file = file
@@ -175,12 +175,12 @@ class WireReader:
         return self.file.read(offset, length)
 
     def _expected_after_jump(self) -> int:
-        """As much as was used since the last jump, but not much less than was expected then."""
+        """The number of bytes used since the last jump, smoothed by the expectation at that time."""
         used = self._used_to - self._jumped_to + _LONGEST_HEADER
         return max(_CHUNK_AFTER_JUMP, min(max(used, self._chunk_after_jump // 2), _LONGEST_AFTER_JUMP))
 
     def _move(self, offset: int) -> bytes:
-        """Fill the buffer from `offset`, more the longer the file has been read without a jump."""
+        """Fill the buffer from `offset`; the amount grows while the file is read without jumps."""
         near = -_LONGEST_HEADER <= offset - (self._base + len(self._buffer)) <= _SHORT_GAP
         if near:
             self._chunk = min(2 * self._chunk, _SEQUENTIAL_CHUNK)
@@ -191,6 +191,6 @@ class WireReader:
         self._buffer = self.file.read(offset, length)
         self._base = offset
         if offset + length == self.file.size:
-            # A header at the very end may be decoded without asking for each byte; `fields` then checks where it ended.
+            # A header at the end is decoded without a check for each byte; `fields` then checks where it ended.
             self._buffer += bytes(_LONGEST_HEADER)
         return self._buffer

@@ -43,7 +43,7 @@ class SequentialReader:
         return struct.unpack(code, self.take(struct.calcsize(code)))
 
     def skip(self, length: int) -> None:
-        """Leave out `length` bytes."""
+        """Skip `length` bytes."""
         self._check(length)
         self.position += length
 

@@ -15,7 +15,7 @@ from filterzoo import RandomAccessFile, Reason, Refused
 from filterzoo_plugins.encodings.protobuf import decode_varint
 
 MAX_INDEX_BYTES = 16 << 20
-"""Longest block that leads to others."""
+"""Longest index block, in bytes."""
 MAX_BLOCKS = 1_000_000
 MAX_ENTRIES = 2_000_000
 MAX_KEY_BYTES = 1 << 16
@@ -31,7 +31,7 @@ _LONGEST_HEADER = 30
 
 
 class TableEntry(NamedTuple):
-    """A key and where in the file its value lies."""
+    """A key and the location of its value in the file."""
 
     key: bytes
     offset: int
@@ -111,7 +111,7 @@ class SortedTable:
             at = start + added + length
 
     def _checked_end(self, block: _Block) -> int:
-        """Where the entries of a block end: behind them stand the restarts, their number, the type and the CRC-32C."""
+        """The end of a block's entries, which are followed by restarts, their number, type and CRC-32C."""
         where = f"byte {block.offset}"
         if block.length < 4 or block.offset + block.length + _TRAILER_BYTES > self._end:
             raise Refused(Reason.MALFORMED, "a block outside of the table", where)

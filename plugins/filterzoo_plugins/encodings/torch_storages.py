@@ -1,4 +1,4 @@
-"""The types of numbers in torch's storages, by the names that its pickles have for them."""
+"""The dtypes of torch's storages, by their names in pickles."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A strict index of a zip file: where each member's bytes lie, without reading them (PKWARE APPNOTE 6.3).
+"""A strict index of a zip file: the byte range of each member (PKWARE APPNOTE 6.3).
 
-Two zip readers must never see two different files here, so everything the format says twice has to agree.
+All zip readers must see the same content, so every field that the format stores twice has to agree.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from filterzoo_plugins.encodings.names import show
 MAX_ENTRIES = 200_000
 MAX_DIRECTORY_BYTES = 64 << 20
 TAIL_BYTES = 64 << 10
-"""How much of the end is read at first: the directory of about 700 members fits."""
+"""Bytes at the end that are read first: enough for the directory of about 700 members."""
 NEAR_HEADERS = 2 << 10
-"""Local headers with no more bytes than this between them come in one read."""
+"""Local headers with at most this gap between them are read together."""
 NEAR_MEMBERS = 16 << 10
-"""Members with no more bytes than this between them come in one read."""
+"""Members with at most this gap between them are read together."""
 GROUP_BYTES = 256 << 10
 """The longest such read."""
 PIECE = 1 << 20
-"""Bytes that are read at a time where a member is only checked."""
+"""Bytes that are read at a time to check a member."""
 BEHIND_HEADER = 512
-"""Bytes of a remote member that come with its local header: its padding, and a header of its own (npy)."""
+"""Bytes of a remote member that are read with its local header: padding, and the member's own header (npy)."""
 
 STORED = 0
 DEFLATED = 8
@@ -49,7 +49,7 @@ _OUTSIDE = re.compile(r"(^|[/\\])\.\.([/\\]|$)|^[/\\]|^[A-Za-z]:|\0")
 
 
 _Entry = tuple[str, bytes, int, int, int, int, int, int, bool]
-"""The fields of a `Member` but its end."""
+"""The fields of a `Member` except its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +109,14 @@ class ZipIndex:
         return [self._offsets[member.header] for member in members]
 
     def check_headers(self) -> None:
-        """Refused unless every local header says what the directory says of it."""
+        """Refused unless every local header agrees with the directory."""
         self.offsets(list(self.members.values()))
 
     def likely_offset(self, member: ZipMember) -> int:
-        """Where the data of a member starts, without a read where the usual writers leave no doubt.
+        """The offset of a member's data, without a read where the usual writers leave only one possibility.
 
         A member that ends where the next begins can start at one place only: torch aligns it to 64 bytes, Python's
-        zipfile puts it straight behind the name. The CRC of the record guards the conclusion.
+        zipfile puts it straight behind the name. The record's CRC then confirms it.
         """
         if member.header in self._offsets:
             return self._offsets[member.header]
@@ -155,7 +155,7 @@ class ZipIndex:
     def check(self, member: ZipMember) -> None:
         """Read all of a member, piece by piece; Refused (damaged) where the CRC does not fit.
 
-        For bytes that decide what the file holds and that nobody reads as a whole later on.
+        For bytes that decide about the file's content and are not read as a whole later.
         """
         crc = size = 0
         for piece in _inflated(member, self._pieces(member)):
@@ -169,7 +169,7 @@ class ZipIndex:
             yield self._bytes(at, min(PIECE, start + member.length - at))
 
     def _bytes(self, offset: int, length: int) -> bytes:
-        """From the tail that was read first, where it has them."""
+        """From the tail that was read first, if it covers them."""
         if offset >= self._tail_at and offset + length <= self._file.size:
             return self._tail[offset - self._tail_at : offset - self._tail_at + length]
         return self._file.read(offset, length)
@@ -261,7 +261,7 @@ def _name(raw_name: bytes, flags: int) -> str:
 
 
 def _zip64_values(extra: bytes, count: int, name: str) -> tuple[int, ...]:
-    """The 64-bit numbers that stand in for those the entry could not hold (APPNOTE 4.5.3)."""
+    """The 64-bit values of fields that overflow in the entry (APPNOTE 4.5.3)."""
     at = 0
     while at + 4 <= len(extra):
         tag, length = struct.unpack_from("<HH", extra, at)
@@ -291,7 +291,7 @@ def _members(entries: list[_Entry], directory_at: int) -> list[ZipMember]:
 def _groups(
     members: list[ZipMember], reach: Callable[[ZipMember], int], near: int, longest: int
 ) -> Iterable[list[ZipMember]]:
-    """Members in the file's order, neighbours together; `reach` is where what is wanted of a member ends."""
+    """Members in the file's order, neighbours grouped; `reach` is the end of the wanted bytes of a member."""
     group: list[ZipMember] = []
     for member in sorted(members, key=lambda entry: entry.header):
         is_near = bool(group) and member.header - reach(group[-1]) <= near
@@ -304,7 +304,7 @@ def _groups(
 
 
 def _reach(member: ZipMember) -> int:
-    """The last byte its local header and data can take, generous extra field included."""
+    """The largest possible end of its local header and data, with a generous extra field."""
     return min(member.end, member.earliest + _MAX16 + member.length)
 
 
@@ -343,7 +343,7 @@ def _decoded(member: ZipMember, raw: bytes) -> bytes:
 
 
 def _inflated(member: ZipMember, pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The decoded bytes, no more than a piece beyond what the member says it has."""
+    """The decoded bytes, at most one piece more than the member's stated size."""
     if member.method == STORED:
         yield from pieces
         return

@@ -1,4 +1,4 @@
-"""The names of the first members of a zip file, from its first bytes alone: formats are told apart by them."""
+"""The names of the first members of a zip file, from its first bytes: they distinguish formats."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _LOCAL = b"PK\3\4"
 
 
 def member_names(head: bytes) -> Iterator[bytes]:
-    """As far as the local headers say where the next one is; nothing where it is no zip."""
+    """Names while local headers locate the next one; nothing for other files."""
     at = 0
     while head[at : at + 4] == _LOCAL and at + 30 <= len(head):
         flags, length = struct.unpack_from("<6xH10xL", head, at)

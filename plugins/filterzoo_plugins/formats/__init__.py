@@ -1,1 +1,1 @@
-"""One module a file format; what the jail runs."""
+"""One module for each file format; run in the jail."""

@@ -1,4 +1,4 @@
-"""The format of one network of CNN Filter DB, as the source `cnn_filter_db` gives it (`encodings.cnn_filter_db`)."""
+"""The format of one network of CNN Filter DB, as the source `cnn_filter_db` writes it (`encodings.cnn_filter_db`)."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ class CnnFilterDb(Format):
         return head.startswith(MAGIC)
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
-        """The layers. Where the channels are not known all filters stand as inputs of one output: nothing is paired.
+        """The layers.
 
-        The table has operators `Conv` only; it tells neither groups nor stride.
+        Without known channels, all filters are inputs of one output, so no pairs of channels are invented. The table
+        has operators `Conv` only, without groups and stride.
         """
         found, position = read_head(file)
         item = DTYPES[found.dtype].size

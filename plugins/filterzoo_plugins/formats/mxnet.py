@@ -22,7 +22,10 @@ MAX_NAME_BYTES = 1 << 16
 
 _MAGIC = struct.pack("<QQ", 0x112, 0)
 _FIRST, _SECOND, _THIRD = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
-"""What an array starts with: 64-bit sides; a storage type too; shapes as NumPy has them. Before them, only a rank."""
+"""First fields of an array by version: 64-bit sides; also a storage type; NumPy's shapes.
+
+Older versions: only a rank.
+"""
 _DENSE, _ROW_SPARSE, _CSR = 0, 1, 2
 _INDEX_ARRAYS = {_DENSE: 0, _ROW_SPARSE: 1, _CSR: 2}
 _DTYPES = ("F32", "F64", "F16", "U8", "I32", "I8", "I64", "BOOL", "I16", "U16", "U32", "U64", "BF16")
@@ -31,18 +34,18 @@ _LEAST_ARRAY_BYTES, _LEAST_NAME_BYTES = 4, 8
 
 
 class MXNet(Format):
-    """A `.params` file, with names or without. Dense arrays are read; sparse ones are listed as the bytes they hold."""
+    """A `.params` file, with names or without. Dense arrays are read; sparse ones are listed as bytes."""
 
     name = "mxnet"
     framework: ClassVar[str | None] = "mxnet"
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """By the magic of a list and the reserved zeros behind it."""
+        """By the magic of a list and the reserved zeros after it."""
         del name
         return head.startswith(_MAGIC)
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
-        """Every array that has a shape, in the order of the file; one without a name is called by its number."""
+        """Every array that has a shape, in the order of the file; one without a name is named by its index."""
         reader = SequentialReader(file, len(_MAGIC))
         arrays = [_array(reader) for _ in range(_count(reader, _LEAST_ARRAY_BYTES))]
         names = _names(reader, len(arrays))
@@ -54,7 +57,7 @@ class MXNet(Format):
 
 
 def _count(reader: SequentialReader, least: int) -> int:
-    """The number of items that follow; Refused where the rest of the file cannot hold as many."""
+    """The number of items that follow; Refused where the rest of the file is too short for them."""
     where = f"byte {reader.position}"
     count: int = reader.unpack("<Q")[0]
     if count * least > reader.left:
@@ -65,7 +68,7 @@ def _count(reader: SequentialReader, least: int) -> int:
 
 
 def _array(reader: SequentialReader) -> Tensor | None:
-    """The next array, without its name; None for one that has no shape and so no numbers."""
+    """The next array, without its name; None for one that has no shape and so no elements."""
     where = f"byte {reader.position}"
     (magic,) = reader.unpack("<I")
     if magic not in {_SECOND, _THIRD}:
@@ -93,7 +96,7 @@ def _dense(reader: SequentialReader, shape: tuple[int, ...], where: str) -> Tens
 def _sparse(
     reader: SequentialReader, stored: tuple[int, ...] | None, shape: tuple[int, ...], index_arrays: int, where: str
 ) -> Tensor:
-    """The array without its numbers: zeros are left out of them."""
+    """A sparse array, listed without its elements."""
     _skip_device(reader)
     dtype = _dtype(reader)
     length = prod(stored or ()) * DTYPES[dtype].size
@@ -128,7 +131,7 @@ def _sides(reader: SequentialReader, rank: int, code: str, *, least: int = 0) ->
 
 
 def _skip_device(reader: SequentialReader) -> None:
-    """Type and number of the device that an array was saved from: it says nothing of the numbers."""
+    """Type and number of the device that an array was saved from (ignored)."""
     reader.unpack("<ii")
 
 
@@ -177,9 +180,9 @@ def _name(reader: SequentialReader) -> str:
 
 
 def _layout(shapes: list[tuple[int, ...]]) -> Layout:
-    """(out, in/groups, *kernel) unless more kernels are regular as (out, *kernel, in): then the shapes decide.
+    """MXNet's default, (out, in/groups, *kernel), unless more kernels are regular as (out, *kernel, in).
 
-    MXNet's default is the first. Networks for channels last have the second, and nothing in the file says so.
+    The file does not state the layout; channels-last networks have the latter, so shapes decide.
     """
     kernels = [shape for shape in shapes if 4 <= len(shape) <= 5]
     first = sum(len(set(shape[2:])) == 1 for shape in kernels)

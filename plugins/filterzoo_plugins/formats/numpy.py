@@ -1,7 +1,7 @@
 """Reads NumPy's npy and npz files: a strict parser for the header of an array, which is never evaluated.
 
-The rules: numpy.lib.format, versions 1.0 to 3.0. An array of objects is a pickle: the arrays in it are read as those of
-pickles are, and nothing is called.
+The rules: numpy.lib.format, versions 1.0 to 3.0. An array of objects is a pickle, whose arrays are read without calling
+anything.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _STRUCTURE = "structure"
 OBJECTS = "objects"
 """The dtype of an array that is a pickle."""
 MAX_OBJECTS = 64 << 20
-"""Decoded bytes of a compressed array of objects."""
+"""Most decoded bytes of a compressed array of objects."""
 
 _DTYPE_NAMES = ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL", "C64", "C128")
 _DTYPE_OF = {DTYPES[name].numpy: name for name in _DTYPE_NAMES}
@@ -63,7 +63,7 @@ _ITEM = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ArrayHeader:
-    """What an npy header says; `dtype` is None for text and times, which are no numbers."""
+    """The header of an npy file; `dtype` is None for texts and times."""
 
     dtype: str | None
     shape: tuple[int, ...]
@@ -76,7 +76,7 @@ class ArrayHeader:
 
 
 class Npy(Format):
-    """A `.npy` file: one array, which has no name; it is called `array`."""
+    """A `.npy` file: one array without a name, which is listed as `array`."""
 
     name = "npy"
     framework: ClassVar[str | None] = "numpy"
@@ -115,9 +115,9 @@ class Npz(Format):
         return head.startswith(b"PK\3\4") and head[30 : 30 + name_length].endswith(b".npy")
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
-        """The arrays of numbers, in the order of the zip's directory; members that are no arrays hold no weights."""
+        """The numeric arrays, in the order of the zip's directory; members that are no arrays have no weights."""
         archive = ZipIndex(file)
-        archive.check_headers()  # a damaged name must not make an array vanish
+        archive.check_headers()  # a damaged name must not hide an array
         members = [member for member in archive.members.values() if member.name.endswith(".npy")]
         check_expansion(sum(member.size for member in members), file.size, "the whole file")
         is_told, objects = False, ""
@@ -143,7 +143,7 @@ class Npz(Format):
 
 
 def _in_objects(archive: ZipIndex, member: ZipMember, record: StoredRange, header: ArrayHeader) -> list[Tensor]:
-    """The arrays in an array of objects; none, or why it is not read, costs nothing but itself."""
+    """The arrays in an array of objects; one that cannot be read is listed with its obstacle."""
     name = member.name.removesuffix(".npy")
     try:
         return list(arrays_in(archive.read(member, MAX_OBJECTS), name, header.data_offset, record))
@@ -168,7 +168,7 @@ def _unread(name: str, header: ArrayHeader, obstacle: str) -> Tensor:
 
 
 def _hides_a_weight(header: ArrayHeader) -> bool:
-    """Whether one damaged letter could have made a convolution weight of this: then nobody else reads its bytes."""
+    """Whether one damaged character could have turned a convolution weight into this: its CRC is then checked here."""
     is_number = header.dtype in DTYPES
     is_float = is_number and DTYPES[header.dtype or ""].number_class is NumberClass.FLOAT
     return not is_float and 3 <= len(header.shape) <= 5
@@ -192,7 +192,7 @@ def _read_header(file: RandomAccessFile, record: StoredRange, where: str) -> Arr
 
 
 def _head(file: RandomAccessFile, record: StoredRange, wanted: int, where: str) -> bytes:
-    """The first decoded bytes of a record, `wanted` of them or all there are."""
+    """The first decoded bytes of a record, at most `wanted`."""
     if record.codec is Codec.RAW:
         return file.read(record.offset, min(wanted, record.length))
     encoded = file.read(record.offset, min(2 * wanted + 1024, record.length))
@@ -203,7 +203,7 @@ def _head(file: RandomAccessFile, record: StoredRange, wanted: int, where: str) 
 
 
 def _parse(text: str, data_offset: int, where: str) -> ArrayHeader:
-    """The dict display of a header, of which only the one form NumPy writes is understood."""
+    """Parses the dict of a header, in exactly the form that NumPy writes."""
     found: dict[str, str] = {}
     at = 1
     while item := _ITEM.match(text, at):
@@ -230,7 +230,7 @@ def _parse(text: str, data_offset: int, where: str) -> ArrayHeader:
 
 
 def _dtype(descr: str) -> tuple[str | None, str | None]:
-    """The dtype, and why numbers of it cannot be read; neither for text and times."""
+    """The dtype, and why its elements cannot be read, if so; neither for texts and times."""
     if descr in _DTYPE_OF:
         return _DTYPE_OF[descr], None
     if _TEXT_OR_TIME.fullmatch(descr):
@@ -266,7 +266,7 @@ def _tensor(name: str, header: ArrayHeader, dtype: str, record: StoredRange, *, 
 
 
 def _fortran_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """In numbers, first axis fastest."""
+    """Strides in elements, first axis fastest."""
     return tuple(prod(shape[:axis]) for axis in range(len(shape)))
 
 

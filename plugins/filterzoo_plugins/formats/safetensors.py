@@ -1,7 +1,7 @@
-"""Reads safetensors files and their sharded index: the header is checked against every rule of the format.
+"""Reads safetensors files and their sharded index: the header is validated against every rule of the format.
 
-The rules: https://github.com/huggingface/safetensors#format. Stricter than the reference reader where that accepts
-duplicate keys (the format forbids them), and in the header's size: 25 MB, huggingface_hub's limit, not 100 MB.
+The rules: https://github.com/huggingface/safetensors#format. Stricter than the reference reader in two points:
+duplicate keys, which the format forbids, and the header's size: 25 MB, huggingface_hub's limit, not 100 MB.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Safetensors(Format):
         self._seen: tuple[weakref.ref[RandomAccessFile], FileFacts] | None = None
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """A header that opens with a bracket and has a possible length; the name settles a broken one of these."""
+        """By a possible header length followed by a bracket; where the header is broken, by the name."""
         if _is_shard_index(head):
             return b'"weight_map"' in head or name.endswith(".safetensors.index.json")
         opens = head[8:9] == b"{"
@@ -59,7 +59,7 @@ class Safetensors(Format):
         return iter(_described(_tensors(header, start, length, None), header))
 
     def facts(self, file: RandomAccessFile) -> FileFacts:
-        """Framework and licence from `__metadata__`; for a sharded index, from the first shard's."""
+        """Framework and licence from `__metadata__`; for a sharded index, that of the first shard."""
         if self._seen is not None and self._seen[0]() is file:
             return self._seen[1]
         if not _is_shard_index(file.read(0, min(file.size, 9))):
@@ -71,7 +71,7 @@ class Safetensors(Format):
 
 
 def _is_shard_index(head: bytes) -> bool:
-    """JSON text: read as the length of a header its first bytes are far too large."""
+    """A JSON text: its first bytes, taken for a header length, are far too large."""
     return head[:1] == b"{" and int.from_bytes(head[:8], "little") > 1 << 32
 
 
@@ -101,7 +101,7 @@ def _check_metadata(metadata: object) -> None:
 
 
 def _tensors(header: dict[str, Any], start: int, length: int, side: str | None) -> list[Tensor]:
-    """The tensors of a header whose data are `length` bytes from `start`, in order; they must fill these exactly."""
+    """The tensors of a header, in order; they must exactly fill the `length` bytes from `start`."""
     tensors = [_tensor(name, info, start, side) for name, info in header.items() if name != "__metadata__"]
     tensors.sort(key=lambda tensor: (tensor.span.offset, tensor.span.length))
     end = start
@@ -136,7 +136,7 @@ def _tensor(name: str, info: object, start: int, side: str | None) -> Tensor:
 
 
 def _packed(name: str, dtype: str, shape: tuple[int, ...], span: Span) -> Tensor:
-    """Numbers of less than a byte, which are not read."""
+    """Types smaller than a byte, which are not read."""
     if span.length * 8 != prod(shape) * _SUB_BYTE_BITS[dtype]:
         raise Refused(Reason.MALFORMED, f"{span.length} bytes do not hold {dtype} of shape {shape}"[:160], show(name))
     obstacle = f"numbers of {_SUB_BYTE_BITS[dtype]} bits ({dtype})"
@@ -144,9 +144,9 @@ def _packed(name: str, dtype: str, shape: tuple[int, ...], span: Span) -> Tensor
 
 
 def _described(tensors: list[Tensor], header: dict[str, Any]) -> list[Tensor]:
-    """The tensors as the framework that the header names has their axes; without one, shapes decide.
+    """The tensors with the layouts of the framework that the header names; without one, shapes decide.
 
-    A tensor that shares its numbers with another is left out of the data, and the header names the other.
+    Tied tensors are stored once: the header maps the others' names to the stored one.
     """
     metadata: dict[str, str] = header.get("__metadata__", {})
     framework = _FRAMEWORKS.get(metadata.get("format", ""))
@@ -161,7 +161,7 @@ def _described(tensors: list[Tensor], header: dict[str, Any]) -> list[Tensor]:
 
 
 def _with_layout(tensor: Tensor, layout: Layout) -> Tensor:
-    """(*kernel, in, multiplier) is what Keras calls a depthwise kernel; flax keeps (*kernel, 1, out)."""
+    """Keras's depthwise kernels are (*kernel, in, multiplier); Flax has (*kernel, 1, out)."""
     if not 3 <= len(tensor.shape) <= 5:
         return tensor
     last = re.split(r"[./]", tensor.name)[-1].partition(":")[0]

@@ -1,1 +1,1 @@
-"""HDF5: its tree, and where the numbers of a data set lie."""
+"""HDF5: the tree of groups, and the byte ranges of data sets."""

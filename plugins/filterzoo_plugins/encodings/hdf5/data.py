@@ -1,4 +1,4 @@
-"""Where an HDF5 data set's numbers lie: one byte range of the file, or chunks, each decoded by itself."""
+"""The storage of an HDF5 data set: one byte range of the file, or chunks that are decoded one by one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _STEPS = {
     "fletcher32": h5z.FILTER_FLETCHER32,
 }
 _CODECS = {tuple(_STEPS[step] for step in codec.steps): codec for codec in Codec if codec is not Codec.DEFLATE}
-"""The filters of a chunk, in the order of writing, and what undoes them."""
+"""Filters of a chunk, in the order of writing, and the codec that undoes them."""
 _FILTERS = {
     h5z.FILTER_SZIP: "szip",
     h5z.FILTER_NBIT: "n-bit",
@@ -48,7 +48,7 @@ _FILTERS = {
 
 @dataclass(frozen=True, slots=True)
 class StoredArray:
-    """The part of a Tensor that the data set itself tells."""
+    """The fields of a Tensor that the data set itself determines."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -67,7 +67,7 @@ def shape_of(data_set: H5DataSet) -> tuple[int, ...]:
 
 
 def locate(data_set: H5DataSet) -> StoredArray | None:
-    """Type, shape and bytes; None for what is no array of numbers. Refused for numbers that cannot be read."""
+    """Type, shape and bytes; None for anything but numbers. Refused for numbers that cannot be read."""
     dtype = _dtype(data_set)
     space = data_set.id.get_space()
     if dtype is None or space.get_simple_extent_type() == h5s.NULL:
@@ -148,7 +148,7 @@ def _chunked(data_set: H5DataSet, dtype: str, shape: tuple[int, ...]) -> StoredA
 def _written_chunks(
     dataset: h5d.DatasetID, chunk_shape: tuple[int, ...], filters: tuple[int, ...], size: int
 ) -> dict[tuple[int, ...], StoredRange]:
-    """Position in the chunk grid -> record. A chunk may have left out filters that did not make it smaller."""
+    """Position in the chunk grid -> record. A chunk may have skipped filters that did not make it smaller."""
     written: dict[tuple[int, ...], StoredRange] = {}
 
     def take(chunk: h5d.StoreInfo) -> None:

@@ -1,7 +1,7 @@
-"""Reads a table that pandas wrote into an HDF5 file (`DataFrame.to_hdf`, layout `fixed`), nothing in it unpickled.
+"""Reads a pandas table in an HDF5 file (`DataFrame.to_hdf`, layout `fixed`) without unpickling anything.
 
 The layout: `pandas.io.pytables.BlockManagerFixed` and `write_multi_index`, pandas 0.15.2 to 3. Columns of one type
-stand together in a block; those of objects are a pickled array, which only the symbolic pickle machine reads.
+share a block; a block of objects is a pickled array, which is read by the symbolic pickle machine.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from filterzoo_plugins.encodings.pickle.stack import Truncated
 
 Cell = str | int | float | bool | None
 Table = dict[str, list[Cell]]
-"""Name -> column; all columns are of one length. What is missing (NaN) is None."""
+"""Name -> column, all of one length. Missing values (NaN) are None."""
 
 MAX_BYTES = 64 << 20
 """Of one block."""
@@ -84,7 +84,7 @@ def _node(tree: Tree, name: str) -> H5DataSet:
 
 
 def _count(tree: Tree, group: str, name: str) -> int:
-    """An attribute that says how many parts there are."""
+    """An attribute that states a number of parts."""
     owner = tree.groups[group]
     if h5a.exists(owner, name.encode()):
         attribute = h5a.open(owner, name.encode())
@@ -120,7 +120,7 @@ def _read(node: H5DataSet) -> npt.NDArray[Any]:
 
 
 def _objects(node: H5DataSet) -> npt.NDArray[np.object_]:
-    """(rows, columns): what PyTables keeps as one row of bytes, the pickle of an array of objects.
+    """(rows, columns) of an array of objects, which PyTables stores as one row of bytes with its pickle.
 
     pandas 3 keeps each column of texts as an array of one axis.
     """
@@ -128,7 +128,7 @@ def _objects(node: H5DataSet) -> npt.NDArray[np.object_]:
     element = stored.get_super() if isinstance(stored, h5t.TypeVlenID) else None
     if node.id.shape != (1,) or element is None or element.get_class() != h5t.INTEGER or element.get_size() != 1:
         raise Refused(Reason.UNSUPPORTED, "a part of a table that is no pickled array", show(node.name))
-    # The heap that holds them was checked, and its size bounded, when it was read from the file.
+    # The heap with the texts was checked and its size bounded when it was read from the file.
     pickled = np.asarray(h5py.Dataset(node.id)[0]).tobytes()
     try:
         value, _end = read_pickle(pickled, _Inert())
@@ -158,7 +158,7 @@ class _Inert:
 
 
 def _cell(value: object, where: str) -> Cell:
-    """A cell as it is; None for NumPy's own objects; Refused (unsafe) for what would call something else."""
+    """A cell's value; None for NumPy's own objects; Refused (unsafe) for a pickle that would call anything else."""
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
     maker = value.maker if isinstance(value, Instance) else value

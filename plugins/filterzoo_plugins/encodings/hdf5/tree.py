@@ -1,4 +1,4 @@
-"""The groups, data sets and attributes of an HDF5 file, through h5py, with every way out of the file closed."""
+"""The groups, data sets and attributes of an HDF5 file, through h5py, without access to other files."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from filterzoo_plugins.encodings.names import show
 MAX_DEPTH = 64
 MAX_OBJECTS = 100_000
 MAX_ATTRIBUTE = 32 << 20
-"""Bytes of an attribute; Keras keeps a model's configuration in one."""
+"""Most bytes of an attribute; Keras stores a model's configuration in one."""
 BLOCK = 1 << 16
 MAX_BLOCKS = 256
-"""16 MiB of the file are kept while its tree is read: metadata lie scattered between the weights."""
+"""16 MiB of the file are cached while its tree is read: metadata are scattered between the weights."""
 
 _HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError)
 
@@ -37,7 +37,7 @@ class H5DataSet:
 
 @dataclass(slots=True)
 class Tree:
-    """Everything a walk along hard links found, by path without a leading slash; the root's path is empty."""
+    """Everything reachable by hard links, by path without a leading slash; the root's path is empty."""
 
     groups: dict[str, h5g.GroupID] = field(default_factory=dict)
     data_sets: dict[str, H5DataSet] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Tree:
 
 @contextmanager
 def open_tree(file: RandomAccessFile) -> Iterator[Tree]:
-    """The tree of a file; Refused (malformed) for whatever HDF5 itself stumbles over while it is open."""
+    """The tree of a file; Refused (malformed) for errors of HDF5 while it is open."""
     with hdf5_errors(), h5py.File(_Reader(file), "r") as opened:
         if opened.userblock_size:
             raise Refused(Reason.UNSUPPORTED, "an HDF5 file behind a user block", "byte 0")
@@ -54,7 +54,7 @@ def open_tree(file: RandomAccessFile) -> Iterator[Tree]:
 
 @contextmanager
 def hdf5_errors() -> Iterator[None]:
-    """Whatever h5py raises becomes a refusal."""
+    """Converts exceptions of h5py into a refusal."""
     try:
         yield
     except _HDF5_ERRORS as error:
@@ -62,7 +62,7 @@ def hdf5_errors() -> Iterator[None]:
 
 
 class _Reader(io.RawIOBase):
-    """What h5py reads from: blocks of the file, the last ones of which are kept."""
+    """The file object for h5py: caches the last blocks that were read."""
 
     def __init__(self, file: RandomAccessFile) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class _Reader(io.RawIOBase):
 
 
 def _check_heap(file: RandomAccessFile, start: int) -> None:
-    """Refused (malformed) where an object of a global heap has no length: libhdf5 2.0 would walk it for ever.
+    """Refused (malformed) where an object of a global heap has length zero: libhdf5 2.0 would loop endlessly.
 
     HDF5 File Format Specification 3.0, III.E: index, reference count, reserved, size; object 0 is the free space.
     """
@@ -128,7 +128,7 @@ def _check_heap(file: RandomAccessFile, start: int) -> None:
 
 
 def _walk(root: h5g.GroupID) -> Tree:
-    """Follow hard links; each group is entered once, so that a cycle ends. Soft links are resolved at the end."""
+    """Follow hard links; each group is visited once, so that cycles end. Soft links are resolved at the end."""
     tree = Tree()
     soft: dict[str, str] = {}
     pending: list[tuple[str, h5g.GroupID]] = [("", root)]
@@ -168,7 +168,7 @@ def _take(tree: Tree, pending: list[tuple[str, h5g.GroupID]], entered: set[int],
 
 
 def _check_own_bytes(found: h5d.DatasetID, name: str) -> None:
-    """Refused (unsafe) where a data set's numbers lie in other files."""
+    """Refused (unsafe) where a data set's elements are stored in other files."""
     creation = found.get_create_plist()
     if creation.get_layout() == h5d.VIRTUAL:
         raise Refused(Reason.UNSAFE, "a virtual data set, made of other files", show(name))
@@ -177,7 +177,7 @@ def _check_own_bytes(found: h5d.DatasetID, name: str) -> None:
 
 
 def _target(group: str, path: str) -> str:
-    """What a soft link in `group` points to, as the tree names it; a path with `..` names nothing in HDF5 either."""
+    """The target of a soft link in `group`, as a path of the tree; `..` has no meaning in HDF5."""
     return path.strip("/") if path.startswith("/") else f"{group}/{path}".strip("/")
 
 
@@ -196,7 +196,7 @@ def text_attribute(owner: h5g.GroupID | h5d.DatasetID, name: str) -> bytes | Non
 
 
 def names_attribute(owner: h5g.GroupID, name: str) -> list[str] | None:
-    """A list of names; Keras spreads a long one over `name0`, `name1`, ... None where there is none."""
+    """A list of names; Keras splits a long one into `name0`, `name1`, ... None where there is none."""
     values = _strings(owner, name)
     number = 0
     while values is None or number:

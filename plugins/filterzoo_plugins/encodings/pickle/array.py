@@ -1,4 +1,4 @@
-"""NumPy arrays inside pickles: their bytes stay where they are; nothing is called.
+"""NumPy arrays inside pickles: their bytes stay in the file; nothing is called.
 
 What numpy pickles: `_reconstruct(...)` with the state (version, shape, dtype, is Fortran order, bytes), or with
 protocol 5 `_frombuffer(bytes, dtype, shape, order)` (numpy/_core/src/multiarray/methods.c, array_reduce).
@@ -33,12 +33,12 @@ _DTYPES = {"f8": "F64", "f4": "F32", "f2": "F16", "i8": "I64", "i4": "I32", "i2"
 _DTYPES |= {"ml_dtypes.bfloat16": "BF16", "ml_dtypes.float8_e4m3fn": "F8_E4M3", "ml_dtypes.float8_e5m2": "F8_E5M2"}
 _DTYPES |= {"ml_dtypes.float8_e4m3fnuz": "F8_E4M3FNUZ", "ml_dtypes.float8_e5m2fnuz": "F8_E5M2FNUZ"}
 _NO_NUMBERS = ("S", "U", "M", "m", "O", "")
-"""What types of text, times and objects start with."""
+"""First letters of the dtypes of texts, times and objects."""
 _DTYPES |= {"u8": "U64", "u4": "U32", "u2": "U16", "u1": "U8", "b1": "BOOL", "c8": "C64", "c16": "C128"}
 
 
 def objects_in(array: Instance) -> list[object]:
-    """What an array of objects holds, which NumPy pickles as a list; [] for any other array."""
+    """The items of an array of objects, which NumPy pickles as a list; [] for any other array."""
     match array.state:
         case (_, tuple(), Instance() as kind, bool(), list() as objects) if _word(kind).startswith("O"):
             return objects
@@ -46,7 +46,7 @@ def objects_in(array: Instance) -> list[object]:
 
 
 def is_array(value: object) -> bool:
-    """Whether a pickle would have built a NumPy array, of anything but objects."""
+    """Whether a pickle would build a NumPy array of anything but objects."""
     if type(value) is not Instance or type(value.maker) is not Name or objects_in(value):
         return False
     maker = value.maker
@@ -54,9 +54,9 @@ def is_array(value: object) -> bool:
 
 
 def array_tensor(name: str, array: Instance, record: StoredRange | None = None) -> Tensor | None:
-    """The array as it lies in the file, or why it cannot be read; None for text, times and objects.
+    """The array's location in the file, or why it cannot be read; None for texts, times and objects.
 
-    record: where the pickle lies; None where the pickle is the file.
+    record: the record with the pickle; None if the pickle is the file.
     """
     match array.arguments, array.state:
         case (Blob() | bytes() as data, Instance() as kind, tuple() as shape, str() as order), _:
@@ -116,7 +116,7 @@ def _dtype(kind: Instance) -> tuple[str | None, bool]:
 
 
 def _word(kind: Instance) -> str:
-    """What numpy.dtype is called with: a type's own word, or the class of one that another package adds."""
+    """The argument of numpy.dtype: the name of a type, or the class of one from another package."""
     is_dtype = type(kind.maker) is Name and (kind.maker.module, kind.maker.name) == ("numpy", "dtype")
     match kind.arguments[:1] if is_dtype else ():
         case (str() as word,):

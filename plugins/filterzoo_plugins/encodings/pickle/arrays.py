@@ -1,4 +1,4 @@
-"""Bare pickles of NumPy arrays: the arrays' bytes stand inside the pickle and stay there; nothing is called."""
+"""Bare pickles of NumPy arrays: the arrays' bytes are located inside the pickle; nothing is called."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ class _ArrayMeaning:
     """Knows tuples, dictionaries and arrays; every other call stays inert."""
 
     def persistent(self, identity: object) -> object:
-        """NumPy writes none."""
+        """NumPy writes no persistent ids."""
         del identity
         raise Refused(Reason.UNSUPPORTED, "a pickle with persistent ids that is no torch checkpoint")
 
     def call(self, maker: object, arguments: tuple[object, ...]) -> object:
-        """What the few containers hold; an inert instance for anything else."""
+        """The content of known containers; an inert instance for anything else."""
         if type(maker) is Name and maker.module in {"builtins", "__builtin__", "collections"}:
             match maker.name, arguments:
                 case "tuple", (tuple() | list() as inner,):
@@ -66,7 +66,7 @@ class _ArrayMeaning:
 
 
 def pickled_arrays(file: RandomAccessFile) -> Iterator[Tensor]:
-    """The arrays of numbers under the names of the dictionaries that hold them."""
+    """The numeric arrays, named after the keys of the dictionaries that contain them."""
     count = 0
     for tensor in arrays_in(paged(file), ""):
         count += 1
@@ -95,7 +95,7 @@ def arrays_in(data: PickleBytes, name: str, position: int = 0, record: StoredRan
 
 
 def _named(root: object, name: str) -> Iterator[tuple[str, Instance]]:
-    """(name, array) of everything below the root, in the order of the file; what occurs twice counts once."""
+    """(name, array) of everything below the root, in the order of the file; repeated objects count once."""
     pending: list[tuple[str, object, int]] = [(name, root, 0)]
     seen: set[int] = set()
     while pending:

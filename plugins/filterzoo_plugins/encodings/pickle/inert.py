@@ -1,4 +1,4 @@
-"""What a pickle refers to and would have built, as data that does nothing."""
+"""Inert stand-ins for what a pickle refers to and would build."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Name:
 
 @dataclass(slots=True, eq=False)
 class Instance:
-    """What a pickle would have built by calling something: who, with what, and what was put into it afterwards."""
+    """A call that the pickle describes: the callable's name, its arguments, and the state set afterwards."""
 
     maker: object
     arguments: tuple[object, ...]
@@ -35,7 +35,7 @@ class Blob:
 
 
 class PickleBytes(Protocol):
-    """The bytes of a pickle: all in memory, or read from a file as they are needed."""
+    """The bytes of a pickle: in memory, or read from a file on demand."""
 
     def __len__(self) -> int:
         """How many there are."""
@@ -52,7 +52,7 @@ class PickleBytes(Protocol):
 
 
 class Meaning(Protocol):
-    """What a reader makes of calls and persistent ids; both get data and return data."""
+    """How a reader interprets calls and persistent ids; both map data to data."""
 
     def call(self, maker: object, arguments: tuple[object, ...]) -> object:
         """The value that stands for `maker(*arguments)`."""

@@ -1,7 +1,7 @@
-"""A symbolic pickle machine: it turns opcodes into inert data, and has no import, no look-up and no call.
+"""A symbolic pickle machine: turns opcodes into inert data, without imports, look-ups or calls.
 
-A pickle is a program for a stack machine. Here a named class or function becomes a `Name`, calling one becomes an
-`Instance`, and what a reader knows to mean something (a storage, a tensor) is decided by a `Meaning`, on names alone.
+A pickle is a program for a stack machine. Here a class or function becomes a `Name`, calling one becomes an `Instance`,
+and a `Meaning` decides by names alone which of them are known (a storage, a tensor).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _STOP = ord(".")
 def read_pickle(
     data: PickleBytes, meaning: Meaning, position: int = 0, *, blobs_from: int = 1 << 62
 ) -> tuple[object, int]:
-    """What the pickle at `position` stands for, and where it ends.
+    """The value of the pickle at `position`, and the offset of its end.
 
     blobs_from: byte strings of that length and longer are left in the file, as a `Blob`.
 
-    Refused where it breaks the rules; `Truncated` where the bytes end before it does.
+    Refused where it is malformed; `Truncated` where the bytes end early.
     """
     pickle = PickleStack(data, meaning, position, blobs_from=blobs_from)
     try:

@@ -1,4 +1,4 @@
-"""The pickle opcodes of protocols 0 to 5 (CPython, Lib/pickletools.py), each as what it does to inert data."""
+"""The pickle opcodes of protocols 0 to 5 (CPython, Lib/pickletools.py), each as its effect on inert data."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _checked_text(size: struct.Struct) -> Action:
 
 
 def _python2_string(size: struct.Struct) -> Action:
-    """What Python 2 called a string: a name, or bytes."""
+    """A string of Python 2: a name, or bytes."""
 
     def push(pickle: PickleStack) -> None:
         length = pickle.number(size)
@@ -237,7 +237,7 @@ def _object(pickle: PickleStack) -> None:
 
 
 def _build(pickle: PickleStack) -> None:
-    """State is kept on what stays inert; on a dictionary or a tensor it is attributes, which say nothing here."""
+    """State is kept on inert instances; on dictionaries and tensors it is attributes, which are ignored."""
     state = pickle.stack.pop()
     target = pickle.stack[-1]
     if type(target) is Instance:

@@ -1,4 +1,4 @@
-"""The state of a symbolic pickle machine, and what its opcodes do to it. Every step is bounded."""
+"""The state of the symbolic pickle machine, and the operations of its opcodes. Every step is bounded."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from filterzoo_plugins.encodings.pickle.inert import Blob, Instance, Meaning, Na
 MAX_INTEGER_BYTES = 64
 MAX_KEY_BYTES = 1 << 20
 RECENT = 8
-"""Texts whose places are kept: between the bytes of an array and their use stands at most the word for the encoding."""
+"""Number of texts whose offsets are kept: between an array's bytes and their use there is at most the name of the
+encoding."""
 TEXT_FROM = 64 << 10
-"""Text from this length on is left where it is, if byte strings are: no name is as long."""
+"""Texts from this length on stay in the file, if byte strings do: no name is that long."""
 MAX_LINE_BYTES = 64 << 10
 """The longest argument that ends with a line break: a class path, a number in protocol 0."""
 
@@ -30,9 +31,9 @@ class PickleStack:
     def __init__(self, data: PickleBytes, meaning: Meaning, position: int = 0, *, blobs_from: int = 1 << 62) -> None:
         self.data = data
         self.blobs_from = blobs_from
-        """Byte strings from this length on are left where they are."""
+        """Byte strings from this length on stay in the file."""
         self.texts: deque[tuple[str, Blob]] = deque(maxlen=RECENT)
-        """The texts read last, and where: protocols 0 to 2 keep bytes so, just before they are used."""
+        """The last texts and their offsets: protocols 0 to 2 store bytes as text, just before they are used."""
         self.position = position
         self.meaning = meaning
         self.stack: list[object] = []
@@ -52,7 +53,7 @@ class PickleStack:
         return self.data[start : self.position]
 
     def bytes_or_blob(self, length: int) -> bytes | Blob:
-        """The next `length` bytes, or where they are if they are many."""
+        """The next `length` bytes, or their location if they are many."""
         if length < self.blobs_from:
             return self.take(length)
         start = self.position
@@ -62,7 +63,7 @@ class PickleStack:
         return Blob(start, length)
 
     def text_or_blob(self, length: int, decode: Callable[[bytes], str], *, is_text: bool) -> str | Blob:
-        """The next `length` bytes as text; where they are if they are many."""
+        """The next `length` bytes as text, or their location if they are many."""
         blob = Blob(self.position, length, is_text)
         are_left = self.blobs_from < len(self.data)
         if are_left and length >= TEXT_FROM:
@@ -76,7 +77,7 @@ class PickleStack:
         return text
 
     def as_blob(self, value: object) -> object:
-        """Where the bytes lie that a text stands for; anything else as it is."""
+        """The location of the bytes that a text encodes; any other value unchanged."""
         return next((blob for text, blob in self.texts if text is value), value)
 
     def number(self, layout: struct.Struct) -> int:
@@ -99,13 +100,13 @@ class PickleStack:
         return self.data[start:end]
 
     def unmark(self) -> list[object]:
-        """Everything above the last mark, which is taken away with it."""
+        """Everything above the last mark, removed together with it."""
         above = self.stack
         self.stack = self.marked.pop()
         return above
 
     def put(self, key: object, value: object, target: object) -> None:
-        """What `target[key] = value` would do. Keys become text: nothing else out of the file is hashed."""
+        """What `target[key] = value` would do. Keys become text: no other value from the file is hashed."""
         if type(target) is dict:
             entries = target
         elif type(target) is Instance:

@@ -1,4 +1,4 @@
-"""How tasks become tasks of Ray: small checkpoints together, large ones with the memory that they need."""
+"""Groups checkpoints into Ray tasks: small ones together, large ones with the memory they need."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ if TYPE_CHECKING:
     from filterzoo.crawl.discovery import Task
 
 SMALL = 4_000_000
-"""Bytes of a checkpoint that costs less than what it takes to start a task of its own a few times."""
+"""Largest small checkpoint, in bytes: reading it costs about as much as starting a Ray task."""
 MOST = 16
-"""Small checkpoints of a batch: what is lost with a node is read again."""
+"""Most small checkpoints of a batch: those lost with a node are read again."""
 
 BASE = 1_000_000_000
 """Bytes of memory that a task reserves: the worker, its jail, and layers of up to `ROOM` bytes."""
 ROOM = 100_000_000
 _OTHERWISE = 600_000_000
 _COPIES = 4
-"""Of a layer: as it is stored, as float32, as a fragment, and what measuring it takes."""
+"""Memory for a layer as a multiple of its size: stored, as float32, in the fragment, and for measuring."""
 GPU_SHARE = 0.25
 """Of a GPU, for layers of up to `ROOM` bytes; a larger one gets all of it."""
 
@@ -47,7 +47,7 @@ class Batch:
 
 
 class Batches:
-    """Draws batches from tasks: single ones while there are free cores, small ones together when all are busy."""
+    """Draws batches from tasks: one by one while cores are free, small ones together when all are busy."""
 
     def __init__(self, tasks: Iterable[Task]) -> None:
         self._tasks: Iterator[Task] = iter(tasks)

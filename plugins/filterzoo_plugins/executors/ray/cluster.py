@@ -1,4 +1,4 @@
-"""The connection to a Ray cluster: what travels with the job, what the nodes have, and a clean end."""
+"""The connection to a Ray cluster: the files sent with the job, the cluster's resources, and a clean end."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _JOB = Path("filterzoo_job")
 """Folder of manifests and plugin files, in the working folder of every task. Not a name that Python would import."""
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_task_oom_retries": "2",  # without, a checkpoint that is too large is tried for ever
+    "RAY_task_oom_retries": "2",  # without it, a checkpoint that is too large is retried endlessly
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1",  # in `ray job submit --working-dir` the crawl's own files are added
 }
@@ -48,9 +48,9 @@ def imported() -> ModuleType:
 
 @contextlib.contextmanager
 def connected(ray: Any, options: ExecutorOptions) -> Iterator[Any]:
-    """Connect, send the job's files, and start the actor that keeps what the cluster shares; gives its handle.
+    """Connect, send the job's files, and start the actor with the shared state; returns its handle.
 
-    Secrets are no part of what is sent: the nodes have their own environment. StartError where there is no cluster.
+    No secrets are sent: the nodes have their own environment. StartError where there is no cluster.
     """
     address = options.address or AUTO
     check_reachable(address)
@@ -95,7 +95,7 @@ def check_reachable(address: str) -> None:
 
 
 def _gather(options: ExecutorOptions, folder: Path) -> None:
-    """Copy what only this machine has into a folder that travels."""
+    """Copy local files into the folder that is sent with the job."""
     files = [*map(str, options.manifests), *(one.file for one in options.plugins if one.file)]
     for place, file in enumerate(files):
         path = folder / _travelled(file, place)
@@ -123,7 +123,7 @@ def _travelled(file: str, place: int) -> Path:
 
 @contextlib.contextmanager
 def _own_signals() -> Iterator[None]:
-    """Ray puts its own handler of SIGTERM in place of the one that ends a crawl cleanly."""
+    """Keep our SIGTERM handler, which ends a crawl cleanly and which Ray replaces."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

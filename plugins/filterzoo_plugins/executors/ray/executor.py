@@ -1,4 +1,4 @@
-"""The Ray executor: submits batches, bounded in number, and tells lost nodes apart from deadly checkpoints."""
+"""The Ray executor: submits batches, and distinguishes lost nodes from checkpoints that kill workers."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from filterzoo_plugins.executors.ray.node import BatchResult, Job
 
 _AHEAD = 2
-"""Batches for each core: one in progress, one waiting, which also tells an autoscaler what there is to do."""
+"""Batches for each core: one in progress, one waiting, which an autoscaler counts as demand."""
 _NODES_LOST = 3
-"""How often Ray starts a task again of which the node or the process was lost."""
+"""How often Ray restarts a task whose node or process was lost."""
 _LOOK = 1.0
-"""Seconds between looks at the cluster while nothing ends."""
+"""Seconds between checks of the cluster while no task ends."""
 
 
 class RayExecutor(Executor):
@@ -119,7 +119,7 @@ class _Run:
                 return
             try:
                 ready, _ = self._ray.wait(list(self._pending), timeout=_LOOK)
-            except SystemError as error:  # Ray's compiled code wraps what the handler of a signal raises
+            except SystemError as error:  # Ray's compiled code wraps the exception of a signal handler
                 if isinstance(error.__cause__, Stopped):
                     raise error.__cause__ from None
                 raise
@@ -127,7 +127,7 @@ class _Run:
                 yield from self._ended(reference, self._pending.pop(reference), most)
 
     def cancel(self) -> None:
-        """Give up all that is in flight."""
+        """Cancel all batches in flight."""
         for reference in self._pending:
             self._ray.cancel(reference, force=True)
         self._pending.clear()
@@ -139,13 +139,13 @@ class _Run:
         self._pending[reference] = batch
 
     def _remote(self, needs: Needs, retries: int) -> Any:
-        """`take` with what it reserves. What a worker raises is an outcome: only what is lost is tried again."""
+        """`take` with its resources. An exception of a worker is an outcome: only lost tasks are retried."""
         return self._take.options(
             num_cpus=1, memory=needs.memory, num_gpus=needs.gpus, max_retries=retries, retry_exceptions=False
         )
 
     def _ended(self, reference: Any, batch: Batch, most: int) -> Iterator[tuple[Task, Outcome]]:
-        """The outcomes of a batch that ended; where its process was lost again and again, of each task alone."""
+        """The outcomes of a batch that ended; if its process was lost repeatedly, each task is retried alone."""
         try:
             report: BatchResult = self._ray.get(reference)
         except self._lost():
@@ -165,7 +165,7 @@ class _Run:
             yield batch.tasks[place], outcome
 
     def _alone(self, task: Task, needs: Needs) -> Outcome:
-        """Try a task alone of which the process was lost: only the one that killed it fails again."""
+        """Retry a task of a lost process alone: only the one that killed it fails again."""
         remote = self._remote(needs, 0)
         for _ in range(_NODES_LOST):
             try:
@@ -184,7 +184,7 @@ class _Run:
         return task.ledger_entry(stage, Refused(Reason.CRASHED, detail))
 
     def _lost(self) -> tuple[type[Exception], ...]:
-        """What Ray raises where a process, a node or a result is gone."""
+        """Ray's exceptions for a lost process, node or result."""
         errors = self._ray.exceptions
         return (
             errors.WorkerCrashedError,
@@ -195,7 +195,7 @@ class _Run:
         )
 
     def _check_stored(self, outcome: Outcome, report: BatchResult) -> None:
-        """StorageFailed where a node wrote into a folder of its own that only has the same name."""
+        """StorageFailed where a node wrote to a local folder with the store's path."""
         if self._fragments is None or not isinstance(outcome, Done):
             return
         name = outcome.layers_fragment

@@ -1,4 +1,4 @@
-"""What runs on the nodes: a batch of checkpoints, by a worker that its process keeps for the next one."""
+"""Runs on the nodes: processes a batch of checkpoints with a worker that is kept for the next batch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from filterzoo_plugins.executors.ray.shared import ClusterPace, answer
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What every task of a crawl is sent. setup: paths are below the folder that travels with the job."""
+    """The arguments of every Ray task of a crawl. setup: paths are below the folder that travels with the job."""
 
     setup: WorkerSetup
     version: str = filterzoo.__version__
@@ -34,9 +34,9 @@ class Job:
 
 @dataclass(slots=True)
 class BatchResult:
-    """What became of a batch. outcomes: with the place of each task in it; larger: places of those that need memory.
+    """The result of a batch. outcomes: with the place of each task in it; larger: places of those that need memory.
 
-    fatal: why no other batch would fare better, and the whole crawl ends.
+    fatal: an error that every other batch would have too; it ends the crawl.
     """
 
     outcomes: list[tuple[int, Outcome]] = field(default_factory=list)
@@ -47,7 +47,7 @@ class BatchResult:
 
 
 _this_process: dict[Job, Worker] = {}
-"""The worker of this process: Ray runs one task after another in it, and gives them no other place to share."""
+"""The worker of this process, shared by the Ray tasks that run in it one after the other."""
 
 
 def take(job: Job, tasks: list[Task], room: int | None, state: Any, *, is_alone: bool = False) -> BatchResult:
@@ -74,7 +74,7 @@ def take(job: Job, tasks: list[Task], room: int | None, state: Any, *, is_alone:
 
 @contextlib.contextmanager
 def _worker(job: Job, state: Any, *, is_alone: bool) -> Iterator[Worker]:
-    """The worker of this process, made for its first batch; for a checkpoint that is tried alone one of its own."""
+    """The worker of this process, made for its first batch; a checkpoint that is retried alone gets its own."""
     if is_alone:
         with contextlib.closing(_made(job, state, lambda stage: answer(state.enter.remote(stage)))) as worker:
             yield worker
@@ -103,7 +103,7 @@ def _made(job: Job, state: Any, on_stage: Callable[[Stage], None] | None = None)
 
 
 def _scratch(folder: Path) -> Path:
-    """A folder for this process; what processes of this machine left that were killed is removed."""
+    """A folder for this process; folders of killed processes on this machine are removed."""
     machine = socket.gethostname()
     for left in folder.glob(f"{machine}.*"):
         with contextlib.suppress(ValueError):
@@ -126,7 +126,7 @@ def _is_alive(process: int) -> bool:
 
 
 def _told(outcome: Outcome, task: Task, node: str) -> Outcome:
-    """The outcome; of a file that cannot be opened here since it lies on the crawl's machine it says so."""
+    """The outcome; for a local file of the crawl's machine, with a message that the node cannot open it."""
     is_local = not is_http(task.checkpoint.artifacts[0].url)
     if not (isinstance(outcome, LedgerEntry) and is_local and outcome.stage is Stage.FETCH):
         return outcome

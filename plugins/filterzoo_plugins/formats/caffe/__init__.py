@@ -1,4 +1,4 @@
-"""Caffe's networks (.caffemodel): layers with their numbers, in the old form (V1) and the present one."""
+"""Caffe's networks (.caffemodel): layers with weights, in the V1 and the current form."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _ENDING = ".caffemodel"
 
 
 class Caffe(Format):
-    """A NetParameter with numbers: Convolution and Deconvolution, and the depthwise layers of forks."""
+    """A NetParameter with weights: Convolution and Deconvolution, and the depthwise layers of forks."""
 
     name: ClassVar[str] = "caffe"
     framework: ClassVar[str | None] = "caffe"
     is_graph: ClassVar[bool] = True
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """A name, then layers; or layers at once, where the first of them, or the file's name, says so."""
+        """A name, then layers; or layers at once, if the first layer or the file's name confirms it."""
         fields = first_fields(head)
         if not fields or fields[0][0] & 7 != 2:
             return False
@@ -39,7 +39,7 @@ class Caffe(Format):
         return (number == 100 and is_layer) or (number == 2 and name.lower().endswith(_ENDING))
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor | LeftOut]:
-        """What each convolution reads, in the order of the layers; then the other arrays."""
+        """The weights of convolutions, in the order of the layers; then the other arrays."""
         layers = read_layers(WireReader(file))
         depths = _depths(layers)
         found = Convolutions()
@@ -70,7 +70,7 @@ def _weight(layer: LayerParameter, depth: int | None) -> Tensor:
 
 
 def _depths(layers: list[LayerParameter]) -> list[int | None]:
-    """How far each layer is from an input; None for all where one of the convolutions does not say what it reads."""
+    """The depth of each layer; None for all if one of the convolutions does not state its inputs."""
     given: dict[str, int] = {}
     depths: list[int | None] = []
     for layer in layers:

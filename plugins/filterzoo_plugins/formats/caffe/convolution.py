@@ -1,4 +1,4 @@
-"""Which of Caffe's layers are convolutions, and what their parameters say."""
+"""Which of Caffe's layers are convolutions, and their parameters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MAX_SIDE = 1 << 31
 
 
 def looks_like_convolution(type_: str) -> bool:
-    """Whether a layer calls itself a convolution."""
+    """Whether the type of a layer is named like a convolution."""
     return _UNKNOWN.search(type_) is not None
 
 
@@ -29,7 +29,7 @@ def is_transposed(type_: str) -> bool:
 
 
 def convolution_of(layer: LayerParameter, shape: tuple[int, ...], depth: int | None) -> Convolution:
-    """What a layer says of itself; `shape` is its weight's.
+    """The convolution of a layer, from its parameters; `shape` is its weight's.
 
     Refused (unsupported) for a layer whose layout is not known, (malformed) where shape and parameters contradict.
     """
@@ -68,7 +68,7 @@ def _groups(layer: LayerParameter, shape: tuple[int, ...], where: str) -> int | 
 
 
 def _list(layer: LayerParameter, key: int, kernel: int, default: int, where: str) -> tuple[int, ...] | None:
-    """One number for each axis of the kernel; one stands for all."""
+    """One number for each axis of the kernel, or one for all."""
     if layer.numbers is None:
         return None
     numbers = layer.numbers.get(key, [])

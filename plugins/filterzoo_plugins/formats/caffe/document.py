@@ -1,4 +1,4 @@
-"""Reads Caffe's NetParameter (caffe.proto): layers, what they read and give, and where their numbers lie."""
+"""Reads Caffe's NetParameter (caffe.proto): layers, their inputs and outputs, and the byte ranges of their arrays."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LEGACY = {varint_tag(number): number - 1 for number in range(1, 5)}
 """num, channels, height, width of a BlobProto."""
 _DATA, _DOUBLES, _SHAPE = length_tag(5), length_tag(8), length_tag(7)
 _OLD_TYPES = {4: "Convolution", 39: "Deconvolution"}
-"""Of V1LayerParameter.LayerType, those that matter here."""
+"""The members of V1LayerParameter.LayerType that are convolutions."""
 
 
 @dataclass(slots=True)
@@ -88,7 +88,7 @@ def _layer(reader: WireReader, fields: _Fields, start: int, end: int) -> LayerPa
 
 
 def _describe(layer: LayerParameter, reader: WireReader, fields: _Fields, found: tuple[int, int, int]) -> None:
-    """Fill in what one field (tag, value, offset) says."""
+    """Set what one field (tag, value, offset) states."""
     tag, value, at = found
     if tag == length_tag(fields.name):
         layer.name = reader.text(at, value)
@@ -118,7 +118,7 @@ def _numbers(reader: WireReader, start: int, end: int) -> dict[int, list[int]]:
 
 
 def _blob(reader: WireReader, name: str, start: int, end: int) -> Tensor | None:
-    """An array; None where its numbers are in no field that is known, or in several."""
+    """An array; None where its elements are in no known field, or in several."""
     legacy = [1, 1, 1, 1]
     shape: tuple[int, ...] | None = None
     found: list[tuple[str, int, int]] = []

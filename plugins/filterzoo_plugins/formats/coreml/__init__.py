@@ -16,7 +16,7 @@ _DESCRIPTION = frozenset({1, 7, 10, 11, 12, 20, 21, 50, 100})
 """Fields of ModelDescription."""
 _NETWORKS = frozenset({303, 403, 500})
 _PIPELINES = {202: (), 200: (1,), 201: (1,)}
-"""By the field of Model: where, inside, the Pipeline is."""
+"""By field of Model: the field inside that holds the Pipeline."""
 _PROGRAM = 502
 _ENDING = ".mlmodel"
 _MAX_PIPELINES = 8
@@ -34,7 +34,7 @@ class CoreMl(Format):
     is_graph: ClassVar[bool] = True
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """A version, then a description; the name settles what a SavedModel could be, too."""
+        """A version, then a description; the name decides where the file could also be a SavedModel."""
         fields = first_fields(head)
         if [tag for tag, _, _ in fields[:2]] != [1 << 3 | VARINT, 2 << 3 | LENGTH_DELIMITED]:
             return False
@@ -44,7 +44,7 @@ class CoreMl(Format):
         return fields[0][1] > 1 or inner[0][0] >> 3 > _MAX_PIPELINES or name.lower().endswith(_ENDING)
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor | LeftOut]:
-        """What each convolution reads, in the order of the layers; then the other arrays."""
+        """The weights of convolutions, in the order of the layers; then the other arrays."""
         reader = WireReader(file)
         with contextlib.closing(Blobs(file)) as blobs:
             for model in _models(reader, 0, file.size, 0):
@@ -53,7 +53,7 @@ class CoreMl(Format):
                 yield from model.rest()
 
     def tensors(self, file: RandomAccessFile) -> Iterator[Tensor]:
-        """Every array that is stored."""
+        """Every stored array."""
         reader = WireReader(file)
         with contextlib.closing(Blobs(file)) as blobs:
             for model in _models(reader, 0, file.size, 0):

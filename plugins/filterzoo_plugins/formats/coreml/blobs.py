@@ -1,4 +1,4 @@
-"""The weights of a Core ML program: blobs in a file of their own, each behind a header that says how long it is."""
+"""The weights of a Core ML program: blobs in a separate file, each after a header with its length."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _HEADER = struct.Struct("<IIQQ")
 
 
 class Blobs:
-    """The files beside a model that its program names: below it, never above."""
+    """The side files that a program names, below its folder only."""
 
     def __init__(self, artifact: RandomAccessFile) -> None:
         self._artifact = artifact
         self._files: dict[str, RandomAccessFile] = {}
 
     def span(self, name: str, offset: int, length: int) -> Span:
-        """Where `length` bytes of the blob at `offset` lie; Refused (malformed) where it is another one."""
+        """The byte range of the blob at `offset`; Refused (malformed) unless its length is `length`."""
         if not name.startswith(_PREFIX):
             raise Refused(Reason.MALFORMED, "weights in a file that is not beside the model", show(name))
         side = name.removeprefix(_PREFIX)
@@ -37,6 +37,6 @@ class Blobs:
         return Span(start, size, side)
 
     def close(self) -> None:
-        """Give back the files."""
+        """Close the files."""
         for file in self._files.values():
             file.close()

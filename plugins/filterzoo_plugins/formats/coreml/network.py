@@ -1,4 +1,4 @@
-"""Core ML's neural networks (NeuralNetwork.proto): layers with names for what they read and give."""
+"""Core ML's neural networks (NeuralNetwork.proto): layers with named inputs and outputs."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ class NetworkReader:
         self._count = 0
 
     def run(self, blobs: Blobs) -> None:
-        """Read all layers; Refused where one contradicts itself so that the file cannot be told."""
+        """Read all layers; Refused where one is malformed."""
         del blobs
         self._network(*self._place, {}, 0)
 
     def rest(self) -> Iterator[Tensor]:
-        """The arrays that no convolution reads."""
+        """The arrays that are no convolution's weight."""
         return (tensor for name, tensor in self.stored.items() if name not in self._read)
 
     def _network(self, start: int, end: int, given: dict[str, int], nesting: int) -> None:
@@ -103,7 +103,7 @@ class NetworkReader:
         where = show(layer.name)
         numbers, weights, padding = self._parameters(kind, place)
         if not weights.values and len(layer.inputs) > 1:
-            return  # the second input is a weight that the network makes as it runs
+            return  # the second input is a weight that is computed at run time
         described = _described(kind, numbers, padding, depth, where)
         is_up = described.kind is Kind.TRANSPOSED
         shape = _shape(kind, numbers, is_up=is_up, groups=described.groups or 1, where=where)
@@ -112,7 +112,7 @@ class NetworkReader:
         self.convolutions.tensors.append(replace(tensor, layout=layout, convolution=described, evidence=None))
 
     def _parameters(self, kind: int, place: tuple[int, int]) -> tuple[Numbers, _Weights, list[int] | None]:
-        """Numbers of a convolution's parameters, its weights, and the borders of a valid padding."""
+        """Parameters of a convolution, its weights, and the borders of a valid padding."""
         numbers: Numbers = {}
         weights, padding = _Weights(), None
         for tag, value, at in self._reader.fields(*place):
@@ -190,7 +190,7 @@ class NetworkReader:
         return replace(result, name=name)
 
     def _factors(self, name: str, place: tuple[int, int] | None, shape: Sequence[int], axis: int, where: str) -> Tensor:
-        """One float for all, or one for each output channel, in a shape that spreads to the weight's."""
+        """One float for all, or one for each output channel, in a shape that broadcasts to the weight's."""
         offset, length = place or (0, 0)
         count = length // 4
         if length % 4 or count not in {1, shape[axis]}:
@@ -200,7 +200,7 @@ class NetworkReader:
 
 
 def _described(kind: int, numbers: Numbers, padding: list[int] | None, depth: int, where: str) -> Convolution:
-    """What a layer says of itself; Refused (malformed) where that is impossible."""
+    """The convolution of a layer; Refused (malformed) for impossible parameters."""
     rank = 2 if kind == _CONVOLUTION else 3
     if kind == _CONVOLUTION:
         stride, dilation = (tuple(numbers.get(each, [1, 1])) for each in (30, 40))

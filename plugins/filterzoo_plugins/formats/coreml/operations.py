@@ -1,4 +1,4 @@
-"""Which operations of Core ML's programs are convolutions, and what their inputs say."""
+"""Which operations of Core ML's programs are convolutions, and their parameters."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def is_transposed(type_: str) -> bool:
 
 
 def looks_like_one(type_: str) -> bool:
-    """Whether an operation calls itself a convolution."""
+    """Whether an operation is named like a convolution."""
     return _UNKNOWN.search(type_) is not None
 
 
 def described(type_: str, plain: Plain, shape: tuple[int, ...], depth: int, where: str) -> Convolution:
-    """What an operation says of itself. Padding is None where it depends on the input."""
+    """The convolution of an operation. Padding is None where it depends on the input."""
     if not 3 <= len(shape) <= 5 or 0 in shape:
         raise Refused(Reason.MALFORMED, f"a convolution with a weight of shape {shape[:8]}", where)
     rank = len(shape) - 2

@@ -1,4 +1,4 @@
-"""Core ML's programs (MIL.proto): blocks of operations, whose weights are values or lie in a file of blobs."""
+"""Core ML's programs (MIL.proto): blocks of operations, whose weights are inline values or in a blob file."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _CONSTANT = "const"
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What is known of a value. plain: short lists of numbers, and texts. live: it depends on an input."""
+    """Facts about a value. plain: short lists of numbers, and texts. live: it depends on an input."""
 
     tensor: Tensor | None = None
     plain: tuple[int, ...] | str | None = None
@@ -75,7 +75,7 @@ class ProgramReader:
         self._count = 0
 
     def run(self, blobs: Blobs) -> None:
-        """Read every function; of each the first block counts, the others are the same for other versions."""
+        """Read every function; only its first block, since the others are specialisations for other versions."""
         self._blobs = blobs
         for entry in self._all(*self._place, 2):
             for function in self._all(*entry, 2):
@@ -84,7 +84,7 @@ class ProgramReader:
                         self._block(*block, {}, 0)
 
     def rest(self) -> Iterator[Tensor]:
-        """The arrays that no convolution reads."""
+        """The arrays that are no convolution's weight."""
         return (tensor for name, tensor in self.stored.items() if name not in self._read)
 
     def _block(self, start: int, end: int, scope: Mapping[str, Value], nesting: int) -> None:
@@ -125,7 +125,7 @@ class ProgramReader:
         return operation
 
     def _argument(self, start: int, end: int, known: Mapping[str, Value]) -> tuple[str, Value]:
-        """The name of an input, and its value; several values together are no constant."""
+        """The name of an input, and its value; a list of values is no constant."""
         key = self._text(start, end, 1)
         found: list[Value] = []
         for argument in self._all(start, end, 2):
@@ -197,7 +197,7 @@ class ProgramReader:
         return Value(tensor=replace(made, name=name))
 
     def _value(self, start: int, end: int, name: str) -> Value:
-        """A Value: its type, and its numbers here or in a file of blobs."""
+        """A Value: its type, and its elements, inline or in a blob file."""
         dtype, immediate, blob = 0, None, None
         shape: tuple[int, ...] = ()
         for tag, length, at in self._reader.fields(start, end):

@@ -1,4 +1,4 @@
-"""Darknet's weights (.weights): numbers in a row; the .cfg of the same name beside them says what they are."""
+"""Darknet's weights (.weights): a flat list of floats, whose meaning is in the .cfg of the same name."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from filterzoo_plugins.formats.darknet.layers import FileArray, LayerStack
 
 _WEIGHTS, _CONFIG = ".weights", ".cfg"
 _MOST_VERSION = 1000
-"""Above it the matrices of connected layers are transposed."""
+"""From this version on, matrices of connected layers are transposed."""
 
 
 class Darknet(Format):
     """A network of convolutional and connected layers, of pjreddie's Darknet and of AlexeyAB's.
 
-    The numbers that the layers ask for must be all that the file has: other layers with numbers are refused by name.
+    The arrays of the layers must fill the file exactly; other layers with weights are refused by name.
     """
 
     name: ClassVar[str] = "darknet"
@@ -30,7 +30,7 @@ class Darknet(Format):
     _called: str = ""
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """The name ends with `.weights`, and the file starts with three numbers of a version."""
+        """The name ends with `.weights`, and the file starts with the three numbers of a version."""
         self._called = name
         if not name.lower().endswith(_WEIGHTS) or len(head) < 16:
             return False
@@ -38,7 +38,7 @@ class Darknet(Format):
         return version[0] == 0 and 0 <= version[1] <= 9 and 0 <= version[2] < _MOST_VERSION
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor | LeftOut]:
-        """The weights of each convolution, in the order of the network; then the other numbers."""
+        """The weights of convolutions, in the order of the network; then the other arrays."""
         found, rest = Convolutions(), list[Tensor]()
         for layout in self._arrays(file):
             if layout.convolution is None:
@@ -49,7 +49,7 @@ class Darknet(Format):
         yield from rest
 
     def tensors(self, file: RandomAccessFile) -> Iterator[Tensor]:
-        """All numbers, in the order of the file."""
+        """All arrays, in the order of the file."""
         return (layout.tensor for layout in self._arrays(file))
 
     def _arrays(self, file: RandomAccessFile) -> list[FileArray]:
@@ -60,7 +60,7 @@ class Darknet(Format):
                 raise Refused(Reason.LIMIT, f"a description of more than {MAX_BYTES} bytes", show(beside))
             sections = read_sections(config.read(0, config.size))
         major, minor = struct.unpack("<2i", file.read(0, 8))
-        # How many pictures were seen: 64 bits since version 0.2.
+        # The number of training images: 64 bits since version 0.2.
         layers = LayerStack(start=20 if major * 10 + minor >= 2 else 16, end=file.size)
         for section in sections:
             layers.add(section)
@@ -68,7 +68,7 @@ class Darknet(Format):
 
 
 def _beside(file: RandomAccessFile, name: str) -> RandomAccessFile:
-    """The description; Refused (unsupported) where there is none, for nothing else says what the numbers are."""
+    """The .cfg file; Refused (unsupported) without one, because nothing else states the layers."""
     try:
         return file.beside(name)
     except Refused as refusal:

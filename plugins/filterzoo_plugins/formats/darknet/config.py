@@ -11,14 +11,14 @@ from filterzoo_plugins.encodings.names import show
 MAX_BYTES = 4 << 20
 MAX_SECTIONS = 20_000
 MAX_LIST = 10_000
-"""Most numbers of one option."""
+"""Most values of one option."""
 _HEAD = re.compile(r"\[([A-Za-z0-9_-]{1,40})\]")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,9}")
 
 
 @dataclass(slots=True)
 class ConfigSection:
-    """A layer, or the network itself. Of options that repeat the first one counts, as in Darknet."""
+    """A layer, or the network itself. The first of repeated options counts, as in Darknet."""
 
     type: str
     line: int
@@ -30,7 +30,7 @@ class ConfigSection:
         return f"[{self.type}] in line {self.line}"
 
     def integer(self, key: str, default: int, least: int = 0) -> int:
-        """A whole number; Refused (malformed) where it is none, or less than `least`."""
+        """An integer; Refused (malformed) where it is none, or less than `least`."""
         text = self.options.get(key)
         if text is None:
             return default

@@ -12,7 +12,7 @@ from filterzoo_plugins.formats.darknet.config import ConfigSection
 _BYTES = 4
 _LARGEST = 1 << 31
 _CHANGES = ("share_index", "antialiasing", "flipped")
-"""Options of a convolution that change what is stored, or how it is used."""
+"""Options that change how a convolution's weights are stored or used."""
 _SAME = frozenset(
     {"dropout", "softmax", "soft", "cost", "yolo", "gaussian_yolo", "region", "detection", "logistic", "activation"}
     | {"l2norm", "lrn", "normalization", "iseg", "scale_channels", "sam", "noise", "empty", "silence"}
@@ -21,7 +21,7 @@ _SAME = frozenset(
 
 
 class Output(NamedTuple):
-    """What a layer gives: channels, height and width, and its depth (docs/measures.md, 2)."""
+    """A layer's output: channels, height and width, and its depth (docs/measures.md, 2)."""
 
     channels: int
     height: int
@@ -48,7 +48,7 @@ class LayerStack:
         self._arrays: list[FileArray] = []
 
     def add(self, section: ConfigSection) -> None:
-        """Refused (unsupported) for a layer whose numbers are not known, (malformed) where the file has too few."""
+        """Add a layer. Refused (unsupported) for one with unknown arrays, (malformed) where the file is too short."""
         if not self._is_begun:
             self._is_begun = True
             sides = [section.integer(key, 0) for key in ("channels", "height", "width")]
@@ -67,7 +67,7 @@ class LayerStack:
         self._outputs.append(made)
 
     def finished(self) -> list[FileArray]:
-        """All numbers; Refused (malformed) where the file has others, or more."""
+        """All arrays; Refused (malformed) where the file has more bytes."""
         if self._at != self._end:
             detail = f"{self._end - self._at} bytes are left behind the numbers of all layers: the .cfg is of another"
             raise Refused(Reason.MALFORMED, detail, f"byte {self._at}")
@@ -75,18 +75,18 @@ class LayerStack:
 
     @property
     def number(self) -> int:
-        """Of the layer that is being added."""
+        """The index of the layer that is being added."""
         return len(self._outputs)
 
     def output(self, number: int, section: ConfigSection) -> Output:
-        """What an earlier layer gives; a negative number counts back from this one."""
+        """The output of an earlier layer; a negative number counts back from this one."""
         at = number if number >= 0 else self.number + number
         if not 0 <= at < self.number:
             raise Refused(Reason.MALFORMED, f"it reads layer {number}, which is none before it", section.where)
         return self._outputs[at]
 
     def take(self, section: ConfigSection, what: str, *shape: int, convolution: Convolution | None = None) -> None:
-        """The next numbers of the file."""
+        """The next array of the file."""
         length = prod(shape) * _BYTES
         if length > self._end - self._at:
             detail = f"its {what} take {length} bytes, {self._end - self._at} are left"

@@ -1,7 +1,7 @@
 """Reads Flax's msgpack files: nested maps of text, whose leaves are arrays in an extension type.
 
-The layout: `flax.serialization`. An array is extension 1 (3 for a scalar): its shape, its type, its bytes in C order.
-A large one is a map with its shape and its numbers in flat parts, one behind the other.
+The layout: `flax.serialization`. An array is extension 1 (3 for a scalar): its shape, its type, its bytes in C order. A
+large one is a map with its shape and its elements in consecutive flat parts.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from filterzoo_plugins.formats.flax.msgpack import ItemHeader, MsgpackReader, So
 MAX_DEPTH = 64
 MAX_RANK = 64
 MAX_PARTS = 60
-"""Of one array: Flax writes a part for each GB."""
+"""Most parts of one array: Flax writes a part for each GB."""
 
 _ARRAY, _SCALAR = 1, 3
 _TRUE = 0xC3
@@ -73,12 +73,12 @@ class Flax(Format):
     framework: ClassVar[str | None] = "flax"
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """By a map whose first key is text and whose first value can hold arrays."""
+        """By a map whose first key is text and whose first value may contain arrays."""
         del name
         return starts_map_of_text(head)
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
-        """Every array in the order of the file, called by its path with slashes."""
+        """Every array in the order of the file, named by its path with slashes."""
         reader = SequentialReader(file)
         found: dict[str, Tensor] = {}
         for tensor in _Walk(reader).arrays("", 0):
@@ -100,7 +100,7 @@ class _Walk:
         self.values = MsgpackReader(reader)
 
     def arrays(self, path: str, depth: int) -> Iterator[Tensor]:
-        """The arrays in the next value, which `path` leads to."""
+        """The arrays in the next value, whose path is `path`."""
         where = f"byte {self.reader.position}"
         head = self.values.head()
         if depth > MAX_DEPTH:
@@ -130,7 +130,7 @@ class _Walk:
             yield from self.arrays(_below(path, key), depth + 1)
 
     def _array(self, head: ItemHeader, path: str) -> Tensor:
-        """The extension's payload: a list of shape, type and bytes, and nothing else."""
+        """The extension's payload: a list of exactly shape, type and bytes."""
         end = self.reader.position + head.value
         where = show(path)
         self._expect(Sort.LIST, where, 3)
@@ -155,7 +155,7 @@ class _Walk:
         return Tensor(name=path, dtype=known, shape=shape, span=span, layout=_layout(shape))
 
     def _in_parts(self, path: str) -> Iterator[Tensor]:
-        """What stands behind the marker of a large array: its shape, and its numbers in flat parts."""
+        """The rest of a large array after its marker: its shape, and its elements in flat parts."""
         where = show(path)
         if self.values.head().lead != _TRUE:
             raise Refused(Reason.MALFORMED, "an array in parts that says that it is none", where)
@@ -178,7 +178,7 @@ class _Walk:
         yield replace(whole, layout=_layout(shape))
 
     def _numbered(self, key: str, most: int, where: str) -> Iterator[int]:
-        """The places of a map whose keys are "0", "1", ..., each before its value is read."""
+        """Iterates over a map with the keys "0", "1", ...: yields each index before its value is read."""
         if self.values.text(self.values.head()) != key:
             raise Refused(Reason.MALFORMED, f"an array in parts without {key}", where)
         count = self._expect(Sort.MAP, where)
@@ -190,7 +190,7 @@ class _Walk:
             yield place
 
     def _expect(self, sort: Sort, where: str, value: int | None = None) -> int:
-        """The value of the next head, which must be of that sort."""
+        """The value of the next header, which must be of that sort."""
         head = self.values.head()
         if head.sort is not sort or (value is not None and head.value != value):
             raise Refused(Reason.MALFORMED, "an array that is not written as Flax does", where)
@@ -208,7 +208,7 @@ def _below(path: str, key: str) -> str:
 
 
 def _layout(shape: tuple[int, ...]) -> Layout:
-    """(*kernel, in/groups, out), as Flax keeps its kernels."""
+    """(*kernel, in/groups, out), Flax's layout of kernels."""
     return Layout.K_IO if 3 <= len(shape) <= 5 else Layout.OTHER
 
 

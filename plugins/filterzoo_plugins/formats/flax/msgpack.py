@@ -1,4 +1,4 @@
-"""Msgpack over a file of any size: heads are decoded, payloads are skipped unread (msgpack.org)."""
+"""Msgpack in a file of any size: decodes headers, skips payloads unread (msgpack.org)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from filterzoo import Reason, Refused
 from filterzoo_plugins.encodings.reading import SequentialReader
 
 MAX_VALUES = 300_000
-"""Values read in one file, a second of work: large numbers stand in arrays, not one by one."""
+"""Most values of one file, a second of work: many numbers are stored as arrays, not one by one."""
 MAX_TEXT_BYTES = 1 << 16
 
 
 class Sort(Enum):
-    """What a head announces."""
+    """The kind of value that a header announces."""
 
     MAP = auto()
     LIST = auto()
@@ -23,7 +23,7 @@ class Sort(Enum):
     EXTENSION = auto()
     INTEGER = auto()
     OTHER = auto()
-    """Nothing, a truth value or a float."""
+    """Nil, a boolean or a float."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +61,18 @@ _SIZED = {
 }
 _FIXED_EXTENSIONS = {0xD4 + power: 1 << power for power in range(5)}
 _PLAIN = {0xC0: 0, 0xC2: 0, 0xC3: 0, 0xCA: 4, 0xCB: 8}
-"""Nothing, false, true, floats: the bytes behind the head."""
+"""Nil, false, true, floats: the bytes after the header."""
 
 
 class MsgpackReader:
-    """Reads one head after the other."""
+    """Reads one header after the other."""
 
     def __init__(self, reader: SequentialReader) -> None:
         self.reader = reader
         self._values = 0
 
     def head(self) -> ItemHeader:
-        """The next head; Refused where it is cut off, is none, or announces more than the file has."""
+        """The next header; Refused where it is truncated, invalid, or announces more bytes than the file has."""
         where = f"byte {self.reader.position}"
         self._values += 1
         if self._values > MAX_VALUES:
@@ -101,7 +101,7 @@ class MsgpackReader:
         return ItemHeader(sort, value, self.reader.unpack("b")[0] if sort is Sort.EXTENSION else 0)
 
     def text(self, head: ItemHeader) -> str:
-        """The text behind a head."""
+        """The text after a header."""
         where = f"byte {self.reader.position}"
         if head.sort is not Sort.TEXT:
             raise Refused(Reason.MALFORMED, "a key or a type that is no text", where)
@@ -114,7 +114,7 @@ class MsgpackReader:
 
 
 def starts_map_of_text(head: bytes) -> bool:
-    """Whether a file starts with a map of printable text whose first value that is no scalar can hold arrays."""
+    """Whether a file starts with a map with printable keys whose first value that is no scalar may contain arrays."""
     if head[:1] and 0x81 <= head[0] <= 0x8F:
         at, count = 1, head[0] & 0x0F
     elif head[:1] in {b"\xde", b"\xdf"}:
@@ -137,7 +137,7 @@ def starts_map_of_text(head: bytes) -> bool:
 
 
 def _text_at(head: bytes, at: int) -> tuple[int, int]:
-    """Where the short text at a place starts and ends; (0, 0) where there is none."""
+    """Start and end of the short text at an offset; (0, 0) where there is none."""
     lead = head[at : at + 1]
     if lead and 0xA0 <= lead[0] <= 0xBF:
         return at + 1, at + 1 + (lead[0] & 0x1F)
@@ -147,11 +147,11 @@ def _text_at(head: bytes, at: int) -> tuple[int, int]:
 
 
 _FIRST_ENTRIES = 8
-"""A training state starts with the number of its step."""
+"""A training state starts with its step number."""
 _CONTAINERS = frozenset({*range(0x80, 0xA0), *range(0xC4, 0xCA), *range(0xD4, 0xD9), *range(0xDC, 0xE0)})
 _SCALARS = {
     **dict.fromkeys((*range(0x80), *range(0xE0, 0x100)), 0),
     **_PLAIN,
     **{lead: 1 << (lead & 3) for lead in range(0xCC, 0xD4)},
 }
-"""The bytes behind the head of an integer, a float, a truth value or nothing."""
+"""The payload bytes of an integer, a float, a boolean or nil."""

@@ -1,4 +1,4 @@
-"""Reads Keras 3's `.keras` archives: the weights inside as HDF5, the configuration beside them as data.
+"""Reads Keras 3's `.keras` archives: the weights as HDF5, the configuration as data.
 
 Layout: `keras.src.saving.saving_lib`; a zip of metadata.json, config.json and model.weights.h5, all stored.
 """
@@ -37,7 +37,7 @@ class Keras(Format):
         return head.startswith(b"PK\3\4") and is_keras
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
-        """The arrays of numbers, in the order of writing, which is the model's."""
+        """The numeric arrays, in the order of writing, which is the model's."""
         from filterzoo_plugins.formats.keras.weights import index_weights  # noqa: PLC0415  # as in `hdf5`
 
         archive = ZipIndex(file)
@@ -50,13 +50,13 @@ class Keras(Format):
         if record.codec is not Codec.RAW:
             raise Refused(Reason.UNSUPPORTED, "compressed weights; Keras stores them", WEIGHTS)
         archive.check_headers()
-        archive.check(member)  # the HDF5 tree in it says what there is to read
+        archive.check(member)  # the HDF5 tree in it states what to read
         for tensor in index_weights(Window(file, record.offset, record.length), model):
             yield _moved(tensor, record)
 
 
 def _moved(tensor: Tensor, member: StoredRange) -> Tensor:
-    """The tensor as the archive has it. The member's CRC covers what is one byte range; chunks are records already."""
+    """The tensor with offsets in the archive. The member's CRC covers a byte range; chunks are records already."""
     if tensor.computation is not None:
         inputs = tuple(_moved(each, member) for each in tensor.computation.inputs)
         return replace(tensor, computation=replace(tensor.computation, inputs=inputs))

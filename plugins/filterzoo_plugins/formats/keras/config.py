@@ -1,6 +1,6 @@
-"""A Keras model's configuration, read as data: which layer a weight belongs to and what that layer does with it.
+"""A Keras model's configuration, read as data: the layer of each weight, and that layer's parameters.
 
-Nothing of it is called or imported; a class is a word here. Names of variables follow Keras 2.2 to 3.15.
+Nothing in it is called or imported; classes are only names. Names of variables follow Keras 2.2 to 3.15.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _NO_CONVOLUTION = {"Dense", "EinsumDense", "Embedding", "LocallyConnected1D", "L
 class KerasLayer:
     """One layer of a configuration. `config` is None where only its class is known.
 
-    `layers` are those of a nested model, in order; `inner` is what its configuration holds under other keys.
+    `layers` are those of a nested model, in order; `inner` are layers under other keys of its configuration.
     """
 
     name: str
@@ -42,7 +42,7 @@ class KerasLayer:
     """The nested model's layers again, by their names."""
 
     def find(self, parts: Sequence[str]) -> KerasLayer:
-        """The innermost layer that the parts of a weight's path lead to; parts that name no layer are passed over."""
+        """The innermost layer on a weight's path; parts that name no layer are skipped."""
         layer = self
         for part in parts:
             layer = layer.by_name.get(part) or layer.inner.get(part) or layer
@@ -50,7 +50,7 @@ class KerasLayer:
 
     @property
     def wrapped(self) -> KerasLayer:
-        """The layer that a wrapper such as TimeDistributed applies; the layer itself where it wraps none."""
+        """The layer inside a wrapper such as TimeDistributed; the layer itself if it is no wrapper."""
         layer = self
         while "layer" in layer.inner:
             layer = layer.inner["layer"]
@@ -157,7 +157,7 @@ def _with_groups(found: KernelMeaning, groups: object) -> KernelMeaning:
 
 
 def _applied(found: KernelMeaning, config: Mapping[str, Any] | None, shape: Sequence[int]) -> KernelMeaning:
-    """With stride, dilation and padding as the configuration states them, None where it states nothing sensible."""
+    """With stride, dilation and padding from the configuration, None where it states no valid ones."""
     layout, convolution = found
     if convolution is None or config is None:
         return found
@@ -165,7 +165,7 @@ def _applied(found: KernelMeaning, config: Mapping[str, Any] | None, shape: Sequ
     stride = _sizes(config.get("strides", 1), len(kernel))
     dilation = _sizes(config.get("dilation_rate", 1), len(kernel))
     padding = None
-    if layout is not Layout.K_OI:  # what a transposed convolution cuts off depends on output_padding too
+    if layout is not Layout.K_OI:  # the cropping of a transposed convolution depends on output_padding too
         padding = _padding(config.get("padding", "valid"), kernel, stride, dilation)
     kind, groups = convolution.kind, convolution.groups
     if layout is Layout.K_IO and groups is not None and groups > 1:
@@ -184,7 +184,7 @@ def _padding(
     name: object, kernel: Sequence[int], stride: Sequence[int] | None, dilation: Sequence[int] | None
 ) -> tuple[int, ...] | None:
     """(begin of each axis, end of each axis); with a stride, `same` depends on the input and is None."""
-    # A file may say anything here, also a list, which no set can be asked for.
+    # The value is untrusted: a list, for instance, is not hashable.
     if not isinstance(name, str):
         return None
     if name == "valid":

@@ -1,4 +1,4 @@
-"""HDF5 weight files. What reads them, and the HDF5 library, is loaded in the jail only."""
+"""HDF5 weight files. The reader and the HDF5 library are imported in the jail only."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Hdf5(Format):
         return head.startswith(MAGIC)
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
-        """The arrays of numbers, in the order of the model's layers, or else of writing."""
+        """The numeric arrays, in the order of the model's layers, or else of writing."""
         from filterzoo_plugins.formats.keras.weights import index_file  # noqa: PLC0415  # see above
 
         return index_file(file)
 
     def facts(self, file: RandomAccessFile) -> FileFacts:
-        """Keras, where the file has a mark of it."""
+        """Keras, if the file has its attributes."""
         from filterzoo_plugins.formats.keras.weights import is_keras  # noqa: PLC0415  # see above
 
         return FileFacts(framework="keras" if is_keras(file) else None)

@@ -1,4 +1,4 @@
-"""What of an HDF5 tree is weights, in which order, and what each means: Keras 2 and 3 files, and plain data sets.
+"""The weights of an HDF5 tree, in order, with their layers: Keras 2 and 3 files, and plain data sets.
 
 Layout of Keras files: `keras.src.legacy.saving.legacy_h5_format` (`model_weights`, `layer_names`, `weight_names`) and
 `keras.src.saving.saving_lib` (`layers/conv2d/vars/0`), Keras 2.2 to 3.15.
@@ -26,7 +26,7 @@ _NUMBERED = re.compile(r"(?:^|/)vars/(\d+)$")
 
 
 def index_file(file: RandomAccessFile) -> Iterator[Tensor]:
-    """The tensors of a file, described as the model's configuration in it has them."""
+    """The tensors of a file, described by the model's configuration in it."""
     with open_tree(file) as tree:
         text = text_attribute(tree.groups[""], "model_config")
         model = None if text is None else read_config(text, "model_config")
@@ -34,19 +34,19 @@ def index_file(file: RandomAccessFile) -> Iterator[Tensor]:
 
 
 def index_weights(file: RandomAccessFile, model: KerasLayer) -> Iterator[Tensor]:
-    """The tensors of a file whose model's configuration lies elsewhere."""
+    """The tensors of a file whose model's configuration is in another file."""
     with open_tree(file) as tree:
         yield from _index_tree(tree, file.size, model)
 
 
 def is_keras(file: RandomAccessFile) -> bool:
-    """Whether the file has a mark of Keras."""
+    """Whether the file has attributes of Keras."""
     with open_tree(file) as tree:
         return _Weights.of(tree, None).keras_version is not None or any(map(_NUMBERED.search, tree.data_sets))
 
 
 def _index_tree(tree: Tree, size: int, model: KerasLayer | None) -> Iterator[Tensor]:
-    """The tensors of a tree that takes `size` bytes, described as `model` has them."""
+    """The tensors of a tree that takes `size` bytes, described by `model`."""
     weights = _Weights.of(tree, model)
     if (weights.keras_version or b"").startswith(b"1."):
         raise Refused(Reason.UNSUPPORTED, "weights of Keras 1, whose axes depend on its backend")
@@ -73,9 +73,9 @@ def _index_tree(tree: Tree, size: int, model: KerasLayer | None) -> Iterator[Ten
 
 @dataclass(frozen=True, slots=True)
 class _Weights:
-    """The part of a tree that holds the model's weights, and what is known of the model.
+    """The part of a tree with the model's weights, and the model's description.
 
-    Of a whole model Keras keeps the weights in `model_weights`, and `prefix` is `model_weights/`; else it is empty.
+    `prefix` is `model_weights/` in a file of a whole model, else empty.
     """
 
     tree: Tree
@@ -95,7 +95,7 @@ class _Weights:
         return cls(tree, prefix, version, names_attribute(group, "layer_names"), model, layer_at)
 
     def in_order(self) -> Iterator[tuple[H5DataSet, KerasLayer | None]]:
-        """The data sets that Keras would load, with their layers where these are known; without a list, by address."""
+        """The data sets that Keras would load, with their layers if known; without a list, by address."""
         if self.layer_names is not None:
             yield from self._listed(self.layer_names)
             return
@@ -116,7 +116,7 @@ class _Weights:
                 yield data_set, owner and owner.find(weight_name.split("/")[:-1])
 
     def meaning(self, name: str, shape: tuple[int, ...], layer: KerasLayer | None) -> KernelMeaning:
-        """What the layer, or else the name, says of the tensor called `name`."""
+        """The description of the tensor called `name`, from its layer, or else its name."""
         numbered = _NUMBERED.search(name)
         if numbered is not None:
             return self._numbered_meaning(name[: numbered.start()], numbered[1], shape)
@@ -129,7 +129,7 @@ class _Weights:
         stated = text_attribute(self.tree.groups[f"{self.prefix}{owner}/vars".replace("//", "/").lstrip("/")], "name")
         layer_name = (stated or b"").decode("utf-8", "backslashreplace")
         if f"{self.prefix}{owner}/layer/vars".lstrip("/") in self.tree.groups:
-            return NO_CONVOLUTION  # what a wrapper keeps of the layer in it, which has a kernel of its own
+            return NO_CONVOLUTION  # a wrapper's variable belongs to the layer in it, which has its own kernel
         is_cell = owner.endswith("/cell")
         owner = owner.removesuffix("/cell").replace("_layer_checkpoint_dependencies", "layers")
         if owner in self.layer_at:

@@ -13,7 +13,7 @@ from filterzoo_plugins.formats.matconvnet.arrays import listed
 
 
 class MatConvNet(Format):
-    """A `.mat` file that holds `layers`, or a `net` with them. Other files of MATLAB are refused by name."""
+    """A `.mat` file with `layers`, or a `net` with them. Other files of MATLAB are refused by name."""
 
     name: ClassVar[str] = "matconvnet"
     framework: ClassVar[str | None] = "matconvnet"
@@ -25,7 +25,7 @@ class MatConvNet(Format):
         return head.startswith(MAGIC)
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor | LeftOut]:
-        """The filters of each convolution, in the order of the layers; then the other arrays."""
+        """The filters of convolutions, in the order of the layers; then the other arrays."""
         network = _network(file)
         found = Convolutions()
         reader = dag if dag.is_one(network) else chain
@@ -34,7 +34,7 @@ class MatConvNet(Format):
         yield from (tensor for name, tensor in listed(network) if name not in read)
 
     def tensors(self, file: RandomAccessFile) -> Iterator[Tensor]:
-        """Every array of more than a few numbers, called by where it lies."""
+        """Every array of more than a few elements, named by its path."""
         return (tensor for _, tensor in listed(dict(variables(file))))
 
 

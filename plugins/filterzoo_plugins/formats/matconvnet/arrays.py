@@ -1,4 +1,4 @@
-"""MATLAB's arrays as tensors: column-major, and without the axes of length 1 that MATLAB leaves out at the end."""
+"""MATLAB's arrays as tensors: column-major; MATLAB drops trailing axes of length 1."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MAX_SIDE = 1 << 31
 
 
 def listed(value: Mapping[str, Value]) -> Iterator[tuple[str, Tensor]]:
-    """Every array that has more numbers than fit into a field's line, by the path that leads to it."""
+    """Every array with more than a few elements, by its path."""
     pending: list[tuple[str, Value]] = list(value.items())[::-1]
     while pending:
         name, each = pending.pop()
@@ -52,7 +52,7 @@ def filters(value: Value, name: str, *, is_transposed: bool) -> Tensor:
         raise Refused(Reason.MALFORMED, f"filters of shape {shape[:8]}", name)
     tensor = tensor_of(value._replace(shape=shape), name)
     if DTYPES[tensor.dtype].number_class is NumberClass.INTEGER:
-        # MATLAB keeps whole numbers in fewer bits; they are what they are.
+        # MATLAB stores integers in fewer bits; their values are the same.
         tensor = replace(tensor, quantisation=Quantisation((1.0,), (0,)))
     return replace(tensor, layout=Layout.K_OI if is_transposed else Layout.K_IO)
 
@@ -60,7 +60,10 @@ def filters(value: Value, name: str, *, is_transposed: bool) -> Tensor:
 def described(
     options: Mapping[str, Value], names: tuple[str, str, str], shape: tuple[int, ...], channels: int | None, depth: int
 ) -> Convolution:
-    """What a convolution's options say; names: those of stride, padding and dilation. channels: of its input."""
+    """The convolution of a layer's options. names: of the fields for stride, padding and dilation.
+
+    channels: of its input.
+    """
     plain = Convolution(
         kind=Kind.CONV,
         context=Context.GRAPH,
@@ -81,7 +84,7 @@ def _grouped(convolution: Convolution, shape: tuple[int, ...], channels: int) ->
 
 
 def padding_of(value: Value, name: str) -> tuple[int, ...]:
-    """(top, left, bottom, right) from MatConvNet's [top bottom left right], or one number for all."""
+    """(top, left, bottom, right), from MatConvNet's [top bottom left right] or one number for all."""
     numbers = _integers(value, 0, name)
     if len(numbers) == 1:
         return numbers * 4
@@ -115,7 +118,7 @@ def integer(value: Value, default: int, name: str) -> int:
 
 
 def transposed(options: Mapping[str, Value], names: tuple[str, str], groups: int, depth: int) -> Convolution:
-    """What a transposed convolution's options say; names: those of upsampling and cropping."""
+    """The transposed convolution of a layer's options. names: of the fields for upsampling and cropping."""
     if groups != 1:
         raise Refused(Reason.UNSUPPORTED, f"a transposed convolution of {groups} groups")
     return Convolution(

@@ -1,4 +1,4 @@
-"""SimpleNN: layers one behind the other (vl_simplenn)."""
+"""SimpleNN: a chain of layers (vl_simplenn)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from filterzoo_plugins.encodings.matlab import CellArray, StructArray, Value
 from filterzoo_plugins.formats.matconvnet.arrays import described, filters, integer, transposed
 
 _SAME = frozenset({"relu", "pool", "lrn", "normalize", "bnorm", "dropout", "sigmoid", "noffset", "softmax", "spnorm"})
-"""They give as many channels as they read."""
+"""Layers whose output has as many channels as their input."""
 _OPTIONS, _UP = ("stride", "pad", "dilate"), ("upsample", "crop")
 
 
 def convolutions(network: Mapping[str, Value], found: Convolutions) -> Iterator[str]:
-    """Add the filters of each layer; gives the paths of those that were added."""
+    """Add the filters of each layer; returns the paths of those added."""
     layers = network["layers"]
     items = layers.items if isinstance(layers, CellArray) else ()
     channels: int | None = None

@@ -1,4 +1,4 @@
-"""DagNN: layers that read and give variables by name, and parameters by name (dagnn.DagNN)."""
+"""DagNN: layers with named input and output variables, and named parameters (dagnn.DagNN)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def is_one(network: Mapping[str, Value]) -> bool:
 
 
 def convolutions(network: Mapping[str, Value], found: Convolutions) -> Iterator[str]:
-    """Add the filters of each layer, in their order; gives the paths of those that were added."""
+    """Add the filters of each layer, in their order; returns the paths of those added."""
     params, layers = network["params"], network["layers"]
     if not isinstance(params, StructArray) or not isinstance(layers, StructArray):
         raise Refused(Reason.MALFORMED, "a network without parameters or layers")
@@ -53,7 +53,7 @@ def convolutions(network: Mapping[str, Value], found: Convolutions) -> Iterator[
 
 
 def _depths(layers: StructArray) -> list[int]:
-    """How far each layer is from an input of the network. A circle is refused."""
+    """The depth of each layer. Refused where layers form a cycle."""
     inputs = [_names(layer.get("inputs")) for layer in layers.items]
     givers = {name: place for place, layer in enumerate(layers.items) for name in _names(layer.get("outputs"))}
     readers: list[list[int]] = [[] for _ in inputs]

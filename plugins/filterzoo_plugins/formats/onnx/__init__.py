@@ -31,7 +31,7 @@ _MODEL_FIELDS = {
 }
 _GRAPH = 7
 _TEXTS = frozenset({2, 3, 4})
-"""Names and versions of what wrote the file; a fault in one behind the graph is that of a broken ONNX file."""
+"""Names and versions of the producer; if one of them after the graph is malformed, the file is a broken ONNX file."""
 _LONGEST_NAME = 1024
 _MAX_IR_VERSION = 127
 _LICENCE_KEYS = ("license", "licence")
@@ -41,9 +41,9 @@ _MAX_LICENCE_TEXT = 10_000
 class Onnx(Format):
     """ONNX models, any operator set: Conv, ConvTranspose, their quantised forms, bodies and functions included.
 
-    What a convolution reads is taken as it is stored, with the strides and scales of the nodes in between, or computed
-    from constants by a closed set of operations (`folds`). A weight that depends on an input is no layer; one that is
-    computed in any other way is refused as unsupported, for it is a layer we cannot show.
+    A convolution's weight is a stored array, with the strides and scales of the nodes in between, or computed from
+    constants by a closed set of operations (`folds`). A weight that depends on an input is no layer; one that is
+    computed in any other way is left out as unsupported.
     """
 
     name: ClassVar[str] = "onnx"
@@ -51,7 +51,7 @@ class Onnx(Format):
     is_graph: ClassVar[bool] = True
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """A ModelProto has no magic number: ir_version first, then fields it knows, of the wire types they have."""
+        """A ModelProto has no magic number: ir_version comes first, then known fields with their wire types."""
         del name
         try:
             return _is_model_head(head)
@@ -59,7 +59,7 @@ class Onnx(Format):
             return False
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor | LeftOut]:
-        """What each convolution reads, in the order of the nodes; then the arrays that none reads."""
+        """The weights of convolutions, in the order of the nodes; then the other arrays."""
         reader = WireReader(file)
         model = ModelReader(reader).model()
         walk = GraphWalk(model, reader)
@@ -99,7 +99,7 @@ def _is_model_head(head: bytes) -> bool:
 
 
 def _is_short_text(content: bytes, length: int) -> bool:
-    """Whether a field is what a name or a version can be; other kinds of model have a message in its place."""
+    """Whether a field may be a name or a version; other kinds of models have a message there."""
     try:
         return length <= _LONGEST_NAME and (not content or content.decode().isprintable())
     except UnicodeDecodeError:
@@ -107,7 +107,7 @@ def _is_short_text(content: bytes, length: int) -> bool:
 
 
 def _unread(array: Array) -> Tensor:
-    """An array as it is listed; one whose numbers cannot be told, or are spelt one by one, is listed as bytes."""
+    """The listed form of an array: bytes, if its elements are unknown or written one by one."""
     if array.packed is not None:
         return replace(array.packed, name=array.name, layout=Layout.OTHER, evidence=None)
     if array.span is None:

@@ -1,4 +1,4 @@
-"""TensorProto: a named array of an ONNX file, and where its numbers lie."""
+"""TensorProto: a named array of an ONNX file, and the byte range of its elements."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ DTYPES_OF_ONNX = {
     20: "F8_E5M2FNUZ",
     24: "F8_E8M0",
 }
-"""TensorProto.DataType under safetensors' names. The others are strings (8) and numbers smaller than a byte."""
+"""TensorProto.DataType under safetensors' names. The others are strings (8) and types smaller than a byte."""
 _BITS_BELOW_BYTE = {21: 4, 22: 4, 23: 4, 25: 2, 26: 2}
 _SMALL_INTEGERS = {21: (4, False), 22: (4, True), 25: (2, False), 26: (2, True)}
-"""UINT4, INT4, UINT2, INT2: bits, and whether they have a sign."""
+"""UINT4, INT4, UINT2, INT2: number of bits, and whether they are signed."""
 
 
 class _Tag:
@@ -81,12 +81,10 @@ _TYPED_DATA = {*_DTYPES_OF_FLOATS, *_PACKED_VARINTS, *_SINGLE_VARINTS}
 class Array:
     """An initializer or a Constant's value.
 
-    offset: where its message starts; two arrays are one if theirs are equal.
-    dtype: a key of DTYPES; U8, and then the shape counts bytes, where the numbers are strings or smaller than a byte.
-    span: the numbers as little-endian bytes in C order; None where they are stored in another way.
-    packed: that way, as a tensor that gives them. varints: (offset, length), where they are packed as varints.
-    literal: the numbers, where the graph spells them and they are few.
-    obstacle: why no convolution can read it, where that is so.
+    offset: where its message starts, which identifies the array. dtype: a key of DTYPES; U8, with the shape in bytes,
+    for strings and types smaller than a byte. span: the elements as little-endian bytes in C order; None if they are
+    packed. packed: a computed tensor that unpacks them. varints: (offset, length), where they are packed as varints.
+    literal: the elements, if they are few and inline in the graph. obstacle: why no convolution can read it.
     """
 
     name: str
@@ -107,7 +105,7 @@ class Array:
 
 @dataclass(slots=True)
 class _Draft:
-    """What has been read of a TensorProto."""
+    """The fields read so far of a TensorProto."""
 
     start: int
     dims: list[int] = field(default_factory=list)
@@ -123,10 +121,10 @@ class _Draft:
 
 
 def read_array(reader: WireReader, start: int, end: int) -> Array:
-    """The TensorProto in [start, end); its numbers are not read.
+    """The TensorProto in [start, end), without its elements.
 
-    Refused where dims, type and data contradict each other (malformed), where one datum hides behind another or a
-    foreign path is named (unsafe), or where there are too many parts (limit).
+    Refused where dims, type and data contradict each other (malformed), for duplicate data or a path outside the folder
+    (unsafe), or where there are too many parts (limit).
     """
     draft = _Draft(start)
     for tag, value, offset in reader.fields(start, end):
@@ -193,7 +191,7 @@ def _once(known: tuple[int, int] | None, offset: int, length: int) -> tuple[int,
 
 
 def _internal(draft: _Draft, name: str, shape: tuple[int, ...], where: str) -> Array:
-    """An array whose numbers lie in the file itself."""
+    """An array whose elements are in the file itself."""
     dtype = DTYPES_OF_ONNX.get(draft.data_type, "")
     if draft.raw and draft.raw[1] and draft.typed:
         raise Refused(Reason.MALFORMED, "an array has two sets of data", where)
@@ -257,7 +255,7 @@ def _of_bytes(draft: _Draft, name: str, shape: tuple[int, ...], span: Span, wher
 
 
 def _opaque(draft: _Draft, name: str, obstacle: str, span: Span | None = None) -> Array:
-    """An array that is counted, and no more: as the bytes it is."""
+    """An array that is only listed, as bytes."""
     span = span or Span(draft.start, 0)
     return Array(
         name=name, offset=draft.start, dtype="U8", shape=(span.length,), span=span, obstacle=draft.odd or obstacle
@@ -265,7 +263,7 @@ def _opaque(draft: _Draft, name: str, obstacle: str, span: Span | None = None) -
 
 
 def _external(reader: WireReader, draft: _Draft, name: str, shape: tuple[int, ...], where: str) -> Array:
-    """An array whose numbers lie in a file beside this one (docs/ExternalData.md of ONNX)."""
+    """An array whose elements are in a side file (docs/ExternalData.md of ONNX)."""
     if draft.typed or (draft.raw and draft.raw[1]):
         raise Refused(Reason.MALFORMED, "an array has its data both inside and outside", where)
     entries = dict[str, str]()

@@ -1,4 +1,4 @@
-"""A stored array as a node further down sees it: a view with scales, or what the nodes in between compute of it."""
+"""A stored array as a later node reads it: a view with scales, or the result of the nodes in between."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _EXACT_CASTS = {
     "F32": ("F64",),
     "F64": ("F32",),
 }
-"""Casts that leave the canonical float32 as it is: the widening ones, and float64 to float32, which is canonical."""
+"""Casts that do not change the canonical float32: widening ones, and float64 to float32."""
 
 _SMALL_INTEGERS = ("I8", "U8", "I16", "U16")
-"""Each of their numbers is a float32."""
+"""Types whose values are all representable in float32."""
 
 _QUANTISED = (*_SMALL_INTEGERS, "I32", "F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ")
-"""What DequantizeLinear takes."""
+"""Types that DequantizeLinear accepts."""
 _FLOAT8 = ("F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ")
 
 _STRUCT_CODES = {"F32": "f", "F64": "d", "F16": "e", "U8": "B", "I8": "b", "U16": "H", "I16": "h"}
@@ -41,7 +41,7 @@ _STRUCT_CODES |= {"U32": "I", "I32": "i", "U64": "Q", "I64": "q"}
 
 @dataclass(frozen=True, slots=True)
 class Dequantisation:
-    """What turns an integer constant into a weight; its numbers are read only if a convolution reads the weight.
+    """Scales and zero points of an integer constant, read only if a convolution reads the weight.
 
     axis: of the constant's shape, None where there is one scale. scale: None stands for 1.
     """
@@ -53,11 +53,10 @@ class Dequantisation:
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """A view of an array, or numbers that are computed from arrays. dtype: of the values a node gets, "" if unknown.
+    """A view of an array, or the result of a computation. dtype: of the values that a node reads, "" if unknown.
 
-    array: the stored one that it is a view of, or is named after. strides: in numbers, None for C order.
-    folded: the values where they are computed; then there are no strides and no scales besides.
-    obstacle: why the values are not known.
+    array: the stored one that it is a view of, or named after. strides: in numbers, None for C order. folded: the
+    computed values, if any; then there are neither strides nor scales. obstacle: why the values are not known.
     """
 
     array: Array
@@ -92,11 +91,11 @@ class Constant:
         )
 
     def computed(self, tensor: Tensor, dtype: str) -> Constant:
-        """What a node makes of this array and others."""
+        """The result of a node on this array and others."""
         return Constant(self.array, tensor.shape, dtype, folded=tensor)
 
     def blocked(self, obstacle: str) -> Constant:
-        """The same, and no convolution can read it."""
+        """The same, with an obstacle: no convolution can read it."""
         return self if self.obstacle else replace(self, obstacle=obstacle)
 
     def cast(self, data_type: int) -> Constant:
@@ -125,7 +124,7 @@ class Constant:
         return replace(self, dtype="F32", dequantisation=Dequantisation(scale, zero_point, axis))
 
     def rearranged(self, axes: Sequence[int | None]) -> Constant:
-        """The view whose axes are those of this one, in that order; None stands for a new axis of length 1."""
+        """The transposed view; None in the order inserts an axis of length 1."""
         known = [axis for axis in axes if axis is not None]
         dropped = set(range(len(self.shape))) - set(known)
         if len(set(known)) != len(known) or any(not 0 <= axis < len(self.shape) for axis in known):
@@ -140,7 +139,7 @@ class Constant:
         return view if slices is None else view.with_scales_along(axes.index(slices) if slices in axes else None)
 
     def reshaped(self, shape: tuple[int, ...]) -> Constant:
-        """The same numbers in C order under another shape."""
+        """The reshaped view, in C order."""
         if shape == self.shape:
             return self
         if self.strides or prod(shape) != prod(self.shape):
@@ -155,14 +154,14 @@ class Constant:
         return view.with_scales_along(fitting[-1] if fitting else None)
 
     def with_scales_along(self, axis: int | None) -> Constant:
-        """The same with its scales along another axis, None where they lie along none."""
+        """The same with its scales along another axis, None where no axis fits."""
         if axis is None or self.dequantisation is None:
             return self.blocked("its scales do not lie along one axis after a reshape")
         return replace(self, dequantisation=replace(self.dequantisation, axis=axis))
 
 
 class Value(NamedTuple):
-    """What is known of a named value of a graph.
+    """Facts about a named value of a graph.
 
     depth: edges of the longest path to it from any input (docs/measures.md, 2), from any constant if none leads to it.
     live: whether it depends on an input. constant: the stored array it is a view of.
@@ -179,7 +178,7 @@ def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _strides_or_none(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, ...] | None:
-    """None where the strides are those of C order; what an axis of length 1 is given does not matter."""
+    """None where the strides are those of C order; the stride of an axis of length 1 is ignored."""
     pairs = zip(shape, strides, contiguous_strides(shape), strict=True)
     return None if all(dim == 1 or stride == plain for dim, stride, plain in pairs) else strides
 
@@ -187,7 +186,7 @@ def _strides_or_none(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[
 def quantisation_of(constant: Constant, reader: WireReader, where: str) -> Quantisation | None:
     """The scales and zero points, read from the file; None where the constant is not quantised.
 
-    Refused (malformed) where their numbers or counts fit nothing.
+    Refused (malformed) for invalid values or counts.
     """
     way = constant.dequantisation
     if way is None:
@@ -203,7 +202,7 @@ def quantisation_of(constant: Constant, reader: WireReader, where: str) -> Quant
 
 
 def read_numbers(constant: Constant, reader: WireReader, where: str) -> tuple[float, ...]:
-    """The numbers of a small constant: scales, zero points, shapes, axes. Refused where they are no such thing."""
+    """The elements of a small constant: scales, zero points, shapes, axes. Refused where they are invalid."""
     array = constant.array
     if constant.obstacle or constant.strides or constant.dequantisation:
         raise Refused(Reason.UNSUPPORTED, f"scales or axes are computed: {constant.obstacle or 'strided'}", where)
@@ -240,7 +239,7 @@ def _content(array: Array, reader: WireReader) -> bytes:
 
 def _unpack(content: bytes, array: Array, where: str) -> tuple[float, ...]:
     if array.dtype in _FLOAT8 and not any(content):
-        return (0.0,) * array.count  # of these a zero point can only be zero
+        return (0.0,) * array.count  # zero points of these types can only be zero
     if array.dtype == "BF16":
         content = b"".join(b"\0\0" + content[place : place + 2] for place in range(0, len(content), 2))
     code = _STRUCT_CODES.get("F32" if array.dtype == "BF16" else array.dtype)

@@ -1,4 +1,4 @@
-"""What a node's attributes say of its convolution."""
+"""The convolution of a node, from its attributes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _MAX_SIDE = 1 << 31
 def convolution_of(
     operator: Operator, attributes: Mapping[str, Attribute], shape: tuple[int, ...], depth: int, where: str
 ) -> Convolution:
-    """What a node says of itself; `shape` is its weight's, as the operator reads it.
+    """The convolution of a node; `shape` is its weight's, as the operator reads it.
 
-    Absent attributes have ONNX's defaults: stride 1, dilation 1, padding 0, one group; padding is None where the node
-    chooses it itself (auto_pad SAME_*). Refused (malformed) where attributes and shape contradict each other.
+    Absent attributes have ONNX's defaults: stride 1, dilation 1, padding 0, one group; padding is None where it depends
+    on the input (auto_pad SAME_*). Refused (malformed) where attributes and shape contradict each other.
     """
     kernel = shape[2:]
     groups = attributes["group"].integer if "group" in attributes else 1
@@ -56,7 +56,7 @@ def _padding(operator: Operator, attributes: Mapping[str, Attribute], rank: int,
 
 
 def _integers(attributes: Mapping[str, Attribute], name: str, default: tuple[int, ...], where: str) -> tuple[int, ...]:
-    """The attribute's integers, which must be as many as the default's."""
+    """The attribute's integers, as many as the default has."""
     if name not in attributes:
         return default
     attribute = attributes[name]

@@ -1,4 +1,4 @@
-"""What nodes make of constants: views where strides and scales tell it, else steps that compute it (a closed set)."""
+"""Constant folding of nodes: views where strides and scales suffice, else steps of a closed set."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class _Call:
         return self.attributes[name].integer if name in self.attributes else default
 
     def integers(self, name: str, place: int | None = None) -> list[int] | None:
-        """An attribute in old operator sets, an input in new ones; None where it is absent."""
+        """Axes or shape: an attribute in old operator sets, an input in new ones; None where absent."""
         if name in self.attributes and not self.attributes[name].too_long:
             return self.attributes[name].integers
         stated = self.input(place) if place is not None else None
@@ -80,14 +80,14 @@ class _Call:
         return constant.operand(self.reader, self.node.where)
 
     def has_zero_point(self) -> bool:
-        """Whether the third input is there and not zero throughout: a zero is not added, and not taken off again."""
+        """Whether the third input exists and is not all zero, so that it has to be subtracted."""
         point = self.input(2)
         if point is None:
             return False
         try:
             return any(self.numbers(point))
         except Unfoldable:
-            return True  # it is computed with
+            return True  # its values are computed with
 
     def arithmetic(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """The operands of arithmetic in one type of float."""
@@ -100,7 +100,7 @@ class _Call:
 def fold(
     node: Node, attributes: Mapping[str, Attribute], inputs: Sequence[Value | None], reader: WireReader
 ) -> list[Constant | None]:
-    """The constants that a node makes of constants, as many as it has outputs; None for what is no array."""
+    """The outputs of a node on constants; None for an output that is no array."""
     if not inputs or any(value is not None and value.constant is None for value in inputs) or inputs[0] is None:
         return [None] * len(node.outputs)
     constants = [value.constant if value else None for value in inputs]
@@ -125,7 +125,7 @@ def fold(
 def with_scale(
     constant: Constant, inputs: Sequence[Value | None], places: tuple[int, int | None], reader: WireReader, where: str
 ) -> Constant:
-    """A quantised convolution's weight, with the scale and zero point that stand at these places."""
+    """A quantised convolution's weight, with the scale and zero point at these input positions."""
     if constant.folded is None:
         return dequantised(constant, inputs, *places, axis=0)
     given = [inputs[place] if place is not None and place < len(inputs) else None for place in places]
@@ -194,7 +194,7 @@ def _cast(call: _Call, main: Constant) -> tuple[Tensor, str]:
     tensor = call.operand(0)
     is_float = main.dtype in {"F32", *HALF}
     if is_float and dtype in {"F32", "F64", *HALF}:
-        # float64 is as float32 was: nothing is computed in it.
+        # float64 is treated as float32, in which everything is computed.
         return (tensor if dtype in {"F64", main.dtype} else folding.rounded(tensor, dtype)), dtype
     if main.dtype in {"I8", "U8", "I16", "U16", "I32", "BOOL"} and dtype in {"F32", *HALF}:
         return folding.rounded(folding.floating(tensor), dtype), dtype
@@ -342,7 +342,7 @@ _OTHERS: dict[str, Callable[[_Call, Constant], tuple[Tensor, str]]] = {
 
 
 def _small(call: _Call) -> Constant | None:
-    """A few integers, computed at once: shapes, axes and indices; None where the result is none."""
+    """A few integers, computed at once: shapes, axes and indices; None where the result is not known."""
     operator, main = call.node.operator, call.input(0)
     if main is None:
         return None

@@ -1,4 +1,4 @@
-"""Follows the values of an ONNX model from its inputs, to find what every convolution reads and how deep it lies."""
+"""Walks the graph of an ONNX model from its inputs, to find the weight and depth of every convolution."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from filterzoo_plugins.formats.onnx.model import Attribute, Function, Graph, Model, Node
 
 MAX_STEPS = 400_000
-"""Nodes that are followed, those of a function once for each call."""
+"""Most nodes that are visited, those of a function once for each call."""
 _PIECE = 1 << 20
-"""Bytes that are compared at a time."""
+"""Bytes compared at a time."""
 KERNEL_WEIGHT_RANKS = (3, 4, 5)
 """Weights of 1-D, 2-D and 3-D kernels."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Scope:
-    """The names of one graph; a body also sees those around it."""
+    """The names of one graph; a body also sees those of enclosing graphs."""
 
     outer: _Scope | None = None
     values: dict[str, Value | None] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class _Scope:
         raise Refused(Reason.MALFORMED, f"nothing before it gives the value {ascii(name)[:80]}", where)
 
     def scale_among(self, names: Sequence[str]) -> Value | None:
-        """The one stored number among these, if there is just one."""
+        """The only stored number among these, if there is exactly one."""
         values = [self.values.get(name) for name in names]
         stored = [value for value in values if value and value.constant and value.constant.array.count == 1]
         return stored[0] if len(stored) == 1 else None
@@ -59,10 +59,9 @@ class _Scope:
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """Where a node stands.
+    """The context of a node. entry: the depth at which its body starts.
 
-    entry: the depth at which the body around it starts. bindings: the attributes of the call of the function around it.
-    calls: the functions around it.
+    bindings: the attributes of the enclosing function's call. calls: the enclosing functions.
     """
 
     scope: _Scope
@@ -73,26 +72,26 @@ class _Frame:
 
 
 class GraphWalk:
-    """One walk over one model. `convolutions` afterwards holds what each of them reads, in the order of the nodes."""
+    """One walk over one model. Afterwards, `convolutions` has the weight of each, in the order of the nodes."""
 
     def __init__(self, model: Model, reader: WireReader) -> None:
         self.model = model
         self.reader = reader
         self.convolutions = Convolutions()
         self.read = set[int]()
-        """Offsets of the arrays that some convolution reads."""
+        """Offsets of the arrays that are weights of convolutions."""
         self._steps = 0
 
     def run(self) -> None:
-        """Walk; Refused where a convolution's weight contradicts it or is stored in a way that is not read."""
+        """Walk; Refused where a convolution's weight contradicts it or its storage is not supported."""
         self._graph(self.model.graph, _Frame(_Scope()), [Value(0, live=True)] * len(self.model.graph.inputs))
 
     def _graph(self, graph: Graph, frame: _Frame, inputs: Sequence[Value]) -> list[Value | None]:
-        """Walk a graph in a scope that is new to it; the values of its outputs."""
+        """Walk a graph in a new scope; returns the values of its outputs."""
         scope = frame.scope
         for array in graph.initializers:
             value = Value(0, live=False, constant=Constant.of(array))
-            # Tools write an array twice; runtimes do not agree on which of two different ones counts.
+            # Some tools write an array twice; runtimes disagree on which of two different ones counts.
             if array.name not in scope.values or not self._is_same(array, scope.values[array.name]):
                 scope.define(array.name, value, "the graph's initializers")
         for name, value in zip(graph.inputs, inputs, strict=True):
@@ -103,7 +102,7 @@ class GraphWalk:
         return [scope.find(name, "the graph's outputs") if name else None for name in graph.outputs]
 
     def _is_same(self, array: Array, known: Value | None) -> bool:
-        """Whether an array that is written a second time has the same numbers."""
+        """Whether a repeated array has the same elements."""
         other = known.constant.array if known and known.constant else None
         if other is None or (other.dtype, other.shape) != (array.dtype, array.shape):
             return False
@@ -167,9 +166,9 @@ class GraphWalk:
         return [scope.find(name, node.where) for name in function.outputs]
 
     def _bodies(self, node: Node, plain: Value, frame: _Frame) -> list[Value | None]:
-        """Walk the bodies of an If, a Loop or a Scan: they start at the node's depth and see the names around them.
+        """Walk the bodies of an If, a Loop or a Scan: they start at the node's depth and see enclosing names.
 
-        What enters a body, and what leaves it, is made at run time.
+        Their inputs and outputs depend on the run.
         """
         nesting = _deeper(frame, node)
         leaving = [plain.depth] * len(node.outputs)
@@ -178,7 +177,7 @@ class GraphWalk:
             for graph in attribute.graphs:
                 inner = _Frame(_Scope(frame.scope), plain.depth - 1, nesting, frame.bindings, frame.calls)
                 values = self._graph(graph, inner, [entering] * len(graph.inputs))
-                # A Loop's body first says whether to go on.
+                # The first output of a Loop's body is the condition.
                 values = values[1:] if node.operator == "Loop" else values
                 for place, value in enumerate(values[: len(leaving)]):
                     leaving[place] = max(leaving[place], value.depth if value else 0)
@@ -187,7 +186,7 @@ class GraphWalk:
     def _convolution(
         self, node: Node, operator: Operator, inputs: list[Value | None], depth: int, frame: _Frame
     ) -> None:
-        """Add the tensor that a convolution reads as its weight, unless the weight is made at run time."""
+        """Add a convolution's weight, unless it is computed at run time."""
         weight = inputs[operator.weight] if operator.weight < len(inputs) else None
         if weight is None:
             raise Refused(Reason.MALFORMED, "a convolution without a weight", node.where)
@@ -242,7 +241,7 @@ class GraphWalk:
     def _add_computed(
         self, constant: Constant, operator: Operator, convolution: Convolution, where: str, node: Node
     ) -> None:
-        """Add a weight that is stored in another way than number by number, or computed from constants."""
+        """Add a weight that is stored packed, or computed from constants."""
         tensor = constant.operand(self.reader, where)
         if DTYPES[tensor.dtype].number_class is not NumberClass.FLOAT and tensor.quantisation is None:
             raise Refused(Reason.UNSUPPORTED, f"a convolution weight of type {tensor.dtype} without a scale", where)
@@ -263,14 +262,14 @@ class GraphWalk:
 
 
 def _place(array: Array) -> tuple[int, int, bool] | None:
-    """Where the array's bytes lie in the file, how many they are, and whether they are varints; None if elsewhere."""
+    """Offset and length of the array's bytes in the file, and whether they are varints; None if elsewhere."""
     if array.varints is not None:
         return (*array.varints, True)
     return None if array.span is None or array.span.side else (array.span.offset, array.span.length, False)
 
 
 def _computed(inputs: Sequence[Value | None], entry: int) -> Value:
-    """The value that an operation makes of these."""
+    """The value of an operation on these."""
     known = [value for value in inputs if value is not None]
     live = [value.depth for value in known if value.live]
     depths = live or [value.depth for value in known]

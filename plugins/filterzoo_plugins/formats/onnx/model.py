@@ -1,4 +1,4 @@
-"""ModelProto, GraphProto, NodeProto, AttributeProto, FunctionProto: the structure of an ONNX file, without numbers."""
+"""ModelProto, GraphProto, NodeProto, AttributeProto, FunctionProto: the structure of an ONNX file, without elements."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from filterzoo_plugins.formats.onnx.array import Array, read_array, read_sparse_
 from filterzoo_plugins.formats.onnx.operators import READ_OPERATORS, domain_of
 
 MAX_NESTING = 32
-"""Bodies inside bodies, and calls of functions inside functions."""
+"""Most levels of bodies inside bodies, and of calls of functions inside functions."""
 MAX_NODES = 300_000
 MAX_ARRAYS = 300_000
 _MAX_OPSET = 1000
 MAX_ATTRIBUTE_INTEGERS = 256
-"""Integers of one attribute that is read: strides, pads, axes, permutations."""
+"""Most integers of an attribute: strides, pads, axes, permutations."""
 
 
 class _Model:
-    """Fields of ModelProto, and of what it holds of itself: OperatorSetIdProto, StringStringEntryProto."""
+    """Fields of ModelProto and its parts: OperatorSetIdProto, StringStringEntryProto."""
 
     GRAPH = length_tag(7)
     OPSET = length_tag(8)
@@ -89,7 +89,7 @@ class _Function:
 
 @dataclass(slots=True)
 class Floats:
-    """`count` floats from byte `offset` on, one in each `period` bytes."""
+    """`count` floats from byte `offset` on, one every `period` bytes."""
 
     offset: int
     count: int
@@ -98,22 +98,22 @@ class Floats:
 
     @property
     def end(self) -> int:
-        """Where the next one would stand."""
+        """The offset of the next one."""
         return self.offset + self.count * self.period
 
 
 @dataclass(slots=True)
 class Attribute:
-    """One attribute of a node; what its kind does not fill stays as protobuf's defaults are."""
+    """One attribute of a node; fields that its kind does not set have protobuf's defaults."""
 
     name: str = ""
     integer: int = 0
     text: str = ""
     integers: list[int] = field(default_factory=list)
     too_long: bool = False
-    """It has more integers than were read; none of the attributes that matter has so many."""
+    """It has more integers than were read, and than any relevant attribute."""
     floats: Floats | None = None
-    """Where its floats stand."""
+    """The location of its floats."""
     array: Array | None = None
     graphs: list[Graph] = field(default_factory=list)
     reference: str = ""
@@ -122,7 +122,7 @@ class Attribute:
 
 @dataclass(slots=True)
 class Node:
-    """One operation. Attributes are read only of those operators whose attributes matter here."""
+    """One operation. Attributes are read only of the relevant operators."""
 
     offset: int
     operator: str = ""
@@ -135,7 +135,7 @@ class Node:
 
     @property
     def where(self) -> str:
-        """How to name it in a refusal."""
+        """Its name in a refusal."""
         return ascii(self.name)[:80] if self.name else f"byte {self.offset}"
 
 
@@ -151,7 +151,7 @@ class Graph:
 
 @dataclass(slots=True)
 class Function:
-    """A function that the model brings along."""
+    """A function that the model defines."""
 
     name: str = ""
     domain: str = ""
@@ -172,7 +172,7 @@ class Model:
 
 
 def read_metadata(reader: WireReader) -> dict[str, str]:
-    """ModelProto.metadata_props, the graph unread; of a key that is written twice the last counts, as in ONNX."""
+    """ModelProto.metadata_props, with the graph unread; the last of repeated keys counts, as in ONNX."""
     metadata = dict[str, str]()
     for tag, value, offset in reader.fields(0, reader.file.size):
         if tag == _Model.METADATA:
@@ -187,7 +187,7 @@ def read_metadata(reader: WireReader) -> dict[str, str]:
 
 
 def read_opset(reader: WireReader) -> int | None:
-    """The version in ModelProto.opset_import of ONNX's own operators; None where none or several are named."""
+    """The version of ONNX's own operators in ModelProto.opset_import; None where none or several are stated."""
     versions = set[int]()
     for tag, value, offset in reader.fields(0, reader.file.size):
         if tag == _Model.OPSET:
@@ -286,7 +286,7 @@ class ModelReader:
                 case _ if tag in _NODE_TEXTS:
                     setattr(node, _NODE_TEXTS[tag], text(offset, value))
         node.domain = domain_of(node.domain)
-        # Whether attributes matter is known only now; the operators of foreign domains may be functions of the model.
+        # Relevance of attributes is known only now: operators of other domains may be functions of the model.
         if node.domain or node.operator in READ_OPERATORS:
             self._read_attributes(node, attributes, nesting)
         return node
@@ -334,7 +334,7 @@ class ModelReader:
 
 
 def _take_numbers(attribute: Attribute, reader: WireReader, tag: int, value: int, offset: int) -> None:
-    """Put a field that is no structure into an attribute."""
+    """Set a scalar field of an attribute."""
     match tag:
         case _Attribute.INTEGER:
             attribute.integer = signed(value)
@@ -355,7 +355,7 @@ def _take_numbers(attribute: Attribute, reader: WireReader, tag: int, value: int
 
 
 def _take_single(attribute: Attribute, offset: int) -> None:
-    """One of many floats, each behind its own tag of one byte."""
+    """One of many floats, each after its own tag of one byte."""
     floats = attribute.floats
     if floats is None:
         attribute.floats = Floats(offset, 1, 5)

@@ -36,7 +36,7 @@ CONVOLUTIONS = {
 }
 """By domain and operator (onnx/docs/Operators.md, onnxruntime/docs/ContribOperators.md).
 
-ConvInteger has four inputs; the scale, which stands behind it in the graph, is put in the fifth place.
+ConvInteger has four inputs; its scale, which is applied later in the graph, is put in fifth place.
 """
 
 BODIES = frozenset({"If", "Loop", "Scan", "SequenceMap"})
@@ -44,12 +44,12 @@ BODIES = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 
 _STANDARD_VIEWS = ("Identity", "Cast", "DequantizeLinear", "Transpose", "Reshape", "Unsqueeze", "Squeeze")
 VIEWS = frozenset({("com.microsoft", "DequantizeLinear"), *(("", name) for name in _STANDARD_VIEWS)})
-"""By domain and operator, those through which a stored weight is followed."""
+"""By domain and operator: nodes that are views of a stored weight."""
 
 _FOLDED = "Add Sub Mul Div Pow Min Max Neg Abs Sqrt Reciprocal ReduceL1 ReduceL2 ReduceSum ReduceSumSquare ReduceMean"
 _FOLDED += " ReduceMax Split Concat Slice Gather Expand Flatten MatMul Clip LpNormalization QuantizeLinear Shape"
 FOLDS = VIEWS | {("com.microsoft", "QuantizeLinear"), *(("", name) for name in _FOLDED.split())}
-"""By domain and operator, those that are followed where all that they read is constant."""
+"""By domain and operator: nodes that are folded if all their inputs are constant."""
 
 READ_OPERATORS = frozenset({"Constant", *BODIES, *(name for domain, name in (*FOLDS, *CONVOLUTIONS) if not domain)})
 """The standard operators whose attributes are read."""
@@ -63,5 +63,5 @@ def domain_of(name: str) -> str:
 
 
 def looks_like_convolution(operator: str) -> bool:
-    """Whether an operator that is not in the table calls itself one (NhwcConv, ModulatedDeformConv2d, ...)."""
+    """Whether an operator outside the table is named like a convolution (NhwcConv, ModulatedDeformConv2d, ...)."""
     return _UNKNOWN_CONVOLUTION.search(operator) is not None

@@ -1,4 +1,4 @@
-"""Nodes in the order of their values: ONNX asks for it, tools write others, and onnxruntime sorts them."""
+"""Sorts nodes topologically: ONNX requires that order, some tools do not write it, and onnxruntime sorts."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 
 def in_order(nodes: Sequence[Node]) -> Sequence[Node]:
-    """The same nodes, each behind those whose outputs it reads, and else as they stand.
+    """The same nodes, each after those whose outputs it reads, otherwise in their order.
 
-    Where they read each other in a circle, they stand as they are: what is missing is found there.
+    Nodes in a cycle keep their order; the walk then reports the missing values.
     """
     maker = {name: place for place, node in enumerate(nodes) for name in node.outputs if name}
     if all(maker.get(name, -1) < place for place, node in enumerate(nodes) for name in _needs(node)):

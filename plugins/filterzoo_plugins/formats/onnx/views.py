@@ -1,4 +1,4 @@
-"""What the ONNX nodes between a stored array and a convolution make of it."""
+"""The ONNX nodes between a stored array and a convolution, as views of the array."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def attributes_of(node: Node, bindings: Mapping[str, Attribute]) -> Mapping[str, Attribute]:
-    """A node's attributes; inside a function, those that refer to the call's are replaced by them, or absent."""
+    """A node's attributes; inside a function, references to attributes of the call are resolved."""
     if not any(attribute.reference for attribute in node.attributes.values()):
         return node.attributes
     resolved = {name: bindings.get(a.reference) if a.reference else a for name, a in node.attributes.items()}
@@ -27,7 +27,7 @@ def attributes_of(node: Node, bindings: Mapping[str, Attribute]) -> Mapping[str,
 
 
 def constant_of(node: Node, attributes: Mapping[str, Attribute]) -> Constant | None:
-    """What a Constant node gives; None where it is text."""
+    """The value of a Constant node; None for text."""
     for name in ("value", "sparse_value"):
         if name in attributes:
             array = attributes[name].array
@@ -50,7 +50,7 @@ def _named(node: Node, dtype: str, shape: tuple[int, ...]) -> Array:
 
 
 def _of_floats(node: Node, attribute: Attribute, *, is_list: bool) -> Array:
-    """Floats in an attribute, one behind the other or each behind its tag."""
+    """Floats in an attribute, contiguous or each after its tag."""
     floats = attribute.floats
     array = _named(node, "F32", (floats.count if floats else 0,) if is_list else ())
     if floats is None or floats.is_scattered or (not is_list and floats.count != 1):
@@ -69,7 +69,7 @@ def view(
     others: Sequence[Value | None],
     reader: WireReader,
 ) -> Constant:
-    """`constant` as the node hands it on; `others` are the node's further inputs."""
+    """The node's output for the input `constant`; `others` are its other inputs."""
     rank = len(constant.shape)
     match node.operator:
         case "Identity":
@@ -95,7 +95,7 @@ def view(
 def dequantised(
     constant: Constant, inputs: Sequence[Value | None], scale: int, zero_point: int | None, *, axis: int
 ) -> Constant:
-    """With the scale and zero point that stand at these places among a node's inputs."""
+    """With the scale and zero point at these positions among a node's inputs."""
     given = inputs[scale] if scale < len(inputs) else None
     point = inputs[zero_point] if zero_point is not None and zero_point < len(inputs) else None
     if given is None or given.constant is None or (point is not None and point.constant is None):
@@ -118,12 +118,12 @@ def _stated_integers(
     try:
         return [int(number) for number in read_numbers(stated, reader, node.where)]
     except (Refused, ValueError, OverflowError):
-        # It matters only if a convolution reads the result, and then it is said there.
+        # It matters only if a convolution reads the result, where it is reported.
         return None
 
 
 def _reshaped(constant: Constant, shape: Sequence[int], *, keep_zeros: int | bool) -> Constant:
-    """0 stands for the axis's old length, one -1 for what is left."""
+    """0 means the axis's old length; one -1 is computed."""
     old = constant.shape
     sides = [
         old[place] if side == 0 and not keep_zeros and place < len(old) else side for place, side in enumerate(shape)
@@ -154,16 +154,16 @@ def _unsqueezed(constant: Constant, axes: Sequence[int]) -> Constant:
 
 
 def _placed(axes: Sequence[int], rank: int) -> list[int] | None:
-    """Axes counted from the front; None where two are the same or one is none."""
+    """Axes counted from the front; None where two are equal or one is invalid."""
     placed = [axis + rank if axis < 0 else axis for axis in axes]
     valid = all(0 <= axis < rank for axis in placed) and len(set(placed)) == len(placed)
     return placed if valid else None
 
 
 def integer_scales(nodes: Sequence[Node]) -> dict[str, tuple[str, ...]]:
-    """By the output of each ConvInteger, the names among which its weight's scale is.
+    """By output of each ConvInteger: the names among which its weight's scale is.
 
-    Dynamic quantisation (onnxruntime.quantization.quantize_dynamic) writes the scale behind the convolution:
+    Dynamic quantisation (onnxruntime.quantization.quantize_dynamic) writes the scale after the convolution:
     Mul(Cast(ConvInteger(x, w)), Mul(scale of x, scale of w)).
     """
     integer = [node.outputs[0] for node in nodes if node.operator == "ConvInteger" and node.outputs]

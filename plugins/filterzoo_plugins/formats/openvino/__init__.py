@@ -31,12 +31,12 @@ class OpenVino(Format):
     _called: str = ""
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """XML whose root is a `net`; the name is that of the weights, too."""
+        """XML whose root is a `net`; the name also determines that of the weights."""
         self._called = name
         return head.lstrip(_BLANKS)[:1] == b"<" and _NETWORK.search(head) is not None
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor | LeftOut]:
-        """What each convolution reads, in the order of the layers; then the constants that none reads."""
+        """The weights of convolutions, in the order of the layers; then the other constants."""
         layers = read_layers(file)
         with self._weights(file) as weights:
             walk = GraphWalk(layers, weights)

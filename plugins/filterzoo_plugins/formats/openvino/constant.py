@@ -1,4 +1,4 @@
-"""The constants of an OpenVINO network: byte ranges of the weights file, and what is known of a value."""
+"""The constants of an OpenVINO network: byte ranges of the weights file, and facts about values."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ DTYPES_OF_ELEMENTS = {
     "boolean": "BOOL",
 }
 _PACKED = {"i4": ("I8", True), "u4": ("U8", False)}
-"""Two numbers a byte, the first one in the lowest bits."""
+"""Types with two numbers a byte, the first one in the lowest bits."""
 _MAX_RANK = 16
 _MAX_NUMBERS = 64
 """Most axes, or sides of a shape."""
 
 
 class Value(NamedTuple):
-    """What is known of a layer's output: depth (docs/measures.md, 2), whether it is live, its numbers if constant.
+    """Facts about a layer's output: depth (docs/measures.md, 2), whether it depends on an input, its value if constant.
 
     element: the type that the graph computes in. source: the id of the constant that it is named after. obstacle: why
     the numbers of a constant are not known.
@@ -51,14 +51,14 @@ class Value(NamedTuple):
     obstacle: str = ""
 
     def numbers(self) -> Tensor:
-        """Unfoldable where they are not known."""
+        """The value as a tensor; Unfoldable where it is not known."""
         if self.tensor is None:
             raise Unfoldable(self.obstacle or "it depends on an input")
         return self.tensor
 
 
 class WeightsFile:
-    """The file beside the XML. name: a plain file name. The file is opened when a constant is first looked at."""
+    """The side file with the weights. name: a plain file name. It is opened when the first constant is located."""
 
     def __init__(self, file: RandomAccessFile, name: str) -> None:
         self._file = file
@@ -66,7 +66,7 @@ class WeightsFile:
         self._side: RandomAccessFile | None = None
 
     def span(self, layer: LayerEntry) -> Span:
-        """Where a constant's bytes are; Refused (malformed) where it does not say, or the file is shorter."""
+        """The byte range of a constant; Refused (malformed) where it is missing or outside the file."""
         try:
             (offset,), (size,) = whole_numbers(layer.data["offset"]), whole_numbers(layer.data["size"])
         except (KeyError, ValueError):
@@ -90,12 +90,12 @@ class WeightsFile:
         return list(struct.unpack(f"<{count}{code}", content))
 
     def will_read(self, spans: list[Span]) -> None:
-        """Must be called before the first of many `integers`."""
+        """Announces many calls of `integers`, before the first one."""
         if spans:
             self._opened().will_read([(span.offset, span.length) for span in spans])
 
     def close(self) -> None:
-        """Give back the file."""
+        """Close the file."""
         if self._side is not None:
             self._side.close()
 
@@ -115,7 +115,7 @@ def constant(layer: LayerEntry, span: Span) -> Value:
 
 
 def listed(layer: LayerEntry, span: Span) -> Tensor:
-    """A stored constant as it is listed; one that is no array of whole numbers is listed as bytes."""
+    """The listed form of a stored constant: bytes, for types smaller than a byte."""
     try:
         tensor = _tensor(layer, span)
     except (Unfoldable, Refused):

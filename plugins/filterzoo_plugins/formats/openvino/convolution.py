@@ -1,4 +1,4 @@
-"""Which OpenVINO operations are convolutions, how their weights lie, and what their attributes say."""
+"""Which OpenVINO operations are convolutions, the layout of their weights, and their attributes."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ _CONVOLUTIONS = {
 
 
 def operator_of(layer: LayerEntry) -> Operator | None:
-    """The convolution that a layer is, None where it is none that is known."""
+    """The row of the table for a layer, None for others."""
     return _CONVOLUTIONS.get(layer.type) if _OPSETS.fullmatch(layer.opset) else None
 
 
 def looks_like_convolution(type_: str) -> bool:
-    """Whether an operation calls itself a convolution."""
+    """Whether an operation is named like a convolution."""
     return _UNKNOWN.search(type_) is not None
 
 
 def joined_shape(operator: Operator, shape: tuple[int, ...], where: str) -> tuple[int, ...]:
-    """The weight's shape, the groups joined with the axis behind them; Refused where it is none of a kernel."""
+    """The weight's shape, groups merged into the next axis; Refused for invalid shapes."""
     rank = len(shape) - (1 if operator.is_grouped else 0)
     if not 3 <= rank <= 5 or 0 in shape:
         raise Refused(Reason.MALFORMED, f"a convolution with a weight of shape {shape[:8]}", where)
@@ -57,7 +57,7 @@ def joined_shape(operator: Operator, shape: tuple[int, ...], where: str) -> tupl
 
 
 def convolution_of(layer: LayerEntry, operator: Operator, shape: tuple[int, ...], depth: int) -> Convolution:
-    """What a layer says of itself; `shape` is its weight's, as it reads it.
+    """The convolution of a layer; `shape` is its weight's, as the layer reads it.
 
     Padding is None where it depends on the input (auto_pad). Refused (malformed) where shape and attributes contradict.
     """

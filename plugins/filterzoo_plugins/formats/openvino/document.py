@@ -15,9 +15,9 @@ MAX_BYTES = 64 << 20
 MAX_LAYERS = 300_000
 MAX_EDGES = 1_000_000
 MAX_NESTING = 200
-"""Elements inside elements: a body in a body in a body has some twenty."""
+"""Most levels of elements: three nested bodies have about twenty."""
 _VERSIONS = ("10", "11")
-"""Of the IR. Older ones have other operators, and no reader that is still published."""
+"""Versions of the IR. Older ones have other operators and no published reader."""
 _PIECE = 1 << 20
 
 _LAYER = ("net", "layers", "layer")
@@ -27,7 +27,7 @@ _EDGE = ("net", "edges", "edge")
 
 @dataclass(slots=True)
 class LayerEntry:
-    """An operation. inputs: by port, the id of the layer that it reads. inner: the types of those in its bodies."""
+    """An operation. inputs: by port, the id of the layer it reads. inner: the types of the layers in its bodies."""
 
     id: str
     name: str
@@ -38,7 +38,7 @@ class LayerEntry:
     inner: list[str] = field(default_factory=list)
 
     def input(self, port: int) -> str | None:
-        """The layer that is read at a port."""
+        """The layer connected to a port."""
         return self.inputs.get(port)
 
     def integers(self, key: str, default: tuple[int, ...] | None = None) -> tuple[int, ...]:
@@ -54,7 +54,7 @@ class LayerEntry:
 
 
 def whole_numbers(text: str) -> tuple[int, ...]:
-    """Of a list separated by commas; ValueError where it is none."""
+    """Integers of a comma-separated list; ValueError for anything else."""
     parts = [part.strip() for part in text.split(",")] if text.strip() else []
     if len(parts) > 64 or any(not re.fullmatch(r"-?[0-9]{1,18}", part) for part in parts):
         raise ValueError

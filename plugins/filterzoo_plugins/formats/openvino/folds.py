@@ -1,7 +1,7 @@
-"""What operations make of constants: a closed set, as steps that compute the weight.
+"""Constant folding: a closed set of operations, as steps that compute the weight.
 
-The numbers are those that the operations define, in the types that the graph states: a decompression in float16 is
-rounded to float16 after each step.
+The results are those that the operations define, in the types of the graph: a decompression in float16 is rounded to
+float16 after each step.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _BINARY = {
 }
 _ARITHMETIC = frozenset({"f32", "f16", "bf16"})
 _WIDENED = {"f32": frozenset({"f64", "f32", "f16", "bf16", "f8e4m3", "f8e5m2"}), "f16": frozenset({"f16"})}
-"""By type, those that a conversion to it leaves as they are stored: float32 is what is published."""
+"""By type: types whose conversion to it does not change the published float32."""
 _EXACT = {"f32": 24, "f16": 11, "bf16": 8}
-"""Bits of the integers that these types hold without rounding."""
+"""Integers of up to this many bits are exact in these types."""
 
 RESHAPES = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Transpose"})
 """Their second input is a short list."""
 
 
 def fold(layer: LayerEntry, inputs: Sequence[Value], weights: WeightsFile) -> Tensor:
-    """What the operation makes of constants; Unfoldable where it is not in the list, or they do not fit it."""
+    """The result of the operation on constants; Unfoldable for other operations or invalid operands."""
     if not inputs or layer.type not in FOLDS or not layer.opset.startswith("opset"):
         raise Unfoldable("it is in no list of what is computed")
     return FOLDS[layer.type](layer, inputs, weights)
@@ -50,7 +50,7 @@ def element_of(layer: LayerEntry, inputs: Sequence[Value]) -> str:
 
 
 def reshaped(tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    """In another shape; an array that is stored in C order stays a stored one."""
+    """Reshaped; an array that is stored in C order stays a stored one."""
     is_plain = tensor.computation is None and tensor.strides is None
     if is_plain and (tensor.quantisation is None or tensor.quantisation.axis is None):
         if prod(tensor.shape) != prod(shape) or min(shape, default=0) < 0:
@@ -154,7 +154,6 @@ FOLDS: dict[str, Callable[[LayerEntry, Sequence[Value], WeightsFile], Tensor]] =
     "Unsqueeze": _unsqueeze,
     "Concat": _concatenated,
 }
-"""By type, those that are followed where all that they read is constant.
-
-FakeQuantize is not: what it makes of numbers beyond its bounds cannot be told exactly by these steps.
+"""By type: operations that are folded if all their inputs are constant. FakeQuantize is not: these steps cannot
+reproduce its rounding and clipping exactly.
 """

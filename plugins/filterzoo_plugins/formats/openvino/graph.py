@@ -1,4 +1,4 @@
-"""Follows the values of an OpenVINO network, to find what every convolution reads and how deep it lies."""
+"""Walks the graph of an OpenVINO network, to find the weight and depth of every convolution."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from filterzoo_plugins.formats.openvino.folds import RESHAPES, element_of, fold,
 
 _CONST = "Const"
 _LIVE = frozenset({"Parameter", "ReadValue"})
-"""What the caller gives, and what is kept from the last run."""
+"""Inputs of the caller, and state from the last run."""
 _MAX_LIST = 512
 """Most bytes of a list of axes or sides."""
 
 
 class GraphWalk:
-    """One walk over one network. `convolutions` then holds what each of them reads, `read` the ids of that."""
+    """One walk over one network. Afterwards, `convolutions` has the weight of each, `read` their ids."""
 
     def __init__(self, layers: Sequence[LayerEntry], weights: WeightsFile) -> None:
         self.layers = {layer.id: layer for layer in layers}
@@ -40,7 +40,7 @@ class GraphWalk:
         self._values = dict[str, Value]()
 
     def run(self) -> None:
-        """Walk; Refused where edges run in a circle, or constants lie outside the file of weights."""
+        """Walk; Refused where edges form a cycle, or constants are outside the file of weights."""
         for layer in self.layers.values():
             if layer.type == _CONST:
                 self._values[layer.id] = constant(layer, self.weights.span(layer))
@@ -50,7 +50,7 @@ class GraphWalk:
                 self._values[layer.id] = self._layer(layer)
 
     def _lists(self) -> Iterator[Span]:
-        """Where the axes and shapes lie that are going to be read."""
+        """The byte ranges of the axes and shapes that will be read."""
         for layer in self.layers.values():
             value = self._values.get(layer.input(1) or "")
             span = value.tensor.span if value is not None and value.tensor is not None else Span(0, 0)
@@ -80,7 +80,7 @@ class GraphWalk:
         return plain
 
     def _folded(self, layer: LayerEntry, inputs: Sequence[Value], plain: Value) -> Value:
-        """What an operation makes of constants."""
+        """Fold an operation on constants."""
         main = max(inputs, key=lambda value: prod(value.tensor.shape) if value.tensor else 0, default=plain)
         plain = plain._replace(source=main.source, element=element_of(layer, inputs))
         obstacle = next((value.obstacle for value in inputs if value.obstacle), "")
@@ -96,7 +96,7 @@ class GraphWalk:
             return plain._replace(obstacle=f"it passes {show(layer.type)}: {refusal.detail}")
 
     def _convolution(self, layer: LayerEntry, operator: Operator, depth: int) -> None:
-        """Add the tensor that a convolution reads as its weight, unless the weight is made at run time."""
+        """Add a convolution's weight, unless it is computed at run time."""
         where = show(layer.name)
         if layer.input(operator.weight) is None or layer.input(0) is None:
             raise Refused(Reason.MALFORMED, "a convolution without a weight or an input", where)
@@ -121,7 +121,7 @@ class GraphWalk:
 
 
 def _in_order(layers: dict[str, LayerEntry]) -> Iterator[LayerEntry]:
-    """Each layer behind those that it reads, else in the order of the file; Refused where edges run in a circle."""
+    """Each layer after those it reads, otherwise in the order of the file; Refused where edges form a cycle."""
     places = {number: place for place, number in enumerate(layers)}
     missing = {number: len(layer.inputs) for number, layer in layers.items()}
     readers: dict[str, list[str]] = {number: [] for number in layers}

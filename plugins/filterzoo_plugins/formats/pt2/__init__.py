@@ -18,7 +18,7 @@ _OLD = re.compile(rb"serialized_(exported_program\.json|state_dict\.(pt|json)|co
 
 
 class Pt2(Format):
-    """Programs of torch.export.save: names, shapes and strides stand in their JSON, the graph tells the operations.
+    """Programs of torch.export.save: names, shapes and strides are in their JSON, operations in the graph.
 
     A weight may be computed from constants by a closed set of operations (`folds`). Compiled packages without a graph
     (AOTInductor) are refused as unsupported.
@@ -35,7 +35,7 @@ class Pt2(Format):
         return any(_CURRENT.fullmatch(member) or _OLD.fullmatch(member) for member in first)
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor | LeftOut]:
-        """What each convolution reads, in the order of the nodes; then the tensors that none reads."""
+        """The weights of convolutions, in the order of the nodes; then the other tensors."""
         program = read_program(file)
         walk = GraphWalk(program)
         walk.run()

@@ -1,7 +1,7 @@
-"""The members of a torch.export archive: the program's JSON, and where each parameter, buffer and constant lies.
+"""The members of a torch.export archive: the program's JSON, and the location of each parameter, buffer and constant.
 
-Current archives (torch >= 2.8) have a member a tensor and a JSON that describes them; older ones have the pickled state
-dict in a zip of its own (torch/export/pt2_archive/_package.py, torch/_export/serde/serialize.py).
+Current archives (torch >= 2.8) have a member for each tensor and a JSON that describes them; older ones have the
+pickled state dict in a separate zip (torch/export/pt2_archive/_package.py, torch/_export/serde/serialize.py).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ DTYPES_OF_TORCH = {
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """A tensor as the JSON describes it; offset and strides in numbers."""
+    """A tensor as the JSON describes it; offset and strides in elements."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -56,14 +56,17 @@ class Meta:
 
 @dataclass(slots=True)
 class Program:
-    """A program and its tensors. stored: by name, where each lies and how; None for one that is not read."""
+    """A program and its tensors. stored: by name, location and layout of each; None for one that is not read."""
 
     document: dict[str, Any]
     file: RandomAccessFile
     stored: dict[str, tuple[StoredRange, Meta] | None] = field(default_factory=dict)
 
     def tensor(self, name: str) -> Tensor | None:
-        """The tensor of that name; None where it is stored in a way that is not read. Refused where it misfits."""
+        """The tensor of that name; None where its storage is not supported.
+
+        Refused where it contradicts the program.
+        """
         found = self.stored.get(name)
         if found is None:
             return None
@@ -105,7 +108,7 @@ def read_program(file: RandomAccessFile) -> Program:
 
 
 def _take(program: Program, archive: ZipIndex, folder: str, config: str, pickled: str) -> None:
-    """The tensors in a folder: by their description, or pickled as a state dict."""
+    """The tensors in a folder: from their description, or from a pickled state dict."""
     if folder + config in archive.members:
         described = _document(archive, folder + config).get("config")
         for name, entry in (described if isinstance(described, dict) else {}).items():
@@ -155,7 +158,7 @@ def _of_view(view: StoredView) -> tuple[StoredRange, Meta]:
 
 
 def meta_of(document: Any, name: str) -> Meta | None:
-    """What the JSON says of a tensor; None for a type that is not read. Refused (malformed) where it is no tensor."""
+    """The description of a tensor; None for an unsupported type. Refused (malformed) for anything but a tensor."""
     if not isinstance(document, dict):
         raise Refused(Reason.MALFORMED, "a tensor without its description", show(name))
     dtype = DTYPES_OF_TORCH.get(document.get("dtype", 0))

@@ -1,4 +1,4 @@
-"""What operations of ATen make of constants: a closed set, as steps that compute the weight."""
+"""Constant folding of ATen: a closed set of operations, as steps that compute the weight."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _PRODUCTS |= {"vdot": ("self", "other")}
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """What a node reads, by the names of the operator's schema: values, lists of them, or JSON."""
+    """A node's arguments, by the names of the operator's schema: values, lists of values, or JSON."""
 
     tensors: Mapping[str, Value]
     lists: Mapping[str, list[Value]]
@@ -68,15 +68,15 @@ class Arguments:
         return cls(tensors, lists, plain)
 
     def values(self) -> list[Value]:
-        """All values that are read."""
+        """All values among the arguments."""
         return [*self.tensors.values(), *(value for group in self.lists.values() for value in group)]
 
     def value(self, name: str) -> Value | None:
-        """A value that is read."""
+        """A value argument."""
         return self.tensors.get(name)
 
     def tensor(self, name: str) -> Tensor:
-        """A constant, or a number that the graph spells."""
+        """A constant, or a literal number of the graph."""
         value = self.tensors.get(name)
         if value is not None and value.tensor is not None:
             return value.tensor
@@ -89,12 +89,12 @@ class Arguments:
         raise Unfoldable(f"it has no constant {name}")
 
     def integer(self, name: str, default: int) -> int:
-        """An integer, -1 for what is none."""
+        """An integer, -1 for anything else."""
         value = self.plain.get(name, default)
         return value if type(value) is int and abs(value) < 1 << 48 else -1
 
     def integers(self, name: str, default: int) -> list[int] | None:
-        """A list of integers; None where it is no such list, or not known before the program runs."""
+        """A list of integers; None for anything else, and for lists known only at run time."""
         value = self.plain.get(name, [default])
         listed = value if isinstance(value, list) else [value]
         plain = [one.get("as_int") if isinstance(one, dict) else one for one in listed]
@@ -102,7 +102,7 @@ class Arguments:
         return numbers if numbers and len(numbers) == len(plain) else None
 
     def text(self, name: str) -> str:
-        """Text, "" for what is none."""
+        """Text, "" for anything else."""
         value = self.plain.get(name)
         return value if isinstance(value, str) else ""
 
@@ -112,7 +112,7 @@ class Arguments:
 
 
 def fold(target: str, arguments: Arguments, dtype: str) -> Tensor:
-    """The constant that an operation makes of constants; `dtype`: of its result. Unfoldable where it is not known."""
+    """The result of an operation on constants; `dtype`: of the result. Unfoldable for unknown operations."""
     parts = target.split(".")
     operator = parts[-2] if len(parts) > 2 else ""
     known = {value.tensor.dtype for value in arguments.values() if value.tensor is not None}

@@ -1,4 +1,4 @@
-"""Follows the values of a torch.export program, to find what every convolution reads and how deep it lies."""
+"""Walks the graph of a torch.export program, to find the weight and depth of every convolution."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _NAMES = {"parameter": "parameter_name", "buffer": "buffer_name", "tensor_consta
 
 
 class Value(NamedTuple):
-    """What is known of a value: depth (docs/measures.md, 2), whether it is live, its numbers if constant.
+    """Facts about a value: depth (docs/measures.md, 2), whether it depends on an input, its elements if constant.
 
-    name: of the stored tensor that it is named after. obstacle: why a constant cannot be told.
+    name: the stored tensor it is named after. obstacle: why a constant is not known.
     """
 
     depth: int
@@ -38,7 +38,7 @@ class Value(NamedTuple):
 
 
 class GraphWalk:
-    """One walk over one program. `convolutions` then holds what each of them reads, `read` the names of that."""
+    """One walk over one program. Afterwards, `convolutions` has the weight of each, `read` their names."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -48,7 +48,7 @@ class GraphWalk:
         self._metas: Mapping[str, Any] = {}
 
     def run(self) -> None:
-        """Walk; Refused where the program is no graph, or a weight contradicts its operation or is not read."""
+        """Walk; Refused where the program has no graph, or a weight contradicts its operation or is not supported."""
         module = _mapping(self.program.document.get("graph_module"), "graph_module")
         graph = _mapping(module.get("graph"), "graph")
         self._metas = _mapping(graph.get("tensor_values"), "tensor_values")
@@ -61,7 +61,7 @@ class GraphWalk:
             self._node(_mapping(node, "nodes"))
 
     def _input(self, spec: Mapping[str, Any]) -> None:
-        """An input of the graph: a stored tensor, or what the caller gives."""
+        """An input of the graph: a stored tensor, or an argument of the caller."""
         for kind, inner in spec.items():
             argument = inner.get("arg") if isinstance(inner, dict) else None
             names = list(_tensor_names(argument)) if kind not in _NAMES else [_text(argument, "name")]
@@ -99,7 +99,7 @@ class GraphWalk:
         self._values.update(dict.fromkeys(outputs, plain))
 
     def _folded(self, target: str, arguments: Arguments, output: str, plain: Value) -> Value:
-        """What an operation makes of constants."""
+        """Fold an operation on constants."""
         read = list(arguments.values())
         main = max(read, key=lambda value: len(value.tensor.shape) if value.tensor else 0) if read else plain
         obstacle = next((value.obstacle for value in read if value.obstacle), "")
@@ -120,7 +120,7 @@ class GraphWalk:
         return self._values[name]
 
     def _convolution(self, target: str, arguments: Arguments, depth: int, where: str) -> None:
-        """Add the tensor that a convolution reads as its weight, unless the weight is made at run time."""
+        """Add a convolution's weight, unless it is computed at run time."""
         weight = arguments.value("weight")
         if weight is None:
             raise Refused(Reason.MALFORMED, "a convolution without a weight", where)
@@ -178,7 +178,7 @@ def _refuse_if_it_reads_a_weight(target: str, read: list[Value], where: str) -> 
 
 
 def _has_convolution(document: Any) -> bool:
-    """Whether a graph inside a node's arguments has a convolution in it."""
+    """Whether a graph among a node's arguments contains a convolution."""
     pending = [document]
     while pending:
         each = pending.pop()

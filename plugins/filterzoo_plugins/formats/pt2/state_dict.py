@@ -37,7 +37,7 @@ class _View:
 
 
 class _Meaning:
-    """Plain tensors, parameters and dicts; all else stays inert."""
+    """Interprets plain tensors, parameters and dicts; all else stays inert."""
 
     def persistent(self, identity: object) -> object:
         match identity:
@@ -69,7 +69,7 @@ class _Meaning:
 
 
 def state_dict(file: RandomAccessFile, whole: StoredRange, where: str) -> dict[str, StoredView | None]:
-    """The tensors by name; None for one that is not read. `whole`: where the torch zip lies in the file."""
+    """The tensors by name; None for one that is not read. `whole`: the torch zip's record in the file."""
     inner = Window(file, whole.offset, whole.length)
     archive = ZipIndex(inner)
     pickles = [name for name in archive.members if name.endswith("/data.pkl")]
@@ -93,7 +93,7 @@ def state_dict(file: RandomAccessFile, whole: StoredRange, where: str) -> dict[s
 
 
 def _record(archive: ZipIndex, name: str, whole: StoredRange) -> StoredRange:
-    """A storage's member, at its place in the outer file."""
+    """A storage's member, with offsets in the outer file."""
     member = archive.members.get(name)
     if member is None:
         raise Refused(Reason.MALFORMED, "a tensor whose storage is missing", show(name))

@@ -1,4 +1,4 @@
-"""The checkpoints of TensorFlow since version 1.0: an index, a sorted table, and the files of data beside it.
+"""The checkpoints of TensorFlow since version 1.0: an index (a sorted table), and data files.
 
 The layout: tensor_bundle.proto and tensor_bundle.h. The empty key holds the header; every other the entry of a tensor.
 """
@@ -26,7 +26,7 @@ _MAX_VARINT = 10
 
 @dataclass(slots=True)
 class BundleEntry:
-    """A tensor as the index has it. is_sliced: its numbers stand in the entries of its slices."""
+    """The entry of a tensor in the index. is_sliced: its elements are in the entries of its slices."""
 
     key: str
     type: int = 0
@@ -38,7 +38,7 @@ class BundleEntry:
 
 
 class Variable(NamedTuple):
-    """An object of a checkpoint: its number, the key of its numbers, and what TensorFlow calls it."""
+    """An object of a checkpoint: its number, the key of its data, and its name in TensorFlow."""
 
     object: int
     key: str
@@ -47,7 +47,10 @@ class Variable(NamedTuple):
 
 @dataclass
 class Bundle:
-    """One checkpoint. `index` is its file; `folder` and `name` lead to the data: beside the artifact, or below it."""
+    """One checkpoint.
+
+    `index` is its index file; `folder` and `name` locate its data files, beside the artifact or below it.
+    """
 
     artifact: RandomAccessFile
     index: RandomAccessFile
@@ -74,7 +77,7 @@ class Bundle:
             raise Refused(Reason.MALFORMED, "a checkpoint without a header", "byte 0")
 
     def tensor(self, entry: BundleEntry, name: str) -> Tensor:
-        """The array that an entry leads to; what is no array of numbers is given as its bytes."""
+        """The array of an entry; anything but numbers is listed as bytes."""
         where, dtype = show(entry.key), DTYPES_BY_NUMBER.get(entry.type)
         if entry.is_sliced:
             raise Refused(Reason.UNSUPPORTED, "a variable that is stored in slices", where)
@@ -108,7 +111,7 @@ class Bundle:
         return list(_variables(reader, end - length, end)) if length > 0 else []
 
     def close(self) -> None:
-        """Give back the files of data."""
+        """Close the data files."""
         self._files.close()
 
     def _side(self, name: str) -> RandomAccessFile:

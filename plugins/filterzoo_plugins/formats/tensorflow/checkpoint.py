@@ -1,4 +1,4 @@
-"""TensorFlow checkpoints: every variable, called as TensorFlow calls it, in TensorFlow's order of axes."""
+"""TensorFlow checkpoints: every variable, under its name in TensorFlow and with TensorFlow's layout."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 class TensorFlowCheckpoint(Format):
     """A checkpoint: `NAME.index` with `NAME.data-?????-of-?????` beside it, or a single file (TensorFlow before 1.0).
 
-    Kernels are (*kernel, in/groups, out); which of them are depthwise or transposed, names and shapes tell.
+    Kernels are (*kernel, in/groups, out); names and shapes decide which are depthwise or transposed.
     """
 
     name: ClassVar[str] = "tensorflow_checkpoint"
@@ -34,7 +34,7 @@ class TensorFlowCheckpoint(Format):
     _is_old: bool = False
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """By the header, which is a table's first entry; the name is that of the data, too."""
+        """By the header, which is the table's first entry; the name also determines that of the data."""
         self._called = name
         self._is_old = is_old_checkpoint(head)
         return self._is_old or is_checkpoint(head)
@@ -73,13 +73,16 @@ def _of_entry(bundle: Bundle, entry: BundleEntry, name: str) -> Iterator[Tensor 
 
 
 def _is_of_optimiser(key: str) -> bool:
-    """Whether the objects say so: what hangs on an optimiser, but for the network's variables that it trains."""
+    """Whether the object graph shows that a variable belongs to an optimiser and not to the network that it trains."""
     parts = key.split("/")
     return not _OPTIMISERS.isdisjoint(parts[:-1]) and "_trainable_variables" not in parts
 
 
 def _with_meaning(tensor: Tensor, lengths: Mapping[str, int]) -> Tensor:
-    """With what the axes mean. A bias for each pair of channels is that of a depthwise kernel, (*kernel, in, each)."""
+    """With a layout.
+
+    A bias for each (input channel, multiplier) belongs to a depthwise kernel, (*kernel, in, multiplier).
+    """
     if tensor.layout is Layout.OTHER:
         return tensor
     layout, convolution = meaning_by_name(tensor.name, tensor.shape)

@@ -1,4 +1,4 @@
-"""Which TensorFlow operations are convolutions, how their weights lie, and what their attributes say."""
+"""Which TensorFlow operations are convolutions, the layout of their weights, and their attributes."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ _CONVOLUTIONS = {
     "Conv3DBackpropInput": Operator(Layout.K_OI, 5, data=2),
     "Conv3DBackpropInputV2": Operator(Layout.K_OI, 5, data=2),
 }
-"""By operation (nn_ops.cc). BackpropInput is what a transposed convolution is called."""
+"""By operation (nn_ops.cc). A transposed convolution is called BackpropInput."""
 
 
 def operator_of(node: Node) -> Operator | None:
-    """The convolution that a node is, None where it is none that is known."""
+    """The row of the table for a node, None for others."""
     return _CONVOLUTIONS.get(node.operation)
 
 
 def looks_like_convolution(node: Node) -> bool:
-    """Whether an operation calls itself a convolution, and is not what a training computes of one."""
+    """Whether an operation is named like a convolution, and is none of the gradient operations of training."""
     return _UNKNOWN.search(node.operation) is not None and _OF_GRADIENTS.search(node.operation) is None
 
 
@@ -54,11 +54,10 @@ def convolution_of(
     *,
     depth: int,
 ) -> Convolution:
-    """What a node says of itself; `shape` is its weight's, `channels` its input's, None where that is not known.
+    """The convolution of a node; `shape` is its weight's, `channels` its input's, None if unknown.
 
-    block: what SpaceToBatchND made of the input, () where it is not known, None where the input is as it was: that is
-    how TensorFlow dilates. Padding is None where the node, or its surroundings, choose it.
-    Refused (malformed) where attributes and shapes contradict.
+    block: the block shape of a SpaceToBatchND before it, which is how TensorFlow dilates; () if unknown, None without
+    one. Padding is None where it depends on the input. Refused (malformed) where attributes and shapes contradict.
     """
     where, kernel = show(node.name), operator.rank - 2
     if len(shape) != operator.rank or 0 in shape:
@@ -84,7 +83,7 @@ def convolution_of(
 
 
 def canonical_channels(operator: Operator, shape: tuple[int, ...]) -> int:
-    """How many channels it gives."""
+    """The number of output channels."""
     match operator.layout:
         case Layout.K_OI:
             return shape[-2]
@@ -95,7 +94,7 @@ def canonical_channels(operator: Operator, shape: tuple[int, ...]) -> int:
 
 
 def has_channels_first(node: Node) -> bool:
-    """Whether the axis of the channels is the second one of its input, not the last one."""
+    """Whether the input is channels first (NCHW)."""
     return node.text("data_format").startswith("NC")
 
 
@@ -115,7 +114,7 @@ def _groups(operator: Operator, shape: tuple[int, ...], channels: int | None, wh
 
 
 def _spatial(node: Node, key: str, kernel: int, where: str, is_first: bool) -> tuple[int, ...]:  # noqa: FBT001  # of the node
-    """Strides or dilations along the kernel's axes; ones where they are left out."""
+    """Strides or dilations along the kernel's axes; ones by default."""
     numbers = node.integers(key) or (1,) * (kernel + 2)
     if len(numbers) != kernel + 2 or not all(0 < number < _MAX_SIDE for number in numbers):
         raise Refused(Reason.MALFORMED, f"{key} {numbers[:8]} of a kernel of {kernel} axes", where)

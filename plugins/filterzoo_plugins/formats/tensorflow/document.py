@@ -10,7 +10,7 @@ from filterzoo_plugins.encodings.protobuf import WireReader, length_tag, signed,
 from filterzoo_plugins.formats.tensorflow.types import StoredConstant, read_numbers, read_shape
 
 MAX_NODES = 500_000
-"""Of a graph and all its functions."""
+"""Most nodes of a graph and all its functions."""
 MAX_INPUTS = 2_000_000
 MAX_BOUND = 100_000
 """Most variables that a function reads."""
@@ -28,7 +28,7 @@ Attribute = str | int | tuple[int, ...] | tuple[str, ...] | StoredConstant
 
 @dataclass(slots=True)
 class Node:
-    """An operation. inputs: what it reads, as the graph spells it, `^` before those it only waits for."""
+    """An operation. inputs: names as in the graph; control inputs start with `^`."""
 
     name: str
     operation: str
@@ -36,7 +36,7 @@ class Node:
     attributes: dict[str, Attribute] = field(default_factory=dict)
 
     def text(self, key: str) -> str:
-        """An attribute that is a text or the name of a function; "" where there is none."""
+        """A text attribute, or the name of a function; "" where there is none."""
         value = self.attributes.get(key)
         return value if isinstance(value, str) else ""
 
@@ -53,7 +53,7 @@ class Node:
 
 @dataclass(slots=True)
 class Function:
-    """A body that calls share. returned: by the name of a result, what its nodes call it."""
+    """A function. returned: by the name of a result, the name of the node output."""
 
     name: str
     arguments: list[str] = field(default_factory=list)
@@ -63,15 +63,15 @@ class Function:
 
     @property
     def outputs(self) -> list[str]:
-        """What its nodes call what it gives, in order."""
+        """The node outputs that it returns, in order."""
         return [self.returned.get(name, "") for name in self.results]
 
 
 @dataclass(slots=True)
 class Model:
-    """A graph. outputs: what each signature gives, [] where all nodes count. restore: the node that loads variables.
+    """A graph. outputs: of each signature, [] where all nodes count. restore: the node that loads variables.
 
-    bound: by function, the objects of the checkpoint that its last arguments are.
+    bound: by function, the objects of the checkpoint bound to its last arguments.
     """
 
     nodes: list[Node] = field(default_factory=list)
@@ -91,7 +91,7 @@ class ModelReader:
         self._inputs = 0
 
     def saved_model(self) -> Model:
-        """The graph that is there to be served, else the first one."""
+        """The graph with the tag `serve`, else the first one."""
         models = [self._meta_graph(at, at + length) for at, length in self._all(0, self.reader.file.size, 2)]
         if not models:
             raise Refused(Reason.MALFORMED, "a SavedModel without a graph", "byte 0")

@@ -1,4 +1,4 @@
-"""What TensorFlow's operations make of constants: a closed set, as steps that compute the weight."""
+"""Constant folding of TensorFlow: a closed set of operations, as steps that compute the weight."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _UNARY = {
     "Reciprocal": (Step.RECIPROCAL,),
 }
 SAME = frozenset({"Identity", "StopGradient", "Snapshot", "ReadVariableOp", "EnsureShape", "PreventGradient"})
-"""What gives its first input as it is."""
+"""Operations that return their first input unchanged."""
 _WIDENED = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 
 
 class Operands(Protocol):
-    """What an operation reads. All raise Unfoldable where a value is not known."""
+    """The operands of an operation. All methods raise Unfoldable where a value is not known."""
 
     def __len__(self) -> int:
         """How many there are."""
@@ -47,7 +47,7 @@ class Operands(Protocol):
         ...
 
     def integers(self, place: int) -> list[int]:
-        """A short list of whole numbers: axes, a permutation, a shape."""
+        """A short list of integers: axes, a permutation, a shape."""
         ...
 
 
@@ -55,14 +55,14 @@ Fold = Callable[[Node, Operands], Tensor]
 
 
 def fold(node: Node, operands: Operands) -> Tensor:
-    """What the operation makes of constants; Unfoldable where it is not in the list, or they do not fit it."""
+    """The result of the operation on constants; Unfoldable for other operations or invalid operands."""
     if node.operation not in FOLDS:
         raise Unfoldable("it is in no list of what is computed")
     return FOLDS[node.operation](node, operands)
 
 
 def reshaped(tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    """In another shape; an array that is stored stays a stored one."""
+    """Reshaped; an array that is stored stays a stored one."""
     sides = list(shape)
     rest = prod(side for side in sides if side != -1)
     if sides.count(-1) == 1 and rest > 0:
@@ -129,7 +129,7 @@ def _squeeze(node: Node, operands: Operands) -> Tensor:
 
 
 def _strided(node: Node, operands: Operands) -> Tensor:
-    """A part of an array; its masks say which bounds are left out, and which axes are added, or taken away."""
+    """StridedSlice; its masks state omitted bounds, and axes to insert or drop."""
     tensor = operands.tensor(0)
     bounds = list(zip(*(operands.integers(place) for place in (1, 2, 3)), strict=True))
     masks = {key: node.integer(f"{key}_mask") for key in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")}
@@ -178,7 +178,6 @@ FOLDS: dict[str, Fold] = {
     "Transpose": _transpose,
     "ConcatV2": _concatenated,
 }
-"""By operation, those that are followed where all that they read is constant.
-
-FakeQuant is not: it changes the weight while the network runs, and its rounding cannot be told exactly by these steps.
+"""By operation: those that are folded if all their inputs are constant. FakeQuant is not: these steps cannot reproduce
+its rounding exactly.
 """

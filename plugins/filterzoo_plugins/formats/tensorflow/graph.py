@@ -1,4 +1,4 @@
-"""Follows the values of a TensorFlow graph and its functions, to find what every convolution reads."""
+"""Walks a TensorFlow graph and its functions, to find the weight of every convolution."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from filterzoo_plugins.formats.tensorflow.order import data_inputs, in_order, ou
 from filterzoo_plugins.formats.tensorflow.values import Scope, Value, channels_of, constant, joined, kept_block
 
 MAX_VISITS = 400_000
-"""Nodes that are looked at, those of a function once a call."""
+"""Most nodes that are visited, those of a function once for each call."""
 MAX_CALLS = 60
 """Functions that call each other."""
 VARIABLES = frozenset({"VarHandleOp", "VariableV2", "Variable"})
@@ -40,11 +40,11 @@ _CALLS = {
     "Case": (("branches",), 1),
     "StatelessCase": (("branches",), 1),
 }
-"""By operation: the attributes that name functions, and how many inputs stand before their arguments."""
+"""By operation: the attributes that name functions, and the number of inputs before their arguments."""
 
 
 class GraphWalk:
-    """One walk over one model. `convolutions` then holds what each of them reads, `read` the names of that."""
+    """One walk over one model. Afterwards, `convolutions` has the weight of each, `read` their names."""
 
     def __init__(self, model: Model, reader: WireReader, bundle: Bundle | None) -> None:
         self.model = model
@@ -63,7 +63,7 @@ class GraphWalk:
         self._found: dict[tuple[str, str], int] = {}
 
     def run(self) -> None:
-        """Walk; Refused where edges run in a circle, or lead nowhere."""
+        """Walk; Refused where edges form a cycle, or name unknown nodes."""
         nodes = {node.name: node for node in self.model.nodes}
         if len(nodes) != len(self.model.nodes):
             raise Refused(Reason.MALFORMED, "two nodes of one name")
@@ -75,7 +75,7 @@ class GraphWalk:
             self._walk(reached(nodes, [self.model.restore]), {}, 0)
             self._is_restoring = False
         scope: Scope = {}
-        # Each signature is a network of its own, of the same layers: those of the first one count.
+        # Signatures are networks of the same layers: those of the first one count.
         for outputs in self.model.outputs or [list(nodes)]:
             self._root += 1
             self._walk(reached(nodes, outputs), scope, 0)
@@ -87,7 +87,7 @@ class GraphWalk:
             raise Refused(Reason.UNSUPPORTED, "convolutions that no signature of the model reaches", show(unreached))
 
     def _functions_by_themselves(self) -> None:
-        """Functions that no signature calls: their last arguments are objects of the checkpoint."""
+        """Walk functions that no signature calls: their last arguments are objects of the checkpoint."""
         called = {
             name for function in self.model.functions.values() for node in function.nodes for name in _called(node)
         }
@@ -161,7 +161,7 @@ class GraphWalk:
         return plain
 
     def _folded(self, node: Node, inputs: Sequence[Value], plain: Value) -> Value:
-        """What an operation makes of constants."""
+        """Fold an operation on constants."""
         if node.operation in SAME and (inputs[0].key or (inputs[0].variable and node.operation != "ReadVariableOp")):
             return replace(inputs[0], depth=plain.depth)
         try:
@@ -177,7 +177,7 @@ class GraphWalk:
             return replace(plain, obstacle=f"it passes {show(node.operation)}: {refusal.detail}")
 
     def tensor_of(self, value: Value) -> Tensor:
-        """The numbers of a constant or of a variable; Unfoldable where they are not known."""
+        """The numbers of a constant or of a variable; The value as a tensor; Unfoldable where it is not known."""
         if value.tensor is not None:
             return value.tensor
         if not value.variable:
@@ -192,13 +192,13 @@ class GraphWalk:
         return self.bundle.tensor(entry, self._name(key, value.variable))
 
     def _name(self, key: str, variable: str) -> str:
-        """What TensorFlow calls a variable, unless another that is read is called so."""
+        """A variable's name in TensorFlow, unless another weight has that name."""
         plain = key.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE")
         name = self._called.get(key) or (plain if variable.startswith("object ") else variable)
         return name if self._named.setdefault(name, key) == key else plain
 
     def _convolution(self, node: Node, operator: Operator, inputs: Sequence[Value], plain: Value) -> Value:
-        """Add the tensor that a convolution reads as its weight, unless the weight is made at run time."""
+        """Add a convolution's weight, unless it is computed at run time."""
         where = show(node.name)
         if self._is_restoring:
             return plain
@@ -246,7 +246,7 @@ class GraphWalk:
             return ()
 
     def _texts(self, inputs: Sequence[Value]) -> list[str]:
-        """The keys that RestoreV2 asks for."""
+        """The keys that RestoreV2 loads."""
         numbers = inputs[1].stated if len(inputs) > 1 else None
         if numbers is None:
             return []

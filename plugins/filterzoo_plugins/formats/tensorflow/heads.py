@@ -1,4 +1,4 @@
-"""How TensorFlow's files start: none of them has a magic number in its first bytes."""
+"""Recognises TensorFlow's files by their first fields: none of them has a magic number."""
 
 from __future__ import annotations
 

@@ -18,14 +18,14 @@ from filterzoo_plugins.formats.tensorflow.types import STRING, StoredConstant
 _FILE = "saved_model.pb"
 _CORE_ML = ".mlmodel"
 _VARIABLES = "variables/variables"
-"""Where a SavedModel's checkpoint lies, seen from its `saved_model.pb`."""
+"""The path of a SavedModel's checkpoint, relative to its `saved_model.pb`."""
 
 
 class TensorFlowGraph(Format):
     """A SavedModel (`saved_model.pb`, with `variables/` beside it) or a frozen graph (`.pb`).
 
     Conv2D, Conv3D, DepthwiseConv2dNative and the BackpropInput operations that are transposed convolutions, in the
-    graph that the signatures reach and the functions it calls.
+    graph reachable from the signatures, and the functions it calls.
     """
 
     name: ClassVar[str] = "tensorflow_graph"
@@ -34,7 +34,7 @@ class TensorFlowGraph(Format):
     _is_frozen: bool = False
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """By the first fields of the message; the first Core ML models start like a SavedModel, but for the name."""
+        """By the first fields of the message; old Core ML models start alike and are distinguished by name."""
         self._is_frozen = is_graph(head)
         return self._is_frozen or (is_saved_model(head) and not name.lower().endswith(_CORE_ML))
 
@@ -44,7 +44,7 @@ class TensorFlowGraph(Format):
         return file == _FILE and other == (f"{folder}/{_VARIABLES}" if folder else _VARIABLES) + ENDING
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor | LeftOut]:
-        """What each convolution reads, in the order of the nodes; then the variables and constants that none reads."""
+        """The weights of convolutions, in the order of the nodes; then the other variables and constants."""
         reader = WireReader(file)
         with self._opened(reader) as (model, bundle):
             walk = GraphWalk(model, reader, bundle)
@@ -80,7 +80,7 @@ class TensorFlowGraph(Format):
 
 
 def _stored(model: Model, bundle: Bundle | None) -> Iterator[Tensor]:
-    """What is stored, variables first; nothing of a function twice."""
+    """All stored arrays, variables first, without repetitions."""
     if bundle is not None:
         for entry in bundle.entries.values():
             if not entry.is_sliced:

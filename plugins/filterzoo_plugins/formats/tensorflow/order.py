@@ -1,4 +1,4 @@
-"""In which order a TensorFlow graph's operations are looked at, and what they read by name."""
+"""The order in which a TensorFlow graph's operations are visited, and the names of their inputs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from filterzoo_plugins.formats.tensorflow.values import Scope, Value
 
 
 def data_inputs(node: Node, scope: Scope) -> list[str]:
-    """What a node reads, without what it only waits for; of a loop's start, without what comes back."""
+    """A node's data inputs: without control inputs and, for a loop's start, without the back edge."""
     names = [spelled for spelled in node.inputs if not spelled.startswith("^")]
     return [name for name in names if name.partition(":")[0] in scope] if node.operation == "Merge" else names
 
@@ -35,7 +35,7 @@ def _origins(node: Node) -> list[str]:
 
 
 def reached(nodes: Mapping[str, Node], names: Sequence[str]) -> list[Node]:
-    """The nodes that these are made of, in the order of the file."""
+    """The nodes that these depend on, in the order of the file."""
     pending = [name.lstrip("^").partition(":")[0] for name in names]
     reached: set[str] = set()
     while pending:
@@ -47,7 +47,7 @@ def reached(nodes: Mapping[str, Node], names: Sequence[str]) -> list[Node]:
 
 
 def in_order(nodes: Sequence[Node]) -> Iterator[Node]:
-    """Each node behind those that it reads; the way back of a loop is cut. Refused where edges run in a circle."""
+    """Topological order; back edges of loops are cut. Refused where edges form a cycle."""
     places = {node.name: place for place, node in enumerate(nodes)}
     if len(places) != len(nodes):
         raise Refused(Reason.MALFORMED, "two nodes of one name")

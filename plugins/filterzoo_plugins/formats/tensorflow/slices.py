@@ -1,4 +1,4 @@
-"""The checkpoints of TensorFlow before 1.0: one sorted table, the numbers of each variable in its values.
+"""The checkpoints of TensorFlow before 1.0: one sorted table, whose values contain the variables.
 
 The layout: saved_tensor_slice.proto. The empty key holds the list of variables; each other key a SavedSlice.
 """
@@ -60,7 +60,7 @@ def _variables(reader: WireReader, start: int, end: int) -> dict[str, _Variable]
 def _slice(
     reader: WireReader, start: int, end: int, variables: dict[str, _Variable]
 ) -> tuple[str, bool, Tensor | LeftOut]:
-    """(name, whether it is the whole variable, its numbers)."""
+    """(name, whether it is the whole variable, its data)."""
     name, is_whole, proto = "", True, (0, 0)
     for tag, length, at in reader.fields(start, end):
         if tag == length_tag(1):
@@ -80,7 +80,7 @@ def _slice(
     kind, shape = variables[name]
     if not is_whole:
         return name, False, LeftOut(name, str(Reason.UNSUPPORTED), "a variable that is stored in slices")
-    # The numbers state no type or shape of their own: the list of variables has them.
+    # The data have no type or shape: the list of variables has them.
     numbers = replace(read_numbers(reader, *proto, name), type=kind, shape=shape)
     try:
         return name, True, replace(numbers.tensor(), layout=Layout.K_IO)

@@ -40,13 +40,13 @@ DTYPES_BY_NUMBER = {
     24: "F8_E5M2",
     25: "F8_E4M3",
 }
-"""Of types.proto. Text, handles, and quantised numbers, whose scales lie elsewhere, are not among them."""
+"""DataType of types.proto, without text, handles, and quantised types, whose scales are stored elsewhere."""
 MAX_RANK = 64
 MAX_TEXTS = 200_000
 _MAX_LIST = 64
 
 _PACKED_FIELDS = {5: ("F32", FIXED32), 6: ("F64", FIXED64)}
-"""float_val and double_val: numbers as they are."""
+"""float_val and double_val: plain numbers."""
 _VARINT_FIELDS = {13: ("F16", "BF16"), 7: ("I32", "I16", "I8", "U8", "U16"), 10: ("I64",), 11: ("BOOL",)}
 """half_val, int_val, int64_val, bool_val: numbers as varints."""
 _STRING_FIELD = 8
@@ -54,7 +54,7 @@ _STRING_FIELD = 8
 
 @dataclass(frozen=True, slots=True)
 class StoredConstant:
-    """A constant. numbers: where they lie, and in which field (4: all of them as they are). texts: byte ranges."""
+    """A constant. numbers: offset, length and field of its data (4: tensor_content). texts: byte ranges."""
 
     name: str
     type: int
@@ -64,14 +64,14 @@ class StoredConstant:
 
     @property
     def dtype(self) -> str:
-        """A key of `DTYPES`; Unfoldable for what is no array of numbers."""
+        """A key of `DTYPES`; Unfoldable for anything but numbers."""
         try:
             return DTYPES_BY_NUMBER[self.type]
         except KeyError:
             raise Unfoldable(f"numbers of TensorFlow's type {self.type}") from None
 
     def tensor(self) -> Tensor:
-        """The array; one number that stands for all is spread. Unfoldable where its numbers are stored otherwise."""
+        """The array; a single number is broadcast. Unfoldable for other storage."""
         dtype, count = self.dtype, prod(self.shape)
         if self.numbers is None:
             raise Unfoldable("a constant without numbers, or with numbers in several fields")
@@ -96,7 +96,7 @@ class StoredConstant:
         )
 
     def integers(self, reader: WireReader) -> list[int]:
-        """The numbers of a short list; Unfoldable where they are none, or many. One stands for all."""
+        """The elements of a short list; Unfoldable for anything else. A single number is broadcast."""
         count, dtype = prod(self.shape), DTYPES_BY_NUMBER.get(self.type, "")
         code = {"I32": "i", "I64": "q"}.get(dtype)
         if code is None or self.numbers is None or count > _MAX_LIST:
@@ -118,7 +118,7 @@ class StoredConstant:
 
 
 def read_shape(reader: WireReader, start: int, end: int, where: str) -> tuple[int, ...] | None:
-    """A TensorShapeProto, -1 for a side that is not known; None where the rank is not. Many axes are refused."""
+    """A TensorShapeProto, -1 for an unknown side; None for an unknown rank. Too many axes are refused."""
     sides: list[int] = []
     is_ranked = True
     for tag, value, offset in reader.fields(start, end):
@@ -136,7 +136,7 @@ def read_shape(reader: WireReader, start: int, end: int, where: str) -> tuple[in
 
 
 def read_numbers(reader: WireReader, start: int, end: int, name: str) -> StoredConstant:
-    """A TensorProto; what it holds is not read. Numbers that stand in several fields are not found."""
+    """A TensorProto, without its data. Data in several fields are not located."""
     kind = 0
     shape: tuple[int, ...] = ()
     found: list[tuple[int, int, int]] = []

@@ -1,4 +1,4 @@
-"""What is known of the outputs of a TensorFlow graph's operations."""
+"""Facts about the outputs of a TensorFlow graph's operations."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _SAME_CHANNELS = SAME | {
     "FusedBatchNormV2", "FusedBatchNormV3", "MaxPool", "MaxPoolV2", "AvgPool", "SpaceToBatchND", "BatchToSpaceND",
     "ResizeBilinear", "ResizeNearestNeighbor",
 }  # fmt: skip
-"""Their input has as many channels as they give."""
+"""Operations with as many input as output channels."""
 _SPREADING = frozenset({"Add", "AddV2", "Mul", "Sub", "Maximum", "Minimum"})
-"""They give as many channels as either input that has more than one."""
+"""Operations whose output has as many channels as the input with more than one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What is known of an output: depth (docs/measures.md, 2), whether it is live, its numbers if constant.
+    """Facts about an output: depth (docs/measures.md, 2), whether it depends on an input, its value if constant.
 
     variable: the handle that it is. key: the entry of the checkpoint that it was restored from. stated: of a constant.
-    channels: of a live one, and whether their axis is the second one, not the last. block: what SpaceToBatchND made of
-    it. obstacle: why the numbers of a constant are not known.
+    channels: of a live one, and whether it is channels first. block: the block shape of SpaceToBatchND. obstacle: why
+    the value of a constant is not known.
     """
 
     depth: int = 0
@@ -42,11 +42,11 @@ class Value:
 
 
 Scope = dict[str, list[Value]]
-"""By name, the outputs of nodes and the arguments of a function."""
+"""Outputs of nodes and arguments of a function, by name."""
 
 
 def constant(node: Node) -> Value:
-    """What a Const holds."""
+    """The value of a Const."""
     numbers = node.attributes.get("value")
     if not isinstance(numbers, StoredConstant):
         return Value(obstacle="a constant without a value")
@@ -59,7 +59,7 @@ def constant(node: Node) -> Value:
 
 
 def channels_of(node: Node, inputs: Sequence[Value]) -> tuple[int, bool] | None:
-    """How many channels an operation gives, where that follows from what it reads."""
+    """The number of output channels of an operation, where its inputs determine it."""
     known = {value.channels for value in inputs if value.live and value.channels is not None}
     if node.operation in _SPREADING:
         return known.pop() if len(known) == 1 and all(count > 1 for count, _ in known) else None
@@ -67,12 +67,12 @@ def channels_of(node: Node, inputs: Sequence[Value]) -> tuple[int, bool] | None:
 
 
 def kept_block(node: Node, inputs: Sequence[Value]) -> tuple[int, ...] | None:
-    """A dilating convolution stands right behind SpaceToBatchND."""
+    """A dilated convolution directly follows SpaceToBatchND."""
     return inputs[0].block if node.operation in SAME and inputs else None
 
 
 def joined(values: Sequence[Value]) -> Value:
-    """What either of several branches gives."""
+    """The merged value of several branches."""
     first = values[0]
     if all(value == first for value in values):
         return first

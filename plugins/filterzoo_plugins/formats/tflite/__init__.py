@@ -19,9 +19,8 @@ _MAX_LICENCE_TEXT = 10_000
 class TFLite(Format):
     """TensorFlow Lite models: CONV_2D, DEPTHWISE_CONV_2D, TRANSPOSE_CONV and the 3-D ones, in every subgraph.
 
-    A weight may be sparse or of 4 bits, and computed from constants by a closed set of operators (`folds`). One that
-    depends on an input is no layer; one that is computed in any other way is refused as unsupported, for it is a layer
-    we cannot show.
+    A weight may be sparse or of 4 bits, or computed from constants by a closed set of operators (`folds`). One that
+    depends on an input is no layer; one that is computed in any other way is left out as unsupported.
     """
 
     name: ClassVar[str] = "tflite"
@@ -29,12 +28,12 @@ class TFLite(Format):
     is_graph: ClassVar[bool] = True
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """The identifier stands behind the offset of the root table."""
+        """The identifier follows the offset of the root table."""
         del name
         return head[4:8] == _IDENTIFIER
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor | LeftOut]:
-        """What each convolution reads, in the order of the operators; then the stored tensors that none reads."""
+        """The weights of convolutions, in the order of the operators; then the other stored tensors."""
         subgraphs = read_subgraphs(FlatBuffer(file))
         walk = GraphWalk(subgraphs)
         walk.run()
@@ -46,7 +45,7 @@ class TFLite(Format):
         """Every stored tensor of every subgraph, as it is stored."""
         entries = (entry for graph in read_subgraphs(FlatBuffer(file)) for entry in graph.tensors if entry.span)
         for entry in entries:
-            with contextlib.suppress(Unfoldable):  # strings and the like are no arrays
+            with contextlib.suppress(Unfoldable):  # strings and other types are no arrays
                 yield entry.tensor()
 
     def facts(self, file: RandomAccessFile) -> FileFacts:
@@ -56,7 +55,7 @@ class TFLite(Format):
 
 
 def _unread(tensor: TensorEntry, read: set[int]) -> Iterator[Tensor]:
-    """A stored tensor as it is listed for the count; one that is no array of whole numbers is listed as bytes."""
+    """The listed form of a stored tensor: bytes, for types smaller than a byte."""
     span = tensor.span
     if span is None or tensor.table.position in read:
         return

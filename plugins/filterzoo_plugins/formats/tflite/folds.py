@@ -1,4 +1,4 @@
-"""What operators make of constants: a closed set, as steps that compute the weight."""
+"""Constant folding: a closed set of operators, as steps that compute the weight."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BINARY = {
     78: Step.POWER,
 }
 _ACTIVATION_SLOT = {0: 0, 41: 0, 18: 0, 42: 0, 2: 1}
-"""Of ADD, SUB, MUL, DIV and CONCATENATION: where their options name a function that is applied behind."""
+"""The option slot of the fused activation of ADD, SUB, MUL, DIV and CONCATENATION."""
 _UNARY = {
     59: (Step.NEGATE,),
     75: (Step.SQUARE_ROOT,),
@@ -37,21 +37,21 @@ FOLDS = frozenset(
     {DEQUANTIZE, DENSIFY, _CAST, _CONCATENATION, _TRANSPOSE, _SQUARE, _BROADCAST_TO, _GATHER}
     | {*_BINARY, *_UNARY, *_REDUCTIONS, *_RESHAPES}
 )
-"""By BuiltinOperator, those that are followed where all that they read is constant."""
+"""By BuiltinOperator: those that are folded if all their inputs are constant."""
 
 _MAX_NUMBERS = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """Numbers that do not depend on an input. entry: the stored tensor they are, or are named after."""
+    """A value that does not depend on an input. entry: the stored tensor it is, or is named after."""
 
     entry: TensorEntry
     folded: Tensor | None = None
     obstacle: str | None = None
 
     def tensor(self) -> Tensor:
-        """The numbers; Unfoldable where they are not known, Refused where their scales are wrong."""
+        """The value as a tensor; Unfoldable where it is not known, Refused where its scales are invalid."""
         if self.obstacle:
             raise Unfoldable(self.obstacle)
         return self.entry.tensor() if self.folded is None else self.folded
@@ -70,7 +70,7 @@ class Constant:
 
 
 def fold(operator: OperatorEntry, inputs: Sequence[Constant | None], output: TensorEntry) -> Constant | None:
-    """What the operator makes of constants; None where one of them is none."""
+    """The result of the operator on constants; None where an operand is no constant."""
     known = [constant for constant in inputs if constant is not None]
     if not known or inputs[0] is None or len(known) != len(inputs):
         return None
@@ -110,7 +110,7 @@ def _check_activation(operator: OperatorEntry) -> None:
 
 
 def _float(constant: Constant) -> Tensor:
-    """An operand of arithmetic: that of quantised numbers is rounded in a way of its own."""
+    """An operand of arithmetic; refused for quantised ones, whose arithmetic rounds differently."""
     tensor = constant.tensor()
     if constant.folded is None and tensor.dtype not in {"F32", "F16"} and tensor.quantisation is None:
         raise Unfoldable(f"arithmetic with numbers of type {tensor.dtype}")

@@ -1,4 +1,4 @@
-"""Follows the values of a TFLite model from its inputs, to find what every convolution reads and how deep it lies."""
+"""Walks the graph of a TFLite model from its inputs, to find the weight and depth of every convolution."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from filterzoo_plugins.formats.tflite.operators import (
 )
 
 MAX_NESTING = 32
-"""Bodies inside bodies."""
+"""Most levels of bodies inside bodies."""
 MAX_STEPS = 400_000
-"""Operators that are followed, those of a body once for each node that runs it."""
+"""Most operators that are visited, those of a body once for each node that runs it."""
 KERNEL_WEIGHT_RANKS = (3, 4, 5)
 """Weights of 1-D, 2-D and 3-D kernels."""
 
 _IF, _WHILE, _CALL, _CALL_ONCE, _COMPOSITE = 118, 119, 31, 129, 206
 _BODY_SLOTS = {_IF: (0, 1), _WHILE: (0, 1), _CALL: (0,), _CALL_ONCE: (0,), _COMPOSITE: (1,)}
-"""Where the options of the operators with bodies name them."""
+"""Option slots of the operators with bodies."""
 
 
 class Value(NamedTuple):
-    """What is known of a tensor: depth (docs/measures.md, 2), whether it is live, its numbers if constant."""
+    """Facts about a tensor: depth (docs/measures.md, 2), whether it depends on an input, its value if constant."""
 
     depth: int
     live: bool
@@ -41,7 +41,7 @@ class Value(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """One run of a subgraph: the values so far, the depth it starts at, the subgraphs around it."""
+    """One visit of a subgraph: the values so far, its starting depth, the enclosing subgraphs."""
 
     graph: Subgraph
     values: dict[int, Value]
@@ -50,7 +50,7 @@ class _Frame:
     around: tuple[int, ...] = field(default=())
 
     def value(self, index: int) -> Value:
-        """Of the tensor at `index`; a tensor that nothing writes is a constant, a variable or empty."""
+        """The value of the tensor at `index`; a tensor that no operator writes is a constant, a variable or empty."""
         if index not in self.values:
             if index in self.to_come:
                 raise Refused(Reason.MALFORMED, "an operator reads what a later one writes", f"tensor {index}")
@@ -60,17 +60,17 @@ class _Frame:
 
 
 class GraphWalk:
-    """One walk over one model. `convolutions` then holds what each of them reads, in the order of the operators."""
+    """One walk over one model. Afterwards, `convolutions` has the weight of each, in the order of the operators."""
 
     def __init__(self, subgraphs: Sequence[Subgraph]) -> None:
         self.subgraphs = subgraphs
         self.convolutions = Convolutions()
         self.read = set[int]()
-        """Positions of the tables of the tensors that some convolution reads."""
+        """Table offsets of the tensors that are weights of convolutions."""
         self._steps = 0
 
     def run(self) -> None:
-        """Walk every graph that no other one runs; Refused where a weight contradicts its operator or is not read."""
+        """Walk every graph that no other one runs; Refused where a weight contradicts its operator."""
         bodies = {body for graph in self.subgraphs for entry in graph.operators for body in self._bodies(entry)}
         for number, graph in enumerate(self.subgraphs):
             if number == 0 or number not in bodies:
@@ -123,13 +123,13 @@ class GraphWalk:
     def _run_bodies(
         self, entry: OperatorEntry, bodies: list[int], inputs: list[Value], plain: Value, frame: _Frame
     ) -> list[Value]:
-        """Walk the bodies of a node in its place; what a While changes from turn to turn is made at run time."""
+        """Walk the bodies of a node in its place; values that a While changes depend on the run."""
         passed = inputs[1:] if entry.code == _IF else inputs
         leaving = [plain] * len(entry.outputs)
         for place, body in enumerate(bodies):
             entering = [self._entering(entry, bodies, position, value) for position, value in enumerate(passed)]
             values = self._graph(body, entering, plain.depth - 1, frame.around)
-            # The first body of a While only says whether to go on.
+            # The first body of a While is the condition.
             if entry.code != _WHILE or place == 1:
                 leaving = [_joined(old, new) for old, new in zip(leaving, values, strict=False)]
         return leaving
@@ -142,7 +142,7 @@ class GraphWalk:
         return value if kept else Value(value.depth, live=True)
 
     def _convolution(self, entry: OperatorEntry, operator: Operator, depth: int, frame: _Frame) -> None:
-        """Add the tensor that a convolution reads as its weight, unless the weight is made at run time."""
+        """Add a convolution's weight, unless it is computed at run time."""
         if len(entry.inputs) <= max(operator.weight, operator.data) or entry.inputs[operator.weight] < 0:
             raise Refused(Reason.MALFORMED, "a convolution without a weight")
         index = entry.inputs[operator.weight]
@@ -171,7 +171,7 @@ class GraphWalk:
 
 
 def _joined(old: Value, new: Value) -> Value:
-    """What leaves a node with bodies: as deep as the deepest of them, and made at run time."""
+    """The output of a node with bodies: as deep as the deepest of them, and computed at run time."""
     return Value(max(old.depth, new.depth), live=True)
 
 
