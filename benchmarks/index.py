@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -151,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
         with self.server.path.open("rb") as file:
             self.connection.sendfile(file, first, last - first + 1)
 
-    def log_message(self, *_arguments: object) -> None:
+    def log_message(self, *_arguments: Any) -> None:
         """Nothing is logged."""
 
 

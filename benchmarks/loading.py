@@ -24,6 +24,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -137,7 +138,7 @@ def models(count: int) -> Iterator[tuple[str, str, list[Floats]]]:
 def write(folder: Path, hdf5: Path, count: int) -> None:
     """The data set (configs filters and layers) and the HDF5 file, of `count` models."""
     (folder / "data").mkdir(parents=True)
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     waiting = list[tuple[str, str, list[Floats]]]()
     with h5py.File(hdf5, "w") as file:
         table = file.create_dataset("filters", (count * LAYERS * BLOCK, 18), np.float32, chunks=(BLOCK, 18))
@@ -161,9 +162,9 @@ def write(folder: Path, hdf5: Path, count: int) -> None:
     (folder / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
 
 
-def _write_filters(folder: Path, several: list[tuple[str, str, list[Floats]]]) -> list[dict[str, object]]:
+def _write_filters(folder: Path, several: list[tuple[str, str, list[Floats]]]) -> list[dict[str, Any]]:
     """A file of the models' filters; gives their rows of `layers`."""
-    blocks: list[dict[str, object]] = []
+    blocks: list[dict[str, Any]] = []
     with ShardWriter(folder, "filters") as writer:
         for start in range(0, len(several), MODELS_A_ROW_GROUP):
             group = [block for model in several[start : start + MODELS_A_ROW_GROUP] for block in _blocks(*model)]
@@ -178,7 +179,7 @@ def _write_filters(folder: Path, several: list[tuple[str, str, list[Floats]]]) -
     ]
 
 
-def _blocks(model_id: str, task: str, layers: list[Floats]) -> Iterator[dict[str, object]]:
+def _blocks(model_id: str, task: str, layers: list[Floats]) -> Iterator[dict[str, Any]]:
     for place, layer in enumerate(layers):
         yield {
             "layer_id": f"{model_id}-{place}",
@@ -201,13 +202,13 @@ def _place(folder: Path, shard: Shard) -> Shard:
     return shard
 
 
-def _timed(script: str, *arguments: object, repeat: int, **environment: str) -> list[float]:
+def _timed(script: str, *arguments: Any, repeat: int, **environment: str) -> list[float]:
     """The medians of what a script prints, run again and again in a process of its own."""
     runs = [_printed([_start(script, *arguments, **environment)])[0] for _ in range(repeat)]
     return [statistics.median(column) for column in zip(*runs, strict=True)]
 
 
-def _timed_by(readers: int, script: str, *arguments: object, repeat: int, **environment: str) -> list[float]:
+def _timed_by(readers: int, script: str, *arguments: Any, repeat: int, **environment: str) -> list[float]:
     """As `_timed`, of processes that read a share each, at once: filters and CPU of all, times of the slowest."""
     runs = []
     for _ in range(repeat):
@@ -217,7 +218,7 @@ def _timed_by(readers: int, script: str, *arguments: object, repeat: int, **envi
     return [statistics.median(column) for column in zip(*runs, strict=True)]
 
 
-def _start(script: str, *arguments: object, **environment: str) -> subprocess.Popen[bytes]:
+def _start(script: str, *arguments: Any, **environment: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-c", script, *map(str, arguments)]
     return subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.PIPE)
 

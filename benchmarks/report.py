@@ -12,6 +12,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -35,7 +36,7 @@ def tables(models: int, layers: int) -> DataSet:
     facts = [_facts(number, rng) for number in range(models)]
     model = np.sort(rng.integers(models, size=layers))
     depth = rng.random(layers)
-    rows = {
+    rows: dict[str, Any] = {
         name: [facts[number].get(name) for number in model]
         for name in ("model_id", "source", "task", "visual_category")
     }
@@ -66,7 +67,7 @@ def tables(models: int, layers: int) -> DataSet:
     return DataSet("synthetic", table_of_models, table.sort_by(order), arrow_schema("skipped").empty_table())
 
 
-def _facts(number: int, rng: np.random.Generator) -> dict[str, object]:
+def _facts(number: int, rng: np.random.Generator) -> dict[str, Any]:
     category = number % 16
     return {
         "model_id": f"made/{number:05d}@1",

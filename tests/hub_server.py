@@ -271,7 +271,8 @@ def _tree(hub, request, _body, *, repo, revision, path):
     commit = hub.repo(request, repo).at(revision)
     folder = f"{path.strip('/')}/" if path.strip("/") else ""
     recursive = request.query_params.get("recursive", "").lower() == "true"
-    folders, files = {}, []
+    folders: dict[str, Any] = {}
+    files: list[Any] = []
     for name in sorted(commit.files):
         if not name.startswith(folder):
             continue

@@ -68,8 +68,8 @@ def become(command: dict, files: list[int]) -> None:
     random.seed()
     del sys.modules["__main__"].__file__  # or each worker imports this file again
     # Both were started by the parent, which is alive as long as this process is.
-    forkserver._forkserver.ensure_running = lambda: None
-    resource_tracker._resource_tracker.ensure_running = lambda: None
+    forkserver._forkserver.ensure_running = lambda: None  # type: ignore[method-assign]  # no helper processes
+    resource_tracker._resource_tracker.ensure_running = lambda: None  # type: ignore[method-assign]  # no helper processes
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ class Ran:
 
 
 def filterzoo(
-    *arguments: object, cwd: Path | None = None, env: Mapping[str, str] | None = None, fresh: bool = False
+    *arguments: Any, cwd: Path | None = None, env: Mapping[str, str] | None = None, fresh: bool = False
 ) -> Ran:
     """Run `filterzoo ARGUMENTS...` to its end; `fresh` in a process that shares nothing with the commands before it.
 

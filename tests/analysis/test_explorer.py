@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import threading
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pytest
@@ -111,7 +112,7 @@ def test_the_bundle_is_what_npm_gives(tmp_path):
 class Files(http.server.SimpleHTTPRequestHandler):
     """Serves a folder, without ranges and without a word."""
 
-    def log_message(self, *args: object) -> None:
+    def log_message(self, *args: Any) -> None:
         pass
 
 

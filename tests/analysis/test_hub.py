@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -34,7 +35,7 @@ def hub(tmp_path_factory):
         yield server
 
 
-def report(hub, folder, *arguments: object):
+def report(hub, folder, *arguments: Any):
     return filterzoo("report", NAME, "-o", folder, *arguments, env={**hub.environment, "HF_HOME": str(folder / "hf")})
 
 

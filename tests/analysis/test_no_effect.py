@@ -45,7 +45,7 @@ def correlates(zoo: Zoo) -> bool:
 def test_zoos_without_any_effect_show_none_in_94_of_100(monkeypatch):
     """200 zoos: the tests are exact at 5 %, so that a figure shows something in 7 or more of 100 now and then."""
     monkeypatch.setattr(uncertainty.drift_matrix, "__defaults__", (100, 0))
-    shown = Counter()
+    shown: Counter[str] = Counter()
     for seed in range(200):
         zoo = zoo_without_effect(seed)
         for exhibit in (cnn_filter_db.drift(zoo, "task"), robust_drift.drift(zoo), medical.against_natural(zoo)):

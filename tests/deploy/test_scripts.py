@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from tests.deploy.tools import ROOT, lines_of, tool
@@ -52,7 +52,7 @@ def zoo(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, *command: object, **settings: object) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *command: Any, **settings: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         list(map(str, command)), cwd=folder, capture_output=True, text=True, check=False, timeout=300, **settings
     )
@@ -135,7 +135,7 @@ class Hook(BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
 
-    def log_message(self, *args: object) -> None:
+    def log_message(self, *args: Any) -> None:
         pass
 
 

@@ -28,7 +28,7 @@ WORKFLOW = DEPLOY / "github" / "filterzoo.yml"
 DOCKERFILE = DEPLOY / "docker" / "Dockerfile"
 
 
-def run(*command: object, **settings: Any) -> subprocess.CompletedProcess[str]:
+def run(*command: Any, **settings: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=120, **settings)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,7 @@ def logits_and_labels(seed: int, n: int = 500, classes: int = 7) -> tuple[np.nda
     return logits.astype(np.float32), labels
 
 
-def table(model: str, logits: np.ndarray, labels: np.ndarray, **settings: object) -> pa.Table:
+def table(model: str, logits: np.ndarray, labels: np.ndarray, **settings: Any) -> pa.Table:
     """One evaluation; settings overwrite or add columns of one value."""
     n = len(labels)
     columns = {"model_id": model, "image_set": "digits", "attack": "none"} | settings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -75,7 +76,7 @@ def test_a_dry_run_keeps_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "w").exists()
 
 
-def column(name: str, values: list[object], kind: pa.DataType | None = None):
+def column(name: str, values: list[Any], kind: pa.DataType | None = None):
     """The table with another column in the place of one."""
 
     def changed(good: pa.Table) -> pa.Table:

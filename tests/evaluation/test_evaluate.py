@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -22,7 +23,7 @@ from filterzoo_evaluation.logits import read_evaluations
 NETWORK = "tests.evaluation.small_network:network"
 
 
-def run(*arguments: object, command: str = "evaluate") -> tuple[int, list[dict]]:
+def run(*arguments: Any, command: str = "evaluate") -> tuple[int, list[dict]]:
     ran = CliRunner().invoke(build([evaluate, confidence]), [command, *map(str, arguments), "--json"])
     if ran.exception is not None and not isinstance(ran.exception, SystemExit):
         raise ran.exception

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
 from tests.program import Preloaded, Ran
 
@@ -124,7 +125,7 @@ class Program:
         self.faults = faults
         self._preloaded = Preloaded({**os.environ, **faults.environment})
 
-    def run(self, *arguments: object, at: int = 0, fault: Fault = Fault.NONE, with_data: bool = False) -> Ran:
+    def run(self, *arguments: Any, at: int = 0, fault: Fault = Fault.NONE, with_data: bool = False) -> Ran:
         """Run `filterzoo ARGUMENTS...` in the root; its call number `at` meets the fault. Code -9: it was killed."""
         self.faults.arm(at, fault, with_data=with_data)
         ran = self._preloaded.run(["filterzoo", *map(str, arguments)], self.faults.root)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -42,7 +43,7 @@ class Scenario:
     command: Sequence[str]
     then: Sequence[Sequence[str]] = ()
     calls: int = 0
-    state: dict[str, object] = field(default_factory=dict)
+    state: dict[str, Any] = field(default_factory=dict)
 
     @property
     def case(self) -> Path:
@@ -61,7 +62,7 @@ class Scenario:
         shutil.rmtree(self.case, ignore_errors=True)
         shutil.copytree(self.start, self.case)
 
-    def after(self) -> dict[str, object]:
+    def after(self) -> dict[str, Any]:
         """What is there once everything is published: each file with its sha256, the records of the journal."""
         for command in self.then:
             ran = self.program.run(*command)
@@ -110,12 +111,12 @@ def told_wrong(ran: Ran, fault: Fault) -> str | None:
     return f"ended with {ran.code}: {ran.err[-700:]}"
 
 
-def state(folder: Path) -> dict[str, object]:
+def state(folder: Path) -> dict[str, Any]:
     """Path -> sha256 of every file below, each folder, and the records of the journal in the place of its files.
 
     The folders that only a crawl with something to do makes may be there or not; what is in them counts.
     """
-    found: dict[str, object] = {
+    found: dict[str, Any] = {
         path: digest for path, digest in tree(folder).items() if not path.startswith(("work/journal.", "work/lock"))
     }
     found |= {f"{path.relative_to(folder)}/": "" for path in folder.rglob("*") if path.is_dir()}

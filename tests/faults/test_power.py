@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import pytest
 from tests.faults.faulty import Call
@@ -16,7 +17,7 @@ every_command = pytest.mark.parametrize("scenario", ["crawl", "publication", "ta
 both_cuts = pytest.mark.parametrize("cut", Cut, ids=lambda cut: cut.name)
 
 
-def recorded(scenario: Scenario) -> tuple[list[Call], dict[str, object]]:
+def recorded(scenario: Scenario) -> tuple[list[Call], dict[str, Any]]:
     """The calls of the command, and the state it ends with."""
     scenario.begin()
     ran = scenario.program.run(*scenario.command, with_data=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,7 +24,7 @@ def first(target: Path, config: str) -> Path:
     )
 
 
-def put(path: Path, table: pa.Table, **options: object) -> Path:
+def put(path: Path, table: pa.Table, **options: Any) -> Path:
     """Write the table in the place of the file, under the name of its bytes; cards go with a file of models."""
     made = path.with_suffix(".new")
     pq.write_table(table, made, compression="zstd", **options)

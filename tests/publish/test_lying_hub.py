@@ -104,7 +104,7 @@ def test_a_lie_costs_little_and_says_so(received_hub: ReceivedHub, config: str, 
         "publish": lambda: publish(received_hub.folder / "second", target, dry_run=True),
         "takedown": lambda: take_down(target, [(TakedownKind.MODEL, "pypi/not-there")], in_advance=False),
     }
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     for reader, read in readers.items():
         before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
         found[reader] = said_or_given(read)

@@ -118,7 +118,7 @@ def write_work(
 
 
 def _done(model: Model, store, kernels: frozenset[str]) -> Done:
-    filters = Counter()
+    filters: Counter[str] = Counter()
     checkpoint = Checkpoint(
         id=model.id, revision=model.revision, source=model.source, artifacts=(ARTIFACT,), **model.facts
     )

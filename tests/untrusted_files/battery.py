@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.plugins.formats import (
     caffe_files,
@@ -199,7 +200,7 @@ def _shards(scratch: Path) -> Iterator[Case]:
     sides = {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
     first_name, first = min(index["weight_map"].items())
 
-    def case(label: str, verdict: Verdict, changed: Mapping[str, object] | bytes, **more: bytes) -> Case:
+    def case(label: str, verdict: Verdict, changed: Mapping[str, Any] | bytes, **more: bytes) -> Case:
         document = {"metadata": {}, "weight_map": changed}
         content = changed if isinstance(changed, bytes) else json.dumps(document).encode()
         held = sides | {name.replace("__", "."): data for name, data in more.items()}

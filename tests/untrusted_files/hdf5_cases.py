@@ -8,6 +8,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -20,7 +21,7 @@ Verdict = Reason | str
 KERNEL = np.random.default_rng(4).normal(size=(3, 3, 2, 4)).astype("f4")
 
 
-def hdf5(write: Callable[[h5py.File], object], **options: object) -> bytes:
+def hdf5(write: Callable[[h5py.File], object], **options: Any) -> bytes:
     stream = io.BytesIO()
     with h5py.File(stream, "w", **options) as file:
         write(file)
@@ -103,7 +104,7 @@ def _compact(file: h5py.File) -> None:
     made_.write(space, space, KERNEL)
 
 
-def _bomb(shape: tuple[int, ...], **more: object) -> Callable[[h5py.File], object]:
+def _bomb(shape: tuple[int, ...], **more: Any) -> Callable[[h5py.File], object]:
     chunks = tuple(min(side, 256) for side in shape)
     return lambda file: file.create_dataset("conv/kernel", shape, "f4", chunks=chunks, compression="gzip", **more)
 

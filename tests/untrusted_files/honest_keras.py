@@ -8,6 +8,7 @@ import re
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -70,12 +71,12 @@ def turned(kernel: np.ndarray, turn: Turn) -> np.ndarray:
     return np.ascontiguousarray(turn(kernel).astype("f4"))
 
 
-def config(classes: dict[str, list]) -> dict[str, object]:
+def config(classes: dict[str, list]) -> dict[str, Any]:
     layers = [{"class_name": name, "config": {"name": snake(name)}} for name in classes]
     return {"class_name": "Functional", "config": {"name": "model", "layers": layers}}
 
 
-def keras_2(*, whole: bool, dtype: str = "f4", **options: object) -> Writer:
+def keras_2(*, whole: bool, dtype: str = "f4", **options: Any) -> Writer:
     """A model or a weights file of Keras 2: groups by layer name, the weights' names in attributes."""
 
     def write(path: Path) -> Layers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -44,7 +45,8 @@ def safetensors(state: dict[str, torch.Tensor]) -> Writer:
 
 def shards(path: Path) -> Layers:
     state = numbers(torch.float32, torch.bfloat16, torch.float16)
-    weight_map, expected = {}, {}
+    weight_map: dict[str, Any] = {}
+    expected: dict[str, Any] = {}
     for place, (name, value) in enumerate(state.items()):
         shard = f"model-{place + 1:05}-of-{len(state):05}.safetensors"
         save_file({name: value}, path.with_name(shard), {"format": "pt"})

@@ -7,6 +7,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch import nn
 Layers = dict[str, np.ndarray]
 Writer = Callable[[Path], Layers]
 
-CONTAINERS: dict[str, dict[str, object]] = {
+CONTAINERS: dict[str, dict[str, Any]] = {
     **{f"zip protocol {n}": {"pickle_protocol": n} for n in (2, 3, 4, 5)},
     **{f"legacy protocol {n}": {"pickle_protocol": n, "_use_new_zipfile_serialization": False} for n in (2, 3, 4, 5)},
 }
@@ -47,7 +48,7 @@ def numbers(*dtypes: torch.dtype) -> dict[str, torch.Tensor]:
     return {f"{str(dtype).removeprefix('torch.')}.weight": whole.to(dtype) for dtype in dtypes}
 
 
-def training_checkpoint() -> dict[str, object]:
+def training_checkpoint() -> dict[str, Any]:
     """What Lightning writes: the state dict among settings, paths, callbacks and the optimizer's moments."""
     model = nn.Sequential(OrderedDict(conv=nn.Conv2d(3, 4, 3), norm=nn.BatchNorm2d(4), second=nn.Conv2d(4, 4, 5)))
     optimizer = torch.optim.Adam(model.parameters())
@@ -105,7 +106,7 @@ def modules(model: nn.Module) -> Layers:
     return found
 
 
-def saved(content: object, options: dict[str, object]) -> Writer:
+def saved(content: object, options: dict[str, Any]) -> Writer:
     def write(path: Path) -> Layers:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # legacy files keep the source of classes, where torch finds it

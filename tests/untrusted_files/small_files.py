@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -104,7 +105,7 @@ def coreml() -> dict[str, Small]:
     }
 
 
-def torch_bytes(content: object, **options: object) -> bytes:
+def torch_bytes(content: object, **options: Any) -> bytes:
     stream = io.BytesIO()
     torch.save(content, stream, **options)
     return stream.getvalue()

@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -67,7 +68,7 @@ def battery(folder) -> dict[Path, Case]:
 
 
 @pytest.fixture(scope="module")
-def ran(battery, folder) -> tuple[subprocess.CompletedProcess[str], dict[str, object]]:
+def ran(battery, folder) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
     """What the program said of all files at once, and the folder as it was before."""
     before = snapshot(folder)
     command = [sys.executable, "-c", MEASURE, str(PROGRAM), "inspect", "--json", *map(str, battery)]
@@ -75,7 +76,7 @@ def ran(battery, folder) -> tuple[subprocess.CompletedProcess[str], dict[str, ob
     return done, before
 
 
-def snapshot(folder: Path) -> dict[str, object]:
+def snapshot(folder: Path) -> dict[str, Any]:
     """Everything below: kinds, sizes and times of the last change."""
     return {
         str(path): (found.st_mode, found.st_size, found.st_mtime_ns)

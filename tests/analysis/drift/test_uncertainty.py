@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,9 @@ def cells(
     rng: np.random.Generator, sizes: dict[str, int], shift: dict[str, float], spread=0.15, filters=20_000
 ) -> Cells:
     """Models whose coefficients are normal about a mean of their own, itself normal about the group's."""
-    model, group, rows = [], [], []
+    model: list[Any] = []
+    group: list[Any] = []
+    rows: list[Any] = []
     for number, (name, size) in enumerate(sizes.items()):
         for _ in range(size):
             means = rng.normal(shift.get(name, 0.0), spread, size=9)

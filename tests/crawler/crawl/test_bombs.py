@@ -74,7 +74,7 @@ def test_no_more_is_unpacked_than_the_disk_has(jail: Jail, tmp_path: Path, monke
 class FullDisk(io.BytesIO):
     """Takes one piece, as a disk does that others fill meanwhile."""
 
-    def write(self, piece: bytes) -> int:
+    def write(self, piece: bytes) -> int:  # type: ignore[override]  # it gets bytes only
         if self.tell():
             raise OSError(errno.ENOSPC, "No space left on device")
         return super().write(piece)

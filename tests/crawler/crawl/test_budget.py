@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,7 +95,7 @@ LOCAL = {"source": "local", "paths": ["zoo/*"], "license": "mit"}
 
 
 def take(
-    folder: Path, limits: dict[str, object], source: dict[str, object] = LOCAL, files: tuple[Path, ...] = ()
+    folder: Path, limits: dict[str, Any], source: Mapping[str, Any] = LOCAL, files: tuple[Path, ...] = ()
 ) -> list[Done | LedgerEntry]:
     """What becomes of each file of the zoo, in one worker."""
     manifest = folder / "zoo.yaml"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,7 +69,7 @@ def test_what_is_raised_is_what_comes_first(free):
         yield from LAYERS[:3]
         raise Refused(Reason.DAMAGED, "a file that ends", "behind them")
 
-    stages = []
+    stages: list[Stage] = []
     with Cores(threading.Semaphore(free)).threads() as threads:
         with pytest.raises(Refused, match="the first"):
             list(measured(broken(), failing, threads, stages.append))
@@ -80,7 +81,8 @@ def test_what_is_raised_is_what_comes_first(free):
 
 def test_few_layers_are_in_memory(monkeypatch):
     monkeypatch.setattr(cores, "IN_FLIGHT_BYTES", 2 * LAYERS[0].weights.nbytes)
-    read, given = [], []
+    read: list[Any] = []
+    given: list[Any] = []
 
     def reading():
         for one in LAYERS:

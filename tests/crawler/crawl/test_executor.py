@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def crawl(zoo: Path, work: Path, *options: object, outcome: str = TAKEN, name: str = "in-turn") -> Ran:
+def crawl(zoo: Path, work: Path, *options: Any, outcome: str = TAKEN, name: str = "in-turn") -> Ran:
     (work / "mine.py").write_text(PLUGIN.replace("{outcome}", outcome))
     plugin = ("--plugin", work / "mine.py")
     return filterzoo("crawl", "manifest.yaml", *plugin, "--executor", name, "--workdir", work, *options, cwd=zoo)

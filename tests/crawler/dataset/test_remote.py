@@ -30,7 +30,7 @@ class FarAway(DirFileSystem):
         super().__init__(str(folder), LocalFileSystem(skip_instance_cache=True))
         self.reads: list[tuple[str, int, threading.Thread]] = []
 
-    def open(self, path: str, mode: str = "rb", **_settings: object) -> Any:
+    def open(self, path: str, mode: str = "rb", **_settings: Any) -> Any:
         return NotedFile(super().open(path, mode), path, self.reads)
 
 

@@ -183,7 +183,7 @@ def test_a_path_is_never_asked_of_the_hub(tmp_path, monkeypatch):
     with pytest.raises(StartError, match="no such folder"):
         filterzoo.load(Path("build/quickstart"))
     with pytest.raises(TypeError, match="target: takes a folder"):
-        filterzoo.load(3)
+        filterzoo.load(3)  # type: ignore[call-overload]  # no target
 
 
 def test_a_hub_that_does_not_answer_is_left_soon(tmp_path, monkeypatch):

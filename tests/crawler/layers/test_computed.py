@@ -141,7 +141,9 @@ def test_each_step_of_a_graph_gives_what_numpy_gives():
     assert np.array_equal(step(Step.ROUND, [a], a.shape, (8, 7)), bfloat16)
     scale = np.full((4, 1, 1), 0.01, "f4")
     expected = np.clip(np.rint(a / scale) + np.float32(3), -128, 127)
-    assert np.array_equal(step(Step.QUANTISE, [a, scale, np.float32([[[3]]])], a.shape, (-128, 127)), expected)
+    assert np.array_equal(
+        step(Step.QUANTISE, [a, scale, np.full((1, 1, 1), 3, np.float32)], a.shape, (-128, 127)), expected
+    )
 
 
 @pytest.mark.parametrize(

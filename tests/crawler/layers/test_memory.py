@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -88,7 +89,7 @@ def test_layers_that_follow_each_other_are_not_held_together(tmp_path: Path):
     ("options", "layers"), [({"compression": "gzip"}, 1.0), ({"compression": "gzip", "shuffle": True}, 2.0)]
 )
 def test_a_chunk_that_is_all_of_an_array_is_decoded_to_its_place(
-    tmp_path: Path, options: dict[str, object], layers: float
+    tmp_path: Path, options: dict[str, Any], layers: float
 ):
     path = tmp_path / "one.h5"
     shape = (LAYER // 36, 1, 3, 3)

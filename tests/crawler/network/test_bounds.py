@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpcore
 import pytest
@@ -73,7 +74,7 @@ def door(tmp_path: Path) -> Iterator[Door]:
         yield opened
 
 
-def refusal(action: Callable[..., object], *arguments: object) -> Refused:
+def refusal(action: Callable[..., object], *arguments: Any) -> Refused:
     with pytest.raises(Refused) as caught:
         action(*arguments)
     assert "\n" not in str(caught.value)

@@ -352,7 +352,7 @@ def test_a_source_gets_a_door_for_its_hosts(door, tmp_path):
 
     class Plain(Zoo):
         name = "plain"
-        hosts = ()
+        hosts = ()  # type: ignore[assignment]  # none, where its class has one
 
     (tmp_path / "m.yaml").write_text("name: m\nsources: [{source: zoo}, {source: plain}]\n")
     plugins = SimpleNamespace(sources={"zoo": Zoo, "plain": Plain}, failures=[])
@@ -378,7 +378,7 @@ def test_every_host_has_rules_of_its_own():
 def test_requests_of_several_threads_keep_their_distance(tmp_path):
     from concurrent.futures import ThreadPoolExecutor
 
-    pauses = []
+    pauses: list[float] = []
     with ThreadPoolExecutor(4) as pool:
         for _ in range(8):
             pool.submit(FilePace(tmp_path).wait, "zenodo.org", 1.8, lambda: NOW, pauses.append)
@@ -400,7 +400,7 @@ def test_requests_of_several_processes_keep_their_distance(tmp_path):
 @pytest.mark.parametrize("note", ["", "nan", "inf", "x", "-5", f"{NOW * 2}"])
 def test_a_note_that_is_wrong_does_not_stop_a_crawl(tmp_path, note):
     (tmp_path / "zenodo.org").write_text(note)
-    pauses = []
+    pauses: list[float] = []
     FilePace(tmp_path).wait("zenodo.org", 1.8, lambda: NOW, pauses.append)
     assert sum(pauses) <= 60
 

@@ -10,6 +10,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -254,7 +255,7 @@ class Announced(LocalFile):
         (["x"], None),
     ],
 )
-def test_what_the_jail_announces_is_checked(tmp_path: Path, announced: list[object], *, taken: bool | None) -> None:
+def test_what_the_jail_announces_is_checked(tmp_path: Path, announced: list[Any], *, taken: bool | None) -> None:
     """Too much is not fetched ahead; nonsense ends the child."""
     (tmp_path / "w").write_bytes(bytes(100))
     ours, theirs = socket.socketpair()
@@ -411,7 +412,7 @@ def test_a_model_in_an_archive_comes_once(
 
 def big_safetensors(path: Path) -> None:
     """5 GB on paper: nothing but the header is written."""
-    header: dict[str, object] = {}
+    header: dict[str, Any] = {}
     end = 0
     for number in range(300):
         for name, shape in (("conv", [512, 512, 3, 3]), ("bn", [512]), ("fc", [2048, 1024])):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from markdown_it import MarkdownIt
@@ -39,7 +40,7 @@ HOSTILE = [
 ]
 
 
-def run(**fields: object) -> CrawlRun:
+def run(**fields: Any) -> CrawlRun:
     plain = {"started": 1_000.0, "seconds": 61.5, "new": 3, "known": 4, "skipped": 0, "failed": 1}
     return CrawlRun(**(plain | fields))
 
@@ -123,7 +124,7 @@ class Tags(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.tags: Counter[str] = Counter()
-        self.attributes: list[object] = []
+        self.attributes: list[Any] = []
         self.cells: list[str] = []
         self.inside = False
 

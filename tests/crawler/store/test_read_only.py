@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.crawler.checkpoints import checkpoint, done
@@ -26,7 +27,7 @@ def refuse_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
     """What SQLite says on a read-only file system: it cannot make the files that go with a log."""
     real = sqlite3.connect
 
-    def connect(database: object, **options: object) -> sqlite3.Connection:
+    def connect(database: object, **options: Any) -> sqlite3.Connection:
         if "immutable" not in str(database) and "filterzoo-journal-" not in str(database):
             raise sqlite3.OperationalError("unable to open database file")
         return real(database, **options)

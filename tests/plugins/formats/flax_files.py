@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ def mapping(entries: Mapping[str, bytes] | list[tuple[bytes, bytes]], count: int
     return head + b"".join(key + value for key, value in pairs)
 
 
-def array(numbers: np.ndarray = WEIGHT, code: int = 1, behind: bytes = b"", **lies: object) -> bytes:
+def array(numbers: np.ndarray = WEIGHT, code: int = 1, behind: bytes = b"", **lies: Any) -> bytes:
     """An array. lies: shape, dtype or length that it is said to have, the length of the extension."""
     shape, raw = lies.get("shape", numbers.shape), numbers.tobytes()
     body = b"\x93" + bytes([0x90 | len(shape)]) if len(shape) < 16 else b"\x93" + struct.pack(">BH", 0xDC, len(shape))
@@ -40,7 +41,7 @@ def array(numbers: np.ndarray = WEIGHT, code: int = 1, behind: bytes = b"", **li
     return struct.pack(">BIb", 0xC9, lies.get("extension", len(body)), code) + body
 
 
-def in_parts(numbers: np.ndarray, size: int, **lies: object) -> bytes:
+def in_parts(numbers: np.ndarray, size: int, **lies: Any) -> bytes:
     """A large array. lies: marker, shape, keys, parts."""
     flat = numbers.reshape(-1)
     parts = lies.get("parts", [array(flat[at : at + size]) for at in range(0, flat.size, size)])

@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from scipy.io import savemat
@@ -15,30 +16,30 @@ WEIGHT = DICE.normal(size=(3, 5, 3, 8)).astype("f4")
 """(height, width, in, out)."""
 
 
-def cells(*values: object) -> np.ndarray:
+def cells(*values: Any) -> np.ndarray:
     made = np.empty((1, len(values)), object)
     for place, value in enumerate(values):
         made[0, place] = value
     return made
 
 
-def conv(weights: np.ndarray, name: str = "conv", type_: str = "conv", **options: object) -> dict[str, object]:
+def conv(weights: np.ndarray, name: str = "conv", type_: str = "conv", **options: Any) -> dict[str, Any]:
     """A layer of a chain."""
     return {"type": type_, "name": name, "weights": cells(weights, np.zeros(weights.shape[-1], "f4")), **options}
 
 
-def mat(packed: bool = True, **variables: object) -> bytes:  # noqa: FBT001, FBT002  # as SciPy has it
+def mat(packed: bool = True, **variables: Any) -> bytes:  # noqa: FBT001, FBT002  # as SciPy has it
     stream = io.BytesIO()
     savemat(stream, variables, do_compression=packed)
     return stream.getvalue()
 
 
-def chain(*layers: dict[str, object], packed: bool = True) -> bytes:
+def chain(*layers: dict[str, Any], packed: bool = True) -> bytes:
     """A SimpleNN."""
     return mat(packed, layers=cells(*layers), meta={"classes": "none"})
 
 
-def structs(*items: dict[str, object]) -> np.ndarray:
+def structs(*items: dict[str, Any]) -> np.ndarray:
     made = np.empty((1, len(items)), [(key, object) for key in items[0]])
     for place, item in enumerate(items):
         made[0, place] = tuple(item.values())

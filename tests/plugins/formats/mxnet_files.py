@@ -6,6 +6,7 @@ import base64
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ def sides(shape: Sequence[int], version: int | None = SECOND) -> bytes:
     return struct.pack(f"<i{len(shape)}{'I' if version is None else 'q'}", len(shape), *shape)
 
 
-def dense(array: np.ndarray = WEIGHT, version: int | None = SECOND, **lies: object) -> bytes:
+def dense(array: np.ndarray = WEIGHT, version: int | None = SECOND, **lies: Any) -> bytes:
     """One array. version: None for that of 2015. lies: shape, type or storage that it is said to have."""
     head = b"" if version is None else struct.pack("<I", version)
     if version in {SECOND, THIRD}:
@@ -42,7 +43,7 @@ def names_bytes(names: Sequence[bytes]) -> bytes:
     return struct.pack("<Q", len(names)) + b"".join(struct.pack("<Q", len(name)) + name for name in names)
 
 
-def params(arrays: Mapping[str, bytes] | Sequence[bytes], **lies: object) -> bytes:
+def params(arrays: Mapping[str, bytes] | Sequence[bytes], **lies: Any) -> bytes:
     """A list of arrays, with names if it is a mapping. lies: the number of arrays, the names, what stands behind."""
     names = [name.encode() for name in arrays] if isinstance(arrays, Mapping) else []
     bodies = list(arrays.values()) if isinstance(arrays, Mapping) else list(arrays)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import onnx
@@ -27,7 +28,7 @@ def model_of(
     arrays: list[TensorProto] | None = None,
     inputs: tuple[str, ...] = ("x",),
     outputs: tuple[str, ...] = ("y",),
-    **options: object,
+    **options: Any,
 ) -> ModelProto:
     """A model of these nodes; what it lacks for the checker no reader needs."""
     graph = helper.make_graph(nodes, "g", [value(n) for n in inputs], [value(n) for n in outputs], arrays or [])
@@ -45,16 +46,16 @@ def typed(name: str, data_type: int, numbers: np.ndarray) -> TensorProto:
     return helper.make_tensor(name, data_type, numbers.shape, numbers.reshape(-1).tolist())
 
 
-def conv(weight: str = "w", operator: str = "Conv", **attributes: object) -> NodeProto:
+def conv(weight: str = "w", operator: str = "Conv", **attributes: Any) -> NodeProto:
     return helper.make_node(operator, ["x", weight], ["y"], **attributes)
 
 
-def one_conv(array: TensorProto, **attributes: object) -> bytes:
+def one_conv(array: TensorProto, **attributes: Any) -> bytes:
     """One Conv that reads one initializer."""
     return model_of([conv(**attributes)], [array]).SerializeToString()
 
 
-def external(numbers: np.ndarray = WEIGHT, **entries: object) -> TensorProto:
+def external(numbers: np.ndarray = WEIGHT, **entries: Any) -> TensorProto:
     """An array that names where its numbers lie."""
     array = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=numbers.shape, data_location=TensorProto.EXTERNAL)
     for key, entry in entries.items():
@@ -126,7 +127,7 @@ def ways_to_quantise() -> Iterator[tuple[str, Weight]]:
     node = helper.make_node
     one, many = np.float32(0.017), np.linspace(0.01, 0.3, 4, dtype="f4")
 
-    def dequantise(dtype: str, scale: np.ndarray, zero: TensorProto | None, **attributes: object) -> Weight:
+    def dequantise(dtype: str, scale: np.ndarray, zero: TensorProto | None, **attributes: Any) -> Weight:
         names = ["q", "scale", *(["zero"] if zero else [])]
         return [node("DequantizeLinear", names, ["w"], **attributes)], [
             stored("q", quantised(dtype)),
@@ -300,7 +301,7 @@ GOOD = one_conv(stored("w", WEIGHT))
 _GRAPH_AT = GOOD.index(b"\x3a")
 
 
-def _tensor(**changes: object) -> TensorProto:
+def _tensor(**changes: Any) -> TensorProto:
     array = stored("w", WEIGHT)
     for key, change in changes.items():
         array.ClearField(key)
@@ -450,7 +451,7 @@ def hostile() -> dict[str, tuple[bytes, Reason]]:
         "a scale that is not a number": (_dequantised(np.float32("nan")), Reason.MALFORMED),
         "a scale of text": (_dequantised(np.array(["a"], object)), Reason.UNSUPPORTED),
     }
-    places: dict[str, tuple[dict[str, object], Reason]] = {
+    places: dict[str, tuple[dict[str, Any], Reason]] = {
         "above": ({"location": "../secret.bin"}, Reason.UNSAFE),
         "absolute": ({"location": "/etc/passwd"}, Reason.UNSAFE),
         "nested": ({"location": "a/../../secret.bin"}, Reason.UNSAFE),

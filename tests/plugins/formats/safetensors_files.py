@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from typing import Any
 
 from filterzoo.errors import Reason
 
@@ -14,7 +15,7 @@ def safetensors_bytes(header: object, data: bytes = bytes(36), length: int | Non
     return struct.pack("<Q", len(text) if length is None else length) + text + data
 
 
-def entry(begin: object = 0, end: object = 36, shape: object = (3, 3), dtype: object = "F32") -> dict[str, object]:
+def entry(begin: object = 0, end: object = 36, shape: object = (3, 3), dtype: object = "F32") -> dict[str, Any]:
     return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from tests.plugins.formats.onnx_files import message, varint
@@ -141,7 +142,7 @@ def attribute(key: str, value: object) -> bytes:
     return message(5, message(1, key.encode()) + message(2, made))
 
 
-def node(name: str, operation: str, *inputs: str, **attributes: object) -> bytes:
+def node(name: str, operation: str, *inputs: str, **attributes: Any) -> bytes:
     """A NodeDef."""
     head = message(1, name.encode()) + message(2, operation.encode())
     return (
@@ -155,7 +156,7 @@ def const(name: str, array: np.ndarray, *, as_list: bool = False) -> bytes:
     return node(name, "Const", dtype=TYPES[array.dtype.str], value=message(8, tensor_proto(array, as_list=as_list)))
 
 
-def conv(name: str, data: str, weight: str, operation: str = "Conv2D", **changed: object) -> bytes:
+def conv(name: str, data: str, weight: str, operation: str = "Conv2D", **changed: Any) -> bytes:
     ones = (1, 1, 1, 1) if "3D" not in operation else (1, 1, 1, 1, 1)
     stated = {"strides": ones, "dilations": ones, "padding": "SAME", "data_format": "NHWC"} | changed
     inputs = ("sizes", weight, data) if "Backprop" in operation else (data, weight)
@@ -201,7 +202,7 @@ WEIGHT = np.random.default_rng(0).normal(size=(3, 5, 3, 4)).astype("f4")
 """(height, width, in, out)."""
 
 
-def one_conv(**changed: object) -> bytes:
+def one_conv(**changed: Any) -> bytes:
     """A frozen graph of one convolution."""
     return graph_def(placeholder(), const("w", WEIGHT), conv("c", "x", "w", **changed))
 

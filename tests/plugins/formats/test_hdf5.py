@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 from itertools import product
+from typing import Any
 
 import h5py
 import numpy as np
@@ -33,7 +34,7 @@ CONVOLUTIONS = [
 ]
 
 
-def described(tensor: Tensor) -> tuple[object, ...]:
+def described(tensor: Tensor) -> tuple[Any, ...]:
     found = tensor.convolution
     assert found is not None
     assert found.context is Context.DECLARED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,7 +77,7 @@ class Evil:
         return os.mkdir, ("/tmp/filterzoo-evil",)  # it is never made
 
 
-CYCLE: dict[str, object] = {}
+CYCLE: dict[str, Any] = {}
 CYCLE["self"] = CYCLE
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -142,7 +143,7 @@ def test_accepts(head, name, accepted):
     assert Safetensors().accepts(head, name) is accepted
 
 
-def write_shards(folder: Path, weight_map: dict[str, object], shards: dict[str, list[str]]) -> LocalFile:
+def write_shards(folder: Path, weight_map: dict[str, Any], shards: dict[str, list[str]]) -> LocalFile:
     for shard, names in shards.items():
         header = {name: entry(36 * place, 36 * place + 36) for place, name in enumerate(names)}
         metadata = {"__metadata__": {"format": "pt"}}

@@ -6,6 +6,7 @@ import random
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import flatbuffers
 import numpy as np
@@ -84,7 +85,7 @@ _OPTIONS_TYPES = {CONV: 1, DEPTHWISE: 2, CALL: 16, TRANSPOSE_CONV: 49, IF: 92, W
 _OPTIONS_TYPES |= {CONV_3D_TRANSPOSE: 106, MUL: 21, DEQUANTIZE: 27}
 
 
-def stored(name: str, numbers: np.ndarray, **more: object) -> T:
+def stored(name: str, numbers: np.ndarray, **more: Any) -> T:
     return T(name, numbers.shape, numbers.tobytes(), TYPES[str(numbers.dtype)], **more)
 
 
@@ -198,7 +199,7 @@ def _operator(builder: flatbuffers.Builder, op: Op, codes: list[tuple[int, str]]
     return flatbuffer_table(builder, slots)
 
 
-def one_conv(weight: T, code: int = CONV, options: Mapping[int, int] | None = None, **more: object) -> bytes:
+def one_conv(weight: T, code: int = CONV, options: Mapping[int, int] | None = None, **more: Any) -> bytes:
     """One convolution from x, of two channels, to y."""
     op = replace(Op(code, (0, 1), (2,), CONV_OPTIONS if options is None else options), **more)
     return tflite_bytes(Graph([T("x", (1, 8, 8, 2)), weight, T("y", (1, 8, 8, 4))], [op]))

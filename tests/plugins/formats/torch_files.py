@@ -7,6 +7,7 @@ import struct
 import tarfile
 import zipfile
 from dataclasses import dataclass, field
+from typing import Any
 
 from filterzoo.errors import Reason
 
@@ -166,7 +167,7 @@ def _end_of_zip(data: bytes) -> int:
     return data.rindex(b"PK\5\6")
 
 
-def _tensor_zip(**arguments: object) -> bytes:
+def _tensor_zip(**arguments: Any) -> bytes:
     return TorchZip(program(mapping(text("w"), tensor(**arguments)))).bytes()  # type: ignore[arg-type]  # by keyword
 
 

@@ -4,6 +4,7 @@ import re
 import textwrap
 import zipfile
 from collections import Counter
+from typing import Any
 
 import pytest
 from tests import index_packages
@@ -230,7 +231,7 @@ def test_a_pair_has_a_robust_and_a_normal_network_and_no_copies(tmp_path, door):
     table = CIFAR.replace("common_corruptions =", copies.replace("ID", "1d" * 16) + "\n    common_corruptions =")
     table = table.replace("(ThreatModel.corruptions", "(ThreatModel.corruptions, l2), (ThreatModel.corruptions")
     (tmp_path / "robustbench-1.0-py3-none-any.whl").write_bytes(package(table))
-    pairs = {}
+    pairs: dict[str, Any] = {}
     for name, one in by_id(discover(door, tmp_path)).items():
         if getattr(one, "pair_id", None):
             pairs.setdefault(one.pair_id, []).append((name, one.robust))

@@ -6,6 +6,7 @@ import math
 import pickle
 import resource
 import subprocess
+from typing import Any
 
 import h5py
 import numpy as np
@@ -50,7 +51,7 @@ def read_table(path):
         for number in range(meta.attrs["axis1_nlevels"]):
             level = meta[f"axis1_level{number}"]
             columns[level.attrs["name"].decode()] = level[...][meta[f"axis1_label{number}"][...]].tolist()
-        found = {}
+        found: dict[Any, Any] = {}
         for number in range(meta.attrs["nblocks"]):
             block = meta[f"block{number}_values"]
             is_pickled = block.attrs["CLASS"] == b"VLARRAY"

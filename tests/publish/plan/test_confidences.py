@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pyarrow as pa
@@ -24,7 +25,7 @@ from filterzoo_publish.verify.checks import verify
 A, B, STRANGER = "pypi/a-net@1", "pypi/b-net@1", "pypi/never-crawled@1"
 
 
-def measure(work: Path, *models: str, factor: float = 1.0, **settings: object) -> None:
+def measure(work: Path, *models: str, factor: float = 1.0, **settings: Any) -> None:
     logits, labels = logits_and_labels(0, n=60)
     work.mkdir(parents=True, exist_ok=True)
     file = write(work / "logits.parquet", *(table(model, logits * factor, labels, **settings) for model in models))

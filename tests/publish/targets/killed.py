@@ -20,7 +20,7 @@ KILLED, DONE = 9, 0
 
 
 def main(folder: Path) -> int:
-    os.fsync = lambda _descriptor: None  # a process dies here, not the machine, and syncing takes most of the time
+    os.fsync = lambda _descriptor: None  # type: ignore[assignment]  # a process dies here, not the machine, and syncing takes most of the time
     old, new = folder / "old", folder / "new"
     in_child(lambda: publish(folder / "first", target_for(str(old))))
     shutil.copytree(old, new)

@@ -6,6 +6,7 @@ import errno
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.publish.folders import publish_models, tree
@@ -28,7 +29,7 @@ def places(tmp_path_factory) -> Path:
 
 
 def failing(number: int):
-    def fail(*_arguments: object, **_options: object) -> None:
+    def fail(*_arguments: Any, **_options: Any) -> None:
         raise OSError(number, os.strerror(number))
 
     return fail

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -34,7 +35,7 @@ def test_the_published_zoo_is_sound(published):
 
 
 def test_every_layer_arrives_with_its_weights(published):
-    stored = {}
+    stored: dict[str, Any] = {}
     for row in rows(published, "filters").to_pylist():
         stored.setdefault(row["layer_id"], []).append((row["first_filter"], row["weights"]))
     layers = rows(published, "layers").to_pylist()
@@ -143,7 +144,7 @@ def test_a_release_adds_files_and_rewrites_none(tmp_path):
         assert without_places(rows(tmp_path / "out", config)) == without_places(rows(everything, config))
 
 
-def without_places(table: pa.Table) -> list[dict[str, object]]:
+def without_places(table: pa.Table) -> list[dict[str, Any]]:
     """The rows in an order that files do not decide, without the pointers into files."""
     names = [name for name in table.schema.names if name not in {*POINTER_COLUMNS, "release"}]
     return sorted(table.select(names).to_pylist(), key=str)

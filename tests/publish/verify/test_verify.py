@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -271,7 +272,7 @@ def test_nothing_there_is_no_data_set(tmp_path):
 
 def test_the_sample_is_of_the_filters(sound):
     """An independent look: each sampled row equals the numbers of its filter."""
-    stored = {}
+    stored: dict[str, Any] = {}
     for row in rows(sound, "filters").to_pylist():
         stored.setdefault(row["layer_id"], []).append(np.array(row["weights"], np.float32).reshape(-1, 9))
     whole = {layer: np.concatenate(parts) for layer, parts in stored.items()}

@@ -7,6 +7,7 @@ from dataclasses import replace
 from importlib.metadata import distribution, version
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -132,7 +133,7 @@ def test_the_token_goes_to_the_hub_and_to_no_other_host(hub, source, monkeypatch
     assert isinstance(found, Checkpoint)
     with zoo.open(found.artifacts[0]) as file:
         assert file.read(0, 7) == b"weights"
-    sent = {}
+    sent: dict[str, Any] = {}
     for path, _, headers in hub.requests:
         lower = {name.lower(): value for name, value in headers.items()}
         sent.setdefault(path.split("/")[1], lower.get("authorization"))
@@ -397,7 +398,7 @@ def test_a_hub_that_fails_every_third_request_gives_the_same_listing(hub, tmp_pa
 def test_a_listing_that_repeats_itself_is_given_up_and_told(hub, source, leads_to):
     hub.repos = {f"e/{n}": Repo(dict(WEIGHT)) for n in range(9)}
     hub.after = lambda start: leads_to if start == 4 else start
-    found = []
+    found: list[Any] = []
     listed = (one.id for one in islice(source(authors=["e"]).discover(), 20))
     with pytest.raises(Refused) as caught:
         found.extend(listed)
