@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import random
+import time
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from tests.untrusted_files.mutation import mutated_inside
 from tests.untrusted_files.reading import BytesFile, index, read
 from torch import nn
 
@@ -260,3 +263,84 @@ def test_nothing_but_a_refusal_comes_of_a_damaged_archive(network):
             refused += 1
     assert accepted
     assert refused
+
+
+@pytest.mark.parametrize("start", [None, 0, 1, 2])
+def test_a_slice_begins_where_it_says(start: int | None):
+    """1 equals True, which a program has for what is not stated."""
+
+    class Sliced(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.whole = nn.Parameter(torch.randn(4, 2, 3, 3))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return nn.functional.conv2d(x, torch.ops.aten.slice(self.whole, 0, start, 3))
+
+    net, buffer = Sliced().eval(), io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.export.save(torch.export.export(net, (torch.randn(1, 2, 8, 8),)), buffer)
+    (layer,) = read(BytesFile(buffer.getvalue()), "net.pt2")
+    np.testing.assert_array_equal(layer.weights, net.whole.detach().numpy()[start:3])
+
+
+MUTATIONS = 4_000
+ODD = (None, True, -1, 0, 1, 3, 1 << 40, 1 << 63, 1.5, "", "\ud800", "p_plain_weight", "conv2d", [], [[]], {}, [0] * 70)
+"""What takes the place of a value of a program."""
+
+
+def places(value: object) -> list[tuple[list | dict, int | str]]:
+    """Every container of a JSON document, with each of its keys."""
+    found: list[tuple[list | dict, int | str]] = []
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        keys = list(one) if isinstance(one, dict) else range(len(one)) if isinstance(one, list) else ()
+        found += [(one, key) for key in keys]
+        waiting += [one[key] for key in keys]
+    return found
+
+
+def mutated_program(parts: dict[str, bytes], dice: random.Random) -> bytes:
+    """An archive one of whose documents has one to four values replaced, removed, doubled or exchanged."""
+    documents = [name for name, content in parts.items() if content[:1] == b"{"]
+    name = dice.choice(documents)
+    document = json.loads(parts[name])
+    for _ in range(dice.randint(1, 4)):
+        known = places(document)
+        if not known:
+            break
+        (holder, key), (other, from_there) = dice.choice(known), dice.choice(known)
+        match dice.randrange(4):
+            case 0 | 1:
+                holder[key] = dice.choice(ODD)
+            case 2:
+                holder[key] = json.loads(json.dumps(other[from_there]))
+            case 3:
+                del holder[key]
+    return zipped(parts | {name: json.dumps(document).encode()})
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_mutated_archives_are_read_or_refused(network):
+    """Bytes with right checksums, and values of the program; nothing but a refusal comes out, soon."""
+    net, content = network
+    archives = [as_written(net, content), middle_layout(net, content), old_layout(net, content)]
+    unpacked = [members(archive) for archive in archives]
+    outcomes, slowest = {"read": 0, "refused": 0}, 0.0
+    for seed in range(MUTATIONS):
+        dice = random.Random(seed)
+        number = dice.randrange(len(archives))
+        data = mutated_program(unpacked[number], dice) if seed % 2 else mutated_inside(archives[number], dice)
+        start = time.process_time()
+        try:
+            read(BytesFile(data), "net.pt2")
+            outcomes["read"] += 1
+        except Refused as refusal:
+            outcomes["refused"] += 1
+            assert refusal.reason not in {Reason.CRASHED, Reason.PLUGIN_ERROR}, (seed, refusal)
+        slowest = max(slowest, time.process_time() - start)
+    assert min(outcomes.values()) > MUTATIONS // 20
+    assert slowest < 8

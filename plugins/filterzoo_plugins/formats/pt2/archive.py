@@ -44,6 +44,12 @@ DTYPES_OF_TORCH = {
 """ScalarType of torch/_export/serde/schema.py."""
 
 
+def dtype_of(meta: Any) -> str | None:
+    """The type that the JSON states of a tensor; None where it states none, or one that is not read."""
+    number = meta.get("dtype") if isinstance(meta, dict) else None
+    return DTYPES_OF_TORCH.get(number) if type(number) is int else None
+
+
 @dataclass(frozen=True, slots=True)
 class Meta:
     """A tensor as the JSON describes it; offset and strides in elements."""
@@ -92,7 +98,7 @@ def read_program(file: RandomAccessFile) -> Program:
         archive.check_headers()
     if "serialized_exported_program.json" in archive.members:
         return _old(file, archive)
-    folder = next(iter(archive.members)).partition("/")[0]
+    folder = next(iter(archive.members), "").partition("/")[0]
     programs = [name for name in archive.members if name.startswith(f"{folder}/models/") and name.endswith(".json")]
     if len(programs) != 1:
         what = f"{len(programs)} programs" if programs else "no program's graph: a compiled package"
@@ -161,7 +167,7 @@ def meta_of(document: Any, name: str) -> Meta | None:
     """The description of a tensor; None for an unsupported type. Refused (malformed) for anything but a tensor."""
     if not isinstance(document, dict):
         raise Refused(Reason.MALFORMED, "a tensor without its description", show(name))
-    dtype = DTYPES_OF_TORCH.get(document.get("dtype", 0))
+    dtype = dtype_of(document)
     shape, strides = (_numbers(document.get(key), name) for key in ("sizes", "strides"))
     (offset,) = _numbers([document.get("storage_offset")], name)
     if len(shape) != len(strides) or len(shape) > MAX_RANK:

@@ -226,7 +226,8 @@ def _concatenated(arguments: Arguments) -> Tensor:
 
 def _sliced(arguments: Arguments) -> Tensor:
     tensor = arguments.tensor("self")
-    start = arguments.integer("start", 0) if arguments.plain.get("start") not in {None, True} else 0
+    stated = arguments.plain.get("start")  # as_none is true, and 1 equals that
+    start = 0 if stated is None or stated is True else arguments.integer("start", 0)
     end = arguments.plain.get("end")
     stop = end if type(end) is int else (1 << 40)
     return folding.sliced(tensor, [(arguments.integer("dim", 0), start, stop, arguments.integer("step", 1))])

@@ -11,7 +11,7 @@ from filterzoo import DTYPES, Context, Convolution, Kind, Layout, NumberClass, R
 from filterzoo_plugins.encodings.convolutions import Convolutions
 from filterzoo_plugins.encodings.folding import Unfoldable
 from filterzoo_plugins.encodings.names import show
-from filterzoo_plugins.formats.pt2.archive import DTYPES_OF_TORCH, Program
+from filterzoo_plugins.formats.pt2.archive import Program, dtype_of
 from filterzoo_plugins.formats.pt2.folds import Arguments, fold
 
 MAX_NODES = 300_000
@@ -105,8 +105,7 @@ class GraphWalk:
         obstacle = next((value.obstacle for value in read if value.obstacle), "")
         if obstacle:
             return plain._replace(name=main.name, obstacle=obstacle)
-        meta = self._metas.get(output)
-        dtype = DTYPES_OF_TORCH.get(meta.get("dtype", 0), "") if isinstance(meta, dict) else ""
+        dtype = dtype_of(self._metas.get(output)) or ""
         try:
             return plain._replace(name=main.name, tensor=fold(target, arguments, dtype))
         except Unfoldable as error:
