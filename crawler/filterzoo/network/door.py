@@ -68,9 +68,9 @@ class Door:
 
     cache: the cache's folder (`cache.default_folder`). allow_private: also addresses of this machine and its networks,
     for tests and private zoos. hosts: called with a host name, False forbids it. Files above `max_file_bytes` are
-    refused. pace: keeps requests to a host apart, by default for all who share the cache. health: tracks hosts that are
-    down. on_document: called after each small document. Every failure is a `Refused`: fetch_failed, removed, gated,
-    changed, hash_mismatch, too_large.
+    refused as soon as their size is stated. pace: keeps requests to a host apart, by default for all who share the
+    cache. health: tracks hosts that are down. on_document: called after each small document. Every failure is a
+    `Refused`: fetch_failed, removed, gated, changed, hash_mismatch, too_large.
     """
 
     def __init__(
@@ -234,6 +234,12 @@ class Door:
     def _open_url(self, url: str) -> RandomAccessFile:
         return self.open(Artifact(url=url))
 
+    def _check_size(self, size: int, url: str) -> None:
+        """Refused (too_large) for a size that a server states, before any byte is wanted."""
+        if size > self.max_file_bytes:
+            detail = f"the server states {size} bytes, {self.max_file_bytes} are allowed"
+            raise Refused(Reason.TOO_LARGE, detail, shown(url))
+
     def _probe(self, url: str) -> HttpFile | None:
         """The file by ranges, with its first bytes; None where the server does not support ranges."""
         headers = {"Range": f"bytes=0-{READ_AHEAD - 1}", "Accept-Encoding": "identity"}
@@ -247,6 +253,7 @@ class Door:
             version = ranged_version(response, 0) if response.status_code == 206 else None
             if version is None:
                 return None
+            self._check_size(version.size, url)
             head = bytearray()
             for part in self.transport.body(response, raw=True):
                 head += part

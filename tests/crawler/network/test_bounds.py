@@ -226,6 +226,26 @@ def test_no_file_is_downloaded_beyond_the_limit_of_the_manifest(serve, door: Doo
     assert refusal(door.bounded(1_000_000).download, server.url).reason is Reason.TOO_LARGE
 
 
+@pytest.mark.parametrize("size", [1_000_001, 10**15, 10**18 - 1])
+@pytest.mark.parametrize("is_side", [False, True])
+def test_a_size_beyond_the_limit_is_refused_when_it_is_stated(serve, door: Door, size: int, is_side: bool):
+    def handle(connection: socket.socket, request: str, _number: int) -> None:
+        stated = len(BODY) if is_side and "w.bin" in request else size
+        place = f"Content-Range: bytes 0-65535/{stated}"
+        connection.sendall(head(place, "Content-Length: 65536", status="206 P") + BODY[:65536])
+
+    server = serve(handle)
+    bounded = door.bounded(1_000_000)
+    with contextlib.ExitStack() as stack:
+        if is_side:
+            file = stack.enter_context(bounded.open(Artifact(url=server.url)))
+            error = refusal(file.beside, "side.bin")
+        else:
+            error = refusal(bounded.open, Artifact(url=server.url))
+    assert (error.reason, str(size) in error.detail) == (Reason.TOO_LARGE, True)
+    assert server.requests == 1 + is_side
+
+
 def test_bounds_end_with_the_exchange():
     assert exchange.current() is None
 
