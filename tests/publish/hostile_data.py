@@ -6,6 +6,7 @@ Each function plants one attack in the folder; those of `HEAVY` would take gigab
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,27 @@ def equal_rows(target: Path) -> None:
     place = path.with_name(f"{hashlib.sha256(made.read_bytes()).hexdigest()[:32]}.parquet")
     path.unlink()
     made.rename(place)
+
+
+def wide_row_groups(target: Path, rows: int = 50_000, groups: int = 1) -> None:
+    """Equal rows in row groups of many, in a file that random bytes make large enough to expand so far."""
+    path = first(target, "layers")
+    table = pq.read_table(path, partitioning=None).slice(0, 1)
+    equal = pa.concat_tables([table] * rows).combine_chunks()
+    names = [random.Random(0).randbytes(12 << 20).hex(), *equal["name"].to_pylist()[1:]]  # noqa: S311  # no secret
+    named = equal.set_column(equal.schema.get_field_index("name"), "name", pa.array(names))
+    made = path.with_suffix(".new")
+    with pq.ParquetWriter(made, equal.schema, compression="zstd") as writer:
+        for part in (named, *[equal] * (groups - 1)):
+            writer.write_table(part, row_group_size=rows)
+    place = path.with_name(f"{hashlib.sha256(made.read_bytes()).hexdigest()[:32]}.parquet")
+    path.unlink()
+    made.rename(place)
+
+
+def widest_row_groups(target: Path) -> None:
+    """Two of nearly the size that is read."""
+    wide_row_groups(target, 36_000, 2)
 
 
 def repeat_text(target: Path, config: str, column: str) -> None:
@@ -237,6 +259,7 @@ HEAVY: tuple[Attack, ...] = (
     long_takedowns,
     long_readme,
     equal_rows,
+    wide_row_groups,
     long_texts,
     long_names,
     long_layer_ids,

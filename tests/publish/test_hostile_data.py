@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from tests.program import PROGRAM
 from tests.publish import hostile_data
 from tests.publish.folders import publish_models
 from tests.publish.work import write_work, zoo
@@ -24,8 +27,10 @@ from filterzoo_publish.takedown.takedown import take_down
 from filterzoo_publish.takedown.takedowns import TakedownKind
 from filterzoo_publish.verify.checks import verify
 
-MEMORY = 650 << 20
-"""Of Arrow's pool; with the program itself a reader stays below 1 GB."""
+MEMORY = 128 << 20
+"""Of Arrow's pool, for what is refused by its footer or its texts."""
+WHOLE = 950_000
+"""KiB of a process that reads the widest row groups that are read."""
 SECONDS = 10
 POOLS: list[pa.MemoryPool] = []
 """One for each reader, since the peak of a pool stays; kept, since what was read may outlive its reader."""
@@ -108,3 +113,20 @@ def test_hostile_content_is_one_line_for_every_reader(sound, target, attack):
         assert time.process_time() - start < SECONDS, name
     assert "verify" in refused
     assert not any("\n" in text for text in said)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [("verify",), ("takedown", "--yes", "--model", "pypi/a-net")])
+def test_the_widest_row_groups_cost_a_process_less_than_a_gigabyte(target: Path, command: tuple[str, ...]):
+    hostile_data.widest_row_groups(target)
+    name, *options = command
+    # A process starts with the peak of the one that starts it.
+    script = "import resource, subprocess, sys; code = subprocess.run(sys.argv[1:]).returncode; "
+    script += "used = resource.getrusage(resource.RUSAGE_CHILDREN); "
+    script += "print(code, used.ru_maxrss, used.ru_utime + used.ru_stime, file=sys.stderr)"
+    argv = [sys.executable, "-c", script, PROGRAM, name, target, *options]
+    ran = subprocess.run(argv, capture_output=True, text=True, check=True)
+    code, peak, seconds = map(float, ran.stderr.split())
+    assert ("cannot be read" not in ran.stdout, code) == (True, 1 if name == "verify" else 0)
+    assert peak < WHOLE
+    assert seconds < SECONDS

@@ -30,6 +30,8 @@ LAYER_BYTES = 2_000_000_000
 """The largest convolution known has 1.2 GB in float32."""
 LAYERS = 20_000
 """The deepest networks known have about 2,000 convolutions."""
+MOST_LAYERS = 1 << 15
+"""Most that a manifest may allow: a checkpoint is one row group of `layers`, which readers bound."""
 STORED_BYTES = 8_000_000_000
 _AGAIN_SECONDS = 2.0
 """The clock strikes again after so much CPU time, in case that somebody's handler swallowed the first."""

@@ -20,6 +20,11 @@ RATIO = 100
 """Bytes in memory for each byte of a file beyond that."""
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
 """Bytes of a number in memory, by physical type."""
+LARGEST_GROUP = 320 << 20
+"""Bytes in memory that a row group may take. Releases' take a tenth of it, whatever the file's size; see
+`LARGEST_ROW` for those of one row."""
+LARGEST_ROW = 1 << 30
+"""Bytes in memory of a row group of one row: a block of filters with 64x64 weights each."""
 LONGEST = 4 << 20
 """Bytes of the longest footer: ten times a release's. In memory it takes up to 150 times as much."""
 TAIL = 1 << 16
@@ -76,6 +81,7 @@ def check_footer(footer: pq.FileMetaData, size: int, where: str) -> None:
     for group in range(footer.num_row_groups):
         found = footer.row_group(group)
         rows += found.num_rows
+        before = numbers
         for number in range(found.num_columns):
             column = found.column(number)
             width = WIDTHS.get(column.physical_type, 0)
@@ -83,6 +89,10 @@ def check_footer(footer: pq.FileMetaData, size: int, where: str) -> None:
             if column.num_values < 0 or column.total_uncompressed_size < 0 or found.num_rows < 0:
                 raise FilterZooError(f"{where}: its footer has negative counts; run filterzoo verify")
             numbers += content + _POINTER * column.num_values
+        if numbers - before > (LARGEST_ROW if found.num_rows == 1 else LARGEST_GROUP):
+            raise FilterZooError(
+                f"{where}: a row group would take {numbers - before:,} bytes in memory; no release has such a one"
+            )
     if rows != footer.num_rows:
         raise FilterZooError(f"{where}: its footer counts {footer.num_rows} rows, its row groups {rows}; verify it")
     if numbers > allowed(size):

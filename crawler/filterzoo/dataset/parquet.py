@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from filterzoo.dataset.footers import LONGEST, allowed, read_footer
+from filterzoo.dataset.footers import LARGEST_GROUP, LONGEST, allowed, read_footer
 from filterzoo.dataset.pages import check_pages, column_ranges
 from filterzoo.errors import FilterZooError
 
@@ -41,6 +41,13 @@ class ParquetFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow has no types
         """Row group i, of all columns or of some."""
         return self._read([i], columns)
 
+    def parts_of_row_group(self, i: int, rows: int) -> Iterator[pa.Table]:
+        """Row group i, of all columns, at most `rows` rows at a time."""
+        content = self._content([i], None)
+        TextBudget(content, self.metadata, None, self._where).check(i)
+        for batch in batches_of(content, self.metadata, i, self.schema_arrow.names, rows):
+            yield pa.Table.from_batches([batch])
+
     def _read(self, groups: Sequence[int], columns: Sequence[str] | None) -> pa.Table:
         names = None if columns is None else list(columns)
         content = self._content(groups, names)
@@ -53,7 +60,8 @@ class ParquetFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow has no types
         if dictionaries is None:
             return table
         # As dictionaries, so that the total length of all texts is known before they are expanded.
-        _check_texts(sum(map(_length, table.columns)), allowed(self._size), self._where)
+        most = min(allowed(self._size), LARGEST_GROUP * len(groups))
+        _check_texts(sum(map(_length, table.columns)), most, self._where)
         schema = self.schema_arrow if names is None else pa.schema([self.schema_arrow.field(name) for name in names])
         return table.cast(schema)
 
@@ -108,7 +116,9 @@ class TextBudget:
             return
         file = pq.ParquetFile(self._content, metadata=self._metadata, pre_buffer=False, read_dictionary=list(texts))
         table = file.read_row_group(group, columns=list(texts), use_threads=False)
-        self._taken += sum(map(_length, table.columns))
+        own = sum(map(_length, table.columns))
+        self._taken += own
+        _check_texts(own, LARGEST_GROUP, self._where)
         _check_texts(self._taken, allowed(self._content.size), self._where)
 
 

@@ -21,7 +21,7 @@ from pydantic import (
     create_model,
 )
 
-from filterzoo.crawl.budget import LAYER_BYTES, LAYERS, STORED_BYTES, Budget
+from filterzoo.crawl.budget import LAYER_BYTES, LAYERS, MOST_LAYERS, STORED_BYTES, Budget
 from filterzoo.errors import StartError
 from filterzoo.files import open_regular
 from filterzoo.licensing.licences import Licence, LicenceClass, Policy, Unknown
@@ -92,12 +92,13 @@ class Limits(_Model):
 
     The others bound the cost of reading it (docs/security.md). layer_bytes: of a layer in float32, which bounds the
     memory. stored_bytes: of the filters that are stored. cpu_seconds: for normalising, measuring and storing; by
-    default 60, and 240 for each GB of weights.
+    default 60, and 240 for each GB of weights. layers_per_checkpoint: at most 32,768, which are one row group as
+    they are published.
     """
 
     checkpoint_bytes: Size = 8_000_000_000
     filters_per_checkpoint: Count = 60_000_000
-    layers_per_checkpoint: Count = LAYERS
+    layers_per_checkpoint: Annotated[Count, Field(le=MOST_LAYERS)] = LAYERS
     layer_bytes: Size = LAYER_BYTES
     stored_bytes: Size = STORED_BYTES
     cpu_seconds: Limit | None = None

@@ -42,9 +42,10 @@ def model_shards(plan: Plan, folder: Path) -> Iterator[Shard]:
 
 
 def table_shard(table: pa.Table, folder: Path, config: str, *names: str) -> Shard:
-    """Write a table that is there as a whole, as one row group."""
+    """Write a table that is there as a whole; one of many rows in several row groups."""
     with ShardWriter(folder, config) as writer:
-        writer.write(table)
+        for first in range(0, max(1, len(table)), LAYER_ROWS):
+            writer.write(table.slice(first, LAYER_ROWS))
         return writer.finish(*names)
 
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import groupby, pairwise
+from itertools import groupby, islice, pairwise
+from operator import itemgetter
 from typing import Any
 
+import pyarrow as pa
+
+from filterzoo.errors import FilterZooError
 from filterzoo.layers.layer import kernel_name
 from filterzoo_publish.plan.plan import FACTUAL, facts_of_layers, weights_id_of
 from filterzoo_publish.plan.state import POINTER_COLUMNS, Pointer
+from filterzoo_publish.shards.shards import LAYER_ROWS
 from filterzoo_publish.verify.models import Model, model_key
 from filterzoo_publish.verify.problems import Examination
 from filterzoo_publish.verify.statistics import Measures, check_statistics
@@ -70,13 +75,23 @@ def check_layers(examination: Examination, models: dict[str, Model], *, full: bo
 
 
 def _by_model(examination: Examination, measures: Measures) -> Iterator[tuple[str, list[Row]]]:
-    """(path, rows of one model) in the order of the files."""
-    for path, _, table in examination.row_groups("layers"):
+    """(path, rows of one model in one row group) in the order of the files."""
+    for (path, _), parts in groupby(examination.parts("layers"), key=itemgetter(0, 1)):
+        for name, own in groupby(_rows(examination, parts, measures), key=itemgetter("model_id")):
+            rows = list(islice(own, LAYER_ROWS + 1))
+            if len(rows) > LAYER_ROWS:
+                raise FilterZooError(f"{path}: {ascii(name)[:80]} has more than {LAYER_ROWS:,} layers; no release's has")
+            yield path, rows
+
+
+def _rows(
+    examination: Examination, parts: Iterator[tuple[str, int, pa.Table]], measures: Measures
+) -> Iterator[Row]:
+    """The rows of a row group, without the statistics, which are looked at as they come."""
+    for path, _, table in parts:
         check_statistics(examination, path, table)
         measures.note(table)
-        rows = table.select(_COLUMNS).to_pylist()
-        for _, own in groupby(rows, key=lambda row: row["model_id"]):
-            yield path, list(own)
+        yield from table.select(_COLUMNS).to_pylist()
 
 
 def _check_rows(examination: Examination, path: str, model: Model, rows: list[Row]) -> None:

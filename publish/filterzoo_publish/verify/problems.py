@@ -20,6 +20,8 @@ from filterzoo_publish.schema import COLUMNS, is_schema_of, with_every_column
 from filterzoo_publish.shards.cards import card_path, read_cards
 
 _PIECE = 1 << 20
+_ROWS = 1 << 12
+"""Rows of a part: those of a row group of `layers` in a release."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,16 @@ class Examination:
 
     def row_groups(self, config: str) -> Iterator[tuple[str, int, pa.Table]]:
         """(path, number, rows) of each row group of each sound file of a config, each file read once."""
+        for path, number, parquet in self._groups(config):
+            yield from ((path, number, table) for table in self._row_group(path, number, config, parquet, None))
+
+    def parts(self, config: str) -> Iterator[tuple[str, int, pa.Table]]:
+        """`row_groups`, `_ROWS` rows at a time: a hostile row group may be larger than memory is meant for."""
+        for path, number, parquet in self._groups(config):
+            yield from ((path, number, table) for table in self._row_group(path, number, config, parquet, _ROWS))
+
+    def _groups(self, config: str) -> Iterator[tuple[str, int, ParquetFile]]:
+        """(path, number, file) of each row group of each sound file of a config."""
         paths = [path for path, is_ours in self.files.listing(config) if is_ours]
         if not paths:
             self.report("missing", f"data/{config}", "no file; an empty config has an empty file")
@@ -53,8 +65,7 @@ class Examination:
                     continue
                 with ParquetFile(file, where=path) as parquet:
                     for number in range(parquet.num_row_groups):
-                        if (table := self._row_group(path, number, config, parquet)) is not None:
-                            yield path, number, table
+                        yield path, number, parquet
 
     def check_names(self) -> None:
         """Every file under data/ is named as the files of a data set are."""
@@ -106,19 +117,29 @@ class Examination:
         self.report("schema", path, f"has not the columns of {config}")
         return False
 
-    def _row_group(self, path: str, number: int, config: str, parquet: ParquetFile) -> pa.Table | None:
+    def _row_group(
+        self, path: str, number: int, config: str, parquet: ParquetFile, rows: int | None
+    ) -> Iterator[pa.Table]:
+        """The rows of a row group, whole or `rows` at a time; none from those on that are wrong."""
         try:
-            table = with_every_column(config, parquet.read_row_group(number))
+            whole = [parquet.read_row_group(number)] if rows is None else parquet.parts_of_row_group(number, rows)
+            for part in whole:
+                table = with_every_column(config, part)
+                if not self._has_cells(path, number, config, table):
+                    return
+                yield table
         except (pa.ArrowException, OSError, FilterZooError) as error:
             self.report("schema", path, f"row group {number} cannot be read: {error}")
-            return None
+
+    def _has_cells(self, path: str, number: int, config: str, table: pa.Table) -> bool:
+        """Whether no cell is empty that must not be; words are looked at too."""
         nulls = [c.name for c in COLUMNS[config] if c.null == "never" and table[c.name].null_count]
         if nulls:
             self.report("null", path, f"row group {number} has empty cells in {', '.join(nulls)}")
-            return None
+            return False
         for column in [name for name in table.column_names if name in PUBLISHED]:
             self._check_words(path, number, column, table[column])
-        return table
+        return True
 
     def _check_words(self, path: str, number: int, column: str, found: pa.ChunkedArray) -> None:
         """The cells of a column with a closed list of words hold these."""
