@@ -63,7 +63,7 @@ def wide_row_groups(target: Path, rows: int = 50_000, groups: int = 1) -> None:
     path = first(target, "layers")
     table = pq.read_table(path, partitioning=None).slice(0, 1)
     equal = pa.concat_tables([table] * rows).combine_chunks()
-    names = [random.Random(0).randbytes(12 << 20).hex(), *equal["name"].to_pylist()[1:]]  # noqa: S311  # no secret
+    names = [random.Random(0).randbytes(12 << 20).hex(), *equal["name"].to_pylist()[1:]]
     named = equal.set_column(equal.schema.get_field_index("name"), "name", pa.array(names))
     made = path.with_suffix(".new")
     with pq.ParquetWriter(made, equal.schema, compression="zstd") as writer:

@@ -80,13 +80,13 @@ def _by_model(examination: Examination, measures: Measures) -> Iterator[tuple[st
         for name, own in groupby(_rows(examination, parts, measures), key=itemgetter("model_id")):
             rows = list(islice(own, LAYER_ROWS + 1))
             if len(rows) > LAYER_ROWS:
-                raise FilterZooError(f"{path}: {ascii(name)[:80]} has more than {LAYER_ROWS:,} layers; no release's has")
+                raise FilterZooError(
+                    f"{path}: {ascii(name)[:80]} has more than {LAYER_ROWS:,} layers; no release's has"
+                )
             yield path, rows
 
 
-def _rows(
-    examination: Examination, parts: Iterator[tuple[str, int, pa.Table]], measures: Measures
-) -> Iterator[Row]:
+def _rows(examination: Examination, parts: Iterator[tuple[str, int, pa.Table]], measures: Measures) -> Iterator[Row]:
     """The rows of a row group, without the statistics, which are looked at as they come."""
     for path, _, table in parts:
         check_statistics(examination, path, table)

@@ -228,7 +228,7 @@ def test_no_file_is_downloaded_beyond_the_limit_of_the_manifest(serve, door: Doo
 
 @pytest.mark.parametrize("size", [1_000_001, 10**15, 10**18 - 1])
 @pytest.mark.parametrize("is_side", [False, True])
-def test_a_size_beyond_the_limit_is_refused_when_it_is_stated(serve, door: Door, size: int, is_side: bool):
+def test_a_size_beyond_the_limit_is_refused_when_it_is_stated(serve, door: Door, size: int, *, is_side: bool):
     def handle(connection: socket.socket, request: str, _number: int) -> None:
         stated = len(BODY) if is_side and "w.bin" in request else size
         place = f"Content-Range: bytes 0-65535/{stated}"

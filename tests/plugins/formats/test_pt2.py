@@ -330,6 +330,7 @@ def test_mutated_archives_are_read_or_refused(network):
     archives = [as_written(net, content), middle_layout(net, content), old_layout(net, content)]
     unpacked = [members(archive) for archive in archives]
     outcomes, slowest = {"read": 0, "refused": 0}, 0.0
+    faults: list[tuple[int, str]] = []
     for seed in range(MUTATIONS):
         dice = random.Random(seed)
         number = dice.randrange(len(archives))
@@ -340,7 +341,9 @@ def test_mutated_archives_are_read_or_refused(network):
             outcomes["read"] += 1
         except Refused as refusal:
             outcomes["refused"] += 1
-            assert refusal.reason not in {Reason.CRASHED, Reason.PLUGIN_ERROR}, (seed, refusal)
+            if refusal.reason in {Reason.CRASHED, Reason.PLUGIN_ERROR}:
+                faults.append((seed, refusal.detail))
         slowest = max(slowest, time.process_time() - start)
+    assert faults[:3] == []
     assert min(outcomes.values()) > MUTATIONS // 20
     assert slowest < 8
