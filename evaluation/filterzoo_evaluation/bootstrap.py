@@ -1,4 +1,4 @@
-"""Intervals of the measures by the bootstrap over samples: the same samples, drawn again with replacement."""
+"""Bootstrap intervals of the measures: samples are drawn with replacement."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def intervals(found: Scores, seed: int) -> dict[str, Interval]:
 
 
 def _features(found: Scores) -> np.ndarray:
-    """(n, 3 + BINS): what each sample adds to the sums that the measures are made of."""
+    """(n, 3 + BINS): the contribution of each sample to the sums from which measures are computed."""
     features = np.zeros((len(found.z), 3 + BINS))
     features[:, 0] = found.right
     features[:, 1] = found.z * found.right

@@ -1,4 +1,4 @@
-"""The commands `evaluate` and `confidence`. What they need is imported when they run."""
+"""The commands `evaluate` and `confidence`. Their imports happen when they run."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _attack(  # noqa: PLR0917  # the options of the command, in its order
 
 
 def _run(wanted: Any, plugins: Any, *, as_json: bool) -> int:
-    """Show what became of each network, as it is known; gives how many could not be evaluated."""
+    """Show the result of each network; returns the number of failures."""
     from rich.progress import Progress  # noqa: PLC0415
 
     from filterzoo.outcome import LedgerEntry  # noqa: PLC0415

@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 
 def confidence_row(evaluation: Evaluation) -> Row:
-    """All columns of `store.confidences.CONFIDENCE_SCHEMA`; what is undefined is None."""
+    """All columns of `store.confidences.CONFIDENCE_SCHEMA`; undefined ones are None."""
     found = scores(evaluation.logits, evaluation.labels)
     counts = histogram(found)
     order = ranking(found)

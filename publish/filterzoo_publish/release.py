@@ -1,4 +1,4 @@
-"""A release: what is new in a work folder goes to a target in one step, or nothing happens."""
+"""A release: new content of a work folder is added to a target atomically."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ from filterzoo_publish.targets.target import README, RELEASE, Commit, Conflict, 
 
 Made = TypeVar("Made")
 _ATTEMPTS = 6
-"""How often a release is planned anew because another publisher was faster or an answer was lost."""
+"""Most retries of a release because another publisher was faster or a response was lost."""
 
 
 def target_for(name: str, *, workdir: Path | None = None, create_pr: bool = False, private: bool = False) -> Target:
     """The target a user names: `user/name` on the Hub, unless there is such a folder; anything else is a folder.
 
-    workdir: the work folder that notes which releases into folders were begun, so that they can be finished.
+    workdir: the work folder that records started releases into folders, so that they can be finished.
     """
     if not is_hub_name(name):
         return FolderTarget(Path(name), workdir)
@@ -63,10 +63,10 @@ def publish(
     dry_run: bool = False,
     watch: Callable[[Shard], None] | None = None,
 ) -> Report:
-    """Add what the target lacks; a dry run only tells what that is. `watch` is shown each file as it is finished.
+    """Add what the target lacks; a dry run only reports it. `watch` is called with each finished file.
 
     release: its day as `vYYYY.MM.DD`, None for today. Raises StartError when there is nothing to publish from, or the
-    target cannot be written to; Conflict when others were faster every time.
+    target cannot be written to; Conflict when another publisher was faster every time.
     """
     return publish_work(open_work(workdir), target, release=release, dry_run=dry_run, watch=watch)
 
@@ -79,7 +79,7 @@ def publish_work(
     dry_run: bool = False,
     watch: Callable[[Shard], None] | None = None,
 ) -> Report:
-    """`publish` of what was opened."""
+    """`publish` with an open target."""
     with target:
         if dry_run:
             published = read_published(target.read())
@@ -90,10 +90,7 @@ def publish_work(
 
 
 def attempts(release: Callable[[], Made], place: str) -> Made:
-    """What `release` gives; it is called again where another publisher was faster.
-
-    place: the target's, for StorageFailed where a disk is full or a file cannot be read.
-    """
+    """The result of `release`, which is retried after a Conflict. place: the target's path, for StorageFailed."""
     retries = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(Conflict),
         stop=tenacity.stop_after_attempt(_ATTEMPTS),
@@ -115,7 +112,7 @@ def _plan(work: Work, published: PublishedState, target: Target, release: str | 
 def _release(work: Work, target: Target, release: str | None, watch: Callable[[Shard], None]) -> Report:
     folder = target.prepare()
     published = read_published(target.read())
-    # What is wrong inside a new data set is our own fault, and not told as the target's.
+    # An error inside a new data set is ours, and must not be reported as the target's.
     with reading(target.place) if published.files else contextlib.nullcontext():
         return _release_into(work, target, published, folder, release=release, watch=watch)
 
@@ -137,7 +134,7 @@ def _release_into(
     models = pa.concat_tables([published.models, models_table(plan.entries, plan.release)])
     outdated: set[str] = set()
     files: dict[str, int] = {}
-    # To load matplotlib takes longer than to link files: the picture is drawn meanwhile.
+    # Loading matplotlib takes longer than linking files: the picture is drawn in parallel.
     with ThreadPoolExecutor(1, "filterzoo-picture") as beside:
         picture = beside.submit(overview, models, _layers(plan, published, LAYER_COLUMNS))
         for shard in _shards(plan, published, folder, outdated, as_links=target.takes_links):
@@ -167,14 +164,14 @@ def _release_into(
 
 
 def _counted(plan: Plan, size: int) -> Release:
-    """The release with what it adds; `size` is the quota of its sample."""
+    """The release with its counts; `size` is the quota of its sample."""
     layers = sum(entry.done.n_layers for entry in plan.entries)
     filters = sum(layer.filters for entry in plan.entries for layer in entry.stored)
     return replace(plan.release, models=len(plan.entries), layers=layers, filters=filters, sample_quota=size)
 
 
 def _rows_by_source(plan: Plan) -> dict[str, dict[str, int]]:
-    """What each source adds: models, layers, and filters that are stored for the first time."""
+    """Additions of each source: models, layers, and newly stored filters."""
     rows: dict[str, Counter[str]] = {}
     for entry in plan.entries:
         own = rows.setdefault(entry.done.checkpoint.source, Counter())
@@ -193,7 +190,7 @@ def _layers(plan: Plan, published: PublishedState, columns: list[str]) -> pa.Tab
 
 
 def _kept_layers(plan: Plan, published: PublishedState) -> pa.Table:
-    """KEPT_COLUMNS of all layers after the release; the new ones' file is not known yet, only whether there is one."""
+    """KEPT_COLUMNS of all layers after the release; of new layers only whether they have a file."""
     tables = [published.read("layers", KEPT_COLUMNS)]
     for entry in plan.entries:
         shown = {layer.layer_id for layer in entry.published}
@@ -215,7 +212,7 @@ def _lineage(plan: Plan, published: PublishedState) -> pa.Table:
 
 
 def _has_news(plan: Plan, published: PublishedState) -> bool:
-    """Whether there is a release to make. That a zoo still lists what it listed is none."""
+    """Whether there is anything to release. An unchanged listing of a zoo is not."""
     if published.files is None or published.files.text(README) is None or not published.paths("status"):
         return True
     changed = (plan.skipped, published.skipped), (plan.confidences, published.confidences)
@@ -225,7 +222,7 @@ def _has_news(plan: Plan, published: PublishedState) -> bool:
 def _shards(
     plan: Plan, published: PublishedState, folder: Path, outdated: set[str], *, as_links: bool
 ) -> Iterator[Shard]:
-    """Every file of the release; files that these replace are put into `outdated` before."""
+    """Every file of the release; replaced files are put into `outdated` first."""
     pointers = dict(plan.pointers)
     written: set[str] = set()
     steps = (
@@ -256,7 +253,7 @@ def sample_quota(plan: Plan, published: PublishedState) -> int:
 
 
 def _sample(plan: Plan, published: PublishedState, folder: Path, outdated: set[str]) -> Iterator[Shard]:
-    """The sample of the new models; when they are so many that each gets fewer, the present files are thinned."""
+    """The sample of the new models; if the quota falls, existing files are thinned."""
     size = sample_quota(plan, published)
     if published.sample_quota is not None and size < published.sample_quota:
         outdated.update(path for path in published.paths(SAMPLE) if published.read_file(path).num_rows)
@@ -267,7 +264,7 @@ def _sample(plan: Plan, published: PublishedState, folder: Path, outdated: set[s
 def _replaced(
     config: str, table: pa.Table, published: PublishedState, folder: Path, outdated: set[str]
 ) -> Iterator[Shard]:
-    """A table as it is now, in place of the one before."""
+    """Replace a table."""
     outdated.update(published.paths(config))
     yield table_shard(table, folder, config)
 

@@ -1,4 +1,4 @@
-"""What a release added, removed, or would: for the command line and for machines."""
+"""The report of a release or dry run, for people and machines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a release added, or would add.
+    """Additions of a release or dry run.
 
     release: its name, None where there was none to make. models: by source. licences: models by licence class.
     filters: stored ones, each unique layer's once. rows: source -> its models, layers and filters of these.
@@ -32,9 +32,9 @@ class Report:
     url: str | None
     tag: str | None
     is_empty: bool
-    """Nothing was, or would be, added or replaced."""
+    """Whether nothing was, or would be, added or replaced."""
     changed: tuple[str, ...] = ()
-    """Published models of which the work folder has other facts by now; their rows stay as they are."""
+    """Published models whose facts differ in the work folder; their rows are not changed."""
 
     def document(self) -> dict[str, Any]:
         """The report as `publish --json` prints it."""

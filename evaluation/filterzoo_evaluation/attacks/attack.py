@@ -1,4 +1,4 @@
-"""What an attack is asked for, and what it gives."""
+"""The settings and the interface of attacks."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ Norm = Literal["Linf", "L2"]
 Classify = Callable[[torch.Tensor], torch.Tensor]
 """Images (n, c, h, w) in [0, 1] -> logits (n, classes)."""
 FIXED_BUDGET = "fixed_budget"
-"""Every image gets all steps or queries, also after its first error. The only stop rule here: one that stops at the
-first error leaves the wrong samples barely wrong, and their confidence then ranks too well."""
+"""Every image gets all steps or queries, also after its first error. This is the only stop rule: stopping at the first
+error would leave wrong samples barely wrong, so that their confidence would separate them too well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class AttackSettings:
 
 
 class Attack(Protocol):
-    """Changes images within `settings.eps` so that the network errs. numbers: the images' places in their set."""
+    """Changes images within `settings.eps` so that the network errs. numbers: the images' indices in their set."""
 
     settings: AttackSettings
 
@@ -46,7 +46,7 @@ class Attack(Protocol):
 
 
 def check(settings: AttackSettings) -> None:
-    """StartError for settings that mean nothing."""
+    """StartError for invalid settings."""
     for name in ("eps", "step_size"):
         value = getattr(settings, name)
         if value is not None and not 0 < value < float("inf"):

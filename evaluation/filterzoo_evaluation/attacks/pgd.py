@@ -13,10 +13,10 @@ _TINY = 1e-12
 
 
 class ProjectedGradientDescent:
-    """Starts at a random point of the ball; every step goes up the loss and back into the ball and [0, 1].
+    """Starts at a random point of the ball; every step ascends the loss and projects back into the ball and [0, 1].
 
-    Of several restarts each image keeps the one that ended with the largest loss. step_size defaults to 2.5 eps/steps
-    (Madry's rule of thumb for Linf; the settings of arXiv:2210.05938 could not be read).
+    Each image keeps the restart with the largest final loss. step_size defaults to 2.5 eps/steps (Madry's rule of thumb
+    for Linf; the settings of arXiv:2210.05938 could not be read).
     """
 
     def __init__(

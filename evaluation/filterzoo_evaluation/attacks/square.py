@@ -22,10 +22,10 @@ from filterzoo_evaluation.attacks.attack import (
 _SHARE = 0.8
 """Share of the image's pixels in the first square, as AutoAttack (arXiv:2003.01690) has it for both norms."""
 _HALVED_AT = (10, 50, 200, 1000, 2000, 4000, 6000, 8000)
-"""Of 10,000 queries: where the share is halved (section 3.2 of the paper); scaled to the budget."""
+"""Of 10,000 queries: those after which the share is halved (section 3.2 of the paper); scaled to the budget."""
 
 Random = Sequence[torch.Generator]
-"""One generator an image."""
+"""One generator for each image."""
 _Start = Callable[[torch.Tensor, float, Random], torch.Tensor]
 _Propose = Callable[[torch.Tensor, torch.Tensor, float, int, Random], torch.Tensor]
 

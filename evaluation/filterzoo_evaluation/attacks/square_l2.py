@@ -1,4 +1,4 @@
-"""What Square tries in L2 (arXiv:1912.00049): squares that hold two pyramids of unlike sign."""
+"""The candidates of Square in L2 (arXiv:1912.00049): squares with two pyramids of opposite sign."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def start(images: torch.Tensor, eps: float, random: Sequence[torch.Generator]) -
 def propose(
     best: torch.Tensor, images: torch.Tensor, eps: float, side: int, random: Sequence[torch.Generator]
 ) -> torch.Tensor:
-    """`best` with a square changed: it gets the length that another square gives up, and what eps leaves unused."""
+    """`best` with one square changed: it gets the L2 budget of another square, and the unused budget."""
     channels, height, width = images.shape[1:]
     side = _odd(side, min(height, width))
     taking, giving = (_windows(random, side, height, width, images.device) for _ in range(2))
@@ -62,7 +62,7 @@ def _unit(squares: torch.Tensor) -> torch.Tensor:
 
 
 def _places(length: int, side: int) -> range:
-    """Where tiles begin that lie in the middle of an axis, as many as fit."""
+    """Offsets of as many tiles as fit, centred on an axis."""
     first = (length - min(_TILES, length // side) * side) // 2
     return range(first, length - side + 1, side)
 

@@ -1,1 +1,1 @@
-"""`make confidence-demo`: pairs of normal and robust networks, trained and evaluated on images that wheels bring."""
+"""`make confidence-demo`: pairs of normal and robust networks, trained and evaluated on images from wheels."""

@@ -28,7 +28,7 @@ def attacks(eps: float) -> tuple[Attack | None, ...]:
 
 
 def run_pair(folder: Path, pair: DemoPair, epochs: int | None = None) -> list[str]:
-    """Train a pair and write the logits of both networks into `folder/logits`; gives what failed."""
+    """Train a pair and write the logits of both networks to `folder/logits`; returns the failures."""
     failures = make_pair(folder, pair, epochs)
     plugins = plugin_loading.load(plugin_loading.references(()))
     for attack in attacks(EPS[pair.image_set]):

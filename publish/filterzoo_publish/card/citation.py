@@ -35,14 +35,14 @@ _PAPER = {
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What names the data set. url: where it is found; doi: as its owner registered it; None where there is none."""
+    """Identifiers of the data set. doi: registered by its owner. Each is None where there is none."""
 
     url: str | None = None
     doi: str | None = None
 
 
 def checked_doi(doi: str) -> str:
-    """The DOI, without the address that may stand before it; StartError where it is none."""
+    """The DOI, without a resolver's address before it; StartError for an invalid one."""
     bare = re.sub(r"^(https?://(dx\.)?doi\.org/|doi:)", "", doi, flags=re.IGNORECASE)
     if not _DOI.fullmatch(bare):
         raise StartError(f"--doi: {ascii(doi)[:120]} is no DOI; write it as 10.57967/hf/1234")

@@ -1,4 +1,4 @@
-"""croissant.json: what the Hub's own Croissant file leaves out, above all how responsible use looks (the RAI terms).
+"""croissant.json: adds what the Hub's own Croissant file lacks, above all the RAI terms (responsible use).
 
 Vocabulary: http://mlcommons.org/croissant/1.0 and http://mlcommons.org/croissant/RAI/1.0. Files, record sets and fields
 are not repeated: the Hub generates them from the Parquet files.

@@ -1,4 +1,4 @@
-"""The small files beside the tables, written anew for each release from the tables alone."""
+"""The small files of a data set, generated for each release from the tables alone."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def documents(
 
 
 def outdated_figure(published: PublishedState, written: dict[str, bytes]) -> list[str]:
-    """The figure of an earlier release, where this one has none."""
+    """The figure of an earlier release, if this one has none."""
     files = published.files
     if files is None or FIGURE in written or not files.exists(FIGURE):
         return []

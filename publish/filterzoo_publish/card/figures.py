@@ -1,4 +1,4 @@
-"""The picture of the card, drawn where matplotlib is installed: kinds of networks, and layers over depth."""
+"""The picture of the card, drawn if matplotlib is installed: kinds of networks, and layers over depth."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 FIGURE = "figures/overview.png"
 LAYER_COLUMNS = ["model_id", "n_filters", "conv_depth_norm", "variance_entropy"]
-"""What of `layers` the picture is drawn from."""
+"""Columns of `layers` that the picture needs."""
 _TASKS = 8
 _DEPTHS = 10
 _COLOUR = "#31688e"

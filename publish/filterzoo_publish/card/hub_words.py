@@ -1,4 +1,4 @@
-"""The words that the Hub allows in the YAML of a data set's README, checked here since a file is only checked there.
+"""The words that the Hub allows in a README's YAML, which it checks only at upload.
 
 Source: huggingface/hub-docs, datasetcard.md and the lists it links to.
 """
@@ -23,9 +23,9 @@ SIZE_CATEGORIES = (
     "n>1T",
 )
 TASK_CATEGORIES = frozenset({"feature-extraction", "image-classification", "tabular-classification", "other"})
-"""Those of the Hub's that this data set may have."""
+"""The Hub's words that this data set may use."""
 LICENCES = frozenset({"other", "unknown"})
-"""Those that can be right for a data set whose rows have licences of their own."""
+"""Licence words that fit a data set whose rows have different licences."""
 _TAG = re.compile(r"[a-z0-9][a-z0-9-]{1,49}")
 _LICENCE_NAME = re.compile(r"[a-z0-9-.]+")
 _NEEDED = frozenset(
@@ -34,7 +34,7 @@ _NEEDED = frozenset(
 
 
 def wrong_words(header: Mapping[str, Any]) -> list[str]:
-    """What the Hub would refuse in a README's YAML: one line each."""
+    """The errors that the Hub would report in a README's YAML, one line each."""
     found = [f"{key} is missing" for key in sorted(_NEEDED - header.keys())]
     if found:
         return found

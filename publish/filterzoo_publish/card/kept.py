@@ -1,4 +1,4 @@
-"""Which kernel sizes a data set keeps, and how many filters of these its networks have: shares are counted of them."""
+"""Kernel sizes that a data set stores, and the number of filters of these sizes: the denominator of shares."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 KEPT_COLUMNS = ["model_id", "layer_id", "kernel", "n_filters", "filters_file"]
-"""What of `layers` is counted."""
+"""Columns of `layers` that are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class KeptSizes:
     filters: Mapping[str, int]
 
     def of(self, model_id: str) -> int:
-        """How many filters of a size that is kept the network has, whether or not they are here."""
+        """The number of filters of kept sizes that the network has, stored or not."""
         return self.filters.get(model_id, 0)
 
 

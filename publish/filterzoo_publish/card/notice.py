@@ -1,4 +1,4 @@
-"""NOTICE: whose networks the filters of the data set come from, and under which licence."""
+"""NOTICE: the networks that the filters come from, with their licences."""
 
 from __future__ import annotations
 
@@ -39,5 +39,5 @@ def _place(url: str) -> str:
 
 
 def _shown(text: str) -> str:
-    """One line that cannot be taken for another one."""
+    """One line, with line breaks and control characters escaped."""
     return printable(text, _LONGEST)

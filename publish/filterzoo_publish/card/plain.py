@@ -1,4 +1,4 @@
-"""Text of others on our pages: only words that mean nothing in YAML, Markdown or HTML are shown."""
+"""Untrusted text on our pages: only words without meaning in YAML, Markdown or HTML are shown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LICENCE = re.compile(r"[a-z0-9.+()-]{1,64}( [a-z0-9.+()-]{1,64}){0,12}", re.IGN
 
 
 def plain(text: str | None) -> str:
-    """The word, `not stated` for None, `other` for what is no plain word."""
+    """The word, `not stated` for None, `other` for anything but a plain word."""
     if text is None:
         return NOT_STATED
     return text if _WORD.fullmatch(text) and not _is_address(text) else OTHER
@@ -26,7 +26,7 @@ def plain_licence(text: str | None) -> str:
 
 
 def _is_address(text: str) -> bool:
-    """Some Markdown makes links of these without being asked."""
+    """Some Markdown renderers turn these into links."""
     return "www." in text.lower()
 
 

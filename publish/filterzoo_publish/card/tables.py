@@ -1,4 +1,4 @@
-"""The tables and lists of the card, as Markdown: numbers, our own words, and plain words of others."""
+"""The tables and lists of the card, as Markdown: numbers, our own words, and plain untrusted words."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from filterzoo_publish.plan.releases import RELEASES, Release
 from filterzoo_publish.schema import COLUMNS
 
 _LONGEST = 40
-"""Rows of a table; the smaller ones are added up."""
+"""Most rows of a table; the smaller ones are summed."""
 _NUMBERS = ("n_layers", "n_filters", "filters_3x3", "stored_filters", "published_filters")
 _BIASES = """\
 - Zoos offer what is popular. Many networks are fine-tuned from a few, so that rows are not independent: sample by
@@ -28,7 +28,7 @@ _BIASES = """\
 
 
 def models_by(models: pa.Table, column: str, kept: KeptSizes) -> str:
-    """Models, layers and filters by what a column says; the share is of the filters whose kernel size is kept."""
+    """Models, layers and filters by the values of a column; the share is of the filters of kept kernel sizes."""
     word = plain_licence if column == "licence" else plain
     totals: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for row in models.select([column, "model_id", *_NUMBERS]).to_pylist():
@@ -47,7 +47,7 @@ def models_by(models: pa.Table, column: str, kept: KeptSizes) -> str:
 
 
 def share(part: int, whole: int) -> str:
-    """`57 %`; never 100 % of less than all, nor 0 % of more than nothing. A dash of nothing."""
+    """`57 %`; 100 % only for all, 0 % only for none. A dash where there is nothing."""
     if not whole:
         return "-"
     hundredths = 100 * part / whole
@@ -57,7 +57,7 @@ def share(part: int, whole: int) -> str:
 
 
 def coverage(models: pa.Table) -> str:
-    """How many of the models have a value in each column that a zoo may leave unknown."""
+    """The number of models with a value in each column that may be unknown."""
     names = [column.name for column in COLUMNS["models"] if column.may_be_unknown]
     totals = {name: {"known": len(models) - models[name].null_count} for name in names}
     lines = [("column", "networks", "share"), ("---", "---:", "---:")]
@@ -67,7 +67,7 @@ def coverage(models: pa.Table) -> str:
 
 
 def biases(models: pa.Table) -> str:
-    """What a reader should know before drawing conclusions, with the numbers of this release."""
+    """Known biases, with the numbers of this release."""
     found = [_BIASES]
     for column, what in (("source", "zoo"), ("task", "task"), ("visual_category", "kind of images")):
         counts = Counter(plain(text) for text in models[column].to_pylist() if text is not None)

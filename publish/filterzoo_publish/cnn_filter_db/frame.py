@@ -22,7 +22,7 @@ _PLAIN = (np.dtype(np.int64), np.dtype(np.float64))
 
 
 def write_frame(group: h5py.Group, index: Mapping[str, Column], columns: Mapping[str, Column]) -> None:
-    """Make the empty group a table with that index, in that order of its columns; all are of one length."""
+    """Turn the empty group into a table with that index and order of columns, all of one length."""
     groups = [[name for name, column in columns.items() if column.dtype == kind] for kind in _PLAIN]
     groups.append([name for name, column in columns.items() if column.dtype == np.object_])
     blocks = [names for names in groups if names]

@@ -1,4 +1,4 @@
-"""Writes the pickle of an array of objects, as the layout wants it; nothing here could read one.
+"""Writes the pickle of an array of objects, which the layout requires; reading one is not implemented.
 
 Opcodes: `pickletools` of the standard library, protocol 3. What is written: `numpy.ndarray.__reduce__`.
 """
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 _START = b"\x80\x03"
 _EMPTY_ARRAY = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R"
-"""Under the name that every NumPy from 1.0 on knows, those before 2.0 included."""
+"""The module name that every NumPy from 1.0 on resolves."""
 _UNSTATED = b"J\xff\xff\xff\xff"
 _OBJECT_TYPE = b"cnumpy\ndtype\nX\x02\x00\x00\x00O8\x89\x88\x87R(K\x03X\x01\x00\x00\x00|NNN" + 2 * _UNSTATED + b"K?tb"
 

@@ -1,4 +1,4 @@
-"""The table of the CNN Filter DB release, of what a published data set knows: a row for each layer that is exported."""
+"""The table of the CNN Filter DB release, made from a published data set: a row for each exported layer."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ COLUMNS = (
 )
 """The release's columns, those of its set of robust networks, and two of ours: `Licence` and `layer_name`.
 
-Counts of filters by kernel size follow. What a published data set does not know is empty, so that old code finds every
-column; of the counts of operators there is `Conv` alone.
+Counts of filters by kernel size follow. Unknown values are empty, so that old code finds every column; of the operator
+counts there is `Conv` only.
 """
 
 _TASKS = {
@@ -79,7 +79,7 @@ _TASKS = {
     "depth-estimation": "Depth Estimation",
     "auto-encoder": "Auto-Encoder",
 }
-"""As the release spells them; tasks that came since are spelt as ours."""
+"""The release's spelling; newer tasks have ours."""
 _PRECISIONS = {"F16": "fp16", "BF16": "bf16", "F32": "fp32", "F64": "fp64"}
 _LAYERS = ("model_id", "layer_index", "name", "kind", "kernel", "shape", "dtype", "conv_depth", "conv_depth_norm")
 
@@ -178,7 +178,7 @@ def _rows(
 
 
 def _facts(files: PublishedFiles) -> dict[str, dict[str, Any]]:
-    """What the release's table says of a network, by our model id. `Licence` is a column of ours."""
+    """The columns of the release's table for a network, by our model id. `Licence` is a column of ours."""
     spelt: dict[str, tuple[str, Callable[[Any], Any]]] = {
         "model": ("name", str),
         "path": ("file", str),
@@ -208,13 +208,13 @@ def _facts(files: PublishedFiles) -> dict[str, dict[str, Any]]:
 
 _READ = ("model_id", "id", "pair_id", "robust", "architecture", "training_dataset", "duplicate_of")
 _UNKNOWN = {"Task": "", "Visual Category": "", "Robust": ""}
-"""Where the notebooks take a text or a truth value as it comes: NaN would stop them, or count as true."""
+"""Columns where the notebooks expect a text or a boolean: NaN would raise, or count as true."""
 
 
 def _named(models: pa.Table) -> list[dict[str, Any]]:
-    """The rows of `models`, each with a `name` of its own, which the notebooks join tables by.
+    """The rows of `models`, each with a unique `name`, by which the notebooks join tables.
 
-    It is the zoo's, so that what came from the release has the release's; several models of one get their model_id.
+    It is the zoo's name, which for models of the release is the release's; ambiguous ones are replaced by the model_id.
     """
     rows = models.to_pylist()
     times = Counter(row["id"] for row in rows)

@@ -1,4 +1,4 @@
-"""Writes the file: filters batch by batch, then the table; it has its name only when it is whole."""
+"""Writes the file: filters batch by batch, then the table. It is renamed to its final name when complete."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from filterzoo_publish.cnn_filter_db.frame import write_frame
 from filterzoo_publish.cnn_filter_db.table import ExportTable
 
 BATCH = 1 << 20
-"""Filters that are read and written at a time; a layer that has more is taken as a whole."""
+"""Filters that are read and written at a time; a larger layer is written as a whole."""
 
 
 def write(files: PublishedFiles, planned: ExportTable, out: Path) -> None:
     """Write `/filters`, (n, 3, 3) float64, and `/meta`; beside it the table of pairs, where there are any.
 
-    StartError where one of the files is there already or cannot be made.
-    Memory: a batch, in float32 and float64, and the table. StorageFailed where the disk does not take it.
+    StartError where one of the files exists or cannot be created. Memory: a batch, in float32 and float64, and the
+    table. StorageFailed where writing fails.
     """
     if os.path.lexists(out):
         raise StartError(f"{out}: is there already; name a new file")
@@ -71,7 +71,7 @@ _PAIR = ("Robust", "Normal", "Arch", "Dataset")
 
 
 def _settle(part: Path, out: Path) -> None:
-    """Give the whole file its name, unless somebody else has taken it meanwhile."""
+    """Rename the complete file, unless the name exists by now."""
     if os.path.lexists(out):
         raise StartError(f"{out}: was made by somebody else meanwhile; name a new file")
     settle(part, out)
@@ -79,7 +79,7 @@ def _settle(part: Path, out: Path) -> None:
 
 @contextlib.contextmanager
 def _disk_trouble(out: Path) -> Iterator[None]:
-    """h5py raises RuntimeError where it cannot write what it has kept in memory."""
+    """h5py raises RuntimeError where it cannot flush its buffers."""
     try:
         yield
     except FilterZooError:
@@ -93,7 +93,7 @@ def _disk_trouble(out: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _reading(files: PublishedFiles) -> Iterator[None]:
-    """What goes wrong here is the data set's fault, not that of the folder that is written to."""
+    """Errors inside are the data set's, not those of the output folder."""
     try:
         yield
     except (OSError, *WRONG_CONTENT) as error:
@@ -101,7 +101,7 @@ def _reading(files: PublishedFiles) -> Iterator[None]:
 
 
 def _copied(files: PublishedFiles, planned: ExportTable, filters: h5py.Dataset, footers: Footers) -> Iterator[int]:
-    """Copy all filters; gives how many, batch by batch."""
+    """Copy all filters; yields the number of each batch."""
     done = 0
     for begin, end in _batches(planned.counts):
         counts = planned.counts[begin:end]

@@ -1,1 +1,1 @@
-"""The commands of this room, one a module. What they need is imported when they run."""
+"""The commands of this package, one module each. Their imports happen when they run."""

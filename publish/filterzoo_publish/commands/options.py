@@ -1,4 +1,4 @@
-"""Arguments and options that several commands of this room share."""
+"""Arguments and options that several commands of this package share."""
 
 from __future__ import annotations
 

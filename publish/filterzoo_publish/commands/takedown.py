@@ -77,7 +77,7 @@ def takedown(
         return take_down(place, requests, release=release, dry_run=dry_run, in_advance=in_advance, withdraw=withdraw)
 
     if not dry_run:
-        # Between two states it cannot be said what is there, and what is gone already would end the command here.
+        # An interrupted release is finished first: between two states, requests cannot be matched.
         releasing.target_for(target, workdir=workdir, create_pr=create_pr).resume()
     report = run(dry_run=True)
     if not dry_run and report.release is not None:
@@ -91,7 +91,7 @@ def takedown(
 
 
 def _confirm(target: str, report: TakedownReport) -> None:
-    """Show what would go and ask; StartError where nobody agrees."""
+    """Show what would be removed and ask for confirmation; StartError without it."""
     _show(target, report, console(to_stderr=True))
     if not sys.stdin.isatty():
         raise StartError(

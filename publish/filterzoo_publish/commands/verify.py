@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from filterzoo_publish.verify.problems import Problem
 
 _SHOWN = 10
-"""Problems of a kind that are told one by one."""
+"""Most problems of a kind that are shown one by one."""
 
 
 def verify(

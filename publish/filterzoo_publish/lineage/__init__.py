@@ -1,1 +1,1 @@
-"""Which networks belong together: `lineage`, which follows from `models` and `layers` alone."""
+"""Which networks are related: the config `lineage`, computed from `models` and `layers` alone."""

@@ -1,4 +1,4 @@
-"""Networks whose weights are nearer than those of independent ones: one of them was probably trained from the other."""
+"""Networks whose weights are closer than those of independent ones: one was probably fine-tuned from the other."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 NEAR_WEIGHTS = 0.5
-"""Distance of weights below which descent is suggested: independent networks have 1 on average, equal ones 0."""
+"""Largest distance of weights of related networks: independent ones have 1 on average, equal ones 0."""
 NEAR_MOMENTS = 0.1
-"""The same for distances of mean filters, where rows have no probes."""
+"""The same for distances of mean filters, for rows without probes."""
 FEWEST_LAYERS = 3
-"""Layers that differ and can be compared; two networks need as many."""
+"""Least number of different and comparable layers of two networks."""
 _FEWEST_NUMBERS = 96
-"""Probed weights of such layers, in all."""
+"""Least number of probed weights of such layers."""
 _NEAREST = 5
-"""Others that a network is listed with: fine-tuned networks of one origin are all near each other."""
+"""Most relatives listed for a network: all fine-tuned networks of one origin are close to each other."""
 _LARGEST_FAMILY = 2000
-"""Networks of equal shapes that are compared each with each; of more, the first ones by name."""
+"""Most networks of equal shapes that are compared pairwise: the first ones by name."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,7 +53,7 @@ def inferred_rows(layers: pa.Table) -> Iterator[dict[str, Any]]:
     """A row without its kind for each two near networks; `other` is the one with the larger kurtosis.
 
     layers: `table.LAYER_COLUMNS`, by model and place. Networks are compared whose layers have equal shapes in equal
-    order. Layers that are equal to the last bit are left out: they are shared, and say nothing of the others.
+    order. Bitwise equal layers are left out: they are shared, and no evidence about the others.
     """
     for family in _families(layers):
         found: dict[tuple[int, int], tuple[float, float]] = {}
@@ -69,7 +69,7 @@ def inferred_rows(layers: pa.Table) -> Iterator[dict[str, Any]]:
 
 
 def _row(family: _Family, first: int, second: int, weights: float, moments: float) -> dict[str, Any]:
-    """In specialisation, kurtosis falls (MoTHer, Horwitz et al., ICLR 2025): the larger one was there first."""
+    """Kurtosis falls with specialisation (MoTHer, Horwitz et al., ICLR 2025): the larger one is the ancestor."""
     own = family.identity[first] != family.identity[second]
     gaps = (np.log(family.kurtosis[second]) - np.log(family.kurtosis[first]))[own]
     gaps = gaps[np.isfinite(gaps)]
@@ -86,10 +86,10 @@ def _row(family: _Family, first: int, second: int, weights: float, moments: floa
 
 
 def _distances(family: _Family, model: int) -> tuple[Doubles, Doubles]:
-    """(m,) distances of the model's weights and of its mean filters from everybody's; NaN where undefined.
+    """(m,) distances of the model's weights and of its mean filters from those of all models; NaN where undefined.
 
-    Weights: the mean over probed numbers of |a - b|^2 / (|a|^2 + |b|^2), a and b the probes of a layer, each less its
-    own mean. Moments: the mean over 3x3 layers of the squared distance of mean filters over their variances' sum.
+    Weights: the mean over probed numbers of |a - b|^2 / (|a|^2 + |b|^2), a and b the centred probes of a layer.
+    Moments: the mean over 3x3 layers of the squared distance of mean filters over their variances' sum.
     """
     differ = family.identity != family.identity[model]
     differ[model] = False

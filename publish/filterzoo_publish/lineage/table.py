@@ -1,4 +1,4 @@
-"""`lineage`: copies, shared layers, descent that a zoo states, and descent that weights suggest."""
+"""`lineage`: copies, shared layers, stated descent, and descent inferred from weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from filterzoo_publish.lineage.inferred import inferred_rows
 CONFIG = "lineage"
 MODEL_COLUMNS = ["model_id", "id", "base_model", "duplicate_of"]
 LAYER_COLUMNS = ["model_id", "layer_index", "layer_id", "shape", "l2_norm", "n_finite", "raw_mean", "kurtosis", "probe"]
-"""What of `models` and `layers` the table follows from."""
+"""Columns of `models` that the table depends on."""
 SCHEMA = pa.schema(
     [
         ("model_id", pa.string()),
@@ -29,12 +29,12 @@ SCHEMA = pa.schema(
     ]
 )
 _MOST_HOLDERS = 50
-"""Networks that hold one layer: where more do, it is no sign of a family (a fixed filter)."""
+"""A layer in more networks than this is no evidence of descent (a fixed filter)."""
 Row = dict[str, Any]
 
 
 class Relation(StrEnum):
-    """What joins a network with another; the first three are facts, the last is a guess."""
+    """How a network is related to another; the first three are facts, the last is inferred."""
 
     COPY = "copy"
     STATED = "stated"
@@ -43,7 +43,7 @@ class Relation(StrEnum):
 
 
 def lineage_table(models: pa.Table, layers: pa.Table) -> pa.Table:
-    """A row for each two networks that belong together, in the order of `row_key`.
+    """A row for each two related networks, in the order of `row_key`.
 
     models: MODEL_COLUMNS. layers: LAYER_COLUMNS, of these models, in any order. Equal tables give equal rows.
     """
@@ -55,7 +55,7 @@ def lineage_table(models: pa.Table, layers: pa.Table) -> pa.Table:
 
 
 def row_key(row: Row) -> tuple[str, str, str]:
-    """What identifies and sorts rows."""
+    """The key that identifies and sorts rows."""
     return row["model_id"], row["kind"], row["other"]
 
 
@@ -74,7 +74,7 @@ def _copies(models: pa.Table) -> Iterator[Row]:
 
 
 def _stated(models: pa.Table) -> Iterator[Row]:
-    """`base_model` holds names as their zoo has them; those of networks that the data set lacks stand as stated."""
+    """`base_model` holds names as their zoo has them; names of networks that the data set lacks are kept as stated."""
     ids, names = models["id"].to_pylist(), models["model_id"].to_pylist()
     known = dict(sorted(zip(ids, names, strict=True)))
     for model, own, stated in zip(names, ids, models["base_model"].to_pylist(), strict=True):

@@ -1,1 +1,1 @@
-"""Published data sets as the origin of rows."""
+"""Published data sets as origins of rows."""

@@ -1,4 +1,4 @@
-"""A published data set as an origin: its rows go into another one, or to another owner, without touching a checkpoint.
+"""A published data set as an origin: its rows are copied without reading checkpoints.
 
 Its content is untrusted input: only files of the data set are opened, and the
 weights of a layer must be those of its id.
@@ -65,7 +65,7 @@ class DatasetOrigin:
         )
 
     def take_file(self, done: Done, place: Path, *, as_link: bool) -> None:
-        """See `Origin.take_file`: a file of a data set may hold anything, and is not passed on as it is."""
+        """See `Origin.take_file`: files of other data sets are untrusted, so they are encoded again."""
 
     def sample(self, done: Done) -> None:
         """See `Origin.sample`."""
@@ -94,7 +94,7 @@ class DatasetOrigin:
         return self._published.files.root if self._published.files else ""
 
     def _stored(self, done: Done) -> list[dict[str, Any]]:
-        """Where its unique layers with published filters are, in order."""
+        """The locations of its unique layers with published filters, in order."""
         columns = ["layer_index", "layer_id", "kernel", "shape", "n_filters", *POINTER_COLUMNS]
         rows = self._rows(done).select(columns).filter(pc.field("filters_file").is_valid()).sort_by("layer_index")
         unique: dict[str, dict[str, Any]] = {}
@@ -161,7 +161,7 @@ class DatasetOrigin:
 
 
 def _check(rows: pa.Table) -> None:
-    """ValueError where a cell that no release leaves empty is, or the counts are not those of the shapes."""
+    """ValueError for empty cells that no release has, and for counts that contradict shapes."""
     there = [column for column in COLUMNS["layers"] if column.name in rows.schema.names]
     empty = [column.name for column in there if column.null == "never" and rows[column.name].null_count]
     if empty:
@@ -184,7 +184,7 @@ def dataset_candidates(published: PublishedState, origin: DatasetOrigin) -> Iter
 
 
 def _done(row: dict[str, Any], card: dict[str, Any] | None) -> Done:
-    """What a crawl found out, as `models` and the model's card tell it."""
+    """The crawl's outcome, from `models` and the model's card."""
     file = Artifact(
         url=row["url"] or "", name=row["file"], size=row["size"], sha256=row["sha256"], member=row["member"]
     )

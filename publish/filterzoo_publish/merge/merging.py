@@ -1,4 +1,4 @@
-"""Data sets that others published as something to publish: their rows are copied, no checkpoint is touched again."""
+"""Merges other published data sets: their rows are copied, without reading checkpoints."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _CLASSES = frozenset(LicenceClass)
 
 
 def open_datasets(targets: Sequence[str]) -> Work:
-    """The data sets at folders or `user/name`; of a checkpoint that several have, the first one's rows count.
+    """The data sets at folders or `user/name`; of a checkpoint in several, the first one's rows count.
 
-    What one of them took down is not taken from any. Raises StartError where one is not to be had.
+    Models that one of them took down are taken from none. Raises StartError where one is not available.
     """
     with reading(", ".join(targets)):
         return _open(targets)
@@ -64,7 +64,7 @@ def _open(targets: Sequence[str]) -> Work:
 
 
 def _ledgers(datasets: Iterable[PublishedState], found: dict[str, PublishableCheckpoint]) -> Iterator[LedgerEntry]:
-    """What each of them left out and none of them has."""
+    """Rows of `skipped` of checkpoints that none of them has."""
     for published in datasets:
         for row in published.skipped.to_pylist():
             is_ours = row["reason"] in _REASONS and row["stage"] in set(Stage)
@@ -73,7 +73,7 @@ def _ledgers(datasets: Iterable[PublishedState], found: dict[str, PublishableChe
 
 
 def _with_strict_class(candidate: PublishableCheckpoint) -> PublishableCheckpoint:
-    """With the class that its licence has here, or the one that was stated, where that asks for more."""
+    """With the stricter of the licence's class here and the stated one."""
     done = candidate.done
     own = Licence.parse(done.licence).licence_class
     stated = LicenceClass(done.licence_class) if done.licence_class in _CLASSES else own

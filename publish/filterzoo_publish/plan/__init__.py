@@ -1,1 +1,1 @@
-"""What a release will hold: new checkpoints, owners of layers, rows of the tables."""
+"""The plan of a release: new checkpoints, owners of layers, rows of the tables."""

@@ -1,4 +1,4 @@
-"""Where the rows of new checkpoints come from: a work folder, or a data set that somebody published."""
+"""Origins of rows of new checkpoints: a work folder, or another published data set."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class StoredLayer:
 
 
 class Origin(Protocol):
-    """Gives a checkpoint's rows. `done` is one of the origin's own."""
+    """Provides a checkpoint's rows. `done` comes from the same origin."""
 
     def layers(self, done: Done) -> pa.Table:
         """Its layers, `filterzoo.store.fragments.LAYER_SCHEMA`."""
@@ -45,15 +45,15 @@ class Origin(Protocol):
         ...
 
     def filters(self, done: Done, wanted: frozenset[str]) -> Iterator[pa.Table]:
-        """The filters of those of its unique layers, a table a layer, `filterzoo.store.filters.FILTER_SCHEMA`."""
+        """The filters of these of its unique layers, one table for each, `filterzoo.store.filters.FILTER_SCHEMA`."""
         ...
 
     def take_file(self, done: Done, place: Path, *, as_link: bool) -> FilterFragment | None:
-        """Put the file with all its filters, as they are published, at `place`; None where there is no such file."""
+        """Put the file with all its filters, in published form, at `place`; None where there is none."""
         ...
 
     def sample(self, done: Done) -> dict[str, Sampled] | None:
-        """layer_id -> the checkpoint's largest draw; None where it has to be taken from the filters."""
+        """layer_id -> the checkpoint's largest draw; None where it must be drawn from the filters."""
         ...
 
 
@@ -61,8 +61,8 @@ class Origin(Protocol):
 class PublishableCheckpoint:
     """A checkpoint that may be published. Days are `YYYY-MM-DD`.
 
-    first_seen: when another data set first had it. seen: when its zoo last listed it. superseded_by: as another data
-    set says.
+    first_seen: when another data set first had it. seen: when its zoo last listed it. superseded_by: from another data
+    set.
     """
 
     done: Done
@@ -73,7 +73,7 @@ class PublishableCheckpoint:
 
     @property
     def key(self) -> SortKey:
-        """Place in the order of models."""
+        """The key that sorts models."""
         return sort_key(self.done.checkpoint)
 
     @property
@@ -83,7 +83,7 @@ class PublishableCheckpoint:
 
 
 class FilterFragment(NamedTuple):
-    """A file with all filters of a checkpoint: the hash of its bytes, and where each layer is."""
+    """A file with all filters of a checkpoint: the hash of its bytes, and the position of each layer."""
 
     sha256: str
     places: dict[str, FilterPosition]
@@ -93,12 +93,12 @@ class FilterFragment(NamedTuple):
 class WorkOrigin:
     """The fragments of a work folder, each checked before anything of it is published.
 
-    FilterZooError where one is missing, damaged, or not what it is named after.
+    FilterZooError where one is missing, damaged, or does not match the hash in its name.
     """
 
     store: FragmentStore
     _shapes: dict[str, dict[str, tuple[int, ...]]] = field(default_factory=dict)
-    """Of the layers fragments that were checked: layer_id -> shape."""
+    """layer_id -> shape, of the checked layers fragments."""
 
     def layers(self, done: Done) -> pa.Table:
         """See `Origin.layers`."""
@@ -133,7 +133,7 @@ class WorkOrigin:
                 yield rows
 
     def take_file(self, done: Done, place: Path, *, as_link: bool) -> FilterFragment | None:
-        """See `Origin.take_file`. None also where the checkpoint is described otherwise than when it was crawled."""
+        """See `Origin.take_file`. None also where the checkpoint's metadata have changed since the crawl."""
         name = done.filters_fragment
         if name is None or not self.store.is_encoded(name):
             return None
@@ -167,12 +167,12 @@ class WorkOrigin:
 
 @contextlib.contextmanager
 def _told(done: Done) -> Iterator[None]:
-    """What is wrong with a fragment as one line; consumers' own errors pass."""
+    """Converts errors of a fragment to one line; errors of the consumer propagate."""
     try:
         yield
     except (Unsound, OSError, ValueError, pa.ArrowException) as error:
         if isinstance(error, OSError) and error.errno not in {None, errno.ENOENT}:
-            raise  # what the system says of its disk, and not what pyarrow says of a file
+            raise  # an error of the disk, not one of pyarrow about the file
         name = ascii(model_id(done.checkpoint))[:160]
         raise FilterZooError(
             f"{name}: its fragment is damaged or lost ({error}); nothing was published; "
@@ -181,6 +181,6 @@ def _told(done: Done) -> Iterator[None]:
 
 
 def _without_weights(layers: pa.Table) -> pa.Table:
-    """Measures alone, where the licence lets nobody pass the weights on."""
+    """Measures only, where the licence forbids redistribution of the weights."""
     column = layers.schema.field("probe")
     return layers.set_column(layers.schema.get_field_index("probe"), column, pa.nulls(len(layers), column.type))

@@ -1,4 +1,4 @@
-"""The plan of a release: what the work folder has that the target lacks, and who owns which layer. Writes nothing."""
+"""Plans a release: what the target lacks, and the owner of each layer. Writes nothing."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ from filterzoo_publish.takedown.takedowns import is_taken_down, skipped_row
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What there is to publish: checkpoints, and the ledger. listed: model_id -> the last day its zoo listed it.
+    """The publishable content of a work folder: checkpoints, and the ledger.
 
-    crawled: the sources whose ledger this is; what a data set said of them before is superseded.
+    listed: model_id -> the last day its zoo listed it. crawled: the sources of this ledger, which supersedes the
+    published rows of these sources.
     """
 
     candidates: tuple[PublishableCheckpoint, ...]
@@ -37,12 +38,15 @@ class Work:
     listed: Mapping[str, str]
     crawled: frozenset[str]
     confidences: tuple[dict[str, Any], ...] = ()
-    """Rows of `confidences`, of whatever models."""
+    """Rows of `confidences`, of any models."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlanEntry:
-    """A new checkpoint. `published`: its layers whose filters are in the data set; `owned`: those it brings there."""
+    """A new checkpoint.
+
+    `published`: its layers whose filters the data set has after the release; `owned`: those it adds.
+    """
 
     candidate: PublishableCheckpoint
     model_id: str
@@ -53,7 +57,7 @@ class PlanEntry:
 
     @property
     def done(self) -> Done:
-        """What the crawl found out of it."""
+        """The outcome of its crawl."""
         return self.candidate.done
 
     def layers(self) -> pa.Table:
@@ -61,11 +65,11 @@ class PlanEntry:
         return self.candidate.origin.layers(self.done)
 
     def filters(self, wanted: frozenset[str]) -> Iterator[pa.Table]:
-        """The filters of those of its unique layers, a table a layer, FILTER_SCHEMA."""
+        """The filters of these of its unique layers, one table for each, FILTER_SCHEMA."""
         return self.candidate.origin.filters(self.done, wanted)
 
     def take_file(self, place: Path, *, as_link: bool) -> FilterFragment | None:
-        """Put the file with the filters that it brings, and no others, at `place`; None where there is no such file."""
+        """Put the file with exactly the filters that it adds at `place`; None where there is none."""
         if len(self.owned) != len(self.published):
             return None
         return self.candidate.origin.take_file(self.done, place, as_link=as_link)
@@ -86,7 +90,7 @@ class PlanEntry:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A release to be made: `entries` in order, where layers are stored already, and `skipped` as it is to be.
+    """A planned release: `entries` in order, pointers to layers that are stored, and the new `skipped`.
 
     listed: see `Work`.
     """
@@ -98,7 +102,7 @@ class Plan:
     listed: Mapping[str, str]
     confidences: pa.Table
     changed: tuple[str, ...] = ()
-    """PublishedState models of which the work folder has other facts by now; their rows stay, as published files do."""
+    """Published models whose facts differ in the work folder; their rows stay, because published files do."""
 
     def groups(self) -> dict[tuple[str, str], list[PlanEntry]]:
         """(source, licence class) -> entries, in order: what goes into the same folders."""
@@ -125,7 +129,7 @@ def split(entries: Iterable[PlanEntry], size: Callable[[PlanEntry], int], limit:
 
 
 def open_work(workdir: Path, store: str | None = None) -> Work:
-    """Read a work folder; StartError where no crawl was, or none found anything.
+    """Read a work folder; StartError without a crawl or any result.
 
     store: take the journal from this shared store, unless the folder's own crawl was the last to write there.
     """
@@ -157,7 +161,8 @@ def open_work(workdir: Path, store: str | None = None) -> Work:
 def make_plan(work: Work, published: PublishedState, release: Release) -> Plan:
     """Compare what there is to publish with a data set.
 
-    A layer belongs to the first new checkpoint, in the order of models, that may show it, unless it is stored already.
+    Unless it is stored already, a layer is owned by the first new checkpoint, in the order of models, whose licence
+    allows publishing it.
     """
     new, blocked = _new(work, published)
     layers = [_published_layers(candidate) for candidate in new]
@@ -198,7 +203,7 @@ def _changed(work: Work, published: PublishedState) -> tuple[str, ...]:
 
 
 def _new(work: Work, published: PublishedState) -> tuple[list[PublishableCheckpoint], list[dict[str, Any]]]:
-    """The candidates that the data set lacks and may have; and rows of `skipped` for those that were taken down."""
+    """The candidates that the data set lacks and may contain; and rows of `skipped` for those taken down."""
     present = set(published.models["model_id"].to_pylist())
     new: list[PublishableCheckpoint] = []
     blocked: list[dict[str, Any]] = []
@@ -220,7 +225,7 @@ def _published_layers(candidate: PublishableCheckpoint) -> tuple[StoredLayer, ..
 
 
 def _first_of_weights(models: pa.Table) -> dict[str, str]:
-    """weights_id -> the first checkpoint with it, of those that are published."""
+    """weights_id -> the first published checkpoint with it."""
     rows = models.select(["source", "id", "revision", "weights_id", "duplicate_of", "model_id"]).to_pylist()
     rows.sort(key=lambda row: (row["source"], row["id"], row["revision"]))
     first: dict[str, str] = {}
@@ -231,7 +236,7 @@ def _first_of_weights(models: pa.Table) -> dict[str, str]:
 
 
 class _Measured(NamedTuple):
-    """What `suspected_random` looks at in a row of `layers`."""
+    """The columns of a row of `layers` that `suspected_random` needs."""
 
     n_finite: int
     variance_entropy: float | None
@@ -242,7 +247,7 @@ FACTUAL = ["kernel", *_Measured._fields]
 
 
 def facts_of_layers(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Columns of `models` that follow from FACTUAL, columns of the model's rows of `layers`."""
+    """Columns of `models` that are computed from FACTUAL, columns of the model's rows of `layers`."""
     measured = (_Measured(*(row[name] for name in _Measured._fields)) for row in layers)
     axes_of_kernels = (row["kernel"].count("x") + 1 for row in layers)
     return {"spatial_dims": max(axes_of_kernels, default=None), "suspected_random": suspected_random(measured)}

@@ -16,12 +16,12 @@ RELEASES = "releases.csv"
 _NAME = re.compile(r"v(\d{4})\.(\d\d)\.(\d\d)", re.ASCII)
 _RELEASE = re.compile(rf"{_NAME.pattern}(?:\.[1-9]\d{{0,5}})?", re.ASCII)
 _LARGEST = 1 << 53
-"""No count of ours comes near it, and every reader of CSV has it exact."""
+"""Larger than any real count, and exact in every CSV reader."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """One release: `vYYYY.MM.DD`, with `.1`, `.2`, ... where the day has others; day: `YYYY-MM-DD`.
+    """One release: `vYYYY.MM.DD`, with `.1`, `.2`, ... for further ones of that day; day: `YYYY-MM-DD`.
 
     models, layers, filters: what it added (filters: stored ones). removed: models that it took down.
     sample_quota: the most filters of one checkpoint in `filters_sample` since then.
@@ -42,8 +42,8 @@ _NUMBERS = tuple(field.name for field in fields(Release))[2:]
 def next_release(chosen: str | None, releases: Sequence[Release], tags: Collection[str]) -> Release:
     """The release to come, without counts. `chosen`: its day as `vYYYY.MM.DD`; None for today, in UTC.
 
-    StartError for another form, for a day before that of the newest release, and for one that has not come anywhere: no
-    later release could go back behind it.
+    StartError for another form, for a day before that of the newest release, and for a day in the future in every time
+    zone: later releases could not precede it.
     """
     today = datetime.now(UTC).date()
     day = _day(chosen) if chosen is not None else today.isoformat()
@@ -54,7 +54,7 @@ def next_release(chosen: str | None, releases: Sequence[Release], tags: Collecti
     if releases and day < releases[-1].day:
         if chosen is not None:
             raise StartError(f"{chosen}: the newest release is {releases[-1].name}; choose its day or a later one")
-        # The clock of the publisher before was ahead; the order of releases counts for more than a day.
+        # The previous publisher's clock was ahead; the order of releases matters more than the day.
         day = releases[-1].day
     taken = {release.name for release in releases} | set(tags)
     for number in count():
@@ -75,7 +75,7 @@ def _day(name: str) -> str:
 
 
 def read_releases(text: str | None) -> tuple[Release, ...]:
-    """The releases in the order they were made; StartError for a file that is not ours."""
+    """The releases in order; StartError for a file that no release wrote."""
     if text is None:
         return ()
     try:

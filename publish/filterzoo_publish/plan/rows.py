@@ -1,4 +1,4 @@
-"""Rows of the small configs: what the journal says, as the schema spells it."""
+"""Rows of the small configs, from the journal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from filterzoo_publish.schema import arrow_schema
 
 _FROM_CHECKPOINT = frozenset(field.name for field in fields(Checkpoint)) - {"artifacts", "licence", "licence_from"}
 FACTS_OF_MODELS = tuple(name for name in arrow_schema("models").names if name in _FROM_CHECKPOINT - {"url"})
-"""Columns of `models` that say what a network is, as its zoo or the user states it."""
+"""Columns of `models` that describe a network, as its zoo or the user states it."""
 _FROM_DONE = frozenset(field.name for field in fields(Done))
 SortKey = tuple[str, str, str]
 
@@ -28,12 +28,12 @@ def model_id(checkpoint: Checkpoint) -> str:
 
 
 def sort_key(checkpoint: Checkpoint) -> SortKey:
-    """What models stand in the order of, everywhere."""
+    """The key that sorts models everywhere."""
     return clean(checkpoint.source), clean(checkpoint.id), clean(checkpoint.revision)
 
 
 def folders(done: Done) -> tuple[str, str]:
-    """(source, licence class): the folders of the checkpoint's files; StartError where a name cannot be a folder's."""
+    """(source, licence class): the folders of the checkpoint's files; StartError for an invalid folder name."""
     source, licence_class = done.checkpoint.source, done.licence_class
     if not SOURCE_NAME.fullmatch(source):
         raise StartError(f"source {ascii(source)[:80]}: its name must be made of a-z, 0-9 and _ to be published")
@@ -61,7 +61,7 @@ def model_row(done: Done, derived: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def axes(done: Done) -> dict[str, Any]:
-    """The columns that configs share: what people pick checkpoints by."""
+    """The columns shared by configs, by which users select checkpoints."""
     named = ("source", "architecture", "task", "training_dataset", "visual_category", "robust")
     shared = {name: clean(getattr(done.checkpoint, name)) for name in named}
     return shared | {"model_id": model_id(done.checkpoint), "licence_class": done.licence_class}
@@ -73,9 +73,9 @@ def skipped_table(
     former: Iterable[dict[str, Any]],
     blocked: Iterable[dict[str, Any]] = (),
 ) -> pa.Table:
-    """`skipped` as it is now: the ledger, what was taken down, and what the data set says of sources that are not new.
+    """The new `skipped`: the ledger, takedowns, and published rows of sources that were not crawled.
 
-    blocked: rows of what was taken down and came again; rows of what was taken down before stay for good.
+    blocked: rows of models that were taken down and listed again; older rows of takedowns stay.
     """
     rows = [{name: clean(value) for name, value in asdict(entry).items()} for entry in ledger]
     rows += [row for row in former if row["source"] not in crawled or row["reason"] == Reason.TAKEN_DOWN]

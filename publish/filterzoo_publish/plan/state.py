@@ -1,4 +1,4 @@
-"""What a target holds already: its models, its ledger, and where filters of layers are stored."""
+"""The state of a target: its models, its ledger, and pointers to stored filters."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ POINTER_COLUMNS = ("filters_file", "filters_row_group", "filters_first_row", "fi
 
 @dataclass(frozen=True, slots=True)
 class PublishedState:
-    """A data set as it was when it was read; `files` is None where there is none yet."""
+    """A snapshot of a data set; `files` is None where there is none yet."""
 
     files: PublishedFiles | None
     models: pa.Table
@@ -62,7 +62,7 @@ class PublishedState:
         return self.releases[-1].sample_quota if self.releases else None
 
     def pointers(self, layer_ids: Collection[str]) -> dict[str, Pointer]:
-        """Where those of the layers are stored that are."""
+        """Pointers to those of the layers that are stored."""
         if not layer_ids:
             return {}
         wanted = pc.field("layer_id").isin(pa.array(layer_ids, pa.string())) & pc.field("filters_file").is_valid()
@@ -72,7 +72,7 @@ class PublishedState:
 
 
 def read_published(files: PublishedFiles | None) -> PublishedState:
-    """The state of a data set; StartError where the place is in use for something else."""
+    """The state of a data set; StartError where the target contains something else."""
     if files is not None and not files.paths("models"):
         if others := files.listing():
             raise StartError(f"{files.root}: holds other data ({ascii(others[0][0])[:80]}); choose an empty place")

@@ -1,4 +1,4 @@
-"""`status`: what changes of models from release to release, in one small file that each release replaces."""
+"""`status`: the changing facts about models, in one small file that each release replaces."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Row = dict[str, Any]
 def status_table(plan: Plan, published: PublishedState) -> pa.Table:
     """The rows of all models after the release.
 
-    last_seen moves on where a crawl found the checkpoint listed. superseded_by names the newest revision of the same
+    last_seen is updated where a crawl found the checkpoint listed. superseded_by names the newest revision of the same
     checkpoint: the one that came with the latest release or, within one, was listed last.
     """
     day, releases = plan.release.day, (*published.releases, plan.release)
@@ -49,12 +49,12 @@ def status_table(plan: Plan, published: PublishedState) -> pa.Table:
 
 
 def former_status(published: PublishedState) -> dict[str, Row]:
-    """model_id -> the row of `status` as it is."""
+    """model_id -> the current row of `status`."""
     return {row["model_id"]: row for row in published.read(CONFIG).to_pylist()}
 
 
 def present_rows(published: PublishedState, former: Mapping[str, Row]) -> list[Row]:
-    """The models that are published, with what `status` says of each."""
+    """The published models, with their rows of `status`."""
     columns = ["model_id", "source", "id", "revision", "release", "first_seen"]
     rows: list[Row] = []
     for row in published.models.select(columns).to_pylist():

@@ -33,17 +33,17 @@ def models_table(entries: Iterable[PlanEntry], release: Release) -> pa.Table:
 
 
 def first_seen(candidate: PublishableCheckpoint, day: str) -> str:
-    """The day of the release, or when another data set had it first."""
+    """The day of the release, or the first day in another data set."""
     return min(candidate.first_seen or day, day)
 
 
 def last_seen(candidate: PublishableCheckpoint, day: str) -> str:
-    """The last day its zoo listed it, as far as a release of `day` knows; not before it was seen first."""
+    """The last day its zoo listed it, at most `day` and at least the first day."""
     return min(day, max(first_seen(candidate, day), candidate.seen or day))
 
 
 def layers_table(entry: PlanEntry, pointers: Mapping[str, Pointer]) -> pa.Table:
-    """The entry's rows of `layers`; `pointers` knows where its published layers are."""
+    """The entry's rows of `layers`; `pointers` locates its published layers."""
     own = entry.layers().sort_by("layer_index")
     shown = {layer.layer_id for layer in entry.published}
     places = [pointers[layer_id] if layer_id in shown else None for layer_id in own["layer_id"].to_pylist()]
@@ -66,6 +66,6 @@ def with_axes(config: str, columns: Mapping[str, pa.Array | pa.ChunkedArray], en
 
 
 def first_depths(entry: PlanEntry) -> dict[str, float]:
-    """conv_depth_norm where each layer occurs first in the checkpoint."""
+    """conv_depth_norm of the first occurrence of each layer in the checkpoint."""
     rows = entry.layers().sort_by([("layer_index", "descending")])
     return dict(zip(rows["layer_id"].to_pylist(), rows["conv_depth_norm"].to_pylist(), strict=True))

@@ -31,7 +31,7 @@ def arrow_schema(config: str) -> pa.Schema:
 
 
 def is_schema_of(config: str, schema: pa.Schema) -> bool:
-    """Whether a file has the columns of the config; those that came later may be missing."""
+    """Whether a file has the columns of the config; later columns may be missing."""
     names = set(schema.names)
     wanted = [column for column in COLUMNS[config] if column.name in names or not column.is_later]
     return bool(schema.equals(pa.schema([(column.name, column.type) for column in wanted])))

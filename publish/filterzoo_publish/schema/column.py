@@ -1,4 +1,4 @@
-"""What a column is, and the columns that several configs share."""
+"""The record of a column, and the columns that several configs share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DAY = "`YYYY-MM-DD`"
 class Column:
     """`unit`: unit or range, where there is one. `null`: what an empty cell means.
 
-    is_later: files that were published before there was such a column lack it; it is null for their rows.
+    is_later: the column was added after the first releases; it is null in their rows.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Column:
 
     @property
     def may_be_unknown(self) -> bool:
-        """Whether an empty cell means that nobody says it, not that there is nothing to say."""
+        """Whether an empty cell means that the value is unknown, not that there is none."""
         return self.null in {NOT_STATED, "unknown"}
 
 

@@ -1,8 +1,8 @@
-"""Files of `filters`: a large checkpoint's as its worker wrote it, small ones joined.
+"""Files of `filters`: a large checkpoint's fragment is published unchanged, small ones are joined.
 
-A checkpoint that brings `ALONE_NUMBERS` weights has a file of its own, the others of a folder stand in common files in
-the order of models. A file that would hold one whole checkpoint and nothing else is that checkpoint's fragment: it has
-the bytes that encoding it again would give. Layers that another checkpoint owns are left out by encoding the rest.
+A checkpoint that adds at least `ALONE_NUMBERS` weights has its own file; the others of a folder share files, in the
+order of models. A file with exactly one whole checkpoint is that checkpoint's fragment, whose bytes equal those of
+encoding it again. If another checkpoint owns some of its layers, the rest is encoded again.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ CONFIG = "filters"
 FILE_NUMBERS = 9 << 24
 """Weights in a file of small checkpoints: 16.7 million 3x3 filters, about 500 MB."""
 _AT_ONCE = 4
-"""Most files that are written at the same time; each takes a core, and the memory of two row groups."""
+"""Most files that are written in parallel; each takes a core, and the memory of two row groups."""
 _Written = tuple[Shard, dict[str, FilterPosition]]
 
 
 def filter_shards(plan: Plan, folder: Path, pointers: dict[str, Pointer], *, as_links: bool = False) -> Iterator[Shard]:
-    """The files of the plan's filters; where each layer went is put into `pointers`.
+    """The files of the plan's filters; the position of each layer is put into `pointers`.
 
     as_links: a file that is published as it is may be a symbolic link, since it is read and removed at once.
     """
@@ -44,7 +44,7 @@ def filter_shards(plan: Plan, folder: Path, pointers: dict[str, Pointer], *, as_
 
 
 def parts(entries: Iterable[PlanEntry]) -> Iterator[list[PlanEntry]]:
-    """The entries of each file: large ones alone, then small ones together; those that bring nothing are left out."""
+    """The entries of each file: large ones alone, then small ones together; entries without filters are left out."""
     small = []
     for entry in entries:
         if stored_numbers(entry) >= layout.ALONE_NUMBERS:
@@ -55,12 +55,12 @@ def parts(entries: Iterable[PlanEntry]) -> Iterator[list[PlanEntry]]:
 
 
 def stored_numbers(entry: PlanEntry) -> int:
-    """Weights that the entry brings."""
+    """Number of weights that the entry adds."""
     return sum(layer.numbers for layer in entry.stored)
 
 
 class _Maker:
-    """Makes one file after the other, in any thread. ended: nobody waits for more."""
+    """Makes the files, in any thread. ended: the consumer has stopped."""
 
     def __init__(self, folder: Path, *, as_links: bool) -> None:
         self.ended = Event()
@@ -68,7 +68,7 @@ class _Maker:
         self._as_links = as_links
 
     def make(self, names: tuple[str, str], part: list[PlanEntry]) -> _Written:
-        """The file of these entries, taken or written."""
+        """The file of these entries, reused or written."""
         if len(part) == 1 and (taken := self._taken(names, part[0])) is not None:
             return taken
         with ShardWriter(self._folder, CONFIG) as writer:
@@ -83,7 +83,7 @@ class _Maker:
             return writer.finish(*names), groups.places
 
     def _taken(self, names: tuple[str, str], entry: PlanEntry) -> _Written | None:
-        """The entry's file as its worker wrote it; None where there is none with just what the entry brings."""
+        """The entry's fragment; None where it has other layers than the entry adds."""
         place = new_place(self._folder)
         found = entry.take_file(place, as_link=self._as_links)
         if found is None:
@@ -94,7 +94,7 @@ class _Maker:
 
 
 def _in_order(wanted: Iterable[tuple[tuple[str, str], list[PlanEntry]]], maker: _Maker) -> Iterator[_Written]:
-    """The files, several made at once, given in their order."""
+    """The files, made in parallel, yielded in order."""
     count = min(_AT_ONCE, os.cpu_count() or 1)
     waiting: deque[Future[_Written]] = deque()
     remaining = iter(wanted)
@@ -110,7 +110,7 @@ def _in_order(wanted: Iterable[tuple[tuple[str, str], list[PlanEntry]]], maker: 
 
 
 def _pieces(entry: PlanEntry) -> Iterator[Piece]:
-    """The layers that the entry brings, in the pieces that a worker writes."""
+    """The layers that the entry adds, in the same pieces that a worker writes."""
     depth_of = first_depths(entry)
     stored = {layer.layer_id: layer for layer in entry.stored}
     for rows in entry.filters(frozenset(stored)):

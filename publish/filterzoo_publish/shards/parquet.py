@@ -1,4 +1,4 @@
-"""Parquet files as they are published, named by the hash of their bytes."""
+"""Writes the published Parquet files, named by the hash of their bytes."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ class ShardWriter:
 
 
 def new_place(folder: Path) -> Path:
-    """Where in `folder` nothing is yet."""
+    """An unused path in `folder`."""
     return folder / secrets.token_hex(8)
 
 
 def published_path(config: str, sha256: str, *folders: str) -> str:
-    """Where a file with that hash belongs in the data set."""
+    """The path of a file with that hash in the data set."""
     return "/".join(("data", config, *folders, f"{sha256[:NAME_DIGITS]}.parquet"))

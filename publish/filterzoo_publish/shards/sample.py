@@ -1,4 +1,4 @@
-"""`filters_sample`: a fixed draw of filters from each checkpoint, of which a smaller one is a part."""
+"""`filters_sample`: a fixed draw of filters from each checkpoint; smaller draws are subsets of larger ones."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ CONFIG = "filters_sample"
 TOTAL = 2_000_000
 """Most rows of `filters_sample`."""
 GROUP_ROWS = 1 << 17
-"""Rows of a row group, about 5 MB: what the Hub's viewer reads to show a page."""
+"""Rows of a row group, about 5 MB, which the Hub's viewer reads for a page."""
 
 
 def quota(filters_of_models: Iterable[int]) -> int:
-    """Filters to draw of each checkpoint that has so many: the largest power of two that keeps to TOTAL rows."""
+    """Filters to draw of each checkpoint with at least as many: the largest power of two within TOTAL rows."""
     counts = np.fromiter(filters_of_models, np.int64)
     size = LARGEST_QUOTA
     while size > 1 and int(np.minimum(counts, size).sum()) > TOTAL:
@@ -61,7 +61,7 @@ def sample_table(entry: PlanEntry, size: int) -> pa.Table:
 
 
 def _weights(entry: PlanEntry, chosen: dict[str, Numbers]) -> Iterator[tuple[str, Floats]]:
-    """(layer_id, its chosen filters), as they were taken when the checkpoint was read, or read again."""
+    """(layer_id, its chosen filters), from the draw at crawl time, or else from the stored filters."""
     taken = entry.sample()
     if taken is None:
         yield from pick(entry.filters(frozenset(chosen)), chosen)
@@ -96,7 +96,7 @@ def published_layers(published: PublishedState) -> dict[str, list[tuple[str, int
 
 
 def _written(tables: Iterable[pa.Table], folder: Path, names: Iterable[str]) -> Iterator[Shard]:
-    """One file of all the rows, none where there are none."""
+    """One file of all rows, or none without rows."""
     groups = _regrouped(tables)
     first = next(groups, None)
     if first is None:
@@ -110,7 +110,7 @@ def _written(tables: Iterable[pa.Table], folder: Path, names: Iterable[str]) -> 
 
 
 def _thinned(rows: pa.Table, chosen: dict[str, npt.NDArray[np.int64]]) -> pa.Table:
-    """Those rows of one checkpoint that are chosen."""
+    """The chosen rows of one checkpoint."""
     wanted = {(layer_id, number) for layer_id, numbers in chosen.items() for number in numbers.tolist()}
     keys = zip(rows["layer_id"].to_pylist(), rows["filter_index"].to_pylist(), strict=True)
     return rows.filter(pa.array([key in wanted for key in keys], pa.bool_()))

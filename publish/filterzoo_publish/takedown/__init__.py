@@ -1,1 +1,1 @@
-"""Removing what an owner wants gone, and keeping it out."""
+"""Takedowns: removes models, and keeps them out of later releases."""

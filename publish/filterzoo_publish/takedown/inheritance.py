@@ -1,4 +1,4 @@
-"""Who owns what a taken-down model leaves behind: layers that others have too, and the name of a twin."""
+"""New owners after a takedown: of layers that other models share, and of duplicates."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Inheritance:
-    """What changes of models that stay.
+    """Changes of the remaining models. owners: layer_id -> its new owner, for layers whose owner is removed.
 
-    owners: layer_id -> its new owner, for layers whose owner is removed.
     twins: model_id -> its new `duplicate_of`.
     """
 
@@ -30,7 +29,7 @@ class Inheritance:
     twins: Mapping[str, str | None]
 
     def plan(self, published: PublishedState) -> Plan:
-        """A plan whose entries bring the inherited layers, so that they are written as those of a release are."""
+        """A plan whose entries add the inherited layers, so that they are written as in a release."""
         layers: dict[str, set[str]] = {}
         for layer_id, name in self.owners.items():
             layers.setdefault(name, set()).add(layer_id)
@@ -46,7 +45,7 @@ class Inheritance:
 
 
 def inherit(published: PublishedState, gone: Mapping[str, Row]) -> Inheritance:
-    """What becomes of layers and twins when the models `gone` (model_id -> row of `models`) go."""
+    """New owners of layers and duplicates if the models `gone` (model_id -> row of `models`) are removed."""
     staying = [row for row in published.models.to_pylist() if row["model_id"] not in gone]
     staying.sort(key=_key)
     orphans = _owned(published, gone)
@@ -68,7 +67,7 @@ def holds(path: str, gone: Mapping[str, Row]) -> bool:
 
 
 def _owned(published: PublishedState, gone: Mapping[str, Row]) -> list[str]:
-    """The layers that stand under one of the models in `filters`."""
+    """The layers that one of the models owns in `filters`."""
     owned: dict[str, None] = {}
     for path in published.paths("filters"):
         if holds(path, gone):
@@ -79,7 +78,7 @@ def _owned(published: PublishedState, gone: Mapping[str, Row]) -> list[str]:
 
 
 def _twins(staying: Iterable[Row], gone: Mapping[str, Row]) -> dict[str, str | None]:
-    """The first of the models whose twin goes is the new first."""
+    """The first remaining duplicate becomes the original."""
     first: dict[str, str] = {}
     twins: dict[str, str | None] = {}
     for row in staying:

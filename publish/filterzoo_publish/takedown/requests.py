@@ -1,4 +1,4 @@
-"""What a takedown request means for the models that are there; a request that means nothing is refused."""
+"""Resolves takedown requests against the present models; requests without a match are refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from filterzoo_publish.takedown.takedowns import Takedown, TakedownKind
 
 Request = tuple[TakedownKind, str]
 _SHOWN = 5
-"""Near matches that are told."""
+"""Most near matches in a message."""
 
 
 def resolved(
@@ -22,10 +22,10 @@ def resolved(
     *,
     in_advance: bool = False,
 ) -> list[Request]:
-    """The requests as they are kept: each names something by itself, globs are replaced by what they match.
+    """The requests in stored form: without globs, which are replaced by their matches.
 
     models: rows of `models`. StartError for a request that no model matches and that was not made before, unless
-    `in_advance`: then it is kept, as it is spelt, for models to come.
+    `in_advance`: then it is kept as written, for future models.
     """
     known = {(one.kind, one.value) for one in takedowns}
     found: dict[Request, None] = {}
@@ -53,7 +53,7 @@ def withdrawn(requests: Sequence[Request], takedowns: Iterable[Takedown]) -> set
 
 
 def _matches(kind: TakedownKind, value: str, models: Iterable[Mapping[str, Any]]) -> Iterator[Request]:
-    """What a glob of models matches: a name where it matches without the revision, so that later ones are meant too."""
+    """The matches of a glob of models: where it matches without revision, all revisions are meant."""
     if not _is_glob(value):
         return
     if kind is not TakedownKind.MODEL:
@@ -80,7 +80,7 @@ def _nothing(kind: TakedownKind, value: str, models: Iterable[Mapping[str, Any]]
 
 
 def _names(kind: TakedownKind, model: Mapping[str, Any]) -> Iterable[str]:
-    """What a request of that kind could have named the model by."""
+    """The names of a model for requests of that kind."""
     match kind:
         case TakedownKind.MODEL:
             return (f"{model['source']}/{model['id']}",)
@@ -92,7 +92,7 @@ def _names(kind: TakedownKind, model: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _near(value: str, names: Iterable[str]) -> list[str]:
-    """Names that hold the words of the value, then those spelt alike."""
+    """Names that contain the value's words, then similar ones."""
     unique = sorted({name for name in names if name})
     word = value.strip("*?[]/ ").lower()
     holding = [name for name in unique if word and word in name.lower()]

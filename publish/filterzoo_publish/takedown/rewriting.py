@@ -1,4 +1,4 @@
-"""Files without what was taken down: row group by row group, in the same order, under new names."""
+"""Rewrites files without the removed rows: row group by row group, in the same order, under new names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Edit = Callable[[pa.Table], pa.Table]
 
 
 class Rewriting:
-    """`outdated`: the files that the new ones replace, as far as `shards` has come."""
+    """`outdated`: files replaced so far by those of `shards`."""
 
     def __init__(
         self, published: PublishedState, gone: Mapping[str, dict[str, Any]], inheritance: Inheritance, folder: Path
@@ -59,7 +59,7 @@ class Rewriting:
         yield from filter_shards(plan, self._folder, self._pointers)
 
     def _each(self, config: str, edit: Edit, is_affected: Callable[[str], bool]) -> Iterator[Shard]:
-        """The config's files that hold something of the models, or are affected otherwise, edited."""
+        """The edited files of the config that have rows of the models or are otherwise affected."""
         for path in self._published.paths(config):
             if self._has_gone(path) or is_affected(path):
                 shard = self._written(path, config, edit)
@@ -69,7 +69,7 @@ class Rewriting:
                     yield shard
 
     def _cards(self, path: str, models: Shard | None) -> Iterator[Shard]:
-        """The cards that go with a file of `models`."""
+        """The cards of a file of `models`."""
         files = self._published.files
         cards = list(read_cards(files, path)) if files else []
         if cards:
@@ -79,7 +79,7 @@ class Rewriting:
             yield card_shard(kept, models, self._folder)
 
     def _written(self, path: str, config: str, edit: Edit, places: dict[str, Pointer] | None = None) -> Shard | None:
-        """The file without the models; None where nothing is left. Where its layers are is put into `places`."""
+        """The file without the models; None where nothing is left. New positions of layers are put into `places`."""
         self.outdated.add(path)
         with ShardWriter(self._folder, config) as writer:
             for group in self._row_groups(path, config):
@@ -108,7 +108,7 @@ class Rewriting:
         return bool(pc.any(pc.is_in(names, self._names)).as_py())
 
     def staying(self, table: pa.Table) -> pa.Table:
-        """The rows that are not of the models that go."""
+        """The rows of remaining models."""
         return table.filter(pc.invert(pc.is_in(table["model_id"], self._names)))
 
     def _is_pointed_elsewhere(self, path: str) -> bool:
@@ -117,7 +117,7 @@ class Rewriting:
         return bool(pc.any(pc.is_in(pointed, files)).as_py())
 
     def _with_pointers(self, table: pa.Table) -> pa.Table:
-        """The rows pointing to where the filters are now."""
+        """The rows with updated pointers to filters."""
         places = [Pointer(*row) for row in zip(*(table[name].to_pylist() for name in POINTER_COLUMNS), strict=True)]
         ids = table["layer_id"].to_pylist()
         now = [self._pointers.get(i, old) if old.file else old for i, old in zip(ids, places, strict=True)]
@@ -139,13 +139,13 @@ class Rewriting:
 
 
 def _note(places: dict[str, Pointer], rows: pa.Table, writer: ShardWriter) -> None:
-    """Where the layers of the next row group will be."""
+    """The positions of the layers of the next row group."""
     for number, layer_id in enumerate(rows["layer_id"].to_pylist()):
         place = places.get(layer_id, Pointer("", writer.row_groups, writer.rows + number, 0))
         places[layer_id] = place._replace(rows=place.rows + 1)
 
 
 def _with_column(table: pa.Table, name: str, values: list[Any]) -> pa.Table:
-    """The table with other values in a column that it has."""
+    """The table with a column replaced."""
     field = pa.field(name, table.schema.field(name).type)
     return table.set_column(table.schema.get_field_index(name), field, pa.array(values, field.type))

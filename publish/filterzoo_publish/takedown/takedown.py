@@ -1,4 +1,4 @@
-"""A takedown: what an owner wants gone leaves the data set in one step and never comes back."""
+"""A takedown: removes models from the data set atomically and blocks them from later releases."""
 
 from __future__ import annotations
 
@@ -37,11 +37,10 @@ from filterzoo_publish.targets.target import RELEASE, Commit, Target
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TakedownReport:
-    """What a takedown removed, or would.
+    """The report of a takedown or dry run. models: their ids. withdrawn: requests that no longer hold.
 
-    models: their ids. withdrawn: requests that no longer hold. moved_layers: layers of theirs that stay because others
-    have them too. files: path -> bytes of the files that were written anew, empty for a dry run; removed: the files
-    that are gone.
+    moved_layers: their layers that stay, because other models share them. files: path -> bytes of the rewritten files,
+    empty for a dry run; removed: the removed files.
     """
 
     target: str
@@ -70,17 +69,17 @@ def take_down(
     withdraw: bool = False,
     watch: Callable[[Shard], None] | None = None,
 ) -> TakedownReport:
-    """Remove what the requests name and refuse it from now on.
+    """Remove the models that the requests name, and refuse them from now on.
 
-    Only files that hold something of it are rewritten, and tables whose rows point into those. A layer that another
-    model has too goes over to the first of them. in_advance: what no model matches is refused from now on as well.
-    withdraw: the requests were made before and no longer hold; the next `publish` may bring what they named.
-    Raises StartError where there is no data set or a request means nothing; Conflict as `publish`.
+    Only files with their rows, and tables that point into those, are rewritten. A shared layer gets the first of the
+    other models as owner. in_advance: requests without a match are kept as well. withdraw: cancel earlier requests; the
+    next `publish` may add what they named. Raises StartError without a data set or for a request without a match;
+    Conflict as `publish`.
     """
     wanted = _Wanted(tuple(requests), in_advance=in_advance, withdraw=withdraw)
     with target, reading(target.place):
         if read_published(target.read()).files is None:
-            # Said before anything is prepared: that would make a folder or a repository.
+            # Checked before `prepare`, which would create a folder or a repository.
             raise StartError(f"{target.place}: holds no data set")
         if dry_run:
             change = _Change.made_for(target, wanted, release)
@@ -127,7 +126,7 @@ class _Change:
 
     @property
     def withdrawn(self) -> list[Takedown]:
-        """Requests that were made before and no longer hold."""
+        """Requests that are withdrawn."""
         return [one for one in self.published.takedowns if one not in self.takedowns]
 
     @property
@@ -195,7 +194,7 @@ def _commit(target: Target, wanted: _Wanted, release: str | None, watch: Callabl
 
 
 def _shards(change: _Change, rewriting: Rewriting, folder: Path) -> Iterator[Shard]:
-    """The files that take the places of others; a config never stays without one."""
+    """The files that replace others; every config keeps at least one."""
     kept: set[str] = set()
     for shard in rewriting.shards():
         kept.add(shard.config)
@@ -229,7 +228,7 @@ def _lineage(change: _Change, rewriting: Rewriting) -> pa.Table:
 
 
 def _skipped(change: _Change) -> pa.Table:
-    """The ledger with what is taken down now, without what only withdrawn requests had taken down."""
+    """The ledger with the new takedowns, without those of withdrawn requests."""
     gone = {tuple(model[name] for name in ("source", "id", "revision")) for model in change.gone.values()}
     kept = (
         row

@@ -1,4 +1,4 @@
-"""`takedowns.csv`: what owners asked to remove. Every publisher reads it and refuses what it names."""
+"""`takedowns.csv`: the takedown requests. Every publisher reads it and refuses what it names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HEAD = ("kind", "value", "day")
 
 
 class TakedownKind(StrEnum):
-    """What a takedown names."""
+    """The kinds of takedown requests."""
 
     MODEL = "model"
     """`source/id@revision`, or `source/id`: every revision."""
@@ -37,7 +37,7 @@ class Takedown:
     day: str
 
     def covers(self, model: Mapping[str, Any]) -> bool:
-        """Whether it names a model: a row of `models`, or any of these columns of one."""
+        """Whether it matches a model, given as a row of `models` or some of its columns."""
         name = f"{model['source']}/{model['id']}"
         match self.kind:
             case TakedownKind.MODEL:
@@ -49,12 +49,12 @@ class Takedown:
 
 
 def is_taken_down(model: Mapping[str, Any], takedowns: Iterable[Takedown]) -> bool:
-    """Whether any of them names the model."""
+    """Whether any of them matches the model."""
     return any(takedown.covers(model) for takedown in takedowns)
 
 
 def skipped_row(model: Mapping[str, Any]) -> dict[str, Any]:
-    """The row of `skipped` that stands in the place of the model. Nothing is left of it but its name and licence."""
+    """The row of `skipped` that replaces the model, with only its name and licence."""
     kept = {name: clean(model[name]) for name in ("source", "id", "revision", "licence")}
     detail = "its owner asked for its removal, or its licence does not allow it; it is not published again"
     gone = dict.fromkeys(("url", "where", "plugin"))
@@ -62,7 +62,7 @@ def skipped_row(model: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_takedowns(text: str | None) -> tuple[Takedown, ...]:
-    """The requests in the order they came; StartError for a file that is not ours: a takedown must not be missed."""
+    """The requests in the order they came; StartError for an invalid file: no takedown may be missed."""
     if text is None:
         return ()
     try:

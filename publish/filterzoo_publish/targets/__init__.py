@@ -1,1 +1,1 @@
-"""Where a release goes: a folder, or the Hub."""
+"""Targets of a release: a folder, or the Hub."""

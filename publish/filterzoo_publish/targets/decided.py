@@ -1,7 +1,7 @@
-"""What a decided release still has to do, and the proof that it was decided here.
+"""The remaining steps of a decided release, and the proof that it was decided here.
 
-A folder may come from anyone, with a plan inside that would move and remove files. So a plan is only carried out if
-its hash was noted, before the decision, in the publisher's own work folder. The plan has a random token inside.
+A received folder is untrusted and may contain a plan that would move and remove files. So a plan is only executed if
+the publisher's own work folder had its hash before the decision. The plan contains a random token.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from filterzoo.errors import StartError
 PLAN = "plan.json"
 """The plan's name inside the folder of the release."""
 LONGEST_PLAN = 256 << 20
-"""Bytes of the longest plan that is read."""
+"""Longest plan that is read, in bytes."""
 _NOTES = "releases"
-"""Folder of the work folder with a note for each release that may have to be finished."""
+"""The folder in the work folder with a note for each release that may have to be finished."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class Decided:
 
     @classmethod
     def new(cls, files: Mapping[str, str], removed: tuple[str, ...]) -> Self:
-        """A plan nobody else has; StartError where a path is none that a release writes."""
+        """A plan with a random token; StartError for a path that no release writes."""
         plan = cls(token=secrets.token_hex(16), files=dict(sorted(files.items())), removed=removed)
         plan.check()
         return plan
@@ -71,9 +71,9 @@ _PLANS: TypeAdapter[Decided] = TypeAdapter(Decided)
 
 
 class Notes:
-    """The notes of a work folder; without a work folder nothing is noted, and no release can be finished later.
+    """The notes of a work folder. Without a work folder there are no notes, and no release can be finished later.
 
-    Neither where a link stands in the place of the folder of notes: whoever sent it would choose where is written.
+    Nor if the folder of notes is a link: its target would be chosen by whoever sent the folder.
     """
 
     def __init__(self, workdir: Path | None) -> None:
@@ -81,7 +81,7 @@ class Notes:
         self._folder = None if folder is not None and folder.is_symlink() else folder
 
     def add(self, plan: bytes, target: Path) -> None:
-        """Note, durably, that this plan is to be carried out. A work folder that takes no files gets no note."""
+        """Record durably that this plan will be executed. A read-only work folder gets no note."""
         if self._folder is None:
             return
         with contextlib.suppress(OSError):
@@ -96,15 +96,15 @@ class Notes:
         return any(note.is_file() for note in self._found(f"{_name(plan)}*.json"))
 
     def of(self, target: Path) -> list[Path]:
-        """The notes of plans for a target. A killed publisher leaves one that it did not write or drop."""
+        """The notes of plans for a target, including incomplete ones of killed publishers."""
         return self._found(f"*.{_mark(target)}.json")
 
     def drop(self, plan: bytes) -> None:
-        """The plan was carried out. Folders that only the notes needed go too."""
+        """Remove the note of an executed plan, and folders that are then empty."""
         self._remove(self._found(f"{_name(plan)}*.json"))
 
     def forget(self, target: Path) -> None:
-        """Drop the notes of plans for a target where none is to be carried out any more."""
+        """Remove the notes of plans for a target without a pending plan."""
         self._remove(self.of(target))
 
     def _found(self, pattern: str) -> list[Path]:
@@ -122,10 +122,10 @@ class Notes:
 
 
 def _name(plan: bytes) -> str:
-    """How the name of a plan's note begins; in former versions it was all of the name."""
+    """The prefix of a plan's note; in former versions it was the whole name."""
     return hashlib.sha256(plan).hexdigest()
 
 
 def _mark(target: Path) -> str:
-    """What names of the notes for a target have in common, also of one that was not written to its end."""
+    """The common prefix of all notes for a target, including incomplete ones."""
     return hashlib.sha256(os.fsencode(target.resolve())).hexdigest()[:16]

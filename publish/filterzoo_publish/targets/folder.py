@@ -1,6 +1,6 @@
-"""A data set in a local folder. A release appears in one rename, so a kill leaves the old one or the new one.
+"""A data set in a local folder. A release takes effect in one rename, so a kill leaves the old or the new one.
 
-The folder may be a received one: what is found in it decides nothing. See `filterzoo.dataset.confined`.
+The folder may have been received from others: its content is untrusted. See `filterzoo.dataset.confined`.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from filterzoo_publish.targets.decided import LONGEST_PLAN, PLAN, Decided, Notes
 from filterzoo_publish.targets.target import README, Commit, Target
 
 _STAGED = ".staged"
-"""Files of a release that is not decided yet: thrown away by the next publisher."""
+"""Files of a release that is not decided yet: discarded by the next publisher."""
 DECIDED = ".decided"
-"""The same folder under the name that decides: its files belong to the data set and only have to be moved."""
+"""The same folder once the release is decided: its files belong to the data set and only have to be moved."""
 _WRITING = "writing"
 
 
 class FolderTarget(Target):
     """The folder at `path`. Readers see a release when its folder `.staged` is renamed `.decided` and then emptied.
 
-    Each step after the decision can be done again. A publisher that finds `.decided` goes on with it if the work folder
-    `workdir` holds a note of it, and refuses the target otherwise.
+    Each step after the decision is idempotent. A publisher that finds `.decided` finishes it if the work folder
+    `workdir` has its note, and refuses the target otherwise.
     """
 
     def __init__(self, path: Path, workdir: Path | None = None) -> None:
@@ -55,11 +55,11 @@ class FolderTarget(Target):
             os.close(self._lock)
             self._lock = None
             if self._is_new:
-                with contextlib.suppress(OSError):  # it stays where something was put into it
+                with contextlib.suppress(OSError):  # it stays if it is not empty
                     self._path.rmdir()
 
     def read(self) -> PublishedFiles | None:
-        """See `Target.read`. Before `prepare`, a release that was decided and not moved is not seen."""
+        """See `Target.read`. Before `prepare`, a decided release that is not moved yet is ignored."""
         if self._path.is_dir():
             return open_folder(self._path)
         if os.path.lexists(self._path):
@@ -67,7 +67,7 @@ class FolderTarget(Target):
         return None
 
     def prepare(self) -> Path:
-        """See `Target.prepare`; StartError where another publisher is at work or the folder is something else's."""
+        """See `Target.prepare`; StartError where another publisher is active or the folder contains something else."""
         interrupted = None
         with self._explained():
             if self._lock is None:
@@ -84,7 +84,7 @@ class FolderTarget(Target):
             if os.path.lexists(self._path / _STAGED):
                 raise StartError(f"{self._path / _STAGED}: is a link or cannot be removed; remove it")
             for folder in (_STAGED, f"{_STAGED}/{_WRITING}"):
-                os.mkdir(folder, dir_fd=self._folder)  # fails where something is there, a link too
+                os.mkdir(folder, dir_fd=self._folder)  # fails if the path exists, also as a link
         return self._path / _STAGED / _WRITING
 
     def resume(self) -> None:
@@ -136,7 +136,7 @@ class FolderTarget(Target):
         return self._lock
 
     def _locked(self) -> int:
-        """The open folder, made where it is missing, with the lock of its publisher."""
+        """The open folder, created if missing, locked by its publisher."""
         if os.path.lexists(self._path) and not self._path.is_dir():
             raise StartError(f"{self._path}: is not a folder; name another target")
         self._is_new = not self._path.exists()
@@ -150,7 +150,7 @@ class FolderTarget(Target):
         return descriptor
 
     def _interrupted(self) -> bytes | None:
-        """The plan of a release of ours that was decided and not finished; StartError for one of somebody else."""
+        """The plan of our own unfinished release; StartError for another's."""
         if not os.path.lexists(self._path / DECIDED):
             return None
         with (
@@ -179,14 +179,14 @@ class FolderTarget(Target):
             confined.move(self._folder, f"{DECIDED}/{path}", path)
         for path in decided.removed:
             confined.remove(self._folder, path)
-        # Under this name what is left of the folder is thrown away, however far its removal comes.
+        # Under this name the rest of the folder is discarded, even if its removal is interrupted.
         os.rename(DECIDED, _STAGED, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         sync_folder(self._folder)
         shutil.rmtree(_STAGED, dir_fd=self._folder)
         sync_folder(self._folder)
 
     def _is_waiting(self, path: str, digest: str) -> bool:
-        """Whether a file of the plan is still to be moved; StartError where it is lost, or not the one it should be."""
+        """Whether a file of the plan is still to be moved; StartError where it is missing or has another hash."""
         for place in (f"{DECIDED}/{path}", path):
             with (
                 contextlib.suppress(FileNotFoundError),
@@ -198,7 +198,7 @@ class FolderTarget(Target):
         raise StartError(f"{self._path}: {path} of the interrupted release is lost; see {DECIDED}")
 
     def _refuse_strangers(self) -> None:
-        """A folder with files in it and no data set among them is not ours to write a README into."""
+        """StartError for a folder with files that are no data set: it gets no README."""
         names = {entry.name for entry in self._path.iterdir()} - {_STAGED, ".git", ".gitattributes"}
         if names and not open_folder(self._path).paths("models"):
             example = ascii(min(names))[:80]
@@ -208,7 +208,7 @@ class FolderTarget(Target):
     def _explained(
         self, state: str = "nothing was published; mend it and run the same command again"
     ) -> Iterator[None]:
-        """What the system says of the folder, as one line."""
+        """The system's error about the folder, as one line."""
         try:
             yield
         except OSError as error:
@@ -216,7 +216,7 @@ class FolderTarget(Target):
 
 
 def _digest(shard: Shard) -> str:
-    """The beginning of the sha256 of its bytes, which are synced: the name of a table, that of cards is another's."""
+    """The prefix of the sha256 of the synced file, which names tables; cards are named after their table."""
     if not is_published_path(shard.path):
         raise FilterZooError(f"{ascii(shard.path)[:200]} is not the path of a data set's file")
     with shard.local.open("rb") as file:

@@ -22,17 +22,17 @@ from filterzoo_publish.targets.target import README, RELEASE, Commit, Conflict, 
 _HARMLESS = frozenset({README, ".gitattributes", ".gitignore", "LICENSE"})
 _TRANSPORT = errors.HTTPError  # type: ignore[attr-defined]  # of httpx or httpx2, whichever the client has
 _FAILURES = (_TRANSPORT, ConnectionError, RuntimeError)
-"""What the client raises; RuntimeError wraps an upload that failed."""
+"""Exceptions of the client; RuntimeError wraps a failed upload."""
 
 
 class _Lost(Conflict):
-    """Raised here where the Hub failed to answer: what it was asked to do may be done."""
+    """Raised where the Hub did not answer: the request may have been executed."""
 
 
 class HubTarget(Target):
-    """The data set `user/name`. HF_ENDPOINT, HF_TOKEN and proxies count as huggingface_hub has it, unless given here.
+    """The data set `user/name`. HF_ENDPOINT, HF_TOKEN and proxies are those of huggingface_hub, unless given here.
 
-    create_pr: propose the release as a pull request, which is not tagged. private: when the repository is made.
+    create_pr: propose the release as a pull request, which is not tagged. private: if the repository has to be created.
     """
 
     takes_links = True
@@ -79,7 +79,10 @@ class HubTarget(Target):
         return self._folder
 
     def add(self, shard: Shard) -> None:
-        """See `Target.add`. The file is uploaded now, and kept here only where the Hub wants it inside the commit."""
+        """See `Target.add`.
+
+        The file is uploaded now, and kept locally only if the Hub requires it inside the commit.
+        """
         addition = CommitOperationAdd(shard.path, str(shard.local))
         with self._explained():
             self._api.preupload_lfs_files(self.name, [addition], repo_type="dataset", create_pr=self._create_pr)
@@ -126,7 +129,7 @@ class HubTarget(Target):
             return {tag.name for tag in self._api.list_repo_refs(self.name, repo_type="dataset").tags}
 
     def settle(self, release: str) -> Commit | None:
-        """Tag the newest commit, where it is a release without a tag."""
+        """Tag the newest commit, if it is a release without a tag."""
         if self._create_pr or self._head is None:
             return None
         with self._explained():
@@ -146,7 +149,7 @@ class HubTarget(Target):
             self._folder = None
 
     def _pull_requests(self) -> set[str]:
-        """The pull requests that are there as `refs/pr/N`, where we propose one."""
+        """Existing pull requests as `refs/pr/N`, if we propose one."""
         if not self._create_pr:
             return set()
         with self._explained():
@@ -154,7 +157,7 @@ class HubTarget(Target):
         return {ref.ref for ref in refs.pull_requests or ()}
 
     def _newcomers(self, known: set[str]) -> Iterator[tuple[str, str]]:
-        """(revision, where people see it) of what may be a commit of ours whose answer was lost."""
+        """(revision, URL) of commits that may be ours, if the response was lost."""
         page = f"{self._api.endpoint}/datasets/{self.name}"
         for ref in sorted(self._pull_requests() - known):
             yield ref, f"{page}/discussions/{ref.rpartition('/')[2]}"
@@ -173,7 +176,7 @@ class HubTarget(Target):
         return files.keys() == ours and all(_is(files[path], content) for path, content in documents.items())
 
     def _tag(self, commit: str, release: str) -> str | None:
-        """Give the commit its release's name; None where somebody gave that name to another commit meanwhile."""
+        """Tag the commit with its release; None where another commit has that tag by now."""
         try:
             self._api.create_tag(self.name, tag=release, revision=commit, repo_type="dataset")
         except HfHubHTTPError as error:
@@ -184,7 +187,7 @@ class HubTarget(Target):
 
     @contextmanager
     def _explained(self, lost: type[FilterZooError] = StartError) -> Iterator[None]:
-        """Conflict for a commit that came too late or whose answer never came; one line for any other refusal.
+        """Conflict for a commit that was too late or whose response was lost; one line for any other error.
 
         `lost`: what to raise when the Hub does not answer at all.
         """

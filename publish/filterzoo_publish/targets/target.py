@@ -1,4 +1,4 @@
-"""Where a release goes: what the release needs of a folder or of the Hub."""
+"""The interface of targets: a folder or the Hub."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from filterzoo_publish.shards.parquet import Shard
 
 README = "README.md"
 RELEASE = "FilterZoo release"
-"""How the title of every commit of ours begins."""
+"""The prefix of the title of our commits."""
 
 
 class Conflict(FilterZooError):
-    """Raised by a target whose state is no longer, or may no longer be, what the plan was made for: plan again."""
+    """Raised by a target whose state may have changed since the plan was made: plan again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """A release that is in place. `url` is where to look at it, `tag` its name; None where a target has none."""
+    """A committed release. `url`: its page; `tag`: its name; None where the target has none."""
 
     url: str | None = None
     tag: str | None = None
 
 
 class Target(ABC):
-    """A place for a data set. A context manager: what `add` was given without a `commit` is gone in the end."""
+    """A target of releases. A context manager: files added without a `commit` are discarded at exit."""
 
     place: str
-    """What its user calls it."""
+    """The name given by the user."""
     name: str
-    """What the README tells readers to write in `load_dataset`."""
+    """The argument of `load_dataset` in the README."""
     url: str | None = None
-    """Where everybody finds it; None for a folder."""
+    """Its public URL; None for a folder."""
     doi: str | None = None
-    """What its owner registered; None keeps that of the last release."""
+    """Its registered DOI; None keeps that of the last release."""
     takes_links: bool = False
-    """Whether a file for `add` may be a symbolic link to one that stays as it is."""
+    """Whether a file for `add` may be a symbolic link to an immutable file."""
 
     def __enter__(self) -> Self:
         return self
@@ -51,36 +51,36 @@ class Target(ABC):
 
     @abstractmethod
     def read(self) -> PublishedFiles | None:
-        """The data set as it is now, None where there is none."""
+        """The current data set, None where there is none."""
 
     @abstractmethod
     def prepare(self) -> Path:
-        """Make the place ready to be written to; gives an empty local folder for files that are being written."""
+        """Prepare for writing; returns an empty local folder for draft files."""
 
     def resume(self) -> None:
-        """Finish a release that was decided here and interrupted, and clear what one left that was not."""
+        """Finish an interrupted release that was decided here, and clear the rest of an undecided one."""
 
     @abstractmethod
     def add(self, shard: Shard) -> None:
-        """Take a finished file for the next commit."""
+        """Add a finished file to the next commit."""
 
     @abstractmethod
     def commit(self, documents: Mapping[str, bytes], removed: Sequence[str], message: str, release: str) -> Commit:
-        """All added files and the documents in one step, the removed ones away; Conflict when another was faster.
+        """Add all files and documents and remove others atomically; Conflict when another publisher was faster.
 
-        documents: path -> content of small files, in the place of those before. release: its name.
+        documents: path -> new content of small files. release: its name.
         """
 
     @abstractmethod
     def discard(self) -> None:
-        """Forget what was added since the last commit."""
+        """Discard files added since the last commit."""
 
     def tags(self) -> set[str]:
-        """Names that no new release can have."""
+        """Release names that are taken."""
         return set()
 
     def settle(self, release: str) -> Commit | None:
-        """Finish what a publisher that was killed after its commit left undone; None where nothing was.
+        """Finish what a publisher killed after its commit left undone; None where nothing was.
 
         release: the name of the newest release.
         """

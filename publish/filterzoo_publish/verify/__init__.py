@@ -1,1 +1,1 @@
-"""What a release must satisfy, checked on the published files alone."""
+"""Checks a release on its published files alone."""

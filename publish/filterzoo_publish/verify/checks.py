@@ -1,4 +1,4 @@
-"""`verify`: what a release must satisfy, checked on the published files alone."""
+"""`verify`: checks a release on its published files alone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from filterzoo_publish.verify.releases import check_releases, check_status, chec
 from filterzoo_publish.verify.sample import check_sample
 
 LONGEST_HEADER = 1 << 20
-"""Characters of the longest YAML header that is parsed; ours has a twentieth of it."""
+"""Longest YAML header that is parsed, in characters: twenty times ours."""
 
 
 def verify(target: str, *, full: bool = False) -> list[Problem]:
@@ -46,7 +46,7 @@ def verify_files(files: PublishedFiles, *, full: bool = False) -> list[Problem]:
     try:
         _examine(examination, full=full)
     except WRONG_CONTENT as error:
-        # Rows that no release writes: what was found before them stands, and nothing behind them can be told.
+        # Rows that no release writes: earlier findings are kept, and the rest cannot be checked.
         examination.report("content", files.root, f"holds what no release writes: {said(error)}")
     except OSError as error:
         if error.errno is not None:

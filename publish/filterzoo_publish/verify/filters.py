@@ -37,7 +37,7 @@ class Block(NamedTuple):
 
 @dataclass(slots=True)
 class _Open:
-    """A layer whose blocks are coming in."""
+    """A layer whose blocks are being read."""
 
     layer_id: str
     stored: PublishedLayer
@@ -46,12 +46,12 @@ class _Open:
     filters: int = 0
     rows: int = 0
     blocks: list[npt.NDArray[np.float32]] = field(default_factory=list)
-    """Its weights, where it is measured anew."""
+    """Its weights, if it is measured again."""
 
 
 @dataclass(slots=True)
 class _Filters:
-    """What was seen of the filters so far."""
+    """The state of the check of filters."""
 
     examination: Examination
     models: Mapping[str, Model]
@@ -63,7 +63,7 @@ class _Filters:
     open: _Open | None = None
 
     def take(self, block: Block) -> None:
-        """Look at the next block."""
+        """Check the next block."""
         layer_id = block.row["layer_id"]
         if self.open is None or self.open.layer_id != layer_id or self.open.pointer.file != block.path:
             self.close()
@@ -79,7 +79,7 @@ class _Filters:
         self.open.rows += 1
 
     def close(self) -> None:
-        """The blocks of the open layer have all come."""
+        """Finish the open layer."""
         layer, self.open = self.open, None
         if layer is None:
             return
@@ -96,7 +96,7 @@ class _Filters:
             self.report("pointer", f"{name} is not where layers says", layer)
 
     def report(self, check: str, detail: str, layer: _Open) -> None:
-        """Note a problem with a layer."""
+        """Report a problem with a layer."""
         self.examination.report(check, layer.pointer.file, detail)
 
     def _start(self, block: Block) -> None:
@@ -135,7 +135,7 @@ class _Filters:
 def check_filters(
     examination: Examination, models: Mapping[str, Model], layers: PublishedLayers, sample: Mapping[str, Sampled]
 ) -> None:
-    """Look at every block; then at what did not come."""
+    """Check every block, then report missing layers."""
     filters = _Filters(examination, models, layers, sample)
     for block in _blocks(examination):
         filters.take(block)

@@ -27,7 +27,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class PublishedLayer:
-    """What `layers` says of a layer with published filters."""
+    """The data of `layers` about a layer with published filters."""
 
     shape: tuple[int, ...]
     n_filters: int
@@ -36,10 +36,10 @@ class PublishedLayer:
 
 @dataclass(frozen=True, slots=True)
 class PublishedLayers:
-    """What is to be found in `filters` and in the sample.
+    """The expected content of `filters` and of the sample. stored: by layer_id.
 
-    stored: by layer_id. depths: (model_id, layer_id) -> conv_depth_norm where the layer occurs first in the model.
-    measures: what is to be measured anew. sampled: model_id -> 3x3 layer_id -> n_filters, in the order of the model.
+    depths: (model_id, layer_id) -> conv_depth_norm where the layer occurs first in the model. measures: what to measure
+    again. sampled: model_id -> 3x3 layer_id -> n_filters, in the order of the model.
     """
 
     stored: dict[str, PublishedLayer] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class PublishedLayers:
 
 
 def check_layers(examination: Examination, models: dict[str, Model], *, full: bool = False) -> PublishedLayers:
-    """What the layers say of where filters are. full: all layers are to be measured anew."""
+    """Collects the pointers to filters. full: measure all layers again."""
     layers = PublishedLayers(measures=Measures(full))
     counted: set[str] = set()
     last: dict[str, tuple[str, str, str]] = {}
@@ -121,7 +121,7 @@ def _check_rows(examination: Examination, path: str, model: Model, rows: list[Ro
 
 
 def _note(examination: Examination, layers: PublishedLayers, path: str, rows: list[Row]) -> None:
-    """Remember where filters are said to be; every row of a layer must say the same."""
+    """Record the pointers to filters; all rows of a layer must agree."""
     for row in rows:
         if row["filters_file"] is None:
             continue

@@ -1,4 +1,4 @@
-"""Checks `lineage`: the rows that follow from `models` and `layers`, no more and no fewer."""
+"""Checks `lineage`: exactly the rows computed from `models` and `layers`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TOLERANCE = 1e-6
 
 
 def check_lineage(examination: Examination) -> None:
-    """Reports rows that do not follow, that are missing, or out of order; nothing where the others are wrong."""
+    """Reports wrong, missing and unsorted rows; nothing where `models` or `layers` are wrong."""
     tables = list(examination.row_groups(CONFIG))
     if examination.problems:
         return

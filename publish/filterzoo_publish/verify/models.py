@@ -41,7 +41,7 @@ def check_models(examination: Examination) -> dict[str, Model]:
 
 
 def _check_twins(examination: Examination, models: dict[str, Model]) -> None:
-    """Of the models with the same weights all but one name that one."""
+    """Of models with the same weights, all but one name that one."""
     first: dict[str, str] = {}
     for name, model in models.items():
         if model["weights_id"] is not None and model["duplicate_of"] is None:

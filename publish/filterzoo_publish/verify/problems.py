@@ -1,4 +1,4 @@
-"""What `verify` finds, and how it opens a file: nothing is used before its bytes match the hash in its name."""
+"""The problems that `verify` finds, and its access to files: no file is used before its hash matches its name."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ROWS = 1 << 12
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that a release must not have. `check` is its kind, one word; `where` the file or id it is about."""
+    """A problem of a release. `check`: its kind, one word; `where`: the file or id."""
 
     check: str
     where: str
@@ -35,13 +35,13 @@ class Problem:
 
 @dataclass(slots=True)
 class Examination:
-    """A data set under examination, and what was found so far."""
+    """The data set that is checked, and the problems found so far."""
 
     files: PublishedFiles
     problems: list[Problem] = field(default_factory=list)
 
     def report(self, check: str, where: str, detail: str) -> None:
-        """Note a problem."""
+        """Report a problem."""
         self.problems.append(Problem(check, where, detail))
 
     def row_groups(self, config: str) -> Iterator[tuple[str, int, pa.Table]]:
@@ -91,7 +91,7 @@ class Examination:
 
     @contextmanager
     def _opened(self, path: str) -> Iterator[IO[bytes] | None]:
-        """A local copy of the file, None where its bytes do not fit its name."""
+        """A local copy of the file, None where its hash does not match its name."""
         with tempfile.TemporaryFile() as copy:
             digest = hashlib.sha256()
             with self.files.open(path) as source:
@@ -142,7 +142,7 @@ class Examination:
         return True
 
     def _check_words(self, path: str, number: int, column: str, found: pa.ChunkedArray) -> None:
-        """The cells of a column with a closed list of words hold these."""
+        """Columns with a closed list of words contain only these."""
         for word in sorted(set(found.unique().to_pylist()) - {None} - {str(word) for word in PUBLISHED[column]}):
             self.report("value", path, f"row group {number}: {column}: {ascii(word)[:80]} is none of its words")
 

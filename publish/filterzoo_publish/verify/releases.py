@@ -1,4 +1,4 @@
-"""Checks what goes from release to release: their list, `status`, and that nothing is back that was taken down."""
+"""Checks the list of releases, `status`, and that nothing taken down is back."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UNKNOWN = (Release(name="", day="", sample_quota=LARGEST_QUOTA),)
 
 
 def check_releases(examination: Examination, models: Mapping[str, Model]) -> Sequence[Release]:
-    """The releases: each model came with one of them, and none has more models than it says."""
+    """The releases: each model belongs to one of them, and none has more models than it states."""
     try:
         releases = read_releases(examination.files.text(RELEASES))
     except StartError as error:
@@ -57,7 +57,7 @@ def check_status(examination: Examination, models: Mapping[str, Model], releases
 
 
 def check_takedowns(examination: Examination, models: Mapping[str, Model]) -> None:
-    """No model is there that was taken down; rows of other configs are checked against the models."""
+    """No present model was taken down; rows of other configs are checked against the models."""
     try:
         takedowns = read_takedowns(examination.files.text(TAKEDOWNS))
     except StartError as error:

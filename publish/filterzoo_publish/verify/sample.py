@@ -1,4 +1,4 @@
-"""Checks `filters_sample`: it is the draw it should be; the weights are compared when the filters pass by."""
+"""Checks `filters_sample`: the draw is right; weights are compared while the filters are read."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Sampled(NamedTuple):
 def check_sample(
     examination: Examination, models: dict[str, Model], layers: PublishedLayers, releases: Sequence[Release]
 ) -> dict[str, Sampled]:
-    """The sample by layer_id. It never grows, so that a takedown leaves it smaller than it could be."""
+    """The sample by layer_id. It never grows, so after a takedown it may be smaller than allowed."""
     size = min(quota(model["published_filters"] for model in models.values()), releases[-1].sample_quota)
     found: dict[str, list[tuple[str, int]]] = {}
     tables: list[pa.Table] = []
@@ -50,7 +50,7 @@ def check_sample(
 
 
 def differs(sample: Mapping[str, Sampled], layer_id: str, first: int, filters: npt.NDArray[np.float32]) -> bool:
-    """Whether the sample shows other weights than these, the layer's filters from number `first`, (n, 9)."""
+    """Whether the sample has other weights than these, the layer's filters from number `first` on, (n, 9)."""
     own = sample.get(layer_id)
     if own is None:
         return False

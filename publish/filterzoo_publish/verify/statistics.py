@@ -1,4 +1,4 @@
-"""Checks the measures of `layers`: complete and possible in every row, and those of a sample measured anew."""
+"""Checks the measures of `layers`: complete and possible in every row, and recomputed for a sample."""
 
 from __future__ import annotations
 
@@ -19,27 +19,24 @@ WIDTHS = {"raw_mean": 9, "raw_m2": 45, "scaled_mean": 9, "scaled_m2": 45, "dct_h
 _NUMBERS = ("l1_norm", "l2_norm", "variance_entropy", "variance_entropy_threshold", "orthogonality")
 _COUNTS = ("n_finite", "nan_count", "inf_count", "sparse_count")
 MEASURED = ("groups", "kind", *_COUNTS, *_NUMBERS, *WIDTHS)
-"""Columns that are compared with what is measured anew."""
+"""Columns that are compared with recomputed measures."""
 _TOLERANCE = 1e-6
-"""Relative: devices add up in other orders."""
+"""Relative tolerance: devices sum in different orders."""
 _ONE_IN = 16
 """A sample has one layer in so many, chosen by their ids."""
 _LARGEST = 1 << 22
-"""Numbers of the largest layer of a sample."""
+"""Largest layer of a sample, in elements."""
 
 
 @dataclass(slots=True)
 class Measures:
-    """What `layers` says of the layers that are to be measured anew: by layer_id, of its first row.
-
-    full: of all layers, not of a sample.
-    """
+    """The layers to measure again: by layer_id, its first row of `layers`. full: all layers, not a sample."""
 
     full: bool = False
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def note(self, table: pa.Table) -> None:
-        """Remember what rows of `layers` say, of layers whose filters are published."""
+        """Record rows of `layers` with published filters."""
         ids, shapes, files = (table[name].to_pylist() for name in ("layer_id", "shape", "filters_file"))
         for place, (layer_id, shape, file) in enumerate(zip(ids, shapes, files, strict=True)):
             if file is not None and layer_id not in self.rows and self._is_wanted(layer_id, shape):
@@ -74,7 +71,7 @@ def _all(mask: Any) -> bool:
 
 
 def difference(row: Mapping[str, Any], weights: npt.NDArray[np.float32]) -> str | None:
-    """The first measure of a row of `layers` that its filters do not have; None where they have all."""
+    """The first measure of a row of `layers` that differs from its filters'; None where all agree."""
     from filterzoo.measures.measure import measure_weights  # noqa: PLC0415  # loads torch
 
     found = measure_weights(weights.reshape(row["shape"]), row["groups"], Kind(row["kind"]))
@@ -100,7 +97,7 @@ def difference(row: Mapping[str, Any], weights: npt.NDArray[np.float32]) -> str 
 def _fits(name: str, said: npt.NDArray[np.float64], own: npt.NDArray[np.float64]) -> bool:
     if said.shape != own.shape:
         return False
-    if name == "dct_histogram":  # a coefficient on the edge of a bin falls to either side
+    if name == "dct_histogram":  # a coefficient on the edge of a bin may fall to either side
         return bool(np.abs(said - own).sum() <= 4 + own.sum() / 10_000)
     return _close(said, own)
 
