@@ -104,7 +104,14 @@ def large_models(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-@pytest.mark.parametrize(("packed", "ending"), [(gzip, "gz"), (bz2, "bz2"), (lzma, "xz")])
+@pytest.mark.parametrize(
+    ("packed", "ending"),
+    [
+        (gzip, "gz"),
+        pytest.param(bz2, "bz2", marks=pytest.mark.slow),
+        pytest.param(lzma, "xz", marks=pytest.mark.slow),
+    ],
+)
 def test_a_model_that_is_compressed_by_itself_is_read_under_such_a_name(tmp_path: Path, packed, ending: str) -> None:
     (tmp_path / "plain").mkdir()
     names = []
@@ -118,7 +125,7 @@ def test_a_model_that_is_compressed_by_itself_is_read_under_such_a_name(tmp_path
     assert all(document["filters"] == {"3x3": 30_000} for document in documents)
 
 
-@pytest.mark.parametrize("ending", ["gz", "bz2", "xz"])
+@pytest.mark.parametrize("ending", ["gz", *(pytest.param(ending, marks=pytest.mark.slow) for ending in ("bz2", "xz"))])
 def test_a_compressed_tar_of_a_large_model_is_read(tmp_path: Path, ending: str) -> None:
     (tmp_path / "plain").mkdir()
     large_models(tmp_path / "plain")

@@ -256,7 +256,7 @@ def test_the_plan_for_everything_at_once(plan, all_of_timm):
     assert found["detectron2"]["licences"].keys() == {"cc-by-sa-3.0"}
 
 
-@pytest.mark.parametrize("name", ["hub-vision", "everything"])
+@pytest.mark.parametrize("name", ["hub-vision", pytest.param("everything", marks=pytest.mark.slow)])
 def test_the_plan_for_the_vision_networks_of_the_hub(plan, hub, name):
     facts = {"pipeline_tag": "image-classification", "downloads": 5000}
     hub.repos["somebody/used"] = Repo({"model.safetensors": b"a"}, {**facts, "tags": ["timm", "onnx", "license:mit"]})
@@ -276,7 +276,7 @@ def test_the_plan_for_torchvision(plan):
     assert found["checkpoints"] + sum(found["left_out"].values()) == registered
 
 
-@pytest.mark.parametrize("name", ["robustbench", "everything"])
+@pytest.mark.parametrize("name", ["robustbench", pytest.param("everything", marks=pytest.mark.slow)])
 def test_the_plan_for_robustbench(plan, name):
     assert plan(name, "robustbench") == {
         "checkpoints": 2,
@@ -294,7 +294,7 @@ def test_the_plan_for_the_onnx_zoo(plan, name):
     assert (found["checkpoints"], found["licences"], found["left_out"]) == (1, {"apache-2.0": 1}, {})
 
 
-@pytest.mark.parametrize("name", ["medical", "everything"])
+@pytest.mark.parametrize("name", ["medical", pytest.param("everything", marks=pytest.mark.slow)])
 def test_the_plan_for_medical_networks(plan, name):
     found = plan(name, "medical")
     assert found["checkpoints"] == 6
@@ -302,10 +302,17 @@ def test_the_plan_for_medical_networks(plan, name):
     assert found["left_out"] == {}
 
 
+FEW = {"hf_hub", "medical", "robustbench"}
+"""One source of each kind; the others are asked in the slow tier."""
+
+
 @pytest.mark.parametrize(
     "source",
     [
-        pytest.param(block["source"], marks=[pytest.mark.index] * (block["source"] == "pypi"))
+        pytest.param(
+            block["source"],
+            marks=[pytest.mark.index] * (block["source"] == "pypi") + [pytest.mark.slow] * (block["source"] not in FEW),
+        )
         for block in manifest("everything")["sources"]
     ],
 )

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tests.plugins.formats.openvino_files import Network
 from tests.program import filterzoo
+from tests.tiers import fast_only
 
 from filterzoo.errors import StartError
 from filterzoo.jail.limits import JailLimits
@@ -103,7 +104,7 @@ def test_a_fault_of_accepts_is_told(case, tmp_path, sample):
     assert any(expected in fault for fault in faults), faults
 
 
-@pytest.mark.parametrize("case", INDEXING)
+@pytest.mark.parametrize("case", fast_only(INDEXING.keys() - {"goes on as long as it is told"}, INDEXING))
 def test_a_fault_of_index_is_told(case, tmp_path, sample, monkeypatch):
     monkeypatch.setattr(format_contract, "LIMITS", JailLimits(cpu_seconds=1, patience=60))
     index, expected = INDEXING[case]

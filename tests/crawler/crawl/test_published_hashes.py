@@ -23,6 +23,7 @@ from tests.crawler.network.networks import network
 from tests.program import PROGRAM, filterzoo
 from tests.publish.folders import rows
 from tests.servers import WebServer
+from tests.tiers import fast_only
 
 from filterzoo.crawl.discovery import Task, discover, open_sources
 from filterzoo.crawl.worker import Worker, WorkerSetup
@@ -42,6 +43,9 @@ FORMATS = {
     "m.onnx": (networks.write_onnx, "sha256"),
     "m.npz": (networks.write_npz, "sha256+crc32"),
 }
+
+FAST = {"m.safetensors", "m.pth"}
+"""A format without checksums and one with them."""
 PLUGIN = '''
 from pathlib import Path
 from filterzoo import Artifact, Checkpoint, LocalFile, Source, SourceOptions, hookimpl
@@ -164,7 +168,7 @@ def test_a_file_of_hardly_more_than_convolutions_comes_whole_and_is_compared(
     assert server.sent == sum(path.stat().st_size for path in folder.iterdir()) <= 1.1 * wanted + MB
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", fast_only(FAST, FORMATS))
 def test_one_bit_that_no_checksum_of_the_format_tells_is_noticed(server: WebServer, tmp_path: Path, name: str) -> None:
     """Nothing is stored, the ledger says why, and the next run takes what the server has by then."""
     state = network(with_matrices=False)
@@ -184,7 +188,7 @@ def test_one_bit_that_no_checksum_of_the_format_tells_is_noticed(server: WebServ
     assert isinstance(only(shelf.take()), Done)
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", fast_only(FAST, FORMATS))
 def test_of_a_file_with_much_else_only_the_convolutions_move(server: WebServer, tmp_path: Path, name: str) -> None:
     state = network()
     folder = written(tmp_path, name, state)
@@ -195,7 +199,7 @@ def test_of_a_file_with_much_else_only_the_convolutions_move(server: WebServer, 
     assert server.sent <= 1.1 * wanted + MB
 
 
-@pytest.mark.parametrize("name", ["m.safetensors", "m.safetensors.index.json", "m.pth"])
+@pytest.mark.parametrize("name", fast_only({"m.safetensors"}, ["m.safetensors", "m.safetensors.index.json", "m.pth"]))
 def test_a_manifest_can_ask_for_every_hash(server: WebServer, tmp_path: Path, name: str) -> None:
     """Then all files come whole, and what was never read as a weight is compared too."""
     state = network()

@@ -298,6 +298,7 @@ threading.Event().wait()
         assert index(ONE, on=jail).format == "probe"
 
 
+@pytest.mark.slow
 def test_cpu_time_is_counted_for_each_file_alone(index, refusal):
     spend = "end = time.process_time() + 0.3\nwhile time.process_time() < end: pass\n"
     for _ in range(4):

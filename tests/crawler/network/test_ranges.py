@@ -385,7 +385,7 @@ def test_a_storage_that_came_damaged_is_refused(server: WebServer, door: Door, j
     assert caught.value.reason is Reason.DAMAGED
 
 
-@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, pytest.param(zipfile.ZIP_DEFLATED, marks=pytest.mark.slow)])
 def test_a_model_in_an_archive_comes_once(
     server: WebServer, door: Door, jail: Jail, tmp_path: Path, method: int
 ) -> None:

@@ -16,6 +16,7 @@ import pytest
 from tests.crawler.checkpoints import checkpoint, done, entry, layer, measure, weights
 from tests.end_to_end.test_crawl import hashes
 from tests.program import filterzoo
+from tests.tiers import fast_only
 from tests.zoo import MANIFEST, write_bad, write_good
 
 from filterzoo.errors import FilterZooError, Reason, StartError, WorkFolderBusy
@@ -197,13 +198,13 @@ DAMAGE: dict[Callable[[WorkFolder], None], Check] = {
 }
 
 
-ONE_OF_EACH = {flip_weights, orphan, half_written, garbage_document, truncate_journal}
+ONE_OF_EACH = {orphan, half_written, truncate_journal}
 """The others crawl and publish again in the slow tier."""
 
 
 @pytest.mark.parametrize(
     "damage",
-    [pytest.param(damage, marks=[pytest.mark.slow] * (damage not in ONE_OF_EACH)) for damage in DAMAGE],
+    fast_only(ONE_OF_EACH, DAMAGE),
     ids=lambda damage: damage.__name__,
 )
 def test_damage_is_found_and_mended(damage: Callable[[WorkFolder], None], folder: Path, work: WorkFolder) -> None:

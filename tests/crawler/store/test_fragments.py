@@ -86,7 +86,7 @@ def test_filters_are_stored_as_they_are_published(tmp_path):
     assert (tmp_path / "linked").is_symlink()
 
 
-@pytest.mark.parametrize("value", [0.0, 0.5])
+@pytest.mark.parametrize("value", [pytest.param(0.0, marks=pytest.mark.slow), 0.5])
 def test_equal_weights_leave_a_file_that_readers_take(tmp_path, value):
     """They compress to nothing, and a small file that gets large in memory is taken for a bomb."""
     place = tmp_path / "filters"

@@ -263,6 +263,7 @@ def test_accepts(head, accepted):
     assert Hdf5().accepts(head[:4096], "model.h5") is accepted
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 def test_damage_is_refused_or_read_and_nothing_else_is_raised(tmp_path):
     path = tmp_path / "model.weights.h5"

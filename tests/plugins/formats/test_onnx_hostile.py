@@ -46,7 +46,13 @@ def folder(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize(("data", "reason"), [pytest.param(*case, id=name) for name, case in hostile().items()])
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        pytest.param(*case, id=name, marks=[pytest.mark.slow] * name.startswith("30 functions"))
+        for name, case in hostile().items()
+    ],
+)
 def test_a_hostile_file_is_refused_with_its_reason(data, reason, folder):
     path = folder / "model.onnx"
     path.write_bytes(data)
@@ -111,6 +117,7 @@ def test_limits_on_nodes_arrays_steps_fields_and_text(monkeypatch):
         assert refusal.value.reason is Reason.LIMIT, limit
 
 
+@pytest.mark.slow
 def test_many_tiny_fields_cost_seconds_not_minutes():
     fields = b"\x30\x01" * protobuf.MAX_FIELDS
     started = time.process_time()

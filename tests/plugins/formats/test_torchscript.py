@@ -189,7 +189,7 @@ def test_code_that_is_not_understood_costs_the_context_only():
         pytest.param(
             net("    a = [x]\n" + "    a = [a, a]\n" * 3000 + "    return torch.conv2d(a, a)\n"), id="doubled lists"
         ),
-        pytest.param(net("    y = torch.add(x, x)\n" * 60_000 + "    return y\n"), id="long"),
+        pytest.param(net("    y = torch.add(x, x)\n" * 60_000 + "    return y\n"), id="long", marks=pytest.mark.slow),
         pytest.param(
             net("".join(f"    if x:\n      a{n} = x\n" for n in range(24_000)) + "    return x\n"), id="branches"
         ),
