@@ -42,6 +42,7 @@ def test_a_class_name_means_one_thing() -> None:
 
 
 def test_what_each_format_has_is_in_formats_only() -> None:
-    places = [place for name in PER_FORMAT for place in public_classes()[name]]
+    found = public_classes()
+    places = [place for name in PER_FORMAT for place in found[name]]
     assert len(places) > len(PER_FORMAT)
     assert [place for place in places if not place.startswith("plugins/filterzoo_plugins/formats/")] == []

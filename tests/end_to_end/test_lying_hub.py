@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import safetensors.numpy
 from tests.model_hub import ModelHub, Repo
 from tests.program import filterzoo
@@ -47,6 +48,7 @@ LIES: dict[str, tuple[Repo, set[str]]] = {
 }
 
 
+@pytest.mark.slow
 def test_no_file_is_stored_that_the_hub_lies_about(tmp_path: Path) -> None:
     names = [f"liar/{name}" for name in LIES]
     (tmp_path / "m.yaml").write_text(

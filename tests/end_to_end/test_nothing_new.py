@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 from pathlib import Path
 
+import pytest
 from tests.crawler.checkpoints import done, entry
 from tests.program import filterzoo
 from tests.servers import WebServer
@@ -64,6 +65,7 @@ def settle(folder: Path) -> None:
                 journal.record_done(done(found.checkpoint), found.settings.key)
 
 
+@pytest.mark.slow
 def test_a_weekly_run_with_nothing_new(tmp_path: Path) -> None:
     with WebServer() as server:
         (tmp_path / "zoo.py").write_text(PLUGIN.format(url=server.url, checkpoints=CHECKPOINTS))

@@ -42,6 +42,7 @@ def zoo(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_failures_are_tried_again_by_reason_and_source(zoo: Path) -> None:
     first = filterzoo("crawl", "manifest.yaml", "--json", cwd=zoo)
     assert (first.code, first.err) == (1, "")

@@ -125,6 +125,7 @@ def test_a_signal_stops_a_busy_crawl_with_one_line_and_leaves_nothing(zoo: Path,
     assert filterzoo("doctor", "--workdir", "w", cwd=zoo).code == 0
 
 
+@pytest.mark.slow
 def test_discovery_stops_as_well(zoo: Path):
     with crawling(zoo, "listing") as running:
         while not (zoo / "w" / "journal.sqlite").exists():

@@ -60,6 +60,7 @@ def zoo(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_crawl_within_its_limits_ends_well(zoo: Path) -> None:
     size = (zoo / "b.safetensors").stat().st_size
     ran = filterzoo("crawl", "m.yaml", "--max-bytes", "4KB", "--workers", 1, cwd=zoo)

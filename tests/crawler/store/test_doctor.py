@@ -320,6 +320,7 @@ def test_a_journal_before_versions_is_migrated(work: WorkFolder) -> None:
         assert database.execute("PRAGMA user_version").fetchone() == (VERSION,)
 
 
+@pytest.mark.slow
 def test_a_lost_journal_is_made_anew_from_the_fragments(folder: Path, work: WorkFolder) -> None:
     with work.existing_journal() as journal:
         before = list(journal.done())

@@ -14,6 +14,7 @@ import pytest
 from tests.end_to_end.test_crawl import hashes
 from tests.program import filterzoo
 from tests.publish.work import write_work, zoo
+from tests.tiers import fast_only
 
 from filterzoo.store.workfolder import WorkFolder
 
@@ -60,14 +61,16 @@ def refused(folder: Path, *arguments: str) -> str:
     return ran.err
 
 
+FOLDERS = ["fragments", "fragments.aside", "scratch", "sockets", "hosts", "confidences", "aside", "releases"]
+FILES = ["lock", "journal.sqlite", "journal.sqlite-wal", "journal.sqlite.new", "store.json", "aside/journal.jsonl"]
+
+
 def check_every_command(folder: Path, said: str) -> None:
     for arguments in COMMANDS.values():
         assert said in refused(folder, *arguments), arguments
 
 
-@pytest.mark.parametrize(
-    "name", ["fragments", "fragments.aside", "scratch", "sockets", "hosts", "confidences", "aside", "releases"]
-)
+@pytest.mark.parametrize("name", fast_only({"scratch", "sockets", "releases"}, FOLDERS))
 def test_a_folder_that_is_a_link_is_refused(folder: Path, work: Path, name: str) -> None:
     """A crawl clears `scratch` and what is in `sockets`."""
     shutil.rmtree(work / name, ignore_errors=True)
@@ -75,9 +78,7 @@ def test_a_folder_that_is_a_link_is_refused(folder: Path, work: Path, name: str)
     check_every_command(folder, f"filterzoo-work/{name}: is a link, or no folder")
 
 
-@pytest.mark.parametrize(
-    "name", ["lock", "journal.sqlite", "journal.sqlite-wal", "journal.sqlite.new", "store.json", "aside/journal.jsonl"]
-)
+@pytest.mark.parametrize("name", fast_only({"lock", "journal.sqlite-wal"}, FILES))
 def test_a_file_that_is_a_link_is_refused(folder: Path, work: Path, name: str) -> None:
     """A crawl empties its lock."""
     (work / name).parent.mkdir(exist_ok=True)
