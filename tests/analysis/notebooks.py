@@ -1,4 +1,4 @@
-"""The formulas of the three papers' notebooks, written anew in NumPy, pandas and scikit-learn for small zoos in memory.
+"""The formulas of the three papers' notebooks, reimplemented in NumPy, pandas and scikit-learn on small zoos.
 
 Each is named after what it computes: 70 bins over the range of all coefficients, empty bins at float32's epsilon,
 KL both ways, sparse filters where no number exceeds a hundredth of the largest of their layer.

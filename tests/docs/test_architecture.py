@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "architecture.md").read_text()
+PACKAGES = tuple(
+    next((ROOT / room).glob("filterzoo*")) for room in ("crawler", "plugins", "publish", "analysis", "evaluation")
+)
 GLOSSARY = PAGE.partition("## Glossary")[2]
 SUFFIXES = {".py", ".md", ".toml", ".yaml", ".yml", ".js", ".css", ".j2", ".sh", ".tmpl"}
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
@@ -73,3 +77,20 @@ def test_the_modules_it_names_are_there() -> None:
     assert len(named) > 8
     folders = {"filterzoo": "crawler", "filterzoo_publish": "publish"}
     assert [path for path in named if not (ROOT / folders[path.partition("/")[0]] / path).exists()] == []
+
+
+def test_the_map_names_every_folder_and_every_module_of_the_core() -> None:
+    """A word in backticks each: `crawl/`, `durable`."""
+    named = {word.rstrip("/") for word in re.findall(r"`([\w/]+)`", PAGE.removesuffix(GLOSSARY))}
+    core = ROOT / "crawler" / "filterzoo"
+    wanted = {path.stem for path in core.glob("[!_]*.py")} | {
+        folder.name for package in PACKAGES for folder in package.iterdir() if (folder / "__init__.py").exists()
+    }
+    assert sorted(wanted - named) == []
+
+
+def test_modules_have_at_most_400_lines_and_folders_at_most_20_modules() -> None:
+    paths = [path for package in PACKAGES for path in package.rglob("*.py")]
+    assert len(paths) > 400
+    assert [str(path) for path in paths if len(path.read_text().splitlines()) > 400] == []
+    assert [folder for folder, count in Counter(path.parent for path in paths).items() if count > 20] == []

@@ -74,7 +74,7 @@ def test_what_is_taken_has_the_bytes_that_encoding_gives(tmp_path, monkeypatch):
     assert data(tmp_path / "again") == data(tmp_path / "out")
 
 
-def test_a_checkpoint_that_is_described_anew_is_encoded_anew(tmp_path):
+def test_a_checkpoint_that_is_described_differently_is_encoded_again(tmp_path):
     """Facts may change behind the crawl: then the fragment tells the former ones."""
     changed = replace(LARGE, facts={"task": "segmentation"})
     publish_models(tmp_path / "fresh", tmp_path / "out", [changed])

@@ -284,7 +284,7 @@ def exchanged_drifts(
 ) -> Doubles | None:
     """Drifts between two groups after exchanges of models at random; None where one has fewer than FEWEST_MODELS.
 
-    Models that are in both groups (depths) exchange their two parts; others are dealt anew, the numbers kept.
+    Models that are in both groups (depths) exchange their two parts; others are reassigned, sizes kept.
     """
     small, large = sorted((cells.members(group) for group in pair), key=len)
     if len(small) < FEWEST_MODELS:

@@ -31,7 +31,7 @@ def doctor(
     """Check the work folder: the journal, and that every fragment is there and holds what it is named after.
 
     --repair forgets the checkpoints whose fragments are lost and moves what belongs to none to `fragments.aside`; a
-    damaged or lost journal is made anew of what can be read and of what the fragments say they are of, and the old one
+    damaged or lost journal is rebuilt from what can be read and from the fragments, and the old one
     kept. A journal that a newer version wrote is left alone. Exit code 0: sound, or all is mended; 1: something is
     wrong; 2: there is no work folder; 3: a crawl is working in it.
     """

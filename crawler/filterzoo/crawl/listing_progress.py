@@ -1,4 +1,4 @@
-"""How far discovery is, for whoever waits; and which sources could be listed to their end."""
+"""The progress of discovery, and which sources could be listed to their end."""
 
 from __future__ import annotations
 

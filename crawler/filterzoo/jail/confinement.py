@@ -3,7 +3,7 @@
 process     nothing crosses the boundary but the messages of `filterzoo.jail.messages`
 namespaces  a network of its own, without any interface but one that leads nowhere (Linux, where it is permitted)
 rlimits     memory (RLIMIT_AS), no bytes written to files (RLIMIT_FSIZE 0), no new processes (RLIMIT_NPROC 0), no core
-            dumps; CPU time is set anew for each file
+            dumps; CPU time is set for each file
 no_new_privs   no program that runs with more rights (Linux, with either of the next two)
 landlock    no path of the file system, neither to read nor to write (Linux 5.13 or newer, where it is switched on)
 seccomp     only system calls that read open descriptors, manage memory and end the process: no open, no socket, no

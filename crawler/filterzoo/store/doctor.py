@@ -39,7 +39,7 @@ class Check(StrEnum):
     LEFTOVER = "leftover"
     """Half of a file, of a killed crawl; mended by removing it."""
     STRANGER = "stranger"
-    """A file among the fragments that is not ours; left to whoever put it there."""
+    """A file among the fragments that is not ours; left alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -289,7 +289,7 @@ class FragmentWriter:
         """Move both fragments into the store; gives their names (None: no filters).
 
         done: what the checkpoint will be recorded as, but for these names, under `settings`. The layers fragment keeps
-        it, so that a lost journal can be made anew. StorageFailed where the disk or the store takes no more.
+        it, so that a lost journal can be rebuilt. StorageFailed where the disk or the store takes no more.
         """
         with _storing():
             return self._finish(done, settings)

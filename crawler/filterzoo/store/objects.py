@@ -37,7 +37,7 @@ class Objects(Protocol):
         """The file for pyarrow; memory-mapped where it is local."""
 
     def stream(self, path: str) -> io.BufferedReader:
-        """The file for whoever reads and seeks."""
+        """The file, opened for reading and seeking."""
         ...
 
     def read(self, path: str) -> bytes:

@@ -98,7 +98,7 @@ def check_is_last(work: WorkFolder) -> None:
 
 
 def copy_journal(work: WorkFolder) -> None:
-    """Make the store's copy of the journal anew; for those who changed it without crawling."""
+    """Update the store's copy of the journal after a change without a crawl."""
     if work.store_url is not None and (run := work.remembered.get("run")):
         with work.journal() as journal:
             _Copies(work, _objects(work.store_url), journal, JournalWriter(run, "", "")).make()

@@ -217,7 +217,7 @@ class WorkFolder:
     def _check_lost(self) -> None:
         if self.has_lost_journal:
             raise StartError(
-                f"{self.path}: its journal is lost; `filterzoo doctor --repair --workdir {self.path}` makes it anew of "
+                f"{self.path}: its journal is lost; `filterzoo doctor --repair --workdir {self.path}` rebuilds it from "
                 "what the fragments say they are of"
             )
 

@@ -23,13 +23,13 @@ def verify(
     target: TargetArgument,
     *,
     full: Annotated[
-        bool, typer.Option("--full", help="Measure every layer anew, not a sample; takes as a crawl.")
+        bool, typer.Option("--full", help="Measure every layer again, not a sample; takes as a crawl.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Check the data set at TARGET: hashes, schema, order, ids, counts, and that every layer's filters are there.
 
-    Of one layer in sixteen the measures are computed anew from its filters, of all with --full.
+    Of one layer in sixteen the measures are computed again from its filters, of all with --full.
 
     Exit code 0: sound; 1: there are problems; 2: there is no such data set.
     """

@@ -73,7 +73,7 @@ _PLANS: TypeAdapter[Decided] = TypeAdapter(Decided)
 class Notes:
     """The notes of a work folder. Without a work folder there are no notes, and no release can be finished later.
 
-    Nor if the folder of notes is a link: its target would be chosen by whoever sent the folder.
+    Nor if the folder of notes is a link: its target would be chosen by the sender of the folder.
     """
 
     def __init__(self, workdir: Path | None) -> None:

@@ -243,7 +243,7 @@ def test_two_thousand_models_open_fast(browser, tmp_path):
     measured.send("Performance.enable", {"timeDomain": "threadTicks"})
     page.goto(written.as_uri())
     assert page.locator("#found").inner_text() == "2,000 of 2,000 models"
-    # CPU seconds of the page's thread, whoever else uses the machine.
+    # CPU seconds of the page's thread, whatever else runs on the machine.
     metrics = {each["name"]: each["value"] for each in measured.send("Performance.getMetrics")["metrics"]}
     seconds = metrics["TaskDuration"]
     page.get_by_role("button", name="Next").click()

@@ -29,7 +29,7 @@ def heavy(shape, seed=0):
 
 
 def alpha_by_loops(values):
-    """The fit of WeightWatcher 0.7.7, written anew: each value as lower end, the nearest distribution."""
+    """The fit of WeightWatcher 0.7.7, reimplemented: each value as lower end, the nearest distribution."""
     values = np.sort(values)
     best = (np.inf, None)
     for place, low in enumerate(values[:-1]):

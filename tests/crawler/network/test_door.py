@@ -389,7 +389,7 @@ def test_redirects_in_a_circle_end(server, door):
     assert len(server.requests) == 6
 
 
-def test_a_name_that_resolves_anew_is_noticed_at_the_connection(server, tmp_path, watch, monkeypatch):
+def test_a_name_that_resolves_differently_is_noticed_at_the_connection(server, tmp_path, watch, monkeypatch):
     url = server.add("/w.bin", BODY).replace("127.0.0.1", "localhost")
     monkeypatch.setattr("filterzoo.network.addresses._addresses", lambda *_: ["93.184.216.34"])
     with Door(tmp_path, clocks=watch.clocks()) as door:

@@ -321,7 +321,7 @@ def test_a_journal_before_versions_is_migrated(work: WorkFolder) -> None:
 
 
 @pytest.mark.slow
-def test_a_lost_journal_is_made_anew_from_the_fragments(folder: Path, work: WorkFolder) -> None:
+def test_a_lost_journal_is_rebuilt_from_the_fragments(folder: Path, work: WorkFolder) -> None:
     with work.existing_journal() as journal:
         before = list(journal.done())
     for path in work.path.glob("journal.sqlite*"):
@@ -352,7 +352,7 @@ def test_a_crawl_beside_fragments_of_a_lost_journal_refuses_and_changes_nothing(
     for arguments in (("crawl", "manifest.yaml"), ("status",), ("publish", "out")):
         ran = filterzoo(*arguments, cwd=folder)
         assert ran.code == 2, (arguments, ran.out)
-        assert "its journal is lost; `filterzoo doctor --repair --workdir filterzoo-work` makes it anew" in ran.err
+        assert "its journal is lost; `filterzoo doctor --repair --workdir filterzoo-work` rebuilds it" in ran.err
         assert len(ran.err.splitlines()) == 1
     assert hashes(work.path) == before
     assert filterzoo("doctor", "--repair", cwd=folder).code == 0

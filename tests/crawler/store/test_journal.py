@@ -84,7 +84,7 @@ def test_the_last_word_holds(journal):
     assert list(journal.done()) == []
 
 
-def test_failures_of_whole_plugins_are_asked_anew(journal):
+def test_failures_of_whole_plugins_are_asked_again(journal):
     whole = entry(id=None, revision=None, reason=Reason.PLUGIN_ERROR)
     journal.record_ledger(whole)
     journal.record_ledger(whole)

@@ -256,7 +256,7 @@ def test_a_payload_in_the_pickled_column_is_refused_and_never_runs(tmp_path, whe
     assert said.reason in {Reason.UNSAFE, Reason.MALFORMED}
     if where != "column":
         assert (said.reason, "posix.mkdir" in said.detail) == (Reason.UNSAFE, True)
-    with h5py.File(path) as file:  # it is a payload: whoever unpickles it has been had
+    with h5py.File(path) as file:  # it is a payload: unpickling it would execute it
         pickle.loads(bytes(file["meta/block1_values"][0]))
     assert (tmp_path / "owned").exists()
 

@@ -94,7 +94,7 @@ def test_a_failure_of_one_is_superseded_where_another_has_it(parts, tmp_path):
 
 
 def test_a_licence_is_put_into_the_class_it_has_here(parts, tmp_path):
-    """Whoever published the other data set may know licences less well, or not want to."""
+    """The publisher of the other data set may know licences less well, or not want to."""
     lax = [Model("net", network(1), licence_class="permissive", facts={"licence": "cc-by-nc-4.0"})]
     strict = [Model("net2", network(2), licence_class="no-redistribution", facts={"licence": "mit"})]
     publish_models(tmp_path / "work", tmp_path / "theirs", [*lax, *strict])

@@ -102,7 +102,7 @@ def test_a_faster_publisher_is_merged_with(hub, tmp_path):
 
 @pytest.mark.slow
 def test_two_publishers_at_once_both_end_up_there(hub, tmp_path):
-    """Two processes, one of which must be refused and plan anew: the rows of both are there, each once."""
+    """Two processes, one of which must be refused and plan again: the rows of both are there, each once."""
     ids = {"left": {"a-net", "b-net", "big"}, "right": {"a-net", "c-copy", "d-shares"}}
     for name, own in ids.items():
         write_work(tmp_path / name, [model for model in zoo() if model.id in own])

@@ -90,7 +90,7 @@ def test_statistics_of_other_filters_are_found(out, column, change):
     assert column in found[0].detail
 
 
-def test_a_sample_of_the_statistics_is_measured_anew(out):
+def test_a_sample_of_the_statistics_is_measured_again(out):
     path = file_of(out, "layers")
     rewrite(path, lambda table: with_column(table, "l2_norm", [1.0] * len(table)))
     assert len(verify(str(out), full=True)) > len(verify(str(out)))

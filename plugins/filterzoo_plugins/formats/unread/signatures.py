@@ -34,7 +34,7 @@ _NAMED = (
     (re.compile(r"\.mlmodel$"), "a Core ML model"),
     (re.compile(r"\.ckpt\.meta$"), "the graph of a TensorFlow checkpoint"),
 )
-"""What raw numbers or nameless messages are, by the name of the file."""
+"""Kinds of raw numbers and of messages without a magic number, by the name of the file."""
 _LONGEST_NAME = 256
 
 
