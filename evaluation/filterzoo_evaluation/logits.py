@@ -34,6 +34,8 @@ _MOST_ROWS = 100_000_000
 _MOST_CLASSES = 1_000_000
 _LONGEST_FOOTER = 32 << 20
 """Bytes; a table has a row group for each batch of images."""
+_LARGEST_GROUP = 1 << 40
+"""Bytes; pandas writes a million rows as one row group, and what a file may expand to is bounded anyway."""
 
 
 class WrongLogits(StartError):
@@ -102,7 +104,7 @@ def _opened(file: Path) -> Iterator[ParquetFile]:
         raise WrongLogits(f"{file}: there is no such file; give the path of a Parquet file of logits") from None
     with source:
         try:
-            parquet = ParquetFile(source, where=str(file), longest=_LONGEST_FOOTER)
+            parquet = ParquetFile(source, where=str(file), longest=_LONGEST_FOOTER, largest_group=_LARGEST_GROUP)
         except (FilterZooError, OSError, pa.ArrowException) as error:
             raise WrongLogits(f"{file}: is no Parquet file that can be read: {_one_line(error)}") from error
         if parquet.metadata.num_rows > _MOST_ROWS:

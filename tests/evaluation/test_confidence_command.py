@@ -21,7 +21,7 @@ from filterzoo.errors import FilterZooError, StartError
 from filterzoo.store.confidences import CONFIDENCE_SCHEMA, add_rows, read_rows
 from filterzoo_evaluation.commands import confidence
 from filterzoo_evaluation.confidence import confidence_row
-from filterzoo_evaluation.logits import WrongLogits, read_evaluations
+from filterzoo_evaluation.logits import WrongLogits, _opened, read_evaluations
 
 
 def run(folder: Path, *arguments: str) -> list[dict]:
@@ -190,3 +190,13 @@ def test_a_hostile_table_of_confidences_in_a_work_folder_is_one_line(tmp_path: P
         read_rows(tmp_path)
     assert "x.parquet" in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.slow
+def test_a_table_of_one_large_row_group_is_read(tmp_path: Path) -> None:
+    """As pandas writes the logits of ImageNet's validation set: no file of a release has such a row group."""
+    values = pa.array(np.random.default_rng(0).normal(0, 1, 45_000_000).astype(np.float32))
+    logits = pa.ListArray.from_arrays(pa.array(np.arange(0, 45_000_001, 900, dtype=np.int32)), values)
+    pq.write_table(pa.table({"logits": logits}), tmp_path / "logits.parquet")
+    with _opened(tmp_path / "logits.parquet") as parquet:
+        assert parquet.num_row_groups == 1

@@ -45,7 +45,9 @@ def least_size(memory: int) -> int:
     return max(0, -(-(memory - FREE) // RATIO))
 
 
-def read_footer(file: IO[bytes] | pa.NativeFile, where: str, *, longest: int = LONGEST) -> pq.FileMetaData:
+def read_footer(
+    file: IO[bytes] | pa.NativeFile, where: str, *, longest: int = LONGEST, largest_group: int = LARGEST_GROUP
+) -> pq.FileMetaData:
     """The footer of an open file; FilterZooError as `check_footer`, or if longer than `longest` bytes."""
     size = file.seek(0, io.SEEK_END)
     file.seek(max(0, size - TAIL))
@@ -56,7 +58,7 @@ def read_footer(file: IO[bytes] | pa.NativeFile, where: str, *, longest: int = L
         tail = file.read(needed)
     # Arrow locates the footer from the end of the file.
     footer = pq.read_metadata(pa.BufferReader(tail))
-    check_footer(footer, size, where)
+    check_footer(footer, size, where, largest_group=largest_group)
     return footer
 
 
@@ -71,7 +73,7 @@ def footer_bytes(end: bytes, where: str, *, longest: int = LONGEST) -> int:
     return length + END
 
 
-def check_footer(footer: pq.FileMetaData, size: int, where: str) -> None:
+def check_footer(footer: pq.FileMetaData, size: int, where: str, *, largest_group: int = LARGEST_GROUP) -> None:
     """FilterZooError if reading the file would cost more than any file of a release, or its counts are impossible.
 
     Texts count with their size in the file; repetitions are known only when they are read.
@@ -89,7 +91,7 @@ def check_footer(footer: pq.FileMetaData, size: int, where: str) -> None:
             if column.num_values < 0 or column.total_uncompressed_size < 0 or found.num_rows < 0:
                 raise FilterZooError(f"{where}: its footer has negative counts; run filterzoo verify")
             numbers += content + _POINTER * column.num_values
-        if numbers - before > (LARGEST_ROW if found.num_rows == 1 else LARGEST_GROUP):
+        if numbers - before > (max(LARGEST_ROW, largest_group) if found.num_rows == 1 else largest_group):
             raise FilterZooError(
                 f"{where}: a row group would take {numbers - before:,} bytes in memory; no release has such a one"
             )

@@ -24,11 +24,21 @@ class ParquetFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow has no types
     Those release Python objects some time after the result is returned. If Python has exited by then, the thread cannot
     take its lock, and the whole process aborts. The file may be hostile. FilterZooError before a row is read, where its
     footer states a higher cost than any file of a release, or its page headers contradict its footer; and while it is
-    read, where its texts cost more. `where` names it then. longest: bytes of the longest footer.
+    read, where its texts cost more. `where` names it then. longest: bytes of the longest footer. largest_group: most
+    bytes in memory of a row group, which tables of others than a release may exceed.
     """
 
-    def __init__(self, source: IO[bytes] | pa.NativeFile, *, where: str = "a file", longest: int = LONGEST) -> None:
-        super().__init__(source, metadata=read_footer(source, where, longest=longest), pre_buffer=False)
+    def __init__(
+        self,
+        source: IO[bytes] | pa.NativeFile,
+        *,
+        where: str = "a file",
+        longest: int = LONGEST,
+        largest_group: int = LARGEST_GROUP,
+    ) -> None:
+        footer = read_footer(source, where, longest=longest, largest_group=largest_group)
+        super().__init__(source, metadata=footer, pre_buffer=False)
+        self._largest_group = largest_group
         self._where = where
         self._source = source
         self._size = source.seek(0, io.SEEK_END)
@@ -60,7 +70,7 @@ class ParquetFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow has no types
         if dictionaries is None:
             return table
         # As dictionaries, so that the total length of all texts is known before they are expanded.
-        most = min(allowed(self._size), LARGEST_GROUP * len(groups))
+        most = min(allowed(self._size), self._largest_group * len(groups))
         _check_texts(sum(map(_length, table.columns)), most, self._where)
         schema = self.schema_arrow if names is None else pa.schema([self.schema_arrow.field(name) for name in names])
         return table.cast(schema)
