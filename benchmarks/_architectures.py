@@ -152,7 +152,7 @@ def _smp() -> Iterator[tuple[str, int, Build]]:
     smp = importlib.import_module("segmentation_models_pytorch")
     decoders = ("Unet", "UnetPlusPlus", "Linknet", "FPN", "PSPNet", "PAN", "DeepLabV3", "DeepLabV3Plus", "MAnet")
     encoders = ("resnet18", "vgg11_bn", "mobilenet_v2", "efficientnet-b0", "timm-regnety_002", "se_resnext50_32x4d")
-    encoders = (*encoders, "densenet121", "xception", "mit_b0", "mobileone_s0", "timm-gernet_s", "dpn68", "inceptionv4")
+    encoders = (*encoders, "densenet121", "xception", "mit_b0", "mobileone_s0", "timm-gernet_s", "dpn68", "inceptionv4")  # type: ignore[assignment]  # another type on purpose
     for decoder in (*decoders, "UPerNet", "Segformer"):
         for encoder in encoders:
             for channels in CHANNELS:

@@ -75,4 +75,4 @@ def become(command: dict, files: list[int]) -> None:
 if __name__ == "__main__":
     preload()
     serve(socket.socket(fileno=int(sys.argv[1])))
-    sys.exit(main())
+    sys.exit(main())  # type: ignore[func-returns-value]  # run for its effect

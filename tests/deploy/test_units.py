@@ -207,7 +207,7 @@ def test_the_clients_own_parser_takes_the_job(job_command: list[str]) -> None:
     group = typer.main.get_command(app) if isinstance(app, typer.Typer) else app
     context = group.make_context("hf", list(job_command), resilient_parsing=False)
     for word in job_command[:3]:
-        group = group.get_command(context, word)
+        group = group.get_command(context, word)  # type: ignore[assignment]  # another type on purpose
     parsed = group.make_context("run", job_command[3:]).params
     assert parsed["schedule"] == "17 3 * * 1"
     assert parsed["image"] == JOB_ARGUMENTS[0]

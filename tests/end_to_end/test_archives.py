@@ -80,7 +80,7 @@ def test_a_source_names_the_member(tmp_path: Path, compression: int) -> None:
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
 def test_the_one_model_of_a_tar_is_found(tmp_path: Path, mode: str) -> None:
-    with tarfile.open(tmp_path / "model.tar", mode) as archive:
+    with tarfile.open(tmp_path / "model.tar", mode) as archive:  # type: ignore[call-overload]  # the argument is one of several words
         for name, body in (("readme.txt", b"hello"), ("net/model.safetensors", save(SMALL))):
             information = tarfile.TarInfo(name)
             information.size = len(body)
@@ -130,7 +130,7 @@ def test_a_compressed_tar_of_a_large_model_is_read(tmp_path: Path, ending: str) 
     (tmp_path / "plain").mkdir()
     large_models(tmp_path / "plain")
     for name in (f"m.tar.{ending}", f"m.t{ending}"):
-        with tarfile.open(tmp_path / name, f"w:{ending}") as archive:
+        with tarfile.open(tmp_path / name, f"w:{ending}") as archive:  # type: ignore[call-overload]  # the argument is one of several words
             archive.add(tmp_path / "plain" / "m.safetensors", "net/m.safetensors")
         assert filterzoo("inspect", "--json", name, cwd=tmp_path).document["filters"] == {"3x3": 30_000}
 

@@ -69,7 +69,7 @@ def onnx_file(nodes: list[onnx.NodeProto], arrays: list[onnx.TensorProto]) -> Wr
 
     def write(path: Path) -> Layers:
         name = nodes[-1].output[0] if nodes else "w"
-        value = ReferenceEvaluator(model_of(nodes, arrays, (), (name,))).run(None, {})[0]
+        value = ReferenceEvaluator(model_of(nodes, arrays, (), (name,))).run(None, {})[0]  # type: ignore[index]  # run gives a list
         path.write_bytes(model_of([*nodes, conv(name)], arrays).SerializeToString())
         return {"": np.ascontiguousarray(value.astype("f4"))}
 

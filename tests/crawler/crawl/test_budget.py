@@ -129,7 +129,9 @@ def test_the_limits_of_the_manifest_reach_the_worker_and_the_run_goes_on(zoo: Pa
 def test_a_checkpoint_that_takes_too_long_is_a_limit_and_leaves_nothing(zoo: Path, monkeypatch: pytest.MonkeyPatch):
     real = measure.measure_weights
     monkeypatch.setattr(
-        measure, "measure_weights", lambda w, *args, **options: spin(9 * w.max()) or real(w, *args, **options)
+        measure,
+        "measure_weights",
+        lambda w, *args, **options: spin(9 * w.max()) or real(w, *args, **options),  # type: ignore[func-returns-value]  # run for its effect
     )
     first, second = take(zoo, {"cpu_seconds": 1})
     assert isinstance(first, LedgerEntry)

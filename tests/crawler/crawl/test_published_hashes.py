@@ -393,7 +393,7 @@ def test_a_crawl_that_is_killed_before_the_last_byte_starts_the_checkpoint_again
     command = [PROGRAM, "crawl", "shelf.yaml", "--plugin", "shelf.py", "--allow-private", "--workers", "1", "--json"]
     environment = os.environ | {"FILTERZOO_CACHE": str(tmp_path / "cache")}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    child = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True, **quiet)
+    child = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True, **quiet)  # type: ignore[call-overload]  # the argument is one of several words
     assert stalled.wait(60)
     os.killpg(child.pid, signal.SIGKILL)
     child.wait()

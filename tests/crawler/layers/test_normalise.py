@@ -154,7 +154,7 @@ TYPES = {"I8": np.int8, "U8": np.uint8, "I16": np.int16, "U16": np.uint16, "I32"
 @pytest.mark.parametrize("axis", [None, 0, 1, 3])
 def test_quantised_weights_as_onnx_defines_them(dtype, axis):
     shape = (4, 3, 2, 5)
-    info = np.iinfo(TYPES[dtype])
+    info = np.iinfo(TYPES[dtype])  # type: ignore[type-var]  # one of several dtypes
     stored = RANDOM.integers(info.min, info.max, shape, TYPES[dtype], endpoint=True)
     slices = 1 if axis is None else shape[axis]
     scales = RANDOM.uniform(1e-4, 1, slices).astype(np.float32)
@@ -183,7 +183,7 @@ def dequantised_by_onnx(stored, scale, zero, axis):
     model = helper.make_model(
         helper.make_graph([node], "g", inputs, [output]), opset_imports=[helper.make_opsetid("", 21)]
     )
-    return ReferenceEvaluator(model).run(None, {"q": stored, "s": scale, "z": zero})[0]
+    return ReferenceEvaluator(model).run(None, {"q": stored, "s": scale, "z": zero})[0]  # type: ignore[index]  # run gives a list
 
 
 def test_quantised_weights_along_a_stored_axis_of_another_layout():
@@ -204,7 +204,7 @@ def test_quantised_floats_are_read_as_floats_first():
 @pytest.mark.parametrize("zero", [-(2**31) + 1, 2**31 - 1, 300])
 @pytest.mark.parametrize("dtype", ["I8", "U32", "I64", "U64"])
 def test_extreme_zero_points_do_not_wrap(dtype, zero):
-    info = np.iinfo({"I8": np.int8, "U32": np.uint32, "I64": np.int64, "U64": np.uint64}[dtype])
+    info = np.iinfo({"I8": np.int8, "U32": np.uint32, "I64": np.int64, "U64": np.uint64}[dtype])  # type: ignore[type-var]  # one of several dtypes
     stored = np.array([info.min, 0, 1, info.max], info.dtype).reshape(4, 1, 1)
     result = canonical(stored, tensor(stored.shape, dtype=dtype, quantisation=Quantisation((1.0,), (zero,))))
     expected = [np.float32(int(q) - zero) for q in stored.ravel()]

@@ -117,7 +117,7 @@ def test_real_networks_for_segmentation_detection_and_video(architecture):
     for part in architecture.split("."):
         build = getattr(build, part)
     options = {"weights": None, "weights_backbone": None} if "." in architecture and "video" not in architecture else {}
-    options |= {"init_weights": False} if architecture == "googlenet" else {}
+    options |= {"init_weights": False} if architecture == "googlenet" else {}  # type: ignore[dict-item]  # one of several types
     check(on_meta(build, **options))
 
 

@@ -197,7 +197,7 @@ PARTS = {
 def test_parts_make_one_weight(case):
     names, sides, way = PARTS[case]
     owner = word()
-    listed = [tensor(f"{owner}.{name}", *shape) for name, shape in zip(names, sides, strict=True)]
+    listed = [tensor(f"{owner}.{name}", *shape) for name, shape in zip(names, sides, strict=True)]  # type: ignore[call-overload]  # the argument is one of several words
     chosen = select([*listed, *layer(16, 8, 3, 3)])
     assert [each.computation and each.computation.way for each in chosen] == [way, None]
     assert chosen[0].name == f"{owner}.weight"

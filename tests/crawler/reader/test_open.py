@@ -158,7 +158,7 @@ def test_layers_are_those_of_the_data_set(tmp_path, reader, capsys):
         assert [(layer.name, list(layer.shape), layer.kind, layer.conv_depth) for layer in file.layers] == [
             (layer["name"], layer["shape"], layer["kind"], layer["conv_depth"]) for layer in seen
         ]
-        expected = model[1].weight.detach().numpy().swapaxes(0, 1)
+        expected = model[1].weight.detach().numpy().swapaxes(0, 1)  # type: ignore[operator]  # an attribute of a torch module
         np.testing.assert_array_equal(file.layers[1].weights, expected)
         assert len(file.layers[1].layer_id) == 64
 

@@ -18,7 +18,7 @@ def test_a_bar_needs_a_terminal_and_long_work(monkeypatch, patience, is_terminal
     written = io.StringIO()
     console = Console(file=written, force_terminal=is_terminal, width=100)
     done = []
-    progress.watched((done.append(part) or part for part in (30, 70)), 100, "reading filters", console)
+    progress.watched((done.append(part) or part for part in (30, 70)), 100, "reading filters", console)  # type: ignore[func-returns-value]  # run for its effect
     assert done == [30, 70]
     assert ("reading filters" in written.getvalue()) == shown
     assert is_terminal or written.getvalue() == ""

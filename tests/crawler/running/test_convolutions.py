@@ -37,7 +37,7 @@ def graph(side: object = 17, domain: str = "", **changed) -> onnx.ModelProto:
         helper.make_node("Conv", ["c", "third"], ["d"], strides=[1, 2], auto_pad="SAME_UPPER"),
         helper.make_node("GlobalAveragePool", ["d"], ["y"]),
     ]
-    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, side, side])]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, side, side])]  # type: ignore[list-item]  # one of several types
     outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
     opsets = [helper.make_opsetid("", 17), *([helper.make_opsetid(domain, 1)] if domain else [])]
     made = helper.make_graph(nodes, "g", inputs, outputs, arrays)
@@ -86,7 +86,7 @@ def test_a_quantised_weight_is_compared_as_it_is_dequantised() -> None:
         model.graph.initializer.append(numpy_helper.from_array(np.array(array), name))
     node = helper.make_node("DequantizeLinear", ["stored", "scale", "zero"], ["first"])
     model.graph.node.insert(0, node)
-    found = compare(model.SerializeToString(), {"stored": whole.astype(np.float32) / 40})
+    found = compare(model.SerializeToString(), {"stored": whole.astype(np.float32) / 40})  # type: ignore[dict-item]  # one of several types
     assert [(one.name, one.agrees) for one in found] == [("stored", True)]
 
 

@@ -410,7 +410,7 @@ def test_layers_of_several_blocks_are_followed(tmp_path: Path) -> None:
     with pytest.raises(Unsound, match="has not"):
         check_filters(store, filters_name, rows[1:3])
     with pytest.raises(Unsound, match="not those of the checkpoint"):
-        check_filters(store, filters_name, [*rows, rows[0] | {"layer_id": "0" * 64}])
+        check_filters(store, filters_name, [*rows, rows[0] | {"layer_id": "0" * 64}])  # type: ignore[operator]  # of a parsed or untyped object
     with pytest.raises(Unsound, match="not those of the checkpoint"):
         check_filters(store, filters_name, rows[::-1][1:])
 

@@ -71,7 +71,7 @@ def test_small_checkpoints_go_together_once_all_cores_are_busy() -> None:
 def test_tasks_are_drawn_only_when_they_are_wanted() -> None:
     """Discovery asks a server for each page."""
     seen = []
-    drawn = Batches(seen.append(number) or task(str(number), None) for number in range(9))
+    drawn = Batches(seen.append(number) or task(str(number), None) for number in range(9))  # type: ignore[func-returns-value]  # run for its effect
     drawn.draw(Needs(), are_busy=True)
     assert seen == [0]
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from tests.plugins.formats.caffe_files import WEIGHT, blob, hostile, layer, network, one_conv
@@ -11,7 +13,7 @@ from filterzoo.records import Context, Kind
 from filterzoo_plugins.formats.caffe import Caffe
 
 DICE = np.random.default_rng(1)
-HOSTILE = {label: case for label, *case in hostile()}
+HOSTILE: dict[str, Any] = {label: case for label, *case in hostile()}
 
 
 def found(content: bytes, name: str = "net.caffemodel") -> dict[str, Read]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from tests.plugins.formats.coreml_files import (
@@ -25,7 +27,7 @@ from filterzoo.errors import Refused
 from filterzoo.records import Kind
 
 DICE = np.random.default_rng(9)
-HOSTILE = {label: case for label, *case in hostile()}
+HOSTILE: dict[str, Any] = {label: case for label, *case in hostile()}
 
 
 def found(content: bytes, sides: dict[str, bytes] | None = None, name: str = "a.mlmodel") -> dict[str, Read]:

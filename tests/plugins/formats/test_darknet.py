@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from tests.plugins.formats.darknet_files import ARRAYS, CONFIG, hostile, weights
@@ -9,7 +11,7 @@ from filterzoo.errors import Refused
 from filterzoo.records import Kind
 from filterzoo_plugins.formats.darknet import Darknet
 
-HOSTILE = {label: case for label, *case in hostile()}
+HOSTILE: dict[str, Any] = {label: case for label, *case in hostile()}
 
 
 def found(content: bytes, config: str | None, name: str = "yolo.weights") -> list[Read]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from filterzoo.errors import Refused
 from filterzoo.records import Kind
 
 DICE = np.random.default_rng(6)
-HOSTILE = {label: case for label, *case in hostile()}
+HOSTILE: dict[str, Any] = {label: case for label, *case in hostile()}
 
 
 def found(content: bytes) -> list[Read]:

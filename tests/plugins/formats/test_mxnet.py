@@ -92,7 +92,7 @@ def test_the_convolutions_of_a_gluon_network():
     up, matrix = np.ones((16, 4, 2, 2), "f4"), np.ones((10, 4), "f4")
     biases = {f"{place}.bias": dense(np.ones(side, "f4")) for place, side in enumerate((8, 8, 16, 4, 10))}
     weights = {"0.weight": stem, "1.weight": depthwise, "2.weight": np.ones((16, 8, 1, 1), "f4"), "3.weight": up}
-    weights["4.weight"] = matrix
+    weights["4.weight"] = matrix  # type: ignore[assignment]  # another type on purpose
     order = [name for place in range(5) for name in (f"{place}.weight", f"{place}.bias")]
     bodies = biases | {name: dense(array) for name, array in weights.items()}
     found = look(BytesFile(params({name: bodies[name] for name in order})), "net.params")

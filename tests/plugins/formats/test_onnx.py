@@ -60,7 +60,7 @@ def weights(tensor: Tensor, folder: Path) -> np.ndarray:
 @pytest.mark.parametrize(("nodes", "arrays"), [pytest.param(*way, id=name) for name, way in ways_to_store()])
 def test_a_weight_is_what_onnx_itself_makes_of_it(nodes, arrays, tmp_path):
     name = nodes[-1].output[0] if nodes else "w"
-    expected = ReferenceEvaluator(model_of(nodes, arrays, (), (name,))).run(None, {})[0]
+    expected = ReferenceEvaluator(model_of(nodes, arrays, (), (name,))).run(None, {})[0]  # type: ignore[index]  # run gives a list
     (layer,) = layers(model_of([*nodes, conv(name)], arrays).SerializeToString(), tmp_path)
     read = weights(layer, tmp_path)
     assert read.dtype == np.float32
@@ -111,7 +111,7 @@ def spectral_norm() -> Weight:
 @pytest.mark.parametrize("way", [weight_norm, weight_standardisation, spectral_norm])
 def test_a_reparametrised_weight_is_computed_and_says_so(way, tmp_path):
     nodes, arrays = way()
-    expected = ReferenceEvaluator(model_of(nodes, arrays, (), ("w",))).run(None, {})[0]
+    expected = ReferenceEvaluator(model_of(nodes, arrays, (), ("w",))).run(None, {})[0]  # type: ignore[index]  # run gives a list
     (layer,) = layers(model_of([*nodes, conv()], arrays).SerializeToString(), tmp_path)
     np.testing.assert_allclose(weights(layer, tmp_path), expected, rtol=1e-5, atol=1e-7)
     assert layer.computation.way is Way.FOLDED

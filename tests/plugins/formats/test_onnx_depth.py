@@ -26,7 +26,7 @@ def longest_paths(model: ModelProto) -> list[tuple[str, int]]:
     def depth(name: str) -> float:
         if name not in known:
             node = producers.get(name)
-            known[name] = 1 + max((depth(n) for n in node.input if n), default=-inf) if node else -inf
+            known[name] = 1 + max((depth(n) for n in node.input if n), default=-inf) if node else -inf  # type: ignore[assignment]  # another type on purpose
         return known[name]
 
     return [(node.input[1], int(depth(node.output[0]))) for node in model.graph.node if node.op_type == "Conv"]

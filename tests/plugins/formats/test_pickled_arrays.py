@@ -53,7 +53,7 @@ def test_arrays_in_dictionaries(protocol):
 
 def test_parameters_of_paddle():
     state = {f"{name}.weight": PaddleTensor("conv2d_0.w_0", array) for name, array in WEIGHTS.items()}
-    state["StructuredToParameterName@@"] = {"qzx.weight": "conv2d_0.w_0"}
+    state["StructuredToParameterName@@"] = {"qzx.weight": "conv2d_0.w_0"}  # type: ignore[assignment]  # another type on purpose
     made = layers(pickle.dumps(state, protocol=4))
     assert [each.name for each in made] == ["qzx.weight", "vbk.weight"]
     assert np.array_equal(made[1].weights, WEIGHTS["vbk"])

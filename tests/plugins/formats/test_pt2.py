@@ -38,13 +38,13 @@ class Net(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.normed(self.transposed(self.depthwise(self.plain(x).relu())))
-        kernel = torch.cat([self.scaled[:2] * 2.0, self.scaled[2:].neg()]).permute(1, 0, 2, 3)
+        kernel = torch.cat([self.scaled[:2] * 2.0, self.scaled[2:].neg()]).permute(1, 0, 2, 3)  # type: ignore[index]  # an attribute of a torch module
         x = nn.functional.conv2d(x, kernel) + nn.functional.conv2d(x, self.turned)
         return self.line(x.flatten(2)) + self.line(x.flatten(2) * 2)
 
     def weights(self) -> dict[str, torch.Tensor]:
         """What the layers are, in the order of the graph."""
-        kernel = torch.cat([self.scaled[:2] * 2, -self.scaled[2:]]).permute(1, 0, 2, 3)
+        kernel = torch.cat([self.scaled[:2] * 2, -self.scaled[2:]]).permute(1, 0, 2, 3)  # type: ignore[index]  # an attribute of a torch module
         return {
             "plain.weight": self.plain.weight,
             "depthwise.weight": self.depthwise.weight,
@@ -286,7 +286,7 @@ def test_a_slice_begins_where_it_says(start: int | None):
 
 
 MUTATIONS = 4_000
-ODD = (None, True, -1, 0, 1, 3, 1 << 40, 1 << 63, 1.5, "", "\ud800", "p_plain_weight", "conv2d", [], [[]], {}, [0] * 70)
+ODD = (None, True, -1, 0, 1, 3, 1 << 40, 1 << 63, 1.5, "", "\ud800", "p_plain_weight", "conv2d", [], [[]], {}, [0] * 70)  # type: ignore[var-annotated]  # of everything JSON has
 """What takes the place of a value of a program."""
 
 
@@ -298,7 +298,7 @@ def places(value: object) -> list[tuple[list | dict, int | str]]:
         one = waiting.pop()
         keys = list(one) if isinstance(one, dict) else range(len(one)) if isinstance(one, list) else ()
         found += [(one, key) for key in keys]
-        waiting += [one[key] for key in keys]
+        waiting += [one[key] for key in keys]  # type: ignore[index]  # of a parsed or untyped object
     return found
 
 
@@ -314,9 +314,9 @@ def mutated_program(parts: dict[str, bytes], dice: random.Random) -> bytes:
         (holder, key), (other, from_there) = dice.choice(known), dice.choice(known)
         match dice.randrange(4):
             case 0 | 1:
-                holder[key] = dice.choice(ODD)
+                holder[key] = dice.choice(ODD)  # type: ignore[index]  # of a parsed or untyped object
             case 2:
-                holder[key] = json.loads(json.dumps(other[from_there]))
+                holder[key] = json.loads(json.dumps(other[from_there]))  # type: ignore[index]  # of a parsed or untyped object
             case 3:
                 del holder[key]
     return zipped(parts | {name: json.dumps(document).encode()})

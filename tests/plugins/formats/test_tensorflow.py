@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from tests.plugins.formats.onnx_files import message, varint
@@ -316,7 +318,7 @@ def test_the_checksum_of_a_member_beside_the_model_is_compared():
         found(broken, "net.zip")
 
 
-HOSTILE = {label: case for label, *case in hostile()}
+HOSTILE: dict[str, Any] = {label: case for label, *case in hostile()}
 
 
 @pytest.mark.parametrize("label", fast_only(HOSTILE.keys() - {"calls that double"}, HOSTILE))

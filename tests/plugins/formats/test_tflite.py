@@ -200,7 +200,7 @@ HALF = (np.abs(WEIGHT[:, :1, :1, :1]) + np.float32(0.5)).astype("f4")
             ],
             TRANSPOSE,
             {},
-            INTEGERS.astype("f4") * np.float32([0.1, 0.3]),
+            INTEGERS.astype("f4") * np.float32([0.1, 0.3]),  # type: ignore[operator]  # of a parsed or untyped object
         ),
     ],
     ids=["TRANSPOSE", "RESHAPE", "MUL", "DIV", "CONCATENATION", "CAST", "RSQRT", "GATHER", "scales and TRANSPOSE"],

@@ -40,8 +40,8 @@ def test_arrays_beside_tensors(zipped, protocol, tmp_path):
     state = {"a.weight": torch.randn(4, 3, 3, 3)}
     for dtype in ("<f4", ">f4", "<f8", "<f2", ">f8", "<i4"):
         for order in "CF":
-            state[f"{dtype}{order}.weight"] = np.array(10 * weight(8, 4, 3, 3), dtype, order=order)
-        state[f"{dtype}.bias"] = weight(4).astype(dtype)
+            state[f"{dtype}{order}.weight"] = np.array(10 * weight(8, 4, 3, 3), dtype, order=order)  # type: ignore[call-overload]  # the argument is one of several words
+        state[f"{dtype}.bias"] = weight(4).astype(dtype)  # type: ignore[assignment]  # another type on purpose
     path = tmp_path / "x.pth"
     torch.save({"state_dict": state, "epoch": 3}, path, _use_new_zipfile_serialization=zipped, pickle_protocol=protocol)
     found = arrays(path)
@@ -61,7 +61,7 @@ def test_long_names_and_names_in_bytes(protocol, tmp_path):
     found = arrays(tmp_path / "x")
     expected = {key.decode() if isinstance(key, bytes) else key: value for key, value in state.items()}
     assert list(found) == list(expected)
-    assert all(np.array_equal(found[name], value) for name, value in expected.items())
+    assert all(np.array_equal(found[name], value) for name, value in expected.items())  # type: ignore[index]  # of a parsed or untyped object
 
 
 def test_in_an_archive_that_was_packed_again(tmp_path):

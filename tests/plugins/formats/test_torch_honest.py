@@ -174,7 +174,7 @@ def test_whole_modules_have_the_names_of_their_state_dict(container, tmp_path):
     assert [name for name in found if not name.endswith("loose")] == list(expected)
     for name, value in expected.items():
         assert found[name][1] == bits(value), name
-    assert found["layer1.0.loose"][1] == bits(block["layer1"][0].loose)
+    assert found["layer1.0.loose"][1] == bits(block["layer1"][0].loose)  # type: ignore[index]  # an attribute of a torch module
     conv = found["layer1.0.conv1.weight"][0]
     assert conv.layout is Layout.OI_K
     assert conv.convolution == Convolution(
@@ -257,10 +257,10 @@ def test_quantised_modules_say_what_they_do(is_script, tmp_path):
     assert {name for name in found if name.endswith("weight")} == {"0.weight", "1.weight"}
     for name, module in (("0.weight", model[0]), ("1.weight", model[1])):
         record, content = found[name]
-        assert (record.dtype, record.convolution.stride) == ("I8", module.stride)
+        assert (record.dtype, record.convolution.stride) == ("I8", module.stride)  # type: ignore[comparison-overlap]  # an attribute of a torch module
         assert record.convolution.groups == module.groups
         assert record.quantisation is not None
-        assert content == bits(module.weight().int_repr())
+        assert content == bits(module.weight().int_repr())  # type: ignore[operator]  # an attribute of a torch module
     assert found["0.weight"][0].convolution.kind is Kind.GROUPED
     assert found["1.weight"][0].convolution.kind is Kind.TRANSPOSED
     assert found["1.weight"][0].layout is Layout.IO_K

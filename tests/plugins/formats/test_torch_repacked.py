@@ -137,7 +137,7 @@ def test_numbers_in_a_storage_of_an_unknown_type_cost_themselves():
 
 def test_a_weight_of_a_pickled_module_that_cannot_be_read_costs_itself():
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ConvTranspose2d(8, 8, 3))
-    network[1].weight = torch.nn.Parameter(network[1].weight.to_sparse())
+    network[1].weight = torch.nn.Parameter(network[1].weight.to_sparse())  # type: ignore[operator]  # an attribute of a torch module
     found = index(BytesFile(saved(network)), "x.pth")
     assert [tensor.name for tensor in found.convolutions] == ["0.weight"]
     assert [left.name for left in found.left_out] == ["1.weight"]

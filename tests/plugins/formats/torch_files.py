@@ -91,7 +91,7 @@ class TorchZip:
                 archive.writestr(zipfile.ZipInfo(member), content)
         return stream.getvalue()
 
-    def _add(self, archive: zipfile.ZipFile, member: str, content: bytes, method: int) -> None:
+    def _add(self, archive: zipfile.ZipFile, member: str, content: bytes, method: int) -> None:  # type: ignore[valid-type]  # the class has a method of this name
         entry = zipfile.ZipInfo(f"{self.folder}/{member}")
         entry.compress_type = method
         archive.writestr(entry, content)

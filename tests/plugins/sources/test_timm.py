@@ -279,7 +279,9 @@ def test_an_architecture_is_built_once_and_fits_its_state_dict(source, monkeypat
 
     built = []
     monkeypatch.setattr(
-        timm, "create_model", lambda *a, _make=timm.create_model, **k: built.append(a) or _make(*a, **k)
+        timm,
+        "create_model",
+        lambda *a, _make=timm.create_model, **k: built.append(a) or _make(*a, **k),  # type: ignore[func-returns-value]  # run for its effect
     )
     zoo = source(include=["repghostnet_050.*", "resnet18.a[12]_in1k"], pin=False)
     for checkpoint in zoo.discover():

@@ -111,7 +111,7 @@ def test_two_publishers_at_once_both_end_up_there(hub, tmp_path):
     hub.before_commit += [both.wait, both.wait]
     command = [PROGRAM, "publish", REPO, "--json", "--workdir"]
     environment = {**os.environ, **hub.environment}
-    running = [subprocess.Popen([*command, tmp_path / name], stdout=subprocess.PIPE, env=environment) for name in ids]
+    running = [subprocess.Popen([*command, tmp_path / name], stdout=subprocess.PIPE, env=environment) for name in ids]  # type: ignore[list-item]  # one of several types
     reports = [json.loads(process.communicate(timeout=120)[0]) for process in running]
     assert [process.returncode for process in running] == [0, 0]
     assert not hub.before_commit
