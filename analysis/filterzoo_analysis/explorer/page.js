@@ -277,10 +277,10 @@
     byId("whole").hidden = layer === null;
     byId("mosaic").replaceChildren(...(found.length ? [picture(picked)] : []));
   }
+  // The tones of the report's pictures, from -1 to 1.
   function colour(value) {
-    const strength = Math.min(1, Math.abs(value));
-    const [r, g, b] = value < 0 ? [5, 76, 145] : [178, 24, 43];
-    return [r, g, b].map((end) => Math.round(255 + (end - 255) * strength));
+    const last = dataset.colours.length - 1;
+    return dataset.colours[Math.round(((Math.max(-1, Math.min(1, value)) + 1) / 2) * last)];
   }
   function picture(filters) {
     const across = Math.max(4, Math.min(36, Math.floor(byId("mosaic").clientWidth / (4 * CELL)), filters.length));

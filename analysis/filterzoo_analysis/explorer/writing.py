@@ -18,6 +18,7 @@ from filterzoo.dataset.untrusted import reading
 from filterzoo.errors import StartError
 from filterzoo.network.addresses import origin_of
 from filterzoo.reporting.terminal import printable
+from filterzoo_analysis.page import model_pictures, rendering
 from filterzoo_analysis.page.embedding import embedded
 
 CONFIGS = ("layers", "filters_sample")
@@ -31,12 +32,9 @@ def write(target: str, folder: Path) -> Path:
     """Write the page on the data set at TARGET, and the card of a Space, into `folder`; gives the page's path.
 
     The page of a data set on the Hub reads it there, at the commit of now. That of a folder reads copies of the files
-    of `CONFIGS` beside it. Raises StartError where there is no data set, or jinja2 is missing.
+    of `CONFIGS` beside it. Raises StartError where there is no data set, or a library of the extra `report` is missing.
     """
-    try:
-        import jinja2  # noqa: F401, PLC0415  # asked for before anything is written
-    except ImportError as error:
-        raise StartError("report --explorer needs jinja2: pip install 'filterzoo[report]'") from error
+    rendering.require_libraries()
     published = open_published(target)
     with reading(target):
         if not published.paths("layers"):
@@ -86,7 +84,12 @@ def _page(target: str, published: PublishedFiles, places: dict[str, list[tuple[s
     library = (ours / "vendor" / "hyparquet.js").read_text("utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((ours / "page.html.j2").read_text("utf-8"))
-    dataset = {"target": target, "revision": published.revision, "files": places}
+    dataset = {
+        "target": target,
+        "revision": published.revision,
+        "files": places,
+        "colours": model_pictures.colours().tolist(),
+    }
     return template.render(
         name=printable(target, 200),
         revision=published.revision,

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from filterzoo.layers.layer import Doubles, Floats
 from filterzoo_analysis.figures import INK, SERIES, STYLE
@@ -63,20 +64,36 @@ def marks(zoo: Zoo, start: Sequence[int]) -> list[list[str]]:
     return found
 
 
-def filter_grid(filters: Floats) -> str:
+def filter_grid(filters: Floats, across: int = _ACROSS) -> str:
     """A PNG in base64 of filters (n, 9), n > 0, each scaled to its largest absolute number; a pixel a number."""
-    import matplotlib as mpl  # noqa: PLC0415  # an extra that other commands do not need
-    from PIL import Image  # noqa: PLC0415  # comes with it
-
-    rows, columns = -(-len(filters) // _ACROSS), min(_ACROSS, len(filters))
+    rows, columns = -(-len(filters) // across), min(across, len(filters))
     peaks = np.abs(filters).max(axis=1, keepdims=True)
     tones = np.rint((filters / np.where(peaks == 0, 1, peaks) + 1) / 2 * (_TONES - 1)).astype(np.uint8)
-    grid = np.full((rows * _ACROSS, 4, 4), _TONES, np.uint8)
+    grid = np.full((rows * across, 4, 4), _TONES, np.uint8)
     grid[: len(filters), :3, :3] = tones.reshape(-1, 3, 3)
-    pixels = grid.reshape(rows, _ACROSS, 4, 4).transpose(0, 2, 1, 3).reshape(4 * rows, 4 * _ACROSS)
-    picture = Image.fromarray(np.ascontiguousarray(pixels[:-1, : 4 * columns - 1]))
-    colours = mpl.colormaps["RdBu_r"](np.linspace(0, 1, _TONES), bytes=True)[:, :3]
-    picture.putpalette(colours.tobytes() + bytes(3))
+    pixels = grid.reshape(rows, across, 4, 4).transpose(0, 2, 1, 3).reshape(4 * rows, 4 * across)
+    return _png(pixels[:-1, : 4 * columns - 1])
+
+
+def scale() -> str:
+    """A PNG in base64 of the tones of `filter_grid` from -1 to 1, a pixel each."""
+    return _png(np.arange(_TONES, dtype=np.uint8)[None])
+
+
+def colours() -> npt.NDArray[np.uint8]:
+    """(tones, 3): red, green, blue of weights from -1 to 1, those of all pictures of filters."""
+    import matplotlib as mpl  # noqa: PLC0415  # an extra that other commands do not need
+
+    found: npt.NDArray[np.uint8] = mpl.colormaps["RdBu_r"](np.linspace(0, 1, _TONES), bytes=True)[:, :3]
+    return found
+
+
+def _png(tones: npt.NDArray[np.uint8]) -> str:
+    """Pixels are numbers of tones; `_TONES` is transparent."""
+    from PIL import Image  # noqa: PLC0415  # an extra that other commands do not need
+
+    picture = Image.fromarray(np.ascontiguousarray(tones))
+    picture.putpalette(colours().tobytes() + bytes(3))
     written = io.BytesIO()
     picture.save(written, "PNG", transparency=_TONES, optimize=True)
     return base64.b64encode(written.getvalue()).decode()

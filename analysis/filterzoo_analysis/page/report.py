@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 import filterzoo
 from filterzoo.reporting.terminal import printable
 from filterzoo_analysis.exhibits import Answer, Exhibit, Section, counted
-from filterzoo_analysis.page import model_pictures, rendering
+from filterzoo_analysis.page import first_screen, model_pictures, rendering
 from filterzoo_analysis.page.embedding import embedded
+from filterzoo_analysis.page.findings import findings
 from filterzoo_analysis.page.models_page import document
 from filterzoo_analysis.sections import beyond, cnn_filter_db, confidence, counts, growth, medical, robustness
 from filterzoo_analysis.tables.selection import EXCLUDABLE
@@ -81,7 +82,8 @@ def write(zoo: Zoo, folder: Path, watch: Callable[[str], None] | None = None) ->
         sections.append((section, [_shown(exhibit, figures, tell) for exhibit in section.exhibits]))
     rendering.save(_models(zoo), figures)
     page = folder / "index.html"
-    page.write_text(_page(zoo, sections), encoding="utf-8")
+    made = {exhibit.name: exhibit for section, _ in sections for exhibit in section.exhibits}
+    page.write_text(_page(zoo, sections, findings(zoo, made)), encoding="utf-8")
     return page
 
 
@@ -138,7 +140,7 @@ def _cell(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else printable(str(value), 300)
 
 
-def _page(zoo: Zoo, sections: list[tuple[Section, list[Shown]]]) -> str:
+def _page(zoo: Zoo, sections: list[tuple[Section, list[Shown]]], found: list[str]) -> str:
     from jinja2 import Environment, StrictUndefined  # noqa: PLC0415  # an extra
     from markupsafe import Markup  # noqa: PLC0415  # as above
 
@@ -153,7 +155,10 @@ def _page(zoo: Zoo, sections: list[tuple[Section, list[Shown]]]) -> str:
         revision=zoo.dataset.files and zoo.dataset.files.revision,
         variant=str(zoo.coefficients.variant),
         version=filterzoo.__version__,
+        about=first_screen.about(zoo),
         totals=_totals(zoo),
+        mosaic=first_screen.mosaic(zoo),
+        findings=[printable(sentence, 1000) for sentence in found],
         chosen=_chosen(zoo),
         sections=[
             {
@@ -165,6 +170,12 @@ def _page(zoo: Zoo, sections: list[tuple[Section, list[Shown]]]) -> str:
                 "exhibits": shown,
             }
             for section, shown in sections
+            if shown
+        ],
+        folded=[
+            {"short": _SHORT[section.name], "title": section.title, "empty": section.empty}
+            for section, shown in sections
+            if not shown
         ],
         # What matplotlib wrote, our own files, and JSON in which no character can end its element.
         chart=Markup(model_pictures.axes()),  # noqa: S704  # as said

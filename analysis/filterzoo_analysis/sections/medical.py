@@ -30,7 +30,12 @@ def section(zoo: Zoo) -> Section:
     title = "Medical imaging"
     about = "The figures of 'Does Medical Imaging learn different Convolution Filters?' (MedNeurIPS 2022)."
     if not is_medical(zoo)[zoo.layers.model].any():
-        reason = "No model is known to be trained on medical images (`visual_category` begins with `medical`)."
+        without = int(is_medical(zoo).sum())
+        reason = (
+            f"{counted(without, 'model')} of medical images, none with 3x3 filters: other kernels are not drawn."
+            if without
+            else "No model is known to be trained on medical images (`visual_category` begins with `medical`)."
+        )
         return Section("medical", title, about, (), (reason,))
     exhibits = [ridge(zoo), *(family_drift(zoo, name) for name in families(zoo))]
     empty: list[str] = []

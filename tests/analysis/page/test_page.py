@@ -97,6 +97,34 @@ def test_no_cell_runs_into_the_next(browser, tmp_path):
     page.close()
 
 
+def test_what_the_data_set_does_not_fill_is_one_line_and_no_link(browser, tmp_path):
+    models = [synthetic.random_model(f"m{n}", np.random.default_rng(n), task="x") for n in range(2)]
+    page = browser.new_page()
+    page.goto(report.write(zoo.prepare(synthetic.dataset(models)), tmp_path).as_uri())
+    linked = page.locator("nav a").evaluate_all("all => all.map((a) => a.textContent)")
+    assert linked == ["Models", "Overview", "CNN Filter DB", "Beyond"]
+    folded = page.locator("#folded")
+    told = "Sections that this data set does not fill: Robustness, Confidence, Medical, Growth"
+    assert folded.locator("summary").inner_text() == told
+    assert folded.locator("dd").count() >= 4
+    assert not folded.locator("dd").first.is_visible()
+    assert page.locator("main section").evaluate_all("all => all.filter((s) => !s.children.length && !s.hidden)") == []
+    page.close()
+
+
+def test_the_first_screen_shows_filters_and_says_what_was_found(page):
+    mosaic = page.locator("figure.mosaic picture img")
+    assert mosaic.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [36 * 4 - 1, 6 * 4 - 1]
+    assert mosaic.bounding_box()["y"] + mosaic.bounding_box()["height"] < 900
+    assert "Each is divided by its largest absolute weight." in page.locator("figure.mosaic figcaption").inner_text()
+    assert page.locator(".findings li").count() == 3
+    assert page.locator(".findings li", has_text="95 % interval").count() == 3
+    assert (
+        page.evaluate("document.querySelector('.findings').compareDocumentPosition(document.querySelector('#table'))")
+        == 4
+    )
+
+
 def test_search_and_filters_narrow_the_table(page):
     from playwright.sync_api import expect
 

@@ -101,7 +101,7 @@ class PypiSource(Source[PypiOptions]):
         found = self._index.archive(name, version)
         path = self._archive(found.url, found.size)
         with open_archive(path, file_name(found.url)) as archive:
-            licence, stated = archive.licence(), _facts(name)
+            licence = archive.licence()
             revision = f"{version}+sha256:{path.name[:16]}"
             wanted = [member for member in sorted(archive.members) if self._is_wanted(member)]
             listed: list[Checkpoint | Refusal] = [
@@ -118,7 +118,7 @@ class PypiSource(Source[PypiOptions]):
                     ),
                     url=_project(name, version),
                     licence=licence,
-                    **stated,
+                    **_facts(f"{name}/{member}"),
                 )
                 for member in wanted
             ]
@@ -177,10 +177,14 @@ class PackageFile(LocalFile):
             raise
 
 
-def _facts(package: str) -> dict[str, Any]:
-    """What is known of every network in a package; an index states none of it."""
-    row = facts.table("pypi").get(package, {})
-    return {column: value for column, value in row.items() if column not in {"name", "source"}}
+def _facts(checkpoint_id: str) -> dict[str, Any]:
+    """What is known of a network in a package; a row of its folder or file goes before that of the package."""
+    known: dict[str, Any] = {}
+    parts = checkpoint_id.split("/")
+    for length in range(1, len(parts) + 1):
+        row = facts.table("pypi").get("/".join(parts[:length]), {})
+        known |= {column: value for column, value in row.items() if value is not None}
+    return {column: value for column, value in known.items() if column not in {"name", "source"}}
 
 
 def _project(name: str, version: Version) -> str:
