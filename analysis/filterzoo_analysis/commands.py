@@ -1,4 +1,4 @@
-"""The command `report`. What it needs is imported when it runs."""
+"""The command `report`. Its imports happen when it runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report says, as Markdown: `python -m filterzoo_analysis.digest TARGET --readme README.md --page PAGE.md`.
+"""A report's findings as Markdown: `python -m filterzoo_analysis.digest TARGET --readme README.md --page PAGE.md`.
 
 The page has the report's sentences, figure by figure, and its table of models; README has that table between two marks.
 Everything comes from the report's exhibits: no number is typed.
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def with_block(text: str, lines: str) -> str:
-    """`text` with `lines` between the marks; StartError where it does not hold both once."""
+    """`text` with `lines` between the marks; StartError unless it has both marks once."""
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise StartError("the file must hold the two marks of the block once each")
     before, _, rest = text.partition(BEGIN)
@@ -60,7 +60,7 @@ def block(zoo: Zoo) -> Iterator[str]:
 
 
 def page(zoo: Zoo) -> Iterator[str]:
-    """Every section of the report: the sentences of its figures, and why others are missing."""
+    """Every section of the report: the sentences of its figures, and why figures are missing."""
     yield "# What the report says about the quickstart's networks"
     yield ""
     yield _ABOUT
@@ -110,7 +110,7 @@ def _short(model_id: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Anybody's text in a paragraph or a cell: a backslash before what Markdown or GitHub would read as more."""
+    """Untrusted text in a paragraph or a cell, with a backslash before what Markdown or GitHub interprets."""
     return re.sub(r"([\\`*_\[\]<>|#&~@$])", r"\\\1", printable(text, 4000))
 
 

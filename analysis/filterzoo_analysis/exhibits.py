@@ -1,4 +1,4 @@
-"""What a report is made of: exhibits (a figure, its table, the query that made it) in sections."""
+"""The records of a report: sections of exhibits (a figure, its table, its query)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Draw = Callable[[Any], None]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A published number and ours beside it; `ours` is None where this data set cannot say."""
+    """A published number and ours; `ours` is None where this data set has none."""
 
     published: PublishedNumber
     ours: str | None
@@ -27,9 +27,9 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Exhibit:
-    """One figure. name: of its files. says: what is seen, in numbers, for those who do not see it. size: inches.
+    """One figure. name: of its files. says: its content in numbers, as alternative text. size: inches.
 
-    draw: None for a table alone. query: Python that makes the table again.
+    draw: None for a table alone. query: Python that reproduces the table.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Exhibit:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Section:
-    """Exhibits that belong together; `empty` says in a sentence why there are none, or what is missing."""
+    """A group of exhibits; `empty` is a sentence on why there are none, or what is missing."""
 
     name: str
     title: str
@@ -55,7 +55,7 @@ class Section:
 
 
 def query_of(zoo: Zoo, call: str, **arguments: object) -> str:
-    """Python that makes the table of an exhibit: `call` is a module's function in `filterzoo_analysis.sections`."""
+    """Python that reproduces an exhibit's table: `call` is a module's function in `filterzoo_analysis.sections`."""
     path, _, function = call.rpartition(".")
     package, _, module = f"filterzoo_analysis.sections.{path}".rpartition(".")
     given = "".join(f", {name}={value!r}" for name, value in arguments.items())

@@ -11,11 +11,11 @@ from filterzoo.layers.layer import Doubles
 from filterzoo_analysis.tables.statistics import Bools
 
 INK = "#060607"
-"""Text and lines: a black that is no other colour, so that a page may put its own in its place."""
+"""Text and lines: a unique black, which pages replace by their own colour."""
 SERIES = ("#0f77b8", "#d9631e", "#139a74", "#b64f90", "#a98600", "#5b5bd6", "#c0392b", "#3f7f3f")
-"""Told apart by all common kinds of colour vision, readable on white and on black."""
+"""Distinguishable with all common kinds of colour vision, on white and on black."""
 _FEWEST_BARS = 3
-"""Bars that the smallest figure has room for."""
+"""Number of bars in the smallest figure."""
 STYLE: Mapping[str, Any] = {
     "text.color": INK,
     "axes.labelcolor": INK,
@@ -55,7 +55,7 @@ def bars(figure: Any, labels: Sequence[str], series: Mapping[str, Sequence[float
         axis.spines["bottom"].set_visible(False)
         axis.spines["left"].set_bounds(-0.6, max(0.6, len(labels) - 0.4))
     axes[0].set_yticks(places, [short(label) for label in labels])
-    # Few bars stay as thin as many.
+    # a few bars are as thin as many
     axes[0].set_ylim(-0.6 - max(0, _FEWEST_BARS - len(labels)), len(labels) - 0.4)
 
 
@@ -76,7 +76,7 @@ def kernels(figure: Any, filters: Doubles, titles: Sequence[str], columns: int) 
 def ridges(
     figure: Any, labels: Sequence[str], bins: tuple[Doubles, Doubles], smooth: Doubles, names: Sequence[str]
 ) -> None:
-    """A row for each group and a column for each coefficient: bins filled, the smooth estimate as a line.
+    """A row for each group and a column for each coefficient: filled histogram, density estimate as a line.
 
     bins: densities (groups, 9, bins) and the edges. smooth: densities at the bins' centres, as large.
     """
@@ -160,7 +160,7 @@ def depth_panels(
             if "line" in shown:
                 axis.plot(places, shown["line"], "--", color=INK, lw=1.2, label="mean threshold")
         axis.set_title(measure)
-        if axis.get_ylim()[0] < 0:  # no measure is negative, and zeros alone leave half a panel below them
+        if axis.get_ylim()[0] < 0:  # measures are not negative; with zeros only, matplotlib would centre the axis
             top = 1.05 * float(axis.dataLim.y1) or 0.1
             axis.set_ylim(-0.03 * top, top)
         axis.set_xticks(range(len(ticks)), ticks, rotation=60, ha="right", rotation_mode="anchor", fontsize=7.5)
@@ -239,7 +239,7 @@ def intervals(
 ) -> None:
     """Points with intervals, one a row, beside a line at zero; found (3, n): values, low, high.
 
-    stands_out: which of them many comparisons leave; the others are drawn faintly. None for all.
+    stands_out: which of them are significant after correction; the others are drawn faintly. None for all.
     """
     values, low, high = found
     strong = np.ones(len(values), bool) if stands_out is None else np.array(stands_out, bool)
@@ -276,7 +276,7 @@ def short(label: str, longest: int = 30) -> str:
 
 
 def _points(axis: Any, places: Any, values: Doubles, known: Bools, **style: Any) -> None:
-    """Filled where the interval is known, hollow elsewhere."""
+    """Filled markers with an interval, hollow ones without."""
     axis.plot(places[known], values[known], "o", ms=4, **style)
     axis.plot(places[~known], values[~known], "o", ms=4, mfc="none", color=style["color"])
 

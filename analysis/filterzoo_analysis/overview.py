@@ -143,5 +143,5 @@ def _show_components(moments: Moments) -> None:
 
 if __name__ == "__main__":
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", category=FutureWarning)  # of libraries below datasets; nothing a reader can do
+        warnings.simplefilter("ignore", category=FutureWarning)  # warnings of libraries of datasets
         main()

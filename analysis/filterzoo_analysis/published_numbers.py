@@ -1,4 +1,4 @@
-"""The numbers of the papers that figures here answer to, and how far each can be trusted."""
+"""The papers' numbers that figures are compared with, and their sources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every exhibit is made from: the tables, the 3x3 layers as arrays, and their coefficients in a variant."""
+"""The input of every exhibit: the tables, the 3x3 layers as arrays, and their coefficients in a variant."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from filterzoo_analysis.tables.statistics import Bools, Layers, layers_of, origi
 
 @dataclass(frozen=True, eq=False)
 class Zoo:
-    """A data set made ready. `sample` reads `filters_sample` when it is first called."""
+    """A data set prepared for analysis. `sample` reads `filters_sample` on first call."""
 
     dataset: DataSet
     layers: Layers
     coefficients: Coefficients
     sample: Callable[[], pa.Table]
     since: DataSet | None = None
-    """An earlier state of the data set, for what has grown."""
+    """An earlier state of the data set, to show its growth."""
     images: tuple[str, ...] = ()
     """Paths of a picture and its attacked twin, for first layers."""
     grids: tuple[str, ...] = ()
@@ -60,10 +60,10 @@ def prepare(
     where: str = "",
     exclude: Sequence[str] = (SUSPECTED_RANDOM,),
 ) -> Zoo:
-    """Make a data set ready for exhibits; all variants but `fixed` read its filters here.
+    """Prepare a data set for exhibits; all variants but `fixed` read its filters here.
 
-    where: an expression over `models` (`selection.matching`); the data set is what it leaves. exclude: kinds of models
-    that analyses leave out (`selection.EXCLUDABLE`). StartError for an expression or a kind that is none.
+    where: an expression over `models` (`selection.matching`) that selects the models. exclude: kinds of models that
+    analyses leave out (`selection.EXCLUDABLE`). StartError for an invalid expression or kind.
     """
     if where:
         dataset = _chosen(dataset, where)
@@ -87,7 +87,7 @@ def read(
     where: str = "",
     exclude: Sequence[str] = (SUSPECTED_RANDOM,),
 ) -> Zoo:
-    """The data set at TARGET, a folder or `user/name` on the Hub, made ready; where, exclude: as of `prepare`."""
+    """The data set at TARGET, a folder or `user/name` on the Hub, prepared; where, exclude: as for `prepare`."""
     earlier = None if since is None else read_since(target, since)
     return prepare(read_dataset(target), variant, since=earlier, where=where, exclude=exclude)
 

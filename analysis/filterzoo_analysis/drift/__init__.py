@@ -1,1 +1,1 @@
-"""Drift between groups of filters, what numbers of filters give by chance, and how far to trust it."""
+"""Drift between groups of filters, its expectation by chance, and its uncertainty."""

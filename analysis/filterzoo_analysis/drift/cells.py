@@ -1,4 +1,4 @@
-"""Histograms summed by model and group: the models are what is drawn again, the groups what is compared."""
+"""Histograms summed by model and group: models are resampled, groups are compared."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class Cells:
         return np.flatnonzero(self.group == group)
 
     def models(self) -> list[int]:
-        """How many models each group has."""
+        """The number of models of each group."""
         return [len(self.members(group)) for group in range(len(self.labels))]
 
     def largest_shares(self) -> list[float]:
-        """Which share of each group's filters its largest model supplies."""
+        """The share of each group's filters that come from its largest model."""
         width = self.histogram.shape[1] // 9
         sizes = self.histogram[:, :width].sum(axis=1)
         return [
@@ -55,7 +55,7 @@ class Cells:
         ]
 
     def by_models(self) -> Doubles:
-        """(groups, 9 * 70): each group's distribution with all of its models weighing the same."""
+        """(groups, 9 * 70): each group's distribution with equal weights for its models."""
         width = self.histogram.shape[1] // 9
         shares = self.histogram / self.histogram[:, :width].sum(axis=1, keepdims=True)
         return np.stack([shares[self.members(group)].sum(axis=0) for group in range(len(self.labels))])
@@ -75,7 +75,7 @@ def by_model(layers: Layers, by: str, values: Sequence[str | None]) -> Grouping:
 
 
 def by_each_model(layers: Layers, chosen: Bools) -> Grouping:
-    """Every chosen model a group of its own. chosen: (models,)."""
+    """One group for each chosen model. chosen: (models,)."""
     names = layers.models["model_id"].to_pylist()
     return by_model(layers, "model", [name if keep else None for name, keep in zip(names, chosen, strict=True)])
 
@@ -104,7 +104,7 @@ def by_depth(layers: Layers) -> Grouping:
 
 
 def cells_of(layers: Layers, coefficients: Coefficients, grouping: Grouping, rows: Bools | None = None) -> Cells:
-    """Sum the layers' histograms (those of `rows`) by model and group; groups that nothing is in are left out."""
+    """Sum the layers' histograms (those of `rows`) by model and group; empty groups are left out."""
     chosen = (grouping.group >= 0) & (coefficients.histogram[:, 0].sum(axis=1) > 0)
     if rows is not None:
         chosen &= rows

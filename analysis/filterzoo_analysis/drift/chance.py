@@ -1,4 +1,4 @@
-"""The drift that numbers of filters give by themselves: that of two draws from one distribution."""
+"""The drift expected by chance: that of two samples of one distribution."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from filterzoo_analysis.tables.statistics import Ints
 
 _EMPTY_BIN = float(np.finfo(np.float32).eps)
 _EXACT = 60
-"""Expected counts of a bin up to which the sum over all counts is taken; beyond them a series is as exact."""
+"""Largest expected count of a bin for which all counts are summed; above it a series is as exact."""
 _Terms: TypeAlias = tuple[Doubles, Doubles, Doubles]
 _SPREAD = 9.0
-"""Standard deviations to which counts are summed."""
+"""Counts are summed within this many standard deviations."""
 
 
 def expected_drift(counts: Doubles, first: int, second: int | None, weights: Doubles, bin_width: float) -> float:
     """Expected drift (docs/measures.md, 5) between `first` and `second` filters drawn from one distribution, `counts`.
 
-    counts: (630,) of the distribution. second: None for the distribution itself, as if infinitely many were drawn.
-    Filters are taken as independent, and a network's are not: what is expected of them is this much or more.
+    counts: (630,) of the distribution. second: None for the distribution itself (infinitely many filters). Filters are
+    assumed to be independent; those of a network are not, so this is a lower bound.
 
     KL_sym = sum p ln p + sum q ln q - sum p ln q - sum q ln p. The two draws are independent, so the means of p, ln p
     and p ln p of each bin are all that is needed. Empty bins have the density of float32's epsilon.

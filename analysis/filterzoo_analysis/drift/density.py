@@ -1,4 +1,4 @@
-"""Kernel density estimates of histograms: the smooth curves that the papers' ridge plots draw."""
+"""Kernel density estimates of histograms: the smooth curves of the papers' ridge plots."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import numpy as np
 from filterzoo.layers.layer import Doubles
 
 _NARROWEST = 0.5
-"""Bandwidth, in bins, below which bins are all that is known."""
+"""Smallest bandwidth, in bins: the resolution of the histogram."""
 
 
 def kernel_density(counts: Doubles, edges: Doubles) -> Doubles:
     """(..., bins) counts over bins with the (bins + 1,) edges -> densities at the bins' centres.
 
     A normal kernel about each count, at its bin's centre; its bandwidth is Scott's (1992), sd * n^(-1/5), as seaborn
-    and SciPy take it, and never below half a bin. What a kernel leaves outside the range is not put back. The estimate
-    is that of the filters themselves, each moved to its bin's centre; zeros where there are none.
+    and SciPy take it, and never below half a bin. Mass outside the range is not redistributed. The estimate is that of
+    the filters with each moved to its bin's centre; zeros without filters.
     """
     width = float(edges[1] - edges[0])
     centres = (edges[1:] + edges[:-1]) / 2

@@ -1,4 +1,4 @@
-"""How far to trust a drift or a mean: models drawn again, models exchanged between groups, many comparisons at once."""
+"""Uncertainty of drifts and means: bootstrap over models, permutation tests, multiple comparisons."""
 
 from __future__ import annotations
 
@@ -15,29 +15,28 @@ from filterzoo_analysis.drift.chance import expected_matrix
 from filterzoo_analysis.tables.statistics import Bools, Ints
 
 FEWEST_MODELS = 3
-"""Groups of fewer models are shown and marked: no interval can be had from them."""
+"""Groups of fewer models are marked, because no interval can be computed for them."""
 HOLLOW = f"Hollow points: fewer than {FEWEST_MODELS} models, no interval."
 REPLICATES = 1000
 LEVEL = 0.95
-"""Of every interval."""
+"""Coverage of every interval."""
 RATE = 0.05
-"""Share of false ones among the drifts that are said to stand out (Benjamini & Hochberg 1995)."""
+"""False discovery rate of significant drifts (Benjamini & Hochberg 1995)."""
 _EMPTY_BIN = float(np.finfo(np.float32).eps)
 _CHUNK = 50
-"""Replicates whose drifts are computed at a time: they stay in a cache."""
+"""Replicates whose drifts are computed at a time, so that they fit in a cache."""
 _QUANTILES = ((1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2)
 _Z = NormalDist().inv_cdf(_QUANTILES[-1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DriftMatrix:
-    """Drift between each two groups of `labels`, with what is known of it. All (k, k), NaN where undefined.
+    """Drift between each two groups of `labels`, with its uncertainty. All (k, k), NaN where undefined.
 
-    low, high: interval of the drift over models drawn again within each group. null: mean drift when the groups'
-    models are exchanged at random, what the numbers of models alone would give. p: share of such exchanges that reach
-    the drift; q: p adjusted for all pairs of the matrix. models, filters: (k,). expected: drift of as many filters
-    drawn from the distribution of all groups together. by_models: the drift where all models of a group weigh the
-    same. largest_share: (k,), of a group's filters, by its largest model.
+    low, high: bootstrap interval over the models of each group. null: mean drift under random exchange of the groups'
+    models. p: share of exchanges with at least this drift; q: p adjusted for all pairs of the matrix. models, filters:
+    (k,). expected: drift of as many filters drawn from the distribution of all groups together. by_models: the drift
+    with equal weights for the models of a group. largest_share: (k,), of a group's filters, by its largest model.
     """
 
     by: str
@@ -56,13 +55,13 @@ class DriftMatrix:
 
     @property
     def stands_out(self) -> Bools:
-        """Where exchanging models hardly ever reaches the drift, all pairs considered together."""
+        """Whether the drift is significant, corrected for all pairs."""
         found: Bools = self.q <= RATE
         return found
 
     @property
     def order(self) -> Ints:
-        """The groups by descending mean drift from the others: the row order of the heat map."""
+        """The groups sorted by descending mean drift from the others, as in the heat map."""
         others = np.where(np.eye(len(self.labels), dtype=bool), np.nan, self.drift)
         means = np.nanmean(others, axis=1) if len(self.labels) > 1 else np.zeros(len(self.labels))
         return np.argsort(-means, kind="stable")
@@ -77,8 +76,8 @@ class DriftMatrix:
 def drift_matrix(cells: Cells, replicates: int = REPLICATES, seed: int = 0) -> DriftMatrix:
     """Drift between each two groups, with intervals and a null.
 
-    The basis and the weights are those of the data at hand and are not drawn again. Models, not filters, are drawn:
-    filters of one model are no independent observations.
+    The basis and the weights are those of the data and are not resampled. Models are resampled, not filters, which are
+    not independent within a model.
     """
     groups = len(cells.labels)
     models = np.array(cells.models(), np.int64)
@@ -129,7 +128,7 @@ def drift_between(first: Doubles, second: Doubles, weights: Doubles, bin_width: 
 def mean_interval(
     values: Doubles, seed: int = 0, bounds: tuple[float, float] = (0.0, 1.0)
 ) -> tuple[float, float, float]:
-    """(mean, low, high) of one value within `bounds` a model; the interval is NaN below FEWEST_MODELS models."""
+    """(mean, low, high) of a value of each model, within `bounds`; no interval (NaN) below FEWEST_MODELS models."""
     values = values[np.isfinite(values)]
     if not len(values):
         return (np.nan, np.nan, np.nan)
@@ -142,11 +141,11 @@ def mean_interval(
 
 
 def widened(drawn: Doubles | Floats, models: int | Ints) -> Doubles:
-    """(2, ...): the interval of drawn values (replicates first), each half as much longer as few models ask for.
+    """(2, ...): the percentile interval of replicates (first axis), widened for small numbers of models.
 
-    Drawn from n models, a mean varies (n - 1) / n of what it should, and n models do not tell well how much they vary:
-    sqrt(n / (n - 1)) and Student's t in place of the normal distribution make up for both, as in the expanded
-    percentile interval (Hesterberg 2015, doi:10.1080/00031305.2015.1089789). NaN below FEWEST_MODELS models.
+    The bootstrap variance of a mean of n models is too small by (n - 1) / n, and itself uncertain: sqrt(n / (n - 1))
+    and Student's t in place of the normal distribution make up for both, as in the expanded percentile interval
+    (Hesterberg 2015, doi:10.1080/00031305.2015.1089789). NaN below FEWEST_MODELS models.
     """
     low, middle, high = np.quantile(drawn, _QUANTILES, axis=0)
     count = np.where(np.asarray(models) < FEWEST_MODELS, np.nan, models)
@@ -181,11 +180,11 @@ def with_null_share(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def interval_of(drift: Doubles, drawn: Doubles | Floats, models: int | Ints) -> tuple[Doubles, Doubles]:
-    """Interval of a drift from drawn ones (replicates first), NaN below FEWEST_MODELS models; `models`: of the smaller.
+    """Interval of a drift from replicates (first axis), NaN below FEWEST_MODELS models; `models`: of the smaller group.
 
-    Drawing models again adds to a drift what the first draw had added already, so quantiles are mirrored about the
-    estimate (the basic bootstrap), on the scale of square roots, where a drift's spread hardly depends on its size.
-    Where that gives an interval below the estimate it is drawn out to it: a shown value lies in its interval.
+    Resampling biases a drift upwards a second time, so quantiles are mirrored about the estimate (the basic bootstrap),
+    on the scale of square roots, where the spread hardly depends on the drift. An interval that ends below the estimate
+    is extended to include it.
     """
     far, near = widened(np.sqrt(drawn), models)[::-1]
     low, high = (np.maximum(2 * np.sqrt(drift) - end, 0.0) ** 2 for end in (far, near))
@@ -208,7 +207,7 @@ def _student(freedom: Any) -> Any:
 
 
 def _matrix(totals: Doubles, weights: Doubles, bin_width: float) -> Doubles:
-    """(..., k, 630) counts -> (..., k, k) drifts, by way of sum (p - q)(log p - log q) = pp + qq - pq - qp."""
+    """(..., k, 630) counts -> (..., k, k) drifts, with sum (p - q)(log p - log q) = pp + qq - pq - qp."""
     p = distributions(totals, bin_width)
     logs = np.log(p).reshape(*p.shape[:-2], -1)
     weighted = (p * weights[:, None]).reshape(logs.shape)
@@ -222,7 +221,7 @@ def _matrix(totals: Doubles, weights: Doubles, bin_width: float) -> Doubles:
 def _intervals(
     cells: Cells, drift: Doubles, models: Ints, replicates: int, rng: np.random.Generator
 ) -> tuple[Doubles, Doubles]:
-    """Models are drawn within each group; one with filters in several (depth) for all at once."""
+    """Models are resampled within each group; a model in several groups (depths) is drawn for all of them together."""
     times = _times_drawn(cells, replicates, rng)
     totals = np.empty((replicates, len(models), cells.histogram.shape[1]))
     for group in range(len(models)):
@@ -239,7 +238,7 @@ def _intervals(
 
 
 def _never_empty(totals: Doubles) -> Doubles:
-    """A draw may leave a depth without a model; a count everywhere stands in for it, which widens the interval."""
+    """A replicate may have no model at a depth; a uniform count replaces it, which widens the interval."""
     empty = totals.sum(axis=-1) == 0
     if empty.any():
         totals[empty] = 1.0
@@ -247,7 +246,7 @@ def _never_empty(totals: Doubles) -> Doubles:
 
 
 def _times_drawn(cells: Cells, replicates: int, rng: np.random.Generator) -> Doubles:
-    """(replicates, cells): how often each cell's model is drawn."""
+    """(replicates, cells): the multiplicity of each cell's model."""
     if _is_shared(cells):
         names, place = np.unique(cells.model, return_inverse=True)
         drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=replicates)
@@ -304,22 +303,22 @@ def exchanged_drifts(
 
 
 def _dealt(cells: Cells, everyone: Ints, count: int, replicates: int, rng: np.random.Generator) -> Doubles:
-    """Totals of `count` of the cells, drawn without replacement."""
+    """Sums of `count` of the cells, drawn without replacement."""
     chosen = np.argpartition(rng.random((replicates, len(everyone))), count - 1, axis=1)[:, :count]
     taken = np.zeros((replicates, len(everyone)))
     np.put_along_axis(taken, chosen, 1.0, axis=1)
-    # Sums of whole numbers below 2^53 are exact in any order.
+    # Sums of integers below 2^53 are exact in any order.
     totals: Doubles = taken @ cells.histogram[everyone]
     return totals
 
 
 def _swapped(cells: Cells, small: Ints, large: Ints, replicates: int, rng: np.random.Generator) -> Doubles:
-    """Totals of `small` when each model keeps or exchanges its cells with even chances."""
+    """Sums of `small` when each model exchanges its cells with probability 1/2."""
     names = np.union1d(cells.model[small], cells.model[large])
     change = np.zeros((len(names), cells.histogram.shape[1]))
     np.add.at(change, np.searchsorted(names, cells.model[large]), cells.histogram[large])
     np.subtract.at(change, np.searchsorted(names, cells.model[small]), cells.histogram[small])
     swap = rng.integers(2, size=(replicates, len(names))).astype(np.float64)
-    # Counts are whole numbers; what the product leaves of a zero is rounding.
+    # Counts are integers: a remainder of the product near zero is rounding.
     swapped: Doubles = np.rint(cells.histogram[small].sum(axis=0) + swap @ change)
     return swapped

@@ -1,4 +1,4 @@
-"""Writes the explorer: a page, with nothing behind it but file serving, that queries a data set's Parquet files."""
+"""Writes the explorer: a static page that queries a data set's Parquet files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _STORAGE = f"{_HUB} https://*.huggingface.co https://*.hf.co"
 
 
 def write(target: str, folder: Path) -> Path:
-    """Write the page on the data set at TARGET, and the card of a Space, into `folder`; gives the page's path.
+    """Write the page on the data set at TARGET, and the card of a Space, into `folder`; returns the page's path.
 
     The page of a data set on the Hub reads it there, at the commit of now. That of a folder reads copies of the files
     of `CONFIGS` beside it. Raises StartError where there is no data set, or a library of the extra `report` is missing.

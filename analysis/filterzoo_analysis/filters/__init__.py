@@ -1,1 +1,1 @@
-"""Passes over the stored filters, and the coefficients that the papers' variants take of them."""
+"""Passes over the stored filters, and the papers' coefficients of them."""

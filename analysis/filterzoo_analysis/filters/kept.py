@@ -1,4 +1,4 @@
-"""Decoded filters that one pass leaves to the next: to decode them takes longer than what is done to them."""
+"""A cache of decoded filters between passes: decoding takes longer than the computation."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from filterzoo.layers.layer import Floats
 from filterzoo_analysis.filters.steps import ReadingStep
 
 KEPT_BYTES = 1 << 30
-"""For some 30 million filters."""
+"""Enough for about 30 million filters."""
 
 
 class Kept:
-    """The filters of the steps that came first, up to `size` bytes."""
+    """The filters of the first steps, up to `size` bytes."""
 
     def __init__(self, size: int) -> None:
         self._room = size
@@ -25,7 +25,7 @@ class Kept:
         return self._layers.get(step)
 
     def begin(self, step: ReadingStep) -> list[list[Floats]] | None:
-        """A list for the pieces of each of the step's layers; None where there is no room for them."""
+        """A list for the pieces of each of the step's layers; None where the cache is full."""
         size = step.size
         with self._lock:
             if size > self._room:
@@ -34,12 +34,12 @@ class Kept:
         return [[] for _ in step.layers]
 
     def finish(self, step: ReadingStep, layers: list[list[Floats]]) -> None:
-        """All that `begin` gave out is filled."""
+        """Mark everything that `begin` returned as filled."""
         self._layers[step] = layers
 
 
 def filling(kept: list[Floats] | None, pieces: Iterator[Floats]) -> Iterator[Floats]:
-    """The pieces, each put into `kept`, if there is one, before it is worked on: while it is in the core's cache."""
+    """The pieces, each added to `kept`, if given, before it is used, while it is in the CPU cache."""
     for piece in pieces:
         if kept is not None:
             kept.append(piece)

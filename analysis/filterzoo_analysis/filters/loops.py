@@ -1,6 +1,6 @@
-"""Loops over the filters of a layer, compiled by Numba when first called: a block stays in a core's cache to the end.
+"""Loops over the filters of a layer, compiled by Numba on first call: each block stays in the CPU cache.
 
-NumPy and torch need a dozen steps for the same, each with the memory of its result, and take turns at the interpreter.
+NumPy and torch need a dozen steps, each with a result in memory, and hold the GIL.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Bits: TypeAlias = npt.NDArray[np.int32]
 """The memory of float32 numbers, as integers."""
 
 BLOCK: Final = 512
-"""Filters worked on at a time: as columns, so that one instruction works on several."""
+"""Filters processed at a time, as columns for SIMD instructions."""
 _LAST: Final = DCT_BINS - 1
 
 # IEEE 754 in bits: what is not the sign, the exponent (all of it set: Inf or NaN); the smallest number above zero.
@@ -39,7 +39,7 @@ Loop = TypeVar("Loop", bound=Callable[..., Any])
 
 
 def _compiled(loop: Loop, **options: Any) -> Loop:
-    """Compiled when first called, kept on disk where there is a folder for it; threads run it side by side.
+    """Compiled on first call, cached on disk if possible, and run without the GIL.
 
     The folder is the one beside this file, or in the user's cache.
     """
@@ -51,7 +51,7 @@ def _compiled(loop: Loop, **options: Any) -> Loop:
 
 
 def _compiled_sum(loop: Loop) -> Loop:
-    """Sums in any order, so that several numbers are added at once: only where all are finite."""
+    """Sums in any order, for SIMD: only for finite numbers."""
     return _compiled(loop, fastmath={"reassoc", "contract", "nsz"})
 
 
@@ -121,7 +121,7 @@ def add_histogram(  # noqa: PLR0917  # compiled loops take no keywords
             n = _keep(block, peaks, n, limit)
         for row in range(FILTER_SIZE):
             position[:n] = shift[row]
-            # Three numbers at a time: the sum of all nine at once is not made with several filters in parallel.
+            # Three numbers at a time: the compiler does not vectorise a sum of nine over filters.
             for number in range(0, FILTER_SIZE, 3):
                 a, b, c = basis[row, number], basis[row, number + 1], basis[row, number + 2]
                 for place in range(n):
@@ -143,7 +143,7 @@ def round_to_half(numbers: Floats, n: int) -> None:
     for place in range(n):
         power_bits[place] = bits[place] & _EXPONENT
     for place in range(n):
-        # The sum has no bits for what is below a step of float16 at this size.
+        # The sum rounds away everything below a float16 step at this magnitude.
         coarse = max(powers[place], _HALF_NORMAL) * _HALF_STEP
         size = (abs(numbers[place]) + coarse) - coarse
         size = _INFINITY if size > _HALF_MAX else size
@@ -152,7 +152,7 @@ def round_to_half(numbers: Floats, n: int) -> None:
 
 @_compiled
 def _scaled_block(filters: Floats, first: int, width: int, block: Floats, peaks: Floats) -> int:
-    """Make `block` (9, BLOCK) of the scaled finite filters from `first` on, `peaks` of what they were divided by."""
+    """Fill `block` (9, BLOCK) with the scaled finite filters from `first` on, and `peaks` with their divisors."""
     n = min(BLOCK, len(filters) - first)
     for place in range(n):
         for row in range(FILTER_SIZE):
@@ -171,7 +171,7 @@ def _scaled_block(filters: Floats, first: int, width: int, block: Floats, peaks:
 
 @_compiled
 def _find_peaks(block: Bits, peaks: Bits) -> np.int32:
-    """Write each filter's largest absolute number into `peaks`; gives the largest of all.
+    """Write each filter's largest absolute number into `peaks`; returns the largest of all.
 
     Bits of numbers that are not negative are ordered as the numbers are, NaN last.
     """
@@ -187,7 +187,7 @@ def _find_peaks(block: Bits, peaks: Bits) -> np.int32:
 
 @_compiled
 def _keep(block: Floats, peaks: Floats, n: int, limit: float) -> int:
-    """Move the filters whose peak is finite and above `limit` to the front; gives how many there are."""
+    """Move the filters whose peak is finite and above `limit` to the front; returns their number."""
     kept = 0
     for place in range(n):
         if limit < peaks[place] < _INFINITY:
@@ -208,7 +208,7 @@ def _square_norms(block: Floats, norms: Floats) -> None:
 
 @_compiled
 def _copy_far(block: Floats, norms: Floats, bar: float, far: Floats, n_far: int) -> int:
-    """Append the filters whose squared norm is above `bar` to the n_far in `far`; gives how many are there then."""
+    """Append the filters whose squared norm is above `bar` to `far`, which has n_far; returns the new number."""
     for place in range(len(norms)):
         if norms[place] > bar:
             for row in range(FILTER_SIZE):

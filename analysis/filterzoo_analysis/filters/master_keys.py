@@ -1,4 +1,4 @@
-"""Master keys: how much of depthwise filters is a x + b of a few given filters x (arXiv:2412.16751, 2509.11711)."""
+"""Master keys: depthwise filters fitted by a x + b with a few given filters x (arXiv:2412.16751, 2509.11711)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from filterzoo.layers.layer import Doubles, Floats
 from filterzoo_analysis.tables.statistics import Ints
 
 IDEAL = "ideal"
-"""The word for the eight idealised filters."""
+"""The name of the eight idealised filters."""
 IDEAL_SIDE = 7
 _SCALES = (
     (0.644, 0.583),
@@ -35,7 +35,10 @@ _DRAWS = 20_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fit:
-    """Of the filters of one layer: sums over those that vary. best: (keys,), how many each key fits best."""
+    """Of the filters of one layer: sums over those that vary.
+
+    best: (keys,), the number of filters that each key fits best.
+    """
 
     filters: int
     shares: float
@@ -78,7 +81,7 @@ def ideal_keys(side: int) -> Doubles:
 
 
 def read_keys(path: Path) -> Doubles:
-    """(m, side, side): filters from a text file, one row of numbers a line, filters apart by a blank or a named line.
+    """(m, side, side): filters from a text file: a row of numbers a line, a blank or named line between filters.
 
     That is how `8Filters.txt` of the repository of arXiv:2509.12746 is written. StartError says what is wrong.
     """
@@ -112,7 +115,7 @@ def read_keys(path: Path) -> Doubles:
 
 
 def cropped(keys: Doubles, side: int) -> Doubles:
-    """(m, side * side): the middles of the keys, each less its mean and of length 1; constant ones are zeros."""
+    """(m, side * side): the middles of the keys, centred and of norm 1; constant ones are zeros."""
     edge = (keys.shape[1] - side) // 2
     middle = keys[:, edge : edge + side, edge : edge + side].reshape(len(keys), -1)
     centred = middle - middle.mean(axis=1, keepdims=True)
@@ -124,7 +127,7 @@ def cropped(keys: Doubles, side: int) -> Doubles:
 def fit(pieces: Iterable[Floats], keys: Doubles) -> Fit:
     """Fit each finite filter that varies by the best of the keys: the key x of largest squared correlation.
 
-    pieces: (n, k) filters. keys: (m, k), of `cropped`. The best a x + b leaves of a filter's variance what is not that
+    pieces: (n, k) filters. keys: (m, k), of `cropped`. The unexplained share of a filter's variance is 1 minus that
     squared correlation.
     """
     count, shares, explained, variance, best = 0, 0.0, 0.0, 0.0, np.zeros(len(keys), np.int64)
@@ -143,7 +146,7 @@ def fit(pieces: Iterable[Floats], keys: Doubles) -> Fit:
 
 
 def chance(keys: Doubles) -> float:
-    """What the best of the keys explains of filters of independent normal numbers, on average (20,000 draws)."""
+    """The mean share that the best key explains of filters of independent normal numbers (20,000 draws)."""
     drawn = np.random.default_rng(0).normal(size=(_DRAWS, keys.shape[1])).astype(np.float32)
     found = fit([drawn], keys)
     return found.shares / found.filters

@@ -1,4 +1,4 @@
-"""One pass over the filters of chosen layers: every needed row group is read once, several at a time."""
+"""One pass over the filters of chosen layers: every needed row group is read once, in parallel."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from filterzoo_analysis.filters.steps import ReadingStep, Stored
 
 Found = TypeVar("Found")
 Work = Callable[[Iterator[Floats]], Found]
-"""Makes something of all the filters of a layer, float32 pieces (n, numbers of a filter) of it in their order."""
+"""A function of all filters of a layer, given as float32 pieces (n, numbers of a filter) in order."""
 Watch = Callable[[int], None]
-"""Told after each step how many filters it was."""
+"""Called after each step with its number of filters."""
 
 
 def run(
@@ -85,7 +85,7 @@ class _Rows:
         self._rest = rest
         self._batch: pa.RecordBatch | None = None
         self._low = self._high = step.low
-        """Numbers in the file of the first row of the batch and of the first behind it."""
+        """Row numbers in the file: the first of the batch, and the first after it."""
 
     def filters(self, layer: Stored) -> Iterator[Floats]:
         """The layer's filters, piece by piece; StartError where they are not what `layers` says."""
@@ -102,7 +102,7 @@ class _Rows:
             raise StartError(f"{self._path}: row {layer.first} is not layer {layer.layer_id}; run filterzoo verify")
 
     def _from(self, row: int) -> pa.RecordBatch:
-        """What the batch that holds a row has from there on; nothing of a row that lies before or behind all."""
+        """The rest of the batch from a given row on; nothing for rows outside all batches."""
         while self._high <= row and (batch := next(self._rest, None)) is not None:
             self._batch, self._low, self._high = batch, self._high, self._high + len(batch)
         if self._batch is None or not self._low <= row < self._high:

@@ -1,4 +1,4 @@
-"""What one layer's filters give to a variant: moments, bounds of the range, and histograms of projections."""
+"""The contribution of one layer's filters to a variant: moments, bounds of the range, and histograms of projections."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from filterzoo_analysis.filters import loops
 from filterzoo_analysis.tables.statistics import Ints
 
 _KEPT = 50_000
-"""Filters of largest norm that are kept to find the range; more of them prove more ranges, and cost every pass."""
+"""Number of filters of largest norm that are kept to find the range; more of them prove it more often, and cost time."""
 _ROUNDING = 1 + 1e-6
-"""What float32 may add to a norm, and more."""
+"""A generous bound of float32's error of a norm."""
 
 
 class Precision(Enum):
-    """What raw filters are rounded to before they are scaled: the bits of a float."""
+    """The float type, by bits, to which raw filters are rounded before scaling."""
 
     SINGLE = 32
     HALF = 16
@@ -112,7 +112,7 @@ def histogram_of(
         pieces = list(pieces)
         limit = _sparse_limit(pieces)
     scale = DCT_BINS / (high - low) if high > low else 0.0
-    # bin = floor((basis @ (f - mean) - low) * scale), all constants folded into one product and one sum.
+    # bin = floor((basis @ (f - mean) - low) * scale), with constants folded into one product and one sum.
     basis = (components.components * scale).astype(np.float32)
     shift = ((-components.components @ components.mean - low) * scale).astype(np.float32)
     counts = np.zeros((FILTER_SIZE, DCT_BINS), np.int64)

@@ -1,4 +1,4 @@
-"""Where the filters of chosen layers lie: row groups that are read together, and the layers that begin in them."""
+"""Locates the filters of chosen layers: row groups that are read together, and layers that begin in them."""
 
 from __future__ import annotations
 

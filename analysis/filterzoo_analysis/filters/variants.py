@@ -32,7 +32,7 @@ class Variant(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Coefficients:
-    """How the coefficients of each layer's filters are distributed, in one basis for all.
+    """The distributions of coefficients of each layer's filters, in a common basis.
 
     histogram: integers (n, 9, 70), row i of the layers they were made of; zeros where a layer's filters are not
     published. weights: (9,), of the components in the drift. edges: (71,), the bins of every component. mean, basis:
@@ -109,7 +109,7 @@ def coefficients(
 
 
 def passes_of(variant: Variant) -> int:
-    """How often the filters are read, for a progress bar."""
+    """The number of passes over the filters, for a progress bar."""
     return {Variant.FIXED: 0, Variant.MEDICAL22: 1}.get(variant, 2)
 
 
@@ -141,7 +141,7 @@ class _Measured:
             self._fitted = fitted
 
     def coefficients(self) -> Coefficients:
-        """Moments first where the layers' table has not the right ones, then the histograms."""
+        """Moments first, if those in the table of layers do not fit, then the histograms."""
         entropy = self._layers.numbers("variance_entropy")
         sparse = self._layers.numbers("sparse_count")
         counts, means, m2 = self._layers.count, self._layers.scaled_mean, self._layers.scaled_m2
@@ -190,7 +190,7 @@ class _Measured:
         return parts, extremes
 
     def _merged(self, parts: list[Moments]) -> Moments:
-        """Of all occurrences that the basis is fitted to: what is stored once counts as often as it occurs."""
+        """Moments of all occurrences that the basis is fitted to: a layer counts once for each occurrence."""
         times = self._occurrences()
         return merge_moments(
             times * np.array([part.count for part in parts], np.int64),
@@ -208,7 +208,7 @@ class _Measured:
         return taken
 
     def _range(self, components: PrincipalComponents) -> tuple[float, float]:
-        """Smallest and largest coefficient by a pass of its own: only where the kept filters do not prove them."""
+        """Smallest and largest coefficient by an additional pass, needed only if the kept filters do not prove them."""
 
         def work(pieces: Iterator[Floats]) -> tuple[float, float]:
             return extent_of(pieces, self._precision, components)

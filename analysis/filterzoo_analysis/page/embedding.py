@@ -1,4 +1,4 @@
-"""Data inside a page, as JSON that no string in it can leave."""
+"""JSON inside a page, escaped so that no string can end its element."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 
 def embedded(value: object) -> str:
-    """JSON that may stand in a script element whatever strings are in it."""
+    """JSON that is safe in a script element."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")

@@ -25,15 +25,15 @@ _SIZE = (6.4, 2.6)
 _STYLE: Any = {**STYLE, "path.simplify": False, "svg.hashsalt": "models"}
 _MARK = re.compile(r'<g id="marks-(\d+)-(\d+)">\s*<path d="([^"]*)"')
 _DOT = re.compile(r"M (\d+(?:\.\d)?)\d* (\d+(?:\.\d)?)\d*\s+L \S+ \S+\s*")
-"""A tenth of a point is finer than a dot; the line back to where it began is `h0`."""
+"""A tenth of a point is finer than a dot; `h0` draws a dot of zero length."""
 _TONES = 19
 """From blue for -1 to red for 1, white for 0."""
 _ACROSS = 16
-"""Filters in a row of the picture; between two is a pixel of nothing."""
+"""Filters in a row of the picture, separated by an empty pixel."""
 
 
 def axes() -> str:
-    """An SVG element for the page: axes and legend, and a path for each measure that waits for a model's marks."""
+    """An SVG element for the page: axes and legend, and an empty path for each measure, filled for a model."""
     figure, axis = _empty()
     for number, measure in enumerate(quality.MEASURES):
         _draw(axis, np.full(1, 0.5), np.full(1, 0.5), f"marks-{number}", SERIES[number])
@@ -100,7 +100,7 @@ def _png(tones: npt.NDArray[np.uint8]) -> str:
 
 
 def _empty() -> tuple[Any, Any]:
-    """A figure with its only axes: always at the same place, so that what is drawn in two of them fits together."""
+    """A figure with one pair of axes at a fixed position, so that drawings of two figures match."""
     import matplotlib as mpl  # noqa: PLC0415  # an extra
     from matplotlib.figure import Figure  # noqa: PLC0415
 

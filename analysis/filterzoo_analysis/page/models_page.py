@@ -1,4 +1,4 @@
-"""What the page knows of single models: the table to filter, their layers, and the pictures of each."""
+"""The page's data of single models: a table to filter, their layers, and pictures."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ FACTS = (
 SHOWN_FILTERS = 48
 """Filters of a model on its page."""
 MOST_LAYERS = 400_000
-"""Layers in the page; beyond that single layers are left to the tables."""
+"""Most layers in the page; if there are more, single layers are only in the tables."""
 
 
 def document(zoo: Zoo) -> dict[str, Any]:
-    """What the page's script reads, as JSON: models by column, their layers by column, their pictures."""
+    """The JSON for the page's script: models by column, their layers by column, their pictures."""
     models = zoo.dataset.models
     facts: dict[str, Any] = {name: models[name].to_pylist() for name in FACTS}
     everything = np.ones(len(zoo.layers), bool)
@@ -69,7 +69,7 @@ def _layers(zoo: Zoo) -> dict[str, Any]:
 
 
 def _filters(zoo: Zoo) -> dict[str, list[Any]]:
-    """For each model up to SHOWN_FILTERS sampled filters: how many, and their picture."""
+    """For each model up to SHOWN_FILTERS sampled filters: their number and picture."""
     sample, total = zoo.sample(), len(zoo.dataset.models)
     shown: dict[str, list[Any]] = {"count": [0] * total, "picture": [""] * total}
     if not len(sample):

@@ -30,7 +30,7 @@ def require_libraries() -> None:
 
 
 def save(exhibit: Exhibit, folder: Path) -> str | None:
-    """Write the exhibit's files into `folder`; gives the figure as SVG fit for a page, None for a table alone."""
+    """Write the exhibit's files into `folder`; returns the figure as SVG for a page, None for a table alone."""
     if not _NAME.fullmatch(exhibit.name):
         raise ValueError(f"not a file name: {exhibit.name!r}")
     pq.write_table(exhibit.table, folder / f"{exhibit.name}.parquet")
@@ -47,7 +47,7 @@ def inline(svg: str, name: str) -> str:
     """An SVG document as an element of a page: ids of its own, text and lines in the page's colour."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    # Named by their content, so that equal pictures share an id; nothing refers to them.
+    # Named by content, so that equal pictures share an id.
     body = re.sub(r'(<image\b[^>]*?) id="[^"]*"', r"\1", body)
     body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", body)
     body = re.sub(

@@ -34,7 +34,7 @@ SECTIONS: tuple[Callable[[Zoo], Section], ...] = (
     growth.section,
 )
 _ROWS_SHOWN = 60
-"""Rows of a figure's table that stand in the page; the files have all."""
+"""Most rows of a figure's table in the page; the files have all."""
 _SHORT = {
     "overview": "Overview",
     "cnn-filter-db": "CNN Filter DB",
@@ -66,7 +66,7 @@ class Shown:
 
 
 def write(zoo: Zoo, folder: Path, watch: Callable[[str], None] | None = None) -> Path:
-    """Write the report into `folder`: `index.html`, and `figures/` with every figure and table; gives the page's path.
+    """Write the report into `folder`: `index.html`, and `figures/` with all figures and tables; returns the page.
 
     `watch` is called with the name of each section and figure before it is made. Raises StartError where
     matplotlib or jinja2 is missing.
@@ -94,12 +94,12 @@ def exhibits(zoo: Zoo) -> Iterator[Exhibit]:
 
 
 def with_code(text: str) -> Any:
-    """A sentence as markup in which what stands between backticks is code; everything is escaped."""
+    """A sentence as escaped markup; text between backticks becomes code."""
     from markupsafe import Markup, escape  # noqa: PLC0415  # comes with jinja2, which is an extra
 
     parts = [escape(part) for part in printable(text, 4000).split("`")]
     coded = [Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts[:-1])]
-    # The last part stands outside, or behind a backtick that has no other.
+    # The last part is outside, or after an unpaired backtick.
     last = parts[-1] if len(parts) % 2 else Markup("`{}").format(parts[-1])
     return Markup("").join([*coded, last])
 
@@ -187,7 +187,7 @@ def _page(zoo: Zoo, sections: list[tuple[Section, list[Shown]]], found: list[str
 
 
 def _chosen(zoo: Zoo) -> list[str]:
-    """Which models the page is about, where it is not about all."""
+    """A sentence on the chosen models, unless it is all."""
     told = [f"Only models where `{printable(zoo.where, 400)}`."] if zoo.where else []
     for kind, names in zoo.left_out.items():
         listed = ", ".join(printable(name, 120) for name in names[:20])

@@ -1,4 +1,4 @@
-"""Beyond the papers: spectra, frequencies, master keys, and measures at equal architecture and data set."""
+"""Analyses beyond the papers: spectra, frequencies, master keys, and measures at equal architecture and data set."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from filterzoo_analysis.zoo import Zoo
 
 
 def section(zoo: Zoo) -> Section:
-    """What the data set's columns allow; each figure that is missing is one line."""
+    """The figures that the data set's columns allow, and a line for each missing one."""
     exhibits: list[Exhibit] = []
     empty: list[str] = []
     for found, reason in (

@@ -21,7 +21,7 @@ _RIDGES = ("task", "visual_category", "depth")
 
 
 def section(zoo: Zoo) -> Section:
-    """All of it; groupings without two groups are said to be missing."""
+    """All figures; groupings without two groups are reported as missing."""
     title = "CNN Filter DB: what the filters look like"
     about = "The figures of 'CNN Filter DB: An Empirical Investigation of Trained Convolutional Filters' (CVPR 2022)."
     if not len(zoo.layers):
@@ -138,7 +138,7 @@ def _heat_map(zoo: Zoo, by: str, matrix: DriftMatrix) -> Exhibit:
 
 
 _WITHIN = ("depth", "family")
-"""Groupings that equal architectures cannot be held against."""
+"""Groupings without a comparison at equal architecture."""
 
 
 def _twin(zoo: Zoo, by: str, others: list[str]) -> str | None:

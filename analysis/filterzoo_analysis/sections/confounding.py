@@ -1,4 +1,4 @@
-"""How far the axes of a data set coincide, and what is left of a drift at equal architecture or between equal seeds."""
+"""Confounding: how far the axes of a data set coincide, and the drift at equal architecture and between seeds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SEED = re.compile(r"(?i)(seed|run|init)[-_ ]?\d+")
 
 
 def values_of(zoo: Zoo, axis: str) -> list[str | None]:
-    """A value of each model along an axis; None where nobody states it."""
+    """A value of each model along an axis; None if unknown."""
     if axis in {"architecture family", "family"}:
         names = zoo.dataset.models["architecture"].to_pylist()
         return [None if name is None else family(name) for name in names]
@@ -40,7 +40,7 @@ def is_one_partition(zoo: Zoo, first: str, second: str) -> bool:
 
 
 def coincidence(zoo: Zoo) -> Exhibit:
-    """For each two axes, how much one says of the other: what a drift by one may owe to the other."""
+    """For each two axes, their association: a drift along one may be due to the other."""
     rows = [
         {"first": first, "second": second, **_coincidence(zoo, first, second)}
         for first, second in combinations(AXES, 2)
@@ -72,7 +72,7 @@ def coincidence(zoo: Zoo) -> Exhibit:
 def at_equal_architecture(zoo: Zoo, by: str, matrix: DriftMatrix) -> dict[str, list[Any]]:
     """For each pair of the matrix, the mean drift between models of equal architecture, and how many those are.
 
-    An architecture counts where both groups have models of it; each weighs the same. None where there is none.
+    An architecture counts if both groups have models of it, with equal weights. None without any.
     """
     values, names = values_of(zoo, by), zoo.dataset.models["architecture"].to_pylist()
     layers = zoo.layers.model
@@ -122,7 +122,7 @@ def seeds(zoo: Zoo) -> list[float]:
 
 
 def seed_note(zoo: Zoo) -> tuple[str, ...]:
-    """What seeds alone give, as a yardstick; nothing where no models differ in a seed."""
+    """The drift between seeds, for comparison; nothing where no models differ in a seed only."""
     found = seeds(zoo)
     if not found:
         return ()

@@ -1,4 +1,4 @@
-"""Overview: what is in the data set, how much is known of it, and what was left out."""
+"""Overview: the data set's content, known metadata, and what was left out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from filterzoo_publish.schema import COLUMNS
 
 AXES = ("source", "task", "visual_category", "licence", "robust")
 COVERED = {c.name: c.null for c in COLUMNS["models"] if c.null != "never" and c.name != "duplicate_of"}
-"""The columns of `models` that may be empty, and what that says of a model."""
+"""The columns of `models` that may be empty, with the meaning of a missing value."""
 UNSTATED = "(not stated)"
 _LONGEST = 25
 """Rows of a bar chart; the table has all."""
@@ -105,7 +105,7 @@ def kernel_sizes(zoo: Zoo) -> Exhibit:
 
 
 def coverage(zoo: Zoo) -> Exhibit:
-    """How many models each fact is known of."""
+    """The number of models with each fact."""
     models = zoo.dataset.models
     known = [len(models) - models[name].null_count for name in COVERED]
     shares = [count / len(models) if len(models) else 0.0 for count in known]

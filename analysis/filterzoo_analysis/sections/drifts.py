@@ -19,7 +19,7 @@ from filterzoo_analysis.filters.variants import Variant
 from filterzoo_analysis.zoo import Zoo
 
 MOST_OF_A_GROUP = 0.5
-"""Share of a group's filters from which one model is said to supply most of it."""
+"""Share of a group's filters above which one model dominates it."""
 LARGEST_MATRIX = 40
 """Groups of one matrix: those of most models."""
 
@@ -37,7 +37,7 @@ def heat_map(
 ) -> Exhibit:
     """The matrix with its intervals, nulls and corrected p values, rows by mean drift.
 
-    more: columns that stand beside those of `pairs_table`, a value for each of its rows.
+    more: columns added to those of `pairs_table`, a value for each of its rows.
     """
     table = pairs_table(matrix)
     for column, values in (more or {}).items():
@@ -148,7 +148,7 @@ def boxes(matrices: dict[str, DriftMatrix], query: str, answers: tuple[Answer, .
 
 
 def largest(cells: Cells, groups: int = LARGEST_MATRIX) -> Cells:
-    """The cells of the groups with most models, where there are more groups than a matrix has room for."""
+    """The cells of the groups with most models, if there are too many groups for a matrix."""
     if len(cells.labels) <= groups:
         return cells
     models = np.array(cells.models())

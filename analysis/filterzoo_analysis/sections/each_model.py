@@ -1,4 +1,4 @@
-"""Every model in one row: its measures, what its coefficients look like, and how far it is from all others."""
+"""Every model in one row: its measures, coefficients, and drift from all others."""
 
 from __future__ import annotations
 

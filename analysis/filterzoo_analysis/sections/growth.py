@@ -1,4 +1,4 @@
-"""What has been added since an earlier state or by the newest release, and whether it looks different."""
+"""Additions since an earlier state or by the newest release, and their drift."""
 
 from __future__ import annotations
 

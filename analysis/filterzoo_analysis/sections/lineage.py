@@ -1,4 +1,4 @@
-"""Which networks belong together: copies, shared layers, descent that a zoo states, and what weights suggest."""
+"""Related networks: copies, shared layers, stated descent, and descent inferred from weights."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _RULE = (
 
 
 def lineage(zoo: Zoo) -> Exhibit | None:
-    """A row for each two networks that belong together, facts apart from guesses; None for none."""
+    """A row for each two related networks, facts separate from inferences; None without any."""
     table = _of(zoo)
     if not len(table):
         return None
@@ -56,7 +56,7 @@ def _of(zoo: Zoo) -> pa.Table:
 
 
 def _checked(table: pa.Table, models: list[str]) -> list[str]:
-    """How many of the stated pairs within the data set the guesses find, and in which direction."""
+    """The share of stated pairs in the data set that inference finds, and their direction."""
     rows, known = table.to_pylist(), set(models)
     stated = {
         (row["model_id"], row["other"]) for row in rows if row["kind"] == Relation.STATED and row["other"] in known

@@ -139,7 +139,7 @@ def against_natural(zoo: Zoo) -> Exhibit | None:
 
 
 def outliers(zoo: Zoo) -> Exhibit:
-    """Each medical model's drift from all other medical models, and what distinguishes those that lie far out."""
+    """Each medical model's drift from all other medical models, and properties of the outliers."""
     table = far_out.outlier_table(zoo, is_medical(zoo))
     far = [row for row in table.to_pylist() if row["outlier"]]
     told = "; ".join(f"{row['model_id']} (drift {row['drift']:.2f}: {row['because']})" for row in far[:10])
@@ -159,7 +159,7 @@ def outliers(zoo: Zoo) -> Exhibit:
 
 
 def outlier_filters(zoo: Zoo) -> Exhibit | None:
-    """Filters of the outliers beside a usual model's; None without outliers or samples."""
+    """Filters of the outliers and of a typical model; None without outliers or samples."""
     return far_out.grid(zoo, is_medical(zoo), query_of(zoo, "medical.outlier_filters"))
 
 
@@ -168,5 +168,5 @@ def _families(zoo: Zoo) -> list[str | None]:
 
 
 def _file_name(name: str) -> str:
-    """A family is made of letters alone, unless the architecture has none: no path may come of it."""
+    """A family has only letters, unless the architecture has none, so it is safe in a path."""
     return name if name.isascii() and name.isalpha() else "other"

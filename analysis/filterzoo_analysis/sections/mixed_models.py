@@ -1,4 +1,4 @@
-"""What is left of a difference along an axis at equal architecture and data set: linear mixed models of measures."""
+"""Linear mixed models of measures: differences along an axis at equal architecture and data set."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FACTORS = {"architecture": "architecture family", "data": "training_dataset"}
 """Random effects, and the axes they are of."""
 _UNSTATED = "(not stated)"
 _MOST_MODELS = 1000
-"""More take minutes; of more, a fixed draw."""
+"""Most models of a fit: more take minutes, so a fixed sample is drawn."""
 _FEWEST_FREE = 3
 """Models beyond the groups and the levels of random effects."""
 
@@ -146,7 +146,7 @@ def _reml(y: Doubles, design: Doubles, factors: dict[str, Any]) -> tuple[Doubles
         for name in factors
     }
     with warnings.catch_warnings():
-        # A variance on the edge of what is possible, zero, is a fit like others.
+        # A variance of zero, at the boundary, is a valid fit.
         warnings.simplefilter("ignore")
         if not factors:
             from statsmodels.api import OLS  # noqa: PLC0415  # as above

@@ -1,4 +1,4 @@
-"""Models that lie far from the others by drift, less what few filters give, and what distinguishes them."""
+"""Outliers: models with a large drift from the others, corrected for few filters, and their properties."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from filterzoo_analysis.zoo import Zoo
 _FAR = 3.5
 """Robust z score (Iglewicz & Hoaglin 1993) from which a model is called an outlier."""
 _FEWEST = 5
-"""Models below which nothing is called an outlier."""
+"""Least number of models for calling any an outlier."""
 _FEWEST_FILTERS = 1000
-"""Filters below which no model is called one: the drift of fewer is mostly their number."""
+"""Least number of filters of an outlier: the drift of fewer is mostly sampling noise."""
 _COLUMNS, _ROWS = 24, 2
 """Filters drawn of a model."""
 _MOST = 3
@@ -101,7 +101,7 @@ def _because(zoo: Zoo, cells: Cells, rest: Doubles, cell: int) -> str:
 def grid(zoo: Zoo, chosen: Bools, query: str) -> Exhibit | None:
     """Sampled filters of outliers among the chosen models and of the one nearest to the others; None without any.
 
-    As the medical paper shows its CompNet. query: makes the table again.
+    As the medical paper shows its CompNet. query: reproduces the table.
     """
     table = outlier_table(zoo, chosen).to_pylist()
     far = [row for row in table if row["outlier"]][:_MOST]

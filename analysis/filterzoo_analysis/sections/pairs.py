@@ -1,4 +1,4 @@
-"""Known pairs of a robust and a normal network: which they are, and how far apart each is."""
+"""Known pairs of a robust and a normal network, and the drift within each."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def names(zoo: Zoo) -> list[str]:
 def training_sets(zoo: Zoo) -> dict[str, Bools]:
     """Training set -> (n,) which layers of pairs are of models trained on it, by name; sets without pairs are left out.
 
-    A normal network whose training set nobody states takes that of its robust twin: they were trained on the same.
+    A normal network with an unknown training set takes that of its robust twin.
     """
     models = zoo.dataset.models
     stated, pair = models["training_dataset"].to_pylist(), models["pair_id"].to_pylist()

@@ -1,4 +1,4 @@
-"""The shapes that the first two coefficients draw: sun, spike, symbols, point (CVPR 2022), named by a rule."""
+"""Phenotypes of the scatter of the first two coefficients: sun, spike, symbols, point (CVPR 2022), by a rule."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def of_models(zoo: Zoo) -> dict[str, str]:
 
 
 def _clouds(zoo: Zoo, sample: pa.Table) -> dict[str, tuple[Doubles, Bools]]:
-    """model_id -> what `coefficients` gives of its filters."""
+    """model_id -> `coefficients` of its filters."""
     points, zero = coefficients(zoo, sample)
     encoded = sample["model_id"].combine_chunks().dictionary_encode()
     names, of_model = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
@@ -87,7 +87,7 @@ def coefficients(zoo: Zoo, sample: pa.Table) -> tuple[Doubles, Bools]:
 
 
 def _last(model_id: str) -> str:
-    """The part of a model's name that tells it from its neighbours."""
+    """The distinguishing part of a model's name."""
     return model_id.partition("@")[0].rpartition("/")[2]
 
 

@@ -20,7 +20,7 @@ MEASURES = {
     "orthogonality": "orthogonality",
 }
 BOUNDS = {"sparsity": (0.0, 1.0), "variance_entropy": (0.0, float(np.log10(9))), "orthogonality": (0.0, 1.0)}
-"""What each measure may be: intervals end there."""
+"""The range of each measure, which limits intervals."""
 POINTS = "Boxes: layers. Points: means over models with 95 % intervals, models drawn again, wider for few."
 ONE_IN_TWENTY = "one in twenty misses the mean of all networks by chance alone."
 _QUARTILES = (0.25, 0.5, 0.75)

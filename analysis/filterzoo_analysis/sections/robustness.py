@@ -113,7 +113,7 @@ def explained_variance(zoo: Zoo) -> Exhibit:
 
 
 def pairs_drawn(zoo: Zoo) -> list[str]:
-    """The pairs whose grids are asked for, the first one if none is."""
+    """The pairs whose grids are requested, by default the first one."""
     known = pairs.names(zoo)
     if "all" in zoo.grids:
         return known

@@ -1,1 +1,1 @@
-"""What is read of a published data set, and which models of it an analysis is about."""
+"""Reads a published data set, and selects the models of an analysis."""

@@ -1,4 +1,4 @@
-"""A published data set as the analyses read it: its small tables and `layers` in Arrow, without a filter."""
+"""A published data set for analyses: its small tables and `layers` in Arrow, without filters."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from filterzoo_publish.schema import arrow_schema
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DataSet:
-    """What the analyses need of a published data set.
+    """The tables that analyses need. models: by model_id. layers: by model_id and place.
 
-    models: by model_id. layers: by model_id and place. skipped, confidences: as published. name: as the user wrote it.
-    All columns are those of `filterzoo_publish.schema`; one that an old release lacks is null.
+    skipped, confidences: as published. name: as the user wrote it. All columns are those of `filterzoo_publish.schema`;
+    one that an old release lacks is null.
     """
 
     name: str

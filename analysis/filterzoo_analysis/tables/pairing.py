@@ -1,4 +1,4 @@
-"""Known pairs of a robust and a normal network: which models they are, and how often each counts."""
+"""Known pairs of a robust and a normal network, and the multiplicity of each model."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from filterzoo_analysis.tables.statistics import Bools
 
 
 def times_paired(models: pa.Table, analysed: Bools) -> Doubles:
-    """(models,) how often a model counts where a normal network counts once for each robust one of its pair.
+    """(models,) the multiplicity of a model: a normal network counts once for each robust one of its pair.
 
-    So the paper's pairs do (arXiv:2204.02481, `robust_vs_normal_pairings.csv`): a robust network is in one row, a
-    normal one in as many as robust ones share it. Several normal ones of a pair share these rows. 0 for models that are
-    in no pair of both kinds, and for those that are not `analysed`.
+    As in the paper (arXiv:2204.02481, `robust_vs_normal_pairings.csv`), a robust network is in one row, a normal one in
+    a row for each robust one that shares it. Several normal ones of a pair share these rows. 0 for models that are in
+    no pair of both kinds, and for those that are not `analysed`.
     """
     members: defaultdict[str, dict[bool, list[int]]] = defaultdict(lambda: {False: [], True: []})
     columns = (models[name].to_pylist() for name in ("pair_id", "robust"))

@@ -1,4 +1,4 @@
-"""Which models a report is about: an expression over the columns of `models`, and kinds that are left out by name."""
+"""Selects the models of a report: an expression over the columns of `models`, and kinds to exclude."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ SUSPECTED_RANDOM = "suspected_random"
 EXCLUDABLE: dict[str, str] = {
     SUSPECTED_RANDOM: "published with weights that look as if they were never trained",
 }
-"""What `--exclude` knows, and what it says of a model."""
+"""The kinds of `--exclude`, and their meaning."""
 _LONGEST = 2000
-"""Characters of an expression."""
+"""Longest expression, in characters."""
 
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,

@@ -1,1 +1,1 @@
-"""Confidence of evaluated networks, as arXiv:2210.05938 looks at it: figures and comparisons of `confidences`."""
+"""Confidence of evaluated networks, as in arXiv:2210.05938: figures and comparisons of `confidences`."""

@@ -1,4 +1,4 @@
-"""Curves from the histograms of `confidences`: how confidence tells right from wrong and agrees with accuracy."""
+"""Curves from the histograms of `confidences`: ROC and reliability."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def grouped_bars(figure: Any, rows: Sequence[Mapping[str, Any]], label: str) -> 
 
 
 def rocs(figure: Any, found: Sequence[Evaluation], sets: Sequence[str], attacks: Sequence[str]) -> None:
-    """A thin line a network, a thick one the mean of its kind; the diagonal tells nothing."""
+    """A thin line for each network, a thick one for the mean of its kind; the diagonal is chance."""
     axes = _grid(figure, sets, attacks)
     for axis, here in _panels(axes, found, sets, attacks):
         if not here:

@@ -1,4 +1,4 @@
-"""Activation functions and pooling: networks of one architecture and one training that differ in them."""
+"""Activation functions and pooling: networks that differ only in them, by architecture and training."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MEASURES = ("over_confidence", "under_confidence", "ece")
 
 
 def functions(zoo: Zoo) -> Exhibit | None:
-    """Each activation and pooling against the most frequent one at equal architecture; None where none can be."""
+    """Each activation and pooling against the most frequent one at equal architecture; None without such networks."""
     found, _ = evaluations(zoo)
     rows = [
         {"image_set": image_set, "attack": attack, "column": column, **row}
@@ -106,7 +106,7 @@ def _compared(here: list[Evaluation], column: str) -> list[dict[str, Any]]:
 
 
 def _difference(own: list[Evaluation], column: str, value: str, reference: str, measure: str) -> float:
-    """Of the means of the two kinds of networks of a group; NaN where it lacks one."""
+    """The difference between the means of the two kinds in a group; NaN where it lacks one."""
     means = []
     for wanted in (value, reference):
         found = np.array([each.number(measure) for each in own if each.facts[column] == wanted])

@@ -1,4 +1,4 @@
-"""Evaluations that can be compared: rows of `confidences` beside what is known of their networks."""
+"""Comparable evaluations: rows of `confidences` with their networks' metadata."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _SETTINGS = ("norm", "eps", "steps", "step_size", "restarts", "queries", "stop_r
 _FACTS: tuple[str, ...] = ("robust", "architecture", "activation", "pooling", "pair_id")
 _ATTACKS = {"none": "clean", "pgd": "PGD", "square": "Square"}
 HALF = 0.5
-"""Accuracy below which a calibration error is hard to read (arXiv:2210.05938)."""
+"""Accuracy below which a calibration error is hard to interpret (arXiv:2210.05938)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
     """One network on one image set under one attack. model: its row in `models`. row: its row of `confidences`.
 
-    attack: as figures call it, settings included; others of the same image set and attack have the same settings.
+    attack: its name in figures, with settings, which are the same within an image set and attack.
     """
 
     model: int
@@ -52,7 +52,7 @@ class Evaluation:
 
     @property
     def cluster(self) -> str:
-        """What is drawn again as one: its pair, which is that of one normal network, or itself."""
+        """The resampling unit: its pair, or the network itself."""
         return str(self.facts["pair_id"] or self.row["model_id"])
 
     def counts(self) -> Doubles:
@@ -61,10 +61,10 @@ class Evaluation:
 
 
 def evaluations(zoo: Zoo) -> tuple[list[Evaluation], list[str]]:
-    """The evaluations that are compared, and a sentence for each kind of them that is not.
+    """The compared evaluations, and a sentence for each kind of excluded ones.
 
-    Of an image set and an attack those with the settings and the number of images that most networks have; copies and
-    networks that are left out elsewhere are left out. Ordered by image set, attack (clean, PGD, Square, others), model.
+    Of each image set and attack, those with the most frequent settings and number of images; copies and excluded
+    networks are left out. Ordered by image set, attack (clean, PGD, Square, others), model.
     """
     models = zoo.dataset.models
     place = {name: number for number, name in enumerate(models["model_id"].to_pylist()) if zoo.analysed[number]}

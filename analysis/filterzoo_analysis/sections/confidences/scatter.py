@@ -25,7 +25,7 @@ _NOTES = (
 
 
 def scatter(zoo: Zoo) -> Exhibit:
-    """A point a network: mean confidence on right images (x) and on wrong ones (y); best is confident where right."""
+    """A point for each network: mean confidence on right images (x) and on wrong ones (y)."""
     found, left = evaluations(zoo)
     rows = [
         {

@@ -20,7 +20,7 @@ from filterzoo_analysis.sections.confidences.scatter import MEASURES
 from filterzoo_analysis.zoo import Zoo
 
 _EXACT = 12
-"""Clusters up to which all exchanges are counted; of more, as many as REPLICATES are drawn."""
+"""Most clusters for which all exchanges are enumerated; for more, REPLICATES are drawn."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,7 +122,7 @@ def row_of(values: Doubles, cluster: Any) -> dict[str, Any]:
 
 
 def exchange(sums: Doubles) -> float:
-    """Share of exchanges of the twins of whole clusters whose sum is as far from zero: of all, or of draws."""
+    """Share of exchanges of whole clusters of twins with a sum at least as far from zero."""
     clusters, bound = len(sums), abs(sums.sum()) * (1 - 1e-9)
     if clusters <= _EXACT:
         signs = np.array(list(product((1.0, -1.0), repeat=clusters)))

@@ -1,4 +1,4 @@
-"""Do weights tell confidence? Measures of the filters against those of confidence, at equal architecture."""
+"""Do weights predict confidence? Correlates measures of filters with those of confidence, at equal architecture."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from filterzoo_analysis.zoo import Zoo
 _CONFIDENCE = ("over_confidence", "under_confidence", "ece")
 _SPECTRAL = ("spectral_norm", "stable_rank", "effective_rank", "power_law_alpha")
 FEWEST = 5
-"""Networks that are compared with others of their group, less one for each group: below it nothing is said."""
+"""Least degrees of freedom: networks minus groups."""
 _DRAWN = 40
 _NOTES = (
     (
@@ -154,7 +154,7 @@ def _rho(first: Doubles, second: Doubles) -> float:
 
 
 def _interval(first: Doubles, second: Doubles, clusters: list[str]) -> tuple[float, float]:
-    """Pairs and single networks are drawn again; networks of a pair come together."""
+    """Bootstrap over pairs and single networks; networks of a pair stay together."""
     _, place = np.unique(clusters, return_inverse=True)
     count = int(place.max()) + 1
     sums = np.stack([np.bincount(place, weights=each) for each in (first * second, first**2, second**2)])
@@ -167,7 +167,7 @@ def _interval(first: Doubles, second: Doubles, clusters: list[str]) -> tuple[flo
 
 
 def _p(first: Doubles, second: Doubles, place: Any, rho: float) -> float:
-    """Share of exchanges of networks within their groups that reach |rho|."""
+    """Share of permutations within groups with at least |rho|."""
     rng = np.random.default_rng(1)
     order = np.argsort(place, kind="stable")
     drawn = np.empty((REPLICATES, len(place)))

@@ -1,1 +1,1 @@
-"""Figures of robust networks beside normal ones."""
+"""Figures of robust and normal networks."""

@@ -23,8 +23,8 @@ from filterzoo_analysis.zoo import Zoo
 def correlation(zoo: Zoo) -> Exhibit | None:
     """Spearman correlation of robust networks' measures with their accuracies; None for too few.
 
-    One threat model and one training set at a time, also within each architecture and of first layers alone. Models are
-    drawn again. Groups of the same models stand once.
+    One threat model and one training set at a time, also within each architecture and of first layers alone. Bootstrap
+    over models. Groups of the same models are listed once.
     """
     rows = [row for group in _groups(zoo) for row in _of_group(zoo, group)]
     if not rows:
@@ -135,12 +135,12 @@ def extra_data(zoo: Zoo) -> Exhibit | None:
 
 _ACCURACIES = ("clean_accuracy", "robust_accuracy")
 _DRAWN = 60
-"""Correlations in the figure; the table has all."""
+"""Most correlations in the figure; the table has all."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Robust networks that are compared: of one threat model and training set, and of one architecture or all."""
+    """A group of compared robust networks: one threat model and training set, and one architecture or all."""
 
     threat_model: str | None
     training_dataset: str | None

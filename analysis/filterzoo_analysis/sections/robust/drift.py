@@ -135,7 +135,7 @@ def _drift_per_pair(zoo: Zoo, cells: Cells) -> float:
 
 
 def _as_pairs(zoo: Zoo, cells: Cells) -> Cells:
-    """The same cells with the pair in the model's place: pairs are drawn, and labels exchanged within them."""
+    """The same cells with pairs instead of models: pairs are resampled, and labels exchanged within them."""
     names = zoo.dataset.models["pair_id"].to_pylist()
     _, place = np.unique([names[model] for model in cells.model], return_inverse=True)
     keys = cells.group * len(names) + place

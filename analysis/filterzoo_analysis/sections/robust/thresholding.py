@@ -1,4 +1,4 @@
-"""What first layers of a pair make of a picture and of its attacked twin (arXiv:2204.02481)."""
+"""Activations of first layers of a pair on a picture and on its attacked version (arXiv:2204.02481)."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class _First:
 def activations(zoo: Zoo, images: tuple[str, ...]) -> Exhibit | None:
     """relu(conv(picture)) of both networks of a pair; None where no pair has first layers of 3x3 on pictures.
 
-    images: paths of a picture and, if any, of its attacked twin, which is compared with it. Raises StartError where
-    they are no pictures of one size.
+    images: paths of a picture and, optionally, of its attacked version. Raises StartError unless they are pictures of
+    one size.
     """
     layers = _first_layers(zoo)
     if layers is None:
@@ -98,7 +98,7 @@ def _weights(zoo: Zoo, row: int) -> Floats:
 
 
 def _picture(path: Path) -> Floats:
-    """Float32 (3, height, width), its mean colour taken off."""
+    """Float32 (3, height, width), with its mean colour subtracted."""
     from PIL import Image, UnidentifiedImageError  # noqa: PLC0415  # only where pictures are given
 
     try:

@@ -1,1 +1,1 @@
-"""Figures of what no paper before had over many zoos: spectra, frequencies, master keys."""
+"""Figures beyond the papers: spectra, frequencies, master keys."""

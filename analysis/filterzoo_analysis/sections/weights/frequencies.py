@@ -1,4 +1,4 @@
-"""How the energy of filters is spread over spatial frequencies, for kernels from 3x3 to 7x7."""
+"""The distribution of filters' energy over spatial frequencies, for kernels from 3x3 to 7x7."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Master keys by network and depth: what the best of a few filters explains of depthwise filters' variance."""
+"""Master keys by network and depth: the variance of depthwise filters explained by a few filters."""
 
 from __future__ import annotations
 

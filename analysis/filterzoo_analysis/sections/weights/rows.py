@@ -1,4 +1,4 @@
-"""Rows of `layers` of all kernel sizes, and means over models of what they hold."""
+"""Rows of `layers` of all kernel sizes, and means of their columns over models."""
 
 from __future__ import annotations
 

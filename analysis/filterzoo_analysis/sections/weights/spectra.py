@@ -1,4 +1,4 @@
-"""Spectral measures of layers by depth: how many directions carry the weights, and how heavy the spectrum's tail is."""
+"""Spectral measures of layers by depth: effective rank, and the tail of the spectrum."""
 
 from __future__ import annotations
 
