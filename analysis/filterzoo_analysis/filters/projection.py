@@ -16,7 +16,7 @@ from filterzoo_analysis.filters import loops
 from filterzoo_analysis.tables.statistics import Ints
 
 _KEPT = 50_000
-"""Number of filters of largest norm that are kept to find the range; more of them prove it more often, and cost time."""
+"""Filters of largest norm that are kept to find the range; more of them prove it more often, and cost time."""
 _ROUNDING = 1 + 1e-6
 """A generous bound of float32's error of a norm."""
 
