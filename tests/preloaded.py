@@ -19,7 +19,7 @@ from pkgutil import walk_packages
 import filterzoo.commands
 import filterzoo_publish
 from filterzoo import plugins
-from filterzoo.crawl import local_executor
+from filterzoo.crawl import fork_server
 from filterzoo.start import main
 
 OTHERS = ("huggingface_hub", "pyarrow.parquet", "pyarrow.dataset", "pyarrow.compute", "filterzoo_analysis.commands")
@@ -35,7 +35,7 @@ def preload() -> None:
         if not name.endswith("__main__"):
             importlib.import_module(name)
     workers = [name for name in sys.modules if name.startswith(("filterzoo_plugins.", "filterzoo."))]
-    forkserver.set_forkserver_preload([*local_executor._PRELOADED, *workers])
+    forkserver.set_forkserver_preload([*fork_server.PRELOADED, *workers])
     forkserver.ensure_running()
     gc.collect()
     gc.freeze()

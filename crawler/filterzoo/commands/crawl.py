@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from filterzoo import plugins as plugin_loading
 from filterzoo.commands.options import DEFAULT, JsonOption, PluginOption, PrivateOption, StoreOption, WorkdirOption
-from filterzoo.commands.status import show
-from filterzoo.crawl.discovery import Task
-from filterzoo.crawl.executor import LOCAL, ExecutorOptions
-from filterzoo.crawl.log import CrawlLog, Level, LogFormat, line_of_entry
-from filterzoo.crawl.pipeline import Order, dry_run, planned_sources
-from filterzoo.crawl.pipeline import crawl as run_crawl
-from filterzoo.crawl.run_limits import Left, RunLimits
+from filterzoo.crawl import fork_server
+from filterzoo.crawl.machine import LOCAL
+from filterzoo.device import Device
 from filterzoo.errors import StartError
-from filterzoo.layers.layer import Device
-from filterzoo.manifests.quantities import parse_size
 from filterzoo.network.cache import default_folder
-from filterzoo.outcome import LedgerEntry
-from filterzoo.reporting import step_summary
-from filterzoo.reporting.summary import CrawlRun, Summary
-from filterzoo.reporting.terminal import cell, console, printable, table, unless_closed
-from filterzoo.stopping import Stopped
-from filterzoo.store.objects import check_url
+from filterzoo.reporting.levels import Level, LogFormat
+from filterzoo.reporting.terminal import console, printable, unless_closed
 from filterzoo.store.workfolder import WorkFolder
+
+if TYPE_CHECKING:
+    from filterzoo.crawl.run_limits import Left
+    from filterzoo.reporting.summary import CrawlRun, Summary
 
 
 def crawl(
@@ -83,34 +76,51 @@ def crawl(
     """
     if metrics_file is not None:
         _check_metrics_file(metrics_file)
-    if store is not None:
-        check_url(store)
-    references = plugin_loading.references(plugin or ())
-    plugins = plugin_loading.load(references)
-    order = Order(
-        manifests=tuple(path.absolute() for path in manifests),
-        plugins=tuple(references),
-        work=WorkFolder(workdir, store),
-        cache=default_folder(),
-        executor=executor,
-        options=ExecutorOptions(workers=workers, address=ray_address),
-        device=device,
-        allow_private=allow_private,
-        limit=limit,
-        only=only,
-    )
-    if dry_run:
-        _show_plan(order, plugins, as_json=as_json)
-        return
-    limits = RunLimits(_bytes_of(max_bytes), max_hours)
-    with CrawlLog(
-        _level(verbose=verbose, quiet=quiet, silent=as_json and log_format is LogFormat.TEXT), log_format
-    ) as log:
-        try:
-            summary = run_crawl(order, plugins, log.show, limits, log.listing)
-        except Stopped as stopped:
-            stopped.kept = f"{log.new} new checkpoints are kept in {printable(str(workdir))}"
-            raise
+    level = _level(verbose=verbose, quiet=quiet, silent=as_json and log_format is LogFormat.TEXT)
+    work = WorkFolder(workdir, store)
+    with contextlib.ExitStack() as stack:
+        if executor == LOCAL and not (dry_run or plugin or store) and fork_server.may_start_early(manifests):
+            # The process whose forks are the workers imports as much as this one does, and does it at the same time.
+            stack.enter_context(work)
+            fork_server.start(work.sockets)
+        from filterzoo import plugins as plugin_loading  # noqa: PLC0415  # all that takes long, while that one starts
+        from filterzoo.commands.status import show  # noqa: PLC0415
+        from filterzoo.crawl.executor import ExecutorOptions  # noqa: PLC0415
+        from filterzoo.crawl.log import CrawlLog  # noqa: PLC0415
+        from filterzoo.crawl.pipeline import Order  # noqa: PLC0415
+        from filterzoo.crawl.pipeline import crawl as run_crawl  # noqa: PLC0415
+        from filterzoo.crawl.run_limits import RunLimits  # noqa: PLC0415
+        from filterzoo.stopping import Stopped  # noqa: PLC0415
+        from filterzoo.store.objects import check_url  # noqa: PLC0415
+
+        if store is not None:
+            check_url(store)
+        references = plugin_loading.references(plugin or ())
+        plugins = plugin_loading.load(references)
+        order = Order(
+            manifests=tuple(path.absolute() for path in manifests),
+            plugins=tuple(references),
+            work=work,
+            cache=default_folder(),
+            executor=executor,
+            options=ExecutorOptions(workers=workers, address=ray_address),
+            device=device,
+            allow_private=allow_private,
+            limit=limit,
+            only=only,
+        )
+        if dry_run:
+            from filterzoo.commands.crawl_plan import show_plan  # noqa: PLC0415  # as above
+
+            show_plan(order, plugins, as_json=as_json)
+            return
+        limits = RunLimits(_bytes_of(max_bytes), max_hours)
+        with CrawlLog(level, log_format) as log:
+            try:
+                summary = run_crawl(order, plugins, log.show, limits, log.listing)
+            except Stopped as stopped:
+                stopped.kept = f"{log.new} new checkpoints are kept in {printable(str(workdir))}"
+                raise
     _report(summary, log.run(), metrics_file)
     with unless_closed():
         if as_json:
@@ -127,6 +137,8 @@ def crawl(
 
 def _bytes_of(stated: str | None) -> int | None:
     """A size in bytes; StartError for an invalid one."""
+    from filterzoo.manifests.quantities import parse_size  # noqa: PLC0415  # as above
+
     try:
         return None if stated is None else parse_size(stated)
     except ValueError as error:
@@ -155,6 +167,8 @@ def _report(summary: Summary, run: CrawlRun, metrics_file: Path | None) -> None:
         from filterzoo.reporting import metrics  # noqa: PLC0415  # its library is for those who ask for metrics
 
         metrics.write(metrics_file, summary, run)
+    from filterzoo.reporting import step_summary  # noqa: PLC0415  # as above
+
     if file := os.environ.get(step_summary.VARIABLE):
         step_summary.append(Path(file), summary, run)
 
@@ -168,70 +182,3 @@ def _check_metrics_file(file: Path) -> None:
         raise StartError(f"--metrics {file}: there is no folder {folder} that can be written to; make it first")
     if file.is_dir():
         raise StartError(f"--metrics {file}: is a folder; name a file in it, such as {file / 'filterzoo.prom'}")
-
-
-PLAN_FAILURES = 20
-"""Most failures of a dry run that are shown one by one."""
-
-
-def _show_plan(order: Order, plugins: plugin_loading.Plugins, *, as_json: bool) -> None:
-    """What would be crawled, by source: checkpoints, bytes, licences, and what would be left out and why."""
-    sources = {name: _nothing() for name in planned_sources(order, plugins)}
-    failures: list[LedgerEntry] = []
-    with CrawlLog(Level.NOTHING if as_json else Level.NEWS) as log:
-        plan = list(dry_run(order, plugins, log.listing))
-    for found in plan:
-        counts = sources.setdefault(found.checkpoint.source if isinstance(found, Task) else found.source, _nothing())
-        if isinstance(found, LedgerEntry):
-            counts["left_out"][str(found.reason)] += 1
-            failures += [found] if found.is_failure else []
-            continue
-        sizes = [artifact.size for artifact in found.checkpoint.artifacts]
-        counts["checkpoints"] += 1
-        counts["bytes"] += sum(size or 0 for size in sizes)
-        counts["unknown_sizes"] += None in sizes
-        counts["licences"][found.checkpoint.licence or "unknown"] += 1
-    if as_json:
-        typer.echo(json.dumps({"sources": sources, "failures": [_failure(entry) for entry in failures]}))
-    else:
-        _print_plan(sources)
-        _print_failures(failures)
-    if failures:
-        raise typer.Exit(1)
-
-
-def _failure(entry: LedgerEntry) -> dict[str, str | None]:
-    """A failure of a dry run, for machines."""
-    named = {"source": entry.source, "id": entry.id, "revision": entry.revision, "reason": str(entry.reason)}
-    return named | {"detail": entry.detail, "where": entry.where, "not_before": entry.not_before}
-
-
-def _print_failures(failures: list[LedgerEntry]) -> None:
-    """What could not be listed, and why; the same words once."""
-    out = console()
-    lines = list(dict.fromkeys(line_of_entry(entry) for entry in failures))
-    for line in lines[:PLAN_FAILURES]:
-        out.print(line)
-    if len(lines) > PLAN_FAILURES:
-        out.print(f"... and {len(lines) - PLAN_FAILURES:,} more; --json names all of them")
-
-
-def _nothing() -> dict[str, Any]:
-    """The plan for a source that lists nothing."""
-    return {"checkpoints": 0, "bytes": 0, "unknown_sizes": 0, "licences": Counter(), "left_out": Counter()}
-
-
-def _print_plan(sources: dict[str, dict[str, Any]]) -> None:
-    made = table("source", "checkpoints", "bytes", "licences", "left out", numbers=("checkpoints", "bytes"))
-    for name, counts in sorted(sources.items()):
-        licences = ", ".join(f"{licence} {number}" for licence, number in sorted(counts["licences"].items()))
-        left_out = ", ".join(f"{reason} {number}" for reason, number in sorted(counts["left_out"].items()))
-        made.add_row(name, str(counts["checkpoints"]), _size(counts), cell(licences, longest=200), left_out)
-    console().print(made)
-
-
-def _size(counts: dict[str, Any]) -> str:
-    """The total of stated bytes, and the number of checkpoints without a stated size."""
-    if counts["unknown_sizes"] == counts["checkpoints"] and not counts["bytes"] and counts["checkpoints"]:
-        return "unknown"
-    return f"{counts['bytes']:,}" + (f" + {counts['unknown_sizes']} unknown" if counts["unknown_sizes"] else "")

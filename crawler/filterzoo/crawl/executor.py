@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
+from filterzoo.crawl.machine import LOCAL
 from filterzoo.errors import FilterZooError, StartError
 from filterzoo.network.pace import Pace
 from filterzoo.outcome import Done, LedgerEntry
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from filterzoo.crawl.worker import WorkerSetup
 
 Outcome = Done | LedgerEntry
-
-LOCAL = "local"
-"""The executor that is used where none is named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

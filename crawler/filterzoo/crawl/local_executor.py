@@ -5,25 +5,21 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import shutil
 import signal
-import sys
-import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import forkserver, util
 from multiprocessing.context import BaseContext
-from pathlib import Path
 from typing import Any
 
 import tenacity
 
+from filterzoo.crawl import fork_server
 from filterzoo.crawl.cores import Cores, Semaphore
 from filterzoo.crawl.discovery import Task
-from filterzoo.crawl.executor import LOCAL, Executor, ExecutorOptions, Outcome
-from filterzoo.crawl.machine import cores, default_workers
+from filterzoo.crawl.executor import Executor, ExecutorOptions, Outcome
+from filterzoo.crawl.machine import LOCAL, cores, default_workers
 from filterzoo.crawl.worker import Worker, WorkerSetup
 from filterzoo.errors import Reason, Refused, Stage, StartError
 
@@ -32,11 +28,6 @@ _AHEAD = 2
 
 _NOT_STARTED = (OSError, EOFError)
 """What starting a worker raises where the process that forks them was killed."""
-_PRELOADED = ["filterzoo.cli", "filterzoo.crawl.worker", "filterzoo.measures.loops"]
-"""Modules of a worker's start."""
-_FOR_ARCHITECTURES = ["filterzoo.architectures.architecture"]
-"""What is loaded besides where a source builds architectures: torch."""
-
 _STAGES = list(Stage)
 
 _this_process: list[Worker] = []
@@ -129,7 +120,7 @@ class _Run:
         return ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=arguments)
 
     def _context(self) -> BaseContext:
-        return _context(self._setup.sockets, builds_architectures=self._setup.builds_architectures)
+        return fork_server.context(self._setup.sockets, builds_architectures=self._setup.builds_architectures)
 
 
 @contextlib.contextmanager
@@ -157,46 +148,6 @@ class _StageCell:
     def enter(self, stage: Stage) -> None:
         """Called in the worker."""
         self._number.value = _STAGES.index(stage)
-
-
-def _context(sockets: Path | None = None, *, builds_architectures: bool = False) -> BaseContext:
-    """How workers start: on Linux as forks of one process that has imported everything and done nothing with it.
-
-    Numba's loops are loaded, or compiled, once for all workers, and so is torch where it is needed. Elsewhere a fork is
-    not safe, or not to be had; then each imports all of it. sockets: where that process may be reached; None for the
-    system's folder of temporary files.
-    """
-    if sys.platform != "linux":
-        return multiprocessing.get_context("spawn")
-    forkserver.set_forkserver_preload(_PRELOADED + _FOR_ARCHITECTURES * builds_architectures)
-    try:
-        with contextlib.nullcontext() if sockets is None else _socket_in(sockets):
-            forkserver.ensure_running()
-    except OSError:  # no place for its socket, such as a full disk or a file system that has none
-        return multiprocessing.get_context("spawn")
-    return multiprocessing.get_context("forkserver")
-
-
-@contextlib.contextmanager
-def _socket_in(sockets: Path) -> Iterator[None]:
-    """multiprocessing puts its socket into the work folder, where the next run clears it away if this one is killed.
-
-    The name of a socket has at most 107 bytes, and a work folder may lie deeper: so the folder is named by a
-    descriptor, which stays open as long as the process.
-    """
-    own = sockets / str(os.getpid())
-    if own.is_dir():
-        yield
-        return
-    own.mkdir(parents=True)
-    # Behind multiprocessing's own, of priority -100, which removes its folder in this one.
-    util.Finalize(None, shutil.rmtree, (own,), {"ignore_errors": True}, exitpriority=-200)
-    folder = os.open(own, os.O_RDONLY | os.O_DIRECTORY)
-    before, tempfile.tempdir = tempfile.tempdir, f"/proc/self/fd/{folder}"
-    try:
-        yield
-    finally:
-        tempfile.tempdir = before
 
 
 def _free_cores(context: BaseContext) -> Semaphore | None:

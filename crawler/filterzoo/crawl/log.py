@@ -6,7 +6,6 @@ import json
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
-from enum import IntEnum, StrEnum
 from typing import Any, Self
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -16,26 +15,9 @@ from filterzoo.crawl.listing_progress import ListingProgress
 from filterzoo.crawl.pipeline import Event
 from filterzoo.errors import Reason
 from filterzoo.outcome import Done, LedgerEntry
+from filterzoo.reporting.levels import Level, LogFormat
 from filterzoo.reporting.summary import KEPT_FAILURES, CrawlRun
 from filterzoo.reporting.terminal import console, printable, unless_closed
-
-
-class LogFormat(StrEnum):
-    """How events are written to standard error."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-class Level(IntEnum):
-    """Which events are told; counts are kept of all."""
-
-    NOTHING = 0
-    FAILURES = 1
-    NEWS = 2
-    ALL = 3
-    """Also checkpoints that were there already."""
-
 
 PULSE = 30.0
 """Seconds between two lines that say how far discovery is, where no terminal shows it."""

@@ -6,6 +6,8 @@ import contextlib
 import os
 from pathlib import Path
 
+LOCAL = "local"
+"""The executor of this machine."""
 WORKER_MEMORY = 1_000_000_000
 """Bytes to have for each worker: it takes 130 MB, and its largest layers two or three times."""
 _CGROUP = Path("/sys/fs/cgroup")

@@ -21,12 +21,13 @@ from itertools import islice
 from pathlib import Path
 
 from filterzoo.crawl.discovery import OpenSource, Task, discover, named_sources, open_sources
-from filterzoo.crawl.executor import LOCAL, ExecutorOptions, chosen, outcomes
+from filterzoo.crawl.executor import ExecutorOptions, chosen, outcomes
 from filterzoo.crawl.listing_progress import ListingProgress, ListingWatch, ignore
+from filterzoo.crawl.machine import LOCAL
 from filterzoo.crawl.refreshing import settled
 from filterzoo.crawl.run_limits import RunLimits
 from filterzoo.crawl.worker import WorkerSetup
-from filterzoo.layers.layer import Device
+from filterzoo.device import Device
 from filterzoo.network.door import Door
 from filterzoo.network.health import HostHealth
 from filterzoo.outcome import Done, LedgerEntry

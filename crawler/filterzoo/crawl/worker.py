@@ -18,6 +18,7 @@ from filterzoo.crawl.discovery import Settings, Task, checked, open_sources
 from filterzoo.crawl.opening import opened
 from filterzoo.crawl.published_hashes import published_hashes
 from filterzoo.crawl.reading import CheckedLayers, check_size, checked_layers
+from filterzoo.device import Device
 from filterzoo.errors import (
     Reason,
     Refused,
@@ -29,7 +30,7 @@ from filterzoo.errors import (
     raise_disk_trouble,
 )
 from filterzoo.jail import Jail
-from filterzoo.layers.layer import Device, kernel_name
+from filterzoo.layers.layer import kernel_name
 from filterzoo.layers.shapes import canonical_shape
 from filterzoo.licensing.licences import Licence
 from filterzoo.licensing.statements import LicenceOrigin

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +13,6 @@ from filterzoo.records import Context, Evidence, Kind
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.uint32]
-Device = Literal["auto", "cpu", "cuda"]
-"""Where layers are measured; auto takes a GPU where there is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from filterzoo.measures.kernels import central_powers
+
 if TYPE_CHECKING:
     from filterzoo.layers.layer import Floats
 
@@ -20,8 +22,6 @@ def kurtosis(filters: Floats, peak: float) -> float | None:
 
     peak: their largest absolute value; numbers are divided by it, so that no power vanishes. None where all are equal.
     """
-    from filterzoo.measures.loops import central_powers  # noqa: PLC0415  # Numba is loaded when the first layer comes
-
     return kurtosis_of(filters.size, *central_powers(filters, peak)) if filters.size and peak > 0 else None
 
 

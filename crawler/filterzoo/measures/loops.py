@@ -1,8 +1,9 @@
-"""Loops over the filters of a layer, compiled by Numba when first called and kept on disk (docs/performance.md).
+"""Loops over the filters of a layer, in the part of Python that Numba compiles; `kernels` calls what comes of it.
 
-Filters are copied into a block as columns, so that one instruction works on several and the block stays in the cache.
-Every sum is taken in one fixed order, eight lanes wide, without fused multiply-add or reordering: equal weights give
-equal bits on every CPU of an architecture, for any number of workers.
+Imported only to compile them, once on a machine. A loop takes pointers and sizes, allocates nothing and raises nothing,
+so that its machine code needs no runtime. Filters are copied into a block as columns, so that one instruction works on
+several and the block stays in the cache. Every sum is taken in one fixed order, eight lanes wide, without fused
+multiply-add or reordering: equal weights give equal bits on every CPU of an architecture, for any number of workers.
 """
 
 from __future__ import annotations
@@ -17,67 +18,24 @@ from numba import types
 
 from filterzoo.layers.layer import Doubles, Floats
 from filterzoo.measures.dct import DCT_BINS, DCT_LIMIT, DCT_SNAP
+from filterzoo.measures.kernels import BLOCK, COLUMNS, LANES, LOOPS, PAIRS, SIZE
 
 Ints = npt.NDArray[np.int64]
 Bits = npt.NDArray[np.uint32]
 Loop = TypeVar("Loop", bound=Callable[..., Any])
 
-BLOCK: Final = 256
-"""Filters, or numbers, worked on at a time."""
-_LANES: Final = 32
-SIZE: Final = 9
-PAIRS: Final = 45
-"""Numbers of a 3x3 filter, and pairs of them."""
-
 _BINS_PER_UNIT: Final = (DCT_BINS // 2) / (DCT_LIMIT * DCT_SNAP)
 # The bin of an integer q is floor((q + limit) * 35 / limit). Half of 1/limit, the finest step on that scale, takes no q
 # over an edge, and keeps one that lies on an edge from falling below it by rounding.
 _FIRST_BIN: Final = DCT_BINS // 2 + 0.5 / (DCT_LIMIT * DCT_SNAP)
-COLUMNS: Final = DCT_BINS + 1
-"""Bins that are counted: a coefficient of exactly +3 falls into the last, and belongs into the one before."""
 _THIRD, _HALF, _SIXTH = (float(1 / np.sqrt(n)) for n in (3.0, 2.0, 6.0))
 
 _MAGNITUDE: Final = np.uint32(0x7FFFFFFF)
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
-def compiled(signature: Any) -> Callable[[Loop], Loop]:
-    """Compiled for one signature when the module is loaded, which takes seconds once on a machine.
-
-    The result is kept beside this file or in the user's cache, where one of them can be written.
-    """
-
-    def compile_loop(loop: Loop) -> Loop:
-        try:
-            made = numba.njit(signature, nogil=True, error_model="numpy", cache=True)(loop)
-        except RuntimeError:  # Neither folder can be written.
-            made = numba.njit(signature, nogil=True, error_model="numpy")(loop)
-        return cast("Loop", made)
-
-    return compile_loop
-
-
 def _inlined(loop: Loop) -> Loop:
     return cast("Loop", numba.njit(error_model="numpy")(loop))
-
-
-def _read_only(element: Any, axes: int) -> Any:
-    """Arrays that are only read: such a loop also takes memory that cannot be written, a mapped file for instance."""
-    return types.Array(element, axes, "C", readonly=True)
-
-
-_tuple: Any = types.Tuple
-_FLOATS = _read_only(types.float32, 2)
-_DOUBLES, _VECTOR, _COUNTS = types.float64[:, ::1], types.float64[::1], types.int64[:, ::1]
-
-
-@compiled(types.uint32(_read_only(types.uint32, 1)))
-def largest_bits(bits: Bits) -> np.uint32:
-    """The largest magnitude of float32 numbers, as their bits: those of Inf and NaN are at least 0x7F800000."""
-    found = np.uint32(0)
-    for place in range(bits.size):
-        found = max(found, bits[place] & _MAGNITUDE)
-    return found
 
 
 @_inlined
@@ -92,7 +50,7 @@ def _folded(lanes: Doubles) -> float:
 
 @_inlined
 def _sum(values: Doubles, lanes: Doubles) -> float:
-    for k in range(_LANES):
+    for k in range(LANES):
         low = (values[k] + values[k + 32]) + (values[k + 64] + values[k + 96])
         lanes[k] = low + ((values[k + 128] + values[k + 160]) + (values[k + 192] + values[k + 224]))
     return _folded(lanes)
@@ -100,7 +58,7 @@ def _sum(values: Doubles, lanes: Doubles) -> float:
 
 @_inlined
 def _sum_of_magnitudes(values: Doubles, lanes: Doubles) -> float:
-    for k in range(_LANES):
+    for k in range(LANES):
         low = (abs(values[k]) + abs(values[k + 32])) + (abs(values[k + 64]) + abs(values[k + 96]))
         high = (abs(values[k + 128]) + abs(values[k + 160])) + (abs(values[k + 192]) + abs(values[k + 224]))
         lanes[k] = low + high
@@ -109,7 +67,7 @@ def _sum_of_magnitudes(values: Doubles, lanes: Doubles) -> float:
 
 @_inlined
 def _product(a: Doubles, b: Doubles, lanes: Doubles) -> float:
-    for k in range(_LANES):
+    for k in range(LANES):
         low = (a[k] * b[k] + a[k + 32] * b[k + 32]) + (a[k + 64] * b[k + 64] + a[k + 96] * b[k + 96])
         high = a[k + 128] * b[k + 128] + a[k + 160] * b[k + 160]
         lanes[k] = low + (high + (a[k + 192] * b[k + 192] + a[k + 224] * b[k + 224]))
@@ -190,25 +148,53 @@ def _scale(columns: Floats, peaks: Floats, block: Doubles) -> None:
             block[j, b] = np.float64(columns[j, b] / peaks[b])
 
 
-_SUMS = _tuple((types.float64, types.float64, types.int64, _VECTOR, _VECTOR, _VECTOR, _VECTOR, _COUNTS))
+def largest_bits(bits: Any, count: int, result: Any) -> None:
+    """result[0] = the largest magnitude of `count` float32 numbers, given and returned as bits.
 
-
-@compiled(_SUMS(_FLOATS, types.float64))
-def sums_of_3x3(filters: Floats, limit: float) -> tuple[float, float, int, Doubles, Doubles, Doubles, Doubles, Ints]:
-    """What one pass over finite float32 filters (n, 9) adds up.
-
-    Sum of magnitudes; sum of squares; filters whose largest number is below `limit`; mean (9,) and upper triangle of m2
-    (45,) of the filters, and of the scaled filters; counts (9, COLUMNS) of the scaled filters' DCT coefficients.
+    Those of Inf and NaN are at least 0x7F800000.
     """
-    columns, peaks = np.zeros((SIZE, BLOCK), np.float32), np.zeros(BLOCK, np.float32)
-    block, rows, bins = np.zeros((SIZE, BLOCK)), np.zeros((SIZE, BLOCK)), np.zeros((SIZE, BLOCK), np.int32)
-    lanes = np.zeros(_LANES)
-    scratch = np.zeros(SIZE), np.zeros(SIZE), lanes
-    mean, m2, scaled_mean, scaled_m2 = np.zeros(SIZE), np.zeros(PAIRS), np.zeros(SIZE), np.zeros(PAIRS)
-    counts = np.zeros((SIZE, COLUMNS), np.int64)
+    numbers = numba.carray(bits, count)
+    found = np.uint32(0)
+    for place in range(count):
+        found = max(found, numbers[place] & _MAGNITUDE)
+    result[0] = found
+
+
+def sums_of_3x3(  # noqa: PLR0917  # pointers have no sizes that could come with them
+    pointer: Any,
+    count: int,
+    limit: float,
+    columns_at: Any,
+    peaks_at: Any,
+    block_at: Any,
+    rows_at: Any,
+    bins_at: Any,
+    lanes_at: Any,
+    own_at: Any,
+    change_at: Any,
+    result: Any,
+    means: Any,
+    squares_of: Any,
+    scaled_means: Any,
+    scaled_squares: Any,
+    histogram: Any,
+) -> None:
+    """What one pass over `count` finite float32 filters of nine numbers adds up; all of it is zero before.
+
+    result: sum of magnitudes, sum of squares, filters whose largest number is below `limit`. Then mean (9,) and upper
+    triangle of m2 (45,) of the filters, the same of the scaled filters, and counts, int64 (9, COLUMNS), of the scaled
+    filters' DCT coefficients. What ends in `_at` is scratch memory.
+    """
+    filters, counts = numba.carray(pointer, (count, SIZE)), numba.carray(histogram, (SIZE, COLUMNS))
+    columns, peaks = numba.carray(columns_at, (SIZE, BLOCK)), numba.carray(peaks_at, BLOCK)
+    block, rows = numba.carray(block_at, (SIZE, BLOCK)), numba.carray(rows_at, (SIZE, BLOCK))
+    bins, lanes = numba.carray(bins_at, (SIZE, BLOCK)), numba.carray(lanes_at, LANES)
+    scratch = numba.carray(own_at, SIZE), numba.carray(change_at, SIZE), lanes
+    mean, m2 = numba.carray(means, SIZE), numba.carray(squares_of, PAIRS)
+    scaled_mean, scaled_m2 = numba.carray(scaled_means, SIZE), numba.carray(scaled_squares, PAIRS)
     magnitudes, squares, sparse = 0.0, 0.0, 0
-    for first in range(0, len(filters), BLOCK):
-        used = min(BLOCK, len(filters) - first)
+    for first in range(0, count, BLOCK):
+        used = min(BLOCK, count - first)
         _read_block(filters, first, used, columns, peaks)
         for b in range(used):
             sparse += int(peaks[b] < limit)
@@ -221,99 +207,132 @@ def sums_of_3x3(filters: Floats, limit: float) -> tuple[float, float, int, Doubl
         _scale(columns, peaks, block)
         _count_coefficients(block, used, rows, bins, counts)
         _add_moments(block, used, first, scaled_mean, scaled_m2, scratch)
-    return magnitudes, squares, sparse, mean, m2, scaled_mean, scaled_m2, counts
+    result[0], result[1], result[2] = magnitudes, squares, sparse
 
 
-@compiled(_tuple((types.float64, types.float64, types.int64))(_FLOATS, types.float64))
-def sums_of_any(filters: Floats, limit: float) -> tuple[float, float, int]:
-    """Sum of magnitudes, sum of squares, and sparse filters, of finite float32 filters (n, k)."""
-    numbers, sparse = filters.reshape(-1), 0
-    for place in range(len(filters)):
+def sums_of_any(  # noqa: PLR0917  # as above
+    pointer: Any, count: int, size: int, limit: float, block_at: Any, lanes_at: Any, result: Any
+) -> None:
+    """Sum of magnitudes, sum of squares, and sparse filters, of finite float32 filters (count, size)."""
+    total, sparse = count * size, 0
+    numbers = numba.carray(pointer, total)
+    for place in range(count):
         peak = _ZERO
-        for j in range(filters.shape[1]):
-            peak = max(peak, abs(filters[place, j]))
+        for j in range(size):
+            peak = max(peak, abs(numbers[place * size + j]))
         sparse += int(peak < limit)
-    block, lanes = np.zeros(BLOCK), np.zeros(_LANES)
+    block, lanes = numba.carray(block_at, BLOCK), numba.carray(lanes_at, LANES)
     magnitudes, squares = 0.0, 0.0
-    for first in range(0, len(numbers), BLOCK):
-        used = min(BLOCK, len(numbers) - first)
+    for first in range(0, total, BLOCK):
+        used = min(BLOCK, total - first)
         for b in range(used):
             block[b] = np.float64(numbers[first + b])
-        block[used:] = 0.0
+        for b in range(used, BLOCK):
+            block[b] = 0.0
         magnitudes += _sum_of_magnitudes(block, lanes)
         squares += _product(block, block, lanes)
-    return magnitudes, squares, sparse
+    result[0], result[1], result[2] = magnitudes, squares, sparse
 
 
-@compiled(_tuple((types.float64, types.float64))(_FLOATS, types.float64))
-def central_powers(filters: Floats, peak: float) -> tuple[float, float]:
-    """Sums of the second and the fourth power of w / peak - mean, over the numbers w of finite float32 (n, k)."""
-    numbers = filters.reshape(-1)
-    block, lanes = np.zeros(BLOCK), np.zeros(_LANES)
+def central_powers(  # noqa: PLR0917  # as above
+    pointer: Any, count: int, peak: float, block_at: Any, lanes_at: Any, result: Any
+) -> None:
+    """Sums of the second and the fourth power of w / peak - mean, over `count` finite float32 numbers w."""
+    numbers = numba.carray(pointer, count)
+    block, lanes = numba.carray(block_at, BLOCK), numba.carray(lanes_at, LANES)
     total, second, fourth = 0.0, 0.0, 0.0
     scale = 1 / peak
-    for first in range(0, len(numbers), BLOCK):
-        used = min(BLOCK, len(numbers) - first)
+    for first in range(0, count, BLOCK):
+        used = min(BLOCK, count - first)
         for b in range(used):
             block[b] = np.float64(numbers[first + b]) * scale
-        block[used:] = 0.0
+        for b in range(used, BLOCK):
+            block[b] = 0.0
         total += _sum(block, lanes)
-    mean = total / max(1, len(numbers))
-    for first in range(0, len(numbers), BLOCK):
-        used = min(BLOCK, len(numbers) - first)
+    mean = total / max(1, count)
+    for first in range(0, count, BLOCK):
+        used = min(BLOCK, count - first)
         for b in range(used):
             gap = np.float64(numbers[first + b]) * scale - mean
             block[b] = gap * gap
-        block[used:] = 0.0
+        for b in range(used, BLOCK):
+            block[b] = 0.0
         second += _sum(block, lanes)
         fourth += _product(block, block, lanes)
-    return second, fourth
+    result[0], result[1] = second, fourth
 
 
-@compiled(_tuple((types.float64, types.int64))(_read_only(types.float32, 3)))
-def cosines_of_small_groups(rows: Floats) -> tuple[float, int]:
-    """(groups, m, k) finite -> sum of abs(cosine) over ordered pairs of different rows of a group, and their number.
+def cosines_of_small_groups(  # noqa: PLR0917  # as above
+    pointer: Any, groups: int, count: int, size: int, unit_at: Any, result: Any
+) -> None:
+    """(groups, count, size) finite -> sum of abs(cosine) over ordered pairs of rows of a group, and their number.
 
     Rows of zeros are left out. In float64, for groups of few rows.
     """
-    groups, count, numbers = rows.shape
-    unit = np.zeros((count, numbers))
+    rows, unit = numba.carray(pointer, (groups, count, size)), numba.carray(unit_at, (count, size))
     total, pairs = 0.0, 0
     for group in range(groups):
         alive = 0
         for a in range(count):
             peak, squares = 0.0, 0.0
-            for k in range(numbers):
+            for k in range(size):
                 peak = max(peak, abs(np.float64(rows[group, a, k])))
             alive += int(peak > 0)
             divisor = peak if peak > 0 else 1.0
-            for k in range(numbers):
+            for k in range(size):
                 unit[a, k] = np.float64(rows[group, a, k]) / divisor
                 squares += unit[a, k] * unit[a, k]
             length = np.sqrt(squares) if squares > 0 else 1.0
-            for k in range(numbers):
+            for k in range(size):
                 unit[a, k] /= length
             for b in range(a):
                 cosine = 0.0
-                for k in range(numbers):
+                for k in range(size):
                     cosine += unit[a, k] * unit[b, k]
                 total += 2 * abs(cosine)
         pairs += alive * (alive - 1)
-    return total, pairs
+    result[0], result[1] = total, pairs
 
 
-@compiled(types.float64(_FLOATS, _read_only(types.float64, 1), _read_only(types.float64, 1)))
-def weighted_sum(products: Floats, left: Doubles, right: Doubles) -> float:
-    """Sum over a, b of abs(products[a, b]) left[a] right[b], in float64."""
-    lanes, total = np.zeros(_LANES), 0.0
-    wide = len(right) // _LANES * _LANES
-    for a in range(len(left)):
-        lanes[:] = 0.0
-        for b in range(0, wide, _LANES):
-            for k in range(_LANES):
-                lanes[k] += abs(np.float64(products[a, b + k])) * right[b + k]
+def weighted_sum(  # noqa: PLR0917  # as above
+    pointer: Any, left: Any, rows: int, right: Any, columns: int, lanes_at: Any, result: Any
+) -> None:
+    """Sum over a, b of abs(products[a, b]) left[a] right[b], in float64, of float32 products (rows, columns)."""
+    products, lanes = numba.carray(pointer, (rows, columns)), numba.carray(lanes_at, LANES)
+    weights, total = numba.carray(right, columns), 0.0
+    wide = columns // LANES * LANES
+    for a in range(rows):
+        for k in range(LANES):
+            lanes[k] = 0.0
+        for b in range(0, wide, LANES):
+            for k in range(LANES):
+                lanes[k] += abs(np.float64(products[a, b + k])) * weights[b + k]
         own = _folded(lanes)
-        for b in range(wide, len(right)):
-            own += abs(np.float64(products[a, b])) * right[b]
+        for b in range(wide, columns):
+            own += abs(np.float64(products[a, b])) * weights[b]
         total += own * left[a]
-    return total
+    result[0] = total
+
+
+_TYPES: Final = {
+    "i": types.int64,
+    "d": types.float64,
+    "*f": types.CPointer(types.float32),
+    "*d": types.CPointer(types.float64),
+    "*i": types.CPointer(types.int64),
+    "*h": types.CPointer(types.int32),
+    "*u": types.CPointer(types.uint32),
+}
+"""What the letters of `kernels.LOOPS` mean."""
+
+
+def compiled() -> dict[str, tuple[str, bytes]]:
+    """Each loop's machine code for this CPU: the name of its entry, and an object file that holds it."""
+    found = {}
+    for name, arguments in LOOPS.items():
+        signature = tuple(_TYPES[letter] for letter in arguments.split())
+        options = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+        result = numba.njit(types.void(*signature), **options)(globals()[name]).overloads[signature]
+        code = result.library
+        found[name] = result.fndesc.llvm_func_name, code.codegen._tm.emit_object(code._final_module)  # noqa: SLF001  # Numba has no public way
+    return found

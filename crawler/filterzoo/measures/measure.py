@@ -12,13 +12,15 @@ from filterzoo.errors import Reason, Refused, StartError
 from filterzoo.layers.layer import LayerMeasure
 from filterzoo.measures.descent import kurtosis, probe
 from filterzoo.measures.frequency import energy_of_filters, energy_of_moments, frequency_energy, is_measured
+from filterzoo.measures.kernels import largest_bits
 from filterzoo.measures.orthogonality import orthogonality
 from filterzoo.measures.spectral import UNDEFINED, eigenvalues, is_affordable, spectrum, takes_row_products
 from filterzoo.measures.sums import FilterCounts, Sums, layer_measure, sums_of
 from filterzoo.records import Kind
 
 if TYPE_CHECKING:
-    from filterzoo.layers.layer import Device, Doubles, Floats, Layer
+    from filterzoo.device import Device
+    from filterzoo.layers.layer import Doubles, Floats, Layer
     from filterzoo.measures.statistics import Moments
 
 _WORTH_A_GPU: Final = 2**17
@@ -121,8 +123,6 @@ def finite_filters(filters: Floats) -> tuple[Floats, FilterCounts]:
 
 def largest(filters: Floats) -> float:
     """The largest absolute value of C-ordered float32 numbers, NaN or Inf if one is; 0.0 without any."""
-    from filterzoo.measures.loops import largest_bits  # noqa: PLC0415  # Numba is loaded when the first layer comes
-
     bits = np.array([largest_bits(filters.reshape(-1).view(np.uint32))], np.uint32)
     return float(bits.view(np.float32)[0])
 

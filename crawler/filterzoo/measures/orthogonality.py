@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from filterzoo.measures.kernels import cosines_of_small_groups, weighted_sum
+
 if TYPE_CHECKING:
     from filterzoo.layers.layer import Doubles, Floats
 
@@ -44,8 +46,6 @@ def orthogonality(weights: Floats, groups: int, products: Doubles | None = None,
     shape = pairs_to_compare(weights.shape, groups)
     if shape is None:
         return None
-    from filterzoo.measures.loops import cosines_of_small_groups  # noqa: PLC0415  # Numba, when the first layer comes
-
     layer = weights.reshape(shape)
     if shape[1] <= _FEW and products is None:
         total, pairs = cosines_of_small_groups(layer)
@@ -57,8 +57,6 @@ def orthogonality(weights: Floats, groups: int, products: Doubles | None = None,
 
 def _absolute_cosines(rows: Floats, kept: Doubles | None, peak: float) -> tuple[float, int]:
     """(m, k) -> sum of abs(cosine) over the ordered pairs of different rows, and their number."""
-    from filterzoo.measures.loops import weighted_sum  # noqa: PLC0415  # as above
-
     side = max(1, min(_ROWS, len(rows), _NUMBERS // rows.shape[1]))
     peaks = np.maximum(rows.max(axis=1), -rows.min(axis=1))
     # Divided by its largest number, no row's squares overflow or vanish, whatever the layer's magnitude.

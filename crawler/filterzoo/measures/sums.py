@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from filterzoo.layers.layer import LayerMeasure
+from filterzoo.measures import kernels
 from filterzoo.measures.entropy import variance_entropy, variance_entropy_threshold
 from filterzoo.measures.statistics import Moments, unpack
 
@@ -50,13 +51,11 @@ class Sums:
 
 def sums_of(filters: Floats, peak: float, *, with_statistics: bool) -> Sums:
     """Norms and sparse filters of finite filters (n, k); with statistics, moments and histogram of 3x3 filters too."""
-    from filterzoo.measures import loops  # noqa: PLC0415  # Numba is loaded when the first layer comes
-
     limit = sparse_limit(peak)
     if not with_statistics:
-        magnitudes, squares, sparse = loops.sums_of_any(filters, limit)
+        magnitudes, squares, sparse = kernels.sums_of_any(filters, limit)
         return Sums(magnitudes, math.sqrt(squares), sparse)
-    magnitudes, squares, sparse, mean, m2, scaled_mean, scaled_m2, counts = loops.sums_of_3x3(filters, limit)
+    magnitudes, squares, sparse, mean, m2, scaled_mean, scaled_m2, counts = kernels.sums_of_3x3(filters, limit)
     counts[:, -2] += counts[:, -1]
     raw, scaled = Moments(len(filters), mean, unpack(m2)), Moments(len(filters), scaled_mean, unpack(scaled_m2))
     return Sums(magnitudes, math.sqrt(squares), sparse, raw, scaled, counts[:, :-1])

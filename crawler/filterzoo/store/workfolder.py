@@ -47,6 +47,7 @@ class WorkFolder:
         self.path = path
         self._store = store
         self._lock: IO[str] | None = None
+        self._entered = 0
 
     @property
     def fragments_url(self) -> str:
@@ -104,6 +105,11 @@ class WorkFolder:
     def scratch(self) -> Path:
         """Files that are being written; nothing in it survives a crawl."""
         return self.path / "scratch"
+
+    @property
+    def sockets(self) -> Path:
+        """Where the processes of a crawl may put sockets."""
+        return self.path / SOCKETS
 
     @property
     def hosts(self) -> Path:
@@ -169,9 +175,14 @@ class WorkFolder:
         """Take the lock and clear what an interrupted crawl left half-written.
 
         StartError, and nothing is cleared, where the journal cannot be read, is a newer version's or is lost: a new one
-        would know nothing of the fragments, and all of them would be fetched again.
+        would know nothing of the fragments, and all of them would be fetched again. Inside its own block it does
+        nothing.
         """
+        if self._entered:
+            self._entered += 1
+            return self
         self._hold()
+        self._entered = 1
         try:
             self._check_journal()
         except BaseException:
@@ -185,6 +196,9 @@ class WorkFolder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None = None, *_exception: object) -> None:
+        self._entered = max(0, self._entered - 1)
+        if self._entered:
+            return
         if kind is not None and self._lock is not None:
             shutil.rmtree(self.scratch, ignore_errors=True)
         if self._lock is not None:

@@ -46,11 +46,13 @@ def publish(
     With --from, rows of other data sets are copied as they are, and layers that are there already are pointed to.
     Exit code 0: all well; 2: it could not start, or TARGET refused.
     """
+    from filterzoo.arrow import leave_pandas_out  # noqa: PLC0415
     from filterzoo_publish import release as releasing  # noqa: PLC0415
     from filterzoo_publish.card.citation import checked_doi  # noqa: PLC0415
     from filterzoo_publish.merge import merging  # noqa: PLC0415  # these take a second that other commands do not need
     from filterzoo_publish.plan.plan import open_work  # noqa: PLC0415
 
+    leave_pandas_out()
     place = releasing.target_for(target, workdir=workdir, create_pr=create_pr, private=private)
     place.doi = None if doi is None else checked_doi(doi)
     watch = None if as_json else _show_file

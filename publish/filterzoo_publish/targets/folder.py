@@ -119,7 +119,7 @@ class FolderTarget(Target):
             self._notes.add(plan, self._path)
             os.rename(_STAGED, DECIDED, src_dir_fd=self._folder, dst_dir_fd=self._folder)
             sync_folder(self._folder)
-        self._finish(plan)
+        self._finish(plan, are_ours=True)
         self._added = {}
         return Commit()
 
@@ -166,15 +166,18 @@ class FolderTarget(Target):
             f"interrupted with its --workdir, or look at {PLAN} there and remove the folder to give the release up"
         )
 
-    def _finish(self, plan: bytes) -> None:
-        """Move the files of a decided release to their places, the README last, and remove what it replaces."""
+    def _finish(self, plan: bytes, *, are_ours: bool = False) -> None:
+        """Move the files of a decided release to their places, the README last, and remove what it replaces.
+
+        are_ours: this process wrote or hashed each of them under its lock; they are not hashed once more.
+        """
         with self._explained("the release is decided; mend it and run the same command again to finish it"):
-            self._move(plan)
+            self._move(plan, are_ours=are_ours)
         self._notes.drop(plan)
 
-    def _move(self, plan: bytes) -> None:
+    def _move(self, plan: bytes, *, are_ours: bool) -> None:
         decided = Decided.read(plan)
-        waiting = [path for path, digest in decided.files.items() if self._is_waiting(path, digest)]
+        waiting = [path for path, digest in decided.files.items() if are_ours or self._is_waiting(path, digest)]
         for path in sorted(waiting, key=lambda path: (path == README, path)):
             confined.move(self._folder, f"{DECIDED}/{path}", path)
         for path in decided.removed:

@@ -7,11 +7,12 @@ import re
 
 import pytest
 
-from filterzoo.crawl.log import CrawlLog, Level, LogFormat
+from filterzoo.crawl.log import CrawlLog
 from filterzoo.crawl.pipeline import Event
 from filterzoo.errors import Reason, Stage
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.records import Artifact, Checkpoint
+from filterzoo.reporting.levels import Level, LogFormat
 
 NET = Checkpoint(source="zoo", id="net\x1b[31m", revision="1", artifacts=(Artifact(url="https://a.example/n"),))
 DONE = Done(

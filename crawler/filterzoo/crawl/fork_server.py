@@ -1,0 +1,83 @@
+"""How worker processes start: on Linux as forks of one process that has imported everything and done nothing with it.
+
+The measuring loops are loaded, or compiled, once for all workers, and so is torch where it is needed. Elsewhere a fork
+is not safe, or not to be had; then each worker imports all of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from multiprocessing import forkserver, util
+from multiprocessing.context import BaseContext
+from pathlib import Path
+
+PRELOADED = ("filterzoo.crawl.preloaded",)
+"""Modules of a worker's start."""
+_FOR_ARCHITECTURES = ("filterzoo.architectures.architecture",)
+"""What is loaded besides where a source builds architectures: torch."""
+_BUILDERS = "filterzoo.architectures"
+"""Entry points named after sources that may build architectures."""
+
+
+def may_start_early(manifests: Iterable[Path]) -> bool:
+    """Whether `start` can come before the manifests are understood: they name no source that may build architectures.
+
+    What is named in a comment counts too: then workers start a second later.
+    """
+    builders = [point.name.encode() for point in importlib.metadata.entry_points(group=_BUILDERS)]
+    try:
+        texts = [path.read_bytes() for path in manifests]
+    except OSError:
+        return False  # to be told where manifests are read
+    return not any(name in text for name in builders for text in texts)
+
+
+def start(sockets: Path | None, *, builds_architectures: bool = False) -> bool:
+    """Start that process if it does not run; it takes a second, which nobody has to wait. False where there is none.
+
+    sockets: where it may be reached; None for the system's folder of temporary files.
+    """
+    if sys.platform != "linux":
+        return False
+    forkserver.set_forkserver_preload([*PRELOADED, *_FOR_ARCHITECTURES * builds_architectures])
+    try:
+        with contextlib.nullcontext() if sockets is None else _socket_in(sockets):
+            forkserver.ensure_running()
+    except OSError:  # no place for its socket, such as a full disk or a file system that has none
+        return False
+    return True
+
+
+def context(sockets: Path | None = None, *, builds_architectures: bool = False) -> BaseContext:
+    """What makes worker processes, and what they share."""
+    has_server = start(sockets, builds_architectures=builds_architectures)
+    return multiprocessing.get_context("forkserver" if has_server else "spawn")
+
+
+@contextlib.contextmanager
+def _socket_in(sockets: Path) -> Iterator[None]:
+    """multiprocessing puts its socket into the work folder, where the next run clears it away if this one is killed.
+
+    The name of a socket has at most 107 bytes, and a work folder may lie deeper: so the folder is named by a
+    descriptor, which stays open as long as the process.
+    """
+    own = sockets / str(os.getpid())
+    if own.is_dir():
+        yield
+        return
+    own.mkdir(parents=True)
+    # Behind multiprocessing's own, of priority -100, which removes its folder in this one.
+    util.Finalize(None, shutil.rmtree, (own,), {"ignore_errors": True}, exitpriority=-200)
+    folder = os.open(own, os.O_RDONLY | os.O_DIRECTORY)
+    before, tempfile.tempdir = tempfile.tempdir, f"/proc/self/fd/{folder}"
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before

@@ -1,0 +1,8 @@
+"""Where layers are measured."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Device = Literal["auto", "cpu", "cuda"]
+"""auto takes a GPU where there is one."""

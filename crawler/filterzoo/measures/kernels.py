@@ -1,0 +1,131 @@
+"""The loops of `loops` as functions of arrays; their machine code is loaded when the first one is called."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from filterzoo.measures.dct import DCT_BINS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from filterzoo.layers.layer import Doubles, Floats
+
+BLOCK: Final = 256
+"""Filters, or numbers, worked on at a time."""
+LANES: Final = 32
+SIZE: Final = 9
+PAIRS: Final = 45
+"""Numbers of a 3x3 filter, and pairs of them."""
+COLUMNS: Final = DCT_BINS + 1
+"""Bins that are counted: a coefficient of exactly +3 falls into the last, and belongs into the one before."""
+
+LOOPS: Final = {
+    "largest_bits": "*u i *u",
+    "sums_of_3x3": "*f i d *f *f *d *d *h *d *d *d *d *d *d *d *d *i",
+    "sums_of_any": "*f i i d *d *d *d",
+    "central_powers": "*f i d *d *d *d",
+    "cosines_of_small_groups": "*f i i i *d *d",
+    "weighted_sum": "*f *d i *d i *d *d",
+}
+"""Each loop and its arguments: i and d are an int64 and a float64; * stands before a pointer to float32 (f), float64
+(d), int64 (i), int32 (h) or uint32 (u)."""
+_DTYPES: Final = {
+    letters: np.dtype(name) for letters, name in (("*f", "f4"), ("*d", "f8"), ("*i", "i8"), ("*h", "i4"), ("*u", "u4"))
+}
+
+
+def largest_bits(bits: npt.NDArray[np.uint32]) -> np.uint32:
+    """The largest magnitude of C-ordered float32 numbers, as their bits; of Inf and NaN at least 0x7F800000."""
+    found = np.zeros(1, np.uint32)
+    _call("largest_bits", bits, bits.size, found)
+    result: np.uint32 = found[0]
+    return result
+
+
+def sums_of_3x3(
+    filters: Floats, limit: float
+) -> tuple[float, float, int, Doubles, Doubles, Doubles, Doubles, npt.NDArray[np.int64]]:
+    """What one pass over finite C-ordered filters (n, 9) adds up; ValueError for filters of other sizes.
+
+    Sum of magnitudes; sum of squares; filters whose largest number is below `limit`; mean (9,) and upper triangle of m2
+    (45,) of the filters, and of the scaled filters; counts (9, COLUMNS) of the scaled filters' DCT coefficients.
+    """
+    if filters.shape[1:] != (SIZE,):
+        raise ValueError(f"filters of shape {filters.shape}, wanted (n, {SIZE})")
+    columns, peaks, bins = (
+        np.empty((SIZE, BLOCK), np.float32),
+        np.empty(BLOCK, np.float32),
+        np.empty((SIZE, BLOCK), "i4"),
+    )
+    scratch = columns, peaks, *np.empty((2, SIZE, BLOCK)), bins, np.empty(LANES), *np.empty((2, SIZE))
+    sums, counts = np.zeros(3), np.zeros((SIZE, COLUMNS), np.int64)
+    raw, scaled = (np.zeros(SIZE), np.zeros(PAIRS)), (np.zeros(SIZE), np.zeros(PAIRS))
+    _call("sums_of_3x3", filters, len(filters), limit, *scratch, sums, *raw, *scaled, counts)
+    return float(sums[0]), float(sums[1]), int(sums[2]), *raw, *scaled, counts
+
+
+def sums_of_any(filters: Floats, limit: float) -> tuple[float, float, int]:
+    """Sum of magnitudes, sum of squares, and sparse filters, of finite C-ordered filters (n, k)."""
+    sums = np.zeros(3)
+    _call("sums_of_any", filters, *filters.shape, limit, np.empty(BLOCK), np.empty(LANES), sums)
+    return float(sums[0]), float(sums[1]), int(sums[2])
+
+
+def central_powers(filters: Floats, peak: float) -> tuple[float, float]:
+    """Sums of the second and the fourth power of w / peak - mean, over the numbers w of finite C-ordered filters."""
+    sums = np.zeros(2)
+    _call("central_powers", filters, filters.size, peak, np.empty(BLOCK), np.empty(LANES), sums)
+    return float(sums[0]), float(sums[1])
+
+
+def cosines_of_small_groups(rows: Floats) -> tuple[float, int]:
+    """(groups, m, k) finite, C order -> sum of abs(cosine) over ordered pairs of rows of a group, and their number.
+
+    Rows of zeros are left out. In float64, for groups of few rows.
+    """
+    sums = np.zeros(2)
+    _call("cosines_of_small_groups", rows, *rows.shape, np.empty(rows.shape[1:]), sums)
+    return float(sums[0]), int(sums[1])
+
+
+def weighted_sum(products: Floats, left: Doubles, right: Doubles) -> float:
+    """Sum over a, b of abs(products[a, b]) left[a] right[b], in float64."""
+    if products.shape != (len(left), len(right)):
+        raise ValueError(f"products of shape {products.shape} for {len(left)} and {len(right)} rows")
+    found = np.zeros(1)
+    _call("weighted_sum", products, left, len(left), right, len(right), np.empty(LANES), found)
+    return float(found[0])
+
+
+def _call(name: str, *arguments: npt.NDArray[Any] | float) -> None:
+    """Call a loop; an array is given as the address of its numbers. ValueError for one of other numbers, or order."""
+    plain: list[float] = []
+    for argument, letters in zip(arguments, LOOPS[name].split(), strict=True):
+        if isinstance(argument, np.ndarray):
+            if argument.dtype != _DTYPES[letters] or not argument.flags.c_contiguous:
+                raise ValueError(f"{name}: takes {_DTYPES[letters]} in C order, not {argument.dtype}")
+            plain.append(argument.ctypes.data)
+        else:
+            plain.append(argument)
+    _loaded()[name](*plain)
+
+
+def prepare() -> None:
+    """Load the loops, or compile them, now: before a process is forked, or for a machine in advance."""
+    _loaded()
+
+
+@cache
+def _loaded() -> dict[str, Callable[..., None]]:
+    from filterzoo.measures.machine_code import load  # noqa: PLC0415  # llvmlite is loaded when the first layer comes
+
+    return load(LOOPS)
+
+
+if __name__ == "__main__":
+    prepare()
