@@ -21,7 +21,7 @@ def leave_pandas_out() -> None:
     finder = _NoPandas()
     sys.meta_path.insert(0, finder)
     try:
-        pa.array([], pa.int8())
+        pa.array([0])  # a type that is to be inferred: both places that look for pandas do so
     finally:
         sys.meta_path.remove(finder)
 

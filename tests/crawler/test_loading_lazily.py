@@ -51,7 +51,7 @@ COMMANDS = {
     "verify --help": LIGHT,
     "report --help": LIGHT,
     "inspect --help": (LIGHT - {"numpy"}),
-    "crawl --help": HEAVY,
+    "crawl --help": LIGHT | {"filterzoo.plugins"},
     "doctor": HEAVY,
 }
 

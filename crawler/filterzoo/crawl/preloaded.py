@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
+import importlib.metadata
 import signal
 
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver receives it and ends this process and its forks
 
-import filterzoo.crawl.worker  # noqa: E402, F401  # for the workers
 from filterzoo.arrow import leave_pandas_out  # noqa: E402
+from filterzoo.hooks import PROJECT  # noqa: E402
+from filterzoo.licensing.licences import Licence  # noqa: E402
 from filterzoo.measures.kernels import prepare  # noqa: E402
 
-with contextlib.suppress(Exception):  # what fails here fails again in a worker, which says of which checkpoint
+# What fails here fails again in a worker, which says what it was, and of which checkpoint.
+for module in ("filterzoo.crawl.local_executor", "filterzoo.measures.spectral", "threadpoolctl"):
+    with contextlib.suppress(Exception):
+        importlib.import_module(module)
+with contextlib.suppress(Exception):
     prepare()
+for point in importlib.metadata.entry_points(group=PROJECT):
+    # Others may start threads or open files when they are imported, which a fork would share.
+    if point.dist is not None and point.dist.name == PROJECT:
+        with contextlib.suppress(Exception):
+            importlib.import_module(point.module)
+Licence.parse("apache-2.0")
 leave_pandas_out()
 gc.freeze()  # no worker has to look again at what stays for ever, nor to copy its memory for that

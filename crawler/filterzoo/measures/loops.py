@@ -30,6 +30,7 @@ _BINS_PER_UNIT: Final = (DCT_BINS // 2) / (DCT_LIMIT * DCT_SNAP)
 _FIRST_BIN: Final = DCT_BINS // 2 + 0.5 / (DCT_LIMIT * DCT_SNAP)
 _THIRD, _HALF, _SIXTH = (float(1 / np.sqrt(n)) for n in (3.0, 2.0, 6.0))
 
+_carray: Any = numba.carray  # type: ignore[attr-defined]  # Numba does not say that it is public; its manual does
 _MAGNITUDE: Final = np.uint32(0x7FFFFFFF)
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
@@ -153,7 +154,7 @@ def largest_bits(bits: Any, count: int, result: Any) -> None:
 
     Those of Inf and NaN are at least 0x7F800000.
     """
-    numbers = numba.carray(bits, count)
+    numbers = _carray(bits, count)
     found = np.uint32(0)
     for place in range(count):
         found = max(found, numbers[place] & _MAGNITUDE)
@@ -185,13 +186,13 @@ def sums_of_3x3(  # noqa: PLR0917  # pointers have no sizes that could come with
     triangle of m2 (45,) of the filters, the same of the scaled filters, and counts, int64 (9, COLUMNS), of the scaled
     filters' DCT coefficients. What ends in `_at` is scratch memory.
     """
-    filters, counts = numba.carray(pointer, (count, SIZE)), numba.carray(histogram, (SIZE, COLUMNS))
-    columns, peaks = numba.carray(columns_at, (SIZE, BLOCK)), numba.carray(peaks_at, BLOCK)
-    block, rows = numba.carray(block_at, (SIZE, BLOCK)), numba.carray(rows_at, (SIZE, BLOCK))
-    bins, lanes = numba.carray(bins_at, (SIZE, BLOCK)), numba.carray(lanes_at, LANES)
-    scratch = numba.carray(own_at, SIZE), numba.carray(change_at, SIZE), lanes
-    mean, m2 = numba.carray(means, SIZE), numba.carray(squares_of, PAIRS)
-    scaled_mean, scaled_m2 = numba.carray(scaled_means, SIZE), numba.carray(scaled_squares, PAIRS)
+    filters, counts = _carray(pointer, (count, SIZE)), _carray(histogram, (SIZE, COLUMNS))
+    columns, peaks = _carray(columns_at, (SIZE, BLOCK)), _carray(peaks_at, BLOCK)
+    block, rows = _carray(block_at, (SIZE, BLOCK)), _carray(rows_at, (SIZE, BLOCK))
+    bins, lanes = _carray(bins_at, (SIZE, BLOCK)), _carray(lanes_at, LANES)
+    scratch = _carray(own_at, SIZE), _carray(change_at, SIZE), lanes
+    mean, m2 = _carray(means, SIZE), _carray(squares_of, PAIRS)
+    scaled_mean, scaled_m2 = _carray(scaled_means, SIZE), _carray(scaled_squares, PAIRS)
     magnitudes, squares, sparse = 0.0, 0.0, 0
     for first in range(0, count, BLOCK):
         used = min(BLOCK, count - first)
@@ -215,13 +216,13 @@ def sums_of_any(  # noqa: PLR0917  # as above
 ) -> None:
     """Sum of magnitudes, sum of squares, and sparse filters, of finite float32 filters (count, size)."""
     total, sparse = count * size, 0
-    numbers = numba.carray(pointer, total)
+    numbers = _carray(pointer, total)
     for place in range(count):
         peak = _ZERO
         for j in range(size):
             peak = max(peak, abs(numbers[place * size + j]))
         sparse += int(peak < limit)
-    block, lanes = numba.carray(block_at, BLOCK), numba.carray(lanes_at, LANES)
+    block, lanes = _carray(block_at, BLOCK), _carray(lanes_at, LANES)
     magnitudes, squares = 0.0, 0.0
     for first in range(0, total, BLOCK):
         used = min(BLOCK, total - first)
@@ -238,8 +239,8 @@ def central_powers(  # noqa: PLR0917  # as above
     pointer: Any, count: int, peak: float, block_at: Any, lanes_at: Any, result: Any
 ) -> None:
     """Sums of the second and the fourth power of w / peak - mean, over `count` finite float32 numbers w."""
-    numbers = numba.carray(pointer, count)
-    block, lanes = numba.carray(block_at, BLOCK), numba.carray(lanes_at, LANES)
+    numbers = _carray(pointer, count)
+    block, lanes = _carray(block_at, BLOCK), _carray(lanes_at, LANES)
     total, second, fourth = 0.0, 0.0, 0.0
     scale = 1 / peak
     for first in range(0, count, BLOCK):
@@ -269,7 +270,7 @@ def cosines_of_small_groups(  # noqa: PLR0917  # as above
 
     Rows of zeros are left out. In float64, for groups of few rows.
     """
-    rows, unit = numba.carray(pointer, (groups, count, size)), numba.carray(unit_at, (count, size))
+    rows, unit = _carray(pointer, (groups, count, size)), _carray(unit_at, (count, size))
     total, pairs = 0.0, 0
     for group in range(groups):
         alive = 0
@@ -298,8 +299,8 @@ def weighted_sum(  # noqa: PLR0917  # as above
     pointer: Any, left: Any, rows: int, right: Any, columns: int, lanes_at: Any, result: Any
 ) -> None:
     """Sum over a, b of abs(products[a, b]) left[a] right[b], in float64, of float32 products (rows, columns)."""
-    products, lanes = numba.carray(pointer, (rows, columns)), numba.carray(lanes_at, LANES)
-    weights, total = numba.carray(right, columns), 0.0
+    products, lanes = _carray(pointer, (rows, columns)), _carray(lanes_at, LANES)
+    weights, total = _carray(right, columns), 0.0
     wide = columns // LANES * LANES
     for a in range(rows):
         for k in range(LANES):
@@ -314,14 +315,15 @@ def weighted_sum(  # noqa: PLR0917  # as above
     result[0] = total
 
 
+_pointer: Any = types.CPointer
 _TYPES: Final = {
     "i": types.int64,
     "d": types.float64,
-    "*f": types.CPointer(types.float32),
-    "*d": types.CPointer(types.float64),
-    "*i": types.CPointer(types.int64),
-    "*h": types.CPointer(types.int32),
-    "*u": types.CPointer(types.uint32),
+    "*f": _pointer(types.float32),
+    "*d": _pointer(types.float64),
+    "*i": _pointer(types.int64),
+    "*h": _pointer(types.int32),
+    "*u": _pointer(types.uint32),
 }
 """What the letters of `kernels.LOOPS` mean."""
 
@@ -331,7 +333,7 @@ def compiled() -> dict[str, tuple[str, bytes]]:
     found = {}
     for name, arguments in LOOPS.items():
         signature = tuple(_TYPES[letter] for letter in arguments.split())
-        options = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+        options: Any = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
         result = numba.njit(types.void(*signature), **options)(globals()[name]).overloads[signature]
         code = result.library
         found[name] = result.fndesc.llvm_func_name, code.codegen._tm.emit_object(code._final_module)  # noqa: SLF001  # Numba has no public way

@@ -24,7 +24,7 @@ import llvmlite.binding as llvm
 import platformdirs
 
 _SOURCES: Final = ("loops.py", "kernels.py", "dct.py", "machine_code.py")
-_CTYPES: Final = {"i": ctypes.c_int64, "d": ctypes.c_double}
+_CTYPES: Final[dict[str, Any]] = {"i": ctypes.c_int64, "d": ctypes.c_double}
 _UNUSED: Final = "NRT_MemInfo_call_dtor"
 """What a loop that allocates would free its memory with: the code names it and never calls it."""
 
