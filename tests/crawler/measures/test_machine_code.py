@@ -31,8 +31,13 @@ def test_what_was_kept_is_taken_and_what_is_damaged_is_compiled_anew(
 ) -> None:
     good = next(found for folder in machine_code._folders() if (found := machine_code._read(folder / _key())))
     compiled = []
+
+    def compile_loops() -> machine_code.Objects:
+        compiled.append(1)
+        return good
+
     monkeypatch.setattr(machine_code, "_folders", lambda: [tmp_path / "not" / "there", tmp_path])
-    monkeypatch.setattr("filterzoo.measures.loops.compiled", lambda: compiled.append(1) or good)
+    monkeypatch.setattr("filterzoo.measures.loops.compiled", compile_loops)
     (tmp_path / "not").write_text("a file, where a folder would have to be made")
     for times in (1, 1):  # the second finds what the first kept
         loops = machine_code.load(kernels.LOOPS)
@@ -42,10 +47,10 @@ def test_what_was_kept_is_taken_and_what_is_damaged_is_compiled_anew(
     content = bytearray(kept.read_bytes())
     content[len(content) // 2] ^= 1
     kept.write_bytes(content)
-    found, bits = np.zeros(1, np.uint32), np.array([3, 0x80000009, 5], np.uint32)
+    result, bits = np.zeros(1, np.uint32), np.array([3, 0x80000009, 5], np.uint32)
     loops = machine_code.load(kernels.LOOPS)
-    loops["largest_bits"](bits.ctypes.data, 3, found.ctypes.data)
-    assert (len(compiled), found[0]) == (2, 9)
+    loops["largest_bits"](bits.ctypes.data, 3, result.ctypes.data)
+    assert (len(compiled), result[0]) == (2, 9)
     kept.write_bytes(content[: len(content) // 2])
     machine_code.load(kernels.LOOPS)
     assert len(compiled) == 3
