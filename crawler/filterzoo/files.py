@@ -144,8 +144,7 @@ class LocalFile(RandomAccessFile):
             self.descriptor = os.open(path if folder is None else path.name, flags, dir_fd=folder)
         except OSError as error:
             # Where links are not followed, ELOOP says that the name is one.
-            reason = Reason.UNSAFE if error.errno == errno.ELOOP else Reason.FETCH_FAILED
-            raise Refused(reason, f"cannot open the file: {error.strerror}", path.name) from error
+            raise _not_opened(error, "the file", path.name, links=frozenset({errno.ELOOP})) from error
         state = os.fstat(self.descriptor)
         if not stat.S_ISREG(state.st_mode):
             os.close(self.descriptor)
@@ -179,7 +178,7 @@ class LocalFile(RandomAccessFile):
             with _folder_of(self.path.parent, name) as folder:
                 side = LocalFile(self.path.parent / name, follow_links=False, folder=folder)
         except Refused as refusal:
-            reason = Reason.UNSAFE if refusal.reason is Reason.UNSAFE else Reason.MALFORMED
+            reason = refusal.reason if refusal.reason in {Reason.UNSAFE, Reason.LIMIT} else Reason.MALFORMED
             raise Refused(reason, f"side file: {refusal.detail}", ascii(name)[:80]) from refusal
         if os.fstat(side.descriptor).st_nlink > 1:
             # A hard link cannot be told from the file itself, which may belong to somebody else.
@@ -194,6 +193,14 @@ class LocalFile(RandomAccessFile):
             self.descriptor = -1
 
 
+def _not_opened(error: OSError, what: str, where: str, *, links: frozenset[int]) -> Refused:
+    """The refusal for a file or folder that cannot be opened; links: error numbers for a link in its place."""
+    if error.errno in {errno.EMFILE, errno.ENFILE}:
+        return Refused(Reason.LIMIT, f"more files than this process may open ({error.strerror}); see ulimit -n", where)
+    reason = Reason.UNSAFE if error.errno in links else Reason.FETCH_FAILED
+    return Refused(reason, f"cannot open {what}: {error.strerror}", where)
+
+
 @contextlib.contextmanager
 def _folder_of(start: Path, name: str) -> Iterator[int | None]:
     """A descriptor of the folder that a side file is in, None for `start` itself; no link on the way is followed."""
@@ -206,8 +213,8 @@ def _folder_of(start: Path, name: str) -> Iterator[int | None]:
                 opened = os.open(part or start, flags | (os.O_NOFOLLOW if number else 0), dir_fd=descriptor)
             except OSError as error:
                 # A link to a folder is no folder where links are not followed.
-                reason = Reason.UNSAFE if error.errno in {errno.ELOOP, errno.ENOTDIR} else Reason.FETCH_FAILED
-                raise Refused(reason, f"cannot open a folder: {error.strerror}", ascii(part)[:80]) from error
+                links = frozenset({errno.ELOOP, errno.ENOTDIR})
+                raise _not_opened(error, "a folder", ascii(part)[:80], links=links) from error
             stack.callback(os.close, opened)
             descriptor = opened
         yield descriptor

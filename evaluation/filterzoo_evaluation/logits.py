@@ -32,6 +32,8 @@ _SAMPLE_TYPES = {"sample_id": pa.string(), "label": pa.int64()}
 _KEY_SCHEMA = pa.schema([(name, kind) for name, kind in KEY.items()])
 _MOST_ROWS = 100_000_000
 _MOST_CLASSES = 1_000_000
+_LARGEST_LOGIT = float(np.finfo(np.float32).max)
+"""Differences of larger ones overflow."""
 _LONGEST_FOOTER = 32 << 20
 """Bytes; a table has a row group for each batch of images."""
 _LARGEST_GROUP = 1 << 40
@@ -119,6 +121,11 @@ def _read(file: Path, parquet: ParquetFile, row_group: int, columns: list[str]) 
         raise WrongLogits(f"{file}: row group {row_group} cannot be read: {_one_line(error)}") from error
 
 
+def _shown(kind: pa.DataType) -> str:
+    """A type, whose fields may be called anything."""
+    return ascii(str(kind))[1:-1][:200]
+
+
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
@@ -133,11 +140,11 @@ def _check_columns(file: Path, schema: pa.Schema) -> None:
         kind = schema.field(name).type
         value = kind.value_type if pa.types.is_dictionary(kind) else kind
         if not (_IS_OF_TYPE[wanted](value) or (name in _SETTINGS and pa.types.is_null(value))):
-            raise WrongLogits(f"{file}: the column {name!r} is of type {kind}; it must be {wanted}")
+            raise WrongLogits(f"{file}: the column {name!r} is of type {_shown(kind)}; it must be {wanted}")
     kind = schema.field("logits").type
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     if not (is_list and pa.types.is_floating(kind.value_type)):
-        raise WrongLogits(f"{file}: the column 'logits' is of type {kind}; it must be a list of float")
+        raise WrongLogits(f"{file}: the column 'logits' is of type {_shown(kind)}; it must be a list of float")
 
 
 def _check_key(file: Path, first_row: int, keys: pa.Table) -> None:
@@ -215,9 +222,9 @@ def _matrix(file: Path, rows: np.ndarray, column: pa.ChunkedArray, classes: int 
         raise _wrong(file, int(rows[0]), f"has {wanted} logits; 2 to {_MOST_CLASSES:,} can be measured")
     values = lists.flatten()
     matrix: np.ndarray = values.to_numpy(zero_copy_only=False).astype(np.float64).reshape(-1, wanted)
-    unfit = ~np.isfinite(matrix).all(axis=1)
+    unfit = ~(np.abs(matrix) <= _LARGEST_LOGIT).all(axis=1)
     if unfit.any():
-        raise _wrong(file, int(rows[unfit.argmax()]), "a logit is null, NaN or infinite")
+        raise _wrong(file, int(rows[unfit.argmax()]), "a logit is null, NaN, infinite or beyond float32")
     return matrix
 
 

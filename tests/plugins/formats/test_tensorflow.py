@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ from tests.plugins.formats.tensorflow_files import (
     shape_of,
     table,
 )
+from tests.program import PROGRAM
 from tests.tiers import fast_only
 from tests.untrusted_files.archive_cases import regular, tar, zipped
 from tests.untrusted_files.reading import BytesFile, Read, index, indexer, layers
@@ -331,3 +334,18 @@ def test_hostile_files_are_refused_with_the_reason(label):
 
 def test_both_formats_are_offered():
     assert [type(each) for each in filterzoo_formats()] == [TensorFlowCheckpoint, TensorFlowGraph]
+
+
+@pytest.mark.parametrize(("limits", "code"), [("-Sn 64", 0), ("-n 64", 2)])
+def test_more_data_files_than_may_be_open_are_no_fault_of_the_checkpoint(tmp_path: Path, limits: str, code: int):
+    """The soft limit is raised; a hard one is a limit, not a malformed file."""
+    weights = numbers(3, 3, 2, 2)
+    shards = [(f"{number:03}".encode(), entry(weights, 0, shard=number)) for number in range(200)]
+    (tmp_path / "a.index").write_bytes(table([(b"", varint(8) + varint(200) + HEADER[2:]), *shards]))
+    for number in range(200):
+        (tmp_path / f"a.data-{number:05}-of-00200").write_bytes(weights.tobytes())
+    command = f'ulimit {limits} && exec "$0" inspect "$1"'
+    ran = subprocess.run(
+        ["bash", "-c", command, PROGRAM, tmp_path / "a.index"], capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, "refused: limit" in ran.stdout + ran.stderr) == (code, code == 2)
