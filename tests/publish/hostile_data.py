@@ -48,10 +48,10 @@ def equal_rows(target: Path) -> None:
     """Two hundred thousand rows in some hundred kilobytes."""
     path = first(target, "layers")
     table = pq.read_table(path, partitioning=None).slice(0, 1)
-    rows = pa.concat_tables([table] * 50_000).combine_chunks()
+    rows = pa.concat_tables([table] * 25_000).combine_chunks()
     made = path.with_suffix(".new")
     with pq.ParquetWriter(made, rows.schema, compression="zstd") as writer:
-        for _ in range(4):
+        for _ in range(8):
             writer.write_table(rows)
     place = path.with_name(f"{hashlib.sha256(made.read_bytes()).hexdigest()[:32]}.parquet")
     path.unlink()

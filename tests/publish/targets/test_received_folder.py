@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from filterzoo_publish.release import publish, target_for
 from filterzoo_publish.schema import CONFIGS
 from filterzoo_publish.takedown.takedown import take_down
 from filterzoo_publish.takedown.takedowns import TakedownKind
-from filterzoo_publish.targets.decided import Notes
+from filterzoo_publish.targets.decided import Decided, Notes
 from filterzoo_publish.targets.folder import FolderTarget
 from filterzoo_publish.verify.checks import verify
 
@@ -118,6 +119,10 @@ def test_paths_that_no_release_writes_are_refused(target, path):
         open_folder(target).open(path)
     with pytest.raises(StartError):
         open_folder(target).native(path)
+    with pytest.raises(StartError):
+        Decided.read(Decided(token="0" * 32, files={path: ""}, removed=()).content())
+    with pytest.raises(StartError):
+        Decided.read(Decided(token="0" * 32, files={}, removed=(path,)).content())
 
 
 def test_every_file_of_a_release_is_in_the_grammar(target):
@@ -136,6 +141,29 @@ def test_no_link_is_followed_to_a_file(target, tmp_path, linked):
         open_folder(target).open(path)
     with pytest.raises(StartError):
         open_folder(target).native(path)
+
+
+@pytest.mark.parametrize("name", ["README.md", "releases.csv", "takedowns.csv", "data/models"])
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir])
+def test_nothing_but_a_regular_file_is_opened(target, name: str, make):
+    """A FIFO opens, and reads as an empty document: takedowns that are forgotten."""
+    path = open_folder(target).paths(name.partition("/")[2])[0] if "/" in name else name
+    (target / path).unlink(missing_ok=True)
+    make(target / path)
+    for read in (open_folder(target).open, open_folder(target).native, open_folder(target).text):
+        with pytest.raises(StartError):
+            read(path)
+
+
+@pytest.mark.parametrize("stranger", [Path.mkdir, lambda place: place.symlink_to("/etc/hostname")])
+def test_a_release_is_not_decided_where_a_file_cannot_take_its_place(sound, target, stranger):
+    (target / "NOTICE").unlink(missing_ok=True)
+    stranger(target / "NOTICE")
+    before = tree(target)
+    with pytest.raises(StartError, match="NOTICE"):
+        publish(sound / "second", target_for(str(target), workdir=sound / "second"))
+    assert tree(target) == before
+    assert (target / "NOTICE").is_dir() or (target / "NOTICE").is_symlink()
 
 
 def test_notes_are_not_written_or_removed_through_a_link(tmp_path):
