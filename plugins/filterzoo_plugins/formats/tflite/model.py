@@ -16,9 +16,9 @@ MAX_TENSORS = 200_000
 MAX_OPERATORS = 200_000
 MAX_RANK = 64
 MAX_SCALES = 1 << 16
-"""Scales of one tensor; there are no more than channels."""
+"""Most scales of one tensor; there are no more than channels."""
 MAX_ARGUMENTS = 4096
-"""Inputs, or outputs, of one operator or subgraph."""
+"""Most inputs, or outputs, of one operator or subgraph."""
 
 _DTYPES = {
     0: "F32",
@@ -39,7 +39,7 @@ _DTYPES = {
     21: "F8_E4M3",
     22: "F8_E5M2",
 }
-"""TensorType under safetensors' names. The others are strings, resources and numbers smaller than a byte."""
+"""TensorType under safetensors' names. The others are strings, resources and types smaller than a byte."""
 _CUSTOM = 32
 """BuiltinOperator.CUSTOM: the operator is named by `custom_code`."""
 
@@ -48,9 +48,8 @@ _CUSTOM = 32
 class TensorEntry:
     """A tensor of a subgraph.
 
-    span: its stored bytes, None where it is made at run time. dtype: a key of DTYPES, or "".
-    packed: its numbers, where they are not stored one by one.
-    obstacle: why no convolution can read it, where that is so.
+    span: its stored bytes, None where it is computed at run time. dtype: a key of DTYPES, or "". packed: a computed
+    tensor, where its elements are packed. obstacle: why no convolution can read it.
     """
 
     name: str
@@ -68,7 +67,7 @@ class TensorEntry:
         return prod(self.shape)
 
     def tensor(self) -> Tensor:
-        """Its numbers, with their scales; Unfoldable where there are none, Refused where the scales are wrong."""
+        """Its value, with scales; Unfoldable where it has none, Refused where the scales are invalid."""
         if self.span is None or self.obstacle:
             raise Unfoldable(self.obstacle or "it is empty")
         is_integer = DTYPES[self.dtype].number_class is NumberClass.INTEGER
@@ -114,7 +113,7 @@ class OperatorEntry:
 
 @dataclass(frozen=True, slots=True)
 class Subgraph:
-    """A graph; -1 among an operator's inputs stands for one that is left out."""
+    """A graph; -1 among an operator's inputs is an omitted one."""
 
     tensors: tuple[TensorEntry, ...]
     inputs: tuple[int, ...]
@@ -125,8 +124,8 @@ class Subgraph:
 def read_subgraphs(buffer: FlatBuffer) -> list[Subgraph]:
     """Every subgraph of the file, the main one first.
 
-    Refused where the version is another (unsupported), where an index or offset leads nowhere (malformed), or where
-    there is more of anything than the limits above (limit).
+    Refused where the version is another (unsupported), where an index or offset is out of bounds (malformed), or where
+    a limit above is exceeded (limit).
     """
     model = buffer.root()
     if model.integer(0, "I") != VERSION:
@@ -153,12 +152,12 @@ def read_licence(buffer: FlatBuffer) -> str | None:
 
 
 def _builtin_code(table: Table) -> int:
-    """Operators above 127 stand in a field of their own; the larger of the two counts."""
+    """Operators above 127 have a separate field; the larger of the two counts."""
     return max(table.integer(0, "b"), table.integer(3, "i"))
 
 
 def _span(table: Table) -> Span | None:
-    """Where a Buffer's bytes lie: in its vector, or, in files above 2 GB, behind the FlatBuffer."""
+    """The location of a Buffer's bytes: in its vector, or, in files above 2 GB, after the FlatBuffer."""
     buffer = table.buffer
     offset, size = table.integer(1, "Q"), table.integer(2, "Q")
     if offset > 1:

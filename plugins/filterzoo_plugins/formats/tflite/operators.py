@@ -1,4 +1,4 @@
-"""Which TFLite operators are convolutions, how their weights lie, and what their options say."""
+"""Which TFLite operators are convolutions, the layout of their weights, and their options."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SAME, _VALID = 0, 1
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """A convolution: where its weight and its input stand, how the weight lies, and the slots of its options.
+    """A convolution: positions of its weight and its input, layout of the weight, and slots of its options.
 
     strides and dilations: slots in the order of the kernel's axes.
     """
@@ -43,7 +43,7 @@ _UNKNOWN_CONVOLUTION = re.compile(r"conv(?!ert)", re.IGNORECASE)
 
 
 def looks_like_convolution(operator: OperatorEntry) -> bool:
-    """Whether an operator that is not in the table calls itself a convolution."""
+    """Whether an operator outside the table is named like a convolution."""
     return operator.code == _STABLEHLO_CONVOLUTION or _UNKNOWN_CONVOLUTION.search(operator.custom) is not None
 
 
@@ -56,9 +56,9 @@ def convolution_of(
     depth: int,
     where: str,
 ) -> Convolution:
-    """What a node says of itself; `shape` is its weight's, `channels` its input's, None where that is not known.
+    """The convolution of a node; `shape` is its weight's, `channels` its input's, None if unknown.
 
-    Padding is None where the node chooses it (SAME). Refused (malformed) where options and shapes contradict.
+    Padding is None where it depends on the input (SAME). Refused (malformed) where options and shapes contradict.
     """
     options = entry.options
     if options is None or entry.options_type != operator.options_type:
@@ -83,13 +83,13 @@ def convolution_of(
 
 
 def _groups(operator: Operator, options: Table, shape: tuple[int, ...], channels: int | None, where: str) -> int | None:
-    """How many groups the channels fall into; None where the input's channels are needed for that and not known."""
+    """The number of groups; None where it requires the input's channels and they are unknown."""
     if operator.transposed:
         return 1
     if operator.layout is Layout.ONE_K_O:
         multiplier = options.integer(3, "i")
         outputs = shape[-1]
-        # Newer writers leave the multiplier out: the input says it.
+        # Newer writers omit the multiplier: it follows from the input.
         groups = channels or (outputs // multiplier if multiplier > 0 else None)
         own = 1
     else:

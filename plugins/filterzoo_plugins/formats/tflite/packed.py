@@ -1,4 +1,4 @@
-"""Arrays of a TFLite file that are not stored number by number: in few bits, or sparsely."""
+"""Packed arrays of a TFLite file: fewer than 8 bits, or sparse."""
 
 from __future__ import annotations
 

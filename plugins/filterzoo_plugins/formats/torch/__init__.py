@@ -16,7 +16,7 @@ _MEMBER = re.compile(
     rb"[^/\0]+/(data\.pkl|constants\.pkl|byteorder|version|attributes\.pkl|\.format_version|\.storage_alignment"
     rb"|\.data/(serialization_id|version)|(data|constants|tensors)/\d+|code/.*|extra/.*)"
 )
-"""What torch's writers put first into their zip files, below one folder."""
+"""The first members of zip files written by torch, below one folder."""
 _TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".pth.tar", ".pt.tar", ".torchscript", ".jit", ".ptl")
 _LEGACY = re.compile(
     rb"(\x80[\2-\xff](\x95.{8})?)?(\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19|L119547037146038801333356L?\n)(\x94)?\.",
@@ -37,7 +37,7 @@ class TorchFormat(Format):
     framework = "torch"
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """See `Format.accepts`. Other formats are zips too: the names of the first members tell."""
+        """See `Format.accepts`. Other formats are zips too: the names of the first members decide."""
         if head.startswith(_ZIP):
             first = list(member_names(head))
             if any(_MEMBER.fullmatch(member) for member in first):
@@ -64,7 +64,7 @@ class TorchFormat(Format):
 
 
 def _is_chain(file: RandomAccessFile) -> bool:
-    """Whether behind the end of a zip another begins, in the first bytes of the file."""
+    """Whether another zip follows the end of a zip, in the first bytes of the file."""
     for start in range(0, min(file.size, _CHAIN_BYTES), _CHAIN_PIECE):
         piece = file.read(start, min(_CHAIN_PIECE + 64, file.size - start))
         if _NEXT_ZIP.search(piece):

@@ -1,6 +1,6 @@
 """Torch files from before the zip format (torch < 1.6, or `_use_new_zipfile_serialization=False`).
 
-Five pickles stand one after the other: a magic number, the protocol, facts of the system, the object, the keys of its
+A file has five consecutive pickles: a magic number, the protocol, facts of the system, the object, the keys of its
 storages. Then the storages follow in the order of the keys, each as a count (int64) and its numbers
 (torch/serialization.py, `_legacy_save`).
 """
@@ -49,7 +49,7 @@ def legacy_tensors(file: RandomAccessFile) -> Iterator[Tensor]:
 
 
 def _pickles(file: RandomAccessFile, meaning: TorchMeaning) -> tuple[list[object], int]:
-    """The five pickles and where they end. They do not say how long they are, so more is read until they are whole."""
+    """The five pickles and their end. Their lengths are not stated, so more is read until they are complete."""
     data = file.read(0, min(FIRST_BYTES, file.size))
     values: list[object] = []
     position = 0
@@ -69,7 +69,7 @@ def _pickles(file: RandomAccessFile, meaning: TorchMeaning) -> tuple[list[object
 
 
 def _records(file: RandomAccessFile, meaning: TorchMeaning, keys: object, position: int) -> dict[str, StoredRange]:
-    """Where each storage lies. The counts are compared with the pickle's where a read costs nothing; the sum always."""
+    """The location of each storage. The counts are compared with the pickle's if that costs no read; the sum always."""
     if type(keys) is not list or len(keys) > MAX_STORAGES:
         raise Refused(Reason.MALFORMED, "a legacy torch file without the keys of its storages", f"byte {position}")
     records: dict[str, StoredRange] = {}
@@ -79,7 +79,7 @@ def _records(file: RandomAccessFile, meaning: TorchMeaning, keys: object, positi
             raise Refused(Reason.MALFORMED, "a storage that the pickle names twice or never", f"byte {position}")
         place = f"storage {show(storage.key)}, byte {position}"
         if storage.obstacle is not None:
-            raise Refused(Reason.UNSUPPORTED, storage.obstacle, place)  # the others lie behind it
+            raise Refused(Reason.UNSUPPORTED, storage.obstacle, place)  # the others follow it
         if position + _COUNT.size + storage.nbytes > file.size:
             raise Refused(Reason.MALFORMED, "the file ends within a storage", place)
         if not file.is_remote and _COUNT.unpack(file.read(position, _COUNT.size))[0] != storage.numel:
@@ -92,7 +92,7 @@ def _records(file: RandomAccessFile, meaning: TorchMeaning, keys: object, positi
 
 
 def _another_begins(file: RandomAccessFile, position: int) -> bool:
-    """Whether behind the last storage begins what another `torch.save` into the same file wrote; torch ignores it."""
+    """Whether the output of another `torch.save` to the same file follows the last storage; torch ignores it."""
     try:
         value, _ = read_pickle(file.read(position, min(64, file.size - position)), TorchMeaning())
     except (Truncated, Refused):

@@ -1,4 +1,4 @@
-"""The named tensors in what a torch pickle stands for, with the names their state dict would have."""
+"""The named tensors of a torch pickle, with the names of their state dict."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from filterzoo_plugins.formats.torch.values import StoredTensor
 MAX_NODES = 3_000_000
 """Visits of a container."""
 MAX_REVISITS = 20_000
-"""Visits of a container by another way than the first; tied modules have a few."""
+"""Most repeated visits of containers; tied modules have a few."""
 MAX_DEPTH = 200
 MAX_TENSORS = 200_000
 MAX_NAME = 200_000
@@ -75,7 +75,7 @@ _INTERESTING = _CONTAINERS | {StoredTensor}
 
 @dataclass(frozen=True, slots=True)
 class NamedTensor:
-    """A tensor under the name it has in its state dict; `convolution`: what its pickled module says of it."""
+    """A tensor under its name in the state dict; `convolution`: from its pickled module."""
 
     section: str
     name: str
@@ -86,7 +86,7 @@ class NamedTensor:
 
 @dataclass(frozen=True, slots=True)
 class _Child:
-    """One thing inside another. `component` None adds nothing to the name; `is_loose`: no part of the state dict."""
+    """An object inside another. `component` None adds nothing to the name; `is_loose`: no part of the state dict."""
 
     component: str | None
     value: object
@@ -125,8 +125,8 @@ def named_tensors(root: object) -> Iterator[NamedTensor]:
 class _Walk:
     """A walk without recursion, and what bounds it.
 
-    What is registered in a module or stands in a dictionary counts wherever it occurs: tied weights have several
-    names. What hangs loosely on an object is visited once, as it may refer back to everything.
+    Registered members of modules and items of dictionaries count for each occurrence: tied weights have several names.
+    Other attributes of objects are visited once, as they may refer back to everything.
     """
 
     nodes: int = 0
@@ -251,7 +251,7 @@ def _quantised_state(instance: Instance) -> dict[str, object] | None:
 
 
 def _attributes(state: object, *, is_script: bool) -> Iterator[_Child]:
-    """What a module registered stands under its own name; any other attribute may be anything."""
+    """Registered members have their own names; other attributes may be anything."""
     if type(state) is not dict:
         return
     for attribute, value in state.items():
@@ -265,7 +265,7 @@ def _attributes(state: object, *, is_script: bool) -> Iterator[_Child]:
 
 
 def module_convolution(state: dict[str, object]) -> Convolution | None:
-    """What a pickled torch.nn convolution says of its weight; None for a module that is none."""
+    """The convolution of a pickled torch.nn module; None for other modules."""
     transposed, groups, channels = state.get("transposed"), state.get("groups"), state.get("in_channels")
     kernel = sizes(state.get("kernel_size"))
     if type(transposed) is not bool or type(groups) is not int or groups < 1 or kernel is None:

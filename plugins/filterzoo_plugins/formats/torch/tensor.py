@@ -32,7 +32,7 @@ MAX_SCALE_BYTES = 1 << 20
 """The longest storage of scales or zero points that is read."""
 
 Locate = Callable[[Storage], StoredRange]
-"""Where a storage lies in the file; Refused where it does not."""
+"""The location of a storage in the file; Refused where it is missing."""
 
 _SCALE_TYPES = {"F64": "d", "F32": "f", "I64": "q", "I32": "i"}
 
@@ -115,7 +115,7 @@ def _whole(number: float) -> int:
 
 
 def _numbers(file: RandomAccessFile, stored: StoredTensor, locate: Locate) -> tuple[float, ...]:
-    """The numbers of a small one-dimensional tensor; its whole storage is read, so that its CRC can be checked."""
+    """The elements of a small one-dimensional tensor; its whole storage is read to check its CRC."""
     record = locate(stored.storage)
     kind = _SCALE_TYPES.get(stored.dtype)
     if kind is None or len(stored.shape) != 1 or not stored.is_contiguous:

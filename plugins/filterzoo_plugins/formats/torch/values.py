@@ -1,4 +1,4 @@
-"""What pickled torch files mean: storages, the tensors over them, and the few calls that only wrap these."""
+"""Interprets torch pickles: storages, tensors over them, and the few calls that only wrap these."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_DIMENSIONS = 64
 MAX_NUMBER = 1 << 48
 """Bound of sizes, strides and offsets."""
 MAX_EXPANDED = 1 << 24
-"""How many numbers a tensor may show of a smaller storage (strides of 0)."""
+"""Most elements of a tensor that is larger than its storage (strides of 0)."""
 
 TENSOR_DTYPES = {
     "float64": "F64",
@@ -47,7 +47,7 @@ TENSOR_DTYPES = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Storage:
-    """Numbers that tensors are views of. `first`: where they start in the storage named `key` (torch 0.1)."""
+    """The storage that tensors are views of. `first`: its start in the storage named `key` (torch 0.1)."""
 
     key: str
     dtype: str
@@ -55,7 +55,7 @@ class Storage:
     is_untyped: bool = False
     first: int = 0
     obstacle: str | None = None
-    """Why its numbers cannot be read; their length is not known then."""
+    """Why its elements cannot be read; their length is then unknown."""
 
     @property
     def nbytes(self) -> int:
@@ -74,18 +74,18 @@ class StoredTensor:
     strides: tuple[int, ...]
     quantiser: tuple[object, ...] = ()
     obstacle: str | None = None
-    """Why its numbers cannot be read; then it has a shape, and `storage` is none of the file's."""
+    """Why its elements cannot be read; then it has a shape, and a placeholder for `storage`."""
 
     @property
     def reach(self) -> int:
-        """How many numbers from `offset` on the view covers."""
+        """The number of elements from `offset` on that the view covers."""
         if 0 in self.shape:
             return 0
         return 1 + sum((size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True))
 
     @property
     def is_contiguous(self) -> bool:
-        """Whether the numbers lie in C order without gaps."""
+        """Whether the view is contiguous in C order."""
         expected = 1
         for size, stride in zip(reversed(self.shape), reversed(self.strides), strict=True):
             if size != 1 and stride != expected:
@@ -99,7 +99,7 @@ class TorchMeaning:
 
     def __init__(self) -> None:
         self.storages: dict[str, Storage] = {}
-        """The first storage seen under each key, whatever became of it."""
+        """The first storage seen under each key."""
 
     def persistent(self, identity: object) -> object:
         """A storage, or the class of a legacy file's module, whose source text is ignored."""
@@ -116,7 +116,7 @@ class TorchMeaning:
         return storage
 
     def call(self, maker: object, arguments: tuple[object, ...]) -> object:
-        """The tensor a known function rebuilds, the value a known wrapper wraps, or an inert instance."""
+        """The tensor of a known rebuild function, the value inside a known wrapper, or an inert instance."""
         if type(maker) is Name:
             rebuild = _CALLS.get(f"{maker.module}.{maker.name}")
             if rebuild is not None:
@@ -202,9 +202,9 @@ def _rebuild_typed(_: TorchMeaning, arguments: tuple[object, ...]) -> StoredTens
 
 
 def unread(shape: object, why: str, dtype: str = "float32") -> StoredTensor:
-    """A tensor of that shape whose numbers cannot be read: it costs itself, not the file.
+    """A tensor of that shape whose elements cannot be read: it is left out, not the file.
 
-    Bits without a meaning are taken for integers, as they are no weights by themselves.
+    Unknown dtypes are listed as integers, which are no weights by themselves.
     """
     sides = (
         tuple(side for side in shape if type(side) is int and 0 <= side < MAX_NUMBER) if type(shape) is tuple else ()
@@ -276,7 +276,7 @@ def _sparse(_: TorchMeaning, arguments: tuple[object, ...]) -> StoredTensor:
 
 
 def _shaped(why: str, *, at: int) -> Callable[[TorchMeaning, tuple[object, ...]], StoredTensor]:
-    """For what would be a weight and cannot be read. at: which of the arguments is its shape; its dtype is before."""
+    """For a weight that cannot be read. at: the index of its shape among the arguments; its dtype is before."""
 
     def rebuild(_: TorchMeaning, arguments: tuple[object, ...]) -> StoredTensor:
         if len(arguments) <= at:

@@ -22,11 +22,11 @@ from filterzoo_plugins.formats.torch.values import Storage, TorchMeaning
 MAX_READ_BYTES = 64 << 20
 """Of pickles and code together."""
 MAX_CODE_BYTES = 2 << 20
-"""More code than this is not looked at."""
+"""Most bytes of code that are parsed."""
 
 
 class TorchArchive:
-    """One zip file, with what had to be read of it: the pickles, the byte order and, if there is any, the code."""
+    """One zip file, with its parsed members: the pickles, the byte order and, if there is any, the code."""
 
     def __init__(self, file: RandomAccessFile) -> None:
         self.file = file
@@ -47,7 +47,7 @@ class TorchArchive:
     def tensors(self) -> Iterator[Tensor]:
         """The tensors of the object, then the code's constants under the names that the code has for them.
 
-        What the code convolves with comes once for each operation that reads it.
+        Weights in the code are listed once for each convolution that reads them.
         """
         reads = convolutions(self.root, self.constants, self.code)
         for tensor in self._all():
@@ -81,7 +81,7 @@ class TorchArchive:
         if member is None:
             raise Refused(Reason.MALFORMED, "a tensor whose storage is missing", show(name))
         if member.method != STORED and self.zip.members[f"{self.folder}/data.pkl"].method == STORED:
-            # An archive that was packed again has its pickle compressed too; nothing writes only this.
+            # A repacked archive has a compressed pickle too; no writer compresses only this.
             raise Refused(Reason.UNSUPPORTED, "a compressed storage beside a plain pickle", show(name))
         if member.size != storage.nbytes:
             detail = f"a storage of {member.size} bytes that the pickle says has {storage.nbytes}"
@@ -101,7 +101,7 @@ class TorchArchive:
         return folders[0]
 
     def _read(self) -> dict[str, bytes]:
-        """The small members by their name below the folder, in as few reads as they lie apart."""
+        """The small members by their name below the folder, with neighbouring ones read together."""
         wanted = []
         for name in ("data.pkl", "constants.pkl", "byteorder"):
             member = self.zip.members.get(f"{self.folder}/{name}")
@@ -113,7 +113,7 @@ class TorchArchive:
             wanted += sources
         else:
             for source in sources:
-                self.zip.check(source)  # a damaged size must not cost the context
+                self.zip.check(source)  # a damaged size must not lose the context
         contents = self.zip.read_all(wanted, MAX_READ_BYTES)
         by_name = {self._below(member): content for member, content in zip(wanted, contents, strict=True)}
         self.code = {name[5:]: content for name, content in by_name.items() if name.startswith("code/")}

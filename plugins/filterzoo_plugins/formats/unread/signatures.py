@@ -1,4 +1,4 @@
-"""How to tell model files that are not read from each other: by their first bytes, by name only where these are raw."""
+"""Signatures of unsupported model files: first bytes, or names where the content is raw."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _LONGEST_NAME = 256
 
 
 def kind_of(head: bytes, name: str) -> str | None:
-    """What a file is that starts with `head`; None where nothing here knows it."""
+    """The kind of a file that starts with `head`; None if unknown."""
     for offset, magic, kind in _MAGIC:
         if head[offset : offset + len(magic)] == magic:
             return kind

@@ -23,7 +23,7 @@ _DEFAULTS: dict[str, object] = {"stride": 1, "padding": 0, "dilation": 1, "group
 def convolution(
     operator: str, arguments: Sequence[object], keywords: Mapping[str, object], shape: tuple[int, ...]
 ) -> Convolution | None:
-    """What the operator does with a weight of that shape; None where it is no convolution of it.
+    """The convolution of the operator with a weight of that shape; None where it does not fit.
 
     `arguments` are numbers and tuples of numbers, None where they are not known before the code runs.
     """
@@ -48,12 +48,12 @@ def convolution(
 
 
 def _kind(shape: tuple[int, ...], groups: int | None, *, is_transposed: bool) -> Kind:
-    """Of a plain weight (out, in/groups, *kernel) the number of inputs follows from the groups."""
+    """The input channels of a weight (out, in/groups, *kernel), from the groups."""
     return kind(transposed=is_transposed, groups=groups or 1, channels=shape[1] * (groups or 1))
 
 
 def _per_axis(value: object, rank: int) -> tuple[int, ...] | None:
-    """One number for each axis of the kernel; a single one is meant for all."""
+    """One number for each axis of the kernel; a single one applies to all."""
     numbers = value if isinstance(value, tuple) else (value,)
     if not all(type(number) is int and 0 <= number < 1 << 31 for number in numbers) or len(numbers) not in {1, rank}:
         return None

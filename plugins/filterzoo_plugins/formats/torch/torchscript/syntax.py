@@ -1,7 +1,7 @@
 """Parses the text of TorchScript archives, which torch's printer writes in the syntax of Python.
 
 The text is untrusted: it is parsed (`ast.parse`), never compiled or run, in the jail, up to `zip_file.MAX_CODE_BYTES`.
-What is not understood ends the reading of that file's code, never more.
+Code that is not understood ends the analysis of that file only.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MARK = re.compile(
 
 
 class NotUnderstoodError(Exception):
-    """Raised where the text is not what torch's printer writes; the archive is then read without its code."""
+    """Raised for text that torch's printer does not write; the archive is then read without its code."""
 
 
 @dataclass(slots=True)

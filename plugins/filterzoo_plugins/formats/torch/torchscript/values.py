@@ -1,4 +1,4 @@
-"""What the names in TorchScript code can stand for while it is followed, and how deep in the network they lie."""
+"""Values of names in TorchScript code during the walk, and their depth in the network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from filterzoo_plugins.encodings.pickle.inert import Instance, Name
 from filterzoo_plugins.formats.torch.values import StoredTensor
 
 MAX_ITEMS = 100
-"""Of a list in the file; longer ones are not looked into."""
+"""Longest list of the file that is inspected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Listed:
-    """A list or tuple. Lists may hold each other many times over, so what is asked of them is worked out once."""
+    """A list or tuple. Lists may contain each other many times, so their properties are computed once."""
 
     items: tuple[Value, ...]
     depth: int
@@ -64,14 +64,14 @@ def listed(items: Iterable[Value]) -> Listed:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A dotted name of what lies outside the modules: `torch.conv2d`, a function of the archive."""
+    """A dotted name outside the modules: `torch.conv2d`, a function of the archive."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """Something computed: operations on the longest way from an input; -1 for what depends on none."""
+    """A computed value: the number of operations on the longest path from an input; -1 if it depends on none."""
 
     depth: int
 
@@ -98,7 +98,7 @@ def lift(value: object, path: str) -> Value:
 
 
 def depth(value: Value) -> int:
-    """How far behind the inputs it lies; -1 for what depends on none."""
+    """Its depth; -1 if it depends on no input."""
     return value.depth if isinstance(value, Flow | Listed) else -1
 
 

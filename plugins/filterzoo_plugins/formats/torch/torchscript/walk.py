@@ -1,8 +1,8 @@
-"""Follows the code of a TorchScript archive from its input to its convolutions, without running it.
+"""Abstract interpretation of the code of a TorchScript archive, from its input to its convolutions, without running it.
 
-Values are what is known before anything is computed: modules, stored tensors, constants, and for everything else how
-many operations lie between it and an input. Where the whole way can be followed, stride, groups and depth are those of
-the graph; otherwise a module's own code still tells what it does with its weight.
+Values are modules, stored tensors, constants, and for everything else the number of operations from an input. If the
+whole path is understood, stride, groups and depth are those of the graph; otherwise a module's own code still
+determines what it does with its weight.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from filterzoo_plugins.formats.torch.torchscript.values import (
 )
 
 MAX_STEPS = 100_000
-"""Expressions looked at: on the way from the input, and again for modules that do not lie on it."""
+"""Most expressions evaluated: on the path from the input, and again for modules outside it."""
 MAX_WORK = 2_000_000
-"""Names and items that are copied on the way: every branch copies what is known, and a call all parameters."""
+"""Most names and items that are copied: every branch copies the state, and a call all parameters."""
 MAX_NESTING = 160
-"""Expressions and blocks within each other, calls included."""
+"""Most nested expressions and blocks, calls included."""
 MAX_READS = 20_000
 MAX_MODULES = 20_000
 
@@ -81,7 +81,7 @@ def _modules(root: Module) -> Iterator[Module]:
 
 
 class _Archive:
-    """The code of one archive and what has been seen while following it."""
+    """The code of one archive, and the state of the walk."""
 
     def __init__(self, code: Mapping[str, bytes], constants: object) -> None:
         self.code = code
@@ -94,7 +94,7 @@ class _Archive:
         self.is_whole = True
 
     def follow(self, module: Module) -> tuple[list[Read], bool]:
-        """What the module's forward reads, and whether all of its code was understood."""
+        """The convolutions in the module's forward, and whether all of its code was understood."""
         self.reads, self.nesting, self.is_whole = [], 0, True
         forward = self.method(module, "forward")
         if forward is None:
@@ -106,7 +106,7 @@ class _Archive:
         return self.reads, self.is_whole
 
     def declared(self, module: Module, known: set[str]) -> dict[str, list[Convolution]]:
-        """What the module's own forward reads that nothing else was seen to read."""
+        """The convolutions in the module's own forward that were not found elsewhere."""
         found: dict[str, list[Convolution]] = {}
         state = module.instance.state
         if type(state) is dict and any(isinstance(module.child(name), Weight) for name in state):
@@ -118,7 +118,7 @@ class _Archive:
         return found
 
     def source(self, module_name: str) -> Code:
-        """The code of `__torch__.a.b`, which lies in `__torch__/a/b.py`."""
+        """The code of `__torch__.a.b`, in `__torch__/a/b.py`."""
         if module_name not in self.sources:
             content = self.code.get(module_name.replace(".", "/") + ".py", b"")
             try:
@@ -133,7 +133,7 @@ class _Archive:
         return self.source(file).functions.get((owner, name))
 
     def run(self, function: ast.FunctionDef, arguments: Sequence[Value], keywords: Mapping[str, Value]) -> Value:
-        """What the function returns."""
+        """The function's return value."""
         scope: dict[str, Value] = {}
         level = self.nesting
         named = parameters(function)
@@ -146,7 +146,7 @@ class _Archive:
             else:
                 scope[name] = UNKNOWN if default is None else self.evaluate(default, {})
         returned = self.execute(function.body, scope)
-        self.nesting = level  # a `return` leaves its blocks at once
+        self.nesting = level  # a `return` leaves its blocks immediately
         return returned or Known(None)
 
     def execute(self, statements: Sequence[ast.stmt], scope: dict[str, Value]) -> Value | None:
@@ -173,7 +173,7 @@ class _Archive:
         return returned
 
     def block(self, block: ast.For | ast.While | ast.With, scope: dict[str, Value]) -> Value | None:
-        """What its head computes, then its body, once."""
+        """Evaluates its header, then its body, once."""
         match block:
             case ast.For(target=target, iter=node):
                 self.assign(target, Flow(depth(self.evaluate(node, scope))), scope)
@@ -185,7 +185,7 @@ class _Archive:
         return self.execute(block.body, scope)
 
     def branch(self, branch: ast.If, scope: dict[str, Value]) -> Value | None:
-        """Both ways, unless the condition is known; a weight that either way reads is read once."""
+        """Both branches, unless the condition is known; a weight read in both counts once."""
         condition = self.evaluate(branch.test, scope)
         if isinstance(condition, Known):
             return self.execute(branch.body if condition.value else branch.orelse, scope)
@@ -222,7 +222,7 @@ class _Archive:
         _assign(target, value, scope)
 
     def evaluate(self, node: ast.expr, scope: Mapping[str, Value]) -> Value:
-        """What an expression stands for."""
+        """The value of an expression."""
         self.nest()
         value = self.value(node, scope)
         self.nesting -= 1
@@ -250,7 +250,7 @@ class _Archive:
         return _computed([self.evaluate(operand, scope) for operand in _operands(node)])
 
     def attribute(self, owner: Value, name: str) -> Value:
-        """Of a module: what the file holds, or its class says."""
+        """An attribute of a module: from the file, or from its class."""
         match owner:
             case Module():
                 file, class_name = owner.owner
@@ -313,7 +313,7 @@ class _Archive:
 
 
 def _assign(target: ast.expr, value: Value, scope: dict[str, Value]) -> None:
-    """What is no name keeps nothing: the code of an archive does not change its modules."""
+    """Only names can be assigned: the code of an archive does not change its modules."""
     match target:
         case ast.Name(id=name):
             scope[name] = value
@@ -326,7 +326,7 @@ def _assign(target: ast.expr, value: Value, scope: dict[str, Value]) -> None:
 
 
 def _operands(node: ast.AST) -> Iterator[ast.expr]:
-    """The expressions that an operation makes one value of, in the order of the text."""
+    """The operands of an operation, in the order of the text."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.expr):
             yield child
