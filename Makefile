@@ -86,7 +86,7 @@ wheel: $(VENV)/pip-is-new
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 docs: $(VENV)/has-test
-	$(BIN)/python -m filterzoo_publish.columns > docs/columns.md
+	$(BIN)/python -m filterzoo_publish.columns
 	$(BIN)/python -m filterzoo.commands.pages docs
 	$(BIN)/python -m filterzoo.kit.reference docs/api.md
 
