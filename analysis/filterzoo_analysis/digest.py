@@ -22,6 +22,8 @@ from filterzoo_analysis.zoo import Zoo, read
 BEGIN = "<!-- what the report says of the quickstart's networks: written by `make docs-quickstart` -->"
 END = "<!-- end of what `make docs-quickstart` writes -->"
 _TABLE = "models_at_a_glance"
+_LARGEST = 8
+"""Models in README."""
 _ABOUT = """\
 Written by `make docs-quickstart` from the tables of `filterzoo report build/quickstart`, on what `make demo` crawls:
 networks that come inside Python packages. A test makes this page again and compares. The networks are few and small,
@@ -50,9 +52,12 @@ def with_block(text: str, lines: str) -> str:
 
 
 def block(zoo: Zoo) -> Iterator[str]:
-    """The table of models, with a sentence on what the columns mean."""
-    yield from _models(each_model.at_a_glance(zoo).table.to_pylist())
+    """The table of the models with the most filters, with a sentence on what the columns mean."""
+    rows = each_model.at_a_glance(zoo).table.to_pylist()
+    largest = sorted(rows, key=lambda row: (-row["filters_3x3"], row["model_id"]))[:_LARGEST]
+    yield from _models(largest)
     yield ""
+    yield f"These are the {len(largest)} with the most 3x3 filters, of {len(rows)} with any."
     yield "Sparsity, variance entropy and orthogonality are means over a network's 3x3 layers; degenerated layers are"
     yield "counted. Drift is from the filters of all the other networks together, in nats; expected is the drift of"
     yield "as many filters drawn from those others, corrected the drift without it: that of few filters is mostly their"
