@@ -14,6 +14,8 @@ INK = "#060607"
 """Text and lines: a unique black, which pages replace by their own colour."""
 SERIES = ("#0f77b8", "#d9631e", "#139a74", "#b64f90", "#a98600", "#5b5bd6", "#c0392b", "#3f7f3f")
 """Distinguishable with all common kinds of colour vision, on white and on black."""
+DRIFTS = (0.01, 10.0)
+"""Nats between which drifts have colours of their own, in all matrices."""
 _FEWEST_BARS = 3
 """Number of bars in the smallest figure."""
 STYLE: Mapping[str, Any] = {
@@ -42,15 +44,15 @@ def bars(figure: Any, labels: Sequence[str], series: Mapping[str, Sequence[float
     places = np.arange(len(labels))[::-1]
     for axis, (name, values), colour in zip(axes, series.items(), SERIES, strict=False):
         axis.barh(places, values, color=colour, height=0.7)
-        axis.set_title(name)
+        axis.set_title(f"{name} (log scale)" if log else name)
         if log and max(values, default=0) > 0:
             axis.set_xscale("symlog", linthresh=1)
             axis.set_xlim(0, max(values) * 30)
         else:
             axis.set_xlim(0, max([*values, 0]) * 1.3 or 1)
-        for place, value in zip(places, values, strict=True):
+        for place, value, text in zip(places, values, _alike(values), strict=True):
             beside = {"xytext": (4, 0), "textcoords": "offset points"}
-            axis.annotate(_number(value), (value, place), **beside, va="center", fontsize=8.5)
+            axis.annotate(text, (value, place), **beside, va="center", fontsize=8.5)
         axis.xaxis.set_visible(False)
         axis.spines["bottom"].set_visible(False)
         axis.spines["left"].set_bounds(-0.6, max(0.6, len(labels) - 0.4))
@@ -63,14 +65,20 @@ def kernels(figure: Any, filters: Doubles, titles: Sequence[str], columns: int) 
     """3x3 filters as images, (n, 9), each scaled to its largest absolute number."""
     rows = -(-len(filters) // columns)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    images: list[Any] = []
     for number, axis in enumerate(axes):
         axis.set_axis_off()
         if number >= len(filters) or np.isnan(filters[number]).any():
             continue
         limit = float(np.abs(filters[number]).max()) or 1.0
-        axis.imshow(filters[number].reshape(3, 3), cmap="RdBu_r", vmin=-limit, vmax=limit)
+        image = axis.imshow(filters[number].reshape(3, 3) / limit, cmap="RdBu_r", vmin=-1, vmax=1)
+        images.append(image)
         if number < len(titles):
             axis.set_title(titles[number], fontsize=9, loc="left")
+    if images:
+        bar = figure.colorbar(images[0], ax=list(axes), shrink=0.8 / rows**0.5, pad=0.01, ticks=[-1, 0, 1])
+        bar.set_label("weight / largest", fontsize=8)
+        bar.outline.set_visible(False)
 
 
 def ridges(
@@ -99,21 +107,26 @@ def ridges(
         axis.spines["left"].set_visible(False)
         axis.tick_params(axis="y", length=0)
     axes[0].set_yticks(range(groups), [short(label, 34) for label in labels[::-1]])
+    figure.supxlabel("coefficient of the scaled filter (no unit); height: density / peak of its curve", fontsize=8.5)
 
 
 def heat_map(figure: Any, labels: Sequence[str], values: Doubles, marked: Bools) -> None:
-    """A symmetric matrix; a star marks what stands out. Numbers are written where they fit."""
+    """A symmetric matrix; a star marks what stands out. Numbers are written where they fit. One scale for all."""
+    from matplotlib.colors import LogNorm  # noqa: PLC0415  # an extra that only figures need
+
     axis = figure.subplots()
     size = len(labels)
     shown = np.where(np.eye(size, dtype=bool), np.nan, values)
-    image = axis.imshow(shown, cmap="viridis", vmin=0)
-    top = float(np.nanmax(shown)) if size > 1 else 1.0
+    scale = LogNorm(*DRIFTS, clip=True)
+    image = axis.imshow(
+        np.where(shown > 0, shown, np.where(np.isnan(shown), np.nan, DRIFTS[0])), cmap="viridis", norm=scale
+    )
     if size <= 20:
         for row, column in zip(*np.nonzero(~np.eye(size, dtype=bool)), strict=True):
             value = values[row, column]
             text = f"{value:.2f}"[1:] if value < 0.995 else f"{value:.1f}"
             star = "*" if marked[row, column] else ""
-            colour = "black" if value > 0.6 * top else "white"
+            colour = "black" if value > 0 and scale(value) > 0.6 else "white"
             axis.text(
                 column, row, text + star, ha="center", va="center", color=colour, fontsize=7 if size > 12 else 8.5
             )
@@ -124,7 +137,8 @@ def heat_map(figure: Any, labels: Sequence[str], values: Doubles, marked: Bools)
     axis.tick_params(length=0)
     for spine in axis.spines.values():
         spine.set_visible(False)
-    bar = figure.colorbar(image, ax=axis, shrink=0.7, label="drift, nats")
+    bar = figure.colorbar(image, extend="both", ax=axis, shrink=0.7, label="drift, nats (log scale)")
+    _plain_ticks(bar, (0.01, 0.1, 1, 10))
     bar.outline.set_visible(False)
 
 
@@ -164,6 +178,7 @@ def depth_panels(
             top = 1.05 * float(axis.dataLim.y1) or 0.1
             axis.set_ylim(-0.03 * top, top)
         axis.set_xticks(range(len(ticks)), ticks, rotation=60, ha="right", rotation_mode="anchor", fontsize=7.5)
+        axis.set_xlabel("relative depth")
         if len(series) > 1 or any("line" in shown for shown in series.values()):
             axis.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=3)
 
@@ -214,11 +229,12 @@ def densities(figure: Any, clouds: Mapping[str, Doubles], columns: int = 4) -> N
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes[len(clouds) :]:
         axis.set_axis_off()
+    images: list[Any] = []
     for axis, (name, points) in zip(axes, clouds.items(), strict=False):
         bins = 128 if len(points) > 20_000 else 64
         counts, _, _ = np.histogram2d(points[:, 0], points[:, 1], bins=bins, range=[[-3.3, 3.3]] * 2)
         axis.set_facecolor("black")
-        axis.imshow(
+        image = axis.imshow(
             np.where(counts.T > 0, counts.T / max(1.0, counts.max()), np.nan),
             origin="lower",
             extent=(-3.3, 3.3, -3.3, 3.3),
@@ -232,6 +248,12 @@ def densities(figure: Any, clouds: Mapping[str, Doubles], columns: int = 4) -> N
         axis.tick_params(labelsize=7)
         axis.set_xlabel("c0", fontsize=8, labelpad=1)
         axis.set_ylabel("c1", fontsize=8, labelpad=1)
+        images.append(image)
+    if images:
+        bar = figure.colorbar(images[0], ax=list(axes), shrink=0.5, pad=0.01)
+        bar.set_label("density / its peak (log scale)", fontsize=8)
+        _plain_ticks(bar, (0.001, 0.01, 0.1, 1))
+        bar.outline.set_visible(False)
 
 
 def intervals(
@@ -275,14 +297,22 @@ def short(label: str, longest: int = 30) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
+def _plain_ticks(bar: Any, values: Sequence[float]) -> None:
+    """Powers of ten as numbers: formulas are not drawn (`text.parse_math`)."""
+    bar.set_ticks(values, labels=[f"{value:g}" for value in values])
+    bar.ax.minorticks_off()
+
+
 def _points(axis: Any, places: Any, values: Doubles, known: Bools, **style: Any) -> None:
     """Filled markers with an interval, hollow ones without."""
     axis.plot(places[known], values[known], "o", ms=4, **style)
     axis.plot(places[~known], values[~known], "o", ms=4, mfc="none", color=style["color"])
 
 
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value == int(value) else f"{value:.3g}"
+def _alike(values: Sequence[float]) -> list[str]:
+    """Numbers of one column, all with the same decimals: none of counts, two of others."""
+    decimals = 0 if all(value == int(value) for value in values) and max(values, default=0) != 1 else 2
+    return [f"{value:,.{decimals}f}" for value in values]
 
 
 def _shown_range(distributions: Doubles) -> slice:

@@ -6,12 +6,14 @@ from functools import partial
 
 import numpy as np
 
+from filterzoo.measures.dct import dct_basis
 from filterzoo.measures.entropy import principal_components
 from filterzoo_analysis import figures
 from filterzoo_analysis import published_numbers as papers
 from filterzoo_analysis.drift.cells import Cells, Grouping, by_depth, by_family, by_model_column, cells_of
 from filterzoo_analysis.drift.uncertainty import DriftMatrix, drift_matrix
 from filterzoo_analysis.exhibits import Answer, Exhibit, Section, counted, interval, query_of, table_of
+from filterzoo_analysis.filters.variants import Variant
 from filterzoo_analysis.sections import confounding, drifts, each_model, phenotypes, quality, subsets
 from filterzoo_analysis.sections.subsets import ratio_intervals
 from filterzoo_analysis.zoo import Zoo
@@ -26,7 +28,8 @@ def section(zoo: Zoo) -> Section:
     about = "The figures of 'CNN Filter DB: An Empirical Investigation of Trained Convolutional Filters' (CVPR 2022)."
     if not len(zoo.layers):
         return Section("cnn-filter-db", title, about, (), ("There is no 3x3 layer with statistics.",))
-    exhibits, empty = [basis(zoo), subsets.components(zoo), subsets.cumulative(zoo)], []
+    named = [dct()] if zoo.coefficients.variant is Variant.FIXED else []
+    exhibits, empty = [*named, basis(zoo), subsets.components(zoo), subsets.cumulative(zoo)], []
     matrices: dict[str, DriftMatrix] = {}
     missing = []
     for by in GROUPINGS:
@@ -87,6 +90,25 @@ def basis(zoo: Zoo) -> Exhibit:
         size=(11, 1.7),
         notes=(f"Of the filters of variant {zoo.coefficients.variant}.",),
         answers=(Answer(papers.EVR, ours),),
+    )
+
+
+def dct() -> Exhibit:
+    """The fixed basis whose coefficients d0 to d8 are in the ridges and the drift."""
+    vectors = dct_basis()
+    table = table_of({"component": [f"d{i}" for i in range(9)], **{f"v{j}": vectors[:, j] for j in range(9)}})
+    return Exhibit(
+        name="dct_basis",
+        title="The fixed basis: discrete cosine transform of 3x3",
+        says=(
+            "d0 is the mean of a filter, d1 to d8 its variation across and down; their coefficients are what drift and "
+            "the distributions below compare."
+        ),
+        table=table,
+        query="from filterzoo_analysis.sections import cnn_filter_db\n\ntable = cnn_filter_db.dct().table",
+        draw=partial(figures.kernels, filters=vectors, titles=[f"d{i}" for i in range(9)], columns=9),
+        size=(11, 1.7),
+        notes=("The same for every data set (docs/measures.md, 5).",),
     )
 
 

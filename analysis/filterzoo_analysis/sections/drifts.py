@@ -58,7 +58,12 @@ def heat_map(
             marked=matrix.stands_out[np.ix_(order, order)],
         ),
         size=(min(14.0, side + 1), min(13.0, side)),
-        notes=(_note(matrix), *_weight_note(matrix), *notes, f"Variant {zoo.coefficients.variant}."),
+        notes=(
+            _note(matrix),
+            *_weight_note(matrix),
+            *notes,
+            f"Variant {zoo.coefficients.variant}. Colours are the same in every matrix: from 0.01 to 10 nats.",
+        ),
         answers=answers,
     )
 

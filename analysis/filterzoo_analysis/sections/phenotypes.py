@@ -1,4 +1,4 @@
-"""Phenotypes of the scatter of the first two coefficients: sun, spike, symbols, point (CVPR 2022), by a rule."""
+"""Phenotypes of the scatter of two coefficients: sun, spike, symbols, point (CVPR 2022), cross; by a rule."""
 
 from __future__ import annotations
 
@@ -20,8 +20,12 @@ RULE = (
     "Rule, ours (the paper names by eye), on a model's sampled scaled filters and their coefficients c0 and c1, the "
     "first that fits: point - half of the filters or more are zeros; symbols - fewer than a quarter of the pairs "
     "(c0, c1), rounded to 1/64, are distinct; spike - one direction holds 90 % of the variance of (c0, c1) or more; "
-    "sun - all others."
+    "cross - both divided by their standard deviation, 60 % of the outer half lie within 15 degrees of an axis, where "
+    "a round cloud has 33 %; the paper has no such name; sun - all others."
 )
+KINDS = ("sun", "spike", "symbols", "point", "cross")
+_CROSS, _NEAR, _FEWEST = 0.6, 15.0, 50
+"""A cross: the share of points, how near in degrees, of how many points at least."""
 _SHOWN = 11
 """Models drawn, two or three of each phenotype, beside all filters together."""
 
@@ -35,7 +39,7 @@ def scatter(zoo: Zoo) -> Exhibit | None:
     names, clouds = list(named), [cloud for cloud, _ in named.values()]
     kinds = [phenotype(*each) for each in named.values()]
     points = np.concatenate(clouds)
-    counts = {kind: kinds.count(kind) for kind in ("sun", "spike", "symbols", "point")}
+    counts = {kind: kinds.count(kind) for kind in KINDS}
     chosen = _examples(kinds)
     shown = {f"all ({len(points):,})": points} | {f"{kinds[i]}: {_last(names[i])}": clouds[i] for i in chosen}
     table = table_of({"model_id": names, "phenotype": kinds, "filters": [len(cloud) for cloud in clouds]})
@@ -49,7 +53,7 @@ def scatter(zoo: Zoo) -> Exhibit | None:
         size=(10, 2.7 * -(-len(shown) // 4)),
         notes=(
             RULE,
-            "From the table filters_sample, centred by their mean; density relative to its peak, logarithmic.",
+            "From the table filters_sample, centred by their mean; c0 and c1: coefficients of scaled filters, no unit.",
         ),
     )
 
@@ -98,7 +102,19 @@ def phenotype(points: Doubles, zero: Bools) -> str:
     if len(np.unique(np.rint(points * 64), axis=0)) < len(points) / 4:
         return "symbols"
     variance = np.linalg.eigvalsh(np.cov(points.T)) if len(points) > 2 else np.ones(2)
-    return "spike" if variance[-1] >= 0.9 * variance.sum() > 0 else "sun"
+    if variance[-1] >= 0.9 * variance.sum() > 0:
+        return "spike"
+    return "cross" if _along_axes(points) >= _CROSS else "sun"
+
+
+def _along_axes(points: Doubles) -> float:
+    """Share of the outer half of a cloud (n, 2) that lies near an axis, once both coordinates spread alike."""
+    spread = points.std(axis=0)
+    if len(points) < _FEWEST or not spread.all():
+        return 0.0
+    x, y = np.abs((points / spread).T)
+    outer = np.hypot(x, y) >= np.median(np.hypot(x, y))
+    return float((np.minimum(x, y) <= np.tan(np.radians(_NEAR)) * np.maximum(x, y))[outer].mean())
 
 
 def _examples(kinds: list[str]) -> list[int]:

@@ -66,10 +66,11 @@ class Elements(HTMLParser):
 def test_every_figure_is_saved_with_its_table_and_query(mixed, written):
     made = list(report.exhibits(zoo.read(str(mixed))))
     assert {exhibit.name for exhibit in made} >= {
-        "counts_source", "coverage", "skipped", "pca_basis", "ridge_task", "drift_visual_category", "drift_boxes",
-        "quality_by_depth", "degenerated", "phenotypes", "robust_drift", "robust_pairs", "robust_measures",
-        "robust_filters", "accuracy_correlation", "medical_ridge", "medical_drift_unet", "medical_natural",
-        "medical_outliers", "medical_filters", "frequency_content", "spectra_by_depth", "axis_effects",
+        "counts_source", "coverage", "skipped", "dct_basis", "pca_basis", "ridge_task", "drift_boxes",
+        "drift_visual_category", "quality_by_depth", "degenerated", "phenotypes", "robust_drift", "robust_pairs",
+        "robust_measures", "robust_filters", "accuracy_correlation", "medical_ridge", "medical_drift_unet",
+        "medical_natural", "medical_outliers", "medical_filters", "frequency_content", "spectra_by_depth",
+        "axis_effects",
     }  # fmt: skip
     without = [exhibit.name for exhibit in made if exhibit.draw is None]
     assert without == ["lineage", "confounding", "models_at_a_glance", "robust_accuracies"]

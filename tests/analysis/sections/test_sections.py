@@ -371,6 +371,11 @@ def test_seeds_are_a_yardstick():
         ("sun", np.random.default_rng(0).normal(size=(500, 2))),
         ("spike", np.random.default_rng(0).normal(size=(500, 2)) * [1, 0.1]),
         ("symbols", np.random.default_rng(0).choice([-1.0, 1.0], size=(500, 2))),
+        (
+            "cross",
+            np.random.default_rng(0).normal(size=(500, 2)) * np.where(np.arange(500)[:, None] % 2, [1, 0.1], [0.1, 1]),
+        ),
+        ("sun", np.random.default_rng(0).normal(size=(500, 2)) * [1, 0.5]),
     ],
 )
 def test_phenotypes_by_the_rule(kind, points):
