@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,13 +40,34 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def whole_file(place: Path) -> Iterator[Path]:
-    """A temporary file, renamed to `place` once it is whole and synced, and removed after an error."""
-    draft = place.with_name(f".{secrets.token_hex(8)}.tmp")
+    """A new file beside `place`, to write. It becomes `place`, whole and on the disk; after an error it is removed.
+
+    It is always called the same, so that the next run takes over what a killed one left. BlockingIOError where another
+    process is writing it.
+    """
+    draft = place.with_name(f".{place.name}.part")
+    lock = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
-        yield draft
-        settle(draft, place)
+        _take(lock, draft)
+        try:
+            yield draft
+            settle(draft, place)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
     finally:
-        draft.unlink(missing_ok=True)
+        os.close(lock)
+
+
+def _take(lock: int, draft: Path) -> None:
+    """Lock and empty a draft; BlockingIOError where another process has it, or has just given it its name."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise BlockingIOError(error.errno, "another process is writing it", str(draft)) from error
+    if not draft.exists() or not os.path.samestat(os.fstat(lock), draft.lstat()):
+        raise BlockingIOError(errno.EWOULDBLOCK, "another process has just written it", str(draft))
+    os.ftruncate(lock, 0)
 
 
 def settle(draft: Path, place: Path) -> None:

@@ -12,6 +12,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from filterzoo import compiled_loops
 from filterzoo.layers.layer import Doubles, Floats
 from filterzoo.measures.dct import DCT_BINS
 from filterzoo.measures.statistics import FILTER_SIZE
@@ -43,11 +44,7 @@ def _compiled(loop: Loop, **options: Any) -> Loop:
 
     The folder is the one beside this file, or in the user's cache.
     """
-    try:
-        compiled = numba.njit(nogil=True, error_model="numpy", cache=True, **options)(loop)
-    except RuntimeError:  # Neither folder can be written.
-        compiled = numba.njit(nogil=True, error_model="numpy", **options)(loop)
-    return cast("Loop", compiled)
+    return compiled_loops.compiled(loop, **options)
 
 
 def _compiled_sum(loop: Loop) -> Loop:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import filterzoo
+from filterzoo.durable import whole_file
 from filterzoo.reporting.terminal import printable
 from filterzoo_analysis.exhibits import Answer, Exhibit, Section, counted
 from filterzoo_analysis.page import first_screen, model_pictures, rendering
@@ -83,7 +84,8 @@ def write(zoo: Zoo, folder: Path, watch: Callable[[str], None] | None = None) ->
     rendering.save(_models(zoo), figures)
     page = folder / "index.html"
     made = {exhibit.name: exhibit for section, _ in sections for exhibit in section.exhibits}
-    page.write_text(_page(zoo, sections, findings(zoo, made)), encoding="utf-8")
+    with whole_file(page) as draft:
+        draft.write_text(_page(zoo, sections, findings(zoo, made)), encoding="utf-8")
     return page
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ import numpy as np
 from filterzoo.dataset.loading import Footers, checked_footers, copy_filters
 from filterzoo.dataset.published import PublishedFiles, first_line
 from filterzoo.dataset.untrusted import WRONG_CONTENT
-from filterzoo.durable import settle, sync
+from filterzoo.durable import whole_file
 from filterzoo.errors import FilterZooError, StartError, StorageFailed, raise_disk_trouble
 from filterzoo.reporting.progress import watched
 from filterzoo_publish.cnn_filter_db.frame import write_frame
@@ -28,29 +29,31 @@ BATCH = 1 << 20
 def write(files: PublishedFiles, planned: ExportTable, out: Path) -> None:
     """Write `/filters`, (n, 3, 3) float64, and `/meta`; beside it the table of pairs, where there are any.
 
-    StartError where one of the files exists or cannot be created. Memory: a batch, in float32 and float64, and the
-    table. StorageFailed where writing fails.
+    StartError where one of the files is there already or cannot be made; a table of pairs that is the same is kept,
+    as an export that was killed between the two leaves it.
+    Memory: a batch, in float32 and float64, and the table. StorageFailed where the disk does not take it.
     """
     if os.path.lexists(out):
         raise StartError(f"{out}: is there already; name a new file")
     pairs = pairs_file(out)
-    if planned.pairs and os.path.lexists(pairs):
+    table = _pairs(planned).encode()
+    has_pairs = os.path.lexists(pairs)
+    if planned.pairs and has_pairs and (pairs.is_symlink() or not pairs.is_file() or pairs.read_bytes() != table):
         raise StartError(f"{pairs}: is there already; name a new file")
     with _reading(files):
         footers = checked_footers(files, planned.layers, planned.counts)
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
-        with _disk_trouble(out), h5py.File(part, "x") as file:
+    with _disk_trouble(out), whole_file(out) as part:
+        # The part is locked already, in another way than HDF5's own.
+        with h5py.File(part, "w", locking=False) as file:
             filters = file.create_dataset("filters", (sum(planned.counts), 3, 3), np.float64)
             watched(_copied(files, planned, filters, footers), len(filters), f"writing {out.name}")
             write_frame(file.create_group("meta"), planned.index, planned.columns)
             file.flush()
-        with _disk_trouble(out):
-            if planned.pairs:
-                _write_pairs(planned, pairs)
-            _settle(part, out)
-    finally:
-        part.unlink(missing_ok=True)
+        if planned.pairs and not has_pairs:
+            with whole_file(pairs) as draft:
+                draft.write_bytes(table)
+        if os.path.lexists(out):
+            raise StartError(f"{out}: was made by somebody else meanwhile; name a new file")
 
 
 def pairs_file(out: Path) -> Path:
@@ -58,23 +61,16 @@ def pairs_file(out: Path) -> Path:
     return out.with_name(f"{out.stem}.robust_vs_normal_pairings.csv")
 
 
-def _write_pairs(planned: ExportTable, path: Path) -> None:
+def _pairs(planned: ExportTable) -> str:
     """The table as `pandas.read_csv(path, index_col=0)` reads it."""
-    with path.open("x", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["", *_PAIR])
-        writer.writeheader()
-        writer.writerows({"": number, **row} for number, row in enumerate(planned.pairs))
-        sync(file)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, ["", *_PAIR])
+    writer.writeheader()
+    writer.writerows({"": number, **row} for number, row in enumerate(planned.pairs))
+    return text.getvalue()
 
 
 _PAIR = ("Robust", "Normal", "Arch", "Dataset")
-
-
-def _settle(part: Path, out: Path) -> None:
-    """Rename the complete file, unless the name exists by now."""
-    if os.path.lexists(out):
-        raise StartError(f"{out}: was made by somebody else meanwhile; name a new file")
-    settle(part, out)
 
 
 @contextlib.contextmanager
@@ -84,6 +80,8 @@ def _disk_trouble(out: Path) -> Iterator[None]:
         yield
     except FilterZooError:
         raise
+    except BlockingIOError as error:
+        raise StartError(f"{out}: another export is writing it; wait for it, or name another file") from error
     except OSError as error:
         raise_disk_trouble(error, str(out.parent))
         raise StartError(f"{out}: cannot be written: {error.strerror or error}") from error
