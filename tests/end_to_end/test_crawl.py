@@ -228,12 +228,12 @@ def test_a_long_name_of_the_folder_for_temporary_files_is_no_matter(zoo: Path) -
 
 
 DEADLY = '''
-import os, pathlib, signal
+import os, pathlib, signal, time
 from filterzoo import Artifact, Checkpoint, Source, hookimpl
 from filterzoo.files import LocalFile
 
 class Deadly(Source):
-    """A zoo that kills the process that starts workers, once, with `a`, and with `c` its worker."""
+    """A zoo that kills the process that starts workers, with `a` three times, and with `c` its worker."""
 
     name = "deadly"
 
@@ -243,9 +243,11 @@ class Deadly(Source):
             yield Checkpoint(id=name, revision="v1", licence="mit", artifacts=(file,))
 
     def open(self, artifact):
-        if artifact.url == "a" and not pathlib.Path("killed").exists():
-            pathlib.Path("killed").touch()
+        times = len(list(pathlib.Path().glob("killed-*")))
+        if artifact.url == "a" and times < 3:
+            pathlib.Path(f"killed-{times}").touch()
             os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(10)
         if artifact.url == "c":
             os.kill(os.getpid(), signal.SIGKILL)
         return LocalFile("a.pth")
@@ -265,7 +267,7 @@ def test_a_checkpoint_of_which_a_worker_dies_costs_no_other(tmp_path: Path) -> N
     command = ["crawl", "manifest.yaml", "--plugin", "deadly.py", "--workers", "2"]
     ran = filterzoo(*command, cwd=tmp_path, fresh=True)
     assert ran.code == 1, ran.err
-    assert (tmp_path / "killed").exists()
+    assert len(list(tmp_path.glob("killed-*"))) == 3
     with WorkFolder(tmp_path / "filterzoo-work").existing_journal() as journal:
         assert sorted(done.checkpoint.id for done in journal.done()) == ["a", "b", "d", "e", "f"]
         assert [(entry.id, entry.stage) for entry in journal.ledger()] == [("c", Stage.FETCH)]

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import tenacity
@@ -28,6 +29,10 @@ _AHEAD = 2
 
 _NOT_STARTED = (OSError, EOFError)
 """What starting a worker raises where the process that forks them was killed."""
+_FORKS_ARE_GONE = 255
+"""The exit code that multiprocessing gives a worker where the process that forks them was killed: its own is lost."""
+_ALONE = 5
+"""Times that a task is run alone, where it is not the worker that dies."""
 _STAGES = list(Stage)
 
 _this_process: list[Worker] = []
@@ -91,15 +96,24 @@ class _Run:
                         yield suspect, self._run_alone(suspect)
 
     def _run_alone(self, task: Task) -> Outcome:
-        """Run alone one of the tasks that were running when a worker died: only the one that killed it fails again."""
-        reached = _StageCell(self._context())
-        pool, future = self._started_alone(task, reached)
-        with pool, _stopping_workers():
-            try:
-                return future.result()
-            except BrokenProcessPool:
-                detail = "the worker process died of it, alone; perhaps this machine has too little memory for it"
-                return task.ledger_entry(reached.stage, Refused(Reason.CRASHED, detail))
+        """Run alone one of the tasks that were running when a worker died: only the one that killed it fails again.
+
+        Again where the process that forks workers was killed meanwhile: that is nobody's fault.
+        """
+        for _ in range(_ALONE):
+            reached = _StageCell(self._context())
+            pool, future, worker = self._started_alone(task, reached)
+            with pool, _stopping_workers():
+                try:
+                    return future.result()
+                except BrokenProcessPool:
+                    pool.shutdown()
+                    if worker is None or worker.exitcode == _FORKS_ARE_GONE:
+                        continue
+            detail = "the worker process died of it, alone; perhaps this machine has too little memory for it"
+            return task.ledger_entry(reached.stage, Refused(Reason.CRASHED, detail))
+        detail = f"the process that forks workers was killed {_ALONE} times; the next run tries it again"
+        return task.ledger_entry(Stage.FETCH, Refused(Reason.CRASHED, detail))
 
     @tenacity.retry(
         retry=tenacity.retry_if_exception_type(_NOT_STARTED),
@@ -107,10 +121,14 @@ class _Run:
         wait=tenacity.wait_fixed(0.2),
         reraise=True,
     )
-    def _started_alone(self, task: Task, reached: _StageCell) -> tuple[ProcessPoolExecutor, Future[Outcome]]:
-        """A pool of one worker and its task. Tried again while what was killed has not quite gone."""
+    def _started_alone(
+        self, task: Task, reached: _StageCell
+    ) -> tuple[ProcessPoolExecutor, Future[Outcome], BaseProcess | None]:
+        """A pool of one worker, its task, and the worker. Tried again while what was killed has not quite gone."""
+        before = set(multiprocessing.active_children())
         pool = self._pool(1, reached)
-        return pool, pool.submit(_take, task)
+        future = pool.submit(_take, task)
+        return pool, future, next(iter(set(multiprocessing.active_children()) - before), None)
 
     def _pool(self, workers: int, reached: _StageCell | None = None) -> ProcessPoolExecutor:
         """A pool that has no process yet. reached: where its one worker notes the stage it is in."""

@@ -14,7 +14,7 @@ from filterzoo.files import LocalFile, RandomAccessFile
 from filterzoo.jail.answers import Answers
 from filterzoo.jail.limits import JailLimits
 from filterzoo.jail.messages import ConnectionClosed, Message
-from filterzoo.jail.process import Child
+from filterzoo.jail.process import Child, Killed
 from filterzoo.jail.tables import NO_MESSAGE, RecordParser, document
 from filterzoo.jail.validation import validate
 from filterzoo.records import Index
@@ -61,7 +61,8 @@ class Jail:
         all_tensors: the table lists every named array too (`Index.tensors`).
 
         A Member where the model is compressed: `unpack` it, then index the result. A limit or crash in a child that has
-        read other files before counts only if a new child repeats it: one file must not affect the next.
+        read other files before counts only if a new child repeats it: one file must not affect the next. So does a kill
+        in any child: somebody else may have done it.
         """
         request = {"name": name, "member": member, "all_tensors": all_tensors}
         self._warm_child()
@@ -69,7 +70,9 @@ class Jail:
         try:
             found = self._look(file, request)
         except Refused as refusal:
-            if not has_had_files or refusal.reason not in {Reason.LIMIT, Reason.CRASHED}:
+            if not isinstance(refusal, Killed) and (
+                not has_had_files or refusal.reason not in {Reason.LIMIT, Reason.CRASHED}
+            ):
                 raise
             self.close()
             found = self._look(file, request)
@@ -93,8 +96,17 @@ class Jail:
     def unpack(self, file: RandomAccessFile, member: Member, sink: IO[bytes], most: int | None = None) -> int:
         """Write the unpacked bytes of a member to `sink`, `most` of them at most; gives how many they are.
 
-        Refused (limit, damaged) as `JailLimits` says, and (limit) where the disk has no room for them.
+        Refused (limit, damaged) as `JailLimits` says, (limit) where the disk has no room for them, and (crashed) where
+        the child died of them; after a kill a second child tries, as in `look`.
         """
+        start = sink.tell()
+        with contextlib.suppress(Killed):
+            return self._unpack(file, member, sink, most)
+        sink.seek(start)
+        sink.truncate()
+        return self._unpack(file, member, sink, most)
+
+    def _unpack(self, file: RandomAccessFile, member: Member, sink: IO[bytes], most: int | None) -> int:
         limit = self._limits.unpack_limit(member.length)
         limit = limit if most is None else min(limit, most)
         request = {"member": asdict(member), "limit": limit}

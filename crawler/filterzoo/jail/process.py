@@ -28,6 +28,10 @@ _GRACE_SECONDS = 1.0
 """How long a child that has closed its connection may take to exit by itself."""
 
 
+class Killed(Refused):
+    """Raised for a file whose child was ended by SIGKILL or SIGTERM: by the file, for want of memory, or by anybody."""
+
+
 class Child:
     """A child process that has loaded the formats and dropped its privileges; Refused (crashed) on failure.
 
@@ -109,7 +113,8 @@ class Child:
             return Refused(Reason.CRASHED, "the process that read the file closed its connection")
         if code == -signal.SIGXCPU:
             return Refused(Reason.LIMIT, f"indexing needs more than {seconds} s of CPU time")
-        return Refused(Reason.CRASHED, f"the process that read the file ended with {code}: {self._complaint()}")
+        kind = Killed if code in {-signal.SIGKILL, -signal.SIGTERM} else Refused
+        return kind(Reason.CRASHED, f"the process that read the file ended with {code}: {self._complaint()}")
 
     def close(self) -> None:
         """End it."""

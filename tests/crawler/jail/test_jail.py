@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
+import io
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +16,7 @@ from pathlib import Path
 import pytest
 from tests.memory_file import MemoryFile
 
+from filterzoo.archive import Member, Packing
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile
 from filterzoo.jail import Jail
@@ -315,6 +319,38 @@ def test_death_is_told_and_the_next_file_has_a_new_child(death, jail, index, ref
     assert "ended with" in raised.detail
     index(ONE)
     assert jail.process_id != before
+
+
+class Killing(MemoryFile):
+    """Kills the jail's child the first `times` times that it is read."""
+
+    def __init__(self, data: bytes, jail: Jail, times: int) -> None:
+        super().__init__(data, is_remote=True)
+        self.jail, self.times = jail, times
+
+    def read(self, offset: int, length: int) -> bytes:
+        if self.times:
+            self.times -= 1
+            os.kill(self.jail.process_id, signal.SIGKILL)
+        return super().read(offset, length)
+
+
+def test_a_child_that_somebody_kills_costs_no_file() -> None:
+    """Also the first file of a child: only where its successor dies too, the file may have done it."""
+    with Jail([PROBE], HASTY) as jail:
+        assert jail.index(Killing(f"PROBE\n{ONE}\n{100 * '#'}".encode(), jail, 1), "x.probe").format == "probe"
+    with Jail([PROBE], HASTY) as jail, pytest.raises(Refused, match="ended with -9") as raised:
+        jail.index(Killing(f"PROBE\n{ONE}\n{100 * '#'}".encode(), jail, 2), "x.probe")
+    assert raised.value.reason is Reason.CRASHED
+
+
+def test_a_child_that_is_killed_while_it_unpacks_costs_no_file() -> None:
+    sink = io.BytesIO()
+    with Jail([PROBE], HASTY) as jail:
+        packed = Killing(gzip.compress(bytes(5_000_000)), jail, 1)
+        member = Member(name="", offset=0, length=packed.size, packing=Packing.GZIP)
+        assert jail.unpack(packed, member, sink) == 5_000_000
+    assert sink.getvalue() == bytes(5_000_000)
 
 
 def test_a_child_that_died_while_it_waited_costs_no_file(jail, index):
