@@ -102,7 +102,8 @@ class Repo:
 @dataclass
 class Hub:
     """The server's state. Each of `before_commit` is called once, when a commit arrives; `lose_answers` commits are
-    made and answered with 500. `scheduled`: (owner, what was asked) of scheduled Jobs."""
+    made and answered with 500. `meet` is called with each request's number from 1 and `is_answered`, before
+    and after the request is handled, and may raise a Refusal. `scheduled`: (owner, what was asked) of Jobs."""
 
     url: str = ""
     repos: dict[str, Repo] = field(default_factory=dict)
@@ -111,6 +112,7 @@ class Hub:
     scheduled: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     before_commit: list[Callable[[], object]] = field(default_factory=list)
     lose_answers: int = 0
+    meet: Callable[..., object] | None = None
     storage: WebServer | None = None
 
     @property
@@ -132,7 +134,13 @@ class Hub:
         for methods, pattern, handler in _ROUTES:
             match = pattern.fullmatch(raw)
             if match and request.method in methods:
-                return handler(self, request, body, **{k: unquote(v) for k, v in match.groupdict("").items()})
+                number = len(self.requests)
+                if self.meet:
+                    self.meet(number, is_answered=False)
+                answer = handler(self, request, body, **{k: unquote(v) for k, v in match.groupdict("").items()})
+                if self.meet:
+                    self.meet(number, is_answered=True)
+                return answer
         raise Refusal(404, "Sorry, we can't find the page you are looking for.")
 
     def repo(self, request: Request, name: str, *, write: bool = False) -> Repo:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import psutil
+
 PROGRAM = Path(sys.executable).with_name("filterzoo")
 FRESH = "FILTERZOO_TESTS_FRESH" in os.environ
 """Every command in a process of its own, as users run it: slower by two to four seconds each."""
@@ -99,6 +101,11 @@ class Preloaded:
             err.seek(0)
             return Ran(code, text(out.read()), text(err.read()))
 
+    def processes(self) -> list[psutil.Process]:
+        """Those it has started and that have not ended: for all commands, and those of the one that runs."""
+        found = psutil.Process(self._process.pid).children(recursive=True)
+        return [process for process in found if _runs(process)]
+
     def end(self) -> None:
         """End it and what it started; the next command starts another."""
         type(self)._started = None
@@ -106,6 +113,12 @@ class Preloaded:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(10)
+
+
+def _runs(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def text(output: bytes) -> str:

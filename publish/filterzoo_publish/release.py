@@ -32,6 +32,7 @@ from filterzoo_publish.report import Report
 from filterzoo_publish.schema import CONFIGS, arrow_schema
 from filterzoo_publish.shards.filters import filter_shards
 from filterzoo_publish.shards.parquet import Shard
+from filterzoo_publish.shards.room import check_room
 from filterzoo_publish.shards.sample import CONFIG as SAMPLE
 from filterzoo_publish.shards.sample import quota, sample_shards, thinned_shards
 from filterzoo_publish.shards.shards import layer_shards, model_shards, table_shard
@@ -130,6 +131,8 @@ def _release_into(
     if not _has_news(plan, published):
         commit = target.settle(published.releases[-1].name) if published.releases else None
         return _report(target, plan, published, commit=commit)
+    if not target.takes_links:  # else one file after the other is written, and removed once it is taken
+        check_room(plan, folder, target.place)
     before = {path for config in CONFIGS for path in published.paths(config)}
     models = pa.concat_tables([published.models, models_table(plan.entries, plan.release)])
     outdated: set[str] = set()

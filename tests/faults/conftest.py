@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,19 +13,26 @@ from tests.faults import scenarios
 from tests.faults.faulty import COMPILER, Faults, Program
 from tests.faults.scenarios import Scenario
 
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # a folder of our own in it
+"""A file system in memory: what the commands sync is the shim's to judge, and a disk takes most of the time."""
+
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     if COMPILER is None or not sys.platform.startswith("linux"):
         pytest.skip("the shim needs Linux and a C compiler")
-    own, root = (tmp_path_factory.mktemp(name).resolve() for name in ("own", "root"))
-    scenarios.write_zoo(root)
-    running = Program(Faults(own, root))
-    yield running
-    running.end()
+    own = tmp_path_factory.mktemp("own").resolve()
+    with tempfile.TemporaryDirectory(prefix="filterzoo-faults-", dir=MEMORY) as folder:
+        root = Path(folder).resolve()
+        scenarios.write_zoo(root)
+        running = Program(Faults(own, root))
+        try:
+            yield running
+        finally:
+            running.end()
 
 
 @pytest.fixture(scope="module")
-def scenario(request: pytest.FixtureRequest, program: Program, tmp_path_factory: pytest.TempPathFactory) -> Scenario:
+def scenario(request: pytest.FixtureRequest, program: Program) -> Scenario:
     make: Callable[[Program, Path], Scenario] = getattr(scenarios, request.param)
-    return make(program, tmp_path_factory.mktemp("starts"))
+    return make(program, Path(tempfile.mkdtemp(prefix="starts-", dir=program.faults.root)))

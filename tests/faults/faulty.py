@@ -11,13 +11,16 @@ import os
 import shutil
 import struct
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
+import psutil
 from tests.program import Preloaded, Ran
 
 COMPILER = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
@@ -119,22 +122,53 @@ class Faults:
 
 
 class Program:
-    """`filterzoo` under the shim, in forks of a process that has imported it."""
+    """`filterzoo` under the shim, in forks of a process that has imported it. Downloads are kept in `case/cache`.
+
+    What is entered into `opened` ends with it.
+    """
 
     def __init__(self, faults: Faults) -> None:
         self.faults = faults
-        self._preloaded = Preloaded({**os.environ, **faults.environment})
+        self.opened = ExitStack()
+        cache = {"FILTERZOO_CACHE": str(faults.root / "case" / "cache")}
+        self._preloaded = Preloaded({**os.environ, **faults.environment, **cache})
 
-    def run(self, *arguments: Any, at: int = 0, fault: Fault = Fault.NONE, with_data: bool = False) -> Ran:
-        """Run `filterzoo ARGUMENTS...` in the root; its call number `at` meets the fault. Code -9: it was killed."""
+    def run(
+        self,
+        *arguments: Any,
+        at: int = 0,
+        fault: Fault = Fault.NONE,
+        with_data: bool = False,
+        kill_after: float | None = None,
+    ) -> Ran:
+        """Run `filterzoo ARGUMENTS...` in the root; its call number `at` meets the fault. Code -9: it was killed.
+
+        kill_after: seconds after which all its processes are killed, whatever they do.
+        """
         self.faults.arm(at, fault, with_data=with_data)
+        idle = set(self._preloaded.processes())
+        killer = None if kill_after is None else threading.Timer(kill_after, self._kill, [idle])
+        if killer is not None:
+            killer.start()
         ran = self._preloaded.run(["filterzoo", *map(str, arguments)], self.faults.root)
+        if killer is not None:
+            killer.cancel()
+            killer.join()
         if ran.code == -9:
             self.faults.wait_for_the_dead()
         return ran
 
+    def _kill(self, idle: set[psutil.Process]) -> None:
+        """Kill what runs beside the idle processes, and what these start meanwhile."""
+        while running := set(self._preloaded.processes()) - idle:
+            for process in running:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            time.sleep(0.002)
+
     def end(self) -> None:
         self._preloaded.end()
+        self.opened.close()
 
 
 def _is_alive(pid: int) -> bool:

@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -18,16 +19,25 @@ from tests.faults.faulty import Fault, Program
 from tests.program import Ran
 from tests.publish.folders import tree
 from tests.publish.work import Model, ledger, weights, write_work
+from tests.servers import WebServer
 
 SEED = int(os.environ.get("FILTERZOO_FAULTS_SEED", "0"))
 SAMPLE = 10
-"""Calls that the slow tier tries of each command; `make torture` tries every one."""
+"""Calls that the slow tier tries of each command."""
+STRIDE = int(os.environ.get("FILTERZOO_FAULTS_STRIDE", "3"))
+"""`make torture` tries a kill at every call, and other faults at one of so many."""
 MANIFEST = """
 name: zoo
 sources:
   - source: local
     paths: ["zoo/*"]
     license: mit
+"""
+DOWNLOADS = """
+name: downloads
+sources:
+  - source: urls
+    files: [{url: "%s", name: net, license: mit}]
 """
 FIRST, SECOND = "v2026.01.02", "v2026.01.03"
 PUBLISH_FIRST = ("publish", "case/out", "--workdir", "case/work", "--release", FIRST)
@@ -36,13 +46,19 @@ PUBLISH_SECOND = ("publish", "case/out", "--workdir", "case/work", "--release", 
 
 @dataclass
 class Scenario:
-    """A command run in a copy of the folder `start`, and the commands that publish what it made."""
+    """A command run in a copy of the folder `start`, and the commands that publish what it made.
+
+    finished: what the command says where a killed one had done it all. costly: tried less often.
+    """
 
     program: Program
     start: Path
     command: Sequence[str]
     then: Sequence[Sequence[str]] = ()
+    finished: str | None = None
+    costly: bool = False
     calls: int = 0
+    seconds: float = 0.0
     state: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -53,7 +69,9 @@ class Scenario:
     def undisturbed(self) -> Scenario:
         """Run without a fault: the number of calls, and the state that every other run has to come to."""
         self.begin()
+        begin = time.monotonic()
         assert (ran := self.program.run(*self.command)).code == 0, ran.err
+        self.seconds = time.monotonic() - begin
         self.calls = self.program.faults.count
         self.state = self.after()
         return self
@@ -70,20 +88,32 @@ class Scenario:
         return state(self.case)
 
     def sample(self) -> list[int]:
-        return sorted(random.Random(SEED).sample(range(1, self.calls + 1), min(SAMPLE, self.calls)))
+        most = SAMPLE // 3 if self.costly else SAMPLE
+        return sorted(random.Random(SEED).sample(range(1, self.calls + 1), min(most, self.calls)))
 
-    def every(self) -> Iterable[int]:
-        return range(1, self.calls + 1)
+    def every(self, stride: int = 1) -> Iterable[int]:
+        """Every call, or one of `stride` of them: another one for another seed."""
+        stride *= 5 if self.costly else 1
+        return range(1 + SEED % stride, self.calls + 1, stride)
 
     def trouble(self, at: int, fault: Fault) -> str | None:
         """Run with the fault, and again without; says what is not as it was promised."""
         self.begin()
         ran = self.program.run(*self.command, at=at, fault=fault)
-        met = f"{fault.name} at {at}, {self.program.faults.met()}"
+        return self._recovered(ran, fault, f"{fault.name} at {at}, {self.program.faults.met()}")
+
+    def trouble_after(self, seconds: float) -> tuple[bool, str | None]:
+        """As `trouble`, with a kill at a moment; also whether it came before the end."""
+        self.begin()
+        ran = self.program.run(*self.command, kill_after=seconds)
+        met = f"killed after {seconds} s and {self.program.faults.count} calls"
+        return ran.code == -9, self._recovered(ran, Fault.KILL, met)
+
+    def _recovered(self, ran: Ran, fault: Fault, met: str) -> str | None:
         if wrong := told_wrong(ran, fault):
             return f"{met}: {wrong}"
         again = self.program.run(*self.command)
-        if again.code != 0:
+        if again.code != 0 and (self.finished is None or self.finished not in again.err):
             return f"{met}: the next run ended with {again.code}: {again.err[-500:]}"
         try:
             found = self.after()
@@ -114,13 +144,15 @@ def told_wrong(ran: Ran, fault: Fault) -> str | None:
 def state(folder: Path) -> dict[str, Any]:
     """Path -> sha256 of every file below, each folder, and the records of the journal in the place of its files.
 
-    The folders that only a crawl with something to do makes may be there or not; what is in them counts.
+    The folders that only a crawl with something to do makes may be there or not; what is in them counts. So with those
+    of the cache, whose locks stay and whose index has the time of day.
     """
+    passed_over = ("work/journal.", "work/lock", "cache/locks/", "cache/keys/")
     found: dict[str, Any] = {
-        path: digest for path, digest in tree(folder).items() if not path.startswith(("work/journal.", "work/lock"))
+        path: digest for path, digest in tree(folder).items() if not path.startswith(passed_over)
     }
     found |= {f"{path.relative_to(folder)}/": "" for path in folder.rglob("*") if path.is_dir()}
-    for name in ("work/scratch/", "work/sockets/"):
+    for name in ("work/scratch/", "work/sockets/", "cache/locks/", "cache/keys/", "cache/partial/"):
         found.pop(name, None)
     journal = folder / "work" / "journal.sqlite"
     with closing(sqlite3.connect(journal)) as database:
@@ -177,3 +209,54 @@ def takedown(program: Program, starts: Path) -> Scenario:
     start.rename(starts / "to-be-taken-down")
     command = ("takedown", "case/out", "--model", "pypi/a@1", "--yes", "--workdir", "case/work", "--release", SECOND)
     return Scenario(program, starts / "to-be-taken-down", command).undisturbed()
+
+
+def crawl_of_downloads(program: Program, starts: Path) -> Scenario:
+    """A crawl of a file from a server without byte ranges: it is downloaded into the cache."""
+    start = starts / "nothing-downloaded"
+    start.mkdir()
+    root = program.faults.root
+    server = program.opened.enter_context(WebServer())
+    body = (root / "zoo" / "a.safetensors").read_bytes()
+    (root / "downloads.yaml").write_text(DOWNLOADS % server.add("/net.safetensors", body, ranges=False))
+    command = ("crawl", "downloads.yaml", "--workdir", "case/work", "--workers", "1", "--allow-private")
+    return Scenario(program, start, command, (PUBLISH_FIRST,), costly=True).undisturbed()
+
+
+def _published(program: Program, start: Path) -> None:
+    """A data set in which a robust network has a normal one beside it."""
+    case = program.faults.root / "case"
+    shutil.rmtree(case, ignore_errors=True)
+    pair = [
+        Model(f"{word}-net", {"own": weights(seed, 4, 4, 3, 3)}, facts={"pair_id": "p", "robust": bool(seed)})
+        for seed, word in enumerate(("normal", "robust"))
+    ]
+    write_work(case / "work", [*pair, *models()])
+    assert (ran := program.run(*PUBLISH_FIRST)).code == 0, ran.err
+    case.rename(start)
+
+
+def export(program: Program, starts: Path) -> Scenario:
+    """An export of a data set to one file, with a table of pairs beside it."""
+    _published(program, starts / "to-be-exported")
+    command = ("export", "case/out", "case/export.h5", "--format", "cnn-filter-db")
+    return Scenario(program, starts / "to-be-exported", command, finished="is there already").undisturbed()
+
+
+def report(program: Program, starts: Path) -> Scenario:
+    """A report of a data set."""
+    _published(program, starts / "to-be-reported")
+    command = ("report", "case/out", "-o", "case/report")
+    return Scenario(program, starts / "to-be-reported", command, costly=True).undisturbed()
+
+
+def repair(program: Program, starts: Path) -> Scenario:
+    """A repair of a work folder: the journal is cut, and a killed crawl left half a file."""
+    start = starts / "damaged"
+    write_work(start / "work", models(), ledger())
+    journal = start / "work" / "journal.sqlite"
+    journal.write_bytes(journal.read_bytes()[: journal.stat().st_size * 2 // 3])
+    (start / "work" / "scratch" / "0123").mkdir(parents=True)
+    (start / "work" / "scratch" / "0123" / "filters").write_bytes(b"half")
+    command = ("doctor", "--repair", "--workdir", "case/work")
+    return Scenario(program, start, command).undisturbed()

@@ -1,15 +1,19 @@
-"""A kill, a full disk or a failing one at every call that changes a file, and the same command again.
+"""A kill, a full disk or a failing one at every call that changes a file, or a kill at a random moment.
 
-After it, each published file, fragment and record is what an undisturbed run leaves, and nothing else is there.
+After it the same command runs again; then each published file, fragment and record is what an undisturbed run leaves,
+and nothing else is there.
 """
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from tests.faults.faulty import Fault
-from tests.faults.scenarios import Scenario
+from tests.faults.scenarios import SEED, STRIDE, Scenario
 
-every_command = pytest.mark.parametrize("scenario", ["crawl", "publication", "takedown"], indirect=True)
+COMMANDS = ["crawl", "crawl_of_downloads", "publication", "takedown", "repair", "export", "report"]
+every_command = pytest.mark.parametrize("scenario", COMMANDS, indirect=True)
 every_fault = pytest.mark.parametrize(
     "fault", [Fault.KILL, Fault.TEAR, Fault.FULL, Fault.FAIL], ids=lambda one: one.name
 )
@@ -27,4 +31,40 @@ def test_a_sample_of_calls(scenario: Scenario, fault: Fault) -> None:
 @every_command
 @every_fault
 def test_every_call(scenario: Scenario, fault: Fault) -> None:
-    scenario.check(scenario.every(), [fault])
+    scenario.check(scenario.every(1 if fault is Fault.KILL else STRIDE), [fault])
+
+
+def killed_at_moments(scenario: Scenario, times: int) -> int:
+    """Kill the command at moments of its run, each time as if it were the first; how many came before its end."""
+    moments = random.Random(f"{SEED} {scenario.command}")
+    ended = [scenario.trouble_after(moments.random() * scenario.seconds) for _ in range(times)]
+    found = [trouble for _, trouble in ended if trouble]
+    assert not found, f"{len(found)} of {times}:\n" + "\n".join(found)
+    return sum(landed for landed, _ in ended)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize(
+    ("scenario", "times"),
+    [("crawl", 150), ("publication", 300), ("takedown", 300), ("repair", 150), ("export", 100)],
+    indirect=["scenario"],
+)
+def test_a_thousand_moments(scenario: Scenario, times: int) -> None:
+    assert killed_at_moments(scenario, times) > times // 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", ["publication"], indirect=True)
+def test_some_moments(scenario: Scenario) -> None:
+    assert killed_at_moments(scenario, 10) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", ["export"], indirect=True)
+@pytest.mark.parametrize("command", [("verify", "case/out"), ("status", "--workdir", "case/work")], ids=lambda c: c[0])
+def test_what_only_reads_changes_no_file(scenario: Scenario, command: tuple[str, ...]) -> None:
+    """Nothing can fail there, whichever call would."""
+    scenario.begin()
+    assert scenario.program.run(*command).code == 0
+    assert [str(call) for call in scenario.program.faults.calls()] == []

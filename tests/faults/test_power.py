@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.faults.faulty import Call
 from tests.faults.power import Cut, Disk
-from tests.faults.scenarios import Scenario, state
+from tests.faults.scenarios import STRIDE, Scenario, state
 
 every_command = pytest.mark.parametrize("scenario", ["crawl", "publication", "takedown"], indirect=True)
 both_cuts = pytest.mark.parametrize("cut", Cut, ids=lambda cut: cut.name)
@@ -102,4 +102,4 @@ def test_a_sample_of_prefixes_recovers(scenario: Scenario, cut: Cut) -> None:
 @every_command
 @both_cuts
 def test_every_prefix_recovers(scenario: Scenario, cut: Cut) -> None:
-    check(scenario, scenario.every(), cut)
+    check(scenario, scenario.every(STRIDE), cut)

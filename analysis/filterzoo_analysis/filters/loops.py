@@ -6,9 +6,8 @@ NumPy and torch need a dozen steps, each with a result in memory, and hold the G
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias, TypeVar, cast
+from typing import Any, Final, TypeAlias, TypeVar
 
-import numba
 import numpy as np
 import numpy.typing as npt
 

@@ -25,6 +25,7 @@ from filterzoo.crawl.executor import ExecutorOptions, chosen, outcomes
 from filterzoo.crawl.listing_progress import ListingProgress, ListingWatch, ignore
 from filterzoo.crawl.machine import LOCAL
 from filterzoo.crawl.refreshing import settled
+from filterzoo.crawl.room import with_room
 from filterzoo.crawl.run_limits import RunLimits
 from filterzoo.crawl.worker import WorkerSetup
 from filterzoo.device import Device
@@ -117,7 +118,7 @@ def crawl(
             hosts=work.hosts,
             builds_architectures=any(type(one.source).architectures is not Source.architectures for one in sources),
         )
-        tasks = limits.within(_tasks(order, sources, journal, on_event, watch))
+        tasks = with_room(limits.within(_tasks(order, sources, journal, on_event, watch)), work.path)
         for task, outcome in outcomes(executor, setup, tasks):
             limits.spent(task, outcome)
             _record(journal, outcome, task.settings.key, on_event)

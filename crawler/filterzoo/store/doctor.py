@@ -89,7 +89,7 @@ def _findings(work: WorkFolder, diagnosis: Diagnosis, *, repair: bool) -> Iterat
     yield from damage
     if damage and not repair:
         return  # nothing that a damaged journal says of fragments can be relied on
-    if damage and work.journal_path.exists():
+    if damage:
         salvage(work.journal_path)
     store = work.store()
     with work.journal() as journal:

@@ -27,7 +27,7 @@ from filterzoo.outcome import Done
 from filterzoo.store.encoding import EncodedFile
 from filterzoo.store.filters import PUBLISHED_SCHEMA, Axes, FilterFile, RowGroups, open_filters, pieces_of
 from filterzoo.store.former_filters import FormerFilters
-from filterzoo.store.objects import open_objects
+from filterzoo.store.objects import local_folder, open_objects
 from filterzoo.store.sample import KERNEL, Sampled, SampleTaker
 
 LAYER_SCHEMA = pa.schema(
@@ -128,6 +128,8 @@ class FragmentStore:
     def __init__(self, url: str, scratch: Path) -> None:
         self._objects = open_objects(url)
         self._scratch = scratch
+        self.root = local_folder(url)
+        """The local folder; None where there is none."""
 
     def writer(self, kernels: frozenset[str], axes: Axes, filters: Mapping[str, int]) -> FragmentWriter:
         """A writer for one checkpoint that keeps the filters of layers with these kernel sizes.

@@ -315,6 +315,11 @@ class Journal:
             self._database.execute(f"DELETE FROM {table} WHERE source = ? AND id = ? AND revision = ?", key)  # noqa: S608  # the table names are ours
 
 
+def salvaged(path: Path) -> Path:
+    """Where a new journal stands while it takes the place of the damaged one at `path`."""
+    return path.with_name(f"{path.name}.salvaged")
+
+
 def _time(stored: object) -> str | None:
     """A time as `record_sources` wrote it; None for anything else."""
     try:

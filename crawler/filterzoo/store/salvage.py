@@ -9,32 +9,38 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from filterzoo.durable import sync_folder
-from filterzoo.store.journal import COLUMNS, Journal
+from filterzoo.errors import StorageFailed
+from filterzoo.store.journal import COLUMNS, Journal, salvaged
 
 _TABLES = {
-    "done": "source, id, revision",
-    "ledger": "rowid",
-    "listed": "source, id, revision",
+    "done": ("id IS NOT NULL", "source, id, revision"),
+    "ledger": ("id IS NOT NULL", "rowid"),
+    "listed": ("id IS NOT NULL", "source, id, revision"),
+    "sources": ("source IS NOT NULL", "source"),
 }
-"""Tables of the journal, and the order in which each is stored."""
+"""Tables of the journal, which rows are wanted, and the order in which each is stored."""
 
 
-def salvage(path: Path) -> Path:
-    """Replace the journal at `path` by a new one, and return the new name of the old one, which is kept.
+def salvage(path: Path) -> None:
+    """Replace the journal at `path`, if there is one, by a new one; the old one is kept under a new name.
 
-    What is lost with it is done again by the next crawl. Hold the work folder's lock.
+    What is lost with it is done again by the next crawl. Hold the work folder's lock. Whenever it is killed, the old
+    journal is there, or `salvaged(path)`: then no other command opens a journal, and this one goes on where it was.
+    StorageFailed where the disk does not take the new one.
     """
-    made = path.with_name(f"{path.name}.new")
-    for leftover in _files(made):
-        leftover.unlink(missing_ok=True)
-    Journal(made).close()
-    with contextlib.closing(sqlite3.connect(made)) as new, contextlib.closing(sqlite3.connect(path)) as old:
-        for table, order in _TABLES.items():
-            for row in itertools.chain(_readable(old, table, order), _readable(old, table, f"{order} DESC")):
-                places = ", ".join("?" * len(row))
-                new.execute(f"INSERT OR IGNORE INTO {table} VALUES ({places})", row)  # noqa: S608  # the names are ours
-        new.commit()
-        new.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    decided = salvaged(path)
+    if not decided.exists():
+        if not path.exists():
+            return
+        made = path.with_name(f"{path.name}.new")
+        for leftover in _files(made):
+            leftover.unlink(missing_ok=True)
+        try:
+            _copy(path, made)
+        except sqlite3.Error as error:
+            raise StorageFailed(f"{made} cannot be written: {error}; free space and try again") from error
+        made.rename(decided)
+        sync_folder(path.parent)
     broken = next(
         name for n in itertools.count(1) if not (name := path.with_name(f"journal.broken-{n}.sqlite")).exists()
     )
@@ -42,16 +48,30 @@ def salvage(path: Path) -> Path:
     for source, target in reversed(list(zip(_files(path), _files(broken), strict=True))):
         with contextlib.suppress(FileNotFoundError):
             source.rename(target)
-    made.rename(path)
     sync_folder(path.parent)
-    return broken
+    decided.rename(path)
+    sync_folder(path.parent)
+
+
+def _copy(path: Path, made: Path) -> None:
+    """What can be read at `path`, in a new journal that is one file, on the disk."""
+    Journal(made).close()
+    with contextlib.closing(sqlite3.connect(made)) as new, contextlib.closing(sqlite3.connect(path)) as old:
+        for table, (wanted, order) in _TABLES.items():
+            for row in itertools.chain(
+                _readable(old, table, wanted, order), _readable(old, table, wanted, f"{order} DESC")
+            ):
+                places = ", ".join("?" * len(row))
+                new.execute(f"INSERT OR IGNORE INTO {table} VALUES ({places})", row)  # noqa: S608  # the names are ours
+        new.commit()
+        new.execute("PRAGMA journal_mode=DELETE")
 
 
 def _files(database: Path) -> list[Path]:
     return [database.with_name(database.name + suffix) for suffix in ("", "-wal", "-shm")]
 
 
-def _readable(database: sqlite3.Connection, table: str, order: str) -> Iterator[tuple[object, ...]]:
+def _readable(database: sqlite3.Connection, table: str, wanted: str, order: str) -> Iterator[tuple[object, ...]]:
     """Rows until the first that cannot be read; from both ends, that is all but those between the first and last.
 
     Nothing of a view, which gives whatever somebody wrote, and without end.
@@ -61,4 +81,4 @@ def _readable(database: sqlite3.Connection, table: str, order: str) -> Iterator[
         kinds = database.execute("SELECT type FROM sqlite_master WHERE name = ?", (table,)).fetchall()
         if kinds == [("table",)]:
             columns = ", ".join(COLUMNS[table])
-            yield from database.execute(f"SELECT {columns} FROM {table} WHERE id IS NOT NULL ORDER BY {order}")  # noqa: S608  # the names are ours
+            yield from database.execute(f"SELECT {columns} FROM {table} WHERE {wanted} ORDER BY {order}")  # noqa: S608  # the names are ours

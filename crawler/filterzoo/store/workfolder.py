@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Self
 from filterzoo.durable import make_folder, sync, sync_folder
 from filterzoo.errors import StartError, WorkFolderBusy
 from filterzoo.network.cache import default_folder
-from filterzoo.store.journal import Journal
+from filterzoo.store.journal import Journal, salvaged
 
 if TYPE_CHECKING:
     from filterzoo.store.fragments import FragmentStore
@@ -33,7 +33,7 @@ _STORE = "store.json"
 _FILES = (
     "lock",
     _STORE,
-    *(f"{_JOURNAL}{ending}" for ending in ("", "-wal", "-shm", "-journal", ".new")),
+    *(f"{_JOURNAL}{ending}" for ending in ("", "-wal", "-shm", "-journal", ".new", ".salvaged")),
     "aside/journal.jsonl",
 )
 _FOLDERS = ("fragments", "fragments.aside", "scratch", SOCKETS, "hosts", "confidences", "aside", "releases")
@@ -128,7 +128,12 @@ class WorkFolder:
 
     @property
     def has_lost_journal(self) -> bool:
-        """Whether there are fragments and no journal, or an empty file in its place; never with a shared store."""
+        """Whether there are fragments and no journal, or an empty file in its place; not so with a shared store.
+
+        Also while a damaged journal is being replaced.
+        """
+        if salvaged(self.journal_path).exists():
+            return True
         if self.store_url is not None:
             return False
         log = self.journal_path.with_name(f"{self.journal_path.name}-wal")

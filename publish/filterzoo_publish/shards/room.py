@@ -1,0 +1,35 @@
+"""The room that the files of a release take at the least, estimated before the first is written."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from filterzoo.errors import StorageFailed
+from filterzoo.store.filters import ALONE_NUMBERS
+from filterzoo_publish.plan.origins import WorkOrigin
+from filterzoo_publish.plan.plan import Plan, PlanEntry
+from filterzoo_publish.shards.filters import stored_numbers
+
+_SHARE = 0.4
+"""Of four bytes a weight: what compression leaves of weights that were float16 once; of others it leaves twice that."""
+
+
+def check_room(plan: Plan, folder: Path, place: str) -> None:
+    """StorageFailed where `folder`, in which the files of the target called `place` are written, has less room."""
+    numbers = sum(stored_numbers(entry) for entry in plan.entries if not _is_linked(entry, folder))
+    needed, free = int(4 * _SHARE * numbers), shutil.disk_usage(folder).free
+    if needed > free:
+        raise StorageFailed(
+            f"{place}: the release takes {needed:,} bytes at least, and {free:,} are free there; "
+            "nothing was published; free space and run the same command again"
+        )
+
+
+def _is_linked(entry: PlanEntry, folder: Path) -> bool:
+    """Whether the entry's file may be a hard link to its fragment, which takes no room."""
+    origin = entry.candidate.origin
+    if stored_numbers(entry) < ALONE_NUMBERS or not isinstance(origin, WorkOrigin):
+        return False
+    root = origin.store.root
+    return root is not None and root.stat().st_dev == folder.stat().st_dev
