@@ -17,9 +17,10 @@ from filterzoo.dataset.loading import Footers, checked_footers, copy_filters
 from filterzoo.dataset.published import PublishedFiles, first_line
 from filterzoo.dataset.untrusted import WRONG_CONTENT
 from filterzoo.durable import whole_file
-from filterzoo.errors import FilterZooError, StartError, StorageFailed, raise_disk_trouble
+from filterzoo.errors import FilterZooError, StartError, raise_disk_trouble
 from filterzoo.reporting.progress import watched
 from filterzoo_publish.cnn_filter_db.frame import write_frame
+from filterzoo_publish.cnn_filter_db.steady_file import SteadyFile
 from filterzoo_publish.cnn_filter_db.table import ExportTable
 
 BATCH = 1 << 20
@@ -43,12 +44,12 @@ def write(files: PublishedFiles, planned: ExportTable, out: Path) -> None:
     with _reading(files):
         footers = checked_footers(files, planned.layers, planned.counts)
     with _disk_trouble(out), whole_file(out) as part:
-        # The part is locked already, in another way than HDF5's own.
-        with h5py.File(part, "w", locking=False) as file:
+        with SteadyFile(part) as steady, h5py.File(steady, "w") as file:
             filters = file.create_dataset("filters", (sum(planned.counts), 3, 3), np.float64)
-            watched(_copied(files, planned, filters, footers), len(filters), f"writing {out.name}")
+            copied = _checked(_copied(files, planned, filters, footers), steady)
+            watched(copied, len(filters), f"writing {out.name}")
             write_frame(file.create_group("meta"), planned.index, planned.columns)
-            file.flush()
+        steady.check()
         if planned.pairs and not has_pairs:
             with whole_file(pairs) as draft:
                 draft.write_bytes(table)
@@ -75,18 +76,14 @@ _PAIR = ("Robust", "Normal", "Arch", "Dataset")
 
 @contextlib.contextmanager
 def _disk_trouble(out: Path) -> Iterator[None]:
-    """h5py raises RuntimeError where it cannot flush its buffers."""
+    """What the system says of the files as one line."""
     try:
         yield
-    except FilterZooError:
-        raise
     except BlockingIOError as error:
         raise StartError(f"{out}: another export is writing it; wait for it, or name another file") from error
     except OSError as error:
         raise_disk_trouble(error, str(out.parent))
         raise StartError(f"{out}: cannot be written: {error.strerror or error}") from error
-    except RuntimeError as error:
-        raise StorageFailed(f"{out.parent} cannot be written to: {error}; free space and try again") from error
 
 
 @contextlib.contextmanager
@@ -109,6 +106,13 @@ def _copied(files: PublishedFiles, planned: ExportTable, filters: h5py.Dataset, 
         filters[done : done + len(batch)] = batch.reshape(-1, 3, 3)
         done += len(batch)
         yield len(batch)
+
+
+def _checked(copied: Iterator[int], steady: SteadyFile) -> Iterator[int]:
+    """OSError after the first batch that the disk did not take."""
+    for count in copied:
+        steady.check()
+        yield count
 
 
 def _batches(counts: Sequence[int]) -> Iterator[tuple[int, int]]:
