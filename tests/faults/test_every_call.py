@@ -51,7 +51,7 @@ def killed_at_moments(scenario: Scenario, times: int) -> int:
     indirect=["scenario"],
 )
 def test_a_thousand_moments(scenario: Scenario, times: int) -> None:
-    assert killed_at_moments(scenario, times) > times // 2
+    assert killed_at_moments(scenario, times) > times // 4
 
 
 @pytest.mark.slow
