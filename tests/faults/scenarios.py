@@ -148,9 +148,7 @@ def state(folder: Path) -> dict[str, Any]:
     of the cache, whose locks stay and whose index has the time of day.
     """
     passed_over = ("work/journal.", "work/lock", "cache/locks/", "cache/keys/")
-    found: dict[str, Any] = {
-        path: digest for path, digest in tree(folder).items() if not path.startswith(passed_over)
-    }
+    found: dict[str, Any] = {path: digest for path, digest in tree(folder).items() if not path.startswith(passed_over)}
     found |= {f"{path.relative_to(folder)}/": "" for path in folder.rglob("*") if path.is_dir()}
     for name in ("work/scratch/", "work/sockets/", "cache/locks/", "cache/keys/", "cache/partial/"):
         found.pop(name, None)

@@ -11,10 +11,10 @@ from typing import Any, Final, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from filterzoo import compiled_loops
 from filterzoo.layers.layer import Doubles, Floats
 from filterzoo.measures.dct import DCT_BINS
 from filterzoo.measures.statistics import FILTER_SIZE
+from filterzoo_analysis.filters import compiled_loops
 from filterzoo_analysis.tables.statistics import Ints
 
 Bits: TypeAlias = npt.NDArray[np.int32]

@@ -14,7 +14,6 @@ import hashlib
 import importlib.metadata
 import json
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +21,8 @@ from typing import Any, Final
 import llvmlite
 import llvmlite.binding as llvm
 import platformdirs
+
+from filterzoo.durable import whole_file
 
 _SOURCES: Final = ("loops.py", "kernels.py", "dct.py", "machine_code.py")
 _CTYPES: Final[dict[str, Any]] = {"i": ctypes.c_int64, "d": ctypes.c_double}
@@ -101,19 +102,7 @@ def _compiled(key: str) -> Objects:
     for folder in _folders():
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
-            _write(folder / key, content)
+            with whole_file(folder / key) as draft:
+                draft.write_bytes(content)
             break
     return objects
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all: other processes may write the same at this moment."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
-        try:
-            file.write(content)
-            file.close()
-            Path(file.name).chmod(0o644)
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise

@@ -12,7 +12,7 @@ import pytest
 from numba import types
 from numba.core.caching import IndexDataCacheFile
 
-from filterzoo import compiled_loops
+from filterzoo_analysis.filters import compiled_loops
 
 SOURCE = "def doubled(number):\n    return number + number\n"
 

@@ -1,8 +1,8 @@
 """Compiles loops with Numba and keeps the result on disk: what is damaged there is compiled again, never run.
 
-Numba keeps machine code as it comes and loads whatever it finds: half a file after a power cut would stop every later
-start, a flipped bit would compute something else, and a full disk would stop the crawl. Here each file begins with the
-sha256 of the rest, is synced before it gets its name, and a cache that cannot be written is done without.
+Numba loads whatever it finds: half a file after a power cut would stop every later start, a flipped bit would compute
+something else, and a full disk would stop the command. Here each file of machine code has its sha256 beside it, and a
+cache that cannot be written is done without.
 """
 
 from __future__ import annotations
