@@ -33,7 +33,7 @@ PUBLISH = ("publish", "./out", "--workdir", "work")
 STATUS = ("status", "--workdir", "work", "--json")
 VERIFY = ("verify", "./out")
 COMMANDS = [CRAWL] * 4 + [PUBLISH] * 2 + [STATUS, VERIFY]
-TOLD = {
+TOLD: dict[tuple[str, ...], dict[int, tuple[str, ...]]] = {
     CRAWL: {3: ("another crawl is working here",)},
     PUBLISH: {2: ("another publisher is writing there", "no crawl has been here", "an interrupted release")},
     STATUS: {2: ("no crawl has been here",)},

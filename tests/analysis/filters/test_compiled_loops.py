@@ -7,6 +7,7 @@ import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from numba import types
@@ -30,7 +31,7 @@ def loop(tmp_path: Path) -> Callable[[float], float]:
 
 def compiled(loop: Callable[[float], float]) -> tuple[float, int]:
     """What the loop makes of 2.5, and how many loops came from the disk."""
-    made = compiled_loops.compiled(loop, types.float64(types.float64))
+    made: Any = compiled_loops.compiled(loop, types.float64(types.float64))
     return made(2.5), sum(made.stats.cache_hits.values())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,9 +15,10 @@ from filterzoo.errors import StorageFailed
 def test_no_task_is_taken_where_the_disk_is_nearly_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = iter([LEAST_FREE, LEAST_FREE, LEAST_FREE - 1])
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, next(free)))
-    tasks = with_room("abcd", tmp_path)
-    assert [next(tasks), next(tasks)] == ["a", "b"]
+    given: list[Any] = ["a", "b", "c", "d"]
+    tasks = with_room(given, tmp_path)
+    assert [next(tasks), next(tasks)] == given[:2]
     with pytest.raises(StorageFailed, match=f"{tmp_path}: 16,777,215 bytes are free, and the next checkpoint wants"):
         next(tasks)
-    assert list(with_room("", tmp_path)) == []
+    assert list(with_room([], tmp_path)) == []
     assert next(free, None) is None, "one look for each task, none where there is nothing to do"
