@@ -1,7 +1,7 @@
-"""What one checkpoint may cost behind the jail: CPU time, memory, and space in the store. A manifest states it.
+"""Limits of one checkpoint outside the jail: CPU time, memory, and space in the store, as the manifest sets them.
 
 Reading is bounded by the network's deadlines, indexing by the jail's limits. Everything after that happens in the
-worker itself, and a file of a few kilobytes must not keep it for hours or fill its disk.
+worker itself, and a file of a few kilobytes must not occupy it for hours or fill its disk.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from filterzoo.records import Index, Tensor
 SECONDS = 60
 """CPU time for normalising, measuring and storing any checkpoint ..."""
 SECONDS_PER_GB = 240
-"""... and for each GB of weights, in float32, on top: at least ten times what a slow core takes."""
+"""... and in addition for each GB of weights in float32: at least ten times what a slow core takes."""
 LAYER_BYTES = 2_000_000_000
 """The largest convolution known has 1.2 GB in float32."""
 LAYERS = 20_000
@@ -34,10 +34,10 @@ MOST_LAYERS = 1 << 15
 """Most that a manifest may allow: a checkpoint is one row group of `layers`, which readers bound."""
 STORED_BYTES = 8_000_000_000
 _AGAIN_SECONDS = 2.0
-"""The clock strikes again after so much CPU time, in case that somebody's handler swallowed the first."""
+"""The timer fires again after this much CPU time, in case a handler swallowed the first exception."""
 _FLOAT = 4
 _COMPUTED = 4
-"""How many times its own size a layer may take with all that it is computed from (weight normalisation: three)."""
+"""Largest memory of a layer with its inputs, as a multiple of its size (weight normalisation: three)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +55,9 @@ class Budget:
         return [] if self == Budget() else list(astuple(self))
 
     def check(self, index: Index, kernels: frozenset[str]) -> None:
-        """Refused (limit) where the table alone shows that a layer, or what would be stored of all, is too large.
+        """Refused (limit) where the table shows that a layer, or the filters to store, are too large.
 
-        kernels: of which the filters are stored.
+        kernels: sizes whose filters are stored.
         """
         if len(index.convolutions) > self.layers:
             raise Refused(Reason.LIMIT, f"{len(index.convolutions)} layers, {self.layers} are allowed")
@@ -74,7 +74,7 @@ class Budget:
             raise Refused(Reason.LIMIT, f"{stored} bytes of filters, {self.stored_bytes} may be stored")
 
     def seconds_for(self, index: Index) -> int:
-        """CPU time for all that follows the index."""
+        """CPU time for all stages after indexing."""
         if self.seconds is not None:
             return self.seconds
         size = sum(_FLOAT * numbers_of(tensor) for tensor in index.convolutions)
@@ -82,22 +82,22 @@ class Budget:
 
 
 def largest_layer(index: Index) -> int:
-    """Bytes of the layer that takes most memory, with all that it is computed from; 0 where there is none."""
+    """Memory of the largest layer, with its inputs, in bytes; 0 without layers."""
     return max(map(_layer_bytes, index.convolutions), default=0)
 
 
 def _layer_bytes(tensor: Tensor) -> int:
-    # A computed weight and all that it is made of are in memory together.
+    # A computed weight and its inputs are in memory together.
     numbers = prod(tensor.shape)
     return max(_FLOAT * numbers, DTYPES[tensor.dtype].size * numbers, _FLOAT * numbers_of(tensor) // _COMPUTED)
 
 
 @contextmanager
 def cpu_clock(seconds: float) -> Iterator[None]:
-    """Refused (limit) inside, at the next line of Python, once this process has used so much CPU time.
+    """Raises Refused (limit) inside, at the next line of Python, once this process has used that much CPU time.
 
-    It counts CPU time: neither a slow network nor a busy machine makes a checkpoint fail. No single call into NumPy or
-    torch works on more than one layer. Only a main thread can be interrupted; in another there is no clock.
+    Neither a slow network nor a busy machine makes a checkpoint fail. No single call into NumPy or torch works on more
+    than one layer. Only a main thread can be interrupted; in others there is no timer.
     """
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "ITIMER_PROF"):
         yield

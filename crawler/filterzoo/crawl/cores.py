@@ -1,8 +1,8 @@
 """Spreads the layers of one checkpoint over cores that no other worker uses.
 
-Every worker holds one core while it has a checkpoint. What is left serves those that have much to do: at the end of a
-crawl, or for one large checkpoint, that is all cores. Each layer is measured by one thread and they are stored in their
-order, so that the bytes are the same for any number of cores.
+Every worker holds one core while it has a checkpoint. The other cores help workers with large checkpoints: at the end
+of a crawl one checkpoint may use all cores. Each layer is measured by one thread and they are stored in their order, so
+that the bytes are the same for any number of cores.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from filterzoo.errors import Stage
 from filterzoo.layers.layer import Layer, LayerMeasure
 
 WORTH_A_THREAD = 1 << 15
-"""Weights of the smallest layer that is handed to another thread."""
+"""Smallest layer, in weights, that is measured in another thread."""
 IN_FLIGHT_BYTES = 256_000_000
-"""While layers of so many bytes are being measured, no further one is read: memory is bounded by this and a layer."""
+"""Most bytes of layers that are being measured while the next is read: memory is bounded by this and a layer."""
 MOST_THREADS = 32
 Result = TypeVar("Result")
 
 
 class Semaphore(Protocol):
-    """What `multiprocessing` and `threading` call by that name."""
+    """The interface of semaphores of `multiprocessing` and `threading`."""
 
     def acquire(self, block: bool = True, /) -> bool:  # noqa: FBT001, FBT002  # as they spell it
         """Take one, if not asked to wait only where there is one."""
@@ -37,23 +37,23 @@ class Semaphore(Protocol):
 
 
 class Cores:
-    """The cores of a machine, shared by its workers; without a semaphore each has its own and no other."""
+    """The cores of a machine, shared by its workers; without a semaphore each worker has one."""
 
     def __init__(self, free: Semaphore | None = None) -> None:
         self._free = free
 
     def take(self) -> bool:
-        """Take a core that nobody uses; False where there is none."""
+        """Take a free core; False where there is none."""
         return self._free is not None and self._free.acquire(False)  # noqa: FBT003  # one calls it `block`, the other `blocking`
 
     def give_back(self) -> None:
-        """Give back a core that was taken."""
+        """Release a core."""
         if self._free is not None:
             self._free.release()
 
     @contextlib.contextmanager
     def own(self) -> Iterator[None]:
-        """Hold the worker's own core; it works on where others have that still."""
+        """Hold the worker's own core, without waiting if others still use it."""
         is_taken = self.take()
         try:
             yield
@@ -63,20 +63,20 @@ class Cores:
 
     @contextlib.contextmanager
     def threads(self) -> Iterator[Threads]:
-        """Threads that work while cores are free; at the end all of them have ended."""
+        """Threads for free cores; all have ended at exit."""
         with ThreadPoolExecutor(MOST_THREADS, "filterzoo-layer") as pool:
             yield Threads(self, pool)
 
 
 class Threads:
-    """Does things in other threads while there are cores for them, and in this one otherwise."""
+    """Runs functions in other threads while cores are free, otherwise in this one."""
 
     def __init__(self, cores: Cores, pool: ThreadPoolExecutor) -> None:
         self._cores = cores
         self._pool = pool
 
     def run(self, work: Callable[[], Result]) -> Future[Result]:
-        """Start it, or do it; what it raises, the future raises."""
+        """Start or run a function; its exception is raised by the future."""
         return self._pool.submit(self._given_back, work) if self._cores.take() else done(work)
 
     def _given_back(self, work: Callable[[], Result]) -> Result:
@@ -102,9 +102,9 @@ def measured(
     threads: Threads,
     enter: Callable[[Stage], None],
 ) -> Iterator[tuple[Layer, LayerMeasure]]:
-    """Each layer with its measures, in order; several are measured at once, and the next is read meanwhile.
+    """Each layer with its measures, in order; several are measured in parallel while the next is read.
 
-    What is raised is what would be raised first if one came after the other; `enter` is told the stage of that.
+    Exceptions are the same as in sequential order; `enter` is called with their stage.
     """
     waiting: deque[tuple[Layer, Future[LayerMeasure]]] = deque()
     in_flight = 0

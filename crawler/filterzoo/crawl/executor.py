@@ -1,4 +1,4 @@
-"""Executors: what runs tasks, on this machine or on many. The protocol, and the one place where one is chosen."""
+"""Executors run tasks, on this machine or on many: the protocol, and the choice of one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Outcome = Done | LedgerEntry
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutorOptions:
-    """What the command line says to an executor. workers: tasks at a time; None: what the executor finds best.
+    """Options of an executor from the command line. workers: tasks in parallel; None: the executor's choice.
 
     address: of a cluster; None where the executor looks for one itself, or needs none. store: of fragments, where it
     is shared; None where it is in the work folder. manifests, plugins: the files of this machine that workers need.
@@ -41,7 +41,7 @@ class ExecutorOptions:
 class Executor(Protocol):
     """Runs tasks. A plugin offers one through the hook `filterzoo_executors`; it may inherit from this class.
 
-    It is made with the options and entered before anything is discovered, and left when the run ends, however it ends.
+    It is constructed with the options, entered before discovery, and exited when the run ends, however it ends.
     StartError from either where it cannot start.
     """
 
@@ -51,21 +51,21 @@ class Executor(Protocol):
     def __init__(self, options: ExecutorOptions) -> None: ...
 
     def __enter__(self) -> Self:
-        """Connect to what runs the tasks."""
+        """Connect to the machines that run tasks."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give up tasks that still run, and disconnect."""
+        """Cancel running tasks, and disconnect."""
 
     @property
     def pace(self) -> Pace | None:
-        """Where requests to a host are kept apart for all workers; None: by files in the cache's folder."""
+        """The rate limiter shared by all workers; None: by files in the cache's folder."""
         return None
 
     def run(self, setup: WorkerSetup, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
-        """One outcome for each task, as they come; tasks are drawn lazily. StorageFailed ends the run.
+        """One outcome for each task, in order of completion; tasks are drawn lazily. StorageFailed ends the run.
 
         A worker calls `filterzoo.crawl.worker.Worker(setup).take(task)`. The paths in `setup` are this machine's.
         """
@@ -87,9 +87,9 @@ def chosen(name: str, plugins: Plugins, options: ExecutorOptions) -> Executor:
 
 
 def outcomes(executor: Executor, setup: WorkerSetup, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
-    """What `Executor.run` gives; FilterZooError where that is not one outcome for each task.
+    """The outcomes of `Executor.run`; FilterZooError unless there is one for each task.
 
-    Executors come from plugins: one that loses a task must not look like one that has nothing left to do.
+    Executors come from plugins: a lost task must not look like a finished run.
     """
     given = returned = 0
 

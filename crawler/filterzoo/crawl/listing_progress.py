@@ -14,7 +14,7 @@ from filterzoo.store.journal import Journal
 
 @dataclass(slots=True)
 class ListingProgress:
-    """documents: small ones and pages of lists that came. checkpoints: found. source: of the last that was found."""
+    """documents: small documents received so far. checkpoints: found so far. source: of the last one found."""
 
     source: str = ""
     documents: int = 0
@@ -26,9 +26,9 @@ def ignore(_listing: ListingProgress) -> None:
 
 
 class ListingWatch:
-    """Counts what discovery gets, shows it to `on_listing`, and notes how the listing of each source ended.
+    """Counts the results of discovery, reports them to `on_listing`, and records how the listing of each source ended.
 
-    down: sources of plugins that did not load, which nothing lists.
+    down: sources of plugins that failed to load, which are never listed.
     """
 
     def __init__(
@@ -40,12 +40,12 @@ class ListingWatch:
         self._listed: dict[str, bool] = {}
 
     def document(self) -> None:
-        """A document came."""
+        """Count a document."""
         self._listing.documents += 1
         self._on_listing(self._listing)
 
     def found(self, found: Task | LedgerEntry) -> None:
-        """Discovery gave this."""
+        """Count a result of discovery."""
         self._listing.source = found.checkpoint.source if isinstance(found, Task) else found.source
         self._listing.checkpoints += isinstance(found, Task)
         self._on_listing(self._listing)
@@ -55,5 +55,5 @@ class ListingWatch:
         self._listed[source] = self._listed.get(source, source not in self._down) and is_listed
 
     def record(self, journal: Journal) -> None:
-        """Note in the journal which sources could be listed."""
+        """Record in the journal which sources could be listed."""
         journal.record_sources(self._listed, utc(time.time()))

@@ -1,4 +1,4 @@
-"""What a crawl tells while it runs: a bar on a terminal, dated lines elsewhere, or a JSON object for each event."""
+"""The log of a crawl: a progress bar on a terminal, dated lines elsewhere, or a JSON object for each event."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from filterzoo.reporting.summary import KEPT_FAILURES, CrawlRun
 from filterzoo.reporting.terminal import console, printable, unless_closed
 
 PULSE = 30.0
-"""Seconds between two lines that say how far discovery is, where no terminal shows it."""
+"""Seconds between two lines on the progress of discovery, without a terminal."""
 
 
 class CrawlLog:
-    """Counts the events of a crawl and tells them on standard error."""
+    """Counts the events of a crawl and shows them on standard error."""
 
     def __init__(self, level: Level = Level.NEWS, form: LogFormat = LogFormat.TEXT) -> None:
         self._console = console(to_stderr=True)
@@ -53,7 +53,7 @@ class CrawlLog:
             self._print(f"failed   {self._same:,} more, for the same reasons at the same places")
 
     def run(self) -> CrawlRun:
-        """What the crawl did until now."""
+        """The counts of the crawl until now."""
         return CrawlRun(
             started=self._started,
             seconds=time.time() - self._started,
@@ -65,7 +65,7 @@ class CrawlLog:
         )
 
     def listing(self, listing: ListingProgress) -> None:
-        """Show that discovery is alive, and how far it is."""
+        """Show the progress of discovery."""
         at = f", at {printable(listing.source)}" if listing.source else ""
         counts = f"{listing.documents:,} documents and pages, {listing.checkpoints:,} checkpoints found{at}"
         if self._bar is not None:
@@ -79,7 +79,7 @@ class CrawlLog:
                 self._print(f"listing  {counts}")
 
     def show(self, event: Event) -> None:
-        """Count the event and tell it."""
+        """Count and show an event."""
         self._count(event)
         if self._bar is not None:
             counts = f"{self.new} new, {self.known} known, {self.failed} failed"
@@ -108,7 +108,7 @@ class CrawlLog:
             self._console.print(line if dated else f"{_now()} {line}")
 
     def _is_told(self, outcome: Done | LedgerEntry | Task) -> bool:
-        """Whether the same failure at the same place was told: that of a host that is away, for all that it holds."""
+        """Whether the same failure was shown before: a host that is down fails for all of its files."""
         if not isinstance(outcome, LedgerEntry) or outcome.reason is not Reason.FETCH_FAILED or not outcome.where:
             return False
         failure = outcome.where, outcome.detail
@@ -123,7 +123,7 @@ def _now() -> str:
 
 
 def _level_of(event: Event) -> Level:
-    """The lowest level at which the event is told."""
+    """The lowest verbosity at which the event is shown."""
     if isinstance(event.outcome, LedgerEntry) and event.outcome.is_failure:
         return Level.FAILURES
     return Level.NEWS if event.is_new or event.changed else Level.ALL
@@ -144,7 +144,7 @@ def _name_of(outcome: Done | LedgerEntry | Task) -> str:
 
 
 def _line(event: Event) -> str:
-    """The event for people; nothing in it acts on a terminal."""
+    """The event for people, with control characters escaped."""
     outcome = event.outcome
     start = f"{_word(event):8} {printable(_name_of(outcome), 240)}"
     if isinstance(outcome, LedgerEntry):
@@ -156,7 +156,7 @@ def _line(event: Event) -> str:
 
 
 def line_of_entry(entry: LedgerEntry) -> str:
-    """What did not make it and why, for people."""
+    """A skip or failure with its reason, for people."""
     return _line(Event(entry, is_new=True))
 
 

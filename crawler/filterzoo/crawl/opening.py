@@ -1,4 +1,4 @@
-"""Finds the model in an artifact: in place where it can be, unpacked to the scratch folder where it must be."""
+"""Finds the model in an artifact: in place if it is stored, otherwise unpacked to the scratch folder."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from filterzoo.records import Index
 
 PACKED_ENDING = re.compile(r"\.(gz|bz2|xz)$", re.IGNORECASE)
 MAX_UNPACKED = 3
-"""How many times one thing inside another is unpacked: a tar in gzip, a deflated zip in it, its model."""
+"""Most levels of unpacking: a tar in gzip, a deflated zip in it, its model."""
 KEPT_FREE = 64 << 20
-"""Bytes of the disk that nothing is unpacked to."""
+"""Bytes of the disk that are kept free."""
 
 
 class Unpacked(LocalFile):
-    """What came out of an archive, for as long as it is needed: a file without a name, gone with its process.
+    """An unpacked member: an unnamed file, removed with its process.
 
-    packed_bytes: how many bytes of the outermost file were read for it.
+    packed_bytes: bytes of the outermost file that were read for it.
     """
 
     def __init__(self, sink: IO[bytes], packed_bytes: int) -> None:
@@ -38,7 +38,7 @@ class Unpacked(LocalFile):
         self.packed_bytes = packed_bytes
 
     def beside(self, name: str) -> LocalFile:
-        """Nothing lies beside it: its folder is ours."""
+        """It has no side files: its folder is ours."""
         raise Refused(Reason.UNSUPPORTED, "a model in an archive whose weights lie in other files", ascii(name)[:80])
 
 
@@ -85,7 +85,7 @@ def opened(
 def _unpacked(
     packed: RandomAccessFile, member: Member, jail: Jail, scratch: Path, room: int
 ) -> Iterator[RandomAccessFile]:
-    """The member's bytes as a file of its own, for as long as it is needed; Refused (limit) beyond `room` bytes."""
+    """The member's bytes as an unnamed file; Refused (limit) beyond `room` bytes."""
     with tempfile.TemporaryFile(dir=scratch) as sink:
         jail.unpack(packed, member, sink, room)
         packed_bytes = packed.packed_bytes if isinstance(packed, Unpacked) else member.length
@@ -94,6 +94,6 @@ def _unpacked(
 
 
 def _free(scratch: Path) -> int:
-    """Bytes that may be unpacked to the disk: what is kept for everything else stays free."""
+    """Bytes that may be unpacked to the disk, without the reserve."""
     scratch.mkdir(parents=True, exist_ok=True)
     return max(0, shutil.disk_usage(scratch).free - KEPT_FREE)

@@ -1,9 +1,9 @@
 """Compares the files of a checkpoint with the hashes that their zoo publishes.
 
-A hash covers a whole file and says nothing about a part of it. A local file is always compared. A remote file is
-compared where all of it may be transferred: where that costs at most 1.1 times the wanted bytes plus 1 MB, or at any
-cost where the manifest says so. The comparison comes last, over the bytes that
-the layers were read from, and before anything of the checkpoint is stored.
+A hash covers a whole file and cannot verify a part of it. A local file is always compared. A remote file is compared
+where all of it may be transferred: where that costs at most 1.1 times the wanted bytes plus 1 MB, or at any cost where
+the manifest says so. The comparison comes last, over the bytes that the layers were read from, and before anything of
+the checkpoint is stored.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from filterzoo.network.ranges import FREE_SLACK, SLACK_SHARE, ByteRange, merged
 from filterzoo.records import Artifact, Index
 
 WASTE_SHARE = 10
-"""Of a checkpoint may move in vain this fraction (1/10) of the wanted bytes ..."""
+"""Most additional bytes of a checkpoint: this fraction (1/10) of the wanted bytes ..."""
 FREE_WASTE = 1_000_000
-"""... and this many on top."""
+"""... plus this many."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Use:
-    """A file that is read: how many of its bytes are wanted, whether layers come from it, what its sha256 must be."""
+    """A file that is read: the number of wanted bytes, whether layers come from it, its expected sha256."""
 
     side: str | None
     file: RandomAccessFile
@@ -41,7 +41,7 @@ class _Use:
 
     @property
     def waste(self) -> int:
-        """Most bytes of it that come in vain: all others where it comes whole, those that ranges cost where not."""
+        """Most additional bytes: all others if it is downloaded whole, otherwise the gaps between ranges."""
         gaps = self.file.size - self.wanted if self.file.is_remote else 0
         if self.claims:
             return gaps
@@ -49,9 +49,9 @@ class _Use:
 
 
 class PublishedHashes:
-    """The hashes of one checkpoint: make it before its layers are read, `compare` afterwards.
+    """The hashes of one checkpoint: construct it before layers are read, call `compare` afterwards.
 
-    whole: its first file, as it was opened; published: sha256 of that (None) and of files beside it, by plain name.
+    whole: its first file; published: sha256 of that (None) and of files beside it, by plain name.
     """
 
     def __init__(
@@ -87,12 +87,12 @@ class PublishedHashes:
 
     @property
     def side_bytes(self) -> int:
-        """Of the files beside the first that layers come from."""
+        """Side files that layers come from."""
         return sum(use.file.size for use in self._uses if use.side is not None)
 
     @property
     def cover_layers(self) -> bool:
-        """Whether every file that layers came from was compared; the first file, where there are no layers."""
+        """Whether every file with layers was compared; without layers, the first file."""
         return all(use in self._compared for use in self._uses if use.has_layers)
 
 
@@ -127,7 +127,7 @@ def _uses(
 
 
 def _wanted_of_archive(file: RandomAccessFile, index: Index) -> int:
-    """Bytes of an archive that are read for the model in it; 0 where the file is none."""
+    """Bytes of an archive that are read for the model in it; 0 for other files."""
     if isinstance(file, Unpacked):
         return file.packed_bytes
     return index.containers[0].length if index.containers else 0

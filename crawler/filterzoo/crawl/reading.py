@@ -1,4 +1,4 @@
-"""Reads the layers of a checkpoint and compares every checksum, in the one order that is right."""
+"""Reads the layers of a checkpoint and checks all checksums, in the required order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from filterzoo.records import Index
 
 
 class CheckedLayers:
-    """The layers of one checkpoint, in order, to be iterated once; `integrity` is known when the block has ended."""
+    """The layers of one checkpoint, in order, to be iterated once; `integrity` is set when the block ends."""
 
     def __init__(self, index: Index, reader: TensorReader) -> None:
         self._index = index
@@ -59,13 +59,13 @@ def checked_layers(
     cache: Cache,
     most: int | None = None,
 ) -> Iterator[CheckedLayers]:
-    """The layers, to be read to the end inside the block; nothing may be stored for good before the block has ended.
+    """The layers, to be read completely inside the block; nothing may be committed before the block has ended.
 
-    The order: decide which files come whole (`PublishedHashes`), compare the checksums of archive members, read the
-    layers, compare the published hashes over the bytes that were read. Refused (damaged, hash_mismatch, ...).
+    The order: decide which files are downloaded whole (`PublishedHashes`), compare the checksums of archive members,
+    read the layers, compare the published hashes over the bytes that were read. Refused (damaged, hash_mismatch, ...).
 
-    whole: the checkpoint's first file as it was opened. file: the one that the model lies in. published: sha256 by side
-    file, None for the first. scratch: where large decoded tensors may wait. most: bytes of all files together.
+    whole: the checkpoint's first file as it was opened. file: the one with the model. published: sha256 by side file,
+    None for the first. scratch: the folder for large decoded tensors. most: bytes of all files together.
     """
     with TensorReader(file, scratch) as reader:
         hashes = PublishedHashes(whole, index, reader, published=published, verify=verify, cache=cache)
@@ -77,6 +77,6 @@ def checked_layers(
 
 
 def check_size(size: int, most: int | None) -> None:
-    """Refused (too_large) as when it is listed: of some checkpoints the zoo states no size, or a wrong one."""
+    """Refused (too_large), as at discovery: some zoos state no size, or a wrong one."""
     if most is not None and size > most:
         raise Refused(Reason.TOO_LARGE, f"{size} bytes, the manifest allows {most}")

@@ -1,4 +1,4 @@
-"""Checkpoints that are done keep up with what their zoos, or tables of facts, say of them today; no weight is read."""
+"""Updates the metadata of finished checkpoints from their zoos and tables of facts; no weight is read."""
 
 from __future__ import annotations
 
@@ -11,30 +11,29 @@ from filterzoo.source import Source
 from filterzoo.store.journal import Journal
 
 _KEPT = frozenset({"id", "revision", "source", "artifacts"})
-"""What is no fact about a network, but which files were read."""
+"""Fields that are no facts about a network but identify the files that were read."""
 FACTS = tuple(field.name for field in fields(Checkpoint) if field.name not in _KEPT)
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A checkpoint that needs no work. changed: the facts that the journal now has otherwise than before."""
+    """A checkpoint that needs no work. changed: the facts that changed in the journal."""
 
     task: Task
     changed: tuple[str, ...] = ()
 
 
 def settled(journal: Journal, task: Task, opened: OpenSource) -> Settled | None:
-    """The task, where there is nothing left to do but to note other facts; None where its file has to be read.
+    """The settled task, with its new facts recorded; None where its file has to be read again.
 
-    Read again is what facts decide about the layers: a licence that is stated otherwise, and an architecture, where the
-    source can build it.
+    That is so for facts that affect layers: another licence, and an architecture that the source can build.
     """
     key = task.settings.key
     if not journal.is_settled(task.checkpoint, key):
         return None
     done = journal.done_of(task.checkpoint)
     if done is None:
-        return Settled(task)  # it failed for good
+        return Settled(task)  # it failed permanently
     listed = _with_found_name(task.checkpoint, done)
     changed = tuple(name for name in FACTS if getattr(listed, name) != getattr(done.checkpoint, name))
     if "licence" in changed or ("architecture" in changed and _builds(opened)):
@@ -46,7 +45,7 @@ def settled(journal: Journal, task: Task, opened: OpenSource) -> Settled | None:
 
 
 def _with_found_name(listed: Checkpoint, done: Done) -> Checkpoint:
-    """The checkpoint with the name that its source found in its files, where the listing tells none."""
+    """The checkpoint with the architecture's name from its files, if the listing has none."""
     if listed.architecture is None and done.architecture_found is not False:
         return replace(listed, architecture=done.checkpoint.architecture)
     return listed

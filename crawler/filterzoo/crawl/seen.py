@@ -1,4 +1,4 @@
-"""Which checkpoints a run has listed: millions of them, in a temporary file and a few megabytes of memory."""
+"""A set of checkpoints that a run has listed: millions of them, in a temporary file and a few megabytes of memory."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from filterzoo.errors import StorageFailed
 
 _CACHE_KB = 16_000
 _DIGEST = 16
-"""Bytes: two of 10^9 names agree with a probability of 10^-21."""
+"""Bytes of a hash: two of 10^9 names collide with a probability of 10^-21."""
 
 
 class Seen:
-    """Names that were there before. SQLite keeps what does not fit into its cache in an unnamed temporary file."""
+    """A set of names. SQLite spills its cache to an unnamed temporary file."""
 
     def __enter__(self) -> Self:
         self._database = sqlite3.connect("", isolation_level=None)
@@ -34,7 +34,7 @@ class Seen:
             self._database.close()
 
     def is_new(self, *name: str) -> bool:
-        """Whether the parts of a name are seen together for the first time; StorageFailed where there is no room."""
+        """Add a name, given by its parts; whether it is new. StorageFailed where the disk is full."""
         hasher = hashlib.blake2b(digest_size=_DIGEST)
         for part in name:
             data = part.encode("utf-8", "surrogatepass")

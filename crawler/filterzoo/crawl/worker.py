@@ -1,4 +1,4 @@
-"""A worker: processes one checkpoint at a time; all of its layers reach the store, or none."""
+"""A worker: processes one checkpoint at a time; all of its layers are stored, or none."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ from filterzoo.store.workfolder import SOCKETS
 
 @dataclass(frozen=True, slots=True)
 class WorkerSetup:
-    """What a worker process needs to build its tools; survives a process boundary."""
+    """The configuration of a worker process; survives a process boundary."""
 
     manifests: tuple[Path, ...]
     plugins: tuple[PluginReference, ...]
@@ -62,20 +62,20 @@ class WorkerSetup:
     builds_architectures: bool = False
     """Whether a source may build architectures, for which torch is loaded before the workers start."""
     hosts: Path | None = None
-    """Where the crawl's processes note which hosts are away."""
+    """The folder in which the crawl's processes record hosts that are down."""
     folders: tuple[Path, ...] = ()
-    """Where relative paths in each manifest start; empty: in the folder that the manifest lies in."""
+    """Base folders of relative paths in each manifest; empty: the manifest's folder."""
 
     @property
     def sockets(self) -> Path:
-        """Where the executor may put sockets."""
+        """The folder for sockets of the executor."""
         return self.scratch.with_name(SOCKETS)
 
 
 class NeedsMemory(Exception):
-    """Raised by a worker for a checkpoint of which one layer is larger than it has room for; nothing of it is stored.
+    """Raised by a worker for a checkpoint with a layer larger than `room`; nothing of it is stored.
 
-    needed: bytes of that layer, with all that it is computed from.
+    needed: memory of that layer with its inputs, in bytes.
     """
 
     def __init__(self, needed: int) -> None:
@@ -107,7 +107,7 @@ class Worker:
         self._store = FragmentStore(setup.fragments_url, setup.scratch)
         self._scratch = setup.scratch
         self._on_stage = on_stage or (lambda _: None)
-        # Layers wait for a GPU one after the other.
+        # Layers use a GPU one after the other.
         self._cores = cores if cores is not None and self._measurer.device == "cpu" else Cores()
 
     def close(self) -> None:
@@ -118,8 +118,8 @@ class Worker:
     def take(self, task: Task, room: int | None = None) -> Done | LedgerEntry:
         """Process one checkpoint up to the store, or return why it failed. StorageFailed when the store itself fails.
 
-        A checkpoint that changed while it was read starts again, once: another change is left to the next run.
-        room: NeedsMemory where a layer takes more bytes; None for as many as the manifest allows.
+        A checkpoint that changed while it was read is restarted once; another change is left to the next run. room:
+        NeedsMemory where a layer takes more bytes; None for as many as the manifest allows.
         """
         with self._cores.own():
             outcome = self._attempt(task, room)
@@ -165,7 +165,7 @@ class Worker:
                 raise NeedsMemory(needed)
             checkpoint = _with_functions(self._with_name(task), described)
             progress.enter(Stage.NORMALISE)
-            # Whose hash it is that a source gives with a member that it opens itself is not known.
+            # If the source opens the member itself, it is unknown which file the stated hash is of.
             opens_member = artifact.member is not None and member is None
             with (
                 self._store.writer(kernels, axes_of(checkpoint, str(licence.licence_class)), filters) as fragment,
@@ -211,7 +211,7 @@ class Worker:
             return replace(done, layers_fragment=layers_fragment, filters_fragment=filters_fragment)
 
     def _with_name(self, task: Task) -> Checkpoint:
-        """The checkpoint, with the name of its architecture where its source finds it only now."""
+        """The checkpoint, with the architecture's name if its source finds it only now."""
         checkpoint = task.checkpoint
         if checkpoint.architecture is not None:
             return checkpoint
@@ -230,21 +230,21 @@ class Worker:
             return with_architecture(index.convolutions, architectures)
 
     def _fill(self, fragment: FragmentWriter, layers: CheckedLayers, progress: _Progress) -> None:
-        """Read, measure and encode the layers: one after the other, or beside each other where cores are free."""
+        """Read, measure and encode the layers, in parallel if cores are free."""
         with self._cores.threads() as threads:
             added: Future[None] | None = None
             for layer, measure in measured(layers, self._measurer.measure, threads, progress.enter):
                 if added is not None:
                     added.result()
                 added = threads.run(partial(fragment.add, layer, measure))
-                del layer, measure  # its weights need not stay in memory while the next are read
+                del layer, measure  # free its weights before the next layer is read
             progress.enter(Stage.MEASURE)
             if added is not None:
                 added.result()
 
 
 class _Progress:
-    """Which stage a checkpoint is in, for the ledger."""
+    """The current stage of a checkpoint, for the ledger."""
 
     def __init__(self, on_stage: Callable[[Stage], None]) -> None:
         self._on_stage = on_stage
@@ -259,7 +259,7 @@ class _Progress:
 
 
 def _with_functions(checkpoint: Checkpoint, described: DescribedFile) -> Checkpoint:
-    """The checkpoint with its architecture's functions, where nobody states others."""
+    """The checkpoint with its architecture's functions, unless others are stated."""
     return replace(
         checkpoint,
         activation=checkpoint.activation or described.activation,
@@ -269,7 +269,7 @@ def _with_functions(checkpoint: Checkpoint, described: DescribedFile) -> Checkpo
 
 @contextlib.contextmanager
 def _asking(method: str, source: Source) -> Iterator[None]:
-    """While a source is asked something: what it raises, other than Refused, is a refusal of the checkpoint."""
+    """A context for calls of a source: exceptions other than Refused become a refusal of the checkpoint."""
     try:
         yield
     except Refused:
@@ -279,7 +279,7 @@ def _asking(method: str, source: Source) -> Iterator[None]:
 
 
 def _decide(task: Task, index: Index) -> tuple[Licence, bool]:
-    """The licence that governs, and whether weights may be published; Refused where nothing may."""
+    """The governing licence, and whether weights may be published; Refused where nothing may."""
     licence = Licence.strictest(task.checkpoint.licence, index.facts.licence)
     decision = task.settings.policy.decide(licence)
     if decision.reason is not None:

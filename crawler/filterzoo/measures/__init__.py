@@ -1,1 +1,1 @@
-"""What is measured of a layer's filters, and the statistics that merge."""
+"""Measures of a layer's filters, and mergeable statistics."""

@@ -1,4 +1,4 @@
-"""What tells networks of one descent: the kurtosis of a layer's numbers, and a few of them at fixed places."""
+"""Evidence of descent: the kurtosis of a layer's weights, and a few weights at fixed places."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 PROBES: Final = 32
 """Numbers of a layer that are kept."""
 _ROUNDING: Final = 1e-20
-"""Share of the squares of numbers below which their scatter is none but for rounding."""
+"""Share of the sum of squares below which a scatter is rounding error."""
 
 
 def kurtosis(filters: Floats, peak: float) -> float | None:

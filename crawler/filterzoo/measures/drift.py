@@ -36,7 +36,7 @@ def fixed_drift(sets: Sequence[FilterStatistics]) -> Doubles:
     """(k, k) float64: the drift between each two of k sets in the fixed basis, from their merged histograms alone.
 
     D = sum_i w_i KLsym_i over the nine DCT coefficients of scaled filters; w_i is coefficient i's share of variance
-    among the filters of all sets together, so a value depends on the company it is computed in.
+    among the filters of all sets together, so a value depends on the other sets.
 
     Raises:
         ValueError: there is no set, or one of them holds no filter.
@@ -47,7 +47,7 @@ def fixed_drift(sets: Sequence[FilterStatistics]) -> Doubles:
         for column, second in enumerate(sets[:row]):
             divergence = symmetric_kl(first.histogram, second.histogram, DCT_BIN_WIDTH)
             drift[row, column] = drift[column, row] = weights @ divergence
-        # Not needed for the diagonal of zeros, but an empty set must not pass unseen.
+        # Not needed for the diagonal of zeros, but an empty set must be rejected.
         _distribution(first.histogram, DCT_BIN_WIDTH)
     return drift
 

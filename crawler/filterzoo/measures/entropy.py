@@ -1,4 +1,4 @@
-"""Principal components of filters, and what their variances say: entropy, its threshold, degeneration."""
+"""Principal components of filters, and measures of their variances: entropy, its threshold, degeneration."""
 
 from __future__ import annotations
 

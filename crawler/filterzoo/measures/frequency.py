@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from filterzoo.measures.statistics import Moments
 
 _FILTERS: Final = 8192
-"""Filters that are turned into float64 at a time."""
+"""Filters converted to float64 at a time."""
 SIDES: Final = range(3, 8)
 """Sides of the square kernels that have a frequency content."""
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from filterzoo.layers.layer import Doubles, Floats
 
 BLOCK: Final = 256
-"""Filters, or numbers, worked on at a time."""
+"""Filters, or numbers, processed at a time."""
 LANES: Final = 32
 SIZE: Final = 9
 PAIRS: Final = 45

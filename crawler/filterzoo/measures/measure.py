@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _WORTH_A_GPU: Final = 2**17
 """Smallest layer that is measured on the GPU: below, launching its kernels takes longer than a CPU core does."""
 _SIGNS_OF_A_GPU: Final = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))
-"""One of them is there where Linux has a driver that torch can compute with: without, torch need not be loaded."""
+"""Device files of GPU drivers that torch supports on Linux: without any, torch need not be loaded."""
 
 
 class Measurer:
@@ -44,7 +44,7 @@ class Measurer:
             raise StartError("device cuda: torch sees no CUDA device on this machine; use auto or cpu")
 
     def measure(self, layer: Layer) -> LayerMeasure:
-        """Measure one layer where that is quickest; see `measure_weights`."""
+        """Measure one layer on the faster device; see `measure_weights`."""
         if self.device == "cpu" or layer.weights.size < _WORTH_A_GPU:
             return measure_weights(layer.weights, layer.groups, layer.kind)
         from filterzoo.measures import torch_measure  # noqa: PLC0415  # torch takes seconds to load
@@ -74,7 +74,7 @@ def measure_weights(weights: Floats, groups: int | None = 1, kind: Kind = Kind.C
     finite, counts = finite_filters(filters)
     sums: Sums = sums_of(finite, counts.peak, with_statistics=kernel == [3, 3])
     can_compare = counts.is_clean and not (groups is None and kind is Kind.DEPTHWISE)
-    # The products of rows are made once, for both measures that need them.
+    # The products of rows are computed once, for both measures that need them.
     shared = can_compare and takes_row_products(weights.shape, groups or 1)
     products = np.empty((out, out)) if shared else None
     direction = orthogonality(weights, groups or 1, products, counts.peak or 1.0) if can_compare else None
@@ -108,7 +108,7 @@ def check_groups(shape: tuple[int, ...], groups: int | None) -> None:
 
 
 def finite_filters(filters: Floats) -> tuple[Floats, FilterCounts]:
-    """Filters (n, k) without those that hold a NaN or Inf, and what was counted on the way."""
+    """Filters (n, k) without those with a NaN or Inf, and the counts."""
     peak = largest(filters)
     if math.isfinite(peak):
         return filters, FilterCounts(n_finite=len(filters), nan_count=0, inf_count=0, peak=peak)

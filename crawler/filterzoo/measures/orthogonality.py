@@ -16,7 +16,7 @@ _ROWS: Final = 256
 _NUMBERS: Final = 2**21
 """Numbers of one operand at most: what bounds the memory, whatever the layer's shape."""
 _FEW: Final = 16
-"""Rows of a group below which products of matrices do not pay."""
+"""Rows of a group below which matrix products are not worthwhile."""
 MAX_PAIRS: Final = 2**28
 """Most ordered pairs of rows that are compared, in all groups (16,384 rows of one group) ..."""
 MAX_PRODUCTS: Final = 2**40

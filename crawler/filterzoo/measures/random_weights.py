@@ -28,7 +28,7 @@ SHARE = 0.9
 
 
 class MeasuredLayer(Protocol):
-    """What is needed of a layer: `layers.layer.LayerMeasure` has it, and a row of the `layers` config."""
+    """The fields needed of a layer: those of `layers.layer.LayerMeasure`, and of a row of `layers`."""
 
     @property
     def n_finite(self) -> int:

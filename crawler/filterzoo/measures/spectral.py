@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 MAX_SIDE: Final = 4096
 """Most rows and columns of the Gram matrix whose eigenvalues are taken."""
 MAX_SHARE: Final = 0.30
-"""Most that a spectrum may cost beside a layer's other measures, by the estimate of `is_affordable`."""
+"""Largest cost of a spectrum relative to a layer's other measures, by the estimate of `is_affordable`."""
 _SMALL: Final = 5e5
-"""Nanoseconds that any layer's spectrum may cost."""
+"""Cost in nanoseconds that is allowed for any layer's spectrum."""
 FEWEST_VALUES: Final = 50
 """Singular values from which on the power law is fitted, as WeightWatcher's default has it."""
 _ROWS: Final = 4096
-"""Rows that are turned into float64 at a time."""
+"""Rows converted to float64 at a time."""
 _NUMBERS: Final = 2**21
 """Numbers of such rows at most."""
 _FIT_CELLS: Final = 2**18
@@ -73,8 +73,8 @@ def is_affordable(shape: tuple[int, ...], groups: int) -> bool:
 def eigenvalues(weights: Floats, peak: float, products: Doubles | None = None) -> Doubles:
     """Of the smaller Gram matrix of finite float32 (out, in/groups, *kernel), divided by `peak`: ascending.
 
-    products: float64 (out, out), on and above the diagonal the products of rows that were divided by `peak`, where
-    somebody has made them.
+    products: float64 (out, out), on and above the diagonal the products of rows that were divided by `peak`, if they
+    were computed.
     """
     gram = _gram(weights.reshape(weights.shape[0], -1), peak) if products is None else products
     found: Doubles = np.asarray(np.linalg.eigvalsh(gram, UPLO="U"), np.float64)

@@ -1,4 +1,4 @@
-"""What is added up over the finite filters of a layer, and the measures that follow from it."""
+"""Sums over the finite filters of a layer, and the measures computed from them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class FilterCounts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sums:
-    """What one pass adds up. The last three are None for kernels other than 3x3; histogram: int64 (9, 70)."""
+    """The sums of one pass. The last three are None for kernels other than 3x3; histogram: int64 (9, 70)."""
 
     l1_norm: float
     l2_norm: float

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _BLOCK_NUMBERS: Final = {"cpu": 8192 * 9, "cuda": 2**20 * 9}
 """Numbers measured at a time: as many as fit in the L2 cache, or fill a GPU. Fixed, since sums are rounded by block."""
 _GRAM_NUMBERS: Final = 2**24
-"""Numbers that are turned into float64 at a time."""
+"""Numbers converted to float64 at a time."""
 
 
 def measure_weights(

@@ -77,7 +77,7 @@ class Blocks:
 def sweep(blocks: Blocks, *, with_statistics: bool) -> Sums:
     """Norms and sparse filters of any kernel; with statistics, moments and histogram of 3x3 filters as well."""
     limit = sparse_limit(blocks.peak)
-    # One row a block, on the device: nothing is waited for before the last block.
+    # One row a block, on the device: no synchronisation before the last block.
     tally = torch.zeros(len(blocks), 3, dtype=torch.float64, device=blocks.device)
     raw, scaled = _MomentSum(len(blocks), blocks.device), _MomentSum(len(blocks), blocks.device)
     floats, doubles, spare = (blocks.scratch(dtype) for dtype in (torch.float32, torch.float64, torch.float64))
@@ -109,10 +109,10 @@ def _peak(filters: torch.Tensor) -> float:
 
 
 class _MomentSum:
-    """Moments of each block about its own mean, kept where the filters are until they are merged together."""
+    """Moments of each block about its own mean, kept on the device until they are merged."""
 
     def __init__(self, capacity: int, device: torch.device) -> None:
-        """Make room for `capacity` blocks at once: small arrays left among large ones would break up the heap."""
+        """Allocate for `capacity` blocks at once: small arrays among large ones would fragment the heap."""
         self._counts: list[int] = []
         self._means = torch.zeros(capacity, FILTER_SIZE, dtype=torch.float64, device=device)
         self._m2s = torch.zeros(capacity, FILTER_SIZE, FILTER_SIZE, dtype=torch.float64, device=device)

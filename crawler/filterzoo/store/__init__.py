@@ -1,1 +1,1 @@
-"""The work folder: fragments, journal, and their mending."""
+"""The work folder: fragments, journal, and their repair."""

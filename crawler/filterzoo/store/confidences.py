@@ -62,7 +62,7 @@ def row_key(row: dict[str, Any]) -> tuple[tuple[bool, Any], ...]:
 
 
 def add_rows(folder: Path, rows: Iterable[dict[str, Any]]) -> Path:
-    """Write rows to a new file of the folder, named by its bytes; it appears whole or not at all."""
+    """Write rows atomically to a new file of the folder, named by the hash of its bytes."""
     table = pa.Table.from_pylist(sorted(rows, key=row_key), schema=CONFIDENCE_SCHEMA)
     make_folder(folder)
     draft = folder / f".{secrets.token_hex(8)}.tmp"
@@ -78,9 +78,9 @@ def add_rows(folder: Path, rows: Iterable[dict[str, Any]]) -> Path:
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """All rows of the folder, one for each key: that of the file written last, then of the larger name.
+    """All rows of the folder, one for each key: of the newest file, then of the larger name.
 
-    The work folder may be somebody else's: FilterZooError for a file that no `filterzoo confidence` wrote.
+    The work folder may have been received: FilterZooError for a file that `filterzoo confidence` did not write.
     """
     if not folder.is_dir():
         return []

@@ -53,7 +53,7 @@ def entry_of(document: str) -> LedgerEntry:
 
 
 def _without_surrogates(found: Any) -> bytes:
-    """The document with other characters in the place of those that UTF-8 cannot hold, as names of files have them."""
+    """The document with lone surrogates replaced, which file names may contain."""
     return json.dumps(found, ensure_ascii=False).encode(errors="replace")
 
 

@@ -1,6 +1,6 @@
-"""Parquet as it is published: written row group by row group, hashed while it is written.
+"""The published form of Parquet: written row group by row group, hashed while it is written.
 
-Weights and statistics are split by byte and compressed with zstd at level 1; texts stand in dictionaries.
+Weights and statistics are byte-stream-split and compressed with zstd at level 1; texts are dictionary-encoded.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PAGE_BYTES = 4 << 20
 a page changes nothing here, since a row is a block of filters."""
 
 _HEADS = 1 << 16
-"""Bytes that the heads of a row group's pages take at most."""
+"""Most bytes of the page headers of a row group."""
 
 
 class EncodedFile:
@@ -61,8 +61,8 @@ class EncodedFile:
 
     def discard(self) -> None:
         """Remove what was written."""
-        # The writer would otherwise write its footer when it is collected, into a file that is closed.
-        with contextlib.suppress(OSError, pa.ArrowException):  # a full disk takes no footer
+        # Otherwise the writer would write its footer into a closed file when it is collected.
+        with contextlib.suppress(OSError, pa.ArrowException):  # on a full disk the footer cannot be written
             self._writer.close()
         self._remove()
 
@@ -75,16 +75,16 @@ class EncodedFile:
         """Append one row group."""
         table = table.select(self._schema.names).cast(self._schema)
         self._writer.write_table(table, row_group_size=max(1, len(table)))
-        # More than `footers.check_footer` counts: each number and its place, of empty cells too, and heads of pages.
+        # An upper bound of `footers.check_footer`: each number and its index, empty cells too, and page headers.
         self._memory += 2 * table.nbytes * 17 // 16 + 8 * table.num_rows * table.num_columns + _HEADS
         self.rows += len(table)
         self.row_groups += 1
 
     def finish(self, *, durable: bool = False) -> tuple[str, int]:
-        """Close the file; gives the sha256 of its bytes in hex, and their number. durable: they are on the disk.
+        """Close the file; returns the sha256 of its bytes in hex, and its size. durable: sync it.
 
-        Weights that are all alike compress to nothing, and readers take such a file for a bomb: unused bytes before
-        its footer make it as large as it has to be.
+        Equal weights compress to almost nothing, and readers would take such a file for a bomb: padding before the
+        footer makes it large enough.
         """
         self._sink.hold()
         self._writer.close()
@@ -97,7 +97,7 @@ class EncodedFile:
 
 
 def float_leaves(schema: pa.Schema) -> list[str]:
-    """Parquet paths of the columns whose numbers are weights or statistics: split by byte, never in a dictionary."""
+    """Parquet paths of the columns of weights or statistics: byte-stream-split, without dictionaries."""
     return [
         f"{field.name}.list.element" if is_list(field.type) else field.name
         for field in schema
@@ -116,7 +116,7 @@ def is_list(kind: pa.DataType) -> bool:
 
 
 class _HashingFile:
-    """A new file that hashes what is appended to it; what pyarrow asks of a Python file."""
+    """A new file that hashes what is written, with the methods that pyarrow requires."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("xb")
@@ -132,11 +132,11 @@ class _HashingFile:
         return self._file.write(data)
 
     def hold(self) -> None:
-        """Keep in memory what comes from now on: the indexes of pages, and the footer."""
+        """Buffer everything from now on: the page indexes, and the footer."""
         self._held = bytearray()
 
     def release(self, least: int) -> None:
-        """Write what was kept, with zeros before the footer that make the file as long as `least` bytes."""
+        """Write the buffer, with zeros before the footer so that the file has at least `least` bytes."""
         held, self._held = bytes(self._held or b""), None
         begin = len(held) - footer_bytes(held[-END:], "a file", longest=len(held))
         self.write(held[:begin])

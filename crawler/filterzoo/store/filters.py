@@ -1,6 +1,6 @@
-"""Filters as rows of the published table, and the row groups that they stand in.
+"""Filters as rows of the published table, and their row groups.
 
-A worker writes them once, as they are published: the file of a large checkpoint goes into a release as it is.
+A worker writes them once, in published form: the file of a large checkpoint is released unchanged.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ ROW_GROUP_NUMBERS = 9 << 19
 memory of more than 32 MB goes back to the system after each; smaller ones save no request, since Arrow joins reads up
 to 32 MB."""
 ALONE_NUMBERS = 9 << 18
-"""A checkpoint that brings so many weights, 8 MB as they are published, has a file of its own."""
+"""A checkpoint with at least this many weights, 8 MB when published, has its own file."""
 
 WEIGHTS = pa.list_(pa.field("element", pa.float32(), nullable=False))
-"""Numbers that cannot be null: a file then says nothing of each of them, and decodes in three quarters of the time."""
+"""Numbers that cannot be null: without definition levels, files decode in three quarters of the time."""
 PUBLISHED_SCHEMA = pa.schema(
     [
         ("layer_id", pa.string()),
@@ -54,7 +54,7 @@ filter after filter, each row-major."""
 
 
 class Axes(NamedTuple):
-    """What rows of `filters` say of their checkpoint."""
+    """Columns of `filters` that are the same for a whole checkpoint."""
 
     model_id: str
     source: str
@@ -64,7 +64,7 @@ class Axes(NamedTuple):
 
 
 FILTER_SCHEMA = pa.schema([field for field in PUBLISHED_SCHEMA if field.name not in {*Axes._fields, "conv_depth_norm"}])
-"""What the filters of a layer are wherever it occurs."""
+"""Columns of `filters` that depend on the layer only."""
 
 
 def axes_of(checkpoint: Checkpoint, licence_class: str) -> Axes:
@@ -81,7 +81,7 @@ def axes_of(checkpoint: Checkpoint, licence_class: str) -> Axes:
 
 
 def axes_of_done(done: Done) -> Axes:
-    """The axes that a checkpoint's filters have by what is recorded of it."""
+    """The axes of a recorded checkpoint's filters."""
     return axes_of(done.checkpoint, done.licence_class)
 
 
@@ -95,7 +95,7 @@ def _known(text: str | None) -> str | None:
 
 
 class Piece(NamedTuple):
-    """Rows of one layer that stand in one row group: PUBLISHED_SCHEMA, and how many weights they have."""
+    """Rows of one layer in one row group: PUBLISHED_SCHEMA, and their number of weights."""
 
     layer_id: str
     rows: pa.Table
@@ -115,7 +115,7 @@ def pieces_of(layer: Layer, axes: Axes) -> Iterator[Piece]:
         counts = [min(BLOCK, last - start) for start in firsts]
         own = numbers[first * size : last * size]
         if first and last == layer.n_filters:
-            own = own.copy()  # it waits for more layers, and the rest of this one need not
+            own = own.copy()  # the row group waits for more layers, without keeping the rest of this one
         columns = {
             "first_filter": pa.array(list(firsts), pa.int64()),
             "n_filters": pa.array(counts, pa.int32()),
@@ -131,7 +131,7 @@ def pieces_of(layer: Layer, axes: Axes) -> Iterator[Piece]:
 
 
 def filters_of_piece(count: int, size: int) -> int:
-    """How many of a layer's `count` filters, of `size` weights each, stand in one row group."""
+    """The number of a layer's `count` filters, of `size` weights each, in one row group."""
     if count * size <= ROW_GROUP_NUMBERS:
         return max(1, count)
     return BLOCK * max(1, ROW_GROUP_NUMBERS // (BLOCK * size))
@@ -143,7 +143,7 @@ def _blocks(numbers: Floats, counts: list[int], size: int) -> pa.Array:
 
 
 class RowGroups:
-    """Fills row groups of a file with pieces; `places` says where each layer went."""
+    """Fills row groups of a file with pieces; `places` has the position of each layer."""
 
     def __init__(self, file: EncodedFile) -> None:
         self.places: dict[str, FilterPosition] = {}
@@ -171,7 +171,7 @@ class RowGroups:
 
 
 class FilterPosition(NamedTuple):
-    """Where a layer's filters are in a file: the row group that starts with or holds them, first row, and rows."""
+    """The position of a layer's filters in a file: the row group of the first one, first row, and number of rows."""
 
     row_group: int
     first_row: int
@@ -181,7 +181,7 @@ class FilterPosition(NamedTuple):
 class FilterFile:
     """A file of PUBLISHED_SCHEMA that this program wrote, open for reading. Use as a context manager.
 
-    ValueError for one that it did not write: a local one may have come with a received work folder.
+    ValueError for others: a local file may have come with a received work folder.
     """
 
     def __init__(self, source: pa.NativeFile) -> None:
@@ -238,7 +238,7 @@ class FilterFile:
 
 
 def _check(source: pa.MemoryMappedFile) -> None:
-    """ValueError where the pages of a file state other counts than its footer; nothing of it is copied."""
+    """ValueError where the page headers of a file contradict its footer; nothing is copied."""
     content = source.read_buffer()
     source.seek(0)
     try:
@@ -260,7 +260,7 @@ def _runs(ids: list[str]) -> Iterator[tuple[str, int, int]]:
 
 
 def have_axes(file: FilterFile, axes: Axes) -> bool:
-    """Whether all rows of a file say that of their checkpoint."""
+    """Whether all rows of a file have these axes."""
     table = file.facts(list(Axes._fields))
     return all(pc.unique(table[name]).to_pylist() == [value] for name, value in axes._asdict().items())
 

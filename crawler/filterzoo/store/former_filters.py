@@ -11,7 +11,7 @@ from filterzoo.store.filters import FILTER_SCHEMA
 
 
 class FormerFilters:
-    """Such a file, open for reading: one batch a layer. ValueError where its columns are not those."""
+    """Such a file, open for reading: one batch for each layer. ValueError for other columns."""
 
     def __init__(self, source: pa.NativeFile) -> None:
         self._reader = pa.ipc.open_file(source)
@@ -32,10 +32,10 @@ class FormerFilters:
 
     def _table(self, number: int) -> pa.Table:
         batch = self._reader.get_batch(number)
-        batch.validate(full=True)  # before anything is read through an offset
+        batch.validate(full=True)  # before any offset is followed
         return pa.Table.from_batches([batch])
 
 
 def former_name(layer_ids: Iterable[str]) -> str:
-    """The name of such a file: that of its layers, in order, which are named after what they hold."""
+    """The name of such a file: a hash of its layer ids, in order."""
     return hashlib.sha256("\n".join(["filters", *layer_ids]).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Whether fragments still hold what they are named after."""
+"""Checks fragments against the hashes in their names."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from filterzoo.store.fragments import LAYER_SCHEMA, FragmentStore
 
 Row = Mapping[str, Any]
 _FACTS = ["layer_id", "kernel", "first_filter", "n_filters"]
-"""Columns of filters that tell a block's place in its layer."""
+"""Columns of filters that give a block's position in its layer."""
 
 
 class Unsound(Exception):
-    """Raised for a fragment that does not hold what it should; the text says how it was noticed."""
+    """Raised for a fragment with wrong content; the text says how it was detected."""
 
 
 def layer_rows(store: FragmentStore, name: str) -> list[Row]:
-    """Rows of a layers fragment whose bytes are those it is named after; Unsound otherwise."""
+    """Rows of a layers fragment whose bytes match its name; Unsound otherwise."""
     try:
         check_bytes(name, store.sha256(name))
         table = store.layers(name)
@@ -41,10 +41,10 @@ def layer_rows(store: FragmentStore, name: str) -> list[Row]:
 
 
 def check_filters(store: FragmentStore, name: str, layers: Sequence[Row], *, weights: bool = True) -> None:
-    """Unsound unless the filters fragment holds, of those layers, every one of the kernel sizes that it has.
+    """Unsound unless the filters fragment has every one of those layers with its kernel sizes.
 
-    weights: also look at every byte; without, those who read layers do it by `check_layer`, and those who take the
-    whole file by `check_bytes`.
+    weights: also check every byte; otherwise readers of layers use `check_layer`, and users of the whole file
+    `check_bytes`.
     """
     shapes = {row["layer_id"]: tuple(row["shape"]) for row in layers}
     try:
@@ -69,13 +69,13 @@ def check_filters(store: FragmentStore, name: str, layers: Sequence[Row], *, wei
 
 
 def check_bytes(name: str, sha256: str) -> None:
-    """Unsound where a fragment has other bytes than those it is named after."""
+    """Unsound where a fragment's bytes do not match its name."""
     if sha256 != name:
         raise Unsound(f"its sha256 is {sha256}")
 
 
 def check_layer(layer: pa.Table, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Unsound unless a layer has the weights that its id is the hash of; FILTER_SCHEMA, rows that were checked."""
+    """Unsound unless a layer's weights match its id; FILTER_SCHEMA, rows that were checked."""
     layer_id = layer["layer_id"][0].as_py()
     shape = shapes[layer_id]
     hasher = layer_hasher(shape)
@@ -93,7 +93,7 @@ def check_layer(layer: pa.Table, shapes: Mapping[str, tuple[int, ...]]) -> None:
 
 
 def _check_blocks(rows: list[dict[str, Any]], shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """The layer whose blocks follow each other in a file; Unsound where they do not."""
+    """The layer of consecutive blocks in a file; Unsound where they are not consecutive."""
     layer_id = rows[0]["layer_id"]
     shape = shapes.get(layer_id)
     if shape is None:

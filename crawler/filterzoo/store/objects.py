@@ -1,4 +1,4 @@
-"""Where fragments lie: files under names, on this machine or behind an fsspec URL, that appear whole or not at all."""
+"""Storage of fragments: named files on this machine or at an fsspec URL, written atomically."""
 
 from __future__ import annotations
 
@@ -19,19 +19,22 @@ from filterzoo.errors import StartError
 
 
 class Objects(Protocol):
-    """Files below one root. Paths are relative to it, with `/` between folders. OSError where one cannot be had."""
+    """Files below one root. Paths are relative to it, with `/` between folders.
+
+    OSError where a file is not available.
+    """
 
     def check(self) -> None:
-        """StartError where they cannot be used, for reasons that can be found out soon."""
+        """StartError where the storage is obviously unusable."""
 
     def keep(self, written: Path, path: str) -> None:
-        """Take a finished local file under `path`: all of it is there from then on, or nothing. `written` is gone.
+        """Store a finished local file as `path`, atomically; `written` is removed.
 
-        The path names the content: a file that is there already, with as many bytes, may be kept instead.
+        The path names the content: an existing file of the same size may be kept instead.
         """
 
     def replace(self, written: Path, path: str) -> None:
-        """As `keep`, where the path names no content: the new file takes the place of what was there."""
+        """As `keep` for a path that names no content: an existing file is replaced."""
 
     def open(self, path: str) -> Any:
         """The file for pyarrow; memory-mapped where it is local."""
@@ -45,9 +48,9 @@ class Objects(Protocol):
         ...
 
     def bring(self, path: str, place: Path, *, as_link: bool) -> None:
-        """Put the file at `place`, a new local file: a hard link where that can be, or a copy.
+        """Put the file at `place`, a new local path: a hard link if possible, or a copy.
 
-        as_link: a symbolic link will do, since the file is read and removed at once.
+        as_link: a symbolic link is enough, since the file is read and removed at once.
         """
 
     def exists(self, path: str) -> bool:
@@ -65,7 +68,7 @@ class Objects(Protocol):
         """Move a file to the same path below `<root>.aside`."""
 
     def age_of(self, path: str) -> float:
-        """When it was written, in seconds of the epoch; 0 where that is not known."""
+        """When it was written, in Unix time; 0 if unknown."""
         ...
 
 
@@ -122,7 +125,7 @@ class LocalObjects(Objects):
         place = self._root / path
         place.parent.mkdir(parents=True, exist_ok=True)
         _move(written, place)
-        # The folders may be new, also those that another worker has just made.
+        # The folders may be new, also those just made by another worker.
         for folder in (place.parent, place.parent.parent, self._root.parent):
             sync_folder(folder)
 
@@ -181,7 +184,7 @@ class LocalObjects(Objects):
             return 0.0
 
     def _regular(self, path: str) -> Path:
-        """The path of a file; OSError for a link, a FIFO or a device in its place, which may never end."""
+        """The path of a file; OSError for a link, a FIFO or a device in its place."""
         place = self._root / path
         if not stat.S_ISREG(place.lstat().st_mode):
             raise OSError(f"{place} is a link, or no file")
@@ -189,7 +192,7 @@ class LocalObjects(Objects):
 
 
 def _move(written: Path, path: Path) -> None:
-    """Rename, also to another file system: there the copy gets the name when it is whole and synced."""
+    """Rename, also to another file system: there a copy is renamed when it is whole and synced."""
     try:
         written.replace(path)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Files in an object store or on a server, through fsspec; what fails for a while is tried again."""
+"""Files in an object store or on a server, through fsspec, with retries."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from filterzoo.store.objects import Objects, check_url
 Result = TypeVar("Result")
 
 PATIENCE = 300.0
-"""Seconds for which an operation is tried again; then the run ends, and the next one goes on."""
+"""Seconds for which an operation is retried; then the run ends, and the next one goes on."""
 AT_START = 20.0
-"""The same for the first operation: a wrong address or missing rights should be told soon."""
+"""The same for the first operation, so that a wrong address or missing rights are reported soon."""
 READ_AHEAD = 4_000_000
 _PERMANENT = (
     FileNotFoundError,
@@ -35,11 +35,11 @@ _PERMANENT = (
     ValueError,
     FilterZooError,
 )
-"""What no patience mends; anything else may be the network's or the store's trouble, of whatever library."""
+"""Permanent errors; all others may be transient errors of the network or the store, from any library."""
 _WHOLE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "memory"})
-"""Protocols of which an upload appears when it is finished; elsewhere a finished temporary file is renamed."""
+"""Protocols with atomic uploads; with others a finished temporary file is renamed."""
 _CONDITIONAL = frozenset({"s3", "s3a"})
-"""Those of which an upload can be made to fail where there is a file (`If-None-Match: *`)."""
+"""Protocols with conditional uploads, which fail if the file exists (`If-None-Match: *`)."""
 
 
 class RemoteObjects(Objects):
@@ -64,7 +64,7 @@ class RemoteObjects(Objects):
         try:
             self._patiently("listed", lambda: self._filesystem.ls(self._root, detail=False), AT_START)
         except FileNotFoundError:
-            return  # nothing is there yet; whether something may be written, the first file shows
+            return  # it is empty; the first file shows whether it is writable
         except (StorageFailed, OSError, ValueError, TypeError) as error:
             raise StartError(f"--store {self._url}: cannot be used: {_text(error)}") from error
 
@@ -127,7 +127,7 @@ class RemoteObjects(Objects):
             return 0.0
 
     def _write(self, written: Path, path: str, *, is_content: bool) -> None:
-        """StorageFailed for whatever prevents it: no other checkpoint would fare better."""
+        """Converts every error to StorageFailed: all other checkpoints would fail as well."""
         try:
             self._patiently("written to", lambda: self._upload(written, path, is_content=is_content))
         except (OSError, ValueError, TypeError, NotImplementedError, ImportError) as error:
@@ -135,7 +135,7 @@ class RemoteObjects(Objects):
         written.unlink()
 
     def _upload(self, written: Path, path: str, *, is_content: bool) -> None:
-        """One try. A multipart upload that fails is aborted by the file system, and no part of it is seen."""
+        """One attempt. A failed multipart upload is aborted by the file system, and no part of it is visible."""
         size, full = written.stat().st_size, self._full(path)
         if not self._is_whole:
             part = f"{self._root}/{secrets.token_hex(8)}.part"
@@ -167,7 +167,7 @@ class RemoteObjects(Objects):
         self._filesystem.mv(path, place)
 
     def _info(self, path: str) -> dict[str, Any]:
-        """Of the file as it is now, not as it was listed before."""
+        """The current size, not a cached one."""
         full = self._full(path)
         self._filesystem.invalidate_cache(full.rpartition("/")[0])
         return dict(self._filesystem.info(full))
@@ -180,7 +180,7 @@ class RemoteObjects(Objects):
         return f"{self._root}/{path}"
 
     def _patiently(self, what: str, operation: Callable[[], Result], patience: float | None = None) -> Result:
-        """Its result, tried again while it fails for reasons that may pass; then StorageFailed."""
+        """Its result, with retries of transient errors; then StorageFailed."""
         retries = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_may_pass),
             stop=tenacity.stop_after_delay(self._patience if patience is None else min(patience, self._patience)),
@@ -224,7 +224,7 @@ class _RangedFile(io.RawIOBase):
         return self._place
 
     def readinto(self, buffer: Any) -> int:
-        """See `io.RawIOBase.readinto`; OSError where the store gives fewer bytes than it said."""
+        """See `io.RawIOBase.readinto`; OSError where the store returns fewer bytes than stated."""
         end = min(self._place + len(buffer), self._size)
         if end <= self._place:
             return 0
@@ -241,5 +241,5 @@ def _may_pass(error: BaseException) -> bool:
 
 
 def _text(error: BaseException) -> str:
-    """On one line, without what a library adds below it."""
+    """The error's message on one line, without further lines."""
     return " ".join(describe(error).split())[:300]

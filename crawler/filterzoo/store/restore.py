@@ -1,4 +1,4 @@
-"""Puts back into a journal what fragments say they are of: after a loss nothing has to be fetched again."""
+"""Restores a journal from the records in fragments, so that nothing has to be fetched again."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ FRAGMENT = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62})\.(arrow|parquet)")
 
 
 def restore(journal: Journal, store: FragmentStore) -> int:
-    """Record the checkpoints of sound layers fragments that the journal does not know; gives how many there were.
+    """Record the checkpoints of sound layers fragments that the journal lacks; returns their number.
 
-    Of several fragments of one checkpoint the one that was written last counts. Fragments that the journal names are
-    not looked at.
+    Of several fragments of one checkpoint the newest counts. Fragments that the journal names are not read.
     """
     newest: dict[tuple[str, str, str], tuple[tuple[float, str], Done, str]] = {}
     for name, done, settings in _described(store, {bytes.fromhex(name) for name in journal.fragments()}):
@@ -35,7 +34,7 @@ def restore(journal: Journal, store: FragmentStore) -> int:
 
 
 def _described(store: FragmentStore, known: Container[bytes]) -> Iterator[tuple[str, Done, str]]:
-    """(name, what it is of, settings) of each layers fragment whose bytes are those it is named after."""
+    """(name, record, settings) of each layers fragment whose bytes match its name."""
     for path in store.paths():
         matched = FRAGMENT.fullmatch(path)
         is_new = matched is not None and path.endswith(LAYERS) and bytes.fromhex(matched[2]) not in known

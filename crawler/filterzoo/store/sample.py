@@ -1,4 +1,4 @@
-"""The fixed draw of filters that `filters_sample` shows of a checkpoint, taken while its layers pass by."""
+"""The fixed draw of a checkpoint's filters for `filters_sample`, taken while its layers are read."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def draw(model_id: str, layers: Sequence[tuple[str, int]], size: int) -> dict[st
     """The filters of a checkpoint to show, `layer_id` -> sorted numbers: `size` of them, or all.
 
     `layers`: (layer_id, n_filters) of its published 3x3 layers, each once, in their order. The draw depends on nothing
-    else, so every release draws the same, and a smaller `size` gives a part of a larger one.
+    else, so it is the same in every release, and a smaller `size` gives a subset of a larger one.
     """
     ends = np.cumsum([0, *(count for _, count in layers)])
     chosen = _chosen(model_id, int(ends[-1]), size)
@@ -39,8 +39,8 @@ def draw(model_id: str, layers: Sequence[tuple[str, int]], size: int) -> dict[st
 class SampleTaker:
     """Takes a checkpoint's largest draw from its unique 3x3 layers as they come.
 
-    expected: how many filters they have together. Tied layers make that wrong: then `taken` gives nothing, and the draw
-    is made from the file where the filters are.
+    expected: how many filters they have together. Tied layers make it wrong: then `taken` returns None, and the draw is
+    made from the file with the filters.
     """
 
     def __init__(self, model_id: str, expected: int) -> None:
@@ -52,7 +52,7 @@ class SampleTaker:
         self._seen = 0
 
     def take(self, layer: Layer) -> None:
-        """The next layer; those of other kernel sizes count for nothing."""
+        """Add the next layer; other kernel sizes are ignored."""
         if layer.kernel != KERNEL:
             return
         self._layers[layer.layer_id] = layer.n_filters
@@ -62,7 +62,7 @@ class SampleTaker:
         self._found[layer.layer_id] = numbers, layer.weights.reshape(-1, 9)[numbers]
 
     def taken(self) -> dict[str, Sampled] | None:
-        """layer_id -> its sampled filters; None where other layers came than expected."""
+        """layer_id -> its sampled filters; None where the layers were not as expected."""
         return self._found if self._seen == self._expected else None
 
     def drawn(self, layers: Iterable[pa.Table]) -> dict[str, Sampled]:
@@ -72,7 +72,7 @@ class SampleTaker:
 
 
 def pick(layers: Iterable[pa.Table], chosen: dict[str, Numbers]) -> Iterator[tuple[str, Floats]]:
-    """(layer_id, weights of its chosen filters, (n, 9)) of those of the layers that something is chosen of."""
+    """(layer_id, weights of its chosen filters, (n, 9)) of the layers with any."""
     for table in layers:
         layer_id = table["layer_id"][0].as_py()
         if layer_id in chosen:

@@ -1,9 +1,9 @@
-"""The copy of a work folder's journal in a shared store: any machine can go on where the last one stopped.
+"""The copy of a work folder's journal in a shared store, with which another machine can continue.
 
-The store holds `fragments/`, `journal.sqlite`, a copy of the journal that is at most `EVERY` seconds behind or takes a
-twentieth of the time, and `crawl.json`, which names the run that writes it. The run that started last is the one that
-goes on: another that still runs ends as soon as it notices. What a copy lacks is put back from the fragments, which say
-what they are of; only refusals since the last copy are found out again.
+The store holds `fragments/`, `journal.sqlite`, a copy of the journal that is at most `EVERY` seconds old (copying takes
+at most a twentieth of the time), and `crawl.json`, which names the writing run. The run that started last continues; an
+older one ends when it notices. Records that a copy lacks are restored from the fragments; only refusals since the last
+copy are repeated.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 EVERY = 30.0
 """Seconds between copies, at least."""
 _SHARE = 20
-"""A copy waits for so many times as long as the last one took."""
+"""Time between copies, as a multiple of the duration of the last one."""
 _JOURNAL = "journal.sqlite"
 _RUN = "crawl.json"
 
 
 @dataclass(frozen=True, slots=True)
 class JournalWriter:
-    """A crawl that writes to a store. token: of this run alone; host and started are for people."""
+    """The crawl that writes to a store. token: unique for the run; host and started are for people."""
 
     token: str
     host: str
@@ -46,11 +46,11 @@ class JournalWriter:
 
 @contextlib.contextmanager
 def opened_journal(work: WorkFolder) -> Iterator[tuple[Journal, Callable[[], None]]]:
-    """The journal for a crawl that holds the work folder, and what is to be called after each outcome.
+    """The journal for a crawl that holds the work folder, and a function to call after each outcome.
 
-    Without a shared store the latter does nothing. With one, the journal is this folder's if its run was the last, and
-    the store's otherwise. StartError where the folder's own fragments are not in the store; StorageFailed from the call
-    where another run has taken over.
+    The latter does nothing without a shared store. With one, the journal is this folder's if its run was the last
+    writer, otherwise the store's. StartError where the folder's own fragments are not in the store; StorageFailed from
+    the call where another run has taken over.
     """
     if work.store_url is None:
         with work.journal() as journal:
@@ -87,7 +87,7 @@ def fetch_journal(work: WorkFolder) -> None:
 
 
 def check_is_last(work: WorkFolder) -> None:
-    """StartError where another machine's crawl wrote to the store last: this folder's journal does not know all."""
+    """StartError where another machine's crawl wrote to the store last: this folder's journal is incomplete."""
     if work.store_url is not None:
         found = _run(_objects(work.store_url))
         if found is not None and found.token != work.remembered.get("run"):
@@ -129,11 +129,11 @@ def _has_done(work: WorkFolder) -> bool:
 
 
 def _download(work: WorkFolder, objects: Objects) -> None:
-    """The store's journal in the place of the folder's, which is set aside; a store may have fragments and no copy."""
+    """Replace the folder's journal, which is set aside, by the store's; a store may have fragments and no copy."""
     if work.journal_path.is_file():
         work.aside.mkdir(exist_ok=True)
         with work.journal():
-            pass  # closing it leaves all of it in one file
+            pass  # closing merges the write-ahead log into one file
         work.journal_path.replace(work.aside / f"journal-{secrets.token_hex(4)}.sqlite")
     if not objects.exists(_JOURNAL):
         return
@@ -150,7 +150,7 @@ def _download(work: WorkFolder, objects: Objects) -> None:
 
 
 class _Copies:
-    """Makes copies of a journal in the store, each whole and in the place of the last."""
+    """Copies a journal to the store, atomically replacing the last copy."""
 
     def __init__(self, work: WorkFolder, objects: Objects, journal: Journal, run: JournalWriter) -> None:
         self._work = work
