@@ -24,6 +24,7 @@ WAYS = {
     "spectral_norm": spectral_norm,
     "parametrised spectral_norm": parametrizations.spectral_norm,
     "pruned": lambda module: prune.l1_unstructured(module, "weight", 0.4),
+    "pruned weight_norm": lambda module: prune.l1_unstructured(weight_norm(module), "weight_v", 0.4),
 }
 MODULES = {
     "2-D": lambda: nn.Conv2d(3, 8, 3),

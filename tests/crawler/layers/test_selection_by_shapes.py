@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -298,3 +299,42 @@ def test_many_8_bit_weights_cost_little():
     started = time.process_time()
     assert selection(listed).words() == "20000 numbers"
     assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_depthwise_layer_between_linear_layers_of_one_module(reverse):
+    """State space models have no convolution that reads the input; the order of the file does not matter."""
+    block, parts = word(), {"b": (64, 1, 4), "c": (128, 32), "d": (32, 64)}
+    listed = [tensor(f"{block}.{number}.{part}.weight", *parts[part]) for number in range(3) for part in parts]
+    found = selection(listed[::-1] if reverse else listed).convolutions
+    told = [(each.convolution.kind, each.evidence) for each in found if each.convolution]
+    assert told == [(Kind.DEPTHWISE, Evidence.SHAPES)] * 3
+
+
+def test_a_single_layer_of_one_input_that_a_matrix_reads_is_assumed():
+    """With its bytes, as every real file has them."""
+    only = tensor(f"{word()}.weight", 16, 1, 3, span=Span(0, 192))
+    (found,) = selection([only, tensor(f"{word()}.weight", 8, 16, span=Span(192, 512))]).convolutions
+    assert found.evidence is Evidence.ASSUMED
+    (found,) = selection([only, tensor(f"{word()}.weight", 8, 12, span=Span(192, 384))]).convolutions
+    assert found.evidence is not Evidence.ASSUMED
+
+
+def test_doubts_about_one_input_do_not_depend_on_bytes():
+    """In the order of names either of two layers of one input may read the input, whether they have bytes or not."""
+    parts = {"a": (8, 1, 3, 3), "b": (8, 1, 5, 5), "c": (16, 8, 3, 3)}
+    without = [tensor(f"{name}.weight", *sides) for name, sides in parts.items()]
+    with_bytes = [replace(one, span=Span(10_000 * place, 9)) for place, one in enumerate(without)]
+    told = [[each.evidence for each in selection(listed).convolutions] for listed in (without, with_bytes)]
+    assert told[0] == told[1]
+    assert Evidence.ASSUMED in told[1]
+
+
+def test_a_transposed_layer_of_rank_3_as_long_as_it_gives():
+    """Its bias tells it from matrices, and its neighbour is no result of attention."""
+    listed = [*layer(8, 3, 3, bias=(8,)), tensor("1.weight", 8, 4, 4), tensor("1.bias", 4)]
+    listed += [tensor("2.weight", 4, 4, 3), tensor("2.bias", 4)]
+    found = selection(listed).convolutions
+    assert [each.shape for each in found] == [(8, 3, 3), (8, 4, 4), (4, 4, 3)]
+    assert found[1].convolution is not None
+    assert found[1].convolution.kind is Kind.TRANSPOSED

@@ -143,6 +143,16 @@ def test_a_weight_of_a_pickled_module_that_cannot_be_read_costs_itself():
     assert [left.name for left in found.left_out] == ["1.weight"]
 
 
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning", "ignore:.*weight_norm:DeprecationWarning")
+def test_a_pickled_module_with_weight_norm_has_one_weight():
+    """It is pickled with the parts and with the weight that it computed last."""
+    module = torch.nn.Conv2d(3, 8, 3)
+    torch.nn.utils.weight_norm(module)
+    (only,) = read(BytesFile(saved(torch.nn.Sequential(module))), "x.pth")
+    np.testing.assert_allclose(only.weights, module.weight.detach().numpy(), rtol=1e-6)
+    assert only.tensor.computation is not None
+
+
 def test_a_state_dict_that_can_be_read_whole_is_taken_before_one_that_cannot():
     value = {"model_ema": {"a.weight": WEIGHT, "b.weight": ODD["sparse"]}, "model": {"a.weight": 2 * WEIGHT}}
     (only,) = read(BytesFile(saved(value)), "x.pth")

@@ -16,12 +16,13 @@ from filterzoo.layers.depth import depths
 from filterzoo.layers.selection import names
 from filterzoo.layers.selection.adapters import refuse_adapter_alone
 from filterzoo.layers.selection.candidates import Candidate, PassedOver, is_reached, judged
+from filterzoo.layers.selection.copies import Path, copies
 from filterzoo.layers.selection.kinds import described
 from filterzoo.layers.selection.layouts import read_layouts
 from filterzoo.layers.selection.reparametrised import assembled
-from filterzoo.layers.selection.sections import SECTIONS, of_network, sections
+from filterzoo.layers.selection.sections import SECTIONS, of_network, sections, states_of_training, without_slots
 from filterzoo.layers.selection.state_dict import StateDict
-from filterzoo.records import Context, Evidence, LeftOut, Tensor
+from filterzoo.records import Context, Evidence, Layout, LeftOut, Tensor
 
 __all__ = ["SECTIONS", "PassedOver", "Selection", "select", "selection"]
 
@@ -53,8 +54,9 @@ def selection(tensors: Sequence[Tensor], framework: str | None = None) -> Select
     framework: what wrote the file, as `FileFacts` has it; None where it does not say.
     """
     found: list[Selection] = []
+    copied = copies(without_slots(tensors))
     for section in sections(tensors):
-        found.append(_of_section(section, framework))
+        found.append(_of_section(section, copied, framework))
         if found[-1].convolutions and not found[-1].left_out:
             return found[-1]
     in_part = [each for each in found if each.convolutions]
@@ -64,11 +66,13 @@ def selection(tensors: Sequence[Tensor], framework: str | None = None) -> Select
     passed_over = Counter[PassedOver]()
     for each in found:
         passed_over.update(each.passed_over)
+    states = sum(3 <= len(t.shape) <= 5 for section in states_of_training(tensors) for t in section)
+    passed_over.update({PassedOver.COPY: states} if states else {})
     return Selection((), dict(passed_over), tuple(left for each in found for left in each.left_out))
 
 
-def _of_section(section: Sequence[Tensor], framework: str | None) -> Selection:
-    network = of_network(section)
+def _of_section(section: Sequence[Tensor], copied: set[Path], framework: str | None) -> Selection:
+    network = of_network(section, copied)
     tensors = read_layouts(assembled(network))
     shapes = {tensor.name: tensor.shape for tensor in section}
     passed_over = Counter[PassedOver]()
@@ -106,6 +110,8 @@ def _drop_heads(verdicts: dict[str, Candidate | PassedOver | None], shapes: Mapp
     for name, each in verdicts.items():
         if not isinstance(each, Candidate) or len(each.kernel) != 1 or each.tensor.convolution is not None:
             continue
+        if each.tensor.layout is Layout.OI_K and each.bias == each.first != each.kernel[0]:
+            continue  # an attention layer's is as long as its last axis
         module = names.around(name)
         is_product = module in modules and each.kernel[0] * each.second == each.first
         if is_product or (module, shapes[name][:2]) in heads:
@@ -122,7 +128,7 @@ def _state_dict(
         for place, tensor in enumerate(tensors)
         if len(tensor.shape) == 1 and not _is_bias_of(tensor.name, own)
     ]
-    matrices = [(name, shape[1]) for name, shape in shapes.items() if len(shape) == 2]
+    matrices = [(name, *shape) for name, shape in shapes.items() if len(shape) == 2]
     return StateDict(chosen, vectors, places, matrices, framework)
 
 
@@ -157,8 +163,12 @@ def _readable(convolutions: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple
 
 
 def refuse_undecided(found: Selection, arrays: int) -> None:
-    """Refused where a file has arrays that may be convolution weights and nothing decides about any of them."""
+    """Refused where arrays may be convolution weights and none can be told to be one, or are an optimiser's alone."""
     undecided = found.passed_over.get(PassedOver.UNDECIDED, 0)
     if not found.convolutions and undecided:
         detail = f"{undecided} of its {arrays} arrays may be convolution weights or not: nothing in the file tells"
+        raise Refused(Reason.UNSUPPORTED, detail)
+    copied = found.passed_over.get(PassedOver.COPY, 0)
+    if not found.convolutions and copied:
+        detail = f"no network: {copied} of its {arrays} arrays are what an optimiser keeps, or copies"
         raise Refused(Reason.UNSUPPORTED, detail)

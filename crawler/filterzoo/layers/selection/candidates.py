@@ -137,6 +137,8 @@ def _is_plainly_one(candidate: Candidate) -> bool:
 def _is_sequence_kernel(candidate: Candidate) -> bool:
     """Rank 3: the kernel of a 1-D convolution is short, and its length differs from the number of inputs."""
     (side,) = candidate.kernel
+    if candidate.bias is not None and candidate.bias == candidate.second != candidate.first:
+        return True  # of a transposed one: those of stacked matrices and bilinear layers are other vectors
     if side == 1 and candidate.tensor.layout is Layout.K_IO and candidate.bias is None:
         return False  # (1, positions, channels): learned position embeddings have the same shape
     if side <= 2:

@@ -33,7 +33,8 @@ def _described(candidate: Candidate, state_dict: StateDict) -> Tensor:
         case Layout.K_OI | Layout.IO_K:
             return _declared(tensor, (Kind.TRANSPOSED, None, tensor.evidence or Evidence.FORMAT))
     if candidate.second == 1 and candidate.first > 1:
-        told = _one_input(candidate, state_dict)
+        is_between = state_dict.is_between_matrices(candidate)
+        told = (Kind.DEPTHWISE, None, Evidence.SHAPES) if is_between else _one_input(candidate, state_dict)
         if told is not None:
             return _declared(tensor, (*told[:2], Evidence.ASSUMED) if state_dict.is_odd(candidate) else told)
     found = transposed(candidate, state_dict)

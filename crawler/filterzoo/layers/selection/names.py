@@ -8,7 +8,7 @@ _SEPARATORS = re.compile(r"[./:]")
 _WEIGHT = re.compile(r"(^|[./_])(weights?|kernel|w)(:0)?$|(^|/)(vars/0)$", re.IGNORECASE)
 """Words of frameworks; Keras 3 numbers the variables of a layer, the kernel first."""
 _PART = re.compile(r"(^|[./])(weight|kernel)[._][^./]*$", re.IGNORECASE)
-_BIASES = ("bias", "biases", "b", "B", "bias:0", "vars/1")
+_BIASES = ("bias", "biases", "b", "B", "bias:0", "vars/1", "bias_orig")
 _TRANSPOSED = re.compile(
     r"transp|deconv|conv(olution)?_?t\d*d?([./_]|$)|(^|[./_])(conv_?)?up(conv|sample)?\d*([./_]|$)", re.IGNORECASE
 )

@@ -19,6 +19,8 @@ from filterzoo.layers.selection.scales import refuse_blocks, scaled
 from filterzoo.records import Layout, Tensor
 
 _PARAMETRISED = re.compile(r"(?P<owner>.*?)(?P<list>\.?parametrizations\.(?P<name>[^.]+))\.original(?P<number>\d*)$")
+_MOST_WAYS = 3
+"""A pruned direction of weight norm is two."""
 _PART = re.compile(r"(?P<weight>.+)_(?P<part>orig|bar|v|g)$")
 
 
@@ -26,6 +28,17 @@ def assembled(section: Sequence[Tensor]) -> list[Tensor]:
     """The tensors of a state dict, with the parts of each reparametrised convolution weight replaced by the weight."""
     refuse_adapters(section)
     refuse_blocks(section)
+    tensors = list(section)
+    for _ in range(_MOST_WAYS):
+        whole = _once(tensors)
+        if len(whole) == len(tensors):
+            break
+        tensors = whole
+    return tensors
+
+
+def _once(section: Sequence[Tensor]) -> list[Tensor]:
+    """As `assembled`, of one way to keep a weight in parts: parts may be kept in parts themselves."""
     by_name = {tensor.name: tensor for tensor in section}
     owned: dict[str, list[Tensor]] = {}
     for tensor in section:
@@ -36,6 +49,7 @@ def assembled(section: Sequence[Tensor]) -> list[Tensor]:
         for weight, used in _wholes(tensor, by_name, owned):
             made[tensor.name] = weight
             spent.update(used)
+            spent.update({weight.name} - {tensor.name})  # a pickled module keeps the last one it computed
     return [made.get(tensor.name, tensor) for tensor in section if tensor.name in made or tensor.name not in spent]
 
 
@@ -43,7 +57,7 @@ def _wholes(
     tensor: Tensor, by_name: Mapping[str, Tensor], owned: Mapping[str, list[Tensor]]
 ) -> Iterator[tuple[Tensor, set[str]]]:
     """The weight that a tensor is the main part of, and the names of all parts."""
-    if not 3 <= len(tensor.shape) <= 5 or tensor.computation is not None:
+    if not 3 <= len(tensor.shape) <= 5:
         return
     listed = _PARAMETRISED.match(tensor.name)
     if listed is not None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from filterzoo.layers.selection import names
+from filterzoo.layers.selection.copies import Path, lies_in
 from filterzoo.records import Tensor
 
 SECTIONS = (
@@ -24,22 +26,29 @@ SECTIONS = (
 """Preference among several state dicts in one file: the first of these that holds a convolution, then any other in
 order."""
 
-_TWIN_SUFFIXES = ("_ema", "_avg")
+_NUMBERED_STATE = re.compile(r"(^|\.)state\.\d+\.\w+$")
+"""torch.optim numbers its parameters."""
 _OPTIMISER_KEYS = frozenset(
     {"optimizer", "optimizers", "optim", "opt_state", "exp_avg", "exp_avg_sq", "momentum_buffer"}
 )
-_MOST_DEPTH = 6
-"""How many levels down copies of the network are searched."""
 
 
 def sections(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
     """The state dicts of a file, the preferred one first; those of optimisers are none."""
+    found = _by_section(tensors)
+    yield from (found[name] for name in sorted(found, key=_preference) if not _is_training_state(name))
+
+
+def states_of_training(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """What lies in a file under names of optimisers and schedulers."""
+    yield from (section for name, section in _by_section(tensors).items() if _is_training_state(name))
+
+
+def _by_section(tensors: Sequence[Tensor]) -> dict[str, list[Tensor]]:
     found: dict[str, list[Tensor]] = {}
     for tensor in tensors:
         found.setdefault(tensor.section, []).append(tensor)
-    for name in sorted(found, key=_preference):
-        if not _is_training_state(name):
-            yield found[name]
+    return found
 
 
 def _preference(section: str) -> int:
@@ -52,60 +61,42 @@ def _is_training_state(section: str) -> bool:
     return any(names.is_optimiser(word) for word in words) or bool({"scheduler", "scaler", "sched"} & set(words))
 
 
-def of_network(section: Sequence[Tensor]) -> list[Tensor]:
+def of_network(section: Sequence[Tensor], copied: set[Path]) -> list[Tensor]:
     """The tensors of one state dict without slots, moments, and plain twins of averaged weights.
 
-    A slot is a tensor whose name starts with that of another of the same shape (`conv/kernel/Adam`). Of parts of the
-    network that hold the same names and shapes, those called like an optimiser's state or an average are copies.
+    A slot is a tensor whose name starts with that of another of the same shape (`conv/kernel/Adam`), if need be behind
+    a word for an optimiser (`Adam/conv/kernel/m`). copied: the parts
+    of the file that are copies of others.
     """
-    shapes = {tensor.name: tensor.shape for tensor in section}
-    own = [tensor for tensor in section if not _is_slot(tensor, shapes)]
-    copies = _copies(own)
-    return [tensor for tensor in own if not _lies_in(tensor.name, copies)]
+    own = without_slots(section)
+    return [tensor for tensor in own if not (_is_optimisers(tensor.name) or lies_in(tensor, copied))]
+
+
+def without_slots(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The tensors but for what stands below another of the same shape."""
+    shapes: dict[str, dict[str, tuple[int, ...]]] = {}
+    for tensor in tensors:
+        shapes.setdefault(tensor.section, {})[tensor.name] = tensor.shape
+    return [tensor for tensor in tensors if not _is_slot(tensor, shapes[tensor.section])]
 
 
 def _is_slot(tensor: Tensor, shapes: dict[str, tuple[int, ...]]) -> bool:
-    cut = max(tensor.name.rfind("."), tensor.name.rfind("/"))
+    parts = re.split(r"(?<=[./])", tensor.name)
+    behind = next((at for at, part in enumerate(parts, 1) if names.is_optimiser(part.rstrip("./"))), 0)
+    return _is_below(tensor, tensor.name, shapes) or _is_below(tensor, "".join(parts[behind:]), shapes)
+
+
+def _is_below(tensor: Tensor, name: str, shapes: dict[str, tuple[int, ...]]) -> bool:
+    cut = max(name.rfind("."), name.rfind("/"))
     while cut > 0:
-        if shapes.get(tensor.name[:cut]) == tensor.shape:
+        if shapes.get(name[:cut]) == tensor.shape:
             return True
-        cut = max(tensor.name.rfind(".", 0, cut), tensor.name.rfind("/", 0, cut))
+        cut = max(name.rfind(".", 0, cut), name.rfind("/", 0, cut))
     return False
 
 
-def _lies_in(name: str, copies: set[tuple[str, ...]]) -> bool:
-    parts = names.parts(name)
-    if any(part.lower() in _OPTIMISER_KEYS for part in parts[:-1]):
+def _is_optimisers(name: str) -> bool:
+    """Whether it lies below what torch, Keras and optax call an optimiser's state."""
+    if any(part.lower() in _OPTIMISER_KEYS for part in names.parts(name)[:-1]):
         return True
-    return any(tuple(parts[:depth]) in copies for depth in range(1, min(len(parts), _MOST_DEPTH + 1)))
-
-
-def _copies(section: Sequence[Tensor]) -> set[tuple[str, ...]]:
-    """Paths of submodules with the names and shapes of another one whose names mark them as its copy."""
-    inside: dict[tuple[str, ...], set[tuple[str, tuple[int, ...]]]] = {}
-    for tensor in section:
-        if len(tensor.shape) < 3:
-            continue
-        parts = names.parts(tensor.name)
-        for depth in range(1, min(len(parts), _MOST_DEPTH + 1)):
-            inside.setdefault(tuple(parts[:depth]), set()).add((".".join(parts[depth:]), tensor.shape))
-    alike: dict[frozenset[tuple[str, tuple[int, ...]]], list[tuple[str, ...]]] = {}
-    for path, held in inside.items():
-        alike.setdefault(frozenset(held), []).append(path)
-    copies: set[tuple[str, ...]] = set()
-    for paths in alike.values():
-        if len(paths) > 1:
-            copies.update(_copies_among(paths))
-    return copies
-
-
-def _copies_among(paths: list[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
-    """Moments and gradients of the others; and the plain twin where one is called the average of it."""
-    moments = [path for path in paths if any(map(names.is_optimiser, path))]
-    if len(moments) < len(paths):
-        yield from moments
-    rest = [path for path in paths if len(path) == 1 and path not in moments]
-    averaged = {path[0] for path in rest if any(path[0].endswith(suffix) for suffix in _TWIN_SUFFIXES)}
-    for path in rest:
-        if any(path[0] + suffix in averaged for suffix in _TWIN_SUFFIXES):
-            yield path
+    return _NUMBERED_STATE.search(name) is not None and not names.is_weight(name) and not names.is_bias(name)

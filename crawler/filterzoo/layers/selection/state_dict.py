@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from filterzoo.layers.selection import names
 from filterzoo.layers.selection.candidates import Candidate
 from filterzoo.layers.shapes import canonical_shape
-from filterzoo.records import Evidence, Layout, Tensor
+from filterzoo.records import Evidence, Layout, Span, StoredRange, Tensor
 
 
 @dataclass(slots=True)
@@ -21,9 +21,9 @@ class StateDict:
     vectors: Sequence[tuple[int, int]]
     """(place in the file, length) of its rank-1 tensors that are no bias of a candidate, in order."""
     places: dict[str, int]
-    """The position of each tensor in the file."""
-    matrices: Sequence[tuple[str, int]]
-    """Its linear layers: name and number of inputs."""
+    """Where each tensor stands in the file."""
+    matrices: Sequence[tuple[str, int, int]]
+    """Its linear layers: name, what they give and what they read."""
     framework: str | None = None
     """The framework that wrote the file, if it is stated."""
     outputs: Counter[int] = field(default_factory=Counter)
@@ -52,7 +52,9 @@ class StateDict:
     _alike: Counter[str] = field(default_factory=Counter)
     """Names of the (C, 1, *kernel), with numbers removed."""
     _read_in: dict[str, set[int]] = field(default_factory=dict)
-    """Module -> input channels of the pointwise and linear layers in it or in a direct submodule."""
+    """Module -> what the pointwise and linear layers in it, or one below, read."""
+    _matrices_in: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    """Module -> what the linear layers directly in it give and read."""
     _wide_in: dict[tuple[str, int], set[str]] = field(default_factory=dict)
     """(module, channels) -> names of the (channels, 1, *kernel), pointwise ones excluded, in it or in a direct
     submodule."""
@@ -69,8 +71,9 @@ class StateDict:
             elif each.second == 1 and each.first > 1:
                 for module in (*modules_around(each.name), _third(each.name)):
                     self._wide_in.setdefault((module, each.first), set()).add(each.name)
-        for name, inputs in self.matrices:
+        for name, outputs, inputs in self.matrices:
             self._add_reader(name, inputs)
+            self._matrices_in.setdefault(modules_around(name)[0], []).append((outputs, inputs))
         behind: Candidate | None = None
         after: Candidate | None = None
         for each in reversed(self.candidates):
@@ -114,6 +117,14 @@ class StateDict:
             return True
         return any(candidate.first in self._read_in.get(module, ()) for module in modules_around(candidate.name))
 
+    def is_between_matrices(self, candidate: Candidate) -> bool:
+        """Whether linear layers beside it, in one module, give its channels (or these and a gate) and read them."""
+        module, channels = modules_around(candidate.name)[0], candidate.first
+        beside = self._matrices_in.get(module, []) if module else []
+        givers = [place for place, (gives, _) in enumerate(beside) if gives in {channels, 2 * channels}]
+        readers = [place for place, (_, reads) in enumerate(beside) if reads == channels]
+        return any(giver != reader for giver in givers for reader in readers)
+
     def has_wide_twin(self, candidate: Candidate, but: Collection[str] = ()) -> bool:
         """Whether a (C, 1, *kernel) that is no stem is near (C, 1, 1, 1), which then scales its output."""
         stems = set(but) | self.stems
@@ -124,12 +135,13 @@ class StateDict:
     def is_odd(self, candidate: Candidate) -> bool:
         """Whether (C, 1, *kernel) may be no depthwise layer although it fits one: it may read the input.
 
-        Its kernel has other axes than the network's, or it is the only one of its name where no stem is certain.
+        Its kernel has other axes than the network's, or it is the only one of its name and either no stem is certain or
+        its kernel is not one that depthwise layers have.
         """
         if self._axes and self._axes.most_common(1)[0][0] != len(candidate.kernel):
             return True
         is_alone = self._alike[names.pattern(candidate.name)] == 1 and not names.says_depthwise(candidate.name)
-        return is_alone and bool(self.doubtful)
+        return is_alone and (bool(self.doubtful) or candidate.is_even or candidate.is_pointwise)
 
     def next_vector(self, candidate: Candidate) -> int | None:
         """The length of the first vector between a weight and the next weight, such as that of its batch norm."""
@@ -161,6 +173,7 @@ def _stems(state_dict: StateDict) -> tuple[frozenset[str], frozenset[str]]:
         each
         for each in state_dict.candidates
         if each.second == 1 and each.first > 1 and each.bias in {None, each.first}
+        if not state_dict.is_between_matrices(each)
     ]
     if not ones or state_dict.has_reader or _starts_transposed(state_dict):
         return frozenset(), frozenset()
@@ -172,12 +185,19 @@ def _stems(state_dict: StateDict) -> tuple[frozenset[str], frozenset[str]]:
         wide = [each for each in outside or wide if repeats[names.pattern(each.name)] == least]
         wide = wide if len(outside) == len(wide) and least == 1 else _first(wide)
     stems = {each.name for each in wide}
-    spans = {(each.tensor.span, each.tensor.stored_in) for each in wide if each.tensor.span.length}
-    tied = {each.name for each in ones if (each.tensor.span, each.tensor.stored_in) in spans}
+    held = Counter(_bytes_of(each) for each in ones)
+    spans = {_bytes_of(each) for each in wide if each.tensor.span.length and held[_bytes_of(each)] > 1}
+    tied = {each.name for each in ones if _bytes_of(each) in spans}
     alone = {each.name for each in ones if each.is_pointwise and not state_dict.has_wide_twin(each, but=stems)}
     certain = ones[:1] if len(ones) == 1 or not state_dict.is_sorted else []
+    if len(state_dict.candidates) == 1 and state_dict.is_read_inside(ones[0]):
+        certain = []  # a depthwise layer behind what is no convolution looks the same
     doubtful = stems - {each.name for each in certain} - tied
     return frozenset(stems | tied | {name for name in alone if not names.says_depthwise(name)}), frozenset(doubtful)
+
+
+def _bytes_of(candidate: Candidate) -> tuple[Span, tuple[StoredRange, ...]]:
+    return candidate.tensor.span, candidate.tensor.stored_in
 
 
 def _first(ones: Sequence[Candidate]) -> list[Candidate]:
