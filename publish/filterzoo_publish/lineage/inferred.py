@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,41 +11,21 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from filterzoo.measures.descent import PROBES
+from filterzoo_publish.lineage.nearest import (
+    FEWEST_LAYERS,
+    FEWEST_NUMBERS,
+    NEAR_MOMENTS,
+    NEAR_WEIGHTS,
+    Doubles,
+    Family,
+    Ints,
+    nearest,
+)
 
-Doubles = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-
-NEAR_WEIGHTS = 0.5
-"""Largest distance of weights of related networks: independent ones have 1 on average, equal ones 0."""
-NEAR_MOMENTS = 0.1
-"""The same for distances of mean filters, for rows without probes."""
-FEWEST_LAYERS = 3
-"""Least number of different and comparable layers of two networks."""
-_FEWEST_NUMBERS = 96
-"""Least number of probed weights of such layers."""
 _NEAREST = 5
 """Most relatives listed for a network: all fine-tuned networks of one origin are close to each other."""
 _LARGEST_FAMILY = 2000
 """Most networks of equal shapes that are compared pairwise: the first ones by name."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Family:
-    """Networks of equal layers: m of them, with l layers each.
-
-    identity: (m, l) numbers that are equal for equal layers. probes: (m, l, PROBES), centred, zeros where a layer has
-    fewer; known: (m, l) whether it has one. kurtosis: (m, l), NaN where unknown. mean: (m, l, 9), NaN but for 3x3;
-    noise: (m, l), the variance of the mean filter, summed over its numbers.
-    """
-
-    names: list[str]
-    identity: Ints
-    probes: Doubles
-    known: npt.NDArray[np.bool_]
-    sizes: Ints
-    kurtosis: Doubles
-    mean: Doubles
-    noise: Doubles
 
 
 def inferred_rows(layers: pa.Table) -> Iterator[dict[str, Any]]:
@@ -57,18 +36,18 @@ def inferred_rows(layers: pa.Table) -> Iterator[dict[str, Any]]:
     """
     for family in _families(layers):
         found: dict[tuple[int, int], tuple[float, float]] = {}
-        for model in range(len(family.names)):
-            weights, moments = _distances(family, model)
+        for model, others in enumerate(nearest(family)):
+            weights, moments = _distances(family, model, others)
             decisive = np.where(np.isfinite(weights), weights / NEAR_WEIGHTS, moments / NEAR_MOMENTS)
             near = [place for place in np.argsort(decisive, kind="stable") if decisive[place] < 1]
             for place in near[:_NEAREST]:
-                pair = (min(model, int(place)), max(model, int(place)))
-                found[pair] = (float(weights[place]), float(moments[place]))
+                other = int(others[place])
+                found[min(model, other), max(model, other)] = (float(weights[place]), float(moments[place]))
         for (first, second), distances in sorted(found.items()):
             yield _row(family, first, second, *distances)
 
 
-def _row(family: _Family, first: int, second: int, weights: float, moments: float) -> dict[str, Any]:
+def _row(family: Family, first: int, second: int, weights: float, moments: float) -> dict[str, Any]:
     """Kurtosis falls with specialisation (MoTHer, Horwitz et al., ICLR 2025): the larger one is the ancestor."""
     own = family.identity[first] != family.identity[second]
     gaps = (np.log(family.kurtosis[second]) - np.log(family.kurtosis[first]))[own]
@@ -85,31 +64,31 @@ def _row(family: _Family, first: int, second: int, weights: float, moments: floa
     }
 
 
-def _distances(family: _Family, model: int) -> tuple[Doubles, Doubles]:
-    """(m,) distances of the model's weights and of its mean filters from those of all models; NaN where undefined.
+def _distances(family: Family, model: int, others: Ints) -> tuple[Doubles, Doubles]:
+    """(k,) distances of the model's weights and mean filters from those of `others`, (k,); NaN where undefined.
 
     Weights: the mean over probed numbers of |a - b|^2 / (|a|^2 + |b|^2), a and b the centred probes of a layer.
     Moments: the mean over 3x3 layers of the squared distance of mean filters over their variances' sum.
     """
-    differ = family.identity != family.identity[model]
-    differ[model] = False
-    energy = np.square(family.probes).sum(axis=2)
-    both = energy + energy[model]
-    gap = np.square(family.probes - family.probes[model]).sum(axis=2)
-    usable = differ & family.known & family.known[model] & (both > 0)
+    probes, mean = family.probes[others], family.mean[others]
+    differ = family.identity[others] != family.identity[model]
+    energy, own = np.square(probes).sum(axis=2), np.square(family.probes[model]).sum(axis=1)
+    both = energy + own
+    gap = np.square(probes - family.probes[model]).sum(axis=2)
+    usable = differ & family.known[others] & family.known[model] & (both > 0)
     counts = np.where(usable, family.sizes, 0)
     ratio = np.divide(gap, both, out=np.zeros_like(gap), where=usable)
-    enough = (usable.sum(axis=1) >= FEWEST_LAYERS) & (counts.sum(axis=1) >= _FEWEST_NUMBERS)
+    enough = (usable.sum(axis=1) >= FEWEST_LAYERS) & (counts.sum(axis=1) >= FEWEST_NUMBERS)
     weights = np.where(enough, (ratio * counts).sum(axis=1) / np.maximum(1, counts.sum(axis=1)), np.nan)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        gap = np.square(family.mean - family.mean[model]).sum(axis=2) / (family.noise + family.noise[model])
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        gap = np.square(mean - family.mean[model]).sum(axis=2) / (family.noise[others] + family.noise[model])
     usable = differ & np.isfinite(gap)
     total = np.where(usable, gap, 0.0).sum(axis=1)
     moments = np.where(usable.sum(axis=1) >= FEWEST_LAYERS, total / np.maximum(1, usable.sum(axis=1)), np.nan)
     return weights, moments
 
 
-def _families(layers: pa.Table) -> Iterator[_Family]:
+def _families(layers: pa.Table) -> Iterator[Family]:
     """Groups of two networks or more whose layers have equal shapes in equal order."""
     names = layers["model_id"].to_pylist()
     shapes = layers["shape"].to_pylist()
@@ -126,7 +105,7 @@ def _families(layers: pa.Table) -> Iterator[_Family]:
             yield _family(layers.take(pa.array([place for name in kept for place in rows[name]])), kept, shape)
 
 
-def _family(table: pa.Table, names: list[str], shapes: tuple[tuple[int, ...], ...]) -> _Family:
+def _family(table: pa.Table, names: list[str], shapes: tuple[tuple[int, ...], ...]) -> Family:
     size = (len(names), len(shapes))
     probes, known = _lists(table["probe"], PROBES)
     sizes = np.array([min(PROBES, int(np.prod(shape))) for shape in shapes])
@@ -136,11 +115,11 @@ def _family(table: pa.Table, names: list[str], shapes: tuple[tuple[int, ...], ..
     means, has_mean = _lists(table["raw_mean"], 9)
     means[~has_mean] = np.nan
     filters = table["n_finite"].to_numpy().astype(np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         scatter = np.square(table["l2_norm"].to_numpy()) - filters * np.square(means).sum(axis=1)
         noise = np.where(scatter > 0, scatter, np.nan) / filters**2
     ids = np.unique(np.array(table["layer_id"].to_pylist()), return_inverse=True)[1]
-    return _Family(
+    return Family(
         names=names,
         identity=ids.reshape(size).astype(np.int64),
         probes=np.where(known[:, None], probes, 0.0).reshape(*size, PROBES),

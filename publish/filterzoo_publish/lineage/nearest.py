@@ -1,0 +1,91 @@
+"""Which networks of a family may be near each other: found by matrix products, so that each is compared with few."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Doubles = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+NEAR_WEIGHTS = 0.5
+"""Largest distance of weights of related networks: independent ones have 1 on average, equal ones 0."""
+NEAR_MOMENTS = 0.1
+"""The same for distances of mean filters, for rows without probes."""
+FEWEST_LAYERS = 3
+"""Least number of different and comparable layers of two networks."""
+FEWEST_NUMBERS = 96
+"""Least number of probed weights of such layers."""
+COMPARED = 64
+"""Networks that one is compared with exactly; the products err by rounding only, so the nearest are among them."""
+_ROWS = 256
+"""Networks that are looked at together: (256, m) numbers of each layer stay in the cache."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Family:
+    """Networks of equal layers: m of them, with l layers each.
+
+    identity: (m, l) numbers that are equal for equal layers. probes: (m, l, PROBES), centred, zeros where a layer has
+    fewer; known: (m, l) whether it has one. kurtosis: (m, l), NaN where unknown. mean: (m, l, 9), NaN but for 3x3;
+    noise: (m, l), the variance of the mean filter, summed over its numbers.
+    """
+
+    names: list[str]
+    identity: Ints
+    probes: Doubles
+    known: npt.NDArray[np.bool_]
+    sizes: Ints
+    kurtosis: Doubles
+    mean: Doubles
+    noise: Doubles
+
+
+def nearest(family: Family) -> Iterator[Ints]:
+    """For each network, in order, the places of those that may be near it, sorted: at most `COMPARED`."""
+    count = len(family.names)
+    everything = np.arange(count)
+    if count <= COMPARED:
+        for model in range(count):
+            yield everything[everything != model]
+        return
+    # Products of small numbers lose less to rounding.
+    mean = family.mean - np.where(np.isfinite(family.mean), family.mean, 0.0).mean(axis=0)
+    for first in range(0, count, _ROWS):
+        own = slice(first, first + _ROWS)
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            distance = _decisive(family, mean, own)
+        distance[np.arange(len(distance)), everything[own]] = np.inf
+        # Rounding keeps the order of the names where distances are equal.
+        order = np.argsort(np.round(distance, 9), axis=1, kind="stable")[:, :COMPARED]
+        for row, places in zip(distance, order, strict=True):
+            yield np.sort(places[row[places] < 1 + 1e-6])
+
+
+def _decisive(family: Family, mean: Doubles, own: slice) -> Doubles:
+    """(rows, m) distances of some networks from all, as parts of the largest that is near; infinite where undefined.
+
+    |a - b|^2 = |a|^2 + |b|^2 - 2 ab. mean: (m, l, 9), centred.
+    """
+    shape = (len(family.names[own]), len(family.names))
+    gaps, counts, layers, moments, means = (np.zeros(shape) for _ in range(5))
+    energy, length = np.square(family.probes).sum(axis=2), np.square(mean).sum(axis=2)
+    for layer, size in enumerate(family.sizes):
+        differ = family.identity[own, layer, None] != family.identity[None, :, layer]
+        both = energy[own, layer, None] + energy[None, :, layer]
+        usable = differ & family.known[own, layer, None] & family.known[None, :, layer] & (both > 0)
+        product = family.probes[own, layer] @ family.probes[:, layer].T
+        gaps += size * np.divide(both - 2 * product, both, out=np.zeros(shape), where=usable)
+        counts += size * usable
+        layers += usable
+        gap = length[own, layer, None] + length[None, :, layer] - 2 * (mean[own, layer] @ mean[:, layer].T)
+        gap /= family.noise[own, layer, None] + family.noise[None, :, layer]
+        usable = differ & np.isfinite(gap)
+        moments += np.where(usable, gap, 0.0)
+        means += usable
+    enough = (layers >= FEWEST_LAYERS) & (counts >= FEWEST_NUMBERS)
+    by_moments = np.where(means >= FEWEST_LAYERS, moments / np.maximum(1, means) / NEAR_MOMENTS, np.inf)
+    return np.where(enough, gaps / np.maximum(1, counts) / NEAR_WEIGHTS, by_moments)
