@@ -16,9 +16,10 @@ from tests.evaluation.small_network import network
 from typer.testing import CliRunner
 
 from filterzoo.cli import build
-from filterzoo.errors import StartError
+from filterzoo.errors import Reason, Refused, StartError
 from filterzoo_evaluation.commands import confidence, evaluate
 from filterzoo_evaluation.logits import read_evaluations
+from filterzoo_evaluation.networks.trusted import trusted
 
 NETWORK = "tests.evaluation.small_network:network"
 
@@ -198,3 +199,13 @@ def test_a_network_that_is_not_there_is_refused(zoo: Path) -> None:
     for name in ("timm:nothing", "torchvision:nothing", "no.such.module:network", "plain"):
         with pytest.raises(StartError, match="--network"):
             run(zoo / "zoo.yaml", "--images", zoo / "digits.npz", "--network", name)
+
+
+@pytest.mark.parametrize("shape", [(1 << 24, 1), (0, 64), ()])
+@pytest.mark.parametrize("name", ["timm:test_resnet", "torchvision:resnet18"])
+def test_a_classifier_of_any_size_is_not_built(name: str, shape: tuple[int, ...]) -> None:
+    """A weight that repeats one number states sixteen million classes in a few bytes: 34 GB of a network."""
+    weight = np.broadcast_to(np.float32(0), shape)
+    with pytest.raises(Refused, match="outputs") as refused:
+        trusted(name)({"fc.weight": weight, "head.fc.weight": weight}, "cpu")
+    assert refused.value.reason is Reason.LIMIT

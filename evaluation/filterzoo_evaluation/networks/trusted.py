@@ -120,19 +120,32 @@ def _ready(  # noqa: PLR0917  # each is named where it is called
     return Classifier(normalised(network, mean, std, device), prepare, words)
 
 
+MAX_CLASSES = 1 << 16
+"""Outputs of a classifier, three times ImageNet-21k's: the network is built before the other weights are compared."""
+MAX_CHANNELS = 1 << 10
+
+
 def _outputs(arrays: Arrays, *layers: str | None) -> int | None:
     for layer in layers:
         for name, array in arrays.items():
             if layer and (name == f"{layer}.weight" or name.endswith(f".{layer}.weight")):
-                return int(array.shape[0])
+                outputs = array.shape[0] if array.ndim else 0
+                return _bounded(outputs, MAX_CLASSES, f"a classifier with {outputs} outputs", name)
     return None
 
 
 def _inputs(arrays: Arrays, layer: str | None) -> int | None:
     for name, array in arrays.items():
         if layer and (name == f"{layer}.weight" or name.endswith(f".{layer}.weight")) and array.ndim == 4:
-            return int(array.shape[1])
+            return _bounded(array.shape[1], MAX_CHANNELS, f"a first layer with {array.shape[1]} inputs", name)
     return None
+
+
+def _bounded(number: int, most: int, detail: str, name: str) -> int:
+    """The number; Refused (limit) unless it is from 1 to `most`: a few bytes may state any shape."""
+    if not 1 <= number <= most:
+        raise Refused(Reason.LIMIT, f"{detail}; 1 to {most:,} are built", name)
+    return int(number)
 
 
 def _words(data: Mapping[str, Any]) -> str:
