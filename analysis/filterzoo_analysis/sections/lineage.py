@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from filterzoo_analysis.exhibits import Exhibit, counted, query_of, table_of
 from filterzoo_analysis.zoo import Zoo
-from filterzoo_publish.lineage.inferred import FEWEST_LAYERS, NEAR_WEIGHTS
+from filterzoo_publish.lineage.nearest import FEWEST_LAYERS, NEAR_WEIGHTS
 from filterzoo_publish.lineage.table import Relation, lineage_table
 
 _SPELLED = {
