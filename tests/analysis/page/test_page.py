@@ -72,6 +72,7 @@ def test_hostile_names_are_text(page):
     assert page.locator("#model dd", has_text="javascript:alert(3)").count() == 1
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_columns_that_say_nothing_are_left_out(browser, tmp_path):
     models = [synthetic.random_model(f"a/b/m{n}", np.random.default_rng(n), task="x") for n in range(2)]
     written = report.write(zoo.prepare(synthetic.dataset(models)), tmp_path)
@@ -84,6 +85,7 @@ def test_columns_that_say_nothing_are_left_out(browser, tmp_path):
     page.close()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_no_cell_runs_into_the_next(browser, tmp_path):
     long = "package/" + "_".join(["a_directory_whose_name_goes_on"] * 4)
     models = [synthetic.random_model(f"{long}/m{n}", np.random.default_rng(n)) for n in range(2)]
@@ -97,6 +99,7 @@ def test_no_cell_runs_into_the_next(browser, tmp_path):
     page.close()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_the_data_set_does_not_fill_is_one_line_and_no_link(browser, tmp_path):
     models = [synthetic.random_model(f"m{n}", np.random.default_rng(n), task="x") for n in range(2)]
     page = browser.new_page()
@@ -257,6 +260,7 @@ def test_a_phone_does_not_scroll_sideways_and_text_stands_out(page, scheme):
     assert (text > ground) is (scheme == "dark")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_two_thousand_models_open_fast(browser, tmp_path):
     rng = np.random.default_rng(0)
     one = synthetic.random_model("m", rng, width=3, depth=2)

@@ -186,6 +186,7 @@ def test_a_data_set_without_anything_gives_a_report_that_says_so(tmp_path):
         assert sentence in page
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_one_model_is_enough(tmp_path):
     folder = synthetic.publish(tmp_path / "zoo", [synthetic.random_model("only", np.random.default_rng(0), task="a")])
     assert run(str(folder), "-o", str(tmp_path / "report")).exit_code == 0
@@ -193,6 +194,7 @@ def test_one_model_is_enough(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_growth_since_an_earlier_state(tmp_path):
     rng = np.random.default_rng(0)
     models = [synthetic.random_model(f"m{n}", rng, shift=0.8 * (n > 7)) for n in range(12)]
@@ -209,6 +211,7 @@ def test_growth_since_an_earlier_state(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_growth_by_the_newest_release_where_no_earlier_state_is_given(tmp_path):
     rng = np.random.default_rng(0)
     releases = ["v2026.09.30"] * 4 + ["v2026.10.01.9"] * 4 + ["v2026.10.01.10"] * 4
@@ -230,6 +233,7 @@ def test_growth_by_the_newest_release_where_no_earlier_state_is_given(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_models_are_chosen_and_left_out_by_the_command(tmp_path):
     """`--where` leaves what it names, `--exclude none` keeps what looks untrained, `--master-keys` reads filters."""
     rng = np.random.default_rng(0)
@@ -267,6 +271,7 @@ def test_a_choice_of_nothing_or_of_unknown_words_is_refused(mixed, tmp_path, arg
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_one_release_has_no_growth(tmp_path):
     models = [synthetic.random_model("only", np.random.default_rng(0), release="v2026.09.30")]
     assert run(str(synthetic.publish(tmp_path / "zoo", models)), "-o", str(tmp_path / "report")).exit_code == 0
@@ -305,6 +310,7 @@ def picture(path, pixels: np.ndarray) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_first_layers_on_a_picture_and_its_attacked_twin(tmp_path):
     """A robust first layer that sees no fine stripes does not see an attack of fine stripes; a normal one does."""
     smooth = np.full((4, 3, 3, 3), 1 / 27, np.float32)
