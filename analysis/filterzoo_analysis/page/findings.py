@@ -11,6 +11,7 @@ from filterzoo.layers.layer import Doubles
 from filterzoo_analysis.drift.uncertainty import FEWEST_MODELS, RATE, mean_interval
 from filterzoo_analysis.exhibits import Exhibit, counted, shown
 from filterzoo_analysis.sections import quality
+from filterzoo_analysis.sections.drifts import MOST_OF_A_GROUP
 from filterzoo_analysis.zoo import Zoo
 
 _GROUPINGS = {"task": "tasks", "visual_category": "kinds of images", "family": "families of architectures"}
@@ -45,12 +46,19 @@ def _drift_told(spelled: str, pairs: list[dict[str, Any]]) -> str:
     drift, null, q = shown(most["drift"], 2), shown(most["null_mean"], 2), shown(most["q"])
     largest = (
         f"between “{most['first']}” and “{most['second']}” it is {drift} nats (95 % interval {low} to {high}), where "
-        f"networks exchanged at random give {null} (q = {q})."
+        f"networks exchanged at random give {null} (q = {q}).{_of_one_network(most)}"
     )
     if standing:
         share = f"{len(standing)} of {counted(len(pairs), 'pair')} of {spelled}"
         return f"The distributions of filters differ by more than chance in {share}. The largest drift: {largest}"
     return f"No two {spelled} differ by more than chance would give. The largest drift: {largest}"
+
+
+def _of_one_network(pair: dict[str, Any]) -> str:
+    """Which of the two groups is mostly one network, whose peculiarities the drift then shows."""
+    ends = ((pair[f"{end}_largest_share"], pair[end]) for end in ("first", "second"))
+    told = [f"{100 * share:.0f} % of the filters of “{name}”" for share, name in ends if share > MOST_OF_A_GROUP]
+    return f" One network supplies {' and one '.join(told)}." if told else ""
 
 
 def _by_depth(zoo: Zoo) -> str:

@@ -37,6 +37,13 @@ def test_a_planted_drift_is_told_with_interval_and_chance():
     assert degenerated.startswith("36 of 36 layers are degenerated"), "all are random"
 
 
+def test_a_group_that_is_mostly_one_network_is_told():
+    rng = np.random.default_rng(3)
+    large = synthetic.random_model("large", rng, shift=0.8, width=40, task="classification")
+    drift = told([*of_tasks(0.8, 6), large])[0]
+    assert "One network supplies 51 % of the filters of “classification”." in drift
+
+
 def test_no_drift_is_told_as_none():
     assert told(of_tasks(0.0, 6))[0].startswith("No two tasks differ by more than chance would give.")
 
