@@ -28,7 +28,7 @@ _AHEAD = 2
 """Tasks taken for each worker: one in progress, one waiting."""
 
 _NOT_STARTED = (OSError, EOFError)
-"""What starting a worker raises where the process that forks them was killed."""
+"""Exceptions of starting a worker whose fork server was killed."""
 _FORKS_ARE_GONE = 255
 """The exit code that multiprocessing gives a worker where the process that forks them was killed: its own is lost."""
 _ALONE = 5
@@ -36,7 +36,7 @@ _ALONE = 5
 _STAGES = list(Stage)
 
 _this_process: list[Worker] = []
-"""Filled by `_start_worker` in a worker process, where a pool gives no other place for it; empty everywhere else."""
+"""Set by `_start_worker` in a worker process (pools offer no other place for state); empty in other processes."""
 
 
 class LocalExecutor(Executor):
@@ -96,7 +96,7 @@ class _Run:
                         yield suspect, self._run_alone(suspect)
 
     def _run_alone(self, task: Task) -> Outcome:
-        """Run alone one of the tasks that were running when a worker died: only the one that killed it fails again.
+        """Rerun alone each task that was running when a worker died: only the one that killed it fails again.
 
         Again where the process that forks workers was killed meanwhile: that is nobody's fault.
         """
@@ -131,9 +131,9 @@ class _Run:
         return pool, future, next(iter(set(multiprocessing.active_children()) - before), None)
 
     def _pool(self, workers: int, reached: _StageCell | None = None) -> ProcessPoolExecutor:
-        """A pool that has no process yet. reached: where its one worker notes the stage it is in."""
+        """A pool without processes yet. reached: shared memory in which its only worker records its stage."""
         context = self._context()
-        free = _free_cores(context) if reached is None else None  # alone, its stage and its memory tell more
+        free = _free_cores(context) if reached is None else None  # alone, so that its stage and memory are known
         arguments = (self._setup, reached, free)
         return ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=arguments)
 
@@ -143,7 +143,7 @@ class _Run:
 
 @contextlib.contextmanager
 def _stopping_workers() -> Iterator[None]:
-    """When the run ends before its tasks do, the workers are killed: no checkpoint of theirs is half in the store."""
+    """When the run ends before its tasks, the workers are killed: no checkpoint is stored partially."""
     try:
         yield
     except BaseException:
@@ -153,7 +153,7 @@ def _stopping_workers() -> Iterator[None]:
 
 
 class _StageCell:
-    """The stage that a worker process is in, in memory that outlives it; handed over when the process starts."""
+    """The stage of a worker process, in shared memory that outlives it."""
 
     def __init__(self, context: BaseContext) -> None:
         self._number: Any = context.RawValue("B", _STAGES.index(Stage.FETCH))
@@ -169,9 +169,9 @@ class _StageCell:
 
 
 def _free_cores(context: BaseContext) -> Semaphore | None:
-    """Counts the cores that no worker uses; None where the system gives no such thing.
+    """A semaphore of free cores; None where the system has none.
 
-    Each pool has its own: a worker that was killed cannot give back what it had.
+    Each pool has its own, because a killed worker cannot release its cores.
     """
     try:
         return context.Semaphore(cores())
@@ -190,7 +190,7 @@ def _start_worker(setup: WorkerSetup, reached: _StageCell | None, free: Semaphor
 
 
 def _end_with_the_driver() -> None:
-    """Exit when the driver was killed: the worker would wait for tasks for ever. Nothing is lost by that."""
+    """Exit when the driver was killed, because the worker would wait for tasks endlessly. Nothing is lost."""
     driver = multiprocessing.parent_process()
     if driver is not None:
         driver.join()

@@ -1,4 +1,4 @@
-"""Checks a work folder, and mends it so that the next crawl does again what is lost."""
+"""Checks a work folder, and repairs it so that the next crawl repeats what is lost."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _DONE = TypeAdapter(Done)
 
 
 class Check(StrEnum):
-    """What a finding is about."""
+    """The kinds of findings."""
 
     JOURNAL = "journal"
     """SQLite finds the file damaged, or it is lost; mended by a new one of what it and the fragments tell."""
@@ -35,16 +35,16 @@ class Check(StrEnum):
     FRAGMENT = "fragment"
     """A done checkpoint's fragment is missing or damaged; mended by forgetting the checkpoint."""
     ORPHAN = "orphan"
-    """A fragment that no checkpoint has: a killed crawl or an older revision left it; mended by setting it aside."""
+    """A fragment of no checkpoint, left by a killed crawl or an older revision; mended by setting it aside."""
     LEFTOVER = "leftover"
-    """Half of a file, of a killed crawl; mended by removing it."""
+    """A partial file of a killed crawl; mended by removing it."""
     STRANGER = "stranger"
     """A file among the fragments that is not ours; left alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ailment:
-    """Something wrong, where it is, and whether it is mended now. `where` may quote an untrusted name."""
+    """A problem, its place, and whether it is mended. `where` may quote an untrusted name."""
 
     check: Check
     where: str
@@ -54,7 +54,7 @@ class Ailment:
 
 @dataclass(slots=True)
 class Diagnosis:
-    """All findings, and how much was looked at."""
+    """All findings, and the number of checked files."""
 
     findings: list[Ailment] = field(default_factory=list)
     checkpoints: int = 0
@@ -67,11 +67,11 @@ class Diagnosis:
 
 
 def examine(work: WorkFolder, *, repair: bool = False) -> Diagnosis:
-    """Look at everything in the work folder and, if asked to, mend it.
+    """Check the whole work folder and, if requested, repair it.
 
-    What is taken away is kept: fragments in `fragments.aside`, records in `aside`. WorkFolderBusy while a crawl works
-    there; StartError where there has been none; NewerJournal, before anything is changed, for a journal that another
-    version wrote.
+    Removed fragments are kept in `fragments.aside`, records in `aside`. WorkFolderBusy while a crawl works there;
+    StartError where there has been none; NewerJournal, before anything is changed, for a journal that another version
+    wrote.
     """
     with work.held():
         check_is_last(work)
@@ -88,7 +88,7 @@ def _findings(work: WorkFolder, diagnosis: Diagnosis, *, repair: bool) -> Iterat
     yield from _leftovers(work, repair=repair)
     yield from damage
     if damage and not repair:
-        return  # nothing that a damaged journal says of fragments can be relied on
+        return  # a damaged journal's references to fragments are unreliable
     if damage:
         salvage(work.journal_path)
     store = work.store()
@@ -111,7 +111,7 @@ def _leftovers(work: WorkFolder, *, repair: bool) -> Iterator[Ailment]:
 
 
 def _damage(work: WorkFolder) -> list[Ailment]:
-    """What is wrong with the journal's file; NewerJournal where it is not this version's to judge."""
+    """Problems of the journal's file; NewerJournal where it was written by a newer version."""
     if work.has_lost_journal:
         return [Ailment(Check.JOURNAL, work.journal_path.name, "is lost; the fragments are there")]
     try:
@@ -128,7 +128,7 @@ def _damage(work: WorkFolder) -> list[Ailment]:
 
 @dataclass(slots=True)
 class _CheckedFragments:
-    """Looks at each fragment once, however many checkpoints have it, and remembers which ones sound entries need."""
+    """Checks each fragment once, and collects those that sound entries refer to."""
 
     store: FragmentStore
     problems: dict[str, str | None] = field(default_factory=dict)
@@ -136,7 +136,7 @@ class _CheckedFragments:
     needed: set[str] = field(default_factory=set)
 
     def problem(self, done: Done) -> str | None:
-        """What is wrong with the checkpoint's fragments, the first thing."""
+        """The first problem of the checkpoint's fragments."""
         names = [name for name in (done.layers_fragment, done.filters_fragment) if name is not None]
         self.named.update(names)
         for name in names:
@@ -162,7 +162,7 @@ class _CheckedFragments:
 def _entries(
     journal: Journal, checked: _CheckedFragments, diagnosis: Diagnosis, mended: WorkFolder | None
 ) -> Iterator[Ailment]:
-    """What the journal says of each checkpoint, against the store; what is wrong is forgotten in the work folder."""
+    """Compare the journal's checkpoints with the store; wrong ones are forgotten."""
     lost: list[tuple[str, tuple[str, ...]]] = []
     for row in journal.rows("done"):
         diagnosis.checkpoints += 1
@@ -186,7 +186,7 @@ def _entries(
 
 
 def _keep(work: WorkFolder, rows: list[tuple[str, tuple[str, ...]]]) -> None:
-    """Append records to a file before they are forgotten."""
+    """Append records to a file before they are removed."""
     work.aside.mkdir(exist_ok=True)
     with (work.aside / "journal.jsonl").open("a", encoding="utf-8", errors="backslashreplace") as file:
         for table, row in rows:
@@ -208,7 +208,7 @@ def _entry_finding(row: tuple[str, ...], checked: _CheckedFragments) -> Ailment 
 def _files(
     store: FragmentStore, checked: _CheckedFragments, diagnosis: Diagnosis, *, repair: bool
 ) -> Iterator[Ailment]:
-    """What lies in the store that no checkpoint has."""
+    """Files in the store that belong to no checkpoint."""
     for path in store.paths():
         matched = FRAGMENT.fullmatch(path)
         diagnosis.fragments += matched is not None

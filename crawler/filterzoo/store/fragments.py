@@ -1,4 +1,4 @@
-"""The store: what became of a checkpoint's layers, in content-addressed files that appear whole or not at all.
+"""The store: the layers of checkpoints, in content-addressed files that are written atomically.
 
 A checkpoint leaves a layers fragment (Arrow IPC: one row a layer, with its measures and its part of the sample) and,
 where weights may be published, a filters fragment: each unique layer of a wanted kernel size, as a file of `filters` is
@@ -107,16 +107,16 @@ def with_later_columns(
 
 
 _ABOUT = b"filterzoo"
-"""Key of the schema's metadata under which a layers fragment says what it is of."""
+"""Key of the schema's metadata with the checkpoint of a layers fragment."""
 
 
 _NAME = re.compile("[0-9a-f]{64}")
 LAYERS, FILTERS = ".arrow", ".parquet"
-"""How the names of fragments end."""
+"""Endings of fragments' names."""
 
 
 class FragmentOrigin(NamedTuple):
-    """What a layers fragment is of. done: the journal's document of it, without the fragment's own name."""
+    """The checkpoint of a layers fragment. done: the journal's document of it, without the fragment's own name."""
 
     done: str
     settings: str
@@ -134,8 +134,8 @@ class FragmentStore:
     def writer(self, kernels: frozenset[str], axes: Axes, filters: Mapping[str, int]) -> FragmentWriter:
         """A writer for one checkpoint that keeps the filters of layers with these kernel sizes.
 
-        axes: what rows of `filters` say of it. filters: kernel size -> how many it has, tied layers counted as often as
-        they occur; with other numbers the sample takes longer.
+        axes: of its rows of `filters`. filters: kernel size -> number of filters, tied layers counted for each
+        occurrence; with wrong numbers the sample takes longer.
         """
         self._scratch.mkdir(parents=True, exist_ok=True)
         sample = SampleTaker(axes.model_id, filters.get(KERNEL, 0) if KERNEL in kernels else 0)
@@ -175,18 +175,18 @@ class FragmentStore:
                 yield FormerFilters(source)
 
     def is_encoded(self, name: str) -> bool:
-        """Whether the filters fragment of that name is a file as it is published, and none of before version 3."""
+        """Whether the filters fragment of that name has the published form, which it has since version 3."""
         return self._filters_path(name).endswith(FILTERS)
 
     def bring(self, name: str, place: Path, *, as_link: bool = False) -> None:
-        """Put the filters fragment of that name at `place`, a new local file: a hard link where that can be, or a copy.
+        """Put the filters fragment of that name at `place`, a new local file: a hard link if possible, or a copy.
 
-        as_link: a symbolic link will do, since the file is read and removed at once.
+        as_link: a symbolic link is enough, since the file is read and removed at once.
         """
         self._objects.bring(self._filters_path(name), place, as_link=as_link)
 
     def about(self, name: str) -> FragmentOrigin | None:
-        """What the layers fragment of that name says it is of; None for a filters fragment and for older ones.
+        """The checkpoint of the layers fragment of that name; None for a filters fragment and for older ones.
 
         OSError or pa.ArrowException where it cannot be read.
         """
@@ -203,11 +203,11 @@ class FragmentStore:
         return any(self._objects.exists(path_of(name, suffix)) for suffix in (LAYERS, FILTERS))
 
     def paths(self) -> list[str]:
-        """Every file of the store, whatever it is, relative to its root."""
+        """Every file of the store, relative to its root."""
         return self._objects.paths()
 
     def sha256(self, name: str, *, of_filters: bool = False) -> str:
-        """Of the bytes of a layers fragment, or of a filters fragment, as hex; OSError where it cannot be read."""
+        """The sha256 of a fragment's bytes, as hex; OSError where it cannot be read."""
         with self._objects.stream(self._filters_path(name) if of_filters else path_of(name)) as source:
             return hashlib.file_digest(source, "sha256").hexdigest()
 
@@ -220,7 +220,7 @@ class FragmentStore:
         self._objects.set_aside(path)
 
     def age_of(self, name: str) -> float:
-        """When the fragment was written, in seconds of the epoch; 0 where the store does not say."""
+        """When the fragment was written, in Unix time; 0 if unknown."""
         return self._objects.age_of(path_of(name))
 
     def keep(self, written: Path, name: str, suffix: str) -> None:
@@ -228,7 +228,7 @@ class FragmentStore:
         self._objects.keep(written, path_of(name, suffix))
 
     def _layers_file(self, name: str) -> pa.Table:
-        """pa.ArrowInvalid where its offsets lead outside of it."""
+        """pa.ArrowInvalid where its offsets are out of bounds."""
         with self._objects.open(path_of(name)) as source:
             table = pa.ipc.open_file(source).read_all()
             table.validate(full=True)
@@ -241,14 +241,14 @@ class FragmentStore:
 
 
 def path_of(name: str, suffix: str = LAYERS) -> str:
-    """Where a fragment lies in its store; OSError for what is not the name of one."""
+    """The path of a fragment in its store; OSError for an invalid name."""
     if _NAME.fullmatch(name) is None:
         raise OSError(f"{ascii(name)[:80]} is not the name of a fragment")
     return f"{name[:2]}/{name}{suffix}"
 
 
 class FragmentWriter:
-    """Collects one checkpoint's layers. Nothing reaches the store before `finish`; leaving without it removes all."""
+    """Collects one checkpoint's layers. Nothing is stored before `finish`; leaving without it removes all."""
 
     def __init__(
         self, store: FragmentStore, scratch: Path, kernels: frozenset[str], axes: Axes, sample: SampleTaker
@@ -288,10 +288,10 @@ class FragmentWriter:
                 self._groups.add(piece)
 
     def finish(self, done: Done | None = None, settings: str = "") -> tuple[str, str | None]:
-        """Move both fragments into the store; gives their names (None: no filters).
+        """Move both fragments into the store; returns their names (None: no filters).
 
-        done: what the checkpoint will be recorded as, but for these names, under `settings`. The layers fragment keeps
-        it, so that a lost journal can be rebuilt. StorageFailed where the disk or the store takes no more.
+        done: the checkpoint's record, without these names, under `settings`; it is kept in the layers fragment, so that
+        a lost journal can be rebuilt. StorageFailed where writing fails.
         """
         with _storing():
             return self._finish(done, settings)
@@ -308,7 +308,7 @@ class FragmentWriter:
         with path.open("wb") as sink:
             with pa.ipc.new_file(sink, schema) as writer:
                 writer.write_table(table)
-            sync(sink)  # behind the writer's end, which writes the footer
+            sync(sink)  # after the writer is closed, which writes the footer
         layers_name = hashlib.sha256(path.read_bytes()).hexdigest()
         self._store.keep(path, layers_name, LAYERS)
         return layers_name, filters_name
@@ -331,7 +331,7 @@ class FragmentWriter:
 
 @contextlib.contextmanager
 def _storing() -> Iterator[None]:
-    """StorageFailed for what the disk says: it would say the same of the next checkpoint."""
+    """Converts errors of the disk to StorageFailed: the next checkpoint would fail as well."""
     try:
         yield
     except OSError as error:
@@ -343,7 +343,7 @@ def _storing() -> Iterator[None]:
 
 
 def _with_sample(rows: list[dict[str, Any]], sample: dict[str, Sampled]) -> list[dict[str, Any]]:
-    """Each layer's part of the sample stands in the first row of the layer."""
+    """Each layer's part of the sample is in the first row of the layer."""
     left = dict(sample)
     for row in rows:
         numbers, weights = left.pop(row["layer_id"], (None, None))

@@ -1,4 +1,4 @@
-"""Makes a new journal of what can still be read in a damaged one."""
+"""Makes a new journal from the readable rows of a damaged one."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _TABLES = {
 def salvage(path: Path) -> None:
     """Replace the journal at `path`, if there is one, by a new one; the old one is kept under a new name.
 
-    What is lost with it is done again by the next crawl. Hold the work folder's lock. Whenever it is killed, the old
-    journal is there, or `salvaged(path)`: then no other command opens a journal, and this one goes on where it was.
-    StorageFailed where the disk does not take the new one.
+    Lost records are repeated by the next crawl. Hold the work folder's lock. Whenever it is killed, the old journal is
+    there, or `salvaged(path)`: then no other command opens a journal, and this one goes on where it was. StorageFailed
+    where the disk does not take the new one.
     """
     decided = salvaged(path)
     if not decided.exists():
@@ -44,7 +44,7 @@ def salvage(path: Path) -> None:
     broken = next(
         name for n in itertools.count(1) if not (name := path.with_name(f"journal.broken-{n}.sqlite")).exists()
     )
-    # The old write-ahead log goes first: beside the new file SQLite would take it for the new file's own.
+    # The old write-ahead log is moved first: SQLite would apply it to the new file.
     for source, target in reversed(list(zip(_files(path), _files(broken), strict=True))):
         with contextlib.suppress(FileNotFoundError):
             source.rename(target)
@@ -72,10 +72,7 @@ def _files(database: Path) -> list[Path]:
 
 
 def _readable(database: sqlite3.Connection, table: str, wanted: str, order: str) -> Iterator[tuple[object, ...]]:
-    """Rows until the first that cannot be read; from both ends, that is all but those between the first and last.
-
-    Nothing of a view, which gives whatever somebody wrote, and without end.
-    """
+    """Rows until the first unreadable one, from both ends. No rows of a view, which could return anything, endlessly."""
     with contextlib.suppress(sqlite3.DatabaseError):
         database.execute("PRAGMA trusted_schema = OFF")
         kinds = database.execute("SELECT type FROM sqlite_master WHERE name = ?", (table,)).fetchall()

@@ -1,7 +1,7 @@
-"""The work folder: where the journal, the fragments and whatever is being written lie; one crawl at a time.
+"""The work folder: journal, fragments and scratch files; one crawl at a time.
 
-It may be a received one: a link in the place of a file or folder of ours would have commands write, empty or remove
-what it leads to.
+It may have been received from others: a link in place of our files or folders would make commands write, empty or
+remove its target.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from filterzoo.store.fragments import FragmentStore
 
 SOCKETS = "sockets"
-"""Folder of the sockets of running crawls, one folder for each process; what a killed one left is of no use."""
+"""Folder of the sockets of running crawls, one folder for each process; those of killed ones are stale."""
 
 _JOURNAL = "journal.sqlite"
 _STORE = "store.json"
@@ -51,7 +51,7 @@ class WorkFolder:
 
     @property
     def fragments_url(self) -> str:
-        """Where the fragments are, as `FragmentStore` takes it."""
+        """The URL or path of the fragments, for `FragmentStore`."""
         root = str(self.path.absolute()) if self.store_url is None else self.store_url.rstrip("/")
         return f"{root}/fragments"
 
@@ -63,9 +63,10 @@ class WorkFolder:
 
     @property
     def remembered(self) -> dict[str, str | None]:
-        """What `remember` wrote last; StartError where it cannot be read, or was not written by this user here.
+        """What `remember` wrote last; StartError where it cannot be read, or was not written by this user.
 
-        A received folder would have the next crawl write, and `doctor --repair` remove, wherever its sender likes.
+        Otherwise the sender of a received folder could choose where the next crawl writes, and `doctor --repair`
+        removes.
         """
         self.check()
         try:
@@ -83,7 +84,7 @@ class WorkFolder:
         return remembered
 
     def _note(self, url: str) -> Path:
-        """The file in the user's cache that says that this folder was used with that store."""
+        """The file in the user's cache that confirms that this folder was used with that store."""
         name = hashlib.sha256(f"{self.path.resolve()}\n{url}".encode()).hexdigest()
         return default_folder() / "stores" / name
 
@@ -96,7 +97,7 @@ class WorkFolder:
             sync(sink)
         file.replace(self.path / _STORE)
         sync_folder(self.path)
-        with contextlib.suppress(OSError):  # without it the store has to be named again
+        with contextlib.suppress(OSError):  # without it the store has to be given again
             note = self._note(str(store["url"]))
             note.parent.mkdir(parents=True, exist_ok=True)
             note.touch()
@@ -113,7 +114,7 @@ class WorkFolder:
 
     @property
     def hosts(self) -> Path:
-        """Which hosts are away (`network.health`); nothing in it survives a crawl."""
+        """Hosts that are down (`network.health`); nothing in it survives a crawl."""
         return self.path / "hosts"
 
     @property
@@ -123,7 +124,7 @@ class WorkFolder:
 
     @property
     def aside(self) -> Path:
-        """What `filterzoo doctor --repair` takes away is kept here."""
+        """What `filterzoo doctor --repair` removes is kept here."""
         return self.path / "aside"
 
     @property
@@ -146,7 +147,7 @@ class WorkFolder:
         return self.path / _JOURNAL
 
     def check(self) -> None:
-        """StartError where a link, a FIFO or anything else stands in the place of a file or a folder of ours.
+        """StartError where a link, a FIFO or anything else is in place of a file or a folder of ours.
 
         The folder itself may be a link: its user named it.
         """
@@ -177,11 +178,10 @@ class WorkFolder:
         return FragmentStore(self.fragments_url, self.scratch)
 
     def __enter__(self) -> Self:
-        """Take the lock and clear what an interrupted crawl left half-written.
+        """Take the lock and remove partial files of an interrupted crawl.
 
-        StartError, and nothing is cleared, where the journal cannot be read, is a newer version's or is lost: a new one
-        would know nothing of the fragments, and all of them would be fetched again. Inside its own block it does
-        nothing.
+        StartError, and nothing is removed, where the journal cannot be read, is a newer version's or is lost: with a
+        new one, all fragments would be fetched again. Inside its own block it does nothing.
         """
         if self._entered:
             self._entered += 1
@@ -214,9 +214,9 @@ class WorkFolder:
 
     @contextlib.contextmanager
     def held(self, *, used: bool = True) -> Iterator[None]:
-        """Hold the lock of a work folder that is there, and change nothing in it; StartError where there is none.
+        """Hold the lock of an existing work folder, without changes; StartError where there is none.
 
-        used: False makes the folder where there is none.
+        used: False creates it.
         """
         self.check()
         if used and not self.has_lost_journal:
