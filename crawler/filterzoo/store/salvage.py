@@ -72,7 +72,7 @@ def _files(database: Path) -> list[Path]:
 
 
 def _readable(database: sqlite3.Connection, table: str, wanted: str, order: str) -> Iterator[tuple[object, ...]]:
-    """Rows until the first unreadable one, from both ends. No rows of a view, which could return anything, endlessly."""
+    """Rows until the first unreadable one, from both ends. No rows of a view, which could be endless."""
     with contextlib.suppress(sqlite3.DatabaseError):
         database.execute("PRAGMA trusted_schema = OFF")
         kinds = database.execute("SELECT type FROM sqlite_master WHERE name = ?", (table,)).fetchall()
