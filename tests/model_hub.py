@@ -126,6 +126,8 @@ class HubAnswer(Answer):
 
     def listing(self, query: dict[str, list[str]]) -> None:
         found = [name for name, repo in sorted(self.owner.repos.items()) if matches(name, repo, query)]
+        if query.get("sort") == ["lastModified"]:
+            found.sort(key=lambda name: self.owner.repos[name].facts.get("lastModified", ""), reverse=True)
         start, size = int(query.get("cursor", ["0"])[0]), self.owner.page_size
         page = [self.owner.repos[name].document(name, blobs=False) for name in found[start : start + size]]
         headers = {}

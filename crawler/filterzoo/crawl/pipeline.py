@@ -14,7 +14,8 @@ Fetch to store happen in a worker, for one checkpoint at a time: `filterzoo.craw
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -41,8 +42,8 @@ from filterzoo.store.journal import Journal
 from filterzoo.store.shared_journal import opened_journal
 from filterzoo.store.workfolder import WorkFolder
 
-_LISTED_AT_ONCE = 1000
-"""Checkpoints that the journal notes as listed in one transaction, each of which waits for the disk."""
+_NOTED_AT_ONCE = 1000
+"""Of what discovery gives, in one transaction of the journal: each waits for the disk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,11 +119,11 @@ def crawl(
             hosts=work.hosts,
             builds_architectures=any(type(one.source).architectures is not Source.architectures for one in sources),
         )
-        tasks = with_room(limits.within(_tasks(order, sources, journal, on_event, watch)), work.path)
-        for task, outcome in outcomes(executor, setup, tasks):
-            limits.spent(task, outcome)
-            _record(journal, outcome, task.settings.key, on_event)
-            copy_if_due()
+        with closing(_tasks(order, sources, journal, on_event, watch)) as found:
+            for task, outcome in outcomes(executor, setup, with_room(limits.within(found), work.path)):
+                limits.spent(task, outcome)
+                _record(journal, outcome, task.settings.key, on_event)
+                copy_if_due()
         return summarise(journal)
 
 
@@ -146,12 +147,12 @@ def dry_run(
 
 def _tasks(
     order: Order, sources: list[OpenSource], journal: Journal, on_event: Callable[[Event], None], watch: ListingWatch
-) -> Iterator[Task]:
+) -> Generator[Task, None, None]:
     """The tasks that are left to do; outcomes that need no work are recorded here."""
     for found in _noted(islice(discover(sources, order.only, watch), order.limit), journal):
         watch.found(found)
         if isinstance(found, LedgerEntry):
-            _record(journal, found, "", on_event)
+            on_event(Event(found, is_new=True))
         elif known := settled(journal, found, sources[found.source_number]):
             on_event(Event(found, is_new=False, changed=known.changed))
         else:
@@ -160,17 +161,30 @@ def _tasks(
 
 
 def _noted(found: Iterable[Task | LedgerEntry], journal: Journal) -> Iterator[Task | LedgerEntry]:
-    """Pass everything on, and record in the journal which checkpoints their zoos list today."""
+    """Pass everything on, and record in the journal what is listed today and what of it is left out."""
     today = datetime.now(UTC).date().isoformat()
-    waiting: list[Checkpoint] = []
-    for one in found:
-        if isinstance(one, Task):
-            waiting.append(one.checkpoint)
-        if len(waiting) == _LISTED_AT_ONCE:
-            journal.record_listed(waiting, today)
-            waiting = []
-        yield one
-    journal.record_listed(waiting, today)
+    listed: list[Checkpoint] = []
+    refused: list[LedgerEntry] = []
+
+    def write() -> None:
+        journal.record_listed(listed, today)
+        journal.record_refusals(refused)
+        listed.clear()
+        refused.clear()
+
+    try:
+        for one in found:
+            if isinstance(one, Task):
+                listed.append(one.checkpoint)
+            elif one.id is None:
+                journal.record_ledger(one)
+            else:
+                refused.append(one)
+            if len(listed) + len(refused) == _NOTED_AT_ONCE:
+                write()
+            yield one
+    finally:
+        write()
 
 
 def _record(journal: Journal, outcome: Done | LedgerEntry, settings: str, on_event: Callable[[Event], None]) -> None:

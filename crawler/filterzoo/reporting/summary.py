@@ -103,17 +103,17 @@ def summarise(journal: Journal) -> Summary:
         counts.filters += sum(done.filters_by_kernel.values())
         summary.layers += done.n_layers
         summary.filters.update(done.filters_by_kernel)
-    for entry in journal.ledger():
-        counts = summary.sources.setdefault(entry.source, SourceCounts())
-        if entry.is_failure:
-            counts.failed += 1
+    for source, is_whole, reason, number in journal.refusals():
+        counts = summary.sources.setdefault(source, SourceCounts())
+        if is_whole or not reason.is_skip:
+            counts.failed += number
         else:
-            counts.skipped += 1
-        summary.reasons[str(entry.reason)] += 1
-        if entry.reason.is_transient:
-            summary.again[entry.source] += 1
-            if entry.not_before:
-                summary.not_before[entry.not_before] += 1
+            counts.skipped += number
+        summary.reasons[str(reason)] += number
+    for entry in journal.tried_again():
+        summary.again[entry.source] += 1
+        if entry.not_before:
+            summary.not_before[entry.not_before] += 1
     for source, (is_up, last) in journal.sources().items():
         if is_up and last:
             summary.listed[source] = last

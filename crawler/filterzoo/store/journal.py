@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
@@ -170,6 +170,18 @@ class Journal:
                 self._forget((entry.source, entry.id, entry.revision))
             self._database.execute("INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?)", row)
 
+    def record_refusals(self, entries: Sequence[LedgerEntry]) -> None:
+        """`record_ledger` for many checkpoints that discovery left out, in one transaction."""
+        rows = [(one.source, one.id, one.revision, str(one.reason), "", entry_document(one)) for one in entries]
+        kept = "SELECT * FROM ledger WHERE source = ? AND id = ? AND revision = ?"
+        new = [row for row in rows if row not in self._rows(kept, row[:3])]
+        if not new:
+            return
+        with self._transaction():
+            for row in new:
+                self._forget(row[:3])
+            self._database.executemany("INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?)", new)
+
     def forget_plugin_failures(self) -> None:
         """A new run asks every plugin again, so the last run's entries about whole plugins are superseded."""
         with self._transaction():
@@ -181,10 +193,37 @@ class Journal:
         with self._transaction():
             self._database.executemany("INSERT OR REPLACE INTO listed VALUES (?, ?, ?, ?)", rows)
 
-    def listed(self) -> dict[tuple[str, str, str], str]:
-        """(source, id, revision) -> the last day its zoo listed the checkpoint."""
-        rows = self._rows("SELECT source, id, revision, day FROM listed")
-        return {(source, ident, revision): day for source, ident, revision, day in rows}
+    def listed(self) -> Iterator[tuple[tuple[str, str, str], str]]:
+        """(source, id, revision), and the last day its zoo listed the checkpoint."""
+        for source, ident, revision, day in self._rows("SELECT source, id, revision, day FROM listed"):
+            yield (source, ident, revision), day
+
+    def done_and_listed(self) -> Iterator[tuple[Done, str | None]]:
+        """Every checkpoint that made it, in the order of `done`, and the last day its zoo listed it."""
+        query = (
+            "SELECT document, day FROM done LEFT JOIN listed USING (source, id, revision) ORDER BY source, id, revision"
+        )
+        for document, day in self._rows(query):
+            with self._understood():
+                done = done_of(document)
+            yield done, day
+
+    def refusals(self) -> Iterator[tuple[str, bool, Reason, int]]:
+        """(source, whether of the source as a whole, reason, how many) of the ledger; no document is read."""
+        query = "SELECT source, id IS NULL, reason, count(*) FROM ledger GROUP BY 1, 2, 3"
+        for source, is_whole, reason, count in self._rows(query):
+            with self._understood():
+                known = Reason(reason)
+            yield source, bool(is_whole), known, count
+
+    def tried_again(self) -> Iterator[LedgerEntry]:
+        """The entries of the ledger that the next run tries again."""
+        reasons = [str(reason) for reason in Reason if reason.is_transient]
+        places = ", ".join("?" * len(reasons))
+        for (document,) in self._rows(f"SELECT document FROM ledger WHERE reason IN ({places})", tuple(reasons)):  # noqa: S608  # places alone
+            with self._understood():
+                entry = entry_of(document)
+            yield entry
 
     def copy_to(self, path: Path) -> None:
         """Write a new journal with all that is in this one, as one file; StorageFailed where it cannot be written."""

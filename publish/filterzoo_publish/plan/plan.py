@@ -137,23 +137,17 @@ def open_work(workdir: Path, store: str | None = None) -> Work:
     if store is not None:
         fetch_journal(folder)
     with folder.existing_journal(read_only=True) as journal:
-        done = sorted(journal.done(), key=lambda one: sort_key(one.checkpoint))
-        ledger = (*journal.ledger(), *(entry for one in done for entry in entries_of_layers(one)))
-        days = journal.listed()
+        done = sorted(journal.done_and_listed(), key=lambda one: sort_key(one[0].checkpoint))
+        ledger = (*journal.ledger(), *(entry for one, _ in done for entry in entries_of_layers(one)))
     if not done and not ledger:
         raise StartError(f"{workdir}: the crawl has found nothing yet; run `filterzoo crawl` again")
     origin = WorkOrigin(folder.store())
-    candidates = tuple(
-        PublishableCheckpoint(
-            one, origin, seen=days.get((one.checkpoint.source, one.checkpoint.id, one.checkpoint.revision))
-        )
-        for one in done
-    )
+    candidates = tuple(PublishableCheckpoint(one, origin, seen=day) for one, day in done)
     return Work(
         candidates,
         ledger,
         listed={candidate.model_id: candidate.seen for candidate in candidates if candidate.seen},
-        crawled=frozenset({one.checkpoint.source for one in done} | {entry.source for entry in ledger}),
+        crawled=frozenset({one.checkpoint.source for one, _ in done} | {entry.source for entry in ledger}),
         confidences=tuple(read_rows(folder.confidences)),
     )
 

@@ -315,7 +315,7 @@ def test_a_journal_before_versions_is_migrated(work: WorkFolder) -> None:
         database.execute("PRAGMA user_version = 0")
     with work.existing_journal() as journal:
         assert len(list(journal.done())) == 5
-        assert journal.listed() == {}
+        assert dict(journal.listed()) == {}
     with closing(sqlite3.connect(work.journal_path)) as database:
         assert database.execute("PRAGMA user_version").fetchone() == (VERSION,)
 

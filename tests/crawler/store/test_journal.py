@@ -50,7 +50,7 @@ def test_the_last_day_of_a_listing_is_kept(journal):
     journal.record_listed([both], "2026-02-01")
     journal.record_ledger(entry(both, reason=Reason.REMOVED))
     keys = {(one.source, one.id, one.revision): day for one, day in ((old, "2026-01-01"), (both, "2026-02-01"))}
-    assert journal.listed() == keys
+    assert dict(journal.listed()) == keys
 
 
 @given(st.text(min_size=1), st.text(min_size=1))

@@ -127,7 +127,7 @@ def test_a_crawl_notes_what_is_listed(tmp_path):
     write_good(tmp_path / "zoo")
     assert filterzoo("crawl", "manifest.yaml", cwd=tmp_path).code == 0
     with WorkFolder(tmp_path / "filterzoo-work").existing_journal() as journal:
-        listed = journal.listed()
+        listed = dict(journal.listed())
         keys = {(one.checkpoint.source, one.checkpoint.id, one.checkpoint.revision) for one in journal.done()}
     assert listed.keys() == keys
     assert len(set(listed.values())) == 1

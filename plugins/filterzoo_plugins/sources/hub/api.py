@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -32,6 +33,7 @@ LISTED: tuple[ExpandModelProperty_T, ...] = (
     "disabled",
     "downloads",
     "gated",
+    "lastModified",
     "library_name",
     "pipeline_tag",
     "private",
@@ -94,13 +96,13 @@ class Hub:
         """
         asked = {key: value for key, value in query.items() if value is not None} | {"expand": list(LISTED)}
         url: str | None = f"{self.endpoint}/api/models?{urlencode(asked, doseq=True)}"
-        seen: set[str | tuple[str, ...]] = set()
+        seen: set[str | bytes] = set()
         while url is not None:
             seen.add(url)
             page, url = _asking(what, partial(self._page, url))
             found = [_described(what, document) for document in page]
-            names = tuple(info.id for info in found)
-            if (names and names in seen) or url in seen:
+            names = hashlib.blake2b("\n".join(info.id for info in found).encode(), digest_size=16).digest()
+            if (found and names in seen) or url in seen:
                 detail = f"its pages repeat themselves: page {len(seen)} came before, or leads back; what came counts"
                 raise Refused(Reason.FETCH_FAILED, detail, what)
             seen.add(names)

@@ -6,7 +6,8 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import product
+from datetime import UTC, datetime
+from itertools import product, takewhile
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -65,13 +66,19 @@ def _checked_counts(text: str | None) -> str | None:
     return text
 
 
+def _in_utc(moment: datetime | None) -> datetime | None:
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
+
+
 class HfHubOptions(SourceOptions):
     """What to crawl: `repos` by name (`user/name` or `user/name@revision`), and what listings find.
 
     A listing is made for each of `authors`, `tasks` and `libraries` together with each of the others; `filters`
     (all of them must hold), `search` and `num_parameters` narrow each, as `HfApi.list_models` takes them. The Hub
     counts the parameters of safetensors files only: repositories without any are kept, and left to the limits of the
-    manifest. `sizes` asks each repository found for the sizes and hashes of its files, which a listing does not tell.
+    manifest. `modified_since`, a day or a time in UTC: listings give the newest first and end where repositories did
+    not change since, so that a schedule asks for what is new alone. `sizes` asks each repository found for the sizes
+    and hashes of its files, which a listing does not tell.
     `facts`: a table, CSV or YAML, of what the networks are; its keys are ids or globs, its columns those of `models`.
     """
 
@@ -83,6 +90,7 @@ class HfHubOptions(SourceOptions):
     search: str | None = None
     num_parameters: Annotated[str | None, Field(examples=["min:1M,max:500M"]), AfterValidator(_checked_counts)] = None
     min_downloads: Annotated[int, Field(ge=0)] = 0
+    modified_since: Annotated[datetime | None, Field(examples=["2026-11-01"]), AfterValidator(_in_utc)] = None
     sizes: bool = False
     facts: str | None = None
 
@@ -119,7 +127,8 @@ class HfHubSource(Source[HfHubOptions]):
             repo, _, revision = named.partition("@")
             yield from _asked(hub, repo, revision or None)
         for query in self._queries():
-            for info in hub.listing(f"the listing {query}", **query):
+            listed = hub.listing(f"the listing {query}", **query)
+            for info in takewhile(self._is_new, listed):
                 if (info.downloads or 0) >= self.options.min_downloads and self._has_counts(info):
                     yield from self._listed(hub, info)
 
@@ -154,13 +163,20 @@ class HfHubSource(Source[HfHubOptions]):
         options = self.options
         if not (options.authors or options.tasks or options.libraries or options.filters or options.search):
             return
-        shared = {"search": options.search}
+        shared: dict[str, Any] = {"search": options.search}
+        if options.modified_since is not None:
+            shared |= {"sort": "lastModified", "direction": "-1"}
         for author, task, library in product(
             options.authors or (None,), options.tasks or (None,), options.libraries or (None,)
         ):
             tags = [*options.filters, *([library] if library else [])]
             query = {"author": author, "pipeline_tag": task, "filter": tags or None, **shared}
             yield {key: value for key, value in query.items() if value is not None}
+
+    def _is_new(self, info: ModelInfo) -> bool:
+        """Whether it changed since the time that is asked for; one whose time the Hub does not tell counts as new."""
+        since, changed = self.options.modified_since, info.last_modified
+        return since is None or changed is None or changed >= since
 
     def _has_counts(self, info: ModelInfo) -> bool:
         """Whether it has as many parameters as asked for, as far as the Hub knows."""

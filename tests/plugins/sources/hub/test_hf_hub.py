@@ -182,6 +182,16 @@ def test_one_paged_listing_and_no_question_for_each_repository(hub, source):
     assert found[3].licence == "mit"
 
 
+def test_a_listing_ends_where_nothing_changed_since(hub, source):
+    for day, name in enumerate(["a/plain", "a/text", "a/two", "a/gated", "b/off", "b/shards"], 1):
+        hub.repos[name].facts["lastModified"] = f"2026-01-0{day}T12:00:00.000Z"
+    found = [f.id for f in source(authors=["a", "b"], modified_since="2026-01-03").discover()]
+    assert found == ["a/gated", "a/two/one", "a/two/two", "b/shards", "b/off"]
+    assert len(hub.asked("/api/models?")) == 3
+    assert [f.id for f in source(authors=["a"], modified_since="2026-01-04T12:00:00Z").discover()] == ["a/gated"]
+    assert list(source(authors=["a"], modified_since="2026-01-04T12:00:01+00:00").discover()) == []
+
+
 def test_sizes_are_asked_for_where_they_are_wanted(source):
     found = [f for f in source(authors=["b"], sizes=True).discover() if isinstance(f, Checkpoint)]
     assert [artifact.name for artifact in found[0].artifacts] == [

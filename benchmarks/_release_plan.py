@@ -1,0 +1,95 @@
+"""`python -m benchmarks._release_plan MODELS LAYERS`: the real planner, for checkpoints whose layers are made up.
+
+Each has as many layers as said, a tenth of them those of the checkpoint before.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from filterzoo.outcome import Done
+from filterzoo.records import Artifact, Checkpoint
+from filterzoo.store.fragments import LAYER_SCHEMA
+from filterzoo.store.sample import Sampled
+from filterzoo_publish.plan.origins import FilterFragment, PublishableCheckpoint, StoredLayer
+from filterzoo_publish.plan.plan import Work, make_plan
+from filterzoo_publish.plan.releases import Release
+from filterzoo_publish.plan.state import read_published
+from filterzoo_publish.targets.folder import FolderTarget
+
+
+class MadeUp:
+    """An origin whose layers follow from the number of the checkpoint."""
+
+    def __init__(self, layers: int) -> None:
+        self.count = layers
+
+    def names(self, done: Done) -> list[str]:
+        number = int(done.checkpoint.revision)
+        shared = self.count // 10
+        first = [f"{number // 2:032x}{place:032x}" for place in range(shared)]
+        return first + [f"{number + (1 << 60):032x}{place:032x}" for place in range(self.count - shared)]
+
+    def layers(self, done: Done) -> pa.Table:
+        names = self.names(done)
+        columns = {"layer_id": names}
+        arrays = [
+            pa.array(columns[field.name], field.type) if field.name in columns else pa.nulls(len(names), field.type)
+            for field in LAYER_SCHEMA
+        ]
+        return pa.Table.from_arrays(arrays, schema=LAYER_SCHEMA)
+
+    def stored(self, done: Done) -> tuple[StoredLayer, ...]:
+        return tuple(StoredLayer(name, "3x3", 4096, 36_864) for name in self.names(done))
+
+    def filters(self, done: Done, wanted: frozenset[str]) -> Iterator[pa.Table]:
+        raise NotImplementedError("a plan reads no filters")
+
+    def take_file(self, done: Done, place: Path, *, as_link: bool) -> FilterFragment | None:
+        raise NotImplementedError("a plan takes no files")
+
+    def sample(self, done: Done) -> dict[str, Sampled] | None:
+        raise NotImplementedError("a plan draws no sample")
+
+
+def done(number: int, layers: int) -> Done:
+    file = Artifact(url=f"https://zoo.example.org/{number}.safetensors", size=100_000_000)
+    checkpoint = Checkpoint(
+        id=f"user/net{number:08}", revision=str(number), licence="apache-2.0", artifacts=(file,), source="hf_hub"
+    )
+    return Done(
+        checkpoint=checkpoint,
+        format="safetensors",
+        framework="torch",
+        section="",
+        sha256=f"{number:064x}",
+        size=100_000_000,
+        integrity="sha256",
+        licence="apache-2.0",
+        licence_class="permissive",
+        licence_from="zoo",
+        n_tensors=3 * layers,
+        n_layers=layers,
+        filters_by_kernel={"3x3": 4096 * layers},
+        layers_fragment=f"{number:064x}",
+        filters_fragment=f"{number + 1:064x}",
+        publish_weights=True,
+    )
+
+
+def main() -> None:
+    models, layers = map(int, sys.argv[1:])
+    origin = MadeUp(layers)
+    candidates = tuple(PublishableCheckpoint(done(number, layers), origin) for number in range(models))
+    published = read_published(FolderTarget(Path("no-such-folder")).read())
+    plan = make_plan(Work(candidates, (), {}, frozenset({"hf_hub"})), published, Release("v2026.01.01", "2026-01-01"))
+    owned = sum(len(entry.owned) for entry in plan.entries)
+    print(f"{len(plan.entries):,} new checkpoints, {owned:,} layers of their own")
+
+
+if __name__ == "__main__":
+    main()
