@@ -25,9 +25,9 @@ LICENCES = ("apache-2.0",) * 9 + ("mit",) * 4 + ("cc-by-nc-4.0",) + (None,) * 6
 
 
 def repository(number: int, changed: int = 0) -> dict[str, Any]:
-    """What a listing says of the repository; every twentieth is gated, every tenth has no weights."""
+    """What a listing says of the repository; every twentieth is gated."""
     licence = LICENCES[number % len(LICENCES)]
-    weights = [] if number % 10 == 7 else ["model.safetensors"] if number % 3 else ["pytorch_model.bin"]
+    weights = "model.safetensors" if number % 3 else "pytorch_model.bin"
     moment = time.gmtime(FIRST + number + changed)
     return {
         "_id": f"{number:024x}",
@@ -42,7 +42,7 @@ def repository(number: int, changed: int = 0) -> dict[str, Any]:
         "library_name": "transformers",
         "tags": ["transformers", "vision", "image-classification", *([f"license:{licence}"] if licence else [])],
         "config": {"architectures": ["ConvNextForImageClassification"]},
-        "siblings": [{"rfilename": name} for name in (".gitattributes", "README.md", "config.json", *weights)],
+        "siblings": [{"rfilename": name} for name in (".gitattributes", "README.md", "config.json", weights)],
     }
 
 

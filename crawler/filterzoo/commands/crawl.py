@@ -34,7 +34,10 @@ def crawl(
     limit: Annotated[int | None, typer.Option(min=0, help="Look at no more than N checkpoints.")] = None,
     only: Annotated[str | None, typer.Option(metavar="SOURCE", help="Look at one source only.")] = None,
     max_bytes: Annotated[
-        str | None, typer.Option("--max-bytes", metavar="SIZE", help="Fetch files of no more than SIZE, such as 500GB.")
+        str | None,
+        typer.Option(
+            "--max-bytes", metavar="SIZE", help="Fetch files of no more than SIZE, such as 500GB; 0 only lists."
+        ),
     ] = None,
     max_hours: Annotated[
         float | None, typer.Option("--max-hours", metavar="HOURS", min=0.0, help="Start no checkpoint after HOURS.")
@@ -53,6 +56,12 @@ def crawl(
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be crawled; fetch no weights.")] = False,
+    rate: Annotated[
+        str | None, typer.Option(metavar="RATE", help="With --dry-run: hours to fetch at RATE, such as 1Gbit/s.")
+    ] = None,
+    prices: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --dry-run: core hours and money by a table (YAML).")
+    ] = None,
     allow_private: PrivateOption = False,
     plugin: PluginOption = None,
     metrics_file: Annotated[
@@ -76,6 +85,8 @@ def crawl(
     """
     if metrics_file is not None:
         _check_metrics_file(metrics_file)
+    if not dry_run and (rate is not None or prices is not None):
+        raise StartError("--rate and --prices say what a dry run would cost: add --dry-run")
     level = _level(verbose=verbose, quiet=quiet, silent=as_json and log_format is LogFormat.TEXT)
     work = WorkFolder(workdir, store)
     with contextlib.ExitStack() as stack:
@@ -112,7 +123,7 @@ def crawl(
         if dry_run:
             from filterzoo.commands.crawl_plan import show_plan  # noqa: PLC0415  # as above
 
-            show_plan(order, plugins, as_json=as_json)
+            show_plan(order, plugins, rate, prices, as_json=as_json)
             return
         limits = RunLimits(_bytes_of(max_bytes), max_hours)
         with CrawlLog(level, log_format) as log:
@@ -136,11 +147,11 @@ def crawl(
 
 
 def _bytes_of(stated: str | None) -> int | None:
-    """A size in bytes; StartError for an invalid one."""
+    """A size in bytes, 0 to list only; StartError for an invalid one."""
     from filterzoo.manifests.quantities import parse_size  # noqa: PLC0415  # as above
 
     try:
-        return None if stated is None else parse_size(stated)
+        return None if stated is None else 0 if stated.strip() == "0" else parse_size(stated)
     except ValueError as error:
         raise StartError(f"--max-bytes: {error}") from error
 

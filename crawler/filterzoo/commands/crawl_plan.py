@@ -1,52 +1,96 @@
-"""What `filterzoo crawl --dry-run` shows."""
+"""`filterzoo crawl --dry-run`: what would be crawled and left out, and what it would cost; no weight is fetched."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import typer
 
+from filterzoo import plugins as plugin_loading
+from filterzoo.crawl.costs import Amount, Cost, cost_of, parse_rate, read_prices
 from filterzoo.crawl.discovery import Task
 from filterzoo.crawl.log import CrawlLog, line_of_entry
-from filterzoo.crawl.pipeline import dry_run, planned_sources
+from filterzoo.crawl.pipeline import Order, dry_run, planned_sources
+from filterzoo.errors import StartError
 from filterzoo.outcome import LedgerEntry
 from filterzoo.reporting.levels import Level
+from filterzoo.reporting.summary import KEPT_FAILURES
 from filterzoo.reporting.terminal import cell, console, table
 
-if TYPE_CHECKING:
-    from filterzoo.crawl.pipeline import Order
-    from filterzoo.plugins import Plugins
-
 PLAN_FAILURES = 20
-"""Most failures of a dry run that are shown one by one."""
+"""Failures of a dry run that are shown one by one."""
 
 
-def show_plan(order: Order, plugins: Plugins, *, as_json: bool) -> None:
-    """What would be crawled, by source: checkpoints, bytes, licences, and what would be left out and why."""
+def show_plan(
+    order: Order, plugins: plugin_loading.Plugins, rate: str | None, prices: Path | None, *, as_json: bool
+) -> None:
+    """By source: checkpoints, bytes, licences, what would be left out and why; then the cost.
+
+    Nothing is kept but counts and the first failures, so that a listing may be of any length.
+    """
+    bytes_a_second = None if rate is None else _rate(rate)
+    table_of_prices = None if prices is None else read_prices(prices)
     sources = {name: _nothing() for name in planned_sources(order, plugins)}
     failures: list[LedgerEntry] = []
+    failed, amount = 0, Amount()
     with CrawlLog(Level.NOTHING if as_json else Level.NEWS) as log:
-        plan = list(dry_run(order, plugins, log.listing))
-    for found in plan:
-        counts = sources.setdefault(found.checkpoint.source if isinstance(found, Task) else found.source, _nothing())
-        if isinstance(found, LedgerEntry):
-            counts["left_out"][str(found.reason)] += 1
-            failures += [found] if found.is_failure else []
-            continue
-        sizes = [artifact.size for artifact in found.checkpoint.artifacts]
-        counts["checkpoints"] += 1
-        counts["bytes"] += sum(size or 0 for size in sizes)
-        counts["unknown_sizes"] += None in sizes
-        counts["licences"][found.checkpoint.licence or "unknown"] += 1
+        for found in dry_run(order, plugins, log.listing):
+            counts = sources.setdefault(
+                found.checkpoint.source if isinstance(found, Task) else found.source, _nothing()
+            )
+            if isinstance(found, Task):
+                amount.add(found)
+                _count(counts, found)
+            else:
+                counts["left_out"][str(found.reason)] += 1
+                failed += found.is_failure
+                if found.is_failure and failed <= KEPT_FAILURES:
+                    failures.append(found)
+    cost = cost_of(amount, bytes_a_second, table_of_prices)
     if as_json:
-        typer.echo(json.dumps({"sources": sources, "failures": [_failure(entry) for entry in failures]}))
+        told = {"failures": [_failure(entry) for entry in failures], "failures_left_out": failed - len(failures)}
+        typer.echo(json.dumps({"sources": sources, **told, "cost": cost.document()}))
     else:
         _print_plan(sources)
-        _print_failures(failures)
-    if failures:
+        _print_failures(failures, failed)
+        _print_cost(amount, cost)
+    if failed:
         raise typer.Exit(1)
+
+
+def _rate(stated: str) -> float:
+    """StartError for what is no rate."""
+    try:
+        return parse_rate(stated)
+    except ValueError as error:
+        raise StartError(f"--rate: {error}") from error
+
+
+def _count(counts: dict[str, Any], task: Task) -> None:
+    sizes = [artifact.size for artifact in task.checkpoint.artifacts]
+    counts["checkpoints"] += 1
+    counts["bytes"] += sum(size or 0 for size in sizes)
+    counts["unknown_sizes"] += None in sizes
+    counts["licences"][task.checkpoint.licence or "unknown"] += 1
+
+
+def _print_cost(amount: Amount, cost: Cost) -> None:
+    """One line; nothing where there is nothing to fetch."""
+    if not amount.checkpoints:
+        return
+    words: list[tuple[float | None, Callable[[float], str]]] = [
+        (cost.network_hours, lambda hours: f"{hours:,.2f} hours at the rate"),
+        (cost.core_hours, lambda hours: f"{hours:,.2f} core hours"),
+        (cost.money, lambda money: f"{money:,.2f} {cost.currency}"),
+    ]
+    told = [f"{amount.bytes:,} bytes", f"{cost.requests:,} requests"]
+    told += [say(number) for number, say in words if number is not None]
+    more = f"; at least, since the sizes of {amount.unknown_sizes:,} are unknown" if amount.unknown_sizes else ""
+    console().print(f"to fetch: {', '.join(told)}{more}")
 
 
 def _failure(entry: LedgerEntry) -> dict[str, str | None]:
@@ -55,14 +99,15 @@ def _failure(entry: LedgerEntry) -> dict[str, str | None]:
     return named | {"detail": entry.detail, "where": entry.where, "not_before": entry.not_before}
 
 
-def _print_failures(failures: list[LedgerEntry]) -> None:
-    """What could not be listed, and why; the same words once."""
+def _print_failures(failures: list[LedgerEntry], failed: int) -> None:
+    """What could not be listed, and why; the same words once. failed: how many there are in all."""
     out = console()
     lines = list(dict.fromkeys(line_of_entry(entry) for entry in failures))
     for line in lines[:PLAN_FAILURES]:
         out.print(line)
-    if len(lines) > PLAN_FAILURES:
-        out.print(f"... and {len(lines) - PLAN_FAILURES:,} more; --json names all of them")
+    more = len(lines) - len(lines[:PLAN_FAILURES]) + failed - len(failures)
+    if more:
+        out.print(f"... and {more:,} more; --json names the first {KEPT_FAILURES:,}")
 
 
 def _nothing() -> dict[str, Any]:
@@ -80,7 +125,7 @@ def _print_plan(sources: dict[str, dict[str, Any]]) -> None:
 
 
 def _size(counts: dict[str, Any]) -> str:
-    """The total of stated bytes, and the number of checkpoints without a stated size."""
+    """The bytes that the zoo states, and of how many checkpoints it states none."""
     if counts["unknown_sizes"] == counts["checkpoints"] and not counts["bytes"] and counts["checkpoints"]:
         return "unknown"
     return f"{counts['bytes']:,}" + (f" + {counts['unknown_sizes']} unknown" if counts["unknown_sizes"] else "")

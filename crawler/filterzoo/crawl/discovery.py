@@ -143,17 +143,20 @@ def discover(
     sources: Sequence[OpenSource],
     only: str | None = None,
     watch: Ends | None = None,
+    *,
+    is_alone: bool | None = None,
 ) -> Iterator[Task | LedgerEntry]:
     """Tasks, and ledger entries for what the licence, a limit or its zoo leaves out and for sources that fail.
 
     Each (source, id, revision) comes once, where it is listed first. watch: called for each source at its end, and
     whether it could be listed to its end. StartError passes where the only source there is cannot start; one of several
-    is a failure like another, and the others go on.
+    is a failure like another, and the others go on. is_alone: whether it is the only one, if the caller knows better.
     """
     chosen = [(number, opened) for number, opened in enumerate(sources) if only in {None, opened.source.name}]
     with Seen() as seen:
         for number, opened in chosen:
-            is_listed = yield from _of_source(number, opened, seen, is_alone=len(chosen) == 1)
+            alone = len(chosen) == 1 if is_alone is None else is_alone
+            is_listed = yield from _of_source(number, opened, seen, is_alone=alone)
             if watch is not None:
                 watch.ended(opened.source.name, is_listed=is_listed)
 

@@ -15,7 +15,7 @@ Fetch to store happen in a worker, for one checkpoint at a time: `filterzoo.craw
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -25,9 +25,10 @@ from filterzoo.crawl.discovery import OpenSource, Task, discover, named_sources,
 from filterzoo.crawl.executor import ExecutorOptions, chosen, outcomes
 from filterzoo.crawl.listing_progress import ListingProgress, ListingWatch, ignore
 from filterzoo.crawl.machine import LOCAL
+from filterzoo.crawl.priority import in_turn
 from filterzoo.crawl.refreshing import settled
 from filterzoo.crawl.room import with_room
-from filterzoo.crawl.run_limits import RunLimits
+from filterzoo.crawl.run_limits import Allowance, RunLimits
 from filterzoo.crawl.worker import WorkerSetup
 from filterzoo.device import Device
 from filterzoo.network.door import Door
@@ -148,19 +149,31 @@ def dry_run(
 def _tasks(
     order: Order, sources: list[OpenSource], journal: Journal, on_event: Callable[[Event], None], watch: ListingWatch
 ) -> Generator[Task, None, None]:
-    """The tasks that are left to do; outcomes that need no work are recorded here."""
-    for found in _noted(islice(discover(sources, order.only, watch), order.limit), journal):
-        watch.found(found)
-        if isinstance(found, LedgerEntry):
-            on_event(Event(found, is_new=True))
-        elif known := settled(journal, found, sources[found.source_number]):
-            on_event(Event(found, is_new=False, changed=known.changed))
-        else:
-            yield found
+    """The tasks that are left to do, sources in turn; outcomes that need no work are recorded here.
+
+    The blocks of one source stay in order: what several of them list has the settings of the first.
+    """
+    blocks = [one.source.name for one in sources if order.only in {None, one.source.name}]
+    allowed = Allowance(order.limit)
+
+    def left_to_do(only: str) -> Generator[Task, None, None]:
+        listed = allowed.within(discover(sources, only, watch, is_alone=len(blocks) == 1))
+        with closing(_noted(listed, journal)) as noted:
+            for one in noted:
+                watch.found(one)
+                if isinstance(one, LedgerEntry):
+                    on_event(Event(one, is_new=True))
+                elif known := settled(journal, one, sources[one.source_number]):
+                    on_event(Event(one, is_new=False, changed=known.changed))
+                else:
+                    yield one
+
+    with ExitStack() as listings:
+        yield from in_turn([listings.enter_context(closing(left_to_do(name))) for name in dict.fromkeys(blocks)])
     watch.record(journal)
 
 
-def _noted(found: Iterable[Task | LedgerEntry], journal: Journal) -> Iterator[Task | LedgerEntry]:
+def _noted(found: Iterable[Task | LedgerEntry], journal: Journal) -> Generator[Task | LedgerEntry, None, None]:
     """Pass everything on, and record in the journal what is listed today and what of it is left out."""
     today = datetime.now(UTC).date().isoformat()
     listed: list[Checkpoint] = []

@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from filterzoo.crawl.discovery import Task
 from filterzoo.outcome import Done, LedgerEntry
+
+Found = TypeVar("Found")
 
 
 @dataclass(slots=True)
@@ -30,6 +33,24 @@ class Left:
             "unknown_sizes": self.unknown_sizes,
             "counted": self.is_counted,
         }
+
+
+class Allowance:
+    """Lets through so many of what several listings give, all together; None: everything. Draws no more than that."""
+
+    def __init__(self, limit: int | None) -> None:
+        self._left = limit
+
+    def within(self, listing: Iterator[Found]) -> Iterator[Found]:
+        """The listing while the limit is not reached."""
+        while self._left is None or self._left > 0:
+            try:
+                found = next(listing)
+            except StopIteration:
+                return
+            if self._left is not None:
+                self._left -= 1
+            yield found
 
 
 class RunLimits:

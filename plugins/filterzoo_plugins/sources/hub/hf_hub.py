@@ -163,9 +163,8 @@ class HfHubSource(Source[HfHubOptions]):
         options = self.options
         if not (options.authors or options.tasks or options.libraries or options.filters or options.search):
             return
-        shared: dict[str, Any] = {"search": options.search}
-        if options.modified_since is not None:
-            shared |= {"sort": "lastModified", "direction": "-1"}
+        order = "downloads" if options.modified_since is None else "lastModified"
+        shared = {"search": options.search, "sort": order, "direction": "-1"}
         for author, task, library in product(
             options.authors or (None,), options.tasks or (None,), options.libraries or (None,)
         ):

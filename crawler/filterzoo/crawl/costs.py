@@ -1,0 +1,128 @@
+"""What a crawl would cost, out of a dry run: bytes, requests, hours at a rate, money on the user's table of prices."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from filterzoo.crawl.discovery import Task
+from filterzoo.crawl.run_limits import stated_size
+from filterzoo.errors import StartError
+from filterzoo.files import open_regular
+from filterzoo.manifests.manifest_yaml import YamlError, parse_yaml
+from filterzoo.network.addresses import is_http
+
+REQUESTS_OF_A_FILE = 2
+"""At least: one asks for its size and head, one or more bring its bytes."""
+_RATE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*([kMGT]?)(bit|B)/s")
+_FACTORS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+_MAX_TABLE = 100_000
+
+_Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Prices(BaseModel):
+    """A table of prices, and of what the user's machines take; YAML, an example is deploy/prices.yaml.
+
+    node_hour: of a node with `node_cores` cores. core_seconds_*: of a gigabyte of files, and of a checkpoint besides.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    currency: Annotated[str, Field(min_length=1, max_length=20)]
+    node_hour: _Amount = 0.0
+    node_cores: Annotated[int, Field(ge=1)] = 1
+    received_gb: _Amount = 0.0
+    thousand_requests: _Amount = 0.0
+    core_seconds_per_gb: _Amount
+    core_seconds_per_checkpoint: _Amount
+
+
+@dataclass(slots=True)
+class Amount:
+    """What a dry run found. files: on the network. bytes: as far as zoos state them.
+
+    unknown_sizes: of how many checkpoints they do not.
+    """
+
+    checkpoints: int = 0
+    files: int = 0
+    bytes: int = 0
+    unknown_sizes: int = 0
+
+    def add(self, task: Task) -> None:
+        """Count a checkpoint."""
+        size = stated_size(task)
+        self.checkpoints += 1
+        self.files += sum(is_http(artifact.url) for artifact in task.checkpoint.artifacts)
+        self.bytes += sum(artifact.size or 0 for artifact in task.checkpoint.artifacts)
+        self.unknown_sizes += size is None
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """All are lower bounds where sizes are unknown. None: no rate, or no table of prices, was given.
+
+    network_hours: to receive the bytes at the rate. node_hours: of nodes of the table, with all of their cores busy.
+    """
+
+    requests: int
+    network_hours: float | None = None
+    core_hours: float | None = None
+    node_hours: float | None = None
+    money: float | None = None
+    currency: str | None = None
+
+    def document(self) -> dict[str, Any]:
+        """For `--json`."""
+        return asdict(self)
+
+
+def cost_of(amount: Amount, rate: float | None, prices: Prices | None) -> Cost:
+    """rate: bytes a second."""
+    requests = REQUESTS_OF_A_FILE * amount.files
+    network = None if rate is None else amount.bytes / rate / 3600
+    if prices is None:
+        return Cost(requests, network)
+    seconds = amount.bytes / 1e9 * prices.core_seconds_per_gb
+    core_hours = (seconds + amount.checkpoints * prices.core_seconds_per_checkpoint) / 3600
+    node_hours = core_hours / prices.node_cores
+    money = (
+        node_hours * prices.node_hour
+        + amount.bytes / 1e9 * prices.received_gb
+        + requests / 1000 * prices.thousand_requests
+    )
+    return Cost(requests, network, core_hours, node_hours, money, prices.currency)
+
+
+def parse_rate(text: str) -> float:
+    """`1Gbit/s` or `100 MB/s` -> bytes a second; ValueError otherwise."""
+    match = _RATE.fullmatch(text.strip())
+    rate = float(match[1]) * _FACTORS[match[2]] / (8 if match[3] == "bit" else 1) if match else 0.0
+    if rate <= 0:
+        raise ValueError(f"{text!r} is no rate; write 1Gbit/s or 100MB/s")
+    return rate
+
+
+def read_prices(path: Path) -> Prices:
+    """A table of prices; StartError with file and line where it is none."""
+    try:
+        with open_regular(path) as file:
+            text = file.read(_MAX_TABLE).decode("utf-8")
+        document = parse_yaml(text)
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise StartError(f"--prices {path}: cannot be read: {why}") from error
+    except YamlError as error:
+        raise StartError(f"{path}:{error.line}: {error.detail}") from error
+    try:
+        return Prices.model_validate(document.data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = tuple(step for step in first["loc"] if isinstance(step, str | int))
+        named = ".".join(str(step) for step in place) or "the table"
+        raise StartError(f"{path}:{document.line(place)}: {named}: {first['msg']}; see deploy/prices.yaml") from error
