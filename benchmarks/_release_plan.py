@@ -86,7 +86,9 @@ def main() -> None:
     origin = MadeUp(layers)
     candidates = tuple(PublishableCheckpoint(done(number, layers), origin) for number in range(models))
     published = read_published(FolderTarget(Path("no-such-folder")).read())
-    plan = make_plan(Work(candidates, (), {}, frozenset({"hf_hub"})), published, Release("v2026.01.01", "2026-01-01"))
+    plan = make_plan(
+        Work(candidates, (), {}, frozenset({"hf_hub"})), published, Release(name="v2026.01.01", day="2026-01-01")
+    )
     owned = sum(len(entry.owned) for entry in plan.entries)
     print(f"{len(plan.entries):,} new checkpoints, {owned:,} layers of their own")
 

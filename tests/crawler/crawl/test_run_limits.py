@@ -13,6 +13,7 @@ from tests.program import filterzoo
 from filterzoo.crawl.discovery import Task
 from filterzoo.crawl.run_limits import Left, RunLimits
 from filterzoo.records import Artifact
+from filterzoo.store.workfolder import WorkFolder
 
 
 def task(name: str, *sizes: int | None) -> Task:
@@ -71,6 +72,15 @@ def test_a_crawl_within_its_limits_ends_well(zoo: Path) -> None:
     ran = filterzoo("crawl", "m.yaml", "--max-bytes", "1GB", "--max-hours", 1, "--workers", 1, "--json", cwd=zoo)
     assert ran.document["checkpoints"]["done"] == 3
     assert "left" not in ran.document
+
+
+def test_no_bytes_at_all_only_lists(zoo: Path) -> None:
+    ran = filterzoo("crawl", "m.yaml", "--max-bytes", 0, "--workers", 1, "--json", cwd=zoo)
+    assert ran.code == 0
+    assert ran.document["left"]["checkpoints"] == 3
+    with WorkFolder(zoo / "filterzoo-work").existing_journal() as journal:
+        assert len(list(journal.listed())) == 3
+        assert not list(journal.done())
 
 
 def test_what_is_no_size_is_told(zoo: Path) -> None:
