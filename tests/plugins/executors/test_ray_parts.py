@@ -7,14 +7,16 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from tests.servers import WebServer
 
 import filterzoo
 from filterzoo import Artifact, Checkpoint, Door, ExecutorOptions, PluginReference, StartError, plugins
@@ -225,6 +227,12 @@ def test_what_dead_processes_left_on_a_node_is_removed(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == sorted([left[1], tmp_path / "elsewhere.1", own])
 
 
+def silent_port() -> int:
+    """A port where nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
 def test_without_a_store_nodes_have_nowhere_to_write() -> None:
     with pytest.raises(StartError, match="name a store that all of them reach: --store s3://"):
         RayExecutor(ExecutorOptions())
@@ -237,10 +245,19 @@ def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
-def test_an_address_where_nothing_listens_is_told_at_once(form):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        cluster.check_reachable(form.format(port))
+def test_an_address_where_no_ray_listens_is_told_at_once(form, monkeypatch):
+    grpc = pytest.importorskip("grpc")
+    running = grpc.server(ThreadPoolExecutor(1))
+    port = running.add_insecure_port("127.0.0.1:0")
+    running.start()
+    cluster.check_reachable(form.format(port))
+    running.stop(None).wait()
+    with WebServer() as web, pytest.raises(StartError, match="no Ray, since it speaks no gRPC"):
+        cluster.check_reachable(form.format(urlsplit(web.url).port))
+    monkeypatch.setattr(cluster, "_PATIENCE", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(StartError, match="TimeoutError"):
+        cluster.check_reachable(form.format(silent.getsockname()[1]))
+    port = silent_port()
     with pytest.raises(StartError, match=f"--ray-address .*:{port}: no cluster to use: ConnectionRefusedError"):
         cluster.check_reachable(form.format(port))
 

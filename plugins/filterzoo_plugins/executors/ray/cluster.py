@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 AUTO, LOCAL = "auto", "local"
 _PATIENCE = 10
 """Seconds for a connection to the address that was named."""
+_FRAME_HEAD, _SETTINGS_FRAME = 9, 4
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, _SETTINGS_FRAME, 0, 0, 0, 0, 0])
+"""How a client of HTTP/2 begins; the first frame of a server's answer is its settings (RFC 9113, section 3.4)."""
 _JOB = Path("filterzoo_job")
 """Folder of manifests and plugin files, in the working folder of every task. Not a name that Python would import."""
 _ENVIRONMENT = {
@@ -80,13 +83,21 @@ def connected(ray: Any, options: ExecutorOptions) -> Iterator[Any]:
 
 
 def check_reachable(address: str) -> None:
-    """StartError where nothing listens at `HOST:PORT` or `ray://HOST:PORT`, for which Ray would wait for minutes."""
+    """StartError where no gRPC server listens at `HOST:PORT` or `ray://HOST:PORT`: Ray would wait for minutes.
+
+    Whether it is Ray's is for Ray to find out. With RAY_USE_TLS nothing is said before the handshake.
+    """
     place = urlsplit(address if "://" in address else f"//{address}")
     try:
         if place.hostname is None or place.port is None:
             return
-        with socket.create_connection((place.hostname, place.port), timeout=_PATIENCE):
-            return
+        with socket.create_connection((place.hostname, place.port), timeout=_PATIENCE) as connection:
+            if os.environ.get("RAY_USE_TLS", "0").lower() in {"1", "true"}:
+                return
+            connection.sendall(_PREFACE)
+            answer = connection.recv(_FRAME_HEAD, socket.MSG_WAITALL)
+        if len(answer) < _FRAME_HEAD or answer[3] != _SETTINGS_FRAME:
+            raise ConnectionError("what listens there is no Ray, since it speaks no gRPC")  # told below
     except (OSError, ValueError) as error:
         raise StartError(
             f"--ray-address {ascii(address)[1:-1][:200]}: no cluster to use: {describe(error)[:300]}; "
