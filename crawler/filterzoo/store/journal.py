@@ -172,15 +172,19 @@ class Journal:
 
     def record_refusals(self, entries: Sequence[LedgerEntry]) -> None:
         """`record_ledger` for many checkpoints that discovery left out, in one transaction."""
-        rows = [(one.source, one.id, one.revision, str(one.reason), "", entry_document(one)) for one in entries]
         kept = "SELECT * FROM ledger WHERE source = ? AND id = ? AND revision = ?"
-        new = [row for row in rows if row not in self._rows(kept, row[:3])]
+        new: list[tuple[tuple[str, str, str], tuple[str, ...]]] = []
+        for one in entries:
+            key = (one.source, one.id or "", one.revision or "")
+            row = (*key, str(one.reason), "", entry_document(one))
+            if row not in self._rows(kept, key):
+                new.append((key, row))
         if not new:
             return
         with self._transaction():
-            for row in new:
-                self._forget(row[:3])
-            self._database.executemany("INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?)", new)
+            for key, row in new:
+                self._forget(key)
+                self._database.execute("INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def forget_plugin_failures(self) -> None:
         """A new run asks every plugin again, so the last run's entries about whole plugins are superseded."""
