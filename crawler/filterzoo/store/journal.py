@@ -173,7 +173,7 @@ class Journal:
     def record_refusals(self, entries: Sequence[LedgerEntry]) -> None:
         """`record_ledger` for many checkpoints that discovery left out, in one transaction."""
         kept = "SELECT * FROM ledger WHERE source = ? AND id = ? AND revision = ?"
-        new: list[tuple[tuple[str, str, str], tuple[str, ...]]] = []
+        new: list[tuple[tuple[str, str, str], tuple[str, str, str, str, str, str]]] = []
         for one in entries:
             key = (one.source, one.id or "", one.revision or "")
             row = (*key, str(one.reason), "", entry_document(one))
