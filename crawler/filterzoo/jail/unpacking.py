@@ -66,13 +66,13 @@ def _plain(name: str) -> str:
 def _networks(models: list[Member], names: set[str]) -> list[Member]:
     """The members without optimiser states; of a stable-baselines3 archive only the policy."""
     left = [m for m in models if not any(map(is_optimiser, re.split(r"[._/]", m.name)))]
-    if _STABLE_BASELINES in names or names >= _POLICY:
+    if _STABLE_BASELINES in names or any(names >= known for known in _POLICIES):
         left = [member for member in left if member.name == "policy.pth"]
     return left or models
 
 
 _STABLE_BASELINES = "_stable_baselines3_version"
-_POLICY = {"policy.pth", "policy.optimizer.pth"}
+_POLICIES = ({"policy.pth", "policy.optimizer.pth"}, {"data", "policy.pth", "pytorch_variables.pth"})
 
 
 def _is_part(member: Member, models: Sequence[Member], openers: Sequence[Format | Archive]) -> bool:

@@ -1,4 +1,7 @@
-"""Tar archives of model files (POSIX.1-2017, pax; GNU long names), and files that are compressed as a whole."""
+"""Tar archives of model files (POSIX.1-2017, pax; GNU long names), and files that are compressed as a whole.
+
+A link to a member of the archive is another name of it, which is not followed; any other link is unsafe.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,10 @@ MAX_NAME_BYTES = 64 << 10
 
 _REGULAR = {b"0", b"\0", b"7"}
 _FOLDER = b"5"
+_HARD_LINK, _SOFT_LINK = b"1", b"2"
 _OUTSIDE = re.compile(r"(^|/)\.\.(/|$)|^/|\0")
 _PAX_PATH = re.compile(rb"(?:^|\n)\d+ path=([^\n]*)\n")
+_PAX_LINK = re.compile(rb"(?:^|\n)\d+ linkpath=([^\n]*)\n")
 _PAX_SIZE = re.compile(rb"(?:^|\n)\d+ size=(\d+)\n")
 
 
@@ -91,26 +96,35 @@ class _Extended:
 
     name: str | None = None
     size: int | None = None
+    link: str | None = None
 
 
 def _members(file: RandomAccessFile) -> Iterator[Member]:
     offset, extended = 0, _Extended()
+    names: set[str] = set()
+    links: list[tuple[str, str]] = []
     for _ in range(MAX_MEMBERS):
         if offset + BLOCK > file.size:
             raise Refused(Reason.MALFORMED, "the tar archive ends without its end mark", f"byte {offset}")
         header = file.read(offset, BLOCK)
         if not header.strip(b"\0"):
+            _check_links(links, names)
             return
         if not _is_header(header):
             raise Refused(Reason.MALFORMED, "a tar header whose checksum does not fit", f"byte {offset}")
         kind, size, begin = header[156:157], extended.size or _number(header[124:136]), offset + BLOCK
         if begin + size > file.size:
             raise Refused(Reason.MALFORMED, "a tar member reaches past the end of the file", f"byte {offset}")
-        if kind in {b"x", b"g", b"L"}:
+        if kind in {b"x", b"g", b"L", b"K"}:
             _read_extended(file.read(begin, _bounded(size)), kind, extended)
         else:
             name = extended.name if extended.name is not None else _name(header)
             _check_member(name, kind)
+            if kind in {_HARD_LINK, _SOFT_LINK}:
+                target = extended.link if extended.link is not None else _text(header[157:257].split(b"\0")[0])
+                links.append((name, _aim(name, target, kind)))
+            else:
+                names.add(_plain(name))
             if kind in _REGULAR and not name.endswith("/"):
                 yield Member(name=name, offset=begin, length=size, size=size)
             extended = _Extended()
@@ -128,9 +142,14 @@ def _read_extended(body: bytes, kind: bytes, extended: _Extended) -> None:
     if kind == b"L":
         extended.name = _text(body.rstrip(b"\0"))
         return
+    if kind == b"K":
+        extended.link = _text(body.rstrip(b"\0"))
+        return
     if kind == b"g":
         return
-    path, size = _PAX_PATH.search(body), _PAX_SIZE.search(body)
+    path, size, link = _PAX_PATH.search(body), _PAX_SIZE.search(body), _PAX_LINK.search(body)
+    if link:
+        extended.link = _text(link[1])
     if path:
         extended.name = _text(path[1])
     if size and len(size[1]) < 20:
@@ -151,10 +170,36 @@ def _text(raw: bytes) -> str:
 
 
 def _check_member(name: str, kind: bytes) -> None:
-    if kind not in _REGULAR and kind != _FOLDER:
+    if kind not in _REGULAR and kind not in {_FOLDER, _HARD_LINK, _SOFT_LINK}:
         raise Refused(Reason.UNSAFE, f"a tar member of type {kind!a}: no regular file, no folder", show(name))
     if _OUTSIDE.search(name):
         raise Refused(Reason.UNSAFE, "a tar member that leaves the archive's folder", show(name))
+
+
+def _aim(name: str, target: str, kind: bytes) -> str:
+    """The member that a link stands for: soft ones count from their folder, hard ones from the archive's."""
+    folder = _plain(name).rpartition("/")[0] if kind == _SOFT_LINK else ""
+    steps: list[str] = []
+    for step in [".."] if not target or target.startswith("/") else f"{folder}/{target}".split("/"):
+        if step == ".." and not steps:
+            raise Refused(Reason.UNSAFE, "a link in a tar archive that leads out of it", show(name))
+        if step == "..":
+            steps.pop()
+        elif step not in {"", "."}:
+            steps.append(step)
+    return "/".join(steps)
+
+
+def _check_links(links: list[tuple[str, str]], names: set[str]) -> None:
+    """Refused (unsafe) where a link does not lead to a file or folder of the archive."""
+    known = names | {name.rpartition("/")[0] for name in names} | {_plain(name) for name, _ in links}
+    for name, aim in links:
+        if aim not in known:
+            raise Refused(Reason.UNSAFE, "a link in a tar archive to what is not in it", show(name))
+
+
+def _plain(name: str) -> str:
+    return "/".join(step for step in name.split("/") if step not in {"", "."})
 
 
 @hookimpl

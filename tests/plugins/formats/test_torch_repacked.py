@@ -200,6 +200,7 @@ def test_a_dtensor_is_named(tmp_path):
         ("policy.optimizer.pth",),
         ("actor.optimizer.pth", "pytorch_variables.pth"),
         ("policy.optimizer.pth", "pytorch_variables.pth"),
+        ("critic.optimizer.pth", "ent_coef_optimizer.pth", "pytorch_variables.pth"),
     ],
 )
 def test_of_a_zip_of_stable_baselines_the_policy_is_read(others):
