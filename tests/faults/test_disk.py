@@ -50,6 +50,18 @@ def test_what_is_left(tmp_path: Path, calls, lost: dict[str, bytes], torn: dict[
         assert after(tmp_path / cut.name, cut, *calls) == expected
 
 
+def test_parts_may_be_on_the_disk_in_any_order(tmp_path: Path) -> None:
+    """After other calls other parts: of one name that was given and one that was taken, each outcome comes."""
+    renamed = (("mkdir", "in"), ("fsync", ""), ("rename", "old", "in/new"))
+    found = set()
+    for number in range(40):
+        (tmp_path / str(number)).mkdir()
+        more = [("open", f"x{one}") for one in range(number)]
+        left = after(tmp_path / str(number), Cut.MIXED, *renamed, *more)
+        found.add(tuple(name for name in left if not name.startswith("x")))
+    assert found == {("old",), ("in/new",), ("old", "in/new")}, "a rename never loses the file"
+
+
 def test_half_of_the_sectors_are_new(tmp_path: Path) -> None:
     left = after(tmp_path, Cut.TORN, ("write", "old", b"x" * 4 * SECTOR))
     assert left == {"old": b"x" * 2 * SECTOR}

@@ -14,7 +14,7 @@ from tests.faults.power import Cut, Disk
 from tests.faults.scenarios import STRIDE, Scenario, state
 
 every_command = pytest.mark.parametrize("scenario", ["crawl", "publication", "takedown"], indirect=True)
-both_cuts = pytest.mark.parametrize("cut", Cut, ids=lambda cut: cut.name)
+every_cut = pytest.mark.parametrize("cut", Cut, ids=lambda cut: cut.name)
 
 
 def recorded(scenario: Scenario) -> tuple[list[Call], dict[str, Any]]:
@@ -47,7 +47,7 @@ def trouble(scenario: Scenario, calls: Sequence[Call], cut: Cut) -> str | None:
 
 @pytest.mark.slow
 @every_command
-@both_cuts
+@every_cut
 def test_what_a_command_did_outlives_a_power_cut_after_its_end(scenario: Scenario, cut: Cut) -> None:
     calls, done = recorded(scenario)
     cut_after(scenario, calls, cut)
@@ -92,7 +92,7 @@ def check(scenario: Scenario, ends: Iterable[int], cut: Cut) -> None:
 
 @pytest.mark.slow
 @every_command
-@both_cuts
+@every_cut
 def test_a_sample_of_prefixes_recovers(scenario: Scenario, cut: Cut) -> None:
     check(scenario, scenario.sample(), cut)
 
@@ -100,6 +100,6 @@ def test_a_sample_of_prefixes_recovers(scenario: Scenario, cut: Cut) -> None:
 @pytest.mark.torture
 @pytest.mark.timeout(7200)
 @every_command
-@both_cuts
+@every_cut
 def test_every_prefix_recovers(scenario: Scenario, cut: Cut) -> None:
     check(scenario, scenario.every(STRIDE), cut)
