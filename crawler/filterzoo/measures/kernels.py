@@ -31,6 +31,7 @@ LOOPS: Final = {
     "central_powers": "*f i d *d *d *d",
     "cosines_of_small_groups": "*f i i i *d *d",
     "weighted_sum": "*f *d i *d i *d *d",
+    "nearest_fit": "*d i *d *i",
 }
 """Each loop and its arguments: i and d are an int64 and a float64; * stands before a pointer to float32 (f), float64
 (d), int64 (i), int32 (h) or uint32 (u)."""
@@ -100,6 +101,15 @@ def weighted_sum(products: Floats, left: Doubles, right: Doubles) -> float:
     found = np.zeros(1)
     _call("weighted_sum", products, left, len(left), right, len(right), np.empty(LANES), found)
     return float(found[0])
+
+
+def nearest_fit(logs: Doubles, alphas: Doubles) -> int:
+    """Place of the power law that is nearest to ascending logarithms (n,); alphas: (n - 1,), the fit from each on."""
+    if len(alphas) != len(logs) - 1:
+        raise ValueError(f"{len(alphas)} fits to {len(logs)} values")
+    found = np.zeros(1, np.int64)
+    _call("nearest_fit", logs, len(logs), alphas, found)
+    return int(found[0])
 
 
 def _call(name: str, *arguments: npt.NDArray[Any] | float) -> None:

@@ -315,6 +315,27 @@ def weighted_sum(  # noqa: PLR0917  # as above
     result[0] = total
 
 
+def nearest_fit(logs: Any, count: int, alphas: Any, result: Any) -> None:
+    """result[0] = which lower end has the fit of smallest Kolmogorov-Smirnov distance, the first of equals.
+
+    logs: `count` ascending logarithms; alphas: count - 1 exponents. A fit is left as soon as it is farther away than
+    the best one so far.
+    """
+    best, found = np.inf, 0
+    for first in range(count - 1):
+        largest, slope = 0.0, 1 - alphas[first]
+        if not np.isfinite(slope):
+            continue
+        for place in range(first, count):
+            fitted = 1 - np.exp(slope * (logs[place] - logs[first]))
+            largest = max(largest, abs(fitted - (place - first) / (count - first)))
+            if largest >= best:
+                break
+        if largest < best:
+            best, found = largest, first
+    result[0] = found
+
+
 _pointer: Any = types.CPointer
 _TYPES: Final = {
     "i": types.int64,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from filterzoo.measures.kernels import nearest_fit
+
 if TYPE_CHECKING:
     from filterzoo.layers.layer import Doubles, Floats
 
@@ -23,8 +25,6 @@ _ROWS: Final = 4096
 """Rows converted to float64 at a time."""
 _NUMBERS: Final = 2**21
 """Numbers of such rows at most."""
-_FIT_CELLS: Final = 2**18
-"""Numbers of a piece of the fit: pairs of a lower end and an eigenvalue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,27 +114,8 @@ def power_law_alpha(squares: Doubles) -> float | None:
     sums = np.cumsum(logs[::-1])[::-1][:-1] - count * logs[:-1]
     with np.errstate(divide="ignore"):
         alphas = 1 + count / sums
-    distances = np.concatenate([_distances(logs, alphas, first, last) for first, last in _pieces(len(values))])
-    best = float(alphas[int(np.argmin(distances))])
+    best = float(alphas[nearest_fit(logs, alphas)])
     return best if math.isfinite(best) else None
-
-
-def _pieces(values: int) -> list[tuple[int, int]]:
-    step = max(1, _FIT_CELLS // values)
-    return [(first, min(first + step, values - 1)) for first in range(0, values - 1, step)]
-
-
-def _distances(logs: Doubles, alphas: Doubles, first: int, last: int) -> Doubles:
-    """Kolmogorov-Smirnov distances of the fits whose lower ends are logs[first:last]."""
-    own = np.arange(first, last)[:, None]
-    place = np.arange(first, len(logs))[None, :]
-    count = len(logs) - own
-    with np.errstate(invalid="ignore", over="ignore"):
-        fitted = -np.expm1((1 - alphas[own]) * (logs[place] - logs[own]))
-        gap = np.abs(fitted - (place - own) / count)
-    gap[(place < own) | ~np.isfinite(gap)] = 0.0
-    distances: Doubles = np.where(np.isfinite(alphas[own[:, 0]]), gap.max(axis=1), 1.0)
-    return distances
 
 
 def _nonzero(squares: Doubles) -> Doubles:

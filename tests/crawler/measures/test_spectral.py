@@ -66,13 +66,6 @@ def test_the_fit_is_weightwatchers():
     assert spectral.power_law_alpha(np.arange(1.0, 50.0)) is None
 
 
-def test_pieces_of_the_fit_change_nothing(monkeypatch):
-    values = np.random.default_rng(4).pareto(1.5, 300) + 0.1
-    whole = spectral.power_law_alpha(values)
-    monkeypatch.setattr(spectral, "_FIT_CELLS", 900)
-    assert spectral.power_law_alpha(values) == whole
-
-
 def test_a_matrix_of_low_rank():
     rng = np.random.default_rng(5)
     weights = (rng.normal(size=(70, 3)) @ rng.normal(size=(3, 90))).reshape(70, 10, 3, 3).astype(np.float32)

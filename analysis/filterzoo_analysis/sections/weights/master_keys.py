@@ -130,6 +130,7 @@ def _panels(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _draw(figure: Any, top: list[dict[str, Any]], panels: dict[str, Any]) -> None:
     left, right = figure.subfigures(1, 2, width_ratios=[1.2, 1])
-    labels = [f"{row['model_id'].partition('@')[0].rpartition('/')[2]} {row['kernel']}" for row in top]
+    names = [row["model_id"].partition("@")[0].rpartition("/")[2] for row in top]
+    labels = [f"{figures.short(name, 25)} {row['kernel']}" for name, row in zip(names, top, strict=True)]
     figures.bars(left, labels, {"share of variance explained": [row["share"] for row in top]})
     figures.line_panels(right, panels)
