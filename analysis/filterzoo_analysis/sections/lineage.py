@@ -19,10 +19,11 @@ _SPELLED = {
     Relation.INFERRED: "descent that weights suggest",
 }
 _RULE = (
-    f"inferred: networks whose layers have equal shapes in equal order, of which {FEWEST_LAYERS} or more differ, and "
-    f"whose weights are nearer than {NEAR_WEIGHTS} of the squared distance that independent networks have on average; "
-    "each with the five nearest. `other` is the one whose weights have the larger kurtosis, which falls in fine-tuning "
-    "(MoTHer, arXiv:2405.18432) and may grow in training that goes on: a guess, with its size in `direction`."
+    "inferred: networks that have layers of equal shapes at matching places, other heads and first layers left aside; "
+    f"{FEWEST_LAYERS} or more of them differ, and their weights are nearer than {NEAR_WEIGHTS} of the squared distance "
+    "that independent networks have on average; each with the five nearest. `other` is the one whose weights have the "
+    "larger kurtosis, which falls in fine-tuning (MoTHer, arXiv:2405.18432) and may grow in training that goes on: a "
+    "guess, with its size in `direction`."
 )
 
 
@@ -67,4 +68,4 @@ def _checked(table: pa.Table, models: list[str]) -> list[str]:
     near = [pair for pair in stated if pair in found or pair[::-1] in found]
     right = sum(found.get(pair) is not None for pair in near)
     told = f"Of {counted(len(stated), 'stated pair')} within the data set {len(near):,} are inferred as well"
-    return [f"{told}, {right:,} of them in the stated direction. Networks of other shapes, or all frozen, cannot be."]
+    return [f"{told}, {right:,} of them in the stated direction. Layers of other shapes, or frozen ones, tell nothing."]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from filterzoo.measures.descent import PROBES
+from filterzoo_publish.lineage.families import compared
 from filterzoo_publish.lineage.nearest import (
     FEWEST_LAYERS,
     FEWEST_NUMBERS,
@@ -26,25 +28,36 @@ _NEAREST = 5
 """Most relatives listed for a network: all fine-tuned networks of one origin are close to each other."""
 _LARGEST_FAMILY = 2000
 """Most networks of equal shapes that are compared pairwise: the first ones by name."""
+_Near = tuple[float, tuple[str, str], dict[str, Any]]
+"""How near, below 1; the names of two networks, sorted; their row."""
 
 
 def inferred_rows(layers: pa.Table) -> Iterator[dict[str, Any]]:
     """A row without its kind for each two near networks; `other` is the one with the larger kurtosis.
 
-    layers: `table.LAYER_COLUMNS`, by model and place. Networks are compared whose layers have equal shapes in equal
-    order. Bitwise equal layers are left out: they are shared, and no evidence about the others.
+    layers: `table.LAYER_COLUMNS`, by model and place. Layers are compared that stand at matching places with equal
+    shapes (`families.compared`). Bitwise equal layers are left out: they are shared, and no evidence about others.
     """
-    for family in _families(layers):
-        found: dict[tuple[int, int], tuple[float, float]] = {}
+    near: defaultdict[str, list[_Near]] = defaultdict(list)
+    for family, first in compared(list(_families(layers))):
         for model, others in enumerate(nearest(family)):
-            weights, moments = _distances(family, model, others)
-            decisive = np.where(np.isfinite(weights), weights / NEAR_WEIGHTS, moments / NEAR_MOMENTS)
-            near = [place for place in np.argsort(decisive, kind="stable") if decisive[place] < 1]
-            for place in near[:_NEAREST]:
-                other = int(others[place])
-                found[min(model, other), max(model, other)] = (float(weights[place]), float(moments[place]))
-        for (first, second), distances in sorted(found.items()):
-            yield _row(family, first, second, *distances)
+            places = others[(others < first) != (model < first)] if first else others
+            if len(places):
+                near[family.names[model]] += _nearest_of(family, model, places)
+    found = {pair: row for own in near.values() for _, pair, row in sorted(own, key=itemgetter(0, 1))[:_NEAREST]}
+    for _, row in sorted(found.items(), key=itemgetter(0)):
+        yield row
+
+
+def _nearest_of(family: Family, model: int, others: Ints) -> Iterator[_Near]:
+    """At most _NEAREST of the others, where they are near."""
+    weights, moments = _distances(family, model, others)
+    decisive = np.where(np.isfinite(weights), weights / NEAR_WEIGHTS, moments / NEAR_MOMENTS)
+    near = [place for place in np.argsort(decisive, kind="stable") if decisive[place] < 1]
+    for place in near[:_NEAREST]:
+        first, second = sorted((model, int(others[place])), key=family.names.__getitem__)
+        row = _row(family, first, second, float(weights[place]), float(moments[place]))
+        yield float(decisive[place]), (family.names[first], family.names[second]), row
 
 
 def _row(family: Family, first: int, second: int, weights: float, moments: float) -> dict[str, Any]:
@@ -89,7 +102,9 @@ def _distances(family: Family, model: int, others: Ints) -> tuple[Doubles, Doubl
 
 
 def _families(layers: pa.Table) -> Iterator[Family]:
-    """Groups of two networks or more whose layers have equal shapes in equal order."""
+    """Networks of FEWEST_LAYERS layers or more, by the shapes of these in their order."""
+    ids = np.unique(np.array(layers["layer_id"].to_pylist()), return_inverse=True)[1]
+    layers = layers.append_column("identity", pa.array(ids.astype(np.int64)))
     names = layers["model_id"].to_pylist()
     shapes = layers["shape"].to_pylist()
     rows: defaultdict[str, list[int]] = defaultdict(list)
@@ -100,9 +115,8 @@ def _families(layers: pa.Table) -> Iterator[Family]:
         if len(places) >= FEWEST_LAYERS:
             groups[tuple(tuple(shapes[place]) for place in places)].append(name)
     for shape, members in groups.items():
-        if len(members) > 1:
-            kept = sorted(members)[:_LARGEST_FAMILY]
-            yield _family(layers.take(pa.array([place for name in kept for place in rows[name]])), kept, shape)
+        kept = sorted(members)[:_LARGEST_FAMILY]
+        yield _family(layers.take(pa.array([place for name in kept for place in rows[name]])), kept, shape)
 
 
 def _family(table: pa.Table, names: list[str], shapes: tuple[tuple[int, ...], ...]) -> Family:
@@ -118,16 +132,16 @@ def _family(table: pa.Table, names: list[str], shapes: tuple[tuple[int, ...], ..
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         scatter = np.square(table["l2_norm"].to_numpy()) - filters * np.square(means).sum(axis=1)
         noise = np.where(scatter > 0, scatter, np.nan) / filters**2
-    ids = np.unique(np.array(table["layer_id"].to_pylist()), return_inverse=True)[1]
     return Family(
         names=names,
-        identity=ids.reshape(size).astype(np.int64),
+        identity=table["identity"].to_numpy().reshape(size),
         probes=np.where(known[:, None], probes, 0.0).reshape(*size, PROBES),
         known=known.reshape(size),
         sizes=sizes,
         kurtosis=table["kurtosis"].to_numpy().reshape(size),
         mean=means.reshape(*size, 9),
         noise=noise.reshape(size),
+        shapes=shapes,
     )
 
 

@@ -31,7 +31,7 @@ class Family:
 
     identity: (m, l) numbers that are equal for equal layers. probes: (m, l, PROBES), centred, zeros where a layer has
     fewer; known: (m, l) whether it has one. kurtosis: (m, l), NaN where unknown. mean: (m, l, 9), NaN but for 3x3;
-    noise: (m, l), the variance of the mean filter, summed over its numbers.
+    noise: (m, l), the variance of the mean filter, summed over its numbers. shapes: of the layers, where known.
     """
 
     names: list[str]
@@ -42,6 +42,7 @@ class Family:
     kurtosis: Doubles
     mean: Doubles
     noise: Doubles
+    shapes: tuple[tuple[int, ...], ...] = ()
 
 
 def nearest(family: Family) -> Iterator[Ints]:

@@ -18,28 +18,43 @@ from filterzoo_publish.lineage.table import LAYER_COLUMNS
 from filterzoo_publish.schema import arrow_schema
 
 
-def network() -> torch.nn.Sequential:
-    convolutions = [torch.nn.Conv2d(wide, 12, 3, padding=1) for wide in (3, 12, 12, 12)]
-    parts = itertools.chain.from_iterable((each, torch.nn.ReLU()) for each in convolutions)
-    return torch.nn.Sequential(*parts, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(12, 4))
+def network(inputs: int = 3, classes: int = 4, widths: tuple[int, ...] = (12, 12, 12, 12)) -> torch.nn.Sequential:
+    """3x3 convolutions of these widths, and a 1x1 convolution as the head."""
+    sizes = itertools.pairwise((inputs, *widths))
+    parts = itertools.chain.from_iterable((torch.nn.Conv2d(a, b, 3, padding=1), torch.nn.ReLU()) for a, b in sizes)
+    head = torch.nn.Conv2d(widths[-1], classes, 1)
+    return torch.nn.Sequential(*parts, torch.nn.AdaptiveAvgPool2d(1), head, torch.nn.Flatten())
 
 
-def trained(start: torch.nn.Module | None, seed: int, steps: int, rate: float, decay: float = 0.0) -> torch.nn.Module:
-    """A small network after `steps` of training on images whose classes are textures; from `start` or from noise."""
+def trained(
+    start: torch.nn.Module | None,
+    seed: int,
+    steps: int,
+    rate: float,
+    *,
+    inputs: int = 3,
+    classes: int = 4,
+    more: int = 0,
+) -> torch.nn.Module:
+    """A small network after `steps` of training on images whose classes are textures; from `start` or from noise.
+
+    What `start` has of the same name and shape is taken over. more: layers of another width behind the fourth.
+    """
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    made = network()
+    made = network(inputs, classes, (12, 12, 12, 12, *[10] * more))
     if start is not None:
-        made.load_state_dict(start.state_dict())
+        own, theirs = made.state_dict(), start.state_dict()
+        made.load_state_dict(own | {k: v for k, v in theirs.items() if k in own and v.shape == own[k].shape})
     for _ in range(steps):
-        labels = torch.randint(4, (16,), generator=generator)
-        images = torch.randn(16, 3, 12, 12, generator=generator)
+        labels = torch.randint(classes, (16,), generator=generator)
+        images = torch.randn(16, inputs, 12, 12, generator=generator)
         images = images + torch.sin(torch.arange(12.0) * (labels[:, None, None, None] + 1))
         loss = torch.nn.functional.cross_entropy(made(images), labels)
         gradients = torch.autograd.grad(loss, list(made.parameters()))
         with torch.no_grad():
             for parameter, gradient in zip(made.parameters(), gradients, strict=True):
-                parameter.mul_(1 - decay).sub_(rate * gradient.sign())
+                parameter.sub_(rate * gradient.sign())
     return made
 
 
@@ -64,10 +79,24 @@ def pairs(networks: dict[str, list[np.ndarray]], without: tuple[str, ...] = ()) 
     return {tuple(sorted((row["model_id"], row["other"]))) for row in inferred_rows(table_of(networks, without))}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Threads cost such small networks more than they save."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
-def family() -> dict[str, list[np.ndarray]]:
-    """Three networks of three seeds, and each of them fine-tuned."""
-    bases = [trained(None, seed, 30, 3e-3) for seed in range(3)]
+def bases() -> list[torch.nn.Module]:
+    """Three networks of three seeds."""
+    return [trained(None, seed, 30, 3e-3) for seed in range(3)]
+
+
+@pytest.fixture(scope="module")
+def family(bases) -> dict[str, list[np.ndarray]]:
+    """The three, and each of them fine-tuned."""
     tuned = [trained(base, 10 + place, 15, 5e-4) for place, base in enumerate(bases)]
     named = {f"{kind}{n}": each for kind, some in (("base", bases), ("tuned", tuned)) for n, each in enumerate(some)}
     return {name: weights_of(each) for name, each in named.items()}
@@ -76,6 +105,43 @@ def family() -> dict[str, list[np.ndarray]]:
 @pytest.mark.parametrize("without", [(), ("probe",)], ids=["by weights", "by moments, in old releases"])
 def test_fine_tuned_networks_are_found_and_networks_of_other_seeds_are_not(family, without):
     assert pairs(family, without) == {(f"base{n}", f"tuned{n}") for n in range(3)}
+
+
+OTHERS = {
+    "other classes": {"classes": 7},
+    "other inputs": {"inputs": 1},
+    "both": {"inputs": 1, "classes": 7},
+    "more layers": {"more": 2, "classes": 7},
+    "many more layers": {"more": 9},
+}
+
+
+@pytest.mark.parametrize("changed", OTHERS.values(), ids=OTHERS)
+def test_networks_with_other_heads_first_layers_or_depth_are_found(bases, changed):
+    """A fine-tuned network has the classes, and the channels, of its own images."""
+    made = {f"base{n}": weights_of(base) for n, base in enumerate(bases)}
+    made |= {f"tuned{n}": weights_of(trained(base, 10 + n, 15, 5e-4, **changed)) for n, base in enumerate(bases)}
+    assert [each.shape for each in made["tuned0"]] != [each.shape for each in made["base0"]]
+    assert pairs(made) == {(f"base{n}", f"tuned{n}") for n in range(3)}
+
+
+def test_distances_are_those_of_the_layers_of_equal_shapes(bases):
+    tuned = weights_of(trained(bases[0], 10, 15, 5e-4, inputs=1, more=3, classes=7))
+    base = weights_of(bases[0])
+    assert pairs({"base": base, "tuned": tuned}) == set()  # neither begins nor ends like the other
+    whole = weights_of(trained(bases[0], 10, 15, 5e-4, more=3, classes=7))
+    (row,) = inferred_rows(table_of({"base": base, "tuned": whole}))
+    (alone,) = inferred_rows(table_of({"base": base[:4], "tuned": whole[:4]}))
+    assert row == alone
+
+
+def test_half_of_the_layers_of_the_smaller_network_have_to_match():
+    rng = np.random.default_rng(4)
+    first = [rng.normal(size=(8, 8, 3, 3)).astype(np.float32) for _ in range(9)]
+    other = [rng.normal(size=(9, 9, 3, 3)).astype(np.float32) for _ in range(5)]
+    near = [each + np.float32(0.01) * rng.normal(size=each.shape).astype(np.float32) for each in first]
+    assert pairs({"whole": first, "four of nine": [*near[:4], *other]}) == set()
+    assert pairs({"whole": first, "five of nine": [*near[:5], *other[:4]]}) == {("five of nine", "whole")}
 
 
 def test_scores_are_those_of_a_plain_computation(family):
@@ -87,6 +153,8 @@ def test_scores_are_those_of_a_plain_computation(family):
         first, second = first - first.mean(), second - second.mean()
         gaps.append(((first - second) ** 2).sum())
         both.append((first**2).sum() + (second**2).sum())
+        if a.shape[2:] != (3, 3):
+            continue
         filters = [each.astype(np.float64).reshape(-1, 9) for each in (a, b)]
         noise = sum(each.var(axis=0).sum() / len(each) for each in filters)
         moments.append(((filters[0].mean(axis=0) - filters[1].mean(axis=0)) ** 2).sum() / noise)
