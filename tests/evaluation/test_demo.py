@@ -9,9 +9,9 @@ import pytest
 import torch
 from tests.program import filterzoo
 
-from filterzoo_evaluation.demo.__main__ import run_pair
 from filterzoo_evaluation.demo.images import images_of
 from filterzoo_evaluation.demo.networks import VARIANTS, small_cnn
+from filterzoo_evaluation.demo.running import run_pair
 from filterzoo_evaluation.demo.zoo import SIX, DemoPair, make_zoo
 
 

@@ -15,7 +15,6 @@ from filterzoo_evaluation.attacks.attack import (
     Norm,
     check,
     generator,
-    integer,
     signs,
 )
 
@@ -80,13 +79,19 @@ def _stripes(images: torch.Tensor, eps: float, random: Random) -> torch.Tensor:
 def _recoloured(best: torch.Tensor, images: torch.Tensor, eps: float, side: int, random: Random) -> torch.Tensor:
     channels, height, width = images.shape[1:]
     side = max(1, min(side, height, width))
-    tried = best.clone()
-    for place, one in enumerate(random):
-        top, left = integer(one, height - side + 1), integer(one, width - side + 1)
-        square = (slice(None), slice(top, top + side), slice(left, left + side))
-        colour = eps * signs(one, (channels, 1, 1)).to(images)
-        tried[place][square] = (images[place][square] + colour).clamp(0, 1)
-    return tried
+    # One draw an image: its square's corner, then the sign of each channel.
+    drawn = torch.stack([torch.rand(2 + channels, generator=one) for one in random])
+    corners = (drawn[:, :2] * torch.tensor([height - side + 1, width - side + 1])).long().to(images.device)
+    rows, columns = (_within(corners[:, axis], side, length) for axis, length in enumerate((height, width)))
+    is_in = (rows[:, :, None] & columns[:, None, :])[:, None]
+    colours = (eps * torch.where(drawn[:, 2:] < 0.5, -1.0, 1.0))[:, :, None, None].to(images)
+    return torch.where(is_in, (images + colours).clamp(0, 1), best)
+
+
+def _within(first: torch.Tensor, side: int, length: int) -> torch.Tensor:
+    """(n, length): whether each place of an axis lies in the `side` places from `first` (n,) on."""
+    place = torch.arange(length, device=first.device)[None]
+    return (place >= first[:, None]) & (place < first[:, None] + side)
 
 
 def _margins(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
