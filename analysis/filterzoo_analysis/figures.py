@@ -18,6 +18,8 @@ DRIFTS = (0.01, 10.0)
 """Nats between which drifts have colours of their own, in all matrices."""
 _FEWEST_BARS = 3
 """Number of bars in the smallest figure."""
+_BESIDE = 0.07
+"""Distance of the series of one figure at each tick."""
 STYLE: Mapping[str, Any] = {
     "text.color": INK,
     "axes.labelcolor": INK,
@@ -147,7 +149,8 @@ def boxes(figure: Any, samples: Mapping[str, Doubles], label: str) -> None:
     axis = figure.subplots()
     axis.boxplot(list(samples.values()), **_box_style(SERIES[0]))
     axis.set_xticks(
-        range(1, len(samples) + 1), [f"{short(name)}\n{len(values)} pairs" for name, values in samples.items()]
+        range(1, len(samples) + 1),
+        [f"{short(name)}\n{len(values)} {'pair' if len(values) == 1 else 'pairs'}" for name, values in samples.items()],
     )
     axis.set_ylabel(label)
 
@@ -183,14 +186,12 @@ def depth_panels(
             axis.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=3)
 
 
-def lines(figure: Any, ticks: Sequence[str], series: Mapping[str, Doubles], label: str) -> None:
-    """Each series along the ticks, (3, ticks): values, lower and upper ends of their intervals."""
+def lines(figure: Any, ticks: Sequence[str], series: Mapping[str, Doubles], label: str, along: str = "") -> None:
+    """Each series along the ticks, (3, ticks): values, lower and upper ends of intervals. along names the ticks."""
     axis = figure.subplots()
-    for (name, (values, low, high)), colour in zip(series.items(), SERIES * 4, strict=False):
-        axis.plot(range(len(ticks)), values, "-", color=colour)
-        axis.vlines(range(len(ticks)), low, high, color=colour, alpha=0.4, lw=4)
-        _points(axis, np.arange(len(ticks)), values, np.isfinite(low), color=colour, label=name)
-    axis.set_xticks(range(len(ticks)), ticks, rotation=45, ha="right")
+    for number, (name, found) in enumerate(series.items()):
+        _line(axis, found, name, number, len(series))
+    _name_ticks(axis, ticks, along)
     axis.set_ylabel(label)
     axis.set_ylim(bottom=min(0.0, axis.get_ylim()[0]))
     axis.legend(fontsize=8)
@@ -203,21 +204,36 @@ def line_panels(figure: Any, panels: Mapping[str, Mapping[str, Any]], label: str
     """
     axes = np.atleast_1d(figure.subplots(1, len(panels)))
     for axis, (title, panel) in zip(axes, panels.items(), strict=True):
-        places = np.arange(len(panel["ticks"]))
-        for (name, (values, low, high)), colour in zip(panel["series"].items(), SERIES * 4, strict=False):
-            axis.plot(places, values, "-", color=colour)
-            axis.vlines(places, low, high, color=colour, alpha=0.4, lw=4)
-            _points(axis, places, values, np.isfinite(low), color=colour, label=short(name, 40))
+        series = panel["series"]
+        for number, (name, found) in enumerate(series.items()):
+            _line(axis, found, short(name, 40), number, len(series))
         if "line" in panel:
-            axis.plot(places, panel["line"], "--", color=INK, lw=1.2, label=unknown)
+            axis.plot(np.arange(len(panel["ticks"])), panel["line"], "--", color=INK, lw=1.2, label=unknown)
         axis.set_title(title)
-        turned = {"rotation": 60, "ha": "right", "rotation_mode": "anchor", "fontsize": 7.5}
-        axis.set_xticks(places, panel["ticks"], **(turned if max(map(len, panel["ticks"])) > 2 else {}))
-        tops = [np.nanmax(np.stack(lines), initial=0.0) for lines in panel["series"].values()]
-        axis.set_ylim(0, 1.12 * max([*tops, *panel.get("line", [])]) or 1)
-        axis.set_xlabel(panel.get("along", ""))
-        axis.legend(fontsize=7.5)
+        _name_ticks(axis, panel["ticks"], panel.get("along", ""))
+        tops = [np.nanmax(np.stack(found), initial=0.0) for found in series.values()]
+        # The legend has the upper part of the panel for itself.
+        share = 0.05 + 0.06 * (len(series) + ("line" in panel))
+        axis.set_ylim(0, max([*tops, *panel.get("line", [])]) / (1 - share) or 1)
+        axis.legend(fontsize=7.5, loc="upper right")
     axes[0].set_ylabel(label)
+
+
+def _line(axis: Any, found: Doubles, name: str, number: int, count: int) -> None:
+    """One of `count` series, (3, ticks): values, low, high. Unknown values are passed over; intervals stand apart."""
+    values, low, high = found
+    places, colour = np.arange(len(values)) + (number - (count - 1) / 2) * _BESIDE, SERIES[number % len(SERIES)]
+    known = np.isfinite(values)
+    axis.plot(places[known], values[known], "-", color=colour)
+    axis.vlines(places, low, high, color=colour, alpha=0.4, lw=4)
+    _points(axis, places, values, np.isfinite(low), color=colour, label=name)
+
+
+def _name_ticks(axis: Any, ticks: Sequence[str], along: str) -> None:
+    """Long names are turned, so that they do not run into each other."""
+    turned = {"rotation": 60, "ha": "right", "rotation_mode": "anchor", "fontsize": 7.5}
+    axis.set_xticks(range(len(ticks)), ticks, **(turned if max(map(len, ticks)) > 2 else {}))
+    axis.set_xlabel(along)
 
 
 def densities(figure: Any, clouds: Mapping[str, Doubles], columns: int = 4) -> None:

@@ -140,7 +140,13 @@ def degenerated(zoo: Zoo) -> Exhibit:
         says=told + "; ".join(_told(kind, [row for row in rows if row["kind"] == kind]) for kind in names) + ".",
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query_of(zoo, "quality.degenerated"),
-        draw=partial(figures.lines, ticks=DECILES, series=series, label="mean share of a model's layers"),
+        draw=partial(
+            figures.lines,
+            ticks=DECILES,
+            series=series,
+            label="mean share of a model's layers",
+            along="relative depth",
+        ),
         size=(8, 4),
         notes=(f"{_DEGENERATED} {HOLLOW}",),
     )

@@ -98,7 +98,11 @@ def explained_variance(zoo: Zoo) -> Exhibit:
         table=table_of({"component": np.arange(FILTER_SIZE), **columns}),
         query=query_of(zoo, "robustness.explained_variance"),
         draw=partial(
-            figures.lines, ticks=[f"v{i}" for i in range(FILTER_SIZE)], series=series, label="explained variance ratio"
+            figures.lines,
+            ticks=[f"v{i}" for i in range(FILTER_SIZE)],
+            series=series,
+            label="explained variance ratio",
+            along="component",
         ),
         size=(6, 3.6),
         notes=(

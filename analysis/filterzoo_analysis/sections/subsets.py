@@ -110,6 +110,7 @@ def cumulative(zoo: Zoo) -> Exhibit:
             ticks=[str(number) for number in range(1, 10)],
             series=series,
             label="cumulative share of explained variance",
+            along="components",
         ),
         size=(9, 4.6),
         notes=(f"Variant {zoo.coefficients.variant}; bars: 95 % intervals, models drawn again.",),

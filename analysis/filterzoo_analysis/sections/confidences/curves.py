@@ -9,14 +9,21 @@ import numpy as np
 
 from filterzoo_analysis.exhibits import Exhibit, query_of, shown, table_of
 from filterzoo_analysis.sections.confidences import drawing
-from filterzoo_analysis.sections.confidences.rows import KINDS, Evaluation, conditions, evaluations, rates, warning
-from filterzoo_analysis.sections.confidences.scatter import axes
+from filterzoo_analysis.sections.confidences.rows import (
+    KINDS,
+    conditions,
+    error_of,
+    evaluations,
+    grid_of,
+    rates,
+    warning,
+)
 from filterzoo_analysis.zoo import Zoo
 
 _ROC_NOTES = (
     (
         "A thin line a network, thick ones the mean over networks. Right images are the positive ones, confidence is "
-        "the score; drawn through the edges of the 15 bins, the areas are those of the single images."
+        "the score; drawn through the edges of the 15 bins. The areas, of which panels show means, are those of images."
     ),
     (
         "Compare areas only between evaluations of one stop rule: an attack that stops at the first error leaves each "
@@ -49,15 +56,15 @@ def roc(zoo: Zoo) -> Exhibit:
         for kind in KINDS
         if (own := [each.number("auroc") for each in here if each.kind == kind])
     )
-    sets, attacks = axes(found)
+    grid = grid_of(found)
     return Exhibit(
         name="confidence_roc",
         title="Confidence as a detector of right answers: ROC curves",
         says=f"Mean area under the curve over networks: {told}.",
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query_of(zoo, "confidences.curves.roc"),
-        draw=partial(drawing.rocs, found=found, sets=sets, attacks=attacks),
-        size=(1.2 + 2.9 * len(attacks), 0.9 + 2.7 * len(sets)),
+        draw=partial(drawing.rocs, found=found, grid=grid),
+        size=grid.size,
         notes=_ROC_NOTES,
     )
 
@@ -72,20 +79,20 @@ def reliability(zoo: Zoo) -> Exhibit:
             if own:
                 rows += [{"image_set": image_set, "attack": attack, "kind": kind, **row} for row in _bins(sum(own))]
     told = "; ".join(
-        f"{image_set}, {attack}, {kind} {shown(_error(these))}"
+        f"{image_set}, {attack}, {kind} {shown(error_of(these))}"
         for (image_set, attack), here in conditions(found).items()
         for kind in KINDS
         if (these := [each for each in here if each.kind == kind])
     )
-    sets, attacks = axes(found)
+    grid = grid_of(found)
     return Exhibit(
         name="reliability",
         title="Reliability: accuracy by confidence",
         says=f"Calibration error of the images of all networks together: {told}.",
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query_of(zoo, "confidences.curves.reliability"),
-        draw=partial(drawing.reliabilities, found=found, rows=rows, sets=sets, attacks=attacks),
-        size=(1.2 + 2.9 * len(attacks), 0.9 + 2.7 * len(sets)),
+        draw=partial(drawing.reliabilities, found=found, rows=rows, grid=grid),
+        size=grid.size,
         notes=tuple(filter(None, (_RELIABILITY_NOTE, warning(found)))),
     )
 
@@ -99,8 +106,3 @@ def _bins(counts: Any) -> list[dict[str, Any]]:
         {"above": i / len(number), "images": int(number[i]), "accuracy": accuracy[i], "confidence": confidence[i]}
         for i in range(len(number))
     ]
-
-
-def _error(own: list[Evaluation]) -> float:
-    right, wrong, z_right, z_wrong = np.sum([each.counts() for each in own], axis=0)
-    return float(np.abs(right - z_right - z_wrong).sum() / (right + wrong).sum())

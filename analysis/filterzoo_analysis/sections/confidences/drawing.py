@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 
 from filterzoo_analysis.figures import INK, SERIES, short
-from filterzoo_analysis.sections.confidences.rows import KINDS, Evaluation, rates
+from filterzoo_analysis.sections.confidences.rows import KINDS, Evaluation, Grid, error_of, rates
 
 COLOURS = dict(zip(KINDS, SERIES, strict=False))
 _MARKERS = dict(zip(KINDS, ("o", "D", "s"), strict=True))
 _GRID = np.linspace(0, 1, 101)
 
 
-def scatters(figure: Any, found: Sequence[Evaluation], sets: Sequence[str], attacks: Sequence[str]) -> None:
+def scatters(figure: Any, found: Sequence[Evaluation], grid: Grid) -> None:
     """Confidence on right (x) against wrong images (y), coloured by accuracy; a star in the best corner."""
     image = None
-    axes = _grid(figure, sets, attacks)
-    for axis, here in _panels(axes, found, sets, attacks):
+    axes = _axes(figure, grid)
+    for axis, here in _panels(axes, found, grid):
         if not here:
             _leave_empty(axis)
             continue
@@ -33,7 +33,7 @@ def scatters(figure: Any, found: Sequence[Evaluation], sets: Sequence[str], atta
                 image = axis.scatter(x, y, c=[each.number("accuracy") for each in own], marker=marker, **style)
         axis.set_xlim(-0.03, 1.05)
         axis.set_ylim(-0.05, 1.03)
-    _name(axes, sets, attacks, "confidence where right", "confidence where wrong")
+    _name(axes, grid, "confidence where right", "confidence where wrong")
     if image is not None:
         bar = figure.colorbar(image, ax=axes, shrink=0.7, label="accuracy")
         bar.outline.set_visible(False)
@@ -63,10 +63,10 @@ def grouped_bars(figure: Any, rows: Sequence[Mapping[str, Any]], label: str) -> 
     axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
 
 
-def rocs(figure: Any, found: Sequence[Evaluation], sets: Sequence[str], attacks: Sequence[str]) -> None:
+def rocs(figure: Any, found: Sequence[Evaluation], grid: Grid) -> None:
     """A thin line for each network, a thick one for the mean of its kind; the diagonal is chance."""
-    axes = _grid(figure, sets, attacks)
-    for axis, here in _panels(axes, found, sets, attacks):
+    axes = _axes(figure, grid)
+    for axis, here in _panels(axes, found, grid):
         if not here:
             _leave_empty(axis)
             continue
@@ -77,21 +77,18 @@ def rocs(figure: Any, found: Sequence[Evaluation], sets: Sequence[str], attacks:
                 axis.plot(false, true, color=colour, lw=0.7, alpha=0.45)
             if lines:
                 mean = np.mean([np.interp(_GRID, false, true) for false, true in lines], axis=0)
-                axis.plot(_GRID, mean, color=colour, lw=2.2)
-    _name(axes, sets, attacks, "wrong images above", "right images above")
+                # A curve that rises at once has two values at 0, of which the first is 0.
+                axis.plot([0.0, *_GRID], [0.0, *mean], color=colour, lw=2.2)
+        areas = {kind: [each.number("auroc") for each in here if each.kind == kind] for kind in KINDS}
+        _tell(axis, "area", {kind: float(np.mean(own)) for kind, own in areas.items() if own})
+    _name(axes, grid, "false positive rate", "true positive rate")
     _colour_legend(figure, axes, [each.kind for each in found])
 
 
-def reliabilities(
-    figure: Any,
-    found: Sequence[Evaluation],
-    rows: Sequence[Mapping[str, Any]],
-    sets: Sequence[str],
-    attacks: Sequence[str],
-) -> None:
+def reliabilities(figure: Any, found: Sequence[Evaluation], rows: Sequence[Mapping[str, Any]], grid: Grid) -> None:
     """Accuracy against mean confidence of each bin; the dashed line is calibrated."""
-    axes = _grid(figure, sets, attacks)
-    for axis, evaluations in _panels(axes, found, sets, attacks):
+    axes = _axes(figure, grid)
+    for axis, evaluations in _panels(axes, found, grid):
         if not evaluations:
             _leave_empty(axis)
             continue
@@ -102,23 +99,24 @@ def reliabilities(
             own = [row for row in here if row["kind"] == kind]
             x, y = ([row[name] for row in own] for name in ("confidence", "accuracy"))
             total = sum(row["images"] for row in own)
-            axis.plot(x, y, color=colour, lw=1)
-            axis.scatter(x, y, s=[8 + 120 * row["images"] / total for row in own], color=colour, alpha=0.8)
+            axis.plot(x, y, color=colour, lw=1, alpha=0.5)
+            sizes = [3 + 120 * row["images"] / total for row in own]
+            axis.scatter(x, y, s=sizes, color=colour, alpha=0.8, linewidths=0, clip_on=False)
+        kinds = {kind: [each for each in evaluations if each.kind == kind] for kind in KINDS}
+        _tell(axis, "ECE", {kind: error_of(own) for kind, own in kinds.items() if own})
         axis.set_xlim(-0.03, 1.03)
         axis.set_ylim(-0.03, 1.03)
-    _name(axes, sets, attacks, "confidence", "accuracy")
+    _name(axes, grid, "confidence", "accuracy")
     _colour_legend(figure, axes, [row["kind"] for row in rows])
 
 
-def _grid(figure: Any, sets: Sequence[str], attacks: Sequence[str]) -> Any:
-    return figure.subplots(len(sets), len(attacks), squeeze=False, sharex=True, sharey=True)
+def _axes(figure: Any, grid: Grid) -> Any:
+    return figure.subplots(len(grid.sets), len(grid.attacks), squeeze=False, sharex=True, sharey=True)
 
 
-def _panels(
-    axes: Any, found: Sequence[Evaluation], sets: Sequence[str], attacks: Sequence[str]
-) -> Iterator[tuple[Any, list[Evaluation]]]:
-    for i, image_set in enumerate(sets):
-        for j, attack in enumerate(attacks):
+def _panels(axes: Any, found: Sequence[Evaluation], grid: Grid) -> Iterator[tuple[Any, list[Evaluation]]]:
+    for i, image_set in enumerate(grid.sets):
+        for j, attack in enumerate(grid.attacks):
             here = [each for each in found if (each.image_set, each.column) == (image_set, attack)]
             if here and here[0].attack != attack:
                 settings = here[0].attack.removeprefix(attack).strip()
@@ -126,13 +124,20 @@ def _panels(
             yield axes[i, j], here
 
 
-def _name(axes: Any, sets: Sequence[str], attacks: Sequence[str], x: str, y: str) -> None:
-    for axis, attack in zip(axes[0], attacks, strict=True):
+def _name(axes: Any, grid: Grid, x: str, y: str) -> None:
+    for axis, attack in zip(axes[0], grid.attacks, strict=True):
         axis.set_title(short(attack), loc="left")
     for axis in axes[-1]:
         axis.set_xlabel(x)
-    for axis, image_set in zip(axes[:, 0], sets, strict=True):
+    for axis, image_set in zip(axes[:, 0], grid.sets, strict=True):
         axis.set_ylabel(f"{short(image_set)}\n{y}")
+
+
+def _tell(axis: Any, measure: str, numbers: Mapping[str, float]) -> None:
+    """A measure of each kind in the corner that curves leave free, in the colour of the kind."""
+    for line, (kind, number) in enumerate(reversed(numbers.items())):
+        told = f"{measure} {number:.2f}"
+        axis.text(0.98, 0.03 + 0.08 * line, told, ha="right", transform=axis.transAxes, color=COLOURS[kind], fontsize=8)
 
 
 def _leave_empty(axis: Any) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from functools import partial
 from typing import Any
 
 import numpy as np
 
-from filterzoo_analysis import figures
 from filterzoo_analysis import published_numbers as papers
-from filterzoo_analysis.drift.uncertainty import FEWEST_MODELS, RATE, adjusted_list, mean_interval
-from filterzoo_analysis.exhibits import Answer, Exhibit, counted, interval, query_of, table_of
+from filterzoo_analysis.drift.uncertainty import FEWEST_MODELS, RATE, mean_interval
+from filterzoo_analysis.exhibits import Answer, Exhibit, counted
+from filterzoo_analysis.sections.confidences import comparisons
 from filterzoo_analysis.sections.confidences.rows import Evaluation, conditions, evaluations, warning
 from filterzoo_analysis.sections.confidences.twins import exchange
 from filterzoo_analysis.zoo import Zoo
@@ -41,35 +40,26 @@ def functions(zoo: Zoo) -> Exhibit | None:
     ]
     if not rows:
         return None
-    q = adjusted_list(np.array([row["p"] for row in rows], dtype=float))
-    rows = [row | {"q": each, "differs": bool(each <= RATE)} for row, each in zip(rows, q, strict=True)]
-    drawn = [row for row in rows if row["measure"] == "over_confidence"]
-    labels = [
-        f"{row['column']} {row['value']} - {row['reference']}, {row['image_set']}, {row['attack']} ({row['groups']})"
-        for row in drawn
-    ]
-    points = np.array([[row[key] for row in drawn] for key in ("difference", "low", "high")], dtype=float)
+    rows = comparisons.judged(rows, "differs")
     differ = [
-        f"{row['measure']} of {row['value']} less {row['reference']}, {row['image_set']}, {row['attack']}: "
-        f"{interval(row['difference'], row['low'], row['high'])}"
+        comparisons.told(row, f"{row['measure']} of {row['value']} less {row['reference']}", "difference")
         for row in rows
         if row["differs"]
     ]
-    return Exhibit(
+    return comparisons.exhibit(
+        zoo,
+        rows,
+        [row for row in rows if row["measure"] == "over_confidence"],
         name="confidence_functions",
         title="Activation and pooling at equal architecture",
         says="; ".join(differ) + "." if differ else "No difference is shown between activation functions or poolings.",
-        table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
-        query=query_of(zoo, "confidences.functions.functions"),
-        draw=partial(
-            figures.intervals,
-            labels=labels,
-            found=points,
-            label="difference in over-confidence",
-            stands_out=[row["differs"] for row in drawn],
-        ),
-        size=(9, 1.2 + 0.3 * len(drawn)),
-        notes=tuple(filter(None, (*_NOTES, _count(rows), warning(found)))),
+        query="confidences.functions.functions",
+        value="difference",
+        flag="differs",
+        about=lambda row: f"{row['column']} {row['value']} less {row['reference']}",
+        count="groups",
+        axis="difference in over-confidence",
+        notes=(*_NOTES, _count(rows), warning(found)),
         answers=(Answer(papers.FUNCTIONS_MATTER, "; ".join(differ) or "no difference is shown"),),
     )
 

@@ -95,6 +95,25 @@ def attack_name(row: dict[str, Any]) -> str:
     return f"{name}{'' if row['norm'] is None else ' ' + row['norm']}{eps}"
 
 
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The panels of a figure: image sets are its rows, attacks (without settings) its columns."""
+
+    sets: tuple[str, ...]
+    attacks: tuple[str, ...]
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Inches of the figure."""
+        return 1.2 + 2.9 * len(self.attacks), 0.9 + 2.7 * len(self.sets)
+
+
+def grid_of(found: list[Evaluation]) -> Grid:
+    """The panels that these evaluations need, in their order."""
+    sets, attacks = ([getattr(each, name) for each in found] for name in ("image_set", "column"))
+    return Grid(tuple(dict.fromkeys(sets)), tuple(dict.fromkeys(attacks)))
+
+
 def conditions(found: list[Evaluation]) -> dict[tuple[str, str], list[Evaluation]]:
     """(image set, attack) -> its evaluations, in their order."""
     groups: dict[tuple[str, str], list[Evaluation]] = {}
@@ -108,6 +127,12 @@ def rates(counts: Doubles) -> tuple[Doubles, Doubles]:
     right, wrong = counts[0, ::-1], counts[1, ::-1]
     false, true = (np.concatenate([[0.0], np.cumsum(each)]) / each.sum() for each in (wrong, right))
     return false, true
+
+
+def error_of(own: list[Evaluation]) -> float:
+    """The calibration error of the images of several evaluations together."""
+    right, wrong, z_right, z_wrong = np.sum([each.counts() for each in own], axis=0)
+    return float(np.abs(right - z_right - z_wrong).sum() / (right + wrong).sum())
 
 
 def warning(found: list[Evaluation]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from filterzoo_analysis.drift.uncertainty import HOLLOW, mean_interval
 from filterzoo_analysis.exhibits import Exhibit, counted, interval, query_of, shown, table_of
 from filterzoo_analysis.sections.confidences import drawing
-from filterzoo_analysis.sections.confidences.rows import KINDS, Evaluation, conditions, evaluations, warning
+from filterzoo_analysis.sections.confidences.rows import KINDS, Evaluation, conditions, evaluations, grid_of, warning
 from filterzoo_analysis.sections.quality import ONE_IN_TWENTY
 from filterzoo_analysis.zoo import Zoo
 
@@ -41,15 +41,15 @@ def scatter(zoo: Zoo) -> Exhibit:
         for each in found
     ]
     told = "; ".join(_told(*item) for item in conditions(found).items())
-    sets, attacks = axes(found)
+    grid = grid_of(found)
     return Exhibit(
         name="confidence_right_wrong",
         title="Confidence on right against confidence on wrong images",
         says=f"Mean confidence on right and on wrong images: {told}.",
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query_of(zoo, "confidences.scatter.scatter"),
-        draw=partial(drawing.scatters, found=found, sets=sets, attacks=attacks),
-        size=(1.2 + 2.9 * len(attacks), 0.9 + 2.7 * len(sets)),
+        draw=partial(drawing.scatters, found=found, grid=grid),
+        size=grid.size,
         notes=tuple(filter(None, (*_NOTES, warning(found), *left))),
     )
 
@@ -103,8 +103,3 @@ def _told(condition: tuple[str, str], here: list[Evaluation]) -> str:
 def _known_mean(values: list[float]) -> float:
     known = np.array(values)[np.isfinite(values)]
     return float(known.mean()) if len(known) else float("nan")
-
-
-def axes(found: list[Evaluation]) -> tuple[list[str], list[str]]:
-    """Image sets (rows of a figure) and attacks (columns), in their order."""
-    return list(dict.fromkeys(each.image_set for each in found)), list(dict.fromkeys(each.column for each in found))

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import partial
 from itertools import product
 from typing import Any
 
 import numpy as np
 
 from filterzoo.layers.layer import Doubles
-from filterzoo_analysis import figures
 from filterzoo_analysis import published_numbers as papers
-from filterzoo_analysis.drift.uncertainty import FEWEST_MODELS, HOLLOW, RATE, REPLICATES, adjusted_list, widened
-from filterzoo_analysis.exhibits import Answer, Exhibit, counted, interval, query_of, table_of
+from filterzoo_analysis.drift.uncertainty import FEWEST_MODELS, HOLLOW, RATE, REPLICATES, widened
+from filterzoo_analysis.exhibits import Answer, Exhibit, counted, interval
+from filterzoo_analysis.sections.confidences import comparisons
 from filterzoo_analysis.sections.confidences.rows import HALF, Evaluation, conditions, evaluations
 from filterzoo_analysis.sections.confidences.scatter import MEASURES
 from filterzoo_analysis.zoo import Zoo
@@ -42,26 +41,21 @@ def differences(zoo: Zoo) -> Exhibit | None:
                 rows.append(about | row_of(found.values, found.cluster) | {"below_half": below})
     if not rows:
         return None
-    q = adjusted_list(np.array([row["p"] for row in rows]))
-    rows = [row | {"q": each, "differs": bool(each <= RATE)} for row, each in zip(rows, q, strict=True)]
-    drawn = [row for row in rows if row["measure"] in {"over_confidence", "under_confidence", "ece"}]
-    labels = [f"{row['measure']}, {row['image_set']}, {row['attack']} ({row['pairs']})" for row in drawn]
-    points = np.array([[row[key] for row in drawn] for key in ("difference", "low", "high")], dtype=float)
-    return Exhibit(
+    rows = comparisons.judged(rows, "differs")
+    return comparisons.exhibit(
+        zoo,
+        rows,
+        [row for row in rows if row["measure"] in {"over_confidence", "under_confidence", "ece"}],
         name="confidence_pairs",
         title="Robust minus normal, within pairs",
         says=_told(rows),
-        table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
-        query=query_of(zoo, "confidences.twins.differences"),
-        draw=partial(
-            figures.intervals,
-            labels=labels,
-            found=points,
-            label="robust minus normal",
-            stands_out=[row["differs"] for row in drawn],
-        ),
-        size=(8, 1.2 + 0.3 * len(drawn)),
-        notes=tuple(filter(None, (*_NOTES, _count(rows), _below(rows)))),
+        query="confidences.twins.differences",
+        value="difference",
+        flag="differs",
+        about=lambda row: str(row["measure"]),
+        count="pairs",
+        axis="robust minus normal",
+        notes=(*_NOTES, _count(rows), _below(rows)),
         answers=(Answer(papers.LESS_OVER_CONFIDENT, _answer(rows)),),
     )
 
@@ -131,13 +125,8 @@ def exchange(sums: Doubles) -> float:
     return float((1 + (np.abs(signs @ sums) >= bound).sum()) / (1 + REPLICATES))
 
 
-def _label(row: dict[str, Any]) -> str:
-    found = interval(row["difference"], row["low"], row["high"])
-    return f"{row['measure']}, {row['image_set']}, {row['attack']}: {found}"
-
-
 def _told(rows: list[dict[str, Any]]) -> str:
-    differ = [_label(row) for row in rows if row["differs"]]
+    differ = [comparisons.told(row, row["measure"], "difference") for row in rows if row["differs"]]
     return "; ".join(differ) + "." if differ else "No difference is shown: none stands out among so many comparisons."
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from filterzoo.layers.layer import Doubles
-from filterzoo_analysis import figures
-from filterzoo_analysis.drift.uncertainty import RATE, REPLICATES, adjusted_list, drift_between, widened
-from filterzoo_analysis.exhibits import Exhibit, counted, interval, query_of, table_of
+from filterzoo_analysis.drift.uncertainty import RATE, REPLICATES, drift_between, widened
+from filterzoo_analysis.exhibits import Exhibit, counted
 from filterzoo_analysis.sections import pairs, quality
+from filterzoo_analysis.sections.confidences import comparisons
 from filterzoo_analysis.sections.confidences.rows import Evaluation, conditions, evaluations, warning
 from filterzoo_analysis.zoo import Zoo
 
@@ -46,35 +45,25 @@ def correlation(zoo: Zoo) -> Exhibit | None:
     ]
     if not rows:
         return None
-    q = adjusted_list(np.array([row["p"] for row in rows]))
-    rows = [row | {"q": each, "stands_out": bool(each <= RATE)} for row, each in zip(rows, q, strict=True)]
+    rows = comparisons.judged(rows, "stands_out")
     drawn = sorted(rows, key=lambda row: (row["q"], -abs(row["rho"])))[:_DRAWN]
-    labels = [
-        f"{row['confidence']} ~ {row['measure']}, {row['image_set']}, {row['attack']} ({row['networks']})"
-        for row in drawn
-    ]
-    points = np.array([[row[key] for row in drawn] for key in ("rho", "low", "high")], dtype=float)
     told = [
-        f"{row['confidence']} with {row['measure']}, {row['image_set']}, {row['attack']}: "
-        f"{interval(row['rho'], row['low'], row['high'])}"
-        for row in drawn
-        if row["stands_out"]
+        comparisons.told(row, f"{row['confidence']} with {row['measure']}", "rho") for row in drawn if row["stands_out"]
     ]
-    return Exhibit(
+    return comparisons.exhibit(
+        zoo,
+        rows,
+        drawn,
         name="confidence_weights",
         title="Confidence and weights at equal architecture",
         says="; ".join(told) + "." if told else "No correlation is shown: none stands out among so many.",
-        table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
-        query=query_of(zoo, "confidences.weights.correlation"),
-        draw=partial(
-            figures.intervals,
-            labels=labels,
-            found=points,
-            label="rank correlation within groups",
-            stands_out=[row["stands_out"] for row in drawn],
-        ),
-        size=(9, 1.2 + 0.26 * len(drawn)),
-        notes=tuple(filter(None, (*_NOTES, _count(rows), warning(found)))),
+        query="confidences.weights.correlation",
+        value="rho",
+        flag="stands_out",
+        about=lambda row: f"{row['confidence']} ~ {row['measure']}",
+        count="networks",
+        axis="rank correlation within groups",
+        notes=(*_NOTES, _count(rows), warning(found)),
     )
 
 

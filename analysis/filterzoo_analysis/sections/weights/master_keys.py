@@ -125,7 +125,7 @@ def _panels(rows: list[dict[str, Any]]) -> dict[str, Any]:
         series[f"{kernel}, chance {next(row['chance'] for row in rows if row['kernel'] == kernel):.2f}"] = np.array(
             found
         ).T
-    return {"mean over networks, by depth": {"ticks": DECILES, "series": series}}
+    return {"mean over networks, by depth": {"ticks": DECILES, "series": series, "along": "relative depth"}}
 
 
 def _draw(figure: Any, top: list[dict[str, Any]], panels: dict[str, Any]) -> None:

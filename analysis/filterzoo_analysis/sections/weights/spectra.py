@@ -43,7 +43,7 @@ def by_depth(zoo: Zoo) -> Exhibit | None:
             found += [{"measure": column, "kernels": name, "decile": DECILES[i]} | mean for i, mean in enumerate(means)]
             series[name] = np.array([[mean[end] for mean in means] for end in ("mean", "low", "high")])
         if series:
-            panels[spelled] = {"ticks": DECILES, "series": series}
+            panels[spelled] = {"ticks": DECILES, "series": series, "along": "relative depth"}
     ends = [row for row in found if row["decile"] in {DECILES[0], DECILES[-1]} and row["kernels"] == _SPATIAL]
     told = "; ".join(f"{row['measure']} {row['decile']} {shown(row['mean'])}" for row in ends)
     return Exhibit(
