@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 
 import pytest
 import torch
 from tests.program import filterzoo
 
+from filterzoo_evaluation.demo import __main__, running
 from filterzoo_evaluation.demo.images import images_of
 from filterzoo_evaluation.demo.networks import VARIANTS, small_cnn
 from filterzoo_evaluation.demo.running import run_pair
@@ -33,6 +35,14 @@ def test_images_come_with_wheels_in_an_order_that_mixes_classes() -> None:
         assert data.images.max() == 255
         assert set(data.labels[:100]) == set(range(10))
         assert data.trained < count - 300
+
+
+def test_worker_processes_can_import_what_they_run() -> None:
+    """They start anew and do not load a package's `__main__`: `make confidence-demo` failed so."""
+    own = [name for name, value in vars(__main__).items() if getattr(value, "__module__", None) == __main__.__name__]
+    assert own == []
+    assert __main__.main is running.main
+    assert pickle.loads(pickle.dumps(running.run_pair)) is running.run_pair  # noqa: S301
 
 
 @pytest.mark.slow

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 MAX_SIDE: Final = 4096
 """Most rows and columns of the Gram matrix whose eigenvalues are taken."""
-MAX_SHARE: Final = 0.30
-"""Largest cost of a spectrum relative to a layer's other measures, by the estimate of `is_affordable`."""
+MAX_SHARE: Final = 0.35
+"""Largest cost of a spectrum relative to a layer's other measures, by the estimate of `is_affordable`: 3x3 layers of
+512 channels on both sides have one."""
 _SMALL: Final = 5e5
 """Cost in nanoseconds that is allowed for any layer's spectrum."""
 FEWEST_VALUES: Final = 50

@@ -86,6 +86,7 @@ def test_what_has_no_spectrum_has_none(fill):
 def test_a_spectrum_that_would_cost_too_much_is_none(monkeypatch):
     assert measure_weights(heavy((512, 512, 1, 1))).spectral_norm is None
     assert measure_weights(heavy((256, 256, 3, 3))).spectral_norm is not None
+    assert spectral.is_affordable((512, 512, 3, 3), 1)
     monkeypatch.setattr(spectral, "MAX_SIDE", 16)
     assert measure_weights(heavy((17, 2, 3, 3))).spectral_norm is None
     assert measure_weights(heavy((16, 2, 3, 3))).spectral_norm is not None
