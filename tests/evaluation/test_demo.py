@@ -42,7 +42,7 @@ def test_worker_processes_can_import_what_they_run() -> None:
     own = [name for name, value in vars(__main__).items() if getattr(value, "__module__", None) == __main__.__name__]
     assert own == []
     assert __main__.main is running.main
-    assert pickle.loads(pickle.dumps(running.run_pair)) is running.run_pair  # noqa: S301
+    assert pickle.loads(pickle.dumps(running.run_pair)) is running.run_pair
 
 
 @pytest.mark.slow
