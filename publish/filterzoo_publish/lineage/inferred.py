@@ -35,7 +35,7 @@ _Near = tuple[float, tuple[str, str], dict[str, Any]]
 def inferred_rows(layers: pa.Table) -> Iterator[dict[str, Any]]:
     """A row without its kind for each two near networks; `other` is the one with the larger kurtosis.
 
-        layers: `table.LAYER_COLUMNS`, by model and place. Layers are compared that stand at matching places with equal
+    layers: `table.LAYER_COLUMNS`, by model and place. Layers are compared that stand at matching places with equal
     shapes (`families.compared`). Bitwise equal layers are left out: they are shared, and no evidence about others.
     """
     near: defaultdict[str, list[_Near]] = defaultdict(list)
