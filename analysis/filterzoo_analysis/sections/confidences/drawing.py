@@ -135,7 +135,7 @@ def _name(axes: Any, grid: Grid, x: str, y: str) -> None:
 
 def _tell(axis: Any, measure: str, numbers: Mapping[str, float]) -> None:
     """A measure of each kind in the corner that curves leave free, in the colour of the kind."""
-    for line, (kind, number) in enumerate(reversed(numbers.items())):
+    for line, (kind, number) in enumerate(reversed(list(numbers.items()))):
         told = f"{measure} {number:.2f}"
         axis.text(0.98, 0.03 + 0.08 * line, told, ha="right", transform=axis.transAxes, color=COLOURS[kind], fontsize=8)
 
