@@ -11,12 +11,12 @@ from typing import Any
 import typer
 
 from filterzoo import plugins as plugin_loading
-from filterzoo.crawl.costs import Amount, Cost, cost_of, parse_rate, read_prices
 from filterzoo.crawl.discovery import Task
 from filterzoo.crawl.log import CrawlLog, line_of_entry
 from filterzoo.crawl.pipeline import Order, dry_run, planned_sources
 from filterzoo.errors import StartError
 from filterzoo.outcome import LedgerEntry
+from filterzoo.reporting.costs import Amount, Cost, cost_of, parse_rate, read_prices
 from filterzoo.reporting.levels import Level
 from filterzoo.reporting.summary import KEPT_FAILURES
 from filterzoo.reporting.terminal import cell, console, table

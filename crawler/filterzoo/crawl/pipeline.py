@@ -27,8 +27,7 @@ from filterzoo.crawl.listing_progress import ListingProgress, ListingWatch, igno
 from filterzoo.crawl.machine import LOCAL
 from filterzoo.crawl.priority import in_turn
 from filterzoo.crawl.refreshing import settled
-from filterzoo.crawl.room import with_room
-from filterzoo.crawl.run_limits import Allowance, RunLimits
+from filterzoo.crawl.run_limits import Allowance, RunLimits, with_room
 from filterzoo.crawl.worker import WorkerSetup
 from filterzoo.device import Device
 from filterzoo.network.door import Door

@@ -1,16 +1,21 @@
-"""How much one run may fetch and how long it may take; what is left is for the next run."""
+"""How much one run may fetch, how long it may take, and whether its disk has room; what is left is for the next run."""
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from filterzoo.crawl.discovery import Task
+from filterzoo.errors import StorageFailed
 from filterzoo.outcome import Done, LedgerEntry
 
 Found = TypeVar("Found")
+LEAST_FREE = 16 << 20
+"""Bytes that have to be free before a checkpoint is taken: for the journal, and for fragments of usual size."""
 
 
 @dataclass(slots=True)
@@ -98,3 +103,15 @@ def stated_size(task: Task) -> int | None:
     """Bytes of a checkpoint's files; None where its zoo does not state all of them."""
     sizes = [artifact.size for artifact in task.checkpoint.artifacts]
     return None if None in sizes else sum(size or 0 for size in sizes)
+
+
+def with_room(tasks: Iterable[Task], folder: Path) -> Iterator[Task]:
+    """Pass tasks on while there is room in the work folder; StorageFailed where there is none for the next."""
+    for task in tasks:
+        free = shutil.disk_usage(folder).free
+        if free < LEAST_FREE:
+            raise StorageFailed(
+                f"{folder}: {free:,} bytes are free, and the next checkpoint wants {LEAST_FREE:,} at least; "
+                "free space and run the same command again"
+            )
+        yield task

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from filterzoo.crawl.room import LEAST_FREE, with_room
+from filterzoo.crawl.run_limits import LEAST_FREE, with_room
 from filterzoo.errors import StorageFailed
 
 

@@ -8,10 +8,10 @@ import pytest
 from tests.crawler.checkpoints import checkpoint
 from tests.program import filterzoo
 
-from filterzoo.crawl.costs import Amount, Cost, Prices, cost_of, parse_rate, read_prices
 from filterzoo.crawl.discovery import Task
 from filterzoo.errors import StartError
 from filterzoo.records import Artifact
+from filterzoo.reporting.costs import Amount, Cost, Prices, cost_of, parse_rate, read_prices
 
 EXAMPLE = Path(__file__).parents[3] / "deploy" / "prices.yaml"
 PRICES = "currency: EUR\ncore_seconds_per_gb: 20\ncore_seconds_per_checkpoint: 2\n"
