@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -32,6 +34,8 @@ def reading(where: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
+        if _is_elsewhere(error.filename, where):
+            raise
         raise FilterZooError(
             f"{where}: lacks {error.filename or error}, which layers says is there; verify it"
         ) from error
@@ -41,6 +45,13 @@ def reading(where: str) -> Iterator[None]:
         raise FilterZooError(f"{where}: is damaged ({said(error)}); run filterzoo verify") from error
     except WRONG_CONTENT as error:
         raise FilterZooError(f"{where}: holds what no release writes ({said(error)}); run filterzoo verify") from error
+
+
+def _is_elsewhere(filename: object, where: str) -> bool:
+    """Whether an absolute path is not of the data set, such as that of an output folder which cannot be made."""
+    if not isinstance(filename, str) or not os.path.isabs(filename):
+        return False
+    return not Path(filename).is_relative_to(Path(where).absolute())
 
 
 def said(error: BaseException) -> str:
