@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,7 +48,7 @@ def reading(where: str) -> Iterator[None]:
 
 def _is_elsewhere(filename: object, where: str) -> bool:
     """Whether an absolute path is not of the data set, such as that of an output folder which cannot be made."""
-    if not isinstance(filename, str) or not os.path.isabs(filename):
+    if not isinstance(filename, str) or not Path(filename).is_absolute():
         return False
     return not Path(filename).is_relative_to(Path(where).absolute())
 
