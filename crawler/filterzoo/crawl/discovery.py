@@ -1,4 +1,4 @@
-"""The first stage: lists the checkpoints that the manifests ask for, and skips those that licence or limits exclude."""
+"""The first stage: lists the checkpoints of the manifests, and skips those excluded by licence or limits."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _REFUSAL = TypeAdapter(Refusal)
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a manifest says of every checkpoint in it."""
+    """The settings of a manifest for all of its checkpoints."""
 
     kernels: frozenset[str]
     policy: Policy
@@ -44,14 +44,14 @@ class Settings:
         """Changes when a checkpoint has to be read again; the journal stores it with every result."""
         policy = [sorted(self.policy.allow) if self.policy.allow is not None else None, sorted(self.policy.deny)]
         parts = [sorted(self.kernels), policy, str(self.policy.unknown), self.max_bytes, self.max_filters]
-        # Results from before this setting existed were made with its default.
+        # Results older than this setting were made with its default.
         chosen = [] if self.verify_sha256 is VerifySha256.WHEN_CHEAP else [self.verify_sha256]
         return json.dumps(parts + chosen + self.budget.key)
 
 
 @dataclass(frozen=True, slots=True)
 class OpenSource:
-    """A source as one block of a manifest asks for it."""
+    """A source with the options of one block of a manifest."""
 
     source: Source
     limit: int | None
@@ -60,7 +60,7 @@ class OpenSource:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A checkpoint to bring to the store; survives a process boundary. source_number: its place in `open_sources`."""
+    """A checkpoint to process; survives a process boundary. source_number: its index in `open_sources`."""
 
     checkpoint: Checkpoint
     source_number: int
@@ -84,7 +84,7 @@ class Task:
 
 
 def _manifests(paths: Sequence[Path], plugins: Plugins) -> tuple[Manifest, ...]:
-    """The manifests; an error names the plugins that did not load, since they may offer what is missing."""
+    """The manifests; errors name the plugins that failed to load, because they may offer a missing source."""
     try:
         return load_manifests(paths, _known(plugins))
     except StartError as error:
@@ -119,7 +119,7 @@ def open_sources(
 
 
 def _authorised(door: Door, headers: Mapping[str, Mapping[str, str]]) -> Door:
-    """The door with the headers of a manifest, filled from the environment; their servers are the user's choice."""
+    """The door with the headers of a manifest, expanded from the environment, for the servers that the user chose."""
     for origin, templates in headers.items():
         sent = {name: filled(template) for name, template in templates.items()}
         door = door.trusting(origin).with_headers(origin, sent)
@@ -133,7 +133,7 @@ def named_sources(manifests: Sequence[Path], plugins: Plugins) -> list[str]:
 
 
 class Ends(Protocol):
-    """Wants to know how the listing of each source ends."""
+    """The interface of watchers of listings."""
 
     def ended(self, source: str, *, is_listed: bool) -> None:
         """Called once for each block of a manifest."""
@@ -149,8 +149,8 @@ def discover(
     """Tasks, and ledger entries for what the licence, a limit or its zoo leaves out and for sources that fail.
 
     Each (source, id, revision) comes once, where it is listed first. watch: called for each source at its end, and
-    whether it could be listed to its end. StartError passes where the only source there is cannot start; one of several
-    is a failure like another, and the others go on. is_alone: whether it is the only one, if the caller knows better.
+    whether it could be listed to its end. StartError where the only source cannot start; if there are others, it is
+    recorded as a failure, and they go on. is_alone: whether it is the only one, if the caller knows better.
     """
     chosen = [(number, opened) for number, opened in enumerate(sources) if only in {None, opened.source.name}]
     with Seen() as seen:
@@ -164,7 +164,7 @@ def discover(
 def _of_source(
     number: int, opened: OpenSource, seen: Seen, *, is_alone: bool
 ) -> Generator[Task | LedgerEntry, None, bool]:
-    """What one block of a manifest gives; returns whether it was listed to its end."""
+    """The tasks and entries of one block of a manifest; returns whether it was listed to its end."""
     try:
         for listed in islice(opened.source.discover(), opened.limit):
             found = _task_or_entry(listed, number, opened)
@@ -190,7 +190,7 @@ def _of_source(
 
 
 def _not_started(source: str, error: StartError) -> LedgerEntry:
-    """The entry of a source that cannot start; the network's reason, where that is why."""
+    """The entry of a source that cannot start, with the network's reason, if that is the cause."""
     entry = plugin_failure(source, Stage.DISCOVER, error)
     cause = error.__cause__
     reason = Reason.FETCH_FAILED if isinstance(cause, Refused) else entry.reason
@@ -202,7 +202,7 @@ def _task_or_entry(listed: Checkpoint | Refusal, number: int, opened: OpenSource
     if not isinstance(listed, Refusal):
         task = Task(checked(listed, opened.source.name), number, opened.settings)
         if wrong := wrong_words(task.checkpoint):
-            # It would be published, and a table with a word that nobody knows is worse than one without the row.
+            # It would be published: an undefined word in a table is worse than a missing row.
             return task.ledger_entry(Stage.DISCOVER, Refused(Reason.PLUGIN_ERROR, "; ".join(wrong)))
         return _gate(task)
     refusal: Refusal = _storable(_REFUSAL, listed)
@@ -221,9 +221,9 @@ def _task_or_entry(listed: Checkpoint | Refusal, number: int, opened: OpenSource
 
 
 def _gate(task: Task) -> Task | LedgerEntry:
-    """Skip now what would be skipped later, before a byte is fetched.
+    """Skip checkpoints before any byte is fetched, where possible.
 
-    Where the zoo states no licence the file may state one: it is read with the index, before the weights.
+    If the zoo states no licence, the file may state one, which is read with the index, before the weights.
     """
     stated = task.checkpoint.licence
     if stated and stated.strip():
@@ -238,7 +238,7 @@ def _gate(task: Task) -> Task | LedgerEntry:
 
 
 def _storable(adapter: TypeAdapter[Any], listed: Checkpoint | Refusal) -> Any:
-    """The record as a table can hold it; ValueError where a field has another type or is not valid text."""
+    """The record in a storable form; ValueError for fields of wrong types or invalid text."""
     if not isinstance(listed, (Checkpoint, Refusal)):
         raise TypeError(f"discover() gave a {type(listed).__name__}, which is no Checkpoint")
     try:
@@ -250,7 +250,7 @@ def _storable(adapter: TypeAdapter[Any], listed: Checkpoint | Refusal) -> Any:
 
 
 def checked(checkpoint: Checkpoint, source: str) -> Checkpoint:
-    """The checkpoint with its source's name; ValueError or TypeError where it is not one that can be stored."""
+    """The checkpoint with its source's name; ValueError or TypeError for an invalid one."""
     checked: Checkpoint = _storable(_CHECKPOINT, checkpoint)
     if not checked.artifacts:
         raise ValueError(f"the checkpoint {checked.id[:200]!r} has no artifacts")

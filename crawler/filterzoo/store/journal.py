@@ -38,16 +38,15 @@ CREATE UNIQUE INDEX IF NOT EXISTS ledger_checkpoint ON ledger (source, id, revis
 
 
 VERSION = 4
-"""Of the tables and of the documents in them, as `PRAGMA user_version` keeps it; 0 is that of journals before it.
+"""The version of the tables and documents, as in `PRAGMA user_version`; 0 in journals without one.
 
 A change of a table, or a new field of a document, is a new version with a step in `_MIGRATIONS`.
 """
 _MIGRATIONS: tuple[str, ...] = ("", "", "", "")
 """The statements that lead from each version to the next; none has changed a table that was there.
 
-2: `not_before` of ledger entries, `architecture_found` of what is done.
-3: filters fragments are as they are published; the former ones are still read.
-4: the table `sources`.
+2: `not_before` of ledger entries, `architecture_found` of what is done. 3: filters fragments have the published form;
+former ones are still read. 4: the table `sources`.
 """
 COLUMNS = {
     "done": ("source", "id", "revision", "settings", "document"),
@@ -61,7 +60,7 @@ COLUMNS = {
 class Journal:
     """Opens or makes the journal at `path`. Each record is one durable transaction, or StorageFailed.
 
-    An older one is migrated. read_only: nothing is written, so that a folder that takes no files can be looked at.
+    An older one is migrated. read_only: nothing is written, so that a read-only folder can be read.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
@@ -88,7 +87,7 @@ class Journal:
     def _check_version(self) -> None:
         """NewerJournal where the version, a table or a column is unknown; sqlite3.DatabaseError for a damaged file.
 
-        StartError for a view or a trigger, which no journal has: they would run what somebody else wrote.
+        StartError for a view or a trigger, which no journal has: they would execute untrusted SQL.
         """
         self._database.execute("PRAGMA trusted_schema = OFF")
         ((version,),) = self._database.execute("PRAGMA user_version")
@@ -145,7 +144,7 @@ class Journal:
         return any(not Reason(reason).is_transient for (reason,) in reasons)
 
     def done_of(self, checkpoint: Checkpoint) -> Done | None:
-        """What is recorded of a checkpoint that is done; None for any other."""
+        """The record of a finished checkpoint; None for any other."""
         key = (checkpoint.source, checkpoint.id, checkpoint.revision)
         for (document,) in self._rows("SELECT document FROM done WHERE source = ? AND id = ? AND revision = ?", key):
             with self._understood():
@@ -153,7 +152,7 @@ class Journal:
         return None
 
     def record_done(self, done: Done, settings: str) -> None:
-        """The checkpoint is done; a former ledger entry is superseded."""
+        """Record a finished checkpoint; a former ledger entry is superseded."""
         key = (done.checkpoint.source, done.checkpoint.id, done.checkpoint.revision)
         with self._transaction():
             self._forget(key)
@@ -164,7 +163,7 @@ class Journal:
         row = (entry.source, entry.id, entry.revision, str(entry.reason), settings, entry_document(entry))
         key = (entry.source, entry.id, entry.revision)
         if row in self._rows("SELECT * FROM ledger WHERE source = ? AND id = ? AND revision = ?", key):
-            return  # every run records again what a licence excludes, and a write waits for the disk
+            return  # every run finds the same exclusions again, and a write waits for the disk
         with self._transaction():
             if entry.id is not None and entry.revision is not None:
                 self._forget((entry.source, entry.id, entry.revision))
@@ -187,12 +186,12 @@ class Journal:
                 self._database.execute("INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def forget_plugin_failures(self) -> None:
-        """A new run asks every plugin again, so the last run's entries about whole plugins are superseded."""
+        """Remove the last run's entries about whole plugins: a new run loads every plugin again."""
         with self._transaction():
             self._database.execute("DELETE FROM ledger WHERE id IS NULL")
 
     def record_listed(self, checkpoints: Iterable[Checkpoint], day: str) -> None:
-        """Their zoos listed them on that day, `YYYY-MM-DD`; all in one transaction."""
+        """Record that their zoos listed them on that day, `YYYY-MM-DD`, in one transaction."""
         rows = [(checkpoint.source, checkpoint.id, checkpoint.revision, day) for checkpoint in checkpoints]
         with self._transaction():
             self._database.executemany("INSERT OR REPLACE INTO listed VALUES (?, ?, ?, ?)", rows)
@@ -230,13 +229,13 @@ class Journal:
             yield entry
 
     def copy_to(self, path: Path) -> None:
-        """Write a new journal with all that is in this one, as one file; StorageFailed where it cannot be written."""
+        """Copy the journal to one new file; StorageFailed where it cannot be written."""
         with self._named(), contextlib.closing(sqlite3.connect(path)) as copy:
             self._database.backup(copy)
             copy.execute("PRAGMA journal_mode=DELETE")
 
     def record_sources(self, listed: Mapping[str, bool], now: str) -> None:
-        """Whether each source could be listed to its end, at a time in UTC."""
+        """Record whether each source could be listed to its end, at a time in UTC."""
         with self._transaction():
             for source, is_up in listed.items():
                 self._database.execute(
@@ -253,11 +252,11 @@ class Journal:
         return {str(source): (bool(is_up), _time(listed)) for source, is_up, listed in rows}
 
     def problems(self) -> list[str]:
-        """What SQLite finds wrong with the file, the first hundred at most."""
+        """Problems that SQLite finds in the file, at most a hundred."""
         return [text for (text,) in self._rows("PRAGMA integrity_check") if text != "ok"]
 
     def rows(self, table: Literal["done", "ledger"]) -> Iterator[tuple[Any, ...]]:
-        """(source, id, revision, ..., document) as they are stored, for those who check them."""
+        """(source, id, revision, ..., document) as they are stored, for checks."""
         yield from self._rows(f"SELECT * FROM {table}")  # noqa: S608  # the table names are ours
 
     def check_fields(self) -> None:
@@ -273,12 +272,12 @@ class Journal:
                     continue
 
     def check_records(self) -> None:
-        """Raise what `done` and `ledger` would, so that a crawl does not meet it at its end."""
+        """Raise the errors of `done` and `ledger` now, so that a crawl does not fail at its end."""
         for _record in chain(self.done(), self.ledger()):
             pass
 
     def fragments(self) -> Iterator[str]:
-        """The names of all fragments of checkpoints that made it."""
+        """The names of all fragments of finished checkpoints."""
         for layers, filters in self._rows(
             "SELECT json_extract(document, '$.layers_fragment'), json_extract(document, '$.filters_fragment') FROM done"
         ):
@@ -287,7 +286,7 @@ class Journal:
                 yield str(filters)
 
     def knows(self, checkpoint: Checkpoint) -> bool:
-        """Whether there is anything about the checkpoint."""
+        """Whether the checkpoint has any record."""
         key = (checkpoint.source, checkpoint.id, checkpoint.revision)
         query = "SELECT 1 FROM {} WHERE source = ? AND id = ? AND revision = ?"
         return any(any(self._rows(query.format(table), key)) for table in ("done", "ledger"))
@@ -304,7 +303,7 @@ class Journal:
             self._database.executemany("DELETE FROM ledger WHERE source = ? AND id = ? AND revision = ?", keys)
 
     def done(self) -> Iterator[Done]:
-        """Every checkpoint that made it, by source, id and revision."""
+        """Every finished checkpoint, sorted by source, id and revision."""
         for (document,) in self._rows("SELECT document FROM done ORDER BY source, id, revision"):
             with self._understood():
                 done = done_of(document)
@@ -321,7 +320,7 @@ class Journal:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        """All that the block writes, durably, or nothing."""
+        """One durable transaction."""
         with self._named(), self._database:
             self._database.execute("BEGIN IMMEDIATE")
             yield
@@ -332,7 +331,7 @@ class Journal:
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:
-        """A full disk or a damaged file as one line that names the journal."""
+        """Converts errors of SQLite to one line that names the journal."""
         try:
             yield
         except sqlite3.ProgrammingError:
@@ -343,7 +342,7 @@ class Journal:
 
     @contextlib.contextmanager
     def _understood(self) -> Iterator[None]:
-        """A record that cannot be read as one line that names the journal."""
+        """Converts errors of a record to one line that names the journal."""
         try:
             yield
         except UnknownFields as error:
@@ -376,7 +375,7 @@ def _newer(path: Path, why: str) -> str:
 
 
 def _open_read_only(path: Path, undo: contextlib.ExitStack) -> sqlite3.Connection:
-    """The database for reading, in a folder that may take no files; there SQLite cannot follow a write-ahead log."""
+    """The database for reading, also in a read-only folder, where SQLite cannot use a write-ahead log."""
     uri = f"file:{quote(str(path.absolute()))}?mode=ro"
     with contextlib.suppress(sqlite3.OperationalError), contextlib.ExitStack() as failed:
         database = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=60)
