@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 from pathlib import Path
 
@@ -53,3 +54,22 @@ def _left_of_container() -> int | None:
         files = sum(int(line.split()[1]) for line in lines if line.startswith(("inactive_file ", "active_file ")))
         return max(0, most - used + files)
     return None
+
+
+KEPT_MEMORY = 256_000_000
+"""Bytes of freed memory that a worker keeps, and its forks after it."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+"""Options of glibc's `mallopt`, as malloc.h numbers them."""
+_MOST_MMAP_THRESHOLD = 32 << 20
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep what it frees for the next layer, in place of giving it back and having it cleared anew.
+
+    The kernel clears each page that it gives: a tenth of a crawl's CPU time. Nothing happens without glibc.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_ARENA_MAX, 1)  # or each thread would keep its own
+        mallopt(_M_MMAP_THRESHOLD, _MOST_MMAP_THRESHOLD)
+        mallopt(_M_TRIM_THRESHOLD, KEPT_MEMORY)

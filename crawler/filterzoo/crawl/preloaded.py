@@ -6,11 +6,14 @@ import contextlib
 import gc
 import importlib
 import importlib.metadata
+import os
 import signal
 
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # a worker uses one; others would wait for work, busily
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver receives it and ends this process and its forks
 
 from filterzoo.arrow import leave_pandas_out  # noqa: E402
+from filterzoo.crawl.machine import keep_freed_memory  # noqa: E402
 from filterzoo.hooks import PROJECT  # noqa: E402
 from filterzoo.licensing.licences import Licence  # noqa: E402
 from filterzoo.measures.kernels import prepare  # noqa: E402
@@ -28,4 +31,5 @@ for point in importlib.metadata.entry_points(group=PROJECT):
             importlib.import_module(point.module)
 Licence.parse("apache-2.0")
 leave_pandas_out()
+keep_freed_memory()
 gc.freeze()  # no worker has to look again at what stays for ever, nor to copy its memory for that
