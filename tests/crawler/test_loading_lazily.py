@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 import subprocess
 import sys
@@ -10,7 +11,10 @@ from pathlib import Path
 import pytest
 from tests.program import filterzoo
 
+from filterzoo import plugins
 from filterzoo.commands.catalogue import named_commands
+from filterzoo.crawl import fork_server
+from filterzoo.source import Source
 from filterzoo.store.workfolder import WorkFolder
 
 _STARTS = """
@@ -88,3 +92,26 @@ def test_every_public_name_can_be_imported() -> None:
 
     assert sorted(filterzoo._HOME_OF) == sorted(filterzoo.__all__)
     assert all(getattr(filterzoo, name) is not None for name in filterzoo.__all__)
+
+
+def test_sources_that_may_build_architectures_are_known_without_loading_them(tmp_path: Path) -> None:
+    """Workers of any other source are started while the manifests are read, without torch."""
+    loaded = plugins.load(plugins.references()).sources
+    builders = {name for name, source in loaded.items() if source.architectures is not Source.architectures}
+    named = {point.name: point.load() for point in importlib.metadata.entry_points(group=fork_server._BUILDERS)}
+    assert set(named) == builders
+    for name in ("local", "timm"):
+        (tmp_path / f"{name}.yaml").write_text(f"name: mine\nsources: [{{source: {name}}}]")
+    assert fork_server.may_start_early([tmp_path / "local.yaml"])
+    assert not fork_server.may_start_early([tmp_path / "local.yaml", tmp_path / "timm.yaml"])
+    assert not fork_server.may_start_early([tmp_path / "missing.yaml"])
+
+
+def test_pyarrow_does_without_pandas_and_still_finds_it() -> None:
+    code = (
+        "import sys\nfrom filterzoo.arrow import leave_pandas_out\nleave_pandas_out()\nimport pyarrow as pa\n"
+        "table = pa.Table.from_pylist([{'a': [1.0, None]}, {'a': None}])\nprint('pandas' in sys.modules)\n"
+        "print(table.to_pandas()['a'].isna().tolist())"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout.split("\n")[:2] == ["False", "[False, True]"]

@@ -112,6 +112,7 @@ class LocalObjects(Objects):
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._durable: set[Path] = set()  # folders whose own names are on the disk
 
     def check(self) -> None:
         """See `Objects.check`."""
@@ -125,9 +126,12 @@ class LocalObjects(Objects):
         place = self._root / path
         place.parent.mkdir(parents=True, exist_ok=True)
         _move(written, place)
-        # The folders may be new, also those just made by another worker.
-        for folder in (place.parent, place.parent.parent, self._root.parent):
-            sync_folder(folder)
+        sync_folder(place.parent)
+        if place.parent not in self._durable:
+            # The folders may be new, also those just made by another worker; a name that was synced once stays.
+            for folder in (place.parent.parent, self._root.parent):
+                sync_folder(folder)
+            self._durable.add(place.parent)
 
     def replace(self, written: Path, path: str) -> None:
         """See `Objects.replace`."""

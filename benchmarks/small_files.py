@@ -1,0 +1,119 @@
+"""Many small checkpoints: thousands in a folder, and some behind a server that answers after 50 ms.
+
+Prints checkpoints a second of `crawl` and `publish`, and how much longer the crawl behind the server takes than one of
+the same files in a folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+from benchmarks._measuring import Run, run
+from safetensors.numpy import save_file
+
+import filterzoo
+
+LATENCY = 0.05
+"""Seconds before each answer of the server."""
+
+
+def main() -> None:
+    """Crawl and publish `--checkpoints` files; crawl `--behind-server` of them from both places in turns."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--checkpoints", type=int, default=2_000)
+    parser.add_argument("--behind-server", type=int, default=200)
+    parser.add_argument("--repeat", type=int, default=3)
+    arguments = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="filterzoo-bench-"))
+    try:
+        write(folder / "many", arguments.checkpoints)
+        local = manifest(folder, "many", "local", 'paths: ["many/*"]')
+        crawl, target = crawled(folder, local, arguments.checkpoints), folder / "dataset"
+        publish = run([program(), "publish", str(target), "--workdir", str(folder / "work"), "--json"])
+        assert len(filterzoo.layers(str(target))) == arguments.checkpoints
+        for name, taken in {"crawl": crawl, "publish": publish}.items():
+            rate = arguments.checkpoints / taken.seconds
+            print(f"{name:8} {arguments.checkpoints:6,} small files {taken.seconds:6.1f} s {rate:6.0f} a second")
+        few = arguments.behind_server
+        write(folder / "few", few)
+        local = manifest(folder, "few", "local", 'paths: ["few/*"]')
+        with served(folder) as address:
+            files = [{"url": f"{address}/few/{number:05}.safetensors", "name": str(number)} for number in range(few)]
+            remote = manifest(folder, "served", "urls", f"files: {json.dumps(files)}")
+            pairs = [(crawled(folder, local, few), crawled(folder, remote, few)) for _ in range(arguments.repeat)]
+        here, there = (min(one.seconds for one in runs) for runs in zip(*pairs, strict=True))
+        print(
+            f"{few} files: {here:.1f} s in a folder, {there:.1f} s at {1000 * LATENCY:.0f} ms: {there / here:.2f} times"
+        )
+    finally:
+        shutil.rmtree(folder)
+
+
+def crawled(folder: Path, file: Path, checkpoints: int) -> Run:
+    """A crawl into a new work folder."""
+    work = folder / "work"
+    shutil.rmtree(work, ignore_errors=True)
+    taken = run([program(), "crawl", str(file), "--workdir", str(work), "--allow-private", "-q"])
+    assert len(list(work.glob("fragments/*/*.arrow"))) == checkpoints
+    return taken
+
+
+def write(folder: Path, checkpoints: int) -> None:
+    """Files of one layer each, all different."""
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for number in range(checkpoints):
+        weights = generator.standard_normal((16, 3, 3, 3)).astype(np.float32)
+        save_file({"conv.weight": weights}, folder / f"{number:05}.safetensors")
+
+
+def manifest(folder: Path, name: str, source: str, files: str) -> Path:
+    """A manifest of one source; files: a line of YAML that names them."""
+    file = folder / f"{name}.yaml"
+    file.write_text(f"name: {name}\nsources:\n  - source: {source}\n    {files}\n    license: apache-2.0\n")
+    return file
+
+
+def program() -> str:
+    """The command beside this Python."""
+    return str(Path(sys.executable).with_name("filterzoo"))
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The folder behind a server on loopback that is LATENCY away."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Slow, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class _Slow(SimpleHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def send_head(self) -> object:  # type: ignore[override]  # what it gives is passed on
+        time.sleep(LATENCY)
+        return super().send_head()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # as it is called there
+        """Nothing."""
+
+
+if __name__ == "__main__":
+    main()
