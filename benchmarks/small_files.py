@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from benchmarks._measuring import Run, run
@@ -39,7 +40,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="filterzoo-bench-"))
     try:
         write(folder / "many", arguments.checkpoints)
-        local = manifest(folder, "many", "local", 'paths: ["many/*"]')
+        local = manifest(folder, "many", "local", {"paths": ["many/*"], "license": "apache-2.0"})
         crawl, target = crawled(folder, local, arguments.checkpoints), folder / "dataset"
         publish = run([program(), "publish", str(target), "--workdir", str(folder / "work"), "--json"])
         assert len(filterzoo.layers(str(target))) == arguments.checkpoints
@@ -48,10 +49,13 @@ def main() -> None:
             print(f"{name:8} {arguments.checkpoints:6,} small files {taken.seconds:6.1f} s {rate:6.0f} a second")
         few = arguments.behind_server
         write(folder / "few", few)
-        local = manifest(folder, "few", "local", 'paths: ["few/*"]')
+        local = manifest(folder, "few", "local", {"paths": ["few/*"], "license": "apache-2.0"})
         with served(folder) as address:
-            files = [{"url": f"{address}/few/{number:05}.safetensors", "name": str(number)} for number in range(few)]
-            remote = manifest(folder, "served", "urls", f"files: {json.dumps(files)}")
+            files = [
+                {"url": f"{address}/few/{number:05}.safetensors", "name": str(number), "license": "apache-2.0"}
+                for number in range(few)
+            ]
+            remote = manifest(folder, "served", "urls", {"files": files})
             pairs = [(crawled(folder, local, few), crawled(folder, remote, few)) for _ in range(arguments.repeat)]
         here, there = (min(one.seconds for one in runs) for runs in zip(*pairs, strict=True))
         print(
@@ -79,10 +83,10 @@ def write(folder: Path, checkpoints: int) -> None:
         save_file({"conv.weight": weights}, folder / f"{number:05}.safetensors")
 
 
-def manifest(folder: Path, name: str, source: str, files: str) -> Path:
-    """A manifest of one source; files: a line of YAML that names them."""
+def manifest(folder: Path, name: str, source: str, options: dict[str, Any]) -> Path:
+    """A manifest of one source with these options; JSON is YAML."""
     file = folder / f"{name}.yaml"
-    file.write_text(f"name: {name}\nsources:\n  - source: {source}\n    {files}\n    license: apache-2.0\n")
+    file.write_text(json.dumps({"name": name, "sources": [{"source": source} | options]}))
     return file
 
 
