@@ -98,7 +98,7 @@ def program() -> str:
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
     """The folder behind a server on loopback that is LATENCY away."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Slow, directory=str(folder))) as server:
+    with _Server(("127.0.0.1", 0), partial(_Slow, directory=str(folder))) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:
@@ -106,6 +106,11 @@ def served(folder: Path) -> Iterator[str]:
         finally:
             server.shutdown()
             thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hangs up is none."""
 
 
 class _Slow(SimpleHTTPRequestHandler):
