@@ -38,7 +38,7 @@ def test_images_come_with_wheels_in_an_order_that_mixes_classes() -> None:
 
 
 def test_worker_processes_can_import_what_they_run() -> None:
-    """They start anew and do not load a package's `__main__`: `make confidence-demo` failed so."""
+    """They are new interpreters and do not load a package's `__main__`: `make confidence-demo` failed so."""
     own = [name for name, value in vars(__main__).items() if getattr(value, "__module__", None) == __main__.__name__]
     assert own == []
     assert vars(__main__)["main"] is running.main
