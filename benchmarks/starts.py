@@ -42,7 +42,7 @@ def main() -> None:
         def again(*words: str) -> Run:
             return fastest([run([program, *words]) for _ in range(repeat + 1)])
 
-        def anew(kept: Path, *words: str) -> Run:
+        def again_from_nothing(kept: Path, *words: str) -> Run:
             runs = []
             for _ in range(repeat + 1):
                 shutil.rmtree(kept, ignore_errors=True)
@@ -52,9 +52,9 @@ def main() -> None:
         show("--help", again("--help"), 0.35)
         show("plugins --help", again("plugins", "--help"), 0.35)
         show("inspect, a small file", again("inspect", str(file)), 0.6)
-        show("crawl, one small file", anew(work, "crawl", manifest, *known, "-q"), 1.2)
+        show("crawl, one small file", again_from_nothing(work, "crawl", manifest, *known, "-q"), 1.2)
         show("status", again("status", *known), 0.35)
-        show("publish, one small file", anew(target, "publish", str(target), *known, "--json"), None)
+        show("publish, one small file", again_from_nothing(target, "publish", str(target), *known, "--json"), None)
         show("publish, nothing new", again("publish", str(target), *known, "--json"), 0.8)
         show("crawl, nothing new", again("crawl", manifest, *known, "-q"), None)
 

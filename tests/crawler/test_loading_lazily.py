@@ -109,7 +109,7 @@ def test_sources_that_may_build_architectures_are_known_without_loading_them(tmp
 
 def test_pyarrow_does_without_pandas_and_still_finds_it() -> None:
     code = (
-        "import sys\nfrom filterzoo.arrow import leave_pandas_out\nleave_pandas_out()\nimport pyarrow as pa\n"
+        "import sys\nfrom filterzoo.store.arrow import leave_pandas_out\nleave_pandas_out()\nimport pyarrow as pa\n"
         "table = pa.Table.from_pylist([{'a': [1.0, None]}, {'a': None}])\nprint('pandas' in sys.modules)\n"
         "print(table.to_pandas()['a'].isna().tolist())"
     )

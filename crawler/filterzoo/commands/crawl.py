@@ -14,8 +14,8 @@ import typer
 from filterzoo.commands.options import DEFAULT, JsonOption, PluginOption, PrivateOption, StoreOption, WorkdirOption
 from filterzoo.crawl import fork_server
 from filterzoo.crawl.machine import LOCAL
-from filterzoo.device import Device
 from filterzoo.errors import StartError
+from filterzoo.measures.device import Device
 from filterzoo.network.cache import default_folder
 from filterzoo.reporting.levels import Level, LogFormat
 from filterzoo.reporting.terminal import console, printable, unless_closed

@@ -64,7 +64,7 @@ _MOST_MMAP_THRESHOLD = 32 << 20
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep what it frees for the next layer, in place of giving it back and having it cleared anew.
+    """Let this process keep what it frees for the next layer, in place of giving it back.
 
     The kernel clears each page that it gives: a tenth of a crawl's CPU time. Nothing happens without glibc.
     """

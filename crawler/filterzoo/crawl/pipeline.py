@@ -29,7 +29,7 @@ from filterzoo.crawl.priority import in_turn
 from filterzoo.crawl.refreshing import settled
 from filterzoo.crawl.run_limits import Allowance, RunLimits, with_room
 from filterzoo.crawl.worker import WorkerSetup
-from filterzoo.device import Device
+from filterzoo.measures.device import Device
 from filterzoo.network.door import Door
 from filterzoo.network.health import HostHealth
 from filterzoo.outcome import Done, LedgerEntry

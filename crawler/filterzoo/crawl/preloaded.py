@@ -12,11 +12,11 @@ import signal
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # a worker uses one; others would wait for work, busily
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver receives it and ends this process and its forks
 
-from filterzoo.arrow import leave_pandas_out  # noqa: E402
 from filterzoo.crawl.machine import keep_freed_memory  # noqa: E402
 from filterzoo.hooks import PROJECT  # noqa: E402
 from filterzoo.licensing.licences import Licence  # noqa: E402
 from filterzoo.measures.kernels import prepare  # noqa: E402
+from filterzoo.store.arrow import leave_pandas_out  # noqa: E402
 
 # What fails here fails again in a worker, which says what it was, and of which checkpoint.
 for module in ("filterzoo.crawl.local_executor", "filterzoo.measures.spectral", "threadpoolctl"):

@@ -18,7 +18,6 @@ from filterzoo.crawl.discovery import Settings, Task, checked, open_sources
 from filterzoo.crawl.opening import opened
 from filterzoo.crawl.published_hashes import published_hashes
 from filterzoo.crawl.reading import CheckedLayers, check_size, checked_layers
-from filterzoo.device import Device
 from filterzoo.errors import (
     Reason,
     Refused,
@@ -34,6 +33,7 @@ from filterzoo.layers.layer import kernel_name
 from filterzoo.layers.shapes import canonical_shape
 from filterzoo.licensing.licences import Licence
 from filterzoo.licensing.statements import LicenceOrigin
+from filterzoo.measures.device import Device
 from filterzoo.measures.measure import Measurer
 from filterzoo.network.door import Door
 from filterzoo.network.health import HostHealth

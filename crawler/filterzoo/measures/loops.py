@@ -355,7 +355,7 @@ def compiled() -> dict[str, tuple[str, bytes]]:
     for name, arguments in LOOPS.items():
         signature = tuple(_TYPES[letter] for letter in arguments.split())
         options: Any = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-        result = numba.njit(types.void(*signature), **options)(globals()[name]).overloads[signature]
+        result = numba.njit(types.none(*signature), **options)(globals()[name]).overloads[signature]
         code = result.library
         found[name] = result.fndesc.llvm_func_name, code.codegen._tm.emit_object(code._final_module)  # noqa: SLF001  # Numba has no public way
     return found

@@ -44,7 +44,7 @@ def load(loops: Mapping[str, str]) -> dict[str, Callable[..., None]]:
     objects = kept or _compiled(key)
     machine = llvm.Target.from_default_triple().create_target_machine()
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
-    llvm.add_symbol(_UNUSED, ctypes.cast(ctypes.CDLL(None).abort, ctypes.c_void_p).value)
+    llvm.add_symbol(_UNUSED, ctypes.c_size_t.from_address(ctypes.addressof(ctypes.CDLL(None).abort)).value)
     for _entry, code in objects.values():
         engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
@@ -54,13 +54,13 @@ def load(loops: Mapping[str, str]) -> dict[str, Callable[..., None]]:
 
 def _function(address: int, arguments: str) -> Callable[..., None]:
     """Before its own arguments a compiled function takes two places: for a result and for an exception."""
-    kinds = [_CTYPES.get(letter, ctypes.c_void_p) for letter in arguments.split()]
-    function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *kinds)(address)
-    places = (ctypes.c_void_p * 2)()
+    kinds = [_CTYPES.get(letter, ctypes.c_size_t) for letter in arguments.split()]
+    function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_size_t, ctypes.c_size_t, *kinds)(address)
+    places = (ctypes.c_size_t * 2)()
     first = ctypes.addressof(places)
 
     def call(*given: float, _places: object = places) -> None:
-        function(first, first + ctypes.sizeof(ctypes.c_void_p), *given)
+        function(first, first + ctypes.sizeof(ctypes.c_size_t), *given)
 
     return call
 

@@ -19,8 +19,8 @@ from filterzoo.measures.sums import FilterCounts, Sums, layer_measure, sums_of
 from filterzoo.records import Kind
 
 if TYPE_CHECKING:
-    from filterzoo.device import Device
     from filterzoo.layers.layer import Doubles, Floats, Layer
+    from filterzoo.measures.device import Device
     from filterzoo.measures.statistics import Moments
 
 _WORTH_A_GPU: Final = 2**17

@@ -46,7 +46,7 @@ def publish(
     With --from, rows of other data sets are copied as they are, and layers that are there already are pointed to.
     Exit code 0: all well; 2: it could not start, or TARGET refused.
     """
-    from filterzoo.arrow import leave_pandas_out  # noqa: PLC0415
+    from filterzoo.store.arrow import leave_pandas_out  # noqa: PLC0415
     from filterzoo_publish import release as releasing  # noqa: PLC0415
     from filterzoo_publish.card.citation import checked_doi  # noqa: PLC0415
     from filterzoo_publish.merge import merging  # noqa: PLC0415  # these take a second that other commands do not need

@@ -26,7 +26,7 @@ def test_measuring_loads_no_compiler() -> None:
     assert ran.stderr == ""
 
 
-def test_what_was_kept_is_taken_and_what_is_damaged_is_compiled_anew(
+def test_what_was_kept_is_taken_and_what_is_damaged_is_compiled_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good = next(found for folder in machine_code._folders() if (found := machine_code._read(folder / _key())))
