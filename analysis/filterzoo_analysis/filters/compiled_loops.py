@@ -61,7 +61,7 @@ class _CheckedFiles(IndexDataCacheFile):
     def _load_data(self, name: str) -> Any:
         path = Path(self._data_path(name))
         if _sum_of(path).read_text("ascii") != _digest(path):
-            raise OSError(f"{path}: is damaged")  # Numba compiles again, and writes the file anew
+            raise OSError(f"{path}: is damaged")  # Numba compiles again, and replaces the file
         return super()._load_data(name)
 
     def _save_data(self, name: str, data: Any) -> None:
