@@ -40,7 +40,9 @@ def load(loops: Mapping[str, str]) -> dict[str, Callable[..., None]]:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     key = _key()
-    kept = next((found for folder in _folders() if (found := _read(folder / key)) is not None), None)
+    found = (_read(folder / key) for folder in _folders())
+    # A process that is older than the sources on disk may have kept its own loops under their key.
+    kept = next((objects for objects in found if objects is not None and objects.keys() == loops.keys()), None)
     objects = kept or _compiled(key)
     machine = llvm.Target.from_default_triple().create_target_machine()
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)

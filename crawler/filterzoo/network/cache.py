@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
@@ -17,7 +19,7 @@ import platformdirs
 from filelock import FileLock
 
 from filterzoo.durable import sync, sync_folder
-from filterzoo.errors import Reason, Refused, raise_disk_trouble
+from filterzoo.errors import Reason, Refused, StorageFailed, raise_disk_trouble
 
 IN_USE = 600.0
 """Seconds; a file used this recently may be about to be opened and is never removed."""
@@ -27,6 +29,20 @@ DEFAULT_BYTES = 50_000_000_000
 def default_folder() -> Path:
     """FILTERZOO_CACHE, or the user's cache folder for filterzoo as the system has it."""
     return Path(os.environ.get("FILTERZOO_CACHE") or platformdirs.user_cache_dir("filterzoo", appauthor=False))
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    """StorageFailed where the disk is full or fails: that is no checkpoint's fault."""
+    try:
+        yield
+    except OSError as error:
+        raise_disk_trouble(error, "the cache of downloads")
+        if error.errno == errno.EIO:
+            raise StorageFailed(
+                f"the cache of downloads cannot be written to: {error.strerror}; see its disk"
+            ) from error
+        raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +127,7 @@ class Cache:
             etag = ""
         return Partial(path, etag or None)
 
+    @_writing()
     def start(self, partial: Partial, etag: str | None) -> Partial:
         """Empty a partial download, and store the validator of what will be written to it."""
         self.discard(partial)
@@ -123,6 +140,7 @@ class Cache:
         partial.path.unlink(missing_ok=True)
         partial.path.with_suffix(".etag").unlink(missing_ok=True)
 
+    @_writing()
     def keep(self, key: str, partial: Partial, sha256: str) -> Path:
         """Turn a complete, synced partial download into the content of `sha256` and of the key."""
         path = self.folder / "files" / sha256[:2] / sha256
@@ -135,6 +153,7 @@ class Cache:
         self._make_room()
         return path
 
+    @_writing()
     def remember(self, key: str, entry: CacheEntry) -> None:
         """Store the content that a key names."""
         path = self._path("keys", key)
@@ -182,6 +201,7 @@ class Cache:
             excess -= size
 
 
+@_writing()
 def append(partial: Partial, parts: Iterable[bytes], digest: hashlib._Hash) -> str:
     """Add bytes to a partial download and sync them; `digest` of them all, as hex.
 
