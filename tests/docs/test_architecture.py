@@ -18,7 +18,7 @@ GLOSSARY = PAGE.partition("## Glossary")[2]
 SUFFIXES = {".py", ".md", ".toml", ".yaml", ".yml", ".js", ".css", ".j2", ".sh", ".tmpl"}
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 """In names as well: `byte_range`, `ByteRange`."""
-C_VOID = re.compile(r"\b(?:types\.|c_)v" + r"oid(?:_p)?\b")
+C_TYPE = re.compile(r"\b(?:types\.|c_)v" + r"oid(?:_p)?\b")
 """C's type, which has no other name."""
 
 
@@ -33,7 +33,7 @@ def forms(word: str) -> set[str]:
 
 
 def words(text: str) -> set[str]:
-    return {word.lower() for word in WORD.findall(C_VOID.sub("", text))}
+    return {word.lower() for word in WORD.findall(C_TYPE.sub("", text))}
 
 
 @pytest.fixture(scope="module")
