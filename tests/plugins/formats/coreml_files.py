@@ -172,6 +172,7 @@ def hostile() -> Iterator[tuple[str, bytes, dict[str, bytes], str, str]]:
         "five groups": (one_conv(groups=5), "malformed", "groups"),
         "padding of three axes": (one_conv(borders=(1,) * 6), "malformed", "padding"),
         "no network": (model(message(1, b"x"), 600), "unsupported", "no neural network"),
+        "layers that are no messages": (model(message(1, b"conv1") * 3), "unsupported", "a layer that cannot be read"),
     }
     for label, (content, reason, what) in cases.items():
         yield label, content, {}, reason, what

@@ -311,7 +311,7 @@ def _hostile_graphs() -> Iterator[tuple[str, str, bytes, dict[str, bytes], str, 
         "other channels": (graph_def(placeholder(shape=(1, 8, 8, 5)), const("w", WEIGHT), conv("c", "x", "w")),
                            "malformed", "5 channels"),
         "an edge of nothing": (graph_def(placeholder(), conv("c", "x", "w")), "malformed", "not there"),
-        "two nodes of one name": (graph_def(placeholder(), placeholder()), "malformed", "one name"),
+        "two nodes of one name": (graph_def(placeholder(), placeholder()), "unsupported", "one name"),
         "a circle": (
             graph_def(placeholder(), node("a", "Add", "b", "x"), node("b", "Relu", "a")), "malformed", "circle"),
         "no input": (graph_def(placeholder(), node("c", "Conv2D", "x")), "malformed", "without a weight"),

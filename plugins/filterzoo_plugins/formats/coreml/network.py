@@ -74,7 +74,7 @@ class NetworkReader:
             self._count += 1
             if self._count > MAX_LAYERS:
                 raise Refused(Reason.LIMIT, f"more than {MAX_LAYERS} layers", f"byte {at}")
-            layer = self._layer(at, at + length)
+            layer = self._layer_or_unsupported(at, at + length)
             depth = 1 + max((given.get(name, 0) for name in layer.inputs), default=0)
             given |= dict.fromkeys(layer.outputs, depth)
             for kind, place in layer.kinds.items():
@@ -84,6 +84,16 @@ class NetworkReader:
                 for tag_inside, size, offset in self._reader.fields(*place) if kind in _NETWORKS_IN else ():
                     if tag_inside >> 3 in _NETWORKS_IN[kind]:
                         self._network(offset, offset + size, given, nesting + 1)
+
+    def _layer_or_unsupported(self, start: int, end: int) -> _Layer:
+        """A model has no magic bytes: a layer that is no message may be of another kind of file, not of a damaged one."""
+        try:
+            return self._layer(start, end)
+        except Refused as error:
+            if error.reason is not Reason.MALFORMED:
+                raise
+            detail = f"a Core ML model with a layer that cannot be read: {error.detail}"
+            raise Refused(Reason.UNSUPPORTED, detail, error.where) from error
 
     def _layer(self, start: int, end: int) -> _Layer:
         layer = _Layer()

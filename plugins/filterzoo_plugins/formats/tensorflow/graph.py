@@ -66,7 +66,7 @@ class GraphWalk:
         """Walk; Refused where edges form a cycle, or name unknown nodes."""
         nodes = {node.name: node for node in self.model.nodes}
         if len(nodes) != len(self.model.nodes):
-            raise Refused(Reason.MALFORMED, "two nodes of one name")
+            raise Refused(Reason.UNSUPPORTED, "a TensorFlow graph with two nodes of one name")
         objects = self.bundle.objects() if self.bundle else []
         self._keys = {f"object {each.object}": each.key for each in objects}
         self._called = {each.key: each.name for each in objects if each.name}

@@ -50,7 +50,7 @@ def in_order(nodes: Sequence[Node]) -> Iterator[Node]:
     """Topological order; back edges of loops are cut. Refused where edges form a cycle."""
     places = {node.name: place for place, node in enumerate(nodes)}
     if len(places) != len(nodes):
-        raise Refused(Reason.MALFORMED, "two nodes of one name")
+        raise Refused(Reason.UNSUPPORTED, "a TensorFlow graph with two nodes of one name")
     missing = [0] * len(nodes)
     readers: list[list[int]] = [[] for _ in nodes]
     for place, node in enumerate(nodes):
