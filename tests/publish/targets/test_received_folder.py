@@ -83,7 +83,7 @@ def test_filters_are_only_read_from_files_of_filters(sound, target, tmp_path, pl
 def test_an_interrupted_release_is_finished_only_with_the_work_folder_that_began_it(sound, tmp_path, monkeypatch):
     target = tmp_path / "target"
     with monkeypatch.context() as patch:
-        patch.setattr(FolderTarget, "_finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(FolderTarget, "_finish", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             publish(sound / "second", target_for(str(target), workdir=sound / "second"))
     moved = shutil.copytree(target, tmp_path / "sent")
