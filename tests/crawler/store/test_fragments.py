@@ -92,7 +92,8 @@ def test_equal_weights_leave_a_file_that_readers_take(tmp_path, value):
     place = tmp_path / "filters"
     rows = pa.table({"weights": pa.array([np.full(1 << 20, value, np.float32)] * 40, WEIGHTS)})
     file = EncodedFile(place, rows.schema)
-    file.write(rows)
+    for first in range(0, 40, 4):  # as large as row groups of releases are
+        file.write(rows.slice(first, 4))
     sha256, size = file.finish()
     assert (sha256, size) == (hashlib.sha256(place.read_bytes()).hexdigest(), place.stat().st_size)
     assert size < rows.nbytes / 30
