@@ -52,8 +52,8 @@ test-all: $(VENV)/has-test $(VENV)/has-cluster
 	$(BIN)/python -m compileall -q crawler plugins publish analysis evaluation
 	$(PYTEST) -m 'slow or index or cluster'
 
-# 200,000 mutated files; kills, faults and power cuts (docs/reliability.md), the same for the same FILTERZOO_FAULTS_SEED. Needs a C compiler.
-# FILTERZOO_FAULTS_STRIDE=1 tries every fault at every call. Parts of a file share cores.
+# 200,000 mutated files; kills, faults and power cuts (docs/reliability.md), the same for the same FILTERZOO_FAULTS_SEED.
+# Needs a C compiler. FILTERZOO_FAULTS_STRIDE=1 tries every fault at every call. Parts of a file share cores.
 torture: $(VENV)/has-test
 	$(BIN)/python -m pytest -n logical --dist load -m torture tests/untrusted_files tests/faults
 

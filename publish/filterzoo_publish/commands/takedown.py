@@ -112,7 +112,9 @@ def _show(target: str, report: TakedownReport, out: Console | None = None) -> No
     if report.withdrawn:
         return
     verb = "would remove" if report.dry_run else "removed"
-    out.print(f"{name}: {verb} {len(report.models):,} models; {report.moved_layers:,} layers stay under other models")
+    models = f"{len(report.models):,} model{'s' * (len(report.models) != 1)}"
+    layers = "1 layer stays" if report.moved_layers == 1 else f"{report.moved_layers:,} layers stay"
+    out.print(f"{name}: {verb} {models}; {layers} under other models")
     for model in report.models:
         out.print(f"{verb}  {printable(model, 400)}")
     for path in report.removed:

@@ -311,7 +311,7 @@ def test_the_command(out):
     assert not (place / "none").exists()
     dry = filterzoo("takedown", "out", "--model", A, "--dry-run", cwd=place)
     assert dry.out.splitlines() == [
-        "out: would remove 1 models; 2 layers stay under other models",
+        "out: would remove 1 model; 2 layers stay under other models",
         f"would remove  {A}",
     ]
     done = filterzoo("takedown", "out", "--licence", "share-alike", "--model", A, "--yes", "--json", cwd=place).document
