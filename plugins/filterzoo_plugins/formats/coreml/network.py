@@ -86,7 +86,7 @@ class NetworkReader:
                         self._network(offset, offset + size, given, nesting + 1)
 
     def _layer_or_unsupported(self, start: int, end: int) -> _Layer:
-        """A model has no magic bytes: a layer that is no message may be of another kind of file, not of a damaged one."""
+        """A model has no magic bytes: where a layer is no message, the file may be of another kind, not damaged."""
         try:
             return self._layer(start, end)
         except Refused as error:
