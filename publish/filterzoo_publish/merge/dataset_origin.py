@@ -31,6 +31,7 @@ from filterzoo_publish.plan.state import POINTER_COLUMNS, Pointer, PublishedStat
 from filterzoo_publish.plan.status import former_status
 from filterzoo_publish.schema import COLUMNS
 from filterzoo_publish.shards.cards import facts_of, read_cards
+from filterzoo_publish.verify.statistics import incomplete_statistics
 
 _CHECKPOINT = frozenset(field.name for field in fields(Checkpoint)) - {"artifacts", "licence"}
 _DONE = frozenset(field.name for field in fields(Done))
@@ -161,11 +162,13 @@ class DatasetOrigin:
 
 
 def _check(rows: pa.Table) -> None:
-    """ValueError for empty cells that no release has, and for counts that contradict shapes."""
+    """ValueError for empty cells or statistics that no release has, and for counts that contradict shapes."""
     there = [column for column in COLUMNS["layers"] if column.name in rows.schema.names]
     empty = [column.name for column in there if column.null == "never" and rows[column.name].null_count]
     if empty:
         raise ValueError(f"layers without {empty[0]}")
+    for lack in incomplete_statistics(rows):
+        raise ValueError(lack)
     for shape, count in zip(rows["shape"].to_pylist(), rows["n_filters"].to_pylist(), strict=True):
         if len(shape) < _SMALLEST_RANK or min(shape) < 0 or count != shape[0] * shape[1]:
             raise ValueError(f"{count} filters in a layer of shape {shape}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,14 +46,20 @@ class Measures:
         return self.full or (int(layer_id[:8], 16) % _ONE_IN == 0 and int(np.prod(shape)) <= _LARGEST)
 
 
-def check_statistics(examination: Examination, path: str, table: pa.Table) -> None:
-    """Rows of `layers`: a 3x3 layer has all its statistics, of finite numbers, and its counts are possible."""
+def incomplete_statistics(table: pa.Table) -> Iterator[str]:
+    """What rows of `layers` lack: a 3x3 layer has all its statistics, of finite numbers."""
     rows = table.filter(pc.equal(table["kernel"], "3x3"))
     for name, width in WIDTHS.items():
         whole = pc.fill_null(pc.equal(pc.list_value_length(rows[name]), width), fill_value=False)
         numbers = pc.list_flatten(rows[name])
         if not _all(whole) or numbers.null_count or not _all(pc.is_finite(numbers)):
-            examination.report("statistics", path, f"{name} of a 3x3 layer is not {width} finite numbers")
+            yield f"{name} of a 3x3 layer is not {width} finite numbers"
+
+
+def check_statistics(examination: Examination, path: str, table: pa.Table) -> None:
+    """Rows of `layers`: statistics are complete, and counts are possible."""
+    for lack in incomplete_statistics(table):
+        examination.report("statistics", path, lack)
     for name in ("n_finite", "sparse_count", "nan_count", "inf_count"):
         if not _all(pc.and_(pc.greater_equal(table[name], 0), pc.less_equal(table[name], _most(table, name)))):
             examination.report("statistics", path, f"{name} of a layer is not a number of its filters")

@@ -14,7 +14,7 @@ from tests.program import filterzoo
 from tests.publish.folders import file_of, licensed, merge, publish_models, rewrite, rows, tree
 from tests.publish.work import Model, ledger, network, zoo
 
-from filterzoo.errors import StartError
+from filterzoo.errors import FilterZooError, StartError
 from filterzoo.store import filters as layout
 from filterzoo_publish.release import target_for
 from filterzoo_publish.takedown.takedown import take_down
@@ -115,6 +115,20 @@ def test_weights_that_are_not_those_of_the_layer_are_refused(parts, tmp_path):
     path = file_of(lying, "filters")
     rewrite(path, with_weights).rename(path)
     with pytest.raises(StartError, match="other weights than its id"):
+        merge(tmp_path / "out", lying)
+    assert not list((tmp_path / "out").glob("*"))
+
+
+@pytest.mark.parametrize("change", [lambda _cell: None, lambda cell: cell[:-1], lambda cell: [None, *cell[1:]]])
+def test_statistics_that_are_not_whole_are_refused(parts, tmp_path, change):
+    lying = Path(shutil.copytree(parts / "left", tmp_path / "lying"))
+
+    def edit(table: pa.Table) -> pa.Table:
+        cells = pa.array([cell and change(cell) for cell in table["raw_m2"].to_pylist()], pa.list_(pa.float64()))
+        return table.set_column(table.schema.get_field_index("raw_m2"), "raw_m2", cells)
+
+    rewrite(file_of(lying, "layers"), edit)
+    with pytest.raises(FilterZooError, match="raw_m2 of a 3x3 layer is not 45 finite numbers"):
         merge(tmp_path / "out", lying)
     assert not list((tmp_path / "out").glob("*"))
 

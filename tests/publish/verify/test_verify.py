@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import shutil
 import subprocess
 import sys
@@ -68,6 +69,21 @@ def nulled(column: str) -> Edit:
 def test_statistics_that_are_gone_are_found(out, column):
     rewrite(file_of(out, "layers"), nulled(column))
     assert checks(out) == {"statistics"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda _cell: None, lambda cell: cell[1:], lambda cell: [None, *cell[1:]], lambda cell: [math.nan, *cell[1:]]],
+)
+def test_statistics_that_are_not_whole_are_found_in_every_row(out, change):
+    """Of layers that are not in the sample, too, whose filters nobody measures again."""
+
+    def edit(table: pa.Table) -> pa.Table:
+        place = next(n for n, kernel in enumerate(table["kernel"].to_pylist()) if kernel == "3x3")
+        return with_cell("raw_m2", place, change(table["raw_m2"][place].as_py()))(table)
+
+    rewrite(file_of(out, "layers"), edit)
+    assert "raw_m2 of a 3x3 layer is not 45 finite numbers" in [problem.detail for problem in verify(str(out))]
 
 
 @pytest.mark.parametrize(
