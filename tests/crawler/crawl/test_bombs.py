@@ -9,19 +9,25 @@ import io
 import json
 import lzma
 import shutil
+import sys
 import zlib
 from pathlib import Path
 from typing import IO
 
+import numpy as np
 import pytest
+import typer
+from safetensors.numpy import save_file
 from tests.program import filterzoo
 
 from filterzoo.archive import Member, Packing
+from filterzoo.commands.inspect import inspect
 from filterzoo.crawl.opening import opened
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile
 from filterzoo.jail import Jail
 from filterzoo.plugins import load, references
+from filterzoo.records import Index
 
 MEGABYTE = 1 << 20
 
@@ -115,3 +121,22 @@ def test_inspect_goes_on_behind_files_that_cannot_be_read(tmp_path: Path):
     assert [line["file"] for line in lines] == ["bad.pth.gz", "missing.pth", "none.pth"]
     assert all(line["error"]["reason"] for line in lines)
     assert ran.code == 2
+
+
+def test_inspect_goes_on_behind_a_file_that_breaks_a_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """What no stage foresees is that file's `crashed`."""
+    paths = [tmp_path / name for name in ("breaks.safetensors", "good.safetensors")]
+    for path in paths:
+        save_file({"w.weight": np.ones((4, 4, 3, 3), np.float32)}, path)
+
+    def checked(_index: Index, file: LocalFile, _scratch: Path) -> None:
+        if file.path == paths[0]:
+            raise KeyError("a library broke")
+
+    monkeypatch.setattr(sys.modules[inspect.__module__], "_check", checked)
+    with pytest.raises(typer.Exit) as ended:
+        inspect([str(path) for path in paths], as_json=True)
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (first["error"]["reason"], second["filters"], ended.value.exit_code) == ("crashed", {"3x3": 16}, 2)
