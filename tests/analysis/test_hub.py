@@ -49,7 +49,7 @@ def test_growth_since_a_tag_without_a_byte_of_filters(hub, tmp_path):
     assert added == [{"source": "made", "models": 4, "layers": 12, "filters_3x3": 768}]
     drift = pq.read_table(tmp_path / "figures/growth_drift.parquet").to_pylist()[0]
     assert drift["low"] > drift["null_mean"]
-    assert f"at <code>{hub.repos[NAME].tags['v2'].oid[:12]}</code>" in (tmp_path / "index.html").read_text()
+    assert f"Commit <code>{hub.repos[NAME].tags['v2'].oid[:12]}</code>" in (tmp_path / "index.html").read_text()
     assert not [line for line in hub.requests if "/data/filters/" in line and "/resolve/" in line]
 
     # The query beside a table makes the table again, by the same names.
