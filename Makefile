@@ -42,7 +42,9 @@ confidence-demo: $(VENV)/has-demo
 
 # Tiers are markers, explained in pyproject.toml: `test` is all that a change may break, `test-all` the rest.
 # Sources are compiled once, also where Python may not write what it compiles.
-PYTEST := $(BIN)/python -m pytest -n logical --dist loadfile --durations 5 --durations-min 10
+# One process more than there are cores: a third of the time tests wait for disks, clocks and processes.
+WORKERS := $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations 5 --durations-min 10
 
 test: $(VENV)/has-test
 	$(BIN)/python -m compileall -q crawler plugins publish analysis evaluation
