@@ -41,7 +41,7 @@ LIES: dict[str, tuple[Repo, set[str]]] = {
     "no-hash": (repo(7, **lfs(sha256="not a hash")), {"fetch_failed"}),
     "small-and-large": (
         Repo({NAME: weights(8, 1_000)}, lies={NAME: {"size": 100, "lfs": None}}),
-        {"hash_mismatch"},
+        {"too_large"},
     ),
     "unstated-and-large": (Repo({NAME: weights(9, 1_000)}, lies={NAME: {"size": None, "lfs": None}}), {"too_large"}),
     "other-content": (Repo({NAME: weights(10)[:-36] + bytes(36)}, lies={NAME: lfs()}), {"hash_mismatch"}),

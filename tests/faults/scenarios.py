@@ -22,7 +22,7 @@ from tests.publish.work import Model, ledger, weights, write_work
 from tests.servers import WebServer
 
 SEED = int(os.environ.get("FILTERZOO_FAULTS_SEED", "0"))
-SAMPLE = 10
+SAMPLE = 6
 """Calls that the slow tier tries of each command."""
 STRIDE = int(os.environ.get("FILTERZOO_FAULTS_STRIDE", "3"))
 """`make torture` tries a kill at every call, and other faults at one of so many."""

@@ -35,7 +35,14 @@ VERIFY = ("verify", "./out")
 COMMANDS = [CRAWL] * 4 + [PUBLISH] * 2 + [STATUS, VERIFY]
 TOLD: dict[tuple[str, ...], dict[int, tuple[str, ...]]] = {
     CRAWL: {3: ("another crawl is working here",)},
-    PUBLISH: {2: ("another publisher is writing there", "no crawl has been here", "an interrupted release")},
+    PUBLISH: {
+        2: (
+            "another publisher is writing there",
+            "no crawl has been here",
+            "the crawl has found nothing yet",
+            "an interrupted release",
+        )
+    },
     STATUS: {2: ("no crawl has been here",)},
     # While the files of a release are moved, a folder has files of two.
     VERIFY: {1: ("",), 2: ("",)},

@@ -280,6 +280,7 @@ def test_one_release_has_no_growth(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("variant", ["cvpr22", "robust22", "medical22"])
 def test_variants_by_the_command(mixed, tmp_path, variant):
     result = run(str(mixed), "-o", str(tmp_path), "--variant", variant)

@@ -217,12 +217,12 @@ def test_drift_from_the_twin_is_that_of_the_pairs_section(planted):
 
 @pytest.mark.slow
 def test_zoos_without_any_effect_show_none_in_94_of_100():
-    """120 zoos of six pairs whose networks differ, robust ones by nothing: 5 % may show something, give or take."""
+    """60 zoos of six pairs whose networks differ, robust ones by nothing: 5 % may show something, give or take."""
     shown = {"pairs": 0, "functions": 0, "weights": 0}
-    for seed in range(120):
+    for seed in range(60):
         made = zoo_of(*pairs(np.random.default_rng(seed), 6, 0.0))
         shown["pairs"] += min(twins.differences(made).table["q"].to_pylist()) <= RATE
         found = functions.functions(functions_zoo(0.0, seed)).table["q"].to_pylist()
         shown["functions"] += min(found) <= RATE
         shown["weights"] += min(weights.correlation(made).table["q"].to_pylist()) <= RATE
-    assert max(shown.values()) <= 12, shown
+    assert max(shown.values()) <= 7, shown
