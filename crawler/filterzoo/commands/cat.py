@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +11,7 @@ import numpy as np
 import typer
 
 from filterzoo.commands.options import PluginOption, PrivateOption
+from filterzoo.durable import whole_file
 from filterzoo.errors import StartError
 from filterzoo.reader.model_file import Array, ModelFile
 from filterzoo.reader.opening import open_file
@@ -70,18 +69,9 @@ def _missing(what: str, name: str, known: list[str]) -> str:
 
 
 def _write(path: Path, array: Array) -> None:
-    """Write the .npy file at exactly that path, atomically."""
+    """Write the .npy file at exactly that path, whole or not at all."""
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".filterzoo-", delete=False) as sink:
-            try:
-                np.save(sink, array, allow_pickle=False)
-                sink.close()
-                umask = os.umask(0)
-                os.umask(umask)
-                Path(sink.name).chmod(0o666 & ~umask)
-                Path(sink.name).replace(path)
-            except BaseException:
-                Path(sink.name).unlink(missing_ok=True)
-                raise
+        with whole_file(path) as draft, draft.open("wb") as sink:
+            np.save(sink, array, allow_pickle=False)
     except OSError as error:
         raise StartError(f"cat: cannot write {path}: {error.strerror or error}") from error
