@@ -36,7 +36,8 @@ def _described(candidate: Candidate, state_dict: StateDict) -> Tensor:
         is_between = state_dict.is_between_matrices(candidate)
         told = (Kind.DEPTHWISE, None, Evidence.SHAPES) if is_between else _one_input(candidate, state_dict)
         if told is not None:
-            return _declared(tensor, (*told[:2], Evidence.ASSUMED) if state_dict.is_odd(candidate) else told)
+            kind, groups, evidence = told
+            return _declared(tensor, (kind, groups, Evidence.ASSUMED if state_dict.is_odd(candidate) else evidence))
     found = transposed(candidate, state_dict)
     if found is not None:
         return _declared(replace(tensor, layout=found[1]), found[0])

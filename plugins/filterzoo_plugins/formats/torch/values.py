@@ -191,14 +191,18 @@ _NEGATED = "a tensor that is stored negated"
 
 def _rebuild_typed(_: TorchMeaning, arguments: tuple[object, ...]) -> StoredTensor:
     """(storage, offset, shape, strides, requires_grad, hooks, dtype, metadata): untyped bytes seen as a dtype."""
-    dtype = arguments[6] if len(arguments) > 6 else None
-    if type(dtype) is not Name or dtype.module != "torch":
-        raise Refused(Reason.MALFORMED, f"a dtype that is {show(repr(type(dtype)))}")
-    if _is_negated(arguments[7] if len(arguments) > 7 else None):
-        return unread(arguments[2], _NEGATED, dtype.name)
-    if dtype.name in TENSOR_DTYPES:
-        return _tensor(arguments, TENSOR_DTYPES[dtype.name])
-    return unread(arguments[2], f"numbers of torch's type {show(dtype.name)}", dtype.name)
+    match arguments:
+        case (_, _, shape, _, _, _, Name(module="torch", name=dtype), *rest):
+            pass
+        case (_, _, _, _, _, _, other, *_):
+            raise Refused(Reason.MALFORMED, f"a dtype that is {show(repr(type(other)))}")
+        case _:
+            raise Refused(Reason.MALFORMED, "a tensor without a dtype")
+    if rest and _is_negated(rest[0]):
+        return unread(shape, _NEGATED, dtype)
+    if dtype in TENSOR_DTYPES:
+        return _tensor(arguments, TENSOR_DTYPES[dtype])
+    return unread(shape, f"numbers of torch's type {show(dtype)}", dtype)
 
 
 def unread(shape: object, why: str, dtype: str = "float32") -> StoredTensor:
