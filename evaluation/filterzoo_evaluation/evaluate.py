@@ -15,6 +15,7 @@ import torch
 
 import filterzoo
 from filterzoo.crawl.discovery import Task, discover, open_sources
+from filterzoo.crawl.machine import keep_freed_memory
 from filterzoo.crawl.opening import opened
 from filterzoo.errors import Reason, Refused, Stage, describe
 from filterzoo.files import RandomAccessFile
@@ -68,6 +69,7 @@ def evaluate(
     Code from a crawled file or repository is never run: the network is an installed class, or, where the user asks for
     it, an ONNX graph in onnxruntime. Errors of the disk end the run.
     """
+    keep_freed_memory(all_of_it=True)  # a network's activations have the same sizes in every batch
     wanted.scratch.mkdir(parents=True, exist_ok=True)
     with Door(wanted.cache, allow_private=wanted.allow_private) as door, contextlib.ExitStack() as stack:
         sources = open_sources(wanted.manifests, plugins, door)
