@@ -85,8 +85,3 @@ def interval(mean: float, low: float, high: float, digits: int = 3) -> str:
     if not np.isfinite(low):
         return f"{shown(mean, digits)} (no interval)"
     return f"{shown(mean, digits)} [{shown(low, digits)}, {shown(high, digits)}]"
-
-
-def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """`1 model`, `2,000 models`."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

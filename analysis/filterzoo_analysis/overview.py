@@ -14,6 +14,7 @@ import numpy as np
 
 from filterzoo.measures.entropy import is_degenerated, principal_components
 from filterzoo.measures.statistics import Moments, merge_moments, unpack
+from filterzoo.reporting.counts import counted
 from filterzoo.reporting.terminal import cell, console, table
 
 LAYERS_SHOWN = 12
@@ -82,7 +83,7 @@ def draw_components(moments: Moments, path: Path) -> None:
 def _show_models(models: list[dict[str, Any]]) -> None:
     out = console()
     n_filters = sum(model["filters_3x3"] for model in models)
-    out.print(f"\nRead: {len(models)} checkpoints, {n_filters:,} 3x3 filters")
+    out.print(f"\nRead: {counted(len(models), 'checkpoint')}, {counted(n_filters, '3x3 filter')}")
     made = table(
         "checkpoint", "format", "licence", "layers", "3x3 filters", "same as", numbers=("layers", "3x3 filters")
     )

@@ -65,7 +65,7 @@ def filterzoo_archives():
     return [Pond()]
 '''
 ADDED = {
-    "zoo": ("sources", ZOO, NETWORK, "done +pond/a: 1 layers"),
+    "zoo": ("sources", ZOO, NETWORK, "done +pond/a: 1 layer"),
     "format": ("formats", FORMAT, b"pond of filters\n" + bytes(216), "conv.weight"),
     "archive": ("archives", ARCHIVE, b"pond of files\n" + NETWORK, "conv.weight"),
 }

@@ -75,7 +75,7 @@ BODIES = {
     ),
     "an error in the middle": (
         "yield checkpoint()\nraise KeyError('b')",
-        "after 1 checkpoints it raised KeyError: 'b' (zoo.py, line 18); all that follow are lost",
+        "after 1 checkpoint it raised KeyError: 'b' (zoo.py, line 18); all that follow are lost",
     ),
     "ends Python": ("yield checkpoint()\nraise SystemExit(3)", "it raised SystemExit: 3"),
     "something else": ("yield 'a'; yield checkpoint()", "item 0 is a str"),

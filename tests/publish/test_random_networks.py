@@ -44,4 +44,4 @@ def test_they_are_published_with_their_filters_and_marked(tmp_path: Path) -> Non
     assert models["random"]["published_filters"] == 4 * 32 * 16
     told = {name: " ".join(card["warnings"]) for name, card in cards(tmp_path / "out").items()}
     assert {name for name, warnings in told.items() if "never trained" in warnings} == {models["random"]["model_id"]}
-    assert "- 1 networks look as if they were never trained" in (tmp_path / "out/README.md").read_text()
+    assert "- 1 network looks as if it was never trained" in (tmp_path / "out/README.md").read_text()

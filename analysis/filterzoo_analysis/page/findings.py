@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from filterzoo.layers.layer import Doubles
+from filterzoo.reporting.counts import counted
 from filterzoo_analysis.drift.uncertainty import FEWEST_MODELS, RATE, mean_interval
-from filterzoo_analysis.exhibits import Exhibit, counted, shown
+from filterzoo_analysis.exhibits import Exhibit, shown
 from filterzoo_analysis.sections import quality
 from filterzoo_analysis.sections.drifts import MOST_OF_A_GROUP
 from filterzoo_analysis.zoo import Zoo

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filterzoo.layers.layer import Floats
+from filterzoo.reporting.counts import counted
 from filterzoo.reporting.terminal import printable
-from filterzoo_analysis.exhibits import counted
 from filterzoo_analysis.page import model_pictures
 from filterzoo_analysis.tables.statistics import Ints
 from filterzoo_analysis.zoo import Zoo

@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 
 import filterzoo
 from filterzoo.durable import whole_file
+from filterzoo.reporting.counts import counted
 from filterzoo.reporting.terminal import printable
-from filterzoo_analysis.exhibits import Answer, Exhibit, Section, counted
+from filterzoo_analysis.exhibits import Answer, Exhibit, Section
 from filterzoo_analysis.page import first_screen, model_pictures, rendering
 from filterzoo_analysis.page.embedding import embedded
 from filterzoo_analysis.page.findings import findings

@@ -8,11 +8,12 @@ import numpy as np
 
 from filterzoo.measures.dct import dct_basis
 from filterzoo.measures.entropy import principal_components
+from filterzoo.reporting.counts import counted
 from filterzoo_analysis import figures
 from filterzoo_analysis import published_numbers as papers
 from filterzoo_analysis.drift.cells import Cells, Grouping, by_depth, by_family, by_model_column, cells_of
 from filterzoo_analysis.drift.uncertainty import DriftMatrix, drift_matrix
-from filterzoo_analysis.exhibits import Answer, Exhibit, Section, counted, interval, query_of, table_of
+from filterzoo_analysis.exhibits import Answer, Exhibit, Section, interval, query_of, table_of
 from filterzoo_analysis.filters.variants import Variant
 from filterzoo_analysis.sections import confounding, drifts, each_model, phenotypes, quality, subsets
 from filterzoo_analysis.sections.subsets import ratio_intervals

@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from filterzoo.reporting.counts import counted
 from filterzoo_analysis import figures
 from filterzoo_analysis import published_numbers as papers
-from filterzoo_analysis.exhibits import Answer, Exhibit, Section, counted, query_of, table_of
+from filterzoo_analysis.exhibits import Answer, Exhibit, Section, query_of, table_of
 from filterzoo_analysis.sections import lineage
 from filterzoo_analysis.zoo import Zoo
 from filterzoo_publish.schema import COLUMNS

@@ -10,11 +10,12 @@ import numpy as np
 import pyarrow as pa
 
 from filterzoo.layers.layer import Doubles
+from filterzoo.reporting.counts import counted
 from filterzoo_analysis import figures
 from filterzoo_analysis.drift.cells import Cells
 from filterzoo_analysis.drift.density import kernel_density
 from filterzoo_analysis.drift.uncertainty import FEWEST_MODELS, RATE, DriftMatrix, distributions
-from filterzoo_analysis.exhibits import Answer, Exhibit, counted, interval, shown, table_of
+from filterzoo_analysis.exhibits import Answer, Exhibit, interval, shown, table_of
 from filterzoo_analysis.filters.variants import Variant
 from filterzoo_analysis.zoo import Zoo
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from filterzoo.layers.layer import Doubles
-from filterzoo_analysis.exhibits import Exhibit, counted, query_of, table_of
+from filterzoo.reporting.counts import counted
+from filterzoo_analysis.exhibits import Exhibit, query_of, table_of
 from filterzoo_analysis.sections import outliers as far_out
 from filterzoo_analysis.sections import phenotypes, quality
 from filterzoo_analysis.tables.statistics import Ints

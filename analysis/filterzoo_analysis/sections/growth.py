@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from filterzoo.reporting.counts import counted
 from filterzoo_analysis import figures
 from filterzoo_analysis.drift.cells import by_model, cells_of
 from filterzoo_analysis.drift.uncertainty import drift_matrix
-from filterzoo_analysis.exhibits import Exhibit, Section, counted, query_of, table_of
+from filterzoo_analysis.exhibits import Exhibit, Section, query_of, table_of
 from filterzoo_analysis.sections import drifts
 from filterzoo_analysis.sections import outliers as far_out
 from filterzoo_analysis.tables.statistics import Bools
@@ -81,7 +82,7 @@ def added(zoo: Zoo) -> Exhibit:
     return Exhibit(
         name="growth_added",
         title=f"Added {_since(zoo)}",
-        says=f"{len(new):,} models: {told}.",
+        says=f"{counted(len(new), 'model')}: {told}.",
         table=grouped,
         query=_query(zoo, "growth.added"),
         draw=partial(

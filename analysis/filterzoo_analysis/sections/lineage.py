@@ -7,7 +7,8 @@ from collections import Counter
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filterzoo_analysis.exhibits import Exhibit, counted, query_of, table_of
+from filterzoo.reporting.counts import counted
+from filterzoo_analysis.exhibits import Exhibit, query_of, table_of
 from filterzoo_analysis.zoo import Zoo
 from filterzoo_publish.lineage.nearest import FEWEST_LAYERS, NEAR_WEIGHTS
 from filterzoo_publish.lineage.table import Relation, lineage_table

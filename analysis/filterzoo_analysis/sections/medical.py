@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from filterzoo.reporting.counts import counted
 from filterzoo_analysis import figures
 from filterzoo_analysis import published_numbers as papers
 from filterzoo_analysis.drift.cells import by_each_model, by_model, cells_of, family
@@ -16,7 +17,7 @@ from filterzoo_analysis.drift.uncertainty import (
     drift_matrix,
     with_null_share,
 )
-from filterzoo_analysis.exhibits import Answer, Exhibit, Section, counted, query_of, shown, table_of
+from filterzoo_analysis.exhibits import Answer, Exhibit, Section, query_of, shown, table_of
 from filterzoo_analysis.sections import drifts
 from filterzoo_analysis.sections import outliers as far_out
 from filterzoo_analysis.tables.statistics import Bools

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from filterzoo.layers.layer import Doubles
+from filterzoo.reporting.counts import counted
 from filterzoo_analysis import figures
 from filterzoo_analysis.drift.uncertainty import FEWEST_MODELS, RATE, adjusted_list
-from filterzoo_analysis.exhibits import Exhibit, counted, query_of, shown, table_of
+from filterzoo_analysis.exhibits import Exhibit, query_of, shown, table_of
 from filterzoo_analysis.sections import confounding, quality
 from filterzoo_analysis.zoo import Zoo
 

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from filterzoo.layers.layer import Doubles
+from filterzoo.reporting.counts import counted
 from filterzoo_analysis import figures
 from filterzoo_analysis.drift.chance import expected_drift
 from filterzoo_analysis.drift.uncertainty import drift_between
-from filterzoo_analysis.exhibits import Exhibit, counted, query_of, shown, table_of
+from filterzoo_analysis.exhibits import Exhibit, query_of, shown, table_of
 from filterzoo_analysis.sections import quality
 from filterzoo_analysis.tables.pairing import times_paired
 from filterzoo_analysis.tables.statistics import Bools

@@ -17,6 +17,7 @@ from filterzoo.crawl.machine import LOCAL
 from filterzoo.errors import StartError
 from filterzoo.measures.device import Device
 from filterzoo.network.cache import default_folder
+from filterzoo.reporting.counts import counted
 from filterzoo.reporting.levels import Level, LogFormat
 from filterzoo.reporting.terminal import console, printable, unless_closed
 from filterzoo.store.workfolder import WorkFolder
@@ -130,7 +131,7 @@ def crawl(
             try:
                 summary = run_crawl(order, plugins, log.show, limits, log.listing)
             except Stopped as stopped:
-                stopped.kept = f"{log.new} new checkpoints are kept in {printable(str(workdir))}"
+                stopped.kept = f"{counted(log.new, 'new checkpoint')} kept in {printable(str(workdir))}"
                 raise
     _report(summary, log.run(), metrics_file)
     with unless_closed():
@@ -160,7 +161,8 @@ def _left(left: Left) -> str:
     """What is left for the next run, on one line."""
     unknown = f", {left.unknown_sizes:,} of them of unknown size" if left.unknown_sizes else ""
     more = "" if left.is_counted else " at least: the time was over before all was listed"
-    return f"left for the next run: {left.checkpoints:,} checkpoints, {left.bytes:,} bytes{unknown}{more}"
+    amount = f"{counted(left.checkpoints, 'checkpoint')}, {counted(left.bytes, 'byte')}"
+    return f"left for the next run: {amount}{unknown}{more}"
 
 
 def _level(*, verbose: bool, quiet: bool, silent: bool) -> Level:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from filterzoo.commands.options import DEFAULT, JsonOption, WorkdirOption
+from filterzoo.reporting.counts import counted
 from filterzoo.reporting.terminal import console, printable
 from filterzoo.store.workfolder import WorkFolder
 
@@ -58,6 +59,7 @@ def _show(diagnosis: Diagnosis, workdir: str, *, repair: bool) -> None:
             mended = "mended: " if finding.mended else ""
             out.print(f"{mended}{finding.check}: {printable(finding.where)}: {printable(finding.detail, 300)}")
     found = ", ".join(f"{check} {count:,}" for check, count in sorted(counts.items())) or "sound"
-    out.print(f"{workdir}: {diagnosis.checkpoints:,} checkpoints, {diagnosis.fragments:,} fragments: {found}")
+    looked_at = f"{counted(diagnosis.checkpoints, 'checkpoint')}, {counted(diagnosis.fragments, 'fragment')}"
+    out.print(f"{workdir}: {looked_at}: {found}")
     if not diagnosis.is_sound and not repair:
         out.print("`filterzoo doctor --repair` mends it, and the next crawl does again what is lost")

@@ -15,6 +15,7 @@ from filterzoo.crawl.listing_progress import ListingProgress
 from filterzoo.crawl.pipeline import Event
 from filterzoo.errors import Reason
 from filterzoo.outcome import Done, LedgerEntry
+from filterzoo.reporting.counts import counted
 from filterzoo.reporting.levels import Level, LogFormat
 from filterzoo.reporting.summary import KEPT_FAILURES, CrawlRun
 from filterzoo.reporting.terminal import console, printable, unless_closed
@@ -67,7 +68,7 @@ class CrawlLog:
     def listing(self, listing: ListingProgress) -> None:
         """Show the progress of discovery."""
         at = f", at {printable(listing.source)}" if listing.source else ""
-        counts = f"{listing.documents:,} documents and pages, {listing.checkpoints:,} checkpoints found{at}"
+        counts = f"{listing.documents:,} documents and pages, {counted(listing.checkpoints, 'checkpoint')} found{at}"
         if self._bar is not None:
             if not (self.new or self.known or self.failed):
                 self._bar.update(self._bar.task_ids[0], description=f"discovering: {counts}")
@@ -151,7 +152,8 @@ def _line(event: Event) -> str:
         where = f" (at {printable(outcome.where)})" if outcome.where else ""
         return f"{start}: {outcome.reason}: {printable(outcome.detail, 300)}{where}"
     if isinstance(outcome, Done) and event.is_new:
-        return f"{start}: {outcome.n_layers} layers, {sum(outcome.filters_by_kernel.values())} filters"
+        filters = counted(sum(outcome.filters_by_kernel.values()), "filter")
+        return f"{start}: {counted(outcome.n_layers, 'layer')}, {filters}"
     return f"{start}: {', '.join(event.changed)}" if event.changed else start
 
 

@@ -27,6 +27,7 @@ from filterzoo.kit.listing import (
 from filterzoo.network.addresses import host_of, is_http
 from filterzoo.outcome import Refusal
 from filterzoo.records import Artifact, Checkpoint
+from filterzoo.reporting.counts import counted
 from filterzoo.source import Source
 from filterzoo.vocabularies import COLUMNS
 
@@ -132,7 +133,8 @@ def _offline_faults(offline: DiscoveryTrial, kind: type[Source]) -> list[str]:
 def _end_faults(listing: DiscoveryTrial, kind: type[Source]) -> list[str]:
     if listing.error is None:
         return []
-    return [f"after {len(listing.items)} checkpoints it raised {place(listing.error, kind)}; all that follow are lost"]
+    listed = counted(len(listing.items), "checkpoint")
+    return [f"after {listed} it raised {place(listing.error, kind)}; all that follow are lost"]
 
 
 def _type_faults(items: Sequence[object]) -> list[str]:

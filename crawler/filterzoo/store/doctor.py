@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from filterzoo.durable import sync
 from filterzoo.errors import NewerJournal, StartError, StorageFailed
 from filterzoo.outcome import Done, LedgerEntry
+from filterzoo.reporting.counts import counted
 from filterzoo.store.fragment_checks import Unsound, check_filters, layer_rows
 from filterzoo.store.fragments import FragmentStore
 from filterzoo.store.journal import Journal
@@ -94,7 +95,7 @@ def _findings(work: WorkFolder, diagnosis: Diagnosis, *, repair: bool) -> Iterat
     store = work.store()
     with work.journal() as journal:
         if damage and (restored := restore(journal, store)):
-            detail = f"{restored:,} checkpoints are put back from their fragments"
+            detail = f"{counted(restored, 'checkpoint')} put back, from fragments"
             yield Ailment(Check.JOURNAL, work.journal_path.name, detail)
         checked = _CheckedFragments(store)
         yield from _entries(journal, checked, diagnosis, work if repair else None)

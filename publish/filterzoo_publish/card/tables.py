@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from filterzoo.reporting.counts import counted
 from filterzoo_publish.card.kept import KeptSizes
 from filterzoo_publish.card.plain import NOT_STATED, OTHER, plain, plain_licence
 from filterzoo_publish.plan.releases import RELEASES, Release
@@ -76,9 +77,10 @@ def biases(models: pa.Table) -> str:
             of = share(count, counts.total())
             found.append(f"- Most frequent {what}: `{word}`, {of} of the networks of which it is known.\n")
     untrained = models["suspected_random"].to_pylist().count(True)
-    found.append(f"- {untrained:,} networks look as if they were never trained (`suspected_random`).\n")
-    twins = len(models) - models["duplicate_of"].null_count
-    found.append(f"- {twins:,} networks have exactly the convolutions of another one (`duplicate_of`).\n")
+    look = counted(untrained, "network looks as if it was", "networks look as if they were")
+    found.append(f"- {look} never trained (`suspected_random`).\n")
+    have = counted(len(models) - models["duplicate_of"].null_count, "network has", "networks have")
+    found.append(f"- {have} exactly the convolutions of another one (`duplicate_of`).\n")
     return "".join(found)
 
 

@@ -11,6 +11,7 @@ import typer
 
 from filterzoo.commands.options import JsonOption
 from filterzoo.errors import StartError
+from filterzoo.reporting.counts import counted
 from filterzoo.reporting.terminal import console, printable
 from filterzoo_publish.commands.options import TargetArgument
 
@@ -74,9 +75,10 @@ def _report(target: str, out: Path, planned: ExportTable, *, as_json: bool) -> N
         typer.echo(json.dumps(document))
         return
     print_line = console().print
-    print_line(f"{printable(str(out))}: {planned.models:,} models, {layers:,} layers, {filters:,} filters")
+    counts = f"{counted(planned.models, 'model')}, {counted(layers, 'layer')}, {counted(filters, 'filter')}"
+    print_line(f"{printable(str(out))}: {counts}")
     if planned.pairs:
-        print_line(f"{printable(str(pairs_file(out)))}: {len(planned.pairs):,} pairs")
+        print_line(f"{printable(str(pairs_file(out)))}: {counted(len(planned.pairs), 'pair')}")
     for why, count in left_out.items():
         if count:
-            print_line(f"left out: {count:,} {why} layers")
+            print_line(f"left out: {counted(count, f'{why} layer')}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from filterzoo.commands.options import DEFAULT, JsonOption, StoreOption, WorkdirOption
+from filterzoo.reporting.counts import counted
 from filterzoo.reporting.terminal import console, printable, table
 from filterzoo_publish.commands.options import PullRequestOption, ReleaseOption, TargetArgument
 
@@ -65,7 +66,7 @@ def publish(
 
 
 def _show_file(shard: Shard) -> None:
-    console(to_stderr=True).print(f"written  {shard.path}: {shard.rows:,} rows, {shard.size:,} bytes")
+    console(to_stderr=True).print(f"written  {shard.path}: {counted(shard.rows, 'row')}, {counted(shard.size, 'byte')}")
 
 
 def _show_report(target: str, report: Report) -> None:
@@ -75,11 +76,11 @@ def _show_report(target: str, report: Report) -> None:
         out.print(f"{name}: nothing new")
     else:
         verb = "would add" if report.dry_run else "added"
-        counts = f"{sum(report.models.values()):,} models, {report.layers:,} layers, {report.filters:,} filters"
+        models, layers = counted(sum(report.models.values()), "model"), counted(report.layers, "layer")
+        counts = f"{models}, {layers}, {counted(report.filters, 'filter')}"
         size = f"{report.weight_bytes:,} bytes of weights before compression"
-        out.print(
-            f"{name}: {verb} {counts}; {size}; skipped holds {report.skipped:,} entries; release {report.release}"
-        )
+        skipped = f"skipped holds {counted(report.skipped, 'entry', 'entries')}"
+        out.print(f"{name}: {verb} {counts}; {size}; {skipped}; release {report.release}")
         if report.models:
             out.print(_sources(report))
             out.print(_licences(report))

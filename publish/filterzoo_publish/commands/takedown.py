@@ -10,6 +10,7 @@ import typer
 
 from filterzoo.commands.options import DEFAULT, JsonOption, WorkdirOption
 from filterzoo.errors import StartError
+from filterzoo.reporting.counts import counted
 from filterzoo.reporting.terminal import console, printable
 from filterzoo_publish.commands.options import PullRequestOption, ReleaseOption, TargetArgument
 
@@ -112,9 +113,8 @@ def _show(target: str, report: TakedownReport, out: Console | None = None) -> No
     if report.withdrawn:
         return
     verb = "would remove" if report.dry_run else "removed"
-    models = f"{len(report.models):,} model{'s' * (len(report.models) != 1)}"
-    layers = "1 layer stays" if report.moved_layers == 1 else f"{report.moved_layers:,} layers stay"
-    out.print(f"{name}: {verb} {models}; {layers} under other models")
+    layers = counted(report.moved_layers, "layer stays", "layers stay")
+    out.print(f"{name}: {verb} {counted(len(report.models), 'model')}; {layers} under other models")
     for model in report.models:
         out.print(f"{verb}  {printable(model, 400)}")
     for path in report.removed:

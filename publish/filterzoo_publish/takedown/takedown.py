@@ -12,6 +12,7 @@ import pyarrow as pa
 from filterzoo.dataset.untrusted import reading
 from filterzoo.errors import Reason, StartError
 from filterzoo.licensing.licences import Licence
+from filterzoo.reporting.counts import counted
 from filterzoo_publish.card.citation import Identity, former_doi
 from filterzoo_publish.card.documents import documents, outdated_figure
 from filterzoo_publish.card.figures import LAYER_COLUMNS, overview
@@ -185,9 +186,8 @@ def _commit(target: Target, wanted: _Wanted, release: str | None, watch: Callabl
         identity=Identity(target.url, target.doi or former_doi(published.files)),
     )
     removed = tuple(sorted([*rewriting.outdated, *outdated_figure(published, written)]))
-    done = (
-        f"{len(change.withdrawn)} takedowns withdrawn" if change.withdrawn else f"{len(change.gone)} models taken down"
-    )
+    withdrawn, gone = counted(len(change.withdrawn), "takedown"), counted(len(change.gone), "model")
+    done = f"{withdrawn} withdrawn" if change.withdrawn else f"{gone} taken down"
     message = f"{RELEASE} {made.name}: {done}"
     commit = target.commit(written, removed, message, made.name)
     return change.report(target, files=files, removed=removed, commit=commit)

@@ -65,7 +65,7 @@ def zoo(tmp_path: Path) -> Path:
 def test_a_crawl_within_its_limits_ends_well(zoo: Path) -> None:
     size = (zoo / "b.safetensors").stat().st_size
     ran = filterzoo("crawl", "m.yaml", "--max-bytes", "4KB", "--workers", 1, cwd=zoo)
-    assert (ran.code, ran.out.splitlines()[-1]) == (0, f"left for the next run: 1 checkpoints, {size:,} bytes")
+    assert (ran.code, ran.out.splitlines()[-1]) == (0, f"left for the next run: 1 checkpoint, {size:,} bytes")
     ran = filterzoo("crawl", "m.yaml", "--max-hours", 0, "--workers", 1, "--json", cwd=zoo)
     assert ran.code == 0
     assert ran.document["left"] == {"checkpoints": 1, "bytes": size, "unknown_sizes": 0, "counted": False}

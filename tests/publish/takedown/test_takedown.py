@@ -298,7 +298,7 @@ def test_on_the_hub_it_is_one_commit_that_merges_with_a_faster_publisher(tmp_pat
         publish(first, target)
         hub.before_commit.append(lambda: publish(second, HubTarget("alice/zoo", endpoint=hub.url, token=TOKEN)))
         report = take_down(target, [(TakedownKind.MODEL, A)])
-        assert hub.history("alice/zoo")[0] == f"FilterZoo release {report.tag}: 1 models taken down"
+        assert hub.history("alice/zoo")[0] == f"FilterZoo release {report.tag}: 1 model taken down"
         files = open_hub("alice/zoo", endpoint=hub.url, token=TOKEN)
         assert verify_files(files) == []
         assert not any(A.encode() in content for path, content in hub.files("alice/zoo").items() if "models/" in path)

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from filterzoo.reporting.counts import counted
 from filterzoo_analysis import published_numbers as papers
 from filterzoo_analysis.drift.uncertainty import FEWEST_MODELS, RATE, mean_interval
-from filterzoo_analysis.exhibits import Answer, Exhibit, counted
+from filterzoo_analysis.exhibits import Answer, Exhibit
 from filterzoo_analysis.sections.confidences import comparisons
 from filterzoo_analysis.sections.confidences.rows import Evaluation, conditions, evaluations, warning
 from filterzoo_analysis.sections.confidences.twins import exchange

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from filterzoo.layers.layer import Doubles
-from filterzoo_analysis.exhibits import counted
+from filterzoo.reporting.counts import counted
 from filterzoo_analysis.zoo import Zoo
 
 KINDS: tuple[str, ...] = ("normal", "robust", "not stated")

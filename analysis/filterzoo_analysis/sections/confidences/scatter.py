@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from filterzoo.reporting.counts import counted
 from filterzoo_analysis.drift.uncertainty import HOLLOW, mean_interval
-from filterzoo_analysis.exhibits import Exhibit, counted, interval, query_of, shown, table_of
+from filterzoo_analysis.exhibits import Exhibit, interval, query_of, shown, table_of
 from filterzoo_analysis.sections.confidences import drawing
 from filterzoo_analysis.sections.confidences.rows import KINDS, Evaluation, conditions, evaluations, grid_of, warning
 from filterzoo_analysis.sections.quality import ONE_IN_TWENTY

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from filterzoo.layers.layer import Doubles
+from filterzoo.reporting.counts import counted
 from filterzoo_analysis import published_numbers as papers
 from filterzoo_analysis.drift.uncertainty import FEWEST_MODELS, HOLLOW, RATE, REPLICATES, widened
-from filterzoo_analysis.exhibits import Answer, Exhibit, counted, interval
+from filterzoo_analysis.exhibits import Answer, Exhibit, interval
 from filterzoo_analysis.sections.confidences import comparisons
 from filterzoo_analysis.sections.confidences.rows import HALF, Evaluation, conditions, evaluations
 from filterzoo_analysis.sections.confidences.scatter import MEASURES

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from filterzoo.layers.layer import Doubles
+from filterzoo.reporting.counts import counted
 from filterzoo_analysis.drift.uncertainty import RATE, REPLICATES, drift_between, widened
-from filterzoo_analysis.exhibits import Exhibit, counted
+from filterzoo_analysis.exhibits import Exhibit
 from filterzoo_analysis.sections import pairs, quality
 from filterzoo_analysis.sections.confidences import comparisons
 from filterzoo_analysis.sections.confidences.rows import Evaluation, conditions, evaluations, warning

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from filterzoo.layers.layer import Doubles
+from filterzoo.reporting.counts import counted
 from filterzoo_analysis import figures
 from filterzoo_analysis import published_numbers as papers
 from filterzoo_analysis.drift.uncertainty import FEWEST_MODELS, REPLICATES, widened
-from filterzoo_analysis.exhibits import Answer, Exhibit, counted, interval, query_of, shown, table_of
+from filterzoo_analysis.exhibits import Answer, Exhibit, interval, query_of, shown, table_of
 from filterzoo_analysis.sections import quality
 from filterzoo_analysis.tables.pairing import times_paired
 from filterzoo_analysis.tables.statistics import Bools

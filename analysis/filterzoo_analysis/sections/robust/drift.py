@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from filterzoo.layers.layer import Doubles
+from filterzoo.reporting.counts import counted
 from filterzoo_analysis import figures
 from filterzoo_analysis import published_numbers as papers
 from filterzoo_analysis.drift.cells import Cells, Grouping, cells_of
 from filterzoo_analysis.drift.chance import expected_drift
 from filterzoo_analysis.drift.uncertainty import HOLLOW, RATE, drift_between, drift_matrix, with_null_share
-from filterzoo_analysis.exhibits import Answer, Exhibit, counted, interval, query_of, shown, table_of
+from filterzoo_analysis.exhibits import Answer, Exhibit, interval, query_of, shown, table_of
 from filterzoo_analysis.sections import pairs
 from filterzoo_analysis.tables.statistics import DECILES, Bools, depth_decile
 from filterzoo_analysis.zoo import Zoo

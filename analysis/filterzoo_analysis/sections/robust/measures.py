@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from filterzoo.layers.layer import Doubles
+from filterzoo.reporting.counts import counted
 from filterzoo_analysis import figures
 from filterzoo_analysis.drift.uncertainty import HOLLOW, mean_interval
-from filterzoo_analysis.exhibits import Exhibit, counted, interval, query_of, table_of
+from filterzoo_analysis.exhibits import Exhibit, interval, query_of, table_of
 from filterzoo_analysis.sections import pairs, quality
 from filterzoo_analysis.tables.statistics import DECILES, Bools, depth_decile
 from filterzoo_analysis.zoo import Zoo

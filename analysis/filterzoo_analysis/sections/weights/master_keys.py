@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filterzoo.layers.layer import Doubles, Floats
+from filterzoo.reporting.counts import counted
 from filterzoo_analysis import figures
 from filterzoo_analysis.drift.uncertainty import mean_interval
-from filterzoo_analysis.exhibits import Exhibit, counted, query_of, shown, table_of
+from filterzoo_analysis.exhibits import Exhibit, query_of, shown, table_of
 from filterzoo_analysis.filters.kept import Kept
 from filterzoo_analysis.filters.master_keys import IDEAL, Fit, chance, cropped, fit, keys_of
 from filterzoo_analysis.filters.passes import run

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from filterzoo.reporting.counts import counted
 from filterzoo_analysis import figures
-from filterzoo_analysis.exhibits import Exhibit, counted, query_of, shown, table_of
+from filterzoo_analysis.exhibits import Exhibit, query_of, shown, table_of
 from filterzoo_analysis.sections.weights.rows import over_models, rows_of
 from filterzoo_analysis.tables.statistics import DECILES
 from filterzoo_analysis.zoo import Zoo
