@@ -6,6 +6,7 @@ workers fork from. Here both are paid once for each test process. `tests/program
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import json
@@ -13,6 +14,7 @@ import os
 import random
 import socket
 import sys
+import threading
 from multiprocessing import forkserver, resource_tracker
 from pkgutil import walk_packages
 
@@ -72,7 +74,23 @@ def become(command: dict, files: list[int]) -> None:
     resource_tracker._resource_tracker.ensure_running = lambda: None  # type: ignore[method-assign]  # no helper processes
 
 
+def run() -> None:
+    """Run the command and end as the interpreter does, except that no module is taken apart: it copies shared memory."""
+    try:
+        main()
+        code: object = 0
+    except SystemExit as ended:
+        code = ended.code
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as the interpreter does first
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    if isinstance(code, str):
+        sys.stderr.write(f"{code}\n")
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
+
+
 if __name__ == "__main__":
     preload()
     serve(socket.socket(fileno=int(sys.argv[1])))
-    sys.exit(main())  # type: ignore[func-returns-value]  # run for its effect
+    run()
