@@ -15,18 +15,24 @@ import random
 import socket
 import sys
 import threading
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import forkserver, resource_tracker, spawn
 from pkgutil import walk_packages
 
 import filterzoo.commands
+import filterzoo_analysis
 import filterzoo_publish
 from filterzoo import plugins
 from filterzoo.crawl import fork_server
 from filterzoo.start import main
 
-OTHERS = ("huggingface_hub", "pyarrow.parquet", "pyarrow.dataset", "pyarrow.compute", "filterzoo_analysis.commands")
-PACKAGES = (filterzoo.commands, filterzoo_publish)
-"""All their modules are imported."""
+OTHERS = (
+    *("pyarrow.acero", "pyarrow.compute", "pyarrow.dataset", "pyarrow.parquet"),
+    *("jinja2", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "matplotlib.figure"),
+)
+PACKAGES = (filterzoo.commands, filterzoo_publish, filterzoo_analysis)
+"""All their modules are imported, except two."""
+READ_VARIABLES = ("filterzoo_analysis.overview", "filterzoo_publish.targets.hub")
+"""huggingface_hub keeps the variables that it finds when it is imported; those of a command may be others."""
 
 
 def preload() -> None:
@@ -34,7 +40,7 @@ def preload() -> None:
     plugins.load(plugins.references())
     names = [module.name for package in PACKAGES for module in walk_packages(package.__path__, f"{package.__name__}.")]
     for name in (*OTHERS, *names):
-        if not name.endswith("__main__"):
+        if not name.endswith("__main__") and name not in READ_VARIABLES:
             importlib.import_module(name)
     workers = [name for name in sys.modules if name.startswith(("filterzoo_plugins.", "filterzoo."))]
     forkserver.set_forkserver_preload([*fork_server.PRELOADED, *workers])
@@ -61,17 +67,47 @@ def serve(commands: socket.socket) -> None:
 
 
 def become(command: dict, files: list[int]) -> None:
-    """Take a command's folder, arguments and output."""
+    """Take a command's folder, arguments, variables and output."""
     for own, file in zip((1, 2), files, strict=True):
         os.dup2(file, own)
         os.close(file)
     os.chdir(command["cwd"])
+    take_variables(command["environment"])
     sys.argv = command["argv"]
     random.seed()
     del sys.modules["__main__"].__file__  # or each worker imports this file again
-    # Both were started by the parent, which is alive as long as this process is.
-    forkserver._forkserver.ensure_running = lambda: None  # type: ignore[method-assign]  # no helper processes
-    resource_tracker._resource_tracker.ensure_running = lambda: None  # type: ignore[method-assign]  # no helper processes
+    # Both were started by the parent, which is alive as long as this process is; each is called by both names.
+    for module, started in (
+        (forkserver, forkserver._forkserver),
+        (resource_tracker, resource_tracker._resource_tracker),
+    ):
+        module.ensure_running = started.ensure_running = lambda: None
+
+
+def take_variables(wanted: dict[str, str]) -> None:
+    """Take a command's variables, and let its workers take them, which are forks of a process that has others."""
+    changed = {name: wanted.get(name) for name in {*wanted, *os.environ} if wanted.get(name) != os.environ.get(name)}
+    if not changed:
+        return
+    variables = Variables(changed)
+    variables.take()
+    prepare = spawn.get_preparation_data
+    spawn.get_preparation_data = lambda name: {**prepare(name), "variables": variables}
+
+
+class Variables:
+    """Environment variables, None for those that are removed. A process that unpickles them takes them."""
+
+    TAKE = "import os; [os.environ.pop(n, None) if v is None else os.environ.update({n: v}) for n, v in %r.items()]"
+
+    def __init__(self, changed: dict[str, str | None]) -> None:
+        self._code = self.TAKE % changed
+
+    def take(self) -> None:
+        exec(self._code)
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return exec, (self._code,)  # a function that every process has
 
 
 def run() -> None:

@@ -23,6 +23,9 @@ PROGRAM = Path(sys.executable).with_name("filterzoo")
 FRESH = "FILTERZOO_TESTS_FRESH" in os.environ
 """Every command in a process of its own, as users run it: slower by two to four seconds each."""
 
+READ_AT_START = ("HOME", "LD_", "MKL_", "MPL", "NUMBA_", "OMP_", "OPENBLAS_", "PATH", "PYTHON", "TEMP", "TMP", "XDG_")
+"""How variables begin that Python or what is imported reads once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ran:
@@ -43,8 +46,8 @@ def filterzoo(
 ) -> Ran:
     """Run `filterzoo ARGUMENTS...` to its end; `fresh` in a process that shares nothing with the commands before it.
 
-    A command whose environment is not that of the preloaded process is always fresh, as all are with
-    FILTERZOO_TESTS_FRESH set: what is imported reads it.
+    A command that has other variables of those that are read at the start of a process than this one is always fresh,
+    as all are with FILTERZOO_TESTS_FRESH set.
     """
     argv = [str(PROGRAM), *map(str, arguments)]
     environment = {**os.environ, **(env or {})}
@@ -52,7 +55,7 @@ def filterzoo(
         done = subprocess.run(argv, capture_output=True, text=True, cwd=cwd, env=environment, timeout=300, check=False)
         ran = Ran(done.returncode, done.stdout, done.stderr)
     else:
-        ran = preloaded.run(argv, cwd or Path.cwd())
+        ran = preloaded.run(argv, cwd or Path.cwd(), environment)
     assert "Traceback" not in ran.err, ran.err
     return ran
 
@@ -64,16 +67,16 @@ class Preloaded:
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Preloaded | None:
-        """The one that runs with this environment, started if there is none yet; None where another runs."""
-        wanted = {name: value for name, value in environment.items() if not name.startswith("PYTEST_")}
+        """One that can run with this environment, started if there is none yet; None where another runs."""
         if cls._started is None:
             if not sys.platform.startswith("linux"):
                 return None
-            cls._started = cls(wanted)
-        return cls._started if cls._started.environment == wanted else None
+            cls._started = cls(environment)
+        return cls._started if cls._started.read_at_start == _read_at_start(environment) else None
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        self.environment = environment
+        self._environment = dict(environment)
+        self.read_at_start = _read_at_start(environment)
         self._commands, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
@@ -87,10 +90,11 @@ class Preloaded:
         self._one_at_a_time = threading.Lock()
         atexit.register(self.end)
 
-    def run(self, argv: list[str], cwd: Path) -> Ran:
-        """The command's exit code and output."""
+    def run(self, argv: list[str], cwd: Path, environment: Mapping[str, str] | None = None) -> Ran:
+        """The command's exit code and output. environment: the variables of the process itself where none are given."""
+        variables = self._environment if environment is None else dict(environment)
         with self._one_at_a_time, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            request = json.dumps({"argv": argv, "cwd": str(cwd)}).encode()
+            request = json.dumps({"argv": argv, "cwd": str(cwd), "environment": variables}).encode()
             try:
                 socket.send_fds(self._commands, [request], [out.fileno(), err.fileno()])
                 code = json.loads(self._commands.recv(100))
@@ -113,6 +117,10 @@ class Preloaded:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(10)
+
+
+def _read_at_start(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name.startswith(READ_AT_START)}
 
 
 def _runs(process: psutil.Process) -> bool:
