@@ -17,6 +17,7 @@ import sys
 import threading
 from multiprocessing import forkserver, resource_tracker, spawn
 from pkgutil import walk_packages
+from typing import Any
 
 import filterzoo.commands
 import filterzoo_analysis
@@ -111,7 +112,7 @@ class Variables:
 
 
 def run() -> None:
-    """Run the command and end as the interpreter does, except that no module is taken apart: it copies shared memory."""
+    """Run the command and end as the interpreter does, but take no module apart, which copies shared memory."""
     try:
         main()
         code: object = 0
