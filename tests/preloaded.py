@@ -78,11 +78,10 @@ def become(command: dict, files: list[int]) -> None:
     random.seed()
     del sys.modules["__main__"].__file__  # or each worker imports this file again
     # Both were started by the parent, which is alive as long as this process is; each is called by both names.
-    for module, started in (
-        (forkserver, forkserver._forkserver),
-        (resource_tracker, resource_tracker._resource_tracker),
-    ):
-        module.ensure_running = started.ensure_running = lambda: None
+    helpers: Any = ((forkserver, forkserver._forkserver), (resource_tracker, resource_tracker._resource_tracker))
+    for module, helper in helpers:
+        module.ensure_running = helper.ensure_running = lambda: None
+    assert fork_server.start(None), "workers would be new processes"
 
 
 def take_variables(wanted: dict[str, str]) -> None:
