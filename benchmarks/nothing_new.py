@@ -14,7 +14,8 @@ from pathlib import Path
 
 from benchmarks._measuring import median, run
 
-from filterzoo.crawl.discovery import Task, discover, open_sources
+from filterzoo.crawl.discovery import discover, open_sources
+from filterzoo.crawl.task import Task
 from filterzoo.network.door import Door
 from filterzoo.outcome import Done
 from filterzoo.plugins import load, references

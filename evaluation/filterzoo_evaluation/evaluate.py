@@ -14,9 +14,10 @@ import numpy as np
 import torch
 
 import filterzoo
-from filterzoo.crawl.discovery import Task, discover, open_sources
+from filterzoo.crawl.discovery import discover, open_sources
 from filterzoo.crawl.machine import keep_freed_memory
 from filterzoo.crawl.opening import opened
+from filterzoo.crawl.task import Task
 from filterzoo.errors import Reason, Refused, Stage, describe
 from filterzoo.files import RandomAccessFile
 from filterzoo.jail import Jail

@@ -9,8 +9,9 @@ from tests.plugins.sources.own_files.test_urls import network
 from tests.program import filterzoo
 from tests.servers import WebServer
 
-from filterzoo.crawl.discovery import OpenSource, Settings, Task
+from filterzoo.crawl.discovery import OpenSource
 from filterzoo.crawl.refreshing import settled
+from filterzoo.crawl.task import Settings, Task
 from filterzoo.licensing.licences import Policy
 from filterzoo.source import Source
 from filterzoo.store.journal import Journal

@@ -11,9 +11,9 @@ from typing import Any
 import typer
 
 from filterzoo import plugins as plugin_loading
-from filterzoo.crawl.discovery import Task
 from filterzoo.crawl.log import CrawlLog, line_of_entry
 from filterzoo.crawl.pipeline import Order, dry_run, planned_sources
+from filterzoo.crawl.task import Task
 from filterzoo.errors import StartError
 from filterzoo.outcome import LedgerEntry
 from filterzoo.reporting.costs import Amount, Cost, cost_of, parse_rate, read_prices

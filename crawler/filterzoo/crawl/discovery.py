@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from filterzoo.crawl.budget import Budget
 from filterzoo.crawl.seen import Seen
+from filterzoo.crawl.task import Settings, Task
 from filterzoo.errors import Reason, Refused, Stage, StartError, StorageFailed, line_of, storable
-from filterzoo.licensing.licences import Licence, Policy
-from filterzoo.manifests.manifest import Manifest, VerifySha256, load_manifests
+from filterzoo.licensing.licences import Licence
+from filterzoo.manifests.manifest import Manifest, load_manifests
 from filterzoo.network.authorisation import filled
 from filterzoo.network.door import Door
 from filterzoo.outcome import LedgerEntry, Refusal
@@ -29,58 +29,12 @@ _REFUSAL = TypeAdapter(Refusal)
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """The settings of a manifest for all of its checkpoints."""
-
-    kernels: frozenset[str]
-    policy: Policy
-    max_bytes: int | None
-    max_filters: int | None
-    verify_sha256: VerifySha256 = VerifySha256.WHEN_CHEAP
-    budget: Budget = field(default_factory=Budget)
-
-    @property
-    def key(self) -> str:
-        """Changes when a checkpoint has to be read again; the journal stores it with every result."""
-        policy = [sorted(self.policy.allow) if self.policy.allow is not None else None, sorted(self.policy.deny)]
-        parts = [sorted(self.kernels), policy, str(self.policy.unknown), self.max_bytes, self.max_filters]
-        # Results older than this setting were made with its default.
-        chosen = [] if self.verify_sha256 is VerifySha256.WHEN_CHEAP else [self.verify_sha256]
-        return json.dumps(parts + chosen + self.budget.key)
-
-
-@dataclass(frozen=True, slots=True)
 class OpenSource:
     """A source with the options of one block of a manifest."""
 
     source: Source
     limit: int | None
     settings: Settings
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A checkpoint to process; survives a process boundary. source_number: its index in `open_sources`."""
-
-    checkpoint: Checkpoint
-    source_number: int
-    settings: Settings
-
-    def ledger_entry(self, stage: Stage, refusal: Refused) -> LedgerEntry:
-        """Why this checkpoint did not make it."""
-        return LedgerEntry(
-            source=self.checkpoint.source,
-            id=self.checkpoint.id,
-            revision=self.checkpoint.revision,
-            url=self.checkpoint.url,
-            stage=stage,
-            reason=refusal.reason,
-            detail=refusal.detail,
-            where=refusal.where,
-            plugin=refusal.plugin or (self.checkpoint.source if refusal.reason is Reason.PLUGIN_ERROR else None),
-            licence=Licence.parse(self.checkpoint.licence).expression,
-            not_before=refusal.not_before,
-        )
 
 
 def _manifests(paths: Sequence[Path], plugins: Plugins) -> tuple[Manifest, ...]:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
-from filterzoo.crawl.machine import LOCAL
 from filterzoo.errors import FilterZooError, StartError
 from filterzoo.network.pace import Pace
 from filterzoo.outcome import Done, LedgerEntry
-from filterzoo.plugins import Plugins
 from filterzoo.references import PluginReference
 
 if TYPE_CHECKING:
-    from filterzoo.crawl.discovery import Task
-    from filterzoo.crawl.worker import WorkerSetup
+    from filterzoo.crawl.task import Task, WorkerSetup
 
 Outcome = Done | LedgerEntry
 
@@ -72,16 +69,20 @@ class Executor(Protocol):
         ...
 
 
-def chosen(name: str, plugins: Plugins, options: ExecutorOptions) -> Executor:
-    """The executor of that name, not entered yet; StartError where no plugin offers it."""
-    from filterzoo.crawl.local_executor import LocalExecutor  # noqa: PLC0415  # it imports this module
+def chosen(
+    name: str,
+    offered: Mapping[str, Callable[[ExecutorOptions], Executor]],
+    options: ExecutorOptions,
+    failures: Sequence[LedgerEntry] = (),
+) -> Executor:
+    """The executor of that name, not entered yet; StartError where none is offered.
 
-    offered: dict[str, Callable[[ExecutorOptions], Executor]] = dict(plugins.executors)
-    offered[LOCAL] = LocalExecutor
+    failures: of plugins that did not load, one of which may be the one that offers it.
+    """
     if name not in offered:
         close = difflib.get_close_matches(name, offered, 1)
         meant = f"; did you mean {close[0]!r}?" if close else ""
-        broken = "".join(f"; plugin {one.plugin} did not load: {one.detail}" for one in plugins.failures)
+        broken = "".join(f"; plugin {one.plugin} did not load: {one.detail}" for one in failures)
         raise StartError(f"--executor {name}: there are {', '.join(sorted(offered))}{meant}{broken}")
     return offered[name](options)
 

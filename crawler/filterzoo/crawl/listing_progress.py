@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from filterzoo.crawl.discovery import Task
+from filterzoo.crawl.task import Task
 from filterzoo.network.health import utc
 from filterzoo.outcome import LedgerEntry
 from filterzoo.store.journal import Journal

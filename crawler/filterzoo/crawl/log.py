@@ -10,9 +10,9 @@ from typing import Any, Self
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from filterzoo.crawl.discovery import Task
 from filterzoo.crawl.listing_progress import ListingProgress
 from filterzoo.crawl.pipeline import Event
+from filterzoo.crawl.task import Task
 from filterzoo.errors import Reason
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.reporting.counts import counted

@@ -21,14 +21,15 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
-from filterzoo.crawl.discovery import OpenSource, Task, discover, named_sources, open_sources
-from filterzoo.crawl.executor import ExecutorOptions, chosen, outcomes
+from filterzoo.crawl.discovery import OpenSource, discover, named_sources, open_sources
+from filterzoo.crawl.executor import Executor, ExecutorOptions, chosen, outcomes
 from filterzoo.crawl.listing_progress import ListingProgress, ListingWatch, ignore
+from filterzoo.crawl.local_executor import LocalExecutor
 from filterzoo.crawl.machine import LOCAL
 from filterzoo.crawl.priority import in_turn
 from filterzoo.crawl.refreshing import settled
 from filterzoo.crawl.run_limits import Allowance, RunLimits, with_room
-from filterzoo.crawl.worker import WorkerSetup
+from filterzoo.crawl.task import Task, WorkerSetup
 from filterzoo.measures.device import Device
 from filterzoo.network.door import Door
 from filterzoo.network.health import HostHealth
@@ -92,9 +93,10 @@ def crawl(
     limits = limits or RunLimits()
     watch = ListingWatch(on_listing, frozenset(failure.source for failure in plugins.failures))
     options = replace(order.options, store=order.work.store_url, manifests=order.manifests, plugins=order.plugins)
+    executors: dict[str, Callable[[ExecutorOptions], Executor]] = {**plugins.executors, LOCAL: LocalExecutor}
     with (
         order.work as work,
-        chosen(order.executor, plugins, options) as executor,
+        chosen(order.executor, executors, options, plugins.failures) as executor,
         opened_journal(work) as (journal, copy_if_due),
         Door(
             order.cache,

@@ -6,8 +6,8 @@ import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from filterzoo.crawl.discovery import Task
 from filterzoo.crawl.run_limits import stated_size
+from filterzoo.crawl.task import Task
 
 AHEAD = 1000
 """Tasks of a source that are listed before the cheapest of them starts."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
-from filterzoo.crawl.discovery import OpenSource, Task
+from filterzoo.crawl.discovery import OpenSource
+from filterzoo.crawl.task import Task
 from filterzoo.outcome import Done
 from filterzoo.records import Checkpoint
 from filterzoo.source import Source

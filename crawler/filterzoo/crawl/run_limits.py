@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from filterzoo.crawl.discovery import Task
+from filterzoo.crawl.task import Task
 from filterzoo.errors import StorageFailed
 from filterzoo.outcome import Done, LedgerEntry
 

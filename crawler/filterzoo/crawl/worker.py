@@ -6,18 +6,18 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from math import prod
-from pathlib import Path
 
 from filterzoo.architectures.context import DescribedFile, is_known, with_architecture
 from filterzoo.crawl.budget import cpu_clock, largest_layer
 from filterzoo.crawl.cores import Cores, measured
-from filterzoo.crawl.discovery import Settings, Task, checked, open_sources
+from filterzoo.crawl.discovery import checked, open_sources
 from filterzoo.crawl.opening import opened
 from filterzoo.crawl.published_hashes import published_hashes
 from filterzoo.crawl.reading import CheckedLayers, check_size, checked_layers
+from filterzoo.crawl.task import Settings, Task, WorkerSetup
 from filterzoo.errors import (
     Reason,
     Refused,
@@ -33,7 +33,6 @@ from filterzoo.layers.layer import kernel_name
 from filterzoo.layers.shapes import canonical_shape
 from filterzoo.licensing.licences import Licence
 from filterzoo.licensing.statements import LicenceOrigin
-from filterzoo.measures.device import Device
 from filterzoo.measures.measure import Measurer
 from filterzoo.network.door import Door
 from filterzoo.network.health import HostHealth
@@ -41,35 +40,9 @@ from filterzoo.network.pace import Pace
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.plugins import load
 from filterzoo.records import Checkpoint, Index
-from filterzoo.references import PluginReference
 from filterzoo.source import Source
 from filterzoo.store.filters import axes_of
 from filterzoo.store.fragments import FragmentStore, FragmentWriter
-from filterzoo.store.workfolder import SOCKETS
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerSetup:
-    """The configuration of a worker process; survives a process boundary."""
-
-    manifests: tuple[Path, ...]
-    plugins: tuple[PluginReference, ...]
-    fragments_url: str
-    scratch: Path
-    cache: Path
-    device: Device
-    allow_private: bool = False
-    builds_architectures: bool = False
-    """Whether a source may build architectures, for which torch is loaded before the workers start."""
-    hosts: Path | None = None
-    """The folder in which the crawl's processes record hosts that are down."""
-    folders: tuple[Path, ...] = ()
-    """Base folders of relative paths in each manifest; empty: the manifest's folder."""
-
-    @property
-    def sockets(self) -> Path:
-        """The folder for sockets of the executor."""
-        return self.scratch.with_name(SOCKETS)
 
 
 class NeedsMemory(Exception):

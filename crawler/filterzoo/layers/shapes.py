@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from filterzoo.errors import Reason, Refused
 from filterzoo.records import Layout, Tensor
 
 
@@ -35,3 +36,9 @@ def groups_or_one(tensor: Tensor) -> int:
 def is_convolution_shape(shape: Sequence[int]) -> bool:
     """Rank 3 to 5 with at least one number: the canonical shape of a 1-D, 2-D or 3-D convolution."""
     return 3 <= len(shape) <= 5 and all(side > 0 for side in shape)
+
+
+def check_groups(shape: Sequence[int], groups: int | None) -> None:
+    """Refused (malformed) where the groups do not divide the output channels of a canonical shape."""
+    if groups is not None and (groups < 1 or shape[0] % groups):
+        raise Refused(Reason.MALFORMED, f"{shape[0]} output channels do not split into {groups} groups")

@@ -8,33 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from filterzoo.measures.dct import DCT_BINS
+from filterzoo.measures.loop_arguments import BLOCK, COLUMNS, LANES, LOOPS, PAIRS, SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from filterzoo.layers.layer import Doubles, Floats
 
-BLOCK: Final = 256
-"""Filters, or numbers, processed at a time."""
-LANES: Final = 32
-SIZE: Final = 9
-PAIRS: Final = 45
-"""Numbers of a 3x3 filter, and pairs of them."""
-COLUMNS: Final = DCT_BINS + 1
-"""Bins that are counted: a coefficient of exactly +3 falls into the last, and belongs into the one before."""
-
-LOOPS: Final = {
-    "largest_bits": "*u i *u",
-    "sums_of_3x3": "*f i d *f *f *d *d *h *d *d *d *d *d *d *d *d *i",
-    "sums_of_any": "*f i i d *d *d *d",
-    "central_powers": "*f i d *d *d *d",
-    "cosines_of_small_groups": "*f i i i *d *d",
-    "weighted_sum": "*f *d i *d i *d *d",
-    "nearest_fit": "*d i *d *i",
-}
-"""Each loop and its arguments: i and d are an int64 and a float64; * stands before a pointer to float32 (f), float64
-(d), int64 (i), int32 (h) or uint32 (u)."""
 _DTYPES: Final = {
     letters: np.dtype(name) for letters, name in (("*f", "f4"), ("*d", "f8"), ("*i", "i8"), ("*h", "i4"), ("*u", "u4"))
 }

@@ -18,7 +18,7 @@ from numba import types
 
 from filterzoo.layers.layer import Doubles, Floats
 from filterzoo.measures.dct import DCT_BINS, DCT_LIMIT, DCT_SNAP
-from filterzoo.measures.kernels import BLOCK, COLUMNS, LANES, LOOPS, PAIRS, SIZE
+from filterzoo.measures.loop_arguments import BLOCK, COLUMNS, LANES, LOOPS, PAIRS, SIZE
 
 Ints = npt.NDArray[np.int64]
 Bits = npt.NDArray[np.uint32]

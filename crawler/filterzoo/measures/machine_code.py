@@ -24,7 +24,7 @@ import platformdirs
 
 from filterzoo.durable import whole_file
 
-_SOURCES: Final = ("loops.py", "kernels.py", "dct.py", "machine_code.py")
+_SOURCES: Final = ("loops.py", "loop_arguments.py", "dct.py", "machine_code.py")
 _CTYPES: Final[dict[str, Any]] = {"i": ctypes.c_int64, "d": ctypes.c_double}
 _UNUSED: Final = "NRT_MemInfo_call_dtor"
 """What a loop that allocates would free its memory with: the code names it and never calls it."""
@@ -36,7 +36,7 @@ _engines: list[Any] = []
 
 
 def load(loops: Mapping[str, str]) -> dict[str, Callable[..., None]]:
-    """Functions that release the lock of Python while they run; `kernels.LOOPS` describes their arguments."""
+    """Functions that release the lock of Python while they run; `loop_arguments.LOOPS` describes their arguments."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     key = _key()

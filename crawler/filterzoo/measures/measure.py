@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from filterzoo.errors import Reason, Refused, StartError
+from filterzoo.errors import StartError
 from filterzoo.layers.layer import LayerMeasure
+from filterzoo.layers.shapes import check_groups
 from filterzoo.measures.descent import kurtosis, probe
 from filterzoo.measures.frequency import energy_of_filters, energy_of_moments, frequency_energy, is_measured
 from filterzoo.measures.kernels import largest_bits
@@ -99,12 +100,6 @@ def _frequencies(filters: Floats, kernel: list[int], peak: float, raw: Moments |
         return None
     energy = energy_of_filters(filters, peak, kernel[0]) if raw is None else energy_of_moments(raw)
     return frequency_energy(energy, kernel[0])
-
-
-def check_groups(shape: tuple[int, ...], groups: int | None) -> None:
-    """Refused (malformed) where the groups do not divide the output channels."""
-    if groups is not None and (groups < 1 or shape[0] % groups):
-        raise Refused(Reason.MALFORMED, f"{shape[0]} output channels do not split into {groups} groups")
 
 
 def finite_filters(filters: Floats) -> tuple[Floats, FilterCounts]:

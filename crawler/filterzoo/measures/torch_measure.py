@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
+from filterzoo.layers.shapes import check_groups
 from filterzoo.measures.descent import kurtosis_of, probe
 from filterzoo.measures.frequency import basis_of, energy_of_moments, frequency_energy, is_measured
-from filterzoo.measures.measure import check_groups
 from filterzoo.measures.spectral import UNDEFINED, is_affordable, spectrum, takes_row_products
 from filterzoo.measures.sums import FilterCounts, layer_measure
 from filterzoo.measures.torch_orthogonality import orthogonality

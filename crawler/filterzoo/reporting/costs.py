@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from filterzoo.crawl.discovery import Task
 from filterzoo.crawl.run_limits import stated_size
+from filterzoo.crawl.task import Task
 from filterzoo.errors import StartError
 from filterzoo.files import open_regular
 from filterzoo.manifests.manifest_yaml import YamlError, parse_yaml

@@ -182,7 +182,7 @@ class _Copies:
 
 
 def _objects(url: str) -> Objects:
-    from filterzoo.store.objects import open_objects  # noqa: PLC0415  # fsspec, which work folders alone do not need
+    from filterzoo.store.opened_objects import open_objects  # noqa: PLC0415  # fsspec, which work folders alone do not need
 
     return open_objects(url)
 

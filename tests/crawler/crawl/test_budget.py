@@ -15,8 +15,9 @@ from tests.crawler.jail.test_validation import conv, index
 from tests.servers import WebServer
 
 from filterzoo.crawl.budget import SECONDS, Budget, cpu_clock
-from filterzoo.crawl.discovery import Task, discover, open_sources
-from filterzoo.crawl.worker import Worker, WorkerSetup
+from filterzoo.crawl.discovery import discover, open_sources
+from filterzoo.crawl.task import Task, WorkerSetup
+from filterzoo.crawl.worker import Worker
 from filterzoo.errors import Reason, Refused
 from filterzoo.measures import measure
 from filterzoo.network.door import Door

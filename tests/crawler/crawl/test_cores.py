@@ -14,8 +14,9 @@ from tests.zoo import MANIFEST
 
 from filterzoo.crawl import cores, machine
 from filterzoo.crawl.cores import Cores, measured
-from filterzoo.crawl.discovery import Task, discover, open_sources
-from filterzoo.crawl.worker import Worker, WorkerSetup
+from filterzoo.crawl.discovery import discover, open_sources
+from filterzoo.crawl.task import Task, WorkerSetup
+from filterzoo.crawl.worker import Worker
 from filterzoo.errors import Reason, Refused, Stage
 from filterzoo.network.door import Door
 from filterzoo.plugins import load, references

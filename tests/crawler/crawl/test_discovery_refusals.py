@@ -9,7 +9,8 @@ from typing import ClassVar
 import pytest
 
 from filterzoo import Artifact, Checkpoint, Reason, Refused, Source, StartError
-from filterzoo.crawl.discovery import OpenSource, Settings, Task, discover
+from filterzoo.crawl.discovery import OpenSource, discover
+from filterzoo.crawl.task import Settings, Task
 from filterzoo.licensing.licences import Policy, Unknown
 from filterzoo.outcome import LedgerEntry, Refusal
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from tests.crawler.checkpoints import checkpoint
 
-from filterzoo.crawl.discovery import Task
 from filterzoo.crawl.priority import AHEAD, ASSUMED, in_turn
 from filterzoo.crawl.run_limits import Allowance
+from filterzoo.crawl.task import Task
 from filterzoo.records import Artifact
 
 

@@ -25,8 +25,9 @@ from tests.publish.folders import rows
 from tests.servers import WebServer
 from tests.tiers import fast_only
 
-from filterzoo.crawl.discovery import Task, discover, open_sources
-from filterzoo.crawl.worker import Worker, WorkerSetup
+from filterzoo.crawl.discovery import discover, open_sources
+from filterzoo.crawl.task import Task, WorkerSetup
+from filterzoo.crawl.worker import Worker
 from filterzoo.errors import Reason
 from filterzoo.network.door import Door
 from filterzoo.outcome import Done, LedgerEntry

@@ -10,8 +10,8 @@ from safetensors.numpy import save_file
 from tests.crawler.checkpoints import checkpoint, done
 from tests.program import filterzoo
 
-from filterzoo.crawl.discovery import Task
 from filterzoo.crawl.run_limits import Left, RunLimits
+from filterzoo.crawl.task import Task
 from filterzoo.records import Artifact
 from filterzoo.store.workfolder import WorkFolder
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from filterzoo.measures import kernels, machine_code
+from filterzoo.measures.loop_arguments import LOOPS
 
 _MEASURES = """
 import sys
@@ -40,7 +41,7 @@ def test_what_was_kept_is_taken_and_what_is_damaged_is_compiled_again(
     monkeypatch.setattr("filterzoo.measures.loops.compiled", compile_loops)
     (tmp_path / "not").write_text("a file, where a folder would have to be made")
     for times in (1, 1):  # the second finds what the first kept
-        loops = machine_code.load(kernels.LOOPS)
+        loops = machine_code.load(LOOPS)
         assert len(compiled) == times
     assert capsys.readouterr().err.count("compiling") == 1
     kept = tmp_path / _key()
@@ -48,11 +49,11 @@ def test_what_was_kept_is_taken_and_what_is_damaged_is_compiled_again(
     content[len(content) // 2] ^= 1
     kept.write_bytes(content)
     result, bits = np.zeros(1, np.uint32), np.array([3, 0x80000009, 5], np.uint32)
-    loops = machine_code.load(kernels.LOOPS)
+    loops = machine_code.load(LOOPS)
     loops["largest_bits"](bits.ctypes.data, 3, result.ctypes.data)
     assert (len(compiled), result[0]) == (2, 9)
     kept.write_bytes(content[: len(content) // 2])
-    machine_code.load(kernels.LOOPS)
+    machine_code.load(LOOPS)
     assert len(compiled) == 3
 
 

@@ -8,7 +8,7 @@ import pytest
 from tests.crawler.checkpoints import checkpoint
 from tests.program import filterzoo
 
-from filterzoo.crawl.discovery import Task
+from filterzoo.crawl.task import Task
 from filterzoo.errors import StartError
 from filterzoo.records import Artifact
 from filterzoo.reporting.costs import Amount, Cost, Prices, cost_of, parse_rate, read_prices

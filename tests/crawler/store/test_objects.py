@@ -15,7 +15,9 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from filterzoo.errors import StartError, StorageFailed
 from filterzoo.stopping import Stopped
-from filterzoo.store.objects import LocalObjects, Objects, check_url, open_objects
+from filterzoo.store.local_objects import LocalObjects
+from filterzoo.store.objects import Objects, check_url
+from filterzoo.store.opened_objects import open_objects
 from filterzoo.store.remote_objects import RemoteObjects
 
 

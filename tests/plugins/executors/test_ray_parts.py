@@ -20,8 +20,8 @@ from tests.servers import WebServer
 
 import filterzoo
 from filterzoo import Artifact, Checkpoint, Door, ExecutorOptions, PluginReference, StartError, plugins
-from filterzoo.crawl.discovery import Task, discover, open_sources
-from filterzoo.crawl.worker import WorkerSetup
+from filterzoo.crawl.discovery import discover, open_sources
+from filterzoo.crawl.task import Task, WorkerSetup
 from filterzoo.errors import Reason, Stage
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.store.fragments import FragmentStore

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from filterzoo.crawl.discovery import Task
+    from filterzoo.crawl.task import Task
 
 SMALL = 4_000_000
 """Largest small checkpoint, in bytes: reading it costs about as much as starting a Ray task."""

@@ -20,7 +20,7 @@ from filterzoo.errors import StartError, describe
 from filterzoo_plugins.executors.ray.shared import ClusterState
 
 if TYPE_CHECKING:
-    from filterzoo.crawl.worker import WorkerSetup
+    from filterzoo.crawl.task import WorkerSetup
 
 AUTO, LOCAL = "auto", "local"
 _PATIENCE = 10

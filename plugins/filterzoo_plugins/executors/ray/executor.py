@@ -21,8 +21,7 @@ from filterzoo_plugins.executors.ray.batches import BASE, GPU_SHARE, Batch, Batc
 from filterzoo_plugins.executors.ray.shared import ClusterPace
 
 if TYPE_CHECKING:
-    from filterzoo.crawl.discovery import Task
-    from filterzoo.crawl.worker import WorkerSetup
+    from filterzoo.crawl.task import Task, WorkerSetup
     from filterzoo_plugins.executors.ray.node import BatchResult, Job
 
 _AHEAD = 2

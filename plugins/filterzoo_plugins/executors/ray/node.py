@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import filterzoo
-from filterzoo.crawl.discovery import Task
 from filterzoo.crawl.executor import Outcome
-from filterzoo.crawl.worker import NeedsMemory, Worker, WorkerSetup
+from filterzoo.crawl.task import Task, WorkerSetup
+from filterzoo.crawl.worker import NeedsMemory, Worker
 from filterzoo.errors import FilterZooError, Reason, Stage
 from filterzoo.network.addresses import is_http
 from filterzoo.network.cache import default_folder

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
-from filterzoo import DTYPES, Context, Convolution, Kind, Layout, NumberClass, Reason, Refused, Tensor
+from filterzoo import DTYPES, Context, Convolution, Kind, Layout, NumberClass, Reason, Refused
 from filterzoo_plugins.encodings.convolutions import Convolutions
 from filterzoo_plugins.encodings.folding import Unfoldable
 from filterzoo_plugins.encodings.names import show
 from filterzoo_plugins.formats.pt2.archive import Program, dtype_of
-from filterzoo_plugins.formats.pt2.folds import Arguments, fold
+from filterzoo_plugins.formats.pt2.arguments import Arguments, Value
+from filterzoo_plugins.formats.pt2.folds import fold
 
 MAX_NODES = 300_000
 
@@ -22,19 +23,6 @@ _ANY = re.compile(r"torch\.ops\.aten\._?convolution\.(default|deprecated)")
 _UNKNOWN = re.compile(r"conv(?!ert)", re.IGNORECASE)
 _NAMES = {"parameter": "parameter_name", "buffer": "buffer_name", "tensor_constant": "tensor_constant_name"}
 """By the kind of an input of the graph, the key of the stored tensor's name."""
-
-
-class Value(NamedTuple):
-    """Facts about a value: depth (docs/measures.md, 2), whether it depends on an input, its elements if constant.
-
-    name: the stored tensor it is named after. obstacle: why a constant is not known.
-    """
-
-    depth: int
-    live: bool
-    tensor: Tensor | None = None
-    name: str = ""
-    obstacle: str = ""
 
 
 class GraphWalk:
