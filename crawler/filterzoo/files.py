@@ -33,6 +33,32 @@ def open_regular(path: Path) -> io.BufferedReader:
     return os.fdopen(descriptor, "rb")
 
 
+def text_of(path: Path, what: str, most: int) -> str:
+    """The UTF-8 text of a small file that a user names, without a byte order mark.
+
+    Args:
+        path: of the file; links are followed.
+        what: it should be, for the error: "a manifest".
+        most: bytes that it may have.
+
+    Raises:
+        StartError: it cannot be read, is a folder, a FIFO or a device, is larger, or is not UTF-8.
+    """
+    try:
+        with open_regular(path) as file:
+            data = file.read(most + 1)
+    except IsADirectoryError:
+        raise StartError(f"{path}: a folder, not {what}; name the file in it") from None
+    except OSError as error:
+        raise StartError(f"{path}: cannot be read: {error.strerror}; name {what}") from error
+    if len(data) > most:
+        raise StartError(f"{path}: not {what}: larger than {most:,} bytes")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise StartError(f"{path}: not {what}: byte {error.start} is not UTF-8 text") from error
+
+
 class RandomAccessFile(ABC):
     """A file of known size that gives any byte range of its bytes. Use as a context manager, or call `close`."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from filterzoo.errors import StartError
+from filterzoo.files import text_of
 from filterzoo.layers.layer import Doubles, Floats
 from filterzoo_analysis.tables.statistics import Ints
 
@@ -85,14 +86,7 @@ def read_keys(path: Path) -> Doubles:
 
     That is how `8Filters.txt` of the repository of arXiv:2509.12746 is written. StartError says what is wrong.
     """
-    try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise StartError(f"{path}: larger than {_LARGEST_FILE:,} bytes: not a file of a few filters")
-        text = path.read_text("utf-8")
-    except OSError as error:
-        raise StartError(f"{path}: {error.strerror}: --master-keys takes `{IDEAL}` or a file of filters") from error
-    except UnicodeDecodeError as error:
-        raise StartError(f"{path}: not text: --master-keys takes rows of numbers") from error
+    text = text_of(path, f"`{IDEAL}` or a text file of filters (--master-keys)", _LARGEST_FILE)
     filters: list[list[list[float]]] = [[]]
     for number, line in enumerate(text.splitlines(), start=1):
         words = line.replace(",", " ").split()

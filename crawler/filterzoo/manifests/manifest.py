@@ -23,7 +23,7 @@ from pydantic import (
 
 from filterzoo.crawl.budget import LAYER_BYTES, LAYERS, MOST_LAYERS, STORED_BYTES, Budget
 from filterzoo.errors import StartError
-from filterzoo.files import open_regular
+from filterzoo.files import text_of
 from filterzoo.licensing.licences import Licence, LicenceClass, Policy, Unknown
 from filterzoo.manifests.manifest_yaml import YamlDocument, YamlError, dotted, parse_yaml
 from filterzoo.manifests.quantities import parse_count, parse_size
@@ -209,7 +209,7 @@ def load_manifests(paths: Iterable[Path], sources: Mapping[str, type[Source]]) -
 def load_manifest(path: Path, sources: Mapping[str, type[Source]]) -> Manifest:
     """Read one manifest; `sources` maps the names it may use to their classes. Raises as `load_manifests` does."""
     try:
-        document = parse_yaml(_read(path))
+        document = parse_yaml(text_of(path, "a manifest", MAX_BYTES))
     except YamlError as error:
         raise StartError(_line(path, error.line, error.key, error.detail)) from error
     if document.data is None:
@@ -341,22 +341,6 @@ def _required(model: type[BaseModel]) -> list[str]:
 def _meant(word: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
-
-
-def _read(path: Path) -> str:
-    try:
-        with open_regular(path) as file:
-            data = file.read(MAX_BYTES + 1)
-    except IsADirectoryError:
-        raise StartError(f"{path}: a folder, not a manifest; name the YAML file in it") from None
-    except OSError as error:
-        raise StartError(f"{path}: cannot read the manifest: {error.strerror}") from error
-    if len(data) > MAX_BYTES:
-        raise StartError(f"{path}: not a manifest: larger than {MAX_BYTES // 1_000_000} MB")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise StartError(f"{path}: not a manifest: byte {error.start} is not UTF-8 text") from error
 
 
 def _line(path: Path, line: int, key: str, detail: str) -> str:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from filterzoo.crawl.run_limits import stated_size
 from filterzoo.crawl.task import Task
 from filterzoo.errors import StartError
-from filterzoo.files import open_regular
+from filterzoo.files import text_of
 from filterzoo.manifests.manifest_yaml import YamlError, parse_yaml
 from filterzoo.network.addresses import is_http
 
@@ -111,12 +111,7 @@ def parse_rate(text: str) -> float:
 def read_prices(path: Path) -> Prices:
     """A table of prices; StartError with file and line where it is none."""
     try:
-        with open_regular(path) as file:
-            text = file.read(_MAX_TABLE).decode("utf-8")
-        document = parse_yaml(text)
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise StartError(f"--prices {path}: cannot be read: {why}") from error
+        document = parse_yaml(text_of(path, "a table of prices", _MAX_TABLE))
     except YamlError as error:
         raise StartError(f"{path}:{error.line}: {error.detail}") from error
     try:

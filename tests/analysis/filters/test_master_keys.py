@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from scipy.ndimage import correlate
@@ -110,7 +112,7 @@ def test_a_file_of_filters_is_read(tmp_path):
         (b"1 2 3\n1 2 x3\n", "line 2 is no row"),
         (b"1 1 1\n1 1 1\n1 1 1\n", "constant"),
         (b"1 1 1\n1 inf 1\n1 1 1\n", "not finite"),
-        (b"\xff\xfe\x00", "not text"),
+        (b"\xff\xfe\x00", "not UTF-8 text"),
         (b"1 " * (1 << 20), "larger than"),
     ],
 )
@@ -120,3 +122,6 @@ def test_what_is_no_file_of_filters_is_refused_with_the_reason(tmp_path, content
         read_keys(tmp_path / "keys.txt")
     with pytest.raises(StartError, match="No such file"):
         read_keys(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StartError, match="not a regular file"):
+        read_keys(tmp_path / "pipe")

@@ -71,6 +71,7 @@ def test_the_example_can_be_replaced_value_by_value() -> None:
         (PRICES.replace("20", ".nan"), r":2: core_seconds_per_gb: "),
         ("- 1\n", r":1: the table: "),
         ("a: [", r"not YAML"),
+        (PRICES + "#" * 100_000, r"not a table of prices: larger than 100,000 bytes"),
     ],
 )
 def test_a_wrong_table_is_told_with_its_line(tmp_path: Path, text: str, told: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from filterzoo import Checkpoint, Licence, StartError
-from filterzoo.files import open_regular
+from filterzoo.files import text_of
 from filterzoo.manifests.manifest_yaml import YamlError, parse_yaml
 from filterzoo.vocabularies import COLUMNS
 
@@ -79,7 +79,7 @@ def read_table(place: str | None, folder: Path, *, licences: bool = False) -> Fa
         return FactsTable()
     path = folder / place
     columns = (*FACTS, "license") if licences else FACTS
-    text = read_text(path)
+    text = text_of(path, "a table", MAX_TABLE)
     listed = _from_yaml(path, text) if path.suffix.lower() in {".yaml", ".yml"} else from_csv(path, text, KEY)
     rows, faults = [], []
     for key, line, cells in listed:
@@ -94,21 +94,6 @@ def read_table(place: str | None, folder: Path, *, licences: bool = False) -> Fa
     if faults:
         raise StartError("\n".join(faults[:20]))
     return FactsTable(tuple(rows))
-
-
-def read_text(path: Path) -> str:
-    """A table's text; StartError where it cannot be read."""
-    try:
-        with open_regular(path) as file:
-            data = file.read(MAX_TABLE + 1)
-    except OSError as error:
-        raise StartError(f"{path}: cannot read the table: {error.strerror}") from error
-    if len(data) > MAX_TABLE:
-        raise StartError(f"{path}: longer than {MAX_TABLE} bytes")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise StartError(f"{path}: byte {error.start} is not UTF-8 text") from error
 
 
 def from_csv(path: Path, text: str, key: str) -> list[tuple[str, int, dict[str, Any]]]:

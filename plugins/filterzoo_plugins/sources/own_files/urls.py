@@ -22,10 +22,17 @@ from filterzoo import (
     StartError,
     hookimpl,
 )
+from filterzoo.files import text_of
 from filterzoo.network.addresses import is_http
 from filterzoo_plugins.sources.files.hash_prefix import hash_prefix, open_checked, revision
 from filterzoo_plugins.sources.libraries.architectures import Architectures
-from filterzoo_plugins.sources.own_files.facts_table import FACTS, checked_cells, from_csv, read_table, read_text
+from filterzoo_plugins.sources.own_files.facts_table import (
+    FACTS,
+    MAX_TABLE,
+    checked_cells,
+    from_csv,
+    read_table,
+)
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -125,7 +132,7 @@ class UrlsSource(Source[UrlsOptions]):
         if self.options.table is None:
             return
         path = self.folder / self.options.table
-        for url, line, cells in from_csv(path, read_text(path), "url"):
+        for url, line, cells in from_csv(path, text_of(path, "a table", MAX_TABLE), "url"):
             try:
                 yield UrlFile(url=url, **cells)
             except ValidationError as error:

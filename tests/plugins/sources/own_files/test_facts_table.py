@@ -84,5 +84,5 @@ def test_yaml_that_is_no_table_stops_the_start(folder, text):
 
 
 def test_a_table_that_is_not_there_stops_the_start():
-    with pytest.raises(StartError, match="cannot read the table"):
+    with pytest.raises(StartError, match="cannot be read: No such file or directory; name a table"):
         read_table("nowhere.csv", Path("/nonexistent"))
