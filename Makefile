@@ -42,17 +42,18 @@ confidence-demo: $(VENV)/has-demo
 
 # Tiers are markers, explained in pyproject.toml: `test` is all that a change may break, `test-all` the rest.
 # Sources are compiled once, also where Python may not write what it compiles.
-# One process more than there are cores: a third of the time tests wait for disks, clocks and processes.
-WORKERS := $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations 5 --durations-min 10
+# Files start in the order of tests/costs.txt, the longest first. One process more than there are cores, or two: for a part
+# of the time tests wait for disks, clocks and processes, those of `test-all` for longer.
+CORES := $(shell $(PYTHON) -c 'import os; print(os.cpu_count() or 1)')
+PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder --durations 5 --durations-min 10
 
 test: $(VENV)/has-test
 	$(BIN)/python -m compileall -q crawler plugins publish analysis evaluation
-	$(PYTEST) -m 'not (slow or index or cluster or torture)'
+	$(PYTEST) -n $$(( $(CORES) + 1 )) -m 'not (slow or index or cluster or torture)'
 
 test-all: $(VENV)/has-test $(VENV)/has-cluster
 	$(BIN)/python -m compileall -q crawler plugins publish analysis evaluation
-	$(PYTEST) -m 'slow or index or cluster'
+	$(PYTEST) -n $$(( $(CORES) + 2 )) -m 'slow or index or cluster'
 
 # 200,000 mutated files; kills, faults and power cuts (docs/reliability.md), the same for the same FILTERZOO_FAULTS_SEED.
 # Needs a C compiler. FILTERZOO_FAULTS_STRIDE=1 tries every fault at every call. Parts of a file share cores.
@@ -73,6 +74,8 @@ lowest: $(VENV)/has-dev
 	$(RESOLVE) --python-version 3.11 --resolution lowest-direct --output-file build/lowest.txt
 
 LOWEST := build/lowest/bin/python
+# The lowest Python where there is one, the one of $(VENV) otherwise.
+LOWEST_PYTHON := $(BIN)/uv python find --no-python-downloads 3.11 2>/dev/null || echo $(BIN)/python
 LOWEST_TOOLS := pytest pytest-timeout pytest-xdist hypothesis psutil starlette uvicorn
 LOWEST_TESTS := tests/crawler/manifests tests/crawler/dataset/test_loading.py tests/crawler/store/test_journal.py \
   tests/plugins/formats/test_safetensors.py tests/plugins/formats/test_numpy.py tests/publish/verify/test_verify.py \
@@ -82,7 +85,7 @@ LOWEST_TESTS := tests/crawler/manifests tests/crawler/dataset/test_loading.py te
 test-lowest: lowest
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra report --no-annotate --python-version 3.11 --resolution lowest-direct --output-file build/lowest-core.txt
 	grep -vE '^(torch|torchvision|timm|triton|nvidia-[a-z0-9-]+)==' build/lowest-core.txt > build/lowest-light.txt
-	$(BIN)/uv venv --quiet --allow-existing --python 3.11 build/lowest
+	$(BIN)/uv venv --quiet --allow-existing --python "$$($(LOWEST_PYTHON))" build/lowest
 	$(BIN)/uv pip install --quiet --python $(LOWEST) --no-deps --requirements build/lowest-light.txt --editable .
 	$(BIN)/uv pip install --quiet --python $(LOWEST) --constraint build/lowest-light.txt $(LOWEST_TOOLS)
 	$(LOWEST) -m pytest -n logical --dist loadfile -o filterwarnings=ignore -m 'not (slow or index or cluster or torture)' $(LOWEST_TESTS)

@@ -7,10 +7,13 @@ many test processes as cores: more threads would spin while they wait for each o
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
+import sys
 import tempfile
 import tomllib
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -40,3 +43,27 @@ def pytest_configure() -> None:
             pytest.exit(
                 f"entry points of {group!r} in pyproject.toml changed: install again: pip install --no-deps -e .", 2
             )
+
+
+COSTS = Path(__file__).with_name("costs.txt")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """What is compiled of tests is kept for the next run; what is loaded is not searched again for garbage."""
+    keeps_nothing, sys.dont_write_bytecode = sys.dont_write_bytecode, False
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+        sys.dont_write_bytecode = keeps_nothing
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long come first, or one process would be left with one at the end (`--no-loadscope-reorder`)."""
+    lines = (line.split() for line in COSTS.read_text().splitlines() if not line.startswith("#"))
+    costs = {file: float(seconds) for seconds, file in lines}
+    items.sort(key=lambda item: -costs.get(item.nodeid.split("::")[0], 0))

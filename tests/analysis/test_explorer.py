@@ -12,7 +12,6 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pytest
 import yaml
 from tests.analysis import synthetic
@@ -198,6 +197,7 @@ def test_hostile_strings_are_text_on_the_page_and_in_the_line(page):
 @pytest.mark.slow
 def test_the_filters_that_are_drawn_are_those_of_the_sample(page, published):
     """Blue and red where the sample has negative and positive weights, white where it has none."""
+    import datasets
     from playwright.sync_api import expect
 
     first = "made/classification-0@1"

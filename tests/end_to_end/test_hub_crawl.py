@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import datasets
 import pytest
 import safetensors.torch
-import timm
 import torch
 from tests.model_hub import ModelHub, Repo
 from tests.program import filterzoo
@@ -27,6 +25,8 @@ sources:
 
 @pytest.fixture
 def zoo(tmp_path):
+    import timm
+
     weights = timm.create_model("test_resnet").state_dict()
     other = {f"encoder.{name}": tensor for name, tensor in weights.items()}
     tuned = timm.create_model("test_resnet", num_classes=7, in_chans=1).state_dict()
@@ -88,6 +88,8 @@ def test_layers_know_their_architecture_where_it_is_known(zoo: ModelHub, tmp_pat
 
 @pytest.mark.slow
 def test_a_second_name_of_a_file_is_a_duplicate_for_the_plan_the_crawl_and_the_data_set(tmp_path: Path):
+    import datasets
+
     names = "vit_base_patch16_clip*_224.openai"
     (tmp_path / "twins.yaml").write_text(f"name: twins\nsources:\n  - {{source: timm, include: ['{names}']}}\n")
     with ModelHub() as hub:

@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from sklearn.datasets import load_digits
 from tests.evaluation.small_network import network
 from typer.testing import CliRunner
 
@@ -34,6 +33,8 @@ def run(*arguments: Any, command: str = "evaluate") -> tuple[int, list[dict]]:
 @pytest.fixture(scope="module")
 def zoo(tmp_path_factory) -> Path:
     """A trained network, a copy of it in a checkpoint with an optimizer, one that does not fit, and images."""
+    from sklearn.datasets import load_digits
+
     folder = tmp_path_factory.mktemp("zoo")
     digits = load_digits()
     images = np.round(digits.images / 16 * 255).astype(np.uint8)

@@ -9,9 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, log_loss, roc_auc_score, roc_curve
 from tests.evaluation.tables import logits_and_labels
-from torchmetrics.functional.classification import multiclass_calibration_error
 
 from filterzoo_evaluation.bootstrap import intervals
 from filterzoo_evaluation.measures import Scores, bins_of, histogram, ranking, scores
@@ -47,6 +45,9 @@ def test_measures_equal_a_plain_reference(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_measures_equal_libraries(seed: int) -> None:
+    from sklearn.metrics import average_precision_score, log_loss, roc_auc_score, roc_curve
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
     logits, labels = logits_and_labels(seed)
     p = softmax(logits)
     found = scores(logits.astype(np.float64), labels)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -39,6 +38,8 @@ def old(tmp_path: Path) -> Path:
 
 
 def test_they_are_verified_loaded_and_merged(old: Path, tmp_path: Path) -> None:
+    import datasets
+
     assert verify(str(old)) == []
     assert filterzoo.load(str(old), kernel="3x3").shape[1:] == (3, 3)
     loaded = datasets.load_dataset(str(old), "models", split="train", cache_dir=str(tmp_path / "cache"))

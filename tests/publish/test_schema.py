@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import datasets
 import pytest
 
 from filterzoo.errors import Reason
@@ -19,6 +18,8 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_features_are_what_datasets_makes_of_the_files(config):
+    import datasets
+
     assert features(config) == datasets.Features.from_arrow_schema(arrow_schema(config))._to_yaml_list()
 
 

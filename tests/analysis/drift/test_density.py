@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import gaussian_kde
 
 from filterzoo_analysis.drift.density import kernel_density
 
@@ -14,6 +13,8 @@ CENTRES = (EDGES[1:] + EDGES[:-1]) / 2
 
 @pytest.mark.parametrize("size", [40, 400, 4000])
 def test_the_estimate_is_scipys(size):
+    from scipy.stats import gaussian_kde
+
     rng = np.random.default_rng(size)
     numbers = np.concatenate([rng.normal(-0.8, 0.3, size // 2), rng.normal(0.6, 0.4, size // 2)])
     counts = np.histogram(numbers, EDGES)[0].astype(float)

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
-from sklearn.decomposition import PCA
 from tests.analysis import synthetic
 
 from filterzoo.dataset import batches
@@ -49,6 +48,8 @@ def scaled(filters: np.ndarray) -> np.ndarray:
 
 def reference(variant: Variant, tasks: dict[str, list[np.ndarray]]) -> np.ndarray:
     """docs/measures.md, 5 by plain NumPy and scikit-learn, all filters at once."""
+    from sklearn.decomposition import PCA
+
     if variant is Variant.CVPR22:
         sets = [scaled(np.concatenate(layers).astype(np.float16).astype(np.float32)) for layers in tasks.values()]
     else:
@@ -125,6 +126,8 @@ def test_the_range_is_found_among_few_kept_filters(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("precision", projection.Precision)
 def test_the_pass_for_the_range_finds_what_numpy_finds(precision):
+    from sklearn.decomposition import PCA
+
     filters = np.random.default_rng(7).normal(size=(20_000, 9)).astype(np.float32)
     filters[[5, 19_000], [2, 3]] = np.nan, -np.inf
     filters[7] = 0
@@ -164,6 +167,8 @@ def test_filters_that_are_kept_between_passes_give_what_decoding_them_again_give
 
 
 def test_entropy_of_robust22_is_that_of_scaled_non_sparse_filters(tmp_path):
+    from sklearn.decomposition import PCA
+
     models = zoo(np.random.default_rng(5))
     read = dataset.read(str(synthetic.publish(tmp_path / "zoo", models)))
     layers = layers_of(read)

@@ -8,9 +8,7 @@ from typing import Any
 
 import onnx
 import pytest
-import timm
 import torch
-import torchvision
 from torch import nn
 from torch.nn import functional
 
@@ -88,6 +86,8 @@ class UNet(nn.Module):
 @pytest.mark.filterwarnings("ignore")  # the exporter warns of itself
 @pytest.mark.parametrize("name", tiered(TIMM))
 def test_timm_depths_are_those_of_the_exported_graph(name):
+    import timm
+
     size = TIMM[name][0]
     settings = {"img_size": size} if name.startswith(("coat", "lambda")) else {}
     check(lambda: timm.create_model(name, **settings), (1, 3, size, size))
@@ -96,6 +96,8 @@ def test_timm_depths_are_those_of_the_exported_graph(name):
 @pytest.mark.filterwarnings("ignore")  # the exporter warns of itself
 @pytest.mark.parametrize("name", tiered(TORCHVISION))
 def test_torchvision_depths_are_those_of_the_exported_graph(name):
+    import torchvision
+
     shape, settings = TORCHVISION[name]
     check(lambda: torchvision.models.get_model(name, weights=None, **settings), shape)
 
@@ -144,6 +146,8 @@ def ranks(depths) -> list[int]:
 
 
 def test_every_convolution_has_its_name_in_the_state_dict():
+    import timm
+
     found = operations(lambda: timm.create_model("resnet18"), (1, 3, 64, 64))
     shapes = {name: tuple(p.shape) for name, p in timm.create_model("resnet18").state_dict().items() if p.ndim == 4}
     assert {name: operation.shape for name, operation in found.items()} == shapes
@@ -193,6 +197,8 @@ def test_a_weight_made_of_a_parameter_keeps_its_name_and_one_made_of_the_input_i
 
 
 def test_a_convolution_of_constants_is_one():
+    import timm
+
     found = operations(lambda: timm.create_model("xcit_nano_12_p16_224"), (1, 3, 224, 224))
     assert found["pos_embed.token_projection.weight"].convolution.depth == 1
     assert found["patch_embed.proj.0.0.weight"].convolution.depth == 1
@@ -200,6 +206,9 @@ def test_a_convolution_of_constants_is_one():
 
 @pytest.mark.parametrize("name", ["vitamin_small_224", "regnet_y_400mf"])
 def test_constructors_may_run_a_part_of_the_model_or_compute_its_widths(name):
+    import timm
+    import torchvision
+
     build = {
         "vitamin_small_224": lambda: timm.create_model("vitamin_small_224"),
         "regnet_y_400mf": lambda: torchvision.models.get_model("regnet_y_400mf"),
@@ -254,6 +263,8 @@ def test_an_architecture_that_needs_numbers_is_unknown():
     ],
 )
 def test_activation_and_pooling_of_known_architectures(name: str, activation: str, pooling: str):
+    import timm
+
     found = operations(lambda: timm.create_model(name), (1, 3, 64, 64))
     assert (found.activation, found.pooling) == (activation, pooling)
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import timm
 import torch
-import torchvision
 from torch import nn
 
 from filterzoo.layers.selection import SECTIONS, select
@@ -108,11 +106,15 @@ def check(model: nn.Module) -> None:
 
 @pytest.mark.parametrize("architecture", TIMM)
 def test_real_classifiers(architecture):
+    import timm
+
     check(on_meta(timm.create_model, architecture))
 
 
 @pytest.mark.parametrize("architecture", TORCHVISION)
 def test_real_networks_for_segmentation_detection_and_video(architecture):
+    import torchvision
+
     build = torchvision.models
     for part in architecture.split("."):
         build = getattr(build, part)
@@ -122,6 +124,8 @@ def test_real_networks_for_segmentation_detection_and_video(architecture):
 
 
 def test_groups_are_known_for_most_layers_of_a_residual_network():
+    import timm
+
     chosen = select(table(on_meta(timm.create_model, "resnet50")))
     groups = [each.convolution.groups for each in chosen]
     assert set(groups) == {1, None}  # a shortcut may read groups of what stands before it in the file

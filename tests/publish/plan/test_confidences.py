@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -45,6 +44,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_those_of_published_models_are_published_and_loaded(folder: Path) -> None:
+    import datasets
+
     assert [row["model_id"] for row in rows(folder / "out", "confidences").to_pylist()] == [A, B]
     assert verify(str(folder / "out")) == []
     loaded = datasets.load_dataset(str(folder / "out"), "confidences", split="train", cache_dir=str(folder / "cache"))
