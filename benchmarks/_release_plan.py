@@ -1,5 +1,7 @@
 """`python -m benchmarks._release_plan MODELS LAYERS`: the real planner, for checkpoints whose layers are made up.
 
+After the plan: the rows of `models` and `status`, the tables of the card, and what its picture draws.
+
 Each has as many layers as said, a tenth of them those of the checkpoint before.
 """
 
@@ -15,10 +17,17 @@ from filterzoo.outcome import Done
 from filterzoo.records import Artifact, Checkpoint
 from filterzoo.store.fragments import LAYER_SCHEMA
 from filterzoo.store.sample import Sampled
+from filterzoo_publish.card.figures import by_depth
+from filterzoo_publish.card.kept import kept_sizes
+from filterzoo_publish.card.tables import models_by
+from filterzoo_publish.plan.candidates import spooled
 from filterzoo_publish.plan.origins import FilterFragment, PublishableCheckpoint, StoredLayer
 from filterzoo_publish.plan.plan import Work, make_plan
 from filterzoo_publish.plan.releases import Release
 from filterzoo_publish.plan.state import read_published
+from filterzoo_publish.plan.status import status_table
+from filterzoo_publish.plan.tables import models_table
+from filterzoo_publish.release import _depths, _kept_layers
 from filterzoo_publish.targets.folder import FolderTarget
 
 
@@ -36,7 +45,15 @@ class MadeUp:
 
     def layers(self, done: Done) -> pa.Table:
         names = self.names(done)
-        columns = {"layer_id": names}
+        count = len(names)
+        columns = {
+            "layer_id": names,
+            "layer_index": list(range(count)),
+            "kernel": ["3x3"] * count,
+            "n_filters": [4096] * count,
+            "conv_depth_norm": [place / count for place in range(count)],
+            "variance_entropy": [1.0 - place / count for place in range(count)],
+        }
         arrays = [
             pa.array(columns[field.name], field.type) if field.name in columns else pa.nulls(len(names), field.type)
             for field in LAYER_SCHEMA
@@ -84,13 +101,21 @@ def done(number: int, layers: int) -> Done:
 def main() -> None:
     models, layers = map(int, sys.argv[1:])
     origin = MadeUp(layers)
-    candidates = tuple(PublishableCheckpoint(done(number, layers), origin) for number in range(models))
+    candidates = spooled(PublishableCheckpoint(done(number, layers), origin) for number in range(models))
     published = read_published(FolderTarget(Path("no-such-folder")).read())
     plan = make_plan(
         Work(candidates, (), {}, frozenset({"hf_hub"})), published, Release(name="v2026.01.01", day="2026-01-01")
     )
     owned = sum(len(entry.owned) for entry in plan.entries)
-    print(f"{len(plan.entries):,} new checkpoints, {owned:,} layers of their own")
+    models_rows = models_table(plan.entries, plan.release)
+    kept = kept_sizes(_kept_layers(plan, published))
+    depths = by_depth(_depths(plan, published))
+    tables = [models_by(models_rows, column, kept) for column in ("licence", "source", "task")]
+    rows = len(status_table(plan, published))
+    print(
+        f"{len(plan.entries):,} new checkpoints, {owned:,} layers of their own, {rows:,} rows of status, "
+        f"{len(tables)} tables, {sum(map(len, depths.values())):,} layers in the picture"
+    )
 
 
 if __name__ == "__main__":

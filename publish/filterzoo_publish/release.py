@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +18,12 @@ from filterzoo.dataset.untrusted import reading
 from filterzoo.errors import StorageFailed
 from filterzoo_publish.card.citation import Identity, former_doi
 from filterzoo_publish.card.documents import documents, outdated_figure
-from filterzoo_publish.card.figures import LAYER_COLUMNS, overview
+from filterzoo_publish.card.figures import LAYER_COLUMNS, by_depth, overview
 from filterzoo_publish.card.kept import KEPT_COLUMNS, kept_sizes
 from filterzoo_publish.lineage.table import CONFIG as LINEAGE
 from filterzoo_publish.lineage.table import LAYER_COLUMNS as LINEAGE_COLUMNS
 from filterzoo_publish.lineage.table import lineage_table
+from filterzoo_publish.plan.entries import PlanEntry
 from filterzoo_publish.plan.plan import Plan, Work, make_plan, open_work
 from filterzoo_publish.plan.releases import Release, next_release
 from filterzoo_publish.plan.state import PublishedState, read_published
@@ -40,6 +41,7 @@ from filterzoo_publish.targets.folder import FolderTarget
 from filterzoo_publish.targets.target import README, RELEASE, Commit, Conflict, Target
 
 Made = TypeVar("Made")
+_JOINED_ROWS = 1 << 16
 _ATTEMPTS = 6
 """Most retries of a release because another publisher was faster or a response was lost."""
 
@@ -139,7 +141,7 @@ def _release_into(
     files: dict[str, int] = {}
     # Loading matplotlib takes longer than linking files: the picture is drawn in parallel.
     with ThreadPoolExecutor(1, "filterzoo-picture") as beside:
-        picture = beside.submit(overview, models, _layers(plan, published, LAYER_COLUMNS))
+        picture = beside.submit(overview, models, by_depth(_depths(plan, published)))
         for shard in _shards(plan, published, folder, outdated, as_links=target.takes_links):
             outdated.discard(shard.path)
             if shard.path in before:
@@ -192,21 +194,44 @@ def _layers(plan: Plan, published: PublishedState, columns: list[str]) -> pa.Tab
     return pa.concat_tables(tables)
 
 
-def _kept_layers(plan: Plan, published: PublishedState) -> pa.Table:
+def _depths(plan: Plan, published: PublishedState) -> Iterator[pa.Table]:
+    """LAYER_COLUMNS of all layers after the release."""
+    yield from published.tables("layers", LAYER_COLUMNS)
+    yield from _joined(entry.layers().select(LAYER_COLUMNS) for entry in plan.entries)
+
+
+def _kept_layers(plan: Plan, published: PublishedState) -> Iterator[pa.Table]:
     """KEPT_COLUMNS of all layers after the release; of new layers only whether they have a file."""
-    tables = [published.read("layers", KEPT_COLUMNS)]
-    for entry in plan.entries:
-        shown = {layer.layer_id for layer in entry.published}
-        own = entry.layers().select(["kernel", "n_filters", "layer_id"]).to_pydict()
-        columns = [
-            pa.repeat(entry.model_id, len(own["layer_id"])),
-            own["layer_id"],
-            own["kernel"],
-            own["n_filters"],
-            ["" if layer_id in shown else None for layer_id in own["layer_id"]],
-        ]
-        tables.append(pa.table(columns, schema=tables[0].schema))
-    return pa.concat_tables(tables)
+    yield from published.tables("layers", KEPT_COLUMNS)
+    yield from _joined(_kept_layers_of(entry) for entry in plan.entries)
+
+
+def _kept_layers_of(entry: PlanEntry) -> pa.Table:
+    shown = {layer.layer_id for layer in entry.published}
+    own = entry.layers().select(["kernel", "n_filters", "layer_id"]).to_pydict()
+    columns = [
+        [entry.model_id] * len(own["layer_id"]),
+        own["layer_id"],
+        own["kernel"],
+        own["n_filters"],
+        ["" if layer_id in shown else None for layer_id in own["layer_id"]],
+    ]
+    schema = arrow_schema("layers")
+    return pa.table(columns, schema=pa.schema([schema.field(name) for name in KEPT_COLUMNS]))
+
+
+def _joined(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The tables in their order, joined until they have `_JOINED_ROWS` rows: each has some costs of its own."""
+    waiting: list[pa.Table] = []
+    rows = 0
+    for table in tables:
+        waiting.append(table)
+        rows += len(table)
+        if rows >= _JOINED_ROWS:
+            yield pa.concat_tables(waiting)
+            waiting, rows = [], 0
+    if waiting:
+        yield pa.concat_tables(waiting)
 
 
 def _lineage(plan: Plan, published: PublishedState) -> pa.Table:
@@ -226,7 +251,7 @@ def _shards(
     plan: Plan, published: PublishedState, folder: Path, outdated: set[str], *, as_links: bool
 ) -> Iterator[Shard]:
     """Every file of the release; replaced files are put into `outdated` first."""
-    pointers = dict(plan.pointers)
+    pointers = plan.pointers
     written: set[str] = set()
     steps = (
         filter_shards(plan, folder, pointers, as_links=as_links),

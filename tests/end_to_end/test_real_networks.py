@@ -17,7 +17,7 @@ from filterzoo.layers.layer import kernel_name
 from filterzoo.outcome import Done
 from filterzoo.store.fragments import FragmentStore
 from filterzoo.store.workfolder import WorkFolder
-from filterzoo_publish.plan.plan import facts_of_layers
+from filterzoo_publish.plan.facts import facts_of_layers
 
 MANIFEST = """
 name: real

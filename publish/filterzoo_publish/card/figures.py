@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import io
-from collections import Counter
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,27 +20,42 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FIGURE = "figures/overview.png"
-LAYER_COLUMNS = ["model_id", "n_filters", "conv_depth_norm", "variance_entropy"]
+LAYER_COLUMNS = ["conv_depth_norm", "variance_entropy"]
 """Columns of `layers` that the picture needs."""
 _TASKS = 8
 _DEPTHS = 10
 _COLOUR = "#31688e"
 
 
-def overview(models: pa.Table, layers: pa.Table) -> bytes | None:
+Depths = dict[int, "array[float]"]
+"""Tenth of the depth, from 0 -> variance entropies of its layers."""
+
+
+def by_depth(layers: Iterable[pa.Table]) -> Depths:
+    """The layers with a variance entropy, 8 bytes of memory for each. layers: LAYER_COLUMNS, table by table."""
+    found: defaultdict[int, array[float]] = defaultdict(lambda: array("d"))
+    for table in layers:
+        measured = table.filter(pc.field("variance_entropy").is_valid())
+        tenth = np.minimum((measured["conv_depth_norm"].to_numpy() * _DEPTHS).astype(int), _DEPTHS - 1)
+        entropy = measured["variance_entropy"].to_numpy()
+        for number in np.unique(tenth).tolist():
+            found[number].frombytes(entropy[tenth == number].astype(np.float64).tobytes())
+    return dict(found)
+
+
+def overview(models: pa.Table, layers: Depths) -> bytes | None:
     """The picture as PNG, None where matplotlib is not installed or there is nothing to draw.
 
-    layers: LAYER_COLUMNS. The same tables give the same bytes with the same matplotlib.
+    layers: see `by_depth`. The same tables give the same bytes with the same matplotlib.
     """
-    measured = layers.filter(pc.field("variance_entropy").is_valid())
-    if importlib.util.find_spec("matplotlib") is None or not len(measured):
+    if importlib.util.find_spec("matplotlib") is None or not layers:
         return None
     from matplotlib.figure import Figure  # noqa: PLC0415  # an optional extra
 
     figure = Figure(figsize=(9, 3), dpi=110, layout="constrained")
     left, right = figure.subplots(1, 2)
     _draw_tasks(left, models)
-    _draw_depths(right, measured)
+    _draw_depths(right, layers)
     picture = io.BytesIO()
     figure.savefig(picture, format="png", metadata={"Software": None})
     return picture.getvalue()
@@ -59,13 +76,10 @@ def _draw_tasks(axes: Axes, models: pa.Table) -> None:
     _bare(axes)
 
 
-def _draw_depths(axes: Axes, layers: pa.Table) -> None:
+def _draw_depths(axes: Axes, layers: Depths) -> None:
     """Variance entropy over depth: median and quartiles of the layers in each tenth of the depth."""
-    depth = layers["conv_depth_norm"].to_numpy()
-    entropy = layers["variance_entropy"].to_numpy()
-    tenth = np.minimum((depth * _DEPTHS).astype(int), _DEPTHS - 1)
-    filled = np.unique(tenth)
-    quartiles: npt.NDArray[np.float64] = np.array([np.quantile(entropy[tenth == n], (0.25, 0.5, 0.75)) for n in filled])
+    filled = np.array(sorted(layers))
+    quartiles: npt.NDArray[np.float64] = np.array([np.quantile(layers[n], (0.25, 0.5, 0.75)) for n in filled.tolist()])
     middles = (filled + 0.5) / _DEPTHS
     axes.fill_between(middles, quartiles[:, 0], quartiles[:, 2], color=_COLOUR, alpha=0.25, linewidth=0)
     axes.plot(middles, quartiles[:, 1], color=_COLOUR, marker="o", markersize=3)

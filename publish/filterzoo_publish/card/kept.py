@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from filterzoo_publish.plan.rows import rows_of
 
 KEPT_COLUMNS = ["model_id", "layer_id", "kernel", "n_filters", "filters_file"]
 """Columns of `layers` that are counted."""
@@ -27,11 +30,20 @@ class KeptSizes:
         return self.filters.get(model_id, 0)
 
 
-def kept_sizes(layers: pa.Table) -> KeptSizes:
-    """Of all layers of a data set: KEPT_COLUMNS, `filters_file` null where a layer's filters are not in `filters`."""
-    kernels = pc.unique(layers.filter(pc.field("filters_file").is_valid())["kernel"]).to_pylist()
-    of_size = layers.filter(pc.field("kernel").isin(kernels)) if kernels else layers.slice(0, 0)
-    once = of_size.group_by(["model_id", "layer_id"]).aggregate([("n_filters", "max")])
-    sums = once.group_by("model_id").aggregate([("n_filters_max", "sum")])
-    totals = dict(zip(sums["model_id"].to_pylist(), sums["n_filters_max_sum"].to_pylist(), strict=True))
+def kept_sizes(layers: Iterable[pa.Table]) -> KeptSizes:
+    """Of all layers of a data set, each model's in one table.
+
+    layers: KEPT_COLUMNS, `filters_file` null where a layer's filters are not in `filters`.
+    """
+    kernels: set[str] = set()
+    counted = []
+    for table in layers:
+        kernels.update(pc.unique(table.filter(pc.field("filters_file").is_valid())["kernel"]).to_pylist())
+        once = table.group_by(["model_id", "kernel", "layer_id"]).aggregate([("n_filters", "max")])
+        counted.append(once.group_by(["model_id", "kernel"]).aggregate([("n_filters_max", "sum")]))
+    totals: Counter[str] = Counter()
+    for table in counted:
+        for row in rows_of(table):
+            if row["kernel"] in kernels:
+                totals[row["model_id"]] += row["n_filters_max_sum"]
     return KeptSizes(tuple(sorted(kernels, key=lambda kernel: (len(kernel), kernel))), totals)

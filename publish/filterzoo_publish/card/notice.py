@@ -7,6 +7,7 @@ from collections import defaultdict
 import pyarrow as pa
 
 from filterzoo.reporting.terminal import printable
+from filterzoo_publish.plan.rows import rows_of
 
 NOTICE = "NOTICE"
 _LONGEST = 500
@@ -23,7 +24,7 @@ def notice(models: pa.Table) -> str:
     """The text for the models with published filters, by licence, in the order of their ids."""
     under: defaultdict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
     columns = ("licence", "licence_class", "model_id", "url", "published_filters")
-    for row in models.select(list(columns)).to_pylist():
+    for row in rows_of(models.select(list(columns))):
         if row["published_filters"]:
             heading = row["licence"] or "licence unknown", row["licence_class"]
             under[heading].append((row["model_id"], row["url"] or ""))

@@ -12,6 +12,7 @@ from filterzoo.reporting.counts import counted
 from filterzoo_publish.card.kept import KeptSizes
 from filterzoo_publish.card.plain import NOT_STATED, OTHER, plain, plain_licence
 from filterzoo_publish.plan.releases import RELEASES, Release
+from filterzoo_publish.plan.rows import rows_of
 from filterzoo_publish.schema import COLUMNS
 
 _LONGEST = 40
@@ -32,7 +33,7 @@ def models_by(models: pa.Table, column: str, kept: KeptSizes) -> str:
     """Models, layers and filters by the values of a column; the share is of the filters of kept kernel sizes."""
     word = plain_licence if column == "licence" else plain
     totals: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for row in models.select([column, "model_id", *_NUMBERS]).to_pylist():
+    for row in rows_of(models.select([column, "model_id", *_NUMBERS])):
         numbers = {number: row[number] for number in _NUMBERS}
         totals[word(row[column])].update({"models": 1, "kept": kept.of(row["model_id"])} | numbers)
     largest = sorted(totals, key=lambda key: (-totals[key]["models"], key))

@@ -26,7 +26,7 @@ from filterzoo.records import Artifact, Checkpoint
 from filterzoo.store.filters import FILTER_SCHEMA
 from filterzoo.store.fragments import LAYER_SCHEMA, with_later_columns
 from filterzoo_publish.plan.origins import PublishableCheckpoint, StoredLayer
-from filterzoo_publish.plan.rows import model_id
+from filterzoo_publish.plan.rows import model_id, rows_of
 from filterzoo_publish.plan.state import POINTER_COLUMNS, Pointer, PublishedState
 from filterzoo_publish.plan.status import former_status
 from filterzoo_publish.schema import COLUMNS
@@ -179,7 +179,7 @@ def dataset_candidates(published: PublishedState, origin: DatasetOrigin) -> Iter
     status = former_status(published)
     for path in published.paths("models"):
         cards = {card["model_id"]: card for _, card in read_cards(published.files, path)} if published.files else {}
-        for row in published.read_file(path).to_pylist():
+        for row in rows_of(published.read_file(path)):
             known = status.get(row["model_id"], {})
             seen = known.get("last_seen") or row["last_seen"]
             done = _done(row, cards.get(row["model_id"]))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +14,10 @@ from filterzoo.licensing.licences import Licence, LicenceClass
 from filterzoo.outcome import LedgerEntry
 from filterzoo.store.confidences import row_key
 from filterzoo_publish.merge.dataset_origin import DatasetOrigin, dataset_candidates
+from filterzoo_publish.plan.candidates import spooled, spooled_ledger
 from filterzoo_publish.plan.origins import PublishableCheckpoint
 from filterzoo_publish.plan.plan import Work
+from filterzoo_publish.plan.rows import rows_of
 from filterzoo_publish.plan.state import PublishedState, read_published
 from filterzoo_publish.takedown.takedowns import is_taken_down
 
@@ -37,36 +40,39 @@ def _open(targets: Sequence[str]) -> Work:
         if published.files is None:
             raise StartError(f"{target}: holds no data set")
     takedowns = [takedown for _, published in opened for takedown in published.takedowns]
-    found: dict[str, PublishableCheckpoint] = {}
+    found: set[str] = set()
     listed: dict[str, str] = {}
-    for _, published in opened:
+
+    def candidates_in(published: PublishedState) -> Iterator[PublishableCheckpoint]:
         for candidate in dataset_candidates(published, DatasetOrigin(published)):
             name = candidate.model_id
-            listed[name] = max(listed.get(name, ""), candidate.seen or "")
+            listed[name] = max(listed.get(name, ""), sys.intern(candidate.seen or ""))
             named = dict(zip(("source", "id", "revision"), candidate.key, strict=True))
             own = _with_strict_class(candidate)
             facts = {"licence": own.done.licence, "licence_class": own.done.licence_class}
             if name not in found and not is_taken_down(named | facts, takedowns):
-                found[name] = own
-    candidates = sorted(found.values(), key=lambda candidate: candidate.key)
-    ledger = _ledgers((published for _, published in opened), found)
+                found.add(name)
+                yield own
+
+    candidates = spooled(candidate for _, published in opened for candidate in candidates_in(published))
+    ledger = spooled_ledger(_ledgers((published for _, published in opened), found))
     confidences: dict[Any, dict[str, Any]] = {}
     for _, published in opened:
         for row in published.confidences.to_pylist():
             confidences.setdefault(row_key(row), row)
     return Work(
-        tuple(candidates),
-        tuple(ledger),
+        candidates,
+        ledger,
         {name: day for name, day in listed.items() if day},
         frozenset(),
         tuple(confidences.values()),
     )
 
 
-def _ledgers(datasets: Iterable[PublishedState], found: dict[str, PublishableCheckpoint]) -> Iterator[LedgerEntry]:
+def _ledgers(datasets: Iterable[PublishedState], found: Collection[str]) -> Iterator[LedgerEntry]:
     """Rows of `skipped` of checkpoints that none of them has."""
     for published in datasets:
-        for row in published.skipped.to_pylist():
+        for row in rows_of(published.skipped):
             is_ours = row["reason"] in _REASONS and row["stage"] in set(Stage)
             if is_ours and f"{row['source']}/{row['id']}@{row['revision']}" not in found:
                 yield LedgerEntry(**(row | {"reason": Reason(row["reason"]), "stage": Stage(row["stage"])}))

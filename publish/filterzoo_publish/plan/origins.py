@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import prod
@@ -21,6 +22,9 @@ from filterzoo.store.fragment_checks import Unsound, check_bytes, check_filters,
 from filterzoo.store.fragments import FragmentStore
 from filterzoo.store.sample import Sampled
 from filterzoo_publish.plan.rows import SortKey, model_id, sort_key
+
+_KEPT = 64
+"""Fragments of which shapes are kept: those that several threads read at the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +101,10 @@ class WorkOrigin:
     """
 
     store: FragmentStore
-    _shapes: dict[str, dict[str, tuple[int, ...]]] = field(default_factory=dict)
-    """layer_id -> shape, of the checked layers fragments."""
+    _checked_names: set[bytes] = field(default_factory=set)
+    """Of the layers fragments whose bytes were hashed."""
+    _shapes: OrderedDict[str, dict[str, tuple[int, ...]]] = field(default_factory=OrderedDict)
+    """layer_id -> shape, of the fragments that were looked at last."""
 
     def layers(self, done: Done) -> pa.Table:
         """See `Origin.layers`."""
@@ -126,7 +132,7 @@ class WorkOrigin:
         """See `Origin.filters`."""
         if done.filters_fragment is None or not wanted:
             return
-        shapes = self._checked(done)
+        shapes = self._shapes_of(done)
         with _told(done):
             for rows in self.store.filters(done.filters_fragment, wanted):
                 check_layer(rows, shapes)
@@ -153,16 +159,27 @@ class WorkOrigin:
         with _told(done):
             return self.store.sample(done.layers_fragment)
 
-    def _checked(self, done: Done) -> dict[str, tuple[int, ...]]:
-        """layer_id -> shape; the fragment's bytes are hashed the first time."""
+    def _checked(self, done: Done) -> None:
+        """The fragment's bytes are hashed the first time."""
+        if bytes.fromhex(done.layers_fragment) not in self._checked_names:
+            self._shapes_of(done)
+
+    def _shapes_of(self, done: Done) -> dict[str, tuple[int, ...]]:
+        """layer_id -> shape, of a fragment that was checked."""
         name = done.layers_fragment
-        if name not in self._shapes:
+        shapes = self._shapes.get(name)
+        if shapes is None:
             with _told(done):
                 rows = layer_rows(self.store, name)
                 if len(rows) != done.n_layers:
                     raise Unsound(f"it has {len(rows)} layers, the journal says {done.n_layers}")
-            self._shapes[name] = {row["layer_id"]: tuple(row["shape"]) for row in rows}
-        return self._shapes[name]
+            shapes = {row["layer_id"]: tuple(row["shape"]) for row in rows}
+            self._checked_names.add(bytes.fromhex(name))
+            self._shapes[name] = shapes
+            while len(self._shapes) > _KEPT:
+                with contextlib.suppress(KeyError):  # several threads
+                    self._shapes.popitem(last=False)
+        return shapes
 
 
 @contextlib.contextmanager

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
+from itertools import chain, islice
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from filterzoo.dataset.paths import CLASS_NAME, SOURCE_NAME
 from filterzoo.errors import Reason, StartError
@@ -20,6 +22,8 @@ FACTS_OF_MODELS = tuple(name for name in arrow_schema("models").names if name in
 """Columns of `models` that describe a network, as its zoo or the user states it."""
 _FROM_DONE = frozenset(field.name for field in fields(Done))
 SortKey = tuple[str, str, str]
+BATCH = 4096
+"""Rows of a table that are Python objects at a time."""
 
 
 def model_id(checkpoint: Checkpoint) -> str:
@@ -77,11 +81,34 @@ def skipped_table(
 
     blocked: rows of models that were taken down and listed again; older rows of takedowns stay.
     """
-    rows = [{name: clean(value) for name, value in asdict(entry).items()} for entry in ledger]
-    rows += [row for row in former if row["source"] not in crawled or row["reason"] == Reason.TAKEN_DOWN]
-    rows += blocked
-    unique = {skipped_key(row): row for row in rows}
-    return pa.Table.from_pylist([unique[key] for key in sorted(unique)], schema=arrow_schema("skipped"))
+    rows = chain(
+        ({name: clean(value) for name, value in asdict(entry).items()} for entry in ledger),
+        (row for row in former if row["source"] not in crawled or row["reason"] == Reason.TAKEN_DOWN),
+        blocked,
+    )
+    schema = arrow_schema("skipped")
+    unique = table_of(rows, schema).group_by(schema.names, use_threads=False).aggregate([])
+    keys, order = unique, []
+    for name in schema.names:  # nulls first, which not all versions of Arrow sort alike
+        keys = keys.append_column(f"{name} known", pc.is_valid(unique[name]))
+        order += [(f"{name} known", "ascending"), (name, "ascending")]
+    places = pc.sort_indices(keys, sort_keys=order)
+    return unique.take(places).select(schema.names).cast(schema).combine_chunks()
+
+
+def table_of(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    """The rows as a table in one piece; few of them are Python objects at a time."""
+    waiting = iter(rows)
+    tables = [schema.empty_table()]
+    while batch := list(islice(waiting, BATCH)):
+        tables.append(pa.Table.from_pylist(batch, schema=schema))
+    return pa.concat_tables(tables).combine_chunks()
+
+
+def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """The rows of a table; few of them are Python objects at a time."""
+    for batch in table.to_batches(max_chunksize=BATCH):
+        yield from batch.to_pylist()
 
 
 def clean(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -49,6 +49,10 @@ class PublishedState:
         """Rows of a config, all files joined; a column that an old file lacks is null there."""
         return read_config(self.files, config, columns, where)
 
+    def tables(self, config: str, columns: list[str], where: pc.Expression | None = None) -> Iterator[pa.Table]:
+        """The same, one file after the other."""
+        return config_tables(self.files, config, columns, where)
+
     def read_file(self, path: str, columns: list[str] | None = None) -> pa.Table:
         """All rows of one file."""
         if self.files is None:
@@ -61,14 +65,16 @@ class PublishedState:
         """The most filters of one checkpoint in `filters_sample`; None where there is no release yet."""
         return self.releases[-1].sample_quota if self.releases else None
 
-    def pointers(self, layer_ids: Collection[str]) -> dict[str, Pointer]:
-        """Pointers to those of the layers that are stored."""
-        if not layer_ids:
-            return {}
-        wanted = pc.field("layer_id").isin(pa.array(layer_ids, pa.string())) & pc.field("filters_file").is_valid()
-        table = self.read("layers", ["layer_id", *POINTER_COLUMNS], wanted)
-        ids, *columns = (table[name].to_pylist() for name in ("layer_id", *POINTER_COLUMNS))
-        return {layer_id: Pointer(*place) for layer_id, *place in zip(ids, *columns, strict=True)}
+    def pointers(self, layer_ids: Collection[str] | None) -> Iterator[tuple[str, Pointer]]:
+        """Pointers to those of the layers that are stored, file by file; None: to all that are."""
+        if layer_ids is not None and not layer_ids:
+            return
+        wanted = pc.field("filters_file").is_valid()
+        if layer_ids is not None:
+            wanted &= pc.field("layer_id").isin(pa.array(layer_ids, pa.string()))
+        for table in self.tables("layers", ["layer_id", *POINTER_COLUMNS], wanted):
+            ids, *columns = (table[name].to_pylist() for name in ("layer_id", *POINTER_COLUMNS))
+            yield from ((layer_id, Pointer(*place)) for layer_id, *place in zip(ids, *columns, strict=True))
 
 
 def read_published(files: PublishedFiles | None) -> PublishedState:
@@ -96,14 +102,26 @@ def read_config(
     files: PublishedFiles | None, config: str, columns: list[str] | None = None, where: pc.Expression | None = None
 ) -> pa.Table:
     """See `PublishedState.read`."""
-    schema = arrow_schema(config)
-    names = schema.names if columns is None else columns
-    wanted = pa.schema([schema.field(name) for name in names])
+    names = arrow_schema(config).names if columns is None else columns
+    empty = _columns_of(config, names).empty_table()
+    tables = [empty, *config_tables(files, config, names, where)]
+    return pa.concat_tables(tables)
+
+
+def config_tables(
+    files: PublishedFiles | None, config: str, columns: list[str], where: pc.Expression | None = None
+) -> Iterator[pa.Table]:
+    """The rows of each file of the config, with these columns; a column that an old file lacks is null there."""
+    wanted = _columns_of(config, columns)
     if files is None:
-        return wanted.empty_table()
-    tables = [wanted.empty_table()]
+        return
     for path in files.paths(config):
         with files.open(path) as file, ParquetFile(file, where=f"{files.root}: {path}") as parquet:
-            table = parquet.read(columns=[name for name in names if name in parquet.schema_arrow.names])
-        tables.append(table if where is None else table.filter(where))
-    return pa.concat_tables(tables, promote_options="default").select(names).cast(wanted)
+            table = parquet.read(columns=[name for name in columns if name in parquet.schema_arrow.names])
+        rows = table if where is None else table.filter(where)
+        yield pa.concat_tables([wanted.empty_table(), rows], promote_options="default").select(columns).cast(wanted)
+
+
+def _columns_of(config: str, names: list[str]) -> pa.Schema:
+    schema = arrow_schema(config)
+    return pa.schema([schema.field(name) for name in names])

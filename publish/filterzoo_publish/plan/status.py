@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+import contextlib
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
 
+from filterzoo.errors import StorageFailed
 from filterzoo_publish.plan.plan import Plan
 from filterzoo_publish.plan.releases import Release
+from filterzoo_publish.plan.rows import rows_of, table_of
 from filterzoo_publish.plan.state import PublishedState
 from filterzoo_publish.plan.tables import first_seen, last_seen
 from filterzoo_publish.schema import arrow_schema
 
 CONFIG = "status"
 Row = dict[str, Any]
+_TABLE = """CREATE TABLE rows (
+    model_id TEXT, checkpoint BLOB, revision BLOB, age INTEGER, listed TEXT, last_seen TEXT, superseded_by TEXT
+)"""
+_NEWEST = """
+WITH newest AS (
+    SELECT *,
+        first_value(model_id) OVER revisions AS last_id,
+        first_value(age) OVER revisions AS last_age,
+        first_value(listed) OVER revisions AS last_listed
+    FROM rows WINDOW revisions AS (PARTITION BY checkpoint ORDER BY age DESC, listed DESC, revision DESC)
+)
+SELECT model_id, last_seen, CASE
+    WHEN (age, listed) < (last_age, last_listed) THEN last_id
+    WHEN superseded_by IN (SELECT model_id FROM rows) THEN superseded_by
+END FROM newest ORDER BY model_id
+"""
 
 
 def status_table(plan: Plan, published: PublishedState) -> pa.Table:
@@ -24,28 +43,28 @@ def status_table(plan: Plan, published: PublishedState) -> pa.Table:
     last_seen is updated where a crawl found the checkpoint listed. superseded_by names the newest revision of the same
     checkpoint: the one that came with the latest release or, within one, was listed last.
     """
-    day, releases = plan.release.day, (*published.releases, plan.release)
-    former = former_status(published)
-    rows = present_rows(published, former)
-    for row in rows:
+    releases = (*published.releases, plan.release)
+    return finished(_rows(plan, published), releases)
+
+
+def _rows(plan: Plan, published: PublishedState) -> Iterator[Row]:
+    day = plan.release.day
+    for row in present_rows(published, former_status(published)):
         seen = plan.listed.get(row["model_id"])
-        row["last_seen"] = max(row["last_seen"] or "", min(seen, day) if seen else "") or None
+        yield row | {"last_seen": max(row["last_seen"] or "", min(seen, day) if seen else "") or None}
     for entry in plan.entries:
         own, checkpoint = entry.candidate, entry.done.checkpoint
-        rows.append(
-            {
-                "model_id": entry.model_id,
-                "source": checkpoint.source,
-                "id": checkpoint.id,
-                "revision": checkpoint.revision,
-                "release": plan.release.name,
-                "first_seen": first_seen(own, day),
-                "last_seen": last_seen(own, day),
-                "superseded_by": own.superseded_by,
-                "listed": own.seen or "",
-            }
-        )
-    return finished(rows, releases)
+        yield {
+            "model_id": entry.model_id,
+            "source": checkpoint.source,
+            "id": checkpoint.id,
+            "revision": checkpoint.revision,
+            "release": plan.release.name,
+            "first_seen": first_seen(own, day),
+            "last_seen": last_seen(own, day),
+            "superseded_by": own.superseded_by,
+            "listed": own.seen or "",
+        }
 
 
 def former_status(published: PublishedState) -> dict[str, Row]:
@@ -53,33 +72,46 @@ def former_status(published: PublishedState) -> dict[str, Row]:
     return {row["model_id"]: row for row in published.read(CONFIG).to_pylist()}
 
 
-def present_rows(published: PublishedState, former: Mapping[str, Row]) -> list[Row]:
+def present_rows(published: PublishedState, former: Mapping[str, Row]) -> Iterator[Row]:
     """The published models, with their rows of `status`."""
     columns = ["model_id", "source", "id", "revision", "release", "first_seen"]
-    rows: list[Row] = []
-    for row in published.models.select(columns).to_pylist():
+    for row in rows_of(published.models.select(columns)):
         known = former.get(row["model_id"], {})
         last = known.get("last_seen") or row["first_seen"]
-        rows.append(row | {"last_seen": last, "superseded_by": known.get("superseded_by"), "listed": ""})
-    return rows
+        yield row | {"last_seen": last, "superseded_by": known.get("superseded_by"), "listed": ""}
 
 
 def finished(rows: Iterable[Row], releases: Iterable[Release]) -> pa.Table:
     """The table of all rows, in the order of their ids, each with the newest revision of its checkpoint."""
     place = {release.name: number for number, release in enumerate(releases)}
-    revisions: defaultdict[tuple[str, str], list[tuple[tuple[int, str], str, Row]]] = defaultdict(list)
-    for row in rows:
-        age = place.get(row["release"], -1), row["listed"]
-        revisions[row["source"], row["id"]].append((age, row["revision"], row))
-    names = {row["model_id"] for own in revisions.values() for _, _, row in own}
-    found: list[Row] = []
-    for own in revisions.values():
-        newest = max(own, key=lambda revision: revision[:2])
-        for age, _, row in own:
-            if age < newest[0]:
-                row["superseded_by"] = newest[2]["model_id"]
-            elif row["superseded_by"] not in names:
-                row["superseded_by"] = None
-            found.append(row)
-    found.sort(key=lambda row: row["model_id"])
-    return pa.Table.from_pylist(found, schema=arrow_schema(CONFIG))
+    with contextlib.closing(sqlite3.connect("", isolation_level=None)) as database, _named():
+        for statement in ("PRAGMA journal_mode=OFF", "PRAGMA synchronous=OFF", _TABLE, "BEGIN"):
+            database.execute(statement)
+        database.executemany(
+            "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (_stored(row, place.get(row["release"], -1)) for row in rows),
+        )
+        found = (
+            dict(zip(("model_id", "last_seen", "superseded_by"), row, strict=True)) for row in database.execute(_NEWEST)
+        )
+        return table_of(found, arrow_schema(CONFIG))
+
+
+def _stored(row: Row, age: int) -> tuple[object, ...]:
+    named = (_bytes(f"{len(row['source'])} {row['source']}/{row['id']}"), _bytes(row["revision"]))
+    return row["model_id"], *named, age, row["listed"], row["last_seen"], row["superseded_by"]
+
+
+def _bytes(text: str) -> bytes:
+    """SQLite takes no lone surrogates."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+@contextlib.contextmanager
+def _named() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise StorageFailed(
+            f"the folder of temporary files failed: {error}; free space there, or name another in SQLITE_TMPDIR"
+        ) from error

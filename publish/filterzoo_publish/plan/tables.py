@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import pyarrow as pa
 
+from filterzoo_publish.plan.entries import PlanEntry
 from filterzoo_publish.plan.origins import PublishableCheckpoint
-from filterzoo_publish.plan.plan import PlanEntry
+from filterzoo_publish.plan.places import Places
 from filterzoo_publish.plan.releases import Release
-from filterzoo_publish.plan.rows import axes, model_row
-from filterzoo_publish.plan.state import POINTER_COLUMNS, Pointer
+from filterzoo_publish.plan.rows import axes, model_row, table_of
+from filterzoo_publish.plan.state import POINTER_COLUMNS
 from filterzoo_publish.schema import arrow_schema
 
 
 def models_table(entries: Iterable[PlanEntry], release: Release) -> pa.Table:
     """The entries' rows of `models`, as the release has them."""
-    rows = []
+    return table_of(_model_rows(entries, release), arrow_schema("models"))
+
+
+def _model_rows(entries: Iterable[PlanEntry], release: Release) -> Iterator[dict[str, Any]]:
     for entry in entries:
         derived = {
             "release": release.name,
@@ -28,8 +33,7 @@ def models_table(entries: Iterable[PlanEntry], release: Release) -> pa.Table:
             "weights_id": entry.weights_id,
             "duplicate_of": entry.duplicate_of,
         }
-        rows.append(model_row(entry.done, derived))
-    return pa.Table.from_pylist(rows, schema=arrow_schema("models"))
+        yield model_row(entry.done, derived)
 
 
 def first_seen(candidate: PublishableCheckpoint, day: str) -> str:
@@ -42,7 +46,7 @@ def last_seen(candidate: PublishableCheckpoint, day: str) -> str:
     return min(day, max(first_seen(candidate, day), candidate.seen or day))
 
 
-def layers_table(entry: PlanEntry, pointers: Mapping[str, Pointer]) -> pa.Table:
+def layers_table(entry: PlanEntry, pointers: Places) -> pa.Table:
     """The entry's rows of `layers`; `pointers` locates its published layers."""
     own = entry.layers().sort_by("layer_index")
     shown = {layer.layer_id for layer in entry.published}

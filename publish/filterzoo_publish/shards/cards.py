@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from filterzoo.dataset.published import PublishedFiles
 from filterzoo.errors import StartError
 from filterzoo.records import Artifact
-from filterzoo_publish.plan.plan import PlanEntry
+from filterzoo_publish.plan.entries import PlanEntry
 from filterzoo_publish.plan.rows import clean
 from filterzoo_publish.shards.parquet import Shard
 

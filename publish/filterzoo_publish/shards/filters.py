@@ -19,7 +19,9 @@ import pyarrow as pa
 
 from filterzoo.store import filters as layout
 from filterzoo.store.filters import FilterPosition, Piece, RowGroups, filters_of_piece
-from filterzoo_publish.plan.plan import Plan, PlanEntry, split
+from filterzoo_publish.plan.entries import PlanEntry
+from filterzoo_publish.plan.places import Places
+from filterzoo_publish.plan.plan import Plan, split
 from filterzoo_publish.plan.state import Pointer
 from filterzoo_publish.plan.tables import first_depths, with_axes
 from filterzoo_publish.shards.parquet import Shard, ShardWriter, new_place, published_path
@@ -32,14 +34,14 @@ _AT_ONCE = 4
 _Written = tuple[Shard, dict[str, FilterPosition]]
 
 
-def filter_shards(plan: Plan, folder: Path, pointers: dict[str, Pointer], *, as_links: bool = False) -> Iterator[Shard]:
+def filter_shards(plan: Plan, folder: Path, pointers: Places, *, as_links: bool = False) -> Iterator[Shard]:
     """The files of the plan's filters; the position of each layer is put into `pointers`.
 
     as_links: a file that is published as it is may be a symbolic link, since it is read and removed at once.
     """
     wanted = ((names, part) for names, entries in plan.groups().items() for part in parts(entries))
     for shard, places in _in_order(wanted, _Maker(folder, as_links=as_links)):
-        pointers |= {layer_id: Pointer(shard.path, *place) for layer_id, place in places.items()}
+        pointers.update({layer_id: Pointer(shard.path, *place) for layer_id, place in places.items()})
         yield shard
 
 

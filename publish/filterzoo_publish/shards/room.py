@@ -7,8 +7,9 @@ from pathlib import Path
 
 from filterzoo.errors import StorageFailed
 from filterzoo.store.filters import ALONE_NUMBERS
+from filterzoo_publish.plan.entries import PlanEntry
 from filterzoo_publish.plan.origins import WorkOrigin
-from filterzoo_publish.plan.plan import Plan, PlanEntry
+from filterzoo_publish.plan.plan import Plan
 from filterzoo_publish.shards.filters import stored_numbers
 
 _SHARE = 0.4

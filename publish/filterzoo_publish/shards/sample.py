@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 
 from filterzoo.layers.layer import Floats
 from filterzoo.store.sample import KERNEL, LARGEST_QUOTA, Numbers, draw, pick
-from filterzoo_publish.plan.plan import Plan, PlanEntry
+from filterzoo_publish.plan.entries import PlanEntry
+from filterzoo_publish.plan.plan import Plan
 from filterzoo_publish.plan.state import PublishedState
 from filterzoo_publish.plan.tables import first_depths, with_axes
 from filterzoo_publish.schema import arrow_schema

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 
-from filterzoo_publish.plan.plan import Plan, PlanEntry, split
-from filterzoo_publish.plan.state import Pointer
+from filterzoo_publish.plan.entries import PlanEntry
+from filterzoo_publish.plan.places import Places
+from filterzoo_publish.plan.plan import Plan, split
 from filterzoo_publish.plan.tables import layers_table, models_table
 from filterzoo_publish.shards.cards import card_of, card_shard
 from filterzoo_publish.shards.parquet import Shard, ShardWriter
@@ -21,7 +22,7 @@ LAYER_GROUP_ROWS = 1 << 12
 """Rows of a row group of a layers file, whole checkpoints."""
 
 
-def layer_shards(plan: Plan, folder: Path, pointers: Mapping[str, Pointer]) -> Iterator[Shard]:
+def layer_shards(plan: Plan, folder: Path, pointers: Places) -> Iterator[Shard]:
     """Write the layers of the plan, whose filters are where `pointers` says."""
     for names, entries in plan.groups().items():
         for part in split(entries, _layer_count, LAYER_ROWS):

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filterzoo_publish.merge.dataset_origin import DatasetOrigin, dataset_candidates
-from filterzoo_publish.plan.plan import Plan, PlanEntry
+from filterzoo_publish.plan.entries import Planned, PlannedSpool
+from filterzoo_publish.plan.plan import Plan
 from filterzoo_publish.plan.releases import Release
 from filterzoo_publish.plan.state import PublishedState
 from filterzoo_publish.verify.problems import folder_names
@@ -37,11 +38,10 @@ class Inheritance:
             (one for one in dataset_candidates(published, DatasetOrigin(published)) if one.model_id in layers),
             key=lambda one: one.key,
         )
-        entries = tuple(
-            PlanEntry(one, one.model_id, None, None, one.origin.stored(one.done), frozenset(layers[one.model_id]))
-            for one in found
+        planned = PlannedSpool(
+            Planned(one, None, None, one.origin.stored(one.done), frozenset(layers[one.model_id])) for one in found
         )
-        return Plan(entries, {}, published.skipped, Release(name="", day=""), {}, published.confidences)
+        return Plan(planned.entries(), {}, published.skipped, Release(name="", day=""), {}, published.confidences)
 
 
 def inherit(published: PublishedState, gone: Mapping[str, Row]) -> Inheritance:

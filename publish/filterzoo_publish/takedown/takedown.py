@@ -15,7 +15,7 @@ from filterzoo.licensing.licences import Licence
 from filterzoo.reporting.counts import counted
 from filterzoo_publish.card.citation import Identity, former_doi
 from filterzoo_publish.card.documents import documents, outdated_figure
-from filterzoo_publish.card.figures import LAYER_COLUMNS, overview
+from filterzoo_publish.card.figures import LAYER_COLUMNS, by_depth, overview
 from filterzoo_publish.card.kept import KEPT_COLUMNS, kept_sizes
 from filterzoo_publish.lineage.table import CONFIG as LINEAGE
 from filterzoo_publish.lineage.table import LAYER_COLUMNS as LINEAGE_COLUMNS
@@ -174,12 +174,13 @@ def _commit(target: Target, wanted: _Wanted, release: str | None, watch: Callabl
         files[shard.path] = shard.size
         watch(shard)
     made = replace(change.release, removed=len(change.gone), sample_quota=published.sample_quota or 0)
-    models, layers = rewriting.models(), rewriting.staying(published.read("layers", LAYER_COLUMNS))
+    models = rewriting.models()
+    layers = map(rewriting.staying, published.tables("layers", ["model_id", *LAYER_COLUMNS]))
     written = documents(
         target.name,
         models=models,
-        kept=kept_sizes(rewriting.staying(published.read("layers", KEPT_COLUMNS))),
-        picture=overview(models, layers),
+        kept=kept_sizes(map(rewriting.staying, published.tables("layers", KEPT_COLUMNS))),
+        picture=overview(models, by_depth(layers)),
         skipped=_skipped(change),
         releases=(*published.releases, made),
         takedowns=change.takedowns,

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from filterzoo.errors import FilterZooError
 from filterzoo.layers.layer import kernel_name
-from filterzoo_publish.plan.plan import FACTUAL, facts_of_layers, weights_id_of
+from filterzoo_publish.plan.facts import FACTUAL, facts_of_layers, weights_id_of
 from filterzoo_publish.plan.state import POINTER_COLUMNS, Pointer
 from filterzoo_publish.shards.shards import LAYER_ROWS
 from filterzoo_publish.verify.models import Model, model_key

@@ -1,0 +1,116 @@
+"""Millions of layers: which new checkpoint has each first, and where its filters are; in a temporary SQLite file."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import sqlite3
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+from filterzoo.errors import StorageFailed
+from filterzoo_publish.plan.state import Pointer
+
+_CACHE_KB = 64_000
+_DIGEST = 16
+"""Bytes of a hash: two of 10^9 layers collide with a probability of 10^-21."""
+_FEW = 100_000
+"""Most names of layers that are held in memory."""
+
+_TABLE = """CREATE TABLE layers (
+    name BLOB PRIMARY KEY, file INTEGER, row_group INTEGER, first_row INTEGER, rows INTEGER
+) WITHOUT ROWID"""
+
+
+class Places(Protocol):
+    """layer_id -> where its filters are; a dict is one."""
+
+    def __getitem__(self, layer_id: str, /) -> Pointer: ...
+
+    def update(self, places: Mapping[str, Pointer], /) -> None:
+        """Add places."""
+        ...
+
+
+class LayerPlaces:
+    """layer_id -> where its filters are, for the layers of a plan. For one thread at a time.
+
+    few: the names of the layers while they are few, else None.
+    """
+
+    def __init__(self) -> None:
+        self.few: set[str] | None = set()
+        self._files: dict[str, int] = {}
+        self._names: list[str] = []
+        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        weakref.finalize(self, self._database.close)
+        for statement in (
+            "PRAGMA journal_mode=OFF",
+            "PRAGMA synchronous=OFF",
+            f"PRAGMA cache_size=-{_CACHE_KB}",
+            _TABLE,
+            "BEGIN",
+        ):
+            self._database.execute(statement)
+
+    def add_new(self, layer_ids: Sequence[str]) -> list[bool]:
+        """Add layers without a place; whether each was new."""
+        if self.few is not None:
+            self.few.update(layer_ids)
+            if len(self.few) > _FEW:
+                self.few = None
+        with _named():
+            statement = "INSERT OR IGNORE INTO layers (name) VALUES (?)"
+            return [self._database.execute(statement, (_digest(one),)).rowcount == 1 for one in layer_ids]
+
+    def place_known(self, places: Iterable[tuple[str, Pointer]]) -> int:
+        """Set the places of those of the layers that were added; how many were."""
+        rows = ((*self._stored(pointer), _digest(layer_id)) for layer_id, pointer in places)
+        with _named():
+            before = self._database.total_changes
+            self._database.executemany(
+                "UPDATE layers SET file = ?, row_group = ?, first_row = ?, rows = ? WHERE name = ?", rows
+            )
+            return self._database.total_changes - before
+
+    def update(self, places: Mapping[str, Pointer]) -> None:
+        """Set places, of layers that were added or not."""
+        rows = ((_digest(layer_id), *self._stored(pointer)) for layer_id, pointer in places.items())
+        with _named():
+            self._database.executemany("INSERT OR REPLACE INTO layers VALUES (?, ?, ?, ?, ?)", rows)
+
+    def __getitem__(self, layer_id: str) -> Pointer:
+        row = self._row(layer_id)
+        if row is None:
+            raise KeyError(layer_id)
+        return Pointer(self._names[row[0]], *row[1:])
+
+    def __contains__(self, layer_id: str) -> bool:
+        return self._row(layer_id) is not None
+
+    def _row(self, layer_id: str) -> tuple[int, int, int, int] | None:
+        statement = "SELECT file, row_group, first_row, rows FROM layers WHERE name = ? AND file IS NOT NULL"
+        with _named():
+            found: tuple[int, int, int, int] | None = self._database.execute(statement, (_digest(layer_id),)).fetchone()
+        return found
+
+    def _stored(self, pointer: Pointer) -> tuple[int, int, int, int]:
+        if pointer.file not in self._files:
+            self._files[pointer.file] = len(self._names)
+            self._names.append(pointer.file)
+        return (self._files[pointer.file], *pointer[1:])
+
+
+def _digest(layer_id: str) -> bytes:
+    return hashlib.blake2b(layer_id.encode("utf-8", "surrogatepass"), digest_size=_DIGEST).digest()
+
+
+@contextlib.contextmanager
+def _named() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise StorageFailed(
+            f"the folder of temporary files failed: {error}; free space there, or name another in SQLITE_TMPDIR"
+        ) from error
