@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,6 +25,9 @@ from filterzoo.reporting.terminal import console, printable, unless_closed
 from filterzoo.store.workfolder import WorkFolder
 
 if TYPE_CHECKING:
+    from filterzoo.crawl.executor import Running
+    from filterzoo.crawl.log import CrawlLog
+    from filterzoo.crawl.pipeline import Event
     from filterzoo.crawl.run_limits import Left
     from filterzoo.reporting.summary import CrawlRun, Summary
 
@@ -127,9 +132,10 @@ def crawl(
             show_plan(order, plugins, rate, prices, as_json=as_json)
             return
         limits = RunLimits(_bytes_of(max_bytes), max_hours)
-        with CrawlLog(level, log_format) as log:
+        with CrawlLog(level, log_format) as log, _watched(log, metrics_file) as (on_event, on_running):
+            order = replace(order, options=replace(order.options, on_running=on_running))
             try:
-                summary = run_crawl(order, plugins, log.show, limits, log.listing)
+                summary = run_crawl(order, plugins, on_event, limits, log.listing)
             except Stopped as stopped:
                 stopped.kept = f"{counted(log.new, 'new checkpoint')} kept in {printable(str(workdir))}"
                 raise
@@ -145,6 +151,35 @@ def crawl(
                 console().print(_left(limits.left))
     if log.failed:
         raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _watched(
+    log: CrawlLog, metrics_file: Path | None
+) -> Iterator[tuple[Callable[[Event], None], Callable[[Running], None]]]:
+    """What is called with each event and with what runs where: the log, and the metrics of the run."""
+    if metrics_file is None:
+        yield log.show, log.running
+        return
+    from filterzoo.crawl.executor import Running  # noqa: PLC0415  # as above
+    from filterzoo.reporting.metrics import RunningMetrics  # noqa: PLC0415  # as above
+
+    live = RunningMetrics(metrics_file)
+    now = [Running()]
+
+    def on_event(event: Event) -> None:
+        log.show(event)
+        live.update(log.run(), now[0])
+
+    def on_running(running: Running) -> None:
+        now[0] = running
+        log.running(running)
+        live.update(log.run(), running)
+
+    try:
+        yield on_event, on_running
+    finally:
+        live.end()
 
 
 def _bytes_of(stated: str | None) -> int | None:

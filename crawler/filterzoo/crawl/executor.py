@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Protocol, Self
@@ -20,12 +20,28 @@ if TYPE_CHECKING:
 Outcome = Done | LedgerEntry
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What an executor works on now. nodes: machine -> the names of the checkpoints that it reads.
+
+    waiting: checkpoints that were handed out, and that no machine has begun.
+    """
+
+    nodes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    waiting: int = 0
+
+
+def show_nothing(_running: Running) -> None:
+    """Show nothing."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutorOptions:
     """Options of an executor from the command line. workers: tasks in parallel; None: the executor's choice.
 
     address: of a cluster; None where the executor looks for one itself, or needs none. store: of fragments, where it
     is shared; None where it is in the work folder. manifests, plugins: the files of this machine that workers need.
+    on_running: what an executor on several machines calls about once a second, in the crawl's own process.
     """
 
     workers: int | None = None
@@ -33,6 +49,7 @@ class ExecutorOptions:
     store: str | None = None
     manifests: tuple[Path, ...] = ()
     plugins: tuple[PluginReference, ...] = ()
+    on_running: Callable[[Running], None] = show_nothing
 
 
 class Executor(Protocol):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import zip_longest
 from typing import Any, Self
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from filterzoo.crawl.executor import Running
 from filterzoo.crawl.listing_progress import ListingProgress
 from filterzoo.crawl.pipeline import Event
 from filterzoo.crawl.task import Task
@@ -21,7 +24,9 @@ from filterzoo.reporting.summary import KEPT_FAILURES, CrawlRun
 from filterzoo.reporting.terminal import console, printable, unless_closed
 
 PULSE = 30.0
-"""Seconds between two lines on the progress of discovery, without a terminal."""
+"""Seconds between two lines on progress, without a terminal."""
+SHOWN_NODES = 10
+"""Most machines that are shown one by one."""
 
 
 class CrawlLog:
@@ -38,6 +43,8 @@ class CrawlLog:
         self._told: set[tuple[str, str]] = set()
         self._same = 0
         self.new = self.known = self.skipped = self.failed = 0
+        self.reasons: Counter[str] = Counter()
+        """Reason -> how many failed of it."""
 
     def __enter__(self) -> Self:
         if self._console.is_terminal and self._form is LogFormat.TEXT and self._level >= Level.NEWS:
@@ -63,6 +70,7 @@ class CrawlLog:
             skipped=self.skipped,
             failed=self.failed,
             failures=tuple(self._failures),
+            reasons=dict(self.reasons),
         )
 
     def listing(self, listing: ListingProgress) -> None:
@@ -79,13 +87,54 @@ class CrawlLog:
             else:
                 self._print(f"listing  {counts}")
 
+    def running(self, running: Running) -> None:
+        """Show what runs where, for executors on several machines."""
+        if self._bar is not None:
+            self._show_nodes(running, self._bar)
+        elif self._level >= Level.NEWS and time.monotonic() - self._pulse > PULSE:
+            self._pulse = time.monotonic()
+            if self._form is LogFormat.JSON:
+                run = {"new": self.new, "failed": self.failed, "reasons": self.reasons, "rate": self._rate()}
+                self._print(json.dumps({"time": _now(), "event": "running", **run, **asdict(running)}))
+            else:
+                nodes = [f"{printable(node, 60)} {len(names)}" for node, names in running.nodes.items()]
+                told = [
+                    *nodes[:SHOWN_NODES],
+                    *([f"{len(nodes) - SHOWN_NODES} nodes more"] if nodes[SHOWN_NODES:] else []),
+                ]
+                self._print(f"running  {', '.join(told) or 'nothing yet'}; {running.waiting} wait; {self._counts()}")
+
+    def _show_nodes(self, running: Running, bar: Progress) -> None:
+        """A line for each node below the bar."""
+        shown = list(running.nodes.items())[:SHOWN_NODES]
+        lines = [f"  {printable(node, 40)}: {len(names)} · {printable(names[0], 60)}" for node, names in shown]
+        rest = len(running.nodes) - len(shown)
+        lines.append(f"  {f'{rest} nodes more; ' if rest else ''}{running.waiting} checkpoints wait")
+        first, *others = bar.task_ids
+        for task in others[len(lines) :]:
+            bar.remove_task(task)
+        for line, task in zip_longest(lines, others[: len(lines)]):
+            if task is None:
+                bar.add_task(line, total=None)
+            else:
+                bar.update(task, description=line)
+        bar.update(first, description=self._counts())
+
+    def _counts(self) -> str:
+        why = ", ".join(f"{reason} {count}" for reason, count in self.reasons.most_common())
+        failed = f"{self.failed} failed" + (f" ({why})" if why else "")
+        return f"{self.new} new, {self.known} known, {failed}, {self._rate():.1f} a second"
+
+    def _rate(self) -> float:
+        """Checkpoints a second that were read, well or not, since the start."""
+        return (self.new + self.failed) / max(1e-3, time.time() - self._started)
+
     def show(self, event: Event) -> None:
         """Count and show an event."""
         self._count(event)
         if self._bar is not None:
-            counts = f"{self.new} new, {self.known} known, {self.failed} failed"
             name = _name_of(event.outcome)
-            self._bar.update(self._bar.task_ids[0], description=f"{counts} · {printable(name, 60)}")
+            self._bar.update(self._bar.task_ids[0], description=f"{self._counts()} · {printable(name, 60)}")
         if _level_of(event) > self._level:
             return
         if self._form is LogFormat.JSON:
@@ -100,6 +149,8 @@ class CrawlLog:
         if isinstance(outcome, LedgerEntry):
             self.skipped += not outcome.is_failure
             self.failed += outcome.is_failure
+            if outcome.is_failure:
+                self.reasons[str(outcome.reason)] += 1
             if outcome.is_failure and len(self._failures) < KEPT_FAILURES:
                 self._failures.append(outcome)
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import time
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
+from filterzoo.crawl.executor import Running
 from filterzoo.errors import StorageFailed
 from filterzoo.reporting.summary import CrawlRun, Summary
 
+PERIOD = 10.0
+"""Seconds between two writes while a crawl runs."""
 MOST_KERNELS = 20
 """Kernel sizes with a time series. Others share one, because files can have arbitrary sizes and a series is never
 removed."""
@@ -30,6 +35,7 @@ def write(file: Path, summary: Summary, run: CrawlRun) -> None:
     _sources(registry, summary)
     outcomes = {"new": run.new, "known": run.known, "skipped": run.skipped, "failed": run.failed}
     _gauges(registry, "run_checkpoints", "Checkpoints that the last run looked at.", "outcome", outcomes)
+    _gauges(registry, "run_failures", "Checkpoints that failed in the last run.", "reason", run.reasons)
     _gauge(registry, "layers", "Convolution layers of the checkpoints that are done.", summary.layers)
     _gauge(registry, "run_duration_seconds", "How long the last run took.", run.seconds)
     _gauge(registry, "last_run_timestamp_seconds", "When the last run ended.", run.started + run.seconds)
@@ -41,6 +47,37 @@ def write(file: Path, summary: Summary, run: CrawlRun) -> None:
         ) from error
 
 
+class RunningMetrics:
+    """Metrics while a crawl runs, in a file beside `file` (`x.prom`: `x.running.prom`) that is removed at its end."""
+
+    def __init__(self, file: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self.file = file.with_name(f"{file.stem}.running{file.suffix or '.prom'}")
+        self._clock = clock
+        self._written = float("-inf")
+
+    def update(self, run: CrawlRun, running: Running) -> None:
+        """Write them, at most every `PERIOD` seconds. A disk that fails stops no crawl: the end says so."""
+        if self._clock() < self._written + PERIOD:
+            return
+        self._written = self._clock()
+        registry = CollectorRegistry(auto_describe=False)
+        outcomes = {"new": run.new, "known": run.known, "skipped": run.skipped, "failed": run.failed}
+        _gauges(registry, "running_outcomes", "Checkpoints that this run looked at.", "outcome", outcomes)
+        _gauges(registry, "running_failures", "Checkpoints that failed in this run.", "reason", run.reasons)
+        nodes = {node: len(names) for node, names in running.nodes.items()}
+        _gauges(registry, "running_checkpoints", "Checkpoints that are read now.", "node", nodes)
+        _gauge(registry, "running_waiting", "Checkpoints that wait for a core.", running.waiting)
+        rate = (run.new + run.failed) / max(1e-3, run.seconds)
+        _gauge(registry, "running_checkpoints_per_second", "Checkpoints read a second, since the start.", rate)
+        with contextlib.suppress(OSError):
+            write_to_textfile(str(self.file), registry)
+
+    def end(self) -> None:
+        """Remove the file."""
+        with contextlib.suppress(OSError):
+            self.file.unlink()
+
+
 def _sources(registry: CollectorRegistry, summary: Summary) -> None:
     """Whether each source could be listed to its end, and when it last could."""
     meanings = {
@@ -48,10 +85,10 @@ def _sources(registry: CollectorRegistry, summary: Summary) -> None:
         "filterzoo_source_listed_timestamp_seconds": "When the source was last listed to its end.",
     }
     is_up, last = (Gauge(name, meaning, ["source"], registry=registry) for name, meaning in meanings.items())
-    for source, time in [*summary.listed.items(), *summary.not_listed.items()]:
+    for source, moment in [*summary.listed.items(), *summary.not_listed.items()]:
         is_up.labels(source).set(source in summary.listed)
-        if time:
-            last.labels(source).set(datetime.fromisoformat(time).timestamp())
+        if moment:
+            last.labels(source).set(datetime.fromisoformat(moment).timestamp())
 
 
 def _gauges(registry: CollectorRegistry, name: str, meaning: str, label: str, values: Mapping[str, float]) -> None:

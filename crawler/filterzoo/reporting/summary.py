@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -80,6 +81,8 @@ class CrawlRun:
     skipped: int
     failed: int
     failures: tuple[LedgerEntry, ...] = ()
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    """Reason -> how many failed of it."""
 
     def document(self) -> dict[str, Any]:
         """What `crawl --json` prints of it."""

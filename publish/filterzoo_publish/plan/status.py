@@ -91,8 +91,9 @@ def finished(rows: Iterable[Row], releases: Iterable[Release]) -> pa.Table:
             "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)",
             (_stored(row, place.get(row["release"], -1)) for row in rows),
         )
-        found = (
-            dict(zip(("model_id", "last_seen", "superseded_by"), row, strict=True)) for row in database.execute(_NEWEST)
+        found: Iterator[Row] = (
+            {"model_id": model_id, "last_seen": last, "superseded_by": superseded_by}
+            for model_id, last, superseded_by in database.execute(_NEWEST)
         )
         return table_of(found, arrow_schema(CONFIG))
 

@@ -14,6 +14,7 @@ from tests.crawler.checkpoints import entry
 from tests.program import filterzoo
 from tests.zoo import MANIFEST, write_bad, write_good
 
+from filterzoo.crawl.executor import Running
 from filterzoo.errors import Reason, StorageFailed
 from filterzoo.reporting import metrics, step_summary
 from filterzoo.reporting.summary import CrawlRun, SourceCounts, Summary
@@ -205,3 +206,21 @@ def test_metrics_that_could_not_be_written_are_told_before_the_crawl(file: str, 
     assert ran.code == 2
     assert ran.err.startswith(f"filterzoo: --metrics {file}: ")
     assert not (tmp_path / "filterzoo-work").exists()
+
+
+def test_metrics_of_a_running_crawl_stand_beside_and_go_with_it(tmp_path: Path) -> None:
+    now = [0.0]
+    live = metrics.RunningMetrics(tmp_path / "x.prom", lambda: now[0])
+    live.update(run(reasons={"limit": 1}), Running({"a": ("zoo/1", "zoo/2"), "b": ("zoo/3",)}, waiting=7))
+    live.update(run(new=9), Running())
+    found = samples(tmp_path / "x.running.prom")
+    assert found["filterzoo_running_checkpoints", (("node", "a"),)] == 2
+    assert found["filterzoo_running_failures", (("reason", "limit"),)] == 1
+    assert found["filterzoo_running_waiting", ()] == 7
+    assert found["filterzoo_running_checkpoints_per_second", ()] == pytest.approx(4 / 61.5)
+    assert found["filterzoo_running_outcomes", (("outcome", "new"),)] == 3, "not more often than every PERIOD seconds"
+    now[0] += metrics.PERIOD
+    live.update(run(new=9), Running())
+    assert samples(tmp_path / "x.running.prom")["filterzoo_running_outcomes", (("outcome", "new"),)] == 9
+    live.end()
+    assert list(tmp_path.iterdir()) == []

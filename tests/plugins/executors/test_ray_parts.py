@@ -21,6 +21,7 @@ from tests.servers import WebServer
 import filterzoo
 from filterzoo import Artifact, Checkpoint, Door, ExecutorOptions, PluginReference, StartError, plugins
 from filterzoo.crawl.discovery import discover, open_sources
+from filterzoo.crawl.executor import Running
 from filterzoo.crawl.task import Task, WorkerSetup
 from filterzoo.errors import Reason, Stage
 from filterzoo.outcome import Done, LedgerEntry
@@ -29,6 +30,7 @@ from filterzoo_plugins.executors.ray import batches, cluster, node
 from filterzoo_plugins.executors.ray.batches import MOST, ROOM, SMALL, Batches, Needs
 from filterzoo_plugins.executors.ray.executor import RayExecutor
 from filterzoo_plugins.executors.ray.shared import ClusterPace, ClusterState
+from filterzoo_plugins.executors.ray.watch import Watch
 
 
 class Actor:
@@ -99,6 +101,46 @@ def test_a_host_is_asked_at_its_pace_by_all_nodes_together() -> None:
     paces[2].wait("zenodo.org", 1.8, lambda: 0.0, waits.append)
     assert len(waits) == 6
     assert waits[-1] == pytest.approx(50, abs=0.5)
+
+
+class FakeRay:
+    """Answers are there at once, or lost with the node of the actor."""
+
+    class exceptions:  # noqa: N801  # a module of Ray
+        RayError = ConnectionError
+
+    is_lost = False
+
+    def wait(self, references: list[Any], timeout: float) -> tuple[list[Any], list[Any]]:
+        return references, []
+
+    def get(self, reference: Any) -> Any:
+        if self.is_lost:
+            raise self.exceptions.RayError
+        return reference.future().result()
+
+
+def test_what_runs_where_is_what_the_nodes_said_of_batches_in_flight() -> None:
+    ray, state, shown = FakeRay(), Actor(), []
+    watch = Watch(ray, state, shown.append)
+    first, second, third = (watch.submitted(size) for size in (1, 16, 3))
+    state.begin.remote(first, "a", "zoo/one")
+    state.begin.remote(second, "b", "zoo/two")
+    watch.look()
+    watch.look()
+    assert shown == [Running({"a": ("zoo/one",), "b": ("zoo/two",)}, waiting=3)]
+    watch.ended(first)
+    state.begin.remote(second, "a", "zoo/three")  # Ray started it again elsewhere
+    watch.look()
+    assert shown[-1] == Running({"a": ("zoo/three",)}, waiting=3)
+    watch.look()
+    assert first not in state.state.running([]), "the actor forgets what ended"
+    ray.is_lost = True
+    watch.look()
+    ray.is_lost = False
+    watch.ended(third)
+    watch.look()
+    assert shown[-1].waiting == 0
 
 
 @pytest.fixture

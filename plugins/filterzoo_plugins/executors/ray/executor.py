@@ -19,6 +19,7 @@ from filterzoo.stopping import Stopped
 from filterzoo_plugins.executors.ray import cluster
 from filterzoo_plugins.executors.ray.batches import BASE, GPU_SHARE, Batch, Batches, Needs
 from filterzoo_plugins.executors.ray.shared import ClusterPace
+from filterzoo_plugins.executors.ray.watch import Watch
 
 if TYPE_CHECKING:
     from filterzoo.crawl.task import Task, WorkerSetup
@@ -71,7 +72,8 @@ class RayExecutor(Executor):
 
         own = Path(setup.fragments_url) if "://" not in setup.fragments_url else None
         job = Job(replace(cluster.travelled(setup), device=self._device(setup)))
-        run = _Run(self._ray, self._state, job, self._options.workers, own)
+        watch = Watch(self._ray, self._state, self._options.on_running)
+        run = _Run(self._ray, self._state, job, watch, workers=self._options.workers, fragments=own)
         try:
             yield from run.outcomes(Batches(tasks))
         finally:
@@ -86,7 +88,9 @@ class RayExecutor(Executor):
 class _Run:
     """One run of a job. workers: batches in flight at most; fragments: the folder that holds them, if it is one."""
 
-    def __init__(self, ray: Any, state: Any, job: Job, workers: int | None, fragments: Path | None) -> None:
+    def __init__(
+        self, ray: Any, state: Any, job: Job, watch: Watch, *, workers: int | None, fragments: Path | None
+    ) -> None:
         from filterzoo_plugins.executors.ray.node import take  # noqa: PLC0415  # loads what workers need
 
         self._ray = ray
@@ -94,8 +98,10 @@ class _Run:
         self._job = job
         self._workers = workers
         self._fragments = fragments
+        self._watch = watch
         self._take = ray.remote(take)
         self._pending: dict[Any, Batch] = {}
+        self._numbers: dict[Any, int] = {}
         self._again: deque[Batch] = deque()
 
     def outcomes(self, batches: Batches) -> Iterator[tuple[Task, Outcome]]:
@@ -107,6 +113,7 @@ class _Run:
             if time.monotonic() >= looked + _LOOK:  # nodes come and go
                 cores, most = cluster.cores(self._ray), cluster.largest_memory(self._ray)
                 looked = time.monotonic()
+                self._watch.look()
             needs = Needs(memory=min(BASE, most) if most else BASE, gpus=gpus)
             while len(self._pending) < (self._workers or max(2, _AHEAD * cores)):
                 batch = self._again.popleft() if self._again else None
@@ -123,6 +130,7 @@ class _Run:
                     raise error.__cause__ from None
                 raise
             for reference in ready:
+                self._watch.ended(self._numbers.pop(reference))
                 yield from self._ended(reference, self._pending.pop(reference), most)
 
     def cancel(self) -> None:
@@ -132,10 +140,12 @@ class _Run:
         self._pending.clear()
 
     def _submit(self, batch: Batch) -> None:
+        number = self._watch.submitted(len(batch.tasks))
         reference = self._remote(batch.needs, _NODES_LOST).remote(
-            self._job, list(batch.tasks), batch.needs.room, self._state
+            self._job, list(batch.tasks), batch.needs.room, self._state, number
         )
         self._pending[reference] = batch
+        self._numbers[reference] = number
 
     def _remote(self, needs: Needs, retries: int) -> Any:
         """`take` with its resources. An exception of a worker is an outcome: only lost tasks are retried."""

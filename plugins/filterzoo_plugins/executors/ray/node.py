@@ -50,8 +50,13 @@ _this_process: dict[Job, Worker] = {}
 """The worker of this process, shared by the Ray tasks that run in it one after the other."""
 
 
-def take(job: Job, tasks: list[Task], room: int | None, state: Any, *, is_alone: bool = False) -> BatchResult:
-    """Process the tasks in turn. room: bytes of the largest layer that the task has reserved memory for."""
+def take(
+    job: Job, tasks: list[Task], room: int | None, state: Any, number: int = -1, *, is_alone: bool = False
+) -> BatchResult:
+    """Process the tasks in turn. room: bytes of the largest layer that the task has reserved memory for.
+
+    number: of the batch, for the progress; negative for none.
+    """
     started = time.monotonic()
     report = BatchResult(node=socket.gethostname())
     if job.version != filterzoo.__version__:
@@ -62,6 +67,8 @@ def take(job: Job, tasks: list[Task], room: int | None, state: Any, *, is_alone:
     try:
         with _worker(job, state, is_alone=is_alone) as worker:
             for place, task in enumerate(tasks):
+                if number >= 0:
+                    state.begin.remote(number, report.node, f"{task.checkpoint.source}/{task.checkpoint.id}")
                 try:
                     report.outcomes.append((place, _told(worker.take(task, room), task, report.node)))
                 except NeedsMemory as error:

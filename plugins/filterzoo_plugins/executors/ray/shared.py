@@ -17,6 +17,7 @@ class ClusterState:
     def __init__(self) -> None:
         self._free_at: dict[str, float] = {}
         self._stage = Stage.FETCH
+        self._running: dict[int, tuple[str, str]] = {}
 
     def reserve(self, host: str, interval: float) -> float:
         """Seconds to wait before the next request to `host`; another may follow `interval` seconds later."""
@@ -29,6 +30,16 @@ class ClusterState:
         """`host` wants no request for so long, at most `LONGEST`."""
         until = time.monotonic() + min(seconds, LONGEST)
         self._free_at[host] = max(self._free_at.get(host, until), until)
+
+    def begin(self, batch: int, node: str, checkpoint: str) -> None:
+        """The node begins a checkpoint of the batch of that number."""
+        self._running[batch] = node, checkpoint
+
+    def running(self, ended: list[int]) -> dict[int, tuple[str, str]]:
+        """Number of a batch -> its node and the checkpoint it is at; those that ended are forgotten."""
+        for batch in ended:
+            self._running.pop(batch, None)
+        return self._running
 
     def enter(self, stage: Stage) -> None:
         """The checkpoint that is tried alone has come to this stage."""
