@@ -54,12 +54,13 @@ class RunningMetrics:
         self.file = file.with_name(f"{file.stem}.running{file.suffix or '.prom'}")
         self._clock = clock
         self._written = float("-inf")
+        self._nodes: set[str] = set()
 
     def update(self, run: CrawlRun, running: Running) -> None:
-        """Write them, at most every `PERIOD` seconds. A disk that fails stops no crawl: the end says so."""
-        if self._clock() < self._written + PERIOD:
+        """Write them every `PERIOD` seconds, and when nodes come or go. A disk that fails stops no crawl."""
+        if self._clock() < self._written + PERIOD and running.nodes.keys() == self._nodes:
             return
-        self._written = self._clock()
+        self._written, self._nodes = self._clock(), set(running.nodes)
         registry = CollectorRegistry(auto_describe=False)
         outcomes = {"new": run.new, "known": run.known, "skipped": run.skipped, "failed": run.failed}
         _gauges(registry, "running_outcomes", "Checkpoints that this run looked at.", "outcome", outcomes)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 
 import pytest
+from rich.console import Console
 
-from filterzoo.crawl.log import CrawlLog
+from filterzoo.crawl.executor import Running
+from filterzoo.crawl.log import SHOWN_NODES, CrawlLog
 from filterzoo.crawl.pipeline import Event
 from filterzoo.errors import Reason, Stage
 from filterzoo.outcome import Done, LedgerEntry
@@ -111,3 +114,42 @@ def test_an_object_has_all_that_a_machine_needs(capsys):
     assert failed["detail"] == entry(Reason.MALFORMED).detail
     assert changed["facts"] == ["task", "robust"]
     assert "layers" not in known
+
+
+RUNNING = Running({f"node{number}\x1b[2J": (f"zoo/net{number}\x1b[2J",) for number in range(12)}, waiting=5)
+
+
+@pytest.mark.parametrize("form", LogFormat)
+def test_what_runs_where_is_told_now_and_then(capsys, monkeypatch, form):
+    """On no terminal: a line at each pulse, with the rate and the failures by reason."""
+    monkeypatch.setattr("filterzoo.crawl.log.PULSE", -1)
+    with CrawlLog(Level.NEWS, form) as log:
+        for event in EVENTS.values():
+            log.show(event)
+        capsys.readouterr()
+        log.running(RUNNING)
+    (line,) = capsys.readouterr().err.splitlines()
+    if form is LogFormat.JSON:
+        found = json.loads(line)
+        assert (found["event"], found["waiting"], found["reasons"]) == ("running", 5, {"malformed": 1})
+        assert len(found["nodes"]) == 12
+        assert found["rate"] > 0
+    else:
+        assert r"running  node0\x1b[2J 1, node1\x1b[2J 1" in line
+        assert "2 nodes more; 5 wait; 1 new, 2 known, 1 failed (malformed 1), " in line
+        assert "\x1b" not in line
+
+
+def test_a_terminal_shows_a_line_for_each_node(monkeypatch):
+    screen = Console(file=io.StringIO(), force_terminal=True, width=200)
+    monkeypatch.setattr("filterzoo.crawl.log.console", lambda **_options: screen)
+    with CrawlLog() as log:
+        bar = log._bar
+        log.running(RUNNING)
+        lines = [task.description for task in bar.tasks]
+        log.running(Running({"node3": ("zoo/last",)}, waiting=0))
+        after = [task.description for task in bar.tasks]
+    assert len(lines) == 1 + SHOWN_NODES + 1
+    assert lines[1] == r"  node0\x1b[2J: 1 · zoo/net0\x1b[2J"
+    assert lines[-1] == "  2 nodes more; 5 checkpoints wait"
+    assert after[1:] == ["  node3: 1 · zoo/last", "  0 checkpoints wait"]

@@ -212,7 +212,7 @@ def test_metrics_of_a_running_crawl_stand_beside_and_go_with_it(tmp_path: Path) 
     now = [0.0]
     live = metrics.RunningMetrics(tmp_path / "x.prom", lambda: now[0])
     live.update(run(reasons={"limit": 1}), Running({"a": ("zoo/1", "zoo/2"), "b": ("zoo/3",)}, waiting=7))
-    live.update(run(new=9), Running())
+    live.update(run(new=9), Running({"a": (), "b": ()}))
     found = samples(tmp_path / "x.running.prom")
     assert found["filterzoo_running_checkpoints", (("node", "a"),)] == 2
     assert found["filterzoo_running_failures", (("reason", "limit"),)] == 1
@@ -220,7 +220,9 @@ def test_metrics_of_a_running_crawl_stand_beside_and_go_with_it(tmp_path: Path) 
     assert found["filterzoo_running_checkpoints_per_second", ()] == pytest.approx(4 / 61.5)
     assert found["filterzoo_running_outcomes", (("outcome", "new"),)] == 3, "not more often than every PERIOD seconds"
     now[0] += metrics.PERIOD
-    live.update(run(new=9), Running())
+    live.update(run(new=9), Running({"a": (), "b": ()}))
     assert samples(tmp_path / "x.running.prom")["filterzoo_running_outcomes", (("outcome", "new"),)] == 9
+    live.update(run(new=10), Running({"a": ("zoo/4",)}))
+    assert ("filterzoo_running_checkpoints", (("node", "b"),)) not in samples(tmp_path / "x.running.prom")
     live.end()
     assert list(tmp_path.iterdir()) == []

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -68,9 +69,9 @@ class Place:
         where = ("--executor", "ray", "--ray-address", self.cluster.address, "--store", f"s3://zoo/{store}")
         return [str(PROGRAM), "crawl", manifest, "--plugin", "slow.py", "--workdir", work, *where]
 
-    def start(self, work: str, store: str, manifest: str = "manifest.yaml") -> subprocess.Popen[str]:
+    def start(self, work: str, store: str, manifest: str = "manifest.yaml", *more: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            self.command(work, store, manifest),
+            [*self.command(work, store, manifest), *more],
             cwd=self.folder,
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -118,6 +119,14 @@ def ended(crawling: subprocess.Popen[str]) -> Ran:
     return Ran(crawling.returncode, out, err)
 
 
+def text_of(file: Path) -> str:
+    """Empty where it is not there."""
+    try:
+        return file.read_text()
+    except FileNotFoundError:
+        return ""
+
+
 def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 200
     while not condition():
@@ -156,8 +165,13 @@ def expected(place: Place) -> dict[str, str]:
 
 
 def test_three_nodes_publish_the_bytes_of_one_machine(place: Place, expected: dict[str, str]) -> None:
-    """The plugin and the manifest travel; the token does not, and no log of Ray has it."""
-    ran = place.crawl("three", "three")
+    """The plugin and the manifest travel; the token does not, and no log of Ray has it. Metrics say what runs."""
+    crawling = place.start("three", "three", "manifest.yaml", "--metrics", "x.prom")
+    running, node = place.folder / "x.running.prom", f'filterzoo_running_checkpoints{{node="{socket.gethostname()}"}}'
+    wait_until(lambda: node in text_of(running))
+    ran = ended(crawling)
+    assert not running.exists()
+    assert "filterzoo_run_checkpoints" in (place.folder / "x.prom").read_text()
     assert ran.code == 0, ran.err
     assert f"{NETWORKS} new" in ran.out
     assert place.published("three", "three") == expected
@@ -191,6 +205,19 @@ def test_a_crawl_that_is_killed_goes_on_from_another_machine(place: Place, expec
     assert new + known == NETWORKS
     assert known >= 3
     assert place.published("second", "driver") == expected
+
+
+def test_a_store_that_throttles_and_is_slow_costs_time_alone(place: Place, expected: dict[str, str]) -> None:
+    """503 SlowDown and slow answers, to the nodes and to the crawl."""
+    place.s3.refuse(25, after=8)
+    place.s3.delay = 0.05
+    try:
+        ran = place.crawl("throttled", "throttled")
+    finally:
+        place.s3.delay = 0.0
+    assert ran.code == 0, ran.err
+    assert place.s3.refused == 25
+    assert place.published("throttled", "throttled") == expected
 
 
 def test_a_checkpoint_of_which_a_worker_dies_costs_no_other(place: Place) -> None:

@@ -1,0 +1,24 @@
+"""`python -m benchmarks._ray_nodes NODES FOLDER`: a Ray cluster of nodes of one core each, until stdin ends."""
+
+from __future__ import annotations
+
+import sys
+
+from ray.cluster_utils import Cluster
+
+NODE = {"num_cpus": 1, "object_store_memory": 100_000_000, "memory": 2_000_000_000, "include_dashboard": False}
+
+
+def main() -> None:
+    nodes, folder = int(sys.argv[1]), sys.argv[2]
+    said, sys.stdout = sys.stdout, sys.stderr
+    cluster = Cluster(initialize_head=True, head_node_args={**NODE, "temp_dir": folder})
+    for _ in range(nodes - 1):
+        cluster.add_node(**NODE)
+    print(cluster.address, file=said, flush=True)
+    sys.stdin.read()
+    cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main()
