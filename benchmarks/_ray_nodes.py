@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from ray.cluster_utils import Cluster
 
-NODE = {"num_cpus": 1, "object_store_memory": 100_000_000, "memory": 2_000_000_000, "include_dashboard": False}
+NODE: dict[str, Any] = {
+    "num_cpus": 1,
+    "object_store_memory": 100_000_000,
+    "memory": 2_000_000_000,
+    "include_dashboard": False,
+}
 
 
 def main() -> None:

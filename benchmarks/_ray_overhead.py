@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from filterzoo import ExecutorOptions
 from filterzoo.crawl.worker import WorkerSetup
@@ -38,7 +39,8 @@ def main() -> None:
         cores = cluster.cores(ray)
 
         def seconds(count: int) -> float:
-            start, pending = time.perf_counter(), []
+            pending: list[Any] = []
+            start = time.perf_counter()
             for number in range(count):
                 if len(pending) >= 2 * cores:
                     ready, pending = ray.wait(pending)

@@ -17,12 +17,12 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+from benchmarks._measuring import run
 from benchmarks._zoo import write_zoo
 
 PROGRAM = str(Path(sys.executable).with_name("filterzoo"))
@@ -98,14 +98,9 @@ def _crawl(folder: Path, name: str, filters: int, where: tuple[str, ...], nodes:
     """Hash of the names and hashes of all published files."""
     work, out = folder / f"work {name}", folder / f"out {name}"
     before = nodes.cpu_seconds() if nodes else (0.0, 0.0)
-    start, used = time.perf_counter(), _children()
-    subprocess.run(
-        [PROGRAM, "crawl", str(folder / "zoo.yaml"), "--workdir", str(work), "-q", *where],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
-    seconds, cpu = time.perf_counter() - start, _children() - used
-    told = f"{name:18} {seconds:7.1f} s  {filters / seconds / 1e6:5.2f} M filters/s  {cpu:6.1f} s of CPU"
+    done = run([PROGRAM, "crawl", str(folder / "zoo.yaml"), "--workdir", str(work), "-q", *where])
+    rate = filters / done.seconds / 1e6
+    told = f"{name:18} {done.seconds:7.1f} s  {rate:5.2f} M filters/s  {done.cpu_seconds:6.1f} s of CPU"
     if nodes:
         after = nodes.cpu_seconds()
         workers, own = after[0] - before[0], after[1] - before[1]
@@ -130,11 +125,6 @@ def _overhead(folder: Path, nodes: Nodes, count: int, tasks: int) -> None:
     print(f"{'':18} {tasks} tasks without a checkpoint on {count} nodes: {told}", flush=True)
 
 
-def _children() -> float:
-    times = os.times()
-    return times.children_user + times.children_system
-
-
 @contextmanager
 def _nodes(count: int) -> Iterator[Nodes]:
     """A cluster in a folder with a short name, since sockets lie in it."""
@@ -150,7 +140,10 @@ def _nodes(count: int) -> Iterator[Nodes]:
         )
         try:
             assert process.stdout is not None
-            nodes = Nodes(process.stdout.readline().strip(), psutil.Process(process.pid))
+            address = process.stdout.readline().strip()
+            if not address:
+                raise RuntimeError("Ray did not start; a long TMPDIR is too long for its sockets")
+            nodes = Nodes(address, psutil.Process(process.pid))
             try:
                 yield nodes
             finally:

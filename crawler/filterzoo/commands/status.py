@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
@@ -33,10 +32,10 @@ def status(workdir: WorkdirOption = DEFAULT, *, store: StoreOption = None, as_js
     with work.existing_journal(read_only=True) as journal:
         summary = summarise(journal)
         if as_json:
-            typer.echo(json.dumps(summary.document() | _ledger_document(journal)))
+            typer.echo(json.dumps(summary.document() | _ledger_document(journal, summary.reasons.total())))
             return
         show(summary)
-        _show_ledger(journal.ledger(), summary.reasons.total())
+        _show_ledger(journal.ledger(SHOWN), summary.reasons.total())
 
 
 def show(summary: Summary) -> None:
@@ -70,11 +69,10 @@ def _again(summary: Summary) -> str:
     return text
 
 
-def _ledger_document(journal: Journal) -> dict[str, Any]:
+def _ledger_document(journal: Journal, total: int) -> dict[str, Any]:
     """Every entry of the ledger, the first `KEPT` at most, and how many more there are."""
-    entries = journal.ledger()
-    kept = [asdict(entry) for entry in islice(entries, KEPT)]
-    return {"ledger": kept, "ledger_left_out": sum(1 for _entry in entries)}
+    kept = list(journal.ledger_fields(KEPT))
+    return {"ledger": kept, "ledger_left_out": total - len(kept)}
 
 
 def meaning(reason: Reason) -> str:

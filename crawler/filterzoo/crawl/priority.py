@@ -1,10 +1,12 @@
-"""The order in which tasks start: cheap and popular ones first, sources in turn; the same for the same listing."""
+"""The order in which tasks start: cheap and popular first, sources and hosts in turn; the same for a listing."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from filterzoo.crawl.run_limits import stated_size
 from filterzoo.crawl.task import Task
@@ -15,30 +17,47 @@ ASSUMED = 100_000_000
 """Bytes of a checkpoint whose zoo states none."""
 
 
+class _Hosts(Counter[str]):
+    """Bytes of the tasks that were started of each host, of all sources together."""
+
+    def join(self, host: str, others: Iterable[str]) -> None:
+        """A host that has waiting tasks again counts as if it had been given what the least of the others was.
+
+        Otherwise one that is listed late would be the only one until it has caught up.
+        """
+        self[host] = max(self[host], min((self[one] for one in others), default=0))
+
+
 @dataclass(slots=True)
 class _Queue:
-    """A source's tasks in hand. given: bytes of those that were started."""
+    """A source's tasks in hand. waiting: host -> its tasks as a heap. given: bytes of those that were started."""
 
     listing: Iterator[Task]
-    waiting: list[tuple[int, int, Task]] = field(default_factory=list)
+    hosts: _Hosts
+    waiting: dict[str, list[tuple[int, int, Task]]] = field(default_factory=dict)
+    in_hand: int = 0
     drawn: int = 0
     given: int = 0
     is_listed: bool = False
 
     def draw(self, most: int) -> None:
         """List up to so many tasks more."""
-        for _ in range(min(most, AHEAD - len(self.waiting))):
+        for _ in range(min(most, AHEAD - self.in_hand)):
             task = next(self.listing, None)
             if task is None:
                 self.is_listed = True
                 return
+            host = _host_of(task)
+            if host not in self.waiting:
+                self.hosts.join(host, self.waiting)
             # Sizes that differ by less than a factor of two are alike: then the place in the listing decides, and
             # zoos list what is popular first.
-            heapq.heappush(self.waiting, (_bytes_of(task).bit_length(), self.drawn, task))
+            heapq.heappush(self.waiting.setdefault(host, []), (_bytes_of(task).bit_length(), self.drawn, task))
             self.drawn += 1
+            self.in_hand += 1
 
     def next(self) -> Task | None:
-        """The cheapest task in hand; None where there is none any more.
+        """The cheapest task in hand of the host that was given the fewest bytes; None where there is none any more.
 
         Two are listed for each that starts, so that the first starts at once and there is more choice with each.
         """
@@ -46,17 +65,24 @@ class _Queue:
             self.draw(2)
         if not self.waiting:
             return None
-        task = heapq.heappop(self.waiting)[2]
+        host = min(self.waiting, key=lambda one: (self.hosts[one], self.waiting[one][0][:2]))
+        task = heapq.heappop(self.waiting[host])[2]
+        if not self.waiting[host]:
+            del self.waiting[host]
+        self.in_hand -= 1
         self.given += _bytes_of(task)
+        self.hosts[host] += _bytes_of(task)
         return task
 
 
 def in_turn(listings: Sequence[Iterator[Task]]) -> Iterator[Task]:
     """All tasks of all sources: the next is one of the source that was given the fewest bytes until now.
 
-    At most AHEAD tasks of each source are in memory. Nothing depends on time or on what becomes of a task.
+    Hosts of a source have their turn in the same way. At most AHEAD tasks of each source are in memory. Nothing
+    depends on time or on what becomes of a task.
     """
-    queues = [_Queue(listing) for listing in listings]
+    hosts = _Hosts()
+    queues = [_Queue(listing, hosts) for listing in listings]
     while queues:
         queue = min(queues, key=lambda one: one.given)
         task = queue.next()
@@ -64,6 +90,14 @@ def in_turn(listings: Sequence[Iterator[Task]]) -> Iterator[Task]:
             queues.remove(queue)
         else:
             yield task
+
+
+def _host_of(task: Task) -> str:
+    """The host of its first file; empty for files of this machine and for what is no address."""
+    try:
+        return urlsplit(task.checkpoint.artifacts[0].url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _bytes_of(task: Task) -> int:

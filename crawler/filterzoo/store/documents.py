@@ -15,7 +15,8 @@ from filterzoo.records import Artifact, Checkpoint, LeftOut
 _DONE = frozenset(field.name for field in fields(Done))
 _CHECKPOINT = frozenset(field.name for field in fields(Checkpoint))
 _ARTIFACT = frozenset(field.name for field in fields(Artifact))
-_ENTRY = frozenset(field.name for field in fields(LedgerEntry))
+_ENTRY_IN_ORDER = tuple(field.name for field in fields(LedgerEntry))
+_ENTRY = frozenset(_ENTRY_IN_ORDER)
 _RECORDS: TypeAdapter[Done] = TypeAdapter(Done)
 _ENTRIES: TypeAdapter[LedgerEntry] = TypeAdapter(LedgerEntry)
 UNREADABLE = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
@@ -39,6 +40,19 @@ def done_of(document: str) -> Done:
         made = tuple(Artifact(**artifact) for artifact in checkpoint.pop("artifacts"))
         left = tuple(LeftOut(**left) for left in found.pop("left_out", ()))
         return Done(**(found | {"checkpoint": Checkpoint(artifacts=made, **checkpoint), "left_out": left}))
+
+
+def fields_of_entry(document: str) -> dict[str, Any]:
+    """The fields of a document of `ledger`; raises as `done_of`."""
+    found = json.loads(document)
+    if found.keys() == _ENTRY:
+        try:
+            _ENTRIES.validate_json(document)
+        except ValidationError:
+            pass  # perhaps of lone surrogates
+        else:
+            return {name: found[name] for name in _ENTRY_IN_ORDER}
+    return asdict(entry_of(document))
 
 
 def entry_of(document: str) -> LedgerEntry:

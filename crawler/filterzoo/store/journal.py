@@ -16,7 +16,15 @@ from urllib.parse import quote
 from filterzoo.errors import NewerJournal, Reason, StartError, StorageFailed
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.records import Checkpoint
-from filterzoo.store.documents import UNREADABLE, UnknownFields, done_document, done_of, entry_document, entry_of
+from filterzoo.store.documents import (
+    UNREADABLE,
+    UnknownFields,
+    done_document,
+    done_of,
+    entry_document,
+    entry_of,
+    fields_of_entry,
+)
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS done (
@@ -309,14 +317,24 @@ class Journal:
                 done = done_of(document)
             yield done
 
-    def ledger(self) -> Iterator[LedgerEntry]:
-        """Every entry of the ledger, by source, id and revision; whole plugins first."""
-        for (document,) in self._rows(
-            "SELECT document FROM ledger ORDER BY source, id IS NOT NULL, id, revision, document"
-        ):
+    def ledger(self, most: int | None = None) -> Iterator[LedgerEntry]:
+        """Every entry of the ledger, or the first ones, by source, id and revision; whole plugins first."""
+        for document in self._ledger_documents(most):
             with self._understood():
                 entry = entry_of(document)
             yield entry
+
+    def ledger_fields(self, most: int) -> Iterator[dict[str, Any]]:
+        """The fields of the first entries of the ledger, checked as by `ledger`, without making entries of them."""
+        for document in self._ledger_documents(most):
+            with self._understood():
+                fields = fields_of_entry(document)
+            yield fields
+
+    def _ledger_documents(self, most: int | None) -> Iterator[str]:
+        order = "SELECT document FROM ledger ORDER BY source, id IS NOT NULL, id, revision, document LIMIT ?"
+        for (document,) in self._rows(order, (-1 if most is None else most,)):
+            yield document
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -325,7 +343,7 @@ class Journal:
             self._database.execute("BEGIN IMMEDIATE")
             yield
 
-    def _rows(self, query: str, parameters: tuple[str | None, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    def _rows(self, query: str, parameters: tuple[str | int | None, ...] = ()) -> Iterator[tuple[Any, ...]]:
         with self._named():
             yield from self._database.execute(query, parameters)
 

@@ -35,6 +35,30 @@ def test_sources_have_their_turn_by_bytes_and_none_waits_for_a_long_one() -> Non
     assert order == names(in_turn([listing("long", *[100] * 1000), listing("small", *[10] * 30), listing("one", 5000)]))
 
 
+def of_hosts(*files: tuple[str, int]) -> Iterator[Task]:
+    for number, (host, size) in enumerate(files):
+        artifact = Artifact(url=f"https://{host}/{number}", size=size)
+        yield Task(checkpoint(f"{host}{number}", artifacts=(artifact,)), 0, None)
+
+
+def test_no_host_of_a_source_waits_until_another_is_through() -> None:
+    """Neither one with large files, nor one that is listed after thousands of cheaper ones; also across sources."""
+    files = [*[("cheap", 10)] * 3000, *[("late", 1000)] * 30]
+    order = names(in_turn([of_hosts(("large", 5000), *files)]))
+    assert order.index("large0") < 3
+    assert order.index("late3001") < 3001 - AHEAD + 10, "as soon as it is in hand"
+    first, after = order.index("late3001"), order.index("late3002")
+    assert 50 < after - first < 150, "as many bytes of the other one in between: it does not catch up"
+    assert len(set(order)) == 3031
+    assert order == names(in_turn([of_hosts(("large", 5000), *files)]))
+    both = names(in_turn([of_hosts(*[("a", 100)] * 200), of_hosts(*[("a", 100), ("b", 100)] * 100)]))
+    assert sum(name.startswith("b") for name in both[:100]) >= 33
+
+
+def test_an_address_that_is_none_is_a_host_of_its_own() -> None:
+    assert len(names(in_turn([of_hosts(("[", 1), ("a", 1), ("[", 1))]))) == 3
+
+
 def test_the_first_starts_at_once_and_memory_is_bounded() -> None:
     drawn: list[str] = []
 

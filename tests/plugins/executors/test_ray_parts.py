@@ -121,7 +121,8 @@ class FakeRay:
 
 
 def test_what_runs_where_is_what_the_nodes_said_of_batches_in_flight() -> None:
-    ray, state, shown = FakeRay(), Actor(), []
+    ray, state = FakeRay(), Actor()
+    shown: list[Running] = []
     watch = Watch(ray, state, shown.append)
     first, second, third = (watch.submitted(size) for size in (1, 16, 3))
     state.begin.remote(first, "a", "zoo/one")
