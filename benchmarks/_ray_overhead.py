@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from filterzoo import ExecutorOptions
-from filterzoo.crawl.worker import WorkerSetup
+from filterzoo.crawl.task import WorkerSetup
 from filterzoo.plugins import references
 from filterzoo_plugins.executors.ray import cluster
 from filterzoo_plugins.executors.ray.batches import BASE, ROOM
