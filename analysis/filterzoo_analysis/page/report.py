@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
@@ -107,6 +108,25 @@ def with_code(text: str) -> Any:
     return Markup("").join([*coded, last])
 
 
+_BREAKS = re.compile(r"(?<=[/@:])|(?<=[_-])(?=.{8})|(?<=[.])(?=[A-Za-z].{8})")
+"""Where a name may go on in the next line: after a part of a path, or of a long word."""
+_LONGEST = 20
+"""Characters of a word that a table keeps on one line."""
+
+
+def breakable(text: str) -> Any:
+    """A cell as escaped markup: words of up to 20 characters stay whole, longer ones may break between their parts."""
+    from markupsafe import Markup, escape  # noqa: PLC0415  # as above
+
+    words = [
+        Markup("<wbr>").join(map(escape, _BREAKS.split(word)))
+        if len(word) > _LONGEST
+        else Markup("<span class=whole>{}</span>").format(word)
+        for word in text.split(" ")
+    ]
+    return Markup(" ").join(words)
+
+
 def _models(zoo: Zoo) -> Exhibit:
     """The table of models as a file, for those who read the page without a script."""
     query = f"from filterzoo_analysis.tables.dataset import read\n\ntable = read({zoo.dataset.name!r}).models"
@@ -151,7 +171,7 @@ def _page(zoo: Zoo, sections: list[tuple[Section, list[Shown]]], found: list[str
     script = (page / "report.js").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["with_code"] = with_code
+    environment.filters |= {"with_code": with_code, "breakable": breakable}
     template = environment.from_string((page / "report.html.j2").read_text("utf-8"))
     return template.render(
         name=printable(zoo.dataset.name),

@@ -342,3 +342,14 @@ def test_first_layers_on_a_picture_and_its_attacked_twin(tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     refused = run(str(folder), "-o", str(tmp_path), "--images", str(tmp_path / "text.png")).exception
     assert "not a picture" in str(refused)
+
+
+def test_cells_break_between_the_parts_of_long_names_only():
+    assert str(report.breakable("shared_layers <b>")) == (
+        "<span class=whole>shared_layers</span> <span class=whole>&lt;b&gt;</span>"
+    )
+    long = str(report.breakable("pypi/a-package/a_folder/<i>.onnx@0.4.0+sha256:738adb503aae"))
+    assert (
+        long
+        == "pypi/<wbr>a-<wbr>package/<wbr>a_<wbr>folder/<wbr>&lt;i&gt;.<wbr>onnx@<wbr>0.4.0+sha256:<wbr>738adb503aae"
+    )
