@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.layers.normalise import normalise
-from filterzoo.layers.selection import select
+from filterzoo.layers.selection import select, selection
 from filterzoo.layers.stored import TensorReader
 from filterzoo.records import Layout, Span, Tensor
 
@@ -123,26 +124,36 @@ def test_scales_belong_to_the_outputs_wherever_they_stand():
         assert np.array_equal(weights, INTEGERS * SCALES.reshape(8, 1, 1, 1))
 
 
-def test_scales_that_fit_two_axes_are_refused():
-    parts = [("zq/w", "I8", INTEGERS[:, :, :, :3].repeat(2, 1).repeat(3, 3)[..., :8]), ("zq/w_scale", "F32", SCALES)]
-    with pytest.raises(Refused, match="with scales of shape"):
-        computed_layer(*parts, layout=Layout.OPEN)
+def left_out(*parts: tuple[str, str, tuple[int, ...]], **fields: Any) -> list[tuple[str, str]]:
+    """(name, detail) of the convolutions that are left out of a file of these arrays and one stem."""
+    stem = Tensor(name="stem.weight", dtype="F32", shape=(16, 3, 3, 3), span=Span(0, 0))
+    arrays = [Tensor(name=name, dtype=dtype, shape=shape, span=Span(0, 0), **fields) for name, dtype, shape in parts]
+    found = selection([stem, *arrays])
+    assert [each.name for each in found.convolutions] == ["stem.weight"]
+    return [(each.name, each.detail) for each in found.left_out]
+
+
+def test_a_layer_whose_scales_fit_two_axes_is_left_out():
+    ((name, why),) = left_out(("zq/w", "I8", (8, 3, 3, 8)), ("zq/w_scale", "F32", (8,)), layout=Layout.OPEN)
+    assert name == "zq/w"
+    assert "with scales of shape" in why
 
 
 @pytest.mark.parametrize(("rows", "scales", "is_open"), [(8, 4, False), (24, 3, False), (20, 2, True), (20, 3, True)])
-def test_blocks_whose_length_is_open_are_refused(rows, scales, is_open):
+def test_a_layer_with_blocks_whose_length_is_open_is_left_out(rows, scales, is_open):
     """20 rows with 2 scales: 16 and 4, or 10 and 10."""
     weight = np.arange(rows * 9).astype("i1").reshape(rows, 1, 3, 3)
     steps = np.arange(1.0, scales + 1).astype("f4").reshape(scales, 1, 1, 1)
     parts = [("zq.weight", "I8", weight), ("zq.weight_scale_inv", "F32", steps)]
     if is_open:
-        with pytest.raises(Refused, match="with scales of shape"):
-            computed_layer(*parts)
+        ((name, why),) = left_out(*[(called, dtype, array.shape) for called, dtype, array in parts])
+        assert name == "zq.weight"
+        assert "with scales of shape" in why
     else:
         assert np.array_equal(computed_layer(*parts)[1], weight * steps.repeat(rows // scales, 0))
 
 
-REFUSED: dict[str, list[tuple[str, str, tuple[int, ...]]]] = {
+LEFT_OUT: dict[str, list[tuple[str, str, tuple[int, ...]]]] = {
     "exponents as integers": [("zq.weight", "F8_E4M3", (8, 4, 3, 3)), ("zq.weight_scale", "U8", (8,))],
     "a code book": [("zq.weight", "U8", (8, 4, 3, 3)), ("zq.weight.absmax", "F32", (8,))],
     "two scales": [
@@ -150,6 +161,15 @@ REFUSED: dict[str, list[tuple[str, str, tuple[int, ...]]]] = {
         ("zq.weight_scale", "F32", (8,)),
         ("zq.weight_scale_2", "F32", (8,)),
     ],
+}
+
+
+@pytest.mark.parametrize("case", LEFT_OUT)
+def test_a_layer_whose_scale_nothing_explains_is_left_out_by_name(case):
+    assert [name for name, _ in left_out(*LEFT_OUT[case])] == ["zq.weight"]
+
+
+REFUSED: dict[str, list[tuple[str, str, tuple[int, ...]]]] = {
     "MX blocks": [("zq.weight_blocks", "U8", (8, 4, 16)), ("zq.weight_scales", "U8", (8, 4))],
     "MX blocks of a module": [("zq.blocks", "U8", (2, 8, 4, 16)), ("zq.scales", "U8", (2, 8, 4))],
     "packed integers": [("zq.weight_packed", "I32", (8, 4, 3, 1)), ("zq.weight_scale", "BF16", (8, 1, 1, 1))],
@@ -157,7 +177,7 @@ REFUSED: dict[str, list[tuple[str, str, tuple[int, ...]]]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_multiplied_is_refused_by_name(case):
+def test_blocks_whose_weight_has_no_shape_are_refused_by_name(case):
     listed = [Tensor(name=name, dtype=dtype, shape=shape, span=Span(0, 0)) for name, dtype, shape in REFUSED[case]]
     with pytest.raises(Refused) as caught:
         select([Tensor(name="stem.weight", dtype="F32", shape=(8, 3, 3, 3), span=Span(0, 0)), *listed])

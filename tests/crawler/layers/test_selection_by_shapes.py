@@ -11,6 +11,7 @@ import pytest
 
 from filterzoo.computation import Step, Way
 from filterzoo.errors import Reason, Refused
+from filterzoo.layers.depth import depths
 from filterzoo.layers.selection import refuse_undecided, select, selection
 from filterzoo.records import Context, Convolution, Evidence, Kind, Layout, Span, Tensor
 
@@ -204,14 +205,70 @@ def test_parts_make_one_weight(case):
     assert chosen[0].name == f"{owner}.weight"
 
 
-@pytest.mark.parametrize(
-    "names", [["weight_orig"], ["parametrizations.weight.original"], ["lora_A.weight", "lora_B.weight"]]
-)
-def test_parts_that_nothing_explains_are_refused(names):
-    listed = [tensor(f"{word()}.{name}", 8, 3, 3, 3) for name in names]
-    with pytest.raises(Refused) as caught:
-        select([*STEM, *listed])
-    assert caught.value.reason is Reason.UNSUPPORTED
+UNEXPLAINED: dict[str, dict[str, tuple[int, ...]]] = {
+    "an equalised learning rate": {"weight_orig": (8, 16, 3, 3)},
+    "no parts beside": {"parametrizations.weight.original": (8, 16, 3, 3)},
+    "a class of its own": {"parametrizations.weight.original": (8, 16, 3, 3), "parametrizations.weight.0.gain": (8,)},
+    "two parts, one of them a vector": {
+        "parametrizations.weight.original0": (8, 16, 3, 3),
+        "parametrizations.weight.original1": (8,),
+    },
+    "two parts of one shape": {
+        "parametrizations.weight.original0": (8, 16, 3, 3),
+        "parametrizations.weight.original1": (8, 16, 3, 3),
+    },
+    "a length of two axes": {"weight_g": (8, 16), "weight_v": (8, 16, 3, 3)},
+    "a length of other sides": {"weight_g": (4, 1, 1, 1), "weight_v": (8, 16, 3, 3)},
+    "a mask and vectors": {
+        "weight_orig": (8, 16, 3, 3),
+        "weight_mask": (8, 16, 3, 3),
+        "weight_u": (8,),
+        "weight_v": (144,),
+    },
+}
+
+
+@pytest.mark.parametrize("case", UNEXPLAINED)
+def test_parts_that_nothing_explains_cost_their_layer_alone(case):
+    owner = word()
+    listed = [tensor(f"{owner}.{name}", *sides) for name, sides in UNEXPLAINED[case].items()]
+    found = selection([*STEM, *listed, *layer(4, 8, 3, 3)])
+    assert [each.shape for each in found.convolutions] == [(16, 3, 3, 3), (4, 8, 3, 3)]
+    assert [(left.name, left.reason) for left in found.left_out] == [(f"{owner}.weight", "unsupported")]
+    assert "in parts" in found.left_out[0].detail
+    assert [depth for depth, _, _ in depths(found.convolutions)] == [0, 2]
+
+
+def test_a_pruned_unknown_part_leaves_weight_norm_beside_it():
+    names = {"k.weight_g": (8, 1, 1, 1), "k.weight_v": (8, 16, 3, 3), "q.weight_orig": (4, 8, 3, 3)}
+    found = selection([*STEM, *(tensor(name, *sides) for name, sides in names.items())])
+    assert [each.computation is not None for each in found.convolutions] == [False, True]
+    assert [left.name for left in found.left_out] == ["q.weight"]
+
+
+SPARSE: dict[str, list[tuple[int, ...]]] = {
+    "three outputs": [(27, 3, 32), (27, 32, 3)],
+    "kernels of 3 and 2": [(27, 4, 32), (27, 32, 4), (8, 4, 2)],
+    "the last one first": [(8, 32, 3), (27, 32, 32), (125, 3, 32)],
+}
+
+
+@pytest.mark.parametrize("case", SPARSE)
+def test_sparse_kernels_over_positions_are_no_1d_convolutions(case):
+    found = selection([*STEM, *(tensor(f"{word()}.kernel", *sides) for sides in SPARSE[case])])
+    assert [each.shape for each in found.convolutions] == [(16, 3, 3, 3)]
+    assert found.words() == f"{len(SPARSE[case])} undecided"
+
+
+def test_a_file_of_sparse_kernels_alone_is_refused():
+    listed = [tensor(f"{word()}.kernel", *sides) for sides in SPARSE["three outputs"]]
+    with pytest.raises(Refused, match="2 of its 2 arrays may be convolution weights or not"):
+        refuse_undecided(selection(listed), len(listed))
+
+
+def test_1d_convolutions_with_as_many_outputs_as_a_cube_stay():
+    chain = [layer(27, 3, 3), layer(27, 27, 3), layer(8, 27, 3, bias=(8,)), layer(64, 8, 5)]
+    assert shapes(*chain) == [(27, 3, 3), (27, 27, 3), (8, 27, 3), (64, 8, 5)]
 
 
 ADAPTERS: dict[str, list[tuple[str, tuple[int, ...]]]] = {
@@ -255,11 +312,14 @@ def test_scales_beside_8_bit_weights(dtype, name, shape):
     assert chosen.computation.step is Step.MULTIPLY
 
 
-def test_two_scales_are_refused():
+def test_two_scales_cost_their_layer_alone():
     owner = word()
     listed = [tensor(f"{owner}.{name}", 8) for name in ("weight_scale", "scale_b")]
-    with pytest.raises(Refused, match="more than one scale"):
-        select([tensor(f"{owner}.weight", 8, 3, 3, 3, dtype="I8"), *listed])
+    found = selection([*STEM, tensor(f"{owner}.weight", 8, 16, 3, 3, dtype="I8"), *listed])
+    assert [each.shape for each in found.convolutions] == [(16, 3, 3, 3)]
+    assert [(left.name, left.detail) for left in found.left_out] == [
+        (f"{owner}.weight", "an 8-bit weight with more than one scale")
+    ]
 
 
 @pytest.mark.parametrize(("heads", "width", "outputs"), [(4, 8, 32), (4, 8, 16), (2, 3, 5)])

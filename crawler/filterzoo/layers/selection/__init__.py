@@ -19,6 +19,7 @@ from filterzoo.layers.selection.candidates import Candidate, PassedOver, is_reac
 from filterzoo.layers.selection.copies import Path, copies
 from filterzoo.layers.selection.kinds import described
 from filterzoo.layers.selection.layouts import read_layouts
+from filterzoo.layers.selection.positions import over_positions
 from filterzoo.layers.selection.reparametrised import assembled
 from filterzoo.layers.selection.sections import SECTIONS, of_network, sections, states_of_training, without_slots
 from filterzoo.layers.selection.state_dict import StateDict
@@ -89,6 +90,9 @@ def _of_section(section: Sequence[Tensor], copied: set[Path], framework: str | N
 
 def _with_reached(tensors: Sequence[Tensor], verdicts: dict[str, Candidate | PassedOver | None]) -> list[Candidate]:
     """The candidates in the file's order, including undecided ones whose channels connect to 1-D convolutions."""
+    undecided = [tensor for tensor in tensors if verdicts[tensor.name] is PassedOver.UNDECIDED]
+    candidates = [each for each in verdicts.values() if isinstance(each, Candidate)]
+    verdicts.update(dict.fromkeys(over_positions(candidates, undecided), PassedOver.UNDECIDED))
     sequences = [each for each in verdicts.values() if isinstance(each, Candidate) and len(each.kernel) == 1]
     for tensor in tensors:
         if verdicts[tensor.name] is PassedOver.UNDECIDED:

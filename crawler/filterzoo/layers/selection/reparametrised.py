@@ -1,7 +1,7 @@
-"""Reparametrised weights: composed as the framework does, or refused by name.
+"""Reparametrised weights: composed as the framework does, or left out by name.
 
-torch.nn.utils.weight_norm, spectral_norm, prune and their successors in torch.nn.utils.parametrizations. A part that
-belongs to no known scheme is a refusal; otherwise layers would be missing without a word.
+torch.nn.utils.weight_norm, spectral_norm, prune and their successors in torch.nn.utils.parametrizations. A weight whose
+parts belong to no known scheme gets an obstacle, so that it is left out by its name and the others are read.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import prod
+from operator import is_
 
 from filterzoo.computation import Step, Way
 from filterzoo.errors import Reason, Refused
 from filterzoo.layers.computations import computed
+from filterzoo.layers.selection import names
 from filterzoo.layers.selection.adapters import refuse_adapters
 from filterzoo.layers.selection.scales import refuse_blocks, scaled
-from filterzoo.records import Layout, Tensor
+from filterzoo.records import Layout, Span, Tensor
 
 _PARAMETRISED = re.compile(r"(?P<owner>.*?)(?P<list>\.?parametrizations\.(?P<name>[^.]+))\.original(?P<number>\d*)$")
 _MOST_WAYS = 3
@@ -31,7 +33,7 @@ def assembled(section: Sequence[Tensor]) -> list[Tensor]:
     tensors = list(section)
     for _ in range(_MOST_WAYS):
         whole = _once(tensors)
-        if len(whole) == len(tensors):
+        if len(whole) == len(tensors) and all(map(is_, whole, tensors)):
             break
         tensors = whole
     return tensors
@@ -46,18 +48,54 @@ def _once(section: Sequence[Tensor]) -> list[Tensor]:
     made: dict[str, Tensor] = {}
     spent: set[str] = set()
     for tensor in section:
-        for weight, used in _wholes(tensor, by_name, owned):
+        for weight, used in _whole_or_blocked(tensor, by_name, owned):
             made[tensor.name] = weight
             spent.update(used)
             spent.update({weight.name} - {tensor.name})  # a pickled module keeps the last one it computed
     return [made.get(tensor.name, tensor) for tensor in section if tensor.name in made or tensor.name not in spent]
 
 
+def _whole_or_blocked(
+    tensor: Tensor, by_name: Mapping[str, Tensor], owned: Mapping[str, list[Tensor]]
+) -> list[tuple[Tensor, set[str]]]:
+    """As `_wholes`; a weight that cannot be put together has an obstacle, and its parts are spent."""
+    try:
+        return list(_wholes(tensor, by_name, owned))
+    except Refused as refusal:
+        if refusal.reason is not Reason.UNSUPPORTED:
+            raise
+        name, used = _weight_of(tensor, by_name)
+        blocked = Tensor(
+            name=name,
+            dtype="F32",
+            shape=tensor.shape,
+            span=Span(0, 0),
+            layout=tensor.layout,
+            convolution=tensor.convolution,
+            section=tensor.section,
+            obstacle=refusal.detail,
+        )
+        return [(blocked, used)]
+
+
+def _weight_of(tensor: Tensor, by_name: Mapping[str, Tensor]) -> tuple[str, set[str]]:
+    """The name of the weight that a tensor is a part of, and those of its parts as large as a weight."""
+    listed = _PARAMETRISED.match(tensor.name)
+    if listed is not None:
+        folder = f"{listed['owner']}{listed['list']}."
+        return f"{listed['owner']}.{listed['name']}".lstrip("."), {key for key in by_name if key.startswith(folder)}
+    part = _PART.match(tensor.name)
+    if part is None:
+        return tensor.name, {tensor.name}
+    others = {f"{part['weight']}_{other}" for other in ("orig", "bar", "u", "v", "g", "mask")}
+    return part["weight"], {tensor.name, *(others & by_name.keys())}
+
+
 def _wholes(
     tensor: Tensor, by_name: Mapping[str, Tensor], owned: Mapping[str, list[Tensor]]
 ) -> Iterator[tuple[Tensor, set[str]]]:
     """The weight that a tensor is the main part of, and the names of all parts."""
-    if not 3 <= len(tensor.shape) <= 5:
+    if not 3 <= len(tensor.shape) <= 5 or tensor.obstacle is not None:
         return
     listed = _PARAMETRISED.match(tensor.name)
     if listed is not None:
@@ -81,8 +119,9 @@ def _parametrised(
     if listed["number"] == "1" and length is not None and others == {tensor.name, length.name}:
         yield _weight_norm(name, length, tensor), others
         return
-    if listed["number"] == "0":
-        return
+    following = by_name.get(f"{folder}.original1")
+    if listed["number"] == "0" and following is not None and 3 <= len(following.shape) <= 5:
+        return  # told with the next one
     left, right = by_name.get(f"{folder}.0._u"), by_name.get(f"{folder}.0._v")
     if left is None or right is None or others != {tensor.name, left.name, right.name}:
         raise _unknown(tensor)
@@ -98,6 +137,8 @@ def _old_style(
     if part == "v":
         if length is not None and len(length.shape) in {0, 1, len(tensor.shape)}:
             yield _weight_norm(weight, length, tensor), {tensor.name, length.name}
+        elif length is not None and names.is_weight(weight):
+            raise _unknown(tensor)
     elif part in {"orig", "bar"}:
         if left is not None and right is not None and mask is None:
             yield _spectral_norm(weight, tensor, left, right), {tensor.name, left.name, right.name}
