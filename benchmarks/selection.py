@@ -1,6 +1,6 @@
 """How often the selection tells convolutions of state dicts rightly, against architectures built without weights.
 
-    python -m benchmarks selection [--every N] [FRAMEWORK...]
+    python -m benchmarks selection [--every N [FRAMEWORK...]]
 
 Every architecture of the installed packages (timm, torchvision, segmentation_models.pytorch, MONAI, nnU-Net's,
 pretrainedmodels, keras with KERAS_BACKEND=torch) and the networks of benchmarks/_held_out.py (`hand`) are built on the

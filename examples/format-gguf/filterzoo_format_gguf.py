@@ -1,6 +1,6 @@
 """Reads GGUF files, versions 2 and 3 (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md).
 
-Convolutions in ggml's block-quantised types are refused; other tensors of such types hold no filters and are left out.
+Tensors in ggml's block-quantised types are listed with an obstacle: a convolution among them is left out by its name.
 """
 
 from __future__ import annotations
@@ -48,8 +48,10 @@ class Gguf(Format):
             names.add(entry.name)
             if entry.type in _DTYPES:
                 yield _tensor(entry, table, file)
-            elif len(entry.axes) > 2:
-                raise Refused(Reason.UNSUPPORTED, f"numbers of ggml's type {entry.type}", ascii(entry.name)[:80])
+            else:
+                obstacle = f"numbers of ggml's type {entry.type}"
+                shape = entry.axes[::-1]
+                yield Tensor(name=entry.name, dtype="F32", shape=shape, span=Span(0, 0), obstacle=obstacle)
 
     def facts(self, file: RandomAccessFile) -> FileFacts:
         """The licence that the file states."""

@@ -16,6 +16,7 @@ from tests.servers import WebServer
 
 from filterzoo.errors import Reason, Refused, StartError
 from filterzoo.kit import faults_of
+from filterzoo.layers.selection import selection
 from filterzoo.references import PluginReference
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -81,6 +82,16 @@ def test_gguf_is_read_bit_equal(gguf_format):
         assert max(file.times_read()[: len(data) // 2]) <= 2
 
 
+def test_a_quantised_convolution_costs_itself(gguf_format):
+    file = MemoryFile(gguf(TENSORS, kinds={"v.patch_embd.weight": Q4_0}))
+    found = selection(list(gguf_format.index(file)))
+    rest = [name for name, array in TENSORS.items() if array.ndim > 2 and name != "v.patch_embd.weight"]
+    assert [each.name for each in found.convolutions] == rest != []
+    assert [(each.name, each.detail) for each in found.left_out] == [
+        ("v.patch_embd.weight", "numbers of ggml's type 2")
+    ]
+
+
 NESTED = struct.pack("<IQ", 9, 1) * 6
 HOSTILE = {
     "another version": (gguf(TENSORS, version=4), Reason.UNSUPPORTED, "version 4"),
@@ -105,11 +116,6 @@ HOSTILE = {
     "bytes beyond the file": (gguf(TENSORS, offsets={"v.norm.weight": 1 << 40}), Reason.MALFORMED, "outside the file"),
     "bytes out of line": (gguf(TENSORS, offsets={"v.norm.weight": 4}), Reason.MALFORMED, "not aligned to 64"),
     "one name twice": (gguf(TENSORS, repeat="v.norm.weight"), Reason.MALFORMED, "two tensors of one name"),
-    "a quantised convolution": (
-        gguf(TENSORS, kinds={"v.patch_embd.weight": Q4_0}),
-        Reason.UNSUPPORTED,
-        "ggml's type 2",
-    ),
     "text that is none": (
         gguf({}, facts=(fact("a", 8, struct.pack("<Q", 2) + b"\xff\xff"),)),
         Reason.MALFORMED,
