@@ -13,6 +13,7 @@ import io
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -133,7 +134,7 @@ def _timm() -> Iterator[tuple[str, int, Build]]:
     timm = importlib.import_module("timm")
     for number, name in enumerate(timm.list_models()):
         for channels in CHANNELS if number % 4 == 0 else CHANNELS[:1]:
-            yield name, channels, lambda n=name, c=channels: timm.create_model(n, in_chans=c)
+            yield name, channels, partial(timm.create_model, name, in_chans=channels)
 
 
 def _torchvision() -> Iterator[tuple[str, int, Build]]:
@@ -145,7 +146,7 @@ def _torchvision() -> Iterator[tuple[str, int, Build]]:
         if name in {"googlenet", "inception_v3", "quantized_googlenet", "quantized_inception_v3"}:
             options["init_weights"] = False
         if not name.startswith("quantized"):
-            yield name, 3, lambda n=name, o=options: models.get_model(n, **o)
+            yield name, 3, partial(models.get_model, name, **options)
 
 
 def _smp() -> Iterator[tuple[str, int, Build]]:
@@ -160,7 +161,7 @@ def _smp() -> Iterator[tuple[str, int, Build]]:
                 yield (
                     f"{decoder}/{encoder}",
                     channels,
-                    lambda d=decoder, e=encoder, o=options: getattr(smp, d)(e, **o),
+                    partial(getattr(smp, decoder), encoder, **options),
                 )
 
 
@@ -220,7 +221,7 @@ def _monai() -> Iterator[tuple[str, int, Build]]:
                 given |= {key: channels for key in ("in_channels", "n_input_channels") if key in taken}
                 if "img_size" in given:
                     given["img_size"] = (96,) * sides
-                yield f"{name}{sides}d", channels, lambda n=network, g=given: n(**g)
+                yield f"{name}{sides}d", channels, partial(network, **given)
 
 
 def _nnunet() -> Iterator[tuple[str, int, Build]]:
@@ -245,21 +246,21 @@ def _nnunet() -> Iterator[tuple[str, int, Build]]:
                     "norm_op_kwargs": {"affine": True},
                     **repeats,
                 }
-                yield f"{name}{sides}d", channels, lambda n=network, o=options: n(**o)
+                yield f"{name}{sides}d", channels, partial(network, **options)
 
 
 def _hub() -> Iterator[tuple[str, int, Build]]:
     """Packages whose networks torch.hub and older checkpoints have."""
     pretrained = importlib.import_module("pretrainedmodels")
     for name in pretrained.model_names:
-        yield name, 3, lambda n=name: pretrained.__dict__[n](num_classes=1000, pretrained=None)
+        yield name, 3, partial(pretrained.__dict__[name], num_classes=1000, pretrained=None)
     efficient = importlib.import_module("efficientnet_pytorch").EfficientNet
     for number in range(8):
         for channels in CHANNELS:
             yield (
                 f"efficientnet-b{number}",
                 channels,
-                lambda n=number, c=channels: efficient.from_name(f"efficientnet-b{n}", in_channels=c),
+                partial(efficient.from_name, f"efficientnet-b{number}", in_channels=channels),
             )
 
 

@@ -7,7 +7,9 @@ dict does not tell it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
+from typing import Any
 
 from torch import nn
 
@@ -29,12 +31,12 @@ def tree(**parts: nn.Module) -> nn.Module:
     return whole
 
 
-def conv(inputs: int, outputs: int, side: int = 3, *, sides: int = 2, bias: bool = True, **options: int) -> nn.Module:
+def conv(inputs: int, outputs: int, side: int = 3, *, sides: int = 2, bias: bool = True, **options: Any) -> nn.Module:
     """A convolution."""
     return (nn.Conv1d, nn.Conv2d, nn.Conv3d)[sides - 1](inputs, outputs, side, bias=bias, **options)
 
 
-def up(inputs: int, outputs: int, side: int = 2, *, sides: int = 2, bias: bool = True, **options: int) -> nn.Module:
+def up(inputs: int, outputs: int, side: int = 2, *, sides: int = 2, bias: bool = True, **options: Any) -> nn.Module:
     """A transposed convolution."""
     made = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)[sides - 1]
     return made(inputs, outputs, side, bias=bias, **options)
@@ -298,4 +300,4 @@ def hand_written() -> Iterator[tuple[str, int, Build]]:
     """Each with 3, 1 and 4 input channels."""
     for build in _BUILDS:
         for channels in (3, 1, 4):
-            yield build.__name__, channels, lambda b=build, c=channels: b(c)
+            yield build.__name__, channels, partial(build, channels)

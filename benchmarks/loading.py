@@ -131,7 +131,7 @@ def models(count: int) -> Iterator[tuple[str, str, list[Floats]]]:
     generator = np.random.default_rng(0)
     for number in range(count):
         task = "detection" if number % 5 == 0 else "classification"
-        layers = [generator.standard_normal((256, 128, 3, 3), np.float32) / 34 for _ in range(LAYERS)]
+        layers = [generator.standard_normal((256, 128, 3, 3), np.float32) / np.float32(34) for _ in range(LAYERS)]
         yield f"made/{number:04}@1", task, layers
 
 

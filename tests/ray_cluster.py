@@ -15,7 +15,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-NODE = {"num_cpus": 1, "object_store_memory": 100_000_000, "memory": 2_000_000_000, "include_dashboard": False}
+NODE: dict[str, Any] = {
+    "num_cpus": 1,
+    "object_store_memory": 100_000_000,
+    "memory": 2_000_000_000,
+    "include_dashboard": False,
+}
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ def zoo_without_effect(seed: int) -> Zoo:
     rng = np.random.default_rng(seed)
     models = []
     for number in range(24):
-        facts = {
+        facts: dict[str, Any] = {
             "task": "abc"[number % 3],
             "architecture": "unet",
             "visual_category": ("natural", "medical")[number % 2],

@@ -14,7 +14,7 @@ from filterzoo.records import Artifact, Checkpoint, Context, Kind
 
 
 def layer(index: int, weights: np.ndarray, **fields: Any) -> Layer:
-    plain = {
+    plain: dict[str, Any] = {
         "index": index,
         "name": f"layer{index}.weight",
         "kind": Kind.CONV,
@@ -37,7 +37,7 @@ def weights(seed: int, *shape: int) -> np.ndarray:
 
 
 def measure(**fields: Any) -> LayerMeasure:
-    plain = {
+    plain: dict[str, Any] = {
         "n_finite": 8,
         "nan_count": 0,
         "inf_count": 0,
@@ -58,12 +58,12 @@ def measure(**fields: Any) -> LayerMeasure:
 
 
 def checkpoint(id: str = "a/b", **fields: Any) -> Checkpoint:  # noqa: A002  # the field's name
-    plain = {"revision": "1", "source": "zoo", "artifacts": (Artifact(url="https://zoo/a", size=3),)}
+    plain: dict[str, Any] = {"revision": "1", "source": "zoo", "artifacts": (Artifact(url="https://zoo/a", size=3),)}
     return Checkpoint(id=id, **(plain | fields))
 
 
 def done(of: Checkpoint | None = None, **fields: Any) -> Done:
-    plain = {
+    plain: dict[str, Any] = {
         "checkpoint": of or checkpoint(),
         "format": "torch",
         "framework": None,
@@ -86,7 +86,7 @@ def done(of: Checkpoint | None = None, **fields: Any) -> Done:
 
 def entry(of: Checkpoint | None = None, reason: Reason = Reason.DAMAGED, **fields: Any) -> LedgerEntry:
     of = of or checkpoint()
-    plain = {
+    plain: dict[str, Any] = {
         "source": of.source,
         "id": of.id,
         "revision": of.revision,

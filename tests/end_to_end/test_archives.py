@@ -96,7 +96,7 @@ def large_models(folder: Path) -> dict[str, bytes]:
     array = state["conv.weight"].numpy()
     torch.save(state, folder / "zip.pth")
     torch.save(state, folder / "legacy.pt", _use_new_zipfile_serialization=False)
-    np.savez(folder / "m.npz", **{"conv.weight": array})
+    np.savez(folder / "m.npz", **{"conv.weight": array})  # type: ignore[arg-type]  # NumPy's types know no names of arrays
     write_onnx(state, folder / "m.onnx")
     (folder / "m.safetensors").write_bytes(save({"conv.weight": array}))
     with h5py.File(folder / "m.h5", "w") as file:

@@ -7,6 +7,7 @@ import torch
 
 from filterzoo.errors import StartError
 from filterzoo_evaluation.attacks import square_l2
+from filterzoo_evaluation.attacks.attack import Norm
 from filterzoo_evaluation.attacks.pgd import ProjectedGradientDescent, lengths
 from filterzoo_evaluation.attacks.square import Square
 
@@ -31,7 +32,7 @@ ATTACKS = [
 
 
 @pytest.mark.parametrize(("attack", "norm"), ATTACKS)
-def test_images_stay_in_the_ball_and_in_range_and_accuracy_falls_with_eps(batch, attack, norm: str) -> None:
+def test_images_stay_in_the_ball_and_in_range_and_accuracy_falls_with_eps(batch, attack, norm: Norm) -> None:
     network, images, labels = batch
     accuracies = []
     for eps in (0.001, 0.05, 0.5):
@@ -48,7 +49,7 @@ def test_images_stay_in_the_ball_and_in_range_and_accuracy_falls_with_eps(batch,
 
 
 @pytest.mark.parametrize(("attack", "norm"), ATTACKS)
-def test_an_image_is_attacked_alike_alone_and_in_a_batch(batch, attack, norm: str) -> None:
+def test_an_image_is_attacked_alike_alone_and_in_a_batch(batch, attack, norm: Norm) -> None:
     network, images, labels = batch
     together = attack(0.1)(network, images, labels, range(len(images)))
     alone = attack(0.1)(network, images[7:8], labels[7:8], [7])
@@ -87,7 +88,7 @@ def test_settings_that_mean_nothing_are_refused(settings: dict) -> None:
 
 @pytest.mark.parametrize("norm", ["Linf", "L2"])
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 2, 3), (3, 5, 5), (1, 8, 8), (3, 32, 20)])
-def test_square_takes_images_of_any_size(norm: str, shape: tuple[int, int, int]) -> None:
+def test_square_takes_images_of_any_size(norm: Norm, shape: tuple[int, int, int]) -> None:
     torch.manual_seed(1)
     images, labels = torch.rand(4, *shape), torch.zeros(4, dtype=torch.long)
     readout = torch.randn(images[0].numel(), 3)
@@ -100,7 +101,7 @@ def test_square_takes_images_of_any_size(norm: str, shape: tuple[int, int, int])
 
 
 @pytest.mark.parametrize("norm", ["Linf", "L2"])
-def test_square_is_no_weaker_with_more_queries(batch, norm: str) -> None:
+def test_square_is_no_weaker_with_more_queries(batch, norm: Norm) -> None:
     network, images, labels = batch
 
     def margins(attacked: torch.Tensor) -> torch.Tensor:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from tests.evaluation.digits import mnist
 
+from filterzoo_evaluation.attacks.attack import Norm
 from filterzoo_evaluation.attacks.pgd import ProjectedGradientDescent
 from filterzoo_evaluation.attacks.square import Square
 
@@ -96,7 +97,7 @@ def of_art(attack: str, norm: str) -> Callable[[Subject], torch.Tensor]:
 @pytest.mark.parametrize("library", [of_torchattacks, of_art])
 @pytest.mark.parametrize("norm", ["Linf", "L2"])
 @pytest.mark.parametrize("attack", ["pgd", "square"])
-def test_an_attack_succeeds_as_often_as_a_librarys(subject: Subject, attack: str, norm: str, library) -> None:
+def test_an_attack_succeeds_as_often_as_a_librarys(subject: Subject, attack: str, norm: Norm, library) -> None:
     if (library, attack, norm) == (of_art, "square", "L2"):
         pytest.skip("ART 1.20 divides a window by the length that it should get, where the paper multiplies")
     theirs = library(attack, norm)

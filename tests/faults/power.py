@@ -94,12 +94,12 @@ class Disk:
                 folder.now[name] = Folder()
             case "write":
                 file = self._at(call.path)
-                file.now.extend(bytes(max(0, call.offset - len(file.now))))
+                file.now.extend(bytes(max(0, call.offset - len(file.now))))  # type: ignore[union-attr]  # another type ends the test here
                 file.now[call.offset : call.offset + len(call.data)] = call.data  # type: ignore[assignment, index]  # another type on purpose
             case "truncate":
                 file, length = self._at(call.path), int(call.other)
-                del file.now[length:]
-                file.now.extend(bytes(length - len(file.now)))
+                del file.now[length:]  # type: ignore[arg-type]  # of a type that the test knows
+                file.now.extend(bytes(length - len(file.now)))  # type: ignore[union-attr]  # another type ends the test here
             case "fsync":
                 synced = self._at(call.path)
                 synced.synced = dict(synced.now) if isinstance(synced, Folder) else bytes(synced.now)

@@ -27,7 +27,7 @@ def old(tmp_path: Path) -> Path:
     publish_models(tmp_path / "work", tmp_path / "old", licensed(zoo()))
     for config, names in LATER.items():
         for path in sorted((tmp_path / "old/data" / config).rglob("*.parquet")):
-            made = rewrite(path, lambda table, names=names: table.drop_columns(names))
+            made = rewrite(path, lambda table, names=names: table.drop_columns(names))  # type: ignore[misc]  # mypy infers no default
             if config == "models":
                 own, renamed = (
                     tmp_path / "old" / card_path(one.relative_to(tmp_path / "old").as_posix()) for one in (path, made)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from filterzoo.errors import Reason
+from filterzoo.errors import Reason, Stage
 from filterzoo.layers.layer import Floats, Layer, LayerMeasure
 from filterzoo.layers.normalise import layer_id
 from filterzoo.measures.measure import measure_weights
@@ -75,7 +75,7 @@ def ledger() -> list[LedgerEntry]:
             id="broken",
             revision="2",
             url=None,
-            stage="index",
+            stage=Stage.INDEX,
             reason=Reason.MALFORMED,
             detail="a tensor ends outside the file",
             where="byte 12",
@@ -87,7 +87,7 @@ def ledger() -> list[LedgerEntry]:
             id=None,
             revision=None,
             url=None,
-            stage="import",
+            stage=Stage.IMPORT,
             reason=Reason.PLUGIN_ERROR,
             detail="ValueError: no",
             where=None,

@@ -122,7 +122,7 @@ def npz(*, compressed: bool = False, fortran: bool = False, dtype: str = "f4") -
         arrays = {"a.weight": WEIGHT.astype(dtype), "conv/kernel": WEIGHT.transpose(2, 3, 1, 0).astype(dtype)}
         if fortran:
             arrays = {name: np.asfortranarray(array) for name, array in arrays.items()}
-        (np.savez_compressed if compressed else np.savez)(path, **arrays)
+        (np.savez_compressed if compressed else np.savez)(path, **arrays)  # type: ignore[arg-type]  # NumPy's types know no names of arrays
         with np.load(path) as held:
             weight, kernel = held["a.weight"], held["conv/kernel"]
         return {"a.weight": weight.astype("f4"), "conv/kernel": np.ascontiguousarray(regular(kernel).astype("f4"))}

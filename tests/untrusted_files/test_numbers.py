@@ -14,7 +14,7 @@ from filterzoo.store.workfolder import WorkFolder
 MANIFEST = (
     'name: odd\nsources: [{source: local, paths: ["odd.safetensors"], license: mit}]\nkernels: ["3x3", "1x1", "5x5"]\n'
 )
-LARGEST = np.finfo("f4").max
+LARGEST = float(np.finfo("f4").max)
 
 
 def normal(*shape: int, dtype: str = "f4") -> np.ndarray:

@@ -89,7 +89,7 @@ def test_timm_depths_are_those_of_the_exported_graph(name):
     import timm
 
     size = TIMM[name][0]
-    settings = {"img_size": size} if name.startswith(("coat", "lambda")) else {}
+    settings: dict[str, Any] = {"img_size": size} if name.startswith(("coat", "lambda")) else {}
     check(lambda: timm.create_model(name, **settings), (1, 3, size, size))
 
 
@@ -125,7 +125,7 @@ def check(build, shape) -> None:
 def exported(model, shape) -> list[tuple[bool, int, tuple[int, ...], int]]:
     """(is it transposed, edges of the longest path from an input, strides, groups) of each convolution node."""
     file = io.BytesIO()
-    torch.onnx.export(model, (torch.rand(*shape),), file, dynamo=False, opset_version=18)
+    torch.onnx.export(model, (torch.rand(*shape),), file, dynamo=False, opset_version=18)  # type: ignore[arg-type]  # as much of it as is used
     graph = onnx.load_from_string(file.getvalue()).graph
     depths = {value.name: 0 for value in graph.input}
     found = []

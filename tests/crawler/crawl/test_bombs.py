@@ -11,6 +11,7 @@ import lzma
 import shutil
 import sys
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -33,7 +34,7 @@ MEGABYTE = 1 << 20
 
 
 @pytest.fixture(scope="module")
-def jail() -> Jail:
+def jail() -> Iterator[Jail]:
     with Jail(load(references(())).format_references) as running:
         yield running
 

@@ -27,7 +27,7 @@ class Zoo(Source):
 
 
 def test_a_refusal_goes_to_the_ledger_once_and_the_next_checkpoint_is_listed():
-    source = Zoo(Zoo.Options(), door=None, folder=Path())  # type: ignore[arg-type]  # nothing is opened
+    source = Zoo(Zoo.Options(), door=None, folder=Path())  # type: ignore[arg-type, misc]  # nothing is opened
     entry, task = discover([OpenSource(source, None, SETTINGS)])
     assert isinstance(entry, LedgerEntry)
     assert isinstance(task, Task)
@@ -75,7 +75,10 @@ def test_a_zoo_that_cannot_be_listed_is_a_failure_whatever_the_reason_and_the_ne
     ends = Ends()
     task, entry, *others = discover([opened(failing(error)), opened(Zoo)], watch=ends)
     assert isinstance(task, Task)
+    assert isinstance(entry, LedgerEntry)
     assert (entry.id, entry.reason, entry.is_failure) == (None, reason, True)
+    assert isinstance(others[-1], Task)
+    assert isinstance(others[0], LedgerEntry)
     assert others[-1].checkpoint.id == "a/open"
     assert not others[0].is_failure
     assert ends.listed == [("failing", False), ("zoo", True)]
@@ -92,6 +95,7 @@ def test_why_a_source_cannot_start_is_the_networks_reason():
     error = StartError("cannot read the package index")
     error.__cause__ = Refused(Reason.FETCH_FAILED, "503", not_before="2026-12-01T18:00:00Z")
     _, entry, *_ = discover([opened(failing(error)), opened(Zoo)])
+    assert isinstance(entry, LedgerEntry)
     assert (entry.reason, entry.not_before) == (Reason.FETCH_FAILED, "2026-12-01T18:00:00Z")
     assert entry.detail == "it cannot start: cannot read the package index"
 
@@ -99,6 +103,7 @@ def test_why_a_source_cannot_start_is_the_networks_reason():
 def test_an_error_of_a_plugin_is_told_with_file_and_line():
     _, entry, *_ = discover([opened(failing(KeyError("x"))), opened(Zoo)])
     line = next(n for n, text in enumerate(Path(__file__).read_text().splitlines(), 1) if text.strip() == "raise error")
+    assert isinstance(entry, LedgerEntry)
     assert entry.where == f"{Path(__file__).name}, line {line}"
 
 
@@ -109,6 +114,8 @@ def test_a_word_that_is_none_costs_that_checkpoint_and_says_which_plugin_and_val
                 yield Checkpoint(id=task, revision="1", artifacts=LAST.artifacts, task=task, modality=None)
 
     entry, task = discover([opened(Wordy)])
+    assert isinstance(entry, LedgerEntry)
+    assert isinstance(task, Task)
     assert (entry.id, entry.reason, entry.plugin) == ("face-detecton", Reason.PLUGIN_ERROR, "zoo")
     assert entry.detail.startswith(
         "task: 'face-detecton' is none of its words (did you mean 'face-detection'?); allowed:"

@@ -32,7 +32,7 @@ def reading(tmp_path):
         return checked_layers(
             file,
             file,
-            index,
+            index,  # type: ignore[arg-type]  # of a type that the test knows
             scratch=tmp_path,
             published={None: sha256},
             verify=VerifySha256.WHEN_CHEAP,

@@ -126,12 +126,12 @@ def test_a_right_query_that_nothing_fulfils_gives_a_warning(out, query, told):
 def test_a_licence_is_a_class_or_an_expression(out):
     chosen = {"columns": ["model_id"], "kernel": "3x3"}
     found = {
-        word: set(filterzoo.layers(out, licence=word, **chosen)["model_id"].to_pylist())
+        word: set(filterzoo.layers(out, licence=word, **chosen)["model_id"].to_pylist())  # type: ignore[arg-type]  # fields by name, of several types
         for word in ("share-alike", "MI*", "permissive")
     }
     assert found["share-alike"] == {"pypi/d-shares@1"}
     assert found["MI*"] == {"pypi/b-net@1"}
-    both = filterzoo.layers(out, licence=["share-alike", "MIT"], **chosen)["model_id"].to_pylist()
+    both = filterzoo.layers(out, licence=["share-alike", "MIT"], **chosen)["model_id"].to_pylist()  # type: ignore[arg-type]  # fields by name, of several types
     assert set(both) == found["share-alike"] | found["MI*"]
     assert len(filterzoo.load(out, licence="MIT")) == len(filterzoo.load(out, models="pypi/b-net@1"))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -37,13 +38,24 @@ HUGE = 10**4000
 
 def conv(**fields) -> Tensor:
     """A 4x2x3x3 weight of float32 at the start of the file, but for what is asked for."""
-    plain = {"name": "w", "dtype": "F32", "shape": (4, 2, 3, 3), "span": Span(0, 288), "convolution": CONV}
-    return Tensor(**(plain | fields))
+    plain: dict[str, Any] = {
+        "name": "w",
+        "dtype": "F32",
+        "shape": (4, 2, 3, 3),
+        "span": Span(0, 288),
+        "convolution": CONV,
+    }
+    return Tensor(**(plain | {"convolution": CONV} | fields))
 
 
 def index(*tensors: Tensor, **fields) -> Index:
-    plain = {"format": "probe", "facts": FileFacts(), "tensor_count": len(tensors), "convolutions": tensors}
-    return Index(**(plain | fields))
+    plain: dict[str, Any] = {
+        "format": "probe",
+        "facts": FileFacts(),
+        "tensor_count": len(tensors),
+        "convolutions": tensors,
+    }
+    return Index(**(plain | {"convolutions": tensors} | fields))
 
 
 def described(**fields) -> Convolution:

@@ -26,7 +26,7 @@ KERNELS = [(3,), (3, 2), (3, 1, 2)]
 
 def tensor(shape: tuple[int, ...], layout: Layout = Layout.OI_K, groups: int | None = 1, **fields: Any) -> Tensor:
     convolution = Convolution(kind=Kind.CONV, context=Context.DECLARED, groups=groups)
-    plain = {"name": "w", "dtype": "F32", "shape": shape, "span": Span(0, 0), "layout": layout}
+    plain: dict[str, Any] = {"name": "w", "dtype": "F32", "shape": shape, "span": Span(0, 0), "layout": layout}
     return Tensor(**(plain | {"convolution": convolution} | fields))
 
 

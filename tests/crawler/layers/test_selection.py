@@ -16,7 +16,8 @@ TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 def tensor(name: str, *shape: int, **fields: Any) -> Tensor:
-    return Tensor(**({"name": name, "dtype": "F32", "shape": shape, "span": Span(0, 0)} | fields))
+    plain: dict[str, Any] = {"name": name, "dtype": "F32", "shape": shape, "span": Span(0, 0)}
+    return Tensor(**(plain | fields))
 
 
 def table(model: nn.Module) -> list[Tensor]:

@@ -24,7 +24,8 @@ def word() -> str:
 
 
 def tensor(name: str, *shape: int, **fields: Any) -> Tensor:
-    return Tensor(**({"name": name, "dtype": "F32", "shape": shape, "span": Span(0, 0)} | fields))
+    plain: dict[str, Any] = {"name": name, "dtype": "F32", "shape": shape, "span": Span(0, 0)}
+    return Tensor(**(plain | fields))
 
 
 def layer(*shape: int, bias: tuple[int, ...] | None = None, last: str = "weight", **fields: Any) -> list[Tensor]:

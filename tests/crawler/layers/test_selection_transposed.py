@@ -11,7 +11,8 @@ from filterzoo.records import Evidence, Kind, Layout, Span, Tensor
 
 
 def tensor(name: str, *shape: int, **fields: Any) -> Tensor:
-    return Tensor(**({"name": name, "dtype": "F32", "shape": shape, "span": Span(0, 0)} | fields))
+    plain: dict[str, Any] = {"name": name, "dtype": "F32", "shape": shape, "span": Span(0, 0)}
+    return Tensor(**(plain | fields))
 
 
 def norm(name: str, length: int) -> list[Tensor]:

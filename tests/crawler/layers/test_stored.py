@@ -24,7 +24,8 @@ BYTES = WEIGHT.tobytes()
 
 
 def tensor(span: Span, **fields: Any) -> Tensor:
-    return Tensor(**({"name": "w", "dtype": "F32", "shape": WEIGHT.shape, "span": span} | fields))
+    plain: dict[str, Any] = {"name": "w", "dtype": "F32", "shape": WEIGHT.shape, "span": span}
+    return Tensor(**(plain | fields))
 
 
 def raw_deflate(data: bytes) -> bytes:
@@ -173,8 +174,13 @@ def damaged(**fields: Any) -> tuple[bytes, StoredRange]:
     plain = fields.pop("plain", BYTES)
     pack = fields.pop("pack", raw_deflate)
     data = fields.pop("data", pack(plain))
-    stated = {"length": len(data), "size": len(plain), "codec": Codec.DEFLATE, "crc32": zlib.crc32(plain)}
-    return data, StoredRange(0, **(stated | fields))
+    stated: dict[str, Any] = {
+        "length": len(data),
+        "size": len(plain),
+        "codec": Codec.DEFLATE,
+        "crc32": zlib.crc32(plain),
+    }
+    return data, StoredRange(0, **(stated | {"codec": Codec.DEFLATE} | fields))
 
 
 DAMAGED = {

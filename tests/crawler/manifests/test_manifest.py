@@ -11,7 +11,7 @@ from filterzoo.licensing.licences import Policy, Unknown
 from filterzoo.manifests.manifest import VerifySha256, load_manifest, load_manifests, manifest_schema
 from filterzoo.manifests.quantities import parse_count, parse_size
 from filterzoo.source import Source, SourceOptions
-from filterzoo_plugins.sources.own_files.local import LocalSource
+from filterzoo_plugins.sources.own_files.local import LocalOptions, LocalSource
 from filterzoo_plugins.sources.packages.pypi import PypiSource
 
 
@@ -36,7 +36,7 @@ class Zoo(Source):
             return value
 
 
-SOURCES = {"local": LocalSource, "pypi": PypiSource, "zoo": Zoo}
+SOURCES: dict[str, type[Source]] = {"local": LocalSource, "pypi": PypiSource, "zoo": Zoo}  # type: ignore[type-abstract]  # of a type that the test knows
 
 FULL = """\
 name: quickstart
@@ -76,7 +76,7 @@ def test_a_full_manifest(tmp_path):
     assert (first.source, first.limit) == ("pypi", 4)
     assert first.options.packages == ("facenet-pytorch==2.6.0", "rapidocr-onnxruntime==1.4.4")
     assert (second.source, second.limit) == ("local", None)
-    assert second.options == LocalSource.Options(paths=("zoo/**/*.onnx",), license="apache-2.0")
+    assert second.options == LocalOptions(paths=("zoo/**/*.onnx",), license="apache-2.0")
     assert manifest.kernels == ("3x3", "5", "3x3x3")
     assert manifest.licences == Policy(frozenset({"apache-2.0", "mit", "gpl-3.0-only"}), frozenset(), Unknown.SKIP)
     assert manifest.limits.checkpoint_bytes == 8_000_000_000

@@ -61,7 +61,7 @@ def test_the_fit_is_weightwatchers():
     rng = np.random.default_rng(3)
     for size in (50, 257, 700):
         values = np.linalg.svd(rng.standard_t(3, size=(size, 900)), compute_uv=False) ** 2
-        assert spectral.power_law_alpha(values) == pytest.approx(alpha_by_loops(values), rel=1e-5)
+        assert spectral.power_law_alpha(values) == pytest.approx(alpha_by_loops(values), rel=1e-5)  # type: ignore[arg-type]  # of a type that the test knows
     assert spectral.power_law_alpha(np.ones(60)) is None
     assert spectral.power_law_alpha(np.arange(1.0, 50.0)) is None
 

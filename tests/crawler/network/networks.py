@@ -66,4 +66,4 @@ def write_onnx(state: dict[str, torch.Tensor], path: Path) -> None:
 
 
 def write_npz(state: dict[str, torch.Tensor], path: Path) -> None:
-    np.savez(path, **{name: tensor.numpy() for name, tensor in state.items()})
+    np.savez(path, **{name: tensor.numpy() for name, tensor in state.items()})  # type: ignore[arg-type]  # NumPy's types know no names of arrays

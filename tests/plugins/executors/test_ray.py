@@ -160,7 +160,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 def expected(place: Place) -> dict[str, str]:
     """What one machine publishes."""
     command = [PROGRAM, "crawl", "manifest.yaml", "--plugin", "slow.py", "--workdir", "own"]
-    subprocess.run(command, cwd=place.folder, env=place.environment, check=True, capture_output=True)
+    subprocess.run(command, cwd=place.folder, env=place.environment, check=True, capture_output=True)  # type: ignore[arg-type]  # of a type that the test knows
     return place.publish("own", "--workdir", "own")
 
 

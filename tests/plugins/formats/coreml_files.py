@@ -78,7 +78,7 @@ def layer(name: str, data: str, parameters: bytes) -> bytes:
 def one_conv(stored: bytes | None = None, **changed) -> bytes:
     """A network of one convolution."""
     made = {"shape": WEIGHT.shape, "groups": 2} | changed
-    return model(conv("conv", "image", weights(WEIGHT) if stored is None else stored, **made))
+    return model(conv("conv", "image", weights(WEIGHT) if stored is None else stored, **made))  # type: ignore[arg-type]  # fields by name, of several types
 
 
 # Programs
@@ -147,7 +147,7 @@ def program(*operations: bytes) -> bytes:
 def one_program(stored: bytes, type_: str = "conv", **inputs: str | bytes) -> bytes:
     """A program of one convolution, whose weight is a constant."""
     stated = {"x": "image", "weight": "w", "groups": value(np.array(2, "i4")), "pad_type": value("valid")} | inputs
-    return program(const("w", stored), operation(type_, "conv", **stated))
+    return program(const("w", stored), operation(type_, "conv", **stated))  # type: ignore[arg-type]  # fields by name, of several types
 
 
 def hostile() -> Iterator[tuple[str, bytes, dict[str, bytes], str, str]]:

@@ -36,12 +36,12 @@ def model_of(
     return helper.make_model(graph, **options)
 
 
-def stored(name: str, numbers: np.ndarray) -> TensorProto:
+def stored(name: str, numbers: np.ndarray | np.generic) -> TensorProto:
     """The array as raw_data."""
     return numpy_helper.from_array(np.ascontiguousarray(numbers), name)
 
 
-def typed(name: str, data_type: int, numbers: np.ndarray) -> TensorProto:
+def typed(name: str, data_type: int, numbers: np.ndarray | np.generic) -> TensorProto:
     """The array in float_data, int32_data or whatever the type asks for."""
     return helper.make_tensor(name, data_type, numbers.shape, numbers.reshape(-1).tolist())
 
@@ -127,7 +127,7 @@ def ways_to_quantise() -> Iterator[tuple[str, Weight]]:
     node = helper.make_node
     one, many = np.float32(0.017), np.linspace(0.01, 0.3, 4, dtype="f4")
 
-    def dequantise(dtype: str, scale: np.ndarray, zero: TensorProto | None, **attributes: Any) -> Weight:
+    def dequantise(dtype: str, scale: np.ndarray | np.generic, zero: TensorProto | None, **attributes: Any) -> Weight:
         names = ["q", "scale", *(["zero"] if zero else [])]
         return [node("DequantizeLinear", names, ["w"], **attributes)], [
             stored("q", quantised(dtype)),
@@ -502,14 +502,14 @@ def _attribute_twice() -> bytes:
     return model_of([node], [stored("w", WEIGHT)]).SerializeToString()
 
 
-def _dequantised(scale: np.ndarray) -> bytes:
+def _dequantised(scale: np.ndarray | np.generic) -> bytes:
     node = helper.make_node("DequantizeLinear", ["q", "s"], ["w"], axis=0)
     return _computed(node, arrays=[stored("q", quantised("i1")), stored("s", scale)])
 
 
 def layers_of(data: bytes) -> list[Tensor]:
     """What the convolutions of a file read."""
-    return [tensor for tensor in Onnx().index(MemoryFile(data)) if tensor.convolution]
+    return [tensor for tensor in Onnx().index(MemoryFile(data)) if isinstance(tensor, Tensor) and tensor.convolution]
 
 
 def mutated(data: bytes, seed: int) -> bytes:

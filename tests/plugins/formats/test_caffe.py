@@ -47,7 +47,7 @@ def test_a_deconvolution_is_in_out_in_each_group():
 def test_depthwise_layers_of_forks(type_):
     stored = DICE.normal(size=(8, 1, 3, 3)).astype("f4")
     group = {"group": 8} if type_ == "Convolution" else {}
-    described = found(network(layer("dw", type_, "data", "dw", blob(stored), **group, num_output=8)))["dw.0"].tensor
+    described = found(network(layer("dw", type_, "data", "dw", blob(stored), **group, num_output=8)))["dw.0"].tensor  # type: ignore[arg-type]  # fields by name, of several types
     assert (described.convolution.kind, described.convolution.groups) == (Kind.DEPTHWISE, 8)
 
 

@@ -71,7 +71,7 @@ def test_a_bare_array_equals_what_numpy_reads(order, version):
 @pytest.mark.parametrize("dtype", [">f4", ">f8", ">i2", ">c8"])
 def test_big_endian_arrays_equal_what_numpy_reads(order, dtype, tmp_path):
     array = np.asarray(100 * np.random.default_rng(0).normal(size=(4, 3, 3, 3)), dtype, order=order)
-    np.savez_compressed(tmp_path / "x.npz", **{"a.weight": array, "b": np.zeros(2)})
+    np.savez_compressed(tmp_path / "x.npz", **{"a.weight": array, "b": np.zeros(2)})  # type: ignore[arg-type]  # NumPy's types know no names of arrays
     with LocalFile(tmp_path / "x.npz") as file, TensorReader(file) as reader:
         assert np.array_equal(read(next(Npz().index(file)), reader), array)
 
@@ -99,14 +99,14 @@ def test_a_header_as_python_2_wrote_it():
 )
 def test_layout_follows_the_shape(name, shape, layout, kind):
     stream = BytesIO()
-    np.savez(stream, **{name: np.zeros(shape, "f4")})
+    np.savez(stream, **{name: np.zeros(shape, "f4")})  # type: ignore[arg-type]  # NumPy's types know no names of arrays
     chosen = select(list(Npz().index(MemoryFile(stream.getvalue()))))
     assert [(each.layout, each.convolution.kind) for each in chosen] == ([] if layout is None else [(layout, kind)])
 
 
 def test_an_array_of_objects_costs_only_itself():
     stream = BytesIO()
-    np.savez(stream, **{"a.weight": np.zeros((8, 3, 3, 3), "f4"), "b": np.array({"c": 1}, dtype=object)})
+    np.savez(stream, **{"a.weight": np.zeros((8, 3, 3, 3), "f4"), "b": np.array({"c": 1}, dtype=object)})  # type: ignore[arg-type]  # NumPy's types know no names of arrays
     assert [tensor.name for tensor in Npz().index(MemoryFile(stream.getvalue()))] == ["a.weight"]
 
 
@@ -220,7 +220,7 @@ def test_damage_is_refused_or_read_and_nothing_else_is_raised(arrays):
             except Refused as refusal:
                 outcomes.add(refusal.reason)
             else:
-                outcomes.add("read")
+                outcomes.add("read")  # type: ignore[arg-type]  # of a type that the test knows
                 for name, content in read.items():
                     assert content == np.ascontiguousarray(arrays[name]).tobytes()
     assert {"read", Reason.DAMAGED, Reason.MALFORMED, Reason.UNSAFE} <= outcomes

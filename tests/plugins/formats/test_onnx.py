@@ -39,7 +39,7 @@ def index(data: bytes, folder: Path) -> list[Tensor]:
     path.write_bytes(data)
     with LocalFile(path) as file:
         assert Onnx().accepts(file.read(0, min(4096, file.size)), "any name")
-        return list(Onnx().index(file))
+        return [one for one in Onnx().index(file) if isinstance(one, Tensor)]
 
 
 def layers(data: bytes, folder: Path) -> list[Tensor]:
@@ -103,7 +103,7 @@ def spectral_norm() -> Weight:
         node("MatMul", ["left", "mr"], ["sigma"]),
         node("Div", ["v", "sigma"], ["w"]),
     ]
-    left, right = np.float32([0.5, -0.5, 0.5, 0.5]), np.linspace(-0.3, 0.3, 27, dtype="f4")
+    left, right = np.array([0.5, -0.5, 0.5, 0.5], "f4"), np.linspace(-0.3, 0.3, 27, dtype="f4")
     arrays = {"v": WEIGHT, "left": left, "right": right, "flat": np.array([4, -1])}
     return nodes, [stored(name, array) for name, array in arrays.items()]
 

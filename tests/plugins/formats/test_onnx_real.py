@@ -14,7 +14,7 @@ from tests.index_packages import wheel_member
 
 from filterzoo.files import LocalFile
 from filterzoo.layers.stored import TensorReader
-from filterzoo.records import Kind
+from filterzoo.records import Kind, Tensor
 from filterzoo_plugins.formats.onnx import Onnx
 
 RAPIDOCR, SILERO = ("rapidocr-onnxruntime", "1.4.4"), ("silero-vad", "6.2.3")
@@ -53,7 +53,7 @@ def test_a_real_network(network):
     path = wheel_member(package, version, member)
     with LocalFile(path) as file, TensorReader(file) as reader:
         assert Onnx().accepts(file.read(0, 4096), "")
-        tensors = [tensor for tensor in Onnx().index(file) if tensor.convolution]
+        tensors = [tensor for tensor in Onnx().index(file) if isinstance(tensor, Tensor) and tensor.convolution]
         expected = list(convolutions(onnx.load(path).graph, {}))
         for tensor, (_, array) in zip(tensors, expected, strict=True):
             assert reader.read(tensor).tobytes() == np.ascontiguousarray(numpy_helper.to_array(array)).tobytes()
@@ -69,7 +69,7 @@ def test_attributes_and_licence_of_a_real_network():
     path = wheel_member("nudenet", "3.4.2", "nudenet/320n.onnx")
     with LocalFile(path) as file:
         assert "AGPL-3.0" in (Onnx().facts(file).licence or "")
-        tensors = [tensor for tensor in Onnx().index(file) if tensor.convolution]
+        tensors = [tensor for tensor in Onnx().index(file) if isinstance(tensor, Tensor) and tensor.convolution]
     for tensor, (node, _) in zip(tensors, convolutions(onnx.load(path).graph, {}), strict=True):
         stated = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
         found = tensor.convolution

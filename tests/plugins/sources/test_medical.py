@@ -25,7 +25,14 @@ from filterzoo.network.door import Door
 from filterzoo.network.transport import Clocks
 from filterzoo.outcome import Refusal
 from filterzoo.records import Artifact, Checkpoint
-from filterzoo_plugins.sources.medical import PACKAGES, REPOSITORIES, MedicalSource, nnunet_v1, torchxrayvision
+from filterzoo_plugins.sources.medical import (
+    PACKAGES,
+    REPOSITORIES,
+    MedicalOptions,
+    MedicalSource,
+    nnunet_v1,
+    torchxrayvision,
+)
 from filterzoo_plugins.sources.medical._repository import MedicalRepository
 
 FACTS = Path(__file__).parents[3] / "manifests" / "facts" / "medical.csv"
@@ -103,7 +110,7 @@ def discover(tmp_path):
     with Door(tmp_path / "cache", allow_private=True, clocks=Clocks(sleep=lambda _: None)) as door:
 
         def discover(*repositories, **options):
-            made = MedicalSource.Options(repositories=repositories, **options)
+            made = MedicalOptions(repositories=repositories, **options)
             return {found.id: found for found in MedicalSource(made, door, tmp_path).discover()}
 
         yield discover
@@ -126,7 +133,7 @@ def test_a_file_of_lungmask_is_the_one_that_its_name_promises(server, tmp_path):
     place = "/JoHof/lungmask/releases/download/v0.0"
     digits = hashlib.sha256(b"weights").hexdigest()[:8]
     with Door(tmp_path / "cache", allow_private=True) as door:
-        source = MedicalSource(MedicalSource.Options(), door, tmp_path)
+        source = MedicalSource(MedicalOptions(), door, tmp_path)
         for url in (f"{place}/unet-{digits}.pth", f"{place}/unet-d5d2fc3d.pth", "/elsewhere/unet-d5d2fc3d.pth"):
             server.add(url, b"weights")
         with source.open(Artifact(url=f"{server.url}{place}/unet-{digits}.pth")) as file:
@@ -203,7 +210,7 @@ def test_the_published_packages(monkeypatch, server, discover):
 def test_the_published_list_of_nnunet(server, tmp_path):
     """26 tasks in 33 archives; none of them is offered here, so each is a ledger entry."""
     with Door(default_folder(), allow_private=True, clocks=Clocks(sleep=lambda _: None)) as door:
-        options = MedicalSource.Options(repositories=["nnunet_v1"], zenodo=server.url)
+        options = MedicalOptions(repositories=("nnunet_v1",), zenodo=server.url)
         found: list[Any] = list(MedicalSource(options, door, tmp_path).discover())
     assert len({entry.id.split("/")[1] for entry in found}) == 26
     assert len({entry.url for entry in found}) == 33
@@ -287,7 +294,7 @@ def test_a_listed_member_is_the_one_that_is_read(server, discover, tmp_path):
     shapes = []
     readers = load(references(())).format_references
     with Door(tmp_path / "other", allow_private=True) as door, Jail(readers) as jail:
-        source = MedicalSource(MedicalSource.Options(), door, tmp_path)
+        source = MedicalSource(MedicalOptions(), door, tmp_path)
         for checkpoint in found.values():
             (given,) = checkpoint.artifacts
             with source.open(given) as file, opened(file, given.name, jail, tmp_path, given.member) as (_, index):

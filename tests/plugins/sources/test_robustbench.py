@@ -21,7 +21,7 @@ from filterzoo.vocabularies import COLUMNS
 from filterzoo_plugins import facts
 from filterzoo_plugins.sources.robustbench import robust_pairs, source
 from filterzoo_plugins.sources.robustbench.licences import licences
-from filterzoo_plugins.sources.robustbench.source import MAX_INFO, RobustBenchSource, _eps
+from filterzoo_plugins.sources.robustbench.source import MAX_INFO, RobustBenchOptions, RobustBenchSource, _eps
 from filterzoo_plugins.sources.robustbench.tables import ADDRESSES, TABLES, TORCHVISION, entries
 
 CIFAR = """
@@ -79,7 +79,7 @@ def folder(tmp_path):
 def discover(door, folder, **given):
     options = {"package": "robustbench==1.0", "path": "robustbench-1.0-py3-none-any.whl", "normals": None}
     options |= given
-    return list(RobustBenchSource(RobustBenchSource.Options(**options), door, folder).discover())
+    return list(RobustBenchSource(RobustBenchOptions(**options), door, folder).discover())  # type: ignore[arg-type]  # fields by name, of several types
 
 
 def by_id(listed):
@@ -396,7 +396,7 @@ def test_a_file_that_is_not_the_one_its_name_promises_is_refused(tmp_path):
     from filterzoo.records import Artifact
 
     with WebServer() as server, Door(tmp_path / "cache", allow_private=True) as door:
-        source = RobustBenchSource(RobustBenchSource.Options(), door, tmp_path)
+        source = RobustBenchSource(RobustBenchOptions(), door, tmp_path)
         good = hashlib.sha256(b"weights").hexdigest()[:8]
         for digits, body in ((good, b"weights"), ("0676ba61", b"others")):
             server.add(f"/resnet50-{digits}.pth", body)

@@ -11,6 +11,7 @@ import shutil
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from filterzoo_publish.release import publish, target_for
@@ -32,14 +33,14 @@ def main(folder: Path) -> int:
         place = folder / f"killed-{step}"
         shutil.copytree(old, place)
         ended = in_child(
-            lambda place=place: publish(folder / "second", target_for(str(place), workdir=folder / "second")),
+            partial(publish, folder / "second", target_for(str(place), workdir=folder / "second")),
             die_at=step,
         )
         check_readers(place, before, after)
         if ended == DONE:
             assert tree(place) == after
             return step - 1
-        in_child(lambda place=place: publish(folder / "second", target_for(str(place), workdir=folder / "second")))
+        in_child(partial(publish, folder / "second", target_for(str(place), workdir=folder / "second")))
         assert tree(place) == after, f"step {step}: the next publisher did not mend it"
         shutil.rmtree(place)
 

@@ -18,7 +18,7 @@ from filterzoo.licensing.licences import Licence
 from filterzoo.network.door import Door
 from filterzoo.network.transport import Clocks
 from filterzoo.outcome import Refusal
-from filterzoo_plugins.sources.hub.hf_hub import MAX_CONFIG, HfHubSource
+from filterzoo_plugins.sources.hub.hf_hub import MAX_CONFIG, HfHubOptions, HfHubSource
 from filterzoo_plugins.sources.hub.weights import left_out, sets_of_weights
 
 WEIGHTS = b"weights " * 1000
@@ -58,7 +58,7 @@ def hub(monkeypatch):
 @pytest.fixture
 def source(tmp_path, hub):
     with Door(tmp_path / "cache", allow_private=True) as door:
-        yield lambda **options: HfHubSource(HfHubSource.Options(**options), door, Path())
+        yield lambda **options: HfHubSource(HfHubOptions(**options), door, Path())
 
 
 def test_a_repository_is_a_checkpoint_at_its_commit_with_what_the_hub_tells(hub, source):
@@ -221,7 +221,7 @@ def test_a_hub_that_is_not_there_is_a_failure_to_fetch(source, monkeypatch):
 @pytest.mark.parametrize("options", [{}, {"repos": ["a b"]}, {"repos": ["../x/y"]}, {"tasks": ["x"], "sort": "likes"}])
 def test_options_are_checked(options):
     with pytest.raises(ValidationError):
-        HfHubSource.Options(**options)
+        HfHubOptions(**options)
 
 
 @pytest.mark.parametrize(
@@ -332,7 +332,7 @@ def test_a_saved_model_and_a_checkpoint_come_with_their_data():
 # Licences
 
 
-APACHE = Path(distribution("timm").locate_file(f"timm-{version('timm')}.dist-info/licenses/LICENSE")).read_bytes()
+APACHE = Path(distribution("timm").locate_file(f"timm-{version('timm')}.dist-info/licenses/LICENSE")).read_bytes()  # type: ignore[arg-type]  # of a type that the test knows
 WEIGHT = {"model.safetensors": WEIGHTS}
 
 
@@ -398,7 +398,7 @@ def test_a_hub_that_fails_every_third_request_gives_the_same_listing(hub, tmp_pa
         hub.ails = ails
         clocks = Clocks(sleep=lambda _: None)
         with Door(tmp_path / f"cache{number}", allow_private=True, clocks=clocks) as door:
-            options = HfHubSource.Options(repos=["a/plain", "a/two"], authors=["e"], sizes=True)
+            options = HfHubOptions(repos=("a/plain", "a/two"), authors=("e",), sizes=True)
             listings.append(list(HfHubSource(options, door, Path()).discover()))
     assert listings[0] == listings[1]
     assert len(listings[0]) == 12
@@ -434,11 +434,11 @@ def test_repositories_whose_parameters_the_hub_does_not_count_are_kept(hub, sour
         "f/large": Repo(dict(WEIGHT), large),
         "f/wrong": Repo(dict(WEIGHT), {"safetensors": {"parameters": {"BF16": 7 * 10**9}, "total": 333_312}}),
     }
-    assert [c.id for c in source(authors=["f"], num_parameters="max:2B").discover()] == ["f/keras", "f/small"]
-    assert [c.id for c in source(authors=["f"], num_parameters="min:2M").discover()] == [
+    assert [c.id for c in source(authors=("f",), num_parameters="max:2B").discover()] == ["f/keras", "f/small"]
+    assert [c.id for c in source(authors=("f",), num_parameters="min:2M").discover()] == [
         "f/keras",
         "f/large",
         "f/wrong",
     ]
     with pytest.raises(ValidationError, match="min:1M"):
-        HfHubSource.Options(authors=["f"], num_parameters="under 2B")
+        HfHubOptions(authors=("f",), num_parameters="under 2B")

@@ -9,7 +9,7 @@ from tests.servers import WebServer
 from filterzoo.errors import Reason, StartError
 from filterzoo.network.door import Door
 from filterzoo.outcome import Refusal
-from filterzoo_plugins.sources.hub.onnx_zoo import OnnxZooSource
+from filterzoo_plugins.sources.hub.onnx_zoo import OnnxZooOptions, OnnxZooSource
 
 APACHE = {"tags": ["onnx", "license:apache-2.0"], "cardData": {"license": "apache-2.0"}}
 EXPORTS = [*(f"resnet18_Opset{opset}_timm" for opset in (16, 18, 17)), "vgg11_Opset17_torch_hub", "net-opset"]
@@ -60,7 +60,7 @@ def discover(hub, tmp_path):
     with Door(tmp_path / "cache", allow_private=True) as door:
         yield lambda **options: {
             found.id.removeprefix("onnxmodelzoo/"): found
-            for found in OnnxZooSource(OnnxZooSource.Options(**options), door, tmp_path).discover()
+            for found in OnnxZooSource(OnnxZooOptions(**options), door, tmp_path).discover()
         }
 
 
@@ -137,6 +137,6 @@ def test_a_manifest_that_cannot_be_read_stops_the_start(discover, tmp_path, cont
 def test_a_model_is_opened_at_its_commit(hub, discover, tmp_path):
     found = discover()["resnet18-v1-7"]
     with Door(tmp_path / "other", allow_private=True) as door:
-        source = OnnxZooSource(OnnxZooSource.Options(), door, tmp_path)
+        source = OnnxZooSource(OnnxZooOptions(), door, tmp_path)
         with source.open(found.artifacts[0]) as file:
             assert file.read(0, file.size) == b"onnxmodelzoo/resnet18-v1-7" * 50

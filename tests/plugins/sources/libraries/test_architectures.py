@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 
@@ -20,7 +22,7 @@ def convolutions(state: dict[str, torch.Tensor], prefix: str = "") -> tuple[Tens
     return select([Tensor(name=name, dtype="F32", shape=shape, span=Span(0, 1)) for name, shape in named])
 
 
-def contexts(source, name: str | None, tensors: list[Tensor]) -> set[Context]:
+def contexts(source, name: str | None, tensors: Sequence[Tensor]) -> set[Context]:
     checkpoint = Checkpoint(id="a", revision="1", artifacts=(Artifact(url="https://zoo/a"),), architecture=name)
     told = with_architecture(tensors, source.architectures(checkpoint)).tensors
     return {tensor.convolution.context for tensor in told}

@@ -16,7 +16,7 @@ from filterzoo.network.door import Door
 from filterzoo.records import Context, Span, Tensor
 from filterzoo.vocabularies import COLUMNS
 from filterzoo_plugins import facts
-from filterzoo_plugins.sources.libraries.torchvision import TorchvisionSource
+from filterzoo_plugins.sources.libraries.torchvision import TorchvisionOptions, TorchvisionSource
 
 VERSION = importlib.metadata.version("torchvision").partition("+")[0]
 
@@ -30,7 +30,7 @@ def server():
 @pytest.fixture
 def source(tmp_path, server):
     with Door(tmp_path / "cache", allow_private=True) as door:
-        yield lambda **options: TorchvisionSource(TorchvisionSource.Options(**options), door, Path())
+        yield lambda **options: TorchvisionSource(TorchvisionOptions(**options), door, Path())
 
 
 def test_every_registered_weight_is_listed_once_without_a_network(source):

@@ -7,7 +7,7 @@ import pytest
 from filterzoo.errors import StartError
 from filterzoo.network.door import Door
 from filterzoo_plugins.sources.own_files.facts_table import read_table
-from filterzoo_plugins.sources.own_files.local import LocalSource
+from filterzoo_plugins.sources.own_files.local import LocalOptions, LocalSource
 
 TABLE = """\
 name,task,robust,clean_accuracy,pair_id,license,architecture
@@ -32,7 +32,7 @@ def folder(tmp_path):
 
 def listed(folder, **options):
     with Door(folder / "cache") as door:
-        found = LocalSource(LocalSource.Options(paths=["zoo/*"], **options), door, folder).discover()
+        found = LocalSource(LocalOptions(paths=("zoo/*",), **options), door, folder).discover()
         return {one.id: one for one in found}
 
 

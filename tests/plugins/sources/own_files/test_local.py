@@ -8,7 +8,7 @@ from filterzoo.errors import Reason, Refused, StartError
 from filterzoo.files import LocalFile
 from filterzoo.network.door import Door
 from filterzoo.outcome import Refusal
-from filterzoo_plugins.sources.own_files.local import LocalSource
+from filterzoo_plugins.sources.own_files.local import LocalOptions, LocalSource
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def zoo(tmp_path):
 
 def source(folder, *paths, **options):
     with Door(folder / "cache") as door:
-        return LocalSource(LocalSource.Options(paths=paths, **options), door, folder)
+        return LocalSource(LocalOptions(paths=paths, **options), door, folder)
 
 
 def ids(folder, *paths):
@@ -74,13 +74,13 @@ def test_a_pattern_that_matches_no_file_is_named(zoo, pattern):
 
 
 def test_a_licence_must_be_one():
-    assert LocalSource.Options(paths=("x",), license="Apache License 2.0").license == "Apache License 2.0"
+    assert LocalOptions(paths=("x",), license="Apache License 2.0").license == "Apache License 2.0"
     with pytest.raises(ValidationError, match="is not an SPDX licence"):
-        LocalSource.Options(paths=("x",), license="apche")
+        LocalOptions(paths=("x",), license="apche")
     with pytest.raises(ValidationError):
-        LocalSource.Options(paths=())
+        LocalOptions(paths=())
     with pytest.raises(ValidationError):
-        LocalSource.Options(paths=("",))
+        LocalOptions(paths=("",))
 
 
 def test_links_are_followed_and_what_is_no_file_is_refused_when_opened(zoo):

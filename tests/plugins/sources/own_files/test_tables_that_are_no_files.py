@@ -26,7 +26,7 @@ def place(request, tmp_path: Path) -> Path:
 
 def test_a_table_of_facts(place: Path) -> None:
     with pytest.raises(FilterZooError, match="is not a regular file"):
-        read_table(Path(place.name), place.parent)
+        read_table(place.name, place.parent)
 
 
 def test_a_document(place: Path, tmp_path: Path) -> None:

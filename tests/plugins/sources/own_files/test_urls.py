@@ -14,7 +14,7 @@ from tests.servers import WebServer, status
 from filterzoo.errors import Reason, Refused, StartError
 from filterzoo.network.door import Door
 from filterzoo.store.workfolder import WorkFolder
-from filterzoo_plugins.sources.own_files.urls import UrlsSource
+from filterzoo_plugins.sources.own_files.urls import UrlsOptions, UrlsSource
 
 
 def network():
@@ -32,7 +32,7 @@ def server():
 @pytest.fixture
 def source(tmp_path):
     with Door(tmp_path / "cache") as door:
-        yield lambda **options: UrlsSource(UrlsSource.Options(**options), door, tmp_path)
+        yield lambda **options: UrlsSource(UrlsOptions(**options), door, tmp_path)
 
 
 def test_a_listed_file_is_a_checkpoint_with_what_is_said_of_it(source, tmp_path):
@@ -77,7 +77,7 @@ def test_a_manifest_without_files_or_with_unknown_columns_is_refused():
         {"files": [{"url": "file:///etc/passwd"}]},
     ):
         with pytest.raises(ValidationError):
-            UrlsSource.Options(**options)
+            UrlsOptions(**options)  # type: ignore[arg-type]  # fields by name, of several types
 
 
 def test_a_hash_that_is_stated_is_what_the_bytes_must_have(source, server):

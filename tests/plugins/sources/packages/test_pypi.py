@@ -17,7 +17,7 @@ from filterzoo.network.door import Door
 from filterzoo.network.transport import Clocks
 from filterzoo.outcome import Refusal
 from filterzoo_plugins.sources.packages.index import PYPI, PackageIndex, configured_index
-from filterzoo_plugins.sources.packages.pypi import PypiSource
+from filterzoo_plugins.sources.packages.pypi import PypiOptions, PypiSource
 
 NET = {"zoo/data/net.pt": b"weights", "zoo/data/net.onnx": b"graph", "zoo/data/net.onnx.data": b"side", "zoo/x.py": b""}
 
@@ -35,7 +35,7 @@ def door(tmp_path):
 
 
 def source(door, tmp_path, index_url, *packages, **options):
-    return PypiSource(PypiSource.Options(packages=packages, index_url=index_url, **options), door, tmp_path)
+    return PypiSource(PypiOptions(packages=packages, index_url=index_url, **options), door, tmp_path)
 
 
 def refusal(action, *arguments):
@@ -301,7 +301,7 @@ def test_an_index_that_talks_nonsense_is_one_line(server, door, tmp_path, body):
 @pytest.mark.parametrize("url", ["file:///opt/simple", "ftp://x/simple", "pypi.org/simple", ""])
 def test_an_index_has_a_web_address(url):
     with pytest.raises(ValidationError, match="is not an http or https address"):
-        PypiSource.Options(packages=("a==1",), index_url=url)
+        PypiOptions(packages=("a==1",), index_url=url)
 
 
 def test_the_index_is_the_one_pip_would_use(tmp_path, monkeypatch):

@@ -32,7 +32,7 @@ from filterzoo_plugins.sources.tables import keras_applications, openmmlab
 from filterzoo_plugins.sources.tables.augreg import AugRegSource
 from filterzoo_plugins.sources.tables.bioimage_io import BioImageSource
 from filterzoo_plugins.sources.tables.detectron2 import Detectron2Source
-from filterzoo_plugins.sources.tables.keras_applications import KerasApplicationsSource
+from filterzoo_plugins.sources.tables.keras_applications import KerasApplicationsOptions, KerasApplicationsSource
 from filterzoo_plugins.sources.tables.open_model_zoo import OpenModelZooSource
 from filterzoo_plugins.sources.tables.openmmlab import OpenMmLabSource
 from filterzoo_plugins.sources.tables.paddle import PaddleSource
@@ -63,7 +63,7 @@ def keras_file():
 
 def npz_file():
     buffer = io.BytesIO()
-    np.savez(buffer, **{"conv_root/kernel": WEIGHT.transpose(2, 3, 1, 0)})
+    np.savez(buffer, **{"conv_root/kernel": WEIGHT.transpose(2, 3, 1, 0)})  # type: ignore[arg-type]  # NumPy's types know no names of arrays
     return buffer.getvalue()
 
 
@@ -307,12 +307,12 @@ def test_keras_tables_name_files_and_their_hashes(server, listing, tmp_path):
     assert (one.revision, one.licence) == (f"md5:{md5[:16]}", None)
     server.add("/keras/resnet/resnet50_weights_tf_dim_ordering_tf_kernels.h5", body)
     with Door(tmp_path / "other", allow_private=True) as door:
-        source = KerasApplicationsSource(KerasApplicationsSource.Options(), door, tmp_path)
+        source = KerasApplicationsSource(KerasApplicationsOptions(), door, tmp_path)
         with source.open(one.artifacts[0]) as file:
             assert file.read(0, 8) == body[:8]
     server.add("/keras/resnet/resnet50_weights_tf_dim_ordering_tf_kernels.h5", body + b"!")
     with Door(tmp_path / "third", allow_private=True) as door, pytest.raises(Refused) as caught:
-        KerasApplicationsSource(KerasApplicationsSource.Options(), door, tmp_path).open(one.artifacts[0])
+        KerasApplicationsSource(KerasApplicationsOptions(), door, tmp_path).open(one.artifacts[0])
     assert caught.value.reason is Reason.HASH_MISMATCH
 
 
