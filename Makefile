@@ -58,7 +58,7 @@ test-all: $(VENV)/has-test $(VENV)/has-cluster
 # 200,000 mutated files; kills, faults and power cuts (docs/reliability.md), the same for the same FILTERZOO_FAULTS_SEED.
 # Needs a C compiler. FILTERZOO_FAULTS_STRIDE=1 tries every fault at every call. Parts of a file share cores.
 torture: $(VENV)/has-test
-	$(BIN)/python -m pytest -n logical --dist load -m torture tests/untrusted_files tests/faults
+	$(BIN)/python -m pytest -n logical --dist loadgroup -m torture tests/untrusted_files tests/faults
 
 # One file for every Python and platform. Run it after a change of dependencies in pyproject.toml, or to get newer versions.
 RESOLVE := $(BIN)/uv pip compile --quiet pyproject.toml --all-extras --no-annotate

@@ -146,9 +146,9 @@ class Program:
         kill_after: seconds after which all its processes are killed, whatever they do.
         """
         self.faults.arm(at, fault, with_data=with_data)
-        idle = set(self._preloaded.processes())
-        killer = None if kill_after is None else threading.Timer(kill_after, self._kill, [idle])
-        if killer is not None:
+        killer = None
+        if kill_after is not None:
+            killer = threading.Timer(kill_after, self._kill, [set(self._preloaded.processes())])
             killer.start()
         ran = self._preloaded.run(["filterzoo", *map(str, arguments)], self.faults.root)
         if killer is not None:

@@ -13,7 +13,12 @@ from tests.faults.faulty import Call
 from tests.faults.power import Cut, Disk
 from tests.faults.scenarios import STRIDE, Scenario, state
 
-every_command = pytest.mark.parametrize("scenario", ["crawl", "publication", "takedown"], indirect=True)
+COMMANDS = ["crawl", "publication", "takedown"]
+every_command = pytest.mark.parametrize(
+    "scenario",
+    [pytest.param(name, marks=pytest.mark.xdist_group(f"power of a {name}")) for name in COMMANDS],
+    indirect=True,
+)
 every_cut = pytest.mark.parametrize("cut", Cut, ids=lambda cut: cut.name)
 
 
@@ -35,14 +40,7 @@ def trouble(scenario: Scenario, calls: Sequence[Call], cut: Cut) -> str | None:
     """What is not as undisturbed when the command runs again after a power cut behind these calls."""
     cut_after(scenario, calls, cut)
     met = f"{cut.name} after {len(calls)} calls ({calls[-1] if calls else 'none'})"
-    again = scenario.program.run(*scenario.command)
-    if again.code:
-        return f"{met}: {again.err[-500:]}"
-    try:
-        different = sorted(str(key) for key, _ in scenario.after().items() ^ scenario.state.items())
-    except AssertionError as error:
-        return f"{met}: {error}"
-    return f"{met}: {different[:6]}" if different else None
+    return scenario.trouble_from_here(met)
 
 
 @pytest.mark.slow
@@ -86,8 +84,7 @@ def test_a_decision_before_its_note_is_on_the_disk_is_found(scenario: Scenario) 
 def check(scenario: Scenario, ends: Iterable[int], cut: Cut) -> None:
     """The same command recovers from a cut behind any of these calls."""
     calls, _ = recorded(scenario)
-    troubles = [found for end in ends if (found := trouble(scenario, calls[:end], cut))]
-    assert not troubles, "\n".join(troubles)
+    scenario.told([trouble(scenario, calls[:end], cut) for end in ends])
 
 
 @pytest.mark.slow
