@@ -31,17 +31,20 @@ def default_folder() -> Path:
     return Path(os.environ.get("FILTERZOO_CACHE") or platformdirs.user_cache_dir("filterzoo", appauthor=False))
 
 
+def raise_failed_write(error: OSError) -> None:
+    """StorageFailed where the cache's disk is full or fails; other errors are left to the caller."""
+    raise_disk_trouble(error, "the cache of downloads")
+    if error.errno == errno.EIO:
+        raise StorageFailed(f"the cache of downloads cannot be written to: {error.strerror}; see its disk") from error
+
+
 @contextlib.contextmanager
 def _writing() -> Iterator[None]:
-    """StorageFailed where the disk is full or fails: that is no checkpoint's fault."""
+    """`raise_failed_write` of what fails inside."""
     try:
         yield
     except OSError as error:
-        raise_disk_trouble(error, "the cache of downloads")
-        if error.errno == errno.EIO:
-            raise StorageFailed(
-                f"the cache of downloads cannot be written to: {error.strerror}; see its disk"
-            ) from error
+        raise_failed_write(error)
         raise
 
 
@@ -111,12 +114,14 @@ class Cache:
             return None
         return self.find(entry.sha256)
 
+    @_writing()
     def lock(self, key: str) -> FileLock:
         """A lock for work on one key, between threads and processes; it ends with its process."""
         path = self._path("locks", key)
         path.parent.mkdir(parents=True, exist_ok=True)
         return FileLock(path, thread_local=False)
 
+    @_writing()
     def partial(self, key: str) -> Partial:
         """The unfinished download of a key; hold its lock."""
         path = self._path("partial", key)
@@ -135,6 +140,7 @@ class Cache:
         partial.path.touch()
         return Partial(partial.path, etag)
 
+    @_writing()
     def discard(self, partial: Partial) -> None:
         """Remove a partial download."""
         partial.path.unlink(missing_ok=True)
@@ -176,6 +182,7 @@ class Cache:
                 self.discard(partial)
                 raise
 
+    @_writing()
     def scratch(self) -> IO[bytes]:
         """An unnamed file in the cache's folder: removed when it is closed or its process ends."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -205,7 +212,7 @@ class Cache:
 def append(partial: Partial, parts: Iterable[bytes], digest: hashlib._Hash) -> str:
     """Add bytes to a partial download and sync them; `digest` of them all, as hex.
 
-    Refused when the disk fails, StorageFailed when it is full.
+    StorageFailed when the disk is full or fails, Refused when the cache cannot be written to otherwise.
     """
     with partial.path.open("ab") as file:
         for part in parts:
@@ -213,7 +220,7 @@ def append(partial: Partial, parts: Iterable[bytes], digest: hashlib._Hash) -> s
             try:
                 file.write(part)
             except OSError as error:
-                raise_disk_trouble(error, "the cache of downloads")
+                raise_failed_write(error)
                 raise Refused(Reason.FETCH_FAILED, f"cannot write to the cache: {error.strerror}") from error
         sync(file)
     return digest.hexdigest()

@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from typing import IO
 
 from filterzoo.errors import Reason, Refused
+from filterzoo.network.cache import raise_failed_write
 from filterzoo.network.ranges import ByteRange
 
 IN_MEMORY = 1 << 20
@@ -35,7 +36,7 @@ class Slot:
         return self.filled == self.byte_range.end
 
     def write(self, part: bytes) -> None:
-        """Append bytes; any beyond the slot's end are dropped. Refused (fetch_failed) when the disk fails."""
+        """Append bytes; any beyond the slot's end are dropped. Raises as `HeldBytes.write`."""
         part = part[: self.byte_range.end - self.filled]
         if self._memory is not None:
             self._memory += part
@@ -77,7 +78,7 @@ class HeldBytes:
             try:
                 self._file = self._create()
             except OSError as error:
-                raise _disk_failed(error) from error
+                raise _refusal(error) from error
             self._descriptor = self._file.fileno()
         place, self._file_end = self._file_end, self._file_end + byte_range.length
         return Slot(byte_range, self, place)
@@ -107,14 +108,14 @@ class HeldBytes:
         return [slot for slot in self._slots[first:last] if slot.byte_range.end > byte_range.begin]
 
     def write(self, part: bytes, place: int) -> None:
-        """Write into the file; Refused (fetch_failed) when it cannot be written."""
+        """Write into the file; StorageFailed when the disk is full or fails, Refused for other errors."""
         view = memoryview(part)
         try:
             while view:
                 count = os.pwrite(self._descriptor, view, place)
                 place, view = place + count, view[count:]
         except OSError as error:
-            raise _disk_failed(error) from error
+            raise _refusal(error) from error
 
     def read_into(self, place: int, buffer: memoryview) -> None:
         """Read from the file."""
@@ -128,5 +129,6 @@ class HeldBytes:
             self._file.close()
 
 
-def _disk_failed(error: OSError) -> Refused:
+def _refusal(error: OSError) -> Refused:
+    raise_failed_write(error)
     return Refused(Reason.FETCH_FAILED, f"cannot write to the cache: {error.strerror}")

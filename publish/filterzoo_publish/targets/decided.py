@@ -26,6 +26,7 @@ PLAN = "plan.json"
 """The plan's name inside the folder of the release."""
 LONGEST_PLAN = 256 << 20
 """Longest plan that is read, in bytes."""
+_ATTEMPTS = 100
 _NOTES = "releases"
 """The folder in the work folder with a note for each release that may have to be finished."""
 
@@ -84,12 +85,21 @@ class Notes:
         """Record durably that this plan will be executed. A read-only work folder gets no note."""
         if self._folder is None:
             return
-        with contextlib.suppress(OSError):
-            make_folder(self._folder)
-            with (self._folder / f"{_name(plan)}.{_mark(target)}.json").open("w") as note:
-                json.dump({"target": str(target)}, note)
-                sync(note)
-            sync_folder(self._folder)
+        for _attempt in range(_ATTEMPTS):
+            try:
+                self._write(self._folder / f"{_name(plan)}.{_mark(target)}.json", target)
+            except FileNotFoundError:
+                continue  # the publisher to another target has just removed the empty folder
+            except OSError:
+                pass
+            return
+
+    def _write(self, note: Path, target: Path) -> None:
+        make_folder(note.parent)
+        with note.open("w") as file:
+            json.dump({"target": str(target)}, file)
+            sync(file)
+        sync_folder(note.parent)
 
     def has(self, plan: bytes) -> bool:
         """Whether the plan was noted."""

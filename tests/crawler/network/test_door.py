@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import os
 import random
@@ -10,7 +11,7 @@ import pytest
 from tests import servers
 from tests.servers import WebServer
 
-from filterzoo.errors import Reason, Refused
+from filterzoo.errors import Reason, Refused, StorageFailed
 from filterzoo.network.addresses import AddressPolicy, is_inside, shown
 from filterzoo.network.cache import Cache
 from filterzoo.network.door import Door
@@ -473,6 +474,38 @@ def test_a_store_that_fails_leaves_nothing(tmp_path):
     assert not list((tmp_path / "files").glob("*/*"))
     assert not list((tmp_path / "partial").iterdir())
     assert cache.store("key", [b"all"]).read_bytes() == b"all"
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+@pytest.mark.parametrize(
+    "call", ["os.fsync", "os.replace", "pathlib.Path.open", "pathlib.Path.touch", "pathlib.Path.mkdir"]
+)
+def test_a_disk_that_fails_under_the_cache_ends_the_run(server, door, monkeypatch, call, number):
+    """It is no checkpoint's fault; with a disk that works the same download comes."""
+    url = server.add("/w.bin", BODY, ranges=False)
+
+    def fails(*_arguments, **_options):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(call, fails)
+        with pytest.raises(
+            StorageFailed, match=f"^the cache of downloads cannot be written to: {os.strerror(number)}; "
+        ):
+            door.download(url)
+    assert door.download(url).read_bytes() == BODY
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_a_disk_that_fails_under_ranges_ends_the_run(server, door, monkeypatch, number):
+    def fails(*_arguments):
+        raise OSError(number, os.strerror(number))
+
+    body = BODY * 5
+    with door.open(Artifact(url=server.add("/w.bin", body))) as file:
+        monkeypatch.setattr("os.pwrite", fails)
+        with pytest.raises(StorageFailed, match=r"^the cache of downloads cannot be written to"):
+            file.read(0, 2_000_000)
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "", "a" * 63, "A" * 64, "a" * 63 + "\n"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from tests.publish import received
@@ -164,6 +165,29 @@ def test_a_release_is_not_decided_where_a_file_cannot_take_its_place(sound, targ
         publish(sound / "second", target_for(str(target), workdir=sound / "second"))
     assert tree(target) == before
     assert (target / "NOTICE").is_dir() or (target / "NOTICE").is_symlink()
+
+
+def test_notes_of_two_publishers_from_one_work_folder_are_kept(tmp_path: Path) -> None:
+    """Each removes the folder of notes where it is empty, also while the other is about to write one."""
+    plans = [(number, Notes(tmp_path / "work"), b"%d" % number, tmp_path / f"out{number}") for number in range(2)]
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "journal.sqlite").touch()
+    lost: list[int] = []
+
+    def publish_often(number: int, notes: Notes, plan: bytes, target: Path) -> None:
+        for _ in range(300):
+            notes.add(plan, target)
+            if not notes.has(plan):
+                lost.append(number)
+            notes.drop(plan)
+
+    threads = [Thread(target=publish_often, args=arguments) for arguments in plans]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert lost == []
+    assert not (tmp_path / "work" / "releases").exists()
 
 
 def test_notes_are_not_written_or_removed_through_a_link(tmp_path):
