@@ -40,19 +40,24 @@ class _QuietServer(ThreadingHTTPServer):
         """A client that hangs up is part of these tests."""
 
 
+class _QuietServer6(_QuietServer):
+    address_family = socket.AF_INET6
+
+
 class WebServer:
     """Serves `resources`; counts `requests` (path, Range header, all headers) and the body bytes it began to send."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
         self.resources: dict[str, Resource] = {}
         self.requests: list[tuple[str, str | None, dict[str, str]]] = []
         self.sent = 0
-        self._server = _QuietServer(("127.0.0.1", 0), self._handler())
+        self._host = f"[{host}]" if ":" in host else host
+        self._server = (_QuietServer6 if ":" in host else _QuietServer)((host, 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return f"http://{self._host}:{self._server.server_port}"
 
     def add(self, path: str, body: bytes, *faults: Fault, **settings) -> str:
         self.resources[path] = Resource(body, faults=list(faults), **settings)
