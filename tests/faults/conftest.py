@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,13 +20,19 @@ MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # a folder of o
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    with program_in(tmp_path_factory.mktemp("own").resolve()) as running:
+        yield running
+
+
+@contextmanager
+def program_in(own: Path, environment: Mapping[str, str] | None = None) -> Iterator[Program]:
+    """`filterzoo` under the shim with a zoo in its root; `own` is for the shim's files."""
     if COMPILER is None or not sys.platform.startswith("linux"):
         pytest.skip("the shim needs Linux and a C compiler")
-    own = tmp_path_factory.mktemp("own").resolve()
     with tempfile.TemporaryDirectory(prefix="filterzoo-faults-", dir=MEMORY) as folder:
         root = Path(folder).resolve()
         scenarios.write_zoo(root)
-        running = Program(Faults(own, root))
+        running = Program(Faults(own, root), environment)
         try:
             yield running
         finally:

@@ -13,7 +13,7 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from enum import IntEnum
@@ -124,14 +124,14 @@ class Faults:
 class Program:
     """`filterzoo` under the shim, in forks of a process that has imported it. Downloads are kept in `case/cache`.
 
-    What is entered into `opened` ends with it.
+    What is entered into `opened` ends with it. environment: further variables.
     """
 
-    def __init__(self, faults: Faults) -> None:
+    def __init__(self, faults: Faults, environment: Mapping[str, str] | None = None) -> None:
         self.faults = faults
         self.opened = ExitStack()
         cache = {"FILTERZOO_CACHE": str(faults.root / "case" / "cache")}
-        self._preloaded = Preloaded({**os.environ, **faults.environment, **cache})
+        self._preloaded = Preloaded({**os.environ, **faults.environment, **cache, **(environment or {})})
 
     def run(
         self,

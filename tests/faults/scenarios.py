@@ -26,7 +26,9 @@ SEED = int(os.environ.get("FILTERZOO_FAULTS_SEED", "0"))
 SAMPLE = 6
 """Calls that the slow tier tries of each command."""
 STRIDE = int(os.environ.get("FILTERZOO_FAULTS_STRIDE", "3"))
-"""`make torture` tries a kill at every call, and other faults at one of so many."""
+KILL_STRIDE = int(os.environ.get("FILTERZOO_FAULTS_KILL_STRIDE", "1"))
+"""`make torture` tries a kill at every call, and other faults at one of so many. Larger numbers make pieces of it: the
+seeds from 0 to the number less one try all calls together."""
 AGAIN = 20
 """Of the states from which a command has already recovered, one in so many is tried again: is it all that counts?"""
 MANIFEST = """

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
+from tests.faults import scenarios
+from tests.faults.conftest import program_in
 from tests.faults.faulty import Fault
-from tests.faults.scenarios import SEED, STRIDE, Scenario
+from tests.faults.scenarios import KILL_STRIDE, SEED, STRIDE, Scenario
 
 COMMANDS = ["crawl", "crawl_of_downloads", "publication", "takedown", "repair", "export", "report"]
 MOMENTS = {"crawl": 100, "publication": 200, "takedown": 200, "repair": 250, "export": 250}
 """How often each is killed at a moment: a thousand times."""
 
 
-def in_one_process(*scenarios: str) -> Iterable[object]:
+def in_one_process(*names: str) -> Iterable[object]:
     """All tests of a scenario run in one process (`--dist loadgroup`), which remembers from where it recovers."""
-    return [pytest.param(scenario, marks=pytest.mark.xdist_group(scenario)) for scenario in scenarios]
+    return [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
 
 
 every_command = pytest.mark.parametrize("scenario", in_one_process(*COMMANDS), indirect=True)
@@ -41,7 +44,7 @@ def test_a_sample_of_calls(scenario: Scenario, fault: Fault) -> None:
 @every_command
 @every_fault
 def test_every_call(scenario: Scenario, fault: Fault) -> None:
-    scenario.check(scenario.every(1 if fault is Fault.KILL else STRIDE), [fault])
+    scenario.check(scenario.every(KILL_STRIDE if fault is Fault.KILL else STRIDE), [fault])
 
 
 def killed_at_moments(scenario: Scenario, times: int) -> int:
@@ -78,3 +81,32 @@ def test_what_only_reads_changes_no_file(scenario: Scenario, command: tuple[str,
     scenario.begin()
     assert scenario.program.run(*command).code == 0
     assert [str(call) for call in scenario.program.faults.calls()] == []
+
+
+PLANTED = """
+import pathlib, shutil
+
+renamed = pathlib.Path.rename
+
+def rename(self, target):
+    if self.suffix != ".part":
+        return renamed(self, target)
+    shutil.copyfile(self, target)
+    self.unlink()
+
+pathlib.Path.rename = rename
+"""
+
+
+@pytest.mark.slow
+def test_a_copy_in_the_place_of_a_rename_is_found(tmp_path: Path) -> None:
+    """As if the program had a fault: a finished draft is copied to its name, which is there before its bytes."""
+    (tmp_path / "planted").mkdir()
+    (tmp_path / "planted" / "sitecustomize.py").write_text(PLANTED)
+    with program_in(tmp_path, {"PYTHONPATH": str(tmp_path / "planted")}) as program:
+        (starts := program.faults.root / "starts").mkdir()
+        scenario = scenarios.export(program, starts)
+        calls = enumerate(program.faults.calls(), 1)
+        (copied,) = [number for number, call in calls if call.name == "write" and call.path.endswith("/export.h5")]
+        assert "not as undisturbed" in str(scenario.trouble(copied, Fault.TEAR))
+        assert scenario.trouble(copied - 2, Fault.KILL) is None
