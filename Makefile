@@ -56,7 +56,7 @@ test-all: $(VENV)/has-test $(VENV)/has-cluster
 	$(PYTEST) -n $$(( $(CORES) + 2 )) -m 'slow or index or cluster'
 
 # 200,000 mutated files; kills, faults and power cuts (docs/reliability.md), the same for the same FILTERZOO_FAULTS_SEED.
-# Needs a C compiler. FILTERZOO_FAULTS_STRIDE=1 tries every fault at every call. Parts of a file share cores.
+# Needs a C compiler. FILTERZOO_FAULTS_STRIDE=1 tries every fault at every call. The tests of one command run in one process.
 torture: $(VENV)/has-test
 	$(BIN)/python -m pytest -n logical --dist loadgroup -m torture tests/untrusted_files tests/faults
 

@@ -31,6 +31,10 @@ class _Note(NamedTuple):
     until: float = 0.0
     asked: bool = False
 
+    def holds(self, now: float) -> bool:
+        """Whether the host is to be left alone now. A rest that is too long: the clock went back."""
+        return now < self.until and (self.asked or self.until - now <= REST)
+
 
 @dataclass(frozen=True, slots=True)
 class HostHealth:
@@ -42,7 +46,7 @@ class HostHealth:
         """Refused (fetch_failed) while the host of `url` is down; the same message for all its files."""
         path = self._path(url)
         note = _read(path)
-        if now >= note.until:
+        if not note.holds(now):
             return
         origin, until = origin_of(url), utc(note.until)
         if note.asked:
@@ -63,7 +67,7 @@ class HostHealth:
             failures = note.failures + 1
             if wait is not None and wait > longest:
                 note = _Note(failures, max(note.until, now + wait), asked=True)
-            elif failures >= AWAY_AFTER and now >= note.until:
+            elif failures >= AWAY_AFTER and not note.holds(now):
                 note = _Note(failures, now + REST)
             else:
                 note = note._replace(failures=failures)

@@ -97,6 +97,17 @@ def test_after_a_rest_one_request_tries_the_host_again(server, world):
     assert world.door.get_bytes(away) == b"here"
 
 
+def test_a_clock_that_jumps_back_keeps_no_host_away_for_longer(server, world):
+    away = server.add("/away", b"here", *[servers.status(503)] * (AWAY_AFTER + 1))
+    for _ in range(3):
+        world.refusal(away)
+    world.time -= 1_000_000
+    assert "is away" in world.refusal(away).detail  # it was asked once
+    assert len(server.requests) == AWAY_AFTER + 1
+    world.time += REST + 1
+    assert world.door.get_bytes(away) == b"here"
+
+
 def test_a_host_that_asks_for_a_long_wait_is_asked_once(server, world):
     late = server.add("/late", b"x", servers.status(429, Retry_After="4000"))
     first, second = world.refusal(late), world.refusal(server.url + "/another")
