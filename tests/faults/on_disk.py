@@ -31,7 +31,7 @@ def name_of_state(folder: Path) -> str:
     What is by chance is numbered as it appears, so that only what is equal to what counts. Times of files don't.
     """
     parts = list(_parts(folder))
-    numbers = {}
+    numbers: dict[bytes, bytes] = {}
     for part in parts:
         for pattern in CHANCE:
             for found in re.findall(pattern, part):

@@ -50,7 +50,8 @@ def test_every_call(scenario: Scenario, fault: Fault) -> None:
 def killed_at_moments(scenario: Scenario, times: int) -> int:
     """Kill the command so often at a moment, each time as if it were the first; how many came before its end."""
     moments = random.Random(f"{SEED} {scenario.command}")
-    troubles, killed = [], 0
+    troubles: list[str | None] = []
+    killed = 0
     while killed < times and len(troubles) < 3 * times:
         is_killed, trouble = scenario.trouble_after(moments.random() * scenario.seconds)
         killed += is_killed
