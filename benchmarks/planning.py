@@ -10,7 +10,8 @@ the real one, with which 2,000,000 repositories in pages of 1,000 take 20 minute
 2. The same command again, to its end.
 3. The same with `modified_since`: only what changed since then is listed.
 4. `status`.
-5. `make_plan` for `--models` new checkpoints of `--layers` layers each, in a process of its own.
+5. The plan of a release, the rows of `models` and `status` and the card's tables, for `--models` new checkpoints of
+   `--layers` layers each, in a process of its own.
 """
 
 from __future__ import annotations

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, Self
-from urllib.parse import quote
 
 from filterzoo.errors import NewerJournal, Reason, StartError, StorageFailed
 from filterzoo.outcome import Done, LedgerEntry
@@ -25,6 +22,7 @@ from filterzoo.store.documents import (
     entry_of,
     fields_of_entry,
 )
+from filterzoo.store.read_only import open_read_only
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS done (
@@ -88,7 +86,7 @@ class Journal:
 
     def _opened(self, undo: contextlib.ExitStack, *, read_only: bool) -> sqlite3.Connection:
         if read_only:
-            return _open_read_only(self._path, undo)
+            return open_read_only(self._path, undo)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         return sqlite3.connect(self._path, isolation_level=None, timeout=60)
 
@@ -390,21 +388,3 @@ def _time(stored: object) -> str | None:
 
 def _newer(path: Path, why: str) -> str:
     return f"{path}: was written by a newer version ({why}); upgrade filterzoo, or name another --workdir"
-
-
-def _open_read_only(path: Path, undo: contextlib.ExitStack) -> sqlite3.Connection:
-    """The database for reading, also in a read-only folder, where SQLite cannot use a write-ahead log."""
-    uri = f"file:{quote(str(path.absolute()))}?mode=ro"
-    with contextlib.suppress(sqlite3.OperationalError), contextlib.ExitStack() as failed:
-        database = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=60)
-        failed.callback(database.close)
-        database.execute("SELECT count(*) FROM sqlite_master").fetchall()
-        failed.pop_all()
-        return database
-    log = path.with_name(f"{path.name}-wal")
-    if log.exists() and log.stat().st_size:
-        folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="filterzoo-journal-")))
-        for file in (path, log):
-            shutil.copyfile(file, folder / file.name)
-        return sqlite3.connect(folder / path.name, isolation_level=None)
-    return sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
