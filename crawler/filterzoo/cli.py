@@ -14,7 +14,7 @@ import typer
 import filterzoo
 from filterzoo import stopping
 from filterzoo.commands.catalogue import hooked_commands, named_commands
-from filterzoo.errors import FilterZooError, describe
+from filterzoo.errors import FilterZooError, describe, remedy
 from filterzoo.reporting.terminal import printable, silence
 
 DEBUG = "--debug"
@@ -78,7 +78,7 @@ def main() -> None:
         _end("not enough memory; see docs/tuning.md, or give it a machine with more", 2)
     except OSError as error:
         place = f"{printable(str(error.filename), 400)}: " if error.filename is not None else ""
-        _end(f"{place}{error.strerror or error}; mend it and run the same command again", 2)
+        _end(f"{place}{error.strerror or error}; {remedy(error)} and run the same command again", 2)
     except Exception as error:  # noqa: BLE001  # the one place where a fault of the program becomes a line
         _end(f"unexpected error: {describe(error)}; {_kept_traceback()}", UNEXPECTED)
 

@@ -178,14 +178,22 @@ def plugin_error(plugin: str, what: str, error: BaseException, owner: type | Non
     return Refused(Reason.PLUGIN_ERROR, f"{what} raised {describe(error)}{place}", plugin=plugin)
 
 
-_DISK_TROUBLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+_DISK_TROUBLE = _NO_SPACE | {errno.EROFS, errno.EFBIG}
+
+
+def remedy(error: OSError) -> str:
+    """What helps against an error of the system: `free space`, `make it writable`, or only `mend it`."""
+    if error.errno in _NO_SPACE:
+        return "free space"
+    return "make it writable" if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM} else "mend it"
 
 
 def raise_disk_trouble(error: OSError, place: str) -> None:
     """StorageFailed where the disk under `place` is full or not writable; other errors are left to the caller."""
     if error.errno in _DISK_TROUBLE:
         raise StorageFailed(
-            f"{place} cannot be written to: {error.strerror}; free space and run the same command again"
+            f"{place} cannot be written to: {error.strerror}; {remedy(error)} and run the same command again"
         ) from error
 
 

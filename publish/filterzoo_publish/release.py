@@ -16,6 +16,7 @@ import tenacity
 from filterzoo.dataset.published import first_line, is_hub_name
 from filterzoo.dataset.untrusted import reading
 from filterzoo.errors import StorageFailed
+from filterzoo.reporting.counts import counted
 from filterzoo_publish.card.citation import Identity, former_doi
 from filterzoo_publish.card.documents import documents, outdated_figure
 from filterzoo_publish.card.figures import LAYER_COLUMNS, by_depth, overview
@@ -163,7 +164,7 @@ def _release_into(
         identity=Identity(target.url, target.doi or former_doi(published.files)),
     )
     removed = tuple(sorted([*outdated, *outdated_figure(published, written)]))
-    message = f"{RELEASE} {made.name}: {len(plan.entries)} new models"
+    message = f"{RELEASE} {made.name}: {counted(len(plan.entries), 'new model')}"
     commit = target.commit(written, removed, message, made.name)
     return _report(target, plan, published, files=files, removed=removed, commit=commit)
 

@@ -103,8 +103,8 @@ def discover(
     """Tasks, and ledger entries for what the licence, a limit or its zoo leaves out and for sources that fail.
 
     Each (source, id, revision) comes once, where it is listed first. watch: called for each source at its end, and
-    whether it could be listed to its end. StartError where the only source cannot start; if there are others, it is
-    recorded as a failure, and they go on. is_alone: whether it is the only one, if the caller knows better.
+    whether it could be listed to its end. StartError where the only source cannot start; if there are others, or its
+    server is the cause, it is recorded as a failure, and they go on. is_alone: whether it is the only one, if the caller knows better.
     """
     chosen = [(number, opened) for number, opened in enumerate(sources) if only in {None, opened.source.name}]
     with Seen() as seen:
@@ -127,7 +127,7 @@ def _of_source(
     except StorageFailed:
         raise
     except StartError as error:
-        if is_alone:
+        if is_alone and not isinstance(error.__cause__, Refused):
             raise
         yield _not_started(opened.source.name, error)
     except Refused as refusal:

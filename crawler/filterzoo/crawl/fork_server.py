@@ -11,10 +11,11 @@ import importlib.metadata
 import multiprocessing
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from multiprocessing import forkserver, util
+from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
@@ -48,7 +49,8 @@ def start(sockets: Path | None, *, builds_architectures: bool = False) -> bool:
         return False
     forkserver.set_forkserver_preload([*PRELOADED, *_FOR_ARCHITECTURES * builds_architectures])
     try:
-        with contextlib.nullcontext() if sockets is None else _socket_in(sockets):
+        resource_tracker.ensure_running()  # it ends the hold of signals when it starts
+        with contextlib.nullcontext() if sockets is None else _socket_in(sockets), _held_interrupts():
             forkserver.ensure_running()
     except OSError:  # no place for its socket, such as a full disk or a file system that has none
         return False
@@ -59,6 +61,16 @@ def context(sockets: Path | None = None, *, builds_architectures: bool = False) 
     """What makes worker processes, and what they share."""
     has_server = start(sockets, builds_architectures=builds_architectures)
     return multiprocessing.get_context("forkserver" if has_server else "spawn")
+
+
+@contextlib.contextmanager
+def _held_interrupts() -> Iterator[None]:
+    """Ctrl-C waits meanwhile, here; in the new process, which inherits this, until it has been told to ignore it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

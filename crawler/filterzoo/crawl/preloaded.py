@@ -11,6 +11,7 @@ import signal
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # a worker uses one; others would wait for work, busily
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver receives it and ends this process and its forks
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # it was held until now
 
 from filterzoo.crawl.machine import keep_freed_memory  # noqa: E402
 from filterzoo.hooks import PROJECT  # noqa: E402

@@ -79,9 +79,9 @@ class Journal:
                 if not read_only:
                     self._migrate()
             except sqlite3.DatabaseError as error:
-                raise StartError(
-                    f"{path}: cannot be used as journal: {error}; `filterzoo doctor --repair` mends it"
-                ) from error
+                is_full = error.sqlite_errorname == "SQLITE_FULL"
+                advice = "free space and run the same command again" if is_full else "`filterzoo doctor --repair` mends it"
+                raise StartError(f"{path}: cannot be used as journal: {error}; {advice}") from error
             self._undo = undo.pop_all()
 
     def _opened(self, undo: contextlib.ExitStack, *, read_only: bool) -> sqlite3.Connection:

@@ -151,6 +151,8 @@ class WorkFolder:
 
         The folder itself may be a link: its user named it.
         """
+        if self.path.exists() and not self.path.is_dir():
+            raise StartError(f"{self.path}: is a file, not a work folder; name another --workdir")
         for names, is_ours, kind in ((_FILES, stat.S_ISREG, "file"), (_FOLDERS, stat.S_ISDIR, "folder")):
             for place in (self.path / name for name in names):
                 with contextlib.suppress(FileNotFoundError, NotADirectoryError):

@@ -41,15 +41,18 @@ def resolved(
 
 
 def withdrawn(requests: Sequence[Request], takedowns: Iterable[Takedown]) -> set[Request]:
-    """The requests, all of which were made before; StartError for one that was not."""
+    """Those of `takedowns` that the requests name, a glob all that it matches; StartError for a request without any."""
     known = [(one.kind, one.value) for one in takedowns]
+    found: set[Request] = set()
     for kind, value in requests:
-        if (kind, value) not in known:
+        named = {(own, name) for own, name in known if own == kind and (name == value or fnmatchcase(name, value))}
+        if not named:
             listed = ", ".join(f"--{own} {ascii(name)[1:-1][:80]}" for own, name in known[:_SHOWN]) or "none"
             raise StartError(
                 f"takedown: --{kind} {ascii(value)[:160]} was never asked for; takedowns.csv has: {listed}"
             )
-    return set(requests)
+        found |= named
+    return found
 
 
 def _matches(kind: TakedownKind, value: str, models: Iterable[Mapping[str, Any]]) -> Iterator[Request]:
@@ -95,6 +98,7 @@ def _near(value: str, names: Iterable[str]) -> list[str]:
     """Names that contain the value's words, then similar ones."""
     unique = sorted({name for name in names if name})
     word = value.strip("*?[]/ ").lower()
-    holding = [name for name in unique if word and word in name.lower()]
+    last = word.rpartition("/")[2] if _is_glob(value) else word
+    holding = [name for name in unique if last and last in name.lower()]
     alike = difflib.get_close_matches(value, unique, n=_SHOWN)
     return list(dict.fromkeys([*holding, *alike]))[:_SHOWN]

@@ -95,7 +95,7 @@ def test_a_faster_publisher_is_merged_with(hub, tmp_path):
     hub.before_commit.append(lambda: publish(theirs, target(hub)))
     publish(ours, target(hub))
     titles = [title.partition(": ")[2] for title in hub.history(REPO)]
-    assert titles[:3] == ["2 new models", "2 new models", "1 new models"]
+    assert titles[:3] == ["2 new models", "2 new models", "1 new model"]
     assert verify_files(opened(hub)) == []
     assert len(hub.repos[REPO].tags) == 3
 

@@ -44,6 +44,10 @@ class DistributionFile:
     size: int | None = None
 
 
+class NoPackage(Refused):
+    """Raised where the index has no package of that name."""
+
+
 @dataclass(frozen=True, slots=True)
 class PackageIndex:
     """An index of the simple API at `url`, such as https://pypi.org/simple."""
@@ -63,7 +67,7 @@ class PackageIndex:
         archives = self.archives(name)
         ranked = [(rank, entry.url, entry) for entry in archives if (rank := _rank(file_name(entry.url), version))]
         if not ranked:
-            raise Refused(Reason.REMOVED, f"the index has no wheel or source archive of {name} {version}", self._shown)
+            raise Refused(Reason.REMOVED, f"the index has no wheel or source archive of {name} {version}", self.shown)
         return min(ranked, key=lambda choice: choice[:2])[-1]
 
     def archives(self, name: str) -> list[DistributionFile]:
@@ -72,20 +76,21 @@ class PackageIndex:
             page = self.door.trusting(self.url).get(self.page(name), accept=_ACCEPT)
         except Refused as refusal:
             if refusal.reason is Reason.REMOVED:
-                raise Refused(Reason.REMOVED, f"the index has no package {name}", self._shown) from refusal
+                raise NoPackage(Reason.REMOVED, f"the index has no package {name}", self.shown) from refusal
             raise StartError(
-                f"cannot read the package index {self._shown}: {refusal.detail}; check the network, or name a mirror "
+                f"cannot read the package index {self.shown}: {refusal.detail}; check the network, or name a mirror "
                 "in index_url or PIP_INDEX_URL"
             ) from refusal
         try:
             return list(_json_archives(page) if "json" in page.content_type else _html_archives(page))
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise StartError(
-                f"the package index {self._shown} answers with something that is no package page"
+                f"the package index {self.shown} answers with something that is no package page"
             ) from error
 
     @property
-    def _shown(self) -> str:
+    def shown(self) -> str:
+        """Its address without what a user may keep secret in it."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"
 

@@ -26,6 +26,7 @@ from filterzoo_plugins import facts
 from filterzoo_plugins.sources.files.weight_files import passed_over, unlisted
 from filterzoo_plugins.sources.packages.archive import open_archive
 from filterzoo_plugins.sources.packages.index import (
+    NoPackage,
     PackageIndex,
     configured_index,
     file_name,
@@ -67,7 +68,8 @@ class PypiSource(Source[PypiOptions]):
 
     Of each version the most portable wheel is read, else the source archive. The id is `package/member`, the revision
     the version and the start of the archive's sha256. A package the index does not have, or whose archive is damaged,
-    becomes one checkpoint that is refused when it is opened, so that the ledger names it and the others go on. It names
+    becomes one checkpoint that is refused when it is opened, so that the ledger names it and the others go on; an index
+    that has none of them is not listed. It names
     packages without weight files too, and files that look like weights and fit none of the default patterns. An index
     states neither task nor training data: of some packages `manifests/facts/pypi.csv` does.
     """
@@ -76,12 +78,24 @@ class PypiSource(Source[PypiOptions]):
     opens_members: ClassVar[bool] = True
 
     def discover(self) -> Iterator[Checkpoint | Refusal]:
-        """See `Source.discover`; the archives are downloaded. StartError if the index cannot be reached."""
+        """See `Source.discover`; the archives are downloaded. StartError if the index cannot be reached.
+
+        Refused (removed) at the end if the index has none of the packages: then it is hardly the index that was meant.
+        """
+        has_any = False
         for requirement in dict.fromkeys(self.options.packages):
             try:
                 yield from self._checkpoints(requirement)
-            except Refused:
+            except Refused as refusal:
+                has_any |= not isinstance(refusal, NoPackage)
                 yield self._broken(requirement)
+            else:
+                has_any = True
+        if not has_any:
+            raise Refused(
+                Reason.REMOVED,
+                f"the index {self._index.shown} has none of the packages; check their names, index_url and PIP_INDEX_URL",
+            )
 
     def open(self, artifact: Artifact) -> LocalFile:
         """The member's bytes, copied out of the archive into the cache."""

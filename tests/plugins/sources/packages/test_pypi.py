@@ -201,6 +201,14 @@ def test_a_package_that_is_gone_is_named_and_the_others_go_on(server, door, tmp_
         assert checkpoint.id in error.detail
 
 
+def test_an_index_that_has_none_of_the_packages_is_not_listed(server, door, tmp_path):
+    listed = source(door, tmp_path, server.url + "/simple", "one==1.0", "two==1.0").discover()
+    assert [next(listed).id, next(listed).id] == ["one", "two"]
+    error = refusal(next, listed)
+    assert error.reason is Reason.REMOVED
+    assert "has none of the packages; check their names, index_url" in error.detail
+
+
 def test_a_package_that_comes_back_meanwhile_is_for_the_next_run(server, door, tmp_path):
     url = offer(server, "zoo", {})
     crawled = source(door, tmp_path, url, "zoo==1.0")
