@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from filterzoo.errors import raise_disk_trouble
 from filterzoo.reporting.terminal import console, printable
 
 if TYPE_CHECKING:
@@ -71,7 +74,9 @@ def report(
     if explorer:
         from filterzoo_analysis.explorer import writing  # noqa: PLC0415  # as below
 
-        console().print(printable(str(writing.write(target, output)), 400))
+        with _named(output):
+            page = writing.write(target, output)
+        console().print(printable(str(page), 400))
         return
     from filterzoo.dataset.untrusted import reading  # noqa: PLC0415  # as below
     from filterzoo_analysis.page import rendering  # noqa: PLC0415  # seconds that other commands do not need
@@ -85,8 +90,19 @@ def report(
         zoo = _prepare(target, variant, since, bar, where=where, exclude=kinds)
         zoo = replace(zoo, images=tuple(map(str, images or ())), grids=tuple(grids or ()), master_keys=master_keys)
         drawing = bar.add_task("figures", total=None)
-        page = reports.write(zoo, output, lambda name: bar.update(drawing, description=f"drawing {name}"))
+        with _named(output):
+            page = reports.write(zoo, output, lambda name: bar.update(drawing, description=f"drawing {name}"))
     console().print(printable(str(page), 400))
+
+
+@contextlib.contextmanager
+def _named(output: Path) -> Iterator[None]:
+    """A full disk and the like under `output`: libraries' errors do not say where."""
+    try:
+        yield
+    except OSError as error:
+        raise_disk_trouble(error, str(output))
+        raise
 
 
 def _prepare(  # one for each option

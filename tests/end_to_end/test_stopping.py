@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,6 +144,18 @@ def test_a_signal_while_the_program_loads_is_one_line(zoo: Path):
         said, _ = running.communicate(timeout=30)
     assert running.returncode in {130, -signal.SIGINT}
     assert "Traceback" not in said or running.returncode == -signal.SIGINT
+
+
+def test_a_signal_while_the_process_of_forks_starts_is_not_its():
+    """It belongs to the process group that Ctrl-C reaches, and would show a traceback until it ignores it."""
+    script = (
+        "import os, signal; from multiprocessing import forkserver; from filterzoo.crawl import fork_server\n"
+        "server = fork_server.context()\n"
+        "os.kill(forkserver._forkserver._forkserver_pid, signal.SIGINT)\n"
+        "first = server.Process(target=print, args=('a fork',)); first.start(); first.join()"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "a fork\n", "")
 
 
 @pytest.mark.slow

@@ -103,8 +103,9 @@ def discover(
     """Tasks, and ledger entries for what the licence, a limit or its zoo leaves out and for sources that fail.
 
     Each (source, id, revision) comes once, where it is listed first. watch: called for each source at its end, and
-    whether it could be listed to its end. StartError where the only source cannot start; if there are others, or its
-    server is the cause, it is recorded as a failure, and they go on. is_alone: whether it is the only one, if the caller knows better.
+    whether it could be listed to its end. StartError where the only source cannot start and no server is the cause;
+    otherwise it is recorded as a failure, and the others go on. is_alone: whether it is the only one, if the caller
+    knows better.
     """
     chosen = [(number, opened) for number, opened in enumerate(sources) if only in {None, opened.source.name}]
     with Seen() as seen:

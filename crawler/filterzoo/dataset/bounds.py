@@ -64,7 +64,9 @@ def condition_of(bounds: Mapping[str, float | None], schema: pa.Schema) -> pc.Ex
         if column not in numbers:
             near = near_matches(column, numbers)
             hint = f"did you mean {listed([keyword[:4] + name for name in near])}?" if near else ""
-            raise ValueError(f"{keyword}: {column!a} is no column of numbers in layers; {hint or listed(numbers)}")
+            raise ValueError(
+                f"{keyword}: {column!a} is no column of numbers in layers; {hint or f'known: {listed(numbers)}'}"
+            )
         field = pc.field(column)
         part = field >= value if keyword.startswith("min_") else field <= value
         condition = part if condition is None else condition & part

@@ -77,6 +77,8 @@ class LayerQuery:
             if not _KERNEL.fullmatch(kernel):
                 raise ValueError(f"kernel: {ascii(kernel)[:80]} is no size such as '3x3', '5' or '3x3x3'")
         check_depth(self.depth)
+        if not isinstance(self.unique, (bool, np.bool_)):
+            raise TypeError(f"unique: takes True or False, not {ascii(self.unique)[:80]}")
         names = {entry.name for entry in fields(self)} - {"bounds", "published"}
         check_bounds(self.bounds, sorted(names | {"revision"}))
         if self.where is not None and not isinstance(self.where, pc.Expression):

@@ -80,7 +80,9 @@ class Journal:
                     self._migrate()
             except sqlite3.DatabaseError as error:
                 is_full = error.sqlite_errorname == "SQLITE_FULL"
-                advice = "free space and run the same command again" if is_full else "`filterzoo doctor --repair` mends it"
+                advice = (
+                    "free space and run the same command again" if is_full else "`filterzoo doctor --repair` mends it"
+                )
                 raise StartError(f"{path}: cannot be used as journal: {error}; {advice}") from error
             self._undo = undo.pop_all()
 

@@ -236,6 +236,31 @@ def test_a_phone_does_not_scroll_sideways_and_text_stands_out(page, scheme):
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_a_phone_breaks_no_number_and_shows_what_scrolls_sideways(page):
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+    broken, numbers = page.evaluate(
+        """() => {
+          const all = [...document.querySelectorAll('td.number, .totals dd')].filter(one => one.offsetParent);
+          const long = all.filter(one => /^[+-]?[\\d.,]+$/.test(one.textContent.trim()));
+          const lines = one => { const r = document.createRange(); r.selectNodeContents(one);
+            return new Set([...r.getClientRects()].map(each => Math.round(each.top))).size; };
+          return [long.filter(one => lines(one) > 1).map(one => one.textContent), long.length];
+        }"""
+    )
+    assert (broken, numbers > 20) == ([], True)
+    hidden, shown = page.evaluate(
+        """() => {
+          const wide = [...document.querySelectorAll('body *')].filter(one => one.offsetParent
+            && one.scrollWidth > one.clientWidth + 1
+            && ['auto', 'scroll'].includes(getComputedStyle(one).overflowX));
+          const marked = wide.filter(one => getComputedStyle(one).backgroundImage.includes('radial-gradient'));
+          return [wide.filter(one => !marked.includes(one)).map(one => one.outerHTML.slice(0, 80)), marked.length];
+        }"""
+    )
+    assert (hidden, shown > 1) == ([], True)
+
+
 def test_two_thousand_models_open_fast(browser, tmp_path):
     rng = np.random.default_rng(0)
     one = synthetic.random_model("m", rng, width=3, depth=2)

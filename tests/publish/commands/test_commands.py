@@ -67,10 +67,17 @@ def test_json_for_machines(place):
         (["publish", "out", "--workdir", "nowhere"], "no crawl has been here"),
         (["publish", "."], "holds other files"),
         (["verify", "nowhere"], "nowhere: no such folder"),
+        (["verify", "a-file"], "a-file: is a file, not the folder of a data set"),
+        (["report", "a-file"], "a-file: is a file, not the folder of a data set"),
+        (["publish", "a-file"], "a-file: is not a folder"),
+        (["publish", "out", "--workdir", "a-file"], "a-file: is a file, not a work folder; name another --workdir"),
+        (["status", "--workdir", "a-file"], "a-file: is a file, not a work folder"),
+        (["doctor", "--workdir", "a-file"], "a-file: is a file, not a work folder"),
         (["verify", "alice/nothing"], "alice/nothing: there is no folder of that name, and the Hub cannot be reached"),
     ],
 )
 def test_what_cannot_start_says_so_in_one_line(place, arguments, said):
+    (place / "a-file").touch()
     ran = filterzoo(*arguments, cwd=place, env={"HF_ENDPOINT": "http://127.0.0.1:9"})
     assert ran.code == 2
     assert said in ran.err

@@ -94,7 +94,7 @@ class PypiSource(Source[PypiOptions]):
         if not has_any:
             raise Refused(
                 Reason.REMOVED,
-                f"the index {self._index.shown} has none of the packages; check their names, index_url and PIP_INDEX_URL",
+                f"the index {self._index.shown} has none of the packages; check names, index_url and PIP_INDEX_URL",
             )
 
     def open(self, artifact: Artifact) -> LocalFile:

@@ -206,7 +206,7 @@ def test_an_index_that_has_none_of_the_packages_is_not_listed(server, door, tmp_
     assert [next(listed).id, next(listed).id] == ["one", "two"]
     error = refusal(next, listed)
     assert error.reason is Reason.REMOVED
-    assert "has none of the packages; check their names, index_url" in error.detail
+    assert "has none of the packages; check names, index_url" in error.detail
 
 
 def test_a_package_that_comes_back_meanwhile_is_for_the_next_run(server, door, tmp_path):
