@@ -43,6 +43,13 @@ def test_what_mirrors_a_network_but_for_its_buffers_is_made_of_parameters(networ
     assert chosen(copies, below(network, counts=True)) == {network}
 
 
+def test_a_branch_without_the_other_ones_norms_is_no_copy():
+    """Its norms have no parameters, as RAFT's feature encoder; a moment has those of the norms."""
+    plain = [each for each in below("qzx.") if not each.name.startswith("qzx.1.")]
+    assert chosen(below("net.", counts=True), plain) == {"net.", "qzx."}
+    assert chosen(plain, below("net.", counts=True)) == {"net.", "qzx."}
+
+
 @pytest.mark.parametrize(
     ("network", "states"),
     [

@@ -8,6 +8,7 @@ of the network mirrored. A branch of a network that only has such a name is none
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -25,6 +26,8 @@ _TWIN_SUFFIXES = ("_ema", "_avg")
 _TWIN_PREFIXES = ("ema_", "avg_")
 _MOST_BUFFERED = 16
 """Of many parts that are alike, blocks that repeat, so many are compared with those that lack buffers."""
+_MOST_BUFFERS = 3
+"""Of one module with a counter: mean, variance and counter."""
 _MOMENTS = frozenset({"m", "v"})
 """What Adam's two moments are called where nothing else calls them so."""
 
@@ -154,12 +157,16 @@ def _pairs(group: Sequence[_Part]) -> set[Path]:
 
 
 def _lacks_buffers(part: _Part, whole: _Part) -> bool:
-    """Whether a part has all of the other's parameters, and of its modules with a counter neither that nor means."""
+    """Whether a part has all of the other's parameters, and of its modules with a counter neither that nor means.
+
+    A branch without those modules (RAFT's feature encoder beside its context encoder) lacks their parameters too.
+    """
     if part.counters or len(part.tensors) >= len(whole.tensors):
         return False
     own = {(name, tensor.shape) for name, tensor in part.tensors}
     other = {(name, tensor.shape) for name, tensor in whole.tensors}
-    return own < other and {name.rpartition(".")[0] for name, _ in other - own} == whole.counters
+    lacking = Counter(name.rpartition(".")[0] for name, _ in other - own)
+    return own < other and lacking.keys() == whole.counters and max(lacking.values()) <= _MOST_BUFFERS
 
 
 def _averaged(paths: Sequence[Path]) -> Iterator[Path]:
