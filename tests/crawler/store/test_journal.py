@@ -233,7 +233,7 @@ def test_a_work_folder_is_for_one_crawl_and_clears_what_was_half_written(tmp_pat
 
 def test_work_folders_that_cannot_be_used(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StartError, match="cannot be used"):
+    with pytest.raises(StartError, match="is a file, not a work folder"):
         WorkFolder(tmp_path / "file").__enter__()
     with pytest.raises(StartError, match="no crawl has been here"):
         WorkFolder(tmp_path / "nowhere").existing_journal()
