@@ -49,6 +49,9 @@ class Source(ABC, Generic[OptionsT_co]):
     opens_members: ClassVar[bool] = False
     """Whether `open` gives the member of an archive that an artifact names, and not the archive."""
 
+    opens_in_threads: ClassVar[bool] = False
+    """Whether an `open` of its own may be called in several threads at once; then small files are opened ahead."""
+
     def __init_subclass__(cls, **named: Any) -> None:
         """Take `Options` from the brackets of `Source[ZooOptions]`."""
         super().__init_subclass__(**named)

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import BaseContext
@@ -19,13 +19,14 @@ import tenacity
 from filterzoo.crawl import fork_server
 from filterzoo.crawl.cores import Cores, Semaphore
 from filterzoo.crawl.executor import Executor, ExecutorOptions, Outcome
+from filterzoo.crawl.groups import Groups
 from filterzoo.crawl.machine import LOCAL, cores, default_workers
 from filterzoo.crawl.task import Task, WorkerSetup
 from filterzoo.crawl.worker import Worker
 from filterzoo.errors import Reason, Refused, Stage, StartError
 
 _AHEAD = 2
-"""Tasks taken for each worker: one in progress, one waiting."""
+"""Groups of tasks taken for each worker: one in progress, one waiting."""
 
 _NOT_STARTED = (OSError, EOFError)
 """Exceptions of starting a worker whose fork server was killed."""
@@ -64,36 +65,43 @@ class _Run:
 
     def outcomes(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
         """One for each task, as they come."""
-        remaining = iter(tasks)
+        groups = Groups(tasks, self._workers)
         pool: ProcessPoolExecutor | None = None
-        pending: dict[Future[Outcome], Task] = {}
+        pending: dict[Future[list[Outcome]], list[Task]] = {}
         with contextlib.ExitStack() as running, _stopping_workers():
             while True:
-                suspects: list[Task] = []
-                while len(pending) < _AHEAD * self._workers and (task := next(remaining, None)) is not None:
+                suspects: list[list[Task]] = []
+                while len(pending) < _AHEAD * self._workers and (group := groups.take()):
                     if pool is None:
                         pool = self._pool(self._workers)
                         running.callback(pool.shutdown, cancel_futures=True)
                     try:
-                        pending[pool.submit(_take, task)] = task
+                        pending[pool.submit(_take, group)] = group
                     except (BrokenProcessPool, *_NOT_STARTED):
-                        suspects.append(task)
+                        suspects.append(group)
                         break
                 if not pending and not suspects:
                     return
                 for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                    task = pending.pop(future)
+                    group = pending.pop(future)
                     try:
-                        yield task, future.result()
+                        yield from groups.ended(group, future.result())
                     except BrokenProcessPool:
-                        suspects.append(task)
+                        suspects.append(group)
                 if suspects:
                     suspects += pending.values()
                     pending.clear()
                     running.close()
                     pool = None
-                    for suspect in suspects:
-                        yield suspect, self._run_alone(suspect)
+                    yield from self._again(suspects, groups)
+
+    def _again(self, suspects: list[list[Task]], groups: Groups) -> Iterator[tuple[Task, Outcome]]:
+        """Run alone what was running when a worker died; groups are first split, so that few are suspects next time."""
+        for group in suspects:
+            if len(group) > 1:
+                groups.take_singly(group)
+            else:
+                yield group[0], self._run_alone(group[0])
 
     def _run_alone(self, task: Task) -> Outcome:
         """Rerun alone each task that was running when a worker died: only the one that killed it fails again.
@@ -105,7 +113,7 @@ class _Run:
             pool, future, worker = self._started_alone(task, reached)
             with pool, _stopping_workers():
                 try:
-                    return future.result()
+                    return future.result()[0]
                 except BrokenProcessPool:
                     pool.shutdown()
                     if worker is None or worker.exitcode == _FORKS_ARE_GONE:
@@ -123,11 +131,11 @@ class _Run:
     )
     def _started_alone(
         self, task: Task, reached: _StageCell
-    ) -> tuple[ProcessPoolExecutor, Future[Outcome], BaseProcess | None]:
+    ) -> tuple[ProcessPoolExecutor, Future[list[Outcome]], BaseProcess | None]:
         """A pool of one worker, its task, and the worker. Tried again while what was killed has not quite gone."""
         before = set(multiprocessing.active_children())
         pool = self._pool(1, reached)
-        future = pool.submit(_take, task)
+        future = pool.submit(_take, [task])
         return pool, future, next(iter(set(multiprocessing.active_children()) - before), None)
 
     def _pool(self, workers: int, reached: _StageCell | None = None) -> ProcessPoolExecutor:
@@ -197,5 +205,5 @@ def _end_with_the_driver() -> None:
         os._exit(1)
 
 
-def _take(task: Task) -> Outcome:
-    return _this_process[0].take(task)
+def _take(tasks: Sequence[Task]) -> list[Outcome]:
+    return _this_process[0].take_all(tasks)

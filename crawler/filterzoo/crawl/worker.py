@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
+from typing import TypeVar
 
 from filterzoo.architectures.context import DescribedFile, is_known, with_architecture
 from filterzoo.crawl.budget import cpu_clock, largest_layer
-from filterzoo.crawl.cores import Cores, measured
+from filterzoo.crawl.cores import Cores, done, measured
 from filterzoo.crawl.discovery import checked, open_sources
 from filterzoo.crawl.opening import opened
 from filterzoo.crawl.published_hashes import published_hashes
@@ -28,6 +29,7 @@ from filterzoo.errors import (
     plugin_error,
     raise_disk_trouble,
 )
+from filterzoo.files import RandomAccessFile
 from filterzoo.jail import Jail
 from filterzoo.layers.layer import kernel_name
 from filterzoo.layers.shapes import canonical_shape
@@ -43,6 +45,15 @@ from filterzoo.records import Checkpoint, Index
 from filterzoo.source import Source
 from filterzoo.store.filters import axes_of
 from filterzoo.store.fragments import FragmentStore, FragmentWriter
+
+_WAITS = 8
+"""Files that are opened, and checkpoints whose fragments are synced, while another checkpoint is measured."""
+_STORED_LATER = 1 << 16
+"""Most filters of a checkpoint whose fragments may wait for others: what they take in memory is bounded by it."""
+Result = TypeVar("Result")
+Open = Callable[[], RandomAccessFile]
+Store = Callable[[Callable[[], Done]], "Future[Done]"]
+"""Runs what stores a checkpoint, now or in another thread."""
 
 
 class NeedsMemory(Exception):
@@ -95,14 +106,62 @@ class Worker:
         NeedsMemory where a layer takes more bytes; None for as many as the manifest allows.
         """
         with self._cores.own():
-            outcome = self._attempt(task, room)
-            changed = isinstance(outcome, LedgerEntry) and outcome.reason is Reason.CHANGED
-            return self._attempt(task, room) if changed else outcome
+            return self._ended(self._begun(task, room))
 
-    def _attempt(self, task: Task, room: int | None) -> Done | LedgerEntry:
+    def take_all(self, tasks: Sequence[Task]) -> list[Done | LedgerEntry]:
+        """As `take`, for each of several small checkpoints, whose waits are shared.
+
+        While one is measured, the files of the next are opened and the fragments of the former are synced, each before
+        the outcome of its checkpoint is given.
+        """
+        if len(tasks) == 1:
+            return [self.take(tasks[0])]
+        with (
+            self._cores.own(),
+            ThreadPoolExecutor(_WAITS, "filterzoo-store") as stores,
+            ThreadPoolExecutor(_WAITS, "filterzoo-open") as opens,
+            contextlib.ExitStack() as unread,
+        ):
+            later: Store = stores.submit if self._store.root is not None else done
+            files = [self._opened_ahead(task, opens, unread) for task in tasks]
+            begun = [self._begun(task, None, file, later) for task, file in zip(tasks, files, strict=True)]
+            return [self._ended(one) for one in begun]
+
+    def _opened_ahead(self, task: Task, opens: ThreadPoolExecutor, unread: contextlib.ExitStack) -> Open:
+        """Opens the task's file now, in another thread, if its source allows that; `unread` closes what nobody took."""
+        source = self._sources[task.source_number].source
+        if not (source.opens_in_threads or type(source).open is Source.open):
+            return self._opener(task)
+        ahead = _Ahead(opens.submit(self._opener(task)))
+        unread.callback(ahead.close)
+        return ahead.take
+
+    def _opener(self, task: Task) -> Open:
+        return partial(self._sources[task.source_number].source.open, task.checkpoint.artifacts[0])
+
+    def _begun(
+        self, task: Task, room: int | None, file: Open | None = None, store: Store = done
+    ) -> _Begun | LedgerEntry:
+        """The checkpoint, measured. `store` is given what is left to do for it."""
+        begun = self._attempt(task, room, file or self._opener(task), store)
+        changed = isinstance(begun, LedgerEntry) and begun.reason is Reason.CHANGED
+        return self._attempt(task, room, self._opener(task), store) if changed else begun
+
+    def _ended(self, begun: _Begun | LedgerEntry) -> Done | LedgerEntry:
+        """The outcome, when the checkpoint is stored."""
+        if isinstance(begun, LedgerEntry):
+            return begun
+        return self._refusing(begun.task, begun.progress, begun.stored.result)
+
+    def _attempt(self, task: Task, room: int | None, file: Open, store: Store) -> _Begun | LedgerEntry:
         progress = _Progress(self._on_stage)
+        stored = self._refusing(task, progress, partial(self._bring, task, progress, room, file, store))
+        return stored if isinstance(stored, LedgerEntry) else _Begun(task, progress, stored)
+
+    def _refusing(self, task: Task, progress: _Progress, work: Callable[[], Result]) -> Result | LedgerEntry:
+        """The result of `work`, or why the checkpoint failed. StorageFailed when the store itself fails."""
         try:
-            return self._bring(task, progress, room)
+            return work()
         except NeedsMemory:
             raise
         except Refused as refusal:
@@ -117,12 +176,12 @@ class Worker:
             where = line_of(error, self._sources[task.source_number].source.__class__)
             return progress.entry(task, Refused(reason, describe(error), where))
 
-    def _bring(self, task: Task, progress: _Progress, room: int | None) -> Done:
+    def _bring(self, task: Task, progress: _Progress, room: int | None, open_file: Open, store: Store) -> Future[Done]:
         checkpoint, artifact = task.checkpoint, task.checkpoint.artifacts[0]
         source = self._sources[task.source_number].source
         member = None if source.opens_members else artifact.member
         with contextlib.ExitStack() as stack:
-            whole = stack.enter_context(source.open(artifact))
+            whole = stack.enter_context(open_file())
             most = task.settings.max_bytes
             check_size(whole.size, most)
             progress.enter(Stage.INDEX)
@@ -140,10 +199,9 @@ class Worker:
             progress.enter(Stage.NORMALISE)
             # If the source opens the member itself, it is unknown which file the stated hash is of.
             opens_member = artifact.member is not None and member is None
-            with (
-                self._store.writer(kernels, axes_of(checkpoint, str(licence.licence_class)), filters) as fragment,
-                cpu_clock(task.settings.budget.seconds_for(index)),
-            ):
+            axes = axes_of(checkpoint, str(licence.licence_class))
+            with contextlib.ExitStack() as writing, cpu_clock(task.settings.budget.seconds_for(index)):
+                fragment = writing.enter_context(self._store.writer(kernels, axes, filters))
                 with checked_layers(
                     whole,
                     file,
@@ -156,7 +214,7 @@ class Worker:
                 ) as layers:
                     self._fill(fragment, layers, progress)
                 progress.enter(Stage.STORE)
-                done = Done(
+                result = Done(
                     checkpoint=checkpoint,
                     format=index.format,
                     framework=index.facts.framework,
@@ -180,8 +238,12 @@ class Worker:
                     left_out=index.left_out,
                     architecture_found=task.checkpoint.architecture is None,
                 )
-                layers_fragment, filters_fragment = fragment.finish(done, task.settings.key)
-            return replace(done, layers_fragment=layers_fragment, filters_fragment=filters_fragment)
+                if sum(filters.values()) > _STORED_LATER:
+                    store = done
+                stored = store(partial(_finished, writing.pop_all(), fragment, result, task.settings.key))
+                if stored.done():
+                    stored.result()  # raises what the clock raised
+            return stored
 
     def _with_name(self, task: Task) -> Checkpoint:
         """The checkpoint, with the architecture's name if its source finds it only now."""
@@ -214,6 +276,42 @@ class Worker:
             progress.enter(Stage.MEASURE)
             if added is not None:
                 added.result()
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A checkpoint that is measured, and being stored."""
+
+    task: Task
+    progress: _Progress
+    stored: Future[Done]
+
+
+class _Ahead:
+    """A file that another thread opens."""
+
+    def __init__(self, opening: Future[RandomAccessFile]) -> None:
+        self._opening: Future[RandomAccessFile] | None = opening
+
+    def take(self) -> RandomAccessFile:
+        """The file, which the caller closes; raises what `open` raised."""
+        opening, self._opening = self._opening, None
+        if opening is None:
+            raise RuntimeError("a file that was opened ahead is taken once")
+        return opening.result()
+
+    def close(self) -> None:
+        """Close it if nobody took it."""
+        if self._opening is not None and not self._opening.cancel():
+            with contextlib.suppress(Exception):
+                self._opening.result().close()
+
+
+def _finished(writing: contextlib.ExitStack, fragment: FragmentWriter, done: Done, settings: str) -> Done:
+    """The record of a checkpoint whose fragments are durable in the store; `writing` is left behind."""
+    with writing:
+        layers_fragment, filters_fragment = fragment.finish(done, settings)
+    return replace(done, layers_fragment=layers_fragment, filters_fragment=filters_fragment)
 
 
 class _Progress:

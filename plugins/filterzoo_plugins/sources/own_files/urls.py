@@ -105,6 +105,7 @@ class UrlsSource(Source[UrlsOptions]):
 
     name: ClassVar[str] = "urls"
     hosts: ClassVar[tuple[str, ...]] = ("*",)
+    opens_in_threads: ClassVar[bool] = True
 
     def discover(self) -> Iterator[Checkpoint]:
         """See `Source.discover`; StartError for a table that is wrong."""
