@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self, runtime_checkable
 
 from filterzoo.errors import FilterZooError, StartError
 from filterzoo.network.pace import Pace
@@ -86,6 +86,15 @@ class Executor(Protocol):
         ...
 
 
+@runtime_checkable
+class RunsGroups(Protocol):
+    """An executor that has several outcomes at once, which are recorded in one transaction: one wait for the disk."""
+
+    def run_groups(self, setup: WorkerSetup, tasks: Iterable[Task]) -> Iterator[list[tuple[Task, Outcome]]]:
+        """As `Executor.run`, those that came together in one list."""
+        ...
+
+
 def chosen(
     name: str,
     offered: Mapping[str, Callable[[ExecutorOptions], Executor]],
@@ -104,8 +113,8 @@ def chosen(
     return offered[name](options)
 
 
-def outcomes(executor: Executor, setup: WorkerSetup, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
-    """The outcomes of `Executor.run`; FilterZooError unless there is one for each task.
+def outcomes(executor: Executor, setup: WorkerSetup, tasks: Iterable[Task]) -> Iterator[list[tuple[Task, Outcome]]]:
+    """The outcomes of `Executor.run`, those that came together; FilterZooError unless there is one for each task.
 
     Executors come from plugins: a lost task must not look like a finished run.
     """
@@ -117,11 +126,18 @@ def outcomes(executor: Executor, setup: WorkerSetup, tasks: Iterable[Task]) -> I
             given += 1
             yield task
 
-    for task, outcome in executor.run(setup, counted()):
-        if not isinstance(outcome, Outcome):
-            raise FilterZooError(f"--executor {executor.name}: gave a {type(outcome).__name__}, which is no outcome")
-        returned += 1
-        yield task, outcome
+    if isinstance(executor, RunsGroups):
+        groups = executor.run_groups(setup, counted())
+    else:
+        groups = ([one] for one in executor.run(setup, counted()))
+    for group in groups:
+        for _task, outcome in group:
+            if not isinstance(outcome, Outcome):
+                raise FilterZooError(
+                    f"--executor {executor.name}: gave a {type(outcome).__name__}, which is no outcome"
+                )
+        returned += len(group)
+        yield group
     if returned != given:
         raise FilterZooError(
             f"--executor {executor.name}: {returned} outcomes for {given} tasks; run the same command again"

@@ -50,13 +50,12 @@ class Groups:
 
     def ended(
         self, group: Sequence[Task], outcomes: Sequence[Done | LedgerEntry]
-    ) -> Iterator[tuple[Task, Done | LedgerEntry]]:
+    ) -> list[tuple[Task, Done | LedgerEntry]]:
         """Each task of a group with its outcome; it counts for the size of later groups."""
-        for task, outcome in zip(group, outcomes, strict=True):
-            self._ended += 1
-            if isinstance(outcome, Done) and stated_size(task) is None:
-                self._sizes.append(outcome.size)
-            yield task, outcome
+        self._ended += len(group)
+        ended = list(zip(group, outcomes, strict=True))
+        self._sizes += [one.size for task, one in ended if isinstance(one, Done) and stated_size(task) is None]
+        return ended
 
     def _next(self) -> Task | None:
         held, self._held = self._held, None

@@ -53,6 +53,11 @@ class LocalExecutor(Executor):
 
     def run(self, setup: WorkerSetup, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
         """See `Executor.run`."""
+        for group in self.run_groups(setup, tasks):
+            yield from group
+
+    def run_groups(self, setup: WorkerSetup, tasks: Iterable[Task]) -> Iterator[list[tuple[Task, Outcome]]]:
+        """See `RunsGroups.run_groups`."""
         return _Run(setup, self._workers).outcomes(tasks)
 
 
@@ -63,7 +68,7 @@ class _Run:
         self._setup = setup
         self._workers = workers
 
-    def outcomes(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
+    def outcomes(self, tasks: Iterable[Task]) -> Iterator[list[tuple[Task, Outcome]]]:
         """One for each task, as they come."""
         groups = Groups(tasks, self._workers)
         pool: ProcessPoolExecutor | None = None
@@ -85,7 +90,7 @@ class _Run:
                 for future in wait(pending, return_when=FIRST_COMPLETED).done:
                     group = pending.pop(future)
                     try:
-                        yield from groups.ended(group, future.result())
+                        yield groups.ended(group, future.result())
                     except BrokenProcessPool:
                         suspects.append(group)
                 if suspects:
@@ -95,13 +100,13 @@ class _Run:
                     pool = None
                     yield from self._again(suspects, groups)
 
-    def _again(self, suspects: list[list[Task]], groups: Groups) -> Iterator[tuple[Task, Outcome]]:
+    def _again(self, suspects: list[list[Task]], groups: Groups) -> Iterator[list[tuple[Task, Outcome]]]:
         """Run alone what was running when a worker died; groups are first split, so that few are suspects next time."""
         for group in suspects:
             if len(group) > 1:
                 groups.take_singly(group)
             else:
-                yield group[0], self._run_alone(group[0])
+                yield [(group[0], self._run_alone(group[0]))]
 
     def _run_alone(self, task: Task) -> Outcome:
         """Rerun alone each task that was running when a worker died: only the one that killed it fails again.

@@ -109,7 +109,8 @@ def crawl(
         sources = open_sources(order.manifests, plugins, door)
         journal.forget_plugin_failures()
         for failure in plugins.failures:
-            _record(journal, failure, "", on_event)
+            _record(journal, failure, "")
+            on_event(Event(failure, is_new=True))
         setup = WorkerSetup(
             manifests=order.manifests,
             plugins=order.plugins,
@@ -122,9 +123,13 @@ def crawl(
             builds_architectures=any(type(one.source).architectures is not Source.architectures for one in sources),
         )
         with closing(_tasks(order, sources, journal, on_event, watch)) as found:
-            for task, outcome in outcomes(executor, setup, with_room(limits.within(found), work.path)):
-                limits.spent(task, outcome)
-                _record(journal, outcome, task.settings.key, on_event)
+            for group in outcomes(executor, setup, with_room(limits.within(found), work.path)):
+                with journal.together():
+                    for task, outcome in group:
+                        limits.spent(task, outcome)
+                        _record(journal, outcome, task.settings.key)
+                for _task, outcome in group:
+                    on_event(Event(outcome, is_new=True))
                 copy_if_due()
         return summarise(journal)
 
@@ -201,9 +206,8 @@ def _noted(found: Iterable[Task | LedgerEntry], journal: Journal) -> Generator[T
         write()
 
 
-def _record(journal: Journal, outcome: Done | LedgerEntry, settings: str, on_event: Callable[[Event], None]) -> None:
+def _record(journal: Journal, outcome: Done | LedgerEntry, settings: str) -> None:
     if isinstance(outcome, Done):
         journal.record_done(outcome, settings)
     else:
         journal.record_ledger(outcome, settings)
-    on_event(Event(outcome, is_new=True))

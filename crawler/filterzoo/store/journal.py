@@ -159,6 +159,10 @@ class Journal:
                 return done_of(document)
         return None
 
+    def together(self) -> contextlib.AbstractContextManager[None]:
+        """All that is recorded inside is one durable transaction."""
+        return self._transaction()
+
     def record_done(self, done: Done, settings: str) -> None:
         """Record a finished checkpoint; a former ledger entry is superseded."""
         key = (done.checkpoint.source, done.checkpoint.id, done.checkpoint.revision)
@@ -338,7 +342,10 @@ class Journal:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        """One durable transaction."""
+        """One durable transaction, or a part of the one of `together`."""
+        if self._database.in_transaction:
+            yield
+            return
         with self._named(), self._database:
             self._database.execute("BEGIN IMMEDIATE")
             yield

@@ -39,7 +39,7 @@ def drawn(groups: Groups, size: int = 7) -> list[int]:
     lengths = []
     while group := groups.take():
         lengths.append(len(group))
-        list(groups.ended(group, [done(one.checkpoint, size=size) for one in group]))
+        groups.ended(group, [done(one.checkpoint, size=size) for one in group])
     return lengths
 
 
@@ -62,7 +62,7 @@ def test_checkpoints_of_unknown_size_are_small_while_those_before_them_were() ->
 def test_what_was_running_when_a_worker_died_is_drawn_again_by_itself() -> None:
     groups = Groups([task(5)] * 60, 1)
     for _ in range(40):
-        list(groups.ended([task(5)], [done(task(5).checkpoint)]))
+        groups.ended([task(5)], [done(task(5).checkpoint)])
     group = groups.take()
     assert len(group) == MOST
     groups.take_singly(group)

@@ -244,3 +244,22 @@ def test_the_database_is_closed(tmp_path):
         pass
     with pytest.raises(sqlite3.ProgrammingError):
         list(journal.done())
+
+
+def test_what_is_recorded_together_is_there_as_a_whole_or_not(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+
+    def stored() -> list[str]:
+        with Journal(path, read_only=True) as reader:
+            return [one.checkpoint.id for one in reader.done()]
+
+    with Journal(path) as journal:
+        with journal.together():
+            journal.record_done(done(checkpoint("a")), "")
+            journal.record_done(done(checkpoint("b")), "")
+            assert stored() == []
+        assert stored() == ["a", "b"]
+        with pytest.raises(KeyError), journal.together():  # noqa: PT012  # the second does not come to its end
+            journal.record_done(done(checkpoint("c")), "")
+            raise KeyError
+        assert stored() == ["a", "b"]
