@@ -21,6 +21,7 @@ from filterzoo.crawl.discovery import discover, open_sources
 from filterzoo.crawl.groups import MOST, SMALL, Groups
 from filterzoo.crawl.task import Task, WorkerSetup
 from filterzoo.crawl.worker import Worker
+from filterzoo.durable import sync as durable_sync
 from filterzoo.errors import Reason, StorageFailed
 from filterzoo.network.door import Door
 from filterzoo.outcome import Done
@@ -176,10 +177,10 @@ def test_an_outcome_waits_for_the_disk_while_the_next_checkpoint_is_measured(
     write(tmp_path, ["a", "b"])
     both, synced = threading.Barrier(2, timeout=30), []
 
-    def slow(file: Any, sync: Any = fragments.sync) -> None:
+    def slow(file: Any) -> None:
         both.wait()
         time.sleep(0.05)
-        sync(file)
+        durable_sync(file)
         synced.append(file.name)
 
     monkeypatch.setattr(fragments, "sync", slow)
