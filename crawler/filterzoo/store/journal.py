@@ -159,14 +159,10 @@ class Journal:
                 return done_of(document)
         return None
 
-    def together(self) -> contextlib.AbstractContextManager[None]:
-        """All that is recorded inside is one durable transaction."""
-        return self._transaction()
-
     def record_done(self, done: Done, settings: str) -> None:
         """Record a finished checkpoint; a former ledger entry is superseded."""
         key = (done.checkpoint.source, done.checkpoint.id, done.checkpoint.revision)
-        with self._transaction():
+        with self.together():
             self._forget(key)
             self._database.execute("INSERT INTO done VALUES (?, ?, ?, ?, ?)", (*key, settings, done_document(done)))
 
@@ -176,7 +172,7 @@ class Journal:
         key = (entry.source, entry.id, entry.revision)
         if row in self._rows("SELECT * FROM ledger WHERE source = ? AND id = ? AND revision = ?", key):
             return  # every run finds the same exclusions again, and a write waits for the disk
-        with self._transaction():
+        with self.together():
             if entry.id is not None and entry.revision is not None:
                 self._forget((entry.source, entry.id, entry.revision))
             self._database.execute("INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?)", row)
@@ -192,20 +188,20 @@ class Journal:
                 new.append((key, row))
         if not new:
             return
-        with self._transaction():
+        with self.together():
             for key, row in new:
                 self._forget(key)
                 self._database.execute("INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def forget_plugin_failures(self) -> None:
         """Remove the last run's entries about whole plugins: a new run loads every plugin again."""
-        with self._transaction():
+        with self.together():
             self._database.execute("DELETE FROM ledger WHERE id IS NULL")
 
     def record_listed(self, checkpoints: Iterable[Checkpoint], day: str) -> None:
         """Record that their zoos listed them on that day, `YYYY-MM-DD`, in one transaction."""
         rows = [(checkpoint.source, checkpoint.id, checkpoint.revision, day) for checkpoint in checkpoints]
-        with self._transaction():
+        with self.together():
             self._database.executemany("INSERT OR REPLACE INTO listed VALUES (?, ?, ?, ?)", rows)
 
     def listed(self) -> Iterator[tuple[tuple[str, str, str], str]]:
@@ -248,7 +244,7 @@ class Journal:
 
     def record_sources(self, listed: Mapping[str, bool], now: str) -> None:
         """Record whether each source could be listed to its end, at a time in UTC."""
-        with self._transaction():
+        with self.together():
             for source, is_up in listed.items():
                 self._database.execute(
                     "INSERT INTO sources VALUES (?, ?, ?) ON CONFLICT (source) DO UPDATE "
@@ -305,13 +301,13 @@ class Journal:
 
     def forget(self, source: str, ident: str, revision: str) -> None:
         """Remove the checkpoint from the journal: the next crawl processes it again."""
-        with self._transaction():
+        with self.together():
             self._forget((source, ident, revision))
 
     def forget_refusals(self, entries: Iterable[LedgerEntry]) -> None:
         """Remove these entries of checkpoints from the ledger, all or none: the next crawl tries them again."""
         keys = [(entry.source, entry.id, entry.revision) for entry in entries]
-        with self._transaction():
+        with self.together():
             self._database.executemany("DELETE FROM ledger WHERE source = ? AND id = ? AND revision = ?", keys)
 
     def done(self) -> Iterator[Done]:
@@ -341,8 +337,8 @@ class Journal:
             yield document
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """One durable transaction, or a part of the one of `together`."""
+    def together(self) -> Iterator[None]:
+        """All that is recorded inside is one durable transaction, or a part of the one around it."""
         if self._database.in_transaction:
             yield
             return
