@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from filterzoo.crawl.seen import Seen
 from filterzoo.crawl.task import Settings, Task
 from filterzoo.errors import Reason, Refused, Stage, StartError, StorageFailed, line_of, storable
 from filterzoo.licensing.licences import Licence
@@ -21,7 +22,6 @@ from filterzoo.outcome import LedgerEntry, Refusal
 from filterzoo.plugins import Plugins, plugin_failure
 from filterzoo.records import Checkpoint
 from filterzoo.source import Source, SourceOptions
-from filterzoo.store.seen import Seen
 from filterzoo.vocabularies import wrong_words
 
 _CHECKPOINT = TypeAdapter(Checkpoint)

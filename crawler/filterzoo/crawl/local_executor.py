@@ -19,8 +19,8 @@ import tenacity
 from filterzoo.crawl import fork_server
 from filterzoo.crawl.cores import Cores, Semaphore
 from filterzoo.crawl.executor import Executor, ExecutorOptions, Outcome
-from filterzoo.crawl.groups import Groups
 from filterzoo.crawl.machine import LOCAL, cores, default_workers
+from filterzoo.crawl.priority import Groups
 from filterzoo.crawl.task import Task, WorkerSetup
 from filterzoo.crawl.worker import Worker
 from filterzoo.errors import Reason, Refused, Stage, StartError

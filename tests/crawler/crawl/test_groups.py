@@ -18,7 +18,7 @@ from tests.crawler.checkpoints import checkpoint, done
 from tests.program import filterzoo
 
 from filterzoo.crawl.discovery import discover, open_sources
-from filterzoo.crawl.groups import MOST, SMALL, Groups
+from filterzoo.crawl.priority import MOST, SMALL, Groups
 from filterzoo.crawl.task import Task, WorkerSetup
 from filterzoo.crawl.worker import Worker
 from filterzoo.durable import sync as durable_sync
