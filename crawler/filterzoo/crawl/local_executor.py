@@ -20,7 +20,7 @@ from filterzoo.crawl import fork_server
 from filterzoo.crawl.cores import Cores, Semaphore
 from filterzoo.crawl.executor import Executor, ExecutorOptions, Outcome
 from filterzoo.crawl.machine import LOCAL, cores, default_workers
-from filterzoo.crawl.priority import Groups
+from filterzoo.crawl.priority import TaskGroups
 from filterzoo.crawl.task import Task, WorkerSetup
 from filterzoo.crawl.worker import Worker
 from filterzoo.errors import Reason, Refused, Stage, StartError
@@ -70,7 +70,7 @@ class _Run:
 
     def outcomes(self, tasks: Iterable[Task]) -> Iterator[list[tuple[Task, Outcome]]]:
         """One for each task, as they come."""
-        groups = Groups(tasks, self._workers)
+        groups = TaskGroups(tasks, self._workers)
         pool: ProcessPoolExecutor | None = None
         pending: dict[Future[list[Outcome]], list[Task]] = {}
         with contextlib.ExitStack() as running, _stopping_workers():
@@ -100,7 +100,7 @@ class _Run:
                     pool = None
                     yield from self._again(suspects, groups)
 
-    def _again(self, suspects: list[list[Task]], groups: Groups) -> Iterator[list[tuple[Task, Outcome]]]:
+    def _again(self, suspects: list[list[Task]], groups: TaskGroups) -> Iterator[list[tuple[Task, Outcome]]]:
         """Run alone what was running when a worker died; groups are first split, so that few are suspects next time."""
         for group in suspects:
             if len(group) > 1:

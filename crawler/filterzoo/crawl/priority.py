@@ -112,7 +112,7 @@ def _bytes_of(task: Task) -> int:
     return ASSUMED if size is None else size
 
 
-class Groups:
+class TaskGroups:
     """Draws tasks in groups that grow with the number of tasks that ended: a short crawl is spread over all workers."""
 
     def __init__(self, tasks: Iterable[Task], workers: int) -> None:

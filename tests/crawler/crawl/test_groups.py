@@ -18,7 +18,7 @@ from tests.crawler.checkpoints import checkpoint, done
 from tests.program import filterzoo
 
 from filterzoo.crawl.discovery import discover, open_sources
-from filterzoo.crawl.priority import MOST, SMALL, Groups
+from filterzoo.crawl.priority import MOST, SMALL, TaskGroups
 from filterzoo.crawl.task import Task, WorkerSetup
 from filterzoo.crawl.worker import Worker
 from filterzoo.durable import sync as durable_sync
@@ -35,7 +35,7 @@ def task(size: int | None) -> Task:
     return Task(checkpoint("a", artifacts=(Artifact(url="https://zoo/a", size=size),)), 0, None)
 
 
-def drawn(groups: Groups, size: int = 7) -> list[int]:
+def drawn(groups: TaskGroups, size: int = 7) -> list[int]:
     """The lengths of the groups, each ended before the next is drawn."""
     lengths = []
     while group := groups.take():
@@ -45,23 +45,23 @@ def drawn(groups: Groups, size: int = 7) -> list[int]:
 
 
 def test_groups_grow_and_hold_small_checkpoints_only() -> None:
-    assert drawn(Groups([task(5)] * 4, 2)) == [1] * 4
-    lengths = drawn(Groups([task(SMALL)] * 200, 2))
+    assert drawn(TaskGroups([task(5)] * 4, 2)) == [1] * 4
+    lengths = drawn(TaskGroups([task(SMALL)] * 200, 2))
     assert sum(lengths) == 200
     assert lengths == sorted(lengths[:-1]) + lengths[-1:]
     assert max(lengths) == MOST
-    assert drawn(Groups([task(SMALL + 1)] * 100, 2)) == [1] * 100
-    mixed = drawn(Groups([task(5)] * 100 + [task(SMALL + 1)] + [task(5)] * 40, 2))
+    assert drawn(TaskGroups([task(SMALL + 1)] * 100, 2)) == [1] * 100
+    mixed = drawn(TaskGroups([task(5)] * 100 + [task(SMALL + 1)] + [task(5)] * 40, 2))
     assert sum(mixed) == 141
 
 
 def test_checkpoints_of_unknown_size_are_small_while_those_before_them_were() -> None:
-    assert max(drawn(Groups([task(None)] * 100, 2))) > 1
-    assert drawn(Groups([task(None)] * 100, 2), SMALL + 1) == [1] * 100
+    assert max(drawn(TaskGroups([task(None)] * 100, 2))) > 1
+    assert drawn(TaskGroups([task(None)] * 100, 2), SMALL + 1) == [1] * 100
 
 
 def test_what_was_running_when_a_worker_died_is_drawn_again_by_itself() -> None:
-    groups = Groups([task(5)] * 60, 1)
+    groups = TaskGroups([task(5)] * 60, 1)
     for _ in range(40):
         groups.ended([task(5)], [done(task(5).checkpoint)])
     group = groups.take()
