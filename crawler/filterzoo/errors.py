@@ -186,6 +186,8 @@ def remedy(error: OSError) -> str:
     """What helps against an error of the system: `free space`, `make it writable`, or only `mend it`."""
     if error.errno in _NO_SPACE:
         return "free space"
+    if error.errno == errno.EFBIG:
+        return "allow larger files (ulimit -f)"
     return "make it writable" if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM} else "mend it"
 
 

@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 JOURNAL = ("journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm")
-"""SQLite's files: the numbers in a write-ahead log are random, and -shm is made again by the first process that opens the others."""
+"""SQLite's files: numbers in a write-ahead log are random; -shm is made again by the first that opens the others."""
 SETTINGS = ("integrity_check", "user_version", "application_id", "journal_mode", "page_size", "auto_vacuum")
 CHANCE = (
     rb"/(?:scratch|writing)/([0-9a-f]{16})(?![0-9a-f])",

@@ -6,6 +6,7 @@ import random
 import time
 import warnings
 import zipfile
+from typing import no_type_check
 
 import pytest
 import torch
@@ -106,8 +107,9 @@ class Odd(nn.Module):
         self.unused = nn.Conv2d(1, 1, 3)
         self.embedding = nn.Parameter(torch.randn(1, 4, 4))
 
+    @no_type_check  # a buffer's type is the framework's; torch would read a comment on types as its own
     def forward(self, x, way: bool = True):  # noqa: FBT001, FBT002  # scripted, so typed
-        x = torch.conv1d(x, self.basis, None, [self.stride], [1])  # type: ignore[arg-type]  # of a type that the test knows
+        x = torch.conv1d(x, self.basis, None, [self.stride], [1])
         x = self.shared(self.shared(x))
         if way:  # noqa: SIM108  # a branch of the script
             y = self.left(x)
