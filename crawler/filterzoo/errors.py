@@ -117,7 +117,7 @@ class FilterZooError(Exception):
 
 
 class StartError(FilterZooError):
-    """Raised when a command cannot start: a bad manifest, an unreachable index, no work folder. Exit code 2."""
+    """Raised when a command cannot start: a bad manifest, no such target, no work folder. Exit code 2."""
 
 
 class WorkFolderBusy(StartError):
