@@ -88,8 +88,8 @@ class Notes:
         for _attempt in range(_ATTEMPTS):
             try:
                 self._write(self._folder / f"{_name(plan)}.{_mark(target)}.json", target)
-            except FileNotFoundError:
-                continue  # the publisher to another target has just removed the empty folder
+            except (FileNotFoundError, FileExistsError):
+                continue  # the publisher to another target has just removed the empty folder, or removes it now
             except OSError:
                 pass
             return
