@@ -175,7 +175,7 @@ def test_notes_of_two_publishers_from_one_work_folder_are_kept(tmp_path: Path) -
     lost: list[int] = []
 
     def publish_often(number: int, notes: Notes, plan: bytes, target: Path) -> None:
-        for _ in range(300):
+        for _ in range(100):
             notes.add(plan, target)
             if not notes.has(plan):
                 lost.append(number)
