@@ -7,7 +7,7 @@ import hashlib
 import sqlite3
 from typing import Self
 
-from filterzoo.errors import StorageFailed
+from filterzoo import temporary
 
 _CACHE_KB = 16_000
 _DIGEST = 16
@@ -18,15 +18,7 @@ class Seen:
     """A set of names. SQLite spills its cache to an unnamed temporary file."""
 
     def __enter__(self) -> Self:
-        self._database = sqlite3.connect("", isolation_level=None)
-        for statement in (
-            "PRAGMA journal_mode=OFF",
-            "PRAGMA synchronous=OFF",
-            f"PRAGMA cache_size=-{_CACHE_KB}",
-            "CREATE TABLE seen (name BLOB PRIMARY KEY) WITHOUT ROWID",
-            "BEGIN",
-        ):
-            self._database.execute(statement)
+        self._database = temporary.table("CREATE TABLE seen (name BLOB PRIMARY KEY) WITHOUT ROWID", _CACHE_KB)
         return self
 
     def __exit__(self, *_exception: object) -> None:
@@ -39,10 +31,6 @@ class Seen:
         for part in name:
             data = part.encode("utf-8", "surrogatepass")
             hasher.update(len(data).to_bytes(8, "little") + data)
-        try:
+        with temporary.failing_by_name():
             cursor = self._database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (hasher.digest(),))
-        except sqlite3.DatabaseError as error:
-            raise StorageFailed(
-                f"the folder of temporary files failed: {error}; free space there, or name another in SQLITE_TMPDIR"
-            ) from error
         return cursor.rowcount == 1

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import sqlite3
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from filterzoo.errors import StorageFailed
+from filterzoo import temporary
+from filterzoo.temporary import failing_by_name
 from filterzoo_publish.plan.state import Pointer
 
 _CACHE_KB = 64_000
@@ -43,16 +42,8 @@ class LayerPlaces:
         self.few: set[str] | None = set()
         self._files: dict[str, int] = {}
         self._names: list[str] = []
-        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._database = temporary.table(_TABLE, _CACHE_KB)
         weakref.finalize(self, self._database.close)
-        for statement in (
-            "PRAGMA journal_mode=OFF",
-            "PRAGMA synchronous=OFF",
-            f"PRAGMA cache_size=-{_CACHE_KB}",
-            _TABLE,
-            "BEGIN",
-        ):
-            self._database.execute(statement)
 
     def add_new(self, layer_ids: Sequence[str]) -> list[bool]:
         """Add layers without a place; whether each was new."""
@@ -60,14 +51,14 @@ class LayerPlaces:
             self.few.update(layer_ids)
             if len(self.few) > _FEW:
                 self.few = None
-        with _named():
+        with failing_by_name():
             statement = "INSERT OR IGNORE INTO layers (name) VALUES (?)"
             return [self._database.execute(statement, (_digest(one),)).rowcount == 1 for one in layer_ids]
 
     def place_known(self, places: Iterable[tuple[str, Pointer]]) -> int:
         """Set the places of those of the layers that were added; how many were."""
         rows = ((*self._stored(pointer), _digest(layer_id)) for layer_id, pointer in places)
-        with _named():
+        with failing_by_name():
             before = self._database.total_changes
             self._database.executemany(
                 "UPDATE layers SET file = ?, row_group = ?, first_row = ?, rows = ? WHERE name = ?", rows
@@ -77,7 +68,7 @@ class LayerPlaces:
     def update(self, places: Mapping[str, Pointer]) -> None:
         """Set places, of layers that were added or not."""
         rows = ((_digest(layer_id), *self._stored(pointer)) for layer_id, pointer in places.items())
-        with _named():
+        with failing_by_name():
             self._database.executemany("INSERT OR REPLACE INTO layers VALUES (?, ?, ?, ?, ?)", rows)
 
     def __getitem__(self, layer_id: str) -> Pointer:
@@ -91,7 +82,7 @@ class LayerPlaces:
 
     def _row(self, layer_id: str) -> tuple[int, int, int, int] | None:
         statement = "SELECT file, row_group, first_row, rows FROM layers WHERE name = ? AND file IS NOT NULL"
-        with _named():
+        with failing_by_name():
             found: tuple[int, int, int, int] | None = self._database.execute(statement, (_digest(layer_id),)).fetchone()
         return found
 
@@ -104,13 +95,3 @@ class LayerPlaces:
 
 def _digest(layer_id: str) -> bytes:
     return hashlib.blake2b(layer_id.encode("utf-8", "surrogatepass"), digest_size=_DIGEST).digest()
-
-
-@contextlib.contextmanager
-def _named() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        raise StorageFailed(
-            f"the folder of temporary files failed: {error}; free space there, or name another in SQLITE_TMPDIR"
-        ) from error

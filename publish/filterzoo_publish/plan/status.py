@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
 
-from filterzoo.errors import StorageFailed
+from filterzoo import temporary
+from filterzoo.temporary import failing_by_name
 from filterzoo_publish.plan.plan import Plan
 from filterzoo_publish.plan.releases import Release
 from filterzoo_publish.plan.rows import rows_of, table_of
@@ -18,6 +18,7 @@ from filterzoo_publish.plan.tables import first_seen, last_seen
 from filterzoo_publish.schema import arrow_schema
 
 CONFIG = "status"
+_CACHE_KB = 16_000
 Row = dict[str, Any]
 _TABLE = """CREATE TABLE rows (
     model_id TEXT, checkpoint BLOB, revision BLOB, age INTEGER, listed TEXT, last_seen TEXT, superseded_by TEXT
@@ -84,9 +85,7 @@ def present_rows(published: PublishedState, former: Mapping[str, Row]) -> Iterat
 def finished(rows: Iterable[Row], releases: Iterable[Release]) -> pa.Table:
     """The table of all rows, in the order of their ids, each with the newest revision of its checkpoint."""
     place = {release.name: number for number, release in enumerate(releases)}
-    with contextlib.closing(sqlite3.connect("", isolation_level=None)) as database, _named():
-        for statement in ("PRAGMA journal_mode=OFF", "PRAGMA synchronous=OFF", _TABLE, "BEGIN"):
-            database.execute(statement)
+    with failing_by_name(), contextlib.closing(temporary.table(_TABLE, _CACHE_KB)) as database:
         database.executemany(
             "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)",
             (_stored(row, place.get(row["release"], -1)) for row in rows),
@@ -106,13 +105,3 @@ def _stored(row: Row, age: int) -> tuple[object, ...]:
 def _bytes(text: str) -> bytes:
     """SQLite takes no lone surrogates."""
     return text.encode("utf-8", "surrogatepass")
-
-
-@contextlib.contextmanager
-def _named() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        raise StorageFailed(
-            f"the folder of temporary files failed: {error}; free space there, or name another in SQLITE_TMPDIR"
-        ) from error
