@@ -183,7 +183,7 @@ _DISK_TROUBLE = _NO_SPACE | {errno.EROFS, errno.EFBIG}
 
 
 def remedy(error: OSError) -> str:
-    """What helps against an error of the system: `free space`, `make it writable`, or only `mend it`."""
+    """What helps against an error of the system, such as `free space`; `mend it` for an unknown one."""
     if error.errno in _NO_SPACE:
         return "free space"
     if error.errno == errno.EFBIG:

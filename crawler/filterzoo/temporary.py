@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import sqlite3
 from collections.abc import Iterator
+from typing import Self
 
 from filterzoo.errors import StorageFailed
+
+_SEEN_KB = 16_000
+_DIGEST = 16
+"""Bytes of a hash: two of 10^9 names collide with a probability of 10^-21."""
 
 
 def table(definition: str, cache_kb: int) -> sqlite3.Connection:
@@ -35,3 +41,25 @@ def failing_by_name() -> Iterator[None]:
         raise StorageFailed(
             f"the folder of temporary files failed: {error}; free space there, or name another in SQLITE_TMPDIR"
         ) from error
+
+
+class Seen:
+    """A set of names, millions of them in a few megabytes of memory. Use as a context manager."""
+
+    def __enter__(self) -> Self:
+        self._database = table("CREATE TABLE seen (name BLOB PRIMARY KEY) WITHOUT ROWID", _SEEN_KB)
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        with contextlib.suppress(sqlite3.DatabaseError):
+            self._database.close()
+
+    def is_new(self, *name: str) -> bool:
+        """Add a name, given by its parts; whether it is new. StorageFailed where the disk is full."""
+        hasher = hashlib.blake2b(digest_size=_DIGEST)
+        for part in name:
+            data = part.encode("utf-8", "surrogatepass")
+            hasher.update(len(data).to_bytes(8, "little") + data)
+        with failing_by_name():
+            cursor = self._database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (hasher.digest(),))
+        return cursor.rowcount == 1

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from filterzoo.crawl.seen import Seen
 from filterzoo.crawl.task import Settings, Task
 from filterzoo.errors import Reason, Refused, Stage, StartError, StorageFailed, line_of, storable
 from filterzoo.licensing.licences import Licence
@@ -22,6 +21,7 @@ from filterzoo.outcome import LedgerEntry, Refusal
 from filterzoo.plugins import Plugins, plugin_failure
 from filterzoo.records import Checkpoint
 from filterzoo.source import Source, SourceOptions
+from filterzoo.temporary import Seen
 from filterzoo.vocabularies import wrong_words
 
 _CHECKPOINT = TypeAdapter(Checkpoint)

@@ -174,8 +174,8 @@ def open_published(target: Target, revision: str | None = None) -> PublishedFile
         return open_hub(target, revision)
     folder = Path(target)
     if not folder.is_dir():
-        is_file = "is a file, not the folder of a data set; name the folder" if folder.exists() else "no such folder"
-        raise StartError(f"{target}: {is_file}")
+        why = "is a file, not the folder of a data set; name the folder" if folder.exists() else "no such folder"
+        raise StartError(f"{target}: {why}")
     if revision is not None:
         raise StartError(f"{target}: a folder has no revisions")
     return open_folder(folder)

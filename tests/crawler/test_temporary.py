@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 
-from filterzoo.crawl.seen import Seen
+from filterzoo.temporary import Seen
 
 
 def test_a_name_is_new_once_and_its_parts_are_not_mixed() -> None:
