@@ -119,7 +119,7 @@ def test_a_crawl_that_is_killed_goes_on_in_another_folder(
 def test_a_fragment_of_several_parts_is_there_as_a_whole(
     s3: ObjectStore, prefix: str, tmp_path: Path, monkeypatch
 ) -> None:
-    from filterzoo.store.remote_objects import RemoteObjects
+    from filterzoo.store.objects.remote import RemoteObjects
 
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)
@@ -138,7 +138,7 @@ def test_a_fragment_of_several_parts_is_there_as_a_whole(
 def test_a_file_that_is_there_is_not_replaced_and_half_of_one_is(
     s3: ObjectStore, prefix: str, tmp_path: Path, monkeypatch
 ) -> None:
-    from filterzoo.store.remote_objects import RemoteObjects
+    from filterzoo.store.objects.remote import RemoteObjects
 
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)

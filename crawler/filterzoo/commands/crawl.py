@@ -108,7 +108,7 @@ def crawl(
         from filterzoo.crawl.pipeline import crawl as run_crawl  # noqa: PLC0415
         from filterzoo.crawl.run_limits import RunLimits  # noqa: PLC0415
         from filterzoo.stopping import Stopped  # noqa: PLC0415
-        from filterzoo.store.objects import check_url  # noqa: PLC0415
+        from filterzoo.store.objects.base import check_url  # noqa: PLC0415
 
         if store is not None:
             check_url(store)

@@ -77,7 +77,7 @@ class Threads:
 
     def run(self, work: Callable[[], Result]) -> Future[Result]:
         """Start or run a function; its exception is raised by the future."""
-        return self._pool.submit(self._given_back, work) if self._cores.take() else done(work)
+        return self._pool.submit(self._given_back, work) if self._cores.take() else at_once(work)
 
     def _given_back(self, work: Callable[[], Result]) -> Result:
         try:
@@ -86,8 +86,8 @@ class Threads:
             self._cores.give_back()
 
 
-def done(work: Callable[[], Result]) -> Future[Result]:
-    """Do it in this thread."""
+def at_once(work: Callable[[], Result]) -> Future[Result]:
+    """Run a function in this thread, as a pool of threads would in another."""
     future: Future[Result] = Future()
     try:
         future.set_result(work())
@@ -120,7 +120,7 @@ def measured(
             failure = error
             break
         enter(Stage.MEASURE)
-        run = threads.run if layer.weights.size >= WORTH_A_THREAD else done
+        run = threads.run if layer.weights.size >= WORTH_A_THREAD else at_once
         waiting.append((layer, run(partial(measure, layer))))
         in_flight += layer.weights.nbytes
         del layer

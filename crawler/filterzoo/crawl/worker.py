@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from math import prod
 from typing import TypeVar
 
 from filterzoo.architectures.context import DescribedFile, is_known, with_architecture
+from filterzoo.crawl.accepted import Accepted, count_filters, decide, with_functions
 from filterzoo.crawl.budget import cpu_clock, largest_layer
-from filterzoo.crawl.cores import Cores, done, measured
+from filterzoo.crawl.cores import Cores, at_once, measured
 from filterzoo.crawl.discovery import checked, open_sources
 from filterzoo.crawl.opening import opened
 from filterzoo.crawl.published_hashes import published_hashes
 from filterzoo.crawl.reading import CheckedLayers, check_size, checked_layers
-from filterzoo.crawl.task import Settings, Task, WorkerSetup
+from filterzoo.crawl.task import Task, WorkerSetup
 from filterzoo.errors import (
     Reason,
     Refused,
@@ -31,10 +30,6 @@ from filterzoo.errors import (
 )
 from filterzoo.files import RandomAccessFile
 from filterzoo.jail import Jail
-from filterzoo.layers.layer import kernel_name
-from filterzoo.layers.shapes import canonical_shape
-from filterzoo.licensing.licences import Licence
-from filterzoo.licensing.statements import LicenceOrigin
 from filterzoo.measures.measure import Measurer
 from filterzoo.network.door import Door
 from filterzoo.network.health import HostHealth
@@ -122,7 +117,7 @@ class Worker:
             ThreadPoolExecutor(_WAITS, "filterzoo-open") as opens,
             contextlib.ExitStack() as unread,
         ):
-            later: Store = stores.submit if self._store.root is not None else done
+            later: Store = stores.submit if self._store.root is not None else at_once
             files = [self._opened_ahead(task, opens, unread) for task in tasks]
             begun = [self._begun(task, None, file, later) for task, file in zip(tasks, files, strict=True)]
             return [self._ended(one) for one in begun]
@@ -140,7 +135,7 @@ class Worker:
         return partial(self._sources[task.source_number].source.open, task.checkpoint.artifacts[0])
 
     def _begun(
-        self, task: Task, room: int | None, file: Open | None = None, store: Store = done
+        self, task: Task, room: int | None, file: Open | None = None, store: Store = at_once
     ) -> _Begun | LedgerEntry:
         """The checkpoint, measured. `store` is given what is left to do for it."""
         begun = self._attempt(task, room, file or self._opener(task), store)
@@ -177,73 +172,77 @@ class Worker:
             return progress.entry(task, Refused(reason, describe(error), where))
 
     def _bring(self, task: Task, progress: _Progress, room: int | None, open_file: Open, store: Store) -> Future[Done]:
-        checkpoint, artifact = task.checkpoint, task.checkpoint.artifacts[0]
-        source = self._sources[task.source_number].source
-        member = None if source.opens_members else artifact.member
+        """Measure the checkpoint; `store` is given what is left to do for it."""
         with contextlib.ExitStack() as stack:
             whole = stack.enter_context(open_file())
-            most = task.settings.max_bytes
-            check_size(whole.size, most)
-            progress.enter(Stage.INDEX)
-            found = opened(whole, artifact.name, self._jail, self._scratch, member, most=most)
-            file, index = stack.enter_context(found)
-            described = self._described(task, index)
-            index = replace(index, convolutions=described.tensors)
-            licence, weights_allowed = _decide(task, index)
-            filters = _count_filters(index, task.settings)
-            kernels = task.settings.kernels if weights_allowed else frozenset[str]()
-            task.settings.budget.check(index, kernels)
-            if room is not None and (needed := largest_layer(index)) > room:
-                raise NeedsMemory(needed)
-            checkpoint = _with_functions(self._with_name(task), described)
-            progress.enter(Stage.NORMALISE)
-            # If the source opens the member itself, it is unknown which file the stated hash is of.
-            opens_member = artifact.member is not None and member is None
-            axes = axes_of(checkpoint, str(licence.licence_class))
-            with contextlib.ExitStack() as writing, cpu_clock(task.settings.budget.seconds_for(index)):
-                fragment = writing.enter_context(self._store.writer(kernels, axes, filters))
-                with checked_layers(
-                    whole,
-                    file,
-                    index,
-                    scratch=self._scratch,
-                    published={} if opens_member else published_hashes(checkpoint.artifacts),
-                    verify=task.settings.verify_sha256,
-                    cache=self._door.cache,
-                    most=most,
-                ) as layers:
-                    self._fill(fragment, layers, progress)
+            accepted = self._accepted(task, progress, room, whole, stack)
+            with (
+                contextlib.ExitStack() as writing,
+                cpu_clock(task.settings.budget.seconds_for(accepted.index)),
+            ):
+                axes = axes_of(accepted.checkpoint, str(accepted.licence.licence_class))
+                fragment = writing.enter_context(self._store.writer(accepted.kernels, axes, accepted.filters))
+                integrity = self._measure(task, progress, accepted, fragment)
                 progress.enter(Stage.STORE)
-                result = Done(
-                    checkpoint=checkpoint,
-                    format=index.format,
-                    framework=index.facts.framework,
-                    opset=index.facts.opset,
-                    section=index.convolutions[0].section if index.convolutions else "",
-                    member=index.member or artifact.member,
-                    sha256=whole.verified_sha256 or artifact.sha256 or whole.stated_sha256,
-                    size=whole.size,
-                    integrity=layers.integrity,
-                    licence=licence.expression,
-                    licence_class=licence.licence_class,
-                    licence_from=_licence_from(task, index),
-                    n_tensors=index.tensor_count,
-                    n_layers=len(index.convolutions),
-                    filters_by_kernel=filters,
-                    layers_fragment="",
-                    filters_fragment=None,
-                    publish_weights=weights_allowed,
-                    passed_over=index.passed_over,
-                    partial=bool(index.left_out),
-                    left_out=index.left_out,
-                    architecture_found=task.checkpoint.architecture is None,
-                )
-                if sum(filters.values()) > _STORED_LATER:
-                    store = done
-                stored = store(partial(_finished, writing.pop_all(), fragment, result, task.settings.key))
+                if sum(accepted.filters.values()) > _STORED_LATER:
+                    store = at_once
+                finish = partial(_finished, writing.pop_all(), fragment, accepted.done(integrity), task.settings.key)
+                stored = store(finish)
                 if stored.done():
                     stored.result()  # raises what the clock raised
             return stored
+
+    def _accepted(
+        self, task: Task, progress: _Progress, room: int | None, whole: RandomAccessFile, stack: contextlib.ExitStack
+    ) -> Accepted:
+        """The checkpoint's index and licence; Refused where they, or the manifest, do not allow to read its weights.
+
+        stack: closes what is opened.
+        """
+        artifact = task.checkpoint.artifacts[0]
+        # If the source opens the member itself, it is unknown which file the stated hash is of.
+        source_opens_member = self._sources[task.source_number].source.opens_members and artifact.member is not None
+        check_size(whole.size, task.settings.max_bytes)
+        progress.enter(Stage.INDEX)
+        member = None if source_opens_member else artifact.member
+        found = opened(whole, artifact.name, self._jail, self._scratch, member, most=task.settings.max_bytes)
+        file, index = stack.enter_context(found)
+        described = self._described(task, index)
+        index = replace(index, convolutions=described.tensors)
+        licence, weights_allowed = decide(task, index)
+        filters = count_filters(index, task.settings)
+        kernels = task.settings.kernels if weights_allowed else frozenset[str]()
+        task.settings.budget.check(index, kernels)
+        if room is not None and (needed := largest_layer(index)) > room:
+            raise NeedsMemory(needed)
+        return Accepted(
+            task=task,
+            checkpoint=with_functions(self._with_name(task), described),
+            whole=whole,
+            file=file,
+            index=index,
+            licence=licence,
+            weights_allowed=weights_allowed,
+            filters=filters,
+            kernels=kernels,
+            published={} if source_opens_member else published_hashes(task.checkpoint.artifacts),
+        )
+
+    def _measure(self, task: Task, progress: _Progress, accepted: Accepted, fragment: FragmentWriter) -> str:
+        """Write the measured layers to `fragment`; returns what the bytes were compared with."""
+        progress.enter(Stage.NORMALISE)
+        with checked_layers(
+            accepted.whole,
+            accepted.file,
+            accepted.index,
+            scratch=self._scratch,
+            published=accepted.published,
+            verify=task.settings.verify_sha256,
+            cache=self._door.cache,
+            most=task.settings.max_bytes,
+        ) as layers:
+            self._fill(fragment, layers, progress)
+        return layers.integrity
 
     def _with_name(self, task: Task) -> Checkpoint:
         """The checkpoint, with the architecture's name if its source finds it only now."""
@@ -329,15 +328,6 @@ class _Progress:
         return task.ledger_entry(self.stage, refusal)
 
 
-def _with_functions(checkpoint: Checkpoint, described: DescribedFile) -> Checkpoint:
-    """The checkpoint with its architecture's functions, unless others are stated."""
-    return replace(
-        checkpoint,
-        activation=checkpoint.activation or described.activation,
-        pooling=checkpoint.pooling or described.pooling,
-    )
-
-
 @contextlib.contextmanager
 def _asking(method: str, source: Source) -> Iterator[None]:
     """A context for calls of a source: exceptions other than Refused become a refusal of the checkpoint."""
@@ -347,30 +337,3 @@ def _asking(method: str, source: Source) -> Iterator[None]:
         raise
     except Exception as error:  # a plugin may raise anything; it is named and the run goes on
         raise plugin_error(source.name, f"{method}()", error, type(source)) from error
-
-
-def _decide(task: Task, index: Index) -> tuple[Licence, bool]:
-    """The governing licence, and whether weights may be published; Refused where nothing may."""
-    licence = Licence.strictest(task.checkpoint.licence, index.facts.licence)
-    decision = task.settings.policy.decide(licence)
-    if decision.reason is not None:
-        raise Refused(decision.reason, decision.detail)
-    return licence, decision.weights
-
-
-def _licence_from(task: Task, index: Index) -> str | None:
-    zoo = task.checkpoint.licence_from or str(LicenceOrigin.ZOO)
-    stated = [name for name, text in ((zoo, task.checkpoint.licence), ("file", index.facts.licence)) if text]
-    return "+".join(stated) or None
-
-
-def _count_filters(index: Index, settings: Settings) -> dict[str, int]:
-    """Filters by kernel size; Refused where the wanted ones are more than the manifest's limit."""
-    counts: Counter[str] = Counter()
-    for tensor in index.convolutions:
-        shape = canonical_shape(tensor)
-        counts[kernel_name(shape[2:])] += prod(shape[:2])
-    wanted = sum(counts[kernel] for kernel in settings.kernels)
-    if settings.max_filters is not None and wanted > settings.max_filters:
-        raise Refused(Reason.TOO_MANY_FILTERS, f"{wanted} filters, the manifest allows {settings.max_filters}")
-    return dict(sorted(counts.items()))

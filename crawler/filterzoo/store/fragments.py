@@ -27,8 +27,8 @@ from filterzoo.outcome import Done
 from filterzoo.store.encoding import EncodedFile
 from filterzoo.store.filters import PUBLISHED_SCHEMA, Axes, FilterFile, RowGroups, open_filters, pieces_of
 from filterzoo.store.former_filters import FormerFilters
-from filterzoo.store.objects import local_folder
-from filterzoo.store.opened_objects import open_objects
+from filterzoo.store.objects.base import local_folder
+from filterzoo.store.objects.opening import open_objects
 from filterzoo.store.sample import KERNEL, Sampled, SampleTaker
 
 LAYER_SCHEMA = pa.schema(

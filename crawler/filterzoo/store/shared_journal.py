@@ -25,7 +25,7 @@ from filterzoo.store.journal import Journal
 from filterzoo.store.workfolder import WorkFolder
 
 if TYPE_CHECKING:
-    from filterzoo.store.objects import Objects
+    from filterzoo.store.objects.base import Objects
 
 EVERY = 30.0
 """Seconds between copies, at least."""
@@ -182,7 +182,7 @@ class _Copies:
 
 
 def _objects(url: str) -> Objects:
-    from filterzoo.store.opened_objects import open_objects  # noqa: PLC0415  # fsspec, which work folders alone do not need
+    from filterzoo.store.objects.opening import open_objects  # noqa: PLC0415  # fsspec, which work folders alone do not need
 
     return open_objects(url)
 

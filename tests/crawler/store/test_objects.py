@@ -15,10 +15,10 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from filterzoo.errors import StartError, StorageFailed
 from filterzoo.stopping import Stopped
-from filterzoo.store.local_objects import LocalObjects
-from filterzoo.store.objects import Objects, check_url
-from filterzoo.store.opened_objects import open_objects
-from filterzoo.store.remote_objects import RemoteObjects
+from filterzoo.store.objects.base import Objects, check_url
+from filterzoo.store.objects.local import LocalObjects
+from filterzoo.store.objects.opening import open_objects
+from filterzoo.store.objects.remote import RemoteObjects
 
 
 class Faulty(MemoryFileSystem):

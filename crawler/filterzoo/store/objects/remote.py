@@ -14,7 +14,7 @@ import pyarrow as pa
 import tenacity
 
 from filterzoo.errors import FilterZooError, StartError, StorageFailed, describe
-from filterzoo.store.objects import Objects, check_url
+from filterzoo.store.objects.base import Objects, check_url
 
 Result = TypeVar("Result")
 

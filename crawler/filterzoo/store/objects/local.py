@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from filterzoo.durable import sync, sync_folder
 from filterzoo.errors import StartError
-from filterzoo.store.objects import Objects
+from filterzoo.store.objects.base import Objects
 
 
 class LocalObjects(Objects):

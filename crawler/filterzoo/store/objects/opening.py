@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from filterzoo.store.local_objects import LocalObjects
-from filterzoo.store.objects import Objects, local_folder
+from filterzoo.store.objects.base import Objects, local_folder
+from filterzoo.store.objects.local import LocalObjects
 
 
 def open_objects(url: str) -> Objects:
     """The files below a local folder, a `file:` URL, or any other URL that fsspec knows; StartError for other ones."""
     if (local := local_folder(url)) is not None:
         return LocalObjects(local)
-    from filterzoo.store.remote_objects import RemoteObjects  # noqa: PLC0415  # few crawls need it
+    from filterzoo.store.objects.remote import RemoteObjects  # noqa: PLC0415  # few crawls need it
 
     return RemoteObjects(url)

@@ -1,0 +1,1 @@
+"""Storage of fragments: folders of this machine, and what fsspec reaches by a URL."""
