@@ -179,7 +179,7 @@ def _covered(tensor: Tensor, most: int) -> int:
 
 
 def _check_chunks(tensor: Tensor, chunk_shape: tuple[int, ...], item: int, size: int) -> None:
-    _require(tensor.strides is None and tensor.span.side is None, tensor, "chunks of a view or of a side file")
+    _require(tensor.strides is None, tensor, "chunks of a view")
     fits = len(chunk_shape) == len(tensor.shape) and all(0 < side < _INT32 for side in chunk_shape)
     _require(fits, tensor, "impossible chunks")
     count = prod(ceil(n / c) for n, c in zip(tensor.shape, chunk_shape, strict=True))

@@ -146,6 +146,7 @@ class TensorReader:
         chunk_shape = tensor.chunk_shape or ()
         dtype = np.dtype(DTYPES[tensor.dtype].numpy)
         array = np.zeros(tensor.shape, dtype)
+        file = self.file if tensor.span.side is None else self._side(tensor.span.side)
         grid = product(*(range(ceil(n / c)) for n, c in zip(tensor.shape, chunk_shape, strict=True)))
         for record, position in zip(tensor.stored_in, grid, strict=True):
             if record.length == 0:
@@ -156,20 +157,10 @@ class TensorReader:
             chunk = (
                 target if target.shape == chunk_shape and target.flags.c_contiguous else np.empty(chunk_shape, dtype)
             )
-            self._fill(chunk, record, tensor.name)
+            _fill(chunk, file, record, tensor.name)
             if chunk is not target:
                 target[...] = chunk[tuple(slice(n) for n in target.shape)]
         return array
-
-    def _fill(self, chunk: Array, record: StoredRange, name: str) -> None:
-        """Decode a chunk into an array in C order."""
-        flat = chunk.reshape(-1).view(np.uint8)
-        if "shuffle" not in record.codec.steps:
-            decode_into(self.file, record, name, flat)
-            return
-        shuffled = np.empty(record.size, np.uint8)
-        decode_into(self.file, record, name, shuffled)
-        flat.reshape(-1, chunk.dtype.itemsize)[...] = shuffled.reshape(chunk.dtype.itemsize, -1).T
 
     def _side(self, name: str) -> RandomAccessFile:
         """A side file, with its reads announced."""
@@ -182,6 +173,17 @@ class TensorReader:
     def _announce(self, side: str | None, file: RandomAccessFile) -> None:
         rest = [(0, file.size)] if side in self._whole else []
         file.will_read([*self._announced.get(side, ()), *rest])
+
+
+def _fill(chunk: Array, file: RandomAccessFile, record: StoredRange, name: str) -> None:
+    """Decode a chunk into an array in C order."""
+    flat = chunk.reshape(-1).view(np.uint8)
+    if "shuffle" not in record.codec.steps:
+        decode_into(file, record, name, flat)
+        return
+    shuffled = np.empty(record.size, np.uint8)
+    decode_into(file, record, name, shuffled)
+    flat.reshape(-1, chunk.dtype.itemsize)[...] = shuffled.reshape(chunk.dtype.itemsize, -1).T
 
 
 def byte_ranges(tensor: Tensor) -> Iterator[tuple[int, int]]:

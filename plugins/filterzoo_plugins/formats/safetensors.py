@@ -16,14 +16,13 @@ from typing import Any
 from filterzoo import DTYPES, FileFacts, Format, Layout, RandomAccessFile, Reason, Refused, Span, Tensor, hookimpl
 from filterzoo_plugins.encodings.json import JSON_BYTES, is_natural, read_json
 from filterzoo_plugins.encodings.names import show
+from filterzoo_plugins.encodings.weight_map import is_index, is_keras_index, read_weight_map
 
 FIRST_READ = 1 << 16
 """Bytes of the first read: most headers are shorter, so most files cost one request."""
 MAX_RANK = 64
-MAX_SHARDS = 10_000
 _LICENCE_BYTES = 1000
 _HEADER_DEPTH = 3
-_INDEX_DEPTH = 32
 _SUB_BYTE_BITS = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}
 _INFO_KEYS = {"dtype", "shape", "data_offsets"}
 _FRAMEWORKS = {"pt": "torch", "tf": "tensorflow", "flax": "flax", "jax": "jax", "np": "numpy", "numpy": "numpy"}
@@ -44,15 +43,21 @@ class Safetensors(Format):
 
     def accepts(self, head: bytes, name: str) -> bool:
         """By a possible header length followed by a bracket; where the header is broken, by the name."""
-        if _is_shard_index(head):
-            return b'"weight_map"' in head or name.endswith(".safetensors.index.json")
+        if is_index(head):
+            is_named = name.endswith(".safetensors.index.json")
+            return (b'"weight_map"' in head or is_named) and not is_keras_index(head, name)
         opens = head[8:9] == b"{"
         possible = len(head) > 8 and 2 <= int.from_bytes(head[:8], "little") <= 1 << 32
         return (opens and possible) or (name.endswith(".safetensors") and (opens or possible))
 
+    def includes(self, name: str, other: str) -> bool:
+        """The shards beside an index."""
+        stem = re.escape(re.sub(r"\.safetensors\.index\.json$", "", name))
+        return re.fullmatch(stem + r"-\d{5}-of-\d{5}\.safetensors", other) is not None
+
     def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
         """Every tensor in the order of its bytes, shard by shard in the order of the shards' names."""
-        if _is_shard_index(file.read(0, min(file.size, 9))):
+        if is_index(file.read(0, min(file.size, 9))):
             return _shard_tensors(file)
         header, start, length = _read_header(file)
         self._seen = weakref.ref(file), _facts(header)
@@ -62,17 +67,12 @@ class Safetensors(Format):
         """Framework and licence from `__metadata__`; for a sharded index, that of the first shard."""
         if self._seen is not None and self._seen[0]() is file:
             return self._seen[1]
-        if not _is_shard_index(file.read(0, min(file.size, 9))):
+        if not is_index(file.read(0, min(file.size, 9))):
             return _facts(_read_header(file)[0])
         for name in sorted(set(_weight_map(file).values())):
             with file.beside(name) as shard:
                 return _facts(_read_header(shard)[0])
         return FileFacts()
-
-
-def _is_shard_index(head: bytes) -> bool:
-    """A JSON text: its first bytes, taken for a header length, are far too large."""
-    return head[:1] == b"{" and int.from_bytes(head[:8], "little") > 1 << 32
 
 
 def _read_header(file: RandomAccessFile) -> tuple[dict[str, Any], int, int]:
@@ -172,21 +172,14 @@ def _with_layout(tensor: Tensor, layout: Layout) -> Tensor:
 
 def _weight_map(file: RandomAccessFile) -> dict[str, str]:
     """Tensor name -> shard name."""
-    if file.size > JSON_BYTES:
-        raise Refused(Reason.LIMIT, f"an index of {file.size} bytes; at most {JSON_BYTES} are read", "byte 0")
-    index = read_json(file.read(0, file.size), "index", depth=_INDEX_DEPTH)
-    weight_map = index.get("weight_map")
-    if isinstance(weight_map, dict) and weight_map and all(isinstance(shards, list) for shards in weight_map.values()):
-        raise Refused(Reason.UNSUPPORTED, "the index of Keras weights in shards", "weight_map")
-    if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
-        raise Refused(Reason.MALFORMED, "the index has no weight_map of names to shards", "weight_map")
-    shards = set(weight_map.values())
-    if len(shards) > MAX_SHARDS:
-        raise Refused(Reason.LIMIT, f"{len(shards)} shards; at most {MAX_SHARDS} are read", "weight_map")
-    for shard in shards:
-        if not shard.endswith(".safetensors"):
-            raise Refused(Reason.UNSUPPORTED, "a shard that is no safetensors file", show(shard))
-    return weight_map
+    shard_of: dict[str, str] = {}
+    for tensor, shards in read_weight_map(file).items():
+        if len(shards) > 1:
+            raise Refused(Reason.MALFORMED, f"the index names {len(shards)} shards for one tensor", show(tensor))
+        if not shards[0].endswith(".safetensors"):
+            raise Refused(Reason.UNSUPPORTED, "a shard that is no safetensors file", show(shards[0]))
+        shard_of[tensor] = shards[0]
+    return shard_of
 
 
 def _shard_tensors(file: RandomAccessFile) -> Iterator[Tensor]:

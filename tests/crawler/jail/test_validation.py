@@ -143,8 +143,8 @@ MALFORMED = {
     "huge chunk": conv(chunk_shape=(HUGE, 2, 3, 3), span=Span(0, 0), stored_in=(StoredRange(0, 1, 1),)),
     "chunk behind the end": conv(**CHUNKED, stored_in=(StoredRange(SIZE - 10, 288, 288),)),
     "strided chunks": conv(**CHUNKED, strides=(18, 9, 3, 1), stored_in=(StoredRange(0, 288, 288),)),
-    "chunks in a side file": conv(
-        chunk_shape=(4, 2, 3, 3), span=Span(0, 0, "s"), stored_in=(StoredRange(0, 288, 288),)
+    "chunks before a side file": conv(
+        chunk_shape=(4, 2, 3, 3), span=Span(0, 0, "s"), stored_in=(StoredRange(-8, 288, 288),)
     ),
     "scales too few": conv(**INT8, quantisation=Quantisation((1.0,), (0,), 0)),
     "zero points too few": conv(**INT8, quantisation=Quantisation((1.0,), ())),

@@ -89,6 +89,32 @@ def write_numbered(path: Path | io.BytesIO, layers: list[KerasLayer]) -> None:
         file["optimizer/vars/2"] = np.ones((3, 3, 3, 6), "f4")
 
 
+def write_shards(folder: Path, groups: dict[str, tuple[str, list[np.ndarray]]], most: int, **how: Any) -> Path:
+    """`model.save_weights("model.weights.json", max_shard_size=...)`; most: bytes of a shard. Returns the index.
+
+    groups: of variables (`layers/conv2d/vars`), each with its layer's name, which stands only in the shard that was
+    open when Keras began the group; `how` goes to create_dataset.
+    """
+    weight_map: dict[str, list[str]] = {}
+    number, held = 0, 0
+    for path, (name, arrays) in groups.items():
+        with h5py.File(folder / f"model_{number:05}.weights.h5", "a") as file:
+            file.create_group(path).attrs["name"] = name
+        for variable, array in enumerate(arrays):
+            if held + array.nbytes > most:
+                number, held = number + 1, 0
+            held += array.nbytes
+            shard = f"model_{number:05}.weights.h5"
+            with h5py.File(folder / shard, "a") as file:
+                file.create_dataset(f"{path}/{variable}", data=array, **how)
+            shards = weight_map.setdefault(f"/{path}", [])
+            if shard not in shards:
+                shards.append(shard)
+    index = folder / "model.weights.json"
+    index.write_text(json.dumps({"metadata": {"total_size": 1.0}, "weight_map": weight_map}, indent=4))
+    return index
+
+
 def keras_archive(layers: list[KerasLayer], method: int = zipfile.ZIP_STORED, **replaced: bytes | None) -> bytes:
     """`model.save("x.keras")`; `replaced` gives members other contents, None leaves one out."""
     weights = io.BytesIO()

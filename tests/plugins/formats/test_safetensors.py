@@ -231,3 +231,10 @@ def test_a_tied_name_that_only_the_metadata_tells(tmp_path):
         made = {tensor.name: reader.read(tensor) for tensor in select(list(Safetensors().index(file)))}
     assert set(made) == {"a.weight", "b.weight"}
     assert all(np.array_equal(each, first.weight.detach().numpy()) for each in made.values())
+
+
+def test_the_shards_beside_an_index_are_its_parts_in_an_archive():
+    format_ = Safetensors()
+    assert format_.includes("a/model.safetensors.index.json", "a/model-00001-of-00002.safetensors")
+    assert not format_.includes("a/model.safetensors.index.json", "a/other-00001-of-00002.safetensors")
+    assert not format_.includes("a/model.safetensors.index.json", "b/model-00001-of-00002.safetensors")

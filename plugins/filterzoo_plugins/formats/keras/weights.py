@@ -7,8 +7,8 @@ Layout of Keras files: `keras.src.legacy.saving.legacy_h5_format` (`model_weight
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Self
 
@@ -30,13 +30,46 @@ def index_file(file: RandomAccessFile) -> Iterator[Tensor]:
     with open_tree(file) as tree:
         text = text_attribute(tree.groups[""], "model_config")
         model = None if text is None else read_config(text, "model_config")
-        yield from _index_tree(tree, file.size, model)
+        yield from refusing_unread_alone(_tensors(_Weights.of(tree, model), file.size))
 
 
 def index_weights(file: RandomAccessFile, model: KerasLayer) -> Iterator[Tensor]:
     """The tensors of a file whose model's configuration is in another file."""
     with open_tree(file) as tree:
-        yield from _index_tree(tree, file.size, model)
+        yield from refusing_unread_alone(_tensors(_Weights.of(tree, model), file.size))
+
+
+@dataclass(slots=True)
+class Elsewhere:
+    """What a shard's groups are called in the other shards.
+
+    groups: those with variables in any shard. names: the layers' names by group, as far as the shards stated them.
+    """
+
+    groups: frozenset[str] = frozenset()
+    names: dict[str, bytes] = field(default_factory=dict)
+
+
+def index_groups(tree: Tree, size: int, groups: Collection[str], elsewhere: Elsewhere) -> Iterator[Tensor]:
+    """The tensors directly in some groups of a shard of `size` bytes; what it says of layers goes to `elsewhere`."""
+    for path, group in tree.groups.items():
+        name = text_attribute(group, "name")
+        if name is not None:
+            elsewhere.names.setdefault(path, name)
+    yield from _tensors(replace(_Weights.of(tree, None), layer_names=None, groups=groups, elsewhere=elsewhere), size)
+
+
+def refusing_unread_alone(tensors: Iterable[Tensor]) -> Iterator[Tensor]:
+    """The tensors; Refused (unsupported) at the end where some cannot be read and none that can has rank 3 to 5."""
+    unread, is_told = None, False
+    for tensor in tensors:
+        if tensor.obstacle is None:
+            is_told |= 3 <= len(tensor.shape) <= 5
+        else:
+            unread = unread or tensor
+        yield tensor
+    if unread is not None and not is_told:
+        raise Refused(Reason.UNSUPPORTED, unread.obstacle or "", show(unread.name))
 
 
 def is_keras(file: RandomAccessFile) -> bool:
@@ -45,12 +78,11 @@ def is_keras(file: RandomAccessFile) -> bool:
         return _Weights.of(tree, None).keras_version is not None or any(map(_NUMBERED.search, tree.data_sets))
 
 
-def _index_tree(tree: Tree, size: int, model: KerasLayer | None) -> Iterator[Tensor]:
-    """The tensors of a tree that takes `size` bytes, described by `model`."""
-    weights = _Weights.of(tree, model)
+def _tensors(weights: _Weights, size: int) -> Iterator[Tensor]:
+    """The tensors of a tree that takes `size` bytes; those that cannot be read have an obstacle."""
     if (weights.keras_version or b"").startswith(b"1."):
         raise Refused(Reason.UNSUPPORTED, "weights of Keras 1, whose axes depend on its backend")
-    total, is_told, unread = 0, False, None
+    total = 0
     for data_set, layer in weights.in_order():
         name = data_set.name.removeprefix(weights.prefix)
         try:
@@ -58,24 +90,19 @@ def _index_tree(tree: Tree, size: int, model: KerasLayer | None) -> Iterator[Ten
         except Refused as refusal:
             if refusal.reason is not Reason.UNSUPPORTED:
                 raise
-            unread = unread or refusal
             yield _unread(name, weights, data_set, layer, refusal.detail)
             continue
-        if stored is None:
-            continue
-        is_told |= 3 <= len(stored.shape) <= 5
-        total += prod(stored.shape) * DTYPES[stored.dtype].size
-        check_expansion(total, size, "all data sets together")
-        yield _tensor(name, stored, weights.meaning(name, stored.shape, layer))
-    if unread is not None and not is_told:
-        raise unread
+        if stored is not None:
+            total += prod(stored.shape) * DTYPES[stored.dtype].size
+            check_expansion(total, size, "all data sets together")
+            yield _tensor(name, stored, weights.meaning(name, stored.shape, layer))
 
 
 @dataclass(frozen=True, slots=True)
 class _Weights:
     """The part of a tree with the model's weights, and the model's description.
 
-    `prefix` is `model_weights/` in a file of a whole model, else empty.
+    `prefix` is `model_weights/` in a file of a whole model, else empty. groups: of a shard, those that are taken.
     """
 
     tree: Tree
@@ -85,6 +112,8 @@ class _Weights:
     model: KerasLayer | None
     layer_at: Mapping[str, KerasLayer]
     """Keras 3's paths and their layers."""
+    groups: Collection[str] | None = None
+    elsewhere: Elsewhere = field(default_factory=Elsewhere)
 
     @classmethod
     def of(cls, tree: Tree, model: KerasLayer | None) -> Self:
@@ -100,7 +129,9 @@ class _Weights:
             yield from self._listed(self.layer_names)
             return
         for data_set in sorted(self.tree.data_sets.values(), key=lambda data_set: data_set.address):
-            if data_set.name.startswith(self.prefix) and not _OPTIMISER.intersection(data_set.name.split("/")):
+            if not data_set.name.startswith(self.prefix) or _OPTIMISER.intersection(data_set.name.split("/")):
+                continue
+            if self.groups is None or data_set.name.rpartition("/")[0] in self.groups:
                 yield data_set, None
 
     def _listed(self, layer_names: list[str]) -> Iterator[tuple[H5DataSet, KerasLayer | None]]:
@@ -126,9 +157,11 @@ class _Weights:
 
     def _numbered_meaning(self, owner: str, number: str, shape: tuple[int, ...]) -> KernelMeaning:
         """Keras 3 numbers the variables of a layer; their group's attribute `name` is the layer's name."""
-        stated = text_attribute(self.tree.groups[f"{self.prefix}{owner}/vars".replace("//", "/").lstrip("/")], "name")
-        layer_name = (stated or b"").decode("utf-8", "backslashreplace")
-        if f"{self.prefix}{owner}/layer/vars".lstrip("/") in self.tree.groups:
+        group = f"{self.prefix}{owner}/vars".replace("//", "/").lstrip("/")
+        stated = text_attribute(self.tree.groups[group], "name") or self.elsewhere.names.get(group, b"")
+        layer_name = stated.decode("utf-8", "backslashreplace")
+        wrapped = f"{self.prefix}{owner}/layer/vars".lstrip("/")
+        if wrapped in self.tree.groups or wrapped in self.elsewhere.groups:
             return NO_CONVOLUTION  # a wrapper's variable belongs to the layer in it, which has its own kernel
         is_cell = owner.endswith("/cell")
         owner = owner.removesuffix("/cell").replace("_layer_checkpoint_dependencies", "layers")

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from filterzoo_plugins.sources.files.weight_files import unlisted
 
 _VARIANTS = ("fp16", "fp32", "bf16")
-_INDEX = re.compile(r"\.safetensors\.index(\.\w+)?\.json$", re.IGNORECASE)
+_INDEX = re.compile(r"\.safetensors\.index(\.(?P<variant>\w+))?\.json$|(?P<keras>\.weights)\.json$", re.IGNORECASE)
 _PREFERENCE = (
     (".safetensors", ".safetensors.index.json", *(f".safetensors.index.{variant}.json" for variant in _VARIANTS)),
     (".bin", ".pt", ".pth", ".ckpt", ".pth.tar", ".pt.tar"),
     (".onnx",),
-    (".keras", ".h5", ".hdf5", ".weights.h5"),
+    (".keras", ".h5", ".hdf5", ".weights.h5", ".weights.json"),
     (".tflite",),
     (".xml",),
     (".npz",),
@@ -52,7 +52,9 @@ _INTERMEDIATE = re.compile(r"(^|/)(checkpoint|step|epoch)[-_]?\d+/")
 _VARIANT = re.compile(
     r"[._-](fp16|fp32|bf16|int8|uint8|quantized|qint8_quantized|q4|q4f16|q8|bnb4|non_ema|ema|merged)$", re.IGNORECASE
 )
-_WHOLE_INDEX = re.compile(r"\.(bin|safetensors|weights)\.index(\.\w+)?\.json$", re.IGNORECASE)
+_WHOLE_INDEX = re.compile(r"\.(bin|safetensors|weights)\.index(\.\w+)?\.json$|\.weights\.json$", re.IGNORECASE)
+_KERAS = ".weights"
+"""What Keras's names have before their ending."""
 _EXPORT_FOLDER = re.compile(r"(^|/)(onnx|tflite|openvino|coreml)$")
 _PLAIN = {
     "consolidated",
@@ -118,7 +120,7 @@ def left_out(paths: Iterable[str]) -> list[str]:
 def _key(path: str) -> tuple[str, str]:
     """As that of a candidate, for a file of any ending."""
     stem = _WHOLE_INDEX.sub("", path.rpartition("/")[2])
-    plain = _VARIANT.sub("", _SHARD.sub("", stem if stem != path.rpartition("/")[2] else stem.rpartition(".")[0]))
+    plain, _ = _plain(stem if stem != path.rpartition("/")[2] else stem.rpartition(".")[0])
     return _home(path), "" if plain.lower() in _PLAIN else plain
 
 
@@ -170,16 +172,23 @@ class _Listed:
         return ()
 
 
+def _plain(stem: str) -> tuple[str, bool]:
+    """A file's name without ending, shard and precision; whether it had a precision."""
+    whole = _SHARD.sub("", stem).removesuffix(_KERAS)
+    plain = _VARIANT.sub("", whole)
+    return plain, plain != whole
+
+
 def _candidate(path: str) -> _Candidate | None:
     if _LEFTOVER.search(path):
         return None
     file = path.rpartition("/")[2]
     for ending, rank in _ENDINGS:
         if file.lower().endswith(ending):
-            stem = file[: -len(ending)]
-            is_shard = _SHARD.search(stem + ".weights" * ending.startswith(".weights")) is not None
-            plain = _VARIANT.sub("", _SHARD.sub("", stem))
-            variant = int(plain != _SHARD.sub("", stem) or ".index." in ending.removesuffix(".index.json"))
+            stem = file[: -len(ending)] + _KERAS * ending.startswith(f"{_KERAS}.")
+            is_shard = _SHARD.search(stem) is not None
+            plain, is_variant = _plain(stem)
+            variant = int(is_variant or ".index." in ending.removesuffix(".index.json"))
             usual = int(plain.lower() != "model")
             name = "" if plain.lower() in _PLAIN else plain
             return _Candidate(path, (_home(path), name), (rank, variant, usual, path), is_shard)
@@ -196,8 +205,8 @@ def _files(group: list[_Candidate], listed: _Listed) -> tuple[str, ...]:
     index = _INDEX.search(best)
     if index is None:
         return (best, *listed.sides(best))
-    named = re.escape(best[: index.start()]) + (re.escape(index[1]) if index[1] else "")
-    is_its_shard = re.compile(named + r"-\d{5}-of-\d{5}\.safetensors")
+    named = re.escape(best[: index.start()]) + (re.escape(f".{index['variant']}") if index["variant"] else "")
+    is_its_shard = re.compile(named + (r"_\d{5}\.weights\.h5" if index["keras"] else r"-\d{5}-of-\d{5}\.safetensors"))
     return (best, *sorted(candidate.path for candidate in group if is_its_shard.fullmatch(candidate.path)))
 
 

@@ -273,7 +273,8 @@ def test_one_file_of_each_set_of_weights(paths, expected):
         (["pytorch_model.bin.index.json", "pytorch_model-00001-of-00001.bin"], None),
         (["model-00001-of-00002.safetensors", "README.md"], ["model-00001-of-00002.safetensors"]),
         (["consolidated.00.pth", "consolidated.01.pth"], ["consolidated.00.pth", "consolidated.01.pth"]),
-        (["net.weights.json", "net_00000.weights.h5"], ["net.weights.json", "net_00000.weights.h5"]),
+        (["net.weights.json", "net_00000.weights.h5"], []),
+        (["net_00000.weights.h5", "net_00001.weights.h5"], None),
         (["net.onnx", "net.onnx.data", "net.onnx_data"], []),
         (["README.md", "data.bin", "x.npy"], []),
     ],
@@ -293,6 +294,8 @@ def test_a_repository_tells_what_it_passes_over(hub, source):
 
 FP16 = "net.safetensors.index.fp16.json"
 FP16_SHARDS = ("net.fp16-00001-of-00002.safetensors", "net.fp16-00002-of-00002.safetensors")
+KERAS = "a/model.weights.json"
+KERAS_SHARDS = ("a/model_00000.weights.h5", "a/model_00001.weights.h5")
 
 
 @pytest.mark.parametrize(
@@ -300,6 +303,8 @@ FP16_SHARDS = ("net.fp16-00001-of-00002.safetensors", "net.fp16-00002-of-00002.s
     [
         ([FP16, *FP16_SHARDS], (FP16, *FP16_SHARDS)),
         ([FP16, *FP16_SHARDS, "net.safetensors"], ("net.safetensors",)),
+        ([KERAS, *KERAS_SHARDS, "a/config.json"], (KERAS, *KERAS_SHARDS)),
+        ([KERAS, *KERAS_SHARDS, "a/model.weights.h5"], ("a/model.weights.h5",)),
         (["consolidated.safetensors", "model.safetensors.index.json"], ("model.safetensors.index.json",)),
         (["consolidated.00.pth", "params.json"], ("consolidated.00.pth",)),
     ],
