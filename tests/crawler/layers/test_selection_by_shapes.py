@@ -272,25 +272,70 @@ def test_1d_convolutions_with_as_many_outputs_as_a_cube_stay():
     assert shapes(*chain) == [(27, 3, 3), (27, 27, 3), (8, 27, 3), (64, 8, 5)]
 
 
-ADAPTERS: dict[str, list[tuple[str, tuple[int, ...]]]] = {
+Parts = list[tuple[str, tuple[int, ...]]]
+ALONE: dict[str, Parts] = {
     "PEFT": [("conv.lora_A.default.weight", (4, 8, 3, 3)), ("conv.lora_B.default.weight", (16, 4, 1, 1))],
-    "PEFT with its base": [("conv.base_layer.weight", (16, 8, 3, 3)), ("conv.lora_A.weight", (4, 8, 3, 3))],
     "diffusers": [("unet.conv.lora.down.weight", (4, 8, 3, 3)), ("unet.conv.lora.up.weight", (16, 4, 1, 1))],
     "kohya": [("lora_unet_conv.lora_down.weight", (4, 8, 3, 3)), ("lora_unet_conv.lora_up.weight", (16, 4, 1, 1))],
     "Tucker": [("lora_unet_conv.lora_mid.weight", (4, 4, 3, 3))],
     "LoHa": [("lora_unet_conv.hada_t1", (4, 4, 3, 3)), ("lora_unet_conv.hada_w1_a", (4, 16))],
     "LoKr": [("lora_unet_conv.lokr_w2", (4, 8, 3, 3)), ("lora_unet_conv.lokr_w1", (4, 4))],
     "a difference": [("lora_unet_conv.diff", (16, 8, 3, 3))],
-    "linear layers alone": [("q.lora_A.weight", (4, 64)), ("q.lora_B.weight", (64, 4))],
-    "LoHa of matrices": [("lora_unet_conv.hada_w1_a", (16, 4)), ("lora_unet_conv.hada_w1_b", (4, 72))],
+    "IA3": [("conv.ia3_l.default", (1, 16, 1, 1))],
+}
+MATRICES: dict[str, Parts] = {
+    "linear layers": [("q.lora_A.weight", (4, 64)), ("q.lora_B.weight", (64, 4))],
+    "LoHa": [("lora_unet_conv.hada_w1_a", (16, 4)), ("lora_unet_conv.hada_w1_b", (4, 72))],
+}
+WITH_WEIGHT: dict[str, tuple[str, Parts]] = {
+    "PEFT": ("net.conv.base_layer.weight", [("net.conv.lora_A.a.weight", (4, 8, 3, 3))]),
+    "PEFT beside plain weights": ("conv.weight", [("base_model.model.conv.lora_A.weight", (4, 8, 3, 3))]),
+    "IA3": ("conv.base_layer.weight", [("conv.ia3_l.default", (1, 16, 1, 1))]),
+    "loralib": ("net.conv.conv.weight", [("net.conv.lora_A", (12, 24)), ("net.conv.lora_B", (48, 12))]),
+    "loralib, itself the layer": ("conv.weight", [("conv.lora_A", (12, 24)), ("conv.lora_B", (48, 12))]),
+    "kohya": ("model.diffusion.in.0.conv.weight", [("lora_unet_in_0_conv.lora_down.weight", (4, 8, 3, 3))]),
+    "LoHa of matrices": ("conv.weight", [("conv.hada_w1_a", (16, 4)), ("conv.hada_w1_b", (4, 72))]),
+    "OFT": ("conv.base_layer.weight", [("conv.oft_R.default.weight", (9, 8, 8))]),
 }
 
 
-@pytest.mark.parametrize("case", ADAPTERS)
-def test_adapters_are_refused_by_name(case):
+def of_parts(parts: Parts) -> list[Tensor]:
+    return [tensor(name, *shape) for name, shape in parts]
+
+
+@pytest.mark.parametrize("case", ALONE)
+def test_an_adapter_whose_weight_is_elsewhere_costs_itself(case):
+    found = selection([*STEM, *of_parts(ALONE[case])])
+    assert [each.shape for each in found.convolutions] == [(16, 3, 3, 3)]
+    assert [(left.name, left.reason) for left in found.left_out] == [(ALONE[case][0][0], "unsupported")]
+    assert "whose weight is in another file" in found.left_out[0].detail
+    assert found.words() == f"{sum(len(shape) == 4 for _, shape in ALONE[case])} adapter"
+    alone = selection(of_parts(ALONE[case]))
+    assert (alone.convolutions, alone.left_out) == ((), found.left_out)
+
+
+@pytest.mark.parametrize("case", MATRICES)
+def test_an_adapter_of_matrices_alone_is_refused_by_name(case):
     with pytest.raises(Refused, match="an adapter") as caught:
-        select([tensor(name, *shape) for name, shape in ADAPTERS[case]])
+        select(of_parts(MATRICES[case]))
     assert caught.value.reason is Reason.UNSUPPORTED
+
+
+@pytest.mark.parametrize("case", WITH_WEIGHT)
+def test_the_weight_that_an_adapter_changes_is_left_out_and_no_other(case):
+    name, parts = WITH_WEIGHT[case]
+    found = selection([*STEM, tensor(name, 16, 16, 3, 3), *of_parts(parts), tensor("head.weight", 8, 16, 3, 3)])
+    assert [each.shape for each in found.convolutions] == [(16, 3, 3, 3), (8, 16, 3, 3)]
+    assert [left.name for left in found.left_out] == [name]
+    assert "that an adapter in the file changes" in found.left_out[0].detail
+    assert [place for place, _, _ in depths(found.convolutions)] == [0, 2]
+
+
+def test_a_stack_of_rotations_of_a_linear_layer_costs_no_convolution():
+    listed = [tensor("q.base_layer.weight", 64, 64), tensor("q.oft_R.default.weight", 8, 8, 8)]
+    found = selection([*STEM, *listed])
+    assert [each.shape for each in found.convolutions] == [(16, 3, 3, 3)]
+    assert (found.left_out, found.words()) == ((), "1 adapter")
 
 
 def test_adapters_of_linear_layers_do_not_cost_the_convolutions():

@@ -14,13 +14,14 @@ from filterzoo.errors import Reason, Refused
 from filterzoo.layers.computations import stored_tensors
 from filterzoo.layers.depth import depths
 from filterzoo.layers.selection import names
-from filterzoo.layers.selection.adapters import refuse_adapter_alone
+from filterzoo.layers.selection.adapters import adapted, adapters, refuse_adapter_alone
 from filterzoo.layers.selection.candidates import Candidate, PassedOver, is_reached, judged
 from filterzoo.layers.selection.copies import Path, copies
 from filterzoo.layers.selection.kinds import described
 from filterzoo.layers.selection.layouts import read_layouts
 from filterzoo.layers.selection.positions import over_positions
 from filterzoo.layers.selection.reparametrised import assembled
+from filterzoo.layers.selection.scales import without_blocks
 from filterzoo.layers.selection.sections import SECTIONS, of_network, sections, states_of_training, without_slots
 from filterzoo.layers.selection.state_dict import StateDict
 from filterzoo.records import Context, Evidence, Layout, LeftOut, Tensor
@@ -32,7 +33,7 @@ __all__ = ["SECTIONS", "PassedOver", "Selection", "select", "selection"]
 class Selection:
     """The convolution weights of the state dict that is taken, and how many arrays of rank 3 to 5 were not, by why.
 
-    left_out: those of its convolution weights whose numbers cannot be read.
+    left_out: those of its convolution weights whose numbers cannot be read, or are changed by an adapter.
     """
 
     convolutions: tuple[Tensor, ...]
@@ -50,7 +51,7 @@ def select(tensors: Sequence[Tensor], framework: str | None = None) -> tuple[Ten
 
 
 def selection(tensors: Sequence[Tensor], framework: str | None = None) -> Selection:
-    """As `select`. Refused (unsupported) where weights are kept in parts that cannot be put together.
+    """As `select`. Refused (unsupported) for an adapter without a network.
 
     framework: what wrote the file, as `FileFacts` has it; None where it does not say.
     """
@@ -63,7 +64,8 @@ def selection(tensors: Sequence[Tensor], framework: str | None = None) -> Select
     in_part = [each for each in found if each.convolutions]
     if in_part:
         return in_part[0]
-    refuse_adapter_alone(tensors)
+    if not any(each.left_out for each in found):
+        refuse_adapter_alone(tensors)
     passed_over = Counter[PassedOver]()
     for each in found:
         passed_over.update(each.passed_over)
@@ -74,17 +76,23 @@ def selection(tensors: Sequence[Tensor], framework: str | None = None) -> Select
 
 def _of_section(section: Sequence[Tensor], copied: set[Path], framework: str | None) -> Selection:
     network = of_network(section, copied)
-    tensors = read_layouts(assembled(network))
+    found = adapters(network)
+    parts = {part.name for adapter in found.values() for part in adapter.parts}
+    unblocked, in_blocks = without_blocks([tensor for tensor in network if tensor.name not in parts])
+    whole, without_weight = adapted(assembled(unblocked), found)
+    tensors = read_layouts(whole)
     shapes = {tensor.name: tensor.shape for tensor in section}
     passed_over = Counter[PassedOver]()
     passed_over[PassedOver.COPY] = sum(3 <= len(t.shape) <= 5 for t in section) - sum(
         3 <= len(t.shape) <= 5 for t in network
     )
+    passed_over[PassedOver.ADAPTER] = sum(3 <= len(t.shape) <= 5 for t in network if t.name in parts)
     verdicts = {tensor.name: judged(tensor, shapes) for tensor in tensors}
     chosen = _with_reached(tensors, verdicts)
     passed_over.update(verdict for verdict in verdicts.values() if isinstance(verdict, PassedOver))
     state_dict = _state_dict(chosen, tensors, shapes, framework)
-    convolutions, left_out = _readable([_kept(each, state_dict) for each in chosen])
+    convolutions, unread = _readable([_kept(each, state_dict) for each in chosen])
+    left_out = (*unread, *in_blocks, *without_weight)
     return Selection(convolutions, {why: count for why, count in passed_over.items() if count}, left_out)
 
 

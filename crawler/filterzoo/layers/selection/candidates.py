@@ -28,6 +28,8 @@ class PassedOver(StrEnum):
     """Integers without a scale, booleans or complex numbers."""
     COPY = "copy"
     """An optimiser's state of a weight, or a copy of it."""
+    ADAPTER = "adapter"
+    """A part of an adapter (LoRA and the like)."""
     ELEMENTWISE = "elementwise"
     """An elementwise weight: its bias has the same shape, or all axes but one have length 1."""
     STACKED = "stacked"

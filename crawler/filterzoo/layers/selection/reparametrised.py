@@ -16,9 +16,9 @@ from filterzoo.computation import Step, Way
 from filterzoo.errors import Reason, Refused
 from filterzoo.layers.computations import computed
 from filterzoo.layers.selection import names
-from filterzoo.layers.selection.adapters import refuse_adapters
-from filterzoo.layers.selection.scales import refuse_blocks, scaled
-from filterzoo.records import Layout, Span, Tensor
+from filterzoo.layers.selection.obstacles import blocked
+from filterzoo.layers.selection.scales import scaled
+from filterzoo.records import Layout, Tensor
 
 _PARAMETRISED = re.compile(r"(?P<owner>.*?)(?P<list>\.?parametrizations\.(?P<name>[^.]+))\.original(?P<number>\d*)$")
 _MOST_WAYS = 3
@@ -28,8 +28,6 @@ _PART = re.compile(r"(?P<weight>.+)_(?P<part>orig|bar|v|g)$")
 
 def assembled(section: Sequence[Tensor]) -> list[Tensor]:
     """The tensors of a state dict, with the parts of each reparametrised convolution weight replaced by the weight."""
-    refuse_adapters(section)
-    refuse_blocks(section)
     tensors = list(section)
     for _ in range(_MOST_WAYS):
         whole = _once(tensors)
@@ -65,17 +63,7 @@ def _whole_or_blocked(
         if refusal.reason is not Reason.UNSUPPORTED:
             raise
         name, used = _weight_of(tensor, by_name)
-        blocked = Tensor(
-            name=name,
-            dtype="F32",
-            shape=tensor.shape,
-            span=Span(0, 0),
-            layout=tensor.layout,
-            convolution=tensor.convolution,
-            section=tensor.section,
-            obstacle=refusal.detail,
-        )
-        return [(blocked, used)]
+        return [(blocked(tensor, refusal.detail, name), used)]
 
 
 def _weight_of(tensor: Tensor, by_name: Mapping[str, Tensor]) -> tuple[str, set[str]]:

@@ -1,4 +1,4 @@
-"""Scales of 8-bit weights: applied as the writer does, or refused by name."""
+"""Scales of 8-bit weights: applied as the writer does; a weight whose scales nothing explains is left out by name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from filterzoo.computation import Step, Way
 from filterzoo.dtypes import DTYPES, NumberClass
 from filterzoo.errors import Reason, Refused
 from filterzoo.layers.computations import computed
-from filterzoo.records import Layout, Tensor
+from filterzoo.records import Layout, LeftOut, Tensor
 
 _NO_WEIGHT_SCALE = re.compile(r"input|output|act|query|key|k_|v_|q_", re.IGNORECASE)
 _SCALE = re.compile(r"scale|^_?scb$", re.IGNORECASE)
@@ -29,17 +29,21 @@ _MOST_BESIDE = 64
 _NEEDS_SCALE = {"F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ"}
 
 
-def refuse_blocks(section: Sequence[Tensor]) -> None:
-    """Refused (unsupported) for 4-bit numbers in blocks that share a scale: the shape of the weight is in no tensor."""
+def without_blocks(section: Sequence[Tensor]) -> tuple[list[Tensor], list[LeftOut]]:
+    """The tensors but for 4-bit numbers in blocks that share a scale: the shape of that weight is in no tensor."""
     names = {tensor.name for tensor in section}
+    rest: list[Tensor] = []
+    left_out: list[LeftOut] = []
     for tensor in section:
-        if len(tensor.shape) < 3 or DTYPES[tensor.dtype].number_class is not NumberClass.INTEGER:
-            continue
         blocks = _BLOCKS.match(tensor.name)
         is_mx = blocks is not None and f"{blocks['weight']}{blocks['dot']}scales" in names
-        if is_mx or _PACKED.search(tensor.name):
+        is_large = len(tensor.shape) >= 3 and DTYPES[tensor.dtype].number_class is NumberClass.INTEGER
+        if is_large and (is_mx or _PACKED.search(tensor.name)):
             detail = "weights in blocks of 4-bit numbers (MX, NVFP4, packed integers)"
-            raise Refused(Reason.UNSUPPORTED, detail, ascii(tensor.name)[:200])
+            left_out.append(LeftOut(tensor.name, str(Reason.UNSUPPORTED), detail))
+        else:
+            rest.append(tensor)
+    return rest, left_out
 
 
 def scaled(tensor: Tensor, owned: Mapping[str, list[Tensor]]) -> Iterator[tuple[Tensor, set[str]]]:
