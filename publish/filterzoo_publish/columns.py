@@ -1,4 +1,4 @@
-"""Writes docs/columns.md: `python -m filterzoo_publish.columns`, in the repository's root."""
+"""Writes docs/columns.md: run `python -m filterzoo_publish.columns` in the root of the repository."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROWS = {
 
 
 def columns_page() -> str:
-    """The page that explains every column, as Markdown."""
+    """The reference of all columns, as Markdown."""
     sections = [f"## {config}\n\nA row is {ROWS[config]}.\n\n{columns_table(config)}" for config in COLUMNS]
     words = "## Words\n\nColumns that are closed lists: a cell holds one of these words, or is empty.\n"
     lists = [f"### {column}\n\n{_words_table(vocabulary)}" for column, vocabulary in PUBLISHED.items()]

@@ -1,4 +1,4 @@
-"""A release: new content of a work folder is added to a target atomically."""
+"""A release: adds the new content of a work folder to a target, atomically."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ from filterzoo_publish.targets.target import README, RELEASE, Commit, Conflict, 
 Made = TypeVar("Made")
 _JOINED_ROWS = 1 << 16
 _ATTEMPTS = 6
-"""Most retries of a release because another publisher was faster or a response was lost."""
+"""Attempts at a release. A conflict with another publisher or a lost response causes a new one."""
 
 
 def target_for(name: str, *, workdir: Path | None = None, create_pr: bool = False, private: bool = False) -> Target:
-    """The target a user names: `user/name` on the Hub, unless there is such a folder; anything else is a folder.
+    """The target that a user names: `user/name` on the Hub, unless such a folder exists; anything else is a folder.
 
-    workdir: the work folder that records started releases into folders, so that they can be finished.
+    workdir: the work folder that records releases to folders that have begun, so that they can be finished.
     """
     if not is_hub_name(name):
         return FolderTarget(Path(name), workdir)
-    from filterzoo_publish.targets.hub import HubTarget  # noqa: PLC0415  # half a second that a folder does not need
+    from filterzoo_publish.targets.hub import HubTarget  # noqa: PLC0415  # its import takes half a second
 
     return HubTarget(name, create_pr=create_pr, private=private)
 
@@ -67,10 +67,10 @@ def publish(
     dry_run: bool = False,
     watch: Callable[[Shard], None] | None = None,
 ) -> Report:
-    """Add what the target lacks; a dry run only reports it. `watch` is called with each finished file.
+    """Add what the target lacks. A dry run only reports it. watch: called with each finished file.
 
-    release: its day as `vYYYY.MM.DD`, None for today. Raises StartError when there is nothing to publish from, or the
-    target cannot be written to; Conflict when another publisher was faster every time.
+    release: its day as `vYYYY.MM.DD`, None for today. StartError if the work folder has no results or the target cannot
+    be written to; Conflict if another publisher was faster in every attempt.
     """
     return publish_work(open_work(workdir), target, release=release, dry_run=dry_run, watch=watch)
 
@@ -83,7 +83,7 @@ def publish_work(
     dry_run: bool = False,
     watch: Callable[[Shard], None] | None = None,
 ) -> Report:
-    """`publish` with an open target."""
+    """`publish` for content that was read already."""
     with target:
         if dry_run:
             published = read_published(target.read())
@@ -94,7 +94,7 @@ def publish_work(
 
 
 def attempts(release: Callable[[], Made], place: str) -> Made:
-    """The result of `release`, which is retried after a Conflict. place: the target's path, for StorageFailed."""
+    """The result of `release`, which is retried after a Conflict. place: the target's name in a StorageFailed."""
     retries = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(Conflict),
         stop=tenacity.stop_after_attempt(_ATTEMPTS),
@@ -116,7 +116,7 @@ def _plan(work: Work, published: PublishedState, target: Target, release: str | 
 def _release(work: Work, target: Target, release: str | None, watch: Callable[[Shard], None]) -> Report:
     folder = target.prepare()
     published = read_published(target.read())
-    # An error inside a new data set is ours, and must not be reported as the target's.
+    # An error in a new data set is a bug of FilterZoo, and must not be reported as one of the target.
     with reading(target.place) if published.files else contextlib.nullcontext():
         return _release_into(work, target, published, folder, release=release, watch=watch)
 
@@ -134,15 +134,15 @@ def _release_into(
     if not _has_news(plan, published):
         commit = target.settle(published.releases[-1].name) if published.releases else None
         return _report(target, plan, published, commit=commit)
-    if not target.takes_links:  # else one file after the other is written, and removed once it is taken
+    if not target.takes_links:  # a target that takes links uploads each file and removes it
         check_room(plan, folder, target.place)
     before = {path for config in CONFIGS for path in published.paths(config)}
     models = pa.concat_tables([published.models, models_table(plan.entries, plan.release)])
     outdated: set[str] = set()
     files: dict[str, int] = {}
-    # Loading matplotlib takes longer than linking files: the picture is drawn in parallel.
-    with ThreadPoolExecutor(1, "filterzoo-picture") as beside:
-        picture = beside.submit(overview, models, by_depth(_depths(plan, published)))
+    # Loading matplotlib takes longer than linking files, so the picture is drawn in parallel.
+    with ThreadPoolExecutor(1, "filterzoo-picture") as thread:
+        picture = thread.submit(overview, models, by_depth(_depths(plan, published)))
         for shard in _shards(plan, published, folder, outdated, as_links=target.takes_links):
             outdated.discard(shard.path)
             if shard.path in before:
@@ -170,14 +170,14 @@ def _release_into(
 
 
 def _counted(plan: Plan, size: int) -> Release:
-    """The release with its counts; `size` is the quota of its sample."""
+    """The release with its counts. size: the quota of its sample."""
     layers = sum(entry.done.n_layers for entry in plan.entries)
     filters = sum(layer.filters for entry in plan.entries for layer in entry.stored)
     return replace(plan.release, models=len(plan.entries), layers=layers, filters=filters, sample_quota=size)
 
 
 def _rows_by_source(plan: Plan) -> dict[str, dict[str, int]]:
-    """Additions of each source: models, layers, and newly stored filters."""
+    """Source -> number of new models, new layers, and newly stored filters."""
     rows: dict[str, Counter[str]] = {}
     for entry in plan.entries:
         own = rows.setdefault(entry.done.checkpoint.source, Counter())
@@ -187,7 +187,7 @@ def _rows_by_source(plan: Plan) -> dict[str, dict[str, int]]:
 
 
 def _layers(plan: Plan, published: PublishedState, columns: list[str]) -> pa.Table:
-    """Columns of all layers after the release, the first of them `model_id`."""
+    """Columns of all layers after the release. The first column must be `model_id`."""
     tables = [published.read("layers", columns)]
     for entry in plan.entries:
         own = entry.layers().select(columns[1:])
@@ -202,7 +202,7 @@ def _depths(plan: Plan, published: PublishedState) -> Iterator[pa.Table]:
 
 
 def _kept_layers(plan: Plan, published: PublishedState) -> Iterator[pa.Table]:
-    """KEPT_COLUMNS of all layers after the release; of new layers only whether they have a file."""
+    """KEPT_COLUMNS of all layers after the release. `filters_file` of a new layer is "" if its filters are stored."""
     yield from published.tables("layers", KEPT_COLUMNS)
     yield from _joined(_kept_layers_of(entry) for entry in plan.entries)
 
@@ -222,7 +222,7 @@ def _kept_layers_of(entry: PlanEntry) -> pa.Table:
 
 
 def _joined(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The tables in their order, joined until they have `_JOINED_ROWS` rows: each has some costs of its own."""
+    """The tables, in order, joined to tables of at least `_JOINED_ROWS` rows, since each table has a fixed cost."""
     waiting: list[pa.Table] = []
     rows = 0
     for table in tables:
@@ -241,7 +241,7 @@ def _lineage(plan: Plan, published: PublishedState) -> pa.Table:
 
 
 def _has_news(plan: Plan, published: PublishedState) -> bool:
-    """Whether there is anything to release. An unchanged listing of a zoo is not."""
+    """Whether there is anything to release. New days in `status` alone are no reason for a release."""
     if published.files is None or published.files.text(README) is None or not published.paths("status"):
         return True
     changed = (plan.skipped, published.skipped), (plan.confidences, published.confidences)
@@ -251,7 +251,7 @@ def _has_news(plan: Plan, published: PublishedState) -> bool:
 def _shards(
     plan: Plan, published: PublishedState, folder: Path, outdated: set[str], *, as_links: bool
 ) -> Iterator[Shard]:
-    """Every file of the release; replaced files are put into `outdated` first."""
+    """Write every file of the release. The paths of replaced files are added to `outdated` before."""
     pointers = plan.pointers
     written: set[str] = set()
     steps = (
@@ -274,7 +274,7 @@ def _shards(
 
 
 def sample_quota(plan: Plan, published: PublishedState) -> int:
-    """The most filters of one checkpoint in the sample after the release: never more than before."""
+    """The largest number of filters of one checkpoint in the sample after the release. It never grows."""
     present = published.models["published_filters"].to_pylist()
     coming = [sum(layer.filters for layer in entry.published) for entry in plan.entries]
     size = quota([*present, *coming])
@@ -282,7 +282,7 @@ def sample_quota(plan: Plan, published: PublishedState) -> int:
 
 
 def _sample(plan: Plan, published: PublishedState, folder: Path, outdated: set[str]) -> Iterator[Shard]:
-    """The sample of the new models; if the quota falls, existing files are thinned."""
+    """Write the sample of the new models. If the quota falls, existing files are reduced."""
     size = sample_quota(plan, published)
     if published.sample_quota is not None and size < published.sample_quota:
         outdated.update(path for path in published.paths(SAMPLE) if published.read_file(path).num_rows)
@@ -293,7 +293,7 @@ def _sample(plan: Plan, published: PublishedState, folder: Path, outdated: set[s
 def _replaced(
     config: str, table: pa.Table, published: PublishedState, folder: Path, outdated: set[str]
 ) -> Iterator[Shard]:
-    """Replace a table."""
+    """Write the table, which replaces all files of the config."""
     outdated.update(published.paths(config))
     yield table_shard(table, folder, config)
 

@@ -9,12 +9,13 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """Additions of a release or dry run.
+    """What a release or dry run adds.
 
-    release: its name, None where there was none to make. models: by source. licences: models by licence class.
-    filters: stored ones, each unique layer's once. rows: source -> its models, layers and filters of these.
-    weight_bytes: of the filters in memory, 4 a number; in Parquet they take about five sixths of that. skipped: rows of
-    the ledger as it is now. files: path -> bytes, empty for a dry run. url, tag: of the commit, on the Hub.
+    release: its name, None if there is nothing to release. models: number by source. licences: number of models by
+    licence class. filters: stored filters, those of each unique layer once. rows: source -> its number of models,
+    layers and stored filters. weight_bytes: size of these filters in memory, 4 bytes a weight; in Parquet they take
+    about five sixths of that. skipped: rows of the ledger after the release. files: path -> bytes, empty for a dry run.
+    url, tag: those of the commit on the Hub.
     """
 
     target: str
@@ -32,9 +33,9 @@ class Report:
     url: str | None
     tag: str | None
     is_empty: bool
-    """Whether nothing was, or would be, added or replaced."""
+    """Whether the release adds and replaces nothing."""
     changed: tuple[str, ...] = ()
-    """Published models whose facts differ in the work folder; their rows are not changed."""
+    """Published models whose facts differ in the work folder. Their rows are not changed."""
 
     def document(self) -> dict[str, Any]:
         """The report as `publish --json` prints it."""

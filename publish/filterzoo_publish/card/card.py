@@ -1,6 +1,6 @@
 """The data set's README: YAML that `datasets` and the Hub read, then a page for people.
 
-Of untrusted strings only words without meaning in YAML, Markdown or HTML are shown: see `filterzoo_publish.card.plain`.
+Untrusted strings are shown only if they have no meaning in YAML, Markdown or HTML: see `filterzoo_publish.card.plain`.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def card(
     identity: Identity,
     has_picture: bool,
 ) -> str:
-    """The README of the data set that readers call `name`: the same bytes for the same rows, in any order."""
+    """The README of the data set. The same rows give the same bytes, in any order. name: what `load_dataset` takes."""
     stored = sum(models["stored_filters"].to_pylist())
     header = yaml.safe_dump(_metadata(stored), sort_keys=False, allow_unicode=False, width=120)
     page = _PAGE.format(
@@ -153,7 +153,7 @@ def card(
 
 
 def _kept(models: pa.Table, kept: KeptSizes) -> str:
-    """A sentence on which filters are stored: `all but 3 % of those of the sizes 3x3 and 5x5 that are kept; ...`."""
+    """Which filters are stored: `97 % of the 100 of the kernel sizes kept (3x3, 5x5); of all sizes there are 200`."""
     filters = sum(models["n_filters"].to_pylist())
     if not kept.kernels:
         return f"none of the {filters:,} in these layers is kept"
@@ -163,7 +163,7 @@ def _kept(models: pa.Table, kept: KeptSizes) -> str:
 
 
 def _metadata(stored: int) -> dict[str, Any]:
-    """The YAML block. Sizes of splits are omitted: `datasets` refuses a data set whose sizes are outdated."""
+    """The YAML block. It omits the sizes of splits: `datasets` refuses a data set whose sizes are outdated."""
     return {
         "pretty_name": "FilterZoo",
         "license": "other",

@@ -35,14 +35,14 @@ _PAPER = {
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Identifiers of the data set. doi: registered by its owner. Each is None where there is none."""
+    """Identifiers of the data set, None if there is none. doi: registered by the data set's owner."""
 
     url: str | None = None
     doi: str | None = None
 
 
 def checked_doi(doi: str) -> str:
-    """The DOI, without a resolver's address before it; StartError for an invalid one."""
+    """The DOI without a resolver's URL; StartError for an invalid DOI."""
     bare = re.sub(r"^(https?://(dx\.)?doi\.org/|doi:)", "", doi, flags=re.IGNORECASE)
     if not _DOI.fullmatch(bare):
         raise StartError(f"--doi: {ascii(doi)[:120]} is no DOI; write it as 10.57967/hf/1234")
@@ -50,7 +50,7 @@ def checked_doi(doi: str) -> str:
 
 
 def former_doi(files: PublishedFiles | None) -> str | None:
-    """The DOI that the last release states."""
+    """The DOI of the last release; None if it has none."""
     found = _DOI_LINE.search((files.text(CITATION_FILE) if files else None) or "")
     return found[1] if found else None
 

@@ -1,4 +1,4 @@
-"""croissant.json: adds what the Hub's own Croissant file lacks, above all the RAI terms (responsible use).
+"""croissant.json: adds what the Hub's generated Croissant file lacks, mainly the RAI terms (responsible AI).
 
 Vocabulary: http://mlcommons.org/croissant/1.0 and http://mlcommons.org/croissant/RAI/1.0. Files, record sets and fields
 are not repeated: the Hub generates them from the Parquet files.
@@ -66,7 +66,7 @@ _RESPONSIBLE = {
 
 
 def croissant(name: str, models: pa.Table, releases: Sequence[Release]) -> str:
-    """The document, as JSON-LD. `name`: what readers call the data set."""
+    """The document, as JSON-LD. name: what `load_dataset` takes."""
     document: dict[str, Any] = {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",

@@ -1,4 +1,4 @@
-"""The small files of a data set, generated for each release from the tables alone."""
+"""The small files of a data set. Each release generates them from the tables alone."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def documents(
     takedowns: Sequence[Takedown],
     identity: Identity,
 ) -> dict[str, bytes]:
-    """Path -> content: the same for the same rows in any order. `name`: what readers call the data set.
+    """Path -> content. The same rows give the same content, in any order. name: what `load_dataset` takes.
 
-    picture: what `filterzoo_publish.card.figures.overview` gives.
+    picture: from `filterzoo_publish.card.figures.overview`.
     """
     texts = {
         README: card(
@@ -55,7 +55,7 @@ def documents(
 
 
 def outdated_figure(published: PublishedState, written: dict[str, bytes]) -> list[str]:
-    """The figure of an earlier release, if this one has none."""
+    """The path of an earlier release's figure, if this release has no figure."""
     files = published.files
     if files is None or FIGURE in written or not files.exists(FIGURE):
         return []

@@ -1,4 +1,4 @@
-"""The picture of the card, drawn if matplotlib is installed: kinds of networks, and layers over depth."""
+"""The picture of the card, drawn if matplotlib is installed: networks by task, and layers over depth."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _COLOUR = "#31688e"
 
 
 Depths = dict[int, "array[float]"]
-"""Tenth of the depth, from 0 -> variance entropies of its layers."""
+"""Tenth of the depth, counted from 0 -> the variance entropies of its layers."""
 
 
 def by_depth(layers: Iterable[pa.Table]) -> Depths:
-    """The layers with a variance entropy, 8 bytes of memory for each. layers: LAYER_COLUMNS, table by table."""
+    """Groups the layers that have a variance entropy. Memory: 8 bytes for each. layers: tables with LAYER_COLUMNS."""
     found: defaultdict[int, array[float]] = defaultdict(lambda: array("d"))
     for table in layers:
         measured = table.filter(pc.field("variance_entropy").is_valid())
@@ -44,7 +44,7 @@ def by_depth(layers: Iterable[pa.Table]) -> Depths:
 
 
 def overview(models: pa.Table, layers: Depths) -> bytes | None:
-    """The picture as PNG, None where matplotlib is not installed or there is nothing to draw.
+    """The picture as PNG; None if matplotlib is not installed or there is nothing to draw.
 
     layers: see `by_depth`. The same tables give the same bytes with the same matplotlib.
     """
@@ -62,7 +62,7 @@ def overview(models: pa.Table, layers: Depths) -> bytes | None:
 
 
 def _draw_tasks(axes: Axes, models: pa.Table) -> None:
-    """3x3 filters by task, the largest on top."""
+    """3x3 filters by task, the largest number on top."""
     totals: Counter[str] = Counter()
     for task, count in zip(counted_words(models["task"].to_pylist()), models["filters_3x3"].to_pylist(), strict=True):
         totals[task] += count

@@ -1,4 +1,4 @@
-"""The words that the Hub allows in a README's YAML, which it checks only at upload.
+"""The words that the Hub allows in a README's YAML. The Hub itself checks them only at upload.
 
 Source: huggingface/hub-docs, datasetcard.md and the lists it links to.
 """
@@ -25,7 +25,7 @@ SIZE_CATEGORIES = (
 TASK_CATEGORIES = frozenset({"feature-extraction", "image-classification", "tabular-classification", "other"})
 """The Hub's words that this data set may use."""
 LICENCES = frozenset({"other", "unknown"})
-"""Licence words that fit a data set whose rows have different licences."""
+"""The Hub's licence words for a data set whose rows have different licences."""
 _TAG = re.compile(r"[a-z0-9][a-z0-9-]{1,49}")
 _LICENCE_NAME = re.compile(r"[a-z0-9-.]+")
 _NEEDED = frozenset(

@@ -1,4 +1,4 @@
-"""Kernel sizes that a data set stores, and the number of filters of these sizes: the denominator of shares."""
+"""The kernel sizes that a data set stores, and the number of filters of these sizes: the denominator of shares."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pyarrow.compute as pc
 from filterzoo_publish.plan.rows import rows_of
 
 KEPT_COLUMNS = ["model_id", "layer_id", "kernel", "n_filters", "filters_file"]
-"""Columns of `layers` that are counted."""
+"""Columns of `layers` that `kept_sizes` needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeptSizes:
-    """kernels: sizes of which `filters` holds any, as in `layers.kernel`. filters: of these sizes, by model_id.
+    """kernels: the kernel sizes in `filters`, as in `layers.kernel`. filters: model_id -> number of these sizes.
 
-    Layers that a network has twice are counted once, as `models.published_filters` counts them.
+    A layer that a network has twice is counted once, as in `models.published_filters`.
     """
 
     kernels: tuple[str, ...]
@@ -31,9 +31,10 @@ class KeptSizes:
 
 
 def kept_sizes(layers: Iterable[pa.Table]) -> KeptSizes:
-    """Of all layers of a data set, each model's in one table.
+    """The kept sizes of a data set.
 
-    layers: KEPT_COLUMNS, `filters_file` null where a layer's filters are not in `filters`.
+    layers: tables with KEPT_COLUMNS of all layers, all layers of a model in the same table. `filters_file` is null if
+    the layer's filters are not stored.
     """
     kernels: set[str] = set()
     counted = []

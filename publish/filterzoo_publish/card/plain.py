@@ -1,4 +1,4 @@
-"""Untrusted text on our pages: only words without meaning in YAML, Markdown or HTML are shown."""
+"""Untrusted text on generated pages: only words without meaning in YAML, Markdown or HTML are shown."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _LICENCE = re.compile(r"[a-z0-9.+()-]{1,64}( [a-z0-9.+()-]{1,64}){0,12}", re.IGN
 
 
 def plain(text: str | None) -> str:
-    """The word, `not stated` for None, `other` for anything but a plain word."""
+    """The text if it is a plain word, `not stated` for None, else `other`."""
     if text is None:
         return NOT_STATED
     return text if _WORD.fullmatch(text) and not _is_address(text) else OTHER
 
 
 def plain_licence(text: str | None) -> str:
-    """The same for SPDX expressions, which have blanks and brackets."""
+    """`plain` for SPDX expressions, which may have blanks and parentheses."""
     if text is None:
         return NOT_STATED
     return text if _LICENCE.fullmatch(text) and not _is_address(text) else OTHER

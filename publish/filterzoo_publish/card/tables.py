@@ -1,4 +1,4 @@
-"""The tables and lists of the card, as Markdown: numbers, our own words, and plain untrusted words."""
+"""The tables and lists of the card, as Markdown: numbers, fixed text, and `plain` untrusted words."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from filterzoo_publish.plan.rows import rows_of
 from filterzoo_publish.schema import COLUMNS
 
 _LONGEST = 40
-"""Most rows of a table; the smaller ones are summed."""
+"""Largest number of rows of a table. The smallest groups are summed in one row."""
 _NUMBERS = ("n_layers", "n_filters", "filters_3x3", "stored_filters", "published_filters")
 _BIASES = """\
 - Zoos offer what is popular. Many networks are fine-tuned from a few, so that rows are not independent: sample by
@@ -30,7 +30,7 @@ _BIASES = """\
 
 
 def models_by(models: pa.Table, column: str, kept: KeptSizes) -> str:
-    """Models, layers and filters by the values of a column; the share is of the filters of kept kernel sizes."""
+    """Models, layers and filters by the values of a column, and the published share of filters of kept kernel sizes."""
     word = plain_licence if column == "licence" else plain
     totals: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for row in rows_of(models.select([column, "model_id", *_NUMBERS])):
@@ -49,7 +49,7 @@ def models_by(models: pa.Table, column: str, kept: KeptSizes) -> str:
 
 
 def share(part: int, whole: int) -> str:
-    """`57 %`; 100 % only for all, 0 % only for none. A dash where there is nothing."""
+    """A percentage such as `57 %`. Only the whole is 100 %, only nothing is 0 %. A dash if `whole` is 0."""
     if not whole:
         return "-"
     hundredths = 100 * part / whole
@@ -94,9 +94,9 @@ def skipped_by_reason(skipped: pa.Table) -> str:
 def changelog(releases: Sequence[Release]) -> str:
     """What each release added and removed, the newest first."""
     lines = [("release", "new models", "new layers", "new filters", "taken down"), ("---", *["---:"] * 4)]
-    for one in reversed(releases[-_LONGEST:]):
-        numbers = (one.models, one.layers, one.filters, one.removed)
-        lines.append((plain(one.name), *(f"{number:,}" for number in numbers)))
+    for release in reversed(releases[-_LONGEST:]):
+        numbers = (release.models, release.layers, release.filters, release.removed)
+        lines.append((plain(release.name), *(f"{number:,}" for number in numbers)))
     rest = f"\n`{RELEASES}` lists the older ones.\n" if len(releases) > _LONGEST else ""
     return "".join(f"| {' | '.join(line)} |\n" for line in lines) + rest
 

@@ -1,7 +1,7 @@
 """Writes a table into an HDF5 file as `DataFrame.to_hdf` does (layout `fixed`), so that `pandas.read_hdf` reads it.
 
-The layout: `pandas.io.pytables.BlockManagerFixed` and `write_multi_index`, and the marks of PyTables on each node.
-PyTables itself is not needed to write it.
+The layout: `pandas.io.pytables.BlockManagerFixed` and `write_multi_index`, and the attributes that PyTables sets on
+each node. PyTables itself is not needed to write it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import numpy.typing as npt
 from filterzoo_publish.cnn_filter_db.object_array import pickled
 
 Column = npt.NDArray[Any]
-"""One-dimensional, of type int64, float64 or object (texts, truth values, NaN where there is none)."""
+"""One-dimensional, of dtype int64, float64 or object (strings, booleans, NaN for missing values)."""
 
 _PLAIN = (np.dtype(np.int64), np.dtype(np.float64))
 
 
 def write_frame(group: h5py.Group, index: Mapping[str, Column], columns: Mapping[str, Column]) -> None:
-    """Turn the empty group into a table with that index and order of columns, all of one length."""
+    """Write a table into the empty group. The index and the columns must have the same length."""
     groups = [[name for name, column in columns.items() if column.dtype == kind] for kind in _PLAIN]
     groups.append([name for name, column in columns.items() if column.dtype == np.object_])
     blocks = [names for names in groups if names]
@@ -62,14 +62,14 @@ def _write_array(group: h5py.Group, key: str, values: Column) -> h5py.Dataset:
 
 
 def _write_objects(group: h5py.Group, key: str, values: npt.NDArray[np.object_]) -> None:
-    """One row of bytes, the pickle of the array."""
+    """A VLARRAY of one row: the pickle of the array."""
     node = group.create_dataset(key, (1,), h5py.vlen_dtype(np.uint8), maxshape=(None,), chunks=(64,))
     node[0] = np.frombuffer(pickled(values), np.uint8)
     _mark(node, CLASS="VLARRAY", PSEUDOATOM="object", VERSION="1.4", transposed=1)
 
 
 def _mark(node: h5py.Group | h5py.Dataset, **attributes: str | int) -> None:
-    """Texts of fixed length in UTF-8 and integers: PyTables knows no others."""
+    """Set attributes as PyTables reads them: UTF-8 strings of fixed length, and integers."""
     for name, value in attributes.items():
         if isinstance(value, str):
             text = value.encode()

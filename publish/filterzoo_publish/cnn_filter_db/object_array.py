@@ -1,6 +1,6 @@
-"""Writes the pickle of an array of objects, which the layout requires; reading one is not implemented.
+"""Writes the pickle of an object array, which the layout requires. Reading a pickle is not implemented.
 
-Opcodes: `pickletools` of the standard library, protocol 3. What is written: `numpy.ndarray.__reduce__`.
+Opcodes: `pickletools` of the standard library, protocol 3. Content: that of `numpy.ndarray.__reduce__`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import numpy.typing as npt
 
 _START = b"\x80\x03"
 _EMPTY_ARRAY = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R"
-"""The module name that every NumPy from 1.0 on resolves."""
+"""Every NumPy since 1.0 resolves this module name."""
 _UNSTATED = b"J\xff\xff\xff\xff"
 _OBJECT_TYPE = b"cnumpy\ndtype\nX\x02\x00\x00\x00O8\x89\x88\x87R(K\x03X\x01\x00\x00\x00|NNN" + 2 * _UNSTATED + b"K?tb"
 
 
 def pickled(values: npt.NDArray[np.object_]) -> bytes:
-    """The pickle of an array of texts, truth values and floats; TypeError for any other object."""
+    """The pickle of an array of strings, booleans and floats; TypeError for any other object."""
     shape = b"(" + b"".join(b"J" + struct.pack("<i", length) for length in values.shape) + b"t"
     objects = b"](" + b"".join(map(_object, values.ravel().tolist())) + b"e"
     state = b"(K\x01" + shape + _OBJECT_TYPE + b"\x89" + objects + b"t"

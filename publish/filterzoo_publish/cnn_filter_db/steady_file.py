@@ -1,7 +1,7 @@
-"""A file for HDF5 to write to, which keeps a disk's errors away from it.
+"""A file object for HDF5 that hides write errors from it.
 
-HDF5 flushes when it closes: after a write that failed, every object it closes fails again, with messages of many lines,
-and the process may end with a segmentation fault. So the first error is remembered, and what follows goes nowhere.
+HDF5 flushes on close. After a failed write, every object that it closes fails again, with messages of many lines, and
+the process may end with a segmentation fault. This file remembers the first error and discards all later writes.
 """
 
 from __future__ import annotations
@@ -11,44 +11,44 @@ from pathlib import Path
 
 
 class SteadyFile(io.FileIO):
-    """The file at `path`, which is there, emptied. `check` raises what went wrong; its content is of no use then."""
+    """Truncates the existing file at `path`. `check` raises the first write error; the content is then incomplete."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "w+")
-        self._trouble: OSError | None = None
+        self._error: OSError | None = None
 
     def check(self) -> None:
-        """OSError where something was not written."""
-        if self._trouble is not None:
-            raise self._trouble
+        """Raise the OSError of the first failed write, if any."""
+        if self._error is not None:
+            raise self._error
 
-    def write(self, data: memoryview) -> int:  # type: ignore[override]  # HDF5 hands over nothing else
-        """Write all of it, or remember why not."""
+    def write(self, data: memoryview) -> int:  # type: ignore[override]  # HDF5 passes nothing else
+        """Write all of `data`, or remember the error."""
         rest = memoryview(data).cast("B")
         length = len(rest)
         try:
-            while rest and self._trouble is None:
+            while rest and self._error is None:
                 rest = rest[super().write(rest) :]
         except OSError as error:
-            self._trouble = error
+            self._error = error
         return length
 
     def flush(self) -> None:
-        """Nothing is kept back."""
+        """Do nothing: the file is not buffered."""
 
     def truncate(self, size: int | None = None) -> int:
-        """Set the length, or remember why not."""
+        """Set the length, or remember the error."""
         try:
             return super().truncate(size)
         except OSError as error:
-            self._trouble = self._trouble or error
+            self._error = self._error or error
             return size or 0
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # as above
-        """Fill the buffer, with zeros where nothing could be written."""
+        """Fill the buffer. After an error, bytes that were never written are zero."""
         place = memoryview(buffer).cast("B")
         count = super().readinto(place) or 0
-        if self._trouble is not None:
+        if self._error is not None:
             place[count:] = bytes(len(place) - count)
             return len(place)
         return count

@@ -60,10 +60,10 @@ COLUMNS = (
     "3x3_filter_share",
     "Conv",
 )
-"""The release's columns, those of its set of robust networks, and two of ours: `Licence` and `layer_name`.
+"""The release's columns, those of its set of robust networks, and two of FilterZoo: `Licence` and `layer_name`.
 
-Counts of filters by kernel size follow. Unknown values are empty, so that old code finds every column; of the operator
-counts there is `Conv` only.
+Columns with the number of filters of each kernel size follow. A column without any known value is kept, because old
+code expects it. `Conv` is the only operator count.
 """
 
 _TASKS = {
@@ -79,18 +79,19 @@ _TASKS = {
     "depth-estimation": "Depth Estimation",
     "auto-encoder": "Auto-Encoder",
 }
-"""The release's spelling; newer tasks have ours."""
+"""The release's spelling of tasks. Tasks that it lacks keep FilterZoo's spelling."""
 _PRECISIONS = {"F16": "fp16", "BF16": "bf16", "F32": "fp32", "F64": "fp64"}
 _LAYERS = ("model_id", "layer_index", "name", "kind", "kernel", "shape", "dtype", "conv_depth", "conv_depth_norm")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExportTable:
-    """What is exported. layers: rows of `layers` in the order of their filters, which are `counts` of each.
+    """The content of an export.
 
-    index, columns: of the table, in its own order. pairs: rows of the authors' table of pairs. transposed, unpublished:
-    layers of 3x3 that are left out because the release has no transposed convolutions, or because their filters are
-    not published.
+    layers: the exported rows of `layers`, in the order in which their filters are written. counts: the number of
+    filters of each. index, columns: those of the table, which has an order of its own. pairs: rows of the authors'
+    table of pairs. transposed, unpublished: the number of 3x3 layers that are left out because the release has no
+    transposed convolutions, or because their filters are not published.
     """
 
     layers: pa.Table
@@ -104,9 +105,9 @@ class ExportTable:
 
 
 def export_table(files: PublishedFiles) -> ExportTable:
-    """The export of all 3x3 filters of a data set; `counts` is empty where there are none.
+    """The export of all 3x3 filters of a data set; `counts` is empty if there are none.
 
-    FilterZooError for a data set whose layers lack what every layer has.
+    FilterZooError if a mandatory column of `layers` has nulls.
     """
     names = [*_LAYERS, "n_filters", "layer_id", *POINTERS]
     every = read_config(files, "layers", names).sort_by([("model_id", "ascending"), ("layer_index", "ascending")])
@@ -152,7 +153,7 @@ def _column(cells: list[Any]) -> Column:
 def _rows(
     layers: pa.Table, facts: Mapping[str, dict[str, Any]], census: Mapping[str, dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """The rows in the order of their filters. `model_id` is the model's place, `layer_id` the layer's in its model."""
+    """The rows, in the order of their filters. `model_id` numbers the models, `layer_id` the layers within a model."""
     numbers: dict[str, int] = {}
     seen: defaultdict[str, int] = defaultdict(int)
     rows = []
@@ -178,7 +179,7 @@ def _rows(
 
 
 def _facts(files: PublishedFiles) -> dict[str, dict[str, Any]]:
-    """The columns of the release's table for a network, by our model id. `Licence` is a column of ours."""
+    """FilterZoo's model_id -> the columns of the release's table that describe a network."""
     spelt: dict[str, tuple[str, Callable[[Any], Any]]] = {
         "model": ("name", str),
         "path": ("file", str),
@@ -208,13 +209,13 @@ def _facts(files: PublishedFiles) -> dict[str, dict[str, Any]]:
 
 _READ = ("model_id", "id", "pair_id", "robust", "architecture", "training_dataset", "duplicate_of")
 _UNKNOWN = {"Task": "", "Visual Category": "", "Robust": ""}
-"""Columns where the notebooks expect a text or a boolean: NaN would raise, or count as true."""
+"""Columns in which the notebooks expect a string or a boolean: NaN would raise, or count as true."""
 
 
 def _named(models: pa.Table) -> list[dict[str, Any]]:
-    """The rows of `models`, each with a unique `name`, by which the notebooks join tables.
+    """The rows of `models`, each with a unique `name`, the key on which the notebooks join tables.
 
-    It is the zoo's name, which for models of the release is the release's; ambiguous ones are replaced by the model_id.
+    It is the zoo's name of the model, which the release uses too, or the model_id if that name is ambiguous.
     """
     rows = models.to_pylist()
     times = Counter(row["id"] for row in rows)
@@ -226,7 +227,7 @@ def _unknown(model: str) -> dict[str, Any]:
 
 
 def _pairings(files: PublishedFiles, exported: set[str]) -> list[dict[str, str]]:
-    """The rows of `robust_vs_normal_pairings.csv`: each robust network of a pair beside its normal one."""
+    """The rows of `robust_vs_normal_pairings.csv`: each robust network with the normal network of its pair."""
     rows = [
         row
         for row in _named(read_config(files, "models", list(_READ)))
@@ -253,7 +254,7 @@ def _per_cent(share: float) -> float:
 
 
 def _census(convolutions: pa.Table) -> dict[str, dict[str, Any]]:
-    """Of each model: its 2-D filters by kernel size, as the release counts them, and the precision of its weights."""
+    """model_id -> counts of its 2-D filters by kernel size, as the release counts them, and its weights' precision."""
     counts: defaultdict[str, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
     dtypes: defaultdict[str, set[str]] = defaultdict(set)
     columns = (convolutions[name].to_pylist() for name in ("model_id", "kernel", "n_filters", "dtype"))

@@ -1,4 +1,4 @@
-"""Writes the file: filters batch by batch, then the table. It is renamed to its final name when complete."""
+"""Writes the export: filters batch by batch, then the table. A complete file is renamed to its final name."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ BATCH = 1 << 20
 
 
 def write(files: PublishedFiles, planned: ExportTable, out: Path) -> None:
-    """Write `/filters`, (n, 3, 3) float64, and `/meta`; beside it the table of pairs, where there are any.
+    """Write `/filters`, (n, 3, 3) float64, and `/meta`, and a CSV file with the table of pairs if there are pairs.
 
-    StartError where one of the files is there already or cannot be made; a table of pairs that is the same is kept,
-    as an export that was killed between the two leaves it.
-    Memory: a batch, in float32 and float64, and the table. StorageFailed where the disk does not take it.
+    StartError if one of the files exists or cannot be created; StorageFailed if the disk is full or fails. An identical
+    table of pairs is kept: an export that was killed between the two files leaves it. Memory: a batch in float32 and in
+    float64, and the table.
     """
     if os.path.lexists(out):
         raise StartError(f"{out}: is there already; name a new file")
@@ -43,7 +43,7 @@ def write(files: PublishedFiles, planned: ExportTable, out: Path) -> None:
         raise StartError(f"{pairs}: is there already; name a new file")
     with _reading(files):
         footers = checked_footers(files, planned.layers, planned.counts)
-    with _disk_trouble(out), whole_file(out) as part:
+    with _output_errors(out), whole_file(out) as part:
         with SteadyFile(part) as steady, h5py.File(steady, "w") as file:
             filters = file.create_dataset("filters", (sum(planned.counts), 3, 3), np.float64)
             copied = _checked(_copied(files, planned, filters, footers), steady)
@@ -58,7 +58,7 @@ def write(files: PublishedFiles, planned: ExportTable, out: Path) -> None:
 
 
 def pairs_file(out: Path) -> Path:
-    """Where the table of pairs of OUT.h5 stands: `OUT.robust_vs_normal_pairings.csv`."""
+    """The path of the table of pairs of OUT.h5: `OUT.robust_vs_normal_pairings.csv`."""
     return out.with_name(f"{out.stem}.robust_vs_normal_pairings.csv")
 
 
@@ -75,8 +75,8 @@ _PAIR = ("Robust", "Normal", "Arch", "Dataset")
 
 
 @contextlib.contextmanager
-def _disk_trouble(out: Path) -> Iterator[None]:
-    """What the system says of the files as one line."""
+def _output_errors(out: Path) -> Iterator[None]:
+    """Converts errors of the output files to errors of one line."""
     try:
         yield
     except BlockingIOError as error:
@@ -88,7 +88,7 @@ def _disk_trouble(out: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _reading(files: PublishedFiles) -> Iterator[None]:
-    """Errors inside are the data set's, not those of the output folder."""
+    """Converts errors to FilterZooError about the data set, not about the output file."""
     try:
         yield
     except (OSError, *WRONG_CONTENT) as error:
@@ -96,7 +96,7 @@ def _reading(files: PublishedFiles) -> Iterator[None]:
 
 
 def _copied(files: PublishedFiles, planned: ExportTable, filters: h5py.Dataset, footers: Footers) -> Iterator[int]:
-    """Copy all filters; yields the number of each batch."""
+    """Copy all filters; yields the number of filters of each batch."""
     done = 0
     for begin, end in _batches(planned.counts):
         counts = planned.counts[begin:end]
@@ -109,14 +109,14 @@ def _copied(files: PublishedFiles, planned: ExportTable, filters: h5py.Dataset, 
 
 
 def _checked(copied: Iterator[int], steady: SteadyFile) -> Iterator[int]:
-    """OSError after the first batch that the disk did not take."""
+    """Raise OSError after the first batch that could not be written."""
     for count in copied:
         steady.check()
         yield count
 
 
 def _batches(counts: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Layers [begin, end) with at most `BATCH` filters, or one layer."""
+    """Ranges [begin, end) of layers with at most `BATCH` filters, or one larger layer."""
     begin = size = 0
     for place, count in enumerate(counts):
         if size and size + count > BATCH:

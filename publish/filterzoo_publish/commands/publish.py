@@ -1,4 +1,4 @@
-"""filterzoo publish: adds what is new in a work folder to a published data set."""
+"""The command `publish`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""filterzoo verify: checks a published data set and says what is wrong with it."""
+"""The command `verify`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from filterzoo_publish.verify.problems import Problem
 
 _SHOWN = 10
-"""Most problems of a kind that are shown one by one."""
+"""Largest number of problems of a kind that are shown one by one."""
 
 
 def verify(

@@ -1,4 +1,4 @@
-"""Which layers of two families can be compared: those of equal shapes at matching places."""
+"""Finds the layers of two families that can be compared: those of equal shapes at matching positions."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import numpy.typing as npt
 from filterzoo_publish.lineage.nearest import FEWEST_LAYERS, Family, Ints
 
 FEWEST_SHARE = 0.5
-"""Least share of the layers of the network that has fewer which have equal shapes at matching places."""
+"""Least share of layers with equal shapes at matching positions, of the layers of the network that has fewer."""
 
 
 def compared(families: list[Family]) -> Iterator[tuple[Family, int]]:
-    """Each family; then each two with enough layers of equal shapes at matching places, as one family of these layers.
+    """(family, number) of each family, and of each two that share enough layers of equal shapes at matching positions.
 
-    The number: how many of its networks, the first ones, are of one of the two. Only pairs across are new. 0 for one.
+    Two families are joined to one that has only these layers, the networks of the first family first. number: how many
+    networks come from the first family, 0 for a single family. Only pairs of networks across the two are new.
     """
     yield from ((family, 0) for family in families)
     numbers = {shape: n for n, shape in enumerate(dict.fromkeys(shape for each in families for shape in each.shapes))}
@@ -39,9 +40,11 @@ def compared(families: list[Family]) -> Iterator[tuple[Family, int]]:
 
 
 def _matching(first: Ints, second: Ints) -> tuple[Ints, Ints]:
-    """Places of equal shapes: place by place, or, of two lengths, from the first layer on and from the last one back.
+    """Matching positions of equal shapes in two families.
 
-    Heads and first layers differ between a network and one that is fine-tuned from it, and one may hold the other.
+    With equal numbers of layers, positions match one to one. Otherwise layers are matched from the first one forwards
+    and from the last one backwards: fine-tuning may replace the head or the first layers, and a network may be part of
+    another.
     """
     if len(first) == len(second):
         same = np.flatnonzero(first == second)
@@ -54,7 +57,7 @@ def _matching(first: Ints, second: Ints) -> tuple[Ints, Ints]:
 
 
 def _run(equal: npt.NDArray[np.bool_]) -> int:
-    """How many are true from the first on."""
+    """The number of leading true values."""
     return len(equal) if equal.all() else int(np.argmin(equal))
 
 

@@ -1,4 +1,4 @@
-"""Networks whose weights are closer than those of independent ones: one was probably fine-tuned from the other."""
+"""Finds networks whose weights are closer than those of independent ones: probably one was fine-tuned from another."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from filterzoo_publish.lineage.nearest import (
 )
 
 _NEAREST = 5
-"""Most relatives listed for a network: all fine-tuned networks of one origin are close to each other."""
+"""Largest number of relatives of a network: all networks that were fine-tuned from the same one are close."""
 _LARGEST_FAMILY = 2000
-"""Most networks of equal shapes that are compared pairwise: the first ones by name."""
+"""Largest number of networks of equal shapes that are compared pairwise: the first ones by name."""
 _Near = tuple[float, tuple[str, str], dict[str, Any]]
-"""How near, below 1; the names of two networks, sorted; their row."""
+"""(decisive distance, below 1; the names of two networks, sorted; their row)."""
 
 
 def inferred_rows(layers: pa.Table) -> Iterator[dict[str, Any]]:
-    """A row without its kind for each two near networks; `other` is the one with the larger kurtosis.
+    """A row, without its kind, for each two networks that are near; `other` has the larger kurtosis.
 
-    layers: `table.LAYER_COLUMNS`, by model and place. Layers are compared that stand at matching places with equal
-    shapes (`families.compared`). Bitwise equal layers are left out: they are shared, and no evidence about others.
+    layers: `table.LAYER_COLUMNS`, sorted by model and position. Only layers of equal shapes at matching positions are
+    compared (`families.compared`). Bitwise equal layers are left out: they are shared, and no evidence about others.
     """
     near: defaultdict[str, list[_Near]] = defaultdict(list)
     for family, first in compared(list(_families(layers))):
@@ -50,7 +50,7 @@ def inferred_rows(layers: pa.Table) -> Iterator[dict[str, Any]]:
 
 
 def _nearest_of(family: Family, model: int, others: Ints) -> Iterator[_Near]:
-    """At most _NEAREST of the others, where they are near."""
+    """The nearest of the others, at most _NEAREST, if they are near."""
     weights, moments = _distances(family, model, others)
     decisive = np.where(np.isfinite(weights), weights / NEAR_WEIGHTS, moments / NEAR_MOMENTS)
     near = [place for place in np.argsort(decisive, kind="stable") if decisive[place] < 1]
@@ -61,7 +61,7 @@ def _nearest_of(family: Family, model: int, others: Ints) -> Iterator[_Near]:
 
 
 def _row(family: Family, first: int, second: int, weights: float, moments: float) -> dict[str, Any]:
-    """Kurtosis falls with specialisation (MoTHer, Horwitz et al., ICLR 2025): the larger one is the ancestor."""
+    """Kurtosis falls with specialisation (MoTHer, Horwitz et al., ICLR 2025): the network with more is the ancestor."""
     own = family.identity[first] != family.identity[second]
     gaps = (np.log(family.kurtosis[second]) - np.log(family.kurtosis[first]))[own]
     gaps = gaps[np.isfinite(gaps)]
@@ -80,8 +80,9 @@ def _row(family: Family, first: int, second: int, weights: float, moments: float
 def _distances(family: Family, model: int, others: Ints) -> tuple[Doubles, Doubles]:
     """(k,) distances of the model's weights and mean filters from those of `others`, (k,); NaN where undefined.
 
-    Weights: the mean over probed numbers of |a - b|^2 / (|a|^2 + |b|^2), a and b the centred probes of a layer.
-    Moments: the mean over 3x3 layers of the squared distance of mean filters over their variances' sum.
+    Weights: the mean of |a - b|^2 / (|a|^2 + |b|^2) over layers, weighted by the number of probed weights; a and b are
+    the centred probes of a layer. Moments: the mean over 3x3 layers of the squared distance of the mean filters,
+    divided by the sum of their variances.
     """
     probes, mean = family.probes[others], family.mean[others]
     differ = family.identity[others] != family.identity[model]
@@ -102,7 +103,7 @@ def _distances(family: Family, model: int, others: Ints) -> tuple[Doubles, Doubl
 
 
 def _families(layers: pa.Table) -> Iterator[Family]:
-    """Networks of FEWEST_LAYERS layers or more, by the shapes of these in their order."""
+    """Groups networks of at least FEWEST_LAYERS layers by the shapes of their layers, in order."""
     ids = np.unique(np.array(layers["layer_id"].to_pylist()), return_inverse=True)[1]
     layers = layers.append_column("identity", pa.array(ids.astype(np.int64)))
     names = layers["model_id"].to_pylist()
@@ -146,7 +147,7 @@ def _family(table: pa.Table, names: list[str], shapes: tuple[tuple[int, ...], ..
 
 
 def _lists(column: pa.ChunkedArray, width: int) -> tuple[Doubles, npt.NDArray[np.bool_]]:
-    """(n, width) numbers, zeros behind the last of a list, and (n,) whether the row is a list of no nulls."""
+    """(n, width) numbers, short lists padded with zeros, and (n,) whether the row is a list without nulls."""
     found, known = np.zeros((len(column), width)), np.zeros(len(column), bool)
     for place, row in enumerate(column.to_pylist()):
         if row is not None and None not in row and len(row) <= width:

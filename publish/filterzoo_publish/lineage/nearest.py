@@ -1,4 +1,4 @@
-"""Which networks of a family may be near each other: found by matrix products, so that each is compared with few."""
+"""Finds candidates for near networks in a family by matrix products, so that few pairs are compared exactly."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 NEAR_WEIGHTS = 0.5
-"""Largest distance of weights of related networks: independent ones have 1 on average, equal ones 0."""
+"""Largest distance of weights of related networks: independent networks have 1 on average, equal ones 0."""
 NEAR_MOMENTS = 0.1
-"""The same for distances of mean filters, for rows without probes."""
+"""Largest distance of mean filters of related networks, for rows without probes."""
 FEWEST_LAYERS = 3
-"""Least number of different and comparable layers of two networks."""
+"""Least number of comparable layers of two networks that differ."""
 FEWEST_NUMBERS = 96
-"""Least number of probed weights of such layers."""
+"""Least number of probed weights in these layers."""
 COMPARED = 64
-"""Networks that one is compared with exactly; the products err by rounding only, so the nearest are among them."""
+"""Networks that each network is compared with exactly. Products err only by rounding, so the nearest are included."""
 _ROWS = 256
-"""Networks that are looked at together: (256, m) numbers of each layer stay in the cache."""
+"""Networks of a batch: (256, m) numbers of each layer fit in the cache."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Family:
-    """Networks of equal layers: m of them, with l layers each.
+    """m networks of l layers each, of equal shapes.
 
-    identity: (m, l) numbers that are equal for equal layers. probes: (m, l, PROBES), centred, zeros where a layer has
-    fewer; known: (m, l) whether it has one. kurtosis: (m, l), NaN where unknown. mean: (m, l, 9), NaN but for 3x3;
-    noise: (m, l), the variance of the mean filter, summed over its numbers. shapes: of the layers, where known.
+    identity: (m, l) numbers that are equal for equal layers. probes: (m, l, PROBES), centred, padded with zeros. known:
+    (m, l), whether the layer has a probe. sizes: (l,), the numbers in a probe. kurtosis: (m, l), NaN where unknown.
+    mean: (m, l, 9), NaN except for 3x3. noise: (m, l), the variance of the mean filter, summed over its 9 numbers.
+    shapes: those of the layers; empty for joined families.
     """
 
     names: list[str]
@@ -46,28 +47,28 @@ class Family:
 
 
 def nearest(family: Family) -> Iterator[Ints]:
-    """For each network, in order, the places of those that may be near it, sorted: at most `COMPARED`."""
+    """For each network, in order: the sorted positions of at most `COMPARED` networks that may be near it."""
     count = len(family.names)
     everything = np.arange(count)
     if count <= COMPARED:
         for model in range(count):
             yield everything[everything != model]
         return
-    # Products of small numbers lose less to rounding.
+    # Rounding errors of products of small numbers are smaller.
     mean = family.mean - np.where(np.isfinite(family.mean), family.mean, 0.0).mean(axis=0)
     for first in range(0, count, _ROWS):
         own = slice(first, first + _ROWS)
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             distance = _decisive(family, mean, own)
         distance[np.arange(len(distance)), everything[own]] = np.inf
-        # Rounding keeps the order of the names where distances are equal.
+        # Rounded distances that are equal keep the order of the names.
         order = np.argsort(np.round(distance, 9), axis=1, kind="stable")[:, :COMPARED]
         for row, places in zip(distance, order, strict=True):
             yield np.sort(places[row[places] < 1 + 1e-6])
 
 
 def _decisive(family: Family, mean: Doubles, own: slice) -> Doubles:
-    """(rows, m) distances of some networks from all, as parts of the largest that is near; infinite where undefined.
+    """(rows, m) distances of some networks from all, divided by the threshold; infinite where undefined.
 
     |a - b|^2 = |a|^2 + |b|^2 - 2 ab. mean: (m, l, 9), centred.
     """

@@ -15,8 +15,9 @@ from filterzoo_publish.lineage.inferred import inferred_rows
 
 CONFIG = "lineage"
 MODEL_COLUMNS = ["model_id", "id", "base_model", "duplicate_of"]
-LAYER_COLUMNS = ["model_id", "layer_index", "layer_id", "shape", "l2_norm", "n_finite", "raw_mean", "kurtosis", "probe"]
 """Columns of `models` that the table depends on."""
+LAYER_COLUMNS = ["model_id", "layer_index", "layer_id", "shape", "l2_norm", "n_finite", "raw_mean", "kurtosis", "probe"]
+"""Columns of `layers` that the table depends on."""
 SCHEMA = pa.schema(
     [
         ("model_id", pa.string()),
@@ -29,12 +30,12 @@ SCHEMA = pa.schema(
     ]
 )
 _MOST_HOLDERS = 50
-"""A layer in more networks than this is no evidence of descent (a fixed filter)."""
+"""A layer in more networks than this, such as a fixed filter, is no evidence of descent."""
 Row = dict[str, Any]
 
 
 class Relation(StrEnum):
-    """How a network is related to another; the first three are facts, the last is inferred."""
+    """How a network is related to another. The first three are facts, the last is inferred."""
 
     COPY = "copy"
     STATED = "stated"
@@ -43,9 +44,9 @@ class Relation(StrEnum):
 
 
 def lineage_table(models: pa.Table, layers: pa.Table) -> pa.Table:
-    """A row for each two related networks, in the order of `row_key`.
+    """A row for each two related networks, sorted by `row_key`.
 
-    models: MODEL_COLUMNS. layers: LAYER_COLUMNS, of these models, in any order. Equal tables give equal rows.
+    models: MODEL_COLUMNS. layers: LAYER_COLUMNS of these models. Rows may be in any order: the result is the same.
     """
     layers = layers.select(LAYER_COLUMNS).sort_by([("model_id", "ascending"), ("layer_index", "ascending")])
     own = layers.filter(pc.is_in(layers["model_id"], _originals(models)))
@@ -74,7 +75,7 @@ def _copies(models: pa.Table) -> Iterator[Row]:
 
 
 def _stated(models: pa.Table) -> Iterator[Row]:
-    """`base_model` holds names as their zoo has them; names of networks that the data set lacks are kept as stated."""
+    """Descent stated in `base_model`, which has names of the zoo. Networks that the data set lacks keep that name."""
     ids, names = models["id"].to_pylist(), models["model_id"].to_pylist()
     known = dict(sorted(zip(ids, names, strict=True)))
     for model, own, stated in zip(names, ids, models["base_model"].to_pylist(), strict=True):
@@ -83,7 +84,7 @@ def _stated(models: pa.Table) -> Iterator[Row]:
 
 
 def _shared(layers: pa.Table) -> Iterator[Row]:
-    """Pairs of networks that have layers in common; score: the share of the first one's distinct layers."""
+    """Pairs of networks with common layers; score: their share of the distinct layers of the first network."""
     table = layers.filter(pc.greater(layers["l2_norm"], 0))
     holders: defaultdict[str, set[str]] = defaultdict(set)
     own: defaultdict[str, set[str]] = defaultdict(set)

@@ -1,7 +1,6 @@
 """A published data set as an origin: its rows are copied without reading checkpoints.
 
-Its content is untrusted input: only files of the data set are opened, and the
-weights of a layer must be those of its id.
+Its content is untrusted input: only files of the data set are opened, and the hash of a layer's weights must be its id.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ _RowGroup = tuple[str, int]
 
 
 class DatasetOrigin:
-    """See `plan.origins.Origin`. Keeps the row groups of layers and of filters that were read last."""
+    """See `plan.origins.Origin`. Caches the last row group of `layers` and of `filters`."""
 
     def __init__(self, published: PublishedState) -> None:
         self._published = published
@@ -66,13 +65,13 @@ class DatasetOrigin:
         )
 
     def take_file(self, done: Done, place: Path, *, as_link: bool) -> None:
-        """See `Origin.take_file`: files of other data sets are untrusted, so they are encoded again."""
+        """See `Origin.take_file`. Always None: files of other data sets are untrusted, so filters are encoded again."""
 
     def sample(self, done: Done) -> None:
         """See `Origin.sample`."""
 
     def filters(self, done: Done, wanted: frozenset[str]) -> Iterator[pa.Table]:
-        """See `Origin.filters`; StartError where a layer's weights are not those of its id."""
+        """See `Origin.filters`; StartError if the hash of a layer's weights is not its id."""
         with reading(self._where):
             yield from self._batches(done, wanted)
 
@@ -95,7 +94,7 @@ class DatasetOrigin:
         return self._published.files.root if self._published.files else ""
 
     def _stored(self, done: Done) -> list[dict[str, Any]]:
-        """The locations of its unique layers with published filters, in order."""
+        """Rows of its unique layers with published filters, in order, with their pointers."""
         columns = ["layer_index", "layer_id", "kernel", "shape", "n_filters", *POINTER_COLUMNS]
         rows = self._rows(done).select(columns).filter(pc.field("filters_file").is_valid()).sort_by("layer_index")
         unique: dict[str, dict[str, Any]] = {}
@@ -131,7 +130,7 @@ class DatasetOrigin:
         return pa.concat_tables(pieces)
 
     def _starts_of(self, path: str) -> list[int]:
-        """The first row of each row group, and the number of rows."""
+        """The first row of each row group, then the number of rows of the file."""
         if path not in self._starts:
             with self._opened(path) as parquet:
                 sizes = [parquet.metadata.row_group(n).num_rows for n in range(parquet.num_row_groups)]
@@ -162,9 +161,9 @@ class DatasetOrigin:
 
 
 def _check(rows: pa.Table) -> None:
-    """ValueError for empty cells or statistics that no release has, and for counts that contradict shapes."""
-    there = [column for column in COLUMNS["layers"] if column.name in rows.schema.names]
-    empty = [column.name for column in there if column.null == "never" and rows[column.name].null_count]
+    """ValueError for nulls in mandatory columns, incomplete statistics, and counts that contradict shapes."""
+    present = [column for column in COLUMNS["layers"] if column.name in rows.schema.names]
+    empty = [column.name for column in present if column.null == "never" and rows[column.name].null_count]
     if empty:
         raise ValueError(f"layers without {empty[0]}")
     for lack in incomplete_statistics(rows):
@@ -175,7 +174,7 @@ def _check(rows: pa.Table) -> None:
 
 
 def dataset_candidates(published: PublishedState, origin: DatasetOrigin) -> Iterator[PublishableCheckpoint]:
-    """The models of a data set, in no order."""
+    """The models of a data set, in no particular order."""
     status = former_status(published)
     for path in published.paths("models"):
         cards = {card["model_id"]: card for _, card in read_cards(published.files, path)} if published.files else {}
@@ -187,7 +186,7 @@ def dataset_candidates(published: PublishedState, origin: DatasetOrigin) -> Iter
 
 
 def _done(row: dict[str, Any], card: dict[str, Any] | None) -> Done:
-    """The crawl's outcome, from `models` and the model's card."""
+    """The outcome of the crawl, rebuilt from a row of `models` and the model's card."""
     file = Artifact(
         url=row["url"] or "", name=row["file"], size=row["size"], sha256=row["sha256"], member=row["member"]
     )

@@ -26,9 +26,9 @@ _CLASSES = frozenset(LicenceClass)
 
 
 def open_datasets(targets: Sequence[str]) -> Work:
-    """The data sets at folders or `user/name`; of a checkpoint in several, the first one's rows count.
+    """Open the data sets at folders or `user/name`. If several have a checkpoint, the rows of the first are used.
 
-    Models that one of them took down are taken from none. Raises StartError where one is not available.
+    A model that any of them took down is taken from none. StartError if a data set is not available.
     """
     with reading(", ".join(targets)):
         return _open(targets)
@@ -70,17 +70,19 @@ def _open(targets: Sequence[str]) -> Work:
 
 
 def _ledgers(datasets: Iterable[PublishedState], found: Collection[str]) -> Iterator[LedgerEntry]:
-    """Rows of `skipped` of checkpoints that none of them has."""
+    """The rows of `skipped` about checkpoints that none of the data sets has."""
     for published in datasets:
         for row in rows_of(published.skipped):
-            is_ours = row["reason"] in _REASONS and row["stage"] in set(Stage)
-            if is_ours and f"{row['source']}/{row['id']}@{row['revision']}" not in found:
+            is_valid = row["reason"] in _REASONS and row["stage"] in set(Stage)
+            if is_valid and f"{row['source']}/{row['id']}@{row['revision']}" not in found:
                 yield LedgerEntry(**(row | {"reason": Reason(row["reason"]), "stage": Stage(row["stage"])}))
 
 
 def _with_strict_class(candidate: PublishableCheckpoint) -> PublishableCheckpoint:
-    """With the stricter of the licence's class here and the stated one."""
+    """The candidate with the stricter of two licence classes: the one of its licence here, and the one stated there."""
     done = candidate.done
     own = Licence.parse(done.licence).licence_class
     stated = LicenceClass(done.licence_class) if done.licence_class in _CLASSES else own
-    return replace(candidate, done=replace(done, licence_class=max(own, stated, key=lambda one: one.strictness)))
+    return replace(
+        candidate, done=replace(done, licence_class=max(own, stated, key=lambda licence: licence.strictness))
+    )

@@ -1,4 +1,4 @@
-"""What may be published, more than fits into memory: checkpoints and entries of the ledger in temporary files."""
+"""Candidates for publication: checkpoints and ledger entries, in temporary files because memory may not hold them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from filterzoo_publish.plan.spool import Spool
 
 
 class CandidateLines:
-    """Candidates as lines of text, and back. The origins, which are few, stay in memory."""
+    """Serialises candidates to lists for JSON, and back. Origins are few and stay in memory."""
 
     def __init__(self) -> None:
         self._origins: list[Origin] = []
         self._numbers: dict[int, int] = {}
 
     def line(self, candidate: PublishableCheckpoint) -> list[Any]:
-        """What `candidate` takes, for JSON."""
+        """The candidate as a list that JSON can encode."""
         origin = candidate.origin
         if id(origin) not in self._numbers:
             self._numbers[id(origin)] = len(self._origins)
@@ -32,15 +32,19 @@ class CandidateLines:
         return [self._numbers[id(origin)], *own, asdict(candidate.done)]
 
     def candidate(self, line: list[Any]) -> PublishableCheckpoint:
-        """The candidate that `line` was made of."""
+        """The candidate that `line` encodes."""
         number, first_seen, seen, superseded_by, done = line
         return PublishableCheckpoint(_done(done), self._origins[number], first_seen, seen, superseded_by)
 
 
 def spooled(candidates: Iterable[PublishableCheckpoint]) -> Spool[PublishableCheckpoint]:
-    """The candidates in the order of models."""
+    """The candidates, sorted as models are."""
     lines = CandidateLines()
-    spool = Spool(candidates, lambda one: json.dumps(lines.line(one)), lambda text: lines.candidate(json.loads(text)))
+    spool = Spool(
+        candidates,
+        lambda candidate: json.dumps(lines.line(candidate)),
+        lambda text: lines.candidate(json.loads(text)),
+    )
     spool.sort(lambda candidate: candidate.key)
     return spool
 
@@ -53,7 +57,7 @@ def _done(found: dict[str, Any]) -> Done:
 
 
 def spooled_ledger(entries: Iterable[LedgerEntry]) -> Spool[LedgerEntry]:
-    """The entries in their order."""
+    """The entries, in the given order."""
     return Spool(entries, entry_document, lambda text: _entry(json.loads(text)))
 
 

@@ -15,6 +15,6 @@ CONFIG = "confidences"
 
 
 def confidences_table(published: PublishedState, new: Iterable[dict[str, Any]], models: Collection[str]) -> pa.Table:
-    """The rows of the given models after the release; new measurements replace old ones."""
+    """The rows of `models` (model ids) after the release; new measurements replace old ones."""
     rows = {row_key(row): row for row in (*published.confidences.to_pylist(), *new) if row["model_id"] in models}
     return pa.Table.from_pylist([rows[key] for key in sorted(rows)], schema=arrow_schema(CONFIG))

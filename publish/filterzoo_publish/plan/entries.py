@@ -1,4 +1,4 @@
-"""The new checkpoints of a plan: small handles, whose records are read from a temporary file when they are used."""
+"""The new checkpoints of a plan: small handles. Their records are in a temporary file and are read on use."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from filterzoo_publish.plan.facts import FACTUAL, facts_of_layers
 from filterzoo_publish.plan.origins import FilterFragment, PublishableCheckpoint, StoredLayer
 from filterzoo_publish.plan.spool import Spool
 
-_KEPT = 16
-"""Records that are kept: those of the entries that several threads work on."""
+_CACHED_RECORDS = 16
+"""Size of the cache of records: enough for the entries that several threads work on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,31 +34,28 @@ class Planned:
 
 
 class PlannedSpool:
-    """The records of a plan. Several threads may read them."""
+    """The records of a plan. Threads may read them concurrently."""
 
     def __init__(self, records: Iterable[Planned]) -> None:
         lines = CandidateLines()
         self._spool: Spool[Planned] = Spool(
             records,
-            lambda one: json.dumps(_line(one, lines)),
+            lambda record: json.dumps(_line(record, lines)),
             lambda text: _planned(json.loads(text), lines),
         )
-        self.read = lru_cache(_KEPT)(self._spool.__getitem__)
+        self.read = lru_cache(_CACHED_RECORDS)(self._spool.__getitem__)
 
     def __iter__(self) -> Iterator[Planned]:
         return iter(self._spool)
 
     def entries(self) -> tuple[PlanEntry, ...]:
-        """One for each record."""
+        """A handle for each record."""
         return tuple(PlanEntry(self, place) for place in range(len(self._spool)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlanEntry:
-    """A new checkpoint.
-
-    `published`: its layers whose filters the data set has after the release; `owned`: those it adds.
-    """
+    """A new checkpoint."""
 
     _spool: PlannedSpool
     _place: int
@@ -79,22 +76,22 @@ class PlanEntry:
 
     @property
     def weights_id(self) -> str | None:
-        """See the column of `models`."""
+        """The column of `models`."""
         return self._record.weights_id
 
     @property
     def duplicate_of(self) -> str | None:
-        """See the column of `models`."""
+        """The column of `models`."""
         return self._record.duplicate_of
 
     @property
     def published(self) -> tuple[StoredLayer, ...]:
-        """See the class."""
+        """Its layers whose filters the data set has after the release."""
         return self._record.published
 
     @property
     def owned(self) -> frozenset[str]:
-        """See the class."""
+        """The ids of the layers whose filters it adds."""
         return self._record.owned
 
     @property
@@ -103,17 +100,17 @@ class PlanEntry:
         return self.candidate.done
 
     def layers(self) -> pa.Table:
-        """Its layers, LAYER_SCHEMA."""
+        """Its layers, in LAYER_SCHEMA."""
         candidate = self.candidate
         return candidate.origin.layers(candidate.done)
 
     def filters(self, wanted: frozenset[str]) -> Iterator[pa.Table]:
-        """The filters of these of its unique layers, one table for each, FILTER_SCHEMA."""
+        """The filters of its unique layers whose ids are in `wanted`: a table for each layer, in FILTER_SCHEMA."""
         candidate = self.candidate
         return candidate.origin.filters(candidate.done, wanted)
 
     def take_file(self, place: Path, *, as_link: bool) -> FilterFragment | None:
-        """Put the file with exactly the filters that it adds at `place`; None where there is none."""
+        """Copy or link its filters fragment to `place`; None if the fragment has other filters than the entry adds."""
         record = self._record
         if len(record.owned) != len(record.published):
             return None
@@ -125,19 +122,20 @@ class PlanEntry:
         return candidate.origin.sample(candidate.done)
 
     def facts_of_layers(self) -> dict[str, Any]:
-        """See the function of this name."""
+        """Columns of `models` that are computed from its layers."""
         return facts_of_layers(self.layers().select(FACTUAL).to_pylist())
 
     @property
     def stored(self) -> tuple[StoredLayer, ...]:
-        """The layers whose filters this release stores under the checkpoint's name."""
+        """The layers whose filters this release stores under the checkpoint's id."""
         record = self._record
         return tuple(layer for layer in record.published if layer.layer_id in record.owned)
 
 
-def _line(one: Planned, lines: CandidateLines) -> list[Any]:
-    layers = [[layer.layer_id, layer.kernel, layer.filters, layer.numbers] for layer in one.published]
-    return [lines.line(one.candidate), one.weights_id, one.duplicate_of, layers, sorted(one.owned)]
+def _line(planned: Planned, lines: CandidateLines) -> list[Any]:
+    layers = [[layer.layer_id, layer.kernel, layer.filters, layer.numbers] for layer in planned.published]
+    candidate = lines.line(planned.candidate)
+    return [candidate, planned.weights_id, planned.duplicate_of, layers, sorted(planned.owned)]
 
 
 def _planned(line: Sequence[Any], lines: CandidateLines) -> Planned:

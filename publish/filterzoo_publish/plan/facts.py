@@ -1,4 +1,4 @@
-"""Facts about a model that follow from its layers."""
+"""Facts about a model that are computed from its layers."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ class _Measured(NamedTuple):
 
 
 FACTUAL = ["kernel", *_Measured._fields]
+"""Columns of `layers` that `facts_of_layers` needs."""
 
 
 def facts_of_layers(layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Columns of `models` that are computed from FACTUAL, columns of the model's rows of `layers`."""
+    """Columns of `models`, computed from the FACTUAL columns of the model's rows of `layers`."""
     measured = (_Measured(*(row[name] for name in _Measured._fields)) for row in layers)
     axes_of_kernels = (row["kernel"].count("x") + 1 for row in layers)
     return {"spatial_dims": max(axes_of_kernels, default=None), "suspected_random": suspected_random(measured)}
 
 
 def weights_id_of(layer_ids: Iterable[str]) -> str | None:
-    """sha256 over the sorted layer ids, None where there are none."""
+    """sha256 over the sorted layer ids; None if there are none."""
     joined = "\n".join(sorted(layer_ids))
     return hashlib.sha256(joined.encode()).hexdigest() if joined else None

@@ -23,13 +23,13 @@ from filterzoo.store.fragments import FragmentStore
 from filterzoo.store.sample import Sampled
 from filterzoo_publish.plan.rows import SortKey, model_id, sort_key
 
-_KEPT = 64
-"""Fragments of which shapes are kept: those that several threads read at the time."""
+_CACHED_FRAGMENTS = 64
+"""Fragments whose shapes are cached: more than several threads read at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredLayer:
-    """A layer whose filters an origin has: `filters` filters of `numbers` weights in all."""
+    """A layer whose filters an origin has. filters: their number. numbers: the number of their weights."""
 
     layer_id: str
     kernel: str
@@ -38,10 +38,10 @@ class StoredLayer:
 
 
 class Origin(Protocol):
-    """Provides a checkpoint's rows. `done` comes from the same origin."""
+    """Provides a checkpoint's rows. `done` must come from the same origin."""
 
     def layers(self, done: Done) -> pa.Table:
-        """Its layers, `filterzoo.store.fragments.LAYER_SCHEMA`."""
+        """Its layers, in `filterzoo.store.fragments.LAYER_SCHEMA`."""
         ...
 
     def stored(self, done: Done) -> tuple[StoredLayer, ...]:
@@ -49,15 +49,18 @@ class Origin(Protocol):
         ...
 
     def filters(self, done: Done, wanted: frozenset[str]) -> Iterator[pa.Table]:
-        """The filters of these of its unique layers, one table for each, `filterzoo.store.filters.FILTER_SCHEMA`."""
+        """The filters of its unique layers whose ids are in `wanted`.
+
+        A table for each layer, in `filterzoo.store.filters.FILTER_SCHEMA`.
+        """
         ...
 
     def take_file(self, done: Done, place: Path, *, as_link: bool) -> FilterFragment | None:
-        """Put the file with all its filters, in published form, at `place`; None where there is none."""
+        """Copy or link the file with all its filters, in published form, to `place`; None if there is no such file."""
         ...
 
     def sample(self, done: Done) -> dict[str, Sampled] | None:
-        """layer_id -> the checkpoint's largest draw; None where it must be drawn from the filters."""
+        """layer_id -> the checkpoint's largest sample; None if it has to be drawn from the filters."""
         ...
 
 
@@ -65,8 +68,8 @@ class Origin(Protocol):
 class PublishableCheckpoint:
     """A checkpoint that may be published. Days are `YYYY-MM-DD`.
 
-    first_seen: when another data set first had it. seen: when its zoo last listed it. superseded_by: from another data
-    set.
+    first_seen: when another data set first had it. seen: when its zoo last listed it. superseded_by: its value in
+    another data set.
     """
 
     done: Done
@@ -95,29 +98,29 @@ class FilterFragment(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WorkOrigin:
-    """The fragments of a work folder, each checked before anything of it is published.
+    """The fragments of a work folder. Each is checked before any of its content is published.
 
-    FilterZooError where one is missing, damaged, or does not match the hash in its name.
+    FilterZooError if a fragment is missing, damaged, or does not match the hash in its name.
     """
 
     store: FragmentStore
     _checked_names: set[bytes] = field(default_factory=set)
-    """Of the layers fragments whose bytes were hashed."""
+    """Names of the layers fragments whose hash was verified."""
     _shapes: OrderedDict[str, dict[str, tuple[int, ...]]] = field(default_factory=OrderedDict)
-    """layer_id -> shape, of the fragments that were looked at last."""
+    """Name of a fragment -> layer_id -> shape, for the fragments used last."""
 
     def layers(self, done: Done) -> pa.Table:
         """See `Origin.layers`."""
-        self._checked(done)
-        with _told(done):
+        self._check(done)
+        with _fragment_errors(done):
             table = self.store.layers(done.layers_fragment)
         return table if done.publish_weights else _without_weights(table)
 
     def stored(self, done: Done) -> tuple[StoredLayer, ...]:
-        """See `Origin.stored`. Looks at names and sizes of memory-mapped batches, not at their weights."""
+        """See `Origin.stored`. Reads names and sizes from memory-mapped batches, but not their weights."""
         if done.filters_fragment is None or not done.publish_weights:
             return ()
-        with _told(done):
+        with _fragment_errors(done):
             rows = layer_rows(self.store, done.layers_fragment)
             check_filters(self.store, done.filters_fragment, rows, weights=False)
             with self.store.open_filters(done.filters_fragment) as file:
@@ -133,17 +136,17 @@ class WorkOrigin:
         if done.filters_fragment is None or not wanted:
             return
         shapes = self._shapes_of(done)
-        with _told(done):
+        with _fragment_errors(done):
             for rows in self.store.filters(done.filters_fragment, wanted):
                 check_layer(rows, shapes)
                 yield rows
 
     def take_file(self, done: Done, place: Path, *, as_link: bool) -> FilterFragment | None:
-        """See `Origin.take_file`. None also where the checkpoint's metadata have changed since the crawl."""
+        """See `Origin.take_file`. None also if the checkpoint's metadata have changed since the crawl."""
         name = done.filters_fragment
         if name is None or not self.store.is_encoded(name):
             return None
-        with _told(done):
+        with _fragment_errors(done):
             self.store.bring(name, place, as_link=as_link)
             with place.open("rb") as file:
                 check_bytes(name, hashlib.file_digest(file, "sha256").hexdigest())
@@ -155,36 +158,36 @@ class WorkOrigin:
 
     def sample(self, done: Done) -> dict[str, Sampled] | None:
         """See `Origin.sample`."""
-        self._checked(done)
-        with _told(done):
+        self._check(done)
+        with _fragment_errors(done):
             return self.store.sample(done.layers_fragment)
 
-    def _checked(self, done: Done) -> None:
-        """The fragment's bytes are hashed the first time."""
+    def _check(self, done: Done) -> None:
+        """Verify the hash of the layers fragment, once."""
         if bytes.fromhex(done.layers_fragment) not in self._checked_names:
             self._shapes_of(done)
 
     def _shapes_of(self, done: Done) -> dict[str, tuple[int, ...]]:
-        """layer_id -> shape, of a fragment that was checked."""
+        """layer_id -> shape, after the check of the fragment."""
         name = done.layers_fragment
         shapes = self._shapes.get(name)
         if shapes is None:
-            with _told(done):
+            with _fragment_errors(done):
                 rows = layer_rows(self.store, name)
                 if len(rows) != done.n_layers:
                     raise Unsound(f"it has {len(rows)} layers, the journal says {done.n_layers}")
             shapes = {row["layer_id"]: tuple(row["shape"]) for row in rows}
             self._checked_names.add(bytes.fromhex(name))
             self._shapes[name] = shapes
-            while len(self._shapes) > _KEPT:
-                with contextlib.suppress(KeyError):  # several threads
+            while len(self._shapes) > _CACHED_FRAGMENTS:
+                with contextlib.suppress(KeyError):  # another thread may have emptied it
                     self._shapes.popitem(last=False)
         return shapes
 
 
 @contextlib.contextmanager
-def _told(done: Done) -> Iterator[None]:
-    """Converts errors of a fragment to one line; errors of the consumer propagate."""
+def _fragment_errors(done: Done) -> Iterator[None]:
+    """Converts errors of a fragment to a FilterZooError of one line; errors of the consumer propagate."""
     try:
         yield
     except (Unsound, OSError, ValueError, pa.ArrowException) as error:
@@ -198,6 +201,6 @@ def _told(done: Done) -> Iterator[None]:
 
 
 def _without_weights(layers: pa.Table) -> pa.Table:
-    """Measures only, where the licence forbids redistribution of the weights."""
+    """The layers with `probe`, a sample of their weights, set to null: the licence forbids redistribution."""
     column = layers.schema.field("probe")
     return layers.set_column(layers.schema.get_field_index("probe"), column, pa.nulls(len(layers), column.type))

@@ -1,4 +1,4 @@
-"""Millions of layers: which new checkpoint has each first, and where its filters are; in a temporary SQLite file."""
+"""A temporary SQLite file of millions of layers: which are new, and where their filters are stored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CACHE_KB = 64_000
 _DIGEST = 16
 """Bytes of a hash: two of 10^9 layers collide with a probability of 10^-21."""
 _FEW = 100_000
-"""Most names of layers that are held in memory."""
+"""Largest number of layer ids that are held in memory."""
 
 _TABLE = """CREATE TABLE layers (
     name BLOB PRIMARY KEY, file INTEGER, row_group INTEGER, first_row INTEGER, rows INTEGER
@@ -23,7 +23,7 @@ _TABLE = """CREATE TABLE layers (
 
 
 class Places(Protocol):
-    """layer_id -> where its filters are; a dict is one."""
+    """layer_id -> where its filters are. A dict satisfies it."""
 
     def __getitem__(self, layer_id: str, /) -> Pointer: ...
 
@@ -35,7 +35,7 @@ class Places(Protocol):
 class LayerPlaces:
     """layer_id -> where its filters are, for the layers of a plan. For one thread at a time.
 
-    few: the names of the layers while they are few, else None.
+    few: the ids of the layers, or None once there are too many for memory.
     """
 
     def __init__(self) -> None:
@@ -46,17 +46,17 @@ class LayerPlaces:
         weakref.finalize(self, self._database.close)
 
     def add_new(self, layer_ids: Sequence[str]) -> list[bool]:
-        """Add layers without a place; whether each was new."""
+        """Add layers whose place is not known yet; returns for each whether it was new."""
         if self.few is not None:
             self.few.update(layer_ids)
             if len(self.few) > _FEW:
                 self.few = None
         with failing_by_name():
             statement = "INSERT OR IGNORE INTO layers (name) VALUES (?)"
-            return [self._database.execute(statement, (_digest(one),)).rowcount == 1 for one in layer_ids]
+            return [self._database.execute(statement, (_digest(name),)).rowcount == 1 for name in layer_ids]
 
     def place_known(self, places: Iterable[tuple[str, Pointer]]) -> int:
-        """Set the places of those of the layers that were added; how many were."""
+        """Set places, ignoring layers that were not added; returns how many were set."""
         rows = ((*self._stored(pointer), _digest(layer_id)) for layer_id, pointer in places)
         with failing_by_name():
             before = self._database.total_changes
@@ -66,7 +66,7 @@ class LayerPlaces:
             return self._database.total_changes - before
 
     def update(self, places: Mapping[str, Pointer]) -> None:
-        """Set places, of layers that were added or not."""
+        """Set places, adding the layers that are missing."""
         rows = ((_digest(layer_id), *self._stored(pointer)) for layer_id, pointer in places.items())
         with failing_by_name():
             self._database.executemany("INSERT OR REPLACE INTO layers VALUES (?, ?, ?, ?, ?)", rows)

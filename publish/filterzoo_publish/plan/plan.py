@@ -1,4 +1,4 @@
-"""Plans a release: what the target lacks, and the owner of each layer. Writes nothing."""
+"""Plans a release: what the target lacks, and which model owns each layer. Writes nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from filterzoo_publish.takedown.takedowns import is_taken_down, skipped_row
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """The publishable content of a work folder: checkpoints in the order of models, and the ledger.
+    """The publishable content of a work folder: checkpoints, sorted as models are, and the ledger.
 
     listed: model_id -> the last day its zoo listed it. crawled: the sources of this ledger, which supersedes the
     published rows of these sources.
@@ -46,7 +46,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A planned release: `entries` in order, pointers to layers that are stored, and the new `skipped`.
+    """A planned release: the sorted `entries`, pointers to layers that are already stored, and the new `skipped`.
 
     listed: see `Work`.
     """
@@ -58,10 +58,10 @@ class Plan:
     listed: Mapping[str, str]
     confidences: pa.Table
     changed: tuple[str, ...] = ()
-    """Published models whose facts differ in the work folder; their rows stay, because published files do."""
+    """Published models whose facts differ in the work folder. Published files are immutable, so their rows stay."""
 
     def groups(self) -> dict[tuple[str, str], list[PlanEntry]]:
-        """(source, licence class) -> entries, in order: what goes into the same folders."""
+        """(source, licence class) -> its entries, in order. A group shares its folders."""
         groups: dict[tuple[str, str], list[PlanEntry]] = {}
         for entry in self.entries:
             groups.setdefault(folders(entry.done), []).append(entry)
@@ -69,7 +69,7 @@ class Plan:
 
 
 def split(entries: Iterable[PlanEntry], size: Callable[[PlanEntry], int], limit: int) -> Iterator[list[PlanEntry]]:
-    """Runs of whole entries, at most `limit` in all or one entry. Entries of size 0 are left out."""
+    """Groups of consecutive entries of a total size up to `limit`, or one larger entry. Skips entries of size 0."""
     run: list[PlanEntry] = []
     filled = 0
     for entry in entries:
@@ -85,9 +85,9 @@ def split(entries: Iterable[PlanEntry], size: Callable[[PlanEntry], int], limit:
 
 
 def open_work(workdir: Path, store: str | None = None) -> Work:
-    """Read a work folder; StartError without a crawl or any result.
+    """Read a work folder; StartError if it has no crawl or no result.
 
-    store: take the journal from this shared store, unless the folder's own crawl was the last to write there.
+    store: fetch the journal from this shared store, unless the folder's own crawl wrote there last.
     """
     folder = WorkFolder(workdir, store)
     if store is not None:
@@ -95,7 +95,7 @@ def open_work(workdir: Path, store: str | None = None) -> Work:
     origin = WorkOrigin(folder.store())
     crawled: set[str] = set()
     with folder.existing_journal(read_only=True) as journal:
-        candidates = spooled(PublishableCheckpoint(one, origin, seen=day) for one, day in journal.done_and_listed())
+        candidates = spooled(PublishableCheckpoint(done, origin, seen=day) for done, day in journal.done_and_listed())
         of_layers = (entry for candidate in candidates for entry in entries_of_layers(candidate.done))
         ledger = spooled_ledger(chain(journal.ledger(), of_layers))
     if not candidates and not ledger:
@@ -110,10 +110,10 @@ def open_work(workdir: Path, store: str | None = None) -> Work:
 
 
 def make_plan(work: Work, published: PublishedState, release: Release) -> Plan:
-    """Compare what there is to publish with a data set.
+    """Compare the publishable content with a data set.
 
-    Unless it is stored already, a layer is owned by the first new checkpoint, in the order of models, whose licence
-    allows publishing it. No list of checkpoints or layers is in memory: 64 bytes of each checkpoint, some of its names.
+    A layer that is not stored yet is owned by the first new checkpoint, in the order of models, whose licence allows
+    publishing it. Memory: 64 bytes and some strings for each checkpoint; records and layers are in temporary files.
     """
     blocked: list[dict[str, Any]] = []
     places = LayerPlaces()
@@ -121,14 +121,14 @@ def make_plan(work: Work, published: PublishedState, release: Release) -> Plan:
     records = PlannedSpool(_planned(_new(work, published, models, blocked), places, published))
     if places.place_known(published.pointers(places.few)):
         records = PlannedSpool(
-            replace(one, owned=frozenset(name for name in one.owned if name not in places)) for one in records
+            replace(record, owned=frozenset(name for name in record.owned if name not in places)) for record in records
         )
     keys = _keys(published.skipped)
     new: set[SortKey] = set()
-    for one in records:
-        models.add(one.candidate.model_id)
-        if one.candidate.key in keys:
-            new.add(one.candidate.key)
+    for record in records:
+        models.add(record.candidate.model_id)
+        if record.candidate.key in keys:
+            new.add(record.candidate.key)
     former = (row for row in rows_of(published.skipped) if (row["source"], row["id"], row["revision"]) not in new)
     gone = {(row["source"], row["id"], row["revision"]) for row in blocked}
     ledger = (entry for entry in work.ledger if (entry.source, entry.id, entry.revision) not in gone)
@@ -140,7 +140,7 @@ def make_plan(work: Work, published: PublishedState, release: Release) -> Plan:
 def _planned(
     candidates: Iterable[PublishableCheckpoint], places: LayerPlaces, published: PublishedState
 ) -> Iterator[Planned]:
-    """Each with the layers that none before it has, whether they are published already or not."""
+    """Each candidate, owning the layers that no earlier candidate has, whether they are published already or not."""
     first_of = _first_of_weights(published.models)
     for candidate in candidates:
         folders(candidate.done)
@@ -158,24 +158,27 @@ def _keys(skipped: pa.Table) -> frozenset[tuple[str | None, ...]]:
 
 
 def _changed(work: Work, published: PublishedState) -> tuple[str, ...]:
-    """Models in both whose facts differ."""
+    """The models that both have, with different facts."""
     names = [name for name in FACTS_OF_MODELS if name in published.models.column_names]
     columns = rows_of(published.models.select(["model_id", *names]))
     rows = {row.pop("model_id"): row for row in columns}
     if not rows:
         return ()
-    ours = (one for one in work.candidates if isinstance(one.origin, WorkOrigin) and one.model_id in rows)
+    crawled = (found for found in work.candidates if isinstance(found.origin, WorkOrigin) and found.model_id in rows)
     return tuple(
-        one.model_id
-        for one in ours
-        if rows[one.model_id] != {name: clean(getattr(one.done.checkpoint, name)) for name in names}
+        candidate.model_id
+        for candidate in crawled
+        if rows[candidate.model_id] != {name: clean(getattr(candidate.done.checkpoint, name)) for name in names}
     )
 
 
 def _new(
     work: Work, published: PublishedState, present: Collection[str], blocked: list[dict[str, Any]]
 ) -> Iterator[PublishableCheckpoint]:
-    """The candidates that the data set lacks and may contain; rows of `skipped` of those taken down go to `blocked`."""
+    """The candidates that the data set lacks and that were not taken down.
+
+    Appends to `blocked` a row of `skipped` for each that was.
+    """
     for candidate in work.candidates:
         if candidate.model_id in present:
             continue
@@ -188,7 +191,7 @@ def _new(
 
 
 def _first_of_weights(models: pa.Table) -> dict[str, str]:
-    """weights_id -> the first published checkpoint with it."""
+    """weights_id -> the model_id of the first published checkpoint with it."""
     rows = models.select(["source", "id", "revision", "weights_id", "duplicate_of", "model_id"]).to_pylist()
     rows.sort(key=lambda row: (row["source"], row["id"], row["revision"]))
     first: dict[str, str] = {}

@@ -23,8 +23,8 @@ _LARGEST = 1 << 53
 class Release:
     """One release: `vYYYY.MM.DD`, with `.1`, `.2`, ... for further ones of that day; day: `YYYY-MM-DD`.
 
-    models, layers, filters: what it added (filters: stored ones). removed: models that it took down.
-    sample_quota: the most filters of one checkpoint in `filters_sample` since then.
+    models, layers, filters: the numbers that it added (filters: stored ones). removed: the number of models that it
+    took down. sample_quota: the largest number of filters of one checkpoint in `filters_sample` since then.
     """
 
     name: str
@@ -40,10 +40,10 @@ _NUMBERS = tuple(field.name for field in fields(Release))[2:]
 
 
 def next_release(chosen: str | None, releases: Sequence[Release], tags: Collection[str]) -> Release:
-    """The release to come, without counts. `chosen`: its day as `vYYYY.MM.DD`; None for today, in UTC.
+    """The next release, without counts. `chosen`: its day as `vYYYY.MM.DD`; None for today, in UTC.
 
-    StartError for another form, for a day before that of the newest release, and for a day in the future in every time
-    zone: later releases could not precede it.
+    StartError if the name is malformed, if the day is before that of the newest release, and if it is in the future in
+    every time zone, because releases are in the order of their days.
     """
     today = datetime.now(UTC).date()
     day = _day(chosen) if chosen is not None else today.isoformat()
@@ -75,7 +75,7 @@ def _day(name: str) -> str:
 
 
 def read_releases(text: str | None) -> tuple[Release, ...]:
-    """The releases in order; StartError for a file that no release wrote."""
+    """The releases in order; StartError if the file is malformed."""
     if text is None:
         return ()
     try:
@@ -86,7 +86,7 @@ def read_releases(text: str | None) -> tuple[Release, ...]:
 
 
 def _release(row: dict[str, str]) -> Release:
-    """A row of the file; ValueError for what no release writes."""
+    """A row of the file; ValueError if it is malformed."""
     name, day = row["name"], row["day"]
     numbers = {number: int(row[number]) for number in _NUMBERS}
     match = _RELEASE.fullmatch(name)

@@ -1,4 +1,4 @@
-"""Rows of the small configs, from the journal."""
+"""Rows of `models` and `skipped`, from the journal, and helpers for tables of rows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FACTS_OF_MODELS = tuple(name for name in arrow_schema("models").names if name in
 _FROM_DONE = frozenset(field.name for field in fields(Done))
 SortKey = tuple[str, str, str]
 BATCH = 4096
-"""Rows of a table that are Python objects at a time."""
+"""Rows of a table that are converted to Python objects at a time."""
 
 
 def model_id(checkpoint: Checkpoint) -> str:
@@ -47,7 +47,7 @@ def folders(done: Done) -> tuple[str, str]:
 
 
 def model_row(done: Done, derived: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of `models`; `derived` holds the columns that the release decides."""
+    """A row of `models`; `derived` holds the columns that depend on the release."""
     checkpoint, artifact = done.checkpoint, done.checkpoint.artifacts[0]
     row: dict[str, Any] = {
         "model_id": model_id(checkpoint),
@@ -65,7 +65,7 @@ def model_row(done: Done, derived: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def axes(done: Done) -> dict[str, Any]:
-    """The columns shared by configs, by which users select checkpoints."""
+    """The columns that several configs share, for selecting checkpoints."""
     named = ("source", "architecture", "task", "training_dataset", "visual_category", "robust")
     shared = {name: clean(getattr(done.checkpoint, name)) for name in named}
     return shared | {"model_id": model_id(done.checkpoint), "licence_class": done.licence_class}
@@ -89,7 +89,7 @@ def skipped_table(
     schema = arrow_schema("skipped")
     unique = table_of(rows, schema).group_by(schema.names, use_threads=False).aggregate([])
     keys, order = unique, []
-    for name in schema.names:  # nulls first, which not all versions of Arrow sort alike
+    for name in schema.names:  # nulls first: versions of Arrow place them differently
         keys = keys.append_column(f"{name} known", pc.is_valid(unique[name]))
         order += [(f"{name} known", "ascending"), (name, "ascending")]
     places = pc.sort_indices(keys, sort_keys=order)
@@ -97,7 +97,7 @@ def skipped_table(
 
 
 def table_of(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
-    """The rows as a table in one piece; few of them are Python objects at a time."""
+    """The rows as a table of one chunk. Memory: BATCH rows as Python objects."""
     waiting = iter(rows)
     tables = [schema.empty_table()]
     while batch := list(islice(waiting, BATCH)):
@@ -106,16 +106,16 @@ def table_of(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
 
 
 def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
-    """The rows of a table; few of them are Python objects at a time."""
+    """The rows of a table. Memory: BATCH rows as Python objects."""
     for batch in table.to_batches(max_chunksize=BATCH):
         yield from batch.to_pylist()
 
 
 def clean(value: Any) -> Any:
-    """A string by `encodable`, another value as it is."""
+    """A string made `encodable`; any other value unchanged."""
     return encodable(value) if isinstance(value, str) else value
 
 
 def skipped_key(row: dict[str, Any]) -> tuple[tuple[bool, str], ...]:
-    """Nulls first."""
+    """The key that sorts rows of `skipped`, nulls first."""
     return tuple((row[name] is not None, str(row[name] or "")) for name in arrow_schema("skipped").names)

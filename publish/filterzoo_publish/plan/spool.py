@@ -1,4 +1,4 @@
-"""Lists that are too long for memory: records in an unnamed temporary file, 8 bytes of memory for each."""
+"""Lists that are too long for memory: records in an unnamed temporary file. Memory: 8 bytes for each record."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any, Generic, TypeVar
 from filterzoo.errors import StorageFailed
 
 Record = TypeVar("Record")
-_PIECE = 1 << 20
-"""Bytes that are written at once."""
+_BUFFER = 1 << 20
+"""Bytes that are collected before they are written."""
 
 
 class Spool(Collection[Record], Generic[Record]):
-    """Records in order, read as often as wanted, by any thread. StorageFailed where the temporary folder is full.
+    """A sequence of records, readable by any thread. StorageFailed if the temporary folder is full.
 
-    encode, decode: a record as one line of text, without line breaks, and back.
+    encode, decode: convert a record to ASCII text and back.
     """
 
     def __init__(
@@ -35,14 +35,14 @@ class Spool(Collection[Record], Generic[Record]):
         for record in records:
             waiting += encode(record).encode("ascii")
             self._ends.append(written + len(waiting))
-            if len(waiting) >= _PIECE:
+            if len(waiting) >= _BUFFER:
                 written += self._write(waiting)
                 waiting.clear()
         self._write(waiting)
         self._order: array[int] | None = None
 
     def sort(self, key: Callable[[Record], Any]) -> None:
-        """Put the records in order; keys are held in memory only where they are not in order yet."""
+        """Sort the records. All keys are held in memory, unless the records are already sorted."""
         last = None
         for record in self:
             own = key(record)
@@ -67,7 +67,7 @@ class Spool(Collection[Record], Generic[Record]):
         return map(self.__getitem__, range(len(self)))
 
     def __contains__(self, record: object) -> bool:
-        return any(record == one for one in self)
+        return any(record == other for other in self)
 
     def _write(self, data: bytearray) -> int:
         view = memoryview(data)

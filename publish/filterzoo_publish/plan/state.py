@@ -1,4 +1,4 @@
-"""The state of a target: its models, its ledger, and pointers to stored filters."""
+"""The published state of a target: its models, its ledger, and pointers to stored filters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from filterzoo_publish.takedown.takedowns import TAKEDOWNS, Takedown, read_taked
 
 
 class Pointer(NamedTuple):
-    """Where a layer's filters are: see the last columns of `layers`."""
+    """Where a layer's filters are: the last columns of `layers`."""
 
     file: str
     row_group: int
@@ -32,7 +32,7 @@ POINTER_COLUMNS = ("filters_file", "filters_row_group", "filters_first_row", "fi
 
 @dataclass(frozen=True, slots=True)
 class PublishedState:
-    """A snapshot of a data set; `files` is None where there is none yet."""
+    """A snapshot of a data set; `files` is None if there is none yet."""
 
     files: PublishedFiles | None
     models: pa.Table
@@ -46,11 +46,11 @@ class PublishedState:
         return self.files.paths(config) if self.files else []
 
     def read(self, config: str, columns: list[str] | None = None, where: pc.Expression | None = None) -> pa.Table:
-        """Rows of a config, all files joined; a column that an old file lacks is null there."""
+        """Rows of a config, from all files. A column that an older file lacks is null in its rows."""
         return read_config(self.files, config, columns, where)
 
     def tables(self, config: str, columns: list[str], where: pc.Expression | None = None) -> Iterator[pa.Table]:
-        """The same, one file after the other."""
+        """`read`, as one table for each file."""
         return config_tables(self.files, config, columns, where)
 
     def read_file(self, path: str, columns: list[str] | None = None) -> pa.Table:
@@ -62,11 +62,11 @@ class PublishedState:
 
     @property
     def sample_quota(self) -> int | None:
-        """The most filters of one checkpoint in `filters_sample`; None where there is no release yet."""
+        """The largest number of filters of one checkpoint in `filters_sample`; None if there is no release yet."""
         return self.releases[-1].sample_quota if self.releases else None
 
     def pointers(self, layer_ids: Collection[str] | None) -> Iterator[tuple[str, Pointer]]:
-        """Pointers to those of the layers that are stored, file by file; None: to all that are."""
+        """(layer_id, pointer) of those of the layers that are stored, file by file. None: of all stored layers."""
         if layer_ids is not None and not layer_ids:
             return
         wanted = pc.field("filters_file").is_valid()
@@ -78,7 +78,7 @@ class PublishedState:
 
 
 def read_published(files: PublishedFiles | None) -> PublishedState:
-    """The state of a data set; StartError where the target contains something else."""
+    """The state of a data set; StartError if the target contains something else."""
     if files is not None and not files.paths("models"):
         if others := files.listing():
             raise StartError(f"{files.root}: holds other data ({ascii(others[0][0])[:80]}); choose an empty place")
@@ -111,7 +111,7 @@ def read_config(
 def config_tables(
     files: PublishedFiles | None, config: str, columns: list[str], where: pc.Expression | None = None
 ) -> Iterator[pa.Table]:
-    """The rows of each file of the config, with these columns; a column that an old file lacks is null there."""
+    """The rows of each file of the config, with these columns. A column that an older file lacks is null."""
     wanted = _columns_of(config, columns)
     if files is None:
         return

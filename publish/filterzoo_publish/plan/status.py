@@ -1,4 +1,4 @@
-"""`status`: the changing facts about models, in one small file that each release replaces."""
+"""`status`: facts about models that change between releases, in one small file that each release replaces."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ END FROM newest ORDER BY model_id
 def status_table(plan: Plan, published: PublishedState) -> pa.Table:
     """The rows of all models after the release.
 
-    last_seen is updated where a crawl found the checkpoint listed. superseded_by names the newest revision of the same
-    checkpoint: the one that came with the latest release or, within one, was listed last.
+    last_seen is updated if the crawl found the checkpoint listed. superseded_by names the newest revision of the same
+    checkpoint: the one of the latest release or, within one release, the one listed last.
     """
     releases = (*published.releases, plan.release)
     return finished(_rows(plan, published), releases)
@@ -83,7 +83,7 @@ def present_rows(published: PublishedState, former: Mapping[str, Row]) -> Iterat
 
 
 def finished(rows: Iterable[Row], releases: Iterable[Release]) -> pa.Table:
-    """The table of all rows, in the order of their ids, each with the newest revision of its checkpoint."""
+    """The table of all rows, sorted by model_id; superseded_by names the newest revision of the checkpoint."""
     place = {release.name: number for number, release in enumerate(releases)}
     with failing_by_name(), contextlib.closing(temporary.table(_TABLE, _CACHE_KB)) as database:
         database.executemany(
@@ -103,5 +103,5 @@ def _stored(row: Row, age: int) -> tuple[object, ...]:
 
 
 def _bytes(text: str) -> bytes:
-    """SQLite takes no lone surrogates."""
+    """Text as bytes: SQLite rejects text with lone surrogates."""
     return text.encode("utf-8", "surrogatepass")

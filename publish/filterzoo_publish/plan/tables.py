@@ -1,4 +1,4 @@
-"""Rows of entries as tables: models, layers, and the axes that every config repeats."""
+"""Tables of plan entries: rows of `models` and `layers`, and the axes that every config repeats."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from filterzoo_publish.schema import arrow_schema
 
 
 def models_table(entries: Iterable[PlanEntry], release: Release) -> pa.Table:
-    """The entries' rows of `models`, as the release has them."""
+    """The entries' rows of `models`, as of the release."""
     return table_of(_model_rows(entries, release), arrow_schema("models"))
 
 
@@ -37,12 +37,12 @@ def _model_rows(entries: Iterable[PlanEntry], release: Release) -> Iterator[dict
 
 
 def first_seen(candidate: PublishableCheckpoint, day: str) -> str:
-    """The day of the release, or the first day in another data set."""
+    """The day of the release, or an earlier day on which another data set had it first."""
     return min(candidate.first_seen or day, day)
 
 
 def last_seen(candidate: PublishableCheckpoint, day: str) -> str:
-    """The last day its zoo listed it, at most `day` and at least the first day."""
+    """The last day its zoo listed it, no later than `day` and no earlier than `first_seen`."""
     return min(day, max(first_seen(candidate, day), candidate.seen or day))
 
 
@@ -58,7 +58,7 @@ def layers_table(entry: PlanEntry, pointers: Places) -> pa.Table:
 
 
 def with_axes(config: str, columns: Mapping[str, pa.Array | pa.ChunkedArray], entry: PlanEntry) -> pa.Table:
-    """A table of the config from its own columns; those they lack are the entry's axes."""
+    """A table of the config. Columns that are not in `columns` are the entry's axes, repeated."""
     schema = arrow_schema(config)
     shared = axes(entry.done)
     rows = len(next(iter(columns.values())))
@@ -70,6 +70,6 @@ def with_axes(config: str, columns: Mapping[str, pa.Array | pa.ChunkedArray], en
 
 
 def first_depths(entry: PlanEntry) -> dict[str, float]:
-    """conv_depth_norm of the first occurrence of each layer in the checkpoint."""
+    """layer_id -> conv_depth_norm of the layer's first occurrence in the checkpoint."""
     rows = entry.layers().sort_by([("layer_index", "descending")])
     return dict(zip(rows["layer_id"].to_pylist(), rows["conv_depth_norm"].to_pylist(), strict=True))

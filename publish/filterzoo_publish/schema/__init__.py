@@ -1,4 +1,4 @@
-"""The columns of the published data set: which config has which column, and what each column means."""
+"""The columns of the published data set: which config has which columns, and what each column means."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from filterzoo_publish.schema.models import MODELS
 from filterzoo_publish.schema.state import SKIPPED, STATUS
 
 CONFIGS = ("models", "layers", "filters", "filters_sample", "status", "skipped", "confidences", "lineage")
-"""The configs, the default one first; one split, `train`, each."""
+"""The configs, the default one first. Each has one split, `train`."""
 
 COLUMNS: dict[str, tuple[Column, ...]] = dict(
     zip(CONFIGS, (MODELS, LAYERS, FILTERS, SAMPLE, STATUS, SKIPPED, CONFIDENCES, LINEAGE), strict=True)
@@ -26,7 +26,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = dict(
 
 
 def arrow_schema(config: str) -> pa.Schema:
-    """The schema every file of the config has."""
+    """The schema of every file of the config."""
     return pa.schema([(column.name, column.type) for column in COLUMNS[config]])
 
 
@@ -38,7 +38,7 @@ def is_schema_of(config: str, schema: pa.Schema) -> bool:
 
 
 def with_every_column(config: str, table: pa.Table) -> pa.Table:
-    """Rows of the config with all its columns: those that were added after the rows were written are null."""
+    """Rows of the config with all its columns. Columns that were added after the rows were written are null."""
     later = [column.name for column in COLUMNS[config] if column.is_later]
     return with_later_columns(table, arrow_schema(config), later)
 
@@ -56,5 +56,5 @@ def _feature(column: Column) -> dict[str, Any]:
 
 
 def _dtype(kind: pa.DataType) -> str:
-    """Arrow says `float` and `double` where `datasets` says `float32` and `float64`."""
+    """The name of a type in `datasets`: Arrow's `float` and `double` are `float32` and `float64` there."""
     return {"float": "float32", "double": "float64"}.get(str(kind), str(kind))

@@ -14,10 +14,7 @@ DAY = "`YYYY-MM-DD`"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`unit`: unit or range, where there is one. `null`: what an empty cell means.
-
-    is_later: the column was added after the first releases; it is null in their rows.
-    """
+    """unit: unit or range, if there is one. null: what an empty cell means. is_later: see `with_every_column`."""
 
     name: str
     type: pa.DataType

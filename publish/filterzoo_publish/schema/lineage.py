@@ -1,4 +1,4 @@
-"""The columns of `lineage`: a row for each two networks that belong together."""
+"""The columns of `lineage`: a row for each two related networks."""
 
 from __future__ import annotations
 

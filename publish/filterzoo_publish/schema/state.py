@@ -1,4 +1,4 @@
-"""The columns of `status` and `skipped`, which each release replaces."""
+"""The columns of `status` and `skipped`. Each release replaces these configs."""
 
 from __future__ import annotations
 

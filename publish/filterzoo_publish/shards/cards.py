@@ -1,7 +1,7 @@
-"""Metadata cards: one JSON Lines file for each file of `models`, a line for each model, to find the network again.
+"""Metadata cards: a JSON Lines file for each file of `models`. Each line has what is needed to find a network again.
 
-A file for each model would be too many for a repository. So `cards/<source>/<licence class>/<hash>.jsonl` has the same
-name as the file in `data/models` whose rows it describes, in their order.
+A file for each model would be too many files for a repository. `cards/<source>/<licence class>/<hash>.jsonl` has the
+name of the file in `data/models` whose rows it describes, in the same order.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ _FILTERS: TypeAdapter[dict[str, int]] = TypeAdapter(dict[str, int])
 
 
 def card_path(models_path: str) -> str:
-    """The path of the cards of a file of `models`."""
+    """The path of the cards that belong to a file of `models`."""
     return f"{CONFIG}/{models_path.removeprefix('data/models/').removesuffix('.parquet')}.jsonl"
 
 
 def card_shard(cards: Iterable[Card | str], models: Shard | str, folder: Path) -> Shard:
-    """Write the cards of a file of `models`: documents, or unchanged lines."""
+    """Write the cards of a file of `models`. cards: new documents, or lines that are copied unchanged."""
     path = card_path(models if isinstance(models, str) else models.path)
     local = folder / path.replace("/", "-")
     lines = [card if isinstance(card, str) else json.dumps(card, ensure_ascii=True, sort_keys=True) for card in cards]
@@ -87,7 +87,7 @@ def card_of(entry: PlanEntry) -> Card:
 
 
 def read_cards(files: PublishedFiles, models_path: str) -> Iterator[tuple[str, Card]]:
-    """(line, card) of each model of a file of `models`, none where it has no cards; StartError for invalid ones."""
+    """(line, card) of each model of a file of `models`, nothing if it has no cards; StartError for invalid cards."""
     for line in (files.text(card_path(models_path)) or "").splitlines():
         try:
             card = json.loads(line)
@@ -99,7 +99,7 @@ def read_cards(files: PublishedFiles, models_path: str) -> Iterator[tuple[str, C
 
 
 def facts_of(card: Mapping[str, Any]) -> tuple[tuple[Artifact, ...], dict[str, int]]:
-    """(files, filters by kernel), which are only in the card; StartError for invalid values."""
+    """(files, filters by kernel size), which only the card has; StartError for invalid values."""
     try:
         files = _FILES.validate_python(card["files"])
         filters = _FILTERS.validate_python(card["filters"])
@@ -124,7 +124,7 @@ def _without_password(url: str) -> str:
 
 
 def _warnings(entry: PlanEntry, *, suspected_random: bool | None) -> list[str]:
-    """Warnings for users of the network."""
+    """Warnings for those who use the network's filters."""
     done, layers = entry.done, entry.layers()
     found = {
         "its file could not be checked against a hash or checksum": done.integrity == "none",
@@ -142,7 +142,7 @@ def _columns(layers: pa.Table, *names: str) -> Iterator[list[Any]]:
 
 
 def _cleaned(value: Any) -> Any:
-    """The value with all strings made encodable, as in the tables."""
+    """The value with all strings `clean`, as in the tables."""
     if isinstance(value, dict):
         return {clean(key): _cleaned(item) for key, item in value.items()}
     return [_cleaned(item) for item in value] if isinstance(value, list | tuple) else clean(value)

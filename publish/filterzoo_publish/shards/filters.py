@@ -1,8 +1,8 @@
-"""Files of `filters`: a large checkpoint's fragment is published unchanged, small ones are joined.
+"""Files of `filters`: the fragment of a large checkpoint is published unchanged, small ones share files.
 
-A checkpoint that adds at least `ALONE_NUMBERS` weights has its own file; the others of a folder share files, in the
-order of models. A file with exactly one whole checkpoint is that checkpoint's fragment, whose bytes equal those of
-encoding it again. If another checkpoint owns some of its layers, the rest is encoded again.
+A checkpoint that adds at least `ALONE_NUMBERS` weights has a file of its own. The others of a folder share files, in
+the order of models. A file with all filters of exactly one checkpoint is that checkpoint's fragment: encoding it again
+would give the same bytes. If another checkpoint owns some of the layers, the remaining ones are encoded again.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ CONFIG = "filters"
 FILE_NUMBERS = 9 << 24
 """Weights in a file of small checkpoints: 16.7 million 3x3 filters, about 500 MB."""
 _AT_ONCE = 4
-"""Most files that are written in parallel; each takes a core, and the memory of two row groups."""
+"""Largest number of files that are written in parallel. Each takes a core, and the memory of two row groups."""
 _Written = tuple[Shard, dict[str, FilterPosition]]
 
 
 def filter_shards(plan: Plan, folder: Path, pointers: Places, *, as_links: bool = False) -> Iterator[Shard]:
-    """The files of the plan's filters; the position of each layer is put into `pointers`.
+    """Write the filters of the plan; adds the place of each layer to `pointers`.
 
-    as_links: a file that is published as it is may be a symbolic link, since it is read and removed at once.
+    as_links: a fragment that is published unchanged may be a symbolic link, because the target reads it at once.
     """
     wanted = ((names, part) for names, entries in plan.groups().items() for part in parts(entries))
     for shard, places in _in_order(wanted, _Maker(folder, as_links=as_links)):
@@ -46,7 +46,7 @@ def filter_shards(plan: Plan, folder: Path, pointers: Places, *, as_links: bool 
 
 
 def parts(entries: Iterable[PlanEntry]) -> Iterator[list[PlanEntry]]:
-    """The entries of each file: large ones alone, then small ones together; entries without filters are left out."""
+    """The entries of each file: large entries alone, then small ones together. Skips entries without filters."""
     small = []
     for entry in entries:
         if stored_numbers(entry) >= layout.ALONE_NUMBERS:
@@ -62,7 +62,7 @@ def stored_numbers(entry: PlanEntry) -> int:
 
 
 class _Maker:
-    """Makes the files, in any thread. ended: the consumer has stopped."""
+    """Makes the files, in any thread. ended: set when the consumer has stopped."""
 
     def __init__(self, folder: Path, *, as_links: bool) -> None:
         self.ended = Event()
@@ -70,7 +70,7 @@ class _Maker:
         self._as_links = as_links
 
     def make(self, names: tuple[str, str], part: list[PlanEntry]) -> _Written:
-        """The file of these entries, reused or written."""
+        """The file of these entries: a fragment, or written."""
         if len(part) == 1 and (taken := self._taken(names, part[0])) is not None:
             return taken
         with ShardWriter(self._folder, CONFIG) as writer:
@@ -85,25 +85,25 @@ class _Maker:
             return writer.finish(*names), groups.places
 
     def _taken(self, names: tuple[str, str], entry: PlanEntry) -> _Written | None:
-        """The entry's fragment; None where it has other layers than the entry adds."""
+        """The entry's fragment; None if it has other layers than the entry adds."""
         place = new_place(self._folder)
         found = entry.take_file(place, as_link=self._as_links)
         if found is None:
             return None
-        rows = sum(one.rows for one in found.places.values())
+        rows = sum(position.rows for position in found.places.values())
         shard = Shard(CONFIG, published_path(CONFIG, found.sha256, *names), place, rows, place.stat().st_size)
         return shard, found.places
 
 
 def _in_order(wanted: Iterable[tuple[tuple[str, str], list[PlanEntry]]], maker: _Maker) -> Iterator[_Written]:
-    """The files, made in parallel, yielded in order."""
+    """The files: made in parallel, yielded in order."""
     count = min(_AT_ONCE, os.cpu_count() or 1)
     waiting: deque[Future[_Written]] = deque()
     remaining = iter(wanted)
     with ThreadPoolExecutor(count, "filterzoo-shards") as threads:
         try:
             while True:
-                waiting.extend(threads.submit(maker.make, *one) for one in islice(remaining, count - len(waiting)))
+                waiting.extend(threads.submit(maker.make, *task) for task in islice(remaining, count - len(waiting)))
                 if not waiting:
                     return
                 yield waiting.popleft().result()
@@ -112,7 +112,7 @@ def _in_order(wanted: Iterable[tuple[tuple[str, str], list[PlanEntry]]], maker: 
 
 
 def _pieces(entry: PlanEntry) -> Iterator[Piece]:
-    """The layers that the entry adds, in the same pieces that a worker writes."""
+    """The layers that the entry adds, split into the same pieces as in a fragment."""
     depth_of = first_depths(entry)
     stored = {layer.layer_id: layer for layer in entry.stored}
     for rows in entry.filters(frozenset(stored)):

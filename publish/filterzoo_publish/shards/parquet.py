@@ -16,7 +16,7 @@ from filterzoo_publish.schema import arrow_schema
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A finished file: `local` is where it was written, `path` where it belongs in the data set."""
+    """A finished file. local: where it was written. path: its path in the data set. size: in bytes."""
 
     config: str
     path: str
@@ -26,7 +26,7 @@ class Shard:
 
 
 class ShardWriter:
-    """Writes one file of a config into `folder`; leaving the block without `finish` removes it."""
+    """Writes one file of a config into `folder`. Leaving the context without `finish` removes the file."""
 
     def __init__(self, folder: Path, config: str) -> None:
         self._config = config
@@ -54,7 +54,7 @@ class ShardWriter:
         self.file.write(table)
 
     def finish(self, *folders: str) -> Shard:
-        """Close the file; it belongs in `data/<config>/<folders>`."""
+        """Close the file. Its path in the data set is in `data/<config>/<folders>`."""
         sha256, size = self.file.finish()
         return Shard(self._config, published_path(self._config, sha256, *folders), self.file.path, self.rows, size)
 
@@ -65,5 +65,5 @@ def new_place(folder: Path) -> Path:
 
 
 def published_path(config: str, sha256: str, *folders: str) -> str:
-    """The path of a file with that hash in the data set."""
+    """The path in the data set of a file with that hash."""
     return "/".join(("data", config, *folders, f"{sha256[:NAME_DIGITS]}.parquet"))

@@ -1,4 +1,4 @@
-"""The room that the files of a release take at the least, estimated before the first is written."""
+"""Checks for free disk space before a release is written, by a lower bound of its size."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from filterzoo_publish.plan.plan import Plan
 from filterzoo_publish.shards.filters import stored_numbers
 
 _SHARE = 0.4
-"""Of four bytes a weight: what compression leaves of weights that were float16 once; of others it leaves twice that."""
+"""Compressed size over the float32 size, for weights that were float16 before; other weights take twice that."""
 
 
 def check_room(plan: Plan, folder: Path, place: str) -> None:
-    """StorageFailed where `folder`, in which the files of the target called `place` are written, has less room."""
+    """StorageFailed if `folder`, where the files are written, has too little free space. place: the target's name."""
     numbers = sum(stored_numbers(entry) for entry in plan.entries if not _is_linked(entry, folder))
     needed, free = int(4 * _SHARE * numbers), shutil.disk_usage(folder).free
     if needed > free:
@@ -28,7 +28,7 @@ def check_room(plan: Plan, folder: Path, place: str) -> None:
 
 
 def _is_linked(entry: PlanEntry, folder: Path) -> bool:
-    """Whether the entry's file may be a hard link to its fragment, which takes no room."""
+    """Whether the entry's file may be a hard link to its fragment, which takes no space."""
     origin = entry.candidate.origin
     if stored_numbers(entry) < ALONE_NUMBERS or not isinstance(origin, WorkOrigin):
         return False

@@ -1,4 +1,4 @@
-"""`filters_sample`: a fixed draw of filters from each checkpoint; smaller draws are subsets of larger ones."""
+"""`filters_sample`: a reproducible sample of filters of each checkpoint. Smaller samples are subsets of larger ones."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from filterzoo_publish.shards.parquet import Shard, ShardWriter
 
 CONFIG = "filters_sample"
 TOTAL = 2_000_000
-"""Most rows of `filters_sample`."""
+"""Largest number of rows of `filters_sample`."""
 GROUP_ROWS = 1 << 17
-"""Rows of a row group, about 5 MB, which the Hub's viewer reads for a page."""
+"""Rows of a row group, about 5 MB. The Hub's viewer reads a row group to show a page."""
 
 
 def quota(filters_of_models: Iterable[int]) -> int:
-    """Filters to draw of each checkpoint with at least as many: the largest power of two within TOTAL rows."""
+    """Filters to draw from each checkpoint that has as many: the largest power of two that gives at most TOTAL rows."""
     counts = np.fromiter(filters_of_models, np.int64)
     size = LARGEST_QUOTA
     while size > 1 and int(np.minimum(counts, size).sum()) > TOTAL:
@@ -36,13 +36,13 @@ def quota(filters_of_models: Iterable[int]) -> int:
 
 
 def sample_shards(plan: Plan, folder: Path, size: int) -> Iterator[Shard]:
-    """Write `size` filters of each entry."""
+    """Write a sample of `size` filters of each entry."""
     for names, entries in plan.groups().items():
         yield from _written((sample_table(entry, size) for entry in entries), folder, names)
 
 
 def sample_table(entry: PlanEntry, size: int) -> pa.Table:
-    """The entry's rows, by place of the layer, then number of the filter."""
+    """The entry's rows, sorted by position of the layer, then index of the filter."""
     tables = [arrow_schema(CONFIG).empty_table()]
     sampled = [(layer.layer_id, layer.filters) for layer in entry.published if layer.kernel == KERNEL]
     if not sampled:
@@ -62,7 +62,7 @@ def sample_table(entry: PlanEntry, size: int) -> pa.Table:
 
 
 def _weights(entry: PlanEntry, chosen: dict[str, Numbers]) -> Iterator[tuple[str, Floats]]:
-    """(layer_id, its chosen filters), from the draw at crawl time, or else from the stored filters."""
+    """(layer_id, its chosen filters), from the sample drawn by the crawl, or else from the stored filters."""
     taken = entry.sample()
     if taken is None:
         yield from pick(entry.filters(frozenset(chosen)), chosen)
@@ -73,7 +73,7 @@ def _weights(entry: PlanEntry, chosen: dict[str, Numbers]) -> Iterator[tuple[str
 
 
 def thinned_shards(published: PublishedState, folder: Path, size: int) -> Iterator[Shard]:
-    """The sample's present files with only the first `size` filters of each checkpoint's draw."""
+    """The published files of the sample, reduced to `size` filters of each checkpoint."""
     layers = published_layers(published)
     for path in published.paths(CONFIG):
         table = published.read_file(path)
@@ -85,7 +85,7 @@ def thinned_shards(published: PublishedState, folder: Path, size: int) -> Iterat
 
 
 def published_layers(published: PublishedState) -> dict[str, list[tuple[str, int]]]:
-    """model_id -> (layer_id, n_filters) of its 3x3 layers with published filters, each once, in their order."""
+    """model_id -> (layer_id, n_filters) of its unique 3x3 layers with published filters, in order."""
     columns = ["model_id", "layer_index", "layer_id", "n_filters", "kernel", "filters_file"]
     where = (pc.field("kernel") == "3x3") & pc.field("filters_file").is_valid()
     table = published.read("layers", columns, where).sort_by([("model_id", "ascending"), ("layer_index", "ascending")])
@@ -97,7 +97,7 @@ def published_layers(published: PublishedState) -> dict[str, list[tuple[str, int
 
 
 def _written(tables: Iterable[pa.Table], folder: Path, names: Iterable[str]) -> Iterator[Shard]:
-    """One file of all rows, or none without rows."""
+    """A file with all rows; none if there are no rows."""
     groups = _regrouped(tables)
     first = next(groups, None)
     if first is None:
@@ -118,7 +118,7 @@ def _thinned(rows: pa.Table, chosen: dict[str, npt.NDArray[np.int64]]) -> pa.Tab
 
 
 def _regrouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The same rows in tables of GROUP_ROWS rows; the last may be shorter, and none is empty."""
+    """The same rows in tables of GROUP_ROWS rows. The last table may be shorter, but is not empty."""
     waiting: list[pa.Table] = []
     for table in tables:
         waiting.append(table)

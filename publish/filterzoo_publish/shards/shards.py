@@ -1,4 +1,4 @@
-"""From a plan to files: filters first, since layers point to them. Memory is bounded by a row group."""
+"""Writes the files of a plan: filters first, because layers point to them. Memory: one row group."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from filterzoo_publish.shards.cards import card_of, card_shard
 from filterzoo_publish.shards.parquet import Shard, ShardWriter
 
 MODEL_ROWS = 1 << 15
-"""Rows of a models file."""
+"""Rows of a file of `models`."""
 LAYER_ROWS = 1 << 17
-"""Rows of a layers file, whole checkpoints."""
+"""Rows of a file of `layers`, which holds whole checkpoints."""
 LAYER_GROUP_ROWS = 1 << 12
-"""Rows of a row group of a layers file, whole checkpoints."""
+"""Rows of a row group of `layers`, which holds whole checkpoints."""
 
 
 def layer_shards(plan: Plan, folder: Path, pointers: Places) -> Iterator[Shard]:
-    """Write the layers of the plan, whose filters are where `pointers` says."""
+    """Write the layers of the plan. pointers: where their filters are."""
     for names, entries in plan.groups().items():
         for part in split(entries, _layer_count, LAYER_ROWS):
             with ShardWriter(folder, "layers") as writer:
@@ -34,7 +34,7 @@ def layer_shards(plan: Plan, folder: Path, pointers: Places) -> Iterator[Shard]:
 
 
 def model_shards(plan: Plan, folder: Path) -> Iterator[Shard]:
-    """Write the models of the plan, and their cards."""
+    """Write the models of the plan and their metadata cards."""
     for names, entries in plan.groups().items():
         for part in split(entries, lambda _entry: 1, MODEL_ROWS):
             models = table_shard(models_table(part, plan.release), folder, "models", *names)
@@ -43,7 +43,7 @@ def model_shards(plan: Plan, folder: Path) -> Iterator[Shard]:
 
 
 def table_shard(table: pa.Table, folder: Path, config: str, *names: str) -> Shard:
-    """Write a table that is there as a whole; one of many rows in several row groups."""
+    """Write a table that is in memory, in row groups of at most LAYER_ROWS rows."""
     with ShardWriter(folder, config) as writer:
         for first in range(0, max(1, len(table)), LAYER_ROWS):
             writer.write(table.slice(first, LAYER_ROWS))

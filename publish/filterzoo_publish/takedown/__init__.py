@@ -1,1 +1,1 @@
-"""Takedowns: removes models, and keeps them out of later releases."""
+"""Takedowns: removes models and excludes them from later releases."""

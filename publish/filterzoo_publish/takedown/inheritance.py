@@ -1,4 +1,4 @@
-"""New owners after a takedown: of layers that other models share, and of duplicates."""
+"""New owners of shared layers, and new originals of duplicates, after a takedown."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Inheritance:
-    """Changes of the remaining models. owners: layer_id -> its new owner, for layers whose owner is removed.
+    """Changes of the remaining models.
 
-    twins: model_id -> its new `duplicate_of`.
+    owners: layer_id -> the new owner, for layers whose owner is removed. twins: model_id -> the new `duplicate_of`.
     """
 
     owners: Mapping[str, str]
     twins: Mapping[str, str | None]
 
     def plan(self, published: PublishedState) -> Plan:
-        """A plan whose entries add the inherited layers, so that they are written as in a release."""
+        """A plan whose entries add the inherited layers, so that a release's code writes them."""
         layers: dict[str, set[str]] = {}
         for layer_id, name in self.owners.items():
             layers.setdefault(name, set()).add(layer_id)
         found = sorted(
-            (one for one in dataset_candidates(published, DatasetOrigin(published)) if one.model_id in layers),
-            key=lambda one: one.key,
+            (new for new in dataset_candidates(published, DatasetOrigin(published)) if new.model_id in layers),
+            key=lambda new: new.key,
         )
         planned = PlannedSpool(
-            Planned(one, None, None, one.origin.stored(one.done), frozenset(layers[one.model_id])) for one in found
+            Planned(new, None, None, new.origin.stored(new.done), frozenset(layers[new.model_id])) for new in found
         )
         return Plan(planned.entries(), {}, published.skipped, Release(name="", day=""), {}, published.confidences)
 
 
 def inherit(published: PublishedState, gone: Mapping[str, Row]) -> Inheritance:
-    """New owners of layers and duplicates if the models `gone` (model_id -> row of `models`) are removed."""
+    """The changes if the models `gone` (model_id -> row of `models`) are removed."""
     staying = [row for row in published.models.to_pylist() if row["model_id"] not in gone]
     staying.sort(key=_key)
     orphans = _owned(published, gone)
@@ -62,12 +62,12 @@ def inherit(published: PublishedState, gone: Mapping[str, Row]) -> Inheritance:
 
 
 def holds(path: str, gone: Mapping[str, Row]) -> bool:
-    """Whether a file's folders are those of one of the models."""
+    """Whether a file is in the folders of one of the models, so that it may have rows of it."""
     return folder_names(path) in {(row["source"], row["licence_class"]) for row in gone.values()}
 
 
 def _owned(published: PublishedState, gone: Mapping[str, Row]) -> list[str]:
-    """The layers that one of the models owns in `filters`."""
+    """The layers that the models own in `filters`."""
     owned: dict[str, None] = {}
     for path in published.paths("filters"):
         if holds(path, gone):
@@ -78,7 +78,7 @@ def _owned(published: PublishedState, gone: Mapping[str, Row]) -> list[str]:
 
 
 def _twins(staying: Iterable[Row], gone: Mapping[str, Row]) -> dict[str, str | None]:
-    """The first remaining duplicate becomes the original."""
+    """The new `duplicate_of`: the first remaining duplicate becomes the original."""
     first: dict[str, str] = {}
     twins: dict[str, str | None] = {}
     for row in staying:

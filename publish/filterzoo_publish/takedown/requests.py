@@ -1,4 +1,4 @@
-"""Resolves takedown requests against the present models; requests without a match are refused."""
+"""Resolves takedown requests against the published models. Requests without a match are refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from filterzoo_publish.takedown.takedowns import Takedown, TakedownKind
 
 Request = tuple[TakedownKind, str]
 _SHOWN = 5
-"""Most near matches in a message."""
+"""Largest number of similar names in a message."""
 
 
 def resolved(
@@ -22,12 +22,12 @@ def resolved(
     *,
     in_advance: bool = False,
 ) -> list[Request]:
-    """The requests in stored form: without globs, which are replaced by their matches.
+    """The requests as they are stored: globs are replaced by their matches.
 
-    models: rows of `models`. StartError for a request that no model matches and that was not made before, unless
-    `in_advance`: then it is kept as written, for future models.
+    models: rows of `models`. StartError for a request that matches no model and was not made before. in_advance: such
+    a request is kept as written instead, for future models.
     """
-    known = {(one.kind, one.value) for one in takedowns}
+    known = {(takedown.kind, takedown.value) for takedown in takedowns}
     found: dict[Request, None] = {}
     for kind, value in requests:
         if (kind, value) in known or any(Takedown(kind, value, "").covers(model) for model in models):
@@ -41,8 +41,8 @@ def resolved(
 
 
 def withdrawn(requests: Sequence[Request], takedowns: Iterable[Takedown]) -> set[Request]:
-    """Those of `takedowns` that the requests name, a glob all that it matches; StartError for a request without any."""
-    known = [(one.kind, one.value) for one in takedowns]
+    """The former requests that the given ones name; a glob names all it matches. StartError if one names none."""
+    known = [(takedown.kind, takedown.value) for takedown in takedowns]
     found: set[Request] = set()
     for kind, value in requests:
         named = {(own, name) for own, name in known if own == kind and (name == value or fnmatchcase(name, value))}
@@ -56,7 +56,7 @@ def withdrawn(requests: Sequence[Request], takedowns: Iterable[Takedown]) -> set
 
 
 def _matches(kind: TakedownKind, value: str, models: Iterable[Mapping[str, Any]]) -> Iterator[Request]:
-    """The matches of a glob of models: where it matches without revision, all revisions are meant."""
+    """The models that a glob matches. A match without revision stands for all revisions."""
     if not _is_glob(value):
         return
     if kind is not TakedownKind.MODEL:
@@ -83,7 +83,7 @@ def _nothing(kind: TakedownKind, value: str, models: Iterable[Mapping[str, Any]]
 
 
 def _names(kind: TakedownKind, model: Mapping[str, Any]) -> Iterable[str]:
-    """The names of a model for requests of that kind."""
+    """The values by which requests of that kind can name a model."""
     match kind:
         case TakedownKind.MODEL:
             return (f"{model['source']}/{model['id']}",)
@@ -95,7 +95,7 @@ def _names(kind: TakedownKind, model: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _near(value: str, names: Iterable[str]) -> list[str]:
-    """Names that contain the value's words, then similar ones."""
+    """Names that contain the value, then similar names."""
     unique = sorted({name for name in names if name})
     word = value.strip("*?[]/ ").lower()
     last = word.rpartition("/")[2] if _is_glob(value) else word

@@ -1,4 +1,4 @@
-"""Rewrites files without the removed rows: row group by row group, in the same order, under new names."""
+"""Rewrites files without the rows of removed models: row group by row group, in the same order, under new names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Edit = Callable[[pa.Table], pa.Table]
 
 
 class Rewriting:
-    """`outdated`: files replaced so far by those of `shards`."""
+    """Rewrites the affected files. outdated: the paths of the files that `shards` has replaced so far."""
 
     def __init__(
         self, published: PublishedState, gone: Mapping[str, dict[str, Any]], inheritance: Inheritance, folder: Path
@@ -36,14 +36,14 @@ class Rewriting:
         self._inherited: dict[str, int] = {}
 
     def shards(self) -> Iterator[Shard]:
-        """The new files: filters first, then what points to them."""
+        """Write the new files: filters first, then the files that point to them."""
         yield from self._filters()
         yield from self._each("layers", self._with_pointers, self._is_pointed_elsewhere)
         yield from self._each("filters_sample", lambda table: table, lambda _path: False)
         yield from self._each("models", self._with_owners, self._has_new_owner)
 
     def models(self) -> pa.Table:
-        """All models as they are afterwards."""
+        """All models after the takedown."""
         return self._with_owners(self.staying(self._published.models))
 
     def _filters(self) -> Iterator[Shard]:
@@ -59,7 +59,7 @@ class Rewriting:
         yield from filter_shards(plan, self._folder, self._pointers)
 
     def _each(self, config: str, edit: Edit, is_affected: Callable[[str], bool]) -> Iterator[Shard]:
-        """The edited files of the config that have rows of the models or are otherwise affected."""
+        """Rewrite the files of the config that have rows of removed models or are otherwise affected."""
         for path in self._published.paths(config):
             if self._has_gone(path) or is_affected(path):
                 shard = self._written(path, config, edit)
@@ -69,7 +69,7 @@ class Rewriting:
                     yield shard
 
     def _cards(self, path: str, models: Shard | None) -> Iterator[Shard]:
-        """The cards of a file of `models`."""
+        """Write the remaining cards of a file of `models`."""
         files = self._published.files
         cards = list(read_cards(files, path)) if files else []
         if cards:
@@ -79,7 +79,7 @@ class Rewriting:
             yield card_shard(kept, models, self._folder)
 
     def _written(self, path: str, config: str, edit: Edit, places: dict[str, Pointer] | None = None) -> Shard | None:
-        """The file without the models; None where nothing is left. New positions of layers are put into `places`."""
+        """Write the file without the removed models; None if no row is left. Adds new places of layers to `places`."""
         self.outdated.add(path)
         with ShardWriter(self._folder, config) as writer:
             for group in self._row_groups(path, config):
@@ -139,7 +139,7 @@ class Rewriting:
 
 
 def _note(places: dict[str, Pointer], rows: pa.Table, writer: ShardWriter) -> None:
-    """The positions of the layers of the next row group."""
+    """Record the places of the layers in the next row group."""
     for number, layer_id in enumerate(rows["layer_id"].to_pylist()):
         place = places.get(layer_id, Pointer("", writer.row_groups, writer.rows + number, 0))
         places[layer_id] = place._replace(rows=place.rows + 1)

@@ -1,4 +1,4 @@
-"""A takedown: removes models from the data set atomically and blocks them from later releases."""
+"""A takedown: removes models from the data set, atomically, and blocks them from later releases."""
 
 from __future__ import annotations
 
@@ -38,10 +38,11 @@ from filterzoo_publish.targets.target import RELEASE, Commit, Target
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TakedownReport:
-    """The report of a takedown or dry run. models: their ids. withdrawn: requests that no longer hold.
+    """The report of a takedown or dry run.
 
-    moved_layers: their layers that stay, because other models share them. files: path -> bytes of the rewritten files,
-    empty for a dry run; removed: the removed files.
+    models: ids of the removed models. withdrawn: withdrawn requests. moved_layers: number of their layers that stay,
+    because other models share them. files: path -> bytes of the rewritten files, empty for a dry run. removed: paths of
+    the removed files.
     """
 
     target: str
@@ -72,10 +73,10 @@ def take_down(
 ) -> TakedownReport:
     """Remove the models that the requests name, and refuse them from now on.
 
-    Only files with their rows, and tables that point into those, are rewritten. A shared layer gets the first of the
-    other models as owner. in_advance: requests without a match are kept as well. withdraw: cancel earlier requests; the
-    next `publish` may add what they named. Raises StartError without a data set or for a request without a match;
-    Conflict as `publish`.
+    Only files with their rows, and tables that point to these files, are rewritten. A shared layer is then owned by the
+    first of the remaining models that have it. in_advance: also keep requests without a match. withdraw: cancel former
+    requests; the next `publish` may add the models again. StartError if there is no data set, or for a request without
+    a match; Conflict as in `publish`.
     """
     wanted = _Wanted(tuple(requests), in_advance=in_advance, withdraw=withdraw)
     with target, reading(target.place):
@@ -90,20 +91,20 @@ def take_down(
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """What was asked for; see `take_down`."""
+    """The arguments of `take_down`."""
 
     requests: tuple[Request, ...]
     in_advance: bool
     withdraw: bool
 
     def takedowns(self, published: PublishedState, day: str) -> tuple[Takedown, ...]:
-        """The takedowns as they are afterwards."""
+        """All takedown requests after this change."""
         before = published.takedowns
         if self.withdraw:
-            return tuple(one for one in before if (one.kind, one.value) not in withdrawn(self.requests, before))
+            return tuple(old for old in before if (old.kind, old.value) not in withdrawn(self.requests, before))
         models = published.models.to_pylist()
         requests = resolved(self.requests, models, before, in_advance=self.in_advance)
-        known = {(one.kind, one.value) for one in before}
+        known = {(request.kind, request.value) for request in before}
         new = (Takedown(kind, value, day) for kind, value in requests if (kind, value) not in known)
         return (*before, *new)
 
@@ -127,8 +128,8 @@ class _Change:
 
     @property
     def withdrawn(self) -> list[Takedown]:
-        """Requests that are withdrawn."""
-        return [one for one in self.published.takedowns if one not in self.takedowns]
+        """The requests that are withdrawn."""
+        return [request for request in self.published.takedowns if request not in self.takedowns]
 
     @property
     def has_news(self) -> bool:
@@ -147,7 +148,7 @@ class _Change:
             target=target.place,
             release=self.release.name if self.has_news else None,
             models=tuple(sorted(self.gone)),
-            withdrawn=tuple(f"{one.kind} {one.value}" for one in self.withdrawn),
+            withdrawn=tuple(f"{request.kind} {request.value}" for request in self.withdrawn),
             moved_layers=len(self.inheritance.owners),
             files=files or {},
             removed=removed,
@@ -195,7 +196,7 @@ def _commit(target: Target, wanted: _Wanted, release: str | None, watch: Callabl
 
 
 def _shards(change: _Change, rewriting: Rewriting, folder: Path) -> Iterator[Shard]:
-    """The files that replace others; every config keeps at least one."""
+    """Write the files that replace others. Every config keeps at least one file."""
     kept: set[str] = set()
     for shard in rewriting.shards():
         kept.add(shard.config)
@@ -229,7 +230,7 @@ def _lineage(change: _Change, rewriting: Rewriting) -> pa.Table:
 
 
 def _skipped(change: _Change) -> pa.Table:
-    """The ledger with the new takedowns, without those of withdrawn requests."""
+    """The ledger: with rows of the new takedowns, without those of withdrawn requests."""
     gone = {tuple(model[name] for name in ("source", "id", "revision")) for model in change.gone.values()}
     kept = (
         row

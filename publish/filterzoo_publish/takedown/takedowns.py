@@ -1,4 +1,4 @@
-"""`takedowns.csv`: the takedown requests. Every publisher reads it and refuses what it names."""
+"""`takedowns.csv`: the takedown requests. Every publisher reads it and refuses the models that it names."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ class Takedown:
 
 
 def is_taken_down(model: Mapping[str, Any], takedowns: Iterable[Takedown]) -> bool:
-    """Whether any of them matches the model."""
+    """Whether any of the requests matches the model."""
     return any(takedown.covers(model) for takedown in takedowns)
 
 
 def skipped_row(model: Mapping[str, Any]) -> dict[str, Any]:
-    """The row of `skipped` that replaces the model, with only its name and licence."""
+    """The row of `skipped` for a removed model, with only its name and licence."""
     kept = {name: clean(model[name]) for name in ("source", "id", "revision", "licence")}
     detail = "its owner asked for its removal, or its licence does not allow it; it is not published again"
     gone = dict.fromkeys(("url", "where", "plugin"))
@@ -62,7 +62,7 @@ def skipped_row(model: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_takedowns(text: str | None) -> tuple[Takedown, ...]:
-    """The requests in the order they came; StartError for an invalid file: no takedown may be missed."""
+    """The requests, oldest first. StartError for a malformed file, because no request may be missed."""
     if text is None:
         return ()
     try:
@@ -78,6 +78,6 @@ def takedowns_csv(takedowns: Iterable[Takedown]) -> str:
     text = io.StringIO(newline="")
     writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n")
     writer.writerow(_HEAD)
-    for one in takedowns:
-        writer.writerow([one.kind, escaped(clean(one.value)), one.day])
+    for takedown in takedowns:
+        writer.writerow([takedown.kind, escaped(clean(takedown.value)), takedown.day])
     return text.getvalue()

@@ -1,7 +1,8 @@
-"""The remaining steps of a decided release, and the proof that it was decided here.
+"""The plan of a decided release: the steps that remain, and the proof that it was decided here.
 
-A received folder is untrusted and may contain a plan that would move and remove files. So a plan is only executed if
-the publisher's own work folder had its hash before the decision. The plan contains a random token.
+A folder from elsewhere is untrusted and may contain a plan that would move and remove files. So a plan is executed only
+if its hash is noted in the publisher's own work folder. The note is written before the release is decided. A random
+token in the plan makes its hash unpredictable.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ from filterzoo.durable import make_folder, sync, sync_folder
 from filterzoo.errors import StartError
 
 PLAN = "plan.json"
-"""The plan's name inside the folder of the release."""
+"""The name of the plan in the folder of the release."""
 LONGEST_PLAN = 256 << 20
-"""Longest plan that is read, in bytes."""
+"""Largest plan that is read, in bytes."""
 _ATTEMPTS = 100
 _NOTES = "releases"
-"""The folder in the work folder with a note for each release that may have to be finished."""
+"""The folder of notes in the work folder: one for each release that may have to be finished."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decided:
-    """files: path -> the sha256 of the bytes, or its beginning. removed: the paths that these replace."""
+    """The plan. files: path -> sha256 of the bytes, or a prefix of it. removed: the paths that the release removes."""
 
     token: str
     files: dict[str, str]
@@ -48,7 +49,7 @@ class Decided:
 
     @classmethod
     def read(cls, content: bytes) -> Decided:
-        """A plan as `content` wrote it; StartError for anything else."""
+        """Parse what `content` returned; StartError for anything else."""
         try:
             plan = _PLANS.validate_json(content)
         except ValidationError as error:
@@ -72,9 +73,9 @@ _PLANS: TypeAdapter[Decided] = TypeAdapter(Decided)
 
 
 class Notes:
-    """The notes of a work folder. Without a work folder there are no notes, and no release can be finished later.
+    """The notes of a work folder. Without a work folder, no notes are kept and no release can be finished later.
 
-    Nor if the folder of notes is a link: its target would be chosen by the sender of the folder.
+    The same holds if the folder of notes is a symbolic link: whoever made the folder could have chosen its target.
     """
 
     def __init__(self, workdir: Path | None) -> None:
@@ -82,14 +83,14 @@ class Notes:
         self._folder = None if folder is not None and folder.is_symlink() else folder
 
     def add(self, plan: bytes, target: Path) -> None:
-        """Record durably that this plan will be executed. A read-only work folder gets no note."""
+        """Record durably that this plan will be executed. If the work folder is read-only, no note is written."""
         if self._folder is None:
             return
         for _attempt in range(_ATTEMPTS):
             try:
                 self._write(self._folder / f"{_name(plan)}.{_mark(target)}.json", target)
             except (FileNotFoundError, FileExistsError):
-                continue  # the publisher to another target has just removed the empty folder, or removes it now
+                continue  # a publisher to another target is removing the empty folder
             except OSError:
                 pass
             return
@@ -102,19 +103,19 @@ class Notes:
         sync_folder(note.parent)
 
     def has(self, plan: bytes) -> bool:
-        """Whether the plan was noted."""
+        """Whether there is a note of the plan."""
         return any(note.is_file() for note in self._found(f"{_name(plan)}*.json"))
 
     def of(self, target: Path) -> list[Path]:
-        """The notes of plans for a target, including incomplete ones of killed publishers."""
+        """The notes of plans for a target, including incomplete notes of killed publishers."""
         return self._found(f"*.{_mark(target)}.json")
 
     def drop(self, plan: bytes) -> None:
-        """Remove the note of an executed plan, and folders that are then empty."""
+        """Remove the note of an executed plan, and folders that are empty then."""
         self._remove(self._found(f"{_name(plan)}*.json"))
 
     def forget(self, target: Path) -> None:
-        """Remove the notes of plans for a target without a pending plan."""
+        """Remove all notes for a target. The target must have no plan to finish."""
         self._remove(self.of(target))
 
     def _found(self, pattern: str) -> list[Path]:
@@ -132,10 +133,10 @@ class Notes:
 
 
 def _name(plan: bytes) -> str:
-    """The prefix of a plan's note; in former versions it was the whole name."""
+    """The prefix of the name of a plan's note. Former versions used it as the whole name."""
     return hashlib.sha256(plan).hexdigest()
 
 
 def _mark(target: Path) -> str:
-    """The common prefix of all notes for a target, including incomplete ones."""
+    """The part that names of notes for the same target share."""
     return hashlib.sha256(os.fsencode(target.resolve())).hexdigest()[:16]

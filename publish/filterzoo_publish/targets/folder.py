@@ -1,6 +1,6 @@
-"""A data set in a local folder. A release takes effect in one rename, so a kill leaves the old or the new one.
+"""A data set in a local folder. A release takes effect in one rename: a kill leaves the old state or the new one.
 
-The folder may have been received from others: its content is untrusted. See `filterzoo.dataset.confined`.
+The folder may come from others, so its content is untrusted. See `filterzoo.dataset.confined`.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from filterzoo_publish.targets.decided import LONGEST_PLAN, PLAN, Decided, Notes
 from filterzoo_publish.targets.target import README, Commit, Target
 
 _STAGED = ".staged"
-"""Files of a release that is not decided yet: discarded by the next publisher."""
+"""The folder for files of a release that is not decided yet. The next publisher discards it."""
 DECIDED = ".decided"
-"""The same folder once the release is decided: its files belong to the data set and only have to be moved."""
+"""The name of this folder after the decision. Its files belong to the data set and only have to be moved."""
 _WRITING = "writing"
 
 
 class FolderTarget(Target):
-    """The folder at `path`. Readers see a release when its folder `.staged` is renamed `.decided` and then emptied.
+    """The folder at `path`. A release is decided by renaming `.staged` to `.decided`; then its files are moved.
 
-    Each step after the decision is idempotent. A publisher that finds `.decided` finishes it if the work folder
-    `workdir` has its note, and refuses the target otherwise.
+    Each step after the decision is idempotent. A publisher that finds `.decided` finishes the release if the work
+    folder `workdir` has the note of its plan, and refuses the target otherwise.
     """
 
     def __init__(self, path: Path, workdir: Path | None = None) -> None:
@@ -59,7 +59,7 @@ class FolderTarget(Target):
                     self._path.rmdir()
 
     def read(self) -> PublishedFiles | None:
-        """See `Target.read`. Before `prepare`, a decided release that is not moved yet is ignored."""
+        """See `Target.read`. Ignores a decided release whose files are not moved yet; `prepare` moves them."""
         if self._path.is_dir():
             return open_folder(self._path)
         if os.path.lexists(self._path):
@@ -67,14 +67,14 @@ class FolderTarget(Target):
         return None
 
     def prepare(self) -> Path:
-        """See `Target.prepare`; StartError where another publisher is active or the folder contains something else."""
+        """See `Target.prepare`. StartError if another publisher is active or the folder contains something else."""
         interrupted = None
         with self._explained():
             if self._lock is None:
                 self._lock = self._locked()
                 interrupted = self._interrupted()
                 if interrupted is None:
-                    self._refuse_strangers()
+                    self._refuse_other_content()
                     self._notes.forget(self._path)
                 self.discard()
         if interrupted is not None:
@@ -84,7 +84,7 @@ class FolderTarget(Target):
             if os.path.lexists(self._path / _STAGED):
                 raise StartError(f"{self._path / _STAGED}: is a link or cannot be removed; remove it")
             for folder in (_STAGED, f"{_STAGED}/{_WRITING}"):
-                os.mkdir(folder, dir_fd=self._folder)  # fails if the path exists, also as a link
+                os.mkdir(folder, dir_fd=self._folder)  # fails if the path exists, even as a link
         return self._path / _STAGED / _WRITING
 
     def resume(self) -> None:
@@ -94,7 +94,7 @@ class FolderTarget(Target):
             with self:
                 self.prepare()
         else:
-            self._notes.forget(self._path)  # the folder of notes may be left, empty
+            self._notes.forget(self._path)  # also removes an empty folder of notes
 
     def add(self, shard: Shard) -> None:
         """See `Target.add`."""
@@ -136,7 +136,7 @@ class FolderTarget(Target):
         return self._lock
 
     def _locked(self) -> int:
-        """The open folder, created if missing, locked by its publisher."""
+        """A descriptor of the folder, which is created if missing, with an exclusive lock."""
         if os.path.lexists(self._path) and not self._path.is_dir():
             raise StartError(f"{self._path}: is not a folder; name another target")
         self._is_new = not self._path.exists()
@@ -150,7 +150,7 @@ class FolderTarget(Target):
         return descriptor
 
     def _interrupted(self) -> bytes | None:
-        """The plan of our own unfinished release; StartError for another's."""
+        """The plan of an unfinished release that was begun with this work folder; StartError for any other."""
         if not os.path.lexists(self._path / DECIDED):
             return None
         with (
@@ -167,9 +167,9 @@ class FolderTarget(Target):
         )
 
     def _finish(self, plan: bytes, *, are_ours: bool = False) -> None:
-        """Move the files of a decided release to their places, the README last, and remove what it replaces.
+        """Move the files of a decided release to their paths, the README last, and remove replaced files.
 
-        are_ours: this process wrote or hashed each of them under its lock; they are not hashed once more.
+        are_ours: this process wrote or hashed the files under its lock, so they are not hashed again.
         """
         with self._explained("the release is decided; mend it and run the same command again to finish it"):
             self._move(plan, are_ours=are_ours)
@@ -182,14 +182,14 @@ class FolderTarget(Target):
             confined.move(self._folder, f"{DECIDED}/{path}", path)
         for path in decided.removed:
             confined.remove(self._folder, path)
-        # Under this name the rest of the folder is discarded, even if its removal is interrupted.
+        # If the removal is interrupted, the next publisher discards a folder of this name.
         os.rename(DECIDED, _STAGED, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         sync_folder(self._folder)
         shutil.rmtree(_STAGED, dir_fd=self._folder)
         sync_folder(self._folder)
 
     def _is_waiting(self, path: str, digest: str) -> bool:
-        """Whether a file of the plan is still to be moved; StartError where it is missing or has another hash."""
+        """Whether a file of the plan still has to be moved; StartError if it is missing or has another hash."""
         for place in (f"{DECIDED}/{path}", path):
             with (
                 contextlib.suppress(FileNotFoundError),
@@ -200,8 +200,8 @@ class FolderTarget(Target):
                 raise StartError(f"{self._path}: {place} was changed since its release was decided; see {DECIDED}")
         raise StartError(f"{self._path}: {path} of the interrupted release is lost; see {DECIDED}")
 
-    def _refuse_strangers(self) -> None:
-        """StartError for a folder with files that are no data set: it gets no README."""
+    def _refuse_other_content(self) -> None:
+        """StartError if the folder has files but is no data set."""
         names = {entry.name for entry in self._path.iterdir()} - {_STAGED, ".git", ".gitattributes"}
         if names and not open_folder(self._path).paths("models"):
             example = ascii(min(names))[:80]
@@ -211,7 +211,7 @@ class FolderTarget(Target):
     def _explained(
         self, state: str = "nothing was published; mend it and run the same command again"
     ) -> Iterator[None]:
-        """The system's error about the folder, as one line."""
+        """Converts an OSError about the folder to StorageFailed. state: the state of the release, and what to do."""
         try:
             yield
         except OSError as error:
@@ -219,7 +219,7 @@ class FolderTarget(Target):
 
 
 def _digest(shard: Shard) -> str:
-    """The prefix of the sha256 of the synced file, which names tables; cards are named after their table."""
+    """Sync the file; returns its sha256, or the prefix of it in the name of a Parquet file."""
     if not is_published_path(shard.path):
         raise FilterZooError(f"{ascii(shard.path)[:200]} is not the path of a data set's file")
     with shard.local.open("rb") as file:

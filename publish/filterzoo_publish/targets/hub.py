@@ -1,4 +1,4 @@
-"""A data set on the Hub: files are uploaded as they are written, then one commit guarded by its parent, then a tag."""
+"""A data set on the Hub: files are uploaded as they are written, then one commit that names its parent, then a tag."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from filterzoo_publish.targets.target import README, RELEASE, Commit, Conflict, 
 _HARMLESS = frozenset({README, ".gitattributes", ".gitignore", "LICENSE"})
 _TRANSPORT = errors.HTTPError  # type: ignore[attr-defined]  # of httpx or httpx2, whichever the client has
 _FAILURES = (_TRANSPORT, ConnectionError, RuntimeError)
-"""Exceptions of the client; RuntimeError wraps a failed upload."""
+"""Exceptions of the client. RuntimeError wraps a failed upload."""
 
 
 class _Lost(Conflict):
-    """Raised where the Hub did not answer: the request may have been executed."""
+    """Raised if the Hub's response was lost: the request may have been executed."""
 
 
 class HubTarget(Target):
-    """The data set `user/name`. HF_ENDPOINT, HF_TOKEN and proxies are those of huggingface_hub, unless given here.
+    """The data set `user/name`. endpoint, token: None for those of huggingface_hub (HF_ENDPOINT, HF_TOKEN).
 
-    create_pr: propose the release as a pull request, which is not tagged. private: if the repository has to be created.
+    create_pr: propose the release as a pull request, without a tag. private: create a missing repository as private.
     """
 
     takes_links = True
@@ -57,7 +57,7 @@ class HubTarget(Target):
         self._folder: Path | None = None
 
     def read(self) -> PublishedFiles | None:
-        """See `Target.read`; the state is that of the newest commit on the main branch."""
+        """See `Target.read`. The state is that of the newest commit on the main branch."""
         with self._explained():
             try:
                 self._head = self._api.dataset_info(self.name).sha
@@ -81,7 +81,7 @@ class HubTarget(Target):
     def add(self, shard: Shard) -> None:
         """See `Target.add`.
 
-        The file is uploaded now, and kept locally only if the Hub requires it inside the commit.
+        The file is uploaded at once. It is kept locally only if the Hub wants its content in the commit.
         """
         addition = CommitOperationAdd(shard.path, str(shard.local))
         with self._explained():
@@ -129,7 +129,7 @@ class HubTarget(Target):
             return {tag.name for tag in self._api.list_repo_refs(self.name, repo_type="dataset").tags}
 
     def settle(self, release: str) -> Commit | None:
-        """Tag the newest commit, if it is a release without a tag."""
+        """Tag the newest commit if it is a release without a tag; see `Target.settle`."""
         if self._create_pr or self._head is None:
             return None
         with self._explained():
@@ -149,7 +149,7 @@ class HubTarget(Target):
             self._folder = None
 
     def _pull_requests(self) -> set[str]:
-        """Existing pull requests as `refs/pr/N`, if we propose one."""
+        """Existing pull requests, as `refs/pr/N`. Empty if the release is not proposed as a pull request."""
         if not self._create_pr:
             return set()
         with self._explained():
@@ -157,7 +157,7 @@ class HubTarget(Target):
         return {ref.ref for ref in refs.pull_requests or ()}
 
     def _newcomers(self, known: set[str]) -> Iterator[tuple[str, str]]:
-        """(revision, URL) of commits that may be ours, if the response was lost."""
+        """(revision, URL) of new commits, one of which may be that of this release."""
         page = f"{self._api.endpoint}/datasets/{self.name}"
         for ref in sorted(self._pull_requests() - known):
             yield ref, f"{page}/discussions/{ref.rpartition('/')[2]}"
@@ -168,7 +168,7 @@ class HubTarget(Target):
                 yield newest, f"{page}/commit/{newest}"
 
     def _holds(self, revision: str, documents: Mapping[str, bytes]) -> bool:
-        """Whether the revision has the documents and the files that were added."""
+        """Whether the revision has the documents and the added files."""
         ours = {addition.path_in_repo for addition in self._additions} | set(documents)
         with self._explained():
             found = self._api.get_paths_info(self.name, sorted(ours), repo_type="dataset", revision=revision)
@@ -176,7 +176,7 @@ class HubTarget(Target):
         return files.keys() == ours and all(_is(files[path], content) for path, content in documents.items())
 
     def _tag(self, commit: str, release: str) -> str | None:
-        """Tag the commit with its release; None where another commit has that tag by now."""
+        """Tag the commit with the release; None if another commit has that tag."""
         try:
             self._api.create_tag(self.name, tag=release, revision=commit, repo_type="dataset")
         except HfHubHTTPError as error:
@@ -187,9 +187,10 @@ class HubTarget(Target):
 
     @contextmanager
     def _explained(self, lost: type[FilterZooError] = StartError) -> Iterator[None]:
-        """Conflict for a commit that was too late or whose response was lost; one line for any other error.
+        """Converts errors of the client to errors of one line.
 
-        `lost`: what to raise when the Hub does not answer at all.
+        Conflict if another commit came first or the response was lost, else StartError. lost: what to raise if the Hub
+        cannot be reached.
         """
         try:
             yield

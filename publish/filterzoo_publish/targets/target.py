@@ -1,4 +1,4 @@
-"""The interface of targets: a folder or the Hub."""
+"""The interface of targets, which are folders or data sets on the Hub."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from filterzoo_publish.shards.parquet import Shard
 
 README = "README.md"
 RELEASE = "FilterZoo release"
-"""The prefix of the title of our commits."""
+"""The prefix of the titles of release commits."""
 
 
 class Conflict(FilterZooError):
-    """Raised by a target whose state may have changed since the plan was made: plan again."""
+    """Raised if the target's state may have changed since the release was planned. The release is planned again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """A committed release. `url`: its page; `tag`: its name; None where the target has none."""
+    """A committed release. url: its page. tag: its name. None if the target has none."""
 
     url: str | None = None
     tag: str | None = None
@@ -33,13 +33,13 @@ class Target(ABC):
     """A target of releases. A context manager: files added without a `commit` are discarded at exit."""
 
     place: str
-    """The name given by the user."""
+    """The target as the user names it."""
     name: str
-    """The argument of `load_dataset` in the README."""
+    """What `load_dataset` takes in the README."""
     url: str | None = None
     """Its public URL; None for a folder."""
     doi: str | None = None
-    """Its registered DOI; None keeps that of the last release."""
+    """Its registered DOI. None keeps the DOI of the last release."""
     takes_links: bool = False
     """Whether a file for `add` may be a symbolic link to an immutable file."""
 
@@ -51,14 +51,14 @@ class Target(ABC):
 
     @abstractmethod
     def read(self) -> PublishedFiles | None:
-        """The current data set, None where there is none."""
+        """The current data set; None if there is none yet."""
 
     @abstractmethod
     def prepare(self) -> Path:
-        """Prepare for writing; returns an empty local folder for draft files."""
+        """Prepare for writing; returns an empty local folder for files that are being written."""
 
     def resume(self) -> None:
-        """Finish an interrupted release that was decided here, and clear the rest of an undecided one."""
+        """Finish an interrupted release that was decided here; discard one that was not decided."""
 
     @abstractmethod
     def add(self, shard: Shard) -> None:
@@ -66,9 +66,9 @@ class Target(ABC):
 
     @abstractmethod
     def commit(self, documents: Mapping[str, bytes], removed: Sequence[str], message: str, release: str) -> Commit:
-        """Add all files and documents and remove others atomically; Conflict when another publisher was faster.
+        """Add all files and documents and remove others, atomically; Conflict if another publisher was faster.
 
-        documents: path -> new content of small files. release: its name.
+        documents: path -> new content of small files. removed: paths. release: its name.
         """
 
     @abstractmethod
@@ -80,7 +80,7 @@ class Target(ABC):
         return set()
 
     def settle(self, release: str) -> Commit | None:
-        """Finish what a publisher killed after its commit left undone; None where nothing was.
+        """Finish the work of a publisher that was killed after its commit; None if nothing is left to do.
 
         release: the name of the newest release.
         """

@@ -1,1 +1,1 @@
-"""Checks a release on its published files alone."""
+"""Verification: checks a data set from its published files alone."""

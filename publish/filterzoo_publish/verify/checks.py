@@ -1,4 +1,4 @@
-"""`verify`: checks a release on its published files alone."""
+"""`verify`: runs all checks of a data set."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ from filterzoo_publish.verify.releases import check_releases, check_status, chec
 from filterzoo_publish.verify.sample import check_sample
 
 LONGEST_HEADER = 1 << 20
-"""Longest YAML header that is parsed, in characters: twenty times ours."""
+"""Longest YAML header that is parsed, in characters: twenty times that of a release."""
 
 
 def verify(target: str, *, full: bool = False) -> list[Problem]:
-    """Every problem of the data set at TARGET, a folder or `user/name` on the Hub; an empty list for a sound one.
+    """All problems of the data set at TARGET, a folder or `user/name` on the Hub. Empty if the data set is sound.
 
-    Files: named by the hash of their bytes, of the schema, rows in order. Ids: unique, models and layers agree.
-    Filters: every published layer whole and once, where `layers` says, and of the bytes its id says. The sample: the
-    draw it should be, of those filters. README: features that fit. Takedowns: nothing that they name is there.
-    Statistics: complete, and those of the filters in a sample of layers (full: in all).
-    Raises StartError where there is no such data set.
+    Files: the name is the hash of the bytes, the schema fits, rows are sorted. Ids: unique; models and layers agree.
+    Filters: those of every published layer are complete, stored once, where `layers` points to, and have the hash that
+    is the layer's id. Sample: the expected one, of these filters. README: its features fit the files. Takedowns: no
+    removed model is present. Statistics: complete; in a sample of layers (full: in all) they are computed again.
+    StartError if there is no such data set.
     """
     return verify_files(open_published(target), full=full)
 
 
 def verify_files(files: PublishedFiles, *, full: bool = False) -> list[Problem]:
-    """`verify` of a data set that is open."""
+    """`verify` for a data set that was opened already."""
     examination = Examination(files)
     try:
         _examine(examination, full=full)
     except WRONG_CONTENT as error:
-        # Rows that no release writes: earlier findings are kept, and the rest cannot be checked.
+        # The content is malformed: problems found so far are kept, and the rest cannot be checked.
         examination.report("content", files.root, f"holds what no release writes: {said(error)}")
     except OSError as error:
         if error.errno is not None:
@@ -80,7 +80,7 @@ def _examine(examination: Examination, *, full: bool) -> None:
 
 
 def _check_readme(examination: Examination) -> None:
-    """The README's YAML names the configs, their files and their features."""
+    """The README's YAML has to name the configs, their files and their features."""
     text = examination.files.text(README)
     if text is None:
         examination.report("readme", README, "missing")

@@ -1,4 +1,4 @@
-"""Checks `confidences`: rows sorted and unique, of present models, with measures that fit their counts."""
+"""Checks `confidences`: rows are sorted, unique, and about published models; measures follow from their counts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TOLERANCE = 1e-9
 
 
 def check_confidences(examination: Examination, models: Collection[str]) -> None:
-    """Reports rows that `filterzoo confidence` cannot have written."""
+    """Report rows that `filterzoo confidence` cannot have written."""
     former: tuple[Any, ...] | None = None
     for path, _, table in examination.row_groups("confidences"):
         for row in table.to_pylist():

@@ -1,4 +1,4 @@
-"""Checks `filters`: every published layer whole, once, where `layers` says, of the bytes that its id says."""
+"""Checks `filters`: each published layer is complete, stored once where `layers` points to, and its hash is its id."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _AXES = ("source", "licence_class", "task", "visual_category")
 
 
 class Block(NamedTuple):
-    """A row of `filters` and its place."""
+    """A row of `filters` and its position."""
 
     path: str
     row_group: int
@@ -46,7 +46,7 @@ class _Open:
     filters: int = 0
     rows: int = 0
     blocks: list[npt.NDArray[np.float32]] = field(default_factory=list)
-    """Its weights, if it is measured again."""
+    """Its weights, if its measures are computed again."""
 
 
 @dataclass(slots=True)
@@ -79,7 +79,7 @@ class _Filters:
         self.open.rows += 1
 
     def close(self) -> None:
-        """Finish the open layer."""
+        """Check the layer whose last block was read."""
         layer, self.open = self.open, None
         if layer is None:
             return

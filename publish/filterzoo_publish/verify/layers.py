@@ -1,4 +1,4 @@
-"""Checks `layers`: order, shapes, the models' counts, and that every row of a layer points to the same place."""
+"""Checks `layers`: order, shapes, counts of models, and that all rows of a layer have the same pointer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class PublishedLayer:
-    """The data of `layers` about a layer with published filters."""
+    """What `layers` has about a layer with published filters."""
 
     shape: tuple[int, ...]
     n_filters: int
@@ -36,10 +36,11 @@ class PublishedLayer:
 
 @dataclass(frozen=True, slots=True)
 class PublishedLayers:
-    """The expected content of `filters` and of the sample. stored: by layer_id.
+    """The expected content of `filters` and of the sample.
 
-    depths: (model_id, layer_id) -> conv_depth_norm where the layer occurs first in the model. measures: what to measure
-    again. sampled: model_id -> 3x3 layer_id -> n_filters, in the order of the model.
+    stored: layer_id -> layer. depths: (model_id, layer_id) -> conv_depth_norm of the layer's first occurrence in the
+    model. measures: the layers whose measures are computed again. sampled: model_id -> 3x3 layer_id -> n_filters, in
+    the order of the model.
     """
 
     stored: dict[str, PublishedLayer] = field(default_factory=dict)
@@ -49,7 +50,7 @@ class PublishedLayers:
 
 
 def check_layers(examination: Examination, models: dict[str, Model], *, full: bool = False) -> PublishedLayers:
-    """Collects the pointers to filters. full: measure all layers again."""
+    """Check all rows and collect what `filters` has to hold. full: compute the measures of all layers again."""
     layers = PublishedLayers(measures=Measures(full))
     counted: set[str] = set()
     last: dict[str, tuple[str, str, str]] = {}
@@ -75,7 +76,7 @@ def check_layers(examination: Examination, models: dict[str, Model], *, full: bo
 
 
 def _by_model(examination: Examination, measures: Measures) -> Iterator[tuple[str, list[Row]]]:
-    """(path, rows of one model in one row group) in the order of the files."""
+    """(path, rows of one model in one row group), in the order of the files."""
     for (path, _), parts in groupby(examination.parts("layers"), key=itemgetter(0, 1)):
         for name, own in groupby(_rows(examination, parts, measures), key=itemgetter("model_id")):
             rows = list(islice(own, LAYER_ROWS + 1))
@@ -87,7 +88,7 @@ def _by_model(examination: Examination, measures: Measures) -> Iterator[tuple[st
 
 
 def _rows(examination: Examination, parts: Iterator[tuple[str, int, pa.Table]], measures: Measures) -> Iterator[Row]:
-    """The rows of a row group, without the statistics, which are looked at as they come."""
+    """The rows of a row group, without the statistics, which are checked here."""
     for path, _, table in parts:
         check_statistics(examination, path, table)
         measures.note(table)
@@ -95,7 +96,7 @@ def _rows(examination: Examination, parts: Iterator[tuple[str, int, pa.Table]], 
 
 
 def _check_rows(examination: Examination, path: str, model: Model, rows: list[Row]) -> None:
-    """The rows of one model, in order, with the model's axes and counts."""
+    """Check the rows of one model: order, axes and counts."""
     name = model["model_id"]
     indices = [row["layer_index"] for row in rows]
     if any(high <= low for low, high in pairwise(indices)):
@@ -121,7 +122,7 @@ def _check_rows(examination: Examination, path: str, model: Model, rows: list[Ro
 
 
 def _note(examination: Examination, layers: PublishedLayers, path: str, rows: list[Row]) -> None:
-    """Record the pointers to filters; all rows of a layer must agree."""
+    """Record the pointers to filters. All rows of a layer must agree."""
     for row in rows:
         if row["filters_file"] is None:
             continue

@@ -1,4 +1,4 @@
-"""Checks `lineage`: exactly the rows computed from `models` and `layers`."""
+"""Checks `lineage`: its rows are those computed from `models` and `layers`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TOLERANCE = 1e-6
 
 
 def check_lineage(examination: Examination) -> None:
-    """Reports wrong, missing and unsorted rows; nothing where `models` or `layers` are wrong."""
+    """Report wrong, missing and unsorted rows. Skipped if other problems were found, since rows depend on them."""
     tables = list(examination.row_groups(CONFIG))
     if examination.problems:
         return

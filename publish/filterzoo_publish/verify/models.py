@@ -1,4 +1,4 @@
-"""Checks `models`: order, ids, folders, twins."""
+"""Checks `models`: order, ids, folders, duplicates."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ Model = dict[str, Any]
 
 
 def model_key(model: Model) -> tuple[str, str, str]:
-    """What models stand in the order of."""
+    """The key that sorts models."""
     return model["source"], model["id"], model["revision"]
 
 
 def check_models(examination: Examination) -> dict[str, Model]:
-    """The models by id."""
+    """Check all rows; returns the models by id."""
     models: dict[str, Model] = {}
     last: dict[str, tuple[str, str, str]] = {}
     names: defaultdict[str, list[str]] = defaultdict(list)
@@ -41,7 +41,7 @@ def check_models(examination: Examination) -> dict[str, Model]:
 
 
 def _check_twins(examination: Examination, models: dict[str, Model]) -> None:
-    """Of models with the same weights, all but one name that one."""
+    """Of models with the same weights, all but one must name that one in `duplicate_of`."""
     first: dict[str, str] = {}
     for name, model in models.items():
         if model["weights_id"] is not None and model["duplicate_of"] is None:

@@ -1,4 +1,4 @@
-"""The problems that `verify` finds, and its access to files: no file is used before its hash matches its name."""
+"""The problems that `verify` finds, and its access to files. A file is used only if its hash matches its name."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from filterzoo.vocabularies import PUBLISHED
 from filterzoo_publish.schema import COLUMNS, is_schema_of, with_every_column
 from filterzoo_publish.shards.cards import card_path, read_cards
 
-_PIECE = 1 << 20
+_CHUNK = 1 << 20
 _ROWS = 1 << 12
-"""Rows of a part: those of a row group of `layers` in a release."""
+"""Rows of a part: as many as a row group of `layers` has in a release."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A problem of a release. `check`: its kind, one word; `where`: the file or id."""
+    """A problem of a data set. check: its kind, a single word. where: the file or id."""
 
     check: str
     where: str
@@ -45,17 +45,17 @@ class Examination:
         self.problems.append(Problem(check, where, detail))
 
     def row_groups(self, config: str) -> Iterator[tuple[str, int, pa.Table]]:
-        """(path, number, rows) of each row group of each sound file of a config, each file read once."""
+        """(path, number, rows) of each row group of the config's sound files. Each file is read once."""
         for path, number, parquet in self._groups(config):
             yield from ((path, number, table) for table in self._row_group(path, number, config, parquet, None))
 
     def parts(self, config: str) -> Iterator[tuple[str, int, pa.Table]]:
-        """`row_groups`, `_ROWS` rows at a time: a hostile row group may be larger than memory is meant for."""
+        """`row_groups`, `_ROWS` rows at a time, because a hostile row group may be too large for memory."""
         for path, number, parquet in self._groups(config):
             yield from ((path, number, table) for table in self._row_group(path, number, config, parquet, _ROWS))
 
     def _groups(self, config: str) -> Iterator[tuple[str, int, ParquetFile]]:
-        """(path, number, file) of each row group of each sound file of a config."""
+        """(path, number, file) of each row group of the config's sound files."""
         paths = [path for path, is_ours in self.files.listing(config) if is_ours]
         if not paths:
             self.report("missing", f"data/{config}", "no file; an empty config has an empty file")
@@ -68,13 +68,13 @@ class Examination:
                         yield path, number, parquet
 
     def check_names(self) -> None:
-        """Every file under data/ is named as the files of a data set are."""
+        """Report files under data/ whose names no release writes."""
         for path, is_ours in self.files.listing():
             if not is_ours:
                 self.report("name", ascii(path)[:200], "not a file of the data set: its name, or a link, or no file")
 
     def check_cards(self, path: str, names: list[str]) -> None:
-        """The cards of a file of `models` are those of its rows."""
+        """Report a file of `models` whose cards are not those of its rows."""
         try:
             cards = [card["model_id"] for _, card in read_cards(self.files, path)]
         except (StartError, UnicodeDecodeError) as error:
@@ -84,20 +84,20 @@ class Examination:
             self.report("cards", card_path(path), f"is missing, or has not the cards of the rows of {path}")
 
     def check_folder(self, path: str, row: dict[str, Any]) -> None:
-        """The row's source and licence class are those of the folder it is in."""
+        """Report a row whose source and licence class are not those of its folder."""
         named = folder_names(path)
         if named is not None and named != (row["source"], row["licence_class"]):
             self.report("folder", path, f"holds {row['model_id']} of {row['source']}, {row['licence_class']}")
 
     @contextmanager
     def _opened(self, path: str) -> Iterator[IO[bytes] | None]:
-        """A local copy of the file, None where its hash does not match its name."""
+        """A local copy of the file; None if its hash does not match its name."""
         with tempfile.TemporaryFile() as copy:
             digest = hashlib.sha256()
             with self.files.open(path) as source:
-                while piece := source.read(_PIECE):
-                    digest.update(piece)
-                    copy.write(piece)
+                while chunk := source.read(_CHUNK):
+                    digest.update(chunk)
+                    copy.write(chunk)
             found = digest.hexdigest()[:NAME_DIGITS]
             if path.rpartition("/")[2] == f"{found}.parquet":
                 copy.seek(0)
@@ -120,7 +120,7 @@ class Examination:
     def _row_group(
         self, path: str, number: int, config: str, parquet: ParquetFile, rows: int | None
     ) -> Iterator[pa.Table]:
-        """The rows of a row group, whole or `rows` at a time; none from those on that are wrong."""
+        """The rows of a row group, all at once or `rows` at a time. Ends at the first part with wrong rows."""
         try:
             whole = [parquet.read_row_group(number)] if rows is None else parquet.parts_of_row_group(number, rows)
             for part in whole:
@@ -132,7 +132,7 @@ class Examination:
             self.report("schema", path, f"row group {number} cannot be read: {error}")
 
     def _has_cells(self, path: str, number: int, config: str, table: pa.Table) -> bool:
-        """Whether no cell is empty that must not be; words are looked at too."""
+        """Whether mandatory columns have no nulls. Also reports words outside a closed list."""
         nulls = [c.name for c in COLUMNS[config] if c.null == "never" and table[c.name].null_count]
         if nulls:
             self.report("null", path, f"row group {number} has empty cells in {', '.join(nulls)}")
@@ -142,12 +142,12 @@ class Examination:
         return True
 
     def _check_words(self, path: str, number: int, column: str, found: pa.ChunkedArray) -> None:
-        """Columns with a closed list of words contain only these."""
+        """Report words that are not in the column's closed list."""
         for word in sorted(set(found.unique().to_pylist()) - {None} - {str(word) for word in PUBLISHED[column]}):
             self.report("value", path, f"row group {number}: {column}: {ascii(word)[:80]} is none of its words")
 
 
 def folder_names(path: str) -> tuple[str, str] | None:
-    """(source, licence class) of a file's folders, None for a file without."""
+    """(source, licence class), from the folders of a file; None if it has no such folders."""
     place = data_path(path)
     return (place.source, place.licence_class) if place and place.source and place.licence_class else None

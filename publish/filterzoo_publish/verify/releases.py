@@ -1,4 +1,4 @@
-"""Checks the list of releases, `status`, and that nothing taken down is back."""
+"""Checks the list of releases, `status`, and that no model of a takedown request is present."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UNKNOWN = (Release(name="", day="", sample_quota=LARGEST_QUOTA),)
 
 
 def check_releases(examination: Examination, models: Mapping[str, Model]) -> Sequence[Release]:
-    """The releases: each model belongs to one of them, and none has more models than it states."""
+    """The releases. Each model must belong to one, and no release may have more models than it states."""
     try:
         releases = read_releases(examination.files.text(RELEASES))
     except StartError as error:
@@ -37,7 +37,7 @@ def check_releases(examination: Examination, models: Mapping[str, Model]) -> Seq
 
 
 def check_status(examination: Examination, models: Mapping[str, Model], releases: Sequence[Release]) -> None:
-    """One row for each model, in order; the newest revision of a checkpoint is named by the older ones."""
+    """`status` must have one row for each model, in order. Old revisions must name the newest one."""
     rows: list[dict[str, Any]] = []
     path = "data/status"
     for path, _, table in examination.row_groups("status"):  # noqa: B007  # the last one names the place of problems
@@ -57,7 +57,7 @@ def check_status(examination: Examination, models: Mapping[str, Model], releases
 
 
 def check_takedowns(examination: Examination, models: Mapping[str, Model]) -> None:
-    """No present model was taken down; rows of other configs are checked against the models."""
+    """No published model may match a takedown request. Rows of other configs are checked against the models."""
     try:
         takedowns = read_takedowns(examination.files.text(TAKEDOWNS))
     except StartError as error:

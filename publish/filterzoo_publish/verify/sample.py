@@ -1,4 +1,4 @@
-"""Checks `filters_sample`: the draw is right; weights are compared while the filters are read."""
+"""Checks `filters_sample`: which filters were drawn. Their weights are compared while `filters` is read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from filterzoo_publish.verify.problems import Examination
 
 
 class Sampled(NamedTuple):
-    """The sampled filters of a layer: their numbers, sorted, and their weights, (n, 9)."""
+    """The sampled filters of a layer. numbers: their sorted indices, (n,). weights: (n, 9)."""
 
     numbers: npt.NDArray[np.int64]
     weights: npt.NDArray[np.float32]
@@ -28,7 +28,7 @@ class Sampled(NamedTuple):
 def check_sample(
     examination: Examination, models: dict[str, Model], layers: PublishedLayers, releases: Sequence[Release]
 ) -> dict[str, Sampled]:
-    """The sample by layer_id. It never grows, so after a takedown it may be smaller than allowed."""
+    """The sample by layer_id. Its quota never grows, so after a takedown it may be below the limit."""
     size = min(quota(model["published_filters"] for model in models.values()), releases[-1].sample_quota)
     found: dict[str, list[tuple[str, int]]] = {}
     tables: list[pa.Table] = []
@@ -50,7 +50,7 @@ def check_sample(
 
 
 def differs(sample: Mapping[str, Sampled], layer_id: str, first: int, filters: npt.NDArray[np.float32]) -> bool:
-    """Whether the sample has other weights than these, the layer's filters from number `first` on, (n, 9)."""
+    """Whether the sample differs from `filters`, (n, 9): the layer's filters from index `first` on."""
     own = sample.get(layer_id)
     if own is None:
         return False

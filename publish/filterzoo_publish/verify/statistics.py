@@ -1,4 +1,4 @@
-"""Checks the measures of `layers`: complete and possible in every row, and recomputed for a sample."""
+"""Checks the measures of `layers`: complete and possible in every row, and computed again for a sample of layers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from filterzoo.records import Kind
 from filterzoo_publish.verify.problems import Examination
 
 WIDTHS = {"raw_mean": 9, "raw_m2": 45, "scaled_mean": 9, "scaled_m2": 45, "dct_histogram": 630}
-"""Numbers of each list of statistics of a 3x3 layer."""
+"""Lengths of the lists of statistics of a 3x3 layer."""
 _NUMBERS = ("l1_norm", "l2_norm", "variance_entropy", "variance_entropy_threshold", "orthogonality")
 _COUNTS = ("n_finite", "nan_count", "inf_count", "sparse_count")
 MEASURED = ("groups", "kind", *_COUNTS, *_NUMBERS, *WIDTHS)
@@ -23,20 +23,20 @@ MEASURED = ("groups", "kind", *_COUNTS, *_NUMBERS, *WIDTHS)
 _TOLERANCE = 1e-6
 """Relative tolerance: devices sum in different orders."""
 _ONE_IN = 16
-"""A sample has one layer in so many, chosen by their ids."""
+"""The sample has one in this many layers, chosen by their ids."""
 _LARGEST = 1 << 22
-"""Largest layer of a sample, in elements."""
+"""Largest layer in the sample, in elements."""
 
 
 @dataclass(slots=True)
 class Measures:
-    """The layers to measure again: by layer_id, its first row of `layers`. full: all layers, not a sample."""
+    """The layers whose measures are computed again. rows: layer_id -> its first row of `layers`. full: no sampling."""
 
     full: bool = False
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def note(self, table: pa.Table) -> None:
-        """Record rows of `layers` with published filters."""
+        """Choose layers among rows of `layers` with published filters."""
         ids, shapes, files = (table[name].to_pylist() for name in ("layer_id", "shape", "filters_file"))
         for place, (layer_id, shape, file) in enumerate(zip(ids, shapes, files, strict=True)):
             if file is not None and layer_id not in self.rows and self._is_wanted(layer_id, shape):
@@ -47,7 +47,7 @@ class Measures:
 
 
 def incomplete_statistics(table: pa.Table) -> Iterator[str]:
-    """What rows of `layers` lack: a 3x3 layer has all its statistics, of finite numbers."""
+    """Messages about incomplete rows of `layers`: a 3x3 layer must have all statistics, of finite numbers."""
     rows = table.filter(pc.equal(table["kernel"], "3x3"))
     for name, width in WIDTHS.items():
         whole = pc.fill_null(pc.equal(pc.list_value_length(rows[name]), width), fill_value=False)
@@ -57,7 +57,7 @@ def incomplete_statistics(table: pa.Table) -> Iterator[str]:
 
 
 def check_statistics(examination: Examination, path: str, table: pa.Table) -> None:
-    """Rows of `layers`: statistics are complete, and counts are possible."""
+    """Report rows of `layers` with incomplete statistics or impossible counts."""
     for lack in incomplete_statistics(table):
         examination.report("statistics", path, lack)
     for name in ("n_finite", "sparse_count", "nan_count", "inf_count"):
@@ -66,7 +66,7 @@ def check_statistics(examination: Examination, path: str, table: pa.Table) -> No
 
 
 def _most(table: pa.Table, name: str) -> pa.ChunkedArray:
-    """What the count can be at most."""
+    """The largest possible value of the count."""
     if name in {"nan_count", "inf_count"}:
         return pc.multiply(table["n_filters"], 1 << 20)
     return table["n_finite" if name == "sparse_count" else "n_filters"]
@@ -77,7 +77,7 @@ def _all(mask: Any) -> bool:
 
 
 def difference(row: Mapping[str, Any], weights: npt.NDArray[np.float32]) -> str | None:
-    """The first measure of a row of `layers` that differs from its filters'; None where all agree."""
+    """The first measure of a row of `layers` that its filters contradict; None if all agree."""
     from filterzoo.measures.measure import measure_weights  # noqa: PLC0415  # loads torch
 
     found = measure_weights(weights.reshape(row["shape"]), row["groups"], Kind(row["kind"]))
