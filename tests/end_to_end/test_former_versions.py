@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 from tests.program import filterzoo
 
 from filterzoo.store.doctor import examine
-from filterzoo.store.journal import VERSION
+from filterzoo.store.journal_tables import VERSION
 from filterzoo.store.workfolder import WorkFolder
 
 FORMER = Path(__file__).with_name("former")

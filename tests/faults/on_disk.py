@@ -20,9 +20,10 @@ CHANCE = (
     rb"/sockets/(\d+)",
     rb'"token": "([0-9a-f]{32})"',
     rb'"kept": ([0-9.]+)',
-    rb"INSERT INTO \"sources\" VALUES\([^()]*'([0-9-]+T[0-9:.]+Z)'\)",
+    rb"INSERT INTO \"sources\" VALUES\([^()]*'([0-9-]+T[0-9:.]+Z)',\d+\)",
+    rb"INSERT INTO \"sources\" VALUES\([^()]*'[0-9-]+T[0-9:.]+Z',(\d+)\)",
 )
-"""Random names, numbers of processes and times of day, which differ between two runs up to the same call."""
+"""Random names, numbers of processes, times of day, their checksums: what differs between two runs up to one call."""
 
 
 def name_of_state(folder: Path) -> str:

@@ -24,6 +24,7 @@ from filterzoo.store.workfolder import WorkFolder
 
 _ENTRY = TypeAdapter(LedgerEntry)
 _DONE = TypeAdapter(Done)
+CHANGED = "its record is not what was written: the checksum differs"
 
 
 class Check(StrEnum):
@@ -32,7 +33,8 @@ class Check(StrEnum):
     JOURNAL = "journal"
     """SQLite finds the file damaged, or it is lost; mended by a new one of what it and the fragments tell."""
     ENTRY = "entry"
-    """A record of the journal cannot be read; mended by setting it aside and forgetting the checkpoint."""
+    """A record of the journal cannot be read, or is not what was written; mended by setting it aside: it is put back
+    from fragments, or its checkpoint is crawled again."""
     FRAGMENT = "fragment"
     """A done checkpoint's fragment is missing or damaged; mended by forgetting the checkpoint."""
     ORPHAN = "orphan"
@@ -94,7 +96,12 @@ def _findings(work: WorkFolder, diagnosis: Diagnosis, *, repair: bool) -> Iterat
         salvage(work.journal_path)
     store = work.store()
     with work.journal() as journal:
-        if damage and (restored := restore(journal, store)):
+        changed = list(journal.changed())
+        yield from (Ailment(Check.ENTRY, _name(row[:-1]), f"{CHANGED} ({table})") for table, row in changed)
+        if changed and not repair:
+            return  # what it says of fragments is unreliable, too
+        _remove(journal, work, changed)
+        if (damage or changed) and (restored := restore(journal, store)):
             detail = f"{counted(restored, 'checkpoint')} put back, from fragments"
             yield Ailment(Check.JOURNAL, work.journal_path.name, detail)
         checked = _CheckedFragments(store)
@@ -184,6 +191,14 @@ def _entries(
                 journal.forget_plugin_failures()
             else:
                 journal.forget(source, ident, revision)
+
+
+def _remove(journal: Journal, work: WorkFolder, rows: list[tuple[str, tuple[str, ...]]]) -> None:
+    """Set rows aside that are not what was written."""
+    if rows:
+        _keep(work, rows)
+        for table, row in rows:
+            journal.remove(table, row)
 
 
 def _keep(work: WorkFolder, rows: list[tuple[str, tuple[str, ...]]]) -> None:

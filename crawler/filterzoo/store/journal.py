@@ -22,45 +22,10 @@ from filterzoo.store.documents import (
     entry_of,
     fields_of_entry,
 )
+from filterzoo.store.journal_tables import COLUMNS, FIRST_WITH_SUMS, VERSION, changed, insertion, migrate, open_for_sums
 from filterzoo.store.read_only import open_read_only
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS done (
-    source TEXT NOT NULL, id TEXT NOT NULL, revision TEXT NOT NULL, settings TEXT NOT NULL, document TEXT NOT NULL,
-    PRIMARY KEY (source, id, revision)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS ledger (
-    source TEXT NOT NULL, id TEXT, revision TEXT, reason TEXT NOT NULL, settings TEXT NOT NULL, document TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS listed (
-    source TEXT NOT NULL, id TEXT NOT NULL, revision TEXT NOT NULL, day TEXT NOT NULL,
-    PRIMARY KEY (source, id, revision)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS sources (
-    source TEXT NOT NULL PRIMARY KEY, is_up INTEGER NOT NULL, listed TEXT
-) WITHOUT ROWID;
-CREATE UNIQUE INDEX IF NOT EXISTS ledger_checkpoint ON ledger (source, id, revision) WHERE id IS NOT NULL;
-"""
-
-
-VERSION = 4
-"""The version of the tables and documents, as in `PRAGMA user_version`; 0 in journals without one.
-
-A change of a table, or a new field of a document, is a new version with a step in `_MIGRATIONS`.
-"""
-_MIGRATIONS: tuple[str, ...] = ("", "", "", "")
-"""The statements that lead from each version to the next; none has changed a table that was there.
-
-2: `not_before` of ledger entries, `architecture_found` of what is done. 3: filters fragments have the published form;
-former ones are still read. 4: the table `sources`.
-"""
-COLUMNS = {
-    "done": ("source", "id", "revision", "settings", "document"),
-    "ledger": ("source", "id", "revision", "reason", "settings", "document"),
-    "listed": ("source", "id", "revision", "day"),
-    "sources": ("source", "is_up", "listed"),
-}
-"""Tables of a journal, and their columns in order."""
+_LEDGER_ROW = f"SELECT {', '.join(COLUMNS['ledger'][:-1])} FROM ledger WHERE source = ? AND id = ? AND revision = ?"  # noqa: S608  # the names are ours
 
 
 class Journal:
@@ -75,11 +40,13 @@ class Journal:
         with contextlib.ExitStack() as undo:
             try:
                 self._database = undo.enter_context(contextlib.closing(self._opened(undo, read_only=read_only)))
+                open_for_sums(self._database)
                 self._check_version()
                 if not read_only:
                     self._migrate()
             except sqlite3.DatabaseError as error:
-                is_full = error.sqlite_errorname == "SQLITE_FULL"
+                # Errors of Python's own, such as text that is no UTF-8, have no name.
+                is_full = getattr(error, "sqlite_errorname", "") == "SQLITE_FULL"
                 advice = (
                     "free space and run the same command again" if is_full else "`filterzoo doctor --repair` mends it"
                 )
@@ -112,7 +79,8 @@ class Journal:
         )
         for (table,) in tables.fetchall():
             columns = tuple(row[1] for row in self._database.execute("SELECT * FROM pragma_table_info(?)", (table,)))
-            if columns != COLUMNS.get(table):
+            known = COLUMNS.get(table, ())
+            if columns != (known if version >= FIRST_WITH_SUMS or "checksum" in columns else known[:-1]):
                 ((sound,),) = self._database.execute("PRAGMA quick_check(1)")
                 if sound != "ok":
                     raise sqlite3.DatabaseError(sound)
@@ -122,9 +90,8 @@ class Journal:
         self._database.execute("PRAGMA journal_mode=WAL")
         self._database.execute("PRAGMA synchronous=FULL")
         ((version,),) = self._database.execute("PRAGMA user_version")
-        steps = "".join(_MIGRATIONS[version:])
-        if steps or version < VERSION or not self._has_tables():
-            self._database.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}{steps}PRAGMA user_version = {VERSION};COMMIT;")
+        if version < VERSION or not self._has_tables():
+            migrate(self._database)
 
     def _has_tables(self) -> bool:
         names = ", ".join(f"'{name}'" for name in COLUMNS)
@@ -164,34 +131,33 @@ class Journal:
         key = (done.checkpoint.source, done.checkpoint.id, done.checkpoint.revision)
         with self.together():
             self._forget(key)
-            self._database.execute("INSERT INTO done VALUES (?, ?, ?, ?, ?)", (*key, settings, done_document(done)))
+            self._database.execute(insertion("done"), (*key, settings, done_document(done)))
 
     def record_ledger(self, entry: LedgerEntry, settings: str = "") -> None:
         """Record a refusal; a former entry or result for the same checkpoint is superseded."""
         row = (entry.source, entry.id, entry.revision, str(entry.reason), settings, entry_document(entry))
         key = (entry.source, entry.id, entry.revision)
-        if row in self._rows("SELECT * FROM ledger WHERE source = ? AND id = ? AND revision = ?", key):
+        if row in self._rows(_LEDGER_ROW, key):
             return  # every run finds the same exclusions again, and a write waits for the disk
         with self.together():
             if entry.id is not None and entry.revision is not None:
                 self._forget((entry.source, entry.id, entry.revision))
-            self._database.execute("INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?)", row)
+            self._database.execute(insertion("ledger"), row)
 
     def record_refusals(self, entries: Sequence[LedgerEntry]) -> None:
         """`record_ledger` for many checkpoints that discovery left out, in one transaction."""
-        kept = "SELECT * FROM ledger WHERE source = ? AND id = ? AND revision = ?"
         new: list[tuple[tuple[str, str, str], tuple[str, str, str, str, str, str]]] = []
         for one in entries:
             key = (one.source, one.id or "", one.revision or "")
             row = (*key, str(one.reason), "", entry_document(one))
-            if row not in self._rows(kept, key):
+            if row not in self._rows(_LEDGER_ROW, key):
                 new.append((key, row))
         if not new:
             return
         with self.together():
             for key, row in new:
                 self._forget(key)
-                self._database.execute("INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?)", row)
+                self._database.execute(insertion("ledger"), row)
 
     def forget_plugin_failures(self) -> None:
         """Remove the last run's entries about whole plugins: a new run loads every plugin again."""
@@ -202,7 +168,7 @@ class Journal:
         """Record that their zoos listed them on that day, `YYYY-MM-DD`, in one transaction."""
         rows = [(checkpoint.source, checkpoint.id, checkpoint.revision, day) for checkpoint in checkpoints]
         with self.together():
-            self._database.executemany("INSERT OR REPLACE INTO listed VALUES (?, ?, ?, ?)", rows)
+            self._database.executemany(insertion("listed", or_replace=True), rows)
 
     def listed(self) -> Iterator[tuple[tuple[str, str, str], str]]:
         """(source, id, revision), and the last day its zoo listed the checkpoint."""
@@ -246,11 +212,9 @@ class Journal:
         """Record whether each source could be listed to its end, at a time in UTC."""
         with self.together():
             for source, is_up in listed.items():
-                self._database.execute(
-                    "INSERT INTO sources VALUES (?, ?, ?) ON CONFLICT (source) DO UPDATE "
-                    "SET is_up = excluded.is_up, listed = coalesce(excluded.listed, sources.listed)",
-                    (source, is_up, now if is_up else None),
-                )
+                before = self._database.execute("SELECT listed FROM sources WHERE source = ?", (source,)).fetchone()
+                last = now if is_up else before and before[0]
+                self._database.execute(insertion("sources", or_replace=True), (source, is_up, last))
 
     def sources(self) -> dict[str, tuple[bool, str | None]]:
         """Source -> (whether it could be listed to its end the last time, when it last could, in UTC)."""
@@ -265,13 +229,39 @@ class Journal:
 
     def rows(self, table: Literal["done", "ledger"]) -> Iterator[tuple[Any, ...]]:
         """(source, id, revision, ..., document) as they are stored, for checks."""
-        yield from self._rows(f"SELECT * FROM {table}")  # noqa: S608  # the table names are ours
+        yield from self._rows(f"SELECT {', '.join(COLUMNS[table][:-1])} FROM {table}")  # noqa: S608  # the names are ours
+
+    def changed(self) -> Iterator[tuple[str, tuple[Any, ...]]]:
+        """(table, row) of each row that is not what was written: of which its checksum differs."""
+        with self._named():
+            yield from changed(self._database)
+
+    def check_sums(self) -> None:
+        """StartError where a row is not what was written."""
+        for table, row in self.changed():
+            place = ascii("/".join(str(part) for part in row[:2]))[1:-1][:200]
+            raise StartError(
+                f"{self._path}: the record of {place} in `{table}` is not what was written there (its checksum "
+                "differs); run `filterzoo doctor --repair`"
+            )
+
+    def remove(self, table: str, row: tuple[Any, ...]) -> None:
+        """Remove a row that `changed` gave."""
+        with self.together():
+            where = " AND ".join(f"{name} IS ?" for name in COLUMNS[table])
+            self._database.execute(f"DELETE FROM {table} WHERE {where}", row)  # noqa: S608  # the names are ours
 
     def check_fields(self) -> None:
-        """NewerJournal where a record has a field that is not known here; what cannot be read is passed over."""
+        """NewerJournal where a record has a field that is not known here.
+
+        What cannot be read is passed over, and what is not as it was written.
+        """
+        wrong = {row[:-1] for _, row in self.changed()}
         readers: dict[Literal["done", "ledger"], Callable[[str], object]] = {"done": done_of, "ledger": entry_of}
         for table, read in readers.items():
             for row in self.rows(table):
+                if row in wrong:
+                    continue
                 try:
                     read(row[-1])
                 except UnknownFields as error:
@@ -281,6 +271,7 @@ class Journal:
 
     def check_records(self) -> None:
         """Raise the errors of `done` and `ledger` now, so that a crawl does not fail at its end."""
+        self.check_sums()
         for _record in chain(self.done(), self.ledger()):
             pass
 

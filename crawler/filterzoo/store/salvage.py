@@ -10,7 +10,8 @@ from pathlib import Path
 
 from filterzoo.durable import sync_folder
 from filterzoo.errors import StorageFailed
-from filterzoo.store.journal import COLUMNS, Journal, salvaged
+from filterzoo.store.journal import Journal, salvaged
+from filterzoo.store.journal_tables import COLUMNS, checksum, has_sums
 
 _TABLES = {
     "done": ("id IS NOT NULL", "source, id, revision"),
@@ -77,5 +78,6 @@ def _readable(database: sqlite3.Connection, table: str, wanted: str, order: str)
         database.execute("PRAGMA trusted_schema = OFF")
         kinds = database.execute("SELECT type FROM sqlite_master WHERE name = ?", (table,)).fetchall()
         if kinds == [("table",)]:
-            columns = ", ".join(COLUMNS[table])
-            yield from database.execute(f"SELECT {columns} FROM {table} WHERE {wanted} ORDER BY {order}")  # noqa: S608  # the names are ours
+            columns = COLUMNS[table] if has_sums(database, table) else COLUMNS[table][:-1]
+            for row in database.execute(f"SELECT {', '.join(columns)} FROM {table} WHERE {wanted} ORDER BY {order}"):  # noqa: S608  # the names are ours
+                yield row if columns == COLUMNS[table] else (*row, checksum(*row))

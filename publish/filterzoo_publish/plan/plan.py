@@ -95,6 +95,7 @@ def open_work(workdir: Path, store: str | None = None) -> Work:
     origin = WorkOrigin(folder.store())
     crawled: set[str] = set()
     with folder.existing_journal(read_only=True) as journal:
+        journal.check_sums()
         candidates = spooled(PublishableCheckpoint(done, origin, seen=day) for done, day in journal.done_and_listed())
         of_layers = (entry for candidate in candidates for entry in entries_of_layers(candidate.done))
         ledger = spooled_ledger(chain(journal.ledger(), of_layers))

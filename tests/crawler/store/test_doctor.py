@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from tests.crawler.checkpoints import checkpoint, done, entry, layer, measure, weights
+from tests.crawler.journals import seal
 from tests.end_to_end.test_crawl import hashes
 from tests.program import filterzoo
 from tests.tiers import fast_only
@@ -24,7 +25,7 @@ from filterzoo.store.doctor import Check, Diagnosis, examine
 from filterzoo.store.filters import BLOCK, axes_of
 from filterzoo.store.fragment_checks import Unsound, check_filters, layer_rows
 from filterzoo.store.fragments import FILTERS, LAYERS, FragmentStore
-from filterzoo.store.journal import VERSION
+from filterzoo.store.journal_tables import VERSION
 from filterzoo.store.workfolder import WorkFolder
 from filterzoo_publish.release import publish, target_for
 
@@ -146,6 +147,7 @@ def half_moved(work: WorkFolder) -> None:
 def change_journal(work: WorkFolder, statement: str) -> None:
     with sqlite3.connect(work.journal_path) as database:
         assert database.execute(statement).rowcount > 0
+        seal(database)
     database.close()
 
 
@@ -167,6 +169,30 @@ def ledger_of_nonsense(work: WorkFolder) -> None:
 
 def wrong_count(work: WorkFolder) -> None:
     change_journal(work, "UPDATE done SET document = json_set(document, '$.n_layers', 99)")
+
+
+def flip_record(work: WorkFolder) -> None:
+    """Still a document, of another integrity."""
+    flip(work.journal_path, work.journal_path.read_bytes().index(b'"integrity": "') + len(b'"integrity": "'))
+
+
+def flip_name_of_a_field(work: WorkFolder) -> None:
+    """Not one of a newer version."""
+    flip(work.journal_path, work.journal_path.read_bytes().index(b'"n_layers"') + 1)
+
+
+def flip_refusal(work: WorkFolder) -> None:
+    flip(work.journal_path, work.journal_path.read_bytes().index(b'"detail": "') + len(b'"detail": "'))
+
+
+def change_day(work: WorkFolder) -> None:
+    with closing(sqlite3.connect(work.journal_path, isolation_level=None)) as database:
+        assert database.execute("UPDATE listed SET day = '2126-01-01' WHERE id LIKE '%a.pth'").rowcount
+
+
+def change_source(work: WorkFolder) -> None:
+    with closing(sqlite3.connect(work.journal_path, isolation_level=None)) as database:
+        assert database.execute("UPDATE sources SET is_up = 0").rowcount
 
 
 def truncate_journal(work: WorkFolder) -> None:
@@ -193,12 +219,17 @@ DAMAGE: dict[Callable[[WorkFolder], None], Check] = {
     document_without_a_field: Check.ENTRY,
     document_of_another: Check.ENTRY,
     ledger_of_nonsense: Check.ENTRY,
+    flip_record: Check.ENTRY,
+    flip_name_of_a_field: Check.ENTRY,
+    flip_refusal: Check.ENTRY,
+    change_day: Check.ENTRY,
+    change_source: Check.ENTRY,
     truncate_journal: Check.JOURNAL,
     overwrite_journal: Check.JOURNAL,
 }
 
 
-ONE_OF_EACH = {orphan, half_written, truncate_journal}
+ONE_OF_EACH = {orphan, half_written, flip_record, truncate_journal}
 """The others crawl and publish again in the slow tier."""
 
 
@@ -224,7 +255,10 @@ def test_damage_is_found_and_mended(damage: Callable[[WorkFolder], None], folder
     assert hashes(folder / "again") == hashes(folder / "out")
 
 
-ROT = (flip_layers, flip_weights, cut_filters, exchange_filters, delete_layers, delete_filters, wrong_count)
+ROT = (
+    *(flip_layers, flip_weights, cut_filters, exchange_filters, delete_layers, delete_filters, wrong_count),
+    *(flip_record, flip_name_of_a_field, flip_refusal, change_day, change_source),
+)
 
 
 @pytest.mark.parametrize("damage", ROT, ids=lambda damage: damage.__name__)
@@ -233,6 +267,61 @@ def test_nothing_damaged_is_published(damage: Callable[[WorkFolder], None], fold
     with pytest.raises(FilterZooError, match=r"run `filterzoo doctor --repair`"):
         publish(folder / "filterzoo-work", target_for(str(folder / "new")))
     assert not (folder / "new").exists()
+
+
+@pytest.mark.parametrize("damage", [flip_record, flip_refusal], ids=lambda damage: damage.__name__)
+def test_a_crawl_goes_on_from_no_damaged_record(
+    damage: Callable[[WorkFolder], None], folder: Path, work: WorkFolder
+) -> None:
+    damage(work)
+    before = work.journal_path.read_bytes(), hashes(Path(work.fragments_url))
+    ran = filterzoo("crawl", "manifest.yaml", cwd=folder)
+    assert ran.code == 2
+    assert "is not what was written there (its checksum differs); run `filterzoo doctor --repair`" in ran.err
+    assert len(ran.err.splitlines()) == 1
+    assert (work.journal_path.read_bytes(), hashes(Path(work.fragments_url))) == before
+
+
+def test_no_flipped_bit_of_the_journal_goes_unnoticed(work: WorkFolder) -> None:
+    """Each of 60 in turn: the doctor tells of it, or every row is what it was."""
+
+    def rows() -> object:
+        with work.existing_journal(read_only=True) as journal:
+            return list(journal.done_and_listed()), list(journal.ledger()), journal.sources()
+
+    sound, content = rows(), work.journal_path.read_bytes()
+    chance = random.Random(0)
+    noticed = 0
+    for place in chance.sample([place for place, byte in enumerate(content) if byte], 60):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << chance.randrange(8)
+        work.journal_path.write_bytes(damaged)
+        try:
+            is_noticed = bool(examine(work).findings)
+        except FilterZooError:
+            is_noticed = True
+        noticed += is_noticed
+        assert is_noticed or rows() == sound, place
+        for path in work.path.glob("journal.sqlite-*"):
+            path.unlink()
+    assert noticed > 50
+
+
+def test_a_table_whose_name_is_no_text_is_damage(work: WorkFolder) -> None:
+    work.journal_path.write_bytes(work.journal_path.read_bytes().replace(b"sources", b"\xffources"))
+    assert found(examine(work)) == {Check.JOURNAL}
+    assert examine(work, repair=True).is_sound
+
+
+def test_what_a_changed_record_was_of_is_put_back_from_its_fragment(work: WorkFolder) -> None:
+    with work.existing_journal() as journal:
+        before = list(journal.done())
+    flip_record(work)
+    assert examine(work, repair=True).is_sound
+    with work.existing_journal() as journal:
+        assert list(journal.done()) == before
+    assert examine(work).findings == []
+    assert '"table": "done"' in (work.aside / "journal.jsonl").read_text(), "the changed one is kept"
 
 
 def null_statistics(work: WorkFolder) -> None:
@@ -312,6 +401,8 @@ def test_what_a_newer_version_wrote_is_refused_and_stays(
 def test_a_journal_before_versions_is_migrated(work: WorkFolder) -> None:
     with closing(sqlite3.connect(work.journal_path, isolation_level=None)) as database:
         database.execute("DROP TABLE listed")
+        database.execute("ALTER TABLE done DROP COLUMN checksum")
+        database.execute("ALTER TABLE ledger DROP COLUMN checksum")
         database.execute("PRAGMA user_version = 0")
     with work.existing_journal() as journal:
         assert len(list(journal.done())) == 5

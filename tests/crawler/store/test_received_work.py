@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from tests.crawler.journals import seal
 from tests.end_to_end.test_crawl import hashes
 from tests.program import filterzoo
 from tests.publish.work import write_work, zoo
@@ -134,6 +135,8 @@ def edited(work: Path, *statements: str) -> None:
     with closing(sqlite3.connect(work / "journal.sqlite", isolation_level=None)) as database:
         for statement in statements:
             database.execute(statement)
+        if all(statement.startswith("UPDATE") for statement in statements):
+            seal(database)
 
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i, i, i, i, i FROM n"
