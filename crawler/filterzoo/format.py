@@ -27,9 +27,10 @@ class Format(ABC):
     """True: asked only about files that no other format and no archive accepts. It names what is not read."""
 
     def prepare(self) -> None:
-        """Called in the jail before it closes: import here what only `index` needs.
+        """Called in the jail before it closes, from the first file of this format on: import what only `index` needs.
 
         What neither the plugin's module nor this method imports cannot be imported later: nothing can be opened then.
+        The first such file is read in a new child for that.
         """
 
     @abstractmethod

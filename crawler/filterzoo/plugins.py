@@ -1,4 +1,7 @@
-"""Loads plugins one by one: a failing plugin is recorded, and the others are used."""
+"""Loads plugins one by one: a failing plugin is recorded, and the others are used.
+
+A plugin whose entry points say what it offers is imported only where that is used.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +18,21 @@ import pluggy
 
 import filterzoo
 from filterzoo import hooks
-from filterzoo.archive import Archive
 from filterzoo.errors import Reason, Stage, StartError, describe
-from filterzoo.format import Format
+from filterzoo.manifests.naming import may_name
 from filterzoo.outcome import LedgerEntry
 from filterzoo.references import PluginReference
-from filterzoo.source import Source
 
 if TYPE_CHECKING:
+    from filterzoo.archive import Archive
     from filterzoo.crawl.executor import Executor
+    from filterzoo.format import Format
+    from filterzoo.source import Source
 
 
+OFFERS = "filterzoo.offers"
+"""Entry points `KIND.NAME = "MODULE"`, where KIND is source, format, archive or executor: what the plugin of the same
+module and distribution offers. Those of a module name all of it."""
 BUILT_IN = {"executor:local": hooks.PROJECT}
 """What the core itself provides, spelled as in `Plugins.provided_by`."""
 
@@ -41,15 +48,27 @@ class Plugins:
     commands: list[Callable[..., None]] = field(default_factory=list)
     failures: list[LedgerEntry] = field(default_factory=list)
     provided_by: dict[str, str] = field(default_factory=dict)
-    """`source:NAME`, `format:NAME`, `archive:NAME`, `executor:NAME`, `command:NAME` -> the plugin that offers it."""
+    """`source:NAME`, `format:NAME`, `archive:NAME`, `executor:NAME`, `command:NAME` -> the plugin that offers it.
+
+    Those that were not imported are among them.
+    """
     format_references: list[PluginReference] = field(default_factory=list)
     """The plugins that offer formats or archives, for the jail to load again."""
+
+    @property
+    def source_names(self) -> frozenset[str]:
+        """The sources there are, those that were not imported too."""
+        return frozenset(key.removeprefix("source:") for key in self.provided_by if key.startswith("source:"))
 
 
 def references(files: Sequence[Path] = ()) -> list[PluginReference]:
     """Installed plugins, by name, then the given files; StartError for a file that is not there."""
     entry_points = importlib.metadata.entry_points(group=hooks.PROJECT)
-    found = [PluginReference(point.name, module=point.module) for point in sorted(entry_points, key=lambda p: p.name)]
+    offers = _offers()
+    found = [
+        PluginReference(point.name, module=point.module, offers=offers.get((_distribution(point), point.module)))
+        for point in sorted(entry_points, key=lambda point: point.name)
+    ]
     for file in files:
         if not file.is_file():
             raise StartError(f"--plugin {file}: there is no such file; give the path of a Python file")
@@ -57,21 +76,59 @@ def references(files: Sequence[Path] = ()) -> list[PluginReference]:
     return found
 
 
-def load(plugin_references: Iterable[PluginReference]) -> Plugins:
-    """Import every plugin and call its hooks. StartError when two offer something under one name."""
+def _offers() -> dict[tuple[str, str], tuple[str, ...]]:
+    """(distribution, module) -> what it offers, of the modules that entry points `KIND.NAME` of `OFFERS` name."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for point in importlib.metadata.entry_points(group=OFFERS):
+        kind, _, name = point.name.partition(".")
+        found.setdefault((_distribution(point), point.module), []).append(f"{kind}:{name}")
+    return {place: tuple(sorted(offered)) for place, offered in found.items()}
+
+
+def _distribution(point: importlib.metadata.EntryPoint) -> str:
+    return point.dist.name if point.dist else ""
+
+
+def only_formats(offer: str) -> bool:
+    """Whether an offer is used where files are read and no zoo is asked: the jail loads formats and archives."""
+    del offer
+    return False
+
+
+def named_in(manifests: Sequence[Path], executor: str | None = None) -> Callable[[str], bool]:
+    """Whether an offer is used by a crawl of these manifests with that executor."""
+    named = may_name(manifests)
+    return lambda offer: (
+        offer == f"executor:{executor}" or (offer.startswith("source:") and named(offer.removeprefix("source:")))
+    )
+
+
+def load(plugin_references: Iterable[PluginReference], is_used: Callable[[str], bool] | None = None) -> Plugins:
+    """Import every plugin and call its hooks. StartError when two offer something under one name.
+
+    is_used: of offers as `source:NAME`; plugins whose entry points name others only are not imported. None: all are.
+    """
     plugins = Plugins()
     for reference in plugin_references:
+        if is_used is not None and reference.offers is not None and not any(map(is_used, reference.offers)):
+            _leave(plugins, reference, reference.offers)
+            continue
         stage = Stage.IMPORT
         try:
             module = reference.load()
             _check_version(module)
             stage = Stage.HOOK
             offer = _ask(reference, module)
+            _check_offer(reference, offer)
         except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin may raise anything; the run names it and goes on
             plugins.failures.append(plugin_failure(reference.name, stage, error, _place(reference, error)))
         else:
             _take(plugins, reference, offer)
     return plugins
+
+
+class WrongOffer(Exception):
+    """Raised for a plugin that offers other things than its entry points say; recorded as the plugin's ledger entry."""
 
 
 class WrongVersion(Exception):
@@ -127,6 +184,17 @@ class _Offer:
     executors: list[tuple[str, type[Executor]]]
     commands: list[tuple[str, Callable[..., None]]]
 
+    def provided(self) -> list[str]:
+        """As in `Plugins.provided_by`."""
+        offered: dict[str, Sequence[tuple[str, object]]] = {
+            "source": self.sources,
+            "format": self.formats,
+            "archive": self.archives,
+            "executor": self.executors,
+            "command": self.commands,
+        }
+        return [f"{what}:{name}" for what, named in offered.items() for name, _ in named]
+
 
 def _ask(reference: PluginReference, module: ModuleType) -> _Offer:
     """Call every hook; raises whatever the plugin raises."""
@@ -147,17 +215,28 @@ def _ask(reference: PluginReference, module: ModuleType) -> _Offer:
     )
 
 
+def _check_offer(reference: PluginReference, offer: _Offer) -> None:
+    if reference.offers is None:
+        return
+    found = tuple(sorted(key for key in offer.provided() if not key.startswith("command:")))
+    if found != reference.offers:
+        raise WrongOffer(
+            f"its entry points in {OFFERS} name {', '.join(reference.offers)}, and its hooks offer "
+            f"{', '.join(found) or 'nothing'}; correct the entry points, and install it again"
+        )
+
+
+def _leave(plugins: Plugins, reference: PluginReference, offers: tuple[str, ...]) -> None:
+    """Record what a plugin offers, without importing it."""
+    for key in offers:
+        _reserve(plugins, reference, key)
+    if any(key.startswith(("format:", "archive:")) for key in offers):
+        plugins.format_references.append(reference)
+
+
 def _take(plugins: Plugins, reference: PluginReference, offer: _Offer) -> None:
-    offered: dict[str, Sequence[tuple[str, object]]] = {
-        "source": offer.sources,
-        "format": offer.formats,
-        "archive": offer.archives,
-        "executor": offer.executors,
-        "command": offer.commands,
-    }
-    for what, named in offered.items():
-        for name, _ in named:
-            _reserve(plugins, reference, what, name)
+    for key in offer.provided():
+        _reserve(plugins, reference, key)
     plugins.sources |= dict(offer.sources)
     plugins.formats |= dict(offer.formats)
     plugins.archives |= dict(offer.archives)
@@ -167,9 +246,9 @@ def _take(plugins: Plugins, reference: PluginReference, offer: _Offer) -> None:
         plugins.format_references.append(reference)
 
 
-def _reserve(plugins: Plugins, reference: PluginReference, what: str, name: str) -> None:
-    key = f"{what}:{name}"
+def _reserve(plugins: Plugins, reference: PluginReference, key: str) -> None:
     other = (BUILT_IN | plugins.provided_by).get(key)
     if other is not None:
+        what, _, name = key.partition(":")
         raise StartError(f"the plugins {other!r} and {reference.name!r} both offer the {what} {name!r}; remove one")
     plugins.provided_by[key] = reference.name

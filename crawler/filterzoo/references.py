@@ -17,6 +17,8 @@ class PluginReference:
     name: str
     module: str = ""
     file: str = ""
+    offers: tuple[str, ...] | None = None
+    """What its entry points say that it offers, as `source:NAME`; None where they do not, and it has to be imported."""
 
     def load(self) -> ModuleType:
         """Import it; raises whatever the plugin raises."""

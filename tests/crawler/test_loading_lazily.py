@@ -55,9 +55,26 @@ COMMANDS = {
     "verify --help": LIGHT,
     "report --help": LIGHT,
     "inspect --help": (LIGHT - {"numpy"}),
-    "crawl --help": LIGHT | {"filterzoo.plugins"},
+    "crawl --help": LIGHT,
     "doctor": HEAVY,
 }
+_CRAWLS = """
+import pathlib, sys
+from filterzoo import plugins
+pathlib.Path("one.yaml").write_text("name: one\\nsources: [{source: local, paths: [a]}]")
+loaded = plugins.load(plugins.references(), plugins.named_in([pathlib.Path("one.yaml")], "local"))
+print(*sorted(name for name in sys.modules if name.startswith("filterzoo_plugins.") and hasattr(
+    sys.modules[name], "filterzoo_" + "sources") or "formats" in name or "executors" in name))
+"""
+
+
+def test_a_crawl_imports_the_plugins_that_its_manifests_name(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", _CRAWLS], capture_output=True, text=True, timeout=60, check=True, cwd=tmp_path
+    )
+    assert [name for name in ran.stdout.split() if name.startswith("filterzoo")] == [
+        "filterzoo_plugins.sources.own_files.local"
+    ]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pluggy
@@ -16,7 +17,7 @@ from filterzoo import hooks
 from filterzoo.crawl.discovery import named_sources
 from filterzoo.errors import Reason, Refused, StartError, describe
 from filterzoo.outcome import LedgerEntry
-from filterzoo.plugins import load, references
+from filterzoo.plugins import load, only_formats, references
 from filterzoo.references import PluginReference
 from filterzoo.store.journal import Journal
 
@@ -288,6 +289,31 @@ def test_installed_plugins_are_found_through_entry_points():
     assert loaded.failures == []
     assert {"local", "pypi"} <= set(loaded.sources)
     assert {"torch", "safetensors", "onnx"} <= set(loaded.formats)
+
+
+def test_installed_plugins_say_what_they_offer_and_it_is_so():
+    """Otherwise they would be imported for every command, or not found; `load` compares what each one offers."""
+    assert [one.name for one in references() if not one.offers] == []
+    assert [failure.detail for failure in load(references()).failures] == []
+
+
+def test_only_what_is_used_is_imported(tmp_path):
+    used = replace(at(tmp_path / "used.py", plugin("used")), offers=("format:used", "source:used"))
+    unused = replace(at(tmp_path / "unused.py", "raise OSError('imported')"), offers=("format:unused", "source:unused"))
+    silent = at(tmp_path / "silent.py", plugin("silent"))
+    loaded = load([used, unused, silent], lambda offer: offer == "source:used")
+    assert (set(loaded.sources), loaded.failures) == ({"used", "silent"}, [])
+    assert loaded.source_names == {"used", "unused", "silent"}
+    assert loaded.format_references == [used, unused, silent]
+    with pytest.raises(StartError, match="'unused' and 'taken' both offer the format 'unused'"):
+        load([unused, replace(silent, name="taken", offers=("format:unused",))], only_formats)
+
+
+def test_a_plugin_that_offers_other_things_than_its_entry_points_say_is_told(tmp_path):
+    loaded = load([replace(at(tmp_path / "zoo.py", plugin("mine")), offers=("source:mine",))])
+    assert not loaded.sources
+    (failure,) = loaded.failures
+    assert "name source:mine, and its hooks offer format:mine, source:mine" in failure.detail
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path):

@@ -62,8 +62,9 @@ def readers() -> list[PluginReference]:
 
 @cache
 def indexer() -> Indexer:
-    """What the child makes of them."""
-    loaded, failures = load_readers(readers())
+    """What the child makes of them, when it has had a file of each format."""
+    offered = (offer.partition(":") for plugin in readers() for offer in plugin.offers or ())
+    loaded, failures = load_readers(readers(), [name for kind, _, name in offered if kind == "format"])
     assert not failures
     return Indexer(loaded, failures)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from filterzoo import plugins as plugin_loading
 from filterzoo.commands.options import DEFAULT, JsonOption, PluginOption, PrivateOption, StoreOption, WorkdirOption
 from filterzoo.crawl import fork_server
 from filterzoo.crawl.machine import LOCAL
@@ -99,9 +100,9 @@ def crawl(
         if executor == LOCAL and not (dry_run or plugin or store) and fork_server.may_start_early(manifests):
             # The process whose forks are the workers imports as much as this one does, and does it at the same time.
             stack.enter_context(work)
-            fork_server.start(work.sockets)
-        from filterzoo import plugins as plugin_loading  # noqa: PLC0415  # all that takes long, while that one starts
-        from filterzoo.commands.status import show  # noqa: PLC0415
+            fork_server.start(work.sockets, plugins=fork_server.plugins_of(manifests, plugin_loading.references()))
+        # All that takes long is imported while that one starts.
+        from filterzoo.commands.status import show  # noqa: PLC0415  # see above
         from filterzoo.crawl.executor import ExecutorOptions  # noqa: PLC0415
         from filterzoo.crawl.log import CrawlLog  # noqa: PLC0415
         from filterzoo.crawl.pipeline import Order  # noqa: PLC0415
@@ -113,7 +114,7 @@ def crawl(
         if store is not None:
             check_url(store)
         references = plugin_loading.references(plugin or ())
-        plugins = plugin_loading.load(references)
+        plugins = plugin_loading.load(references, plugin_loading.named_in(manifests, executor))
         order = Order(
             manifests=tuple(path.absolute() for path in manifests),
             plugins=tuple(references),

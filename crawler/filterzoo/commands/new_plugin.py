@@ -37,7 +37,7 @@ def new_plugin(
 def _check_free(name: str, what: What) -> None:
     """StartError where an installed plugin has the name: two would be an error in every command from then on."""
     installed = plugin_loading.references()
-    taken_by = plugin_loading.load(installed).provided_by.get(f"{what}:{name}")
+    taken_by = plugin_loading.load(installed, plugin_loading.only_formats).provided_by.get(f"{what}:{name}")
     if taken_by is None and name in {reference.name for reference in installed}:
         taken_by = name
     if taken_by is not None:

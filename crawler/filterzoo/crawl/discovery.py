@@ -40,7 +40,8 @@ class OpenSource:
 def _manifests(paths: Sequence[Path], plugins: Plugins) -> tuple[Manifest, ...]:
     """The manifests; errors name the plugins that failed to load, because they may offer a missing source."""
     try:
-        return load_manifests(paths, _known(plugins))
+        known = _known(plugins)
+        return load_manifests(paths, known, plugins.source_names - known.keys())
     except StartError as error:
         broken = [f"plugin {one.plugin} did not load: {one.detail}" for one in plugins.failures]
         places = [f" ({one.where})" if one.where and one.where not in one.detail else "" for one in plugins.failures]

@@ -14,15 +14,20 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.context import BaseContext
 from pathlib import Path
+
+from filterzoo.manifests.naming import may_name
+from filterzoo.plugins import named_in
+from filterzoo.references import PluginReference
 
 PRELOADED = ("filterzoo.crawl.preloaded",)
 """Modules of a worker's start."""
 _FOR_ARCHITECTURES = ("filterzoo.architectures.architecture",)
 """What is loaded besides where a source builds architectures: torch."""
+_OUR_PLUGINS = "filterzoo_plugins."
 _BUILDERS = "filterzoo.architectures"
 """Entry points named after sources that may build architectures."""
 
@@ -30,24 +35,21 @@ _BUILDERS = "filterzoo.architectures"
 def may_start_early(manifests: Iterable[Path]) -> bool:
     """Whether `start` can come before the manifests are understood: they name no source that may build architectures.
 
-    What is named in a comment counts too: then workers start a second later.
+    False too where `may_name` cannot tell: then workers start a second later.
     """
-    builders = [point.name.encode() for point in importlib.metadata.entry_points(group=_BUILDERS)]
-    try:
-        texts = [path.read_bytes() for path in manifests]
-    except OSError:
-        return False  # to be told where manifests are read
-    return not any(name in text for name in builders for text in texts)
+    named = may_name(manifests)
+    return not any(named(point.name) for point in importlib.metadata.entry_points(group=_BUILDERS))
 
 
-def start(sockets: Path | None, *, builds_architectures: bool = False) -> bool:
-    """Start that process if it does not run; it takes a second, which nobody has to wait. False where there is none.
+def start(sockets: Path | None, *, builds_architectures: bool = False, plugins: Iterable[str] = ()) -> bool:
+    """Start that process if it does not run; it takes a moment, which nobody has to wait. False where there is none.
 
-    sockets: where it may be reached; None for the system's folder of temporary files.
+    sockets: where it may be reached; None for the system's folder of temporary files. plugins: modules that are loaded
+    in it, see `plugins_of`.
     """
     if sys.platform != "linux":
         return False
-    forkserver.set_forkserver_preload([*PRELOADED, *_FOR_ARCHITECTURES * builds_architectures])
+    forkserver.set_forkserver_preload([*PRELOADED, *_FOR_ARCHITECTURES * builds_architectures, *plugins])
     try:
         resource_tracker.ensure_running()  # it ends the hold of signals when it starts
         with contextlib.nullcontext() if sockets is None else _socket_in(sockets), _held_interrupts():
@@ -57,9 +59,21 @@ def start(sockets: Path | None, *, builds_architectures: bool = False) -> bool:
     return True
 
 
-def context(sockets: Path | None = None, *, builds_architectures: bool = False) -> BaseContext:
+def plugins_of(manifests: Sequence[Path], plugins: Iterable[PluginReference]) -> list[str]:
+    """The modules of our own plugins that workers need.
+
+    Others may start threads or open files when they are imported, which a fork would share.
+    """
+    is_used = named_in(manifests)
+    ours = [one for one in plugins if one.module.startswith(_OUR_PLUGINS) and one.offers is not None]
+    return [one.module for one in ours if any(map(is_used, one.offers or ()))]
+
+
+def context(
+    sockets: Path | None = None, *, builds_architectures: bool = False, plugins: Iterable[str] = ()
+) -> BaseContext:
     """What makes worker processes, and what they share."""
-    has_server = start(sockets, builds_architectures=builds_architectures)
+    has_server = start(sockets, builds_architectures=builds_architectures, plugins=plugins)
     return multiprocessing.get_context("forkserver" if has_server else "spawn")
 
 

@@ -151,7 +151,9 @@ class _Run:
         return ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=arguments)
 
     def _context(self) -> BaseContext:
-        return fork_server.context(self._setup.sockets, builds_architectures=self._setup.builds_architectures)
+        setup = self._setup
+        plugins = fork_server.plugins_of(setup.manifests, setup.plugins)
+        return fork_server.context(setup.sockets, builds_architectures=setup.builds_architectures, plugins=plugins)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
-import importlib.metadata
 import os
 import signal
 
@@ -14,7 +13,6 @@ signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver receives it and ends 
 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # it was held until now
 
 from filterzoo.crawl.machine import keep_freed_memory  # noqa: E402
-from filterzoo.hooks import PROJECT  # noqa: E402
 from filterzoo.licensing.licences import Licence  # noqa: E402
 from filterzoo.measures.kernels import prepare  # noqa: E402
 from filterzoo.store.arrow import leave_pandas_out  # noqa: E402
@@ -25,11 +23,6 @@ for module in ("filterzoo.crawl.local_executor", "filterzoo.measures.spectral", 
         importlib.import_module(module)
 with contextlib.suppress(Exception):
     prepare()
-for point in importlib.metadata.entry_points(group=PROJECT):
-    # Others may start threads or open files when they are imported, which a fork would share.
-    if point.dist is not None and point.dist.name == PROJECT:
-        with contextlib.suppress(Exception):
-            importlib.import_module(point.module)
 Licence.parse("apache-2.0")
 leave_pandas_out()
 keep_freed_memory()

@@ -35,7 +35,7 @@ from filterzoo.network.door import Door
 from filterzoo.network.health import HostHealth
 from filterzoo.network.pace import Pace
 from filterzoo.outcome import Done, LedgerEntry
-from filterzoo.plugins import load
+from filterzoo.plugins import load, named_in
 from filterzoo.records import Checkpoint, Index
 from filterzoo.source import Source
 from filterzoo.store.filters import axes_of
@@ -77,11 +77,12 @@ class Worker:
 
         pace: see `Door`.
         """
-        plugins = load(setup.plugins)
+        plugins = load(setup.plugins, named_in(setup.manifests))
+        self._jail = Jail(plugins.format_references)
+        self._jail.start()
         health = None if setup.hosts is None else HostHealth(setup.hosts)
         self._door = Door(setup.cache, allow_private=setup.allow_private, pace=pace, health=health)
         self._sources = open_sources(setup.manifests, plugins, self._door, setup.folders)
-        self._jail = Jail(plugins.format_references)
         self._measurer = Measurer(setup.device)
         self._store = FragmentStore(setup.fragments_url, setup.scratch)
         self._scratch = setup.scratch

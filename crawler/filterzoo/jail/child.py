@@ -17,8 +17,8 @@ from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
 from filterzoo.jail.confinement import allow_cpu_time, confine
 from filterzoo.jail.given_files import DescriptorFile, RelayedFile
-from filterzoo.jail.indexing import Indexer, IndexRequest, load_readers
-from filterzoo.jail.messages import ConnectionClosed, Message, Wire, encode_refusal
+from filterzoo.jail.indexing import Indexer, IndexRequest, Unprepared, load_readers
+from filterzoo.jail.messages import ConnectionClosed, Message, Wire, encode, encode_refusal
 from filterzoo.jail.unpacking import unpack
 from filterzoo.references import PluginReference
 
@@ -42,6 +42,8 @@ def work(wire: Wire, indexer: Indexer, message: Message, request: dict[str, Any]
                 )
     except Refused as refusal:
         answer, body = _refused(refusal)
+    except Unprepared as unprepared:
+        answer, body = Message.UNPREPARED, encode(unprepared.format)
     except RecursionError:
         answer, body = _TOO_DEEP
     except MemoryError:
@@ -73,13 +75,18 @@ def serve(wire: Wire, indexer: Indexer) -> None:
         work(wire, indexer, message, request, file)
 
 
+def _reference(plugin: list[str]) -> PluginReference:
+    name, module, file = plugin
+    return PluginReference(name, module, file)
+
+
 def main() -> None:
     """Serve the parent until it closes the connection."""
     wire = Wire(socket.socket(fileno=int(sys.argv[1])))
     try:
         _message, body = wire.receive()
         setup = json.loads(body)
-        readers, failures = load_readers(PluginReference(*plugin) for plugin in setup["plugins"])
+        readers, failures = load_readers(map(_reference, setup["plugins"]), setup["prepared"])
         for encoding in ENCODINGS:
             codecs.lookup(encoding)
         active = confine(setup["memory_bytes"], setup["network"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import pluggy
@@ -49,6 +49,8 @@ class Loaded:
 
     plugin: str
     reader: Format | Archive
+    is_prepared: bool = True
+    """Whether `Format.prepare` was called, or does nothing."""
 
     @property
     def is_last_resort(self) -> bool:
@@ -61,8 +63,24 @@ class Loaded:
         return plugin_error(self.plugin, f"the {kind} {self.reader.name!r}", error, type(self.reader))
 
 
-def load_readers(references: Iterable[PluginReference]) -> tuple[list[Loaded], list[Refused]]:
-    """Formats, then archives, of the plugins the parent names; and the plugins that fail to load only in the jail."""
+class Unprepared(Exception):
+    """Raised for a file whose format was not prepared: that takes a while, and few files need it.
+
+    Too late now: nothing can be opened any more.
+    """
+
+    def __init__(self, format_: str) -> None:
+        super().__init__(format_)
+        self.format = format_
+
+
+def load_readers(
+    references: Iterable[PluginReference], prepared: Collection[str] = ()
+) -> tuple[list[Loaded], list[Refused]]:
+    """Formats, then archives, of the plugins the parent names; and the plugins that fail to load only in the jail.
+
+    prepared: names of formats that will be used.
+    """
     formats: list[Loaded] = []
     archives: list[Loaded] = []
     failures: list[Refused] = []
@@ -73,12 +91,16 @@ def load_readers(references: Iterable[PluginReference]) -> tuple[list[Loaded], l
             manager.register(reference.load(), reference.name)
             offered_formats = [format_ for group in manager.hook.filterzoo_formats() for format_ in group]
             for format_ in offered_formats:
-                format_.prepare()
+                if format_.name in prepared:
+                    format_.prepare()
             offered_archives = [archive for group in manager.hook.filterzoo_archives() for archive in group]
         except PLUGIN_ERRORS as error:
             failures.append(plugin_error(reference.name, f"the plugin {reference.name!r}", error))
         else:
-            formats += [Loaded(reference.name, format_) for format_ in offered_formats]
+            formats += [
+                Loaded(reference.name, one, one.name in prepared or type(one).prepare is Format.prepare)
+                for one in offered_formats
+            ]
             archives += [Loaded(reference.name, archive) for archive in offered_archives]
     return formats + archives, failures
 
@@ -111,6 +133,8 @@ class Indexer:
         """
         loaded = self._find(file.read(0, min(HEAD_BYTES, file.size)), wanted.name)
         file.name = wanted.name
+        if not loaded.is_prepared:
+            raise Unprepared(loaded.reader.name)
         try:
             if isinstance(loaded.reader, Format):
                 return _index(loaded.reader, file, all_tensors=wanted.all_tensors)

@@ -24,7 +24,7 @@ class Message(IntEnum):
     """The kinds of messages: who sends each, and its body."""
 
     SETUP = 1
-    """Parent: JSON {plugins, memory_bytes}: what to load, and the memory limit."""
+    """Parent: JSON {plugins, prepared, memory_bytes, network}: what to load, and the memory limit."""
     READY = 2
     """Child: JSON {confinement, formats}: the layers that are active, the names of the formats it loaded."""
     INDEX = 3
@@ -47,6 +47,8 @@ class Message(IntEnum):
     """Child: some unpacked bytes, the next in order; none when all are there."""
     WILL_READ = 13
     """Child: JSON [byte ranges, side], every [offset, length] it will read of a remote file; answered without bytes."""
+    UNPREPARED = 14
+    """Child: JSON name of the file's format, whose libraries it has not loaded: it has to be read in a new child."""
 
 
 class ConnectionClosed(Exception):  # named after what happened; no caller treats it as its own error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import IO, Any, Self
 
@@ -14,7 +14,7 @@ from filterzoo.files import LocalFile, RandomAccessFile
 from filterzoo.jail.answers import Answers
 from filterzoo.jail.limits import JailLimits
 from filterzoo.jail.messages import ConnectionClosed, Message
-from filterzoo.jail.process import Child, Killed
+from filterzoo.jail.process import Child, Killed, NotIsolated
 from filterzoo.jail.tables import NO_MESSAGE, RecordParser, document
 from filterzoo.jail.validation import validate
 from filterzoo.records import Index
@@ -34,7 +34,16 @@ class Jail:
         self._formats = formats
         self._limits = limits or JailLimits()
         self._child: Child | None = None
+        self._is_isolated = True
+        self._prepared: set[str] = set()
+        """Formats that files had: their libraries are loaded in each child from then on."""
         self._files_of_child = 0
+
+    def start(self) -> None:
+        """Start a child now, if there is none, without waiting until it is ready; else the first file waits for it."""
+        if self._child is None:
+            self._child = Child(self._formats, self._limits, self._prepared, is_isolated=self._is_isolated)
+            self._files_of_child = 0
 
     @property
     def confinement(self) -> list[str]:
@@ -83,11 +92,14 @@ class Jail:
         return found
 
     def _look(self, file: RandomAccessFile, request: dict[str, Any]) -> Index | Member:
-        with self._busy_child() as child:
-            found: Index | Member = self._converse(
-                child, file, Message.INDEX, request, self._limits.cpu_seconds_for(file.size)
-            )
-        return found
+        while True:
+            with self._busy_child() as child:
+                found: Index | Member | _Unprepared = self._converse(
+                    child, file, Message.INDEX, request, self._limits.cpu_seconds_for(file.size)
+                )
+            if not isinstance(found, _Unprepared):
+                return found
+            self._prepared.add(found.format)
 
     def unpack_limit(self, member: Member) -> int:
         """Most bytes that a file's member, and the members inside it, may unpack to."""
@@ -145,12 +157,27 @@ class Jail:
         self.close()
 
     def _warm_child(self) -> Child:
-        if self._child is not None and not self._child.is_alive:
+        if self._child is not None and self._child.is_ready and not self._child.is_alive:
             self.close()
-        if self._child is None:
-            self._child = Child(self._formats, self._limits)
-            self._files_of_child = 0
-        return self._child
+        try:
+            return self._ready_child()
+        except NotIsolated:
+            self.close()
+            self._is_isolated = False
+            return self._ready_child()
+
+    def _ready_child(self) -> Child:
+        self.start()
+        child = self._child
+        if child is None:
+            raise RuntimeError("the jail was closed while it started")
+        if not child.is_ready:
+            try:
+                child.await_ready()
+            except BaseException:
+                self.close()
+                raise
+        return child
 
     def _converse(
         self,
@@ -178,12 +205,26 @@ class Jail:
                         sink.take(body)
                     elif said in {Message.TABLE, Message.PACKED}:
                         return _found(child, said, body)
+                    elif said is Message.UNPREPARED:
+                        return self._unprepared(child, document(body))
                     elif not answers.give(said, asked := document(body)):
                         raise _conclusion(child, said, asked, answers.reasons)
         except ConnectionClosed:
             raise child.death(seconds) from None
         except TimeoutError:
             raise Refused(Reason.LIMIT, f"reading took longer than {self._limits.patience * seconds} s") from None
+
+    def _unprepared(self, child: Child, name: object) -> _Unprepared:
+        if not isinstance(name, str) or name not in child.formats - self._prepared:
+            raise Refused(Reason.CRASHED, NO_MESSAGE)
+        return _Unprepared(name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unprepared:
+    """The child's message that the file is of a format whose libraries were not loaded; another child has to."""
+
+    format: str
 
 
 class _Sink:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import ceil
 
 from filterzoo.errors import Reason, Refused
@@ -32,14 +32,28 @@ class Killed(Refused):
     """Raised for a file whose child was ended by SIGKILL or SIGTERM: by the file, for want of memory, or by anybody."""
 
 
+class NotIsolated(Refused):
+    """Raised for a child that exited before it was ready, perhaps because the kernel permits no namespaces."""
+
+
 class Child:
-    """A child process that has loaded the formats and dropped its privileges; Refused (crashed) on failure.
+    """A child process that loads the formats and drops its privileges; `await_ready` before it gets a file.
 
     Its error stream goes to a temporary file: a full pipe would block it.
     """
 
-    def __init__(self, formats: Sequence[PluginReference], limits: JailLimits) -> None:
+    def __init__(
+        self,
+        formats: Sequence[PluginReference],
+        limits: JailLimits,
+        prepared: Collection[str] = (),
+        *,
+        is_isolated: bool = True,
+    ) -> None:
+        """Start it, without waiting. prepared: formats that it may need. is_isolated: in namespaces of its own."""
         self._limits = limits
+        self._way_in = way_in() if is_isolated else ()
+        self.is_ready = False
         self.plugins = frozenset(reference.name for reference in formats)
         """Names of the plugins it has to load."""
         self.is_waiting = True
@@ -51,7 +65,7 @@ class Child:
             undo.callback(self.wire.close)
             with theirs:
                 self._process = subprocess.Popen(  # noqa: S603  # our own module, with our own interpreter
-                    [*way_in(), sys.executable, "-I", "-m", "filterzoo.jail.child", str(theirs.fileno())],
+                    [*self._way_in, sys.executable, "-I", "-m", "filterzoo.jail.child", str(theirs.fileno())],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
@@ -59,19 +73,31 @@ class Child:
                     env=_environment(),
                 )
             undo.callback(self._end_process)
-            self._start(formats)
+            self._set_up(formats, prepared)
             self._undo = undo.pop_all()
 
-    def _start(self, formats: Sequence[PluginReference]) -> None:
-        plugins = [(f.name, f.module, f.file) for f in formats]
-        setup = {"plugins": plugins, "memory_bytes": self._limits.memory_bytes, "network": network()}
+    def _set_up(self, formats: Sequence[PluginReference], prepared: Collection[str]) -> None:
+        setup = {
+            "plugins": [(f.name, f.module, f.file) for f in formats],
+            "prepared": sorted(prepared),
+            "memory_bytes": self._limits.memory_bytes,
+            "network": network(),
+        }
         self.wire.deadline = time.monotonic() + self._limits.start_seconds
-        try:
+        with contextlib.suppress(ConnectionClosed):  # `await_ready` sees it
             self.wire.send_json(Message.SETUP, setup)
+
+    def await_ready(self) -> None:
+        """Wait until it has loaded the formats. Refused (crashed) on failure, NotIsolated if namespaces may be why."""
+        try:
             _message, body = self.wire.receive()
         except ConnectionClosed:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_GRACE_SECONDS)
             self._end_process()
-            raise Refused(Reason.CRASHED, f"the jail did not start: {self._complaint()}") from None
+            # A child that is killed says nothing about namespaces.
+            kind = NotIsolated if self._way_in and self._process.returncode > 0 else Refused
+            raise kind(Reason.CRASHED, f"the jail did not start: {self._complaint()}") from None
         except TimeoutError:
             detail = f"the jail did not start within {self._limits.start_seconds} s"
             raise Refused(Reason.CRASHED, detail) from None
@@ -79,6 +105,7 @@ class Child:
         self.confinement: list[str] = ready["confinement"]
         self.formats = frozenset[str](ready["formats"])
         """Names of the formats it loaded, sent before its first file."""
+        self.is_ready = True
 
     @property
     def process_id(self) -> int:

@@ -95,7 +95,7 @@ def _reference(target: str | Path) -> PluginReference:
     installed = plugin_loading.references()
     named = {reference.name: reference for reference in installed}
     if name not in named:
-        offered = plugin_loading.load(installed).provided_by
+        offered = plugin_loading.load(installed, plugin_loading.only_formats).provided_by
         found = (offered.get(f"{what}:{name}") for what in ("source", "format", "archive"))
         name = next(filter(None, found), name)
     if name not in named:

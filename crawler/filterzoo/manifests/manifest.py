@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -26,13 +26,11 @@ from filterzoo.errors import StartError
 from filterzoo.files import text_of
 from filterzoo.licensing.licences import Licence, LicenceClass, Policy, Unknown
 from filterzoo.manifests.manifest_yaml import YamlDocument, YamlError, dotted, parse_yaml
+from filterzoo.manifests.naming import MAX_BYTES
 from filterzoo.manifests.quantities import parse_count, parse_size
 from filterzoo.network.addresses import is_http, origin_of
 from filterzoo.network.authorisation import header_fault, names_variable
 from filterzoo.source import Source, SourceOptions
-
-MAX_BYTES = 16_000_000
-"""Larger than any hand-written manifest."""
 
 
 def _licence(value: Any) -> Any:
@@ -193,12 +191,17 @@ class Manifest:
         return self.path.parent
 
 
-def load_manifests(paths: Iterable[Path], sources: Mapping[str, type[Source]]) -> tuple[Manifest, ...]:
-    """Read manifests; StartError with one line `file:line: key: what` for each error in any of them."""
+def load_manifests(
+    paths: Iterable[Path], sources: Mapping[str, type[Source]], others: Collection[str] = ()
+) -> tuple[Manifest, ...]:
+    """Read manifests; StartError with one line `file:line: key: what` for each error in any of them.
+
+    others: names of sources that were not imported, because `naming.may_name` found them in no manifest.
+    """
     manifests, faults = [], []
     for path in paths:
         try:
-            manifests.append(load_manifest(path, sources))
+            manifests.append(load_manifest(path, sources, others))
         except StartError as error:
             faults.append(str(error))
     if faults:
@@ -206,8 +209,8 @@ def load_manifests(paths: Iterable[Path], sources: Mapping[str, type[Source]]) -
     return tuple(manifests)
 
 
-def load_manifest(path: Path, sources: Mapping[str, type[Source]]) -> Manifest:
-    """Read one manifest; `sources` maps the names it may use to their classes. Raises as `load_manifests` does."""
+def load_manifest(path: Path, sources: Mapping[str, type[Source]], others: Collection[str] = ()) -> Manifest:
+    """Read one manifest; `sources` maps the names it may use to their classes. See `load_manifests`."""
     try:
         document = parse_yaml(text_of(path, "a manifest", MAX_BYTES))
     except YamlError as error:
@@ -220,7 +223,7 @@ def load_manifest(path: Path, sources: Mapping[str, type[Source]]) -> Manifest:
     blocks: list[SourceBlock] = []
     for place, block in enumerate(document.data.get("sources") or ()):
         if isinstance(block, dict):
-            found, wrong = _block(block, place, sources)
+            found, wrong = _block(block, place, sources, others)
             faults += wrong
             blocks += found
     if header is None or faults:
@@ -282,17 +285,20 @@ def _header(document: YamlDocument) -> tuple[_Header | None, list[_Fault]]:
 
 
 def _block(
-    block: dict[str, Any], place: int, sources: Mapping[str, type[Source]]
+    block: dict[str, Any], place: int, sources: Mapping[str, type[Source]], others: Collection[str]
 ) -> tuple[list[SourceBlock], list[_Fault]]:
     loc = ("sources", place)
     try:
         common = _Block.model_validate(block)
     except ValidationError as error:
         return [], list(_faults(error, _Block, loc))
+    if common.source in others:
+        return [], [((*loc, "source"), f"write the source's name as it is spelled: {common.source}")]
     if common.source not in sources:
-        known = ", ".join(sorted(sources)) or "none"
+        names = sorted({*sources, *others})
+        known = ", ".join(names) or "none"
         return [], [
-            ((*loc, "source"), f"no source is called {common.source!r}{_meant(common.source, sources)}; known: {known}")
+            ((*loc, "source"), f"no source is called {common.source!r}{_meant(common.source, names)}; known: {known}")
         ]
     options_type = sources[common.source].options_type()
     try:

@@ -46,7 +46,7 @@ class Reader:
     """Opens file after file with one warm jail. Files stay open when it is closed. For one thread."""
 
     def __init__(self, *, plugins: Sequence[Path] = (), allow_private: bool = False) -> None:
-        loaded = plugin_loading.load(plugin_loading.references(plugins))
+        loaded = plugin_loading.load(plugin_loading.references(plugins), plugin_loading.only_formats)
         self._formats: Sequence[PluginReference] = loaded.format_references
         self._jail = Jail(self._formats)
         self._allow_private = allow_private

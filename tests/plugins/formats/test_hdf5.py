@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -15,9 +16,11 @@ from tests.untrusted_files.reading import index as index_file
 
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile
+from filterzoo.jail import Jail
 from filterzoo.layers.normalise import read
 from filterzoo.layers.selection import select
 from filterzoo.layers.stored import TensorReader
+from filterzoo.plugins import load, only_formats, references
 from filterzoo.records import Context, FileFacts, Kind, Layout, Tensor
 from filterzoo_plugins.formats.keras.hdf5 import Hdf5
 
@@ -64,6 +67,18 @@ def test_every_array_of_a_keras_model_equals_what_h5py_reads(how, tmp_path):
         for tensor in tensors:
             assert reader.read(tensor).tobytes() == reference[f"model_weights/{tensor.name}"][()].tobytes()
         assert Hdf5().facts(file) == FileFacts("keras")
+
+
+def test_its_library_is_loaded_in_the_jail_from_the_first_such_file_on(tmp_path):
+    """It takes as long to start as all the rest of the jail, and few checkpoints are HDF5."""
+    write_model(tmp_path / "model.h5", LAYERS)
+    with Jail(load(references(), only_formats).format_references) as jail, LocalFile(tmp_path / "model.h5") as file:
+        before = jail.process_id
+        assert "h5py" not in Path(f"/proc/{before}/maps").read_text()
+        for _ in range(2):
+            assert jail.index(file, "model.h5").format == "hdf5"
+            assert "h5py" in Path(f"/proc/{jail.process_id}/maps").read_text()
+        assert jail.process_id != before
 
 
 HOWS = [
