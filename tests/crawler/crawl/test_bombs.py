@@ -9,7 +9,6 @@ import io
 import json
 import lzma
 import shutil
-import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -136,7 +135,7 @@ def test_inspect_goes_on_behind_a_file_that_breaks_a_library(
         if file.path == paths[0]:
             raise KeyError("a library broke")
 
-    monkeypatch.setattr(sys.modules[inspect.__module__], "_check", checked)
+    monkeypatch.setattr("filterzoo.commands.inspect_file._check", checked)
     with pytest.raises(typer.Exit) as ended:
         inspect([str(path) for path in paths], as_json=True)
     first, second = map(json.loads, capsys.readouterr().out.splitlines())

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from filterzoo import cli
 from filterzoo.commands import inspect as command
+from filterzoo.commands import inspect_file
 from filterzoo.commands.status import status
 from filterzoo.errors import Reason, Refused
 from filterzoo.layers.normalise import canonical
@@ -111,7 +112,7 @@ def test_inspect_runs_a_graph_only_where_it_is_asked_to(tmp_path: Path, monkeypa
 def test_inspect_ends_with_2_where_the_graph_computes_with_other_weights(tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "m.onnx"
     onnx.save(graph(), path)
-    monkeypatch.setattr(command, "canonical", lambda array, tensor: canonical(array, tensor)[::-1].copy())
+    monkeypatch.setattr(inspect_file, "canonical", lambda array, tensor: canonical(array, tensor)[::-1].copy())
     code, (document,), _ = run(path, "--json", "--verify-onnx")
     assert code == 2
     assert not any(one["agrees"] for one in document["verified"])
