@@ -42,6 +42,6 @@ def test_a_source_that_was_not_imported_is_no_unknown_one(tmp_path: Path) -> Non
     loaded = load(references(), only_formats)
     with pytest.raises(StartError, match="write the source's name as it is spelled: local"):
         load_manifest(tmp_path / "one.yaml", loaded.sources, loaded.source_names)
-    (tmp_path / "one.yaml").write_text(PLAIN.replace("local", "lokal"))
-    with pytest.raises(StartError, match=r"no source is called 'lokal' .did you mean 'local'.*known: augreg, .*, urls"):
+    (tmp_path / "one.yaml").write_text(PLAIN.replace("local", "loca1"))
+    with pytest.raises(StartError, match=r"no source is called 'loca1' .did you mean 'local'.*known: augreg, .*, urls"):
         load_manifest(tmp_path / "one.yaml", loaded.sources, loaded.source_names)
