@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 
 import pytest
 from tests.analysis import synthetic
+from tests.shared import made_once
 
-from filterzoo_analysis.page import rendering
+from filterzoo_analysis import zoo
+from filterzoo_analysis.page import rendering, report
 
 FLAGS = [
     "--no-sandbox",
@@ -39,8 +42,18 @@ def browser(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def mixed(tmp_path_factory):
-    """A published folder with everything a report shows, hostile names included."""
-    return synthetic.publish(tmp_path_factory.mktemp("mixed") / "zoo", synthetic.mixed_zoo(), synthetic.SKIPPED)
+    """A published folder with everything a report shows, hostile names included. It is only read."""
+
+    def make(folder):
+        synthetic.publish(folder, synthetic.mixed_zoo(), synthetic.SKIPPED)
+
+    return made_once(tmp_path_factory, "mixed", make)
+
+
+@pytest.fixture(scope="session")
+def report_of_mixed(mixed, tmp_path_factory):
+    """The folder of the report of `mixed`, with all figures. It is only read."""
+    return made_once(tmp_path_factory, "report", partial(report.write, zoo.read(str(mixed))))
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def address(mixed, tmp_path_factory):
-    return report.write(zoo.read(str(mixed)), tmp_path_factory.mktemp("page")).as_uri()
+def address(report_of_mixed):
+    return (report_of_mixed / "index.html").as_uri()
 
 
 @pytest.fixture

@@ -24,13 +24,6 @@ from filterzoo_analysis.sections import robustness
 from filterzoo_publish.schema import COLUMNS
 
 
-@pytest.fixture(scope="module")
-def written(mixed, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("report")
-    report.write(zoo.read(str(mixed)), folder)
-    return folder
-
-
 def run(*arguments: str):
     return CliRunner().invoke(build([commands.report, status]), ["report", *arguments])
 
@@ -63,7 +56,7 @@ class Elements(HTMLParser):
 
 
 @pytest.mark.slow
-def test_every_figure_is_saved_with_its_table_and_query(mixed, written):
+def test_every_figure_is_saved_with_its_table_and_query(mixed, report_of_mixed):
     made = list(report.exhibits(zoo.read(str(mixed))))
     assert {exhibit.name for exhibit in made} >= {
         "counts_source", "coverage", "skipped", "dct_basis", "pca_basis", "ridge_task", "drift_boxes",
@@ -75,7 +68,7 @@ def test_every_figure_is_saved_with_its_table_and_query(mixed, written):
     without = [exhibit.name for exhibit in made if exhibit.draw is None]
     assert without == ["lineage", "confounding", "models_at_a_glance", "robust_accuracies"]
     for exhibit in made:
-        stem = written / "figures" / exhibit.name
+        stem = report_of_mixed / "figures" / exhibit.name
         if exhibit.draw:
             assert stem.with_suffix(".svg").read_text().startswith("<?xml")
             assert stem.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
@@ -97,8 +90,8 @@ def remade(figures, pattern="*") -> list[str]:
 
 
 @pytest.mark.slow
-def test_each_query_makes_its_table_again(mixed, written):
-    assert len(remade(written / "figures")) == len(list((written / "figures").glob("*.parquet"))) > 30
+def test_each_query_makes_its_table_again(mixed, report_of_mixed):
+    assert len(remade(report_of_mixed / "figures")) == len(list((report_of_mixed / "figures").glob("*.parquet"))) > 30
 
 
 def test_grids_of_every_pair_are_drawn_on_demand(mixed):
@@ -112,23 +105,25 @@ def test_grids_of_every_pair_are_drawn_on_demand(mixed):
 
 
 @pytest.mark.slow
-def test_groups_of_few_models_are_marked(written):
+def test_groups_of_few_models_are_marked(report_of_mixed):
     """The task of one hostile name is shown with its drift, a dagger and no interval."""
-    few = [row for row in pq.read_table(written / "figures/drift_task.parquet").to_pylist() if row["few_models"]]
+    few = [
+        row for row in pq.read_table(report_of_mixed / "figures/drift_task.parquet").to_pylist() if row["few_models"]
+    ]
     assert few
     assert all(row["drift"] > 0 and row["low"] is None and row["q"] is None for row in few)
-    assert "(1†)" in (written / "figures/drift_task.svg").read_text()
-    assert "(1†)" in (written / "figures/ridge_task.svg").read_text()
-    assert "† fewer than 3, no interval" in (written / "index.html").read_text()
+    assert "(1†)" in (report_of_mixed / "figures/drift_task.svg").read_text()
+    assert "(1†)" in (report_of_mixed / "figures/ridge_task.svg").read_text()
+    assert "† fewer than 3, no interval" in (report_of_mixed / "index.html").read_text()
 
 
 @pytest.mark.slow
-def test_the_overview_covers_every_column_and_counts_models_by_kernel_size(mixed, written):
+def test_the_overview_covers_every_column_and_counts_models_by_kernel_size(mixed, report_of_mixed):
     columns = {column.name for column in COLUMNS["models"] if column.null != "never"} - {"duplicate_of"}
-    covered = {row["column"]: row for row in pq.read_table(written / "figures/coverage.parquet").to_pylist()}
+    covered = {row["column"]: row for row in pq.read_table(report_of_mixed / "figures/coverage.parquet").to_pylist()}
     assert set(covered) == columns
     assert covered["pair_id"]["known"] == 12
-    kernels = pq.read_table(written / "figures/counts_kernel.parquet").to_pylist()
+    kernels = pq.read_table(report_of_mixed / "figures/counts_kernel.parquet").to_pylist()
     layers = pq.read_table(next((mixed / "data/layers").rglob("*.parquet")))
     assert kernels == [
         {"kernel": "3x3", "models": len(set(layers["model_id"].to_pylist())), "layers": len(layers)}
@@ -137,9 +132,9 @@ def test_the_overview_covers_every_column_and_counts_models_by_kernel_size(mixed
 
 
 @pytest.mark.slow
-def test_the_page_holds_no_markup_of_strangers_and_fetches_nothing(written):
+def test_the_page_holds_no_markup_of_strangers_and_fetches_nothing(report_of_mixed):
     elements = Elements()
-    elements.feed((written / "index.html").read_text())
+    elements.feed((report_of_mixed / "index.html").read_text())
     assert elements.tags.count("script") == 2
     assert elements.outside == []
     assert elements.tags.count("img") == 2, "the mosaic and its scale"
@@ -149,11 +144,11 @@ def test_the_page_holds_no_markup_of_strangers_and_fetches_nothing(written):
 
 
 @pytest.mark.slow
-def test_the_same_data_give_the_same_report(mixed, written, tmp_path):
+def test_the_same_data_give_the_same_report(mixed, report_of_mixed, tmp_path):
     report.write(zoo.read(str(mixed)), tmp_path)
-    for path in written.rglob("*"):
+    for path in report_of_mixed.rglob("*"):
         if path.suffix in {".svg", ".html", ".csv", ".py"}:
-            assert path.read_bytes() == (tmp_path / path.relative_to(written)).read_bytes(), path.name
+            assert path.read_bytes() == (tmp_path / path.relative_to(report_of_mixed)).read_bytes(), path.name
 
 
 def test_json_in_a_script_element_cannot_end_it():
