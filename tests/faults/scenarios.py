@@ -274,10 +274,21 @@ def export(program: Program, starts: Path) -> Scenario:
 
 
 def report(program: Program, starts: Path) -> Scenario:
-    """A report of a data set."""
+    """A report of a data set, with all figures that it can have."""
     _published(program, starts / "to-be-reported")
     command = ("report", "case/out", "-o", "case/report")
-    return Scenario(program, starts / "to-be-reported", command, costly=25).undisturbed()
+    return Scenario(program, starts / "to-be-reported", command, costly=10).undisturbed()
+
+
+def small_report(program: Program, starts: Path) -> Scenario:
+    """A report of one layer without 3x3 filters: few figures, written as all are."""
+    case = program.faults.root / "case"
+    shutil.rmtree(case, ignore_errors=True)
+    write_work(case / "work", [Model("a", {"own": weights(2, 4, 4, 1, 1)})])
+    assert (ran := program.run(*PUBLISH_FIRST)).code == 0, ran.err
+    case.rename(starts / "to-be-reported-in-short")
+    command = ("report", "case/out", "-o", "case/report")
+    return Scenario(program, starts / "to-be-reported-in-short", command).undisturbed()
 
 
 def repair(program: Program, starts: Path) -> Scenario:

@@ -16,7 +16,7 @@ from tests.faults.conftest import program_in
 from tests.faults.faulty import Fault
 from tests.faults.scenarios import KILL_STRIDE, SEED, STRIDE, Scenario
 
-COMMANDS = ["crawl", "crawl_of_downloads", "publication", "takedown", "repair", "export", "report"]
+COMMANDS = ["crawl", "crawl_of_downloads", "publication", "takedown", "repair", "export", "small_report"]
 MOMENTS = {"crawl": 100, "publication": 200, "takedown": 200, "repair": 250, "export": 250}
 """How often each is killed at a moment: a thousand times."""
 
@@ -27,6 +27,7 @@ def in_one_process(*names: str) -> Iterable[object]:
 
 
 every_command = pytest.mark.parametrize("scenario", in_one_process(*COMMANDS), indirect=True)
+every_command_and_all_figures = pytest.mark.parametrize("scenario", in_one_process(*COMMANDS, "report"), indirect=True)
 every_fault = pytest.mark.parametrize(
     "fault", [Fault.KILL, Fault.TEAR, Fault.FULL, Fault.FAIL], ids=lambda one: one.name
 )
@@ -41,7 +42,7 @@ def test_a_sample_of_calls(scenario: Scenario, fault: Fault) -> None:
 
 @pytest.mark.torture
 @pytest.mark.timeout(7200)
-@every_command
+@every_command_and_all_figures
 @every_fault
 def test_every_call(scenario: Scenario, fault: Fault) -> None:
     scenario.check(scenario.every(KILL_STRIDE if fault is Fault.KILL else STRIDE), [fault])
