@@ -18,7 +18,7 @@ _RANKS = {"conv1d": 1, "conv2d": 2, "conv3d": 3, "conv_transpose1d": 1, "conv_tr
 _PARAMETERS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 _TRANSPOSED_PARAMETERS = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
 _FAILURES = (RuntimeError, NotImplementedError, ValueError, TypeError, AssertionError, IndexError, AttributeError)
-"""Exceptions of models that cannot be built or run without numbers."""
+"""Exceptions of models that cannot be built or run without data."""
 
 
 class Architecture(dict[str, Operation]):
@@ -36,11 +36,11 @@ def operations(
 ) -> Architecture:
     """The convolutions of an architecture, by the name of the weight in a state dict.
 
-    build: makes the model; its weights are put on the meta device, where they have shapes and no numbers. training: run
+    build: creates the model; its weights are put on the meta device, where they have shapes but no data. training: run
     the model in training mode, to include heads that only training uses.
 
-    A module that is known under several names gives an operation for each; a weight that is read more than once gives
-    its first reading. Empty where the architecture cannot run without numbers (proposals of a detector,
+    A module registered under several names yields an operation for each; a weight that is read more than once yields
+    its first use. Empty if the architecture cannot run without data (proposals of a detector,
     data-dependent shapes).
     """
     try:
@@ -61,7 +61,7 @@ def operations(
 
 
 def _built(build: Callable[[], torch.nn.Module]) -> torch.nn.Module:
-    """The model on the meta device, also where its constructor needs numbers of its own, such as widths."""
+    """The model on the meta device, even if its constructor computes with real data, such as widths."""
     try:
         with torch.device("meta"):
             return build()
@@ -71,7 +71,7 @@ def _built(build: Callable[[], torch.nn.Module]) -> torch.nn.Module:
 
 
 class _Weightless(TorchFunctionMode):
-    """Puts the weights of layers on the meta device, and nothing else that a constructor makes."""
+    """Puts the weights of layers on the meta device; other tensors of a constructor keep their data."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -84,7 +84,7 @@ class _Weightless(TorchFunctionMode):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A convolution that was run.
+    """A convolution that was executed.
 
     weight: the parameter or buffer that it reads, directly or through other operations.
     """
@@ -105,7 +105,7 @@ def trace(model: torch.nn.Module, *inputs: torch.Tensor) -> Trace:
     """Run `model` once and record its convolutions.
 
     The depth of each is the number of edges of the longest path from an input to it in the graph that an export to
-    ONNX gives (docs/measures.md, 2; `filterzoo.architectures.edges`). Errors of the model pass.
+    ONNX gives (docs/measures.md, 2; `filterzoo.architectures.edges`). Exceptions of the model propagate.
     """
     tracer = _Tracer(model, inputs)
     with torch.no_grad(), tracer:
@@ -115,11 +115,11 @@ def trace(model: torch.nn.Module, *inputs: torch.Tensor) -> Trace:
 
 @dataclass(frozen=True, slots=True)
 class _Value:
-    """What is known of a tensor during the run. It keeps a reference, so that the tensor's id is not reused.
+    """What is known about a tensor during the run. It keeps a reference, so that the tensor's id is not reused.
 
-    depth: of the operation that made it, 0 for an input; None when it does not depend on an input. stored: the
-    parameter or buffer whose numbers these are, all of them, moved or scaled. folds: a batch norm behind it vanishes in
-    an export.
+    depth: of the operation that computed it, 0 for an input; None if it does not depend on an input. stored: the
+    parameter or buffer that its elements come from, all of them, reordered or scaled. folds: an export folds a batch
+    norm that follows it.
     """
 
     tensor: torch.Tensor
@@ -151,7 +151,7 @@ class _Call:
 
 
 class _Tracer(TorchFunctionMode):
-    """Propagates depth through what depends on the inputs, and the stored origin through what does not."""
+    """Propagates depth through tensors that depend on the inputs, and the stored origin through the others."""
 
     def __init__(self, model: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> None:
         super().__init__()
@@ -180,7 +180,8 @@ class _Tracer(TorchFunctionMode):
         if depth is not None:
             depth += edges(call.func, folded=read[0].folds)
         if call.name in _RANKS:
-            # An operation on constants only (a projection of position embeddings) has the depth of a first operation.
+            # An operation on constants only (a projection of position embeddings) has the depth of an input's first
+            # operation.
             self._read_weight(call, edges(call.func, folded=False) if depth is None else depth)
         if depth is not None:
             self.functions.note(call.name, self._convolution_arguments(call), (call.args, call.kwargs), result)
@@ -193,7 +194,7 @@ class _Tracer(TorchFunctionMode):
                 self._know(_Value(tensor, depth, stored, folds=folds))
 
     def _convolution_arguments(self, call: _Call) -> dict[str, Any] | None:
-        """Those of a convolution, and whether its weight is `fixed`: a buffer, or a constant of the code."""
+        """The arguments of a convolution, and whether its weight is `fixed`: a buffer, or a constant in the code."""
         if call.name not in _RANKS:
             return None
         given = call.given()
@@ -202,7 +203,7 @@ class _Tracer(TorchFunctionMode):
         return given | {"fixed": value is None or is_buffer}
 
     def _read_weight(self, call: _Call, depth: int) -> None:
-        """Note a convolution, unless its weight depends on an input."""
+        """Record a convolution, unless its weight depends on an input."""
         given = call.given()
         value = self._values.get(id(given["weight"]))
         if value is None or value.stored is None:
@@ -238,7 +239,7 @@ def _convolution(call: _Call, given: Mapping[str, Any], shape: tuple[int, ...], 
 
 
 def _padding(stated: Any, kernel: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:
-    """(begin of each axis, end of each axis), as ONNX has it; `same` puts the odd one at the end."""
+    """(begin of each axis, end of each axis), as ONNX has it; `same` puts the extra element at the end."""
     if stated == "same":
         totals = [step * (side - 1) for side, step in zip(kernel, dilation, strict=True)]
         return (*(total // 2 for total in totals), *(total - total // 2 for total in totals))
@@ -247,6 +248,6 @@ def _padding(stated: Any, kernel: Sequence[int], dilation: Sequence[int]) -> tup
 
 
 def _per_axis(stated: int | Sequence[int], rank: int) -> tuple[int, ...]:
-    """One number an axis: torch also takes one for all."""
+    """One number per axis; torch also accepts a single number for all axes."""
     numbers = (stated,) if isinstance(stated, int) else tuple(int(number) for number in stated)
     return numbers * rank if len(numbers) == 1 else numbers

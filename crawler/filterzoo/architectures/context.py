@@ -1,4 +1,4 @@
-"""Replaces metadata inferred from names and shapes with the architecture's, where both fit."""
+"""Replaces metadata inferred from names and shapes with the architecture's, if names and shapes match."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class DescribedFile:
 def with_architecture(tensors: Sequence[Tensor], architectures: Iterable[Mapping[str, Operation]]) -> DescribedFile:
     """The convolutions, described by the first architecture that fits; unchanged where none does.
 
-    They are replaced only if, once prefixes that all names share are off, there is a convolution weight for each
-    operation and an operation for each weight, of the same name and the same stored shape.
+    They are replaced only if, without the prefixes that all names share, weights and operations match one to one, by
+    name and stored shape.
     """
     for operations in architectures:
         for names in _without_prefixes([tensor.name for tensor in tensors]):
             if _fits(names, tensors, operations):
-                told = tuple(_told(tensor, operations[name]) for name, tensor in zip(names, tensors, strict=True))
-                # A plugin may give a plain mapping.
+                told = tuple(_described(tensor, operations[name]) for name, tensor in zip(names, tensors, strict=True))
+                # A plugin may return a plain mapping.
                 return DescribedFile(
                     told, getattr(operations, "activation", None), getattr(operations, "pooling", None)
                 )
@@ -47,7 +47,7 @@ def with_architecture(tensors: Sequence[Tensor], architectures: Iterable[Mapping
 
 
 def _without_prefixes(names: Sequence[str]) -> Iterator[Sequence[str]]:
-    """The names, then without the prefix that all share, then without the next."""
+    """The names, then the names without the first shared prefix, then without the next."""
     while names:
         yield names
         shared = next((prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in names)), None)
@@ -65,6 +65,6 @@ def _fits(names: Sequence[str], tensors: Sequence[Tensor], operations: Mapping[s
     )
 
 
-def _told(tensor: Tensor, operation: Operation) -> Tensor:
+def _described(tensor: Tensor, operation: Operation) -> Tensor:
     layout = Layout.IO_K if operation.convolution.kind is Kind.TRANSPOSED else Layout.OI_K
     return replace(tensor, convolution=operation.convolution, layout=layout, evidence=Evidence.ARCHITECTURE)

@@ -28,7 +28,7 @@ _LONG = {
     "mish": 3,  # Softplus, Tanh, Mul
     "silu": 2,  # Sigmoid, Mul
 }
-"""Functions that ONNX has no operator for (opset 17): the longest path through what stands for them."""
+"""Functions without an ONNX operator (opset 17): the longest path through the nodes that replace them."""
 
 _VIEWS = frozenset({"T", "mT", "H", "mH"})
 
@@ -36,8 +36,8 @@ _VIEWS = frozenset({"T", "mT", "H", "mH"})
 def edges(func: Callable[..., Any], *, folded: bool) -> int:
     """Edges on the longest path through `func`. folded: a batch norm here would vanish into the convolution before it.
 
-    What a function without an entry stands for is one node. Shapes that are computed from an input have no edges here,
-    as they are constants of an export with fixed input sizes.
+    A function without an entry is one node. Shape computations have no edges, because an export with fixed input sizes
+    turns them into constants.
     """
     name = getattr(func, "__name__", "")
     if name == "__get__":

@@ -18,7 +18,7 @@ _ACTIVATIONS = frozenset(
         *("softshrink", "softsign", "tanh", "tanhshrink", "threshold"),
     }
 )
-"""torch's activation functions; softmax is none, as it stands in attention and behind the logits."""
+"""torch's activation functions; softmax is not counted, because it is used in attention and after the logits."""
 _POOLS = re.compile(r"(?:adaptive_|fractional_)?(max|avg|lp)_pool[123]d(?:_with_indices)?")
 _CONVOLUTION = re.compile(r"conv[123]d")
 _POOL_WORDS = {"max": "max", "avg": "average", "lp": "lp"}
@@ -26,36 +26,36 @@ _IS_TRANSFORM, _IS_INVERSE = re.compile(r"fft_r?fft[2n]"), re.compile(r"fft_ir?f
 
 
 class FunctionCount:
-    """Counts functions of one run that something depends on an input for.
+    """Counts the functions that one run applies to tensors that depend on an input.
 
-    A pooling is counted where it leaves fewer places along an axis than it found, and more than one in all: the mean
-    over all places before a classifier is none. FrequencyLowCut pooling (arXiv:2204.00491) transforms, keeps the low
-    frequencies and transforms back: an inverse transform to fewer places than there were before.
+    A pooling is counted if its output is smaller along an axis and is not a single element: the global average before a
+    classifier is not counted. FrequencyLowCut pooling (arXiv:2204.00491) transforms, keeps the low frequencies and
+    transforms back: an inverse transform to a smaller size than that of the input.
     """
 
     def __init__(self) -> None:
         self._activations: Counter[str] = Counter()
         self._poolings: Counter[str] = Counter()
         self._spectra: dict[int, tuple[torch.Tensor, tuple[int, ...]]] = {}
-        """Transforms and what was made of them, and how many places there were before; they hold their tensors."""
+        """id -> a spectrum or a tensor computed from it (kept alive, as its id is the key), and the size before."""
 
     def note(self, name: str, convolution: Mapping[str, Any] | None, arguments: Any, result: Any) -> None:
-        """One call of a function of that name. convolution: its arguments by name, and `fixed`, if it is one."""
-        found = next((leaf for leaf in tree_leaves(arguments) if isinstance(leaf, torch.Tensor)), None)
-        made = next((leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)), None)
-        if found is None or made is None:
+        """Count one call of the function `name`. convolution: for a convolution, its arguments by name, and `fixed`."""
+        operand = next((leaf for leaf in tree_leaves(arguments) if isinstance(leaf, torch.Tensor)), None)
+        output = next((leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)), None)
+        if operand is None or output is None:
             return
         plain = name.rstrip("_")
         if plain in _ACTIVATIONS:
             is_relu6 = plain == "hardtanh" and {0.0, 6.0} <= _numbers(arguments)
             self._activations["relu6" if is_relu6 else plain] += 1
         elif pool := _POOLS.fullmatch(plain):
-            self._reduced(_POOL_WORDS[pool[1]], found, made)
+            self._reduced(_POOL_WORDS[pool[1]], operand, output)
         elif _CONVOLUTION.fullmatch(plain) and convolution is not None:
             if max(np.atleast_1d(convolution.get("stride", 1))) > 1:
-                self._reduced("blur" if convolution["fixed"] else "stride", found, made)
+                self._reduced("blur" if convolution["fixed"] else "stride", operand, output)
         else:
-            self._note_transform(plain, found, made)
+            self._note_transform(plain, operand, output)
 
     @property
     def activation(self) -> str | None:
@@ -67,18 +67,18 @@ class FunctionCount:
         """Words of `models.pooling`, the most frequent first; None for none."""
         return _listed(self._poolings)
 
-    def _reduced(self, word: str, found: torch.Tensor, made: torch.Tensor) -> None:
-        if found.ndim == made.ndim and _is_smaller(made.shape[2:], found.shape[2:]):
+    def _reduced(self, word: str, operand: torch.Tensor, output: torch.Tensor) -> None:
+        if operand.ndim == output.ndim and _is_smaller(output.shape[2:], operand.shape[2:]):
             self._poolings[word] += 1
 
-    def _note_transform(self, name: str, found: torch.Tensor, made: torch.Tensor) -> None:
+    def _note_transform(self, name: str, operand: torch.Tensor, output: torch.Tensor) -> None:
         if _IS_TRANSFORM.fullmatch(name):
-            self._spectra[id(made)] = (made, tuple(found.shape[2:]))
-        elif id(found) in self._spectra:
-            places = self._spectra[id(found)][1]
+            self._spectra[id(output)] = (output, tuple(operand.shape[2:]))
+        elif id(operand) in self._spectra:
+            size = self._spectra[id(operand)][1]
             if not _IS_INVERSE.fullmatch(name):
-                self._spectra[id(made)] = (made, places)
-            elif _is_smaller(made.shape[2:], places):
+                self._spectra[id(output)] = (output, size)
+            elif _is_smaller(output.shape[2:], size):
                 self._poolings["flc"] += 1
 
 
@@ -87,7 +87,7 @@ def _numbers(arguments: Any) -> set[float]:
 
 
 def _is_smaller(now: tuple[int, ...], before: tuple[int, ...]) -> bool:
-    """Whether there are fewer places along some axis, more along none, and more than one in all."""
+    """Whether the size shrank along some axis and is not 1 along all."""
     if len(now) != len(before) or not now:
         return False
     return any(a < b for a, b in zip(now, before, strict=True)) and any(a > 1 for a in now)
