@@ -1,7 +1,7 @@
 """The list of commands. A command is imported only when it is used.
 
-The built-in ones are listed here. Installed distributions name theirs in the entry-point group `filterzoo.commands`, or
-offer them by the hook `filterzoo_commands`, which requires importing their plugins.
+The built-in ones are listed here. Installed distributions declare theirs in the entry-point group `filterzoo.commands`,
+or offer them by the hook `filterzoo_commands`, which requires importing their plugins.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class NamedCommand:
         return command
 
     def placeholder(self) -> Callable[..., None]:
-        """A stand-in with the command's name and docstring, for lists; the module is parsed, not imported."""
+        """A placeholder with the command's name and docstring, for lists; the module is parsed, not imported."""
 
         def command() -> None:
             raise AssertionError(f"{self.function} is in a list only")
@@ -66,7 +66,7 @@ class NamedCommand:
 
 
 def named_commands() -> dict[str, NamedCommand]:
-    """The built-in commands, and those that installed distributions name in `GROUP`."""
+    """The built-in commands, and those that installed distributions declare in `GROUP`."""
     names = {name: name.replace("-", "_") for name in OURS}
     ours = {name: NamedCommand(f"filterzoo.commands.{word}", word) for name, word in names.items()}
     points = sorted(importlib.metadata.entry_points(group=GROUP), key=lambda point: point.name)
@@ -74,7 +74,7 @@ def named_commands() -> dict[str, NamedCommand]:
 
 
 def hooked_commands() -> Iterator[Callable[..., None]]:
-    """The commands of plugins whose distributions name none in `GROUP`; StartError for a name that is taken."""
+    """The commands of plugins whose distributions declare none in `GROUP`; StartError for a name that is taken."""
     naming = {_distribution(point) for point in importlib.metadata.entry_points(group=GROUP)}
     points = importlib.metadata.entry_points(group="filterzoo")
     asked = {point.name for point in points if _distribution(point) not in naming}

@@ -1,4 +1,4 @@
-"""filterzoo check-plugin: runs the contract of sources and formats and says what is wrong in words."""
+"""filterzoo check-plugin: checks a plugin against the contract of sources and formats and explains each violation."""
 
 from __future__ import annotations
 

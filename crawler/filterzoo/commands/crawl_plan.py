@@ -22,7 +22,7 @@ from filterzoo.reporting.summary import KEPT_FAILURES
 from filterzoo.reporting.terminal import cell, console, table
 
 PLAN_FAILURES = 20
-"""Failures of a dry run that are shown one by one."""
+"""Most failures of a dry run that are listed."""
 
 
 def show_plan(
@@ -30,7 +30,7 @@ def show_plan(
 ) -> None:
     """By source: checkpoints, bytes, licences, what would be left out and why; then the cost.
 
-    Nothing is kept but counts and the first failures, so that a listing may be of any length.
+    Only counts and the first failures are kept, so that memory does not grow with the listing.
     """
     bytes_a_second = None if rate is None else _rate(rate)
     table_of_prices = None if prices is None else read_prices(prices)
@@ -52,8 +52,8 @@ def show_plan(
                     failures.append(found)
     cost = cost_of(amount, bytes_a_second, table_of_prices)
     if as_json:
-        told = {"failures": [_failure(entry) for entry in failures], "failures_left_out": failed - len(failures)}
-        typer.echo(json.dumps({"sources": sources, **told, "cost": cost.document()}))
+        parts = {"failures": [_failure(entry) for entry in failures], "failures_left_out": failed - len(failures)}
+        typer.echo(json.dumps({"sources": sources, **parts, "cost": cost.document()}))
     else:
         _print_plan(sources)
         _print_failures(failures, failed)
@@ -63,7 +63,7 @@ def show_plan(
 
 
 def _rate(stated: str) -> float:
-    """StartError for what is no rate."""
+    """The rate as a number; StartError for an invalid one."""
     try:
         return parse_rate(stated)
     except ValueError as error:
@@ -79,7 +79,7 @@ def _count(counts: dict[str, Any], task: Task) -> None:
 
 
 def _print_cost(amount: Amount, cost: Cost) -> None:
-    """One line; nothing where there is nothing to fetch."""
+    """Print the cost on one line, if there is anything to fetch."""
     if not amount.checkpoints:
         return
     words: list[tuple[float | None, Callable[[float], str]]] = [
@@ -87,10 +87,10 @@ def _print_cost(amount: Amount, cost: Cost) -> None:
         (cost.core_hours, lambda hours: f"{hours:,.2f} core hours"),
         (cost.money, lambda money: f"{money:,.2f} {cost.currency}"),
     ]
-    told = [f"{amount.bytes:,} bytes", f"{cost.requests:,} requests"]
-    told += [say(number) for number, say in words if number is not None]
+    parts = [f"{amount.bytes:,} bytes", f"{cost.requests:,} requests"]
+    parts += [say(number) for number, say in words if number is not None]
     more = f"; at least, since the sizes of {amount.unknown_sizes:,} are unknown" if amount.unknown_sizes else ""
-    console().print(f"to fetch: {', '.join(told)}{more}")
+    console().print(f"to fetch: {', '.join(parts)}{more}")
 
 
 def _failure(entry: LedgerEntry) -> dict[str, str | None]:
@@ -100,7 +100,7 @@ def _failure(entry: LedgerEntry) -> dict[str, str | None]:
 
 
 def _print_failures(failures: list[LedgerEntry], failed: int) -> None:
-    """What could not be listed, and why; the same words once. failed: how many there are in all."""
+    """What could not be listed, and why; identical lines are printed once. failed: the total number of failures."""
     out = console()
     lines = list(dict.fromkeys(line_of_entry(entry) for entry in failures))
     for line in lines[:PLAN_FAILURES]:
@@ -116,16 +116,16 @@ def _nothing() -> dict[str, Any]:
 
 
 def _print_plan(sources: dict[str, dict[str, Any]]) -> None:
-    made = table("source", "checkpoints", "bytes", "licences", "left out", numbers=("checkpoints", "bytes"))
+    rows = table("source", "checkpoints", "bytes", "licences", "left out", numbers=("checkpoints", "bytes"))
     for name, counts in sorted(sources.items()):
         licences = ", ".join(f"{licence} {number}" for licence, number in sorted(counts["licences"].items()))
         left_out = ", ".join(f"{reason} {number}" for reason, number in sorted(counts["left_out"].items()))
-        made.add_row(name, str(counts["checkpoints"]), _size(counts), cell(licences, longest=200), left_out)
-    console().print(made)
+        rows.add_row(name, str(counts["checkpoints"]), _size(counts), cell(licences, longest=200), left_out)
+    console().print(rows)
 
 
 def _size(counts: dict[str, Any]) -> str:
-    """The bytes that the zoo states, and of how many checkpoints it states none."""
+    """The bytes that the zoo states, and the number of checkpoints of unknown size."""
     if counts["unknown_sizes"] == counts["checkpoints"] and not counts["bytes"] and counts["checkpoints"]:
         return "unknown"
     return f"{counts['bytes']:,}" + (f" + {counts['unknown_sizes']} unknown" if counts["unknown_sizes"] else "")

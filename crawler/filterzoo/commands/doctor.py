@@ -1,4 +1,4 @@
-"""filterzoo doctor: checks and mends the work folder."""
+"""filterzoo doctor: checks and repairs the work folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from filterzoo.store.doctor import Diagnosis
 
 SHOWN = 20
-"""Most findings of a kind that are shown one by one."""
+"""Most findings of a kind that are listed."""
 
 
 def doctor(

@@ -1,4 +1,4 @@
-"""filterzoo inspect: the convolution layers of model files, with nothing in them executed."""
+"""filterzoo inspect: the convolution layers of model files, without executing anything in them."""
 
 from __future__ import annotations
 

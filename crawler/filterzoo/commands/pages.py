@@ -49,7 +49,7 @@ def hooks_page() -> str:
 
 
 def main() -> None:
-    """Write both pages into the folder that is named."""
+    """Write both pages into the folder given as an argument."""
     folder = Path(sys.argv[1])
     (folder / "commands.md").write_text(commands_page(), encoding="utf-8")
     (folder / "hooks.md").write_text(hooks_page(), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""filterzoo plugins: what is installed, what failed to load, and how well the jail holds on this machine."""
+"""filterzoo plugins: what is installed, what failed to load, and which layers of the jail are active here."""
 
 from __future__ import annotations
 

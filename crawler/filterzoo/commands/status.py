@@ -19,7 +19,7 @@ from filterzoo.store.shared_journal import fetch_journal
 from filterzoo.store.workfolder import WorkFolder
 
 SHOWN = 20
-"""Most ledger entries that are shown one by one."""
+"""Most ledger entries that are listed."""
 KEPT = 100_000
 """Most ledger entries that --json prints."""
 
@@ -56,11 +56,11 @@ def show(summary: Summary) -> None:
     for name, last in sorted(summary.not_listed.items()):
         out.print(f"not listed: {printable(name)}; {f'it last was at {last}' if last else 'it never was'}")
     if summary.again:
-        out.print(_again(summary))
+        out.print(_next_retries(summary))
 
 
-def _again(summary: Summary) -> str:
-    """What the next run tries again, and from when, where hosts asked to wait."""
+def _next_retries(summary: Summary) -> str:
+    """What the next run retries, and from when, if hosts asked to wait."""
     sources = ", ".join(f"{printable(name)} {count:,}" for name, count in sorted(summary.again.items()))
     text = f"tried again when the same `filterzoo crawl` runs next: {summary.again.total():,} ({sources})"
     if summary.not_before:
@@ -70,7 +70,7 @@ def _again(summary: Summary) -> str:
 
 
 def _ledger_document(journal: Journal, total: int) -> dict[str, Any]:
-    """Every entry of the ledger, the first `KEPT` at most, and how many more there are."""
+    """The entries of the ledger, at most `KEPT`, and the number of the others."""
     kept = list(journal.ledger_fields(KEPT))
     return {"ledger": kept, "ledger_left_out": total - len(kept)}
 
