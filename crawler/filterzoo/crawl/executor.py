@@ -1,4 +1,4 @@
-"""Executors run tasks, on this machine or on many: the protocol, and the choice of one."""
+"""Executors run tasks on one machine or many: the protocol, and the selection by name."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ Outcome = Done | LedgerEntry
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What an executor works on now. nodes: machine -> the names of the checkpoints that it reads.
+    """The checkpoints in progress.
 
-    waiting: checkpoints that were handed out, and that no machine has begun.
+    nodes: machine -> the names of the checkpoints that it reads. waiting: submitted checkpoints that no machine has
+    started.
     """
 
     nodes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -39,9 +40,9 @@ def show_nothing(_running: Running) -> None:
 class ExecutorOptions:
     """Options of an executor from the command line. workers: tasks in parallel; None: the executor's choice.
 
-    address: of a cluster; None where the executor looks for one itself, or needs none. store: of fragments, where it
-    is shared; None where it is in the work folder. manifests, plugins: the files of this machine that workers need.
-    on_running: what an executor on several machines calls about once a second, in the crawl's own process.
+    address: of a cluster; None if the executor finds one itself or needs none. store: the shared store of fragments;
+    None if it is in the work folder. manifests, plugins: the files of this machine that workers need. on_running: an
+    executor on several machines calls it about once a second, in the crawl's own process.
     """
 
     workers: int | None = None
@@ -55,12 +56,12 @@ class ExecutorOptions:
 class Executor(Protocol):
     """Runs tasks. A plugin offers one through the hook `filterzoo_executors`; it may inherit from this class.
 
-    It is constructed with the options, entered before discovery, and exited when the run ends, however it ends.
-    StartError from either where it cannot start.
+    It is constructed with the options, entered before discovery, and exited when the run ends, also after an error.
+    Both the constructor and `__enter__` raise StartError if it cannot start.
     """
 
     name: ClassVar[str]
-    """What `--executor` takes."""
+    """The value of `--executor`."""
 
     def __init__(self, options: ExecutorOptions) -> None: ...
 
@@ -75,7 +76,7 @@ class Executor(Protocol):
 
     @property
     def pace(self) -> Pace | None:
-        """The rate limiter shared by all workers; None: by files in the cache's folder."""
+        """The rate limiter shared by all workers; None for one through files in the cache's folder."""
         return None
 
     def run(self, setup: WorkerSetup, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
@@ -88,10 +89,10 @@ class Executor(Protocol):
 
 @runtime_checkable
 class RunsGroups(Protocol):
-    """An executor that has several outcomes at once, which are recorded in one transaction: one wait for the disk."""
+    """An executor that returns several outcomes together; they are recorded in one transaction, with one disk sync."""
 
     def run_groups(self, setup: WorkerSetup, tasks: Iterable[Task]) -> Iterator[list[tuple[Task, Outcome]]]:
-        """As `Executor.run`, those that came together in one list."""
+        """As `Executor.run`; outcomes that arrive together are one list."""
         ...
 
 
@@ -101,9 +102,9 @@ def chosen(
     options: ExecutorOptions,
     failures: Sequence[LedgerEntry] = (),
 ) -> Executor:
-    """The executor of that name, not entered yet; StartError where none is offered.
+    """The executor of that name, not entered yet; StartError if there is none.
 
-    failures: of plugins that did not load, one of which may be the one that offers it.
+    failures: of plugins that did not load, since one of them may offer it.
     """
     if name not in offered:
         close = difflib.get_close_matches(name, offered, 1)
@@ -114,7 +115,7 @@ def chosen(
 
 
 def outcomes(executor: Executor, setup: WorkerSetup, tasks: Iterable[Task]) -> Iterator[list[tuple[Task, Outcome]]]:
-    """The outcomes of `Executor.run`, those that came together; FilterZooError unless there is one for each task.
+    """The outcomes of `Executor.run`, in groups as they arrive; FilterZooError unless there is one for each task.
 
     Executors come from plugins: a lost task must not look like a finished run.
     """

@@ -14,7 +14,7 @@ from filterzoo.store.journal import Journal
 
 @dataclass(slots=True)
 class ListingProgress:
-    """documents: small documents received so far. checkpoints: found so far. source: of the last one found."""
+    """Progress of discovery: documents received, checkpoints found, and the source of the last checkpoint."""
 
     source: str = ""
     documents: int = 0

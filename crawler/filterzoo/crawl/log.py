@@ -26,7 +26,7 @@ from filterzoo.reporting.terminal import console, printable, unless_closed
 PULSE = 30.0
 """Seconds between two lines on progress, without a terminal."""
 SHOWN_NODES = 10
-"""Most machines that are shown one by one."""
+"""Most machines with a line of their own."""
 
 
 class CrawlLog:
@@ -44,7 +44,7 @@ class CrawlLog:
         self._same = 0
         self.new = self.known = self.skipped = self.failed = 0
         self.reasons: Counter[str] = Counter()
-        """Reason -> how many failed of it."""
+        """Reason -> number of failures."""
 
     def __enter__(self) -> Self:
         if self._console.is_terminal and self._form is LogFormat.TEXT and self._level >= Level.NEWS:
@@ -126,7 +126,7 @@ class CrawlLog:
         return f"{self.new} new, {self.known} known, {failed}, {self._rate():.1f} a second"
 
     def _rate(self) -> float:
-        """Checkpoints a second that were read, well or not, since the start."""
+        """Checkpoints processed per second since the start, failures included."""
         return (self.new + self.failed) / max(1e-3, time.time() - self._started)
 
     def show(self, event: Event) -> None:
@@ -139,7 +139,7 @@ class CrawlLog:
             return
         if self._form is LogFormat.JSON:
             self._print(json.dumps({"time": _now(), **_record(event)}))
-        elif not self._is_told(event.outcome) and not (self._bar is not None and isinstance(event.outcome, Done)):
+        elif not self._was_shown(event.outcome) and not (self._bar is not None and isinstance(event.outcome, Done)):
             self._print(_line(event))
 
     def _count(self, event: Event) -> None:
@@ -159,7 +159,7 @@ class CrawlLog:
         with unless_closed():
             self._console.print(line if dated else f"{_now()} {line}")
 
-    def _is_told(self, outcome: Done | LedgerEntry | Task) -> bool:
+    def _was_shown(self, outcome: Done | LedgerEntry | Task) -> bool:
         """Whether the same failure was shown before: a host that is down fails for all of its files."""
         if not isinstance(outcome, LedgerEntry) or outcome.reason is not Reason.FETCH_FAILED or not outcome.where:
             return False

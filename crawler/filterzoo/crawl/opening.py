@@ -1,4 +1,4 @@
-"""Finds the model in an artifact: in place if it is stored, otherwise unpacked to the scratch folder."""
+"""Finds the model in an artifact: in place if it is stored uncompressed, otherwise unpacked to the scratch folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PACKED_ENDING = re.compile(r"\.(gz|bz2|xz)$", re.IGNORECASE)
 MAX_UNPACKED = 3
 """Most levels of unpacking: a tar in gzip, a deflated zip in it, its model."""
 KEPT_FREE = 64 << 20
-"""Bytes of the disk that are kept free."""
+"""Bytes of disk space that are kept free."""
 
 
 class Unpacked(LocalFile):
@@ -38,7 +38,7 @@ class Unpacked(LocalFile):
         self.packed_bytes = packed_bytes
 
     def beside(self, name: str) -> LocalFile:
-        """It has no side files: its folder is ours."""
+        """Refused: an unpacked file has no side files."""
         raise Refused(Reason.UNSUPPORTED, "a model in an archive whose weights lie in other files", ascii(name)[:80])
 
 
@@ -55,10 +55,10 @@ def opened(
 ) -> Iterator[tuple[RandomAccessFile, Index]]:
     """The file that holds the model's bytes, and the model's index.
 
-    That is `file` itself, or an `Unpacked` one in `scratch` that is gone afterwards. `member`: which model of an
-    archive; needed where it holds several. all_tensors: the index lists every array. most: bytes that may be unpacked.
-    Refused as `Jail.look` and `Jail.unpack` do; what one packed file allows (`JailLimits`) holds for all levels
-    together, so that bombs in bombs do not multiply.
+    That is `file` itself, or an `Unpacked` file in `scratch` that is removed afterwards. member: the model in an
+    archive; required if it holds several. all_tensors: the index lists every array. most: bytes that may be unpacked.
+    Refused as by `Jail.look` and `Jail.unpack`. The limits of one packed file (`JailLimits`) apply to all levels
+    together, so that nested bombs do not multiply.
     """
     with contextlib.ExitStack() as stack:
         inside: list[str] = []

@@ -1,6 +1,6 @@
-"""The straight line: discover, fetch, index, normalise, measure, store.
+"""The stages of a crawl: discover, fetch, index, normalise, measure, store.
 
-The last two stages, shard and publish, start from what is stored here: `filterzoo_publish.release`.
+The last two stages, shard and publish, read what is stored here: `filterzoo_publish.release`.
 
     discover    filterzoo.crawl.discovery     manifests -> checkpoints, no weight fetched
     fetch       filterzoo.network.door          checkpoint -> random access to its bytes
@@ -44,14 +44,14 @@ from filterzoo.store.shared_journal import opened_journal
 from filterzoo.store.workfolder import WorkFolder
 
 _NOTED_AT_ONCE = 1000
-"""Of what discovery gives, in one transaction of the journal: each waits for the disk."""
+"""Results of discovery per transaction of the journal, because each transaction waits for the disk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What `filterzoo crawl` was asked for. limit: at most so many checkpoints are looked at; only: of one source.
+    """The arguments of `filterzoo crawl`.
 
-    executor: the name of what runs the tasks.
+    limit: the most checkpoints to look at. only: the name of a single source. executor: the name of the executor.
     """
 
     manifests: tuple[Path, ...]
@@ -68,9 +68,9 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """The outcome of a checkpoint, or of a whole plugin; `is_new` is False where an earlier run settled it.
+    """The outcome of a checkpoint, or of a whole plugin; `is_new` is False if an earlier run settled it.
 
-    changed: the facts about it that this run noted otherwise than that one.
+    changed: the facts about it that differ from the earlier run's.
     """
 
     outcome: Done | LedgerEntry | Task
@@ -87,8 +87,7 @@ def crawl(
 ) -> Summary:
     """Crawl what the manifests list and the work folder does not have; returns the state of the whole folder.
 
-    limits: of this run; it says afterwards what is left. on_listing: shown how far discovery is, each time that it is
-    further.
+    limits: of this run; afterwards they tell what is left. on_listing: called with the progress of discovery.
     """
     limits = limits or RunLimits()
     watch = ListingWatch(on_listing, frozenset(failure.source for failure in plugins.failures))
@@ -135,7 +134,7 @@ def crawl(
 
 
 def planned_sources(order: Order, plugins: Plugins) -> list[str]:
-    """The sources that `dry_run` asks."""
+    """The sources that `dry_run` lists."""
     return [name for name in named_sources(order.manifests, plugins) if order.only in {None, name}]
 
 
@@ -157,7 +156,7 @@ def _tasks(
 ) -> Generator[Task, None, None]:
     """The tasks that are left to do, sources in turn; outcomes that need no work are recorded here.
 
-    The blocks of one source stay in order: what several of them list has the settings of the first.
+    The blocks of one source stay in order: a checkpoint that several of them list has the settings of the first.
     """
     blocks = [one.source.name for one in sources if order.only in {None, one.source.name}]
     allowed = Allowance(order.limit)
@@ -180,7 +179,7 @@ def _tasks(
 
 
 def _noted(found: Iterable[Task | LedgerEntry], journal: Journal) -> Generator[Task | LedgerEntry, None, None]:
-    """Pass everything on, and record in the journal what is listed today and what of it is left out."""
+    """Pass everything on, and record in the journal what is listed and what is left out."""
     today = datetime.now(UTC).date().isoformat()
     listed: list[Checkpoint] = []
     refused: list[LedgerEntry] = []

@@ -1,4 +1,4 @@
-"""The order in which tasks start: cheap and popular first, sources and hosts in turn; small ones in groups."""
+"""The order in which tasks start: cheap and popular first, sources and hosts in turn; small checkpoints in groups."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from filterzoo.outcome import Done, LedgerEntry
 AHEAD = 1000
 """Tasks of a source that are listed before the cheapest of them starts."""
 ASSUMED = 100_000_000
-"""Bytes of a checkpoint whose zoo states none."""
+"""Assumed size in bytes of a checkpoint whose zoo states none."""
 SMALL = 1 << 20
-"""Most bytes of a checkpoint that is taken in a group; a larger one is a group of its own."""
+"""Largest checkpoint in bytes that shares a group; a larger one is a group of its own."""
 MOST = 16
 """Most checkpoints of a group. If its worker is killed, they are all processed again."""
 _LOOKED_AT = 32
-"""Checkpoints without a stated size are small while so many before them were, as far as they are known."""
+"""Number of recent checkpoints whose actual sizes predict that of one without a stated size."""
 
 
 class _Hosts(Counter[str]):
-    """Bytes of the tasks that were started of each host, of all sources together."""
+    """Bytes of the started tasks by host, over all sources."""
 
     def join(self, host: str, others: Iterable[str]) -> None:
-        """A host that has waiting tasks again counts as if it had been given what the least of the others was.
+        """Set the bytes of a host that has waiting tasks again to the minimum of the other hosts.
 
-        Otherwise one that is listed late would be the only one until it has caught up.
+        Otherwise a host that is listed late would be the only one served until it has caught up.
         """
         self[host] = max(self[host], min((self[one] for one in others), default=0))
 
 
 @dataclass(slots=True)
 class _Queue:
-    """A source's tasks in hand. waiting: host -> its tasks as a heap. given: bytes of those that were started."""
+    """A source's listed tasks. waiting: host -> its tasks as a heap. given: bytes of started tasks."""
 
     listing: Iterator[Task]
     hosts: _Hosts
@@ -48,7 +48,7 @@ class _Queue:
     is_listed: bool = False
 
     def draw(self, most: int) -> None:
-        """List up to so many tasks more."""
+        """List up to `most` more tasks."""
         for _ in range(min(most, AHEAD - self.in_hand)):
             task = next(self.listing, None)
             if task is None:
@@ -57,16 +57,16 @@ class _Queue:
             host = _host_of(task)
             if host not in self.waiting:
                 self.hosts.join(host, self.waiting)
-            # Sizes that differ by less than a factor of two are alike: then the place in the listing decides, and
-            # zoos list what is popular first.
+            # Sizes in the same power of two are equal: then the position in the listing decides, because zoos list
+            # popular checkpoints first.
             heapq.heappush(self.waiting.setdefault(host, []), (_bytes_of(task).bit_length(), self.drawn, task))
             self.drawn += 1
             self.in_hand += 1
 
     def next(self) -> Task | None:
-        """The cheapest task in hand of the host that was given the fewest bytes; None where there is none any more.
+        """The cheapest listed task of the host with the fewest started bytes; None at the end.
 
-        Two are listed for each that starts, so that the first starts at once and there is more choice with each.
+        Two tasks are listed for each that starts, so that the first starts at once and the choice grows.
         """
         if not self.is_listed:
             self.draw(2)
@@ -83,10 +83,10 @@ class _Queue:
 
 
 def in_turn(listings: Sequence[Iterator[Task]]) -> Iterator[Task]:
-    """All tasks of all sources: the next is one of the source that was given the fewest bytes until now.
+    """All tasks of all sources; the next is from the source with the fewest started bytes.
 
-    Hosts of a source have their turn in the same way. At most AHEAD tasks of each source are in memory. Nothing
-    depends on time or on what becomes of a task.
+    The hosts of a source take turns in the same way. At most AHEAD tasks of each source are in memory. The order does
+    not depend on time or on outcomes.
     """
     hosts = _Hosts()
     queues = [_Queue(listing, hosts) for listing in listings]
@@ -100,7 +100,7 @@ def in_turn(listings: Sequence[Iterator[Task]]) -> Iterator[Task]:
 
 
 def _host_of(task: Task) -> str:
-    """The host of its first file; empty for files of this machine and for what is no address."""
+    """The host of its first file; empty for local files and invalid addresses."""
     try:
         return urlsplit(task.checkpoint.artifacts[0].url).hostname or ""
     except ValueError:
@@ -113,7 +113,7 @@ def _bytes_of(task: Task) -> int:
 
 
 class TaskGroups:
-    """Draws tasks in groups that grow with the number of tasks that ended: a short crawl is spread over all workers."""
+    """Draws tasks in groups that grow with the number of finished tasks, so that a short crawl uses all workers."""
 
     def __init__(self, tasks: Iterable[Task], workers: int) -> None:
         self._remaining: Iterator[Task] = iter(tasks)
@@ -140,13 +140,13 @@ class TaskGroups:
         return group
 
     def take_singly(self, tasks: Sequence[Task]) -> None:
-        """Give these again, each by itself."""
+        """Put these tasks back, each as a group of its own."""
         self._singly.extend(tasks)
 
     def ended(
         self, group: Sequence[Task], outcomes: Sequence[Done | LedgerEntry]
     ) -> list[tuple[Task, Done | LedgerEntry]]:
-        """Each task of a group with its outcome; it counts for the size of later groups."""
+        """Pair each task of a group with its outcome, and count it for the size of later groups."""
         self._ended += len(group)
         ended = list(zip(group, outcomes, strict=True))
         self._sizes += [one.size for task, one in ended if isinstance(one, Done) and stated_size(task) is None]

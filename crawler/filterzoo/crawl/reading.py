@@ -33,7 +33,7 @@ class CheckedLayers:
 
     @property
     def integrity(self) -> str:
-        """What the bytes were checked against: `sha256`, `crc32`, `sha256+crc32`, or `none` but the transport."""
+        """What the bytes were checked against: `sha256`, `crc32`, `sha256+crc32`, or `none`."""
         if self._integrity is None:
             raise RuntimeError("what the layers were checked against is known when all of them were read and compared")
         return self._integrity
@@ -77,6 +77,6 @@ def checked_layers(
 
 
 def check_size(size: int, most: int | None) -> None:
-    """Refused (too_large), as at discovery: some zoos state no size, or a wrong one."""
+    """Refused (too_large), as at discovery, because some zoos state no size or a wrong one."""
     if most is not None and size > most:
         raise Refused(Reason.TOO_LARGE, f"{size} bytes, the manifest allows {most}")

@@ -12,7 +12,7 @@ from filterzoo.source import Source
 from filterzoo.store.journal import Journal
 
 _KEPT = frozenset({"id", "revision", "source", "artifacts"})
-"""Fields that are no facts about a network but identify the files that were read."""
+"""Fields that identify the files that were read; all others are facts about the network."""
 FACTS = tuple(field.name for field in fields(Checkpoint) if field.name not in _KEPT)
 
 
@@ -25,9 +25,9 @@ class Settled:
 
 
 def settled(journal: Journal, task: Task, opened: OpenSource) -> Settled | None:
-    """The settled task, with its new facts recorded; None where its file has to be read again.
+    """The settled task, with its new facts recorded; None if its file has to be read again.
 
-    That is so for facts that affect layers: another licence, and an architecture that the source can build.
+    That is required for facts that affect layers: another licence, or an architecture that the source can build.
     """
     key = task.settings.key
     if not journal.is_settled(task.checkpoint, key):

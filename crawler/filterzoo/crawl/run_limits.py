@@ -1,4 +1,4 @@
-"""How much one run may fetch, how long it may take, and whether its disk has room; what is left is for the next run."""
+"""Limits of one run: bytes to fetch, duration, and free disk space. What is left is for the next run."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from filterzoo.outcome import Done, LedgerEntry
 
 Found = TypeVar("Found")
 LEAST_FREE = 16 << 20
-"""Bytes that have to be free before a checkpoint is taken: for the journal, and for fragments of usual size."""
+"""Free bytes required before a checkpoint starts: for the journal, and for fragments of usual size."""
 
 
 @dataclass(slots=True)
 class Left:
-    """What a run left for the next one. bytes: as far as zoos state them; unknown_sizes: of how many they do not.
+    """What a run left for the next one.
 
-    is_counted: False where the time was over and the rest was not even listed.
+    bytes: as far as zoos state them. unknown_sizes: checkpoints without a stated size. is_counted: False if the time
+    was over before everything was listed.
     """
 
     checkpoints: int = 0
@@ -41,7 +42,7 @@ class Left:
 
 
 class Allowance:
-    """Lets through so many of what several listings give, all together; None: everything. Draws no more than that."""
+    """Limits several listings to a common number of items, and draws no more than that; None: no limit."""
 
     def __init__(self, limit: int | None) -> None:
         self._left = limit
@@ -59,10 +60,10 @@ class Allowance:
 
 
 class RunLimits:
-    """Passes tasks on while there is room for them. max_bytes: of files; max_hours: until the last task is started.
+    """Passes tasks on within the limits. max_bytes: of files; max_hours: until the last task starts.
 
-    A checkpoint that does not fit is left, and smaller ones behind it are taken. One of unknown size counts when it is
-    done. `clock` is in seconds.
+    A checkpoint that does not fit is left, and smaller ones after it are taken. A checkpoint of unknown size counts
+    when it is done. `clock` returns seconds.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class RunLimits:
         self._bytes = 0
 
     def within(self, tasks: Iterable[Task]) -> Iterator[Task]:
-        """Those for which there is room."""
+        """The tasks that fit."""
         for task in tasks:
             size = stated_size(task)
             if self._end is not None and self._clock() >= self._end:
@@ -89,7 +90,7 @@ class RunLimits:
                 yield task
 
     def spent(self, task: Task, outcome: Done | LedgerEntry) -> None:
-        """What became of a task."""
+        """Count the outcome of a task."""
         if isinstance(outcome, Done) and stated_size(task) is None:
             self._bytes += outcome.size
 
@@ -106,7 +107,7 @@ def stated_size(task: Task) -> int | None:
 
 
 def with_room(tasks: Iterable[Task], folder: Path) -> Iterator[Task]:
-    """Pass tasks on while there is room in the work folder; StorageFailed where there is none for the next."""
+    """Pass tasks on while there is room in the work folder; StorageFailed if there is none for the next."""
     for task in tasks:
         free = shutil.disk_usage(folder).free
         if free < LEAST_FREE:

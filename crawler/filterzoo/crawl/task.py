@@ -1,4 +1,4 @@
-"""What a worker is given: its configuration, and tasks. Each survives a process boundary."""
+"""The input of a worker: its configuration and tasks. Both survive a process boundary."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Settings:
 
     @property
     def key(self) -> str:
-        """Changes when a checkpoint has to be read again; the journal stores it with every result."""
+        """A key that changes when checkpoints must be read again; the journal stores it with every result."""
         policy = [sorted(self.policy.allow) if self.policy.allow is not None else None, sorted(self.policy.deny)]
         parts = [sorted(self.kernels), policy, str(self.policy.unknown), self.max_bytes, self.max_filters]
-        # Results older than this setting were made with its default.
+        # Results from before this setting existed used its default.
         chosen = [] if self.verify_sha256 is VerifySha256.WHEN_CHEAP else [self.verify_sha256]
         return json.dumps(parts + chosen + self.budget.key)
 
@@ -47,7 +47,7 @@ class Task:
     settings: Settings
 
     def ledger_entry(self, stage: Stage, refusal: Refused) -> LedgerEntry:
-        """Why this checkpoint did not make it."""
+        """The ledger entry of this checkpoint for a refusal."""
         return LedgerEntry(
             source=self.checkpoint.source,
             id=self.checkpoint.id,
