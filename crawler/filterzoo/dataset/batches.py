@@ -13,8 +13,7 @@ from filterzoo.dataset.sparse_copy import copied
 from filterzoo.store.filters import BLOCK
 
 _NUMBERS = 9 * 3 * BLOCK
-"""Weights decoded at a time: 3.5 MB. Arrow doubles its buffer as it fills, so a size just below a power of two copies
-least."""
+"""Weights decoded at a time: 3.5 MB. Arrow doubles its buffer as it fills: a size just below 2**n copies the least."""
 
 
 def batches(

@@ -14,7 +14,7 @@ from filterzoo.dataset.words import listed, near_matches
 
 
 class Bounds(TypedDict, total=False):
-    """The measures that are bounded most often. Any other numeric column of `layers` is accepted as well."""
+    """The most common bounds. Any other numeric column of `layers` is accepted as well."""
 
     min_n_filters: int | None
     max_n_filters: int | None
@@ -39,7 +39,7 @@ class Bounds(TypedDict, total=False):
 
 
 def check_bounds(bounds: Mapping[str, float | None], keywords: list[str]) -> None:
-    """TypeError for an unknown keyword or a value that is no number; ValueError for NaN and an empty range."""
+    """TypeError for an unknown keyword or a value that is not a number; ValueError for NaN and an empty range."""
     for keyword, value in bounds.items():
         if not keyword.startswith(("min_", "max_")):
             near = near_matches(keyword, [*keywords, *Bounds.__annotations__])

@@ -1,8 +1,8 @@
 """File access below an untrusted folder: links are not followed, only regular files are opened.
 
-Every component is opened relative to the one before it with O_NOFOLLOW, so that a link cannot lead outside, not even
-one that appears between a check and its use. `root` is a path or an open directory; the path itself may be a link,
-since a user named it.
+Every component is opened relative to its parent with O_NOFOLLOW, so that a link cannot lead outside, even if it appears
+between a check and its use. `root` is a path or an open directory; the path itself may be a link, because it comes from
+the user.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _NOT_THERE = frozenset({errno.ELOOP, errno.ENOTDIR})
-"""Error numbers for a link in place of a folder, by system; for a link in place of a file it is the first."""
+"""Error numbers for a link in place of a folder, by system; for a link in place of a file it is ELOOP."""
 _PIECE = 1 << 20
 
 
 class FolderEntry(NamedTuple):
-    """An entry below a folder that is no folder itself."""
+    """An entry below a folder, other than a folder."""
 
     path: str
     is_regular: bool
@@ -35,7 +35,7 @@ class FolderEntry(NamedTuple):
 def open_regular_file(root: str | int, path: str) -> int:
     """A descriptor of a regular file, for reading.
 
-    FileNotFoundError where there is none; StartError for a link in its path and for anything but a regular file.
+    FileNotFoundError if it does not exist; StartError for a link in its path and for anything but a regular file.
     """
     with parent(root, path) as (folder, name):
         try:
@@ -84,7 +84,7 @@ def check_place(root: int, path: str) -> None:
 def entries(root: str, folder: str, depth: int) -> Iterator[FolderEntry]:
     """All entries below a folder, in order; folders deeper than `depth` levels are entries themselves.
 
-    Nothing where the folder is missing; StartError for a file or a link.
+    Nothing if the folder is missing; StartError for a file or a link.
     """
     try:
         with parent(root, f"{folder}/.") as (descriptor, _):
@@ -114,9 +114,9 @@ def _is_regular(entry: os.DirEntry[str]) -> bool:
 
 @contextlib.contextmanager
 def parent(root: str | int, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
-    """(the open folder that the path's last component is in, that component). make: missing folders are made, durably.
+    """(the open parent folder of the path, the path's last component). make: create missing folders, durably.
 
-    FileNotFoundError where a folder is missing; StartError where one is a link or a file.
+    FileNotFoundError if a folder is missing; StartError if one is a link or a file.
     """
     *folders, name = path.split("/")
     descriptor = os.dup(root) if isinstance(root, int) else os.open(root, _FOLDER)

@@ -1,7 +1,7 @@
 """Bounds the cost of reading a Parquet file by its footer, before any row is read.
 
-Equal rows compress to almost nothing: a file of 464 KB can hold three million of them, 4 GB in memory. Files of
-releases expand about fivefold, so a file may expand `RATIO`-fold, and a small one to `FREE` bytes.
+Equal rows compress to almost nothing: a file of 464 KB can hold three million rows, 4 GB in memory. Files of releases
+expand about fivefold, so a file may expand by `RATIO`, and a small file to `FREE` bytes.
 """
 
 from __future__ import annotations
@@ -15,22 +15,23 @@ import pyarrow.parquet as pq
 from filterzoo.errors import FilterZooError
 
 FREE = 64 << 20
-"""Bytes of memory that any file may take."""
+"""Bytes of memory that any file may take, regardless of its size."""
 RATIO = 100
 """Bytes in memory for each byte of a file beyond that."""
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
 """Bytes of a number in memory, by physical type."""
 LARGEST_GROUP = 320 << 20
-"""Bytes in memory that a row group may take. Releases' take a tenth of it, whatever the file's size; see
-`LARGEST_ROW` for those of one row."""
+"""Bytes in memory that a row group may take. Row groups of releases take a tenth of it for any file size; for a row
+group of one row see `LARGEST_ROW`.
+"""
 LARGEST_ROW = 1 << 30
 """Bytes in memory of a row group of one row: a block of filters with 64x64 weights each."""
 LONGEST = 4 << 20
-"""Bytes of the longest footer: ten times a release's. In memory it takes up to 150 times as much."""
+"""Largest footer in bytes: ten times a release's. In memory it takes up to 150 times as much."""
 TAIL = 1 << 16
-"""Bytes that are read first, from the end: nearly always the whole footer."""
+"""Bytes that are read first, from the end of the file: nearly always the whole footer."""
 END = 8
-"""Bytes behind the footer: its length, and the magic."""
+"""Bytes after the footer: its length, and the magic."""
 _POINTER = 4
 """Overhead in bytes of a text or a list."""
 
@@ -63,9 +64,9 @@ def read_footer(
 
 
 def footer_bytes(end: bytes, where: str, *, longest: int = LONGEST) -> int:
-    """The footer's length, including these `END` last bytes of a file, as they state it.
+    """The footer's length with its `END` last bytes, as these state it.
 
-    FilterZooError where they are more than `longest`.
+    FilterZooError if it is more than `longest`.
     """
     length = int.from_bytes(end[:4], "little")
     if end[4:] == b"PAR1" and length > longest:
@@ -76,7 +77,7 @@ def footer_bytes(end: bytes, where: str, *, longest: int = LONGEST) -> int:
 def check_footer(footer: pq.FileMetaData, size: int, where: str, *, largest_group: int = LARGEST_GROUP) -> None:
     """FilterZooError if reading the file would cost more than any file of a release, or its counts are impossible.
 
-    Texts count with their size in the file; repetitions are known only when they are read.
+    Texts count with their encoded size, because dictionary repetitions are known only when they are read.
     """
     numbers = 0
     rows = 0

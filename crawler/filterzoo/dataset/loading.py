@@ -1,4 +1,4 @@
-"""`filterzoo.load`: the filters of a query as one array; picks layers first, then reads only their row groups."""
+"""`filterzoo.load`: the filters of a query as one array; selects layers first, then reads only their row groups."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from filterzoo.reporting.progress import watched
 
 _SHARED = 256
 _FEW = 1 << 20
-"""Layers that several models share are repeated for each: up to this multiple of the distinct filters, or this many."""
+"""Layers that several models share are repeated for each, up to this multiple of the distinct filters, or this many."""
 POINTERS = ("filters_file", "filters_first_row", "filters_rows")
 """Columns of `layers` that locate a layer's filters."""
 
 
 class Query(LayerKeywords, total=False):
-    """The keywords of `load` that say which filters, and of what state of the data set."""
+    """The keywords of `load` that select filters and the revision of the data set."""
 
     limit: int | None
     columns: Sequence[str] | None
@@ -142,7 +142,7 @@ def _load(
 
 
 Footers = dict[str, pq.FileMetaData]
-"""Path -> footer, of the files that the picked layers are in."""
+"""Path -> footer, for the files that hold the selected layers."""
 
 
 def checked_footers(files: PublishedFiles, picked: pa.Table, counts: Sequence[int]) -> Footers:
@@ -180,7 +180,7 @@ def _footer(files: PublishedFiles, path: str) -> pq.FileMetaData:
 
 
 def _limited(counts: list[int], limit: int | None) -> list[int]:
-    """The number of filters to take of each layer, `limit` together; layers without any are cut off."""
+    """The number of filters to take from each layer, `limit` in total; layers after the limit are dropped."""
     if limit is None:
         return counts
     before = accumulate(counts, initial=0)
@@ -197,7 +197,7 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
-    """A layer in `filters`: `rows` rows of a file from row `first`."""
+    """A layer's position in `filters`: `rows` rows of a file, from row `first`."""
 
     layer_id: str
     first: int
@@ -224,8 +224,8 @@ def copy_filters(
     """Fill `out`, (sum of counts, numbers of a filter), with the first filters of each picked layer, in order.
 
     picked: rows of `layers`, with `layer_id` and `POINTERS`. footers: see `checked_footers`. Every needed row group is
-    read once; yields the number of filters copied by each step. Raises FilterZooError where a file does not hold what
-    `layers` says.
+    read once; yields the number of filters copied in each step. FilterZooError if a file does not hold what `layers`
+    states.
     """
     wanted: defaultdict[str, _Wanted] = defaultdict(lambda: defaultdict(list))
     columns = (picked[name].to_pylist() for name in ("layer_id", *POINTERS))

@@ -12,7 +12,7 @@ from filterzoo.dataset.query import LayerQuery
 from filterzoo.dataset.words import Names, words_of
 
 _LONG = frozenset({"raw_mean", "raw_m2", "scaled_mean", "scaled_m2", "dct_histogram"})
-"""Columns with 9 to 630 numbers in each cell: sufficient statistics for `stats`, not for people."""
+"""Columns with 9 to 630 numbers in each cell: sufficient statistics for `stats`, not meant to be read."""
 
 
 def layers(

@@ -43,7 +43,7 @@ _READ = (
 class GroupStatistics:
     """The 3x3 filters of a set of layers. Scaled: each filter divided by its largest absolute number.
 
-    key: the group's value of each column that `stats` grouped by. layers: how many were merged.
+    key: the group's value in each column that `stats` grouped by. layers: the number of merged layers.
     """
 
     key: dict[str, Any]
@@ -62,7 +62,7 @@ class GroupStatistics:
 
     @property
     def scaled(self) -> Moments:
-        """The same of the scaled filters."""
+        """The same for the scaled filters."""
         return self.statistics.scaled
 
     @property
@@ -134,7 +134,7 @@ class Groups:
         return iter(self.groups)
 
     def __getitem__(self, values: Any) -> GroupStatistics:
-        """The group of a value, or of a tuple of values where there are several columns; KeyError without one."""
+        """The group of a value, or of a tuple of values for several columns; KeyError if there is none."""
         wanted = values if isinstance(values, tuple) else (values,)
         for group in self.groups:
             if tuple(group.key.values()) == wanted:
@@ -148,7 +148,7 @@ class Groups:
 
     @property
     def labels(self) -> tuple[Any, ...]:
-        """The value of each group, a tuple of values where there are several columns."""
+        """The value of each group; a tuple of values for several columns."""
         return tuple(next(iter(g.key.values())) if len(self.by) == 1 else tuple(g.key.values()) for g in self.groups)
 
     def to_pandas(self) -> pd.DataFrame:
@@ -252,7 +252,7 @@ def stats(
             "filterzoo.layers(..., kernel=...) gives the measures of each layer"
         )
     columns = tuple(words_of("by", by) or ())
-    # Rounding makes sums depend on their order: sorting layers by id gives the same bytes for the same set.
+    # Rounded sums depend on the order of layers: sorting them by id gives the same bytes for the same set.
     files = open_published(target, revision)
     rows = query.rows(files, (*_READ, *columns)).sort_by("layer_id")
     with reading(files.root):
@@ -263,7 +263,7 @@ def stats(
 
 
 def _check_statistics(rows: pa.Table) -> None:
-    """ValueError where numbers are missing, impossible, or of another count than a 3x3 layer's."""
+    """ValueError if numbers are missing or impossible, or their count differs from a 3x3 layer's."""
     widths = {"raw": (FILTER_SIZE, PACKED_SIZE), "scaled": (FILTER_SIZE, PACKED_SIZE)}
     lists = {
         f"{which}_{part}": width

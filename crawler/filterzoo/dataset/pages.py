@@ -14,16 +14,16 @@ import pyarrow.parquet as pq
 from filterzoo.dataset.footers import WIDTHS
 from filterzoo.errors import FilterZooError
 
-_LEAST_ENTRY = 4
-"""Least bytes of a dictionary entry in its page: the length of a text, or a number."""
+_SMALLEST_ENTRY = 4
+"""Smallest dictionary entry in bytes: the length of a text, or a number."""
 _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
 _ENCODINGS = frozenset({0, 2, 3, 8, 9})
 """Plain, dictionary (two codes), run-length and byte stream split: other encodings contain further counts."""
 _LEVELS = frozenset({3, 4})
-"""Encodings of the levels of a page: run-length, and the deprecated one that is stated where there are no levels."""
+"""Encodings of the levels of a page: run-length, and the deprecated one, which is stated if there are no levels."""
 _SMALLEST_PAGE = 4 << 10
 _FREE_PAGES = 64
-"""A chunk has at most this many pages, plus one for each so many of its bytes."""
+"""A chunk has at most this many pages, plus one for each `_SMALLEST_PAGE` of its bytes."""
 _INT32 = (1 << 31) - 1
 _BOOLEANS, _INTEGERS, _BINARY, _STRUCT = frozenset({1, 2}), frozenset({5, 6}), 8, 12
 """Types of Thrift's compact protocol."""
@@ -37,7 +37,7 @@ def column_ranges(
 ) -> Iterator[tuple[pq.ColumnChunkMetaData, tuple[int, int]]]:
     """Column chunks of `columns` (None: all) in a row group that hold values, each with its byte range (begin, end).
 
-    size: bytes of the file. FilterZooError where one stands outside.
+    size: bytes of the file. FilterZooError for one outside the file.
     """
     for number in range(group.num_columns):
         chunk = group.column(number)
@@ -56,7 +56,7 @@ def column_ranges(
 def check_pages(content: memoryview, group: pq.RowGroupMetaData, columns: Collection[str] | None, where: str) -> None:
     """FilterZooError unless the totals of the page headers of these columns equal those in the footer.
 
-    content: the whole file, of which only these columns need to be there.
+    content: the whole file; only these columns need to be present.
     """
     for chunk, (begin, end) in column_ranges(group, columns, len(content), where):
         _check_chunk(content[begin:end], chunk, where)
@@ -65,8 +65,8 @@ def check_pages(content: memoryview, group: pq.RowGroupMetaData, columns: Collec
 def _check_chunk(content: memoryview, chunk: pq.ColumnChunkMetaData, where: str) -> None:
     try:
         stated = _stated(content, chunk)
-    except (_Lies, IndexError) as error:
-        said = str(error) if isinstance(error, _Lies) else "ends within the head of a page"
+    except (_InvalidHeader, IndexError) as error:
+        said = str(error) if isinstance(error, _InvalidHeader) else "ends within the head of a page"
         raise FilterZooError(f"{where}: {ascii(chunk.path_in_schema)[:80]} {said}; it is damaged or hostile") from None
     if stated != (chunk.num_values, chunk.total_uncompressed_size, len(content)):
         raise FilterZooError(
@@ -76,8 +76,8 @@ def _check_chunk(content: memoryview, chunk: pq.ColumnChunkMetaData, where: str)
 
 
 def _stated(content: memoryview, chunk: pq.ColumnChunkMetaData) -> tuple[int, int, int]:
-    """(values, bytes, compressed bytes) of all pages together, heads included."""
-    width = WIDTHS.get(chunk.physical_type, _LEAST_ENTRY)
+    """(values, bytes, compressed bytes) of all pages together, headers included."""
+    width = WIDTHS.get(chunk.physical_type, _SMALLEST_ENTRY)
     values = unpacked = pages = offset = 0
     most = _FREE_PAGES + chunk.total_uncompressed_size // _SMALLEST_PAGE
     while offset < len(content):
@@ -88,16 +88,16 @@ def _stated(content: memoryview, chunk: pq.ColumnChunkMetaData) -> tuple[int, in
         unpacked += begin - offset + whole
         offset = begin + packed
         if pages > most:
-            raise _Lies(f"has more than {most} pages")
+            raise _InvalidHeader(f"has more than {most} pages")
     return values, unpacked, offset
 
 
 def _values(page: _Struct, kind: int, whole: int, width: int, *, is_first: bool) -> int:
-    """The number of values a page adds to its column; _Lies for anything that no release writes."""
+    """The number of values a page adds to its column; _InvalidHeader for anything that no release writes."""
     if kind == _DICTIONARY:
         dictionary = page.struct(7)
         if not is_first or dictionary.number(2) not in _ENCODINGS or dictionary.number(1) * width > whole:
-            raise _Lies("has a dictionary of more entries than bytes, or in a wrong place")
+            raise _InvalidHeader("has a dictionary of more entries than bytes, or in a wrong place")
         return 0
     if kind == _DATA:
         head = page.struct(5)
@@ -106,38 +106,38 @@ def _values(page: _Struct, kind: int, whole: int, width: int, *, is_first: bool)
         head = page.struct(8)
         encodings, levels = {head.number(4)}, set[int]()
         if head.number(5) + head.number(6) > whole or max(head.number(2), head.number(3)) > head.number(1):
-            raise _Lies("has a page of more levels than values")
+            raise _InvalidHeader("has a page of more levels than values")
     else:
-        raise _Lies(f"has a page of kind {kind}")
+        raise _InvalidHeader(f"has a page of kind {kind}")
     if not (encodings <= _ENCODINGS and levels <= _LEVELS):
-        raise _Lies("is encoded in another way than those of releases")
+        raise _InvalidHeader("is encoded in another way than those of releases")
     return head.number(1)
 
 
-class _Lies(Exception):
-    """Raised for a page header that no release has."""
+class _InvalidHeader(Exception):
+    """Raised for a page header that no release contains."""
 
 
 class _Struct(dict[int, "int | _Struct | None"]):
-    """Fields of a Thrift struct by their numbers: numbers and structs, None for texts."""
+    """The fields of a Thrift struct by field number: integers and structs, None for texts."""
 
     def number(self, field: int) -> int:
-        """A field that must be there, from 0 to 2^31 - 1."""
+        """A required integer field, from 0 to 2^31 - 1."""
         value = self.get(field)
         if not isinstance(value, int) or not 0 <= value <= _INT32:
-            raise _Lies("has a page that states no count or an impossible one")
+            raise _InvalidHeader("has a page that states no count or an impossible one")
         return value
 
     def struct(self, field: int) -> _Struct:
-        """A struct that must be there."""
+        """A required struct field."""
         value = self.get(field)
         if not isinstance(value, _Struct):
-            raise _Lies("has a page without its head")
+            raise _InvalidHeader("has a page without its head")
         return value
 
     @classmethod
     def read(cls, data: memoryview, offset: int, depth: int = 0) -> tuple[_Struct, int]:
-        """(the struct, the offset after it); _Lies or IndexError for anything that no writer produces.
+        """(the struct, the offset after it); _InvalidHeader or IndexError for anything that no writer produces.
 
         Fields must be sorted and unique, so that all readers see the same value.
         """
@@ -146,7 +146,7 @@ class _Struct(dict[int, "int | _Struct | None"]):
             offset += 1
             kind, step = head & 15, head >> 4
             if not step:
-                raise _Lies("has a page whose head is out of order")
+                raise _InvalidHeader("has a page whose head is out of order")
             field += step
             if kind in _BOOLEANS:
                 found[field] = int(kind == min(_BOOLEANS))
@@ -160,7 +160,7 @@ class _Struct(dict[int, "int | _Struct | None"]):
             elif kind == _STRUCT and depth < _DEPTH:
                 found[field], offset = cls.read(data, offset, depth + 1)
             else:
-                raise _Lies("has a page whose head is of another shape")
+                raise _InvalidHeader("has a page whose head is of another shape")
         return found, offset + 1
 
 
@@ -171,5 +171,5 @@ def _varint(data: memoryview, offset: int) -> tuple[int, int]:
         shift += 7
         offset += 1
         if shift > _LAST:
-            raise _Lies("has a page with a number of more than 64 bits")
+            raise _InvalidHeader("has a page with a number of more than 64 bits")
     return number | byte << shift, offset + 1

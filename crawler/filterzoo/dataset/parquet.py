@@ -14,18 +14,20 @@ from filterzoo.dataset.footers import LARGEST_GROUP, LONGEST, allowed, read_foot
 from filterzoo.dataset.pages import check_pages, column_ranges
 from filterzoo.errors import FilterZooError
 
-_CHEAP = 128 << 20
-"""Texts up to this size in memory are read without checking their length first."""
+_UNCHECKED_TEXTS = 128 << 20
+"""Texts of up to this many bytes in memory are read without checking their length first."""
 
 
 class ParquetFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow has no types for it
     """A `pyarrow.parquet.ParquetFile` that uses none of Arrow's threads.
 
-    Those release Python objects some time after the result is returned. If Python has exited by then, the thread cannot
-    take its lock, and the whole process aborts. The file may be hostile. FilterZooError before a row is read, where its
-    footer states a higher cost than any file of a release, or its page headers contradict its footer; and while it is
-    read, where its texts cost more. `where` names it then. longest: bytes of the longest footer. largest_group: most
-    bytes in memory of a row group, which tables of others than a release may exceed.
+    Arrow's threads release Python objects some time after the result is returned. If Python is exiting by then, a
+    thread cannot acquire the GIL, and the process aborts.
+
+    The file is untrusted. FilterZooError before a row is read if the footer states a higher cost than any file of a
+    release, or if page headers contradict the footer; and while rows are read if texts cost more. where: the file's
+    name in errors. longest: bytes of the longest footer. largest_group: most bytes in memory of a row group, which
+    tables of third parties may exceed.
     """
 
     def __init__(
@@ -62,23 +64,23 @@ class ParquetFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow has no types
         names = None if columns is None else list(columns)
         content = self._content(groups, names)
         texts = _texts(self.metadata, groups, names)
-        dictionaries = list(texts) if _most(texts) > _CHEAP else None
+        dictionaries = list(texts) if _most(texts) > _UNCHECKED_TEXTS else None
         file = pq.ParquetFile(
             pa.BufferReader(content), metadata=self.metadata, pre_buffer=False, read_dictionary=dictionaries
         )
         table = file.read_row_groups(list(groups), columns=names, use_threads=False)
         if dictionaries is None:
             return table
-        # As dictionaries, so that the total length of all texts is known before they are expanded.
+        # Read as dictionaries, so that the total length of all texts is known before they are expanded.
         most = min(allowed(self._size), self._largest_group * len(groups))
         _check_texts(sum(map(_length, table.columns)), most, self._where)
         schema = self.schema_arrow if names is None else pa.schema([self.schema_arrow.field(name) for name in names])
         return table.cast(schema)
 
     def _content(self, groups: Sequence[int], columns: list[str] | None) -> pa.Buffer:
-        """The file with nothing in it but these columns of the row groups, whose pages are checked.
+        """A copy of the file with only these columns of the row groups, whose pages are checked.
 
-        Unwritten bytes take no memory. Nobody else can change what was checked.
+        Unwritten bytes take no memory. Because it is a copy, the checked bytes cannot change.
         """
         buffer = pa.allocate_buffer(self._size)
         memory = memoryview(buffer).cast("B")
@@ -94,18 +96,18 @@ class ParquetFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow has no types
 def batches_of(
     content: pa.Buffer, metadata: pq.FileMetaData, group: int, columns: Sequence[str], rows: int
 ) -> Iterator[pa.RecordBatch]:
-    """Rows of a row group, `rows` at a time, read in the calling thread; `TextBudget.check` comes before.
+    """Rows of a row group, `rows` at a time, read in the calling thread; call `TextBudget.check` first.
 
-    content: the whole file, of which only `columns` need to be there.
+    content: the whole file; only `columns` need to be present.
     """
     with pq.ParquetFile(pa.BufferReader(content), metadata=metadata, pre_buffer=False) as file:
         yield from file.iter_batches(rows, row_groups=[group], columns=list(columns), use_threads=False)
 
 
 class TextBudget:
-    """Checks the pages and the texts of a file that others read row group by row group; see `ParquetFile` for why.
+    """Checks the pages and texts of a file that the caller reads row group by row group, as `ParquetFile` does.
 
-    content: the whole file, of which only `columns` need to be there (None: all).
+    content: the whole file; only `columns` need to be present (None: all).
     """
 
     def __init__(
@@ -118,11 +120,11 @@ class TextBudget:
         self._most = self._taken = 0
 
     def check(self, group: int) -> None:
-        """Call before row group `group` is read: FilterZooError for wrong pages, or for too long texts in total."""
+        """Call before reading row group `group`; FilterZooError for invalid pages, or if all texts are too long."""
         check_pages(memoryview(self._content).cast("B"), self._metadata.row_group(group), self._columns, self._where)
         texts = _texts(self._metadata, [group], self._columns)
         self._most += _most(texts)
-        if self._most <= _CHEAP:
+        if self._most <= _UNCHECKED_TEXTS:
             return
         file = pq.ParquetFile(self._content, metadata=self._metadata, pre_buffer=False, read_dictionary=list(texts))
         table = file.read_row_group(group, columns=list(texts), use_threads=False)
@@ -135,7 +137,7 @@ class TextBudget:
 def _texts(
     metadata: pq.FileMetaData, groups: Sequence[int], columns: Collection[str] | None = None
 ) -> dict[str, tuple[int, int]]:
-    """Path of each column of texts, or of those in `columns` -> (bytes of its largest chunk, values)."""
+    """Path of each text column, or of those in `columns` -> (bytes of its largest chunk, number of values)."""
     found: dict[str, tuple[int, int]] = {}
     for group in groups:
         row_group = metadata.row_group(group)
@@ -148,7 +150,7 @@ def _texts(
 
 
 def _most(texts: Mapping[str, tuple[int, int]]) -> int:
-    """Bytes that they take if the longest is in every row."""
+    """Bytes that the texts take if the longest is in every row."""
     return sum(longest * values for longest, values in texts.values())
 
 

@@ -18,7 +18,7 @@ DOCUMENTS = frozenset(
         "figures/overview.png",
     }
 )
-"""The small files beside the tables."""
+"""The small files of a data set besides its tables."""
 LONGEST = {"README.md": 4 << 20, "releases.csv": 1 << 20, "takedowns.csv": 4 << 20}
 """Most bytes of the documents that are parsed: enough for ten thousand releases and forty thousand takedowns."""
 NAME_DIGITS = 32
@@ -35,7 +35,7 @@ _CARDS = re.compile(rf"cards/({_FOLDERS})?{_HASH}\.jsonl")
 
 
 class DataPath(NamedTuple):
-    """The parts of a table's path. source, licence_class: None where the config has no such folders."""
+    """The parts of a table's path. source, licence_class: None if the config has no such folders."""
 
     config: str
     source: str | None

@@ -23,13 +23,13 @@ from filterzoo.vocabularies import NetworkTask
 
 _KERNEL = re.compile(r"[0-9]{1,4}(x[0-9]{1,4}){0,2}")
 _EXACT = ("source", "task", "kind")
-"""Keywords whose words are values of the column of that name."""
+"""Keywords whose words must be values of the column of that name."""
 _VOCABULARIES: dict[str, type[NetworkTask | Kind]] = {"task": NetworkTask, "kind": Kind}
 _PUBLISHED = pc.field("filters_file").is_valid()
 
 
 class LayerKeywords(Bounds, total=False):
-    """The keywords of `load`, `stats` and `layers` that say which layers, and of what state of the data set."""
+    """The keywords of `load`, `stats` and `layers` that select layers and the revision of the data set."""
 
     models: Names | None
     source: Names | None
@@ -46,14 +46,14 @@ class LayerKeywords(Bounds, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerQuery:
-    """A choice of rows of `layers`; a condition that is None holds for every row.
+    """A selection of rows of `layers`; a condition that is None holds for every row.
 
     models: ids or globs. licence: classes (`permissive`), or SPDX expressions of `models` or globs of them.
     layers: ids, or globs of names. name: globs of names. depth: lowest and highest conv_depth_norm, both included.
-    bounds: `min_<column>` and `max_<column>` of columns that hold numbers, included. where: any other condition on the
-    columns of `layers`. unique: of equal layers only the first. published: only layers whose filters are published.
+    bounds: `min_<column>` and `max_<column>` of numeric columns, both inclusive. where: any other condition on the
+    columns of `layers`. unique: only the first of equal layers. published: only layers whose filters are published.
 
-    TypeError or ValueError, one sentence, for an invalid value.
+    TypeError or ValueError for an invalid value.
     """
 
     models: Names | None = None
@@ -135,7 +135,7 @@ class LayerQuery:
         return all_of(conditions)
 
     def _licensed(self, files: PublishedFiles) -> list[str]:
-        """Ids of the models whose licence matches a word that is no class; ValueError for a word without match."""
+        """Ids of the models whose licence matches a word other than a class; ValueError for a word without a match."""
         classes = set(map(str, LicenceClass))
         words = [word for word in words_of("licence", self.licence) or () if word not in classes]
         if not words:
@@ -218,7 +218,7 @@ def _values(table: pa.Table, columns: Sequence[str]) -> set[str]:
 
 
 def _absent(keyword: str, words: Sequence[str], known: set[str]) -> list[str]:
-    """The unknown words; words of an exact keyword are no globs."""
+    """The unknown words; words of an exact keyword are not globs."""
     return [word for word in words if word not in known] if keyword in _EXACT else unmatched(words, known)
 
 

@@ -22,9 +22,9 @@ from filterzoo.errors import FilterZooError
 from filterzoo.reporting.progress import watched
 
 NEEDED = ("model_id", "layer_index", "name", "layer_id")
-"""Columns of `layers` that say which layer a row is, and its place."""
+"""Columns of `layers` that identify a layer and its position."""
 CHOOSING = ("kernel", "licence_class", "source", "task", "kind")
-"""Columns of `layers` that the keywords of a query are about."""
+"""Columns of `layers` that a query's keywords filter by."""
 OWN = frozenset({*NEEDED, *CHOOSING, "licence", "conv_depth_norm", "filters_file"})
 """Columns that are always read."""
 
@@ -40,9 +40,8 @@ def read_layers(
 ) -> pa.Table:
     """Rows of a config; columns: None for all but `without`.
 
-    A column that older files lack is null there. FilterZooError where the config is missing.
-
-    ValueError where the columns or the condition do not fit it. What takes long shows a progress bar on a terminal.
+    A column that older files lack is null there. FilterZooError if the config is missing. ValueError if the columns or
+    the condition do not match its schema. What takes long shows a progress bar on a terminal.
     """
     paths = files.paths(config)
     if not paths:
@@ -105,7 +104,7 @@ def _read(
                 for group in part.row_groups:
                     texts.check(group.id)
                 parts.append(part.to_table(**scan))
-            except OSError as error:  # errors in the condition are no OSError
+            except OSError as error:  # errors in the condition are not OSErrors
                 raise FilterZooError(f"a table is damaged ({said(error)}); run filterzoo verify") from error
             seen = sum(group.num_rows for group in part.row_groups)
             rest -= seen

@@ -1,7 +1,7 @@
 """A copy in memory of the wanted columns of a Parquet file on the Hub, with holes for the rest of the file.
 
-Arrow reads files ahead in threads of its own. Where such a file is a Python object and Python ends meanwhile, the
-thread aborts the program; a copy in memory needs no Python to be read. Neighbouring byte ranges come in one request.
+Arrow reads ahead in its own threads. If the file is a Python object and Python exits meanwhile, the thread aborts the
+process; reading a copy in memory does not need Python. Neighbouring byte ranges are fetched in one request.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class SparseCopy:
 
 
 def copied(files: PublishedFiles, path: str, group: pq.RowGroupMetaData, columns: Collection[str]) -> pa.BufferReader:
-    """The columns of a row group of the file, in a copy of it that has nothing else."""
+    """A copy of the file with only these columns of a row group."""
     with files.native(path) as file:
         buffer, memory = _empty(file.size())
         places = column_ranges(group, columns, file.size(), f"{files.root}: {path}")

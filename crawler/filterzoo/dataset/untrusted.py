@@ -1,4 +1,4 @@
-"""One error for content that no release writes, wherever it is noticed."""
+"""One error for content that no release writes, wherever it is detected."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ WRONG_CONTENT = (
     ValueError,
     csv.Error,
 )
-"""Exceptions of code that expects a release's columns and cells, on others: null, short, nested, far too large."""
+"""Exceptions that other columns and cells than a release's cause: null, short, nested, far too large."""
 
 
 @contextlib.contextmanager
 def reading(where: str) -> Iterator[None]:
     """Convert exceptions caused by the content of the data set `where` into FilterZooError.
 
-    pyarrow reports damaged bytes as an OSError without an errno; those with one are the system's and propagate.
+    pyarrow reports damaged bytes as an OSError without an errno; those with one are from the operating system and
+    propagate.
     """
     try:
         yield
@@ -47,7 +48,7 @@ def reading(where: str) -> Iterator[None]:
 
 
 def _is_elsewhere(filename: object, where: str) -> bool:
-    """Whether an absolute path is not of the data set, such as that of an output folder which cannot be made."""
+    """Whether an absolute path is outside the data set, such as that of an output folder that cannot be created."""
     if not isinstance(filename, str) or not Path(filename).is_absolute():
         return False
     return not Path(filename).is_relative_to(Path(where).absolute())

@@ -19,7 +19,7 @@ _MAGIC = frozenset("*?[")
 
 
 def words_of(keyword: str, names: Names | None) -> list[str] | None:
-    """The words of a keyword, None where it was not given; TypeError for anything but a text or a series of texts."""
+    """The words of a keyword, None if it was not given; TypeError for anything but a text or a series of texts."""
     if names is None or isinstance(names, str):
         return None if names is None else [names]
     if isinstance(names, Iterable):
@@ -31,14 +31,14 @@ def words_of(keyword: str, names: Names | None) -> list[str] | None:
 
 
 def matching(values: Iterable[str], words: Collection[str]) -> set[str]:
-    """The values that are one of the words, or match one as a glob."""
+    """The values that equal one of the words, or match one as a glob."""
     exact = set(words)
     globs = [re.compile(translate(word)) for word in words if not _MAGIC.isdisjoint(word)]
     return {value for value in values if value in exact or any(glob.match(value) for glob in globs)}
 
 
 def unmatched(words: Iterable[str], values: Collection[str]) -> list[str]:
-    """The words that are none of the values, and match none as globs."""
+    """The words that equal none of the values, and match none as globs."""
     known = set(values)
     return [
         word
@@ -66,7 +66,7 @@ def near_matches(word: str, known: Collection[str]) -> list[str]:
 
 
 def listed(values: Sequence[str]) -> str:
-    """The values, quoted, the first few of many."""
+    """The values, quoted; only the first few of many."""
     rest = f" and {len(values) - _MOST} more" if len(values) > _MOST else ""
     return ", ".join(map(_shown, values[:_MOST])) + rest
 
