@@ -1,7 +1,7 @@
 """The jail: a child process that parses untrusted bytes and returns only a table of byte spans.
 
-`Jail` is the parent's side. `child` runs the format plugins under `confinement`; `messages` is what they say to each
-other, and `validation` is what the parent accepts of it.
+`Jail` is the parent's side. `child` runs the format plugins under `confinement`; `messages` defines the protocol
+between parent and child, and `validation` checks the tables that the parent receives.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["Jail"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use: the child, which loads this package too, needs nothing of the parent's side."""
+    """Import on first use: the child loads this package too, without the parent's side."""
     if name != "Jail":
         raise AttributeError(f"module 'filterzoo.jail' has no attribute {name!r}")
     from filterzoo.jail.parent import Jail  # noqa: PLC0415  # see above

@@ -1,4 +1,4 @@
-"""Answers the child's requests: bytes of the artifact and of files beside it, within limits."""
+"""Answers the child's requests: bytes of the artifact and of its side files, within limits."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from filterzoo.jail.limits import JailLimits
 from filterzoo.jail.messages import Message, Wire, encode, encode_refusal
 
 READ_TWICE = 2
-"""The bytes that may be read for an index: this multiple of the size of the file and those beside it ..."""
+"""The bytes that may be read for an index: this multiple of the size of the file and its side files ..."""
 READ_FREE = 1 << 30
-"""... and this many in addition, since formats read in small steps."""
+"""... plus this many, because formats read in small steps."""
 
 
 class Answers:
-    """Answers one child about one artifact. Side files it opened are closed at the end.
+    """Answers one child's requests for one artifact. Side files are closed at the end.
 
-    A refusal that is the file's own fault is passed on to the child, which may go on without the file; a transient one
-    (a network failure) is raised here, so that no table describes half a file.
+    A permanent refusal of a side file is passed on to the child, which may continue without it. A transient one (a
+    network failure) is raised here, so that no table describes an incomplete file.
     """
 
     def __init__(self, file: RandomAccessFile, wire: Wire, limits: JailLimits) -> None:
@@ -46,7 +46,7 @@ class Answers:
         self._open_sides.close()
 
     def give(self, message: Message, question: Any) -> bool:
-        """Answer a request; False where the message is no request."""
+        """Answer a request; False if the message is not a request."""
         match message, question:
             case Message.READ, [int(offset), int(length), str() | None as side]:
                 self._answer(lambda: self._read(offset, length, side))
@@ -123,7 +123,7 @@ class Answers:
 
     @contextlib.contextmanager
     def _waiting(self) -> Iterator[None]:
-        """The child's time does not run while the parent waits for a disk or a server."""
+        """Stop the child's clock while the parent waits for a disk or a server."""
         begin = time.monotonic()
         try:
             yield

@@ -23,7 +23,7 @@ from filterzoo.jail.unpacking import unpack
 from filterzoo.references import PluginReference
 
 ENCODINGS = ("ascii", "utf-8", "latin-1", "cp437", "raw-unicode-escape", "unicode-escape", "utf-16-le", "utf-32-le")
-"""Looked up before file access is dropped, because Python loads codecs from files."""
+"""Loaded before file access is dropped, because Python imports codecs from files."""
 
 
 def work(wire: Wire, indexer: Indexer, message: Message, request: dict[str, Any], file: RandomAccessFile) -> None:
@@ -55,7 +55,7 @@ def _refused(refusal: Refused) -> tuple[Message, bytes]:
     return Message.REFUSED, encode_refusal(refusal)
 
 
-# Built in advance: there is no memory left to build it when memory runs out.
+# Built in advance, because it cannot be built when memory runs out.
 _TOO_DEEP = _refused(Refused(Reason.LIMIT, "the file is nested too deeply"))
 _TOO_LARGE = _refused(Refused(Reason.LIMIT, "indexing needs more memory than the jail allows"))
 

@@ -67,9 +67,10 @@ _ALLOWED = (
 def confine(memory_bytes: int, network_of_parent: int | None) -> list[str]:
     """Drop every privilege that indexing does not need, irrevocably; returns the names of the active layers.
 
-    network_of_parent: what `network` says there. Where it is permitted, the child is started in a network of its own.
+    network_of_parent: what `network` returns in the parent. If the kernel permits it, the child is started in a network
+    namespace of its own.
     """
-    # Made first: looking for libseccomp starts a process, which the resource limits forbid.
+    # Built first: the search for libseccomp starts a process, which the resource limits forbid.
     system_calls = _system_call_filter()
     active = ["process"]
     if network() not in {None, network_of_parent}:
@@ -83,7 +84,7 @@ def confine(memory_bytes: int, network_of_parent: int | None) -> list[str]:
 
 
 def network() -> int | None:
-    """Identifies the network namespace of this process; None where the system does not tell."""
+    """Identifies the network namespace of this process; None if the system does not tell."""
     try:
         return Path("/proc/self/ns/net").stat().st_ino
     except OSError:
@@ -91,12 +92,12 @@ def network() -> int | None:
 
 
 def allow_cpu_time(seconds: int) -> None:
-    """Allow this process more CPU time: for systems where the parent cannot set the limit from outside."""
+    """Raise this process's CPU limit, on systems where the parent cannot set it from outside."""
     _set_limit(resource.RLIMIT_CPU, ceil(time.process_time()) + seconds, is_hard=False)
 
 
 def _limit_resources(memory_bytes: int) -> bool:
-    """Whether all of them could be set: macOS defines RLIMIT_AS and rejects it."""
+    """Set the resource limits; whether all could be set, since macOS defines RLIMIT_AS but rejects it."""
     limits = {
         resource.RLIMIT_AS: memory_bytes,
         resource.RLIMIT_FSIZE: 0,
@@ -119,7 +120,7 @@ def _set_limit(which: int, most: int, *, is_hard: bool = True) -> bool:
 
 
 def _close_the_file_system() -> bool:
-    """From now on no path can be opened, created or removed; open files stay open. False where there is no Landlock."""
+    """From now on no path can be opened, created or removed; open files stay open. False without Landlock."""
     try:
         import landlock  # noqa: PLC0415  # only Linux has it
     except ImportError:
@@ -132,7 +133,7 @@ def _close_the_file_system() -> bool:
 
 
 def _system_call_filter() -> pyseccomp.SyscallFilter | None:
-    """What is not allowed fails with EPERM. None where there is no Linux or no libseccomp."""
+    """Calls that are not allowed fail with EPERM. None if this is not Linux or there is no libseccomp."""
     if sys.platform != "linux":
         return None
     try:
@@ -148,7 +149,7 @@ def _system_call_filter() -> pyseccomp.SyscallFilter | None:
 
 
 def _load(permitted: pyseccomp.SyscallFilter) -> bool:
-    """False where the kernel has no seccomp."""
+    """False if the kernel has no seccomp."""
     try:
         permitted.load()
     except (RuntimeError, OSError):

@@ -1,7 +1,7 @@
-"""Bounds on how far a whole file may expand: compressed records, views and tied layers together.
+"""Bounds the expansion of a whole file: compressed records, views and tied layers together.
 
-Each record and each view has a bound of its own in `validation`. Many of them below that bound still expand kilobytes
-to gigabytes, so the sums over the file are bounded as well.
+`validation` bounds each record and each view. Many of them below that bound could still expand kilobytes to gigabytes,
+so the sums over the file are bounded as well.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from filterzoo.layers.computations import numbers_of, stored_tensors
 from filterzoo.records import Tensor
 
 MAX_EXPANSION = 1 << 24
-"""Most elements of a layer, or of all layers of a file, beyond those in the decoded bytes: axes of stride 0, chunks
-that were never written or are listed twice, views that share elements."""
+"""Most elements of a layer, or of all layers of a file, beyond those in the decoded bytes. They come from axes of
+stride 0, chunks that were never written or are listed twice, and views that share elements.
+"""
 UNSUSPECTED = 64 << 20
 """No ratio applies to fewer decoded bytes than this ..."""
 MAX_RATIO = 100
@@ -25,7 +26,7 @@ _FLOAT = 4
 
 
 def check_expansion(tensors: Iterable[Tensor]) -> None:
-    """Refused (limit) where the layers of a file exceed its bytes by far; tied layers count once for each listing."""
+    """Refused (limit) if the layers of a file far exceed its bytes; tied layers count once for each listing."""
     places: dict[tuple[str, int, int], int] = {}
     distinct: dict[object, int] = {}
     numbers = 0

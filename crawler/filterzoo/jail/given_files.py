@@ -43,7 +43,7 @@ class DescriptorFile(RandomAccessFile):
 
 
 class RelayedFile(RandomAccessFile):
-    """A file whose bytes are requested from the parent: a remote one, or one beside the artifact."""
+    """A file whose bytes are requested from the parent: a remote file, or a side file."""
 
     def __init__(self, wire: Wire, size: int, *, is_remote: bool, side: str | None = None) -> None:
         self.size = size

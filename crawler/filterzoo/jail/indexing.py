@@ -23,19 +23,20 @@ from filterzoo.references import PluginReference
 MAX_TENSORS = 1_000_000
 """Most named arrays of one file."""
 MAX_LEFT_OUT = 100
-"""Most unreadable convolutions that are listed one by one."""
+"""Most unreadable convolutions that are listed."""
 MAX_DEPTH = 3
-"""Archives inside archives."""
+"""Most levels of archives inside archives."""
 
 PLUGIN_ERRORS = (Exception, SystemExit)
-"""What a plugin may raise: anything but the parent's request to end."""
+"""Exceptions that a plugin may raise: all but the parent's request to end."""
 
 
 @dataclass(frozen=True, slots=True)
 class IndexRequest:
-    """What to index of a file. name: the file's name in its zoo. member: the model of an archive, where one is named.
+    """A request to index a file.
 
-    all_tensors: every named array is listed, not only convolutions.
+    name: the file's name in its zoo. member: the model in an archive, if one is named. all_tensors: list every named
+    array, not only convolutions.
     """
 
     name: str
@@ -45,7 +46,7 @@ class IndexRequest:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A format, or a kind of archive, and the name of the plugin that offers it."""
+    """A format or a kind of archive, and the name of the plugin that offers it."""
 
     plugin: str
     reader: Format | Archive
@@ -58,7 +59,7 @@ class Loaded:
         return isinstance(self.reader, Format) and self.reader.is_last_resort
 
     def failed(self, error: BaseException) -> Refused:
-        """The reader raised this."""
+        """The refusal for an exception of the reader."""
         kind = "format" if isinstance(self.reader, Format) else "archive"
         return plugin_error(self.plugin, f"the {kind} {self.reader.name!r}", error, type(self.reader))
 
@@ -77,7 +78,7 @@ class Unprepared(Exception):
 def load_readers(
     references: Iterable[PluginReference], prepared: Collection[str] = ()
 ) -> tuple[list[Loaded], list[Refused]]:
-    """Formats, then archives, of the plugins the parent names; and the plugins that fail to load only in the jail.
+    """Formats, then archives, of the plugins that the parent names, and the failures of plugins to load in the jail.
 
     prepared: names of formats that will be used.
     """
@@ -127,9 +128,9 @@ class Indexer:
         return Message.TABLE if isinstance(found, Index) else Message.PACKED, body
 
     def look(self, file: RandomAccessFile, wanted: IndexRequest, depth: int = 0) -> Index | Member:
-        """The file's Index, or that of the model in it; a Member where that has to be unpacked first.
+        """The file's Index, or that of the model in it; a Member if the model has to be unpacked first.
 
-        Raises Refused, MemoryError or RecursionError where there is none.
+        Raises Refused, MemoryError or RecursionError otherwise.
         """
         loaded = self._find(file.read(0, min(HEAD_BYTES, file.size)), wanted.name)
         file.name = wanted.name
@@ -183,7 +184,7 @@ def _index(format_: Format, file: RandomAccessFile, *, all_tensors: bool) -> Ind
 
 
 def _refuse_nothing(chosen: tuple[Tensor, ...], left_out: tuple[LeftOut, ...]) -> None:
-    """Refused with the reason of the first unreadable convolution, where none can be read."""
+    """Refused with the reason of the first unreadable convolution, if no convolution can be read."""
     if left_out and not chosen:
         raise Refused(Reason(left_out[0].reason), left_out[0].detail, left_out[0].name)
 
@@ -191,7 +192,7 @@ def _refuse_nothing(chosen: tuple[Tensor, ...], left_out: tuple[LeftOut, ...]) -
 def _chosen(
     format_: Format, tensors: list[Tensor], facts: FileFacts
 ) -> tuple[tuple[Tensor, ...], str | None, tuple[LeftOut, ...]]:
-    """The convolutions, as the format marks them or shapes show; arrays passed over; convolutions left out."""
+    """The convolutions, marked by the format or selected by shape; arrays passed over; convolutions left out."""
     if format_.is_graph:
         found = Selection(tuple(t for t in tensors if t.convolution is not None), {})
     else:
@@ -203,7 +204,7 @@ def _chosen(
 
 
 def _index_all(format_: Format, file: RandomAccessFile) -> Index:
-    """The index with every array; convolutions that are not supported cost no more than themselves."""
+    """The index with every array; an unsupported convolution does not refuse the other arrays."""
     listed, left_out = _bounded(format_.tensors(file) if format_.is_graph else format_.index(file))
     facts = format_.facts(file)
     chosen: tuple[Tensor, ...] = ()
@@ -231,13 +232,13 @@ def _index_all(format_: Format, file: RandomAccessFile) -> Index:
 
 
 def _listed(tensor: Tensor) -> Tensor:
-    """The array without its operation; an array of a rank that no convolution has gets the layout OTHER."""
+    """The array without its operation; with the layout OTHER if no convolution has its rank."""
     layout = tensor.layout if is_convolution_shape(tensor.shape) else Layout.OTHER
     return replace(tensor, convolution=None, layout=layout)
 
 
 def _shifted(inside: Index | Member, member: Member, sides: Mapping[str, Member]) -> Index | Member:
-    """The index of a stored member, with offsets in the whole file; sides: the members beside it, by name."""
+    """The index of a stored member, with offsets in the whole file; sides: its side files in the archive, by name."""
     by = member.offset
     if isinstance(inside, Member):
         return replace(inside, offset=inside.offset + by)
@@ -306,7 +307,7 @@ def _describe_head(head: bytes) -> str:
 
 
 def _bounded(found: Iterable[Tensor | LeftOut]) -> tuple[list[Tensor], tuple[LeftOut, ...]]:
-    """The tensors, and the first of the convolutions that cannot be read."""
+    """The tensors, and the first convolutions that cannot be read."""
     listed: list[Tensor] = []
     left_out: list[LeftOut] = []
     for each in found:

@@ -7,18 +7,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JailLimits:
-    """Of one child, or of one file in it."""
+    """Limits of one child, or of one file in it."""
 
     memory_bytes: int = 1 << 30
     """Address space of a child, all libraries included (RLIMIT_AS)."""
     cpu_seconds: int = 8
     """CPU time for one file ..."""
     cpu_seconds_per_gib: int = 1
-    """... and in addition for each GiB of its size: a larger model has a longer table."""
+    """... plus this for each GiB of its size: a larger model has a longer table."""
     patience: int = 4
-    """Wall-clock limit, as a multiple of the CPU limit; time in which the parent reads for the child does not count."""
+    """Wall-clock limit, as a multiple of the CPU limit; time during which the parent reads for the child does not
+    count.
+    """
     read_bytes: int = 64 << 20
-    """Most bytes a child may ask the parent for at once."""
+    """Most bytes a child may request at once."""
     questions: int = 50_000
     """Most requests for bytes of one file."""
     announced: int = 1_000_000
@@ -26,15 +28,15 @@ class JailLimits:
     sides: int = 4_096
     """Most side files of one file that a child may open."""
     start_seconds: int = 60
-    """Seconds in which a child must have loaded the format plugins."""
+    """Seconds within which a child must load the format plugins."""
     files_per_child: int = 500
-    """A child is replaced after so many files."""
+    """A child is replaced after this many files."""
     unpack_ratio: int = 100
     """Largest ratio of a member's unpacked to its packed size ..."""
     unpack_bytes: int = 64 << 20
     """... if it unpacks to more bytes than this."""
     unpack_seconds_per_gib: int = 240
-    """CPU time for unpacking, for each packed GiB, in addition to that for any file."""
+    """CPU time for unpacking each packed GiB, in addition to that for any file."""
 
     def unpack_limit(self, packed: int) -> int:
         """Most bytes that `packed` bytes may unpack to."""

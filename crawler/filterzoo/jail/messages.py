@@ -26,15 +26,15 @@ class Message(IntEnum):
     SETUP = 1
     """Parent: JSON {plugins, prepared, memory_bytes, network}: what to load, and the memory limit."""
     READY = 2
-    """Child: JSON {confinement, formats}: the layers that are active, the names of the formats it loaded."""
+    """Child: JSON {confinement, formats}: the active layers, and the names of the loaded formats."""
     INDEX = 3
-    """Parent: JSON {name, member, all_tensors, size, is_remote, cpu_seconds}; with a descriptor of a local file."""
+    """Parent: JSON {name, member, all_tensors, size, is_remote, cpu_seconds}; a local file's descriptor."""
     READ = 4
-    """Child: JSON [offset, length, side], bytes it wants of a file it has no descriptor of."""
+    """Child: JSON [offset, length, side], a byte range of a file that it has no descriptor of."""
     SIDE = 5
-    """Child: JSON name of a side file it wants to read."""
+    """Child: JSON name of a side file to read."""
     DATA = 6
-    """Parent: the bytes asked for, or JSON {size, is_remote} of a side file."""
+    """Parent: the requested bytes, or JSON {size, is_remote} of a side file."""
     TABLE = 7
     """Child: JSON of `filterzoo.records.Index`."""
     REFUSED = 8
@@ -42,16 +42,18 @@ class Message(IntEnum):
     PACKED = 10
     """Child: JSON of `filterzoo.archive.Member`, the model inside an archive, which has to be unpacked first."""
     UNPACK = 11
-    """Parent: JSON {member, size, is_remote, cpu_seconds, limit}; a descriptor comes along as with INDEX."""
+    """Parent: JSON {member, size, is_remote, cpu_seconds, limit}; with a descriptor as for INDEX."""
     PIECE = 12
-    """Child: some unpacked bytes, the next in order; none when all are there."""
+    """Child: the next unpacked bytes, in order; empty at the end."""
     WILL_READ = 13
-    """Child: JSON [byte ranges, side], every [offset, length] it will read of a remote file; answered without bytes."""
+    """Child: JSON [byte ranges, side], every [offset, length] it will read of a remote file; answered with an empty
+    DATA.
+    """
     UNPREPARED = 14
     """Child: JSON name of the file's format, whose libraries it has not loaded: it has to be read in a new child."""
 
 
-class ConnectionClosed(Exception):  # named after what happened; no caller treats it as its own error
+class ConnectionClosed(Exception):  # named after the event, since no caller treats it as its own error
     """Raised when the other side has closed the connection."""
 
 
@@ -84,14 +86,14 @@ class Wire:
         self.send(message, encode(document), descriptor)
 
     def receive(self) -> tuple[Message, bytes]:
-        """The next message and its body; ValueError for bytes that are no message.
+        """The next message and its body; ValueError for an invalid message.
 
-        Descriptors that come along are not taken: the kernel closes them.
+        Descriptors sent with it are not received: the kernel closes them.
         """
         return self._receive(self._receive_exactly(_HEADER.size))
 
     def receive_with_descriptor(self) -> tuple[Message, bytes, int | None]:
-        """The next message, its body and the descriptor that came along."""
+        """The next message, its body and the descriptor sent with it."""
         try:
             header, descriptors, _flags, _address = socket.recv_fds(self._end, _HEADER.size, 1)
         except ConnectionResetError as error:
@@ -126,7 +128,7 @@ class Wire:
         return bytes(buffer)
 
     def _wait_no_longer(self) -> None:
-        """Set the next call's timeout to the remaining time: single bytes do not extend the deadline."""
+        """Set the next call's timeout to the remaining time: receiving single bytes does not extend the deadline."""
         if self.deadline is None:
             return
         left = self.deadline - time.monotonic()
@@ -149,7 +151,7 @@ def encode_refusal(refusal: Refused) -> bytes:
 
 
 def _fields(record: Any) -> dict[str, Any]:
-    """`dataclasses.asdict`, one level deep: deep copies would dominate the cost of a table."""
+    """`dataclasses.asdict`, one level deep: deep copies would dominate the cost of encoding a table."""
     if not dataclasses.is_dataclass(record):
         raise TypeError(f"a {type(record).__name__} is no record")
     return {name: getattr(record, name) for name in record.__dataclass_fields__}

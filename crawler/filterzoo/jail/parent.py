@@ -56,7 +56,7 @@ class Jail:
         return self._warm_child().process_id
 
     def index(self, file: RandomAccessFile, name: str) -> Index:
-        """The file's table, validated. Refused with the child's reason, or limit, crashed or plugin_error."""
+        """The file's table, validated. Refused with the child's reason, or with limit, crashed or plugin_error."""
         found = self.look(file, name)
         if isinstance(found, Member):
             raise Refused(Reason.UNSUPPORTED, "the model inside the archive has to be unpacked first", found.name[:200])
@@ -65,13 +65,13 @@ class Jail:
     def look(
         self, file: RandomAccessFile, name: str, member: str | None = None, *, all_tensors: bool = False
     ) -> Index | Member:
-        """As `index`; of an archive the table of the model in it, or of the one called `member`.
+        """As `index`; for an archive, the table of its model, or of the one called `member`.
 
-        all_tensors: the table lists every named array too (`Index.tensors`).
+        all_tensors: the table also lists every named array (`Index.tensors`).
 
-        A Member where the model is compressed: `unpack` it, then index the result. A limit or crash in a child that has
-        read other files before counts only if a new child repeats it: one file must not affect the next. So does a kill
-        in any child: somebody else may have done it.
+        Returns a Member if the model is compressed: `unpack` it, then index the result. A limit or crash in a child
+        that has read other files before counts only if a new child repeats it, so that one file does not affect the
+        next. A kill in any child counts only if a new child repeats it, because another process may have caused it.
         """
         request = {"name": name, "member": member, "all_tensors": all_tensors}
         self._warm_child()
@@ -102,14 +102,14 @@ class Jail:
             self._prepared.add(found.format)
 
     def unpack_limit(self, member: Member) -> int:
-        """Most bytes that a file's member, and the members inside it, may unpack to."""
+        """Most bytes that a file's member and the members inside it may unpack to."""
         return self._limits.unpack_limit(member.length)
 
     def unpack(self, file: RandomAccessFile, member: Member, sink: IO[bytes], most: int | None = None) -> int:
-        """Write the unpacked bytes of a member to `sink`, `most` of them at most; gives how many they are.
+        """Write the unpacked bytes of a member to `sink`, at most `most`; returns their number.
 
-        Refused (limit, damaged) as `JailLimits` says, (limit) where the disk has no room for them, and (crashed) where
-        the child died of them; after a kill a second child tries, as in `look`.
+        Refused (limit, damaged) by `JailLimits`, (limit) if the disk is full, and (crashed) if the child died; after a
+        kill a second child tries, as in `look`.
         """
         start = sink.tell()
         with contextlib.suppress(Killed):
@@ -197,18 +197,18 @@ class Jail:
             child.wire.send_json(message, request, descriptor)
             with Answers(file, child.wire, self._limits) as answers:
                 while True:
-                    said, body = _hear(child)
-                    if said is Message.PIECE and sink is not None:
+                    reply, body = _receive(child)
+                    if reply is Message.PIECE and sink is not None:
                         if not body:
                             child.is_waiting = True
                             return None
                         sink.take(body)
-                    elif said in {Message.TABLE, Message.PACKED}:
-                        return _found(child, said, body)
-                    elif said is Message.UNPREPARED:
+                    elif reply in {Message.TABLE, Message.PACKED}:
+                        return _found(child, reply, body)
+                    elif reply is Message.UNPREPARED:
                         return self._unprepared(child, document(body))
-                    elif not answers.give(said, asked := document(body)):
-                        raise _conclusion(child, said, asked, answers.reasons)
+                    elif not answers.give(reply, asked := document(body)):
+                        raise _conclusion(child, reply, asked, answers.reasons)
         except ConnectionClosed:
             raise child.death(seconds) from None
         except TimeoutError:
@@ -222,7 +222,7 @@ class Jail:
 
 @dataclass(frozen=True, slots=True)
 class _Unprepared:
-    """The child's message that the file is of a format whose libraries were not loaded; another child has to."""
+    """The child's reply that the file is of a format whose libraries were not loaded; another child has to."""
 
     format: str
 
@@ -248,7 +248,7 @@ class _Sink:
 
     @contextlib.contextmanager
     def _room(self) -> Iterator[None]:
-        """A disk filled by this file is a limit of the file, not of the run."""
+        """A disk that this file fills is a limit of the file, not of the run."""
         try:
             yield
         except OSError as error:
@@ -256,7 +256,7 @@ class _Sink:
             raise Refused(Reason.LIMIT, detail) from error
 
 
-def _hear(child: Child) -> tuple[Message, bytes]:
+def _receive(child: Child) -> tuple[Message, bytes]:
     try:
         return child.wire.receive()
     except ValueError:
@@ -272,13 +272,13 @@ def _found(child: Child, message: Message, body: bytes) -> Index | Member:
     return found
 
 
-def _conclusion(child: Child, said: Message, document: Any, told: set[Reason]) -> Refused:
-    """The refusal in any other final message; what is no valid message counts as a crash, and the child is replaced."""
-    match said, document:
+def _conclusion(child: Child, message: Message, document: Any, sent: set[Reason]) -> Refused:
+    """The refusal in any other final message; an invalid message counts as a crash, and the child is replaced."""
+    match message, document:
         case (
             Message.REFUSED,
             {"reason": str(reason), "detail": str(detail), "where": str() | None as where, "plugin": plugin},
-        ) if (plugin is None or plugin in child.plugins) and _may_say(reason, told):
+        ) if (plugin is None or plugin in child.plugins) and _may_say(reason, sent):
             # A child that has reached one limit is close to others.
             child.is_waiting = Reason(reason) is not Reason.LIMIT
             return Refused(Reason(reason), detail, where, plugin)
@@ -286,6 +286,6 @@ def _conclusion(child: Child, said: Message, document: Any, told: set[Reason]) -
             return Refused(Reason.CRASHED, NO_MESSAGE)
 
 
-def _may_say(name: str, told: set[Reason]) -> bool:
-    """Whether the child may give this reason: those about licences and owners only if the parent sent them."""
-    return name in set(Reason) and (not Reason(name).is_skip or Reason(name) in told)
+def _may_say(name: str, sent: set[Reason]) -> bool:
+    """Whether the child may give this reason: reasons about licences and owners only if the parent sent them to it."""
+    return name in set(Reason) and (not Reason(name).is_skip or Reason(name) in sent)

@@ -23,13 +23,13 @@ from filterzoo.jail.namespaces import way_in
 from filterzoo.references import PluginReference
 
 _COMPLAINT_BYTES = 4096
-"""Bytes at the end of the child's error stream that are read."""
+"""Bytes that are read from the end of the child's stderr."""
 _GRACE_SECONDS = 1.0
 """How long a child that has closed its connection may take to exit by itself."""
 
 
 class Killed(Refused):
-    """Raised for a file whose child was ended by SIGKILL or SIGTERM: by the file, for want of memory, or by anybody."""
+    """Raised for a file whose child got SIGKILL or SIGTERM: because of the file, low memory, or another process."""
 
 
 class NotIsolated(Refused):
@@ -39,7 +39,7 @@ class NotIsolated(Refused):
 class Child:
     """A child process that loads the formats and drops its privileges; `await_ready` before it gets a file.
 
-    Its error stream goes to a temporary file: a full pipe would block it.
+    Its stderr goes to a temporary file, because a full pipe would block it.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class Child:
 
 
 def _cpu_seconds(process_id: int) -> float:
-    """CPU time another process has used (Linux): its clock's id is what clock_getcpuclockid(3) computes."""
+    """CPU time another process has used (Linux): the clock id is computed as by clock_getcpuclockid(3)."""
     return time.clock_gettime((~process_id << 3) | 2)
 
 

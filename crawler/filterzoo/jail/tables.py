@@ -1,6 +1,6 @@
 """Parses the child's messages, which are untrusted: their size is bounded first, and parsing stops at the first error.
 
-Otherwise 64 MB of `1,` would become gigabytes: a list of numbers and an error for each of them.
+Otherwise 64 MB of `1,` would become gigabytes: a list of numbers and an error for each number.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ MAX_QUESTION = 8 << 20
 
 
 class RecordParser:
-    """Parses JSON into one of our records."""
+    """Parses JSON into a record."""
 
     def __init__(self, record: type[Any]) -> None:
         self._validator = SchemaValidator(_failing_fast(TypeAdapter(record).core_schema))
 
     def read(self, body: bytes) -> Any:
-        """The record; Refused (limit, malformed, crashed) where the body is none."""
+        """The record; Refused (limit, malformed, crashed) if the body is not one."""
         check_values(body)
         try:
             return self._validator.validate_json(body, strict=True)
         except ValidationError as error:
             first = error.errors()[0]
-            if not first["loc"]:  # no JSON, or no object
+            if not first["loc"]:  # not JSON, or not an object
                 raise Refused(Reason.CRASHED, NO_MESSAGE) from None
             place = ".".join(str(step) for step in first["loc"])
             raise Refused(Reason.MALFORMED, f"the table from the jail is wrong: {first['msg']}", place[:200]) from None
 
 
 def document(body: bytes) -> Any:
-    """Any short JSON value; Refused (crashed) where the body is no JSON."""
+    """Any short JSON value; Refused (crashed) if the body is not JSON."""
     if len(body) > MAX_QUESTION:
         raise Refused(Reason.CRASHED, NO_MESSAGE)
     check_values(body)
@@ -50,7 +50,7 @@ def document(body: bytes) -> Any:
 
 
 def check_values(body: bytes) -> None:
-    """Refused (limit) where JSON has more values than any table: there is a comma between any two."""
+    """Refused (limit) if the JSON has more values than any table, by the number of commas."""
     if body.count(b",") > MAX_VALUES:
         raise Refused(Reason.LIMIT, f"a table of more than {MAX_VALUES} values")
 

@@ -21,7 +21,7 @@ PIECE = 1 << 20
 XZ_MEMORY = 256 << 20
 _ZLIB_BITS = {Packing.DEFLATE: -zlib.MAX_WBITS, Packing.GZIP: 16 + zlib.MAX_WBITS}
 SNIFFED = 10_000
-"""Most members whose first bytes are looked at."""
+"""Most members whose first bytes are read."""
 
 
 def find_model(
@@ -47,7 +47,7 @@ def find_model(
     if broken and not models:
         raise Refused(Reason.DAMAGED, f"a {archive.name} archive with broken members", ascii(broken[0])[:200])
     models = [model for model in models if not _is_part(model, models, known)]
-    # A format that only refuses is asked about the first such member.
+    # A format of last resort is asked about the first such member.
     models = models or _accepted(heads, filter(_is_last_resort, known))[:1]
     models = _networks(models, {member.name for member in members}) if len(models) > 1 else models
     if len(models) != 1:
@@ -59,7 +59,7 @@ def find_model(
 
 
 def _plain(name: str) -> str:
-    """A member's name without the `./` that tar puts before it."""
+    """A member's name without the prefix `./` of tar."""
     return name.removeprefix("./")
 
 
@@ -84,7 +84,7 @@ def _is_part(member: Member, models: Sequence[Member], openers: Sequence[Format 
 
 
 class MemberFile(Window):
-    """A stored member of an archive; the files beside it are the other stored members of its folder, and below."""
+    """A stored member of an archive; its side files are the other stored members of its folder and below."""
 
     def __init__(self, file: RandomAccessFile, member: Member, archive: Archive) -> None:
         super().__init__(file, member.offset, member.length)
@@ -120,8 +120,8 @@ def _is_last_resort(opener: Format | Archive) -> bool:
 
 
 def head(file: RandomAccessFile, member: Member) -> bytes | None:
-    """The first bytes of a member, unpacked; None where that fails."""
-    # Bzip2 gives nothing before the end of a block, of 900 kB.
+    """The first bytes of a member, unpacked; None if that fails."""
+    # Bzip2 outputs nothing before the end of a block of 900 kB.
     packed = file.read(member.offset, min(member.length, PIECE if member.packing is Packing.BZIP2 else HEAD_BYTES))
     try:
         match member.packing:
@@ -165,7 +165,7 @@ def _unpacked(file: RandomAccessFile, member: Member) -> Iterator[bytes]:
 
 
 def _decompress(packed: Iterator[bytes], member: Member) -> Iterator[bytes]:
-    """Bzip2 or xz: there may be several streams in a row."""
+    """Decompress bzip2 or xz, which may be several concatenated streams."""
     machine = _decompressor(member.packing)
     for data in packed:
         while data or not machine.needs_input:
@@ -184,7 +184,7 @@ _BROKEN = (BrokenDataError, zlib.error, OSError, lzma.LZMAError, EOFError)
 
 
 def _refuse_memory(error: Exception, member: Member) -> None:
-    """Refused (limit) where valid data need more memory than allowed."""
+    """Refused (limit) if valid data need more memory than allowed."""
     if needs_too_much_memory(error):
         raise Refused(
             Reason.LIMIT, f"unpacking it takes more than {XZ_MEMORY} bytes of memory", ascii(member.name)[:200]
