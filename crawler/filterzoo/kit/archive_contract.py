@@ -33,8 +33,8 @@ def archive_findings(
 ) -> Iterator[Finding]:
     """Every rule in turn.
 
-    plugins: the archive's own and those whose formats know the models inside. samples: good archives of the kind, with
-    one model each; StartError for one that cannot be read.
+    plugins: the archive's own, and those whose formats read the models inside. samples: valid archives of the kind with
+    one model each; StartError for an unreadable one.
     """
     subject = f"archive {archive.name}"
     data = [sample_bytes(path) for path in samples]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from filterzoo.files import RandomAccessFile
 
 FRONT = 1024
-"""Most changes are made in the first bytes, where most formats have their tables."""
+"""Most changes are in the first bytes, where most formats have their tables."""
 CUTS = 12
 FLIPS = 60
 

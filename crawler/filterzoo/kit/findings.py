@@ -10,7 +10,7 @@ from enum import StrEnum
 NAME = re.compile(r"[a-z0-9_]+")
 """Names of sources and formats, which are used in columns, file names and manifests."""
 SHOWN = 3
-"""Most faults of one rule that are shown one by one."""
+"""Most faults of one rule that are listed."""
 
 
 class Verdict(StrEnum):
@@ -23,7 +23,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One rule, checked on one thing: `subject` is as in `source my_zoo`, `rule` a sentence that should be true."""
+    """One rule, checked on one subject (`source my_zoo`); `rule` is a sentence that should be true."""
 
     subject: str
     rule: str
@@ -32,7 +32,7 @@ class Finding:
 
 
 def finding(subject: str, rule: str, faults: Sequence[str]) -> Finding:
-    """The rule holds where there are no faults; else the first few are shown."""
+    """The rule holds if there are no faults; otherwise the first few are shown."""
     if not faults:
         return Finding(subject, rule, Verdict.HOLDS)
     more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""

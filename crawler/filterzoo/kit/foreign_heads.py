@@ -1,4 +1,4 @@
-"""First bytes of files that a new format or archive must leave to others, or to nobody."""
+"""First bytes of files that a new format or archive must not accept."""
 
 from __future__ import annotations
 

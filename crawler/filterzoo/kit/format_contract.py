@@ -31,7 +31,7 @@ DAMAGED = "{} with other bytes in it is refused with a reason, or read"
 
 
 def format_findings(reference: PluginReference, format_: Format, samples: Sequence[Path]) -> Iterator[Finding]:
-    """Every rule in turn. `samples`: good files of the format; StartError for one that cannot be read."""
+    """Every rule in turn. `samples`: valid files of the format; StartError for an unreadable one."""
     subject = f"format {format_.name}"
     data = [sample_bytes(path) for path in samples]
     yield finding(subject, "its name is made of [a-z0-9_]", name_faults(format_.name))
@@ -52,7 +52,7 @@ def claims(format_: Format | Archive, sample: Path) -> bool:
 
 
 def sample_bytes(path: Path) -> bytes:
-    """Of a sample; StartError for one that cannot be read."""
+    """The bytes of a sample; StartError if it cannot be read."""
     try:
         with LocalFile(path) as file:
             if not 0 < file.size <= MAX_SAMPLE:
@@ -84,7 +84,7 @@ def acceptance_faults(format_: Format | Archive) -> list[str]:
 
 
 def short_faults(format_: Format | Archive, samples: Iterable[bytes]) -> list[str]:
-    """What `accepts` raises for the first bytes of files, whatever their number."""
+    """Exceptions of `accepts` for first bytes of different lengths."""
     faults: dict[str, None] = {}
     for data in (*samples, *(head.data for head in foreign_heads())):
         for length in range(min(len(data), 80)):
@@ -118,7 +118,7 @@ def _read_all(file: LocalFile, index: Index) -> None:
 
 
 def survival_faults(jail: Jail, path: Path, variants: Iterable[DamagedCopy]) -> list[str]:
-    """A result of the format that is neither a table nor a refusal."""
+    """Results of the format that are neither a table nor a refusal."""
     faults: list[str] = []
     with LocalFile(path) as sample:
         for variant in variants:

@@ -49,19 +49,19 @@ class DiscoveryTrial:
     gave: str = ""
     """What `discover` returned, if that was no iterator."""
     asked: list[str] = field(default_factory=list)
-    """Addresses requested through the door; only their hosts, if the network was off."""
+    """Addresses requested through the door; only hosts, if the network was off."""
     asked_early: list[str] = field(default_factory=list)
     """... before the first checkpoint was requested."""
     past_the_door: list[str] = field(default_factory=list)
     """Hosts contacted without the door; recorded only with the network off."""
     unknown_hosts: list[str] = field(default_factory=list)
-    """Hosts that do not resolve here: what they list is missing."""
+    """Hosts that do not resolve here; their listings are missing."""
     is_cut: bool = False
     """Whether it took longer than `PATIENCE`, and more may follow."""
 
 
 def run_offline(setting: Setting) -> DiscoveryTrial:
-    """Discovery with an empty cache on a machine without a network: the door refuses, all else gets an OSError."""
+    """Discovery with an empty cache and without a network: the door refuses, all other access raises an OSError."""
     listing = DiscoveryTrial()
     with offline_source(setting, listing) as source:
         _list(source, setting.limit, listing)
@@ -69,7 +69,7 @@ def run_offline(setting: Setting) -> DiscoveryTrial:
 
 
 def run_online(setting: Setting) -> DiscoveryTrial:
-    """Discovery as a crawl does it, with the cache of the user; hosts without an address are asked once."""
+    """Discovery as in a crawl, with the user's cache; hosts without an address are asked once."""
     listing = DiscoveryTrial()
 
     def has_address(host: str) -> bool:
@@ -84,7 +84,7 @@ def run_online(setting: Setting) -> DiscoveryTrial:
             listing.asked.append(str(request.url))
 
         door.transport.client.event_hooks = {"request": [remember]}
-        _list(lambda: _made(setting, door), setting.limit, listing, PATIENCE)
+        _list(lambda: _created(setting, door), setting.limit, listing, PATIENCE)
     return listing
 
 
@@ -102,7 +102,7 @@ def offline_source(setting: Setting, listing: DiscoveryTrial | None = None) -> I
         _no_network(watched.past_the_door),
         Door(Path(cache), hosts=refuse_host) as door,
     ):
-        yield lambda: _made(setting, door)
+        yield lambda: _created(setting, door)
 
 
 def out_of_reach(listing: DiscoveryTrial) -> str:
@@ -132,7 +132,7 @@ def place(error: BaseException, kind: type[Source]) -> str:
     return describe(error) + (f" ({where})" if where else "")
 
 
-def _made(setting: Setting, door: Door) -> Source:
+def _created(setting: Setting, door: Door) -> Source:
     return setting.kind(setting.options, door.redirecting(setting.kind.hosts), setting.folder)
 
 
@@ -180,7 +180,7 @@ def _no_patience_without_address(unknown: list[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _no_network(tried: list[str]) -> Iterator[None]:
-    """Sockets as they are on a machine without a network, for every library in this process."""
+    """Sockets of this process behave as on a machine without a network, for every library."""
 
     def connect(_self: socket.socket, address: object, *_rest: object) -> NoReturn:
         tried.append(str(address[0] if isinstance(address, tuple) else address))

@@ -1,4 +1,4 @@
-"""Writes the reference of what plugins are written with: `python -m filterzoo.kit.reference docs/api.md`."""
+"""Writes the API reference for plugins: `python -m filterzoo.kit.reference docs/api.md`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAMES = (
     *("RandomAccessFile", "Format", "Tensor", "Span", "StoredRange", "Quantisation", "Convolution", "FileFacts"),
     *("LeftOut", "Layout", "Kind", "Archive", "Member", "Packing", "Reason", "Refused", "StartError"),
 )
-"""What the page explains, in its order: zoos, formats, archives, errors. All are imported from `filterzoo`."""
+"""The names on the page, in order: zoos, formats, archives, errors. All are imported from `filterzoo`."""
 
 _HEAD = """\
 # API reference for plugins
@@ -33,7 +33,7 @@ def reference_page() -> str:
 
 
 def _entry(name: str) -> Iterator[str]:
-    """What stands under one name's heading."""
+    """The lines under the heading of one name."""
     public = getattr(filterzoo, name)
     yield f"## {name}\n"
     if not inspect.isclass(public):
@@ -45,13 +45,13 @@ def _entry(name: str) -> Iterator[str]:
     if fields := list(_fields(public)):
         yield from [*fields, ""]
     for method, function in vars(public).items():
-        if _is_told(method, function):
+        if _is_documented(method, function):
             yield f"### {name}.{method}\n"
             yield f"```python\n{_call(method, function)}\n```\n\n{_text(_plain(function))}\n"
 
 
-def _is_told(method: str, function: object) -> bool:
-    """Whether it is a method that a plugin calls or writes."""
+def _is_documented(method: str, function: object) -> bool:
+    """Whether it is a method that a plugin calls or implements."""
     plain = _plain(function)
     return inspect.isfunction(plain) and not method.startswith("_") and bool(plain.__doc__)
 
@@ -63,7 +63,7 @@ def _plain(function: object) -> object:
 
 
 def _call(name: str, function: object) -> str:
-    """How it is written, with types; what must be written by a plugin and what is read like a field say so."""
+    """The typed signature; abstract methods and properties are marked."""
     plain = _plain(function)
     marks = [
         mark for mark, kind in (("@property", property), ("@classmethod", classmethod)) if isinstance(function, kind)
@@ -103,7 +103,7 @@ def _statements(owner: type) -> Iterator[tuple[ast.AnnAssign | ast.Assign, str]]
 
 
 def _text(documented: object) -> str:
-    """The docstring; `*` in it is a star."""
+    """The docstring, with `*` escaped for Markdown."""
     return inspect.cleandoc(getattr(documented, "__doc__", None) or "").replace("*", r"\*")
 
 
