@@ -1,4 +1,4 @@
-"""From the tensors of a file to layers in canonical form. Called, it gives the layers of a published data set."""
+"""Turns the tensors of a file into layers in canonical form. Called, it returns a published data set's layers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class _Layers(ModuleType):
-    """The package and the public function have one name: once a module of the package is imported, it has the name."""
+    """The public function and the package share a name, which refers to the package once it is imported."""
 
     def __call__(self, *arguments: Any, **query: Any) -> Any:
         """See `filterzoo.dataset.measured.layers`."""

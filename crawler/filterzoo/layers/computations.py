@@ -1,4 +1,4 @@
-"""The structure of computed weights, without their numbers. Imports no NumPy, for the jail."""
+"""The structure of computed weights, without their elements. Imports no NumPy, because the jail uses it."""
 
 from __future__ import annotations
 

@@ -18,11 +18,11 @@ Operation = Callable[[Sequence[Floats], Sequence[int], tuple[int, ...]], Array]
 """The result of a step, from its inputs, its numbers and the shape that the result must have."""
 
 MAX_PRODUCTS = 1 << 36
-"""Most multiplications of one product of matrices: a few seconds."""
+"""Most multiplications of one matrix product: a few seconds."""
 
 
 def apply(computation: Computation, inputs: Sequence[Floats], shape: Sequence[int], name: str) -> Floats:
-    """The result of one step; Refused (malformed) where the inputs do not give `shape`."""
+    """The result of one step; Refused (malformed) if the inputs do not give `shape`."""
     try:
         with np.errstate(all="ignore"):
             result = _OPERATIONS[computation.step](inputs, computation.numbers, tuple(shape))

@@ -61,14 +61,14 @@ class DecodedRecord:
         return data
 
     def close(self) -> None:
-        """Give the space back."""
+        """Free its memory or file."""
         self._memory = None
         if self._file is not None:
             self._file.close()
 
 
 def decode_into(file: RandomAccessFile, record: StoredRange, name: str, target: Bytes, begin: int = 0) -> None:
-    """Fill `target` with the decoded bytes from `begin`; Refused (damaged, limit) where the record does not fit.
+    """Fill `target` with the decoded bytes from `begin`; Refused (damaged, limit) if the record does not match.
 
     The whole record is decoded and checked, even if only a part of it is wanted.
     """
@@ -87,7 +87,7 @@ def decode_into(file: RandomAccessFile, record: StoredRange, name: str, target: 
 
 
 def _check_fletcher32(file: RandomAccessFile, record: StoredRange, name: str) -> None:
-    """Refused (damaged) where the checksum behind a chunk is not that of its bytes."""
+    """Refused (damaged) if the checksum after a chunk does not match its bytes."""
     end = record.offset + record.length - CHECKSUM_BYTES
     if record.length < CHECKSUM_BYTES:
         raise Refused(Reason.DAMAGED, "a chunk shorter than its checksum", name)
@@ -99,7 +99,7 @@ def _check_fletcher32(file: RandomAccessFile, record: StoredRange, name: str) ->
 
 
 def check_crc(crc: int, record: StoredRange, name: str) -> None:
-    """Refused (damaged) where the record's CRC-32 differs from the format's."""
+    """Refused (damaged) if the record's CRC-32 differs from the format's."""
     if record.crc32 is not None and crc != record.crc32:
         raise Refused(Reason.DAMAGED, f"CRC-32 is {crc:08x}, the file says {record.crc32:08x}", name)
 

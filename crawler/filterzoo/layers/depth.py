@@ -1,4 +1,4 @@
-"""The depth of the layers of a checkpoint (docs/measures.md, 2); loads no NumPy, for the jail."""
+"""The depth of the layers of a checkpoint (docs/measures.md, 2); imports no NumPy, because the jail uses it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from filterzoo.records import Context, Tensor
 
 
 def depths(tensors: Sequence[Tensor]) -> list[tuple[int, float, Context]]:
-    """(conv_depth, conv_depth_norm, context) of each layer: as stated, else by rank of depth, else by place."""
+    """(conv_depth, conv_depth_norm, context) of each layer: as stated, else by rank of depth, else by position."""
     stated = [
         (*t.convolution.stated_depth, t.convolution.context)
         for t in tensors

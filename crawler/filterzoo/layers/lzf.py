@@ -12,7 +12,7 @@ _MODULUS = 65535
 
 
 def decompress(packed: bytes, size: int) -> bytes:
-    """The `size` bytes that were packed (liblzf, lzf_d.c); BrokenDataError where they are fewer or more.
+    """The `size` bytes that were packed (liblzf, lzf_d.c); BrokenDataError if they are fewer or more.
 
     A token below 32 is a run of literal bytes; any other a back reference.
     """
@@ -45,7 +45,7 @@ def decompress(packed: bytes, size: int) -> bytes:
 
 
 def _repeat(out: bytearray, start: int, length: int) -> None:
-    """A back reference to `start`; it may overlap the bytes it appends."""
+    """Append a back reference to `start`; it may overlap the bytes it appends."""
     if start < 0:
         raise BrokenDataError("LZF data that refer to bytes before their start")
     piece = bytes(out[start : start + length])

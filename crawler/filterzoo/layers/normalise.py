@@ -1,4 +1,4 @@
-"""Converts stored tensors to layers: the only place that reorders axes, casts or dequantises (docs/measures.md, 1)."""
+"""Converts stored tensors to layers: the only code that reorders axes, casts or dequantises (docs/measures.md, 1)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Array = npt.NDArray[Any]
 
 
 def layer_hasher(shape: Sequence[int]) -> _Hash:
-    """A sha256 that, fed the layer's little-endian float32 bytes in C order, gives its `layer_id`."""
+    """A sha256 that gives the `layer_id` once it is updated with the layer's little-endian float32 bytes in C order."""
     return hashlib.sha256(f"float32 {'x'.join(map(str, shape))}\n".encode())
 
 
@@ -46,7 +46,7 @@ def normalise(tensors: Sequence[Tensor], reader: TensorReader) -> Iterator[Layer
         convolution = tensor.convolution
         if convolution is None:
             raise Refused(Reason.MALFORMED, "the index lists a tensor that no convolution reads", tensor.name)
-        # No reference to the weights stays here while the next layer is read.
+        # Keep no reference to the weights while the next layer is read.
         yield _layer(canonical(read(tensor, reader), tensor), index, tensor, convolution, (depth, depth_norm, context))
 
 
@@ -99,7 +99,7 @@ def canonical(stored: Array, tensor: Tensor) -> Floats:
 
 
 def as_array(stored: Array, dtype: str) -> Array:
-    """The numbers in a type that NumPy has, in an array of its own; bfloat16 and 8-bit floats as float32, exactly."""
+    """A copy in a type that NumPy supports; bfloat16 and 8-bit floats become float32, exactly."""
     if dtype == "BF16" or dtype in _FLOAT8:
         return _cast(stored, dtype)
     return stored if stored.flags.writeable and stored.flags.c_contiguous else np.array(stored, order="C")
@@ -116,7 +116,7 @@ def _floats(stored: Array, tensor: Tensor) -> Floats:
 
 
 def _part(stored: Array, tensor: Tensor, *, takes_integers: bool) -> Floats:
-    """The inputs of a computed weight; integers stay integers where a scale or a mask follows."""
+    """The inputs of a computed weight; integers stay integers if a scale or a mask follows."""
     is_integer = DTYPES[tensor.dtype].number_class is NumberClass.INTEGER and tensor.quantisation is None
     return stored.astype(np.float32) if takes_integers and is_integer else _floats(stored, tensor)
 

@@ -23,7 +23,7 @@ _LONGEST_VARINT = 10
 
 
 def decode(computation: Computation, inputs: Sequence[Array], dtype: DType, shape: Sequence[int], name: str) -> Array:
-    """The array's bits in its dtype; Refused (malformed) where the inputs are no such array."""
+    """The array's bits in its dtype; Refused (malformed) if the inputs are not such an array."""
     try:
         match computation.step:
             case Step.VARINTS:
@@ -45,7 +45,7 @@ def decode(computation: Computation, inputs: Sequence[Array], dtype: DType, shap
 
 
 def _varints(content: Array, dtype: DType, count: int) -> Array:
-    """Protobuf's variable-length integers; the lowest bytes of each are the number's bits."""
+    """Protobuf's variable-length integers; the lowest bytes of each are the element's bits."""
     ends = np.flatnonzero(content < 0x80)
     if dtype.size > 8 or len(ends) != count or (count and ends[-1] != len(content) - 1) or (not count and len(content)):
         raise ValueError
@@ -101,8 +101,8 @@ def _from_text(content: Array, dtype: DType, numbers: Sequence[int], shape: Sequ
 def _dense(inputs: Sequence[Array], numbers: Sequence[int], dtype: DType, shape: tuple[int, ...]) -> Array:
     """TFLite's sparse tensors (schema.fbs, SparsityParameters): levels that are dense or compressed rows.
 
-    numbers: how many levels; their order; which axes are split into blocks; then for each level -1 if it is compressed,
-    or its length. inputs: the values, then segments and indices of each compressed level.
+    numbers: the number of levels; their order; the axes that are split into blocks; then for each level its length, or
+    -1 if it is compressed. inputs: the values, then segments and indices of each compressed level.
     """
     order, blocks, sizes = _sparsity(numbers, len(shape))
     values = inputs[0].reshape(-1)

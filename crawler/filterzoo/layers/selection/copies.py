@@ -1,9 +1,9 @@
-"""Which parts of a file repeat another part: moments, gradients and averages of the network's weights, no layers.
+"""Finds parts of a file that repeat another part: moments, gradients and averages of the weights, not layers.
 
-A part is what lies below a path. It mirrors another where both hold the same weights, name by name and shape by shape.
-What mirrors a part and lacks its buffers (running means, counters) is made of parameters: a moment, a gradient or an
-average. Where neither has buffers a word for such things breaks the tie, if the file agrees: two such parts, or all
-of the network mirrored. A branch of a network that only has such a name is none.
+A part is everything below a path. It mirrors another part if both hold weights of the same names and shapes. A part
+that mirrors another without its buffers (running means, counters) consists of parameters only: it is a moment, a
+gradient or an average. If neither has buffers, the name decides, provided that the file confirms it: there are two such
+parts, or the whole network is mirrored. A branch of a network that merely has such a name is not a copy.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from filterzoo.records import Tensor
 
 Path = tuple[str, ...]
 Held = frozenset[tuple[str, tuple[int, ...]]]
-"""Names below a path, and shapes."""
+"""(name below a path, shape) of each weight."""
 
 _MOST_DEPTH = 6
-"""How far below a section copies of the network are looked for."""
+"""Most levels below a section at which copies of the network are searched."""
 _TWIN_SUFFIXES = ("_ema", "_avg")
 _TWIN_PREFIXES = ("ema_", "avg_")
 _MOST_BUFFERED = 16
-"""Of many parts that are alike, blocks that repeat, so many are compared with those that lack buffers."""
+"""Most parts with buffers, among equal ones (repeated blocks), that are compared with those that lack buffers."""
 _MOST_BUFFERS = 3
-"""Of one module with a counter: mean, variance and counter."""
+"""Most buffers of a module with a counter: mean, variance and counter."""
 _MOMENTS = frozenset({"m", "v"})
-"""What Adam's two moments are called where nothing else calls them so."""
+"""Names of Adam's two moments, if no other name says so."""
 
 
 @dataclass(slots=True)
 class _Part:
-    """What lies below a path: all its tensors in the file's order, the names and shapes of its weights.
+    """Everything below a path: all its tensors in file order, the names and shapes of its weights.
 
-    counters: its modules with a counter, an integer by itself, which are those that have buffers.
+    counters: its modules with a counter (a single integer), which are those that have buffers.
     """
 
     path: Path
@@ -61,7 +61,7 @@ def copies(tensors: Sequence[Tensor]) -> set[Path]:
             alike.setdefault(frozenset(part.weights), []).append(part)
     whole = _Whole(parts, [path_of(tensor) for tensor in tensors if len(tensor.shape) >= 3])
     found: set[Path] = set()
-    for weights, group in alike.items():  # the outer parts come first
+    for weights, group in alike.items():  # outer parts come first
         outside = [part for part in group if not any(part.path[:depth] in found for depth in range(len(part.path)))]
         found.update(_among([*outside, *_roots(parts, weights, outside)], whole))
     found.update(_unnamed(parts))
@@ -112,7 +112,7 @@ def _parts(tensors: Sequence[Tensor]) -> dict[Path, _Part]:
 
 
 def _roots(parts: Mapping[Path, _Part], weights: Held, group: Sequence[_Part]) -> Iterator[_Part]:
-    """The section around parts, without them, where it holds the same weights at its top."""
+    """The section that contains the parts, without them, if it holds the same weights at its top level."""
     for section in {part.path[:1] for part in group if len(part.path) > 1}:
         inside = {part.path for part in group if part.path[:1] == section}
         if len(parts[section].weights) != len(weights) * (len(inside) + 1):
@@ -144,22 +144,22 @@ def _among(group: Sequence[_Part], whole: _Whole) -> Iterator[Path]:
 
 
 def _are_states(called: Sequence[_Part]) -> bool:
-    """Whether two of them stand beside each other below a word for what an optimiser keeps."""
+    """Whether two of them are siblings below a name for optimiser state."""
     around = [part.path[:-1] for part in called if any(map(names.is_optimiser, part.path[:-1]))]
     return len(set(around)) < len(around)
 
 
 def _pairs(group: Sequence[_Part]) -> set[Path]:
-    """Parts called `m` and `v` that stand beside each other."""
+    """Parts called `m` and `v` that are siblings."""
     paths = {part.path for part in group}
     around = {path[:-1] for path in paths if path[-1] in _MOMENTS}
     return {(*each, word) for each in around for word in _MOMENTS if all((*each, one) in paths for one in _MOMENTS)}
 
 
 def _lacks_buffers(part: _Part, whole: _Part) -> bool:
-    """Whether a part has all of the other's parameters, and of its modules with a counter neither that nor means.
+    """Whether a part has all of the other's parameters, but not the counters and means of its modules.
 
-    A branch without those modules (RAFT's feature encoder beside its context encoder) lacks their parameters too.
+    A branch without those modules (RAFT's feature encoder next to its context encoder) lacks their parameters too.
     """
     if part.counters or len(part.tensors) >= len(whole.tensors):
         return False
@@ -170,7 +170,7 @@ def _lacks_buffers(part: _Part, whole: _Part) -> bool:
 
 
 def _averaged(paths: Sequence[Path]) -> Iterator[Path]:
-    """The plain twin where one is called the average of it."""
+    """The plain twin of a part whose name says that it is the average."""
     rest = [path for path in paths if len(path) == 2]
     called = {path[-1] for path in rest}
     yield from (path for path in rest if any(path[-1] + suffix in called for suffix in _TWIN_SUFFIXES))

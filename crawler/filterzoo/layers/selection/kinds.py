@@ -1,8 +1,9 @@
 """The kind of a convolution and its number of groups, from how channels connect in a state dict.
 
-One layer reads the network's input; every other reads the output of some layer. (C, 1, *kernel) is depthwise unless it
-is the only layer that can read the input; (in, out, *kernel) is transposed where its bias, the layers around it or an
-even kernel say so; fewer inputs than any layer gives make groups. What remains ambiguous is marked as assumed.
+One layer reads the network's input; every other reads the output of a layer. (C, 1, *kernel) is depthwise unless it is
+the only layer that can read the input. (in, out, *kernel) is transposed if its bias, its neighbours or an even kernel
+show it. A layer with fewer inputs than any layer has outputs is grouped. Whatever remains ambiguous is marked as
+assumed.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ def _described(candidate: Candidate, state_dict: StateDict) -> Tensor:
             return _declared(tensor, (Kind.TRANSPOSED, None, tensor.evidence or Evidence.FORMAT))
     if candidate.second == 1 and candidate.first > 1:
         is_between = state_dict.is_between_matrices(candidate)
-        told = (Kind.DEPTHWISE, None, Evidence.SHAPES) if is_between else _one_input(candidate, state_dict)
-        if told is not None:
-            kind, groups, evidence = told
+        verdict = (Kind.DEPTHWISE, None, Evidence.SHAPES) if is_between else _one_input(candidate, state_dict)
+        if verdict is not None:
+            kind, groups, evidence = verdict
             return _declared(tensor, (kind, groups, Evidence.ASSUMED if state_dict.is_odd(candidate) else evidence))
     found = transposed(candidate, state_dict)
     if found is not None:
@@ -51,7 +52,7 @@ def _declared(tensor: Tensor, verdict: Verdict) -> Tensor:
 
 
 _STRENGTH = list(Evidence)
-"""The best evidence first."""
+"""Evidence in order, the strongest first."""
 
 
 def _one_input(candidate: Candidate, state_dict: StateDict) -> Verdict | None:

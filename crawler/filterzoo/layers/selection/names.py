@@ -1,4 +1,4 @@
-"""Evidence from the names of tensors: the weakest, used last (docs/selection.md)."""
+"""Evidence from the names of tensors: it is the weakest and used last (docs/selection.md)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 _SEPARATORS = re.compile(r"[./:]")
 _WEIGHT = re.compile(r"(^|[./_])(weights?|kernel|w)(:0)?$|(^|/)(vars/0)$", re.IGNORECASE)
-"""Words of frameworks; Keras 3 numbers the variables of a layer, the kernel first."""
+"""Frameworks' names for weights; Keras 3 numbers the variables of a layer, starting with the kernel."""
 _PART = re.compile(r"(^|[./])(weight|kernel)[._][^./]*$", re.IGNORECASE)
 _BIASES = ("bias", "biases", "b", "B", "bias:0", "vars/1", "bias_orig")
 _TRANSPOSED = re.compile(
@@ -37,7 +37,7 @@ def owner(name: str) -> str:
 
 
 def around(name: str) -> str:
-    """The module around the module that a weight belongs to."""
+    """The parent of the module that a weight belongs to."""
     module = owner(name).rstrip("./")
     return module[: max(module.rfind("."), module.rfind("/")) + 1]
 
@@ -58,7 +58,7 @@ def biases(name: str) -> tuple[str, ...]:
 
 
 def is_bias(name: str) -> bool:
-    """Whether it is called a bias: one of several axes is that of an elementwise layer or of stacked ones."""
+    """Whether the name is that of a bias. A bias with several axes belongs to an elementwise or a stacked layer."""
     return not is_weight(name) and parts(name)[-1] in _BIASES
 
 
@@ -78,15 +78,15 @@ def says_convolution(name: str) -> bool:
 
 
 def is_optimiser(part: str) -> bool:
-    """Whether a component of a path is a word for what an optimiser keeps."""
+    """Whether a component of a path is a name for optimiser state."""
     return _OPTIMISER.match(part) is not None
 
 
 def is_average(part: str) -> bool:
-    """Whether a component of a path is a word for an average over the training, or for what optimisers keep."""
+    """Whether a component of a path is a name for averaged weights or for optimiser state."""
     return _AVERAGED.search(part) is not None
 
 
 def pattern(name: str) -> str:
-    """The name with every number the same: blocks that repeat share it."""
+    """The name with all numbers replaced, so that repeated blocks share it."""
     return re.sub(r"\d+", "#", name)

@@ -1,7 +1,8 @@
 """The order of channel axes in the weights of transposed convolutions, by framework.
 
-torch and Paddle write (in, out, *kernel) beside (out, in, *kernel) of other weights; Keras, TensorFlow and Haiku
-(*kernel, out, in) beside (*kernel, in, out). Flax (unless `transpose_kernel`) and MLX have one order for both.
+torch and Paddle store transposed weights as (in, out, *kernel) and others as (out, in, *kernel). Keras, TensorFlow and
+Haiku store them as (*kernel, out, in), and others as (*kernel, in, out). Flax (unless `transpose_kernel`) and MLX use
+one order for both.
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ import re
 from filterzoo.records import Layout, Tensor
 
 SWAPPED = {Layout.OI_K: Layout.IO_K, Layout.K_IO: Layout.K_OI}
-"""The layout of a transposed convolution in a file of that order, where the framework swaps the channels."""
+"""The layout of transposed convolutions, by that of ordinary ones, in frameworks that swap the channels."""
 
 _FLAX_CLASS = re.compile(r"(^|[/.])(Conv|ConvTranspose)_\d+[/.]kernel$")
-"""Flax names a module after its class unless told otherwise; no other framework writes a class so."""
+"""By default Flax names a module after its class; no other framework spells classes this way."""
 _KERAS_CLASS = re.compile(r"(^|[/.~_])conv[123]_?d_transpose(_\d+)?[/.]", re.IGNORECASE)
-"""So do Keras (`conv2d_transpose`) and Haiku (`conv2_d_transpose`)."""
+"""The class names of Keras (`conv2d_transpose`) and Haiku (`conv2_d_transpose`)."""
 
 
 def has_one(tensor: Tensor, framework: str | None) -> bool:
-    """Whether the file's order of ordinary weights is that of its transposed ones too: Flax and MLX."""
+    """Whether transposed weights have the same order as ordinary ones: in Flax and MLX."""
     if tensor.layout is Layout.O_K_I:
         return framework in {
             "mlx",

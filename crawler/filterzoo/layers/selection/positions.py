@@ -1,8 +1,8 @@
-"""Sparse convolutions with one axis for all positions of the kernel, (positions, in, out): never read as 1-D kernels.
+"""Sparse convolutions with one axis for all kernel positions, (positions, in, out): never read as 1-D kernels.
 
-MinkowskiEngine and torchsparse store them so. The order of the positions is in no file: the weights cannot be brought
-into canonical order. With few outputs their shape is that of a 1-D convolution of `positions` outputs; the layer before
-it, whose outputs it reads, tells.
+MinkowskiEngine and torchsparse store them in this form. No file states the order of the positions, so the weights
+cannot be converted to canonical order. With few outputs their shape is that of a 1-D convolution with `positions`
+outputs; the preceding layer, whose outputs it reads, distinguishes the two.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from filterzoo.layers.selection.candidates import Candidate
 from filterzoo.records import Layout, Tensor
 
 _POSITIONS = frozenset({8, 27, 64, 125, 343})
-"""Kernels of 2, 3, 4, 5 and 7 in three dimensions."""
+"""Number of positions of 3-D kernels with sides of 2, 3, 4, 5 and 7."""
 
 
 def over_positions(candidates: Iterable[Candidate], undecided: Iterable[Tensor]) -> set[str]:
-    """The names of 1-D candidates that read, as (positions, in, out), what an undecided array or one of them gives."""
+    """The 1-D candidates that, as (positions, in, out), read the output of an undecided array or of each other."""
     open_ones = [each for each in candidates if _may_be_one(each.tensor) and each.bias != each.first]
     given = {tensor.shape[2] for tensor in undecided if _may_be_one(tensor)}
     found: set[str] = set()

@@ -15,15 +15,15 @@ from filterzoo.records import Evidence, Layout, Span, StoredRange, Tensor
 
 @dataclass(slots=True)
 class StateDict:
-    """The candidates of a state dict, and what follows from all of them together."""
+    """The candidates of a state dict, and facts derived from all of them."""
 
     candidates: Sequence[Candidate]
     vectors: Sequence[tuple[int, int]]
-    """(place in the file, length) of its rank-1 tensors that are no bias of a candidate, in order."""
+    """(position in the file, length) of its rank-1 tensors that are not the bias of a candidate, in order."""
     places: dict[str, int]
-    """Where each tensor stands in the file."""
+    """The position of each tensor in the file."""
     matrices: Sequence[tuple[str, int, int]]
-    """Its linear layers: name, what they give and what they read."""
+    """Its linear layers: name, number of outputs, number of inputs."""
     framework: str | None = None
     """The framework that wrote the file, if it is stated."""
     outputs: Counter[int] = field(default_factory=Counter)
@@ -36,15 +36,15 @@ class StateDict:
     behind: dict[str, Candidate | None] = field(default_factory=dict)
     """The next candidate with other channels: candidates with the same ones may be parallel branches."""
     groups: dict[str, int | None] = field(default_factory=dict)
-    """Groups of the convolutions that are already decided."""
+    """Number of groups of the convolutions that are already decided."""
     gives: dict[str, int | None] = field(default_factory=dict)
-    """Output channels of each of these, if decided."""
+    """Output channels of the same convolutions, if known."""
     swapped: set[str] = field(default_factory=set)
-    """Those that are certainly transposed, (in, out, *kernel)."""
+    """Names of those that are certainly transposed, (in, out, *kernel)."""
     doubtful: frozenset[str] = frozenset()
     """The stems that only their names distinguish from depthwise layers."""
     has_reader: bool = False
-    """Whether a layer with several inputs reads a number of channels that no layer outputs, as the first layer does."""
+    """Whether a layer with several inputs reads a number of channels that no layer outputs, like the first layer."""
     is_sorted: bool = False
     """Whether the tensors are sorted by name."""
     _axes: Counter[int] = field(default_factory=Counter)
@@ -52,9 +52,9 @@ class StateDict:
     _alike: Counter[str] = field(default_factory=Counter)
     """Names of the (C, 1, *kernel), with numbers removed."""
     _read_in: dict[str, set[int]] = field(default_factory=dict)
-    """Module -> what the pointwise and linear layers in it, or one below, read."""
+    """Module -> input channels of the pointwise and linear layers in it or in a direct submodule."""
     _matrices_in: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
-    """Module -> what the linear layers directly in it give and read."""
+    """Module -> (outputs, inputs) of the linear layers directly in it."""
     _wide_in: dict[tuple[str, int], set[str]] = field(default_factory=dict)
     """(module, channels) -> names of the (channels, 1, *kernel), pointwise ones excluded, in it or in a direct
     submodule."""
@@ -118,7 +118,7 @@ class StateDict:
         return any(candidate.first in self._read_in.get(module, ()) for module in modules_around(candidate.name))
 
     def is_between_matrices(self, candidate: Candidate) -> bool:
-        """Whether linear layers beside it, in one module, give its channels (or these and a gate) and read them."""
+        """Whether linear layers in the same module output its channels (or these and a gate) and read them."""
         module, channels = modules_around(candidate.name)[0], candidate.first
         beside = self._matrices_in.get(module, []) if module else []
         givers = [place for place, (gives, _) in enumerate(beside) if gives in {channels, 2 * channels}]
@@ -126,17 +126,17 @@ class StateDict:
         return any(giver != reader for giver in givers for reader in readers)
 
     def has_wide_twin(self, candidate: Candidate, but: Collection[str] = ()) -> bool:
-        """Whether a (C, 1, *kernel) that is no stem is near (C, 1, 1, 1), which then scales its output."""
+        """Whether a (C, 1, *kernel) other than a stem is near (C, 1, 1, 1), which then scales its output."""
         stems = set(but) | self.stems
         return any(
             self._wide_in.get((module, candidate.first), set()) - stems for module in modules_around(candidate.name)
         )
 
     def is_odd(self, candidate: Candidate) -> bool:
-        """Whether (C, 1, *kernel) may be no depthwise layer although it fits one: it may read the input.
+        """Whether (C, 1, *kernel) may read the input, although it fits a depthwise layer.
 
-        Its kernel has other axes than the network's, or it is the only one of its name and either no stem is certain or
-        its kernel is not one that depthwise layers have.
+        Its kernel has another number of axes than the network's; or its name occurs once, and either no stem is certain
+        or its kernel is unusual for a depthwise layer.
         """
         if self._axes and self._axes.most_common(1)[0][0] != len(candidate.kernel):
             return True
@@ -151,24 +151,24 @@ class StateDict:
 
 
 def is_beside(name: str, other: str) -> bool:
-    """Whether two weights are in one module or one list of modules, where the file's order is the execution order."""
+    """Whether two weights are in one module or one list of modules, so that file order is execution order."""
     pairs = list(zip(modules_around(name), modules_around(other), strict=False))
     return any(first == second for first, second in pairs)
 
 
 def modules_around(name: str) -> tuple[str, ...]:
-    """The two modules around the module that a weight belongs to, the inner one first."""
+    """The two closest ancestors of the module that a weight belongs to, the inner one first."""
     parts = names.parts(names.owner(name).rstrip("./"))
     return tuple(".".join(parts[:-up]) for up in (1, 2) if up == 1 or len(parts) > up)
 
 
 def _third(name: str) -> str:
-    """The module one level further up: the common parent of parallel branches in lists."""
+    """The next ancestor: the common parent of parallel branches in lists."""
     return ".".join(names.parts(names.owner(name).rstrip("./"))[:-3])
 
 
 def _stems(state_dict: StateDict) -> tuple[frozenset[str], frozenset[str]]:
-    """The (C, 1, *kernel) that read the input, because no other layer can; and those of them that are uncertain."""
+    """The (C, 1, *kernel) that read the input, because no other layer can; and the uncertain ones among them."""
     ones = [
         each
         for each in state_dict.candidates
@@ -191,7 +191,7 @@ def _stems(state_dict: StateDict) -> tuple[frozenset[str], frozenset[str]]:
     alone = {each.name for each in ones if each.is_pointwise and not state_dict.has_wide_twin(each, but=stems)}
     certain = ones[:1] if len(ones) == 1 or not state_dict.is_sorted else []
     if len(state_dict.candidates) == 1 and state_dict.is_read_inside(ones[0]):
-        certain = []  # a depthwise layer behind what is no convolution looks the same
+        certain = []  # a depthwise layer after another kind of layer looks the same
     doubtful = stems - {each.name for each in certain} - tied
     return frozenset(stems | tied | {name for name in alone if not names.says_depthwise(name)}), frozenset(doubtful)
 
@@ -205,7 +205,7 @@ def _first(ones: Sequence[Candidate]) -> list[Candidate]:
 
 
 def _has_reader(state_dict: StateDict) -> bool:
-    """Whether a layer reads channels that no layer outputs: as few as an image's, or no sum of outputs."""
+    """Whether a layer reads channels that no layer outputs: as few as an image has, or not a sum of outputs."""
     dense = [each for each in state_dict.candidates if each.second > 1]
     alike = Counter((each.second, each.is_pointwise) for each in dense)
     given = {each.first for each in state_dict.candidates} | {each.bias for each in state_dict.candidates if each.bias}
@@ -235,4 +235,4 @@ def _starts_transposed(state_dict: StateDict) -> bool:
 _COLOURS = 4
 _MOST_INPUTS = 16
 _MOST_STEMS = 2
-"""More layers than that rarely read the input; so many equal ones are grouped."""
+"""More layers than this rarely read the input: then they are grouped."""

@@ -1,8 +1,9 @@
 """Which weights are transposed convolutions, and their number of groups.
 
 A bias as long as the second channel axis proves it. Without a bias there are three kinds of evidence: the next vector
-in the file (of its norm layer), the outputs of the layer before, and an even kernel. A layer with the same channels
-before it is no evidence: two such are parallel as often as consecutive. Without evidence the kind is assumed.
+in the file (from its norm layer), the outputs of the preceding layer, and an even kernel. A preceding layer with the
+same channels is no evidence, because such layers are parallel as often as consecutive. Without evidence the kind is
+assumed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ Verdict = tuple[Kind, int | None, Evidence]
 
 _COLOURS = 4
 _SHORT = 8
-"""Transposed convolutions seldom have a longer kernel; patches of an image often do."""
+"""Transposed convolutions rarely have a longer kernel; patch embeddings often do."""
 
 
 def transposed(candidate: Candidate, state_dict: StateDict) -> tuple[Verdict, Layout] | None:
@@ -37,7 +38,7 @@ def transposed(candidate: Candidate, state_dict: StateDict) -> tuple[Verdict, La
 
 
 def _in_one_order(candidate: Candidate) -> tuple[Verdict, Layout] | None:
-    """The order of ordinary kernels, unless Flax was asked for `transpose_kernel`: a bias tells it."""
+    """The order of ordinary kernels, unless a bias shows that Flax's `transpose_kernel` was set."""
     layout = candidate.tensor.layout
     if layout is Layout.K_IO and candidate.bias == candidate.second != candidate.first:
         return (Kind.TRANSPOSED, 1, Evidence.SHAPES), orders.SWAPPED[layout]
@@ -66,7 +67,7 @@ def _swapped(candidate: Candidate, state_dict: StateDict) -> Verdict | None:
 
 
 def is_open(candidate: Candidate, state_dict: StateDict) -> bool:
-    """Whether a weight may be a transposed one although neither its shapes nor its name say so."""
+    """Whether a weight may be transposed although neither its shapes nor its name show it."""
     first, second, bias = candidate.first, candidate.second, candidate.bias
     if not candidate.is_even:
         return False
