@@ -1,4 +1,4 @@
-"""Licence files: their names, and the licence of a whole text. The text is untrusted and only compared."""
+"""Licence files: their names, and the licence of a complete text. The text is untrusted and only compared."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NOTICE = re.compile(r"\W*(copyright\s*(\(c\)|©|\W*\d{4}|:)|\(c\)|©|all rights
 _TERMS = re.compile(
     r"licen[cs]|\bterms?\b|commerc|\bonly\b|\buse[ds]?\b|permi|prohib|purposes?\b|restrict|\bmay\b", re.IGNORECASE
 )
-"""Words that do not occur in a copyright notice; a line with one of them adds terms."""
+"""Words that do not occur in a copyright notice: a line with one of them adds terms."""
 _CREATIVE_COMMONS_PREAMBLE = 'Creative Commons Corporation ("Creative Commons") is not a law firm'
 _OF_WEIGHTS = re.compile(r"licen[cs]e applies to (the )?(model )?weights[^.\n]{0,80}\.?", re.IGNORECASE)
 _TITLE = re.compile(
@@ -46,10 +46,10 @@ def beside(paths: Iterable[str], weights: str) -> str | None:
 
 
 def licence_of_text(text: str) -> str | None:
-    """The licence of a whole text, as an SPDX expression; None unless that is certain.
+    """The licence of a complete text, as an SPDX expression; None unless it is certain.
 
-    A short text may be the licence's name. A file with several licences, or with terms of its own beside a known text
-    ("for research only"), is not recognised: which licence governs is a question for a lawyer.
+    A short text may be the licence's name. A file with several licences, or with additional terms ("for research
+    only"), is not recognised: which licence governs is a question for a lawyer.
     """
     if not text.strip() or len(text) > MAX_TEXT:
         return None
@@ -73,7 +73,7 @@ def licence_of_text(text: str) -> str | None:
 
 
 def _rest(text: str, spans: list[tuple[int, int]]) -> str:
-    """The lines outside the recognised text; the foreword of a Creative Commons licence belongs to its text."""
+    """The lines outside the recognised text; the preamble of a Creative Commons licence is part of its text."""
     start = spans[0][0]
     preamble = text.find(_CREATIVE_COMMONS_PREAMBLE)
     if 0 <= preamble < start:
@@ -101,7 +101,7 @@ def _says_nothing(line: str, licence: str) -> bool:
 
 
 def licence_of_address(url: str) -> str | None:
-    """The licence whose text a well-known address has (apache.org, creativecommons.org); None for any other address."""
+    """The licence at a well-known address (apache.org, creativecommons.org); None for any other address."""
     found = licenseclassifier.identify_license(url[:MAX_LENGTH])
     return (
         Licence.parse(found[0].id).expression

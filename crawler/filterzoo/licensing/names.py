@@ -124,7 +124,7 @@ CLASSES = (
     (r"licenseref-scancode-llama-.*", "share-alike"),
     (r"bsd-3-clause-no-(nuclear|military)-.*", "permissive"),
 )
-"""Regular expression of a lower-case identifier -> class, the first that fits; others follow ScanCode's category.
+"""Regular expression of a lower-case identifier -> class; the first match counts, others follow ScanCode's category.
 
-Filters cut from a checkpoint are a changed form of it, so no-derivatives means no redistribution here.
+Filters extracted from a checkpoint are a derivative of it, so no-derivatives means no redistribution here.
 """

@@ -9,7 +9,7 @@ from filterzoo.word import Word
 
 
 class LicenceOrigin(Word):
-    """Where a licence was read. Published in `models.licence_from`, joined by `+` where several places state one."""
+    """Where a licence was read. Published in `models.licence_from`, joined by `+` if several places state it."""
 
     ZOO = "zoo", "the zoo's list, table or card"
     LICENCE_FILE = "licence-file", "a LICENSE file beside the weights, or of the repository that lists them"
@@ -19,7 +19,7 @@ class LicenceOrigin(Word):
 
 
 UNRECOGNISED = "other"
-"""Marks a licence text that cannot be looked up: stricter than any known licence."""
+"""Marks an unrecognised licence text, which is stricter than any known licence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Statement:
 def governing(*statements: Statement | None) -> tuple[str | None, str | None]:
     """(licence, where it was read) of the strictest statement; an unrecognised text is the strictest.
 
-    (None, None) where nothing is stated.
+    (None, None) if nothing is stated.
     """
     stated = [statement for statement in statements if statement is not None and statement.text.strip()]
     if not stated:

@@ -12,7 +12,7 @@ Path = tuple[str | int, ...]
 
 
 class YamlError(ValueError):
-    """Raised for a text that is not such YAML; `line` counts from 1, `key` is dotted or empty."""
+    """Raised for invalid or unsupported YAML; `line` counts from 1, `key` is dotted or empty."""
 
     def __init__(self, line: int, key: str, detail: str) -> None:
         super().__init__(line, key, detail)
@@ -23,7 +23,7 @@ class YamlError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class YamlDocument:
-    """`lines` has an entry for every value inside `data`: the line of its key, or of the list item."""
+    """The data, and `lines`: the line of the key or the list item, for every value in `data`."""
 
     data: Any
     lines: dict[Path, int]
