@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 DCT_BINS: Final = 70
 DCT_LIMIT: Final = 3.0
-"""No coefficient of a scaled filter passes it: abs(c) <= norm2(f) <= sqrt(9 * 1^2)."""
+"""Largest absolute coefficient of a scaled filter: abs(c) <= norm2(f) <= sqrt(9 * 1^2)."""
 DCT_SNAP: Final = 2**18
 """Coefficients are rounded to multiples of 1/DCT_SNAP before they are counted.
 
-Zero is an edge between two bins, and a coefficient that is zero by the filter's symmetry comes out as +-1e-16: rounding
-alone would throw it to either side.
+Zero is an edge between two bins. A coefficient that is zero by symmetry is computed as +-1e-16, so that rounding errors
+alone would decide its bin.
 """
 DCT_BIN_WIDTH: Final = 2 * DCT_LIMIT / DCT_BINS
 

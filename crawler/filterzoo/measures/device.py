@@ -5,4 +5,4 @@ from __future__ import annotations
 from typing import Literal
 
 Device = Literal["auto", "cpu", "cuda"]
-"""auto takes a GPU where there is one."""
+"""auto uses a GPU if there is one."""

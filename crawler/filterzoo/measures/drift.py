@@ -47,7 +47,7 @@ def fixed_drift(sets: Sequence[FilterStatistics]) -> Doubles:
         for column, second in enumerate(sets[:row]):
             divergence = symmetric_kl(first.histogram, second.histogram, DCT_BIN_WIDTH)
             drift[row, column] = drift[column, row] = weights @ divergence
-        # Not needed for the diagonal of zeros, but an empty set must be rejected.
+        # Not needed for the zero diagonal, but an empty set must be rejected.
         _distribution(first.histogram, DCT_BIN_WIDTH)
     return drift
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from filterzoo.measures.statistics import Moments
 
 _NO_VARIANCE: Final = 1e-24
-"""A scatter below this share of the sum of squares is rounding of the mean, not variance."""
+"""A scatter below this share of the sum of squares is rounding error of the mean, not variance."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,7 +65,7 @@ def variance_entropy(moments: Moments) -> float | None:
 
 
 def variance_entropy_threshold(n_finite: int) -> float | None:
-    """The entropy above which a layer of n filters reads as random; None below three filters, where it is negative.
+    """The entropy above which a layer of n filters counts as random; None below three filters, where it is negative.
 
     T_H(n) = L / (1 + exp(-k (log2 n - x0))) + b, a fit to the smallest entropy of layers drawn from a normal
     distribution (Gavrikov & Keuper, CVPR 2022; constants as in torchconvquality 0.3.0).

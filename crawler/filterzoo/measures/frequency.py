@@ -28,7 +28,7 @@ def frequency_energy(energy: Doubles, side: int) -> Doubles | None:
     """Share of the energy of a layer's finite filters by radial frequency, 0 first; sums to 1.
 
     Filter f has the coefficients c[u, v] of the orthonormal DCT-II; the energy of (u, v) is the sum of c[u, v]^2, and
-    its radial frequency the integer nearest to sqrt(u^2 + v^2), in units of 1 / (2 side) cycles a pixel. None where all
+    its radial frequency the integer nearest to sqrt(u^2 + v^2), in units of 1 / (2 side) cycles a pixel. None if all
     filters are zeros. energy: (side^2,), of each coefficient, up to a common factor.
     """
     shares: Doubles = np.bincount(_radii(side), weights=np.maximum(energy, 0.0)).astype(np.float64)
@@ -44,7 +44,7 @@ def energy_of_moments(raw: Moments) -> Doubles:
 
 
 def energy_of_filters(filters: Floats, peak: float, side: int) -> Doubles:
-    """(side^2,): of each coefficient of finite filters (n, side^2), divided by `peak` so that no square vanishes."""
+    """(side^2,): of each coefficient of finite filters (n, side^2), divided by `peak` so that no square underflows."""
     total = np.zeros(side * side)
     for first in range(0, len(filters), _FILTERS):
         coefficients = (filters[first : first + _FILTERS] / np.float64(peak)) @ basis_of(side).T

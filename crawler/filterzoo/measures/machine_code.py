@@ -1,8 +1,8 @@
-"""Machine code of the measuring loops: compiled once on a machine by Numba, kept in a file, loaded by llvmlite alone.
+"""Machine code of the measuring loops: compiled once per machine by Numba, cached in a file, loaded by llvmlite alone.
 
-Numba takes most of a second to import. What it compiles for a machine needs nothing of it afterwards. As Numba's own,
-the file is kept beside this module or in the user's cache. Where neither can be written, each process compiles.
-`python -m filterzoo.measures.kernels` makes it in advance.
+Importing Numba takes most of a second, but the code that it compiles does not need it. Like Numba's own cache, the file
+is stored next to this module or in the user's cache folder. If neither is writable, each process compiles. `python -m
+filterzoo.measures.kernels` creates the file in advance.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from filterzoo.durable import whole_file
 _SOURCES: Final = ("loops.py", "loop_arguments.py", "dct.py", "machine_code.py")
 _CTYPES: Final[dict[str, Any]] = {"i": ctypes.c_int64, "d": ctypes.c_double}
 _UNUSED: Final = "NRT_MemInfo_call_dtor"
-"""What a loop that allocates would free its memory with: the code names it and never calls it."""
+"""Frees the memory of loops that allocate: the code refers to it, but never calls it."""
 
 Objects = dict[str, tuple[str, bytes]]
-"""Name of a loop -> name of its entry, and the object file that holds it."""
+"""Name of a loop -> name of its entry point, and the object file."""
 _engines: list[Any] = []
-"""They own the loaded code: it stays as long as the process."""
+"""The owners of the loaded code, kept until the process ends."""
 
 
 def load(loops: Mapping[str, str]) -> dict[str, Callable[..., None]]:
-    """Functions that release the lock of Python while they run; `loop_arguments.LOOPS` describes their arguments."""
+    """Functions that release the GIL while they run; `loop_arguments.LOOPS` describes their arguments."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     key = _key()
     found = (_read(folder / key) for folder in _folders())
-    # A process that is older than the sources on disk may have kept its own loops under their key.
+    # A process older than the sources on disk may have cached its own loops under the sources' key.
     kept = next((objects for objects in found if objects is not None and objects.keys() == loops.keys()), None)
     objects = kept or _compiled(key)
     machine = llvm.Target.from_default_triple().create_target_machine()
@@ -55,7 +55,7 @@ def load(loops: Mapping[str, str]) -> dict[str, Callable[..., None]]:
 
 
 def _function(address: int, arguments: str) -> Callable[..., None]:
-    """Before its own arguments a compiled function takes two places: for a result and for an exception."""
+    """A ctypes function; compiled functions take two more arguments first, for the result and an exception."""
     kinds = [_CTYPES.get(letter, ctypes.c_size_t) for letter in arguments.split()]
     function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_size_t, ctypes.c_size_t, *kinds)(address)
     places = (ctypes.c_size_t * 2)()
@@ -68,7 +68,7 @@ def _function(address: int, arguments: str) -> Callable[..., None]:
 
 
 def _key() -> str:
-    """Name of the file: it changes with the loops, with what compiles them, and with the CPU."""
+    """Name of the file; it changes with the loops, the compiler and the CPU."""
     own = Path(__file__).parent
     parts = [(own / name).read_bytes() for name in _SOURCES]
     parts += [importlib.metadata.version("numba").encode(), llvmlite.__version__.encode()]
@@ -85,7 +85,7 @@ def _folders() -> list[Path]:
 
 
 def _read(path: Path) -> Objects | None:
-    """None where there is no such file, or not as it was written: damaged code must not be run."""
+    """The objects in a file; None if it is missing or not as it was written, since damaged code must not run."""
     with contextlib.suppress(OSError, ValueError, KeyError):
         digest, _, text = path.read_bytes().partition(b"\n")
         if digest.decode() == hashlib.sha256(text).hexdigest():
@@ -94,7 +94,7 @@ def _read(path: Path) -> Objects | None:
 
 
 def _compiled(key: str) -> Objects:
-    """Compile the loops, and keep them in the first folder that takes them."""
+    """Compile the loops, and cache them in the first writable folder."""
     sys.stderr.write("filterzoo: compiling the measuring loops, once on this machine; it takes some seconds\n")
     from filterzoo.measures import loops  # noqa: PLC0415  # it imports Numba, and only this needs it
 

@@ -48,12 +48,12 @@ class Moments:
 
     @classmethod
     def from_packed(cls, count: int, mean: Doubles, packed: Doubles) -> Moments:
-        """From the columns of the `layers` table: `n_finite`, `raw_mean` and `raw_m2`, or the scaled ones."""
+        """Create it from the columns of the `layers` table: `n_finite`, `raw_mean` and `raw_m2`, or the scaled ones."""
         return cls(count, mean, unpack(packed))
 
     @classmethod
     def empty(cls) -> Moments:
-        """Of no filters."""
+        """The moments of an empty set."""
         return cls(0, np.zeros(FILTER_SIZE), np.zeros((FILTER_SIZE, FILTER_SIZE)))
 
     @property
@@ -86,7 +86,8 @@ def merge_moments(counts: Sequence[int] | npt.NDArray[np.int64], means: Doubles,
     """Merge many sets at once: counts (k,), means (k, 9), m2s (k, 9, 9).
 
     The same sum as `Moments.merge` from left to right, up to rounding: each set's scatter plus that of its mean about
-    the common mean. Equal input in equal order gives equal bytes, so callers sort first (layers: by `layer_id`).
+    the common mean. Equal input in equal order gives equal bytes, so callers sort the sets first (layers by
+    `layer_id`).
     """
     weights = np.asarray(counts, dtype=np.float64)
     total = int(np.asarray(counts, dtype=np.int64).sum())
@@ -94,7 +95,7 @@ def merge_moments(counts: Sequence[int] | npt.NDArray[np.int64], means: Doubles,
         return Moments.empty()
     pivot = means[np.argmax(weights > 0)]
     mean = pivot + (weights[:, None] * (means - pivot)).sum(axis=0) / total
-    # An empty set's mean of zeros is no observation; its weight of 0 takes it out.
+    # An empty set's mean of zeros is not an observation; its weight of 0 excludes it.
     differences = means - mean
     between = (weights[:, None] * differences).T @ differences
     return Moments(total, mean, m2s.sum(axis=0) + (between + between.T) / 2)

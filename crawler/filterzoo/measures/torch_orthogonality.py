@@ -9,9 +9,9 @@ import torch
 from filterzoo.measures.orthogonality import pairs_to_compare
 
 _ROWS: Final = {"cpu": 256, "cuda": 2048}
-"""Rows of a tile. Only tiles on and above the diagonal are multiplied: small ones save work, large ones run faster."""
+"""Rows of a tile. Only tiles on and above the diagonal are multiplied: small tiles save work, large ones are faster."""
 _NUMBERS: Final = {"cpu": 2**21, "cuda": 2**26}
-"""Numbers of one operand at most: what bounds the memory, whatever the layer's shape."""
+"""Most numbers of one operand: this bounds the memory for any shape of a layer."""
 
 
 def orthogonality(
@@ -38,13 +38,13 @@ def _absolute_cosines(
 ) -> tuple[float, int]:
     """(groups, m, k) -> sum of abs(cosine) over the ordered pairs of different rows of a group, and their number."""
     peaks = torch.maximum(rows.amax(dim=2), -rows.amin(dim=2))
-    # Divided by its largest number, no row's squares overflow or vanish, whatever the layer's magnitude.
+    # Each row is divided by its largest number, so that squares neither overflow nor underflow.
     divisors = peaks.masked_fill(peaks == 0, 1.0).unsqueeze(2)
-    # Callers may have allowed TF32 or bfloat16 in float32 products, too coarse here; float64 products never use them.
+    # Callers may have allowed TF32 or bfloat16 in float32 products, which is too imprecise; float64 never uses them.
     dtype = torch.float32 if torch.get_float32_matmul_precision() == "highest" else torch.float64
     inverse = torch.empty_like(peaks, dtype=torch.float64)
     total = torch.zeros((), dtype=torch.float64, device=rows.device)
-    # From the last tile up: the product of a tile with itself gives its rows' lengths, for the tiles that follow.
+    # From the last tile up: a tile's product with itself yields the lengths of its rows, which later tiles need.
     for i in reversed(range(0, rows.shape[1], side)):
         left = (rows[:, i : i + side] / divisors[:, i : i + side]).to(dtype)
         for j in range(i, rows.shape[1], side):

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 _TINY: Final = float(np.finfo(np.float32).smallest_subnormal)
-"""Divides the filters of zeros, which stay zeros; every other filter's largest number is at least this."""
+"""Divisor for filters of zeros, which stay zeros; every other filter's peak is at least this."""
 
 _COLUMNS: Final = DCT_BINS + 1
-"""Bins of the histogram, one more than is kept: a coefficient of exactly +3 falls there, and is then counted below."""
+"""Bins of the histogram, one more than is kept: it counts coefficients of exactly +3, and is added to the last one."""
 
 _BINS_PER_UNIT: Final = (DCT_BINS // 2) / (DCT_LIMIT * DCT_SNAP)
 
@@ -30,8 +30,8 @@ _BINS_PER_UNIT: Final = (DCT_BINS // 2) / (DCT_LIMIT * DCT_SNAP)
 class Blocks:
     """The finite filters of a layer, a block at a time, in the layer's order.
 
-    n_finite, nan_count, inf_count: the first counts filters, the others numbers. peak: the largest absolute value among
-    finite filters, 0.0 without any. is_clean: whether every number of the layer is finite.
+    n_finite counts filters; nan_count and inf_count count numbers. peak: the largest absolute value among finite
+    filters, 0.0 without any. is_clean: whether every number of the layer is finite.
     """
 
     def __init__(self, filters: torch.Tensor, size: int) -> None:
@@ -50,18 +50,18 @@ class Blocks:
         return self._filters.device
 
     def __len__(self) -> int:
-        """How many blocks there are at most; those without a finite filter are left out."""
+        """Most blocks; blocks without a finite filter are omitted."""
         return math.ceil(len(self._filters) / self._size)
 
     def __iter__(self) -> Iterator[torch.Tensor]:
-        """Blocks of at least one filter; filters that hold a NaN or Inf are taken out."""
+        """Blocks of at least one filter; filters with a NaN or Inf are omitted."""
         for block in torch.split(self._filters, self._size):
             finite = block if self.is_clean else block[block.isfinite().all(dim=1)]
             if finite.numel():
                 yield finite
 
     def scratch(self, dtype: torch.dtype) -> torch.Tensor:
-        """Memory for a block, flat. Reused from block to block: fresh pages would cost more than the arithmetic."""
+        """Flat memory for a block. It is reused, because new pages would cost more than the arithmetic."""
         return torch.empty(self._size * self._filters.shape[1], dtype=dtype, device=self.device)
 
     def _count(self) -> None:
@@ -77,7 +77,7 @@ class Blocks:
 def sweep(blocks: Blocks, *, with_statistics: bool) -> Sums:
     """Norms and sparse filters of any kernel; with statistics, moments and histogram of 3x3 filters as well."""
     limit = sparse_limit(blocks.peak)
-    # One row a block, on the device: no synchronisation before the last block.
+    # One row per block, on the device: no synchronisation before the last block.
     tally = torch.zeros(len(blocks), 3, dtype=torch.float64, device=blocks.device)
     raw, scaled = _MomentSum(len(blocks), blocks.device), _MomentSum(len(blocks), blocks.device)
     floats, doubles, spare = (blocks.scratch(dtype) for dtype in (torch.float32, torch.float64, torch.float64))
@@ -91,7 +91,7 @@ def sweep(blocks: Blocks, *, with_statistics: bool) -> Sums:
         row[2] = (peaks < limit).sum()
         if histogram:
             raw.add(double)
-            # One IEEE division per number: the product with the reciprocal differs in the last bit.
+            # IEEE divisions: multiplication by the reciprocal differs in the last bit.
             torch.div(block, peaks.clamp_min_(_TINY), out=single)
             histogram.add(double.copy_(single))
             scaled.add(double)
@@ -133,10 +133,10 @@ class _MomentSum:
 
 @functools.cache
 def _binning(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """The DCT in units of the snap, (9, 9), and what moves each coefficient into its own bins, (9, 1).
+    """The DCT in units of the snap, (9, 9), and the offsets that move each coefficient into its own bins, (9, 1).
 
-    The bin of an integer q is floor((q + limit) * 35 / limit). Half of 1/limit, the finest step on that scale, takes no
-    q over an edge, and keeps one that lies on an edge from falling below it by rounding.
+    The bin of an integer q is floor((q + limit) * 35 / limit). Adding half of 1/limit, the finest step on that scale,
+    moves no q over an edge, and prevents that rounding moves a q on an edge below it.
     """
     offsets = np.arange(FILTER_SIZE, dtype=np.float64)[:, None] * _COLUMNS
     offsets += DCT_BINS // 2 + 0.5 / (DCT_LIMIT * DCT_SNAP)
@@ -144,13 +144,13 @@ def _binning(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 class _Histogram:
-    """Counts of the DCT coefficients, binned as `filterzoo.measures.dct.dct_bins` bins them.
+    """Counts of the DCT coefficients, in the bins of `filterzoo.measures.dct.dct_bins`.
 
-    float64 throughout: in float32 a coefficient of a structured filter can fall to the other side of a snapped edge.
+    float64 throughout: in float32 a coefficient of a structured filter can end up on the other side of a snapped edge.
     """
 
     def __init__(self, scratch: torch.Tensor) -> None:
-        """Take float64 memory for the coefficients of a block, which is free again after each `add`."""
+        """scratch: float64 memory for the coefficients of a block; it can be reused after each `add`."""
         self._scratch = scratch
         self._bins = torch.empty_like(scratch, dtype=torch.int32)
         self._basis, self._offsets = _binning(scratch.device)
