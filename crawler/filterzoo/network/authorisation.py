@@ -1,4 +1,4 @@
-"""Headers that only one server may see: tokens from environment variables, checked, and kept out of messages."""
+"""Headers for a single server, such as tokens from environment variables: checked, and kept out of messages."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _OURS = frozenset(
     | {"if-none-match", "if-range", "if-unmodified-since", "keep-alive", "range", "trailer"}
     | {"transfer-encoding", "upgrade", "user-agent"}
 )
-"""Headers that requests need as they are; a manifest's `user_agent` says who asks."""
+"""Headers that a manifest may not change; the User-Agent is set by its `user_agent`."""
 _SHORTEST = 4
-"""Characters of a value that is looked for in messages; what is shorter is part of any text."""
+"""Shortest value in characters that is searched for in messages; shorter values occur in any text."""
 
 
 def secret(variable: str) -> str:
@@ -36,12 +36,12 @@ def filled(template: str) -> str:
 
 
 def names_variable(template: str) -> bool:
-    """Whether a header value takes something from the environment."""
+    """Whether a header value refers to an environment variable."""
     return _VARIABLE.search(template) is not None
 
 
 def header_fault(name: str) -> str | None:
-    """Why a request cannot have a header of that name from outside; None if it can."""
+    """Why a manifest may not set a header of that name; None if it may."""
     if not _NAME.fullmatch(name):
         return f"{ascii(name)[:80]} is not the name of a header"
     if name.lower() in _OURS:
@@ -50,7 +50,7 @@ def header_fault(name: str) -> str | None:
 
 
 def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers; StartError for one that a request cannot have. The message shows no value."""
+    """The headers; StartError for an invalid one. The message shows no value."""
     for name, value in headers.items():
         if fault := header_fault(name):
             raise StartError(f"headers: {fault}")
@@ -62,7 +62,7 @@ def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 class Secrets:
-    """What messages may not show: the values of headers, and their words, such as the token behind `Bearer`."""
+    """Texts that messages may not show: values of headers and their words, such as the token after `Bearer`."""
 
     def __init__(self, headers: Mapping[str, Mapping[str, str]]) -> None:
         values = [value for of_origin in headers.values() for value in of_origin.values()]
@@ -70,13 +70,13 @@ class Secrets:
         self._words = sorted(words - {"Bearer", "Basic", "Token"}, key=len, reverse=True)
 
     def hidden(self, text: str) -> str:
-        """The text without them."""
+        """The text with the secrets masked."""
         for word in self._words:
             text = text.replace(word, "***")
         return text
 
     def hide(self, refusal: Refused) -> Refused:
-        """The refusal as it was, or one that shows none of them: a server may send back what it was sent."""
+        """The refusal with the secrets masked, since a server may echo what it was sent."""
         detail = self.hidden(refusal.detail)
         where = None if refusal.where is None else self.hidden(refusal.where)
         if (detail, where) == (refusal.detail, refusal.where):

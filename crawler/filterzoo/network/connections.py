@@ -1,4 +1,4 @@
-"""Connections of the door: only to checked addresses, and read within the bounds of an exchange."""
+"""Connections of the door: only to checked addresses, and read within the limits of an exchange."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from filterzoo.network.addresses import uses_proxy
 from filterzoo.network.exchange import current
 
 MAX_ADDRESSES = 4
-"""Addresses of a name that are tried, one after the other."""
+"""Most addresses of a name that are tried, one after the other."""
 KEPT_ALIVE = 5.0
-"""Seconds for which a connection waits for the next request."""
+"""Seconds for which an idle connection is kept for the next request."""
 
 
 class GuardedTransport(httpx.BaseTransport):
@@ -56,10 +56,10 @@ class GuardedTransport(httpx.BaseTransport):
     def _pool(self, url: str) -> httpcore.ConnectionPool:
         proxy = _proxy(url)
         if proxy not in self._pools:
-            self._pools[proxy] = self._made(proxy)
+            self._pools[proxy] = self._new_pool(proxy)
         return self._pools[proxy]
 
-    def _made(self, proxy: str | None) -> httpcore.ConnectionPool:
+    def _new_pool(self, proxy: str | None) -> httpcore.ConnectionPool:
         settings: dict[str, Any] = {
             "ssl_context": self._tls,
             "keepalive_expiry": KEPT_ALIVE,
@@ -99,18 +99,18 @@ class CheckedNetwork(httpcore.NetworkBackend):
                 exchange.check_address(address)
         for address in addresses[: MAX_ADDRESSES - 1]:
             try:
-                return self._connected(address, port, timeout, local_address, socket_options)
+                return self._connect(address, port, timeout, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
                 if address == addresses[-1]:
                     raise
-        return self._connected(addresses[MAX_ADDRESSES - 1], port, timeout, local_address, socket_options)
+        return self._connect(addresses[MAX_ADDRESSES - 1], port, timeout, local_address, socket_options)
 
-    def _connected(self, address: str, port: int, *settings: Any) -> httpcore.NetworkStream:
+    def _connect(self, address: str, port: int, *settings: Any) -> httpcore.NetworkStream:
         return _Stream(self._network.connect_tcp(address, port, *settings), (address, port))
 
 
 class _Stream(httpcore.NetworkStream):
-    """A connection whose reads are bounded by the exchange of the thread that reads."""
+    """A connection whose reads are bounded by the current exchange of the reading thread."""
 
     def __init__(self, stream: httpcore.NetworkStream, peer: tuple[str, int]) -> None:
         self._stream = stream
@@ -135,12 +135,12 @@ class _Stream(httpcore.NetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         if info == "server_addr":
-            return self._peer  # a socket that was reset has no peer
+            return self._peer  # after a reset the socket has no peer
         return self._stream.get_extra_info(info)
 
 
 class _Body(httpx.SyncByteStream):
-    """An answer's body, whose errors are httpx's."""
+    """A response's body, whose errors are converted to httpx's."""
 
     def __init__(self, parts: Any) -> None:
         self._parts = parts
@@ -157,7 +157,7 @@ class _Body(httpx.SyncByteStream):
 
 @contextmanager
 def _as_httpx() -> Iterator[None]:
-    """httpx has an error of the same name for each of httpcore's."""
+    """Convert httpcore's errors to httpx's, which have the same names."""
     try:
         yield
     except Exception as error:

@@ -20,7 +20,7 @@ UNSUSPECTED = 64 << 20
 def decoded(parts: Iterable[bytes], encodings: str, shown: str) -> Iterator[bytes]:
     """The decoded body; Refused (fetch_failed) for a Content-Encoding that was not requested, or broken data.
 
-    Stacked encodings multiply and no honest server uses them.
+    Stacked encodings are refused too: their ratios multiply, and no honest server uses them.
     """
     named = [name for name in (part.strip().lower() for part in encodings.split(",")) if name not in {"", "identity"}]
     if not named:
@@ -55,6 +55,6 @@ def _inflated(parts: Iterable[bytes], *, is_gzip: bool, shown: str) -> Iterator[
 
 
 def _deflate_bits(head: bytes) -> int:
-    """`deflate` is a zlib stream by the standard, and a bare one from some servers (RFC 9110, 8.4.1.2)."""
+    """Window bits for `deflate`: a zlib stream by the standard, raw deflate from some servers (RFC 9110, 8.4.1.2)."""
     is_zlib = len(head) > 1 and head[0] & 0x0F == 8 and (head[0] << 8 | head[1]) % 31 == 0
     return zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS

@@ -1,4 +1,4 @@
-"""Downloads one whole file into the cache, with retries, and checks it before it is visible."""
+"""Downloads a whole file into the cache, with retries, and checks it before it becomes visible."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from filterzoo.network.transport import Transient, Transport
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """What to download, and what is known of it. Hold the cache's lock on `key` while trying."""
+    """A file to download, and what is known about it. Hold the cache's lock on `key` during attempts."""
 
     cache: Cache
     transport: Transport
@@ -30,11 +30,11 @@ class Download:
 
     @property
     def key(self) -> str:
-        """The cache key: the hash where it is known, so that mirrors share the content."""
+        """The cache key: the hash if it is known, so that mirrors share the content."""
         return f"sha256:{self.sha256}" if self.sha256 else self.url
 
     def attempt(self) -> Path:
-        """One attempt; Transient when a retry may help, which continues from the bytes received so far."""
+        """One attempt; Transient if a retry may succeed. A retry continues after the bytes received so far."""
         known = self.cache.find(self.sha256) if self.sha256 else self.cache.recent(self.key, rules_of(self.url).keeps)
         if known is not None:
             return known
@@ -97,7 +97,8 @@ class Download:
         if self.sha256 and sha256 != self.sha256:
             self.cache.discard(partial)
             if resumed:
-                # The two parts may be of different versions: only a download in one piece proves the server wrong.
+                # The two parts may be from different versions: only an uninterrupted download proves that the file
+                # differs.
                 raise Transient("the resumed download does not have the published hash")
             raise Refused(Reason.HASH_MISMATCH, f"sha256 is {sha256}, published is {self.sha256}", shown(self.url))
         check_size(self.size, partial.length, self.url)

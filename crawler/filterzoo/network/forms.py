@@ -1,4 +1,4 @@
-"""The hidden inputs of a form on an untrusted page: plain words only, and never more than a few."""
+"""The hidden inputs of a form on an untrusted page: plain words only, and at most `MAX_INPUTS`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_INPUTS = 12
 
 
 def hidden_inputs(page: str) -> dict[str, str]:
-    """Name -> value of the hidden inputs of the first form that has any; those that are no plain words are left out."""
+    """Name -> value of the hidden inputs of the first form that has any; all but plain words are omitted."""
     form = _Form()
     form.feed(page)
     return dict(list(form.found.items())[:MAX_INPUTS])

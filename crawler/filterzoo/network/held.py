@@ -13,18 +13,18 @@ from filterzoo.network.cache import raise_failed_write
 from filterzoo.network.ranges import ByteRange
 
 IN_MEMORY = 1 << 20
-"""Bytes of one file that are kept in memory: enough for the index of most files, which then need no disk."""
+"""Bytes of one file that are kept in memory: enough for the index of most files, so that they need no disk."""
 
 
 class Slot:
-    """Room for one byte range, filled from its start. `arrival`, if any, ends when it is full or has failed."""
+    """Storage for one byte range, filled from its start. `arrival`, if set, completes when it is full or has failed."""
 
     __slots__ = ("_memory", "_place", "_store", "arrival", "byte_range", "filled")
 
     def __init__(self, byte_range: ByteRange, store: HeldBytes, place: int | None) -> None:
         self.byte_range = byte_range
         self.filled = byte_range.begin
-        """The offset up to which its bytes have arrived."""
+        """The offset up to which bytes have arrived."""
         self.arrival: Future[None] | None = None
         self._store = store
         self._place = place
@@ -54,9 +54,9 @@ class Slot:
 
 
 class HeldBytes:
-    """Slots that never overlap. One thread reserves, adds and reads; any thread may write to a slot of its own.
+    """Slots that never overlap. One thread reserves, adds and reads; any thread may write to its own slot.
 
-    create: makes the unnamed file when it is first needed. It takes as many bytes as were received, and its space is
+    create: creates the unnamed file when it is first needed. The file has as many bytes as were received; its space is
     freed when it is closed or the process ends.
     """
 
@@ -70,7 +70,7 @@ class HeldBytes:
         self._slots: list[Slot] = []
 
     def reserve(self, byte_range: ByteRange) -> Slot:
-        """A slot for a byte range that is not present; `add` makes it so."""
+        """A slot for a byte range that is not present yet; `add` makes it present."""
         if byte_range.length <= self._memory_left:
             self._memory_left -= byte_range.length
             return Slot(byte_range, self, None)
@@ -124,7 +124,7 @@ class HeldBytes:
             place, buffer = place + count, buffer[count:]
 
     def close(self) -> None:
-        """Free the space; no thread may write any more."""
+        """Free the space; after that no thread may write."""
         if self._file is not None:
             self._file.close()
 

@@ -1,6 +1,6 @@
-"""Rules for the hosts of zoos: request rates, pauses, redirects, and what their HTML pages mean.
+"""Rules for the hosts of zoos: request rates, pauses, redirects, and the meaning of their HTML pages.
 
-One entry a host in `HOSTS`, applied by `filterzoo.network.transport`; any other host has the default rules.
+One entry per host in `HOSTS`, applied by `filterzoo.network.transport`; any other host has the default rules.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Pause:
 class Page:
     """An HTML page that is sent instead of a file, recognised by `pattern`, and its meaning.
 
-    lasts: for how many seconds, at most; 0 if unknown. confirm: the address that then gives the file, "" if there is
-    none. The page's hidden inputs are sent along, except for the file's id, which stays the requested one.
+    lasts: how long the state lasts at most, in seconds; 0 if unknown. confirm: the address that returns the file, "" if
+    there is none. The page's hidden inputs are sent to it, except for the file's id, which stays the requested one.
     """
 
     pattern: re.Pattern[str]
@@ -47,10 +47,10 @@ class Page:
 class Host:
     """The rules of a host. `names` and `redirects` are patterns of host names.
 
-    interval: seconds from one request to the next. redirects: its own storage. limited: additional statuses that may
-    mean "too many requests"; they do if `pauses` or Retry-After state a time. blocks: statuses with which its firewall
-    rejects unusual traffic. logins: hosts that a redirect leads to where a login is required. keeps: seconds for which
-    a whole download is taken from the cache without asking, where the host gives no validator.
+    interval: seconds from one request to the next. redirects: hosts of its own storage. limited: additional statuses
+    that mean "too many requests" if `pauses` or Retry-After state a time. blocks: statuses with which its firewall
+    rejects unusual traffic. logins: hosts that a redirect leads to if a login is required. keeps: seconds for which a
+    whole download is taken from the cache without a request, if the host sends no validator.
     """
 
     names: tuple[str, ...] = ()
@@ -103,7 +103,7 @@ ZENODO = Host(
     names=("zenodo.org", "www.zenodo.org"),
     # Guests: 60 requests a minute and 2,000 an hour (https://developers.zenodo.org/#rate-limiting).
     interval=1.8,
-    # Its firewall answers 403 to "unusual traffic", which passes.
+    # Its firewall temporarily responds 403 to "unusual traffic".
     limited=frozenset({403}),
     blocks=frozenset({403, 429}),
     redirects=("zenodo.org",),
@@ -112,7 +112,7 @@ ZENODO = Host(
 
 GOOGLE_DRIVE = Host(
     names=("drive.google.com", "drive.usercontent.google.com", "docs.google.com"),
-    # No limit is published; files have a daily quota that everybody shares.
+    # No limit is published; a file has a daily quota shared by all users.
     interval=1.0,
     blocks=frozenset({403, 429}),
     redirects=("drive.usercontent.google.com", "drive.google.com", "*.googleusercontent.com"),
@@ -152,7 +152,7 @@ NGC = Host(
 )
 
 PLAIN = Host(pauses=HUGGING_FACE.pauses)
-"""Any other host; mirrors of the Hub send its headers, and those of RFC drafts on limits look the same."""
+"""The rules of any other host; mirrors of the Hub send its headers, and those of the RFC draft look the same."""
 
 CODES = {
     "GatedRepo": (Reason.GATED, "the Hub asks for an agreement first"),
@@ -161,13 +161,13 @@ CODES = {
     "EntryNotFound": (Reason.REMOVED, "not found"),
     "DisabledRepo": (Reason.REMOVED, "the Hub has disabled it"),
 }
-"""X-Error-Code of the Hugging Face Hub and its mirrors, which makes statuses unambiguous."""
+"""X-Error-Code of the Hugging Face Hub and its mirrors, which disambiguates statuses."""
 
 HOSTS = (GITHUB, ZENODO, GOOGLE_DRIVE, HUGGING_FACE, NGC)
 
 
 def rules_of(url: str) -> Host:
-    """The entry of a URL's host, `PLAIN` for one that is not known."""
+    """The entry of a URL's host, `PLAIN` for an unknown host."""
     host = host_of(url)
     return next((entry for entry in HOSTS if matches(host, entry.names)), PLAIN)
 
