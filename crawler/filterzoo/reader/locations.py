@@ -1,4 +1,4 @@
-"""Parses what the user named as a model file: a path, a URL, an `hf://` address, or a member of an archive."""
+"""Parses the location of a model file: a path, a URL, an `hf://` address, or a member of an archive."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _HF = re.compile(r"hf://(?P<repo>(?:datasets/|spaces/)?[^/@!]+/[^/@!]+)(?:@(?P<r
 _INSIDE = re.compile(
     r"(?P<archive>.+?\.(?:zip|whl|egg|tar|tgz|txz|tbz2?|tar\.(?:gz|bz2|xz)))!/?(?P<member>.+)", re.IGNORECASE
 )
-"""`archive!member`: an exclamation mark counts only behind an archive's ending."""
+"""`archive!member`: an exclamation mark counts only after an archive's ending."""
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
     """A file. Exactly one of `path` and `url` is set; `member` names the model, if the file is an archive.
 
-    is_hub: whether the Hub's token belongs to the URL.
+    is_hub: whether the Hub's token is sent to the URL.
     """
 
     path: Path | None
@@ -31,14 +31,14 @@ class Location:
 
     @property
     def name(self) -> str:
-        """What the file is called."""
+        """The file's name."""
         if self.path is not None:
             return self.path.name
         return unquote(urlsplit(self.url).path).rpartition("/")[2]
 
 
 def location_of(where: str | os.PathLike[str], member: str | None = None) -> Location:
-    """The location that a user named. Refused (fetch_failed) for an `hf://` address without a file."""
+    """Parse a location. Refused (fetch_failed) for an `hf://` address without a file."""
     text = os.fspath(where)
     if text.startswith(("http://", "https://", "hf://")):
         text, member = _split(text, member)
@@ -51,7 +51,7 @@ def location_of(where: str | os.PathLike[str], member: str | None = None) -> Loc
 
 
 def hub_endpoint() -> str:
-    """HF_ENDPOINT, or the Hub."""
+    """HF_ENDPOINT, or the Hub's address."""
     return os.environ.get("HF_ENDPOINT", "").rstrip("/") or "https://huggingface.co"
 
 

@@ -29,7 +29,7 @@ Array = npt.NDArray[Any]
 
 
 class ModelFile(Mapping[str, Array]):
-    """A model file as a read-only mapping from tensor names to NumPy arrays. Made by `filterzoo.open`.
+    """A model file as a read-only mapping from tensor names to NumPy arrays. Created by `filterzoo.open`.
 
     `file[name]` reads one tensor and checks its checksum, if the format has one (Refused, damaged, on a mismatch).
     bfloat16 and 8-bit floats are converted to float32, exactly; integers with a scale stay as stored. A name that
@@ -38,13 +38,13 @@ class ModelFile(Mapping[str, Array]):
 
     def __init__(self, name: str, file: RandomAccessFile, index: Index, stack: contextlib.ExitStack) -> None:
         self.name = name
-        """What the file is called."""
+        """The file's name."""
         self.format = index.format
         """The format, as in the `format` column: torch, safetensors, onnx, ..."""
         self.framework = index.facts.framework
         """The framework that wrote it, if the file states it."""
         self.member = index.member
-        """Name of the model inside the archive that the file is."""
+        """Name of the model, if the file is an archive."""
         self.tensors: Mapping[str, Tensor] = MappingProxyType(_named(index.tensors))
         """Every array by name, without its elements: dtype, shape, layout, byte span, scales."""
         self._index = index
@@ -81,7 +81,7 @@ class ModelFile(Mapping[str, Array]):
     def layers(self) -> Sequence[ModelLayer]:
         """The convolutions in canonical form, as in the data set; the weights of each are read on access.
 
-        Refused (unsupported) where the convolutions cannot be listed although the arrays can.
+        Refused (unsupported) if the convolutions cannot be listed although the arrays can.
         """
         if self._index.obstacle is not None:
             raise Refused(Reason.UNSUPPORTED, self._index.obstacle)
@@ -92,7 +92,7 @@ class ModelFile(Mapping[str, Array]):
         )
 
     def prefetch(self, names: Iterable[str]) -> None:
-        """Announces these tensors, to be read in that order, so that a remote file needs few requests."""
+        """Announce that these tensors will be read in this order, so that a remote file needs few requests."""
         with self._lock:
             stored = (each for name in names for each in stored_tensors(self.tensors[name]))
             self._file.will_read([part for each in stored for part in byte_ranges(each)])
@@ -110,7 +110,7 @@ class ModelFile(Mapping[str, Array]):
         self.close()
 
     def _stored(self, tensor: Tensor) -> Array:
-        """The stored bits; the innermost checksum that covers them is compared, once."""
+        """The stored bits; the innermost checksum that covers them is checked once."""
         with self._lock:
             if self._is_closed:
                 raise ValueError(f"the file {self.name!r} is closed")
@@ -146,7 +146,7 @@ class ModelLayer:
 
     @property
     def weights(self) -> Floats:
-        """Read now: float32 of `shape`, C order."""
+        """Read the weights now: float32 of `shape`, C order."""
         return canonical(self._file._stored(self._tensor), self._tensor)  # noqa: SLF001  # made by the file
 
     @property
@@ -177,7 +177,7 @@ def _layer(file: ModelFile, number: int, tensor: Tensor, place: tuple[int, float
 
 
 def _named(tensors: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Keys for tensors: the name; with its section where several sections share it; numbered if still not unique."""
+    """Keys for tensors: the name; with its section if several sections share it; numbered if still not unique."""
     counts: dict[str, int] = {}
     for tensor in tensors:
         counts[tensor.name] = counts.get(tensor.name, 0) + 1

@@ -1,1 +1,1 @@
-"""What a run tells people and machines: tables, progress, counts, metrics."""
+"""Output of a run for people and machines: tables, progress, counts, metrics."""

@@ -1,4 +1,4 @@
-"""What a crawl would cost, out of a dry run: bytes, requests, hours at a rate, money on the user's table of prices."""
+"""Estimates the cost of a crawl from a dry run: bytes, requests, hours at a rate, money by a table of prices."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from filterzoo.manifests.manifest_yaml import YamlError, parse_yaml
 from filterzoo.network.addresses import is_http
 
 REQUESTS_OF_A_FILE = 2
-"""At least: one asks for its size and head, one or more bring its bytes."""
+"""Fewest requests for a file: one for its size and first bytes, one or more for the rest."""
 _RATE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*([kMGT]?)(bit|B)/s")
 _FACTORS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 _MAX_TABLE = 100_000
@@ -26,9 +26,10 @@ _Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Prices(BaseModel):
-    """A table of prices, and of what the user's machines take; YAML, an example is deploy/prices.yaml.
+    """A table of prices and of the speed of the user's machines; an example is deploy/prices.yaml.
 
-    node_hour: of a node with `node_cores` cores. core_seconds_*: of a gigabyte of files, and of a checkpoint besides.
+    node_hour: of a node with `node_cores` cores. core_seconds_*: for each gigabyte of files, and in addition for each
+    checkpoint.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,9 +45,9 @@ class Prices(BaseModel):
 
 @dataclass(slots=True)
 class Amount:
-    """What a dry run found. files: on the network. bytes: as far as zoos state them.
+    """The amount of data that a dry run found.
 
-    unknown_sizes: of how many checkpoints they do not.
+    files: remote ones. bytes: as far as zoos state them. unknown_sizes: checkpoints without a stated size.
     """
 
     checkpoints: int = 0
@@ -65,9 +66,9 @@ class Amount:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """All are lower bounds where sizes are unknown. None: no rate, or no table of prices, was given.
+    """The estimate; a lower bound if sizes are unknown. None: no rate, or no table of prices, was given.
 
-    network_hours: to receive the bytes at the rate. node_hours: of nodes of the table, with all of their cores busy.
+    network_hours: to receive the bytes at the rate. node_hours: of nodes as in the table, with all cores busy.
     """
 
     requests: int
@@ -83,7 +84,7 @@ class Cost:
 
 
 def cost_of(amount: Amount, rate: float | None, prices: Prices | None) -> Cost:
-    """rate: bytes a second."""
+    """The cost of an amount. rate: bytes a second."""
     requests = REQUESTS_OF_A_FILE * amount.files
     network = None if rate is None else amount.bytes / rate / 3600
     if prices is None:
@@ -109,7 +110,7 @@ def parse_rate(text: str) -> float:
 
 
 def read_prices(path: Path) -> Prices:
-    """A table of prices; StartError with file and line where it is none."""
+    """A table of prices; StartError with file and line for an invalid one."""
     try:
         document = parse_yaml(text_of(path, "a table of prices", _MAX_TABLE))
     except YamlError as error:

@@ -1,4 +1,4 @@
-"""Counts in words for people."""
+"""Counts with their nouns, for people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which events a crawl tells, and in which form."""
+"""Which events a crawl logs, and in which form."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class LogFormat(StrEnum):
 
 
 class Level(IntEnum):
-    """Which events are told; counts are kept of all."""
+    """Which events are logged; all are counted."""
 
     NOTHING = 0
     FAILURES = 1
     NEWS = 2
     ALL = 3
-    """Also checkpoints that were there already."""
+    """Also checkpoints that were done before."""

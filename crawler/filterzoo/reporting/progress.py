@@ -15,7 +15,7 @@ PATIENCE = 1.0
 
 
 def watched(amounts: Iterator[int], total: int, label: str, shown_on: Console | None = None) -> None:
-    """Iterate over `amounts`, each a part of `total` that is done; the bar is removed at the end."""
+    """Iterate over `amounts`, the finished parts of `total`; the bar is removed at the end."""
     screen = shown_on or console(to_stderr=True)
     columns = (
         TextColumn("{task.description}"),

@@ -1,13 +1,13 @@
-"""Escapes cells of CSV files so that spreadsheets take them for text, never for a formula."""
+"""Escapes cells of CSV files so that spreadsheets read them as text, never as formulas."""
 
 from __future__ import annotations
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """First characters of cells that spreadsheets execute; CSV quoting does not prevent it."""
 ESCAPE = "'"
-"""Put before such a cell, and before one that begins with it, so that removing one restores every text."""
+"""Prepended to such a cell, and to one that starts with it, so that removing one restores the text."""
 
 
 def escaped(text: str) -> str:
-    """The text with an apostrophe before it where a spreadsheet would take it for a formula."""
+    """The text, with a leading apostrophe if a spreadsheet would read it as a formula."""
     return f"{ESCAPE}{text}" if text.startswith((*FORMULA, ESCAPE)) else text

@@ -30,17 +30,17 @@ class Summary:
     reasons: Counter[str] = field(default_factory=Counter)
     layers: int = 0
     again: Counter[str] = field(default_factory=Counter)
-    """Source -> how many of its entries the next run tries again."""
+    """Source -> number of its entries that the next run retries."""
     listed: dict[str, str] = field(default_factory=dict)
-    """Sources that could be listed to their end the last time -> when, in UTC."""
+    """Sources that were listed to their end in the last run -> time, in UTC."""
     not_listed: dict[str, str | None] = field(default_factory=dict)
-    """Sources that could not -> when they last could; None for never."""
+    """Other sources -> time of their last complete listing; None for never."""
     not_before: Counter[str] = field(default_factory=Counter)
-    """Time in UTC -> how many of these have a host that asked to wait until then."""
+    """Time in UTC -> number of these whose host asked to wait until then."""
 
     @property
     def failed(self) -> int:
-        """How many failed."""
+        """Number of failures."""
         return sum(counts.failed for counts in self.sources.values())
 
     def document(self) -> dict[str, Any]:
@@ -66,12 +66,12 @@ class Summary:
 
 
 KEPT_FAILURES = 1000
-"""Most failures of a run that are kept one by one."""
+"""Most failures of a run that are kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrawlRun:
-    """What one crawl did, for the reports after it. `failures` are the first of `failed`, as they came."""
+    """The counts of one crawl, for reports. `failures` are the first of the `failed`, in order."""
 
     started: float
     """Seconds since 1970."""
@@ -82,10 +82,10 @@ class CrawlRun:
     failed: int
     failures: tuple[LedgerEntry, ...] = ()
     reasons: Mapping[str, int] = field(default_factory=dict)
-    """Reason -> how many failed of it."""
+    """Reason -> number of failures."""
 
     def document(self) -> dict[str, Any]:
-        """What `crawl --json` prints of it."""
+        """The part of `crawl --json` for this run."""
         return {
             "seconds": round(self.seconds, 3),
             "new": self.new,
@@ -98,7 +98,7 @@ class CrawlRun:
 
 
 def summarise(journal: Journal) -> Summary:
-    """Count what the journal holds."""
+    """Count the entries of the journal."""
     summary = Summary()
     for done in journal.done():
         counts = summary.sources.setdefault(done.checkpoint.source, SourceCounts())

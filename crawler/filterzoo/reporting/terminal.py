@@ -14,13 +14,13 @@ from rich.table import Table
 from rich.text import Text
 
 WIDTH_OF_A_FILE = 200
-"""Width of tables where the terminal's is unknown."""
+"""Width of tables if that of the terminal is unknown."""
 
 
 def printable(text: str, longest: int = 120) -> str:
     """Untrusted text, made safe for a terminal.
 
-    Control, bidirectional and other unprintable characters are escaped; the middle of what is too long is left out.
+    Control, bidirectional and other unprintable characters are escaped; the middle of a long text is left out.
     """
     ends = text if len(text) <= 2 * longest else text[:longest] + text[-longest:]
     shown = "".join(_escaped(character) for character in ends)
@@ -52,7 +52,7 @@ def silence(stream: IO[str]) -> None:
 
 @contextlib.contextmanager
 def unless_closed() -> Iterator[None]:
-    """Inside, output to a closed pipe (`crawl | head -1`) is dropped; the work goes on."""
+    """In the block, output to a closed pipe (`crawl | head -1`) is dropped, and work continues."""
     try:
         yield
         sys.stdout.flush()

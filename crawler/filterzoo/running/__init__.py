@@ -1,1 +1,1 @@
-"""ONNX graphs in onnxruntime. An untrusted graph then runs in this process, so only on the user's request."""
+"""ONNX graphs in onnxruntime. The untrusted graph then runs in this process, so only at the user's request."""

@@ -15,7 +15,7 @@ from filterzoo.running.session import parsed, session
 COMPARED = 3
 """Number of convolutions that are compared: the first ones of the graph with one of the given weights."""
 TOLERANCE = 1e-2
-"""Largest difference of an output channel, as a share of its own size; a graph in half precision has about 1e-3."""
+"""Largest difference of an output channel, relative to its size; a graph in half precision has about 1e-3."""
 _SMALL = 1e-3
 """Channels smaller than this share of the largest one are compared relative to that share."""
 _UNKNOWN_AXIS = 64
@@ -24,7 +24,7 @@ _MOST_NUMBERS = 1 << 26
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A convolution. difference: the largest of any output channel, as a share of its size, means taken off."""
+    """A compared convolution. difference: the largest of any output channel, relative to its size, without means."""
 
     name: str
     difference: float
@@ -36,11 +36,11 @@ class Compared:
 
 
 def compare(content: bytes, weights: Mapping[str, Floats], seed: int = 0) -> list[Compared]:
-    """The first COMPARED convolutions whose weight is, or is made of, an initializer in `weights`.
+    """Compare the first COMPARED convolutions whose weight is, or is computed from, an initializer in `weights`.
 
-    weights: by the initializer's name, canonical, (out, in/groups, *kernel). Operations before them are run too, in
-    onnxruntime, later ones are not. The mean of each channel is subtracted, and with it the bias. Refused (unsupported)
-    where the graph may not be run, or no convolution can be compared.
+    weights: by the initializer's name, canonical, (out, in/groups, *kernel). onnxruntime runs the operations before
+    them, but no later ones. The mean of each channel is subtracted, and with it the bias. Refused (unsupported) if the
+    graph must not be run, or no convolution can be compared.
     """
     model = parsed(content)
     makers = {output: node for node in model.graph.node for output in node.output if output}
@@ -123,7 +123,7 @@ def _random(value: Any, random: np.random.Generator) -> np.ndarray:
 
 
 def _difference(x: np.ndarray, found: np.ndarray, weights: Floats, node: Any) -> float:
-    """The largest difference of any channel; infinite where the weights do not fit the operation."""
+    """The largest difference of any channel; infinite if the weights do not fit the operation."""
     import torch  # noqa: PLC0415  # seconds that other commands do not need
 
     settings = {attribute.name: _setting(attribute) for attribute in node.attribute}

@@ -1,4 +1,4 @@
-"""Opens ONNX graphs in onnxruntime: ONNX's own operators only, and no file but the bytes that were given."""
+"""Opens ONNX graphs in onnxruntime: only with ONNX's own operators, and without opening files."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _EXTERNAL = 1
 
 
 def parsed(content: bytes) -> Any:
-    """The file as an `onnx.ModelProto`; Refused (malformed, unsupported) where it may not be run.
+    """The file as an `onnx.ModelProto`; Refused (malformed, unsupported) if it must not be run.
 
     Operators that ONNX does not define, functions in the file and weights in other files are refused: their paths are
-    untrusted. StartError where onnx is missing.
+    untrusted. StartError if onnx is missing.
     """
     try:
         import onnx  # noqa: PLC0415  # an extra
@@ -39,7 +39,7 @@ def parsed(content: bytes) -> Any:
 
 
 def session(model: Any, device: str = "cpu") -> Any:
-    """An `onnxruntime.InferenceSession` of a parsed model; Refused (unsupported) where onnxruntime does not take it."""
+    """An `onnxruntime.InferenceSession` of a parsed model; Refused (unsupported) if onnxruntime rejects it."""
     try:
         import onnxruntime  # noqa: PLC0415  # an extra
     except ImportError:
@@ -64,7 +64,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _nodes(graph: Any) -> Iterator[Any]:
-    """Nodes of a graph and of the graphs in them."""
+    """Nodes of a graph and of its subgraphs."""
     for node in graph.node:
         yield node
         for attribute in node.attribute:
