@@ -1,4 +1,4 @@
-"""Arrow in processes of our own, without what they do not use of it."""
+"""Configures Arrow in FilterZoo's own processes to skip unused imports."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from types import ModuleType
 
 
 def leave_pandas_out() -> None:
-    """Let pyarrow take pandas as not installed, in a process that is ours alone and gives it no data frame.
+    """Make pyarrow treat pandas as not installed, in a process of our own that passes it no data frames.
 
-    pyarrow looks for pandas once, when the first array is made, and loads it if it is there, which takes half a second.
-    What needs pandas (`to_pandas`) still loads it.
+    pyarrow looks for pandas once, when the first array is created, and imports it if it is installed, which takes half
+    a second. Functions that need pandas (`to_pandas`) still import it.
     """
     import pyarrow as pa  # noqa: PLC0415  # for those who call this
 
@@ -21,7 +21,7 @@ def leave_pandas_out() -> None:
     finder = _NoPandas()
     sys.meta_path.insert(0, finder)
     try:
-        pa.array([0])  # a type that is to be inferred: both places that look for pandas do so
+        pa.array([0])  # the type is inferred, so that both code paths look for pandas
     finally:
         sys.meta_path.remove(finder)
 

@@ -30,7 +30,7 @@ KEY = {
     "stop_rule": pa.string(),
     "seed": pa.int64(),
 }
-"""The columns that name an evaluation, with their types; all but the first three may be null."""
+"""The columns that identify an evaluation, with their types; all but the first three may be null."""
 
 _MEASURES = (
     *("accuracy", "over_confidence", "under_confidence", "ece", "auroc", "aupr_errors", "fpr_at_95_tpr"),
@@ -57,7 +57,7 @@ CONFIDENCE_SCHEMA = pa.schema(
 
 
 def row_key(row: dict[str, Any]) -> tuple[tuple[bool, Any], ...]:
-    """The key that identifies and sorts rows; null comes last."""
+    """The key that identifies and sorts rows; null is last."""
     return tuple((row[name] is None, "" if row[name] is None else row[name]) for name in KEY)
 
 
@@ -78,9 +78,9 @@ def add_rows(folder: Path, rows: Iterable[dict[str, Any]]) -> Path:
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """All rows of the folder, one for each key: of the newest file, then of the larger name.
+    """All rows of the folder, one for each key: from the newest file, or of equally new ones from the larger name.
 
-    The work folder may have been received: FilterZooError for a file that `filterzoo confidence` did not write.
+    The work folder may come from someone else: FilterZooError for a file that `filterzoo confidence` did not write.
     """
     if not folder.is_dir():
         return []
