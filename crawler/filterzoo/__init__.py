@@ -1,4 +1,4 @@
-"""FilterZoo: convolution filters of the world's model zoos. Everything a plugin author or a reader needs is here."""
+"""FilterZoo: convolution filters of the world's model zoos. The public API for plugins and users."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0.dev0"
 
-_HOMES = {
+_EXPORTS = {
     "filterzoo.archive": ("Archive", "Member", "Packing"),
     "filterzoo.computation": ("Step", "Way"),
     "filterzoo.crawl.executor": ("Executor", "ExecutorOptions"),
@@ -100,10 +100,10 @@ _HOMES = {
     "filterzoo.vocabularies": ("Modality", "NetworkTask", "ThreatModel", "VisualCategory"),
 }
 _PACKAGES = {"layers": "filterzoo.layers"}
-"""`filterzoo.layers` is a package that can be called as well: importing any of its modules sets the name."""
-_HOME_OF = _PACKAGES | {name: home for home, names in _HOMES.items() for name in names}
-_WRITTEN_AS = {"open": "open_file"}
-"""Functions whose public name is that of a built-in have another name in their module."""
+"""`filterzoo.layers` is a package that is also callable: importing any of its modules sets the name."""
+_MODULE_OF = _PACKAGES | {name: home for home, names in _EXPORTS.items() for name in names}
+_NAMES_IN_MODULE = {"open": "open_file"}
+"""Public functions named after a built-in have another name in their module."""
 
 __all__ = [
     "API_VERSION",
@@ -175,11 +175,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use: the jail's children start in milliseconds because they load only what they name."""
-    if name not in _HOME_OF:
+    """Import on first use: the jail's children start in milliseconds because they load only the names they use."""
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'filterzoo' has no attribute {name!r}")
-    home = importlib.import_module(_HOME_OF[name])
-    return home if name in _PACKAGES else getattr(home, _WRITTEN_AS.get(name, name))
+    home = importlib.import_module(_MODULE_OF[name])
+    return home if name in _PACKAGES else getattr(home, _NAMES_IN_MODULE.get(name, name))
 
 
 def __dir__() -> list[str]:

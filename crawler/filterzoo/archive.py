@@ -54,4 +54,4 @@ class Archive(ABC):
 
     @abstractmethod
     def members(self, file: RandomAccessFile) -> Iterator[Member]:
-        """The regular files in it, in its order; Refused (unsafe) for links, devices and names that leave it."""
+        """The archive's regular files, in order; Refused (unsafe) for links, devices and names that point outside."""

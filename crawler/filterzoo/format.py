@@ -1,4 +1,4 @@
-"""The interface of a format plugin: it recognises a file by its first bytes and lists its tensors, running nothing."""
+"""The interface of a format plugin: recognises a file by its first bytes and lists its tensors, executing nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from filterzoo.files import RandomAccessFile
 from filterzoo.records import FileFacts, LeftOut, Tensor
 
 HEAD_BYTES = 4096
-"""How many first bytes of a file are passed to `accepts`."""
+"""The number of first bytes of a file that are passed to `accepts`."""
 
 
 class Format(ABC):
@@ -19,12 +19,12 @@ class Format(ABC):
     name: ClassVar[str]
     """The value of the `format` column; never changes."""
     framework: ClassVar[str | None] = None
-    """What writes such files: torch, keras, onnx, ..."""
+    """The framework that writes such files: torch, keras, onnx, ..."""
     is_graph: ClassVar[bool] = False
-    """True: `index` marks the convolutions itself. False: they are chosen by name and shape (`layers.selection`)."""
+    """True: `index` marks the convolutions itself. False: they are selected by name and shape (`layers.selection`)."""
 
     is_last_resort: ClassVar[bool] = False
-    """True: asked only about files that no other format and no archive accepts. It names what is not read."""
+    """True: tried only for files that no other format and no archive accepts, to name formats that are not read."""
 
     def prepare(self) -> None:
         """Called in the jail before it closes, from the first file of this format on: import what only `index` needs.
@@ -38,27 +38,28 @@ class Format(ABC):
         """Whether a file that starts with `head` is of this format; `name` counts only for ambiguous bytes."""
 
     def includes(self, name: str, other: str) -> bool:
-        """Whether the file called `other`, below the folder of the model called `name`, is a part of that model.
+        """Whether the file `other`, in the folder of the model `name` or below, is a part of that model.
 
-        Asked of archives, where `other` could be taken for a model by itself. Names have slashes.
+        Called for archives, where `other` could be mistaken for a model of its own. Names may contain slashes.
         """
         del name, other
         return False
 
     @abstractmethod
     def index(self, file: RandomAccessFile) -> Iterator[Tensor | LeftOut]:
-        """Every named array of the file, in its order, as stored; Refused for a file that breaks the rules.
+        """Every named array of the file, in order, as stored; Refused for a file that violates the format.
 
-        A tensor whose numbers cannot be read has an `obstacle`; a convolution weight among them is left out by name.
-        `file.name` is what its zoo calls it; names are untrusted and tell less than bytes.
-        A graph format gives a LeftOut for a convolution that cannot be read, and what it says of the others' depth
-        (`Convolution.stated_depth`) then counts that one. Where all of them are left out the file is refused.
+        A tensor whose elements cannot be read has an `obstacle`; if it is a convolution weight, it is left out by name.
+        `file.name` is the file's name in its zoo; names are untrusted, so prefer the bytes.
+        A graph format yields a LeftOut for a convolution that cannot be read. The depths of the others
+        (`Convolution.stated_depth`) must count it. If all are left out, the file is refused.
         """
 
     def tensors(self, file: RandomAccessFile) -> Iterator[Tensor | LeftOut]:
-        """Every named array as it is stored, asked of graph formats for `filterzoo.open`.
+        """Every named array as stored; `filterzoo.open` calls this on graph formats.
 
-        To be overridden where `index` gives views that differ from what is stored, or refuses what can be listed.
+        Override it if `index` yields views that differ from the stored arrays, or refuses files whose arrays can be
+        listed.
         """
         return self.index(file)
 

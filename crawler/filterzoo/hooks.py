@@ -18,7 +18,7 @@ PROJECT = "filterzoo"
 API_VERSION = 1
 """The version of the plugin API: hooks, records, `Source`, `Format`. A plugin may state `filterzoo_api = 1`.
 
-It grows only with a breaking change; a plugin that states another version is refused.
+It is incremented only for a breaking change; a plugin that states another version is refused.
 """
 
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -32,24 +32,24 @@ def filterzoo_sources() -> Iterable[type[Source]]:  # type: ignore[empty-body]  
 
 @hookspec
 def filterzoo_formats() -> Iterable[Format]:  # type: ignore[empty-body]  # a hookspec has no body
-    """The formats of a plugin, asked in turn whether they accept a file; also called in the jail, where they index."""
+    """The formats of a plugin, asked in turn whether they accept a file; also called in the jail, to index files."""
 
 
 @hookspec
 def filterzoo_archives() -> Iterable[Archive]:  # type: ignore[empty-body]  # a hookspec has no body
-    """The archive kinds of a plugin, asked in turn for files that no format accepts; called in the jail only."""
+    """The kinds of archives of a plugin, tried in turn for files that no format accepts; called in the jail only."""
 
 
 @hookspec
 def filterzoo_executors() -> Iterable[type[Executor]]:  # type: ignore[empty-body]  # a hookspec has no body
-    """The executors of a plugin, which run tasks; `crawl --executor` takes their names, and one is made for a run."""
+    """The executors of a plugin, which run tasks. `crawl --executor` selects one by name; each run creates it anew."""
 
 
 @hookspec
 def filterzoo_commands() -> Iterable[Callable[..., None]]:  # type: ignore[empty-body]  # a hookspec has no body
     """Functions that become commands of `filterzoo`, typed for Typer; the function's name is the command's.
 
-    The plugin is imported for every list of commands. A distribution that names its commands in the entry-point group
-    `filterzoo.commands` instead (`NAME = "MODULE:FUNCTION"`, function and command of one name) has each imported only
-    when it is used, and this hook is not called.
+    The plugin is imported whenever commands are listed. To avoid that, a distribution can declare its commands in the
+    entry-point group `filterzoo.commands` (`NAME = "MODULE:FUNCTION"`, where function and command have the same name):
+    each is then imported only when it is used, and this hook is not called.
     """

@@ -13,8 +13,8 @@ from filterzoo.records import Checkpoint, LeftOut
 class Done:
     """A checkpoint whose layers are all in the store.
 
-    licence: an SPDX expression, lower case, or None; licence_class: see `licensing.licences`; both already the stricter
-    of what the zoo and the file say. filters_by_kernel: kernel name -> filters in the file, all sizes. layers_fragment,
+    licence: an SPDX expression, lower case, or None; licence_class: see `licensing.licences`; both are the stricter of
+    the zoo's and the file's. filters_by_kernel: kernel name -> filters in the file, all sizes. layers_fragment,
     filters_fragment: names in the fragment store (`store.fragments`); filters_fragment is None when the licence allows
     only metadata, or no layer has a wanted kernel size.
     """
@@ -23,10 +23,10 @@ class Done:
     format: str
     framework: str | None
     opset: int | None = None
-    """The version of ONNX's operators, of an ONNX file."""
+    """The opset version, for an ONNX file."""
     section: str
     member: str | None = None
-    """Name of the model's file inside the archive that the artifact is."""
+    """Name of the model's file, if the artifact is an archive."""
     sha256: str | None
     size: int
     integrity: str
@@ -41,13 +41,13 @@ class Done:
     filters_fragment: str | None
     publish_weights: bool
     passed_over: str | None = None
-    """How many arrays of rank 3 to 5 were not taken, by why (`filterzoo.layers.selection.PassedOver`)."""
+    """Number of arrays of rank 3 to 5 that were not selected, by cause (`filterzoo.layers.selection.PassedOver`)."""
     partial: bool | None = None
-    """Whether some of its convolutions could not be read; None where that was not recorded."""
+    """Whether some of its convolutions could not be read; None if that was not recorded."""
     left_out: tuple[LeftOut, ...] = ()
     """Those convolutions, and why."""
     architecture_found: bool | None = None
-    """Whether `checkpoint.architecture` was found in its files, not listed; None where that was not recorded."""
+    """Whether `checkpoint.architecture` comes from its files, not the listing; None if that was not recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,13 +83,13 @@ class LedgerEntry:
     plugin: str | None
     licence: str | None = None
     not_before: str | None = None
-    """When its host allows the next request, in UTC (`2026-12-01T18:00:00Z`); None where it did not."""
+    """When its host allows the next request, in UTC (`2026-12-01T18:00:00Z`); None if it states none."""
 
     @property
     def is_failure(self) -> bool:
-        """Whether something failed: a checkpoint that was not left out on purpose, or a whole zoo, whatever the reason.
+        """Whether it is a failure: a checkpoint that was not left out on purpose, or a whole zoo for any reason.
 
-        A zoo that is gone or requires a login is a failure too: all of its checkpoints are missing.
+        A zoo that is gone or requires a login is a failure too, because all of its checkpoints are missing.
         """
         return self.id is None or not self.reason.is_skip
 

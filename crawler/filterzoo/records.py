@@ -26,7 +26,7 @@ class Context(StrEnum):
     ARCHITECTURE = "architecture"
     """A trusted definition of the architecture, run once without weights."""
     DECLARED = "declared"
-    """What the file declares of each tensor; depth is the order in the file."""
+    """The file's declaration of each tensor; depth is the order in the file."""
 
 
 class Layout(StrEnum):
@@ -53,14 +53,14 @@ class Layout(StrEnum):
 
 
 class Evidence(StrEnum):
-    """What decided that a tensor is a convolution weight, of which kind, and what its axes mean (docs/selection.md)."""
+    """What determined that a tensor is a convolution weight, its kind and its axes (docs/selection.md)."""
 
     GRAPH = "graph"
     """A graph's operation reads it."""
     ARCHITECTURE = "architecture"
     """A trusted definition of the architecture reads it."""
     CONFIG = "config"
-    """The framework's own configuration in the file, or its pickled module, says so."""
+    """The framework's own configuration in the file, or its pickled module, states it."""
     FORMAT = "format"
     """The file states its framework, which fixes the order of axes; shapes decide the rest."""
     SHAPES = "shapes"
@@ -68,11 +68,11 @@ class Evidence(StrEnum):
     NAME = "name"
     """Two interpretations agree with the shapes; the name decides."""
     ASSUMED = "assumed"
-    """Two interpretations agree with all evidence; the one more frequent in the framework is assumed."""
+    """Two interpretations agree with all evidence; the more frequent one in the framework is assumed."""
 
 
 CHECKSUM_BYTES = 4
-"""Of HDF5's Fletcher checksum behind a chunk."""
+"""Length of HDF5's Fletcher-32 checksum, which follows a chunk."""
 
 
 class Codec(StrEnum):
@@ -91,7 +91,7 @@ class Codec(StrEnum):
     """h5py's own compression."""
     SHUFFLE_LZF = "shuffle+lzf"
     FLETCHER32 = "fletcher32"
-    """HDF5's checksum in the four bytes behind the chunk, alone or behind the others."""
+    """HDF5's checksum in the four bytes after the chunk; applied last, after the other filters."""
     ZLIB_FLETCHER32 = "zlib+fletcher32"
     SHUFFLE_ZLIB_FLETCHER32 = "shuffle+zlib+fletcher32"
     SHUFFLE_FLETCHER32 = "shuffle+fletcher32"
@@ -106,7 +106,7 @@ class Codec(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """One weight file of a checkpoint. `name` is what the zoo calls it and is never used as a path."""
+    """One weight file of a checkpoint. `name` is its name in the zoo, and is never used as a path."""
 
     url: str
     name: str = ""
@@ -142,28 +142,28 @@ class Checkpoint:
     robust: bool | None = None
     threat_model: str | None = None
     eps: float | None = None
-    """How far the attack may change an image, in the norm of the threat model; an image's numbers are in [0, 1]."""
+    """The largest perturbation of an image in the norm of the threat model; pixel values are in [0, 1]."""
     clean_accuracy: float | None = None
     robust_accuracy: float | None = None
     pair_id: str | None = None
     base_model: str | None = None
-    """What it was fine-tuned, quantised or merged from, as the zoo names it."""
+    """The model it was fine-tuned, quantised or merged from, as the zoo names it."""
     anatomy: str | None = None
-    """The part of the body that its images show."""
+    """The body part in its images."""
     tags: str | None = None
-    """What else its zoo files it under, separated by `, `."""
+    """Further tags or categories in its zoo, separated by `, `."""
     activation: str | None = None
     """Its activation functions, the most frequent first, separated by `, `; taken from its architecture, if that is
     known."""
     pooling: str | None = None
-    """How it reduces the resolution of its features, as `activation`: stride, max, average, blur, flc, lp."""
+    """How it reduces the resolution of its features, ordered as `activation`: stride, max, average, blur, flc, lp."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
     """`length` bytes from `offset`: in the file, or in the decoded bytes of the tensor's one encoded record.
 
-    `side` names the file beside the artifact that holds them (ONNX external data, safetensors shards).
+    `side` names the side file that holds them (ONNX external data, safetensors shards).
     """
 
     offset: int
@@ -197,12 +197,12 @@ class Quantisation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Convolution:
-    """What is known of the operation that reads a tensor. None means unknown, never a default.
+    """What is known about the operation that reads a tensor. None means unknown, never a default.
 
     `depth` is the number of edges of the longest path from any input to the operation (docs/measures.md, 2) in a graph,
     None where only the order in the file is known.
-    stated_depth: (conv_depth, conv_depth_norm) where the file states both itself, as it must where it leaves out some
-    of the convolutions.
+    stated_depth: (conv_depth, conv_depth_norm) if the format computes both itself, which it must do when it leaves out
+    convolutions.
     """
 
     kind: Kind
@@ -217,7 +217,7 @@ class Convolution:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A convolution of a known architecture: the stored shape of the weight it reads, and what it does with it."""
+    """A convolution of a known architecture, and the stored shape of the weight it reads."""
 
     shape: tuple[int, ...]
     convolution: Convolution
@@ -225,18 +225,18 @@ class Operation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tensor:
-    """One named array inside an artifact, as it is stored; the only thing an index gives.
+    """One named array inside an artifact, as it is stored.
 
     dtype: a key of `filterzoo.dtypes.DTYPES` (safetensors' names: F32, F16, BF16, I8, ...).
-    shape: as stored, numbers. strides: in numbers, None for C order. span: the smallest byte range around the view.
-    stored_in: what `span` lies in; one for a zip member or torch storage, one per chunk (C order of the chunk grid, and
-    then `chunk_shape` is given and `span` covers no bytes of its own) for a chunked HDF5 data set, none otherwise.
-    convolution: set where the format knows which operation reads the tensor; graph formats set it on exactly the
+    shape: as stored. strides: in elements, None for C order. span: the smallest byte range around the view.
+    stored_in: the stored ranges that contain `span`: one for a zip member or a torch storage; for a chunked HDF5 data
+    set one per chunk, in C order of the chunk grid (then `chunk_shape` is set and `span` is empty); none otherwise.
+    convolution: set if the format knows which operation reads the tensor; graph formats set it on exactly the
     convolution weights, once for each operation that reads them.
-    section: which of several state dicts in the file it belongs to (`state_dict`, `model_ema`), "" for a flat file.
-    evidence: what decided about it; None where `convolution.context` says it all.
-    computation: set where the weight is not stored but follows from tensors that are; `span` is empty then.
-    obstacle: why its numbers cannot be read; `span` is empty then, `dtype` the nearest one that is known. A convolution
+    section: the state dict in the file that it belongs to (`state_dict`, `model_ema`), "" for a flat file.
+    evidence: see `Evidence`; None if `convolution.context` states it.
+    computation: set if the weight is computed from stored tensors; `span` is empty then.
+    obstacle: why its elements cannot be read; `span` is empty then, and `dtype` is the nearest known one. A convolution
     weight with an obstacle is left out by its name (`LeftOut`), and the rest of the file is read.
     """
 
@@ -258,7 +258,7 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A convolution that cannot be read, though others of the file can. reason: a `filterzoo.Reason`."""
+    """A convolution that cannot be read in a file whose others can. reason: a `filterzoo.Reason`."""
 
     name: str
     reason: str
@@ -267,7 +267,7 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Computation:
-    """How a tensor follows from others, which may be computed themselves; it has a shape and no bytes of its own."""
+    """How a tensor is computed from others, which may be computed as well; it has a shape and no bytes of its own."""
 
     way: Way
     step: Step
@@ -281,7 +281,7 @@ StatedFact = str | int | float | bool | None
 
 @dataclass(frozen=True, slots=True)
 class SectionFacts:
-    """What a file that holds many checkpoints states of one of them; `section` is that of its tensors."""
+    """What a file with many checkpoints states about one of them; `section` is that of its tensors."""
 
     section: str
     stated: Mapping[str, StatedFact]
@@ -289,24 +289,24 @@ class SectionFacts:
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What a file says of itself, besides its tensors."""
+    """What a file states about itself, besides its tensors."""
 
     framework: str | None = None
-    """torch, keras, onnx, tflite, numpy, ...: what wrote it."""
+    """The framework that wrote it: torch, keras, onnx, tflite, numpy, ..."""
     licence: str | None = None
     """A licence stated inside the file, as written there."""
     opset: int | None = None
-    """The version of ONNX's own operators that it asks for."""
+    """The opset version of ONNX's default domain that it requires."""
     sections: tuple[SectionFacts, ...] = ()
-    """Of a file that holds many checkpoints: the facts of each. Only a source that knows such files reads them."""
+    """The facts of each checkpoint in a file with many checkpoints. Only sources that list such files read them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
     """What the jail returns for one file: the number of named arrays, and the convolutions among them, in order.
 
-    tensors: every named array, where all were asked for (`filterzoo.open`). obstacle: why the convolutions could not be
-    listed although the arrays could; asked for together with `tensors` only.
+    tensors: every named array, if all were requested (`filterzoo.open`). obstacle: why the convolutions could not be
+    listed although the arrays could; set only if `tensors` was requested.
     """
 
     format: str
@@ -314,12 +314,12 @@ class Index:
     tensor_count: int
     convolutions: tuple[Tensor, ...]
     member: str | None = None
-    """Name of the model inside the archive that the file is."""
+    """Name of the model, if the file is an archive."""
     passed_over: str | None = None
-    """How many arrays of rank 3 to 5 are no convolution weights, by why (`filterzoo.layers.selection.PassedOver`)."""
+    """Number of arrays of rank 3 to 5 that are no convolution weights, by cause (`layers.selection.PassedOver`)."""
     left_out: tuple[LeftOut, ...] = ()
-    """Convolutions that cannot be read; the file then has others that can."""
+    """Convolutions that cannot be read, if others of the file can."""
     containers: tuple[StoredRange, ...] = ()
-    """The stored archive members that everything lies in, the outermost first: checked as a whole before use."""
+    """The stored archive members that contain the model, the outermost first; each is checked as a whole before use."""
     tensors: tuple[Tensor, ...] = ()
     obstacle: str | None = None

@@ -28,29 +28,29 @@ OptionsT_co = TypeVar("OptionsT_co", bound=SourceOptions, default=SourceOptions,
 
 
 class Source(ABC, Generic[OptionsT_co]):
-    """A zoo. One object is made for each block of a manifest that names it.
+    """A zoo. One object is created for each block of a manifest that names it.
 
-    `Source[ZooOptions]` says what its options are; a class `Options` inside the source does so too.
+    `Source[ZooOptions]` declares the type of its options; so does a class `Options` inside the source.
     """
 
     name: ClassVar[str]
     """The value of the `source` column; never changes."""
 
     hosts: ClassVar[tuple[str, ...]] = ()
-    """Hosts that may be redirected to, as patterns (`*.example.org`, `*` for any).
+    """Patterns of hosts that redirects may lead to (`*.example.org`, `*` for any).
 
-    Every host may redirect to itself, and those that `network.hosts` knows to their storage: GitHub, Zenodo, Google
-    Drive and Hugging Face need no entry here.
+    Redirects within a host are always allowed, and so are those from the hosts in `network.hosts` to their storage:
+    GitHub, Zenodo, Google Drive and Hugging Face need no entry here.
     """
 
     Options: type[OptionsT_co] = SourceOptions  # type: ignore[assignment]  # what `Source` without brackets means
     """The keys of this source's block in a manifest, besides `source` and `limit`."""
 
     opens_members: ClassVar[bool] = False
-    """Whether `open` gives the member of an archive that an artifact names, and not the archive."""
+    """Whether `open` returns the archive member that an artifact names, not the archive."""
 
     opens_in_threads: ClassVar[bool] = False
-    """Whether an `open` of its own may be called in several threads at once; then small files are opened ahead."""
+    """Whether the source's own `open` is thread-safe; if so, small files are opened ahead of time."""
 
     def __init_subclass__(cls, **named: Any) -> None:
         """Take `Options` from the brackets of `Source[ZooOptions]`."""
@@ -69,14 +69,14 @@ class Source(ABC, Generic[OptionsT_co]):
         self.options = options
         self.door = door
         self.folder = folder
-        """The manifest's folder; relative paths in options start here."""
+        """folder: the manifest's; relative paths in options are relative to it."""
 
     @abstractmethod
     def discover(self) -> Iterator[Checkpoint | Refusal]:
         """Every checkpoint of the zoo that the options ask for, lazily, without fetching weights.
 
-        A checkpoint that exists and cannot be fetched is given as a `Refusal`: it goes to the ledger, and the listing
-        goes on.
+        A checkpoint that exists but cannot be fetched is yielded as a `Refusal`: it is recorded in the ledger, and the
+        listing continues.
         """
 
     def open(self, artifact: Artifact) -> RandomAccessFile:
@@ -88,17 +88,17 @@ class Source(ABC, Generic[OptionsT_co]):
 
         Each maps the name of a weight to the convolution that reads it. Called in a worker for files without a graph;
         the first whose names and shapes fit exactly is used (`filterzoo.architectures.context`), so build each one
-        lazily. `architectures.architecture.operations` finds it for a model that can be built. Refused counts against
-        the checkpoint.
+        lazily. `architectures.architecture.operations` computes it for a model that can be built. A Refused raised here
+        refuses the checkpoint.
         """
         del checkpoint
         yield from ()
 
     def architecture_name(self, checkpoint: Checkpoint) -> str | None:
-        """The architecture's name, where the listing lacks it and the repository states it in a small file.
+        """The architecture's name, if it is not in the listing but in a small file of the repository.
 
-        Called in a worker, only for checkpoints without an `architecture` whose weights are readable. Refused counts
-        against the checkpoint.
+        Called in a worker, only for checkpoints without an `architecture` whose weights are readable. A Refused raised
+        here refuses the checkpoint.
         """
         del checkpoint
         return None

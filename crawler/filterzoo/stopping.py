@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: once, the work that is under way is given up and what is done is kept; twice, at once."""
+"""Ctrl-C and SIGTERM: the first signal abandons work in progress and keeps finished work; the second exits at once."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from types import FrameType
 from typing import NoReturn
 
 GRACE = 4.0
-"""Seconds for giving up what is under way; then the process ends without it."""
+"""Seconds to abandon work in progress; then the process exits regardless."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(BaseException):
-    """Raised in the main thread by the first signal. No `Exception`: nothing that isolates plugins holds it up.
+    """Raised in the main thread by the first signal.
 
-    kept: what a command says of its work so far.
+    Not an `Exception`, so that the code that isolates plugins does not catch it. kept: what the command reports about
+    the work that is kept.
     """
 
     def __init__(self, number: int) -> None:
@@ -27,27 +28,27 @@ class Stopped(BaseException):
 
     @property
     def exit_code(self) -> int:
-        """As shells have it: 130 for Ctrl-C, 143 for SIGTERM."""
+        """The shells' convention: 130 for Ctrl-C, 143 for SIGTERM."""
         return 128 + self.number
 
 
 def listen() -> None:
-    """From now on the signals raise Stopped. For the main thread of a command, as the first thing it does."""
+    """From now on the signals raise Stopped. Call it first, in the main thread of a command."""
     for number in _SIGNALS:
         signal.signal(number, _stop)
 
 
 def end(stopped: Stopped) -> NoReturn:
-    """Say on one line that and what for the command ended, and exit."""
+    """Print on one line that the command was interrupted and what was kept, and exit."""
     kept = f"; {stopped.kept}" if stopped.kept else ""
-    _say(f"interrupted{kept}; run the same command again to go on")
+    _print_once(f"interrupted{kept}; run the same command again to go on")
     sys.exit(stopped.exit_code)
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:
     for each in _SIGNALS:
         signal.signal(each, _stop_at_once)
-    # A thread of a library may wait for a server for longer than anybody who presses Ctrl-C.
+    # A library's thread may wait for a server for longer than a user waits after Ctrl-C.
     timer = threading.Timer(GRACE, _give_up, (number,))
     timer.daemon = True
     timer.start()
@@ -59,17 +60,17 @@ def _stop_at_once(number: int, _frame: FrameType | None) -> None:
 
 
 def _give_up(number: int) -> None:
-    _say("interrupted; run the same command again to go on")
+    _print_once("interrupted; run the same command again to go on")
     os._exit(128 + number)
 
 
-_has_said = threading.Event()
+_has_printed = threading.Event()
 
 
-def _say(line: str) -> None:
-    if not _has_said.is_set():
-        _has_said.set()
+def _print_once(line: str) -> None:
+    if not _has_printed.is_set():
+        _has_printed.set()
         try:
             os.write(2, f"filterzoo: {line}\n".encode("utf-8", "backslashreplace"))
-        except OSError:  # nobody listens any more
+        except OSError:  # standard error is closed
             return

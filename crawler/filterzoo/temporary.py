@@ -1,4 +1,4 @@
-"""Tables that are too long for memory: in an unnamed temporary file of SQLite, gone with its process."""
+"""Tables too large for memory, in an unnamed temporary SQLite file that is removed with its process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DIGEST = 16
 def table(definition: str, cache_kb: int) -> sqlite3.Connection:
     """A database with one table, without a journal, inside a transaction that is never committed.
 
-    definition: its `CREATE TABLE`. cache_kb: what is held in memory. For one thread at a time.
+    definition: its `CREATE TABLE`. cache_kb: the size of the cache in memory. Not thread-safe.
     """
     database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
     for statement in (
@@ -34,7 +34,7 @@ def table(definition: str, cache_kb: int) -> sqlite3.Connection:
 
 @contextlib.contextmanager
 def failing_by_name() -> Iterator[None]:
-    """Errors of such a database inside are StorageFailed, with what to do."""
+    """Turn errors of such a database into StorageFailed, with advice."""
     try:
         yield
     except sqlite3.DatabaseError as error:

@@ -97,7 +97,7 @@ COLUMNS: dict[str, type[Word]] = {
 
 
 def wrong_words(facts: object) -> list[str]:
-    """`column: the value and what it may be` for each attribute of a record that is no word of its column."""
+    """`column: the value and what it may be` for each attribute of a record that is not in its column's vocabulary."""
     found = ((column, words, getattr(facts, column, None)) for column, words in COLUMNS.items())
     return [
         f"{column}: {value!a:.100} is none of its words{_meant(value, words)}; allowed: {', '.join(words)}"

@@ -7,7 +7,7 @@ from typing import Self
 
 
 class Word(StrEnum):
-    """Members are written `value, meaning`; the meaning is what the data set publishes of the word."""
+    """Members are written `value, meaning`; the meaning is published with the data set."""
 
     meaning: str
 

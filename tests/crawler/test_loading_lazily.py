@@ -107,7 +107,7 @@ def test_help_lists_every_command_and_says_what_it_does() -> None:
 def test_every_public_name_can_be_imported() -> None:
     import filterzoo
 
-    assert sorted(filterzoo._HOME_OF) == sorted(filterzoo.__all__)
+    assert sorted(filterzoo._MODULE_OF) == sorted(filterzoo.__all__)
     assert all(getattr(filterzoo, name) is not None for name in filterzoo.__all__)
 
 
