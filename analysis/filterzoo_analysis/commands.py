@@ -97,7 +97,7 @@ def report(
 
 @contextlib.contextmanager
 def _named(output: Path) -> Iterator[None]:
-    """A full disk and the like under `output`: libraries' errors do not say where."""
+    """Adds the path `output` to errors of the disk, which libraries raise without a path."""
     try:
         yield
     except OSError as error:
@@ -105,7 +105,7 @@ def _named(output: Path) -> Iterator[None]:
         raise
 
 
-def _prepare(  # one for each option
+def _prepare(  # an argument for each option
     target: str, variant: str, since: str | None, bar: Progress, *, where: str, exclude: tuple[str, ...]
 ) -> Zoo:
     from filterzoo_analysis import zoo  # noqa: PLC0415  # as above

@@ -1,7 +1,7 @@
 """A report's findings as Markdown: `python -m filterzoo_analysis.digest TARGET --readme README.md --page PAGE.md`.
 
-The page has the report's sentences, figure by figure, and its table of models; README has that table between two marks.
-Everything comes from the report's exhibits: no number is typed.
+The page has the report's sentences, figure by figure, and its table of models. README has that table between two
+markers. All numbers come from the report's exhibits.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BEGIN = "<!-- what the report says of the quickstart's networks: written by `mak
 END = "<!-- end of what `make docs-quickstart` writes -->"
 _TABLE = "models_at_a_glance"
 _LARGEST = 8
-"""Models in README."""
+"""Number of models in README."""
 _ABOUT = """\
 Written by `make docs-quickstart` from the tables of `filterzoo report build/quickstart`, on what `make demo` crawls:
 networks that come inside Python packages. A test makes this page again and compares. The networks are few and small,
@@ -32,7 +32,7 @@ and their packages state no training set: read it as an example of a report, not
 
 
 def main() -> None:
-    """Write the page, and the block in README."""
+    """Write the page and replace the block in README."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("target", help="a published data set: a folder, or user/name on the Hub")
     parser.add_argument("--readme", type=Path, required=True, help="file that holds the two marks")
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def with_block(text: str, lines: str) -> str:
-    """`text` with `lines` between the marks; StartError unless it has both marks once."""
+    """`text` with `lines` between the two markers; StartError unless each marker occurs once."""
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise StartError("the file must hold the two marks of the block once each")
     before, _, rest = text.partition(BEGIN)
@@ -52,7 +52,7 @@ def with_block(text: str, lines: str) -> str:
 
 
 def block(zoo: Zoo) -> Iterator[str]:
-    """The table of the models with the most filters, with a sentence on what the columns mean."""
+    """The table of the models with the most filters, and an explanation of its columns."""
     rows = each_model.at_a_glance(zoo).table.to_pylist()
     largest = sorted(rows, key=lambda row: (-row["filters_3x3"], row["model_id"]))[:_LARGEST]
     yield from _models(largest)
@@ -65,7 +65,7 @@ def block(zoo: Zoo) -> Iterator[str]:
 
 
 def page(zoo: Zoo) -> Iterator[str]:
-    """Every section of the report: the sentences of its figures, and why figures are missing."""
+    """All sections of the report: the summaries of their figures, and why figures are missing."""
     yield "# What the report says about the quickstart's networks"
     yield ""
     yield _ABOUT
@@ -84,7 +84,7 @@ def _section(section: Section) -> Iterator[str]:
 
 
 def _exhibit(exhibit: Exhibit) -> Iterator[str]:
-    yield from ("", f"**{_text(exhibit.title)}** (`{exhibit.name}`). {_text(exhibit.says)}")
+    yield from ("", f"**{_text(exhibit.title)}** (`{exhibit.name}`). {_text(exhibit.summary)}")
     known = [answer for answer in exhibit.answers if answer.ours is not None]
     yield from [""] if known else []
     for answer in known:
@@ -115,7 +115,7 @@ def _short(model_id: str) -> str:
 
 
 def _text(text: str) -> str:
-    """Untrusted text in a paragraph or a cell, with a backslash before what Markdown or GitHub interprets."""
+    """Untrusted text, with a backslash before each character that Markdown or GitHub interprets."""
     return re.sub(r"([\\`*_\[\]<>|#&~@$])", r"\\\1", printable(text, 4000))
 
 

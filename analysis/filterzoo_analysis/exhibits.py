@@ -19,7 +19,7 @@ Draw = Callable[[Any], None]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A published number and ours; `ours` is None where this data set has none."""
+    """A published number, and the same number of this data set, `ours`; None if it has none."""
 
     published: PublishedNumber
     ours: str | None
@@ -27,14 +27,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Exhibit:
-    """One figure. name: of its files. says: its content in numbers, as alternative text. size: inches.
+    """A figure. name: that of its files. summary: its content in numbers, also its alternative text. size: in inches.
 
-    draw: None for a table alone. query: Python that reproduces the table.
+    draw: None for an exhibit that is only a table. query: Python that reproduces the table.
     """
 
     name: str
     title: str
-    says: str
+    summary: str
     table: pa.Table
     query: str
     draw: Draw | None = None
@@ -45,7 +45,7 @@ class Exhibit:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Section:
-    """A group of exhibits; `empty` is a sentence on why there are none, or what is missing."""
+    """A group of exhibits. empty: sentences on what is missing and why."""
 
     name: str
     title: str
@@ -55,7 +55,7 @@ class Section:
 
 
 def query_of(zoo: Zoo, call: str, **arguments: object) -> str:
-    """Python that reproduces an exhibit's table: `call` is a module's function in `filterzoo_analysis.sections`."""
+    """Python that reproduces an exhibit's table. call: `module.function` in `filterzoo_analysis.sections`."""
     path, _, function = call.rpartition(".")
     package, _, module = f"filterzoo_analysis.sections.{path}".rpartition(".")
     given = "".join(f", {name}={value!r}" for name, value in arguments.items())
@@ -71,17 +71,17 @@ def query_of(zoo: Zoo, call: str, **arguments: object) -> str:
 
 
 def table_of(columns: Mapping[str, Sequence[Any] | np.ndarray[Any, Any]]) -> pa.Table:
-    """A table whose undefined numbers are null."""
+    """A table of the columns, with null for NaN."""
     return pa.table({name: pa.array(list(values), from_pandas=True) for name, values in columns.items()})
 
 
 def shown(value: float | None, digits: int = 3) -> str:
-    """A number for people, a dash where there is none."""
+    """A number with `digits` decimals; a dash for None and for NaN."""
     return "-" if value is None or not np.isfinite(value) else f"{value:.{digits}f}"
 
 
 def interval(mean: float, low: float, high: float, digits: int = 3) -> str:
-    """`0.31 [0.28, 0.35]`, or the number alone where it has no interval."""
+    """`0.31 [0.28, 0.35]`, or `0.31 (no interval)`."""
     if not np.isfinite(low):
         return f"{shown(mean, digits)} (no interval)"
     return f"{shown(mean, digits)} [{shown(low, digits)}, {shown(high, digits)}]"

@@ -1,4 +1,4 @@
-"""The kinds of plots, drawn with matplotlib on an empty figure; colours of text follow the page's theme."""
+"""The kinds of plots, drawn with matplotlib on an empty figure. Text takes the colour of the page's theme."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from filterzoo.layers.layer import Doubles
 from filterzoo_analysis.tables.statistics import Bools
 
 INK = "#060607"
-"""Text and lines: a unique black, which pages replace by their own colour."""
+"""The colour of text and lines: a black used for nothing else, which pages replace by their own colour."""
 SERIES = ("#0f77b8", "#d9631e", "#139a74", "#b64f90", "#a98600", "#5b5bd6", "#c0392b", "#3f7f3f")
-"""Distinguishable with all common kinds of colour vision, on white and on black."""
+"""Colours of series. They can be told apart with all common kinds of colour vision, on white and on black."""
 DRIFTS = (0.01, 10.0)
-"""Nats between which drifts have colours of their own, in all matrices."""
+"""The range of the colour scale of drifts, in nats, for all matrices."""
 _FEWEST_BARS = 3
-"""Number of bars in the smallest figure."""
-_BESIDE = 0.07
-"""Distance of the series of one figure at each tick."""
+"""The smallest figure has room for this many bars."""
+_OFFSET = 0.07
+"""Horizontal distance between the points of two series at a tick."""
 STYLE: Mapping[str, Any] = {
     "text.color": INK,
     "axes.labelcolor": INK,
@@ -41,7 +41,7 @@ STYLE: Mapping[str, Any] = {
 
 
 def bars(figure: Any, labels: Sequence[str], series: Mapping[str, Sequence[float]], *, log: bool = False) -> None:
-    """Horizontal bars, a panel for each series, the number at each bar."""
+    """Horizontal bars with their numbers, a panel for each series."""
     axes = np.atleast_1d(figure.subplots(1, len(series), sharey=True))
     places = np.arange(len(labels))[::-1]
     for axis, (name, values), colour in zip(axes, series.items(), SERIES, strict=False):
@@ -53,13 +53,13 @@ def bars(figure: Any, labels: Sequence[str], series: Mapping[str, Sequence[float
         else:
             axis.set_xlim(0, max([*values, 0]) * 1.3 or 1)
         for place, value, text in zip(places, values, _alike(values), strict=True):
-            beside = {"xytext": (4, 0), "textcoords": "offset points"}
-            axis.annotate(text, (value, place), **beside, va="center", fontsize=8.5)
+            offset = {"xytext": (4, 0), "textcoords": "offset points"}
+            axis.annotate(text, (value, place), **offset, va="center", fontsize=8.5)
         axis.xaxis.set_visible(False)
         axis.spines["bottom"].set_visible(False)
         axis.spines["left"].set_bounds(-0.6, max(0.6, len(labels) - 0.4))
     axes[0].set_yticks(places, [short(label) for label in labels])
-    # a few bars are as thin as many
+    # Few bars are as thin as many.
     axes[0].set_ylim(-0.6 - max(0, _FEWEST_BARS - len(labels)), len(labels) - 0.4)
 
 
@@ -86,9 +86,9 @@ def kernels(figure: Any, filters: Doubles, titles: Sequence[str], columns: int) 
 def ridges(
     figure: Any, labels: Sequence[str], bins: tuple[Doubles, Doubles], smooth: Doubles, names: Sequence[str]
 ) -> None:
-    """A row for each group and a column for each coefficient: filled histogram, density estimate as a line.
+    """A row for each group and a column for each coefficient: a filled histogram, and a density estimate as a line.
 
-    bins: densities (groups, 9, bins) and the edges. smooth: densities at the bins' centres, as large.
+    bins: densities (groups, 9, bins) and the edges. smooth: the estimate at the bins' centres, (groups, 9, bins).
     """
     distributions, edges = bins
     groups, count, _ = distributions.shape
@@ -113,7 +113,7 @@ def ridges(
 
 
 def heat_map(figure: Any, labels: Sequence[str], values: Doubles, marked: Bools) -> None:
-    """A symmetric matrix; a star marks what stands out. Numbers are written where they fit. One scale for all."""
+    """A symmetric matrix. A star marks significant entries. Small matrices show numbers. All share one colour scale."""
     from matplotlib.colors import LogNorm  # noqa: PLC0415  # an extra that only figures need
 
     axis = figure.subplots()
@@ -145,7 +145,7 @@ def heat_map(figure: Any, labels: Sequence[str], values: Doubles, marked: Bools)
 
 
 def boxes(figure: Any, samples: Mapping[str, Doubles], label: str) -> None:
-    """Box plots beside each other, whiskers at 1.5 quartile distances."""
+    """Box plots side by side, with whiskers at 1.5 interquartile ranges."""
     axis = figure.subplots()
     axis.boxplot(list(samples.values()), **_box_style(SERIES[0]))
     axis.set_xticks(
@@ -158,9 +158,9 @@ def boxes(figure: Any, samples: Mapping[str, Doubles], label: str) -> None:
 def depth_panels(
     figure: Any, ticks: Sequence[str], panels: Mapping[str, Mapping[str, Mapping[str, Any]]], columns: int = 0
 ) -> None:
-    """A panel for each measure, `columns` side by side (0: all); in it, boxes by depth with means and intervals.
+    """A panel for each measure, `columns` side by side (0: all), with boxes by depth, means and intervals.
 
-    panels[measure][series] holds `boxes` (a list of samples), `mean`, `low`, `high`, and `line`, dashed, if any.
+    panels[measure][series] holds `boxes` (a list of samples), `mean`, `low`, `high`, and optionally a dashed `line`.
     """
     columns = columns or len(panels)
     grid = figure.subplots(-(-len(panels) // columns), columns, squeeze=False, sharey="row" if columns > 3 else False)
@@ -177,7 +177,7 @@ def depth_panels(
             if "line" in shown:
                 axis.plot(places, shown["line"], "--", color=INK, lw=1.2, label="mean threshold")
         axis.set_title(measure)
-        if axis.get_ylim()[0] < 0:  # measures are not negative; with zeros only, matplotlib would centre the axis
+        if axis.get_ylim()[0] < 0:  # measures are not negative; matplotlib centres an axis with only zeros
             top = 1.05 * float(axis.dataLim.y1) or 0.1
             axis.set_ylim(-0.03 * top, top)
         axis.set_xticks(range(len(ticks)), ticks, rotation=60, ha="right", rotation_mode="anchor", fontsize=7.5)
@@ -187,7 +187,7 @@ def depth_panels(
 
 
 def lines(figure: Any, ticks: Sequence[str], series: Mapping[str, Doubles], label: str, along: str = "") -> None:
-    """Each series along the ticks, (3, ticks): values, lower and upper ends of intervals. along names the ticks."""
+    """A line for each series, (3, ticks): values, lower and upper ends of intervals. along: the label of the x axis."""
     axis = figure.subplots()
     for number, (name, found) in enumerate(series.items()):
         _line(axis, found, name, number, len(series))
@@ -198,9 +198,10 @@ def lines(figure: Any, ticks: Sequence[str], series: Mapping[str, Doubles], labe
 
 
 def line_panels(figure: Any, panels: Mapping[str, Mapping[str, Any]], label: str = "", unknown: str = "") -> None:
-    """A panel for each name, with lines along its ticks: `series` name -> (3, ticks) values, low, high.
+    """A panel for each name, with a line for each of its `series`: name -> (3, ticks) values, low, high.
 
-    A panel's `line`, if any, is dashed and called `unknown`; `along` names its ticks. label: of the first's values.
+    A panel may have a dashed `line`, labelled `unknown`, and the label `along` of its x axis. label: that of the first
+    panel's y axis.
     """
     axes = np.atleast_1d(figure.subplots(1, len(panels)))
     for axis, (title, panel) in zip(axes, panels.items(), strict=True):
@@ -212,7 +213,7 @@ def line_panels(figure: Any, panels: Mapping[str, Mapping[str, Any]], label: str
         axis.set_title(title)
         _name_ticks(axis, panel["ticks"], panel.get("along", ""))
         tops = [np.nanmax(np.stack(found), initial=0.0) for found in series.values()]
-        # The legend has the upper part of the panel for itself.
+        # The upper part of the panel is left to the legend.
         share = 0.05 + 0.06 * (len(series) + ("line" in panel))
         axis.set_ylim(0, max([*tops, *panel.get("line", [])]) / (1 - share) or 1)
         axis.legend(fontsize=7.5, loc="upper right")
@@ -220,9 +221,9 @@ def line_panels(figure: Any, panels: Mapping[str, Mapping[str, Any]], label: str
 
 
 def _line(axis: Any, found: Doubles, name: str, number: int, count: int) -> None:
-    """One of `count` series, (3, ticks): values, low, high. Unknown values are passed over; intervals stand apart."""
+    """Series `number` of `count`, (3, ticks): values, low, high. Unknown values are skipped; series are offset."""
     values, low, high = found
-    places, colour = np.arange(len(values)) + (number - (count - 1) / 2) * _BESIDE, SERIES[number % len(SERIES)]
+    places, colour = np.arange(len(values)) + (number - (count - 1) / 2) * _OFFSET, SERIES[number % len(SERIES)]
     known = np.isfinite(values)
     axis.plot(places[known], values[known], "-", color=colour)
     axis.vlines(places, low, high, color=colour, alpha=0.4, lw=4)
@@ -230,14 +231,14 @@ def _line(axis: Any, found: Doubles, name: str, number: int, count: int) -> None
 
 
 def _name_ticks(axis: Any, ticks: Sequence[str], along: str) -> None:
-    """Long names are turned, so that they do not run into each other."""
-    turned = {"rotation": 60, "ha": "right", "rotation_mode": "anchor", "fontsize": 7.5}
-    axis.set_xticks(range(len(ticks)), ticks, **(turned if max(map(len, ticks)) > 2 else {}))
+    """Label the ticks. Long labels are rotated, so that they do not overlap."""
+    rotated = {"rotation": 60, "ha": "right", "rotation_mode": "anchor", "fontsize": 7.5}
+    axis.set_xticks(range(len(ticks)), ticks, **(rotated if max(map(len, ticks)) > 2 else {}))
     axis.set_xlabel(along)
 
 
 def densities(figure: Any, clouds: Mapping[str, Doubles], columns: int = 4) -> None:
-    """Density of points (n, 2) on [-3.3, 3.3]^2, each relative to its peak, logarithmic, as the paper draws it."""
+    """Density of points (n, 2) on [-3.3, 3.3]^2, relative to its peak, on a logarithmic scale, as in the paper."""
     from matplotlib.colors import LogNorm  # noqa: PLC0415  # an extra that only figures need
 
     columns = max(1, min(columns, len(clouds)))
@@ -275,9 +276,9 @@ def densities(figure: Any, clouds: Mapping[str, Doubles], columns: int = 4) -> N
 def intervals(
     figure: Any, labels: Sequence[str], found: Doubles, label: str, stands_out: Sequence[bool] | None = None
 ) -> None:
-    """Points with intervals, one a row, beside a line at zero; found (3, n): values, low, high.
+    """A row for each point with its interval, and a vertical line at zero. found: (3, n), values, low, high.
 
-    stands_out: which of them are significant after correction; the others are drawn faintly. None for all.
+    stands_out: which points are significant after correction; the others are drawn faintly. None if all are.
     """
     values, low, high = found
     strong = np.ones(len(values), bool) if stands_out is None else np.array(stands_out, bool)
@@ -308,31 +309,31 @@ def pictures(figure: Any, rows: Sequence[Any], labels: Sequence[str]) -> None:
 
 
 def short(label: str, longest: int = 30) -> str:
-    """A label that leaves room for the plot; unprintable characters are escaped."""
+    """The label, shortened to `longest` characters; unprintable characters are replaced."""
     text = "".join(char if char.isprintable() else "?" for char in label)
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def _plain_ticks(bar: Any, values: Sequence[float]) -> None:
-    """Powers of ten as numbers: formulas are not drawn (`text.parse_math`)."""
+    """Ticks as plain numbers, not as powers of ten: formulas are not drawn (`text.parse_math`)."""
     bar.set_ticks(values, labels=[f"{value:g}" for value in values])
     bar.ax.minorticks_off()
 
 
 def _points(axis: Any, places: Any, values: Doubles, known: Bools, **style: Any) -> None:
-    """Filled markers with an interval, hollow ones without."""
+    """Filled markers for values with an interval, hollow ones for values without."""
     axis.plot(places[known], values[known], "o", ms=4, **style)
     axis.plot(places[~known], values[~known], "o", ms=4, mfc="none", color=style["color"])
 
 
 def _alike(values: Sequence[float]) -> list[str]:
-    """Numbers of one column, all with the same decimals: none of counts, two of others."""
+    """The numbers of a column with the same number of decimals: none if all are counts, else two."""
     decimals = 0 if all(value == int(value) for value in values) and max(values, default=0) != 1 else 2
     return [f"{value:,.{decimals}f}" for value in values]
 
 
 def _shown_range(distributions: Doubles) -> slice:
-    """The bins that hold all but a thousandth of any of the groups."""
+    """The range of bins in which some group exceeds a thousandth of its peak."""
     used = np.flatnonzero((distributions > 1e-3 * distributions.max(axis=1, keepdims=True)).any(axis=0))
     return slice(0, distributions.shape[-1]) if not len(used) else slice(max(0, used[0] - 1), used[-1] + 2)
 

@@ -1,4 +1,4 @@
-"""A first look at a published data set: `python -m filterzoo_analysis.overview TARGET --picture FILE.png`."""
+"""A short overview of a published data set: `python -m filterzoo_analysis.overview TARGET --picture FILE.png`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LAYERS_SHOWN = 12
 
 
 def main() -> None:
-    """Print what is in the data set and draw the principal components of its 3x3 filters."""
+    """Print the content of the data set and draw the principal components of its 3x3 filters."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("target", help="a published data set: a folder, or user/name on the Hub")
     parser.add_argument("--picture", type=Path, required=True, help="where to draw the picture (PNG or SVG)")
@@ -49,7 +49,7 @@ def rows(target: str, config: str) -> list[dict[str, Any]]:
 
 
 def scaled_moments(layers: list[dict[str, Any]]) -> Moments:
-    """Moments of the scaled 3x3 filters of all distinct layers, merged from the table alone, by `layer_id`."""
+    """Moments of the scaled 3x3 filters of all distinct layers, computed from the table alone."""
     distinct = {layer["layer_id"]: layer for layer in layers if layer["scaled_m2"] is not None}
     parts = [distinct[layer_id] for layer_id in sorted(distinct)]
     if not parts:
@@ -60,7 +60,7 @@ def scaled_moments(layers: list[dict[str, Any]]) -> Moments:
 
 
 def draw_components(moments: Moments, path: Path) -> None:
-    """Draw the nine principal components as 3x3 images, each with its share of variance; nothing below two filters."""
+    """Draw the nine principal components as 3x3 images with their shares of variance. Needs at least two filters."""
     components = principal_components(moments)
     if components is None:
         return
@@ -103,8 +103,8 @@ def _show_models(models: list[dict[str, Any]]) -> None:
 def _show_skipped(skipped: list[dict[str, Any]]) -> None:
     out = console()
     reasons = Counter(entry["reason"] for entry in skipped)
-    told = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common()) or "nothing"
-    out.print(f"\nNot taken: {told}")
+    summary = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common()) or "nothing"
+    out.print(f"\nNot taken: {summary}")
     for entry in skipped:
         made = table("", "")
         made.show_header = False
@@ -113,7 +113,7 @@ def _show_skipped(skipped: list[dict[str, Any]]) -> None:
 
 
 def _show_layers(layers: list[dict[str, Any]]) -> None:
-    """The largest 3x3 layers, in order of relative depth."""
+    """Print the largest 3x3 layers, by relative depth."""
     out = console()
     named = [layer for layer in layers if layer["kernel"] == "3x3"]
     largest = sorted(named, key=lambda layer: -layer["n_filters"])[:LAYERS_SHOWN]
@@ -144,5 +144,5 @@ def _show_components(moments: Moments) -> None:
 
 if __name__ == "__main__":
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", category=FutureWarning)  # warnings of libraries of datasets
+        warnings.simplefilter("ignore", category=FutureWarning)  # raised by dependencies of `datasets`
         main()

@@ -1,4 +1,4 @@
-"""The papers' numbers that figures are compared with, and their sources."""
+"""Numbers published in the papers, for comparison, with their sources."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class NumberSource(StrEnum):
-    """Where a published number was read."""
+    """Where a published number was found."""
 
     CODE = "authors' code or a notebook's stored output"
     FIGURE = "decoded from a published figure's colours, +-0.01"
@@ -17,7 +17,7 @@ class NumberSource(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PublishedNumber:
-    """A number as published. `paper`: arXiv id; `variant`: the definition it was computed with, "" if none."""
+    """A number as published. paper: arXiv id. variant: the definition of drift it was computed with, "" if none."""
 
     what: str
     value: str

@@ -1,4 +1,4 @@
-"""The input of every exhibit: the tables, the 3x3 layers as arrays, and their coefficients in a variant."""
+"""The input of all exhibits: the tables, the 3x3 layers as arrays, and their coefficients in a variant."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from filterzoo_analysis.tables.statistics import Bools, Layers, layers_of, origi
 
 @dataclass(frozen=True, eq=False)
 class Zoo:
-    """A data set prepared for analysis. `sample` reads `filters_sample` on first call."""
+    """A data set prepared for analysis. sample: reads `filters_sample` on its first call."""
 
     dataset: DataSet
     layers: Layers
@@ -31,20 +31,20 @@ class Zoo:
     since: DataSet | None = None
     """An earlier state of the data set, to show its growth."""
     images: tuple[str, ...] = ()
-    """Paths of a picture and its attacked twin, for first layers."""
+    """Paths of a picture and of its attacked version, for the figure of first layers."""
     grids: tuple[str, ...] = ()
-    """Pairs whose filters are drawn; `all` for every pair, none for the first."""
+    """Pairs whose filters are drawn. `all` for every pair, empty for the first."""
     master_keys: str = ""
-    """Filters that depthwise ones are compared with: `ideal` or a file; none where it is empty."""
+    """Filters with which depthwise filters are compared: `ideal` or a path; empty for no comparison."""
     where: str = ""
-    """The expression that chose its models."""
+    """The expression that selected the models."""
     exclude: tuple[str, ...] = ()
     left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Kind of models that analyses leave out (those of `exclude`) -> their ids; the overview counts them."""
+    """Kind of `exclude` -> the ids of the models that analyses leave out for it. The overview counts them."""
 
     @cached_property
     def analysed(self) -> Bools:
-        """(models,) which models are neither copies of others nor left out."""
+        """(models,) which models are neither copies nor left out."""
         gone = {name for names in self.left_out.values() for name in names}
         kept = [name not in gone for name in self.dataset.models["model_id"].to_pylist()]
         found: Bools = originals(self.dataset.models) & np.array(kept, bool)
@@ -60,7 +60,7 @@ def prepare(
     where: str = "",
     exclude: Sequence[str] = (SUSPECTED_RANDOM,),
 ) -> Zoo:
-    """Prepare a data set for exhibits; all variants but `fixed` read its filters here.
+    """Prepare a data set for exhibits. All variants but `fixed` read its filters here.
 
     where: an expression over `models` (`selection.matching`) that selects the models. exclude: kinds of models that
     analyses leave out (`selection.EXCLUDABLE`). StartError for an invalid expression or kind.
@@ -74,9 +74,9 @@ def prepare(
     layers = layers_of(dataset, analysed)
     fitted = (times_paired(dataset.models, analysed) > 0)[layers.model]
     measured = coefficients(Variant(variant), layers, dataset.files, watch, fitted=fitted)
-    told = {kind: tuple(names[i] for i in np.flatnonzero(chosen)) for kind, chosen in out.items() if chosen.any()}
+    named = {kind: tuple(names[i] for i in np.flatnonzero(chosen)) for kind, chosen in out.items() if chosen.any()}
     sample = cache(partial(_sample, dataset, gone))
-    return Zoo(dataset, layers, measured, sample, since, where=where, exclude=tuple(exclude), left_out=told)
+    return Zoo(dataset, layers, measured, sample, since, where=where, exclude=tuple(exclude), left_out=named)
 
 
 def read(
@@ -87,13 +87,13 @@ def read(
     where: str = "",
     exclude: Sequence[str] = (SUSPECTED_RANDOM,),
 ) -> Zoo:
-    """The data set at TARGET, a folder or `user/name` on the Hub, prepared; where, exclude: as for `prepare`."""
+    """The prepared data set at TARGET, a folder or `user/name` on the Hub. where, exclude: as in `prepare`."""
     earlier = None if since is None else read_since(target, since)
     return prepare(read_dataset(target), variant, since=earlier, where=where, exclude=exclude)
 
 
 def _chosen(dataset: DataSet, where: str) -> DataSet:
-    """The data set of the models where the expression holds, with their layers."""
+    """The data set reduced to the models for which the expression holds, and their layers."""
     models = dataset.models.filter(pa.array(matching(dataset.models, where)))
     if not len(models):
         raise StartError(f"--where {where!r}: no model of {dataset.name} fits")
@@ -103,7 +103,7 @@ def _chosen(dataset: DataSet, where: str) -> DataSet:
 
 
 def _sample(dataset: DataSet, gone: Bools) -> pa.Table:
-    """The sample of the data set's models but those in `gone`."""
+    """The sample, without the models in `gone`."""
     sample = dataset.sample()
     names = dataset.models["model_id"].filter(pa.array(~gone)).combine_chunks()
     return sample.filter(pc.is_in(sample["model_id"], names)) if len(sample) else sample

@@ -1,4 +1,4 @@
-"""Histograms summed by model and group: models are resampled, groups are compared."""
+"""Histograms summed by model and group, the units of resampling and of comparison."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from filterzoo_analysis.tables.statistics import DECILES, Bools, Ints, Layers, d
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grouping:
-    """Which group each layer belongs to: `group` is (n,), -1 for none; `labels` names the groups."""
+    """The group of each layer. group: (n,), -1 for none. labels: the names of the groups."""
 
     by: str
     group: Ints
@@ -25,9 +25,9 @@ class Grouping:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cells:
-    """Histograms of each model's filters in each group: cell i is of model `model[i]` in group `group[i]`.
+    """Histograms of each model's filters in each group: cell i belongs to model `model[i]` and group `group[i]`.
 
-    histogram: float64 (cells, 9 * 70) counts. labels: of the groups. weights, bin_width: of the drift.
+    histogram: float64 (cells, 9 * 70) counts. labels: names of the groups. weights, bin_width: those of the drift.
     """
 
     by: str
@@ -61,13 +61,13 @@ class Cells:
         return np.stack([shares[self.members(group)].sum(axis=0) for group in range(len(self.labels))])
 
     def filters(self) -> list[int]:
-        """How many filters each group has."""
+        """The number of filters of each group."""
         width = self.histogram.shape[1] // 9
         return [int(self.histogram[self.members(group), :width].sum()) for group in range(len(self.labels))]
 
 
 def by_model(layers: Layers, by: str, values: Sequence[str | None]) -> Grouping:
-    """Groups by a value for each row of `models`; models without one are in no group."""
+    """Groups by a value for each row of `models`. Models without a value are in no group."""
     labels = tuple(sorted({value for value in values if value is not None}))
     place: dict[str | None, int] = {label: number for number, label in enumerate(labels)}
     of_model = np.array([place.get(value, -1) for value in values], np.int64)
@@ -75,7 +75,7 @@ def by_model(layers: Layers, by: str, values: Sequence[str | None]) -> Grouping:
 
 
 def by_each_model(layers: Layers, chosen: Bools) -> Grouping:
-    """One group for each chosen model. chosen: (models,)."""
+    """A group for each chosen model. chosen: (models,)."""
     names = layers.models["model_id"].to_pylist()
     return by_model(layers, "model", [name if keep else None for name, keep in zip(names, chosen, strict=True)])
 
@@ -87,7 +87,7 @@ def by_model_column(layers: Layers, column: str) -> Grouping:
 
 
 def by_family(layers: Layers) -> Grouping:
-    """Groups by family of the architecture."""
+    """Groups by architecture family."""
     names = layers.models["architecture"].to_pylist()
     return by_model(layers, "architecture family", [None if name is None else family(name) for name in names])
 
@@ -104,7 +104,7 @@ def by_depth(layers: Layers) -> Grouping:
 
 
 def cells_of(layers: Layers, coefficients: Coefficients, grouping: Grouping, rows: Bools | None = None) -> Cells:
-    """Sum the layers' histograms (those of `rows`) by model and group; empty groups are left out."""
+    """Sum the layers' histograms by model and group, without empty groups. rows: (n,), the layers to use, or all."""
     chosen = (grouping.group >= 0) & (coefficients.histogram[:, 0].sum(axis=1) > 0)
     if rows is not None:
         chosen &= rows

@@ -1,4 +1,4 @@
-"""The drift expected by chance: that of two samples of one distribution."""
+"""The drift expected by chance: the drift between two samples of the same distribution."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from filterzoo_analysis.tables.statistics import Ints
 
 _EMPTY_BIN = float(np.finfo(np.float32).eps)
 _EXACT = 60
-"""Largest expected count of a bin for which all counts are summed; above it a series is as exact."""
+"""Largest expected count of a bin for which all counts are summed. Above it, a series is equally exact."""
 _Terms: TypeAlias = tuple[Doubles, Doubles, Doubles]
 _SPREAD = 9.0
 """Counts are summed within this many standard deviations."""
 
 
 def expected_drift(counts: Doubles, first: int, second: int | None, weights: Doubles, bin_width: float) -> float:
-    """Expected drift (docs/measures.md, 5) between `first` and `second` filters drawn from one distribution, `counts`.
+    """Expected drift (docs/measures.md, 5) between `first` and `second` filters that are drawn from one distribution.
 
-    counts: (630,) of the distribution. second: None for the distribution itself (infinitely many filters). Filters are
-    assumed to be independent; those of a network are not, so this is a lower bound.
+    counts: (630,), the distribution. second: None for the distribution itself (infinitely many filters). Filters are
+    assumed to be independent; the filters of a network are not, so this is a lower bound.
 
     KL_sym = sum p ln p + sum q ln q - sum p ln q - sum q ln p. The two draws are independent, so the means of p, ln p
     and p ln p of each bin are all that is needed. Empty bins have the density of float32's epsilon.
@@ -37,7 +37,7 @@ def expected_drift(counts: Doubles, first: int, second: int | None, weights: Dou
 
 
 def expected_matrix(counts: Doubles, filters: Ints, weights: Doubles, bin_width: float) -> Doubles:
-    """(k, k): the same for each two of `filters`, (k,) numbers of filters, NaN where one is 0 and on the diagonal."""
+    """(k, k): `expected_drift` for each two of `filters`, (k,) numbers of filters. NaN for 0 and on the diagonal."""
     shape = counts.reshape(FILTER_SIZE, -1)
     total = shape.sum(axis=1, keepdims=True)
     found = np.full((len(filters), len(filters)), np.nan)
@@ -58,7 +58,7 @@ def _joined(own: _Terms, other: _Terms, weights: Doubles) -> float:
 
 
 def _terms(p: Doubles, number: int | None, bin_width: float) -> _Terms:
-    """Means of p^, ln p^ and p^ ln p^ of a bin's share in `number` draws, for each share p."""
+    """Means of p^, ln p^ and p^ ln p^, where p^ is the share of a bin in `number` draws, for each share in `p`."""
     empty = _EMPTY_BIN * bin_width
     floor = np.maximum(p, empty)
     if number is None:

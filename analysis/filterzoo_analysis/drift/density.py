@@ -13,9 +13,9 @@ _NARROWEST = 0.5
 def kernel_density(counts: Doubles, edges: Doubles) -> Doubles:
     """(..., bins) counts over bins with the (bins + 1,) edges -> densities at the bins' centres.
 
-    A normal kernel about each count, at its bin's centre; its bandwidth is Scott's (1992), sd * n^(-1/5), as seaborn
-    and SciPy take it, and never below half a bin. Mass outside the range is not redistributed. The estimate is that of
-    the filters with each moved to its bin's centre; zeros without filters.
+    A normal kernel at the centre of each bin. Its bandwidth is Scott's (1992), sd * n^(-1/5), as in seaborn and SciPy,
+    and at least half a bin. Filters count as if they were at the centres of their bins. Mass outside the range is not
+    redistributed. Zeros if there are no filters.
     """
     width = float(edges[1] - edges[0])
     centres = (edges[1:] + edges[:-1]) / 2

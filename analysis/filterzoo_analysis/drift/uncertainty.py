@@ -15,16 +15,16 @@ from filterzoo_analysis.drift.chance import expected_matrix
 from filterzoo_analysis.tables.statistics import Bools, Ints
 
 FEWEST_MODELS = 3
-"""Groups of fewer models are marked, because no interval can be computed for them."""
+"""Groups of fewer models have no interval and are marked."""
 HOLLOW = f"Hollow points: fewer than {FEWEST_MODELS} models, no interval."
 REPLICATES = 1000
 LEVEL = 0.95
 """Coverage of every interval."""
 RATE = 0.05
-"""False discovery rate of significant drifts (Benjamini & Hochberg 1995)."""
+"""False discovery rate at which drifts are significant (Benjamini & Hochberg 1995)."""
 _EMPTY_BIN = float(np.finfo(np.float32).eps)
 _CHUNK = 50
-"""Replicates whose drifts are computed at a time, so that they fit in a cache."""
+"""Replicates whose drifts are computed at a time, so that they fit in the cache."""
 _QUANTILES = ((1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2)
 _Z = NormalDist().inv_cdf(_QUANTILES[-1])
 
@@ -33,10 +33,11 @@ _Z = NormalDist().inv_cdf(_QUANTILES[-1])
 class DriftMatrix:
     """Drift between each two groups of `labels`, with its uncertainty. All (k, k), NaN where undefined.
 
-    low, high: bootstrap interval over the models of each group. null: mean drift under random exchange of the groups'
-    models. p: share of exchanges with at least this drift; q: p adjusted for all pairs of the matrix. models, filters:
-    (k,). expected: drift of as many filters drawn from the distribution of all groups together. by_models: the drift
-    with equal weights for the models of a group. largest_share: (k,), of a group's filters, by its largest model.
+    low, high: bootstrap interval over the models of each group. null: mean drift after random exchanges of models
+    between the groups. p: share of exchanges with at least this drift. q: p adjusted for all pairs of the matrix.
+    models, filters: (k,), their numbers. expected: drift between as many filters drawn from the distribution of all
+    groups together. by_models: the drift with equal weights for the models of a group. largest_share: (k,), the share
+    of a group's filters that come from its largest model.
     """
 
     by: str
@@ -55,29 +56,29 @@ class DriftMatrix:
 
     @property
     def stands_out(self) -> Bools:
-        """Whether the drift is significant, corrected for all pairs."""
+        """Whether the drift is significant after correction for all pairs."""
         found: Bools = self.q <= RATE
         return found
 
     @property
     def order(self) -> Ints:
-        """The groups sorted by descending mean drift from the others, as in the heat map."""
+        """The indices of the groups by descending mean drift from the others, as in the heat map."""
         others = np.where(np.eye(len(self.labels), dtype=bool), np.nan, self.drift)
         means = np.nanmean(others, axis=1) if len(self.labels) > 1 else np.zeros(len(self.labels))
         return np.argsort(-means, kind="stable")
 
     @property
     def upper(self) -> Doubles:
-        """The drifts of the strict upper triangle, as box plots take them."""
+        """The drifts of the strict upper triangle, for box plots."""
         found: Doubles = self.drift[np.triu_indices(len(self.labels), 1)]
         return found
 
 
 def drift_matrix(cells: Cells, replicates: int = REPLICATES, seed: int = 0) -> DriftMatrix:
-    """Drift between each two groups, with intervals and a null.
+    """Drift between each two groups, with intervals and a null distribution.
 
-    The basis and the weights are those of the data and are not resampled. Models are resampled, not filters, which are
-    not independent within a model.
+    Models are resampled, because the filters of a model are not independent. The basis and the weights are computed
+    from all data and stay fixed.
     """
     groups = len(cells.labels)
     models = np.array(cells.models(), np.int64)
@@ -109,7 +110,7 @@ def drift_matrix(cells: Cells, replicates: int = REPLICATES, seed: int = 0) -> D
 
 
 def distributions(counts: Doubles, bin_width: float) -> Doubles:
-    """Counts (..., 9 * 70) as distributions (..., 9, 70) that have no zeros (docs/measures.md, 5)."""
+    """Counts (..., 9 * 70) -> distributions (..., 9, 70) without zeros (docs/measures.md, 5)."""
     counts = counts.reshape(*counts.shape[:-1], FILTER_SIZE, -1)
     density = counts / (counts.sum(axis=-1, keepdims=True) * bin_width)
     density[counts == 0] = _EMPTY_BIN
@@ -118,7 +119,7 @@ def distributions(counts: Doubles, bin_width: float) -> Doubles:
 
 
 def drift_between(first: Doubles, second: Doubles, weights: Doubles, bin_width: float) -> Doubles:
-    """Drift of counts (..., 630) from counts (..., 630): (...)."""
+    """Drift between counts (..., 630) and counts (..., 630): (...)."""
     p, q = distributions(first, bin_width), distributions(second, bin_width)
     divergence = ((p - q) * np.log(p / q)).sum(axis=-1)
     found: Doubles = divergence @ weights
@@ -128,7 +129,7 @@ def drift_between(first: Doubles, second: Doubles, weights: Doubles, bin_width: 
 def mean_interval(
     values: Doubles, seed: int = 0, bounds: tuple[float, float] = (0.0, 1.0)
 ) -> tuple[float, float, float]:
-    """(mean, low, high) of a value of each model, within `bounds`; no interval (NaN) below FEWEST_MODELS models."""
+    """(mean, low, high) of a value for each model. The interval is clipped to `bounds`; NaN below FEWEST_MODELS."""
     values = values[np.isfinite(values)]
     if not len(values):
         return (np.nan, np.nan, np.nan)
@@ -143,9 +144,9 @@ def mean_interval(
 def widened(drawn: Doubles | Floats, models: int | Ints) -> Doubles:
     """(2, ...): the percentile interval of replicates (first axis), widened for small numbers of models.
 
-    The bootstrap variance of a mean of n models is too small by (n - 1) / n, and itself uncertain: sqrt(n / (n - 1))
-    and Student's t in place of the normal distribution make up for both, as in the expanded percentile interval
-    (Hesterberg 2015, doi:10.1080/00031305.2015.1089789). NaN below FEWEST_MODELS models.
+    The bootstrap variance of a mean of n models is too small by the factor (n - 1) / n, and is uncertain itself. The
+    factor sqrt(n / (n - 1)) and Student's t instead of the normal distribution correct for both, as in the expanded
+    percentile interval (Hesterberg 2015, doi:10.1080/00031305.2015.1089789). NaN below FEWEST_MODELS models.
     """
     low, middle, high = np.quantile(drawn, _QUANTILES, axis=0)
     count = np.where(np.asarray(models) < FEWEST_MODELS, np.nan, models)
@@ -155,7 +156,7 @@ def widened(drawn: Doubles | Floats, models: int | Ints) -> Doubles:
 
 
 def adjusted(p: Doubles) -> Doubles:
-    """Benjamini & Hochberg's q of a symmetric matrix of p: each pair is one comparison. NaN stays NaN."""
+    """Benjamini & Hochberg's q of a symmetric matrix of p values, where each pair is a comparison. NaN stays NaN."""
     upper = np.triu_indices(len(p), 1)
     q = np.full_like(p, np.nan)
     q[upper] = q.T[upper] = adjusted_list(p[upper])
@@ -163,7 +164,7 @@ def adjusted(p: Doubles) -> Doubles:
 
 
 def adjusted_list(p: Doubles) -> Doubles:
-    """The same of comparisons (n,)."""
+    """Benjamini & Hochberg's q of p values (n,)."""
     known = np.flatnonzero(np.isfinite(p))
     order = known[np.argsort(p[known])]
     scaled = p[order] * len(order) / np.arange(1, len(order) + 1)
@@ -173,18 +174,18 @@ def adjusted_list(p: Doubles) -> Doubles:
 
 
 def with_null_share(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Comparisons with `drift`, `null_mean` and `p`, each with the null's share of the drift and q over all of them."""
+    """Adds `null_share`, the null's share of the drift, and `q`, over all rows, to rows of drift, null_mean and p."""
     q = adjusted_list(np.array([row["p"] for row in rows], dtype=float))
     shares = [min(1.0, row["null_mean"] / row["drift"]) if row["drift"] > 0 else np.nan for row in rows]
     return [row | {"null_share": share, "q": each} for row, share, each in zip(rows, shares, q, strict=True)]
 
 
 def interval_of(drift: Doubles, drawn: Doubles | Floats, models: int | Ints) -> tuple[Doubles, Doubles]:
-    """Interval of a drift from replicates (first axis), NaN below FEWEST_MODELS models; `models`: of the smaller group.
+    """Interval of a drift from replicates (first axis). models: number in the smaller group; NaN below FEWEST_MODELS.
 
-    Resampling biases a drift upwards a second time, so quantiles are mirrored about the estimate (the basic bootstrap),
-    on the scale of square roots, where the spread hardly depends on the drift. An interval that ends below the estimate
-    is extended to include it.
+    Resampling biases a drift upwards a second time, so quantiles are mirrored about the estimate (the basic bootstrap).
+    This is done on square roots, whose spread hardly depends on the drift. An interval that ends below the estimate is
+    extended to include it.
     """
     far, near = widened(np.sqrt(drawn), models)[::-1]
     low, high = (np.maximum(2 * np.sqrt(drift) - end, 0.0) ** 2 for end in (far, near))
@@ -192,7 +193,7 @@ def interval_of(drift: Doubles, drawn: Doubles | Floats, models: int | Ints) -> 
 
 
 def _student(freedom: Any) -> Any:
-    """The quantile of Student's t at _QUANTILES[-1], within 1 % from 2 degrees of freedom on.
+    """The quantile of Student's t at _QUANTILES[-1], within 1 % for 2 or more degrees of freedom.
 
     Abramowitz & Stegun 1964, 26.7.5.
     """
@@ -221,7 +222,7 @@ def _matrix(totals: Doubles, weights: Doubles, bin_width: float) -> Doubles:
 def _intervals(
     cells: Cells, drift: Doubles, models: Ints, replicates: int, rng: np.random.Generator
 ) -> tuple[Doubles, Doubles]:
-    """Models are resampled within each group; a model in several groups (depths) is drawn for all of them together."""
+    """Bootstrap intervals. Models are resampled within each group, models of several groups for all of them at once."""
     times = _times_drawn(cells, replicates, rng)
     totals = np.empty((replicates, len(models), cells.histogram.shape[1]))
     for group in range(len(models)):
@@ -238,7 +239,7 @@ def _intervals(
 
 
 def _never_empty(totals: Doubles) -> Doubles:
-    """A replicate may have no model at a depth; a uniform count replaces it, which widens the interval."""
+    """Replace empty histograms by uniform ones: a replicate may lack a depth. This widens the interval."""
     empty = totals.sum(axis=-1) == 0
     if empty.any():
         totals[empty] = 1.0
@@ -266,7 +267,7 @@ def _is_shared(cells: Cells) -> bool:
 def _exchanged(
     cells: Cells, totals: Doubles, drift: Doubles, replicates: int, rng: np.random.Generator
 ) -> tuple[Doubles, Doubles]:
-    """Mean drift after exchanges of models between two groups, and the share of exchanges that reach the drift."""
+    """For each pair: mean drift after random exchanges of models, and the share of exchanges that reach the drift."""
     null, p = np.full_like(drift, np.nan), np.full_like(drift, np.nan)
     for first in range(len(drift)):
         for second in range(first):
@@ -281,9 +282,9 @@ def _exchanged(
 def exchanged_drifts(
     cells: Cells, totals: Doubles, pair: tuple[int, int], replicates: int, rng: np.random.Generator
 ) -> Doubles | None:
-    """Drifts between two groups after exchanges of models at random; None where one has fewer than FEWEST_MODELS.
+    """Drifts between two groups after random exchanges of models; None if a group has fewer than FEWEST_MODELS.
 
-    Models that are in both groups (depths) exchange their two parts; others are reassigned, sizes kept.
+    Models that are in both groups (depths) exchange their two parts. Others are reassigned; the sizes of groups stay.
     """
     small, large = sorted((cells.members(group) for group in pair), key=len)
     if len(small) < FEWEST_MODELS:
@@ -303,7 +304,7 @@ def exchanged_drifts(
 
 
 def _dealt(cells: Cells, everyone: Ints, count: int, replicates: int, rng: np.random.Generator) -> Doubles:
-    """Sums of `count` of the cells, drawn without replacement."""
+    """Histograms summed over `count` cells, drawn without replacement."""
     chosen = np.argpartition(rng.random((replicates, len(everyone))), count - 1, axis=1)[:, :count]
     taken = np.zeros((replicates, len(everyone)))
     np.put_along_axis(taken, chosen, 1.0, axis=1)
@@ -313,12 +314,12 @@ def _dealt(cells: Cells, everyone: Ints, count: int, replicates: int, rng: np.ra
 
 
 def _swapped(cells: Cells, small: Ints, large: Ints, replicates: int, rng: np.random.Generator) -> Doubles:
-    """Sums of `small` when each model exchanges its cells with probability 1/2."""
+    """Histograms of the group `small` when each model exchanges its cells with probability 1/2."""
     names = np.union1d(cells.model[small], cells.model[large])
     change = np.zeros((len(names), cells.histogram.shape[1]))
     np.add.at(change, np.searchsorted(names, cells.model[large]), cells.histogram[large])
     np.subtract.at(change, np.searchsorted(names, cells.model[small]), cells.histogram[small])
     swap = rng.integers(2, size=(replicates, len(names))).astype(np.float64)
-    # Counts are integers: a remainder of the product near zero is rounding.
+    # Counts are integers: fractions are rounding errors of the product.
     swapped: Doubles = np.rint(cells.histogram[small].sum(axis=0) + swap @ change)
     return swapped

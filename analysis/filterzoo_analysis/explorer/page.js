@@ -1,5 +1,5 @@
 "use strict";
-// Rows, names and columns come from a data set that anybody may have published: they are written as text only.
+// Rows, names and columns are untrusted input: they are written as text only.
 (async () => {
   const byId = (id) => document.getElementById(id);
   const dataset = JSON.parse(byId("dataset").textContent);
@@ -19,10 +19,10 @@
     for (const [key, value] of Object.entries(attributes || {})) made.setAttribute(key, value);
     return made;
   };
-  // Characters that are not seen, or turn the text around them, are written out.
+  // Invisible characters and those that change the direction of text are shown as their codes.
   const clean = (text) => text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
   const plural = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
-  const told = (value, column) => {
+  const formatted = (value, column) => {
     if (value === null || value === undefined) return "–";
     if (typeof value === "boolean") return value ? "yes" : "no";
     if (typeof value !== "number") return clean(String(value));
@@ -30,7 +30,7 @@
     return value !== 0 && (Math.abs(value) >= 1e6 || Math.abs(value) < 5e-4) ? value.toExponential(3) : value.toFixed(3);
   };
 
-  // Parquet, by ranges where the server has them.
+  // Reading Parquet, by byte ranges if the server supports them.
   const compressors = {
     ZSTD: (input, length) => {
       const made = Hyparquet.decompress(input, new Uint8Array(length));
@@ -66,7 +66,7 @@
     }));
     return parts.flat();
   }
-  // The columns that have one value a row.
+  // The columns with a single value in each row.
   function scalars(metadata) {
     const [root, ...fields] = metadata.schema;
     const found = [];
@@ -124,7 +124,7 @@
     kindChanged().catch(failed);
     return made;
   }
-  // What a condition asks of a value, null where it asks nothing yet.
+  // The test that a condition applies to a value, null while the condition is incomplete.
   function test(made) {
     const [how, text, kind] = [made.choose.value, made.input.value, made.column.kind];
     const asksValue = kind !== "bool" && how !== "empty" && how !== "full";
@@ -167,7 +167,7 @@
     await Promise.all([table(), mosaic()]);
   }
 
-  // The selection as Python: JSON's strings are Python's.
+  // The selection as Python. JSON strings are valid Python strings.
   function python(asked) {
     const spelt = (made) => (made.column.kind === "number" ? String(Number(made.input.value)) : JSON.stringify(made.input.value));
     const row = (made) => `row[${JSON.stringify(made.column.name)}]`;
@@ -226,7 +226,7 @@
     for (const row of rows.slice(state.page * PAGE, (state.page + 1) * PAGE)) {
       const line = element("tr");
       shown.forEach((column, number) => {
-        const text = told(values[number][row], column);
+        const text = formatted(values[number][row], column);
         line.append(number ? element("td", text, column.kind === "number" ? { class: "number" } : {}) : element("th", text, { scope: "row" }));
       });
       const cell = element("td");
@@ -277,7 +277,7 @@
     byId("whole").hidden = layer === null;
     byId("mosaic").replaceChildren(...(found.length ? [picture(picked)] : []));
   }
-  // The tones of the report's pictures, from -1 to 1.
+  // The colours of the report's pictures, from -1 to 1.
   function colour(value) {
     const last = dataset.colours.length - 1;
     return dataset.colours[Math.round(((Math.max(-1, Math.min(1, value)) + 1) / 2) * last)];

@@ -22,17 +22,17 @@ from filterzoo_analysis.page import model_pictures, rendering
 from filterzoo_analysis.page.embedding import embedded
 
 CONFIGS = ("layers", "filters_sample")
-"""What the page reads: the measures of layers, and some of their filters."""
+"""The configs that the page reads."""
 _HUB = "https://huggingface.co"
 _STORAGE = f"{_HUB} https://*.huggingface.co https://*.hf.co"
 """The Hub, and the hosts that it redirects downloads to."""
 
 
 def write(target: str, folder: Path) -> Path:
-    """Write the page on the data set at TARGET, and the card of a Space, into `folder`; returns the page's path.
+    """Write the page of the data set at TARGET, and the card of a Space, into `folder`; returns the page's path.
 
-    The page of a data set on the Hub reads it there, at the commit of now. That of a folder reads copies of the files
-    of `CONFIGS` beside it. Raises StartError where there is no data set, or a library of the extra `report` is missing.
+    The page of a data set on the Hub reads it there, at the current commit. The page of a folder reads copies of the
+    files of `CONFIGS` next to it. StartError if there is no data set, or a library of the extra `report` is missing.
     """
     rendering.require_libraries()
     published = open_published(target)
@@ -48,7 +48,7 @@ def write(target: str, folder: Path) -> Path:
 
 
 def _places(published: PublishedFiles, config: str, target: str, folder: Path) -> list[tuple[str, int]]:
-    """For each file of a config its address as the page asks for it, and its length in bytes."""
+    """(URL, length in bytes) of each file of a config, with the URL that the page requests."""
     if published.is_local:
         return [(quote(path), _copy(published, path, folder / path)) for path in published.paths(config)]
     start = f"{_endpoint(published)}/datasets/{quote(target)}/resolve/{published.revision}"
@@ -68,7 +68,7 @@ def _endpoint(published: PublishedFiles) -> str:
 
 
 def _connect(published: PublishedFiles) -> str:
-    """Where the page may ask: its own server, or the Hub."""
+    """The servers that the page may connect to: its own, or the Hub."""
     if published.is_local:
         return "'self'"
     endpoint = _endpoint(published)
@@ -98,8 +98,8 @@ def _page(target: str, published: PublishedFiles, places: dict[str, list[tuple[s
         script_hashes=Markup(" ".join(f"'{_digest(text)}'" for text in (library, script))),  # noqa: S704  # base64
         style_hash=_digest(style),
         licences=(ours / "vendor" / "LICENSES.txt").read_text("utf-8"),
-        # Our own files, and JSON in which no character can end its element.
-        style=Markup(style),  # noqa: S704  # as said
+        # Files of this package, and JSON in which no character can end its element.
+        style=Markup(style),  # noqa: S704  # see above
         library=Markup(library),  # noqa: S704
         script=Markup(script),  # noqa: S704
         dataset=Markup(embedded(dataset)),  # noqa: S704
@@ -111,10 +111,10 @@ def _digest(text: str) -> str:
 
 
 def _card(target: str, published: PublishedFiles) -> str:
-    """README.md of a static Space: the page is served as it is."""
+    """README.md of a static Space, which serves the page unchanged."""
     facts: dict[str, Any] = {"title": "FilterZoo explorer", "sdk": "static", "pinned": False}
     if not published.is_local:
         facts["datasets"] = [target]
     head = yaml.safe_dump(facts, sort_keys=False, allow_unicode=False)
-    says = "A page that queries a FilterZoo data set in the browser, made by `filterzoo report --explorer`."
-    return f"---\n{head}---\n\n{says}\n"
+    text = "A page that queries a FilterZoo data set in the browser, made by `filterzoo report --explorer`."
+    return f"---\n{head}---\n\n{text}\n"

@@ -1,1 +1,1 @@
-"""Passes over the stored filters, and the papers' coefficients of them."""
+"""Passes over the stored filters, and their coefficients as the papers define them."""

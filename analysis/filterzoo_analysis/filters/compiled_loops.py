@@ -1,8 +1,8 @@
-"""Compiles loops with Numba and keeps the result on disk: what is damaged there is compiled again, never run.
+"""Compiles loops with Numba and caches the machine code on disk. A damaged file is compiled again, never run.
 
-Numba loads whatever it finds: half a file after a power cut would stop every later start, a flipped bit would compute
-something else, and a full disk would stop the command. Here each file of machine code has its sha256 beside it, and a
-cache that cannot be written is done without.
+Numba's own cache does not verify its files: a truncated file after a power cut would break every later start, a flipped
+bit would compute something else, and a full disk would stop the command. Here a second file holds the sha256 of each
+file of machine code, and errors of the cache are ignored.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ Loop = TypeVar("Loop", bound=Callable[..., Any])
 
 
 def compiled(loop: Loop, signature: Any = None, **options: Any) -> Loop:
-    """The loop, compiled now for one signature, or for those it is called with; options: of `numba.njit`."""
+    """The loop, compiled now for `signature`, or on its first call if None. options: those of `numba.njit`."""
     made: Any = numba.njit(nogil=True, error_model="numpy", **options)(loop)
-    with contextlib.suppress(RuntimeError):  # neither folder can be written
-        made._cache = _KeptLoops(loop)  # noqa: SLF001  # as `cache=True` does with Numba's own
+    with contextlib.suppress(RuntimeError):  # no folder for the cache can be written
+        made._cache = _CheckedCache(loop)  # noqa: SLF001  # as `cache=True` does with Numba's cache
     if signature is not None:
         made.compile(signature)
         made.disable_compile()
     return cast("Loop", made)
 
 
-class _KeptLoops(FunctionCache):
-    """Numba's cache of a function, of which no failure reaches the caller."""
+class _CheckedCache(FunctionCache):
+    """Numba's cache of a function. No failure reaches the caller."""
 
     def __init__(self, loop: Callable[..., Any]) -> None:
         super().__init__(loop)
@@ -41,22 +41,22 @@ class _KeptLoops(FunctionCache):
         self._cache_file = _CheckedFiles(self.cache_path, self._impl.filename_base, stamp)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """The compiled loop; None where there is none, or one that was not written so."""
+        """The compiled loop; None if there is none or its file is damaged."""
         try:
             return super().load_overload(sig, target_context)
-        except Exception:  # noqa: BLE001  # an index that is no pickle raises anything
+        except Exception:  # noqa: BLE001  # a damaged pickle may raise anything
             with contextlib.suppress(OSError):
                 self.flush()
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep a compiled loop, where there is room."""
-        with contextlib.suppress(Exception):  # as above, and whatever a disk says
+        """Save a compiled loop, if possible."""
+        with contextlib.suppress(Exception):  # see above, and errors of the disk
             super().save_overload(sig, data)
 
 
 class _CheckedFiles(IndexDataCacheFile):
-    """The index of a function and its files of machine code, each with its sha256 in a file beside it."""
+    """The index of a function and its files of machine code, each with a second file for its sha256."""
 
     def _load_data(self, name: str) -> Any:
         path = Path(self._data_path(name))

@@ -9,11 +9,11 @@ from filterzoo.layers.layer import Floats
 from filterzoo_analysis.filters.steps import ReadingStep
 
 KEPT_BYTES = 1 << 30
-"""Enough for about 30 million filters."""
+"""Default size of the cache: enough for about 30 million filters."""
 
 
 class Kept:
-    """The filters of the first steps, up to `size` bytes."""
+    """Caches the filters of the first steps, up to `size` bytes."""
 
     def __init__(self, size: int) -> None:
         self._room = size
@@ -21,11 +21,11 @@ class Kept:
         self._layers: dict[ReadingStep, list[list[Floats]]] = {}
 
     def layers(self, step: ReadingStep) -> list[list[Floats]] | None:
-        """The pieces of each of the step's layers; None where they were not kept."""
+        """The pieces of each of the step's layers; None if they are not cached."""
         return self._layers.get(step)
 
     def begin(self, step: ReadingStep) -> list[list[Floats]] | None:
-        """A list for the pieces of each of the step's layers; None where the cache is full."""
+        """Reserve room: an empty list for each of the step's layers, to be filled; None if the cache is full."""
         size = step.size
         with self._lock:
             if size > self._room:
@@ -34,12 +34,12 @@ class Kept:
         return [[] for _ in step.layers]
 
     def finish(self, step: ReadingStep, layers: list[list[Floats]]) -> None:
-        """Mark everything that `begin` returned as filled."""
+        """Store the filled lists that `begin` returned."""
         self._layers[step] = layers
 
 
 def filling(kept: list[Floats] | None, pieces: Iterator[Floats]) -> Iterator[Floats]:
-    """The pieces, each added to `kept`, if given, before it is used, while it is in the CPU cache."""
+    """The pieces. Each is first appended to `kept`, if given, while it is in the CPU cache."""
     for piece in pieces:
         if kept is not None:
             kept.append(piece)

@@ -1,6 +1,6 @@
-"""Loops over the filters of a layer, compiled by Numba on first call: each block stays in the CPU cache.
+"""Loops over the filters of a layer, compiled by Numba on first call. Each block stays in the CPU cache.
 
-NumPy and torch need a dozen steps, each with a result in memory, and hold the GIL.
+NumPy and torch would need a dozen operations, each with a result in memory, and hold the GIL.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ Bits: TypeAlias = npt.NDArray[np.int32]
 """The memory of float32 numbers, as integers."""
 
 BLOCK: Final = 512
-"""Filters processed at a time, as columns for SIMD instructions."""
+"""Filters processed at a time. They are columns, for SIMD instructions."""
 _LAST: Final = DCT_BINS - 1
 
-# IEEE 754 in bits: what is not the sign, the exponent (all of it set: Inf or NaN); the smallest number above zero.
+# Bits of IEEE 754: all but the sign; the exponent (all bits set: Inf or NaN). Then the smallest positive number.
 _MAGNITUDE: Final = np.int32(0x7FFFFFFF)
 _EXPONENT: Final = np.int32(0x7F800000)
 _TINY: Final = np.finfo(np.float32).smallest_subnormal
 _INFINITY: Final = np.float32(np.inf)
 _HALF_WIDTH: Final = 16
-# float16 has 13 bits less than float32; its smallest normal number, its largest number.
+# float16 has a mantissa of 13 bits less than float32; its smallest normal number; its largest number.
 _HALF_STEP: Final = np.float32(2**13)
 _HALF_NORMAL: Final = np.finfo(np.float16).smallest_normal.astype(np.float32)
 _HALF_MAX: Final = np.finfo(np.float16).max.astype(np.float32)
@@ -41,19 +41,19 @@ Loop = TypeVar("Loop", bound=Callable[..., Any])
 def _compiled(loop: Loop, **options: Any) -> Loop:
     """Compiled on first call, cached on disk if possible, and run without the GIL.
 
-    The folder is the one beside this file, or in the user's cache.
+    The cache is in `__pycache__` next to this file, or in the user's cache folder.
     """
     return compiled_loops.compiled(loop, **options)
 
 
 def _compiled_sum(loop: Loop) -> Loop:
-    """Sums in any order, for SIMD: only for finite numbers."""
+    """Compiled with sums in any order, for SIMD. Only for finite numbers."""
     return _compiled(loop, fastmath={"reassoc", "contract", "nsz"})
 
 
 @_compiled
 def largest(filters: Floats) -> float:
-    """The largest absolute number of the finite filters among (n, 9); 0 where there is none."""
+    """The largest absolute number of the finite filters among (n, 9); 0 if there is none."""
     found = np.zeros(1, np.int32)
     bits = filters.view(np.int32)
     for row in range(len(filters)):
@@ -69,8 +69,8 @@ def largest(filters: Floats) -> float:
 def moments(filters: Floats, width: int, limit: float, bar: float, far: Floats) -> tuple[int, Doubles, Doubles, int]:
     """Number, mean (9,) and m2 (9, 9) of the scaled finite filters among (n, 9) whose peak is above `limit`.
 
-    width: of the floats that filters are rounded to before, 16 or 32 bits. far: (n, 9), filled from its first row with
-    the scaled finite filters, whatever their peak, whose squared norm is above `bar`; their number comes last.
+    width: bits of the floats to which filters are rounded before, 16 or 32. far: (n, 9), filled from its first row on
+    with the scaled finite filters of any peak whose squared norm is above `bar`. Their number is the last result.
     """
     block, peaks = np.empty((FILTER_SIZE, BLOCK), np.float32), np.empty(BLOCK, np.float32)
     norms = np.empty(BLOCK, np.float32)
@@ -105,9 +105,9 @@ def moments(filters: Floats, width: int, limit: float, bar: float, far: Floats) 
 def add_histogram(  # noqa: PLR0917  # compiled loops take no keywords
     filters: Floats, width: int, limit: float, basis: Floats, shift: Floats, counts: Ints
 ) -> None:
-    """Count basis @ f + shift, cut to whole numbers in 0..69, of the scaled finite filters f among (n, 9).
+    """Histograms of basis @ f + shift, truncated to 0..69, over the scaled finite filters f among (n, 9).
 
-    width, limit: as of `moments`. basis: (9, 9). shift: (9,). counts: (9, 70), added to.
+    width, limit: as in `moments`. basis: (9, 9). shift: (9,). counts: (9, 70), to which the counts are added.
     """
     block, peaks = np.empty((FILTER_SIZE, BLOCK), np.float32), np.empty(BLOCK, np.float32)
     position, bins = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.int32)
@@ -132,7 +132,7 @@ def add_histogram(  # noqa: PLR0917  # compiled loops take no keywords
 
 @_compiled
 def round_to_half(numbers: Floats, n: int) -> None:
-    """Round the first n of float32 numbers to the nearest of float16, ties to even; beyond its largest: Inf or NaN."""
+    """Round the first n float32 numbers to float16, ties to even. Numbers beyond its largest become Inf or NaN."""
     bits = numbers.view(np.int32)
     power_bits = np.empty(n, np.int32)
     powers = power_bits.view(np.float32)
@@ -169,7 +169,7 @@ def _scaled_block(filters: Floats, first: int, width: int, block: Floats, peaks:
 def _find_peaks(block: Bits, peaks: Bits) -> np.int32:
     """Write each filter's largest absolute number into `peaks`; returns the largest of all.
 
-    Bits of numbers that are not negative are ordered as the numbers are, NaN last.
+    The bits of non-negative floats, read as integers, have the order of the floats, with NaN last.
     """
     top = np.int32(0)
     peaks[:] = 0
@@ -204,7 +204,7 @@ def _square_norms(block: Floats, norms: Floats) -> None:
 
 @_compiled
 def _copy_far(block: Floats, norms: Floats, bar: float, far: Floats, n_far: int) -> int:
-    """Append the filters whose squared norm is above `bar` to `far`, which has n_far; returns the new number."""
+    """Append the filters whose squared norm is above `bar` to `far`, which holds n_far; returns the new number."""
     for place in range(len(norms)):
         if norms[place] > bar:
             for row in range(FILTER_SIZE):

@@ -1,4 +1,4 @@
-"""Master keys: depthwise filters fitted by a x + b with a few given filters x (arXiv:2412.16751, 2509.11711)."""
+"""Master keys: depthwise filters approximated by a x + b for a few filters x (arXiv:2412.16751, 2509.11711)."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _SCALES = (
     (0.675, 0.675),
     (0.609, 0.601),
 )
-"""Standard deviations along x and y of the eight models of arXiv:2509.12746, by its method B."""
+"""Standard deviations along x and y of the eight models in arXiv:2509.12746, by its method B."""
 _SHARPENING = 0.526
-"""Weight of the Laplacian in the seventh."""
+"""Weight of the Laplacian in the seventh model."""
 _ANGLES = 64
 _LARGEST_FILE = 1 << 20
 _DRAWS = 20_000
@@ -36,9 +36,10 @@ _DRAWS = 20_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fit:
-    """Of the filters of one layer: sums over those that vary.
+    """The fit of a layer's filters: their number, and sums over them. Constant filters are left out.
 
-    best: (keys,), the number of filters that each key fits best.
+    shares: explained shares of variance. explained, variance: explained and total sums of squares. best: (keys,), the
+    number of filters that each key fits best.
     """
 
     filters: int
@@ -49,7 +50,7 @@ class Fit:
 
 
 def keys_of(given: str) -> Doubles:
-    """(m, side, side): the idealised filters for `ideal`, else those in the file of that path. Raises StartError."""
+    """(m, side, side): the idealised filters for `ideal`, else the filters in the file of that path; StartError."""
     return ideal_keys(IDEAL_SIDE) if given == IDEAL else read_keys(Path(given))
 
 
@@ -82,9 +83,9 @@ def ideal_keys(side: int) -> Doubles:
 
 
 def read_keys(path: Path) -> Doubles:
-    """(m, side, side): filters from a text file: a row of numbers a line, a blank or named line between filters.
+    """(m, side, side): filters from a text file. A line is a row of a filter; blank or named lines separate filters.
 
-    That is how `8Filters.txt` of the repository of arXiv:2509.12746 is written. StartError says what is wrong.
+    This is the format of `8Filters.txt` in the repository of arXiv:2509.12746. StartError for an invalid file.
     """
     text = text_of(path, f"`{IDEAL}` or a text file of filters (--master-keys)", _LARGEST_FILE)
     filters: list[list[list[float]]] = [[]]
@@ -100,8 +101,8 @@ def read_keys(path: Path) -> Doubles:
     filters = [rows for rows in filters if rows]
     sizes = {(len(rows), len(row)) for rows in filters for row in rows}
     if len(sizes) != 1 or any(rows != columns or rows % 2 == 0 for rows, columns in sizes):
-        told = ", ".join(f"{rows}x{columns}" for rows, columns in sorted(sizes)[:5]) or "none"
-        raise StartError(f"{path}: has to hold filters of one odd square size, apart by blank lines; has {told}")
+        summary = ", ".join(f"{rows}x{columns}" for rows, columns in sorted(sizes)[:5]) or "none"
+        raise StartError(f"{path}: has to hold filters of one odd square size, apart by blank lines; has {summary}")
     found = np.array(filters, np.float64)
     if not np.isfinite(found).all() or (np.ptp(found.reshape(len(found), -1), axis=1) == 0).any():
         raise StartError(f"{path}: a filter has a number that is not finite, or is constant")
@@ -109,7 +110,7 @@ def read_keys(path: Path) -> Doubles:
 
 
 def cropped(keys: Doubles, side: int) -> Doubles:
-    """(m, side * side): the middles of the keys, centred and of norm 1; constant ones are zeros."""
+    """(m, side * side): the middles of the keys, centred and scaled to norm 1. Constant keys become zeros."""
     edge = (keys.shape[1] - side) // 2
     middle = keys[:, edge : edge + side, edge : edge + side].reshape(len(keys), -1)
     centred = middle - middle.mean(axis=1, keepdims=True)
@@ -119,10 +120,10 @@ def cropped(keys: Doubles, side: int) -> Doubles:
 
 
 def fit(pieces: Iterable[Floats], keys: Doubles) -> Fit:
-    """Fit each finite filter that varies by the best of the keys: the key x of largest squared correlation.
+    """Fit each finite, non-constant filter by its best key: the key x with the largest squared correlation.
 
-    pieces: (n, k) filters. keys: (m, k), of `cropped`. The unexplained share of a filter's variance is 1 minus that
-    squared correlation.
+    pieces: (n, k) filters. keys: (m, k), from `cropped`. The explained share of a filter's variance is this squared
+    correlation.
     """
     count, shares, explained, variance, best = 0, 0.0, 0.0, 0.0, np.zeros(len(keys), np.int64)
     for piece in pieces:
@@ -140,14 +141,14 @@ def fit(pieces: Iterable[Floats], keys: Doubles) -> Fit:
 
 
 def chance(keys: Doubles) -> float:
-    """The mean share that the best key explains of filters of independent normal numbers (20,000 draws)."""
+    """The mean share of variance that the best key explains in filters of independent normal numbers (20,000 draws)."""
     drawn = np.random.default_rng(0).normal(size=(_DRAWS, keys.shape[1])).astype(np.float32)
     found = fit([drawn], keys)
     return found.shares / found.filters
 
 
 def _gaussian(spread: float, size: int) -> Doubles:
-    """(size,): the discrete Gaussian exp(-s) I_n(s) about the middle, s = spread^2, by Bessel's integral."""
+    """(size,): the discrete Gaussian exp(-s) I_n(s) around the middle, s = spread^2, by Bessel's integral."""
     angle = 2 * np.pi * np.arange(_ANGLES) / _ANGLES
     place = np.arange(size) - size // 2
     found: Doubles = (np.exp(spread**2 * (np.cos(angle) - 1)) * np.cos(place[:, None] * angle)).mean(axis=1)

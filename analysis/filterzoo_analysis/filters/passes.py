@@ -1,4 +1,4 @@
-"""One pass over the filters of chosen layers: every needed row group is read once, in parallel."""
+"""A pass over the filters of chosen layers. Every needed row group is read once, in parallel."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from filterzoo_analysis.filters.steps import ReadingStep, Stored
 
 Found = TypeVar("Found")
 Work = Callable[[Iterator[Floats]], Found]
-"""A function of all filters of a layer, given as float32 pieces (n, numbers of a filter) in order."""
+"""A function of all filters of a layer, which it gets in order, as float32 pieces (n, numbers of a filter)."""
 Watch = Callable[[int], None]
-"""Called after each step with its number of filters."""
+"""Is called after each step with its number of filters."""
 
 
 def run(
     files: PublishedFiles, steps: list[ReadingStep], work: Work[Found], kept: Kept, watch: Watch | None = None
 ) -> Iterator[tuple[str, Found]]:
-    """(layer_id, what `work` makes of its filters) of every layer, in the order of the steps.
+    """(layer_id, result of `work` for its filters) of every layer, in the order of the steps.
 
-    `work` is called on as many threads as there are cores. Each holds a row group as it is stored and a part of it
-    decoded, so that memory is bounded by what `work` keeps and by `kept`, which passes over the same steps share.
+    `work` runs on a thread for each core. A thread holds an encoded row group and a decoded part of it. Further memory
+    is that of `work` and of the cache `kept`, which passes over the same steps share.
     """
     workers = max(1, len(os.sched_getaffinity(0)))
     waiting: deque[tuple[ReadingStep, Future[list[tuple[str, Found]]]]] = deque()
@@ -72,23 +72,23 @@ def _work_on(files: PublishedFiles, step: ReadingStep, work: Work[Found], kept: 
 
 
 def _rest(files: PublishedFiles, step: ReadingStep) -> Generator[pa.RecordBatch]:
-    """All rows of a step, batch by batch."""
+    """All rows of a step, in batches."""
     for group in step.groups:
         yield from batches(files, step.path, step.footer, group, ["layer_id", "weights"])
 
 
 class _Rows:
-    """The rows of a step, decoded batch by batch as they are asked for, in order."""
+    """The rows of a step. They must be requested in order and are decoded batch by batch."""
 
     def __init__(self, step: ReadingStep, rest: Iterator[pa.RecordBatch]) -> None:
         self._path = step.path
         self._rest = rest
         self._batch: pa.RecordBatch | None = None
         self._low = self._high = step.low
-        """Row numbers in the file: the first of the batch, and the first after it."""
+        """Row numbers in the file: the first row of the batch, and the first row after it."""
 
     def filters(self, layer: Stored) -> Iterator[Floats]:
-        """The layer's filters, piece by piece; StartError where they are not what `layers` says."""
+        """The layer's filters, piece by piece; StartError if they are not at the place that `layers` gives."""
         row, end, count = layer.first, layer.first + layer.rows, 0
         while row < end:
             rows = self._from(row)[: end - row]
@@ -102,7 +102,7 @@ class _Rows:
             raise StartError(f"{self._path}: row {layer.first} is not layer {layer.layer_id}; run filterzoo verify")
 
     def _from(self, row: int) -> pa.RecordBatch:
-        """The rest of the batch from a given row on; nothing for rows outside all batches."""
+        """The rows of the batch from the given row on; nothing for a row outside all batches."""
         while self._high <= row and (batch := next(self._rest, None)) is not None:
             self._batch, self._low, self._high = batch, self._high, self._high + len(batch)
         if self._batch is None or not self._low <= row < self._high:

@@ -1,4 +1,4 @@
-"""The contribution of one layer's filters to a variant: moments, bounds of the range, and histograms of projections."""
+"""What a variant needs from a layer's filters: moments, the range of coefficients, and histograms of projections."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from filterzoo_analysis.filters import loops
 from filterzoo_analysis.tables.statistics import Ints
 
 _KEPT = 50_000
-"""Filters of largest norm that are kept to find the range; more of them prove it more often, and cost time."""
+"""Filters of largest norm that are kept to find the range. More make an extra pass rarer, but cost time."""
 _ROUNDING = 1 + 1e-6
-"""A generous bound of float32's error of a norm."""
+"""A safe bound of the relative float32 rounding error of a norm."""
 
 
 class Precision(Enum):
-    """The float type, by bits, to which raw filters are rounded before scaling."""
+    """Bits of the float type to which raw filters are rounded before scaling."""
 
     SINGLE = 32
     HALF = 16
@@ -31,8 +31,8 @@ class Precision(Enum):
 class Extremes:
     """Finds the smallest and largest coefficient before the basis is known, by keeping the filters of largest norm.
 
-    A coefficient along a unit vector is at most the filter's norm; so when the kept filters reach further than the
-    largest norm among the others, those cannot matter.
+    A coefficient along a unit vector is at most the filter's norm. If the coefficients of the kept filters exceed the
+    largest norm of the other filters, the others cannot change the range.
     """
 
     def __init__(self, kept: int = _KEPT) -> None:
@@ -41,10 +41,10 @@ class Extremes:
         self._kept: list[Floats] = []
         self._count = 0
         self.bar = -1.0
-        """Norm, squared, above which filters are kept."""
+        """Squared norm above which filters are kept."""
 
     def add(self, scaled: Floats) -> None:
-        """Take filters whose squared norm passes `bar`; float32 (n, 9)."""
+        """Add filters whose squared norm is above `bar`; float32 (n, 9)."""
         with self._lock:
             self._kept.append(scaled)
             self._count += len(scaled)
@@ -56,7 +56,7 @@ class Extremes:
         return _bounds(self._kept, components)
 
     def range(self, components: PrincipalComponents) -> tuple[float, float] | None:
-        """The range of all coefficients; None where the filters that were not kept might pass it."""
+        """The range of all coefficients; None if a filter that was not kept could exceed it."""
         low, high = self.bounds(components)
         limit = np.sqrt(max(self.bar, 0.0)) * _ROUNDING
         shift = components.components @ components.mean
@@ -74,7 +74,7 @@ class Extremes:
 def filter_moments(
     pieces: Iterable[Floats], precision: Precision, extremes: Extremes, *, without_sparse: bool
 ) -> Moments:
-    """Moments of a layer's scaled finite filters; `without_sparse`: of those with a number above peak / 100."""
+    """Moments of a layer's scaled finite filters. without_sparse: only of filters with a number above peak / 100."""
     limit = -1.0
     if without_sparse:
         pieces = list(pieces)
@@ -90,7 +90,7 @@ def filter_moments(
 
 
 def extent_of(pieces: Iterable[Floats], precision: Precision, components: PrincipalComponents) -> tuple[float, float]:
-    """Smallest and largest coefficient of a layer's scaled finite filters, in float64; (inf, -inf) of none."""
+    """Smallest and largest coefficient of a layer's scaled finite filters, in float64; (inf, -inf) without filters."""
     return _bounds((_scaled(piece, precision) for piece in pieces), components)
 
 
@@ -103,16 +103,17 @@ def histogram_of(
     *,
     without_sparse: bool = False,
 ) -> Ints:
-    """(9, 70): how many coefficients lie in each of 70 equal bins over [low, high], outliers in the outermost ones.
+    """(9, 70): histograms of the coefficients with 70 equal bins over [low, high]. The outermost bins hold outliers.
 
-    In float32: a coefficient within 1e-6 of an edge may fall to either side. without_sparse: as of `filter_moments`.
+    Computed in float32: a coefficient within 1e-6 of an edge may fall to either side. without_sparse: as in
+    `filter_moments`.
     """
     limit = -1.0
     if without_sparse:
         pieces = list(pieces)
         limit = _sparse_limit(pieces)
     scale = DCT_BINS / (high - low) if high > low else 0.0
-    # bin = floor((basis @ (f - mean) - low) * scale), with constants folded into one product and one sum.
+    # bin = floor((basis @ (f - mean) - low) * scale), with constants folded into a product and a sum.
     basis = (components.components * scale).astype(np.float32)
     shift = ((-components.components @ components.mean - low) * scale).astype(np.float32)
     counts = np.zeros((FILTER_SIZE, DCT_BINS), np.int64)
@@ -130,14 +131,14 @@ def _bounds(several: Iterable[Floats], components: PrincipalComponents) -> tuple
 
 
 def _scaled(filters: Floats, precision: Precision) -> Floats:
-    """The finite ones among (n, 9), scaled."""
+    """The finite filters among (n, 9), scaled."""
     scaled = np.empty_like(filters)
     *_, n = loops.moments(filters, precision.value, -1.0, -1.0, scaled)
     return scaled[:n]
 
 
 def _sparse_limit(pieces: list[Floats]) -> float:
-    """The largest float32 that is at most peak / 100: a filter whose peak is not above it is sparse (`<=`)."""
+    """The largest float32 that is at most peak / 100. A filter is sparse if its peak is at most this (`<=`)."""
     peak = max((loops.largest(piece) for piece in pieces), default=0.0)
     limit = np.float32(peak / 100)
     return float(limit if float(limit) <= peak / 100 else np.nextafter(limit, np.float32(0)))

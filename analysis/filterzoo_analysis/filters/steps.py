@@ -1,4 +1,4 @@
-"""Locates the filters of chosen layers: row groups that are read together, and layers that begin in them."""
+"""Plans the reading of filters: row groups that are read together, and the layers that begin in them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _POINTERS = ("filters_file", "filters_first_row", "filters_rows", "layer_id", "n
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A layer in `filters`: `rows` rows of a file from row `first`, filters of `numbers` numbers each."""
+    """A layer in `filters`: `rows` rows of a file from row `first` on. numbers: the numbers of a filter."""
 
     path: str
     first: int
@@ -34,7 +34,7 @@ class Stored:
 class ReadingStep:
     """Row groups of a file that are read together because a layer spans them, and the layers that begin in the first.
 
-    footer: of the file. low: number of the first row of `groups` in it.
+    footer: that of the file. low: the number, in the file, of the first row of `groups`.
     """
 
     path: str
@@ -45,14 +45,14 @@ class ReadingStep:
 
     @property
     def size(self) -> int:
-        """Bytes of all weights in the row groups, decoded."""
+        """Bytes of all weights in the row groups when decoded."""
         groups = [self.footer.row_group(number) for number in self.groups]
         numbers: int = sum(max(each.column(place).num_values for place in range(each.num_columns)) for each in groups)
         return numbers * np.dtype(np.float32).itemsize
 
 
 def reading_steps(files: PublishedFiles, table: pa.Table) -> list[ReadingStep]:
-    """The steps of a pass over the layers in `table` (columns of `layers`), each distinct layer once."""
+    """The steps of a pass over the layers in `table` (columns of `layers`). Each distinct layer is read once."""
     table = table.filter(pc.is_valid(table["filters_file"]))
     numbers = [math.prod(map(int, kernel.split("x"))) for kernel in table["kernel"].to_pylist()]
     columns = (*(table[name].to_pylist() for name in _POINTERS), numbers)

@@ -1,4 +1,4 @@
-"""The four named definitions of drift (docs/measures.md, 5): each gives a basis, weights and histograms of layers."""
+"""The four named definitions of drift (docs/measures.md, 5). Each defines a basis, weights and histograms of layers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from filterzoo_analysis.tables.statistics import Bools, Ints, Layers
 
 
 class Variant(StrEnum):
-    """A definition of drift, named after the paper that used it; `fixed` is ours and needs no filters."""
+    """A definition of drift, named after the paper that used it. `fixed` is FilterZoo's and needs no filters."""
 
     FIXED = "fixed"
     CVPR22 = "cvpr22"
@@ -34,12 +34,12 @@ class Variant(StrEnum):
 class Coefficients:
     """The distributions of coefficients of each layer's filters, in a common basis.
 
-    histogram: integers (n, 9, 70), row i of the layers they were made of; zeros where a layer's filters are not
-    published. weights: (9,), of the components in the drift. edges: (71,), the bins of every component. mean, basis:
-    a coefficient is basis[i] @ (scaled filter - mean). entropy: (n,), variance entropy as the variant defines it.
-    sparse: (n,), how many filters are sparse as the variant tests it; NaN where `robust22` has no filters to see.
-    counts, means, m2: (n,), (n, 9), (n, 9, 9), moments of the scaled filters that the variant is of: finite ones,
-    `cvpr22` rounded first, `robust22` without sparse ones; zeros where it has no filters to see.
+    histogram: integers (n, 9, 70), row i for layer i; zeros if a layer's filters are not published. weights: (9,),
+    those of the components in the drift. edges: (71,), the edges of the bins of every component. mean, basis: a
+    coefficient is basis[i] @ (scaled filter - mean). entropy: (n,), variance entropy as the variant defines it.
+    sparse: (n,), number of sparse filters as the variant defines them; NaN where `robust22` lacks the filters.
+    counts, means, m2: (n,), (n, 9), (n, 9, 9), moments of the scaled filters that the variant uses: all finite ones,
+    in `cvpr22` rounded first, in `robust22` without sparse ones. Zeros where a variant lacks the filters.
     """
 
     variant: Variant
@@ -60,12 +60,12 @@ class Coefficients:
 
     @property
     def bin_width(self) -> float:
-        """Of every bin."""
+        """The width of every bin."""
         return float(self.edges[-1] - self.edges[0]) / DCT_BINS
 
 
 def fixed(layers: Layers) -> Coefficients:
-    """The default: the DCT basis, from the table of layers alone."""
+    """The default variant: the DCT basis. It needs only the table of layers."""
     variance = dct_variance(layers.scaled())
     total = 0.0 if variance is None else float(variance.sum())
     return Coefficients(
@@ -92,12 +92,12 @@ def coefficients(
     keep: int = KEPT_BYTES,
     fitted: Bools | None = None,
 ) -> Coefficients:
-    """The variant's histograms of `layers`; all but `fixed` read the filters, which `files` must then hold.
+    """The variant's coefficients of `layers`. All variants but `fixed` read the filters from `files`.
 
-    The basis, the weights and the range are those of all the given layers together, a layer that occurs in several
-    models counted once for each; `robust22` fits basis and weights to the layers in `fitted` (the networks of its
-    pairs), if there are any. `watch` is called with the filters of each pass. keep: bytes of memory for filters that
-    the second pass need not decode again. Raises StartError where none of the layers' filters are published.
+    The basis, the weights and the range are computed from all layers together. A layer that occurs in several models
+    counts once for each. `robust22` fits basis and weights to the layers in `fitted` (the networks of its pairs), if
+    there are any. watch: see `passes.Watch`. keep: bytes of memory for decoded filters, which the second pass uses
+    again. StartError if none of the layers' filters are published.
     """
     if variant is Variant.FIXED:
         return fixed(layers)
@@ -141,7 +141,7 @@ class _Measured:
             self._fitted = fitted
 
     def coefficients(self) -> Coefficients:
-        """Moments first, if those in the table of layers do not fit, then the histograms."""
+        """Compute the histograms, and before them the moments, unless the table of layers has the right ones."""
         entropy = self._layers.numbers("variance_entropy")
         sparse = self._layers.numbers("sparse_count")
         counts, means, m2 = self._layers.count, self._layers.scaled_mean, self._layers.scaled_m2
@@ -177,7 +177,7 @@ class _Measured:
         )
 
     def _moments(self) -> tuple[list[Moments], Extremes]:
-        """Moments of every stored layer's scaled filters (`robust22`: non-sparse ones), and what bounds the range."""
+        """Moments of every stored layer's scaled filters (`robust22`: without sparse ones), and their extremes."""
         extremes = Extremes()
         without_sparse = self._variant is Variant.ROBUST22
         parts = [Moments.empty()] * len(self._place)
@@ -190,7 +190,7 @@ class _Measured:
         return parts, extremes
 
     def _merged(self, parts: list[Moments]) -> Moments:
-        """Moments of all occurrences that the basis is fitted to: a layer counts once for each occurrence."""
+        """Moments of the layers that the basis is fitted to. A layer counts once for each occurrence."""
         times = self._occurrences()
         return merge_moments(
             times * np.array([part.count for part in parts], np.int64),
@@ -203,12 +203,12 @@ class _Measured:
         return np.bincount(chosen, minlength=len(self._place)).astype(np.int64)
 
     def _taken(self, values: list[float]) -> Doubles:
-        """Values of the stored layers, for each occurrence; NaN where a layer is not stored."""
+        """Values of the stored layers, repeated for each occurrence; NaN for layers that are not stored."""
         taken: Doubles = np.array([*values, np.nan])[self._stored]
         return taken
 
     def _range(self, components: PrincipalComponents) -> tuple[float, float]:
-        """Smallest and largest coefficient by an additional pass, needed only if the kept filters do not prove them."""
+        """Smallest and largest coefficient by an additional pass. Needed only if the kept filters cannot prove them."""
 
         def work(pieces: Iterator[Floats]) -> tuple[float, float]:
             return extent_of(pieces, self._precision, components)

@@ -1,1 +1,1 @@
-"""The report as one page, its figures and its files."""
+"""The report as a page, its figures and its files."""

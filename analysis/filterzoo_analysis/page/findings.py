@@ -1,4 +1,4 @@
-"""What the report's first screen says in words: three findings, each with its uncertainty, or that none can be had."""
+"""The findings on the report's first screen: three sentences, each with its uncertainty or why there is no result."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from filterzoo_analysis.sections.drifts import MOST_OF_A_GROUP
 from filterzoo_analysis.zoo import Zoo
 
 _GROUPINGS = {"task": "tasks", "visual_category": "kinds of images", "family": "families of architectures"}
-"""Whose drift is told: the first of these by which models of two groups can be compared."""
+"""Groupings whose drift may be reported. The first with two groups that can be compared is used."""
 _THIRD = 1 / 3
 
 
 def findings(zoo: Zoo, exhibits: Mapping[str, Exhibit]) -> list[str]:
-    """Three sentences on all networks that are analysed. exhibits: those of the report, by name."""
+    """Three sentences about all analysed networks. exhibits: those of the report, by name."""
     if not len(zoo.layers):
         return ["No layer has 3x3 filters with statistics, so that nothing can be said of their shapes."]
     return [_drift(exhibits), _by_depth(zoo), _degenerated(zoo)]
 
 
 def _drift(exhibits: Mapping[str, Exhibit]) -> str:
-    """The two groups that differ most, beside what exchanging their models at random gives."""
+    """The two groups with the largest drift, and the drift after exchanging their models at random."""
     for by, spelled in _GROUPINGS.items():
         exhibit = exhibits.get(f"drift_{by}")
         pairs = [] if exhibit is None else [row for row in exhibit.table.to_pylist() if row["q"] is not None]
         if pairs:
-            return _drift_told(spelled, pairs)
+            return _drift_sentence(spelled, pairs)
     return (
         "How much networks of different tasks differ cannot be told: no two groups have "
         f"{FEWEST_MODELS} networks or more each."
     )
 
 
-def _drift_told(spelled: str, pairs: list[dict[str, Any]]) -> str:
+def _drift_sentence(spelled: str, pairs: list[dict[str, Any]]) -> str:
     standing = [row for row in pairs if row["q"] <= RATE]
     most = max(standing or pairs, key=lambda row: row["drift"])
     low, high = (shown(most[end], 2) for end in ("low", "high"))
@@ -56,14 +56,14 @@ def _drift_told(spelled: str, pairs: list[dict[str, Any]]) -> str:
 
 
 def _of_one_network(pair: dict[str, Any]) -> str:
-    """Which of the two groups is mostly one network, whose peculiarities the drift then shows."""
+    """Names groups whose filters are mostly those of one network: the drift may be specific to it."""
     ends = ((pair[f"{end}_largest_share"], pair[end]) for end in ("first", "second"))
-    told = [f"{100 * share:.0f} % of the filters of “{name}”" for share, name in ends if share > MOST_OF_A_GROUP]
-    return f" One network supplies {' and one '.join(told)}." if told else ""
+    parts = [f"{100 * share:.0f} % of the filters of “{name}”" for share, name in ends if share > MOST_OF_A_GROUP]
+    return f" One network supplies {' and one '.join(parts)}." if parts else ""
 
 
 def _by_depth(zoo: Zoo) -> str:
-    """Whether the last third of a network's layers has other variance entropy than its first third."""
+    """Whether variance entropy differs between the last and the first third of a network's layers."""
     depth = zoo.layers.numbers("conv_depth_norm")
     first, last = (
         quality.model_means(zoo.layers, zoo.coefficients.entropy, rows)
@@ -85,7 +85,7 @@ def _by_depth(zoo: Zoo) -> str:
 
 
 def _degenerated(zoo: Zoo) -> str:
-    """The mean share of degenerated layers of a network."""
+    """The mean share of a network's layers that are degenerated."""
     state = quality.is_degenerated(zoo.layers)
     shares = quality.model_means(zoo.layers, state, np.ones(len(state), bool))
     mean, low, high = mean_interval(shares)

@@ -1,4 +1,4 @@
-"""The report's first screen: what the data set is, and what its filters look like."""
+"""The report's first screen: a description of the data set, and a picture of its filters."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from filterzoo_analysis.tables.statistics import Ints
 from filterzoo_analysis.zoo import Zoo
 
 WIDE, NARROW = (36, 6), (14, 10)
-"""Filters across and down in the mosaic: on a screen, on a phone."""
+"""Columns and rows of the mosaic, on a wide screen and on a phone."""
 _SOURCES = 8
-"""Zoos that are named."""
+"""Largest number of zoos that are named."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mosaic:
-    """Two pictures of the same sample as PNG in base64, with their sizes in pixels, and what is seen."""
+    """Two pictures of the same sample as PNG in base64, their sizes in pixels, and a caption."""
 
     wide: str
     wide_size: tuple[int, int]
@@ -35,18 +35,18 @@ class Mosaic:
 
 
 def about(zoo: Zoo) -> str:
-    """What the data set is: networks, zoos, release and day."""
+    """A description of the data set: networks, zoos, newest release and its day."""
     models = zoo.dataset.models
     counts = Counter(models["source"].to_pylist())
     named = ", ".join(printable(name, 60) for name, _ in counts.most_common(_SOURCES))
     more = f" and {len(counts) - _SOURCES} more" if len(counts) > _SOURCES else ""
     zoos = "the zoo" if len(counts) == 1 else f"{len(counts)} zoos:"
-    told = f"The convolution layers of {counted(len(models), 'trained network')} from {zoos} {named}{more}."
+    summary = f"The convolution layers of {counted(len(models), 'trained network')} from {zoos} {named}{more}."
     days = models["first_seen"].drop_null()
     if not len(days):
-        return told
+        return summary
     newest = printable(str(pc.max(models["release"].drop_null())), 40)
-    return f"{told} Newest release {newest}, {_days(days)}."
+    return f"{summary} Newest release {newest}, {_days(days)}."
 
 
 def _days(days: pa.ChunkedArray) -> str:
@@ -55,13 +55,13 @@ def _days(days: pa.ChunkedArray) -> str:
 
 
 def mosaic(zoo: Zoo) -> Mosaic | None:
-    """Sampled filters, as many of one network as of another; None where there is no sample."""
+    """Sampled filters, the same number from each network; None if there is no sample."""
     sample = zoo.sample()
     if not len(sample):
         return None
     weights = np.nan_to_num(sample["weights"].combine_chunks().flatten().to_numpy().reshape(-1, 9), posinf=0, neginf=0)
     codes = pc.rank(sample["model_id"], sort_keys="ascending", tiebreaker="dense").to_numpy().astype(np.int64)
-    order = _in_turn(codes)
+    order = _round_robin(codes)
     shown, pictures = [], []
     for across, down in (WIDE, NARROW):
         chosen: Floats = weights[np.sort(order[: across * down])]
@@ -77,8 +77,8 @@ def mosaic(zoo: Zoo) -> Mosaic | None:
     return Mosaic(pictures[0], shown[0][1], pictures[1], shown[1][1], scale, caption)
 
 
-def _in_turn(codes: Ints) -> Ints:
-    """An order of rows that takes one of each model, then another of each; evenly over the rows of a model."""
+def _round_robin(codes: Ints) -> Ints:
+    """An order of rows that takes a random row of each model in turn. codes: (n,), the model of each row."""
     rng = np.random.default_rng(0)
     shuffled = rng.permutation(len(codes))
     by_model = shuffled[np.argsort(codes[shuffled], kind="stable")]

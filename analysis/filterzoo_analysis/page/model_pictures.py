@@ -1,6 +1,6 @@
-"""The two pictures on a model's page: its measures by depth, and a few of its filters.
+"""The two pictures of a model in the report: its measures by depth, and a few of its filters.
 
-Thousands of models have such a page, so matplotlib draws the axes once for all and the marks of every model in one go.
+There are thousands of models, so matplotlib draws the axes once, and the marks of all models in a single figure.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _SIZE = (6.4, 2.6)
 _STYLE: Any = {**STYLE, "path.simplify": False, "svg.hashsalt": "models"}
 _MARK = re.compile(r'<g id="marks-(\d+)-(\d+)">\s*<path d="([^"]*)"')
 _DOT = re.compile(r"M (\d+(?:\.\d)?)\d* (\d+(?:\.\d)?)\d*\s+L \S+ \S+\s*")
-"""A tenth of a point is finer than a dot; `h0` draws a dot of zero length."""
+"""Coordinates are cut to a tenth of a point, finer than a dot. In the new path, `h0` draws a dot of zero length."""
 _TONES = 19
-"""From blue for -1 to red for 1, white for 0."""
+"""Colours, from blue for -1 over white for 0 to red for 1."""
 _ACROSS = 16
-"""Filters in a row of the picture, separated by an empty pixel."""
+"""Filters in a row of the picture. An empty pixel separates them."""
 
 
 def axes() -> str:
-    """An SVG element for the page: axes and legend, and an empty path for each measure, filled for a model."""
+    """An SVG element for the page: axes, legend, and a path for each measure that the page fills for a model."""
     figure, axis = _empty()
     for number, measure in enumerate(quality.MEASURES):
         _draw(axis, np.full(1, 0.5), np.full(1, 0.5), f"marks-{number}", SERIES[number])
@@ -44,9 +44,9 @@ def axes() -> str:
 
 
 def marks(zoo: Zoo, start: Sequence[int]) -> list[list[str]]:
-    """For each model and measure the data of an SVG path: a dot a layer, by relative depth, in the axes of `axes`.
+    """For each model and measure, the data of an SVG path for the axes of `axes`: a dot for each layer.
 
-    start: of each model's layers among all, and behind the last.
+    start: index of each model's first layer, then the number of all layers.
     """
     figure, axis = _empty()
     depth = zoo.layers.numbers("conv_depth_norm")
@@ -65,7 +65,7 @@ def marks(zoo: Zoo, start: Sequence[int]) -> list[list[str]]:
 
 
 def filter_grid(filters: Floats, across: int = _ACROSS) -> str:
-    """A PNG in base64 of filters (n, 9), n > 0, each scaled to its largest absolute number; a pixel a number."""
+    """A PNG in base64 of filters (n, 9), n > 0, each scaled to its largest absolute number. A pixel is a weight."""
     rows, columns = -(-len(filters) // across), min(across, len(filters))
     peaks = np.abs(filters).max(axis=1, keepdims=True)
     tones = np.rint((filters / np.where(peaks == 0, 1, peaks) + 1) / 2 * (_TONES - 1)).astype(np.uint8)
@@ -76,12 +76,12 @@ def filter_grid(filters: Floats, across: int = _ACROSS) -> str:
 
 
 def scale() -> str:
-    """A PNG in base64 of the tones of `filter_grid` from -1 to 1, a pixel each."""
+    """A PNG in base64 with a pixel for each colour of `filter_grid`, from -1 to 1."""
     return _png(np.arange(_TONES, dtype=np.uint8)[None])
 
 
 def colours() -> npt.NDArray[np.uint8]:
-    """(tones, 3): red, green, blue of weights from -1 to 1, those of all pictures of filters."""
+    """(tones, 3): red, green and blue for weights from -1 to 1, in all pictures of filters."""
     import matplotlib as mpl  # noqa: PLC0415  # an extra that other commands do not need
 
     found: npt.NDArray[np.uint8] = mpl.colormaps["RdBu_r"](np.linspace(0, 1, _TONES), bytes=True)[:, :3]
@@ -89,7 +89,7 @@ def colours() -> npt.NDArray[np.uint8]:
 
 
 def _png(tones: npt.NDArray[np.uint8]) -> str:
-    """Pixels are numbers of tones; `_TONES` is transparent."""
+    """A PNG in base64. Pixels are indices of colours; `_TONES` is transparent."""
     from PIL import Image  # noqa: PLC0415  # an extra that other commands do not need
 
     picture = Image.fromarray(np.ascontiguousarray(tones))
@@ -100,7 +100,7 @@ def _png(tones: npt.NDArray[np.uint8]) -> str:
 
 
 def _empty() -> tuple[Any, Any]:
-    """A figure with one pair of axes at a fixed position, so that drawings of two figures match."""
+    """A figure with axes at a fixed position, so that the drawings of two figures match."""
     import matplotlib as mpl  # noqa: PLC0415  # an extra
     from matplotlib.figure import Figure  # noqa: PLC0415
 
@@ -115,7 +115,7 @@ def _empty() -> tuple[Any, Any]:
 
 
 def _draw(axis: Any, depths: Doubles, values: Doubles, name: str, colour: str) -> None:
-    """A line of round ends without length for each layer: all its dots are one path."""
+    """Draw each layer as a line of zero length with round ends, so that all dots are a single path."""
     gap = np.full(len(depths), np.nan)
     points = [np.column_stack([numbers, numbers, gap]).ravel() for numbers in (depths, values)]
     axis.plot(*points, gid=name, color=colour, lw=5, alpha=0.8, solid_capstyle="round", clip_on=False)

@@ -1,4 +1,4 @@
-"""The page's data of single models: a table to filter, their layers, and pictures."""
+"""The page's data about single models: a table that users can filter, layers, and pictures."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ FACTS = (
     "duplicate_of",
 )
 SHOWN_FILTERS = 48
-"""Filters of a model on its page."""
+"""Number of filters that are shown for a model."""
 MOST_LAYERS = 400_000
-"""Most layers in the page; if there are more, single layers are only in the tables."""
+"""Largest number of layers in the page. If there are more, single layers are only in the tables."""
 
 
 def document(zoo: Zoo) -> dict[str, Any]:
-    """The JSON for the page's script: models by column, their layers by column, their pictures."""
+    """The JSON for the page's script: columns of models, columns of layers, and pictures."""
     models = zoo.dataset.models
     facts: dict[str, Any] = {name: models[name].to_pylist() for name in FACTS}
     everything = np.ones(len(zoo.layers), bool)
@@ -51,7 +51,7 @@ def document(zoo: Zoo) -> dict[str, Any]:
 
 
 def _layers(zoo: Zoo) -> dict[str, Any]:
-    """Columns of all 3x3 layers that have statistics, by model; `start` tells where each model's begin."""
+    """Columns of all 3x3 layers with statistics, by model. `start`: index of each model's first layer."""
     layers = zoo.layers
     if len(layers) > MOST_LAYERS:
         return {"start": [0] * (len(layers.models) + 1)}
@@ -69,7 +69,7 @@ def _layers(zoo: Zoo) -> dict[str, Any]:
 
 
 def _filters(zoo: Zoo) -> dict[str, list[Any]]:
-    """For each model up to SHOWN_FILTERS sampled filters: their number and picture."""
+    """For each model, the number and the picture of up to SHOWN_FILTERS sampled filters."""
     sample, total = zoo.sample(), len(zoo.dataset.models)
     shown: dict[str, list[Any]] = {"count": [0] * total, "picture": [""] * total}
     if not len(sample):
@@ -86,5 +86,5 @@ def _filters(zoo: Zoo) -> dict[str, list[Any]]:
 
 
 def _rounded(values: Doubles) -> list[float | None]:
-    """Four digits, None for what is undefined."""
+    """The values with four decimals; None for undefined ones."""
     return [None if not np.isfinite(value) else round(float(value), 4) for value in values]

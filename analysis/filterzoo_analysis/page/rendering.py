@@ -1,4 +1,4 @@
-"""Figures to files: each drawn once, saved as SVG and PNG beside its table as CSV and Parquet and its query."""
+"""Writes exhibits to files: the figure as SVG and PNG, its table as CSV and Parquet, and its query."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _NAME = re.compile(r"[a-z0-9_-]+")
 
 
 def require_libraries() -> None:
-    """StartError naming the extra where matplotlib or jinja2 is missing."""
+    """StartError, which names the extra, if matplotlib or jinja2 is missing."""
     try:
-        import jinja2  # noqa: F401, PLC0415  # asked for, so that the message comes before minutes of work
+        import jinja2  # noqa: F401, PLC0415  # checked here, so that the error comes before minutes of work
         import matplotlib as mpl  # noqa: PLC0415
     except ImportError as error:
         raise StartError(f"report needs {error.name}: pip install 'filterzoo[report]'") from error
@@ -31,7 +31,7 @@ def require_libraries() -> None:
 
 
 def save(exhibit: Exhibit, folder: Path) -> str | None:
-    """Write the exhibit's files into `folder`; returns the figure as SVG for a page, None for a table alone."""
+    """Write the exhibit's files into `folder`; returns the figure as SVG for a page, None if there is only a table."""
     if not _NAME.fullmatch(exhibit.name):
         raise ValueError(f"not a file name: {exhibit.name!r}")
     _write_parquet(exhibit.table, folder / f"{exhibit.name}.parquet")
@@ -52,10 +52,10 @@ def _write_parquet(table: pa.Table, path: Path) -> None:
 
 
 def inline(svg: str, name: str) -> str:
-    """An SVG document as an element of a page: ids of its own, text and lines in the page's colour."""
+    """An SVG document as an element of a page: with unique ids, and text and lines in the page's colour."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    # Named by content, so that equal pictures share an id.
+    # Ids of images are hashes of their content, so that equal images have the same id.
     body = re.sub(r'(<image\b[^>]*?) id="[^"]*"', r"\1", body)
     body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", body)
     body = re.sub(
@@ -65,7 +65,7 @@ def inline(svg: str, name: str) -> str:
 
 
 def _draw(exhibit: Exhibit, path: Path) -> None:
-    """Draw and lay out once, for the SVG; the PNG has the same layout on white, for slides and papers."""
+    """Draw the figure as SVG, and as PNG with the same layout on white, for slides and papers."""
     import matplotlib as mpl  # noqa: PLC0415  # an extra that other commands do not need
     from matplotlib.figure import Figure  # noqa: PLC0415
 
@@ -81,7 +81,7 @@ def _draw(exhibit: Exhibit, path: Path) -> None:
 
 
 def _flat(table: Any) -> Any:
-    """CSV has no lists: they become text. Texts that a spreadsheet would execute are escaped."""
+    """The table for CSV: lists become text, and text that a spreadsheet would execute is escaped."""
     for number, field in enumerate(table.schema):
         if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
             cells = [None if value is None else escaped(value) for value in table[field.name].to_pylist()]

@@ -6,7 +6,7 @@
   const count = models.model_id.length;
   const byId = (id) => document.getElementById(id);
   const MEASURES = ["sparsity", "variance_entropy", "orthogonality"];
-  // A column that says nothing of any model is left out; `coverage` tells of it.
+  // A column that is empty for all models is left out; the figure `coverage` has it.
   const COLUMNS = ["model_id", "task", "visual_category", "architecture", "licence", "robust", "n_layers", "filters_3x3", ...MEASURES]
     .filter((column) => models[column].some((value) => value !== null));
   const NUMBERS = new Set(["n_layers", "filters_3x3", "clean_accuracy", "robust_accuracy", ...MEASURES]);
@@ -23,15 +23,15 @@
     for (const [key, value] of Object.entries(attributes || {})) made.setAttribute(key, value);
     return made;
   };
-  // Characters that are not seen, or turn the text around them, are written out.
+  // Invisible characters and those that change the direction of text are shown as their codes.
   const clean = (text) => text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
-  const told = (column, value) => {
+  const formatted = (column, value) => {
     if (value === null || value === undefined) return "–";
     if (typeof value === "boolean") return value ? "yes" : "no";
     if (typeof value !== "number") return clean(String(value));
     return Number.isInteger(value) && !MEASURES.includes(column) ? value.toLocaleString("en") : value.toFixed(3);
   };
-  // A long name breaks after its slashes, and the revision after @ stands back.
+  // A long name may break after slashes. The revision after @ is less prominent.
   const named = (id) => {
     const made = document.createDocumentFragment();
     const at = id.indexOf("@") < 0 ? id.length : id.indexOf("@");
@@ -45,7 +45,7 @@
   const texts = models.model_id.map((_, row) => SEARCHED.map((c) => models[c][row] ?? "").join("\n").toLowerCase());
   const selects = {};
   for (const column of CHOICES) {
-    const values = [...new Set(models[column].map((value) => told(column, value)))].sort();
+    const values = [...new Set(models[column].map((value) => formatted(column, value)))].sort();
     if (values.length < 2) continue;
     const field = element("div", null, { class: "field" });
     field.append(element("label", spelled(column), { for: "choose-" + column }));
@@ -72,7 +72,7 @@
     const wanted = Object.entries(selects).filter(([, s]) => s.value !== "").map(([c, s]) => [c, s.selectedOptions[0].chosen]);
     state.rows = [];
     for (let row = 0; row < count; row += 1) {
-      if (wanted.every(([c, value]) => told(c, models[c][row]) === value) && words.every((word) => texts[row].includes(word))) state.rows.push(row);
+      if (wanted.every(([c, value]) => formatted(c, models[c][row]) === value) && words.every((word) => texts[row].includes(word))) state.rows.push(row);
     }
     state.page = 0;
     sort();
@@ -116,7 +116,7 @@
           cell.append(to);
           line.append(cell);
         } else {
-          const text = told(column, models[column][row]);
+          const text = formatted(column, models[column][row]);
           line.append(element("td", text, { class: NUMBERS.has(column) ? "number" : text.length < 20 ? "short" : "long" }));
         }
       }
@@ -145,7 +145,7 @@
       } else if (column === "duplicate_of" && value !== null) {
         shown.append(element("a", clean(value), { href: "#model/" + encodeURIComponent(value) }));
       } else {
-        shown.textContent = told(column, value);
+        shown.textContent = formatted(column, value);
       }
       pair.append(shown);
       list.append(pair);
@@ -176,7 +176,7 @@
     for (let i = start; i < end; i += 1) {
       const line = element("tr");
       columns.forEach((column, number) => {
-        const text = told(column, layers[column][i]);
+        const text = formatted(column, layers[column][i]);
         line.append(number ? element("td", text, number > 1 ? { class: "number" } : {}) : element("th", text, { scope: "row" }));
       });
       body.append(line);
@@ -198,7 +198,7 @@
     const hash = location.hash;
     if (!hash.startsWith("#model/")) { view.hidden = true; view.replaceChildren(); return; }
     let id = null;
-    try { id = decodeURIComponent(hash.slice(7)); } catch { /* not of this page's making */ }
+    try { id = decodeURIComponent(hash.slice(7)); } catch { /* not a link of this page */ }
     const row = rowOf.get(id);
     const title = element("h2", row === undefined ? "No such model" : null, { id: "model-title", tabindex: -1 });
     if (row !== undefined) title.append(named(id));

@@ -1,4 +1,4 @@
-"""A report: all sections of a data set as figures, tables and one page that needs no network."""
+"""Writes a report: all sections as figures, tables and a page that needs no network."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SECTIONS: tuple[Callable[[Zoo], Section], ...] = (
     growth.section,
 )
 _ROWS_SHOWN = 60
-"""Most rows of a figure's table in the page; the files have all."""
+"""Largest number of rows of a table in the page. The files have all rows."""
 _SHORT = {
     "overview": "Overview",
     "cnn-filter-db": "CNN Filter DB",
@@ -51,11 +51,11 @@ _SHORT = {
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """An exhibit as the page's template takes it; `svg` is trusted markup, everything else is text."""
+    """An exhibit for the page's template. `svg` is trusted markup, everything else is text."""
 
     name: str
     title: str
-    says: str
+    summary: str
     svg: Any
     width: float
     notes: tuple[str, ...]
@@ -71,8 +71,8 @@ class Shown:
 def write(zoo: Zoo, folder: Path, watch: Callable[[str], None] | None = None) -> Path:
     """Write the report into `folder`: `index.html`, and `figures/` with all figures and tables; returns the page.
 
-    `watch` is called with the name of each section and figure before it is made. Raises StartError where
-    matplotlib or jinja2 is missing.
+    watch: called with the name of each section and figure before it is made. StartError if matplotlib or jinja2 is
+    missing.
     """
     rendering.require_libraries()
     figures = folder / "figures"
@@ -92,30 +92,30 @@ def write(zoo: Zoo, folder: Path, watch: Callable[[str], None] | None = None) ->
 
 
 def exhibits(zoo: Zoo) -> Iterator[Exhibit]:
-    """Every exhibit of every section."""
+    """All exhibits of all sections."""
     for make in SECTIONS:
         yield from make(zoo).exhibits
 
 
 def with_code(text: str) -> Any:
-    """A sentence as escaped markup; text between backticks becomes code."""
+    """Text as escaped markup. Text between backticks becomes code."""
     from markupsafe import Markup, escape  # noqa: PLC0415  # comes with jinja2, which is an extra
 
     parts = [escape(part) for part in printable(text, 4000).split("`")]
     coded = [Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts[:-1])]
-    # The last part is outside, or after an unpaired backtick.
+    # The last part is not code, or follows an unpaired backtick.
     last = parts[-1] if len(parts) % 2 else Markup("`{}").format(parts[-1])
     return Markup("").join([*coded, last])
 
 
 _BREAKS = re.compile(r"(?<=[/@:])|(?<=[_-])(?=.{8})|(?<=[.])(?=[A-Za-z].{8})")
-"""Where a name may go on in the next line: after a part of a path, or of a long word."""
+"""Where a line may break inside a name: after a part of a path or of a long word."""
 _LONGEST = 20
-"""Characters of a word that a table keeps on one line."""
+"""Longest word without line breaks in a table, in characters."""
 
 
 def breakable(text: str) -> Any:
-    """A cell as escaped markup: words of up to 20 characters stay whole, longer ones may break between their parts."""
+    """A cell as escaped markup. Words of up to 20 characters stay whole, longer ones may break between their parts."""
     from markupsafe import Markup, escape  # noqa: PLC0415  # as above
 
     words = [
@@ -128,7 +128,7 @@ def breakable(text: str) -> Any:
 
 
 def _models(zoo: Zoo) -> Exhibit:
-    """The table of models as a file, for those who read the page without a script."""
+    """The table of models as an exhibit with files, for browsers without scripts."""
     query = f"from filterzoo_analysis.tables.dataset import read\n\ntable = read({zoo.dataset.name!r}).models"
     return Exhibit("models", "Models", "", zoo.dataset.models, query)
 
@@ -142,9 +142,9 @@ def _shown(exhibit: Exhibit, folder: Path, tell: Callable[[str], None]) -> Shown
     return Shown(
         name=exhibit.name,
         title=printable(exhibit.title, 200),
-        says=printable(exhibit.says, 4000),
-        # Markup: matplotlib wrote it and escaped every label.
-        svg=svg and Markup(svg),  # noqa: S704  # as said
+        summary=printable(exhibit.summary, 4000),
+        # Trusted: matplotlib wrote it and escaped every label.
+        svg=svg and Markup(svg),  # noqa: S704  # see above
         width=round(exhibit.size[0] * 5.6, 1),
         notes=exhibit.notes,
         answers=exhibit.answers,
@@ -200,8 +200,8 @@ def _page(zoo: Zoo, sections: list[tuple[Section, list[Shown]]], found: list[str
             for section, shown in sections
             if not shown
         ],
-        # What matplotlib wrote, our own files, and JSON in which no character can end its element.
-        chart=Markup(model_pictures.axes()),  # noqa: S704  # as said
+        # Trusted: output of matplotlib, files of this package, and JSON in which no character can end its element.
+        chart=Markup(model_pictures.axes()),  # noqa: S704  # see above
         style=Markup((page / "report.css").read_text("utf-8")),  # noqa: S704
         script=Markup(script),  # noqa: S704
         script_hash=f"sha256-{digest}",
@@ -210,16 +210,16 @@ def _page(zoo: Zoo, sections: list[tuple[Section, list[Shown]]], found: list[str
 
 
 def _chosen(zoo: Zoo) -> list[str]:
-    """A sentence on the chosen models, unless it is all."""
-    told = [f"Only models where `{printable(zoo.where, 400)}`."] if zoo.where else []
+    """Sentences about the choice of models; none if all are used."""
+    sentences = [f"Only models where `{printable(zoo.where, 400)}`."] if zoo.where else []
     for kind, names in zoo.left_out.items():
         listed = ", ".join(printable(name, 120) for name in names[:20])
         more = f" and {len(names) - 20:,} more" if len(names) > 20 else ""
-        told.append(
+        sentences.append(
             f"Left out of all figures but the counts: {counted(len(names), 'model')} {EXCLUDABLE[kind]} (`{kind}`): "
             f"{listed}{more}. `--exclude none` keeps them."
         )
-    return told
+    return sentences
 
 
 def _totals(zoo: Zoo) -> list[tuple[str, str]]:

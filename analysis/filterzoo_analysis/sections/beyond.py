@@ -9,7 +9,7 @@ from filterzoo_analysis.zoo import Zoo
 
 
 def section(zoo: Zoo) -> Section:
-    """The figures that the data set's columns allow, and a line for each missing one."""
+    """The figures that the data set's columns allow, and a sentence for each missing one."""
     exhibits: list[Exhibit] = []
     empty: list[str] = []
     for found, reason in (

@@ -1,4 +1,4 @@
-"""CNN Filter DB (arXiv:2203.15331) for this data set: basis, distributions and drift by group."""
+"""The figures of CNN Filter DB (arXiv:2203.15331) for this data set: basis, distributions and drift by group."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _RIDGES = ("task", "visual_category", "depth")
 
 
 def section(zoo: Zoo) -> Section:
-    """All figures; groupings without two groups are reported as missing."""
+    """All figures. Groupings with fewer than two groups are reported as missing."""
     title = "CNN Filter DB: what the filters look like"
     about = "The figures of 'CNN Filter DB: An Empirical Investigation of Trained Convolutional Filters' (CVPR 2022)."
     if not len(zoo.layers):
@@ -64,7 +64,7 @@ def section(zoo: Zoo) -> Section:
 
 
 def grouping(zoo: Zoo, by: str) -> Grouping:
-    """The groups of one of GROUPINGS."""
+    """The groups of a grouping. by: one of GROUPINGS."""
     if by == "depth":
         return by_depth(zoo.layers)
     return by_family(zoo.layers) if by == "family" else by_model_column(zoo.layers, by)
@@ -79,12 +79,12 @@ def basis(zoo: Zoo) -> Exhibit:
     low, high = ratio_intervals(zoo, every, ratio)
     titles = [f"v{i}  {share:.1%}" for i, share in enumerate(ratio)]
     columns = {f"v{j}": vectors[:, j] for j in range(9)}
-    told = ", ".join(interval(*each) for each in zip(ratio, low, high, strict=True))
+    summary = ", ".join(interval(*each) for each in zip(ratio, low, high, strict=True))
     ours = " ".join(f"{share:.5f}"[1:] if share < 1 else "1.0" for share in ratio)
     return Exhibit(
         name="pca_basis",
         title="Principal components of all scaled 3x3 filters",
-        says=f"Explained variance ratio of the nine components: {told}.",
+        summary=f"Explained variance ratio of the nine components: {summary}.",
         table=table_of({"component": np.arange(9), "ratio": ratio, "low": low, "high": high, **columns}),
         query=query_of(zoo, "cnn_filter_db.basis"),
         draw=partial(figures.kernels, filters=vectors, titles=titles, columns=9),
@@ -95,13 +95,13 @@ def basis(zoo: Zoo) -> Exhibit:
 
 
 def dct() -> Exhibit:
-    """The fixed basis whose coefficients d0 to d8 are in the ridges and the drift."""
+    """The fixed basis, whose coefficients d0 to d8 define the ridge plots and the drift."""
     vectors = dct_basis()
     table = table_of({"component": [f"d{i}" for i in range(9)], **{f"v{j}": vectors[:, j] for j in range(9)}})
     return Exhibit(
         name="dct_basis",
         title="The fixed basis: discrete cosine transform of 3x3",
-        says=(
+        summary=(
             "d0 is the mean of a filter, d1 to d8 its variation across and down; their coefficients are what drift and "
             "the distributions below compare."
         ),
@@ -126,7 +126,7 @@ def drift(zoo: Zoo, by: str) -> Exhibit:
 
 
 def drift_boxes(zoo: Zoo) -> Exhibit:
-    """Drift of every grouping side by side."""
+    """Box plots of the drift of every grouping."""
     matrices = {by: _matrix(zoo, by) for by in GROUPINGS}
     matrices = {by: matrix for by, matrix in matrices.items() if len(matrix.labels) > 1}
     return drifts.boxes(matrices, query_of(zoo, "cnn_filter_db.drift_boxes"), _order_answer(matrices))
@@ -161,11 +161,11 @@ def _heat_map(zoo: Zoo, by: str, matrix: DriftMatrix) -> Exhibit:
 
 
 _WITHIN = ("depth", "family")
-"""Groupings without a comparison at equal architecture."""
+"""Groupings that are not compared at equal architecture."""
 
 
 def _twin(zoo: Zoo, by: str, others: list[str]) -> str | None:
-    """One of `others` that divides the models into the same groups."""
+    """The first of `others` that divides the models into the same groups; None if there is none."""
     if by == "depth":
         return None
     return next((each for each in others if each != "depth" and confounding.is_one_partition(zoo, each, by)), None)

@@ -1,4 +1,4 @@
-"""Robust models are less over-confident (arXiv:2210.05938): the confidence of evaluated networks."""
+"""The figures of 'Robust Models are less Over-Confident' (arXiv:2210.05938) for the evaluated networks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from filterzoo_analysis.zoo import Zoo
 
 
 def section(zoo: Zoo) -> Section:
-    """All comparisons that the evaluated networks allow."""
+    """All comparisons for which there are evaluated networks."""
     title = "Confidence: are networks over-confident?"
     about = (
         "The figures of 'Robust Models are less Over-Confident' (NeurIPS 2022), and confidence beside weights. "

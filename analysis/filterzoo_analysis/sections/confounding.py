@@ -1,4 +1,4 @@
-"""Confounding: how far the axes of a data set coincide, and the drift at equal architecture and between seeds."""
+"""Confounding: the association between axes of a data set, and the drift at equal architecture and between seeds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SEED = re.compile(r"(?i)(seed|run|init)[-_ ]?\d+")
 
 
 def values_of(zoo: Zoo, axis: str) -> list[str | None]:
-    """A value of each model along an axis; None if unknown."""
+    """The value of each model on an axis; None if unknown."""
     if axis in {"architecture family", "family"}:
         names = zoo.dataset.models["architecture"].to_pylist()
         return [None if name is None else family(name) for name in names]
@@ -28,7 +28,7 @@ def values_of(zoo: Zoo, axis: str) -> list[str | None]:
 
 
 def with_layers(zoo: Zoo) -> Bools:
-    """(models,) which models have 3x3 layers that are analysed."""
+    """(models,) whether a model has analysed 3x3 layers."""
     found = np.zeros(len(zoo.dataset.models), bool)
     found[zoo.layers.model] = True
     return found
@@ -40,14 +40,14 @@ def is_one_partition(zoo: Zoo, first: str, second: str) -> bool:
 
 
 def coincidence(zoo: Zoo) -> Exhibit:
-    """For each two axes, their association: a drift along one may be due to the other."""
+    """The association between each two axes: a drift along one may be due to the other."""
     rows = [
         {"first": first, "second": second, **_coincidence(zoo, first, second)}
         for first, second in combinations(AXES, 2)
     ]
     rows = [row for row in rows if row["first_groups"] > 1 and row["second_groups"] > 1]
     rows.sort(key=lambda row: -row["normalised_information"])
-    told = "; ".join(
+    summary = "; ".join(
         f"{row['first']} and {row['second']} {shown(row['normalised_information'], 2)}"
         + (" (one and the same partition)" if row["one_partition"] else "")
         for row in rows[:6]
@@ -56,7 +56,7 @@ def coincidence(zoo: Zoo) -> Exhibit:
     return Exhibit(
         name="confounding",
         title="How far the axes coincide",
-        says=f"Normalised mutual information: {told}." if rows else "No two axes have two groups each.",
+        summary=f"Normalised mutual information: {summary}." if rows else "No two axes have two groups each.",
         table=table_of({key: [row[key] for row in rows] for key in (*columns, "one_partition")}),
         query=query_of(zoo, "confounding.coincidence"),
         notes=(
@@ -70,9 +70,9 @@ def coincidence(zoo: Zoo) -> Exhibit:
 
 
 def at_equal_architecture(zoo: Zoo, by: str, matrix: DriftMatrix) -> dict[str, list[Any]]:
-    """For each pair of the matrix, the mean drift between models of equal architecture, and how many those are.
+    """For each pair of groups, the mean drift at equal architecture and the number of shared architectures.
 
-    An architecture counts if both groups have models of it, with equal weights. None without any.
+    The mean is over architectures of which both groups have models, with equal weights; None if there are none.
     """
     values, names = values_of(zoo, by), zoo.dataset.models["architecture"].to_pylist()
     layers = zoo.layers.model
@@ -99,7 +99,7 @@ def at_equal_architecture(zoo: Zoo, by: str, matrix: DriftMatrix) -> dict[str, l
 
 
 def seeds(zoo: Zoo) -> list[float]:
-    """Drifts between models that differ in a seed alone: of one name but for `seed3`, `run-2` or `init_1`."""
+    """Drifts between models that differ only in the seed: names equal but for `seed3`, `run-2` or `init_1`."""
     groups: defaultdict[str, list[int]] = defaultdict(list)
     present = with_layers(zoo)
     sources = zoo.dataset.models["source"].to_pylist()
@@ -122,7 +122,7 @@ def seeds(zoo: Zoo) -> list[float]:
 
 
 def seed_note(zoo: Zoo) -> tuple[str, ...]:
-    """The drift between seeds, for comparison; nothing where no models differ in a seed only."""
+    """A note on the drift between seeds, for comparison; none if no models differ only in the seed."""
     found = seeds(zoo)
     if not found:
         return ()
@@ -139,7 +139,7 @@ def _coincidence(zoo: Zoo, first: str, second: str) -> dict[str, Any]:
     present = with_layers(zoo)
     stated = list(zip(values_of(zoo, first), values_of(zoo, second), present, strict=True))
     pairs = [(a, b) for a, b, keep in stated if keep and a is not None and b is not None]
-    # A model of which one is stated and not the other is in one partition alone.
+    # A model with only one of the two values is in only one of the partitions.
     halves = sum(keep and (a is None) != (b is None) for a, b, keep in stated)
     rows, columns = sorted({a for a, _ in pairs}), sorted({b for _, b in pairs})
     table = np.zeros((len(rows), len(columns)))

@@ -1,4 +1,4 @@
-"""Overview: the data set's content, known metadata, and what was left out."""
+"""Overview: the content of the data set, its known metadata, and what was left out."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from filterzoo_publish.schema import COLUMNS
 
 AXES = ("source", "task", "visual_category", "licence", "robust")
 COVERED = {c.name: c.null for c in COLUMNS["models"] if c.null != "never" and c.name != "duplicate_of"}
-"""The columns of `models` that may be empty, with the meaning of a missing value."""
+"""Columns of `models` that may have nulls -> the meaning of a null."""
 UNSTATED = "(not stated)"
 _LONGEST = 25
-"""Rows of a bar chart; the table has all."""
+"""Largest number of rows of a bar chart. The table has all."""
 
 
 def section(zoo: Zoo) -> Section:
-    """All of the overview."""
+    """All figures of the overview."""
     models = zoo.dataset.models
     stated = [by for by in AXES if by == "source" or models[by].null_count < len(models)]
     exhibits = [*(counts(zoo, by) for by in stated), kernel_sizes(zoo), coverage(zoo)]
@@ -46,7 +46,7 @@ def section(zoo: Zoo) -> Section:
 
 
 def counts(zoo: Zoo, by: str) -> Exhibit:
-    """Models, layers and filters by a column of `models`. Copies of other models' weights count here as well."""
+    """Models, layers and filters by a column of `models`. Copies of other models are counted too."""
     models = zoo.dataset.models
     keys = models[by].cast(pa.string()).fill_null(UNSTATED)
     grouped = (
@@ -71,7 +71,7 @@ def counts(zoo: Zoo, by: str) -> Exhibit:
     return Exhibit(
         name=f"counts_{by}",
         title=title,
-        says=f"{total}{first}.",
+        summary=f"{total}{first}.",
         table=grouped,
         query=query_of(zoo, "counts.counts", by=by),
         draw=partial(figures.bars, labels=top[by].to_pylist(), series=series, log=True),
@@ -93,11 +93,11 @@ def kernel_sizes(zoo: Zoo) -> Exhibit:
     )
     top = grouped.slice(0, _LONGEST)
     series = {name: top[name].to_pylist() for name in ("models", "layers", "filters")}
-    told = ", ".join(f"{row['kernel']}: {counted(row['layers'], 'layer')}" for row in top.slice(0, 5).to_pylist())
+    summary = ", ".join(f"{row['kernel']}: {counted(row['layers'], 'layer')}" for row in top.slice(0, 5).to_pylist())
     return Exhibit(
         name="counts_kernel",
         title="Models, layers and filters by kernel size",
-        says=f"{counted(len(grouped), 'kernel size')}; {told}.",
+        summary=f"{counted(len(grouped), 'kernel size')}; {summary}.",
         table=grouped,
         query=query_of(zoo, "counts.kernel_sizes"),
         draw=partial(figures.bars, labels=top["kernel"].to_pylist(), series=series, log=True),
@@ -106,7 +106,7 @@ def kernel_sizes(zoo: Zoo) -> Exhibit:
 
 
 def coverage(zoo: Zoo) -> Exhibit:
-    """The number of models with each fact."""
+    """The number of models for which each column is known."""
     models = zoo.dataset.models
     known = [len(models) - models[name].null_count for name in COVERED]
     shares = [count / len(models) if len(models) else 0.0 for count in known]
@@ -116,7 +116,7 @@ def coverage(zoo: Zoo) -> Exhibit:
     return Exhibit(
         name="coverage",
         title="What is known of the models",
-        says="; ".join(f"{label} {share:.0%}" for label, share in zip(labels, drawn, strict=True)) + ".",
+        summary="; ".join(f"{label} {share:.0%}" for label, share in zip(labels, drawn, strict=True)) + ".",
         table=table,
         query=query_of(zoo, "counts.coverage"),
         draw=partial(figures.bars, labels=labels, series={"share of models": drawn}),
@@ -141,7 +141,7 @@ def skipped(zoo: Zoo) -> Exhibit:
     return Exhibit(
         name="skipped",
         title="Left out, by reason",
-        says=f"{counted(len(entries), 'entry', 'entries')}: "
+        summary=f"{counted(len(entries), 'entry', 'entries')}: "
         + ", ".join(f"{reason} {count:,}" for reason, count in reasons)
         + ".",
         table=table,

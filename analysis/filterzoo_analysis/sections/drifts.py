@@ -20,9 +20,9 @@ from filterzoo_analysis.filters.variants import Variant
 from filterzoo_analysis.zoo import Zoo
 
 MOST_OF_A_GROUP = 0.5
-"""Share of a group's filters above which one model dominates it."""
+"""A model with a larger share of a group's filters dominates the group."""
 LARGEST_MATRIX = 40
-"""Groups of one matrix: those of most models."""
+"""Largest number of groups in a matrix: those with the most models."""
 
 
 def heat_map(
@@ -36,9 +36,9 @@ def heat_map(
     more: Mapping[str, Sequence[Any]] | None = None,
     notes: tuple[str, ...] = (),
 ) -> Exhibit:
-    """The matrix with its intervals, nulls and corrected p values, rows by mean drift.
+    """The matrix with intervals, null distributions and corrected p values, rows sorted by mean drift.
 
-    more: columns added to those of `pairs_table`, a value for each of its rows.
+    more: further columns for `pairs_table`, with a value for each of its rows.
     """
     table = pairs_table(matrix)
     for column, values in (more or {}).items():
@@ -49,7 +49,7 @@ def heat_map(
     return Exhibit(
         name=name,
         title=title,
-        says=_told(matrix),
+        summary=_summary(matrix),
         table=table,
         query=query,
         draw=partial(
@@ -70,7 +70,7 @@ def heat_map(
 
 
 def pairs_table(matrix: DriftMatrix) -> pa.Table:
-    """One row a pair: drift, interval, null and its share, p and q."""
+    """A row for each pair: drift, interval, mean of the null distribution and its share, p and q."""
     first, second = np.triu_indices(len(matrix.labels), 1)
     drift, null = matrix.drift[first, second], matrix.null[first, second]
     share = np.divide(null, drift, out=np.full_like(drift, np.nan), where=drift > 0)
@@ -114,7 +114,7 @@ def ridge(zoo: Zoo, cells: Cells, name: str, title: str, query: str) -> Exhibit:
     return Exhibit(
         name=name,
         title=title,
-        says=_ridge_told(cells.labels, shares, centres),
+        summary=_ridge_summary(cells.labels, shares, centres),
         table=table_of(
             {
                 "group": np.repeat(cells.labels, 9 * len(centres)),
@@ -136,15 +136,15 @@ def ridge(zoo: Zoo, cells: Cells, name: str, title: str, query: str) -> Exhibit:
 
 
 def boxes(matrices: dict[str, DriftMatrix], query: str, answers: tuple[Answer, ...]) -> Exhibit:
-    """The drifts of each matrix's strict upper triangle."""
+    """Box plots of the drifts in each matrix's strict upper triangle."""
     found = {name: matrix.upper for name, matrix in matrices.items() if len(matrix.upper)}
     rows = {name: [float(f(values)) for f in _STATISTICS.values()] for name, values in found.items()}
-    told = "; ".join(f"{name}: mean {values[0]:.3f}, largest {values[-1]:.3f}" for name, values in rows.items())
+    summary = "; ".join(f"{name}: mean {values[0]:.3f}, largest {values[-1]:.3f}" for name, values in rows.items())
     columns = {statistic: [row[i] for row in rows.values()] for i, statistic in enumerate(_STATISTICS)}
     return Exhibit(
         name="drift_boxes",
         title="Drift within each grouping",
-        says=f"{told}.",
+        summary=f"{summary}.",
         table=table_of({"by": list(found), "pairs": [len(values) for values in found.values()], **columns}),
         query=query,
         draw=partial(figures.boxes, samples=found, label="drift, nats"),
@@ -154,7 +154,7 @@ def boxes(matrices: dict[str, DriftMatrix], query: str, answers: tuple[Answer, .
 
 
 def largest(cells: Cells, groups: int = LARGEST_MATRIX) -> Cells:
-    """The cells of the groups with most models, if there are too many groups for a matrix."""
+    """The cells of the groups with the most models, at most `groups` of them."""
     if len(cells.labels) <= groups:
         return cells
     models = np.array(cells.models())
@@ -181,11 +181,11 @@ _STATISTICS: dict[str, Callable[[Doubles], Any]] = {
 
 
 def _label(name: str, models: int) -> str:
-    """A group with its number of models, marked where they are few."""
+    """The label of a group, with its number of models and a mark if they are few."""
     return f"{figures.short(name, 24)} ({models}{'†' if models < FEWEST_MODELS else ''})"
 
 
-def _told(matrix: DriftMatrix) -> str:
+def _summary(matrix: DriftMatrix) -> str:
     upper = matrix.upper
     if not len(upper):
         return "One group only: nothing to compare."
@@ -216,23 +216,23 @@ def _note(matrix: DriftMatrix) -> str:
 
 
 def _weight_note(matrix: DriftMatrix) -> tuple[str, ...]:
-    told = [
+    names = [
         f"{figures.short(label)} {share:.0%}"
         for label, share, models in zip(matrix.labels, matrix.largest_share, matrix.models, strict=True)
         if share >= MOST_OF_A_GROUP and models > 1
     ]
-    if not told:
+    if not names:
         return ()
     return (
         (
-            f"One model supplies most filters of {counted(len(told), 'group')} ({', '.join(told[:12])}): what is drawn "
-            "is mostly about those models. `drift_by_models` in the table weighs all models of a group the same."
+            f"One model supplies most filters of {counted(len(names), 'group')} ({', '.join(names[:12])}): what is "
+            "drawn is mostly about those models. `drift_by_models` in the table weighs all models of a group the same."
         ),
     )
 
 
-def _ridge_told(labels: tuple[str, ...], shares: Doubles, centres: Doubles) -> str:
+def _ridge_summary(labels: tuple[str, ...], shares: Doubles, centres: Doubles) -> str:
     means = shares[:, 0] @ centres
     spread = np.sqrt(np.maximum(shares[:, 0] @ centres**2 - means**2, 0))
-    told = [f"{label} {mean:+.2f} ± {width:.2f}" for label, mean, width in zip(labels, means, spread, strict=True)]
-    return "First coefficient, mean and standard deviation: " + "; ".join(told[:12]) + "."
+    parts = [f"{label} {mean:+.2f} ± {width:.2f}" for label, mean, width in zip(labels, means, spread, strict=True)]
+    return "First coefficient, mean and standard deviation: " + "; ".join(parts[:12]) + "."

@@ -1,4 +1,4 @@
-"""Every model in one row: its measures, coefficients, and drift from all others."""
+"""A row for every model: its measures, phenotype, and drift from all others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NOTES = (
 
 
 def at_a_glance(zoo: Zoo) -> Exhibit:
-    """One row a model with 3x3 filters, by `model_id`."""
+    """A row for each model with 3x3 filters, sorted by `model_id`."""
     layers = zoo.layers
     everything = np.ones(len(layers), bool)
     present = np.unique(layers.model)
@@ -61,7 +61,7 @@ def at_a_glance(zoo: Zoo) -> Exhibit:
     return Exhibit(
         name="models_at_a_glance",
         title="Each model at a glance",
-        says=_told(len(names), int(np.isfinite(state).sum()), int(np.nansum(state)), outliers),
+        summary=_summary(len(names), int(np.isfinite(state).sum()), int(np.nansum(state)), outliers),
         table=table,
         query=query_of(zoo, "each_model.at_a_glance"),
         notes=_NOTES,
@@ -69,11 +69,11 @@ def at_a_glance(zoo: Zoo) -> Exhibit:
 
 
 def _sums(zoo: Zoo, values: Doubles) -> Ints:
-    """(models,): sums over the layers of each."""
+    """(models,): sums of `values` over the layers of each model."""
     return np.rint(np.bincount(zoo.layers.model, weights=values, minlength=len(zoo.layers.models))).astype(np.int64)
 
 
-def _told(models: int, layers: int, degenerated: int, outliers: list[str]) -> str:
+def _summary(models: int, layers: int, degenerated: int, outliers: list[str]) -> str:
     far = "none lies far from the others" if not outliers else f"far from the others: {'; '.join(outliers[:10])}"
-    layers_told = f"{degenerated:,} of {counted(layers, 'layer')} degenerated"
-    return f"{counted(models, 'model')} with 3x3 filters; {layers_told}; {far}."
+    degenerated_layers = f"{degenerated:,} of {counted(layers, 'layer')} degenerated"
+    return f"{counted(models, 'model')} with 3x3 filters; {degenerated_layers}; {far}."

@@ -1,4 +1,4 @@
-"""Additions since an earlier state or by the newest release, and their drift."""
+"""Models added since an earlier state or by the newest release, and their drift."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from filterzoo_analysis.zoo import Zoo
 
 
 def section(zoo: Zoo) -> Section:
-    """What is new, drift of the new from the old, new outliers."""
+    """New models, the drift between new and old models, and new outliers."""
     new, newest = is_new(zoo), newest_release(zoo)
     if zoo.since is not None:
         about = f"Models that the earlier state `{zoo.since.name}` does not have."
@@ -35,8 +35,8 @@ def section(zoo: Zoo) -> Section:
         return Section("growth", "Growth", "What was added last, and whether it looks different.", (), (reason,))
     gone = 0 if zoo.since is None else len(zoo.since.models) - int((~new).sum())
     if not new.any():
-        told = f"Nothing was added since; {counted(gone, 'model')} of the earlier state gone."
-        return Section("growth", "Growth", about, (), (told,))
+        summary = f"Nothing was added since; {counted(gone, 'model')} of the earlier state gone."
+        return Section("growth", "Growth", about, (), (summary,))
     exhibits = [added(zoo)]
     empty = [f"{counted(gone, 'model')} of the earlier state gone."] if gone else []
     if len(cells_of(zoo.layers, zoo.coefficients, by_model(zoo.layers, "release", _kinds(new))).labels) == 2:
@@ -49,7 +49,7 @@ def section(zoo: Zoo) -> Section:
 
 
 def newest_release(zoo: Zoo) -> str | None:
-    """The last release that added a model, by its day and number; None where all models came with one."""
+    """The last release that added a model, by its day and number; None if all models came with the same release."""
     names = {name for name in zoo.dataset.models["release"].to_pylist() if name is not None}
     return (
         max(names, key=lambda name: [int(number) for number in re.findall("[0-9]+", name)]) if len(names) > 1 else None
@@ -57,7 +57,7 @@ def newest_release(zoo: Zoo) -> str | None:
 
 
 def is_new(zoo: Zoo) -> Bools:
-    """(models,) whether the earlier state lacks the model or, where none was given, the newest release added it."""
+    """(models,) whether the earlier state lacks the model or, if none was given, the newest release added it."""
     if zoo.since is None:
         newest = newest_release(zoo)
         return np.array(
@@ -78,11 +78,11 @@ def added(zoo: Zoo) -> Exhibit:
         .rename_columns(["source", "models", "layers", "filters_3x3"])
         .sort_by([("models", "descending"), ("source", "ascending")])
     )
-    told = ", ".join(f"{row['source']} {row['models']:,}" for row in grouped.to_pylist())
+    summary = ", ".join(f"{row['source']} {row['models']:,}" for row in grouped.to_pylist())
     return Exhibit(
         name="growth_added",
         title=f"Added {_since(zoo)}",
-        says=f"{counted(len(new), 'model')}: {told}.",
+        summary=f"{counted(len(new), 'model')}: {summary}.",
         table=grouped,
         query=_query(zoo, "growth.added"),
         draw=partial(
@@ -106,7 +106,7 @@ def drift(zoo: Zoo) -> Exhibit:
 
 
 def outliers(zoo: Zoo) -> Exhibit:
-    """New models among all by drift from the others."""
+    """New models by their drift from all others."""
     everything = far_out.outlier_table(zoo, np.ones(len(zoo.dataset.models), bool))
     names = zoo.dataset.models["model_id"].filter(pa.array(is_new(zoo))).combine_chunks()
     table = everything.filter(pc.is_in(everything["model_id"], names))
@@ -115,7 +115,7 @@ def outliers(zoo: Zoo) -> Exhibit:
     return Exhibit(
         name="growth_outliers",
         title="New models by their drift from all others",
-        says=f"{len(far)} of {len(table)} new models are outliers" + _named(far) + ".",
+        summary=f"{len(far)} of {len(table)} new models are outliers" + _named(far) + ".",
         table=table_of({name: table[name].to_pylist() for name in table.column_names}),
         query=_query(zoo, "growth.outliers"),
         draw=partial(
@@ -127,8 +127,8 @@ def outliers(zoo: Zoo) -> Exhibit:
 
 
 def _named(far: pa.Table) -> str:
-    told = "; ".join(f"{row['model_id']} ({row['because']})" for row in far.slice(0, 10).to_pylist())
-    return f": {told}" if told else ""
+    summary = "; ".join(f"{row['model_id']} ({row['because']})" for row in far.slice(0, 10).to_pylist())
+    return f": {summary}" if summary else ""
 
 
 def _kinds(new: Bools) -> list[str | None]:

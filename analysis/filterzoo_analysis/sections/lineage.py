@@ -29,16 +29,16 @@ _RULE = (
 
 
 def lineage(zoo: Zoo) -> Exhibit | None:
-    """A row for each two related networks, facts separate from inferences; None without any."""
+    """A row for each two related networks, with facts and inferences separate; None if there are none."""
     table = _of(zoo)
     if not len(table):
         return None
     counts = Counter(table["kind"].to_pylist())
-    told = ", ".join(f"{spelled} {counts[kind]:,}" for kind, spelled in _SPELLED.items() if counts[kind])
+    summary = ", ".join(f"{spelled} {counts[kind]:,}" for kind, spelled in _SPELLED.items() if counts[kind])
     return Exhibit(
         name="lineage",
         title="Networks that belong together",
-        says=f"{counted(len(table), 'pair')}: {told}.",
+        summary=f"{counted(len(table), 'pair')}: {summary}.",
         table=table_of({name: table[name].to_pylist() for name in table.column_names}),
         query=query_of(zoo, "lineage.lineage"),
         notes=(
@@ -51,14 +51,14 @@ def lineage(zoo: Zoo) -> Exhibit | None:
 
 
 def _of(zoo: Zoo) -> pa.Table:
-    """The rows of the data set's `lineage` that follow from its chosen models, without those that are left out."""
+    """The rows of `lineage` computed from the chosen models, without models that analyses leave out."""
     table = lineage_table(zoo.dataset.models, zoo.dataset.layers)
     gone = pa.array([name for names in zoo.left_out.values() for name in names], pa.string())
     return table.filter(pc.invert(pc.or_(pc.is_in(table["model_id"], gone), pc.is_in(table["other"], gone))))
 
 
 def _checked(table: pa.Table, models: list[str]) -> list[str]:
-    """The share of stated pairs in the data set that inference finds, and their direction."""
+    """A sentence on how many of the stated pairs inference finds, and whether the direction is right."""
     rows, known = table.to_pylist(), set(models)
     stated = {
         (row["model_id"], row["other"]) for row in rows if row["kind"] == Relation.STATED and row["other"] in known
@@ -68,5 +68,7 @@ def _checked(table: pa.Table, models: list[str]) -> list[str]:
     found = {(row["model_id"], row["other"]): row["direction"] for row in rows if row["kind"] == Relation.INFERRED}
     near = [pair for pair in stated if pair in found or pair[::-1] in found]
     right = sum(found.get(pair) is not None for pair in near)
-    told = f"Of {counted(len(stated), 'stated pair')} within the data set {len(near):,} are inferred as well"
-    return [f"{told}, {right:,} of them in the stated direction. Layers of other shapes, or frozen ones, tell nothing."]
+    summary = f"Of {counted(len(stated), 'stated pair')} within the data set {len(near):,} are inferred as well"
+    return [
+        f"{summary}, {right:,} of them in the stated direction. Layers of other shapes, or frozen ones, tell nothing."
+    ]

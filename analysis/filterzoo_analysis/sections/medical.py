@@ -1,4 +1,4 @@
-"""Does medical imaging learn different convolution filters? (arXiv:2210.13799) for this data set."""
+"""The figures of 'Does Medical Imaging learn different Convolution Filters?' (arXiv:2210.13799) for this data set."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MARK = "medical"
 
 
 def section(zoo: Zoo) -> Section:
-    """Medical networks one by one, against each other, and against natural ones of equal architecture."""
+    """Distributions of medical networks, and their drift from each other and from natural ones of the same family."""
     title = "Medical imaging"
     about = "The figures of 'Does Medical Imaging learn different Convolution Filters?' (MedNeurIPS 2022)."
     if not is_medical(zoo)[zoo.layers.model].any():
@@ -54,12 +54,12 @@ def section(zoo: Zoo) -> Section:
 
 
 def is_medical(zoo: Zoo) -> Bools:
-    """(models,) whether the visual category is a medical one."""
+    """(models,) whether the visual category is medical."""
     return np.array([str(name).startswith(_MARK) for name in zoo.dataset.models["visual_category"].to_pylist()], bool)
 
 
 def families(zoo: Zoo) -> list[str]:
-    """Architecture families of two models or more with a medical one among them."""
+    """Architecture families with at least two models, of which at least one is medical."""
     medical, found = is_medical(zoo), _families(zoo)
     present = np.unique(zoo.layers.model)
     members: dict[str, list[int]] = {}
@@ -89,7 +89,7 @@ def family_drift(zoo: Zoo, name: str) -> Exhibit:
 
 
 def against_natural(zoo: Zoo) -> Exhibit | None:
-    """Drift between medical and natural models of the same family, with intervals; None where no family has both."""
+    """Drift between medical and natural models of the same family, with intervals; None if no family has both."""
     medical, found = is_medical(zoo), _families(zoo)
     natural = np.array([name == "natural" for name in zoo.dataset.models["visual_category"].to_pylist()])
     rows: list[dict[str, Any]] = []
@@ -118,14 +118,14 @@ def against_natural(zoo: Zoo) -> Exhibit | None:
     rows = with_null_share(rows)
     points = np.array([[row[key] for row in rows] for key in ("drift", "low", "high")])
     labels = [f"{row['family']} ({row['medical']} / {row['natural']}){'*' if row['q'] <= RATE else ''}" for row in rows]
-    told = "; ".join(
+    summary = "; ".join(
         f"{label} {shown(row['drift'])}, {shown(row['expected'])} expected of so few filters"
         for label, row in zip(labels, rows, strict=True)
     )
     return Exhibit(
         name="medical_natural",
         title="Medical against natural models of the same family",
-        says=f"Drift: {told}.",
+        summary=f"Drift: {summary}.",
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query_of(zoo, "medical.against_natural"),
         draw=partial(figures.intervals, labels=labels, found=points, label="drift, nats"),
@@ -140,15 +140,15 @@ def against_natural(zoo: Zoo) -> Exhibit | None:
 
 
 def outliers(zoo: Zoo) -> Exhibit:
-    """Each medical model's drift from all other medical models, and properties of the outliers."""
+    """The drift of each medical model from all other medical models, and properties of the outliers."""
     table = far_out.outlier_table(zoo, is_medical(zoo))
     far = [row for row in table.to_pylist() if row["outlier"]]
-    told = "; ".join(f"{row['model_id']} (drift {row['drift']:.2f}: {row['because']})" for row in far[:10])
+    summary = "; ".join(f"{row['model_id']} (drift {row['drift']:.2f}: {row['because']})" for row in far[:10])
     top = table.slice(0, 30)
     return Exhibit(
         name="medical_outliers",
         title="Medical models by their drift from the others",
-        says=f"{len(far)} of {len(table)} models are outliers{': ' + told if far else ''}.",
+        summary=f"{len(far)} of {len(table)} models are outliers{': ' + summary if far else ''}.",
         table=table,
         query=query_of(zoo, "medical.outliers"),
         draw=partial(
@@ -169,5 +169,5 @@ def _families(zoo: Zoo) -> list[str | None]:
 
 
 def _file_name(name: str) -> str:
-    """A family has only letters, unless the architecture has none, so it is safe in a path."""
+    """The family's name as part of a file name: names that are not only letters become `other`."""
     return name if name.isascii() and name.isalpha() else "other"

@@ -1,4 +1,4 @@
-"""Linear mixed models of measures: differences along an axis at equal architecture and data set."""
+"""Linear mixed models: differences of measures along an axis, at equal architecture and data set."""
 
 from __future__ import annotations
 
@@ -26,19 +26,20 @@ _SHORT = {
 }
 """Labels of a figure."""
 _FACTORS = {"architecture": "architecture family", "data": "training_dataset"}
-"""Random effects, and the axes they are of."""
+"""Random effect -> its axis."""
 _UNSTATED = "(not stated)"
 _MOST_MODELS = 1000
-"""Most models of a fit: more take minutes, so a fixed sample is drawn."""
+"""Largest number of models in a fit. More would take minutes, so a reproducible sample is drawn."""
 _FEWEST_FREE = 3
-"""Models beyond the groups and the levels of random effects."""
+"""Least degrees of freedom: models minus groups and levels of random effects."""
 
 
 def axis_effects(zoo: Zoo) -> Exhibit | str:
-    """Spread of group means along each axis, as they are and at equal architecture and data set; or why there is none.
+    """Spread of group means along each axis, raw and at equal architecture and data set; or a sentence why not.
 
-    y = group + architecture + data set + rest, group fixed, the next two random (statsmodels' MixedLM, REML), y the
-    mean of a measure over a network's layers in units of its standard deviation over networks.
+    Model: y = group + architecture + data set + rest, where group is a fixed effect and the next two are random effects
+    (statsmodels' MixedLM, REML). y: the mean of a measure over a network's layers, in units of its standard deviation
+    over networks.
     """
     if importlib.util.find_spec("statsmodels") is None:
         return "No mixed models: statsmodels is missing (pip install 'filterzoo[report]')."
@@ -52,7 +53,7 @@ def axis_effects(zoo: Zoo) -> Exhibit | str:
     q = adjusted_list(np.array([row["p"] for row in rows], dtype=float))
     rows = [row | {"q": each} for row, each in zip(rows, q, strict=True)]
     left = [row for row in rows if row["q"] <= RATE]
-    told = "; ".join(f"{row['measure']} by {row['axis']} {shown(row['spread'], 2)}" for row in left[:8])
+    summary = "; ".join(f"{row['measure']} by {row['axis']} {shown(row['spread'], 2)}" for row in left[:8])
     labels = [f"{_SHORT[row['measure']]}, {_SHORT[row['axis']]}{'*' if row['q'] <= RATE else ''}" for row in rows]
     series = {
         "as they are": [row["raw_spread"] for row in rows],
@@ -61,7 +62,7 @@ def axis_effects(zoo: Zoo) -> Exhibit | str:
     return Exhibit(
         name="axis_effects",
         title="Differences along each axis at equal architecture and data set",
-        says=f"{len(left)} of {counted(len(rows), 'difference')} left{': ' if told else ''}{told}.",
+        summary=f"{len(left)} of {counted(len(rows), 'difference')} left{': ' if summary else ''}{summary}.",
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query_of(zoo, "mixed_models.axis_effects"),
         draw=partial(figures.bars, labels=labels, series=series),
@@ -106,12 +107,12 @@ def _row(zoo: Zoo, axis: str, measure: str) -> dict[str, Any] | None:
 
 
 def _spread(effects: Doubles) -> float:
-    """Standard deviation over models of the effects of their groups."""
+    """Standard deviation, over models, of the effects of their groups."""
     return float(effects.std())
 
 
 def _fitted(y: Doubles, group: Any, factors: dict[str, Any]) -> dict[str, Any]:
-    """Spread of the fixed effects, p of an F test of them, and shares of variance; NaN where the model has no fit."""
+    """Spread of the fixed effects, p of an F test of them, and shares of variance; NaN if there is no fit."""
     unknown: dict[str, Any] = dict.fromkeys(
         ("spread", "p", "architecture_share", "data_share", "rest_share"), float("nan")
     )

@@ -1,4 +1,4 @@
-"""Outliers: models with a large drift from the others, corrected for few filters, and their properties."""
+"""Outliers: models with a large drift from the others, corrected for small numbers of filters."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from filterzoo_analysis.tables.statistics import Bools
 from filterzoo_analysis.zoo import Zoo
 
 _FAR = 3.5
-"""Robust z score (Iglewicz & Hoaglin 1993) from which a model is called an outlier."""
+"""Robust z score above which a model is an outlier (Iglewicz & Hoaglin 1993)."""
 _FEWEST = 5
-"""Least number of models for calling any an outlier."""
+"""Least number of models. Among fewer, no model is an outlier."""
 _FEWEST_FILTERS = 1000
-"""Least number of filters of an outlier: the drift of fewer is mostly sampling noise."""
+"""Least number of filters of an outlier. The drift of fewer filters is mostly sampling noise."""
 _COLUMNS, _ROWS = 24, 2
-"""Filters drawn of a model."""
+"""Columns and rows of the filters that are drawn of a model."""
 _MOST = 3
-"""Outliers drawn; `medical_outliers` has all."""
+"""Largest number of outliers that are drawn. `medical_outliers` has all."""
 OUTLIER_RULE = (
     f"Outlier: drift from all other models together, less what as many filters of theirs would give (`expected`), that "
     f"lies {_FAR} robust standard deviations (median absolute deviation) above the median; from {_FEWEST} models on, "
@@ -40,9 +40,9 @@ OUTLIER_RULE = (
 
 
 def outlier_table(zoo: Zoo, chosen: Bools) -> pa.Table:
-    """The chosen models by descending drift from the other chosen ones together.
+    """The chosen models by descending drift from all other chosen models together.
 
-    expected: drift from them of as many filters drawn from them; corrected: the drift without that.
+    expected: the drift of as many filters drawn from the others. corrected: the drift minus that.
     """
     cells = cells_of(zoo.layers, zoo.coefficients, by_each_model(zoo.layers, chosen))
     total = cells.histogram.sum(axis=0)
@@ -99,9 +99,9 @@ def _because(zoo: Zoo, cells: Cells, rest: Doubles, cell: int) -> str:
 
 
 def grid(zoo: Zoo, chosen: Bools, query: str) -> Exhibit | None:
-    """Sampled filters of outliers among the chosen models and of the one nearest to the others; None without any.
+    """Sampled filters of outliers among the chosen models, and of the model nearest to the others.
 
-    As the medical paper shows its CompNet. query: reproduces the table.
+    As the medical paper shows CompNet. None if there are no outliers. query: Python that reproduces the table.
     """
     table = outlier_table(zoo, chosen).to_pylist()
     far = [row for row in table if row["outlier"]][:_MOST]
@@ -116,7 +116,7 @@ def grid(zoo: Zoo, chosen: Bools, query: str) -> Exhibit | None:
     return Exhibit(
         name="medical_filters",
         title="Filters of medical outliers, and of a usual model",
-        says="; ".join(f"{name}: {why}" for name, why in shown.items()) + ".",
+        summary="; ".join(f"{name}: {why}" for name, why in shown.items()) + ".",
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query,
         draw=partial(_draw, rows=rows, shown=shown),
@@ -134,7 +134,7 @@ def _draw(figure: Any, rows: list[dict[str, Any]], shown: dict[str, str]) -> Non
 
 
 def _filters(zoo: Zoo, name: str, why: str) -> list[dict[str, Any]]:
-    """Evenly spaced ones of the model's sample, by layer and number."""
+    """Evenly spaced filters of the model's sample, sorted by layer and index."""
     sample = zoo.sample()
     own = sample.filter(pc.equal(sample["model_id"], name)) if len(sample) else sample
     if not len(own):

@@ -1,4 +1,4 @@
-"""Known pairs of a robust and a normal network, and the drift within each."""
+"""Known pairs of a robust and a normal network, and the drift within each pair."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from filterzoo_analysis.tables.statistics import Bools
 from filterzoo_analysis.zoo import Zoo
 
 _DRAWN = 40
-"""Pairs in the figure; the table has all."""
+"""Largest number of pairs in the figure. The table has all."""
 
 
 def times(zoo: Zoo) -> Doubles:
-    """(models,) how often a model counts in the paper's pairs (`pairing.times_paired`); 0 outside pairs."""
+    """(models,) how often a model is counted in the paper's pairs (`pairing.times_paired`); 0 outside pairs."""
     return times_paired(zoo.dataset.models, zoo.analysed)
 
 
 def in_pairs(zoo: Zoo) -> Bools:
-    """(n,) whether a layer is of a model whose pair has both a robust and a normal member."""
+    """(n,) whether the pair of a layer's model has both a robust and a normal member."""
     found: Bools = times(zoo)[zoo.layers.model] > 0
     return found
 
 
 def names(zoo: Zoo) -> list[str]:
-    """The pairs that have layers, by name."""
+    """The sorted names of pairs that have layers."""
     known = zoo.dataset.models["pair_id"].to_pylist()
     return sorted({known[model] for model in zoo.layers.model[in_pairs(zoo)]})
 
 
 def training_sets(zoo: Zoo) -> dict[str, Bools]:
-    """Training set -> (n,) which layers of pairs are of models trained on it, by name; sets without pairs are left out.
+    """Training set -> (n,) which layers belong to models of pairs that were trained on it. Without sets that have none.
 
-    A normal network with an unknown training set takes that of its robust twin.
+    A normal network with an unknown training set has that of the robust network of its pair.
     """
     models = zoo.dataset.models
     stated, pair = models["training_dataset"].to_pylist(), models["pair_id"].to_pylist()
@@ -58,14 +58,14 @@ def training_sets(zoo: Zoo) -> dict[str, Bools]:
 
 
 def is_robust(zoo: Zoo) -> Bools:
-    """(n,) whether a layer is of a model that is known to be robust."""
+    """(n,) whether a layer's model is known to be robust."""
     of_model = np.array([value is True for value in zoo.dataset.models["robust"].to_pylist()])
     found: Bools = of_model[zoo.layers.model]
     return found
 
 
 def each_pair(zoo: Zoo) -> Exhibit:
-    """One row a pair, by descending drift: all layers and first layers, and the measures of both members."""
+    """A row for each pair, by descending drift: drift of all and of first layers, and the measures of both members."""
     names = zoo.dataset.models["pair_id"].to_pylist()
     sets = zoo.dataset.models["training_dataset"].to_pylist()
     chosen, robust = in_pairs(zoo), is_robust(zoo)
@@ -87,12 +87,12 @@ def each_pair(zoo: Zoo) -> Exhibit:
         f"{row['pair_id']}{'' if row['training_dataset'] is None else ', ' + row['training_dataset']}" for row in top
     ]
     drifts = np.array([row["drift"] for row in rows])
-    told = f"drift of robust from normal: median {shown(_median(drifts))}"
+    summary = f"drift of robust from normal: median {shown(_median(drifts))}"
     most = f", largest {shown(top[0]['drift'])} ({top[0]['pair_id']})" if top else ""
     return Exhibit(
         name="robust_pairs",
         title="Drift within each pair",
-        says=f"{counted(len(rows), 'pair')}; {told}{most}.",
+        summary=f"{counted(len(rows), 'pair')}; {summary}{most}.",
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query_of(zoo, "pairs.each_pair"),
         draw=partial(figures.bars, labels=labels, series={"drift, nats": [row["drift"] for row in top]}),
@@ -106,7 +106,7 @@ def each_pair(zoo: Zoo) -> Exhibit:
 
 
 def _drift(zoo: Zoo, rows: Bools, robust: Bools) -> float:
-    """Drift between the robust and the normal layers of `rows`; NaN where one kind has no filters."""
+    """Drift between the robust and the normal layers in `rows`; NaN if one kind has no filters."""
     sums = [zoo.coefficients.histogram[rows & kind].sum(axis=0, dtype=np.float64).ravel() for kind in (robust, ~robust)]
     if any(each.sum() == 0 for each in sums):
         return float("nan")
@@ -114,7 +114,7 @@ def _drift(zoo: Zoo, rows: Bools, robust: Bools) -> float:
 
 
 def _chance(zoo: Zoo, rows: Bools, robust: Bools, drift: float) -> dict[str, float]:
-    """The drift that as many filters drawn from both together would give, and the drift without it."""
+    """`expected`: the drift between as many filters drawn from both together. `corrected`: the drift minus that."""
     sums = [zoo.coefficients.histogram[rows & kind].sum(axis=0, dtype=np.float64) for kind in (robust, ~robust)]
     filters = [int(each[0].sum()) for each in sums]
     both = (sums[0] + sums[1]).ravel()

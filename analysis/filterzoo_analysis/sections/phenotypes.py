@@ -1,4 +1,4 @@
-"""Phenotypes of the scatter of two coefficients: sun, spike, symbols, point (CVPR 2022), cross; by a rule."""
+"""Phenotypes of models by the scatter of two coefficients: sun, spike, symbols, point (CVPR 2022), and cross."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ RULE = (
 )
 KINDS = ("sun", "spike", "symbols", "point", "cross")
 _CROSS, _NEAR, _FEWEST = 0.6, 15.0, 50
-"""A cross: the share of points, how near in degrees, of how many points at least."""
+"""For a cross: share of points near an axis, angle that counts as near in degrees, least number of points."""
 _SHOWN = 11
-"""Models drawn, two or three of each phenotype, beside all filters together."""
+"""Number of models drawn, two or three of each phenotype. Another panel shows all filters."""
 
 
 def scatter(zoo: Zoo) -> Exhibit | None:
-    """Density of (c0, c1) of all sampled filters and of examples of each phenotype; None without a sample."""
+    """Density of (c0, c1) for all sampled filters and for examples of each phenotype; None without a sample."""
     sample = zoo.sample()
     if not len(sample):
         return None
@@ -46,7 +46,7 @@ def scatter(zoo: Zoo) -> Exhibit | None:
     return Exhibit(
         name="phenotypes",
         title="The first two coefficients, and phenotypes",
-        says="Models by phenotype: " + ", ".join(f"{kind} {count:,}" for kind, count in counts.items()) + ".",
+        summary="Models by phenotype: " + ", ".join(f"{kind} {count:,}" for kind, count in counts.items()) + ".",
         table=table,
         query=query_of(zoo, "phenotypes.scatter"),
         draw=partial(figures.densities, clouds=shown),
@@ -59,7 +59,7 @@ def scatter(zoo: Zoo) -> Exhibit | None:
 
 
 def of_models(zoo: Zoo) -> dict[str, str]:
-    """model_id -> phenotype, for models in `filters_sample`."""
+    """model_id -> phenotype, for the models in `filters_sample`."""
     sample = zoo.sample()
     return {name: phenotype(*each) for name, each in _clouds(zoo, sample).items()} if len(sample) else {}
 
@@ -78,7 +78,7 @@ def _clouds(zoo: Zoo, sample: pa.Table) -> dict[str, tuple[Doubles, Bools]]:
 def coefficients(zoo: Zoo, sample: pa.Table) -> tuple[Doubles, Bools]:
     """((n, 2) coefficients of sampled filters along the first two components, (n,) whether the filter is all zeros).
 
-    Centred by the mean of all filters, as the paper's are.
+    Coefficients are centred by the mean of all filters, as in the paper.
     """
     weights = sample["weights"].combine_chunks().flatten().to_numpy().reshape(-1, 9).astype(np.float64)
     weights = np.where(np.isfinite(weights).all(axis=1, keepdims=True), weights, 0.0)
@@ -96,7 +96,7 @@ def _last(model_id: str) -> str:
 
 
 def phenotype(points: Doubles, zero: Bools) -> str:
-    """The name by RULE of a model's points (n, 2)."""
+    """The phenotype, by RULE, of a model with points (n, 2)."""
     if zero.mean() >= 0.5:
         return "point"
     if len(np.unique(np.rint(points * 64), axis=0)) < len(points) / 4:
@@ -108,7 +108,7 @@ def phenotype(points: Doubles, zero: Bools) -> str:
 
 
 def _along_axes(points: Doubles) -> float:
-    """Share of the outer half of a cloud (n, 2) that lies near an axis, once both coordinates spread alike."""
+    """Share of the outer half of a cloud (n, 2) near an axis, after scaling both coordinates to equal spread."""
     spread = points.std(axis=0)
     if len(points) < _FEWEST or not spread.all():
         return 0.0
@@ -118,7 +118,7 @@ def _along_axes(points: Doubles) -> float:
 
 
 def _examples(kinds: list[str]) -> list[int]:
-    """Places of some models of each phenotype, the rare ones first."""
+    """Indices of some models of each phenotype, rare phenotypes first."""
     groups = sorted(
         ([i for i, kind in enumerate(kinds) if kind == name] for name in set(kinds)),
         key=lambda places: (len(places), places),

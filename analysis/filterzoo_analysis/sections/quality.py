@@ -21,7 +21,7 @@ MEASURES = {
     "orthogonality": "orthogonality",
 }
 BOUNDS = {"sparsity": (0.0, 1.0), "variance_entropy": (0.0, float(np.log10(9))), "orthogonality": (0.0, 1.0)}
-"""The range of each measure, which limits intervals."""
+"""The range of each measure. Intervals are clipped to it."""
 POINTS = (
     "Boxes: layers. Points: means over models with 95 % intervals, models drawn again, wider for few; they end at what "
     "is possible: 0 and 1, of entropy 0 and .954."
@@ -43,13 +43,13 @@ def by_depth(zoo: Zoo) -> Exhibit:
     line = [_mean(threshold[decile == number]) for number in range(10)]
     panels["variance entropy"]["all models"]["line"] = line
     ends = {name: (panels[name]["all models"]["mean"][0], panels[name]["all models"]["mean"][-1]) for name in panels}
-    told = "; ".join(
+    summary = "; ".join(
         f"{name} {shown(first)} in the first and {shown(last)} in the last" for name, (first, last) in ends.items()
     )
     return Exhibit(
         name="quality_by_depth",
         title="Quality by relative depth",
-        says=f"Mean over models by decile of depth: {told}.",
+        summary=f"Mean over models by decile of depth: {summary}.",
         table=table_of(table | {"mean_threshold": np.tile(line, len(MEASURES))}),
         query=query_of(zoo, "quality.by_depth"),
         draw=partial(figures.depth_panels, ticks=DECILES, panels=panels),
@@ -59,7 +59,7 @@ def by_depth(zoo: Zoo) -> Exhibit:
 
 
 def measures_by_depth(zoo: Zoo, series: dict[str, Bools]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(columns of a table, panels of a figure) of the measures by depth for each named choice of layers."""
+    """(columns of a table, panels of a figure): the measures by depth, for each series: name -> (n,) its layers."""
     layers = zoo.layers
     decile = depth_decile(layers.numbers("conv_depth_norm"))
     rows: list[dict[str, Any]] = []
@@ -77,7 +77,7 @@ def measures_by_depth(zoo: Zoo, series: dict[str, Bools]) -> tuple[dict[str, Any
 
 
 def model_means(layers: Layers, values: Doubles, rows: Bools) -> Doubles:
-    """Mean of a measure of each model over its layers in `rows`; NaN where it has none."""
+    """(models,): mean of a measure over each model's layers in `rows`; NaN for models without such layers."""
     known = rows & np.isfinite(values)
     models = len(layers.models)
     counts = np.bincount(layers.model[known], minlength=models)
@@ -87,10 +87,11 @@ def model_means(layers: Layers, values: Doubles, rows: Bools) -> Doubles:
 
 
 def paper_means(zoo: Zoo, column: str, rows: Bools) -> Doubles:
-    """A measure of each model over its layers in `rows` as arXiv:2204.02481 takes it; NaN where it has none.
+    """(models,): a measure over each model's layers in `rows`, as in arXiv:2204.02481; NaN without such layers.
 
-    Sparsity: share of all filters. Variance entropy: mean over layers, weighted by the filters it is of. Orthogonality:
-    mean over layers, weighted by output channels. Sparse filters, and those of the entropy, are the variant's.
+    Sparsity: share of all filters. Variance entropy: mean over layers, weighted by the number of filters it is computed
+    from. Orthogonality: mean over layers, weighted by output channels. The variant defines which filters are sparse and
+    which the entropy uses.
     """
     layers, found = zoo.layers, zoo.coefficients
     if column == "sparsity":
@@ -108,7 +109,7 @@ def paper_means(zoo: Zoo, column: str, rows: Bools) -> Doubles:
 
 
 def degenerated(zoo: Zoo) -> Exhibit:
-    """Share of degenerated layers (docs/measures.md, 3) by kind of convolution and depth."""
+    """Share of degenerated layers (docs/measures.md, 3), by kind of convolution and depth."""
     layers = zoo.layers
     state = is_degenerated(layers)
     kinds = np.array(layers.table["kind"].to_pylist(), dtype=object)
@@ -134,11 +135,13 @@ def degenerated(zoo: Zoo) -> Exhibit:
         series[kind] = np.array(found).T
     known = np.isfinite(state)
     share = state[known].mean() if known.any() else np.nan
-    told = f"{int(np.nansum(state)):,} of {int(known.sum()):,} layers ({shown(100 * share, 1)} %) are degenerated; "
+    summary = f"{int(np.nansum(state)):,} of {int(known.sum()):,} layers ({shown(100 * share, 1)} %) are degenerated; "
     return Exhibit(
         name="degenerated",
         title="Degenerated layers by kind and depth",
-        says=told + "; ".join(_told(kind, [row for row in rows if row["kind"] == kind]) for kind in names) + ".",
+        summary=summary
+        + "; ".join(_summary(kind, [row for row in rows if row["kind"] == kind]) for kind in names)
+        + ".",
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query_of(zoo, "quality.degenerated"),
         draw=partial(
@@ -154,7 +157,7 @@ def degenerated(zoo: Zoo) -> Exhibit:
 
 
 def is_degenerated(layers: Layers) -> Doubles:
-    """1.0, 0.0 or, where a measure is undefined, NaN for each layer: `entropy.is_degenerated` on arrays."""
+    """`entropy.is_degenerated` for arrays: 1.0 or 0.0 for each layer, NaN if a measure is undefined."""
     entropy, threshold = layers.numbers("variance_entropy"), layers.numbers("variance_entropy_threshold")
     sparsity = layers.numbers("sparsity")
     with np.errstate(invalid="ignore"):
@@ -164,7 +167,7 @@ def is_degenerated(layers: Layers) -> Doubles:
 
 
 def quartiles(sample: Doubles) -> dict[str, float]:
-    """The three of a sample, NaN where it is empty."""
+    """The quartiles of a sample; NaN if it is empty."""
     found = np.quantile(sample, _QUARTILES) if len(sample) else np.full(3, np.nan)
     return dict(zip(("lower_quartile", "median", "upper_quartile"), found.tolist(), strict=True))
 
@@ -179,7 +182,7 @@ def _in_decile(
     return row | quartiles(sample), sample
 
 
-def _told(kind: str, rows: list[dict[str, Any]]) -> str:
+def _summary(kind: str, rows: list[dict[str, Any]]) -> str:
     layers, found = sum(row["layers"] for row in rows), sum(row["degenerated"] for row in rows)
     return f"{kind}: {found:,} of {layers:,}"
 

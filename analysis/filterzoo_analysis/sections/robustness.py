@@ -1,4 +1,4 @@
-"""Adversarial robustness through the lens of convolutional filters (arXiv:2204.02481): robust against normal."""
+"""The figures of 'Adversarial Robustness through the Lens of Convolutional Filters' (arXiv:2204.02481)."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from filterzoo_analysis.sections.subsets import ratio_intervals
 from filterzoo_analysis.zoo import Zoo
 
 _GRID = 24
-"""Filters drawn of a layer."""
+"""Number of filters drawn of a layer."""
 
 
 def section(zoo: Zoo) -> Section:
-    """All comparisons that the known pairs and accuracies allow."""
+    """All comparisons for which pairs or accuracies are known."""
     title = "Robustness lens: robust against normal"
     about = "The figures of 'Adversarial Robustness through the Lens of Convolutional Filters' (CVPR-W 2022)."
     exhibits: list[Exhibit] = []
@@ -61,7 +61,7 @@ def section(zoo: Zoo) -> Section:
 
 
 def robust_ridge(zoo: Zoo) -> Exhibit:
-    """Distributions of the coefficients by training set, normal and robust members of pairs apart."""
+    """Distributions of the coefficients by training set, separately for normal and robust members of pairs."""
     robust = pairs.is_robust(zoo).astype(np.int64)
     sets = pairs.training_sets(zoo) or {"pairs": pairs.in_pairs(zoo)}
     group, labels = np.full(len(zoo.layers), -1), []
@@ -84,7 +84,9 @@ def explained_variance(zoo: Zoo) -> Exhibit:
         series[name] = np.stack([ratio, *ratio_intervals(zoo, wanted, ratio)])
         known = wanted & np.isfinite(zoo.coefficients.sparse)
         sparse[name] = zoo.coefficients.sparse[known].sum() / max(1, zoo.layers.count[known].sum())
-    told = "; ".join(f"{name}: " + ", ".join(interval(*each) for each in ratios.T) for name, ratios in series.items())
+    summary = "; ".join(
+        f"{name}: " + ", ".join(interval(*each) for each in ratios.T) for name, ratios in series.items()
+    )
     first = {name: " ".join(f"{share:.3f}"[1:] for share in ratios[0, :3]) for name, ratios in series.items()}
     columns = {
         f"{name}{end}": values
@@ -94,7 +96,9 @@ def explained_variance(zoo: Zoo) -> Exhibit:
     return Exhibit(
         name="robust_explained_variance",
         title="Explained variance of robust and normal networks",
-        says=f"{told}. Sparse filters: " + ", ".join(f"{name} {share:.1%}" for name, share in sparse.items()) + ".",
+        summary=f"{summary}. Sparse filters: "
+        + ", ".join(f"{name} {share:.1%}" for name, share in sparse.items())
+        + ".",
         table=table_of({"component": np.arange(FILTER_SIZE), **columns}),
         query=query_of(zoo, "robustness.explained_variance"),
         draw=partial(
@@ -117,7 +121,7 @@ def explained_variance(zoo: Zoo) -> Exhibit:
 
 
 def pairs_drawn(zoo: Zoo) -> list[str]:
-    """The pairs whose grids are requested, by default the first one."""
+    """The pairs whose grids are requested; by default the first pair."""
     known = pairs.names(zoo)
     if "all" in zoo.grids:
         return known
@@ -125,9 +129,9 @@ def pairs_drawn(zoo: Zoo) -> list[str]:
 
 
 def first_and_last(zoo: Zoo, pair: str | None = None) -> Exhibit | None:
-    """Filters of the first and last 3x3 layer of one pair, from `filters_sample`; None where it holds none.
+    """Filters of the first and the last 3x3 layer of a pair, from `filters_sample`; None if it has none of them.
 
-    pair: None for the first one.
+    pair: None for the first pair.
     """
     sample = zoo.sample()
     if not len(sample):
@@ -160,7 +164,7 @@ def first_and_last(zoo: Zoo, pair: str | None = None) -> Exhibit | None:
     return Exhibit(
         name="robust_filters" if number == 0 else f"robust_filters_{number + 1}",
         title=f"First and last 3x3 layer of the pair {figures.short(name, 60)}",
-        says="Sampled filters: "
+        summary="Sampled filters: "
         + ", ".join(f"{kind} {layer} {count}" for (kind, layer), count in counts.items())
         + ".",
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),

@@ -1,4 +1,4 @@
-"""Principal components of parts of a data set: eigenimages, explained variance and how it adds up."""
+"""Principal components of subsets of a data set: eigenimages, explained variance, and its cumulative sum."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from filterzoo_analysis.zoo import Zoo
 
 _REPLICATES = 200
 _MOST = 14
-"""Subsets drawn: those of most models."""
+"""Largest number of subsets: those with the most models."""
 _AXES = ("training_dataset", "visual_category")
 
 
 def subsets(zoo: Zoo) -> dict[str, Bools]:
-    """Name -> (n,) layers of it: all, robust and normal members of pairs, each training set and visual category.
+    """Name -> (n,) its layers: all, robust and normal members of pairs, each training set and visual category.
 
-    A subset of the same layers as one before it is left out, and of many the smaller ones.
+    A subset with the same layers as an earlier one is left out. If there are too many, the smallest are left out.
     """
     found = {"all": np.ones(len(zoo.layers), bool)}
     paired, robust = pairs.in_pairs(zoo), pairs.is_robust(zoo)
@@ -42,7 +42,7 @@ def subsets(zoo: Zoo) -> dict[str, Bools]:
 
 
 def components(zoo: Zoo) -> Exhibit:
-    """The nine principal components of each subset as pictures, with their shares of variance."""
+    """The nine principal components of each subset as images, with their shares of variance."""
     names, vectors, ratios = [], [], []
     for name, rows in subsets(zoo).items():
         found = principal_components(zoo.coefficients.moments(rows))
@@ -57,11 +57,11 @@ def components(zoo: Zoo) -> Exhibit:
     ]
     stacked = np.concatenate(vectors) if vectors else np.zeros((0, 9))
     first = [" ".join(shown(share) for share in ratio[:3]) for ratio in ratios]
-    told = "; ".join(f"{name} {shares}" for name, shares in zip(names, first, strict=True))
+    summary = "; ".join(f"{name} {shares}" for name, shares in zip(names, first, strict=True))
     return Exhibit(
         name="subset_components",
         title="Principal components of subsets",
-        says=f"Share of variance of the first three: {told}.",
+        summary=f"Share of variance of the first three: {summary}.",
         table=table_of(
             {
                 "subset": np.repeat(names, 9),
@@ -82,18 +82,18 @@ def components(zoo: Zoo) -> Exhibit:
 
 
 def cumulative(zoo: Zoo) -> Exhibit:
-    """How much of the variance the first components explain together, for each subset, with intervals over models."""
+    """The cumulative explained variance of each subset, with intervals over models."""
     series: dict[str, Doubles] = {}
     for name, rows in subsets(zoo).items():
         found = principal_components(zoo.coefficients.moments(rows))
         if found is not None:
             values = np.cumsum(found.ratio)
             series[name] = np.stack([values, *ratio_intervals(zoo, rows, found.ratio, cumulative=True)])
-    told = "; ".join(f"{name} {shown(values[0, 2])}" for name, values in series.items())
+    summary = "; ".join(f"{name} {shown(values[0, 2])}" for name, values in series.items())
     return Exhibit(
         name="cumulative_variance",
         title="Cumulative explained variance of subsets",
-        says=f"The first three components together: {told}.",
+        summary=f"The first three components together: {summary}.",
         table=table_of(
             {
                 "subset": np.repeat(list(series), 9),
@@ -118,9 +118,9 @@ def cumulative(zoo: Zoo) -> Exhibit:
 
 
 def ratio_intervals(zoo: Zoo, rows: Bools, ratio: Doubles, *, cumulative: bool = False) -> tuple[Doubles, Doubles]:
-    """Intervals of `ratio`, the explained variance ratio of the layers in `rows`, (9,) each, models drawn again.
+    """Intervals of `ratio`, the explained variance ratio of the layers in `rows`, (9,) each, by resampling models.
 
-    NaN below FEWEST_MODELS models. cumulative: of its running sum.
+    NaN below FEWEST_MODELS models. cumulative: intervals of its cumulative sum.
     """
     places = np.flatnonzero(rows)
     names, place = np.unique(zoo.layers.model[places], return_inverse=True)

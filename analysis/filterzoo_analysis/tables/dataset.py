@@ -1,4 +1,4 @@
-"""A published data set for analyses: its small tables and `layers` in Arrow, without filters."""
+"""A published data set for analyses: its small tables and `layers` as Arrow tables, without filters."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from filterzoo_publish.schema import arrow_schema
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DataSet:
-    """The tables that analyses need. models: by model_id. layers: by model_id and place.
+    """The tables that analyses need. models: sorted by model_id. layers: sorted by model_id and layer_index.
 
-    skipped, confidences: as published. name: as the user wrote it. All columns are those of `filterzoo_publish.schema`;
-    one that an old release lacks is null.
+    skipped, confidences: as published. name: as the user wrote it. The columns are those of `filterzoo_publish.schema`.
+    A column that an older release lacks is null.
     """
 
     name: str
@@ -34,9 +34,9 @@ class DataSet:
 
 
 def read(target: str, revision: str | None = None) -> DataSet:
-    """The data set at TARGET, a folder or `user/name` on the Hub; no file of `filters` is opened.
+    """The data set at TARGET, a folder or `user/name` on the Hub. No file of `filters` is opened.
 
-    Raises StartError where there is none.
+    StartError if there is no data set.
     """
     files = open_published(target, revision)
     if not files.paths("models"):

@@ -1,4 +1,4 @@
-"""Known pairs of a robust and a normal network, and the multiplicity of each model."""
+"""Known pairs of a robust and a normal network, and how often each model is counted."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from filterzoo_analysis.tables.statistics import Bools
 
 
 def times_paired(models: pa.Table, analysed: Bools) -> Doubles:
-    """(models,) the multiplicity of a model: a normal network counts once for each robust one of its pair.
+    """(models,) how often a model is counted: a normal network once for each robust network of its pair.
 
-    As in the paper (arXiv:2204.02481, `robust_vs_normal_pairings.csv`), a robust network is in one row, a normal one in
-    a row for each robust one that shares it. Several normal ones of a pair share these rows. 0 for models that are in
-    no pair of both kinds, and for those that are not `analysed`.
+    As in the paper (arXiv:2204.02481, `robust_vs_normal_pairings.csv`): a robust network has one row, a normal network
+    has a row for each robust network that shares it. Several normal networks of a pair share these rows equally. 0 for
+    models without a pair of both kinds, and for models that are not `analysed`.
     """
     members: defaultdict[str, dict[bool, list[int]]] = defaultdict(lambda: {False: [], True: []})
     columns = (models[name].to_pylist() for name in ("pair_id", "robust"))

@@ -1,4 +1,4 @@
-"""Selects the models of a report: an expression over the columns of `models`, and kinds to exclude."""
+"""Selects the models of a report: by an expression over the columns of `models`, and by kinds to exclude."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 
 
 def matching(models: pa.Table, expression: str) -> Bools:
-    """(models,) where the expression holds, such as `task == "segmentation" and filters_3x3 > 1000`.
+    """(models,) whether the expression holds, such as `task == "segmentation" and filters_3x3 > 1000`.
 
-    Columns of `models`, texts, numbers, True, False and None, compared (`in` takes a list) and joined by `and`, `or`,
-    `not`. Nothing is called: the expression is parsed and never executed. A comparison with an unknown value is false,
-    but for `is None`. StartError says what is wrong with an expression.
+    It compares columns of `models`, strings, numbers, True, False and None (`in` takes a list), joined by `and`, `or`,
+    `not`. The expression is parsed, never executed. A comparison with an unknown value is false, except for `is None`.
+    StartError for an invalid expression.
     """
     if len(expression) > _LONGEST:
         raise StartError(f"--where: longer than {_LONGEST} characters")
@@ -62,7 +62,7 @@ def matching(models: pa.Table, expression: str) -> Bools:
 
 
 def left_out(models: pa.Table, kinds: Sequence[str]) -> dict[str, Bools]:
-    """Kind -> (models,) which of them it leaves out. StartError for a word that EXCLUDABLE lacks."""
+    """Kind -> (models,) which models it excludes. StartError for a kind that is not in EXCLUDABLE."""
     for kind in kinds:
         if kind not in EXCLUDABLE:
             raise StartError(f"--exclude {kind!r}: known are {', '.join(EXCLUDABLE)}, none")

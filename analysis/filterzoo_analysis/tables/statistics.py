@@ -1,4 +1,4 @@
-"""The 3x3 layers of a data set as NumPy arrays, and sums of their statistics over any groups."""
+"""The 3x3 layers of a data set, with their statistics as NumPy arrays."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ Bools = npt.NDArray[np.bool_]
 DECILES = tuple(
     "[0, .1]" if not number else f"(.{number}, {'1' if number == 9 else f'.{number + 1}'}]" for number in range(10)
 )
-"""Names of the ten parts of relative depth (docs/measures.md, 2), the first one closed on both sides."""
+"""Names of the deciles of relative depth (docs/measures.md, 2). Only the first is closed on both sides."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layers:
-    """The 3x3 layers that have statistics, of models that are no copies; row i of every field is one layer.
+    """The 3x3 layers with statistics, of models that are no copies. Row i of every field belongs to layer i.
 
-    table: their rows of `layers` without the statistics. model: row of its model in `models`. count: finite filters.
-    scaled_mean, raw_mean: (n, 9); scaled_m2, raw_m2: (n, 9, 9), not divided. histogram: uint32 (n, 9, 70).
+    table: rows of `layers` without the statistics. model: index of the layer's model in `models`. count: number of
+    finite filters. scaled_mean, raw_mean: (n, 9). scaled_m2, raw_m2: (n, 9, 9), sums, not divided by count. histogram:
+    uint32 (n, 9, 70).
     """
 
     models: pa.Table
@@ -43,7 +44,7 @@ class Layers:
     histogram: npt.NDArray[np.uint32]
 
     def __len__(self) -> int:
-        """How many layers."""
+        """The number of layers."""
         return len(self.model)
 
     def numbers(self, column: str) -> Doubles:
@@ -52,7 +53,7 @@ class Layers:
         return values
 
     def out_channels(self) -> Doubles:
-        """(n,) the first axis of each layer's shape."""
+        """(n,) the output channels of each layer."""
         found: Doubles = pc.list_element(self.table["shape"], 0).to_numpy().astype(np.float64)
         return found
 
@@ -79,13 +80,13 @@ _STATISTICS = ("raw_mean", "raw_m2", "scaled_mean", "scaled_m2", "dct_histogram"
 
 
 def originals(models: pa.Table) -> Bools:
-    """(models,) which models are no copies: a copy's weights are no second observation."""
+    """(models,) which models are no copies. A copy is not an independent observation."""
     found: Bools = pc.is_null(models["duplicate_of"]).to_numpy()
     return found
 
 
 def layers_of(dataset: DataSet, analysed: Bools | None = None) -> Layers:
-    """The layers that analyses run over: those of the models in `analysed`, which are the originals if it is None."""
+    """The layers that analyses use: those of the models in `analysed`; None for all models that are no copies."""
     models = dataset.models
     own = models.filter(pa.array(originals(models) if analysed is None else analysed))["model_id"]
     table = dataset.layers
@@ -111,6 +112,6 @@ def _lists(table: pa.Table, column: str, length: int) -> Any:
 
 
 def depth_decile(depth: Doubles) -> Ints:
-    """0 to 9: [0, .1], (.1, .2], ... (.9, 1] (docs/measures.md, 2)."""
+    """The index of each depth's decile, 0 to 9: [0, .1], (.1, .2], ... (.9, 1] (docs/measures.md, 2)."""
     edges = np.arange(1, 10) / 10
     return np.searchsorted(edges, depth, side="left").astype(np.int64)

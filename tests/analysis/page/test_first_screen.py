@@ -83,7 +83,7 @@ def test_a_data_set_without_3x3_filters_says_so():
 
 def test_the_mosaic_has_as_many_filters_of_each_network():
     codes = np.array([1] * 90 + [2] * 5 + [3] * 40)
-    order = first_screen._in_turn(codes)
+    order = first_screen._round_robin(codes)
     assert sorted(order) == list(range(len(codes)))
     assert np.bincount(codes[order[:15]]).tolist() == [0, 5, 5, 5]
     assert np.bincount(codes[order[:25]]).tolist() == [0, 10, 5, 10]

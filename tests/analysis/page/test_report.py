@@ -74,8 +74,8 @@ def test_every_figure_is_saved_with_its_table_and_query(mixed, report_of_mixed):
             assert stem.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
         assert pq.read_table(stem.with_suffix(".parquet")).equals(exhibit.table)
         assert pyarrow.csv.read_csv(stem.with_suffix(".csv")).num_rows == len(exhibit.table)
-        assert exhibit.says.strip()
-        assert exhibit.says.endswith(".")
+        assert exhibit.summary.strip()
+        assert exhibit.summary.endswith(".")
 
 
 def remade(figures, pattern="*") -> list[str]:

@@ -70,8 +70,8 @@ def test_a_planted_difference_of_twins_is_shown_with_its_sign_and_size(planted):
         assert row["low"] < row["difference"] < row["high"] < 0
     # Logits of another size are as often right, and in another order only by chance.
     assert not any(row["differs"] for row in rows(exhibit, measure="accuracy"))
-    assert "over_confidence, digits, clean: -0." in exhibit.says
-    assert "accuracy" not in exhibit.says
+    assert "over_confidence, digits, clean: -0." in exhibit.summary
+    assert "accuracy" not in exhibit.summary
     (answer,) = exhibit.answers
     assert "digits, clean: -0." in answer.ours
 
@@ -173,7 +173,7 @@ def test_a_planted_difference_of_activations_is_found_at_equal_architecture():
     assert row["differs"]
     none = functions.functions(functions_zoo(0.0))
     assert not any(row["differs"] for row in rows(none))
-    assert "No difference is shown" in none.says
+    assert "No difference is shown" in none.summary
 
 
 def weights_zoo(*, is_planted: bool, seed: int = 4):
@@ -198,10 +198,10 @@ def test_a_planted_correlation_with_sparsity_is_found_at_equal_architecture():
     assert row["rho"] > 0.6
     assert row["low"] > 0
     assert row["stands_out"]
-    assert "over_confidence with sparsity" in exhibit.says
+    assert "over_confidence with sparsity" in exhibit.summary
     none = weights.correlation(weights_zoo(is_planted=False))
     assert not any(row["stands_out"] for row in rows(none))
-    assert "No correlation is shown" in none.says
+    assert "No correlation is shown" in none.summary
 
 
 def test_drift_from_the_twin_is_that_of_the_pairs_section(planted):

@@ -29,7 +29,7 @@ def test_facts_and_guesses_are_told_apart():
         ("stated", "elsewhere/other", "made/tuned@1"),
         ("stated", "made/m2@1", "made/tuned@1"),
     }
-    assert "descent that weights suggest 1" in exhibit.says
+    assert "descent that weights suggest 1" in exhibit.summary
     everything = lineage.lineage(prepare(synthetic.dataset(models), exclude=()))
     assert sum(row["kind"] == "inferred" for row in everything.table.to_pylist()) > 1
 

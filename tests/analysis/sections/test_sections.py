@@ -141,7 +141,7 @@ def test_explained_variance_of_both_sets_has_intervals():
     assert table["robust_low"][0] > table["normal_high"][0]
     few = robustness.explained_variance(zoo_of(models[:4]))
     assert few.table["robust_low"].null_count == 9
-    assert "(no interval)" in few.says
+    assert "(no interval)" in few.summary
 
 
 def test_each_pair_has_its_drift_and_the_measures_of_both_members():

@@ -1,1 +1,1 @@
-"""Confidence of evaluated networks, as in arXiv:2210.05938: figures and comparisons of `confidences`."""
+"""Figures and comparisons of the config `confidences`, as in arXiv:2210.05938."""

@@ -1,4 +1,4 @@
-"""Comparisons that are judged together, as points with intervals: what differs in spite of how many there are."""
+"""Exhibits of many comparisons, as points with intervals, with p values adjusted for their number."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Row = dict[str, Any]
 
 
 def judged(rows: Sequence[Mapping[str, Any]], flag: str) -> list[Row]:
-    """The rows with `q`, which is `p` adjusted for all of them (Benjamini & Hochberg), and whether it is small."""
+    """Adds `q`, which is `p` adjusted for all rows (Benjamini & Hochberg), and the column `flag`: q is at most RATE."""
     q = adjusted_list(np.array([row["p"] for row in rows], dtype=float))
     return [{**row, "q": each, flag: bool(each <= RATE)} for row, each in zip(rows, q, strict=True)]
 
 
-def told(row: Mapping[str, Any], about: str, value: str) -> str:
+def described(row: Mapping[str, Any], about: str, value: str) -> str:
     """`about, digits, clean: 0.31 [0.28, 0.35]`."""
     return f"{about}, {row['image_set']}, {row['attack']}: {interval(row[value], row['low'], row['high'])}"
 
@@ -34,7 +34,7 @@ def exhibit(
     *,
     name: str,
     title: str,
-    says: str,
+    summary: str,
     query: str,
     value: str,
     flag: str,
@@ -44,16 +44,17 @@ def exhibit(
     notes: tuple[str, ...],
     answers: tuple[Answer, ...] = (),
 ) -> Exhibit:
-    """rows: what the table has, of `judged`; drawn: those of them in the figure, each at its place `about`.
+    """An exhibit of comparisons. rows: those of the table, from `judged`. drawn: those of the figure.
 
-    value: column of the points, whose intervals are `low` and `high`. flag: column of what is drawn strongly. count:
-    column of what stands in brackets. axis: what the points are. Empty notes are left out.
+    about: the label of a row. value: the column of the points; their intervals are `low` and `high`. flag: the column
+    that says which points are drawn strongly. count: the column of the number in brackets. axis: the label of the x
+    axis. Empty notes are left out.
     """
     labels = [f"{about(row)}, {row['image_set']}, {row['attack']} ({row[count]})" for row in drawn]
     return Exhibit(
         name=name,
         title=title,
-        says=says,
+        summary=summary,
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query_of(zoo, query),
         draw=partial(

@@ -37,7 +37,7 @@ _RELIABILITY_NOTE = (
 
 
 def roc(zoo: Zoo) -> Exhibit:
-    """ROC curves of confidence as a detector of right answers, a line a network."""
+    """ROC curves of confidence as a detector of right answers, a line for each network."""
     found, _ = evaluations(zoo)
     found = [each for each in found if np.isfinite(each.number("auroc"))]
     rows: list[dict[str, Any]] = []
@@ -50,7 +50,7 @@ def roc(zoo: Zoo) -> Exhibit:
             | {"threshold": (bins - i) / bins, "false_positive_rate": false[i], "true_positive_rate": true[i]}
             for i in range(bins + 1)
         ]
-    told = "; ".join(
+    summary = "; ".join(
         f"{image_set}, {attack}, {kind} {shown(float(np.mean(own)))}"
         for (image_set, attack), here in conditions(found).items()
         for kind in KINDS
@@ -60,7 +60,7 @@ def roc(zoo: Zoo) -> Exhibit:
     return Exhibit(
         name="confidence_roc",
         title="Confidence as a detector of right answers: ROC curves",
-        says=f"Mean area under the curve over networks: {told}.",
+        summary=f"Mean area under the curve over networks: {summary}.",
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query_of(zoo, "confidences.curves.roc"),
         draw=partial(drawing.rocs, found=found, grid=grid),
@@ -70,7 +70,7 @@ def roc(zoo: Zoo) -> Exhibit:
 
 
 def reliability(zoo: Zoo) -> Exhibit:
-    """Reliability diagrams: accuracy in each bin of confidence, all networks of a kind together."""
+    """Reliability diagrams: accuracy in each bin of confidence, over all networks of a kind."""
     found, _ = evaluations(zoo)
     rows: list[dict[str, Any]] = []
     for (image_set, attack), here in conditions(found).items():
@@ -78,7 +78,7 @@ def reliability(zoo: Zoo) -> Exhibit:
             own = [each.counts() for each in here if each.kind == kind]
             if own:
                 rows += [{"image_set": image_set, "attack": attack, "kind": kind, **row} for row in _bins(sum(own))]
-    told = "; ".join(
+    summary = "; ".join(
         f"{image_set}, {attack}, {kind} {shown(error_of(these))}"
         for (image_set, attack), here in conditions(found).items()
         for kind in KINDS
@@ -88,7 +88,7 @@ def reliability(zoo: Zoo) -> Exhibit:
     return Exhibit(
         name="reliability",
         title="Reliability: accuracy by confidence",
-        says=f"Calibration error of the images of all networks together: {told}.",
+        summary=f"Calibration error of the images of all networks together: {summary}.",
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query_of(zoo, "confidences.curves.reliability"),
         draw=partial(drawing.reliabilities, found=found, rows=rows, grid=grid),

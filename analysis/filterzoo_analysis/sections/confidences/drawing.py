@@ -1,4 +1,4 @@
-"""Figures of confidence: grids with a row for each image set and a column for each attack, settings at each panel."""
+"""Figures of confidence: grids with a row for each image set and a column for each attack."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _GRID = np.linspace(0, 1, 101)
 
 
 def scatters(figure: Any, found: Sequence[Evaluation], grid: Grid) -> None:
-    """Confidence on right (x) against wrong images (y), coloured by accuracy; a star in the best corner."""
+    """Confidence on right (x) and on wrong images (y), coloured by accuracy. A star marks the best corner."""
     image = None
     axes = _axes(figure, grid)
     for axis, here in _panels(axes, found, grid):
@@ -43,7 +43,7 @@ def scatters(figure: Any, found: Sequence[Evaluation], grid: Grid) -> None:
 
 
 def grouped_bars(figure: Any, rows: Sequence[Mapping[str, Any]], label: str) -> None:
-    """A bar for each kind of network in each image set and attack, with its interval; hollow without one."""
+    """A bar for each kind of network, image set and attack, with its interval. Bars without interval are hollow."""
     axis = figure.subplots()
     places = {key: i for i, key in enumerate(dict.fromkeys((row["image_set"], row["attack"]) for row in rows))}
     kinds = [kind for kind in KINDS if any(row["kind"] == kind for row in rows)]
@@ -64,7 +64,7 @@ def grouped_bars(figure: Any, rows: Sequence[Mapping[str, Any]], label: str) -> 
 
 
 def rocs(figure: Any, found: Sequence[Evaluation], grid: Grid) -> None:
-    """A thin line for each network, a thick one for the mean of its kind; the diagonal is chance."""
+    """A thin line for each network and a thick one for the mean of each kind. The diagonal is chance."""
     axes = _axes(figure, grid)
     for axis, here in _panels(axes, found, grid):
         if not here:
@@ -77,16 +77,16 @@ def rocs(figure: Any, found: Sequence[Evaluation], grid: Grid) -> None:
                 axis.plot(false, true, color=colour, lw=0.7, alpha=0.45)
             if lines:
                 mean = np.mean([np.interp(_GRID, false, true) for false, true in lines], axis=0)
-                # A curve that rises at once has two values at 0, of which the first is 0.
+                # A curve that rises immediately has two values at 0; the first is 0.
                 axis.plot([0.0, *_GRID], [0.0, *mean], color=colour, lw=2.2)
         areas = {kind: [each.number("auroc") for each in here if each.kind == kind] for kind in KINDS}
-        _tell(axis, "area", {kind: float(np.mean(own)) for kind, own in areas.items() if own})
+        _annotate(axis, "area", {kind: float(np.mean(own)) for kind, own in areas.items() if own})
     _name(axes, grid, "false positive rate", "true positive rate")
     _colour_legend(figure, axes, [each.kind for each in found])
 
 
 def reliabilities(figure: Any, found: Sequence[Evaluation], rows: Sequence[Mapping[str, Any]], grid: Grid) -> None:
-    """Accuracy against mean confidence of each bin; the dashed line is calibrated."""
+    """Accuracy against mean confidence of each bin. The dashed line is perfect calibration."""
     axes = _axes(figure, grid)
     for axis, evaluations in _panels(axes, found, grid):
         if not evaluations:
@@ -103,7 +103,7 @@ def reliabilities(figure: Any, found: Sequence[Evaluation], rows: Sequence[Mappi
             sizes = [3 + 120 * row["images"] / total for row in own]
             axis.scatter(x, y, s=sizes, color=colour, alpha=0.8, linewidths=0, clip_on=False)
         kinds = {kind: [each for each in evaluations if each.kind == kind] for kind in KINDS}
-        _tell(axis, "ECE", {kind: error_of(own) for kind, own in kinds.items() if own})
+        _annotate(axis, "ECE", {kind: error_of(own) for kind, own in kinds.items() if own})
         axis.set_xlim(-0.03, 1.03)
         axis.set_ylim(-0.03, 1.03)
     _name(axes, grid, "confidence", "accuracy")
@@ -133,11 +133,13 @@ def _name(axes: Any, grid: Grid, x: str, y: str) -> None:
         axis.set_ylabel(f"{short(image_set)}\n{y}")
 
 
-def _tell(axis: Any, measure: str, numbers: Mapping[str, float]) -> None:
-    """A measure of each kind in the corner that curves leave free, in the colour of the kind."""
+def _annotate(axis: Any, measure: str, numbers: Mapping[str, float]) -> None:
+    """Write a measure of each kind into the corner without curves, in the colour of the kind."""
     for line, (kind, number) in enumerate(reversed(list(numbers.items()))):
-        told = f"{measure} {number:.2f}"
-        axis.text(0.98, 0.03 + 0.08 * line, told, ha="right", transform=axis.transAxes, color=COLOURS[kind], fontsize=8)
+        summary = f"{measure} {number:.2f}"
+        axis.text(
+            0.98, 0.03 + 0.08 * line, summary, ha="right", transform=axis.transAxes, color=COLOURS[kind], fontsize=8
+        )
 
 
 def _leave_empty(axis: Any) -> None:

@@ -1,4 +1,4 @@
-"""Activation functions and pooling: networks that differ only in them, by architecture and training."""
+"""Compares activation functions and poolings between networks of equal architecture and training."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MEASURES = ("over_confidence", "under_confidence", "ece")
 
 
 def functions(zoo: Zoo) -> Exhibit | None:
-    """Each activation and pooling against the most frequent one at equal architecture; None without such networks."""
+    """Each activation and pooling against the most frequent one, at equal architecture; None without such networks."""
     found, _ = evaluations(zoo)
     rows = [
         {"image_set": image_set, "attack": attack, "column": column, **row}
@@ -43,7 +43,7 @@ def functions(zoo: Zoo) -> Exhibit | None:
         return None
     rows = comparisons.judged(rows, "differs")
     differ = [
-        comparisons.told(row, f"{row['measure']} of {row['value']} less {row['reference']}", "difference")
+        comparisons.described(row, f"{row['measure']} of {row['value']} less {row['reference']}", "difference")
         for row in rows
         if row["differs"]
     ]
@@ -53,7 +53,9 @@ def functions(zoo: Zoo) -> Exhibit | None:
         [row for row in rows if row["measure"] == "over_confidence"],
         name="confidence_functions",
         title="Activation and pooling at equal architecture",
-        says="; ".join(differ) + "." if differ else "No difference is shown between activation functions or poolings.",
+        summary="; ".join(differ) + "."
+        if differ
+        else "No difference is shown between activation functions or poolings.",
         query="confidences.functions.functions",
         value="difference",
         flag="differs",
@@ -73,7 +75,7 @@ def _count(rows: list[dict[str, Any]]) -> str:
 
 
 def _compared(here: list[Evaluation], column: str) -> list[dict[str, Any]]:
-    """Differences of each value of the column from the most frequent one of the groups that have several."""
+    """Differences between each value of the column and the most frequent one, within groups that have both."""
     groups: defaultdict[tuple[str, str], list[Evaluation]] = defaultdict(list)
     for each in here:
         if each.facts["architecture"] and each.facts["robust"] is not None and each.facts[column]:
@@ -97,7 +99,7 @@ def _compared(here: list[Evaluation], column: str) -> list[dict[str, Any]]:
 
 
 def _difference(own: list[Evaluation], column: str, value: str, reference: str, measure: str) -> float:
-    """The difference between the means of the two kinds in a group; NaN where it lacks one."""
+    """The difference of the means for `value` and `reference` in a group; NaN if the group lacks one of them."""
     means = []
     for wanted in (value, reference):
         found = np.array([each.number(measure) for each in own if each.facts[column] == wanted])

@@ -1,4 +1,4 @@
-"""Comparable evaluations: rows of `confidences` with their networks' metadata."""
+"""Evaluations that can be compared: rows of `confidences` with the metadata of their networks."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ HALF = 0.5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """One network on one image set under one attack. model: its row in `models`. row: its row of `confidences`.
+    """A network on an image set under an attack. model: index of its row in `models`. row: its row of `confidences`.
 
-    attack: its name in figures, with settings, which are the same within an image set and attack.
+    attack: its name in figures, with its settings, which are equal for all evaluations of an image set and attack.
     """
 
     model: int
@@ -36,7 +36,7 @@ class Evaluation:
 
     @property
     def column(self) -> str:
-        """The attack without its settings, which may be others on other image sets: a column of figures."""
+        """The attack without its settings, which may differ between image sets: a column of figures."""
         name = str(self.row["attack"])
         return _ATTACKS.get(name, name)
 
@@ -46,7 +46,7 @@ class Evaluation:
         return KINDS[2] if self.facts["robust"] is None else KINDS[int(self.facts["robust"])]
 
     def number(self, column: str) -> float:
-        """A measure, NaN where it is undefined."""
+        """A measure; NaN if it is undefined."""
         value = self.row[column]
         return float("nan") if value is None else float(value)
 
@@ -61,10 +61,10 @@ class Evaluation:
 
 
 def evaluations(zoo: Zoo) -> tuple[list[Evaluation], list[str]]:
-    """The compared evaluations, and a sentence for each kind of excluded ones.
+    """The evaluations that are compared, and a sentence for each group of excluded ones.
 
-    Of each image set and attack, those with the most frequent settings and number of images; copies and excluded
-    networks are left out. Ordered by image set, attack (clean, PGD, Square, others), model.
+    For each image set and attack, those with the most frequent settings and number of images, without copies and
+    excluded networks. Sorted by image set, attack (clean, PGD, Square, others), model.
     """
     models = zoo.dataset.models
     place = {name: number for number, name in enumerate(models["model_id"].to_pylist()) if zoo.analysed[number]}
@@ -104,7 +104,7 @@ class Grid:
 
     @property
     def size(self) -> tuple[float, float]:
-        """Inches of the figure."""
+        """The size of the figure, in inches."""
         return 1.2 + 2.9 * len(self.attacks), 0.9 + 2.7 * len(self.sets)
 
 
@@ -123,30 +123,30 @@ def conditions(found: list[Evaluation]) -> dict[tuple[str, str], list[Evaluation
 
 
 def rates(counts: Doubles) -> tuple[Doubles, Doubles]:
-    """(bins + 1,) shares of wrong and of right images above each edge of the bins, from 1 down to 0."""
+    """(bins + 1,) shares of wrong and of right images above each bin edge, for edges from 1 down to 0."""
     right, wrong = counts[0, ::-1], counts[1, ::-1]
     false, true = (np.concatenate([[0.0], np.cumsum(each)]) / each.sum() for each in (wrong, right))
     return false, true
 
 
 def error_of(own: list[Evaluation]) -> float:
-    """The calibration error of the images of several evaluations together."""
+    """The expected calibration error over the images of several evaluations."""
     right, wrong, z_right, z_wrong = np.sum([each.counts() for each in own], axis=0)
     return float(np.abs(right - z_right - z_wrong).sum() / (right + wrong).sum())
 
 
 def warning(found: list[Evaluation]) -> str:
-    """Which evaluations are below 50 % accuracy; "" for none."""
+    """A sentence on evaluations below 50 % accuracy; "" if there are none."""
     below = [each for each in found if each.row["accuracy"] < HALF]
     if not below:
         return ""
     where = Counter(f"{each.image_set} ({each.attack})" for each in below)
-    told = ", ".join(f"{count} on {name}" for name, count in where.items())
-    return f"Below 50 % accuracy, where the calibration error is hard to read: {told}."
+    summary = ", ".join(f"{count} on {name}" for name, count in where.items())
+    return f"Below 50 % accuracy, where the calibration error is hard to read: {summary}."
 
 
 def _most_frequent(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
-    """The rows of the settings that most networks have, and how many rows have others."""
+    """The rows with the most frequent settings, and the number of other rows."""
     by_settings: defaultdict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         by_settings[(*(row[name] for name in _SETTINGS), row["n"])].append(row)
@@ -160,6 +160,6 @@ def _order(attack: str) -> tuple[int, str]:
 
 
 def _fraction(eps: float) -> str:
-    """8/255 where eps is a whole number of an image's steps, else the number."""
+    """`8/255` if eps is a multiple of 1/255, else the number."""
     steps = Fraction(eps * 255).limit_denominator(100)
     return f"{steps}/255" if steps.denominator == 1 and steps < 128 and abs(steps / 255 - eps) < 1e-9 else f"{eps:.3g}"

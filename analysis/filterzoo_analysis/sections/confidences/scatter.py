@@ -1,4 +1,4 @@
-"""Confidence on right against confidence on wrong images, and over-confidence, of normal and robust networks."""
+"""Confidence on right and on wrong images, and over-confidence, of normal and robust networks."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def scatter(zoo: Zoo) -> Exhibit:
         | {name: each.number(name) for name in MEASURES}
         for each in found
     ]
-    told = "; ".join(_told(*item) for item in conditions(found).items())
+    summary = "; ".join(_summary(*item) for item in conditions(found).items())
     grid = grid_of(found)
     return Exhibit(
         name="confidence_right_wrong",
         title="Confidence on right against confidence on wrong images",
-        says=f"Mean confidence on right and on wrong images: {told}.",
+        summary=f"Mean confidence on right and on wrong images: {summary}.",
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query_of(zoo, "confidences.scatter.scatter"),
         draw=partial(drawing.scatters, found=found, grid=grid),
@@ -66,13 +66,13 @@ def bars(zoo: Zoo) -> Exhibit:
         if (own := [each for each in here if each.kind == kind])
     ]
     ends = ("over_confidence", "over_confidence_low", "over_confidence_high")
-    told = "; ".join(
+    summary = "; ".join(
         f"{row['image_set']}, {row['attack']}, {row['kind']} {interval(*(row[name] for name in ends))}" for row in rows
     )
     return Exhibit(
         name="over_confidence",
         title="Over-confidence: mean confidence on wrong images",
-        says=f"Mean over networks: {told}.",
+        summary=f"Mean over networks: {summary}.",
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query_of(zoo, "confidences.scatter.bars"),
         draw=partial(drawing.grouped_bars, rows=rows, label="over-confidence"),
@@ -89,7 +89,7 @@ def _mean(name: str, own: list[Evaluation]) -> dict[str, float]:
     return dict(zip((name, f"{name}_low", f"{name}_high"), found, strict=True))
 
 
-def _told(condition: tuple[str, str], here: list[Evaluation]) -> str:
+def _summary(condition: tuple[str, str], here: list[Evaluation]) -> str:
     parts = []
     for kind in KINDS:
         own = [each for each in here if each.kind == kind]

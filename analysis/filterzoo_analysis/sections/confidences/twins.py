@@ -1,4 +1,4 @@
-"""Robust minus normal, within pairs: how much less confident a network is than its twin."""
+"""Differences in confidence between the robust and the normal network of a pair."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from filterzoo_analysis.sections.confidences.scatter import MEASURES
 from filterzoo_analysis.zoo import Zoo
 
 _EXACT = 12
-"""Most clusters for which all exchanges are enumerated; for more, REPLICATES are drawn."""
+"""Largest number of clusters for which all exchanges are enumerated. For more, REPLICATES are drawn."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Differences:
-    """values: robust minus normal, one a robust network. cluster: (n,) whole numbers, one a normal network."""
+    """values: (n,), robust minus normal, for each robust network. cluster: (n,), an index for each normal network."""
 
     values: Doubles
     cluster: np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
 def differences(zoo: Zoo) -> Exhibit | None:
-    """Mean difference within pairs of each measure, by image set and attack; None where no pair was evaluated."""
+    """Mean difference of each measure within pairs, by image set and attack; None if no pair was evaluated."""
     rows: list[dict[str, Any]] = []
     for (image_set, attack), here in conditions(evaluations(zoo)[0]).items():
         for measure in MEASURES:
@@ -49,7 +49,7 @@ def differences(zoo: Zoo) -> Exhibit | None:
         [row for row in rows if row["measure"] in {"over_confidence", "under_confidence", "ece"}],
         name="confidence_pairs",
         title="Robust minus normal, within pairs",
-        says=_told(rows),
+        summary=_summary(rows),
         query="confidences.twins.differences",
         value="difference",
         flag="differs",
@@ -79,14 +79,18 @@ def _count(rows: list[dict[str, Any]]) -> str:
 
 def _below(rows: list[dict[str, Any]]) -> str:
     below = [row for row in rows if row["below_half"] and row["measure"] == "ece"]
-    told = ", ".join(f"{row['below_half']} of {row['pairs']} on {row['image_set']} ({row['attack']})" for row in below)
+    summary = ", ".join(
+        f"{row['below_half']} of {row['pairs']} on {row['image_set']} ({row['attack']})" for row in below
+    )
     return (
-        f"Pairs with a network below 50 % accuracy, where ECE is hard to read (`below_half`): {told}." if told else ""
+        f"Pairs with a network below 50 % accuracy, where ECE is hard to read (`below_half`): {summary}."
+        if summary
+        else ""
     )
 
 
 def _of(here: list[Evaluation], measure: str) -> tuple[_Differences, int]:
-    """The differences of a measure, and in how many of their pairs a network is below 50 % accuracy."""
+    """The differences of a measure, and the number of pairs with a network below 50 % accuracy."""
     pairs: defaultdict[str, dict[bool, list[Evaluation]]] = defaultdict(lambda: {False: [], True: []})
     for each in here:
         robust, pair = each.facts["robust"], each.facts["pair_id"]
@@ -104,7 +108,7 @@ def _of(here: list[Evaluation], measure: str) -> tuple[_Differences, int]:
 
 
 def row_of(values: Doubles, cluster: Any) -> dict[str, Any]:
-    """Mean of differences (n,) in clusters (n,), its interval, and p of exchanging twins."""
+    """Mean of differences (n,) in clusters (n,), its interval, and p for exchanging the networks of pairs."""
     _, place = np.unique(cluster, return_inverse=True)
     sums, numbers = np.bincount(place, weights=values).astype(np.float64), np.bincount(place)
     clusters, mean = len(sums), float(values.mean())
@@ -117,7 +121,7 @@ def row_of(values: Doubles, cluster: Any) -> dict[str, Any]:
 
 
 def exchange(sums: Doubles) -> float:
-    """Share of exchanges of whole clusters of twins with a sum at least as far from zero."""
+    """p: the share of exchanges of whole clusters whose sum is at least as far from zero. sums: (clusters,)."""
     clusters, bound = len(sums), abs(sums.sum()) * (1 - 1e-9)
     if clusters <= _EXACT:
         signs = np.array(list(product((1.0, -1.0), repeat=clusters)))
@@ -126,16 +130,16 @@ def exchange(sums: Doubles) -> float:
     return float((1 + (np.abs(signs @ sums) >= bound).sum()) / (1 + REPLICATES))
 
 
-def _told(rows: list[dict[str, Any]]) -> str:
-    differ = [comparisons.told(row, row["measure"], "difference") for row in rows if row["differs"]]
+def _summary(rows: list[dict[str, Any]]) -> str:
+    differ = [comparisons.described(row, row["measure"], "difference") for row in rows if row["differs"]]
     return "; ".join(differ) + "." if differ else "No difference is shown: none stands out among so many comparisons."
 
 
 def _answer(rows: list[dict[str, Any]]) -> str:
-    told = []
+    parts = []
     for row in rows:
         if row["measure"] == "over_confidence":
             found = interval(row["difference"], row["low"], row["high"])
             verdict = "" if row["differs"] else ", no difference shown"
-            told.append(f"{row['image_set']}, {row['attack']}: {found}{verdict}")
-    return "; ".join(told)
+            parts.append(f"{row['image_set']}, {row['attack']}: {found}{verdict}")
+    return "; ".join(parts)

@@ -1,4 +1,4 @@
-"""Do weights predict confidence? Correlates measures of filters with those of confidence, at equal architecture."""
+"""Correlations between measures of filters and measures of confidence, at equal architecture."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _NOTES = (
 
 
 def correlation(zoo: Zoo) -> Exhibit | None:
-    """Rank correlations within groups of one architecture and one training; None where the groups are too small."""
+    """Rank correlations within groups of equal architecture and training; None if the groups are too small."""
     measures = measures_of(zoo)
     found, _ = evaluations(zoo)
     rows = [
@@ -48,8 +48,10 @@ def correlation(zoo: Zoo) -> Exhibit | None:
         return None
     rows = comparisons.judged(rows, "stands_out")
     drawn = sorted(rows, key=lambda row: (row["q"], -abs(row["rho"])))[:_DRAWN]
-    told = [
-        comparisons.told(row, f"{row['confidence']} with {row['measure']}", "rho") for row in drawn if row["stands_out"]
+    parts = [
+        comparisons.parts(row, f"{row['confidence']} with {row['measure']}", "rho")
+        for row in drawn
+        if row["stands_out"]
     ]
     return comparisons.exhibit(
         zoo,
@@ -57,7 +59,7 @@ def correlation(zoo: Zoo) -> Exhibit | None:
         drawn,
         name="confidence_weights",
         title="Confidence and weights at equal architecture",
-        says="; ".join(told) + "." if told else "No correlation is shown: none stands out among so many.",
+        summary="; ".join(parts) + "." if parts else "No correlation is shown: none stands out among so many.",
         query="confidences.weights.correlation",
         value="rho",
         flag="stands_out",
@@ -78,7 +80,7 @@ def _count(rows: list[dict[str, Any]]) -> str:
 
 
 def measures_of(zoo: Zoo) -> dict[str, Doubles]:
-    """Name -> (models,) a measure of each network's filters, NaN where it has none."""
+    """Name -> (models,) a measure of each network's filters, NaN where it is undefined."""
     everything = np.ones(len(zoo.layers), bool)
     found = {name: quality.paper_means(zoo, name, everything) for name in quality.MEASURES}
     for name in _SPECTRAL:
@@ -89,7 +91,7 @@ def measures_of(zoo: Zoo) -> dict[str, Doubles]:
 
 
 def _drift_from_twin(zoo: Zoo) -> Doubles:
-    """(models,) drift of each robust network from the normal ones of its pair; NaN for the others."""
+    """(models,) drift between each robust network and the normal networks of its pair; NaN for other networks."""
     models, layers = zoo.dataset.models, zoo.layers
     names, robust = models["pair_id"].to_pylist(), models["robust"].to_pylist()
     found = np.full(len(models), np.nan)
@@ -129,7 +131,7 @@ def _correlated(here: list[Evaluation], confidence: str, values: Doubles) -> Map
 
 
 def _ranks(values: Doubles, place: Any) -> Doubles:
-    """Ranks within each group, equal values in the mean of theirs, less the group's mean."""
+    """Ranks within each group, minus the group's mean. Equal values share their mean rank."""
     found = np.empty(len(values))
     for group in np.unique(place):
         own = values[place == group]
@@ -144,7 +146,7 @@ def _rho(first: Doubles, second: Doubles) -> float:
 
 
 def _interval(first: Doubles, second: Doubles, clusters: list[str]) -> tuple[float, float]:
-    """Bootstrap over pairs and single networks; networks of a pair stay together."""
+    """Bootstrap interval. Pairs and single networks are resampled: networks of a pair stay together."""
     _, place = np.unique(clusters, return_inverse=True)
     count = int(place.max()) + 1
     sums = np.stack([np.bincount(place, weights=each) for each in (first * second, first**2, second**2)])
@@ -157,7 +159,7 @@ def _interval(first: Doubles, second: Doubles, clusters: list[str]) -> tuple[flo
 
 
 def _p(first: Doubles, second: Doubles, place: Any, rho: float) -> float:
-    """Share of permutations within groups with at least |rho|."""
+    """p: the share of permutations within groups that reach |rho|."""
     rng = np.random.default_rng(1)
     order = np.argsort(place, kind="stable")
     drawn = np.empty((REPLICATES, len(place)))

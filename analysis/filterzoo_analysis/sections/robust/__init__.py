@@ -1,1 +1,1 @@
-"""Figures of robust and normal networks."""
+"""Figures that compare robust with normal networks."""

@@ -1,4 +1,4 @@
-"""Correlation of quality with the accuracies that zoos state (arXiv:2204.02481)."""
+"""Correlation of measures with the accuracies that zoos state (arXiv:2204.02481)."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from filterzoo_analysis.zoo import Zoo
 
 
 def correlation(zoo: Zoo) -> Exhibit | None:
-    """Spearman correlation of robust networks' measures with their accuracies; None for too few.
+    """Spearman correlation of robust networks' measures with their accuracies; None if there are too few networks.
 
-    One threat model and one training set at a time, also within each architecture and of first layers alone. Bootstrap
-    over models. Groups of the same models are listed once.
+    Within each threat model and training set, also within each architecture, and for first layers alone. Intervals are
+    bootstrapped over models. Groups of the same models are listed once.
     """
     rows = [row for group in _groups(zoo) for row in _of_group(zoo, group)]
     if not rows:
@@ -33,11 +33,11 @@ def correlation(zoo: Zoo) -> Exhibit | None:
     drawn = [row for row in rows if row["architecture"] is None][:_DRAWN] or rows[:_DRAWN]
     labels = [_label(row) for row in drawn]
     points = np.array([[row[key] for row in drawn] for key in ("rho", "low", "high")], dtype=float)
-    told = "; ".join(f"{label} {interval(*points[:, i])}" for i, label in enumerate(labels[:12]))
+    summary = "; ".join(f"{label} {interval(*points[:, i])}" for i, label in enumerate(labels[:12]))
     return Exhibit(
         name="accuracy_correlation",
         title="Correlation of robust networks' quality with stated accuracies",
-        says=f"Spearman: {told}.",
+        summary=f"Spearman: {summary}.",
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query_of(zoo, "robust.accuracy.correlation"),
         draw=partial(figures.intervals, labels=labels, found=points, label="Spearman rank correlation"),
@@ -53,7 +53,7 @@ def correlation(zoo: Zoo) -> Exhibit | None:
 
 
 def accuracies(zoo: Zoo) -> Exhibit | None:
-    """Stated accuracies of both members of each pair: a row for each robust network; None where none is stated."""
+    """Stated accuracies of both members of each pair: a row for each robust network; None if none is stated."""
     models = zoo.dataset.models
     names = ("model_id", "pair_id", "architecture", "training_dataset", "threat_model", "robust", *_ACCURACIES)
     table = [dict(zip(names, row, strict=True)) for row in zip(*(models[n].to_pylist() for n in names), strict=True)]
@@ -82,12 +82,12 @@ def accuracies(zoo: Zoo) -> Exhibit | None:
         name: [_mean([row[column] for row in rows if row["training_dataset"] == name]) for column in shown_columns]
         for name in sorted({row["training_dataset"] for row in rows if row["training_dataset"] is not None})
     }
-    told = "; ".join(f"{name} {' / '.join(shown(each, 4) for each in values)}" for name, values in means.items())
+    summary = "; ".join(f"{name} {' / '.join(shown(each, 4) for each in values)}" for name, values in means.items())
     plain = {name.lower().replace("-", ""): values for name, values in means.items()}
     return Exhibit(
         name="robust_accuracies",
         title="Stated accuracies of pairs",
-        says=f"{counted(len(rows), 'pair')}. Means, normal clean / robust clean / robust attacked: {told}.",
+        summary=f"{counted(len(rows), 'pair')}. Means, normal clean / robust clean / robust attacked: {summary}.",
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query_of(zoo, "robust.accuracy.accuracies"),
         notes=("A row for each robust network, beside the normal one of its pair. Accuracies as the zoos state them.",),
@@ -99,9 +99,9 @@ def accuracies(zoo: Zoo) -> Exhibit | None:
 
 
 def extra_data(zoo: Zoo) -> Exhibit | None:
-    """Robust networks beside the ones of equal name that saw additional training data; None where there are none.
+    """Measures of robust networks with and without additional training data; None if there are none.
 
-    The paper compares `NAME_extra` with `NAME`; the data set states no more of additional data than such a name.
+    The paper compares `NAME_extra` with `NAME`: names are all that the data set has on additional data.
     """
     models = zoo.dataset.models
     names = models["id"].to_pylist()
@@ -121,13 +121,13 @@ def extra_data(zoo: Zoo) -> Exhibit | None:
     ]
     if not rows:
         return None
-    told = "; ".join(
+    summary = "; ".join(
         f"{row['model']} {shown(row['extra_sparsity'])} against {shown(row['without_sparsity'])}" for row in rows[:8]
     )
     return Exhibit(
         name="extra_training_data",
         title="With and without additional training data",
-        says=f"Sparsity with and without: {told}.",
+        summary=f"Sparsity with and without: {summary}.",
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query_of(zoo, "robust.accuracy.extra_data"),
         notes=("Networks `NAME_extra...` beside `NAME...`; two networks each, so no interval.",),
@@ -136,12 +136,12 @@ def extra_data(zoo: Zoo) -> Exhibit | None:
 
 _ACCURACIES = ("clean_accuracy", "robust_accuracy")
 _DRAWN = 60
-"""Most correlations in the figure; the table has all."""
+"""Largest number of correlations in the figure. The table has all."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """A group of compared robust networks: one threat model and training set, and one architecture or all."""
+    """A group of robust networks of equal threat model and training set, and of one architecture or all (None)."""
 
     threat_model: str | None
     training_dataset: str | None
@@ -204,10 +204,10 @@ def _mean(values: list[float | None]) -> float:
 
 
 def rank_correlation(first: Doubles, second: Doubles, times: Doubles | None = None) -> Doubles:
-    """Spearman's rho, equal values sharing their mean rank, of samples that hold value i `times[:, i]` times.
+    """(samples,): Spearman's rho of samples in which value i occurs `times[:, i]` times. Ties share their mean rank.
 
-    first, second: (n,). times: (samples, n), whole numbers with equal sums; None for each value once. Gives (samples,),
-    NaN where a sample has one value only.
+    first, second: (n,). times: (samples, n), integers with equal sums; None for each value once. NaN for a sample with
+    only one distinct value.
     """
     times = np.ones((1, len(first))) if times is None else times
     centre = (times[0].sum() + 1) / 2
@@ -245,6 +245,6 @@ def _correlation_answers(rows: list[dict[str, Any]]) -> list[Answer]:
     for measure, published in papers.SPEARMAN.items():
         wanted = {"accuracy": "robust_accuracy", "measure": measure, "architecture": None, "layers": "all"}
         ours = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
-        told = "; ".join(f"{row['training_dataset']} ({row['threat_model']}) {shown(row['rho'])}" for row in ours)
-        found.append(Answer(published, told or None))
+        summary = "; ".join(f"{row['training_dataset']} ({row['threat_model']}) {shown(row['rho'])}" for row in ours)
+        found.append(Answer(published, summary or None))
     return found

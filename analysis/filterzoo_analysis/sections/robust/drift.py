@@ -1,4 +1,4 @@
-"""Drift between robust and normal networks of pairs: overall, by training set, of first layers and by depth."""
+"""Drift between robust and normal networks of pairs: overall, by training set, for first layers, and by depth."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ _COLUMNS = (
 
 
 def drift(zoo: Zoo) -> Exhibit:
-    """Drift between robust and normal members of pairs; rows that hold the same layers stand once."""
+    """Drift between robust and normal members of pairs. Comparisons of the same layers are listed once."""
     rows = [{"of": name, **_comparison(zoo, chosen)} for name, chosen in _choices(zoo).items()]
     rows = with_null_share([row for row in rows if row["drift"] is not None])
     found = np.array([[row[key] for row in rows] for key in ("drift", "low", "high")], dtype=float)
     labels = [f"{row['of']} ({row['pairs']}){'*' if row['q'] <= RATE else ''}" for row in rows]
-    told = "; ".join(
+    summary = "; ".join(
         f"{row['of']} {interval(row['drift'], row['low'], row['high'])}, {shown(row['expected'])} expected of so few "
         "filters"
         for row in rows
@@ -62,7 +62,7 @@ def drift(zoo: Zoo) -> Exhibit:
     return Exhibit(
         name="robust_drift",
         title="Drift between robust and normal networks",
-        says=f"{told}.",
+        summary=f"{summary}.",
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query_of(zoo, "robust.drift.drift"),
         draw=partial(figures.intervals, labels=labels, found=found, label="drift, nats"),
@@ -78,7 +78,7 @@ def drift(zoo: Zoo) -> Exhibit:
 
 
 def _choices(zoo: Zoo) -> dict[str, Bools]:
-    """Name -> layers to compare: everything, each training set, first layers and depths of each."""
+    """Name -> layers to compare: all, each training set, and the first layers and depths of each."""
     layers = zoo.layers
     decile = depth_decile(layers.numbers("conv_depth_norm"))
     first = layers.numbers("conv_depth") == 0
@@ -95,7 +95,7 @@ def _choices(zoo: Zoo) -> dict[str, Bools]:
 
 
 def _decile(number: int) -> str:
-    """A first layer has no part in the first decile."""
+    """The name of a decile without first layers: the first decile is open at 0."""
     return DECILES[number].replace("[0,", "(0,")
 
 
@@ -129,14 +129,14 @@ def _comparison(zoo: Zoo, rows: Bools) -> dict[str, Any]:
 
 
 def _drift_per_pair(zoo: Zoo, cells: Cells) -> float:
-    """The drift where a normal network counts once for each robust one of its pair."""
+    """The drift if a normal network is counted once for each robust network of its pair."""
     times = pairs.times(zoo)[cells.model]
     sums = [(times[members, None] * cells.histogram[members]).sum(axis=0) for members in map(cells.members, range(2))]
     return float(drift_between(sums[0], sums[1], cells.weights, cells.bin_width))
 
 
 def _as_pairs(zoo: Zoo, cells: Cells) -> Cells:
-    """The same cells with pairs instead of models: pairs are resampled, and labels exchanged within them."""
+    """The cells with pairs instead of models, so that pairs are resampled and labels exchanged within pairs."""
     names = zoo.dataset.models["pair_id"].to_pylist()
     _, place = np.unique([names[model] for model in cells.model], return_inverse=True)
     keys = cells.group * len(names) + place
@@ -163,6 +163,6 @@ def _answers(rows: dict[str, dict[str, Any]]) -> tuple[Answer, ...]:
 
 
 def _plain(name: str) -> str:
-    """`CIFAR-10, first layer` -> `cifar10,firstlayer`; `imagenet1k` and its like are `imagenet`."""
+    """`CIFAR-10, first layer` -> `cifar10,firstlayer`; `imagenet1k` and its variants -> `imagenet`."""
     text = name.lower().replace("-", "", 1).replace(" ", "").replace("ilsvrc2012", "imagenet")
     return text.replace("imagenet1k", "imagenet")

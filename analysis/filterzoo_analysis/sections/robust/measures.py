@@ -17,7 +17,7 @@ from filterzoo_analysis.tables.statistics import DECILES, Bools, depth_decile
 from filterzoo_analysis.zoo import Zoo
 
 BINS = ("first layer", "(0, .1]", *DECILES[1:])
-"""The first layer is a bin of its own, which the first decile leaves out, as in the paper."""
+"""Bins of depth. The first layer is a bin of its own and not part of the first decile, as in the paper."""
 _ALL = "all"
 _WEIGHTS = (
     "Of a model: sparsity is the share of its filters, entropy weighted by the filters it is of, orthogonality by "
@@ -27,7 +27,7 @@ _WEIGHTS = (
 
 
 def measures(zoo: Zoo) -> Exhibit:
-    """The three measures by training set and depth for both members of pairs."""
+    """The three measures of both members of pairs, by training set and depth."""
     robust, times = pairs.is_robust(zoo), pairs.times(zoo)
     place = _bins(zoo)
     rows: list[dict[str, Any]] = []
@@ -48,7 +48,7 @@ def measures(zoo: Zoo) -> Exhibit:
     return Exhibit(
         name="robust_measures",
         title="Quality of robust and normal networks by training set and depth",
-        says=_told(rows),
+        summary=_summary(rows),
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query_of(zoo, "robust.measures.measures"),
         draw=partial(figures.depth_panels, ticks=BINS, panels=panels, columns=len(sets)),
@@ -62,7 +62,7 @@ def measures(zoo: Zoo) -> Exhibit:
 
 
 def differences(zoo: Zoo) -> Exhibit:
-    """Robust minus normal twin of each pair, for each measure: mean over pairs by training set."""
+    """Robust minus normal member of each pair, for each measure: mean over pairs, by training set."""
     rows: list[dict[str, Any]] = []
     for name, chosen in _sets(zoo).items():
         for column in quality.MEASURES:
@@ -74,11 +74,11 @@ def differences(zoo: Zoo) -> Exhibit:
             )
     found = np.array([[row[key] for row in rows] for key in ("difference", "low", "high")], dtype=float)
     labels = [f"{row['training_dataset']}: {row['measure']} ({row['pairs']})" for row in rows]
-    told = "; ".join(f"{label} {interval(*found[:, i])}" for i, label in enumerate(labels))
+    summary = "; ".join(f"{label} {interval(*found[:, i])}" for i, label in enumerate(labels))
     return Exhibit(
         name="robust_differences",
         title="Robust minus normal, by training set",
-        says=f"Mean difference within pairs: {told}. An interval that holds zero shows no difference.",
+        summary=f"Mean difference within pairs: {summary}. An interval that holds zero shows no difference.",
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query_of(zoo, "robust.measures.differences"),
         draw=partial(figures.intervals, labels=labels, found=found, label="robust minus normal"),
@@ -92,7 +92,7 @@ def _sets(zoo: Zoo) -> dict[str, Bools]:
 
 
 def _bins(zoo: Zoo) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """(n,) place in BINS."""
+    """(n,) index in BINS."""
     decile = depth_decile(zoo.layers.numbers("conv_depth_norm"))
     return np.where(zoo.layers.numbers("conv_depth") == 0, 0, decile + 1)
 
@@ -108,7 +108,7 @@ def _of_bin(zoo: Zoo, column: str, rows: Bools, times: Doubles) -> tuple[dict[st
 
 
 def _pair_differences(zoo: Zoo, column: str, rows: Bools) -> Doubles:
-    """One value a pair_id: mean of its robust minus mean of its normal members."""
+    """A value for each pair_id: mean of its robust members minus mean of its normal members."""
     values = quality.paper_means(zoo, column, rows)
     models = zoo.dataset.models
     robust = np.array([each is True for each in models["robust"].to_pylist()])
@@ -122,14 +122,14 @@ def _pair_differences(zoo: Zoo, column: str, rows: Bools) -> Doubles:
     return np.array(found)
 
 
-def _told(rows: list[dict[str, Any]]) -> str:
-    """The last depth with models of both kinds, by training set."""
-    told = []
+def _summary(rows: list[dict[str, Any]]) -> str:
+    """A summary of the deepest bin that has models, by training set."""
+    sentences = []
     for name in dict.fromkeys(row["training_dataset"] for row in rows):
         parts = []
         for column in quality.MEASURES:
             here = [r for r in rows if r["training_dataset"] == name and r["measure"] == column and r["models"]]
             last = {row["series"]: row for row in here if row["depth"] == here[-1]["depth"]} if here else {}
             parts += [f"{column} {kind} {interval(row['mean'], row['low'], row['high'])}" for kind, row in last.items()]
-        told.append(f"{name}: {', '.join(parts)}")
-    return f"Mean over models of the deepest layers ({rows[-1]['depth']}): {'; '.join(told)}."
+        sentences.append(f"{name}: {', '.join(parts)}")
+    return f"Mean over models of the deepest layers ({rows[-1]['depth']}): {'; '.join(sentences)}."

@@ -1,4 +1,4 @@
-"""Activations of first layers of a pair on a picture and on its attacked version (arXiv:2204.02481)."""
+"""Activations of a pair's first layers on a picture and on its attacked version (arXiv:2204.02481)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from filterzoo_analysis.filters.steps import reading_steps
 from filterzoo_analysis.zoo import Zoo
 
 _SHOWN = 8
-"""Filters of each network: those of largest norm."""
+"""Number of filters shown of each network: those of largest norm."""
 _HOW = (
     f"relu(convolution) of the {_SHOWN} filters of largest norm, without bias and norm layers, which are not "
     "published; the picture in [0, 1] less its mean colour, since the networks' own normalisation is not known."
 )
 _LONGEST = 512
-"""Pixels of a picture's longer side."""
+"""Largest length of a picture's longer side, in pixels."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,10 +38,10 @@ class _First:
 
 
 def activations(zoo: Zoo, images: tuple[str, ...]) -> Exhibit | None:
-    """relu(conv(picture)) of both networks of a pair; None where no pair has first layers of 3x3 on pictures.
+    """relu(conv(picture)) of both networks of a pair; None if no pair has 3x3 first layers for pictures.
 
-    images: paths of a picture and, optionally, of its attacked version. Raises StartError unless they are pictures of
-    one size.
+    images: paths of a picture and, optionally, of its attacked version. StartError unless they are pictures of equal
+    size.
     """
     layers = _first_layers(zoo)
     if layers is None:
@@ -62,7 +62,7 @@ def activations(zoo: Zoo, images: tuple[str, ...]) -> Exhibit | None:
     return Exhibit(
         name="first_layer_thresholding",
         title="First layers on the given picture",
-        says=_told(rows) + ".",
+        summary=_summary(rows) + ".",
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query_of(zoo, "robust.thresholding.activations", images=images),
         draw=partial(figures.pictures, rows=panels, labels=labels),
@@ -72,7 +72,7 @@ def activations(zoo: Zoo, images: tuple[str, ...]) -> Exhibit | None:
 
 
 def _first_layers(zoo: Zoo) -> list[_First] | None:
-    """The first layers of the first pair that has both with 1 or 3 input channels."""
+    """The first layers of the first pair in which both have 1 or 3 input channels."""
     models, layers = zoo.dataset.models, zoo.layers
     columns = [models[name].to_pylist() for name in ("pair_id", "robust")]
     found: dict[str, dict[bool, int]] = {}
@@ -114,7 +114,7 @@ def _picture(path: Path) -> Floats:
 
 
 def _relu_convolution(weights: Floats, picture: Floats) -> Floats:
-    """(out, height, width), borders padded with zeros; one input channel sees the mean of the colours."""
+    """(out, height, width), with zero padding. A layer with one input channel gets the mean of the colours."""
     import torch  # noqa: PLC0415  # only where pictures are given
 
     seen = picture if weights.shape[1] == 3 else picture.mean(axis=0, keepdims=True)
@@ -136,15 +136,15 @@ def _rows(network: str, order: npt.NDArray[np.int64], answers: list[Floats]) -> 
     return rows
 
 
-def _told(rows: list[dict[str, Any]]) -> str:
-    told = []
+def _summary(rows: list[dict[str, Any]]) -> str:
+    sentences = []
     for network in ("normal", "robust"):
         mine = [row for row in rows if row["network"] == network]
         text = f"{network}: {np.mean([row['share_zero'] for row in mine]):.0%} of activations are zero"
         if mine[0]["mean_difference"] is not None:
             text += f", mean difference {np.mean([row['mean_difference'] for row in mine]):.4f}"
-        told.append(text)
-    return "; ".join(told)
+        sentences.append(text)
+    return "; ".join(sentences)
 
 
 def _as_picture(kernel: Floats) -> Floats:

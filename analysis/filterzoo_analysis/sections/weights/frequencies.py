@@ -1,4 +1,4 @@
-"""The distribution of filters' energy over spatial frequencies, for kernels from 3x3 to 7x7."""
+"""The distribution of the filters' energy over spatial frequencies, for kernels from 3x3 to 7x7."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DEPTHWISE, _OTHER = "depthwise", "all other"
 
 
 def content(zoo: Zoo) -> Exhibit | None:
-    """Share of energy by radial frequency of the DCT, a panel a kernel size; None where no layer has it."""
+    """Share of energy by radial frequency of the DCT, a panel for each kernel size; None if no layer has it."""
     rows = rows_of(zoo, "frequency_energy")
     kernels, kinds = rows.words("kernel"), rows.words("kind")
     energy = rows.table["frequency_energy"].to_pylist()
@@ -46,7 +46,7 @@ def content(zoo: Zoo) -> Exhibit | None:
         panels[kernel] = {"ticks": ticks, "series": series, "line": white, "along": "radial frequency"}
     if not found:
         return None
-    told = "; ".join(
+    summary = "; ".join(
         f"{row['kernel']} {row['kind']}: {shown(100 * row['mean'], 0)} % at frequency 0 "
         f"({shown(100 * row['white'], 0)} % without preference)"
         for row in found
@@ -55,7 +55,7 @@ def content(zoo: Zoo) -> Exhibit | None:
     return Exhibit(
         name="frequency_content",
         title="Energy of filters by spatial frequency",
-        says=f"Mean over models, {told}.",
+        summary=f"Mean over models, {summary}.",
         table=table_of({key: [row[key] for row in found] for key in found[0]}),
         query=query_of(zoo, "weights.frequencies.content"),
         draw=partial(figures.line_panels, panels=panels, label="share of energy", unknown="no preferred frequency"),
@@ -68,7 +68,7 @@ def content(zoo: Zoo) -> Exhibit | None:
 
 
 def white_energy(side: int) -> list[float]:
-    """Share of the coefficients of a side x side DCT at each radial frequency."""
+    """Share of the coefficients of a side x side DCT at each radial frequency: the energy of white noise."""
     place = np.arange(side)
     radius = np.rint(np.hypot(place[:, None], place[None, :])).astype(np.int64).ravel()
     return [float(count) / side**2 for count in np.bincount(radius)]

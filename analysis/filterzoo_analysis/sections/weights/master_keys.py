@@ -1,4 +1,4 @@
-"""Master keys by network and depth: the variance of depthwise filters explained by a few filters."""
+"""Master keys by network and depth: the variance of depthwise filters that a few filters explain."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SETS = {IDEAL: "the eight idealised models of the master key filters (arXiv:250
 
 
 def explained(zoo: Zoo, keys: str) -> Exhibit | None:
-    """Reads the depthwise filters of odd sizes up to the keys'; None where none are published.
+    """How well the keys explain depthwise filters of odd sizes up to their own; None if none are published.
 
     keys: `ideal`, or a file of filters (`filters.master_keys.read_keys`).
     """
@@ -49,13 +49,13 @@ def explained(zoo: Zoo, keys: str) -> Exhibit | None:
     networks.sort(key=lambda row: (-row["share"], row["model_id"]))
     top = networks[:_DRAWN]
     panels = _panels(rows)
-    told = "; ".join(
+    summary = "; ".join(
         f"{row['model_id']} {row['kernel']} {shown(row['share'])} (chance {shown(row['chance'])})" for row in top[:4]
     )
     return Exhibit(
         name="master_keys",
         title="Depthwise filters as a x + b of master keys",
-        says=f"{counted(len(networks), 'network and kernel size', 'networks and kernel sizes')}: {told}.",
+        summary=f"{counted(len(networks), 'network and kernel size', 'networks and kernel sizes')}: {summary}.",
         table=table_of(
             {key: [row[key] for row in (*networks, *(r for r in rows if r["depth"] != _ALL))] for key in rows[0]}
         ),
@@ -72,7 +72,7 @@ def explained(zoo: Zoo, keys: str) -> Exhibit | None:
 
 
 def _fits(zoo: Zoo, by_size: dict[int, Doubles]) -> dict[str, Fit]:
-    """layer_id -> its fit, of the depthwise layers whose filters are published."""
+    """layer_id -> its fit, for the depthwise layers whose filters are published."""
     table = rows_of(zoo, "filters_file").table
     wanted = pa.array([f"{side}x{side}" for side in (int(np.sqrt(size)) for size in by_size)])
     table = table.filter(pc.and_(pc.equal(table["kind"], "depthwise"), pc.is_in(table["kernel"], wanted)))
@@ -87,7 +87,7 @@ def _fits(zoo: Zoo, by_size: dict[int, Doubles]) -> dict[str, Fit]:
 
 
 def _rows(zoo: Zoo, fits: dict[str, Fit], by_chance: dict[str, float], keys: int) -> list[dict[str, Any]]:
-    """A row for each network, kernel size and depth (decile, or all)."""
+    """A row for each network, kernel size and depth (a decile, or all)."""
     layers = rows_of(zoo, "filters_file")
     members: defaultdict[tuple[str, str, str], list[Fit]] = defaultdict(list)
     columns = (layers.table[name].to_pylist() for name in ("model_id", "kernel", "layer_id"))
@@ -116,7 +116,7 @@ def _rows(zoo: Zoo, fits: dict[str, Fit], by_chance: dict[str, float], keys: int
 
 
 def _panels(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean over networks by depth, a series a kernel size."""
+    """Mean over networks by depth, a series for each kernel size."""
     series = {}
     for kernel in sorted({row["kernel"] for row in rows}):
         found = [

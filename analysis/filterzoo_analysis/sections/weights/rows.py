@@ -1,4 +1,4 @@
-"""Rows of `layers` of all kernel sizes, and means of their columns over models."""
+"""Rows of `layers` for all kernel sizes, and means of their columns over models."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from filterzoo_analysis.zoo import Zoo
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """Layers of analysed models. table: their rows. model: (n,) row in `models`. decile: (n,) of relative depth."""
+    """Layers of analysed models. table: their rows. model: (n,), index in `models`. decile: (n,), of relative depth."""
 
     table: pa.Table
     model: Ints
     decile: Ints
 
     def words(self, column: str) -> Any:
-        """(n,) a column of texts."""
+        """(n,) a column of strings."""
         return np.array(self.table[column].to_pylist(), dtype=object)
 
     def numbers(self, column: str) -> Doubles:
@@ -44,7 +44,7 @@ def rows_of(zoo: Zoo, column: str) -> Rows:
 
 
 def over_models(values: Doubles, model: Ints, chosen: Bools, bounds: tuple[float, float]) -> dict[str, Any]:
-    """Mean over models of their means over the chosen layers, with its interval, and how many models that are."""
+    """Mean over models of their means over the chosen layers, its interval, and the numbers of models and layers."""
     known = chosen & np.isfinite(values)
     counts = np.bincount(model[known])
     sums = np.bincount(model[known], weights=values[known])

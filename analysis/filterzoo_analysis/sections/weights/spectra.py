@@ -1,4 +1,4 @@
-"""Spectral measures of layers by depth: effective rank, and the tail of the spectrum."""
+"""Spectral measures of layers by depth: stable and effective rank, and the tail of the spectrum."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _POINTWISE, _SPATIAL = "1x1", "larger kernels"
 
 
 def by_depth(zoo: Zoo) -> Exhibit | None:
-    """The measures by decile of depth, pointwise layers apart; None where no layer has a spectrum."""
+    """The measures by decile of depth, separately for pointwise layers; None if no layer has a spectrum."""
     rows = rows_of(zoo, "spectral_norm")
     if not len(rows.table):
         return None
@@ -46,11 +46,11 @@ def by_depth(zoo: Zoo) -> Exhibit | None:
         if series:
             panels[spelled] = {"ticks": DECILES, "series": series, "along": "relative depth"}
     ends = [row for row in found if row["decile"] in {DECILES[0], DECILES[-1]} and row["kernels"] == _SPATIAL]
-    told = "; ".join(f"{row['measure']} {row['decile']} {shown(row['mean'])}" for row in ends)
+    summary = "; ".join(f"{row['measure']} {row['decile']} {shown(row['mean'])}" for row in ends)
     return Exhibit(
         name="spectra_by_depth",
         title="Spectra by relative depth",
-        says=f"{counted(len(rows.table), 'layer')}. Mean over models, larger kernels: {told or 'none'}.",
+        summary=f"{counted(len(rows.table), 'layer')}. Mean over models, larger kernels: {summary or 'none'}.",
         table=table_of({key: [row[key] for row in found] for key in found[0]}),
         query=query_of(zoo, "weights.spectra.by_depth"),
         draw=partial(figures.line_panels, panels=panels),
