@@ -1,4 +1,4 @@
-"""Bootstrap intervals of the measures: samples are drawn with replacement."""
+"""Bootstrap intervals of the measures, by drawing samples with replacement."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Interval = tuple[float | None, float | None]
 def intervals(found: Scores, seed: int) -> dict[str, Interval]:
     """95 % percentile intervals of accuracy, over_confidence, under_confidence and ece; (None, None) if undefined.
 
-    Draws in which a measure is undefined do not count. The result depends on the scores, their order and the seed.
+    Draws in which a measure is undefined are ignored. The result depends only on the scores, their order and the seed.
     """
     n = len(found.z)
     random = np.random.Generator(np.random.PCG64(seed))

@@ -1,4 +1,4 @@
-"""From evaluations to rows of `confidences`."""
+"""Computes rows of `confidences` from evaluations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 
 def confidence_row(evaluation: Evaluation) -> Row:
-    """All columns of `store.confidences.CONFIDENCE_SCHEMA`; undefined ones are None."""
+    """The row: all columns of `store.confidences.CONFIDENCE_SCHEMA`, None for undefined measures."""
     found = scores(evaluation.logits, evaluation.labels)
     counts = histogram(found)
     order = ranking(found)
@@ -49,7 +49,7 @@ def confidence_row(evaluation: Evaluation) -> Row:
 
 
 def _calibrated(evaluation: Evaluation) -> Row:
-    """The temperature fitted on one half of the samples, and the calibration error of the other half with it."""
+    """The temperature fitted on one half of the samples, and the calibration error of the other half at it."""
     fitted_on = held_out(evaluation.sample_ids)
     temperature = fitted_temperature(evaluation.logits[fitted_on], evaluation.labels[fitted_on])
     rest = ~fitted_on
@@ -60,7 +60,7 @@ def _calibrated(evaluation: Evaluation) -> Row:
 
 
 def _content(evaluation: Evaluation) -> str:
-    """sha256 over the key, the samples in the order of their names, the labels and the logits as float64."""
+    """sha256 over the key, the sorted sample ids, the labels, and the logits as float64."""
     digest = hashlib.sha256()
     digest.update(json.dumps([evaluation.key, evaluation.sample_ids], sort_keys=True).encode())
     digest.update(np.ascontiguousarray(evaluation.labels, "<i8").tobytes())

@@ -1,4 +1,4 @@
-"""Runs the networks of manifests on images and writes their logits: trusted code, weights by the safe reader."""
+"""Runs the networks of manifests on images and writes their logits: trusted code, with weights from the safe reader."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _PIECE = 1 << 22
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationRequest:
-    """What `filterzoo evaluate` was asked for. attack: None for clean images. network: see `networks.trusted`."""
+    """The options of `filterzoo evaluate`. attack: None for clean images. network: see `networks.trusted`."""
 
     manifests: tuple[Path, ...]
     images: ImageSet
@@ -55,7 +55,7 @@ class EvaluationRequest:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """One evaluation that is there; `is_new` is False for what an earlier run wrote."""
+    """A finished evaluation. is_new: False if an earlier run wrote it."""
 
     model_id: str
     place: Path
@@ -65,10 +65,10 @@ class Evaluated:
 def evaluate(
     wanted: EvaluationRequest, plugins: Plugins, on_images: Callable[[int], None] = lambda _count: None
 ) -> Iterator[Evaluated | LedgerEntry]:
-    """Evaluate every checkpoint of the manifests, one after the other; what cannot be evaluated is an entry.
+    """Evaluate every checkpoint of the manifests, one after the other. Failures give ledger entries.
 
-    Code from a crawled file or repository is never run: the network is an installed class, or, where the user asks for
-    it, an ONNX graph in onnxruntime. Errors of the disk end the run.
+    Code from a crawled file or repository is never run: the network is an installed class or, if the user asks for it,
+    an ONNX graph in onnxruntime. Errors of the disk end the run.
     """
     keep_freed_memory(all_of_it=True)  # a network's activations have the same sizes in every batch
     wanted.scratch.mkdir(parents=True, exist_ok=True)
@@ -139,7 +139,7 @@ def _network(
 
 
 def _batches(network: Classifier, wanted: EvaluationRequest, show: Callable[[int], None]) -> Iterator[Rows]:
-    """Logits batch by batch; images of the next batch are loaded while this one is classified."""
+    """Logits batch by batch. The images of the next batch are loaded while the current one is classified."""
     images = wanted.images
     with ThreadPoolExecutor(wanted.workers) as pool:
 
@@ -175,5 +175,5 @@ def _classified(
 
 
 def versions() -> str:
-    """What ran the network."""
+    """The versions of the software that ran the network."""
     return f"filterzoo {filterzoo.__version__}, torch {torch.__version__}, {platform.machine()}"

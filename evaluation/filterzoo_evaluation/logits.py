@@ -1,6 +1,6 @@
-"""Tables of logits: their columns, and what makes one unfit to be measured.
+"""Reads and validates tables of logits.
 
-The tables may come from anybody. Every value is checked, and a wrong one is refused with its file, row and reason.
+They are untrusted input: every value is checked, and an invalid one is refused with its file, row and reason.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ _KEY_SCHEMA = pa.schema([(name, kind) for name, kind in KEY.items()])
 _MOST_ROWS = 100_000_000
 _MOST_CLASSES = 1_000_000
 _LARGEST_LOGIT = float(np.finfo(np.float32).max)
-"""Differences of larger ones overflow."""
+"""Differences of larger logits would overflow."""
 _LONGEST_FOOTER = 32 << 20
-"""Bytes; a table has a row group for each batch of images."""
+"""In bytes. Footers are long, because a table has a row group for each batch of images."""
 _LARGEST_GROUP = 1 << 40
-"""Bytes; pandas writes a million rows as one row group, and what a file may expand to is bounded anyway."""
+"""In bytes. pandas writes a million rows as a single row group; another limit bounds the expansion of files."""
 
 
 class WrongLogits(StartError):
-    """Raised for a table of logits that cannot be measured. Nothing of it is measured; exit code 2."""
+    """Raised for an invalid table of logits. No row of it is measured; exit code 2."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The samples of one network on one image set under one attack.
+    """The samples of a network on an image set under an attack.
 
     key: the columns of `store.confidences.KEY`. sample_ids: (n,) strings, sorted. labels: (n,) int64.
     logits: (n, classes) float64, finite.
@@ -60,7 +60,7 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Rows of one row group that belong to one evaluation. first_row: number of the row group's first row."""
+    """The rows of a row group that belong to the same evaluation. first_row: number of the row group's first row."""
 
     file: Path
     row_group: int
@@ -69,7 +69,7 @@ class _Part:
 
 
 def read_evaluations(files: Sequence[Path]) -> Iterator[Evaluation]:
-    """The evaluations of all files together, in the order of their keys, one in memory at a time; WrongLogits."""
+    """The evaluations in all files, sorted by their keys. Only one is in memory at a time. Raises WrongLogits."""
     parts: dict[tuple[Any, ...], list[_Part]] = {}
     for file in files:
         for key, part in _parts(file):
@@ -122,7 +122,7 @@ def _read(file: Path, parquet: ParquetFile, row_group: int, columns: list[str]) 
 
 
 def _shown(kind: pa.DataType) -> str:
-    """A type, whose fields may be called anything."""
+    """A type as text. The names of its fields are untrusted, so they are escaped."""
     return ascii(str(kind))[1:-1][:200]
 
 

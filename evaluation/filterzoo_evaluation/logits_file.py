@@ -1,4 +1,4 @@
-"""Writes logits as Parquet: a file an evaluation, named by what was asked for, there whole or not at all."""
+"""Writes logits as Parquet, atomically: a file for each evaluation, named by the hash of its options."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ LOGITS_SCHEMA = pa.schema(
         ("versions", pa.string()),
     ]
 )
-"""Columns of a table of logits as `filterzoo evaluate` writes it."""
+"""Columns of the tables of logits that `filterzoo evaluate` writes."""
 
 Rows = tuple[Sequence[str], Sequence[int], np.ndarray]
-"""sample ids, labels, logits (n, classes) float32."""
+"""(sample ids, labels, logits (n, classes) float32)."""
 
 
 def logits_path(folder: Path, key: Mapping[str, Any], asked: Mapping[str, Any]) -> Path:
-    """The file of an evaluation; another network, another number of images or other versions have another file."""
+    """The file of an evaluation. asked: what the logits depend on besides the key, such as network and versions."""
     text = json.dumps([dict(key), dict(asked)], sort_keys=True)
     return folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.parquet"
 
 
 def write_logits(place: Path, key: Mapping[str, Any], asked: Mapping[str, str], batches: Iterable[Rows]) -> None:
-    """Write an evaluation batch by batch; asked: the columns `transform` and `versions`."""
+    """Write an evaluation batch by batch. asked: the values of the columns `transform` and `versions`."""
     place.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(place) as draft, pq.ParquetWriter(draft, LOGITS_SCHEMA, compression="zstd") as writer:
         for ids, labels, logits in batches:

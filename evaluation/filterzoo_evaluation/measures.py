@@ -1,7 +1,7 @@
 """Measures of confidence from logits, in float64 (docs/confidence.md has the formulas and their sources).
 
-z is the confidence of the predicted class, the largest softmax probability; a sample is right where the predicted class
-is its label. A measure that is undefined is None: over-confidence without an error, for instance.
+z is the confidence of the predicted class: the largest softmax probability. A sample is right if the predicted class is
+its label. An undefined measure is None, such as the over-confidence of a network without errors.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 BINS = 15
-"""Equal-width bins (a, b] on [0, 1] for the calibration error: our choice, the authors' code is not public."""
+"""Equal-width bins (a, b] on [0, 1] for the calibration error. FilterZoo's choice: the authors' code is not public."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What the measures need of n samples. z: (n,) confidences in (0, 1]; right: (n,) bool; nll, brier: (n,)."""
+    """What the measures need from n samples. z: (n,) confidences in (0, 1]. right: (n,) bool. nll, brier: (n,)."""
 
     z: np.ndarray
     right: np.ndarray
@@ -25,7 +25,7 @@ class Scores:
 
 
 def scores(logits: np.ndarray, labels: np.ndarray) -> Scores:
-    """Of logits (n, classes) and labels (n,). The first of several largest logits is the prediction.
+    """The scores of logits (n, classes) and labels (n,). Of several largest logits, the first is the prediction.
 
     nll = -ln p[label]; brier = sum over classes of (p - 1[class = label])^2 (Brier, Monthly Weather Review 1950).
     """
@@ -45,9 +45,9 @@ def scores(logits: np.ndarray, labels: np.ndarray) -> Scores:
 
 @dataclass(frozen=True, slots=True)
 class ConfidenceHistogram:
-    """Counts and sums of z by bin, for right and wrong samples; (BINS,) each. Histograms add: those of a union follow.
+    """Counts and sums of z by bin, for right and wrong samples, (BINS,) each. The sum of two is that of the union.
 
-    Over-confidence, under-confidence, accuracy and the calibration error follow from it exactly.
+    Over-confidence, under-confidence, accuracy and the calibration error can be computed from it exactly.
     """
 
     n_right: np.ndarray
@@ -65,12 +65,12 @@ class ConfidenceHistogram:
 
     @property
     def n(self) -> int:
-        """Samples."""
+        """The number of samples."""
         return int(self.n_right.sum() + self.n_wrong.sum())
 
     @property
     def accuracy(self) -> float | None:
-        """Share of right samples."""
+        """The share of right samples."""
         return _ratio(self.n_right.sum(), self.n)
 
     @property
@@ -91,7 +91,7 @@ class ConfidenceHistogram:
 
 
 def histogram(found: Scores) -> ConfidenceHistogram:
-    """The mergeable form of the scores."""
+    """The histogram of the scores."""
     bins = bins_of(found.z)
 
     def counted(mask: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -102,19 +102,19 @@ def histogram(found: Scores) -> ConfidenceHistogram:
 
 
 def bins_of(z: np.ndarray) -> np.ndarray:
-    """Number of the bin (a, b] of each confidence."""
+    """The index of the bin (a, b] of each confidence."""
     edges = np.arange(1, BINS + 1) / BINS
     return np.minimum(np.searchsorted(edges, z, side="left"), BINS - 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """How well confidence tells right from wrong; each None where all samples are right, or all are wrong.
+    """How well confidence separates right from wrong samples. None if all are right or all are wrong, except `aurc`.
 
-    auroc: area under the ROC curve of z for being right, ties count half. aupr_errors: average precision of 1 - z for
-    being wrong. fpr_at_95_tpr: the smallest share of wrong samples above a threshold that at least 95 % of the right
-    ones reach. aurc: mean over k of the share of errors among the k most confident samples, tied samples in the mean
-    of all their orders (Geifman et al., ICLR 2019); it is defined for all samples.
+    auroc: area under the ROC curve of z as a detector of right samples; ties count half. aupr_errors: average precision
+    of 1 - z as a detector of wrong samples. fpr_at_95_tpr: the smallest share of wrong samples above a threshold that
+    at least 95 % of the right samples reach. aurc: mean over k of the share of errors among the k most confident
+    samples, averaged over all orders of tied samples (Geifman et al., ICLR 2019).
     """
 
     auroc: float | None
@@ -124,7 +124,7 @@ class Ranking:
 
 
 def ranking(found: Scores) -> Ranking:
-    """The measures of order."""
+    """The measures that depend only on the order of confidences."""
     n = len(found.z)
     if n == 0:
         return Ranking(None, None, None, None)
@@ -137,7 +137,7 @@ def ranking(found: Scores) -> Ranking:
         return Ranking(None, None, None, aurc)
     right_above = np.cumsum(right) - right
     auroc = ((right_above + right / 2) * wrong).sum() / (n_right * n_wrong)
-    # Errors from the least confident on: precision after each distinct threshold, weighted by the recall it adds.
+    # Errors, beginning with the least confident: precision at each distinct threshold, weighted by the added recall.
     caught, seen = np.cumsum(wrong[::-1]), np.cumsum(counts[::-1])
     aupr = (wrong[::-1] / n_wrong * (caught / seen)).sum()
     reached = np.cumsum(right) / n_right
@@ -146,7 +146,7 @@ def ranking(found: Scores) -> Ranking:
 
 
 def _selective_risks(counts: np.ndarray, wrong: np.ndarray) -> np.ndarray:
-    """Expected share of errors among the k most confident, k = 1 .. n; samples of one block are tied."""
+    """Expected share of errors among the k most confident samples, k = 1 .. n. Samples of a block are tied."""
     block = np.repeat(np.arange(len(counts)), counts)
     before, errors_before = np.cumsum(counts) - counts, np.cumsum(wrong) - wrong
     k = np.arange(1, counts.sum() + 1)

@@ -1,4 +1,4 @@
-"""Progress of an evaluation: images, and images a second."""
+"""Progress of an evaluation: images, and images per second."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from rich.text import Text
 
 
 class _Speed(ProgressColumn):
-    """Images a second of the last half minute; a dash before there are any."""
+    """Images per second in the last half minute; a dash before the first."""
 
     def render(self, task: Task) -> Text:
         return Text(f"{'-' if task.speed is None else f'{task.speed:,.0f}'} images/s")
 
 
 def progress_columns() -> tuple[ProgressColumn, ...]:
-    """What the line of progress shows."""
+    """The columns of the progress line."""
     return TextColumn("{task.completed:,} images"), _Speed(), TimeElapsedColumn()

@@ -1,4 +1,4 @@
-"""Temperature scaling: how well calibrated a network is once one number is fitted on samples held out.
+"""Temperature scaling: calibration of a network after fitting a temperature on held-out samples.
 
 Guo et al., 'On Calibration of Modern Neural Networks', ICML 2017, section 4.2.
 """
@@ -16,17 +16,17 @@ _HALVINGS = 60
 
 
 def held_out(sample_ids: Sequence[str]) -> np.ndarray:
-    """Which samples the temperature is fitted on: (n,) bool, about half, by a hash of the name alone."""
+    """(n,) bool: the samples on which the temperature is fitted, about half, chosen by a hash of the sample id."""
     return np.array(
         [hashlib.sha256(sample.encode("utf-8", "surrogatepass")).digest()[0] < 128 for sample in sample_ids]
     )
 
 
 def fitted_temperature(logits: np.ndarray, labels: np.ndarray) -> float | None:
-    """T that minimises the mean negative log-likelihood of logits / T; None where no T in (0.01, 100) does.
+    """T that minimises the mean negative log-likelihood of logits / T; None if there is no minimum in (0.01, 100).
 
-    The likelihood is convex in 1/T, so its derivative has one root, found by bisection. Samples that are all right
-    (T falls without end) or all wrong have none.
+    The negative log-likelihood is convex in 1/T, so its derivative has one root, which bisection finds. There is none
+    if all samples are right (T falls without limit) or all are wrong.
     """
     if len(labels) == 0:
         return None

@@ -1,1 +1,1 @@
-"""Attacks on images in [0, 1]: projected gradient descent and Square, batched."""
+"""Batched attacks on images in [0, 1]: projected gradient descent (PGD) and Square."""

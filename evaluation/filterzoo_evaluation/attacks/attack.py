@@ -15,12 +15,12 @@ Classify = Callable[[torch.Tensor], torch.Tensor]
 """Images (n, c, h, w) in [0, 1] -> logits (n, classes)."""
 FIXED_BUDGET = "fixed_budget"
 """Every image gets all steps or queries, also after its first error. This is the only stop rule: stopping at the first
-error would leave wrong samples barely wrong, so that their confidence would separate them too well."""
+error leaves samples barely misclassified, and their low confidence would make errors too easy to detect."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttackSettings:
-    """The columns of a table of logits that name the attack; None where the attack has no such setting."""
+    """The columns of a table of logits that describe the attack; None for settings that the attack does not have."""
 
     attack: str = "none"
     norm: Norm | None = None
@@ -34,14 +34,14 @@ class AttackSettings:
 
 
 class Attack(Protocol):
-    """Changes images within `settings.eps` so that the network errs. numbers: the images' indices in their set."""
+    """Perturbs images within `settings.eps` so that the network errs. numbers: the images' indices in their set."""
 
     settings: AttackSettings
 
     def __call__(
         self, classify: Classify, images: torch.Tensor, labels: torch.Tensor, numbers: Sequence[int]
     ) -> torch.Tensor:
-        """Attacked images, of the same shape, in [0, 1]."""
+        """The attacked images, of the same shape, in [0, 1]."""
         ...
 
 
@@ -58,26 +58,26 @@ def check(settings: AttackSettings) -> None:
 
 
 def generator(seed: int, number: int, draw: int = 0) -> torch.Generator:
-    """Random numbers of one image: the same for any batch size, order and number of workers."""
+    """The generator of an image: independent of batch size, order and number of workers."""
     mixed = (seed * 1_000_003 + number) * 1_009 + draw
     return torch.Generator().manual_seed(mixed % (1 << 63))
 
 
 def noise(seed: int, numbers: Sequence[int], shape: Sequence[int], draw: int) -> torch.Tensor:
-    """(n, *shape): standard normal numbers, each image from its own generator."""
+    """(n, *shape): standard normal numbers, for each image from its own generator."""
     return torch.stack([torch.randn(*shape, generator=generator(seed, number, draw)) for number in numbers])
 
 
 def uniform(seed: int, numbers: Sequence[int], shape: Sequence[int], draw: int) -> torch.Tensor:
-    """(n, *shape): numbers in [0, 1), each image from its own generator."""
+    """(n, *shape): uniform numbers in [0, 1), for each image from its own generator."""
     return torch.stack([torch.rand(*shape, generator=generator(seed, number, draw)) for number in numbers])
 
 
 def signs(random: torch.Generator, shape: Sequence[int]) -> torch.Tensor:
-    """Of this shape: 1 or -1 with equal chances."""
+    """Random signs of this shape: 1 or -1 with equal probability."""
     return torch.randint(0, 2, tuple(shape), generator=random) * 2.0 - 1.0
 
 
 def integer(random: torch.Generator, below: int) -> int:
-    """0 to below - 1 with equal chances."""
+    """A uniform integer from 0 to below - 1."""
     return int(torch.randint(0, below, (1,), generator=random))

@@ -13,10 +13,10 @@ _TINY = 1e-12
 
 
 class ProjectedGradientDescent:
-    """Starts at a random point of the ball; every step ascends the loss and projects back into the ball and [0, 1].
+    """Starts at a random point of the ball. Each step ascends the loss and projects back into the ball and [0, 1].
 
-    Each image keeps the restart with the largest final loss. step_size defaults to 2.5 eps/steps (Madry's rule of thumb
-    for Linf; the settings of arXiv:2210.05938 could not be read).
+    For each image, the restart with the largest final loss is used. step_size: 2.5 eps/steps by default (Madry's rule
+    of thumb for Linf; arXiv:2210.05938 does not publish its settings).
     """
 
     def __init__(
@@ -65,8 +65,8 @@ class ProjectedGradientDescent:
         for _ in range(self._steps):
             attacked.requires_grad_()
             loss = functional.cross_entropy(classify(attacked), labels, reduction="sum")
-            (slope,) = torch.autograd.grad(loss, attacked)
-            step = slope.sign() if self._norm == "Linf" else slope / lengths(slope).clamp_min(_TINY)
+            (gradient,) = torch.autograd.grad(loss, attacked)
+            step = gradient.sign() if self._norm == "Linf" else gradient / lengths(gradient).clamp_min(_TINY)
             attacked = project(attacked.detach() + self._step_size * step, images, self._norm, self._eps)
         return attacked
 
@@ -81,7 +81,7 @@ class ProjectedGradientDescent:
 
 
 def project(attacked: torch.Tensor, images: torch.Tensor, norm: Norm, eps: float) -> torch.Tensor:
-    """The nearest point of the ball of radius eps around each image, then of [0, 1], which keeps it in the ball."""
+    """Project onto the ball of radius eps around each image, then onto [0, 1], which does not leave the ball."""
     change = attacked - images
     if norm == "Linf":
         change = change.clamp(-eps, eps)

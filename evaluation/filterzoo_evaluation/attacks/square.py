@@ -19,9 +19,9 @@ from filterzoo_evaluation.attacks.attack import (
 )
 
 _SHARE = 0.8
-"""Share of the image's pixels in the first square, as AutoAttack (arXiv:2003.01690) has it for both norms."""
+"""Share of the image's pixels in the first square, for both norms as in AutoAttack (arXiv:2003.01690)."""
 _HALVED_AT = (10, 50, 200, 1000, 2000, 4000, 6000, 8000)
-"""Of 10,000 queries: those after which the share is halved (section 3.2 of the paper); scaled to the budget."""
+"""The queries of 10,000 after which the share is halved (section 3.2 of the paper). They are scaled to the budget."""
 
 Random = Sequence[torch.Generator]
 """One generator for each image."""
@@ -30,11 +30,11 @@ _Propose = Callable[[torch.Tensor, torch.Tensor, float, int, Random], torch.Tens
 
 
 class Square:
-    """Each query changes one square of each image, and keeps the change where the margin shrinks.
+    """Each query changes one square of each image. The change is kept if the margin decreases.
 
-    The margin is the logit of the label minus the largest other. All queries are made, also after the first error.
-    Linf: starts with vertical stripes, a query recolours a square. L2: starts with tiles of pyramids, a query moves the
-    change of one square into another (`square_l2`).
+    The margin is the logit of the label minus the largest other logit. All queries are made, also after the first
+    error. Linf: starts with vertical stripes; a query recolours a square. L2: starts with tiles of pyramids; a query
+    moves the change of one square to another (`square_l2`).
     """
 
     def __init__(self, norm: Norm, eps: float, *, queries: int = 5000, seed: int = 0) -> None:
@@ -66,21 +66,21 @@ class Square:
         return best
 
     def _share(self, query: int) -> float:
-        """Of the image's pixels, in the square of this query."""
+        """The share of the image's pixels in the square of this query."""
         halvings = sum(query * 10_000 / self._queries > bound for bound in _HALVED_AT)
         return _SHARE / float(2**halvings)
 
 
 def _stripes(images: torch.Tensor, eps: float, random: Random) -> torch.Tensor:
     shape = (images.shape[1], 1, images.shape[3])
-    return (images + eps * torch.stack([signs(one, shape) for one in random]).to(images)).clamp(0, 1)
+    return (images + eps * torch.stack([signs(own, shape) for own in random]).to(images)).clamp(0, 1)
 
 
 def _recoloured(best: torch.Tensor, images: torch.Tensor, eps: float, side: int, random: Random) -> torch.Tensor:
     channels, height, width = images.shape[1:]
     side = max(1, min(side, height, width))
-    # One draw an image: its square's corner, then the sign of each channel.
-    drawn = torch.stack([torch.rand(2 + channels, generator=one) for one in random])
+    # For each image: the corner of its square, then the sign of each channel.
+    drawn = torch.stack([torch.rand(2 + channels, generator=own) for own in random])
     corners = (drawn[:, :2] * torch.tensor([height - side + 1, width - side + 1])).long().to(images.device)
     rows, columns = (_within(corners[:, axis], side, length) for axis, length in enumerate((height, width)))
     is_in = (rows[:, :, None] & columns[:, None, :])[:, None]
@@ -89,7 +89,7 @@ def _recoloured(best: torch.Tensor, images: torch.Tensor, eps: float, side: int,
 
 
 def _within(first: torch.Tensor, side: int, length: int) -> torch.Tensor:
-    """(n, length): whether each place of an axis lies in the `side` places from `first` (n,) on."""
+    """(n, length): whether each index of an axis is among the `side` indices from `first` (n,) on."""
     place = torch.arange(length, device=first.device)[None]
     return (place >= first[:, None]) & (place < first[:, None] + side)
 

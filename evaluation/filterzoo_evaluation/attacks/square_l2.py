@@ -10,13 +10,13 @@ import torch
 from filterzoo_evaluation.attacks.attack import integer, signs
 
 _TILES = 5
-"""Tiles of the start along each axis."""
+"""Tiles along each axis at the start."""
 _SMALLEST = 3
 _TINY = 1e-12
 
 
 def start(images: torch.Tensor, eps: float, random: Sequence[torch.Generator]) -> torch.Tensor:
-    """Images (n, c, h, w) with a change of length eps, before it is cut to [0, 1]: tiles of pyramids, 5 by 5."""
+    """Images (n, c, h, w) plus 5 by 5 tiles of pyramids, a change of L2 norm eps before clipping to [0, 1]."""
     channels, height, width = images.shape[1:]
     side = max(1, min(height, width) // _TILES)
     tops, lefts = _places(height, side), _places(width, side)
@@ -31,7 +31,7 @@ def start(images: torch.Tensor, eps: float, random: Sequence[torch.Generator]) -
 def propose(
     best: torch.Tensor, images: torch.Tensor, eps: float, side: int, random: Sequence[torch.Generator]
 ) -> torch.Tensor:
-    """`best` with one square changed: it gets the L2 budget of another square, and the unused budget."""
+    """`best` with one square changed: it gets the L2 budget of another square, and the budget that is unused."""
     channels, height, width = images.shape[1:]
     side = _odd(side, min(height, width))
     taking, giving = (_windows(random, side, height, width, images.device) for _ in range(2))
@@ -42,7 +42,7 @@ def propose(
         is_in_either[number, 0, rows, columns] = 1
     unused = (eps**2 - change.square().sum(dim=(1, 2, 3))).clamp_min(0)[:, None] / channels
     length = ((change * is_in_either).square().sum(dim=(2, 3)) + unused).sqrt()[:, :, None, None]
-    # Indexing puts the channels last.
+    # Advanced indexing moves the channels to the last axis.
     old = change[number, :, taking[0], taking[1]].permute(0, 3, 1, 2)
     new = _unit(_pyramids(side, channels, random).to(images) + _unit(old)) * length
     change[number, :, giving[0], giving[1]] = 0
@@ -57,12 +57,12 @@ def _cut(images: torch.Tensor, change: torch.Tensor, eps: float) -> torch.Tensor
 
 
 def _unit(squares: torch.Tensor) -> torch.Tensor:
-    """Each channel of each square (n, c, side, side) at length 1, or 0 where it is 0."""
+    """Each channel of each square (n, c, side, side) scaled to L2 norm 1; zeros stay zeros."""
     return squares / squares.square().sum(dim=(2, 3), keepdim=True).sqrt().clamp_min(_TINY)
 
 
 def _places(length: int, side: int) -> range:
-    """Offsets of as many tiles as fit, centred on an axis."""
+    """Offsets of the tiles on an axis: as many as fit, at most _TILES, centred."""
     first = (length - min(_TILES, length // side) * side) // 2
     return range(first, length - side + 1, side)
 
@@ -76,23 +76,23 @@ def _odd(side: int, most: int) -> int:
 def _windows(
     random: Sequence[torch.Generator], side: int, height: int, width: int, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows (n, side, 1) and columns (n, 1, side) of a square of each image."""
-    corners = [(integer(one, height - side + 1), integer(one, width - side + 1)) for one in random]
+    """Row indices (n, side, 1) and column indices (n, 1, side) of a random square in each image."""
+    corners = [(integer(own, height - side + 1), integer(own, width - side + 1)) for own in random]
     places = torch.tensor(corners, device=device)
     along = torch.arange(side, device=device)
     return (places[:, :1] + along)[:, :, None], (places[:, 1:] + along)[:, None, :]
 
 
 def _pyramids(side: int, channels: int, random: Sequence[torch.Generator]) -> torch.Tensor:
-    """(n, channels, side, side): two pyramids beside or above each other, a sign for each channel."""
+    """(n, channels, side, side): two pyramids, side by side or stacked, with a random sign for each channel."""
     upright = _two_pyramids(side)
-    turned = [upright.T if integer(one, 2) else upright for one in random]
-    return torch.stack([signs(one, (channels, 1, 1)) * own for one, own in zip(random, turned, strict=True)])
+    turned = [upright.T if integer(own, 2) else upright for own in random]
+    return torch.stack([signs(own, (channels, 1, 1)) * tile for own, tile in zip(random, turned, strict=True)])
 
 
 @cache
 def _two_pyramids(side: int) -> torch.Tensor:
-    """(side, side), length 1: eta of the paper."""
+    """(side, side), with L2 norm 1: eta in the paper."""
     half = side // 2
     both = torch.cat([_pyramid(half, side), -_pyramid(side - half, side)])
     unit: torch.Tensor = both / torch.linalg.vector_norm(both)
@@ -100,7 +100,7 @@ def _two_pyramids(side: int) -> torch.Tensor:
 
 
 def _pyramid(height: int, width: int) -> torch.Tensor:
-    """(height, width): sum of 1 / (k + 1)^2 from k = the distance from the middle on."""
+    """(height, width): sum of 1 / (k + 1)^2 for k from the distance from the middle on."""
     top = max(height // 2, width // 2)
     sums = torch.tensor([sum(1 / (k + 1) ** 2 for k in range(first, top + 1)) for first in range(top + 1)])
     down = (torch.arange(height) - height // 2).abs()

@@ -1,1 +1,1 @@
-"""`make confidence-demo`: pairs of normal and robust networks, trained and evaluated on images from wheels."""
+"""`make confidence-demo`: trains pairs of normal and robust networks and evaluates them, on images from wheels."""

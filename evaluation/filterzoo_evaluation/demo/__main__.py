@@ -1,4 +1,4 @@
-"""`python -m filterzoo_evaluation.demo FOLDER`; worker processes cannot import what is defined here."""
+"""`python -m filterzoo_evaluation.demo FOLDER`. Nothing else is defined here: worker processes cannot import it."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from filterzoo.errors import StartError
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Images:
-    """images: uint8 (n, height, width), classes mixed. labels: (n,). trained: how many of them, from the first."""
+    """images: uint8 (n, height, width), shuffled. labels: (n,). trained: the first so many are the training set."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -19,7 +19,7 @@ class Images:
 
 
 def images_of(name: str) -> Images:
-    """`digits` or `mnist`; StartError where the package that brings them is missing."""
+    """The images of `digits` or `mnist`; StartError if the package that contains them is missing."""
     try:
         images, labels, trained = _digits() if name == "digits" else _mnist()
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""The small networks of the demonstration: one architecture, with another activation function or pooling each."""
+"""The small networks of the demonstration: one architecture, in variants of activation function and pooling."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ VARIANTS = ("relu_stride", "silu_stride", "relu_max")
 
 
 def small_cnn(image_set: str, variant: str) -> torch.nn.Sequential:
-    """Four 3x3 convolutions over grey images of the set's size, ten classes; two of them halve the resolution."""
+    """Four 3x3 convolutions, of which two halve the resolution, for grey images of the set's size and ten classes."""
     activation, pooling = variant.split("_")
     act = _ACTIVATIONS[activation]
     side = -(-_SIDES[image_set] // 4)
@@ -35,7 +35,7 @@ def small_cnn(image_set: str, variant: str) -> torch.nn.Sequential:
     )
 
 
-# What `--network filterzoo_evaluation.demo.networks:NAME` can name.
+# The names for `--network filterzoo_evaluation.demo.networks:NAME`.
 digits_relu_stride = partial(small_cnn, "digits", "relu_stride")
 digits_silu_stride = partial(small_cnn, "digits", "silu_stride")
 digits_relu_max = partial(small_cnn, "digits", "relu_max")

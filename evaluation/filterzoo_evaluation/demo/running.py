@@ -1,4 +1,4 @@
-"""Trains six pairs of networks and evaluates them, clean, under PGD and Square, two pairs at a time."""
+"""Trains six pairs of networks and evaluates them on clean images, under PGD and under Square, two pairs at a time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STEPS, QUERIES = 10, 100
 
 
 def attacks(eps: float) -> tuple[Attack | None, ...]:
-    """None for clean images, PGD and Square."""
+    """The attacks: None for clean images, PGD, and Square."""
     return None, ProjectedGradientDescent("Linf", eps, steps=STEPS), Square("Linf", eps, queries=QUERIES)
 
 
@@ -42,23 +42,24 @@ def run_pair(folder: Path, pair: DemoPair, epochs: int | None = None) -> list[st
             network=pair.network,
         )
         found = evaluate(wanted, plugins)
-        failures += [f"{pair.name}: {one.reason}: {one.detail}" for one in found if isinstance(one, LedgerEntry)]
+        entries = (entry for entry in found if isinstance(entry, LedgerEntry))
+        failures += [f"{pair.name}: {entry.reason}: {entry.detail}" for entry in entries]
     return failures
 
 
 def main(folder: Path) -> int:
-    """Train and evaluate all pairs, two at a time; the exit code."""
+    """Train and evaluate all pairs, two at a time; returns the exit code."""
     make_zoo(folder, SIX)
     failed = False
-    # The last ones take longest; begun first, they leave no process waiting for the other at the end.
+    # The last pairs take longest. They start first, so that both processes end at about the same time.
     pairs = SIX[::-1]
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
         for pair, failures in zip(pairs, pool.map(partial(run_pair, folder), pairs), strict=True):
-            _tell("\n".join(failures) or f"trained and evaluated {pair.name}")
+            _print("\n".join(failures) or f"trained and evaluated {pair.name}")
             failed |= bool(failures)
     return int(failed)
 
 
-def _tell(line: str) -> None:
+def _print(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()

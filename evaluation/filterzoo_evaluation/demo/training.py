@@ -11,7 +11,7 @@ from filterzoo_evaluation.attacks.pgd import ProjectedGradientDescent
 from filterzoo_evaluation.demo.images import Images
 
 EPS = {"digits": 0.1, "mnist": 0.1}
-"""Linf, of numbers in [0, 1]: what robust networks are trained and all are attacked with."""
+"""Radius of the Linf ball, for images in [0, 1], in adversarial training and in all attacks."""
 EPOCHS = {"digits": 12, "mnist": 4}
 _BATCH = 50
 _STEPS = 5
@@ -21,9 +21,9 @@ _RATE = 3e-3
 def trained(
     network: torch.nn.Module, image_set: str, data: Images, *, robust: bool, seed: int, epochs: int | None = None
 ) -> torch.nn.Module:
-    """The network after training; robust: on images that PGD (5 steps, random start) makes of each batch.
+    """The trained network. robust: trained on images that PGD (5 steps, random start) attacked.
 
-    eps grows over the first half: from the start at its full size, small networks learn to answer nothing but the mean.
+    eps grows during the first half of training: at full size from the start, small networks learn only the mean.
     """
     images = torch.from_numpy(data.images[: data.trained].astype(np.float32) / 255)[:, None]
     labels = torch.from_numpy(data.labels[: data.trained])
@@ -46,7 +46,7 @@ def trained(
 
 
 def accuracy(network: torch.nn.Module, data: Images) -> float:
-    """On clean images that it was not trained on."""
+    """The accuracy on clean images that are not in the training set."""
     images = torch.from_numpy(data.images[data.trained :].astype(np.float32) / 255)[:, None]
     with torch.no_grad():
         found = network(images).argmax(dim=1).numpy()

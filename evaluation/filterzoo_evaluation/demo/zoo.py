@@ -1,4 +1,4 @@
-"""Makes the zoo of the demonstration: weight files, a manifest, what is known of each network, and images."""
+"""Writes the zoo of the demonstration: weight files, a manifest, facts about each network, and images."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from filterzoo_evaluation.demo.training import EPS, accuracy, trained
 MANIFEST = "zoo.yaml"
 FACTS = "facts.csv"
 KINDS = (False, True)
-"""Whether a network is robust."""
+"""Whether a network is robust, for both networks of a pair."""
 FEWEST_RIGHT = 0.8
-"""Share of clean images below which a network counts as not trained."""
+"""Least accuracy on clean images. A network below it counts as not trained."""
 TESTED = 300
-"""Images of each set that networks are evaluated on, none of which they were trained on."""
+"""Number of test images of each set. They are not in the training set."""
 _COLUMNS = (
     *("name", "architecture", "activation", "pooling", "task", "training_dataset", "visual_category"),
     *("robust", "threat_model", "eps", "pair_id"),
@@ -40,16 +40,16 @@ class DemoPair:
 
     @property
     def name(self) -> str:
-        """Of both: the files' names start with it."""
+        """The name of the pair, and the prefix of both files' names."""
         return f"{self.image_set}_{self.variant}_{self.seed}"
 
     def file(self, *, robust: bool) -> str:
-        """Of one of the two."""
+        """The file's name of one of the two networks."""
         return f"{self.name}_{'robust' if robust else 'normal'}.pt"
 
     @property
     def network(self) -> str:
-        """As `--network` names it."""
+        """The architecture, as `--network` names it."""
         return f"{networks.__name__}:{self.image_set}_{self.variant}"
 
 
@@ -58,11 +58,9 @@ SIX = tuple(DemoPair(image_set, variant) for image_set in ("digits", "mnist") fo
 
 
 def make_pair(folder: Path, pair: DemoPair, epochs: int | None = None) -> list[str]:
-    """Train both networks of a pair and write them, with their manifest; gives what did not learn its images.
+    """Train both networks of a pair and write them with their manifest; returns a message for each failed training.
 
-    epochs: None for the usual ones.
-
-    Arithmetic runs in one thread: these networks are too small for more, and their bytes are then always the same.
+    epochs: None for the default. A single thread is used: more would not be faster, and the bytes are reproducible.
     """
     torch.set_num_threads(1)
     data, failures = images_of(pair.image_set), []
@@ -78,7 +76,7 @@ def make_pair(folder: Path, pair: DemoPair, epochs: int | None = None) -> list[s
 
 
 def make_zoo(folder: Path, pairs: Iterable[DemoPair]) -> None:
-    """Write what all pairs share: the images, what is known of the networks, and the manifest to crawl them with."""
+    """Write what all pairs share: the images, the facts about networks, and the manifest of the crawl."""
     folder.mkdir(parents=True, exist_ok=True)
     rows, known = [], dict[str, Images]()
     for pair in pairs:
@@ -96,7 +94,7 @@ def make_zoo(folder: Path, pairs: Iterable[DemoPair]) -> None:
 
 
 def manifest_of(folder: Path, pair: DemoPair) -> Path:
-    """The manifest of one pair: its networks are one class, which a crawl of all could not name."""
+    """The manifest of a single pair, for `evaluate`: `--network` names one architecture for all its checkpoints."""
     return folder / f"{pair.name}.yaml"
 
 
@@ -112,7 +110,7 @@ def _write_manifest(place: Path, name: str, pattern: str) -> None:
 
 
 def _facts(pair: DemoPair, data: Images) -> dict[str, Any]:
-    """What `models` says of both networks; activation and pooling as the architecture has them."""
+    """The columns of `models` for both networks. Activation and pooling are read from the architecture."""
     shape = (1, 1, *data.images.shape[1:])
     found = operations(lambda: networks.small_cnn(pair.image_set, pair.variant), shape)
     return {

@@ -1,1 +1,1 @@
-"""Labelled images to run networks on: folders by class, arrays, data sets of `datasets` and torchvision."""
+"""Labelled images for evaluation: from folders, arrays, and the data sets of `datasets` and torchvision."""

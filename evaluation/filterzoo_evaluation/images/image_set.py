@@ -1,4 +1,4 @@
-"""An image set: labelled images by number, loaded when asked for."""
+"""An image set: labelled images by index, loaded on demand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 
 @dataclass(frozen=True, slots=True)
 class ImageSet:
-    """name: as the column `image_set` has it. sample_ids, labels: of each image. load: number -> the image."""
+    """name: the value of the column `image_set`. sample_ids, labels: one for each image. load: index -> image."""
 
     name: str
     sample_ids: Sequence[str]
@@ -21,5 +21,5 @@ class ImageSet:
         return len(self.labels)
 
     def first(self, count: int | None) -> ImageSet:
-        """The same set with its first images only."""
+        """The set reduced to its first `count` images; None for all."""
         return self if count is None else ImageSet(self.name, self.sample_ids[:count], self.labels[:count], self.load)

@@ -1,7 +1,7 @@
-"""From what the user wrote after `--images` to an image set.
+"""Opens the image set that `--images` names.
 
-Images may come from anybody. Pillow would hand a PostScript file, whatever its name, to Ghostscript: that is switched
-off, and of a folder only decoders of plain pictures are used.
+Images are untrusted input. Pillow passes PostScript files, whatever their names, to Ghostscript: this is disabled, and
+files in folders are only decoded as common image formats.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from filterzoo_evaluation.images.image_set import ImageSet
 _ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff"})
 _DECODERS = ("PNG", "JPEG", "BMP", "DIB", "PPM", "WEBP", "TIFF")
 _MOST_PIXELS = 1 << 26
-"""Of one image: 256 MB as it is decoded."""
+"""Largest number of pixels of an image: 256 MB when decoded."""
 _MOST_ARRAYS = 100
-"""How many times the bytes of an .npz its arrays may have ..."""
+"""Largest ratio of the bytes of the arrays to the bytes of their .npz file."""
 _FREE = 64 << 20
-"""... where they have more than this."""
+"""Arrays of at most so many bytes are read at any ratio."""
 _BROKEN = (
     ArithmeticError,
     EOFError,
@@ -44,9 +44,9 @@ _BROKEN = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What Pillow and NumPy raise for files that are broken or none of theirs."""
+"""What Pillow and NumPy raise for files that are damaged or of another format."""
 _LABELS = ("targets", "labels", "_labels")
-"""Where torchvision's data sets keep the class of each image."""
+"""Attributes in which torchvision's data sets hold the labels."""
 FORMS = (
     "a folder with one folder of images a class, FILE.npz with arrays `images` and `labels`, FILE.npy with labels.npy "
     "beside it, datasets:NAME[:SPLIT], or torchvision:NAME[:FOLDER]"
@@ -54,8 +54,8 @@ FORMS = (
 
 
 def open_images(where: str, name: str | None = None) -> ImageSet:
-    """The images that `where` names (FORMS); StartError where there are none. name: of the set, else from `where`."""
-    EpsImagePlugin.gs_binary = False  # for the loaders of datasets and torchvision, too, in this process
+    """The images that `where` names (FORMS); StartError if there are none. name: the set's name, else from `where`."""
+    EpsImagePlugin.gs_binary = False  # in this process, also for the loaders of datasets and torchvision
     kind, _, rest = where.partition(":")
     if kind == "datasets":
         return _of_datasets(rest, name)

@@ -1,1 +1,1 @@
-"""Networks that may be run: code that is installed and trusted, with weights that the safe reader read."""
+"""Networks that may be run: installed, trusted code with weights from the safe reader."""

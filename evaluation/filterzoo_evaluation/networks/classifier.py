@@ -15,8 +15,8 @@ from filterzoo_evaluation.attacks.attack import Classify
 class Classifier:
     """classify: images (n, c, h, w) in [0, 1] -> logits. prepare: an image of any size -> (c, h, w) in [0, 1].
 
-    transform: the preparation and what is subtracted and divided, in words, for the table. has_gradients: False for a
-    graph that only runs forward.
+    transform: a description of the preparation and the normalisation, for the table. has_gradients: False for a graph
+    that can only run forward.
     """
 
     classify: Classify
@@ -26,7 +26,7 @@ class Classifier:
 
 
 def normalised(network: torch.nn.Module, mean: tuple[float, ...], std: tuple[float, ...], device: str) -> Classify:
-    """The network behind its own normalisation, so that attacks see images in [0, 1]."""
+    """The network with its normalisation as a first step, so that attacks work on images in [0, 1]."""
     shift = torch.tensor(mean, device=device)[None, :, None, None]
     scale = torch.tensor(std, device=device)[None, :, None, None]
 

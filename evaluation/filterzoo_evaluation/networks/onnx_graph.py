@@ -1,4 +1,4 @@
-"""An ONNX graph, run by onnxruntime: only where the user asks for it, without custom operators."""
+"""An ONNX graph, run by onnxruntime, without custom operators, and only if the user asks for it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from filterzoo_evaluation.networks.trusted import pixels
 def onnx_network(content: bytes, device: str) -> Classifier:
     """The graph of an ONNX file with one input (n, c, h, w) and logits (n, classes) as its first output.
 
-    Refused (unsupported) where onnxruntime does not take it, or where it may not be run (`running.session.parsed`). The
-    graph's numbers and operators are a stranger's: onnxruntime runs them in this process.
+    Refused (unsupported) if onnxruntime rejects it, or if it may not be run (`running.session.parsed`). The graph is
+    untrusted input, and onnxruntime runs its operators in this process.
     """
     made = session(parsed(content), device)
     inputs = made.get_inputs()

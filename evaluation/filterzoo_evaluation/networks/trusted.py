@@ -1,4 +1,4 @@
-"""Architectures that are installed: timm's, torchvision's, or a class that the user names."""
+"""Installed architectures: those of timm and torchvision, or a class that the user names."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from filterzoo_evaluation.networks.weights import load_strictly
 
 Arrays = Mapping[str, np.ndarray]
 Build = Callable[[Arrays, str], Classifier]
-"""Arrays of a checkpoint, a device -> the network with these weights; Refused where they do not fit."""
+"""(arrays of a checkpoint, device) -> the network with these weights; Refused if they do not fit."""
 
 
 def trusted(name: str) -> Build:
-    """The architecture `timm:NAME`, `torchvision:NAME` or `MODULE:CALLABLE`; StartError where there is none.
+    """The architecture `timm:NAME`, `torchvision:NAME` or `MODULE:CALLABLE`; StartError if there is none.
 
-    A callable of the user's is called without arguments and gives the module; images are taken as they are. Its `mean`
-    and `std`, where they are tuples of numbers, normalise its input. Tensors of these names are the module's own, which
-    RobustBench's networks apply themselves.
+    CALLABLE is called without arguments and returns the module. Images are not resized for it. If its attributes `mean`
+    and `std` are tuples of numbers, they normalise the input. If they are tensors, they are ignored: the networks of
+    RobustBench apply them themselves.
     """
     room, _, own = name.partition(":")
     if not own:
@@ -100,7 +100,7 @@ def _stated(network: torch.nn.Module, name: str, otherwise: float) -> tuple[floa
 
 
 def pixels(image: Image.Image) -> torch.Tensor:
-    """(c, h, w) in [0, 1], of the image's own size: one channel for a grey image, else three."""
+    """(c, h, w) in [0, 1], in the image's size, with one channel for a grey image, else three."""
     own = image if image.mode in {"L", "RGB"} else image.convert("RGB")
     array = np.asarray(own, np.float32) / np.float32(255)
     return torch.from_numpy(array[None] if array.ndim == 2 else array.transpose(2, 0, 1).copy())
@@ -121,7 +121,10 @@ def _ready(  # noqa: PLR0917  # each is named where it is called
 
 
 MAX_CLASSES = 1 << 16
-"""Outputs of a classifier, three times ImageNet-21k's: the network is built before the other weights are compared."""
+"""Largest number of outputs of a classifier, three times that of ImageNet-21k.
+
+The network is built before all weights are checked, so a file must not choose any number.
+"""
 MAX_CHANNELS = 1 << 10
 
 
@@ -142,7 +145,7 @@ def _inputs(arrays: Arrays, layer: str | None) -> int | None:
 
 
 def _bounded(number: int, most: int, detail: str, name: str) -> int:
-    """The number; Refused (limit) unless it is from 1 to `most`: a few bytes may state any shape."""
+    """The number; Refused (limit) unless it is from 1 to `most`, because a file of a few bytes can claim any shape."""
     if not 1 <= number <= most:
         raise Refused(Reason.LIMIT, f"{detail}; 1 to {most:,} are built", name)
     return int(number)
@@ -153,7 +156,7 @@ def _words(data: Mapping[str, Any]) -> str:
 
 
 def architecture_of(source: str, architecture: str | None) -> str:
-    """The trusted architecture that a checkpoint's zoo states; Refused (unsupported) where none is installed."""
+    """The trusted architecture that the checkpoint's zoo states; Refused (unsupported) if it is not installed."""
     if architecture:
         import timm  # noqa: PLC0415  # as above
         from torchvision import models  # noqa: PLC0415  # as above

@@ -1,4 +1,4 @@
-"""The tensors of a crawled checkpoint as a state dict of a trusted architecture, without exception or guess."""
+"""The tensors of a crawled checkpoint as a state dict of a trusted architecture. They must match it exactly."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from filterzoo.reader.model_file import ModelFile
 
 
 def state_dict_of(file: ModelFile) -> dict[str, np.ndarray]:
-    """All arrays of the file's network: of the state dict that its convolutions are in, where it holds several.
+    """All arrays of the file's network. Of several state dicts, the one with the convolutions is used.
 
-    Refused (unsupported) for quantised arrays, whose numbers are not the weights.
+    Refused (unsupported) for quantised arrays, because their numbers are not the weights.
     """
     sections = {tensor.section for tensor in file.tensors.values()}
     chosen = _main_section(file) if len(sections) > 1 else None
@@ -37,9 +37,9 @@ def _main_section(file: ModelFile) -> str:
 
 
 def load_strictly(network: torch.nn.Module, arrays: Mapping[str, np.ndarray]) -> None:
-    """Load every parameter and buffer; Refused (unsupported) where names, shapes or kinds do not fit exactly.
+    """Load every parameter and buffer; Refused (unsupported) unless names, shapes and kinds match exactly.
 
-    A prefix that all names share and the network's lack (`module.`, `model.`) is left out.
+    A prefix of all names that the network does not have (`module.`, `model.`) is removed.
     """
     wanted = network.state_dict()
     found = _without_prefix(arrays, wanted)

@@ -49,7 +49,7 @@ def correlation(zoo: Zoo) -> Exhibit | None:
     rows = comparisons.judged(rows, "stands_out")
     drawn = sorted(rows, key=lambda row: (row["q"], -abs(row["rho"])))[:_DRAWN]
     parts = [
-        comparisons.parts(row, f"{row['confidence']} with {row['measure']}", "rho")
+        comparisons.described(row, f"{row['confidence']} with {row['measure']}", "rho")
         for row in drawn
         if row["stands_out"]
     ]
