@@ -1,4 +1,4 @@
-"""Runs every benchmark in turn: `make bench`, or `python -m benchmarks NAME... [OPTION...]` for some of them."""
+"""Runs all benchmarks, one after the other: `make bench`. For some: `python -m benchmarks NAME... [OPTION...]`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Run the named benchmarks, or all; options are for each of them."""
+    """Run the named benchmarks, or all. Each gets all options."""
     names = list(takewhile(lambda argument: not argument.startswith("-"), sys.argv[1:]))
     options = sys.argv[1 + len(names) :]
     names = names or sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))

@@ -1,7 +1,8 @@
-"""The labelled corpus of benchmarks.selection: state dicts of architectures built without weights, and the truth.
+"""The labelled corpus of benchmarks.selection: state dicts of architectures built without weights, with ground truth.
 
-The truth is the architecture's: every convolution module, and every other tensor that a convolution reads when the
-network is run once on the meta device. Nothing is downloaded; packages that are not installed are left out by name.
+The ground truth comes from the architecture: the weights of all convolution modules, and all other tensors that a
+convolution reads when the network runs on the meta device. Nothing is downloaded. Packages that are not installed are
+skipped with a message.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ Build = Callable[[], nn.Module]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A state dict's tensors, in its order, and its convolutions: name -> (kind, groups)."""
+    """A state dict. tensors: (name, shape, dtype), in its order. truth: name of a convolution -> (kind, groups)."""
 
     framework: str
     name: str
@@ -41,16 +42,16 @@ class Case:
     tensors: list[tuple[str, tuple[int, ...], str]]
     truth: dict[str, tuple[Kind, int]]
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    """Canonical shapes, where the order of the axes is open too."""
+    """Name -> canonical shape, if the order of the axes has to be inferred too."""
 
     @property
     def written_by(self) -> str:
-        """What its file would say that wrote it."""
+        """The framework that its file would name."""
         return "keras" if self.framework == "keras" else "torch"
 
 
 def corpus(every: int = 1, frameworks: tuple[str, ...] = ()) -> Iterator[Case]:
-    """Every `every`-th architecture of each framework, as far as they can be built."""
+    """Every `every`-th architecture of each framework, without those that cannot be built."""
     if not frameworks or "keras" in frameworks:
         yield from _keras(every)
     for framework, offers in OFFERS.items():
@@ -59,7 +60,7 @@ def corpus(every: int = 1, frameworks: tuple[str, ...] = ()) -> Iterator[Case]:
         try:
             listed = list(offers())
         except ImportError as error:
-            print(f"{framework}: left out, {error}")
+            print(f"{framework}: skipped, {error}")
             continue
         not_built = 0
         for name, channels, build in listed[::every]:
@@ -69,9 +70,7 @@ def corpus(every: int = 1, frameworks: tuple[str, ...] = ()) -> Iterator[Case]:
             else:
                 yield case
         if not_built:
-            print(
-                f"{framework}: {not_built} of {len(listed[::every])} cannot be built this way, or have no convolution"
-            )
+            print(f"{framework}: {not_built} of {len(listed[::every])} cannot be built this way or have no convolution")
 
 
 def _case(framework: str, name: str, channels: int, build: Build) -> Case | None:
@@ -85,15 +84,15 @@ def _case(framework: str, name: str, channels: int, build: Build) -> Case | None
         tensors = [(key, tuple(value.shape), _dtype(value)) for key, value in model.state_dict().items()]
         truth = modules(model)
         if any(_is_open(key, shape, truth) for key, shape, _ in tensors):
-            truth |= _read_otherwise(model, channels, {key for key, _, _ in tensors} - truth.keys())
+            truth |= _functional(model, channels, {key for key, _, _ in tensors} - truth.keys())
     return Case(framework, name, channels, tensors, truth) if truth else None
 
 
 def modules(model: nn.Module) -> dict[str, tuple[Kind, int]]:
-    """The weights of convolution modules, tied ones under each of their names."""
+    """The weights of convolution modules. Tied weights have an entry for each of their names."""
     found = {}
     for name, module in model.named_modules(remove_duplicate=False):
-        if isinstance(module, DENSE + TRANSPOSED) and "weight" in module._parameters:  # noqa: SLF001  # no hook's weight
+        if isinstance(module, DENSE + TRANSPOSED) and "weight" in module._parameters:  # noqa: SLF001  # not a weight that a hook computes
             kind = Kind.CONV
             if isinstance(module, TRANSPOSED):
                 kind = Kind.TRANSPOSED
@@ -107,8 +106,8 @@ def _is_open(name: str, shape: tuple[int, ...], truth: dict[str, Any]) -> bool:
     return name not in truth and 3 <= len(shape) <= 5 and shape[0] > 1
 
 
-def _read_otherwise(model: nn.Module, channels: int, names: set[str]) -> dict[str, tuple[Kind, int]]:
-    """What a convolution reads without being a module's weight, as far as the network runs on the meta device."""
+def _functional(model: nn.Module, channels: int, names: set[str]) -> dict[str, tuple[Kind, int]]:
+    """Tensors that a convolution reads but that are no module's weight, if the network runs on the meta device."""
     size = getattr(model, "default_cfg", {}).get("input_size", (3, 224, 224))[1:]
     found = operations(lambda: model, (1, channels, *size))
     return {
@@ -118,12 +117,12 @@ def _read_otherwise(model: nn.Module, channels: int, names: set[str]) -> dict[st
 
 def _keras(every: int) -> Iterator[Case]:
     try:
-        for name, channels, tensors, told in islice(networks(), None, None, every):
+        for name, channels, tensors, found in islice(networks(), None, None, every):
             listed = [(path, shape, "F32") for path, shape in tensors]
-            truth = {path: (kind, groups) for path, (kind, groups, _) in told.items()}
-            yield Case("keras", name, channels, listed, truth, {path: shape for path, (_, _, shape) in told.items()})
+            truth = {path: (kind, groups) for path, (kind, groups, _) in found.items()}
+            yield Case("keras", name, channels, listed, truth, {path: shape for path, (_, _, shape) in found.items()})
     except ImportError as error:
-        print(f"keras: left out, {error}")
+        print(f"keras: skipped, {error}")
 
 
 def _dtype(value: torch.Tensor) -> str:
@@ -250,7 +249,7 @@ def _nnunet() -> Iterator[tuple[str, int, Build]]:
 
 
 def _hub() -> Iterator[tuple[str, int, Build]]:
-    """Packages whose networks torch.hub and older checkpoints have."""
+    """Packages with the networks of torch.hub and of older checkpoints."""
     pretrained = importlib.import_module("pretrainedmodels")
     for name in pretrained.model_names:
         yield name, 3, partial(pretrained.__dict__[name], num_classes=1000, pretrained=None)

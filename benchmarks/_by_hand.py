@@ -1,6 +1,6 @@
-"""Filters and a few measures, as a user would get them today: `python -m benchmarks._by_hand ZOO OUT.h5`.
+"""Filters and a few measures, as a script of a user would get them: `python -m benchmarks._by_hand ZOO OUT.h5`.
 
-The frameworks' loaders, torchconvquality, pandas and h5py. The files are trusted, and nothing is hashed.
+It uses the frameworks' loaders, torchconvquality, pandas and h5py. The files are trusted, and nothing is hashed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torchconvquality import measure_conv_weight_quality
 
 
 def weights(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every tensor of a file."""
+    """(name, tensor) of every tensor in a file."""
     if path.suffix == ".onnx":
         for tensor in onnx.load(path).graph.initializer:
             yield tensor.name, torch.from_numpy(numpy_helper.to_array(tensor).copy())
@@ -29,7 +29,7 @@ def weights(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def main() -> None:
-    """Write OUT.h5, and its layers as CSV beside it."""
+    """Write the filters to OUT.h5 and the layers to OUT.csv."""
     zoo, out = Path(sys.argv[1]), Path(sys.argv[2])
     rows, parts = [], []
     for path in sorted(zoo.iterdir()):

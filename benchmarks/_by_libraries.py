@@ -1,8 +1,9 @@
-"""What a release holds of each layer and filter, from libraries: `python -m benchmarks._by_libraries ZOO OUT`.
+"""Most of the content of a release, made with libraries: `python -m benchmarks._by_libraries ZOO OUT`.
 
-The frameworks' loaders, hashlib, torchconvquality, torch, NumPy, SciPy and pyarrow: hashes of files and layers, each
-layer stored once, its measures, moments, histograms and singular values, and both tables as Parquet. Left out are the
-jail, licences, cards, the sample and the search for layers in graphs, which no library offers.
+With the frameworks' loaders, hashlib, torchconvquality, torch, NumPy, SciPy and pyarrow it computes hashes of files and
+layers, stores each layer once with its measures, moments, histograms and singular values, and writes both tables as
+Parquet. It leaves out what no library offers: the jail, licences, cards, the sample, and the search for layers in
+graphs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Networks of public repositories that the rules of the selection were not tuned on.
+"""Networks of public repositories on which the rules of the selection were not tuned.
 
-They are written down here as their authors name and order the layers; what runs between is left out, since a state
-dict does not tell it.
+They have the layers, in the names and the order of their authors, but no forward pass: a state dict does not need it.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ Parts = dict[str, nn.Module]
 
 
 def tree(**parts: nn.Module) -> nn.Module:
-    """A module with these parts, in their order; a name with `__` lies in a module of its own."""
+    """A module with these parts, in order. `a__b` is the part `b` of a submodule `a`."""
     whole = nn.Module()
     for name, part in parts.items():
         owner, _, last = name.rpartition("__")
@@ -43,12 +42,12 @@ def up(inputs: int, outputs: int, side: int = 2, *, sides: int = 2, bias: bool =
 
 
 def norm(channels: int) -> nn.Module:
-    """A norm with weights."""
+    """A batch norm, which has weights."""
     return nn.BatchNorm2d(channels)
 
 
 def brain_segmentation(channels: int) -> nn.Module:
-    """mateuszbuda/brain-segmentation-pytorch: `encoder1.enc1conv1`, no biases but those of the transposed ones."""
+    """mateuszbuda/brain-segmentation-pytorch: `encoder1.enc1conv1`; only transposed convolutions have biases."""
     parts: Parts = {}
     sides = [32, 64, 128, 256, 512]
 
@@ -297,7 +296,7 @@ _BUILDS += [mobilenet, restormer, hifigan, demucs, pointnet, vae, lenet_family, 
 
 
 def hand_written() -> Iterator[tuple[str, int, Build]]:
-    """Each with 3, 1 and 4 input channels."""
+    """(name, input channels, builder): each network with 3, 1 and 4 input channels."""
     for build in _BUILDS:
         for channels in (3, 1, 4):
             yield build.__name__, channels, partial(build, channels)

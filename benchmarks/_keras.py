@@ -1,4 +1,4 @@
-"""The networks of keras.applications, built without numbers: their HDF5 names, and what each kernel is."""
+"""The networks of keras.applications, built without weights: names of tensors in HDF5, and the kind of each kernel."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from filterzoo.records import Kind
 
 Shape = tuple[int, ...]
-Told = tuple[Kind, int, Shape]
+Truth = tuple[Kind, int, Shape]
 """Kind, groups, and the shape (out, in/groups, *kernel)."""
 
 
-def networks() -> Iterator[tuple[str, int, list[tuple[str, Shape]], dict[str, Told]]]:
+def networks() -> Iterator[tuple[str, int, list[tuple[str, Shape]], dict[str, Truth]]]:
     """(name, input channels, names and shapes of the tensors, convolutions by name). ImportError without keras."""
     keras = importlib.import_module("keras")
     applications = keras.applications
@@ -23,7 +23,7 @@ def networks() -> Iterator[tuple[str, int, list[tuple[str, Shape]], dict[str, To
             try:
                 with keras.device("meta"):
                     model = getattr(applications, name)(weights=None, input_shape=_input(name, channels), classes=10)
-            except ValueError:  # not every network takes every number of channels
+            except ValueError:  # not every network supports every number of channels
                 continue
             yield name, channels, *_described(model)
 
@@ -33,9 +33,9 @@ def _input(name: str, channels: int) -> Shape:
     return side, side, channels
 
 
-def _described(model: Any) -> tuple[list[tuple[str, Shape]], dict[str, Told]]:
+def _described(model: Any) -> tuple[list[tuple[str, Shape]], dict[str, Truth]]:
     tensors: list[tuple[str, Shape]] = []
-    truth: dict[str, Told] = {}
+    truth: dict[str, Truth] = {}
     for layer in model.layers:
         for inner in [layer, *getattr(layer, "layers", ())]:
             if getattr(inner, "layers", None):
@@ -43,13 +43,13 @@ def _described(model: Any) -> tuple[list[tuple[str, Shape]], dict[str, Told]]:
             for weight in inner.weights:
                 path, shape = f"{layer.name}/{weight.path}", tuple(weight.shape)
                 tensors.append((path, shape))
-                told = _told(type(inner).__name__, weight.name, shape, getattr(inner, "groups", 1))
-                if told is not None:
-                    truth[path] = told
+                own = _truth(type(inner).__name__, weight.name, shape, getattr(inner, "groups", 1))
+                if own is not None:
+                    truth[path] = own
     return tensors, truth
 
 
-def _told(layer: str, weight: str, shape: Shape, groups: int) -> Told | None:
+def _truth(layer: str, weight: str, shape: Shape, groups: int) -> Truth | None:
     if len(shape) < 3 or "kernel" not in weight or "Conv" not in layer:
         return None
     kernel, inputs, outputs = shape[:-2], shape[-2], shape[-1]

@@ -1,6 +1,6 @@
-"""What nobody can do without: `python -m benchmarks._limit ZOO OUT.parquet` hashes the files and encodes their numbers.
+"""A lower bound: `python -m benchmarks._limit ZOO OUT.parquet` only hashes the files and encodes their numbers.
 
-SHA-256, and Parquet as it is published: byte stream split, zstd at level 1. In one thread.
+SHA-256, and Parquet with the encoding of a release: byte stream split, zstd at level 1. In a single thread.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ BLOCK = 9 << 15
 
 
 def main() -> None:
-    """Write the files' bytes as numbers into OUT.parquet, and their hashes beside it."""
+    """Write the files' bytes as numbers into OUT.parquet, and their hashes into OUT.txt."""
     zoo, out = Path(sys.argv[1]), Path(sys.argv[2])
     kind = pa.list_(pa.field("element", pa.float32(), nullable=False))
     schema = pa.schema([("weights", kind)])

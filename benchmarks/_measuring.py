@@ -1,4 +1,4 @@
-"""Times a command in a process of its own, with the peak memory of all processes it starts."""
+"""Measures a command in a process of its own: time, and peak memory including its child processes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import psutil
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Wall seconds, and the largest sum of proportional set sizes seen over the process and its children, in bytes.
+    """seconds: wall time. peak_bytes: the largest sum of proportional set sizes (PSS) of the process and its children.
 
-    cpu_seconds: of all of them, as far as they were seen every 20 ms; it says more where others use the machine too.
+    cpu_seconds: of all of these processes, sampled every 20 ms. It is more reliable on a busy machine.
     """
 
     seconds: float
@@ -24,7 +24,7 @@ class Run:
 
 
 def run(command: Sequence[str]) -> Run:
-    """Run a command to its end; CalledProcessError where it fails."""
+    """Run a command to its end; CalledProcessError if it fails."""
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     peak = 0
@@ -48,17 +48,17 @@ def median(runs: Sequence[Run]) -> Run:
 
 
 def _memory(pid: int, cpu: dict[int, float]) -> int:
-    """Shared pages are counted once: PSS, not RSS. cpu: is told the seconds of each process until now."""
+    """PSS of a process and its children, which counts shared pages once. cpu: pid -> CPU seconds, updated here."""
     total = 0
     try:
-        family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+        processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     except psutil.NoSuchProcess:
         return 0
-    for member in family:
+    for process in processes:
         try:
-            times = member.cpu_times()
-            cpu[member.pid] = times.user + times.system
-            total += member.memory_full_info().pss
+            times = process.cpu_times()
+            cpu[process.pid] = times.user + times.system
+            total += process.memory_full_info().pss
         except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
             continue
     return total

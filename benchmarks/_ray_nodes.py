@@ -1,4 +1,4 @@
-"""`python -m benchmarks._ray_nodes NODES FOLDER`: a Ray cluster of nodes of one core each, until stdin ends."""
+"""`python -m benchmarks._ray_nodes NODES FOLDER`: runs a Ray cluster of one-core nodes until stdin is closed."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ NODE: dict[str, Any] = {
 
 def main() -> None:
     nodes, folder = int(sys.argv[1]), sys.argv[2]
-    said, sys.stdout = sys.stdout, sys.stderr
+    output, sys.stdout = sys.stdout, sys.stderr
     cluster = Cluster(initialize_head=True, head_node_args={**NODE, "temp_dir": folder})
     for _ in range(nodes - 1):
         cluster.add_node(**NODE)
-    print(cluster.address, file=said, flush=True)
+    print(cluster.address, file=output, flush=True)
     sys.stdin.read()
     cluster.shutdown()
 

@@ -1,8 +1,8 @@
-"""`python -m benchmarks._ray_overhead ADDRESS TASKS FOLDER`: what a task of the Ray executor costs.
+"""`python -m benchmarks._ray_overhead ADDRESS TASKS FOLDER`: the overhead of a task of the Ray executor.
 
-Each is submitted as the executor does it, with its job, resources and actor, two for each core; it finds the worker of
-its process and ends, without a checkpoint. Prints the seconds from the first submission to the last result, after each
-core has its worker.
+Tasks are submitted as the executor submits them, with its job, resources and actor, two for each core. A task without a
+checkpoint finds the worker of its process and ends. Prints the seconds from the first submission to the last result,
+measured once each core has its worker.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""`python -m benchmarks._release_plan MODELS LAYERS`: the real planner, for checkpoints whose layers are made up.
+"""`python -m benchmarks._release_plan MODELS LAYERS`: the real planner for MODELS synthetic checkpoints.
 
-After the plan: the rows of `models` and `status`, the tables of the card, and what its picture draws.
-
-Each has as many layers as said, a tenth of them those of the checkpoint before.
+Each has LAYERS layers and shares a tenth of them with another one. After the plan, it computes the rows of `models` and
+`status`, the tables of the card, and the data of its picture.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ from filterzoo_publish.release import _depths, _kept_layers
 from filterzoo_publish.targets.folder import FolderTarget
 
 
-class MadeUp:
-    """An origin whose layers follow from the number of the checkpoint."""
+class SyntheticOrigin:
+    """An origin whose layers are computed from the number of the checkpoint."""
 
     def __init__(self, layers: int) -> None:
         self.count = layers
@@ -100,7 +99,7 @@ def done(number: int, layers: int) -> Done:
 
 def main() -> None:
     models, layers = map(int, sys.argv[1:])
-    origin = MadeUp(layers)
+    origin = SyntheticOrigin(layers)
     candidates = spooled(PublishableCheckpoint(done(number, layers), origin) for number in range(models))
     published = read_published(FolderTarget(Path("no-such-folder")).read())
     plan = make_plan(

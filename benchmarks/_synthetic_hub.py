@@ -1,8 +1,8 @@
-"""A Hub of any size on loopback, for `planning.py`: it pages, orders and throttles listings as the Hub does.
+"""A synthetic Hub of any size on loopback, for `planning.py`, with the Hub's pages, orders and rate limits.
 
-`python -m benchmarks._synthetic_hub PORT_FILE REPOSITORIES QUOTA SECONDS`: at most QUOTA requests in SECONDS, then 429
-with `Retry-After` until they are over (the Hub's own for anonymous users: 500 in 5 minutes). Repositories are made of
-their number when they are asked for; the newest is the last.
+`python -m benchmarks._synthetic_hub PORT_FILE REPOSITORIES QUOTA SECONDS`: at most QUOTA requests in each window of
+SECONDS, then 429 with `Retry-After` until its end (the Hub allows anonymous users 500 in 5 minutes). A repository is
+generated from its number on request. The last one is the newest.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 PAGE = 1000
-"""Repositories a page, the most that the Hub gives."""
+"""Repositories in a page, the maximum of the Hub."""
 DAY = 86_400
 FIRST = 1_640_995_200
-"""2022-01-01: a repository is a second younger than the one before."""
+"""2022-01-01, the time of repository 0. Each repository is one second newer than the previous one."""
 LICENCES = ("apache-2.0",) * 9 + ("mit",) * 4 + ("cc-by-nc-4.0",) + (None,) * 6
 
 
 def repository(number: int, changed: int = 0) -> dict[str, Any]:
-    """What a listing says of the repository; every twentieth is gated."""
+    """The repository's entry in a listing. Every twentieth repository is gated."""
     licence = LICENCES[number % len(LICENCES)]
     weights = "model.safetensors" if number % 3 else "pytorch_model.bin"
     moment = time.gmtime(FIRST + number + changed)
@@ -47,7 +47,7 @@ def repository(number: int, changed: int = 0) -> dict[str, Any]:
 
 
 class Hub(ThreadingHTTPServer):
-    """repositories: how many there are. quota: requests in each window of so many seconds."""
+    """repositories: their number. quota: requests in each window of `seconds`."""
 
     daemon_threads = True
 
@@ -57,7 +57,7 @@ class Hub(ThreadingHTTPServer):
         self.window, self.asked, self.total, self.refused = 0.0, 0, 0, 0
 
     def wait(self) -> float:
-        """Seconds until this request may be made; 0 where it is within the quota."""
+        """Seconds until this request is allowed; 0 if it is within the quota."""
         now = time.monotonic()
         if now - self.window >= self.seconds:
             self.window, self.asked = now, 0
@@ -106,7 +106,7 @@ class Answer(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_arguments: object) -> None:
-        """Nothing: millions of lines would be timed too."""
+        """Log nothing: millions of lines would take time."""
 
 
 def main() -> None:

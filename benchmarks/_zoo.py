@@ -12,7 +12,7 @@ SHAPES = [(64, 3), (64, 64), (128, 64), (128, 128), (256, 128), (256, 256), (512
 
 @dataclass(frozen=True, slots=True)
 class Zoo:
-    """What is in it, to check what was made of it. total: the sum of all numbers in float64; size in bytes."""
+    """The content, to check results against. total: the sum of all numbers, in float64. size: in bytes."""
 
     files: int
     layers: int
@@ -22,7 +22,7 @@ class Zoo:
 
 
 def write_zoo(folder: Path, filters: int) -> Zoo:
-    """Files of about 500,000 filters each, in the three formats by turns."""
+    """Write files of about 500,000 filters each, in the three formats in turn."""
     folder.mkdir(parents=True)
     generator = np.random.default_rng(0)
     written = number = 0

@@ -1,8 +1,9 @@
-"""The pass of `filterzoo evaluate` against the bare forward of the same network on the same images, prepared before.
+"""`filterzoo evaluate` against the bare forward pass of the same network on the same images, loaded before.
 
-The pass is timed from the end of its first batch to the end of its last one, so that starting, opening the checkpoint
-and building the network do not count; loading images, attackless classification and writing logits do. Logits are
-compared before anything is timed. Both use one thread for the arithmetic; the pass has its own threads for loading.
+`evaluate` is timed from the end of its first batch to the end of its last batch. So the time includes loading images,
+classifying them without an attack and writing logits, but not the start, opening the checkpoint and building the
+network. Logits are compared before anything is timed. Both compute in a single thread; `evaluate` loads images in
+further threads.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ BATCH = 50
 
 
 def network() -> torch.nn.Module:
-    """ResNet-18, ten classes; named by `evaluate` as benchmarks.evaluate:network."""
+    """ResNet-18 with ten classes, which `evaluate` builds as benchmarks.evaluate:network."""
     return torchvision.models.resnet18(num_classes=10)
 
 
 def main() -> None:
-    """Write a checkpoint and images, then time."""
+    """Write a checkpoint and images, then time both."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--side", type=int, default=96, help="pixels")
@@ -57,31 +58,31 @@ def main() -> None:
 
 
 def shares(passes: list[tuple[float, float]], forwards: list[tuple[float, float]], which: int) -> float:
-    """Median over runs of one number's ratio."""
-    return statistics.median(one[which] / other[which] for one, other in zip(passes, forwards, strict=True))
+    """Median over runs of the ratio of the two numbers at index `which`."""
+    return statistics.median(ours[which] / other[which] for ours, other in zip(passes, forwards, strict=True))
 
 
 def prepared(folder: Path, count: int, side: int) -> tuple[torch.nn.Module, torch.Tensor]:
-    """The network that is written, and the images as it gets them."""
+    """The network whose weights are written, and the images as its input."""
     torch.manual_seed(0)
     made = network().eval()
     torch.save(made.state_dict(), folder / "net.pt")
     (folder / "zoo.yaml").write_text("name: z\nsources:\n  - {source: local, paths: ['*.pt'], license: mit}\n")
     images = np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
     np.savez(folder / "images.npz", images=images, labels=np.arange(count) % 10)
-    # In the order of axes that the pass has: torch is quicker or slower by a quarter where channels lie last in memory.
+    # The memory layout is that of `evaluate`: with channels last, torch's time differs by a quarter.
     return made, torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32) / 255)
 
 
 def timed_pass(folder: Path, count: int, output: Path) -> tuple[float, float]:
-    """Seconds, and seconds of CPU of this process, that all batches but the first took."""
+    """Seconds, and CPU seconds of this process, of all batches but the first."""
     ends: list[tuple[float, float]] = []
     run(folder, count, output, lambda _: ends.append((time.perf_counter(), time.process_time())))
     return ends[-1][0] - ends[0][0], ends[-1][1] - ends[0][1]
 
 
 def run(folder: Path, count: int, output: Path, on_images: Callable[[int], None] = lambda _: None) -> Path:
-    """Evaluate the first images; gives the table of logits."""
+    """Evaluate the first `count` images; returns the path of the logits."""
     wanted = EvaluationRequest(
         manifests=(folder / "zoo.yaml",),
         images=open_images(str(folder / "images.npz")).first(count),
@@ -104,13 +105,13 @@ def forward(made: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
 
 
 def check(folder: Path, made: torch.nn.Module, images: torch.Tensor) -> None:
-    """What is timed is right."""
+    """Check that both give the same logits."""
     found = pq.read_table(run(folder, BATCH, folder / "checked"))["logits"].to_pylist()
     np.testing.assert_allclose(found, forward(made, images[:BATCH]).numpy(), atol=1e-4)
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Seconds, and seconds of CPU of this process."""
+    """Seconds, and CPU seconds of this process."""
     wall, cpu = time.perf_counter(), time.process_time()
     work()
     return time.perf_counter() - wall, time.process_time() - cpu

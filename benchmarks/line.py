@@ -1,8 +1,8 @@
-"""crawl + publish against what a user would write today, and against what nobody can do without, in one run.
+"""crawl + publish, against scripts that a user might write, and against a lower bound.
 
-Four rows over one synthetic zoo: FilterZoo; `_by_hand`, which keeps filters and a few measures; `_by_libraries`, which
-makes most of what a release holds; `_limit`, which only hashes the files and encodes their numbers. Each is checked to
-have done its work. Prints the fastest of the rounds, peak memory of all processes, and the ratios.
+Four rows on the same synthetic zoo: FilterZoo; `_by_hand`, which keeps filters and a few measures; `_by_libraries`,
+which makes most of a release; `_limit`, which only hashes the files and encodes their numbers. The results of each are
+checked. Prints the fastest round, the peak memory of all processes, and the ratios.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ sources:
 
 @dataclass(frozen=True, slots=True)
 class _Rival:
-    """Something to be measured: its name, what it runs as, and what it must have made at the place it was given."""
+    """A script to compare with. module: its name in `benchmarks`. suffix: of its output. check: verifies the output."""
 
     name: str
     module: str
@@ -45,7 +45,7 @@ class _Rival:
 
 
 def main() -> None:
-    """Write the zoo, run all rows `--repeat` times in turns, check them, print the fastest of each."""
+    """Write the zoo, run all rows `--repeat` times in turn, check them, and print the fastest run of each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--filters", type=int, default=FILTERS)
     parser.add_argument("--repeat", type=int, default=3)
@@ -116,7 +116,7 @@ def _numbers(file: pq.ParquetFile) -> Iterable[np.ndarray]:
 
 
 def _check_filters(parts: Iterable[np.ndarray], zoo: Zoo) -> None:
-    """Every filter is there: their number, and the sum of all numbers, in whatever order they were added."""
+    """Check the number of filters and the sum of all weights, which do not depend on the order."""
     count, total = 0, 0.0
     for part in parts:
         count += part.size
@@ -140,9 +140,9 @@ def _report(zoo: Zoo, crawls: list[Run], publishes: list[Run], others: dict[str,
     print(f"zoo: {zoo.files} files, {zoo.size / 1e6:.0f} MB, {zoo.filters / 1e6:.1f} M filters")
     rows = {"filterzoo crawl + publish": both, "  crawl": crawls, "  publish": publishes, **others}
     for name, runs in rows.items():
-        fastest = min(one.seconds for one in runs)
-        cpu = min(one.cpu_seconds for one in runs)
-        peak = max(one.peak_bytes for one in runs) / 1e6
+        fastest = min(taken.seconds for taken in runs)
+        cpu = min(taken.cpu_seconds for taken in runs)
+        peak = max(taken.peak_bytes for taken in runs) / 1e6
         rate = zoo.filters / fastest / 1e6
         print(f"{name:34} {fastest:7.1f} s {rate:6.2f} M filters/s {cpu:7.1f} s of CPU {peak:8.0f} MB peak")
     for name, runs in others.items():

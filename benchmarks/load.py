@@ -1,7 +1,7 @@
-"""Many tiny checkpoints in one run: seconds, memory, open files and the journal after 1,000, 10,000 and 20,000 of them.
+"""Many tiny checkpoints in one run: time, memory, open files and size of the journal after 1,000, 10,000 and 20,000.
 
-Memory and open files are those of the crawl process and of one worker, which are to stay as they are; the journal is to
-grow by as much for each checkpoint.
+Memory and open files, of the crawl process and of the largest other process, should stay constant. The journal should
+grow by the same size for each checkpoint.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ sources:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was seen when `done` checkpoints were in the journal. Memory and the journal are in bytes."""
+    """A measurement when `done` checkpoints were in the journal. Memory and the journal are in bytes."""
 
     done: int
     seconds: float
@@ -51,7 +51,7 @@ class Sample:
 
 
 def main() -> None:
-    """Crawl and print what was seen at each number."""
+    """Crawl, and print a sample at each number of checkpoints."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--at", type=int, nargs="+", default=[1_000, 10_000, 20_000])
     parser.add_argument("--workers", type=int, default=2)
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def write_zoo(folder: Path, count: int) -> None:
-    """So many files of one layer of their own."""
+    """Write `count` files of one layer each, all different."""
     (folder / "zoo.yaml").write_text(MANIFEST)
     for number in range(count):
         place = folder / "zoo" / f"{number // 1000:03}"
@@ -77,7 +77,7 @@ def write_zoo(folder: Path, count: int) -> None:
 
 
 def crawl(folder: Path, at: list[int], workers: int) -> list[Sample]:
-    """Crawl the zoo to its end; what was seen at each number, the last one at the end of the run."""
+    """Crawl the zoo to its end; returns a sample at each number in `at`, the last one at the end of the run."""
     program = str(Path(sys.executable).with_name("filterzoo"))
     command = [program, "crawl", "zoo.yaml", "--workdir", "work", "--workers", str(workers), "-q"]
     begin = time.monotonic()
@@ -86,7 +86,7 @@ def crawl(folder: Path, at: list[int], workers: int) -> list[Sample]:
         driver = psutil.Process(running.pid)
         while running.poll() is None and len(samples) < len(at):
             done = recorded(folder)
-            if done >= at[len(samples)] - len(at):  # the last ones may be recorded just before the end
+            if done >= at[len(samples)] - len(at):  # the last checkpoints may be recorded just before the end
                 with contextlib.suppress(psutil.NoSuchProcess):
                     samples.append(look(driver, done, time.monotonic() - begin, folder))
             time.sleep(0.2)
@@ -98,7 +98,7 @@ def crawl(folder: Path, at: list[int], workers: int) -> list[Sample]:
 
 
 def recorded(folder: Path) -> int:
-    """Checkpoints in the journal; 0 before there is one."""
+    """The number of checkpoints in the journal; 0 before it exists."""
     with (
         contextlib.suppress(sqlite3.OperationalError),
         closing(sqlite3.connect(f"file:{folder}/work/journal.sqlite?mode=ro", uri=True)) as database,
@@ -108,7 +108,7 @@ def recorded(folder: Path) -> int:
 
 
 def look(driver: psutil.Process, done: int, seconds: float, folder: Path) -> Sample:
-    """The processes and the journal as they are now."""
+    """Measure the processes and the journal."""
     others = [(0, 0)]
     for process in driver.children(recursive=True):
         with contextlib.suppress(psutil.Error):

@@ -1,15 +1,15 @@
-"""How fast filters are read: load_dataset, streaming, filterzoo.load; beside h5py on the layout of CNN Filter DB.
+"""Read rates of filters: load_dataset, streaming and filterzoo.load, against h5py on the layout of CNN Filter DB.
 
-The data set: random normal weights in 3x3 layers of 32,768 filters, written here by the publisher's own writer; a fifth
-of the models are of the task `detection`, and each has 16 layers. The HDF5 file holds the same filters as CNN Filter DB
-lays them out: one table of float32 rows, 9 weights and 9 numbers of meta data, 72 bytes a filter. All in one run, in
-processes of their own; rates count filters whose numbers were touched (summed). Prints medians over processes.
+The data set has random normal weights in 3x3 layers of 32,768 filters, 16 layers a model, and is written by the
+publisher's writer. A fifth of the models have the task `detection`. The HDF5 file holds the same filters in the layout
+of CNN Filter DB: a table of float32 rows with 9 weights and 9 numbers of metadata, 72 bytes a filter. Each way runs in
+processes of its own. Rates count filters whose numbers were summed. Prints medians over processes.
 
-`load_dataset` and streaming are read as a user would, row by row (a row is a block of filters), by one process and by
-two at once that read a half each (`shard`), four times: the first pass pays for memory that the system hands out for
-the first time. Opening (import of torch by `datasets`, look-ups on the Hub) has a number of its own. The Hub on
-loopback, which sends clients to a storage server for large files as the real one does, shares the cores with the
-readers. Where others use the machine, the rate for each second of CPU is the one to compare.
+`load_dataset` and streaming are read as a user would, row by row (a row is a block of filters), by one process, and by
+two processes that read one half each (`shard`). There are four passes, because the first pass includes page faults of
+new memory. Opening (import of torch by `datasets`, requests to the Hub) is timed separately. The Hub on loopback, which
+redirects to a storage server for large files as the real one does, shares the cores with the readers. On a busy
+machine, compare the rates per CPU second.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ print(json.dumps([*everything, len(first), time.perf_counter() - start]))
 
 
 def models(count: int) -> Iterator[tuple[str, str, list[Floats]]]:
-    """(model id, task, layers), each (256, 128, 3, 3)."""
+    """(model id, task, layers) of each model. Layers are (256, 128, 3, 3)."""
     generator = np.random.default_rng(0)
     for number in range(count):
         task = "detection" if number % 5 == 0 else "classification"
@@ -136,7 +136,7 @@ def models(count: int) -> Iterator[tuple[str, str, list[Floats]]]:
 
 
 def write(folder: Path, hdf5: Path, count: int) -> None:
-    """The data set (configs filters and layers) and the HDF5 file, of `count` models."""
+    """Write the data set (configs filters and layers) and the HDF5 file, with `count` models."""
     (folder / "data").mkdir(parents=True)
     rows: list[dict[str, Any]] = []
     waiting = list[tuple[str, str, list[Floats]]]()
@@ -163,7 +163,7 @@ def write(folder: Path, hdf5: Path, count: int) -> None:
 
 
 def _write_filters(folder: Path, several: list[tuple[str, str, list[Floats]]]) -> list[dict[str, Any]]:
-    """A file of the models' filters; gives their rows of `layers`."""
+    """Write a file with the models' filters; returns their rows of `layers`."""
     blocks: list[dict[str, Any]] = []
     with ShardWriter(folder, "filters") as writer:
         for start in range(0, len(several), MODELS_A_ROW_GROUP):
@@ -203,13 +203,13 @@ def _place(folder: Path, shard: Shard) -> Shard:
 
 
 def _timed(script: str, *arguments: Any, repeat: int, **environment: str) -> list[float]:
-    """The medians of what a script prints, run again and again in a process of its own."""
+    """The medians of the numbers that a script prints, over `repeat` processes."""
     runs = [_printed([_start(script, *arguments, **environment)])[0] for _ in range(repeat)]
     return [statistics.median(column) for column in zip(*runs, strict=True)]
 
 
 def _timed_by(readers: int, script: str, *arguments: Any, repeat: int, **environment: str) -> list[float]:
-    """As `_timed`, of processes that read a share each, at once: filters and CPU of all, times of the slowest."""
+    """`_timed` for processes that read a share each, in parallel: sums of filters and CPU, times of the slowest."""
     runs = []
     for _ in range(repeat):
         started = [_start(script, *arguments, readers, number, **environment) for number in range(readers)]
@@ -231,7 +231,7 @@ def _printed(processes: list[subprocess.Popen[bytes]]) -> list[list[float]]:
 
 
 def main() -> None:
-    """Write the data set, read it in every way `--repeat` times, print medians."""
+    """Write the data set, read it in every way `--repeat` times, and print medians."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--filters", type=int, default=FILTERS)
     parser.add_argument("--repeat", type=int, default=3)
@@ -281,7 +281,7 @@ def _measure(folder: Path, count: int, repeat: int) -> None:
 
 
 def _report_passes(name: str, filters: float, *times: float) -> None:
-    """`times`: seconds to open, of the first pass, of a later one, and of the CPU in that."""
+    """Print rates. times: seconds of opening, of the first pass, of a later pass, and CPU seconds of a later pass."""
     opened, first, later, cpu = times
     print(f"{name}: opened in {opened:.2f} s" if opened else name)
     print(f"  first pass   {first:7.2f} s {filters / first / 1e6:8.1f} M filters/s")

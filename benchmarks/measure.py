@@ -1,8 +1,8 @@
-"""Filters measured per second on one core, beside what a user would write today, with peak memory: one run, one table.
+"""Filters measured per second on one core, and peak memory, against NumPy and torchconvquality.
 
-`python benchmarks/measure.py` measures on the CPU, and on the GPU where torch sees one. Each way runs in a process of
-its own on the same synthetic layers, so that peak memory is that way's alone. torchconvquality does less than the
-others: sparsity, entropy and orthogonality, without moments, histogram and norms.
+`python benchmarks/measure.py` measures on the CPU, and on the GPU if torch finds one. Each way runs in a process of its
+own, on the same synthetic layers, so that its peak memory can be measured. torchconvquality computes less than the
+others: sparsity, entropy and orthogonality, but no moments, histograms and norms.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def filterzoo_way(device: str) -> Callable[[Weights], object]:
 
 
 def numpy_way(weights: Weights) -> object:
-    """Everything FilterZoo measures, whole arrays in float64."""
+    """All measures of FilterZoo, on whole arrays in float64."""
     filters = weights.reshape(-1, 9)
     peaks = np.abs(filters).max(axis=1, keepdims=True)
     scaled = (filters / np.where(peaks == 0, 1, peaks)).astype(np.float64)
@@ -69,7 +69,7 @@ def numpy_way(weights: Weights) -> object:
 
 
 def torchconvquality_way() -> Callable[[Weights], object]:
-    """Sparsity, entropy and orthogonality only: no moments, no histogram, no norms."""
+    """Only sparsity, entropy and orthogonality: no moments, no histogram, no norms."""
     import torch
 
     with warnings.catch_warnings():
@@ -78,7 +78,7 @@ def torchconvquality_way() -> Callable[[Weights], object]:
 
     def measure(weights: Weights) -> object:
         tensor = torch.from_numpy(weights)
-        # Its orthogonality of a million rows is a matrix of 4 TB; depthwise layers go without.
+        # For a million rows its orthogonality would need a matrix of 4 TB, so depthwise layers are skipped.
         parts = [quality.sparsity(tensor), quality.variance_entropy(tensor)]
         return parts if weights.shape[1] == 1 else [*parts, quality.orthogonality(tensor)]
 
@@ -86,7 +86,7 @@ def torchconvquality_way() -> Callable[[Weights], object]:
 
 
 def run(way: str, workload: str) -> dict[str, float]:
-    """Seconds of the best of three runs, and the peak of memory above what the layers and libraries take."""
+    """Seconds of the fastest of three runs, and peak memory minus that of the layers and libraries."""
     import torch
 
     torch.set_num_threads(1)
@@ -110,7 +110,7 @@ def run(way: str, workload: str) -> dict[str, float]:
 
 
 def compare(workload: str, ways: list[str], rounds: int = 3) -> None:
-    """The ways take turns, so that a busy moment of the machine does not fall on one of them alone."""
+    """Run the ways in turn, so that a busy moment of the machine does not affect only one of them."""
     best: dict[str, dict[str, float]] = {}
     for way in ways * rounds:
         command = [sys.executable, __file__, "--run", way, workload]

@@ -1,6 +1,6 @@
-"""The weekly run that finds nothing new: seconds and peak memory of a crawl whose checkpoints are all in the journal.
+"""A crawl that finds nothing new: time and peak memory if all checkpoints are in the journal.
 
-The zoo is a plugin that lists 2,000 and 20,000 checkpoints without a network, so what is timed is ours: start,
+The zoo is a plugin that lists 2,000 and 20,000 checkpoints without a network, so that only FilterZoo is timed: start,
 discovery, licences, the journal. The journal is written as a crawl would have written it.
 """
 
@@ -39,7 +39,7 @@ def filterzoo_sources():
 
 
 def main() -> None:
-    """Crawl each listing `--repeat` times, print medians."""
+    """Crawl each listing `--repeat` times and print medians."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoints", type=int, nargs="+", default=[2_000, 20_000])
     parser.add_argument("--repeat", type=int, default=3)
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def settle(folder: Path, checkpoints: int) -> None:
-    """Write the zoo, and the journal of a crawl that is through with it."""
+    """Write the zoo, and the journal of a finished crawl of it."""
     (folder / "zoo.py").write_text(PLUGIN.format(checkpoints=checkpoints))
     (folder / "zoo.yaml").write_text("name: listed\nsources:\n  - source: listed\n")
     with Door(folder / "cache") as door, WorkFolder(folder / "work").journal() as journal:

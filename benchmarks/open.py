@@ -1,7 +1,7 @@
-"""One tensor, and all tensors, of a file: `filterzoo.open` against torch.load(mmap=True) and safe_open.
+"""Reading one tensor, and all tensors, of a file: `filterzoo.open` against torch.load(mmap=True) and safe_open.
 
-Each reads in a process of its own, start and imports included; what each gives is compared before it is timed. Only
-FilterZoo compares checksums, and only it parses in a confined process.
+Each runs in a process of its own; times include the start and imports. Results are checked. Only FilterZoo verifies
+checksums and parses in a confined process.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ with filterzoo.Reader() as reader:
 
 
 def main() -> None:
-    """Write the files, then time."""
+    """Write the files, then time every way."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--layers", type=int, default=400, help="layers of 256 x 256 matrices and a bias each")
     parser.add_argument("--runs", type=int, default=3)
@@ -82,7 +82,7 @@ def timed(code: str, path: Path, wanted: str, runs: int) -> Run:
 
 
 def warm(path: Path) -> float:
-    """Seconds a file, where the process and its jail have opened others before."""
+    """Seconds per file in a process whose jail is running already."""
     import subprocess
 
     done = subprocess.run([sys.executable, "-c", WARM, str(path), ONE], capture_output=True, text=True, check=True)
@@ -95,7 +95,7 @@ def shown(result: Run) -> str:
 
 
 def check(path: Path, state: dict[str, torch.Tensor]) -> None:
-    """What is timed is right."""
+    """Check the tensors that FilterZoo reads."""
     import filterzoo
 
     with filterzoo.open(path) as file:

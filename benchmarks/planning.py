@@ -1,17 +1,17 @@
-"""A plan for a whole Hub: lists it, notes it in the journal, plans a release; seconds, memory, requests, bytes.
+"""Listing a whole Hub into the journal and planning a release: time, memory, requests, bytes.
 
-The source (`hf_hub`), discovery, journal and planner are the real ones, and the commands are `filterzoo`'s; what is
-made up is the Hub (`_synthetic_hub.py`, on loopback) and, in the last step, the layers of crawled checkpoints. Only
-what was run is printed, nothing is extrapolated. `--repositories 20000` takes minutes on two cores that others use;
-200,000 and 2,000,000 are for a machine of one's own. The quota is the Hub's, scaled: `--quota 500 --window 300` is
-the real one, with which 2,000,000 repositories in pages of 1,000 take 20 minutes of waiting alone.
+The source (`hf_hub`), discovery, journal, planner and commands are the real ones. Only the Hub is synthetic
+(`_synthetic_hub.py`, on loopback) and, in the last step, the layers of crawled checkpoints. All figures are measured,
+none is extrapolated. `--repositories 20000` takes minutes on two busy cores; 200,000 and 2,000,000 need an idle
+machine. The default quota is that of the Hub, scaled. `--quota 500 --window 300` is the real quota, with which
+2,000,000 repositories in pages of 1,000 take 20 minutes of waiting alone.
 
-1. `crawl --max-bytes 0` lists everything and starts nothing; it is stopped in the middle.
+1. `crawl --max-bytes 0` lists everything and reads nothing. It is stopped halfway.
 2. The same command again, to its end.
-3. The same with `modified_since`: only what changed since then is listed.
+3. The same command with `modified_since`, which lists only what changed since then.
 4. `status`.
-5. The plan of a release, the rows of `models` and `status` and the card's tables, for `--models` new checkpoints of
-   `--layers` layers each, in a process of its own.
+5. The plan of a release, the rows of `models` and `status`, and the tables of the card, for `--models` new checkpoints
+   of `--layers` layers each, in a process of its own.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class RunningHub:
 
 
 def main() -> None:
-    """Run the steps, print a row each."""
+    """Run the steps and print a row for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repositories", type=int, default=20_000)
     parser.add_argument("--quota", type=int, default=50, help="requests in each window")
@@ -90,7 +90,7 @@ def _listing(folder: Path, hub: RunningHub, repositories: int, changed: int) -> 
 
 
 def _stopped(command: list[str], hub: RunningHub, requests: int) -> float:
-    """Seconds until the command had asked so often; then it is told to end."""
+    """Seconds until the command had made so many requests. Then it is stopped with SIGTERM."""
     start, before = time.perf_counter(), hub.counts()["requests"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None and hub.counts()["requests"] - before < requests:
@@ -115,13 +115,13 @@ def _hub(folder: Path, repositories: int, quota: int, window: float) -> Iterator
 
 
 def _row(name: str, found: Run, hub: RunningHub | None = None, before: dict[str, int] | None = None) -> None:
-    asked = ""
+    traffic = ""
     if hub is not None and before is not None:
         now = hub.counts()
         refused = now["refused"] - before["refused"]
-        asked = f"  {now['requests'] - before['requests']:,} requests, {refused} of them answered with 429"
+        traffic = f"  {now['requests'] - before['requests']:,} requests, {refused} of them answered with 429"
     memory = f"{found.peak_bytes / 1e6:,.0f} MB" if found.peak_bytes else ""
-    print(f"{name}: {found.seconds:,.1f} s  {found.cpu_seconds:,.1f} s of CPU  {memory}{asked}", flush=True)
+    print(f"{name}: {found.seconds:,.1f} s  {found.cpu_seconds:,.1f} s of CPU  {memory}{traffic}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Seconds of a statistics-only report over 25,000 layers, and filters a second of the variants that read filters.
+"""The time of a report from statistics alone over 25,000 layers, and the filter rates of variants that read filters.
 
-`python benchmarks/report.py` makes a synthetic table of layers (2,000 models, 12 tasks, 700 pairs) and times each
-section, the drawing and the page; then it streams a published folder of 8.4 million filters through each variant.
+`python benchmarks/report.py` generates a synthetic table of layers (2,000 models, 12 tasks, 700 pairs) and times each
+section, the drawing and the page. Then it streams a published folder of 8.4 million filters through each variant.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FAMILIES = ("resnet50", "densenet121", "unet", "vgg16", "efficientnet_b0", "mobi
 
 
 def tables(models: int, layers: int) -> DataSet:
-    """A data set without files: statistics drawn at random, facts in turn."""
+    """A data set without files: with random statistics, and facts that repeat in turn."""
     rng = np.random.default_rng(0)
     facts = [_facts(number, rng) for number in range(models)]
     model = np.sort(rng.integers(models, size=layers))
@@ -108,7 +108,7 @@ def _statistics(rng: np.random.Generator, counts: np.ndarray) -> dict[str, list[
 
 
 def filters(folder: Path, groups: int) -> Path:
-    """A published folder: in each row group four layers of 262,144 normal filters."""
+    """Write a published folder with four layers of 262,144 normal filters in each row group."""
     rng = np.random.default_rng(0)
     made = tables(4, 4 * groups)
     ids = made.layers["layer_id"].to_pylist()
@@ -171,7 +171,7 @@ def main() -> None:
 
 
 def _time_variants(folder: Path, total: int) -> None:
-    """The first run pays for what is compiled; medians of the later ones, with and without filters kept in memory."""
+    """Print medians without the first run, which compiles, with and without a cache of filters in memory."""
     published = read(str(folder))
     layers = layers_of(published)
     for variant in (Variant.CVPR22, Variant.ROBUST22, Variant.MEDICAL22):

@@ -1,8 +1,8 @@
-"""The local executor and Ray on 1, 2 and 3 nodes: the same zoo, the same bytes published; seconds and CPU time.
+"""The local executor and Ray on 1, 2 and 3 nodes: wall and CPU time for the same zoo and the same published bytes.
 
-Ray's nodes have one core each and are all on this machine, so more nodes than cores show what they cost and not what
-they gain. CPU time is that of the crawl and of all workers, with Ray's own processes apart. The last row of each
-cluster is what a task costs that has no checkpoint. Needs `filterzoo[ray]`.
+All Ray nodes run on this machine, with one core each, so more nodes than cores show only the overhead. CPU time is that
+of the crawl and of all workers; that of Ray's own processes is separate. The last row of each cluster is the overhead
+of a task without a checkpoint. Needs `filterzoo[ray]`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PROGRAM = str(Path(sys.executable).with_name("filterzoo"))
 
 
 class Nodes:
-    """A running cluster. process: the parent of all. CPU time is as it was when each process was seen last."""
+    """A running cluster. process: the parent of its processes. CPU times are those of the last sample of each."""
 
     def __init__(self, address: str, process: psutil.Process) -> None:
         self.address = address
@@ -37,35 +37,35 @@ class Nodes:
         self._seen: dict[int, float] = {}
         self._workers: set[int] = set()
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread = threading.Thread(target=self._sample, daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop sampling."""
         self._ended.set()
         self._thread.join()
 
     def cpu_seconds(self) -> tuple[float, float]:
-        """Of the workers and their jails, and of Ray's own processes, since the start."""
+        """CPU seconds of the workers and their jails, and of Ray's own processes, since the start."""
         workers = sum(seconds for pid, seconds in list(self._seen.items()) if pid in self._workers)
         return workers, sum(list(self._seen.values())) - workers
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         while not self._ended.wait(0.2):
             with contextlib.suppress(psutil.Error):
-                for one in self._process.children(recursive=True):
-                    self._note(one)
+                for process in self._process.children(recursive=True):
+                    self._note(process)
 
-    def _note(self, one: psutil.Process) -> None:
+    def _note(self, process: psutil.Process) -> None:
         with contextlib.suppress(psutil.Error):
-            times, command = one.cpu_times(), " ".join(one.cmdline())
-            self._seen[one.pid] = times.user + times.system
+            times, command = process.cpu_times(), " ".join(process.cmdline())
+            self._seen[process.pid] = times.user + times.system
             if command.startswith("ray::take") or "filterzoo.jail" in command:
-                self._workers.add(one.pid)
+                self._workers.add(process.pid)
 
 
 def main() -> None:
-    """Crawl and publish with each; the published bytes have to be equal."""
+    """Crawl and publish with each executor, and check that the published bytes are equal."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--filters", type=int, default=10_000_000)
     parser.add_argument("--nodes", type=int, nargs="+", default=[1, 2, 3])
@@ -95,17 +95,17 @@ def main() -> None:
 
 
 def _crawl(folder: Path, name: str, filters: int, where: tuple[str, ...], nodes: Nodes | None = None) -> str:
-    """Hash of the names and hashes of all published files."""
+    """Crawl and publish; returns a hash of the names and contents of all published files."""
     work, out = folder / f"work {name}", folder / f"out {name}"
     before = nodes.cpu_seconds() if nodes else (0.0, 0.0)
     done = run([PROGRAM, "crawl", str(folder / "zoo.yaml"), "--workdir", str(work), "-q", *where])
     rate = filters / done.seconds / 1e6
-    told = f"{name:18} {done.seconds:7.1f} s  {rate:5.2f} M filters/s  {done.cpu_seconds:6.1f} s of CPU"
+    line = f"{name:18} {done.seconds:7.1f} s  {rate:5.2f} M filters/s  {done.cpu_seconds:6.1f} s of CPU"
     if nodes:
         after = nodes.cpu_seconds()
         workers, own = after[0] - before[0], after[1] - before[1]
-        told += f" (the crawl alone) + {workers:.1f} s (workers) + {own:.1f} s (Ray's own processes)"
-    print(told, flush=True)
+        line += f" (the crawl alone) + {workers:.1f} s (workers) + {own:.1f} s (Ray's own processes)"
+    print(line, flush=True)
     store = where[where.index("--store") :] if "--store" in where else ()
     published = [PROGRAM, "publish", str(out), "--workdir", str(work), "--release", "v2026.01.01", *store]
     subprocess.run(published, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -119,15 +119,15 @@ def _overhead(folder: Path, nodes: Nodes, count: int, tasks: int) -> None:
     command = [sys.executable, "-m", "benchmarks._ray_overhead", nodes.address, str(tasks), str(folder)]
     seconds = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     own = nodes.cpu_seconds()[1] - before[1]
-    told = (
+    cost = (
         f"{1000 * seconds / tasks:.1f} ms each; Ray's own processes {1000 * own / tasks:.1f} ms of CPU, start included"
     )
-    print(f"{'':18} {tasks} tasks without a checkpoint on {count} nodes: {told}", flush=True)
+    print(f"{'':18} {tasks} tasks without a checkpoint on {count} nodes: {cost}", flush=True)
 
 
 @contextmanager
 def _nodes(count: int) -> Iterator[Nodes]:
-    """A cluster in a folder with a short name, since sockets lie in it."""
+    """A cluster in a folder with a short path, because paths of sockets are limited."""
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as short:
         environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_memory_monitor_refresh_ms": "0"}
         process = subprocess.Popen(

@@ -1,14 +1,14 @@
-"""How often the selection tells convolutions of state dicts rightly, against architectures built without weights.
+"""The accuracy of the selection of convolutions in state dicts, on architectures built without weights.
 
     python -m benchmarks selection [--every N [FRAMEWORK...]]
 
-Every architecture of the installed packages (timm, torchvision, segmentation_models.pytorch, MONAI, nnU-Net's,
+All architectures of the installed packages (timm, torchvision, segmentation_models.pytorch, MONAI, nnU-Net's,
 pretrainedmodels, keras with KERAS_BACKEND=torch) and the networks of benchmarks/_held_out.py (`hand`) are built on the
-meta device with 3, 1 and 4 input channels where they take them; the names and shapes of their tensors are given to the
-selection in their own order and in the order of names. The truth is the architecture's. The rules were not tuned on
-`keras` and `hand`.
-Prints by framework and order: precision and recall of layers, the share of right kinds among those that the selection
-does not mark as assumed, the share of those, and the layers that are told wrongly. Exit code 1 if a layer is false.
+meta device, with 3, 1 and 4 input channels if they support them. The selection gets the names and shapes of their
+tensors, in the order of the state dict and sorted by name. The architecture is the ground truth. The rules were not
+tuned on `keras` and `hand`.
+Prints, by framework and order: precision and recall of layers, the share of right kinds among layers that are not
+marked as assumed, the share of assumed ones, and the wrong layers. Exit code 1 if there is a false positive.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ ORDERS = ("state dict", "names")
 
 @dataclass(slots=True)
 class Score:
-    """Counts of one framework and order. `wrong`: (what is wrong, name with numbers left out) -> how often."""
+    """Counts of a framework and order. wrong: kind of error -> layers with it -> their number."""
 
     counts: Counter[str] = field(default_factory=Counter)
     wrong: dict[str, Counter[str]] = field(default_factory=dict)
 
     def add(self, case: Case, order: str) -> None:
-        """One architecture, its tensors in that order."""
+        """Add an architecture, with its tensors in that order."""
         tensors = [_tensor(case, *described) for described in case.tensors]
         if order == "names":
             tensors.sort(key=lambda tensor: tensor.name)
@@ -58,25 +58,25 @@ class Score:
                 self.note(case, "axes", name)
 
     def _compare(self, case: Case, tensor: Tensor, kind: Kind, groups: int) -> None:
-        told = tensor.convolution
-        assert told is not None, tensor.name
+        found = tensor.convolution
+        assert found is not None, tensor.name
         self.counts["found"] += 1
-        is_open = kind is Kind.GROUPED and told.kind is Kind.CONV and told.groups is None
-        is_right = (told.kind is kind or is_open) and told.groups in {None, groups}
+        is_open = kind is Kind.GROUPED and found.kind is Kind.CONV and found.groups is None
+        is_right = (found.kind is kind or is_open) and found.groups in {None, groups}
         if tensor.evidence is Evidence.ASSUMED:
             self.counts["assumed"] += 1
         elif is_right:
             self.counts["right"] += 1
         else:
-            self.note(case, f"{kind} in {groups} groups told as {told.kind} in {told.groups}", tensor.name)
+            self.note(case, f"{kind} in {groups} groups taken for {found.kind} in {found.groups}", tensor.name)
 
     def note(self, case: Case, what: str, name: str) -> None:
-        """Something is wrong."""
+        """Record an error."""
         self.counts[what.partition(":")[0]] += 1
         self.wrong.setdefault(what, Counter())[f"{case.name} ({case.channels}): {name}"] += 1
 
     def line(self) -> str:
-        """The measures in one line."""
+        """The measures, as a line."""
         counts = self.counts
         decided = counts["found"] - counts["assumed"]
         return (
@@ -88,9 +88,9 @@ class Score:
 
 
 def _tensor(case: Case, name: str, shape: tuple[int, ...], dtype: str) -> Tensor:
-    """As the format has it: of Keras's files without a configuration nothing but names is known."""
-    layout, told = meaning_by_name(name, shape) if case.framework == "keras" else (Layout.OI_K, None)
-    return Tensor(name=name, dtype=dtype, shape=shape, span=Span(0, 0), layout=layout, convolution=told)
+    """The tensor as the format plugin returns it. A Keras file without a configuration has only names."""
+    layout, known = meaning_by_name(name, shape) if case.framework == "keras" else (Layout.OI_K, None)
+    return Tensor(name=name, dtype=dtype, shape=shape, span=Span(0, 0), layout=layout, convolution=known)
 
 
 def _share(part: int, whole: int) -> str:
@@ -98,7 +98,7 @@ def _share(part: int, whole: int) -> str:
 
 
 def main() -> int:
-    """Run it."""
+    """Run the selection on the corpus and print the scores; returns the exit code."""
     parser = argparse.ArgumentParser(prog="selection")
     parser.add_argument("--every", type=int, default=1, help="every N-th architecture")
     parser.add_argument("--examples", type=int, default=5, help="of each kind of error")

@@ -1,7 +1,7 @@
-"""Many small checkpoints: thousands in a folder, and some behind a server that answers after 50 ms.
+"""Many small checkpoints: thousands in a folder, and some on a server with a latency of 50 ms.
 
-Prints checkpoints a second of `crawl` and `publish`, and how much longer the crawl behind the server takes than one of
-the same files in a folder.
+Prints the checkpoints per second of `crawl` and `publish`, and the ratio of the crawl's time on the server to that in a
+folder, for the same files.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from safetensors.numpy import save_file
 import filterzoo
 
 LATENCY = 0.05
-"""Seconds before each answer of the server."""
+"""Seconds before each response of the server."""
 
 
 def main() -> None:
-    """Crawl and publish `--checkpoints` files; crawl `--behind-server` of them from both places in turns."""
+    """Crawl and publish `--checkpoints` files. Crawl `--behind-server` files from both places in turn."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoints", type=int, default=2_000)
     parser.add_argument("--behind-server", type=int, default=200)
@@ -57,7 +57,7 @@ def main() -> None:
             ]
             remote = manifest(folder, "served", "urls", {"files": files})
             pairs = [(crawled(folder, local, few), crawled(folder, remote, few)) for _ in range(arguments.repeat)]
-        here, there = (min(one.seconds for one in runs) for runs in zip(*pairs, strict=True))
+        here, there = (min(taken.seconds for taken in runs) for runs in zip(*pairs, strict=True))
         print(
             f"{few} files: {here:.1f} s in a folder, {there:.1f} s at {1000 * LATENCY:.0f} ms: {there / here:.2f} times"
         )
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def crawled(folder: Path, file: Path, checkpoints: int) -> Run:
-    """A crawl into a new work folder."""
+    """Crawl into a new work folder."""
     work = folder / "work"
     shutil.rmtree(work, ignore_errors=True)
     taken = run([program(), "crawl", str(file), "--workdir", str(work), "--allow-private", "-q"])
@@ -75,7 +75,7 @@ def crawled(folder: Path, file: Path, checkpoints: int) -> Run:
 
 
 def write(folder: Path, checkpoints: int) -> None:
-    """Files of one layer each, all different."""
+    """Write files of one layer each, all different."""
     folder.mkdir()
     generator = np.random.default_rng(0)
     for number in range(checkpoints):
@@ -84,20 +84,20 @@ def write(folder: Path, checkpoints: int) -> None:
 
 
 def manifest(folder: Path, name: str, source: str, options: dict[str, Any]) -> Path:
-    """A manifest of one source with these options; JSON is YAML."""
+    """Write a manifest of one source with these options, as JSON, which is valid YAML."""
     file = folder / f"{name}.yaml"
     file.write_text(json.dumps({"name": name, "sources": [{"source": source} | options]}))
     return file
 
 
 def program() -> str:
-    """The command beside this Python."""
+    """The `filterzoo` command of this Python environment."""
     return str(Path(sys.executable).with_name("filterzoo"))
 
 
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
-    """The folder behind a server on loopback that is LATENCY away."""
+    """Serve the folder on loopback, with LATENCY."""
     with _Server(("127.0.0.1", 0), partial(_Slow, directory=str(folder))) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
@@ -110,18 +110,18 @@ def served(folder: Path) -> Iterator[str]:
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that hangs up is none."""
+        """Ignore clients that close the connection."""
 
 
 class _Slow(SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def send_head(self) -> object:  # type: ignore[override]  # what it gives is passed on
+    def send_head(self) -> object:  # type: ignore[override]  # returns what the base class returns
         time.sleep(LATENCY)
         return super().send_head()
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # as it is called there
-        """Nothing."""
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name in the base class
+        """Log nothing."""
 
 
 if __name__ == "__main__":

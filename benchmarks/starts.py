@@ -1,6 +1,6 @@
-"""How long commands take that have little or nothing to do: start-up, and the smallest work there is.
+"""The time of commands that have little to do: start-up, and the smallest tasks.
 
-Each is run `--repeat` times after one that fills the caches; the fastest counts. The goals stand beside.
+Each is run `--repeat` times after a run that fills the caches. The fastest run counts and is compared with its goal.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ def main() -> None:
 
 
 def fastest(runs: list[Run]) -> Run:
-    """The fastest run but the first."""
-    return min(runs[1:], key=lambda one: one.seconds)
+    """The fastest run, without the first."""
+    return min(runs[1:], key=lambda taken: taken.seconds)
 
 
 def show(what: str, taken: Run, goal: float | None) -> None:
-    """One line."""
+    """Print a line."""
     wanted = "" if goal is None else f"   goal {goal:.2f} s: {'met' if taken.seconds <= goal else 'not met'}"
     print(f"{what:24} {taken.seconds:5.2f} s {taken.peak_bytes / 1e6:5.0f} MB peak{wanted}")
 

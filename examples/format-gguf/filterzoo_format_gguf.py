@@ -1,6 +1,6 @@
 """Reads GGUF files, versions 2 and 3 (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md).
 
-Tensors in ggml's block-quantised types are listed with an obstacle: a convolution among them is left out by its name.
+Tensors of ggml's block-quantised types get an obstacle: if they are convolutions, they are listed as not read.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_HEADER = 32_000_000
 MAX_NAME = 1000
 MAX_NESTING = 4
 READ = 1 << 16
-"""Bytes of the first read: the whole table of most vision networks."""
+"""Bytes of the first read. It covers the whole table of most vision networks."""
 
 _DTYPES = {0: "F32", 1: "F16", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 30: "BF16"}
 _NUMBERS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
@@ -28,18 +28,18 @@ _STRING, _ARRAY = 8, 9
 
 
 class Gguf(Format):
-    """A `.gguf` file: facts by name, then a table of tensors, then their bytes, aligned."""
+    """A `.gguf` file: metadata, then a table of tensors, then their aligned bytes."""
 
     name: ClassVar[str] = "gguf"
     framework: ClassVar[str | None] = "ggml"
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """By the magic and a version from before 256, which tells little from big endian."""
+        """Whether the magic matches and the version is below 256, which implies little endian."""
         del name
         return head.startswith(MAGIC) and head[5:8] == b"\0\0\0"
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
-        """The tensors in the order of the table. Axes are stored fastest first, so (width, height, in, out)."""
+        """The tensors, in the order of the table. The fastest axis is stored first: (width, height, in, out)."""
         table = _read_table(file)
         names: set[str] = set()
         for entry in table.entries:
@@ -76,7 +76,7 @@ class _Table:
 
 
 class _Header:
-    """Reads forward, in few and growing byte ranges."""
+    """Reads the header sequentially, in few byte ranges of growing length."""
 
     def __init__(self, file: RandomAccessFile) -> None:
         self._file = file
@@ -84,7 +84,7 @@ class _Header:
         self.at = 0
 
     def take(self, length: int) -> bytes:
-        """The next bytes; Refused where the file, or what is read of it, ends before."""
+        """The next bytes; Refused if the file or MAX_HEADER ends before."""
         end = self.at + length
         self._file.check_bounds(self.at, length)
         if end > MAX_HEADER:
@@ -97,18 +97,18 @@ class _Header:
         return taken
 
     def number(self, form: str) -> int:
-        """The next number, packed as `form` says."""
+        """The next number. form: its format for `struct`."""
         return int(struct.unpack(form, self.take(struct.calcsize(form)))[0])
 
     def text(self) -> str:
-        """A length and so many bytes of UTF-8."""
+        """The next string: its length, then UTF-8."""
         try:
             return self.take(self.number("<Q")).decode()
         except UnicodeDecodeError:
             raise Refused(Reason.MALFORMED, "a text that is not UTF-8", f"byte {self.at}") from None
 
     def value(self, kind: int, nesting: int = 0) -> object:
-        """A fact. Arrays are passed over: none is needed here."""
+        """The next metadata value. Arrays are skipped, because none is needed here."""
         if kind == _STRING:
             return self.text()
         if kind in _NUMBERS:

@@ -1,4 +1,4 @@
-"""A zoo in a CSV file: a line is a network, with its address, its pinned revision and what else is known of it."""
+"""A zoo in a CSV file. Each line describes a network: its URL, its pinned revision, and further facts."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class CsvOptions(SourceOptions):
 
 
 class ZooFromCsv(Source[CsvOptions]):
-    """Every line of the file is a checkpoint; an empty cell says that a fact is unknown."""
+    """Each line of the file is a checkpoint. An empty cell means that a fact is unknown."""
 
     name: ClassVar[str] = "csv"
 
     def discover(self) -> Iterator[Checkpoint]:
-        """See `Source.discover`; StartError for a file that cannot be read and for columns that mean nothing here."""
+        """See `Source.discover`. StartError if the file cannot be read or has unknown columns."""
         path = self.folder / self.options.file
         try:
             with path.open(encoding="utf-8-sig", newline="") as file:
