@@ -42,7 +42,7 @@ def filterzoo_archives() -> Iterable[Archive]:  # type: ignore[empty-body]  # a 
 
 @hookspec
 def filterzoo_executors() -> Iterable[type[Executor]]:  # type: ignore[empty-body]  # a hookspec has no body
-    """The executors of a plugin, which run tasks. `crawl --executor` selects one by name; each run creates it anew."""
+    """The executors of a plugin, which run tasks. `crawl --executor` selects one by name; each run constructs it."""
 
 
 @hookspec

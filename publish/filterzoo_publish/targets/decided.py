@@ -75,7 +75,7 @@ _PLANS: TypeAdapter[Decided] = TypeAdapter(Decided)
 class Notes:
     """The notes of a work folder. Without a work folder, no notes are kept and no release can be finished later.
 
-    The same holds if the folder of notes is a symbolic link: whoever made the folder could have chosen its target.
+    The same holds if the folder of notes is a symbolic link: the sender of a folder could have chosen its target.
     """
 
     def __init__(self, workdir: Path | None) -> None:
