@@ -1,4 +1,4 @@
-"""Filters fragments of work folders before version 3: Arrow IPC files that are named after their layers."""
+"""Filters fragments of work folders before version 3: Arrow IPC files named after their layers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class FormerFilters:
 
     def _table(self, number: int) -> pa.Table:
         batch = self._reader.get_batch(number)
-        batch.validate(full=True)  # before any offset is followed
+        batch.validate(full=True)  # before offsets are used
         return pa.Table.from_batches([batch])
 
 

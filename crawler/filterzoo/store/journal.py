@@ -29,9 +29,9 @@ _LEDGER_ROW = f"SELECT {', '.join(COLUMNS['ledger'][:-1])} FROM ledger WHERE sou
 
 
 class Journal:
-    """Opens or makes the journal at `path`. Each record is one durable transaction, or StorageFailed.
+    """Opens or creates the journal at `path`. Each record is one durable transaction, or StorageFailed.
 
-    An older one is migrated. read_only: nothing is written, so that a read-only folder can be read.
+    An older journal is migrated. read_only: nothing is written, so that the folder may be read-only.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
@@ -109,7 +109,7 @@ class Journal:
         self.close()
 
     def is_settled(self, checkpoint: Checkpoint, settings: str) -> bool:
-        """Whether the checkpoint needs no work under these settings: it is done, or failed for good."""
+        """Whether the checkpoint needs no work under these settings: it is done, or failed permanently."""
         key = (checkpoint.source, checkpoint.id, checkpoint.revision, settings)
         if any(self._rows("SELECT 1 FROM done WHERE source = ? AND id = ? AND revision = ? AND settings = ?", key)):
             return True
@@ -138,7 +138,7 @@ class Journal:
         row = (entry.source, entry.id, entry.revision, str(entry.reason), settings, entry_document(entry))
         key = (entry.source, entry.id, entry.revision)
         if row in self._rows(_LEDGER_ROW, key):
-            return  # every run finds the same exclusions again, and a write waits for the disk
+            return  # every run finds the same exclusions, and each write waits for the disk
         with self.together():
             if entry.id is not None and entry.revision is not None:
                 self._forget((entry.source, entry.id, entry.revision))
@@ -165,7 +165,7 @@ class Journal:
             self._database.execute("DELETE FROM ledger WHERE id IS NULL")
 
     def record_listed(self, checkpoints: Iterable[Checkpoint], day: str) -> None:
-        """Record that their zoos listed them on that day, `YYYY-MM-DD`, in one transaction."""
+        """Record in one transaction that their zoos listed them on that day (`YYYY-MM-DD`)."""
         rows = [(checkpoint.source, checkpoint.id, checkpoint.revision, day) for checkpoint in checkpoints]
         with self.together():
             self._database.executemany(insertion("listed", or_replace=True), rows)
@@ -176,7 +176,7 @@ class Journal:
             yield (source, ident, revision), day
 
     def done_and_listed(self) -> Iterator[tuple[Done, str | None]]:
-        """Every checkpoint that made it, in the order of `done`, and the last day its zoo listed it."""
+        """Every finished checkpoint, in the order of `done`, and the last day its zoo listed it."""
         query = (
             "SELECT document, day FROM done LEFT JOIN listed USING (source, id, revision) ORDER BY source, id, revision"
         )
@@ -186,7 +186,7 @@ class Journal:
             yield done, day
 
     def refusals(self) -> Iterator[tuple[str, bool, Reason, int]]:
-        """(source, whether of the source as a whole, reason, how many) of the ledger; no document is read."""
+        """(source, whether it is about the whole source, reason, count) of the ledger; reads no documents."""
         query = "SELECT source, id IS NULL, reason, count(*) FROM ledger GROUP BY 1, 2, 3"
         for source, is_whole, reason, count in self._rows(query):
             with self._understood():
@@ -194,7 +194,7 @@ class Journal:
             yield source, bool(is_whole), known, count
 
     def tried_again(self) -> Iterator[LedgerEntry]:
-        """The entries of the ledger that the next run tries again."""
+        """The entries of the ledger that the next run retries."""
         reasons = [str(reason) for reason in Reason if reason.is_transient]
         places = ", ".join("?" * len(reasons))
         for (document,) in self._rows(f"SELECT document FROM ledger WHERE reason IN ({places})", tuple(reasons)):  # noqa: S608  # places alone
@@ -203,13 +203,13 @@ class Journal:
             yield entry
 
     def copy_to(self, path: Path) -> None:
-        """Copy the journal to one new file; StorageFailed where it cannot be written."""
+        """Copy the journal to one new file; StorageFailed if it cannot be written."""
         with self._named(), contextlib.closing(sqlite3.connect(path)) as copy:
             self._database.backup(copy)
             copy.execute("PRAGMA journal_mode=DELETE")
 
     def record_sources(self, listed: Mapping[str, bool], now: str) -> None:
-        """Record whether each source could be listed to its end, at a time in UTC."""
+        """Record whether each source was listed to its end; `now` is a time in UTC."""
         with self.together():
             for source, is_up in listed.items():
                 before = self._database.execute("SELECT listed FROM sources WHERE source = ?", (source,)).fetchone()
@@ -217,9 +217,9 @@ class Journal:
                 self._database.execute(insertion("sources", or_replace=True), (source, is_up, last))
 
     def sources(self) -> dict[str, tuple[bool, str | None]]:
-        """Source -> (whether it could be listed to its end the last time, when it last could, in UTC)."""
+        """Source -> (whether the last listing was complete, time of the last complete listing in UTC)."""
         if not any(self._rows("SELECT 1 FROM sqlite_master WHERE name = 'sources'")):
-            return {}  # an older journal that is only read
+            return {}  # an older journal opened read-only
         rows = self._rows("SELECT source, is_up, listed FROM sources")
         return {str(source): (bool(is_up), _time(listed)) for source, is_up, listed in rows}
 
@@ -228,7 +228,7 @@ class Journal:
         return [text for (text,) in self._rows("PRAGMA integrity_check") if text != "ok"]
 
     def rows(self, table: Literal["done", "ledger"]) -> Iterator[tuple[Any, ...]]:
-        """(source, id, revision, ..., document) as they are stored, for checks."""
+        """(source, id, revision, ..., document) as stored, for checks."""
         yield from self._rows(f"SELECT {', '.join(COLUMNS[table][:-1])} FROM {table}")  # noqa: S608  # the names are ours
 
     def changed(self) -> Iterator[tuple[str, tuple[Any, ...]]]:
@@ -296,7 +296,7 @@ class Journal:
             self._forget((source, ident, revision))
 
     def forget_refusals(self, entries: Iterable[LedgerEntry]) -> None:
-        """Remove these entries of checkpoints from the ledger, all or none: the next crawl tries them again."""
+        """Remove these entries of checkpoints from the ledger, all or none: the next crawl retries them."""
         keys = [(entry.source, entry.id, entry.revision) for entry in entries]
         with self.together():
             self._database.executemany("DELETE FROM ledger WHERE source = ? AND id = ? AND revision = ?", keys)
@@ -316,7 +316,7 @@ class Journal:
             yield entry
 
     def ledger_fields(self, most: int) -> Iterator[dict[str, Any]]:
-        """The fields of the first entries of the ledger, checked as by `ledger`, without making entries of them."""
+        """The fields of the first entries of the ledger, checked as by `ledger`, as dictionaries."""
         for document in self._ledger_documents(most):
             with self._understood():
                 fields = fields_of_entry(document)
@@ -329,7 +329,7 @@ class Journal:
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """All that is recorded inside is one durable transaction, or a part of the one around it."""
+        """Everything recorded in the block is one durable transaction, or part of the enclosing one."""
         if self._database.in_transaction:
             yield
             return
@@ -370,7 +370,7 @@ class Journal:
 
 
 def salvaged(path: Path) -> Path:
-    """Where a new journal stands while it takes the place of the damaged one at `path`."""
+    """The path of a new journal until it replaces the damaged one at `path`."""
     return path.with_name(f"{path.name}.salvaged")
 
 

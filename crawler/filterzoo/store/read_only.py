@@ -1,4 +1,4 @@
-"""Opens SQLite files for reading, also in folders that cannot be written to."""
+"""Opens SQLite files for reading, also in read-only folders."""
 
 from __future__ import annotations
 

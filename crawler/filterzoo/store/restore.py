@@ -1,4 +1,4 @@
-"""Restores a journal from the records in fragments, so that nothing has to be fetched again."""
+"""Restores a journal from the records in fragments, so that nothing must be fetched again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FRAGMENT = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62})\.(arrow|parquet)")
 def restore(journal: Journal, store: FragmentStore) -> int:
     """Record the checkpoints of sound layers fragments that the journal lacks; returns their number.
 
-    Of several fragments of one checkpoint the newest counts. Fragments that the journal names are not read.
+    Of several fragments of one checkpoint, the newest counts. Fragments that the journal refers to are not read.
     """
     newest: dict[tuple[str, str, str], tuple[tuple[float, str], Done, str]] = {}
     for name, done, settings in _described(store, {bytes.fromhex(name) for name in journal.fragments()}):
@@ -46,7 +46,7 @@ def _described(store: FragmentStore, known: Container[bytes]) -> Iterator[tuple[
         except UnknownFields:
             raise
         except (KeyError, TypeError, ValueError, AttributeError):
-            continue  # not one that a crawl wrote
+            continue  # not written by a crawl
         yield matched[2], replace(done, layers_fragment=matched[2]), origin.settings
 
 

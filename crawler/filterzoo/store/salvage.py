@@ -1,4 +1,4 @@
-"""Makes a new journal from the readable rows of a damaged one."""
+"""Creates a new journal from the readable rows of a damaged one."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _TABLES = {
     "listed": ("id IS NOT NULL", "source, id, revision"),
     "sources": ("source IS NOT NULL", "source"),
 }
-"""Tables of the journal, which rows are wanted, and the order in which each is stored."""
+"""Table of the journal -> condition of the wanted rows, order of its rows."""
 
 
 def salvage(path: Path) -> None:
-    """Replace the journal at `path`, if there is one, by a new one; the old one is kept under a new name.
+    """Replace the journal at `path`, if it exists, by a new one; the old one is kept under a new name.
 
-    Lost records are repeated by the next crawl. Hold the work folder's lock. Whenever it is killed, the old journal is
-    there, or `salvaged(path)`: then no other command opens a journal, and this one goes on where it was. StorageFailed
-    where the disk does not take the new one.
+    The next crawl repeats lost records. Hold the work folder's lock. If this is killed, either the old journal or
+    `salvaged(path)` exists: then no other command opens a journal, and this function continues where it stopped.
+    StorageFailed if the new journal cannot be written.
     """
     decided = salvaged(path)
     if not decided.exists():
@@ -55,7 +55,7 @@ def salvage(path: Path) -> None:
 
 
 def _copy(path: Path, made: Path) -> None:
-    """What can be read at `path`, in a new journal that is one file, on the disk."""
+    """Copy what can be read at `path` to a new, synced journal of one file."""
     Journal(made).close()
     with contextlib.closing(sqlite3.connect(made)) as new, contextlib.closing(sqlite3.connect(path)) as old:
         for table, (wanted, order) in _TABLES.items():
@@ -73,7 +73,7 @@ def _files(database: Path) -> list[Path]:
 
 
 def _readable(database: sqlite3.Connection, table: str, wanted: str, order: str) -> Iterator[tuple[object, ...]]:
-    """Rows until the first unreadable one, from both ends. No rows of a view, which could be endless."""
+    """Rows up to the first unreadable one, from both ends. None of a view, which could be endless."""
     with contextlib.suppress(sqlite3.DatabaseError):
         database.execute("PRAGMA trusted_schema = OFF")
         kinds = database.execute("SELECT type FROM sqlite_master WHERE name = ?", (table,)).fetchall()

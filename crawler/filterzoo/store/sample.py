@@ -18,14 +18,14 @@ KERNEL = "3x3"
 
 Numbers = npt.NDArray[np.int64]
 Sampled = tuple[Numbers, Floats]
-"""Sorted numbers of filters of a layer, and their weights, (n, 9)."""
+"""Sorted indices of filters in a layer, and their weights, (n, 9)."""
 
 
 def draw(model_id: str, layers: Sequence[tuple[str, int]], size: int) -> dict[str, Numbers]:
-    """The filters of a checkpoint to show, `layer_id` -> sorted numbers: `size` of them, or all.
+    """The filters of a checkpoint to sample, `layer_id` -> sorted indices: `size` of them, or all.
 
-    `layers`: (layer_id, n_filters) of its published 3x3 layers, each once, in their order. The draw depends on nothing
-    else, so it is the same in every release, and a smaller `size` gives a subset of a larger one.
+    `layers`: (layer_id, n_filters) of its published 3x3 layers, each once, in order. The draw depends on nothing else,
+    so it is the same in every release; a smaller `size` gives a subset of a larger one.
     """
     ends = np.cumsum([0, *(count for _, count in layers)])
     chosen = _chosen(model_id, int(ends[-1]), size)
@@ -37,10 +37,10 @@ def draw(model_id: str, layers: Sequence[tuple[str, int]], size: int) -> dict[st
 
 
 class SampleTaker:
-    """Takes a checkpoint's largest draw from its unique 3x3 layers as they come.
+    """Takes a checkpoint's largest draw from its unique 3x3 layers, one after the other.
 
-    expected: how many filters they have together. Tied layers make it wrong: then `taken` returns None, and the draw is
-    made from the file with the filters.
+    expected: their total number of filters. Tied layers make it wrong: then `taken` returns None, and the draw is taken
+    from the filters file.
     """
 
     def __init__(self, model_id: str, expected: int) -> None:
@@ -62,17 +62,17 @@ class SampleTaker:
         self._found[layer.layer_id] = numbers, layer.weights.reshape(-1, 9)[numbers]
 
     def taken(self) -> dict[str, Sampled] | None:
-        """layer_id -> its sampled filters; None where the layers were not as expected."""
+        """layer_id -> its sampled filters; None if the layers were not as expected."""
         return self._found if self._seen == self._expected else None
 
     def drawn(self, layers: Iterable[pa.Table]) -> dict[str, Sampled]:
-        """The same from tables of one layer each, with the columns `layer_id` and `weights`."""
+        """The same, from tables of one layer each with the columns `layer_id` and `weights`."""
         chosen = draw(self._model_id, list(self._layers.items()), LARGEST_QUOTA)
         return {layer_id: (chosen[layer_id], weights) for layer_id, weights in pick(layers, chosen)}
 
 
 def pick(layers: Iterable[pa.Table], chosen: dict[str, Numbers]) -> Iterator[tuple[str, Floats]]:
-    """(layer_id, weights of its chosen filters, (n, 9)) of the layers with any."""
+    """(layer_id, weights of its chosen filters, (n, 9)) for each layer that has any."""
     for table in layers:
         layer_id = table["layer_id"][0].as_py()
         if layer_id in chosen:
@@ -91,12 +91,12 @@ def _rows(weights: pa.ChunkedArray, numbers: Numbers) -> Floats:
 
 
 def _chosen(seed: str, total: int, size: int) -> Numbers:
-    """`size` of the numbers below `total`, sorted; all of them where there are no more."""
+    """`size` of the numbers below `total`, sorted; all of them if there are no more."""
     return np.arange(total) if total <= size else _distinct(seed, total, size)
 
 
 def _distinct(seed: str, total: int, size: int) -> Numbers:
-    """The first `size` distinct numbers below `total` in a stream that SHAKE-256 makes of `seed`, sorted."""
+    """The first `size` distinct numbers below `total` in the stream of SHAKE-256 over `seed`, sorted."""
     length = 2 * size
     while True:
         words = np.frombuffer(hashlib.shake_256(seed.encode()).digest(8 * length), "<u8")

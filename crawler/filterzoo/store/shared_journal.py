@@ -1,9 +1,9 @@
-"""The copy of a work folder's journal in a shared store, with which another machine can continue.
+"""The copy of a work folder's journal in a shared store, from which another machine can continue.
 
 The store holds `fragments/`, `journal.sqlite`, a copy of the journal that is at most `EVERY` seconds old (copying takes
 at most a twentieth of the time), and `crawl.json`, which names the writing run. The run that started last continues; an
-older one ends when it notices. Records that a copy lacks are restored from the fragments; only refusals since the last
-copy are repeated.
+older run ends when it detects that. Records that a copy lacks are restored from the fragments; only refusals since the
+last copy are repeated.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from filterzoo.store.objects.base import Objects
 
 EVERY = 30.0
-"""Seconds between copies, at least."""
+"""Least seconds between copies."""
 _SHARE = 20
 """Time between copies, as a multiple of the duration of the last one."""
 _JOURNAL = "journal.sqlite"
@@ -37,7 +37,7 @@ _RUN = "crawl.json"
 
 @dataclass(frozen=True, slots=True)
 class JournalWriter:
-    """The crawl that writes to a store. token: unique for the run; host and started are for people."""
+    """The crawl that writes to a store. token: unique for the run. host, started: for people."""
 
     token: str
     host: str
@@ -48,9 +48,9 @@ class JournalWriter:
 def opened_journal(work: WorkFolder) -> Iterator[tuple[Journal, Callable[[], None]]]:
     """The journal for a crawl that holds the work folder, and a function to call after each outcome.
 
-    The latter does nothing without a shared store. With one, the journal is this folder's if its run was the last
-    writer, otherwise the store's. StartError where the folder's own fragments are not in the store; StorageFailed from
-    the call where another run has taken over.
+    The latter does nothing without a shared store. With a shared store, the journal is this folder's if its run was the
+    last writer, otherwise the store's. StartError if the folder's own fragments are not in the store; the call raises
+    StorageFailed if another run has taken over.
     """
     if work.store_url is None:
         with work.journal() as journal:
@@ -72,7 +72,7 @@ def opened_journal(work: WorkFolder) -> Iterator[tuple[Journal, Callable[[], Non
 def fetch_journal(work: WorkFolder) -> None:
     """Replace the work folder's journal with the store's, unless this folder's run was the last to write there.
 
-    For commands that only read. StartError where the store holds none.
+    For commands that only read. StartError if the store has none.
     """
     if work.store_url is None:
         return
@@ -87,7 +87,7 @@ def fetch_journal(work: WorkFolder) -> None:
 
 
 def check_is_last(work: WorkFolder) -> None:
-    """StartError where another machine's crawl wrote to the store last: this folder's journal is incomplete."""
+    """StartError if another machine's crawl wrote to the store last: then this folder's journal is incomplete."""
     if work.store_url is not None:
         found = _run(_objects(work.store_url))
         if found is not None and found.token != work.remembered.get("run"):
@@ -105,7 +105,7 @@ def copy_journal(work: WorkFolder) -> None:
 
 
 def _take_over(work: WorkFolder, objects: Objects, run: JournalWriter) -> bool:
-    """Make `run` the one that writes; whether the journal was taken from the store."""
+    """Make `run` the writer; whether the journal was taken from the store."""
     objects.check()
     remembered, found = work.remembered, _run(objects)
     has_journal = work.journal_path.is_file()
@@ -129,7 +129,7 @@ def _has_done(work: WorkFolder) -> bool:
 
 
 def _download(work: WorkFolder, objects: Objects) -> None:
-    """Replace the folder's journal, which is set aside, by the store's; a store may have fragments and no copy."""
+    """Set the folder's journal aside and download the store's; a store may have fragments and no copy."""
     if work.journal_path.is_file():
         work.aside.mkdir(exist_ok=True)
         with work.journal():
@@ -160,12 +160,12 @@ class _Copies:
         self._due = time.monotonic() + EVERY
 
     def when_due(self) -> None:
-        """Make a copy where the last one is old enough."""
+        """Make a copy if the last one is old enough."""
         if time.monotonic() >= self._due:
             self.make()
 
     def make(self) -> None:
-        """Make a copy; StorageFailed where another run writes to the store."""
+        """Make a copy; StorageFailed if another run writes to the store."""
         started = time.monotonic()
         now = _run(self._objects)
         if now is None or now.token != self._run.token:
@@ -188,7 +188,7 @@ def _objects(url: str) -> Objects:
 
 
 def _run(objects: Objects) -> JournalWriter | None:
-    """The run that writes to the store, None where there was none yet."""
+    """The run that writes to the store, None before the first."""
     try:
         found: dict[str, Any] = json.loads(objects.read(_RUN))
         return JournalWriter(str(found["token"]), str(found["host"]), str(found["started"]))

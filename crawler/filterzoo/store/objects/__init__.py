@@ -1,1 +1,1 @@
-"""Storage of fragments: folders of this machine, and what fsspec reaches by a URL."""
+"""Storage of fragments: local folders, and anything that fsspec opens by a URL."""

@@ -1,4 +1,4 @@
-"""Storage of fragments in a folder of this machine: files are written atomically."""
+"""Storage of fragments in a local folder: files are written atomically."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class LocalObjects(Objects):
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._durable: set[Path] = set()  # folders whose own names are on the disk
+        self._durable: set[Path] = set()  # folders whose directory entries are synced
 
     def check(self) -> None:
         """See `Objects.check`."""
@@ -38,7 +38,7 @@ class LocalObjects(Objects):
         _move(written, place)
         sync_folder(place.parent)
         if place.parent not in self._durable:
-            # The folders may be new, also those just made by another worker; a name that was synced once stays.
+            # The folders may be new, even if another worker just created them; an entry that was synced once stays.
             for folder in (place.parent.parent, self._root.parent):
                 sync_folder(folder)
             self._durable.add(place.parent)

@@ -19,9 +19,9 @@ from filterzoo.store.objects.base import Objects, check_url
 Result = TypeVar("Result")
 
 PATIENCE = 300.0
-"""Seconds for which an operation is retried; then the run ends, and the next one goes on."""
+"""Seconds for which an operation is retried; then the run ends, and the next run continues."""
 AT_START = 20.0
-"""The same for the first operation, so that a wrong address or missing rights are reported soon."""
+"""The same for the first operation, so that a wrong address or missing permissions are reported soon."""
 READ_AHEAD = 4_000_000
 _PERMANENT = (
     FileNotFoundError,
@@ -35,15 +35,15 @@ _PERMANENT = (
     ValueError,
     FilterZooError,
 )
-"""Permanent errors; all others may be transient errors of the network or the store, from any library."""
+"""Permanent errors; any other exception may be a transient error of the network or the store."""
 _WHOLE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "memory"})
-"""Protocols with atomic uploads; with others a finished temporary file is renamed."""
+"""Protocols with atomic uploads; with others, a finished temporary file is renamed."""
 _CONDITIONAL = frozenset({"s3", "s3a"})
 """Protocols with conditional uploads, which fail if the file exists (`If-None-Match: *`)."""
 
 
 class RemoteObjects(Objects):
-    """Files below `url`. StorageFailed where the store does not work for longer than `patience` seconds."""
+    """Files below `url`. StorageFailed if the store fails for longer than `patience` seconds."""
 
     def __init__(self, url: str, *, patience: float = PATIENCE) -> None:
         check_url(url)
@@ -64,7 +64,7 @@ class RemoteObjects(Objects):
         try:
             self._patiently("listed", lambda: self._filesystem.ls(self._root, detail=False), AT_START)
         except FileNotFoundError:
-            return  # it is empty; the first file shows whether it is writable
+            return  # it is empty; the first write shows whether it is writable
         except (StorageFailed, OSError, ValueError, TypeError) as error:
             raise StartError(f"--store {self._url}: cannot be used: {_text(error)}") from error
 
@@ -77,7 +77,7 @@ class RemoteObjects(Objects):
         self._write(written, path, is_content=False)
 
     def open(self, path: str) -> Any:
-        """See `Objects.open`: read by ranges, as they are needed."""
+        """See `Objects.open`: read by byte ranges, on demand."""
         return pa.PythonFile(self.stream(path), mode="r")
 
     def stream(self, path: str) -> io.BufferedReader:
@@ -135,7 +135,7 @@ class RemoteObjects(Objects):
         written.unlink()
 
     def _upload(self, written: Path, path: str, *, is_content: bool) -> None:
-        """One attempt. A failed multipart upload is aborted by the file system, and no part of it is visible."""
+        """One attempt. A failed multipart upload is aborted by the file system, and no part of it becomes visible."""
         size, full = written.stat().st_size, self._full(path)
         if not self._is_whole:
             part = f"{self._root}/{secrets.token_hex(8)}.part"
@@ -150,7 +150,7 @@ class RemoteObjects(Objects):
             raise OSError(errno.EIO, f"{full} has {found} bytes after an upload of {size}")
 
     def _create(self, written: Path, path: str) -> None:
-        """Upload unless the file is there; one of another size is no whole file of this name, and is replaced."""
+        """Upload unless the file exists; one of another size is incomplete, and is replaced."""
         try:
             self._filesystem.put_file(str(written), self._full(path), mode="create")
         except OSError as error:
@@ -180,7 +180,7 @@ class RemoteObjects(Objects):
         return f"{self._root}/{path}"
 
     def _patiently(self, what: str, operation: Callable[[], Result], patience: float | None = None) -> Result:
-        """Its result, with retries of transient errors; then StorageFailed."""
+        """The result of `operation`, with retries of transient errors; then StorageFailed."""
         retries = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_may_pass),
             stop=tenacity.stop_after_delay(self._patience if patience is None else min(patience, self._patience)),
@@ -198,7 +198,7 @@ class RemoteObjects(Objects):
 
 
 class _RangedFile(io.RawIOBase):
-    """A file of `size` bytes; `fetch(first, end)` gives those of a range."""
+    """A file of `size` bytes; `fetch(first, end)` returns those of a byte range."""
 
     def __init__(self, fetch: Callable[[int, int], bytes], size: int) -> None:
         self._fetch = fetch
@@ -224,7 +224,7 @@ class _RangedFile(io.RawIOBase):
         return self._place
 
     def readinto(self, buffer: Any) -> int:
-        """See `io.RawIOBase.readinto`; OSError where the store returns fewer bytes than stated."""
+        """See `io.RawIOBase.readinto`; OSError if the store returns fewer bytes than stated."""
         end = min(self._place + len(buffer), self._size)
         if end <= self._place:
             return 0
@@ -241,5 +241,5 @@ def _may_pass(error: BaseException) -> bool:
 
 
 def _text(error: BaseException) -> str:
-    """The error's message on one line, without further lines."""
+    """The first line of the error's message."""
     return " ".join(describe(error).split())[:300]
