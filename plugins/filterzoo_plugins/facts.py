@@ -26,6 +26,6 @@ def rows(name: str) -> list[dict[str, str | None]]:
 
 
 def _folder() -> Traversable:
-    """Inside the installed package, or the folder it is built from where the working copy is installed."""
+    """The folder in the installed package, or in the working copy for an editable installation."""
     installed = files("filterzoo_plugins") / "manifests" / "facts"
     return installed if installed.is_dir() else Path(__file__).parents[2] / "manifests" / "facts"

@@ -1,6 +1,6 @@
-"""Tar archives of model files (POSIX.1-2017, pax; GNU long names), and files that are compressed as a whole.
+"""Tar archives of model files (POSIX.1-2017, pax; GNU long names), and files compressed as a whole.
 
-A link to a member of the archive is another name of it, which is not followed; any other link is unsafe.
+A link to a member of the archive is another name for it, which is not followed; any other link is unsafe.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Tar(Archive):
     name: ClassVar[str] = "tar"
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """By the magic of a first header, or of a compressor if the name lacks its ending (`m.tgz`)."""
+        """By the magic bytes of a first header, or of a compressor if the name lacks its ending (`m.tgz`)."""
         packed = packing(head)
         return _is_header(head[:BLOCK]) or (packed is not None and not is_named(packed, name))
 
@@ -58,19 +58,19 @@ class Compressed(Archive):
     name: ClassVar[str] = "compressed"
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """By the magic of a compressor and its file name ending."""
+        """By the magic bytes of a compressor and its file name ending."""
         packed = packing(head)
         return packed is not None and is_named(packed, name)
 
     def members(self, file: RandomAccessFile) -> Iterator[Member]:
-        """The one file in it."""
+        """The single file in it."""
         packed = packing(file.read(0, min(BLOCK, file.size)))
         if packed is not None:
             yield Member(name="", offset=0, length=file.size, packing=packed)
 
 
 def _is_header(block: bytes) -> bool:
-    """A tar header's checksum: the sum of its bytes with its own field as blanks."""
+    """Check a tar header's checksum: the sum of its bytes, with its own field as blanks."""
     if len(block) < BLOCK or not block.strip(b"\0"):
         return False
     try:
@@ -122,7 +122,7 @@ def _members(file: RandomAccessFile) -> Iterator[Member]:
             _check_member(name, kind)
             if kind in {_HARD_LINK, _SOFT_LINK}:
                 target = extended.link if extended.link is not None else _text(header[157:257].split(b"\0")[0])
-                links.append((name, _aim(name, target, kind)))
+                links.append((name, _target_of(name, target, kind)))
             else:
                 names.add(_plain(name))
             if kind in _REGULAR and not name.endswith("/"):
@@ -176,8 +176,8 @@ def _check_member(name: str, kind: bytes) -> None:
         raise Refused(Reason.UNSAFE, "a tar member that leaves the archive's folder", show(name))
 
 
-def _aim(name: str, target: str, kind: bytes) -> str:
-    """The member that a link stands for: soft ones count from their folder, hard ones from the archive's."""
+def _target_of(name: str, target: str, kind: bytes) -> str:
+    """The member that a link points to: soft links are relative to their folder, hard links to the archive's root."""
     folder = _plain(name).rpartition("/")[0] if kind == _SOFT_LINK else ""
     steps: list[str] = []
     for step in [".."] if not target or target.startswith("/") else f"{folder}/{target}".split("/"):
@@ -191,7 +191,7 @@ def _aim(name: str, target: str, kind: bytes) -> str:
 
 
 def _check_links(links: list[tuple[str, str]], names: set[str]) -> None:
-    """Refused (unsafe) where a link does not lead to a file or folder of the archive."""
+    """Refused (unsafe) if a link does not lead to a file or folder of the archive."""
     known = names | {name.rpartition("/")[0] for name in names} | {_plain(name) for name, _ in links}
     for name, aim in links:
         if aim not in known:

@@ -18,7 +18,7 @@ class Zip(Archive):
     name: ClassVar[str] = "zip"
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """By the magic of a first member."""
+        """By the magic bytes of a first member."""
         del name
         return head.startswith(b"PK\3\4")
 

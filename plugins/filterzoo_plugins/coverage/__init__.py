@@ -1,1 +1,1 @@
-"""docs/zoos.md: what each zoo lists, what this project lists of it, what is known of that, and what is left out."""
+"""docs/zoos.md: what each zoo lists, what this project lists of it, which facts are known, and what is left out."""

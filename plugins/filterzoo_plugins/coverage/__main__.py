@@ -1,8 +1,8 @@
 """`python -m filterzoo_plugins.coverage [--offline] [--documents FOLDER] > docs/zoos.md`.
 
-It needs the package index. Documents at a commit come from the cache of downloads once they have been fetched; copies
-(`documents.py`) from FOLDER, FILTERZOO_CACHE/documents unless named. A zoo that cannot be reached is said to be, never
-counted as empty. --offline: no host but the package index is asked.
+It needs the package index. Documents at a commit come from the download cache once they are fetched; copies
+(`documents.py`) come from FOLDER, by default FILTERZOO_CACHE/documents. A zoo that cannot be reached is marked as such,
+never counted as empty. --offline: only the package index is requested.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Documents that were brought here by hand: copies of what web addresses hold, each with the revision it is of.
+"""Manual copies of documents from web addresses, each with its revision.
 
-A folder with `index.csv` (columns address, revision, file) and the files. An address at a commit never changes, so its
-document comes from the cache once it was fetched; one at a branch is a copy, and the page names its revision.
+A folder with `index.csv` (columns address, revision, file) and the files. An address with a commit never changes, so
+its document comes from the cache once it is fetched; a document of a branch is a copy, and the page names its revision.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Copy:
 
 
 def read_index(folder: Path) -> dict[str, Copy]:
-    """The copies by address; none where the folder has no index. StartError for an index of another form."""
+    """The copies by address; none if the folder has no index. StartError for an index of another form."""
     try:
         with (folder / INDEX).open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file, strict=True))
@@ -43,7 +43,7 @@ def read_index(folder: Path) -> dict[str, Copy]:
 
 
 class DoorWithCopies(Door):
-    """A door that answers for the documents in `copies` itself, and notes in `answered` for which."""
+    """A door that returns the documents in `copies` itself, and records their addresses in `answered`."""
 
     def __init__(self, cache: Path, copies: Mapping[str, Copy], **options: Any) -> None:
         super().__init__(cache, **options)

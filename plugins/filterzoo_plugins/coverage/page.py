@@ -1,4 +1,4 @@
-"""The page around the rows: how they were counted, why counts differ, which documents are copies."""
+"""The text around the rows: how they are counted, why counts differ, which documents are copies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows of docs/zoos.md: what upstream has at the revision that a source pins, and what the source lists of it."""
+"""The rows of docs/zoos.md: what upstream has at the pinned revision, and what the source lists of it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _SEGMENTATOR = "data sets of weights, 20 of them sold or not out yet"
 
 @dataclass(frozen=True, slots=True)
 class CountedZoo:
-    """A row: a source with its options, the revision it pins, and how the upstream's own entries are counted."""
+    """A row: a source with its options, its pinned revision, and how upstream's own entries are counted."""
 
     name: str
     revision: str
@@ -53,7 +53,7 @@ class CountedZoo:
 
 
 def _matches(package: str, files: str, pattern: str, *, again: bool = False) -> Callable[[Door], int]:
-    """The number of matches of a pattern in those texts of a package; `again` counts repeated words of a text."""
+    """Counts the matches of a pattern in those texts of a package. again: count repeated words of a text too."""
 
     def count(door: Door) -> int:
         texts = PackageData(package, door).matching(files).values()
@@ -96,12 +96,12 @@ def _paddle(part: str, package: str) -> Callable[[Door], int]:
 
 
 def installed(package: str) -> str:
-    """`timm 1.0.31`: what is installed where the page is made."""
+    """`timm 1.0.31`: the package's version installed here."""
     return f"{package} {version(package)}"
 
 
 def commit_of(address: str) -> str:
-    """The first digits of the commit in an address; the address where it names none."""
+    """The first digits of the commit in an address; the address if it has none."""
     found = re.search(r"/([0-9a-f]{40})(/|$)", address)
     return found[1][:12] if found else address
 

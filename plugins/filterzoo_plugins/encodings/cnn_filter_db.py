@@ -1,7 +1,7 @@
 """One network of CNN Filter DB as a file of its own: `MAGIC`, a line of JSON about its layers, its filters.
 
 The release (`dataset.h5`, Zenodo 6371680) holds the filters of all networks in one array. The source `cnn_filter_db`
-writes such a head in front of one network's rows; the format `cnn_filter_db` reads it.
+prepends such a header to one network's rows; the format `cnn_filter_db` reads it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FILTER = 9
 class FilterRows:
     """A layer: `count` filters from row `start` of the network's filters.
 
-    inputs, outputs: channels, both known or neither. depth, depth_norm: `conv_depth` as the table has it.
+    inputs, outputs: channels, both known or neither. depth, depth_norm: `conv_depth` as in the table.
     """
 
     start: int
@@ -36,7 +36,7 @@ class FilterRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkHead:
-    """What the line of JSON states."""
+    """The content of the line of JSON."""
 
     dtype: str
     framework: str | None
@@ -45,13 +45,13 @@ class NetworkHead:
 
 
 def write_head(dtype: str, facts: FileFacts, layers: Sequence[FilterRows]) -> bytes:
-    """The bytes in front of a network's filters; `start` of its first layer is 0."""
+    """The bytes before a network's filters; `start` of its first layer is 0."""
     document = asdict(NetworkHead(dtype=dtype, framework=facts.framework, opset=facts.opset, layers=tuple(layers)))
     return MAGIC + json.dumps(document).encode() + b"\n"
 
 
 def read_head(file: RandomAccessFile) -> tuple[NetworkHead, int]:
-    """The head, and the offset of the first filter; Refused (malformed) for any other text."""
+    """The header, and the offset of the first filter; Refused (malformed) for any other text."""
     raw = file.read(0, min(file.size, len(MAGIC) + JSON_BYTES + 1))
     end = raw.find(b"\n", len(MAGIC))
     match read_json(raw[len(MAGIC) : max(end, 0)], "the table of layers", depth=3):

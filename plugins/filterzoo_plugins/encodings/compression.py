@@ -12,7 +12,7 @@ _MAGIC = {b"\x1f\x8b": Packing.GZIP, b"BZh": Packing.BZIP2, b"\xfd7zXZ\0": Packi
 _ENDINGS = {Packing.GZIP: ".gz", Packing.BZIP2: ".bz2", Packing.XZ: ".xz"}
 _FIRST_BYTES = 4096
 _BZIP2_BLOCK = 1 << 20
-"""Bzip2 outputs whole blocks of 900 kB; incompressible ones are hardly larger when packed."""
+"""Bzip2 outputs whole blocks of 900 kB; incompressible blocks are hardly larger when packed."""
 _XZ_MEMORY = 128 << 20
 
 
@@ -22,12 +22,12 @@ def packing(head: bytes) -> Packing | None:
 
 
 def is_named(packed: Packing, name: str) -> bool:
-    """Whether the name says that the file is compressed so."""
+    """Whether the name has the ending of this compression."""
     return name.lower().endswith(_ENDINGS[packed])
 
 
 def first_bytes(packed: Packing, file: RandomAccessFile, length: int) -> bytes:
-    """The first unpacked bytes, at most `length`; Refused (damaged, limit) where unpacking fails."""
+    """The first unpacked bytes, at most `length`; Refused (damaged, limit) if unpacking fails."""
     head = file.read(0, min(file.size, _BZIP2_BLOCK if packed is Packing.BZIP2 else _FIRST_BYTES))
     try:
         match packed:
@@ -44,5 +44,5 @@ def first_bytes(packed: Packing, file: RandomAccessFile, length: int) -> bytes:
 
 
 def _needs_too_much_memory(error: Exception) -> bool:
-    """Whether liblzma met its `memlimit`: Python has no class of its own for that (Modules/_lzmamodule.c)."""
+    """Whether liblzma reached its `memlimit`: Python has no exception class for that (Modules/_lzmamodule.c)."""
     return isinstance(error, lzma.LZMAError) and "memory usage limit" in str(error).lower()

@@ -12,7 +12,7 @@ _OF_ONE_LAYER = frozenset({Reason.UNSUPPORTED, Reason.MALFORMED})
 
 
 class Convolutions:
-    """Gathered while a graph is walked. `tensors`: the weights, in the order of the graph."""
+    """The convolutions found while a graph is traversed. `tensors`: the weights, in graph order."""
 
     def __init__(self) -> None:
         self.tensors: list[Tensor] = []
@@ -26,7 +26,7 @@ class Convolutions:
 
     @contextlib.contextmanager
     def one(self, name: str, depth: int) -> Iterator[None]:
-        """A context for reading one at that depth of the graph: a fault of it alone is recorded."""
+        """A context for reading one convolution at that depth: its own faults are recorded, not raised."""
         try:
             yield
         except Refused as refusal:
@@ -36,7 +36,7 @@ class Convolutions:
             self._depths.add(depth)
 
     def found(self) -> Iterator[Tensor | LeftOut]:
-        """The weights, then the convolutions left out; Refused with the first one's reason where there is no weight."""
+        """The weights, then the convolutions left out; Refused with the first one's reason if there is no weight."""
         if self._refusals and not self.tensors:
             raise self._refusals[0][1]
         yield from map(self._ranked, self.tensors) if self._refusals else self.tensors
@@ -44,7 +44,7 @@ class Convolutions:
             yield LeftOut(refusal.where or name, str(refusal.reason), refusal.detail)
 
     def _ranked(self, tensor: Tensor) -> Tensor:
-        """The weight with its depth among all convolutions, those that are left out included."""
+        """The weight with its depth among all convolutions, including those left out."""
         convolution = tensor.convolution
         if convolution is None or convolution.depth is None:
             return tensor

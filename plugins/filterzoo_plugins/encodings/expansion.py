@@ -1,4 +1,4 @@
-"""Bounds on how far a compressed or sparse file may expand."""
+"""Bounds the expansion of compressed and sparse files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FREE_BYTES = 64 << 20
 def check_expansion(size: int, stored: int, where: str) -> None:
     """Refused (limit) if `stored` bytes claim to expand to `size` bytes at an implausible ratio.
 
-    Trained weights deflate to about nine tenths, heavily pruned ones to a twentieth.
+    Trained weights deflate to about nine tenths of their size, heavily pruned ones to a twentieth.
     """
     if size > FREE_BYTES and size > MAX_RATIO * stored:
         raise Refused(Reason.LIMIT, f"{size} bytes are declared, {stored} are stored", where)

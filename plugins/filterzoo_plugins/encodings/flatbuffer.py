@@ -21,7 +21,7 @@ _INTEGERS = {code: struct.Struct(f"<{code}") for code in "bBHiIQ"}
 
 
 class FlatBuffer:
-    """The buffer of `size` bytes that starts at byte `start` of a file; read in small pages, which are kept."""
+    """The buffer of `size` bytes that starts at byte `start` of a file; read in small pages, which are cached."""
 
     def __init__(self, file: RandomAccessFile, start: int = 0, size: int | None = None) -> None:
         self.file = file
@@ -33,7 +33,7 @@ class FlatBuffer:
         self._pages = dict[int, bytes]()
 
     def root(self) -> Table:
-        """The table that the buffer starts with."""
+        """The root table."""
         return Table(self, self.integer(0, "I"))
 
     def integer(self, position: int, code: str) -> int:
@@ -98,7 +98,7 @@ class Table:
         return None if target is None else Table(self.buffer, target)
 
     def vector(self, slot: int, item_size: int) -> tuple[int, int]:
-        """(position of the first item, number of items); (0, 0) where there is none."""
+        """(position of the first item, number of items); (0, 0) if there is none."""
         target = self._target(slot)
         if target is None:
             return 0, 0
@@ -108,7 +108,7 @@ class Table:
         return target + 4, count
 
     def numbers(self, slot: int, code: str, limit: int) -> tuple[float, ...]:
-        """A vector of numbers of a struct code; Refused (limit) where there are more than `limit`."""
+        """A vector of numbers of a struct code; Refused (limit) for more than `limit`."""
         size = struct.calcsize(f"<{code}")
         position, count = self.vector(slot, size)
         if count > limit:
@@ -116,11 +116,11 @@ class Table:
         return struct.unpack(f"<{count}{code}", self.buffer.read(position, count * size)) if count else ()
 
     def integers(self, slot: int, code: str, limit: int) -> tuple[int, ...]:
-        """The same for the integers among the struct codes."""
+        """The same for integer struct codes."""
         return tuple(int(number) for number in self.numbers(slot, code, limit))
 
     def tables(self, slot: int, limit: int) -> Iterator[Table]:
-        """The tables of a vector; Refused (limit) where there are more than `limit`."""
+        """The tables of a vector; Refused (limit) for more than `limit`."""
         position, count = self.vector(slot, 4)
         if count > limit:
             raise Refused(Reason.LIMIT, f"{count} tables where at most {limit} are read", f"byte {position}")
@@ -128,7 +128,7 @@ class Table:
             yield Table(self.buffer, place + self.buffer.integer(place, "I"))
 
     def text(self, slot: int) -> str:
-        """A string, "" where there is none; Refused where it is not UTF-8 (malformed) or too long (limit)."""
+        """A string, "" if there is none; Refused if it is not UTF-8 (malformed) or too long (limit)."""
         position, length = self.vector(slot, 1)
         buffer = self.buffer
         buffer.text_bytes += length

@@ -13,17 +13,17 @@ from math import ceil, prod
 from filterzoo import DTYPES, NumberClass, Quantisation, Step, Tensor, Way, computed
 
 HALF = {"F16": (5, 10), "BF16": (8, 7)}
-"""Bits of exponent and mantissa of the types in which arithmetic is rounded."""
+"""Bits of exponent and mantissa of the types to which results are rounded."""
 MAX_INDICES = 1 << 16
 """Most indices of one Gather."""
 
 
-class Unfoldable(Exception):  # the name says what happened
-    """Raised where operands do not fit the operation, or it cannot be computed from them; its text says why."""
+class Unfoldable(Exception):  # named after the event
+    """Raised if operands do not fit the operation, or it cannot be computed from them; the message says why."""
 
 
 def floating(tensor: Tensor) -> Tensor:
-    """The tensor as an operand: integers and truth values become the floats of the same value."""
+    """The tensor as an operand: integers and booleans become floats of the same value."""
     number_class = DTYPES[tensor.dtype].number_class
     if tensor.computation is not None and tensor.dtype == "F32":
         return tensor
@@ -43,7 +43,7 @@ def elementwise(step: Step, *operands: Tensor) -> Tensor:
 
 
 def broadcast(*shapes: Sequence[int]) -> tuple[int, ...]:
-    """The broadcast shape of these."""
+    """The broadcast shape of several shapes."""
     rank = max(map(len, shapes))
     sides: list[int] = []
     for axis in range(-rank, 0):
@@ -55,7 +55,7 @@ def broadcast(*shapes: Sequence[int]) -> tuple[int, ...]:
 
 
 def transposed(tensor: Tensor, order: Sequence[int]) -> Tensor:
-    """Axes in another order."""
+    """The tensor with its axes in another order."""
     if sorted(order) != list(range(len(tensor.shape))):
         raise Unfoldable(f"axes {tuple(order)} are not those of shape {tensor.shape}")
     if list(order) == sorted(order):
@@ -75,7 +75,7 @@ def reshaped(tensor: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def concatenated(tensors: Sequence[Tensor], axis: int) -> Tensor:
-    """Along an axis."""
+    """The tensors joined along an axis."""
     first = tensors[0].shape
     axis = placed(axis, len(first))
     rests = {(len(t.shape), t.shape[:axis], t.shape[axis + 1 :]) for t in tensors}
@@ -103,7 +103,7 @@ def sliced(tensor: Tensor, parts: Sequence[tuple[int, int, int, int]]) -> Tensor
 
 
 def taken(tensor: Tensor, axis: int, indices: Sequence[int]) -> Tensor:
-    """Along an axis, at these indices."""
+    """The slices of a tensor at these indices of an axis."""
     at = placed(axis, len(tensor.shape))
     side = tensor.shape[at]
     counted = [index + side if index < 0 else index for index in indices]
@@ -113,13 +113,13 @@ def taken(tensor: Tensor, axis: int, indices: Sequence[int]) -> Tensor:
 
 
 def spread(tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    """To a shape, as NumPy and ONNX's Expand do."""
+    """The tensor broadcast to a shape, as by NumPy and ONNX's Expand."""
     both = broadcast(tensor.shape, shape)
     return tensor if both == tensor.shape else _folded(both, Step.SPREAD, (tensor,))
 
 
 def reduced(step: Step, tensor: Tensor, axes: Sequence[int] | None, *, keep: bool) -> Tensor:
-    """A norm, sum, mean or maximum over axes, over all where none are named."""
+    """A norm, sum, mean or maximum over axes; None: over all."""
     rank = len(tensor.shape)
     chosen = sorted({placed(axis, rank) for axis in axes}) if axes else list(range(rank))
     shape = [1 if axis in chosen else side for axis, side in enumerate(tensor.shape)]
@@ -140,7 +140,7 @@ def product(first: Tensor, second: Tensor) -> Tensor:
 
 
 def rounded(tensor: Tensor, dtype: str) -> Tensor:
-    """Rounded to a type; all computations are in float32."""
+    """The tensor rounded to a type; all computations are in float32."""
     if dtype == "F32":
         return tensor
     if dtype not in HALF:
@@ -165,13 +165,13 @@ def along(parameter: Tensor, tensor: Tensor, axis: int, block: int = 0) -> Tenso
 
 
 def quantised(tensor: Tensor, parameters: Sequence[Tensor], bounds: tuple[int, int]) -> Tensor:
-    """round(x / scale) + zero point within bounds; scale and zero point, if any, fit the tensor already (`along`)."""
+    """round(x / scale) + zero point within bounds; scale and zero point, if any, already fit the tensor (`along`)."""
     shape = broadcast(tensor.shape, *(parameter.shape for parameter in parameters))
     return _folded(shape, Step.QUANTISE, (tensor, *parameters), bounds)
 
 
 def dequantised(tensor: Tensor, scale: Tensor, zero: Tensor | None) -> Tensor:
-    """(q - zero point) * scale, where both fit the tensor already (`along`)."""
+    """(q - zero point) * scale, where both already fit the tensor (`along`)."""
     difference = tensor if zero is None else elementwise(Step.SUBTRACT, tensor, zero)
     return elementwise(Step.MULTIPLY, difference, scale)
 
@@ -179,19 +179,19 @@ def dequantised(tensor: Tensor, scale: Tensor, zero: Tensor | None) -> Tensor:
 def packed(
     tensor: Tensor, shape: Sequence[int], dtype: str, step: Step, *parts: Tensor, numbers: Sequence[int]
 ) -> Tensor:
-    """An array stored packed in `tensor` and `parts`."""
+    """An array that is stored packed in `tensor` and `parts`."""
     whole = computed(tensor.name, shape, Way.PACKED, step, tensor, *parts, numbers=numbers)
     return replace(whole, dtype=dtype)
 
 
 def number(value: float) -> Tensor:
-    """A number from the graph, as float32."""
+    """A constant from the graph, as float32."""
     (bits,) = struct.unpack("<I", struct.pack("<f", value))
     return computed("", (), Way.FOLDED, Step.NUMBER, numbers=(bits,))
 
 
 def placed(axis: int, rank: int) -> int:
-    """An axis counted from the front."""
+    """A possibly negative axis, counted from the front."""
     at = axis + rank if axis < 0 else axis
     if not 0 <= at < rank:
         raise Unfoldable(f"there is no axis {axis} among {rank}")
@@ -199,7 +199,7 @@ def placed(axis: int, rank: int) -> int:
 
 
 def _folded(shape: Sequence[int], step: Step, operands: Sequence[Tensor], numbers: Sequence[int] = ()) -> Tensor:
-    """Named after the operand with the most elements: that is the weight."""
+    """The result, named after the operand with the most elements, which is the weight."""
     operands = [floating(operand) for operand in operands]
     name = max(operands, key=lambda operand: prod(operand.shape)).name
     return replace(computed(name, shape, Way.FOLDED, step, *operands, numbers=numbers), section="")

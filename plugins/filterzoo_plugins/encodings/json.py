@@ -10,11 +10,11 @@ from typing import Any, NoReturn
 from filterzoo import Reason, Refused
 
 JSON_BYTES = 25_000_000
-"""The longest text that is read: huggingface_hub's own limit for a safetensors header."""
+"""Longest text in bytes: huggingface_hub's limit for a safetensors header."""
 MAX_CONTAINERS = 2_000_000
-"""Most objects and lists of a text; each costs the parser about 100 bytes."""
+"""Most objects and lists in a text; each takes the parser about 100 bytes."""
 
-# A whole string, or the rest of the text if it has no end: matches at every quote, so the scan is linear.
+# A string, or the rest of the text if it is not terminated: it matches at every quote, so the scan is linear.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.?+[^"\\]*+)*+(?:"|\Z)', re.DOTALL)
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -24,7 +24,7 @@ _ONE_BRACKET = bytes.maketrans(b"{}", b"[]")
 def read_json(text: bytes, where: str, *, depth: int) -> Any:
     """The value of a JSON text nested at most `depth` deep; Refused (malformed, limit) for anything else.
 
-    Objects become dicts whose keys are unique. Strings are valid Unicode: a lone surrogate could not be written again.
+    Objects become dicts whose keys are unique. Strings are valid Unicode: a lone surrogate could not be written.
     """
     if len(text) > JSON_BYTES:
         raise Refused(Reason.LIMIT, f"a JSON text of {len(text)} bytes; at most {JSON_BYTES} are read", where)
@@ -39,12 +39,12 @@ def read_json(text: bytes, where: str, *, depth: int) -> Any:
 
 
 def is_natural(value: object) -> bool:
-    """Whether a JSON value is an integer in [0, 2^63); `true` and `3.0` are none."""
+    """Whether a JSON value is an integer in [0, 2^63); `true` and `3.0` are not."""
     return type(value) is int and 0 <= value < 1 << 63
 
 
 def _check_nesting(text: bytes, where: str, depth: int) -> None:
-    """Remove innermost pairs of brackets `depth` times; any rest is nested deeper, or not balanced."""
+    """Remove innermost pairs of brackets `depth` times; a rest means deeper nesting or unbalanced brackets."""
     brackets = _STRING.sub(b"", text).translate(_ONE_BRACKET, _NOT_BRACKETS)
     if len(brackets) > 2 * MAX_CONTAINERS:
         raise Refused(Reason.LIMIT, f"more than {MAX_CONTAINERS} objects and lists in a JSON text", where)

@@ -13,7 +13,7 @@ NO_CONVOLUTION: KernelMeaning = (Layout.OTHER, None)
 def meaning_by_name(name: str, shape: Sequence[int]) -> KernelMeaning:
     """Layout and convolution of the tensor called `name`, a path with slashes.
 
-    Only the names of Keras and TF-Slim for the two kernels of a separable convolution add to what shapes show.
+    Only Keras's and TF-Slim's names for the two kernels of a separable convolution tell more than shapes.
     """
     last = name.rpartition("/")[2].partition(":")[0].rpartition(".")[2]
     if not 3 <= len(shape) <= 5:
@@ -24,7 +24,7 @@ def meaning_by_name(name: str, shape: Sequence[int]) -> KernelMeaning:
 
 
 def plain(shape: Sequence[int]) -> KernelMeaning:
-    """(*kernel, in/groups, out). The number of groups is in no name."""
+    """(*kernel, in/groups, out). No name states the number of groups."""
     del shape
     return Layout.K_IO, Convolution(kind=Kind.CONV, context=Context.DECLARED)
 

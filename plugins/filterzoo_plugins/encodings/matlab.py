@@ -1,7 +1,7 @@
 """Reads MATLAB's files (level 5, `-v6` and `-v7`) as data: cells, structs, texts, and the byte ranges of arrays.
 
 The layout: "MAT-File Format" of MathWorks. A variable may be compressed by zlib as a whole: it is inflated once, from
-front to back, and arrays are byte ranges of the inflated data.
+start to end, and arrays are byte ranges of the inflated data.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from filterzoo_plugins.encodings.expansion import check_expansion
 from filterzoo_plugins.encodings.names import show
 
 MAX_ELEMENTS = 300_000
-"""Arrays, cells and structs of one file."""
+"""Most arrays, cells and structs of one file."""
 MAX_NESTING = 24
 MAX_FIELDS = 2_000
 MAX_TEXT = 1 << 16
@@ -51,9 +51,9 @@ _PIECE = 1 << 20
 
 
 class NumericArray(NamedTuple):
-    """An array in column-major order. numbers: the elements of a short one.
+    """An array in column-major order. numbers: the elements of a short array.
 
-    stored_in: the compressed record that `span` is in.
+    stored_in: the compressed record that contains `span`.
     """
 
     shape: tuple[int, ...]
@@ -76,11 +76,11 @@ class CellArray(NamedTuple):
 
 
 Value = NumericArray | StructArray | CellArray | str | None
-"""None for values that are not read: functions, sparse and complex arrays, objects of classes."""
+"""None for values that are not read: functions, sparse and complex arrays, class instances."""
 
 
 def variables(file: RandomAccessFile) -> Iterator[tuple[str, Value]]:
-    """(name, value) of each variable; Refused (malformed) where lengths contradict each other."""
+    """(name, value) of each variable; Refused (malformed) if lengths contradict each other."""
     if file.read(126, 2) != b"IM":
         raise Refused(Reason.UNSUPPORTED, "a MATLAB file with big-endian numbers", "byte 126")
     budget = _Budget()
@@ -108,7 +108,7 @@ class _Budget:
 
 
 class _Plain:
-    """A variable that is stored as it is."""
+    """An uncompressed variable."""
 
     def __init__(self, file: RandomAccessFile, position: int, end: int) -> None:
         self._file = file
@@ -133,7 +133,7 @@ class _Plain:
         self.position += length
 
     def place(self, length: int) -> tuple[Span, tuple[StoredRange, ...]]:
-        """Where the next bytes lie."""
+        """The location of the next bytes."""
         return Span(self.position, length), ()
 
     def finish(self) -> None:
@@ -141,7 +141,7 @@ class _Plain:
 
 
 class _Packed:
-    """A variable that zlib compressed."""
+    """A variable compressed by zlib."""
 
     def __init__(self, file: RandomAccessFile, offset: int, length: int) -> None:
         self._where = f"byte {offset}"
@@ -150,7 +150,7 @@ class _Packed:
         self._buffer = b""
         self.position = 0
         self.end = 8
-        # The tag of its one element states the size.
+        # The tag of its single element states the size.
         tag = self.take(8)
         self.end = 8 + int(struct.unpack("<I", tag[4:])[0])
         check_expansion(self.end, length, self._where)
@@ -177,7 +177,7 @@ class _Packed:
         self._buffer = self._buffer[length:]
 
     def place(self, length: int) -> tuple[Span, tuple[StoredRange, ...]]:
-        """Where the next bytes lie, in what is inflated."""
+        """The location of the next bytes in the inflated data."""
         return Span(self.position, length), (self._record,)
 
     def finish(self) -> None:
@@ -200,7 +200,7 @@ class _Packed:
 
 
 class _Parser:
-    """Reads one variable from front to back."""
+    """Reads one variable from start to end."""
 
     def __init__(self, stream: _Plain | _Packed, budget: _Budget) -> None:
         self._stream = stream
@@ -227,7 +227,7 @@ class _Parser:
         return kind, length, padding
 
     def _small(self, end: int, most: int) -> tuple[int, bytes]:
-        """An element that is read whole."""
+        """A short element, read completely."""
         kind, length, padding = self._tag(end)
         if length > most:
             raise Refused(Reason.LIMIT, f"an element of {length} bytes where few belong", self._stream.where)
@@ -286,7 +286,7 @@ class _Parser:
         return StructArray(tuple({field: self._matrix(end, depth + 1)[1] for field in fields} for _ in range(count)))
 
     def _check_count(self, count: int, end: int) -> None:
-        """Each array takes eight bytes at least."""
+        """Refused unless the bytes suffice: each array takes at least eight."""
         if count * 8 > end - self._stream.position:
             raise Refused(
                 Reason.MALFORMED, f"{count} arrays in {end - self._stream.position} bytes"[:160], self._stream.where

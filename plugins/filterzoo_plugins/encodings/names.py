@@ -9,7 +9,7 @@ def show(name: str) -> str:
 
 
 def without_surrogates(name: str) -> str:
-    """The name itself, or, where it is not valid Unicode, with the lone surrogates written out as escapes."""
+    """The name itself, with lone surrogates escaped if it is not valid Unicode."""
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""The protobuf wire format in a file of any size: fields are located, payloads are skipped unread."""
+"""The protobuf wire format in a file of any size: fields are located, payloads are skipped without reading."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5
 """The wire types in use; groups (3 and 4) were deprecated before these formats existed."""
 
 MAX_FIELDS = 4_000_000
-"""Fields read in one file: far above the largest published graphs, a few seconds of work."""
+"""Most fields read in one file: far more than in the largest published graphs, a few seconds of work."""
 MAX_TEXT_BYTES = 1 << 20
 """Longest name that is read, in bytes."""
 MAX_TEXT_TOTAL = 64 << 20
@@ -29,12 +29,12 @@ _SHORT_GAP = 8 << 10  # for a remote file, skipping less than this costs more th
 
 
 def varint_tag(number: int) -> int:
-    """The tag of a field that is written as one varint."""
+    """The tag of a varint field."""
     return number << 3 | VARINT
 
 
 def length_tag(number: int) -> int:
-    """The tag of a message, a string, bytes, or numbers packed together."""
+    """The tag of a message, a string, bytes, or packed numbers."""
     return number << 3 | LENGTH_DELIMITED
 
 
@@ -49,7 +49,7 @@ def fixed64_tag(number: int) -> int:
 
 
 def decode_varint(buffer: bytes, position: int) -> tuple[int, int]:
-    """The unsigned number at `position` and the position behind it; Refused (malformed) past 64 bits or the buffer."""
+    """The unsigned number at `position` and the position after it; Refused (malformed) past 64 bits or the buffer."""
     value = shift = 0
     for byte in buffer[position : position + 10]:
         position += 1
@@ -63,7 +63,7 @@ def decode_varint(buffer: bytes, position: int) -> tuple[int, int]:
 
 
 def signed(value: int) -> int:
-    """An int64 or int32 from the unsigned number on the wire."""
+    """The int64 or int32 of an unsigned number on the wire."""
     return value - (1 << 64) if value >> 63 else value
 
 
@@ -94,7 +94,7 @@ def first_fields(head: bytes, most: int = 64) -> list[tuple[int, int, bytes]]:
 
 
 class WireReader:
-    """Reads the messages of one file through a small moving buffer; of payloads only the requested bytes."""
+    """Reads the messages of one file through a small moving buffer, and of payloads only the requested bytes."""
 
     def __init__(self, file: RandomAccessFile) -> None:
         self.file = file
@@ -110,7 +110,7 @@ class WireReader:
         """(tag, value, offset) of each field of the message in [start, end).
 
         value: the unsigned number of a varint, otherwise the length of the payload that starts at byte `offset`.
-        Refused (malformed) where a field reaches past `end` or has no known wire type; Refused (limit) past MAX_FIELDS.
+        Refused (malformed) if a field reaches past `end` or has no known wire type; Refused (limit) past MAX_FIELDS.
         """
         offset = start
         while offset < end:
@@ -144,7 +144,7 @@ class WireReader:
             offset = following
 
     def text(self, offset: int, length: int) -> str:
-        """The string of `length` bytes at `offset`; Refused where it is not UTF-8 (malformed) or too long (limit)."""
+        """The string of `length` bytes at `offset`; Refused if it is not UTF-8 (malformed) or too long (limit)."""
         self.text_bytes += length
         if length > MAX_TEXT_BYTES or self.text_bytes > MAX_TEXT_TOTAL:
             raise Refused(Reason.LIMIT, "the file's names are longer than anything sensible", f"byte {offset}")
@@ -154,7 +154,7 @@ class WireReader:
             raise Refused(Reason.MALFORMED, "a name is not UTF-8", f"byte {offset}") from error
 
     def varints(self, offset: int, length: int, limit: int) -> list[int]:
-        """The packed varints in `length` bytes at `offset`; Refused (limit) where there may be more than `limit`."""
+        """The packed varints in `length` bytes at `offset`; Refused (limit) if there may be more than `limit`."""
         if length > 10 * limit:
             raise Refused(Reason.LIMIT, f"more than {limit} numbers where few belong", f"byte {offset}")
         buffer = self.read(offset, length)
@@ -168,19 +168,19 @@ class WireReader:
         return values
 
     def read(self, offset: int, length: int) -> bytes:
-        """`length` bytes at `offset`, from the buffer where it has them. The caller bounds `length`."""
+        """`length` bytes at `offset`, from the buffer if it has them. The caller bounds `length`."""
         position = offset - self._base
         if position >= 0 and position + length <= len(self._buffer) and offset + length <= self.file.size:
             return self._buffer[position : position + length]
         return self.file.read(offset, length)
 
     def _expected_after_jump(self) -> int:
-        """The number of bytes used since the last jump, smoothed by the expectation at that time."""
+        """The number of bytes used since the last jump, smoothed by the previous expectation."""
         used = self._used_to - self._jumped_to + _LONGEST_HEADER
         return max(_CHUNK_AFTER_JUMP, min(max(used, self._chunk_after_jump // 2), _LONGEST_AFTER_JUMP))
 
     def _move(self, offset: int) -> bytes:
-        """Fill the buffer from `offset`; the amount grows while the file is read without jumps."""
+        """Fill the buffer from `offset`; its size grows while the file is read sequentially."""
         near = -_LONGEST_HEADER <= offset - (self._base + len(self._buffer)) <= _SHORT_GAP
         if near:
             self._chunk = min(2 * self._chunk, _SEQUENTIAL_CHUNK)
@@ -191,6 +191,6 @@ class WireReader:
         self._buffer = self.file.read(offset, length)
         self._base = offset
         if offset + length == self.file.size:
-            # A header at the end is decoded without a check for each byte; `fields` then checks where it ended.
+            # Padding: a header at the end is decoded without checking each byte; `fields` then checks its end.
             self._buffer += bytes(_LONGEST_HEADER)
         return self._buffer

@@ -1,4 +1,4 @@
-"""Reads a file from front to back: small pieces through a buffer, large ones skipped unread."""
+"""Reads a file sequentially: small pieces through a buffer, large ones are skipped without reading."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CHUNK = 16 << 10
 
 
 class SequentialReader:
-    """A position in a file. Every read is checked against the end: Refused (malformed) where the file is cut off."""
+    """A position in a file. Every read is checked against the end: Refused (malformed) if the file is truncated."""
 
     def __init__(self, file: RandomAccessFile, position: int = 0, end: int | None = None) -> None:
         self.file = file
@@ -25,7 +25,7 @@ class SequentialReader:
 
     @property
     def left(self) -> int:
-        """Bytes between here and the end."""
+        """Bytes from here to the end."""
         return self.end - self.position
 
     def take(self, length: int) -> bytes:

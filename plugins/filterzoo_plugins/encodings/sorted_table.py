@@ -1,7 +1,8 @@
-"""Reads the sorted tables of LevelDB, in which TensorFlow keeps its checkpoints: keys and values, in order of the keys.
+"""Reads the sorted tables of LevelDB, in which TensorFlow stores its checkpoints: keys and values, sorted by key.
 
-The layout: LevelDB's doc/table_format.md. A footer of 48 bytes leads to the index block, that to the data blocks. In a
-block each key states how many bytes it shares with the one before. Behind each block stand its type and its CRC-32C.
+The layout: LevelDB's doc/table_format.md. A footer of 48 bytes points to the index block, which points to the data
+blocks. In a block each key states the number of bytes that it shares with the previous key. Each block is followed by
+its type and its CRC-32C.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ MAX_BLOCKS = 1_000_000
 MAX_ENTRIES = 2_000_000
 MAX_KEY_BYTES = 1 << 16
 MAX_CHECKED = 4 << 20
-"""Bytes of all blocks whose CRC-32C is computed: some seconds of work."""
+"""Most bytes whose CRC-32C is computed: some seconds of work."""
 
 MAGIC = struct.pack("<Q", 0xDB4775248B80FB57)
 _FOOTER_BYTES = 48
@@ -44,7 +45,7 @@ class _Block(NamedTuple):
 
 
 class SortedTable:
-    """A whole file that is one table; Refused (malformed) where it has no footer."""
+    """A file that is one table; Refused (malformed) if it has no footer."""
 
     def __init__(self, file: RandomAccessFile) -> None:
         self.file = file
@@ -59,7 +60,7 @@ class SortedTable:
         self._entries = 0
 
     def entries(self) -> Iterator[TableEntry]:
-        """Every entry, in order; Refused (malformed) where keys are out of order or repeat, or blocks overlap."""
+        """Every entry, in order; Refused (malformed) if keys are out of order or repeated, or blocks overlap."""
         last, end = None, 0
         for block in self._blocks():
             if block.offset < end:
@@ -111,7 +112,7 @@ class SortedTable:
             at = start + added + length
 
     def _checked_end(self, block: _Block) -> int:
-        """The end of a block's entries, which are followed by restarts, their number, type and CRC-32C."""
+        """The end of a block's entries, which are followed by the restarts, their number, the type and the CRC-32C."""
         where = f"byte {block.offset}"
         if block.length < 4 or block.offset + block.length + _TRAILER_BYTES > self._end:
             raise Refused(Reason.MALFORMED, "a block outside of the table", where)
@@ -150,7 +151,7 @@ def _crc_table() -> tuple[int, ...]:
 
 
 def _masked(crc: int) -> int:
-    """As LevelDB stores it (util/crc32c.h)."""
+    """The checksum as LevelDB stores it (util/crc32c.h)."""
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 

@@ -18,13 +18,13 @@ from filterzoo_plugins.encodings.names import show
 MAX_ENTRIES = 200_000
 MAX_DIRECTORY_BYTES = 64 << 20
 TAIL_BYTES = 64 << 10
-"""Bytes at the end that are read first: enough for the directory of about 700 members."""
+"""Bytes that are read first, from the end: enough for the directory of about 700 members."""
 NEAR_HEADERS = 2 << 10
 """Local headers with at most this gap between them are read together."""
 NEAR_MEMBERS = 16 << 10
 """Members with at most this gap between them are read together."""
 GROUP_BYTES = 256 << 10
-"""The longest such read."""
+"""Longest such read, in bytes."""
 PIECE = 1 << 20
 """Bytes that are read at a time to check a member."""
 BEHIND_HEADER = 512
@@ -54,7 +54,7 @@ _Entry = tuple[str, bytes, int, int, int, int, int, int, bool]
 
 @dataclass(frozen=True, slots=True)
 class ZipMember:
-    """One file in the zip, as the central directory has it; `header` is where its local header starts."""
+    """One file in the zip, as in the central directory; `header` is the offset of its local header."""
 
     name: str
     raw_name: bytes
@@ -66,7 +66,7 @@ class ZipMember:
     flags: int
     is_zip64: bool
     end: int
-    """Where the next member, or the directory, starts."""
+    """The offset of the next member or of the directory."""
 
     @property
     def earliest(self) -> int:
@@ -75,7 +75,7 @@ class ZipMember:
 
 
 class ZipIndex:
-    """The members of a zip file by name, in the directory's order. Refused where the file contradicts itself.
+    """The members of a zip file by name, in the directory's order. Refused if the file contradicts itself.
 
     Local headers are compared with the directory when a member is used; `check_headers` compares all of them.
     """
@@ -93,11 +93,11 @@ class ZipIndex:
         self._offsets: dict[int, int] = {}
 
     def offset(self, member: ZipMember) -> int:
-        """Where the data of a member starts, by its local header."""
+        """The offset of a member's data, by its local header."""
         return self.offsets([member])[0]
 
     def offsets(self, members: Sequence[ZipMember]) -> list[int]:
-        """Where the data of each member starts; neighbouring local headers come in one read."""
+        """The offset of each member's data; neighbouring local headers are read together."""
         unknown = [member for member in members if member.header not in self._offsets]
         if self._file.is_remote and len(unknown) > 1:
             self._file.will_read([(m.header, min(m.earliest + BEHIND_HEADER, m.end) - m.header) for m in unknown])
@@ -113,10 +113,10 @@ class ZipIndex:
         self.offsets(list(self.members.values()))
 
     def likely_offset(self, member: ZipMember) -> int:
-        """The offset of a member's data, without a read where the usual writers leave only one possibility.
+        """The offset of a member's data, without a read if the usual writers leave only one possibility.
 
-        A member that ends where the next begins can start at one place only: torch aligns it to 64 bytes, Python's
-        zipfile puts it straight behind the name. The record's CRC then confirms it.
+        A member that ends where the next begins can start at a single offset only: torch aligns it to 64 bytes,
+        Python's zipfile writes it right after the name. The record's CRC then confirms it.
         """
         if member.header in self._offsets:
             return self._offsets[member.header]
@@ -127,7 +127,7 @@ class ZipIndex:
         return self.offset(member)
 
     def record(self, member: ZipMember, offset: int) -> StoredRange:
-        """The member as a byte range of the file with its CRC; Refused (unsupported) where its method is another."""
+        """The member as a byte range of the file with its CRC; Refused (unsupported) for another compression method."""
         codec = {STORED: Codec.RAW, DEFLATED: Codec.DEFLATE}.get(member.method)
         if codec is None:
             raise Refused(Reason.UNSUPPORTED, f"zip compression method {member.method}", show(member.name))
@@ -138,7 +138,7 @@ class ZipIndex:
         return self.read_all([member], limit)[0]
 
     def read_all(self, members: Iterable[ZipMember], limit: int) -> list[bytes]:
-        """The bytes of members, together at most `limit`, with the CRCs checked; neighbours come in one read."""
+        """The bytes of members, together at most `limit`, with the CRCs checked; neighbours are read together."""
         wanted = list(members)
         if max(sum(member.size for member in wanted), sum(member.length for member in wanted)) > limit:
             raise Refused(Reason.LIMIT, f"more than {limit} bytes to read", show(wanted[0].name))
@@ -153,9 +153,9 @@ class ZipIndex:
         return [contents[member.header] for member in wanted]
 
     def check(self, member: ZipMember) -> None:
-        """Read all of a member, piece by piece; Refused (damaged) where the CRC does not fit.
+        """Read all of a member, piece by piece; Refused (damaged) if the CRC does not match.
 
-        For bytes that decide about the file's content and are not read as a whole later.
+        For members that determine the file's content and are not read completely later.
         """
         crc = size = 0
         for piece in _inflated(member, self._pieces(member)):
@@ -169,7 +169,7 @@ class ZipIndex:
             yield self._bytes(at, min(PIECE, start + member.length - at))
 
     def _bytes(self, offset: int, length: int) -> bytes:
-        """From the tail that was read first, if it covers them."""
+        """The bytes, from the tail that was read first if it covers them."""
         if offset >= self._tail_at and offset + length <= self._file.size:
             return self._tail[offset - self._tail_at : offset - self._tail_at + length]
         return self._file.read(offset, length)
@@ -189,7 +189,7 @@ class ZipIndex:
         return at, size, count
 
     def _end(self) -> int:
-        """Where the end-of-directory record starts whose comment reaches exactly to the end of the file."""
+        """The offset of the end-of-directory record whose comment ends exactly at the end of the file."""
         at = len(self._tail)
         while (at := self._tail.rfind(b"PK\5\6", 0, at)) >= 0:
             if at + _END.size <= len(self._tail):
@@ -201,7 +201,7 @@ class ZipIndex:
         raise Refused(Reason.MALFORMED, "no end of a zip directory where the file ends: cut off?", f"byte {end}")
 
     def _end64(self, end: int, small: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-        """The ZIP64 record and its fields; what the small record also states has to agree."""
+        """The ZIP64 record and its fields; fields that the small record also has must agree."""
         _, disk, at, disks = _LOCATOR64.unpack(self._bytes(end - _LOCATOR64.size, _LOCATOR64.size))
         if disk or disks > 1 or at + _END64.size > end - _LOCATOR64.size:
             raise Refused(Reason.MALFORMED, "a ZIP64 locator that points nowhere", f"byte {end - _LOCATOR64.size}")
@@ -272,7 +272,7 @@ def _zip64_values(extra: bytes, count: int, name: str) -> tuple[int, ...]:
 
 
 def _members(entries: list[_Entry], directory_at: int) -> list[ZipMember]:
-    """Members in the directory's order; Refused where two share bytes or something stands before them."""
+    """Members in the directory's order; Refused if two share bytes, or if other bytes precede them."""
     headers = [*sorted(entry[2] for entry in entries), directory_at]
     if headers[0] != 0:
         raise Refused(Reason.UNSAFE, "bytes before the first zip member", "byte 0")
@@ -291,7 +291,7 @@ def _members(entries: list[_Entry], directory_at: int) -> list[ZipMember]:
 def _groups(
     members: list[ZipMember], reach: Callable[[ZipMember], int], near: int, longest: int
 ) -> Iterable[list[ZipMember]]:
-    """Members in the file's order, neighbours grouped; `reach` is the end of the wanted bytes of a member."""
+    """Members in file order, neighbours grouped; `reach` returns the end of a member's wanted bytes."""
     group: list[ZipMember] = []
     for member in sorted(members, key=lambda entry: entry.header):
         is_near = bool(group) and member.header - reach(group[-1]) <= near
@@ -309,7 +309,7 @@ def _reach(member: ZipMember) -> int:
 
 
 def _data_offset(member: ZipMember, byte_range: bytes, at: int) -> int:
-    """Where the member's data starts by its local header, which has to say what the directory says."""
+    """The offset of the member's data, by its local header, which must agree with the directory."""
     if at + _LOCAL.size > len(byte_range):
         raise Refused(Reason.MALFORMED, "no local zip header", show(member.name))
     magic, _, flags, method, _, _, crc, length, size, name_length, extra = _LOCAL.unpack_from(byte_range, at)
@@ -343,7 +343,7 @@ def _decoded(member: ZipMember, raw: bytes) -> bytes:
 
 
 def _inflated(member: ZipMember, pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The decoded bytes, at most one piece more than the member's stated size."""
+    """The decoded bytes, at most one piece more than the stated size."""
     if member.method == STORED:
         yield from pieces
         return

@@ -15,6 +15,6 @@ def member_names(head: bytes) -> Iterator[bytes]:
         flags, length = struct.unpack_from("<6xH10xL", head, at)
         name_length, extra_length = struct.unpack_from("<HH", head, at + 26)
         yield head[at + 30 : at + 30 + name_length]
-        if flags & 8:  # the length stands behind the data
+        if flags & 8:  # the length follows the data
             return
         at += 30 + name_length + extra_length + length

@@ -1,1 +1,1 @@
-"""Executors beyond this machine, each a plugin."""
+"""Executors for other machines; each is a plugin."""

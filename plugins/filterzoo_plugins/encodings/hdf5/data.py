@@ -48,7 +48,7 @@ _FILTERS = {
 
 @dataclass(frozen=True, slots=True)
 class StoredArray:
-    """The fields of a Tensor that the data set itself determines."""
+    """The fields of a Tensor that its data set determines."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -56,18 +56,18 @@ class StoredArray:
     stored_in: tuple[StoredRange, ...] = ()
     chunk_shape: tuple[int, ...] | None = None
     is_big: bool = False
-    """Whether its numbers are big-endian."""
+    """Whether its elements are big-endian."""
 
 
 def shape_of(data_set: H5DataSet) -> tuple[int, ...]:
-    """Its sides; () for one without."""
+    """Its shape; () for a data set without one."""
     space = data_set.id.get_space()
     is_array = space.get_simple_extent_type() == h5s.SIMPLE
     return tuple(int(side) for side in space.get_simple_extent_dims()) if is_array else ()
 
 
 def locate(data_set: H5DataSet) -> StoredArray | None:
-    """Type, shape and bytes; None for anything but numbers. Refused for numbers that cannot be read."""
+    """Type, shape and bytes; None for anything but numbers; Refused for unreadable numbers."""
     dtype = _dtype(data_set)
     space = data_set.id.get_space()
     if dtype is None or space.get_simple_extent_type() == h5s.NULL:
@@ -148,7 +148,7 @@ def _chunked(data_set: H5DataSet, dtype: str, shape: tuple[int, ...]) -> StoredA
 def _written_chunks(
     dataset: h5d.DatasetID, chunk_shape: tuple[int, ...], filters: tuple[int, ...], size: int
 ) -> dict[tuple[int, ...], StoredRange]:
-    """Position in the chunk grid -> record. A chunk may have skipped filters that did not make it smaller."""
+    """Position in the chunk grid -> record. A chunk may omit filters that did not make it smaller."""
     written: dict[tuple[int, ...], StoredRange] = {}
 
     def take(chunk: h5d.StoreInfo) -> None:

@@ -1,7 +1,7 @@
 """Reads a pandas table in an HDF5 file (`DataFrame.to_hdf`, layout `fixed`) without unpickling anything.
 
 The layout: `pandas.io.pytables.BlockManagerFixed` and `write_multi_index`, pandas 0.15.2 to 3. Columns of one type
-share a block; a block of objects is a pickled array, which is read by the symbolic pickle machine.
+share a block; a block of objects is a pickled array, which the symbolic pickle machine reads.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ Table = dict[str, list[Cell]]
 """Name -> column, all of one length. Missing values (NaN) are None."""
 
 MAX_BYTES = 64 << 20
-"""Of one block."""
+"""Most bytes of one block."""
 MAX_PARTS = 1000
-"""Blocks, or levels of the index."""
+"""Most blocks, or levels of the index."""
 _ARRAY_MAKERS = {"numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"}
 
 
 def read_frame(tree: Tree, group: str, wanted: Container[str]) -> Table:
     """The wanted columns of the table in `group`, levels of its index included.
 
-    Refused: unsupported where it is another kind of table, unsafe where a cell would call something, malformed.
+    Refused: unsupported for another kind of table, unsafe if a cell would call something, malformed.
     """
     kind = text_attribute(tree.groups[group], "pandas_type")
     if kind != b"frame" or text_attribute(tree.groups[group], "axis1_variety") != b"multi":
@@ -97,7 +97,7 @@ def _count(tree: Tree, group: str, name: str) -> int:
 
 
 def _numbers(node: H5DataSet) -> npt.NDArray[Any]:
-    """An array of numbers or truth values."""
+    """An array of numbers or booleans."""
     if node.id.get_type().get_class() not in {h5t.INTEGER, h5t.FLOAT, h5t.BITFIELD}:
         raise Refused(Reason.UNSUPPORTED, "a part of a table that is no array of numbers", show(node.name))
     is_truth = node.id.get_type().get_class() == h5t.BITFIELD
@@ -122,13 +122,13 @@ def _read(node: H5DataSet) -> npt.NDArray[Any]:
 def _objects(node: H5DataSet) -> npt.NDArray[np.object_]:
     """(rows, columns) of an array of objects, which PyTables stores as one row of bytes with its pickle.
 
-    pandas 3 keeps each column of texts as an array of one axis.
+    pandas 3 stores each text column as an array of rank 1.
     """
     stored = node.id.get_type()
     element = stored.get_super() if isinstance(stored, h5t.TypeVlenID) else None
     if node.id.shape != (1,) or element is None or element.get_class() != h5t.INTEGER or element.get_size() != 1:
         raise Refused(Reason.UNSUPPORTED, "a part of a table that is no pickled array", show(node.name))
-    # The heap with the texts was checked and its size bounded when it was read from the file.
+    # The heap with the texts was checked, and its size bounded, when it was read from the file.
     pickled = np.asarray(h5py.Dataset(node.id)[0]).tobytes()
     try:
         value, _end = read_pickle(pickled, _Inert())
@@ -147,7 +147,7 @@ def _objects(node: H5DataSet) -> npt.NDArray[np.object_]:
 
 
 class _Inert:
-    """Every call stays data."""
+    """Interprets every call as data."""
 
     def call(self, maker: object, arguments: tuple[object, ...]) -> object:
         return Instance(maker, arguments)
@@ -158,7 +158,7 @@ class _Inert:
 
 
 def _cell(value: object, where: str) -> Cell:
-    """A cell's value; None for NumPy's own objects; Refused (unsafe) for a pickle that would call anything else."""
+    """A cell's value; None for NumPy's own objects; Refused (unsafe) for a pickle that calls anything else."""
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
     maker = value.maker if isinstance(value, Instance) else value

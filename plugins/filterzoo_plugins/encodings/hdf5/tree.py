@@ -21,14 +21,14 @@ MAX_ATTRIBUTE = 32 << 20
 """Most bytes of an attribute; Keras stores a model's configuration in one."""
 BLOCK = 1 << 16
 MAX_BLOCKS = 256
-"""16 MiB of the file are cached while its tree is read: metadata are scattered between the weights."""
+"""Most cached blocks (16 MiB) while the tree is read: metadata are scattered between the weights."""
 
 _HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
 class H5DataSet:
-    """One data set under one name; `address` of its header grows in the order of writing."""
+    """One data set under one name; `address`, that of its header, increases in the order of writing."""
 
     name: str
     address: int
@@ -37,7 +37,7 @@ class H5DataSet:
 
 @dataclass(slots=True)
 class Tree:
-    """Everything reachable by hard links, by path without a leading slash; the root's path is empty."""
+    """Everything that hard links reach, by path without a leading slash; the root's path is empty."""
 
     groups: dict[str, h5g.GroupID] = field(default_factory=dict)
     data_sets: dict[str, H5DataSet] = field(default_factory=dict)
@@ -62,7 +62,7 @@ def hdf5_errors() -> Iterator[None]:
 
 
 class _Reader(io.RawIOBase):
-    """The file object for h5py: caches the last blocks that were read."""
+    """The file object for h5py: caches the last blocks read."""
 
     def __init__(self, file: RandomAccessFile) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class _Reader(io.RawIOBase):
     def tell(self) -> int:
         return self._at
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # h5py hands over memoryviews
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # h5py passes memoryviews
         start = self._at
         filled = 0
         while filled < len(buffer):
@@ -110,7 +110,7 @@ class _Reader(io.RawIOBase):
 
 
 def _check_heap(file: RandomAccessFile, start: int) -> None:
-    """Refused (malformed) where an object of a global heap has length zero: libhdf5 2.0 would loop endlessly.
+    """Refused (malformed) if an object of a global heap has length zero: libhdf5 2.0 would loop endlessly.
 
     HDF5 File Format Specification 3.0, III.E: index, reference count, reserved, size; object 0 is the free space.
     """
@@ -168,7 +168,7 @@ def _take(tree: Tree, pending: list[tuple[str, h5g.GroupID]], entered: set[int],
 
 
 def _check_own_bytes(found: h5d.DatasetID, name: str) -> None:
-    """Refused (unsafe) where a data set's elements are stored in other files."""
+    """Refused (unsafe) if a data set's elements are stored in other files."""
     creation = found.get_create_plist()
     if creation.get_layout() == h5d.VIRTUAL:
         raise Refused(Reason.UNSAFE, "a virtual data set, made of other files", show(name))
@@ -190,13 +190,13 @@ def _resolve(tree: Tree, name: str, target: str) -> None:
 
 
 def text_attribute(owner: h5g.GroupID | h5d.DatasetID, name: str) -> bytes | None:
-    """One string attribute; None where there is none, or it is no single string."""
+    """A string attribute; None if there is none, or it is not a single string."""
     values = _strings(owner, name)
     return values[0] if values is not None and len(values) == 1 else None
 
 
 def names_attribute(owner: h5g.GroupID, name: str) -> list[str] | None:
-    """A list of names; Keras splits a long one into `name0`, `name1`, ... None where there is none."""
+    """A list of names; Keras splits a long list into `name0`, `name1`, ... None if there is none."""
     values = _strings(owner, name)
     number = 0
     while values is None or number:

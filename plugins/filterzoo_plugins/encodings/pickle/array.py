@@ -1,6 +1,6 @@
 """NumPy arrays inside pickles: their bytes stay in the file; nothing is called.
 
-What numpy pickles: `_reconstruct(...)` with the state (version, shape, dtype, is Fortran order, bytes), or with
+NumPy pickles an array as `_reconstruct(...)` with the state (version, shape, dtype, is Fortran order, bytes), or with
 protocol 5 `_frombuffer(bytes, dtype, shape, order)` (numpy/_core/src/multiarray/methods.c, array_reduce).
 """
 
@@ -25,7 +25,7 @@ from filterzoo_plugins.encodings.names import show
 from filterzoo_plugins.encodings.pickle.inert import Blob, Instance, Name
 
 MIN_BLOB = 1
-"""Byte strings from this length on stay in the file."""
+"""Byte strings of at least this length stay in the file."""
 _MAX_RANK = 64
 _MODULES = {"numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric"}
 _MODULES |= {"numpy.ma.core", "numpy.ma"}
@@ -33,7 +33,7 @@ _DTYPES = {"f8": "F64", "f4": "F32", "f2": "F16", "i8": "I64", "i4": "I32", "i2"
 _DTYPES |= {"ml_dtypes.bfloat16": "BF16", "ml_dtypes.float8_e4m3fn": "F8_E4M3", "ml_dtypes.float8_e5m2": "F8_E5M2"}
 _DTYPES |= {"ml_dtypes.float8_e4m3fnuz": "F8_E4M3FNUZ", "ml_dtypes.float8_e5m2fnuz": "F8_E5M2FNUZ"}
 _NO_NUMBERS = ("S", "U", "M", "m", "O", "")
-"""First letters of the dtypes of texts, times and objects."""
+"""First letters of the dtypes of texts, dates and objects."""
 _DTYPES |= {"u8": "U64", "u4": "U32", "u2": "U16", "u1": "U8", "b1": "BOOL", "c8": "C64", "c16": "C128"}
 
 
@@ -54,9 +54,9 @@ def is_array(value: object) -> bool:
 
 
 def array_tensor(name: str, array: Instance, record: StoredRange | None = None) -> Tensor | None:
-    """The array's location in the file, or why it cannot be read; None for texts, times and objects.
+    """The array's location in the file, or why it cannot be read; None for texts, dates and objects.
 
-    record: the record with the pickle; None if the pickle is the file.
+    record: the stored range with the pickle; None if the pickle is the file.
     """
     match array.arguments, array.state:
         case (Blob() | bytes() as data, Instance() as kind, tuple() as shape, str() as order), _:
@@ -64,7 +64,7 @@ def array_tensor(name: str, array: Instance, record: StoredRange | None = None) 
         case _, (_, tuple() as shape, Instance() as kind, bool() as is_fortran, data):
             pass
         case _, (_, tuple() as shape, Instance() as kind, bool() as is_fortran, _, _, _):
-            data = "masked"  # which of its numbers count is told beside them
+            data = "masked"  # a separate array says which elements are valid
         case _:
             raise Refused(Reason.MALFORMED, "an array without its shape, dtype and bytes", show(name))
     dtype, is_big = _dtype(kind)
@@ -95,7 +95,7 @@ def _stored(
     is_fortran: bool,
     is_big: bool,
 ) -> Tensor:
-    """The array, or the steps from its bytes to it."""
+    """The array, or its computation from the stored bytes."""
     is_raw = record is None or record.codec is Codec.RAW
     span = Span(data.offset + (record.offset if record is not None and is_raw else 0), data.length)
     stored_in = () if record is None else (record,)
@@ -116,7 +116,7 @@ def _dtype(kind: Instance) -> tuple[str | None, bool]:
 
 
 def _word(kind: Instance) -> str:
-    """The argument of numpy.dtype: the name of a type, or the class of one from another package."""
+    """The argument of numpy.dtype: the name of a type, or a class of another package."""
     is_dtype = type(kind.maker) is Name and (kind.maker.module, kind.maker.name) == ("numpy", "dtype")
     match kind.arguments[:1] if is_dtype else ():
         case (str() as word,):

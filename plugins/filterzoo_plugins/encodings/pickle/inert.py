@@ -1,4 +1,4 @@
-"""Inert stand-ins for what a pickle refers to and would build."""
+"""Inert placeholders for the objects that a pickle refers to and would build."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol, overload
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A class or function the pickle refers to. It is never resolved."""
+    """A class or function that the pickle refers to. It is never resolved."""
 
     module: str
     name: str
@@ -27,7 +27,7 @@ class Instance:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Blob:
-    """Bytes of a pickle that are left in the file. is_text: they are UTF-8 text, each code point of which is a byte."""
+    """Bytes of a pickle that stay in the file. is_text: they are UTF-8 text with one byte per code point."""
 
     offset: int
     length: int
@@ -38,7 +38,7 @@ class PickleBytes(Protocol):
     """The bytes of a pickle: in memory, or read from a file on demand."""
 
     def __len__(self) -> int:
-        """How many there are."""
+        """The number of bytes."""
         ...
 
     @overload
@@ -47,7 +47,7 @@ class PickleBytes(Protocol):
     def __getitem__(self, place: slice, /) -> bytes: ...
 
     def find(self, wanted: bytes, start: int, end: int, /) -> int:
-        """As of bytes."""
+        """As `bytes.find`."""
         ...
 
 

@@ -1,7 +1,7 @@
 """A symbolic pickle machine: turns opcodes into inert data, without imports, look-ups or calls.
 
 A pickle is a program for a stack machine. Here a class or function becomes a `Name`, calling one becomes an `Instance`,
-and a `Meaning` decides by names alone which of them are known (a storage, a tensor).
+and a `Meaning` decides by name which of them are known (a storage, a tensor).
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ def read_pickle(
 ) -> tuple[object, int]:
     """The value of the pickle at `position`, and the offset of its end.
 
-    blobs_from: byte strings of that length and longer are left in the file, as a `Blob`.
-
-    Refused where it is malformed; `Truncated` where the bytes end early.
+    blobs_from: byte strings of at least that length stay in the file, as a `Blob`. Refused if it is malformed;
+    `Truncated` if the bytes end early.
     """
     pickle = PickleStack(data, meaning, position, blobs_from=blobs_from)
     try:

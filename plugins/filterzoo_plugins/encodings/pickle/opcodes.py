@@ -43,7 +43,7 @@ def _text(raw: bytes) -> str:
 
 
 def _python2_text(raw: bytes) -> str:
-    """Byte strings of Python 2 are names; what is not UTF-8 is kept by its code points."""
+    """A Python 2 byte string as a name; invalid UTF-8 is decoded byte by byte."""
     try:
         return raw.decode()
     except UnicodeDecodeError:
@@ -62,7 +62,7 @@ def _checked_text(size: struct.Struct) -> Action:
 
 
 def _python2_string(size: struct.Struct) -> Action:
-    """A string of Python 2: a name, or bytes."""
+    """A Python 2 string: a name, or bytes."""
 
     def push(pickle: PickleStack) -> None:
         length = pickle.number(size)
@@ -114,7 +114,7 @@ def _unicode_line(pickle: PickleStack) -> str:
 
 
 def _quoted(pickle: PickleStack) -> str:
-    """A quoted string of protocol 0; escapes are kept as written, names of tensors have none."""
+    """A quoted string of protocol 0; escapes are kept as written, since names of tensors have none."""
     raw = pickle.line().strip()
     if len(raw) < 2 or raw[:1] != raw[-1:] or raw[:1] not in {b"'", b'"'}:
         pickle.refuse("a string in a pickle without quotes")
@@ -237,7 +237,7 @@ def _object(pickle: PickleStack) -> None:
 
 
 def _build(pickle: PickleStack) -> None:
-    """State is kept on inert instances; on dictionaries and tensors it is attributes, which are ignored."""
+    """Set the state of an inert instance; the state of dictionaries and tensors is attributes, which are ignored."""
     state = pickle.stack.pop()
     target = pickle.stack[-1]
     if type(target) is Instance:
@@ -308,7 +308,7 @@ ACTIONS: dict[int, Action] = {
         (b")", _constant(())),
         (b"]", _empty(list)),
         (b"}", _empty(dict)),
-        (b"\x8f", _empty(list)),  # EMPTY_SET: a set of hostile values is a list here
+        (b"\x8f", _empty(list)),  # EMPTY_SET: a set is a list here, since untrusted values are not hashed
         (b"t", _tuple),
         (b"\x85", _tuple_of(1)),
         (b"\x86", _tuple_of(2)),

@@ -13,27 +13,28 @@ from filterzoo_plugins.encodings.pickle.inert import Blob, Instance, Meaning, Na
 MAX_INTEGER_BYTES = 64
 MAX_KEY_BYTES = 1 << 20
 RECENT = 8
-"""Number of texts whose offsets are kept: between an array's bytes and their use there is at most the name of the
-encoding."""
+"""Number of texts whose offsets are kept. Between an array's bytes and their use there is at most the name of the
+encoding.
+"""
 TEXT_FROM = 64 << 10
-"""Texts from this length on stay in the file, if byte strings do: no name is that long."""
+"""Texts of at least this length stay in the file, if byte strings do: no name is that long."""
 MAX_LINE_BYTES = 64 << 10
 """The longest argument that ends with a line break: a class path, a number in protocol 0."""
 
 
 class Truncated(Exception):
-    """Raised where the bytes end before the pickle does; the reader fetches more and starts again, or refuses."""
+    """Raised if the bytes end before the pickle does; the reader fetches more and restarts, or refuses."""
 
 
 class PickleStack:
-    """The stack, the marks and the memo of one pickle, and the bytes its opcodes take their arguments from."""
+    """The stack, the marks and the memo of one pickle, and the bytes from which its opcodes read their arguments."""
 
     def __init__(self, data: PickleBytes, meaning: Meaning, position: int = 0, *, blobs_from: int = 1 << 62) -> None:
         self.data = data
         self.blobs_from = blobs_from
-        """Byte strings from this length on stay in the file."""
+        """Byte strings of at least this length stay in the file."""
         self.texts: deque[tuple[str, Blob]] = deque(maxlen=RECENT)
-        """The last texts and their offsets: protocols 0 to 2 store bytes as text, just before they are used."""
+        """The last texts and their offsets: protocols 0 to 2 store bytes as text, right before their use."""
         self.position = position
         self.meaning = meaning
         self.stack: list[object] = []
@@ -41,7 +42,7 @@ class PickleStack:
         self.memo: dict[int, object] = {}
 
     def refuse(self, detail: str, reason: Reason = Reason.MALFORMED) -> NoReturn:
-        """Raise the refusal of this pickle, at the present position."""
+        """Raise the refusal of this pickle, at the current position."""
         raise Refused(reason, detail, f"pickle byte {self.position}")
 
     def take(self, length: int) -> bytes:
@@ -106,7 +107,7 @@ class PickleStack:
         return above
 
     def put(self, key: object, value: object, target: object) -> None:
-        """What `target[key] = value` would do. Keys become text: no other value from the file is hashed."""
+        """Emulate `target[key] = value`. Keys become text, so that no other value from the file is hashed."""
         if type(target) is dict:
             entries = target
         elif type(target) is Instance:
@@ -120,7 +121,7 @@ class PickleStack:
         entries[key if type(key) is str else _key(key, len(entries))] = value
 
     def extend(self, values: list[object], target: object) -> None:
-        """What `target.extend(values)` would do."""
+        """Emulate `target.extend(values)`."""
         if type(target) is list:
             target.extend(values)
         elif type(target) is Instance:

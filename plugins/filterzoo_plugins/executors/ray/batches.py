@@ -12,35 +12,35 @@ if TYPE_CHECKING:
 SMALL = 4_000_000
 """Largest small checkpoint, in bytes: reading it costs about as much as starting a Ray task."""
 MOST = 16
-"""Most small checkpoints of a batch: those lost with a node are read again."""
+"""Most small checkpoints of a batch: if its node is lost, they are all read again."""
 
 BASE = 1_000_000_000
 """Bytes of memory that a task reserves: the worker, its jail, and layers of up to `ROOM` bytes."""
 ROOM = 100_000_000
-_OTHERWISE = 600_000_000
+_DEFAULT_BYTES = 600_000_000
 _COPIES = 4
 """Memory for a layer as a multiple of its size: stored, as float32, in the fragment, and for measuring."""
 GPU_SHARE = 0.25
-"""Of a GPU, for layers of up to `ROOM` bytes; a larger one gets all of it."""
+"""Share of a GPU for layers of up to `ROOM` bytes; larger layers get a whole GPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a batch reserves. memory in bytes; room: of its largest layer, in bytes; gpus: a number or a fraction."""
+    """The resources of a batch. memory: in bytes. room: bytes of its largest layer. gpus: a number or a fraction."""
 
     memory: int = BASE
     room: int = ROOM
     gpus: float = 0.0
 
     def larger(self, layer: int, most: int) -> Needs:
-        """For a layer of so many bytes; `most`: the memory of the largest node, more than which no task can have."""
-        wanted = _OTHERWISE + _COPIES * layer
+        """The resources for a layer of `layer` bytes, bounded by `most`, the memory of the largest node."""
+        wanted = _DEFAULT_BYTES + _COPIES * layer
         return Needs(min(wanted, most), max(layer, self.room), 1.0 if self.gpus else 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Tasks that one task of Ray processes."""
+    """Tasks that one Ray task processes."""
 
     tasks: tuple[Task, ...]
     needs: Needs
@@ -54,7 +54,7 @@ class Batches:
         self._next: Task | None = None
 
     def draw(self, needs: Needs, *, are_busy: bool) -> Batch | None:
-        """The next batch, None where no task is left."""
+        """The next batch, None if no task is left."""
         first = self._take()
         if first is None:
             return None
@@ -75,6 +75,6 @@ class Batches:
 
 
 def _is_small(task: Task) -> bool:
-    """Whether its zoo says that it is."""
+    """Whether it is small by the size that its zoo states."""
     sizes = [artifact.size for artifact in task.checkpoint.artifacts]
     return None not in sizes and sum(size or 0 for size in sizes) <= SMALL

@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 
 AUTO, LOCAL = "auto", "local"
 _PATIENCE = 10
-"""Seconds for a connection to the address that was named."""
+"""Seconds for a connection to the given address."""
 _FRAME_HEAD, _SETTINGS_FRAME = 9, 4
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, _SETTINGS_FRAME, 0, 0, 0, 0, 0])
-"""How a client of HTTP/2 begins; the first frame of a server's answer is its settings (RFC 9113, section 3.4)."""
+_CLIENT_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, _SETTINGS_FRAME, 0, 0, 0, 0, 0])
+"""The connection preface of an HTTP/2 client; the server responds with a SETTINGS frame (RFC 9113, section 3.4)."""
 _JOB = Path("filterzoo_job")
-"""Folder of manifests and plugin files, in the working folder of every task. Not a name that Python would import."""
+"""Folder of manifests and plugin files, in the working folder of every task. Not a name that Python could import."""
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_task_oom_retries": "2",  # without it, a checkpoint that is too large is retried endlessly
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1",  # in `ray job submit --working-dir` the crawl's own files are added
+    "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1",  # with `ray job submit --working-dir` the crawl's own files are added
 }
 
 
 def imported() -> ModuleType:
-    """Ray; StartError where it is not installed."""
+    """The module `ray`; StartError if it is not installed."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
@@ -53,7 +53,7 @@ def imported() -> ModuleType:
 def connected(ray: Any, options: ExecutorOptions) -> Iterator[Any]:
     """Connect, send the job's files, and start the actor with the shared state; returns its handle.
 
-    No secrets are sent: the nodes have their own environment. StartError where there is no cluster.
+    No secrets are sent: the nodes have their own environment. StartError if there is no cluster.
     """
     address = options.address or AUTO
     check_reachable(address)
@@ -83,9 +83,10 @@ def connected(ray: Any, options: ExecutorOptions) -> Iterator[Any]:
 
 
 def check_reachable(address: str) -> None:
-    """StartError where no gRPC server listens at `HOST:PORT` or `ray://HOST:PORT`: Ray would wait for minutes.
+    """StartError if no gRPC server listens at `HOST:PORT` or `ray://HOST:PORT`: Ray would wait for minutes.
 
-    Whether it is Ray's is for Ray to find out. With RAY_USE_TLS nothing is said before the handshake.
+    Ray itself checks whether the server is Ray's. With RAY_USE_TLS only the connection is checked, because the server
+    sends nothing before the handshake.
     """
     place = urlsplit(address if "://" in address else f"//{address}")
     try:
@@ -94,10 +95,10 @@ def check_reachable(address: str) -> None:
         with socket.create_connection((place.hostname, place.port), timeout=_PATIENCE) as connection:
             if os.environ.get("RAY_USE_TLS", "0").lower() in {"1", "true"}:
                 return
-            connection.sendall(_PREFACE)
+            connection.sendall(_CLIENT_PREFACE)
             answer = connection.recv(_FRAME_HEAD, socket.MSG_WAITALL)
         if len(answer) < _FRAME_HEAD or answer[3] != _SETTINGS_FRAME:
-            raise ConnectionError("what listens there is no Ray, since it speaks no gRPC")  # told below
+            raise ConnectionError("what listens there is no Ray, since it speaks no gRPC")  # reported below
     except (OSError, ValueError) as error:
         raise StartError(
             f"--ray-address {ascii(address)[1:-1][:200]}: no cluster to use: {describe(error)[:300]}; "
@@ -109,7 +110,7 @@ def _gather(options: ExecutorOptions, folder: Path) -> None:
     """Copy local files into the folder that is sent with the job."""
     files = [*map(str, options.manifests), *(one.file for one in options.plugins if one.file)]
     for place, file in enumerate(files):
-        path = folder / _travelled(file, place)
+        path = folder / _sent_path(file, place)
         path.parent.mkdir(parents=True)
         try:
             shutil.copyfile(file, path)
@@ -119,22 +120,22 @@ def _gather(options: ExecutorOptions, folder: Path) -> None:
 
 def travelled(setup: WorkerSetup) -> WorkerSetup:
     """The setup with the paths of manifests and plugin files in the working folder of a task."""
-    manifests = tuple(_travelled(str(path), place) for place, path in enumerate(setup.manifests))
+    manifests = tuple(_sent_path(str(path), place) for place, path in enumerate(setup.manifests))
     place, plugins = len(manifests), []
     for one in setup.plugins:
-        plugins.append(replace(one, file=str(_travelled(one.file, place))) if one.file else one)
+        plugins.append(replace(one, file=str(_sent_path(one.file, place))) if one.file else one)
         place += bool(one.file)
     folders = tuple(path.resolve().parent for path in setup.manifests)
     return replace(setup, manifests=manifests, plugins=tuple(plugins), folders=folders)
 
 
-def _travelled(file: str, place: int) -> Path:
+def _sent_path(file: str, place: int) -> Path:
     return _JOB / str(place) / Path(file).name
 
 
 @contextlib.contextmanager
 def _own_signals() -> Iterator[None]:
-    """Keep our SIGTERM handler, which ends a crawl cleanly and which Ray replaces."""
+    """Keep our SIGTERM handler, which ends a crawl cleanly; Ray replaces it."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -154,6 +155,6 @@ def gpus(ray: Any) -> float:
 
 
 def largest_memory(ray: Any) -> int:
-    """Bytes of memory of the node that has most; 0 where there is none."""
+    """Bytes of memory of the node with the most; 0 without nodes."""
     alive = (node["Resources"] for node in ray.nodes() if node["Alive"])
     return int(max((resources.get("memory", 0) for resources in alive), default=0))

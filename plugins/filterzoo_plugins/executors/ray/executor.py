@@ -51,19 +51,19 @@ class RayExecutor(Executor):
         self._state: Any = None
 
     def __enter__(self) -> Self:
-        """Connect; StartError where there is no cluster."""
+        """Connect; StartError if there is no cluster."""
         self._state = self._undo.enter_context(cluster.connected(self._ray, self._options))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Disconnect; the cluster ends what the job still runs."""
+        """Disconnect; the cluster ends tasks that are still running."""
         self._undo.close()
 
     @property
     def pace(self) -> Pace | None:
-        """One for the whole cluster."""
+        """The pace of the whole cluster."""
         return ClusterPace(self._state)
 
     def run(self, setup: WorkerSetup, tasks: Iterable[Task]) -> Iterator[tuple[Task, Outcome]]:
@@ -86,7 +86,7 @@ class RayExecutor(Executor):
 
 
 class _Run:
-    """One run of a job. workers: batches in flight at most; fragments: the folder that holds them, if it is one."""
+    """One run of a job. workers: most batches in flight. fragments: the store's folder, if it is a local one."""
 
     def __init__(
         self, ray: Any, state: Any, job: Job, watch: Watch, *, workers: int | None, fragments: Path | None
@@ -105,7 +105,7 @@ class _Run:
         self._again: deque[Batch] = deque()
 
     def outcomes(self, batches: Batches) -> Iterator[tuple[Task, Outcome]]:
-        """One for each task, as they come."""
+        """One for each task, in order of completion."""
         gpus = GPU_SHARE if self._job.setup.device == "cuda" else 0.0
         cores = most = 0
         looked = float("-inf")
@@ -204,7 +204,7 @@ class _Run:
         )
 
     def _check_stored(self, outcome: Outcome, report: BatchResult) -> None:
-        """StorageFailed where a node wrote to a local folder with the store's path."""
+        """StorageFailed if a node wrote to a local folder with the store's path."""
         if self._fragments is None or not isinstance(outcome, Done):
             return
         name = outcome.layers_fragment

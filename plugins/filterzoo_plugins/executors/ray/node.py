@@ -26,7 +26,7 @@ from filterzoo_plugins.executors.ray.shared import ClusterPace, answer
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The arguments of every Ray task of a crawl. setup: paths are below the folder that travels with the job."""
+    """The arguments of every Ray task of a crawl. setup: paths are below the folder that is sent with the job."""
 
     setup: WorkerSetup
     version: str = filterzoo.__version__
@@ -34,9 +34,10 @@ class Job:
 
 @dataclass(slots=True)
 class BatchResult:
-    """The result of a batch. outcomes: with the place of each task in it; larger: places of those that need memory.
+    """The result of a batch.
 
-    fatal: an error that every other batch would have too; it ends the crawl.
+    outcomes: with the index of each task. larger: (index, bytes) of tasks that need more memory. fatal: an error that
+    every other batch would have too; it ends the crawl.
     """
 
     outcomes: list[tuple[int, Outcome]] = field(default_factory=list)
@@ -47,15 +48,16 @@ class BatchResult:
 
 
 _this_process: dict[Job, Worker] = {}
-"""The worker of this process, shared by the Ray tasks that run in it one after the other."""
+"""The worker of this process, reused by the Ray tasks that run in it one after the other."""
 
 
 def take(
     job: Job, tasks: list[Task], room: int | None, state: Any, number: int = -1, *, is_alone: bool = False
 ) -> BatchResult:
-    """Process the tasks in turn. room: bytes of the largest layer that the task has reserved memory for.
+    """Process the tasks in turn.
 
-    number: of the batch, for the progress; negative for none.
+    room: bytes of the largest layer for which memory is reserved. number: of the batch, for the progress; negative for
+    none.
     """
     started = time.monotonic()
     report = BatchResult(node=socket.gethostname())
@@ -70,7 +72,7 @@ def take(
                 if number >= 0:
                     state.begin.remote(number, report.node, f"{task.checkpoint.source}/{task.checkpoint.id}")
                 try:
-                    report.outcomes.append((place, _told(worker.take(task, room), task, report.node)))
+                    report.outcomes.append((place, _with_hint(worker.take(task, room), task, report.node)))
                 except NeedsMemory as error:
                     report.larger.append((place, error.needed))
     except FilterZooError as error:
@@ -81,18 +83,18 @@ def take(
 
 @contextlib.contextmanager
 def _worker(job: Job, state: Any, *, is_alone: bool) -> Iterator[Worker]:
-    """The worker of this process, made for its first batch; a checkpoint that is retried alone gets its own."""
+    """The worker of this process, created for its first batch; a checkpoint that is retried alone gets its own."""
     if is_alone:
-        with contextlib.closing(_made(job, state, lambda stage: answer(state.enter.remote(stage)))) as worker:
+        with contextlib.closing(_new_worker(job, state, lambda stage: answer(state.enter.remote(stage)))) as worker:
             yield worker
         return
     if job not in _this_process:
-        _this_process[job] = _made(job, state)
+        _this_process[job] = _new_worker(job, state)
     yield _this_process[job]
 
 
-def _made(job: Job, state: Any, on_stage: Callable[[Stage], None] | None = None) -> Worker:
-    """A worker with one thread of arithmetic and folders of this node."""
+def _new_worker(job: Job, state: Any, on_stage: Callable[[Stage], None] | None = None) -> Worker:
+    """A worker with one arithmetic thread and folders of this node."""
     import threadpoolctl  # noqa: PLC0415  # the driver computes nothing
 
     threadpoolctl.threadpool_limits(1)
@@ -132,7 +134,7 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def _told(outcome: Outcome, task: Task, node: str) -> Outcome:
+def _with_hint(outcome: Outcome, task: Task, node: str) -> Outcome:
     """The outcome; for a local file of the crawl's machine, with a message that the node cannot open it."""
     is_local = not is_http(task.checkpoint.artifacts[0].url)
     if not (isinstance(outcome, LedgerEntry) and is_local and outcome.stage is Stage.FETCH):

@@ -1,4 +1,4 @@
-"""What one process keeps for the whole cluster: when each host may be asked again, and where a checkpoint is."""
+"""Shared state of the cluster: the time of the next request to each host, and the stage of each checkpoint."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from filterzoo.network.pace import LONGEST, Pace
 
 
 class ClusterState:
-    """An actor. Times are of its own clock, so the clocks of the nodes need not agree."""
+    """A Ray actor. All times are by its own clock, so the clocks of the nodes need not agree."""
 
     def __init__(self) -> None:
         self._free_at: dict[str, float] = {}
@@ -27,26 +27,26 @@ class ClusterState:
         return start - now
 
     def hold(self, host: str, seconds: float) -> None:
-        """`host` wants no request for so long, at most `LONGEST`."""
+        """Allow no request to `host` for `seconds`, at most `LONGEST`."""
         until = time.monotonic() + min(seconds, LONGEST)
         self._free_at[host] = max(self._free_at.get(host, until), until)
 
     def begin(self, batch: int, node: str, checkpoint: str) -> None:
-        """The node begins a checkpoint of the batch of that number."""
+        """Record that the node starts a checkpoint of that batch."""
         self._running[batch] = node, checkpoint
 
     def running(self, ended: list[int]) -> dict[int, tuple[str, str]]:
-        """Number of a batch -> its node and the checkpoint it is at; those that ended are forgotten."""
+        """Number of a batch -> its node and its current checkpoint; ended batches are removed."""
         for batch in ended:
             self._running.pop(batch, None)
         return self._running
 
     def enter(self, stage: Stage) -> None:
-        """The checkpoint that is tried alone has come to this stage."""
+        """Record the stage of the checkpoint that is retried alone."""
         self._stage = stage
 
     def stage(self) -> Stage:
-        """The stage that `enter` named last."""
+        """The last stage passed to `enter`."""
         return self._stage
 
 
@@ -69,5 +69,5 @@ class ClusterPace(Pace):
 
 
 def answer(reference: Any) -> Any:
-    """What an actor's method gives. `ray.get` would hand the task's core to another task meanwhile."""
+    """The result of an actor's method. `ray.get` would give the task's core to another task meanwhile."""
     return reference.future().result()

@@ -1,4 +1,4 @@
-"""Which node of the cluster is at which checkpoint, asked about once a second without waiting for the answer."""
+"""Shows which node processes which checkpoint; polled about once a second, without waiting for the response."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from filterzoo.crawl.executor import Running
 
 
 class Watch:
-    """Follows batches by their numbers. state: the handle of a `ClusterState`. show: is told what runs."""
+    """Follows batches by their numbers. state: a `ClusterState` handle. show: called with the running checkpoints."""
 
     def __init__(self, ray: Any, state: Any, show: Callable[[Running], None]) -> None:
         self._ray = ray
@@ -23,28 +23,28 @@ class Watch:
         self._next = 0
 
     def submitted(self, size: int) -> int:
-        """The number of a new batch of so many checkpoints."""
+        """The number of a new batch of `size` checkpoints."""
         number, self._next = self._next, self._next + 1
         self._sizes[number] = size
         return number
 
     def ended(self, number: int) -> None:
-        """The batch is no longer in flight, however it ended."""
+        """Record that the batch is no longer in flight."""
         del self._sizes[number]
         self._ended.append(number)
 
     def look(self) -> None:
-        """Show the answer to the last question, if there is one, and ask the next; a lost answer is asked for again."""
+        """Show the response to the last request, if it arrived, and send the next; a lost request is sent again."""
         if self._asked is not None:
             ready, _ = self._ray.wait([self._asked], timeout=0)
             if not ready:
                 return
-            # Where the actor's node was lost it starts again, and knows what begins from then on.
+            # If the actor's node is lost, the actor restarts and knows only later checkpoints.
             with contextlib.suppress(self._ray.exceptions.RayError):
-                self._tell(self._ray.get(ready[0]))
+                self._show_running(self._ray.get(ready[0]))
         self._asked, self._ended = self._state.running.remote(self._ended), []
 
-    def _tell(self, running: dict[int, tuple[str, str]]) -> None:
+    def _show_running(self, running: dict[int, tuple[str, str]]) -> None:
         nodes: defaultdict[str, list[str]] = defaultdict(list)
         for number, (node, checkpoint) in running.items():
             if number in self._sizes:
