@@ -17,15 +17,15 @@ class CnnFilterDb(Format):
     is_graph: ClassVar[bool] = True
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """By the magic."""
+        """By the magic bytes."""
         del name
         return head.startswith(MAGIC)
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
         """The layers.
 
-        Without known channels, all filters are inputs of one output, so no pairs of channels are invented. The table
-        has operators `Conv` only, without groups and stride.
+        If the channels are unknown, all filters are inputs of one output, so that no channel pairs are invented. The
+        table contains only operators `Conv`, without groups and stride.
         """
         found, position = read_head(file)
         item = DTYPES[found.dtype].size
@@ -44,13 +44,13 @@ class CnnFilterDb(Format):
             )
 
     def facts(self, file: RandomAccessFile) -> FileFacts:
-        """The framework and the version of ONNX's operators that the table names."""
+        """The framework and the ONNX opset version that the table states."""
         found, _ = read_head(file)
         return FileFacts(framework=found.framework, opset=found.opset)
 
 
 def _stated_depth(layer: FilterRows) -> tuple[int, float] | None:
-    """Both depths of the table, or None where it lacks one."""
+    """Both depths of the table; None if it lacks one."""
     if layer.depth is None or layer.depth_norm is None:
         return None
     return layer.depth, layer.depth_norm

@@ -1,4 +1,4 @@
-"""Caffe's networks (.caffemodel): layers with weights, in the V1 and the current form."""
+"""Caffe networks (.caffemodel): layers with weights, in the V1 and the current schema."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Caffe(Format):
     is_graph: ClassVar[bool] = True
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """A name, then layers; or layers at once, if the first layer or the file's name confirms it."""
+        """By a name and then layers; or layers alone, if the first layer or the file's name confirms it."""
         fields = first_fields(head)
         if not fields or fields[0][0] & 7 != 2:
             return False
@@ -39,7 +39,7 @@ class Caffe(Format):
         return (number == 100 and is_layer) or (number == 2 and name.lower().endswith(_ENDING))
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor | LeftOut]:
-        """The weights of convolutions, in the order of the layers; then the other arrays."""
+        """The weights of convolutions, in layer order; then the other arrays."""
         layers = read_layers(WireReader(file))
         depths = _depths(layers)
         found = Convolutions()

@@ -10,10 +10,10 @@ from filterzoo_plugins.formats.caffe.document import LayerParameter
 
 _GROUP, _PAD, _STRIDE, _DILATION = 5, 3, 6, 18
 _HEIGHT_AND_WIDTH = {_PAD: (9, 10), _STRIDE: (13, 14)}
-"""The fields of ConvolutionParameter that may stand for a list of two."""
+"""The fields of ConvolutionParameter that may replace a list of two."""
 _CONVOLUTION, _DECONVOLUTION = "Convolution", "Deconvolution"
 _DEPTHWISE = frozenset({"ConvolutionDepthwise", "DepthwiseConvolution", "DepthwiseConv"})
-"""Of forks: (channels, 1, height, width), whether or not they say so."""
+"""Types of forks: their weights are (channels, 1, height, width), even if no group is stated."""
 _UNKNOWN = re.compile(r"conv", re.IGNORECASE)
 _MAX_SIDE = 1 << 31
 
@@ -24,14 +24,14 @@ def looks_like_convolution(type_: str) -> bool:
 
 
 def is_transposed(type_: str) -> bool:
-    """Whether its weight is (in, out/groups, *kernel)."""
+    """Whether the layer's weight is (in, out/groups, *kernel)."""
     return type_ == _DECONVOLUTION
 
 
 def convolution_of(layer: LayerParameter, shape: tuple[int, ...], depth: int | None) -> Convolution:
     """The convolution of a layer, from its parameters; `shape` is its weight's.
 
-    Refused (unsupported) for a layer whose layout is not known, (malformed) where shape and parameters contradict.
+    Refused (unsupported) for a layer of unknown layout, (malformed) if shape and parameters contradict each other.
     """
     where = show(layer.name)
     if layer.type not in {_CONVOLUTION, _DECONVOLUTION, *_DEPTHWISE}:
@@ -68,7 +68,7 @@ def _groups(layer: LayerParameter, shape: tuple[int, ...], where: str) -> int | 
 
 
 def _list(layer: LayerParameter, key: int, kernel: int, default: int, where: str) -> tuple[int, ...] | None:
-    """One number for each axis of the kernel, or one for all."""
+    """One number per axis of the kernel; the file may state one for all."""
     if layer.numbers is None:
         return None
     numbers = layer.numbers.get(key, [])

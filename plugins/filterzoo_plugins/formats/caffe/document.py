@@ -12,9 +12,9 @@ from filterzoo_plugins.encodings.protobuf import WireReader, length_tag, signed,
 
 MAX_LAYERS = 100_000
 MAX_BLOBS = 1000
-"""Arrays of one layer."""
+"""Most arrays of one layer."""
 MAX_NAMES = 100_000
-"""Inputs or outputs of one layer."""
+"""Most inputs or outputs of one layer."""
 MAX_LIST = 16
 _LEGACY = {varint_tag(number): number - 1 for number in range(1, 5)}
 """num, channels, height, width of a BlobProto."""
@@ -25,7 +25,7 @@ _OLD_TYPES = {4: "Convolution", 39: "Deconvolution"}
 
 @dataclass(slots=True)
 class LayerParameter:
-    """A layer. numbers: its ConvolutionParameter, by field, None where it has none. obstacle: why it is not read."""
+    """A layer. numbers: its ConvolutionParameter by field, None without one. obstacle: why it is not read."""
 
     name: str = ""
     type: str = ""
@@ -38,7 +38,7 @@ class LayerParameter:
 
 @dataclass(frozen=True, slots=True)
 class _Fields:
-    """Numbers of the fields of a layer, in one of its forms."""
+    """Field numbers of a layer, in one version of the schema."""
 
     name: int
     type: int
@@ -51,11 +51,11 @@ class _Fields:
 _PRESENT = _Fields(name=1, type=2, inputs=3, outputs=4, blobs=7, convolution=106)
 _OLD = _Fields(name=4, type=5, inputs=2, outputs=3, blobs=6, convolution=10)
 _OLDEST = length_tag(1)
-"""A V0LayerParameter inside an old layer."""
+"""The V0LayerParameter in a V1 layer."""
 
 
 def read_layers(reader: WireReader) -> list[LayerParameter]:
-    """All layers, in the order of the file."""
+    """All layers, in file order."""
     file: RandomAccessFile = reader.file
     layers: list[LayerParameter] = []
     for tag, length, at in reader.fields(0, file.size):
@@ -88,7 +88,7 @@ def _layer(reader: WireReader, fields: _Fields, start: int, end: int) -> LayerPa
 
 
 def _describe(layer: LayerParameter, reader: WireReader, fields: _Fields, found: tuple[int, int, int]) -> None:
-    """Set what one field (tag, value, offset) states."""
+    """Set the attribute for one field (tag, value, offset)."""
     tag, value, at = found
     if tag == length_tag(fields.name):
         layer.name = reader.text(at, value)
@@ -118,7 +118,7 @@ def _numbers(reader: WireReader, start: int, end: int) -> dict[int, list[int]]:
 
 
 def _blob(reader: WireReader, name: str, start: int, end: int) -> Tensor | None:
-    """An array; None where its elements are in no known field, or in several."""
+    """An array; None if its elements are in no known field, or in several."""
     legacy = [1, 1, 1, 1]
     shape: tuple[int, ...] | None = None
     found: list[tuple[str, int, int]] = []

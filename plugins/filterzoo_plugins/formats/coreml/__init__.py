@@ -1,4 +1,4 @@
-"""Core ML's models: neural networks of layers (.mlmodel), and programs (.mlpackage) with their weights beside them."""
+"""Core ML models: neural networks of layers (.mlmodel), and programs (.mlpackage) with weights in side files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DESCRIPTION = frozenset({1, 7, 10, 11, 12, 20, 21, 50, 100})
 """Fields of ModelDescription."""
 _NETWORKS = frozenset({303, 403, 500})
 _PIPELINES = {202: (), 200: (1,), 201: (1,)}
-"""By field of Model: the field inside that holds the Pipeline."""
+"""Field of Model -> path of fields inside it to the Pipeline."""
 _PROGRAM = 502
 _ENDING = ".mlmodel"
 _MAX_PIPELINES = 8
@@ -25,8 +25,8 @@ _MAX_PIPELINES = 8
 class CoreMl(Format):
     """NeuralNetwork, its classifiers and regressors, pipelines of them, and ML programs.
 
-    A program's weights are in `weights/weight.bin` beside it. Quantised weights are computed where they are scaled
-    linearly; look-up tables are refused by name.
+    A program's weights are in the side file `weights/weight.bin`. Linearly quantised weights are computed; look-up
+    tables are refused by name.
     """
 
     name: ClassVar[str] = "coreml"
@@ -34,7 +34,7 @@ class CoreMl(Format):
     is_graph: ClassVar[bool] = True
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """A version, then a description; the name decides where the file could also be a SavedModel."""
+        """By a version and then a description; the name decides if the file could also be a SavedModel."""
         fields = first_fields(head)
         if [tag for tag, _, _ in fields[:2]] != [1 << 3 | VARINT, 2 << 3 | LENGTH_DELIMITED]:
             return False
@@ -44,7 +44,7 @@ class CoreMl(Format):
         return fields[0][1] > 1 or inner[0][0] >> 3 > _MAX_PIPELINES or name.lower().endswith(_ENDING)
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor | LeftOut]:
-        """The weights of convolutions, in the order of the layers; then the other arrays."""
+        """The weights of convolutions, in layer order; then the other arrays."""
         reader = WireReader(file)
         with contextlib.closing(Blobs(file)) as blobs:
             for model in _models(reader, 0, file.size, 0):
@@ -62,7 +62,7 @@ class CoreMl(Format):
 
 
 def _models(reader: WireReader, start: int, end: int, depth: int) -> Iterator[NetworkReader | ProgramReader]:
-    """The networks and programs of a Model, those of a pipeline in order."""
+    """The networks and programs of a Model, in the order of a pipeline."""
     if depth > _MAX_PIPELINES:
         raise Refused(Reason.LIMIT, f"pipelines more than {_MAX_PIPELINES} deep in each other", f"byte {start}")
     found = 0

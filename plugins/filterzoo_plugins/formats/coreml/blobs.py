@@ -13,7 +13,7 @@ _HEADER = struct.Struct("<IIQQ")
 
 
 class Blobs:
-    """The side files that a program names, below its folder only."""
+    """The side files of a program, only below its folder."""
 
     def __init__(self, artifact: RandomAccessFile) -> None:
         self._artifact = artifact

@@ -22,7 +22,7 @@ _NETWORKS_IN = {_BRANCH: (1, 2), _LOOP: (3, 4)}
 _MAX_SIDE = 1 << 31
 
 Numbers = dict[int, list[int]]
-"""By field, the varints of a message."""
+"""Field -> varints of a message."""
 
 
 @dataclass(slots=True)
@@ -31,12 +31,12 @@ class _Layer:
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     kinds: dict[int, tuple[int, int]] = field(default_factory=dict)
-    """By field: the parameters."""
+    """Field -> byte range of the parameters."""
 
 
 @dataclass(slots=True)
 class _Weights:
-    """A WeightParams. scale, offset, table: byte ranges of floats."""
+    """A WeightParams. scale, offset: byte ranges of floats."""
 
     values: list[tuple[str, int, int]] = field(default_factory=list)
     bits: int = 0
@@ -46,7 +46,7 @@ class _Weights:
 
 
 class NetworkReader:
-    """One network. After `run`: `convolutions`, and `stored`, its arrays by name."""
+    """Reads one network. After `run`: `convolutions`, and `stored`, its arrays by name."""
 
     def __init__(self, reader: WireReader, start: int, end: int) -> None:
         self._reader = reader
@@ -57,12 +57,12 @@ class NetworkReader:
         self._count = 0
 
     def run(self, blobs: Blobs) -> None:
-        """Read all layers; Refused where one is malformed."""
+        """Read all layers; Refused if one is malformed."""
         del blobs
         self._network(*self._place, {}, 0)
 
     def rest(self) -> Iterator[Tensor]:
-        """The arrays that are no convolution's weight."""
+        """The arrays that are not convolution weights."""
         return (tensor for name, tensor in self.stored.items() if name not in self._read)
 
     def _network(self, start: int, end: int, given: dict[str, int], nesting: int) -> None:
@@ -86,7 +86,7 @@ class NetworkReader:
                         self._network(offset, offset + size, given, nesting + 1)
 
     def _layer_or_unsupported(self, start: int, end: int) -> _Layer:
-        """A model has no magic bytes: where a layer is no message, the file may be of another kind, not damaged."""
+        """Refused (unsupported) for an invalid layer: without magic bytes, the file may be of another kind."""
         try:
             return self._layer(start, end)
         except Refused as error:
@@ -113,7 +113,7 @@ class NetworkReader:
         where = show(layer.name)
         numbers, weights, padding = self._parameters(kind, place)
         if not weights.values and len(layer.inputs) > 1:
-            return  # the second input is a weight that is computed at run time
+            return  # the second input is a weight computed at run time
         described = _described(kind, numbers, padding, depth, where)
         is_up = described.kind is Kind.TRANSPOSED
         shape = _shape(kind, numbers, is_up=is_up, groups=described.groups or 1, where=where)
@@ -140,7 +140,7 @@ class NetworkReader:
         return numbers, weights, padding
 
     def _borders(self, start: int, end: int) -> list[int]:
-        """(start, end) of each axis, of ValidPadding; [] where none are stated."""
+        """(start, end) of each axis, of ValidPadding; [] if none are stated."""
         found: list[int] = []
         for amounts, length, at in self._reader.fields(start, end):
             for border, size, offset in self._reader.fields(at, at + length) if amounts == length_tag(1) else ():
@@ -200,7 +200,7 @@ class NetworkReader:
         return replace(result, name=name)
 
     def _factors(self, name: str, place: tuple[int, int] | None, shape: Sequence[int], axis: int, where: str) -> Tensor:
-        """One float for all, or one for each output channel, in a shape that broadcasts to the weight's."""
+        """One float for all, or one per output channel, in a shape that broadcasts to the weight's."""
         offset, length = place or (0, 0)
         count = length // 4
         if length % 4 or count not in {1, shape[axis]}:
@@ -244,7 +244,7 @@ def _described(kind: int, numbers: Numbers, padding: list[int] | None, depth: in
 
 
 def _shape(kind: int, numbers: Numbers, *, is_up: bool, groups: int, where: str) -> tuple[int, ...]:
-    """(out, in/groups, *kernel), or (in, out/groups, *kernel) of a transposed one."""
+    """(out, in/groups, *kernel), or (in, out/groups, *kernel) of a transposed convolution."""
     outputs, inputs = numbers.get(1, [0])[-1], numbers.get(2, [0])[-1]
     if kind == _CONVOLUTION:
         kernel = tuple(numbers.get(20, [3, 3]))

@@ -15,12 +15,12 @@ Plain = Mapping[str, tuple[int, ...] | str]
 
 
 def is_convolution(type_: str) -> bool:
-    """Whether the layout of its weight is known: (out, in/groups, *kernel), or (in, out/groups, *kernel)."""
+    """Whether it is a convolution with a known layout: (out, in/groups, *kernel), or (in, out/groups, *kernel)."""
     return type_ in {_CONVOLUTION, _TRANSPOSED}
 
 
 def is_transposed(type_: str) -> bool:
-    """Whether it is a transposed one."""
+    """Whether it is a transposed convolution."""
     return type_ == _TRANSPOSED
 
 
@@ -30,7 +30,7 @@ def looks_like_one(type_: str) -> bool:
 
 
 def described(type_: str, plain: Plain, shape: tuple[int, ...], depth: int, where: str) -> Convolution:
-    """The convolution of an operation. Padding is None where it depends on the input."""
+    """The convolution of an operation. Padding is None if it depends on the input."""
     if not 3 <= len(shape) <= 5 or 0 in shape:
         raise Refused(Reason.MALFORMED, f"a convolution with a weight of shape {shape[:8]}", where)
     rank = len(shape) - 2

@@ -1,4 +1,4 @@
-"""Core ML's programs (MIL.proto): blocks of operations, whose weights are inline values or in a blob file."""
+"""Core ML programs (MIL.proto): blocks of operations, with weights as inline values or in a blob file."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class _Operation:
 
 
 class ProgramReader:
-    """One program. After `run`: `convolutions`, and `stored`, its arrays by name."""
+    """Reads one program. After `run`: `convolutions`, and `stored`, its arrays by name."""
 
     def __init__(self, reader: WireReader, start: int, end: int) -> None:
         self._reader = reader
@@ -75,7 +75,7 @@ class ProgramReader:
         self._count = 0
 
     def run(self, blobs: Blobs) -> None:
-        """Read every function; only its first block, since the others are specialisations for other versions."""
+        """Read the first block of every function; the other blocks are specialisations for other versions."""
         self._blobs = blobs
         for entry in self._all(*self._place, 2):
             for function in self._all(*entry, 2):
@@ -84,7 +84,7 @@ class ProgramReader:
                         self._block(*block, {}, 0)
 
     def rest(self) -> Iterator[Tensor]:
-        """The arrays that are no convolution's weight."""
+        """The arrays that are not convolution weights."""
         return (tensor for name, tensor in self.stored.items() if name not in self._read)
 
     def _block(self, start: int, end: int, scope: Mapping[str, Value], nesting: int) -> None:
@@ -125,7 +125,7 @@ class ProgramReader:
         return operation
 
     def _argument(self, start: int, end: int, known: Mapping[str, Value]) -> tuple[str, Value]:
-        """The name of an input, and its value; a list of values is no constant."""
+        """The name of an input, and its value; a list of values is not a constant."""
         key = self._text(start, end, 1)
         found: list[Value] = []
         for argument in self._all(start, end, 2):

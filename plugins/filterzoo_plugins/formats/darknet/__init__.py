@@ -1,4 +1,4 @@
-"""Darknet's weights (.weights): a flat list of floats, whose meaning is in the .cfg of the same name."""
+"""Darknet weights (.weights): a flat list of floats, described by the .cfg file of the same name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_VERSION = 1000
 
 
 class Darknet(Format):
-    """A network of convolutional and connected layers, of pjreddie's Darknet and of AlexeyAB's.
+    """A network of convolutional and connected layers of pjreddie's or AlexeyAB's Darknet.
 
     The arrays of the layers must fill the file exactly; other layers with weights are refused by name.
     """
@@ -30,7 +30,7 @@ class Darknet(Format):
     _called: str = ""
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """The name ends with `.weights`, and the file starts with the three numbers of a version."""
+        """By the ending `.weights` and the three version numbers at the start of the file."""
         self._called = name
         if not name.lower().endswith(_WEIGHTS) or len(head) < 16:
             return False
@@ -49,7 +49,7 @@ class Darknet(Format):
         yield from rest
 
     def tensors(self, file: RandomAccessFile) -> Iterator[Tensor]:
-        """All arrays, in the order of the file."""
+        """All arrays, in file order."""
         return (layout.tensor for layout in self._arrays(file))
 
     def _arrays(self, file: RandomAccessFile) -> list[FileArray]:
@@ -60,7 +60,7 @@ class Darknet(Format):
                 raise Refused(Reason.LIMIT, f"a description of more than {MAX_BYTES} bytes", show(beside))
             sections = read_sections(config.read(0, config.size))
         major, minor = struct.unpack("<2i", file.read(0, 8))
-        # The number of training images: 64 bits since version 0.2.
+        # The number of training images has 64 bits since version 0.2.
         layers = LayerStack(start=20 if major * 10 + minor >= 2 else 16, end=file.size)
         for section in sections:
             layers.add(section)
@@ -68,7 +68,7 @@ class Darknet(Format):
 
 
 def _beside(file: RandomAccessFile, name: str) -> RandomAccessFile:
-    """The .cfg file; Refused (unsupported) without one, because nothing else states the layers."""
+    """The .cfg file; Refused (unsupported) without it, because nothing else states the layers."""
     try:
         return file.beside(name)
     except Refused as refusal:

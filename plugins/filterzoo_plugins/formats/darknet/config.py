@@ -1,4 +1,4 @@
-"""Reads Darknet's .cfg: sections in brackets, each with options, one a line."""
+"""Reads Darknet's .cfg: sections in brackets, each with one option per line."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class ConfigSection:
 
     @property
     def where(self) -> str:
-        """For messages."""
+        """The section's position, for messages."""
         return f"[{self.type}] in line {self.line}"
 
     def integer(self, key: str, default: int, least: int = 0) -> int:
-        """An integer; Refused (malformed) where it is none, or less than `least`."""
+        """An integer; Refused (malformed) if it is not one, or less than `least`."""
         text = self.options.get(key)
         if text is None:
             return default
@@ -39,7 +39,7 @@ class ConfigSection:
         return int(text)
 
     def integers(self, key: str) -> list[int]:
-        """Whole numbers, separated by commas."""
+        """Integers, separated by commas."""
         parts = self.options.get(key, "").split(",")
         if len(parts) > MAX_LIST or not all(_NUMBER.fullmatch(part) for part in parts):
             raise Refused(Reason.MALFORMED, f"{key} is no list of whole numbers", self.where)
@@ -47,7 +47,7 @@ class ConfigSection:
 
 
 def read_sections(content: bytes) -> list[ConfigSection]:
-    """All sections, in order; Refused (malformed) where the first one is not the network's."""
+    """All sections, in order; Refused (malformed) if the first one is not the network's."""
     sections: list[ConfigSection] = []
     for line, raw in enumerate(content.decode("latin-1").split("\n"), 1):
         text = re.sub(r"\s", "", raw)

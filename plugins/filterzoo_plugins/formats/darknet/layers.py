@@ -1,4 +1,4 @@
-"""The output of each of Darknet's layers, and the arrays it has in the file (parser.c, load_weights_upto)."""
+"""The outputs of Darknet's layers, and their arrays in the file (parser.c, load_weights_upto)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Output(NamedTuple):
 
 
 class FileArray(NamedTuple):
-    """An array of the file. convolution: None unless it is the weight of one."""
+    """An array of the file. convolution: None unless it is a convolution weight."""
 
     tensor: Tensor
     convolution: Convolution | None = None
@@ -48,7 +48,7 @@ class LayerStack:
         self._arrays: list[FileArray] = []
 
     def add(self, section: ConfigSection) -> None:
-        """Add a layer. Refused (unsupported) for one with unknown arrays, (malformed) where the file is too short."""
+        """Add a layer. Refused (unsupported) for one with unknown arrays, (malformed) if the file is too short."""
         if not self._is_begun:
             self._is_begun = True
             sides = [section.integer(key, 0) for key in ("channels", "height", "width")]
@@ -67,7 +67,7 @@ class LayerStack:
         self._outputs.append(made)
 
     def finished(self) -> list[FileArray]:
-        """All arrays; Refused (malformed) where the file has more bytes."""
+        """All arrays; Refused (malformed) if the file has more bytes."""
         if self._at != self._end:
             detail = f"{self._end - self._at} bytes are left behind the numbers of all layers: the .cfg is of another"
             raise Refused(Reason.MALFORMED, detail, f"byte {self._at}")

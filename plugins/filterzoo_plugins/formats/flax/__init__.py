@@ -1,7 +1,7 @@
 """Reads Flax's msgpack files: nested maps of text, whose leaves are arrays in an extension type.
 
 The layout: `flax.serialization`. An array is extension 1 (3 for a scalar): its shape, its type, its bytes in C order. A
-large one is a map with its shape and its elements in consecutive flat parts.
+large array is a map with its shape and its elements in consecutive flat parts.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ _DTYPES = {
 
 
 class Flax(Format):
-    """A `.msgpack` file as Flax writes it. Other msgpack files hold no arrays that it knows: they are refused."""
+    """A `.msgpack` file as Flax writes it. Other msgpack files have no such arrays and are refused."""
 
     name = "flax"
     framework: ClassVar[str | None] = "flax"
@@ -78,7 +78,7 @@ class Flax(Format):
         return starts_map_of_text(head)
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
-        """Every array in the order of the file, named by its path with slashes."""
+        """Every array in file order, named by its path with slashes."""
         reader = SequentialReader(file)
         found: dict[str, Tensor] = {}
         for tensor in _Walk(reader).arrays("", 0):
@@ -93,7 +93,7 @@ class Flax(Format):
 
 
 class _Walk:
-    """One walk over one file, from front to back."""
+    """One traversal of one file, from start to end."""
 
     def __init__(self, reader: SequentialReader) -> None:
         self.reader = reader
@@ -213,7 +213,10 @@ def _layout(shape: tuple[int, ...]) -> Layout:
 
 
 def _with_class(tensor: Tensor) -> Tensor:
-    """Flax names a module after its class unless told otherwise; its transposed kernels are (*kernel, in, out) too."""
+    """The tensor, marked as transposed by its name.
+
+    By default Flax names a module after its class; its transposed kernels are (*kernel, in, out) too.
+    """
     is_kernel = tensor.layout is Layout.K_IO and _TRANSPOSED.search(tensor.name) is not None
     if not is_kernel:
         return tensor

@@ -1,4 +1,4 @@
-"""Msgpack in a file of any size: decodes headers, skips payloads unread (msgpack.org)."""
+"""Msgpack in a file of any size: decodes headers, skips payloads without reading (msgpack.org)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from filterzoo import Reason, Refused
 from filterzoo_plugins.encodings.reading import SequentialReader
 
 MAX_VALUES = 300_000
-"""Most values of one file, a second of work: many numbers are stored as arrays, not one by one."""
+"""Most values of one file, a second of work: numbers are stored in arrays, not as single values."""
 MAX_TEXT_BYTES = 1 << 16
 
 
@@ -28,7 +28,10 @@ class Sort(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ItemHeader:
-    """value: the number of entries, bytes of payload, or the integer. extension: the type of an extension."""
+    """A decoded header.
+
+    value: the number of entries, bytes of payload, or the integer. extension: the type of an extension.
+    """
 
     sort: Sort
     value: int
@@ -72,7 +75,7 @@ class MsgpackReader:
         self._values = 0
 
     def head(self) -> ItemHeader:
-        """The next header; Refused where it is truncated, invalid, or announces more bytes than the file has."""
+        """The next header; Refused if it is truncated, invalid, or announces more bytes than the file has."""
         where = f"byte {self.reader.position}"
         self._values += 1
         if self._values > MAX_VALUES:
@@ -114,7 +117,7 @@ class MsgpackReader:
 
 
 def starts_map_of_text(head: bytes) -> bool:
-    """Whether a file starts with a map with printable keys whose first value that is no scalar may contain arrays."""
+    """Whether a file starts with a map with printable keys whose first non-scalar value may contain arrays."""
     if head[:1] and 0x81 <= head[0] <= 0x8F:
         at, count = 1, head[0] & 0x0F
     elif head[:1] in {b"\xde", b"\xdf"}:
@@ -137,7 +140,7 @@ def starts_map_of_text(head: bytes) -> bool:
 
 
 def _text_at(head: bytes, at: int) -> tuple[int, int]:
-    """Start and end of the short text at an offset; (0, 0) where there is none."""
+    """Start and end of the short text at an offset; (0, 0) if there is none."""
     lead = head[at : at + 1]
     if lead and 0xA0 <= lead[0] <= 0xBF:
         return at + 1, at + 1 + (lead[0] & 0x1F)
@@ -147,7 +150,7 @@ def _text_at(head: bytes, at: int) -> tuple[int, int]:
 
 
 _FIRST_ENTRIES = 8
-"""A training state starts with its step number."""
+"""Entries that are inspected: a training state starts with its step number."""
 _CONTAINERS = frozenset({*range(0x80, 0xA0), *range(0xC4, 0xCA), *range(0xD4, 0xD9), *range(0xDC, 0xE0)})
 _SCALARS = {
     **dict.fromkeys((*range(0x80), *range(0xE0, 0x100)), 0),

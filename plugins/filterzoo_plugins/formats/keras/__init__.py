@@ -37,7 +37,7 @@ class Keras(Format):
         return head.startswith(b"PK\3\4") and is_keras
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
-        """The numeric arrays, in the order of writing, which is the model's."""
+        """The numeric arrays, in the order of writing, which is that of the model."""
         from filterzoo_plugins.formats.keras.weights import index_weights  # noqa: PLC0415  # as in `hdf5`
 
         archive = ZipIndex(file)
@@ -50,13 +50,13 @@ class Keras(Format):
         if record.codec is not Codec.RAW:
             raise Refused(Reason.UNSUPPORTED, "compressed weights; Keras stores them", WEIGHTS)
         archive.check_headers()
-        archive.check(member)  # the HDF5 tree in it states what to read
+        archive.check(member)  # its HDF5 tree states what to read
         for tensor in index_weights(Window(file, record.offset, record.length), model):
             yield _moved(tensor, record)
 
 
 def _moved(tensor: Tensor, member: StoredRange) -> Tensor:
-    """The tensor with offsets in the archive. The member's CRC covers a byte range; chunks are records already."""
+    """The tensor with offsets in the archive. A byte range gets the member's CRC; chunks are stored ranges already."""
     if tensor.computation is not None:
         inputs = tuple(_moved(each, member) for each in tensor.computation.inputs)
         return replace(tensor, computation=replace(tensor.computation, inputs=inputs))

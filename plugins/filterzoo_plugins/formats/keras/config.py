@@ -1,6 +1,6 @@
 """A Keras model's configuration, read as data: the layer of each weight, and that layer's parameters.
 
-Nothing in it is called or imported; classes are only names. Names of variables follow Keras 2.2 to 3.15.
+Nothing in it is called or imported; classes are mere names. Names of variables follow Keras 2.2 to 3.15.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NO_CONVOLUTION = {"Dense", "EinsumDense", "Embedding", "LocallyConnected1D", "L
 
 @dataclass(frozen=True, slots=True)
 class KerasLayer:
-    """One layer of a configuration. `config` is None where only its class is known.
+    """One layer of a configuration. `config` is None if only its class is known.
 
     `layers` are those of a nested model, in order; `inner` are layers under other keys of its configuration.
     """
@@ -39,7 +39,7 @@ class KerasLayer:
     layers: tuple[KerasLayer, ...] = ()
     inner: Mapping[str, KerasLayer] = field(default_factory=dict)
     by_name: Mapping[str, KerasLayer] = field(default_factory=dict)
-    """The nested model's layers again, by their names."""
+    """The nested model's layers by name."""
 
     def find(self, parts: Sequence[str]) -> KerasLayer:
         """The innermost layer on a weight's path; parts that name no layer are skipped."""
@@ -58,14 +58,14 @@ class KerasLayer:
 
 
 def read_config(text: bytes, where: str) -> KerasLayer:
-    """The model of a JSON configuration; Refused (malformed, limit) where it is no JSON."""
+    """The model of a JSON configuration; Refused (malformed, limit) if it is not valid JSON."""
     return _layer(read_json(text, where, depth=CONFIG_DEPTH))
 
 
 def variables(model: KerasLayer) -> Iterator[tuple[str, KerasLayer]]:
     """Paths of Keras 3 (`layers/conv2d_1`) and their layers, in the model's order.
 
-    Keras names a layer in a container by its class and counts up (`keras.src.saving.saving_lib`).
+    Keras names a layer in a container by its class and a counter (`keras.src.saving.saving_lib`).
     """
     pending = [("", model)]
     while pending:
@@ -113,14 +113,14 @@ def meaning(layer: KerasLayer, variable: str, shape: Sequence[int]) -> KernelMea
 
 
 def _is_like_convolution(config: Mapping[str, Any] | None, shape: Sequence[int]) -> bool:
-    """Whether a class that is not Keras's own has the settings of a convolution, and a kernel that fits them."""
+    """Whether a custom class has the settings of a convolution, and a kernel that fits them."""
     if config is None or not 3 <= len(shape) <= 5:
         return False
     return config.get("kernel_size") == list(shape[:-2]) and config.get("filters") == shape[-1]
 
 
 def class_of(name: str) -> str | None:
-    """The convolution class that a Keras 3 path part or default layer name (`separable_conv2d_3`) stands for."""
+    """The convolution class of a Keras 3 path component or default layer name (`separable_conv2d_3`)."""
     return _CLASS_OF.get(re.sub(r"_\d+$", "", name))
 
 
@@ -157,7 +157,7 @@ def _with_groups(found: KernelMeaning, groups: object) -> KernelMeaning:
 
 
 def _applied(found: KernelMeaning, config: Mapping[str, Any] | None, shape: Sequence[int]) -> KernelMeaning:
-    """With stride, dilation and padding from the configuration, None where it states no valid ones."""
+    """With stride, dilation and padding from the configuration, None if it states no valid ones."""
     layout, convolution = found
     if convolution is None or config is None:
         return found
@@ -183,7 +183,7 @@ def _sizes(value: object, rank: int) -> tuple[int, ...] | None:
 def _padding(
     name: object, kernel: Sequence[int], stride: Sequence[int] | None, dilation: Sequence[int] | None
 ) -> tuple[int, ...] | None:
-    """(begin of each axis, end of each axis); with a stride, `same` depends on the input and is None."""
+    """(begin of each axis, end of each axis); None for `same` with a stride, which depends on the input."""
     # The value is untrusted: a list, for instance, is not hashable.
     if not isinstance(name, str):
         return None
@@ -200,7 +200,7 @@ def _padding(
 
 
 def _snake_case(name: str) -> str:
-    """As `keras.src.utils.naming.to_snake_case` does it."""
+    """As `keras.src.utils.naming.to_snake_case`."""
     words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
 

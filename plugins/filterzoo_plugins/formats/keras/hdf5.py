@@ -34,7 +34,7 @@ class Hdf5(Format):
         return file.endswith(".json") and shard.fullmatch(other) is not None
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
-        """The numeric arrays, in the order of the model's layers, or else of writing."""
+        """The numeric arrays, in the order of the model's layers if known, otherwise of writing."""
         from filterzoo_plugins.formats.keras.shards import index_shards  # noqa: PLC0415  # see above
         from filterzoo_plugins.formats.keras.weights import index_file  # noqa: PLC0415  # see above
 

@@ -34,7 +34,7 @@ def index_file(file: RandomAccessFile) -> Iterator[Tensor]:
 
 
 def index_weights(file: RandomAccessFile, model: KerasLayer) -> Iterator[Tensor]:
-    """The tensors of a file whose model's configuration is in another file."""
+    """The tensors of a file whose model configuration is in another file."""
     with open_tree(file) as tree:
         yield from refusing_unread_alone(_tensors(_Weights.of(tree, model), file.size))
 
@@ -124,7 +124,7 @@ class _Weights:
         return cls(tree, prefix, version, names_attribute(group, "layer_names"), model, layer_at)
 
     def in_order(self) -> Iterator[tuple[H5DataSet, KerasLayer | None]]:
-        """The data sets that Keras would load, with their layers if known; without a list, by address."""
+        """The data sets that Keras would load, with their layers if known; without a list, sorted by address."""
         if self.layer_names is not None:
             yield from self._listed(self.layer_names)
             return
@@ -147,7 +147,7 @@ class _Weights:
                 yield data_set, owner and owner.find(weight_name.split("/")[:-1])
 
     def meaning(self, name: str, shape: tuple[int, ...], layer: KerasLayer | None) -> KernelMeaning:
-        """The description of the tensor called `name`, from its layer, or else its name."""
+        """The description of the tensor called `name`, from its layer or else from its name."""
         numbered = _NUMBERED.search(name)
         if numbered is not None:
             return self._numbered_meaning(name[: numbered.start()], numbered[1], shape)
@@ -162,7 +162,7 @@ class _Weights:
         layer_name = stated.decode("utf-8", "backslashreplace")
         wrapped = f"{self.prefix}{owner}/layer/vars".lstrip("/")
         if wrapped in self.tree.groups or wrapped in self.elsewhere.groups:
-            return NO_CONVOLUTION  # a wrapper's variable belongs to the layer in it, which has its own kernel
+            return NO_CONVOLUTION  # a wrapper's variable belongs to the wrapped layer, which has its own kernel
         is_cell = owner.endswith("/cell")
         owner = owner.removesuffix("/cell").replace("_layer_checkpoint_dependencies", "layers")
         if owner in self.layer_at:

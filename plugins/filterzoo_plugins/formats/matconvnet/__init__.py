@@ -1,4 +1,4 @@
-"""The networks of MatConvNet (.mat): chains of layers (SimpleNN) and graphs (DagNN), in files of MATLAB's level 5."""
+"""MatConvNet networks (.mat): chains of layers (SimpleNN) and graphs (DagNN), in MATLAB level 5 files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from filterzoo_plugins.formats.matconvnet.arrays import listed
 
 
 class MatConvNet(Format):
-    """A `.mat` file with `layers`, or a `net` with them. Other files of MATLAB are refused by name."""
+    """A `.mat` file with `layers`, or with a `net` that has them. Other MATLAB files are refused by name."""
 
     name: ClassVar[str] = "matconvnet"
     framework: ClassVar[str | None] = "matconvnet"
@@ -25,7 +25,7 @@ class MatConvNet(Format):
         return head.startswith(MAGIC)
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor | LeftOut]:
-        """The filters of convolutions, in the order of the layers; then the other arrays."""
+        """The filters of convolutions, in layer order; then the other arrays."""
         network = _network(file)
         found = Convolutions()
         reader = dag if dag.is_one(network) else chain

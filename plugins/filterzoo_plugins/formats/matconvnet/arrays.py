@@ -1,4 +1,4 @@
-"""MATLAB's arrays as tensors: column-major; MATLAB drops trailing axes of length 1."""
+"""MATLAB arrays as tensors: they are column-major, without trailing axes of length 1."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def tensor_of(numbers: NumericArray, name: str) -> Tensor:
 
 
 def filters(value: Value, name: str, *, is_transposed: bool) -> Tensor:
-    """(height, width, in/groups, out) of a convolution, (height, width, out, in) of a transposed one."""
+    """(height, width, in/groups, out) of a convolution, (height, width, out, in) of a transposed convolution."""
     if not isinstance(value, NumericArray):
         raise Refused(Reason.MALFORMED, "a convolution without filters", name)
     shape = value.shape + (1,) * (4 - len(value.shape))
@@ -110,7 +110,7 @@ def _integers(value: Value, default: int, name: str) -> tuple[int, ...]:
 
 
 def integer(value: Value, default: int, name: str) -> int:
-    """One whole number."""
+    """An integer."""
     numbers = _integers(value, default, name)
     if len(numbers) != 1:
         raise Refused(Reason.MALFORMED, f"{name} of {len(numbers)} numbers")

@@ -15,7 +15,7 @@ _UNKNOWN = "conv"
 
 
 def is_one(network: Mapping[str, Value]) -> bool:
-    """Whether the parameters stand beside the layers."""
+    """Whether the network has parameters separate from its layers."""
     return isinstance(network.get("params"), StructArray) and isinstance(network["layers"], StructArray)
 
 
