@@ -201,7 +201,7 @@ def test_files_of_one_name_travel_apart_and_folders_stay_what_they_are(zoo: Path
     files = [Path(one.file) for one in job.setup.plugins if one.file]
     assert [file.read_text() for file in files] == ["# of one\n", "# of two\n"]
     assert job.setup.folders == (zoo / "one", zoo / "two")
-    assert job.setup.cache == zoo / "cache", "each node has its own; see `node._made`"
+    assert job.setup.cache == zoo / "cache", "each node has its own; see `node._new_worker`"
 
 
 def test_nothing_of_the_environment_travels(zoo: Path, job: node.Job, monkeypatch: pytest.MonkeyPatch) -> None:
