@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from filterzoo.layers.layer import kernel_name
 from filterzoo.layers.normalise import layer_id
+from filterzoo.layers.shapes import kernel_name
 from filterzoo.measures.measure import measure_weights
 from filterzoo.records import Kind
 from filterzoo.store.filters import BLOCK

@@ -30,9 +30,17 @@ assert not loaded.failures, loaded.failures
     [
         (_STARTS, {"h5py", "numpy", "pyarrow", "fsspec", "httpx", "torch", "huggingface_hub"}),
         (_STARTS + "import filterzoo.commands.inspect", {"h5py", "pyarrow", "fsspec", "httpx", "torch"}),
+        (
+            "import sys, filterzoo.commands.crawl, filterzoo.crawl.pipeline, filterzoo.crawl.log",
+            {"numpy", "pyarrow", "httpx", "ssl", "fsspec", "tenacity", "filelock", "filterzoo.crawl.worker"},
+        ),
+        (
+            "import sys, filterzoo.crawl.preloaded",
+            {"pyarrow.compute", "pyarrow.dataset", "httpx", "fsspec", "tenacity", "filelock", "rich", "h5py", "numba"},
+        ),
         ("import sys, filterzoo.jail.child", {"pydantic", "numpy", "filterzoo.jail.parent", "filterzoo.jail.process"}),
     ],
-    ids=["plugins", "inspect", "the jail's child"],
+    ids=["plugins", "inspect", "a crawl's process", "a worker", "the jail's child"],
 )
 def test_what_is_not_needed_is_not_loaded(start: str, not_needed: set[str]) -> None:
     """Crawls load all plugins; the jail's child has but a small share of its memory for itself."""

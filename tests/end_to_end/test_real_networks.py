@@ -13,7 +13,7 @@ import pytest
 from tests.index_packages import wheel_member
 from tests.program import filterzoo
 
-from filterzoo.layers.layer import kernel_name
+from filterzoo.layers.shapes import kernel_name
 from filterzoo.outcome import Done
 from filterzoo.store.fragments import FragmentStore
 from filterzoo.store.workfolder import WorkFolder

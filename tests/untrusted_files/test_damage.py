@@ -17,7 +17,7 @@ from filterzoo.errors import Reason, Refused
 from filterzoo.files import LocalFile
 from filterzoo.jail import Jail
 from filterzoo.network.door import Door
-from filterzoo.network.transport import Clocks
+from filterzoo.network.time_limits import Clocks
 from filterzoo.records import Artifact
 
 FILES_IN_ALL = 5000

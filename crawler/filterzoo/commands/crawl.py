@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from filterzoo.crawl.run_limits import Left
     from filterzoo.reporting.summary import CrawlRun, Summary
 
+STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
+"""Names a file; https://docs.github.com/actions/reference/workflow-commands#adding-a-job-summary."""
+
 
 def crawl(
     manifests: Annotated[list[Path], typer.Argument(help="What to crawl (YAML).", metavar="MANIFEST")],
@@ -216,9 +219,9 @@ def _report(summary: Summary, run: CrawlRun, metrics_file: Path | None) -> None:
         from filterzoo.reporting import metrics  # noqa: PLC0415  # its library is for those who ask for metrics
 
         metrics.write(metrics_file, summary, run)
-    from filterzoo.reporting import step_summary  # noqa: PLC0415  # as above
+    if file := os.environ.get(STEP_SUMMARY):
+        from filterzoo.reporting import step_summary  # noqa: PLC0415  # as above
 
-    if file := os.environ.get(step_summary.VARIABLE):
         step_summary.append(Path(file), summary, run)
 
 

@@ -13,9 +13,8 @@ from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile, sha256_of
 from filterzoo.jail import Jail
 from filterzoo.layers.depth import depths
-from filterzoo.layers.layer import kernel_name
 from filterzoo.layers.normalise import canonical, evidence_of, read
-from filterzoo.layers.shapes import canonical_shape
+from filterzoo.layers.shapes import canonical_shape, kernel_name
 from filterzoo.layers.stored import TensorReader
 from filterzoo.reader.locations import location_of
 from filterzoo.reader.opening import whole_copy

@@ -11,8 +11,7 @@ from filterzoo.architectures.context import DescribedFile
 from filterzoo.crawl.task import Settings, Task
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
-from filterzoo.layers.layer import kernel_name
-from filterzoo.layers.shapes import canonical_shape
+from filterzoo.layers.shapes import canonical_shape, kernel_name
 from filterzoo.licensing.licences import Licence
 from filterzoo.licensing.statements import LicenceOrigin
 from filterzoo.outcome import Done

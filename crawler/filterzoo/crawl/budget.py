@@ -18,8 +18,7 @@ from filterzoo.dtypes import DTYPES
 from filterzoo.errors import Reason, Refused
 from filterzoo.jail.expansion import bytes_of
 from filterzoo.layers.computations import numbers_of
-from filterzoo.layers.layer import kernel_name
-from filterzoo.layers.shapes import canonical_shape
+from filterzoo.layers.shapes import canonical_shape, kernel_name
 from filterzoo.records import Index, Tensor
 
 SECONDS = 60

@@ -12,10 +12,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from filterzoo.errors import Stage
-from filterzoo.layers.layer import Layer, LayerMeasure
+
+if TYPE_CHECKING:
+    from filterzoo.layers.layer import Layer, LayerMeasure  # the driver needs the semaphore alone, and no NumPy
 
 WORTH_A_THREAD = 1 << 15
 """Smallest layer, in weights, that is measured in another thread."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,7 +26,12 @@ from filterzoo.temporary import Seen
 from filterzoo.vocabularies import wrong_words
 
 _CHECKPOINT = TypeAdapter(Checkpoint)
-_REFUSAL = TypeAdapter(Refusal)
+
+
+@cache
+def _refusals() -> TypeAdapter[Refusal]:
+    """Made when it is first used: most sources refuse nothing."""
+    return TypeAdapter(Refusal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +167,7 @@ def _task_or_entry(listed: Checkpoint | Refusal, number: int, opened: OpenSource
             # It would be published: an undefined word in a table is worse than a missing row.
             return task.ledger_entry(Stage.DISCOVER, Refused(Reason.PLUGIN_ERROR, "; ".join(wrong)))
         return _gate(task)
-    refusal: Refusal = _storable(_REFUSAL, listed)
+    refusal: Refusal = _storable(_refusals(), listed)
     return LedgerEntry(
         source=opened.source.name,
         id=refusal.id,

@@ -12,9 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
-from typing import Any
-
-import tenacity
+from typing import TYPE_CHECKING, Any
 
 from filterzoo.crawl import fork_server
 from filterzoo.crawl.cores import Cores, Semaphore
@@ -22,9 +20,12 @@ from filterzoo.crawl.executor import Executor, ExecutorOptions, Outcome
 from filterzoo.crawl.machine import LOCAL, cores, default_workers
 from filterzoo.crawl.priority import TaskGroups
 from filterzoo.crawl.task import Task, WorkerSetup
-from filterzoo.crawl.worker import Worker
 from filterzoo.errors import Reason, Refused, Stage, StartError
 
+if TYPE_CHECKING:
+    from filterzoo.crawl.worker import Worker
+
+_Alone = tuple[ProcessPoolExecutor, Future[list[Outcome]], BaseProcess | None]
 _AHEAD = 2
 """Groups of tasks taken for each worker: one in progress, one waiting."""
 
@@ -128,16 +129,19 @@ class _Run:
         detail = f"the process that forks workers was killed {_ALONE} times; the next run tries it again"
         return task.ledger_entry(Stage.FETCH, Refused(Reason.CRASHED, detail))
 
-    @tenacity.retry(
-        retry=tenacity.retry_if_exception_type(_NOT_STARTED),
-        stop=tenacity.stop_after_attempt(10),
-        wait=tenacity.wait_fixed(0.2),
-        reraise=True,
-    )
-    def _started_alone(
-        self, task: Task, reached: _StageCell
-    ) -> tuple[ProcessPoolExecutor, Future[list[Outcome]], BaseProcess | None]:
+    def _started_alone(self, task: Task, reached: _StageCell) -> _Alone:
         """A pool of one worker, its task, and the worker. Tried again while what was killed has not quite gone."""
+        import tenacity  # noqa: PLC0415  # where a worker died
+
+        again = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(_NOT_STARTED),
+            stop=tenacity.stop_after_attempt(10),
+            wait=tenacity.wait_fixed(0.2),
+            reraise=True,
+        )
+        return again(self._start_alone, task, reached)
+
+    def _start_alone(self, task: Task, reached: _StageCell) -> _Alone:
         before = set(multiprocessing.active_children())
         pool = self._pool(1, reached)
         future = pool.submit(_take, [task])
@@ -197,6 +201,8 @@ def _free_cores(context: BaseContext) -> Semaphore | None:
 def _start_worker(setup: WorkerSetup, reached: _StageCell | None, free: Semaphore | None) -> None:
     """Start a worker. One thread measures a layer: equal bytes for any number of them, no oversubscribed cores."""
     import threadpoolctl  # noqa: PLC0415  # the driver computes nothing
+
+    from filterzoo.crawl.worker import Worker  # noqa: PLC0415  # as above
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver receives it and shuts the pool down
     threading.Thread(target=_end_with_the_driver, daemon=True).start()

@@ -18,9 +18,11 @@ from filterzoo.measures.kernels import prepare  # noqa: E402
 from filterzoo.store.arrow import leave_pandas_out  # noqa: E402
 
 # What fails here fails again in a worker, which says what it was, and of which checkpoint.
-for module in ("filterzoo.crawl.local_executor", "filterzoo.measures.spectral", "threadpoolctl"):
+for module in ("filterzoo.crawl.local_executor", "filterzoo.crawl.worker", "filterzoo.measures.spectral"):
     with contextlib.suppress(Exception):
         importlib.import_module(module)
+with contextlib.suppress(Exception):
+    importlib.import_module("threadpoolctl")
 with contextlib.suppress(Exception):
     prepare()
 Licence.parse("apache-2.0")

@@ -19,8 +19,7 @@ from filterzoo.layers.computations import stored_tensors
 from filterzoo.layers.stored import TensorReader, byte_ranges
 from filterzoo.manifests.manifest import VerifySha256
 from filterzoo.network.cache import Cache
-from filterzoo.network.http_file import READ_AHEAD, READ_AHEAD_BUDGET
-from filterzoo.network.ranges import FREE_SLACK, SLACK_SHARE, ByteRange, merged
+from filterzoo.network.ranges import FREE_SLACK, READ_AHEAD, READ_AHEAD_BUDGET, SLACK_SHARE, ByteRange, merged
 from filterzoo.records import Artifact, Index
 
 WASTE_SHARE = 10

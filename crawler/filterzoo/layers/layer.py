@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from filterzoo.computation import Way
+from filterzoo.layers.shapes import kernel_name
 from filterzoo.records import Context, Evidence, Kind
 
 Floats = npt.NDArray[np.float32]
@@ -50,11 +51,6 @@ class Layer:
     def kernel(self) -> str:
         """The kernel's size as manifests spell it: `3x3`, `5`, `3x3x3`."""
         return kernel_name(self.weights.shape[2:])
-
-
-def kernel_name(kernel: tuple[int, ...]) -> str:
-    """(3, 3) -> `3x3`."""
-    return "x".join(str(side) for side in kernel)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

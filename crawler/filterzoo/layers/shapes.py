@@ -28,6 +28,11 @@ def canonical_shape(tensor: Tensor) -> tuple[int, ...]:
             return shape
 
 
+def kernel_name(kernel: tuple[int, ...]) -> str:
+    """(3, 3) -> `3x3`."""
+    return "x".join(str(side) for side in kernel)
+
+
 def groups_or_one(tensor: Tensor) -> int:
     """Where they are not known there is one: only a transposed convolution's axes depend on them."""
     return (tensor.convolution.groups if tensor.convolution else None) or 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
@@ -123,6 +122,8 @@ def is_inside(address: str) -> bool:
 
 def uses_proxy(url: str) -> bool:
     """Whether the environment sends this URL through a proxy, which then resolves the name."""
+    import urllib.request  # noqa: PLC0415  # with TLS and more, for requests only
+
     scheme = urlsplit(url).scheme.lower()
     proxies = urllib.request.getproxies()
     return bool(proxies.get(scheme) or proxies.get("all")) and not urllib.request.proxy_bypass(host_of(url))

@@ -13,13 +13,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import platformdirs
-from filelock import FileLock
 
 from filterzoo.durable import sync, sync_folder
 from filterzoo.errors import Reason, Refused, StorageFailed, raise_disk_trouble
+from filterzoo.network.locks import file_lock
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 IN_USE = 600.0
 """Seconds; a file used this recently may be about to be opened and is never removed."""
@@ -119,7 +122,7 @@ class Cache:
         """A lock for work on one key, between threads and processes; it ends with its process."""
         path = self._path("locks", key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(path, thread_local=False)
+        return file_lock(path)
 
     @_writing()
     def partial(self, key: str) -> Partial:

@@ -1,15 +1,17 @@
-"""The only access to the network: opens remote files by ranges, downloads whole ones, reads documents."""
+"""The only access to the network: opens remote files by ranges, downloads whole ones, reads documents.
+
+What speaks HTTP is imported with the first request: a crawl of local files needs none of it.
+"""
 
 from __future__ import annotations
 
 import copy
 import json
+import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
-
-import httpx
+from typing import TYPE_CHECKING, Any, Self
 
 import filterzoo
 from filterzoo.errors import Reason, Refused
@@ -17,18 +19,18 @@ from filterzoo.files import LocalFile, RandomAccessFile, check_side_name
 from filterzoo.network.addresses import AddressPolicy, origin_of, shown
 from filterzoo.network.authorisation import checked_headers
 from filterzoo.network.cache import DEFAULT_BYTES, Cache
-from filterzoo.network.connections import GuardedTransport
 from filterzoo.network.decoding import ACCEPTED
-from filterzoo.network.download import Download, check_size, refuse_html
-from filterzoo.network.exchange import Patience
 from filterzoo.network.health import HostHealth
 from filterzoo.network.hosts import rules_of
-from filterzoo.network.http_file import READ_AHEAD, HttpFile, linked_sha256, ranged_version, sibling
 from filterzoo.network.pace import FilePace, Pace
-from filterzoo.network.transport import Clocks, Transient, Transport
+from filterzoo.network.time_limits import Clocks, Patience
 from filterzoo.records import Artifact
 
-TIMEOUT = httpx.Timeout(30.0, connect=10.0, pool=60.0)
+if TYPE_CHECKING:
+    import httpx
+
+    from filterzoo.network.transport import Transport
+
 MAX_DOCUMENT = 64_000_000
 USER_AGENT = f"filterzoo/{filterzoo.__version__} (+https://pypi.org/project/filterzoo/)"
 """The default User-Agent, with the project's address; a manifest's `user_agent` replaces it."""
@@ -59,8 +61,46 @@ class CachedFile(LocalFile):
 
     def beside(self, name: str) -> RandomAccessFile:  # type: ignore[override]  # not always a local file
         """The file of that name in the same folder of the server."""
+        from filterzoo.network.http_file import sibling  # noqa: PLC0415  # see above
+
         check_side_name(name)
         return self._open_url(sibling(self._url, name))
+
+
+class _Client:
+    """The HTTP client of a door and of its copies, made with the first request; for any number of threads."""
+
+    def __init__(self, timeout: httpx.Timeout | None) -> None:
+        self._timeout = timeout
+        self._made: httpx.Client | None = None
+        self._making = threading.Lock()
+
+    def get(self) -> httpx.Client:
+        import httpx  # noqa: PLC0415  # see above
+
+        from filterzoo.network.connections import GuardedTransport  # noqa: PLC0415  # see above
+
+        with self._making:
+            if self._made is None:
+                timeout = self._timeout or httpx.Timeout(30.0, connect=10.0, pool=60.0)
+                headers = {"User-Agent": USER_AGENT, "Accept-Encoding": ACCEPTED}
+                self._made = httpx.Client(timeout=timeout, headers=headers, transport=GuardedTransport())
+            return self._made
+
+    def close(self) -> None:
+        with self._making:
+            if self._made is not None:
+                self._made.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What copies of a door differ in; the fields are those of `Transport`."""
+
+    policy: AddressPolicy
+    headers: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
+    redirects: tuple[str, ...] | None = None
+    user_agent: str | None = None
 
 
 class Door:
@@ -81,29 +121,45 @@ class Door:
         hosts: Callable[[str], bool] | None = None,
         max_file_bytes: int = MAX_FILE,
         max_cache_bytes: int = DEFAULT_BYTES,
-        timeout: httpx.Timeout = TIMEOUT,
+        timeout: httpx.Timeout | None = None,
         clocks: Clocks | None = None,
         patience: Patience | None = None,
         pace: Pace | None = None,
         health: HostHealth | None = None,
         on_document: Callable[[], None] = lambda: None,
     ) -> None:
-        clocks = clocks or Clocks()
-        self.cache = Cache(cache, max_cache_bytes, clocks.now)
+        self._clocks = clocks or Clocks()
+        self.cache = Cache(cache, max_cache_bytes, self._clocks.now)
         self.max_file_bytes = max_file_bytes
         self._on_document = on_document
-        headers = {"User-Agent": USER_AGENT, "Accept-Encoding": ACCEPTED}
-        client = httpx.Client(timeout=timeout, headers=headers, transport=GuardedTransport())
-        policy = AddressPolicy(allow_private=allow_private, hosts=hosts)
-        pace = pace or FilePace(cache / "pace")
-        patience = patience or Patience()
-        self.transport = Transport(client, policy, clocks, pace=pace, patience=patience, health=health)
+        self._client = _Client(timeout)
+        self.rules = _Rules(AddressPolicy(allow_private=allow_private, hosts=hosts))
+        """Of this copy alone; all copies have one client."""
+        self._pace = pace or FilePace(cache / "pace")
+        self._patience = patience or Patience()
+        self._health = health
+
+    @property
+    def transport(self) -> Transport:
+        """What sends the requests."""
+        from filterzoo.network.transport import Transport  # noqa: PLC0415  # see above
+
+        rules = self.rules
+        return Transport(
+            self._client.get(),
+            rules.policy,
+            self._clocks,
+            rules.headers,
+            rules.redirects,
+            pace=self._pace,
+            user_agent=rules.user_agent,
+            patience=self._patience,
+            health=self._health,
+        )
 
     def trusting(self, *urls: str) -> Door:
         """The same door for an address the user named: its host may lie on a private network."""
-        other = copy.copy(self)
-        other.transport = replace(self.transport, policy=self.transport.policy.trusting(*urls))
-        return other
+        return self._with(replace(self.rules, policy=self.rules.policy.trusting(*urls)))
 
     def with_token(self, url: str, token: str | None) -> Door:
         """The same door, which shows a bearer token to the origin of `url` (scheme, host, port) and to nobody else."""
@@ -116,17 +172,13 @@ class Door:
         (`filterzoo.secret`), never from a manifest or the code. StartError for a header that no request can have.
         """
         origin = origin_of(url)
-        before = self.transport.headers
-        other = copy.copy(self)
+        before = self.rules.headers
         sent = {**before.get(origin, {}), **checked_headers(headers)}
-        other.transport = replace(self.transport, headers={**before, origin: sent})
-        return other
+        return self._with(replace(self.rules, headers={**before, origin: sent}))
 
     def redirecting(self, hosts: tuple[str, ...]) -> Door:
         """The same door for a source that declares these hosts: redirects to others are refused (`network.hosts`)."""
-        other = copy.copy(self)
-        other.transport = replace(self.transport, redirects=hosts)
-        return other
+        return self._with(replace(self.rules, redirects=hosts))
 
     def bounded(self, most: int | None) -> Door:
         """The same door, limited to files of `most` bytes, whatever their zoo states."""
@@ -136,9 +188,7 @@ class Door:
 
     def called(self, user_agent: str | None) -> Door:
         """The same door with the user's User-Agent; None changes nothing."""
-        other = copy.copy(self)
-        other.transport = replace(self.transport, user_agent=user_agent or self.transport.user_agent)
-        return other
+        return self._with(replace(self.rules, user_agent=user_agent or self.rules.user_agent))
 
     def open(self, artifact: Artifact) -> RandomAccessFile:
         """A remote file: by ranges where the server supports them, else as one download.
@@ -152,9 +202,10 @@ class Door:
             else self.cache.recent(artifact.url, rules_of(artifact.url).keeps)
         )
         if known is None:
-            remote = self.transport.retrying(artifact.url, lambda: self._probe(artifact.url))
+            from filterzoo.network.probing import probed  # noqa: PLC0415  # see above
+
+            remote = probed(artifact, self.transport, self.max_file_bytes, self._open_url, self.cache.scratch)
             if remote is not None:
-                check_size(artifact.size, remote.size, artifact.url)
                 return remote
         path = known or self.download(artifact.url, artifact.sha256, artifact.size)
         return CachedFile(path, artifact.url, artifact.sha256, self._open_url)
@@ -167,24 +218,27 @@ class Door:
         known = self.cache.find(sha256) if sha256 else None
         if known is not None:
             return known
+        from filterzoo.network.download import Download  # noqa: PLC0415  # see above
+
         download = Download(self.cache, self.transport, url, sha256, size, self.max_file_bytes)
         with self.cache.lock(download.key):
             return self.transport.retrying(url, download.attempt)
 
     def get(self, url: str, *, accept: str = "*/*", limit: int = MAX_DOCUMENT) -> Document:
         """A small document, decoded, of at most `limit` bytes."""
+        transport = self.transport
 
         def attempt() -> Document:
-            with self.transport.get(url, {"Accept": accept}, frozenset({200})) as response:
+            with transport.get(url, {"Accept": accept}, frozenset({200})) as response:
                 body = bytearray()
-                for part in self.transport.body(response):
+                for part in transport.body(response):
                     body += part
                     if len(body) > limit:
                         raise Refused(Reason.LIMIT, f"the answer is larger than {limit} bytes", shown(url))
                 kind, following = response.headers.get("content-type", ""), response.links.get("next", {}).get("url")
                 return Document(str(response.url), kind, bytes(body), following)
 
-        document = self.transport.retrying(url, attempt)
+        document = transport.retrying(url, attempt)
         self._on_document()
         return document
 
@@ -223,7 +277,7 @@ class Door:
 
     def close(self) -> None:
         """Close all connections."""
-        self.transport.client.close()
+        self._client.close()
 
     def __enter__(self) -> Self:
         return self
@@ -234,41 +288,7 @@ class Door:
     def _open_url(self, url: str) -> RandomAccessFile:
         return self.open(Artifact(url=url))
 
-    def _check_size(self, size: int, url: str) -> None:
-        """Refused (too_large) for a size that a server states, before any byte is wanted."""
-        if size > self.max_file_bytes:
-            detail = f"the server states {size} bytes, {self.max_file_bytes} are allowed"
-            raise Refused(Reason.TOO_LARGE, detail, shown(url))
-
-    def _probe(self, url: str) -> HttpFile | None:
-        """The file by ranges, with its first bytes; None where the server does not support ranges."""
-        headers = {"Range": f"bytes=0-{READ_AHEAD - 1}", "Accept-Encoding": "identity"}
-        stated: list[str] = []
-
-        def note(redirect: httpx.Response) -> None:
-            stated.extend(filter(None, [linked_sha256(redirect)]))
-
-        with self.transport.get(url, headers, frozenset({200, 206, 416}), note) as response:
-            refuse_html(response, url)
-            version = ranged_version(response, 0) if response.status_code == 206 else None
-            if version is None:
-                return None
-            self._check_size(version.size, url)
-            head = bytearray()
-            for part in self.transport.body(response, raw=True):
-                head += part
-                if len(head) > READ_AHEAD:
-                    return None
-            if len(head) < min(READ_AHEAD, version.size):
-                raise Transient("the answer is shorter than it says")
-            refuse_html(response, url, bytes(head))
-            return HttpFile(
-                self.transport,
-                url,
-                version,
-                bytes(head),
-                location=str(response.url),
-                stated_sha256=stated[0] if stated else None,
-                open_url=self._open_url,
-                scratch=self.cache.scratch,
-            )
+    def _with(self, rules: _Rules) -> Door:
+        other = copy.copy(self)
+        other.rules = rules
+        return other

@@ -10,30 +10,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 
 import httpcore
 
 from filterzoo.errors import Reason, Refused
+from filterzoo.network.time_limits import Patience
 
 MAX_HEAD = 1 << 20
 """Most bytes of a response's headers, informational responses before it included."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """Time limits of a response. All in seconds of waiting for the server; the time between reads does not count."""
-
-    head: float = 60.0
-    """Until the headers are complete."""
-    window: float = 30.0
-    """In each period of so many seconds of waiting ..."""
-    rate: float = 10_000.0
-    """... at least so many bytes a second must arrive."""
-    overall: float = 900.0
-    """Until the end, for a response of unknown length; for others in addition to ..."""
-    overall_rate: float = 64_000.0
-    """... their length divided by this rate."""
 
 
 class Exchange:

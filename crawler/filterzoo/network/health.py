@@ -13,10 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from filelock import FileLock
-
 from filterzoo.errors import Reason, Refused
 from filterzoo.network.addresses import origin_of
+from filterzoo.network.locks import file_lock
 
 AWAY_AFTER = 15
 """Requests in a row that failed: three with all their retries."""
@@ -62,7 +61,7 @@ class HostHealth:
         """Count a failed request. wait: the pause in seconds that the host asks for, reported if above `longest`."""
         path = self._path(url)
         self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock"), thread_local=False):
+        with file_lock(path.with_suffix(".lock")):
             note = _read(path)
             failures = note.failures + 1
             if wait is not None and wait > longest:

@@ -22,13 +22,9 @@ from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile, check_side_name
 from filterzoo.network.addresses import shown
 from filterzoo.network.held import HeldBytes, Slot
-from filterzoo.network.ranges import ByteRange, requests_for
+from filterzoo.network.ranges import READ_AHEAD, READ_AHEAD_BUDGET, ByteRange, requests_for
 from filterzoo.network.transport import Transient, Transport
 
-READ_AHEAD = 64 << 10
-"""Bytes fetched at first, and most that a small read fetches."""
-READ_AHEAD_BUDGET = 384 << 10
-"""Most bytes of a file that are read ahead in vain; bytes that are used later do not count."""
 CONNECTIONS = 4
 """Parallel requests for one file: one connection rarely uses the full bandwidth."""
 

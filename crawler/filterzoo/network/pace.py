@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from filelock import FileLock
+from filterzoo.network.locks import file_lock
 
 LONGEST = 60.0
 """Longest pause in seconds; a longer one in a note comes from a wrong clock."""
@@ -39,7 +39,7 @@ class FilePace(Pace):
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         note = self.folder / host
-        with FileLock(note.with_name(f"{host}.lock"), thread_local=False):
+        with file_lock(note.with_name(f"{host}.lock")):
             time = now()
             start = min(max(time, _noted(note)), time + LONGEST)
             note.write_text(repr(start + interval), "ascii")
@@ -50,7 +50,7 @@ class FilePace(Pace):
         """See `Pace.hold`."""
         self.folder.mkdir(parents=True, exist_ok=True)
         note = self.folder / host
-        with FileLock(note.with_name(f"{host}.lock"), thread_local=False):
+        with file_lock(note.with_name(f"{host}.lock")):
             note.write_text(repr(max(_noted(note), now() + min(seconds, LONGEST))), "ascii")
 
 

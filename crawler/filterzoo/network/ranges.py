@@ -7,6 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+READ_AHEAD = 64 << 10
+"""Bytes of a file fetched at first, and most that a small read fetches."""
+READ_AHEAD_BUDGET = 384 << 10
+"""Most bytes of a file that are read ahead in vain; bytes that are used later do not count."""
 PIECE = 8 << 20
 """Longest byte range of one request: pieces are fetched in parallel, and reading starts with the first."""
 REQUEST_COST = 1 << 20

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import email.utils
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,10 +17,11 @@ from filterzoo.errors import Reason, Refused
 from filterzoo.network.addresses import AddressPolicy, host_of, is_http, origin_of, shown, uses_proxy
 from filterzoo.network.authorisation import Secrets
 from filterzoo.network.decoding import decoded
-from filterzoo.network.exchange import Patience, under_way
+from filterzoo.network.exchange import under_way
 from filterzoo.network.health import HostHealth, utc
 from filterzoo.network.hosts import CODES, Host, matches, rules_of
 from filterzoo.network.pace import Pace
+from filterzoo.network.time_limits import Clocks, Patience
 
 Result = TypeVar("Result")
 
@@ -57,15 +57,6 @@ class Transient(Exception):
         super().__init__(detail, wait)
         self.detail = detail
         self.wait = wait
-
-
-@dataclass(frozen=True, slots=True)
-class Clocks:
-    """Time limits and clocks of the door, in seconds; replaced in tests."""
-
-    sleep: Callable[[float], None] = time.sleep
-    monotonic: Callable[[], float] = time.monotonic
-    now: Callable[[], float] = time.time
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,6 @@ from filterzoo.outcome import LedgerEntry
 from filterzoo.reporting.summary import CrawlRun, Summary
 from filterzoo.reporting.terminal import printable
 
-VARIABLE = "GITHUB_STEP_SUMMARY"
-"""Names the file; https://docs.github.com/actions/reference/workflow-commands#adding-a-job-summary."""
 SHOWN = 50
 """Most failures of the run that are shown one by one."""
 

@@ -1,4 +1,7 @@
-"""Output for people: tables and progress on a terminal, plain lines elsewhere, untrusted text escaped on both."""
+"""Output for people: tables and progress on a terminal, plain lines elsewhere, untrusted text escaped on both.
+
+Rich is imported with the first console or table: errors and JSON need none.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,12 @@ import os
 import sys
 import unicodedata
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
 WIDTH_OF_A_FILE = 200
 """Width of tables if that of the terminal is unknown."""
@@ -36,12 +40,6 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode()
 
 
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        """Raise instead of exiting with code 1 without a message, as Rich does: the command decides."""
-        raise BrokenPipeError
-
-
 def silence(stream: IO[str]) -> None:
     """Discard further output to a stream whose reader has closed it."""
     with contextlib.suppress(OSError, ValueError):
@@ -63,18 +61,25 @@ def unless_closed() -> Iterator[None]:
 
 def console(*, to_stderr: bool = False) -> Console:
     """A console; without a terminal, lines are not wrapped and tables are wide."""
+    from filterzoo.reporting.piped_console import PipedConsole  # noqa: PLC0415  # see above
+
     stream = sys.stderr if to_stderr else sys.stdout
     width = None if stream.isatty() else WIDTH_OF_A_FILE
-    return _Console(file=stream, highlight=False, soft_wrap=width is not None, markup=False, emoji=False, width=width)
+    wraps = width is None
+    return PipedConsole(file=stream, highlight=False, soft_wrap=not wraps, markup=False, emoji=False, width=width)
 
 
 def cell(text: object, *, longest: int = 60) -> Text:
     """A table cell of untrusted text."""
+    from rich.text import Text  # noqa: PLC0415  # see above
+
     return Text(printable(str(text), longest))
 
 
 def table(*columns: str, numbers: tuple[str, ...] = ()) -> Table:
     """An empty table; the columns named in `numbers` are aligned right."""
+    from rich.table import Table  # noqa: PLC0415  # see above
+
     made = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         made.add_column(column, justify="right" if column in numbers else "left", no_wrap=column in numbers)

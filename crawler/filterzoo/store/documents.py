@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, fields
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -17,14 +18,24 @@ _CHECKPOINT = frozenset(field.name for field in fields(Checkpoint))
 _ARTIFACT = frozenset(field.name for field in fields(Artifact))
 _ENTRY_IN_ORDER = tuple(field.name for field in fields(LedgerEntry))
 _ENTRY = frozenset(_ENTRY_IN_ORDER)
-_RECORDS: TypeAdapter[Done] = TypeAdapter(Done)
-_ENTRIES: TypeAdapter[LedgerEntry] = TypeAdapter(LedgerEntry)
 UNREADABLE = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
 """What `done_of` and `entry_of` raise for a document that no crawl wrote."""
 
 
 class UnknownFields(ValueError):
     """Raised for a document with fields that this version does not know."""
+
+
+@cache
+def _records() -> TypeAdapter[Done]:
+    """Made when it is first used: a new journal has nothing to read."""
+    return TypeAdapter(Done)
+
+
+@cache
+def _entries() -> TypeAdapter[LedgerEntry]:
+    """As `_records`."""
+    return TypeAdapter(LedgerEntry)
 
 
 def done_of(document: str) -> Done:
@@ -34,9 +45,9 @@ def done_of(document: str) -> Done:
     _check_fields(found.keys() - _DONE, checkpoint.keys() - _CHECKPOINT)
     _check_fields(*(artifact.keys() - _ARTIFACT for artifact in checkpoint["artifacts"]))
     try:
-        return _RECORDS.validate_json(document)
+        return _records().validate_json(document)
     except ValidationError:
-        _RECORDS.validate_json(_without_surrogates(found))
+        _records().validate_json(_without_surrogates(found))
         made = tuple(Artifact(**artifact) for artifact in checkpoint.pop("artifacts"))
         left = tuple(LeftOut(**left) for left in found.pop("left_out", ()))
         return Done(**(found | {"checkpoint": Checkpoint(artifacts=made, **checkpoint), "left_out": left}))
@@ -47,7 +58,7 @@ def fields_of_entry(document: str) -> dict[str, Any]:
     found = json.loads(document)
     if found.keys() == _ENTRY:
         try:
-            _ENTRIES.validate_json(document)
+            _entries().validate_json(document)
         except ValidationError:
             pass  # perhaps of lone surrogates
         else:
@@ -60,9 +71,9 @@ def entry_of(document: str) -> LedgerEntry:
     found = json.loads(document)
     _check_fields(found.keys() - _ENTRY)
     try:
-        return _ENTRIES.validate_json(document)
+        return _entries().validate_json(document)
     except ValidationError:
-        _ENTRIES.validate_json(_without_surrogates(found))
+        _entries().validate_json(_without_surrogates(found))
         return LedgerEntry(**(found | {"reason": Reason(found["reason"]), "stage": Stage(found["stage"])}))
 
 

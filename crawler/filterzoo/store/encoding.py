@@ -73,7 +73,9 @@ class EncodedFile:
 
     def write(self, table: pa.Table) -> None:
         """Append one row group."""
-        table = table.select(self._schema.names).cast(self._schema)
+        table = table.select(self._schema.names)
+        if not table.schema.equals(self._schema, check_metadata=True):  # a cast imports Arrow's functions
+            table = table.cast(self._schema)
         self._writer.write_table(table, row_group_size=max(1, len(table)))
         # An upper bound of `footers.check_footer`: each number and its index, empty cells too, and page headers.
         self._memory += 2 * table.nbytes * 17 // 16 + 8 * table.num_rows * table.num_columns + _HEADS

@@ -12,7 +12,6 @@ from typing import NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from filterzoo.dataset.footers import END, footer_bytes
@@ -262,7 +261,7 @@ def _runs(ids: list[str]) -> Iterator[tuple[str, int, int]]:
 def have_axes(file: FilterFile, axes: Axes) -> bool:
     """Whether all rows of a file have these axes."""
     table = file.facts(list(Axes._fields))
-    return all(pc.unique(table[name]).to_pylist() == [value] for name, value in axes._asdict().items())
+    return all(table[name].unique().to_pylist() == [value] for name, value in axes._asdict().items())
 
 
 def open_filters(path: Path) -> FilterFile:

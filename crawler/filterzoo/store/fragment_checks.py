@@ -10,8 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from filterzoo.layers.layer import kernel_name
 from filterzoo.layers.normalise import layer_hasher
+from filterzoo.layers.shapes import kernel_name
 from filterzoo.store.filters import BLOCK
 from filterzoo.store.former_filters import former_name
 from filterzoo.store.fragments import LAYER_SCHEMA, FragmentStore

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 import pyarrow as pa
 
 from filterzoo.errors import FilterZooError
-from filterzoo.layers.layer import kernel_name
+from filterzoo.layers.shapes import kernel_name
 from filterzoo.outcome import Done
 from filterzoo.store.filters import FilterPosition, axes_of_done, have_axes, open_filters
 from filterzoo.store.fragment_checks import Unsound, check_bytes, check_filters, check_layer, layer_rows

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from filterzoo.errors import FilterZooError
-from filterzoo.layers.layer import kernel_name
+from filterzoo.layers.shapes import kernel_name
 from filterzoo_publish.plan.facts import FACTUAL, facts_of_layers, weights_id_of
 from filterzoo_publish.plan.state import POINTER_COLUMNS, Pointer
 from filterzoo_publish.shards.shards import LAYER_ROWS

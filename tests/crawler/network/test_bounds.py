@@ -19,8 +19,7 @@ from filterzoo.errors import Reason, Refused
 from filterzoo.network import exchange
 from filterzoo.network.addresses import is_http
 from filterzoo.network.door import Door
-from filterzoo.network.exchange import Patience
-from filterzoo.network.transport import Clocks
+from filterzoo.network.time_limits import Clocks, Patience
 from filterzoo.records import Artifact
 
 BODY = bytes(range(256)) * 1024

@@ -15,7 +15,7 @@ from filterzoo.errors import Reason, Refused, StorageFailed
 from filterzoo.network.addresses import AddressPolicy, is_inside, shown
 from filterzoo.network.cache import Cache
 from filterzoo.network.door import Door
-from filterzoo.network.transport import Clocks
+from filterzoo.network.time_limits import Clocks
 from filterzoo.records import Artifact
 
 BODY = random.Random(1).randbytes(500_000)

@@ -9,7 +9,7 @@ from tests.servers import WebServer
 from filterzoo.errors import Reason, Refused
 from filterzoo.network.door import Door
 from filterzoo.network.health import AWAY_AFTER, REST, HostHealth, utc
-from filterzoo.network.transport import Clocks
+from filterzoo.network.time_limits import Clocks
 
 NOW = 1_800_000_000.0
 

@@ -12,7 +12,7 @@ from filterzoo.errors import Reason, Refused
 from filterzoo.network.door import Door
 from filterzoo.network.hosts import HOSTS, PLAIN, matches, rules_of
 from filterzoo.network.pace import FilePace
-from filterzoo.network.transport import Clocks
+from filterzoo.network.time_limits import Clocks
 from filterzoo.records import Artifact
 
 BODY = random.Random(2).randbytes(150_000)
@@ -338,9 +338,8 @@ def test_a_host_the_user_named_may_redirect_to_its_mirror(server, door):
 
 
 def test_a_source_gets_a_door_for_its_hosts(door, tmp_path):
-    from types import SimpleNamespace
-
     from filterzoo.crawl.discovery import open_sources
+    from filterzoo.plugins import Plugins
     from filterzoo.source import Source
 
     class Zoo(Source):
@@ -355,8 +354,7 @@ def test_a_source_gets_a_door_for_its_hosts(door, tmp_path):
         hosts = ()  # type: ignore[assignment]  # none, where its class has one
 
     (tmp_path / "m.yaml").write_text("name: m\nsources: [{source: zoo}, {source: plain}]\n")
-    plugins = SimpleNamespace(sources={"zoo": Zoo, "plain": Plain}, failures=[])
-    opened = open_sources([tmp_path / "m.yaml"], plugins, door)  # type: ignore[arg-type]  # as much of it as is used
+    opened = open_sources([tmp_path / "m.yaml"], Plugins(sources={"zoo": Zoo, "plain": Plain}), door)
     assert [entry.source.door.transport.redirects for entry in opened] == [("*.zoo.example",), ()]
 
 

@@ -41,8 +41,17 @@ from filterzoo.layers.layer import Layer
 from filterzoo.layers.normalise import normalise
 from filterzoo.layers.stored import TensorReader
 from filterzoo.network.door import Door
-from filterzoo.network.http_file import CONNECTIONS, READ_AHEAD, READ_AHEAD_BUDGET
-from filterzoo.network.ranges import FREE_SLACK, PIECE, REQUEST_COST, SLACK_SHARE, ByteRange, requests_for
+from filterzoo.network.http_file import CONNECTIONS
+from filterzoo.network.ranges import (
+    FREE_SLACK,
+    PIECE,
+    READ_AHEAD,
+    READ_AHEAD_BUDGET,
+    REQUEST_COST,
+    SLACK_SHARE,
+    ByteRange,
+    requests_for,
+)
 from filterzoo.plugins import load, references
 from filterzoo.records import Artifact, Index
 from filterzoo.store.workfolder import WorkFolder

@@ -18,7 +18,7 @@ from tests.servers import Answer, Fault, WebServer
 from filterzoo.errors import Refused
 from filterzoo.network.door import Door
 from filterzoo.network.health import AWAY_AFTER, REST, HostHealth
-from filterzoo.network.transport import Clocks
+from filterzoo.network.time_limits import Clocks
 from filterzoo.records import Artifact
 
 BODY = random.Random(1).randbytes(300_000)

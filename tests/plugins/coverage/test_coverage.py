@@ -11,7 +11,7 @@ from tests.plugins.sources.tables.test_table_zoos import APACHE
 from tests.servers import WebServer, status
 
 from filterzoo import StartError
-from filterzoo.network.transport import Clocks
+from filterzoo.network.time_limits import Clocks
 from filterzoo_plugins.coverage.documents import DoorWithCopies, read_index
 from filterzoo_plugins.coverage.page import page
 from filterzoo_plugins.coverage.rows import CountedZoo, commit_of, row

@@ -22,7 +22,7 @@ from filterzoo.errors import Reason, Refused
 from filterzoo.licensing.licences import Licence
 from filterzoo.network.cache import default_folder
 from filterzoo.network.door import Door
-from filterzoo.network.transport import Clocks
+from filterzoo.network.time_limits import Clocks
 from filterzoo.outcome import Refusal
 from filterzoo.records import Artifact, Checkpoint
 from filterzoo_plugins.sources.medical import (

@@ -14,7 +14,7 @@ from tests.servers import WebServer, status
 from filterzoo.errors import Reason, Refused
 from filterzoo.licensing.licences import Licence, Policy
 from filterzoo.network.door import Door
-from filterzoo.network.transport import Clocks
+from filterzoo.network.time_limits import Clocks
 from filterzoo.outcome import Refusal
 from filterzoo.records import Checkpoint
 from filterzoo.vocabularies import COLUMNS

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-import fsspec
-
 from filterzoo.errors import StartError
 
 
@@ -70,6 +68,8 @@ def local_folder(url: str) -> Path | None:
     """The folder that a URL or path names on this machine; None where it is elsewhere."""
     parts = urlsplit(url)
     if parts.scheme in {"file", "local"}:
+        import fsspec  # noqa: PLC0415  # a path needs none
+
         return Path(fsspec.core.strip_protocol(url))
     return None if "://" in url else Path(url)
 
@@ -83,6 +83,8 @@ def check_url(url: str) -> None:
         )
     if "://" not in url:
         return
+    import fsspec  # noqa: PLC0415  # as above
+
     try:
         fsspec.get_filesystem_class(parts.scheme)
     except ImportError as error:

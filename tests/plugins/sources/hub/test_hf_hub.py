@@ -16,7 +16,7 @@ from tests.model_hub import TOKEN, ModelHub, Repo
 from filterzoo import Artifact, Checkpoint, Reason, Refused
 from filterzoo.licensing.licences import Licence
 from filterzoo.network.door import Door
-from filterzoo.network.transport import Clocks
+from filterzoo.network.time_limits import Clocks
 from filterzoo.outcome import Refusal
 from filterzoo_plugins.sources.hub.hf_hub import MAX_CONFIG, HfHubOptions, HfHubSource
 from filterzoo_plugins.sources.hub.weights import left_out, sets_of_weights

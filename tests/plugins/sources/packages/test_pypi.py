@@ -14,7 +14,7 @@ from filterzoo.errors import Reason, Refused, StartError
 from filterzoo.licensing.licences import Licence
 from filterzoo.network.cache import default_folder
 from filterzoo.network.door import Door
-from filterzoo.network.transport import Clocks
+from filterzoo.network.time_limits import Clocks
 from filterzoo.outcome import Refusal
 from filterzoo_plugins.sources.packages.index import PYPI, PackageIndex, configured_index
 from filterzoo_plugins.sources.packages.pypi import PypiOptions, PypiSource

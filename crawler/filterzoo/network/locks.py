@@ -1,0 +1,16 @@
+"""Locks of files, between threads and processes. Their library takes a moment to import, and few crawls need it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+
+def file_lock(path: Path) -> FileLock:
+    """A lock that ends with its process; use it as a context manager."""
+    from filelock import FileLock  # noqa: PLC0415  # see above
+
+    return FileLock(path, thread_local=False)
