@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ from filterzoo.crawl.pipeline import Order, dry_run, planned_sources
 from filterzoo.crawl.task import Task
 from filterzoo.errors import StartError
 from filterzoo.outcome import LedgerEntry
-from filterzoo.reporting.costs import Amount, Cost, cost_of, parse_rate, read_prices
+from filterzoo.reporting.costs import Amount, Cost, Room, cost_of, parse_rate, read_prices, room_of
 from filterzoo.reporting.levels import Level
 from filterzoo.reporting.summary import KEPT_FAILURES
-from filterzoo.reporting.terminal import cell, console, table
+from filterzoo.reporting.terminal import cell, console, printable, table
 
 PLAN_FAILURES = 20
 """Most failures of a dry run that are listed."""
@@ -51,13 +52,15 @@ def show_plan(
                 if found.is_failure and failed <= KEPT_FAILURES:
                     failures.append(found)
     cost = cost_of(amount, bytes_a_second, table_of_prices)
+    room = room_of(amount, order.work)
     if as_json:
         parts = {"failures": [_failure(entry) for entry in failures], "failures_left_out": failed - len(failures)}
-        typer.echo(json.dumps({"sources": sources, **parts, "cost": cost.document()}))
+        typer.echo(json.dumps({"sources": sources, **parts, "cost": cost.document(), "room": asdict(room)}))
     else:
         _print_plan(sources)
         _print_failures(failures, failed)
         _print_cost(amount, cost)
+        _print_room(amount, room, order)
     if failed:
         raise typer.Exit(1)
 
@@ -91,6 +94,15 @@ def _print_cost(amount: Amount, cost: Cost) -> None:
     parts += [say(number) for number, say in words if number is not None]
     more = f"; at least, since the sizes of {amount.unknown_sizes:,} are unknown" if amount.unknown_sizes else ""
     console().print(f"to fetch: {', '.join(parts)}{more}")
+
+
+def _print_room(amount: Amount, room: Room, order: Order) -> None:
+    """One line; nothing where nothing is kept, or where a shared store keeps it."""
+    if amount.checkpoints and room.free is not None:
+        place = printable(str(order.work.path), 200)
+        need = f"to keep: about {room.bytes:,} bytes, if all is convolutions in float32"
+        warning = ", which may be too little" if room.may_be_too_little else ""
+        console().print(f"{need}; {room.free:,} are free in {place}{warning}")
 
 
 def _failure(entry: LedgerEntry) -> dict[str, str | None]:

@@ -1,20 +1,22 @@
-"""Estimates the cost of a crawl from a dry run: bytes, requests, hours at a rate, money by a table of prices."""
+"""Estimates the cost of a crawl from a dry run: bytes, requests, room, hours at a rate, money by a table of prices."""
 
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from filterzoo.crawl.run_limits import stated_size
+from filterzoo.crawl.run_limits import LEAST_FREE, stated_size
 from filterzoo.crawl.task import Task
 from filterzoo.errors import StartError
 from filterzoo.files import text_of
 from filterzoo.manifests.manifest_yaml import YamlError, parse_yaml
 from filterzoo.network.addresses import is_http
+from filterzoo.store.workfolder import WorkFolder
 
 REQUESTS_OF_A_FILE = 2
 """Fewest requests for a file: one for its size and first bytes, one or more for the rest."""
@@ -65,6 +67,23 @@ class Amount:
 
 
 @dataclass(frozen=True, slots=True)
+class Room:
+    """The estimated size of a work folder, and the free space there, in bytes; `free` is None with a shared store.
+
+    bytes: the size of the files, right if all weights are float32 and of convolutions. Other layers take nothing,
+    16-bit weights twice as much.
+    """
+
+    bytes: int
+    free: int | None
+
+    @property
+    def may_be_too_little(self) -> bool:
+        """Whether less is free than the files have."""
+        return self.free is not None and self.free < self.bytes + LEAST_FREE
+
+
+@dataclass(frozen=True, slots=True)
 class Cost:
     """The estimate; a lower bound if sizes are unknown. None: no rate, or no table of prices, was given.
 
@@ -98,6 +117,14 @@ def cost_of(amount: Amount, rate: float | None, prices: Prices | None) -> Cost:
         + requests / 1000 * prices.thousand_requests
     )
     return Cost(requests, network, core_hours, node_hours, money, prices.currency)
+
+
+def room_of(amount: Amount, work: WorkFolder) -> Room:
+    """The room that the checkpoints of a dry run take in the work folder, which need not be there."""
+    if work.store_url is not None:
+        return Room(amount.bytes, None)
+    place = next(one for one in (work.path.absolute(), *work.path.absolute().parents) if one.is_dir())
+    return Room(amount.bytes, shutil.disk_usage(place).free)
 
 
 def parse_rate(text: str) -> float:

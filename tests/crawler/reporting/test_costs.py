@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 from tests.crawler.checkpoints import checkpoint
 from tests.program import filterzoo
 
+from filterzoo import plugins
+from filterzoo.commands.crawl_plan import show_plan
+from filterzoo.crawl.pipeline import Order
 from filterzoo.crawl.task import Task
 from filterzoo.errors import StartError
 from filterzoo.records import Artifact
 from filterzoo.reporting.costs import Amount, Cost, Prices, cost_of, parse_rate, read_prices
+from filterzoo.store.workfolder import WorkFolder
 
 EXAMPLE = Path(__file__).parents[3] / "deploy" / "prices.yaml"
 PRICES = "currency: EUR\ncore_seconds_per_gb: 20\ncore_seconds_per_checkpoint: 2\n"
@@ -86,8 +92,28 @@ def test_the_command_says_it(tmp_path: Path) -> None:
     (tmp_path / "prices.yaml").write_text(PRICES + "node_hour: 3600\n")
     asked = ("--dry-run", "--rate", "8Mbit/s", "--prices", "prices.yaml")
     ran = filterzoo("crawl", "m.yaml", *asked, cwd=tmp_path)
-    assert ran.out.splitlines()[-1] == (
+    assert ran.out.splitlines()[-2] == (
         "to fetch: 4,000,000,000 bytes, 2 requests, 1.11 hours at the rate, 0.02 core hours, 82.00 EUR"
     )
     assert filterzoo("crawl", "m.yaml", *asked, "--json", cwd=tmp_path).document["cost"]["money"] == pytest.approx(82)
     assert "add --dry-run" in filterzoo("crawl", "m.yaml", "--rate", "1GB/s", cwd=tmp_path).err
+
+
+@pytest.mark.parametrize(("free", "more"), [(17_000_000, ", which may be too little"), (17_000_000 + 4_000_000, "")])
+def test_the_room_is_estimated_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], free: int, more: str
+) -> None:
+    """The size of the files, beside what has to stay free."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, free))
+    (tmp_path / "a.pth").write_bytes(bytes(1_000_000))
+    (tmp_path / "m.yaml").write_text(f"name: m\nsources:\n  - {{source: local, paths: ['{tmp_path}/a.pth']}}\n")
+    work = WorkFolder(tmp_path / "new" / "work")
+    order = Order(manifests=(tmp_path / "m.yaml",), plugins=(), work=work, cache=tmp_path / "cache")
+    loaded = plugins.load(plugins.references())
+    show_plan(order, loaded, None, None, as_json=False)
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"to keep: about 1,000,000 bytes, if all is convolutions in float32; {free:,} are free in " in told
+    assert told.endswith(f"new/work{more}")
+    assert not (tmp_path / "new").exists()
+    show_plan(order, loaded, None, None, as_json=True)
+    assert json.loads(capsys.readouterr().out)["room"] == {"bytes": 1_000_000, "free": free}
