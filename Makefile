@@ -8,14 +8,14 @@ CONFIDENCE := build/confidence
 
 .PHONY: demo confidence-demo test test-all torture test-lowest lowest lock lint bench wheel docs docs-quickstart zoos clean
 
-# A stamp for each set of extras: neither command needs the other, and none installs twice.
+# A stamp file for each set of extras, so that nothing is installed twice.
 $(VENV)/pip-is-new:
 	$(PYTHON) -c 'import sys; sys.exit("FilterZoo needs Python 3.11 or newer; set PYTHON=python3.x") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	touch $@
 
-# Versions are those of requirements.lock, for development and CI; users get what pyproject.toml allows.
+# Development and CI use the versions of requirements.lock. Users get the versions that pyproject.toml allows.
 $(VENV)/has-%: $(VENV)/pip-is-new pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[$*]'
 	touch $@
@@ -30,7 +30,7 @@ demo: $(VENV)/has-report
 	@echo "A report, to open in a browser:"
 	$(BIN)/filterzoo report $(DEMO) -o build/report
 
-# Six pairs of normal and robust networks, on images that wheels bring: no network but the package index is asked.
+# Six pairs of normal and robust networks, trained on images from wheels. Needs only the package index.
 confidence-demo: $(VENV)/has-demo
 	$(BIN)/python -m filterzoo_evaluation.demo $(CONFIDENCE)
 	$(BIN)/filterzoo confidence $(CONFIDENCE)/logits/*.parquet --workdir $(CONFIDENCE)-work
@@ -40,10 +40,10 @@ confidence-demo: $(VENV)/has-demo
 	@echo "A report, to open in a browser; its section is #confidence:"
 	$(BIN)/filterzoo report $(CONFIDENCE)-data -o $(CONFIDENCE)-report
 
-# Tiers are markers, explained in pyproject.toml: `test` is all that a change may break, `test-all` the rest.
-# Sources are compiled once, also where Python may not write what it compiles.
-# Files start in the order of tests/costs.txt, the longest first. One process more than there are cores, or two: for a part
-# of the time tests wait for disks, clocks and processes, those of `test-all` for longer.
+# Tiers are markers, explained in pyproject.toml: `test` runs what a change may break, `test-all` the rest.
+# Sources are compiled once before, even if Python may not write bytecode later.
+# Test files start in the order of tests/costs.txt, the longest first. There are one or two processes more than cores,
+# because tests wait for disks, clocks and processes; those of `test-all` wait longer.
 CORES := $(shell $(PYTHON) -c 'import os; print(os.cpu_count() or 1)')
 PYTEST := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder --durations 5 --durations-min 10
 
@@ -55,26 +55,26 @@ test-all: $(VENV)/has-test $(VENV)/has-cluster
 	$(BIN)/python -m compileall -q crawler plugins publish analysis evaluation
 	$(PYTEST) -n $$(( $(CORES) + 2 )) -m 'slow or index or cluster'
 
-# 200,000 mutated files; kills, faults and power cuts (docs/reliability.md), the same for the same FILTERZOO_FAULTS_SEED.
-# Needs a C compiler. FILTERZOO_FAULTS_STRIDE=1 tries every fault at every call. The tests of one command run in one process.
+# 200,000 mutated files; kills, faults and power cuts (docs/reliability.md), reproducible by FILTERZOO_FAULTS_SEED.
+# Needs a C compiler. FILTERZOO_FAULTS_STRIDE=1 tries every fault at every call. All tests of a command run in one process.
 torture: $(VENV)/has-test
 	$(BIN)/python -m pytest -n logical --dist loadgroup -m torture tests/untrusted_files tests/faults
 
-# One file for every Python and platform. Run it after a change of dependencies in pyproject.toml, or to get newer versions.
+# A single file for all Pythons and platforms. Run it after changing dependencies in pyproject.toml, or for newer versions.
 RESOLVE := $(BIN)/uv pip compile --quiet pyproject.toml --all-extras --no-annotate
 lock: $(VENV)/has-dev
 	$(RESOLVE) --universal --python-version 3.11 --upgrade --output-file requirements.lock --custom-compile-command 'make lock'
 
-# The lowest versions that pyproject.toml allows can be had together; `make test-lowest` passes a part of the tests with those of
-# what crawl, publish and report need. Torch, timm and the libraries for NVIDIA GPUs (4 GB) are left out: these tests load none
-# (two that compare with torch are deselected).
-# A deprecation in an old version is no error here.
+# Checks that the lowest versions that pyproject.toml allows can be installed together. `make test-lowest` runs a part of the
+# tests with the lowest versions of what crawl, publish and report need. It leaves out torch, timm and the libraries for NVIDIA
+# GPUs (4 GB), which these tests do not load (two tests that compare with torch are deselected). Deprecation warnings of old
+# versions are no errors here.
 lowest: $(VENV)/has-dev
 	mkdir -p build
 	$(RESOLVE) --python-version 3.11 --resolution lowest-direct --output-file build/lowest.txt
 
 LOWEST := build/lowest/bin/python
-# The lowest Python where there is one, the one of $(VENV) otherwise.
+# The lowest supported Python if it is installed, else that of $(VENV).
 LOWEST_PYTHON := $(BIN)/uv python find --no-python-downloads 3.11 2>/dev/null || echo $(BIN)/python
 LOWEST_TOOLS := pytest pytest-timeout pytest-xdist hypothesis psutil starlette uvicorn
 LOWEST_TESTS := tests/crawler/manifests tests/crawler/dataset/test_loading.py tests/crawler/store/test_journal.py \
@@ -110,15 +110,15 @@ docs: $(VENV)/has-test
 	$(BIN)/python -m filterzoo.commands.pages docs
 	$(BIN)/python -m filterzoo.kit.reference docs/api.md
 
-# What the report says about the networks of `make demo`, in README and docs/quickstart.md. Needs the package index.
+# Writes the report's findings about the networks of `make demo` to README and docs/quickstart.md. Needs the package index.
 docs-quickstart: $(VENV)/has-report
 	mkdir -p build
 	$(BIN)/filterzoo crawl manifests/quickstart.yaml --workdir $(DEMO_WORK)
 	$(BIN)/filterzoo publish $(DEMO) --workdir $(DEMO_WORK)
 	$(BIN)/python -m filterzoo_analysis.digest $(DEMO) --readme README.md --page docs/quickstart.md
 
-# What each zoo lists at the pinned versions. Needs the package index; documents come from the cache once they were fetched,
-# and copies of them from FILTERZOO_CACHE/documents (`python -m filterzoo_plugins.coverage --help`).
+# Counts what each zoo lists at the pinned versions. Needs the package index. Fetched documents are cached, with copies in
+# FILTERZOO_CACHE/documents (`python -m filterzoo_plugins.coverage --help`).
 zoos: $(VENV)/has-test
 	$(BIN)/python -m filterzoo_plugins.coverage > docs/zoos.md
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Crawls what manifests name, then publishes what is new. It needs nothing from its environment but the settings file.
+# Crawls the manifests, then publishes what is new. All its settings are in the file SETTINGS.
 #
 #   filterzoo-crawl.sh SETTINGS MANIFEST...
 #
-# Exit code: 0 all well; 1 checkpoints failed or a zoo could not be listed, the others are published; 2 crawl or publish
-# could not do its work; 3 the last run is still working. Anything else is that of a command that was killed.
-# Where it is neither 0 nor 3, filterzoo-notify.sh tells.
+# Exit code: 0 success; 1 checkpoints failed or a zoo could not be listed, and the rest is published; 2 crawl or publish
+# failed; 3 the last run is still working. Any other code is that of a command that was killed.
+# For all codes except 0 and 3, filterzoo-notify.sh sends a notification.
 set -euo pipefail
 
 if [ $# -lt 2 ]; then
@@ -22,7 +22,7 @@ set +a
 : "${FILTERZOO:?is not set in $settings}" "${FILTERZOO_WORKDIR:?is not set in $settings}"
 : "${FILTERZOO_TARGET:?is not set in $settings}"
 
-# The crawl locks its work folder by itself; this lock holds from the first crawl to the end of its publication.
+# The crawl locks its work folder itself. This lock is held from the start of the crawl to the end of the publication.
 mkdir -p -- "$FILTERZOO_WORKDIR"
 exec 9> "$FILTERZOO_WORKDIR/schedule.lock"
 if ! flock --nonblock 9; then
@@ -31,14 +31,14 @@ if ! flock --nonblock 9; then
 fi
 
 # shellcheck disable=SC2329  # called by the trap
-tell() {
+notify() {
     code=$?
     if [ "$code" -ne 0 ] && [ "$code" -ne 3 ] && [ -z "${FILTERZOO_NOTIFIED:-}" ]; then
         "$here/filterzoo-notify.sh" "$settings" "exit code $code" 9>&- || echo "filterzoo-crawl.sh: nobody could be told" >&2
     fi
     exit "$code"
 }
-trap tell EXIT
+trap notify EXIT
 
 crawled=0
 "$FILTERZOO" crawl "$@" --workdir "$FILTERZOO_WORKDIR" ${FILTERZOO_METRICS:+--metrics "$FILTERZOO_METRICS"} 9>&- ||

@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# Tells somebody that a scheduled crawl failed: what `filterzoo status` says of the work folder, to a webhook, a program
-# or both, as the settings have it.
+# Reports a failed scheduled crawl: sends the output of `filterzoo status` to a webhook, a command, or both.
 #
 #   filterzoo-notify.sh SETTINGS WHAT_HAPPENED
 #
-# FILTERZOO_NOTIFY_URL is sent {"text": "..."}, which Slack, Mattermost, Teams and many others take; FILTERZOO_NOTIFY is
-# a command that reads the text. Where neither is set nothing is told but on standard error, which cron mails.
+# FILTERZOO_NOTIFY_URL gets {"text": "..."}, the format of Slack, Mattermost, Teams and many others. FILTERZOO_NOTIFY is a
+# command that reads the text. The text is also written to standard error, which cron mails.
 set -euo pipefail
 
 if [ $# -ne 2 ]; then
@@ -26,7 +25,7 @@ if [ -n "${FILTERZOO_NOTIFY:-}" ]; then
     printf '%s\n' "$text" | sh -c "$FILTERZOO_NOTIFY" || sent=1
 fi
 if [ -n "${FILTERZOO_NOTIFY_URL:-}" ]; then
-    # The address is a secret: it stays out of the list of processes.
+    # The URL is a secret, so it must not appear in the list of processes.
     printf '%s\n' "$text" | python3 -c '
 import json, os, sys, urllib.request
 body = json.dumps({"text": sys.stdin.read()}).encode()

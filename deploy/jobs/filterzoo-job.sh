@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# A crawl on a machine that is lent for one run: fetches the state, crawls, publishes, puts the state back.
+# A crawl on a machine that exists for a single run: fetches the state, crawls, publishes, and saves the state.
 #
 #   filterzoo-job.sh STATE TARGET MANIFEST_OR_URL
 #
-# STATE is a folder that outlives the machine, such as a mounted bucket. SQLite needs locks and fragments need renames,
-# which such folders seldom have, so the work itself is done on the machine's own disk. It is copied to STATE every
-# FILTERZOO_SYNC seconds (300), so that a machine that is taken away costs what came since, and again at the end, also
-# where the run is stopped (SIGTERM). Exit codes: see filterzoo-crawl.sh.
+# STATE is a folder that outlives the machine, such as a mounted bucket. Such folders seldom support the locks that SQLite
+# needs and the renames that fragments need, so the crawl works on the machine's own disk. The work folder is copied to
+# STATE every FILTERZOO_SYNC seconds (300), and again at the end, also after SIGTERM. If the machine is lost, only the
+# work since the last copy is lost. Exit codes: see filterzoo-crawl.sh.
 set -euo pipefail
 
 if [ $# -ne 3 ]; then
@@ -19,7 +19,7 @@ trap 'rm -rf -- "$local"' EXIT
 work=$local/work
 mkdir -p -- "$state/fragments" "$work/fragments"
 
-# Fragments never change, so what is there in the same size is there.
+# Fragments are immutable, so a file of the same size need not be copied.
 copy_fragments() {
     (cd -- "$1/fragments" && find . -type f -printf '%P\0') | while IFS= read -r -d '' path; do
         if [ "$(stat -c %s -- "$1/fragments/$path")" != "$(stat -c %s -- "$2/fragments/$path" 2> /dev/null)" ]; then
@@ -29,9 +29,9 @@ copy_fragments() {
     done
 }
 
-# The journal is taken before the fragments and put there after them: it names none then that is not there. SQLite
-# itself copies it, since the crawl may be writing to it.
-keep() {
+# The journal is read before the fragments are copied and written after them, so that it names no missing fragment. SQLite
+# makes the copy, because the crawl may be writing to the journal.
+save_state() {
     if [ ! -f "$work/journal.sqlite" ]; then return 0; fi
     rm -f -- "$local/journal"
     python3 -c '
@@ -45,14 +45,14 @@ with contextlib.closing(sqlite3.connect(sys.argv[1], timeout=60)) as source:
     cp -- "$local/journal" "$state/journal.sqlite"
 }
 
-keep_on() {
+save_periodically() {
     pause=''
     trap 'kill "$pause" 2> /dev/null || true; exit 0' TERM
     while true; do
         sleep "${FILTERZOO_SYNC:-300}" &
         pause=$!
         wait "$pause"
-        keep || echo "filterzoo-job.sh: the state could not be copied; tried again" >&2
+        save_state || echo "filterzoo-job.sh: the state could not be copied; tried again" >&2
     done
 }
 
@@ -69,21 +69,21 @@ if [ -f "$state/journal.sqlite" ]; then
 fi
 
 crawled=0
-# The token is for publishing; a crawl reads untrusted files and needs none.
+# The token is only for publishing. A crawl reads untrusted files and needs no token.
 env -u HF_TOKEN filterzoo crawl "$manifest" --workdir "$work" &
 crawl=$!
-keep_on &
-keeping=$!
+save_periodically &
+saving=$!
 trap 'kill -TERM "$crawl" 2> /dev/null || true' TERM INT
 wait "$crawl" || crawled=$?
-# A signal ends `wait` before it ends the crawl.
+# A signal ends `wait` before the crawl ends.
 while kill -0 "$crawl" 2> /dev/null; do
     crawled=0
     wait "$crawl" || crawled=$?
 done
-kill "$keeping" 2> /dev/null || true
-wait "$keeping" 2> /dev/null || true
-keep
+kill "$saving" 2> /dev/null || true
+wait "$saving" 2> /dev/null || true
+save_state
 if [ "$crawled" -gt 1 ]; then
     exit "$crawled"
 fi

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Schedules a weekly crawl on the Hub's own machines, with the `hf` program that is logged in (`hf auth login`).
+# Schedules a weekly crawl as a Job of the Hub, with the `hf` program, which must be logged in (`hf auth login`).
 #
 #   schedule.sh IMAGE BUCKET TARGET MANIFEST_URL [HF_OPTION...]
 #
-# IMAGE: what ../docker/Dockerfile builds, pushed where the Hub can pull it. BUCKET: user/name of a bucket that keeps the
-# state. TARGET: user/name of the data set. MANIFEST_URL: https://... of the manifest. HF_OPTION: --dry-run, --flavor, ...
-# The token is read from HF_TOKEN of this shell and kept by the Hub as a secret of the Job.
+# IMAGE: the image of ../docker/Dockerfile, in a registry that the Hub can pull from. BUCKET: user/name of the bucket for
+# the state. TARGET: user/name of the data set. MANIFEST_URL: https://... of the manifest. HF_OPTION: --dry-run, --flavor,
+# ... The token is read from HF_TOKEN in this shell; the Hub stores it as a secret of the Job.
 set -euo pipefail
 
 if [ $# -lt 4 ]; then

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Submits a crawl to a Ray cluster: submit.sh MANIFEST STORE [OPTION...]; RAY_API_SERVER_ADDRESS as `ray job` reads it.
+# Submits a crawl to a Ray cluster: submit.sh MANIFEST STORE [OPTION...]. RAY_API_SERVER_ADDRESS: see `ray job`.
 #
 #   RAY_API_SERVER_ADDRESS=http://127.0.0.1:8265 deploy/ray/submit.sh zoo.yaml s3://bucket/prefix --max-hours 20
 #
-# The manifest travels with the job. The job goes on without this terminal; submitted again it does what is missing.
+# The manifest is uploaded with the job. The job continues without this terminal. Submitted again, it does what is missing.
 set -euo pipefail
 if [ "$#" -lt 2 ]; then
   echo "usage: submit.sh MANIFEST STORE [OPTION of filterzoo crawl...]" >&2
