@@ -10,6 +10,7 @@ from filterzoo.measures.kernels import central_powers
 
 if TYPE_CHECKING:
     from filterzoo.layers.layer import Floats
+    from filterzoo.measures.kernels import Totals
 
 PROBES: Final = 32
 """Numbers of a layer that are kept."""
@@ -17,12 +18,22 @@ _ROUNDING: Final = 1e-20
 """Share of the sum of squares below which a scatter is rounding error."""
 
 
-def kurtosis(filters: Floats, peak: float) -> float | None:
+def kurtosis(filters: Floats, totals: Totals, peak: float) -> float | None:
     """n sum (w - mean)^4 / (sum (w - mean)^2)^2 over the numbers w of finite filters (n, k): 3 of a normal law.
 
-    peak: their largest absolute value; numbers are divided by it, so that no power vanishes. None where all are equal.
+    From the sums of powers where the mean is small, as it is in layers; where it is not, differences of such sums
+    would lose digits, and a second pass is made. totals: of the filters; peak: their largest absolute value. None where
+    all are equal.
     """
-    return kurtosis_of(filters.size, *central_powers(filters, peak)) if filters.size and peak > 0 else None
+    count = filters.size
+    if not count or peak <= 0:
+        return None
+    mean = totals.plain / count
+    squares = mean * totals.plain
+    if squares > totals.squares / 2:
+        return kurtosis_of(count, *central_powers(filters, peak))
+    fourth = totals.fourths - 4 * mean * totals.cubes + 6 * mean * mean * totals.squares - 3 * mean * mean * squares
+    return count * fourth / (totals.squares - squares) ** 2
 
 
 def kurtosis_of(count: int, second: float, fourth: float) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from filterzoo.layers.layer import Doubles, Floats
+
+Ints = npt.NDArray[np.int64]
 
 _DTYPES: Final = {
     letters: np.dtype(name) for letters, name in (("*f", "f4"), ("*d", "f8"), ("*i", "i8"), ("*h", "i4"), ("*u", "u4"))
@@ -28,13 +31,28 @@ def largest_bits(bits: npt.NDArray[np.uint32]) -> np.uint32:
     return result
 
 
-def sums_of_3x3(
-    filters: Floats, limit: float
-) -> tuple[float, float, int, Doubles, Doubles, Doubles, Doubles, npt.NDArray[np.int64]]:
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Over all numbers w of finite filters: sums of |w|, w, w^2, w^3, w^4, and how many filters are sparse."""
+
+    magnitudes: float
+    sparse_count: int
+    plain: float
+    squares: float
+    cubes: float
+    fourths: float
+
+    @classmethod
+    def of(cls, sums: Doubles) -> Totals:
+        """From the six numbers that a loop gives."""
+        return cls(float(sums[0]), int(sums[1]), *sums[2:].tolist())
+
+
+def sums_of_3x3(filters: Floats, limit: float) -> tuple[Totals, Doubles, Doubles, Doubles, Doubles, Ints]:
     """What one pass over finite C-ordered filters (n, 9) adds up; ValueError for filters of other sizes.
 
-    Sum of magnitudes; sum of squares; filters whose largest number is below `limit`; mean (9,) and upper triangle of m2
-    (45,) of the filters, and of the scaled filters; counts (9, COLUMNS) of the scaled filters' DCT coefficients.
+    Totals, sparse being those whose largest number is below `limit`; mean (9,) and upper triangle of m2 (45,) of the
+    filters, and of the scaled filters; counts (9, COLUMNS) of the scaled filters' DCT coefficients.
     """
     if filters.shape[1:] != (SIZE,):
         raise ValueError(f"filters of shape {filters.shape}, wanted (n, {SIZE})")
@@ -44,17 +62,17 @@ def sums_of_3x3(
         np.empty((SIZE, BLOCK), "i4"),
     )
     scratch = columns, peaks, *np.empty((2, SIZE, BLOCK)), bins, np.empty(LANES), *np.empty((2, SIZE))
-    sums, counts = np.zeros(3), np.zeros((SIZE, COLUMNS), np.int64)
+    sums, counts = np.zeros(6), np.zeros((SIZE, COLUMNS), np.int64)
     raw, scaled = (np.zeros(SIZE), np.zeros(PAIRS)), (np.zeros(SIZE), np.zeros(PAIRS))
     _call("sums_of_3x3", filters, len(filters), limit, *scratch, sums, *raw, *scaled, counts)
-    return float(sums[0]), float(sums[1]), int(sums[2]), *raw, *scaled, counts
+    return Totals.of(sums), *raw, *scaled, counts
 
 
-def sums_of_any(filters: Floats, limit: float) -> tuple[float, float, int]:
-    """Sum of magnitudes, sum of squares, and sparse filters, of finite C-ordered filters (n, k)."""
-    sums = np.zeros(3)
-    _call("sums_of_any", filters, *filters.shape, limit, np.empty(BLOCK), np.empty(LANES), sums)
-    return float(sums[0]), float(sums[1]), int(sums[2])
+def sums_of_any(filters: Floats, limit: float) -> Totals:
+    """The totals of finite C-ordered filters (n, k)."""
+    sums = np.zeros(6)
+    _call("sums_of_any", filters, *filters.shape, limit, *np.empty((2, BLOCK)), np.empty(LANES), sums)
+    return Totals.of(sums)
 
 
 def central_powers(filters: Floats, peak: float) -> tuple[float, float]:
@@ -90,6 +108,19 @@ def nearest_fit(logs: Doubles, alphas: Doubles) -> int:
     found = np.zeros(1, np.int64)
     _call("nearest_fit", logs, len(logs), alphas, found)
     return int(found[0])
+
+
+def eigenvalues_of(matrix: Doubles) -> Doubles | None:
+    """Of symmetric float64 (n, n), ascending; only the upper triangle is read, and it is destroyed.
+
+    None where they do not converge.
+    """
+    size, found = len(matrix), np.zeros(1, np.int64)
+    if matrix.shape != (size, size):
+        raise ValueError(f"a matrix of shape {matrix.shape} is not square")
+    values = np.empty(size)
+    _call("eigenvalues_of", matrix, size, values, np.empty((5, size)), found)
+    return np.sort(values) if found[0] else None
 
 
 def _call(name: str, *arguments: npt.NDArray[Any] | float) -> None:

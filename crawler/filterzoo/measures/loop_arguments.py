@@ -16,11 +16,12 @@ COLUMNS: Final = DCT_BINS + 1
 LOOPS: Final = {
     "largest_bits": "*u i *u",
     "sums_of_3x3": "*f i d *f *f *d *d *h *d *d *d *d *d *d *d *d *i",
-    "sums_of_any": "*f i i d *d *d *d",
+    "sums_of_any": "*f i i d *d *d *d *d",
     "central_powers": "*f i d *d *d *d",
     "cosines_of_small_groups": "*f i i i *d *d",
     "weighted_sum": "*f *d i *d i *d *d",
     "nearest_fit": "*d i *d *i",
+    "eigenvalues_of": "*d i *d *d *i",
 }
 """Each loop and its arguments: i and d are an int64 and a float64; * stands before a pointer to float32 (f), float64
 (d), int64 (i), int32 (h) or uint32 (u)."""

@@ -18,6 +18,7 @@ from numba import types
 
 from filterzoo.layers.layer import Doubles, Floats
 from filterzoo.measures.dct import DCT_BINS, DCT_LIMIT, DCT_SNAP
+from filterzoo.measures.eigenvalue_loops import eigenvalues_of
 from filterzoo.measures.loop_arguments import BLOCK, COLUMNS, LANES, LOOPS, PAIRS, SIZE
 
 Ints = npt.NDArray[np.int64]
@@ -182,9 +183,9 @@ def sums_of_3x3(  # noqa: PLR0917  # pointers have no sizes that could come with
 ) -> None:
     """What one pass over `count` finite float32 filters of nine numbers adds up; all of it is zero before.
 
-    result: sum of magnitudes, sum of squares, filters whose largest number is below `limit`. Then mean (9,) and upper
-    triangle of m2 (45,) of the filters, the same of the scaled filters, and counts, int64 (9, COLUMNS), of the scaled
-    filters' DCT coefficients. What ends in `_at` is scratch memory.
+    result: sum of magnitudes, filters whose largest number is below `limit`, and the sums of the first four powers of
+    the numbers. Then mean (9,) and upper triangle of m2 (45,) of the filters, the same of the scaled filters, and
+    counts, int64 (9, COLUMNS), of the scaled filters' DCT coefficients. What ends in `_at` is scratch memory.
     """
     filters, counts = _carray(pointer, (count, SIZE)), _carray(histogram, (SIZE, COLUMNS))
     columns, peaks = _carray(columns_at, (SIZE, BLOCK)), _carray(peaks_at, BLOCK)
@@ -193,7 +194,7 @@ def sums_of_3x3(  # noqa: PLR0917  # pointers have no sizes that could come with
     scratch = _carray(own_at, SIZE), _carray(change_at, SIZE), lanes
     mean, m2 = _carray(means, SIZE), _carray(squares_of, PAIRS)
     scaled_mean, scaled_m2 = _carray(scaled_means, SIZE), _carray(scaled_squares, PAIRS)
-    magnitudes, squares, sparse = 0.0, 0.0, 0
+    magnitudes, sparse, total, squares, cubes, fourths = 0.0, 0, 0.0, 0.0, 0.0, 0.0
     for first in range(0, count, BLOCK):
         used = min(BLOCK, count - first)
         _read_block(filters, first, used, columns, peaks)
@@ -202,19 +203,24 @@ def sums_of_3x3(  # noqa: PLR0917  # pointers have no sizes that could come with
         for j in range(SIZE):
             for b in range(BLOCK):
                 block[j, b] = np.float64(columns[j, b])
+                rows[j, b] = block[j, b] * block[j, b]
             magnitudes += _sum_of_magnitudes(block[j], lanes)
-            squares += _product(block[j], block[j], lanes)
+            total += _sum(block[j], lanes)
+            squares += _sum(rows[j], lanes)
+            cubes += _product(rows[j], block[j], lanes)
+            fourths += _product(rows[j], rows[j], lanes)
         _add_moments(block, used, first, mean, m2, scratch)
         _scale(columns, peaks, block)
         _count_coefficients(block, used, rows, bins, counts)
         _add_moments(block, used, first, scaled_mean, scaled_m2, scratch)
-    result[0], result[1], result[2] = magnitudes, squares, sparse
+    result[0], result[1], result[2] = magnitudes, sparse, total
+    result[3], result[4], result[5] = squares, cubes, fourths
 
 
 def sums_of_any(  # noqa: PLR0917  # as above
-    pointer: Any, count: int, size: int, limit: float, block_at: Any, lanes_at: Any, result: Any
+    pointer: Any, count: int, size: int, limit: float, block_at: Any, powers_at: Any, lanes_at: Any, result: Any
 ) -> None:
-    """Sum of magnitudes, sum of squares, and sparse filters, of finite float32 filters (count, size)."""
+    """Of finite float32 filters (count, size): the same six sums."""
     total, sparse = count * size, 0
     numbers = _carray(pointer, total)
     for place in range(count):
@@ -222,17 +228,23 @@ def sums_of_any(  # noqa: PLR0917  # as above
         for j in range(size):
             peak = max(peak, abs(numbers[place * size + j]))
         sparse += int(peak < limit)
-    block, lanes = _carray(block_at, BLOCK), _carray(lanes_at, LANES)
-    magnitudes, squares = 0.0, 0.0
+    block, powers, lanes = _carray(block_at, BLOCK), _carray(powers_at, BLOCK), _carray(lanes_at, LANES)
+    magnitudes, plain, squares, cubes, fourths = 0.0, 0.0, 0.0, 0.0, 0.0
     for first in range(0, total, BLOCK):
         used = min(BLOCK, total - first)
         for b in range(used):
             block[b] = np.float64(numbers[first + b])
         for b in range(used, BLOCK):
             block[b] = 0.0
+        for b in range(BLOCK):
+            powers[b] = block[b] * block[b]
         magnitudes += _sum_of_magnitudes(block, lanes)
-        squares += _product(block, block, lanes)
-    result[0], result[1], result[2] = magnitudes, squares, sparse
+        plain += _sum(block, lanes)
+        squares += _sum(powers, lanes)
+        cubes += _product(powers, block, lanes)
+        fourths += _product(powers, powers, lanes)
+    result[0], result[1], result[2] = magnitudes, sparse, plain
+    result[3], result[4], result[5] = squares, cubes, fourths
 
 
 def central_powers(  # noqa: PLR0917  # as above
@@ -336,6 +348,7 @@ def nearest_fit(logs: Any, count: int, alphas: Any, result: Any) -> None:
     result[0] = found
 
 
+_ELSEWHERE: Final = {"eigenvalues_of": eigenvalues_of}
 _pointer: Any = types.CPointer
 _TYPES: Final = {
     "i": types.int64,
@@ -355,7 +368,8 @@ def compiled() -> dict[str, tuple[str, bytes]]:
     for name, arguments in LOOPS.items():
         signature = tuple(_TYPES[letter] for letter in arguments.split())
         options: Any = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-        result = numba.njit(types.none(*signature), **options)(globals()[name]).overloads[signature]
+        loop = _ELSEWHERE.get(name) or globals()[name]
+        result = numba.njit(types.none(*signature), **options)(loop).overloads[signature]
         code = result.library
         found[name] = result.fndesc.llvm_func_name, code.codegen._tm.emit_object(code._final_module)  # noqa: SLF001  # Numba has no public way
     return found

@@ -24,7 +24,7 @@ import platformdirs
 
 from filterzoo.durable import whole_file
 
-_SOURCES: Final = ("loops.py", "loop_arguments.py", "dct.py", "machine_code.py")
+_SOURCES: Final = ("loops.py", "eigenvalue_loops.py", "loop_arguments.py", "dct.py", "machine_code.py")
 _CTYPES: Final[dict[str, Any]] = {"i": ctypes.c_int64, "d": ctypes.c_double}
 _UNUSED: Final = "NRT_MemInfo_call_dtor"
 """Frees the memory of loops that allocate: the code refers to it, but never calls it."""

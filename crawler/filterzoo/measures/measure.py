@@ -75,14 +75,15 @@ def measure_weights(weights: Floats, groups: int | None = 1, kind: Kind = Kind.C
     finite, counts = finite_filters(filters)
     sums: Sums = sums_of(finite, counts.peak, with_statistics=kernel == [3, 3])
     can_compare = counts.is_clean and not (groups is None and kind is Kind.DEPTHWISE)
+    has_spectrum = counts.is_clean and counts.peak > 0 and is_affordable(weights.shape, groups or 1)
     # The products of rows are computed once, for both measures that need them.
-    shared = can_compare and takes_row_products(weights.shape, groups or 1)
+    shared = has_spectrum and can_compare and takes_row_products(weights.shape, groups or 1)
     products = np.empty((out, out)) if shared else None
     direction = orthogonality(weights, groups or 1, products, counts.peak or 1.0) if can_compare else None
     if direction is None:
         products = None
     spectral = UNDEFINED
-    if counts.is_clean and counts.peak and is_affordable(weights.shape, groups or 1):
+    if has_spectrum:
         spectral = spectrum(eigenvalues(weights, counts.peak, products), counts.peak, sums.l2_norm)
     return layer_measure(
         counts,
@@ -90,7 +91,7 @@ def measure_weights(weights: Floats, groups: int | None = 1, kind: Kind = Kind.C
         direction,
         spectral,
         frequencies=_frequencies(finite, kernel, counts.peak, sums.raw),
-        kurtosis=kurtosis(finite, counts.peak),
+        kurtosis=None if sums.totals is None else kurtosis(finite, sums.totals, counts.peak),
         probe=probe(weights) if counts.is_clean else None,
     )
 

@@ -15,7 +15,7 @@ _ROWS: Final = 256
 """Rows of a tile. Only tiles on and above the diagonal are multiplied: small ones save work, large ones run faster."""
 _NUMBERS: Final = 2**21
 """Numbers of one operand at most: what bounds the memory, whatever the layer's shape."""
-_FEW: Final = 16
+FEW_ROWS: Final = 16
 """Rows of a group below which matrix products are not worthwhile."""
 MAX_PAIRS: Final = 2**28
 """Most ordered pairs of rows that are compared, in all groups (16,384 rows of one group) ..."""
@@ -47,7 +47,7 @@ def orthogonality(weights: Floats, groups: int, products: Doubles | None = None,
     if shape is None:
         return None
     layer = weights.reshape(shape)
-    if shape[1] <= _FEW and products is None:
+    if shape[1] <= FEW_ROWS and products is None:
         total, pairs = cosines_of_small_groups(layer)
     else:
         found = [_absolute_cosines(rows, products, peak) for rows in layer]
@@ -62,6 +62,7 @@ def _absolute_cosines(rows: Floats, kept: Doubles | None, peak: float) -> tuple[
     # Divided by its largest number, no row's squares overflow or vanish, whatever the layer's magnitude.
     divisors: Floats = np.where(peaks == 0, np.float32(1), peaks)[:, None]
     inverse = np.empty(len(rows))
+    scales = divisors.astype(np.float64) / peak
     total = 0.0
     # From the last tile up: the product of a tile with itself gives its rows' lengths, for the tiles that follow.
     for i in reversed(range(0, len(rows), side)):
@@ -70,11 +71,9 @@ def _absolute_cosines(rows: Floats, kept: Doubles | None, peak: float) -> tuple[
             right = left if j == i else rows[j : j + side] / divisors[j : j + side]
             products: Floats = np.matmul(left, right.T)
             if kept is not None:
-                scale = (
-                    divisors[i : i + side].astype(np.float64) / peak,
-                    divisors[j : j + side].astype(np.float64) / peak,
-                )
-                kept[i : i + side, j : j + side] = products * scale[0] * scale[1].T
+                tile = kept[i : i + side, j : j + side]
+                np.multiply(products, scales[i : i + side], out=tile)
+                tile *= scales[j : j + side].T
             if j == i:
                 squares = products.diagonal()
                 inverse[i : i + side] = 1 / np.sqrt(np.maximum(squares.astype(np.float64), 1.0))

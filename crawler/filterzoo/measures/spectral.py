@@ -8,20 +8,27 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from filterzoo.measures.kernels import nearest_fit
+from filterzoo.measures.kernels import eigenvalues_of, nearest_fit
+from filterzoo.measures.orthogonality import FEW_ROWS
 
 if TYPE_CHECKING:
     from filterzoo.layers.layer import Doubles, Floats
 
-MAX_SIDE: Final = 4096
-"""Most rows and columns of the Gram matrix whose eigenvalues are taken."""
-MAX_SHARE: Final = 0.35
-"""Largest cost of a spectrum relative to a layer's other measures, by the estimate of `is_affordable`: 3x3 layers of
-512 channels on both sides have one."""
-_SMALL: Final = 5e5
-"""Cost in nanoseconds that is allowed for any layer's spectrum."""
+MAX_SIDE: Final = 256
+"""Most rows of the Gram matrix whose eigenvalues are taken."""
+MAX_SHARE: Final = 0.5
+"""Largest cost of a layer's spectrum relative to its other measures, both estimated by `is_affordable`. The wide layers,
+which most of a network's time goes to, have no spectrum: so all spectra cost a much smaller share of all measures."""
+_SMALL: Final = 600.0
+"""Microseconds that are allowed for any layer's spectrum."""
+LARGEST_IN_LOOPS: Final = 160
+"""Rows of a Gram matrix up to which the loops of `eigenvalue_loops` are faster than LAPACK."""
 FEWEST_VALUES: Final = 50
 """Singular values from which on the power law is fitted, as WeightWatcher's default has it."""
+_SMALL_VALUE: Final = 1e-5
+"""Eigenvalues below this share of the largest are small: others are changed by float32 products by 1 % at most ..."""
+_FEW: Final = 1 / 16
+"""... and so few small ones change the effective rank by 1e-4 of it at most."""
 _ROWS: Final = 4096
 """Rows converted to float64 at a time."""
 _NUMBERS: Final = 2**21
@@ -46,38 +53,78 @@ UNDEFINED: Final = Spectrum()
 
 
 def takes_row_products(shape: tuple[int, ...], groups: int) -> bool:
-    """Whether the products of rows that the orthogonality makes are the Gram matrix that is needed here."""
+    """Whether the orthogonality makes the products of rows that are the Gram matrix needed here."""
     out, numbers = shape[0], math.prod(shape)
-    return groups == 1 and 1 < out <= numbers // max(1, out) and is_affordable(shape, groups)
+    return groups == 1 and FEW_ROWS < out <= numbers // max(1, out)
 
 
 def is_affordable(shape: tuple[int, ...], groups: int) -> bool:
     """Whether a layer's spectrum costs at most MAX_SHARE of its other measures, or next to nothing.
 
-    Eigenvalues cost the cube of the smaller side, the other measures about the number of weights: for wide pointwise
-    layers the spectrum would cost more than all else. Estimated from the shape alone, so that a column's nulls are the
-    same on every machine: nanoseconds, as measured on one core.
+    Eigenvalues cost the cube of the smaller side, the other measures about the number of weights: for wide layers the
+    spectrum would cost more than all else. Estimated from the shape alone, so that a column's nulls are the same on
+    every machine.
     """
     out, numbers = shape[0], math.prod(shape)
-    columns = numbers // max(1, out)
-    side = min(out, columns)
+    side = min(out, numbers // max(1, out))
     if side > MAX_SIDE:
         return False
-    others = numbers * (12.0 if shape[2:] == (3, 3) else 4.0)
-    others += 0.0145 * out * out * columns / groups
-    own = 0.105 * side**3 + (5.0 * side**2 if side >= FEWEST_VALUES else 0.0)
-    if groups != 1 or out > columns:
-        own += 0.027 * side * numbers
-    return own <= max(_SMALL, MAX_SHARE * others)
+    return cost(shape, groups) <= max(_SMALL, MAX_SHARE * cost_of_others(shape, groups))
+
+
+def cost(shape: tuple[int, ...], groups: int) -> float:
+    """Microseconds of a layer's spectrum on one core, as estimated."""
+    out, numbers = shape[0], math.prod(shape)
+    side = min(out, numbers // max(1, out))
+    found = 50.0 + (40.0 if side >= FEWEST_VALUES else 0.0)
+    found += 0.75 * side + 2.4e-4 * side**3 if side <= LARGEST_IN_LOOPS else 60.0 + 950.0 * (side / 160) ** 2.35
+    return found if takes_row_products(shape, groups) else found + 12.0 + 0.0022 * numbers + 2.6e-5 * side * numbers
+
+
+def cost_of_others(shape: tuple[int, ...], groups: int) -> float:
+    """Microseconds of a layer's other measures: by number, and by pair of rows of one group."""
+    out, numbers = shape[0], math.prod(shape)
+    pairs = out * (out // groups) if out > groups else 0
+    products = pairs * (numbers // max(1, out))
+    if shape[2:] == (3, 3):
+        return 264.0 + 0.0085 * numbers + 0.006 * pairs + 9e-6 * products
+    return 88.0 + 0.0053 * numbers + 0.0017 * pairs + 6e-6 * products
 
 
 def eigenvalues(weights: Floats, peak: float, products: Doubles | None = None) -> Doubles:
     """Of the smaller Gram matrix of finite float32 (out, in/groups, *kernel), divided by `peak`: ascending.
 
-    products: float64 (out, out), on and above the diagonal the products of rows that were divided by `peak`, if they
-    were computed.
+    products: float64 (out, out), on and above the diagonal the float32 products of rows that were divided by `peak`, if
+    they were computed. They are not taken where they `lose_digits`.
     """
-    gram = _gram(weights.reshape(weights.shape[0], -1), peak) if products is None else products
+    if products is not None:
+        found = _eigenvalues(products)
+        if not lose_digits(found, products.diagonal()):
+            return found
+    return _eigenvalues(_gram(weights.reshape(weights.shape[0], -1), peak))
+
+
+def lose_digits(ascending: Doubles, squares: Doubles) -> bool:
+    """Whether a matrix has many small eigenvalues that the rounding of float32 products would hide.
+
+    ascending: eigenvalues of a Gram matrix of such products; squares: its diagonal, the squared lengths of rows. Each
+    row that is short makes one small eigenvalue, which has all its digits, since rows are scaled one by one before they
+    are multiplied. Further ones are of rows that nearly depend on each other: there the rounding, about 1e-7 of the
+    largest, would count as rank.
+    """
+    limit = _SMALL_VALUE * float(ascending[-1])
+    small = int(np.searchsorted(ascending, limit))
+    if small <= _FEW * len(ascending):
+        return False
+    return small - int((squares < 10 * limit).sum()) > _FEW * len(ascending)
+
+
+def _eigenvalues(gram: Doubles) -> Doubles:
+    """Ascending, of a symmetric matrix whose upper triangle is read."""
+    if len(gram) <= LARGEST_IN_LOOPS:
+        values = eigenvalues_of(gram.copy())
+        if values is not None:
+            return values
     found: Doubles = np.asarray(np.linalg.eigvalsh(gram, UPLO="U"), np.float64)
     return found
 

@@ -39,7 +39,10 @@ class FilterCounts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sums:
-    """The sums of one pass. The last three are None for kernels other than 3x3; histogram: int64 (9, 70)."""
+    """The sums of one pass. raw to histogram, int64 (9, 70), are None for kernels other than 3x3.
+
+    totals: sums of powers, None on a GPU.
+    """
 
     l1_norm: float
     l2_norm: float
@@ -47,18 +50,20 @@ class Sums:
     raw: Moments | None = None
     scaled: Moments | None = None
     histogram: npt.NDArray[np.int64] | None = None
+    totals: kernels.Totals | None = None
 
 
 def sums_of(filters: Floats, peak: float, *, with_statistics: bool) -> Sums:
     """Norms and sparse filters of finite filters (n, k); with statistics, moments and histogram of 3x3 filters too."""
     limit = sparse_limit(peak)
     if not with_statistics:
-        magnitudes, squares, sparse = kernels.sums_of_any(filters, limit)
-        return Sums(magnitudes, math.sqrt(squares), sparse)
-    magnitudes, squares, sparse, mean, m2, scaled_mean, scaled_m2, counts = kernels.sums_of_3x3(filters, limit)
+        totals = kernels.sums_of_any(filters, limit)
+        return Sums(totals.magnitudes, math.sqrt(totals.squares), totals.sparse_count, totals=totals)
+    totals, mean, m2, scaled_mean, scaled_m2, counts = kernels.sums_of_3x3(filters, limit)
     counts[:, -2] += counts[:, -1]
     raw, scaled = Moments(len(filters), mean, unpack(m2)), Moments(len(filters), scaled_mean, unpack(scaled_m2))
-    return Sums(magnitudes, math.sqrt(squares), sparse, raw, scaled, counts[:, :-1])
+    norms = totals.magnitudes, math.sqrt(totals.squares)
+    return Sums(*norms, totals.sparse_count, raw, scaled, counts[:, :-1], totals)
 
 
 def sparse_limit(peak: float) -> float:

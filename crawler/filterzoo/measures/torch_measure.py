@@ -11,7 +11,7 @@ import torch
 from filterzoo.layers.shapes import check_groups
 from filterzoo.measures.descent import kurtosis_of, probe
 from filterzoo.measures.frequency import basis_of, energy_of_moments, frequency_energy, is_measured
-from filterzoo.measures.spectral import UNDEFINED, is_affordable, spectrum, takes_row_products
+from filterzoo.measures.spectral import UNDEFINED, is_affordable, lose_digits, spectrum, takes_row_products
 from filterzoo.measures.sums import FilterCounts, layer_measure
 from filterzoo.measures.torch_orthogonality import orthogonality
 from filterzoo.measures.torch_sweep import Blocks, sweep
@@ -48,15 +48,15 @@ def measure_weights(
     blocks = Blocks(tensor.reshape(out * inputs if numbers else 0, numbers), max(1, block))
     sums = sweep(blocks, with_statistics=kernel == [3, 3])
     can_compare = blocks.is_clean and not (groups is None and kind is Kind.DEPTHWISE)
-    shared = can_compare and takes_row_products(weights.shape, groups or 1)
+    has_spectrum = blocks.is_clean and blocks.peak > 0 and is_affordable(weights.shape, groups or 1)
+    shared = has_spectrum and can_compare and takes_row_products(weights.shape, groups or 1)
     products = torch.empty(out, out, dtype=torch.float64, device=tensor.device) if shared else None
     direction = orthogonality(tensor, groups or 1, products, blocks.peak or 1.0) if can_compare else None
     if direction is None:
         products = None
     spectral = UNDEFINED
-    if blocks.is_clean and blocks.peak and is_affordable(weights.shape, groups or 1):
-        gram = _gram(tensor.reshape(out, -1), blocks.peak) if products is None else products
-        spectral = spectrum(torch.linalg.eigvalsh(gram, UPLO="U").cpu().numpy(), blocks.peak, sums.l2_norm)
+    if has_spectrum:
+        spectral = spectrum(_eigenvalues(tensor.reshape(out, -1), blocks.peak, products), blocks.peak, sums.l2_norm)
     counts = FilterCounts(
         n_finite=blocks.n_finite, nan_count=blocks.nan_count, inf_count=blocks.inf_count, peak=blocks.peak
     )
@@ -69,6 +69,16 @@ def measure_weights(
         kurtosis=_kurtosis(blocks, numbers),
         probe=probe(weights) if blocks.is_clean else None,
     )
+
+
+def _eigenvalues(matrix: torch.Tensor, peak: float, products: torch.Tensor | None) -> Doubles:
+    """See `spectral.eigenvalues`."""
+    if products is not None:
+        found: Doubles = torch.linalg.eigvalsh(products, UPLO="U").cpu().numpy()
+        if not lose_digits(found, products.diagonal().cpu().numpy()):
+            return found
+    values: Doubles = torch.linalg.eigvalsh(_gram(matrix, peak), UPLO="U").cpu().numpy()
+    return values
 
 
 def _kurtosis(blocks: Blocks, numbers: int) -> float | None:

@@ -20,6 +20,14 @@ def test_the_kurtosis_is_scipys(shape, scale, on_torch):
     assert found.kurtosis == pytest.approx(expected, rel=1e-10)
 
 
+@pytest.mark.parametrize("mean", [0.9, -1.1, 30.0, 1e4])
+@pytest.mark.parametrize("shape", [(8, 40, 3, 3), (300, 7, 1, 1)])
+def test_a_mean_that_is_large_against_the_spread_costs_no_digits(shape, mean):
+    weights = (np.random.default_rng(2).standard_t(3, size=shape) + mean).astype(np.float32)
+    expected = kurtosis(weights.astype(np.float64), axis=None, fisher=False)
+    assert measure_weights(weights).kurtosis == pytest.approx(expected, rel=1e-10)
+
+
 @pytest.mark.parametrize("on_torch", [False, True])
 def test_filters_that_are_not_finite_are_left_out(on_torch):
     weights = np.random.default_rng(1).normal(size=(6, 5, 3, 3)).astype(np.float32)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.fft import dctn
 
-from filterzoo.measures import spectral
+from filterzoo.measures import kernels, spectral, torch_measure
 from filterzoo.measures.measure import measure_weights
 from filterzoo.records import Kind
 
@@ -66,13 +66,30 @@ def test_the_fit_is_weightwatchers():
     assert spectral.power_law_alpha(np.arange(1.0, 50.0)) is None
 
 
-def test_a_matrix_of_low_rank():
+@pytest.mark.parametrize("on_torch", [False, True])
+@pytest.mark.parametrize("shape", [(70, 10, 3, 3), (120, 60, 3, 3), (240, 8, 3, 3)])
+@pytest.mark.parametrize("rank", [3, 40])
+def test_a_matrix_of_low_rank(shape, rank, on_torch):
+    """The rounding of the float32 products that the orthogonality makes must not count as rank."""
     rng = np.random.default_rng(5)
-    weights = (rng.normal(size=(70, 3)) @ rng.normal(size=(3, 90))).reshape(70, 10, 3, 3).astype(np.float32)
-    found = measure_weights(weights)
-    assert 1 <= found.stable_rank <= 3
-    assert found.effective_rank < 3.1
+    rows, columns = shape[0], int(np.prod(shape[1:]))
+    weights = (rng.normal(size=(rows, rank)) @ rng.normal(size=(rank, columns))).reshape(shape).astype(np.float32)
+    found = torch_measure.measure_weights(weights, device="cpu") if on_torch else measure_weights(weights)
+    values = np.linalg.svd(weights.reshape(rows, -1).astype(np.float64), compute_uv=False)
+    share = values / values.sum()
+    assert found.effective_rank == pytest.approx(np.exp(-(share * np.log(share)).sum()), rel=1e-5)
+    assert found.stable_rank <= rank
     assert found.power_law_alpha is None
+
+
+def test_rows_that_are_nearly_zero_keep_the_shared_products(monkeypatch):
+    weights = heavy((90, 30, 3, 3))
+    weights[::2] *= np.float32(1e-9)
+    values = np.linalg.svd(weights.reshape(90, -1).astype(np.float64), compute_uv=False)
+    share = values / values.sum()
+    monkeypatch.setattr(spectral, "_gram", None)
+    found = measure_weights(weights)
+    assert found.effective_rank == pytest.approx(np.exp(-(share * np.log(share)).sum()), rel=1e-6)
 
 
 @pytest.mark.parametrize("fill", [0.0, np.nan])
@@ -85,12 +102,77 @@ def test_what_has_no_spectrum_has_none(fill):
 
 def test_a_spectrum_that_would_cost_too_much_is_none(monkeypatch):
     assert measure_weights(heavy((512, 512, 1, 1))).spectral_norm is None
-    assert measure_weights(heavy((256, 256, 3, 3))).spectral_norm is not None
-    assert spectral.is_affordable((512, 512, 3, 3), 1)
+    assert measure_weights(heavy((160, 160, 3, 3))).spectral_norm is not None
+    assert spectral.is_affordable((256, 256, 3, 3), 1)
+    assert not spectral.is_affordable((257, 257, 3, 3), 1)
     monkeypatch.setattr(spectral, "MAX_SIDE", 16)
     assert measure_weights(heavy((17, 2, 3, 3))).spectral_norm is None
     assert measure_weights(heavy((16, 2, 3, 3))).spectral_norm is not None
     assert measure_weights(heavy((40, 1, 3, 3))).spectral_norm is not None
+
+
+def dense_blocks():
+    """The convolutions of DenseNet-121, which has hundreds of small matrices and no large ones."""
+    width, shapes = 64, [(64, 3, 7, 7)]
+    for count in (6, 12, 24, 16):
+        for _ in range(count):
+            shapes += [(128, width, 1, 1), (32, 128, 3, 3)]
+            width += 32
+        if count < 16 or width < 1000:
+            shapes.append((width // 2, width, 1, 1))
+            width //= 2
+    return shapes
+
+
+def basic_blocks():
+    """Of ResNet-18."""
+    shapes, before = [(64, 3, 7, 7), *[(64, 64, 3, 3)] * 4], 64
+    for width in (128, 256, 512):
+        shapes += [(width, before, 3, 3), *[(width, width, 3, 3)] * 3, (width, before, 1, 1)]
+        before = width
+    return shapes
+
+
+@pytest.mark.parametrize("shapes", [dense_blocks(), basic_blocks()], ids=["densenet121", "resnet18"])
+def test_the_spectra_of_a_network_are_estimated_to_cost_less_than_a_third(shapes):
+    """By the estimates of the rule itself; `benchmarks.spectra` takes the time."""
+    affordable = [shape for shape in shapes if spectral.is_affordable(shape, 1)]
+    spectra = sum(spectral.cost(shape, 1) for shape in affordable)
+    others = sum(spectral.cost_of_others(shape, 1) for shape in shapes)
+    assert len(affordable) >= len(shapes) / 2
+    assert 0.02 < spectra / others < 0.3
+
+
+SYMMETRIC = {
+    "full": lambda rng, n: rng.standard_normal((n, n + 3)),
+    "one direction": lambda rng, n: np.outer(rng.standard_normal(n), rng.standard_normal(n + 3)),
+    "rows of 20 magnitudes": lambda rng, n: rng.standard_normal((n, n)) * 10.0 ** -rng.uniform(0, 20, (n, 1)),
+    "all equal": lambda _, n: np.eye(n),
+    "one number": lambda _, n: np.eye(n) * (np.arange(n) == n // 2),
+    "nothing": lambda _, n: np.zeros((n, n)),
+    "integers": lambda rng, n: rng.integers(-1, 2, size=(n, n)).astype(float),
+    "nearly equal rows": lambda rng, n: np.ones((n, 5)) + 1e-6 * rng.standard_normal((n, 5)),
+    "pairs of rows": lambda rng, n: np.repeat(rng.standard_normal((n, 7)), 2, axis=0)[:n],
+}
+
+
+@pytest.mark.parametrize("kind", SYMMETRIC)
+@pytest.mark.parametrize("size", [1, 2, 3, 17, 64, spectral.LARGEST_IN_LOOPS])
+def test_eigenvalues_are_lapacks(kind, size):
+    rows = SYMMETRIC[kind](np.random.default_rng(size), size)
+    matrix = np.ascontiguousarray(rows @ rows.T)
+    expected = np.linalg.eigvalsh(matrix)
+    found = kernels.eigenvalues_of(np.triu(matrix))
+    assert np.abs(found - expected).max() <= 1e-13 * max(expected[-1], 1.0)
+    assert (np.diff(found) >= 0).all()
+
+
+def test_eigenvalues_that_do_not_converge_are_left_to_lapack():
+    matrix = np.diag(np.arange(1.0, 5.0))
+    matrix[0, 1] = np.nan
+    assert kernels.eigenvalues_of(matrix.copy()) is None
+    with pytest.raises(ValueError, match="not square"):
+        kernels.eigenvalues_of(np.ones((2, 3)))
 
 
 def test_orthogonality_is_what_it_was_without_the_shared_products(monkeypatch):
