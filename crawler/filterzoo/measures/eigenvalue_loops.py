@@ -93,9 +93,10 @@ def _shift(first: float, second: float, square: float) -> float:
 
 @numba.njit(error_model="numpy")
 def _sweep(diagonal: Doubles, squares: Doubles, first: int, last: int) -> None:
-    """One step of the QL method without square roots on rows first to last (Parlett, Symmetric Eigenvalue Problem, 8.15).
+    """One step of the QL method without square roots on rows first to last.
 
-    As LAPACK's dsterf, but that the next pivot does not wait for two divisions in turn.
+    Parlett, The Symmetric Eigenvalue Problem, 8.15. As LAPACK's dsterf, but that the next pivot does not wait for two
+    divisions in turn.
     """
     shift = _shift(diagonal[first], diagonal[first + 1], squares[first])
     cosine, sine, corner = 1.0, 0.0, diagonal[last] - shift

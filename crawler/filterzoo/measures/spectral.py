@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 MAX_SIDE: Final = 256
 """Most rows of the Gram matrix whose eigenvalues are taken."""
 MAX_SHARE: Final = 0.5
-"""Largest cost of a layer's spectrum relative to its other measures, both estimated by `is_affordable`. The wide layers,
-which most of a network's time goes to, have no spectrum: so all spectra cost a much smaller share of all measures."""
+"""Largest cost of a layer's spectrum relative to its other measures, both estimated. The wide layers, which most of a
+network's time goes to, have no spectrum: so all spectra of a network cost a much smaller share."""
 _SMALL: Final = 600.0
 """Microseconds that are allowed for any layer's spectrum."""
 LARGEST_IN_LOOPS: Final = 160
