@@ -88,7 +88,7 @@ def _shift(first: float, second: float, square: float) -> float:
     beside = np.sqrt(square)
     half = (second - first) / (2 * beside)
     root = np.sqrt(half * half + 1.0)
-    return first - beside / (half + (root if half >= 0 else -root))
+    return float(first - beside / (half + (root if half >= 0 else -root)))
 
 
 @numba.njit(error_model="numpy")
