@@ -38,10 +38,12 @@ def with_architecture(tensors: Sequence[Tensor], architectures: Iterable[Mapping
     for operations in architectures:
         for names in _without_prefixes([tensor.name for tensor in tensors]):
             if _fits(names, tensors, operations):
-                told = tuple(_described(tensor, operations[name]) for name, tensor in zip(names, tensors, strict=True))
+                described = tuple(
+                    _described(tensor, operations[name]) for name, tensor in zip(names, tensors, strict=True)
+                )
                 # A plugin may return a plain mapping.
                 return DescribedFile(
-                    told, getattr(operations, "activation", None), getattr(operations, "pooling", None)
+                    described, getattr(operations, "activation", None), getattr(operations, "pooling", None)
                 )
     return DescribedFile(tuple(tensors))
 
