@@ -98,11 +98,11 @@ class CrawlLog:
                 self._print(json.dumps({"time": _now(), "event": "running", **run, **asdict(running)}))
             else:
                 nodes = [f"{printable(node, 60)} {len(names)}" for node, names in running.nodes.items()]
-                told = [
+                nodes = [
                     *nodes[:SHOWN_NODES],
                     *([f"{len(nodes) - SHOWN_NODES} nodes more"] if nodes[SHOWN_NODES:] else []),
                 ]
-                self._print(f"running  {', '.join(told) or 'nothing yet'}; {running.waiting} wait; {self._counts()}")
+                self._print(f"running  {', '.join(nodes) or 'nothing yet'}; {running.waiting} wait; {self._counts()}")
 
     def _show_nodes(self, running: Running, bar: Progress) -> None:
         """A line for each node below the bar."""
