@@ -1,7 +1,7 @@
-"""Reads MXNet's parameter files: the NDArray lists that `mx.nd.save`, Module and Gluon write.
+"""Reads MXNet's parameter files: the NDArray lists written by `mx.nd.save`, Module and Gluon.
 
 The layout: `NDArray::Save` and `NDArray::Load` in src/ndarray/ndarray.cc of MXNet 1.9. All numbers are little-endian:
-a magic and 8 reserved bytes, the number of arrays, the arrays, the number of names, the names. MXNet 2 writes npz.
+magic bytes and 8 reserved bytes, the number of arrays, the arrays, the number of names, the names. MXNet 2 writes npz.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ MAX_NAME_BYTES = 1 << 16
 
 _MAGIC = struct.pack("<QQ", 0x112, 0)
 _FIRST, _SECOND, _THIRD = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
-"""First fields of an array by version: 64-bit sides; also a storage type; NumPy's shapes.
+"""First fields of an array, by version: 64-bit sides; also a storage type; NumPy shapes.
 
-Older versions: only a rank.
+Older versions have only a rank.
 """
 _DENSE, _ROW_SPARSE, _CSR = 0, 1, 2
 _INDEX_ARRAYS = {_DENSE: 0, _ROW_SPARSE: 1, _CSR: 2}
 _DTYPES = ("F32", "F64", "F16", "U8", "I32", "I8", "I64", "BOOL", "I16", "U16", "U32", "U64", "BF16")
-"""By the number that MXNet gives to a type."""
+"""Indexed by MXNet's number of the type."""
 _LEAST_ARRAY_BYTES, _LEAST_NAME_BYTES = 4, 8
 
 
 class MXNet(Format):
-    """A `.params` file, with names or without. Dense arrays are read; sparse ones are listed as bytes."""
+    """A `.params` file, with or without names. Dense arrays are read; sparse arrays are listed as bytes."""
 
     name = "mxnet"
     framework: ClassVar[str | None] = "mxnet"
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """By the magic of a list and the reserved zeros after it."""
+        """By the magic bytes of a list and the reserved zeros after them."""
         del name
         return head.startswith(_MAGIC)
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
-        """Every array that has a shape, in the order of the file; one without a name is named by its index."""
+        """Every array with a shape, in file order; an array without a name is named by its index."""
         reader = SequentialReader(file, len(_MAGIC))
         arrays = [_array(reader) for _ in range(_count(reader, _LEAST_ARRAY_BYTES))]
         names = _names(reader, len(arrays))
@@ -57,7 +57,7 @@ class MXNet(Format):
 
 
 def _count(reader: SequentialReader, least: int) -> int:
-    """The number of items that follow; Refused where the rest of the file is too short for them."""
+    """The number of items that follow; Refused if the rest of the file is too short for them."""
     where = f"byte {reader.position}"
     count: int = reader.unpack("<Q")[0]
     if count * least > reader.left:
@@ -68,7 +68,7 @@ def _count(reader: SequentialReader, least: int) -> int:
 
 
 def _array(reader: SequentialReader) -> Tensor | None:
-    """The next array, without its name; None for one that has no shape and so no elements."""
+    """The next array, without its name; None for one without a shape, and so without elements."""
     where = f"byte {reader.position}"
     (magic,) = reader.unpack("<I")
     if magic not in {_SECOND, _THIRD}:
@@ -110,7 +110,7 @@ def _sparse(
 
 
 def _shape(reader: SequentialReader, *, may_be_unknown: bool = False) -> tuple[int, ...] | None:
-    """A rank and its sides of 64 bits; None where it is not known."""
+    """A rank and its 64-bit sides; None if the shape is unknown."""
     (rank,) = reader.unpack("<i")
     if rank == -1 and may_be_unknown:
         return None
@@ -152,7 +152,7 @@ def _take(reader: SequentialReader, length: int, where: str) -> Span:
 
 
 def _names(reader: SequentialReader, arrays: int) -> list[str]:
-    """One name for each array, or a number for each where the file has no names."""
+    """One name for each array, or its index if the file has no names."""
     where = f"byte {reader.position}"
     count = _count(reader, _LEAST_NAME_BYTES)
     if count not in {0, arrays}:

@@ -1,7 +1,7 @@
-"""Reads NumPy's npy and npz files: a strict parser for the header of an array, which is never evaluated.
+"""Reads NumPy's npy and npz files: a strict parser for array headers, which are never evaluated.
 
-The rules: numpy.lib.format, versions 1.0 to 3.0. An array of objects is a pickle, whose arrays are read without calling
-anything.
+The format: numpy.lib.format, versions 1.0 to 3.0. An array of objects is a pickle, whose arrays are read without
+calling anything.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from filterzoo_plugins.encodings.zip import ZipIndex, ZipMember
 
 MAGIC = b"\x93NUMPY"
 MAX_HEADER = 10_000
-"""NumPy's own limit for a header that it evaluates."""
+"""NumPy's own limit for headers."""
 MAX_RANK = 64
 FIRST_READ = 256
 _STRUCTURE = "structure"
@@ -63,26 +63,26 @@ _ITEM = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ArrayHeader:
-    """The header of an npy file; `dtype` is None for texts and times."""
+    """The header of an npy file; `dtype` is None for texts and dates."""
 
     dtype: str | None
     shape: tuple[int, ...]
     is_fortran: bool
     data_offset: int
     is_big: bool = False
-    """Whether its numbers are big-endian."""
+    """Whether its elements are big-endian."""
     obstacle: str | None = None
-    """Why its numbers cannot be read."""
+    """Why its elements cannot be read."""
 
 
 class Npy(Format):
-    """A `.npy` file: one array without a name, which is listed as `array`."""
+    """A `.npy` file: one unnamed array, which is listed as `array`."""
 
     name = "npy"
     framework: ClassVar[str | None] = "numpy"
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """By the magic."""
+        """By the magic bytes."""
         del name
         return head.startswith(MAGIC)
 
@@ -103,7 +103,7 @@ class Npy(Format):
 
 
 class Npz(Format):
-    """A `.npz` file: a zip of npy files, each an array called as its member without `.npy`."""
+    """A `.npz` file: a zip of npy files, each an array named after its member without `.npy`."""
 
     name = "npz"
     framework: ClassVar[str | None] = "numpy"
@@ -115,7 +115,7 @@ class Npz(Format):
         return head.startswith(b"PK\3\4") and head[30 : 30 + name_length].endswith(b".npy")
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
-        """The numeric arrays, in the order of the zip's directory; members that are no arrays have no weights."""
+        """The numeric arrays, in the order of the zip's directory; other members have no weights."""
         archive = ZipIndex(file)
         archive.check_headers()  # a damaged name must not hide an array
         members = [member for member in archive.members.values() if member.name.endswith(".npy")]
@@ -168,7 +168,7 @@ def _unread(name: str, header: ArrayHeader, obstacle: str) -> Tensor:
 
 
 def _hides_a_weight(header: ArrayHeader) -> bool:
-    """Whether one damaged character could have turned a convolution weight into this: its CRC is then checked here."""
+    """Whether a convolution weight with one damaged character could look like this: then its CRC is checked now."""
     is_number = header.dtype in DTYPES
     is_float = is_number and DTYPES[header.dtype or ""].number_class is NumberClass.FLOAT
     return not is_float and 3 <= len(header.shape) <= 5
@@ -230,7 +230,7 @@ def _parse(text: str, data_offset: int, where: str) -> ArrayHeader:
 
 
 def _dtype(descr: str) -> tuple[str | None, str | None]:
-    """The dtype, and why its elements cannot be read, if so; neither for texts and times."""
+    """The dtype, and why its elements cannot be read if so; (None, None) for texts and dates."""
     if descr in _DTYPE_OF:
         return _DTYPE_OF[descr], None
     if _TEXT_OR_TIME.fullmatch(descr):

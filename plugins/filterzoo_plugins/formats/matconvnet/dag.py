@@ -20,7 +20,7 @@ def is_one(network: Mapping[str, Value]) -> bool:
 
 
 def convolutions(network: Mapping[str, Value], found: Convolutions) -> Iterator[str]:
-    """Add the filters of each layer, in their order; returns the paths of those added."""
+    """Add the filters of each layer, in order; returns the paths of those added."""
     params, layers = network["params"], network["layers"]
     if not isinstance(params, StructArray) or not isinstance(layers, StructArray):
         raise Refused(Reason.MALFORMED, "a network without parameters or layers")
@@ -53,7 +53,7 @@ def convolutions(network: Mapping[str, Value], found: Convolutions) -> Iterator[
 
 
 def _depths(layers: StructArray) -> list[int]:
-    """The depth of each layer. Refused where layers form a cycle."""
+    """The depth of each layer. Refused if layers form a cycle."""
     inputs = [_names(layer.get("inputs")) for layer in layers.items]
     givers = {name: place for place, layer in enumerate(layers.items) for name in _names(layer.get("outputs"))}
     readers: list[list[int]] = [[] for _ in inputs]

@@ -1,4 +1,4 @@
-"""ONNX files: the weights that their convolutions read, found in the graph; external data beside the file."""
+"""ONNX files: the weights that convolutions of the graph read, and external data in side files."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class Onnx(Format):
     """ONNX models, any operator set: Conv, ConvTranspose, their quantised forms, bodies and functions included.
 
     A convolution's weight is a stored array, with the strides and scales of the nodes in between, or computed from
-    constants by a closed set of operations (`folds`). A weight that depends on an input is no layer; one that is
-    computed in any other way is left out as unsupported.
+    constants by a closed set of operations (`folds`). A weight that depends on an input is not a layer; a weight that
+    is computed in any other way is left out as unsupported.
     """
 
     name: ClassVar[str] = "onnx"
@@ -51,7 +51,7 @@ class Onnx(Format):
     is_graph: ClassVar[bool] = True
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """A ModelProto has no magic number: ir_version comes first, then known fields with their wire types."""
+        """Without magic bytes: by ir_version as the first field, then known fields with their wire types."""
         del name
         try:
             return _is_model_head(head)
@@ -59,7 +59,7 @@ class Onnx(Format):
             return False
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor | LeftOut]:
-        """The weights of convolutions, in the order of the nodes; then the other arrays."""
+        """The weights of convolutions, in node order; then the other arrays."""
         reader = WireReader(file)
         model = ModelReader(reader).model()
         walk = GraphWalk(model, reader)
@@ -68,11 +68,11 @@ class Onnx(Format):
         yield from (_unread(array) for array in model.arrays if array.offset not in walk.read)
 
     def tensors(self, file: RandomAccessFile) -> Iterator[Tensor]:
-        """Every array of the model, as it is stored: initializers and the values of Constant nodes."""
+        """Every array of the model as stored: initializers and the values of Constant nodes."""
         yield from map(_unread, ModelReader(WireReader(file)).model().arrays)
 
     def facts(self, file: RandomAccessFile) -> FileFacts:
-        """The licence that the metadata state, and the operator set."""
+        """The licence stated in the metadata, and the opset version."""
         reader = WireReader(file)
         metadata = {key.lower(): text for key, text in read_metadata(reader).items()}
         licence = next((metadata[key] for key in _LICENCE_KEYS if metadata.get(key)), None)
@@ -99,7 +99,7 @@ def _is_model_head(head: bytes) -> bool:
 
 
 def _is_short_text(content: bytes, length: int) -> bool:
-    """Whether a field may be a name or a version; other kinds of models have a message there."""
+    """Whether a field may be a name or a version; other kinds of models have a message in its place."""
     try:
         return length <= _LONGEST_NAME and (not content or content.decode().isprintable())
     except UnicodeDecodeError:

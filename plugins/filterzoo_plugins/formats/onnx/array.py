@@ -17,9 +17,11 @@ from filterzoo_plugins.encodings.protobuf import (
 )
 
 MAX_RANK = 64
-"""Axes of an array; ONNX sets no limit, NumPy's is 64."""
+"""Most axes of an array; ONNX sets no limit, NumPy's is 64."""
 MAX_NUMBERS = 1 << 16
-"""Scales, zero points, axes and shapes are read as numbers; none is longer than a layer has channels."""
+"""Longest constant that is read as numbers: scales, zero points, axes, shapes. None is longer than the channels of a
+layer.
+"""
 
 DTYPES_OF_ONNX = {
     1: "F32",
@@ -70,7 +72,7 @@ class _Tag:
 
 _DTYPES_OF_FLOATS: dict[int, tuple[str, ...]] = {length_tag(4): ("F32", "C64"), length_tag(10): ("F64", "C128")}
 _DTYPES_OF_FLOATS |= {fixed32_tag(4): ("F32",), fixed64_tag(10): ("F64",)}
-"""float_data and double_data: in one field, they are the array's own bytes."""
+"""float_data and double_data: in a single field, they are the array's own bytes."""
 _PACKED_VARINTS = {length_tag(5), length_tag(7), length_tag(11)}
 """int32_data, int64_data and uint64_data."""
 _SINGLE_VARINTS = {varint_tag(5), varint_tag(7), varint_tag(11)}
@@ -81,10 +83,10 @@ _TYPED_DATA = {*_DTYPES_OF_FLOATS, *_PACKED_VARINTS, *_SINGLE_VARINTS}
 class Array:
     """An initializer or a Constant's value.
 
-    offset: where its message starts, which identifies the array. dtype: a key of DTYPES; U8, with the shape in bytes,
-    for strings and types smaller than a byte. span: the elements as little-endian bytes in C order; None if they are
-    packed. packed: a computed tensor that unpacks them. varints: (offset, length), where they are packed as varints.
-    literal: the elements, if they are few and inline in the graph. obstacle: why no convolution can read it.
+    offset: of its message, which identifies the array. dtype: a key of DTYPES; U8, with the shape in bytes, for strings
+    and types smaller than a byte. span: the elements as little-endian bytes in C order; None if they are packed.
+    packed: a computed tensor that unpacks them. varints: (offset, length), where they are packed as varints. literal:
+    the elements, if they are few and inline in the graph. obstacle: why no convolution can read it.
     """
 
     name: str
@@ -99,7 +101,7 @@ class Array:
 
     @property
     def count(self) -> int:
-        """How many numbers it has."""
+        """The number of elements."""
         return prod(self.shape)
 
 
@@ -123,8 +125,8 @@ class _Draft:
 def read_array(reader: WireReader, start: int, end: int) -> Array:
     """The TensorProto in [start, end), without its elements.
 
-    Refused where dims, type and data contradict each other (malformed), for duplicate data or a path outside the folder
-    (unsafe), or where there are too many parts (limit).
+    Refused if dims, type and data contradict each other (malformed), for duplicate data or a path outside the folder
+    (unsafe), or for too many parts (limit).
     """
     draft = _Draft(start)
     for tag, value, offset in reader.fields(start, end):
@@ -160,7 +162,7 @@ def read_sparse_array(reader: WireReader, start: int, end: int) -> Array:
 
 
 def _take(draft: _Draft, reader: WireReader, tag: int, value: int, offset: int) -> None:
-    """Put one field of a TensorProto into the draft."""
+    """Add one field of a TensorProto to the draft."""
     match tag:
         case _Tag.DIM | _Tag.DIMS:
             draft.dims += [value] if tag == _Tag.DIM else reader.varints(offset, value, MAX_RANK)
@@ -216,7 +218,7 @@ def _internal(draft: _Draft, name: str, shape: tuple[int, ...], where: str) -> A
 
 
 def _of_varints(draft: _Draft, name: str, shape: tuple[int, ...], place: tuple[int, int]) -> Array | None:
-    """An array in int32_data, int64_data or uint64_data; numbers below a byte are packed in bytes first."""
+    """An array in int32_data, int64_data or uint64_data; types smaller than a byte are packed in bytes first."""
     words = Tensor(name=name, dtype="U8", shape=(place[1],), span=Span(*place), layout=Layout.OTHER)
     dtype = DTYPES_OF_ONNX.get(draft.data_type, "")
     if dtype and DTYPES[dtype].size <= 8:
@@ -237,7 +239,7 @@ def _of_few_bits(draft: _Draft, name: str, shape: tuple[int, ...], content: Tens
 
 
 def _of_bytes(draft: _Draft, name: str, shape: tuple[int, ...], span: Span, where: str) -> Array:
-    """An array whose bytes lie in one byte range, which must have the length that dims and type ask for."""
+    """An array stored in one byte range, whose length must match dims and type."""
     dtype = DTYPES_OF_ONNX.get(draft.data_type, "")
     bits = DTYPES[dtype].size * 8 if dtype else _BITS_BELOW_BYTE.get(draft.data_type)
     if bits is None:

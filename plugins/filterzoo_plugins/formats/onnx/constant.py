@@ -43,7 +43,7 @@ _STRUCT_CODES |= {"U32": "I", "I32": "i", "U64": "Q", "I64": "q"}
 class Dequantisation:
     """Scales and zero points of an integer constant, read only if a convolution reads the weight.
 
-    axis: of the constant's shape, None where there is one scale. scale: None stands for 1.
+    axis: of the constant's shape, None for a single scale. scale: None stands for 1.
     """
 
     scale: Constant | None = None
@@ -55,7 +55,7 @@ class Dequantisation:
 class Constant:
     """A view of an array, or the result of a computation. dtype: of the values that a node reads, "" if unknown.
 
-    array: the stored one that it is a view of, or named after. strides: in numbers, None for C order. folded: the
+    array: the stored array that it is a view of, or named after. strides: in elements, None for C order. folded: the
     computed values, if any; then there are neither strides nor scales. obstacle: why the values are not known.
     """
 
@@ -73,7 +73,7 @@ class Constant:
         return cls(array, array.shape, array.dtype, folded=array.packed)
 
     def operand(self, reader: WireReader, where: str) -> Tensor:
-        """The values as a tensor; Unfoldable where they are not known, Refused where their scales are wrong."""
+        """The values as a tensor; Unfoldable if they are not known, Refused if their scales are wrong."""
         obstacle = self.array.obstacle or self.obstacle
         if obstacle:
             raise Unfoldable(obstacle)
@@ -95,11 +95,11 @@ class Constant:
         return Constant(self.array, tensor.shape, dtype, folded=tensor)
 
     def blocked(self, obstacle: str) -> Constant:
-        """The same, with an obstacle: no convolution can read it."""
+        """The constant with an obstacle: no convolution can read it."""
         return self if self.obstacle else replace(self, obstacle=obstacle)
 
     def cast(self, data_type: int) -> Constant:
-        """As another type, by its number in TensorProto.DataType."""
+        """The constant cast to another type, by its number in TensorProto.DataType."""
         dtype = DTYPES_OF_ONNX.get(data_type, "")
         if dtype == self.dtype or dtype in _EXACT_CASTS.get(self.dtype, ()):
             return replace(self, dtype=dtype)
@@ -110,7 +110,7 @@ class Constant:
     def dequantised(self, scale: Constant, zero_point: Constant | None, axis: int) -> Constant:
         """(q - zero_point) * scale, one scale for all or one for each slice along `axis`.
 
-        The weight is that product in float32; a node whose scale is float16 rounds it once more.
+        The weight is this product in float32; a node with a float16 scale rounds it once more.
         """
         if self.dtype not in _QUANTISED:
             return self.blocked(f"numbers of type {self.dtype or 'unknown'} with a scale are not read")
@@ -154,7 +154,7 @@ class Constant:
         return view.with_scales_along(fitting[-1] if fitting else None)
 
     def with_scales_along(self, axis: int | None) -> Constant:
-        """The same with its scales along another axis, None where no axis fits."""
+        """The constant with its scales along another axis, None if no axis fits."""
         if axis is None or self.dequantisation is None:
             return self.blocked("its scales do not lie along one axis after a reshape")
         return replace(self, dequantisation=replace(self.dequantisation, axis=axis))
@@ -164,7 +164,7 @@ class Value(NamedTuple):
     """Facts about a named value of a graph.
 
     depth: edges of the longest path to it from any input (docs/measures.md, 2), from any constant if none leads to it.
-    live: whether it depends on an input. constant: the stored array it is a view of.
+    live: whether it depends on an input. constant: its value, if constant.
     """
 
     depth: int
@@ -173,18 +173,18 @@ class Value(NamedTuple):
 
 
 def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Strides, in numbers, of C order: (4, 3, 2) -> (6, 2, 1)."""
+    """Strides of C order, in elements: (4, 3, 2) -> (6, 2, 1)."""
     return tuple(prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
 def _strides_or_none(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, ...] | None:
-    """None where the strides are those of C order; the stride of an axis of length 1 is ignored."""
+    """The strides, None for C order; the stride of an axis of length 1 is ignored."""
     pairs = zip(shape, strides, contiguous_strides(shape), strict=True)
     return None if all(dim == 1 or stride == plain for dim, stride, plain in pairs) else strides
 
 
 def quantisation_of(constant: Constant, reader: WireReader, where: str) -> Quantisation | None:
-    """The scales and zero points, read from the file; None where the constant is not quantised.
+    """The scales and zero points, read from the file; None if the constant is not quantised.
 
     Refused (malformed) for invalid values or counts.
     """
@@ -202,7 +202,7 @@ def quantisation_of(constant: Constant, reader: WireReader, where: str) -> Quant
 
 
 def read_numbers(constant: Constant, reader: WireReader, where: str) -> tuple[float, ...]:
-    """The elements of a small constant: scales, zero points, shapes, axes. Refused where they are invalid."""
+    """The elements of a small constant: scales, zero points, shapes, axes. Refused if they are invalid."""
     array = constant.array
     if constant.obstacle or constant.strides or constant.dequantisation:
         raise Refused(Reason.UNSUPPORTED, f"scales or axes are computed: {constant.obstacle or 'strided'}", where)

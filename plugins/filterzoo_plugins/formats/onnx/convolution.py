@@ -16,8 +16,8 @@ def convolution_of(
 ) -> Convolution:
     """The convolution of a node; `shape` is its weight's, as the operator reads it.
 
-    Absent attributes have ONNX's defaults: stride 1, dilation 1, padding 0, one group; padding is None where it depends
-    on the input (auto_pad SAME_*). Refused (malformed) where attributes and shape contradict each other.
+    Absent attributes have ONNX's defaults: stride 1, dilation 1, padding 0, one group; padding is None if it depends on
+    the input (auto_pad SAME_*). Refused (malformed) if attributes and shape contradict each other.
     """
     kernel = shape[2:]
     groups = attributes["group"].integer if "group" in attributes else 1
@@ -45,7 +45,7 @@ def convolution_of(
 
 
 def _padding(operator: Operator, attributes: Mapping[str, Attribute], rank: int, where: str) -> tuple[int, ...] | None:
-    """(begin of each axis, end of each axis), None where it depends on the input."""
+    """(begin of each axis, end of each axis), None if it depends on the input."""
     if operator.pads_are_input:
         return None
     automatic = attributes["auto_pad"].text if "auto_pad" in attributes else ""
@@ -56,7 +56,7 @@ def _padding(operator: Operator, attributes: Mapping[str, Attribute], rank: int,
 
 
 def _integers(attributes: Mapping[str, Attribute], name: str, default: tuple[int, ...], where: str) -> tuple[int, ...]:
-    """The attribute's integers, as many as the default has."""
+    """The attribute's integers, which must be as many as in the default."""
     if name not in attributes:
         return default
     attribute = attributes[name]

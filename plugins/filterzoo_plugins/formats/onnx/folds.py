@@ -1,4 +1,4 @@
-"""Constant folding of nodes: views where strides and scales suffice, else steps of a closed set."""
+"""Constant folding of nodes: views if strides and scales suffice, otherwise steps of a closed set."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class _Call:
         return self.attributes[name].integer if name in self.attributes else default
 
     def integers(self, name: str, place: int | None = None) -> list[int] | None:
-        """Axes or shape: an attribute in old operator sets, an input in new ones; None where absent."""
+        """Axes or shape: an attribute in old opsets, an input in new ones; None if absent."""
         if name in self.attributes and not self.attributes[name].too_long:
             return self.attributes[name].integers
         stated = self.input(place) if place is not None else None
@@ -80,17 +80,17 @@ class _Call:
         return constant.operand(self.reader, self.node.where)
 
     def has_zero_point(self) -> bool:
-        """Whether the third input exists and is not all zero, so that it has to be subtracted."""
+        """Whether the third input exists and is not all zero, so that it must be subtracted."""
         point = self.input(2)
         if point is None:
             return False
         try:
             return any(self.numbers(point))
         except Unfoldable:
-            return True  # its values are computed with
+            return True  # its values take part in the computation
 
     def arithmetic(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """The operands of arithmetic in one type of float."""
+        """The operands of arithmetic, in one float type."""
         types = {constant.dtype for constant in self.inputs if constant is not None}
         if len(types) != 1 or not types <= {"F32", *HALF}:
             raise Unfoldable(f"a {self.node.operator} of numbers of type {', '.join(sorted(types))}")
@@ -100,7 +100,7 @@ class _Call:
 def fold(
     node: Node, attributes: Mapping[str, Attribute], inputs: Sequence[Value | None], reader: WireReader
 ) -> list[Constant | None]:
-    """The outputs of a node on constants; None for an output that is no array."""
+    """The outputs of a node on constants; None for an output that is not an array."""
     if not inputs or any(value is not None and value.constant is None for value in inputs) or inputs[0] is None:
         return [None] * len(node.outputs)
     constants = [value.constant if value else None for value in inputs]
@@ -141,7 +141,7 @@ def with_scale(
 
 
 def _results(call: _Call) -> list[tuple[Tensor, str]]:
-    """The outputs and the type of their values."""
+    """The outputs with the type of their values."""
     operator, main = call.node.operator, call.input(0)
     if main is None:
         raise Unfoldable("nothing to operate on")
@@ -194,7 +194,7 @@ def _cast(call: _Call, main: Constant) -> tuple[Tensor, str]:
     tensor = call.operand(0)
     is_float = main.dtype in {"F32", *HALF}
     if is_float and dtype in {"F32", "F64", *HALF}:
-        # float64 is treated as float32, in which everything is computed.
+        # float64 is treated as float32, in which all results are computed.
         return (tensor if dtype in {"F64", main.dtype} else folding.rounded(tensor, dtype)), dtype
     if main.dtype in {"I8", "U8", "I16", "U16", "I32", "BOOL"} and dtype in {"F32", *HALF}:
         return folding.rounded(folding.floating(tensor), dtype), dtype
@@ -342,7 +342,7 @@ _OTHERS: dict[str, Callable[[_Call, Constant], tuple[Tensor, str]]] = {
 
 
 def _small(call: _Call) -> Constant | None:
-    """A few integers, computed at once: shapes, axes and indices; None where the result is not known."""
+    """A few integers, computed immediately: shapes, axes and indices; None if the result is not known."""
     operator, main = call.node.operator, call.input(0)
     if main is None:
         return None

@@ -1,4 +1,4 @@
-"""Walks the graph of an ONNX model from its inputs, to find the weight and depth of every convolution."""
+"""Traverses the graph of an ONNX model from its inputs, to find the weight and depth of every convolution."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from filterzoo_plugins.formats.onnx.model import Attribute, Function, Graph, Model, Node
 
 MAX_STEPS = 400_000
-"""Most nodes that are visited, those of a function once for each call."""
+"""Most nodes that are visited; those of a function count once for each call."""
 _PIECE = 1 << 20
 """Bytes compared at a time."""
 KERNEL_WEIGHT_RANKS = (3, 4, 5)
-"""Weights of 1-D, 2-D and 3-D kernels."""
+"""Ranks of weights with 1-D, 2-D and 3-D kernels."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Scope:
-    """The names of one graph; a body also sees those of enclosing graphs."""
+    """The names of one graph; a body also sees the names of enclosing graphs."""
 
     outer: _Scope | None = None
     values: dict[str, Value | None] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class _Scope:
         raise Refused(Reason.MALFORMED, f"nothing before it gives the value {ascii(name)[:80]}", where)
 
     def scale_among(self, names: Sequence[str]) -> Value | None:
-        """The only stored number among these, if there is exactly one."""
+        """The stored number among these names, if there is exactly one."""
         values = [self.values.get(name) for name in names]
         stored = [value for value in values if value and value.constant and value.constant.array.count == 1]
         return stored[0] if len(stored) == 1 else None
@@ -72,7 +72,7 @@ class _Frame:
 
 
 class GraphWalk:
-    """One walk over one model. Afterwards, `convolutions` has the weight of each, in the order of the nodes."""
+    """One traversal of one model. Afterwards, `convolutions` has the weight of each, in node order."""
 
     def __init__(self, model: Model, reader: WireReader) -> None:
         self.model = model
@@ -83,19 +83,19 @@ class GraphWalk:
         self._steps = 0
 
     def run(self) -> None:
-        """Walk; Refused where a convolution's weight contradicts it or its storage is not supported."""
+        """Traverse the graph; Refused if a convolution's weight contradicts it or its storage is not supported."""
         self._graph(self.model.graph, _Frame(_Scope()), [Value(0, live=True)] * len(self.model.graph.inputs))
 
     def _graph(self, graph: Graph, frame: _Frame, inputs: Sequence[Value]) -> list[Value | None]:
-        """Walk a graph in a new scope; returns the values of its outputs."""
+        """Traverse a graph in a new scope; returns the values of its outputs."""
         scope = frame.scope
         for array in graph.initializers:
             value = Value(0, live=False, constant=Constant.of(array))
-            # Some tools write an array twice; runtimes disagree on which of two different ones counts.
+            # Some tools write an array twice; if the two differ, runtimes disagree on which one counts.
             if array.name not in scope.values or not self._is_same(array, scope.values[array.name]):
                 scope.define(array.name, value, "the graph's initializers")
         for name, value in zip(graph.inputs, inputs, strict=True):
-            # Before IR version 4 every initializer was listed among the inputs, too.
+            # Before IR version 4 every initializer was also listed among the inputs.
             if name and name not in scope.values:
                 scope.define(name, value, "the graph's inputs")
         self._nodes(graph.nodes, frame)
@@ -151,7 +151,7 @@ class GraphWalk:
         return [plain] * len(node.outputs)
 
     def _call(self, node: Node, function: Function, inputs: list[Value | None], frame: _Frame) -> list[Value | None]:
-        """Walk a function's body as if it were inlined at the call."""
+        """Traverse a function's body as if it were inlined at the call."""
         key = (function.domain, function.name, function.overload)
         if key in frame.calls:
             raise Refused(Reason.MALFORMED, f"the function {ascii(function.name)[:80]} calls itself", node.where)
@@ -166,9 +166,9 @@ class GraphWalk:
         return [scope.find(name, node.where) for name in function.outputs]
 
     def _bodies(self, node: Node, plain: Value, frame: _Frame) -> list[Value | None]:
-        """Walk the bodies of an If, a Loop or a Scan: they start at the node's depth and see enclosing names.
+        """Traverse the bodies of an If, a Loop or a Scan: they start at the node's depth and see enclosing names.
 
-        Their inputs and outputs depend on the run.
+        Their inputs and outputs are computed at run time.
         """
         nesting = _deeper(frame, node)
         leaving = [plain.depth] * len(node.outputs)
@@ -253,7 +253,7 @@ class GraphWalk:
         self.convolutions.tensors.append(described)
 
     def _check_side(self, span: Span, where: str) -> None:
-        """Refused (malformed) where a side file is too short."""
+        """Refused (malformed) if a side file is too short."""
         if span.side:
             with self.reader.file.beside(span.side) as side:
                 if span.offset + span.length > side.size:
@@ -269,7 +269,7 @@ def _place(array: Array) -> tuple[int, int, bool] | None:
 
 
 def _computed(inputs: Sequence[Value | None], entry: int) -> Value:
-    """The value of an operation on these."""
+    """The value of an operation on these inputs."""
     known = [value for value in inputs if value is not None]
     live = [value.depth for value in known if value.live]
     depths = live or [value.depth for value in known]

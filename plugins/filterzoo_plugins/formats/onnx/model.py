@@ -10,7 +10,7 @@ from filterzoo_plugins.formats.onnx.array import Array, read_array, read_sparse_
 from filterzoo_plugins.formats.onnx.operators import READ_OPERATORS, domain_of
 
 MAX_NESTING = 32
-"""Most levels of bodies inside bodies, and of calls of functions inside functions."""
+"""Most levels of nested bodies and function calls."""
 MAX_NODES = 300_000
 MAX_ARRAYS = 300_000
 _MAX_OPSET = 1000
@@ -89,7 +89,7 @@ class _Function:
 
 @dataclass(slots=True)
 class Floats:
-    """`count` floats from byte `offset` on, one every `period` bytes."""
+    """`count` floats from byte `offset`, one every `period` bytes."""
 
     offset: int
     count: int
@@ -98,7 +98,7 @@ class Floats:
 
     @property
     def end(self) -> int:
-        """The offset of the next one."""
+        """The offset of the next float."""
         return self.offset + self.count * self.period
 
 
@@ -111,18 +111,18 @@ class Attribute:
     text: str = ""
     integers: list[int] = field(default_factory=list)
     too_long: bool = False
-    """It has more integers than were read, and than any relevant attribute."""
+    """It has more integers than are read; no relevant attribute has as many."""
     floats: Floats | None = None
     """The location of its floats."""
     array: Array | None = None
     graphs: list[Graph] = field(default_factory=list)
     reference: str = ""
-    """In a function's body: the name of the call's attribute to take instead."""
+    """In a function's body: the name of the call's attribute that replaces it."""
 
 
 @dataclass(slots=True)
 class Node:
-    """One operation. Attributes are read only of the relevant operators."""
+    """One operation. Attributes are read only for relevant operators."""
 
     offset: int
     operator: str = ""
@@ -135,7 +135,7 @@ class Node:
 
     @property
     def where(self) -> str:
-        """Its name in a refusal."""
+        """Its name in refusals."""
         return ascii(self.name)[:80] if self.name else f"byte {self.offset}"
 
 
@@ -164,7 +164,7 @@ class Function:
 
 @dataclass(slots=True)
 class Model:
-    """A whole file. arrays: every initializer and every Constant's array, in the file's order."""
+    """A whole file. arrays: every initializer and every Constant's array, in file order."""
 
     graph: Graph
     functions: dict[tuple[str, str, str], Function]
@@ -172,7 +172,7 @@ class Model:
 
 
 def read_metadata(reader: WireReader) -> dict[str, str]:
-    """ModelProto.metadata_props, with the graph unread; the last of repeated keys counts, as in ONNX."""
+    """ModelProto.metadata_props, without reading the graph; the last of repeated keys counts, as in ONNX."""
     metadata = dict[str, str]()
     for tag, value, offset in reader.fields(0, reader.file.size):
         if tag == _Model.METADATA:
@@ -187,7 +187,7 @@ def read_metadata(reader: WireReader) -> dict[str, str]:
 
 
 def read_opset(reader: WireReader) -> int | None:
-    """The version of ONNX's own operators in ModelProto.opset_import; None where none or several are stated."""
+    """The version of ONNX's default opset in ModelProto.opset_import; None if none or several are stated."""
     versions = set[int]()
     for tag, value, offset in reader.fields(0, reader.file.size):
         if tag == _Model.OPSET:
@@ -204,7 +204,7 @@ def read_opset(reader: WireReader) -> int | None:
 
 
 class ModelReader:
-    """Reads the structure of one file, within the limits above; Refused as `WireReader` and `read_array` refuse."""
+    """Reads the structure of one file, within the limits above; Refused as by `WireReader` and `read_array`."""
 
     def __init__(self, reader: WireReader) -> None:
         self.reader = reader
@@ -286,7 +286,7 @@ class ModelReader:
                 case _ if tag in _NODE_TEXTS:
                     setattr(node, _NODE_TEXTS[tag], text(offset, value))
         node.domain = domain_of(node.domain)
-        # Relevance of attributes is known only now: operators of other domains may be functions of the model.
+        # Only now is it known whether attributes matter: operators of other domains may be functions of the model.
         if node.domain or node.operator in READ_OPERATORS:
             self._read_attributes(node, attributes, nesting)
         return node
@@ -355,7 +355,7 @@ def _take_numbers(attribute: Attribute, reader: WireReader, tag: int, value: int
 
 
 def _take_single(attribute: Attribute, offset: int) -> None:
-    """One of many floats, each after its own tag of one byte."""
+    """Add one of many floats, each after its own tag of one byte."""
     floats = attribute.floats
     if floats is None:
         attribute.floats = Floats(offset, 1, 5)

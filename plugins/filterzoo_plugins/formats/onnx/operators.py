@@ -10,7 +10,7 @@ from filterzoo import Layout
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """A convolution: the positions of its weight and, where the weight is quantised, of scale and zero point."""
+    """A convolution: the positions of its weight and, if the weight is quantised, of scale and zero point."""
 
     weight: int = 1
     transposed: bool = False
@@ -20,7 +20,7 @@ class Operator:
 
     @property
     def layout(self) -> Layout:
-        """(out, in/groups, *kernel), or (in, out/groups, *kernel) where it is transposed."""
+        """(out, in/groups, *kernel), or (in, out/groups, *kernel) if it is transposed."""
         return Layout.IO_K if self.transposed else Layout.OI_K
 
 
@@ -36,7 +36,7 @@ CONVOLUTIONS = {
 }
 """By domain and operator (onnx/docs/Operators.md, onnxruntime/docs/ContribOperators.md).
 
-ConvInteger has four inputs; its scale, which is applied later in the graph, is put in fifth place.
+ConvInteger has four inputs; its scale, which is applied later in the graph, is appended as the fifth.
 """
 
 BODIES = frozenset({"If", "Loop", "Scan", "SequenceMap"})
@@ -58,7 +58,7 @@ _UNKNOWN_CONVOLUTION = re.compile(r"conv(?!ert)", re.IGNORECASE)
 
 
 def domain_of(name: str) -> str:
-    """The default domain has two names."""
+    """The canonical name of a domain; the default domain has two names."""
     return "" if name == "ai.onnx" else name
 
 

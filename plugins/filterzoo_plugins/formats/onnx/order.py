@@ -1,4 +1,4 @@
-"""Sorts nodes topologically: ONNX requires that order, some tools do not write it, and onnxruntime sorts."""
+"""Sorts nodes topologically: ONNX requires this order, but some tools do not write it, and onnxruntime sorts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def in_order(nodes: Sequence[Node]) -> Sequence[Node]:
     """The same nodes, each after those whose outputs it reads, otherwise in their order.
 
-    Nodes in a cycle keep their order; the walk then reports the missing values.
+    Nodes in a cycle keep their order; the traversal then reports the missing values.
     """
     maker = {name: place for place, node in enumerate(nodes) for name in node.outputs if name}
     if all(maker.get(name, -1) < place for place, node in enumerate(nodes) for name in _needs(node)):
@@ -37,7 +37,7 @@ def in_order(nodes: Sequence[Node]) -> Sequence[Node]:
 
 
 def _needs(node: Node) -> Iterator[str]:
-    """Names that a node reads, in the graphs inside it as well."""
+    """Names that a node reads, including those in its subgraphs."""
     yield from node.inputs
     for attribute in node.attributes.values():
         for graph in attribute.graphs:

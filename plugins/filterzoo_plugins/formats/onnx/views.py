@@ -95,7 +95,7 @@ def view(
 def dequantised(
     constant: Constant, inputs: Sequence[Value | None], scale: int, zero_point: int | None, *, axis: int
 ) -> Constant:
-    """With the scale and zero point at these positions among a node's inputs."""
+    """The constant with the scale and zero point at these positions among a node's inputs."""
     given = inputs[scale] if scale < len(inputs) else None
     point = inputs[zero_point] if zero_point is not None and zero_point < len(inputs) else None
     if given is None or given.constant is None or (point is not None and point.constant is None):
@@ -106,7 +106,7 @@ def dequantised(
 def _stated_integers(
     node: Node, attributes: Mapping[str, Attribute], others: Sequence[Value | None], reader: WireReader
 ) -> list[int] | None:
-    """The shape or the axes: an attribute in old operator sets, an input in new ones."""
+    """The shape or the axes: an attribute in old opsets, an input in new ones."""
     name = "shape" if node.operator == "Reshape" else "axes"
     if name in attributes:
         return None if attributes[name].too_long else attributes[name].integers
@@ -118,12 +118,12 @@ def _stated_integers(
     try:
         return [int(number) for number in read_numbers(stated, reader, node.where)]
     except (Refused, ValueError, OverflowError):
-        # It matters only if a convolution reads the result, where it is reported.
+        # This matters only if a convolution reads the result, and is reported there.
         return None
 
 
 def _reshaped(constant: Constant, shape: Sequence[int], *, keep_zeros: int | bool) -> Constant:
-    """0 means the axis's old length; one -1 is computed."""
+    """0 keeps the length of the axis; a single -1 is computed."""
     old = constant.shape
     sides = [
         old[place] if side == 0 and not keep_zeros and place < len(old) else side for place, side in enumerate(shape)
@@ -154,14 +154,14 @@ def _unsqueezed(constant: Constant, axes: Sequence[int]) -> Constant:
 
 
 def _placed(axes: Sequence[int], rank: int) -> list[int] | None:
-    """Axes counted from the front; None where two are equal or one is invalid."""
+    """Axes counted from the front; None if two are equal or one is invalid."""
     placed = [axis + rank if axis < 0 else axis for axis in axes]
     valid = all(0 <= axis < rank for axis in placed) and len(set(placed)) == len(placed)
     return placed if valid else None
 
 
 def integer_scales(nodes: Sequence[Node]) -> dict[str, tuple[str, ...]]:
-    """By output of each ConvInteger: the names among which its weight's scale is.
+    """Output of each ConvInteger -> the names that may be its weight's scale.
 
     Dynamic quantisation (onnxruntime.quantization.quantize_dynamic) writes the scale after the convolution:
     Mul(Cast(ConvInteger(x, w)), Mul(scale of x, scale of w)).

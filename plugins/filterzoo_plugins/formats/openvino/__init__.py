@@ -1,4 +1,4 @@
-"""OpenVINO networks (.xml): the weights that their convolutions read, found in the graph; the .bin beside the file."""
+"""OpenVINO networks (.xml): the weights that convolutions of the graph read, in the .bin side file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class OpenVino(Format):
     """OpenVINO's intermediate representation, versions 10 and 11: Convolution, GroupConvolution, their BackpropData.
 
     A weight may be computed from constants by a closed set of operations (`folds`): the decompression of float16 and
-    of integers of 8 and 4 bits. The weights lie in the file of the same name that ends with `.bin`.
+    of integers of 8 and 4 bits. The weights are in the file of the same name with the ending `.bin`.
     """
 
     name: ClassVar[str] = "openvino"
@@ -31,12 +31,12 @@ class OpenVino(Format):
     _called: str = ""
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """XML whose root is a `net`; the name also determines that of the weights."""
+        """By an XML root `net`. The name also determines that of the weights."""
         self._called = name
         return head.lstrip(_BLANKS)[:1] == b"<" and _NETWORK.search(head) is not None
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor | LeftOut]:
-        """The weights of convolutions, in the order of the layers; then the other constants."""
+        """The weights of convolutions, in layer order; then the other constants."""
         layers = read_layers(file)
         with self._weights(file) as weights:
             walk = GraphWalk(layers, weights)
@@ -45,7 +45,7 @@ class OpenVino(Format):
             yield from (listed(layer, weights.span(layer)) for layer in _constants(layers) if layer.id not in walk.read)
 
     def tensors(self, file: RandomAccessFile) -> Iterator[Tensor]:
-        """Every constant, as it is stored."""
+        """Every constant as stored."""
         layers = read_layers(file)
         with self._weights(file) as weights:
             yield from (listed(layer, weights.span(layer)) for layer in _constants(layers))

@@ -30,7 +30,7 @@ DTYPES_OF_ELEMENTS = {
     "boolean": "BOOL",
 }
 _PACKED = {"i4": ("I8", True), "u4": ("U8", False)}
-"""Types with two numbers a byte, the first one in the lowest bits."""
+"""Types with two numbers per byte, the first one in the lowest bits."""
 _MAX_RANK = 16
 _MAX_NUMBERS = 64
 """Most axes, or sides of a shape."""
@@ -40,7 +40,7 @@ class Value(NamedTuple):
     """Facts about a layer's output: depth (docs/measures.md, 2), whether it depends on an input, its value if constant.
 
     element: the type that the graph computes in. source: the id of the constant that it is named after. obstacle: why
-    the numbers of a constant are not known.
+    the elements of a constant are not known.
     """
 
     depth: int
@@ -51,7 +51,7 @@ class Value(NamedTuple):
     obstacle: str = ""
 
     def numbers(self) -> Tensor:
-        """The value as a tensor; Unfoldable where it is not known."""
+        """The value as a tensor; Unfoldable if it is not known."""
         if self.tensor is None:
             raise Unfoldable(self.obstacle or "it depends on an input")
         return self.tensor
@@ -66,7 +66,7 @@ class WeightsFile:
         self._side: RandomAccessFile | None = None
 
     def span(self, layer: LayerEntry) -> Span:
-        """The byte range of a constant; Refused (malformed) where it is missing or outside the file."""
+        """The byte range of a constant; Refused (malformed) if it is missing or outside the file."""
         try:
             (offset,), (size,) = whole_numbers(layer.data["offset"]), whole_numbers(layer.data["size"])
         except (KeyError, ValueError):
@@ -90,7 +90,7 @@ class WeightsFile:
         return list(struct.unpack(f"<{count}{code}", content))
 
     def will_read(self, spans: list[Span]) -> None:
-        """Announces many calls of `integers`, before the first one."""
+        """Announce calls of `integers`, before the first one."""
         if spans:
             self._opened().will_read([(span.offset, span.length) for span in spans])
 
@@ -115,7 +115,7 @@ def constant(layer: LayerEntry, span: Span) -> Value:
 
 
 def listed(layer: LayerEntry, span: Span) -> Tensor:
-    """The listed form of a stored constant: bytes, for types smaller than a byte."""
+    """The listed form of a stored constant; bytes for types smaller than a byte."""
     try:
         tensor = _tensor(layer, span)
     except (Unfoldable, Refused):

@@ -16,7 +16,7 @@ _UNKNOWN = re.compile(r"conv(?!ert)", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """A convolution. weight: its port. is_grouped: whether the groups are an axis of the weight, the first one."""
+    """A convolution. weight: its port. is_grouped: whether the first axis of the weight is that of the groups."""
 
     weight: int = 1
     is_grouped: bool = False
@@ -24,7 +24,7 @@ class Operator:
 
     @property
     def layout(self) -> Layout:
-        """(out, in/groups, *kernel), or (in, out/groups, *kernel) where it is transposed, groups joined."""
+        """(out, in/groups, *kernel), or (in, out/groups, *kernel) if it is transposed, with groups joined."""
         return Layout.IO_K if self.is_transposed else Layout.OI_K
 
 
@@ -39,7 +39,7 @@ _CONVOLUTIONS = {
 
 
 def operator_of(layer: LayerEntry) -> Operator | None:
-    """The row of the table for a layer, None for others."""
+    """The table entry of a layer, None for others."""
     return _CONVOLUTIONS.get(layer.type) if _OPSETS.fullmatch(layer.opset) else None
 
 
@@ -59,7 +59,7 @@ def joined_shape(operator: Operator, shape: tuple[int, ...], where: str) -> tupl
 def convolution_of(layer: LayerEntry, operator: Operator, shape: tuple[int, ...], depth: int) -> Convolution:
     """The convolution of a layer; `shape` is its weight's, as the layer reads it.
 
-    Padding is None where it depends on the input (auto_pad). Refused (malformed) where shape and attributes contradict.
+    Padding is None if it depends on the input (auto_pad). Refused (malformed) if shape and attributes contradict.
     """
     where, rank = show(layer.name), len(joined_shape(operator, shape, show(layer.name))) - 2
     groups, own = (shape[0], shape[2]) if operator.is_grouped else (1, shape[1])

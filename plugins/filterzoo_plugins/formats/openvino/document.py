@@ -17,7 +17,7 @@ MAX_EDGES = 1_000_000
 MAX_NESTING = 200
 """Most levels of elements: three nested bodies have about twenty."""
 _VERSIONS = ("10", "11")
-"""Versions of the IR. Older ones have other operators and no published reader."""
+"""Versions of the IR. Older versions have other operators and no published reader."""
 _PIECE = 1 << 20
 
 _LAYER = ("net", "layers", "layer")
@@ -27,7 +27,7 @@ _EDGE = ("net", "edges", "edge")
 
 @dataclass(slots=True)
 class LayerEntry:
-    """An operation. inputs: by port, the id of the layer it reads. inner: the types of the layers in its bodies."""
+    """An operation. inputs: port -> id of the layer it reads. inner: the types of the layers in its bodies."""
 
     id: str
     name: str
@@ -42,7 +42,7 @@ class LayerEntry:
         return self.inputs.get(port)
 
     def integers(self, key: str, default: tuple[int, ...] | None = None) -> tuple[int, ...]:
-        """Whole numbers, separated by commas."""
+        """Integers, separated by commas."""
         text = self.data.get(key)
         if text is None and default is not None:
             return default
@@ -62,14 +62,14 @@ def whole_numbers(text: str) -> tuple[int, ...]:
 
 
 def read_layers(file: RandomAccessFile) -> list[LayerEntry]:
-    """The layers of the network, in the order of the file, joined by its edges."""
+    """The layers of the network, in file order, connected by its edges."""
     if file.size > MAX_BYTES:
         raise Refused(Reason.LIMIT, f"an XML of more than {MAX_BYTES} bytes")
     return _Document().read(file)
 
 
 class _Document:
-    """Handlers of one parse."""
+    """The event handlers of one parse."""
 
     def __init__(self) -> None:
         self._path: list[str] = []

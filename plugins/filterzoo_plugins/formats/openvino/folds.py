@@ -1,7 +1,7 @@
 """Constant folding: a closed set of operations, as steps that compute the weight.
 
-The results are those that the operations define, in the types of the graph: a decompression in float16 is rounded to
-float16 after each step.
+Results are as the operations define, in the types of the graph: a decompression in float16 is rounded to float16 after
+each step.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _BINARY = {
 }
 _ARITHMETIC = frozenset({"f32", "f16", "bf16"})
 _WIDENED = {"f32": frozenset({"f64", "f32", "f16", "bf16", "f8e4m3", "f8e5m2"}), "f16": frozenset({"f16"})}
-"""By type: types whose conversion to it does not change the published float32."""
+"""Type -> types whose conversion to it does not change the published float32."""
 _EXACT = {"f32": 24, "f16": 11, "bf16": 8}
 """Integers of up to this many bits are exact in these types."""
 
 RESHAPES = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Transpose"})
-"""Their second input is a short list."""
+"""Operations whose second input is a short list."""
 
 
 def fold(layer: LayerEntry, inputs: Sequence[Value], weights: WeightsFile) -> Tensor:
@@ -50,7 +50,7 @@ def element_of(layer: LayerEntry, inputs: Sequence[Value]) -> str:
 
 
 def reshaped(tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    """Reshaped; an array that is stored in C order stays a stored one."""
+    """The reshaped tensor; an array stored in C order remains a stored one."""
     is_plain = tensor.computation is None and tensor.strides is None
     if is_plain and (tensor.quantisation is None or tensor.quantisation.axis is None):
         if prod(tensor.shape) != prod(shape) or min(shape, default=0) < 0:
@@ -154,6 +154,7 @@ FOLDS: dict[str, Callable[[LayerEntry, Sequence[Value], WeightsFile], Tensor]] =
     "Unsqueeze": _unsqueeze,
     "Concat": _concatenated,
 }
-"""By type: operations that are folded if all their inputs are constant. FakeQuantize is not: these steps cannot
-reproduce its rounding and clipping exactly.
+"""Type -> folding of operations whose inputs are all constant.
+
+FakeQuantize is not folded: these steps cannot reproduce its rounding and clipping exactly.
 """

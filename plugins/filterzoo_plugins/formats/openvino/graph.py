@@ -1,4 +1,4 @@
-"""Walks the graph of an OpenVINO network, to find the weight and depth of every convolution."""
+"""Traverses the graph of an OpenVINO network, to find the weight and depth of every convolution."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from filterzoo_plugins.formats.openvino.folds import RESHAPES, element_of, fold,
 
 _CONST = "Const"
 _LIVE = frozenset({"Parameter", "ReadValue"})
-"""Inputs of the caller, and state from the last run."""
+"""Operations that depend on the run: inputs, and state of the last run."""
 _MAX_LIST = 512
 """Most bytes of a list of axes or sides."""
 
 
 class GraphWalk:
-    """One walk over one network. Afterwards, `convolutions` has the weight of each, `read` their ids."""
+    """One traversal of one network. Afterwards, `convolutions` has the weight of each, `read` their ids."""
 
     def __init__(self, layers: Sequence[LayerEntry], weights: WeightsFile) -> None:
         self.layers = {layer.id: layer for layer in layers}
@@ -40,7 +40,7 @@ class GraphWalk:
         self._values = dict[str, Value]()
 
     def run(self) -> None:
-        """Walk; Refused where edges form a cycle, or constants are outside the file of weights."""
+        """Traverse the graph; Refused if edges form a cycle, or constants are outside the weights file."""
         for layer in self.layers.values():
             if layer.type == _CONST:
                 self._values[layer.id] = constant(layer, self.weights.span(layer))
@@ -121,7 +121,7 @@ class GraphWalk:
 
 
 def _in_order(layers: dict[str, LayerEntry]) -> Iterator[LayerEntry]:
-    """Each layer after those it reads, otherwise in the order of the file; Refused where edges form a cycle."""
+    """Each layer after those it reads, otherwise in file order; Refused if edges form a cycle."""
     places = {number: place for place, number in enumerate(layers)}
     missing = {number: len(layer.inputs) for number, layer in layers.items()}
     readers: dict[str, list[str]] = {number: [] for number in layers}

@@ -1,4 +1,4 @@
-"""torch.export archives (.pt2), old and current: the weights that their convolutions read, found in the graph."""
+"""torch.export archives (.pt2), old and current: the weights that convolutions of the graph read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OLD = re.compile(rb"serialized_(exported_program\.json|state_dict\.(pt|json)|co
 
 
 class Pt2(Format):
-    """Programs of torch.export.save: names, shapes and strides are in their JSON, operations in the graph.
+    """Programs written by torch.export.save: names, shapes and strides are in the JSON, operations in the graph.
 
     A weight may be computed from constants by a closed set of operations (`folds`). Compiled packages without a graph
     (AOTInductor) are refused as unsupported.
@@ -29,13 +29,13 @@ class Pt2(Format):
     is_graph: ClassVar[bool] = True
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """A zip whose first members are those of torch.export.save."""
+        """By a zip whose first members are those of torch.export.save."""
         del name
         first = member_names(head)
         return any(_CURRENT.fullmatch(member) or _OLD.fullmatch(member) for member in first)
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor | LeftOut]:
-        """The weights of convolutions, in the order of the nodes; then the other tensors."""
+        """The weights of convolutions, in node order; then the other tensors."""
         program = read_program(file)
         walk = GraphWalk(program)
         walk.run()

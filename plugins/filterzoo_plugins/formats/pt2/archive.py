@@ -45,14 +45,14 @@ DTYPES_OF_TORCH = {
 
 
 def dtype_of(meta: Any) -> str | None:
-    """The type that the JSON states of a tensor; None where it states none, or one that is not read."""
+    """The type of a tensor by the JSON; None if it is missing or unsupported."""
     number = meta.get("dtype") if isinstance(meta, dict) else None
     return DTYPES_OF_TORCH.get(number) if type(number) is int else None
 
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """A tensor as the JSON describes it; offset and strides in elements."""
+    """A tensor as described by the JSON; offset and strides in elements."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -62,16 +62,16 @@ class Meta:
 
 @dataclass(slots=True)
 class Program:
-    """A program and its tensors. stored: by name, location and layout of each; None for one that is not read."""
+    """A program and its tensors. stored: name -> location and layout; None if it is not supported."""
 
     document: dict[str, Any]
     file: RandomAccessFile
     stored: dict[str, tuple[StoredRange, Meta] | None] = field(default_factory=dict)
 
     def tensor(self, name: str) -> Tensor | None:
-        """The tensor of that name; None where its storage is not supported.
+        """The tensor of that name; None if its storage is not supported.
 
-        Refused where it contradicts the program.
+        Refused if it contradicts the program.
         """
         found = self.stored.get(name)
         if found is None:
@@ -92,7 +92,7 @@ class Program:
 
 
 def read_program(file: RandomAccessFile) -> Program:
-    """The one program of the archive, and its tensors; Refused where there is none, or several."""
+    """The single program of the archive, and its tensors; Refused if there is none, or several."""
     archive = ZipIndex(file)
     if not file.is_remote:
         archive.check_headers()
@@ -114,7 +114,7 @@ def read_program(file: RandomAccessFile) -> Program:
 
 
 def _take(program: Program, archive: ZipIndex, folder: str, config: str, pickled: str) -> None:
-    """The tensors in a folder: from their description, or from a pickled state dict."""
+    """Add the tensors of a folder: from their description, or from a pickled state dict."""
     if folder + config in archive.members:
         described = _document(archive, folder + config).get("config")
         for name, entry in (described if isinstance(described, dict) else {}).items():
@@ -153,7 +153,7 @@ def _old(file: RandomAccessFile, archive: ZipIndex) -> Program:
 
 
 def _take_pickled(program: Program, archive: ZipIndex, member: ZipMember) -> None:
-    """The tensors of a pickled state dict, a torch zip inside the archive."""
+    """Add the tensors of a pickled state dict, a torch zip inside the archive."""
     record = _record(program.file, archive, member)
     for name, view in state_dict(program.file, record, show(member.name)).items():
         program.stored[name] = None if view is None else _of_view(view)

@@ -14,7 +14,7 @@ from filterzoo_plugins.encodings.folding import Unfoldable
 class Value(NamedTuple):
     """Facts about a value: depth (docs/measures.md, 2), whether it depends on an input, its elements if constant.
 
-    name: the stored tensor it is named after. obstacle: why a constant is not known.
+    name: of the stored tensor that it is named after. obstacle: why a constant is not known.
     """
 
     depth: int
@@ -64,7 +64,7 @@ class Arguments:
         return self.tensors.get(name)
 
     def tensor(self, name: str) -> Tensor:
-        """A constant, or a literal number of the graph."""
+        """A constant tensor, or a literal number of the graph."""
         value = self.tensors.get(name)
         if value is not None and value.tensor is not None:
             return value.tensor
@@ -95,5 +95,5 @@ class Arguments:
         return value if isinstance(value, str) else ""
 
     def truth(self, name: str) -> bool:
-        """Whether it is true."""
+        """Whether a boolean argument is true."""
         return self.plain.get(name) is True

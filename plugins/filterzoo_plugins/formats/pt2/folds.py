@@ -147,7 +147,7 @@ def _concatenated(arguments: Arguments) -> Tensor:
 
 def _sliced(arguments: Arguments) -> Tensor:
     tensor = arguments.tensor("self")
-    stated = arguments.plain.get("start")  # as_none is true, and 1 equals that
+    stated = arguments.plain.get("start")  # `as_none` is True, which equals 1
     start = 0 if stated is None or stated is True else arguments.integer("start", 0)
     end = arguments.plain.get("end")
     stop = end if type(end) is int else (1 << 40)

@@ -1,4 +1,4 @@
-"""Walks the graph of a torch.export program, to find the weight and depth of every convolution."""
+"""Traverses the graph of a torch.export program, to find the weight and depth of every convolution."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _TRANSPOSED = re.compile(r"torch\.ops\.aten\.conv_transpose[123]d\.(default|inpu
 _ANY = re.compile(r"torch\.ops\.aten\._?convolution\.(default|deprecated)")
 _UNKNOWN = re.compile(r"conv(?!ert)", re.IGNORECASE)
 _NAMES = {"parameter": "parameter_name", "buffer": "buffer_name", "tensor_constant": "tensor_constant_name"}
-"""By the kind of an input of the graph, the key of the stored tensor's name."""
+"""Kind of an input of the graph -> key of the stored tensor's name."""
 
 
 class GraphWalk:
-    """One walk over one program. Afterwards, `convolutions` has the weight of each, `read` their names."""
+    """One traversal of one program. Afterwards, `convolutions` has the weight of each, `read` their names."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -36,7 +36,7 @@ class GraphWalk:
         self._metas: Mapping[str, Any] = {}
 
     def run(self) -> None:
-        """Walk; Refused where the program has no graph, or a weight contradicts its operation or is not supported."""
+        """Traverse the graph; Refused if there is none, or a weight contradicts its operation or is not supported."""
         module = _mapping(self.program.document.get("graph_module"), "graph_module")
         graph = _mapping(module.get("graph"), "graph")
         self._metas = _mapping(graph.get("tensor_values"), "tensor_values")
@@ -49,7 +49,7 @@ class GraphWalk:
             self._node(_mapping(node, "nodes"))
 
     def _input(self, spec: Mapping[str, Any]) -> None:
-        """An input of the graph: a stored tensor, or an argument of the caller."""
+        """Add an input of the graph: a stored tensor, or an argument of the caller."""
         for kind, inner in spec.items():
             argument = inner.get("arg") if isinstance(inner, dict) else None
             names = list(_tensor_names(argument)) if kind not in _NAMES else [_text(argument, "name")]

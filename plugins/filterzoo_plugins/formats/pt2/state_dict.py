@@ -1,4 +1,4 @@
-"""The state dict inside an old archive: a torch zip whose pickle maps names to views of storages. Nothing is run."""
+"""The state dict in an old archive: a torch zip whose pickle maps names to views of storages. Nothing is executed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_NUMBER = 1 << 48
 
 @dataclass(frozen=True, slots=True)
 class StoredView:
-    """A tensor of the state dict; offset and strides in numbers of `dtype`."""
+    """A tensor of the state dict; offset and strides in elements of `dtype`."""
 
     record: StoredRange
     dtype: str
@@ -69,7 +69,7 @@ class _Meaning:
 
 
 def state_dict(file: RandomAccessFile, whole: StoredRange, where: str) -> dict[str, StoredView | None]:
-    """The tensors by name; None for one that is not read. `whole`: the torch zip's record in the file."""
+    """The tensors by name; None for an unsupported one. `whole`: the torch zip's stored range in the file."""
     inner = Window(file, whole.offset, whole.length)
     archive = ZipIndex(inner)
     pickles = [name for name in archive.members if name.endswith("/data.pkl")]
@@ -93,7 +93,7 @@ def state_dict(file: RandomAccessFile, whole: StoredRange, where: str) -> dict[s
 
 
 def _record(archive: ZipIndex, name: str, whole: StoredRange) -> StoredRange:
-    """A storage's member, with offsets in the outer file."""
+    """A storage's stored range, with offsets in the outer file."""
     member = archive.members.get(name)
     if member is None:
         raise Refused(Reason.MALFORMED, "a tensor whose storage is missing", show(name))

@@ -1,6 +1,7 @@
-"""The checkpoints of TensorFlow since version 1.0: an index (a sorted table), and data files.
+"""TensorFlow checkpoints since version 1.0: an index (a sorted table), and data files.
 
-The layout: tensor_bundle.proto and tensor_bundle.h. The empty key holds the header; every other the entry of a tensor.
+The layout: tensor_bundle.proto and tensor_bundle.h. The empty key holds the header; every other key the entry of a
+tensor.
 """
 
 from __future__ import annotations
@@ -49,20 +50,20 @@ class Variable(NamedTuple):
 class Bundle:
     """One checkpoint.
 
-    `index` is its index file; `folder` and `name` locate its data files, beside the artifact or below it.
+    `index` is its index file; `name` locates its data files, in the artifact's folder or below.
     """
 
     artifact: RandomAccessFile
     index: RandomAccessFile
     name: str
-    """Of the index, without its ending, with the folders between it and the artifact."""
+    """Path of the index relative to the artifact's folder, without its ending."""
     entries: dict[str, BundleEntry] = field(default_factory=dict)
     _shards: int = 0
     _sides: dict[str, RandomAccessFile] = field(default_factory=dict)
     _files: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def read(self) -> None:
-        """Read the index; Refused (malformed) where it is none."""
+        """Read the index; Refused (malformed) if it is not one."""
         reader = WireReader(self.index)
         for place, entry in enumerate(SortedTable(self.index).entries()):
             end = entry.offset + entry.length
@@ -70,7 +71,7 @@ class Bundle:
                 if entry.key:
                     raise Refused(Reason.MALFORMED, "a checkpoint without a header", f"byte {entry.offset}")
                 self._header(reader, entry.offset, end)
-            elif not entry.key.startswith(b"\0"):  # the slices of tensors that are stored in parts
+            elif not entry.key.startswith(b"\0"):  # keys with \0 are slices of tensors stored in parts
                 key = _text(entry.key, entry.offset)
                 self.entries[key] = _entry(reader, key, entry.offset, end)
         if not self._shards:
@@ -95,13 +96,13 @@ class Bundle:
         return Tensor(name=name, dtype=dtype, shape=entry.shape, span=span, layout=Layout.OTHER)
 
     def objects(self) -> list[Variable]:
-        """The variables among the objects that a checkpoint keeps; [] for one that keeps none."""
+        """The variables among the objects of a checkpoint; [] if it has no object graph."""
         entry = self.entries.get(OBJECTS)
         if entry is None or entry.type != STRING or entry.length > _MAX_OBJECTS_BYTES:
             return []
         span = self.tensor(entry, OBJECTS).span
         reader = WireReader(self._side(span.side or ""))
-        # A text of a length, the checksum of the length, and its bytes.
+        # The entry is a text: its length, the checksum of the length, and its bytes.
         length = entry.length - _MAX_VARINT
         for behind in range(1, _MAX_VARINT + 1):
             length = entry.length - behind - 4
@@ -150,7 +151,7 @@ def _entry(reader: WireReader, key: str, start: int, end: int) -> BundleEntry:
 
 
 def _variables(reader: WireReader, start: int, end: int) -> Iterator[Variable]:
-    """Of a TrackableObjectGraph (trackable_object_graph.proto)."""
+    """The variables of a TrackableObjectGraph (trackable_object_graph.proto)."""
     number = -1
     for node, length, at in reader.fields(start, end):
         if node != length_tag(1):

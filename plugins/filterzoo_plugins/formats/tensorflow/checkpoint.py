@@ -23,7 +23,7 @@ _SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 class TensorFlowCheckpoint(Format):
-    """A checkpoint: `NAME.index` with `NAME.data-?????-of-?????` beside it, or a single file (TensorFlow before 1.0).
+    """A checkpoint: `NAME.index` with side files `NAME.data-?????-of-?????`, or a single file (TensorFlow before 1.0).
 
     Kernels are (*kernel, in/groups, out); names and shapes decide which are depthwise or transposed.
     """
@@ -40,7 +40,7 @@ class TensorFlowCheckpoint(Format):
         return self._is_old or is_checkpoint(head)
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor | LeftOut]:
-        """Every variable, in the order of the index, which is that of their keys."""
+        """Every variable, in the order of the index, which is sorted by key."""
         found = list(slices.tensors(file) if self._is_old else self._of_bundle(file))
         lengths = {t.name: t.shape[0] for t in found if isinstance(t, Tensor) and len(t.shape) == 1}
         return (each if isinstance(each, LeftOut) else _with_meaning(each, lengths) for each in found)
@@ -73,15 +73,15 @@ def _of_entry(bundle: Bundle, entry: BundleEntry, name: str) -> Iterator[Tensor 
 
 
 def _is_of_optimiser(key: str) -> bool:
-    """Whether the object graph shows that a variable belongs to an optimiser and not to the network that it trains."""
+    """Whether a variable belongs to an optimiser instead of the network, by the object graph."""
     parts = key.split("/")
     return not _OPTIMISERS.isdisjoint(parts[:-1]) and "_trainable_variables" not in parts
 
 
 def _with_meaning(tensor: Tensor, lengths: Mapping[str, int]) -> Tensor:
-    """With a layout.
+    """The tensor with its layout.
 
-    A bias for each (input channel, multiplier) belongs to a depthwise kernel, (*kernel, in, multiplier).
+    If there is a bias for each (input channel, multiplier), the kernel is depthwise: (*kernel, in, multiplier).
     """
     if tensor.layout is Layout.OTHER:
         return tensor

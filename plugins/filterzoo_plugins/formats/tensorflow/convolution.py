@@ -16,7 +16,7 @@ _OF_GRADIENTS = re.compile(r"BackpropFilter|FilterGrad")
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """A convolution. weight, data: its inputs. rank: of its weight."""
+    """A convolution. weight, data: positions of these inputs. rank: of its weight."""
 
     layout: Layout
     rank: int
@@ -32,16 +32,16 @@ _CONVOLUTIONS = {
     "Conv3DBackpropInput": Operator(Layout.K_OI, 5, data=2),
     "Conv3DBackpropInputV2": Operator(Layout.K_OI, 5, data=2),
 }
-"""By operation (nn_ops.cc). A transposed convolution is called BackpropInput."""
+"""By operation (nn_ops.cc). Transposed convolutions are called BackpropInput."""
 
 
 def operator_of(node: Node) -> Operator | None:
-    """The row of the table for a node, None for others."""
+    """The table entry of a node, None for others."""
     return _CONVOLUTIONS.get(node.operation)
 
 
 def looks_like_convolution(node: Node) -> bool:
-    """Whether an operation is named like a convolution, and is none of the gradient operations of training."""
+    """Whether an operation is named like a convolution, except for the gradient operations of training."""
     return _UNKNOWN.search(node.operation) is not None and _OF_GRADIENTS.search(node.operation) is None
 
 
@@ -56,8 +56,8 @@ def convolution_of(
 ) -> Convolution:
     """The convolution of a node; `shape` is its weight's, `channels` its input's, None if unknown.
 
-    block: the block shape of a SpaceToBatchND before it, which is how TensorFlow dilates; () if unknown, None without
-    one. Padding is None where it depends on the input. Refused (malformed) where attributes and shapes contradict.
+    block: the block shape of a preceding SpaceToBatchND, by which TensorFlow implements dilation; () if unknown, None
+    without one. Padding is None if it depends on the input. Refused (malformed) if attributes and shapes contradict.
     """
     where, kernel = show(node.name), operator.rank - 2
     if len(shape) != operator.rank or 0 in shape:

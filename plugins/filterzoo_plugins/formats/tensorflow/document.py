@@ -1,4 +1,4 @@
-"""Reads TensorFlow's graphs: SavedModel, MetaGraphDef, GraphDef and the functions in them, as nodes and edges."""
+"""Reads TensorFlow graphs: SavedModel, MetaGraphDef, GraphDef and their functions, as nodes and edges."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from filterzoo_plugins.encodings.protobuf import WireReader, length_tag, signed,
 from filterzoo_plugins.formats.tensorflow.types import StoredConstant, read_numbers, read_shape
 
 MAX_NODES = 500_000
-"""Most nodes of a graph and all its functions."""
+"""Most nodes of a graph and all of its functions."""
 MAX_INPUTS = 2_000_000
 MAX_BOUND = 100_000
 """Most variables that a function reads."""
@@ -36,24 +36,24 @@ class Node:
     attributes: dict[str, Attribute] = field(default_factory=dict)
 
     def text(self, key: str) -> str:
-        """A text attribute, or the name of a function; "" where there is none."""
+        """A text attribute, or the name of a function; "" if there is none."""
         value = self.attributes.get(key)
         return value if isinstance(value, str) else ""
 
     def integer(self, key: str) -> int:
-        """An attribute that is a whole number, 0 where there is none."""
+        """An integer attribute, 0 if there is none."""
         value = self.attributes.get(key)
         return value if isinstance(value, int) else 0
 
     def integers(self, key: str) -> tuple[int, ...]:
-        """An attribute that is a list of whole numbers, () where there is none."""
+        """An attribute that is a list of integers, () if there is none."""
         value = self.attributes.get(key)
         return tuple(n for n in value if isinstance(n, int)) if isinstance(value, tuple) else ()
 
 
 @dataclass(slots=True)
 class Function:
-    """A function. returned: by the name of a result, the name of the node output."""
+    """A function. returned: name of a result -> name of the node output."""
 
     name: str
     arguments: list[str] = field(default_factory=list)
@@ -63,15 +63,15 @@ class Function:
 
     @property
     def outputs(self) -> list[str]:
-        """The node outputs that it returns, in order."""
+        """The node outputs that the function returns, in order."""
         return [self.returned.get(name, "") for name in self.results]
 
 
 @dataclass(slots=True)
 class Model:
-    """A graph. outputs: of each signature, [] where all nodes count. restore: the node that loads variables.
+    """A graph. outputs: of each signature, [] if all nodes count. restore: the node that loads variables.
 
-    bound: by function, the objects of the checkpoint bound to its last arguments.
+    bound: function -> objects of the checkpoint bound to its last arguments.
     """
 
     nodes: list[Node] = field(default_factory=list)
@@ -91,14 +91,14 @@ class ModelReader:
         self._inputs = 0
 
     def saved_model(self) -> Model:
-        """The graph with the tag `serve`, else the first one."""
+        """The graph with the tag `serve`, otherwise the first one."""
         models = [self._meta_graph(at, at + length) for at, length in self._all(0, self.reader.file.size, 2)]
         if not models:
             raise Refused(Reason.MALFORMED, "a SavedModel without a graph", "byte 0")
         return next((model for model in models if _SERVE in model.tags), models[0])
 
     def graph(self) -> Model:
-        """A file that is one GraphDef."""
+        """The graph of a file that is a GraphDef."""
         model = Model()
         self._graph(model, 0, self.reader.file.size)
         return model
@@ -204,7 +204,7 @@ class ModelReader:
             match tag:
                 case 0x12:  # a text
                     return self.reader.text(at, value)
-                case 0x18 | 0x30:  # a whole number, a type
+                case 0x18 | 0x30:  # an integer, a type
                     return signed(value)
                 case 0x3A:
                     return read_shape(self.reader, at, at + value, show(node.name))
@@ -217,7 +217,7 @@ class ModelReader:
         return None
 
     def _list(self, start: int, end: int) -> tuple[int, ...] | tuple[str, ...]:
-        """Of whole numbers, or of functions by name."""
+        """A list of integers, or of function names."""
         numbers: list[int] = []
         functions: list[str] = []
         for tag, value, at in self.reader.fields(start, end):
@@ -232,7 +232,7 @@ class ModelReader:
         return tuple(functions) if functions else tuple(numbers)
 
     def _text(self, start: int, end: int, number: int) -> str:
-        """A field of a message that is a text, "" where it is left out."""
+        """A text field of a message, "" if it is omitted."""
         return next((self.reader.text(at, length) for at, length in self._all(start, end, number)), "")
 
     def _all(self, start: int, end: int, number: int) -> list[tuple[int, int]]:

@@ -36,10 +36,10 @@ _WIDENED = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 
 
 class Operands(Protocol):
-    """The operands of an operation. All methods raise Unfoldable where a value is not known."""
+    """The operands of an operation. All methods raise Unfoldable if a value is not known."""
 
     def __len__(self) -> int:
-        """How many there are."""
+        """The number of operands."""
         ...
 
     def tensor(self, place: int) -> Tensor:
@@ -62,7 +62,7 @@ def fold(node: Node, operands: Operands) -> Tensor:
 
 
 def reshaped(tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    """Reshaped; an array that is stored stays a stored one."""
+    """The reshaped tensor; a stored array remains a stored one."""
     sides = list(shape)
     rest = prod(side for side in sides if side != -1)
     if sides.count(-1) == 1 and rest > 0:
@@ -178,6 +178,7 @@ FOLDS: dict[str, Fold] = {
     "Transpose": _transpose,
     "ConcatV2": _concatenated,
 }
-"""By operation: those that are folded if all their inputs are constant. FakeQuant is not: these steps cannot reproduce
-its rounding exactly.
+"""Operation -> folding of operations whose inputs are all constant.
+
+FakeQuant is not folded: these steps cannot reproduce its rounding exactly.
 """

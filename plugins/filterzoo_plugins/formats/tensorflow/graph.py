@@ -1,4 +1,4 @@
-"""Walks a TensorFlow graph and its functions, to find the weight of every convolution."""
+"""Traverses a TensorFlow graph and its functions, to find the weight of every convolution."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from filterzoo_plugins.formats.tensorflow.order import data_inputs, in_order, ou
 from filterzoo_plugins.formats.tensorflow.values import Scope, Value, channels_of, constant, joined, kept_block
 
 MAX_VISITS = 400_000
-"""Most nodes that are visited, those of a function once for each call."""
+"""Most nodes that are visited; those of a function count once for each call."""
 MAX_CALLS = 60
-"""Functions that call each other."""
+"""Most nested calls of functions."""
 VARIABLES = frozenset({"VarHandleOp", "VariableV2", "Variable"})
 _ASSIGNMENTS = frozenset({"Assign", "AssignVariableOp"})
 _CALLS = {
@@ -40,11 +40,11 @@ _CALLS = {
     "Case": (("branches",), 1),
     "StatelessCase": (("branches",), 1),
 }
-"""By operation: the attributes that name functions, and the number of inputs before their arguments."""
+"""Operation -> attributes that name functions, and the number of inputs before their arguments."""
 
 
 class GraphWalk:
-    """One walk over one model. Afterwards, `convolutions` has the weight of each, `read` their names."""
+    """One traversal of one model. Afterwards, `convolutions` has the weight of each, `read` their names."""
 
     def __init__(self, model: Model, reader: WireReader, bundle: Bundle | None) -> None:
         self.model = model
@@ -63,7 +63,7 @@ class GraphWalk:
         self._found: dict[tuple[str, str], int] = {}
 
     def run(self) -> None:
-        """Walk; Refused where edges form a cycle, or name unknown nodes."""
+        """Traverse the graph; Refused if edges form a cycle or name unknown nodes."""
         nodes = {node.name: node for node in self.model.nodes}
         if len(nodes) != len(self.model.nodes):
             raise Refused(Reason.UNSUPPORTED, "a TensorFlow graph with two nodes of one name")
@@ -75,7 +75,7 @@ class GraphWalk:
             self._walk(reached(nodes, [self.model.restore]), {}, 0)
             self._is_restoring = False
         scope: Scope = {}
-        # Signatures are networks of the same layers: those of the first one count.
+        # Signatures share their layers: those of the first signature count.
         for outputs in self.model.outputs or [list(nodes)]:
             self._root += 1
             self._walk(reached(nodes, outputs), scope, 0)
@@ -87,7 +87,7 @@ class GraphWalk:
             raise Refused(Reason.UNSUPPORTED, "convolutions that no signature of the model reaches", show(unreached))
 
     def _functions_by_themselves(self) -> None:
-        """Walk functions that no signature calls: their last arguments are objects of the checkpoint."""
+        """Traverse functions that no signature calls: their last arguments are objects of the checkpoint."""
         called = {
             name for function in self.model.functions.values() for node in function.nodes for name in _called(node)
         }
@@ -177,7 +177,7 @@ class GraphWalk:
             return replace(plain, obstacle=f"it passes {show(node.operation)}: {refusal.detail}")
 
     def tensor_of(self, value: Value) -> Tensor:
-        """The numbers of a constant or of a variable; The value as a tensor; Unfoldable where it is not known."""
+        """The value of a constant or a variable as a tensor; Unfoldable if it is not known."""
         if value.tensor is not None:
             return value.tensor
         if not value.variable:
@@ -218,7 +218,7 @@ class GraphWalk:
         if DTYPES[tensor.dtype].number_class is not NumberClass.FLOAT:
             raise Refused(Reason.UNSUPPORTED, f"a weight of type {tensor.dtype} without a scale", where)
         self.read.add(tensor.name)
-        # The same operation of another signature, or of another trace of the same function.
+        # It may be the same operation in another signature, or in another trace of the same function.
         first = self._found.setdefault((tensor.name, str(operator.layout)), self._root)
         if first == self._root:
             self.convolutions.tensors.append(

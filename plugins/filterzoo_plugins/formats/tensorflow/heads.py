@@ -1,4 +1,4 @@
-"""Recognises TensorFlow's files by their first fields: none of them has a magic number."""
+"""Recognises TensorFlow files by their first fields, because they have no magic bytes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def is_checkpoint(head: bytes) -> bool:
 
 
 def is_old_checkpoint(head: bytes) -> bool:
-    """A checkpoint in one file: its first key is empty, the value a list of variables, each of which has a name."""
+    """A checkpoint in one file: its first key is empty, the value a list of named variables."""
     if head[:2] != b"\0\0":
         return False
     try:

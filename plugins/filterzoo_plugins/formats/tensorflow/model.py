@@ -1,4 +1,4 @@
-"""TensorFlow's graphs: SavedModels with their variables, and frozen graphs, whose variables are constants."""
+"""TensorFlow graphs: SavedModels with their variables, and frozen graphs, whose variables are constants."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _VARIABLES = "variables/variables"
 
 
 class TensorFlowGraph(Format):
-    """A SavedModel (`saved_model.pb`, with `variables/` beside it) or a frozen graph (`.pb`).
+    """A SavedModel (`saved_model.pb` with `variables/`) or a frozen graph (`.pb`).
 
-    Conv2D, Conv3D, DepthwiseConv2dNative and the BackpropInput operations that are transposed convolutions, in the
-    graph reachable from the signatures, and the functions it calls.
+    Reads Conv2D, Conv3D, DepthwiseConv2dNative and the BackpropInput operations that are transposed convolutions, in
+    the graph that the signatures reach and in the functions it calls.
     """
 
     name: ClassVar[str] = "tensorflow_graph"
@@ -34,17 +34,17 @@ class TensorFlowGraph(Format):
     _is_frozen: bool = False
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """By the first fields of the message; old Core ML models start alike and are distinguished by name."""
+        """By the first fields of the message; old Core ML models start in the same way and are told apart by name."""
         self._is_frozen = is_graph(head)
         return self._is_frozen or (is_saved_model(head) and not name.lower().endswith(_CORE_ML))
 
     def includes(self, name: str, other: str) -> bool:
-        """The checkpoint of a SavedModel."""
+        """Whether it is the checkpoint of the SavedModel."""
         folder, _, file = name.rpartition("/")
         return file == _FILE and other == (f"{folder}/{_VARIABLES}" if folder else _VARIABLES) + ENDING
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor | LeftOut]:
-        """The weights of convolutions, in the order of the nodes; then the other variables and constants."""
+        """The weights of convolutions, in node order; then the other variables and constants."""
         reader = WireReader(file)
         with self._opened(reader) as (model, bundle):
             walk = GraphWalk(model, reader, bundle)
@@ -80,7 +80,7 @@ class TensorFlowGraph(Format):
 
 
 def _stored(model: Model, bundle: Bundle | None) -> Iterator[Tensor]:
-    """All stored arrays, variables first, without repetitions."""
+    """All stored arrays, variables first, each once."""
     if bundle is not None:
         for entry in bundle.entries.values():
             if not entry.is_sliced:

@@ -12,13 +12,13 @@ from filterzoo_plugins.formats.tensorflow.values import Scope, Value
 
 
 def data_inputs(node: Node, scope: Scope) -> list[str]:
-    """A node's data inputs: without control inputs and, for a loop's start, without the back edge."""
+    """A node's data inputs: without control inputs and, at the start of a loop, without the back edge."""
     names = [spelled for spelled in node.inputs if not spelled.startswith("^")]
     return [name for name in names if name.partition(":")[0] in scope] if node.operation == "Merge" else names
 
 
 def output_of(scope: Scope, spelled: str, reader: Node) -> Value:
-    """`name`, `name:number`, or in functions `name:output:number`."""
+    """The value named `name`, `name:number`, or in functions `name:output:number`."""
     name, _, place = spelled.partition(":")
     number = place.rpartition(":")[2]
     outputs = scope.get(name)
@@ -35,7 +35,7 @@ def _origins(node: Node) -> list[str]:
 
 
 def reached(nodes: Mapping[str, Node], names: Sequence[str]) -> list[Node]:
-    """The nodes that these depend on, in the order of the file."""
+    """The nodes that these names depend on, in file order."""
     pending = [name.lstrip("^").partition(":")[0] for name in names]
     reached: set[str] = set()
     while pending:
@@ -47,7 +47,7 @@ def reached(nodes: Mapping[str, Node], names: Sequence[str]) -> list[Node]:
 
 
 def in_order(nodes: Sequence[Node]) -> Iterator[Node]:
-    """Topological order; back edges of loops are cut. Refused where edges form a cycle."""
+    """The nodes in topological order; back edges of loops are cut. Refused if edges form a cycle."""
     places = {node.name: place for place, node in enumerate(nodes)}
     if len(places) != len(nodes):
         raise Refused(Reason.UNSUPPORTED, "a TensorFlow graph with two nodes of one name")

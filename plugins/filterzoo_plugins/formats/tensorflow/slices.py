@@ -1,6 +1,6 @@
-"""The checkpoints of TensorFlow before 1.0: one sorted table, whose values contain the variables.
+"""TensorFlow checkpoints before version 1.0: one sorted table, whose values contain the variables.
 
-The layout: saved_tensor_slice.proto. The empty key holds the list of variables; each other key a SavedSlice.
+The layout: saved_tensor_slice.proto. The empty key holds the list of variables; every other key a SavedSlice.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _META, _DATA = length_tag(1), length_tag(2)
 
 
 def tensors(file: RandomAccessFile) -> Iterator[Tensor | LeftOut]:
-    """Every variable that is stored whole, in the order of the table; LeftOut for kernels that are stored in slices."""
+    """Every variable that is stored as a whole, in table order; LeftOut for kernels stored in slices."""
     reader = WireReader(file)
     variables: dict[str, _Variable] = {}
     seen: set[str] = set()
@@ -39,7 +39,7 @@ def tensors(file: RandomAccessFile) -> Iterator[Tensor | LeftOut]:
 
 
 def _variables(reader: WireReader, start: int, end: int) -> dict[str, _Variable]:
-    """By name, type and shape of each SavedSliceMeta."""
+    """Name -> type and shape, from each SavedSliceMeta."""
     variables: dict[str, _Variable] = {}
     for tag, length, at in reader.fields(start, end):
         if tag != length_tag(1):
@@ -80,7 +80,7 @@ def _slice(
     kind, shape = variables[name]
     if not is_whole:
         return name, False, LeftOut(name, str(Reason.UNSUPPORTED), "a variable that is stored in slices")
-    # The data have no type or shape: the list of variables has them.
+    # The data have no type or shape; these are in the list of variables.
     numbers = replace(read_numbers(reader, *proto, name), type=kind, shape=shape)
     try:
         return name, True, replace(numbers.tensor(), layout=Layout.K_IO)

@@ -1,4 +1,4 @@
-"""TensorFlow's number types, and the messages that shapes and constants are stored in (tensor.proto)."""
+"""TensorFlow's number types, and the messages for shapes and constants (tensor.proto)."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class StoredConstant:
 
 
 def read_shape(reader: WireReader, start: int, end: int, where: str) -> tuple[int, ...] | None:
-    """A TensorShapeProto, -1 for an unknown side; None for an unknown rank. Too many axes are refused."""
+    """A TensorShapeProto, -1 for an unknown side; None for an unknown rank. Refused for too many axes."""
     sides: list[int] = []
     is_ranked = True
     for tag, value, offset in reader.fields(start, end):
@@ -136,7 +136,7 @@ def read_shape(reader: WireReader, start: int, end: int, where: str) -> tuple[in
 
 
 def read_numbers(reader: WireReader, start: int, end: int, name: str) -> StoredConstant:
-    """A TensorProto, without its data. Data in several fields are not located."""
+    """A TensorProto without its data. Data in several fields are not located."""
     kind = 0
     shape: tuple[int, ...] = ()
     found: list[tuple[int, int, int]] = []
@@ -164,5 +164,5 @@ def read_numbers(reader: WireReader, start: int, end: int, name: str) -> StoredC
 
 
 def _width(value: int) -> int:
-    """Bytes of a varint in its shortest form."""
+    """Number of bytes of a varint in its shortest form."""
     return max(1, (value.bit_length() + 6) // 7)

@@ -16,7 +16,7 @@ _SAME_CHANNELS = SAME | {
     "FusedBatchNormV2", "FusedBatchNormV3", "MaxPool", "MaxPoolV2", "AvgPool", "SpaceToBatchND", "BatchToSpaceND",
     "ResizeBilinear", "ResizeNearestNeighbor",
 }  # fmt: skip
-"""Operations with as many input as output channels."""
+"""Operations with equal numbers of input and output channels."""
 _SPREADING = frozenset({"Add", "AddV2", "Mul", "Sub", "Maximum", "Minimum"})
 """Operations whose output has as many channels as the input with more than one."""
 
@@ -25,9 +25,9 @@ _SPREADING = frozenset({"Add", "AddV2", "Mul", "Sub", "Maximum", "Minimum"})
 class Value:
     """Facts about an output: depth (docs/measures.md, 2), whether it depends on an input, its value if constant.
 
-    variable: the handle that it is. key: the entry of the checkpoint that it was restored from. stated: of a constant.
-    channels: of a live one, and whether it is channels first. block: the block shape of SpaceToBatchND. obstacle: why
-    the value of a constant is not known.
+    variable: the name of a variable, if it is a handle. key: its entry in the checkpoint. stated: the stored constant.
+    channels: number of channels, if it depends on an input, and whether they come first. block: the block shape of
+    SpaceToBatchND. obstacle: why the value of a constant is not known.
     """
 
     depth: int = 0
@@ -59,7 +59,7 @@ def constant(node: Node) -> Value:
 
 
 def channels_of(node: Node, inputs: Sequence[Value]) -> tuple[int, bool] | None:
-    """The number of output channels of an operation, where its inputs determine it."""
+    """The number of output channels of an operation, if its inputs determine it."""
     known = {value.channels for value in inputs if value.live and value.channels is not None}
     if node.operation in _SPREADING:
         return known.pop() if len(known) == 1 and all(count > 1 for count, _ in known) else None
@@ -67,7 +67,7 @@ def channels_of(node: Node, inputs: Sequence[Value]) -> tuple[int, bool] | None:
 
 
 def kept_block(node: Node, inputs: Sequence[Value]) -> tuple[int, ...] | None:
-    """A dilated convolution directly follows SpaceToBatchND."""
+    """The block shape for the next operation: a dilated convolution directly follows SpaceToBatchND."""
     return inputs[0].block if node.operation in SAME and inputs else None
 
 

@@ -1,4 +1,4 @@
-"""TFLite files: the weights that their convolutions read, found in the graph, with the scales of quantised ones."""
+"""TFLite files: the weights that convolutions of the graph read, with the scales of quantised ones."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _MAX_LICENCE_TEXT = 10_000
 class TFLite(Format):
     """TensorFlow Lite models: CONV_2D, DEPTHWISE_CONV_2D, TRANSPOSE_CONV and the 3-D ones, in every subgraph.
 
-    A weight may be sparse or of 4 bits, or computed from constants by a closed set of operators (`folds`). One that
-    depends on an input is no layer; one that is computed in any other way is left out as unsupported.
+    A weight may be sparse, have 4 bits, or be computed from constants by a closed set of operators (`folds`). A weight
+    that depends on an input is not a layer; a weight that is computed in any other way is left out as unsupported.
     """
 
     name: ClassVar[str] = "tflite"
@@ -28,12 +28,12 @@ class TFLite(Format):
     is_graph: ClassVar[bool] = True
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """The identifier follows the offset of the root table."""
+        """By the identifier after the offset of the root table."""
         del name
         return head[4:8] == _IDENTIFIER
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor | LeftOut]:
-        """The weights of convolutions, in the order of the operators; then the other stored tensors."""
+        """The weights of convolutions, in operator order; then the other stored tensors."""
         subgraphs = read_subgraphs(FlatBuffer(file))
         walk = GraphWalk(subgraphs)
         walk.run()
@@ -42,20 +42,20 @@ class TFLite(Format):
             yield from (listed for tensor in graph.tensors for listed in _unread(tensor, walk.read))
 
     def tensors(self, file: RandomAccessFile) -> Iterator[Tensor]:
-        """Every stored tensor of every subgraph, as it is stored."""
+        """Every stored tensor of every subgraph, as stored."""
         entries = (entry for graph in read_subgraphs(FlatBuffer(file)) for entry in graph.tensors if entry.span)
         for entry in entries:
-            with contextlib.suppress(Unfoldable):  # strings and other types are no arrays
+            with contextlib.suppress(Unfoldable):  # strings and other types are not arrays
                 yield entry.tensor()
 
     def facts(self, file: RandomAccessFile) -> FileFacts:
-        """The licence that the model's metadata state."""
+        """The licence stated in the model's metadata."""
         licence = read_licence(FlatBuffer(file))
         return FileFacts(framework=self.framework, licence=licence and licence[:_MAX_LICENCE_TEXT])
 
 
 def _unread(tensor: TensorEntry, read: set[int]) -> Iterator[Tensor]:
-    """The listed form of a stored tensor: bytes, for types smaller than a byte."""
+    """The listed form of a stored tensor; bytes for types smaller than a byte."""
     span = tensor.span
     if span is None or tensor.table.position in read:
         return

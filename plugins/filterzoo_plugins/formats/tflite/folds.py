@@ -32,26 +32,26 @@ _UNARY = {
 _REDUCTIONS = {74: Step.SUM, 40: Step.MEAN, 82: Step.LARGEST}
 _CAST, _CONCATENATION, _TRANSPOSE, _SQUARE, _BROADCAST_TO, _GATHER = 53, 2, 39, 92, 130, 36
 _RESHAPES = frozenset({22, 70, 43})
-"""RESHAPE, EXPAND_DIMS, SQUEEZE: the shape is that of the output."""
+"""RESHAPE, EXPAND_DIMS, SQUEEZE: their shape is that of the output."""
 FOLDS = frozenset(
     {DEQUANTIZE, DENSIFY, _CAST, _CONCATENATION, _TRANSPOSE, _SQUARE, _BROADCAST_TO, _GATHER}
     | {*_BINARY, *_UNARY, *_REDUCTIONS, *_RESHAPES}
 )
-"""By BuiltinOperator: those that are folded if all their inputs are constant."""
+"""BuiltinOperators that are folded if all their inputs are constant."""
 
 _MAX_NUMBERS = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """A value that does not depend on an input. entry: the stored tensor it is, or is named after."""
+    """A value that does not depend on an input. entry: its stored tensor, or the one it is named after."""
 
     entry: TensorEntry
     folded: Tensor | None = None
     obstacle: str | None = None
 
     def tensor(self) -> Tensor:
-        """The value as a tensor; Unfoldable where it is not known, Refused where its scales are invalid."""
+        """The value as a tensor; Unfoldable if it is not known, Refused if its scales are invalid."""
         if self.obstacle:
             raise Unfoldable(self.obstacle)
         return self.entry.tensor() if self.folded is None else self.folded
@@ -70,7 +70,7 @@ class Constant:
 
 
 def fold(operator: OperatorEntry, inputs: Sequence[Constant | None], output: TensorEntry) -> Constant | None:
-    """The result of the operator on constants; None where an operand is no constant."""
+    """The result of the operator on constants; None if an operand is not a constant."""
     known = [constant for constant in inputs if constant is not None]
     if not known or inputs[0] is None or len(known) != len(inputs):
         return None
@@ -110,7 +110,7 @@ def _check_activation(operator: OperatorEntry) -> None:
 
 
 def _float(constant: Constant) -> Tensor:
-    """An operand of arithmetic; refused for quantised ones, whose arithmetic rounds differently."""
+    """An operand of arithmetic; Unfoldable if it is quantised, because quantised arithmetic rounds differently."""
     tensor = constant.tensor()
     if constant.folded is None and tensor.dtype not in {"F32", "F16"} and tensor.quantisation is None:
         raise Unfoldable(f"arithmetic with numbers of type {tensor.dtype}")

@@ -1,4 +1,4 @@
-"""Walks the graph of a TFLite model from its inputs, to find the weight and depth of every convolution."""
+"""Traverses the graph of a TFLite model from its inputs, to find the weight and depth of every convolution."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from filterzoo_plugins.formats.tflite.operators import (
 )
 
 MAX_NESTING = 32
-"""Most levels of bodies inside bodies."""
+"""Most levels of nested bodies."""
 MAX_STEPS = 400_000
-"""Most operators that are visited, those of a body once for each node that runs it."""
+"""Most operators that are visited; those of a body count once for each node that runs it."""
 KERNEL_WEIGHT_RANKS = (3, 4, 5)
-"""Weights of 1-D, 2-D and 3-D kernels."""
+"""Ranks of weights with 1-D, 2-D and 3-D kernels."""
 
 _IF, _WHILE, _CALL, _CALL_ONCE, _COMPOSITE = 118, 119, 31, 129, 206
 _BODY_SLOTS = {_IF: (0, 1), _WHILE: (0, 1), _CALL: (0,), _CALL_ONCE: (0,), _COMPOSITE: (1,)}
@@ -60,7 +60,7 @@ class _Frame:
 
 
 class GraphWalk:
-    """One walk over one model. Afterwards, `convolutions` has the weight of each, in the order of the operators."""
+    """One traversal of one model. Afterwards, `convolutions` has the weight of each, in operator order."""
 
     def __init__(self, subgraphs: Sequence[Subgraph]) -> None:
         self.subgraphs = subgraphs
@@ -70,14 +70,14 @@ class GraphWalk:
         self._steps = 0
 
     def run(self) -> None:
-        """Walk every graph that no other one runs; Refused where a weight contradicts its operator."""
+        """Traverse every graph that no other graph runs; Refused if a weight contradicts its operator."""
         bodies = {body for graph in self.subgraphs for entry in graph.operators for body in self._bodies(entry)}
         for number, graph in enumerate(self.subgraphs):
             if number == 0 or number not in bodies:
                 self._graph(number, [Value(0, live=True)] * len(graph.inputs), 0, ())
 
     def _graph(self, number: int, inputs: Sequence[Value], entry: int, around: tuple[int, ...]) -> list[Value]:
-        """Walk one subgraph; the values of its outputs."""
+        """Traverse one subgraph; returns the values of its outputs."""
         if number in around or len(around) > MAX_NESTING:
             reason = Reason.MALFORMED if number in around else Reason.LIMIT
             raise Refused(reason, "subgraphs run one another in a circle, or too deep", f"subgraph {number}")
@@ -123,7 +123,7 @@ class GraphWalk:
     def _run_bodies(
         self, entry: OperatorEntry, bodies: list[int], inputs: list[Value], plain: Value, frame: _Frame
     ) -> list[Value]:
-        """Walk the bodies of a node in its place; values that a While changes depend on the run."""
+        """Traverse the bodies of a node in its place; values that a While changes are computed at run time."""
         passed = inputs[1:] if entry.code == _IF else inputs
         leaving = [plain] * len(entry.outputs)
         for place, body in enumerate(bodies):
@@ -171,7 +171,7 @@ class GraphWalk:
 
 
 def _joined(old: Value, new: Value) -> Value:
-    """The output of a node with bodies: as deep as the deepest of them, and computed at run time."""
+    """The output of a node with bodies: as deep as the deepest body, and computed at run time."""
     return Value(max(old.depth, new.depth), live=True)
 
 

@@ -1,4 +1,4 @@
-"""The tables of a TFLite model (schema.fbs of TensorFlow Lite, version 3) as records, without numbers."""
+"""The tables of a TFLite model (schema.fbs of TensorFlow Lite, version 3) as records, without elements."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_TENSORS = 200_000
 MAX_OPERATORS = 200_000
 MAX_RANK = 64
 MAX_SCALES = 1 << 16
-"""Most scales of one tensor; there are no more than channels."""
+"""Most scales of one tensor; there are at most as many as channels."""
 MAX_ARGUMENTS = 4096
 """Most inputs, or outputs, of one operator or subgraph."""
 
@@ -41,15 +41,15 @@ _DTYPES = {
 }
 """TensorType under safetensors' names. The others are strings, resources and types smaller than a byte."""
 _CUSTOM = 32
-"""BuiltinOperator.CUSTOM: the operator is named by `custom_code`."""
+"""BuiltinOperator.CUSTOM: `custom_code` names the operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class TensorEntry:
     """A tensor of a subgraph.
 
-    span: its stored bytes, None where it is computed at run time. dtype: a key of DTYPES, or "". packed: a computed
-    tensor, where its elements are packed. obstacle: why no convolution can read it.
+    span: its stored bytes, None if it is computed at run time. dtype: a key of DTYPES, or "". packed: a computed
+    tensor, if its elements are packed. obstacle: why no convolution can read it.
     """
 
     name: str
@@ -63,11 +63,11 @@ class TensorEntry:
 
     @property
     def count(self) -> int:
-        """How many numbers it has."""
+        """The number of elements."""
         return prod(self.shape)
 
     def tensor(self) -> Tensor:
-        """Its value, with scales; Unfoldable where it has none, Refused where the scales are invalid."""
+        """Its value, with scales; Unfoldable if it has none, Refused if the scales are invalid."""
         if self.span is None or self.obstacle:
             raise Unfoldable(self.obstacle or "it is empty")
         is_integer = DTYPES[self.dtype].number_class is NumberClass.INTEGER
@@ -77,7 +77,7 @@ class TensorEntry:
         return Tensor(name=self.name, dtype=self.dtype, shape=self.shape, span=self.span, quantisation=quantisation)
 
     def quantisation(self) -> Quantisation | None:
-        """Scales and zero points along the stored axis, None where it has none; Refused (malformed) if they misfit."""
+        """Scales and zero points along the stored axis, None without them; Refused (malformed) if they do not fit."""
         parameters = self.table.table(4)
         scales = parameters.numbers(2, "f", MAX_SCALES) if parameters else ()
         if parameters is None or not scales:
@@ -100,7 +100,7 @@ class TensorEntry:
 
 @dataclass(frozen=True, slots=True)
 class OperatorEntry:
-    """One operation. custom: the name of an operator that is not built in. options, options_2: their tables, if any."""
+    """One operation. custom: the name of a custom operator. options, options_2: their tables, if any."""
 
     code: int
     custom: str
@@ -113,7 +113,7 @@ class OperatorEntry:
 
 @dataclass(frozen=True, slots=True)
 class Subgraph:
-    """A graph; -1 among an operator's inputs is an omitted one."""
+    """A graph; -1 among an operator's inputs means that the input is omitted."""
 
     tensors: tuple[TensorEntry, ...]
     inputs: tuple[int, ...]
@@ -124,8 +124,8 @@ class Subgraph:
 def read_subgraphs(buffer: FlatBuffer) -> list[Subgraph]:
     """Every subgraph of the file, the main one first.
 
-    Refused where the version is another (unsupported), where an index or offset is out of bounds (malformed), or where
-    a limit above is exceeded (limit).
+    Refused for another version (unsupported), if an index or offset is out of bounds (malformed), or if a limit above
+    is exceeded (limit).
     """
     model = buffer.root()
     if model.integer(0, "I") != VERSION:
@@ -152,7 +152,7 @@ def read_licence(buffer: FlatBuffer) -> str | None:
 
 
 def _builtin_code(table: Table) -> int:
-    """Operators above 127 have a separate field; the larger of the two counts."""
+    """The operator's code: those above 127 have a separate field, and the larger one counts."""
     return max(table.integer(0, "b"), table.integer(3, "i"))
 
 

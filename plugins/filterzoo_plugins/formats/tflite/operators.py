@@ -36,7 +36,7 @@ CONVOLUTIONS = {
     132: Operator(Layout.K_IO, 1, 0, 5, 106, strides=(1, 3, 2), dilations=(5, 7, 6)),  # CONV_3D
     141: Operator(Layout.K_OI, 1, 2, 5, 106, strides=(1, 3, 2), dilations=(5, 7, 6), transposed=True),  # its transpose
 }  # fmt: skip
-"""By BuiltinOperator. The reference kernels (tensorflow/lite/kernels/internal/reference) fix the layouts."""
+"""By BuiltinOperator. The reference kernels (tensorflow/lite/kernels/internal/reference) define the layouts."""
 
 _STABLEHLO_CONVOLUTION = 171
 _UNKNOWN_CONVOLUTION = re.compile(r"conv(?!ert)", re.IGNORECASE)
@@ -58,7 +58,7 @@ def convolution_of(
 ) -> Convolution:
     """The convolution of a node; `shape` is its weight's, `channels` its input's, None if unknown.
 
-    Padding is None where it depends on the input (SAME). Refused (malformed) where options and shapes contradict.
+    Padding is None if it depends on the input (SAME). Refused (malformed) if options and shapes contradict.
     """
     options = entry.options
     if options is None or entry.options_type != operator.options_type:
@@ -83,13 +83,13 @@ def convolution_of(
 
 
 def _groups(operator: Operator, options: Table, shape: tuple[int, ...], channels: int | None, where: str) -> int | None:
-    """The number of groups; None where it requires the input's channels and they are unknown."""
+    """The number of groups; None if it requires the input's channels and they are unknown."""
     if operator.transposed:
         return 1
     if operator.layout is Layout.ONE_K_O:
         multiplier = options.integer(3, "i")
         outputs = shape[-1]
-        # Newer writers omit the multiplier: it follows from the input.
+        # Newer writers omit the multiplier, which follows from the input.
         groups = channels or (outputs // multiplier if multiplier > 0 else None)
         own = 1
     else:

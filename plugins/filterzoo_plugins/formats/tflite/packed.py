@@ -9,7 +9,7 @@ from filterzoo_plugins.encodings.flatbuffer import Table
 from filterzoo_plugins.encodings.folding import Unfoldable, packed
 
 BITS = {17: (4, True), 19: (2, True), 20: (4, False)}
-"""INT4, INT2 and UINT4 among TensorType: bits, and whether they have a sign."""
+"""INT4, INT2 and UINT4 of TensorType: number of bits, and whether they are signed."""
 
 _DENSE, _COMPRESSED = 0, 1
 _INDEX_TYPES = {1: "I32", 2: "U16", 3: "U8"}
@@ -18,7 +18,7 @@ _MAX_LEVELS = 16
 
 
 def few_bits(name: str, shape: tuple[int, ...], kind: int, span: Span) -> Tensor:
-    """The integers, as many as the shape has; Refused (malformed) where the bytes are not that many."""
+    """The integers of the array; Refused (malformed) if the number of bytes does not match the shape."""
     bits, is_signed = BITS[kind]
     if min(shape, default=0) < 0 or span.length != (prod(shape) * bits + 7) // 8:
         detail = f"shape {shape[:8]} of {bits} bits does not fill {span.length} bytes"
@@ -28,7 +28,7 @@ def few_bits(name: str, shape: tuple[int, ...], kind: int, span: Span) -> Tensor
 
 
 def sparse(name: str, shape: tuple[int, ...], dtype: str, span: Span, parameters: Table) -> Tensor:
-    """The dense array (schema.fbs, SparsityParameters); Unfoldable where the parts contradict each other."""
+    """The dense array (schema.fbs, SparsityParameters); Unfoldable if the parts contradict each other."""
     order, blocks = parameters.integers(0, "i", _MAX_LEVELS), parameters.integers(1, "i", _MAX_LEVELS)
     levels = list(parameters.tables(2, _MAX_LEVELS))
     is_permutation = sorted(order) == list(range(len(levels)))
@@ -51,7 +51,7 @@ def sparse(name: str, shape: tuple[int, ...], dtype: str, span: Span, parameters
 
 
 def _indices(name: str, level: Table, slot: int) -> Tensor:
-    """The segments or the indices of a compressed level: the type of their union, then the vector."""
+    """The segments or the indices of a compressed level: a union type, then the vector."""
     dtype, vector = _INDEX_TYPES.get(level.integer(slot, "B")), level.table(slot + 1)
     if dtype is None or vector is None:
         raise Unfoldable("a compressed level without its indices")

@@ -1,4 +1,4 @@
-"""The named tensors of a torch pickle, with the names of their state dict."""
+"""The tensors of a torch pickle, with their names in the state dict."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from filterzoo_plugins.encodings.pickle.inert import Instance, Name
 from filterzoo_plugins.formats.torch.values import StoredTensor
 
 MAX_NODES = 3_000_000
-"""Visits of a container."""
+"""Most visits of containers."""
 MAX_REVISITS = 20_000
-"""Most repeated visits of containers; tied modules have a few."""
+"""Most repeated visits of containers; tied modules cause a few."""
 MAX_DEPTH = 200
 MAX_TENSORS = 200_000
 MAX_NAME = 200_000
-"""Characters of one name."""
+"""Most characters of one name."""
 MAX_NAMES = 64 << 20
-"""Characters of all names together."""
+"""Most characters of all names together."""
 
 SECTIONS = frozenset(
     {
@@ -52,7 +52,7 @@ SECTIONS = frozenset(
         "weights",
     }
 )
-"""Keys under which training code keeps whole state dicts, at the top of a file."""
+"""Top-level keys under which training code stores complete state dicts."""
 
 _QUANTISED = (
     "in_channels",
@@ -75,7 +75,7 @@ _INTERESTING = _CONTAINERS | {StoredTensor}
 
 @dataclass(frozen=True, slots=True)
 class NamedTensor:
-    """A tensor under its name in the state dict; `convolution`: from its pickled module."""
+    """A tensor with its name in the state dict; `convolution`: from its pickled module."""
 
     section: str
     name: str
@@ -86,7 +86,7 @@ class NamedTensor:
 
 @dataclass(frozen=True, slots=True)
 class _Child:
-    """An object inside another. `component` None adds nothing to the name; `is_loose`: no part of the state dict."""
+    """An object inside another. `component` None adds nothing to the name; `is_loose`: not in the state dict."""
 
     component: str | None
     value: object
@@ -106,7 +106,7 @@ class _Frame:
 
 
 def named_tensors(root: object) -> Iterator[NamedTensor]:
-    """Every tensor below `root`, in the file's order; the keys in SECTIONS at the top become sections."""
+    """Every tensor below `root`, in file order; top-level keys in SECTIONS become sections."""
     walk = _Walk()
     if type(root) is StoredTensor or is_array(root):
         detail = "a tensor by itself, without a name: saved data, or a shard of torch.distributed.checkpoint"
@@ -123,10 +123,10 @@ def named_tensors(root: object) -> Iterator[NamedTensor]:
 
 @dataclass(slots=True)
 class _Walk:
-    """A walk without recursion, and what bounds it.
+    """A traversal without recursion, and its limits.
 
-    Registered members of modules and items of dictionaries count for each occurrence: tied weights have several names.
-    Other attributes of objects are visited once, as they may refer back to everything.
+    Registered members of modules and items of dictionaries are visited at each occurrence, because tied weights have
+    several names. Other attributes of objects are visited once, because they may refer back to anything.
     """
 
     nodes: int = 0
@@ -134,11 +134,11 @@ class _Walk:
     tensors: int = 0
     characters: int = 0
     barren: set[int] = field(default_factory=set)
-    """Containers known to hold no tensor, by id; they live as long as the root does."""
+    """Ids of containers without tensors; the root keeps them alive."""
     visited: set[int] = field(default_factory=set)
 
     def run(self, section: str, name: str | None, root: object) -> Iterator[NamedTensor]:
-        """The tensors below `root`, whose own name is `name`."""
+        """The tensors below `root`, which is called `name`."""
         if type(root) not in _INTERESTING:
             return
         frames = [_Frame(None, iter((_Child(name, root),)), 0)]
@@ -242,7 +242,7 @@ def _instance_children(instance: Instance) -> Iterator[_Child]:
 
 
 def _quantised_state(instance: Instance) -> dict[str, object] | None:
-    """The attributes of a quantised convolution, which pickles itself as a tuple of them (torch.ao.nn.quantized)."""
+    """The attributes of a quantised convolution, which is pickled as a tuple of them (torch.ao.nn.quantized)."""
     maker, state = instance.maker, instance.state
     if type(maker) is not Name or ".quantized." not in maker.module or type(state) is not tuple:
         return None
@@ -251,7 +251,7 @@ def _quantised_state(instance: Instance) -> dict[str, object] | None:
 
 
 def _attributes(state: object, *, is_script: bool) -> Iterator[_Child]:
-    """Registered members have their own names; other attributes may be anything."""
+    """The children of a module: registered members by name; other attributes may be anything."""
     if type(state) is not dict:
         return
     for attribute, value in state.items():
@@ -281,7 +281,7 @@ def module_convolution(state: dict[str, object]) -> Convolution | None:
 
 
 def kind(*, transposed: bool, groups: int, channels: object) -> Kind:
-    """The kind of a convolution of `channels` inputs."""
+    """The kind of a convolution with `channels` input channels."""
     if transposed:
         return Kind.TRANSPOSED
     if groups == 1:
@@ -290,7 +290,7 @@ def kind(*, transposed: bool, groups: int, channels: object) -> Kind:
 
 
 def sizes(value: object) -> tuple[int, ...] | None:
-    """A tuple or list of small numbers, as strides and paddings are; None for anything else, such as 'same'."""
+    """A tuple or list of small numbers, such as strides; None for anything else, such as 'same'."""
     if type(value) not in {tuple, list} or not isinstance(value, tuple | list) or not 1 <= len(value) <= 3:
         return None
     numbers = tuple(number for number in value if type(number) is int and 0 <= number < 1 << 31)

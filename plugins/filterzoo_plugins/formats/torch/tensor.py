@@ -1,4 +1,4 @@
-"""From a named view of a storage to a `Tensor` record, with the scales of quantised ones."""
+"""Converts named views of storages to `Tensor` records, with the scales of quantised ones."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from filterzoo_plugins.formats.torch.names import NamedTensor
 from filterzoo_plugins.formats.torch.values import Storage, StoredTensor
 
 MAX_SCALE_BYTES = 1 << 20
-"""The longest storage of scales or zero points that is read."""
+"""Longest storage of scales or zero points, in bytes."""
 
 Locate = Callable[[Storage], StoredRange]
-"""The location of a storage in the file; Refused where it is missing."""
+"""The location of a storage in the file; Refused if it is missing."""
 
 _SCALE_TYPES = {"F64": "d", "F32": "f", "I64": "q", "I32": "i"}
 
@@ -40,7 +40,7 @@ _SCALE_TYPES = {"F64": "d", "F32": "f", "I64": "q", "I32": "i"}
 def tensors_of(
     file: RandomAccessFile, found: Iterable[NamedTensor], locate: Locate, pickle: StoredRange | None = None
 ) -> Iterator[Tensor]:
-    """The records of named tensors and arrays. pickle: where the bytes of arrays lie; None: in the file itself."""
+    """The records of named tensors and arrays. pickle: the stored range that contains arrays; None for the file."""
     for named in found:
         if isinstance(named.tensor, StoredTensor) and named.tensor.obstacle is not None:
             yield _unread(named, named.tensor)
@@ -87,7 +87,7 @@ def _unread(named: NamedTensor, stored: StoredTensor) -> Tensor:
 
 
 def with_convolution(tensor: Tensor, convolution: Convolution) -> Tensor:
-    """The tensor as the weight of that operation; itself where it cannot be one."""
+    """The tensor as the weight of that operation; unchanged if it cannot be one."""
     if not 3 <= len(tensor.shape) <= 5:
         return tensor
     layout = Layout.IO_K if convolution.kind is Kind.TRANSPOSED else Layout.OI_K

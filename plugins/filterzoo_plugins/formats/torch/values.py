@@ -1,4 +1,4 @@
-"""Interprets torch pickles: storages, tensors over them, and the few calls that only wrap these."""
+"""Interprets torch pickles: storages, their tensors, and the few calls that wrap them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from filterzoo_plugins.encodings.torch_storages import STORAGE_DTYPES
 
 MAX_DIMENSIONS = 64
 MAX_NUMBER = 1 << 48
-"""Bound of sizes, strides and offsets."""
+"""Upper bound of sizes, strides and offsets."""
 MAX_EXPANDED = 1 << 24
 """Most elements of a tensor that is larger than its storage (strides of 0)."""
 
@@ -47,7 +47,7 @@ TENSOR_DTYPES = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Storage:
-    """The storage that tensors are views of. `first`: its start in the storage named `key` (torch 0.1)."""
+    """A storage that tensors are views of. `first`: its start in the storage named `key` (torch 0.1)."""
 
     key: str
     dtype: str
@@ -59,13 +59,13 @@ class Storage:
 
     @property
     def nbytes(self) -> int:
-        """Its length in bytes."""
+        """The length in bytes."""
         return self.numel * DTYPES[self.dtype].size
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredTensor:
-    """A view of a storage, in numbers of `dtype`. `quantiser`: the arguments of a quantised tensor, as pickled."""
+    """A view of a storage, in elements of `dtype`. `quantiser`: the arguments of a quantised tensor, as pickled."""
 
     storage: Storage
     dtype: str
@@ -74,11 +74,11 @@ class StoredTensor:
     strides: tuple[int, ...]
     quantiser: tuple[object, ...] = ()
     obstacle: str | None = None
-    """Why its elements cannot be read; then it has a shape, and a placeholder for `storage`."""
+    """Why its elements cannot be read; `storage` is then a placeholder."""
 
     @property
     def reach(self) -> int:
-        """The number of elements from `offset` on that the view covers."""
+        """The number of elements from `offset` that the view covers."""
         if 0 in self.shape:
             return 0
         return 1 + sum((size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True))
@@ -149,7 +149,7 @@ def _storage(kind: Name, key: str, numel: int, view: list[object]) -> Storage:
 def _tensor(
     arguments: tuple[object, ...], dtype: str | None = None, quantiser: tuple[object, ...] = ()
 ) -> StoredTensor:
-    """A tensor out of (storage, offset, shape, strides, ...), inside its storage."""
+    """The tensor of (storage, offset, shape, strides, ...), checked to be inside its storage."""
     match arguments:
         case (Storage() as storage, int() as offset, tuple() as shape, tuple() as strides, *_):
             pass
@@ -190,7 +190,7 @@ _NEGATED = "a tensor that is stored negated"
 
 
 def _rebuild_typed(_: TorchMeaning, arguments: tuple[object, ...]) -> StoredTensor:
-    """(storage, offset, shape, strides, requires_grad, hooks, dtype, metadata): untyped bytes seen as a dtype."""
+    """(storage, offset, shape, strides, requires_grad, hooks, dtype, metadata): untyped bytes viewed as a dtype."""
     match arguments:
         case (_, _, shape, _, _, _, Name(module="torch", name=dtype), *rest):
             pass
@@ -208,7 +208,7 @@ def _rebuild_typed(_: TorchMeaning, arguments: tuple[object, ...]) -> StoredTens
 def unread(shape: object, why: str, dtype: str = "float32") -> StoredTensor:
     """A tensor of that shape whose elements cannot be read: it is left out, not the file.
 
-    Unknown dtypes are listed as integers, which are no weights by themselves.
+    Unknown dtypes are listed as integers, which are not weights by themselves.
     """
     sides = (
         tuple(side for side in shape if type(side) is int and 0 <= side < MAX_NUMBER) if type(shape) is tuple else ()
@@ -235,7 +235,7 @@ def _rebuild_quantised(_: TorchMeaning, arguments: tuple[object, ...]) -> Stored
 
 
 def _wrapped(_: TorchMeaning, arguments: tuple[object, ...]) -> object | None:
-    """A parameter is the tensor it wraps; a tensor of another device (XLA) the NumPy array that it is kept as."""
+    """The tensor in a parameter, or the NumPy array of a tensor on another device (XLA)."""
     return arguments[0] if arguments and (type(arguments[0]) is StoredTensor or is_array(arguments[0])) else None
 
 
@@ -249,7 +249,7 @@ def _subclass(meaning: TorchMeaning, arguments: tuple[object, ...]) -> object | 
 
 
 def _mapping(_: TorchMeaning, arguments: tuple[object, ...]) -> object | None:
-    """An empty dictionary to be filled, or one of a list of pairs, as Python 2 pickled an OrderedDict."""
+    """An empty dictionary, or one from a list of pairs, as Python 2 pickled an OrderedDict."""
     if not arguments:
         return {}
     pairs = arguments[0]
@@ -272,7 +272,7 @@ def _size(_: TorchMeaning, arguments: tuple[object, ...]) -> object | None:
 
 
 def _sparse(_: TorchMeaning, arguments: tuple[object, ...]) -> StoredTensor:
-    """(layout, data); data has the shape last, or before whether the indices are sorted and unique."""
+    """(layout, data): the shape is the last item of data, or the one before a boolean."""
     match arguments:
         case (_, (*_, tuple() as shape) | (*_, tuple() as shape, bool() | None)):
             return unread(shape, "a sparse tensor")
@@ -280,7 +280,7 @@ def _sparse(_: TorchMeaning, arguments: tuple[object, ...]) -> StoredTensor:
 
 
 def _shaped(why: str, *, at: int) -> Callable[[TorchMeaning, tuple[object, ...]], StoredTensor]:
-    """For a weight that cannot be read. at: the index of its shape among the arguments; its dtype is before."""
+    """Rebuild a tensor that cannot be read. at: index of its shape among the arguments; its dtype comes before."""
 
     def rebuild(_: TorchMeaning, arguments: tuple[object, ...]) -> StoredTensor:
         if len(arguments) <= at:

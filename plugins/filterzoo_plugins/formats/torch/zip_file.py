@@ -1,6 +1,6 @@
 """Torch files in the zip format (torch >= 1.6) and TorchScript archives.
 
-Below one folder lie `data.pkl`, the object; `data/KEY`, a storage each; in TorchScript `constants.pkl` with
+One folder contains `data.pkl`, the object; `data/KEY`, one per storage; in TorchScript also `constants.pkl` with
 `constants/KEY`, and the code (torch/serialization.py `_save`, caffe2/serialize/inline_container.cc).
 """
 
@@ -20,13 +20,13 @@ from filterzoo_plugins.formats.torch.torchscript.walk import convolutions
 from filterzoo_plugins.formats.torch.values import Storage, TorchMeaning
 
 MAX_READ_BYTES = 64 << 20
-"""Of pickles and code together."""
+"""Most bytes of pickles and code together."""
 MAX_CODE_BYTES = 2 << 20
 """Most bytes of code that are parsed."""
 
 
 class TorchArchive:
-    """One zip file, with its parsed members: the pickles, the byte order and, if there is any, the code."""
+    """One zip file, with its parsed members: the pickles, the byte order and, if present, the code."""
 
     def __init__(self, file: RandomAccessFile) -> None:
         self.file = file
@@ -35,7 +35,7 @@ class TorchArchive:
             self.zip.check_headers()
         self.folder = self._folder()
         self.code: dict[str, bytes] = {}
-        """Source text by its path below `code/`."""
+        """Path below `code/` -> source text."""
         contents = self._read()
         if contents.get("byteorder", b"little") != b"little":
             raise Refused(Reason.UNSUPPORTED, "a big-endian torch file", "byteorder")
@@ -45,7 +45,7 @@ class TorchArchive:
         )
 
     def tensors(self) -> Iterator[Tensor]:
-        """The tensors of the object, then the code's constants under the names that the code has for them.
+        """The tensors of the object, then the code's constants under their names in the code.
 
         Weights in the code are listed once for each convolution that reads them.
         """
@@ -81,7 +81,7 @@ class TorchArchive:
         if member is None:
             raise Refused(Reason.MALFORMED, "a tensor whose storage is missing", show(name))
         if member.method != STORED and self.zip.members[f"{self.folder}/data.pkl"].method == STORED:
-            # A repacked archive has a compressed pickle too; no writer compresses only this.
+            # A repacked archive has a compressed pickle too; no writer compresses storages alone.
             raise Refused(Reason.UNSUPPORTED, "a compressed storage beside a plain pickle", show(name))
         if member.size != storage.nbytes:
             detail = f"a storage of {member.size} bytes that the pickle says has {storage.nbytes}"
@@ -90,7 +90,7 @@ class TorchArchive:
         return self.zip.record(member, offset)
 
     def _folder(self) -> str:
-        """The one folder with a `data.pkl`."""
+        """The single folder with a `data.pkl`."""
         folders = [name.rpartition("/")[0] for name in self.zip.members if name.endswith("/data.pkl")]
         folders = [folder for folder in folders if "/" not in folder]
         if len(folders) > 1:
@@ -101,7 +101,7 @@ class TorchArchive:
         return folders[0]
 
     def _read(self) -> dict[str, bytes]:
-        """The small members by their name below the folder, with neighbouring ones read together."""
+        """The small members by their name below the folder; neighbouring ones are read together."""
         wanted = []
         for name in ("data.pkl", "constants.pkl", "byteorder"):
             member = self.zip.members.get(f"{self.folder}/{name}")
@@ -113,7 +113,7 @@ class TorchArchive:
             wanted += sources
         else:
             for source in sources:
-                self.zip.check(source)  # a damaged size must not lose the context
+                self.zip.check(source)  # damaged code must not change the context
         contents = self.zip.read_all(wanted, MAX_READ_BYTES)
         by_name = {self._below(member): content for member, content in zip(wanted, contents, strict=True)}
         self.code = {name[5:]: content for name, content in by_name.items() if name.startswith("code/")}

@@ -1,4 +1,4 @@
-"""Signatures of unsupported model files: first bytes, or names where the content is raw."""
+"""Signatures of unsupported model files: first bytes, or names if the content is raw."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _NAMED = (
     (re.compile(r"\.mlmodel$"), "a Core ML model"),
     (re.compile(r"\.ckpt\.meta$"), "the graph of a TensorFlow checkpoint"),
 )
-"""Kinds of raw numbers and of messages without a magic number, by the name of the file."""
+"""Formats of raw numbers, and of messages without magic bytes, by file name."""
 _LONGEST_NAME = 256
 
 
 def kind_of(head: bytes, name: str) -> str | None:
-    """The kind of a file that starts with `head`; None if unknown."""
+    """The format of a file that starts with `head`; None if unknown."""
     for offset, magic, kind in _MAGIC:
         if head[offset : offset + len(magic)] == magic:
             return kind
@@ -63,7 +63,7 @@ def _text(head: bytes, name: str) -> str | None:
 
 
 def _paddle(head: bytes, _: str) -> str | None:
-    """A LoDTensor: versions and levels of zero, then the length of a short message with the type and dims."""
+    """A LoDTensor: versions and levels are zero, followed by the length of a short message with type and dims."""
     if len(head) < 24 or any(head[:16]):
         return None
     (length,) = struct.unpack_from("<i", head, 16)

@@ -1,1 +1,1 @@
-"""TorchScript archives: convolutions found in the code, which is parsed and never run."""
+"""TorchScript archives: convolutions found in the code, which is parsed and never executed."""

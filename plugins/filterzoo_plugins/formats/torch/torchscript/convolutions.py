@@ -23,9 +23,9 @@ _DEFAULTS: dict[str, object] = {"stride": 1, "padding": 0, "dilation": 1, "group
 def convolution(
     operator: str, arguments: Sequence[object], keywords: Mapping[str, object], shape: tuple[int, ...]
 ) -> Convolution | None:
-    """The convolution of the operator with a weight of that shape; None where it does not fit.
+    """The convolution of the operator with a weight of that shape; None if it does not fit.
 
-    `arguments` are numbers and tuples of numbers, None where they are not known before the code runs.
+    `arguments` are numbers and tuples of numbers, None if they are known only at run time.
     """
     parameters = _SCHEMAS.get(operator)
     if parameters is None or not 3 <= len(shape) <= 5:
@@ -48,12 +48,12 @@ def convolution(
 
 
 def _kind(shape: tuple[int, ...], groups: int | None, *, is_transposed: bool) -> Kind:
-    """The input channels of a weight (out, in/groups, *kernel), from the groups."""
+    """The kind of a convolution with a weight (out, in/groups, *kernel), by its groups."""
     return kind(transposed=is_transposed, groups=groups or 1, channels=shape[1] * (groups or 1))
 
 
 def _per_axis(value: object, rank: int) -> tuple[int, ...] | None:
-    """One number for each axis of the kernel; a single one applies to all."""
+    """One number per axis of the kernel; a single number applies to all."""
     numbers = value if isinstance(value, tuple) else (value,)
     if not all(type(number) is int and 0 <= number < 1 << 31 for number in numbers) or len(numbers) not in {1, rank}:
         return None

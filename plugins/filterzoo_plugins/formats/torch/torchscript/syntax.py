@@ -1,7 +1,7 @@
-"""Parses the text of TorchScript archives, which torch's printer writes in the syntax of Python.
+"""Parses the code in TorchScript archives, which torch prints in Python syntax.
 
-The text is untrusted: it is parsed (`ast.parse`), never compiled or run, in the jail, up to `zip_file.MAX_CODE_BYTES`.
-Code that is not understood ends the analysis of that file only.
+The code is untrusted: it is parsed in the jail (`ast.parse`) up to `zip_file.MAX_CODE_BYTES`, never compiled or
+executed. Code that is not understood ends the analysis of that file only.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import warnings
 from dataclasses import dataclass, field
 
 MAX_NESTING = 60
-"""Of brackets."""
+"""Most nested brackets."""
 MAX_CHAIN = 300
-"""Operators, attributes and colons in one logical line, between the same brackets: each may nest the tree once more."""
+"""Most operators, attributes and colons between the same brackets of a logical line: each may nest the tree deeper."""
 
 _MARK = re.compile(
     r"""(?P<skipped>"(?:[^"\\\n]|\\.)*+"|'(?:[^'\\\n]|\\.)*+'|\#[^\n]*|\d[\w.]*)"""
@@ -27,23 +27,23 @@ _MARK = re.compile(
 
 
 class NotUnderstoodError(Exception):
-    """Raised for text that torch's printer does not write; the archive is then read without its code."""
+    """Raised for code that torch does not print; the archive is then read without its code."""
 
 
 @dataclass(slots=True)
 class Code:
-    """One file: functions by ("", name), methods by (class, name), values of class attributes alike."""
+    """One file: functions by ("", name), methods and values of class attributes by (class, name)."""
 
     functions: dict[tuple[str, str], ast.FunctionDef] = field(default_factory=dict)
     constants: dict[tuple[str, str], ast.expr] = field(default_factory=dict)
 
 
 def parse(text: str) -> Code:
-    """The classes and functions of one file; NotUnderstoodError for a text that is not the printer's."""
+    """The classes and functions of one file; NotUnderstoodError for code that torch does not print."""
     _check_nesting(text)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about escapes in strings: the text is untrusted
+            warnings.simplefilter("ignore")  # warnings about escapes in untrusted strings
             body = ast.parse(text).body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         raise NotUnderstoodError(str(error)) from error
@@ -67,7 +67,7 @@ def _read_class(owner: str, members: list[ast.stmt], source: Code) -> None:
 
 
 def parameters(function: ast.FunctionDef) -> list[tuple[str, ast.expr | None]]:
-    """Names, each with its default."""
+    """The parameters with their defaults."""
     stated = function.args
     named = [*stated.posonlyargs, *stated.args]
     defaults = [*[None] * (len(named) - len(stated.defaults)), *stated.defaults]
@@ -76,9 +76,9 @@ def parameters(function: ast.FunctionDef) -> list[tuple[str, ast.expr | None]]:
 
 
 def _check_nesting(text: str) -> None:
-    """NotUnderstoodError for a text that nests deeper than the printer writes.
+    """NotUnderstoodError for code that is nested deeper than torch prints.
 
-    CPython refuses such a text too, with a MemoryError or RecursionError; not every version of it always did.
+    CPython refuses such code too, with a MemoryError or RecursionError, but not in every version.
     """
     chains = [0]
     for mark in _MARK.finditer(text):

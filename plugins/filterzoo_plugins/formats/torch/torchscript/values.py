@@ -1,4 +1,4 @@
-"""Values of names in TorchScript code during the walk, and their depth in the network."""
+"""Values of names during the interpretation of TorchScript code, and their depth in the network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from filterzoo_plugins.encodings.pickle.inert import Instance, Name
 from filterzoo_plugins.formats.torch.values import StoredTensor
 
 MAX_ITEMS = 100
-"""Longest list of the file that is inspected."""
+"""Longest list that is inspected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Module:
         return (maker.module, maker.name) if type(maker) is Name else ("", "")
 
     def child(self, name: str) -> Value | None:
-        """What the attribute holds in the file; None where it does not."""
+        """The attribute's value in the file; None if it has none."""
         state = self.instance.state
         if type(state) is not dict or name not in state:
             return None
@@ -35,7 +35,7 @@ class Module:
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """A tensor of the file, as it is stored."""
+    """A stored tensor of the file."""
 
     name: str
     tensor: StoredTensor
@@ -43,14 +43,14 @@ class Weight:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A number, a string, a truth value or None."""
+    """A number, a string, a boolean or None."""
 
     value: object
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Listed:
-    """A list or tuple. Lists may contain each other many times, so their properties are computed once."""
+    """A list or tuple. Lists may contain each other many times, so the depth is computed once."""
 
     items: tuple[Value, ...]
     depth: int
@@ -81,7 +81,7 @@ UNKNOWN = Flow(-1)
 
 
 def lift(value: object, path: str) -> Value:
-    """What a value out of the pickle is to the code."""
+    """The value in the code for a value from the pickle."""
     if type(value) is Instance:
         is_module = type(value.maker) is Name and value.maker.module.startswith("__torch__")
         return Module(path, value) if is_module else UNKNOWN
@@ -98,19 +98,19 @@ def lift(value: object, path: str) -> Value:
 
 
 def depth(value: Value) -> int:
-    """Its depth; -1 if it depends on no input."""
+    """The depth of a value; -1 if it depends on no input."""
     return value.depth if isinstance(value, Flow | Listed) else -1
 
 
 def merged(first: Value, second: Value) -> Value:
-    """What a variable is after one of two branches."""
+    """The value of a variable after two branches."""
     if first is second or (not isinstance(first, Listed) and first == second):
         return first
     return Flow(max(depth(first), depth(second)))
 
 
 def plain(value: Value) -> object:
-    """Numbers, strings and lists of them as themselves; None for anything computed."""
+    """The plain value of numbers, strings and lists of them; None for anything computed."""
     if isinstance(value, Known):
         return value.value
     if isinstance(value, Listed):

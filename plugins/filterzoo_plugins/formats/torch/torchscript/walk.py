@@ -1,8 +1,8 @@
-"""Abstract interpretation of the code of a TorchScript archive, from its input to its convolutions, without running it.
+"""Abstract interpretation of a TorchScript archive's code, from its input to its convolutions.
 
 Values are modules, stored tensors, constants, and for everything else the number of operations from an input. If the
 whole path is understood, stride, groups and depth are those of the graph; otherwise a module's own code still
-determines what it does with its weight.
+determines the convolution of its weight.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from filterzoo_plugins.formats.torch.torchscript.values import (
 )
 
 MAX_STEPS = 100_000
-"""Most expressions evaluated: on the path from the input, and again for modules outside it."""
+"""Most expressions evaluated on the path from the input, and as many again for modules outside it."""
 MAX_WORK = 2_000_000
-"""Most names and items that are copied: every branch copies the state, and a call all parameters."""
+"""Most names and items that are copied: every branch copies the state, and a call copies all parameters."""
 MAX_NESTING = 160
 """Most nested expressions and blocks, calls included."""
 MAX_READS = 20_000
@@ -50,7 +50,7 @@ class Read:
 
 
 def convolutions(root: object, constants: object, code: Mapping[str, bytes]) -> dict[str, list[Convolution]]:
-    """By the name of the weight, every convolution that reads it, in the order of the code."""
+    """Name of a weight -> every convolution that reads it, in code order."""
     if type(root) is not Instance:
         return {}
     archive = _Archive(code, constants)
@@ -81,7 +81,7 @@ def _modules(root: Module) -> Iterator[Module]:
 
 
 class _Archive:
-    """The code of one archive, and the state of the walk."""
+    """The code of one archive, and the state of its interpretation."""
 
     def __init__(self, code: Mapping[str, bytes], constants: object) -> None:
         self.code = code
@@ -146,11 +146,11 @@ class _Archive:
             else:
                 scope[name] = UNKNOWN if default is None else self.evaluate(default, {})
         returned = self.execute(function.body, scope)
-        self.nesting = level  # a `return` leaves its blocks immediately
+        self.nesting = level  # a `return` leaves all enclosing blocks
         return returned or Known(None)
 
     def execute(self, statements: Sequence[ast.stmt], scope: dict[str, Value]) -> Value | None:
-        """Runs through statements; the value of a `return` among them."""
+        """Interpret statements; returns the value of a `return` among them."""
         self.nest()
         returned: Value | None = None
         for statement in statements:
@@ -173,7 +173,7 @@ class _Archive:
         return returned
 
     def block(self, block: ast.For | ast.While | ast.With, scope: dict[str, Value]) -> Value | None:
-        """Evaluates its header, then its body, once."""
+        """Evaluate its header, then its body, once."""
         match block:
             case ast.For(target=target, iter=node):
                 self.assign(target, Flow(depth(self.evaluate(node, scope))), scope)
@@ -185,7 +185,7 @@ class _Archive:
         return self.execute(block.body, scope)
 
     def branch(self, branch: ast.If, scope: dict[str, Value]) -> Value | None:
-        """Both branches, unless the condition is known; a weight read in both counts once."""
+        """Interpret both branches, unless the condition is known; a weight read in both counts once."""
         condition = self.evaluate(branch.test, scope)
         if isinstance(condition, Known):
             return self.execute(branch.body if condition.value else branch.orelse, scope)
@@ -203,14 +203,14 @@ class _Archive:
         return merged(first, second) if first and second else first or second
 
     def nest(self) -> None:
-        """One level further down; NotUnderstoodError beyond the bounds."""
+        """Enter one more level; NotUnderstoodError beyond the limits."""
         self.steps += 1
         self.nesting += 1
         if self.steps > MAX_STEPS or self.nesting > MAX_NESTING:
             raise NotUnderstoodError("code that is too long or too deep")
 
     def spend(self, count: int) -> None:
-        """Count what is copied; NotUnderstoodError beyond the bound."""
+        """Count copied items; NotUnderstoodError beyond the limit."""
         self.work += count
         if self.work > MAX_WORK:
             raise NotUnderstoodError("code that copies too much")
@@ -229,7 +229,7 @@ class _Archive:
         return value
 
     def value(self, node: ast.expr, scope: Mapping[str, Value]) -> Value:
-        """See `evaluate`, which bounds it."""
+        """See `evaluate`, which limits it."""
         match node:
             case ast.Constant(value=value):
                 return Known(value)
@@ -289,7 +289,7 @@ class _Archive:
         return _computed([function, *arguments, *keywords.values()])
 
     def named_call(self, name: str, arguments: list[Value], keywords: dict[str, Value]) -> Value:
-        """A call of something that is no part of a module."""
+        """A call of something outside of modules."""
         if name == "getattr" and len(arguments) == 2 and isinstance(arguments[1], Known):
             return self.attribute(arguments[0], str(arguments[1].value))
         if name in {"annotate", "unchecked_cast"} and len(arguments) == 2:
@@ -313,7 +313,7 @@ class _Archive:
 
 
 def _assign(target: ast.expr, value: Value, scope: dict[str, Value]) -> None:
-    """Only names can be assigned: the code of an archive does not change its modules."""
+    """Assign to names only: the code of an archive does not change its modules."""
     match target:
         case ast.Name(id=name):
             scope[name] = value
@@ -326,7 +326,7 @@ def _assign(target: ast.expr, value: Value, scope: dict[str, Value]) -> None:
 
 
 def _operands(node: ast.AST) -> Iterator[ast.expr]:
-    """The operands of an operation, in the order of the text."""
+    """The operands of an operation, in code order."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.expr):
             yield child
@@ -341,6 +341,6 @@ def _item(owner: Value, position: Value) -> Value:
 
 
 def _computed(operands: Sequence[Value]) -> Flow:
-    """The result of an operation: one further from the input than the deepest operand, if any depends on one."""
+    """The result of an operation: one deeper than the deepest operand, if any depends on an input."""
     deepest = max((depth(operand) for operand in operands), default=-1)
     return Flow(deepest + 1) if deepest >= 0 else UNKNOWN
