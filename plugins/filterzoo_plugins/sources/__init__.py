@@ -1,1 +1,1 @@
-"""The built-in zoos: a room for each kind of place where zoos are kept, and for each zoo that has more than a table."""
+"""The built-in zoos: a package for each kind of location, and for each zoo that needs more than a table."""

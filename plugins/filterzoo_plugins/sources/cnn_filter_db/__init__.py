@@ -1,4 +1,4 @@
-"""CNN Filter DB: a file of it holds many checkpoints, which the source `cnn_filter_db` takes apart."""
+"""CNN Filter DB: each of its files holds many checkpoints, which the source `cnn_filter_db` separates."""
 
 SIDE_FILES = ("filterinfo.csv", "datastorage.meta.csv", "meta.csv")
-"""What onnxzoo2filterdb wrote beside a file of filters."""
+"""The side files that onnxzoo2filterdb writes for a file of filters."""

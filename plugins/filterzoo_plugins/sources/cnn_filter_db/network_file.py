@@ -1,4 +1,4 @@
-"""A local file of CNN Filter DB: indexed in the jail, and each network of it opened as a file of its own."""
+"""A local file of CNN Filter DB: it is indexed in the jail, and each of its networks is opened as a file of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FORMAT = PluginReference("cnn_filter_db_release", module="filterzoo_plugins.sou
 
 @dataclass(frozen=True, slots=True)
 class ReleasedNetwork:
-    """A network of the table. key: its `model_id`; stated: the table's columns; layers: in the order of their rows."""
+    """A network of the table. key: its `model_id`. stated: the table's columns. layers: in row order."""
 
     key: str
     stated: Mapping[str, StatedFact]
@@ -23,7 +23,7 @@ class ReleasedNetwork:
 
 
 def read_release(path: Path) -> list[ReleasedNetwork]:
-    """The networks of a file, as the jail read them; Refused where it is no such file, or points outside itself."""
+    """The networks of a file, read in the jail; Refused for another kind of file, or byte ranges outside it."""
     with LocalFile(path) as file, Jail([_FORMAT]) as jail:
         index = jail.index(file, path.name)
     stated = {facts.section: facts.stated for facts in index.facts.sections}
@@ -33,7 +33,7 @@ def read_release(path: Path) -> list[ReleasedNetwork]:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """`length` bytes of the network's file from `begin`, which stand in the whole file at `offset`."""
+    """`length` bytes of the network's file from `begin`, which are in the whole file at `offset`."""
 
     begin: int
     length: int
@@ -41,7 +41,7 @@ class _Part:
 
 
 class NetworkFile(RandomAccessFile):
-    """One network: the table of its layers, then its filters, read from the whole file where they stand."""
+    """One network: the table of its layers, then its filters, read in place from the whole file."""
 
     def __init__(self, path: Path, network: ReleasedNetwork) -> None:
         self._head, self._parts = _layout(network)
@@ -70,7 +70,7 @@ class NetworkFile(RandomAccessFile):
 
 
 def network_size(network: ReleasedNetwork) -> int:
-    """Bytes of the network as a file of its own."""
+    """The size of the network's own file, in bytes."""
     head, parts = _layout(network)
     return len(head) + sum(part.length for part in parts)
 
@@ -106,7 +106,7 @@ def _rows(network: ReleasedNetwork) -> Iterator[FilterRows]:
 
 
 def _joined(parts: list[_Part]) -> Iterator[_Part]:
-    """Neighbours in both files made one: a network's layers mostly stand side by side."""
+    """Merge parts that are adjacent in both files: a network's layers are mostly consecutive."""
     waiting: _Part | None = None
     for part in parts:
         if waiting is not None and waiting.offset + waiting.length == part.offset:
@@ -120,7 +120,7 @@ def _joined(parts: list[_Part]) -> Iterator[_Part]:
 
 
 def facts(network: ReleasedNetwork) -> FileFacts:
-    """What the table says of the network's ONNX file. Its pytorch is torch here; other words stay as they are."""
+    """What the table states about the network's ONNX file. `pytorch` becomes `torch`; other words are unchanged."""
     stated, opset = network.stated.get("Framework"), network.stated.get("op_set")
     word = stated.strip().lower() if isinstance(stated, str) else ""
     is_version = isinstance(opset, (int, float)) and 1 <= opset < 1 << 31

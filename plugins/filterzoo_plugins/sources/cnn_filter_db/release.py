@@ -1,6 +1,6 @@
 """The format of a whole file of CNN Filter DB (`dataset.h5`). Only the source `cnn_filter_db` loads it into a jail.
 
-A crawl never meets this format: the file holds many checkpoints, and each comes to it as a file of its own.
+A crawl never uses this format directly: the file holds many checkpoints, and each is crawled as a file of its own.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from filterzoo_plugins.encodings.names import show
 from filterzoo_plugins.sources.cnn_filter_db.tables import read_networks
 
 _Found = tuple[str, int, list[dict[str, Any]]]
-"""(dtype, byte offset of the filters, what `read_networks` gives)."""
+"""(dtype, byte offset of the filters, result of `read_networks`)."""
 
 
 class WholeFile(Format):
-    """Each network is a section, called by its `model_id`; each tensor of it is a layer."""
+    """Each network is a section named by its `model_id`; each tensor is a layer."""
 
     name = "cnn_filter_db_release"
     framework: ClassVar[str | None] = None
@@ -46,12 +46,12 @@ class WholeFile(Format):
         self._last: tuple[RandomAccessFile, _Found] | None = None
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """Any file: its source asks for this one, and what is no such file is refused when it is read."""
+        """Any file: the source names the file, and other files are refused when they are read."""
         del head, name
         return True
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
-        """Every layer, where its filters stand. Of files beside it those of onnxzoo2filterdb are read."""
+        """Every layer, as the byte range of its filters. Side files of onnxzoo2filterdb are read."""
         dtype, offset, networks = self._read(file)
         size = FILTER * DTYPES[dtype].size
         for network in networks:
@@ -76,7 +76,7 @@ class WholeFile(Format):
         return FileFacts(sections=tuple(SectionFacts(str(n["key"]), n["facts"]) for n in networks))
 
     def _read(self, file: RandomAccessFile) -> _Found:
-        """Read once a file: the table of the release takes seconds."""
+        """Read the table once per file, because that of the release takes seconds."""
         if self._last is None or self._last[0] is not file:
             self._last = file, _read(file)
         return self._last[1]

@@ -1,4 +1,4 @@
-"""CNN Filter DB (Gavrikov & Keuper, CVPR 2022), from a local copy of the release or what onnxzoo2filterdb wrote."""
+"""CNN Filter DB (Gavrikov & Keuper, CVPR 2022), from a local copy of the release or output of onnxzoo2filterdb."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def _licence(stated: str) -> str:
 class CnnFilterDbOptions(SourceOptions):
     """`path`: of `dataset.h5`, relative to the manifest. `license`: of networks whose licence its table lacks.
 
-    `pairings`: the authors' `robust_vs_normal_pairings.csv`, a path or an address at a commit: which robust network
-    each normal one is compared with, for `pair_id`.
+    `pairings`: the authors' `robust_vs_normal_pairings.csv`, a path or an address at a commit: the pairs of robust and
+    normal networks that are compared, for `pair_id`.
     """
 
     path: Annotated[str, Field(min_length=1)]
@@ -60,17 +60,17 @@ class CnnFilterDbOptions(SourceOptions):
 
 
 class CnnFilterDbSource(Source[CnnFilterDbOptions]):
-    """Every network of a local `dataset.h5` is a checkpoint: its layers are the rows that the file's table gives it.
+    """Every network of a local `dataset.h5` is a checkpoint; the file's table lists the rows of its layers.
 
     The id is the table's `model`, the revision the start of the content's sha256, so discovery reads the whole file
-    once. The table is read in the jail. Facts in other words than ours stay empty.
+    once. The table is read in the jail. Facts outside our vocabularies stay empty.
     """
 
     name: ClassVar[str] = "cnn_filter_db"
     opens_members: ClassVar[bool] = True
 
     def discover(self) -> Iterator[Checkpoint]:
-        """See `Source.discover`; StartError where there is no such file."""
+        """See `Source.discover`; StartError if the file does not exist."""
         if not self._path.is_file():
             raise StartError(f"cnn_filter_db: {self._path} is not there; give the path of dataset.h5, unpacked")
         networks = self._networks
@@ -89,7 +89,7 @@ class CnnFilterDbSource(Source[CnnFilterDbOptions]):
         raise Refused(Reason.CHANGED, "the file was another when its networks were listed", artifact.name)
 
     def _pairs(self) -> dict[str, str]:
-        """Network -> its pair, which is called after the normal one: several robust ones may share it."""
+        """Network -> its pair, which is named after the normal network: several robust networks may share it."""
         place = self.options.pairings
         if place is None:
             return {}
@@ -110,7 +110,7 @@ class CnnFilterDbSource(Source[CnnFilterDbOptions]):
 
     @cached_property
     def _networks(self) -> list[ReleasedNetwork]:
-        """Read once in each process: the table of the release takes seconds."""
+        """Read once per process, because the table of the release takes seconds."""
         return read_release(self._path)
 
     def _checkpoint(self, network: ReleasedNetwork, name: str, revision: str) -> Checkpoint:
@@ -125,7 +125,7 @@ class CnnFilterDbSource(Source[CnnFilterDbOptions]):
         clean, attacked = _share(facts.get("Clean Accuracy")), _share(facts.get("Robust Accuracy"))
         training = _text(facts.get("Training-Dataset"))
         if attacked == 0 and robust is False and (training or "").startswith("imagenet"):
-            attacked = None  # never measured: the set of robust networks has 0 for normal ones on ImageNet
+            attacked = None  # not measured: the robust networks' table has 0 for normal networks on ImageNet
         pretraining = _text(facts.get("Pretraining-Dataset"))
         url = _text(facts.get("Accessible"))
         return Checkpoint(
@@ -154,20 +154,20 @@ def _text(cell: object) -> str | None:
 
 
 def _task(cell: object) -> str | None:
-    """The release has several kinds of segmentation, which its authors' notebooks count as one."""
+    """The task; the release has several kinds of segmentation, which its authors' notebooks count as one."""
     is_segmentation = "segmentation" in (_text(cell) or "").lower()
     return NetworkTask.SEGMENTATION.value if is_segmentation else _word(NetworkTask, cell)
 
 
 def _word(vocabulary: type[StrEnum], cell: object) -> str | None:
-    """`Object Detection` -> `object-detection`, `medical X-ray` -> `medical-xray`, where that is one of our words."""
+    """`Object Detection` -> `object-detection`, `medical X-ray` -> `medical-xray`, if that is in the vocabulary."""
     words = {_letters(known.value): known.value for known in vocabulary}
     text = (_text(cell) or "").lower()
     return words.get(_letters(_FORMER.get(text, text)))
 
 
 _FORMER = {"formula": VisualCategory.FRACTALS.value}
-"""A word of the first version (arXiv:2201.08465) that the release renamed."""
+"""Words of the first version (arXiv:2201.08465) that the release renamed."""
 
 
 def _letters(word: str) -> str:
@@ -181,7 +181,7 @@ def _truth(cell: object) -> bool | None:
 
 
 def _share(cell: object) -> float | None:
-    """Per cent -> [0, 1]; the table of a CSV file holds texts."""
+    """Per cent -> [0, 1]; tables in CSV files contain texts."""
     try:
         percent = float(cell) if isinstance(cell, (str, int, float)) else -1.0
     except ValueError:
@@ -190,7 +190,7 @@ def _share(cell: object) -> float | None:
 
 
 def _content(path: Path) -> str:
-    """sha256, hex, of the file; and of the tables beside it, which describe its contents where it holds no table."""
+    """sha256, hex, of the file, and of the tables in side files if the file contains no table."""
     digest = hashlib.sha256()
     for name in (path.name, *SIDE_FILES):
         part = path.with_name(name)

@@ -1,7 +1,8 @@
-"""The tables of CNN Filter DB: which rows of its filters are which layer of which network, and what is known of it.
+"""The tables of CNN Filter DB: the rows of filters of each layer and network, and facts about the networks.
 
-The release keeps one table, `/meta`, in its file. onnxzoo2filterdb, which made it, writes three CSV files beside a file
-of filters: `filterinfo.csv`, `datastorage.meta.csv` and the hand-kept `meta.csv` (its `filter_dataset.py` joins them).
+The release stores one table, `/meta`, in its file. onnxzoo2filterdb, which generated it, writes three CSV files next to
+a file of filters: `filterinfo.csv`, `datastorage.meta.csv` and the manually maintained `meta.csv` (its
+`filter_dataset.py` joins them).
 """
 
 from __future__ import annotations
@@ -34,21 +35,21 @@ FACTS = (
     "Backbone",
     "Licence",
 )
-"""Columns of a network. `Licence` is in our exports only, `Datatype` what `Visual Category` was called at first."""
+"""Columns of a network. `Licence` is in our exports only; `Datatype` is the former name of `Visual Category`."""
 INDEX = ("model_id", "conv_depth", "conv_depth_norm", "layer_id")
 ROWS = ("filter_ids", "in_channels", "out_channels", "layer_name")
 
 MAX_CSV = 32 << 20
 MAX_TEXT = 1000
-"""Characters of a cell that are kept."""
+"""Most characters of a cell."""
 _RANGE = re.compile(r"(\d{1,15}):(\d{1,15})", re.ASCII)
 
 
 def read_networks(tree: Tree, file: RandomAccessFile, filters: int) -> list[dict[str, Any]]:
-    """The networks in the order of the file, each {key, facts, layers}, as JSON can hold them.
+    """The networks in file order, each {key, facts, layers}, as JSON values.
 
-    A layer is {start, count, inputs, outputs, depth, depth_norm, name}; what is not known of it is None.
-    filters: how many rows there are. Refused (malformed) for a table that contradicts itself or the filters.
+    A layer is {start, count, inputs, outputs, depth, depth_norm, name}, with None for unknown values.
+    filters: the number of rows. Refused (malformed) for a table that contradicts itself or the filters.
     """
     if "meta" in tree.groups:
         table = read_frame(tree, "meta", {*FACTS, *ROWS})
@@ -79,13 +80,13 @@ def _rows(table: Table) -> Iterator[dict[str, Cell]]:
 
 
 def _facts(row: dict[str, Cell]) -> dict[str, Cell]:
-    """Texts, numbers and truth values of the network, as its first row has them."""
+    """Texts, numbers and booleans of the network, from its first row."""
     kept = {name: row.get(name) for name in FACTS}
     return {name: without_surrogates(cell[:MAX_TEXT]) if isinstance(cell, str) else cell for name, cell in kept.items()}
 
 
 def _layer(row: dict[str, Cell], filters: int) -> dict[str, Any]:
-    """`filter_ids` is `first:last`, the last one included."""
+    """The layer of a row; its `filter_ids` are `first:last`, inclusive."""
     stated = str(row["filter_ids"])
     match = _RANGE.fullmatch(stated)
     start, last = (int(match[1]), int(match[2])) if match else (0, -1)
@@ -118,7 +119,7 @@ def _check_overlaps(networks: list[dict[str, Any]]) -> None:
 
 
 def _natural(cell: Cell) -> int | None:
-    """The cell as an integer from 0 on, where it is one; a column with gaps holds floats."""
+    """The cell as a non-negative integer, or None; a column with gaps contains floats."""
     number = _number(cell)
     return int(number) if number is not None and number >= 0 and number.is_integer() else None
 
@@ -135,7 +136,7 @@ def _number(cell: Cell) -> float | None:
 
 
 def _joined(file: RandomAccessFile) -> Table:
-    """One table of what onnxzoo2filterdb wrote beside the file; the ends in `filterinfo.csv` are not included."""
+    """One table from the side files of onnxzoo2filterdb; the ends of ranges in `filterinfo.csv` are exclusive."""
     layers, models, facts = (_read_csv(file, name) for name in SIDE_FILES)
     model_of = {row.get("") or "": row for row in models}
     facts_of = {row.get("Name") or "": row for row in facts}

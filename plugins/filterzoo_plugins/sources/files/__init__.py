@@ -1,1 +1,1 @@
-"""Files at addresses and the names they have: documents, Google Drive, hashes in names, what looks like weights."""
+"""Remote files and their names: documents, Google Drive, hashes in names, names of weight files."""

@@ -1,4 +1,4 @@
-"""Small documents that a manifest names: a file beside it, or an address; one at a commit is asked for once."""
+"""Small documents that a manifest names: a local file or a URL; a document at a commit is fetched once."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _AT_COMMIT = re.compile(r"/[0-9a-f]{40}(/|$)")
 
 
 def bytes_at(url: str, door: Door, limit: int) -> bytes:
-    """The document at an address; from the cache where the address names a commit, since that never changes."""
+    """The document at a URL; from the cache if the URL contains a commit, since it never changes then."""
     return (door.get_pinned if _AT_COMMIT.search(url) else door.get_bytes)(url, limit=limit)
 
 
 def text_at(place: str, door: Door, folder: Path, limit: int) -> str:
-    """A text at an address that the user named, or in a file relative to the manifest; Refused where there is none."""
+    """A text at a URL, or in a file relative to the manifest; Refused if it does not exist."""
     if is_http(place):
         content = bytes_at(place, door.trusting(place), limit)
     else:

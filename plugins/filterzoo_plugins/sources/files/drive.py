@@ -6,5 +6,5 @@ HOST = "https://drive.google.com"
 
 
 def download_address(file_id: str) -> str:
-    """Where a shared file is downloaded; the door knows the pages that may come instead of it."""
+    """The download address of a shared file; the door handles the pages that may be sent instead of it."""
     return f"{HOST}/uc?export=download&id={file_id}"

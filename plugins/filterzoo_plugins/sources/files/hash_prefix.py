@@ -1,4 +1,4 @@
-"""Files whose name holds the first digits of their sha256, as in PyTorch's zoos (`resnet18-f37072fd.pth`)."""
+"""Files whose name contains the first digits of their sha256, as in PyTorch's zoos (`resnet18-f37072fd.pth`)."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _PREFIX = re.compile(r"-([0-9a-f]{8,64})\.[\w.]+$")
 def hash_prefix(url: str) -> str | None:
     """The digits in a URL's file name (torch.hub's HASH_REGEX, of at least eight digits)."""
     match = _PREFIX.search(url.rpartition("/")[2])
-    # `-20231122.pth` ends in a day.
+    # `-20231122.pth` ends in a date.
     return match[1] if match and not _DAY.fullmatch(match[1]) else None
 
 
 def revision(url: str) -> str | None:
-    """What pins the content: the digits, where there are any."""
+    """The revision: the digits, or None."""
     prefix = hash_prefix(url)
     return f"sha256:{prefix}" if prefix else None
 
 
 def open_checked(door: Door, artifact: Artifact) -> LocalFile:
-    """The whole file, its hash compared with its name; Refused (hash_mismatch) where they differ."""
+    """The whole file, its hash compared with its name; Refused (hash_mismatch) if they differ."""
     prefix = hash_prefix(artifact.url)
     path = door.download(artifact.url, artifact.sha256, artifact.size)
     sha256 = path.name  # the cache names files by their content

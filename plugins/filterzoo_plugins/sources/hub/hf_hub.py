@@ -119,7 +119,7 @@ class HfHubSource(Source[HfHubOptions]):
         """See `Source.discover`; Refused where a listing breaks off."""
         facts = read_table(self.options.facts, self.folder)
         for found in self._found():
-            yield facts.told(found) if isinstance(found, Checkpoint) else found
+            yield facts.with_facts(found) if isinstance(found, Checkpoint) else found
 
     def _found(self) -> Iterator[Checkpoint | Refusal]:
         hub = Hub(self.door)

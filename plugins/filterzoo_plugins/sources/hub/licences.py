@@ -1,4 +1,4 @@
-"""The licence of weights on the Hub: what the card and the tags say, the text they link to, a LICENSE file beside."""
+"""The licence of weights on the Hub: stated in the card, the tags, a linked text or a LICENSE file."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _VIEWS = ("blob", "raw", "resolve")
 
 
 def stated(hub: Hub, info: ModelInfo, weights: str, *others: Statement | None) -> tuple[str | None, str | None]:
-    """(licence, where it was read) of one file of a repository; `others` is what is stated elsewhere.
+    """(licence, where it was read) of one file of a repository; `others`: statements from elsewhere.
 
-    A licence file whose text nobody can recognise is an unknown licence. Refused where a listed one does not come.
+    A licence file with an unrecognised text is an unknown licence. Refused if a listed one cannot be fetched.
     """
     paths = [sibling.rfilename for sibling in info.siblings or ()]
     file = beside(paths, weights)
@@ -36,7 +36,7 @@ def stated(hub: Hub, info: ModelInfo, weights: str, *others: Statement | None) -
         from_link = Statement(known, LicenceOrigin.LICENCE_LINK) if known else None
     card = api.licence(info)
     if card is not None and Licence.parse(card).expression is None and _is_pointer(info) and (from_file or from_link):
-        card = None  # "other" and the name beside it only point to the text
+        card = None  # "other" and the name next to it only refer to the text
     return governing(*others, Statement(card, LicenceOrigin.ZOO) if card else None, from_link, from_file)
 
 
@@ -52,7 +52,7 @@ def _link(info: ModelInfo) -> str | None:
 
 
 def _path_of(hub: Hub, info: ModelInfo, link: str | None, paths: list[str]) -> str | None:
-    """The file of the same repository that a link leads to: `LICENSE`, or its address on the Hub at any revision."""
+    """The file of the same repository that a link leads to: a path, or its URL on the Hub at any revision."""
     if link is None:
         return None
     path = link.removeprefix("./")
@@ -66,7 +66,7 @@ def _path_of(hub: Hub, info: ModelInfo, link: str | None, paths: list[str]) -> s
 
 
 def _text_at(hub: Hub, info: ModelInfo, path: str) -> str:
-    """The licence whose text a file at the repository's commit is; `UNRECOGNISED` for any other text."""
+    """The licence in a file at the repository's commit; `UNRECOGNISED` for an unknown text."""
     try:
         content = hub.door.get_pinned(hub.address(info.id, info.sha or "main", path), limit=MAX_TEXT)
     except Refused as refusal:

@@ -1,4 +1,4 @@
-"""The ONNX Model Zoo on the Hub, where it lives since its git-LFS home was frozen in July 2025."""
+"""The ONNX Model Zoo on the Hub, its location since its git-LFS repository was frozen in July 2025."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
 
 ORGANISATION = "onnxmodelzoo"
 MIRROR = f"{ORGANISATION}/legacy_models"
-"""One repository with every file of the git home once more."""
+"""A repository with a copy of every file of the git repository."""
 MANIFEST_BYTES = 8_000_000
 
 _OPSET = re.compile(r"[_-]opset[_-]?([0-9]{1,2})(?=$|_)", re.IGNORECASE)
 
 
 class OnnxZooOptions(SourceOptions):
-    """`manifest`: ONNX_HUB_MANIFEST.json of the zoo's git repository, a path or an address: tasks and names.
+    """`manifest`: ONNX_HUB_MANIFEST.json of the zoo's git repository, a path or a URL: tasks and names.
 
-    `include`, `exclude`: globs over repositories' names. `all_opsets`: every export, not the latest only.
+    `include`, `exclude`: globs over repositories' names. `all_opsets`: every export, not only the latest.
     """
 
     organisation: str = ORGANISATION
@@ -53,17 +53,17 @@ class OnnxZooOptions(SourceOptions):
 
 
 class OnnxZooSource(Source[OnnxZooOptions]):
-    """Every repository of the organisation, in one paged listing, at the commit it has now.
+    """Every repository of the organisation, in one paged listing, at its current commit.
 
-    Most networks are there once an opset (`resnet18_Opset16`, `_Opset17`, `_Opset18`), with the same weights: the
-    latest is taken. Most were exported by scripts that train nothing and load weights only when told to, and whether
-    they were told is not recorded: `filterzoo.measures.random_weights.suspected_random` says which look untrained.
+    Most networks are exported once per opset (`resnet18_Opset16`, `_Opset17`, `_Opset18`), with the same weights: the
+    latest is taken. Most were exported by scripts that do not train and load pretrained weights only by an option,
+    which is not recorded: `filterzoo.measures.random_weights.suspected_random` detects those that look untrained.
     """
 
     name: ClassVar[str] = "onnx_zoo"
 
     def discover(self) -> Iterator[Checkpoint | Refusal]:
-        """See `Source.discover`; Refused where the listing breaks off."""
+        """See `Source.discover`; Refused if the listing fails."""
         hub = Hub(self.door)
         manifest = self._manifest()
         listed = hub.listing(f"the models of {self.options.organisation}", author=self.options.organisation)
@@ -73,7 +73,7 @@ class OnnxZooSource(Source[OnnxZooOptions]):
                 yield found if isinstance(found, Refusal) else _described(found, manifest)
 
     def open(self, artifact: Artifact) -> RandomAccessFile:
-        """See `Source.open`; the token goes along, to the Hub only."""
+        """See `Source.open`; the token is sent to the Hub only."""
         return Hub(self.door).door.open(artifact)
 
     def _is_wanted(self, repo: str) -> bool:
@@ -83,7 +83,7 @@ class OnnxZooSource(Source[OnnxZooOptions]):
         )
 
     def _manifest(self) -> Mapping[str, Described]:
-        """File name -> what the manifest says of it. StartError where there is none at the place that is named."""
+        """File name -> its entry in the manifest. StartError if the manifest does not exist."""
         place = self.options.manifest
         if place is None:
             return {}
@@ -92,7 +92,7 @@ class OnnxZooSource(Source[OnnxZooOptions]):
                 content = self.door.trusting(place).get_bytes(place, limit=MANIFEST_BYTES)
             else:
                 with open_regular(self.folder / place) as file:
-                    content = file.read(MANIFEST_BYTES)  # a longer one is no JSON any more
+                    content = file.read(MANIFEST_BYTES)  # a longer one is cut and no longer valid JSON
             entries = json.loads(content)
             return {entry.file: entry for entry in map(_entry, entries) if entry is not None}
         except (OSError, ValueError, TypeError, RecursionError, Refused) as error:
@@ -101,7 +101,7 @@ class OnnxZooSource(Source[OnnxZooOptions]):
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What the git manifest says of one file. tags: coarse to fine: `vision`, `classification`, `resnet`."""
+    """The git manifest's entry for one file. tags: coarse to fine: `vision`, `classification`, `resnet`."""
 
     file: str
     model: str
@@ -109,12 +109,12 @@ class Described:
 
     @property
     def task(self) -> str | None:
-        """The task of the finest tag that tells one."""
+        """The task by the finest tag that names one."""
         return _task_of_tags(self.tags)
 
 
 def _entry(entry: Any) -> Described | None:
-    """An entry of the manifest; None for one in another shape."""
+    """An entry of the manifest; None for an invalid one."""
     match entry:
         case {"model": str(model), "model_path": str(path), "metadata": {"tags": [*tags]}}:
             return Described(path.rpartition("/")[2], model, tuple(str(tag).lower() for tag in tags))
@@ -123,7 +123,7 @@ def _entry(entry: Any) -> Described | None:
 
 
 def _latest(listed: Iterator[ModelInfo]) -> list[ModelInfo]:
-    """Of repositories that differ in their opset only, the one with the highest; the listing's order is kept."""
+    """Of repositories that differ only in the opset, the one with the highest; the order is kept."""
     best: dict[str, tuple[int, ModelInfo]] = {}
     for info in listed:
         match = _OPSET.search(info.id)
@@ -140,7 +140,7 @@ def _task_of_tags(tags: Iterable[str]) -> str | None:
 
 
 def _described(checkpoint: Checkpoint, manifest: Mapping[str, Described]) -> Checkpoint:
-    """With the task and the network's name, as the manifest knows the file; else by the export's name and tags."""
+    """The checkpoint with task and network name from the manifest, or else from the export's name and tags."""
     entry = manifest.get(checkpoint.artifacts[0].name)
     task = checkpoint.task or _task_of_tags((checkpoint.tags or "").split(","))
     if entry is not None:
@@ -154,9 +154,9 @@ def _described(checkpoint: Checkpoint, manifest: Mapping[str, Described]) -> Che
 
 
 def _of_original(checkpoint: Checkpoint, name: str) -> Checkpoint:
-    """With the task of the network that was exported, under the stricter of its licence and the zoo's.
+    """The checkpoint with the task of the exported network, under the stricter of its licence and the zoo's.
 
-    One card of the whole zoo does not change the terms of what it was exported from.
+    The card of the whole zoo does not change the licence of the original network.
     """
     original = of_timm(name) or of_torchvision(name)
     if original is None:

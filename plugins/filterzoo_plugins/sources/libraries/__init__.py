@@ -1,1 +1,1 @@
-"""The libraries that define networks, torchvision and timm: which weights they register, what they can build."""
+"""The libraries that define networks, torchvision and timm: their registered weights and their networks."""

@@ -1,4 +1,4 @@
-"""Networks that timm or torchvision can build, by what a zoo calls them: for files whose zoo has no code of its own."""
+"""Networks that timm or torchvision can build, by name: for files whose zoo has no code of its own."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from filterzoo_plugins.sources.libraries.torchvision import operations_of
 MAX_CLASSES = 1_000_000
 _MOST_CHANNELS = 64
 _KEPT = 128
-"""Architectures that are kept: fine-tuned copies of one network differ in their number of classes."""
+"""Most cached architectures: fine-tuned copies of one network differ in their number of classes."""
 
 
 class Architectures:
-    """Builds each network at most once, without weights; a name that neither package knows costs a look-up.
+    """Builds each network at most once, without weights; an unknown name costs one look-up.
 
-    Nothing a zoo says is more than a key of the packages' own tables and two numbers within bounds. What is built is
-    used only where it fits a file exactly (`filterzoo.architectures.context`), so that a wrong name does no harm.
+    Input from a zoo is only used as a key of the packages' own tables and as two bounded numbers. A network is used
+    only if it fits a file exactly (`filterzoo.architectures.context`), so a wrong name does no harm.
     """
 
     def __init__(self) -> None:
@@ -28,13 +28,13 @@ class Architectures:
         self._names = cache(_names)
 
     def is_known(self, name: str | None) -> bool:
-        """Whether one of the packages has a network of that name, or of the same letters (`ResNet-50`)."""
+        """Whether one of the packages has a network of that name, ignoring case and punctuation (`ResNet-50`)."""
         return bool(name) and _plain(str(name)) in self._names()
 
     def of(
         self, name: str | None, classes: int | None = None, channels: Iterable[int] = (3,)
     ) -> Iterator[Mapping[str, Operation]]:
-        """What a network of that name may be: timm's with each of the numbers of channels, then torchvision's."""
+        """Candidates for a network of that name: timm's for each number of channels, then torchvision's."""
         if not self.is_known(name):
             return
         timm_name, torchvision_name = self._names()[_plain(str(name))]
@@ -48,7 +48,7 @@ class Architectures:
 
 
 def _names() -> dict[str, tuple[str, str]]:
-    """Plain name -> (timm's name, torchvision's), "" where the package has none."""
+    """Plain name -> (timm's name, torchvision's), "" if the package has none."""
     import timm  # noqa: PLC0415  # loads torch, which only a worker needs
     from torchvision import models  # noqa: PLC0415  # see above
 
@@ -65,7 +65,7 @@ def _plain(name: str) -> str:
 
 
 def _timm_operations(name: str, classes: int | None, channels: int) -> Mapping[str, Operation]:
-    """The network as timm builds it, its input of the size it is trained with."""
+    """The network as timm builds it, with the input size of its training."""
     import timm  # noqa: PLC0415  # see above
 
     from filterzoo.architectures import architecture  # noqa: PLC0415  # see above

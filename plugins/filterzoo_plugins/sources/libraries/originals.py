@@ -1,4 +1,4 @@
-"""Networks that other zoos export from timm or torchvision: what their original is called, and what is said of it."""
+"""Networks that other zoos export from timm or torchvision: the original's name, licence and task."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from filterzoo_plugins.sources.libraries.torchvision import task_of
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """What the original zoo says of a network. licence: as it is written there, None where it states none."""
+    """What the original zoo states about a network. licence: as written there, None if it states none."""
 
     name: str
     licence: str | None
@@ -22,9 +22,9 @@ class Original:
 
 @lru_cache(4096)
 def of_timm(name: str) -> Original | None:
-    """The network that timm builds under a name of today or of old, with its default weights; None for another name.
+    """The network that timm builds for a current or former name, with its default weights; None for other names.
 
-    An export does not say which weights it holds, so it is the default ones of the name that it was made by.
+    An export does not state its weights, so the default weights of its name are assumed.
     """
     import timm  # noqa: PLC0415  # loads torch, which commands that list plugins do without
 
@@ -39,14 +39,14 @@ def of_timm(name: str) -> Original | None:
 
 @lru_cache(4096)
 def of_torchvision(name: str) -> Original | None:
-    """The network that torchvision builds under a name; it states no licence for weights."""
+    """The network that torchvision builds for a name; it states no licence for weights."""
     task = task_of(name)
     return Original(name, None, task) if task is not None else None
 
 
 @lru_cache(1)
 def _names_of_old() -> dict[str, str]:
-    """Names that timm has replaced -> those of today, with the tag of the weights they meant."""
+    """Former names in timm -> current names, with the tag of their weights."""
     import timm  # noqa: PLC0415  # see above
     from timm.models import _registry  # noqa: PLC0415  # there is no public list
 

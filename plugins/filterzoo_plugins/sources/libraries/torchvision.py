@@ -25,7 +25,7 @@ _TASKS = {
     "video": NetworkTask.VIDEO,
     "optical_flow": None,
 }
-"""By the package below `torchvision.models` that a model stands in; those that stand in none classify images."""
+"""Subpackage of `torchvision.models` -> task; models in no subpackage classify images."""
 
 _INPUTS: dict[str, tuple[tuple[int, ...], ...]] = {
     "video": ((1, 3, 16, 224, 224),),
@@ -34,7 +34,7 @@ _INPUTS: dict[str, tuple[tuple[int, ...], ...]] = {
 }
 _INPUT = ((2, 3, 224, 224),)
 _AUXILIARY = frozenset({"googlenet", "inception"})
-"""Their files hold auxiliary heads, which are run in training only."""
+"""Models whose files have auxiliary heads, which run only in training."""
 
 
 class TorchvisionOptions(SourceOptions):
@@ -47,8 +47,8 @@ class TorchvisionOptions(SourceOptions):
 class TorchvisionSource(Source[TorchvisionOptions]):
     """Every registered weight is a checkpoint; the id is `model.WEIGHTS`, the revision the sha256 in its file's name.
 
-    The few files without one have the release of torchvision as their revision. torchvision states no licence for its
-    weights, so there is none but for those whose authors do.
+    The revision of the few files without one is the release of torchvision. torchvision states no licence for its
+    weights, so there is none unless their authors state one.
     """
 
     name: ClassVar[str] = "torchvision"
@@ -67,11 +67,11 @@ class TorchvisionSource(Source[TorchvisionOptions]):
                 yield _checkpoint(model, weights, fact, kind)
 
     def open(self, artifact: Artifact) -> RandomAccessFile:
-        """See `Source.open`: a name with a hash is checked, over the whole file."""
+        """See `Source.open`: a hash in the name is checked over the whole file."""
         return open_checked(self.door, artifact) if hash_prefix(artifact.url) else self.door.open(artifact)
 
     def architectures(self, checkpoint: Checkpoint) -> Iterator[Mapping[str, Operation]]:
-        """See `Source.architectures`: torchvision builds the network, without weights or those of a backbone."""
+        """See `Source.architectures`: torchvision builds the network, without any weights."""
         model = checkpoint.architecture or ""
         if model not in self._known_operations:
             self._known_operations[model] = operations_of(model)
@@ -84,7 +84,7 @@ class TorchvisionSource(Source[TorchvisionOptions]):
 
 
 def operations_of(model: str) -> Mapping[str, Operation]:
-    """What the convolutions of a registered model do (`architecture.operations`); empty for another name."""
+    """The convolutions of a registered model (`architecture.operations`); empty for other names."""
     from filterzoo.architectures import architecture  # noqa: PLC0415  # loads torch, which only a worker needs
 
     weights = next((weights for name, weights in _registered() if name == model), None)
@@ -96,7 +96,7 @@ def operations_of(model: str) -> Mapping[str, Operation]:
 
 
 def task_of(model: str) -> str | None:
-    """What a registered model does, in our words; None for another name, and where it is none of these."""
+    """The task of a registered model; None for other names and other tasks."""
     weights = next((weights for name, weights in _registered() if name == model), None)
     return None if weights is None else _task(weights)
 
@@ -135,12 +135,12 @@ def _task(weights: Any) -> str | None:
 
 
 def _place(weights: Any) -> str:
-    """The module a model stands in, below `torchvision.models`."""
+    """The module of a model, below `torchvision.models`."""
     return str(type(weights).__module__).removeprefix("torchvision.models.")
 
 
 def _builder(model: str, weights: Any) -> Callable[[], Any]:
-    """Makes the model as its weights need it, and downloads nothing."""
+    """A function that builds the model as its weights require, without downloads."""
     from torchvision import models  # noqa: PLC0415  # see above
 
     known = inspect.signature(models.get_model_builder(model)).parameters

@@ -1,4 +1,4 @@
-"""Networks for medical images, from eight repositories; each has a module of its own in this package."""
+"""Networks for medical images, from eight repositories; each has its own module in this package."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ REPOSITORIES: dict[Name, Listing] = {
     "torchxrayvision": torchxrayvision.checkpoints,
     "totalsegmentator": totalsegmentator.checkpoints,
 }
-"""Repository -> what lists it. Ids start with the repository's name."""
+"""Repository -> function that lists it. Ids start with the repository's name."""
 
 PACKAGES = {
     "lungmask": "lungmask==0.2.22",
@@ -76,8 +76,8 @@ PACKAGES = {
 class MedicalOptions(SourceOptions):
     """`repositories`: all, unless some are named. `include`, `exclude`: globs over `repository/name`.
 
-    `packages`: other versions of the packages, `name==version` by repository. `folds`: of networks that were
-    trained several times on parts of the data, the first or all. `zenodo`: another address of Zenodo.
+    `packages`: other versions of the packages, `name==version` by repository. `folds`: of networks trained several
+    times on parts of the data, the first or all. `zenodo`: another URL of Zenodo.
     """
 
     repositories: Annotated[tuple[Name, ...], Field(min_length=1)] = tuple(REPOSITORIES)
@@ -90,21 +90,21 @@ class MedicalOptions(SourceOptions):
 
 
 class MedicalSource(Source[MedicalOptions]):
-    """Every network of the chosen repositories; one that cannot be listed goes to the ledger, and the others go on.
+    """Every network of the chosen repositories; a failing repository goes to the ledger, the others are listed.
 
-    What a repository does not tell, and can be known, stands in `manifests/facts/medical.csv`.
+    Known facts that a repository does not state are in `manifests/facts/medical.csv`.
     """
 
     name: ClassVar[str] = "medical"
 
     def __init__(self, options: MedicalOptions, door: Door, folder: Path) -> None:
-        # The Hub that the user chose may lie on a private network; archives are opened by the door as well.
+        # The user's Hub may be on a private network; archives are opened by the door as well.
         chosen = os.environ.get("HF_ENDPOINT")
         super().__init__(options, door.trusting(chosen) if chosen else door, folder)
         self._architectures = Architectures()
 
     def discover(self) -> Iterator[Checkpoint | Refusal]:
-        """See `Source.discover`; packages with tables are downloaded, and the directories of zip archives read."""
+        """See `Source.discover`; packages with tables are downloaded, and the directories of zip archives are read."""
         options = self.options
         for name in dict.fromkeys(options.repositories):
             package = options.packages.get(name, PACKAGES.get(name, ""))
@@ -117,7 +117,7 @@ class MedicalSource(Source[MedicalOptions]):
                     yield found
 
     def open(self, artifact: Artifact) -> RandomAccessFile:
-        """See `Source.open`; a file whose repository names it by its hash is downloaded whole, and checked."""
+        """See `Source.open`; a file that is named by its hash is downloaded completely and checked."""
         return open_checked(self.door, artifact) if lungmask.is_named_by_hash(artifact.url) else super().open(artifact)
 
     def architectures(self, checkpoint: Checkpoint) -> Iterator[Mapping[str, Operation]]:

@@ -1,4 +1,4 @@
-"""Configurations of MONAI's bundles, JSON or YAML, as plain data: which network a weight file is of."""
+"""Configurations of MONAI bundles, JSON or YAML, as plain data: they tell the network of a weight file."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _FILE = re.compile(r"[\w.-]+\.(?:pt|pth|ts)(?=\W|$)")
 _FILLER = frozenset(
     {"trained", "load", "path", "file", "ckpt", "checkpoint", "model", "models", "def", "network", "net"}
 )
-"""Words of keys and file names that tell nothing of which network is meant."""
+"""Words of keys and file names that do not identify a network."""
 
 
 def config_of(text: str) -> Any:
-    """A configuration as plain data, None for what is none: JSON is YAML as well."""
+    """A configuration as plain data, None if it is invalid; JSON is YAML too."""
     try:
         return yaml_of(text, "")
     except Refused:
@@ -27,7 +27,7 @@ def config_of(text: str) -> Any:
 
 
 def networks(configs: Iterable[Any]) -> dict[str, str]:
-    """`autoencoder_def` -> `AutoencoderKL` of all configurations; a key that is two networks is none."""
+    """`autoencoder_def` -> `AutoencoderKL` for all configurations; a key with two networks is omitted."""
     found: dict[str, set[str]] = {}
     for config in configs:
         for key, value in _items(config):
@@ -40,10 +40,10 @@ def networks(configs: Iterable[Any]) -> dict[str, str]:
 
 
 def network_of(file: str, configs: Iterable[Any]) -> tuple[str, str] | None:
-    """(key, network) of a weight file, None where the configurations do not say.
+    """(key, network) of a weight file, None if the configurations do not tell.
 
-    By the key that names the file (`trained_autoencoder_path`), else by the words of the file's own name; of several
-    definitions that have all of the words, the one with the fewest others.
+    By the key that names the file (`trained_autoencoder_path`), else by the words of the file's name; of several
+    definitions with all of these words, the one with the fewest others.
     """
     configs = list(configs)
     known = networks(configs)

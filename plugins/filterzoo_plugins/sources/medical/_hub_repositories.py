@@ -1,4 +1,4 @@
-"""Medical networks that lie on the Hugging Face Hub, as the source `hf_hub` lists them."""
+"""Medical networks on the Hugging Face Hub, as the source `hf_hub` lists them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 def described(
     repository: MedicalRepository, hub: Hub, info: ModelInfo, columns: dict[str, Any]
 ) -> Iterator[Checkpoint | Refusal]:
-    """The sets of weights of a repository, under this repository's name, with `columns` in place of the Hub's."""
+    """The sets of weights of a repository, under this repository's name, with `columns` replacing the Hub's."""
     for found in Repository(hub, info).checkpoints():
         identity = f"{repository.name}/{found.id.partition('/')[2]}"
         if isinstance(found, Refusal):
             yield replace(found, id=identity)
         else:
             named = replace(found, id=identity, **columns)
-            # What is curated takes the place of what the repository states.
+            # Curated facts replace those that the repository states.
             yield replace(named, licence_from=None) if "licence" in columns else named

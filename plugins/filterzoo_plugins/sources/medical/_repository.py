@@ -1,4 +1,4 @@
-"""What every medical repository's listing works with: its package, the network, and the curated facts."""
+"""Shared by the listings of all medical repositories: the package, the network, and the curated facts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _COLUMNS = {field.name for field in fields(Checkpoint)}
 
 @dataclass(frozen=True, slots=True)
 class MedicalRepository:
-    """One repository's place in a crawl. package: `name==version` of the one that holds its tables, or ""."""
+    """The context of one repository's listing. package: `name==version` of the package with its tables, or ""."""
 
     name: str
     door: Door
@@ -30,11 +30,11 @@ class MedicalRepository:
 
     @property
     def tables(self) -> PackageData:
-        """The package that holds the repository's tables."""
+        """The package with the repository's tables."""
         return PackageData(self.package, self.door, self.index_url)
 
     def facts(self, *names: str) -> dict[str, Any]:
-        """Curated columns of the first of these names that has a row, over those of the repository as a whole."""
+        """Curated columns of the first name that has a row; they override those of the repository as a whole."""
         table = facts.table("medical")
         keys = [f"{self.name}/{name}" for name in names]
         row = next((table[key] for key in keys if key in table), {})
@@ -50,10 +50,10 @@ class MedicalRepository:
             return sorted(ZipIndex(file).members)
 
     def zipped(self, url: str, name: str, revision: str) -> Iterator[str | Refusal]:
-        """The names of the members of a remote zip archive, of which only the directory is read; or why not.
+        """The names of the members of a remote zip archive, from its directory; or a refusal.
 
-        The archives lie in records that never change, so that each is asked once in all runs that share the cache: a
-        server without ranges sends the whole archive for its directory.
+        The archives are in records that never change, so each is requested once by all runs that share the cache. A
+        server without range requests sends the whole archive for its directory.
         """
         try:
             members = self.door.kept(f"members:{url}", lambda: self._members(url))

@@ -1,4 +1,4 @@
-"""lungmask (doi:10.1186/s41747-020-00173-2): U-Nets that find lungs in CT."""
+"""lungmask (doi:10.1186/s41747-020-00173-2): U-Nets that segment lungs in CT."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ def checkpoints(repository: MedicalRepository) -> Iterator[Checkpoint]:
 
 
 def is_named_by_hash(url: str) -> bool:
-    """Whether the name of a file of this repository holds the first digits of its sha256, as torch.hub checks them."""
+    """Whether the name of this repository's file contains the first digits of its sha256, as torch.hub checks them."""
     return _PLACE in url and hash_prefix(url) is not None

@@ -13,7 +13,7 @@ ORGANISATION = "TencentMedicalNet"
 
 
 def checkpoints(repository: MedicalRepository) -> Iterator[Checkpoint | Refusal]:
-    """Every repository of the organisation on the Hub; its tags name a data set that they were not trained on."""
+    """Every repository of the organisation on the Hub; its tags name a data set on which they were not trained."""
     hub = Hub(repository.door)
     for info in hub.listing(f"the models of {ORGANISATION}", author=ORGANISATION):
         facts = repository.facts(info.id.partition("/")[2])

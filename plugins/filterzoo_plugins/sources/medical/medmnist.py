@@ -44,7 +44,7 @@ def _archive(
 
 
 def _licence(record: Any) -> str | None:
-    """What the record states: `{"metadata": {"license": {"id": "cc-by-4.0"}}}`."""
+    """The licence in the record: `{"metadata": {"license": {"id": "cc-by-4.0"}}}`."""
     match record:
         case {"metadata": {"license": {"id": str(licence)}}}:
             return licence

@@ -25,7 +25,7 @@ _MODALITIES = {
     "mammogram": Modality.MAMMOGRAPHY,
     "ultrasound": Modality.ULTRASOUND,
 }
-"""What bundles write in `network_data_format`; `regular` and `None` say nothing."""
+"""Modalities in `network_data_format` of bundles; `regular` and `None` mean nothing."""
 _CATEGORIES = {
     Modality.CT.value: VisualCategory.MEDICAL_CT.value,
     Modality.MR.value: VisualCategory.MEDICAL_MRI.value,
@@ -35,11 +35,11 @@ _CATEGORIES = {
 MAX_CONFIG = 1_000_000
 MAX_CONFIGS = 12
 _CONFIG = re.compile(r"configs/(inference|train)[\w-]*\.(json|ya?ml)")
-"""Those that define networks; variants for several devices or other runtimes define the same."""
+"""Configurations that define networks; variants for several devices or other runtimes define the same ones."""
 
 
 def checkpoints(repository: MedicalRepository) -> Iterator[Checkpoint | Refusal]:
-    """Every repository of the organisation but the templates, which are toys."""
+    """Every repository of the organisation, except the templates, which are toys."""
     hub = Hub(repository.door)
     for info in hub.listing(f"the models of {ORGANISATION}", author=ORGANISATION):
         name = info.id.partition("/")[2]
@@ -58,15 +58,15 @@ def checkpoints(repository: MedicalRepository) -> Iterator[Checkpoint | Refusal]
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """What a bundle's configurations say of all its weights, and of each."""
+    """Facts from a bundle's configurations, about all of its weights and about each."""
 
     shared: dict[str, Any]
     architecture: str | None
-    """What is known of the bundle, where its configurations say nothing."""
+    """The curated architecture, if the configurations state none."""
     configs: tuple[Any, ...]
 
     def of(self, found: Checkpoint) -> Checkpoint:
-        """With the network of its file; an auto-encoder beside the network that a bundle is for is one."""
+        """The checkpoint with the network of its file; additional auto-encoders of a bundle get their own task."""
         network = network_of(found.artifacts[0].name, self.configs)
         if network is None:
             return replace(found, architecture=self.architecture)
@@ -76,7 +76,7 @@ class _Columns:
 
 
 def _columns(repository: MedicalRepository, hub: Hub, info: ModelInfo) -> _Columns:
-    """What the bundle's configurations say, and where they say nothing, what is known of it."""
+    """Facts from the bundle's configurations, or else curated facts."""
     columns = repository.facts(info.id.partition("/")[2])
     paths = sorted(sibling.rfilename for sibling in info.siblings or ())
     metadata = _config(hub, info, "configs/metadata.json") if "configs/metadata.json" in paths else None
@@ -89,19 +89,19 @@ def _columns(repository: MedicalRepository, hub: Hub, info: ModelInfo) -> _Colum
         "visual_category": _CATEGORIES.get(modality or "") or columns.get("visual_category"),
     }
     if shared.get("licence") is None:
-        del shared["licence"]  # the repository's licence file says it
+        del shared["licence"]  # the repository's licence file states it
     configs = tuple(_config(hub, info, path) for path in used)
     return _Columns(shared, shared.pop("architecture", None), configs)
 
 
 def _config(hub: Hub, info: ModelInfo, path: str) -> Any:
-    """A configuration as plain data; None for what is none, which leaves its columns empty."""
+    """A configuration as plain data; None if it is invalid, which leaves its columns empty."""
     content = hub.door.get_pinned(hub.address(info.id, info.sha or "main", path), limit=MAX_CONFIG)
     return config_of(content.decode("utf-8", "replace"))
 
 
 def _modality(metadata: Any) -> str | None:
-    """The one modality of all inputs: `{"network_data_format": {"inputs": {"image": {"modality": "CT"}}}}`."""
+    """The common modality of all inputs: `{"network_data_format": {"inputs": {"image": {"modality": "CT"}}}}`."""
     match metadata:
         case {"network_data_format": {"inputs": dict(inputs)}}:
             stated = {entry.get("modality") for entry in inputs.values() if isinstance(entry, dict)}

@@ -42,7 +42,7 @@ def _archive(
 
 
 def _first_folds(members: Iterable[str]) -> list[str]:
-    """One member for each folder of folds: `.../fold_0/...` comes before the others, and before `.../all/...`."""
+    """One member for each folder of folds: `.../fold_0/...` is preferred to the others, and these to `.../all/...`."""
     chosen: dict[str, str] = {}
     for member in sorted(members, key=lambda name: ("/all/" in name, name)):
         chosen.setdefault(member.rsplit("/", maxsplit=2)[0], member)
@@ -58,6 +58,6 @@ def _place(url: str) -> tuple[str, str] | None:
 
 
 def _at(repository: MedicalRepository, url: str) -> str:
-    """The same file at the Zenodo that the manifest names."""
+    """The same file at the manifest's URL of Zenodo."""
     parts = urlsplit(url)
     return f"{repository.zenodo}{parts.path}?{parts.query}"

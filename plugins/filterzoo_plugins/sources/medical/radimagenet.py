@@ -10,11 +10,11 @@ from filterzoo_plugins.sources.medical._hub_repositories import described
 from filterzoo_plugins.sources.medical._repository import MedicalRepository
 
 REPOSITORY = "Lab-Rasool/RadImageNet"
-"""A copy: the authors' own files lie in a folder of Google Drive, which has no listing that could be read."""
+"""A copy: the authors' own files are in a Google Drive folder, whose listing cannot be read."""
 
 
 def checkpoints(repository: MedicalRepository) -> Iterator[Checkpoint | Refusal]:
-    """Every network of the copy. What licence the authors give is unclear, so the copy's word is not taken for it."""
+    """Every network of the copy. The authors' licence is unclear, so the copy's statement is not used."""
     hub = Hub(repository.door)
     info = hub.repository(REPOSITORY)
     yield from described(repository, hub, info, repository.facts("RadImageNet"))

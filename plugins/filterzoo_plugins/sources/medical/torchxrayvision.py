@@ -1,4 +1,4 @@
-"""TorchXRayVision (arXiv:2111.00595): networks for chest X-rays, and those of other papers that it hands on."""
+"""TorchXRayVision (arXiv:2111.00595): networks for chest X-rays, and those of other papers that it redistributes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PAGE = "https://github.com/mlmed/torchxrayvision"
 
 
 def checkpoints(repository: MedicalRepository) -> Iterator[Checkpoint]:
-    """Every address of weights that the package's code assigns, once; aliases are the same entry under another name."""
+    """Every URL of weights assigned in the package's code, once; aliases are the same entry under another name."""
     seen = set()
     for file, text in repository.tables.texts(FILES).items():
         parent = file.split("/")[-2]
@@ -29,7 +29,7 @@ def checkpoints(repository: MedicalRepository) -> Iterator[Checkpoint]:
             if url not in seen:
                 seen.add(url)
                 artifact = Artifact(url=url, name=url.rpartition("/")[2])
-                # The release's tag is all there is: assets of it can be replaced, and have no hash.
+                # Only the release's tag pins the file: its assets can be replaced, and have no hash.
                 yield repository.checkpoint(
                     name, url.split("/")[-2], [artifact], url=_PAGE, **repository.facts(name, folder)
                 )

@@ -1,4 +1,4 @@
-"""TotalSegmentator (doi:10.1148/ryai.230024): nnU-Nets that segment CT and MR; those with open weights only."""
+"""TotalSegmentator (doi:10.1148/ryai.230024): nnU-Nets that segment CT and MR; only those with open weights."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _PAGE = "https://github.com/wasserth/TotalSegmentator"
 
 
 def checkpoints(repository: MedicalRepository) -> Iterator[Checkpoint]:
-    """Every zip of a release; the others are handed out by a licence server, and not asked for.
+    """Every zip of a release; the others require a licence server and are not requested.
 
-    The member is where the package itself looks for it: `DATASET/TRAINER__nnUNetPlans__CONFIGURATION/fold_N/...`.
+    The member is at the path that the package itself uses: `DATASET/TRAINER__nnUNetPlans__CONFIGURATION/fold_N/...`.
     """
     texts = repository.tables.texts([CONFIG, CLASSES, REGISTRY])
     trees = {file: parse(text, file) for file, text in texts.items()}
@@ -40,7 +40,7 @@ def checkpoints(repository: MedicalRepository) -> Iterator[Checkpoint]:
 
 
 def _tasks(tasks: Mapping[Any, Any]) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """(number of the weights, task, configuration); a task may have several, and several ways to run it."""
+    """(number of the weights, task, configuration); a task may have several weights and several configurations."""
     for task, config in tasks.items():
         ways = config.get("sub_modes", {"": config}) if isinstance(config, dict) else {}
         for way in ways.values():
@@ -51,7 +51,7 @@ def _tasks(tasks: Mapping[Any, Any]) -> Iterator[tuple[int, str, dict[str, Any]]
 
 
 def _members(folder: str, config: Mapping[str, Any], *, all_folds: bool) -> Iterator[tuple[str, str]]:
-    """(fold, member of the zip) of each network that the task's configuration uses, or of the first."""
+    """(fold, member of the zip) of each network that the task's configuration uses, or only of the first."""
     plans = config.get("plans") or "nnUNetPlans"
     network = f"{folder}/{config.get('trainer') or 'nnUNetTrainer'}__{plans}__{config.get('model')}"
     folds = config.get("folds") or [0]

@@ -1,1 +1,1 @@
-"""The user's own files, on this machine or at addresses, and the user's facts about them."""
+"""The user's own files, local or at URLs, and the user's facts about them."""

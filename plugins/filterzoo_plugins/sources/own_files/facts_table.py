@@ -18,7 +18,7 @@ from filterzoo.vocabularies import COLUMNS
 MAX_TABLE = 64_000_000
 MAX_TEXT = 300
 KEY = "name"
-"""The column that holds ids or globs, where the table is a CSV file."""
+"""The column with ids or globs in a CSV file."""
 
 
 _TEXTS = (
@@ -36,12 +36,12 @@ _SHARES = ("clean_accuracy", "robust_accuracy")
 _TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 FACTS = (*COLUMNS, *_TEXTS, *_SHARES, "robust", "eps")
-"""Columns that say what a network is."""
+"""Columns that describe a network."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a table says of the ids that `key` names; `line` is where."""
+    """The facts about the ids that `key` matches; `line`: its line in the file."""
 
     key: str
     line: int
@@ -55,7 +55,7 @@ class FactsTable:
     rows: tuple[Row, ...] = ()
 
     def of(self, identity: str) -> dict[str, Any]:
-        """The facts of one id: its own row's, then what the globs that match it say, the first in the file first."""
+        """The facts about one id: from its own row, then from matching globs, in file order."""
         exact = [row for row in self.rows if row.key == identity]
         globs = [row for row in self.rows if row.key != identity and fnmatchcase(identity, row.key)]
         found: dict[str, Any] = {}
@@ -63,8 +63,8 @@ class FactsTable:
             found = {**row.facts, **found}
         return found
 
-    def told(self, checkpoint: Checkpoint) -> Checkpoint:
-        """The checkpoint with what the table says of it; what the user says takes the place of what the zoo says."""
+    def with_facts(self, checkpoint: Checkpoint) -> Checkpoint:
+        """The checkpoint with the table's facts; the user's facts replace the zoo's."""
         facts = self.of(checkpoint.id)
         licence = facts.pop("license", None)
         return replace(checkpoint, **facts, **({"licence": licence} if licence else {}))
@@ -73,7 +73,7 @@ class FactsTable:
 def read_table(place: str | None, folder: Path, *, licences: bool = False) -> FactsTable:
     """The table at a path relative to the manifest. licences: whether it may have a column `license`.
 
-    StartError with `file:line: column: what is wrong; allowed: ...` for each thing that is wrong.
+    StartError with `file:line: column: what is wrong; allowed: ...` for each error.
     """
     if place is None:
         return FactsTable()
@@ -97,7 +97,7 @@ def read_table(place: str | None, folder: Path, *, licences: bool = False) -> Fa
 
 
 def from_csv(path: Path, text: str, key: str) -> list[tuple[str, int, dict[str, Any]]]:
-    """(key, line, cells) of each row; StartError where it is no CSV, or has no column of the key's name."""
+    """(key, line, cells) of each row; StartError if it is not CSV, or has no key column."""
     reader = csv.DictReader(text.splitlines(), strict=True)
     try:
         if key not in (reader.fieldnames or ()):
@@ -131,7 +131,7 @@ def _from_yaml(path: Path, text: str) -> list[tuple[str, int, dict[str, Any]]]:
 
 
 def checked_cells(cells: Mapping[str, Any], columns: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
-    """(values as their columns have them, `column: what is wrong` for each that is none)."""
+    """(values in the types of their columns, `column: what is wrong` for each invalid one)."""
     known = tuple(columns)
     facts: dict[str, Any] = {}
     faults: list[str] = []
@@ -149,7 +149,7 @@ def checked_cells(cells: Mapping[str, Any], columns: Iterable[str]) -> tuple[dic
 
 
 def _value(column: str, cell: Any) -> Any:
-    """A cell in its column's type; ValueError, as the end of a sentence, for another."""
+    """A cell in its column's type; ValueError, worded as the end of a sentence, for an invalid one."""
     text = str(cell).strip()
     if column in COLUMNS:
         allowed = [word.value for word in COLUMNS[column]]

@@ -1,4 +1,4 @@
-"""Weight files on this machine: the first thing a user tries."""
+"""Local weight files."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from filterzoo_plugins.sources.own_files.facts_table import read_table
 class LocalOptions(SourceOptions):
     """`paths`: globs, `**` crosses folders. `license`: of all these files, since they state none.
 
-    `facts`: a table, CSV or YAML, of what the networks are: its keys are ids or globs, its columns those of `models`
-    (architecture, task, training_dataset, robust, pair_id, clean_accuracy, ...) and `license`.
+    `facts`: a table of facts, CSV or YAML: its keys are ids or globs, its columns those of `models` (architecture,
+    task, training_dataset, robust, pair_id, clean_accuracy, ...) and `license`.
     """
 
     paths: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
@@ -38,9 +38,9 @@ class LocalOptions(SourceOptions):
 class LocalSource(Source[LocalOptions]):
     """Files that globs match, relative to the manifest. Every file matched is a checkpoint, side files too.
 
-    The id is the path from the manifest's folder, the revision the start of the content's sha256: a file that changes
-    is a new revision. So discovery reads the files, which costs no network. Links are followed. Files beside them whose
-    names go on where those of a pattern end (`x.pth.tar` where `*.pth` is asked for) go to the ledger.
+    The id is the path from the manifest's folder, the revision the start of the content's sha256: a changed file is a
+    new revision. Discovery therefore reads the files. Links are followed. Files in the same folders whose names
+    continue after a pattern's ending (`x.pth.tar` for `*.pth`) go to the ledger.
     """
 
     name: ClassVar[str] = "local"
@@ -51,7 +51,7 @@ class LocalSource(Source[LocalOptions]):
         facts = read_table(options.facts, self.folder, licences=True)
         found = {path for pattern in options.paths for path in self._matches(pattern)}
         for path in sorted(found, key=PurePath.as_posix):
-            yield facts.told(self._checkpoint(path, options.license))
+            yield facts.with_facts(self._checkpoint(path, options.license))
         yield from self._passed_over(found)
 
     def open(self, artifact: Artifact) -> LocalFile:
@@ -59,7 +59,7 @@ class LocalSource(Source[LocalOptions]):
         return LocalFile(self.folder / os.fsdecode(unquote_to_bytes(artifact.url)))
 
     def _matches(self, pattern: str) -> list[Path]:
-        """What is no folder; a broken link or a pipe is refused when it is opened, so that the ledger names it."""
+        """All matches except folders; a broken link or a pipe is refused when it is opened, and so in the ledger."""
         try:
             paths = [path for path in _glob(self.folder, pattern) if not path.is_dir()]
         except (OSError, ValueError, NotImplementedError) as error:
@@ -69,7 +69,7 @@ class LocalSource(Source[LocalOptions]):
         return paths
 
     def _passed_over(self, found: set[Path]) -> Iterator[Refusal]:
-        """An entry for each folder with files that go on where a pattern ends."""
+        """An entry for each folder with files whose names continue after a pattern's ending."""
         endings = {PurePath(pattern).suffix for pattern in self.options.paths} - {""}
         for folder in sorted({path.parent for path in found}, key=PurePath.as_posix):
             names = {path.name for path in found if path.parent == folder}
@@ -105,7 +105,7 @@ def _glob(folder: Path, pattern: str) -> Iterable[Path]:
 
 
 def _content(path: Path) -> tuple[int, str] | None:
-    """Size in bytes and sha256 in hex of a regular file; None for anything else, and for one that cannot be read."""
+    """Size in bytes and sha256 in hex of a regular file; None for anything else, and for an unreadable one."""
     try:
         if path.is_file():
             with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Files at addresses that the user lists, in the manifest or in a table: torch.hub repositories, any web page."""
+"""Files at URLs that the user lists in the manifest or in a table: torch.hub repositories, any web page."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _licence(stated: str | None) -> str | None:
 
 
 class UrlFile(BaseModel):
-    """One file. `name`: its id, by default the address without its scheme. `member`: the model in an archive."""
+    """One file. `name`: its id, by default the URL without its scheme. `member`: the model in an archive."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     url: Annotated[str, AfterValidator(_address)]
@@ -70,18 +70,18 @@ class UrlFile(BaseModel):
 
     @property
     def id(self) -> str:
-        """What the data set calls it."""
+        """The id in the data set."""
         parts = urlsplit(self.url)
         return self.name or unquote(f"{parts.hostname}{parts.path}")
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The columns that were given with it."""
+        """The columns of `models` that are given with it."""
         return checked_cells(self.model_extra or {}, FACTS)[0]
 
 
 class UrlsOptions(SourceOptions):
-    """`files`: addresses, each with `name`, `sha256`, `size`, `license`, `page`, `member` and columns of `models`.
+    """`files`: URLs, each with `name`, `sha256`, `size`, `license`, `page`, `member` and columns of `models`.
 
     `table`: a CSV file with these columns, relative to the manifest. `facts`: a table of further columns by id or glob.
     """
@@ -98,9 +98,9 @@ class UrlsOptions(SourceOptions):
 
 
 class UrlsSource(Source[UrlsOptions]):
-    """Every file listed is a checkpoint; its revision is its sha256 where it is stated, or begins its name.
+    """Every listed file is a checkpoint; its revision is its sha256 if it is stated, or its first digits in the name.
 
-    Else the address stands for its content: a file that changes there is noticed only while it is read.
+    Otherwise the URL identifies the content: a change of the file is detected only while it is read.
     """
 
     name: ClassVar[str] = "urls"
@@ -115,21 +115,21 @@ class UrlsSource(Source[UrlsOptions]):
         if twice:
             raise StartError(f"urls: {ascii(twice[0])[:200]} is listed twice; give each file a name of its own")
         for file in files:
-            yield facts.told(_checkpoint(file))
+            yield facts.with_facts(_checkpoint(file))
 
     def open(self, artifact: Artifact) -> RandomAccessFile:
-        """See `Source.open`; a name with digits of a hash is checked, unless the whole hash is known."""
+        """See `Source.open`; digits of a hash in the name are checked, unless the whole hash is known."""
         door = self.door.trusting(artifact.url)
         if artifact.sha256 is None and hash_prefix(artifact.url):
             return open_checked(door, artifact)
         return door.open(artifact)
 
     def architectures(self, checkpoint: Checkpoint) -> Iterator[Mapping[str, Operation]]:
-        """See `Source.architectures`: timm's or torchvision's of the name that the user gave."""
+        """See `Source.architectures`: timm's or torchvision's network of the name that the user gave."""
         return Architectures().of(checkpoint.architecture)
 
     def _listed(self) -> Iterator[UrlFile]:
-        """The rows of the table; StartError with file and line for one that is wrong."""
+        """The rows of the table; StartError with file and line for an invalid one."""
         if self.options.table is None:
             return
         path = self.folder / self.options.table

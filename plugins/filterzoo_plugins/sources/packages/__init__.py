@@ -1,1 +1,1 @@
-"""Python packages: found in an index, read as archives, never installed; networks that come inside them."""
+"""Python packages: found in an index, read as archives, never installed; and the networks inside them."""

@@ -28,17 +28,17 @@ class PackageArchive(ABC):
 
     members: dict[str, int]
     repeated: frozenset[str]
-    """Names that occur more than once: which of them is meant depends on the reader."""
+    """Names that occur more than once: readers disagree on which of them counts."""
 
     @abstractmethod
     def stream(self, name: str) -> IO[bytes]:
         """A member's bytes from its start."""
 
     def parts(self, name: str) -> Iterator[bytes]:
-        """A member's bytes in pieces, checked by the archive's own checksum at their end where it has one.
+        """A member's bytes in pieces, checked at the end by the archive's own checksum, if it has one.
 
-        Refused: removed where there is none of that name, unsafe where there are several, damaged, unsupported
-        (encrypted, an unknown compression).
+        Refused: removed if there is none of that name, unsafe if there are several, damaged, unsupported (encrypted, an
+        unknown compression).
         """
         if name not in self.members:
             raise Refused(Reason.REMOVED, "the archive has no such member", ascii(name)[:200])
@@ -55,7 +55,7 @@ class PackageArchive(ABC):
                 raise Refused(Reason.DAMAGED, "the member is smaller than the archive says", ascii(name)[:200])
 
     def licence(self) -> str | None:
-        """What the core metadata says, raw: License-Expression, else the strictest of License and the classifiers."""
+        """The unparsed licence in the metadata: License-Expression, or the strictest of License and classifiers."""
         name = self._metadata_name()
         if name is None or self.members[name] > MAX_METADATA:
             return None
@@ -112,7 +112,7 @@ class _Tar(PackageArchive):
 
 @contextmanager
 def open_archive(path: Path, filename: str) -> Iterator[PackageArchive]:
-    """Open a wheel, .zip or .tar.gz; Refused (damaged, limit) where it cannot be read. `filename` says which it is."""
+    """Open a wheel, .zip or .tar.gz; Refused (damaged, limit) if it cannot be read. `filename` determines its kind."""
     if filename.endswith((".whl", ".zip")):
         with _naming_damage(filename):
             archive = zipfile.ZipFile(path)

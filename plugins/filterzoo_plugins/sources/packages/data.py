@@ -1,4 +1,4 @@
-"""Text files inside one pinned package, read where they lie: the package is neither installed nor imported."""
+"""Text files inside one pinned package, read in place: the package is neither installed nor imported."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 MAX_TEXTS = 5_000
 MAX_TEXT = 4_000_000
-"""Bytes of the longest file that is read; tables of zoos are shorter."""
+"""Longest file that is read, in bytes; tables of zoos are shorter."""
 
 
 @dataclass(frozen=True, slots=True)
 class PackageData:
     """A package as a set of texts.
 
-    requirement: `name==version`. path: its wheel, source archive or unpacked folder on this machine; None takes the
-    archive from the index at `index_url`, by default the one that pip is configured with.
+    requirement: `name==version`. path: its local wheel, source archive or unpacked folder; None takes the archive from
+    the index at `index_url`, by default the one configured for pip.
     """
 
     requirement: str
@@ -45,9 +45,9 @@ class PackageData:
         return str(split_pin(self.requirement)[1])
 
     def texts(self, files: Iterable[str]) -> dict[str, str]:
-        """Each of the files, by the name asked for: the end of its path inside the package.
+        """Requested name -> text; a name is the end of a path inside the package.
 
-        Refused (removed) where the package has none of that name, (malformed) where it is no text of a sensible length.
+        Refused (removed) if the package has no such file, (malformed) if it is not a text or too long.
         """
         if self.path is not None and self.path.is_dir():
             return {file: _text(file, _content(self.path / file)) for file in files}
@@ -62,7 +62,7 @@ class PackageData:
     def matching(self, pattern: str) -> dict[str, str]:
         """Every text of an archive whose path matches the regular expression, by its path, in order.
 
-        What is no text, or longer than a table is, is left out.
+        Files that are not texts, or too long for a table, are omitted.
         """
         wanted = re.compile(pattern)
         path, filename = self._archive()
@@ -84,7 +84,7 @@ class PackageData:
 
 
 def _member(file: str, members: Iterable[str]) -> str:
-    """The shallowest member whose path ends in `file`: source archives put all in a folder of their own."""
+    """The shallowest member whose path ends in `file`, because source archives have a folder of their own."""
     found = [member for member in members if member == file or member.endswith(f"/{file}")]
     if not found:
         raise Refused(Reason.REMOVED, "the package has no such file", file)

@@ -1,4 +1,4 @@
-"""A Python package index (PEP 503, PEP 691): which archives it has of a version, and the address pip would use."""
+"""A Python package index (PEP 503, PEP 691): the archives of a version, and the index URL that pip uses."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class DistributionFile:
 
 
 class NoPackage(Refused):
-    """Raised where the index has no package of that name."""
+    """Raised if the index has no package of that name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class PackageIndex:
         return f"{self.url.rstrip('/')}/{name}/"
 
     def archive(self, name: str, version: Version) -> DistributionFile:
-        """The archive to read of a version: the most portable wheel, else the source archive.
+        """The archive of a version to read: the most portable wheel, else the source archive.
 
         Refused (removed) if there is none; StartError if the index cannot be reached.
         """
@@ -90,13 +90,13 @@ class PackageIndex:
 
     @property
     def shown(self) -> str:
-        """Its address without what a user may keep secret in it."""
+        """Its URL without secrets."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"
 
 
 def configured_index() -> str:
-    """The index that pip is configured with: PIP_INDEX_URL, else pip's configuration files, else PyPI."""
+    """The index that is configured for pip: PIP_INDEX_URL, else pip's configuration files, else PyPI."""
     if url := os.environ.get("PIP_INDEX_URL"):
         return url
     parser = configparser.RawConfigParser(strict=False)
@@ -111,7 +111,7 @@ def configured_index() -> str:
 
 
 def _pip_files() -> list[Path]:
-    """pip's configuration files, the later ones govern (pip, "Configuration")."""
+    """pip's configuration files; later files take precedence (pip, "Configuration")."""
     name = "pip.conf"
     chosen = os.environ.get("PIP_CONFIG_FILE")
     if chosen == os.devnull:
@@ -129,7 +129,7 @@ def _pip_files() -> list[Path]:
 
 
 def _rank(filename: str, version: Version) -> tuple[int, int, int] | None:
-    """Sorts the archives of a version, the most portable first; None for what is not of it."""
+    """Sort key for the archives of a version, the most portable first; None for other versions."""
     try:
         if filename.endswith(".whl"):
             _, found, build, tags = parse_wheel_filename(filename)
@@ -141,7 +141,7 @@ def _rank(filename: str, version: Version) -> tuple[int, int, int] | None:
 
 
 def _portability(tags: frozenset[Tag]) -> tuple[int, int]:
-    """(0, ..) for a pure wheel, (1, ..) for one of any platform, (2, ..) for others; more tags come first."""
+    """(0, ..) for a pure wheel, (1, ..) for one of any platform, (2, ..) for others; more tags sort first."""
     if any(tag.platform == "any" for tag in tags):
         return (0 if any(tag.abi == "none" for tag in tags) else 1), -len(tags)
     return 2, -len(tags)
@@ -162,12 +162,12 @@ def _html_archives(page: Document) -> Iterator[DistributionFile]:
 
 
 def file_name(url: str) -> str:
-    """The last part of an archive's address, which is its file name (PEP 503)."""
+    """The last component of an archive's URL, which is its file name (PEP 503)."""
     return unquote(urlsplit(url).path.rpartition("/")[2])
 
 
 def published_hash(url: str) -> str | None:
-    """The sha256 in an archive's address, in lower-case hex."""
+    """The sha256 in an archive's URL, in lower-case hex."""
     match = re.fullmatch(r"sha256=([0-9a-fA-F]{64})", urlsplit(url).fragment)
     return match[1].lower() if match else None
 
@@ -188,14 +188,14 @@ def pinned(text: str) -> str:
 
 
 def web_address(url: str | None) -> str | None:
-    """The address as it is; ValueError where it is none of the web."""
+    """The URL, unchanged; ValueError if it is not an http(s) URL."""
     if url is not None and urlsplit(url).scheme not in {"http", "https"}:
         raise ValueError(f"{url!r} is not an http or https address")
     return url
 
 
 def split_pin(requirement: str) -> tuple[NormalizedName, Version]:
-    """Name and version of what `pinned` gave."""
+    """Name and version of a result of `pinned`."""
     name, _, version = requirement.partition("==")
     return canonicalize_name(name), Version(version)
 

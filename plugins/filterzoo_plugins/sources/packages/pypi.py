@@ -1,4 +1,4 @@
-"""Trained networks that come inside Python packages; the archives are read, nothing is installed."""
+"""Trained networks inside Python packages; the archives are read, nothing is installed."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ WEIGHT_FILES = (
     "*.tflite",
     "*.npz",
 )
-"""File names that may hold weights; whether they do is decided by content. Plain `.bin`, `.npy`, `.pkl` rarely do."""
+"""File names that may hold weights; the content decides. Plain `.bin`, `.npy`, `.pkl` rarely do."""
 
 
 class PypiOptions(SourceOptions):
-    """`packages`: pinned, `name==version`. `files`: globs of file names. `index_url`: default as pip has it."""
+    """`packages`: pinned, `name==version`. `files`: globs of file names. `index_url`: by default pip's."""
 
     packages: Annotated[tuple[Annotated[str, AfterValidator(pinned)], ...], Field(min_length=1)]
     files: tuple[str, ...] = WEIGHT_FILES
@@ -67,11 +67,11 @@ class PypiSource(Source[PypiOptions]):
     """Every weight file inside the pinned packages is a checkpoint.
 
     Of each version the most portable wheel is read, else the source archive. The id is `package/member`, the revision
-    the version and the start of the archive's sha256. A package the index does not have, or whose archive is damaged,
-    becomes one checkpoint that is refused when it is opened, so that the ledger names it and the others go on; an index
-    that has none of them is not listed. It names
-    packages without weight files too, and files that look like weights and fit none of the default patterns. An index
-    states neither task nor training data: of some packages `manifests/facts/pypi.csv` does.
+    the version and the start of the archive's sha256. A package that is missing in the index, or whose archive is
+    damaged, becomes one checkpoint that is refused when it is opened, so that the ledger names it; an index with none
+    of the packages is an error. Packages without weight files go to the ledger too, and so do files that look like
+    weights but match none of the default patterns. An index states neither task nor training data; for some packages
+    `manifests/facts/pypi.csv` does.
     """
 
     name: ClassVar[str] = "pypi"
@@ -80,7 +80,7 @@ class PypiSource(Source[PypiOptions]):
     def discover(self) -> Iterator[Checkpoint | Refusal]:
         """See `Source.discover`; the archives are downloaded. StartError if the index cannot be reached.
 
-        Refused (removed) at the end if the index has none of the packages: then it is hardly the index that was meant.
+        Refused (removed) at the end if the index has none of the packages: then it is probably the wrong index.
         """
         has_any = False
         for requirement in dict.fromkeys(self.options.packages):
@@ -98,9 +98,9 @@ class PypiSource(Source[PypiOptions]):
             )
 
     def open(self, artifact: Artifact) -> LocalFile:
-        """The member's bytes, copied out of the archive into the cache."""
+        """The member's bytes, copied from the archive into the cache."""
         if artifact.member is None:
-            # Only a package that could not be read has such an artifact: fail again, with the reason.
+            # Only an unreadable package has such an artifact: fail again, with the reason.
             for _ in self._checkpoints(artifact.name):
                 pass
             raise Refused(Reason.CHANGED, "the package could not be read before and can now; run again", artifact.name)
@@ -152,7 +152,7 @@ class PypiSource(Source[PypiOptions]):
         return Checkpoint(id=name, revision=str(version), artifacts=(artifact,), url=_project(name, version))
 
     def _archive(self, url: str, size: int | None = None) -> Path:
-        """The archive in the cache. Its host is trusted: an index the user chose names it."""
+        """The archive in the cache. Its host is trusted, because the user's index names it."""
         return self.door.trusting(url).download(url, published_hash(url), size)
 
     def _member(self, url: str, member: str) -> PackageFile:
@@ -169,11 +169,11 @@ class PypiSource(Source[PypiOptions]):
 
 
 class PackageFile(LocalFile):
-    """A copy of an archive's member. Files beside it are the members of the same folder."""
+    """A copy of an archive's member. Its side files are the members of the same folder."""
 
     def __init__(self, path: Path, url: str, member: str, open_member: Callable[[str, str], PackageFile]) -> None:
         super().__init__(path, follow_links=False)
-        # The archive's published hash was checked, and the member's checksum in it: these are the published bytes.
+        # The archive's published hash and the member's checksum were checked, so these are the published bytes.
         self.verified_sha256 = path.name if published_hash(url) else None
         self._url = url
         self._member = member
@@ -192,7 +192,7 @@ class PackageFile(LocalFile):
 
 
 def _facts(checkpoint_id: str) -> dict[str, Any]:
-    """What is known of a network in a package; a row of its folder or file goes before that of the package."""
+    """Curated facts about a network in a package; a row for its folder or file overrides that of the package."""
     known: dict[str, Any] = {}
     parts = checkpoint_id.split("/")
     for length in range(1, len(parts) + 1):

@@ -1,4 +1,4 @@
-"""Tables that packages keep as Python code, read as data: parsed, never run."""
+"""Tables in Python code of packages, read as data: parsed, never executed."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ MAX_NESTING = 50
 
 
 def parse(text: str, file: str) -> ast.Module:
-    """The syntax tree of a Python file; Refused (malformed) for what is no Python."""
+    """The syntax tree of a Python file; Refused (malformed) if it is not valid Python."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SyntaxWarning)  # warnings about escapes in untrusted text are of no use
+            warnings.simplefilter("ignore", SyntaxWarning)  # warnings about escapes in untrusted text are useless
             return ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise Refused(Reason.MALFORMED, f"not Python: {type(error).__name__}", file) from error
 
 
 def assignments(tree: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
-    """Every (target, value) of plain assignments, at any depth, in order of the file."""
+    """Every (target, value) of plain assignments, at any depth, in file order."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign):
             for target in node.targets:
@@ -33,7 +33,7 @@ def assignments(tree: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
 
 
 def assigned(tree: ast.AST, name: str, file: str) -> ast.expr:
-    """What is assigned to a name, where it is assigned last; Refused (malformed) if it never is."""
+    """The last value assigned to a name; Refused (malformed) if there is none."""
     found = [value for target, value in assignments(tree) if isinstance(target, ast.Name) and target.id == name]
     if not found:
         raise Refused(Reason.MALFORMED, f"assigns nothing to {name}", file)
@@ -41,9 +41,9 @@ def assigned(tree: ast.AST, name: str, file: str) -> ast.expr:
 
 
 def literal(node: ast.AST, nesting: int = 0) -> Any:
-    """Constants and dicts as they are, lists, tuples and sets as lists; what is none of these (a call, a name) is None.
+    """The value of constants and dicts; lists, tuples and sets become lists; anything else (a call, a name) is None.
 
-    Entries of a dict whose key is not a constant are left out.
+    Entries of a dict whose key is not a constant are omitted.
     """
     if nesting > MAX_NESTING:
         return None

@@ -20,7 +20,7 @@ _EXCEPTION = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Exemption:
-    """Entries under another licence: `*` in a name stands for any end."""
+    """Entries under another licence: `*` in a name matches any ending."""
 
     datasets: frozenset[str]
     threat_models: frozenset[str]
@@ -28,14 +28,14 @@ class Exemption:
     licence: str
 
     def covers(self, dataset: str, threat_model: str, name: str) -> bool:
-        """Whether the entry is one of these."""
+        """Whether the exemption applies to the entry."""
         is_listed = _plain(dataset) in self.datasets and _plain(threat_model) in self.threat_models
         return is_listed and fnmatchcase(name, self.name)
 
 
 @dataclass(frozen=True, slots=True)
 class Licences:
-    """What the file says: `default` for all weights but those of `exceptions`."""
+    """The file's licences: `default` for all weights except those of `exceptions`."""
 
     default: str
     exceptions: tuple[Exemption, ...]
@@ -47,11 +47,11 @@ class Licences:
 
 
 def licences(text: str) -> Licences:
-    """The file as a table. Refused (malformed) where it is another file, or an exception cannot be understood.
+    """Parse the file. Refused (malformed) for another file, or if an exception cannot be parsed.
 
-    Half a table would put an exception under the default, so there is none then.
+    A partial result would put an exception under the default, so there is none then.
     """
-    head, _, _ = text.partition("\n---")  # the whole texts of the licences follow
+    head, _, _ = text.partition("\n---")  # the full texts of the licences follow
     default = _DEFAULT.search(" ".join(head.split()))
     known = Licence.parse(f"{default[1]} License").expression if default else None
     if known is None:
@@ -72,7 +72,7 @@ def _exception(line: str) -> Exemption:
 
 
 def _expression(text: str) -> str | None:
-    """`Attribution-NonCommercial-ShareAlike 4.0 International` leaves out whose licence it is."""
+    """The SPDX expression; `Attribution-NonCommercial-ShareAlike 4.0 International` omits "Creative Commons"."""
     return Licence.parse(text.strip()).expression or Licence.parse(f"Creative Commons {text.strip()}").expression
 
 

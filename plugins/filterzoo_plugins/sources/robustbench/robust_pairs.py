@@ -1,8 +1,8 @@
-"""The pairs of arXiv:2204.02481 and 2210.05938: networks of RobustBench, each with one trained normally, built alike.
+"""The pairs of arXiv:2204.02481 and 2210.05938: RobustBench networks, each with a normally trained one.
 
-Which belongs to which stands in the table of a package, read as data. For CIFAR the authors trained the normal ones
-themselves, one for robust ones of one architecture: these lie on Zenodo, as archives of Lightning checkpoints. For
-ImageNet they took timm's (`manifests/facts/pairs.csv`).
+The pairs are in a table of a package, read as data. For CIFAR the authors trained the normal networks themselves, one
+per architecture: these are on Zenodo, in archives of Lightning checkpoints. For ImageNet they used timm's
+(`manifests/facts/pairs.csv`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PACKAGE = "robustvsnormalzoo==1.0.4"
 TABLE = "robustvsnormalzoo/model_mappings.csv"
 RECORD = "7097538"
 LICENCE = "cc-by-sa-4.0"
-"""Of the authors' own networks, unless the record states another."""
+"""The licence of the authors' own networks, unless the record states another."""
 OF_TIMM = "imagenet"
 
 _NAME = re.compile(r"[\w-]{1,80}")
@@ -31,7 +31,7 @@ _NAME = re.compile(r"[\w-]{1,80}")
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A robust network by its name in RobustBench (all Linf), and the normal one by the name its authors gave it."""
+    """A robust network by its name in RobustBench (all Linf), and the normal network by its authors' name."""
 
     dataset: str
     robust: str
@@ -40,12 +40,12 @@ class Pair:
 
     @property
     def id(self) -> str:
-        """The same for all pairs with this normal network."""
+        """The id shared by all pairs with this normal network."""
         return f"{self.dataset}/{self.normal}"
 
 
 def pairs(text: str) -> list[Pair]:
-    """The rows of the table; Refused (malformed) where it has not the columns, or what is no name in them."""
+    """The rows of the table; Refused (malformed) if it lacks the columns, or a name is invalid."""
     try:
         rows = [
             Pair(row["Dataset"], row["Robust"], row["Normal"], row["Arch"]) for row in csv.DictReader(text.splitlines())
@@ -60,7 +60,7 @@ def pairs(text: str) -> list[Pair]:
 def clean_accuracies(text: str, share: Callable[[str | None], float | None]) -> dict[tuple[str, str], float]:
     """(data set, network) -> clean accuracy of the normal networks in the paper's `meta.csv`.
 
-    share: per cent as a number in [0, 1]. Refused (malformed) where the table has not its columns.
+    share: converts per cent to a number in [0, 1]. Refused (malformed) if the table lacks its columns.
     """
     try:
         reader = csv.DictReader(text.splitlines())
@@ -76,10 +76,10 @@ def clean_accuracies(text: str, share: Callable[[str | None], float | None]) -> 
 
 
 def paired(listed: Iterable[LeaderboardEntry], of_papers: Iterable[Pair]) -> dict[str, str]:
-    """Entry -> its pair, where the pair holds a robust network and a normal one.
+    """Entry -> its pair, if the pair has a robust and a normal network.
 
-    Of a paper, for networks of the Linf table; else of the zoo's own networks that are built alike. A normal network
-    that several tables list stands for itself once.
+    Pairs are a paper's for networks of the Linf table; otherwise the zoo's own networks of the same architecture. A
+    normal network that several tables list counts once.
     """
     papers = {(pair.dataset, pair.robust): pair.id for pair in of_papers}
     groups: dict[str, list[LeaderboardEntry]] = {}
@@ -99,7 +99,7 @@ def paired(listed: Iterable[LeaderboardEntry], of_papers: Iterable[Pair]) -> dic
 
 
 def normal_networks(listed: list[Pair], door: Door, zenodo: str) -> Iterator[Checkpoint | Refusal]:
-    """Each of the authors' own networks once, in the order of the table, with its size, licence and pair."""
+    """Each of the authors' own networks once, in table order, with its size, licence and pair."""
     own = {pair.id: pair for pair in listed if pair.dataset != OF_TIMM}
     if not own:
         return
@@ -131,7 +131,7 @@ def normal_networks(listed: list[Pair], door: Door, zenodo: str) -> Iterator[Che
 
 
 def _sizes(record: Any) -> dict[str, int | None]:
-    """File -> its bytes, None where the record does not tell them."""
+    """File -> size in bytes, None if the record does not state it."""
     files = record.get("files") if isinstance(record, dict) else None
     found: dict[str, int | None] = {}
     for entry in files if isinstance(files, list) else []:

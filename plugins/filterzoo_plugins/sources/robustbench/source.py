@@ -53,13 +53,13 @@ MAX_INFO = 1_000_000
 
 
 class RobustBenchOptions(SourceOptions):
-    """`include`, `exclude`: globs over `dataset/threat model/name`. `path`: the package on this machine.
+    """`include`, `exclude`: globs over `dataset/threat model/name`. `path`: the local package.
 
-    `model_info`: the repository's folder of that name, on this machine or on the web, at a commit, where it costs
-    a request for each entry. Paths are relative to the manifest.
-    `normals_meta`: the paper's `meta.csv`, a path or an address at a commit: clean accuracies of those networks.
-    `normals`: the package with the pairs of the papers; null leaves out the networks that were trained for them,
-    whose names are `dataset/normal/name`. `zenodo`: another address of Zenodo.
+    `model_info`: the repository's folder of that name, a local path or a URL at a commit, which costs a request for
+    each entry. Paths are relative to the manifest.
+    `normals_meta`: the paper's `meta.csv`, a path or a URL at a commit: clean accuracies of those networks. `normals`:
+    the package with the pairs of the papers; null omits the networks that were trained for them, whose names are
+    `dataset/normal/name`. `zenodo`: another URL of Zenodo.
     """
 
     package: Annotated[str, AfterValidator(pinned)] = "robustbench==1.1.1"
@@ -76,14 +76,13 @@ class RobustBenchOptions(SourceOptions):
 
 
 class RobustBenchSource(Source[RobustBenchOptions]):
-    """Every entry of the zoo; of an ensemble each network, its id ending in `#m0`, `#m1`, ...
+    """Every entry of the zoo; each network of an ensemble is a checkpoint with an id ending in `#m0`, `#m1`, ...
 
-    With them come the normally trained networks that papers compared them with (`robust_pairs`).
+    The normally trained networks that papers compare them with are listed too (`robust_pairs`).
 
     The tables are read from the package's code as data. The zoo pins no revision and states no hash: the revision is
-    the Drive id or the file's name in its release. The licence file of the package says which weights are under
-    which licence. Accuracies, eps and architectures stand in the repository only, not in the package: null unless
-    `model_info` says where it is.
+    the Drive id or the file's name in its release. The package's licence file states the licences of the weights.
+    Accuracies, eps and architectures are in the repository, not in the package: null unless `model_info` locates it.
     """
 
     name: ClassVar[str] = "robustbench"
@@ -111,9 +110,9 @@ class RobustBenchSource(Source[RobustBenchOptions]):
             yield from self._normal_networks(pairs)
 
     def open(self, artifact: Artifact) -> RandomAccessFile:
-        """See `Source.open`; a file with digits of its hash in its name is downloaded whole, and checked.
+        """See `Source.open`; a file with digits of its hash in its name is downloaded completely and checked.
 
-        So is one of Google Drive, which several entries may name: it is fetched once for all of them.
+        A file on Google Drive is downloaded completely too, once for all entries that name it.
         """
         if hash_prefix(artifact.url):
             return open_checked(self.door, artifact)
@@ -122,11 +121,11 @@ class RobustBenchSource(Source[RobustBenchOptions]):
         return super().open(artifact)
 
     def architectures(self, checkpoint: Checkpoint) -> Iterator[Mapping[str, Operation]]:
-        """See `Source.architectures`: timm's or torchvision's, where the zoo builds the network with one of them."""
+        """See `Source.architectures`: timm's or torchvision's, if the zoo builds the network with one of them."""
         return self._architectures.of(checkpoint.architecture)
 
     def _pairs(self) -> list[Pair]:
-        """The pairs of the papers, of the chosen data sets."""
+        """The papers' pairs for the chosen data sets."""
         options = self.options
         if options.normals is None:
             return []
@@ -150,7 +149,7 @@ class RobustBenchSource(Source[RobustBenchOptions]):
                 yield replace(found, **_facts_of(dataset), clean_accuracy=accuracies.get((dataset, name)))
 
     def _accuracies(self) -> dict[tuple[str, str], float]:
-        """(data set, network) -> clean accuracy, as the paper's table has it; Refused where there is none."""
+        """(data set, network) -> clean accuracy, from the paper's table; Refused if the table is not available."""
         place = self.options.normals_meta
         if place is None:
             return {}
@@ -185,22 +184,22 @@ class RobustBenchSource(Source[RobustBenchOptions]):
             yield Checkpoint(id=entry.id + place, revision=f"gdrive:{drive_id}", artifacts=(artifact,), **own)
 
     def _facts(self, entry: LeaderboardEntry) -> dict[str, Any]:
-        """The columns that the entry's place in the zoo decides, and those that `model_info` states."""
+        """The columns that follow from the entry's table in the zoo, and those that `model_info` states."""
         under_attack = entry.threat_model != "corruptions"
         return (
             _facts_of(entry.dataset)
             | {
                 "url": f"{_PAGE}/{entry.id}.json",
-                # Training against corruptions is none against attacks, but some of those networks had that as well.
+                # Training against corruptions is not training against attacks, but some of these networks had both.
                 "robust": False if entry.normal else (True if under_attack else None),
-                # Of a normal one, the attack under which its robust accuracy was measured.
+                # For a normal network, the attack under which its robust accuracy was measured.
                 "threat_model": entry.threat_model,
             }
             | self._stated(entry, under_attack=under_attack)
         )
 
     def _stated(self, entry: LeaderboardEntry, *, under_attack: bool) -> dict[str, Any]:
-        """Architecture, eps and accuracies, as the repository's JSON has them; an ensemble's are not of one network."""
+        """Architecture, eps and accuracies, from the repository's JSON; an ensemble's do not describe one network."""
         if len(entry.drive_ids) > 1:
             return {}
         info = self._info(f"{entry.id}.json")
@@ -214,7 +213,7 @@ class RobustBenchSource(Source[RobustBenchOptions]):
         }
 
     def _info(self, name: str) -> dict[str, Any]:
-        """The JSON's object; empty where there is none, so that its columns stay null. Refused where the web fails."""
+        """The JSON object; empty if there is none, so that its columns stay null. Refused if the network fails."""
         place = self.options.model_info
         if place is None:
             return {}
@@ -243,7 +242,7 @@ def _facts_of(dataset: str) -> dict[str, Any]:
 
 
 def _licences(package: PackageData) -> Licences | None:
-    """What the package's licence file says of the weights; None where it says nothing that is understood."""
+    """The licences of weights in the package's licence file; None if it cannot be parsed."""
     try:
         return licences(package.texts([LICENCE_FILE])[LICENCE_FILE])
     except Refused as refusal:
@@ -253,7 +252,7 @@ def _licences(package: PackageData) -> Licences | None:
 
 
 def _licence_of(entry: LeaderboardEntry, stated: Licences | None) -> dict[str, str | None]:
-    """The stricter of what RobustBench says of its weights, and their original zoo of those it only loads."""
+    """The stricter of RobustBench's licence and, for weights that it only loads, their original zoo's."""
     own = stated.of(entry.dataset, entry.threat_model, entry.name) if stated else None
     found = of_timm(entry.loaded_from_timm) if entry.loaded_from_timm else None
     original = found.licence if found else None
@@ -265,7 +264,7 @@ def _licence_of(entry: LeaderboardEntry, stated: Licences | None) -> dict[str, s
 
 
 def _of_member(entry: LeaderboardEntry, number: int) -> dict[str, Any]:
-    """What is known of one network of an ensemble: that the whole withstands attacks says nothing of its parts."""
+    """Facts about one network of an ensemble: robustness of the ensemble does not imply that of its members."""
     name = f"{entry.id}#m{number}"
     known = curated.rows("robustbench_members")
     row = next((row for row in known if fnmatchcase(name, row["name"] or "")), None)
@@ -276,12 +275,12 @@ def _of_member(entry: LeaderboardEntry, number: int) -> dict[str, Any]:
 
 
 def _small_file(path: Path) -> bytes:
-    """A file's bytes; none of one that is larger than what is read of it."""
+    """A file's bytes; empty if it is larger than the limit."""
     return path.read_bytes() if path.stat().st_size <= MAX_INFO else b""
 
 
 def _share(percent: Any) -> float | None:
-    """`"89.69"` as 0.8969; None for what is no percentage. They are strings in most files, numbers in some."""
+    """`"89.69"` as 0.8969; None if it is not a percentage. Most files have strings, some have numbers."""
     try:
         value = float(percent) / 100
     except (TypeError, ValueError):
@@ -290,7 +289,7 @@ def _share(percent: Any) -> float | None:
 
 
 def _eps(stated: Any) -> float | None:
-    """`"8/255"`, `"0.031"` or 0.5 as a number; None for what says no size of an attack."""
+    """`"8/255"`, `"0.031"` or 0.5 as a number; None if it is not the size of an attack."""
     part, _, whole = str(stated).partition("/")
     try:
         value = float(part) / float(whole or 1)

@@ -17,22 +17,22 @@ TABLES = {
 }
 """Data set, as RobustBench spells it -> the file that lists its networks."""
 ADDRESSES = tuple(f"{FOLDER}/architectures/{name}.py" for name in ("xcit", "deit", "alexnet"))
-"""Files that name the addresses of those networks whose entry has no Drive id."""
+"""Files with the URLs of networks whose entry has no Drive id."""
 TORCHVISION = {"resnet50": "https://download.pytorch.org/models/resnet50-0676ba61.pth"}
-"""What torchvision loads for `resnet50(pretrained=True)`: ResNet50_Weights.IMAGENET1K_V1."""
+"""The file that torchvision loads for `resnet50(pretrained=True)`: ResNet50_Weights.IMAGENET1K_V1."""
 
 _DRIVE_ID = re.compile(r"[A-Za-z0-9_-]{20,80}")
 _LIBRARY_CALL = re.compile(r"(?P<torchvision>[a-z0-9_]+)\(\)|create_model\('(?P<timm>[a-z0-9_]+)'\)")
 _NOT_THE_NETWORK = {"pretrained", "sub_block1"}
-"""Arguments that leave the network the same: `sub_block1` keeps an unused layer for old files' sake."""
+"""Arguments that do not change the network: `sub_block1` keeps an unused layer for old files."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeaderboardEntry:
     """One network of the zoo.
 
-    drive_ids: of its files, several for an ensemble. address: of its file, where it is not on Google Drive.
-    network: the call that builds it, as RobustBench writes it, None where it is a class of its own.
+    drive_ids: of its files, several for an ensemble. address: the URL of its file, if it is not on Google Drive.
+    network: the call that builds it in RobustBench, None for a class of its own.
     """
 
     dataset: str
@@ -44,29 +44,29 @@ class LeaderboardEntry:
 
     @property
     def id(self) -> str:
-        """The zoo's own three names for it."""
+        """Its id from the zoo's three names."""
         return f"{self.dataset}/{self.threat_model}/{self.name}"
 
     @property
     def library_name(self) -> str | None:
-        """`resnet50` of `resnet50()`, `convnext_base` of `create_model('convnext_base')`: torchvision's, or timm's."""
+        """`resnet50` of `resnet50()`, `convnext_base` of `create_model('convnext_base')`: for torchvision or timm."""
         match = _LIBRARY_CALL.fullmatch(self.network or "")
         return match["torchvision"] or match["timm"] if match else None
 
     @property
     def loaded_from_timm(self) -> str | None:
-        """The network whose own weights timm loads, where RobustBench has no file of it."""
+        """The network whose weights timm loads, if RobustBench has no file for it."""
         match = _LIBRARY_CALL.fullmatch(self.network or "") if not self.drive_ids and self.address is None else None
         return match["timm"] if match else None
 
     @property
     def file(self) -> str | None:
-        """The same for entries with the same one file."""
+        """A key that is equal for entries with the same single file."""
         return self.address or (self.drive_ids[0] if len(self.drive_ids) == 1 else None)
 
     @property
     def normal(self) -> bool:
-        """Trained without any attack or corruption in mind: RobustBench's points of comparison."""
+        """Whether it was trained without attacks or corruptions, as a baseline."""
         return self.name.split("_")[0] in {"Standard", "AlexNet"}
 
 
@@ -101,7 +101,7 @@ def _entry(
     listed = literal(fields.get("gdrive_id", ast.Constant(None))) or []
     ids = [listed] if isinstance(listed, str) else listed
     network = _network(fields.get("model"))
-    # RobustBench looks networks without an id up in timm's registry, under this name.
+    # RobustBench looks up networks without an id in timm's registry, under this name.
     registered = f"{name}_{dataset}_{threat_model}".lower().replace("-", "_")
     address = addresses.get(registered)
     if address is None and not ids and network is not None:

@@ -1,1 +1,1 @@
-"""Zoos that list their networks in tables: YAML, JSON, CSV or Python code that is read as data."""
+"""Zoos that list their networks in tables: YAML, JSON, CSV, or Python code read as data."""

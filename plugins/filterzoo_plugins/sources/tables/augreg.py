@@ -20,16 +20,16 @@ _SETTINGS = ("lr", "wd", "aug", "do", "sd", "adapt_lr", "adapt_steps", "adapt_re
 
 
 class AugRegOptions(TableOptions):
-    """`base`: where the files and their `index.csv` are. `include`, `exclude`: globs over file names without `.npz`."""
+    """`base`: the URL of the files and of `index.csv`. `include`, `exclude`: globs over file names without `.npz`."""
 
     base: Annotated[str, AfterValidator(web_address)] = "https://storage.googleapis.com/vit_models/augreg"
 
 
 class AugRegSource(Source[AugRegOptions]):
-    """Every pretrained and every fine-tuned file of the index, once; the latter name the former as `base_model`.
+    """Every pretrained and every fine-tuned file of the index, once; `base_model` of the latter is the former.
 
-    How it was trained stands in `tags`. Only hybrids (`R26_S_32`, `R_Ti_16`) hold convolutions besides the patch
-    embedding. The index states no licence, so there is none.
+    Training settings are in `tags`. Only hybrids (`R26_S_32`, `R_Ti_16`) have convolutions besides the patch embedding.
+    The index states no licence, so there is none.
     """
 
     name: ClassVar[str] = "augreg"
@@ -68,7 +68,7 @@ class AugRegSource(Source[AugRegOptions]):
 
 
 def _rows(text: str) -> Iterator[dict[str, str]]:
-    """Refused (malformed) where it is no index of files."""
+    """The rows of the index; Refused (malformed) if it is not an index of files."""
     reader = csv.DictReader(text.splitlines())
     if not {"filename", "adapt_filename"} <= set(reader.fieldnames or ()):
         raise Refused(Reason.MALFORMED, "not the index of AugReg's files", "index.csv")

@@ -1,4 +1,4 @@
-"""BioImage.IO: networks for microscopy, each described by an `rdf.yaml` that states the sha256 of its weights."""
+"""BioImage.IO: networks for microscopy, each described by an `rdf.yaml` with the sha256 of its weights."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from filterzoo_plugins.sources.packages.index import web_address
 from filterzoo_plugins.sources.tables.zoo import TableOptions, task_of, text_of, yaml_of
 
 COMMIT = "4c0c1efca0f15527895a290153544e56d12a79a1"
-"""Of the branch that the collection's pages were published from, June 2024."""
+"""Commit of the branch from which the collection's pages were published, June 2024."""
 PAGES = "https://bioimage-io.github.io/collection-bioimage-io/"
 MAX_COLLECTION, MAX_DESCRIPTION = 64_000_000, 1_000_000
 READ = ("onnx", "torchscript", "pytorch_state_dict", "keras_hdf5", "keras_v3")
-"""Kinds of weights that can be read, the preferred first; each holds the same network."""
+"""Supported kinds of weights, the preferred first; each holds the same network."""
 
 _ZENODO = re.compile(r"^https://zenodo\.org/api/records/([0-9]+)/files/([^/?#]+)/content$")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class BioImageOptions(TableOptions):
-    """`collection`: the address of the collection's JSON; its own pages are read beside it, at its commit."""
+    """`collection`: the URL of the collection's JSON; the collection's own pages are read from there, at its commit."""
 
     collection: Annotated[str, AfterValidator(web_address)] = (
         f"https://raw.githubusercontent.com/bioimage-io/collection-bioimage-io/{COMMIT}/collection.json"
@@ -36,10 +36,10 @@ class BioImageOptions(TableOptions):
 
 
 class BioImageSource(Source[BioImageOptions]):
-    """Every model that the collection publishes; the id is the collection's, the revision that of its weights' sha256.
+    """Every model that the collection publishes; the id is the collection's, the revision the weights' sha256.
 
-    Its repository describes 33 more (77 in April 2024): 23 of them blocked, the others left out of its published list.
-    One description that cannot be had costs that model alone.
+    Its repository describes 33 more (77 in April 2024): 23 of them are blocked, the others are not in its published
+    list. A description that cannot be fetched refuses that model only.
     """
 
     name: ClassVar[str] = "bioimage_io"
@@ -91,7 +91,7 @@ class BioImageSource(Source[BioImageOptions]):
 
 
 def _models(document: Any) -> Iterator[tuple[str, str, str]]:
-    """(id, version, address of the description) of each model, in either form of the collection."""
+    """(id, version, URL of the description) of each model, in either form of the collection."""
     if not isinstance(document, dict):
         raise Refused(Reason.MALFORMED, "not a collection", "collection.json")
     for entry in document.get("collection") or document.get("items") or []:
@@ -107,7 +107,7 @@ def _artifact(weights: dict[str, Any], address: str) -> Artifact:
     url = urljoin(address, source) if isinstance(source, str) else ""
     if not is_http(url):
         raise Refused(Reason.MALFORMED, "the description names no file", address)
-    # Zenodo answers ranges at one of its two addresses of a file only.
+    # Zenodo supports range requests at only one of its two URLs of a file.
     url = _ZENODO.sub(r"https://zenodo.org/records/\1/files/\2?download=1", url)
     sha256 = weights.get("sha256")
     known = sha256 if isinstance(sha256, str) and _SHA256.fullmatch(sha256) else None

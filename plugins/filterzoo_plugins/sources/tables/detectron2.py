@@ -24,7 +24,7 @@ MAX_FILE = 1_000_000
 
 
 class Detectron2Options(TableOptions):
-    """`repository`: the repository's raw files at a commit. `files`: where the weights are, if not where it says."""
+    """`repository`: the URL of its raw files at a commit. `files`: another URL of the weights than the table's."""
 
     repository: Annotated[str, AfterValidator(web_address)] = (
         f"https://raw.githubusercontent.com/facebookresearch/detectron2/{COMMIT}"
@@ -33,9 +33,9 @@ class Detectron2Options(TableOptions):
 
 
 class Detectron2Source(Source[Detectron2Options]):
-    """Every configuration with weights; the id is the configuration's path, the revision what its file is called.
+    """Every configuration with weights; the id is the configuration's path, the revision the name of its file.
 
-    The licence is the one that MODEL_ZOO.md names for all models.
+    The licence is that of MODEL_ZOO.md for all models.
     """
 
     name: ClassVar[str] = "detectron2"

@@ -1,4 +1,4 @@
-"""Keras Applications: the tables of weights inside the Keras package, read as data."""
+"""Keras Applications: the tables of weights in the Keras package, read as data."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ class KerasApplicationsOptions(TableOptions):
 
 
 class KerasApplicationsSource(Source[KerasApplicationsOptions]):
-    """Every file with a classifier that a table of the package names; its hash, where there is one, is checked.
+    """Every file with a classifier that a table of the package names; its hash, if there is one, is checked.
 
-    Files without a classifier hold the same convolutions. Names that code puts together from numbers (the variants of
-    MobileNet 1 and 2) stand in no table. The package states no licence for weights.
+    Files without a classifier have the same convolutions. Names that code composes from numbers (the variants of
+    MobileNet 1 and 2) are in no table. The package states no licence for weights.
     """
 
     name: ClassVar[str] = "keras_applications"
@@ -68,7 +68,7 @@ class KerasApplicationsSource(Source[KerasApplicationsOptions]):
                     yield _checkpoint(name, module, url, digest, package.version)
 
     def open(self, artifact: Artifact) -> RandomAccessFile:
-        """See `Source.open`; the address ends in the MD5 of the content, which is checked over the whole file."""
+        """See `Source.open`; the URL ends in the MD5 of the content, which is checked over the whole file."""
         url, _, md5 = artifact.url.partition("#md5=")
         if not _MD5.fullmatch(md5):
             return self.door.open(artifact)
@@ -83,7 +83,7 @@ class KerasApplicationsSource(Source[KerasApplicationsOptions]):
 
 
 def _weights(module: str, tree: ast.Module) -> Iterator[tuple[str, str, str]]:
-    """(name, address, hash or "") of each file with a classifier that a module's tables and constants name."""
+    """(name, URL, hash or "") of each file with a classifier in a module's tables and constants."""
     texts: dict[str, str] = {}
     hashes: list[tuple[str, str]] = []
     for target, value in assignments(tree):
@@ -109,7 +109,7 @@ def _weights(module: str, tree: ast.Module) -> Iterator[tuple[str, str, str]]:
 
 
 def _text(node: ast.expr, known: dict[str, str]) -> str | None:
-    """A string constant, or an f-string of constants that were assigned before."""
+    """A string constant, or an f-string of previously assigned constants."""
     match node:
         case ast.Constant(value=str(text)):
             return text

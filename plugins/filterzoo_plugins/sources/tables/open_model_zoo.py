@@ -1,4 +1,4 @@
-"""OpenVINO's Open Model Zoo: the `model.yml` files inside its package; the networks as their authors published them."""
+"""OpenVINO's Open Model Zoo: the `model.yml` files in its package; networks are fetched from their authors."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ _READ = (
 )
 _ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
 _INPUT = re.compile(r"--(input_model|saved_model_dir)=\$dl_dir/([\w.-]+(?:/[\w.-]+)*)")
-"""What OpenVINO's converter is told to read, among the files of a model once they are unpacked."""
+"""The file that OpenVINO's converter reads, among the unpacked files of a model."""
 _SAVED_MODEL = "/saved_model.pb"
 _NETWORK, _NUMBERS = ".xml", ".bin"
-"""OpenVINO's own files: the network, and beside it the weights."""
+"""OpenVINO's own files: the network, and its weights."""
 _GITHUB = re.compile(r"https://github\.com/([\w.-]+/[\w.-]+)/blob/([^?#]+)")
 _DRIVE_ID = re.compile(r"[A-Za-z0-9_-]{10,200}")
 
 
 class OpenModelZooOptions(TableOptions):
-    """`package`: another version of the package that holds the zoo."""
+    """`package`: another version of the zoo's package."""
 
     package: Annotated[str, AfterValidator(pinned)] = PACKAGE
 
 
 class OpenModelZooSource(Source[OpenModelZooOptions]):
-    """Every model with a file that can be read; others go to the ledger. The revision is the package's version.
+    """Every model with a supported file; others go to the ledger. The revision is the package's version.
 
-    A model's licence is an address: its text is read, once for all models that share it.
+    A model's licence is a URL: its text is read once for all models that share it.
     """
 
     name: ClassVar[str] = "open_model_zoo"
@@ -85,9 +85,9 @@ class OpenModelZooSource(Source[OpenModelZooOptions]):
         )
 
     def _licence(self, place: str, texts: dict[str, str | Refused | None]) -> str | None:
-        """The licence whose text stands at an address; `UNRECOGNISED` for another text, and where there is none.
+        """The licence whose text is at a URL; `UNRECOGNISED` for an unknown text, or none.
 
-        Each address is asked for once; Refused, for all its models, where it cannot be had now.
+        Each URL is requested once; Refused, for all of its models, if it cannot be fetched now.
         """
         if place not in texts:
             try:
@@ -113,7 +113,7 @@ class OpenModelZooSource(Source[OpenModelZooOptions]):
 
 
 def _packed(model: dict[str, Any], files: list[dict[str, Any]]) -> tuple[Artifact, ...]:
-    """The one archive of a model, and which of its members is the network that its conversion starts from."""
+    """The single archive of a model, with the member that is converted."""
     arguments = model.get("model_optimizer_args")
     named = [found for each in arguments or () if isinstance(each, str) and (found := _INPUT.fullmatch(each))]
     packed = [artifact for entry in files if (artifact := _artifact(entry, _ARCHIVES)) is not None]
@@ -126,7 +126,7 @@ def _packed(model: dict[str, Any], files: list[dict[str, Any]]) -> tuple[Artifac
 
 
 def _converted(files: list[dict[str, Any]]) -> tuple[Artifact, ...]:
-    """The first network that is listed in OpenVINO's format, and its weights, which lie beside it."""
+    """The first listed network in OpenVINO's format, and its weights."""
     found = [artifact for entry in files if (artifact := _artifact(entry, (_NETWORK, _NUMBERS))) is not None]
     for network in found:
         weights = network.url.removesuffix(_NETWORK) + _NUMBERS
@@ -137,7 +137,7 @@ def _converted(files: list[dict[str, Any]]) -> tuple[Artifact, ...]:
 
 
 def _artifact(entry: dict[str, Any], endings: tuple[str, ...] = _READ) -> Artifact | None:
-    """The file where its authors publish it, if it is one that is read."""
+    """The file at its authors' URL, if its format is supported."""
     name, size = text_of(entry.get("name")) or "", entry.get("size")
     place = entry.get("original_source") or entry.get("source")
     match place:

@@ -1,4 +1,4 @@
-"""OpenMMLab's eight toolboxes: the `metafile.yml` files inside their packages, read as data."""
+"""OpenMMLab's eight toolboxes: the `metafile.yml` files in their packages, read as data."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ class OpenMmLabOptions(TableOptions):
 class OpenMmLabSource(Source[OpenMmLabOptions]):
     """Every model with weights; the id is `repository/name`, the revision the hash in the file's name.
 
-    The packages state Apache-2.0. Weights that were converted from another project's are under that project's licence,
-    which the files do not tell: unknown.
+    The packages state Apache-2.0. Weights converted from another project are under that project's licence, which the
+    files do not state: unknown.
     """
 
     name: ClassVar[str] = "openmmlab"
     hosts: ClassVar[tuple[str, ...]] = ("download.openmmlab.com", "download.openxlab.org.cn")
 
     def discover(self) -> Iterator[Checkpoint | Refusal]:
-        """See `Source.discover`; a package of a megabyte or two is downloaded for each repository."""
+        """See `Source.discover`; a package of one or two megabytes is downloaded for each repository."""
         for repository in dict.fromkeys(self.options.repositories):
             package = PackageData(
                 self.options.packages.get(repository, PACKAGES[repository]), self.door, self.options.index_url
@@ -73,7 +73,7 @@ class OpenMmLabSource(Source[OpenMmLabOptions]):
                 yield from (one for one in unique(found) if self.options.wants(one.id))
 
     def open(self, artifact: Artifact) -> RandomAccessFile:
-        """See `Source.open`; a name with digits of its hash is checked."""
+        """See `Source.open`; digits of a hash in the name are checked."""
         return open_checked(self.door, artifact) if hash_prefix(artifact.url) else super().open(artifact)
 
     def architectures(self, checkpoint: Checkpoint) -> Iterator[Mapping[str, Operation]]:
@@ -106,7 +106,7 @@ def _models(repository: str, package: PackageData) -> Iterator[Checkpoint | Refu
 
 @dataclass(frozen=True, slots=True)
 class _Model:
-    """One entry of `Models`, and the collection it belongs to. licence: of the package that lists it."""
+    """One entry of `Models`, and its collection. licence: of the package that lists it."""
 
     repository: str
     version: str

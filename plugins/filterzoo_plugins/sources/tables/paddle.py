@@ -1,4 +1,4 @@
-"""PaddleClas, PaddleDetection and PaddleSeg: the addresses of weights in their packages and documents."""
+"""PaddleClas, PaddleDetection and PaddleSeg: the URLs of weights in their packages and documents."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MAX_DOCUMENT = 4_000_000
 class PaddleOptions(TableOptions):
     """`repositories`: all, unless some are named. `packages`: other versions, by repository.
 
-    `documents`: false leaves out the READMEs at a commit, `manifests/facts/paddle_documents.csv`, from `raw`.
+    `documents`: false omits the READMEs in `manifests/facts/paddle_documents.csv`, which are fetched from `raw`.
     """
 
     repositories: Annotated[tuple[Name, ...], Field(min_length=1)] = tuple(PACKAGES)
@@ -47,13 +47,13 @@ class PaddleOptions(TableOptions):
 
 
 class PaddleSource(Source[PaddleOptions]):
-    """Every address of weights once; the id is `repository/file`. Their licence is that of the package."""
+    """Every URL of weights once; the id is `repository/file`. Their licence is that of the package."""
 
     name: ClassVar[str] = "paddle"
     hosts: ClassVar[tuple[str, ...]] = ("*.bcebos.com",)
 
     def discover(self) -> Iterator[Checkpoint | Refusal]:
-        """See `Source.discover`; a document that cannot be had costs what it names alone."""
+        """See `Source.discover`; a document that cannot be fetched refuses only its own models."""
         seen: set[str] = set()
         for repository in dict.fromkeys(self.options.repositories):
             package = PackageData(

@@ -1,4 +1,4 @@
-"""What sources that read a zoo's tables share: globs over ids, words for tasks, a repository's licence file."""
+"""Shared by sources that read a zoo's tables: globs over ids, names of tasks, a repository's licence file."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ TASKS = (
     ("feature extraction", NetworkTask.FEATURE_EXTRACTION),
     ("classification", NetworkTask.CLASSIFICATION),
 )
-"""Words that zoos describe tasks with, the narrower ones first -> our word."""
+"""Words for tasks in zoos -> task, the narrower words first."""
 
 
 def task_of(*texts: str | None) -> str | None:
-    """The task that a zoo's words name; None where they name none of ours."""
+    """The task that a zoo's words name; None if they name none."""
     for text in texts:
         words = " ".join(re.split(r"[\W_]+", (text or "").lower()))
         found = next((task for word, task in TASKS if word.replace("-", " ") in words), None)
@@ -67,7 +67,7 @@ def task_of(*texts: str | None) -> str | None:
 
 
 def not_listed(refusal: Refused) -> Reason:
-    """The reason why a part of a zoo could not be listed: always a failure, even if what was asked for is gone."""
+    """The reason why a part of a zoo could not be listed: always a failure, even if the document was removed."""
     return Reason.FETCH_FAILED if refusal.reason.is_skip else refusal.reason
 
 
@@ -79,13 +79,13 @@ class TableOptions(SourceOptions):
     index_url: Annotated[str | None, AfterValidator(web_address)] = None
 
     def wants(self, identity: str) -> bool:
-        """Whether the globs choose an id."""
+        """Whether the globs select an id."""
         included = any(fnmatchcase(identity, pattern) for pattern in self.include)
         return included and not any(fnmatchcase(identity, pattern) for pattern in self.exclude)
 
 
 def unique(found: Iterable[Checkpoint | Refusal]) -> Iterator[Checkpoint | Refusal]:
-    """The same, each file once, with `#2`, `#3`, ... behind ids that come again.
+    """The same, each file once, with `#2`, `#3`, ... appended to repeated ids.
 
     A second name for a file goes to the ledger as a duplicate.
     """
@@ -106,7 +106,7 @@ def unique(found: Iterable[Checkpoint | Refusal]) -> Iterator[Checkpoint | Refus
 
 
 def package_licence(package: PackageData) -> Statement | None:
-    """The licence file of a package; None where it has none."""
+    """The licence file of a package; None if it has none."""
     try:
         text = package.texts(["LICENSE"])["LICENSE"]
     except Refused as refusal:
@@ -117,7 +117,7 @@ def package_licence(package: PackageData) -> Statement | None:
 
 
 def yaml_of(text: str, name: str) -> Any:
-    """A YAML document as plain data; Refused (malformed) for what is none. Tags make nothing but plain data."""
+    """A YAML document as plain data; Refused (malformed) if it is invalid. Tags create only plain data."""
     try:
         return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # both are safe loaders
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -134,7 +134,7 @@ def text_of(value: Any) -> str | None:
 
 
 def share_of(value: Any) -> float | None:
-    """Per cent, or a share, as a share; None for what is neither."""
+    """Per cent, or a share, as a share; None for anything else."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     share = value / 100 if value > 1 else float(value)

@@ -1,4 +1,4 @@
-"""The repositories of timm's weights on the Hub: which there are, at which commit, and the file to read in each."""
+"""The repositories of timm's weights on the Hub: their commits, and the file to read in each."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from filterzoo_plugins.sources.hub.hf_hub import artifact
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
 
-Said: TypeAlias = "Callable[[str], ModelInfo | Refused]"
-"""What the Hub says of a repository, named as timm does: `user/name`, or `user/name@revision`."""
+RepositoryLookup: TypeAlias = "Callable[[str], ModelInfo | Refused]"
+"""Returns the Hub's description of a repository, named as in timm: `user/name`, or `user/name@revision`."""
 
 FILES = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin")
 """Names of the weights in timm's repositories, the preferred first."""
 
 UNPINNED = "unpinned"
-"""The revision of a network that was listed while the Hub was out of reach: it can be planned with, not read."""
+"""The revision of a network that was listed while the Hub was unreachable: it serves plans and cannot be read."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def repositories(hub: Hub, named: Iterable[str], few: float) -> Said | None:
-    """What the Hub says of each repository; None where it does not answer at all. Refused where it stops to answer.
+def repositories(hub: Hub, named: Iterable[str], few: float) -> RepositoryLookup | None:
+    """A look-up of repositories; None if the Hub does not respond at all. Refused if it stops responding.
 
-    few: an author of more repositories than that is asked for all of them at once; others, and those at a revision, are
-    asked when it is their turn.
+    few: for an author with more repositories than this, all are listed at once; others, and those at a revision, are
+    requested one by one.
     """
     repos = list(dict.fromkeys(named))
     first = _repository(hub, repos[0]) if repos else None
@@ -45,23 +45,25 @@ def repositories(hub: Hub, named: Iterable[str], few: float) -> Said | None:
     known = {info.id: info for author in many for info in hub.listing(f"the models of {author}", author=author)}
 
     @cache
-    def said(repo: str) -> ModelInfo | Refused:
+    def look_up(repo: str) -> ModelInfo | Refused:
         if repo.partition("/")[0] in many and "@" not in repo:
-            # A repository that was renamed is listed under its new name only; asked for itself, the Hub leads there.
+            # A renamed repository is listed under its new name only, but a request for its old name is redirected.
             return known.get(repo) or _repository(hub, repo)
         return first if first is not None and repo == repos[0] else _repository(hub, repo)
 
-    return said
+    return look_up
 
 
-def located(described: Checkpoint, named: str, file: str | None, hub: Hub, said: Said | None) -> Checkpoint | Refusal:
-    """The checkpoint in its repository, or why it cannot be had there. file: the one that timm names, if it does."""
+def located(
+    described: Checkpoint, named: str, file: str | None, hub: Hub, look_up: RepositoryLookup | None
+) -> Checkpoint | Refusal:
+    """The checkpoint in its repository, or a refusal. file: the one that timm names, if any."""
     repo, page = named.partition("@")[0], hub.page(named.partition("@")[0])
     wanted = (file,) if file else FILES
-    if said is None:
+    if look_up is None:
         guessed = Artifact(url=hub.address(repo, UNPINNED, wanted[0]), name=wanted[0])
         return replace(described, revision=UNPINNED, artifacts=(guessed,), url=page)
-    info = said(named)
+    info = look_up(named)
     if isinstance(info, Refused):
         return refused(described, page, info.reason, info.detail)
     commit = info.sha or ""

@@ -8,9 +8,9 @@ from filterzoo import Reason, Refused
 
 
 def accuracies(text: str) -> dict[str, dict[int, float]]:
-    """Name -> side of the images -> share of right answers; Refused (malformed) where it is no such table.
+    """Name -> side of the images -> accuracy in [0, 1]; Refused (malformed) for another table.
 
-    A network has a row for each size of images that it was tested with, the best first.
+    A network has a row for each image size that it was tested with, the best first.
     """
     found: dict[str, dict[int, float]] = {}
     try:
@@ -23,5 +23,5 @@ def accuracies(text: str) -> dict[str, dict[int, float]]:
 
 
 def accuracy(of_sizes: dict[int, float], side: int) -> float | None:
-    """With images of that side, as it was trained; else the best that was seen."""
+    """The accuracy for images of that side, which the network was trained with; else the best one."""
     return of_sizes.get(side, max(of_sizes.values(), default=None))

@@ -1,4 +1,4 @@
-"""PyTorch Image Models: every pretrained weight that the installed timm knows of, without downloading any."""
+"""PyTorch Image Models: every pretrained weight that the installed timm registers, without downloading any."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ Facts = Mapping[str, Mapping[str, str | None]]
 """See `facts.table`."""
 
 _FEW = 20
-"""So many repositories of an author are asked one by one, which tells sizes and hashes; for more there is a listing."""
+"""Most repositories of an author that are requested one by one, which gives sizes and hashes; more are listed."""
 
 MAX_RESULTS = 4_000_000
 
 _EMBEDDINGS = frozenset({384, 512, 640, 768, 1024, 1152, 1280})
-"""Widths of the space that images share with texts: these stand where a classifier has its number of classes."""
+"""Widths of image-text embeddings, which timm states in place of the number of classes."""
 
 
 class TimmOptions(SourceOptions):
-    """`include`, `exclude`: globs over `arch.tag`. `pin`: false leaves the Hub unasked, for plans only.
+    """`include`, `exclude`: globs over `arch.tag`. `pin`: false makes no requests to the Hub, for plans only.
 
-    `sizes` asks each repository for the sizes and hashes of its files, where there are so many that a listing is
-    asked for, which tells none. `results`: timm's `results-imagenet.csv`, a path or an address at a commit, for clean
+    `sizes`: request the sizes and hashes of files from each repository, also for authors whose repositories are listed,
+    because a listing has none. `results`: timm's `results-imagenet.csv`, a path or a URL at a commit, for clean
     accuracies: the package has none.
     """
 
@@ -66,11 +66,11 @@ class TimmOptions(SourceOptions):
 class TimmSource(Source[TimmOptions]):
     """Every `arch.tag` of the installed timm is a checkpoint; the id is `arch.tag`, the revision the Hub's commit.
 
-    The list itself needs no network. The commits, sizes and hashes are asked of the Hub where it can be reached;
-    where it cannot, the list has the revision `unpinned`, which serves a dry run and is refused by a crawl. The few
-    networks that are on no Hub are taken from their URL and checked against the sha256 in its name.
-    Two names of one repository (CLIP's quickgelu twins) are one checkpoint, under the repository's own name where the
-    globs choose it; the other goes to the ledger as a duplicate.
+    The list itself needs no network. Commits, sizes and hashes are requested from the Hub. If it is unreachable, the
+    revision is `unpinned`, which serves a dry run and is refused by a crawl. The few networks that are not on the Hub
+    are fetched from their URL and checked against the sha256 in its name.
+    Two names of one repository (CLIP's quickgelu twins) are one checkpoint, under the repository's own name if the
+    globs select it; the other goes to the ledger as a duplicate.
     """
 
     name: ClassVar[str] = "timm"
@@ -97,7 +97,7 @@ class TimmSource(Source[TimmOptions]):
             )
             found = located(described, pretrained.repo, pretrained.file, hub, said) if pretrained.repo else described
             if isinstance(found, Checkpoint):
-                # The location may be stated in two ways (a branch and a commit); the address is the same.
+                # The location may be stated in two ways (a branch and a commit), but the URL is the same.
                 first = taken.setdefault(found.artifacts[0].url, kept.get(pretrained.place, pretrained.name))
                 if first != pretrained.name:
                     detail = f"timm's second name for the file of {first}"
@@ -115,14 +115,14 @@ class TimmSource(Source[TimmOptions]):
         return open_checked(self.door, artifact) if hash_prefix(artifact.url) else self.door.open(artifact)
 
     def architectures(self, checkpoint: Checkpoint) -> Iterator[Mapping[str, Operation]]:
-        """See `Source.architectures`: the network is built by timm, without its weights."""
+        """See `Source.architectures`: timm builds the network, without its weights."""
         from filterzoo.architectures import architecture  # noqa: PLC0415  # loads torch, which only a worker needs
 
         timm = _timm()
         config = timm.get_pretrained_cfg(checkpoint.id)
         if config is None:
             return
-        # Weights of one architecture differ in their inputs and heads only, and most of them not even in these.
+        # Weights of one architecture differ only in their inputs and heads, and mostly not even in these.
         key = f"{config.architecture} {config.input_size} {config.num_classes}"
         if key not in self._known_operations:
             self._known_operations[key] = architecture.operations(
@@ -131,7 +131,7 @@ class TimmSource(Source[TimmOptions]):
         yield self._known_operations[key]
 
     def _accuracies(self) -> dict[str, dict[int, float]]:
-        """Name -> side of the images -> clean accuracy; Refused where the manifest names a table that cannot be had."""
+        """Name -> side of the images -> clean accuracy; Refused if the manifest's table cannot be fetched."""
         place = self.options.results
         return results.accuracies(text_at(place, self.door, self.folder, MAX_RESULTS)) if place else {}
 
@@ -143,35 +143,35 @@ class TimmSource(Source[TimmOptions]):
 
 @dataclass(frozen=True, slots=True)
 class _Pretrained:
-    """One `arch.tag` and timm's PretrainedCfg of it."""
+    """One `arch.tag` and its PretrainedCfg in timm."""
 
     name: str
     config: Any
 
     @property
     def repo(self) -> str:
-        """Its repository on the Hub as timm names it, with `@` and a revision where it is pinned; "" for none."""
+        """Its repository on the Hub, with `@` and a revision if timm pins it; "" for none."""
         return str(self.config.hf_hub_id or "")
 
     @property
     def file(self) -> str | None:
-        """The file in it, where timm names one."""
+        """The file in it, if timm names one."""
         return self.config.hf_hub_filename or None
 
     @property
     def side(self) -> int:
-        """Of the images it was trained with, in pixels."""
+        """Side of its training images, in pixels."""
         return int(self.config.input_size[-1])
 
     @property
     def place(self) -> str:
-        """The same for names of one file."""
+        """A key that is equal for names of the same file."""
         return f"{self.repo} {self.file or ''}"
 
     def described(self, datasets: Mapping[str, str], categories: Facts, pairs: Facts) -> Checkpoint:
-        """The checkpoint at its URL, with what the configuration and the tag tell.
+        """The checkpoint at its URL, with facts from the configuration and the tag.
 
-        pairs: has those that papers compared robust networks with.
+        pairs: the networks that papers compare robust networks with.
         """
         config = self.config
         data = training_data(config.tag or "", datasets)
@@ -196,7 +196,7 @@ class _Pretrained:
 
 
 def _kept(listed: Sequence[_Pretrained]) -> dict[str, str]:
-    """Place on the Hub -> the name under which its weights are taken: the repository's own, or else the first."""
+    """Location on the Hub -> the name under which its weights are listed: the repository's own, or else the first."""
     kept: dict[str, str] = {}
     for pretrained in listed:
         if pretrained.repo and (pretrained.place not in kept or pretrained.repo.endswith(f"/{pretrained.name}")):

@@ -1,4 +1,4 @@
-"""What a tag of timm says of the data: `augreg_in21k_ft_in1k_384` was trained on one set, then on another."""
+"""Training data by timm's tags: `augreg_in21k_ft_in1k_384` was pretrained on one set, fine-tuned on another."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """The data set a network was trained on last, and those before it, in order; None where the tag does not say."""
+    """The last data set a network was trained on, and those before it, in order; None if the tag does not tell."""
 
     training: str | None
     pretraining: str | None
 
 
 def training_data(tag: str, datasets: Mapping[str, str]) -> TrainingData:
-    """What the tokens of a tag stand for; the last data set named is the one it was trained on last.
+    """The data sets in a tag; the last one named is the last one it was trained on.
 
-    datasets: token, of one word or of several joined by `_`, -> the data set it stands for. Longer tokens win.
+    datasets: token (one word, or several joined by `_`) -> data set. Longer tokens take precedence.
     """
     words = tag.split("_")
     found: list[str] = []
@@ -31,6 +31,6 @@ def training_data(tag: str, datasets: Mapping[str, str]) -> TrainingData:
     if not found:
         return TrainingData(None, None)
     *before, training = found
-    # `mae_in1k` names its one set twice; `in1k_ft_in1k` means two trainings.
+    # `mae_in1k` names its only set twice; `in1k_ft_in1k` means two trainings.
     earlier = [name for name in dict.fromkeys(before) if name != training or "ft" in words]
     return TrainingData(training, ", ".join(earlier) or None)
