@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from filterzoo.errors import raise_disk_trouble
+from filterzoo.errors import writing_to
 from filterzoo.reporting.terminal import console, printable
 
 if TYPE_CHECKING:
@@ -74,7 +72,7 @@ def report(
     if explorer:
         from filterzoo_analysis.explorer import writing  # noqa: PLC0415  # as below
 
-        with _named(output):
+        with writing_to(output):
             page = writing.write(target, output)
         console().print(printable(str(page), 400))
         return
@@ -90,19 +88,9 @@ def report(
         zoo = _prepare(target, variant, since, bar, where=where, exclude=kinds)
         zoo = replace(zoo, images=tuple(map(str, images or ())), grids=tuple(grids or ()), master_keys=master_keys)
         drawing = bar.add_task("figures", total=None)
-        with _named(output):
+        with writing_to(output):
             page = reports.write(zoo, output, lambda name: bar.update(drawing, description=f"drawing {name}"))
     console().print(printable(str(page), 400))
-
-
-@contextlib.contextmanager
-def _named(output: Path) -> Iterator[None]:
-    """Adds the path `output` to errors of the disk, which libraries raise without a path."""
-    try:
-        yield
-    except OSError as error:
-        raise_disk_trouble(error, str(output))
-        raise
 
 
 def _prepare(  # an argument for each option

@@ -14,7 +14,7 @@ import typer
 import filterzoo
 from filterzoo import stopping
 from filterzoo.commands.catalogue import hooked_commands, named_commands
-from filterzoo.errors import FilterZooError, describe, remedy
+from filterzoo.errors import FilterZooError, describe, remedy, system_says
 from filterzoo.reporting.terminal import printable, silence
 
 DEBUG = "--debug"
@@ -75,10 +75,10 @@ def main() -> None:
     except stopping.Stopped as stopped:
         stopping.end(stopped)
     except MemoryError:
-        _end("not enough memory; see docs/tuning.md, or give it a machine with more", 2)
+        _end("not enough memory; use fewer --workers where the command has them, or a machine with more", 2)
     except OSError as error:
         place = f"{printable(str(error.filename), 400)}: " if error.filename is not None else ""
-        _end(f"{place}{error.strerror or error}; {remedy(error)} and run the same command again", 2)
+        _end(f"{place}{system_says(error)}; {remedy(error)} and run the same command again", 2)
     except Exception as error:  # noqa: BLE001  # the one place where a fault of the program becomes a line
         _end(f"unexpected error: {describe(error)}; {_kept_traceback()}", UNEXPECTED)
 
@@ -87,8 +87,12 @@ def _end(said: str, code: int) -> NoReturn:
     """Print an error on one line, its traceback too with --debug, and exit."""
     if DEBUG in sys.argv:
         traceback.print_exc()
-    for line in said.splitlines():
-        sys.stderr.write(f"filterzoo: {printable(line, 2000)}\n")
+    try:
+        for line in said.splitlines():
+            sys.stderr.write(f"filterzoo: {printable(line, 2000)}\n")
+        sys.stderr.flush()
+    except OSError:  # a full disk behind 2>, or nobody reads: the exit code still counts
+        silence(sys.stderr)
     sys.exit(code)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -38,7 +40,7 @@ def make_folder(folder: Path) -> None:
         sync_folder(one.parent)
 
 
-@contextmanager
+@contextlib.contextmanager
 def whole_file(place: Path) -> Iterator[Path]:
     """A new file beside `place`, to write. It becomes `place`, whole and on the disk; after an error it is removed.
 
@@ -57,6 +59,29 @@ def whole_file(place: Path) -> Iterator[Path]:
             raise
     finally:
         os.close(lock)
+
+
+@contextlib.contextmanager
+def whole_files(folder: Path) -> Iterator[Path]:
+    """An empty folder to write files in. They move into `folder` when all are written; after an error none does.
+
+    `folder` is made where it is missing, and removed again after an error. Files of other names in it stay; the moves
+    themselves are not one step.
+    """
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=".part-", dir=folder))
+    try:
+        yield draft
+        for file in sorted(path for path in draft.rglob("*") if not path.is_dir()):
+            place = folder / file.relative_to(draft)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(place)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+        with contextlib.suppress(OSError):  # a folder that holds files stays
+            for one in missing:
+                one.rmdir()
 
 
 def _take(lock: int, draft: Path) -> None:

@@ -7,9 +7,12 @@ checkpoint it cannot give lists it as a `Refusal`, which becomes a `LedgerEntry`
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import sys
 import traceback
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar
@@ -178,25 +181,55 @@ def plugin_error(plugin: str, what: str, error: BaseException, owner: type | Non
     return Refused(Reason.PLUGIN_ERROR, f"{what} raised {describe(error)}{place}", plugin=plugin)
 
 
-_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
-_DISK_TROUBLE = _NO_SPACE | {errno.EROFS, errno.EFBIG}
+_DISK_TROUBLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
+_ANOTHER_PATH = "name another path"
+_REMEDIES = {
+    errno.ENOSPC: "free space",
+    errno.EDQUOT: "free space",
+    errno.EFBIG: "allow larger files (ulimit -f)",
+    errno.EROFS: "make it writable",
+    errno.EACCES: "change its permissions",
+    errno.EPERM: "change its permissions",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+    errno.ENFILE: "close other programs",
+    errno.EIO: "check the disk",
+    errno.ENOENT: _ANOTHER_PATH,
+    errno.ENOTDIR: _ANOTHER_PATH,
+    errno.EISDIR: _ANOTHER_PATH,
+    errno.EEXIST: _ANOTHER_PATH,
+    errno.ENAMETOOLONG: _ANOTHER_PATH,
+    errno.ELOOP: _ANOTHER_PATH,
+}
 
 
 def remedy(error: OSError) -> str:
-    """What helps against an error of the system, such as `free space`; `mend it` for an unknown one."""
-    if error.errno in _NO_SPACE:
-        return "free space"
-    if error.errno == errno.EFBIG:
-        return "allow larger files (ulimit -f)"
-    return "make it writable" if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM} else "mend it"
+    """What helps against an error of the system, such as `free space`."""
+    return _REMEDIES.get(error.errno or 0, "remove the cause")
+
+
+def system_says(error: OSError) -> str:
+    """The system's words for an error, such as `No space left on device`, without what a library adds to them."""
+    if error.errno is not None and (not error.strerror or "[errno" in error.strerror):
+        return os.strerror(error.errno)
+    return error.strerror or " ".join(str(error).split())
 
 
 def raise_disk_trouble(error: OSError, place: str) -> None:
     """StorageFailed where the disk under `place` is full or not writable; other errors are left to the caller."""
     if error.errno in _DISK_TROUBLE:
         raise StorageFailed(
-            f"{place} cannot be written to: {error.strerror}; {remedy(error)} and run the same command again"
+            f"{place} cannot be written to: {system_says(error)}; {remedy(error)} and run the same command again"
         ) from error
+
+
+@contextlib.contextmanager
+def writing_to(place: Path) -> Iterator[None]:
+    """StorageFailed that names `place` where its disk is full or not writable: libraries' errors do not name it."""
+    try:
+        yield
+    except OSError as error:
+        raise_disk_trouble(error, str(place))
+        raise
 
 
 LONGEST_TEXT = 2000

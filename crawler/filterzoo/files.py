@@ -29,7 +29,7 @@ def open_regular(path: Path) -> io.BufferedReader:
         os.close(descriptor)
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        raise StartError(f"{path}: is not a regular file")
+        raise StartError(f"{path}: is not a regular file; name another")
     return os.fdopen(descriptor, "rb")
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 
 from filterzoo import stopping
 
+_STANDARD_ERROR = 2
 OPEN_FILES = 10_240
 """As many files as a model may lie in, twice: each is open while it is indexed and while it is read."""
 
@@ -14,6 +16,7 @@ OPEN_FILES = 10_240
 def main() -> None:
     """Run the command line."""
     stopping.listen()
+    _open_streams()
     _allow_open_files()
     try:
         from filterzoo.cli import main as run  # noqa: PLC0415  # see above
@@ -21,6 +24,17 @@ def main() -> None:
         run()
     except stopping.Stopped as stopped:
         stopping.end(stopped)
+
+
+def _open_streams() -> None:
+    """Open the standard streams that the caller closed (`>&-`), so that no file of ours takes their numbers."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
+        os.set_inheritable(descriptor, True)  # noqa: FBT003  # takes no keyword
+    os.close(descriptor)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            stream = os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False)
+            setattr(sys, name, stream)
 
 
 def _allow_open_files() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from filterzoo.commands.options import DEFAULT, JsonOption, PluginOption, PrivateOption, WorkdirOption
-from filterzoo.errors import StartError
+from filterzoo.errors import StartError, writing_to
 from filterzoo.reporting.terminal import cell, console, printable, table
 
 if TYPE_CHECKING:
@@ -167,7 +167,11 @@ def confidence(
     if not dry_run and rows:
         folder = WorkFolder(workdir)
         folder.check()
-        add_rows(folder.confidences, rows)
+        with writing_to(folder.confidences):
+            add_rows(folder.confidences, rows)
+        if not folder.journal_path.is_file():
+            note = f"no crawl has been in {workdir} yet: the measures are published once it has crawled these models"
+            typer.echo(f"filterzoo: {printable(note, 500)}", err=True)
     if as_json:
         for row in rows:
             typer.echo(json.dumps(row))

@@ -18,7 +18,7 @@ from filterzoo.crawl.discovery import discover, open_sources
 from filterzoo.crawl.machine import keep_freed_memory
 from filterzoo.crawl.opening import opened
 from filterzoo.crawl.task import Task
-from filterzoo.errors import Reason, Refused, Stage, describe
+from filterzoo.errors import FilterZooError, Reason, Refused, Stage, describe, writing_to
 from filterzoo.files import RandomAccessFile
 from filterzoo.jail import Jail
 from filterzoo.network.door import Door
@@ -116,7 +116,8 @@ def _evaluated(
     if wanted.attack is not None and settings.attack == "pgd" and not network.has_gradients:
         raise Refused(Reason.UNSUPPORTED, "pgd needs gradients, which onnxruntime does not give; --attack square does")
     words = {"transform": network.transform, "versions": versions()}
-    write_logits(place, key, words, _batches(network, wanted, show))
+    with writing_to(wanted.output):
+        write_logits(place, key, words, _batches(network, wanted, show))
     return Evaluated(model_id, place, is_new=True)
 
 
@@ -132,7 +133,7 @@ def _network(
     arrays = state_dict_of(model)
     try:
         return trusted(name)(arrays, wanted.device)
-    except Refused:
+    except FilterZooError:
         raise
     except Exception as error:  # an architecture of others may raise anything; the next checkpoint is evaluated
         raise Refused(Reason.UNSUPPORTED, f"{name}: {describe(error)}") from error
@@ -152,9 +153,22 @@ def _batches(network: Classifier, wanted: EvaluationRequest, show: Callable[[int
             own, coming = coming, load(first + wanted.batch)
             numbers = range(first, first + len(own))
             labels = [images.labels[number] for number in numbers]
-            logits = _classified(network, wanted, [one.result() for one in own], labels, numbers)
+            with _running(network):
+                logits = _classified(network, wanted, [one.result() for one in own], labels, numbers)
             show(len(own))
             yield [images.sample_ids[number] for number in numbers], labels, logits
+
+
+@contextlib.contextmanager
+def _running(network: Classifier) -> Iterator[None]:
+    """Refused (unsupported) for what the network, its transform or an attack raises: images that do not fit, memory."""
+    try:
+        yield
+    except (FilterZooError, OSError):
+        raise
+    except Exception as error:  # as in `_network`
+        detail = f"it cannot run on these images ({network.transform}): {describe(error)}"
+        raise Refused(Reason.UNSUPPORTED, " ".join(detail.split())) from error
 
 
 def _classified(

@@ -13,9 +13,9 @@ from typing import TypeVar
 import pyarrow as pa
 import tenacity
 
-from filterzoo.dataset.published import first_line, is_hub_name
+from filterzoo.dataset.published import is_hub_name
 from filterzoo.dataset.untrusted import reading
-from filterzoo.errors import StorageFailed
+from filterzoo.errors import StorageFailed, remedy, system_says
 from filterzoo.reporting.counts import counted
 from filterzoo_publish.card.citation import Identity, former_doi
 from filterzoo_publish.card.documents import documents, outdated_figure
@@ -105,8 +105,8 @@ def attempts(release: Callable[[], Made], place: str) -> Made:
         return retries(release)
     except OSError as error:
         about = f"{error.filename}: " if error.filename is not None else ""
-        advice = "nothing was published; mend it and run the same command again"
-        raise StorageFailed(f"{place}: {about}{error.strerror or first_line(error)}; {advice}") from error
+        advice = f"nothing was published; {remedy(error)} and run the same command again"
+        raise StorageFailed(f"{place}: {about}{system_says(error)}; {advice}") from error
 
 
 def _plan(work: Work, published: PublishedState, target: Target, release: str | None) -> Plan:

@@ -185,7 +185,12 @@ def test_a_timm_architecture_takes_the_weights_and_says_its_transform(tmp_path: 
 
 @pytest.mark.parametrize(
     ("images", "reason"),
-    [("nowhere", "no such image set"), ("torchvision:Nothing", "has no data set"), ("empty", "holds no images")],
+    [
+        ("nowhere", "no such image set"),
+        ("torchvision:Nothing", "has no data set"),
+        ("empty", "holds no images"),
+        ("datasets:", "names no data set"),
+    ],
 )
 def test_images_that_are_not_there_are_refused(
     zoo: Path, tmp_path: Path, monkeypatch, images: str, reason: str
@@ -196,8 +201,20 @@ def test_images_that_are_not_there_are_refused(
         run(zoo / "zoo.yaml", "--images", images, "--network", NETWORK)
 
 
+@pytest.mark.parametrize("attack", ["none", "pgd"])
+def test_images_that_do_not_fit_leave_the_networks_out(zoo: Path, tmp_path: Path, attack: str) -> None:
+    np.savez(tmp_path / "colour.npz", images=np.zeros((2, 8, 8, 3), np.uint8), labels=np.zeros(2, np.int64))
+    given = ("--images", tmp_path / "colour.npz", "--network", NETWORK, "--attack", attack, "--steps", 1)
+    code, lines = run(zoo / "zoo.yaml", *given, "-o", tmp_path / "out")
+    assert code == 1
+    told = {line["id"]: line["detail"] for line in lines}
+    assert told["a-plain.pt"].startswith("it cannot run on these images (as it is")
+    assert "expected input[2, 3, 8, 8] to have 1 channels" in told["a-plain.pt"]
+    assert not list((tmp_path / "out").iterdir())
+
+
 def test_a_network_that_is_not_there_is_refused(zoo: Path) -> None:
-    for name in ("timm:nothing", "torchvision:nothing", "no.such.module:network", "plain"):
+    for name in ("timm:nothing", "torchvision:nothing", "no.such.module:network", "plain", "os:getcwd"):
         with pytest.raises(StartError, match="--network"):
             run(zoo / "zoo.yaml", "--images", zoo / "digits.npz", "--network", name)
 

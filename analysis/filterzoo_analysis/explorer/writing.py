@@ -15,12 +15,14 @@ import yaml
 import filterzoo
 from filterzoo.dataset.published import PublishedFiles, open_published
 from filterzoo.dataset.untrusted import reading
+from filterzoo.durable import whole_files
 from filterzoo.errors import StartError
 from filterzoo.network.addresses import origin_of
 from filterzoo.reporting.terminal import printable
 from filterzoo_analysis.page import model_pictures, rendering
 from filterzoo_analysis.page.embedding import embedded
 
+PAGE = "index.html"
 CONFIGS = ("layers", "filters_sample")
 """The configs that the page reads."""
 _HUB = "https://huggingface.co"
@@ -39,12 +41,11 @@ def write(target: str, folder: Path) -> Path:
     with reading(target):
         if not published.paths("layers"):
             raise StartError(f"{target}: no data/layers in it: not a published data set")
-        folder.mkdir(parents=True, exist_ok=True)
-        places = {config: _places(published, config, target, folder) for config in CONFIGS}
-    page = folder / "index.html"
-    page.write_text(_page(target, published, places), encoding="utf-8")
-    (folder / "README.md").write_text(_card(target, published), encoding="utf-8")
-    return page
+        with whole_files(folder) as draft:
+            places = {config: _places(published, config, target, draft) for config in CONFIGS}
+            (draft / PAGE).write_text(_page(target, published, places), encoding="utf-8")
+            (draft / "README.md").write_text(_card(target, published), encoding="utf-8")
+    return folder / PAGE
 
 
 def _places(published: PublishedFiles, config: str, target: str, folder: Path) -> list[tuple[str, int]]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import filterzoo
-from filterzoo.durable import whole_file
+from filterzoo.durable import whole_files
 from filterzoo.reporting.counts import counted
 from filterzoo.reporting.terminal import printable
 from filterzoo_analysis.exhibits import Answer, Exhibit, Section
@@ -36,6 +36,7 @@ SECTIONS: tuple[Callable[[Zoo], Section], ...] = (
     beyond.section,
     growth.section,
 )
+PAGE = "index.html"
 _ROWS_SHOWN = 60
 """Largest number of rows of a table in the page. The files have all rows."""
 _SHORT = {
@@ -72,23 +73,22 @@ def write(zoo: Zoo, folder: Path, watch: Callable[[str], None] | None = None) ->
     """Write the report into `folder`: `index.html`, and `figures/` with all figures and tables; returns the page.
 
     watch: called with the name of each section and figure before it is made. StartError if matplotlib or jinja2 is
-    missing.
+    missing. After an error, a full disk or Ctrl-C the folder is as it was.
     """
     rendering.require_libraries()
-    figures = folder / "figures"
-    figures.mkdir(parents=True, exist_ok=True)
     tell = watch or (lambda _name: None)
-    sections = []
-    for make in SECTIONS:
-        tell(make.__module__.rpartition(".")[2])
-        section = make(zoo)
-        sections.append((section, [_shown(exhibit, figures, tell) for exhibit in section.exhibits]))
-    rendering.save(_models(zoo), figures)
-    page = folder / "index.html"
-    made = {exhibit.name: exhibit for section, _ in sections for exhibit in section.exhibits}
-    with whole_file(page) as draft:
-        draft.write_text(_page(zoo, sections, findings(zoo, made)), encoding="utf-8")
-    return page
+    with whole_files(folder) as draft:
+        figures = draft / "figures"
+        figures.mkdir()
+        sections = []
+        for make in SECTIONS:
+            tell(make.__module__.rpartition(".")[2])
+            section = make(zoo)
+            sections.append((section, [_shown(exhibit, figures, tell) for exhibit in section.exhibits]))
+        rendering.save(_models(zoo), figures)
+        made = {exhibit.name: exhibit for section, _ in sections for exhibit in section.exhibits}
+        (draft / PAGE).write_text(_page(zoo, sections, findings(zoo, made)), encoding="utf-8")
+    return folder / PAGE
 
 
 def exhibits(zoo: Zoo) -> Iterator[Exhibit]:

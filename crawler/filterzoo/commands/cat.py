@@ -12,7 +12,7 @@ import typer
 
 from filterzoo.commands.options import PluginOption, PrivateOption
 from filterzoo.durable import whole_file
-from filterzoo.errors import StartError
+from filterzoo.errors import StartError, remedy, system_says
 from filterzoo.reader.model_file import Array, ModelFile
 from filterzoo.reader.opening import open_file
 from filterzoo.reporting.terminal import printable
@@ -74,4 +74,4 @@ def _write(path: Path, array: Array) -> None:
         with whole_file(path) as draft, draft.open("wb") as sink:
             np.save(sink, array, allow_pickle=False)
     except OSError as error:
-        raise StartError(f"cat: cannot write {path}: {error.strerror or error}") from error
+        raise StartError(f"cat: cannot write {path}: {system_says(error)}; {remedy(error)}") from error

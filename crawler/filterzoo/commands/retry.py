@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 from collections import Counter
@@ -37,9 +38,10 @@ def retry(
     folder; 3: a crawl is working in it.
     """
     work = WorkFolder(workdir, store)
-    with work.held():
-        check_is_last(work)
-        with work.existing_journal() as journal:
+    with contextlib.nullcontext() if dry_run else work.held():
+        if not dry_run:
+            check_is_last(work)
+        with work.existing_journal(read_only=dry_run) as journal:
             if source is not None:
                 _check_source(source, journal)
             entries = [entry for entry in journal.ledger() if _is_meant(entry, source, reason)]

@@ -43,7 +43,8 @@ def check_bounds(bounds: Mapping[str, float | None], keywords: list[str]) -> Non
     for keyword, value in bounds.items():
         if not keyword.startswith(("min_", "max_")):
             near = near_matches(keyword, [*keywords, *Bounds.__annotations__])
-            hint = f"did you mean {listed(near)}?" if near else f"known: {', '.join(keywords)}, min_ and max_"
+            others = "other columns of layers are chosen by `where`, models of your choice by `models`"
+            hint = f"did you mean {listed(near)}?" if near else f"known: {', '.join(keywords)}, min_ and max_; {others}"
             raise TypeError(f"{keyword!a} is no keyword of a query; {hint}")
         if value is not None:
             _number(keyword, value)

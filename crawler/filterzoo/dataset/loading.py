@@ -112,6 +112,7 @@ def load(
         unique=unique,
         published=True,
     )
+    query.check_filters()
     check_limit(limit)
     chosen = words_of("columns", columns)
     files = open_published(target, revision)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self, Unpack, overload
+from typing import TYPE_CHECKING, Any, NoReturn, Self, Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +49,10 @@ class GroupStatistics:
     key: dict[str, Any]
     layers: int
     statistics: FilterStatistics
+
+    def drift(self) -> NoReturn:
+        """Of one group there is none: TypeError."""
+        raise TypeError("drift is between groups; ask for them by stats(..., by='task') or another column")
 
     @property
     def count(self) -> int:
@@ -139,7 +143,7 @@ class Groups:
         for group in self.groups:
             if tuple(group.key.values()) == wanted:
                 return group
-        raise KeyError(values)
+        raise KeyError(f"{values!a}: no such group; `labels` lists the {len(self.groups)} there are")
 
     def __repr__(self) -> str:
         rest = [f"... {len(self.groups) - _SHOWN} more"] if len(self.groups) > _SHOWN else []

@@ -14,7 +14,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from filterzoo.dataset import confined
 from filterzoo.dataset.paths import DEPTH, LONGEST, is_published_path
-from filterzoo.errors import StartError
+from filterzoo.errors import StartError, system_says
+from filterzoo.reporting.terminal import printable
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -30,11 +31,12 @@ _PATIENCE = 5
 Target = str | os.PathLike[str]
 """A folder, or `user/name` on the Hub; a Path is always a folder."""
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+_HUB_ADDRESS = re.compile(rf"(hf://|https?://[^/]+/)?datasets/(?P<name>{_HUB_NAME.pattern})", re.ASCII)
 
 
 def is_hub_name(target: str) -> bool:
-    """Whether `target` means the Hub: `user/name`, where no folder `user` is here. `./user/name` is always a folder."""
-    return _HUB_NAME.fullmatch(target) is not None and not Path(target).parent.is_dir()
+    """Whether `target` means the Hub: `user/name`, where nothing here is called `user`. `./user/name` is a folder."""
+    return _HUB_NAME.fullmatch(target) is not None and not os.path.lexists(Path(target).parent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,13 +174,26 @@ def open_published(target: Target, revision: str | None = None) -> PublishedFile
         raise TypeError(f"revision: takes a tag, a branch or a commit, not {ascii(revision)[:80]}")
     if isinstance(target, str) and is_hub_name(target):
         return open_hub(target, revision)
+    if not os.fspath(target):
+        raise StartError("target: is empty; name a folder, or user/name on the Hub")
     folder = Path(target)
-    if not folder.is_dir():
-        why = "is a file, not the folder of a data set; name the folder" if folder.exists() else "no such folder"
-        raise StartError(f"{target}: {why}")
+    if not os.path.isdir(folder):  # noqa: PTH112  # Path.is_dir raises for a name that is too long
+        raise StartError(f"{printable(str(target), 200)}: {_missing(str(target))}")
     if revision is not None:
         raise StartError(f"{target}: a folder has no revisions")
     return open_folder(folder)
+
+
+def _missing(target: str) -> str:
+    """Why there is no data set in that folder."""
+    address = _HUB_ADDRESS.match(target)
+    if address:
+        return f"no such folder; the data set on the Hub is called {address['name']}"
+    try:
+        is_there = Path(target).exists()
+    except OSError as error:
+        return system_says(error)
+    return "is a file, not the folder of a data set; name the folder" if is_there else "no such folder"
 
 
 def first_line(error: BaseException) -> str:

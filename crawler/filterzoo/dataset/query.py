@@ -105,6 +105,13 @@ class LayerQuery:
         table = table.sort_by([("model_id", "ascending"), ("layer_index", "ascending")])
         return table.take(_first_places(table["layer_id"])) if self.unique else table
 
+    def check_filters(self) -> None:
+        """TypeError without a kernel: filters of different sizes are no one array. A warning for an empty list."""
+        if self.kernel is None:
+            raise TypeError("kernel: takes a size such as '3x3', or a list of sizes, not None")
+        if not self.kernels:
+            warnings.warn("kernel: the list is empty, so nothing is loaded", EmptyQuery, stacklevel=_level())
+
     def matches(self, files: PublishedFiles, columns: Sequence[str] | None, without: Collection[str] = ()) -> pa.Table:
         """The rows under all conditions, in the order of the files. See `rows` for the columns."""
         licensed = self._licensed(files)

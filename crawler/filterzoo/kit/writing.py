@@ -9,7 +9,7 @@ from pathlib import Path
 from string import Template
 from typing import Literal
 
-from filterzoo.errors import StartError
+from filterzoo.errors import StartError, remedy, system_says
 
 What = Literal["source", "format"]
 LONGEST = 40
@@ -42,7 +42,7 @@ def write_plugin(name: str, what: What, parent: Path) -> list[Path]:
     except FileExistsError:
         raise StartError(f"{folder}: there is something of that name already; choose another name or --into") from None
     except OSError as error:
-        raise StartError(f"{folder}: cannot write the package: {error.strerror}") from error
+        raise StartError(f"{folder}: cannot write the package: {system_says(error)}; {remedy(error)}") from error
     return [folder / place for place in texts]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,8 +25,22 @@ from filterzoo.layers.normalise import as_array, canonical, layer_id, read
 from filterzoo.layers.shapes import canonical_shape
 from filterzoo.layers.stored import TensorReader, byte_ranges
 from filterzoo.records import Context, Convolution, Index, Kind, Tensor
+from filterzoo.reporting.counts import counted
 
 Array = npt.NDArray[Any]
+
+
+class NoSuchTensor(KeyError):
+    """Raised for a name that the file does not have. Its text has the nearest names, searched when it is shown."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        super().__init__(name)
+        self._known = known
+
+    def __str__(self) -> str:
+        near = difflib.get_close_matches(str(self.args[0]), list(self._known), n=3, cutoff=0.5)
+        hint = f"did you mean {', '.join(map(ascii, near))}?" if near else "`tensors` has all names"
+        return f"{self.args[0]!a}: no such tensor; {hint}"
 
 
 class ModelFile(Mapping[str, Array]):
@@ -56,6 +71,8 @@ class ModelFile(Mapping[str, Array]):
         self._is_closed = False
 
     def __getitem__(self, name: str) -> Array:
+        if name not in self.tensors:
+            raise NoSuchTensor(name, self.tensors)
         tensor = self.tensors[name]
         return as_array(self._stored(tensor), tensor.dtype)
 
@@ -75,7 +92,7 @@ class ModelFile(Mapping[str, Array]):
         return id(self)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name!r}: {self.format}, {len(self)} tensors>"
+        return f"<{type(self).__name__} {self.name!r}: {self.format}, {counted(len(self), 'tensor')}>"
 
     @cached_property
     def layers(self) -> Sequence[ModelLayer]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
 from filterzoo.crawl.executor import Running
-from filterzoo.errors import StorageFailed
+from filterzoo.errors import StorageFailed, remedy, system_says
 from filterzoo.reporting.summary import CrawlRun, Summary
 
 PERIOD = 10.0
@@ -43,7 +43,7 @@ def write(file: Path, summary: Summary, run: CrawlRun) -> None:
         write_to_textfile(str(file), registry)
     except OSError as error:
         raise StorageFailed(
-            f"{file}: the crawl is done, but its metrics cannot be written: {error.strerror}"
+            f"{file}: the crawl is done, but its metrics cannot be written: {system_says(error)}; {remedy(error)}"
         ) from error
 
 

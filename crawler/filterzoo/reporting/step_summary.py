@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from filterzoo.errors import StorageFailed
+from filterzoo.errors import StorageFailed, remedy, system_says
 from filterzoo.outcome import LedgerEntry
 from filterzoo.reporting.summary import CrawlRun, Summary
 from filterzoo.reporting.terminal import printable
@@ -22,7 +22,7 @@ def append(file: Path, summary: Summary, run: CrawlRun) -> None:
             sink.write("\n".join(_lines(summary, run)) + "\n")
     except OSError as error:
         raise StorageFailed(
-            f"{file}: the crawl is done, but its summary cannot be written: {error.strerror}"
+            f"{file}: the crawl is done, but its summary cannot be written: {system_says(error)}; {remedy(error)}"
         ) from error
 
 

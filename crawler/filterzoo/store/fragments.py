@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Self
 import pyarrow as pa
 
 from filterzoo.durable import sync
-from filterzoo.errors import StorageFailed, raise_disk_trouble
+from filterzoo.errors import StorageFailed, raise_disk_trouble, remedy, system_says
 from filterzoo.layers.layer import Layer, LayerMeasure
 from filterzoo.outcome import Done
 from filterzoo.store.encoding import EncodedFile
@@ -337,9 +337,8 @@ def _storing() -> Iterator[None]:
         yield
     except OSError as error:
         raise_disk_trouble(error, "the store")
-        about = error.strerror or error
         raise StorageFailed(
-            f"the store cannot be written to: {about}; mend it and run the same command again"
+            f"the store cannot be written to: {system_says(error)}; {remedy(error)} and run the same command again"
         ) from error
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
 from filterzoo.durable import make_folder, sync, sync_folder
-from filterzoo.errors import StartError, WorkFolderBusy
+from filterzoo.errors import StartError, WorkFolderBusy, system_says
 from filterzoo.network.cache import default_folder
 from filterzoo.store.journal import Journal, salvaged
 
@@ -30,6 +30,8 @@ SOCKETS = "sockets"
 
 _JOURNAL = "journal.sqlite"
 _STORE = "store.json"
+_RELEASES = "releases.csv"
+"""In every published data set, and in no work folder."""
 _FILES = (
     "lock",
     _STORE,
@@ -151,8 +153,13 @@ class WorkFolder:
 
         The folder itself may be a link: its user named it.
         """
-        if self.path.exists() and not self.path.is_dir():
+        if os.path.lexists(self.path) and not self.path.is_dir():
             raise StartError(f"{self.path}: is a file, not a work folder; name another --workdir")
+        above = next(parent for parent in self.path.absolute().parents if os.path.lexists(parent))
+        if not above.is_dir():
+            raise StartError(f"{self.path}: {above} is a file, not a folder; name another --workdir")
+        if (self.path / _RELEASES).exists() and not self.journal_path.exists():
+            raise StartError(f"{self.path}: is a published data set, not a work folder; name another --workdir")
         for names, is_ours, kind in ((_FILES, stat.S_ISREG, "file"), (_FOLDERS, stat.S_ISDIR, "folder")):
             for place in (self.path / name for name in names):
                 with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -245,8 +252,10 @@ class WorkFolder:
     def _check_used(self) -> None:
         self._check_lost()
         if not self.journal_path.is_file():
+            why = "" if self.path.exists() else ", there is no such folder"
             raise StartError(
-                f"{self.path}: no crawl has been here; run `filterzoo crawl MANIFEST --workdir {self.path}`"
+                f"{self.path}: no crawl has been here{why}; name the --workdir of a crawl, or run "
+                f"`filterzoo crawl MANIFEST --workdir {self.path}`"
             )
 
     def _hold(self) -> None:
@@ -263,6 +272,5 @@ class WorkFolder:
                 f"{self.path}: another crawl is working here; wait for it or choose another --workdir"
             ) from None
         except OSError as error:
-            raise StartError(
-                f"{self.path}: cannot be used as work folder: {error.strerror}; choose another --workdir"
-            ) from error
+            advice = "make it writable" if self.journal_path.is_file() else "choose another --workdir"
+            raise StartError(f"{self.path}: cannot be used as work folder: {system_says(error)}; {advice}") from error

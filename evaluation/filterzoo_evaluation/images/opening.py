@@ -153,10 +153,12 @@ def _of_datasets(where: str, name: str | None) -> ImageSet:
     import datasets  # noqa: PLC0415  # seconds that no other image set needs
 
     place, _, split = where.partition(":")
+    if not place:
+        raise StartError("--images datasets: names no data set; write datasets:NAME[:SPLIT]")
     try:
         found = datasets.load_dataset(place, split=split or "test")
-    except (ValueError, OSError, datasets.exceptions.DatasetsError) as error:
-        raise StartError(f"--images datasets:{where}: {' '.join(str(error).split())[:200]}") from error
+    except (*_BROKEN, datasets.exceptions.DatasetsError) as error:
+        raise StartError(f"--images datasets:{where}: {_one_line(error)}") from error
     images = [key for key, kind in found.features.items() if isinstance(kind, datasets.Image)]
     labels = [key for key, kind in found.features.items() if isinstance(kind, datasets.ClassLabel)]
     if len(images) != 1 or len(labels) != 1:

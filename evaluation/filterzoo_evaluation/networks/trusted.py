@@ -87,7 +87,9 @@ def _callable(module: str, name: str) -> Build:
         raise StartError(f"--network {module}:{name}: {error}") from error
 
     def build(arrays: Arrays, device: str) -> Classifier:
-        network: torch.nn.Module = made()
+        network = made()
+        if not isinstance(network, torch.nn.Module):
+            raise StartError(f"--network {module}:{name}: gives {type(network).__name__}, no torch.nn.Module")
         mean, std = _stated(network, "mean", 0.0), _stated(network, "std", 1.0)
         return _ready(network, arrays, device, pixels, mean, std, f"as it is, mean {mean} std {std}")
 

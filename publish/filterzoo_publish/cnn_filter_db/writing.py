@@ -17,7 +17,7 @@ from filterzoo.dataset.loading import Footers, checked_footers, copy_filters
 from filterzoo.dataset.published import PublishedFiles, first_line
 from filterzoo.dataset.untrusted import WRONG_CONTENT
 from filterzoo.durable import whole_file
-from filterzoo.errors import FilterZooError, StartError, raise_disk_trouble
+from filterzoo.errors import FilterZooError, StartError, raise_disk_trouble, remedy, system_says
 from filterzoo.reporting.progress import watched
 from filterzoo_publish.cnn_filter_db.frame import write_frame
 from filterzoo_publish.cnn_filter_db.steady_file import SteadyFile
@@ -83,7 +83,7 @@ def _output_errors(out: Path) -> Iterator[None]:
         raise StartError(f"{out}: another export is writing it; wait for it, or name another file") from error
     except OSError as error:
         raise_disk_trouble(error, str(out.parent))
-        raise StartError(f"{out}: cannot be written: {error.strerror or error}") from error
+        raise StartError(f"{out}: cannot be written: {system_says(error)}; {remedy(error)}") from error
 
 
 @contextlib.contextmanager

@@ -47,9 +47,10 @@ def withdrawn(requests: Sequence[Request], takedowns: Iterable[Takedown]) -> set
     for kind, value in requests:
         named = {(own, name) for own, name in known if own == kind and (name == value or fnmatchcase(name, value))}
         if not named:
-            listed = ", ".join(f"--{own} {ascii(name)[1:-1][:80]}" for own, name in known[:_SHOWN]) or "none"
+            listed = ", ".join(f"--{own} {ascii(name)[1:-1][:80]}" for own, name in known[:_SHOWN])
+            there = f"the requests in takedowns.csv are: {listed}" if listed else "takedowns.csv has no request"
             raise StartError(
-                f"takedown: --{kind} {ascii(value)[:160]} was never asked for; takedowns.csv has: {listed}"
+                f"takedown: --{kind} {ascii(value)[:160]} was not requested, so nothing was changed; {there}"
             )
         found |= named
     return found
@@ -100,5 +101,8 @@ def _near(value: str, names: Iterable[str]) -> list[str]:
     word = value.strip("*?[]/ ").lower()
     last = word.rpartition("/")[2] if _is_glob(value) else word
     holding = [name for name in unique if last and last in name.lower()]
-    alike = difflib.get_close_matches(value, unique, n=_SHOWN)
+    close = difflib.get_close_matches(value, unique, n=_SHOWN)
+    # A long name is alike where its beginning is.
+    begun = {name[: len(word)].lower(): name for name in reversed(unique)}
+    alike = [*close, *(begun[start] for start in difflib.get_close_matches(word, list(begun), n=_SHOWN, cutoff=0.8))]
     return list(dict.fromkeys([*holding, *alike]))[:_SHOWN]

@@ -101,7 +101,8 @@ class _Wanted:
         """All takedown requests after this change."""
         before = published.takedowns
         if self.withdraw:
-            return tuple(old for old in before if (old.kind, old.value) not in withdrawn(self.requests, before))
+            cancelled = withdrawn(self.requests, before)
+            return tuple(old for old in before if (old.kind, old.value) not in cancelled)
         models = published.models.to_pylist()
         requests = resolved(self.requests, models, before, in_advance=self.in_advance)
         known = {(request.kind, request.value) for request in before}

@@ -18,7 +18,7 @@ from filterzoo.dataset import confined
 from filterzoo.dataset.paths import is_published_path
 from filterzoo.dataset.published import PublishedFiles, open_folder
 from filterzoo.durable import make_folder, sync, sync_folder
-from filterzoo.errors import FilterZooError, StartError, StorageFailed
+from filterzoo.errors import FilterZooError, StartError, StorageFailed, remedy, system_says
 from filterzoo_publish.shards.parquet import Shard
 from filterzoo_publish.targets.decided import LONGEST_PLAN, PLAN, Decided, Notes
 from filterzoo_publish.targets.target import README, Commit, Target
@@ -171,7 +171,7 @@ class FolderTarget(Target):
 
         are_ours: this process wrote or hashed the files under its lock, so they are not hashed again.
         """
-        with self._explained("the release is decided; mend it and run the same command again to finish it"):
+        with self._explained("the release is decided", " to finish it"):
             self._move(plan, are_ours=are_ours)
         self._notes.drop(plan)
 
@@ -208,14 +208,18 @@ class FolderTarget(Target):
             raise StartError(f"{self._path}: holds other files ({example}) and no data set; choose an empty folder")
 
     @contextlib.contextmanager
-    def _explained(
-        self, state: str = "nothing was published; mend it and run the same command again"
-    ) -> Iterator[None]:
-        """Converts an OSError about the folder to StorageFailed. state: the state of the release, and what to do."""
+    def _explained(self, state: str = "nothing was published", aim: str = "") -> Iterator[None]:
+        """Converts an OSError about the folder to StorageFailed.
+
+        state: the state of the release. aim: what running the command again is for.
+        """
         try:
             yield
         except OSError as error:
-            raise StorageFailed(f"{self._path}: cannot be written to: {error.strerror or error}; {state}") from error
+            advice = f"{remedy(error)} and run the same command again{aim}"
+            raise StorageFailed(
+                f"{self._path}: cannot be written to: {system_says(error)}; {state}; {advice}"
+            ) from error
 
 
 def _digest(shard: Shard) -> str:

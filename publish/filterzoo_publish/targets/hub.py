@@ -197,7 +197,9 @@ class HubTarget(Target):
         except _FAILURES as error:
             refusal = error if isinstance(error, HfHubHTTPError) else error.__cause__
             if not isinstance(refusal, HfHubHTTPError):
-                raise lost(f"{self.name}: the Hub cannot be reached: {first_line(error)}") from error
+                raise lost(
+                    f"{self.name}: the Hub cannot be reached: {first_line(error)}; a folder: ./{self.name}"
+                ) from error
             status = refusal.response.status_code
             if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 raise _Lost(f"{self.name}: {first_line(refusal)}") from error

@@ -91,6 +91,7 @@ def test_a_wrong_query_is_one_sentence(out, ask, query, told, kind):
             ValueError,
         ),
         ({"kernel": "1x1"}, "1x1 has 4 layers, measured only; stored are '3x3', '5x5'", ValueError),
+        ({"kernel": None}, "kernel: takes a size such as '3x3', or a list of sizes, not None", TypeError),
         ({"kernel": ["3x3", "1x1"]}, "among the `kernels` of the crawl's manifest", ValueError),
     ],
 )
@@ -122,6 +123,11 @@ def test_a_right_query_that_nothing_fulfils_gives_a_warning(out, query, told):
     with pytest.warns(filterzoo.EmptyQuery, match=told) as warned:
         assert filterzoo.load(out, **query).shape == (0, 3, 3)
     assert [warning.filename for warning in warned] == [__file__]
+
+
+def test_a_list_without_a_kernel_gives_a_warning(out):
+    with pytest.warns(filterzoo.EmptyQuery, match="the list is empty"):
+        assert filterzoo.load(out, kernel=[]) == {}
 
 
 def test_a_licence_is_a_class_or_an_expression(out):
@@ -173,6 +179,10 @@ def test_statistics_are_readable_and_labelled(out):
     assert groups.to_pandas()["task"].tolist() == list(drift.labels)
     assert not any(isinstance(cell, np.ndarray) for cell in groups.to_pandas().iloc[0])
     assert filterzoo.stats(out).to_pandas()["n_finite"].tolist() == [filterzoo.stats(out).count]
+    with pytest.raises(KeyError, match="no such group; `labels` lists the 3"):
+        groups["segmentaton"]
+    with pytest.raises(TypeError, match="drift is between groups"):
+        filterzoo.stats(out).drift()
 
 
 def test_the_public_names_are_listed():
@@ -185,6 +195,14 @@ def test_a_path_is_never_asked_of_the_hub(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StartError, match="no such folder"):
         filterzoo.load(Path("build/quickstart"))
+    for empty_or_odd, told in [
+        ("", "target: is empty"),
+        ("a" * 300, "File name too long"),
+        ("hf://datasets/alice/zoo", "the data set on the Hub is called alice/zoo"),
+        ("https://huggingface.co/datasets/alice/zoo", "the data set on the Hub is called alice/zoo"),
+    ]:
+        with pytest.raises(StartError, match=told):
+            filterzoo.load(empty_or_odd)
     with pytest.raises(TypeError, match="target: takes a folder"):
         filterzoo.load(3)  # type: ignore[call-overload]  # no target
 

@@ -220,8 +220,10 @@ def test_what_is_not_there_is_refused_or_no_key(tmp_path, reader):
     save_file({"w": torch.ones(1)}, tmp_path / "m")
     file = reader.open(tmp_path / "m")
     assert "v" not in file
-    with pytest.raises(KeyError):
-        file["v"]
+    assert file.get("v") is None
+    assert repr(file).endswith(": safetensors, 1 tensor>")
+    with pytest.raises(KeyError, match="'ww': no such tensor; did you mean 'w'"):
+        file["ww"]
     file.close()
     with pytest.raises(ValueError, match="closed"):
         file["w"]

@@ -70,6 +70,16 @@ def test_json_for_machines(place):
         (["verify", "a-file"], "a-file: is a file, not the folder of a data set"),
         (["report", "a-file"], "a-file: is a file, not the folder of a data set"),
         (["publish", "a-file"], "a-file: is not a folder"),
+        (
+            ["publish", "a-file/x"],
+            "a-file/x: cannot be written to: Not a directory; nothing was published; name another",
+        ),
+        (["verify", "a-file/x"], "a-file/x: no such folder"),
+        (["takedown", "a-file/x", "--model", "pypi/x", "--yes"], "a-file/x: holds no data set"),
+        (["publish", "out", "--workdir", "a-file/x"], "a-file is a file, not a folder; name another --workdir"),
+        (["status", "--workdir", "nowhere"], "nowhere: no crawl has been here, there is no such folder; name the"),
+        (["confidence", "a-file", "--workdir", "a-data-set"], "a-file: is no Parquet file"),
+        (["status", "--workdir", "a-data-set"], "a-data-set: is a published data set, not a work folder"),
         (["publish", "out", "--workdir", "a-file"], "a-file: is a file, not a work folder; name another --workdir"),
         (["status", "--workdir", "a-file"], "a-file: is a file, not a work folder"),
         (["doctor", "--workdir", "a-file"], "a-file: is a file, not a work folder"),
@@ -78,6 +88,8 @@ def test_json_for_machines(place):
 )
 def test_what_cannot_start_says_so_in_one_line(place, arguments, said):
     (place / "a-file").touch()
+    (place / "a-data-set").mkdir()
+    (place / "a-data-set" / "releases.csv").touch()
     ran = filterzoo(*arguments, cwd=place, env={"HF_ENDPOINT": "http://127.0.0.1:9"})
     assert ran.code == 2
     assert said in ran.err

@@ -146,6 +146,7 @@ def test_one_that_never_came_is_refused_as_well(tmp_path):
         (TakedownKind.MODEL, "pypi/a-nte", "near: pypi/a-net"),
         (TakedownKind.MODEL, "a-net", "near: pypi/a-net"),
         (TakedownKind.MODEL, "pypi/z*", "matches no model"),
+        (TakedownKind.MODEL, "pypi/a-nett*", "near: pypi/a-net"),
         (TakedownKind.REPO, "pypy", "near: pypi"),
         (TakedownKind.REPO, "pyp*", "globs are for --model"),
         (TakedownKind.LICENCE, "permisive", "near: permissive"),
@@ -176,8 +177,10 @@ def test_a_glob_in_a_name_is_that_name():
 
 
 def test_a_withdrawn_request_lets_the_model_come_back(out, sound):
+    with pytest.raises(StartError, match=r"was not requested, so nothing was changed; takedowns\.csv has no request"):
+        remove(out, (TakedownKind.MODEL, B), withdraw=True)
     remove(out, (TakedownKind.MODEL, B), (TakedownKind.MODEL, A))
-    with pytest.raises(StartError, match=r"was never asked for; takedowns\.csv has: --model"):
+    with pytest.raises(StartError, match=r"was not requested, .*; the requests in takedowns\.csv are: --model"):
         remove(out, (TakedownKind.MODEL, C), withdraw=True)
     report = remove(out, (TakedownKind.MODEL, f"{B[:-2]}*"), withdraw=True)
     assert (report.models, report.withdrawn) == ((), (f"model {B}",))
