@@ -38,7 +38,7 @@ def build(commands: Iterable[Callable[..., None]]) -> typer.Typer:
     return app
 
 
-def _asked() -> Iterator[Callable[..., None]]:
+def _requested_commands() -> Iterator[Callable[..., None]]:
     """The command named in `argv`, imported; for any other word, placeholders of all commands and those of plugins."""
     named = named_commands()
     word = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
@@ -54,7 +54,7 @@ def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    del debug  # `main` looks for it, since it also counts where no command can be started
+    del debug  # `main` reads it from `argv`, also if no command can be started
     if version:
         typer.echo(filterzoo.__version__)
         raise typer.Exit
@@ -65,7 +65,7 @@ def main() -> None:
     stopping.listen()
     warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\..*")
     try:
-        build(_asked())()
+        build(_requested_commands())()
     except FilterZooError as error:
         _end(str(error), error.exit_code)
     except BrokenPipeError:
@@ -83,12 +83,12 @@ def main() -> None:
         _end(f"unexpected error: {describe(error)}; {_kept_traceback()}", UNEXPECTED)
 
 
-def _end(said: str, code: int) -> NoReturn:
+def _end(message: str, code: int) -> NoReturn:
     """Print an error on one line, its traceback too with --debug, and exit."""
     if DEBUG in sys.argv:
         traceback.print_exc()
     try:
-        for line in said.splitlines():
+        for line in message.splitlines():
             sys.stderr.write(f"filterzoo: {printable(line, 2000)}\n")
         sys.stderr.flush()
     except OSError:  # a full disk behind 2>, or nobody reads: the exit code still counts

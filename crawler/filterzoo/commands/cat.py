@@ -1,4 +1,4 @@
-"""filterzoo cat: one tensor of any model file, with nothing in the file executed."""
+"""filterzoo cat: one tensor of any model file, without executing anything in the file."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _missing(what: str, name: str, known: list[str]) -> str:
 
 
 def _write(path: Path, array: Array) -> None:
-    """Write the .npy file at exactly that path, whole or not at all."""
+    """Write the .npy file at exactly that path, completely or not at all."""
     try:
         with whole_file(path) as draft, draft.open("wb") as sink:
             np.save(sink, array, allow_pickle=False)

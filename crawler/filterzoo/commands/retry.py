@@ -1,4 +1,4 @@
-"""filterzoo retry: lets the next crawl try again what failed for good."""
+"""filterzoo retry: makes the next crawl retry permanent failures."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def retry(
         with work.existing_journal(read_only=dry_run) as journal:
             if source is not None:
                 _check_source(source, journal)
-            entries = [entry for entry in journal.ledger() if _is_meant(entry, source, reason)]
+            entries = [entry for entry in journal.ledger() if _is_selected(entry, source, reason)]
             if not dry_run:
                 journal.forget_refusals(entries)
         if not dry_run:
@@ -56,8 +56,8 @@ def retry(
         _show(entries, dry_run=dry_run)
 
 
-def _is_meant(entry: LedgerEntry, source: str | None, reasons: list[Reason] | None) -> bool:
-    """Whether the options select the entry. Entries of whole plugins never count: each crawl asks plugins again."""
+def _is_selected(entry: LedgerEntry, source: str | None, reasons: list[Reason] | None) -> bool:
+    """Whether the options select the entry. Entries of whole plugins are not selected: each crawl loads them again."""
     if entry.id is None or source not in {None, entry.source}:
         return False
     return entry.reason in reasons if reasons else not entry.reason.is_skip
