@@ -1,4 +1,4 @@
-"""What of a checkpoint may be read: its licence, its filters, and the record of it."""
+"""Decides whether a checkpoint may be read, by its licence and its number of filters."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Accepted:
 
 
 def with_functions(checkpoint: Checkpoint, described: DescribedFile) -> Checkpoint:
-    """The checkpoint with its architecture's functions, unless others are stated."""
+    """The checkpoint with its architecture's activation and pooling functions, unless the zoo states them."""
     return replace(
         checkpoint,
         activation=checkpoint.activation or described.activation,
@@ -76,7 +76,7 @@ def with_functions(checkpoint: Checkpoint, described: DescribedFile) -> Checkpoi
 
 
 def decide(task: Task, index: Index) -> tuple[Licence, bool]:
-    """The governing licence, and whether weights may be published; Refused where nothing may."""
+    """The governing licence, and whether weights may be published; Refused if nothing may be."""
     licence = Licence.strictest(task.checkpoint.licence, index.facts.licence)
     decision = task.settings.policy.decide(licence)
     if decision.reason is not None:
@@ -91,7 +91,7 @@ def _licence_from(task: Task, index: Index) -> str | None:
 
 
 def count_filters(index: Index, settings: Settings) -> dict[str, int]:
-    """Filters by kernel size; Refused where the wanted ones are more than the manifest's limit."""
+    """Filters by kernel size; Refused if the wanted ones exceed the manifest's limit."""
     counts: Counter[str] = Counter()
     for tensor in index.convolutions:
         shape = canonical_shape(tensor)

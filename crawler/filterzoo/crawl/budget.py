@@ -1,4 +1,4 @@
-"""Limits of one checkpoint outside the jail: CPU time, memory, and space in the store, as the manifest sets them.
+"""Limits of one checkpoint outside the jail: CPU time, memory and space in the store, from the manifest.
 
 Reading is bounded by the network's deadlines, indexing by the jail's limits. Everything after that happens in the
 worker itself, and a file of a few kilobytes must not occupy it for hours or fill its disk.
@@ -30,7 +30,7 @@ LAYER_BYTES = 2_000_000_000
 LAYERS = 20_000
 """The deepest networks known have about 2,000 convolutions."""
 MOST_LAYERS = 1 << 15
-"""Most that a manifest may allow: a checkpoint is one row group of `layers`, which readers bound."""
+"""The most that a manifest may allow: a checkpoint is one row group of `layers`, whose size readers bound."""
 STORED_BYTES = 8_000_000_000
 _AGAIN_SECONDS = 2.0
 """The timer fires again after this much CPU time, in case a handler swallowed the first exception."""
@@ -41,7 +41,7 @@ _COMPUTED = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """The limits of a checkpoint; `seconds` None is by size: `SECONDS`, and `SECONDS_PER_GB` of float32 weights."""
+    """The limits of a checkpoint. `seconds` None: by size, `SECONDS` and `SECONDS_PER_GB` of float32 weights."""
 
     seconds: int | None = None
     layer_bytes: int = LAYER_BYTES
@@ -50,11 +50,11 @@ class Budget:
 
     @property
     def key(self) -> list[int | None]:
-        """Changes when a checkpoint would have to be read again; empty for the defaults."""
+        """A key that changes when checkpoints must be read again; empty for the defaults."""
         return [] if self == Budget() else list(astuple(self))
 
     def check(self, index: Index, kernels: frozenset[str]) -> None:
-        """Refused (limit) where the table shows that a layer, or the filters to store, are too large.
+        """Refused (limit) if, by the index, a layer or the filters to store are too large.
 
         kernels: sizes whose filters are stored.
         """
@@ -93,10 +93,10 @@ def _layer_bytes(tensor: Tensor) -> int:
 
 @contextmanager
 def cpu_clock(seconds: float) -> Iterator[None]:
-    """Raises Refused (limit) inside, at the next line of Python, once this process has used that much CPU time.
+    """Raises Refused (limit) in the block, at the next Python line, once this process has used that much CPU time.
 
     Neither a slow network nor a busy machine makes a checkpoint fail. No single call into NumPy or torch works on more
-    than one layer. Only a main thread can be interrupted; in others there is no timer.
+    than one layer. Only the main thread can be interrupted; other threads have no timer.
     """
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "ITIMER_PROF"):
         yield

@@ -1,7 +1,7 @@
 """Spreads the layers of one checkpoint over cores that no other worker uses.
 
 Every worker holds one core while it has a checkpoint. The other cores help workers with large checkpoints: at the end
-of a crawl one checkpoint may use all cores. Each layer is measured by one thread and they are stored in their order, so
+of a crawl one checkpoint may use all cores. Each layer is measured by one thread, and layers are stored in order, so
 that the bytes are the same for any number of cores.
 """
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from filterzoo.layers.layer import Layer, LayerMeasure  # the driver needs the semaphore alone, and no NumPy
 
 WORTH_A_THREAD = 1 << 15
-"""Smallest layer, in weights, that is measured in another thread."""
+"""Size in elements of the smallest layer that is measured in another thread."""
 IN_FLIGHT_BYTES = 256_000_000
-"""Most bytes of layers that are being measured while the next is read: memory is bounded by this and a layer."""
+"""Most bytes of layers in measurement while the next is read: memory is bounded by this and one layer."""
 MOST_THREADS = 32
 Result = TypeVar("Result")
 
@@ -31,11 +31,11 @@ class Semaphore(Protocol):
     """The interface of semaphores of `multiprocessing` and `threading`."""
 
     def acquire(self, block: bool = True, /) -> bool:  # noqa: FBT001, FBT002  # as they spell it
-        """Take one, if not asked to wait only where there is one."""
+        """Acquire; without `block` only if that is possible at once."""
         ...
 
     def release(self) -> None:
-        """Give one back."""
+        """Release."""
 
 
 class Cores:
@@ -45,7 +45,7 @@ class Cores:
         self._free = free
 
     def take(self) -> bool:
-        """Take a free core; False where there is none."""
+        """Take a free core; False if there is none."""
         return self._free is not None and self._free.acquire(False)  # noqa: FBT003  # one calls it `block`, the other `blocking`
 
     def give_back(self) -> None:
@@ -89,7 +89,7 @@ class Threads:
 
 
 def at_once(work: Callable[[], Result]) -> Future[Result]:
-    """Run a function in this thread, as a pool of threads would in another."""
+    """Run a function in this thread, with the interface of a thread pool."""
     future: Future[Result] = Future()
     try:
         future.set_result(work())

@@ -1,9 +1,9 @@
 """Compares the files of a checkpoint with the hashes that their zoo publishes.
 
-A hash covers a whole file and cannot verify a part of it. A local file is always compared. A remote file is compared
-where all of it may be transferred: where that costs at most 1.1 times the wanted bytes plus 1 MB, or at any cost where
-the manifest says so. The comparison comes last, over the bytes that the layers were read from, and before anything of
-the checkpoint is stored.
+A hash covers a whole file and cannot verify a part of it. A local file is always compared. A remote file is compared if
+it may be transferred completely: at a cost of at most 1.1 times the wanted bytes plus 1 MB, or at any cost if the
+manifest says so. The comparison is the last step before the checkpoint is stored, and covers the bytes that the layers
+were read from.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from filterzoo.records import Artifact, Index
 WASTE_SHARE = 10
 """Most additional bytes of a checkpoint: this fraction (1/10) of the wanted bytes ..."""
 FREE_WASTE = 1_000_000
-"""... plus this many."""
+"""... plus this many bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class _Use:
 
     @property
     def waste(self) -> int:
-        """Most additional bytes: all others if it is downloaded whole, otherwise the gaps between ranges."""
+        """The most additional bytes: all others if it is downloaded completely, otherwise the gaps between ranges."""
         gaps = self.file.size - self.wanted if self.file.is_remote else 0
         if self.claims:
             return gaps
@@ -50,7 +50,7 @@ class _Use:
 class PublishedHashes:
     """The hashes of one checkpoint: construct it before layers are read, call `compare` afterwards.
 
-    whole: its first file; published: sha256 of that (None) and of files beside it, by plain name.
+    whole: its first file; published: sha256 of that (key None) and of side files, by plain name.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class PublishedHashes:
             whole.will_read([(0, whole.size)])
 
     def compare(self) -> None:
-        """Refused (hash_mismatch) where a file is not the published one; a copy in the cache is removed."""
+        """Refused (hash_mismatch) if a file is not the published one; a copy in the cache is removed."""
         for use in self._compared:
             found = sha256_of(use.file)
             for claim in sorted(use.claims - {found}):
@@ -86,7 +86,7 @@ class PublishedHashes:
 
     @property
     def side_bytes(self) -> int:
-        """Side files that layers come from."""
+        """Bytes of the side files that layers come from."""
         return sum(use.file.size for use in self._uses if use.side is not None)
 
     @property
@@ -96,7 +96,7 @@ class PublishedHashes:
 
 
 def published_hashes(artifacts: Sequence[Artifact]) -> dict[str | None, str]:
-    """sha256 of a checkpoint's first file (None) and, by plain name, of those beside it, where the zoo states them."""
+    """sha256 of a checkpoint's first file (key None) and of side files by plain name, as the zoo states them."""
     first, *others = artifacts
     count = Counter(_plain(other) for other in others)
     stated = [(None, first.sha256), *((_plain(other), other.sha256) for other in others if count[_plain(other)] == 1)]
@@ -126,7 +126,7 @@ def _uses(
 
 
 def _wanted_of_archive(file: RandomAccessFile, index: Index) -> int:
-    """Bytes of an archive that are read for the model in it; 0 for other files."""
+    """Bytes of an archive that are read for its model; 0 for other files."""
     if isinstance(file, Unpacked):
         return file.packed_bytes
     return index.containers[0].length if index.containers else 0
