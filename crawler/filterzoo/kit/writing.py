@@ -27,7 +27,7 @@ def identifier(name: str) -> str:
 
 
 def write_plugin(name: str, what: What, parent: Path) -> list[Path]:
-    """Write the package `name` into a new folder of that name in `parent`; gives the files.
+    """Write the package `name` into a new folder of that name in `parent`; returns the files.
 
     StartError for an invalid name, an existing folder, or a folder that cannot be written.
     """
