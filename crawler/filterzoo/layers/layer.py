@@ -1,4 +1,4 @@
-"""A layer in canonical form and what is measured of it."""
+"""A layer in canonical form, and its measures."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Layer:
     dilation: tuple[int, ...] | None
     padding: tuple[int, ...] | None
     evidence: Evidence = Evidence.FORMAT
-    """What decided that it is a convolution, its kind and the meaning of its axes."""
+    """What determined that it is a convolution, its kind and the meaning of its axes."""
     computed: Way | None = None
-    """How the weights are computed; None where they are stored as they are."""
+    """How the weights are computed; None if they are stored."""
 
     @property
     def n_filters(self) -> int:
@@ -58,8 +58,8 @@ class LayerMeasure:
     """The measures and sufficient statistics of docs/measures.md, 3 and 4; None where undefined, never NaN.
 
     raw_mean, scaled_mean: float64 (9,). raw_m2, scaled_m2: float64 (45,), the upper triangle row by row of
-    sum (f - mean)(f - mean)^T. dct_histogram: uint32 (630,), coefficient-major. These five are None but for 3x3.
-    frequency_energy: float64, by radial frequency; None but for kernels from 3x3 to 7x7. probe: float32, at most 32.
+    sum (f - mean)(f - mean)^T. dct_histogram: uint32 (630,), coefficient-major. These five are None except for 3x3.
+    frequency_energy: float64, by radial frequency; None except for kernels from 3x3 to 7x7. probe: float32, at most 32.
     """
 
     n_finite: int

@@ -1,4 +1,4 @@
-"""Shapes of convolution weights, from the table alone."""
+"""Shapes of convolution weights, from the index alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from filterzoo.records import Layout, Tensor
 
 
 def canonical_shape(tensor: Tensor) -> tuple[int, ...]:
-    """The canonical shape, from the table alone."""
+    """The canonical shape, from the index alone."""
     shape, groups = tensor.shape, groups_or_one(tensor)
     match tensor.layout:
         case Layout.IO_K:
@@ -34,16 +34,16 @@ def kernel_name(kernel: tuple[int, ...]) -> str:
 
 
 def groups_or_one(tensor: Tensor) -> int:
-    """Where they are not known there is one: only a transposed convolution's axes depend on them."""
+    """The number of groups, 1 if unknown; only the axes of transposed convolutions depend on it."""
     return (tensor.convolution.groups if tensor.convolution else None) or 1
 
 
 def is_convolution_shape(shape: Sequence[int]) -> bool:
-    """Rank 3 to 5 with at least one number: the canonical shape of a 1-D, 2-D or 3-D convolution."""
+    """Whether it is the canonical shape of a 1-D, 2-D or 3-D convolution: rank 3 to 5, at least one element."""
     return 3 <= len(shape) <= 5 and all(side > 0 for side in shape)
 
 
 def check_groups(shape: Sequence[int], groups: int | None) -> None:
-    """Refused (malformed) where the groups do not divide the output channels of a canonical shape."""
+    """Refused (malformed) if the groups do not divide the output channels of a canonical shape."""
     if groups is not None and (groups < 1 or shape[0] % groups):
         raise Refused(Reason.MALFORMED, f"{shape[0]} output channels do not split into {groups} groups")
