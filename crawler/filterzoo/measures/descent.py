@@ -1,4 +1,4 @@
-"""Evidence of descent: the kurtosis of a layer's weights, and a few weights at fixed places."""
+"""Evidence of descent: the kurtosis of a layer's weights, and a few weights at fixed positions."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from filterzoo.measures.kernels import Totals
 
 PROBES: Final = 32
-"""Numbers of a layer that are kept."""
+"""Number of weights of a layer that are kept."""
 _ROUNDING: Final = 1e-20
-"""Share of the sum of squares below which a scatter is rounding error."""
+"""A scatter below this share of the sum of squares is rounding error."""
 
 
 def kurtosis(filters: Floats, totals: Totals, peak: float) -> float | None:
@@ -42,9 +42,9 @@ def kurtosis_of(count: int, second: float, fourth: float) -> float | None:
 
 
 def probe(weights: Floats) -> Floats:
-    """Numbers of a layer at fixed places, so that layers of equal shapes can be compared: PROBES of them, or all.
+    """Weights at fixed positions, so that layers of equal shapes can be compared: PROBES of them, or all.
 
-    The places are the middles of PROBES equal parts of the flattened layer.
+    The positions are the middles of PROBES equal parts of the flattened layer.
     """
     flat = weights.reshape(-1)
     if flat.size <= PROBES:

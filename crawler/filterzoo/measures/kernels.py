@@ -24,7 +24,7 @@ _DTYPES: Final = {
 
 
 def largest_bits(bits: npt.NDArray[np.uint32]) -> np.uint32:
-    """The largest magnitude of C-ordered float32 numbers, as their bits; of Inf and NaN at least 0x7F800000."""
+    """The largest magnitude of C-ordered float32 numbers, as their bits; for Inf and NaN at least 0x7F800000."""
     found = np.zeros(1, np.uint32)
     _call("largest_bits", bits, bits.size, found)
     result: np.uint32 = found[0]
@@ -49,7 +49,7 @@ class Totals:
 
 
 def sums_of_3x3(filters: Floats, limit: float) -> tuple[Totals, Doubles, Doubles, Doubles, Doubles, Ints]:
-    """What one pass over finite C-ordered filters (n, 9) adds up; ValueError for filters of other sizes.
+    """The sums of one pass over finite C-ordered filters (n, 9); ValueError for filters of other sizes.
 
     Totals, sparse being those whose largest number is below `limit`; mean (9,) and upper triangle of m2 (45,) of the
     filters, and of the scaled filters; counts (9, COLUMNS) of the scaled filters' DCT coefficients.
@@ -85,7 +85,7 @@ def central_powers(filters: Floats, peak: float) -> tuple[float, float]:
 def cosines_of_small_groups(rows: Floats) -> tuple[float, int]:
     """(groups, m, k) finite, C order -> sum of abs(cosine) over ordered pairs of rows of a group, and their number.
 
-    Rows of zeros are left out. In float64, for groups of few rows.
+    Rows of zeros are left out. Computed in float64, for groups of few rows.
     """
     sums = np.zeros(2)
     _call("cosines_of_small_groups", rows, *rows.shape, np.empty(rows.shape[1:]), sums)
@@ -102,7 +102,7 @@ def weighted_sum(products: Floats, left: Doubles, right: Doubles) -> float:
 
 
 def nearest_fit(logs: Doubles, alphas: Doubles) -> int:
-    """Place of the power law that is nearest to ascending logarithms (n,); alphas: (n - 1,), the fit from each on."""
+    """Index of the power law nearest to ascending logarithms (n,); alphas: (n - 1,), the fit from each on."""
     if len(alphas) != len(logs) - 1:
         raise ValueError(f"{len(alphas)} fits to {len(logs)} values")
     found = np.zeros(1, np.int64)
@@ -124,7 +124,7 @@ def eigenvalues_of(matrix: Doubles) -> Doubles | None:
 
 
 def _call(name: str, *arguments: npt.NDArray[Any] | float) -> None:
-    """Call a loop; an array is given as the address of its numbers. ValueError for one of other numbers, or order."""
+    """Call a loop; arrays are passed as addresses. ValueError for an array of another dtype or order."""
     plain: list[float] = []
     for argument, letters in zip(arguments, LOOPS[name].split(), strict=True):
         if isinstance(argument, np.ndarray):

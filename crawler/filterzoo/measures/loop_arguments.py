@@ -1,17 +1,17 @@
-"""The arguments of the measuring loops, and the sizes of their blocks: for those who write, compile and call them."""
+"""The arguments of the measuring loops and their block sizes, for the code that defines, compiles or calls them."""
 
 from typing import Final
 
 from filterzoo.measures.dct import DCT_BINS
 
 BLOCK: Final = 256
-"""Filters, or numbers, processed at a time."""
+"""Filters or numbers processed at a time."""
 LANES: Final = 32
 SIZE: Final = 9
 PAIRS: Final = 45
-"""Numbers of a 3x3 filter, and pairs of them."""
+"""Numbers of a 3x3 filter, and pairs of numbers."""
 COLUMNS: Final = DCT_BINS + 1
-"""Bins that are counted: a coefficient of exactly +3 falls into the last, and belongs into the one before."""
+"""Bins that are counted. A coefficient of exactly +3 is counted in the last one, and is added to the one before."""
 
 LOOPS: Final = {
     "largest_bits": "*u i *u",

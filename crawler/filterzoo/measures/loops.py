@@ -1,9 +1,10 @@
-"""Loops over the filters of a layer, in the part of Python that Numba compiles; `kernels` calls what comes of it.
+"""Loops over the filters of a layer, in the subset of Python that Numba compiles; `kernels` calls the machine code.
 
-Imported only to compile them, once on a machine. A loop takes pointers and sizes, allocates nothing and raises nothing,
-so that its machine code needs no runtime. Filters are copied into a block as columns, so that one instruction works on
-several and the block stays in the cache. Every sum is taken in one fixed order, eight lanes wide, without fused
-multiply-add or reordering: equal weights give equal bits on every CPU of an architecture, for any number of workers.
+This module is imported only to compile them, once on a machine. A loop takes pointers and sizes, allocates nothing and
+raises nothing, so that its machine code needs no runtime. Filters are copied into a block as columns, so that one
+instruction works on several and the block stays in the cache. Every sum is taken in one fixed order, eight lanes wide,
+without fused multiply-add or reordering: equal weights give equal bits on every CPU of an architecture, for any number
+of workers.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ Bits = npt.NDArray[np.uint32]
 Loop = TypeVar("Loop", bound=Callable[..., Any])
 
 _BINS_PER_UNIT: Final = (DCT_BINS // 2) / (DCT_LIMIT * DCT_SNAP)
-# The bin of an integer q is floor((q + limit) * 35 / limit). Half of 1/limit, the finest step on that scale, takes no q
-# over an edge, and keeps one that lies on an edge from falling below it by rounding.
+# The bin of an integer q is floor((q + limit) * 35 / limit). Adding half of 1/limit, the finest step on that scale,
+# moves no q over an edge, and prevents that rounding moves a q on an edge below it.
 _FIRST_BIN: Final = DCT_BINS // 2 + 0.5 / (DCT_LIMIT * DCT_SNAP)
 _THIRD, _HALF, _SIXTH = (float(1 / np.sqrt(n)) for n in (3.0, 2.0, 6.0))
 
-_carray: Any = numba.carray  # type: ignore[attr-defined]  # Numba does not say that it is public; its manual does
+_carray: Any = numba.carray  # type: ignore[attr-defined]  # public by Numba's manual, but not in its types
 _MAGNITUDE: Final = np.uint32(0x7FFFFFFF)
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
@@ -127,7 +128,7 @@ def _count_coefficients(scaled: Doubles, used: int, rows: Doubles, bins: npt.NDA
 
 @_inlined
 def _read_block(filters: Floats, first: int, used: int, columns: Floats, peaks: Floats) -> None:
-    """Filters as columns, zeros behind the last, and the largest magnitude of each."""
+    """Copy filters as columns, with zeros after the last, and take the largest magnitude of each."""
     if used < BLOCK:
         columns[:] = _ZERO
     for b in range(used):
@@ -142,7 +143,7 @@ def _read_block(filters: Floats, first: int, used: int, columns: Floats, peaks: 
 
 @_inlined
 def _scale(columns: Floats, peaks: Floats, block: Doubles) -> None:
-    """One IEEE division per number: the product with the reciprocal differs in the last bit. Zeros stay zeros."""
+    """Divide each filter by its peak, with IEEE divisions: a reciprocal differs in the last bit. Zeros stay zeros."""
     for b in range(BLOCK):
         peaks[b] = peaks[b] if peaks[b] > _ZERO else _ONE
     for j in range(SIZE):
@@ -151,9 +152,9 @@ def _scale(columns: Floats, peaks: Floats, block: Doubles) -> None:
 
 
 def largest_bits(bits: Any, count: int, result: Any) -> None:
-    """result[0] = the largest magnitude of `count` float32 numbers, given and returned as bits.
+    """result[0] = the largest magnitude of `count` float32 numbers, passed and returned as bits.
 
-    Those of Inf and NaN are at least 0x7F800000.
+    The bits of Inf and NaN are at least 0x7F800000.
     """
     numbers = _carray(bits, count)
     found = np.uint32(0)
@@ -162,7 +163,7 @@ def largest_bits(bits: Any, count: int, result: Any) -> None:
     result[0] = found
 
 
-def sums_of_3x3(  # noqa: PLR0917  # pointers have no sizes that could come with them
+def sums_of_3x3(  # noqa: PLR0917  # pointers carry no sizes
     pointer: Any,
     count: int,
     limit: float,
@@ -181,11 +182,11 @@ def sums_of_3x3(  # noqa: PLR0917  # pointers have no sizes that could come with
     scaled_squares: Any,
     histogram: Any,
 ) -> None:
-    """What one pass over `count` finite float32 filters of nine numbers adds up; all of it is zero before.
+    """The sums of one pass over `count` finite float32 filters of nine numbers; outputs must be zeros before.
 
     result: sum of magnitudes, filters whose largest number is below `limit`, and the sums of the first four powers of
     the numbers. Then mean (9,) and upper triangle of m2 (45,) of the filters, the same of the scaled filters, and
-    counts, int64 (9, COLUMNS), of the scaled filters' DCT coefficients. What ends in `_at` is scratch memory.
+    counts, int64 (9, COLUMNS), of the scaled filters' DCT coefficients. Names that end in `_at` are scratch memory.
     """
     filters, counts = _carray(pointer, (count, SIZE)), _carray(histogram, (SIZE, COLUMNS))
     columns, peaks = _carray(columns_at, (SIZE, BLOCK)), _carray(peaks_at, BLOCK)
@@ -328,10 +329,10 @@ def weighted_sum(  # noqa: PLR0917  # as above
 
 
 def nearest_fit(logs: Any, count: int, alphas: Any, result: Any) -> None:
-    """result[0] = which lower end has the fit of smallest Kolmogorov-Smirnov distance, the first of equals.
+    """result[0] = index of the lower end whose fit has the smallest Kolmogorov-Smirnov distance; the first of equals.
 
-    logs: `count` ascending logarithms; alphas: count - 1 exponents. A fit is left as soon as it is farther away than
-    the best one so far.
+    logs: `count` ascending logarithms; alphas: count - 1 exponents. A fit is abandoned as soon as its distance exceeds
+    the best one.
     """
     best, found = np.inf, 0
     for first in range(count - 1):
@@ -359,11 +360,11 @@ _TYPES: Final = {
     "*h": _pointer(types.int32),
     "*u": _pointer(types.uint32),
 }
-"""What the letters of `kernels.LOOPS` mean."""
+"""The types for the letters of `LOOPS`."""
 
 
 def compiled() -> dict[str, tuple[str, bytes]]:
-    """Each loop's machine code for this CPU: the name of its entry, and an object file that holds it."""
+    """Each loop's machine code for this CPU: the name of its entry point, and an object file."""
     found = {}
     for name, arguments in LOOPS.items():
         signature = tuple(_TYPES[letter] for letter in arguments.split())

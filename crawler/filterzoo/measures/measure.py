@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from filterzoo.measures.statistics import Moments
 
 _WORTH_A_GPU: Final = 2**17
-"""Smallest layer that is measured on the GPU: below, launching its kernels takes longer than a CPU core does."""
+"""Smallest layer that is measured on the GPU: for smaller ones, launching kernels takes longer than a CPU core."""
 _SIGNS_OF_A_GPU: Final = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))
-"""Device files of GPU drivers that torch supports on Linux: without any, torch need not be loaded."""
+"""Device files of GPU drivers that torch supports on Linux: if there are none, torch is not loaded."""
 
 
 class Measurer:
     """Measures layers on one device."""
 
     def __init__(self, device: Device = "auto") -> None:
-        """Choose the device; `auto` is CUDA where torch sees a GPU.
+        """Choose the device; `auto` is CUDA if torch sees a GPU.
 
         Raises:
-            StartError: `cuda` was asked for and torch sees no GPU.
+            StartError: `cuda` was requested and torch sees no GPU.
         """
         may_have = device == "cuda" or (device == "auto" and any(sign.exists() for sign in _SIGNS_OF_A_GPU))
         self.device = "cuda" if may_have and _torch_sees_a_gpu() else "cpu"
@@ -56,8 +56,8 @@ class Measurer:
 def measure_weights(weights: Floats, groups: int | None = 1, kind: Kind = Kind.CONV) -> LayerMeasure:
     """The measures that `docs/measures.md` defines, over a layer's finite filters, on one CPU core.
 
-    With one thread of arithmetic equal weights give equal bytes. Beside the layer a few tiles of products are in
-    memory; of a layer with a NaN or Inf also its finite filters.
+    With one arithmetic thread, equal weights give equal bytes. Besides the layer, a few tiles of products are in
+    memory, and for a layer with a NaN or Inf also its finite filters.
 
     Args:
         weights: float32, (out, in/groups, *kernel), C order; only read.
@@ -118,7 +118,7 @@ def finite_filters(filters: Floats) -> tuple[Floats, FilterCounts]:
 
 
 def largest(filters: Floats) -> float:
-    """The largest absolute value of C-ordered float32 numbers, NaN or Inf if one is; 0.0 without any."""
+    """The largest absolute value of C-ordered float32 numbers, NaN or Inf if there is one; 0.0 for an empty array."""
     bits = np.array([largest_bits(filters.reshape(-1).view(np.uint32))], np.uint32)
     return float(bits.view(np.float32)[0])
 

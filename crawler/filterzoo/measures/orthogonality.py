@@ -1,4 +1,4 @@
-"""How far the filters of a layer point in different directions: one minus the mean absolute cosine of its rows."""
+"""Orthogonality of a layer's filters: one minus the mean absolute cosine of its rows."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ if TYPE_CHECKING:
     from filterzoo.layers.layer import Doubles, Floats
 
 _ROWS: Final = 256
-"""Rows of a tile. Only tiles on and above the diagonal are multiplied: small ones save work, large ones run faster."""
+"""Rows of a tile. Only tiles on and above the diagonal are multiplied: small tiles save work, large ones are faster."""
 _NUMBERS: Final = 2**21
-"""Numbers of one operand at most: what bounds the memory, whatever the layer's shape."""
+"""Most numbers of one operand: this bounds the memory for any shape of a layer."""
 FEW_ROWS: Final = 16
-"""Rows of a group below which matrix products are not worthwhile."""
+"""Fewest rows of a group for which matrix products are worthwhile."""
 MAX_PAIRS: Final = 2**28
 """Most ordered pairs of rows that are compared, in all groups (16,384 rows of one group) ..."""
 MAX_PRODUCTS: Final = 2**40
-"""... and most products for them (pairs times numbers of a row): a minute of a slow core. Beyond either the measure is
-None: time grows with the square of the rows, and a sample of the pairs would be another measure."""
+"""... and most multiplications for them (pairs times numbers of a row): a minute of a slow core. Beyond either limit
+the measure is None, since time grows with the square of the rows and a sample of pairs would be another measure.
+"""
 
 
 def pairs_to_compare(shape: tuple[int, ...], groups: int) -> tuple[int, int, int] | None:
-    """(groups, rows of one, numbers of a row) of a layer's shape; None where there is nothing, or too much."""
+    """(groups, rows of a group, numbers of a row) of a layer's shape; None if there are no pairs, or too many."""
     out, size = shape[0], int(np.prod(shape))
     if out <= groups or size == 0:
         return None
@@ -39,8 +40,8 @@ def orthogonality(weights: Floats, groups: int, products: Doubles | None = None,
 
     weights: finite float32 (out, in/groups, *kernel); a row is the flattened `weights[o]`. None without such a pair,
     or with more than `MAX_PAIRS` of them or `MAX_PRODUCTS` products.
-    products: float64 (out, out), for one group: on and above its diagonal it takes the products of the rows divided by
-    `peak`, which other measures need as well. It stays as it is where the result is None.
+    products: float64 (out, out), for one group: on and above its diagonal it receives the products of the rows divided
+    by `peak`, which other measures need as well. It is unchanged if the result is None.
     Gavrikov & Keuper, CVPR 2022, except that depthwise rows, which see different inputs, are not compared.
     """
     shape = pairs_to_compare(weights.shape, groups)
@@ -59,12 +60,12 @@ def _absolute_cosines(rows: Floats, kept: Doubles | None, peak: float) -> tuple[
     """(m, k) -> sum of abs(cosine) over the ordered pairs of different rows, and their number."""
     side = max(1, min(_ROWS, len(rows), _NUMBERS // rows.shape[1]))
     peaks = np.maximum(rows.max(axis=1), -rows.min(axis=1))
-    # Divided by its largest number, no row's squares overflow or vanish, whatever the layer's magnitude.
+    # Each row is divided by its largest number, so that squares neither overflow nor underflow.
     divisors: Floats = np.where(peaks == 0, np.float32(1), peaks)[:, None]
     inverse = np.empty(len(rows))
     scales = divisors.astype(np.float64) / peak
     total = 0.0
-    # From the last tile up: the product of a tile with itself gives its rows' lengths, for the tiles that follow.
+    # From the last tile up: a tile's product with itself yields the lengths of its rows, which later tiles need.
     for i in reversed(range(0, len(rows), side)):
         left = rows[i : i + side] / divisors[i : i + side]
         for j in range(i, len(rows), side):

@@ -24,7 +24,7 @@ _SMALL: Final = 600.0
 LARGEST_IN_LOOPS: Final = 160
 """Rows of a Gram matrix up to which the loops of `eigenvalue_loops` are faster than LAPACK."""
 FEWEST_VALUES: Final = 50
-"""Singular values from which on the power law is fitted, as WeightWatcher's default has it."""
+"""Fewest singular values for which the power law is fitted, as by WeightWatcher's default."""
 _SMALL_VALUE: Final = 1e-5
 """Eigenvalues below this share of the largest are small: others are changed by float32 products by 1 % at most ..."""
 _FEW: Final = 1 / 16
@@ -32,12 +32,12 @@ _FEW: Final = 1 / 16
 _ROWS: Final = 4096
 """Rows converted to float64 at a time."""
 _NUMBERS: Final = 2**21
-"""Numbers of such rows at most."""
+"""Most numbers of such rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spectrum:
-    """Of the singular values s of W as (out, in/groups * kernel), largest first; None where undefined.
+    """Measures of the singular values s of W as (out, in/groups * kernel), largest first; None if undefined.
 
     spectral_norm: s[0]. stable_rank: sum s^2 / s[0]^2. effective_rank: exp of the entropy of s / sum s (Roy & Vetterli
     2007). power_law_alpha: of s^2, see `power_law_alpha`.
@@ -92,7 +92,7 @@ def cost_of_others(shape: tuple[int, ...], groups: int) -> float:
 
 
 def eigenvalues(weights: Floats, peak: float, products: Doubles | None = None) -> Doubles:
-    """Of the smaller Gram matrix of finite float32 (out, in/groups, *kernel), divided by `peak`: ascending.
+    """Ascending eigenvalues of the smaller Gram matrix of finite float32 (out, in/groups, *kernel) divided by `peak`.
 
     products: float64 (out, out), on and above the diagonal the float32 products of rows that were divided by `peak`, if
     they were computed. They are not taken where they `lose_digits`.
@@ -148,11 +148,11 @@ def spectrum(ascending: Doubles, peak: float, l2_norm: float) -> Spectrum:
 
 
 def power_law_alpha(squares: Doubles) -> float | None:
-    """The exponent of the power law that fits the upper end of a spectrum best, as WeightWatcher 0.7.7 fits it.
+    """The exponent of the power law that best fits the upper end of a spectrum, as in WeightWatcher 0.7.7.
 
     squares: positive eigenvalues of W W^T, in any order. For each of them but the largest as the lower end x, alpha is
-    the maximum likelihood estimate 1 + n / sum ln(value / x) over the n values from x on (Clauset et al. 2009); the one
-    of smallest Kolmogorov-Smirnov distance is taken. None below FEWEST_VALUES values, or where all are equal.
+    the maximum likelihood estimate 1 + n / sum ln(value / x) over the n values from x on (Clauset et al. 2009); the fit
+    with the smallest Kolmogorov-Smirnov distance is taken. None below FEWEST_VALUES values, or if all are equal.
     """
     values = np.sort(squares)
     if len(values) < FEWEST_VALUES or values[0] == values[-1]:
@@ -167,7 +167,7 @@ def power_law_alpha(squares: Doubles) -> float | None:
 
 
 def _nonzero(squares: Doubles) -> Doubles:
-    """Without those that are zero but for rounding: a product of float32 numbers carries no more."""
+    """The squares without those that are zero up to the rounding of float32 products."""
     limit = float(squares.max()) * len(squares) * float(np.finfo(np.float32).eps) ** 2
     found: Doubles = squares[squares > limit]
     return found

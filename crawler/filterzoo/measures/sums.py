@@ -24,7 +24,7 @@ _SPARSE: Final = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilterCounts:
-    """n_finite counts filters, nan_count and inf_count numbers; peak: the largest magnitude among finite filters."""
+    """n_finite counts filters; nan_count and inf_count count numbers. peak: the largest magnitude in finite filters."""
 
     n_finite: int
     nan_count: int
@@ -67,7 +67,7 @@ def sums_of(filters: Floats, peak: float, *, with_statistics: bool) -> Sums:
 
 
 def sparse_limit(peak: float) -> float:
-    """The smallest float32 that is not below peak / 100, so that comparing float32 with it is exact; Inf for peak 0."""
+    """The smallest float32 not below peak / 100, so that comparison with float32 is exact; Inf for peak 0."""
     if peak == 0:
         return math.inf
     limit = np.float32(peak / _SPARSE)

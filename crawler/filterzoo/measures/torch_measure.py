@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from filterzoo.measures.statistics import Moments
 
 _BLOCK_NUMBERS: Final = {"cpu": 8192 * 9, "cuda": 2**20 * 9}
-"""Numbers measured at a time: as many as fit in the L2 cache, or fill a GPU. Fixed, since sums are rounded by block."""
+"""Numbers measured at a time: as many as fit in the L2 cache, or fill a GPU. Fixed, because rounding depends on it."""
 _GRAM_NUMBERS: Final = 2**24
 """Numbers converted to float64 at a time."""
 
@@ -35,7 +35,7 @@ def measure_weights(
     device: str,
     block_numbers: int | None = None,
 ) -> LayerMeasure:
-    """See `measures.measure.measure_weights`; within the tolerances of docs/measures.md of what it gives.
+    """See `measures.measure.measure_weights`; results agree with it within the tolerances of docs/measures.md.
 
     The device holds a copy of the layer, and a few blocks of about `block_numbers` numbers at a time (None: the
     device's default). `device="cpu"` is for tests.
