@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from filterzoo.errors import Reason, Refused
 
-# Not `ipaddress.is_global`: it also closes documentation and benchmark ranges, which reach nobody's machines.
+# Not `ipaddress.is_global`: it also excludes documentation and benchmark ranges, which belong to no machine.
 _INSIDE = tuple(
     ipaddress.ip_network(network)
     for network in (
@@ -39,8 +39,8 @@ PRIVATE = "the address lies inside this machine's networks; if it is yours, allo
 class AddressPolicy:
     """Decides for every URL, redirects included, whether it may be requested.
 
-    allow_private: addresses of this machine and its networks too. trusted: host names from the user, or from an index
-    the user trusts; they may be on a private network. hosts: called with a host name, False forbids it.
+    allow_private: also allow addresses of this machine and its networks. trusted: host names from the user, or from an
+    index the user trusts; they may be on a private network. hosts: called with a host name, False forbids it.
     """
 
     allow_private: bool = False
@@ -48,7 +48,7 @@ class AddressPolicy:
     hosts: Callable[[str], bool] | None = None
 
     def trusting(self, *urls: str) -> AddressPolicy:
-        """The same policy, but the hosts of these URLs are the user's own choice."""
+        """The same policy, with the hosts of these URLs trusted."""
         return replace(self, trusted=self.trusted | {host_of(url) for url in urls})
 
     def check(self, url: str) -> None:
@@ -74,14 +74,14 @@ def is_http(url: str) -> bool:
     """Whether it is an http or https address with a host."""
     try:
         parts = urlsplit(url)
-        _ = parts.port  # raises for one that no connection has
+        _ = parts.port  # raises for an invalid port
         return parts.scheme.lower() in {"http", "https"} and _is_host(parts.hostname or "") and url.isprintable()
     except ValueError:
         return False
 
 
 def _is_host(name: str) -> bool:
-    """Whether it may be the name or the address of a machine (RFC 1123, 2.1), of any alphabet."""
+    """Whether it may be the name or the address of a host (RFC 1123, 2.1), in any script."""
     labels = name.rstrip(".").split(".")
     return bool(name) and len(name) <= 253 and all(0 < len(label) <= 63 for label in labels)
 
@@ -110,7 +110,7 @@ def shown(url: str) -> str:
 
 
 def is_inside(address: str) -> bool:
-    """Whether an IP address is this machine, its link, or a private or multicast network. Names are not."""
+    """Whether it is a loopback, link-local, private or multicast IP address; False for names."""
     try:
         ip = ipaddress.ip_address(address.split("%", maxsplit=1)[0])
     except ValueError:
@@ -130,7 +130,7 @@ def uses_proxy(url: str) -> bool:
 
 
 def _addresses(url: str, host: str) -> list[str]:
-    """The IP addresses of a URL's host; none where a proxy will resolve it, or it does not resolve."""
+    """The IP addresses of a URL's host; none if a proxy resolves it, or it does not resolve."""
     try:
         return [str(ipaddress.ip_address(host))]
     except ValueError:

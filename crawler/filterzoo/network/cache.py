@@ -30,12 +30,12 @@ DEFAULT_BYTES = 50_000_000_000
 
 
 def default_folder() -> Path:
-    """FILTERZOO_CACHE, or the user's cache folder for filterzoo as the system has it."""
+    """FILTERZOO_CACHE, or the system's cache folder of the user for filterzoo."""
     return Path(os.environ.get("FILTERZOO_CACHE") or platformdirs.user_cache_dir("filterzoo", appauthor=False))
 
 
 def raise_failed_write(error: OSError) -> None:
-    """StorageFailed where the cache's disk is full or fails; other errors are left to the caller."""
+    """StorageFailed if the cache's disk is full or fails; other errors are left to the caller."""
     raise_disk_trouble(error, "the cache of downloads")
     if error.errno == errno.EIO:
         raise StorageFailed(f"the cache of downloads cannot be written to: {error.strerror}; see its disk") from error
@@ -43,7 +43,7 @@ def raise_failed_write(error: OSError) -> None:
 
 @contextlib.contextmanager
 def _writing() -> Iterator[None]:
-    """`raise_failed_write` of what fails inside."""
+    """Apply `raise_failed_write` to errors in the block."""
     try:
         yield
     except OSError as error:
@@ -58,7 +58,7 @@ class CacheEntry:
     sha256: str
     etag: str | None = None
     kept: float = 0.0
-    """When its download ended, in seconds since 1970."""
+    """Time of the download's end, in seconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Partial:
 
     @property
     def length(self) -> int:
-        """Bytes there are."""
+        """Number of bytes received so far."""
         return self.path.stat().st_size if self.path.exists() else 0
 
 
@@ -119,7 +119,7 @@ class Cache:
 
     @_writing()
     def lock(self, key: str) -> FileLock:
-        """A lock for work on one key, between threads and processes; it ends with its process."""
+        """A lock for work on one key, between threads and processes; released when its process ends."""
         path = self._path("locks", key)
         path.parent.mkdir(parents=True, exist_ok=True)
         return file_lock(path)
@@ -164,7 +164,7 @@ class Cache:
 
     @_writing()
     def remember(self, key: str, entry: CacheEntry) -> None:
-        """Store the content that a key names."""
+        """Store the entry of a key."""
         path = self._path("keys", key)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(f".{os.getpid()}")
@@ -195,7 +195,7 @@ class Cache:
         return self.folder / kind / hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
     def _make_room(self) -> None:
-        """Remove the files unused for longest until the rest fits; those in use stay."""
+        """Remove the least recently used files until the rest fits; files in use stay."""
         entries = []
         for path in (self.folder / "files").glob("*/*"):
             try:
@@ -213,9 +213,9 @@ class Cache:
 
 @_writing()
 def append(partial: Partial, parts: Iterable[bytes], digest: hashlib._Hash) -> str:
-    """Add bytes to a partial download and sync them; `digest` of them all, as hex.
+    """Append bytes to a partial download and sync them; returns the hex digest of the whole download.
 
-    StorageFailed when the disk is full or fails, Refused when the cache cannot be written to otherwise.
+    StorageFailed if the disk is full or fails, Refused if the cache cannot be written to for other reasons.
     """
     with partial.path.open("ab") as file:
         for part in parts:

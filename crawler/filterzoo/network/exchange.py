@@ -1,7 +1,7 @@
-"""One request and its response in progress: its deadline, least speed, and allowed addresses.
+"""One request and its response in progress: its deadline, minimum speed, and allowed addresses.
 
-A timeout for the next byte does not bound a response that trickles. So the bounds are enforced where bytes are read
-(`network.connections`): over headers, body, chunk framing and informational responses alike.
+A timeout for the next byte does not bound a response that arrives byte by byte. So the limits are enforced where bytes
+are read (`network.connections`): for headers, body, chunk framing and informational responses.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_HEAD = 1 << 20
 
 
 class Exchange:
-    """The bounds of one request of this thread, and the progress of its response."""
+    """The limits of one request of this thread, and the progress of its response."""
 
     def __init__(
         self, shown: str, patience: Patience, check_address: Callable[[str], None] | None, now: Callable[[], float]
@@ -34,7 +34,7 @@ class Exchange:
         self._waited = 0.0
         self._bytes = 0
         self.check_address = check_address
-        """Refuses forbidden IP addresses; None where a proxy is used."""
+        """Refuses forbidden IP addresses; None if a proxy is used."""
 
     def begin_body(self, length: int | None) -> None:
         """The headers are complete; `length` is their Content-Length."""
@@ -43,13 +43,13 @@ class Exchange:
         self._end = self._now() + self._patience.overall + (length or 0) / self._patience.overall_rate
 
     def read(self, read: Callable[[float | None], bytes], timeout: float | None) -> bytes:
-        """The result of `read` within `timeout` seconds and the bounds; raises where a bound is exceeded."""
+        """The result of `read` within `timeout` seconds and the limits; raises if a limit is exceeded."""
         deadline = None if timeout is None else self._now() + timeout
         while True:
             begin = self._now()
             left = min(self._end, self._end if deadline is None else deadline) - begin
             if left <= 0:
-                raise self._late() if self._end <= begin else httpcore.ReadTimeout("nothing came for too long")
+                raise self._timeout_error() if self._end <= begin else httpcore.ReadTimeout("nothing came for too long")
             if not self._in_head:
                 left = min(left, max(0.01, self._patience.window - self._waited))
             data = None
@@ -69,8 +69,8 @@ class Exchange:
                 raise httpcore.ReadTimeout(f"less than {self._patience.rate / 1000:.0f} KB a second came")
             self._waited, self._bytes = 0.0, 0
 
-    def _late(self) -> Exception:
-        """A response that never starts is transient; one that trickles, or an endless body, is not."""
+    def _timeout_error(self) -> Exception:
+        """The error for a slow response: transient if it never starts; permanent if it is too slow or endless."""
         if self._in_head and not self._bytes:
             return httpcore.ReadTimeout("no answer came")
         what = "head of the answer" if self._in_head else "answer"

@@ -1,7 +1,7 @@
-"""A circuit breaker for hosts: one that is down is not asked for a while, so that it costs a crawl minutes, not days.
+"""A circuit breaker for hosts: no requests go to a failing host for a while, so that it costs minutes, not days.
 
-All processes of a crawl share a folder that counts the failed requests in a row for each host. Any response, even "not
-found", resets the count.
+All processes of a crawl share a folder that counts the consecutive failed requests to each host. Any response, even
+"not found", resets the count.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from filterzoo.network.addresses import origin_of
 from filterzoo.network.locks import file_lock
 
 AWAY_AFTER = 15
-"""Requests in a row that failed: three with all their retries."""
+"""Consecutive failed requests after which a host counts as down: three requests with all their retries."""
 REST = 900.0
-"""Seconds until one request tries the host again; earlier requests are left to the next run."""
+"""Seconds until one request tries the host again; other requests are left to the next run."""
 
 
 class _Note(NamedTuple):
-    """failures: in a row. until: the host is not asked before, seconds since 1970. asked: it asked for that itself."""
+    """failures: in a row. until: time of the next request, in seconds since 1970. asked: the host requested it."""
 
     failures: int = 0
     until: float = 0.0
     asked: bool = False
 
     def holds(self, now: float) -> bool:
-        """Whether the host is to be left alone now. A rest that is too long: the clock went back."""
+        """Whether no request may be sent now. A pause that is too long is ignored: the clock was set back."""
         return now < self.until and (self.asked or self.until - now <= REST)
 
 
 @dataclass(frozen=True, slots=True)
 class HostHealth:
-    """Notes in `folder`, one file for each origin (scheme, host, port), for the processes of one crawl."""
+    """The breaker's state in `folder`, one file per origin (scheme, host, port), for the processes of one crawl."""
 
     folder: Path
 

@@ -1,9 +1,9 @@
-"""A file on a web server, read by byte ranges and pinned to the version that was there first.
+"""A file on a web server, read by byte ranges and pinned to the version of the first response.
 
 No byte is requested twice: received bytes are kept until the file is closed (`network.held`). Ranges announced by
-`will_read` are fetched in few requests (`network.ranges`), several in parallel, while the first bytes are already read.
-Formats read their indexes in small steps, so a small read that was not announced fetches more than it needs, within a
-bound.
+`will_read` are fetched in few requests (`network.ranges`), several in parallel, and reading starts with the first
+bytes. Formats read their indexes in small steps, so a small read that was not announced fetches more than it needs,
+within a limit.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Version:
 
 
 def strong_etag(response: httpx.Response) -> str | None:
-    """The ETag, if it promises equal bytes."""
+    """The ETag, if it is a strong one, which guarantees equal bytes."""
     etag = str(response.headers.get("etag", ""))
     return etag if re.fullmatch(r'"[\x21\x23-\x7e]*"', etag) else None
 
@@ -53,7 +53,7 @@ def linked_sha256(response: httpx.Response) -> str | None:
 
 
 def ranged_version(response: httpx.Response, offset: int) -> Version | None:
-    """The version a 206 answer is of; None unless it starts at `offset`, states the size, and is not encoded."""
+    """The version of a 206 response; None unless it starts at `offset`, states the size, and is not encoded."""
     match = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", "").strip().lower())
     encoded = response.headers.get("content-encoding", "identity").lower() != "identity"
     if match is None or encoded:
@@ -65,7 +65,7 @@ def ranged_version(response: httpx.Response, offset: int) -> Version | None:
 
 
 def range_end(response: httpx.Response) -> int:
-    """One past the last byte a 206 answer with a good Content-Range brings."""
+    """The end (exclusive) of the byte range of a 206 response with a valid Content-Range."""
     match = _CONTENT_RANGE.fullmatch(response.headers["content-range"].strip().lower())
     return int(match[2]) + 1 if match else 0
 
@@ -73,8 +73,8 @@ def range_end(response: httpx.Response) -> int:
 class HttpFile(RandomAccessFile):
     """A remote file, read by one thread.
 
-    `head`: its first bytes and version; `location`: the address after redirects; `scratch`: makes the unnamed file for
-    received bytes.
+    `head`: its first bytes and version; `location`: the address after redirects; `scratch`: creates the unnamed file
+    for received bytes.
     """
 
     is_remote = True
@@ -110,14 +110,14 @@ class HttpFile(RandomAccessFile):
             self._held.add(slot)
 
     def read(self, offset: int, length: int) -> bytes:
-        """See `RandomAccessFile.read`; Refused (changed) when the server has another version by now."""
+        """See `RandomAccessFile.read`; Refused (changed) if the server now has another version."""
         self.check_bounds(offset, length)
         buffer = bytearray(length)
         self.read_into(offset, memoryview(buffer))
         return bytes(buffer)
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        """See `RandomAccessFile.read_into`; Refused (changed) when the server has another version by now."""
+        """See `RandomAccessFile.read_into`; Refused (changed) if the server now has another version."""
         self.check_bounds(offset, len(buffer))
         wanted = ByteRange(offset, offset + len(buffer))
         for part in self._held.missing(wanted):
@@ -129,7 +129,7 @@ class HttpFile(RandomAccessFile):
             slot.read_into(begin, buffer[begin - offset : end - offset])
 
     def will_read(self, byte_ranges: Sequence[tuple[int, int]]) -> None:
-        """See `RandomAccessFile.will_read`: starts to fetch missing bytes, in the order of reading."""
+        """See `RandomAccessFile.will_read`: starts to fetch missing bytes in reading order."""
         inside = [ByteRange(at, at + n) for at, n in byte_ranges if at >= 0 and n > 0 and at + n <= self.size]
         for byte_range in requests_for(inside, self._held.missing):
             if self._pool is None:
@@ -163,7 +163,7 @@ class HttpFile(RandomAccessFile):
         self._held.add(slot)
 
     def _fetch(self, slot: Slot) -> None:
-        """Fill a slot from the address after redirects; such addresses expire and are then renewed by one request."""
+        """Fill a slot from the address after redirects; such addresses expire, and one request renews them."""
         location = self._location
         if location == self.url:
             self._fetch_from(self.url, slot)
@@ -178,7 +178,7 @@ class HttpFile(RandomAccessFile):
             self._fetch_from(self.url, slot)
 
     def _has_fetched(self, location: str, slot: Slot) -> bool:
-        """Fill a slot from a signed address; False where that has expired (received bytes stay in the slot)."""
+        """Fill a slot from a signed address; False if it has expired (received bytes stay in the slot)."""
         try:
             self._fetch_from(location, slot)
         except Refused as refusal:
@@ -187,7 +187,7 @@ class HttpFile(RandomAccessFile):
         return slot.is_full
 
     def _fetch_from(self, url: str, slot: Slot) -> None:
-        """Fill a slot; a retry continues where the connection broke."""
+        """Fill a slot; a retry continues after the received bytes."""
 
         def attempt() -> None:
             self._check_open()
@@ -214,7 +214,7 @@ class HttpFile(RandomAccessFile):
             raise Refused(Reason.FETCH_FAILED, "the file was closed while it was fetched", shown(self.url))
 
     def _check(self, response: httpx.Response, start: int, end: int) -> None:
-        """Refused (changed) for another version, Transient for an answer that is not the range asked for."""
+        """Refused (changed) for another version, Transient for a response with another byte range than requested."""
         etag, modified = strong_etag(response), response.headers.get("last-modified")
         if response.status_code != 206:
             same = etag == self.version.etag if self.version.etag else modified == self.version.modified
@@ -229,7 +229,7 @@ class HttpFile(RandomAccessFile):
 
 
 class _ReadAhead:
-    """The size of the read-ahead, which shrinks with every byte that was read ahead in vain."""
+    """The size of the read-ahead, which shrinks with every byte that was read ahead and not used."""
 
     def __init__(self) -> None:
         self._budget = READ_AHEAD_BUDGET
@@ -237,7 +237,7 @@ class _ReadAhead:
         self._last_unasked = 0
 
     def length(self, part: ByteRange) -> int:
-        """How many bytes after `part` to fetch with it."""
+        """The number of bytes to fetch after `part`."""
         if part.begin == self._last.end:
             self._budget += self._last_unasked  # the read-ahead was used
             self._last_unasked = 0
@@ -245,7 +245,7 @@ class _ReadAhead:
         return max(0, most - part.length)
 
     def took(self, fetched: ByteRange, part: ByteRange) -> None:
-        """Note what was fetched for `part`."""
+        """Record the byte range that was fetched for `part`."""
         self._last = fetched
         self._last_unasked = fetched.end - part.end
         self._budget -= self._last_unasked

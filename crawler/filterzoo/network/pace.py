@@ -11,20 +11,21 @@ from typing import Protocol
 from filterzoo.network.locks import file_lock
 
 LONGEST = 60.0
-"""Longest pause in seconds; a longer one in a note comes from a wrong clock."""
+"""Longest pause in seconds; a longer stored one means that a clock is wrong."""
 
 
 class Pace(Protocol):
     """Keeps requests to a host apart."""
 
     def wait(self, host: str, interval: float, now: Callable[[], float], sleep: Callable[[float], None]) -> None:
-        """Return when the next request to `host` may start, and note that another may `interval` seconds later.
+        """Return when the next request to `host` may start; the following one may start `interval` seconds later.
 
-        host: a name of our own table, since it becomes a file's name. now: seconds since the epoch, as processes share.
+        host: a name from `network.hosts`, because it becomes a file name. now: seconds since 1970, which processes
+        share.
         """
 
     def hold(self, host: str, seconds: float, now: Callable[[], float]) -> None:
-        """Allow no request to `host` for that long, at most `LONGEST`."""
+        """Allow no request to `host` for `seconds`, at most `LONGEST`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class FilePace(Pace):
 
 
 def _noted(note: Path) -> float:
-    """The time in a note; 0 where there is no readable one."""
+    """The stored time; 0 if there is no readable file."""
     try:
         time = float(note.read_text("ascii"))
     except (OSError, ValueError):

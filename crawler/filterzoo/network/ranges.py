@@ -1,4 +1,4 @@
-"""Merges byte ranges of a remote file into requests, weighing the cost of a request against that of a gap."""
+"""Merges byte ranges of a remote file into requests, by the cost of a request and that of a gap."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ByteRange:
 
     @property
     def length(self) -> int:
-        """How many there are."""
+        """The number of bytes."""
         return self.end - self.begin
 
 
@@ -39,10 +39,10 @@ Missing = Callable[[ByteRange], list[ByteRange]]
 
 
 def requests_for(wanted: Sequence[ByteRange], missing: Missing) -> list[ByteRange]:
-    """The requests that cover the missing parts of `wanted`, in the order of reading, without any byte twice.
+    """The requests that cover the missing parts of `wanted`, in reading order, each byte once.
 
-    Neighbours become one request where the gap between them costs less than a request. The shortest gaps are bridged
-    first, which saves the most requests for the slack there is.
+    Neighbours become one request if the gap between them costs less than a request. The shortest gaps are bridged
+    first, which saves the most requests within the allowed slack.
     """
     parts = [part for run in merged(wanted) for part in missing(run)]
     joined = _bridged(parts, missing)
@@ -71,7 +71,7 @@ def _bridged(parts: list[ByteRange], missing: Missing) -> list[ByteRange]:
     for gap in sorted(gaps, key=lambda gap: gap.length):
         if gap.length > min(REQUEST_COST, slack):
             break
-        # Bytes that are present would be fetched twice.
+        # Do not fetch bytes again that are present.
         if gap.length == 0 or missing(gap) == [gap]:
             bridged.add(gap)
             slack -= gap.length
@@ -79,7 +79,7 @@ def _bridged(parts: list[ByteRange], missing: Missing) -> list[ByteRange]:
 
 
 def _in_reading_order(pieces: list[ByteRange], wanted: Sequence[ByteRange]) -> list[ByteRange]:
-    """The pieces by the first of the wanted byte ranges that needs them."""
+    """The pieces, ordered by the first wanted byte range that needs them."""
     begins = [piece.begin for piece in pieces]
     ranked: dict[int, ByteRange] = {}
     for byte_range in wanted:

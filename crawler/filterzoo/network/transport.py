@@ -31,9 +31,9 @@ MAX_WAIT = 300.0
 """Seconds; a server that asks for a longer pause is not retried in this run."""
 SLOW_START = 60.0
 SLOWEST = 4_096.0
-"""Bytes a second, after SLOW_START seconds; a slower answer counts as broken."""
+"""Bytes a second, after SLOW_START seconds; a slower response counts as broken."""
 BLOCKED = 60.0
-"""Seconds without requests after a host has rejected unusual traffic."""
+"""Seconds without requests after a host rejected unusual traffic."""
 
 MAX_PAGE = 262_144
 """Bytes of an HTML page that are read to recognise it."""
@@ -41,7 +41,7 @@ MAX_PAGE = 262_144
 _TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 _REASONS = {
     401: (Reason.GATED, "the server asks for a login"),
-    # The host gives no reason: a missing agreement or a rate limit. A later retry will show.
+    # The host gives no reason: it may be a missing agreement or a rate limit. A later retry distinguishes them.
     403: (Reason.FETCH_FAILED, "the server does not let us read it now"),
     404: (Reason.REMOVED, "not found"),
     410: (Reason.REMOVED, "gone"),
@@ -67,7 +67,7 @@ class Transport:
     policy: AddressPolicy
     clocks: Clocks
     headers: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
-    """Secret headers by the one origin (scheme, host and port) they are sent to; no redirect takes them elsewhere."""
+    """Secret headers by the origin (scheme, host and port) that they are sent to; redirects do not forward them."""
     redirects: tuple[str, ...] | None = None
     """Patterns of hosts that may be redirected to, besides the host itself and its storage; None for any."""
     pace: Pace | None = None
@@ -76,7 +76,7 @@ class Transport:
     """The manifest's User-Agent; None for the project's name and address."""
     patience: Patience = field(default_factory=Patience)
     health: HostHealth | None = None
-    """The circuit breaker for hosts; None for none."""
+    """The circuit breaker for hosts; None to do without."""
 
     def retrying(self, url: str, action: Callable[[], Result]) -> Result:
         """The result of `action`, tried again while it raises `Transient`; then Refused (fetch_failed)."""
@@ -123,7 +123,7 @@ class Transport:
             raise self._secrets.hide(failed) from error
 
     def body(self, response: httpx.Response, *, raw: bool = False) -> Iterator[bytes]:
-        """The body in pieces, decoded unless `raw`; Transient when it comes too slowly."""
+        """The body in pieces, decoded unless `raw`; Transient if it arrives too slowly."""
         start, length = self.clocks.monotonic(), 0
         encodings = "" if raw else response.headers.get("content-encoding", "")
         for part in decoded(response.iter_raw(), encodings, shown(str(response.url))):
@@ -142,7 +142,7 @@ class Transport:
             if self.health is not None:
                 self.health.check(url, self.clocks.now())
             self._keep_pace(rules_of(url))
-            sent = self._introduction() | dict(headers) | dict(self.headers.get(origin_of(url), {}))
+            sent = self._user_agent_header() | dict(headers) | dict(self.headers.get(origin_of(url), {}))
             with (
                 under_way(shown(url), self.patience, self._address_check(url)) as exchange,
                 self._answer(url, sent) as response,
@@ -186,7 +186,7 @@ class Transport:
         return status in _TRANSIENT_STATUS or rules_of(str(response.url)).is_limit(status, response.headers)
 
     def _asked_pause(self, response: httpx.Response) -> float | None:
-        """Seconds that the answer asks to wait."""
+        """The pause in seconds that the response requests."""
         asked = (
             self._retry_after(response),
             rules_of(str(response.url)).wait(response.headers, self.clocks.now()),
@@ -212,7 +212,7 @@ class Transport:
         return behind
 
     def _check_redirect(self, rules: Host, url: str, target: str) -> None:
-        """Refused unless to the same host, its storage, or a host the source declares, or from one the user named."""
+        """Refused unless it leads to the same host, its storage or a declared host, or starts at a trusted host."""
         host = host_of(target)
         if matches(host, rules.logins):
             raise Refused(Reason.GATED, "the server asks for a login", shown(url))
@@ -230,7 +230,7 @@ class Transport:
                 break
         return page.decode("utf-8", "replace")
 
-    def _introduction(self) -> dict[str, str]:
+    def _user_agent_header(self) -> dict[str, str]:
         return {"User-Agent": self.user_agent} if self.user_agent else {}
 
     @property
@@ -238,7 +238,7 @@ class Transport:
         return Secrets(self.headers)
 
     def _address_check(self, url: str) -> Callable[[str], None] | None:
-        """The check of each IP address before a connection for `url`; none for a proxy, which the user chose."""
+        """The check of each IP address before a connection for `url`; None for a proxy, which the user chose."""
         return None if uses_proxy(url) else lambda address: self.policy.check_peer(url, address)
 
     def _check_peer(self, url: str, response: httpx.Response) -> None:
