@@ -57,7 +57,7 @@ class RunningMetrics:
         self._nodes: set[str] = set()
 
     def update(self, run: CrawlRun, running: Running) -> None:
-        """Write them every `PERIOD` seconds, and when nodes come or go. A disk that fails stops no crawl."""
+        """Write them every `PERIOD` seconds, and when nodes come or go. A disk failure does not stop the crawl."""
         if self._clock() < self._written + PERIOD and running.nodes.keys() == self._nodes:
             return
         self._written, self._nodes = self._clock(), set(running.nodes)
@@ -80,7 +80,7 @@ class RunningMetrics:
 
 
 def _sources(registry: CollectorRegistry, summary: Summary) -> None:
-    """Whether each source could be listed to its end, and when it last could."""
+    """Whether each source was listed to its end, and when that last succeeded."""
     meanings = {
         "filterzoo_source_up": "Whether the source could be listed to its end the last time.",
         "filterzoo_source_listed_timestamp_seconds": "When the source was last listed to its end.",

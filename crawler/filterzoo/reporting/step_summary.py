@@ -12,11 +12,11 @@ from filterzoo.reporting.summary import CrawlRun, Summary
 from filterzoo.reporting.terminal import printable
 
 SHOWN = 50
-"""Most failures of the run that are shown one by one."""
+"""Most failures of the run that are listed."""
 
 
 def append(file: Path, summary: Summary, run: CrawlRun) -> None:
-    """Add the result to the end of `file`; StorageFailed where that cannot be done."""
+    """Add the result to the end of `file`; StorageFailed if that fails."""
     try:
         with file.open("a", encoding="utf-8") as sink:
             sink.write("\n".join(_lines(summary, run)) + "\n")
@@ -29,8 +29,8 @@ def append(file: Path, summary: Summary, run: CrawlRun) -> None:
 def escaped(text: str, longest: int = 120) -> str:
     """Untrusted text as inline code in Markdown: no markup, links, mentions or line breaks.
 
-    CommonMark 2.4 allows a backslash before any ASCII punctuation; GitHub links mentions and addresses outside of code
-    only.
+    CommonMark 2.4 allows a backslash before any ASCII punctuation; GitHub links mentions and addresses only outside of
+    code.
     """
     if not text.strip():
         return "-"
