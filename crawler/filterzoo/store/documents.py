@@ -19,7 +19,7 @@ _ARTIFACT = frozenset(field.name for field in fields(Artifact))
 _ENTRY_IN_ORDER = tuple(field.name for field in fields(LedgerEntry))
 _ENTRY = frozenset(_ENTRY_IN_ORDER)
 UNREADABLE = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
-"""What `done_of` and `entry_of` raise for a document that no crawl wrote."""
+"""Exceptions of `done_of` and `entry_of` for a document that no crawl wrote."""
 
 
 class UnknownFields(ValueError):
@@ -60,7 +60,7 @@ def fields_of_entry(document: str) -> dict[str, Any]:
         try:
             _entries().validate_json(document)
         except ValidationError:
-            pass  # perhaps of lone surrogates
+            pass  # perhaps it contains lone surrogates
         else:
             return {name: found[name] for name in _ENTRY_IN_ORDER}
     return asdict(entry_of(document))
@@ -78,7 +78,7 @@ def entry_of(document: str) -> LedgerEntry:
 
 
 def _without_surrogates(found: Any) -> bytes:
-    """The document with lone surrogates replaced, which file names may contain."""
+    """The document with lone surrogates (from file names) replaced."""
     return json.dumps(found, ensure_ascii=False).encode(errors="replace")
 
 

@@ -17,11 +17,12 @@ import pyarrow.parquet as pq
 from filterzoo.dataset.footers import END, footer_bytes, least_size
 
 _PAGE_BYTES = 4 << 20
-"""Weights of 4 MiB pages take 30.3 bytes a filter, of 1 MiB pages 30.6: byte streams are longer. A limit on the rows of
-a page changes nothing here, since a row is a block of filters."""
+"""With pages of 4 MiB a filter takes 30.3 bytes, with 1 MiB 30.6, because byte streams are longer. A limit on the rows
+of a page has no effect here, since a row is a block of filters.
+"""
 
 _HEADS = 1 << 16
-"""Most bytes of the page headers of a row group."""
+"""Most bytes of a row group's page headers."""
 
 
 class EncodedFile:
@@ -60,7 +61,7 @@ class EncodedFile:
             self.discard()
 
     def discard(self) -> None:
-        """Remove what was written."""
+        """Remove the file."""
         # Otherwise the writer would write its footer into a closed file when it is collected.
         with contextlib.suppress(OSError, pa.ArrowException):  # on a full disk the footer cannot be written
             self._writer.close()
@@ -77,7 +78,8 @@ class EncodedFile:
         if not table.schema.equals(self._schema, check_metadata=True):  # a cast imports Arrow's functions
             table = table.cast(self._schema)
         self._writer.write_table(table, row_group_size=max(1, len(table)))
-        # An upper bound of `footers.check_footer`: each number and its index, empty cells too, and page headers.
+        # An upper bound for `footers.check_footer`: each number with its dictionary index, empty cells, and page
+        # headers.
         self._memory += 2 * table.nbytes * 17 // 16 + 8 * table.num_rows * table.num_columns + _HEADS
         self.rows += len(table)
         self.row_groups += 1
@@ -85,7 +87,7 @@ class EncodedFile:
     def finish(self, *, durable: bool = False) -> tuple[str, int]:
         """Close the file; returns the sha256 of its bytes in hex, and its size. durable: sync it.
 
-        Equal weights compress to almost nothing, and readers would take such a file for a bomb: padding before the
+        Equal weights compress to almost nothing, and readers would refuse such a file as a bomb: padding before the
         footer makes it large enough.
         """
         self._sink.hold()
@@ -118,7 +120,7 @@ def is_list(kind: pa.DataType) -> bool:
 
 
 class _HashingFile:
-    """A new file that hashes what is written, with the methods that pyarrow requires."""
+    """A new file that hashes the written bytes, with the methods that pyarrow requires."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("xb")

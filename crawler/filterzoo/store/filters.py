@@ -25,14 +25,15 @@ from filterzoo.store.encoding import EncodedFile
 BLOCK = 32_768
 """Most filters of one row of the filters table."""
 ROW_GROUP_NUMBERS = 9 << 19
-"""Most weights in a row group: half a million 3x3 filters, about 16 MB. Larger ones are slower to stream, since the
-memory of more than 32 MB goes back to the system after each; smaller ones save no request, since Arrow joins reads up
-to 32 MB."""
+"""Most weights in a row group: half a million 3x3 filters, about 16 MB. Larger ones are slower to stream, because
+allocations over 32 MB are returned to the system each time. Smaller ones save no requests, because Arrow merges reads
+up to 32 MB.
+"""
 ALONE_NUMBERS = 9 << 18
-"""A checkpoint with at least this many weights, 8 MB when published, has its own file."""
+"""A checkpoint with at least this many weights (8 MB published) has its own file."""
 
 WEIGHTS = pa.list_(pa.field("element", pa.float32(), nullable=False))
-"""Numbers that cannot be null: without definition levels, files decode in three quarters of the time."""
+"""Non-nullable numbers: without definition levels, files decode in three quarters of the time."""
 PUBLISHED_SCHEMA = pa.schema(
     [
         ("layer_id", pa.string()),
@@ -85,7 +86,7 @@ def axes_of_done(done: Done) -> Axes:
 
 
 def encodable(text: str) -> str:
-    """The text as UTF-8 can encode it: a lone surrogate becomes a backslash, `u` and four digits."""
+    """The text in a form that UTF-8 can encode: a lone surrogate becomes a backslash, `u` and four digits."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -94,7 +95,7 @@ def _known(text: str | None) -> str | None:
 
 
 class Piece(NamedTuple):
-    """Rows of one layer in one row group: PUBLISHED_SCHEMA, and their number of weights."""
+    """Rows of one layer in one row group, with PUBLISHED_SCHEMA, and their number of weights."""
 
     layer_id: str
     rows: pa.Table
@@ -102,7 +103,7 @@ class Piece(NamedTuple):
 
 
 def pieces_of(layer: Layer, axes: Axes) -> Iterator[Piece]:
-    """The rows of a layer, without copying a weight."""
+    """The rows of a layer, without copying weights."""
     size = prod(layer.weights.shape[2:])
     numbers = layer.weights.reshape(-1)
     values = axes._asdict()
@@ -114,7 +115,7 @@ def pieces_of(layer: Layer, axes: Axes) -> Iterator[Piece]:
         counts = [min(BLOCK, last - start) for start in firsts]
         own = numbers[first * size : last * size]
         if first and last == layer.n_filters:
-            own = own.copy()  # the row group waits for more layers, without keeping the rest of this one
+            own = own.copy()  # while the row group waits for more layers, it must not keep the rest of this one alive
         columns = {
             "first_filter": pa.array(list(firsts), pa.int64()),
             "n_filters": pa.array(counts, pa.int32()),
@@ -151,7 +152,7 @@ class RowGroups:
         self._numbers = self._rows = 0
 
     def add(self, piece: Piece) -> None:
-        """Append a piece, in a new row group where this one would get too large."""
+        """Append a piece, in a new row group if the current one would become too large."""
         if self._waiting and self._numbers + piece.numbers > ROW_GROUP_NUMBERS:
             self.end()
         file = self._file
@@ -180,7 +181,7 @@ class FilterPosition(NamedTuple):
 class FilterFile:
     """A file of PUBLISHED_SCHEMA that this program wrote, open for reading. Use as a context manager.
 
-    ValueError for others: a local file may have come with a received work folder.
+    ValueError for other files: a local file may come from someone else's work folder.
     """
 
     def __init__(self, source: pa.NativeFile) -> None:
@@ -191,11 +192,11 @@ class FilterFile:
             raise ValueError("its columns are not those of this version")
 
     def facts(self, columns: list[str]) -> pa.Table:
-        """All rows of some columns, cheap for all but `weights`."""
+        """All rows of some columns; cheap except for `weights`."""
         return self._parquet.read(columns, use_threads=False)
 
     def places(self) -> dict[str, FilterPosition]:
-        """Where each layer is."""
+        """The position of each layer."""
         places: dict[str, FilterPosition] = {}
         first = 0
         for number in range(self._parquet.num_row_groups):
@@ -206,7 +207,7 @@ class FilterFile:
         return places
 
     def layers(self, wanted: frozenset[str] | None = None) -> Iterator[pa.Table]:
-        """The filters of each layer, or of those wanted, FILTER_SCHEMA; a chunk of each row group that it is in."""
+        """The filters of each layer, or of those wanted, FILTER_SCHEMA; one chunk per row group."""
         waiting: list[pa.Table] = []
         for number in range(self._parquet.num_row_groups):
             ids = self._ids(number)
@@ -237,7 +238,7 @@ class FilterFile:
 
 
 def _check(source: pa.MemoryMappedFile) -> None:
-    """ValueError where the page headers of a file contradict its footer; nothing is copied."""
+    """ValueError if the page headers of a file contradict its footer; nothing is copied."""
     content = source.read_buffer()
     source.seek(0)
     try:

@@ -41,7 +41,7 @@ def layer_rows(store: FragmentStore, name: str) -> list[Row]:
 
 
 def check_filters(store: FragmentStore, name: str, layers: Sequence[Row], *, weights: bool = True) -> None:
-    """Unsound unless the filters fragment has every one of those layers with its kernel sizes.
+    """Unsound unless the filters fragment contains all of those layers with its kernel sizes.
 
     weights: also check every byte; otherwise readers of layers use `check_layer`, and users of the whole file
     `check_bytes`.
@@ -69,13 +69,13 @@ def check_filters(store: FragmentStore, name: str, layers: Sequence[Row], *, wei
 
 
 def check_bytes(name: str, sha256: str) -> None:
-    """Unsound where a fragment's bytes do not match its name."""
+    """Unsound if a fragment's bytes do not match its name."""
     if sha256 != name:
         raise Unsound(f"its sha256 is {sha256}")
 
 
 def check_layer(layer: pa.Table, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Unsound unless a layer's weights match its id; FILTER_SCHEMA, rows that were checked."""
+    """Unsound unless a layer's weights match its id. layer: checked rows, FILTER_SCHEMA."""
     layer_id = layer["layer_id"][0].as_py()
     shape = shapes[layer_id]
     hasher = layer_hasher(shape)
@@ -93,7 +93,7 @@ def check_layer(layer: pa.Table, shapes: Mapping[str, tuple[int, ...]]) -> None:
 
 
 def _check_blocks(rows: list[dict[str, Any]], shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """The layer of consecutive blocks in a file; Unsound where they are not consecutive."""
+    """The layer of consecutive blocks in a file; Unsound if they are not consecutive."""
     layer_id = rows[0]["layer_id"]
     shape = shapes.get(layer_id)
     if shape is None:

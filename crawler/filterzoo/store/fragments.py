@@ -1,8 +1,8 @@
 """The store: the layers of checkpoints, in content-addressed files that are written atomically.
 
-A checkpoint leaves a layers fragment (Arrow IPC: one row a layer, with its measures and its part of the sample) and,
-where weights may be published, a filters fragment: each unique layer of a wanted kernel size, as a file of `filters` is
-published (`store.filters`). Both are named by the sha256 of their bytes.
+A checkpoint has a layers fragment (Arrow IPC: one row per layer, with its measures and its part of the sample) and, if
+its weights may be published, a filters fragment: each unique layer of a wanted kernel size, in the published form of
+`filters` (`store.filters`). Both are named by the sha256 of their bytes.
 """
 
 from __future__ import annotations
@@ -87,19 +87,19 @@ LATER_COLUMNS = (
     "kurtosis",
     "probe",
 )
-"""Columns that fragments and releases before them lack; null there."""
+"""Columns that older fragments and releases lack; null there."""
 
 _SAMPLE_COLUMNS = (
     pa.field("sampled_filters", pa.list_(pa.int64())),
     pa.field("sampled_weights", pa.list_(pa.float32())),
 )
-"""In a layers fragment also: the part of the largest draw (`store.sample`) where a layer first occurs, else null."""
+"""Further columns of a layers fragment: a layer's part of the largest draw (`store.sample`), in its first row."""
 
 
 def with_later_columns(
     table: pa.Table, schema: pa.Schema = LAYER_SCHEMA, later: Iterable[str] = LATER_COLUMNS
 ) -> pa.Table:
-    """The table with those of the columns `later` of the schema that it lacks, null, in the order of the schema."""
+    """The table with missing columns among `later` added as nulls, in the order of the schema."""
     for name in later:
         if name not in table.schema.names:
             place = min(schema.get_field_index(name), table.num_columns)
@@ -117,7 +117,7 @@ LAYERS, FILTERS = ".arrow", ".parquet"
 
 
 class FragmentOrigin(NamedTuple):
-    """The checkpoint of a layers fragment. done: the journal's document of it, without the fragment's own name."""
+    """The checkpoint of a layers fragment. done: its document in the journal, without the fragment's own name."""
 
     done: str
     settings: str
@@ -130,13 +130,13 @@ class FragmentStore:
         self._objects = open_objects(url)
         self._scratch = scratch
         self.root = local_folder(url)
-        """The local folder; None where there is none."""
+        """The local folder; None if the store is remote."""
 
     def writer(self, kernels: frozenset[str], axes: Axes, filters: Mapping[str, int]) -> FragmentWriter:
         """A writer for one checkpoint that keeps the filters of layers with these kernel sizes.
 
         axes: of its rows of `filters`. filters: kernel size -> number of filters, tied layers counted for each
-        occurrence; with wrong numbers the sample takes longer.
+        occurrence; wrong numbers make the sample slower.
         """
         self._scratch.mkdir(parents=True, exist_ok=True)
         sample = SampleTaker(axes.model_id, filters.get(KERNEL, 0) if KERNEL in kernels else 0)
@@ -149,7 +149,7 @@ class FragmentStore:
         return with_later_columns(table.drop_columns(sample))
 
     def sample(self, name: str) -> dict[str, Sampled] | None:
-        """layer_id -> the largest draw of the checkpoint; None where the layers fragment is older than that."""
+        """layer_id -> the largest draw of the checkpoint; None if the layers fragment is older than the sample."""
         table = self._layers_file(name)
         if not {one.name for one in _SAMPLE_COLUMNS} <= set(table.schema.names):
             return None
@@ -167,7 +167,7 @@ class FragmentStore:
 
     @contextlib.contextmanager
     def open_filters(self, name: str) -> Iterator[FilterFile | FormerFilters]:
-        """The filters fragment of that name; memory-mapped where it is local."""
+        """The filters fragment of that name; memory-mapped if it is local."""
         with self._objects.open(self._filters_path(name)) as source:
             if self.is_encoded(name):
                 with FilterFile(source) as file:
@@ -176,20 +176,20 @@ class FragmentStore:
                 yield FormerFilters(source)
 
     def is_encoded(self, name: str) -> bool:
-        """Whether the filters fragment of that name has the published form, which it has since version 3."""
+        """Whether the filters fragment of that name has the published form, as since version 3."""
         return self._filters_path(name).endswith(FILTERS)
 
     def bring(self, name: str, place: Path, *, as_link: bool = False) -> None:
         """Put the filters fragment of that name at `place`, a new local file: a hard link if possible, or a copy.
 
-        as_link: a symbolic link is enough, since the file is read and removed at once.
+        as_link: a symbolic link suffices, because the file is read and removed at once.
         """
         self._objects.bring(self._filters_path(name), place, as_link=as_link)
 
     def about(self, name: str) -> FragmentOrigin | None:
         """The checkpoint of the layers fragment of that name; None for a filters fragment and for older ones.
 
-        OSError or pa.ArrowException where it cannot be read.
+        OSError or pa.ArrowException if it cannot be read.
         """
         with self._objects.open(path_of(name)) as source:
             metadata = pa.ipc.open_file(source).schema.metadata or {}
@@ -208,7 +208,7 @@ class FragmentStore:
         return self._objects.paths()
 
     def sha256(self, name: str, *, of_filters: bool = False) -> str:
-        """The sha256 of a fragment's bytes, as hex; OSError where it cannot be read."""
+        """The sha256 of a fragment's bytes, as hex; OSError if it cannot be read."""
         with self._objects.stream(self._filters_path(name) if of_filters else path_of(name)) as source:
             return hashlib.file_digest(source, "sha256").hexdigest()
 
@@ -221,22 +221,22 @@ class FragmentStore:
         self._objects.set_aside(path)
 
     def age_of(self, name: str) -> float:
-        """When the fragment was written, in Unix time; 0 if unknown."""
+        """The time at which the fragment was written, in Unix time; 0 if unknown."""
         return self._objects.age_of(path_of(name))
 
     def keep(self, written: Path, name: str, suffix: str) -> None:
-        """Take a finished local file into the store under its name."""
+        """Move a finished local file into the store under its name."""
         self._objects.keep(written, path_of(name, suffix))
 
     def _layers_file(self, name: str) -> pa.Table:
-        """pa.ArrowInvalid where its offsets are out of bounds."""
+        """The checked table; pa.ArrowInvalid if its offsets are out of bounds."""
         with self._objects.open(path_of(name)) as source:
             table = pa.ipc.open_file(source).read_all()
             table.validate(full=True)
             return table
 
     def _filters_path(self, name: str) -> str:
-        """Before version 3 of the journal filters fragments were Arrow files, as layers fragments are."""
+        """The path of a filters fragment; before version 3 these were Arrow files, like layers fragments."""
         encoded, former = path_of(name, FILTERS), path_of(name)
         return former if not self._objects.exists(encoded) and self._objects.exists(former) else encoded
 
@@ -249,7 +249,7 @@ def path_of(name: str, suffix: str = LAYERS) -> str:
 
 
 class FragmentWriter:
-    """Collects one checkpoint's layers. Nothing is stored before `finish`; leaving without it removes all."""
+    """Collects one checkpoint's layers. Nothing is stored before `finish`; without it, everything is removed."""
 
     def __init__(
         self, store: FragmentStore, scratch: Path, kernels: frozenset[str], axes: Axes, sample: SampleTaker
@@ -275,7 +275,7 @@ class FragmentWriter:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def add(self, layer: Layer, measure: LayerMeasure) -> None:
-        """Append a layer; its filters are written now, or with those of the next layers, once for each `layer_id`."""
+        """Append a layer; its filters are written now or with those of later layers, once for each `layer_id`."""
         self._rows.append(_layer_row(layer, measure))
         if layer.kernel not in self._kernels or layer.layer_id in self._stored or not layer.n_filters:
             return
@@ -291,8 +291,8 @@ class FragmentWriter:
     def finish(self, done: Done | None = None, settings: str = "") -> tuple[str, str | None]:
         """Move both fragments into the store; returns their names (None: no filters).
 
-        done: the checkpoint's record, without these names, under `settings`; it is kept in the layers fragment, so that
-        a lost journal can be rebuilt. StorageFailed where writing fails.
+        done: the checkpoint's record, without these names, under `settings`; it is stored in the layers fragment, so
+        that a lost journal can be rebuilt. StorageFailed if writing fails.
         """
         with _storing():
             return self._finish(done, settings)
@@ -309,7 +309,7 @@ class FragmentWriter:
         with path.open("wb") as sink:
             with pa.ipc.new_file(sink, schema) as writer:
                 writer.write_table(table)
-            sync(sink)  # after the writer is closed, which writes the footer
+            sync(sink)  # after closing the writer, which writes the footer
         layers_name = hashlib.sha256(path.read_bytes()).hexdigest()
         self._store.keep(path, layers_name, LAYERS)
         return layers_name, filters_name
@@ -343,7 +343,7 @@ def _storing() -> Iterator[None]:
 
 
 def _with_sample(rows: list[dict[str, Any]], sample: dict[str, Sampled]) -> list[dict[str, Any]]:
-    """Each layer's part of the sample is in the first row of the layer."""
+    """The rows with the sample; each layer's part is in the layer's first row."""
     left = dict(sample)
     for row in rows:
         numbers, weights = left.pop(row["layer_id"], (None, None))

@@ -1,7 +1,7 @@
 """The work folder: journal, fragments and scratch files; one crawl at a time.
 
-It may have been received from others: a link in place of our files or folders would make commands write, empty or
-remove its target.
+It may come from someone else: a link in place of one of its files or folders would make commands write to, empty or
+remove the link's target.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from filterzoo.store.fragments import FragmentStore
 
 SOCKETS = "sockets"
-"""Folder of the sockets of running crawls, one folder for each process; those of killed ones are stale."""
+"""Folder with the sockets of running crawls, a subfolder per process; those of killed processes are stale."""
 
 _JOURNAL = "journal.sqlite"
 _STORE = "store.json"
@@ -42,10 +42,10 @@ _FOLDERS = ("fragments", "fragments.aside", "scratch", SOCKETS, "hosts", "confid
 
 
 class WorkFolder:
-    """Paths of a work folder, and the lock a crawl holds in it."""
+    """Paths of a work folder, and the lock that a crawl holds in it."""
 
     def __init__(self, path: Path, store: str | None = None) -> None:
-        """`store` names a shared store; a folder remembers the one it was used with."""
+        """`store` is the URL of a shared store; a folder remembers the one it was used with."""
         self.path = path
         self._store = store
         self._lock: IO[str] | None = None
@@ -59,16 +59,15 @@ class WorkFolder:
 
     @property
     def store_url(self) -> str | None:
-        """The shared store, as a URL or an absolute path; None where the fragments are in this folder."""
+        """The shared store, as a URL or an absolute path; None if the fragments are in this folder."""
         url = self._store or self.remembered.get("url")
         return url if url is None or "://" in url else str(Path(url).absolute())
 
     @property
     def remembered(self) -> dict[str, str | None]:
-        """What `remember` wrote last; StartError where it cannot be read, or was not written by this user.
+        """What `remember` wrote last; StartError if it cannot be read, or was not written by this user.
 
-        Otherwise the sender of a received folder could choose where the next crawl writes, and `doctor --repair`
-        removes.
+        Otherwise the sender of a folder could choose where the next crawl writes and what `doctor --repair` removes.
         """
         self.check()
         try:
@@ -91,7 +90,7 @@ class WorkFolder:
         return default_folder() / "stores" / name
 
     def remember(self, store: dict[str, str | None]) -> None:
-        """Keep the `url` of the shared store, and the `run` of this folder that wrote there last."""
+        """Store the `url` of the shared store, and the `run` of this folder that wrote to it last."""
         self.scratch.mkdir(parents=True, exist_ok=True)
         file = self.scratch / _STORE
         with file.open("w") as sink:
@@ -99,41 +98,41 @@ class WorkFolder:
             sync(sink)
         file.replace(self.path / _STORE)
         sync_folder(self.path)
-        with contextlib.suppress(OSError):  # without it the store has to be given again
+        with contextlib.suppress(OSError):  # without it, the user has to name the store again
             note = self._note(str(store["url"]))
             note.parent.mkdir(parents=True, exist_ok=True)
             note.touch()
 
     @property
     def scratch(self) -> Path:
-        """Files that are being written; nothing in it survives a crawl."""
+        """The folder for files that are being written; emptied by each crawl."""
         return self.path / "scratch"
 
     @property
     def sockets(self) -> Path:
-        """Where the processes of a crawl may put sockets."""
+        """The folder for sockets of a crawl's processes."""
         return self.path / SOCKETS
 
     @property
     def hosts(self) -> Path:
-        """Hosts that are down (`network.health`); nothing in it survives a crawl."""
+        """The folder of hosts that are down (`network.health`); emptied by each crawl."""
         return self.path / "hosts"
 
     @property
     def confidences(self) -> Path:
-        """Where rows of `confidences` are kept until they are published (`store.confidences`)."""
+        """The folder of rows of `confidences` that are not published yet (`store.confidences`)."""
         return self.path / "confidences"
 
     @property
     def aside(self) -> Path:
-        """What `filterzoo doctor --repair` removes is kept here."""
+        """The folder of what `filterzoo doctor --repair` removed."""
         return self.path / "aside"
 
     @property
     def has_lost_journal(self) -> bool:
-        """Whether there are fragments and no journal, or an empty file in its place; not so with a shared store.
+        """Whether there are fragments but no journal, or an empty file in its place; False with a shared store.
 
-        Also while a damaged journal is being replaced.
+        Also True while a damaged journal is being replaced.
         """
         if salvaged(self.journal_path).exists():
             return True
@@ -149,9 +148,9 @@ class WorkFolder:
         return self.path / _JOURNAL
 
     def check(self) -> None:
-        """StartError where a link, a FIFO or anything else is in place of a file or a folder of ours.
+        """StartError if a link, a FIFO or anything else is in place of one of its files or folders.
 
-        The folder itself may be a link: its user named it.
+        The folder itself may be a link, because the user named it.
         """
         if os.path.lexists(self.path) and not self.path.is_dir():
             raise StartError(f"{self.path}: is a file, not a work folder; name another --workdir")
@@ -170,12 +169,12 @@ class WorkFolder:
                         )
 
     def journal(self) -> Journal:
-        """Open the journal, made new where there is none."""
+        """Open the journal; created if there is none."""
         self.check()
         return Journal(self.journal_path)
 
     def existing_journal(self, *, read_only: bool = False) -> Journal:
-        """Open the journal; StartError where no crawl has been yet. read_only: see `Journal`."""
+        """Open the journal; StartError if there was no crawl yet. read_only: see `Journal`."""
         self.check()
         self._check_used()
         return Journal(self.journal_path, read_only=read_only)
@@ -189,8 +188,8 @@ class WorkFolder:
     def __enter__(self) -> Self:
         """Take the lock and remove partial files of an interrupted crawl.
 
-        StartError, and nothing is removed, where the journal cannot be read, is a newer version's or is lost: with a
-        new one, all fragments would be fetched again. Inside its own block it does nothing.
+        StartError, and nothing is removed, if the journal cannot be read, is from a newer version or is lost: with a
+        new journal, everything would be fetched again. Does nothing inside its own block.
         """
         if self._entered:
             self._entered += 1
@@ -223,7 +222,7 @@ class WorkFolder:
 
     @contextlib.contextmanager
     def held(self, *, used: bool = True) -> Iterator[None]:
-        """Hold the lock of an existing work folder, without changes; StartError where there is none.
+        """Hold the lock of an existing work folder, without changes; StartError if there is none.
 
         used: False creates it.
         """

@@ -1,4 +1,4 @@
-"""Storage of fragments: what a store of named files does, and the addresses of stores."""
+"""Storage of fragments: the interface of a store of named files, and the URLs of stores."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from filterzoo.errors import StartError
 class Objects(Protocol):
     """Files below one root. Paths are relative to it, with `/` between folders.
 
-    OSError where a file is not available.
+    OSError if a file is not available.
     """
 
     def check(self) -> None:
-        """StartError where the storage is obviously unusable."""
+        """StartError if the storage is obviously unusable."""
 
     def keep(self, written: Path, path: str) -> None:
         """Store a finished local file as `path`, atomically; `written` is removed.
 
-        The path names the content: an existing file of the same size may be kept instead.
+        The path identifies the content: an existing file of the same size may be kept instead.
         """
 
     def replace(self, written: Path, path: str) -> None:
-        """As `keep` for a path that names no content: an existing file is replaced."""
+        """As `keep`, for a path that does not identify the content: an existing file is replaced."""
 
     def open(self, path: str) -> Any:
-        """The file for pyarrow; memory-mapped where it is local."""
+        """The file for pyarrow; memory-mapped if it is local."""
 
     def stream(self, path: str) -> io.BufferedReader:
         """The file, opened for reading and seeking."""
@@ -42,11 +42,11 @@ class Objects(Protocol):
     def bring(self, path: str, place: Path, *, as_link: bool) -> None:
         """Put the file at `place`, a new local path: a hard link if possible, or a copy.
 
-        as_link: a symbolic link is enough, since the file is read and removed at once.
+        as_link: a symbolic link suffices, because the file is read and removed at once.
         """
 
     def exists(self, path: str) -> bool:
-        """Whether there is such a file."""
+        """Whether the file exists."""
         ...
 
     def paths(self) -> list[str]:
@@ -60,12 +60,12 @@ class Objects(Protocol):
         """Move a file to the same path below `<root>.aside`."""
 
     def age_of(self, path: str) -> float:
-        """When it was written, in Unix time; 0 if unknown."""
+        """The time at which it was written, in Unix time; 0 if unknown."""
         ...
 
 
 def local_folder(url: str) -> Path | None:
-    """The folder that a URL or path names on this machine; None where it is elsewhere."""
+    """The local folder of a URL or path; None if it is remote."""
     parts = urlsplit(url)
     if parts.scheme in {"file", "local"}:
         import fsspec  # noqa: PLC0415  # a path needs none
@@ -75,7 +75,7 @@ def local_folder(url: str) -> Path | None:
 
 
 def check_url(url: str) -> None:
-    """StartError for a URL with a password in it, which would end up in logs, and for one that fsspec does not know."""
+    """StartError for a URL with a password, which would appear in logs, and for one that fsspec does not know."""
     parts = urlsplit(url)
     if "@" in parts.netloc and ":" in parts.netloc.rpartition("@")[0]:
         raise StartError(
