@@ -42,9 +42,9 @@ def make_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def whole_file(place: Path) -> Iterator[Path]:
-    """A new file beside `place`, to write. It becomes `place`, whole and on the disk; after an error it is removed.
+    """A new file to write in the folder of `place`. It is synced and renamed to `place`; after an error it is removed.
 
-    It is always called the same, so that the next run takes over what a killed one left. BlockingIOError where another
+    Its name is always the same, so that the next run replaces what a killed run left. BlockingIOError if another
     process is writing it.
     """
     draft = place.with_name(f".{place.name}.part")
@@ -85,7 +85,7 @@ def whole_files(folder: Path) -> Iterator[Path]:
 
 
 def _take(lock: int, draft: Path) -> None:
-    """Lock and empty a draft; BlockingIOError where another process has it, or has just given it its name."""
+    """Lock and empty a draft; BlockingIOError if another process holds it, or has just renamed it."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -96,7 +96,7 @@ def _take(lock: int, draft: Path) -> None:
 
 
 def settle(draft: Path, place: Path) -> None:
-    """Rename a written file to `place` in the same folder; the bytes are synced before the name."""
+    """Rename a written file to `place` in the same folder; the bytes are synced first, then the name."""
     with draft.open("rb") as written:
         sync(written)
     draft.rename(place)

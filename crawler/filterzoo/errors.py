@@ -1,8 +1,8 @@
-"""Every error FilterZoo raises, and the closed sets of reasons and stages with which a checkpoint is left out.
+"""All errors that FilterZoo raises, and the enumerations of reasons and stages for checkpoints that are left out.
 
 What went wrong with one checkpoint is raised as `Refused`. It crosses from the jail to the parent as a message with the
-same fields, becomes a `LedgerEntry` in the journal, and a row of the published `skipped`. A source that knows of a
-checkpoint it cannot give lists it as a `Refusal`, which becomes a `LedgerEntry` too.
+same fields, becomes a `LedgerEntry` in the journal, and a row of the published `skipped`. A source lists a checkpoint
+that it cannot fetch as a `Refusal`, which becomes a `LedgerEntry` too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import ClassVar
 
 
 class Stage(StrEnum):
-    """The stage at which a checkpoint, or a whole plugin, failed.
+    """The stage at which a checkpoint or a whole plugin failed.
 
     The value is published in the `skipped` config and never changes.
     """
@@ -27,7 +27,7 @@ class Stage(StrEnum):
     IMPORT = "import"
     """A plugin's module is imported."""
     HOOK = "hook"
-    """A plugin is asked what it offers."""
+    """A plugin's hooks are called."""
     DISCOVER = "discover"
     """A source lists its checkpoints."""
     FETCH = "fetch"
@@ -41,7 +41,7 @@ class Stage(StrEnum):
     STORE = "store"
     """The layers become fragments."""
     PUBLISH = "publish"
-    """The checkpoint was taken out of a published data set."""
+    """The checkpoint was removed from a published data set."""
 
 
 class Reason(StrEnum):
@@ -50,7 +50,7 @@ class Reason(StrEnum):
     LICENCE = "licence"
     """The manifest does not allow the checkpoint's licence."""
     LICENCE_UNKNOWN = "licence_unknown"
-    """Neither the zoo nor the file states a licence that can be recognised, and the manifest says to skip such ones."""
+    """Neither the zoo nor the file states a recognised licence, and the manifest skips unknown licences."""
     TOO_LARGE = "too_large"
     """Its files are larger than the manifest's `limits.checkpoint_bytes`."""
     TOO_MANY_FILTERS = "too_many_filters"
@@ -60,7 +60,7 @@ class Reason(StrEnum):
     REMOVED = "removed"
     """The zoo lists it, but the file is gone."""
     DUPLICATE = "duplicate"
-    """The same file of the same revision is listed under another name as well, which is crawled."""
+    """The same file of the same revision is also listed under another name, and crawled under that one."""
     TAKEN_DOWN = "taken_down"
     """Its owner asked for its removal; it is blocked from every later release."""
     FETCH_FAILED = "fetch_failed"
@@ -76,7 +76,7 @@ class Reason(StrEnum):
     MALFORMED = "malformed"
     """The structure of the file contradicts itself or the format's rules."""
     DAMAGED = "damaged"
-    """A checksum inside the file does not fit its bytes."""
+    """A checksum inside the file does not match its bytes."""
     UNSAFE = "unsafe"
     """Unsafe references: links, paths outside the file, hidden duplicates."""
     LIMIT = "limit"
@@ -88,12 +88,12 @@ class Reason(StrEnum):
 
     @property
     def is_skip(self) -> bool:
-        """Left out on purpose, by the manifest, its zoo or the owner; all other reasons are failures."""
+        """Whether it was left out on purpose, by the manifest, its zoo or its owner; all other reasons are failures."""
         return self in _SKIPS
 
     @property
     def is_transient(self) -> bool:
-        """Worth another try the next time the same command runs."""
+        """Whether the next run of the same command retries."""
         return self in _TRANSIENT
 
 
@@ -126,7 +126,7 @@ class StartError(FilterZooError):
 class WorkFolderBusy(StartError):
     """Raised when another process holds the work folder.
 
-    Exit code 3, so that a scheduler can tell it from a failure.
+    Exit code 3, so that a scheduler can distinguish it from a failure.
     """
 
     exit_code = 3
@@ -137,7 +137,7 @@ class NewerJournal(StartError):
 
 
 class StorageFailed(FilterZooError):
-    """Raised when a folder of ours cannot be written to.
+    """Raised when a folder of FilterZoo's own cannot be written to.
 
     It stops the run: every other checkpoint would fail as well.
     """
@@ -172,7 +172,7 @@ class Refused(FilterZooError):
 
 
 def plugin_error(plugin: str, what: str, error: BaseException, owner: type | None = None) -> Refused:
-    """The refusal of a checkpoint because `what`, a part of the plugin `plugin`, raised an unexpected exception.
+    """The refusal of a checkpoint after an unexpected exception in `what`, a part of the plugin `plugin`.
 
     owner: the plugin's class, for file and line.
     """
@@ -203,7 +203,7 @@ _REMEDIES = {
 
 
 def remedy(error: OSError) -> str:
-    """What helps against an error of the system, such as `free space`."""
+    """The advice for an error of the operating system, such as `free space`."""
     return _REMEDIES.get(error.errno or 0, "remove the cause")
 
 
@@ -215,7 +215,7 @@ def system_says(error: OSError) -> str:
 
 
 def raise_disk_trouble(error: OSError, place: str) -> None:
-    """StorageFailed where the disk under `place` is full or not writable; other errors are left to the caller."""
+    """StorageFailed if the disk under `place` is full or not writable; other errors are left to the caller."""
     if error.errno in _DISK_TROUBLE:
         raise StorageFailed(
             f"{place} cannot be written to: {system_says(error)}; {remedy(error)} and run the same command again"

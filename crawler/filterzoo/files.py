@@ -19,7 +19,7 @@ _PIECE = 1 << 20
 
 
 def open_regular(path: Path) -> io.BufferedReader:
-    """A file that a user or a folder names, for reading; StartError for a FIFO or a device in its place.
+    """Open a regular file for reading; StartError for a FIFO or a device.
 
     Opening those may block, and reading them may never end. Links are followed. IsADirectoryError for a folder.
     """
@@ -34,12 +34,12 @@ def open_regular(path: Path) -> io.BufferedReader:
 
 
 def text_of(path: Path, what: str, most: int) -> str:
-    """The UTF-8 text of a small file that a user names, without a byte order mark.
+    """The UTF-8 text of a small file, without a byte order mark.
 
     Args:
         path: of the file; links are followed.
-        what: it should be, for the error: "a manifest".
-        most: bytes that it may have.
+        what: the kind of file, for the error message: "a manifest".
+        most: the largest allowed size in bytes.
 
     Raises:
         StartError: it cannot be read, is a folder, a FIFO or a device, is larger, or is not UTF-8.
@@ -60,35 +60,36 @@ def text_of(path: Path, what: str, most: int) -> str:
 
 
 class RandomAccessFile(ABC):
-    """A file of known size that gives any byte range of its bytes. Use as a context manager, or call `close`."""
+    """A file of known size, read by byte ranges. Use as a context manager, or call `close`."""
 
     size: int
     """Length in bytes."""
     name: str = ""
-    """What its zoo, or the archive that it is in, calls it, as a format is told; never a path. "" if unknown."""
+    """Its name in its zoo or archive, for formats; never used as a path. "" if unknown."""
     is_remote: bool = False
-    """Whether a read may cost a request. Formats then read few, long byte ranges, and skip what a checksum covers
-    anyway."""
+    """Whether a read may cost a request. Formats then read few, long byte ranges, and skip bytes that a checksum
+    covers.
+    """
     stated_sha256: str | None = None
-    """The hash that the server gives for all of these bytes, where it gives one."""
+    """The sha256 of the whole file as the server states it; None if it does not."""
     verified_sha256: str | None = None
-    """The hash of all of these bytes, if it was computed."""
+    """The sha256 of the whole file, if it was computed."""
 
     @abstractmethod
     def read(self, offset: int, length: int) -> bytes:
-        """Exactly `length` bytes from `offset`; Refused (malformed) where the file does not have them."""
+        """Exactly `length` bytes from `offset`; Refused (malformed) if the file is shorter."""
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fill `buffer` from `offset`: `read` without a copy, where the file supports it."""
+        """Fill `buffer` from `offset`: like `read`, without a copy if the file supports it."""
         buffer[:] = self.read(offset, len(buffer))
 
     def will_read(self, byte_ranges: Sequence[tuple[int, int]]) -> None:
-        """Announces the (offset, length) of all reads, before the first one: they then share requests."""
+        """Announce the (offset, length) of all reads before the first one, so that reads share requests."""
 
     def beside(self, name: str) -> RandomAccessFile:
-        """The file of that name beside this one, or in a folder beside it (`check_side_name`).
+        """Open the file of that name in this file's folder or below (`check_side_name`).
 
-        Refused where there is none, or none may be opened.
+        Refused if it does not exist or must not be opened.
         """
         raise Refused(Reason.UNSUPPORTED, "this kind of file has no files beside it", name)
 
@@ -137,7 +138,7 @@ def sha256_of(file: RandomAccessFile) -> str:
 
 
 def check_plain_name(name: str) -> None:
-    """Refused (unsafe) unless `name` is one path component that names a file beside another, on every system."""
+    """Refused (unsafe) unless `name` is a single path component on every operating system."""
     is_short = len(name.encode("utf-8", "replace")) <= 255
     is_odd = any(c in '/\\:*?"<>|' or c < " " or "\ud800" <= c <= "\udfff" for c in name)
     if not is_short or name in {"", ".", ".."} or is_odd:
@@ -145,11 +146,11 @@ def check_plain_name(name: str) -> None:
 
 
 MAX_FOLDERS = 8
-"""Folders between a file and a file that it names."""
+"""Most folders between a file and a side file that it names."""
 
 
 def check_side_name(name: str) -> None:
-    """Refused (unsafe) unless `name` is a plain name, or plain names joined by `/`: beside or below, never above."""
+    """Refused (unsafe) unless `name` is a plain name, or plain names joined by `/`: the same folder or below."""
     parts = name.split("/")
     if len(parts) > MAX_FOLDERS + 1:
         raise Refused(Reason.UNSAFE, "a side file in too many folders", ascii(name)[:80])
@@ -160,7 +161,7 @@ def check_side_name(name: str) -> None:
 class LocalFile(RandomAccessFile):
     """A regular file on this machine. Side files are opened in its folder or below, and links are not followed there.
 
-    folder: a descriptor of the folder that `path` is in; then only the last part of `path` is looked up.
+    folder: a descriptor of the folder that contains `path`; only the last component of `path` is then looked up.
     """
 
     def __init__(self, path: Path, *, follow_links: bool = True, folder: int | None = None) -> None:
@@ -169,7 +170,7 @@ class LocalFile(RandomAccessFile):
         try:
             self.descriptor = os.open(path if folder is None else path.name, flags, dir_fd=folder)
         except OSError as error:
-            # Where links are not followed, ELOOP says that the name is one.
+            # With O_NOFOLLOW, ELOOP means that the name is a link.
             raise _not_opened(error, "the file", path.name, links=frozenset({errno.ELOOP})) from error
         state = os.fstat(self.descriptor)
         if not stat.S_ISREG(state.st_mode):
@@ -207,7 +208,7 @@ class LocalFile(RandomAccessFile):
             reason = refusal.reason if refusal.reason in {Reason.UNSAFE, Reason.LIMIT} else Reason.MALFORMED
             raise Refused(reason, f"side file: {refusal.detail}", ascii(name)[:80]) from refusal
         if os.fstat(side.descriptor).st_nlink > 1:
-            # A hard link cannot be told from the file itself, which may belong to somebody else.
+            # A hard link cannot be distinguished from the file, which may belong to another user.
             side.close()
             raise Refused(Reason.UNSAFE, "side file: it has other names as well (hard links)", ascii(name)[:80])
         return side
@@ -238,7 +239,7 @@ def _folder_of(start: Path, name: str) -> Iterator[int | None]:
             try:
                 opened = os.open(part or start, flags | (os.O_NOFOLLOW if number else 0), dir_fd=descriptor)
             except OSError as error:
-                # A link to a folder is no folder where links are not followed.
+                # With O_NOFOLLOW, opening a link to a folder may also fail with ENOTDIR.
                 links = frozenset({errno.ELOOP, errno.ENOTDIR})
                 raise _not_opened(error, "a folder", ascii(part)[:80], links=links) from error
             stack.callback(os.close, opened)

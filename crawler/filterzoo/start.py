@@ -1,4 +1,4 @@
-"""Entry point of `filterzoo`: listens for Ctrl-C before it loads the command line, which takes a moment."""
+"""Entry point of `filterzoo`: installs the Ctrl-C handler before it imports the command line, which takes a moment."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from filterzoo import stopping
 
 _STANDARD_ERROR = 2
 OPEN_FILES = 10_240
-"""As many files as a model may lie in, twice: each is open while it is indexed and while it is read."""
+"""Twice the largest number of files of a model: each is open for indexing and for reading."""
 
 
 def main() -> None:
