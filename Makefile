@@ -80,7 +80,7 @@ LOWEST_TOOLS := pytest pytest-timeout pytest-xdist hypothesis psutil starlette u
 LOWEST_TESTS := tests/crawler/manifests tests/crawler/dataset/test_loading.py tests/crawler/store/test_journal.py \
   tests/plugins/formats/test_safetensors.py tests/plugins/formats/test_numpy.py tests/publish/verify/test_verify.py \
   --deselect tests/plugins/formats/test_safetensors.py::test_bfloat16_and_float8_come_back_bit_for_bit \
-  --deselect tests/plugins/formats/test_safetensors.py::test_a_tied_name_that_only_the_metadata_tells
+  --deselect tests/plugins/formats/test_safetensors.py::test_a_tied_name_that_only_the_metadata_has
 
 test-lowest: lowest
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra report --no-annotate --python-version 3.11 --resolution lowest-direct --output-file build/lowest-core.txt

@@ -27,7 +27,7 @@ def test_a_row_says_what_the_layers_say():
     assert "| a: m3 | 4 | 256 |" in "\n".join(digest.block(made))
 
 
-def test_the_names_of_strangers_are_text(mixed):
+def test_untrusted_names_are_text(mixed):
     page = "\n".join(digest.page(zoo.read(str(mixed))))
     assert "<img" not in page.replace("\\<img", "")
     assert "\u202e" not in page

@@ -216,7 +216,7 @@ def test_the_filters_that_are_drawn_are_those_of_the_sample(page, published):
 
 
 @pytest.mark.slow
-def test_what_is_no_number_is_told_and_a_broken_file_too(browser, page, written, address):
+def test_an_invalid_number_and_a_broken_file_are_reported(browser, page, written, address):
     from playwright.sync_api import expect
 
     ask(page, 1, "sparsity", ">=", "much")

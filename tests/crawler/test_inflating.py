@@ -50,6 +50,6 @@ def test_gzip_members_in_a_row_are_one_file_with_zeros_between_them():
         ([deflated(b"one", GZIP) + b"more"], GZIP, "behind the end"),
     ],
 )
-def test_what_is_wrong_is_said(packed, bits, said):
+def test_errors_name_the_problem(packed, bits, said):
     with pytest.raises(BrokenDataError, match=said):
         list(inflate(packed, bits))

@@ -271,7 +271,7 @@ def test_a_failed_plugin_offers_nothing_and_the_others_all(tmp_path):
         ("def f():\n    return 1 / 0\nf()\n", "ZeroDivisionError: division by zero (zoo.py, line 2)"),
     ],
 )
-def test_a_broken_file_is_told_where_its_source_is_missing(tmp_path, code, told):
+def test_a_broken_plugin_file_is_reported_where_its_source_is_missing(tmp_path, code, told):
     (tmp_path / "one.yaml").write_text("name: one\nsources: [{source: mine}]\n")
     with pytest.raises(StartError) as caught:
         named_sources([tmp_path / "one.yaml"], load([at(tmp_path / "zoo.py", code)]))
@@ -309,14 +309,14 @@ def test_only_what_is_used_is_imported(tmp_path):
         load([unused, replace(silent, name="taken", offers=("format:unused",))], only_formats)
 
 
-def test_a_plugin_that_offers_other_things_than_its_entry_points_say_is_told(tmp_path):
+def test_a_plugin_whose_offers_differ_from_its_entry_points_is_reported(tmp_path):
     loaded = load([replace(at(tmp_path / "zoo.py", plugin("mine")), offers=("source:mine",))])
     assert not loaded.sources
     (failure,) = loaded.failures
     assert "name source:mine, and its hooks offer format:mine, source:mine" in failure.detail
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path):
+def test_a_missing_plugin_file_is_reported(tmp_path):
     with pytest.raises(StartError, match="there is no such file"):
         references([tmp_path / "missing.py"])
 

@@ -74,7 +74,7 @@ def test_the_line_that_submits_a_job(tmp_path: Path) -> None:
     assert command[command.index("--store") + 1] == "s3://bucket/prefix"
 
 
-def test_the_line_that_submits_a_job_says_what_it_wants() -> None:
+def test_the_script_that_submits_a_job_prints_its_usage() -> None:
     ran = subprocess.run([SUBMIT], capture_output=True, text=True, check=False)
     assert ran.returncode == 2
     assert "submit.sh MANIFEST STORE" in ran.stderr

@@ -108,7 +108,7 @@ def test_crawl_and_publish_under_the_environment_of_cron(zoo: Path) -> None:
     assert hashes(zoo / "published") == before
 
 
-def test_failed_checkpoints_are_told_and_the_others_published(zoo: Path) -> None:
+def test_failed_checkpoints_are_reported_and_the_others_published(zoo: Path) -> None:
     write_bad(zoo / "zoo")
     ran = run(zoo, *CRON, CRAWL, "settings", "zoo.yaml")
     assert ran.returncode == 1
@@ -151,7 +151,7 @@ def hook() -> Iterator[Hooks]:
     server.server_close()
 
 
-def test_a_zoo_that_could_not_be_listed_is_told_to_somebody(zoo: Path, hook: Hooks) -> None:
+def test_a_zoo_that_could_not_be_listed_is_reported(zoo: Path, hook: Hooks) -> None:
     (zoo / "zoo.yaml").write_text(TWO)
     url = f"http://127.0.0.1:{hook.server_port}/secret"
     with (zoo / "settings").open("a") as settings:
@@ -168,7 +168,7 @@ def test_a_zoo_that_could_not_be_listed_is_told_to_somebody(zoo: Path, hook: Hoo
     assert 'filterzoo_source_up{source="local"} 1.0' in (zoo / "filterzoo.prom").read_text()
 
 
-def test_nobody_is_told_of_a_run_that_went_well_or_that_systemd_tells_of(zoo: Path) -> None:
+def test_no_report_is_sent_of_a_successful_run_or_under_systemd(zoo: Path) -> None:
     with (zoo / "settings").open("a") as settings:
         settings.write(f"FILTERZOO_NOTIFY='cat > {zoo}/told'\n")
     assert run(zoo, *CRON, CRAWL, "settings", "zoo.yaml").returncode == 0

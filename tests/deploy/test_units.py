@@ -45,7 +45,7 @@ def test_systemd_takes_the_units(units: list[Path]) -> None:
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
-def test_systemd_would_miss_a_word_it_does_not_know(units: list[Path]) -> None:
+def test_systemd_reports_an_unknown_setting(units: list[Path]) -> None:
     """What passes above does not pass because nothing is looked at."""
     units[0].write_text(units[0].read_text().replace("ProtectHome=", "ProtectHouse="))
     assert "ProtectHouse" in run(tool("systemd-analyze"), "verify", "--man=no", *units).stderr
@@ -74,7 +74,7 @@ def setting(name: str, unit: Path = SERVICE) -> list[str]:
     return words
 
 
-def test_a_run_that_lost_a_zoo_is_a_failed_service_and_somebody_is_told() -> None:
+def test_a_run_that_lost_a_zoo_is_a_failed_service_and_is_reported() -> None:
     assert setting("SuccessExitStatus") == ["3"], "exit code 1 is a failure: a zoo may be missing"
     assert setting("OnFailure") == [FAILED.name]
     script, settings, *_ = setting("ExecStart", FAILED)
@@ -98,7 +98,7 @@ def test_actionlint_takes_the_workflow() -> None:
     assert linted(WORKFLOW) == ""
 
 
-def test_actionlint_would_miss_what_is_not_there(tmp_path: Path) -> None:
+def test_actionlint_reports_a_missing_reference(tmp_path: Path) -> None:
     """What passes above does not pass because nothing is looked at."""
     text = WORKFLOW.read_text()
     for good, bad in (
@@ -255,7 +255,7 @@ def test_hadolint_takes_the_dockerfile() -> None:
     assert checked.returncode == 0, checked.stdout
 
 
-def test_the_image_runs_as_nobody_special_and_has_both_variants() -> None:
+def test_the_image_runs_without_root_and_has_both_variants() -> None:
     last_stage = instructions()[max(i for i, (word, _) in enumerate(instructions()) if word == "FROM") :]
     (user,) = [rest for word, rest in last_stage if word == "USER"]
     assert user == "1000:1000"
@@ -263,7 +263,7 @@ def test_the_image_runs_as_nobody_special_and_has_both_variants() -> None:
     assert any("whl/${TORCH}" in rest for word, rest in instructions() if word == "RUN")
 
 
-def test_what_docker_is_given_is_enough_to_build_and_run(tmp_path: Path) -> None:
+def test_the_docker_context_is_enough_to_build_and_run(tmp_path: Path) -> None:
     """The context that .dockerignore leaves holds every file that is copied, and a wheel is built from it."""
     context = tmp_path / "context"
     kept = [line[1:] for line in lines_of(DOCKERFILE.with_name("Dockerfile.dockerignore")) if line.startswith("!")]

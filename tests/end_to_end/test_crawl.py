@@ -56,7 +56,7 @@ def test_every_layer_arrives_as_it_was(zoo: Path) -> None:
         assert set(kept) == {row["layer_id"] for row in rows if row["kernel"] == "3x3"}
 
 
-def test_bad_files_are_told_and_the_rest_is_done(zoo: Path) -> None:
+def test_bad_files_are_reported_and_the_rest_is_done(zoo: Path) -> None:
     write_good(zoo / "zoo")
     reasons = write_bad(zoo / "zoo")
     ran = filterzoo("crawl", "manifest.yaml", "--json", cwd=zoo)
@@ -223,7 +223,7 @@ def test_no_worker_outlives_a_crawl_that_is_killed_alone(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_a_long_name_of_the_folder_for_temporary_files_is_no_matter(zoo: Path) -> None:
+def test_a_long_path_of_the_temporary_folder_does_not_matter(zoo: Path) -> None:
     """A socket in it would have a longer name than sockets may have."""
     write_good(zoo / "zoo")
     (temporary := zoo / ("t" * 120)).mkdir()
@@ -265,7 +265,7 @@ def filterzoo_sources():
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="workers are started by the crawl itself")
-def test_a_checkpoint_of_which_a_worker_dies_costs_no_other(tmp_path: Path) -> None:
+def test_a_checkpoint_that_kills_its_worker_affects_no_other(tmp_path: Path) -> None:
     write_good(tmp_path)
     (tmp_path / "deadly.py").write_text(DEADLY)
     (tmp_path / "manifest.yaml").write_text("name: deadly\nsources:\n  - source: deadly\n")

@@ -36,7 +36,7 @@ def write_manifest(folder, urls):
 
 
 @pytest.mark.slow
-def test_a_host_that_is_away_ends_no_crawl_and_is_told_in_one_line(hosts, tmp_path):
+def test_a_host_that_is_down_ends_no_crawl_and_is_reported_in_one_line(hosts, tmp_path):
     away, here = hosts
     body = network()
     urls = {f"a{n:02}": away.add(f"/{n}.pt", body, *[status(503)] * 5) for n in range(COUNT)}

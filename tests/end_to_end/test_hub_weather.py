@@ -70,7 +70,7 @@ def kind(path: str) -> str:
 
 
 @pytest.mark.slow
-def test_the_release_of_bad_weather_is_that_of_calm_weather(hub, tmp_path):
+def test_a_release_over_a_bad_network_is_that_over_a_good_one(hub, tmp_path):
     calm = release(hub, tmp_path / "calm")
     hub.requests.clear()
     asked: Counter[str] = Counter()

@@ -110,7 +110,7 @@ def test_none_of_these_trained_networks_is_suspected_to_be_random(facts: dict[st
     assert list(verdicts.values()).count(False) == 4
 
 
-def test_sequences_images_and_volumes_are_told_apart(facts: dict[str, dict[str, Any]]) -> None:
+def test_sequences_images_and_volumes_are_distinguished(facts: dict[str, dict[str, Any]]) -> None:
     dims: dict[str, set[int]] = {}
     for name, fact in facts.items():
         dims.setdefault(name.split("/")[0], set()).add(fact["spatial_dims"])

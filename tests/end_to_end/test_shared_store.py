@@ -158,7 +158,7 @@ def test_a_file_that_is_there_is_not_replaced_and_half_of_one_is(
     assert store.read("ab/named-by-content") == b"other"
 
 
-def test_a_bucket_that_is_not_there_is_told_before_anything_is_fetched(zoo: Path, s3: ObjectStore) -> None:
+def test_a_missing_bucket_is_reported_before_anything_is_fetched(zoo: Path, s3: ObjectStore) -> None:
     ran = crawl(zoo, s3, "s3://no-such-bucket/a", "none")
     assert ran.code == 2
     assert "s3://no-such-bucket/a" in ran.err

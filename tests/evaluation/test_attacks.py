@@ -81,7 +81,7 @@ def test_a_start_in_the_l2_ball_is_uniform_in_its_volume() -> None:
 
 
 @pytest.mark.parametrize("settings", [{"eps": 0.0}, {"eps": float("nan")}, {"eps": 0.1, "steps": 0}])
-def test_settings_that_mean_nothing_are_refused(settings: dict) -> None:
+def test_invalid_settings_are_refused(settings: dict) -> None:
     with pytest.raises(StartError, match=r"must be (above 0|at least 1)"):
         ProjectedGradientDescent("Linf", **settings)
 

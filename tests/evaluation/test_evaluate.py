@@ -81,7 +81,7 @@ def test_logits_are_those_of_the_network(zoo: Path, tmp_path: Path) -> None:
     assert measured[0]["accuracy"] > 0.8
 
 
-def test_what_is_there_is_not_done_again_and_workers_do_not_matter(zoo: Path, tmp_path: Path) -> None:
+def test_finished_evaluations_are_not_repeated_and_workers_do_not_matter(zoo: Path, tmp_path: Path) -> None:
     arguments = (zoo / "zoo.yaml", "--images", zoo / "digits.npz", "--network", NETWORK, "--batch", 50)
     _, lines = run(*arguments, "-o", tmp_path / "out")
     _, again = run(*arguments, "-o", tmp_path / "out")
@@ -202,7 +202,7 @@ def test_images_that_are_not_there_are_refused(
 
 
 @pytest.mark.parametrize("attack", ["none", "pgd"])
-def test_images_that_do_not_fit_leave_the_networks_out(zoo: Path, tmp_path: Path, attack: str) -> None:
+def test_networks_whose_input_the_images_do_not_fit_are_refused(zoo: Path, tmp_path: Path, attack: str) -> None:
     np.savez(tmp_path / "colour.npz", images=np.zeros((2, 8, 8, 3), np.uint8), labels=np.zeros(2, np.int64))
     given = ("--images", tmp_path / "colour.npz", "--network", NETWORK, "--attack", attack, "--steps", 1)
     code, lines = run(zoo / "zoo.yaml", *given, "-o", tmp_path / "out")

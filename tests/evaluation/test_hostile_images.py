@@ -99,7 +99,7 @@ def tiff_of_nothing(place: Path) -> None:
 
 
 @pytest.mark.parametrize("plant", [fifo, endless, link_loop, a_folder, bomb, cut, garbage, tiff_of_nothing])
-def test_what_is_no_small_picture_is_one_line(tmp_path, plant: Callable[[Path], None]):
+def test_an_invalid_or_large_picture_is_one_line(tmp_path, plant: Callable[[Path], None]):
     plant(folder_with(tmp_path, "one.png"))
     assert "one.png" in refused(tmp_path / "images")
 

@@ -118,7 +118,7 @@ def test_the_measures_of_a_union_follow_from_its_parts() -> None:
         assert getattr(merged, name) == pytest.approx(getattr(whole, name), abs=1e-12)
 
 
-def test_a_sharpened_network_is_told_from_its_calibrated_twin() -> None:
+def test_the_measures_distinguish_a_sharpened_network_from_its_calibrated_twin() -> None:
     """Labels are drawn from the softmax, so the twin is calibrated; logits / 0.3 are too sure of themselves."""
     random = np.random.default_rng(5)
     logits = random.normal(0, 1.5, (20_000, 5))

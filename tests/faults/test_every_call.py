@@ -101,7 +101,7 @@ pathlib.Path.rename = rename
 
 
 @pytest.mark.slow
-def test_a_copy_in_the_place_of_a_rename_is_found(tmp_path: Path) -> None:
+def test_a_copy_instead_of_a_rename_is_found(tmp_path: Path) -> None:
     """As if the program had a fault: a finished draft is copied to its name, which is there before its bytes."""
     (tmp_path / "planted").mkdir()
     (tmp_path / "planted" / "sitecustomize.py").write_text(PLANTED)

@@ -53,12 +53,12 @@ def damaged_journal(folder: Path) -> None:
         damaged_journal,
     ],
 )
-def test_what_counts_gives_another_name(start: Path, case: Path, change: Callable[[Path], object]) -> None:
+def test_relevant_differences_give_another_name(start: Path, case: Path, change: Callable[[Path], object]) -> None:
     change(case)
     assert name_of_state(case) != name_of_state(start)
 
 
-def test_what_is_by_chance_gives_the_same_name(start: Path, case: Path) -> None:
+def test_random_parts_give_the_same_name(start: Path, case: Path) -> None:
     (case / "note").write_text((case / "note").read_text().replace("abab", "acac"))
     (case / "work" / "scratch" / "0123456789abcdef").rename(case / "work" / "scratch" / "1123456789abcdef")
     with closing(sqlite3.connect(case / "work" / "journal.sqlite")) as database:
@@ -66,7 +66,7 @@ def test_what_is_by_chance_gives_the_same_name(start: Path, case: Path) -> None:
     assert name_of_state(case) == name_of_state(start)
 
 
-def test_two_names_by_chance_are_not_one(start: Path, case: Path) -> None:
+def test_two_random_names_are_not_mixed_up(start: Path, case: Path) -> None:
     """A note of a token that another file has is not one of a token of its own."""
     names = []
     for token in ("ab" * 16, "cd" * 16):

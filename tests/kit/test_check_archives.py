@@ -77,7 +77,7 @@ def test_a_sound_archive_has_no_faults(tmp_path, sample):
         (ACCEPTS, "yield from ()", "it is refused: unknown_format: a box archive with no model file"),
     ],
 )
-def test_a_fault_of_an_archive_is_told(tmp_path, sample, accepts, members, expected):
+def test_a_fault_of_an_archive_is_reported(tmp_path, sample, accepts, members, expected):
     faults = faults_of(write(tmp_path, accepts, members), samples=[sample])
     assert any(expected in fault for fault in faults), faults
 

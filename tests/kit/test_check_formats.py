@@ -92,20 +92,20 @@ def test_a_sound_format_has_no_faults(tmp_path, sample):
     assert len(findings) == 9
 
 
-def test_without_samples_it_is_said_what_was_not_checked(tmp_path):
+def test_without_samples_unchecked_points_are_named(tmp_path):
     findings = list(check(write(tmp_path)))
     assert [finding.rule for finding in findings if finding.verdict is Verdict.OPEN] == ["files are read"]
 
 
 @pytest.mark.parametrize("case", ACCEPTING)
-def test_a_fault_of_accepts_is_told(case, tmp_path, sample):
+def test_a_fault_of_accepts_is_reported(case, tmp_path, sample):
     accepts, expected = ACCEPTING[case]
     faults = faults_of(write(tmp_path, accepts), samples=[sample])
     assert any(expected in fault for fault in faults), faults
 
 
 @pytest.mark.parametrize("case", fast_only(INDEXING.keys() - {"goes on as long as it is told"}, INDEXING))
-def test_a_fault_of_index_is_told(case, tmp_path, sample, monkeypatch):
+def test_a_fault_of_index_is_reported(case, tmp_path, sample, monkeypatch):
     monkeypatch.setattr(format_contract, "LIMITS", JailLimits(cpu_seconds=1, patience=60))
     index, expected = INDEXING[case]
     faults = faults_of(write(tmp_path, index=index), samples=[sample])
@@ -145,7 +145,7 @@ def test_damage_is_the_same_every_time_and_never_the_sample():
     assert list(damaged(b"a"))
 
 
-def test_a_sample_that_cannot_be_read_is_told_in_a_line(tmp_path):
+def test_a_sample_that_cannot_be_read_is_one_line(tmp_path):
     path = write(tmp_path)
     (tmp_path / "empty").write_bytes(b"")
     for name, expected in {"missing": "cannot open the file", "empty": "0 bytes; give a file of 1 to"}.items():

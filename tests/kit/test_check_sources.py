@@ -122,7 +122,7 @@ def test_a_sound_source_has_no_faults_and_nothing_is_asked(tmp_path):
 
 
 @pytest.mark.parametrize("case", BODIES)
-def test_a_fault_of_discover_is_told(case, tmp_path):
+def test_a_fault_of_discover_is_reported(case, tmp_path):
     body, expected = BODIES[case]
     faults = faults_of(write(tmp_path, body))
     assert any(expected in fault for fault in faults), faults
@@ -130,7 +130,7 @@ def test_a_fault_of_discover_is_told(case, tmp_path):
 
 
 @pytest.mark.parametrize("case", MORES)
-def test_a_fault_of_the_plugin_is_told(case, tmp_path):
+def test_a_fault_of_the_plugin_is_reported(case, tmp_path):
     more, expected = MORES[case]
     faults = faults_of(write(tmp_path, more=more))
     assert len(faults) == 1
@@ -165,7 +165,7 @@ def test_a_zoo_behind_a_server_is_listed_twice_and_no_weight_is_fetched(tmp_path
     assert {finding.verdict for finding in findings} == {Verdict.HOLDS}, findings
 
 
-def test_a_zoo_that_fetches_weights_to_list_them_is_told(tmp_path):
+def test_a_zoo_that_fetches_weights_to_list_them_is_reported(tmp_path):
     with WebServer() as server:
         server.add("/list.json", b'["a"]')
         request = served(tmp_path, "self.options.url + '/list.json'", server)
@@ -199,7 +199,7 @@ for _ in range(2):
     assert told.detail == "no address is known for zoo.invalid, hub.invalid"
 
 
-def test_a_zoo_that_takes_too_long_is_looked_at_as_far_as_it_came(tmp_path, monkeypatch):
+def test_a_zoo_that_takes_too_long_is_checked_as_far_as_it_was_listed(tmp_path, monkeypatch):
     monkeypatch.setattr("filterzoo.kit.listing.PATIENCE", -1.0)
     with WebServer() as server:
         server.add("/list.json", b'["a", "b"]')
@@ -224,7 +224,7 @@ def test_options_come_from_a_manifest(tmp_path):
         list(check("local", Request(manifest=manifest)))
 
 
-def test_the_command_says_it_in_lines_and_by_its_exit_code(tmp_path):
+def test_the_command_prints_lines_and_has_an_exit_code(tmp_path):
     write(tmp_path)
     good = filterzoo("check-plugin", "zoo.py", cwd=tmp_path)
     assert (good.code, good.err) == (0, "")

@@ -82,7 +82,7 @@ def test_gguf_is_read_bit_equal(gguf_format):
         assert max(file.times_read()[: len(data) // 2]) <= 2
 
 
-def test_a_quantised_convolution_costs_itself(gguf_format):
+def test_a_quantised_convolution_is_the_only_one_left_out(gguf_format):
     file = MemoryFile(gguf(TENSORS, kinds={"v.patch_embd.weight": Q4_0}))
     found = selection(list(gguf_format.index(file)))
     rest = [name for name, array in TENSORS.items() if array.ndim > 2 and name != "v.patch_embd.weight"]
@@ -145,7 +145,7 @@ def test_a_hostile_gguf_is_refused_with_its_reason(case, gguf_format):
         (None, "cannot read the list"),
     ],
 )
-def test_a_list_that_is_wrong_is_told_with_its_line(content, expected, tmp_path):
+def test_an_invalid_list_is_reported_with_its_line(content, expected, tmp_path):
     (kind,) = PluginReference("csv", file=str(CSV)).load().filterzoo_sources()
     if content is not None:
         (tmp_path / "list.csv").write_bytes(content if isinstance(content, bytes) else content.encode())

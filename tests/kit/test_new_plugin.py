@@ -96,7 +96,7 @@ def test_the_command_refuses_it_in_a_line(tmp_path):
     assert "'../x' cannot be a plugin's name" in ran.err
 
 
-def test_what_is_there_is_not_touched(tmp_path):
+def test_existing_files_are_not_changed(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "README.md").write_text("mine")
     ran = filterzoo("new-plugin", "mine", cwd=tmp_path)

@@ -66,7 +66,7 @@ def test_there_are_enough_of_them():
     assert len(set(HOSTILE)) == len(HOSTILE) >= 60
 
 
-def test_it_is_sound_and_nothing_left_its_folder(place):
+def test_it_is_sound_and_no_file_is_outside_its_folder(place):
     assert verify(str(place / "out")) == []
     assert sorted(path.name for path in place.iterdir()) == [
         "filterzoo-work",

@@ -27,7 +27,7 @@ def of_tasks(shift: float, count: int) -> list[synthetic.Model]:
     ]
 
 
-def test_a_planted_drift_is_told_with_interval_and_chance():
+def test_a_planted_drift_is_reported_with_interval_and_chance():
     drift, _, degenerated = told(of_tasks(0.8, 6))
     assert drift.startswith("The distributions of filters differ by more than chance in 1 of 1 pair of tasks.")
     assert "“classification”" in drift
@@ -37,18 +37,18 @@ def test_a_planted_drift_is_told_with_interval_and_chance():
     assert degenerated.startswith("36 of 36 layers are degenerated"), "all are random"
 
 
-def test_a_group_that_is_mostly_one_network_is_told():
+def test_a_group_that_is_mostly_one_network_is_reported():
     rng = np.random.default_rng(3)
     large = synthetic.random_model("large", rng, shift=0.8, width=40, task="classification")
     drift = told([*of_tasks(0.8, 6), large])[0]
     assert "One network supplies 51 % of the filters of “classification”." in drift
 
 
-def test_no_drift_is_told_as_none():
+def test_no_drift_is_reported_as_none():
     assert told(of_tasks(0.0, 6))[0].startswith("No two tasks differ by more than chance would give.")
 
 
-def test_too_few_networks_are_told():
+def test_too_few_networks_are_reported():
     drift, depth, degenerated = told(of_tasks(0.8, 1))
     assert drift.startswith("How much networks of different tasks differ cannot be told")
     assert "cannot be told: 2 networks have it" in depth
@@ -56,7 +56,7 @@ def test_too_few_networks_are_told():
 
 
 @pytest.mark.parametrize(("early", "start"), [(True, "Late layers vary more"), (False, "Late layers vary less")])
-def test_a_planted_change_with_depth_is_told(early, start):
+def test_a_planted_change_with_depth_is_reported(early, start):
     """One half of each network is of one pattern and a little noise."""
     rng = np.random.default_rng(1)
 

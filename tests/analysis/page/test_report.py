@@ -132,7 +132,7 @@ def test_the_overview_covers_every_column_and_counts_models_by_kernel_size(mixed
 
 
 @pytest.mark.slow
-def test_the_page_holds_no_markup_of_strangers_and_fetches_nothing(report_of_mixed):
+def test_the_page_holds_no_untrusted_markup_and_fetches_nothing(report_of_mixed):
     elements = Elements()
     elements.feed((report_of_mixed / "index.html").read_text())
     assert elements.tags.count("script") == 2

@@ -15,7 +15,7 @@ def near(models: list[synthetic.Model], name: str, rng: np.random.Generator, **f
     return synthetic.Model(name, layers, facts)
 
 
-def test_facts_and_guesses_are_told_apart():
+def test_facts_and_guesses_are_distinguished():
     rng = np.random.default_rng(0)
     models = [synthetic.random_model(f"m{number}", rng) for number in range(4)]
     models += [near(models, "near", rng), near(models, "untrained", rng, suspected_random=True)]

@@ -320,7 +320,7 @@ def test_a_model_that_supplies_most_of_a_group_is_named_and_models_weigh_the_sam
     assert any("a 93%" in note and "drift_by_models" in note for note in exhibit.notes)
 
 
-def test_axes_that_coincide_are_told_and_one_partition_has_one_figure():
+def test_axes_that_coincide_are_reported_and_equal_partitions_have_one_figure():
     rng = np.random.default_rng(13)
     models = [
         synthetic.random_model(

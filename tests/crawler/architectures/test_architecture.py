@@ -269,7 +269,7 @@ def test_activation_and_pooling_of_known_architectures(name: str, activation: st
     assert (found.activation, found.pooling) == (activation, pooling)
 
 
-def test_pooling_by_low_frequencies_is_told_from_a_filter_in_the_frequency_domain():
+def test_pooling_by_low_frequencies_is_distinguished_from_a_filter_in_the_frequency_domain():
     """FrequencyLowCut pooling (arXiv:2204.00491): transform, keep the low half of each axis, transform back."""
 
     class Pool(nn.Module):

@@ -25,14 +25,14 @@ def file(prefix: str = "", **shapes: tuple[int, ...]) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module.model.", "net.backbone.module."])
-def test_truth_takes_the_place_of_guesses(prefix):
+def test_metadata_of_a_known_architecture_replace_inferred_metadata(prefix):
     told = with_architecture(file(prefix), [OPERATIONS]).tensors
     assert [tensor.convolution for tensor in told] == [TRUTH, UP]
     assert [tensor.layout for tensor in told] == [Layout.OI_K, Layout.IO_K]
     assert [tensor.name for tensor in told] == [tensor.name for tensor in file(prefix)]
 
 
-def test_a_guess_of_a_transposed_convolution_is_put_right():
+def test_an_inferred_transposed_convolution_is_corrected():
     tensors = [replace(tensor, layout=Layout.IO_K) for tensor in file()]
     assert with_architecture(tensors, [OPERATIONS]).tensors[0].layout is Layout.OI_K
 
@@ -78,7 +78,7 @@ def test_files_with_a_graph_need_no_architecture():
     assert not is_known(file())
 
 
-def test_what_an_architecture_says_of_its_functions_comes_with_the_fit_only():
+def test_functions_of_an_architecture_are_used_only_if_it_fits():
     known = Architecture(OPERATIONS)
     known.activation, known.pooling = "silu, sigmoid", "flc"
     described = with_architecture(file(), [known])

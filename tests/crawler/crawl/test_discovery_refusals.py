@@ -101,14 +101,14 @@ def test_why_a_source_cannot_start_is_the_networks_reason():
         assert entry.detail == "it cannot start: cannot read the package index"
 
 
-def test_an_error_of_a_plugin_is_told_with_file_and_line():
+def test_an_error_of_a_plugin_is_reported_with_file_and_line():
     _, entry, *_ = discover([opened(failing(KeyError("x"))), opened(Zoo)])
     line = next(n for n, text in enumerate(Path(__file__).read_text().splitlines(), 1) if text.strip() == "raise error")
     assert isinstance(entry, LedgerEntry)
     assert entry.where == f"{Path(__file__).name}, line {line}"
 
 
-def test_a_word_that_is_none_costs_that_checkpoint_and_says_which_plugin_and_value():
+def test_an_unknown_word_affects_only_its_checkpoint_and_is_named():
     class Wordy(Zoo):
         def discover(self) -> Iterator[Checkpoint | Refusal]:
             for task in ("face-detecton", "face-detection"):

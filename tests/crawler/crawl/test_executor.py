@@ -83,7 +83,7 @@ def test_an_executor_that_fails_is_named(outcome: str, told: str, zoo: Path, tmp
     assert "left" in ran.out
 
 
-def test_an_executor_that_is_not_there_is_told_before_the_work_begins(zoo: Path, tmp_path: Path) -> None:
+def test_a_missing_executor_is_reported_before_the_work_begins(zoo: Path, tmp_path: Path) -> None:
     ran = crawl(zoo, tmp_path, name="in-tern")
     assert ran.code == 2
     assert "--executor in-tern: there are in-turn, local" in ran.err

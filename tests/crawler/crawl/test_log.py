@@ -79,7 +79,7 @@ def told(capsys: pytest.CaptureFixture[str], level: Level, form: LogFormat = Log
     ],
 )
 @pytest.mark.parametrize("form", LogFormat)
-def test_each_level_tells_more(capsys, level, form, words):
+def test_each_level_prints_more(capsys, level, form, words):
     lines = told(capsys, level, form)
     if form is LogFormat.JSON:
         assert [json.loads(line)["event"] for line in lines] == words
@@ -120,7 +120,7 @@ RUNNING = Running({f"node{number}\x1b[2J": (f"zoo/net{number}\x1b[2J",) for numb
 
 
 @pytest.mark.parametrize("form", LogFormat)
-def test_what_runs_where_is_told_now_and_then(capsys, monkeypatch, form):
+def test_running_checkpoints_are_reported_periodically(capsys, monkeypatch, form):
     """On no terminal: a line at each pulse, with the rate and the failures by reason."""
     monkeypatch.setattr("filterzoo.crawl.log.PULSE", -1)
     with CrawlLog(Level.NEWS, form) as log:

@@ -170,7 +170,9 @@ def test_a_file_of_hardly_more_than_convolutions_comes_whole_and_is_compared(
 
 
 @pytest.mark.parametrize("name", fast_only(FAST, FORMATS))
-def test_one_bit_that_no_checksum_of_the_format_tells_is_noticed(server: WebServer, tmp_path: Path, name: str) -> None:
+def test_a_flipped_bit_that_no_checksum_of_the_format_covers_is_noticed(
+    server: WebServer, tmp_path: Path, name: str
+) -> None:
     """Nothing is stored, the ledger says why, and the next run takes what the server has by then."""
     state = network(with_matrices=False)
     files = published(server, written(tmp_path, name, state), name)

@@ -83,7 +83,7 @@ def test_no_bytes_at_all_only_lists(zoo: Path) -> None:
         assert not list(journal.done())
 
 
-def test_what_is_no_size_is_told(zoo: Path) -> None:
+def test_an_invalid_size_is_reported(zoo: Path) -> None:
     ran = filterzoo("crawl", "m.yaml", "--max-bytes", "much", cwd=zoo)
     assert ran.code == 2
     assert "--max-bytes: 'much' is not allowed; write bytes, such as 8GB" in ran.err

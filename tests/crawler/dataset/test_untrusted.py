@@ -16,7 +16,7 @@ def missing(path: str) -> FileNotFoundError:
 
 
 @pytest.mark.parametrize("path", ["data/layers/a.parquet", "{zoo}/data/layers/a.parquet"])
-def test_a_file_of_the_data_set_is_told_as_its_own(tmp_path: Path, path: str) -> None:
+def test_an_error_of_a_file_is_reported_as_one_of_the_data_set(tmp_path: Path, path: str) -> None:
     zoo = str(tmp_path / "zoo")
     with pytest.raises(FilterZooError, match=r"zoo: lacks .*a\.parquet, which layers says is there"), reading(zoo):
         raise missing(path.replace("{zoo}", zoo))

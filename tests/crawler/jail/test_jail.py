@@ -70,7 +70,7 @@ def test_a_good_file(index):
     ]
 
 
-def test_the_index_is_told_the_names_of_files_and_of_members(index, tmp_path):
+def test_the_index_gets_the_names_of_files_and_of_members(index, tmp_path):
     assert index("yield conv(file.name)").convolutions[0].name == "model.bin"
     with zipfile.ZipFile(tmp_path / "inside.zip", "w") as archive:
         archive.writestr("a/b.bin", "PROBE\nyield conv(file.name)\n" + "#" * 100)
@@ -106,7 +106,7 @@ def test_refusals_of_the_child_arrive_as_they_are_and_cost_no_child(jail, index,
         (b"\x00\x01junk", "00 01"),
     ],
 )
-def test_what_no_format_knows_is_told(start, expected, jail):
+def test_a_file_that_no_format_accepts_is_refused(start, expected, jail):
     with pytest.raises(Refused) as raised:
         jail.index(MemoryFile(start), "x.pth")
     assert raised.value.reason is Reason.UNKNOWN_FORMAT
@@ -139,13 +139,13 @@ def test_a_format_that_raises_is_named(source, expected, jail, index, refusal):
     assert jail.process_id == before
 
 
-def test_accepts_that_raises_is_told_only_where_nobody_else_accepts(jail):
+def test_accepts_that_raises_is_reported_only_if_no_other_format_accepts(jail):
     with pytest.raises(Refused, match="KeyError: 'accepts'"):
         jail.index(MemoryFile(b"ACCEPTS RAISES"), "x")
 
 
 @pytest.mark.parametrize("source", ["raise OSError('not here')", "import sys; sys.exit(1)", "1 / 0"])
-def test_a_plugin_that_fails_only_in_the_jail_costs_only_what_it_might_have_known(source, tmp_path, index):
+def test_a_plugin_that_fails_only_in_the_jail_affects_only_its_own_files(source, tmp_path, index):
     broken = tmp_path / "broken.py"
     broken.write_text(source)
     with Jail([PluginReference("broken", file=str(broken)), PROBE]) as jail:
@@ -312,7 +312,7 @@ def test_cpu_time_is_counted_for_each_file_alone(index, refusal):
 
 
 @pytest.mark.parametrize("death", ["os.abort()", "LIBC.raise_(11)", "ctypes.string_at(0)", "os._exit(0)"])
-def test_death_is_told_and_the_next_file_has_a_new_child(death, jail, index, refusal):
+def test_the_death_of_a_child_is_reported_and_the_next_file_has_a_new_child(death, jail, index, refusal):
     before = jail.process_id
     raised = refusal(death.replace("LIBC.raise_(11)", "LIBC['raise'](11)"))
     assert raised.reason is Reason.CRASHED
@@ -335,7 +335,7 @@ class Killing(MemoryFile):
         return super().read(offset, length)
 
 
-def test_a_child_that_somebody_kills_costs_no_file() -> None:
+def test_a_child_that_is_killed_from_outside_costs_no_file() -> None:
     """Also the first file of a child: only where its successor dies too, the file may have done it."""
     with Jail([PROBE], HASTY) as jail:
         assert jail.index(Killing(f"PROBE\n{ONE}\n{100 * '#'}".encode(), jail, 1), "x.probe").format == "probe"

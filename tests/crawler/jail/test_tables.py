@@ -74,7 +74,7 @@ def test_a_flood_of_values_takes_little_memory_and_time(case: str, reader: str):
     assert float(seconds) < 3
 
 
-def test_a_question_is_short():
+def test_the_length_of_a_read_request_is_bounded():
     with pytest.raises(Refused):
         document(b'"' + b"a" * (MAX_BODY - 2) + b'"')
 
@@ -88,7 +88,7 @@ class Line:
         pass
 
 
-def test_questions_about_one_file_are_bounded_in_sum():
+def test_read_requests_for_a_file_are_bounded_in_sum():
     limits = JailLimits(announced=1000, sides=2)
     file = MemoryFile(bytes(1000), dict.fromkeys("abc", b"x"))
     with Answers(file, Line(), limits) as answers:  # type: ignore[arg-type]  # all of it that is used
@@ -104,7 +104,7 @@ def test_questions_about_one_file_are_bounded_in_sum():
         assert raised.value.reason is Reason.LIMIT
 
 
-def test_a_child_asks_no_more_often_than_it_may():
+def test_the_number_of_read_requests_is_bounded():
     """Empty ranges cost nothing but the parent's time."""
     with Answers(MemoryFile(b"x"), Line(), JailLimits(questions=5)) as answers:  # type: ignore[arg-type]  # as above
         for _ in range(5):

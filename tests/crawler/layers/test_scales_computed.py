@@ -176,7 +176,7 @@ BLOCKS: dict[str, list[tuple[str, str, tuple[int, ...]]]] = {
 
 
 @pytest.mark.parametrize("name", BLOCKS)
-def test_blocks_whose_weight_has_no_shape_cost_themselves(name):
+def test_only_blocks_whose_weight_has_no_shape_are_left_out(name):
     ((left, why),) = left_out(*BLOCKS[name])
     assert left == name
     assert "4-bit numbers" in why

@@ -291,7 +291,7 @@ def test_groups_are_not_guessed():
         (Layout.K_OI, (3, 3, 4, 8), (Kind.TRANSPOSED, None)),
     ],
 )
-def test_layouts_that_tell_the_kind(layout, shape, expected):
+def test_layouts_that_show_the_kind(layout, shape, expected):
     assert kinds(tensor("conv/kernel", *shape, layout=layout)) == [expected]
 
 

@@ -230,7 +230,7 @@ UNEXPLAINED: dict[str, dict[str, tuple[int, ...]]] = {
 
 
 @pytest.mark.parametrize("case", UNEXPLAINED)
-def test_parts_that_nothing_explains_cost_their_layer_alone(case):
+def test_unexplained_parts_affect_only_their_layer(case):
     owner = word()
     listed = [tensor(f"{owner}.{name}", *sides) for name, sides in UNEXPLAINED[case].items()]
     found = selection([*STEM, *listed, *layer(4, 8, 3, 3)])
@@ -304,7 +304,7 @@ def of_parts(parts: Parts) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("case", ALONE)
-def test_an_adapter_whose_weight_is_elsewhere_costs_itself(case):
+def test_an_adapter_without_its_weight_in_the_file_is_left_out(case):
     found = selection([*STEM, *of_parts(ALONE[case])])
     assert [each.shape for each in found.convolutions] == [(16, 3, 3, 3)]
     assert [(left.name, left.reason) for left in found.left_out] == [(ALONE[case][0][0], "unsupported")]
@@ -342,7 +342,7 @@ def test_adapters_of_linear_layers_do_not_cost_the_convolutions():
     assert shapes(STEM, [tensor("q.lora_A.weight", 4, 64), tensor("q.lora_B.weight", 64, 4)]) == [(16, 3, 3, 3)]
 
 
-def test_spectral_norm_along_the_second_axis_tells_a_transposed_layer():
+def test_spectral_norm_along_the_second_axis_shows_a_transposed_layer():
     names = {"weight_orig": (8, 3, 2, 2), "weight_u": (3,), "weight_v": (32,)}
     (chosen,) = select([tensor(f"zq.{name}", *sides) for name, sides in names.items()])
     assert (chosen.convolution.kind, chosen.layout) == (Kind.TRANSPOSED, Layout.IO_K)
@@ -358,7 +358,7 @@ def test_scales_beside_8_bit_weights(dtype, name, shape):
     assert chosen.computation.step is Step.MULTIPLY
 
 
-def test_two_scales_cost_their_layer_alone():
+def test_two_scales_affect_only_their_layer():
     owner = word()
     listed = [tensor(f"{owner}.{name}", 8) for name in ("weight_scale", "scale_b")]
     found = selection([*STEM, tensor(f"{owner}.weight", 8, 16, 3, 3, dtype="I8"), *listed])

@@ -65,7 +65,7 @@ def test_a_generator_of_one_channel_has_no_stem():
     assert told(listed)[2] == (Kind.TRANSPOSED, Layout.IO_K, Evidence.SHAPES)
 
 
-def test_a_bias_of_one_number_tells_a_transposed_layer_with_one_output():
+def test_a_bias_of_one_number_shows_a_transposed_layer_with_one_output():
     listed = [tensor("a.weight", 64, 3, 3, 3), tensor("b.weight", 64, 1, 4, 4), tensor("b.bias", 1)]
     listed.append(tensor("c.weight", 8, 64, 1, 1))
     assert told(listed)[1] == (Kind.TRANSPOSED, Layout.IO_K, Evidence.SHAPES)
@@ -83,12 +83,12 @@ def test_flax_keeps_the_order_whatever_the_name(name, bias):
     assert told(listed, "flax")[1] == (Kind.TRANSPOSED, Layout.K_IO, Evidence.NAME)
 
 
-def test_flax_with_transpose_kernel_is_told_by_its_bias():
+def test_flax_with_transpose_kernel_is_recognised_by_its_bias():
     listed = [tensor("a/kernel", 2, 2, 32, 64, layout=Layout.K_IO), tensor("a/bias", 32)]
     assert told(listed, "flax") == [(Kind.TRANSPOSED, Layout.K_OI, Evidence.SHAPES)]
 
 
-def test_flax_without_a_telling_name_is_assumed():
+def test_flax_without_a_descriptive_name_is_assumed():
     listed = [tensor("a/kernel", 2, 2, 64, 32, layout=Layout.K_IO), tensor("a/bias", 32)]
     assert told(listed, "flax") == [(Kind.CONV, Layout.K_IO, Evidence.ASSUMED)]
 
@@ -111,19 +111,19 @@ def test_keras_and_tensorflow_have_the_outputs_first(framework, name, sides):
         ("deconv/w", Evidence.ASSUMED),
     ],
 )
-def test_without_a_framework_only_its_word_for_the_class_tells_the_order(name, evidence):
+def test_without_a_framework_only_its_name_of_the_class_decides_the_order(name, evidence):
     stem = tensor("conv/w", 3, 3, 3, 16, layout=Layout.OPEN)
     listed = [stem, tensor(name, 2, 2, 32, 64, layout=Layout.OPEN)]
     assert told(listed, "numpy")[1] == (Kind.TRANSPOSED, Layout.K_OI, evidence)
 
 
-def test_without_a_framework_the_word_of_flax_tells_its_order():
+def test_without_a_framework_the_class_name_of_flax_decides_its_order():
     stem = tensor("Conv_0/kernel", 3, 3, 3, 64, layout=Layout.OPEN)
     listed = [stem, tensor("ConvTranspose_0/kernel", 2, 2, 64, 32, layout=Layout.OPEN)]
     assert told(listed, "numpy")[1] == (Kind.TRANSPOSED, Layout.K_IO, Evidence.NAME)
 
 
-def test_without_a_framework_a_bias_tells_the_order_and_the_name_the_kind():
+def test_without_a_framework_a_bias_decides_the_order_and_the_name_the_kind():
     listed = [tensor("up/kernel", 2, 2, 64, 32, layout=Layout.OPEN), tensor("up/bias", 32)]
     assert told(listed, "numpy") == [(Kind.TRANSPOSED, Layout.K_IO, Evidence.NAME)]
 

@@ -186,7 +186,7 @@ def test_what_is_wrong_is_said_with_its_line(tmp_path, text, expected):
         assert [line for line in found if "is missing" not in line or line in expected] == expected
 
 
-def test_all_faults_are_told_at_once(tmp_path):
+def test_all_errors_are_reported_at_once(tmp_path):
     found = faults(tmp_path, "sources:\n  - source: pip\n  - source: local\n    license: foo\nkernels: {}\n")
     assert [line.split(":")[0] for line in found] == ["1", "2", "3", "4", "5"]
 
@@ -222,7 +222,7 @@ def test_a_file_that_may_not_be_read(tmp_path):
         load_manifest(tmp_path / "secret.yaml", SOURCES)
 
 
-def test_several_manifests_tell_all_their_faults(tmp_path):
+def test_errors_of_several_manifests_are_all_reported(tmp_path):
     for name in "ab":
         (tmp_path / name).write_text("name: x")
     with pytest.raises(StartError) as caught:

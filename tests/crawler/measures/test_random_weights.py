@@ -108,7 +108,7 @@ def test_they_are_suspected_with_batch_normalisation_folded():
 
 
 @pytest.mark.parametrize("draw", ["normal", "uniform", "truncated", "orthogonal", "laplace"])
-def test_whichever_way_they_are_drawn(draw):
+def test_they_are_suspected_with_any_initialisation(draw):
     import torch
     from torch.nn import init
 
@@ -140,7 +140,7 @@ def test_nearly_all_layers_must_be_random():
     assert suspected_random([Row(0.940, 0.9511)] * 5) is False
 
 
-def test_too_little_to_see_says_nothing():
+def test_too_few_layers_give_no_answer():
     random = Row(0.953, 0.9511)
     assert suspected_random([]) is None
     assert suspected_random([random] * (MIN_LAYERS - 1)) is None

@@ -207,7 +207,7 @@ def test_filters_without_variance_have_no_entropy_and_no_shares():
     assert variance_entropy(line) == pytest.approx(0, abs=1e-12)
 
 
-def test_variance_is_told_from_the_rounding_of_a_far_off_mean():
+def test_variance_is_distinguished_from_rounding_of_a_large_mean():
     mean = np.ones(9)
     assert variance_entropy(Moments(100, mean, np.eye(9) * 1e-20)) == pytest.approx(math.log10(9), abs=1e-12)
     assert variance_entropy(Moments(100, mean, np.eye(9) * 1e-23)) == 0.0

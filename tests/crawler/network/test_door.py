@@ -535,7 +535,7 @@ def test_threads_and_processes_download_a_file_once(server, tmp_path):
     assert len(server.requests) == 1
 
 
-def test_a_killed_download_is_taken_up_again(server, tmp_path):
+def test_a_killed_download_is_resumed(server, tmp_path):
     """SIGKILL in the middle: the lock is free, what came is kept, the file is whole."""
 
     def stall(answer):
@@ -600,7 +600,7 @@ def test_a_signed_address_that_expires_is_renewed_once_for_all_ranges(server, do
     assert asked.count("/signed/1") == 2
 
 
-def test_servers_are_told_who_asks_and_a_manifest_may_say_it_otherwise(server, door):
+def test_requests_have_a_user_agent_that_a_manifest_may_change(server, door):
     url = server.add("/a.json", b"{}")
     door.get(url)
     door.called("my-crawl (me@example.org)").get(url)

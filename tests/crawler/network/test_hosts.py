@@ -196,7 +196,7 @@ def test_zenodo_is_asked_slower_than_its_guests_may(server, door, watch):
     assert per_hour / 60 <= 60
 
 
-def test_zenodo_tells_when_to_ask_again(server, door, watch):
+def test_zenodos_rate_limit_headers_are_obeyed(server, door, watch):
     place = "http://zenodo.org/record/7/files/net.zip?download=1"
     late = servers.status(429, X_RateLimit_Limit="60", X_RateLimit_Remaining="0", X_RateLimit_Reset=f"{NOW + 41:.0f}")
     moved = servers.status(301, Location="/records/7/files/net.zip?download=1")
@@ -230,7 +230,7 @@ def test_githubs_limit_is_waited_for_although_it_is_a_403(server, door, watch, h
     assert pause <= max(watch.pauses) < pause + 1
 
 
-def test_a_403_that_says_nothing_settles_no_network_for_ever(server, door):
+def test_a_403_without_a_reason_settles_no_network_for_ever(server, door):
     place = "http://api.github.com/repos/user/secret/releases"
     offer(server, place, b"", servers.status(403, X_RateLimit_Remaining="57", X_RateLimit_Reset=f"{NOW + 9:.0f}"))
     error = refusal(door.get_json, place)

@@ -119,7 +119,7 @@ def files_of_tensors(draw: st.DrawFn) -> tuple[list[ByteRange], list[ByteRange]]
 
 
 @given(files_of_tensors())
-def test_a_plan_brings_what_is_missing_once_with_little_else(case: tuple[list[ByteRange], list[ByteRange]]) -> None:
+def test_a_plan_fetches_missing_bytes_once_with_few_others(case: tuple[list[ByteRange], list[ByteRange]]) -> None:
     here, wanted = case
     held = {kilobyte >> 10 for s in here for kilobyte in range(s.begin, s.end, 1024)}
 
@@ -176,7 +176,7 @@ def test_no_byte_comes_twice(server: WebServer, door: Door) -> None:
     assert server.sent == len(body)
 
 
-def test_ranges_come_side_by_side(server: WebServer, door: Door) -> None:
+def test_ranges_are_fetched_in_parallel(server: WebServer, door: Door) -> None:
     """Requests that each take a while overlap."""
     body = bytes(6 * PIECE)
     url = server.add("/w", body, tag="1")
@@ -207,7 +207,7 @@ def test_a_fault_in_an_announced_range_is_outlived(server: WebServer, door: Door
         assert file.read(100_000, MB) == body[100_000 : 100_000 + MB]
 
 
-def test_a_change_in_an_announced_range_is_told_where_it_is_read(server: WebServer, door: Door) -> None:
+def test_a_change_in_an_announced_range_is_reported_when_it_is_read(server: WebServer, door: Door) -> None:
     body = random.Random(7).randbytes(2 * MB)
     with door.open(Artifact(url=server.add("/w", body))) as file:
         server.resources["/w"].faults.append(servers.becomes(body[::-1]))
@@ -232,7 +232,7 @@ def test_byte_ranges_outside_the_file_are_not_asked_for(server: WebServer, door:
     assert len(server.requests) == 1
 
 
-def test_an_index_needs_no_disk_and_a_disk_that_fails_is_told(server: WebServer, tmp_path: Path) -> None:
+def test_an_index_needs_no_disk_and_a_failing_disk_is_reported(server: WebServer, tmp_path: Path) -> None:
     """The cache's folder cannot be made: what fits into memory is read all the same."""
     (tmp_path / "cache").write_text("a file")
     body = random.Random(8).randbytes(3 * MB)

@@ -116,7 +116,7 @@ def test_a_host_with_an_address_of_ipv6_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_crawl_asks_at_most_1_3_times_as_often_as_it_has_to(server: WebServer, tmp_path: Path) -> None:
+def test_a_crawl_makes_at_most_1_3_times_the_necessary_requests(server: WebServer, tmp_path: Path) -> None:
     """Of a file of 4 MB, the head and the only convolution far behind it have to come: two requests."""
     entries = []
     for number in range(10):

@@ -80,7 +80,7 @@ def test_the_example_can_be_replaced_value_by_value() -> None:
         (PRICES + "#" * 100_000, r"not a table of prices: larger than 100,000 bytes"),
     ],
 )
-def test_a_wrong_table_is_told_with_its_line(tmp_path: Path, text: str, told: str) -> None:
+def test_a_wrong_table_is_reported_with_its_line(tmp_path: Path, text: str, told: str) -> None:
     (tmp_path / "prices.yaml").write_text(text)
     with pytest.raises(StartError, match=told):
         read_prices(tmp_path / "prices.yaml")

@@ -151,7 +151,7 @@ def rendered(markdown: str) -> Tags:
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text)[:20])
-def test_names_of_strangers_are_text_in_the_summary(text: str, tmp_path: Path) -> None:
+def test_untrusted_names_are_text_in_the_summary(text: str, tmp_path: Path) -> None:
     file = tmp_path / "summary.md"
     failure = entry(id=text, detail=text, reason=Reason.MALFORMED)
     step_summary.append(file, Summary({"zoo": SourceCounts(failed=1)}), run(failures=(failure,)))
@@ -200,7 +200,7 @@ def test_a_crawl_writes_both(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["nowhere/filterzoo.prom", "."])
-def test_metrics_that_could_not_be_written_are_told_before_the_crawl(file: str, tmp_path: Path) -> None:
+def test_metrics_that_could_not_be_written_are_reported_before_the_crawl(file: str, tmp_path: Path) -> None:
     (tmp_path / "manifest.yaml").write_text(MANIFEST)
     ran = filterzoo("crawl", "manifest.yaml", "--metrics", file, cwd=tmp_path)
     assert ran.code == 2
@@ -208,7 +208,7 @@ def test_metrics_that_could_not_be_written_are_told_before_the_crawl(file: str, 
     assert not (tmp_path / "filterzoo-work").exists()
 
 
-def test_metrics_of_a_running_crawl_stand_beside_and_go_with_it(tmp_path: Path) -> None:
+def test_metrics_of_a_running_crawl_are_in_a_file_that_is_removed_at_its_end(tmp_path: Path) -> None:
     now = [0.0]
     live = metrics.RunningMetrics(tmp_path / "x.prom", lambda: now[0])
     live.update(run(reasons={"limit": 1}), Running({"a": ("zoo/1", "zoo/2"), "b": ("zoo/3",)}, waiting=7))

@@ -119,7 +119,7 @@ def test_inspect_ends_with_2_where_the_graph_computes_with_other_weights(tmp_pat
     assert "NOT WHAT THE GRAPH COMPUTES" in run(path, "--verify-onnx")[2]
 
 
-def test_operators_of_others_and_weights_in_other_files_are_never_run(tmp_path: Path) -> None:
+def test_custom_operators_and_weights_in_other_files_are_never_run(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="is not one of ONNX") as refused:
         compare(graph(domain="their.domain").SerializeToString(), WEIGHTS)
     assert refused.value.reason is Reason.UNSUPPORTED

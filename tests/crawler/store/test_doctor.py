@@ -238,7 +238,7 @@ ONE_OF_EACH = {orphan, half_written, flip_record, truncate_journal}
     fast_only(ONE_OF_EACH, DAMAGE),
     ids=lambda damage: damage.__name__,
 )
-def test_damage_is_found_and_mended(damage: Callable[[WorkFolder], None], folder: Path, work: WorkFolder) -> None:
+def test_damage_is_found_and_repaired(damage: Callable[[WorkFolder], None], folder: Path, work: WorkFolder) -> None:
     damage(work)
     before = hashes(Path(work.fragments_url))
     first = examine(work)
@@ -313,7 +313,7 @@ def test_a_table_whose_name_is_no_text_is_damage(work: WorkFolder) -> None:
     assert examine(work, repair=True).is_sound
 
 
-def test_what_a_changed_record_was_of_is_put_back_from_its_fragment(work: WorkFolder) -> None:
+def test_the_checkpoint_of_a_changed_record_is_restored_from_its_fragment(work: WorkFolder) -> None:
     with work.existing_journal() as journal:
         before = list(journal.done())
     flip_record(work)
@@ -506,7 +506,7 @@ def test_layers_of_several_blocks_are_followed(tmp_path: Path) -> None:
         check_filters(store, filters_name, rows[::-1][1:])
 
 
-def test_what_is_not_ours_is_told_and_left(folder: Path, work: WorkFolder) -> None:
+def test_foreign_files_are_reported_and_kept(folder: Path, work: WorkFolder) -> None:
     stranger = Path(work.fragments_url) / "notes.txt"
     stranger.write_text("mine")
     ran = filterzoo("doctor", "--repair", cwd=folder)
@@ -564,7 +564,7 @@ def test_fragments_of_one_content_are_kept_while_one_needs_them(work: WorkFolder
     assert examine(work).findings == []
 
 
-def test_hostile_names_are_told_escaped(tmp_path: Path) -> None:
+def test_hostile_names_are_printed_escaped(tmp_path: Path) -> None:
     with WorkFolder(tmp_path / "w").journal() as journal:
         journal.record_done(done(checkpoint("\x1b[2J\u202e\nx")), "s")
     ran = filterzoo("doctor", "--workdir", "w", cwd=tmp_path)

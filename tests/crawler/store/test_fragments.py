@@ -175,7 +175,7 @@ def test_names_say_what_is_inside(tmp_path):
     assert write(one, *listed[::-1]) != (layers_name, filters_name)
 
 
-def test_nothing_is_seen_before_the_end_and_nothing_remains_of_a_failure(tmp_path):
+def test_nothing_is_visible_before_the_end_and_a_failure_leaves_nothing(tmp_path):
     store = FragmentStore(str(tmp_path / "fragments"), tmp_path / "scratch")
     with pytest.raises(KeyError, match="layer 40"), store.writer(ALL, AXES, {}) as writer:  # noqa: PT012  # a checkpoint that breaks
         writer.add(layer(0, weights(1)), measure())

@@ -111,7 +111,7 @@ def test_a_failed_write_changes_nothing(journal):
     journal.record_done(done(n_layers=5), "s")
 
 
-def test_every_record_is_on_the_disk_when_it_is_told(tmp_path):
+def test_every_record_is_on_the_disk_when_it_is_reported(tmp_path):
     code = (
         "import os, sys\nfrom pathlib import Path\nfrom tests.crawler.checkpoints import checkpoint, done\n"
         "from filterzoo.store.journal import Journal\njournal = Journal(Path(sys.argv[1]))\n"
@@ -138,7 +138,7 @@ def test_a_reader_sees_the_journal_while_it_is_written(tmp_path, journal):
 
 
 @pytest.mark.parametrize("content", [b"no database at all" * 100, b"SQLite format 3\0" + b"\xff" * 5000])
-def test_a_damaged_journal_is_told_in_a_line(content, tmp_path):
+def test_a_damaged_journal_is_one_line(content, tmp_path):
     path = tmp_path / "journal.sqlite"
     path.write_bytes(content)
     with pytest.raises(StartError, match=r"journal\.sqlite"):

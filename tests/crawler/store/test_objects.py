@@ -149,7 +149,9 @@ def test_a_store_that_never_works_ends_the_run_with_its_name(faulty: RemoteObjec
 
 
 @pytest.mark.parametrize("error", [PermissionError("denied"), FileNotFoundError("NoSuchBucket")])
-def test_what_no_patience_mends_ends_the_run_at_once(error: OSError, faulty: RemoteObjects, tmp_path: Path) -> None:
+def test_errors_that_retries_cannot_solve_end_the_run_at_once(
+    error: OSError, faulty: RemoteObjects, tmp_path: Path
+) -> None:
     Faulty.faults = [error] * 2
     with pytest.raises(StorageFailed, match="cannot be written to"):
         faulty.keep(written(tmp_path), "a")
@@ -182,7 +184,7 @@ def test_fewer_bytes_than_were_sent_are_no_upload(tmp_path: Path, monkeypatch: p
         ("nothing://bucket", "give a folder or a URL such as s3://bucket/prefix"),
     ],
 )
-def test_a_url_that_is_no_store_is_told_and_its_password_is_not(url: str, told: str) -> None:
+def test_a_url_that_is_no_store_is_reported_without_its_password(url: str, told: str) -> None:
     with pytest.raises(StartError, match=told) as caught:
         check_url(url)
     assert "secret" not in str(caught.value)

@@ -132,7 +132,7 @@ def test_an_empty_store_has_nothing_to_read(machine: Callable[[str], WorkFolder]
         fetch_journal(machine("reader"))
 
 
-def test_a_broken_word_of_who_writes_is_told(machine: Callable[[str], WorkFolder], tmp_path: Path) -> None:
+def test_an_invalid_crawl_json_is_reported(machine: Callable[[str], WorkFolder], tmp_path: Path) -> None:
     crawl(machine("first"), "a")
     (tmp_path / "store" / "crawl.json").write_text("{}")
     with pytest.raises(StartError, match=r"its crawl.json cannot be read; remove it"):
@@ -141,7 +141,7 @@ def test_a_broken_word_of_who_writes_is_told(machine: Callable[[str], WorkFolder
     assert crawl(machine("first")) == ["a"]
 
 
-def test_the_doctor_mends_a_store_and_its_copy(machine: Callable[[str], WorkFolder], tmp_path: Path) -> None:
+def test_the_doctor_repairs_a_store_and_its_copy(machine: Callable[[str], WorkFolder], tmp_path: Path) -> None:
     crawl(machine("first"), "a", "bb")
     with machine("first").existing_journal() as journal:
         lost = next(journal.done()).layers_fragment

@@ -139,7 +139,7 @@ def test_a_data_set_of_torchvision_that_has_splits_and_other_names(tmp_path: Pat
         open_images(f"torchvision:CelebA:{tmp_path}")
 
 
-def test_progress_tells_images_a_second_from_the_first_line_on() -> None:
+def test_progress_shows_images_per_second_from_the_first_line_on() -> None:
     out = io.StringIO()
     with Progress(*progress_columns(), console=Console(file=out, force_terminal=True, width=80)) as bar:
         task = bar.add_task("images", total=None)

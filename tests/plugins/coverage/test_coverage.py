@@ -55,7 +55,9 @@ def write_copies(folder: Path, address: str, file: str = "licence") -> Path:
     return folder
 
 
-def test_a_row_tells_the_revision_and_what_could_not_be_had(server: WebServer, zoo: CountedZoo, tmp_path: Path) -> None:
+def test_a_row_has_the_revision_and_what_could_not_be_fetched(
+    server: WebServer, zoo: CountedZoo, tmp_path: Path
+) -> None:
     copies = read_index(write_copies(tmp_path / "documents", f"{server.url}/copied"))
     clocks = Clocks(sleep=lambda _: None)
     with DoorWithCopies(tmp_path / "cache", copies, allow_private=True, clocks=clocks) as door:
@@ -82,6 +84,6 @@ def test_a_copy_lies_beside_its_index(tmp_path: Path, file: str) -> None:
     assert read_index(tmp_path) == {}
 
 
-def test_a_commit_is_told_by_its_first_digits() -> None:
+def test_a_commit_is_shown_by_its_first_digits() -> None:
     assert commit_of(f"https://raw.example/a/b/{'4c' * 20}/collection.json") == "4c4c4c4c4c4c"
     assert commit_of("https://a.example/main/x") == "https://a.example/main/x"

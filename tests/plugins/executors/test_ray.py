@@ -220,7 +220,7 @@ def test_a_store_that_throttles_and_is_slow_costs_time_alone(place: Place, expec
     assert place.published("throttled", "throttled") == expected
 
 
-def test_a_checkpoint_of_which_a_worker_dies_costs_no_other(place: Place) -> None:
+def test_a_checkpoint_that_kills_its_worker_affects_no_other(place: Place) -> None:
     ran = place.crawl("deadly", "deadly", "deadly.yaml")
     assert ran.code == 1
     assert re.search(r"failed +slow/deadly: crashed: the worker process died of it, alone", ran.out + ran.err)

@@ -120,7 +120,7 @@ class FakeRay:
         return reference.future().result()
 
 
-def test_what_runs_where_is_what_the_nodes_said_of_batches_in_flight() -> None:
+def test_running_checkpoints_are_those_the_nodes_report_of_batches_in_flight() -> None:
     ray, state = FakeRay(), Actor()
     shown: list[Running] = []
     watch = Watch(ray, state, shown.append)
@@ -255,7 +255,7 @@ def test_a_store_that_cannot_be_written_to_ends_the_crawl(zoo: Path, job: node.J
     assert "secret" not in report.fatal
 
 
-def test_a_checkpoint_that_is_tried_alone_tells_its_stages(zoo: Path, job: node.Job) -> None:
+def test_a_checkpoint_that_is_tried_alone_reports_its_stages(zoo: Path, job: node.Job) -> None:
     state = Actor()
     node.take(job, tasks_of(zoo)[:1], None, state, is_alone=True)
     assert state.state.stage() is Stage.STORE
@@ -289,7 +289,7 @@ def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
-def test_an_address_where_no_ray_listens_is_told_at_once(form, monkeypatch):
+def test_an_address_without_ray_is_reported_at_once(form, monkeypatch):
     grpc = pytest.importorskip("grpc")
     running = grpc.server(ThreadPoolExecutor(1))
     port = running.add_insecure_port("127.0.0.1:0")
@@ -312,6 +312,6 @@ def test_an_address_that_ray_finds_is_left_to_it(address):
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:99999999", "127.0.0.1:x"])
-def test_an_address_that_is_none_is_told(address):
+def test_an_invalid_address_is_reported(address):
     with pytest.raises(StartError, match="no cluster to use"):
         cluster.check_reachable(address)

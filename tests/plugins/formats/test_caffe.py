@@ -71,7 +71,7 @@ def test_depth_is_the_longest_way_and_unknown_where_a_layer_says_no_input():
     assert [read.tensor.convolution.depth for read in found(alone).values()] == [None, None]
 
 
-def test_one_layer_that_cannot_be_read_costs_itself():
+def test_only_a_layer_that_cannot_be_read_is_left_out():
     kernel = blob(DICE.normal(size=(2, 2, 1, 1)).astype("f4"))
     content = network(
         layer("a", "Convolution", "data", "a", kernel, num_output=2),

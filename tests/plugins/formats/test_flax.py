@@ -83,7 +83,7 @@ def test_transposed_kernels_keep_the_outputs_last(outputs):
     assert np.array_equal(read.weights, kernel.transpose(3, 2, 0, 1))
 
 
-def test_a_type_that_numpy_lacks_costs_itself():
+def test_only_an_array_of_a_type_that_numpy_lacks_is_left_out():
     odd = array(np.zeros(12, "u1"), dtype="int4", shape=(24,))
     first, second = index(params(odd, array()))
     assert (first.name, first.shape, first.obstacle) == ("params/Conv_0/kernel", (24,), "numbers of type int4")

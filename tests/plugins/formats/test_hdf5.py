@@ -137,7 +137,7 @@ def test_lossy_and_foreign_filters_are_refused_by_name():
 
 
 @pytest.mark.parametrize("how", [{"dtype": "longdouble"}, {"chunks": True, "scaleoffset": 2}], ids=str)
-def test_a_kernel_that_cannot_be_read_costs_itself(how):
+def test_only_a_kernel_that_cannot_be_read_is_left_out(how):
     def write(opened):
         opened["a/kernel"] = np.ones((3, 3, 3, 8), "f4")
         opened.create_dataset("b/kernel", data=np.ones((3, 3, 8, 4), "f4"), **how)
@@ -194,7 +194,7 @@ def test_convolutions_are_described_by_the_configuration(suffix, tmp_path):
     assert [(tensor.name.partition("/")[0], *described(tensor)) for tensor in found] == CONVOLUTIONS
 
 
-def test_without_a_configuration_names_tell_the_axes(tmp_path):
+def test_without_a_configuration_names_decide_the_axes(tmp_path):
     layers = [layer for layer in LAYERS if layer.name not in {"causal", "up"}]
     path = tmp_path / "weights.h5"
     write_model(path, layers, config=False)

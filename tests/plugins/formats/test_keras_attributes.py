@@ -33,7 +33,7 @@ def test_attributes_of_a_subclassed_model():
     ]
 
 
-def test_depthwise_without_a_bias_is_told_by_what_reads_it():
+def test_depthwise_without_a_bias_is_recognised_by_its_reader():
     made = layers({"qzx": [(3, 3, 3, 8)], "vbk": [(3, 3, 8, 1)], "wpl": [(1, 1, 8, 4)]})
     assert [kind for _, kind in made] == [Kind.CONV, Kind.DEPTHWISE, Kind.CONV]
 

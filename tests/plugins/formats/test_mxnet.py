@@ -71,7 +71,7 @@ def test_arrays_without_names_are_called_by_their_number():
     assert [tensor.name for tensor in index(params([dense(), dense(BIAS)]))] == ["0", "1"]
 
 
-def test_a_sparse_table_costs_nothing_but_itself():
+def test_only_a_sparse_table_is_left_out():
     rows = row_sparse(np.ones((2, 3), "f4"), [1, 4], (6, 3))
     table, weight = index(params({"embedding": rows, "conv_weight": dense()}))
     assert (table.dtype, table.shape, table.layout, table.obstacle) == ("F32", (6, 3), Layout.OTHER, "a sparse array")
@@ -106,7 +106,7 @@ def test_the_convolutions_of_a_gluon_network():
     ]
 
 
-def test_networks_for_channels_last_are_told_by_their_kernels():
+def test_networks_for_channels_last_are_recognised_by_their_kernels():
     weights = {"stem_weight": (64, 7, 7, 3), "conv1_weight": (64, 3, 3, 64), "conv2_weight": (32, 1, 1, 64)}
     data = params({name: dense(np.ones(shape, "f4")) for name, shape in weights.items()})
     found = look(BytesFile(data), "net.params")

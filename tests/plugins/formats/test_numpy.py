@@ -104,7 +104,7 @@ def test_layout_follows_the_shape(name, shape, layout, kind):
     assert [(each.layout, each.convolution.kind) for each in chosen] == ([] if layout is None else [(layout, kind)])
 
 
-def test_an_array_of_objects_costs_only_itself():
+def test_only_an_array_of_objects_is_left_out():
     stream = BytesIO()
     np.savez(stream, **{"a.weight": np.zeros((8, 3, 3, 3), "f4"), "b": np.array({"c": 1}, dtype=object)})  # type: ignore[arg-type]  # NumPy's types know no names of arrays
     assert [tensor.name for tensor in Npz().index(MemoryFile(stream.getvalue()))] == ["a.weight"]
@@ -139,7 +139,7 @@ def test_a_dictionary_in_an_npy_file_is_read(protocol):
     [(np.ones((4, 8, 3, 3), "longdouble"), "dtype"), (np.ones((4, 8, 3, 3), [("x", "f4")]), "structures")],
     ids=["a-float-of-16-bytes", "structures"],
 )
-def test_a_weight_that_cannot_be_read_costs_itself(odd, why):
+def test_only_a_weight_that_cannot_be_read_is_left_out(odd, why):
     stream = BytesIO()
     np.savez(stream, **{"a.weight": np.ones((8, 3, 3, 3), "f4"), "b.weight": odd})
     found = index_file(BytesFile(stream.getvalue()), "x.npz")

@@ -207,7 +207,7 @@ def test_constants_that_no_convolution_reads_are_counted_only():
         (lambda n: n.add("Loop", 2, body='<body><layers><layer id="0" type="Convolution"/></layers></body>'), "body"),
     ],
 )
-def test_a_convolution_that_cannot_be_read_costs_itself(spoil, why):
+def test_only_a_convolution_that_cannot_be_read_is_left_out(spoil, why):
     network = one_conv()
     spoil(network)
     found = index(network.xml(), bytes(network.bin))

@@ -136,7 +136,7 @@ def test_layers_are_those_of_the_module(network, layout: Callable[[Net, bytes], 
             np.testing.assert_array_equal(layer.weights, weight, err_msg=layer.name)
 
 
-def test_the_graph_tells_stride_groups_and_depth(network):
+def test_the_graph_has_stride_groups_and_depth(network):
     found = index(BytesFile(network[1]), "net.pt2")
     facts = {t.name: t.convolution for t in found.convolutions}
     assert {c.context for c in facts.values()} == {Context.GRAPH}

@@ -207,7 +207,7 @@ def test_damage_is_refused_or_read_and_nothing_else_is_raised():
     assert 4000 < refused < 5000
 
 
-def test_an_f4_weight_costs_itself_with_its_scale(tmp_path):
+def test_only_an_f4_weight_and_its_scale_are_left_out(tmp_path):
     """It is left out by name; what is no convolution, as of experts, is not."""
     header = {"__metadata__": {"format": "pt"}, "a.weight": entry(0, 144, shape=[4, 1, 3, 3])}
     header["b.weight"] = {"dtype": "F4", "shape": [4, 4, 1, 1], "data_offsets": [144, 152]}
@@ -219,7 +219,7 @@ def test_an_f4_weight_costs_itself_with_its_scale(tmp_path):
     assert found.words() == "1 undecided"
 
 
-def test_a_tied_name_that_only_the_metadata_tells(tmp_path):
+def test_a_tied_name_that_only_the_metadata_has(tmp_path):
     """safetensors.torch.save_model leaves out one of two names of a tensor, and says so in the metadata."""
     import torch
     from safetensors.torch import save_model

@@ -112,7 +112,7 @@ def test_what_an_optimiser_keeps_is_no_layer():
 
 
 @pytest.mark.parametrize(("last", "bias"), [("depthwise_weights", None), ("depthwise_kernel", None), ("kernel", 12)])
-def test_depthwise_kernels_are_told_by_name_or_by_a_bias_for_each_pair(last, bias):
+def test_depthwise_kernels_are_recognised_by_name_or_by_a_bias_for_each_pair(last, bias):
     kernel = numbers(3, 3, 6, 2)
     arrays = {"stem/kernel": numbers(3, 3, 3, 6), f"dw/{last}": kernel, "next/kernel": numbers(1, 1, 12, 4)}
     arrays |= {"dw/bias": numbers(bias)} if bias else {}
@@ -121,7 +121,7 @@ def test_depthwise_kernels_are_told_by_name_or_by_a_bias_for_each_pair(last, bia
     assert np.array_equal(read.weights, kernel.transpose(2, 3, 0, 1).reshape(12, 1, 3, 3))
 
 
-def test_a_variable_in_slices_costs_itself():
+def test_only_a_variable_in_slices_is_left_out():
     sliced = entry(WEIGHT, 0) + message(7, b"")
     entries = [(b"", HEADER), (b"a/kernel", entry(WEIGHT, 0)), (b"b/kernel", sliced)]
     file = BytesFile(table(entries), {"a.data-00000-of-00001": WEIGHT.tobytes()})

@@ -131,7 +131,7 @@ def test_three_dimensional_convolutions():
     assert tensor.convolution.kind is Kind.TRANSPOSED
 
 
-def test_grouped_convolutions_are_told_by_the_input():
+def test_grouped_convolutions_are_recognised_by_the_input():
     def kind(channels: int, weight: np.ndarray) -> tuple[Kind, int | None]:
         graph = Graph([T("x", (1, 8, 8, channels)), stored("w", weight), Y], [Op(CONV, (0, 1), (2,), CONV_OPTIONS)])
         found = the_layer(tflite_bytes(graph))[0].convolution

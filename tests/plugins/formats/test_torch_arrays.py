@@ -100,7 +100,7 @@ class Evil:
         return os.mkdir, ("/tmp/filterzoo-evil-array",)  # it is never made
 
 
-def test_odd_arrays_cost_themselves(tmp_path):
+def test_only_odd_arrays_are_left_out(tmp_path):
     state = {
         "text": np.array(["a"]),
         "objects": np.array([{}, Evil()], dtype=object),

@@ -115,7 +115,7 @@ ODD = {
 
 @pytest.mark.parametrize("odd", ODD)
 @pytest.mark.parametrize("is_zip", [True, False])
-def test_a_weight_that_cannot_be_read_costs_itself(odd, is_zip):
+def test_only_a_weight_that_cannot_be_read_is_left_out(odd, is_zip):
     """It is named, it counts for the depth of the others, and a linear layer like it is no convolution."""
     value = {"a.weight": WEIGHT, "b.weight": ODD[odd], "c.weight": WEIGHT[:, :1], "d.weight": torch.eye(3).to_sparse()}
     found = index(BytesFile(saved({"state_dict": value}, _use_new_zipfile_serialization=is_zip)), "x.pth")
@@ -127,7 +127,7 @@ def test_a_weight_that_cannot_be_read_costs_itself(odd, is_zip):
 
 
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
-def test_numbers_in_a_storage_of_an_unknown_type_cost_themselves():
+def test_only_numbers_in_a_storage_of_an_unknown_type_are_left_out():
     odd = torch.quantize_per_channel(torch.randn(8, 4), torch.ones(8), torch.zeros(8), 0, torch.quint4x2)
     found = index(BytesFile(saved({"a.weight": WEIGHT, "b.weight": odd})), "x.pth")
     assert ([tensor.name for tensor in found.convolutions], found.tensor_count) == (["a.weight"], 2)
@@ -135,7 +135,7 @@ def test_numbers_in_a_storage_of_an_unknown_type_cost_themselves():
         index(BytesFile(saved({"b.weight": odd}, _use_new_zipfile_serialization=False)), "x.pth")
 
 
-def test_a_weight_of_a_pickled_module_that_cannot_be_read_costs_itself():
+def test_only_a_weight_of_a_pickled_module_that_cannot_be_read_is_left_out():
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ConvTranspose2d(8, 8, 3))
     network[1].weight = torch.nn.Parameter(network[1].weight.to_sparse())  # type: ignore[operator]  # an attribute of a torch module
     found = index(BytesFile(saved(network)), "x.pth")
@@ -168,7 +168,7 @@ def test_arrays_in_an_array_of_objects_are_read():
 
 @pytest.mark.parametrize("dtype", ["complex32", "bits8"])
 @pytest.mark.parametrize("is_zip", [True, False])
-def test_a_tensor_of_a_type_that_is_no_weight_costs_itself(dtype, is_zip):
+def test_only_a_tensor_of_a_type_that_is_no_weight_is_left_out(dtype, is_zip):
     odd = torch.zeros(4, 8, 3, 2, dtype=torch.uint8 if dtype != "complex32" else torch.int32).view(
         getattr(torch, dtype)
     )

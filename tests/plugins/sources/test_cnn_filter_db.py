@@ -197,7 +197,7 @@ def test_columns_of_texts_as_pandas_3_saves_them_are_read(tmp_path, read):
     assert [found[1].convolutions for found in theirs.values()] == [found[1].convolutions for found in ours.values()]
 
 
-def test_two_networks_of_one_name_are_told_apart(tmp_path, read):
+def test_two_networks_of_one_name_are_distinguished(tmp_path, read):
     same = [Network("twin", [(normal(seed, 4), 0, 0.0, (2, 2))]) for seed in (1, 2)]
     assert list(read(release(tmp_path / "dataset.h5", [*same, Network("other", same[0].layers)]))) == [
         "twin#0",

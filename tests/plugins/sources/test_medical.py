@@ -316,7 +316,7 @@ def test_an_archive_without_ranges_is_fetched_once_to_list_it_in_all_runs(server
     assert sum("Range" not in headers for _, _, headers in server.requests) == 1
 
 
-def test_monai_networks_are_told_by_file_and_licences_by_the_repositorys_file(hub, discover):
+def test_monai_networks_are_known_by_file_and_licences_by_the_repositorys_file(hub, discover):
     inference = {
         "trained_autoencoder_path": "$@model_dir + '/autoencoder_epoch273.pt'",
         "trained_diffusion_path": "$@model_dir + '/first_v1.pt'",

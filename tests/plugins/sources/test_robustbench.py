@@ -359,7 +359,7 @@ def test_accuracies_come_from_the_repository_on_the_web(tmp_path, folder):
     assert not [path for path in asked if "B2021Several" in path], "an ensemble's are not of one network"
 
 
-def test_a_document_that_does_not_come_costs_its_entry_alone_and_leaves_no_column_null_for_ever(tmp_path, folder):
+def test_a_document_that_cannot_be_fetched_affects_only_its_entry_and_leaves_no_column_null_for_ever(tmp_path, folder):
     clocks = Clocks(sleep=lambda _: None)
     with WebServer() as server, Door(tmp_path / "cache", allow_private=True, clocks=clocks) as door:
         server.add("/model_info/cifar10/Linf/A2020Robust.json", b"{}", *[status(503)] * 20)

@@ -136,12 +136,12 @@ def test_a_hub_that_names_no_commit_pins_nothing(hub, source):
     assert (refused.reason, refused.detail) == (Reason.FETCH_FAILED, "the Hub names no commit")
 
 
-def test_twins_that_cannot_be_had_are_told_for_what_they_are(hub, source):
+def test_duplicates_that_cannot_be_fetched_are_reported_as_such(hub, source):
     found = list(source(include=["vit_base_patch16_clip*_224.openai"]).discover())
     assert [one.reason for one in found] == [Reason.REMOVED, Reason.REMOVED]
 
 
-def test_what_is_told_of_them_is_of_the_vocabularies(everything):
+def test_the_facts_about_them_are_in_the_vocabularies(everything):
     for column, words in COLUMNS.items():
         assert {getattr(c, column) for c in everything} <= {*words, None}
     known = {row["dataset"] for row in facts.table("timm_tags").values()}

@@ -68,7 +68,7 @@ def test_the_page_counts_what_is_there(tmp_path):
     assert "{" not in page.split("## Load it")[0].split("---\n")[2]
 
 
-def test_strangers_strings_change_no_byte_of_the_card(tmp_path):
+def test_untrusted_strings_change_no_byte_of_the_card(tmp_path):
     facts = ("task", "architecture", "training_dataset", "visual_category", "modality", "threat_model", "url")
     plain = [Model(f"m{n}", network(n), facts=dict.fromkeys(facts, "other")) for n, _ in enumerate(HOSTILE)]
     hostile = [
@@ -151,12 +151,12 @@ def test_long_tables_are_cut():
 
 
 @pytest.mark.parametrize("text", [*HOSTILE, "www.example.org", "_x_", "**", "a\u0300", "", "-", "x y", "&lt;", "a__b"])
-def test_words_that_could_mean_something_are_not_shown(text):
+def test_words_with_a_meaning_in_markup_are_not_shown(text):
     assert plain(text) == "other"
     assert plain_licence(f"mit and {text}<") == plain_licence(f"mit www.{text}") == "other"
 
 
-def test_words_that_mean_nothing_are_shown():
+def test_plain_words_are_shown():
     words = ["gan-generator", "image_classification", "fp16", "3d", "U-Net", None]
     assert [plain(word) for word in words] == [*words[:-1], "not stated"]
     assert plain_licence("apache-2.0 and (mit or gpl-3.0-only)") == "apache-2.0 and (mit or gpl-3.0-only)"

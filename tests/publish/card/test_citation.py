@@ -64,7 +64,7 @@ def test_what_is_no_doi_is_refused(doi):
         checked_doi(doi)
 
 
-def test_what_somebody_wrote_into_a_received_folder_is_not_taken_over(tmp_path):
+def test_content_that_others_wrote_into_a_received_folder_is_not_kept(tmp_path):
     publish_models(tmp_path / "work", tmp_path / "out", [Model("net", network(1))], release="v2026.01.02")
     file = tmp_path / "out/CITATION.cff"
     file.write_text(file.read_text() + "doi: 10.1234/x} \\input{evil}\n")

@@ -171,7 +171,7 @@ def test_the_distance_of_probes_is_about_that_of_all_weights(family):
         assert row["weights_distance"] == pytest.approx(whole, abs=0.05)
 
 
-def test_the_direction_is_told_by_kurtosis():
+def test_the_direction_is_decided_by_kurtosis():
     """Specialisation, as MoTHer calls it: what decays most are the heavy tails."""
     rng = np.random.default_rng(0)
     parent = [rng.standard_t(4, size=(12, 12, 3, 3)).astype(np.float32) for _ in range(4)]
@@ -207,7 +207,7 @@ def test_large_networks_of_one_distribution_are_not_near(mean, without):
     assert pairs(made, without) == set()
 
 
-def test_shared_layers_and_too_few_numbers_say_nothing(family):
+def test_shared_layers_and_too_few_numbers_are_no_evidence(family):
     frozen = [*family["base0"][:2], *family["base1"][2:]]
     assert pairs({"base0": family["base0"], "frozen": frozen}) == set()
     small = {name: [each[:1, :1] for each in layers] for name, layers in family.items()}

@@ -33,7 +33,7 @@ def family(networks: int, layers: int, *, probed: bool = True, descendants: int 
 
 
 @pytest.mark.parametrize("probed", [True, False])
-def test_few_comparisons_find_what_all_would(monkeypatch: pytest.MonkeyPatch, probed: bool):  # noqa: FBT001  # a parameter
+def test_few_comparisons_find_the_same_as_all(monkeypatch: pytest.MonkeyPatch, probed: bool):  # noqa: FBT001  # a parameter
     made = family(300, 6, probed=probed)
     monkeypatch.setattr(inferred, "_families", lambda _layers: [made])
     few = list(inferred.inferred_rows(None))

@@ -46,7 +46,7 @@ def test_merged_into_a_new_place_they_are_what_one_crawl_would_be(parts, tmp_pat
     assert data(tmp_path / "other") == data(parts / "whole")
 
 
-def test_merged_into_one_of_them_nothing_of_it_is_rewritten(parts, tmp_path):
+def test_merging_into_one_of_them_rewrites_none_of_its_files(parts, tmp_path):
     out = Path(shutil.copytree(parts / "left", tmp_path / "out"))
     before = data(out)
     report = merge(out, parts / "right", release="v2026.01.04")

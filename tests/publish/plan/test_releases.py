@@ -69,7 +69,7 @@ def test_of_two_revisions_in_one_release_the_one_listed_last_is_newer(tmp_path):
     assert status(tmp_path / "out")[OLD.model_id][1] == NEW.model_id, "what was found out is kept"
 
 
-def test_that_a_zoo_still_lists_what_it_listed_is_no_release(tmp_path):
+def test_an_unchanged_listing_is_no_release(tmp_path):
     work, out = tmp_path / "work", tmp_path / "out"
     release(write_work(work, zoo(), ledger(), listed="2026-01-01"), out, "2026-01-01")
     before = tree(out)
@@ -115,7 +115,7 @@ def test_the_list_of_releases_comes_back(found):
 
 
 @pytest.mark.parametrize("text", ["name\nv1\n", releases_csv([Release(name="v", day="d")]).replace(",0", ",x")])
-def test_a_damaged_list_of_releases_is_told(text):
+def test_a_damaged_list_of_releases_is_reported(text):
     with pytest.raises(StartError, match="is not as a release wrote it"):
         read_releases(text)
     assert read_releases("") == read_releases(None) == ()

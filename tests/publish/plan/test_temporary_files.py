@@ -29,7 +29,7 @@ def test_records_are_read_as_often_as_wanted_sorted_and_by_threads() -> None:
     assert not Spool([], json.dumps, json.loads)
 
 
-def test_a_full_temporary_folder_is_told(monkeypatch) -> None:
+def test_a_full_temporary_folder_is_reported(monkeypatch) -> None:
     def full(*_arguments: object) -> int:
         raise OSError(28, "No space left on device")
 

@@ -78,7 +78,7 @@ def test_any_model_can_go_and_what_others_share_stays(out, model):
     ]
 
 
-def test_layers_and_the_name_of_a_twin_go_over_to_the_next(out):
+def test_shared_layers_and_duplicates_get_the_next_model_as_owner(out):
     report = remove(out, (TakedownKind.MODEL, A))
     body, stem = (layer_id(zoo()[0].layers[name]) for name in ("body", "stem"))
     owners = {key[0]: block[0] for key, block in blocks(out).items()}
@@ -192,7 +192,7 @@ def test_a_withdrawn_request_lets_the_model_come_back(out, sound):
     assert verify(str(out)) == []
 
 
-def test_nothing_goes_before_somebody_agreed(out):
+def test_nothing_is_removed_before_confirmation(out):
     before = tree(out)
     asked = filterzoo("takedown", "out", "--model", "pypi/[ab]-*", cwd=out.parent)
     assert asked.code == 2

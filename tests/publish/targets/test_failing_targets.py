@@ -57,7 +57,7 @@ def test_a_folder_that_takes_no_files(places, monkeypatch, step):
     assert tree(places / "out") == before
 
 
-def test_a_failure_behind_the_decision_says_how_to_finish(places, tmp_path, monkeypatch):
+def test_a_failure_after_the_decision_says_how_to_finish(places, tmp_path, monkeypatch):
     target = tmp_path / "out"
     with monkeypatch.context() as patch:
         patch.setattr("filterzoo.dataset.confined.remove", failing(errno.EIO))

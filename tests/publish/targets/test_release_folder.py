@@ -244,7 +244,7 @@ def test_names_that_are_no_folder_names_are_refused(tmp_path, model, said):
         publish_models(tmp_path / "work", tmp_path / "out", [model])
 
 
-def test_nothing_to_publish_is_told(tmp_path):
+def test_nothing_to_publish_is_reported(tmp_path):
     with pytest.raises(StartError, match="no crawl has been here"):
         publish(tmp_path / "nowhere", target_for(str(tmp_path / "out")))
     with pytest.raises(StartError, match="found nothing yet"):

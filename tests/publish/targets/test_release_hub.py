@@ -205,7 +205,7 @@ def test_somebody_elses_repository_is_left_alone(hub, work):
         publish(work, target(hub))
 
 
-def test_a_hub_out_of_reach_is_told_in_a_line(work):
+def test_an_unreachable_hub_is_one_line(work):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{closed.getsockname()[1]}"

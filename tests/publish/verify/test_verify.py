@@ -274,7 +274,7 @@ def test_strange_files_are_found(out):
     assert checks(out) == {"schema"}
 
 
-def test_an_interrupted_release_is_told(out):
+def test_an_interrupted_release_is_reported(out):
     (out / ".decided").mkdir()
     (problem,) = verify(str(out))
     assert problem.check == "interrupted"

@@ -61,7 +61,7 @@ def source(tmp_path, hub):
         yield lambda **options: HfHubSource(HfHubOptions(**options), door, Path())
 
 
-def test_a_repository_is_a_checkpoint_at_its_commit_with_what_the_hub_tells(hub, source):
+def test_a_repository_is_a_checkpoint_at_its_commit_with_the_hubs_facts(hub, source):
     (found,) = source(repos=["a/plain"]).discover()
     repo = hub.repos["a/plain"]
     assert isinstance(found, Checkpoint)
@@ -150,7 +150,7 @@ def test_the_token_goes_to_the_hub_and_to_no_other_host(hub, source, monkeypatch
         ("b/off", Reason.REMOVED, None),
     ],
 )
-def test_what_cannot_be_had_is_refused_alone(hub, source, named, reason, revision):
+def test_only_repositories_that_cannot_be_fetched_are_refused(hub, source, named, reason, revision):
     refused, found = source(repos=[named, "a/plain"]).discover()
     assert isinstance(refused, Refusal)
     repo = named.partition("@")[0]
@@ -165,7 +165,7 @@ def test_a_private_repository_looks_removed_without_a_token(hub, source):
     assert refused.reason is Reason.REMOVED
 
 
-def test_one_paged_listing_and_no_question_for_each_repository(hub, source):
+def test_one_paged_listing_and_no_request_for_each_repository(hub, source):
     found = list(source(authors=["a", "b"]).discover())
     assert [(type(f).__name__, f.id) for f in found] == [
         ("Refusal", "a/gated"),
@@ -283,7 +283,7 @@ def test_what_looks_like_weights_and_is_in_no_set(paths, expected):
     assert left_out(paths) == (sorted(paths) if expected is None else expected)
 
 
-def test_a_repository_tells_what_it_passes_over(hub, source):
+def test_a_repository_reports_skipped_files(hub, source):
     hub.repos["a/plain"].files |= {"other.pth.lz4": b"x", "c.gguf": b"x"}
     found, told = source(repos=["a/plain"]).discover()
     assert isinstance(told, Refusal)
@@ -384,7 +384,7 @@ def test_a_licence_file_is_asked_for_once_in_all_runs(hub, source):
     assert len(hub.asked("/c/net/resolve/")) == 1
 
 
-def test_a_licence_file_that_cannot_be_had_costs_that_repository_alone(hub, source, monkeypatch):
+def test_a_licence_file_that_cannot_be_fetched_affects_only_that_repository(hub, source, monkeypatch):
     monkeypatch.setattr("filterzoo.network.transport.ATTEMPTS", 1)
     hub.repos = {"c/net": Repo(WEIGHT | {"LICENSE": APACHE}), "d/net": Repo(dict(WEIGHT))}
     monkeypatch.setattr(hub, "ails", lambda _: "/LICENSE" in hub.requests[-1][0])
@@ -410,7 +410,7 @@ def test_a_hub_that_fails_every_third_request_gives_the_same_listing(hub, tmp_pa
 
 
 @pytest.mark.parametrize("leads_to", [0, 2])
-def test_a_listing_that_repeats_itself_is_given_up_and_told(hub, source, leads_to):
+def test_a_listing_that_repeats_itself_is_aborted_and_reported(hub, source, leads_to):
     hub.repos = {f"e/{n}": Repo(dict(WEIGHT)) for n in range(9)}
     hub.after = lambda start: leads_to if start == 4 else start
     found: list[Any] = []

@@ -88,7 +88,7 @@ def test_the_organisation_is_listed_once_and_the_latest_opset_taken(hub, discove
     assert len(hub.asked("/api/models")) == pages
 
 
-def test_the_stricter_licence_of_an_export_and_its_original_governs_and_tells_the_task(hub, discover):
+def test_the_stricter_licence_of_an_export_and_its_original_governs_and_the_task_is_known(hub, discover):
     exports = ["swsl_resnet18", "mobilevit_s", "resnet18", "vgg11", "nobody_knows_it"]
     names = [f"{name}_Opset18_timm" for name in exports]
     hub.repos = {f"onnxmodelzoo/{name}": Repo({f"{name}.onnx": b"x" * 99}, dict(APACHE)) for name in names}
@@ -116,7 +116,7 @@ def test_all_opsets_and_a_choice_of_names(discover):
 
 
 @pytest.mark.parametrize("place", ["manifest.json", "{hub}/MANIFEST.json"])
-def test_the_manifest_of_the_git_home_tells_names_and_tasks(web, discover, place):
+def test_the_manifest_of_the_git_repository_has_names_and_tasks(web, discover, place):
     found = discover(manifest=place.format(hub=web))
     assert (found["resnet18-v1-7"].task, found["resnet18-v1-7"].architecture) == ("classification", "ResNet-18")
     assert (found["MaskRCNN-12"].task, found["MaskRCNN-12"].architecture) == ("segmentation", "Mask R-CNN")

@@ -59,7 +59,7 @@ def test_a_radiograph_has_one_channel(source):
 
 
 @pytest.mark.parametrize("name", ["resnet34", "WideResNet-28-10", "hf-hub:a/b", "resnet18.a1_in1k", "", None])
-def test_another_name_tells_nothing(source, name):
+def test_another_name_is_no_evidence(source, name):
     assert contexts(source(RobustBenchSource), name, convolutions(torchvision_state("resnet18"))) == {Context.DECLARED}
 
 

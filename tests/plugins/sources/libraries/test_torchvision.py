@@ -47,7 +47,7 @@ def test_every_registered_weight_is_listed_once_without_a_network(source):
     assert sum(checkpoint.revision == f"torchvision-{VERSION}" for checkpoint in found) < 10
 
 
-def test_what_is_told_of_them(source):
+def test_the_facts_about_them(source):
     found = {checkpoint.id: checkpoint for checkpoint in source().discover()}
     resnet = found["resnet50.IMAGENET1K_V1"]
     assert (resnet.revision, resnet.task, resnet.architecture) == ("sha256:0676ba61", "classification", "resnet50")

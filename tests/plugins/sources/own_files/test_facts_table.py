@@ -67,7 +67,7 @@ def test_files_are_labelled_by_id_first_and_then_by_globs(folder, name, text):
         ("name,task\n,classification\n", 2, ["is missing"]),
     ],
 )
-def test_what_is_wrong_is_told_with_file_line_column_and_what_is_allowed(folder, text, line, words):
+def test_errors_have_file_line_column_and_allowed_values(folder, text, line, words):
     (folder / "facts.csv").write_text(text)
     with pytest.raises(StartError) as caught:
         listed(folder, facts="facts.csv")

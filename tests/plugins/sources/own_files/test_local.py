@@ -36,7 +36,7 @@ def test_globs_start_at_the_manifest(zoo):
     assert ids(zoo, str(zoo / "zoo" / "*.pt"), "zoo/c.*") == ["zoo/c.pt"]
 
 
-def test_files_that_go_on_where_a_pattern_ends_are_told(zoo):
+def test_files_beyond_the_end_of_a_pattern_are_reported(zoo):
     for name in ("c.pt.lz4", "d.pt.tar", "e.pth", "notes.pt.txt"):
         (zoo / "zoo" / name).write_bytes(b"x")
     listed, told = source(zoo, "zoo/*.pt").discover()
@@ -121,7 +121,7 @@ def test_side_files_lie_beside(zoo):
         assert side.read(0, 4) == b"side"
 
 
-def test_the_source_is_found_like_anyone_elses():
+def test_the_source_is_found_like_a_third_partys():
     from filterzoo_plugins.sources.own_files import local
     from filterzoo_plugins.sources.packages import pypi
 

@@ -89,7 +89,7 @@ def test_a_hash_that_is_stated_is_what_the_bytes_must_have(source, server):
 
 
 @pytest.mark.slow
-def test_files_are_crawled_and_the_next_run_takes_up_what_was_refused(server, tmp_path):
+def test_files_are_crawled_and_the_next_run_tries_refused_ones(server, tmp_path):
     body = network()
     good = server.add("/good.pt", body)
     shy = server.add("/shy.pt", body + b"", status(403))

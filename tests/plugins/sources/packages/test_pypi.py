@@ -50,7 +50,7 @@ def content(crawled, checkpoint):
         return file.read(0, file.size)
 
 
-def test_what_is_known_of_a_package_comes_along(server, door, tmp_path):
+def test_facts_about_a_package_are_kept(server, door, tmp_path):
     for name in ("facenet_pytorch", "zoo"):
         url = offer(
             server, name.replace("_", "-"), {f"{name}-1.0-py3-none-any.whl": wheel({f"{name}/x.pt": b"weights"})}
@@ -78,7 +78,7 @@ def test_every_weight_file_of_a_wheel_is_a_checkpoint(server, door, tmp_path, ht
         assert file.verified_sha256 == (hashlib.sha256(b"graph").hexdigest() if hashes else None)
 
 
-def test_what_looks_like_weights_and_is_not_listed_is_told(server, door, tmp_path):
+def test_unlisted_files_that_look_like_weights_are_reported(server, door, tmp_path):
     files = {f"zoo/{name}": b"w" for name in ("a.pth.tar", "b.pth.lz4", "c.caffemodel", "d.bin", "e.npy")}
     url = offer(server, "zoo", {"zoo-1.0-py3-none-any.whl": wheel(files)})
     listed, told = source(door, tmp_path, url, "zoo==1.0").discover()
@@ -89,7 +89,7 @@ def test_what_looks_like_weights_and_is_not_listed_is_told(server, door, tmp_pat
     assert len(list(source(door, tmp_path, url, "zoo==1.0", files=["*.pth.tar"]).discover())) == 1
 
 
-def test_a_package_without_weights_is_told(server, door, tmp_path):
+def test_a_package_without_weights_is_reported(server, door, tmp_path):
     url = offer(server, "zoo", {"zoo-1.0-py3-none-any.whl": wheel({"zoo/x.py": b""})})
     (told,) = source(door, tmp_path, url, "zoo==1.0").discover()
     assert (told.id, told.reason) == ("zoo", Reason.UNKNOWN_FORMAT)
@@ -300,7 +300,7 @@ def test_an_index_out_of_reach_is_one_line(server, door, tmp_path):
 
 
 @pytest.mark.parametrize("body", [b"[]", b'{"files": [{}]}', b'{"files": 3}', b"[" * 100_000, b"\xff"])
-def test_an_index_that_talks_nonsense_is_one_line(server, door, tmp_path, body):
+def test_an_invalid_index_is_one_line(server, door, tmp_path, body):
     server.add("/simple/zoo/", body, content_type="application/vnd.pypi.simple.v1+json")
     with pytest.raises(StartError, match="no package page"):
         list(source(door, tmp_path, server.url + "/simple", "zoo==1.0").discover())

@@ -134,7 +134,7 @@ def test_metafiles_of_openmmlab_are_data(server, listing):
     assert len(found) == 4
 
 
-def test_a_metafile_that_is_no_data_costs_itself_alone(server, listing):
+def test_only_a_metafile_that_is_no_data_is_left_out(server, listing):
     text = METAFILE.format(url="https://download.openmmlab.com", digits="bd6371c8")
     found = listing(OpenMmLabSource, **mm_options(server, text))
     assert {one.reason for one in found.values()} == {Reason.MALFORMED}
@@ -184,7 +184,7 @@ def test_descriptions_of_bioimage_io_state_hashes_licences_and_what_is_shown(ser
     assert len(server.requests) == before  # the documents of a commit never change
 
 
-def test_a_description_that_does_not_come_costs_that_model_alone(server, listing):
+def test_a_description_that_cannot_be_fetched_affects_only_that_model(server, listing):
     options = bio_options(server, RDF, RDF)
     server.resources[f"/{COMMIT}/rdfs/0/7/rdf.yaml"].faults += [status(503)] * 5
     found = listing(BioImageSource, **options)
@@ -414,7 +414,7 @@ def test_addresses_in_paddles_packages_are_listed_once(server, listing):
     assert (one.licence, one.licence_from, one.task) == ("apache-2.0", "licence-file", "classification")
 
 
-def test_a_document_of_paddle_that_is_gone_costs_itself_alone(server, listing):
+def test_only_a_document_of_paddle_that_is_gone_is_left_out(server, listing):
     found = listing(PaddleSource, **(paddle_options(server) | {"documents": True, "raw": server.url}))
     reasons = {one.reason for one in found.values() if isinstance(one, Refusal)}
     assert reasons == {Reason.REMOVED}
@@ -442,7 +442,7 @@ def test_what_is_no_index_of_augreg_is_refused(server, listing):
 
 
 @pytest.mark.slow
-def test_all_are_crawled_and_a_host_that_was_away_is_taken_up_by_the_next_run(server, tmp_path):
+def test_all_are_crawled_and_a_host_that_was_down_is_tried_by_the_next_run(server, tmp_path):
     body, keras = torch_file(), keras_file()
     digits = hashlib.sha256(body).hexdigest()[:8]
     away = [status(403)]
