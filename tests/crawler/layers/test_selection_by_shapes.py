@@ -272,6 +272,40 @@ def test_1d_convolutions_with_as_many_outputs_as_a_cube_stay():
     assert shapes(*chain) == [(27, 3, 3), (27, 27, 3), (8, 27, 3), (64, 8, 5)]
 
 
+DENSE = [layer(128, 64, 3, 3), layer(10, 128, 1, 1, bias=(10,))]
+SPARSE_PLANES: dict[str, tuple[Layout, list[list[Tensor]]]] = {
+    "spconv 2": (Layout.O_K_I, [layer(32, 3, 3, 32), layer(64, 1, 1, 32), layer(64, 3, 3, 64)]),
+    "spconv 1": (Layout.K_IO, [layer(3, 3, 32, 32), layer(1, 1, 32, 64), layer(3, 3, 64, 64)]),
+    "one that reads what another gives": (Layout.O_K_I, [layer(64, 3, 3, 10)]),
+    "volumes": (Layout.O_K_I, [layer(16, 3, 3, 3, 4), layer(32, 1, 3, 3, 16), layer(32, 3, 3, 3, 32)]),
+}
+
+
+@pytest.mark.parametrize("case", SPARSE_PLANES)
+def test_a_sparse_backbone_beside_dense_layers_has_its_own_order_of_axes(case):
+    layout, sparse = SPARSE_PLANES[case]
+    dense = [layer(64, 32, 3, 3, 3), *DENSE] if case == "volumes" else DENSE
+    found = select([each for made in (*sparse, *dense) for each in made])
+    assert [each.layout for each in found] == [layout] * len(sparse) + [Layout.OI_K] * len(dense)
+    assert {each.evidence for each in found[: len(sparse)]} == {Evidence.SHAPES}
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        layer(16, 3, 3, 4),
+        layer(100, 1, 3, 300, bias=(100,)),
+        layer(8, 1, 1, 64),
+        layer(40, 40, 22, 1),
+        layer(768, 3, 32, 32),
+    ],
+    ids=lambda made: str(made[0].shape),
+)
+def test_dense_kernels_of_odd_sides_stay_dense(made):
+    """Words of 300 numbers, electrodes, spectrograms: long kernels over few inputs."""
+    assert [each.layout for each in select([*made, *(each for one in DENSE for each in one)])] == [Layout.OI_K] * 3
+
+
 Parts = list[tuple[str, tuple[int, ...]]]
 ALONE: dict[str, Parts] = {
     "PEFT": [("conv.lora_A.default.weight", (4, 8, 3, 3)), ("conv.lora_B.default.weight", (16, 4, 1, 1))],

@@ -1,7 +1,7 @@
 """The order of axes of a state dict's weights, where neither a graph nor the file's format states it.
 
 Kernels are small and regular: as long on each axis, or one. The order is chosen under which all weights of a rank have
-such kernels; sparse 3-D convolutions of torch (spconv 1 and 2) and modulated ones, (1, out, in, *kernel), are
+such kernels; sparse convolutions of torch (spconv 1 and 2) and modulated ones, (1, out, in, *kernel), are
 recognised the same way. Where several orders fit, the word for weight in the names decides.
 """
 
@@ -35,9 +35,10 @@ def read_layouts(tensors: Sequence[Tensor]) -> list[Tensor]:
     if stated:
         shapes = {tensor.name: tensor.shape for tensor in tensors}
         result |= {id(t): _told(t, Layout.K_IO, t.evidence, shapes) for t in stated}
-    volumes = [t for t in candidates if t.layout is Layout.OI_K and len(t.shape) == 5 and names.is_weight(t.name)]
-    if volumes:
-        result |= _volumes(volumes)
+    kernels = [t for t in candidates if t.layout is Layout.OI_K and len(t.shape) > 3 and names.is_weight(t.name)]
+    volumes = [t for t in kernels if len(t.shape) == 5]
+    if kernels:
+        result |= _sparse(kernels) | (_volumes(volumes) if volumes else {})
     return [result[id(tensor)] for tensor in tensors]
 
 
@@ -101,9 +102,28 @@ def _volumes(tensors: list[Tensor]) -> dict[int, Tensor]:
     if any(t.shape[0] != 1 or t.strides is not None for t in tensors):
         costs.pop("modulated")
     best = min(costs, key=lambda name: (costs[name], list(readings).index(name)))
-    if best == "torch" or costs["torch"] - costs[best] < _MARGIN:
+    if best == "torch" or costs["torch"] - costs[best] < _MARGIN or costs[best] >= _MARGIN:
         return {}
     return {id(t): told for t in tensors if (told := readings[best][0](t)) is not None}
+
+
+def _sparse(tensors: Sequence[Tensor]) -> dict[int, Tensor]:
+    """Sparse kernels beside dense ones (a sparse backbone, a dense neck): regular in an order of spconv alone.
+
+    A dense kernel of 3x32 that reads 3 channels has such a shape too: two of them, or one that reads what another layer
+    gives, and a square kernel among them are needed. Kernels of 1 alone show nothing.
+    """
+    given = {tensor.shape[0] for tensor in tensors}
+    alike = {
+        layout: [t for t in tensors if irregular(t.shape[2:]) >= _MARGIN and irregular(_kernel(t.shape, layout)) == 0]
+        for layout in (Layout.O_K_I, Layout.K_IO)
+    }
+    layout = max(alike, key=lambda each: len(alike[each]))
+    kernels = [set(_kernel(tensor.shape, layout)) for tensor in alike[layout]]
+    reads = [tensor.shape[-1 if layout is Layout.O_K_I else -2] for tensor in alike[layout]]
+    if any(len(kernel) == 1 and kernel != {1} for kernel in kernels) and (len(reads) > 1 or reads[0] in given):
+        return {id(tensor): _as(tensor, layout) for tensor in alike[layout]}
+    return {}
 
 
 def _as(tensor: Tensor, layout: Layout) -> Tensor:
