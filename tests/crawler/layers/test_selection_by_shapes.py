@@ -306,6 +306,73 @@ def test_dense_kernels_of_odd_sides_stay_dense(made):
     assert [each.layout for each in select([*made, *(each for one in DENSE for each in one)])] == [Layout.OI_K] * 3
 
 
+BODY = [layer(32, 3, 3, 3, bias=(32,)), layer(64, 32, 3, 3, bias=(64,))]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        layer(32, 32, 16, 9, 2),
+        layer(10, 1152, 8, 16),
+        layer(36, 64, 32, 3, 3),
+        layer(512, 2, 2),
+        layer(64, 3, 3),
+        layer(2, 5, 3, bias=(2,)),
+    ],
+    ids=["spectral weights", "capsules", "unshared", "a norm over 2x2", "a norm over 3x3", "bilinear"],
+)
+def test_odd_shapes_that_connect_to_nothing_are_undecided(other):
+    found = selection([each for made in (*BODY, other) for each in made])
+    assert [each.shape for each in found.convolutions] == [(32, 3, 3, 3), (64, 32, 3, 3)]
+    assert found.words() == "1 undecided"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        layer(64, 1, 20, 8, bias=(64,)),
+        [*layer(32, 1, 41, 11), tensor(f"{word()}.weight", 32)],
+        layer(64, 64, 10, 4),
+        layer(768, 3, 2, 16, 16, bias=(768,)),
+        layer(64, 64, 3),
+        layer(128, 96, 3),
+        layer(16, 2, 5, bias=(16,)),
+        layer(1, 1, 3),
+    ],
+    ids=["key words", "spectrogram", "reads 64", "tubes", "1-D", "1-D of 64 and 32", "1-D over two", "ECA"],
+)
+def test_odd_shapes_that_connect_are_layers(other):
+    found = selection([each for made in (*BODY, other) for each in made])
+    assert other[0].name in {each.name for each in found.convolutions}
+
+
+def test_what_has_a_number_for_each_of_a_weights_beside_it_is_none():
+    """The mask of PixelCNN's layers, scores of pruning."""
+    made = layer(16, 32, 3, 3)
+    beside = tensor(made[0].name.replace("weight", word()), 16, 32, 3, 3)
+    found = selection([*BODY[0], *made, beside])
+    assert [each.name for each in found.convolutions] == [BODY[0][0].name, made[0].name]
+    assert found.words() == "1 no weight"
+
+
+def test_stacked_attention_without_biases_is_no_kernel_of_12x768():
+    """big_vision's layers under nn.scan: (layers, width, heads, head width)."""
+    block = word()
+    listed = [
+        tensor("embedding/kernel", 16, 16, 3, 192, layout=Layout.OPEN),
+        tensor(f"{block}/query/kernel", 12, 192, 3, 64, layout=Layout.OPEN),
+        tensor(f"{block}/out/kernel", 12, 3, 64, 192, layout=Layout.OPEN),
+    ]
+    assert [(each.name, each.layout) for each in select(listed)] == [("embedding/kernel", Layout.K_IO)]
+
+
+def test_attention_kernels_of_rank_3_do_not_outvote_a_convolution():
+    heads = [tensor(f"{word()}/kernel", 64, 8, 8, layout=Layout.OPEN) for _ in range(4)]
+    joined = tensor(f"{word()}/kernel", 64, 3, 3, 64, layout=Layout.OPEN)
+    (found,) = select([tensor("conv/kernel", 3, 3, 64, 64, layout=Layout.OPEN), *heads, joined])
+    assert (found.name, found.layout) == ("conv/kernel", Layout.K_IO)
+
+
 Parts = list[tuple[str, tuple[int, ...]]]
 ALONE: dict[str, Parts] = {
     "PEFT": [("conv.lora_A.default.weight", (4, 8, 3, 3)), ("conv.lora_B.default.weight", (16, 4, 1, 1))],

@@ -120,3 +120,11 @@ def test_the_state_of_an_optimiser_alone_is_refused(name):
 def test_an_average_takes_the_place_of_what_it_is_an_average_of():
     assert chosen(below("params/"), below("ema_params/")) == {"ema_params/"}
     assert chosen(below("net."), below("net_ema.")) == {"net_ema."}
+
+
+@pytest.mark.parametrize("key", ["optimizer", "exp_avg", "momentum_buffer"])
+def test_a_branch_with_an_optimisers_key_is_one_unless_it_repeats_a_weight(key):
+    branch = [tensor(f"{key}.conv.weight", 16, 16, 3, 3), tensor(f"{key}.0.weight", 8, 8, 3, 3)]
+    assert {each.name for each in selection([*below("net."), *branch]).convolutions} >= {each.name for each in branch}
+    (repeated,) = below(f"{key}.net.")[-1:]
+    assert repeated.name not in {each.name for each in selection([*below("net."), *branch, repeated]).convolutions}

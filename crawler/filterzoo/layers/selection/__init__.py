@@ -16,6 +16,7 @@ from filterzoo.layers.depth import depths
 from filterzoo.layers.selection import names
 from filterzoo.layers.selection.adapters import adapted, adapters, refuse_adapter_alone
 from filterzoo.layers.selection.candidates import Candidate, PassedOver, is_reached, judged
+from filterzoo.layers.selection.connected import unconnected
 from filterzoo.layers.selection.copies import Path, copies
 from filterzoo.layers.selection.kinds import described
 from filterzoo.layers.selection.layouts import read_layouts
@@ -69,7 +70,7 @@ def selection(tensors: Sequence[Tensor], framework: str | None = None) -> Select
     passed_over = Counter[PassedOver]()
     for each in found:
         passed_over.update(each.passed_over)
-    states = sum(3 <= len(t.shape) <= 5 for section in states_of_training(tensors) for t in section)
+    states = sum(map(_count, states_of_training(tensors)))
     passed_over.update({PassedOver.COPY: states} if states else {})
     return Selection((), dict(passed_over), tuple(left for each in found for left in each.left_out))
 
@@ -82,18 +83,34 @@ def _of_section(section: Sequence[Tensor], copied: set[Path], framework: str | N
     whole, without_weight = adapted(assembled(unblocked), found)
     tensors = read_layouts(whole)
     shapes = {tensor.name: tensor.shape for tensor in section}
-    passed_over = Counter[PassedOver]()
-    passed_over[PassedOver.COPY] = sum(3 <= len(t.shape) <= 5 for t in section) - sum(
-        3 <= len(t.shape) <= 5 for t in network
-    )
-    passed_over[PassedOver.ADAPTER] = sum(3 <= len(t.shape) <= 5 for t in network if t.name in parts)
     verdicts = {tensor.name: judged(tensor, shapes) for tensor in tensors}
-    chosen = _with_reached(tensors, verdicts)
-    passed_over.update(verdict for verdict in verdicts.values() if isinstance(verdict, PassedOver))
-    state_dict = _state_dict(chosen, tensors, shapes, framework)
-    convolutions, unread = _readable([_kept(each, state_dict) for each in chosen])
+    state_dict = _connected(tensors, verdicts, shapes, framework)
+    passed_over = Counter(verdict for verdict in verdicts.values() if isinstance(verdict, PassedOver))
+    passed_over[PassedOver.COPY] += _count(section) - _count(network)
+    passed_over[PassedOver.ADAPTER] += _count([tensor for tensor in network if tensor.name in parts])
+    convolutions, unread = _readable([_kept(each, state_dict) for each in state_dict.candidates])
     left_out = (*unread, *in_blocks, *without_weight)
     return Selection(convolutions, {why: count for why, count in passed_over.items() if count}, left_out)
+
+
+def _count(tensors: Sequence[Tensor]) -> int:
+    """How many arrays have a rank that convolution weights have."""
+    return sum(3 <= len(tensor.shape) <= 5 for tensor in tensors)
+
+
+def _connected(
+    tensors: Sequence[Tensor],
+    verdicts: dict[str, Candidate | PassedOver | None],
+    shapes: dict[str, tuple[int, ...]],
+    framework: str | None,
+) -> StateDict:
+    """The candidates together; verdicts change to `undecided` where a candidate's odd shape connects to nothing."""
+    state_dict = _state_dict(_with_reached(tensors, verdicts), tensors, shapes, framework)
+    odd = unconnected(state_dict)
+    if not odd:
+        return state_dict
+    verdicts.update(dict.fromkeys(odd, PassedOver.UNDECIDED))
+    return _state_dict([each for each in state_dict.candidates if each.name not in odd], tensors, shapes, framework)
 
 
 def _with_reached(tensors: Sequence[Tensor], verdicts: dict[str, Candidate | PassedOver | None]) -> list[Candidate]:
@@ -131,7 +148,7 @@ def _drop_heads(verdicts: dict[str, Candidate | PassedOver | None], shapes: Mapp
 
 
 def _state_dict(
-    chosen: list[Candidate], tensors: Sequence[Tensor], shapes: dict[str, tuple[int, ...]], framework: str | None
+    chosen: Sequence[Candidate], tensors: Sequence[Tensor], shapes: dict[str, tuple[int, ...]], framework: str | None
 ) -> StateDict:
     places = {tensor.name: place for place, tensor in enumerate(tensors)}
     own = {each.name for each in chosen}

@@ -85,6 +85,8 @@ def judged(tensor: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> Candidate |
     if why is not None:
         return why
     if not names.is_weight(tensor.name):
+        if any(shapes.get(name) == tensor.shape for name in names.weights_beside(tensor.name)):
+            return PassedOver.NO_WEIGHT  # a mask, a score: for each number of the weight
         return candidate if _is_plainly_one(candidate) else PassedOver.NO_WEIGHT
     return candidate if len(tensor.shape) > 3 or _is_sequence_kernel(candidate) else PassedOver.UNDECIDED
 

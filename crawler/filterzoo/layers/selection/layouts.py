@@ -45,6 +45,7 @@ def read_layouts(tensors: Sequence[Tensor]) -> list[Tensor]:
 def _voted(tensors: list[Tensor], vectors: Mapping[str, tuple[int, ...]]) -> dict[int, Tensor]:
     """Decide open layouts: one order for all ranks if its kernels fit, otherwise one for each rank."""
     weights = [t for t in tensors if names.is_weight(t.name) and not _is_spread(t.shape)] or tensors
+    weights = [t for t in weights if len(t.shape) > 3] or weights  # any short axis may be a kernel of one
     costs = {layout: sum(irregular(_kernel(t.shape, layout)) for t in weights) for layout in _ORDERS}
     shapes = {**vectors, **{tensor.name: tensor.shape for tensor in tensors}}
     if _are_mixed(weights, costs):

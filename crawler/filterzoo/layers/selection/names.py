@@ -52,6 +52,11 @@ def is_part(name: str) -> bool:
     return _PART.search(name) is not None
 
 
+def weights_beside(name: str) -> tuple[str, ...]:
+    """The names that the weight of the module of any other tensor may have."""
+    return tuple(owner(name) + word for word in ("weight", "kernel", "w", "W", "weights"))
+
+
 def biases(name: str) -> tuple[str, ...]:
     """The names that the bias of a weight may have."""
     return tuple(owner(name) + word for word in _BIASES)

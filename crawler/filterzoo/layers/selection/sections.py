@@ -65,11 +65,12 @@ def of_network(section: Sequence[Tensor], copied: set[Path]) -> list[Tensor]:
     """The tensors of one state dict without slots, moments, and plain twins of averaged weights.
 
     A slot is a tensor whose name starts with that of another of the same shape (`conv/kernel/Adam`), if need be behind
-    a word for an optimiser (`Adam/conv/kernel/m`). copied: the parts
-    of the file that are copies of others.
+    a word for an optimiser (`Adam/conv/kernel/m`), or is that behind a key of its state (`exp_avg.conv.weight`).
+    copied: the parts of the file that are copies of others.
     """
-    own = without_slots(section)
-    return [tensor for tensor in own if not (_is_optimisers(tensor.name) or lies_in(tensor, copied))]
+    own = [tensor for tensor in without_slots(section) if not (_is_state(tensor.name) or lies_in(tensor, copied))]
+    rest = [tensor for tensor in own if not _is_below_key(tensor.name)]
+    return own if any(len(tensor.shape) >= 3 for tensor in rest) else rest  # a file of an optimiser's state alone
 
 
 def without_slots(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -83,6 +84,9 @@ def without_slots(tensors: Sequence[Tensor]) -> list[Tensor]:
 def _is_slot(tensor: Tensor, shapes: dict[str, tuple[int, ...]]) -> bool:
     parts = re.split(r"(?<=[./])", tensor.name)
     behind = next((at for at, part in enumerate(parts, 1) if names.is_optimiser(part.rstrip("./"))), 0)
+    states = [at for at, part in enumerate(parts[:-1], 1) if part.rstrip("./").lower() in _OPTIMISER_KEYS]
+    if any(shapes.get("".join(parts[at:])) == tensor.shape for at in states):
+        return True
     return _is_below(tensor, tensor.name, shapes) or _is_below(tensor, "".join(parts[behind:]), shapes)
 
 
@@ -95,8 +99,14 @@ def _is_below(tensor: Tensor, name: str, shapes: dict[str, tuple[int, ...]]) -> 
     return False
 
 
-def _is_optimisers(name: str) -> bool:
+def _is_below_key(name: str) -> bool:
     """Whether it lies below what torch, Keras and optax call an optimiser's state."""
-    if any(part.lower() in _OPTIMISER_KEYS for part in names.parts(name)[:-1]):
-        return True
-    return _NUMBERED_STATE.search(name) is not None and not names.is_weight(name) and not names.is_bias(name)
+    return any(part.lower() in _OPTIMISER_KEYS for part in names.parts(name)[:-1])
+
+
+def _is_state(name: str) -> bool:
+    """Whether it is an optimiser's by its path and not called a weight, or the state of a numbered parameter."""
+    is_numbered = _NUMBERED_STATE.search(name) is not None
+    if names.is_weight(name) or names.is_bias(name):
+        return is_numbered and _is_below_key(name)
+    return is_numbered or _is_below_key(name)
