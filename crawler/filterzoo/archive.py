@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
@@ -55,3 +55,8 @@ class Archive(ABC):
     @abstractmethod
     def members(self, file: RandomAccessFile) -> Iterator[Member]:
         """The archive's regular files, in order; Refused (unsafe) for links, devices and names that point outside."""
+
+    def aliases(self, file: RandomAccessFile) -> Mapping[str, str]:
+        """Other names of members: links inside the archive, each with the name that it points to."""
+        del file
+        return {}

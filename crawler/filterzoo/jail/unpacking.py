@@ -6,7 +6,7 @@ import bz2
 import lzma
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from filterzoo.archive import WHOLE, Archive, Member, Packing
@@ -20,6 +20,8 @@ PIECE = 1 << 20
 """Bytes that are unpacked at a time."""
 XZ_MEMORY = 256 << 20
 _ZLIB_BITS = {Packing.DEFLATE: -zlib.MAX_WBITS, Packing.GZIP: 16 + zlib.MAX_WBITS}
+_MOST_LINKS = 40
+"""As many links behind each other as Linux follows."""
 SNIFFED = 10_000
 """Most members whose first bytes are read."""
 
@@ -35,6 +37,9 @@ def find_model(
     is_whole = len(members) == 1 and members[0].packing in WHOLE
     if wanted is not None and not is_whole:
         named = [member for member in members if _plain(member.name) == _plain(wanted)]
+        if not named:
+            aim = _aim(archive.aliases(file), _plain(wanted))
+            named = [member for member in members if _plain(member.name) == aim]
         if len(named) != 1:
             raise Refused(Reason.MALFORMED, f"the archive has {len(named)} members of that name", ascii(wanted)[:200])
         return named[0]
@@ -61,6 +66,15 @@ def find_model(
 def _plain(name: str) -> str:
     """A member's name without the prefix `./` of tar."""
     return name.removeprefix("./")
+
+
+def _aim(aliases: Mapping[str, str], name: str) -> str:
+    """The member that a link, or a link to a link, leads to."""
+    for _ in range(_MOST_LINKS):
+        if name not in aliases:
+            break
+        name = _plain(aliases[name])
+    return name
 
 
 def _networks(models: list[Member], names: set[str]) -> list[Member]:

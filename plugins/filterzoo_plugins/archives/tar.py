@@ -6,7 +6,7 @@ A link to a member of the archive is another name for it, which is not followed;
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -42,11 +42,19 @@ class Tar(Archive):
         """The regular files; a compressed tar has the tar as its only member."""
         packed = packing(file.read(0, min(BLOCK, file.size)))
         if packed is None:
-            yield from _members(file)
+            yield from _members(file, [])
             return
         if not _is_header(first_bytes(packed, file, BLOCK)):
             raise Refused(Reason.UNSUPPORTED, f"a {packed} file that its name does not call one, and no tar archive")
         yield Member(name="tar", offset=0, length=file.size, packing=packed)
+
+    def aliases(self, file: RandomAccessFile) -> Mapping[str, str]:
+        """The links, each with what it leads to, which may be a link again."""
+        links: list[tuple[str, str]] = []
+        if packing(file.read(0, min(BLOCK, file.size))) is None:
+            for _ in _members(file, links):
+                pass
+        return {_plain(name): aim for name, aim in links}
 
 
 class Compressed(Archive):
@@ -99,10 +107,10 @@ class _Extended:
     link: str | None = None
 
 
-def _members(file: RandomAccessFile) -> Iterator[Member]:
+def _members(file: RandomAccessFile, links: list[tuple[str, str]]) -> Iterator[Member]:
+    """The regular files; links are added to `links`, and checked at the end."""
     offset, extended = 0, _Extended()
     names: set[str] = set()
-    links: list[tuple[str, str]] = []
     for _ in range(MAX_MEMBERS):
         if offset + BLOCK > file.size:
             raise Refused(Reason.MALFORMED, "the tar archive ends without its end mark", f"byte {offset}")

@@ -355,6 +355,12 @@ def test_what_has_a_number_for_each_of_a_weights_beside_it_is_none():
     assert found.words() == "1 no weight"
 
 
+def test_uneven_kernels_read_the_input_where_nothing_else_does():
+    """DeepSpeech 2 without biases, sorted by name."""
+    listed = [tensor("a.weight", 32, 1, 41, 11), tensor("b.weight", 32, 32, 21, 11), tensor("c.weight", 96, 32, 3, 3)]
+    assert len(select(listed)) == 3
+
+
 def test_stacked_attention_without_biases_is_no_kernel_of_12x768():
     """big_vision's layers under nn.scan: (layers, width, heads, head width)."""
     block = word()

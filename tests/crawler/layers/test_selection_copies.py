@@ -128,3 +128,12 @@ def test_a_branch_with_an_optimisers_key_is_one_unless_it_repeats_a_weight(key):
     assert {each.name for each in selection([*below("net."), *branch]).convolutions} >= {each.name for each in branch}
     (repeated,) = below(f"{key}.net.")[-1:]
     assert repeated.name not in {each.name for each in selection([*below("net."), *branch, repeated]).convolutions}
+
+
+def test_what_paddles_optimisers_keep_is_no_network():
+    """`.pdopt`: the parameter's name, and a word for what is kept of it."""
+    kept = [
+        tensor(f"conv2d_{number}.w_0_{what}_0", 8, 8, 3, 3) for number in range(2) for what in ("moment1", "velocity")
+    ]
+    with pytest.raises(Refused, match="what an optimiser keeps"):
+        refuse_undecided(selection(kept), len(kept))

@@ -10,6 +10,7 @@ from tests.untrusted_files.archive_cases import regular, tar
 from tests.untrusted_files.reading import BytesFile
 
 from filterzoo.errors import Reason, Refused
+from filterzoo.jail.unpacking import find_model
 from filterzoo_plugins.archives.tar import Tar
 
 LONG = "folder/" * 20
@@ -36,6 +37,16 @@ def test_a_link_to_a_member_is_no_member_of_its_own(name, kind, target, is_pax):
     link = (name, b"", kind, target)
     for members in ([regular("m/model.pth"), link], [link, regular("m/model.pth")]):
         assert names(tar(*members, pax=is_pax)) == ["m/model.pth"]
+
+
+def test_a_link_is_another_name_of_its_member():
+    links = [("latest.pth", b"", tarfile.SYMTYPE, "m/best.pth"), ("m/best.pth", b"", tarfile.SYMTYPE, "./model.pth")]
+    links.append(("loop.pth", b"", tarfile.SYMTYPE, "loop.pth"))
+    file = BytesFile(tar(*links, regular("m/model.pth"), regular("m/other.pth")))
+    found = find_model(file, Tar(), [], "./latest.pth")
+    assert found.name == "m/model.pth"
+    with pytest.raises(Refused, match="0 members of that name"):
+        find_model(file, Tar(), [], "loop.pth")
 
 
 @pytest.mark.parametrize("is_pax", [True, False])

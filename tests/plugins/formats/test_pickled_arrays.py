@@ -1,15 +1,18 @@
-"""Bare pickles of NumPy arrays, as PaddlePaddle and Detectron2 write them."""
+"""Bare pickles of NumPy arrays, as PaddlePaddle and Detectron2 write them, and of torch tensors."""
 
 from __future__ import annotations
 
+import collections
 import os
 import pickle
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tests.memory_file import MemoryFile
 
+import filterzoo
 from filterzoo.errors import Reason, Refused
 from filterzoo.layers.normalise import normalise
 from filterzoo.layers.selection import select
@@ -40,7 +43,7 @@ class PaddleTensor:
         return tuple, (self.parts,)
 
 
-@pytest.mark.parametrize("protocol", [3, 4, 5])
+@pytest.mark.parametrize("protocol", [1, 3, 4, 5])
 def test_arrays_in_dictionaries(protocol):
     state = {"model": {f"{name}_w": array for name, array in WEIGHTS.items()}, "__author__": "someone"}
     data = pickle.dumps(state, protocol=protocol)
@@ -106,6 +109,86 @@ def test_protocol_2_and_big_endian_numbers():
         made = layers(pickle.dumps({"a.weight": WEIGHTS["qzx"], "b.weight": large}, protocol=protocol))
         assert np.array_equal(made[0].weights, WEIGHTS["qzx"])
         assert np.array_equal(made[1].weights, large)
+
+
+def state_of_torch() -> dict[str, torch.Tensor]:
+    return {f"{name}.weight": torch.nn.Parameter(torch.from_numpy(array)) for name, array in WEIGHTS.items()}
+
+
+def test_a_pickle_of_torch_tensors(tmp_path):
+    """`pickle.dump(model.state_dict())`: a legacy save inside for each storage; NumPy arrays may stand beside."""
+    pooled = torch.arange(432.0).reshape(12, 4, 3, 3)
+    state = {**state_of_torch(), "half.weight": pooled[::2].half(), "array.weight": WEIGHTS["vbk"]}
+    path = tmp_path / "x.pkl"
+    path.write_bytes(pickle.dumps(state, protocol=4))
+    with filterzoo.open(path) as file:
+        assert (file.format, file.framework) == ("pickle", "torch")
+        for name, value in state.items():
+            assert np.array_equal(file[name], np.asarray(value.detach() if isinstance(value, torch.Tensor) else value))
+        assert len(file.layers) == 4
+
+
+def test_a_pickled_module_and_one_of_stylegan_keep_their_names():
+    module = torch.nn.Sequential(torch.nn.ConvTranspose2d(8, 4, 3))
+    (made,) = layers(pickle.dumps({"G_ema": module}, protocol=4))
+    assert (made.name, made.kind, made.weights.shape) == ("G_ema.0.weight", "transposed", (4, 8, 3, 3))
+    data = pickle.dumps({"G": StyleGan({"_parameters": {"weight": state_of_torch()["vbk.weight"]}})}, protocol=4)
+    (made,) = layers(data.replace(b"rebuilt_by_its_source_code_", b"_reconstruct_persistent_obj"))
+    assert (made.name, made.weights.shape) == ("G.weight", (32, 16, 3, 3))
+
+
+def rebuilt_by_its_source_code_(meta: object) -> None:
+    """Stands for torch_utils/persistence.py."""
+
+
+class StyleGan:
+    def __init__(self, state: dict[str, Any]) -> None:
+        self.state = state
+
+    def __reduce__(self):
+        return rebuilt_by_its_source_code_, ({"class_name": "Layer", "module_src": "boom()", "state": self.state},)
+
+
+def test_torch_tensors_as_text_cost_themselves():
+    listed = list(PickleFormat().index(MemoryFile(pickle.dumps(state_of_torch(), protocol=2))))
+    assert [each.shape for each in listed] == [array.shape for array in WEIGHTS.values()]
+    assert all("written as text" in str(each.obstacle) for each in listed)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "detail"),
+    [
+        (b"\x6c\xfc\x9c\x46\xf9", b"\x6c\xfc\x9c\x46\xf8", "no torch storage"),
+        (b"FloatStorage", b"FloatStorags", None),
+        ((9 * 16 * 3 * 7 * 7 // 9).to_bytes(8, "little"), (1 << 40).to_bytes(8, "little"), "not as long"),
+        (b"little_endian", b"little_endiam", "no torch storage"),
+    ],
+)
+def test_a_damaged_torch_storage_is_refused(old, new, detail):
+    data = pickle.dumps(state_of_torch(), protocol=4)
+    assert old in data
+    if detail is None:
+        assert next(PickleFormat().index(MemoryFile(data.replace(old, new)))).obstacle
+        return
+    with pytest.raises(Refused, match=detail) as caught:
+        list(PickleFormat().index(MemoryFile(data.replace(old, new))))
+    assert caught.value.reason is Reason.MALFORMED
+
+
+@pytest.mark.parametrize(
+    ("data", "detail"),
+    [
+        (pickle.dumps(WEIGHTS, protocol=0), "protocol 0"),
+        (pickle.dumps(collections.OrderedDict(WEIGHTS), protocol=0), "protocol 0"),
+        (b"\x80\x04cjoblib.numpy_pickle\nNumpyArrayWrapper\n)\x81.", "joblib"),
+        (b"\x80\x02ctorch.distributed.checkpoint.metadata\nMetadata\n)\x81.", "torch.distributed.checkpoint"),
+    ],
+)
+def test_pickles_of_another_kind_are_refused_by_name(data, detail):
+    assert PickleFormat().accepts(data[:4096], "x.pkl")
+    with pytest.raises(Refused, match=detail) as caught:
+        layers(data)
+    assert caught.value.reason is Reason.UNSUPPORTED
 
 
 @pytest.mark.parametrize("cut", [10, 1000, -1])

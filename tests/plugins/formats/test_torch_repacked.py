@@ -48,6 +48,16 @@ def test_of_several_saves_in_one_file_the_first_is_read_as_torch_does():
         layers(_with_garbage())
 
 
+def test_of_several_saves_the_first_with_tensors_is_read():
+    """The counter that training code saves before the network; its offsets count from the start of the file."""
+    stream = BytesIO()
+    for value in ({"epoch": 3}, {"x.weight": WEIGHT, "array.weight": WEIGHT.numpy()}, {"y.weight": WEIGHT[:4]}):
+        torch.save(value, stream, _use_new_zipfile_serialization=False)
+    first, second = layers(stream.getvalue())
+    assert np.array_equal(first.weights, WEIGHT.numpy())
+    assert np.array_equal(second.weights, WEIGHT.numpy())
+
+
 def _with_garbage() -> bytes:
     stream = BytesIO()
     torch.save({"x.weight": WEIGHT}, stream, _use_new_zipfile_serialization=False)

@@ -7,13 +7,16 @@ very unequal sides; norms over (C, H, W) without a bias and bilinear layers like
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from filterzoo.layers.selection.candidates import Candidate
 from filterzoo.layers.selection.layouts import irregular
 from filterzoo.layers.selection.state_dict import StateDict
 
-_ODD = 1.0
-"""The least penalty of a kernel whose sides are unequal: 4 by 7 has 1.06."""
+_ODD = 1.5
+"""The least penalty of a kernel whose sides are unequal: 3 by 7 by 7 has 1.47, 4 by 10 has 1.67."""
+_FAR = 5.0
+"""More than the penalty of any kernel that reads an image or a spectrogram: 41 by 11 has 4.05."""
 _COLOURS = 4
 _FEW = 16
 """So many channels are the sum of two others too often by chance."""
@@ -27,18 +30,40 @@ def unconnected(state_dict: StateDict) -> set[str]:
         return set()
     odd = {each.name for each in (*long, *short)}
     usual = [each for each in state_dict.candidates if each.name not in odd]
-    axes = Counter(len(each.kernel) for each in usual)
-    rank = axes.most_common(1)[0][0] if axes else 0
     given = {each.first for each in usual} | {each.second for each in usual if each.bias not in {None, each.first}}
-    found = {
-        each.name
-        for each in long
-        if not _has_vector(each, state_dict) and not (len(each.kernel) == rank and each.second in given)
-    }
+    found = _not_read(long, usual, given, state_dict)
+    axes = Counter(len(each.kernel) for each in usual)
     if sum(count for sides, count in axes.items() if sides > 1) < 2 * len(short):
         return found  # a network of 1-D layers
     given.update(side for _, *sides in state_dict.matrices for side in sides)
     return found | {each.name for each in short if not _is_read(each, given, state_dict)}
+
+
+def _not_read(
+    long: Sequence[Candidate], usual: Sequence[Candidate], given: set[int], state_dict: StateDict
+) -> set[str]:
+    """The uneven kernels that neither have a vector, nor read what a layer with as many axes gives, nor the input.
+
+    given: numbers of channels that layers give; those of kernels that are confirmed are added.
+    """
+    axes = Counter(len(each.kernel) for each in usual)
+    rank = axes.most_common(1)[0][0] if axes else 0
+    is_input_read = any(each.second <= _COLOURS for each in usual)
+    left = list(long)
+    while True:
+        confirmed = [
+            each
+            for each in left
+            if _has_vector(each, state_dict)
+            or (len(each.kernel) == rank and each.second in given)
+            or (each.second <= _COLOURS and not is_input_read and irregular(each.kernel) < _FAR)
+        ]
+        if not confirmed:
+            return {each.name for each in left}
+        given.update(each.first for each in confirmed)
+        rank = rank or len(confirmed[0].kernel)
+        is_input_read |= any(each.second <= _COLOURS for each in confirmed)
+        left = [each for each in left if each not in confirmed]
 
 
 def _is_uneven(candidate: Candidate) -> bool:

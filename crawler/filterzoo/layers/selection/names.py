@@ -19,6 +19,10 @@ _OPTIMISER = re.compile(
     r"(_?(states?|state_dicts?|m|v|buffers?|\d+))*$",
     re.IGNORECASE,
 )
+_ACCUMULATOR = re.compile(
+    r"_(moment[12]?|velocity|beta[12]_pow_acc|mean_(square|grad)|inf_norm|avg_squared_(grad|update))(_\d+)?$"
+)
+"""What Paddle puts behind the name of a parameter."""
 _AVERAGED = re.compile(r"(^|_)(ema|avg|averaged?|momentum|target|shadow|copy)(_|$)", re.IGNORECASE)
 
 
@@ -85,6 +89,11 @@ def says_convolution(name: str) -> bool:
 def is_optimiser(part: str) -> bool:
     """Whether a component of a path is a name for optimiser state."""
     return _OPTIMISER.match(part) is not None
+
+
+def is_accumulator(name: str) -> bool:
+    """Whether the name is that of a parameter with Paddle's word for what an optimiser keeps of it."""
+    return _ACCUMULATOR.search(name) is not None
 
 
 def is_average(part: str) -> bool:

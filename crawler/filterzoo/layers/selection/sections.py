@@ -109,4 +109,4 @@ def _is_state(name: str) -> bool:
     is_numbered = _NUMBERED_STATE.search(name) is not None
     if names.is_weight(name) or names.is_bias(name):
         return is_numbered and _is_below_key(name)
-    return is_numbered or _is_below_key(name)
+    return is_numbered or _is_below_key(name) or names.is_accumulator(name)

@@ -1,4 +1,4 @@
-"""Bare pickles of NumPy arrays: the arrays' bytes are located inside the pickle; nothing is called."""
+"""Pickles of NumPy arrays: the arrays' bytes are located inside the pickle; nothing is called."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from filterzoo import RandomAccessFile, Reason, Refused, StoredRange, Tensor
 from filterzoo_plugins.encodings.names import show, without_surrogates
 from filterzoo_plugins.encodings.pickle.array import MIN_BLOB, array_tensor, is_array, objects_in
-from filterzoo_plugins.encodings.pickle.inert import Instance, Name, PickleBytes
+from filterzoo_plugins.encodings.pickle.inert import Instance, Meaning, Name, PickleBytes
 from filterzoo_plugins.encodings.pickle.machine import read_pickle
 from filterzoo_plugins.encodings.pickle.stack import Truncated
 
@@ -46,7 +46,7 @@ class _Paged:
         return found if found < 0 else start + found
 
 
-class _ArrayMeaning:
+class ArrayMeaning:
     """Knows tuples, dictionaries and arrays; every other call stays inert."""
 
     def persistent(self, identity: object) -> object:
@@ -65,16 +65,6 @@ class _ArrayMeaning:
         return Instance(maker, arguments)
 
 
-def pickled_arrays(file: RandomAccessFile) -> Iterator[Tensor]:
-    """The numeric arrays, named after the keys of the dictionaries that contain them."""
-    count = 0
-    for tensor in arrays_in(paged(file), ""):
-        count += 1
-        yield tensor
-    if not count:
-        raise Refused(Reason.UNSUPPORTED, "a bare pickle without arrays of numbers: no checkpoint", "byte 0")
-
-
 def paged(file: RandomAccessFile) -> PickleBytes:
     """The bytes of a file, of which one page at a time is in memory."""
     return _Paged(file)  # type: ignore[return-value]  # it is overloaded by type
@@ -82,10 +72,19 @@ def paged(file: RandomAccessFile) -> PickleBytes:
 
 def arrays_in(data: PickleBytes, name: str, position: int = 0, record: StoredRange | None = None) -> Iterator[Tensor]:
     """The arrays of numbers of the pickle at `position`, below `name`; record: see `array_tensor`."""
+    yield from arrays_below(root_of(data, ArrayMeaning(), position), name, record)
+
+
+def root_of(data: PickleBytes, meaning: Meaning, position: int = 0) -> object:
+    """What the pickle at `position` describes."""
     try:
-        root, _ = read_pickle(data, _ArrayMeaning(), position, blobs_from=MIN_BLOB)
+        return read_pickle(data, meaning, position, blobs_from=MIN_BLOB)[0]
     except Truncated as error:
         raise Refused(Reason.MALFORMED, "a pickle that ends before it is done") from error
+
+
+def arrays_below(root: object, name: str, record: StoredRange | None = None) -> Iterator[Tensor]:
+    """The arrays of numbers below an object called `name`, named after the keys of the dictionaries around them."""
     for count, (inner, array) in enumerate(_named(root, name)):
         if count >= MAX_ARRAYS:
             raise Refused(Reason.LIMIT, f"more than {MAX_ARRAYS} arrays")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import weakref
 from collections.abc import Iterable, Iterator
 
-from filterzoo import HEAD_BYTES, Format, RandomAccessFile, Reason, Refused, Tensor, hookimpl
-from filterzoo_plugins.encodings.pickle.arrays import pickled_arrays
+from filterzoo import HEAD_BYTES, FileFacts, Format, RandomAccessFile, Reason, Refused, Tensor, hookimpl
 from filterzoo_plugins.encodings.zip_head import member_names
 from filterzoo_plugins.formats.torch.legacy import legacy_tensors
+from filterzoo_plugins.formats.torch.plain_pickle import plain_tensors
 from filterzoo_plugins.formats.torch.zip_file import TorchArchive
 
 _ZIP = b"PK\3\4"
@@ -24,6 +25,10 @@ _LEGACY = re.compile(
 )
 """The pickled magic number, in any protocol."""
 _PICKLE = re.compile(rb"\x80[\2-\5][\x95c\x8c\x8d(\]})\x80X\x8a\x8bKMJU]")
+_OLD_PICKLE = re.compile(rb"[\]}]q\x00|\([dl]q\x00|c[\w.]+\n\w+\n(q\x00|\(|\))")
+"""Protocol 1: a list, a dictionary or a class that is remembered at once, or called."""
+_TEXT_PICKLE = re.compile(rb"\([dl]p\d+\n|c[\w.]+\n\w+\np\d+\n")
+"""Protocol 0."""
 _NEXT_ZIP = re.compile(rb"PK\x05\x06.{16}\x00\x00PK\x03\x04", re.DOTALL)
 _CHAIN_BYTES = 64 << 20
 _CHAIN_PIECE = 1 << 20
@@ -54,7 +59,7 @@ class TorchFormat(Format):
             except Refused as refusal:
                 if refusal.reason is Reason.UNSUPPORTED or not _is_chain(file):
                     raise
-                detail = "several zips one behind the other: a shard of torch.distributed.checkpoint"
+                detail = "several zips one behind the other: several saves, or a shard of torch.distributed.checkpoint"
                 raise Refused(Reason.UNSUPPORTED, detail, "byte 0") from refusal
             yield from archive.tensors()
         elif _LEGACY.match(head):
@@ -82,18 +87,32 @@ def _is_torch_tar(head: bytes) -> bool:
 
 
 class PickleFormat(Format):
-    """A bare pickle of NumPy arrays, as PaddlePaddle (`.pdparams`) and Detectron2 (`.pkl`) write them."""
+    """A bare pickle of arrays (PaddlePaddle's `.pdparams`, Detectron2's `.pkl`) or of torch tensors (StyleGAN's)."""
 
     name = "pickle"
+
+    def __init__(self) -> None:
+        self._seen: weakref.ref[RandomAccessFile] | None = None
+        """The last file of torch tensors."""
 
     def accepts(self, head: bytes, name: str) -> bool:
         """See `Format.accepts`."""
         del name
-        return bool(_PICKLE.match(head)) and not _LEGACY.match(head)
+        is_pickle = _PICKLE.match(head) or _OLD_PICKLE.match(head) or _TEXT_PICKLE.match(head)
+        return bool(is_pickle) and not _LEGACY.match(head)
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
         """See `Format.index`."""
-        return pickled_arrays(file)
+        if _TEXT_PICKLE.match(file.read(0, min(HEAD_BYTES, file.size))):
+            raise Refused(Reason.UNSUPPORTED, "a pickle of protocol 0, which writes numbers as text", "byte 0")
+        tensors, is_torch = plain_tensors(file)
+        self._seen = weakref.ref(file) if is_torch else None
+        return tensors
+
+    def facts(self, file: RandomAccessFile) -> FileFacts:
+        """Torch, if the tensors are torch's."""
+        is_torch = self._seen is not None and self._seen() is file
+        return FileFacts(framework="torch" if is_torch else None)
 
 
 @hookimpl

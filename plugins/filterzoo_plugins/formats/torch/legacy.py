@@ -29,28 +29,48 @@ _COUNT = struct.Struct("<q")
 
 
 def legacy_tensors(file: RandomAccessFile) -> Iterator[Tensor]:
-    """The tensors of a legacy file; see `Format.index`."""
+    """The tensors of a legacy file, of the first `torch.save` to it that has any; see `Format.index`."""
+    position = 0
+    while True:
+        tensors, position = _saved(file, position)
+        first = next(tensors, None)
+        if first is not None:
+            yield first
+            yield from tensors
+        if first is not None or position == file.size:
+            return
+
+
+def _saved(file: RandomAccessFile, position: int) -> tuple[Iterator[Tensor], int]:
+    """The tensors of the `torch.save` that begins there, and its end."""
     meaning = TorchMeaning()
-    (magic, protocol, system, root, keys), position = _pickles(file, meaning)
+    begin = position
+    (magic, protocol, system, root, keys), position = _pickles(file, meaning, begin)
     if magic != MAGIC or protocol != PROTOCOL:
-        raise Refused(Reason.MALFORMED, "not the magic number and protocol of a legacy torch file", "byte 0")
+        raise Refused(Reason.MALFORMED, "not the magic number and protocol of a legacy torch file", f"byte {begin}")
     if type(system) is not dict or type(system.get("little_endian")) is not bool:
         raise Refused(Reason.MALFORMED, "a legacy torch file that does not state its byte order")
     if not system["little_endian"]:
         raise Refused(Reason.UNSUPPORTED, "a big-endian torch file")
-    records = _records(file, meaning, keys, position)
+    records, end = _records(file, meaning, keys, position)
 
     def locate(storage: Storage) -> StoredRange:
         if storage.key not in records:
             raise Refused(Reason.MALFORMED, "a tensor whose storage is missing", f"storage {show(storage.key)}")
         return records[storage.key]
 
-    yield from tensors_of(file, named_tensors(root), locate)
+    return tensors_of(file, named_tensors(root), locate, None if begin == 0 else _window(file, begin)), end
 
 
-def _pickles(file: RandomAccessFile, meaning: TorchMeaning) -> tuple[list[object], int]:
+def _window(file: RandomAccessFile, begin: int) -> StoredRange:
+    """What offsets in the pickles of a later save count from."""
+    return StoredRange(begin, file.size - begin, file.size - begin)
+
+
+def _pickles(file: RandomAccessFile, meaning: TorchMeaning, begin: int) -> tuple[list[object], int]:
     """The five pickles and their end. Their lengths are not stated, so more is read until they are complete."""
-    data = file.read(0, min(FIRST_BYTES, file.size))
+    size = file.size - begin
+    data = file.read(begin, min(FIRST_BYTES, size))
     values: list[object] = []
     position = 0
     while len(values) < _PICKLES:
@@ -58,18 +78,23 @@ def _pickles(file: RandomAccessFile, meaning: TorchMeaning) -> tuple[list[object
             value, position = read_pickle(data, meaning, position, blobs_from=MIN_BLOB)
             values.append(value)
         except Truncated as error:
-            if len(data) == file.size:
+            if len(data) == size:
                 raise Refused(
-                    Reason.MALFORMED, "a torch file that ends within its pickles", f"byte {len(data)}"
+                    Reason.MALFORMED, "a torch file that ends within its pickles", f"byte {begin + len(data)}"
                 ) from error
             if len(data) >= MAX_PICKLE_BYTES:
                 raise Refused(Reason.LIMIT, f"pickles of more than {MAX_PICKLE_BYTES} bytes") from error
-            data += file.read(len(data), min(3 * len(data), file.size - len(data)))
-    return values, position
+            data += file.read(begin + len(data), min(3 * len(data), size - len(data)))
+    return values, begin + position
 
 
-def _records(file: RandomAccessFile, meaning: TorchMeaning, keys: object, position: int) -> dict[str, StoredRange]:
-    """The location of each storage. The counts are compared with the pickle's if that costs no read; the sum always."""
+def _records(
+    file: RandomAccessFile, meaning: TorchMeaning, keys: object, position: int
+) -> tuple[dict[str, StoredRange], int]:
+    """The location of each storage, and the end of the last.
+
+    The counts are compared with the pickle's if that costs no read; the sum always.
+    """
     if type(keys) is not list or len(keys) > MAX_STORAGES:
         raise Refused(Reason.MALFORMED, "a legacy torch file without the keys of its storages", f"byte {position}")
     records: dict[str, StoredRange] = {}
@@ -88,11 +113,11 @@ def _records(file: RandomAccessFile, meaning: TorchMeaning, keys: object, positi
         position += _COUNT.size + storage.nbytes
     if position != file.size and not _another_begins(file, position):
         raise Refused(Reason.MALFORMED, "bytes behind the last storage", f"byte {position}")
-    return records
+    return records, position
 
 
 def _another_begins(file: RandomAccessFile, position: int) -> bool:
-    """Whether the output of another `torch.save` to the same file follows the last storage; torch ignores it."""
+    """Whether the output of another `torch.save` to the same file follows the last storage."""
     try:
         value, _ = read_pickle(file.read(position, min(64, file.size - position)), TorchMeaning())
     except (Truncated, Refused):
