@@ -44,8 +44,11 @@ TOLD: dict[tuple[str, ...], dict[int, tuple[str, ...]]] = {
         )
     },
     STATUS: {2: ("no crawl has been here",)},
-    # While the files of a release are moved, a folder has files of two.
-    VERIFY: {1: ("",), 2: ("",)},
+    # Killed while files are moved, a publisher leaves a release that readers name.
+    VERIFY: {
+        1: ("interrupted",),
+        2: ("no such folder", "no data set", "not a data set"),
+    },
 }
 """Exit codes with which a command may end beside the others, and what it then says last."""
 MANIFEST = """name: zoo

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -13,7 +15,7 @@ import pyarrow.fs as pafs
 from fsspec.implementations.local import LocalFileSystem
 
 from filterzoo.dataset import confined
-from filterzoo.dataset.paths import DEPTH, LONGEST, is_published_path
+from filterzoo.dataset.paths import DECIDED, DEPTH, LONGEST, is_published_path
 from filterzoo.errors import StartError, system_says
 from filterzoo.reporting.terminal import printable
 
@@ -28,6 +30,8 @@ LONGEST_TEXT = 256 << 20
 """Largest small file that is read, in bytes: the cards of a file of `models`."""
 _PATIENCE = 5
 """Seconds for the first answer of the Hub: TARGET may be a folder that is missing."""
+_MOVING = 10.0
+"""Seconds that readers of a folder wait while the files of a release are moved, which takes milliseconds."""
 Target = str | os.PathLike[str]
 """A folder, or `user/name` on the Hub; a Path is always a folder."""
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -41,11 +45,15 @@ def is_hub_name(target: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class PublishedFiles:
-    """The files of a data set; on the Hub pinned to the commit `revision`, so that no two reads see two states."""
+    """The files of a data set; on the Hub pinned to the commit `revision`, so that no two reads see two states.
+
+    listed: what `listing` found in a folder between two releases; None: it looks each time.
+    """
 
     filesystem: AbstractFileSystem
     root: str
     revision: str | None = None
+    listed: tuple[tuple[str, bool], ...] | None = None
 
     @property
     def is_local(self) -> bool:
@@ -66,6 +74,8 @@ class PublishedFiles:
     def listing(self, config: str | None = None) -> list[tuple[str, bool]]:
         """(path, whether it is a regular file under a name of a release) of all that `paths` would look at."""
         folder = f"data/{config}" if config else "data"
+        if self.listed is not None:
+            return [(path, is_ours) for path, is_ours in self.listed if path.startswith(f"{folder}/")]
         if self.is_local:
             entries = confined.entries(self.root, folder, DEPTH - folder.count("/") - 1)
             return [(path, is_regular and is_published_path(path)) for path, is_regular in entries]
@@ -136,8 +146,55 @@ class _ExactReads(pafs.FSSpecHandler):  # type: ignore[misc]  # pyarrow has no t
 
 
 def open_folder(folder: Path) -> PublishedFiles:
-    """The data set in a local folder."""
+    """The data set in a local folder, for its publisher: others may see files of two releases."""
     return PublishedFiles(LocalFileSystem(skip_instance_cache=True), folder.absolute().as_posix())
+
+
+def open_whole(folder: Path, *, even_interrupted: bool = False) -> PublishedFiles:
+    """The data set in a local folder, for readers: the files of one release, whatever is published meanwhile.
+
+    StartError where the files of a release are not moved, because its publisher was killed; even_interrupted: then what
+    is there, file by file.
+    """
+    files = open_folder(folder)
+    end = time.monotonic() + _MOVING
+    while True:
+        state = _state(folder)
+        if state is not None:
+            listed = tuple(files.listing())
+            if _state(folder) == state:
+                return replace(files, listed=listed)
+        elif not _has_publisher(folder) or time.monotonic() > end:
+            if even_interrupted:
+                return files
+            raise StartError(
+                f"{folder}: a release is in it whose files were not all moved ({DECIDED}); run the `publish` or "
+                "`takedown` that was interrupted again, with its --workdir"
+            )
+        time.sleep(0.02)
+
+
+def _has_publisher(folder: Path) -> bool:
+    """Whether a publisher has the folder's lock."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return not os.path.lexists(folder / DECIDED)  # it has just ended
+
+
+def _state(folder: Path) -> tuple[int, ...] | None:
+    """A value that differs after each release; None while the files of one are moved. The README is moved last."""
+    if os.path.lexists(folder / DECIDED):
+        return None
+    try:
+        found = os.lstat(folder / "README.md")
+    except FileNotFoundError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
 def open_hub(name: str, revision: str | None = None, **connection: Any) -> PublishedFiles:
@@ -166,8 +223,11 @@ def open_hub(name: str, revision: str | None = None, **connection: Any) -> Publi
     return PublishedFiles(filesystem, f"datasets/{name}@{commit}", commit)
 
 
-def open_published(target: Target, revision: str | None = None) -> PublishedFiles:
-    """The data set at TARGET, a folder or `user/name`; StartError where there is none."""
+def open_published(target: Target, revision: str | None = None, *, even_interrupted: bool = False) -> PublishedFiles:
+    """The data set at TARGET, a folder or `user/name`; StartError where there is none.
+
+    even_interrupted: see `open_whole`.
+    """
     if not isinstance(target, (str, os.PathLike)):
         raise TypeError(f"target: takes a folder, or user/name on the Hub, not {ascii(target)[:80]}")
     if revision is not None and not isinstance(revision, str):
@@ -181,7 +241,7 @@ def open_published(target: Target, revision: str | None = None) -> PublishedFile
         raise StartError(f"{printable(str(target), 200)}: {_missing(str(target))}")
     if revision is not None:
         raise StartError(f"{target}: a folder has no revisions")
-    return open_folder(folder)
+    return open_whole(folder, even_interrupted=even_interrupted)
 
 
 def _missing(target: str) -> str:

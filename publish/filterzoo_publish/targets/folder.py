@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Self
 
 from filterzoo.dataset import confined
-from filterzoo.dataset.paths import is_published_path
+from filterzoo.dataset.paths import DECIDED, is_published_path
 from filterzoo.dataset.published import PublishedFiles, open_folder
 from filterzoo.durable import make_folder, sync, sync_folder
 from filterzoo.errors import FilterZooError, StartError, StorageFailed, remedy, system_says
@@ -25,8 +25,6 @@ from filterzoo_publish.targets.target import README, Commit, Target
 
 _STAGED = ".staged"
 """The folder for files of a release that is not decided yet. The next publisher discards it."""
-DECIDED = ".decided"
-"""The name of this folder after the decision. Its files belong to the data set and only have to be moved."""
 _WRITING = "writing"
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from filterzoo.dataset.paths import DECIDED
 from filterzoo.dataset.published import PublishedFiles, open_published
 from filterzoo.dataset.untrusted import WRONG_CONTENT, said
 from filterzoo.errors import FilterZooError, Reason, Stage
@@ -13,7 +14,6 @@ from filterzoo_publish.card.hub_words import wrong_words
 from filterzoo_publish.plan.rows import skipped_key
 from filterzoo_publish.schema import CONFIGS, features
 from filterzoo_publish.targets.decided import PLAN
-from filterzoo_publish.targets.folder import DECIDED
 from filterzoo_publish.targets.target import README
 from filterzoo_publish.verify.confidences import check_confidences
 from filterzoo_publish.verify.filters import check_filters
@@ -35,9 +35,23 @@ def verify(target: str, *, full: bool = False) -> list[Problem]:
     Filters: those of every published layer are complete, stored once, where `layers` points to, and have the hash that
     is the layer's id. Sample: the expected one, of these filters. README: its features fit the files. Takedowns: no
     removed model is present. Statistics: complete; in a sample of layers (full: in all) they are computed again.
-    StartError if there is no such data set.
+    StartError if there is no such data set. A release that replaces files meanwhile is no problem.
     """
-    return verify_files(open_published(target), full=full)
+    while True:
+        files = open_published(target, even_interrupted=True)
+        try:
+            problems = verify_files(files, full=full)
+        except FileNotFoundError:
+            if not _is_replaced(target, files):
+                raise
+            continue
+        if not problems or not _is_replaced(target, files):
+            return problems
+
+
+def _is_replaced(target: str, files: PublishedFiles) -> bool:
+    """Whether another release is there than was opened."""
+    return open_published(target, even_interrupted=True).listed != files.listed
 
 
 def verify_files(files: PublishedFiles, *, full: bool = False) -> list[Problem]:
