@@ -44,9 +44,9 @@ TOLD: dict[tuple[str, ...], dict[int, tuple[str, ...]]] = {
         )
     },
     STATUS: {2: ("no crawl has been here",)},
-    # Killed while files are moved, a publisher leaves a release that readers name.
+    # Before the first release nothing is there; killed while files are moved, a publisher leaves what readers name.
     VERIFY: {
-        1: ("interrupted",),
+        1: ("missing 8, readme 1, releases 1", "interrupted"),
         2: ("no such folder", "no data set", "not a data set"),
     },
 }
