@@ -12,11 +12,11 @@ import pytest
 from tests.publish.folders import publish_models, tree
 from tests.publish.work import write_work, zoo
 
+from filterzoo.dataset.paths import DECIDED
 from filterzoo.errors import StartError, StorageFailed
 from filterzoo.store import encoding
 from filterzoo_publish.plan.releases import next_release, read_releases
 from filterzoo_publish.release import publish, target_for
-from filterzoo_publish.targets.folder import DECIDED
 from filterzoo_publish.verify.checks import verify
 
 
