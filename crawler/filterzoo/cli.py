@@ -91,7 +91,7 @@ def _end(message: str, code: int) -> NoReturn:
         for line in message.splitlines():
             sys.stderr.write(f"filterzoo: {printable(line, 2000)}\n")
         sys.stderr.flush()
-    except OSError:  # a full disk behind 2>, or nobody reads: the exit code still counts
+    except OSError:  # standard error is on a full disk, or closed: the exit code still counts
         silence(sys.stderr)
     sys.exit(code)
 

@@ -104,7 +104,7 @@ def crawl(
             # The process whose forks are the workers imports as much as this one does, and does it at the same time.
             stack.enter_context(work)
             fork_server.start(work.sockets, plugins=fork_server.plugins_of(manifests, plugin_loading.references()))
-        # All that takes long is imported while that one starts.
+        # Slow imports come while the fork server starts.
         from filterzoo.commands.status import show  # noqa: PLC0415  # see above
         from filterzoo.crawl.executor import ExecutorOptions  # noqa: PLC0415
         from filterzoo.crawl.log import CrawlLog  # noqa: PLC0415

@@ -97,7 +97,7 @@ def _print_cost(amount: Amount, cost: Cost) -> None:
 
 
 def _print_room(amount: Amount, room: Room, order: Order) -> None:
-    """One line; nothing where nothing is kept, or where a shared store keeps it."""
+    """Print the required disk space on one line, unless nothing is stored or the store is shared."""
     if amount.checkpoints and room.free is not None:
         place = printable(str(order.work.path), 200)
         need = f"to keep: about {room.bytes:,} bytes, if all is convolutions in float32"

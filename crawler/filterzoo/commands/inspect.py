@@ -44,7 +44,7 @@ def inspect(
     refused = False
     with Jail(loaded.format_references) as jail:
         jail.start()
-        # All that takes long is imported while the jail starts.
+        # Slow imports come while the jail starts.
         from filterzoo.commands.inspect_file import inspect_file, refusal_document, show  # noqa: PLC0415
 
         scratch = Path(tempfile.gettempdir())

@@ -1,4 +1,4 @@
-"""What `filterzoo inspect` says of one file. It imports NumPy, which takes a while: the jail starts meanwhile."""
+"""The output of `filterzoo inspect` for one file. It imports NumPy, which takes a while, so the jail starts first."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MOST_VERIFIED = 16
 
 
 def refusal_document(name: str, refusal: Refused) -> dict[str, Any]:
-    """A refused file, as --json prints it."""
+    """The --json document of a refused file."""
     detail = f"{refusal.detail} (at {refusal.where})" if refusal.where else refusal.detail
     return {"file": name, "error": {"reason": str(refusal.reason), "detail": " ".join(printable(detail, 1000).split())}}
 
@@ -38,7 +38,7 @@ def refusal_document(name: str, refusal: Refused) -> dict[str, Any]:
 def inspect_file(
     name: str, jail: Jail, scratch: Path, *, allow_private: bool, tensors: bool, verify_onnx: bool
 ) -> dict[str, Any]:
-    """What a file holds, as --json prints it; the options are those of `inspect`. Refused as in a crawl."""
+    """The --json document of a file; the options are those of `inspect`. Refused as in a crawl."""
     place = location_of(name)
     with (
         whole_copy(place, allow_private=allow_private) as whole,
@@ -124,7 +124,7 @@ def _describe(name: str, index: Index, sha256: str | None) -> dict[str, Any]:
 
 
 def show(document: dict[str, Any]) -> None:
-    """Print what a file holds, for people."""
+    """Print the content of a file, for people."""
     out = console()
     name = printable(document["file"])
     if "error" in document:
