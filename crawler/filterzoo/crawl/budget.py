@@ -104,12 +104,12 @@ def cpu_clock(seconds: float) -> Iterator[None]:
     refusal = Refused(Reason.LIMIT, f"normalising, measuring and storing take more than {seconds:.0f} s of CPU time")
     has_struck = False
 
-    def strike(_number: int, _frame: FrameType | None) -> None:
+    def raise_limit(_number: int, _frame: FrameType | None) -> None:
         nonlocal has_struck
         has_struck = True
         raise refusal
 
-    previous = signal.signal(signal.SIGPROF, strike)
+    previous = signal.signal(signal.SIGPROF, raise_limit)
     signal.setitimer(signal.ITIMER_PROF, seconds, _AGAIN_SECONDS)
     try:
         yield

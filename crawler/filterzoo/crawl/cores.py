@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from filterzoo.errors import Stage
 
 if TYPE_CHECKING:
-    from filterzoo.layers.layer import Layer, LayerMeasure  # the driver needs the semaphore alone, and no NumPy
+    from filterzoo.layers.layer import Layer, LayerMeasure  # the driver needs only the semaphore, not NumPy
 
 WORTH_A_THREAD = 1 << 15
 """Size in elements of the smallest layer that is measured in another thread."""

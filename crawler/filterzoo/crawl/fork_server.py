@@ -1,7 +1,7 @@
-"""How worker processes start: on Linux as forks of one process that has imported everything and done nothing with it.
+"""Starts worker processes: on Linux as forks of a fork server, which has imported everything and run nothing.
 
-The measuring loops are loaded, or compiled, once for all workers, and so is torch where it is needed. Elsewhere a fork
-is not safe, or not to be had; then each worker imports all of it.
+The measuring loops are loaded or compiled once for all workers, and so is torch if it is needed. On other systems forks
+are unsafe or unavailable, and each worker imports everything.
 """
 
 from __future__ import annotations
@@ -26,43 +26,43 @@ from filterzoo.references import PluginReference
 PRELOADED = ("filterzoo.crawl.preloaded",)
 """Modules of a worker's start."""
 _FOR_ARCHITECTURES = ("filterzoo.architectures.architecture",)
-"""What is loaded besides where a source builds architectures: torch."""
+"""Modules that are loaded too if a source builds architectures: they import torch."""
 _OUR_PLUGINS = "filterzoo_plugins."
 _BUILDERS = "filterzoo.architectures"
 """Entry points named after sources that may build architectures."""
 
 
 def may_start_early(manifests: Iterable[Path]) -> bool:
-    """Whether `start` can come before the manifests are understood: they name no source that may build architectures.
+    """Whether `start` may be called before the manifests are parsed: no source in them builds architectures.
 
-    False too where `may_name` cannot tell: then workers start a second later.
+    False if `may_name` cannot tell; then workers start a second later.
     """
     named = may_name(manifests)
     return not any(named(point.name) for point in importlib.metadata.entry_points(group=_BUILDERS))
 
 
 def start(sockets: Path | None, *, builds_architectures: bool = False, plugins: Iterable[str] = ()) -> bool:
-    """Start that process if it does not run; it takes a moment, which nobody has to wait. False where there is none.
+    """Start the fork server if it is not running, without waiting for it. False if there is none.
 
-    sockets: where it may be reached; None for the system's folder of temporary files. plugins: modules that are loaded
-    in it, see `plugins_of`.
+    sockets: folder for its socket; None for the system's folder of temporary files. plugins: modules to load in it, see
+    `plugins_of`.
     """
     if sys.platform != "linux":
         return False
     forkserver.set_forkserver_preload([*PRELOADED, *_FOR_ARCHITECTURES * builds_architectures, *plugins])
     try:
-        resource_tracker.ensure_running()  # it ends the hold of signals when it starts
+        resource_tracker.ensure_running()  # its start unblocks signals, so it must come first
         with contextlib.nullcontext() if sockets is None else _socket_in(sockets), _held_interrupts():
             forkserver.ensure_running()
-    except OSError:  # no place for its socket, such as a full disk or a file system that has none
+    except OSError:  # its socket cannot be created: a full disk, or a file system without sockets
         return False
     return True
 
 
 def plugins_of(manifests: Sequence[Path], plugins: Iterable[PluginReference]) -> list[str]:
-    """The modules of our own plugins that workers need.
+    """The modules of built-in plugins that workers need.
 
-    Others may start threads or open files when they are imported, which a fork would share.
+    Other plugins may start threads or open files when they are imported, which a fork would share.
     """
     is_used = named_in(manifests)
     ours = [one for one in plugins if one.module.startswith(_OUR_PLUGINS) and one.offers is not None]
@@ -72,14 +72,14 @@ def plugins_of(manifests: Sequence[Path], plugins: Iterable[PluginReference]) ->
 def context(
     sockets: Path | None = None, *, builds_architectures: bool = False, plugins: Iterable[str] = ()
 ) -> BaseContext:
-    """What makes worker processes, and what they share."""
+    """The multiprocessing context for workers and their shared objects."""
     has_server = start(sockets, builds_architectures=builds_architectures, plugins=plugins)
     return multiprocessing.get_context("forkserver" if has_server else "spawn")
 
 
 @contextlib.contextmanager
 def _held_interrupts() -> Iterator[None]:
-    """Ctrl-C waits meanwhile, here; in the new process, which inherits this, until it has been told to ignore it."""
+    """Block Ctrl-C in the block, and in the new process, which inherits this, until it ignores the signal."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -89,17 +89,17 @@ def _held_interrupts() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _socket_in(sockets: Path) -> Iterator[None]:
-    """multiprocessing puts its socket into the work folder, where the next run clears it away if this one is killed.
+    """Make multiprocessing create its socket in the work folder, where the next run removes it if this one is killed.
 
-    The name of a socket has at most 107 bytes, and a work folder may lie deeper: so the folder is named by a
-    descriptor, which stays open as long as the process.
+    A socket's path has at most 107 bytes, and a work folder's path may be longer. So the folder is named by a
+    descriptor, which stays open until the process ends.
     """
     own = sockets / str(os.getpid())
     if own.is_dir():
         yield
         return
     own.mkdir(parents=True)
-    # Behind multiprocessing's own, of priority -100, which removes its folder in this one.
+    # Runs after multiprocessing's own finalizer (priority -100), which removes its subfolder.
     util.Finalize(None, shutil.rmtree, (own,), {"ignore_errors": True}, exitpriority=-200)
     folder = os.open(own, os.O_RDONLY | os.O_DIRECTORY)
     before, tempfile.tempdir = tempfile.tempdir, f"/proc/self/fd/{folder}"

@@ -30,11 +30,11 @@ _AHEAD = 2
 """Groups of tasks taken for each worker: one in progress, one waiting."""
 
 _NOT_STARTED = (OSError, EOFError)
-"""Exceptions of starting a worker whose fork server was killed."""
+"""Exceptions at the start of a worker whose fork server was killed."""
 _FORKS_ARE_GONE = 255
-"""The exit code that multiprocessing gives a worker where the process that forks them was killed: its own is lost."""
+"""multiprocessing's exit code for a worker whose fork server was killed, so that its own code is lost."""
 _ALONE = 5
-"""Times that a task is run alone, where it is not the worker that dies."""
+"""Most runs of a task alone, if the fork server dies and not the worker."""
 _STAGES = list(Stage)
 
 _this_process: list[Worker] = []
@@ -47,7 +47,7 @@ class LocalExecutor(Executor):
     name = LOCAL
 
     def __init__(self, options: ExecutorOptions) -> None:
-        """StartError for an address: there is no other machine."""
+        """StartError for an address, because this executor uses no other machine."""
         if options.address is not None:
             raise StartError("--ray-address: is for --executor ray; the local executor has no address")
         self._workers = options.workers or default_workers()
@@ -70,7 +70,7 @@ class _Run:
         self._workers = workers
 
     def outcomes(self, tasks: Iterable[Task]) -> Iterator[list[tuple[Task, Outcome]]]:
-        """One for each task, as they come."""
+        """One for each task, in order of completion."""
         groups = TaskGroups(tasks, self._workers)
         pool: ProcessPoolExecutor | None = None
         pending: dict[Future[list[Outcome]], list[Task]] = {}
@@ -99,10 +99,10 @@ class _Run:
                     pending.clear()
                     running.close()
                     pool = None
-                    yield from self._again(suspects, groups)
+                    yield from self._retry(suspects, groups)
 
-    def _again(self, suspects: list[list[Task]], groups: TaskGroups) -> Iterator[list[tuple[Task, Outcome]]]:
-        """Run alone what was running when a worker died; groups are first split, so that few are suspects next time."""
+    def _retry(self, suspects: list[list[Task]], groups: TaskGroups) -> Iterator[list[tuple[Task, Outcome]]]:
+        """Rerun the tasks that were running when a worker died: groups are split, single tasks run alone."""
         for group in suspects:
             if len(group) > 1:
                 groups.take_singly(group)
@@ -110,9 +110,9 @@ class _Run:
                 yield [(group[0], self._run_alone(group[0]))]
 
     def _run_alone(self, task: Task) -> Outcome:
-        """Rerun alone each task that was running when a worker died: only the one that killed it fails again.
+        """Rerun a task alone, after a worker died: only the task that killed the worker fails again.
 
-        Again where the process that forks workers was killed meanwhile: that is nobody's fault.
+        It is repeated if the fork server was killed meanwhile, which is not the task's fault.
         """
         for _ in range(_ALONE):
             reached = _StageCell(self._context())
@@ -130,7 +130,7 @@ class _Run:
         return task.ledger_entry(Stage.FETCH, Refused(Reason.CRASHED, detail))
 
     def _started_alone(self, task: Task, reached: _StageCell) -> _Alone:
-        """A pool of one worker, its task, and the worker. Tried again while what was killed has not quite gone."""
+        """A pool of one worker, its task, and the worker. Retried while the killed fork server has not fully exited."""
         import tenacity  # noqa: PLC0415  # where a worker died
 
         again = tenacity.Retrying(
@@ -148,9 +148,11 @@ class _Run:
         return pool, future, next(iter(set(multiprocessing.active_children()) - before), None)
 
     def _pool(self, workers: int, reached: _StageCell | None = None) -> ProcessPoolExecutor:
-        """A pool without processes yet. reached: shared memory in which its only worker records its stage."""
+        """A new pool, without processes yet. reached: shared memory in which its only worker records its stage."""
         context = self._context()
-        free = _free_cores(context) if reached is None else None  # alone, so that its stage and memory are known
+        free = (
+            _free_cores(context) if reached is None else None
+        )  # a task runs alone, so that its stage and memory are known
         arguments = (self._setup, reached, free)
         return ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=arguments)
 
@@ -162,7 +164,7 @@ class _Run:
 
 @contextlib.contextmanager
 def _stopping_workers() -> Iterator[None]:
-    """When the run ends before its tasks, the workers are killed: no checkpoint is stored partially."""
+    """Kill the workers if the run ends before its tasks: no checkpoint is stored partially."""
     try:
         yield
     except BaseException:
@@ -188,7 +190,7 @@ class _StageCell:
 
 
 def _free_cores(context: BaseContext) -> Semaphore | None:
-    """A semaphore of free cores; None where the system has none.
+    """A semaphore of free cores; None if the system has no semaphores.
 
     Each pool has its own, because a killed worker cannot release its cores.
     """
@@ -199,7 +201,7 @@ def _free_cores(context: BaseContext) -> Semaphore | None:
 
 
 def _start_worker(setup: WorkerSetup, reached: _StageCell | None, free: Semaphore | None) -> None:
-    """Start a worker. One thread measures a layer: equal bytes for any number of them, no oversubscribed cores."""
+    """Start a worker. One thread measures a layer: equal bytes for any number of cores, and no oversubscription."""
     import threadpoolctl  # noqa: PLC0415  # the driver computes nothing
 
     from filterzoo.crawl.worker import Worker  # noqa: PLC0415  # as above
@@ -211,7 +213,7 @@ def _start_worker(setup: WorkerSetup, reached: _StageCell | None, free: Semaphor
 
 
 def _end_with_the_driver() -> None:
-    """Exit when the driver was killed, because the worker would wait for tasks endlessly. Nothing is lost."""
+    """Exit if the driver is killed, because the worker would wait for tasks forever. Nothing is lost."""
     driver = multiprocessing.parent_process()
     if driver is not None:
         driver.join()

@@ -62,17 +62,17 @@ def opened(
     """
     with contextlib.ExitStack() as stack:
         inside: list[str] = []
-        room: int | None = None
+        left: int | None = None
         for _ in range(MAX_UNPACKED + 1):
             found = jail.look(file, name, member, all_tensors=all_tensors)
             if not isinstance(found, Member):
                 names = [*inside, *([found.member] if found.member else [])]
                 yield file, replace(found, member="!".join(names) or None)
                 return
-            if room is None:
-                room = min(jail.unpack_limit(found), _free(scratch), *(() if most is None else (most,)))
-            file = stack.enter_context(_unpacked(file, found, jail, scratch, room))
-            room -= file.size
+            if left is None:
+                left = min(jail.unpack_limit(found), _free(scratch), *(() if most is None else (most,)))
+            file = stack.enter_context(_unpacked(file, found, jail, scratch, left))
+            left -= file.size
             if found.packing in WHOLE:
                 name = PACKED_ENDING.sub("", name)
             else:
@@ -83,11 +83,11 @@ def opened(
 
 @contextlib.contextmanager
 def _unpacked(
-    packed: RandomAccessFile, member: Member, jail: Jail, scratch: Path, room: int
+    packed: RandomAccessFile, member: Member, jail: Jail, scratch: Path, left: int
 ) -> Iterator[RandomAccessFile]:
-    """The member's bytes as an unnamed file; Refused (limit) beyond `room` bytes."""
+    """The member's bytes as an unnamed file; Refused (limit) beyond `left` bytes."""
     with tempfile.TemporaryFile(dir=scratch) as sink:
-        jail.unpack(packed, member, sink, room)
+        jail.unpack(packed, member, sink, left)
         packed_bytes = packed.packed_bytes if isinstance(packed, Unpacked) else member.length
         with Unpacked(sink, packed_bytes) as file:
             yield file

@@ -28,7 +28,7 @@ from filterzoo.crawl.local_executor import LocalExecutor
 from filterzoo.crawl.machine import LOCAL
 from filterzoo.crawl.priority import in_turn
 from filterzoo.crawl.refreshing import settled
-from filterzoo.crawl.run_limits import Allowance, RunLimits, with_room
+from filterzoo.crawl.run_limits import Allowance, RunLimits, with_free_space
 from filterzoo.crawl.task import Task, WorkerSetup
 from filterzoo.measures.device import Device
 from filterzoo.network.door import Door
@@ -122,7 +122,7 @@ def crawl(
             builds_architectures=any(type(one.source).architectures is not Source.architectures for one in sources),
         )
         with closing(_tasks(order, sources, journal, on_event, watch)) as found:
-            for group in outcomes(executor, setup, with_room(limits.within(found), work.path)):
+            for group in outcomes(executor, setup, with_free_space(limits.within(found), work.path)):
                 with journal.together():
                     for task, outcome in group:
                         limits.spent(task, outcome)

@@ -1,4 +1,4 @@
-"""Imported by the process whose forks are the workers: what they need is imported, loaded and compiled here, once."""
+"""Imported by the fork server: everything that workers need is imported, loaded and compiled here, once."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import importlib
 import os
 import signal
 
-os.environ["OPENBLAS_NUM_THREADS"] = "1"  # a worker uses one; others would wait for work, busily
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # a worker uses one thread; others would busy-wait
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver receives it and ends this process and its forks
-signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # it was held until now
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # it was blocked until now
 
 from filterzoo.crawl.machine import keep_freed_memory  # noqa: E402
 from filterzoo.licensing.licences import Licence  # noqa: E402
 from filterzoo.measures.kernels import prepare  # noqa: E402
 from filterzoo.store.arrow import leave_pandas_out  # noqa: E402
 
-# What fails here fails again in a worker, which says what it was, and of which checkpoint.
+# A failure here happens again in a worker, which reports it with its checkpoint.
 for module in ("filterzoo.crawl.local_executor", "filterzoo.crawl.worker", "filterzoo.measures.spectral"):
     with contextlib.suppress(Exception):
         importlib.import_module(module)
@@ -28,4 +28,4 @@ with contextlib.suppress(Exception):
 Licence.parse("apache-2.0")
 leave_pandas_out()
 keep_freed_memory()
-gc.freeze()  # no worker has to look again at what stays for ever, nor to copy its memory for that
+gc.freeze()  # the garbage collector of workers skips these objects, and so does not copy their pages

@@ -106,8 +106,8 @@ def stated_size(task: Task) -> int | None:
     return None if None in sizes else sum(size or 0 for size in sizes)
 
 
-def with_room(tasks: Iterable[Task], folder: Path) -> Iterator[Task]:
-    """Pass tasks on while there is room in the work folder; StorageFailed if there is none for the next."""
+def with_free_space(tasks: Iterable[Task], folder: Path) -> Iterator[Task]:
+    """Pass tasks on while the work folder's disk has space; StorageFailed if it has none for the next."""
     for task in tasks:
         free = shutil.disk_usage(folder).free
         if free < LEAST_FREE:

@@ -42,17 +42,17 @@ from filterzoo.store.filters import axes_of
 from filterzoo.store.fragments import FragmentStore, FragmentWriter
 
 _WAITS = 8
-"""Files that are opened, and checkpoints whose fragments are synced, while another checkpoint is measured."""
+"""Most files being opened, and most checkpoints being synced, while another checkpoint is measured."""
 _STORED_LATER = 1 << 16
-"""Most filters of a checkpoint whose fragments may wait for others: what they take in memory is bounded by it."""
+"""Most filters of a checkpoint that is stored while others are measured; this bounds the memory."""
 Result = TypeVar("Result")
 Open = Callable[[], RandomAccessFile]
 Store = Callable[[Callable[[], Done]], "Future[Done]"]
-"""Runs what stores a checkpoint, now or in another thread."""
+"""Runs the function that stores a checkpoint, now or in another thread."""
 
 
 class NeedsMemory(Exception):
-    """Raised by a worker for a checkpoint with a layer larger than `room`; nothing of it is stored.
+    """Raised by a worker for a checkpoint with a layer larger than `layer_bytes`; the checkpoint is not stored.
 
     needed: memory of that layer with its inputs, in bytes.
     """
@@ -95,20 +95,20 @@ class Worker:
         self._jail.close()
         self._door.close()
 
-    def take(self, task: Task, room: int | None = None) -> Done | LedgerEntry:
+    def take(self, task: Task, layer_bytes: int | None = None) -> Done | LedgerEntry:
         """Process one checkpoint up to the store, or return why it failed. StorageFailed when the store itself fails.
 
-        A checkpoint that changed while it was read is restarted once; another change is left to the next run. room:
-        NeedsMemory where a layer takes more bytes; None for as many as the manifest allows.
+        A checkpoint that changed while it was read is restarted once; after another change the next run retries it.
+        layer_bytes: NeedsMemory if a layer takes more; None for the manifest's limit.
         """
         with self._cores.own():
-            return self._ended(self._begun(task, room))
+            return self._outcome(self._begin(task, layer_bytes))
 
     def take_all(self, tasks: Sequence[Task]) -> list[Done | LedgerEntry]:
-        """As `take`, for each of several small checkpoints, whose waits are shared.
+        """As `take`, for several small checkpoints, with overlapping waits.
 
-        While one is measured, the files of the next are opened and the fragments of the former are synced, each before
-        the outcome of its checkpoint is given.
+        While one is measured, the files of the next ones are opened and the fragments of the previous ones are synced.
+        Each outcome is returned after its checkpoint is synced.
         """
         if len(tasks) == 1:
             return [self.take(tasks[0])]
@@ -120,39 +120,39 @@ class Worker:
         ):
             later: Store = stores.submit if self._store.root is not None else at_once
             files = [self._opened_ahead(task, opens, unread) for task in tasks]
-            begun = [self._begun(task, None, file, later) for task, file in zip(tasks, files, strict=True)]
-            return [self._ended(one) for one in begun]
+            begun = [self._begin(task, None, file, later) for task, file in zip(tasks, files, strict=True)]
+            return [self._outcome(one) for one in begun]
 
     def _opened_ahead(self, task: Task, opens: ThreadPoolExecutor, unread: contextlib.ExitStack) -> Open:
-        """Opens the task's file now, in another thread, if its source allows that; `unread` closes what nobody took."""
+        """Open the task's file now in another thread, if its source allows it; `unread` closes files not taken."""
         source = self._sources[task.source_number].source
         if not (source.opens_in_threads or type(source).open is Source.open):
             return self._opener(task)
-        ahead = _Ahead(opens.submit(self._opener(task)))
+        ahead = _OpeningFile(opens.submit(self._opener(task)))
         unread.callback(ahead.close)
         return ahead.take
 
     def _opener(self, task: Task) -> Open:
         return partial(self._sources[task.source_number].source.open, task.checkpoint.artifacts[0])
 
-    def _begun(
-        self, task: Task, room: int | None, file: Open | None = None, store: Store = at_once
-    ) -> _Begun | LedgerEntry:
-        """The checkpoint, measured. `store` is given what is left to do for it."""
-        begun = self._attempt(task, room, file or self._opener(task), store)
+    def _begin(
+        self, task: Task, layer_bytes: int | None, file: Open | None = None, store: Store = at_once
+    ) -> _Measured | LedgerEntry:
+        """Measure the checkpoint; `store` runs the rest."""
+        begun = self._attempt(task, layer_bytes, file or self._opener(task), store)
         changed = isinstance(begun, LedgerEntry) and begun.reason is Reason.CHANGED
-        return self._attempt(task, room, self._opener(task), store) if changed else begun
+        return self._attempt(task, layer_bytes, self._opener(task), store) if changed else begun
 
-    def _ended(self, begun: _Begun | LedgerEntry) -> Done | LedgerEntry:
-        """The outcome, when the checkpoint is stored."""
+    def _outcome(self, begun: _Measured | LedgerEntry) -> Done | LedgerEntry:
+        """Wait until the checkpoint is stored; its outcome."""
         if isinstance(begun, LedgerEntry):
             return begun
         return self._refusing(begun.task, begun.progress, begun.stored.result)
 
-    def _attempt(self, task: Task, room: int | None, file: Open, store: Store) -> _Begun | LedgerEntry:
+    def _attempt(self, task: Task, layer_bytes: int | None, file: Open, store: Store) -> _Measured | LedgerEntry:
         progress = _Progress(self._on_stage)
-        stored = self._refusing(task, progress, partial(self._bring, task, progress, room, file, store))
-        return stored if isinstance(stored, LedgerEntry) else _Begun(task, progress, stored)
+        stored = self._refusing(task, progress, partial(self._process, task, progress, layer_bytes, file, store))
+        return stored if isinstance(stored, LedgerEntry) else _Measured(task, progress, stored)
 
     def _refusing(self, task: Task, progress: _Progress, work: Callable[[], Result]) -> Result | LedgerEntry:
         """The result of `work`, or why the checkpoint failed. StorageFailed when the store itself fails."""
@@ -172,11 +172,13 @@ class Worker:
             where = line_of(error, self._sources[task.source_number].source.__class__)
             return progress.entry(task, Refused(reason, describe(error), where))
 
-    def _bring(self, task: Task, progress: _Progress, room: int | None, open_file: Open, store: Store) -> Future[Done]:
-        """Measure the checkpoint; `store` is given what is left to do for it."""
+    def _process(
+        self, task: Task, progress: _Progress, layer_bytes: int | None, open_file: Open, store: Store
+    ) -> Future[Done]:
+        """Open, index and measure the checkpoint; `store` runs the rest."""
         with contextlib.ExitStack() as stack:
             whole = stack.enter_context(open_file())
-            accepted = self._accepted(task, progress, room, whole, stack)
+            accepted = self._accepted(task, progress, layer_bytes, whole, stack)
             with (
                 contextlib.ExitStack() as writing,
                 cpu_clock(task.settings.budget.seconds_for(accepted.index)),
@@ -190,15 +192,20 @@ class Worker:
                 finish = partial(_finished, writing.pop_all(), fragment, accepted.done(integrity), task.settings.key)
                 stored = store(finish)
                 if stored.done():
-                    stored.result()  # raises what the clock raised
+                    stored.result()  # raises the exception of the clock
             return stored
 
     def _accepted(
-        self, task: Task, progress: _Progress, room: int | None, whole: RandomAccessFile, stack: contextlib.ExitStack
+        self,
+        task: Task,
+        progress: _Progress,
+        layer_bytes: int | None,
+        whole: RandomAccessFile,
+        stack: contextlib.ExitStack,
     ) -> Accepted:
-        """The checkpoint's index and licence; Refused where they, or the manifest, do not allow to read its weights.
+        """The checkpoint's index and licence; Refused if these or the manifest forbid to read its weights.
 
-        stack: closes what is opened.
+        stack: closes the opened files.
         """
         artifact = task.checkpoint.artifacts[0]
         # If the source opens the member itself, it is unknown which file the stated hash is of.
@@ -214,7 +221,7 @@ class Worker:
         filters = count_filters(index, task.settings)
         kernels = task.settings.kernels if weights_allowed else frozenset[str]()
         task.settings.budget.check(index, kernels)
-        if room is not None and (needed := largest_layer(index)) > room:
+        if layer_bytes is not None and (needed := largest_layer(index)) > layer_bytes:
             raise NeedsMemory(needed)
         return Accepted(
             task=task,
@@ -230,7 +237,7 @@ class Worker:
         )
 
     def _measure(self, task: Task, progress: _Progress, accepted: Accepted, fragment: FragmentWriter) -> str:
-        """Write the measured layers to `fragment`; returns what the bytes were compared with."""
+        """Write the measured layers to `fragment`; returns the integrity: the kinds of checksums that were compared."""
         progress.enter(Stage.NORMALISE)
         with checked_layers(
             accepted.whole,
@@ -246,7 +253,7 @@ class Worker:
         return layers.integrity
 
     def _with_name(self, task: Task) -> Checkpoint:
-        """The checkpoint, with the architecture's name if its source finds it only now."""
+        """The checkpoint with the architecture's name, if its source finds it in a file."""
         checkpoint = task.checkpoint
         if checkpoint.architecture is not None:
             return checkpoint
@@ -256,7 +263,7 @@ class Worker:
             return checked(replace(checkpoint, architecture=name), checkpoint.source)
 
     def _described(self, task: Task, index: Index) -> DescribedFile:
-        """Replace what was inferred from names and shapes with the architecture's, where its source knows it."""
+        """Replace inferred metadata with the architecture's, if its source knows it."""
         if is_known(index.convolutions):
             return DescribedFile(index.convolutions)
         source = self._sources[task.source_number].source
@@ -272,22 +279,22 @@ class Worker:
                 if added is not None:
                     added.result()
                 added = threads.run(partial(fragment.add, layer, measure))
-                del layer, measure  # free its weights before the next layer is read
+                del layer, measure  # free the weights before the next layer is read
             progress.enter(Stage.MEASURE)
             if added is not None:
                 added.result()
 
 
 @dataclass(frozen=True, slots=True)
-class _Begun:
-    """A checkpoint that is measured, and being stored."""
+class _Measured:
+    """A measured checkpoint that is being stored."""
 
     task: Task
     progress: _Progress
     stored: Future[Done]
 
 
-class _Ahead:
+class _OpeningFile:
     """A file that another thread opens."""
 
     def __init__(self, opening: Future[RandomAccessFile]) -> None:
@@ -301,14 +308,14 @@ class _Ahead:
         return opening.result()
 
     def close(self) -> None:
-        """Close it if nobody took it."""
+        """Close the file if it was not taken."""
         if self._opening is not None and not self._opening.cancel():
             with contextlib.suppress(Exception):
                 self._opening.result().close()
 
 
 def _finished(writing: contextlib.ExitStack, fragment: FragmentWriter, done: Done, settings: str) -> Done:
-    """The record of a checkpoint whose fragments are durable in the store; `writing` is left behind."""
+    """The record of a checkpoint, once its fragments are durable in the store; closes `writing`."""
     with writing:
         layers_fragment, filters_fragment = fragment.finish(done, settings)
     return replace(done, layers_fragment=layers_fragment, filters_fragment=filters_fragment)
