@@ -51,7 +51,7 @@ class GroupStatistics:
     statistics: FilterStatistics
 
     def drift(self) -> NoReturn:
-        """Of one group there is none: TypeError."""
+        """TypeError: a single group has no drift."""
         raise TypeError("drift is between groups; ask for them by stats(..., by='task') or another column")
 
     @property

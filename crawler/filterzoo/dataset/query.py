@@ -106,7 +106,7 @@ class LayerQuery:
         return table.take(_first_places(table["layer_id"])) if self.unique else table
 
     def check_filters(self) -> None:
-        """TypeError without a kernel: filters of different sizes are no one array. A warning for an empty list."""
+        """TypeError without a kernel: filters of different sizes do not form one array. A warning for an empty list."""
         if self.kernel is None:
             raise TypeError("kernel: takes a size such as '3x3', or a list of sizes, not None")
         if not self.kernels:
