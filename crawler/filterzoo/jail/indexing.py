@@ -65,9 +65,9 @@ class Loaded:
 
 
 class Unprepared(Exception):
-    """Raised for a file whose format was not prepared: that takes a while, and few files need it.
+    """Raised for a file whose format was not prepared, which takes a while and which few files need.
 
-    Too late now: nothing can be opened any more.
+    The confined child can no longer prepare it, because it opens no files.
     """
 
     def __init__(self, format_: str) -> None:
@@ -80,7 +80,7 @@ def load_readers(
 ) -> tuple[list[Loaded], list[Refused]]:
     """Formats, then archives, of the plugins that the parent names, and the failures of plugins to load in the jail.
 
-    prepared: names of formats that will be used.
+    prepared: names of formats to prepare.
     """
     formats: list[Loaded] = []
     archives: list[Loaded] = []

@@ -24,7 +24,7 @@ class Message(IntEnum):
     """The kinds of messages: who sends each, and its body."""
 
     SETUP = 1
-    """Parent: JSON {plugins, prepared, memory_bytes, network}: what to load, and the memory limit."""
+    """Parent: JSON {plugins, prepared, memory_bytes, network}: plugins to load, formats to prepare, memory limit."""
     READY = 2
     """Child: JSON {confinement, formats}: the active layers, and the names of the loaded formats."""
     INDEX = 3
@@ -50,7 +50,7 @@ class Message(IntEnum):
     DATA.
     """
     UNPREPARED = 14
-    """Child: JSON name of the file's format, whose libraries it has not loaded: it has to be read in a new child."""
+    """Child: JSON name of the file's format, which is not prepared: the file must be read in a new child."""
 
 
 class ConnectionClosed(Exception):  # named after the event, since no caller treats it as its own error

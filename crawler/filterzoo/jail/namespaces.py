@@ -1,4 +1,4 @@
-"""Starts the jail's child in an empty network namespace, if util-linux is there; the kernel may not permit it."""
+"""Starts the jail's child in an empty network namespace, if util-linux is installed; the kernel may not permit it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _OWN = ("--user", "--map-current-user", "--net", "--ipc", "--uts")
 
 
 def way_in() -> tuple[str, ...]:
-    """The command prefix that runs a command in new namespaces; empty where there is none.
+    """The command prefix that runs a command in new namespaces; empty without util-linux.
 
-    Where that is not permitted, the command is not run, and the prefix exits with a code above 0.
+    If the kernel does not permit it, the prefix exits with a code above 0 without running the command.
     """
     unshare = shutil.which("unshare")
     return () if sys.platform != "linux" or unshare is None else (unshare, *_OWN, "--")

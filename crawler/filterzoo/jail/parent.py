@@ -36,11 +36,11 @@ class Jail:
         self._child: Child | None = None
         self._is_isolated = True
         self._prepared: set[str] = set()
-        """Formats that files had: their libraries are loaded in each child from then on."""
+        """Formats of previous files: each later child prepares them."""
         self._files_of_child = 0
 
     def start(self) -> None:
-        """Start a child now, if there is none, without waiting until it is ready; else the first file waits for it."""
+        """Start a child now, if there is none, without waiting for it, so that the first file need not wait."""
         if self._child is None:
             self._child = Child(self._formats, self._limits, self._prepared, is_isolated=self._is_isolated)
             self._files_of_child = 0
@@ -239,15 +239,15 @@ class _Sink:
         self.size += len(piece)
         if self.size > self._limit:
             raise Refused(Reason.CRASHED, "the jail unpacked more than it was allowed to")
-        with self._room():
+        with self._disk_limit():
             self._sink.write(piece)
 
     def flush(self) -> None:
-        with self._room():
+        with self._disk_limit():
             self._sink.flush()
 
     @contextlib.contextmanager
-    def _room(self) -> Iterator[None]:
+    def _disk_limit(self) -> Iterator[None]:
         """A disk that this file fills is a limit of the file, not of the run."""
         try:
             yield

@@ -33,7 +33,7 @@ class Killed(Refused):
 
 
 class NotIsolated(Refused):
-    """Raised for a child that exited before it was ready, perhaps because the kernel permits no namespaces."""
+    """Raised for a child that exited before it was ready, possibly because the kernel does not permit namespaces."""
 
 
 class Child:
@@ -50,7 +50,7 @@ class Child:
         *,
         is_isolated: bool = True,
     ) -> None:
-        """Start it, without waiting. prepared: formats that it may need. is_isolated: in namespaces of its own."""
+        """Start the child, without waiting. prepared: formats to prepare. is_isolated: in its own namespaces."""
         self._limits = limits
         self._way_in = way_in() if is_isolated else ()
         self.is_ready = False
@@ -84,18 +84,18 @@ class Child:
             "network": network(),
         }
         self.wire.deadline = time.monotonic() + self._limits.start_seconds
-        with contextlib.suppress(ConnectionClosed):  # `await_ready` sees it
+        with contextlib.suppress(ConnectionClosed):  # `await_ready` reports it
             self.wire.send_json(Message.SETUP, setup)
 
     def await_ready(self) -> None:
-        """Wait until it has loaded the formats. Refused (crashed) on failure, NotIsolated if namespaces may be why."""
+        """Wait until it has loaded the formats. Refused (crashed) on failure; NotIsolated if namespaces may be why."""
         try:
             _message, body = self.wire.receive()
         except ConnectionClosed:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_GRACE_SECONDS)
             self._end_process()
-            # A child that is killed says nothing about namespaces.
+            # A killed child is no evidence about namespaces.
             kind = NotIsolated if self._way_in and self._process.returncode > 0 else Refused
             raise kind(Reason.CRASHED, f"the jail did not start: {self._complaint()}") from None
         except TimeoutError:

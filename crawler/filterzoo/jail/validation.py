@@ -1,4 +1,4 @@
-"""Validates a table that came out of the jail: every field is checked against the file."""
+"""Validates an index from the jail: it is untrusted, and every field is checked against the file."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from filterzoo.layers.shapes import canonical_shape, is_convolution_shape
 from filterzoo.records import CHECKSUM_BYTES, Codec, Convolution, Index, Layout, Span, StoredRange, Tensor
 
 MAX_NUMBERS = 1 << 30
-"""Most numbers of one layer (4 GiB as float32; the largest known has 0.3 G)."""
+"""Most elements of one layer (4 GiB as float32; the largest known layer has 0.3 G)."""
 MAX_TOTAL_NUMBERS = 1 << 35
 """Most elements of all layers of a file: tied layers cost time without bytes."""
 MAX_RECORD = 1 << 33
 """Most decoded bytes of one record."""
 MAX_TEXT = 1 << 20
-"""Characters of what a file says of itself."""
+"""Most characters of the file's own facts."""
 MAX_CONTAINERS = 8
-"""Archives inside archives."""
+"""Most levels of archives inside archives."""
 MAX_COMPUTED = 4
 """The inputs of a computed weight may have this many times the elements of the largest layer."""
 _REASONS_OF_LAYERS = frozenset({str(Reason.UNSUPPORTED), str(Reason.MALFORMED)})
 """Reasons for which a single convolution may be left out; all others refuse the file."""
 MAX_RANK = 64
-"""Axes of an array that is no convolution's."""
+"""Most axes of an array that is not a convolution weight."""
 _MOST_AXES = 16
 _INT32 = 1 << 31
 _INT64 = 1 << 63
@@ -36,7 +36,7 @@ _FLOAT32 = 3.4028235e38
 
 
 def validate(index: Index, size: int) -> None:
-    """Refused (malformed or limit) unless every span, record and shape fits itself and a file of `size` bytes."""
+    """Refused (malformed or limit) unless spans, records and shapes are consistent and fit a file of `size` bytes."""
     _check_facts(index, size)
     for tensor in index.convolutions:
         _check_shape(tensor)
@@ -51,7 +51,7 @@ def validate(index: Index, size: int) -> None:
 
 
 def _check_facts(index: Index, size: int) -> None:
-    """The file's own statements, and the archives that contain it."""
+    """Check the file's own facts, and the archives that contain it."""
     if not 0 <= index.tensor_count < _INT32:
         raise Refused(Reason.MALFORMED, "an impossible number of tensors")
     if any(len(text or "") > MAX_TEXT for text in (index.facts.framework, index.facts.licence, index.passed_over)):
@@ -69,7 +69,7 @@ def _check_facts(index: Index, size: int) -> None:
 
 
 def _check_stored(tensor: Tensor, size: int) -> None:
-    """The bytes of a weight, or of all tensors it is computed from."""
+    """Check the bytes of a weight, or of all tensors it is computed from."""
     total = numbers_of(tensor)
     _require(total <= MAX_COMPUTED * MAX_NUMBERS, tensor, "too many numbers to compute it from", Reason.LIMIT)
     for each in all_tensors(tensor):
@@ -89,7 +89,7 @@ def _require(holds: bool, tensor: Tensor, what: str, reason: Reason = Reason.MAL
 
 
 def _check_listed(tensor: Tensor, size: int) -> None:
-    """An array that is listed for `filterzoo.open`: any rank, any type that is known, its bytes inside the file."""
+    """Check an array that is listed for `filterzoo.open`: any rank, any known type, its bytes inside the file."""
     _require(tensor.dtype in DTYPES, tensor, f"unknown dtype {tensor.dtype[:20]!r}")
     is_shape = len(tensor.shape) <= MAX_RANK and all(0 <= side < _INT64 for side in tensor.shape)
     _require(is_shape, tensor, "an impossible shape")
@@ -127,7 +127,7 @@ def _check_convolution(tensor: Tensor) -> None:
 
 
 def _check_geometry(tensor: Tensor, convolution: Convolution) -> None:
-    """The values fit the columns they are stored in; they are the file's own statements and change no weight."""
+    """Check that the values fit their columns; they are the file's own statements and do not affect weights."""
     for name, numbers in (
         ("stride", convolution.stride),
         ("dilation", convolution.dilation),
@@ -232,7 +232,7 @@ def _check_quantisation(tensor: Tensor) -> None:
 
 
 def _check_overlaps(tensors: Iterable[Tensor]) -> None:
-    """Two tensors share bytes only when they are tied: the same span, or views into one record."""
+    """Check that two tensors share bytes only if they are tied: the same span, or views into one record."""
     owners = {place: tensor for tensor in tensors for place in _places(tensor)}
     for (side, offset, length), (next_side, next_offset, next_length) in pairwise(sorted(owners)):
         if side == next_side and next_offset < offset + length:
