@@ -25,10 +25,10 @@ from filterzoo.source import Source, SourceOptions
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What to check a plugin with.
+    """The arguments of a check.
 
-    manifest: has the options of its sources. samples: good files of its formats. limit: checkpoints of a source that
-    are checked. allow_private: zoos may be on this machine and its networks.
+    manifest: with the options of its sources. samples: valid files of its formats. limit: most checkpoints of a source
+    that are checked. allow_private: zoos may be on this machine and its networks.
     """
 
     manifest: Path | None = None
@@ -40,7 +40,7 @@ class Request:
 def check(target: str | Path, request: Request | None = None) -> Iterator[Finding]:
     """Every rule for every source, format and archive of a plugin, given by its name or as a Python file.
 
-    StartError where there is no such plugin, or the manifest lacks what a source of it needs.
+    StartError if the plugin does not exist, or the manifest lacks required options of its source.
     """
     request = request or Request()
     reference = _reference(target)
@@ -81,14 +81,14 @@ def check(target: str | Path, request: Request | None = None) -> Iterator[Findin
 def faults_of(
     target: str | Path, *, manifest: Path | None = None, samples: Sequence[Path] = (), allow_private: bool = False
 ) -> list[str]:
-    """What is wrong with a plugin, a line each; empty for one that keeps the contract. For the plugin's own tests."""
+    """Violations of the contract, one line each; empty for a correct plugin. For the plugin's own tests."""
     request = Request(manifest=manifest, samples=samples, allow_private=allow_private)
     broken = [found for found in check(target, request) if found.verdict is Verdict.BROKEN]
     return [f"{found.subject}: {found.rule}: {found.detail}" for found in broken]
 
 
 def _reference(target: str | Path) -> PluginReference:
-    """An installed plugin by its own name or that of something it offers; or the file."""
+    """The installed plugin of that name, or with an offer of that name; or the plugin in that file."""
     name = str(target)
     if isinstance(target, Path) or name.endswith(".py") or "/" in name:
         return plugin_loading.references([Path(target)])[-1]
@@ -103,11 +103,11 @@ def _reference(target: str | Path) -> PluginReference:
     return named[name]
 
 
-def _is_same(one: PluginReference, other: PluginReference) -> bool:
-    """Whether they are one plugin, installed and given as a file at the same time."""
+def _is_same(first: PluginReference, other: PluginReference) -> bool:
+    """Whether they are the same plugin, installed and given as a file."""
     if not other.file:
-        return one == other
-    return Path(other.file).stem == one.module.rpartition(".")[2]
+        return first == other
+    return Path(other.file).stem == first.module.rpartition(".")[2]
 
 
 def _taken(loaded: Plugins, others: Plugins) -> list[str]:
@@ -118,7 +118,7 @@ def _taken(loaded: Plugins, others: Plugins) -> list[str]:
 def _blocks(
     kind: type[Source], manifest: Path | None, known: dict[str, type[Source]]
 ) -> list[tuple[SourceOptions, Path]]:
-    """The options of the source, and the folder that paths in them start from."""
+    """The options of the source, and the base folder of relative paths in them."""
     if manifest is not None:
         read = load_manifest(manifest, known)
         blocks = [(block.options, read.folder) for block in read.sources if block.source == kind.name]
