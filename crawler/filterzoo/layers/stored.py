@@ -1,4 +1,4 @@
-"""Reads a tensor's bytes as the index located them: every checksum checked, every size bounded, nothing read twice."""
+"""Reads a tensor's bytes by the index: all checksums are checked, all sizes bounded, and no byte is read twice."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TensorReader:
 
     def __init__(self, file: RandomAccessFile, scratch: Path | None = None) -> None:
         self.file = file
-        """The file of tensors that are in no side file."""
+        """The file of tensors that are not in side files."""
         self._scratch = scratch
         self._sides: dict[str, RandomAccessFile] = {}
         self._announced: dict[str | None, list[tuple[int, int]]] = {}
@@ -53,11 +53,11 @@ class TensorReader:
 
     @property
     def has_crc(self) -> bool:
-        """Whether bytes were given, and each of them was covered by a CRC-32 of the format."""
+        """Whether bytes were read, and all of them were covered by CRC-32s of the format."""
         return self._tensors_read > 0 and (self._is_contained or self._tensors_read == self._tensors_with_crc)
 
     def will_read(self, tensors: Iterable[Tensor]) -> None:
-        """Announces all tensors to come, in order; must be called before the first `read`.
+        """Announce all tensors that will be read, in order; must be called before the first `read`.
 
         Reads of a remote file then share requests.
 
@@ -69,7 +69,7 @@ class TensorReader:
         self._announce(None, self.file)
 
     def take_whole(self, sides: Iterable[str | None]) -> None:
-        """Must be called before `will_read`: these files (None: the artifact) are fetched whole."""
+        """Must be called before `will_read`: these files (None: the artifact) are fetched completely."""
         self._whole = frozenset(sides)
 
     def file_of(self, side: str) -> RandomAccessFile:
@@ -79,7 +79,7 @@ class TensorReader:
         return self._sides[side]
 
     def check(self, containers: Iterable[StoredRange]) -> None:
-        """Compare the CRC-32 of archive members that everything lies in; Refused (damaged) where one does not fit."""
+        """Compare the CRC-32 of the archive members that contain the model; Refused (damaged) on a mismatch."""
         guarded = [container for container in containers if container.crc32 is not None]
         self.file.will_read([(container.offset, container.length) for container in guarded])
         for container in guarded:
@@ -89,7 +89,7 @@ class TensorReader:
     def read(self, tensor: Tensor) -> Array:
         """The tensor as stored: its dtype's bits, its stored shape.
 
-        Refused (damaged) where a checksum does not fit, (unsupported) where its numbers cannot be read.
+        Refused (damaged) if a checksum does not match, (unsupported) if its elements cannot be read.
         """
         if tensor.obstacle is not None:
             raise Refused(Reason.UNSUPPORTED, tensor.obstacle, tensor.name)
@@ -123,7 +123,7 @@ class TensorReader:
     def _decoded_part(
         self, file: RandomAccessFile, key: tuple[str | None, StoredRange], span: Span, name: str
     ) -> npt.NDArray[np.uint8]:
-        """A byte_range of a compressed record. The last record is kept: several tensors may be views of one."""
+        """A byte range of a compressed record. The last record is kept, because several tensors may be views of it."""
         record = key[1]
         if record.size > IN_MEMORY and 2 * span.length >= record.size:
             # One array and its header, as in npz: decoded in place; the header is only checked.
@@ -142,7 +142,7 @@ class TensorReader:
             self._decoded = None
 
     def _chunked(self, tensor: Tensor) -> Array:
-        """Assemble a chunked HDF5 data set; chunks stand in C order of the chunk grid."""
+        """Assemble a chunked HDF5 data set; chunks are in C order of the chunk grid."""
         chunk_shape = tensor.chunk_shape or ()
         dtype = np.dtype(DTYPES[tensor.dtype].numpy)
         array = np.zeros(tensor.shape, dtype)
@@ -153,7 +153,7 @@ class TensorReader:
                 continue
             corner = [p * c for p, c in zip(position, chunk_shape, strict=True)]
             target = array[tuple(slice(start, start + c) for start, c in zip(corner, chunk_shape, strict=True))]
-            # A chunk that is the whole array is decoded in place: no second copy of a large layer.
+            # A chunk that is the whole array is decoded in place, without a second copy of a large layer.
             chunk = (
                 target if target.shape == chunk_shape and target.flags.c_contiguous else np.empty(chunk_shape, dtype)
             )
@@ -187,7 +187,7 @@ def _fill(chunk: Array, file: RandomAccessFile, record: StoredRange, name: str) 
 
 
 def byte_ranges(tensor: Tensor) -> Iterator[tuple[int, int]]:
-    """(offset, length) of what `TensorReader.read` takes from the file, in its order."""
+    """(offset, length) of the byte ranges that `TensorReader.read` reads, in order."""
     whole = [r for r in tensor.stored_in if r.crc32 is not None or r.codec is not Codec.RAW or tensor.chunk_shape]
     if not whole:
         yield tensor.span.offset, tensor.span.length

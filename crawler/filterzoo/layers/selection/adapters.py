@@ -1,7 +1,7 @@
 """Adapters: small factors that change the weights of a network. None of their tensors is a filter.
 
-How much of an adapter is added is in no file, or in another one (adapter_config.json), and some writers store the
-weight with it already added. So the weight that an adapter changes is left out by its name, and the others are read.
+The scale of an adapter is in no file, or in another file (adapter_config.json), and some writers store the weight with
+the adapter already merged. So a weight with an adapter is left out by its name, and the others are read.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ _PARTS = {
     "IA3": re.compile(r"(^|[._/])ia3_l(?=[._/]|$)"),
     "a difference of weights": re.compile(r"^(lora_|lycoris_).*(?P<word>[._/]diff(_b)?)$"),
 }
-"""PEFT, diffusers, kohya-ss, LyCORIS and loralib."""
+"""Names in PEFT, diffusers, kohya-ss, LyCORIS and loralib."""
 _BEFORE = re.compile(r"^(base_model_model|unet|(lora|lycoris)(_(unet|prior|controlnet))?)_")
-"""What PEFT, diffusers, kohya-ss and LyCORIS put before a module's path, with underscores for its dots."""
+"""Prefixes that PEFT, diffusers, kohya-ss and LyCORIS add to a module's path, with underscores for dots."""
 
 
 @dataclass(slots=True)
 class Adapter:
-    """An adapter of one module: what it is called, and its parts."""
+    """An adapter of one module: its kind and its parts."""
 
     kind: str
     parts: list[Tensor] = field(default_factory=list)
 
     @property
     def has_kernel(self) -> bool:
-        """Whether a part has a convolution's rank; where no weight is beside it, this alone tells of a convolution."""
+        """Whether a part has a convolution's rank, which is the only evidence if the weight is in another file."""
         return any(len(part.shape) >= 3 for part in self.parts)
 
 
 def adapters(section: Sequence[Tensor]) -> dict[str, Adapter]:
-    """The adapters in a state dict, by the path of the module that each changes."""
+    """The adapters in a state dict, by the path of the adapted module."""
     found: dict[str, Adapter] = {}
     for tensor in section:
         part = _part(tensor.name)
@@ -53,7 +53,7 @@ def adapters(section: Sequence[Tensor]) -> dict[str, Adapter]:
 
 
 def adapted(tensors: Sequence[Tensor], found: Mapping[str, Adapter]) -> tuple[list[Tensor], list[LeftOut]]:
-    """The tensors, of which convolution weights that an adapter changes have an obstacle; adapters without a weight.
+    """The tensors, with an obstacle on adapted convolution weights; and the adapters without a weight.
 
     tensors: without the adapters' parts.
     """
@@ -75,7 +75,7 @@ def adapted(tensors: Sequence[Tensor], found: Mapping[str, Adapter]) -> tuple[li
 
 
 def refuse_adapter_alone(section: Sequence[Tensor]) -> None:
-    """Refused (unsupported) where a file without a convolution is an adapter: the network is another file."""
+    """Refused (unsupported) if a file without convolutions is an adapter: the network is in another file."""
     for tensor in section:
         part = _part(tensor.name)
         if part is not None:
@@ -90,7 +90,7 @@ def _without_weight(adapter: Adapter) -> LeftOut:
 
 
 def _changed_by(tensor: Tensor, found: Mapping[str, Adapter], flat: Mapping[str, str]) -> str | None:
-    """The adapted module that a weight belongs to: itself, or in it one level down (`base_layer`, `conv`)."""
+    """The adapted module of a weight: its module, or the parent (for `base_layer`, `conv`)."""
     module, around = names.owner(tensor.name).rstrip("./"), names.around(tensor.name).rstrip("./")
     for path in (module, around):
         if path in found:
@@ -106,7 +106,7 @@ def _flat(module: str) -> str:
 
 
 def _part(name: str) -> tuple[str, str] | None:
-    """What kind of adapter a tensor is a part of, and the path of the module that it changes."""
+    """The kind of adapter that a tensor is a part of, and the path of the adapted module."""
     for kind, pattern in _PARTS.items():
         part = pattern.search(name)
         if part is not None:

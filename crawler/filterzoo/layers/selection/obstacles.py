@@ -1,4 +1,4 @@
-"""Convolution weights whose numbers cannot be read: each costs itself, not the file."""
+"""Convolution weights whose elements cannot be read: each is left out, and the file is still read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from filterzoo.records import Span, Tensor
 
 
 def blocked(tensor: Tensor, obstacle: str, name: str | None = None) -> Tensor:
-    """The weight without bytes, and why; of its layer's channels and kind everything stays known."""
+    """The weight without bytes, with the obstacle; the channels and kind of its layer stay known."""
     return Tensor(
         name=tensor.name if name is None else name,
         dtype="F32",

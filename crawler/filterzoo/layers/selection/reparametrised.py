@@ -1,7 +1,8 @@
 """Reparametrised weights: composed as the framework does, or left out by name.
 
-torch.nn.utils.weight_norm, spectral_norm, prune and their successors in torch.nn.utils.parametrizations. A weight whose
-parts belong to no known scheme gets an obstacle, so that it is left out by its name and the others are read.
+Known schemes are torch.nn.utils.weight_norm, spectral_norm, prune and their successors in
+torch.nn.utils.parametrizations. A weight of an unknown scheme gets an obstacle, so that it is left out by its name and
+the others are read.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from filterzoo.records import Layout, Tensor
 
 _PARAMETRISED = re.compile(r"(?P<owner>.*?)(?P<list>\.?parametrizations\.(?P<name>[^.]+))\.original(?P<number>\d*)$")
 _MOST_WAYS = 3
-"""A pruned direction of weight norm is two."""
+"""Most nested schemes; pruning the direction of weight norm is two."""
 _PART = re.compile(r"(?P<weight>.+)_(?P<part>orig|bar|v|g)$")
 
 
@@ -38,7 +39,7 @@ def assembled(section: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _once(section: Sequence[Tensor]) -> list[Tensor]:
-    """As `assembled`, of one way to keep a weight in parts: parts may be kept in parts themselves."""
+    """One pass of `assembled`: parts may consist of parts themselves."""
     by_name = {tensor.name: tensor for tensor in section}
     owned: dict[str, list[Tensor]] = {}
     for tensor in section:
@@ -49,14 +50,14 @@ def _once(section: Sequence[Tensor]) -> list[Tensor]:
         for weight, used in _whole_or_blocked(tensor, by_name, owned):
             made[tensor.name] = weight
             spent.update(used)
-            spent.update({weight.name} - {tensor.name})  # a pickled module keeps the last one it computed
+            spent.update({weight.name} - {tensor.name})  # a pickled module also contains the last computed weight
     return [made.get(tensor.name, tensor) for tensor in section if tensor.name in made or tensor.name not in spent]
 
 
 def _whole_or_blocked(
     tensor: Tensor, by_name: Mapping[str, Tensor], owned: Mapping[str, list[Tensor]]
 ) -> list[tuple[Tensor, set[str]]]:
-    """As `_wholes`; a weight that cannot be put together has an obstacle, and its parts are spent."""
+    """As `_wholes`; a weight that cannot be composed has an obstacle, and its parts are consumed."""
     try:
         return list(_wholes(tensor, by_name, owned))
     except Refused as refusal:
@@ -67,7 +68,7 @@ def _whole_or_blocked(
 
 
 def _weight_of(tensor: Tensor, by_name: Mapping[str, Tensor]) -> tuple[str, set[str]]:
-    """The name of the weight that a tensor is a part of, and those of its parts as large as a weight."""
+    """The name of the weight that a tensor is a part of, and the names of its parts that are as large as the weight."""
     listed = _PARAMETRISED.match(tensor.name)
     if listed is not None:
         folder = f"{listed['owner']}{listed['list']}."
@@ -109,7 +110,7 @@ def _parametrised(
         return
     following = by_name.get(f"{folder}.original1")
     if listed["number"] == "0" and following is not None and 3 <= len(following.shape) <= 5:
-        return  # told with the next one
+        return  # handled with the next tensor
     left, right = by_name.get(f"{folder}.0._u"), by_name.get(f"{folder}.0._v")
     if left is None or right is None or others != {tensor.name, left.name, right.name}:
         raise _unknown(tensor)
@@ -144,7 +145,7 @@ def _unknown(tensor: Tensor) -> Refused:
 
 
 def _weight_norm(name: str, length: Tensor, direction: Tensor) -> Tensor:
-    """v * (g / |v|), the norm over all axes but the one that g has (torch._weight_norm)."""
+    """v * (g / |v|), the norm over all axes except that of g (torch._weight_norm)."""
     shape = direction.shape
     rank = len(shape)
     kept = tuple(axis for axis in range(rank) if len(length.shape) == rank and length.shape[axis] != 1)
@@ -166,7 +167,7 @@ def _weight_norm(name: str, length: Tensor, direction: Tensor) -> Tensor:
 
 
 def _spectral_norm(name: str, weight: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """W / (u^T W v), W being the weight as a matrix of the axis that u is as long as."""
+    """W / (u^T W v), where W is the weight as a matrix whose rows are the axis of u."""
     rows, columns = prod(left.shape), prod(right.shape)
     size = prod(weight.shape)
     axes = [axis for axis, side in enumerate(weight.shape[:2]) if side == rows and side * columns == size]
@@ -175,9 +176,9 @@ def _spectral_norm(name: str, weight: Tensor, left: Tensor, right: Tensor) -> Te
     value = computed(name, (), Way.SPECTRAL_NORM, Step.SINGULAR, weight, left, right, numbers=(axes[0],))
     whole = _like(weight, computed(name, weight.shape, Way.SPECTRAL_NORM, Step.DIVIDE, weight, value))
     is_transposed = axes == [1] and whole.layout is Layout.OI_K and whole.convolution is None
-    return replace(whole, layout=Layout.IO_K) if is_transposed else whole  # torch takes axis 1 of these alone
+    return replace(whole, layout=Layout.IO_K) if is_transposed else whole  # torch uses axis 1 only for these
 
 
 def _like(part: Tensor, whole: Tensor) -> Tensor:
-    """With the layout, and what is known of the operation, of the part that the weight is made of."""
+    """The computed weight with the layout and the operation of its main part."""
     return replace(whole, layout=part.layout, convolution=part.convolution)

@@ -1,4 +1,4 @@
-"""Scales of 8-bit weights: applied as the writer does; a weight whose scales nothing explains is left out by name."""
+"""Scales of 8-bit weights: applied as by the writer; a weight with unexplained scales is left out by name."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _SCALE = re.compile(r"scale|^_?scb$", re.IGNORECASE)
 _ZERO = re.compile(r"zero_?points?|zeros|shift", re.IGNORECASE)
 _CODE_BOOK = re.compile(r"absmax|quant_map|codebook|code_book", re.IGNORECASE)
 _INNER = re.compile(r"(?<=weight)[._](_?data|int_data|qdata)$")
-"""How optimum-quanto and torchao call the integers of a weight that is a tensor subclass."""
+"""Names of the integers of a tensor subclass in optimum-quanto and torchao."""
 _BLOCKS = re.compile(r"(?P<weight>.+)(?P<dot>[._])blocks$")
 _PACKED = re.compile(r"(^|[._])(weight_packed|qweight)$")
 _BITSANDBYTES = 7.874015718698502e-3
-"""1/127: its SCB is the largest number of a row, not the step (bitsandbytes.functional, int8_vectorwise_dequant)."""
+"""1/127: SCB is the largest number of a row, not the step (bitsandbytes.functional, int8_vectorwise_dequant)."""
 _MOST_BESIDE = 64
 """Most tensors of a single layer."""
 _NEEDS_SCALE = {"F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ"}
 
 
 def without_blocks(section: Sequence[Tensor]) -> tuple[list[Tensor], list[LeftOut]]:
-    """The tensors but for 4-bit numbers in blocks that share a scale: the shape of that weight is in no tensor."""
+    """The tensors without 4-bit numbers in blocks that share a scale, because no tensor has that weight's shape."""
     names = {tensor.name for tensor in section}
     rest: list[Tensor] = []
     left_out: list[LeftOut] = []
@@ -47,7 +47,7 @@ def without_blocks(section: Sequence[Tensor]) -> tuple[list[Tensor], list[LeftOu
 
 
 def scaled(tensor: Tensor, owned: Mapping[str, list[Tensor]]) -> Iterator[tuple[Tensor, set[str]]]:
-    """An 8-bit weight times the scale beside it, minus its zero point where there is one; nothing without a scale."""
+    """An 8-bit weight times its scale, after subtracting a zero point if there is one; nothing without a scale."""
     number_class = DTYPES[tensor.dtype].number_class
     if tensor.layout is Layout.OTHER:
         return  # bytes of a dtype that is not supported
@@ -88,7 +88,7 @@ def _product(tensor: Tensor, scale: Tensor, zeros: Sequence[Tensor]) -> Tensor:
 
 
 def _spread(tensor: Tensor, scale: Tensor) -> Tensor:
-    """A scale for all, an output channel, or a block of numbers, in a shape that fits the weight's."""
+    """A scale for all, per output channel, or per block of numbers, in a shape that broadcasts to the weight's."""
     shape, rank = tensor.shape, len(tensor.shape)
     if len(scale.shape) == rank and all(side in {1, whole} for side, whole in zip(scale.shape, shape, strict=True)):
         return scale
@@ -107,18 +107,18 @@ def _spread(tensor: Tensor, scale: Tensor) -> Tensor:
 
 
 def _block(whole: int, side: int) -> int:
-    """How many numbers share a scale; 0 where that is open: a last block may be shorter than the others."""
+    """The number of elements that share a scale; 0 if it is ambiguous, because the last block may be shorter."""
     times, rest = divmod(whole, side) if side else (0, 1)
     return times if rest == 0 and (side == 1 or times.bit_count() == 1) else 0
 
 
 def _orders(tensor: Tensor) -> tuple[Layout, ...]:
-    """The orders of axes that the weight may have: the outputs stand first or last."""
+    """The possible orders of the weight's axes: outputs first or last."""
     return (Layout.OI_K, Layout.K_IO) if tensor.layout is Layout.OPEN else (tensor.layout,)
 
 
 def _is_beside(name: str, weight: str) -> bool:
-    """Whether it belongs to the same layer: the weight's name with more behind it, or another word in its place."""
+    """Whether it belongs to the same layer: the weight's name with a suffix, or with another last word."""
     if name.startswith((f"{weight}_", f"{weight}.", f"{weight}/")):
         return True
     owner = weight[: max(weight.rfind("."), weight.rfind("/")) + 1]
@@ -130,5 +130,5 @@ def _last(name: str) -> str:
 
 
 def _like(part: Tensor, whole: Tensor) -> Tensor:
-    """With the layout, and what is known of the operation, of the part that the weight is made of."""
+    """The computed weight with the layout and the operation of its main part."""
     return replace(whole, layout=part.layout, convolution=part.convolution)
