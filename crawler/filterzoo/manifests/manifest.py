@@ -1,4 +1,4 @@
-"""Manifests: what to crawl, which kernels and licences, within which limits; read from YAML and checked."""
+"""Manifests: the sources, kernels, licences and limits of a crawl; read from YAML and checked."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ Origin = Annotated[str, AfterValidator(_origin)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 HeaderTemplate = Annotated[str, AfterValidator(_template), Field(examples=["Bearer ${MY_TOKEN}"])]
 Headers = dict[Origin, dict[HeaderName, HeaderTemplate]]
-"""For each server, headers that only it is sent; `${VARIABLE}` in a value stands for that environment variable."""
+"""Server -> headers that are sent only to it; `${VARIABLE}` in a value stands for that environment variable."""
 
 
 class _Model(BaseModel):
@@ -135,7 +135,7 @@ class VerifySha256(StrEnum):
 
 
 class _Header(_Model):
-    """Everything in a manifest but the sources' own keys, which their plugins check."""
+    """The keys of a manifest, except those of sources, which their plugins check."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$")]
     sources: Annotated[tuple[dict[str, Any], ...], Field(min_length=1)]
@@ -147,7 +147,7 @@ class _Header(_Model):
 
 
 class _Block(_Model):
-    """The keys every source's block has."""
+    """The common keys of all sources' blocks."""
 
     model_config = ConfigDict(extra="ignore")
     source: str
@@ -173,7 +173,7 @@ class SourceBlock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """A checked manifest. `path` is where it was read; relative paths in it start at `folder`."""
+    """A checked manifest. `path` is its file; relative paths in it are relative to `folder`."""
 
     path: Path
     name: str
@@ -187,7 +187,7 @@ class Manifest:
 
     @property
     def folder(self) -> Path:
-        """The folder the manifest lies in."""
+        """The manifest's folder."""
         return self.path.parent
 
 
@@ -196,7 +196,7 @@ def load_manifests(
 ) -> tuple[Manifest, ...]:
     """Read manifests; StartError with one line `file:line: key: what` for each error in any of them.
 
-    others: names of sources that were not imported, because `naming.may_name` found them in no manifest.
+    others: names of sources that were not imported, because no manifest can name them (`naming.may_name`).
     """
     manifests, faults = [], []
     for path in paths:
@@ -314,11 +314,11 @@ def _block(
 def _faults(
     error: ValidationError, model: type[BaseModel], prefix: tuple[str | int, ...] = (), *, also: tuple[str, ...] = ()
 ) -> Iterator[_Fault]:
-    """Pydantic's findings as (place, sentence); `also` are keys allowed besides the model's."""
+    """Pydantic's findings as (path, sentence); `also` are keys allowed besides the model's."""
     for entry in error.errors(include_url=False, include_context=False):
         loc = entry["loc"]
         if entry["type"] == "too_short" and entry["input"]:
-            # Wrong entries are reported one by one; pydantic then counts none.
+            # Invalid entries are reported one by one; pydantic then counts no entries.
             continue
         if entry["type"] == "extra_forbidden":
             allowed = [*(also if len(loc) == 1 else ()), *_keys(model, loc[:-1])]
@@ -332,7 +332,7 @@ def _faults(
 
 
 def _keys(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
-    """The keys allowed at a place inside a model, according to its annotations."""
+    """The keys allowed at a path inside a model, by its annotations."""
     for part in loc:
         field = model.model_fields.get(str(part))
         if field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):

@@ -1,4 +1,4 @@
-"""Which sources a manifest may name, told from its text: before a source is imported, and without parsing YAML."""
+"""Finds the sources that a manifest may name, from its text: without importing sources or parsing YAML."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from filterzoo.errors import StartError
 from filterzoo.files import text_of
 
 MAX_BYTES = 16_000_000
-"""Most bytes of a manifest; larger than any hand-written one."""
+"""Most bytes of a manifest; more than in any hand-written one."""
 
 
 def may_name(manifests: Iterable[Path]) -> Callable[[str], bool]:
-    """Whether a word may be a source's name in one of these manifests; no word that is one is missed.
+    """Returns whether a word may be the name of a source in one of these manifests, without false negatives.
 
-    What stands in a comment counts too. Everything may be named where that cannot be told: in a file that cannot be
-    read, which is reported where manifests are loaded, and beside a backslash, since YAML can spell any name with it.
+    Words in comments count too. If it cannot be determined, every word may be a name: for an unreadable file, which is
+    reported when manifests are loaded, and for a file with a backslash, because YAML can escape any name.
     """
     try:
         texts = [text_of(path, "a manifest", MAX_BYTES) for path in manifests]
