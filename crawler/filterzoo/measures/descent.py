@@ -21,8 +21,8 @@ _ROUNDING: Final = 1e-20
 def kurtosis(filters: Floats, totals: Totals, peak: float) -> float | None:
     """n sum (w - mean)^4 / (sum (w - mean)^2)^2 over the numbers w of finite filters (n, k): 3 of a normal law.
 
-    From the sums of powers where the mean is small, as it is in layers; where it is not, differences of such sums
-    would lose digits, and a second pass is made. totals: of the filters; peak: their largest absolute value. None where
+    It is computed from the sums of powers if the mean is small, as in most layers; otherwise differences of such sums
+    would lose digits, and a second pass is made. totals: of the filters; peak: their largest absolute value. None if
     all are equal.
     """
     count = filters.size

@@ -1,4 +1,4 @@
-"""Eigenvalues of small symmetric matrices, in the part of Python that Numba compiles; `loops` says how it is written.
+"""Eigenvalues of small symmetric matrices, in the subset of Python that Numba compiles; for the rules see `loops`.
 
 LAPACK is made for large matrices. Up to `spectral.LARGEST_IN_LOOPS` rows these loops are faster, and give equal bits on
 every CPU of an architecture.
@@ -16,12 +16,13 @@ Doubles = npt.NDArray[np.float64]
 
 _carray: Any = numba.carray  # type: ignore[attr-defined]  # Numba does not say that it is public; its manual does
 _CONVERGED: Final = 1e-18
-"""Square of the off-diagonal element, relative to its two neighbours on the diagonal, that is set to zero: it changes
-an eigenvalue by 1e-9 of it if two coincide, otherwise by far less ..."""
+"""Square of the off-diagonal element, relative to its two neighbours on the diagonal, that is set to zero: this changes
+an eigenvalue by a relative 1e-9 if two coincide, otherwise by far less ...
+"""
 _NOTHING: Final = 1e-28
-"""... and relative to the square of the largest element of the diagonal."""
+"""... or relative to the square of the largest diagonal element."""
 _SWEEPS: Final = 30
-"""A row at most; two are usual."""
+"""Most iterations per row; two are usual."""
 _TINY: Final = 1e-280
 
 
@@ -45,10 +46,10 @@ def _reflection(row: Doubles, vector: Doubles) -> tuple[float, float]:
 
 @numba.njit(error_model="numpy")
 def _tridiagonal(matrix: Doubles, diagonal: Doubles, squares: Doubles, scratch: Doubles) -> None:
-    """Reduce symmetric (n, n), in place, to (n,) diagonal and (n - 1,) squares of the elements beside it.
+    """Reduce symmetric (n, n), in place, to (n,) diagonal and (n - 1,) squares of the off-diagonal elements.
 
-    By Householder's reflections, as Golub & Van Loan, Matrix Computations, 8.3.1. Each pass over the rest of the matrix
-    takes the last reflection's change and multiplies by the next vector at once.
+    By Householder reflections, as in Golub & Van Loan, Matrix Computations, 8.3.1. Each pass over the rest of the
+    matrix applies the last reflection and multiplies by the next vector at once.
     """
     size = len(diagonal)
     left, right, vector, product = scratch[0], scratch[1], scratch[2], scratch[3]
@@ -84,7 +85,7 @@ def _tridiagonal(matrix: Doubles, diagonal: Doubles, squares: Doubles, scratch: 
 
 @numba.njit(error_model="numpy")
 def _shift(first: float, second: float, square: float) -> float:
-    """Wilkinson's: the eigenvalue of the 2 x 2 block at the end of the matrix that is nearer to its last element."""
+    """Wilkinson's shift: the eigenvalue of the last 2 x 2 block that is nearer to the last element."""
     beside = np.sqrt(square)
     half = (second - first) / (2 * beside)
     root = np.sqrt(half * half + 1.0)
@@ -95,8 +96,8 @@ def _shift(first: float, second: float, square: float) -> float:
 def _sweep(diagonal: Doubles, squares: Doubles, first: int, last: int) -> None:
     """One step of the QL method without square roots on rows first to last.
 
-    Parlett, The Symmetric Eigenvalue Problem, 8.15. As LAPACK's dsterf, but that the next pivot does not wait for two
-    divisions in turn.
+    Parlett, The Symmetric Eigenvalue Problem, 8.15. Like LAPACK's dsterf, except that the next pivot does not depend on
+    two consecutive divisions.
     """
     shift = _shift(diagonal[first], diagonal[first + 1], squares[first])
     cosine, sine, corner = 1.0, 0.0, diagonal[last] - shift
@@ -124,7 +125,7 @@ def _sweep(diagonal: Doubles, squares: Doubles, first: int, last: int) -> None:
 
 @numba.njit(error_model="numpy")
 def _diagonalise(diagonal: Doubles, squares: Doubles) -> bool:
-    """Turn a tridiagonal matrix into its eigenvalues, in any order; False if they do not converge."""
+    """Replace a tridiagonal matrix by its eigenvalues, in any order; False if they do not converge."""
     size = len(diagonal)
     nothing = 0.0
     for k in range(size):
@@ -149,9 +150,9 @@ def _diagonalise(diagonal: Doubles, squares: Doubles) -> bool:
 
 
 def eigenvalues_of(matrix_at: Any, size: int, diagonal_at: Any, scratch_at: Any, result: Any) -> None:
-    """Eigenvalues, in any order, of symmetric (size, size), of which the upper triangle is read; it is destroyed.
+    """Eigenvalues, in any order, of symmetric (size, size); its upper triangle is read and destroyed.
 
-    scratch: (5, size). result[0]: 1 if they converged. The largest element is to be far from the limits of float64.
+    scratch: (5, size). result[0]: 1 if they converged. The largest element must be far from the limits of float64.
     """
     matrix, diagonal = _carray(matrix_at, (size, size)), _carray(diagonal_at, size)
     scratch = _carray(scratch_at, (5, size))

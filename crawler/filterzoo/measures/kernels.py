@@ -33,7 +33,7 @@ def largest_bits(bits: npt.NDArray[np.uint32]) -> np.uint32:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Over all numbers w of finite filters: sums of |w|, w, w^2, w^3, w^4, and how many filters are sparse."""
+    """Over all numbers w of finite filters: sums of |w|, w, w^2, w^3, w^4, and the number of sparse filters."""
 
     magnitudes: float
     sparse_count: int
@@ -44,7 +44,7 @@ class Totals:
 
     @classmethod
     def of(cls, sums: Doubles) -> Totals:
-        """From the six numbers that a loop gives."""
+        """Create it from the six results of a loop."""
         return cls(float(sums[0]), int(sums[1]), *sums[2:].tolist())
 
 
@@ -111,9 +111,9 @@ def nearest_fit(logs: Doubles, alphas: Doubles) -> int:
 
 
 def eigenvalues_of(matrix: Doubles) -> Doubles | None:
-    """Of symmetric float64 (n, n), ascending; only the upper triangle is read, and it is destroyed.
+    """Ascending eigenvalues of symmetric float64 (n, n); only the upper triangle is read, and it is destroyed.
 
-    None where they do not converge.
+    None if they do not converge.
     """
     size, found = len(matrix), np.zeros(1, np.int64)
     if matrix.shape != (size, size):

@@ -221,7 +221,7 @@ def sums_of_3x3(  # noqa: PLR0917  # pointers carry no sizes
 def sums_of_any(  # noqa: PLR0917  # as above
     pointer: Any, count: int, size: int, limit: float, block_at: Any, powers_at: Any, lanes_at: Any, result: Any
 ) -> None:
-    """Of finite float32 filters (count, size): the same six sums."""
+    """The same six sums for finite float32 filters (count, size)."""
     total, sparse = count * size, 0
     numbers = _carray(pointer, total)
     for place in range(count):

@@ -15,20 +15,21 @@ if TYPE_CHECKING:
     from filterzoo.layers.layer import Doubles, Floats
 
 MAX_SIDE: Final = 256
-"""Most rows of the Gram matrix whose eigenvalues are taken."""
+"""Most rows of the Gram matrix whose eigenvalues are computed."""
 MAX_SHARE: Final = 0.5
-"""Largest cost of a layer's spectrum relative to its other measures, both estimated. The wide layers, which most of a
-network's time goes to, have no spectrum: so all spectra of a network cost a much smaller share."""
+"""Largest cost of a layer's spectrum relative to its other measures, both estimated. Wide layers, which take most of a
+network's time, have no spectrum: so the spectra of a network cost a much smaller share.
+"""
 _SMALL: Final = 600.0
-"""Microseconds that are allowed for any layer's spectrum."""
+"""Microseconds that are always allowed for a layer's spectrum."""
 LARGEST_IN_LOOPS: Final = 160
-"""Rows of a Gram matrix up to which the loops of `eigenvalue_loops` are faster than LAPACK."""
+"""Most rows of a Gram matrix for which the loops of `eigenvalue_loops` are faster than LAPACK."""
 FEWEST_VALUES: Final = 50
 """Fewest singular values for which the power law is fitted, as by WeightWatcher's default."""
 _SMALL_VALUE: Final = 1e-5
-"""Eigenvalues below this share of the largest are small: others are changed by float32 products by 1 % at most ..."""
+"""Eigenvalues below this share of the largest are small: float32 products change larger ones by at most 1 % ..."""
 _FEW: Final = 1 / 16
-"""... and so few small ones change the effective rank by 1e-4 of it at most."""
+"""... and this share of small ones changes the effective rank by at most 1e-4, relatively."""
 _ROWS: Final = 4096
 """Rows converted to float64 at a time."""
 _NUMBERS: Final = 2**21
@@ -53,7 +54,7 @@ UNDEFINED: Final = Spectrum()
 
 
 def takes_row_products(shape: tuple[int, ...], groups: int) -> bool:
-    """Whether the orthogonality makes the products of rows that are the Gram matrix needed here."""
+    """Whether the row products computed by the orthogonality are the Gram matrix that the spectrum needs."""
     out, numbers = shape[0], math.prod(shape)
     return groups == 1 and FEW_ROWS < out <= numbers // max(1, out)
 
@@ -62,8 +63,8 @@ def is_affordable(shape: tuple[int, ...], groups: int) -> bool:
     """Whether a layer's spectrum costs at most MAX_SHARE of its other measures, or next to nothing.
 
     Eigenvalues cost the cube of the smaller side, the other measures about the number of weights: for wide layers the
-    spectrum would cost more than all else. Estimated from the shape alone, so that a column's nulls are the same on
-    every machine.
+    spectrum would cost more than all other measures. The estimate uses the shape alone, so that a column's nulls are
+    the same on every machine.
     """
     out, numbers = shape[0], math.prod(shape)
     side = min(out, numbers // max(1, out))
@@ -73,7 +74,7 @@ def is_affordable(shape: tuple[int, ...], groups: int) -> bool:
 
 
 def cost(shape: tuple[int, ...], groups: int) -> float:
-    """Microseconds of a layer's spectrum on one core, as estimated."""
+    """Estimated microseconds of a layer's spectrum on one core."""
     out, numbers = shape[0], math.prod(shape)
     side = min(out, numbers // max(1, out))
     found = 50.0 + (40.0 if side >= FEWEST_VALUES else 0.0)
@@ -82,7 +83,7 @@ def cost(shape: tuple[int, ...], groups: int) -> float:
 
 
 def cost_of_others(shape: tuple[int, ...], groups: int) -> float:
-    """Microseconds of a layer's other measures: by number, and by pair of rows of one group."""
+    """Estimated microseconds of a layer's other measures: per number, and per pair of rows of one group."""
     out, numbers = shape[0], math.prod(shape)
     pairs = out * (out // groups) if out > groups else 0
     products = pairs * (numbers // max(1, out))
@@ -95,7 +96,7 @@ def eigenvalues(weights: Floats, peak: float, products: Doubles | None = None) -
     """Ascending eigenvalues of the smaller Gram matrix of finite float32 (out, in/groups, *kernel) divided by `peak`.
 
     products: float64 (out, out), on and above the diagonal the float32 products of rows that were divided by `peak`, if
-    they were computed. They are not taken where they `lose_digits`.
+    they were computed. They are not used if they `lose_digits`.
     """
     if products is not None:
         found = _eigenvalues(products)
@@ -108,9 +109,9 @@ def lose_digits(ascending: Doubles, squares: Doubles) -> bool:
     """Whether a matrix has many small eigenvalues that the rounding of float32 products would hide.
 
     ascending: eigenvalues of a Gram matrix of such products; squares: its diagonal, the squared lengths of rows. Each
-    row that is short makes one small eigenvalue, which has all its digits, since rows are scaled one by one before they
-    are multiplied. Further ones are of rows that nearly depend on each other: there the rounding, about 1e-7 of the
-    largest, would count as rank.
+    short row causes one small eigenvalue, which is accurate, because each row is scaled before the multiplication.
+    Further small eigenvalues come from nearly dependent rows: there the rounding error, about 1e-7 of the largest,
+    would count as rank.
     """
     limit = _SMALL_VALUE * float(ascending[-1])
     small = int(np.searchsorted(ascending, limit))
@@ -120,7 +121,7 @@ def lose_digits(ascending: Doubles, squares: Doubles) -> bool:
 
 
 def _eigenvalues(gram: Doubles) -> Doubles:
-    """Ascending, of a symmetric matrix whose upper triangle is read."""
+    """Ascending eigenvalues of a symmetric matrix, from its upper triangle."""
     if len(gram) <= LARGEST_IN_LOOPS:
         values = eigenvalues_of(gram.copy())
         if values is not None:
