@@ -159,7 +159,7 @@ class Cache:
         self.discard(partial)
         self.remember(key, CacheEntry(sha256, partial.etag, self.now()))
         os.utime(path, (self.now(), self.now()))
-        self._make_room()
+        self._evict()
         return path
 
     @_writing()
@@ -194,7 +194,7 @@ class Cache:
     def _path(self, kind: str, key: str) -> Path:
         return self.folder / kind / hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
-    def _make_room(self) -> None:
+    def _evict(self) -> None:
         """Remove the least recently used files until the rest fits; files in use stay."""
         entries = []
         for path in (self.folder / "files").glob("*/*"):

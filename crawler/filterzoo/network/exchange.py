@@ -86,7 +86,7 @@ def current() -> Exchange | None:
 
 
 @contextmanager
-def under_way(
+def open_exchange(
     shown: str,
     patience: Patience,
     check_address: Callable[[str], None] | None,

@@ -1,4 +1,4 @@
-"""Locks of files, between threads and processes. Their library takes a moment to import, and few crawls need it."""
+"""File locks between threads and processes. The library is imported on first use, because few crawls need it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def file_lock(path: Path) -> FileLock:
-    """A lock that ends with its process; use it as a context manager."""
+    """A lock that is released when its process ends; use it as a context manager."""
     from filelock import FileLock  # noqa: PLC0415  # see above
 
     return FileLock(path, thread_local=False)

@@ -1,4 +1,4 @@
-"""Opens a remote file by ranges, where its server supports them."""
+"""Opens a remote file by byte ranges, if its server supports them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ def probed(
     open_url: Callable[[str], RandomAccessFile],
     scratch: Callable[[], IO[bytes]],
 ) -> HttpFile | None:
-    """The file by ranges, with its first bytes; None where the server does not support ranges.
+    """The file by byte ranges, with its first bytes; None if the server does not support range requests.
 
-    most: bytes that a file may have. open_url, scratch: see `HttpFile`. Refused where it has another size than stated.
+    most: largest allowed size in bytes. open_url, scratch: see `HttpFile`. Refused if its size differs from the stated
+    one.
     """
     found = transport.retrying(artifact.url, lambda: _probed_once(artifact.url, transport, most, open_url, scratch))
     if found is not None:
@@ -52,7 +53,7 @@ def _probed_once(
         version = ranged_version(response, 0) if response.status_code == 206 else None
         if version is None:
             return None
-        if version.size > most:  # before any byte is wanted
+        if version.size > most:  # before any byte is fetched
             detail = f"the server states {version.size} bytes, {most} are allowed"
             raise Refused(Reason.TOO_LARGE, detail, shown(url))
         head = bytearray()

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 READ_AHEAD = 64 << 10
-"""Bytes of a file fetched at first, and most that a small read fetches."""
+"""Bytes of the first request of a file, and most bytes that a small read fetches."""
 READ_AHEAD_BUDGET = 384 << 10
-"""Most bytes of a file that are read ahead in vain; bytes that are used later do not count."""
+"""Most bytes of a file that are read ahead without being used."""
 PIECE = 8 << 20
 """Longest byte range of one request: pieces are fetched in parallel, and reading starts with the first."""
 REQUEST_COST = 1 << 20

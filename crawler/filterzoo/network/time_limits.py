@@ -1,4 +1,4 @@
-"""How long the door waits, and by which clocks. Imports nothing of the network, as few commands need one."""
+"""Time limits and clocks of the door. Imports no network library, because few commands need one."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class Clocks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """Time limits of a response. All in seconds of waiting for the server; the time between reads does not count."""
+    """Time limits of a response, in seconds of waiting for the server; the time between reads does not count."""
 
     head: float = 60.0
     """Until the headers are complete."""
     window: float = 30.0
-    """In each period of so many seconds of waiting ..."""
+    """In each period of this many seconds of waiting ..."""
     rate: float = 10_000.0
-    """... at least so many bytes a second must arrive."""
+    """... at least this many bytes a second must arrive."""
     overall: float = 900.0
-    """Until the end, for a response of unknown length; for others in addition to ..."""
+    """Until the end, for a response of unknown length; for others, this plus ..."""
     overall_rate: float = 64_000.0
     """... their length divided by this rate."""

@@ -17,7 +17,7 @@ from filterzoo.errors import Reason, Refused
 from filterzoo.network.addresses import AddressPolicy, host_of, is_http, origin_of, shown, uses_proxy
 from filterzoo.network.authorisation import Secrets
 from filterzoo.network.decoding import decoded
-from filterzoo.network.exchange import under_way
+from filterzoo.network.exchange import open_exchange
 from filterzoo.network.health import HostHealth, utc
 from filterzoo.network.hosts import CODES, Host, matches, rules_of
 from filterzoo.network.pace import Pace
@@ -144,7 +144,7 @@ class Transport:
             self._keep_pace(rules_of(url))
             sent = self._user_agent_header() | dict(headers) | dict(self.headers.get(origin_of(url), {}))
             with (
-                under_way(shown(url), self.patience, self._address_check(url)) as exchange,
+                open_exchange(shown(url), self.patience, self._address_check(url)) as exchange,
                 self._answer(url, sent) as response,
             ):
                 exchange.begin_body(_length(response))
