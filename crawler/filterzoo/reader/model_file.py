@@ -31,7 +31,7 @@ Array = npt.NDArray[Any]
 
 
 class NoSuchTensor(KeyError):
-    """Raised for a name that the file does not have. Its text has the nearest names, searched when it is shown."""
+    """Raised for an unknown name. Its message lists the nearest names, which are searched when it is formatted."""
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
         super().__init__(name)

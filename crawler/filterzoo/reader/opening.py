@@ -1,4 +1,4 @@
-"""`filterzoo.open`: from a path or an address to an open model file, through the jail, without torch."""
+"""`filterzoo.open`: opens a model file by path or URL, through the jail, without torch."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def open_file(
     """Open a model file of any format and list its tensors; nothing in it is executed. Use as a context manager.
 
     where: a path, an http(s) URL, or `hf://user/name[@revision]/file`; `archive.whl!path/inside` for a model in a zip,
-    wheel or tar. member: the same, named on its own; needed where an archive holds several models. plugins: Python
-    files with further formats. allow_private: also addresses of this machine and private networks.
+    wheel or tar. member: the path inside the archive as an argument; required if an archive holds several models.
+    plugins: Python files with further formats. allow_private: also addresses of this machine and private networks.
 
     Raises `filterzoo.Refused` with a reason: unknown_format, malformed, unsafe, unsupported, limit, ... To open many
-    files with one warm jail use `filterzoo.Reader`.
+    files with one running jail use `filterzoo.Reader`.
     """
     with Reader(plugins=plugins, allow_private=allow_private) as reader:
         return reader.open(where, member=member)
 
 
 class Reader:
-    """Opens file after file with one warm jail. Files stay open when it is closed. For one thread."""
+    """Opens several files with one running jail. Files stay open when it is closed. Not thread-safe."""
 
     def __init__(self, *, plugins: Sequence[Path] = (), allow_private: bool = False) -> None:
         loaded = plugin_loading.load(plugin_loading.references(plugins), plugin_loading.only_formats)
@@ -74,7 +74,7 @@ class Reader:
 
 @contextlib.contextmanager
 def whole_copy(place: Location, *, allow_private: bool) -> Iterator[RandomAccessFile]:
-    """The file at the place, for as long as it is needed; a remote one has a connection of its own."""
+    """The file at the location, open in the block; a remote file has its own connection."""
     if place.path is not None:
         with LocalFile(place.path) as local:
             yield local

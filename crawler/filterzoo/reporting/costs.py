@@ -1,4 +1,4 @@
-"""Estimates the cost of a crawl from a dry run: bytes, requests, room, hours at a rate, money by a table of prices."""
+"""Estimates the cost of a crawl from a dry run: bytes, requests, disk space, hours, money by a table of prices."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ class Amount:
 class Room:
     """The estimated size of a work folder, and the free space there, in bytes; `free` is None with a shared store.
 
-    bytes: the size of the files, right if all weights are float32 and of convolutions. Other layers take nothing,
-    16-bit weights twice as much.
+    bytes: the size of the files, which is exact if all weights are float32 and belong to convolutions. Other layers
+    take no space, 16-bit weights twice as much.
     """
 
     bytes: int
@@ -79,7 +79,7 @@ class Room:
 
     @property
     def may_be_too_little(self) -> bool:
-        """Whether less is free than the files have."""
+        """Whether the free space may be too small for the files."""
         return self.free is not None and self.free < self.bytes + LEAST_FREE
 
 
@@ -120,7 +120,7 @@ def cost_of(amount: Amount, rate: float | None, prices: Prices | None) -> Cost:
 
 
 def room_of(amount: Amount, work: WorkFolder) -> Room:
-    """The room that the checkpoints of a dry run take in the work folder, which need not be there."""
+    """The disk space that the checkpoints of a dry run need in the work folder, which need not exist yet."""
     if work.store_url is not None:
         return Room(amount.bytes, None)
     place = next(one for one in (work.path.absolute(), *work.path.absolute().parents) if one.is_dir())

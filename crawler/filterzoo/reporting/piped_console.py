@@ -6,7 +6,7 @@ from rich.console import Console
 
 
 class PipedConsole(Console):
-    """A console that leaves the decision to the command where nobody reads on."""
+    """A console that leaves the decision to the command if the pipe is closed."""
 
     def on_broken_pipe(self) -> None:
         """Raise instead of exiting with code 1 without a message, as Rich does."""

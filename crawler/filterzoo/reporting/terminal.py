@@ -1,6 +1,6 @@
 """Output for people: tables and progress on a terminal, plain lines elsewhere, untrusted text escaped on both.
 
-Rich is imported with the first console or table: errors and JSON need none.
+Rich is imported with the first console or table, because errors and JSON do not need it.
 """
 
 from __future__ import annotations
