@@ -31,23 +31,24 @@ class Check(StrEnum):
     """The kinds of findings."""
 
     JOURNAL = "journal"
-    """SQLite finds the file damaged, or it is lost; mended by a new one of what it and the fragments tell."""
+    """SQLite finds the file damaged, or it is lost; repaired by a new one from its readable rows and the fragments."""
     ENTRY = "entry"
-    """A record of the journal cannot be read, or is not what was written; mended by setting it aside: it is put back
-    from fragments, or its checkpoint is crawled again."""
+    """A record of the journal cannot be read, or its checksum differs; repaired by setting it aside: it is restored
+    from fragments, or its checkpoint is crawled again.
+    """
     FRAGMENT = "fragment"
-    """A done checkpoint's fragment is missing or damaged; mended by forgetting the checkpoint."""
+    """A done checkpoint's fragment is missing or damaged; repaired by forgetting the checkpoint."""
     ORPHAN = "orphan"
-    """A fragment of no checkpoint, left by a killed crawl or an older revision; mended by setting it aside."""
+    """A fragment of no checkpoint, left by a killed crawl or an older revision; repaired by setting it aside."""
     LEFTOVER = "leftover"
-    """A partial file of a killed crawl; mended by removing it."""
+    """A partial file of a killed crawl; repaired by removing it."""
     STRANGER = "stranger"
-    """A file among the fragments that is not ours; left alone."""
+    """A foreign file among the fragments; left alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ailment:
-    """A problem, its place, and whether it is mended. `where` may quote an untrusted name."""
+    """A problem, its location, and whether it is repaired. `where` may quote an untrusted name."""
 
     check: Check
     where: str
@@ -65,7 +66,7 @@ class Diagnosis:
 
     @property
     def is_sound(self) -> bool:
-        """Whether nothing is left to mend."""
+        """Whether nothing is left to repair."""
         return all(finding.mended for finding in self.findings)
 
 
@@ -73,8 +74,7 @@ def examine(work: WorkFolder, *, repair: bool = False) -> Diagnosis:
     """Check the whole work folder and, if requested, repair it.
 
     Removed fragments are kept in `fragments.aside`, records in `aside`. WorkFolderBusy while a crawl works there;
-    StartError where there has been none; NewerJournal, before anything is changed, for a journal that another version
-    wrote.
+    StartError if there was no crawl; NewerJournal, before anything is changed, for a journal of a newer version.
     """
     with work.held():
         check_is_last(work)
@@ -99,7 +99,7 @@ def _findings(work: WorkFolder, diagnosis: Diagnosis, *, repair: bool) -> Iterat
         changed = list(journal.changed())
         yield from (Ailment(Check.ENTRY, _name(row[:-1]), f"{CHANGED} ({table})") for table, row in changed)
         if changed and not repair:
-            return  # what it says of fragments is unreliable, too
+            return  # its references to fragments are unreliable too
         _remove(journal, work, changed)
         if (damage or changed) and (restored := restore(journal, store)):
             detail = f"{counted(restored, 'checkpoint')} put back, from fragments"
@@ -119,7 +119,7 @@ def _leftovers(work: WorkFolder, *, repair: bool) -> Iterator[Ailment]:
 
 
 def _damage(work: WorkFolder) -> list[Ailment]:
-    """Problems of the journal's file; NewerJournal where it was written by a newer version."""
+    """Problems of the journal's file; NewerJournal if it was written by a newer version."""
     if work.has_lost_journal:
         return [Ailment(Check.JOURNAL, work.journal_path.name, "is lost; the fragments are there")]
     try:
@@ -170,7 +170,7 @@ class _CheckedFragments:
 def _entries(
     journal: Journal, checked: _CheckedFragments, diagnosis: Diagnosis, mended: WorkFolder | None
 ) -> Iterator[Ailment]:
-    """Compare the journal's checkpoints with the store; wrong ones are forgotten."""
+    """Compare the journal's checkpoints with the store; checkpoints that do not match are forgotten."""
     lost: list[tuple[str, tuple[str, ...]]] = []
     for row in journal.rows("done"):
         diagnosis.checkpoints += 1
@@ -194,7 +194,7 @@ def _entries(
 
 
 def _remove(journal: Journal, work: WorkFolder, rows: list[tuple[str, tuple[str, ...]]]) -> None:
-    """Set rows aside that are not what was written."""
+    """Set aside rows whose checksum differs."""
     if rows:
         _keep(work, rows)
         for table, row in rows:

@@ -28,13 +28,13 @@ class UnknownFields(ValueError):
 
 @cache
 def _records() -> TypeAdapter[Done]:
-    """Made when it is first used: a new journal has nothing to read."""
+    """Created on first use, because a new journal has nothing to read."""
     return TypeAdapter(Done)
 
 
 @cache
 def _entries() -> TypeAdapter[LedgerEntry]:
-    """As `_records`."""
+    """Created on first use, like `_records`."""
     return TypeAdapter(LedgerEntry)
 
 

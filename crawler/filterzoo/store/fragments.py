@@ -179,12 +179,12 @@ class FragmentStore:
         """Whether the filters fragment of that name has the published form, as since version 3."""
         return self._filters_path(name).endswith(FILTERS)
 
-    def bring(self, name: str, place: Path, *, as_link: bool = False) -> None:
+    def link_or_copy(self, name: str, place: Path, *, as_link: bool = False) -> None:
         """Put the filters fragment of that name at `place`, a new local file: a hard link if possible, or a copy.
 
         as_link: a symbolic link suffices, because the file is read and removed at once.
         """
-        self._objects.bring(self._filters_path(name), place, as_link=as_link)
+        self._objects.link_or_copy(self._filters_path(name), place, as_link=as_link)
 
     def about(self, name: str) -> FragmentOrigin | None:
         """The checkpoint of the layers fragment of that name; None for a filters fragment and for older ones.

@@ -45,7 +45,7 @@ class Journal:
                 if not read_only:
                     self._migrate()
             except sqlite3.DatabaseError as error:
-                # Errors of Python's own, such as text that is no UTF-8, have no name.
+                # Errors raised by Python itself, such as for invalid UTF-8, have no name.
                 is_full = getattr(error, "sqlite_errorname", "") == "SQLITE_FULL"
                 advice = (
                     "free space and run the same command again" if is_full else "`filterzoo doctor --repair` mends it"
@@ -232,12 +232,12 @@ class Journal:
         yield from self._rows(f"SELECT {', '.join(COLUMNS[table][:-1])} FROM {table}")  # noqa: S608  # the names are ours
 
     def changed(self) -> Iterator[tuple[str, tuple[Any, ...]]]:
-        """(table, row) of each row that is not what was written: of which its checksum differs."""
+        """(table, row) of each row whose checksum differs."""
         with self._named():
             yield from changed(self._database)
 
     def check_sums(self) -> None:
-        """StartError where a row is not what was written."""
+        """StartError if the checksum of a row differs."""
         for table, row in self.changed():
             place = ascii("/".join(str(part) for part in row[:2]))[1:-1][:200]
             raise StartError(
@@ -246,15 +246,15 @@ class Journal:
             )
 
     def remove(self, table: str, row: tuple[Any, ...]) -> None:
-        """Remove a row that `changed` gave."""
+        """Remove a row from `changed`."""
         with self.together():
             where = " AND ".join(f"{name} IS ?" for name in COLUMNS[table])
             self._database.execute(f"DELETE FROM {table} WHERE {where}", row)  # noqa: S608  # the names are ours
 
     def check_fields(self) -> None:
-        """NewerJournal where a record has a field that is not known here.
+        """NewerJournal if a record has an unknown field.
 
-        What cannot be read is passed over, and what is not as it was written.
+        Unreadable records, and those whose checksum differs, are skipped.
         """
         wrong = {row[:-1] for _, row in self.changed()}
         readers: dict[Literal["done", "ledger"], Callable[[str], object]] = {"done": done_of, "ledger": entry_of}

@@ -1,7 +1,7 @@
 """The tables of the journal: their columns, their versions, and a checksum in each row.
 
-SQLite notices a damaged page by its structure, not a bit that flipped in a text. A row whose checksum differs is no
-record: nothing of it is published, and `filterzoo doctor --repair` sets it aside.
+SQLite detects a damaged page by its structure, but not a flipped bit in a text. A row whose checksum differs is never
+published, and `filterzoo doctor --repair` sets it aside.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ VERSION = 5
 """The version of the tables and documents, as in `PRAGMA user_version`; 0 in journals without one.
 
 A change of a table, or a new field of a document, is a new version with a step in `migrate`. 2: `not_before` of ledger
-entries, `architecture_found` of what is done. 3: filters fragments have the published form; former ones are still read.
+entries, `architecture_found` of what is done. 3: filters fragments have the published form; older ones are still read.
 4: the table `sources`. 5: the column `checksum` of each table.
 """
 FIRST_WITH_SUMS = 5
@@ -61,18 +61,18 @@ def checksum(*values: str | int | None) -> int:
 
 
 def open_for_sums(database: sqlite3.Connection) -> None:
-    """Let statements of this connection call `checksum`."""
+    """Register `checksum` as an SQL function of this connection."""
     database.create_function("checksum", -1, checksum, deterministic=True)
 
 
 def insertion(table: str, *, or_replace: bool = False) -> str:
-    """The statement that inserts a row, given without its checksum, or replaces the one of its key."""
+    """The statement that inserts or replaces a row; the checksum is computed."""
     places = ", ".join(f"?{number}" for number in range(1, len(COLUMNS[table])))
     return f"INSERT {'OR REPLACE ' * or_replace}INTO {table} VALUES ({places}, checksum({places}))"  # noqa: S608  # the names are ours
 
 
 def changed(database: sqlite3.Connection) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """(table, row) of each row of which the checksum differs; rows of journals before version 5 have none."""
+    """(table, row) of each row whose checksum differs; journals before version 5 have no checksums."""
     for table in COLUMNS:
         if has_sums(database, table):
             for row in database.execute(f"SELECT * FROM {table} WHERE checksum IS NOT {_of(table)}"):  # noqa: S608  # the names are ours
@@ -80,7 +80,7 @@ def changed(database: sqlite3.Connection) -> Iterator[tuple[str, tuple[Any, ...]
 
 
 def migrate(database: sqlite3.Connection) -> None:
-    """Make the tables those of this version, in one transaction."""
+    """Migrate the tables to this version, in one transaction."""
     database.execute("BEGIN IMMEDIATE")
     with database:
         for statement in _SCHEMA:
@@ -93,7 +93,7 @@ def migrate(database: sqlite3.Connection) -> None:
 
 
 def has_sums(database: sqlite3.Connection, table: str) -> bool:
-    """Whether a table is there and has the column."""
+    """Whether a table exists and has the column."""
     return any(row[1] == "checksum" for row in database.execute(f"PRAGMA table_info({table})"))
 
 

@@ -31,7 +31,7 @@ SOCKETS = "sockets"
 _JOURNAL = "journal.sqlite"
 _STORE = "store.json"
 _RELEASES = "releases.csv"
-"""In every published data set, and in no work folder."""
+"""A file of every published data set, and of no work folder."""
 _FILES = (
     "lock",
     _STORE,

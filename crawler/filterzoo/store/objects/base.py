@@ -39,7 +39,7 @@ class Objects(Protocol):
         """All bytes of a small file."""
         ...
 
-    def bring(self, path: str, place: Path, *, as_link: bool) -> None:
+    def link_or_copy(self, path: str, place: Path, *, as_link: bool) -> None:
         """Put the file at `place`, a new local path: a hard link if possible, or a copy.
 
         as_link: a symbolic link suffices, because the file is read and removed at once.

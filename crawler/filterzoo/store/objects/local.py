@@ -61,8 +61,8 @@ class LocalObjects(Objects):
         """See `Objects.read`."""
         return self._regular(path).read_bytes()
 
-    def bring(self, path: str, place: Path, *, as_link: bool) -> None:
-        """See `Objects.bring`."""
+    def link_or_copy(self, path: str, place: Path, *, as_link: bool) -> None:
+        """See `Objects.link_or_copy`."""
         self._regular(path)
         if as_link:
             place.symlink_to((self._root / path).absolute())

@@ -89,8 +89,8 @@ class RemoteObjects(Objects):
         """See `Objects.read`."""
         return bytes(self._patiently("read", lambda: self._filesystem.cat_file(self._full(path))))
 
-    def bring(self, path: str, place: Path, *, as_link: bool) -> None:
-        """See `Objects.bring`: a copy."""
+    def link_or_copy(self, path: str, place: Path, *, as_link: bool) -> None:
+        """See `Objects.link_or_copy`: a copy."""
         del as_link
         self._patiently("read", lambda: self._filesystem.get_file(self._full(path), str(place)))
         size = int(self._patiently("read", lambda: self._info(path))["size"])
