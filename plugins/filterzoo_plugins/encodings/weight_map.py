@@ -1,4 +1,4 @@
-"""JSON indexes of models in shards: which files beside the index hold which tensors (safetensors) or groups (Keras)."""
+"""JSON indexes of models in shards: the side files that hold each tensor (safetensors) or group (Keras)."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _KERAS_INDEX = ".weights.json"
 
 
 def is_index(head: bytes) -> bool:
-    """Whether a file starts as a JSON text: its first bytes, as the length of a safetensors header, are too large."""
+    """Whether a file starts like JSON: as the length of a safetensors header, its first bytes are too large."""
     return head[:1] == b"{" and int.from_bytes(head[:8], "little") > 1 << 32
 
 
 def is_keras_index(head: bytes, name: str) -> bool:
-    """Whether an index names Keras's shards; where its first bytes name none, by its own name."""
+    """Whether it is an index of Keras shards, by its first bytes, or by its own name if these name no shard."""
     return is_index(head) and ((b'"weight_map"' in head and _KERAS_SHARD in head) or name.endswith(_KERAS_INDEX))
 
 
 def read_weight_map(file: RandomAccessFile) -> Mapping[str, tuple[str, ...]]:
-    """What the index lists -> the names of the shards that hold it, which are untrusted.
+    """Tensor or group -> untrusted names of the shards that hold it.
 
-    Refused (malformed, limit) for anything but a name, or a list of different names, for each.
+    Refused (malformed, limit) unless each has a name, or a list of different names.
     """
     if file.size > JSON_BYTES:
         raise Refused(Reason.LIMIT, f"an index of {file.size} bytes; at most {JSON_BYTES} are read", "byte 0")

@@ -15,27 +15,27 @@ MOST = 16
 """Most small checkpoints of a batch: if its node is lost, they are all read again."""
 
 BASE = 1_000_000_000
-"""Bytes of memory that a task reserves: the worker, its jail, and layers of up to `ROOM` bytes."""
-ROOM = 100_000_000
+"""Bytes of memory that a task reserves: the worker, its jail, and layers of up to `LAYER_BYTES`."""
+LAYER_BYTES = 100_000_000
 _DEFAULT_BYTES = 600_000_000
 _COPIES = 4
 """Memory for a layer as a multiple of its size: stored, as float32, in the fragment, and for measuring."""
 GPU_SHARE = 0.25
-"""Share of a GPU for layers of up to `ROOM` bytes; larger layers get a whole GPU."""
+"""Share of a GPU for layers of up to `LAYER_BYTES`; larger layers get a whole GPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """The resources of a batch. memory: in bytes. room: bytes of its largest layer. gpus: a number or a fraction."""
+    """The resources of a batch. memory: in bytes. layer_bytes: of its largest layer. gpus: a number or a fraction."""
 
     memory: int = BASE
-    room: int = ROOM
+    layer_bytes: int = LAYER_BYTES
     gpus: float = 0.0
 
     def larger(self, layer: int, most: int) -> Needs:
         """The resources for a layer of `layer` bytes, bounded by `most`, the memory of the largest node."""
         wanted = _DEFAULT_BYTES + _COPIES * layer
-        return Needs(min(wanted, most), max(layer, self.room), 1.0 if self.gpus else 0.0)
+        return Needs(min(wanted, most), max(layer, self.layer_bytes), 1.0 if self.gpus else 0.0)
 
 
 @dataclass(frozen=True, slots=True)

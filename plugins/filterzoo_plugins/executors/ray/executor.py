@@ -142,7 +142,7 @@ class _Run:
     def _submit(self, batch: Batch) -> None:
         number = self._watch.submitted(len(batch.tasks))
         reference = self._remote(batch.needs, _NODES_LOST).remote(
-            self._job, list(batch.tasks), batch.needs.room, self._state, number
+            self._job, list(batch.tasks), batch.needs.layer_bytes, self._state, number
         )
         self._pending[reference] = batch
         self._numbers[reference] = number

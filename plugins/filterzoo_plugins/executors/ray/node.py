@@ -52,11 +52,11 @@ _this_process: dict[Job, Worker] = {}
 
 
 def take(
-    job: Job, tasks: list[Task], room: int | None, state: Any, number: int = -1, *, is_alone: bool = False
+    job: Job, tasks: list[Task], layer_bytes: int | None, state: Any, number: int = -1, *, is_alone: bool = False
 ) -> BatchResult:
     """Process the tasks in turn.
 
-    room: bytes of the largest layer for which memory is reserved. number: of the batch, for the progress; negative for
+    layer_bytes: of the largest layer for which memory is reserved. number: of the batch, for the progress; negative for
     none.
     """
     started = time.monotonic()
@@ -72,7 +72,7 @@ def take(
                 if number >= 0:
                     state.begin.remote(number, report.node, f"{task.checkpoint.source}/{task.checkpoint.id}")
                 try:
-                    report.outcomes.append((place, _with_hint(worker.take(task, room), task, report.node)))
+                    report.outcomes.append((place, _with_hint(worker.take(task, layer_bytes), task, report.node)))
                 except NeedsMemory as error:
                     report.larger.append((place, error.needed))
     except FilterZooError as error:
