@@ -1,7 +1,7 @@
-"""Reads safetensors files and their sharded index: the header is validated against every rule of the format.
+"""Reads safetensors files and their sharded indexes: the header is validated against all rules of the format.
 
-The rules: https://github.com/huggingface/safetensors#format. Stricter than the reference reader in two points:
-duplicate keys, which the format forbids, and the header's size: 25 MB, huggingface_hub's limit, not 100 MB.
+The rules: https://github.com/huggingface/safetensors#format. It is stricter than the reference reader in two points: it
+refuses duplicate keys, which the format forbids, and headers over 25 MB, huggingface_hub's limit, instead of 100 MB.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from filterzoo_plugins.encodings.names import show
 from filterzoo_plugins.encodings.weight_map import is_index, is_keras_index, read_weight_map
 
 FIRST_READ = 1 << 16
-"""Bytes of the first read: most headers are shorter, so most files cost one request."""
+"""Bytes of the first read: most headers are shorter, so most files need one request."""
 MAX_RANK = 64
 _LICENCE_BYTES = 1000
 _HEADER_DEPTH = 3
@@ -42,7 +42,7 @@ class Safetensors(Format):
         self._seen: tuple[weakref.ref[RandomAccessFile], FileFacts] | None = None
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """By a possible header length followed by a bracket; where the header is broken, by the name."""
+        """By a possible header length followed by a bracket; by the name if the header is broken."""
         if is_index(head):
             is_named = name.endswith(".safetensors.index.json")
             return (b'"weight_map"' in head or is_named) and not is_keras_index(head, name)
@@ -51,12 +51,12 @@ class Safetensors(Format):
         return (opens and possible) or (name.endswith(".safetensors") and (opens or possible))
 
     def includes(self, name: str, other: str) -> bool:
-        """The shards beside an index."""
+        """Whether it is a shard of the index."""
         stem = re.escape(re.sub(r"\.safetensors\.index\.json$", "", name))
         return re.fullmatch(stem + r"-\d{5}-of-\d{5}\.safetensors", other) is not None
 
     def index(self, file: RandomAccessFile) -> Iterator[Tensor]:
-        """Every tensor in the order of its bytes, shard by shard in the order of the shards' names."""
+        """Every tensor in byte order, shard by shard in the order of the shards' names."""
         if is_index(file.read(0, min(file.size, 9))):
             return _shard_tensors(file)
         header, start, length = _read_header(file)
@@ -136,7 +136,7 @@ def _tensor(name: str, info: object, start: int, side: str | None) -> Tensor:
 
 
 def _packed(name: str, dtype: str, shape: tuple[int, ...], span: Span) -> Tensor:
-    """Types smaller than a byte, which are not read."""
+    """A tensor of a type smaller than a byte, which is not read."""
     if span.length * 8 != prod(shape) * _SUB_BYTE_BITS[dtype]:
         raise Refused(Reason.MALFORMED, f"{span.length} bytes do not hold {dtype} of shape {shape}"[:160], show(name))
     obstacle = f"numbers of {_SUB_BYTE_BITS[dtype]} bits ({dtype})"

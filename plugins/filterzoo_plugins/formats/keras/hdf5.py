@@ -1,4 +1,4 @@
-"""HDF5 weight files, and the index of Keras shards. The reader and the HDF5 library are imported in the jail only."""
+"""HDF5 weight files, and indexes of Keras shards. The reader and the HDF5 library are imported only in the jail."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Hdf5(Format):
         import filterzoo_plugins.formats.keras.shards  # noqa: F401, PLC0415  # see above
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """By the magic, at the start of the file only; an index by the shards that it names."""
+        """By the magic bytes, at the start of the file only; an index by the shards that it names."""
         return head.startswith(MAGIC) or is_keras_index(head, name)
 
     def includes(self, name: str, other: str) -> bool:
-        """The shards beside an index."""
+        """Whether it is a shard of the index."""
         folder, _, file = name.rpartition("/")
         stem = file.removesuffix(".json").removesuffix(".weights")
         shard = re.compile(re.escape(f"{folder}/{stem}".lstrip("/")) + r"_\d{5}\.weights\.h5")

@@ -1,8 +1,8 @@
-"""Keras weights in shards: `x.weights.json` beside `x_00000.weights.h5`, `x_00001.weights.h5`, ...
+"""Keras weights in shards: `x.weights.json` with `x_00000.weights.h5`, `x_00001.weights.h5`, ...
 
 Layout: `keras.src.saving.saving_lib.ShardedH5IOStore`, Keras 3.10 to 3.15. The index maps the group of a layer's
 variables (`/layers/conv2d/vars`) to the shards that hold some of them. Only the first shard in which Keras opened a
-group has its attributes, so that the layer's name may lie in an earlier shard than its kernel.
+group has its attributes, so the layer's name may be in an earlier shard than its kernel.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from filterzoo_plugins.formats.keras.weights import Elsewhere, index_groups, ref
 
 
 def index_shards(file: RandomAccessFile) -> Iterator[Tensor]:
-    """The arrays of the groups that an index names, shard by shard in the order of writing, which is the model's.
+    """The arrays of the groups that an index names, shard by shard in the order of writing, which is that of the model.
 
     Refused (unsafe, malformed) for a shard that is a path, is missing, lacks a group, or repeats a variable.
     """
@@ -47,7 +47,7 @@ def _tensors(file: RandomAccessFile) -> Iterator[Tensor]:
 
 
 def _beside(tensor: Tensor, shard: str) -> Tensor:
-    """The tensor, and those it is computed from, in the shard."""
+    """The tensor, and those it is computed from, located in the shard."""
     if tensor.computation is not None:
         inputs = tuple(_beside(each, shard) for each in tensor.computation.inputs)
         return replace(tensor, computation=replace(tensor.computation, inputs=inputs))

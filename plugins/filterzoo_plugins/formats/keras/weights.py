@@ -41,7 +41,7 @@ def index_weights(file: RandomAccessFile, model: KerasLayer) -> Iterator[Tensor]
 
 @dataclass(slots=True)
 class Elsewhere:
-    """What a shard's groups are called in the other shards.
+    """Facts about a shard's groups from the other shards.
 
     groups: those with variables in any shard. names: the layers' names by group, as far as the shards stated them.
     """
@@ -51,7 +51,7 @@ class Elsewhere:
 
 
 def index_groups(tree: Tree, size: int, groups: Collection[str], elsewhere: Elsewhere) -> Iterator[Tensor]:
-    """The tensors directly in some groups of a shard of `size` bytes; what it says of layers goes to `elsewhere`."""
+    """The tensors directly in some groups of a shard of `size` bytes; its names of layers are added to `elsewhere`."""
     for path, group in tree.groups.items():
         name = text_attribute(group, "name")
         if name is not None:
@@ -60,7 +60,7 @@ def index_groups(tree: Tree, size: int, groups: Collection[str], elsewhere: Else
 
 
 def refusing_unread_alone(tensors: Iterable[Tensor]) -> Iterator[Tensor]:
-    """The tensors; Refused (unsupported) at the end where some cannot be read and none that can has rank 3 to 5."""
+    """The tensors; Refused (unsupported) at the end if some cannot be read and no readable one has rank 3 to 5."""
     unread, is_told = None, False
     for tensor in tensors:
         if tensor.obstacle is None:
@@ -102,7 +102,7 @@ def _tensors(weights: _Weights, size: int) -> Iterator[Tensor]:
 class _Weights:
     """The part of a tree with the model's weights, and the model's description.
 
-    `prefix` is `model_weights/` in a file of a whole model, else empty. groups: of a shard, those that are taken.
+    `prefix` is `model_weights/` in a file of a whole model, else empty. groups: of a shard, those that are read.
     """
 
     tree: Tree
