@@ -16,7 +16,7 @@ from filterzoo import ExecutorOptions
 from filterzoo.crawl.task import WorkerSetup
 from filterzoo.plugins import references
 from filterzoo_plugins.executors.ray import cluster
-from filterzoo_plugins.executors.ray.batches import BASE, ROOM
+from filterzoo_plugins.executors.ray.batches import BASE, LAYER_BYTES
 from filterzoo_plugins.executors.ray.node import Job, take
 
 
@@ -45,7 +45,7 @@ def main() -> None:
                 if len(pending) >= 2 * cores:
                     ready, pending = ray.wait(pending)
                     assert all(not report.fatal for report in ray.get(ready))
-                pending.append(remote.remote(job, [], ROOM, state, number))
+                pending.append(remote.remote(job, [], LAYER_BYTES, state, number))
             assert all(not report.fatal for report in ray.get(pending))
             return time.perf_counter() - start
 

@@ -63,10 +63,10 @@ def whole_file(place: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def whole_files(folder: Path) -> Iterator[Path]:
-    """An empty folder to write files in. They move into `folder` when all are written; after an error none does.
+    """An empty folder to write files in; they are moved into `folder` at the end, and removed after an error.
 
-    `folder` is made where it is missing, and removed again after an error. Files of other names in it stay; the moves
-    themselves are not one step.
+    `folder` is created if it is missing, and removed again after an error. Other files in it stay; the moves are not
+    atomic together.
     """
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ def whole_files(folder: Path) -> Iterator[Path]:
             file.replace(place)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-        with contextlib.suppress(OSError):  # a folder that holds files stays
+        with contextlib.suppress(OSError):  # a folder with files stays
             for one in missing:
                 one.rmdir()
 

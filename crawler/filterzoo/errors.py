@@ -208,7 +208,7 @@ def remedy(error: OSError) -> str:
 
 
 def system_says(error: OSError) -> str:
-    """The system's words for an error, such as `No space left on device`, without what a library adds to them."""
+    """The operating system's message for an error, such as `No space left on device`, without a library's additions."""
     if error.errno is not None and (not error.strerror or "[errno" in error.strerror):
         return os.strerror(error.errno)
     return error.strerror or " ".join(str(error).split())
@@ -224,7 +224,7 @@ def raise_disk_trouble(error: OSError, place: str) -> None:
 
 @contextlib.contextmanager
 def writing_to(place: Path) -> Iterator[None]:
-    """StorageFailed that names `place` where its disk is full or not writable: libraries' errors do not name it."""
+    """StorageFailed that names `place` if its disk is full or not writable; libraries' errors do not name it."""
     try:
         yield
     except OSError as error:

@@ -27,10 +27,10 @@ class Format(ABC):
     """True: tried only for files that no other format and no archive accepts, to name formats that are not read."""
 
     def prepare(self) -> None:
-        """Called in the jail before it closes, from the first file of this format on: import what only `index` needs.
+        """Called in the jail before it is confined, from the first file of this format on: import what `index` needs.
 
-        What neither the plugin's module nor this method imports cannot be imported later: nothing can be opened then.
-        The first such file is read in a new child for that.
+        Modules that neither the plugin's module nor this method imports cannot be imported later, because a confined
+        process opens no files. Therefore the first file of a format is read in a new child.
         """
 
     @abstractmethod

@@ -1,6 +1,6 @@
 """Loads plugins one by one: a failing plugin is recorded, and the others are used.
 
-A plugin whose entry points say what it offers is imported only where that is used.
+A plugin whose entry points declare its offers is imported only if one of them is used.
 """
 
 from __future__ import annotations
@@ -31,15 +31,16 @@ if TYPE_CHECKING:
 
 
 OFFERS = "filterzoo.offers"
-"""Entry points `KIND.NAME = "MODULE"`, where KIND is source, format, archive or executor: what the plugin of the same
-module and distribution offers. Those of a module name all of it."""
+"""Entry points `KIND.NAME = "MODULE"` declare the offers of the plugin of the same module and distribution; KIND is
+source, format, archive or executor. They must declare all offers of the module.
+"""
 BUILT_IN = {"executor:local": hooks.PROJECT}
-"""What the core itself provides, spelled as in `Plugins.provided_by`."""
+"""Offers of the core itself, in the form of `Plugins.provided_by`."""
 
 
 @dataclass(slots=True)
 class Plugins:
-    """What the loaded plugins offer. `failures` are ledger entries of those that did not load."""
+    """The offers of plugins. `failures` are ledger entries of plugins that did not load."""
 
     sources: dict[str, type[Source]] = field(default_factory=dict)
     formats: dict[str, Format] = field(default_factory=dict)
@@ -50,19 +51,19 @@ class Plugins:
     provided_by: dict[str, str] = field(default_factory=dict)
     """`source:NAME`, `format:NAME`, `archive:NAME`, `executor:NAME`, `command:NAME` -> the plugin that offers it.
 
-    Those that were not imported are among them.
+    Plugins that are not imported are included.
     """
     format_references: list[PluginReference] = field(default_factory=list)
-    """The plugins that offer formats or archives, for the jail to load again."""
+    """The plugins with formats or archives, which the jail loads too."""
 
     @property
     def source_names(self) -> frozenset[str]:
-        """The sources there are, those that were not imported too."""
+        """The names of all sources, including those that are not imported."""
         return frozenset(key.removeprefix("source:") for key in self.provided_by if key.startswith("source:"))
 
 
 def references(files: Sequence[Path] = ()) -> list[PluginReference]:
-    """Installed plugins, by name, then the given files; StartError for a file that is not there."""
+    """Installed plugins, by name, then the given files; StartError for a missing file."""
     entry_points = importlib.metadata.entry_points(group=hooks.PROJECT)
     offers = _offers()
     found = [
@@ -77,7 +78,7 @@ def references(files: Sequence[Path] = ()) -> list[PluginReference]:
 
 
 def _offers() -> dict[tuple[str, str], tuple[str, ...]]:
-    """(distribution, module) -> what it offers, of the modules that entry points `KIND.NAME` of `OFFERS` name."""
+    """(distribution, module) -> offers declared by the entry points `KIND.NAME` in `OFFERS`."""
     found: dict[tuple[str, str], list[str]] = {}
     for point in importlib.metadata.entry_points(group=OFFERS):
         kind, _, name = point.name.partition(".")
@@ -90,7 +91,7 @@ def _distribution(point: importlib.metadata.EntryPoint) -> str:
 
 
 def only_formats(offer: str) -> bool:
-    """Whether an offer is used where files are read and no zoo is asked: the jail loads formats and archives."""
+    """Whether an offer is used for reading files without a zoo: the jail loads formats and archives."""
     del offer
     return False
 
@@ -104,9 +105,10 @@ def named_in(manifests: Sequence[Path], executor: str | None = None) -> Callable
 
 
 def load(plugin_references: Iterable[PluginReference], is_used: Callable[[str], bool] | None = None) -> Plugins:
-    """Import every plugin and call its hooks. StartError when two offer something under one name.
+    """Import every plugin and call its hooks. StartError if two offers have the same name.
 
-    is_used: of offers as `source:NAME`; plugins whose entry points name others only are not imported. None: all are.
+    is_used: called with offers such as `source:NAME`; plugins are imported only if one of their declared offers is
+    used. None: all are imported.
     """
     plugins = Plugins()
     for reference in plugin_references:
@@ -128,7 +130,7 @@ def load(plugin_references: Iterable[PluginReference], is_used: Callable[[str], 
 
 
 class WrongOffer(Exception):
-    """Raised for a plugin that offers other things than its entry points say; recorded as the plugin's ledger entry."""
+    """Raised for a plugin whose offers differ from its entry points; recorded as the plugin's ledger entry."""
 
 
 class WrongVersion(Exception):
@@ -176,7 +178,7 @@ def plugin_failure(plugin: str, stage: Stage, error: BaseException, where: str |
 
 @dataclass(frozen=True, slots=True)
 class _Offer:
-    """What one plugin's hooks gave, by name."""
+    """The offers of one plugin's hooks, by name."""
 
     sources: list[tuple[str, type[Source]]]
     formats: list[tuple[str, Format]]
@@ -185,7 +187,7 @@ class _Offer:
     commands: list[tuple[str, Callable[..., None]]]
 
     def provided(self) -> list[str]:
-        """As in `Plugins.provided_by`."""
+        """The offers in the form of `Plugins.provided_by`."""
         offered: dict[str, Sequence[tuple[str, object]]] = {
             "source": self.sources,
             "format": self.formats,
@@ -204,7 +206,7 @@ def _ask(reference: PluginReference, module: ModuleType) -> _Offer:
     manager.check_pending()
     commands = [command for group in manager.hook.filterzoo_commands() for command in group]
     for command in commands:
-        # Typer evaluates the annotations of all commands at once: one that fails would break every command.
+        # Typer evaluates the annotations of all commands at once: a failing one would break every command.
         inspect.signature(command, eval_str=True)
     return _Offer(
         sources=[(source.name, source) for group in manager.hook.filterzoo_sources() for source in group],
@@ -227,7 +229,7 @@ def _check_offer(reference: PluginReference, offer: _Offer) -> None:
 
 
 def _leave(plugins: Plugins, reference: PluginReference, offers: tuple[str, ...]) -> None:
-    """Record what a plugin offers, without importing it."""
+    """Record the declared offers of a plugin, without importing it."""
     for key in offers:
         _reserve(plugins, reference, key)
     if any(key.startswith(("format:", "archive:")) for key in offers):

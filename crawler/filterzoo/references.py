@@ -1,4 +1,4 @@
-"""Names a plugin so that any process can load it: the crawler, its workers and the jail's children."""
+"""Identifies a plugin so that any process can load it: the crawler, its workers and the jail's children."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from types import ModuleType
 
 @dataclass(frozen=True, slots=True)
 class PluginReference:
-    """Where a plugin comes from: an importable module, or a file given with `--plugin`. Survives a process boundary."""
+    """The origin of a plugin: an importable module, or a file given with `--plugin`. Survives a process boundary."""
 
     name: str
     module: str = ""
     file: str = ""
     offers: tuple[str, ...] | None = None
-    """What its entry points say that it offers, as `source:NAME`; None where they do not, and it has to be imported."""
+    """The offers that its entry points declare, as `source:NAME`; None if they declare none, so it must be imported."""
 
     def load(self) -> ModuleType:
         """Import it; raises whatever the plugin raises."""
@@ -35,6 +35,6 @@ class PluginReference:
         try:
             spec.loader.exec_module(module)
         except BaseException:
-            del sys.modules[module_name]  # a partly imported module must not be found the next time
+            del sys.modules[module_name]  # a partially imported module must not be found later
             raise
         return module

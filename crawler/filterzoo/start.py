@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def _open_streams() -> None:
-    """Open the standard streams that the caller closed (`>&-`), so that no file of ours takes their numbers."""
+    """Open the standard streams that the caller closed (`>&-`), so that no other file gets their descriptors."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
         os.set_inheritable(descriptor, True)  # noqa: FBT003  # takes no keyword
     os.close(descriptor)

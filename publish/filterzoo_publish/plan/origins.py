@@ -147,7 +147,7 @@ class WorkOrigin:
         if name is None or not self.store.is_encoded(name):
             return None
         with _fragment_errors(done):
-            self.store.bring(name, place, as_link=as_link)
+            self.store.link_or_copy(name, place, as_link=as_link)
             with place.open("rb") as file:
                 check_bytes(name, hashlib.file_digest(file, "sha256").hexdigest())
             with open_filters(place) as found:

@@ -79,10 +79,10 @@ def test_filters_are_stored_as_they_are_published(tmp_path):
         one: [value] * 2 for one, value in AXES._asdict().items()
     }
     place = tmp_path / "taken"
-    store.bring(name, place)
+    store.link_or_copy(name, place)
     assert hashlib.sha256(place.read_bytes()).hexdigest() == name
     assert place.stat().st_nlink == 2
-    store.bring(name, tmp_path / "linked", as_link=True)
+    store.link_or_copy(name, tmp_path / "linked", as_link=True)
     assert (tmp_path / "linked").is_symlink()
 
 

@@ -27,7 +27,7 @@ from filterzoo.errors import Reason, Stage
 from filterzoo.outcome import Done, LedgerEntry
 from filterzoo.store.fragments import FragmentStore
 from filterzoo_plugins.executors.ray import batches, cluster, node
-from filterzoo_plugins.executors.ray.batches import MOST, ROOM, SMALL, Batches, Needs
+from filterzoo_plugins.executors.ray.batches import LAYER_BYTES, MOST, SMALL, Batches, Needs
 from filterzoo_plugins.executors.ray.executor import RayExecutor
 from filterzoo_plugins.executors.ray.shared import ClusterPace, ClusterState
 from filterzoo_plugins.executors.ray.watch import Watch
@@ -82,9 +82,9 @@ def test_tasks_are_drawn_only_when_they_are_wanted() -> None:
 
 def test_a_large_layer_gets_memory_and_a_whole_gpu() -> None:
     usual = Needs(gpus=0.25)
-    larger = usual.larger(2 * ROOM, most=10**12)
+    larger = usual.larger(2 * LAYER_BYTES, most=10**12)
     assert larger.memory >= batches.BASE
-    assert (larger.room, larger.gpus) == (2 * ROOM, 1.0)
+    assert (larger.layer_bytes, larger.gpus) == (2 * LAYER_BYTES, 1.0)
     assert Needs().larger(10**12, most=10**9).memory == 10**9, "no node has more: it would wait for ever"
     assert Needs().larger(10**12, most=10**9).gpus == 0
 
@@ -212,14 +212,14 @@ def test_nothing_of_the_environment_travels(zoo: Path, job: node.Job, monkeypatc
 
 
 def test_a_batch_on_a_node_is_stored_like_here(zoo: Path, job: node.Job) -> None:
-    report = node.take(job, tasks_of(zoo), ROOM, Actor())
+    report = node.take(job, tasks_of(zoo), LAYER_BYTES, Actor())
     assert (report.fatal, report.larger, report.node) == ("", [], socket.gethostname())
     assert [(place, type(outcome)) for place, outcome in report.outcomes] == [(0, Done), (1, Done)]
     store = FragmentStore(str(zoo / "store" / "fragments"), zoo / "scratch")
     assert all(store.exists(outcome.layers_fragment) for _, outcome in report.outcomes)  # type: ignore[union-attr]  # another type ends the test here
     assert not (zoo / "scratch").exists(), "a node writes into folders of its own"
     assert len(node._this_process) == 1
-    node.take(job, [], ROOM, Actor())
+    node.take(job, [], LAYER_BYTES, Actor())
     assert len(node._this_process) == 1
 
 
@@ -234,7 +234,7 @@ def test_a_layer_that_memory_was_not_reserved_for_is_left_for_another_task(zoo: 
 def test_a_file_that_only_the_crawl_has_is_said_to_be_so(zoo: Path, job: node.Job) -> None:
     tasks = tasks_of(zoo)
     (zoo / "here" / "a.safetensors").unlink()
-    ((_, refused), (_, done)) = node.take(job, tasks, ROOM, Actor()).outcomes
+    ((_, refused), (_, done)) = node.take(job, tasks, LAYER_BYTES, Actor()).outcomes
     assert isinstance(refused, LedgerEntry)
     assert refused.reason is Reason.FETCH_FAILED
     assert f"node {socket.gethostname()} has no such file" in refused.detail
@@ -243,14 +243,14 @@ def test_a_file_that_only_the_crawl_has_is_said_to_be_so(zoo: Path, job: node.Jo
 
 
 def test_a_node_with_another_filterzoo_ends_the_crawl(zoo: Path, job: node.Job) -> None:
-    report = node.take(replace(job, version="0.0.1"), tasks_of(zoo), ROOM, Actor())
+    report = node.take(replace(job, version="0.0.1"), tasks_of(zoo), LAYER_BYTES, Actor())
     assert f"has filterzoo {filterzoo.__version__}, the crawl 0.0.1; install the same there" in report.fatal
     assert report.outcomes == []
 
 
 def test_a_store_that_cannot_be_written_to_ends_the_crawl(zoo: Path, job: node.Job) -> None:
     broken = replace(job, setup=replace(job.setup, fragments_url="s3://key:secret@bucket/fragments"))
-    report = node.take(broken, tasks_of(zoo), ROOM, Actor())
+    report = node.take(broken, tasks_of(zoo), LAYER_BYTES, Actor())
     assert "holds a password" in report.fatal
     assert "secret" not in report.fatal
 
