@@ -132,3 +132,27 @@ def test_without_a_framework_a_bias_decides_the_order_and_the_name_the_kind():
 def test_mlx_keeps_the_order(name):
     listed = [tensor(f"{name}.weight", 32, 2, 2, 64, layout=Layout.O_K_I), tensor(f"{name}.bias", 32)]
     assert told(listed, "mlx") == [(Kind.TRANSPOSED, Layout.O_K_I, Evidence.NAME)]
+
+
+def decoder(last: str = "final.0") -> list[Tensor]:
+    """The end of a VAE: transposed 3x3 layers by their biases, one that keeps its channels, one that outputs colours."""
+    widths = [("decoder.0", 128, 64), ("decoder.1", 64, 32)]
+    listed = [t for name, i, o in widths for t in (tensor(f"{name}.weight", i, o, 3, 3), tensor(f"{name}.bias", o))]
+    listed += [tensor(f"{last}.weight", 32, 32, 3, 3), tensor(f"{last}.bias", 32), *norm("final.1", 32)]
+    return [*listed, tensor("final.3.weight", 3, 32, 3, 3), tensor("final.3.bias", 3)]
+
+
+@pytest.mark.parametrize("is_sorted", [False, True])
+def test_a_square_kernel_behind_transposed_ones_of_its_size_is_assumed(is_sorted):
+    listed = sorted(decoder(), key=lambda each: each.name) if is_sorted else decoder()
+    found = {each.name: (each.convolution.kind, each.evidence) for each in select(listed) if each.convolution}
+    assert found["decoder.1.weight"] == (Kind.TRANSPOSED, Evidence.SHAPES)
+    assert found["final.0.weight"] == (Kind.CONV, Evidence.ASSUMED)
+    assert found["final.3.weight"][1] is not Evidence.ASSUMED
+
+
+def test_its_name_decides_where_it_says_transposed():
+    kinds = {
+        each.name: (each.convolution.kind, each.evidence) for each in select(decoder("deconv")) if each.convolution
+    }
+    assert kinds["deconv.weight"] == (Kind.TRANSPOSED, Evidence.NAME)

@@ -41,6 +41,8 @@ class StateDict:
     """Output channels of the same convolutions, if known."""
     swapped: set[str] = field(default_factory=set)
     """Names of those that are certainly transposed, (in, out, *kernel)."""
+    transposed_by_bias: set[tuple[tuple[int, ...], int]] = field(default_factory=set)
+    """(kernel, outputs) of the transposed layers with a bias that proves it."""
     doubtful: frozenset[str] = frozenset()
     """The stems that only their names distinguish from depthwise layers."""
     has_reader: bool = False
@@ -89,6 +91,8 @@ class StateDict:
         self.stems, self.doubtful = _stems(self)
 
     def _count(self, each: Candidate) -> None:
+        if each.bias is not None and each.bias != each.first and each.bias % each.second == 0:
+            self.transposed_by_bias.add((each.kernel, each.bias))
         if each.second > 1:
             self.inputs[each.second] += 1
             self._axes[len(each.kernel)] += not each.is_pointwise

@@ -70,13 +70,28 @@ def is_open(candidate: Candidate, state_dict: StateDict) -> bool:
     """Whether a weight may be transposed although neither its shapes nor its name show it."""
     first, second, bias = candidate.first, candidate.second, candidate.bias
     if not candidate.is_even:
-        return False
+        return _continues_odd_ones(candidate, state_dict)
     if orders.has_one(candidate.tensor, state_dict.framework):
         return second > _COLOURS
     if bias is not None:
         return first == second
     is_input = second <= _COLOURS and (state_dict.before[candidate.name] is None or max(candidate.kernel) > _SHORT)
     return first == second or (_surroundings(candidate, state_dict) == 0 and not is_input)
+
+
+def _continues_odd_ones(candidate: Candidate, state_dict: StateDict) -> bool:
+    """Whether a square odd kernel reads what a certain transposed layer with the same kernel outputs.
+
+    The decoder of a network may end with a transposed layer that keeps its channels, or with an ordinary one.
+    """
+    if candidate.first != candidate.second or candidate.is_pointwise or candidate.tensor.layout not in orders.SWAPPED:
+        return False
+    if state_dict.is_sorted:
+        return (candidate.kernel, candidate.first) in state_dict.transposed_by_bias
+    before = state_dict.before[candidate.name]
+    if before is None or before.name not in state_dict.swapped or before.kernel != candidate.kernel:
+        return False
+    return state_dict.gives[before.name] == candidate.first
 
 
 def _is_surely(candidate: Candidate) -> bool:
