@@ -155,6 +155,7 @@ def test_a_layer_with_blocks_whose_length_is_open_is_left_out(rows, scales, is_o
 LEFT_OUT: dict[str, list[tuple[str, str, tuple[int, ...]]]] = {
     "exponents as integers": [("zq.weight", "F8_E4M3", (8, 4, 3, 3)), ("zq.weight_scale", "U8", (8,))],
     "a code book": [("zq.weight", "U8", (8, 4, 3, 3)), ("zq.weight.absmax", "F32", (8,))],
+    "a range": [("zq.weight", "F8_E4M3", (8, 4, 3, 3)), ("zq.weight_quantizer._amax", "F32", ())],
     "two scales": [
         ("zq.weight", "U8", (8, 4, 3, 3)),
         ("zq.weight_scale", "F32", (8,)),
@@ -180,3 +181,10 @@ def test_only_blocks_whose_weight_has_no_shape_are_left_out(name):
     ((left, why),) = left_out(*BLOCKS[name])
     assert left == name
     assert "4-bit numbers" in why
+
+
+def test_the_scale_of_a_quantiser_inside_the_layer():
+    """TensorRT's ModelOpt; the range of the layer's input is none of the weight's."""
+    parts = [("zq.weight", "I8", INTEGERS), ("zq.weight_quantizer._scale", "F32", SCALES)]
+    _, weights = computed_layer(*parts, ("zq.input_quantizer._amax", "F32", SCALES[:1]))
+    assert np.array_equal(weights, INTEGERS * SCALES.reshape(8, 1, 1, 1))

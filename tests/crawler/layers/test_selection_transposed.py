@@ -135,7 +135,7 @@ def test_mlx_keeps_the_order(name):
 
 
 def decoder(last: str = "final.0") -> list[Tensor]:
-    """The end of a VAE: transposed 3x3 layers by their biases, one that keeps its channels, one that outputs colours."""
+    """The end of a VAE: transposed 3x3 layers by their biases, one that keeps its channels, one to colours."""
     widths = [("decoder.0", 128, 64), ("decoder.1", 64, 32)]
     listed = [t for name, i, o in widths for t in (tensor(f"{name}.weight", i, o, 3, 3), tensor(f"{name}.bias", o))]
     listed += [tensor(f"{last}.weight", 32, 32, 3, 3), tensor(f"{last}.bias", 32), *norm("final.1", 32)]

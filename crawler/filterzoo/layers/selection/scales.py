@@ -17,6 +17,7 @@ from filterzoo.records import Layout, LeftOut, Tensor
 _NO_WEIGHT_SCALE = re.compile(r"input|output|act|query|key|k_|v_|q_", re.IGNORECASE)
 _SCALE = re.compile(r"scale|^_?scb$", re.IGNORECASE)
 _ZERO = re.compile(r"zero_?points?|zeros|shift", re.IGNORECASE)
+_RANGE = re.compile(r"amax$", re.IGNORECASE)
 _CODE_BOOK = re.compile(r"absmax|quant_map|codebook|code_book", re.IGNORECASE)
 _INNER = re.compile(r"(?<=weight)[._](_?data|int_data|qdata)$")
 """Names of the integers of a tensor subclass in optimum-quanto and torchao."""
@@ -54,7 +55,8 @@ def scaled(tensor: Tensor, owned: Mapping[str, list[Tensor]]) -> Iterator[tuple[
     if tensor.quantisation is not None or not (number_class is NumberClass.INTEGER or tensor.dtype in _NEEDS_SCALE):
         return
     owner = tensor.name[: max(tensor.name.rfind("."), tensor.name.rfind("/")) + 1]
-    near = [*owned.get(owner, ()), *owned.get(f"{tensor.name}.", ()), *owned.get(f"{tensor.name}/", ())]
+    inside = (f"{tensor.name}.", f"{tensor.name}/", f"{tensor.name}_quantizer.")
+    near = [*owned.get(owner, ()), *(each for module in inside for each in owned.get(module, ()))]
     if len(near) > _MOST_BESIDE:
         return
     beside = [other for other in near if other is not tensor and _is_beside(other.name, tensor.name)]
@@ -64,6 +66,9 @@ def scaled(tensor: Tensor, owned: Mapping[str, list[Tensor]]) -> Iterator[tuple[
     ours = [other for other in beside if not _NO_WEIGHT_SCALE.search(words[other.name])]
     scales = [other for other in ours if _SCALE.search(words[other.name])]
     zeros = [other for other in ours if _ZERO.search(words[other.name]) and other not in scales]
+    if not scales and any(_RANGE.search(words[other.name]) for other in ours):
+        detail = "an 8-bit weight with a range of numbers in place of a scale (amax)"
+        raise Refused(Reason.UNSUPPORTED, detail, ascii(tensor.name)[:200])
     if not scales:
         return
     if len(scales) > 1 or len(zeros) > 1:
