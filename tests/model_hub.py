@@ -57,6 +57,8 @@ class ModelHub(WebServer):
         self.page_size = page_size
         self.after: Callable[[int], int] = lambda start: start
         """Where a listing leads instead of the place behind the page."""
+        self.forgotten: set[str] = set()
+        """Cursors that are refused."""
 
     @property
     def storage(self) -> str:
@@ -128,6 +130,9 @@ class HubAnswer(Answer):
         found = [name for name, repo in sorted(self.owner.repos.items()) if matches(name, repo, query)]
         if query.get("sort") == ["lastModified"]:
             found.sort(key=lambda name: self.owner.repos[name].facts.get("lastModified", ""), reverse=True)
+        if query.get("cursor", [""])[0] in self.owner.forgotten:
+            self.refuse(400, "BadCursor")
+            return
         start, size = int(query.get("cursor", ["0"])[0]), self.owner.page_size
         page = [self.owner.repos[name].document(name, blobs=False) for name in found[start : start + size]]
         headers = {}

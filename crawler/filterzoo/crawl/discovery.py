@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -204,11 +204,18 @@ def _storable(adapter: TypeAdapter[Any], listed: Checkpoint | Refusal) -> Any:
     if not isinstance(listed, (Checkpoint, Refusal)):
         raise TypeError(f"discover() gave a {type(listed).__name__}, which is no Checkpoint")
     try:
-        return adapter.validate_json(json.dumps(asdict(listed)), strict=True)
+        return adapter.validate_json(json.dumps(listed, default=_fields), strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(step) for step in first["loc"])
         raise ValueError(f"{ascii(listed.id)[:200]} cannot be stored: {place} {first['msg']}") from None
+
+
+def _fields(record: object) -> dict[str, Any]:
+    """A dataclass as JSON has it; TypeError for anything else that JSON does not know."""
+    if not is_dataclass(record):
+        raise TypeError(f"Object of type {type(record).__name__} is not JSON serializable")
+    return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
 def checked(checkpoint: Checkpoint, source: str) -> Checkpoint:

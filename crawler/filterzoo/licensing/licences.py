@@ -101,13 +101,7 @@ class Licence:
         Empty texts are ignored; an unrecognised text is an unknown licence, stricter than any other. Different licences
         that are equally strict govern together.
         """
-        licences = [cls.parse(text) for text in stated if text and text.strip()]
-        if not licences:
-            return UNKNOWN
-        top = max(licence.licence_class.strictness for licence in licences)
-        strict = [licence for licence in licences if licence.licence_class.strictness == top]
-        known = [licence.expression for licence in strict if licence.expression is not None]
-        return _of(_conjunction(known)) if len(known) == len(strict) else UNKNOWN
+        return _strictest(tuple(cls.parse(text) for text in stated if text and text.strip()))
 
     @property
     def is_single(self) -> bool:
@@ -168,6 +162,17 @@ def _parsed(text: str) -> Licence:
     return UNKNOWN if expression is None else _of(expression)
 
 
+@lru_cache(maxsize=4096)
+def _strictest(licences: tuple[Licence, ...]) -> Licence:
+    """See `Licence.strictest`."""
+    if not licences:
+        return UNKNOWN
+    top = max(licence.licence_class.strictness for licence in licences)
+    strict = [licence for licence in licences if licence.licence_class.strictness == top]
+    known = [licence.expression for licence in strict if licence.expression is not None]
+    return _of(_conjunction(known)) if len(known) == len(strict) else UNKNOWN
+
+
 def _of(expression: str) -> Licence:
     """The licence of an expression that `_look_up` or `_conjunction` gave."""
     node = _parse(expression)
@@ -223,6 +228,7 @@ def _covering(licence: str) -> set[str]:
     return {licence, base, re.sub(r"-or-later$", "-only", base)}
 
 
+@lru_cache(maxsize=4096)
 def _class_of(licence: str) -> LicenceClass:
     """The class of one licence: ours where we state it, else by the category of the ScanCode licence database."""
     base = licence.split(" with ", maxsplit=1)[0]

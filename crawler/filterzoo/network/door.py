@@ -22,6 +22,7 @@ from filterzoo.network.cache import DEFAULT_BYTES, Cache
 from filterzoo.network.decoding import ACCEPTED
 from filterzoo.network.health import HostHealth
 from filterzoo.network.hosts import rules_of
+from filterzoo.network.listings import UnfinishedListings
 from filterzoo.network.pace import FilePace, Pace
 from filterzoo.network.time_limits import Clocks, Patience
 from filterzoo.records import Artifact
@@ -131,6 +132,7 @@ class Door:
         self._clocks = clocks or Clocks()
         self.cache = Cache(cache, max_cache_bytes, self._clocks.now)
         self.max_file_bytes = max_file_bytes
+        self.listings = UnfinishedListings(cache / "listings", self._clocks.now)
         self._on_document = on_document
         self._client = _Client(timeout)
         self.rules = _Rules(AddressPolicy(allow_private=allow_private, hosts=hosts))
@@ -282,7 +284,8 @@ class Door:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_exception: object) -> None:
+        self.listings.close(is_stopped=kind is not None)
         self.close()
 
     def _open_url(self, url: str) -> RandomAccessFile:

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode, urljoin
 
 from filterzoo import NetworkTask, Reason, Refused
 from filterzoo.network.addresses import origin_of, shown
+from filterzoo.network.listings import KeptPage, UnfinishedListing
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ExpandModelProperty_T, ModelInfo
@@ -91,15 +92,28 @@ class Hub:
     def listing(self, what: str, **query: Any) -> Iterator[ModelInfo]:
         """Every repository that a query of `HfApi.list_models` finds, page by page. Refused names `what` it was for.
 
-        A page that fails is asked for again; what came before it is not. A listing that repeats itself would never
-        end: it is given up where a page leads to one that was there, or has the repositories of another.
+        A page that fails is asked for again; what came before it is not. Pages of a listing that a run could not bring
+        to its end are taken from the disk by the next one, within a day (`filterzoo.network.listings`). A listing that
+        repeats itself would never end: it is given up where a page leads to one that was there, or has the
+        repositories of another.
         """
         asked = {key: value for key, value in query.items() if value is not None} | {"expand": list(LISTED)}
-        url: str | None = f"{self.endpoint}/api/models?{urlencode(asked, doseq=True)}"
+        first = f"{self.endpoint}/api/models?{urlencode(asked, doseq=True)}"
+        who = hashlib.sha256((self.token or "").encode()).hexdigest()
+        kept = self.door.listings.begin(f"{first} {who}")
+        url: str | None = first
         seen: set[str | bytes] = set()
         while url is not None:
             seen.add(url)
-            page, url = _asking(what, partial(self._page, url))
+            try:
+                page, url = _asking(what, partial(self._page, url, kept))
+            except Refused:
+                if kept.begin_again():
+                    # Perhaps the cursor of an earlier run that the Hub no longer knows.
+                    url, seen = first, set()
+                    continue
+                kept.has_failed = True
+                raise
             found = [_described(what, document) for document in page]
             names = hashlib.blake2b("\n".join(info.id for info in found).encode(), digest_size=16).digest()
             if (found and names in seen) or url in seen:
@@ -108,17 +122,24 @@ class Hub:
             seen.add(names)
             yield from found
 
-    def _page(self, url: str) -> tuple[list[Any], str | None]:
+    def _page(self, url: str, kept: UnfinishedListing) -> tuple[list[Any], str | None]:
         """The entries of one page, and where the next is; Refused where it leads away from the Hub."""
-        answer = self.door.get(url, accept="application/json", limit=MAX_PAGE)
-        following = urljoin(url, answer.following) if answer.following else None
+        known = kept.find(url)
+        page = known or self._asked_page(url)
+        following = page.following
         if following is not None and origin_of(following) != origin_of(self.endpoint):
             raise Refused(Reason.FETCH_FAILED, "the next page of the listing is on another host", shown(following))
         try:
-            entries = json.loads(answer.body)
+            entries = json.loads(page.body)
         except (ValueError, RecursionError) as error:
             raise Refused(Reason.FETCH_FAILED, "the answer is not JSON", shown(url)) from error
+        if known is None:
+            kept.keep(url, page)
         return (entries if isinstance(entries, list) else []), following
+
+    def _asked_page(self, url: str) -> KeptPage:
+        answer = self.door.get(url, accept="application/json", limit=MAX_PAGE)
+        return KeptPage(answer.body, urljoin(url, answer.following) if answer.following else None)
 
     def address(self, repo: str, revision: str, path: str) -> str:
         """Where a file is downloaded."""

@@ -228,7 +228,8 @@ class Repository:
             yield from self._sets(files)
 
     def _sets(self, files: dict[str, RepoSibling]) -> Iterator[Checkpoint | Refusal]:
-        found, others = sets_of_weights(files), left_out(files)
+        found = sets_of_weights(files)
+        others = left_out(files, found)
         if not found and not others:
             yield self._refusal(Reason.UNKNOWN_FORMAT, "no file in it has a name that weights have")
         for weights in found:

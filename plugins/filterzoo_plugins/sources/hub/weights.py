@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from filterzoo_plugins.sources.files.weight_files import unlisted
@@ -32,6 +32,7 @@ _PREFERENCE = (
 _ENDINGS = sorted(
     ((ending, rank) for rank, endings in enumerate(_PREFERENCE) for ending in endings), key=lambda pair: -len(pair[0])
 )
+_ANY_ENDING = tuple(ending for ending, _rank in _ENDINGS)
 _PAIRS = {".xml": ".bin", ".weights": ".cfg"}
 """OpenVINO's network and its weights, Darknet's weights and their network: of the same name, read together only."""
 _SAVED_MODEL, _VARIABLES, _CHECKPOINT = "saved_model.pb", "variables/variables", ".index"
@@ -106,12 +107,12 @@ def sets_of_weights(paths: Iterable[str]) -> list[Weights]:
     return [Weights("" if len(sets) == 1 else _name(key), files) for key, files in sorted(sets.items())]
 
 
-def left_out(paths: Iterable[str]) -> list[str]:
-    """Files that look like weights, of which no set is made, and that no set holds in another form."""
+def left_out(paths: Iterable[str], sets: Sequence[Weights]) -> list[str]:
+    """Files that look like weights, of which none of the `sets` is made, and that none holds in another form."""
     listed = frozenset(paths)
-    taken = {(_home(files.files[0]), files.name.rpartition("/")[2]) for files in sets_of_weights(listed)}
+    taken = {(_home(files.files[0]), files.name.rpartition("/")[2]) for files in sets}
     keys = {candidate.key for path in listed if (candidate := _candidate(path)) and not candidate.is_shard}
-    chosen = {path for files in sets_of_weights(listed) for path in files.files}
+    chosen = {path for files in sets for path in files.files}
     rest = unlisted((path for path in listed if not _LEFTOVER.search(path) and not _INTERMEDIATE.search(path)), chosen)
     graphs = {path.removesuffix(_CHECKPOINT) + _GRAPH for path in chosen if path.endswith(_CHECKPOINT)}
     return [path for path in rest if _key(path) not in taken | keys and path not in graphs]
@@ -180,11 +181,12 @@ def _plain(stem: str) -> tuple[str, bool]:
 
 
 def _candidate(path: str) -> _Candidate | None:
-    if _LEFTOVER.search(path):
-        return None
     file = path.rpartition("/")[2]
+    lower = file.lower()
+    if not lower.endswith(_ANY_ENDING) or _LEFTOVER.search(path):
+        return None
     for ending, rank in _ENDINGS:
-        if file.lower().endswith(ending):
+        if lower.endswith(ending):
             stem = file[: -len(ending)] + _KERAS * ending.startswith(f"{_KERAS}.")
             is_shard = _SHARD.search(stem) is not None
             plain, is_variant = _plain(stem)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import time
+from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import distribution, version
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from pydantic import ValidationError
@@ -280,7 +283,7 @@ def test_one_file_of_each_set_of_weights(paths, expected):
     ],
 )
 def test_what_looks_like_weights_and_is_in_no_set(paths, expected):
-    assert left_out(paths) == (sorted(paths) if expected is None else expected)
+    assert left_out(paths, sets_of_weights(paths)) == (sorted(paths) if expected is None else expected)
 
 
 def test_a_repository_reports_skipped_files(hub, source):
@@ -331,7 +334,8 @@ def test_a_saved_model_and_a_checkpoint_come_with_their_data():
     data = [f"m.ckpt.data-0000{shard}-of-00002" for shard in range(2)]
     (checkpoint,) = sets_of_weights(["m.ckpt.index", *data, "m.ckpt.meta"])
     assert checkpoint.files == ("m.ckpt.index", *data)
-    assert left_out(["m.ckpt.index", *data, "m.ckpt.meta"]) == []
+    paths = ["m.ckpt.index", *data, "m.ckpt.meta"]
+    assert left_out(paths, sets_of_weights(paths)) == []
 
 
 # Licences
@@ -421,6 +425,74 @@ def test_a_listing_that_repeats_itself_is_aborted_and_reported(hub, source, lead
     assert "repeat" in caught.value.detail
     assert found[:2] == ["e/0", "e/1"]
     assert len(found) == len(set(found))
+
+
+class _Killed(BaseException):
+    """What ends a run in its middle."""
+
+
+def listed_by(folder: Path, most: int | None = None, clocks: Clocks | None = None) -> list[str]:
+    """Ids that one run lists, until the listing fails; it is stopped after `most`."""
+    found: list[str] = []
+    with suppress(_Killed), Door(folder, allow_private=True, clocks=clocks) as door, suppress(Refused):
+        for one in HfHubSource(HfHubOptions(authors=("e",)), door, Path()).discover():
+            found.append(one.id)
+            if len(found) == most:
+                raise _Killed
+    return found
+
+
+def cursors(hub: ModelHub) -> list[str]:
+    """Those asked for since the last call; empty for the first page."""
+    asked = [parse_qs(urlsplit(path).query).get("cursor", [""])[0] for path in hub.asked("/api/models?")]
+    hub.requests.clear()
+    return asked
+
+
+def test_a_listing_that_was_stopped_goes_on_from_its_cursor(hub, tmp_path):
+    hub.repos = {f"e/{n}": Repo(dict(WEIGHT)) for n in range(9)}
+    assert listed_by(tmp_path, most=5) == [f"e/{n}" for n in range(5)]
+    assert cursors(hub) == ["", "2", "4"]
+    assert listed_by(tmp_path, most=7) == [f"e/{n}" for n in range(7)]
+    assert cursors(hub) == ["6"]
+    assert listed_by(tmp_path) == [f"e/{n}" for n in range(9)]
+    assert cursors(hub) == ["8"]
+    listed_by(tmp_path, most=1)
+    assert cursors(hub) == [""], "a listing that came to its end is not taken from the disk"
+
+
+def test_pages_of_a_stopped_listing_are_not_taken_after_a_day_nor_for_another_user(hub, tmp_path, monkeypatch):
+    hub.repos = {f"e/{n}": Repo(dict(WEIGHT)) for n in range(5)}
+    listed_by(tmp_path, most=3)
+    cursors(hub)
+    later = Clocks(now=lambda: time.time() + 86_400)
+    assert listed_by(tmp_path, most=3, clocks=later) == ["e/0", "e/1", "e/2"]
+    assert cursors(hub) == ["", "2"]
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    listed_by(tmp_path, most=3)
+    assert cursors(hub) == ["", "2"]
+
+
+def test_a_cursor_that_the_hub_forgot_begins_the_listing_again(hub, tmp_path):
+    hub.repos = {f"e/{n}": Repo(dict(WEIGHT)) for n in range(5)}
+    listed_by(tmp_path, most=3)
+    cursors(hub)
+    hub.forgotten = {"4"}
+    assert set(listed_by(tmp_path)) == {f"e/{n}" for n in range(4)}
+    assert cursors(hub) == ["4", "", "2", "4"]
+    hub.forgotten = set()
+    assert listed_by(tmp_path) == [f"e/{n}" for n in range(5)]
+    assert cursors(hub) == ["4"], "pages before the failure are kept"
+
+
+def test_damaged_pages_are_asked_for(hub, tmp_path):
+    hub.repos = {f"e/{n}": Repo(dict(WEIGHT)) for n in range(5)}
+    listed_by(tmp_path, most=3)
+    (file,) = (tmp_path / "listings").iterdir()
+    file.write_bytes(b"no database" * 1000)
+    cursors(hub)
+    assert listed_by(tmp_path) == [f"e/{n}" for n in range(5)]
+    assert cursors(hub) == ["", "2", "4"]
 
 
 def test_the_next_run_asks_only_for_what_may_have_changed(hub, source):
