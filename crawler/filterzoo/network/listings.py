@@ -1,4 +1,4 @@
-"""Pages of a listing that did not come to its end: kept on disk, so that the next run goes on from the page's cursor."""
+"""Pages of a listing that did not come to its end, kept on disk: the next run goes on from the page's cursor."""
 
 from __future__ import annotations
 
