@@ -186,13 +186,16 @@ def _rows_by_source(plan: Plan) -> dict[str, dict[str, int]]:
     return {source: dict(counts) for source, counts in sorted(rows.items())}
 
 
-def _layers(plan: Plan, published: PublishedState, columns: list[str]) -> pa.Table:
+def _layers(plan: Plan, published: PublishedState, columns: list[str]) -> Iterator[pa.Table]:
     """Columns of all layers after the release. The first column must be `model_id`."""
-    tables = [published.read("layers", columns)]
-    for entry in plan.entries:
-        own = entry.layers().select(columns[1:])
-        tables.append(own.add_column(0, columns[0], pa.repeat(entry.model_id, len(own))).cast(tables[0].schema))
-    return pa.concat_tables(tables)
+    schema = pa.schema([arrow_schema("layers").field(name) for name in columns])
+    yield from published.tables("layers", columns)
+    yield from _joined(_named_layers(entry, columns[1:]).cast(schema) for entry in plan.entries)
+
+
+def _named_layers(entry: PlanEntry, columns: list[str]) -> pa.Table:
+    own = entry.layers().select(columns)
+    return own.add_column(0, "model_id", pa.repeat(entry.model_id, len(own)))
 
 
 def _depths(plan: Plan, published: PublishedState) -> Iterator[pa.Table]:

@@ -52,7 +52,7 @@ def lineage(zoo: Zoo) -> Exhibit | None:
 
 def _of(zoo: Zoo) -> pa.Table:
     """The rows of `lineage` computed from the chosen models, without models that analyses leave out."""
-    table = lineage_table(zoo.dataset.models, zoo.dataset.layers)
+    table = lineage_table(zoo.dataset.models, [zoo.dataset.layers])
     gone = pa.array([name for names in zoo.left_out.values() for name in names], pa.string())
     return table.filter(pc.invert(pc.or_(pc.is_in(table["model_id"], gone), pc.is_in(table["other"], gone))))
 

@@ -45,6 +45,10 @@ class Family:
     noise: Doubles
     shapes: tuple[tuple[int, ...], ...] = ()
 
+    def load(self) -> Family:
+        """See `families.Loadable`: it is in memory."""
+        return self
+
 
 def nearest(family: Family) -> Iterator[Ints]:
     """For each network, in order: the sorted positions of at most `COMPARED` networks that may be near it."""

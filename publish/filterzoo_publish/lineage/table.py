@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
-from itertools import combinations
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filterzoo_publish.lineage.inferred import inferred_rows
+from filterzoo import temporary
+from filterzoo.temporary import failing_by_name
+from filterzoo_publish.lineage.inferred import rows_of_families
+from filterzoo_publish.lineage.shared import SharedLayers
+from filterzoo_publish.lineage.stored import StoredLayers
+from filterzoo_publish.plan.rows import table_of
+from filterzoo_publish.schema import arrow_schema
 
 CONFIG = "lineage"
 MODEL_COLUMNS = ["model_id", "id", "base_model", "duplicate_of"]
 """Columns of `models` that the table depends on."""
 LAYER_COLUMNS = ["model_id", "layer_index", "layer_id", "shape", "l2_norm", "n_finite", "raw_mean", "kurtosis", "probe"]
 """Columns of `layers` that the table depends on."""
-SCHEMA = pa.schema(
-    [
-        ("model_id", pa.string()),
-        ("other", pa.string()),
-        ("kind", pa.string()),
-        ("score", pa.float64()),
-        ("weights_distance", pa.float64()),
-        ("moments_distance", pa.float64()),
-        ("direction", pa.float64()),
-    ]
-)
-_MOST_HOLDERS = 50
-"""A layer in more networks than this, such as a fixed filter, is no evidence of descent."""
+_CACHE_KB = 16_000
+_TABLE = "CREATE TABLE rows (model_id, other, kind, score, weights_distance, moments_distance, direction)"
 Row = dict[str, Any]
 
 
@@ -43,16 +38,36 @@ class Relation(StrEnum):
     INFERRED = "inferred"
 
 
-def lineage_table(models: pa.Table, layers: pa.Table) -> pa.Table:
+def lineage_table(models: pa.Table, layers: Iterable[pa.Table]) -> pa.Table:
     """A row for each two related networks, sorted by `row_key`.
 
-    models: MODEL_COLUMNS. layers: LAYER_COLUMNS of these models. Rows may be in any order: the result is the same.
+    models: MODEL_COLUMNS. layers: LAYER_COLUMNS of these models, in tables of any size, which are read once and kept in
+    temporary files. Rows may be in any order: the result is the same.
     """
-    layers = layers.select(LAYER_COLUMNS).sort_by([("model_id", "ascending"), ("layer_index", "ascending")])
-    own = layers.filter(pc.is_in(layers["model_id"], _originals(models)))
-    rows = [*_copies(models), *_stated(models), *_shared(own)]
-    rows += [row | {"kind": Relation.INFERRED.value} for row in inferred_rows(own)]
-    return pa.Table.from_pylist(sorted(rows, key=row_key), schema=SCHEMA)
+    originals = _originals(models)
+    stored, shared = StoredLayers(), SharedLayers(originals.to_pylist())
+    for table in layers:
+        own = table.select(LAYER_COLUMNS).filter(pc.is_in(table["model_id"], originals))
+        stored.add(own)
+        shared.add(own)
+    rows = chain(
+        _copies(models),
+        _stated(models),
+        (_row(first, second, Relation.SHARED, share) for first, second, share in shared.pairs()),
+        (row | {"kind": Relation.INFERRED.value} for row in rows_of_families(stored.families())),
+    )
+    return in_order(rows)
+
+
+def in_order(rows: Iterable[Row]) -> pa.Table:
+    """The rows as a table, sorted by `row_key`; few of them are Python objects at a time."""
+    schema = arrow_schema(CONFIG)
+    with failing_by_name(), contextlib.closing(temporary.table(_TABLE, _CACHE_KB)) as database:
+        database.executemany(
+            "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", ([row.get(name) for name in schema.names] for row in rows)
+        )
+        found = database.execute("SELECT * FROM rows ORDER BY model_id, kind, other")
+        return table_of((dict(zip(schema.names, row, strict=True)) for row in found), schema)
 
 
 def row_key(row: Row) -> tuple[str, str, str]:
@@ -81,20 +96,3 @@ def _stated(models: pa.Table) -> Iterator[Row]:
     for model, own, stated in zip(names, ids, models["base_model"].to_pylist(), strict=True):
         for name in sorted({part.strip() for part in (stated or "").split(",")} - {"", own}):
             yield _row(model, known.get(name, name), Relation.STATED, None)
-
-
-def _shared(layers: pa.Table) -> Iterator[Row]:
-    """Pairs of networks with common layers; score: their share of the distinct layers of the first network."""
-    table = layers.filter(pc.greater(layers["l2_norm"], 0))
-    holders: defaultdict[str, set[str]] = defaultdict(set)
-    own: defaultdict[str, set[str]] = defaultdict(set)
-    for model, layer in zip(table["model_id"].to_pylist(), table["layer_id"].to_pylist(), strict=True):
-        holders[layer].add(model)
-        own[model].add(layer)
-    common: defaultdict[tuple[str, str], int] = defaultdict(int)
-    for models in holders.values():
-        if 1 < len(models) <= _MOST_HOLDERS:
-            for pair in combinations(sorted(models), 2):
-                common[pair] += 1
-    for (first, second), count in common.items():
-        yield _row(first, second, Relation.SHARED, count / len(own[first]))

@@ -77,6 +77,11 @@ class LayerPlaces:
             raise KeyError(layer_id)
         return Pointer(self._names[row[0]], *row[1:])
 
+    def get(self, layer_id: str, default: Pointer) -> Pointer:
+        """The layer's place, or `default` where it has none."""
+        row = self._row(layer_id)
+        return default if row is None else Pointer(self._names[row[0]], *row[1:])
+
     def __contains__(self, layer_id: str) -> bool:
         return self._row(layer_id) is not None
 

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from filterzoo_publish.lineage.table import SCHEMA as LINEAGE_SCHEMA
+import pyarrow as pa
+
 from filterzoo_publish.schema.column import MODEL_ID, Column
 
+_SCHEMA = pa.schema(
+    [
+        ("model_id", pa.string()),
+        ("other", pa.string()),
+        ("kind", pa.string()),
+        ("score", pa.float64()),
+        ("weights_distance", pa.float64()),
+        ("moments_distance", pa.float64()),
+        ("direction", pa.float64()),
+    ]
+)
 _ONLY_INFERRED = "not inferred"
 _LINEAGE_MEANINGS = {
     "model_id": (MODEL_ID.meaning, "", "never"),
@@ -31,4 +43,4 @@ _LINEAGE_MEANINGS = {
         f"{_ONLY_INFERRED}, or not known: then in the order of names",
     ),
 }
-LINEAGE = tuple(Column(field.name, field.type, *_LINEAGE_MEANINGS[field.name]) for field in LINEAGE_SCHEMA)
+LINEAGE = tuple(Column(field.name, field.type, *_LINEAGE_MEANINGS[field.name]) for field in _SCHEMA)

@@ -13,10 +13,12 @@ from filterzoo_publish.merge.dataset_origin import DatasetOrigin, dataset_candid
 from filterzoo_publish.plan.entries import Planned, PlannedSpool
 from filterzoo_publish.plan.plan import Plan
 from filterzoo_publish.plan.releases import Release
+from filterzoo_publish.plan.rows import rows_of
 from filterzoo_publish.plan.state import PublishedState
 from filterzoo_publish.verify.problems import folder_names
 
 Row = dict[str, Any]
+_COLUMNS = ["model_id", "source", "id", "revision", "weights_id", "duplicate_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +48,16 @@ class Inheritance:
 
 def inherit(published: PublishedState, gone: Mapping[str, Row]) -> Inheritance:
     """The changes if the models `gone` (model_id -> row of `models`) are removed."""
-    staying = [row for row in published.models.to_pylist() if row["model_id"] not in gone]
+    rows = rows_of(published.models.select(_COLUMNS))
+    staying = [row for row in rows if row["model_id"] not in gone]
     staying.sort(key=_key)
     orphans = _owned(published, gone)
     places = {row["model_id"]: number for number, row in enumerate(staying)}
     first: dict[str, int] = {}
     wanted = pc.field("layer_id").isin(pa.array(orphans, pa.string())) & pc.field("filters_file").is_valid()
     if orphans:
-        rows = published.read("layers", ["model_id", "layer_id", "filters_file"], wanted)
-        for name, layer_id in zip(rows["model_id"].to_pylist(), rows["layer_id"].to_pylist(), strict=True):
+        held = published.read("layers", ["model_id", "layer_id", "filters_file"], wanted)
+        for name, layer_id in zip(held["model_id"].to_pylist(), held["layer_id"].to_pylist(), strict=True):
             if name in places:
                 first[layer_id] = min(first.get(layer_id, places[name]), places[name])
     owners = {layer_id: staying[place]["model_id"] for layer_id, place in first.items()}

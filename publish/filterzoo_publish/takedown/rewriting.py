@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from filterzoo.dataset.parquet import ParquetFile
+from filterzoo_publish.plan.places import LayerPlaces
 from filterzoo_publish.plan.state import POINTER_COLUMNS, Pointer, PublishedState
 from filterzoo_publish.schema import with_every_column
 from filterzoo_publish.shards.cards import card_path, card_shard, read_cards
@@ -32,7 +33,7 @@ class Rewriting:
         self._names = pa.array(list(gone), pa.string())
         self._inheritance = inheritance
         self._folder = folder
-        self._pointers: dict[str, Pointer] = {}
+        self._pointers = LayerPlaces()
         self._inherited: dict[str, int] = {}
 
     def shards(self) -> Iterator[Shard]:
@@ -52,7 +53,8 @@ class Rewriting:
                 places: dict[str, Pointer] = {}
                 shard = self._written(path, "filters", lambda table: table, places)
                 if shard:
-                    self._pointers |= {layer_id: place._replace(file=shard.path) for layer_id, place in places.items()}
+                    moved = {layer_id: place._replace(file=shard.path) for layer_id, place in places.items()}
+                    self._pointers.update(moved)
                     yield shard
         plan = self._inheritance.plan(self._published)
         self._inherited = {entry.model_id: sum(layer.filters for layer in entry.stored) for entry in plan.entries}

@@ -22,7 +22,7 @@ from filterzoo_publish.lineage.table import LAYER_COLUMNS as LINEAGE_COLUMNS
 from filterzoo_publish.lineage.table import lineage_table
 from filterzoo_publish.plan.confidences import confidences_table
 from filterzoo_publish.plan.releases import Release, next_release
-from filterzoo_publish.plan.rows import skipped_key
+from filterzoo_publish.plan.rows import rows_of, skipped_key
 from filterzoo_publish.plan.state import PublishedState, read_published
 from filterzoo_publish.plan.status import finished, former_status, present_rows
 from filterzoo_publish.release import attempts
@@ -34,6 +34,9 @@ from filterzoo_publish.takedown.requests import Request, resolved, withdrawn
 from filterzoo_publish.takedown.rewriting import Rewriting
 from filterzoo_publish.takedown.takedowns import Takedown, is_taken_down, skipped_row
 from filterzoo_publish.targets.target import RELEASE, Commit, Target
+
+_NAMES = ["model_id", "source", "id", "revision", "licence", "licence_class"]
+"""Columns of `models` by which models are taken down."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +106,7 @@ class _Wanted:
         if self.withdraw:
             cancelled = withdrawn(self.requests, before)
             return tuple(old for old in before if (old.kind, old.value) not in cancelled)
-        models = published.models.to_pylist()
+        models = published.models.select(_NAMES).to_pylist()
         requests = resolved(self.requests, models, before, in_advance=self.in_advance)
         known = {(request.kind, request.value) for request in before}
         new = (Takedown(kind, value, day) for kind, value in requests if (kind, value) not in known)
@@ -123,7 +126,7 @@ class _Change:
         published = read_published(target.read())
         made = next_release(release, published.releases, target.tags())
         takedowns = wanted.takedowns(published, made.day)
-        rows = published.models.to_pylist()
+        rows = rows_of(published.models.select(_NAMES))
         gone = {row["model_id"]: row for row in rows if is_taken_down(row, takedowns)}
         return cls(published, made, takedowns, gone, inherit(published, gone))
 
@@ -227,7 +230,8 @@ def _confidences(change: _Change) -> pa.Table:
 
 
 def _lineage(change: _Change, rewriting: Rewriting) -> pa.Table:
-    return lineage_table(rewriting.models(), rewriting.staying(change.published.read("layers", LINEAGE_COLUMNS)))
+    layers = map(rewriting.staying, change.published.tables("layers", LINEAGE_COLUMNS))
+    return lineage_table(rewriting.models(), layers)
 
 
 def _skipped(change: _Change) -> pa.Table:

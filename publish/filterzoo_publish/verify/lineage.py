@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from filterzoo_publish.lineage.table import CONFIG, LAYER_COLUMNS, MODEL_COLUMNS, lineage_table, row_key
-from filterzoo_publish.plan.state import read_config
+from filterzoo_publish.plan.state import config_tables, read_config
 from filterzoo_publish.verify.problems import Examination
 
 _TOLERANCE = 1e-6
@@ -22,7 +22,7 @@ def check_lineage(examination: Examination) -> None:
     if [row_key(row) for row in rows] != sorted({row_key(row) for row in rows}):
         examination.report("order", path, "rows are not in order, or there twice")
     files = examination.files
-    models, layers = read_config(files, "models", MODEL_COLUMNS), read_config(files, "layers", LAYER_COLUMNS)
+    models, layers = read_config(files, "models", MODEL_COLUMNS), config_tables(files, "layers", LAYER_COLUMNS)
     expected = {row_key(row): row for row in lineage_table(models, layers).to_pylist()}
     found = {row_key(row): row for row in rows}
     for key in sorted(expected.keys() | found.keys()):

@@ -35,10 +35,9 @@ def family(networks: int, layers: int, *, probed: bool = True, descendants: int 
 @pytest.mark.parametrize("probed", [True, False])
 def test_few_comparisons_find_the_same_as_all(monkeypatch: pytest.MonkeyPatch, probed: bool):  # noqa: FBT001  # a parameter
     made = family(300, 6, probed=probed)
-    monkeypatch.setattr(inferred, "_families", lambda _layers: [made])
-    few = list(inferred.inferred_rows(None))
+    few = list(inferred.rows_of_families([made]))
     monkeypatch.setattr(nearest, "COMPARED", 300)
-    assert few == list(inferred.inferred_rows(None))
+    assert few == list(inferred.rows_of_families([made]))
     assert len(few) == 600  # each origin with four descendants, all near each other
 
 
