@@ -1,7 +1,8 @@
-"""`python -m benchmarks._release_plan MODELS LAYERS`: the real planner for MODELS synthetic checkpoints.
+"""`python -m benchmarks._release_plan MODELS LAYERS [lineage]`: the real planner for MODELS synthetic checkpoints.
 
-Each has LAYERS layers and shares a tenth of them with another one. After the plan, it computes the rows of `models` and
-`status`, the tables of the card, and the data of its picture.
+Each has LAYERS layers and shares a tenth of them with another one; a hundred each have the shapes of one network. After
+the plan, it computes the rows of `models` and `status`, the tables of the card, the data of its picture and, if asked
+for, the table `lineage`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from filterzoo.store.sample import Sampled
 from filterzoo_publish.card.figures import by_depth
 from filterzoo_publish.card.kept import kept_sizes
 from filterzoo_publish.card.tables import models_by
+from filterzoo_publish.lineage.table import LAYER_COLUMNS as LINEAGE_COLUMNS
+from filterzoo_publish.lineage.table import lineage_table
 from filterzoo_publish.plan.candidates import spooled
 from filterzoo_publish.plan.origins import FilterFragment, PublishableCheckpoint, StoredLayer
 from filterzoo_publish.plan.plan import Work, make_plan
@@ -26,7 +29,7 @@ from filterzoo_publish.plan.releases import Release
 from filterzoo_publish.plan.state import read_published
 from filterzoo_publish.plan.status import status_table
 from filterzoo_publish.plan.tables import models_table
-from filterzoo_publish.release import _depths, _kept_layers
+from filterzoo_publish.release import _depths, _kept_layers, _layers
 from filterzoo_publish.targets.folder import FolderTarget
 
 
@@ -45,8 +48,13 @@ class SyntheticOrigin:
     def layers(self, done: Done) -> pa.Table:
         names = self.names(done)
         count = len(names)
+        width = 8 + int(done.checkpoint.revision) // 100
         columns = {
             "layer_id": names,
+            "shape": [[width, width, 3, 3]] * count,
+            "l2_norm": [1.0] * count,
+            "n_finite": [width * width] * count,
+            "probe": [[place % 7 - 3.0] * 16 + [1.0] * 16 for place in range(count)],
             "layer_index": list(range(count)),
             "kernel": ["3x3"] * count,
             "n_filters": [4096] * count,
@@ -98,7 +106,7 @@ def done(number: int, layers: int) -> Done:
 
 
 def main() -> None:
-    models, layers = map(int, sys.argv[1:])
+    models, layers = map(int, sys.argv[1:3])
     origin = SyntheticOrigin(layers)
     candidates = spooled(PublishableCheckpoint(done(number, layers), origin) for number in range(models))
     published = read_published(FolderTarget(Path("no-such-folder")).read())
@@ -111,6 +119,9 @@ def main() -> None:
     depths = by_depth(_depths(plan, published))
     tables = [models_by(models_rows, column, kept) for column in ("licence", "source", "task")]
     rows = len(status_table(plan, published))
+    if sys.argv[3:] == ["lineage"]:
+        related = lineage_table(models_rows, _layers(plan, published, LINEAGE_COLUMNS))
+        print(f"{len(related):,} rows of lineage")
     print(
         f"{len(plan.entries):,} new checkpoints, {owned:,} layers of their own, {rows:,} rows of status, "
         f"{len(tables)} tables, {sum(map(len, depths.values())):,} layers in the picture"

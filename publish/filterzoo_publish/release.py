@@ -43,6 +43,7 @@ from filterzoo_publish.targets.target import README, RELEASE, Commit, Conflict, 
 
 Made = TypeVar("Made")
 _JOINED_ROWS = 1 << 16
+_JOINED_TABLES = 1 << 10
 _ATTEMPTS = 6
 """Attempts at a release. A conflict with another publisher or a lost response causes a new one."""
 
@@ -143,7 +144,7 @@ def _release_into(
     # Loading matplotlib takes longer than linking files, so the picture is drawn in parallel.
     with ThreadPoolExecutor(1, "filterzoo-picture") as thread:
         picture = thread.submit(overview, models, by_depth(_depths(plan, published)))
-        for shard in _shards(plan, published, folder, outdated, as_links=target.takes_links):
+        for shard in _shards(plan, published, models, folder, outdated, as_links=target.takes_links):
             outdated.discard(shard.path)
             if shard.path in before:
                 shard.local.unlink()
@@ -225,22 +226,17 @@ def _kept_layers_of(entry: PlanEntry) -> pa.Table:
 
 
 def _joined(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The tables, in order, joined to tables of at least `_JOINED_ROWS` rows, since each table has a fixed cost."""
+    """The tables, in order, joined to tables of many rows, since each table has a fixed cost."""
     waiting: list[pa.Table] = []
     rows = 0
     for table in tables:
         waiting.append(table)
         rows += len(table)
-        if rows >= _JOINED_ROWS:
+        if rows >= _JOINED_ROWS or len(waiting) >= _JOINED_TABLES:
             yield pa.concat_tables(waiting)
             waiting, rows = [], 0
     if waiting:
         yield pa.concat_tables(waiting)
-
-
-def _lineage(plan: Plan, published: PublishedState) -> pa.Table:
-    models = pa.concat_tables([published.models, models_table(plan.entries, plan.release)])
-    return lineage_table(models, _layers(plan, published, LINEAGE_COLUMNS))
 
 
 def _has_news(plan: Plan, published: PublishedState) -> bool:
@@ -252,10 +248,14 @@ def _has_news(plan: Plan, published: PublishedState) -> bool:
 
 
 def _shards(
-    plan: Plan, published: PublishedState, folder: Path, outdated: set[str], *, as_links: bool
+    plan: Plan, published: PublishedState, models: pa.Table, folder: Path, outdated: set[str], *, as_links: bool
 ) -> Iterator[Shard]:
-    """Write every file of the release. The paths of replaced files are added to `outdated` before."""
+    """Write every file of the release. The paths of replaced files are added to `outdated` before.
+
+    models: all rows of `models` after the release.
+    """
     pointers = plan.pointers
+    lineage = lineage_table(models, _layers(plan, published, LINEAGE_COLUMNS))
     written: set[str] = set()
     steps = (
         filter_shards(plan, folder, pointers, as_links=as_links),
@@ -265,7 +265,7 @@ def _shards(
         _replaced("status", status_table(plan, published), published, folder, outdated),
         _replaced("skipped", plan.skipped, published, folder, outdated),
         _replaced("confidences", plan.confidences, published, folder, outdated),
-        _replaced(LINEAGE, _lineage(plan, published), published, folder, outdated),
+        _replaced(LINEAGE, lineage, published, folder, outdated),
     )
     for step in steps:
         for shard in step:

@@ -56,10 +56,10 @@ def lineage_table(models: pa.Table, layers: Iterable[pa.Table]) -> pa.Table:
         (_row(first, second, Relation.SHARED, share) for first, second, share in shared.pairs()),
         (row | {"kind": Relation.INFERRED.value} for row in rows_of_families(stored.families())),
     )
-    return in_order(rows)
+    return _in_order(rows)
 
 
-def in_order(rows: Iterable[Row]) -> pa.Table:
+def _in_order(rows: Iterable[Row]) -> pa.Table:
     """The rows as a table, sorted by `row_key`; few of them are Python objects at a time."""
     schema = arrow_schema(CONFIG)
     with failing_by_name(), contextlib.closing(temporary.table(_TABLE, _CACHE_KB)) as database:
