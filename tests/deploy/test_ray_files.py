@@ -6,10 +6,12 @@ import json
 import os
 import re
 import subprocess
+from functools import reduce
 from pathlib import Path
 
 import pytest
 import yaml
+from tests.deploy.kuberay_schema import SCHEMA
 from tests.deploy.tools import ROOT
 
 FOLDER = ROOT / "deploy" / "ray"
@@ -39,6 +41,41 @@ def test_all_pods_have_one_image_and_their_secrets_from_kubernetes() -> None:
     assert all(container["envFrom"] == [{"secretRef": {"name": "filterzoo-env"}}] for container in containers)
     stated = {one["name"] for container in containers for one in container.get("env", ())}
     assert stated == {"FILTERZOO_CACHE"}
+
+
+BREAKS = {
+    "a word that is none": (("spec", "shutdownAfterJobFinish"), True),
+    "a text for a number": (("spec", "backoffLimit"), "3"),
+    "a word in a worker group": (("spec", "rayClusterSpec", "workerGroupSpecs", 0, "maxReplica"), 50),
+    "a word in a container": (
+        ("spec", "rayClusterSpec", "headGroupSpec", "template", "spec", "containers", 0, "env_from"),
+        [],
+    ),
+    "a number for a start parameter": (("spec", "rayClusterSpec", "headGroupSpec", "rayStartParams", "num-cpus"), 0),
+}
+
+
+def test_kuberay_takes_the_job() -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    checker = jsonschema.Draft7Validator(json.loads(SCHEMA.read_text()))
+    assert [error.message for error in checker.iter_errors(yaml.safe_load(KUBERAY.read_text()))] == []
+
+
+@pytest.mark.parametrize(("place", "value"), BREAKS.values(), ids=BREAKS)
+def test_kuberay_refuses_what_is_no_job(place: tuple[str | int, ...], value: object) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    document = yaml.safe_load(KUBERAY.read_text())
+    *way, last = place
+    reduce(lambda found, step: found[step], way, document)[last] = value
+    assert list(jsonschema.Draft7Validator(json.loads(SCHEMA.read_text())).iter_errors(document))
+
+
+def test_kuberay_wants_a_head() -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    document = yaml.safe_load(KUBERAY.read_text())
+    del document["spec"]["rayClusterSpec"]["headGroupSpec"]
+    (error,) = jsonschema.Draft7Validator(json.loads(SCHEMA.read_text())).iter_errors(document)
+    assert "headGroupSpec" in error.message
 
 
 @pytest.mark.cluster
