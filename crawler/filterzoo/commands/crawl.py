@@ -161,7 +161,7 @@ def crawl(
 def _watched(
     log: CrawlLog, metrics_file: Path | None
 ) -> Iterator[tuple[Callable[[Event], None], Callable[[Running], None]]]:
-    """What is called with each event and with what runs where: the log, and the metrics of the run."""
+    """The callbacks for events and for running tasks: the log, and the metrics of the run."""
     if metrics_file is None:
         yield log.show, log.running
         return
