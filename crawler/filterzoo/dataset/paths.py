@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 CONFIGS = ("models", "layers", "filters", "filters_sample", "lineage", "confidences", "status", "skipped")
-"""Every config a release may have a folder `data/<config>` for."""
+"""Every config for which a release may have a folder `data/<config>`."""
 DOCUMENTS = frozenset(
     {
         "README.md",
@@ -20,7 +20,7 @@ DOCUMENTS = frozenset(
 )
 """The small files of a data set besides its tables."""
 DECIDED = ".decided"
-"""The folder, in that of a data set, with the files of a release that is decided and whose files are not moved yet."""
+"""The folder inside a data set with the files of a committed release that are not moved yet."""
 LONGEST = {"README.md": 4 << 20, "releases.csv": 1 << 20, "takedowns.csv": 4 << 20}
 """Most bytes of the documents that are parsed: enough for ten thousand releases and forty thousand takedowns."""
 NAME_DIGITS = 32

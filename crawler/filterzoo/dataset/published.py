@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 READERS = max(4, os.cpu_count() or 1)
-"""Files and row groups that are read in parallel; more than there are cores, because reads from the Hub wait."""
+"""Files and row groups that are read in parallel; at least 4, because reads from the Hub wait for the network."""
 LARGEST_FILE = 64 << 30
-"""Largest file that is read, in bytes: memory is reserved by the size that the Hub states."""
+"""Largest file that is read, in bytes: the size that the Hub states determines the memory that is allocated."""
 LONGEST_TEXT = 256 << 20
 """Largest small file that is read, in bytes: the cards of a file of `models`."""
 _PATIENCE = 5
-"""Seconds for the first answer of the Hub: TARGET may be a folder that is missing."""
+"""Seconds for the Hub's first response; it is short because TARGET may be a missing folder."""
 _MOVING = 10.0
-"""Seconds that readers of a folder wait while the files of a release are moved, which takes milliseconds."""
+"""Seconds for which readers of a folder wait while a release's files are moved, which takes milliseconds."""
 Target = str | os.PathLike[str]
 """A folder, or `user/name` on the Hub; a Path is always a folder."""
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -39,15 +39,15 @@ _HUB_ADDRESS = re.compile(rf"(hf://|https?://[^/]+/)?datasets/(?P<name>{_HUB_NAM
 
 
 def is_hub_name(target: str) -> bool:
-    """Whether `target` means the Hub: `user/name`, where nothing here is called `user`. `./user/name` is a folder."""
+    """Whether `target` is on the Hub: `user/name`, if nothing here is named `user`. `./user/name` is a folder."""
     return _HUB_NAME.fullmatch(target) is not None and not os.path.lexists(Path(target).parent)
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedFiles:
-    """The files of a data set; on the Hub pinned to the commit `revision`, so that no two reads see two states.
+    """The files of a data set; on the Hub pinned to the commit `revision`, so that all reads see one state.
 
-    listed: what `listing` found in a folder between two releases; None: it looks each time.
+    listed: result of `listing` for a folder between two releases; None: list the folder each time.
     """
 
     filesystem: AbstractFileSystem
@@ -63,7 +63,7 @@ class PublishedFiles:
     def paths(self, config: str | None = None) -> list[str]:
         """The files of a config (None: of all) as `data/<config>/...`, sorted.
 
-        StartError where something else is among them: a link, a FIFO, a name that no release gives.
+        StartError if something else is among them: a link, a FIFO, a name that no release uses.
         """
         found = self.listing(config)
         for path, is_ours in found:
@@ -72,7 +72,7 @@ class PublishedFiles:
         return [path for path, _ in found]
 
     def listing(self, config: str | None = None) -> list[tuple[str, bool]]:
-        """(path, whether it is a regular file under a name of a release) of all that `paths` would look at."""
+        """(path, whether it is a regular file with a release's name) of all that `paths` checks."""
         folder = f"data/{config}" if config else "data"
         if self.listed is not None:
             return [(path, is_ours) for path, is_ours in self.listed if path.startswith(f"{folder}/")]
@@ -95,25 +95,25 @@ class PublishedFiles:
         return cast("IO[bytes]", self.filesystem.open(f"{self.root}/{path}", "rb"))
 
     def native(self, path: str) -> pa.NativeFile:
-        """`open` for pyarrow; in a folder mapped into memory, so that nothing is copied."""
+        """`open` for pyarrow; local files are mapped into memory, without a copy."""
         self._check(path)
         if not self.is_local:
             self._check_size(path)
             return _ExactReads(self.filesystem).open_input_file(f"{self.root}/{path}")
         descriptor = confined.open_regular_file(self.root, path)
         try:
-            # pyarrow opens only paths: this one refers to the open descriptor, so the checked file cannot be exchanged.
+            # pyarrow opens only paths: this one refers to the open descriptor, so the checked file cannot be replaced.
             return pa.memory_map(f"/dev/fd/{descriptor}")
         finally:
             os.close(descriptor)
 
     def exists(self, name: str) -> bool:
-        """Whether there is anything under that name."""
+        """Whether a file or folder of that name exists."""
         place = f"{self.root}/{name}"
         return os.path.lexists(place) if self.is_local else bool(self.filesystem.exists(place))
 
     def text(self, path: str) -> str | None:
-        """A small text file, None where it is missing; StartError if it is too long or not UTF-8."""
+        """A small text file, None if it is missing; StartError if it is too long or not UTF-8."""
         longest = LONGEST.get(path, LONGEST_TEXT)
         try:
             with self.open(path) as file:
@@ -128,7 +128,7 @@ class PublishedFiles:
             raise StartError(f"{self.root}: {path} is not UTF-8 text; run filterzoo verify") from error
 
     def _check_size(self, path: str) -> None:
-        """StartError for a size that no file of a release has; FileNotFoundError where there is none."""
+        """StartError for a size that no file of a release has; FileNotFoundError if it does not exist."""
         size = self.filesystem.info(f"{self.root}/{path}").get("size")
         if not isinstance(size, int) or not 0 <= size <= LARGEST_FILE:
             raise StartError(f"{self.root}: {path}: the Hub states a size of {ascii(size)[:40]} bytes; that cannot be")
@@ -146,15 +146,15 @@ class _ExactReads(pafs.FSSpecHandler):  # type: ignore[misc]  # pyarrow has no t
 
 
 def open_folder(folder: Path) -> PublishedFiles:
-    """The data set in a local folder, for its publisher: others may see files of two releases."""
+    """The data set in a local folder, for its publisher; other readers may see files of two releases."""
     return PublishedFiles(LocalFileSystem(skip_instance_cache=True), folder.absolute().as_posix())
 
 
 def open_whole(folder: Path, *, even_interrupted: bool = False) -> PublishedFiles:
-    """The data set in a local folder, for readers: the files of one release, whatever is published meanwhile.
+    """The data set in a local folder, for readers: the files of one release, even if another is published meanwhile.
 
-    StartError where the files of a release are not moved, because its publisher was killed; even_interrupted: then what
-    is there, file by file.
+    StartError if a release's files were not all moved because its publisher was killed; with even_interrupted, the
+    files as they are.
     """
     files = open_folder(folder)
     end = time.monotonic() + _MOVING
@@ -175,7 +175,7 @@ def open_whole(folder: Path, *, even_interrupted: bool = False) -> PublishedFile
 
 
 def _has_publisher(folder: Path) -> bool:
-    """Whether a publisher has the folder's lock."""
+    """Whether a publisher holds the folder's lock."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -183,11 +183,11 @@ def _has_publisher(folder: Path) -> bool:
         return True
     finally:
         os.close(descriptor)
-    return not os.path.lexists(folder / DECIDED)  # it has just ended
+    return not os.path.lexists(folder / DECIDED)  # the publisher has just finished
 
 
 def _state(folder: Path) -> tuple[int, ...] | None:
-    """A value that differs after each release; None while the files of one are moved. The README is moved last."""
+    """A value that differs after each release; None while a release's files are moved. The README is moved last."""
     if os.path.lexists(folder / DECIDED):
         return None
     try:
@@ -200,8 +200,8 @@ def _state(folder: Path) -> tuple[int, ...] | None:
 def open_hub(name: str, revision: str | None = None, **connection: Any) -> PublishedFiles:
     """The data set `user/name` at a tag, branch or commit.
 
-    `connection`: endpoint and token for huggingface_hub, which otherwise takes HF_ENDPOINT, HF_TOKEN and proxies from
-    the environment. Raises StartError where the repository or the revision is not available.
+    `connection`: endpoint and token for huggingface_hub, which by default takes HF_ENDPOINT, HF_TOKEN and proxies from
+    the environment. StartError if the repository or the revision is not available.
     """
     from huggingface_hub import HfApi, HfFileSystem, errors  # noqa: PLC0415  # half a second that a folder does not need
 
@@ -224,7 +224,7 @@ def open_hub(name: str, revision: str | None = None, **connection: Any) -> Publi
 
 
 def open_published(target: Target, revision: str | None = None, *, even_interrupted: bool = False) -> PublishedFiles:
-    """The data set at TARGET, a folder or `user/name`; StartError where there is none.
+    """The data set at TARGET, a folder or `user/name`; StartError if there is none.
 
     even_interrupted: see `open_whole`.
     """
@@ -245,7 +245,7 @@ def open_published(target: Target, revision: str | None = None, *, even_interrup
 
 
 def _missing(target: str) -> str:
-    """Why there is no data set in that folder."""
+    """The reason why a folder has no data set, for messages."""
     address = _HUB_ADDRESS.match(target)
     if address:
         return f"no such folder; the data set on the Hub is called {address['name']}"

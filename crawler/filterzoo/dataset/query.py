@@ -155,7 +155,7 @@ class LayerQuery:
         return list(table.filter(pc.is_in(table["licence"], chosen))["model_id"].to_pylist())
 
     def _check_words(self, files: PublishedFiles, table: pa.Table) -> None:
-        """ValueError for a word that no layer of the data set has, whatever the other conditions say.
+        """ValueError for a word that no layer of the data set has, regardless of the other conditions.
 
         All layers are read only for words without a match in the result.
         """
