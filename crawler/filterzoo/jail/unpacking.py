@@ -21,7 +21,7 @@ PIECE = 1 << 20
 XZ_MEMORY = 256 << 20
 _ZLIB_BITS = {Packing.DEFLATE: -zlib.MAX_WBITS, Packing.GZIP: 16 + zlib.MAX_WBITS}
 _MOST_LINKS = 40
-"""As many links behind each other as Linux follows."""
+"""Most consecutive links, as in Linux."""
 SNIFFED = 10_000
 """Most members whose first bytes are read."""
 
@@ -29,7 +29,7 @@ SNIFFED = 10_000
 def find_model(
     file: RandomAccessFile, archive: Archive, openers: Iterable[Format | Archive], wanted: str | None
 ) -> Member:
-    """The member called `wanted`, or the only one that a format or archive accepts and that is no optimiser's state.
+    """The member called `wanted`, or the only one, besides optimiser states, that a format or archive accepts.
 
     An archive that is compressed as a whole has one member, and the wanted one is inside.
     """
@@ -38,7 +38,7 @@ def find_model(
     if wanted is not None and not is_whole:
         named = [member for member in members if _plain(member.name) == _plain(wanted)]
         if not named:
-            aim = _aim(archive.aliases(file), _plain(wanted))
+            aim = _target_of(archive.aliases(file), _plain(wanted))
             named = [member for member in members if _plain(member.name) == aim]
         if len(named) != 1:
             raise Refused(Reason.MALFORMED, f"the archive has {len(named)} members of that name", ascii(wanted)[:200])
@@ -68,8 +68,8 @@ def _plain(name: str) -> str:
     return name.removeprefix("./")
 
 
-def _aim(aliases: Mapping[str, str], name: str) -> str:
-    """The member that a link, or a link to a link, leads to."""
+def _target_of(aliases: Mapping[str, str], name: str) -> str:
+    """The member that a chain of links points to."""
     for _ in range(_MOST_LINKS):
         if name not in aliases:
             break
