@@ -69,7 +69,7 @@ def run_offline(setting: Setting) -> DiscoveryTrial:
 
 
 def run_online(setting: Setting) -> DiscoveryTrial:
-    """Discovery as in a crawl, with the user's cache; hosts without an address are asked once."""
+    """Discovery as in a crawl, with the user's cache; hosts that do not resolve are requested once."""
     listing = DiscoveryTrial()
 
     def has_address(host: str) -> bool:
