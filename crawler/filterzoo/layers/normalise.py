@@ -33,7 +33,7 @@ def layer_hasher(shape: Sequence[int]) -> _Hash:
 
 
 def layer_id(weights: Floats) -> str:
-    """sha256, hex, over dtype, canonical shape and bytes: the same weights have the same id wherever they occur."""
+    """sha256, hex, over dtype, canonical shape and bytes: equal weights have equal ids."""
     hasher = layer_hasher(weights.shape)
     hasher.update(weights.reshape(-1).view(np.uint8).data)
     return hasher.hexdigest()

@@ -1,7 +1,7 @@
-"""Which tensors of a file are convolution weights, and of which kind, where no graph states it (docs/selection.md).
+"""Which tensors of a file are convolution weights, and of which kind, if no graph states it (docs/selection.md).
 
-Evidence, the best first: what a graph, an architecture or the framework's configuration says of a tensor is kept; then
-the file's stated order of axes; then the shapes in the file, which must fit each other; names last, to break ties.
+Evidence, the strongest first: statements of a graph, an architecture or the framework's configuration; the file's
+stated order of axes; the shapes in the file, which must fit each other; names, to break ties.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ __all__ = ["SECTIONS", "PassedOver", "Selection", "select", "selection"]
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The convolution weights of the state dict that is taken, and how many arrays of rank 3 to 5 were not, by why.
+    """The convolution weights of the selected state dict, and the number of other arrays of rank 3 to 5, by cause.
 
-    left_out: those of its convolution weights whose numbers cannot be read, or are changed by an adapter.
+    left_out: its convolution weights whose elements cannot be read, or are changed by an adapter.
     """
 
     convolutions: tuple[Tensor, ...]
@@ -42,19 +42,19 @@ class Selection:
     left_out: tuple[LeftOut, ...] = ()
 
     def words(self) -> str | None:
-        """Arrays that were passed over, as the column spells it: `3 copy, 1 elementwise`."""
+        """Arrays that were passed over, in the column's form: `3 copy, 1 elementwise`."""
         return ", ".join(f"{self.passed_over[why]} {why}" for why in PassedOver if why in self.passed_over) or None
 
 
 def select(tensors: Sequence[Tensor], framework: str | None = None) -> tuple[Tensor, ...]:
-    """The convolution weights of the state dict that is taken, each with its `convolution`, in the file's order."""
+    """The convolution weights of the selected state dict, each with its `convolution`, in file order."""
     return selection(tensors, framework).convolutions
 
 
 def selection(tensors: Sequence[Tensor], framework: str | None = None) -> Selection:
     """As `select`. Refused (unsupported) for an adapter without a network.
 
-    framework: what wrote the file, as `FileFacts` has it; None where it does not say.
+    framework: as in `FileFacts`; None if the file does not state it.
     """
     found: list[Selection] = []
     copied = copies(without_slots(tensors))
@@ -94,7 +94,7 @@ def _of_section(section: Sequence[Tensor], copied: set[Path], framework: str | N
 
 
 def _count(tensors: Sequence[Tensor]) -> int:
-    """How many arrays have a rank that convolution weights have."""
+    """The number of arrays with a rank of convolution weights."""
     return sum(3 <= len(tensor.shape) <= 5 for tensor in tensors)
 
 
@@ -104,7 +104,7 @@ def _connected(
     shapes: dict[str, tuple[int, ...]],
     framework: str | None,
 ) -> StateDict:
-    """The candidates together; verdicts change to `undecided` where a candidate's odd shape connects to nothing."""
+    """The state dict of all candidates; an odd shape that fits no other layer changes the verdict to `undecided`."""
     state_dict = _state_dict(_with_reached(tensors, verdicts), tensors, shapes, framework)
     odd = unconnected(state_dict)
     if not odd:
@@ -114,7 +114,7 @@ def _connected(
 
 
 def _with_reached(tensors: Sequence[Tensor], verdicts: dict[str, Candidate | PassedOver | None]) -> list[Candidate]:
-    """The candidates in the file's order, including undecided ones whose channels connect to 1-D convolutions."""
+    """The candidates in file order, including undecided ones whose channels connect to 1-D convolutions."""
     undecided = [tensor for tensor in tensors if verdicts[tensor.name] is PassedOver.UNDECIDED]
     candidates = [each for each in verdicts.values() if isinstance(each, Candidate)]
     verdicts.update(dict.fromkeys(over_positions(candidates, undecided), PassedOver.UNDECIDED))
@@ -131,7 +131,7 @@ def _with_reached(tensors: Sequence[Tensor], verdicts: dict[str, Candidate | Pas
 def _drop_heads(verdicts: dict[str, Candidate | PassedOver | None], shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Remove output projections of attention layers, (heads, width, outputs), which look like 1-D kernels.
 
-    They are (inputs, heads, width), or the outputs are as many as heads times width.
+    Input projections have the shape (inputs, heads, width), or the number of outputs equals heads times width.
     """
     none = [name for name, why in verdicts.items() if why in {PassedOver.UNDECIDED, PassedOver.STACKED}]
     modules = {names.around(name) for name in none}
@@ -140,7 +140,7 @@ def _drop_heads(verdicts: dict[str, Candidate | PassedOver | None], shapes: Mapp
         if not isinstance(each, Candidate) or len(each.kernel) != 1 or each.tensor.convolution is not None:
             continue
         if each.tensor.layout is Layout.OI_K and each.bias == each.first != each.kernel[0]:
-            continue  # an attention layer's is as long as its last axis
+            continue  # the bias of an attention layer is as long as its last axis
         module = names.around(name)
         is_product = module in modules and each.kernel[0] * each.second == each.first
         if is_product or (module, shapes[name][:2]) in heads:
@@ -166,7 +166,7 @@ def _is_bias_of(name: str, own: set[str]) -> bool:
 
 
 def _kept(candidate: Candidate, state_dict: StateDict) -> Tensor:
-    """Keeps what a module, configuration or graph stated."""
+    """The weight's tensor, with what a module, configuration or graph stated."""
     tensor = candidate.tensor
     if tensor.convolution is None:
         return described(candidate, state_dict)
@@ -177,7 +177,7 @@ def _kept(candidate: Candidate, state_dict: StateDict) -> Tensor:
 
 
 def _readable(convolutions: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple[LeftOut, ...]]:
-    """The readable convolutions, with their depth among all of them; and the unreadable ones."""
+    """The readable convolutions, with their depth among all convolutions, and the unreadable ones."""
     obstacles = [next((part.obstacle for part in stored_tensors(each) if part.obstacle), None) for each in convolutions]
     if not any(obstacles):
         return tuple(convolutions), ()
@@ -192,7 +192,7 @@ def _readable(convolutions: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], tuple
 
 
 def refuse_undecided(found: Selection, arrays: int) -> None:
-    """Refused where arrays may be convolution weights and none can be told to be one, or are an optimiser's alone."""
+    """Refused if arrays may be convolution weights but none is certain, or if all belong to an optimiser."""
     undecided = found.passed_over.get(PassedOver.UNDECIDED, 0)
     if not found.convolutions and undecided:
         detail = f"{undecided} of its {arrays} arrays may be convolution weights or not: nothing in the file tells"

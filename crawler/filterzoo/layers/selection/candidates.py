@@ -1,8 +1,8 @@
 """Which tensors are convolution weights, from their shapes and those of their biases; a name alone excludes none.
 
-A bias as long as the outputs means a convolution; one as large as the weight a LayerNorm over several axes; one of
-several axes an ensemble or an attention kernel. Without a bias the kernel must look like one. A tensor that is not
-called a weight needs more: a fitting bias, or a square odd kernel.
+A bias as long as the outputs indicates a convolution; a bias of the weight's shape a LayerNorm over several axes; a
+bias with several axes an ensemble or an attention kernel. Without a bias, the kernel must have a usual shape. A tensor
+without a weight's name needs more evidence: a fitting bias, or a square odd kernel.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from filterzoo.layers.shapes import canonical_shape
 from filterzoo.records import Layout, Tensor
 
 _FAR = 15
-"""The longest kernel of a 1-D convolution that needs no other evidence."""
+"""Longest kernel of a 1-D convolution without other evidence."""
 
 
 class PassedOver(StrEnum):
-    """Why an array of rank 3 to 5 is not taken for a convolution weight."""
+    """Why an array of rank 3 to 5 is not selected as a convolution weight."""
 
     NUMBERS = "numbers"
     """Integers without a scale, booleans or complex numbers."""
     COPY = "copy"
-    """An optimiser's state of a weight, or a copy of it."""
+    """The optimiser state of a weight, or a copy of it."""
     ADAPTER = "adapter"
-    """A part of an adapter (LoRA and the like)."""
+    """A part of an adapter, such as LoRA."""
     ELEMENTWISE = "elementwise"
     """An elementwise weight: its bias has the same shape, or all axes but one have length 1."""
     STACKED = "stacked"
     """Stacked matrices of linear or attention layers, by their bias or their last two axes."""
     NO_WEIGHT = "no weight"
-    """Not called a weight, and not shaped like one: positions, masks, tables."""
+    """Neither the name nor the shape of a weight: positions, masks, tables."""
     UNDECIDED = "undecided"
-    """A convolution or something else: nothing in the file decides."""
+    """Undecided: nothing in the file shows whether it is a convolution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +62,12 @@ class Candidate:
 
     @property
     def is_even(self) -> bool:
-        """Whether all its sides but those of length 1 are even, as transposed convolutions often have them."""
+        """Whether all its sides except those of length 1 are even, as is frequent in transposed convolutions."""
         return not self.is_pointwise and all(side % 2 == 0 for side in self.kernel if side > 1)
 
 
 def judged(tensor: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> Candidate | PassedOver | None:
-    """The tensor as a candidate, or why it is none; None for ranks other than 3 to 5."""
+    """The tensor as a candidate, or why it is not one; None for ranks other than 3 to 5."""
     if not 3 <= len(tensor.shape) <= 5 or 0 in tensor.shape:
         return None
     if not _is_number(tensor):
@@ -86,13 +86,13 @@ def judged(tensor: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> Candidate |
         return why
     if not names.is_weight(tensor.name):
         if any(shapes.get(name) == tensor.shape for name in names.weights_beside(tensor.name)):
-            return PassedOver.NO_WEIGHT  # a mask, a score: for each number of the weight
-        return candidate if _is_plainly_one(candidate) else PassedOver.NO_WEIGHT
+            return PassedOver.NO_WEIGHT  # a mask or a score for each element of the weight
+        return candidate if _is_convolution_shaped(candidate) else PassedOver.NO_WEIGHT
     return candidate if len(tensor.shape) > 3 or _is_sequence_kernel(candidate) else PassedOver.UNDECIDED
 
 
 def bias_of(tensor: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...] | None:
-    """The shape of the bias beside a weight."""
+    """The shape of a weight's bias."""
     for name in names.biases(tensor.name):
         if name in shapes and name != tensor.name:
             return shapes[name]
@@ -123,12 +123,12 @@ def _contradiction(tensor: Tensor, candidate: Candidate, bias: tuple[int, ...] |
 
 
 def _fits(bias: int, first: int, second: int) -> bool:
-    """As long as the outputs, those of a transposed convolution, or those of a depthwise one."""
+    """Whether the bias is as long as the outputs of an ordinary, a transposed or a depthwise convolution."""
     return bias == first or (bias % second == 0 and first % (bias // second or 1) == 0)
 
 
-def _is_plainly_one(candidate: Candidate) -> bool:
-    """Without a weight's name: with a fitting bias, or several channels and a square odd kernel of more than one."""
+def _is_convolution_shaped(candidate: Candidate) -> bool:
+    """Whether it is one without a weight's name: a fitting bias, or several channels and a square odd kernel over 1."""
     if names.is_part(candidate.name) or candidate.is_pointwise:
         return False
     if candidate.bias is not None and candidate.bias == candidate.first > 1 and irregular(candidate.kernel) < 1:
@@ -139,10 +139,10 @@ def _is_plainly_one(candidate: Candidate) -> bool:
 
 
 def _is_sequence_kernel(candidate: Candidate) -> bool:
-    """Rank 3: the kernel of a 1-D convolution is short, and its length differs from the number of inputs."""
+    """Whether rank 3 is a 1-D convolution: its kernel is short, and the length differs from the number of inputs."""
     (side,) = candidate.kernel
     if candidate.bias is not None and candidate.bias == candidate.second != candidate.first:
-        return True  # of a transposed one: those of stacked matrices and bilinear layers are other vectors
+        return True  # the bias of a transposed convolution: stacked matrices and bilinear layers have others
     if side == 1 and candidate.tensor.layout is Layout.K_IO and candidate.bias is None:
         return False  # (1, positions, channels): learned position embeddings have the same shape
     if side <= 2:
@@ -150,7 +150,7 @@ def _is_sequence_kernel(candidate: Candidate) -> bool:
     if side == candidate.second and side > 3:
         return False
     if side % 2 == 0 and side > 4 and side * candidate.second == candidate.first:
-        return False  # heads times their width: the output of an attention layer
+        return False  # heads times width: the output of an attention layer
     if side % 2 == 1:
         return side <= _FAR or candidate.second == 1
     return side <= 4 or candidate.second == 1

@@ -76,7 +76,7 @@ def _is_short(candidate: Candidate) -> bool:
 
 
 def _has_vector(candidate: Candidate, state_dict: StateDict) -> bool:
-    """Whether its bias, or the norm behind it, is as long as its outputs."""
+    """Whether its bias, or the norm layer after it, is as long as its outputs."""
     return candidate.bias == candidate.first or (
         not state_dict.is_sorted and state_dict.next_vector(candidate) == candidate.first
     )

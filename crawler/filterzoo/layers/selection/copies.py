@@ -91,7 +91,7 @@ class _Whole:
         self.of_optimisers = [path for path in self.weights if any(map(names.is_optimiser, path[:-1]))]
 
     def consists_of(self, group: Sequence[_Part]) -> bool:
-        """Whether every weight of the file lies in one of the parts, or in an optimiser's."""
+        """Whether every weight of the file is in one of the parts, or in an optimiser's."""
         left = len(self.weights) - sum(len(part.weights) for part in group)
         if left > len(self.of_optimisers):
             return False

@@ -22,7 +22,7 @@ _OPTIMISER = re.compile(
 _ACCUMULATOR = re.compile(
     r"_(moment[12]?|velocity|beta[12]_pow_acc|mean_(square|grad)|inf_norm|avg_squared_(grad|update))(_\d+)?$"
 )
-"""What Paddle puts behind the name of a parameter."""
+"""Suffixes that Paddle appends to the name of a parameter for optimiser state."""
 _AVERAGED = re.compile(r"(^|_)(ema|avg|averaged?|momentum|target|shadow|copy)(_|$)", re.IGNORECASE)
 
 
@@ -57,7 +57,7 @@ def is_part(name: str) -> bool:
 
 
 def weights_beside(name: str) -> tuple[str, ...]:
-    """The names that the weight of the module of any other tensor may have."""
+    """The names that the weight in the same module as a tensor may have."""
     return tuple(owner(name) + word for word in ("weight", "kernel", "w", "W", "weights"))
 
 
@@ -92,7 +92,7 @@ def is_optimiser(part: str) -> bool:
 
 
 def is_accumulator(name: str) -> bool:
-    """Whether the name is that of a parameter with Paddle's word for what an optimiser keeps of it."""
+    """Whether the name is that of a parameter with Paddle's suffix for optimiser state."""
     return _ACCUMULATOR.search(name) is not None
 
 

@@ -23,8 +23,7 @@ SECTIONS = (
     "last",
     "",
 )
-"""Preference among several state dicts in one file: the first of these that holds a convolution, then any other in
-order."""
+"""Preference among several state dicts in a file: the first of these with a convolution, then the others in order."""
 
 _NUMBERED_STATE = re.compile(r"(^|\.)state\.\d+\.\w+$")
 """torch.optim numbers its parameters."""
@@ -34,13 +33,13 @@ _OPTIMISER_KEYS = frozenset(
 
 
 def sections(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """The state dicts of a file, the preferred one first; those of optimisers are none."""
+    """The state dicts of a file, the preferred one first; those of optimisers are excluded."""
     found = _by_section(tensors)
     yield from (found[name] for name in sorted(found, key=_preference) if not _is_training_state(name))
 
 
 def states_of_training(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """What lies in a file under names of optimisers and schedulers."""
+    """The parts of a file under names of optimisers and schedulers."""
     yield from (section for name, section in _by_section(tensors).items() if _is_training_state(name))
 
 
@@ -64,17 +63,17 @@ def _is_training_state(section: str) -> bool:
 def of_network(section: Sequence[Tensor], copied: set[Path]) -> list[Tensor]:
     """The tensors of one state dict without slots, moments, and plain twins of averaged weights.
 
-    A slot is a tensor whose name starts with that of another of the same shape (`conv/kernel/Adam`), if need be behind
-    a word for an optimiser (`Adam/conv/kernel/m`), or is that behind a key of its state (`exp_avg.conv.weight`).
+    A slot is a tensor whose name starts with that of another of the same shape (`conv/kernel/Adam`), possibly after the
+    name of an optimiser (`Adam/conv/kernel/m`), or is that name after a key of its state (`exp_avg.conv.weight`).
     copied: the parts of the file that are copies of others.
     """
     own = [tensor for tensor in without_slots(section) if not (_is_state(tensor.name) or lies_in(tensor, copied))]
     rest = [tensor for tensor in own if not _is_below_key(tensor.name)]
-    return own if any(len(tensor.shape) >= 3 for tensor in rest) else rest  # a file of an optimiser's state alone
+    return own if any(len(tensor.shape) >= 3 for tensor in rest) else rest  # the file holds only optimiser state
 
 
 def without_slots(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The tensors but for what stands below another of the same shape."""
+    """The tensors, except those below another of the same shape."""
     shapes: dict[str, dict[str, tuple[int, ...]]] = {}
     for tensor in tensors:
         shapes.setdefault(tensor.section, {})[tensor.name] = tensor.shape
@@ -100,12 +99,12 @@ def _is_below(tensor: Tensor, name: str, shapes: dict[str, tuple[int, ...]]) -> 
 
 
 def _is_below_key(name: str) -> bool:
-    """Whether it lies below what torch, Keras and optax call an optimiser's state."""
+    """Whether it is below a name that torch, Keras or optax use for optimiser state."""
     return any(part.lower() in _OPTIMISER_KEYS for part in names.parts(name)[:-1])
 
 
 def _is_state(name: str) -> bool:
-    """Whether it is an optimiser's by its path and not called a weight, or the state of a numbered parameter."""
+    """Whether it is optimiser state by its path and not named as a weight, or the state of a numbered parameter."""
     is_numbered = _NUMBERED_STATE.search(name) is not None
     if names.is_weight(name) or names.is_bias(name):
         return is_numbered and _is_below_key(name)

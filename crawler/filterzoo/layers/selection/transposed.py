@@ -95,7 +95,7 @@ def _continues_odd_ones(candidate: Candidate, state_dict: StateDict) -> bool:
 
 
 def _is_surely(candidate: Candidate) -> bool:
-    """The name says transposed convolution, not merely upsampling."""
+    """Whether the name says transposed convolution, not merely upsampling."""
     owner = names.owner(candidate.name).lower()
     return "transp" in owner or "deconv" in owner
 
