@@ -350,7 +350,7 @@ def _meant(word: str, known: Iterable[str]) -> str:
 
 
 def _line(path: Path, line: int, key: str, detail: str) -> str:
-    """The message on one line, whatever the manifest contains."""
+    """The message on one line, for any content of the manifest."""
     where = f"{path}:{line}: {key}: " if key else f"{path}:{line}: "
     return (
         (where + detail).encode("unicode_escape").decode("ascii")
