@@ -1,4 +1,4 @@
-"""Rate limiting: keeps requests to one host apart, across all threads and processes of a crawl."""
+"""Limits the rate of requests to each host, across all threads and processes of a crawl."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LONGEST = 60.0
 
 
 class Pace(Protocol):
-    """Keeps requests to a host apart."""
+    """Limits the rate of requests to a host."""
 
     def wait(self, host: str, interval: float, now: Callable[[], float], sleep: Callable[[float], None]) -> None:
         """Return when the next request to `host` may start; the following one may start `interval` seconds later.

@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 ATTEMPTS = 5
 MAX_REDIRECTS = 5
 MAX_WAIT = 300.0
-"""Seconds; a server that asks for a longer pause is not retried in this run."""
+"""Seconds; a server that requests a longer pause is not retried in this run."""
 SLOW_START = 60.0
 SLOWEST = 4_096.0
 """Bytes a second, after SLOW_START seconds; a slower response counts as broken."""
@@ -51,7 +51,7 @@ _REASONS = {
 
 
 class Transient(Exception):
-    """Raised for a transient failure; `wait` is the pause in seconds that the server asks for."""
+    """Raised for a transient failure; `wait` is the pause in seconds that the server requests."""
 
     def __init__(self, detail: str, wait: float | None = None) -> None:
         super().__init__(detail, wait)
@@ -71,7 +71,7 @@ class Transport:
     redirects: tuple[str, ...] | None = None
     """Patterns of hosts that may be redirected to, besides the host itself and its storage; None for any."""
     pace: Pace | None = None
-    """Keeps requests to a host apart; None for no rate limit."""
+    """Limits the rate of requests to a host; None for no limit."""
     user_agent: str | None = None
     """The manifest's User-Agent; None for the project's name and address."""
     patience: Patience = field(default_factory=Patience)
