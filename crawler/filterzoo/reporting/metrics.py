@@ -48,7 +48,7 @@ def write(file: Path, summary: Summary, run: CrawlRun) -> None:
 
 
 class RunningMetrics:
-    """Metrics while a crawl runs, in a file beside `file` (`x.prom`: `x.running.prom`) that is removed at its end."""
+    """Metrics while a crawl runs, in a file next to `file` (`x.prom`: `x.running.prom`) that is removed at its end."""
 
     def __init__(self, file: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self.file = file.with_name(f"{file.stem}.running{file.suffix or '.prom'}")
