@@ -101,7 +101,7 @@ def installed(package: str) -> str:
 
 
 def commit_of(address: str) -> str:
-    """The first digits of the commit in an address; the address if it has none."""
+    """The first digits of the commit in a URL; the URL if it has none."""
     found = re.search(r"/([0-9a-f]{40})(/|$)", address)
     return found[1][:12] if found else address
 

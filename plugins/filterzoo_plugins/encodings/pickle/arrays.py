@@ -17,7 +17,7 @@ _PAGE = 1 << 16
 
 
 class _Paged:
-    """A file as bytes, of which one page at a time is in memory."""
+    """A file as bytes, with one page at a time in memory."""
 
     def __init__(self, file: RandomAccessFile) -> None:
         self._file = file
@@ -55,7 +55,7 @@ class ArrayMeaning:
         raise Refused(Reason.UNSUPPORTED, "a pickle with persistent ids that is no torch checkpoint")
 
     def call(self, maker: object, arguments: tuple[object, ...]) -> object:
-        """The content of known containers; an inert instance for anything else."""
+        """The content of a known container; an inert instance for anything else."""
         if type(maker) is Name and maker.module in {"builtins", "__builtin__", "collections"}:
             match maker.name, arguments:
                 case "tuple", (tuple() | list() as inner,):
@@ -66,17 +66,17 @@ class ArrayMeaning:
 
 
 def paged(file: RandomAccessFile) -> PickleBytes:
-    """The bytes of a file, of which one page at a time is in memory."""
+    """The bytes of a file, with one page at a time in memory."""
     return _Paged(file)  # type: ignore[return-value]  # it is overloaded by type
 
 
 def arrays_in(data: PickleBytes, name: str, position: int = 0, record: StoredRange | None = None) -> Iterator[Tensor]:
-    """The arrays of numbers of the pickle at `position`, below `name`; record: see `array_tensor`."""
+    """The numeric arrays of the pickle at `position`, below `name`; record: see `array_tensor`."""
     yield from arrays_below(root_of(data, ArrayMeaning(), position), name, record)
 
 
 def root_of(data: PickleBytes, meaning: Meaning, position: int = 0) -> object:
-    """What the pickle at `position` describes."""
+    """The value that the pickle at `position` describes."""
     try:
         return read_pickle(data, meaning, position, blobs_from=MIN_BLOB)[0]
     except Truncated as error:
@@ -84,7 +84,7 @@ def root_of(data: PickleBytes, meaning: Meaning, position: int = 0) -> object:
 
 
 def arrays_below(root: object, name: str, record: StoredRange | None = None) -> Iterator[Tensor]:
-    """The arrays of numbers below an object called `name`, named after the keys of the dictionaries around them."""
+    """The numeric arrays below an object called `name`, named after the keys of the enclosing dictionaries."""
     for count, (inner, array) in enumerate(_named(root, name)):
         if count >= MAX_ARRAYS:
             raise Refused(Reason.LIMIT, f"more than {MAX_ARRAYS} arrays")
@@ -94,7 +94,7 @@ def arrays_below(root: object, name: str, record: StoredRange | None = None) -> 
 
 
 def _named(root: object, name: str) -> Iterator[tuple[str, Instance]]:
-    """(name, array) of everything below the root, in the order of the file; repeated objects count once."""
+    """(name, array) of everything below the root, in file order; repeated objects count once."""
     pending: list[tuple[str, object, int]] = [(name, root, 0)]
     seen: set[int] = set()
     while pending:
@@ -116,7 +116,7 @@ def _inside(value: object) -> list[tuple[str | None, object]]:
     if isinstance(value, list | tuple):
         return [(str(place), inner) for place, inner in enumerate(value)]
     if isinstance(value, Instance) and (objects := objects_in(value)):
-        is_single = isinstance(value.state, tuple) and value.state[1] == ()  # an array of no axes holds one object
+        is_single = isinstance(value.state, tuple) and value.state[1] == ()  # an array of rank 0 holds one object
         return [(None if is_single else str(place), inner) for place, inner in enumerate(objects)]
     if isinstance(value, Instance):
         return [(None, inner) for inner in (value.entries, value.state) if isinstance(inner, dict)]

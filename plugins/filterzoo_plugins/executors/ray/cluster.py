@@ -145,7 +145,7 @@ def _own_signals() -> Iterator[None]:
 
 
 def cores(ray: Any) -> int:
-    """CPU cores of the cluster, as it is now."""
+    """Current number of CPU cores of the cluster."""
     return int(ray.cluster_resources().get("CPU", 0))
 
 
