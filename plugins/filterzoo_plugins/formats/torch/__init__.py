@@ -1,4 +1,4 @@
-"""The torch format: checkpoints of torch.save, old and new, and TorchScript, read without running anything in them."""
+"""The torch format: checkpoints of torch.save, old and new, and TorchScript, read without executing anything."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _MEMBER = re.compile(
     rb"[^/\0]+/(data\.pkl|constants\.pkl|byteorder|version|attributes\.pkl|\.format_version|\.storage_alignment"
     rb"|\.data/(serialization_id|version)|(data|constants|tensors)/\d+|code/.*|extra/.*)"
 )
-"""The first members of zip files written by torch, below one folder."""
+"""The first members of zip files written by torch, in one folder."""
 _TORCH_SUFFIXES = (".pt", ".pth", ".ckpt", ".pth.tar", ".pt.tar", ".torchscript", ".jit", ".ptl")
 _LEGACY = re.compile(
     rb"(\x80[\2-\xff](\x95.{8})?)?(\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19|L119547037146038801333356L?\n)(\x94)?\.",
     re.DOTALL,
 )
-"""The pickled magic number, in any protocol."""
+"""The pickled magic number, in any pickle protocol."""
 _PICKLE = re.compile(rb"\x80[\2-\5][\x95c\x8c\x8d(\]})\x80X\x8a\x8bKMJU]")
 _OLD_PICKLE = re.compile(rb"[\]}]q\x00|\([dl]q\x00|c[\w.]+\n\w+\n(q\x00|\(|\))")
-"""Protocol 1: a list, a dictionary or a class that is remembered at once, or called."""
+"""Protocol 1: a list, a dictionary or a class that is memoised immediately, or called."""
 _TEXT_PICKLE = re.compile(rb"\([dl]p\d+\n|c[\w.]+\n\w+\np\d+\n")
 """Protocol 0."""
 _NEXT_ZIP = re.compile(rb"PK\x05\x06.{16}\x00\x00PK\x03\x04", re.DOTALL)
@@ -36,13 +36,13 @@ _TAR_MEMBERS = (b"sys_info", b"pickle", b"storages", b"tensors")
 
 
 class TorchFormat(Format):
-    """Zip and legacy checkpoints, TorchScript; torch < 0.4 tars are known and refused by name."""
+    """Zip and legacy checkpoints, and TorchScript; tars of torch < 0.4 are recognised and refused by name."""
 
     name = "torch"
     framework = "torch"
 
     def accepts(self, head: bytes, name: str) -> bool:
-        """See `Format.accepts`. Other formats are zips too: the names of the first members decide."""
+        """See `Format.accepts`. Other formats are zip files too: the names of the first members decide."""
         if head.startswith(_ZIP):
             first = list(member_names(head))
             if any(_MEMBER.fullmatch(member) for member in first):
@@ -69,7 +69,7 @@ class TorchFormat(Format):
 
 
 def _is_chain(file: RandomAccessFile) -> bool:
-    """Whether another zip follows the end of a zip, in the first bytes of the file."""
+    """Whether another zip follows the end of a zip, near the start of the file."""
     for start in range(0, min(file.size, _CHAIN_BYTES), _CHAIN_PIECE):
         piece = file.read(start, min(_CHAIN_PIECE + 64, file.size - start))
         if _NEXT_ZIP.search(piece):
@@ -78,7 +78,7 @@ def _is_chain(file: RandomAccessFile) -> bool:
 
 
 def _is_foreign(member: bytes) -> bool:
-    """Whether a zip that starts with it is another format's."""
+    """Whether a zip that starts with this member belongs to another format."""
     return member.endswith((b".npy", b".json", b".h5", b".pt", b".pth", b".onnx", b".safetensors"))
 
 
@@ -93,7 +93,7 @@ class PickleFormat(Format):
 
     def __init__(self) -> None:
         self._seen: weakref.ref[RandomAccessFile] | None = None
-        """The last file of torch tensors."""
+        """The last file with torch tensors."""
 
     def accepts(self, head: bytes, name: str) -> bool:
         """See `Format.accepts`."""
@@ -110,12 +110,12 @@ class PickleFormat(Format):
         return tensors
 
     def facts(self, file: RandomAccessFile) -> FileFacts:
-        """Torch, if the tensors are torch's."""
+        """The framework torch, if the tensors are torch's."""
         is_torch = self._seen is not None and self._seen() is file
         return FileFacts(framework="torch" if is_torch else None)
 
 
 @hookimpl
 def filterzoo_formats() -> Iterable[Format]:
-    """The torch format, and that of bare pickles, which the same machine reads."""
+    """The torch format, and bare pickles, which the same pickle machine reads."""
     return [TorchFormat(), PickleFormat()]

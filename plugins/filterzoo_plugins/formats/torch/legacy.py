@@ -1,7 +1,7 @@
 """Torch files from before the zip format (torch < 1.6, or `_use_new_zipfile_serialization=False`).
 
-A file has five consecutive pickles: a magic number, the protocol, facts of the system, the object, the keys of its
-storages. Then the storages follow in the order of the keys, each as a count (int64) and its numbers
+A file has five consecutive pickles: a magic number, the protocol, system information, the object, the keys of its
+storages. The storages follow in the order of the keys, each as a count (int64) and its elements
 (torch/serialization.py, `_legacy_save`).
 """
 
@@ -29,7 +29,7 @@ _COUNT = struct.Struct("<q")
 
 
 def legacy_tensors(file: RandomAccessFile) -> Iterator[Tensor]:
-    """The tensors of a legacy file, of the first `torch.save` to it that has any; see `Format.index`."""
+    """The tensors of a legacy file, from the first `torch.save` in it that has any; see `Format.index`."""
     position = 0
     while True:
         tensors, position = _saved(file, position)
@@ -42,7 +42,7 @@ def legacy_tensors(file: RandomAccessFile) -> Iterator[Tensor]:
 
 
 def _saved(file: RandomAccessFile, position: int) -> tuple[Iterator[Tensor], int]:
-    """The tensors of the `torch.save` that begins there, and its end."""
+    """The tensors of the `torch.save` at `position`, and its end."""
     meaning = TorchMeaning()
     begin = position
     (magic, protocol, system, root, keys), position = _pickles(file, meaning, begin)
@@ -63,12 +63,12 @@ def _saved(file: RandomAccessFile, position: int) -> tuple[Iterator[Tensor], int
 
 
 def _window(file: RandomAccessFile, begin: int) -> StoredRange:
-    """What offsets in the pickles of a later save count from."""
+    """The stored range to which offsets in the pickles of a later save are relative."""
     return StoredRange(begin, file.size - begin, file.size - begin)
 
 
 def _pickles(file: RandomAccessFile, meaning: TorchMeaning, begin: int) -> tuple[list[object], int]:
-    """The five pickles and their end. Their lengths are not stated, so more is read until they are complete."""
+    """The five pickles and their end. Their lengths are not stated, so reading continues until they are complete."""
     size = file.size - begin
     data = file.read(begin, min(FIRST_BYTES, size))
     values: list[object] = []
@@ -93,7 +93,7 @@ def _records(
 ) -> tuple[dict[str, StoredRange], int]:
     """The location of each storage, and the end of the last.
 
-    The counts are compared with the pickle's if that costs no read; the sum always.
+    Counts are compared with the pickle's if that needs no read; the sum always is.
     """
     if type(keys) is not list or len(keys) > MAX_STORAGES:
         raise Refused(Reason.MALFORMED, "a legacy torch file without the keys of its storages", f"byte {position}")
@@ -104,7 +104,7 @@ def _records(
             raise Refused(Reason.MALFORMED, "a storage that the pickle names twice or never", f"byte {position}")
         place = f"storage {show(storage.key)}, byte {position}"
         if storage.obstacle is not None:
-            raise Refused(Reason.UNSUPPORTED, storage.obstacle, place)  # the others follow it
+            raise Refused(Reason.UNSUPPORTED, storage.obstacle, place)  # the later storages cannot be located either
         if position + _COUNT.size + storage.nbytes > file.size:
             raise Refused(Reason.MALFORMED, "the file ends within a storage", place)
         if not file.is_remote and _COUNT.unpack(file.read(position, _COUNT.size))[0] != storage.numel:

@@ -38,7 +38,7 @@ class PlainMeaning(ArrayMeaning):
         self._data = data
         self._torch = TorchMeaning()
         self.records: dict[str, StoredRange] = {}
-        """Where the numbers of each storage lie."""
+        """The location of the elements of each storage."""
         self.is_torch = False
 
     def call(self, maker: object, arguments: tuple[object, ...]) -> object:
@@ -99,7 +99,7 @@ class PlainMeaning(ArrayMeaning):
 
 
 def plain_tensors(file: RandomAccessFile) -> tuple[Iterator[Tensor], bool]:
-    """The arrays and tensors of a bare pickle, and whether they are torch's; Refused (unsupported) where none are."""
+    """The arrays and tensors of a bare pickle, and whether they are torch's; Refused (unsupported) for none."""
     data = paged(file)
     meaning = PlainMeaning(data)
     root = root_of(data, meaning)
