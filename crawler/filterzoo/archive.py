@@ -31,8 +31,8 @@ WHOLE = frozenset({Packing.GZIP, Packing.BZIP2, Packing.XZ})
 class Member:
     """A file in an archive: `length` bytes at `offset`, compressed as `packing` says. `name` is never used as a path.
 
-    size: of the unpacked file, None where the archive does not state it. crc32: of the unpacked file, where the archive
-    has one.
+    size: of the unpacked file, None if the archive does not state it. crc32: of the unpacked file, if the archive has
+    one.
     """
 
     name: str

@@ -12,7 +12,7 @@ class Word(StrEnum):
     meaning: str
 
     def __new__(cls, value: str, meaning: str = "") -> Self:
-        """A member; the class called with a value alone gives the member of that value."""
+        """Create a member; calling the class with a value returns the member of that value."""
         word = str.__new__(cls, value)
         word._value_ = value
         word.meaning = meaning
