@@ -1,7 +1,7 @@
-"""What every test process needs before a library is imported.
+"""Settings that every test process needs before a library is imported.
 
-No Xet, no account and a cache of its own for huggingface_hub and datasets; one thread of arithmetic, since there are as
-many test processes as cores: more threads would spin while they wait for each other, and the tests take far longer.
+For huggingface_hub and datasets: no Xet, no account and a temporary cache. BLAS has one thread, since there are as many
+test processes as cores: more threads would spin while they wait for each other, which makes the tests far slower.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# How long an example may take says something of the machine, nothing of the code.
+# No deadline: how long an example takes depends on the machine.
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
 
@@ -34,7 +34,7 @@ os.environ |= {"HF_HOME": HOME, "HF_HUB_DISABLE_XET": "1"}
 
 
 def pytest_configure() -> None:
-    """Entry points are read from the installed metadata: what `pyproject.toml` says now may not be installed yet."""
+    """Stop if the entry points in `pyproject.toml` differ from the installed ones, which the program reads."""
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
     for group, points in project["entry-points"].items():
         if {
@@ -50,7 +50,7 @@ COSTS = Path(__file__).with_name("costs.txt")
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
-    """What is compiled of tests is kept for the next run; what is loaded is not searched again for garbage."""
+    """Cache the bytecode of tests for the next run, and exempt loaded objects from garbage collection."""
     keeps_nothing, sys.dont_write_bytecode = sys.dont_write_bytecode, False
     gc.disable()
     try:
@@ -63,7 +63,7 @@ def pytest_collection() -> Iterator[None]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that take long come first, or one process would be left with one at the end (`--no-loadscope-reorder`)."""
+    """Run slow files first, so that no process is left with one at the end (needs `--no-loadscope-reorder`)."""
     lines = (line.split() for line in COSTS.read_text().splitlines() if not line.startswith("#"))
     costs = {file: float(seconds) for seconds, file in lines}
     items.sort(key=lambda item: -costs.get(item.nodeid.split("::")[0], 0))

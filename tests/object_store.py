@@ -1,4 +1,4 @@
-"""An S3 server on loopback, that can be told to refuse requests, or to answer them slowly."""
+"""An S3 server on loopback that can refuse requests or answer them slowly."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your request ra
 
 
 class ObjectStore:
-    """moto's S3 with one bucket, `zoo`. Each request waits `delay` seconds; `refuse` says which are refused.
+    """moto's S3 with one bucket, `zoo`. Each request waits `delay` seconds; `refuse` sets which are refused.
 
-    requests: (method, path) of each that was not refused.
+    requests: (method, path) of each request that was not refused.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class ObjectStore:
 
     @property
     def environment(self) -> dict[str, str]:
-        """For s3fs and boto."""
+        """Environment variables for s3fs and boto."""
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": "key",
@@ -44,7 +44,7 @@ class ObjectStore:
         }
 
     def refuse(self, count: int, after: int) -> None:
-        """Answer `count` requests with 503 SlowDown, once `after` more were answered."""
+        """Answer `count` requests with 503 SlowDown, after `after` more successful ones."""
         with self._lock:
             self.refused, self._slow_downs, self._first = 0, count, len(self.requests) + after
 

@@ -1,7 +1,7 @@
 """A process that has imported what `filterzoo` imports, and forks itself for each command that the tests run.
 
-Most of a command's time in a test is imports: about two seconds for the program, two more for the process that its
-workers fork from. Here both are paid once for each test process. `tests/program.py` starts it and talks to it.
+Most of a command's time in a test is imports: about two seconds for the program, two more for the fork server of its
+workers. Here each test process imports once. `tests/program.py` starts this process and communicates with it.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ OTHERS = (
     *("jinja2", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "matplotlib.figure"),
 )
 PACKAGES = (filterzoo.commands, filterzoo_publish, filterzoo_analysis)
-"""All their modules are imported, except two."""
+"""All modules of these packages are imported, except READ_VARIABLES."""
 READ_VARIABLES = ("filterzoo_analysis.overview", "filterzoo_publish.targets.hub")
-"""huggingface_hub keeps the variables that it finds when it is imported; those of a command may be others."""
+"""huggingface_hub reads environment variables on import; those of a command may differ."""
 
 
 def preload() -> None:
-    """Import as `filterzoo` does, plugins included, and start the process that workers are forked from."""
+    """Import what `filterzoo` imports, plugins included, and start the fork server of the workers."""
     plugins.load(plugins.references())
     names = [module.name for package in PACKAGES for module in walk_packages(package.__path__, f"{package.__name__}.")]
     for name in (*OTHERS, *names):
@@ -51,7 +51,7 @@ def preload() -> None:
 
 
 def serve(commands: socket.socket) -> None:
-    """Fork for each command; the fork returns, ready to run it, and this process never does."""
+    """Fork for each command. Only the child returns, ready to run the command."""
     while True:
         message, files, _, _ = socket.recv_fds(commands, 1 << 20, 2)
         if not message:
@@ -68,7 +68,7 @@ def serve(commands: socket.socket) -> None:
 
 
 def become(command: dict, files: list[int]) -> None:
-    """Take a command's folder, arguments, variables and output."""
+    """Set the working directory, arguments, environment and output of a command."""
     for own, file in zip((1, 2), files, strict=True):
         os.dup2(file, own)
         os.close(file)
@@ -85,7 +85,7 @@ def become(command: dict, files: list[int]) -> None:
 
 
 def take_variables(wanted: dict[str, str]) -> None:
-    """Take a command's variables, and let its workers take them, which are forks of a process that has others."""
+    """Set a command's variables, also in its workers, which are forked from a process with other variables."""
     changed = {name: wanted.get(name) for name in {*wanted, *os.environ} if wanted.get(name) != os.environ.get(name)}
     if not changed:
         return
@@ -96,7 +96,7 @@ def take_variables(wanted: dict[str, str]) -> None:
 
 
 class Variables:
-    """Environment variables, None for those that are removed. A process that unpickles them takes them."""
+    """Environment variables, None for those to remove. A process that unpickles the object sets them."""
 
     TAKE = "import os; [os.environ.pop(n, None) if v is None else os.environ.update({n: v}) for n, v in %r.items()]"
 
@@ -107,11 +107,11 @@ class Variables:
         exec(self._code)
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
-        return exec, (self._code,)  # a function that every process has
+        return exec, (self._code,)  # a built-in function, so that unpickling needs no import
 
 
 def run() -> None:
-    """Run the command and end as the interpreter does, but take no module apart, which copies shared memory."""
+    """Run the command and exit as the interpreter does, but tear down no module: that would copy shared memory."""
     try:
         main()
         code: object = 0

@@ -1,4 +1,4 @@
-"""Runs the installed `filterzoo` as a user would, in a process of its own."""
+"""Runs the installed `filterzoo` as a user would, in a separate process."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ import psutil
 
 PROGRAM = Path(sys.executable).with_name("filterzoo")
 FRESH = "FILTERZOO_TESTS_FRESH" in os.environ
-"""Every command in a process of its own, as users run it: slower by two to four seconds each."""
+"""Start every command as a new interpreter, as users do: slower by two to four seconds each."""
 
 READ_AT_START = ("HOME", "LD_", "MKL_", "MPL", "NUMBA_", "OMP_", "OPENBLAS_", "PATH", "PYTHON", "TEMP", "TMP", "XDG_")
-"""How variables begin that Python or what is imported reads once."""
+"""Prefixes of variables that Python or an imported library reads only once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +44,10 @@ class Ran:
 def filterzoo(
     *arguments: Any, cwd: Path | None = None, env: Mapping[str, str] | None = None, fresh: bool = False
 ) -> Ran:
-    """Run `filterzoo ARGUMENTS...` to its end; `fresh` in a process that shares nothing with the commands before it.
+    """Run `filterzoo ARGUMENTS...` to its end. fresh: in a new interpreter instead of a fork of the preloaded process.
 
-    A command that has other variables of those that are read at the start of a process than this one is always fresh,
-    as all are with FILTERZOO_TESTS_FRESH set.
+    A command whose variables READ_AT_START differ from those of this process always gets a new interpreter, and so do
+    all commands if FILTERZOO_TESTS_FRESH is set.
     """
     argv = [str(PROGRAM), *map(str, arguments)]
     environment = {**os.environ, **(env or {})}
@@ -67,7 +67,7 @@ class Preloaded:
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Preloaded | None:
-        """One that can run with this environment, started if there is none yet; None where another runs."""
+        """The process for this environment, started if there is none yet; None if it runs with another environment."""
         if cls._started is None:
             if not sys.platform.startswith("linux"):
                 return None
@@ -91,7 +91,7 @@ class Preloaded:
         atexit.register(self.end)
 
     def run(self, argv: list[str], cwd: Path, environment: Mapping[str, str] | None = None) -> Ran:
-        """The command's exit code and output. environment: the variables of the process itself where none are given."""
+        """The command's exit code and output. environment: by default the variables of the preloaded process."""
         variables = self._environment if environment is None else dict(environment)
         with self._one_at_a_time, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             request = json.dumps({"argv": argv, "cwd": str(cwd), "environment": variables}).encode()
@@ -106,12 +106,12 @@ class Preloaded:
             return Ran(code, text(out.read()), text(err.read()))
 
     def processes(self) -> list[psutil.Process]:
-        """Those it has started and that have not ended: for all commands, and those of the one that runs."""
+        """Its running child processes: those that serve all commands, and those of the current command."""
         found = psutil.Process(self._process.pid).children(recursive=True)
         return [process for process in found if _runs(process)]
 
     def end(self) -> None:
-        """End it and what it started; the next command starts another."""
+        """End the process and its children; the next command starts another."""
         type(self)._started = None
         self._commands.close()
         with contextlib.suppress(ProcessLookupError):
@@ -130,5 +130,5 @@ def _runs(process: psutil.Process) -> bool:
 
 
 def text(output: bytes) -> str:
-    """As `subprocess` reads a text stream."""
+    """Decode output as `subprocess` decodes a text stream."""
     return output.decode().replace("\r\n", "\n").replace("\r", "\n")

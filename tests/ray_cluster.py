@@ -1,6 +1,6 @@
-"""A Ray cluster of several nodes on this machine, in a process of its own, whose nodes can be killed.
+"""A Ray cluster of several nodes on this machine, in a separate process, whose nodes can be killed.
 
-Run as a program it starts the nodes and does what it is told on its standard input, a word a line.
+Run as a program, it starts the nodes and reads commands from its standard input, one word per line.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NODE: dict[str, Any] = {
 
 @dataclass
 class RayCluster:
-    """`nodes` nodes of one core each; `folder` gets Ray's own files, its logs among them."""
+    """`nodes` nodes of one core each. folder: for Ray's files and logs."""
 
     nodes: int
     folder: Path
@@ -54,7 +54,7 @@ class RayCluster:
         self._process.communicate("stop\n", timeout=120)
 
     def kill_a_node(self) -> None:
-        """The one that was added last: all its processes, at once."""
+        """Kill all processes of the node that was added last, at once."""
         self._tell("kill")
 
     def add_a_node(self) -> None:

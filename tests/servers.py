@@ -15,14 +15,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
 Fault = Callable[["Answer"], bool]
-"""Answers a request itself and returns True, or returns False to let the server answer it properly."""
+"""Answers the request and returns True, or returns False to let the server answer it normally."""
 
 
 @dataclass
 class Resource:
-    """What stands at a path. `faults` are used up one a request, then the server behaves.
+    """The content at a path. faults: each is applied to one request; later requests are answered normally.
 
-    body: bytes, or anything with a length that gives bytes for a slice (an mmap), and then with a `tag` of its own.
+    body: bytes, or an object with a length and slices of bytes, such as an mmap, which needs a `tag`.
     """
 
     body: bytes
@@ -37,7 +37,7 @@ class _QuietServer(ThreadingHTTPServer):
     daemon_threads = False
 
     def handle_error(self, request, client_address) -> None:
-        """A client that hangs up is part of these tests."""
+        """Silent: in these tests clients close connections on purpose."""
 
 
 class _QuietServer6(_QuietServer):
@@ -82,7 +82,7 @@ class WebServer:
 
 
 class Answer(BaseHTTPRequestHandler):
-    """One request; a fault gets it and may use `send`, `sendable` and `cut`."""
+    """The handler of one request. A fault receives it and may use `send` and `cut`."""
 
     owner: WebServer
     protocol_version = "HTTP/1.1"
@@ -124,7 +124,7 @@ class Answer(BaseHTTPRequestHandler):
         for name, value in (headers or {}).items():
             self.send_header(name, value)
         self.end_headers()
-        self.owner.sent += len(body)  # before the client can have the last byte and a test looks
+        self.owner.sent += len(body)  # before the client can have the last byte and the test reads the count
         self.wfile.write(body)
 
     def cut(self) -> None:
@@ -149,14 +149,14 @@ def status(code: int, **headers: str) -> Fault:
 
 
 def reset(answer: Answer) -> bool:
-    """Resets the connection before a word is said."""
+    """Resets the connection before any response."""
     answer.cut()
     answer.wfile = answer.rfile = io.BytesIO()
     return True
 
 
 def short(n: int) -> Fault:
-    """Promises the whole answer, sends its first n bytes, and hangs up."""
+    """Declares the whole length, sends the first n bytes, and closes the connection."""
 
     def fault(answer: Answer) -> bool:
         send = answer.send
@@ -172,7 +172,7 @@ def short(n: int) -> Fault:
 
 
 def wrong_range(value: str) -> Fault:
-    """Answers 206 with a Content-Range of its own invention."""
+    """Answers 206 with this wrong Content-Range."""
 
     def fault(answer: Answer) -> bool:
         answer.send(206, b"x" * 100, "application/octet-stream", {"Content-Range": value})
@@ -182,13 +182,13 @@ def wrong_range(value: str) -> Fault:
 
 
 def ignores_range(answer: Answer) -> bool:
-    """Sends everything, whatever was asked for."""
+    """Ignores the Range header and sends the whole file."""
     del answer.headers["range"]
     return False
 
 
 def becomes(body: bytes) -> Fault:
-    """The file is another from this request on."""
+    """Replaces the file from this request on."""
 
     def fault(answer: Answer) -> bool:
         answer.owner.resources[answer.path].body = body
@@ -198,13 +198,13 @@ def becomes(body: bytes) -> Fault:
 
 
 def html(answer: Answer) -> bool:
-    """A page about the file, with status 200."""
+    """Answers with an HTML page instead of the file, with status 200."""
     answer.send(200, b"<!DOCTYPE html><p>Too many users have viewed this file", "text/html; charset=utf-8")
     return True
 
 
 def gzipped(answer: Answer) -> bool:
-    """The whole file, compressed although nobody asked for it."""
+    """The whole file, compressed although the client did not accept that."""
     body = gzip.compress(answer.owner.resources[answer.path].body)
     answer.send(200, body, "application/octet-stream", {"Content-Encoding": "gzip"})
     return True

@@ -1,4 +1,4 @@
-"""Folders that all test processes of a run share: made by the first that asks, read by the others."""
+"""Folders that all test processes of a run share: created by the first process that needs them, read by the others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 
 def made_once(temporary: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """The folder `name` of this run, filled by `make`; a process that comes second waits for the first."""
+    """The folder `name` of this run, filled once by `make`; other processes wait until it is complete."""
     root = temporary.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent

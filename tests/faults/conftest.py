@@ -15,7 +15,7 @@ from tests.faults.faulty import COMPILER, Faults, Program
 from tests.faults.scenarios import Scenario
 
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # a folder of our own in it
-"""A file system in memory: what the commands sync is the shim's to judge, and a disk takes most of the time."""
+"""A file system in memory, which is faster; the shim checks the syncs, so that no real disk is needed."""
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
 
 @contextmanager
 def program_in(own: Path, environment: Mapping[str, str] | None = None) -> Iterator[Program]:
-    """`filterzoo` under the shim with a zoo in its root; `own` is for the shim's files."""
+    """`filterzoo` under the shim, with a small zoo in its root. own: a folder for the shim's files."""
     if COMPILER is None or not sys.platform.startswith("linux"):
         pytest.skip("the shim needs Linux and a C compiler")
     with tempfile.TemporaryDirectory(prefix="filterzoo-faults-", dir=MEMORY) as folder:

@@ -1,7 +1,7 @@
-"""Runs commands whose calls that change files are counted, and of which one can be made to kill, tear or fail.
+"""Fault injection: counts the system calls of a command that change files, and injects a fault at one of them.
 
-`shim.c` is built with the system's compiler and loaded before libc. Every process of a command counts in one file of
-shared memory, so a number names a call of the command, whichever of its processes makes it.
+`shim.c` is built with the system's compiler and loaded with LD_PRELOAD. All processes of a command share one counter in
+a memory-mapped file, so a number identifies a call of the command in whichever process it happens.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ _CONTROL = struct.Struct("70i")
 
 
 class Fault(IntEnum):
-    """What happens at a call; `shim.c` has the same numbers."""
+    """The fault injected at a call; `shim.c` has the same numbers."""
 
     NONE = 0
     KILL = 1
-    """Every process of the command dies before the call."""
+    """All processes of the command are killed before the call."""
     TEAR = 2
-    """Every process dies after it; of a write, half is made."""
+    """All processes are killed after the call; of a write, only the first half is made."""
     FULL = 3
-    """ENOSPC, for this call and every later one that takes room."""
+    """ENOSPC, for this call and every later one that allocates space."""
     FAIL = 4
     """EIO, once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A counted call: `write`, `truncate` (`other`: the length), `rename`, `link`, `open` (makes or empties), ..."""
+    """A counted call: `write`, `truncate` (`other`: the length), `rename`, `link`, `open` (creates or empties), ..."""
 
     name: str
     offset: int
@@ -67,7 +67,7 @@ def build(folder: Path) -> Path:
 
 
 class Faults:
-    """The shim for processes that change files below `root`; its own files are in `folder`, elsewhere."""
+    """The shim for processes that change files below `root`. Its own files are in `folder`, outside `root`."""
 
     def __init__(self, folder: Path, root: Path) -> None:
         self.root = root
@@ -85,7 +85,7 @@ class Faults:
         }
 
     def arm(self, at: int = 0, fault: Fault = Fault.NONE, *, with_data: bool = False) -> None:
-        """Count from 1 again; the call number `at` meets the fault."""
+        """Restart the count at 1 and inject the fault at call number `at`; 0: at none."""
         self._control[:] = _CONTROL.pack(at, fault, with_data, *[0] * 67)
         os.truncate(self._log, 0)
 
@@ -95,7 +95,7 @@ class Faults:
         return _CONTROL.unpack(self._control[:])[3]
 
     def wait_for_the_dead(self) -> None:
-        """Until each process that changed files since `arm` has gone."""
+        """Wait until every process that changed files since `arm` has ended."""
         processes, *pids = _CONTROL.unpack(self._control[:])[5:]
         end = time.monotonic() + 30
         while any(_is_alive(pid) for pid in pids[:processes]):
@@ -103,7 +103,7 @@ class Faults:
             time.sleep(0.02)
 
     def calls(self) -> Iterator[Call]:
-        """Those that succeeded since `arm`, and the one that met the fault as `died ...` or `failed ...`."""
+        """The calls that succeeded since `arm`, and the faulty one as `died ...` or `failed ...`."""
         content = self._log.read_bytes()
         place = 0
         while place < len(content):
@@ -116,15 +116,15 @@ class Faults:
             yield Call(name, offset, path, other, content[place - size : place])
 
     def met(self) -> str:
-        """The call that met the fault, for messages; its path below `root`."""
+        """The faulty call, for messages, with its path relative to `root`."""
         met = [str(call) for call in self.calls() if call.name.startswith(("died", "failed"))]
         return (met[0] if met else "no call").replace(f"{self.root}/", "")
 
 
 class Program:
-    """`filterzoo` under the shim, in forks of a process that has imported it. Downloads are kept in `case/cache`.
+    """`filterzoo` under the shim, forked from a process that has imported it. Downloads are cached in `case/cache`.
 
-    What is entered into `opened` ends with it. environment: further variables.
+    environment: further variables. Context managers entered into `opened` are closed by `end`.
     """
 
     def __init__(self, faults: Faults, environment: Mapping[str, str] | None = None) -> None:
@@ -141,9 +141,9 @@ class Program:
         with_data: bool = False,
         kill_after: float | None = None,
     ) -> Ran:
-        """Run `filterzoo ARGUMENTS...` in the root; its call number `at` meets the fault. Code -9: it was killed.
+        """Run `filterzoo ARGUMENTS...` in the root with the fault at call number `at`. Code -9: it was killed.
 
-        kill_after: seconds after which all its processes are killed, whatever they do.
+        kill_after: seconds after which all its processes are killed.
         """
         self.faults.arm(at, fault, with_data=with_data)
         killer = None
@@ -159,7 +159,7 @@ class Program:
         return ran
 
     def _kill(self, idle: set[psutil.Process]) -> None:
-        """Kill what runs beside the idle processes, and what these start meanwhile."""
+        """Kill all processes except the idle ones, until none is left."""
         while running := set(self._preloaded.processes()) - idle:
             for process in running:
                 with suppress(psutil.NoSuchProcess):

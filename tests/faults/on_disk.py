@@ -1,4 +1,4 @@
-"""One name for all states of a folder from which a command that reads only the disk goes on in the same way."""
+"""A digest of the state of a folder: equal digests mean that a command that reads only the disk behaves the same."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 JOURNAL = ("journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm")
-"""SQLite's files: numbers in a write-ahead log are random; -shm is made again by the first that opens the others."""
+"""SQLite's files. The write-ahead log contains random salts; -shm is recreated when the database is opened."""
 SETTINGS = ("integrity_check", "user_version", "application_id", "journal_mode", "page_size", "auto_vacuum")
 CHANCE = (
     rb"/(?:scratch|writing)/([0-9a-f]{16})(?![0-9a-f])",
@@ -23,13 +23,14 @@ CHANCE = (
     rb"INSERT INTO \"sources\" VALUES\([^()]*'([0-9-]+T[0-9:.]+Z)',\d+\)",
     rb"INSERT INTO \"sources\" VALUES\([^()]*'[0-9-]+T[0-9:.]+Z',(\d+)\)",
 )
-"""Random names, numbers of processes, times of day, their checksums: what differs between two runs up to one call."""
+"""Random names, process ids, times of day and their checksums: they differ between two runs up to the same call."""
 
 
 def name_of_state(folder: Path) -> str:
-    """The sha256 of every path below with its mode and bytes; of a journal that SQLite can read, of what it holds.
+    """The sha256 of every path below `folder` with its mode and bytes; of a readable journal, of its content.
 
-    What is by chance is numbered as it appears, so that only what is equal to what counts. Times of files don't.
+    Random values are replaced by numbers in order of appearance, so that only their equality counts. Modification
+    times are ignored.
     """
     parts = list(_parts(folder))
     numbers: dict[bytes, bytes] = {}
@@ -59,7 +60,7 @@ def _parts(folder: Path) -> Iterator[bytes]:
 
 
 def _journal(path: Path) -> Iterator[bytes]:
-    """Its statements, settings and faults, read from a copy; the bytes of its files where SQLite finds a fault."""
+    """The journal's SQL dump and settings, read from a copy; the bytes of its files if SQLite finds it damaged."""
     files = [path.with_name(name) for name in JOURNAL[:2] if path.with_name(name).exists()]
     yield str([file.name for file in files]).encode()
     with tempfile.TemporaryDirectory() as copies:

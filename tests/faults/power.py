@@ -1,8 +1,8 @@
-"""What a disk may hold after a power cut: a recorded trace of calls, replayed up to one of them.
+"""A model of a disk after a power cut: a recorded trace of calls is replayed up to one of them.
 
-The bytes of a file are on the disk when the file was synced, a name when its folder was; of the rest each part may be
-there or not, since file systems write in the order they like. A rename is whole: a file that has a name before and
-after it is not lost. Sectors have 512 bytes.
+The bytes of a file are durable after its fsync, a name after the fsync of its folder. Anything else may be on the disk
+or not, since file systems write in any order. A rename is atomic: a file that has a name before and after it is not
+lost. Sectors have 512 bytes.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ SEED = int(os.environ.get("FILTERZOO_FAULTS_SEED", "0"))
 
 
 class Cut(Enum):
-    """What becomes of what was not synced."""
+    """What happens to names and bytes that were not synced."""
 
     LOST = "lost"
-    """Names and bytes are as they were at the last sync."""
+    """Names and bytes are those of the last sync."""
     TORN = "torn"
-    """Names are there; of bytes, the first half of the sectors, and what was there before behind it."""
+    """New names are on the disk; files have the first half of their new sectors, then the synced bytes."""
     MIXED = "mixed"
-    """Of some folders names are as at the last sync, of others as they were given since; so with sectors of files."""
+    """Each folder has, at random, the synced or the current names; each sector the synced or the current bytes."""
 
 
 @dataclass(eq=False)
 class File:
-    """now: its bytes as a process reads them; synced: those on the disk."""
+    """now: the bytes that a process reads; synced: the bytes that are durable."""
 
     now: bytearray
     synced: bytes
@@ -54,14 +54,14 @@ class File:
 
 @dataclass(eq=False)
 class Folder:
-    """Name -> what it names, as a process sees it and on the disk."""
+    """Name -> file or folder. now: as a process sees it; synced: as it is durable."""
 
     now: dict[str, File | Folder] = field(default_factory=dict)
     synced: dict[str, File | Folder] = field(default_factory=dict)
 
 
 class Disk:
-    """A folder of the disk, at first as it is in `start` and synced; `place` is the path that calls have for it."""
+    """A folder of the disk. start: its initial, synced content; place: its path in the recorded calls."""
 
     def __init__(self, start: Path, place: Path) -> None:
         self._root = _read(start)
@@ -69,14 +69,14 @@ class Disk:
         self._calls = 0
 
     def replay(self, calls: Iterable[Call]) -> None:
-        """Do again what succeeded; calls for other folders are passed over."""
+        """Apply the recorded calls; those for other folders are ignored."""
         for call in calls:
             if f"{call.path}/".startswith(self._place):
                 self._calls += 1
                 self._do(call)
 
     def write(self, place: Path, cut: Cut) -> None:
-        """Make `place` what the disk holds when the power goes now."""
+        """Write to `place` what the disk holds after a power cut at this point."""
         shutil.rmtree(place, ignore_errors=True)
         chance = random.Random(f"{SEED} {self._calls}")
         _write(_left(self._root, cut, chance), place, cut, chance)
@@ -138,11 +138,11 @@ def _read(place: Path) -> Folder:
 
 
 Names = dict[str, "File | Names"]
-"""What the disk has of a folder."""
+"""The content of a folder on the disk after the cut."""
 
 
 def _left(root: Folder, cut: Cut, chance: random.Random) -> Names:
-    """The names that are left."""
+    """The names that survive the cut."""
     kept: set[int] = set()
 
     def choose(folder: Folder) -> Names:
@@ -154,7 +154,7 @@ def _left(root: Folder, cut: Cut, chance: random.Random) -> Names:
         return names
 
     def find_again(folder: Folder, names: Names, before: set[int]) -> None:
-        """Put what was renamed from one folder to another, and is in neither, where it is now."""
+        """Restore a durable file that was renamed between folders and survived in neither: it gets its current name."""
         for name, what in folder.now.items():
             if id(what) not in kept and id(what) in before:
                 kept.add(id(what))
@@ -169,7 +169,7 @@ def _left(root: Folder, cut: Cut, chance: random.Random) -> Names:
 
 
 def _all_synced(folder: Folder) -> set[int]:
-    """Files and folders that have a name on the disk."""
+    """The ids of all files and folders that have a durable name."""
     inside = (_all_synced(what) for what in folder.synced.values() if isinstance(what, Folder))
     return {id(what) for what in folder.synced.values()}.union(*inside)
 

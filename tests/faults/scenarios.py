@@ -1,4 +1,4 @@
-"""The commands under fault: what they start from, what they leave undisturbed, and how both are compared."""
+"""The commands tested under faults: their initial state, their result without a fault, and the comparison."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ SAMPLE = 6
 """Calls that the slow tier tries of each command."""
 STRIDE = int(os.environ.get("FILTERZOO_FAULTS_STRIDE", "3"))
 KILL_STRIDE = int(os.environ.get("FILTERZOO_FAULTS_KILL_STRIDE", "1"))
-"""`make torture` tries a kill at every call, and other faults at one of so many. Larger numbers make pieces of it: the
-seeds from 0 to the number less one try all calls together."""
+"""`make torture` tries a kill at every call and other faults at every third. A larger stride splits the work: the
+seeds from 0 to stride - 1 together try all calls."""
 AGAIN = 20
-"""Of the states from which a command has already recovered, one in so many is tried again: is it all that counts?"""
+"""One in this many states from which a command has already recovered is tried again, to check `name_of_state`."""
 MANIFEST = """
 name: zoo
 sources:
@@ -51,11 +51,11 @@ PUBLISH_SECOND = ("publish", "case/out", "--workdir", "case/work", "--release", 
 
 @dataclass
 class Scenario:
-    """A command run in a copy of the folder `start`, and the commands that publish what it made.
+    """A command that runs in a copy of the folder `start`, and the commands `then` that publish its result.
 
-    finished: what the command says where a killed one had done it all. costly: one call of so many is tried.
-    recovered: states on disk from which the command has come to the undisturbed state. They are not tried again,
-    since it reads nothing but the disk; of `met` states, `equal` were among them.
+    finished: the command's message if the killed run had completed. costly: one in this many calls is tried.
+    recovered: states on disk from which the command has reached the undisturbed state. They are not tried again, since
+    it reads only the disk. met: the number of states so far; equal: of these, the number already in `recovered`.
     """
 
     program: Program
@@ -73,11 +73,11 @@ class Scenario:
 
     @property
     def case(self) -> Path:
-        """The folder that the commands change; always the same, since its path is part of what a crawl records."""
+        """The folder that the commands change; always the same path, since a crawl records it."""
         return self.program.faults.root / "case"
 
     def undisturbed(self) -> Scenario:
-        """Run without a fault: the number of calls, and the state that every other run has to come to."""
+        """Run without a fault: sets the number of calls and the state that every other run has to reach."""
         self.begin()
         begin = time.monotonic()
         assert (ran := self.program.run(*self.command)).code == 0, ran.err
@@ -91,7 +91,7 @@ class Scenario:
         shutil.copytree(self.start, self.case)
 
     def after(self) -> dict[str, Any]:
-        """What is there once everything is published: each file with its sha256, the records of the journal."""
+        """The state once everything is published: each file with its sha256, and the records of the journal."""
         for command in self.then:
             ran = self.program.run(*command)
             assert ran.code == 0, f"{command[0]}: {ran.err}"
@@ -102,20 +102,20 @@ class Scenario:
         return sorted(random.Random(SEED).sample(range(1, self.calls + 1), min(most, self.calls)))
 
     def every(self, stride: int = 1) -> Iterable[int]:
-        """Every call, or one of `stride` of them: another one for another seed."""
+        """The numbers of every `stride`-th call; the seed is the offset."""
         stride *= self.costly
         return range(1 + SEED % stride, self.calls + 1, stride)
 
-    def trouble(self, at: int, fault: Fault) -> str | None:
-        """Run with the fault, and again without; says what is not as it was promised."""
+    def error_at(self, at: int, fault: Fault) -> str | None:
+        """Run with the fault, then without. Returns a description of what is wrong, or None."""
         self.begin()
         ran = self.program.run(*self.command, at=at, fault=fault)
         return self._recovered(ran, fault, f"{fault.name} at {at}, {self.program.faults.met()}")
 
-    def trouble_after(self, seconds: float) -> tuple[bool, str | None]:
-        """As `trouble`, with a kill at a moment; also whether it came before the end.
+    def error_after(self, seconds: float) -> tuple[bool, str | None]:
+        """As `error_at`, with a kill after `seconds`; also whether the command was killed before its end.
 
-        Where it came too late, the command takes less time than it was thought to.
+        If the kill came too late, `seconds` of the scenario is lowered.
         """
         self.begin()
         begin = time.monotonic()
@@ -126,12 +126,12 @@ class Scenario:
         return ran.code == -9, self._recovered(ran, Fault.KILL, met)
 
     def _recovered(self, ran: Ran, fault: Fault, met: str) -> str | None:
-        if wrong := told_wrong(ran, fault):
+        if wrong := exit_error(ran, fault):
             return f"{met}: {wrong}"
-        return self.trouble_from_here(met)
+        return self.rerun_error(met)
 
-    def trouble_from_here(self, met: str) -> str | None:
-        """What is not as undisturbed when the command runs in what is now on the disk."""
+    def rerun_error(self, met: str) -> str | None:
+        """Run the command on the present state of the disk. Returns how its result is wrong, or None."""
         name = name_of_state(self.case)
         self.met += 1
         if name in self.recovered:
@@ -151,18 +151,18 @@ class Scenario:
         return f"{met}: not as undisturbed: {different[:6]}" if different else None
 
     def check(self, numbers: Iterable[int], faults: Iterable[Fault]) -> None:
-        """No fault at any of these calls changes what comes of it."""
-        self.told([self.trouble(at, fault) for fault in faults for at in numbers])
+        """Assert that no fault at any of these calls changes the final state."""
+        self.report([self.error_at(at, fault) for fault in faults for at in numbers])
 
-    def told(self, troubles: Sequence[str | None]) -> None:
-        """Print how much was tried; fail with what went wrong."""
-        print(f"{self.command[0]}: {len(troubles)} faults; so far {self.met} states, {self.equal} of them met before")  # noqa: T201  # the figures
-        found = [trouble for trouble in troubles if trouble]
-        assert not found, f"{len(found)} of {len(troubles)}:\n" + "\n".join(found)
+    def report(self, errors: Sequence[str | None]) -> None:
+        """Print how many faults and states were tried; fail with the errors, if any."""
+        print(f"{self.command[0]}: {len(errors)} faults; so far {self.met} states, {self.equal} of them met before")  # noqa: T201  # the figures
+        found = [error for error in errors if error]
+        assert not found, f"{len(found)} of {len(errors)}:\n" + "\n".join(found)
 
 
-def told_wrong(ran: Ran, fault: Fault) -> str | None:
-    """A killed command says nothing. One that met an error ends with code 2 and one line, or did what it was asked."""
+def exit_error(ran: Ran, fault: Fault) -> str | None:
+    """How the exit code or output is wrong, or None. After a kill: -9 or 0; after an error: 0, or 2 with one line."""
     if fault in {Fault.KILL, Fault.TEAR}:
         return None if ran.code in {0, -9} else f"ended with {ran.code}: {ran.err[-500:]}"
     if ran.code == 0:
@@ -174,10 +174,10 @@ def told_wrong(ran: Ran, fault: Fault) -> str | None:
 
 
 def state(folder: Path) -> dict[str, Any]:
-    """Path -> sha256 of every file below, each folder, and the records of the journal in the place of its files.
+    """Path -> sha256 of every file below, every folder, and the records of the journal instead of its files.
 
-    The folders that only a crawl with something to do makes may be there or not; what is in them counts. So with those
-    of the cache, whose locks stay and whose index has the time of day.
+    Folders that only a crawl with something to do creates are ignored if empty. Of the cache, locks (never removed) and
+    the index (has the time of day) are ignored.
     """
     passed_over = ("work/journal.", "work/lock", "cache/locks/", "cache/keys/")
     found: dict[str, Any] = {path: digest for path, digest in tree(folder).items() if not path.startswith(passed_over)}
@@ -210,7 +210,7 @@ def crawl(program: Program, starts: Path) -> Scenario:
 
 
 def models() -> list[Model]:
-    """Three that share a layer, two of them in the first release."""
+    """Three models that share a layer; two of them are in the first release."""
     shared = weights(1, 4, 4, 3, 3)
     return [
         Model("a", {"own": weights(2, 4, 4, 3, 3), "shared": shared}),
@@ -220,7 +220,7 @@ def models() -> list[Model]:
 
 
 def publication(program: Program, starts: Path) -> Scenario:
-    """A second release into a folder that holds a first one."""
+    """A second release into a folder that holds the first."""
     start = program.faults.root / "case"
     shutil.rmtree(start, ignore_errors=True)
     write_work(start / "work", models()[:2])
@@ -231,7 +231,7 @@ def publication(program: Program, starts: Path) -> Scenario:
 
 
 def takedown(program: Program, starts: Path) -> Scenario:
-    """A takedown of the model that holds a layer of others."""
+    """A takedown of the model whose file holds a layer that other models share."""
     start = program.faults.root / "case"
     shutil.rmtree(start, ignore_errors=True)
     write_work(start / "work", models())
@@ -242,7 +242,7 @@ def takedown(program: Program, starts: Path) -> Scenario:
 
 
 def crawl_of_downloads(program: Program, starts: Path) -> Scenario:
-    """A crawl of a file from a server without byte ranges: it is downloaded into the cache."""
+    """A crawl of a file from a server without byte ranges, so that it is downloaded into the cache."""
     start = starts / "nothing-downloaded"
     start.mkdir()
     root = program.faults.root
@@ -254,7 +254,7 @@ def crawl_of_downloads(program: Program, starts: Path) -> Scenario:
 
 
 def _published(program: Program, start: Path) -> None:
-    """A data set in which a robust network has a normal one beside it."""
+    """A data set with a pair of a normal and a robust network."""
     case = program.faults.root / "case"
     shutil.rmtree(case, ignore_errors=True)
     pair = [
@@ -267,21 +267,21 @@ def _published(program: Program, start: Path) -> None:
 
 
 def export(program: Program, starts: Path) -> Scenario:
-    """An export of a data set to one file, with a table of pairs beside it."""
+    """An export of a data set to one file and a table of pairs."""
     _published(program, starts / "to-be-exported")
     command = ("export", "case/out", "case/export.h5", "--format", "cnn-filter-db")
     return Scenario(program, starts / "to-be-exported", command, finished="is there already").undisturbed()
 
 
 def report(program: Program, starts: Path) -> Scenario:
-    """A report of a data set, with all figures that it can have."""
+    """A report with all possible figures."""
     _published(program, starts / "to-be-reported")
     command = ("report", "case/out", "-o", "case/report")
     return Scenario(program, starts / "to-be-reported", command, costly=10).undisturbed()
 
 
 def small_report(program: Program, starts: Path) -> Scenario:
-    """A report of one layer without 3x3 filters: few figures, written as all are."""
+    """A report of one layer without 3x3 filters, so that it has few figures."""
     case = program.faults.root / "case"
     shutil.rmtree(case, ignore_errors=True)
     write_work(case / "work", [Model("a", {"own": weights(2, 4, 4, 1, 1)})])
@@ -292,7 +292,7 @@ def small_report(program: Program, starts: Path) -> Scenario:
 
 
 def repair(program: Program, starts: Path) -> Scenario:
-    """A repair of a work folder: the journal is cut, and a killed crawl left half a file."""
+    """A repair of a work folder with a truncated journal and half a file of a killed crawl."""
     start = starts / "damaged"
     write_work(start / "work", models(), ledger())
     journal = start / "work" / "journal.sqlite"

@@ -26,13 +26,13 @@ enum { COUNT, KILL, TEAR, FULL, FAIL };
 enum { PIDS = 64 };
 
 struct control {
-    int at;        /* the call that meets the fault, from 1; 0: none does */
+    int at;        /* number of the call at which the fault is injected, from 1; 0: none */
     int action;
-    int with_data; /* whether the log holds what was written */
+    int with_data; /* whether the log contains the data of writes */
     int count;
-    int dead;      /* nobody changes a file any more */
+    int dead;      /* set after a kill: no process may change a file */
     int processes;
-    int pids[PIDS]; /* those that made a counted call */
+    int pids[PIDS]; /* processes that made a counted call */
 };
 
 static struct control *control;
@@ -52,7 +52,7 @@ __attribute__((constructor)) static void start(void) {
     int opened = syscall(SYS_openat, AT_FDCWD, log, O_WRONLY | O_APPEND | O_CLOEXEC, 0);
     if (memory == MAP_FAILED || opened < 0)
         return;
-    /* Low numbers are given to others, who close what they think is theirs. */
+    /* A high descriptor: programs may close low ones, which they take for their own. */
     log_file = fcntl(opened, F_DUPFD_CLOEXEC, 900);
     close(opened);
     snprintf(under, sizeof under, "%s/", folder);
@@ -60,7 +60,7 @@ __attribute__((constructor)) static void start(void) {
     control = memory;
 }
 
-/* SQLite's -shm is shared memory, made anew after a crash: it says nothing about the disk. */
+/* SQLite's -shm is shared memory that is recreated after a crash, so its content does not matter. */
 static int is_counted(const char *path) {
     size_t length = strlen(path);
     return !strncmp(path, under, under_length) && (length < 4 || strcmp(path + length - 4, "-shm"));
@@ -123,7 +123,7 @@ static void die(void) {
         pause();
 }
 
-/* Which fault this call meets: COUNT for none. */
+/* The fault to inject at this call: COUNT for none. */
 static int fault(int frees) {
     if (control->dead)
         die();
@@ -135,7 +135,7 @@ static int fault(int frees) {
     int number = __sync_add_and_fetch(&control->count, 1);
     if (!control->at || number < control->at)
         return COUNT;
-    if (control->action == FULL) /* a full disk stays full, and room can be made */
+    if (control->action == FULL) /* a full disk stays full, but files can be removed */
         return frees ? COUNT : FULL;
     return number == control->at ? control->action : COUNT;
 }
@@ -192,7 +192,7 @@ ssize_t pwrite64(int file, const void *data, size_t size, off64_t offset) {
     WRITING("write", file, data, size, offset, real(file, data, size, offset), real(file, data, size / 2, offset));
 }
 
-/* Each part is a write of its own, so that the log holds its data; short results are allowed. */
+/* Each part is a separate write, so that the log holds its data; short results are allowed. */
 ssize_t writev(int file, const struct iovec *parts, int number) {
     REAL(writev);
     char path[PATH_MAX];
@@ -210,7 +210,7 @@ ssize_t writev(int file, const struct iovec *parts, int number) {
     return sum;
 }
 
-/* Callers copy by reading and writing, which is counted, where these are not to be had. */
+/* These fail, so that callers fall back to copying by read and write, which are counted. */
 ssize_t sendfile(int out, int in, off_t *offset, size_t size) {
     REAL(sendfile);
     char path[PATH_MAX];
@@ -277,7 +277,7 @@ ON_NAME(rmdir, "unlink", 1, (const char *a), (a), AT_FDCWD)
 ON_NAME(mkdir, "mkdir", 0, (const char *a, mode_t m), (a, m), AT_FDCWD)
 ON_NAME(mkdirat, "mkdir", 0, (int f, const char *a, mode_t m), (f, a, m), f)
 
-/* Opening counts where it makes or empties a file. */
+/* An open is counted if it creates or truncates a file. */
 #define OPENING(name, folder, parameters, arguments)     \
     int name parameters {                                \
         REAL(name);                                      \

@@ -1,4 +1,4 @@
-"""The model of a disk: what a power cut leaves of a few calls."""
+"""The model of a disk: what a power cut leaves after a few calls."""
 
 from __future__ import annotations
 

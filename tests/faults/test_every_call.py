@@ -1,7 +1,7 @@
-"""A kill, a full disk or a failing one at every call that changes a file, or a kill at a random moment.
+"""A kill, a full disk or an I/O error at every call that changes a file, or a kill at a random moment.
 
-After it the same command runs again; then each published file, fragment and record is what an undisturbed run leaves,
-and nothing else is there.
+Then the same command runs again; every published file, fragment and record must equal that of an undisturbed run, and
+nothing else may exist.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from tests.faults.scenarios import KILL_STRIDE, SEED, STRIDE, Scenario
 
 COMMANDS = ["crawl", "crawl_of_downloads", "publication", "takedown", "repair", "export", "small_report"]
 MOMENTS = {"crawl": 100, "publication": 200, "takedown": 200, "repair": 250, "export": 250}
-"""How often each is killed at a moment: a thousand times."""
+"""Command -> how often it is killed at a random moment: a thousand times in all."""
 
 
 def in_one_process(*names: str) -> Iterable[object]:
-    """All tests of a scenario run in one process (`--dist loadgroup`), which remembers from where it recovers."""
+    """All tests of a scenario run in one process (`--dist loadgroup`), which remembers the recovered states."""
     return [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
 
 
 every_command = pytest.mark.parametrize("scenario", in_one_process(*COMMANDS), indirect=True)
 every_command_and_all_figures = pytest.mark.parametrize("scenario", in_one_process(*COMMANDS, "report"), indirect=True)
 every_fault = pytest.mark.parametrize(
-    "fault", [Fault.KILL, Fault.TEAR, Fault.FULL, Fault.FAIL], ids=lambda one: one.name
+    "fault", [Fault.KILL, Fault.TEAR, Fault.FULL, Fault.FAIL], ids=lambda fault: fault.name
 )
 
 
@@ -49,15 +49,15 @@ def test_every_call(scenario: Scenario, fault: Fault) -> None:
 
 
 def killed_at_moments(scenario: Scenario, times: int) -> int:
-    """Kill the command so often at a moment, each time as if it were the first; how many came before its end."""
+    """Kill the command at `times` random moments, each from the initial state. Returns how many came before its end."""
     moments = random.Random(f"{SEED} {scenario.command}")
-    troubles: list[str | None] = []
+    errors: list[str | None] = []
     killed = 0
-    while killed < times and len(troubles) < 3 * times:
-        is_killed, trouble = scenario.trouble_after(moments.random() * scenario.seconds)
+    while killed < times and len(errors) < 3 * times:
+        is_killed, error = scenario.error_after(moments.random() * scenario.seconds)
         killed += is_killed
-        troubles.append(trouble)
-    scenario.told(troubles)
+        errors.append(error)
+    scenario.report(errors)
     return killed
 
 
@@ -79,7 +79,7 @@ def test_some_moments(scenario: Scenario) -> None:
 @pytest.mark.parametrize("scenario", ["export"], indirect=True)
 @pytest.mark.parametrize("command", [("verify", "case/out"), ("status", "--workdir", "case/work")], ids=lambda c: c[0])
 def test_what_only_reads_changes_no_file(scenario: Scenario, command: tuple[str, ...]) -> None:
-    """Nothing can fail there, whichever call would."""
+    """So there is no call at which a fault could be injected."""
     scenario.begin()
     assert scenario.program.run(*command).code == 0
     assert [str(call) for call in scenario.program.faults.calls()] == []
@@ -102,7 +102,7 @@ pathlib.Path.rename = rename
 
 @pytest.mark.slow
 def test_a_copy_instead_of_a_rename_is_found(tmp_path: Path) -> None:
-    """As if the program had a fault: a finished draft is copied to its name, which is there before its bytes."""
+    """A planted bug: a finished draft is copied to its final name, so that the name is there before the bytes."""
     (tmp_path / "planted").mkdir()
     (tmp_path / "planted" / "sitecustomize.py").write_text(PLANTED)
     with program_in(tmp_path, {"PYTHONPATH": str(tmp_path / "planted")}) as program:
@@ -110,5 +110,5 @@ def test_a_copy_instead_of_a_rename_is_found(tmp_path: Path) -> None:
         scenario = scenarios.export(program, starts)
         calls = enumerate(program.faults.calls(), 1)
         (copied,) = [number for number, call in calls if call.name == "write" and call.path.endswith("/export.h5")]
-        assert "not as undisturbed" in str(scenario.trouble(copied, Fault.TEAR))
-        assert scenario.trouble(copied - 2, Fault.KILL) is None
+        assert "not as undisturbed" in str(scenario.error_at(copied, Fault.TEAR))
+        assert scenario.error_at(copied - 2, Fault.KILL) is None

@@ -1,4 +1,4 @@
-"""Memory and open files stay as they are while checkpoints come, and the journal grows by as much for each."""
+"""Memory and open files stay constant with the number of checkpoints, and the journal grows linearly."""
 
 from __future__ import annotations
 

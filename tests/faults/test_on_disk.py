@@ -1,4 +1,4 @@
-"""Which states of a folder have one name: those that differ in nothing that a command reads, and no others."""
+"""States of a folder have the same digest if and only if a command cannot tell them apart."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A power cut: the calls of a command are recorded and replayed without what was not synced.
 
-`test_disk.py` tests the model itself.
+`test_disk.py` tests the model of the disk.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ every_cut = pytest.mark.parametrize("cut", Cut, ids=lambda cut: cut.name)
 
 
 def recorded(scenario: Scenario) -> tuple[list[Call], dict[str, Any]]:
-    """The calls of the command, and the state it ends with."""
+    """The calls of the command, and its final state."""
     scenario.begin()
     ran = scenario.program.run(*scenario.command, with_data=True)
     assert ran.code == 0, ran.err
@@ -36,11 +36,11 @@ def cut_after(scenario: Scenario, calls: Sequence[Call], cut: Cut) -> None:
     disk.write(scenario.case, cut)
 
 
-def trouble(scenario: Scenario, calls: Sequence[Call], cut: Cut) -> str | None:
-    """What is not as undisturbed when the command runs again after a power cut behind these calls."""
+def error(scenario: Scenario, calls: Sequence[Call], cut: Cut) -> str | None:
+    """Run the command again after a power cut that follows these calls; how its result is wrong, or None."""
     cut_after(scenario, calls, cut)
     met = f"{cut.name} after {len(calls)} calls ({calls[-1] if calls else 'none'})"
-    return scenario.trouble_from_here(met)
+    return scenario.rerun_error(met)
 
 
 @pytest.mark.slow
@@ -60,7 +60,7 @@ def without_syncs_of(ending: str) -> Callable[[Call], bool]:
 @pytest.mark.parametrize("scenario", ["publication"], indirect=True)
 @pytest.mark.parametrize("ending", ["/README.md", "/out"])
 def test_a_sync_that_is_left_out_is_found(scenario: Scenario, ending: str) -> None:
-    """As if the program had a fault: without the syncs of a file or of a folder, its end does not outlive a cut."""
+    """A planted bug: without the fsync of a file or of a folder, the result does not survive a cut."""
     calls, done = recorded(scenario)
     kept = list(filter(without_syncs_of(ending), calls))
     assert len(kept) < len(calls)
@@ -71,20 +71,20 @@ def test_a_sync_that_is_left_out_is_found(scenario: Scenario, ending: str) -> No
 @pytest.mark.slow
 @pytest.mark.parametrize("scenario", ["publication"], indirect=True)
 def test_a_decision_before_its_note_is_on_the_disk_is_found(scenario: Scenario) -> None:
-    """As if the note that lets a publisher finish its release were not synced before the rename that decides."""
+    """A planted bug: the note that lets a publisher finish its release is not synced before the deciding rename."""
     calls, _ = recorded(scenario)
     (rename,) = (place for place, call in enumerate(calls) if call.other.endswith("/.decided"))
     decided = calls[: rename + 2]
     assert decided[-1].name == "fsync"
-    assert trouble(scenario, decided, Cut.LOST) is None
+    assert error(scenario, decided, Cut.LOST) is None
     without = [call for call in decided if call.name != "fsync" or "/work/releases" not in call.path]
-    assert "not begun with this work folder" in trouble(scenario, without, Cut.LOST)
+    assert "not begun with this work folder" in error(scenario, without, Cut.LOST)
 
 
 def check(scenario: Scenario, ends: Iterable[int], cut: Cut) -> None:
-    """The same command recovers from a cut behind any of these calls."""
+    """Assert that the command recovers from a cut after each of these calls."""
     calls, _ = recorded(scenario)
-    scenario.told([trouble(scenario, calls[:end], cut) for end in ends])
+    scenario.report([error(scenario, calls[:end], cut) for end in ends])
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
-"""A publisher to the Hub that is killed, or answered with 500, at a request: one commit and one tag a release.
+"""A publisher to the Hub is killed, or gets status 500, at a request: still one commit and one tag per release.
 
-Each request is met twice: before the Hub does what it is asked, and after it, so that the answer is lost. Then the same
-command runs again.
+Each request fails twice: before the Hub handles it, and afterwards, so that the response is lost. Then the same command
+runs again.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def publisher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Publisher]:
 
 @pytest.fixture(scope="module")
 def requests(publisher: Publisher) -> list[str]:
-    """Those of an undisturbed release, in order."""
+    """The requests of an undisturbed release, in order."""
     publisher.begin()
     assert (ran := publisher.run()).code == 0, ran.err
     return list(publisher.hub.requests)
@@ -102,7 +102,7 @@ def requests(publisher: Publisher) -> list[str]:
 
 def check(publisher: Publisher, numbers: Iterable[int], *, kills: bool) -> None:
     met = [publisher.met(at, is_answered=after, kills=kills) for at in numbers for after in (False, True)]
-    found = [trouble for trouble in met if trouble]
+    found = [error for error in met if error]
     assert not found, f"{len(found)} of {len(met)}:\n" + "\n".join(found)
 
 

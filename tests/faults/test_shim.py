@@ -1,4 +1,4 @@
-"""The shim counts what it should, and its faults are met: without that the other tests of this folder prove nothing."""
+"""The shim counts the right calls and injects its faults: without that the other tests of this folder prove nothing."""
 
 from __future__ import annotations
 
