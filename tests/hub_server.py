@@ -131,16 +131,20 @@ class Hub:
     def answer(self, request: Request, body: bytes) -> Response:
         raw = request.scope["raw_path"].decode().split("?")[0]
         self.requests.append(f"{request.method} {raw}")
+        number = len(self.requests)
+        if self.meet:
+            self.meet(number, is_answered=False)
+        try:
+            return self._handled(raw, request, body)
+        finally:
+            if self.meet:
+                self.meet(number, is_answered=True)
+
+    def _handled(self, raw: str, request: Request, body: bytes) -> Response:
         for methods, pattern, handler in _ROUTES:
             match = pattern.fullmatch(raw)
             if match and request.method in methods:
-                number = len(self.requests)
-                if self.meet:
-                    self.meet(number, is_answered=False)
-                answer = handler(self, request, body, **{k: unquote(v) for k, v in match.groupdict("").items()})
-                if self.meet:
-                    self.meet(number, is_answered=True)
-                return answer
+                return handler(self, request, body, **{k: unquote(v) for k, v in match.groupdict("").items()})
         raise Refusal(404, "Sorry, we can't find the page you are looking for.")
 
     def repo(self, request: Request, name: str, *, write: bool = False) -> Repo:
