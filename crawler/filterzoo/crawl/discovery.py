@@ -30,7 +30,7 @@ _CHECKPOINT = TypeAdapter(Checkpoint)
 
 @cache
 def _refusals() -> TypeAdapter[Refusal]:
-    """Made when it is first used: most sources refuse nothing."""
+    """Created on first use, because most sources refuse nothing."""
     return TypeAdapter(Refusal)
 
 
@@ -51,16 +51,16 @@ def _manifests(paths: Sequence[Path], plugins: Plugins) -> tuple[Manifest, ...]:
     except StartError as error:
         broken = [f"plugin {one.plugin} did not load: {one.detail}" for one in plugins.failures]
         places = [f" ({one.where})" if one.where and one.where not in one.detail else "" for one in plugins.failures]
-        told = "".join(f"; {text}{place}" for text, place in zip(broken, places, strict=True))
-        raise StartError(f"{error}{told}") from error
+        causes = "".join(f"; {text}{place}" for text, place in zip(broken, places, strict=True))
+        raise StartError(f"{error}{causes}") from error
 
 
 def open_sources(
     manifests: Sequence[Path], plugins: Plugins, door: Door, folders: Sequence[Path] = ()
 ) -> list[OpenSource]:
-    """Every block of every manifest, in order; StartError for a manifest that is wrong.
+    """Every block of every manifest, in order; StartError for an invalid manifest.
 
-    folders: for each manifest where relative paths in it start, if that is not its own folder.
+    folders: base folders of relative paths in each manifest, if these are not the manifests' own folders.
     """
     known = _known(plugins)
     opened = []
@@ -80,7 +80,7 @@ def open_sources(
 
 
 def _authorised(door: Door, headers: Mapping[str, Mapping[str, str]]) -> Door:
-    """The door with the headers of a manifest, expanded from the environment, for the servers that the user chose."""
+    """The door with a manifest's headers, with values from the environment, for the servers that the user named."""
     for origin, templates in headers.items():
         sent = {name: filled(template) for name, template in templates.items()}
         door = door.trusting(origin).with_headers(origin, sent)
@@ -88,7 +88,7 @@ def _authorised(door: Door, headers: Mapping[str, Mapping[str, str]]) -> Door:
 
 
 def named_sources(manifests: Sequence[Path], plugins: Plugins) -> list[str]:
-    """The sources that the manifests name, in order; StartError for a manifest that is wrong."""
+    """The sources that the manifests name, in order; StartError for an invalid manifest."""
     blocks = (block for manifest in _manifests(manifests, plugins) for block in manifest.sources)
     return list(dict.fromkeys(block.source for block in blocks))
 
@@ -107,12 +107,12 @@ def discover(
     *,
     is_alone: bool | None = None,
 ) -> Iterator[Task | LedgerEntry]:
-    """Tasks, and ledger entries for what the licence, a limit or its zoo leaves out and for sources that fail.
+    """Tasks, and ledger entries for checkpoints excluded by licence, limits or their zoo, and for failing sources.
 
-    Each (source, id, revision) comes once, where it is listed first. watch: called for each source at its end, and
-    whether it could be listed to its end. StartError where the only source cannot start and no server is the cause;
-    otherwise it is recorded as a failure, and the others go on. is_alone: whether it is the only one, if the caller
-    knows better.
+    Each (source, id, revision) is yielded once, where it is listed first. watch: called for each source, with whether
+    it was listed to its end. StartError if the only source cannot start for a reason other than a server; otherwise a
+    failure is recorded, and the other sources are listed. is_alone: whether there is only one source, if the caller
+    knows.
     """
     chosen = [(number, opened) for number, opened in enumerate(sources) if only in {None, opened.source.name}]
     with Seen() as seen:
@@ -152,7 +152,7 @@ def _of_source(
 
 
 def _not_started(source: str, error: StartError) -> LedgerEntry:
-    """The entry of a source that cannot start, with the network's reason, if that is the cause."""
+    """The entry of a source that cannot start, with the network's reason if that is the cause."""
     entry = plugin_failure(source, Stage.DISCOVER, error)
     cause = error.__cause__
     reason = Reason.FETCH_FAILED if isinstance(cause, Refused) else entry.reason
@@ -164,7 +164,7 @@ def _task_or_entry(listed: Checkpoint | Refusal, number: int, opened: OpenSource
     if not isinstance(listed, Refusal):
         task = Task(checked(listed, opened.source.name), number, opened.settings)
         if wrong := wrong_words(task.checkpoint):
-            # It would be published: an undefined word in a table is worse than a missing row.
+            # An undefined word in a published table is worse than a missing row.
             return task.ledger_entry(Stage.DISCOVER, Refused(Reason.PLUGIN_ERROR, "; ".join(wrong)))
         return _gate(task)
     refusal: Refusal = _storable(_refusals(), listed)
@@ -183,7 +183,7 @@ def _task_or_entry(listed: Checkpoint | Refusal, number: int, opened: OpenSource
 
 
 def _gate(task: Task) -> Task | LedgerEntry:
-    """Skip checkpoints before any byte is fetched, where possible.
+    """Skip a checkpoint before any byte is fetched, if possible.
 
     If the zoo states no licence, the file may state one, which is read with the index, before the weights.
     """
@@ -212,7 +212,7 @@ def _storable(adapter: TypeAdapter[Any], listed: Checkpoint | Refusal) -> Any:
 
 
 def _fields(record: object) -> dict[str, Any]:
-    """A dataclass as JSON has it; TypeError for anything else that JSON does not know."""
+    """A dataclass as a JSON object; TypeError for other objects that JSON does not support."""
     if not is_dataclass(record):
         raise TypeError(f"Object of type {type(record).__name__} is not JSON serializable")
     return {field.name: getattr(record, field.name) for field in fields(record)}
@@ -245,7 +245,7 @@ def _known(plugins: Plugins) -> dict[str, type[Source]]:
 
 
 def _failed(plugin: str) -> type[Source]:
-    """A placeholder for the source of a plugin that did not load: it takes any options and lists nothing."""
+    """A placeholder for the source of a plugin that did not load: it accepts any options and lists nothing."""
 
     class FailedSource(Source):
         name = plugin

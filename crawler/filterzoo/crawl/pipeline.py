@@ -2,12 +2,12 @@
 
 The last two stages, shard and publish, read what is stored here: `filterzoo_publish.release`.
 
-    discover    filterzoo.crawl.discovery     manifests -> checkpoints, no weight fetched
-    fetch       filterzoo.network.door          checkpoint -> random access to its bytes
-    index       filterzoo.jail          untrusted bytes -> a table of spans, in a confined child process
-    normalise   filterzoo.layers.normalise     spans -> layers, float32, (out, in/groups, *kernel)
-    measure     filterzoo.measures.measure       layer -> its measures and sufficient statistics
-    store       filterzoo.store.fragments     all layers of a checkpoint, or none; the journal says which
+    discover    filterzoo.crawl.discovery   manifests -> checkpoints, no weight fetched
+    fetch       filterzoo.network.door      checkpoint -> random access to its bytes
+    index       filterzoo.jail              untrusted bytes -> a table of spans, in a confined child process
+    normalise   filterzoo.layers.normalise  spans -> layers, float32, (out, in/groups, *kernel)
+    measure     filterzoo.measures.measure  layer -> its measures and sufficient statistics
+    store       filterzoo.store.fragments   all layers of a checkpoint, or none; the journal says which
 
 Fetch to store happen in a worker, for one checkpoint at a time: `filterzoo.crawl.worker.Worker.take`.
 """
