@@ -24,7 +24,7 @@ from filterzoo.licensing.names import CLASSES, SPELLINGS
 from filterzoo.word import Word
 
 MAX_LENGTH = 500
-"""Longest text in characters that is looked up; longer ones are whole licences."""
+"""Longest text in characters that is looked up; longer texts are complete licences."""
 
 _ONE = r"\(*\s*(?!(?:and|or|with)\b)[a-z0-9.+:-]+\s*\)*"
 _SHAPE = re.compile(rf"\s*{_ONE}(?:\s+(?:and|or|with)\s+{_ONE})*\s*", re.IGNORECASE | re.ASCII)
@@ -60,7 +60,7 @@ class Unknown(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What may be published of a checkpoint: its weights, only what was measured, or (with a reason) nothing."""
+    """What may be published about a checkpoint: its weights, only its measures, or (with a reason) nothing."""
 
     weights: bool
     reason: Reason | None = None
@@ -68,38 +68,38 @@ class Decision:
 
     @property
     def skip(self) -> bool:
-        """Nothing of it may be published; `reason` is the ledger's."""
+        """Whether nothing may be published; `reason` is recorded in the ledger."""
         return self.reason is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Licence:
-    """A licence as it was recognised. Made by `parse` and `strictest` only.
+    """A parsed licence, created only by `parse` and `strictest`.
 
-    expression: SPDX, lower case; None for a licence that is unknown. licence_class: of AND the strictest's, of OR the
-    most permissive's.
+    expression: SPDX, lower case; None for an unknown licence. licence_class: for AND the strictest, for OR the most
+    permissive.
     """
 
     expression: str | None
     licence_class: LicenceClass
     _node: Any = field(default=None, compare=False, repr=False)
-    """The parsed expression, of a known licence."""
+    """The parsed expression of a known licence."""
 
     @classmethod
     def parse(cls, text: str | None) -> Licence:
-        """The licence that a zoo's text states, unknown where it states none that is certain.
+        """The licence that a zoo's text states, unknown unless it is certain.
 
-        Texts are looked up whole, in a table of spellings and in SPDX; classifiers (`License :: ...`, one a line) are
-        looked up each, and all of them apply. "BSD" or "GPL" alone do not say which, so they stay unknown.
+        The whole text is looked up in a table of spellings and in SPDX. Classifiers (`License :: ...`, one per line)
+        are looked up one by one, and all of them apply. "BSD" or "GPL" alone are ambiguous, and so unknown.
         """
         return _parsed((text or "")[: MAX_LENGTH + 1])
 
     @classmethod
     def strictest(cls, *stated: str | None) -> Licence:
-        """Which licence governs when several are stated (by zoo and file): the strictest.
+        """The licence that governs if several are stated (by zoo and file): the strictest.
 
-        Empty texts are ignored; an unrecognised text is an unknown licence, stricter than any other. Different licences
-        that are equally strict govern together.
+        Empty texts are ignored; an unrecognised text is an unknown licence, stricter than any other. Different, equally
+        strict licences govern together.
         """
         return _strictest(tuple(cls.parse(text) for text in stated if text and text.strip()))
 
@@ -114,12 +114,12 @@ class Licence:
 
 
 UNKNOWN = Licence(None, LicenceClass.UNKNOWN)
-"""No licence is stated, or none that can be recognised."""
+"""No licence is stated, or no recognised one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A manifest's `licenses`: expressions of one licence each, as `Licence.expression` has them.
+    """A manifest's `licenses`: single-licence expressions, in the form of `Licence.expression`.
 
     allow: None allows every licence whose terms are met by the data set's notice and credit (permissive, attribution).
     deny wins over allow.
@@ -151,7 +151,7 @@ class Policy:
 
 @lru_cache(maxsize=4096)
 def _parsed(text: str) -> Licence:
-    """Cached: a zoo states the same few texts for all its checkpoints."""
+    """Parse a text; cached, because a zoo states the same few texts for all its checkpoints."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if lines and all(line.startswith("License ::") for line in lines):
         # "OSI Approved" adds nothing to a classifier that names the licence.
@@ -174,7 +174,7 @@ def _strictest(licences: tuple[Licence, ...]) -> Licence:
 
 
 def _of(expression: str) -> Licence:
-    """The licence of an expression that `_look_up` or `_conjunction` gave."""
+    """The licence of an expression from `_look_up` or `_conjunction`."""
     node = _parse(expression)
 
     def most(classes: list[LicenceClass]) -> LicenceClass:
@@ -207,7 +207,7 @@ def _parse(expression: str) -> Any:
 
 
 def _conjunction(expressions: list[str]) -> str:
-    """All of them, as one expression, the same whatever their order."""
+    """All expressions joined by AND, independent of their order."""
     parts = set()
     for parsed in map(_parse, expressions):
         parts |= {str(part).lower() for part in (parsed.args if isinstance(parsed, AND) else [parsed])}
@@ -230,7 +230,7 @@ def _covering(licence: str) -> set[str]:
 
 @lru_cache(maxsize=4096)
 def _class_of(licence: str) -> LicenceClass:
-    """The class of one licence: ours where we state it, else by the category of the ScanCode licence database."""
+    """The class of one licence: from our table, else by the category in the ScanCode licence database."""
     base = licence.split(" with ", maxsplit=1)[0]
     for pattern, name in CLASSES:
         if re.fullmatch(pattern, base):
@@ -248,7 +248,7 @@ def _class_of(licence: str) -> LicenceClass:
 
 @cache
 def _licensing() -> Licensing:
-    """SPDX's identifiers, former ones too (GPL-3.0); not the loose ones ScanCode adds (GPL, LicenseRef-LICENSE)."""
+    """SPDX identifiers, deprecated ones included (GPL-3.0), without ScanCode's vague ones (GPL, LicenseRef-LICENSE)."""
     index = [
         entry
         | {"other_spdx_license_keys": [name for name in entry["other_spdx_license_keys"] if _FORMER.fullmatch(name)]}
