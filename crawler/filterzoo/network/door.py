@@ -1,6 +1,6 @@
-"""The only access to the network: opens remote files by ranges, downloads whole ones, reads documents.
+"""The only access to the network: opens remote files by ranges, downloads whole files, reads documents.
 
-What speaks HTTP is imported with the first request: a crawl of local files needs none of it.
+HTTP libraries are imported with the first request, because a crawl of local files does not need them.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ MAX_FILE = 100_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A small response, read whole.
+    """A small, completely read response.
 
-    `url` is the address after redirects, `following` the next page of a list (RFC 8288).
+    `url` is the URL after redirects, `following` the next page of a list (RFC 8288).
     """
 
     url: str
@@ -52,7 +52,7 @@ class Document:
 
 
 class CachedFile(LocalFile):
-    """A whole download. Its side files are beside it on the server, not in the cache's folder."""
+    """A complete download. Its side files are in the same folder of the server, not in the cache."""
 
     def __init__(self, path: Path, url: str, sha256: str | None, open_url: Callable[[str], RandomAccessFile]) -> None:
         super().__init__(path, follow_links=False)
@@ -69,7 +69,7 @@ class CachedFile(LocalFile):
 
 
 class _Client:
-    """The HTTP client of a door and of its copies, made with the first request; for any number of threads."""
+    """The HTTP client of a door and its copies, created with the first request; thread-safe."""
 
     def __init__(self, timeout: httpx.Timeout | None) -> None:
         self._timeout = timeout
@@ -96,7 +96,7 @@ class _Client:
 
 @dataclass(frozen=True, slots=True)
 class _Rules:
-    """What copies of a door differ in; the fields are those of `Transport`."""
+    """The settings in which copies of a door differ; the fields are those of `Transport`."""
 
     policy: AddressPolicy
     headers: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
@@ -105,13 +105,13 @@ class _Rules:
 
 
 class Door:
-    """Fetches for all sources. One object serves all threads of a process; processes share the cache folder.
+    """Fetches files and documents for all sources. Thread-safe; processes share the cache folder.
 
-    cache: the cache's folder (`cache.default_folder`). allow_private: also addresses of this machine and its networks,
-    for tests and private zoos. hosts: called with a host name, False forbids it. Files above `max_file_bytes` are
-    refused as soon as their size is stated. pace: keeps requests to a host apart, by default for all who share the
-    cache. health: tracks hosts that are down. on_document: called after each small document. Every failure is a
-    `Refused`: fetch_failed, removed, gated, changed, hash_mismatch, too_large.
+    cache: the cache's folder (`cache.default_folder`). allow_private: also allow addresses of this machine and its
+    networks, for tests and private zoos. hosts: called with a host name, False forbids it. Files above `max_file_bytes`
+    are refused as soon as their size is stated. pace: limits the rate of requests to a host, by default for all
+    processes that share the cache. health: tracks hosts that are down. on_document: called after each small document.
+    Every failure is a `Refused`: fetch_failed, removed, gated, changed, hash_mismatch, too_large.
     """
 
     def __init__(
@@ -136,14 +136,14 @@ class Door:
         self._on_document = on_document
         self._client = _Client(timeout)
         self.rules = _Rules(AddressPolicy(allow_private=allow_private, hosts=hosts))
-        """Of this copy alone; all copies have one client."""
+        """The settings of this copy; all copies share one client."""
         self._pace = pace or FilePace(cache / "pace")
         self._patience = patience or Patience()
         self._health = health
 
     @property
     def transport(self) -> Transport:
-        """What sends the requests."""
+        """The transport that sends requests."""
         from filterzoo.network.transport import Transport  # noqa: PLC0415  # see above
 
         rules = self.rules
@@ -160,18 +160,18 @@ class Door:
         )
 
     def trusting(self, *urls: str) -> Door:
-        """The same door for an address the user named: its host may lie on a private network."""
+        """The same door for URLs that the user named: their hosts may be on a private network."""
         return self._with(replace(self.rules, policy=self.rules.policy.trusting(*urls)))
 
     def with_token(self, url: str, token: str | None) -> Door:
-        """The same door, which shows a bearer token to the origin of `url` (scheme, host, port) and to nobody else."""
+        """The same door, which sends a bearer token to the origin of `url` (scheme, host, port) only."""
         return self.with_headers(url, {"Authorization": f"Bearer {token}"} if token else {})
 
     def with_headers(self, url: str, headers: Mapping[str, str]) -> Door:
-        """The same door, which sends these headers to the origin of `url` (scheme, host, port) and to nobody else.
+        """The same door, which sends these headers to the origin of `url` (scheme, host, port) only.
 
-        No redirect takes them to another origin, and no message shows them. A token comes from the environment
-        (`filterzoo.secret`), never from a manifest or the code. StartError for a header that no request can have.
+        Redirects do not forward them to another origin, and no message shows them. A token comes from the environment
+        (`filterzoo.secret`), never from a manifest or the code. StartError for an invalid header.
         """
         origin = origin_of(url)
         before = self.rules.headers
@@ -183,7 +183,7 @@ class Door:
         return self._with(replace(self.rules, redirects=hosts))
 
     def bounded(self, most: int | None) -> Door:
-        """The same door, limited to files of `most` bytes, whatever their zoo states."""
+        """The same door, limited to files of `most` bytes, regardless of the size that their zoo states."""
         other = copy.copy(self)
         other.max_file_bytes = self.max_file_bytes if most is None else min(most, self.max_file_bytes)
         return other
@@ -193,10 +193,10 @@ class Door:
         return self._with(replace(self.rules, user_agent=user_agent or self.rules.user_agent))
 
     def open(self, artifact: Artifact) -> RandomAccessFile:
-        """A remote file: by ranges where the server supports them, else as one download.
+        """A remote file: by ranges if the server supports them, otherwise as one download.
 
-        A size that is known and differs is refused (hash_mismatch). A hash that is known is checked here for whole
-        downloads only, since it says nothing about parts; `published_hashes` compares those of files read by ranges.
+        Refused (hash_mismatch) if its size differs from the stated one. A stated hash is checked here only for whole
+        downloads, because it cannot verify parts; `published_hashes` compares those of files read by ranges.
         """
         known = (
             self.cache.find(artifact.sha256)
@@ -213,7 +213,7 @@ class Door:
         return CachedFile(path, artifact.url, artifact.sha256, self._open_url)
 
     def download(self, url: str, sha256: str | None = None, size: int | None = None) -> Path:
-        """The whole file in the cache, checked; resumed after an interruption.
+        """Download the whole file into the cache and check it; resumes after an interruption.
 
         Without a hash the cached file is always revalidated with the server.
         """
@@ -249,7 +249,7 @@ class Door:
         return self.get(url, limit=limit).body
 
     def get_pinned(self, url: str, *, limit: int = MAX_DOCUMENT) -> bytes:
-        """The bytes of a small document whose address names a commit or a version: fetched once, then cached."""
+        """The bytes of a small document whose URL contains a commit or a version: fetched once, then cached."""
         key = f"pinned:{url}"
         entry = self.cache.entry(key)
         path = self.cache.find(entry.sha256) if entry else None
