@@ -1,4 +1,4 @@
-"""The Hugging Face Hub as sources see it: listings, repositories at a commit, addresses of their files."""
+"""The Hugging Face Hub for sources: listings, repositories at a commit, URLs of their files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 MAX_PAGE = 256_000_000
-"""Bytes of an answer of the Hub: a page has up to a thousand repositories, some with thousands of files."""
+"""Most bytes of a response of the Hub: a page has up to a thousand repositories, some with thousands of files."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REPO = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?")
 
@@ -43,10 +43,10 @@ LISTED: tuple[ExpandModelProperty_T, ...] = (
     "siblings",
     "tags",
 )
-"""What a listing is asked to say of each repository, so that no repository has to be asked for itself."""
+"""The fields that listings request for each repository, so that no further request per repository is needed."""
 
 _LONGEST_NAME = 200
-"""Characters of an architecture's name; timm's longest has 39."""
+"""Most characters of an architecture's name; timm's longest has 39."""
 
 _TAGS_OF_COLUMNS = ("base_model:", "dataset:", "license:", "region:")
 
@@ -62,11 +62,11 @@ _TASKS = {
     "video-classification": NetworkTask.VIDEO,
     "zero-shot-image-classification": NetworkTask.IMAGE_TEXT,
 }
-"""The Hub's tasks (https://huggingface.co/tasks) in our words; others are left open."""
+"""The Hub's tasks (https://huggingface.co/tasks) -> task; others are unknown."""
 
 
 class Hub:
-    """The Hub that HF_ENDPOINT names, with the token of HF_TOKEN or of a login; the token goes to no other host."""
+    """The Hub that HF_ENDPOINT names, with the token of HF_TOKEN or of a login; the token is sent to no other host."""
 
     def __init__(self, door: Door) -> None:
         from huggingface_hub import constants, get_token  # noqa: PLC0415  # commands that need no Hub start faster
@@ -80,7 +80,7 @@ class Hub:
     def repository(self, repo: str, revision: str | None = None) -> ModelInfo:
         """A repository, by default as it is now, with the sizes and hashes of its files; Refused if there is none.
 
-        What the Hub says of a commit never changes: it is asked once for all runs that share the cache.
+        The description of a commit never changes, so it is requested once by all runs that share the cache.
         """
         if not _REPO.fullmatch(repo) or ".." in repo:
             raise Refused(Reason.REMOVED, "the Hub has no repository of such a name", ascii(repo)[:200])
@@ -90,12 +90,11 @@ class Hub:
         return _described(repo, _asking(repo, lambda: self.door.get_json(url, limit=MAX_PAGE, pinned=is_pinned)))
 
     def listing(self, what: str, **query: Any) -> Iterator[ModelInfo]:
-        """Every repository that a query of `HfApi.list_models` finds, page by page. Refused names `what` it was for.
+        """Every repository that a query of `HfApi.list_models` finds, page by page. what: for refusals.
 
-        A page that fails is asked for again; what came before it is not. Pages of a listing that a run could not bring
-        to its end are taken from the disk by the next one, within a day (`filterzoo.network.listings`). A listing that
-        repeats itself would never end: it is given up where a page leads to one that was there, or has the
-        repositories of another.
+        A failing page is retried, without the pages before it. The pages of an unfinished listing are read from the
+        disk by the next run within a day (`filterzoo.network.listings`). A listing that repeats itself would never end:
+        it is refused if a page links to an earlier one, or has the same repositories as another.
         """
         asked = {key: value for key, value in query.items() if value is not None} | {"expand": list(LISTED)}
         first = f"{self.endpoint}/api/models?{urlencode(asked, doseq=True)}"
@@ -109,7 +108,7 @@ class Hub:
                 page, url = _asking(what, partial(self._page, url, kept))
             except Refused:
                 if kept.begin_again():
-                    # Perhaps the cursor of an earlier run that the Hub no longer knows.
+                    # The Hub may no longer know the cursor of an earlier run.
                     url, seen = first, set()
                     continue
                 kept.has_failed = True
@@ -123,7 +122,7 @@ class Hub:
             yield from found
 
     def _page(self, url: str, kept: UnfinishedListing) -> tuple[list[Any], str | None]:
-        """The entries of one page, and where the next is; Refused where it leads away from the Hub."""
+        """The entries of one page, and the URL of the next; Refused if that is not on the Hub."""
         known = kept.find(url)
         page = known or self._asked_page(url)
         following = page.following
@@ -142,16 +141,16 @@ class Hub:
         return KeptPage(answer.body, urljoin(url, answer.following) if answer.following else None)
 
     def address(self, repo: str, revision: str, path: str) -> str:
-        """Where a file is downloaded."""
+        """The download URL of a file."""
         return f"{self.endpoint}/{repo}/resolve/{quote(revision, safe='')}/{quote(path)}"
 
     def page(self, repo: str, revision: str = "") -> str:
-        """Where people look at a repository."""
+        """The URL of a repository's web page."""
         return f"{self.endpoint}/{repo}/tree/{quote(revision, safe='')}" if revision else f"{self.endpoint}/{repo}"
 
 
 def _asking(what: str, question: Callable[[], Result]) -> Result:
-    """The Hub's answer; a refusal names what was asked for, and tells what the door only knows as a status."""
+    """The Hub's response; a refusal names the request, and explains statuses of the Hub."""
     try:
         return question()
     except Refused as refusal:
@@ -162,7 +161,7 @@ def _asking(what: str, question: Callable[[], Result]) -> Result:
 
 
 def _described(what: str, document: Any) -> ModelInfo:
-    """The Hub's description of a repository; Refused where it is in no shape that the Hub's client knows."""
+    """The Hub's description of a repository; Refused if the Hub's client cannot parse it."""
     from huggingface_hub.hf_api import ModelInfo  # noqa: PLC0415  # see above
 
     try:
@@ -172,12 +171,12 @@ def _described(what: str, document: Any) -> ModelInfo:
 
 
 def is_closed(info: ModelInfo, token: str | None) -> bool:
-    """Whether the repository asks for an agreement, and there is no token that could have given it."""
+    """Whether the repository requires an agreement, and there is no token."""
     return bool(info.gated) and token is None
 
 
 def licence(info: ModelInfo) -> str | None:
-    """The licence as the card or the tags state it; `other` stands for the name the card gives beside it."""
+    """The licence in the card or the tags; for `other`, the licence name in the card."""
     card: Any = info.card_data or {}
     stated = card.get("license") or _tagged(info, "license:")
     if isinstance(stated, list | tuple):
@@ -188,34 +187,34 @@ def licence(info: ModelInfo) -> str | None:
 
 
 def task(info: ModelInfo) -> str | None:
-    """What the network does, in our words."""
+    """The task of the network, from the vocabulary."""
     found = _TASKS.get(info.pipeline_tag or "")
     return str(found) if found is not None else None
 
 
 def datasets(info: ModelInfo) -> str | None:
-    """The data sets that the tags name, in their order."""
+    """The data sets named in the tags, in order."""
     return ", ".join(_tags(info, "dataset:")) or None
 
 
 def tags(info: ModelInfo) -> str | None:
-    """The tags that no column of their own is made of."""
+    """The tags that do not correspond to another column."""
     return ", ".join(tag for tag in info.tags or () if not tag.startswith(_TAGS_OF_COLUMNS)) or None
 
 
 def base_model(info: ModelInfo) -> str | None:
-    """The repository the tags say it was made from, where they name one."""
+    """The base model named in the tags, if any."""
     named = [tag for tag in _tags(info, "base_model:") if ":" not in tag]
     return named[0] if len(named) == 1 else None
 
 
 def architecture(info: ModelInfo) -> str | None:
-    """What the Hub says that the configuration calls the network."""
+    """The architecture's name in the configuration, as the Hub lists it."""
     return named_architecture(info.config or {})
 
 
 def named_architecture(config: Mapping[str, Any]) -> str | None:
-    """What a configuration, timm's or transformers', calls the network; None where that is no short line of text."""
+    """The architecture's name in a configuration of timm or transformers; None if it is not a short line of text."""
     classes = config.get("architectures")
     named = config.get("architecture") or (classes[0] if isinstance(classes, list) and classes else None)
     is_name = isinstance(named, str) and 0 < len(named) <= _LONGEST_NAME and named.isprintable()

@@ -1,4 +1,4 @@
-"""Networks on the Hugging Face Hub: given repositories, those of given people, or whatever a listing finds."""
+"""Networks on the Hugging Face Hub: named repositories, those of named authors, or the results of a listing."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 
 
 def _counts(text: str) -> tuple[float, float]:
-    """(least, most) of `min:1M,max:2B`; ValueError for what is in another form."""
+    """(least, most) of `min:1M,max:2B`; ValueError for another form."""
     bounds = {"min": 0.0, "max": inf}
     for part in text.split(","):
         match = _COUNT.fullmatch(part.strip())
@@ -71,15 +71,15 @@ def _in_utc(moment: datetime | None) -> datetime | None:
 
 
 class HfHubOptions(SourceOptions):
-    """What to crawl: `repos` by name (`user/name` or `user/name@revision`), and what listings find.
+    """What to crawl: `repos` by name (`user/name` or `user/name@revision`), and the results of listings.
 
-    A listing is made for each of `authors`, `tasks` and `libraries` together with each of the others; `filters`
-    (all of them must hold), `search` and `num_parameters` narrow each, as `HfApi.list_models` takes them. The Hub
-    counts the parameters of safetensors files only: repositories without any are kept, and left to the limits of the
-    manifest. `modified_since`, a day or a time in UTC: listings give the newest first and end where repositories did
-    not change since, so that a schedule asks for what is new alone. `sizes` asks each repository found for the sizes
-    and hashes of its files, which a listing does not tell.
-    `facts`: a table, CSV or YAML, of what the networks are; its keys are ids or globs, its columns those of `models`.
+    There is a listing for each combination of `authors`, `tasks` and `libraries`; `filters` (all must hold), `search`
+    and `num_parameters` restrict each, as in `HfApi.list_models`. The Hub counts only the parameters of safetensors
+    files: repositories without any are kept, subject to the manifest's limits. `modified_since`, a day or a time in
+    UTC: listings start with the newest and end at the first repository that has not changed since, so that a scheduled
+    crawl sees only new ones. `sizes` requests the sizes and hashes of files from each repository, which a listing does
+    not state.
+    `facts`: a table of facts, CSV or YAML; its keys are ids or globs, its columns those of `models`.
     """
 
     repos: tuple[Repo, ...] = ()
@@ -102,9 +102,9 @@ class HfHubOptions(SourceOptions):
 
 
 class HfHubSource(Source[HfHubOptions]):
-    """Every set of weights in the repositories that are named or found is a checkpoint, at the commit it has now.
+    """Every set of weights in the named or found repositories is a checkpoint, at the current commit.
 
-    The id is the repository's, and the place in it where it holds several sets of weights; the revision is the commit.
+    The id is the repository's, with the path if it holds several sets of weights; the revision is the commit.
     Repositories that are gated, gone or without weights go to the ledger. HF_ENDPOINT and HF_TOKEN are honoured.
     """
 
@@ -116,7 +116,7 @@ class HfHubSource(Source[HfHubOptions]):
         self._last_config: tuple[str, Mapping[str, Any]] = ("", {})
 
     def discover(self) -> Iterator[Checkpoint | Refusal]:
-        """See `Source.discover`; Refused where a listing breaks off."""
+        """See `Source.discover`; Refused if a listing fails."""
         facts = read_table(self.options.facts, self.folder)
         for found in self._found():
             yield facts.with_facts(found) if isinstance(found, Checkpoint) else found
@@ -125,7 +125,7 @@ class HfHubSource(Source[HfHubOptions]):
         hub = Hub(self.door)
         for named in dict.fromkeys(self.options.repos):
             repo, _, revision = named.partition("@")
-            yield from _asked(hub, repo, revision or None)
+            yield from _requested(hub, repo, revision or None)
         for query in self._queries():
             listed = hub.listing(f"the listing {query}", **query)
             for info in takewhile(self._is_new, listed):
@@ -133,13 +133,13 @@ class HfHubSource(Source[HfHubOptions]):
                     yield from self._listed(hub, info)
 
     def open(self, artifact: Artifact) -> RandomAccessFile:
-        """See `Source.open`; the token goes along, to the Hub only."""
+        """See `Source.open`; the token is sent to the Hub only."""
         return Hub(self.door).door.open(artifact)
 
     def architectures(self, checkpoint: Checkpoint) -> Iterator[Mapping[str, Operation]]:
-        """See `Source.architectures`: timm's or torchvision's of the name that the Hub or `config.json` tells.
+        """See `Source.architectures`: timm's or torchvision's, by the name on the Hub or in `config.json`.
 
-        The file is asked for where the Hub names no network, and for the numbers of classes and channels.
+        The file is fetched if the Hub names no network, and for the numbers of classes and channels.
         """
         name = checkpoint.architecture
         if name is not None and not self._architectures.is_known(name):
@@ -149,11 +149,11 @@ class HfHubSource(Source[HfHubOptions]):
         yield from self._architectures.of(name or api.named_architecture(config), classes, (channels,))
 
     def architecture_name(self, checkpoint: Checkpoint) -> str | None:
-        """See `Source.architecture_name`: what the `config.json` beside the weights calls it."""
+        """See `Source.architecture_name`: the name in the `config.json` of the weights' folder."""
         return api.named_architecture(self._config(checkpoint))
 
     def _config(self, checkpoint: Checkpoint) -> Mapping[str, Any]:
-        """The `config.json` in the folder of the weights; fetched once for both questions about it."""
+        """The `config.json` in the folder of the weights; fetched once for both methods above."""
         address = f"{checkpoint.artifacts[0].url.rpartition('/')[0]}/config.json"
         if self._last_config[0] != address:
             self._last_config = (address, _config(Hub(self.door), address))
@@ -173,12 +173,12 @@ class HfHubSource(Source[HfHubOptions]):
             yield {key: value for key, value in query.items() if value is not None}
 
     def _is_new(self, info: ModelInfo) -> bool:
-        """Whether it changed since the time that is asked for; one whose time the Hub does not tell counts as new."""
+        """Whether it changed since `modified_since`; a repository without a stated time counts as new."""
         since, changed = self.options.modified_since, info.last_modified
         return since is None or changed is None or changed >= since
 
     def _has_counts(self, info: ModelInfo) -> bool:
-        """Whether it has as many parameters as asked for, as far as the Hub knows."""
+        """Whether its number of parameters is within the bounds, as far as the Hub knows."""
         if self.options.num_parameters is None or info.safetensors is None:
             return True
         # The total may come from a repository's own metadata, which may be wrong (huggingface_hub issue 4221).
@@ -188,13 +188,13 @@ class HfHubSource(Source[HfHubOptions]):
 
     def _listed(self, hub: Hub, info: ModelInfo) -> Iterator[Checkpoint | Refusal]:
         if self.options.sizes and not api.is_closed(info, hub.token):
-            yield from _asked(hub, info.id, info.sha)
+            yield from _requested(hub, info.id, info.sha)
         else:
             yield from Repository(hub, info).checkpoints()
 
 
-def _asked(hub: Hub, repo: str, revision: str | None) -> Iterator[Checkpoint | Refusal]:
-    """The checkpoints of one repository; what the Hub says against it becomes a refusal of this one only."""
+def _requested(hub: Hub, repo: str, revision: str | None) -> Iterator[Checkpoint | Refusal]:
+    """The checkpoints of one repository; an error of the Hub becomes a refusal of this repository only."""
     try:
         info = hub.repository(repo, revision)
     except Refused as refusal:
@@ -207,13 +207,13 @@ def _asked(hub: Hub, repo: str, revision: str | None) -> Iterator[Checkpoint | R
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A repository as the Hub describes it."""
+    """A repository with the Hub's description."""
 
     hub: Hub
     info: ModelInfo
 
     def checkpoints(self) -> Iterator[Checkpoint | Refusal]:
-        """One for each set of weights, or the reason why there is none."""
+        """One checkpoint for each set of weights, or a refusal."""
         info = self.info
         files = {sibling.rfilename: sibling for sibling in info.siblings or ()}
         if not _COMMIT.fullmatch(info.sha or ""):
@@ -274,7 +274,7 @@ class Repository:
 
 
 def artifact(hub: Hub, repo: str, revision: str, file: RepoSibling) -> Artifact:
-    """A file at a commit, with the size and hash that the Hub states; Refused where they cannot be such."""
+    """A file at a commit, with the size and hash that the Hub states; Refused if they are invalid."""
     size: object = file.size
     sha256: object = file.lfs.sha256 if file.lfs else None
     is_size = size is None or (isinstance(size, int) and size >= 0)
@@ -289,7 +289,7 @@ def artifact(hub: Hub, repo: str, revision: str, file: RepoSibling) -> Artifact:
 
 
 def _config(hub: Hub, address: str) -> Mapping[str, Any]:
-    """A `config.json` as plain data; empty where there is none that can be read. Refused where the network fails."""
+    """A `config.json` as plain data; empty if there is no readable one. Refused if the network fails."""
     try:
         document = json.loads(hub.door.get_bytes(address, limit=MAX_CONFIG))
     except Refused as refusal:
@@ -302,7 +302,7 @@ def _config(hub: Hub, address: str) -> Mapping[str, Any]:
 
 
 def _classes_and_channels(config: Mapping[str, Any]) -> tuple[int | None, int]:
-    """As timm writes them beside its weights; None, and three channels, where they are not said."""
+    """From timm's configuration; None, and three channels, if they are not stated."""
     classes = config.get("num_classes")
     match config.get("pretrained_cfg") or config:
         case {"input_size": [int(channels), *_]}:

@@ -1,4 +1,4 @@
-"""Which files of a repository hold weights, and which of them hold the same ones: one is taken of each set."""
+"""Finds the files of a repository that hold weights, and groups those with the same weights: one of each is taken."""
 
 from __future__ import annotations
 
@@ -27,22 +27,24 @@ _PREFERENCE = (
     (".mat",),
     (".mlmodel",),
 )
-"""Endings, best first: headers that are read by ranges, exact names, then what needs more to be read."""
+"""Endings by preference: formats with headers to read by ranges, exact names, then formats that need more bytes."""
 
 _ENDINGS = sorted(
     ((ending, rank) for rank, endings in enumerate(_PREFERENCE) for ending in endings), key=lambda pair: -len(pair[0])
 )
 _ANY_ENDING = tuple(ending for ending, _rank in _ENDINGS)
 _PAIRS = {".xml": ".bin", ".weights": ".cfg"}
-"""OpenVINO's network and its weights, Darknet's weights and their network: of the same name, read together only."""
+"""OpenVINO's network and its weights, Darknet's weights and their network: of the same name; they can only be read
+together.
+"""
 _SAVED_MODEL, _VARIABLES, _CHECKPOINT = "saved_model.pb", "variables/variables", ".index"
 _CORE_ML, _BLOBS = ".mlmodel", "weights/weight.bin"
-"""A program of Core ML, and its weights below it."""
+"""A Core ML program, and its weights below it."""
 _GRAPH = ".meta"
-"""Of a checkpoint: it holds no numbers."""
+"""The graph of a checkpoint, without weights."""
 _DATA = re.compile(r"(.+)\.data-\d{5}-of-\d{5}")
 _NO_GRAPHS = frozenset({"keras_metadata.pb", "fingerprint.pb"})
-"""What lies beside a SavedModel."""
+"""Other files next to a SavedModel."""
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$|_\d{5}(?=\.weights$)|(?<=^consolidated)\.\d\d$")
 _LEFTOVER = re.compile(
     r"(^|/)(\.|optim(izer|iser)?[._-]|sched(uler)?[._-]|scaler[._-]|rng_state|random_states|training_args|trainer_state"
@@ -55,7 +57,7 @@ _VARIANT = re.compile(
 )
 _WHOLE_INDEX = re.compile(r"\.(bin|safetensors|weights)\.index(\.\w+)?\.json$|\.weights\.json$", re.IGNORECASE)
 _KERAS = ".weights"
-"""What Keras's names have before their ending."""
+"""The part of Keras's file names before the ending."""
 _EXPORT_FOLDER = re.compile(r"(^|/)(onnx|tflite|openvino|coreml)$")
 _PLAIN = {
     "consolidated",
@@ -73,7 +75,7 @@ _PLAIN = {
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """One set of weights. name: "" if the repository has no other. files: the one to be read, then those it names."""
+    """One set of weights. name: "" if the repository has no other. files: the first is read, and names the others."""
 
     name: str
     files: tuple[str, ...]
@@ -81,7 +83,7 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A file that may hold weights; `key` is equal for files that hold the same ones."""
+    """A file that may hold weights; `key` is equal for files with the same weights."""
 
     path: str
     key: tuple[str, str]
@@ -92,10 +94,10 @@ class _Candidate:
 def sets_of_weights(paths: Iterable[str]) -> list[Weights]:
     """The sets of weights in a repository, by name.
 
-    Of files that differ in their format or precision only (`model.safetensors`, `pytorch_model.bin`,
+    Of files that differ only in format or precision (`model.safetensors`, `pytorch_model.bin`,
     `onnx/model_quantized.onnx`) the first of `_PREFERENCE` is taken, in full precision. Shards are read through their
-    index and come with it; shards without one are no set. States of optimisers, adapters and, beside finished
-    weights, those of single training steps are left out.
+    index and belong to it; shards without an index are not a set. Optimiser states, adapters and, if there are final
+    weights, those of single training steps are omitted.
     """
     listed = _Listed(paths)
     found = [c for path in listed.paths if not listed.is_part(path) and (c := _candidate(path)) is not None]
@@ -108,7 +110,7 @@ def sets_of_weights(paths: Iterable[str]) -> list[Weights]:
 
 
 def left_out(paths: Iterable[str], sets: Sequence[Weights]) -> list[str]:
-    """Files that look like weights, of which none of the `sets` is made, and that none holds in another form."""
+    """Files that look like weights, but are in none of the `sets`, nor in another form in any."""
     listed = frozenset(paths)
     taken = {(_home(files.files[0]), files.name.rpartition("/")[2]) for files in sets}
     keys = {candidate.key for path in listed if (candidate := _candidate(path)) and not candidate.is_shard}
@@ -119,21 +121,21 @@ def left_out(paths: Iterable[str], sets: Sequence[Weights]) -> list[str]:
 
 
 def _key(path: str) -> tuple[str, str]:
-    """As that of a candidate, for a file of any ending."""
+    """The key of a candidate, for a file with any ending."""
     stem = _WHOLE_INDEX.sub("", path.rpartition("/")[2])
     plain, _ = _plain(stem if stem != path.rpartition("/")[2] else stem.rpartition(".")[0])
     return _home(path), "" if plain.lower() in _PLAIN else plain
 
 
 def _home(path: str) -> str:
-    """The folder of a file, without one for the files of a single export."""
+    """The folder of a file, without the folder of an export."""
     folder = path.rpartition("/")[0]
     is_export = _EXPORT_FOLDER.search(folder)
     return folder[: is_export.start()] if is_export else folder
 
 
 class _Listed:
-    """All files of a repository, and which of them are parts of a model that lies in several."""
+    """All files of a repository, and which of them are parts of a model in several files."""
 
     def __init__(self, paths: Iterable[str]) -> None:
         self.paths = frozenset(paths)
@@ -144,7 +146,7 @@ class _Listed:
                 self._data.setdefault(found[1], []).append(path)
 
     def is_part(self, path: str) -> bool:
-        """Whether a file is no model, but a part of another; or lacks the parts without which it is none."""
+        """Whether a file is only a part of a model, or a model that lacks required parts."""
         stem, _, ending = path.rpartition(".")
         if f".{ending}" in _PAIRS:
             return stem + _PAIRS[f".{ending}"] not in self.paths
@@ -158,7 +160,7 @@ class _Listed:
         return path.rpartition("/")[2] in _NO_GRAPHS
 
     def sides(self, path: str) -> tuple[str, ...]:
-        """The files without which this one is not read."""
+        """The side files that this file requires."""
         stem, _, ending = path.rpartition(".")
         folder = path[: -len(_SAVED_MODEL)] if path.endswith(_SAVED_MODEL) else None
         if f".{ending}" in _PAIRS:
@@ -174,7 +176,7 @@ class _Listed:
 
 
 def _plain(stem: str) -> tuple[str, bool]:
-    """A file's name without ending, shard and precision; whether it had a precision."""
+    """A file's name without ending, shard and precision, and whether it had a precision."""
     whole = _SHARD.sub("", stem).removesuffix(_KERAS)
     plain = _VARIANT.sub("", whole)
     return plain, plain != whole
@@ -198,7 +200,7 @@ def _candidate(path: str) -> _Candidate | None:
 
 
 def _files(group: list[_Candidate], listed: _Listed) -> tuple[str, ...]:
-    """The best file that is no shard, and the shards beside it where it is their index."""
+    """The best file that is not a shard, and its shards if it is an index."""
     is_alone = len(group) == 1 and group[0].path.rpartition("/")[2].startswith("consolidated.00.")
     whole = sorted((each for each in group if is_alone or not each.is_shard), key=lambda each: each.order)
     if not whole:
