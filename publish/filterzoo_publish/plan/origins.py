@@ -27,6 +27,27 @@ _CACHED_FRAGMENTS = 64
 """Fragments whose shapes are cached: more than several threads read at a time."""
 
 
+_KEPT_BYTES = 64 << 20
+"""Most bytes of tables of layers that are kept while a release is made."""
+
+
+class _KeptTables:
+    """Tables of layers by the name of their fragment, up to `_KEPT_BYTES`: a release reads each of them ten times."""
+
+    def __init__(self) -> None:
+        self._tables: dict[str, pa.Table] = {}
+        self._bytes = 0
+
+    def get(self, name: str) -> pa.Table | None:
+        return self._tables.get(name)
+
+    def keep(self, name: str, table: pa.Table) -> None:
+        """Keep it if there is room. The first ones stay: all are read in turns, and the last ones would never help."""
+        if self._bytes + table.nbytes <= _KEPT_BYTES:
+            self._tables[name] = table
+            self._bytes += table.nbytes
+
+
 @dataclass(frozen=True, slots=True)
 class StoredLayer:
     """A layer whose filters an origin has. filters: their number. numbers: the number of their weights."""
@@ -109,11 +130,17 @@ class WorkOrigin:
     _shapes: OrderedDict[str, dict[str, tuple[int, ...]]] = field(default_factory=OrderedDict)
     """Name of a fragment -> layer_id -> shape, for the fragments used last."""
 
+    _kept: _KeptTables = field(default_factory=_KeptTables)
+
     def layers(self, done: Done) -> pa.Table:
         """See `Origin.layers`."""
-        self._check(done)
-        with _fragment_errors(done):
-            table = self.store.layers(done.layers_fragment)
+        name = done.layers_fragment
+        table = self._kept.get(name)
+        if table is None:
+            self._check(done)
+            with _fragment_errors(done):
+                table = self.store.layers(name)
+            self._kept.keep(name, table)
         return table if done.publish_weights else _without_weights(table)
 
     def stored(self, done: Done) -> tuple[StoredLayer, ...]:
