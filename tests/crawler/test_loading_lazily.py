@@ -36,7 +36,7 @@ assert not loaded.failures, loaded.failures
         ),
         (
             "import sys, filterzoo.crawl.preloaded",
-            {"pyarrow.compute", "pyarrow.dataset", "httpx", "fsspec", "tenacity", "filelock", "rich", "h5py", "numba"},
+            {"pyarrow.compute", "pyarrow.dataset", "httpx", "fsspec", "tenacity", "filelock", "rich", "h5py"},
         ),
         ("import sys, filterzoo.jail.child", {"pydantic", "numpy", "filterzoo.jail.parent", "filterzoo.jail.process"}),
     ],
