@@ -120,8 +120,8 @@ class Worker:
         ):
             later: Store = stores.submit if self._store.root is not None else at_once
             files = [self._opened_ahead(task, opens, unread) for task in tasks]
-            begun = [self._begin(task, None, file, later) for task, file in zip(tasks, files, strict=True)]
-            return [self._outcome(one) for one in begun]
+            attempts = [self._begin(task, None, file, later) for task, file in zip(tasks, files, strict=True)]
+            return [self._outcome(attempt) for attempt in attempts]
 
     def _opened_ahead(self, task: Task, opens: ThreadPoolExecutor, unread: contextlib.ExitStack) -> Open:
         """Open the task's file now in another thread, if its source allows it; `unread` closes files not taken."""
@@ -139,15 +139,15 @@ class Worker:
         self, task: Task, layer_bytes: int | None, file: Open | None = None, store: Store = at_once
     ) -> _Measured | LedgerEntry:
         """Measure the checkpoint; `store` runs the rest."""
-        begun = self._attempt(task, layer_bytes, file or self._opener(task), store)
-        changed = isinstance(begun, LedgerEntry) and begun.reason is Reason.CHANGED
-        return self._attempt(task, layer_bytes, self._opener(task), store) if changed else begun
+        attempt = self._attempt(task, layer_bytes, file or self._opener(task), store)
+        changed = isinstance(attempt, LedgerEntry) and attempt.reason is Reason.CHANGED
+        return self._attempt(task, layer_bytes, self._opener(task), store) if changed else attempt
 
-    def _outcome(self, begun: _Measured | LedgerEntry) -> Done | LedgerEntry:
+    def _outcome(self, attempt: _Measured | LedgerEntry) -> Done | LedgerEntry:
         """Wait until the checkpoint is stored; its outcome."""
-        if isinstance(begun, LedgerEntry):
-            return begun
-        return self._refusing(begun.task, begun.progress, begun.stored.result)
+        if isinstance(attempt, LedgerEntry):
+            return attempt
+        return self._refusing(attempt.task, attempt.progress, attempt.stored.result)
 
     def _attempt(self, task: Task, layer_bytes: int | None, file: Open, store: Store) -> _Measured | LedgerEntry:
         progress = _Progress(self._on_stage)
