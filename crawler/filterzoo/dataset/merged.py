@@ -263,7 +263,7 @@ def stats(
         _check_statistics(rows)
         if by is None:
             return GroupStatistics({}, len(rows), _merged(rows))
-        return Groups(columns, tuple(_group(rows, columns, places) for places in _places(rows, columns)))
+        return Groups(columns, tuple(_group(rows, columns, places) for places in _row_indices(rows, columns)))
 
 
 def _check_statistics(rows: pa.Table) -> None:
@@ -285,7 +285,7 @@ def _check_statistics(rows: pa.Table) -> None:
         raise ValueError("n_finite of a layer is too large to be counted")
 
 
-def _places(rows: pa.Table, columns: Sequence[str]) -> list[pa.Array]:
+def _row_indices(rows: pa.Table, columns: Sequence[str]) -> list[pa.Array]:
     """The rows of each group."""
     numbered = rows.select(columns).append_column("row", pa.array(np.arange(len(rows))))
     grouped = numbered.group_by(list(columns), use_threads=False).aggregate([("row", "list")])

@@ -64,7 +64,7 @@ class ParquetFile(pq.ParquetFile):  # type: ignore[misc]  # pyarrow has no types
         names = None if columns is None else list(columns)
         content = self._content(groups, names)
         texts = _texts(self.metadata, groups, names)
-        dictionaries = list(texts) if _most(texts) > _UNCHECKED_TEXTS else None
+        dictionaries = list(texts) if _largest_total(texts) > _UNCHECKED_TEXTS else None
         file = pq.ParquetFile(
             pa.BufferReader(content), metadata=self.metadata, pre_buffer=False, read_dictionary=dictionaries
         )
@@ -123,7 +123,7 @@ class TextBudget:
         """Call before reading row group `group`; FilterZooError for invalid pages, or if all texts are too long."""
         check_pages(memoryview(self._content).cast("B"), self._metadata.row_group(group), self._columns, self._where)
         texts = _texts(self._metadata, [group], self._columns)
-        self._most += _most(texts)
+        self._most += _largest_total(texts)
         if self._most <= _UNCHECKED_TEXTS:
             return
         file = pq.ParquetFile(self._content, metadata=self._metadata, pre_buffer=False, read_dictionary=list(texts))
@@ -149,7 +149,7 @@ def _texts(
     return found
 
 
-def _most(texts: Mapping[str, tuple[int, int]]) -> int:
+def _largest_total(texts: Mapping[str, tuple[int, int]]) -> int:
     """Bytes that the texts take if the longest is in every row."""
     return sum(longest * values for longest, values in texts.values())
 

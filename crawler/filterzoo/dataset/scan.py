@@ -16,7 +16,7 @@ from filterzoo.dataset.footers import END, check_footer, footer_bytes
 from filterzoo.dataset.parquet import TextBudget
 from filterzoo.dataset.published import READERS, PublishedFiles
 from filterzoo.dataset.sparse_copy import SparseCopy
-from filterzoo.dataset.untrusted import reading, said
+from filterzoo.dataset.untrusted import reading, short_message
 from filterzoo.dataset.words import listed, near_matches
 from filterzoo.errors import FilterZooError
 from filterzoo.reporting.progress import watched
@@ -105,7 +105,7 @@ def _read(
                     texts.check(group.id)
                 parts.append(part.to_table(**scan))
             except OSError as error:  # errors in the condition are not OSErrors
-                raise FilterZooError(f"a table is damaged ({said(error)}); run filterzoo verify") from error
+                raise FilterZooError(f"a table is damaged ({short_message(error)}); run filterzoo verify") from error
             seen = sum(group.num_rows for group in part.row_groups)
             rest -= seen
             yield seen
@@ -146,7 +146,9 @@ def _checked(
         schema.empty_table().filter(whole)
     except (pa.ArrowException, TypeError) as error:
         column = re.search(r"No match for FieldRef\.Name\((.*?)\) in", str(error))
-        raise _no_column(files, "where", column[1], schema) if column else ValueError(f"where: {said(error)}") from None
+        raise (
+            _no_column(files, "where", column[1], schema) if column else ValueError(f"where: {short_message(error)}")
+        ) from None
     return whole
 
 

@@ -42,9 +42,11 @@ def reading(where: str) -> Iterator[None]:
     except OSError as error:
         if error.errno is not None:
             raise
-        raise FilterZooError(f"{where}: is damaged ({said(error)}); run filterzoo verify") from error
+        raise FilterZooError(f"{where}: is damaged ({short_message(error)}); run filterzoo verify") from error
     except WRONG_CONTENT as error:
-        raise FilterZooError(f"{where}: holds what no release writes ({said(error)}); run filterzoo verify") from error
+        raise FilterZooError(
+            f"{where}: holds what no release writes ({short_message(error)}); run filterzoo verify"
+        ) from error
 
 
 def _is_elsewhere(filename: object, where: str) -> bool:
@@ -54,7 +56,7 @@ def _is_elsewhere(filename: object, where: str) -> bool:
     return not Path(filename).is_relative_to(Path(where).absolute())
 
 
-def said(error: BaseException) -> str:
+def short_message(error: BaseException) -> str:
     """The type of an error and the first line of its message, shortened."""
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return ascii(f"{type(error).__name__}: {text}")[1:-1][:200]
