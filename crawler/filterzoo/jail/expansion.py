@@ -35,7 +35,7 @@ def check_expansion(tensors: Iterable[Tensor]) -> None:
         for stored_tensor in stored_tensors(tensor):
             size = prod(stored_tensor.shape) * DTYPES[stored_tensor.dtype].size
             distinct[bytes_of(stored_tensor)] = size
-            _add_places(places, stored_tensor)
+            _add_byte_ranges(places, stored_tensor)
     stored = sum(length for _side, _offset, length in places)
     decoded, most = sum(places.values()), max(UNSUSPECTED, MAX_RATIO * stored)
     if decoded > most:
@@ -54,7 +54,7 @@ def bytes_of(tensor: Tensor) -> object:
     return *where, tensor.dtype, tensor.quantisation, tensor.computation
 
 
-def _add_places(places: dict[tuple[str, int, int], int], tensor: Tensor) -> None:
+def _add_byte_ranges(places: dict[tuple[str, int, int], int], tensor: Tensor) -> None:
     """The byte ranges that a tensor is read from, each with its decoded length."""
     side, span = tensor.span.side or "", tensor.span
     if not tensor.stored_in:

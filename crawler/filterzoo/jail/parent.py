@@ -204,7 +204,7 @@ class Jail:
                             return None
                         sink.take(body)
                     elif reply in {Message.TABLE, Message.PACKED}:
-                        return _found(child, reply, body)
+                        return _result(child, reply, body)
                     elif reply is Message.UNPREPARED:
                         return self._unprepared(child, document(body))
                     elif not answers.give(reply, asked := document(body)):
@@ -263,7 +263,7 @@ def _receive(child: Child) -> tuple[Message, bytes]:
         raise Refused(Reason.CRASHED, NO_MESSAGE) from None
 
 
-def _found(child: Child, message: Message, body: bytes) -> Index | Member:
+def _result(child: Child, message: Message, body: bytes) -> Index | Member:
     """The child's final message about a readable file."""
     found: Index | Member = (_INDEX if message is Message.TABLE else _MEMBER).read(body)
     if isinstance(found, Index) and found.format not in child.formats:

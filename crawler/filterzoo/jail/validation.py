@@ -233,7 +233,7 @@ def _check_quantisation(tensor: Tensor) -> None:
 
 def _check_overlaps(tensors: Iterable[Tensor]) -> None:
     """Check that two tensors share bytes only if they are tied: the same span, or views into one record."""
-    owners = {place: tensor for tensor in tensors for place in _places(tensor)}
+    owners = {place: tensor for tensor in tensors for place in _byte_ranges(tensor)}
     for (side, offset, length), (next_side, next_offset, next_length) in pairwise(sorted(owners)):
         if side == next_side and next_offset < offset + length:
             tensor = owners[next_side, next_offset, next_length]
@@ -241,7 +241,7 @@ def _check_overlaps(tensors: Iterable[Tensor]) -> None:
             raise Refused(Reason.MALFORMED, detail, tensor.name[:200])
 
 
-def _places(tensor: Tensor) -> Iterator[tuple[str, int, int]]:
+def _byte_ranges(tensor: Tensor) -> Iterator[tuple[str, int, int]]:
     """The byte ranges of files that a tensor is read from: side file, offset, length."""
     side = tensor.span.side or ""
     if not tensor.stored_in:
