@@ -51,7 +51,7 @@ def check(target: str | Path, request: Request | None = None) -> Iterator[Findin
     if failures:
         return
     others = plugin_loading.load(other for other in plugin_loading.references() if not _is_same(other, reference))
-    yield finding(subject, "its names are its own", _taken(loaded, others))
+    yield finding(subject, "its names are its own", _name_conflicts(loaded, others))
     if not loaded.sources and not loaded.formats and not loaded.archives:
         yield unchecked(subject, "what it offers is right", "it offers no source, no format and no archive")
     for kind in loaded.sources.values():
@@ -110,7 +110,7 @@ def _is_same(first: PluginReference, other: PluginReference) -> bool:
     return Path(other.file).stem == first.module.rpartition(".")[2]
 
 
-def _taken(loaded: Plugins, others: Plugins) -> list[str]:
+def _name_conflicts(loaded: Plugins, others: Plugins) -> list[str]:
     taken = loaded.provided_by.keys() & others.provided_by.keys()
     return [f"the plugin {others.provided_by[key]!r} offers the {key.replace(':', ' ')} too" for key in sorted(taken)]
 

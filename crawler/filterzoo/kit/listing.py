@@ -46,7 +46,7 @@ class DiscoveryTrial:
     items: list[object] = field(default_factory=list)
     error: BaseException | None = None
     """The exception that ended it early."""
-    gave: str = ""
+    returned: str = ""
     """What `discover` returned, if that was no iterator."""
     asked: list[str] = field(default_factory=list)
     """Addresses requested through the door; only hosts, if the network was off."""
@@ -126,7 +126,7 @@ def _is_reachable(host: str) -> bool:
         return False
 
 
-def place(error: BaseException, kind: type[Source]) -> str:
+def error_with_line(error: BaseException, kind: type[Source]) -> str:
     """The exception, and the innermost line of its traceback in the plugin."""
     where = line_of(error, kind)
     return describe(error) + (f" ({where})" if where else "")
@@ -144,7 +144,7 @@ def _list(make: Callable[[], Source], limit: int, listing: DiscoveryTrial, patie
         finally:
             listing.asked_early = [*listing.asked, *listing.past_the_door]
         if not isinstance(found, Iterator):
-            listing.gave = type(found).__name__
+            listing.returned = type(found).__name__
         for item in islice(found, limit):
             listing.items.append(item)
             if time.monotonic() > end:

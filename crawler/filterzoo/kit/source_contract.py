@@ -17,10 +17,10 @@ from filterzoo.kit.listing import (
     PATIENCE,
     DiscoveryTrial,
     Setting,
+    error_with_line,
     no_address,
     offline_source,
     out_of_reach,
-    place,
     run_offline,
     run_online,
 )
@@ -112,8 +112,8 @@ def _option_faults(kind: type[Source]) -> list[str]:
 
 def _lazy_faults(offline: DiscoveryTrial) -> list[str]:
     faults = [f"it asked {host} while it was only called" for host in dict.fromkeys(offline.asked_early)]
-    if offline.gave:
-        faults.append(f"it gave a {offline.gave}; yield the checkpoints one by one")
+    if offline.returned:
+        faults.append(f"it gave a {offline.returned}; yield the checkpoints one by one")
     return faults
 
 
@@ -127,14 +127,14 @@ def _offline_faults(offline: DiscoveryTrial, kind: type[Source]) -> list[str]:
         return ["it listed nothing and raised nothing, so a dead network looks like an empty zoo"]
     if offline.error is None or isinstance(offline.error, Refused | StartError):
         return []
-    return [f"it raised {place(offline.error, kind)}"]
+    return [f"it raised {error_with_line(offline.error, kind)}"]
 
 
 def _end_faults(listing: DiscoveryTrial, kind: type[Source]) -> list[str]:
     if listing.error is None:
         return []
     listed = counted(len(listing.items), "checkpoint")
-    return [f"after {listed} it raised {place(listing.error, kind)}; all that follow are lost"]
+    return [f"after {listed} it raised {error_with_line(listing.error, kind)}; all that follow are lost"]
 
 
 def _type_faults(items: Sequence[object]) -> list[str]:
@@ -227,7 +227,7 @@ def _raised(action: Callable[[], None], kind: type[Source]) -> list[str]:
     except Refused:
         return []
     except (Exception, SystemExit) as error:  # noqa: BLE001  # a source may raise anything; it is reported
-        return [f"of a file that cannot be had it raised {place(error, kind)}, not Refused"]
+        return [f"of a file that cannot be had it raised {error_with_line(error, kind)}, not Refused"]
     return []
 
 
