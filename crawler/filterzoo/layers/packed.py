@@ -106,7 +106,7 @@ def _dense(inputs: Sequence[Array], numbers: Sequence[int], dtype: DType, shape:
     """
     order, blocks, sizes = _sparsity(numbers, len(shape))
     values = inputs[0].reshape(-1)
-    places = _places(sizes, [each.reshape(-1) for each in inputs[1:]], len(values))
+    places = _coordinates(sizes, [each.reshape(-1) for each in inputs[1:]], len(values))
     by_axis = {axis: places[level] for level, axis in enumerate(order)}
     for number, axis in enumerate(blocks):
         inner = len(shape) + number
@@ -120,7 +120,7 @@ def _dense(inputs: Sequence[Array], numbers: Sequence[int], dtype: DType, shape:
     return dense
 
 
-def _places(sizes: Sequence[int], arrays: Sequence[Array], values: int) -> list[Array]:
+def _coordinates(sizes: Sequence[int], arrays: Sequence[Array], values: int) -> list[Array]:
     """For each level, the coordinate of each value."""
     _check_lengths(sizes, arrays, values)
     places: list[Array] = []

@@ -134,14 +134,14 @@ def _drop_heads(verdicts: dict[str, Candidate | PassedOver | None], shapes: Mapp
     Input projections have the shape (inputs, heads, width), or the number of outputs equals heads times width.
     """
     none = [name for name, why in verdicts.items() if why in {PassedOver.UNDECIDED, PassedOver.STACKED}]
-    modules = {names.around(name) for name in none}
-    heads = {(names.around(name), shapes[name][1:]) for name in none if len(shapes[name]) == 3}
+    modules = {names.parent(name) for name in none}
+    heads = {(names.parent(name), shapes[name][1:]) for name in none if len(shapes[name]) == 3}
     for name, each in verdicts.items():
         if not isinstance(each, Candidate) or len(each.kernel) != 1 or each.tensor.convolution is not None:
             continue
         if each.tensor.layout is Layout.OI_K and each.bias == each.first != each.kernel[0]:
             continue  # the bias of an attention layer is as long as its last axis
-        module = names.around(name)
+        module = names.parent(name)
         is_product = module in modules and each.kernel[0] * each.second == each.first
         if is_product or (module, shapes[name][:2]) in heads:
             verdicts[name] = PassedOver.STACKED

@@ -91,8 +91,8 @@ def _without_weight(adapter: Adapter) -> LeftOut:
 
 def _changed_by(tensor: Tensor, found: Mapping[str, Adapter], flat: Mapping[str, str]) -> str | None:
     """The adapted module of a weight: its module, or the parent (for `base_layer`, `conv`)."""
-    module, around = names.owner(tensor.name).rstrip("./"), names.around(tensor.name).rstrip("./")
-    for path in (module, around):
+    module, parent = names.owner(tensor.name).rstrip("./"), names.parent(tensor.name).rstrip("./")
+    for path in (module, parent):
         if path in found:
             return path
     path = _flat(module)

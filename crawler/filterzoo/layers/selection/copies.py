@@ -63,7 +63,7 @@ def copies(tensors: Sequence[Tensor]) -> set[Path]:
     found: set[Path] = set()
     for weights, group in alike.items():  # outer parts come first
         outside = [part for part in group if not any(part.path[:depth] in found for depth in range(len(part.path)))]
-        found.update(_among([*outside, *_roots(parts, weights, outside)], whole))
+        found.update(_copies_among([*outside, *_roots(parts, weights, outside)], whole))
     found.update(_unnamed(parts))
     return found
 
@@ -126,7 +126,7 @@ def _roots(parts: Mapping[Path, _Part], weights: Held, group: Sequence[_Part]) -
             yield root
 
 
-def _among(group: Sequence[_Part], whole: _Whole) -> Iterator[Path]:
+def _copies_among(group: Sequence[_Part], whole: _Whole) -> Iterator[Path]:
     """The copies among parts that hold the same weights."""
     if len(group) < 2:
         return
@@ -145,15 +145,15 @@ def _among(group: Sequence[_Part], whole: _Whole) -> Iterator[Path]:
 
 def _are_states(called: Sequence[_Part]) -> bool:
     """Whether two of them are siblings below a name for optimiser state."""
-    around = [part.path[:-1] for part in called if any(map(names.is_optimiser, part.path[:-1]))]
-    return len(set(around)) < len(around)
+    parents = [part.path[:-1] for part in called if any(map(names.is_optimiser, part.path[:-1]))]
+    return len(set(parents)) < len(parents)
 
 
 def _pairs(group: Sequence[_Part]) -> set[Path]:
     """Parts called `m` and `v` that are siblings."""
     paths = {part.path for part in group}
-    around = {path[:-1] for path in paths if path[-1] in _MOMENTS}
-    return {(*each, word) for each in around for word in _MOMENTS if all((*each, one) in paths for one in _MOMENTS)}
+    parents = {path[:-1] for path in paths if path[-1] in _MOMENTS}
+    return {(*each, word) for each in parents for word in _MOMENTS if all((*each, one) in paths for one in _MOMENTS)}
 
 
 def _lacks_buffers(part: _Part, whole: _Part) -> bool:

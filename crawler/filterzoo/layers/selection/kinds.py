@@ -60,12 +60,12 @@ def _one_input(candidate: Candidate, state_dict: StateDict) -> Verdict | None:
     channels = candidate.first
     if candidate.name in state_dict.stems or candidate.bias not in {None, channels}:
         return None
-    before = state_dict.before[candidate.name]
-    is_behind = before is not None and before.first == channels and is_beside(before.name, candidate.name)
-    is_behind = is_behind and before is not None and state_dict.groups.get(before.name) is not None
+    previous = state_dict.previous[candidate.name]
+    is_behind = previous is not None and previous.first == channels and is_beside(previous.name, candidate.name)
+    is_behind = is_behind and previous is not None and state_dict.groups.get(previous.name) is not None
     groups = channels if is_behind and not state_dict.is_sorted else None
     is_called = names.says_depthwise(candidate.name)
-    if before is None and not state_dict.is_sorted and not is_called:
+    if previous is None and not state_dict.is_sorted and not is_called:
         return None  # no layer before it has as many outputs as a depthwise layer would read
     if candidate.is_pointwise and not is_called:
         evidence = Evidence.SHAPES if state_dict.has_reader or not state_dict.is_sorted else Evidence.ASSUMED
@@ -75,7 +75,9 @@ def _one_input(candidate: Candidate, state_dict: StateDict) -> Verdict | None:
         return Kind.DEPTHWISE, groups, Evidence.ASSUMED  # the filters of a depthwise transposed layer are the same
     if candidate.is_even and candidate.bias is None and not is_inside and not is_called:
         is_last_up = (
-            before is not None and before.name in state_dict.swapped and state_dict.gives[before.name] == channels
+            previous is not None
+            and previous.name in state_dict.swapped
+            and state_dict.output_channels[previous.name] == channels
         )
         return None if is_last_up else (Kind.DEPTHWISE, groups, Evidence.ASSUMED)
     if state_dict.outputs[1] == 0 and (not state_dict.stems or is_inside):
@@ -84,7 +86,7 @@ def _one_input(candidate: Candidate, state_dict: StateDict) -> Verdict | None:
         return Kind.DEPTHWISE, groups, Evidence.SHAPES
     if is_called:
         return Kind.DEPTHWISE, groups, Evidence.NAME
-    if state_dict.stems or (before is not None and before.first == 1):
+    if state_dict.stems or (previous is not None and previous.first == 1):
         return None
     return (Kind.DEPTHWISE, groups, Evidence.ASSUMED) if state_dict.outputs[channels] > 1 else None
 
@@ -92,18 +94,18 @@ def _one_input(candidate: Candidate, state_dict: StateDict) -> Verdict | None:
 def _dense(candidate: Candidate, state_dict: StateDict) -> Verdict:
     first, second = candidate.first, candidate.second
     evidence = candidate.tensor.evidence or Evidence.FORMAT
-    before = state_dict.before[candidate.name]
+    previous = state_dict.previous[candidate.name]
     if second == 1 and first > 1:
-        is_doubtful = candidate.name in state_dict.doubtful or (before is None and state_dict.has_reader)
+        is_doubtful = candidate.name in state_dict.doubtful or (previous is None and state_dict.has_reader)
         return Kind.CONV, 1, Evidence.ASSUMED if is_doubtful else Evidence.SHAPES
     if is_open(candidate, state_dict):
         evidence = Evidence.ASSUMED
-    if before is None and not state_dict.is_sorted:
+    if previous is None and not state_dict.is_sorted:
         return Kind.CONV, 1, evidence
     if _must_be_grouped(candidate, state_dict):
         return Kind.GROUPED, None, Evidence.SHAPES
-    follows = before is not None and second == before.first and not state_dict.is_sorted
-    splits = before is not None and before.first > second and before.first % second == 0
+    follows = previous is not None and second == previous.first and not state_dict.is_sorted
+    splits = previous is not None and previous.first > second and previous.first % second == 0
     one = follows or (candidate.is_pointwise and state_dict.outputs[second] > 0 and not splits)
     return Kind.CONV, 1 if one or first == 1 else None, evidence
 

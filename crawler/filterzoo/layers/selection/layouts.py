@@ -50,18 +50,18 @@ def _voted(tensors: list[Tensor], vectors: Mapping[str, tuple[int, ...]]) -> dic
     shapes = {**vectors, **{tensor.name: tensor.shape for tensor in tensors}}
     if _are_mixed(weights, costs):
         called = {True: Evidence.NAME, False: Evidence.ASSUMED}
-        return {id(t): _with_order(t, _usual(t), called[names.is_weight(t.name)], shapes) for t in tensors}
+        return {id(t): _with_order(t, _usual_layout(t), called[names.is_weight(t.name)], shapes) for t in tensors}
     least = min(costs.values())
     best = [layout for layout in _ORDERS if costs[layout] <= least + _MARGIN_OPEN]
     evidence = Evidence.SHAPES
     if len(best) > 1:
-        is_torch = sum(_usual(t) is Layout.OI_K for t in weights) * 2 > len(weights)
+        is_torch = sum(_usual_layout(t) is Layout.OI_K for t in weights) * 2 > len(weights)
         wanted = Layout.OI_K if is_torch else Layout.K_IO
         best, evidence = ([wanted], Evidence.NAME) if wanted in best else (best, Evidence.ASSUMED)
     return {id(tensor): _with_order(tensor, best[0], evidence, shapes) for tensor in tensors}
 
 
-def _usual(tensor: Tensor) -> Layout:
+def _usual_layout(tensor: Tensor) -> Layout:
     """The order of the frameworks that use this name for weights: torch (`.weight`), or Keras and Flax."""
     return Layout.OI_K if tensor.name.rpartition(".")[2] == "weight" else Layout.K_IO
 
@@ -71,7 +71,7 @@ def _are_mixed(weights: Sequence[Tensor], costs: Mapping[Layout, float]) -> bool
 
     (out, *kernel, in) may fit such a file by chance, for example (4, 3, 3, 3) and (3, 3, 3, 4).
     """
-    own = sum(irregular(_kernel(t.shape, _usual(t))) for t in weights)
+    own = sum(irregular(_kernel(t.shape, _usual_layout(t))) for t in weights)
     least_of_one = min(costs[Layout.OI_K], costs[Layout.K_IO])
     return own <= min(costs.values()) + _MARGIN_OPEN and own + _MARGIN_OPEN < least_of_one
 
@@ -98,8 +98,8 @@ def _volumes(tensors: list[Tensor]) -> dict[int, Tensor]:
     readings: dict[str, tuple[Reading, Callable[[tuple[int, ...]], tuple[int, ...]]]] = {
         "torch": (lambda t: t, lambda shape: shape[2:]),
         "modulated": (_modulated, lambda shape: shape[3:]),
-        "spconv 2": (lambda t: _as(t, Layout.O_K_I), lambda shape: shape[1:4]),
-        "spconv 1": (lambda t: _as(t, Layout.K_IO), lambda shape: shape[:3]),
+        "spconv 2": (lambda t: _with_layout(t, Layout.O_K_I), lambda shape: shape[1:4]),
+        "spconv 1": (lambda t: _with_layout(t, Layout.K_IO), lambda shape: shape[:3]),
     }
     costs = {name: sum(irregular(kernel(t.shape)) for t in tensors) for name, (_, kernel) in readings.items()}
     if any(t.shape[0] != 1 or t.strides is not None for t in tensors):
@@ -125,11 +125,11 @@ def _sparse(tensors: Sequence[Tensor]) -> dict[int, Tensor]:
     kernels = [set(_kernel(tensor.shape, layout)) for tensor in alike[layout]]
     reads = [tensor.shape[-1 if layout is Layout.O_K_I else -2] for tensor in alike[layout]]
     if any(len(kernel) == 1 and kernel != {1} for kernel in kernels) and (len(reads) > 1 or reads[0] in given):
-        return {id(tensor): _as(tensor, layout) for tensor in alike[layout]}
+        return {id(tensor): _with_layout(tensor, layout) for tensor in alike[layout]}
     return {}
 
 
-def _as(tensor: Tensor, layout: Layout) -> Tensor:
+def _with_layout(tensor: Tensor, layout: Layout) -> Tensor:
     return replace(tensor, layout=layout, evidence=Evidence.SHAPES)
 
 

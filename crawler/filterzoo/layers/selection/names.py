@@ -40,7 +40,7 @@ def owner(name: str) -> str:
     return name[: cut + 1]
 
 
-def around(name: str) -> str:
+def parent(name: str) -> str:
     """The parent of the module that a weight belongs to."""
     module = owner(name).rstrip("./")
     return module[: max(module.rfind("."), module.rfind("/")) + 1]

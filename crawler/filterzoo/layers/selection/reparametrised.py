@@ -163,7 +163,7 @@ def _weight_norm(name: str, length: Tensor, direction: Tensor) -> Tensor:
     if length.shape != norm_shape:
         length = computed(name, norm_shape, Way.WEIGHT_NORM, Step.RESHAPE, length, numbers=norm_shape)
     ratio = computed(name, norm_shape, Way.WEIGHT_NORM, Step.DIVIDE, length, norm)
-    return _like(direction, computed(name, shape, Way.WEIGHT_NORM, Step.MULTIPLY, direction, ratio))
+    return _described_as(direction, computed(name, shape, Way.WEIGHT_NORM, Step.MULTIPLY, direction, ratio))
 
 
 def _spectral_norm(name: str, weight: Tensor, left: Tensor, right: Tensor) -> Tensor:
@@ -174,11 +174,11 @@ def _spectral_norm(name: str, weight: Tensor, left: Tensor, right: Tensor) -> Te
     if not axes:
         raise _unknown(weight)
     value = computed(name, (), Way.SPECTRAL_NORM, Step.SINGULAR, weight, left, right, numbers=(axes[0],))
-    whole = _like(weight, computed(name, weight.shape, Way.SPECTRAL_NORM, Step.DIVIDE, weight, value))
+    whole = _described_as(weight, computed(name, weight.shape, Way.SPECTRAL_NORM, Step.DIVIDE, weight, value))
     is_transposed = axes == [1] and whole.layout is Layout.OI_K and whole.convolution is None
     return replace(whole, layout=Layout.IO_K) if is_transposed else whole  # torch uses axis 1 only for these
 
 
-def _like(part: Tensor, whole: Tensor) -> Tensor:
+def _described_as(part: Tensor, whole: Tensor) -> Tensor:
     """The computed weight with the layout and the operation of its main part."""
     return replace(whole, layout=part.layout, convolution=part.convolution)

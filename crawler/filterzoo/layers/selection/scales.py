@@ -59,11 +59,11 @@ def scaled(tensor: Tensor, owned: Mapping[str, list[Tensor]]) -> Iterator[tuple[
     near = [*owned.get(owner, ()), *(each for module in inside for each in owned.get(module, ()))]
     if len(near) > _MOST_BESIDE:
         return
-    beside = [other for other in near if other is not tensor and _is_beside(other.name, tensor.name)]
-    words = {other.name: _last(other.name) for other in beside}
+    candidates = [other for other in near if other is not tensor and _is_beside(other.name, tensor.name)]
+    words = {other.name: _last(other.name) for other in candidates}
     if any(_CODE_BOOK.search(word) for word in words.values()):
         raise Refused(Reason.UNSUPPORTED, "an 8-bit weight that is an index into a code book", ascii(tensor.name)[:200])
-    ours = [other for other in beside if not _NO_WEIGHT_SCALE.search(words[other.name])]
+    ours = [other for other in candidates if not _NO_WEIGHT_SCALE.search(words[other.name])]
     scales = [other for other in ours if _SCALE.search(words[other.name])]
     zeros = [other for other in ours if _ZERO.search(words[other.name]) and other not in scales]
     if not scales and any(_RANGE.search(words[other.name]) for other in ours):
@@ -76,7 +76,7 @@ def scaled(tensor: Tensor, owned: Mapping[str, list[Tensor]]) -> Iterator[tuple[
     if DTYPES[scales[0].dtype].number_class is not NumberClass.FLOAT:
         detail = f"an 8-bit weight whose scales are {scales[0].dtype}, no floating-point numbers"
         raise Refused(Reason.UNSUPPORTED, detail, ascii(tensor.name)[:200])
-    yield _like(tensor, _product(tensor, scales[0], zeros)), {tensor.name, *(e.name for e in (*scales, *zeros))}
+    yield _described_as(tensor, _product(tensor, scales[0], zeros)), {tensor.name, *(e.name for e in (*scales, *zeros))}
 
 
 def _product(tensor: Tensor, scale: Tensor, zeros: Sequence[Tensor]) -> Tensor:
@@ -134,6 +134,6 @@ def _last(name: str) -> str:
     return re.split(r"[./]", name)[-1]
 
 
-def _like(part: Tensor, whole: Tensor) -> Tensor:
+def _described_as(part: Tensor, whole: Tensor) -> Tensor:
     """The computed weight with the layout and the operation of its main part."""
     return replace(whole, layout=part.layout, convolution=part.convolution)

@@ -30,14 +30,14 @@ class StateDict:
     inputs: Counter[int] = field(default_factory=Counter)
     stems: frozenset[str] = frozenset()
     """Names of the (C, 1, *kernel) that read the input."""
-    before: dict[str, Candidate | None] = field(default_factory=dict)
+    previous: dict[str, Candidate | None] = field(default_factory=dict)
     next_place: dict[str, int] = field(default_factory=dict)
     """The position of the next candidate."""
-    behind: dict[str, Candidate | None] = field(default_factory=dict)
+    next_different: dict[str, Candidate | None] = field(default_factory=dict)
     """The next candidate with other channels: candidates with the same ones may be parallel branches."""
     groups: dict[str, int | None] = field(default_factory=dict)
     """Number of groups of the convolutions that are already decided."""
-    gives: dict[str, int | None] = field(default_factory=dict)
+    output_channels: dict[str, int | None] = field(default_factory=dict)
     """Output channels of the same convolutions, if known."""
     swapped: set[str] = field(default_factory=set)
     """Names of those that are certainly transposed, (in, out, *kernel)."""
@@ -64,7 +64,7 @@ class StateDict:
     def __post_init__(self) -> None:
         last: Candidate | None = None
         for each in self.candidates:
-            self.before[each.name] = last
+            self.previous[each.name] = last
             last = each
             self.outputs[each.bias if each.bias is not None and each.bias % each.second == 0 else each.first] += 1
             self._count(each)
@@ -76,14 +76,14 @@ class StateDict:
         for name, outputs, inputs in self.matrices:
             self._add_reader(name, inputs)
             self._matrices_in.setdefault(modules_around(name)[0], []).append((outputs, inputs))
-        behind: Candidate | None = None
+        next_different: Candidate | None = None
         after: Candidate | None = None
         for each in reversed(self.candidates):
             if after is not None:
                 self.next_place[each.name] = self.places[after.name]
             if after is not None and (after.first, after.second) != (each.first, each.second):
-                behind = after
-            self.behind[each.name] = behind
+                next_different = after
+            self.next_different[each.name] = next_different
             after = each
         listed = list(self.places)
         self.is_sorted = len(listed) > 2 and listed == sorted(listed)
@@ -110,23 +110,23 @@ class StateDict:
         is_known = tensor.convolution is not None and tensor.evidence is not Evidence.ASSUMED
         is_known &= groups is not None or tensor.layout not in {Layout.IO_K, Layout.K_OI}
         is_known |= candidate.first == candidate.second
-        self.gives[candidate.name] = canonical_shape(tensor)[0] if is_known else None
+        self.output_channels[candidate.name] = canonical_shape(tensor)[0] if is_known else None
         if is_known and tensor.layout in {Layout.IO_K, Layout.K_OI}:
             self.swapped.add(candidate.name)
 
     def is_read_inside(self, candidate: Candidate) -> bool:
         """Whether a pointwise or linear layer near it reads as many channels as it has."""
-        behind = self.behind.get(candidate.name)
-        if behind is not None and behind.is_pointwise and behind.second == candidate.first:
+        next_different = self.next_different.get(candidate.name)
+        if next_different is not None and next_different.is_pointwise and next_different.second == candidate.first:
             return True
         return any(candidate.first in self._read_in.get(module, ()) for module in modules_around(candidate.name))
 
     def is_between_matrices(self, candidate: Candidate) -> bool:
         """Whether linear layers in the same module output its channels (or these and a gate) and read them."""
         module, channels = modules_around(candidate.name)[0], candidate.first
-        beside = self._matrices_in.get(module, []) if module else []
-        givers = [place for place, (gives, _) in enumerate(beside) if gives in {channels, 2 * channels}]
-        readers = [place for place, (_, reads) in enumerate(beside) if reads == channels]
+        in_module = self._matrices_in.get(module, []) if module else []
+        givers = [place for place, (gives, _) in enumerate(in_module) if gives in {channels, 2 * channels}]
+        readers = [place for place, (_, reads) in enumerate(in_module) if reads == channels]
         return any(giver != reader for giver in givers for reader in readers)
 
     def has_wide_twin(self, candidate: Candidate, but: Collection[str] = ()) -> bool:

@@ -75,7 +75,7 @@ def is_open(candidate: Candidate, state_dict: StateDict) -> bool:
         return second > _COLOURS
     if bias is not None:
         return first == second
-    is_input = second <= _COLOURS and (state_dict.before[candidate.name] is None or max(candidate.kernel) > _SHORT)
+    is_input = second <= _COLOURS and (state_dict.previous[candidate.name] is None or max(candidate.kernel) > _SHORT)
     return first == second or (_surroundings(candidate, state_dict) == 0 and not is_input)
 
 
@@ -88,10 +88,10 @@ def _continues_odd_ones(candidate: Candidate, state_dict: StateDict) -> bool:
         return False
     if state_dict.is_sorted:
         return (candidate.kernel, candidate.first) in state_dict.transposed_by_bias
-    before = state_dict.before[candidate.name]
-    if before is None or before.name not in state_dict.swapped or before.kernel != candidate.kernel:
+    previous = state_dict.previous[candidate.name]
+    if previous is None or previous.name not in state_dict.swapped or previous.kernel != candidate.kernel:
         return False
-    return state_dict.gives[before.name] == candidate.first
+    return state_dict.output_channels[previous.name] == candidate.first
 
 
 def _is_surely(candidate: Candidate) -> bool:
@@ -105,12 +105,12 @@ def _surroundings(candidate: Candidate, state_dict: StateDict) -> int:
     if state_dict.is_sorted:
         return 0
     first, second = candidate.first, candidate.second
-    behind = state_dict.next_vector(candidate)
-    score = (behind == second) - (behind == first)
-    before = state_dict.before[candidate.name]
-    if before is None or (before.first, before.second) == (first, second):
+    next_length = state_dict.next_vector(candidate)
+    score = (next_length == second) - (next_length == first)
+    previous = state_dict.previous[candidate.name]
+    if previous is None or (previous.first, previous.second) == (first, second):
         return score
-    given = state_dict.gives.get(before.name)
-    if before.name in state_dict.swapped and given == first < second:
+    given = state_dict.output_channels.get(previous.name)
+    if previous.name in state_dict.swapped and given == first < second:
         return score - 1  # its output and the skip connection are concatenated
     return score + (given == first) - (given == second)
