@@ -298,7 +298,10 @@ def _block(
         names = sorted({*sources, *others})
         known = ", ".join(names) or "none"
         return [], [
-            ((*loc, "source"), f"no source is called {common.source!r}{_meant(common.source, names)}; known: {known}")
+            (
+                (*loc, "source"),
+                f"no source is called {common.source!r}{_suggestion(common.source, names)}; known: {known}",
+            )
         ]
     options_type = sources[common.source].options_type()
     try:
@@ -322,7 +325,7 @@ def _faults(
             continue
         if entry["type"] == "extra_forbidden":
             allowed = [*(also if len(loc) == 1 else ()), *_keys(model, loc[:-1])]
-            detail = f"unknown key{_meant(str(loc[-1]), allowed)}; allowed: {', '.join(allowed)}"
+            detail = f"unknown key{_suggestion(str(loc[-1]), allowed)}; allowed: {', '.join(allowed)}"
         elif entry["type"] == "missing":
             detail = "is missing"
         else:
@@ -344,7 +347,7 @@ def _required(model: type[BaseModel]) -> list[str]:
     return [name for name, field in model.model_fields.items() if field.is_required()]
 
 
-def _meant(word: str, known: Iterable[str]) -> str:
+def _suggestion(word: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
