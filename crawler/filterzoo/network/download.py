@@ -44,7 +44,7 @@ class Download:
             if response.status_code == 304:
                 return self._unchanged(entry)
             refuse_html(response, self.url)
-            partial, total = self._place(partial, response)
+            partial, total = self._resume_at(partial, response)
             check_size(self.size, total, self.url)
             if (total or 0) > self.max_bytes:
                 raise Refused(Reason.TOO_LARGE, f"the file has {total} bytes", shown(self.url))
@@ -71,7 +71,7 @@ class Download:
             raise Transient("the server says that nothing changed, but the cache lost the file")
         return path
 
-    def _place(self, partial: Partial, response: httpx.Response) -> tuple[Partial, int | None]:
+    def _resume_at(self, partial: Partial, response: httpx.Response) -> tuple[Partial, int | None]:
         """The offset of the response's bytes, and the file's size, if the server states it."""
         if response.status_code == 200:
             encoded = response.headers.get("content-encoding", "identity").lower() != "identity"

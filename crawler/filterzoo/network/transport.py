@@ -206,10 +206,10 @@ class Transport:
             return target
         if not rules.pages or "text/html" not in response.headers.get("content-type", "").lower():
             return None
-        behind = rules.behind(url, self._page(response), self.clocks.now())
-        if behind is None and response.is_success:
+        address = rules.file_address(url, self._page(response), self.clocks.now())
+        if address is None and response.is_success:
             raise Refused(Reason.FETCH_FAILED, "the server sent an HTML page instead of the file", shown(url))
-        return behind
+        return address
 
     def _check_redirect(self, rules: Host, url: str, target: str) -> None:
         """Refused unless it leads to the same host, its storage or a declared host, or starts at a trusted host."""
