@@ -60,7 +60,7 @@ class ModelFile(Mapping[str, Array]):
         """The framework that wrote it, if the file states it."""
         self.member = index.member
         """Name of the model, if the file is an archive."""
-        self.tensors: Mapping[str, Tensor] = MappingProxyType(_named(index.tensors))
+        self.tensors: Mapping[str, Tensor] = MappingProxyType(_by_key(index.tensors))
         """Every array by name, without its elements: dtype, shape, layout, byte span, scales."""
         self._index = index
         self._stack = stack
@@ -193,7 +193,7 @@ def _layer(file: ModelFile, number: int, tensor: Tensor, place: tuple[int, float
     )
 
 
-def _named(tensors: Sequence[Tensor]) -> dict[str, Tensor]:
+def _by_key(tensors: Sequence[Tensor]) -> dict[str, Tensor]:
     """Keys for tensors: the name; with its section if several sections share it; numbered if still not unique."""
     counts: dict[str, int] = {}
     for tensor in tensors:
