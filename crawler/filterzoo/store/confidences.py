@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from filterzoo.dataset.parquet import ParquetFile
-from filterzoo.dataset.untrusted import WRONG_CONTENT, said
+from filterzoo.dataset.untrusted import WRONG_CONTENT, short_message
 from filterzoo.durable import make_folder, settle
 from filterzoo.errors import StartError
 from filterzoo.files import open_regular
@@ -99,6 +99,6 @@ def _rows(file: Path) -> list[dict[str, Any]]:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise StartError(
-            f"{file}: no `filterzoo confidence` wrote it ({said(error)}); remove it and measure again"
+            f"{file}: no `filterzoo confidence` wrote it ({short_message(error)}); remove it and measure again"
         ) from error
     return rows

@@ -122,7 +122,7 @@ class Journal:
         """The record of a finished checkpoint; None for any other."""
         key = (checkpoint.source, checkpoint.id, checkpoint.revision)
         for (document,) in self._rows("SELECT document FROM done WHERE source = ? AND id = ? AND revision = ?", key):
-            with self._understood():
+            with self._record_errors():
                 return done_of(document)
         return None
 
@@ -181,7 +181,7 @@ class Journal:
             "SELECT document, day FROM done LEFT JOIN listed USING (source, id, revision) ORDER BY source, id, revision"
         )
         for document, day in self._rows(query):
-            with self._understood():
+            with self._record_errors():
                 done = done_of(document)
             yield done, day
 
@@ -189,7 +189,7 @@ class Journal:
         """(source, whether it is about the whole source, reason, count) of the ledger; reads no documents."""
         query = "SELECT source, id IS NULL, reason, count(*) FROM ledger GROUP BY 1, 2, 3"
         for source, is_whole, reason, count in self._rows(query):
-            with self._understood():
+            with self._record_errors():
                 known = Reason(reason)
             yield source, bool(is_whole), known, count
 
@@ -198,13 +198,13 @@ class Journal:
         reasons = [str(reason) for reason in Reason if reason.is_transient]
         places = ", ".join("?" * len(reasons))
         for (document,) in self._rows(f"SELECT document FROM ledger WHERE reason IN ({places})", tuple(reasons)):  # noqa: S608  # places alone
-            with self._understood():
+            with self._record_errors():
                 entry = entry_of(document)
             yield entry
 
     def copy_to(self, path: Path) -> None:
         """Copy the journal to one new file; StorageFailed if it cannot be written."""
-        with self._named(), contextlib.closing(sqlite3.connect(path)) as copy:
+        with self._sqlite_errors(), contextlib.closing(sqlite3.connect(path)) as copy:
             self._database.backup(copy)
             copy.execute("PRAGMA journal_mode=DELETE")
 
@@ -233,7 +233,7 @@ class Journal:
 
     def changed(self) -> Iterator[tuple[str, tuple[Any, ...]]]:
         """(table, row) of each row whose checksum differs."""
-        with self._named():
+        with self._sqlite_errors():
             yield from changed(self._database)
 
     def check_sums(self) -> None:
@@ -304,21 +304,21 @@ class Journal:
     def done(self) -> Iterator[Done]:
         """Every finished checkpoint, sorted by source, id and revision."""
         for (document,) in self._rows("SELECT document FROM done ORDER BY source, id, revision"):
-            with self._understood():
+            with self._record_errors():
                 done = done_of(document)
             yield done
 
     def ledger(self, most: int | None = None) -> Iterator[LedgerEntry]:
         """Every entry of the ledger, or the first ones, by source, id and revision; whole plugins first."""
         for document in self._ledger_documents(most):
-            with self._understood():
+            with self._record_errors():
                 entry = entry_of(document)
             yield entry
 
     def ledger_fields(self, most: int) -> Iterator[dict[str, Any]]:
         """The fields of the first entries of the ledger, checked as by `ledger`, as dictionaries."""
         for document in self._ledger_documents(most):
-            with self._understood():
+            with self._record_errors():
                 fields = fields_of_entry(document)
             yield fields
 
@@ -333,16 +333,16 @@ class Journal:
         if self._database.in_transaction:
             yield
             return
-        with self._named(), self._database:
+        with self._sqlite_errors(), self._database:
             self._database.execute("BEGIN IMMEDIATE")
             yield
 
     def _rows(self, query: str, parameters: tuple[str | int | None, ...] = ()) -> Iterator[tuple[Any, ...]]:
-        with self._named():
+        with self._sqlite_errors():
             yield from self._database.execute(query, parameters)
 
     @contextlib.contextmanager
-    def _named(self) -> Iterator[None]:
+    def _sqlite_errors(self) -> Iterator[None]:
         """Converts errors of SQLite to one line that names the journal."""
         try:
             yield
@@ -353,7 +353,7 @@ class Journal:
             raise StorageFailed(f"{self._path}: the journal failed: {error}; {advice}") from error
 
     @contextlib.contextmanager
-    def _understood(self) -> Iterator[None]:
+    def _record_errors(self) -> Iterator[None]:
         """Converts errors of a record to one line that names the journal."""
         try:
             yield
