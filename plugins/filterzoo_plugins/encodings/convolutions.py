@@ -25,7 +25,7 @@ class Convolutions:
         return bool(self.tensors or self._refusals)
 
     @contextlib.contextmanager
-    def one(self, name: str, depth: int) -> Iterator[None]:
+    def reading(self, name: str, depth: int) -> Iterator[None]:
         """A context for reading one convolution at that depth: its own faults are recorded, not raised."""
         try:
             yield

@@ -77,7 +77,7 @@ def reshaped(tensor: Tensor, shape: Sequence[int]) -> Tensor:
 def concatenated(tensors: Sequence[Tensor], axis: int) -> Tensor:
     """The tensors joined along an axis."""
     first = tensors[0].shape
-    axis = placed(axis, len(first))
+    axis = axis_from_front(axis, len(first))
     rests = {(len(t.shape), t.shape[:axis], t.shape[axis + 1 :]) for t in tensors}
     if len(rests) != 1:
         raise Unfoldable(f"shapes {[t.shape for t in tensors][:4]} cannot be joined along axis {axis}")
@@ -89,7 +89,7 @@ def sliced(tensor: Tensor, parts: Sequence[tuple[int, int, int, int]]) -> Tensor
     """Slices, (axis, start, end, step), clamped as in Python."""
     numbers = [(0, 1, side) for side in tensor.shape]
     for axis, start, end, step in parts:
-        at = placed(axis, len(tensor.shape))
+        at = axis_from_front(axis, len(tensor.shape))
         if step == 0:
             raise Unfoldable("a step of 0")
         chosen = range(tensor.shape[at])[slice(start, end if end > -(1 << 31) else None, step)]
@@ -104,7 +104,7 @@ def sliced(tensor: Tensor, parts: Sequence[tuple[int, int, int, int]]) -> Tensor
 
 def taken(tensor: Tensor, axis: int, indices: Sequence[int]) -> Tensor:
     """The slices of a tensor at these indices of an axis."""
-    at = placed(axis, len(tensor.shape))
+    at = axis_from_front(axis, len(tensor.shape))
     side = tensor.shape[at]
     counted = [index + side if index < 0 else index for index in indices]
     if not counted or len(counted) > MAX_INDICES or any(not 0 <= index < side for index in counted):
@@ -121,7 +121,7 @@ def spread(tensor: Tensor, shape: Sequence[int]) -> Tensor:
 def reduced(step: Step, tensor: Tensor, axes: Sequence[int] | None, *, keep: bool) -> Tensor:
     """A norm, sum, mean or maximum over axes; None: over all."""
     rank = len(tensor.shape)
-    chosen = sorted({placed(axis, rank) for axis in axes}) if axes else list(range(rank))
+    chosen = sorted({axis_from_front(axis, rank) for axis in axes}) if axes else list(range(rank))
     shape = [1 if axis in chosen else side for axis, side in enumerate(tensor.shape)]
     result = _folded(shape, step, (tensor,), chosen)
     return result if keep else reshaped(result, [side for axis, side in enumerate(shape) if axis not in chosen])
@@ -152,7 +152,7 @@ def along(parameter: Tensor, tensor: Tensor, axis: int, block: int = 0) -> Tenso
     """Scales or zero points in a shape that fits the tensor: one for all, one a slice along `axis`, or one a block."""
     if prod(parameter.shape) == 1:
         return reshaped(parameter, (1,) * len(tensor.shape))
-    at = placed(axis, len(tensor.shape))
+    at = axis_from_front(axis, len(tensor.shape))
     if block and len(parameter.shape) == len(tensor.shape):
         expected = tuple(ceil(side / block) if axis == at else side for axis, side in enumerate(tensor.shape))
         if parameter.shape != expected:
@@ -190,7 +190,7 @@ def number(value: float) -> Tensor:
     return computed("", (), Way.FOLDED, Step.NUMBER, numbers=(bits,))
 
 
-def placed(axis: int, rank: int) -> int:
+def axis_from_front(axis: int, rank: int) -> int:
     """A possibly negative axis, counted from the front."""
     at = axis + rank if axis < 0 else axis
     if not 0 <= at < rank:
