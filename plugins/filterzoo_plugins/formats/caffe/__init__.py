@@ -47,7 +47,7 @@ class Caffe(Format):
         for layer, depth in zip(layers, depths, strict=True):
             rest += layer.blobs[1:] if looks_like_convolution(layer.type) else layer.blobs
             if looks_like_convolution(layer.type):
-                with found.one(show(layer.name), 0 if depth is None else depth):
+                with found.reading(show(layer.name), 0 if depth is None else depth):
                     found.tensors.append(_weight(layer, depth))
         yield from found.found()
         yield from rest

@@ -79,7 +79,7 @@ class NetworkReader:
             given |= dict.fromkeys(layer.outputs, depth)
             for kind, place in layer.kinds.items():
                 if kind in {_CONVOLUTION, _VOLUME}:
-                    with self.convolutions.one(show(layer.name), depth):
+                    with self.convolutions.reading(show(layer.name), depth):
                         self._convolution(layer, kind, place, depth)
                 for tag_inside, size, offset in self._reader.fields(*place) if kind in _NETWORKS_IN else ():
                     if tag_inside >> 3 in _NETWORKS_IN[kind]:

@@ -150,7 +150,7 @@ class ProgramReader:
                 self.stored[name] = value.tensor
             return value
         if looks_like_one(operation.type):
-            with self.convolutions.one(show(name), depth):
+            with self.convolutions.reading(show(name), depth):
                 self._convolution(operation, name, depth)
         if live or operation.type == _CONSTANT:
             return Value(depth=depth, live=True)

@@ -28,7 +28,7 @@ class MatConvNet(Format):
         """The filters of convolutions, in layer order; then the other arrays."""
         network = _network(file)
         found = Convolutions()
-        reader = dag if dag.is_one(network) else chain
+        reader = dag if dag.is_dag(network) else chain
         read = set(reader.convolutions(network, found))
         yield from found.found()
         yield from (tensor for name, tensor in listed(network) if name not in read)

@@ -31,7 +31,7 @@ def convolutions(network: Mapping[str, Value], found: Convolutions) -> Iterator[
         name = layer.get("name")
         path, weights = _weights(layer)
         called = f"{name}.filters" if isinstance(name, str) and name else f"layers.{place}.{path}"
-        with found.one(called, place):
+        with found.reading(called, place):
             tensor = filters(weights, called, is_transposed=type_ == "convt")
             if type_ == "convt":
                 groups = integer(layer.get("numGroups"), 1, "numGroups")

@@ -14,7 +14,7 @@ _CONV, _UP = "dagnn.Conv", "dagnn.ConvTranspose"
 _UNKNOWN = "conv"
 
 
-def is_one(network: Mapping[str, Value]) -> bool:
+def is_dag(network: Mapping[str, Value]) -> bool:
     """Whether the network has parameters separate from its layers."""
     return isinstance(network.get("params"), StructArray) and isinstance(network["layers"], StructArray)
 
@@ -31,7 +31,7 @@ def convolutions(network: Mapping[str, Value], found: Convolutions) -> Iterator[
         if _UNKNOWN not in type_.lower():
             continue
         name = _text(layer.get("name")) or f"layers.{place}"
-        with found.one(name, depths[place]):
+        with found.reading(name, depths[place]):
             if type_ not in {_CONV, _UP}:
                 raise Refused(
                     Reason.UNSUPPORTED, f"the layout of the weights of {ascii(type_)[:80]} is not known", name

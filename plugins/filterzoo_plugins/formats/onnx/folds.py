@@ -177,7 +177,7 @@ def _reduced(call: _Call) -> Tensor:
 
 def _split(call: _Call) -> list[Tensor]:
     tensor, axis = call.operand(0), call.integer("axis")
-    at = folding.placed(axis, len(tensor.shape))
+    at = folding.axis_from_front(axis, len(tensor.shape))
     sizes = call.integers("split", 1)
     count = len(call.node.outputs)
     if sizes is None:
@@ -247,7 +247,9 @@ def _flattened(call: _Call, main: Constant) -> tuple[Tensor, str]:
 def _squeezed(call: _Call, main: Constant) -> tuple[Tensor, str]:
     axes, rank = call.integers("axes", 1), len(main.shape)
     dropped = (
-        {folding.placed(axis, rank) for axis in axes} if axes else {at for at in range(rank) if main.shape[at] == 1}
+        {folding.axis_from_front(axis, rank) for axis in axes}
+        if axes
+        else {at for at in range(rank) if main.shape[at] == 1}
     )
     return folding.reshaped(
         call.operand(0), [side for at, side in enumerate(main.shape) if at not in dropped]
@@ -259,7 +261,7 @@ def _unsqueezed(call: _Call, main: Constant) -> tuple[Tensor, str]:
     rank = len(main.shape) + len(axes)
     if rank > MAX_RANK:
         raise Unfoldable("too many axes")
-    new, old = {folding.placed(axis, rank) for axis in axes}, iter(main.shape)
+    new, old = {folding.axis_from_front(axis, rank) for axis in axes}, iter(main.shape)
     return folding.reshaped(call.operand(0), [1 if at in new else next(old) for at in range(rank)]), main.dtype
 
 
@@ -285,7 +287,7 @@ def _gathered(call: _Call, main: Constant) -> tuple[Tensor, str]:
         raise Unfoldable("indices that are no list")
     taken = folding.taken(call.operand(0), axis, call.numbers(indices))
     if not indices.shape:
-        at = folding.placed(axis, len(main.shape))
+        at = folding.axis_from_front(axis, len(main.shape))
         taken = folding.reshaped(taken, (*main.shape[:at], *main.shape[at + 1 :]))
     return taken, main.dtype
 

@@ -106,7 +106,7 @@ class GraphWalk:
         other = known.constant.array if known and known.constant else None
         if other is None or (other.dtype, other.shape) != (array.dtype, array.shape):
             return False
-        places = [_place(each) for each in (array, other)]
+        places = [_location(each) for each in (array, other)]
         if places[0] is None or places[1] is None or places[0][1:] != places[1][1:]:
             return False
         (first, length, _), (second, _, _) = places[0], places[1]
@@ -136,7 +136,7 @@ class GraphWalk:
         if function is not None:
             return self._call(node, function, inputs, frame)
         if operator in CONVOLUTIONS:
-            with self.convolutions.one(node.where, plain.depth):
+            with self.convolutions.reading(node.where, plain.depth):
                 self._convolution(node, CONVOLUTIONS[operator], inputs, plain.depth, frame)
         elif operator == ("", "Constant"):
             return [Value(0, live=False, constant=constant_of(node, attributes_of(node, frame.bindings)))]
@@ -146,7 +146,7 @@ class GraphWalk:
         elif any(attribute.graphs for attribute in node.attributes.values()):
             return self._bodies(node, plain, frame)
         elif looks_like_convolution(node.operator):
-            with self.convolutions.one(node.where, plain.depth):
+            with self.convolutions.reading(node.where, plain.depth):
                 _refuse_if_it_reads_a_weight(node, inputs)
         return [plain] * len(node.outputs)
 
@@ -261,7 +261,7 @@ class GraphWalk:
                     raise Refused(Reason.MALFORMED, ends, where)
 
 
-def _place(array: Array) -> tuple[int, int, bool] | None:
+def _location(array: Array) -> tuple[int, int, bool] | None:
     """Offset and length of the array's bytes in the file, and whether they are varints; None if elsewhere."""
     if array.varints is not None:
         return (*array.varints, True)

@@ -138,7 +138,7 @@ def _reshaped(constant: Constant, shape: Sequence[int], *, keep_zeros: int | boo
 
 def _squeezed(constant: Constant, axes: Sequence[int]) -> Constant:
     rank = len(constant.shape)
-    dropped = _placed(axes, rank) if axes else [axis for axis, side in enumerate(constant.shape) if side == 1]
+    dropped = _axes_from_front(axes, rank) if axes else [axis for axis, side in enumerate(constant.shape) if side == 1]
     if dropped is None:
         return constant.blocked(f"axes {tuple(axes)} are not those of shape {constant.shape}")
     return constant.rearranged([axis for axis in range(rank) if axis not in dropped])
@@ -146,18 +146,18 @@ def _squeezed(constant: Constant, axes: Sequence[int]) -> Constant:
 
 def _unsqueezed(constant: Constant, axes: Sequence[int]) -> Constant:
     rank = len(constant.shape) + len(axes)
-    new = _placed(axes, rank)
+    new = _axes_from_front(axes, rank)
     if new is None:
         return constant.blocked(f"axes {tuple(axes)} cannot be added to shape {constant.shape}")
     old = iter(range(len(constant.shape)))
     return constant.rearranged([None if axis in new else next(old) for axis in range(rank)])
 
 
-def _placed(axes: Sequence[int], rank: int) -> list[int] | None:
+def _axes_from_front(axes: Sequence[int], rank: int) -> list[int] | None:
     """Axes counted from the front; None if two are equal or one is invalid."""
-    placed = [axis + rank if axis < 0 else axis for axis in axes]
-    valid = all(0 <= axis < rank for axis in placed) and len(set(placed)) == len(placed)
-    return placed if valid else None
+    chosen = [axis + rank if axis < 0 else axis for axis in axes]
+    valid = all(0 <= axis < rank for axis in chosen) and len(set(chosen)) == len(chosen)
+    return chosen if valid else None
 
 
 def integer_scales(nodes: Sequence[Node]) -> dict[str, tuple[str, ...]]:

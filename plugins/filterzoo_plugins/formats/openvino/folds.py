@@ -116,7 +116,7 @@ def _squeeze(_: LayerEntry, inputs: Sequence[Value], weights: WeightsFile) -> Te
     tensor = inputs[0].numbers()
     rank = len(tensor.shape)
     axes = weights.integers(inputs[1]) if len(inputs) > 1 else [i for i, side in enumerate(tensor.shape) if side == 1]
-    gone = {folding.placed(axis, rank) for axis in axes}
+    gone = {folding.axis_from_front(axis, rank) for axis in axes}
     if any(tensor.shape[axis] != 1 for axis in gone):
         raise Unfoldable("an axis is taken away that is longer than 1")
     return reshaped(tensor, [side for axis, side in enumerate(tensor.shape) if axis not in gone])
@@ -125,7 +125,7 @@ def _squeeze(_: LayerEntry, inputs: Sequence[Value], weights: WeightsFile) -> Te
 def _unsqueeze(_: LayerEntry, inputs: Sequence[Value], weights: WeightsFile) -> Tensor:
     tensor, axes = inputs[0].numbers(), weights.integers(_second(inputs))
     rank = len(tensor.shape) + len(axes)
-    new = {folding.placed(axis, rank) for axis in axes}
+    new = {folding.axis_from_front(axis, rank) for axis in axes}
     if len(new) != len(axes):
         raise Unfoldable("an axis is added twice")
     old = iter(tensor.shape)

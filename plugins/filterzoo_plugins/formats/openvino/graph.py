@@ -65,15 +65,15 @@ class GraphWalk:
         if layer.type in _LIVE:
             return plain._replace(live=True)
         for type_ in filter(looks_like_convolution, layer.inner):
-            with self.convolutions.one(show(layer.name), plain.depth):
+            with self.convolutions.reading(show(layer.name), plain.depth):
                 detail = f"a {show(type_)} in the body of another operation"
                 raise Refused(Reason.UNSUPPORTED, detail, show(layer.name))
         operator = operator_of(layer)
         if operator is not None:
-            with self.convolutions.one(show(layer.name), plain.depth):
+            with self.convolutions.reading(show(layer.name), plain.depth):
                 self._convolution(layer, operator, plain.depth)
         elif looks_like_convolution(layer.type):
-            with self.convolutions.one(show(layer.name), plain.depth):
+            with self.convolutions.reading(show(layer.name), plain.depth):
                 _refuse_if_it_reads_a_weight(layer, inputs)
         elif not live:
             return self._folded(layer, inputs, plain)

@@ -81,7 +81,7 @@ def _dequantised(operator: str, arguments: Arguments) -> Tensor:
 def _weight_norm(arguments: Arguments) -> Tensor:
     """v * (g / |v|), the norm over all axes but one (torch._weight_norm)."""
     direction, length, axis = arguments.tensor("v"), arguments.tensor("g"), arguments.integer("dim", 0)
-    kept = {folding.placed(axis, len(direction.shape))} if axis != -1 else set()
+    kept = {folding.axis_from_front(axis, len(direction.shape))} if axis != -1 else set()
     summed = [at for at in range(len(direction.shape)) if at not in kept]
     norm = folding.reduced(Step.NORM, direction, summed, keep=True)
     return folding.elementwise(Step.MULTIPLY, direction, folding.elementwise(Step.DIVIDE, length, norm))
@@ -101,14 +101,14 @@ def _reduced(step: Step) -> Callable[[Arguments], Tensor]:
 def _permuted(arguments: Arguments) -> Tensor:
     tensor = arguments.tensor("self")
     rank = len(tensor.shape)
-    return folding.transposed(tensor, [folding.placed(at, rank) for at in arguments.integers("dims", 0) or ()])
+    return folding.transposed(tensor, [folding.axis_from_front(at, rank) for at in arguments.integers("dims", 0) or ()])
 
 
 def _transposed(arguments: Arguments) -> Tensor:
     tensor = arguments.tensor("self")
     order = list(range(len(tensor.shape)))
     first, second = (
-        folding.placed(arguments.integer(name, at), len(order)) for at, name in enumerate(("dim0", "dim1"))
+        folding.axis_from_front(arguments.integer(name, at), len(order)) for at, name in enumerate(("dim0", "dim1"))
     )
     order[first], order[second] = order[second], order[first]
     return folding.transposed(tensor, order)
@@ -127,14 +127,14 @@ def _reshaped(name: str) -> Callable[[Arguments], Tensor]:
 def _flattened(arguments: Arguments) -> Tensor:
     tensor = arguments.tensor("self")
     shape = tensor.shape
-    first = folding.placed(arguments.integer("start_dim", 0), len(shape))
-    last = folding.placed(arguments.integer("end_dim", -1), len(shape))
+    first = folding.axis_from_front(arguments.integer("start_dim", 0), len(shape))
+    last = folding.axis_from_front(arguments.integer("end_dim", -1), len(shape))
     return folding.reshaped(tensor, (*shape[:first], prod(shape[first : last + 1]), *shape[last + 1 :]))
 
 
 def _unsqueezed(arguments: Arguments) -> Tensor:
     tensor = arguments.tensor("self")
-    at = folding.placed(arguments.integer("dim", 0), len(tensor.shape) + 1)
+    at = folding.axis_from_front(arguments.integer("dim", 0), len(tensor.shape) + 1)
     return folding.reshaped(tensor, (*tensor.shape[:at], 1, *tensor.shape[at:]))
 
 
@@ -156,7 +156,7 @@ def _sliced(arguments: Arguments) -> Tensor:
 
 def _selected(arguments: Arguments) -> Tensor:
     tensor = arguments.tensor("self")
-    at = folding.placed(arguments.integer("dim", 0), len(tensor.shape))
+    at = folding.axis_from_front(arguments.integer("dim", 0), len(tensor.shape))
     part = folding.taken(tensor, at, [arguments.integer("index", 0)])
     return folding.reshaped(part, (*tensor.shape[:at], *tensor.shape[at + 1 :]))
 

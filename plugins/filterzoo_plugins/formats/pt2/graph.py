@@ -75,10 +75,10 @@ class GraphWalk:
         plain = Value(1 + max(live or [value.depth for value in read] or [0]), bool(live))
         outputs = list(_tensor_names(node.get("outputs")))
         if _FORWARD.fullmatch(target) or _TRANSPOSED.fullmatch(target) or _ANY.fullmatch(target):
-            with self.convolutions.one(where, plain.depth):
+            with self.convolutions.reading(where, plain.depth):
                 self._convolution(target, arguments, plain.depth, where)
         elif _UNKNOWN.search(target.rpartition("ops.")[2]):
-            with self.convolutions.one(where, plain.depth):
+            with self.convolutions.reading(where, plain.depth):
                 _refuse_if_it_reads_a_weight(target, read, where)
         elif _has_convolution(node.get("inputs")):
             raise Refused(Reason.UNSUPPORTED, "a convolution in the body of another operation", where)

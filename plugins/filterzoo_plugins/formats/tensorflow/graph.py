@@ -89,7 +89,10 @@ class GraphWalk:
     def _functions_by_themselves(self) -> None:
         """Traverse functions that no signature calls: their last arguments are objects of the checkpoint."""
         called = {
-            name for function in self.model.functions.values() for node in function.nodes for name in _called(node)
+            name
+            for function in self.model.functions.values()
+            for node in function.nodes
+            for name in _called_functions(node)
         }
         for name, bound in self.model.bound.items():
             function = self.model.functions.get(name)
@@ -109,7 +112,9 @@ class GraphWalk:
                 scope[node.name] = self._outputs(node, inputs, calls)
 
     def _outputs(self, node: Node, inputs: Sequence[Value], calls: int) -> list[Value]:
-        functions = [function for name in _called(node) if (function := self.model.functions.get(name)) is not None]
+        functions = [
+            function for name in _called_functions(node) if (function := self.model.functions.get(name)) is not None
+        ]
         if node.operation in self.model.functions:
             functions = [self.model.functions[node.operation]]
         if functions:
@@ -149,10 +154,10 @@ class GraphWalk:
         plain = Value(depth, live=bool(live), channels=channels_of(node, inputs), block=kept_block(node, inputs))
         operator = operator_of(node)
         if operator is not None:
-            with self.convolutions.one(show(node.name), depth):
+            with self.convolutions.reading(show(node.name), depth):
                 return self._convolution(node, operator, inputs, plain)
         elif looks_like_convolution(node):
-            with self.convolutions.one(show(node.name), depth):
+            with self.convolutions.reading(show(node.name), depth):
                 self._refuse_if_it_reads_a_weight(node, inputs)
         elif node.operation == "SpaceToBatchND" and live:
             return replace(plain, block=self._block(inputs))
@@ -276,7 +281,7 @@ class _Operands:
         return self.values[place]
 
 
-def _called(node: Node) -> Iterable[str]:
+def _called_functions(node: Node) -> Iterable[str]:
     keys, _ = _CALLS.get(node.operation, ((), 0))
     for key in keys:
         value = node.attributes.get(key)

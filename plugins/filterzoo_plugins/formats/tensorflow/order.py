@@ -13,17 +13,17 @@ from filterzoo_plugins.formats.tensorflow.values import Scope, Value
 
 def data_inputs(node: Node, scope: Scope) -> list[str]:
     """A node's data inputs: without control inputs and, at the start of a loop, without the back edge."""
-    names = [spelled for spelled in node.inputs if not spelled.startswith("^")]
+    names = [reference for reference in node.inputs if not reference.startswith("^")]
     return [name for name in names if name.partition(":")[0] in scope] if node.operation == "Merge" else names
 
 
-def output_of(scope: Scope, spelled: str, reader: Node) -> Value:
+def output_of(scope: Scope, reference: str, reader: Node) -> Value:
     """The value named `name`, `name:number`, or in functions `name:output:number`."""
-    name, _, place = spelled.partition(":")
+    name, _, place = reference.partition(":")
     number = place.rpartition(":")[2]
     outputs = scope.get(name)
     if outputs is None:
-        raise Refused(Reason.MALFORMED, f"it reads {show(spelled)!r}, which is not there", show(reader.name))
+        raise Refused(Reason.MALFORMED, f"it reads {show(reference)!r}, which is not there", show(reader.name))
     at = int(number) if number.isascii() and number.isdigit() and len(number) < 9 else 0
     if not outputs:
         return Value(live=True)
@@ -31,7 +31,7 @@ def output_of(scope: Scope, spelled: str, reader: Node) -> Value:
 
 
 def _origins(node: Node) -> list[str]:
-    return [spelled.lstrip("^").partition(":")[0] for spelled in node.inputs]
+    return [reference.lstrip("^").partition(":")[0] for reference in node.inputs]
 
 
 def reached(nodes: Mapping[str, Node], names: Sequence[str]) -> list[Node]:

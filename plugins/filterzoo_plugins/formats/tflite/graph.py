@@ -102,13 +102,13 @@ class GraphWalk:
         if bodies:
             return self._run_bodies(entry, bodies, known, plain, frame)
         if entry.code in CONVOLUTIONS:
-            with self.convolutions.one(f"operator {entry.code}", plain.depth):
+            with self.convolutions.reading(f"operator {entry.code}", plain.depth):
                 self._convolution(entry, CONVOLUTIONS[entry.code], plain.depth, frame)
         elif entry.code in FOLDS and known and not plain.live and entry.outputs:
             constants = [value.constant if value else None for value in inputs]
             return [plain._replace(constant=fold(entry, constants, frame.graph.tensors[entry.outputs[0]]))]
         elif looks_like_convolution(entry):
-            with self.convolutions.one(f"operator {entry.code}", plain.depth):
+            with self.convolutions.reading(f"operator {entry.code}", plain.depth):
                 _refuse_if_it_reads_a_weight(entry, known)
         return [plain] * len(entry.outputs)
 

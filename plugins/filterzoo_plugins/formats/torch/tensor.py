@@ -101,14 +101,14 @@ def _quantisation(file: RandomAccessFile, quantiser: tuple[object, ...], locate:
             return Quantisation((float(scale),), (int(zero_point),))
         case (Name(name="per_channel_affine"), StoredTensor() as scales, StoredTensor() as zero_points, int() as axis):
             factors = tuple(float(number) for number in _numbers(file, scales, locate))
-            zeros = tuple(_whole(number) for number in _numbers(file, zero_points, locate))
+            zeros = tuple(_as_integer(number) for number in _numbers(file, zero_points, locate))
             if len(factors) != len(zeros) or axis < 0:
                 raise Refused(Reason.MALFORMED, "as many scales as zero points are needed, along one axis")
             return Quantisation(factors, zeros, int(axis))
     return None
 
 
-def _whole(number: float) -> int:
+def _as_integer(number: float) -> int:
     if not math.isfinite(number) or number != int(number):
         raise Refused(Reason.UNSUPPORTED, "a zero point that is no integer")
     return int(number)
