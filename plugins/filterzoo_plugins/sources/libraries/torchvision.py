@@ -90,7 +90,7 @@ def operations_of(model: str) -> Mapping[str, Operation]:
     weights = next((weights for name, weights in _registered() if name == model), None)
     if weights is None:
         return {}
-    parts = _place(weights).split(".")
+    parts = _module_of(weights).split(".")
     inputs = next((_INPUTS[part] for part in parts if part in _INPUTS), _INPUT)
     return architecture.operations(_builder(model, weights), *inputs, training=not _AUXILIARY.isdisjoint(parts))
 
@@ -130,11 +130,11 @@ def _checkpoint(model: str, weights: Any, fact: Mapping[str, str | None], kind: 
 
 
 def _task(weights: Any) -> str | None:
-    named = [task for key, task in _TASKS.items() if f"{_place(weights)}.".startswith(f"{key}.")]
+    named = [task for key, task in _TASKS.items() if f"{_module_of(weights)}.".startswith(f"{key}.")]
     return named[-1] if named else NetworkTask.CLASSIFICATION
 
 
-def _place(weights: Any) -> str:
+def _module_of(weights: Any) -> str:
     """The module of a model, below `torchvision.models`."""
     return str(type(weights).__module__).removeprefix("torchvision.models.")
 

@@ -19,7 +19,7 @@ def checkpoints(repository: MedicalRepository) -> Iterator[Checkpoint | Refusal]
     for task, entry in items(assigned(tree, "available_models", FILE)):
         urls = (literal(entry) or {}).get("url")
         for url in [urls] if isinstance(urls, str) else urls or []:
-            if isinstance(task, str) and isinstance(url, str) and (place := _place(url)):
+            if isinstance(task, str) and isinstance(url, str) and (place := _record_and_file(url)):
                 yield from _archive(repository, task, url, place)
 
 
@@ -30,13 +30,13 @@ def _archive(
     revision, name = f"zenodo:{record}", f"{task}/{file.removesuffix('.zip')}"
     page = f"https://zenodo.org/records/{record}"
     members = []
-    for found in repository.zipped(_at(repository, url), name, revision):
+    for found in repository.zipped(_mirrored(repository, url), name, revision):
         if isinstance(found, Refusal):
             yield found
         elif found.endswith(f"/{_MODEL}"):
             members.append(found)
     for member in members if repository.all_folds else _first_folds(members):
-        artifact = Artifact(url=_at(repository, url), name=_MODEL, member=member)
+        artifact = Artifact(url=_mirrored(repository, url), name=_MODEL, member=member)
         inside = member.removesuffix(f"/{_MODEL}")
         yield repository.checkpoint(f"{name}/{inside}", revision, [artifact], url=page, **repository.facts(task))
 
@@ -49,7 +49,7 @@ def _first_folds(members: Iterable[str]) -> list[str]:
     return sorted(chosen.values())
 
 
-def _place(url: str) -> tuple[str, str] | None:
+def _record_and_file(url: str) -> tuple[str, str] | None:
     """(record, file) of `https://zenodo.org/record/4003545/files/Task002_Heart.zip?download=1`."""
     match urlsplit(url).path.split("/"):
         case ["", "record" | "records", record, "files", file] if urlsplit(url).hostname == "zenodo.org":
@@ -57,7 +57,7 @@ def _place(url: str) -> tuple[str, str] | None:
     return None
 
 
-def _at(repository: MedicalRepository, url: str) -> str:
+def _mirrored(repository: MedicalRepository, url: str) -> str:
     """The same file at the manifest's URL of Zenodo."""
     parts = urlsplit(url)
     return f"{repository.zenodo}{parts.path}?{parts.query}"

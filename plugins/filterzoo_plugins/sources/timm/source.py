@@ -98,7 +98,7 @@ class TimmSource(Source[TimmOptions]):
             found = located(described, pretrained.repo, pretrained.file, hub, said) if pretrained.repo else described
             if isinstance(found, Checkpoint):
                 # The location may be stated in two ways (a branch and a commit), but the URL is the same.
-                first = taken.setdefault(found.artifacts[0].url, kept.get(pretrained.place, pretrained.name))
+                first = taken.setdefault(found.artifacts[0].url, kept.get(pretrained.location, pretrained.name))
                 if first != pretrained.name:
                     detail = f"timm's second name for the file of {first}"
                     found = refused(found, found.url, Reason.DUPLICATE, detail)
@@ -132,8 +132,8 @@ class TimmSource(Source[TimmOptions]):
 
     def _accuracies(self) -> dict[str, dict[int, float]]:
         """Name -> side of the images -> clean accuracy; Refused if the manifest's table cannot be fetched."""
-        place = self.options.results
-        return results.accuracies(text_at(place, self.door, self.folder, MAX_RESULTS)) if place else {}
+        location = self.options.results
+        return results.accuracies(text_at(location, self.door, self.folder, MAX_RESULTS)) if location else {}
 
     def _wants(self, name: str) -> bool:
         options = self.options
@@ -164,7 +164,7 @@ class _Pretrained:
         return int(self.config.input_size[-1])
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """A key that is equal for names of the same file."""
         return f"{self.repo} {self.file or ''}"
 
@@ -199,8 +199,8 @@ def _kept(listed: Sequence[_Pretrained]) -> dict[str, str]:
     """Location on the Hub -> the name under which its weights are listed: the repository's own, or else the first."""
     kept: dict[str, str] = {}
     for pretrained in listed:
-        if pretrained.repo and (pretrained.place not in kept or pretrained.repo.endswith(f"/{pretrained.name}")):
-            kept[pretrained.place] = pretrained.name
+        if pretrained.repo and (pretrained.location not in kept or pretrained.repo.endswith(f"/{pretrained.name}")):
+            kept[pretrained.location] = pretrained.name
     return kept
 
 
