@@ -123,7 +123,7 @@ def load(plugin_references: Iterable[PluginReference], is_used: Callable[[str], 
             offer = _ask(reference, module)
             _check_offer(reference, offer)
         except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin may raise anything; the run names it and goes on
-            plugins.failures.append(plugin_failure(reference.name, stage, error, _place(reference, error)))
+            plugins.failures.append(plugin_failure(reference.name, stage, error, _error_line(reference, error)))
         else:
             _take(plugins, reference, offer)
     return plugins
@@ -146,7 +146,7 @@ def _check_version(module: ModuleType) -> None:
         )
 
 
-def _place(reference: PluginReference, error: BaseException) -> str | None:
+def _error_line(reference: PluginReference, error: BaseException) -> str | None:
     """The line of an error in a file of `--plugin`.
 
     Only the file's name is given, because the text may be published.

@@ -100,13 +100,13 @@ def wrong_words(facts: object) -> list[str]:
     """`column: the value and what it may be` for each attribute of a record that is not in its column's vocabulary."""
     found = ((column, words, getattr(facts, column, None)) for column, words in COLUMNS.items())
     return [
-        f"{column}: {value!a:.100} is none of its words{_meant(value, words)}; allowed: {', '.join(words)}"
+        f"{column}: {value!a:.100} is none of its words{_suggestion(value, words)}; allowed: {', '.join(words)}"
         for column, words, value in found
         if value is not None and value not in set(words)
     ]
 
 
-def _meant(value: object, words: type[Word]) -> str:
+def _suggestion(value: object, words: type[Word]) -> str:
     near = difflib.get_close_matches(str(value)[:100], [str(word) for word in words], n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
 

@@ -8,7 +8,7 @@ import yaml
 
 from filterzoo.dataset.paths import DECIDED
 from filterzoo.dataset.published import PublishedFiles, open_published
-from filterzoo.dataset.untrusted import WRONG_CONTENT, said
+from filterzoo.dataset.untrusted import WRONG_CONTENT, short_message
 from filterzoo.errors import FilterZooError, Reason, Stage
 from filterzoo_publish.card.hub_words import wrong_words
 from filterzoo_publish.plan.rows import skipped_key
@@ -61,11 +61,11 @@ def verify_files(files: PublishedFiles, *, full: bool = False) -> list[Problem]:
         _examine(examination, full=full)
     except WRONG_CONTENT as error:
         # The content is malformed: problems found so far are kept, and the rest cannot be checked.
-        examination.report("content", files.root, f"holds what no release writes: {said(error)}")
+        examination.report("content", files.root, f"holds what no release writes: {short_message(error)}")
     except OSError as error:
         if error.errno is not None:
             raise
-        examination.report("content", files.root, f"cannot be read: {said(error)}")
+        examination.report("content", files.root, f"cannot be read: {short_message(error)}")
     except FilterZooError as error:
         examination.report("content", files.root, str(error))
     return examination.problems
