@@ -115,14 +115,14 @@ def _expand(_: Node, operands: Operands) -> Tensor:
     shape = tensor.shape
     if len(axes) != 1:
         raise Unfoldable("an axis is added at no place")
-    at = folding.placed(axes[0], len(shape) + 1)
+    at = folding.axis_from_front(axes[0], len(shape) + 1)
     return reshaped(tensor, (*shape[:at], 1, *shape[at:]))
 
 
 def _squeeze(node: Node, operands: Operands) -> Tensor:
     shape = operands.tensor(0).shape
     axes = node.integers("squeeze_dims") or tuple(axis for axis, side in enumerate(shape) if side == 1)
-    gone = {folding.placed(axis, len(shape)) for axis in axes}
+    gone = {folding.axis_from_front(axis, len(shape)) for axis in axes}
     if any(shape[axis] != 1 for axis in gone):
         raise Unfoldable("an axis is taken away that is longer than 1")
     return reshaped(operands.tensor(0), [side for axis, side in enumerate(shape) if axis not in gone])
@@ -144,7 +144,7 @@ def _strided(node: Node, operands: Operands) -> Tensor:
             continue
         axis = len(parts)
         if masks["shrink_axis"] >> place & 1:
-            at = folding.placed(begin, tensor.shape[axis])
+            at = folding.axis_from_front(begin, tensor.shape[axis])
             parts.append((axis, at, at + 1, 1))
             continue
         first = 0 if masks["begin"] >> place & 1 else begin
