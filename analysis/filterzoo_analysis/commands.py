@@ -4,66 +4,41 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
-import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from filterzoo.errors import writing_to
 from filterzoo.reporting.terminal import console, printable
+from filterzoo_analysis.options import (
+    ExcludeOption,
+    ExplorerOption,
+    GridsOption,
+    ImagesOption,
+    MasterKeysOption,
+    OutputOption,
+    SinceOption,
+    TargetArgument,
+    VariantOption,
+    WhereOption,
+)
 
 if TYPE_CHECKING:
     from filterzoo_analysis.zoo import Zoo
 
 
 def report(
-    target: Annotated[
-        str, typer.Argument(metavar="TARGET", help="A published data set: user/name on the Hub, or a folder.")
-    ],
+    target: TargetArgument,
     *,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the page and its figures.")] = Path(
-        "filterzoo-report"
-    ),
-    variant: Annotated[
-        Literal["fixed", "cvpr22", "robust22", "medical22"],
-        typer.Option(help="Definition of drift; all but fixed read the filters."),
-    ] = "fixed",
-    since: Annotated[
-        str | None,
-        typer.Option(
-            help="Earlier state to compare with: a folder, or a tag or commit on the Hub; else the release before."
-        ),
-    ] = None,
-    where: Annotated[
-        str,
-        typer.Option(help="Only models for which this holds: columns of `models`, e.g. 'task == \"segmentation\"'."),
-    ] = "",
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option(help="Kinds of models to leave out: suspected_random (the default, named in the page) or none."),
-    ] = None,
-    grids: Annotated[
-        list[str] | None,
-        typer.Option(help="A pair (pair_id) whose first and last filters are drawn, or all; else the first pair."),
-    ] = None,
-    master_keys: Annotated[
-        str,
-        typer.Option(
-            metavar="ideal|FILE",
-            help="Compare depthwise filters with the eight idealised master keys, or with the filters in a text file.",
-        ),
-    ] = "",
-    images: Annotated[
-        list[Path] | None,
-        typer.Option(help="A picture and, given once more, its attacked twin, for the figure of first layers."),
-    ] = None,
-    explorer: Annotated[
-        bool,
-        typer.Option(
-            "--explorer",
-            help="Instead of the report: a page that queries the data set in the browser, fit for a Space.",
-        ),
-    ] = False,
+    output: OutputOption = Path("filterzoo-report"),
+    variant: VariantOption = "fixed",
+    since: SinceOption = None,
+    where: WhereOption = "",
+    exclude: ExcludeOption = None,
+    grids: GridsOption = None,
+    master_keys: MasterKeysOption = "",
+    images: ImagesOption = None,
+    explorer: ExplorerOption = False,
 ) -> None:
     """The papers' figures of the data set at TARGET, each with its table, and one page to read them in.
 

@@ -7,54 +7,58 @@ import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from filterzoo.commands.options import DEFAULT, JsonOption, PluginOption, PrivateOption, WorkdirOption
 from filterzoo.errors import StartError, writing_to
 from filterzoo.reporting.terminal import cell, console, printable, table
+from filterzoo_evaluation.options import (
+    AttackOption,
+    BatchOption,
+    DeviceOption,
+    EpsOption,
+    FirstOption,
+    ImageSetOption,
+    ImagesOption,
+    ManifestsArgument,
+    NetworkOption,
+    NormOption,
+    OutputOption,
+    QueriesOption,
+    RestartsOption,
+    RunOnnxOption,
+    SeedOption,
+    StepSizeOption,
+    StepsOption,
+    WorkersOption,
+)
 
 if TYPE_CHECKING:
     from filterzoo_evaluation.attacks.attack import Attack, Norm
 
 
 def evaluate(
-    manifests: Annotated[list[Path], typer.Argument(help="Whose networks to run (YAML).", metavar="MANIFEST")],
+    manifests: ManifestsArgument,
     *,
-    images: Annotated[
-        str,
-        typer.Option(
-            help="A folder with one folder of images a class, FILE.npz (images, labels), FILE.npy beside labels.npy, "
-            "datasets:NAME[:SPLIT] or torchvision:NAME[:FOLDER]."
-        ),
-    ],
-    image_set: Annotated[
-        str | None, typer.Option(help="What to call the images; by default as they are named.")
-    ] = None,
-    first: Annotated[int | None, typer.Option(min=1, help="Take the first N images only.")] = None,
-    network: Annotated[
-        str | None,
-        typer.Option(
-            help="The installed architecture: timm:NAME, torchvision:NAME or MODULE:CALLABLE; by default what each zoo "
-            "states."
-        ),
-    ] = None,
-    run_onnx: Annotated[
-        bool, typer.Option("--run-onnx", help="Run ONNX graphs in onnxruntime: the graph is the zoo's, not ours.")
-    ] = False,
-    attack: Annotated[Literal["none", "pgd", "square"], typer.Option(help="What is done to the images.")] = "none",
-    norm: Annotated[Literal["Linf", "L2"], typer.Option(help="The norm that bounds the attack.")] = "Linf",
-    eps: Annotated[float, typer.Option(help="How far it may change an image of numbers in [0, 1].")] = 8 / 255,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of pgd.")] = 40,
-    step_size: Annotated[float | None, typer.Option(help="Size of a step; by default 2.5 eps / steps.")] = None,
-    restarts: Annotated[int, typer.Option(min=1, help="Random starts of pgd.")] = 1,
-    queries: Annotated[int, typer.Option(min=1, help="Queries of square for each image.")] = 5000,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the attack's random numbers.")] = 0,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the logits.")] = Path("filterzoo-logits"),
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to run the networks.")] = "auto",
-    batch: Annotated[int, typer.Option(min=1, help="Images at once.")] = 100,
-    workers: Annotated[int, typer.Option(min=1, help="Threads that load images.")] = 2,
+    images: ImagesOption,
+    image_set: ImageSetOption = None,
+    first: FirstOption = None,
+    network: NetworkOption = None,
+    run_onnx: RunOnnxOption = False,
+    attack: AttackOption = "none",
+    norm: NormOption = "Linf",
+    eps: EpsOption = 8 / 255,
+    steps: StepsOption = 40,
+    step_size: StepSizeOption = None,
+    restarts: RestartsOption = 1,
+    queries: QueriesOption = 5000,
+    seed: SeedOption = 0,
+    output: OutputOption = Path("filterzoo-logits"),
+    device: DeviceOption = "auto",
+    batch: BatchOption = 100,
+    workers: WorkersOption = 2,
     allow_private: PrivateOption = False,
     plugin: PluginOption = None,
     as_json: JsonOption = False,

@@ -9,16 +9,33 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from filterzoo import plugins as plugin_loading
+from filterzoo.commands.crawl_options import (
+    DeviceOption,
+    DryRunOption,
+    ExecutorOption,
+    LimitOption,
+    LogFormatOption,
+    ManifestsArgument,
+    MaxBytesOption,
+    MaxHoursOption,
+    MetricsOption,
+    OnlyOption,
+    PricesOption,
+    QuietOption,
+    RateOption,
+    RayAddressOption,
+    VerboseOption,
+    WorkersOption,
+)
 from filterzoo.commands.options import DEFAULT, JsonOption, PluginOption, PrivateOption, StoreOption, WorkdirOption
 from filterzoo.crawl import fork_server
 from filterzoo.crawl.machine import LOCAL
 from filterzoo.errors import StartError
-from filterzoo.measures.device import Device
 from filterzoo.network.cache import default_folder
 from filterzoo.reporting.counts import counted
 from filterzoo.reporting.levels import Level, LogFormat
@@ -37,51 +54,27 @@ STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 
 
 def crawl(
-    manifests: Annotated[list[Path], typer.Argument(help="What to crawl (YAML).", metavar="MANIFEST")],
+    manifests: ManifestsArgument,
     *,
     workdir: WorkdirOption = DEFAULT,
     store: StoreOption = None,
-    limit: Annotated[int | None, typer.Option(min=0, help="Look at no more than N checkpoints.")] = None,
-    only: Annotated[str | None, typer.Option(metavar="SOURCE", help="Look at one source only.")] = None,
-    max_bytes: Annotated[
-        str | None,
-        typer.Option(
-            "--max-bytes", metavar="SIZE", help="Fetch files of no more than SIZE, such as 500GB; 0 only lists."
-        ),
-    ] = None,
-    max_hours: Annotated[
-        float | None, typer.Option("--max-hours", metavar="HOURS", min=0.0, help="Start no checkpoint after HOURS.")
-    ] = None,
-    device: Annotated[Device, typer.Option(help="Where to measure.")] = "auto",
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Checkpoints at a time; by default one a core, and 1 GB of memory each.")
-    ] = None,
-    executor: Annotated[
-        str, typer.Option(metavar="NAME", help="What runs the work: local, ray (needs --store), or one of a plugin.")
-    ] = LOCAL,
-    ray_address: Annotated[
-        str | None,
-        typer.Option(
-            "--ray-address", metavar="ADDRESS", help="auto (a cluster here), HOST:PORT, ray://HOST:10001, or local."
-        ),
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be crawled; fetch no weights.")] = False,
-    rate: Annotated[
-        str | None, typer.Option(metavar="RATE", help="With --dry-run: hours to fetch at RATE, such as 1Gbit/s.")
-    ] = None,
-    prices: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="With --dry-run: core hours and money by a table (YAML).")
-    ] = None,
+    limit: LimitOption = None,
+    only: OnlyOption = None,
+    max_bytes: MaxBytesOption = None,
+    max_hours: MaxHoursOption = None,
+    device: DeviceOption = "auto",
+    workers: WorkersOption = None,
+    executor: ExecutorOption = LOCAL,
+    ray_address: RayAddressOption = None,
+    dry_run: DryRunOption = False,
+    rate: RateOption = None,
+    prices: PricesOption = None,
     allow_private: PrivateOption = False,
     plugin: PluginOption = None,
-    metrics_file: Annotated[
-        Path | None, typer.Option("--metrics", metavar="FILE", help="Write Prometheus metrics to FILE, at the end.")
-    ] = None,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Also tell what was there already.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Tell failures only, and counts at the end.")] = False,
-    log_format: Annotated[
-        LogFormat, typer.Option("--log-format", help="How events are written to standard error.")
-    ] = LogFormat.TEXT,
+    metrics_file: MetricsOption = None,
+    verbose: VerboseOption = False,
+    quiet: QuietOption = False,
+    log_format: LogFormatOption = LogFormat.TEXT,
     as_json: JsonOption = False,
 ) -> None:
     """Read every checkpoint that MANIFEST names, without running anything from it, and measure its convolutions.
@@ -105,8 +98,7 @@ def crawl(
             stack.enter_context(work)
             fork_server.start(work.sockets, plugins=fork_server.plugins_of(manifests, plugin_loading.references()))
         # Slow imports come while the fork server starts.
-        from filterzoo.commands.status import show  # noqa: PLC0415  # see above
-        from filterzoo.crawl.executor import ExecutorOptions  # noqa: PLC0415
+        from filterzoo.crawl.executor import ExecutorOptions  # noqa: PLC0415  # see above
         from filterzoo.crawl.log import CrawlLog  # noqa: PLC0415
         from filterzoo.crawl.pipeline import Order  # noqa: PLC0415
         from filterzoo.crawl.pipeline import crawl as run_crawl  # noqa: PLC0415
@@ -145,14 +137,7 @@ def crawl(
                 raise
     _report(summary, log.run(), metrics_file)
     with unless_closed():
-        if as_json:
-            left = {"left": limits.left.document()} if limits.left.checkpoints else {}
-            typer.echo(json.dumps({**summary.document(), "run": log.run().document(), **left}))
-        else:
-            console().print(f"{log.new} new, {log.known} already there in {printable(str(workdir))}")
-            show(summary)
-            if limits.left.checkpoints:
-                console().print(_left(limits.left))
+        _show(summary, log, limits.left, workdir, as_json=as_json)
     if log.failed:
         raise typer.Exit(1)
 
@@ -194,6 +179,20 @@ def _bytes_of(stated: str | None) -> int | None:
         return None if stated is None else 0 if stated.strip() == "0" else parse_size(stated)
     except ValueError as error:
         raise StartError(f"--max-bytes: {error}") from error
+
+
+def _show(summary: Summary, log: CrawlLog, left: Left, workdir: Path, *, as_json: bool) -> None:
+    """Print what this run did, and the state of the work folder after it."""
+    from filterzoo.commands.status import show  # noqa: PLC0415  # as above
+
+    if as_json:
+        rest = {"left": left.document()} if left.checkpoints else {}
+        typer.echo(json.dumps({**summary.document(), "run": log.run().document(), **rest}))
+        return
+    console().print(f"{log.new} new, {log.known} already there in {printable(str(workdir))}")
+    show(summary)
+    if left.checkpoints:
+        console().print(_left(left))
 
 
 def _left(left: Left) -> str:
