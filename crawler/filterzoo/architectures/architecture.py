@@ -24,7 +24,7 @@ _FAILURES = (RuntimeError, NotImplementedError, ValueError, TypeError, Assertion
 class Architecture(dict[str, Operation]):
     """The convolutions of an architecture, by the name of the weight in a state dict.
 
-    activation, pooling: as the columns of `models` (`functions.FunctionCount`); None where there is none.
+    activation, pooling: as the columns of `models` (`functions.FunctionCount`); None if there is none.
     """
 
     activation: str | None = None
@@ -216,7 +216,7 @@ class _Tracer(TorchFunctionMode):
 
 
 def _origin(tensor: torch.Tensor, read: Sequence[_Value]) -> torch.Tensor | None:
-    """The stored tensor with as many elements: a standardised weight still belongs to its parameter."""
+    """The stored tensor with the same number of elements: a standardised weight still belongs to its parameter."""
     for value in read:
         if value.stored is not None and value.stored.numel() == tensor.numel():
             return value.stored
