@@ -8,7 +8,7 @@ import importlib
 import os
 import signal
 
-gc.disable()  # nothing of what follows becomes garbage, and looking for it takes a tenth of the time
+gc.disable()  # imports create no garbage, and collecting takes a tenth of their time
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # a worker uses one thread; others would busy-wait
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver receives it and ends this process and its forks
 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # it was blocked until now
