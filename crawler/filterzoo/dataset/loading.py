@@ -83,8 +83,8 @@ def load(
 ) -> Any:
     """The published filters of a query as one float32 array, (n, 3, 3) for `kernel="3x3"`.
 
-    Layers come by model id and place in the model, the filters of each in their order. A layer that several models
-    share comes once for each of them, unless `unique`. What takes long shows a progress bar on a terminal.
+    Layers are sorted by model id and position in the model, with the filters of each in order. A layer that several
+    models share is returned once for each, unless `unique`. Long operations show a progress bar on a terminal.
 
     target: a folder, or `user/name` on the Hub. models: ids or globs. licence: classes (`permissive`), or SPDX
     expressions of `models` or globs of them. layers: ids, or globs of names. name: globs of names. depth: lowest and
@@ -94,8 +94,8 @@ def load(
     None: all); filters of row i start at the sum of n_filters before it.
     kernel: several as a list give a dictionary, kernel -> what that kernel alone would give.
 
-    Raises StartError where there is no such data set; ValueError for a word, kernel or column that the data set has
-    not, with what is near it. A query that is right and that no layer fulfils gives an empty array, with a warning.
+    Raises StartError if there is no such data set; ValueError for a word, kernel or column that the data set lacks,
+    with similar ones. A valid query without matching layers returns an empty array and warns.
     """
     query = LayerQuery(
         models=models,

@@ -37,7 +37,7 @@ def layers(
 
     The conditions mean what they mean in `load`. kernel: one or several, None: all. Layers whose weights are not
     published are there too. columns: None for all but those that hold 9 to 630 numbers in each cell.
-    Raises StartError where there is no such data set, ValueError as `load` does.
+    Raises StartError if there is no such data set, ValueError as `load` does.
     """
     query = LayerQuery(
         models=models,

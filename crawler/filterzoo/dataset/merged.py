@@ -229,12 +229,12 @@ def stats(
 ) -> GroupStatistics | Groups:
     """The merged statistics of all 3x3 filters of a query, or of each group of them, from `layers` alone.
 
-    The conditions mean what they mean in `load`. Layers whose weights are not published count as well; leave them out
-    with `where=pc.field("filters_file").is_valid()`. A layer that several models share counts once for each of them;
-    with `unique`, once, in the group of the first.
+    The conditions mean what they mean in `load`. Layers whose weights are not published are included; exclude them with
+    `where=pc.field("filters_file").is_valid()`. A layer that several models share counts once for each of them; with
+    `unique`, once, in the group of the first.
 
     by: a column of `layers`, or several. kernel: 3x3 is the only one with statistics that merge; `filterzoo.layers`
-    gives the measures of others. Raises StartError where there is no such data set, ValueError as `load` does.
+    gives the measures of others. Raises StartError if there is no such data set, ValueError as `load` does.
     """
     query = LayerQuery(
         models=models,

@@ -41,7 +41,7 @@ def read_layers(
     """Rows of a config; columns: None for all but `without`.
 
     A column that older files lack is null there. FilterZooError if the config is missing. ValueError if the columns or
-    the condition do not match its schema. What takes long shows a progress bar on a terminal.
+    the condition do not match its schema. Long operations show a progress bar on a terminal.
     """
     paths = files.paths(config)
     if not paths:
