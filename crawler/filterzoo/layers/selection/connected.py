@@ -1,7 +1,7 @@
-"""Weights shaped unlike a network's other layers: taken where their channels connect to others, `undecided` if not.
+"""Weights of unusual shape: selected if their channels connect to other layers, otherwise `undecided`.
 
-Stacked attention kernels, capsules, spectral weights and layers that share nothing over positions look like kernels of
-very unequal sides; norms over (C, H, W) without a bias and bilinear layers like 1-D kernels among 2-D ones.
+Stacked attention kernels, capsules, spectral weights and locally connected layers look like kernels with very unequal
+sides. Norms over (C, H, W) without a bias, and bilinear layers, look like 1-D kernels among 2-D kernels.
 """
 
 from __future__ import annotations
@@ -14,53 +14,55 @@ from filterzoo.layers.selection.layouts import irregular
 from filterzoo.layers.selection.state_dict import StateDict
 
 _ODD = 1.5
-"""The least penalty of a kernel whose sides are unequal: 3 by 7 by 7 has 1.47, 4 by 10 has 1.67."""
+"""Least penalty of an unequal kernel: 3 by 7 by 7 has 1.47, 4 by 10 has 1.67."""
 _FAR = 5.0
-"""More than the penalty of any kernel that reads an image or a spectrogram: 41 by 11 has 4.05."""
+"""Upper bound of the penalty of kernels that read an image or a spectrogram: 41 by 11 has 4.05."""
 _COLOURS = 4
 _FEW = 16
-"""So many channels are the sum of two others too often by chance."""
+"""Numbers of channels up to this are too often the sum of two others by chance."""
 
 
 def unconnected(state_dict: StateDict) -> set[str]:
-    """The names of candidates of odd shape that neither a bias, a norm nor the channels of other layers confirm."""
+    """The candidates of unusual shape that no bias, norm or channels of other layers confirm, by name."""
     free = [each for each in state_dict.candidates if each.tensor.convolution is None]
     long, short = [each for each in free if _is_uneven(each)], [each for each in free if _is_short(each)]
     if not long and not short:
         return set()
     odd = {each.name for each in (*long, *short)}
-    usual = [each for each in state_dict.candidates if each.name not in odd]
-    given = {each.first for each in usual} | {each.second for each in usual if each.bias not in {None, each.first}}
-    found = _not_read(long, usual, given, state_dict)
-    axes = Counter(len(each.kernel) for each in usual)
+    regular = [each for each in state_dict.candidates if each.name not in odd]
+    known_channels = {each.first for each in regular} | {
+        each.second for each in regular if each.bias not in {None, each.first}
+    }
+    found = _not_read(long, regular, known_channels, state_dict)
+    axes = Counter(len(each.kernel) for each in regular)
     if sum(count for sides, count in axes.items() if sides > 1) < 2 * len(short):
         return found  # a network of 1-D layers
-    given.update(side for _, *sides in state_dict.matrices for side in sides)
-    return found | {each.name for each in short if not _is_read(each, given, state_dict)}
+    known_channels.update(side for _, *sides in state_dict.matrices for side in sides)
+    return found | {each.name for each in short if not _is_read(each, known_channels, state_dict)}
 
 
 def _not_read(
-    long: Sequence[Candidate], usual: Sequence[Candidate], given: set[int], state_dict: StateDict
+    long: Sequence[Candidate], regular: Sequence[Candidate], known_channels: set[int], state_dict: StateDict
 ) -> set[str]:
-    """The uneven kernels that neither have a vector, nor read what a layer with as many axes gives, nor the input.
+    """The unequal kernels without a vector that read neither a layer of equal rank nor the network's input.
 
-    given: numbers of channels that layers give; those of kernels that are confirmed are added.
+    known_channels: numbers of output channels of layers; those of confirmed kernels are added.
     """
-    axes = Counter(len(each.kernel) for each in usual)
+    axes = Counter(len(each.kernel) for each in regular)
     rank = axes.most_common(1)[0][0] if axes else 0
-    is_input_read = any(each.second <= _COLOURS for each in usual)
+    is_input_read = any(each.second <= _COLOURS for each in regular)
     left = list(long)
     while True:
         confirmed = [
             each
             for each in left
             if _has_vector(each, state_dict)
-            or (len(each.kernel) == rank and each.second in given)
+            or (len(each.kernel) == rank and each.second in known_channels)
             or (each.second <= _COLOURS and not is_input_read and irregular(each.kernel) < _FAR)
         ]
         if not confirmed:
             return {each.name for each in left}
-        given.update(each.first for each in confirmed)
+        known_channels.update(each.first for each in confirmed)
         rank = rank or len(confirmed[0].kernel)
         is_input_read |= any(each.second <= _COLOURS for each in confirmed)
         left = [each for each in left if each not in confirmed]
@@ -82,11 +84,11 @@ def _has_vector(candidate: Candidate, state_dict: StateDict) -> bool:
     )
 
 
-def _is_read(candidate: Candidate, given: set[int], state_dict: StateDict) -> bool:
-    """Whether a 1-D kernel reads what other layers give, one or two together, or few numbers into a norm."""
+def _is_read(candidate: Candidate, known_channels: set[int], state_dict: StateDict) -> bool:
+    """Whether a 1-D kernel reads the outputs of one or two other layers, or few channels before a norm."""
     reads = candidate.second
     if candidate.bias is not None and candidate.bias != candidate.first:
-        return True  # a transposed one, which nothing else looks like
-    if reads in given or (reads > _FEW and any(reads - number in given for number in given)):
+        return True  # certainly transposed: no other layer has such a bias
+    if reads in known_channels or (reads > _FEW and any(reads - number in known_channels for number in known_channels)):
         return True
     return reads <= _COLOURS and _has_vector(candidate, state_dict)

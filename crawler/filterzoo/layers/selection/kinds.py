@@ -66,7 +66,7 @@ def _one_input(candidate: Candidate, state_dict: StateDict) -> Verdict | None:
     groups = channels if is_behind and not state_dict.is_sorted else None
     is_called = names.says_depthwise(candidate.name)
     if previous is None and not state_dict.is_sorted and not is_called:
-        return None  # no layer before it has as many outputs as a depthwise layer would read
+        return None  # no earlier layer has the outputs that a depthwise layer would read
     if candidate.is_pointwise and not is_called:
         evidence = Evidence.SHAPES if state_dict.has_reader or not state_dict.is_sorted else Evidence.ASSUMED
         return (Kind.DEPTHWISE, groups, evidence) if state_dict.has_wide_twin(candidate) else None

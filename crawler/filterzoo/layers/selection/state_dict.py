@@ -42,7 +42,7 @@ class StateDict:
     swapped: set[str] = field(default_factory=set)
     """Names of those that are certainly transposed, (in, out, *kernel)."""
     transposed_by_bias: set[tuple[tuple[int, ...], int]] = field(default_factory=set)
-    """(kernel, outputs) of the transposed layers with a bias that proves it."""
+    """(kernel, outputs) of the layers that are transposed by their bias."""
     doubtful: frozenset[str] = frozenset()
     """The stems that only their names distinguish from depthwise layers."""
     has_reader: bool = False

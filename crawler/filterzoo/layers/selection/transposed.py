@@ -70,7 +70,7 @@ def is_open(candidate: Candidate, state_dict: StateDict) -> bool:
     """Whether a weight may be transposed although neither its shapes nor its name show it."""
     first, second, bias = candidate.first, candidate.second, candidate.bias
     if not candidate.is_even:
-        return _continues_odd_ones(candidate, state_dict)
+        return _continues_transposed(candidate, state_dict)
     if orders.has_one(candidate.tensor, state_dict.framework):
         return second > _COLOURS
     if bias is not None:
@@ -79,10 +79,10 @@ def is_open(candidate: Candidate, state_dict: StateDict) -> bool:
     return first == second or (_surroundings(candidate, state_dict) == 0 and not is_input)
 
 
-def _continues_odd_ones(candidate: Candidate, state_dict: StateDict) -> bool:
-    """Whether a square odd kernel reads what a certain transposed layer with the same kernel outputs.
+def _continues_transposed(candidate: Candidate, state_dict: StateDict) -> bool:
+    """Whether a square odd kernel reads the outputs of a certainly transposed layer with the same kernel.
 
-    The decoder of a network may end with a transposed layer that keeps its channels, or with an ordinary one.
+    A decoder may end with a transposed layer that keeps its channels, or with an ordinary one.
     """
     if candidate.first != candidate.second or candidate.is_pointwise or candidate.tensor.layout not in orders.SWAPPED:
         return False
