@@ -33,7 +33,7 @@ class PrincipalComponents:
 
 
 def principal_components(moments: Moments) -> PrincipalComponents | None:
-    """The PCA of the filters behind `moments`; None below two filters. Without variance, every ratio is 0."""
+    """The PCA of the filters summarised by `moments`; None below two filters. Without variance, every ratio is 0."""
     if moments.count < 2:
         return None
     ascending, vectors = np.linalg.eigh(moments.m2 / (moments.count - 1))

@@ -23,5 +23,5 @@ LOOPS: Final = {
     "nearest_fit": "*d i *d *i",
     "eigenvalues_of": "*d i *d *d *i",
 }
-"""Each loop and its arguments: i and d are an int64 and a float64; * stands before a pointer to float32 (f), float64
-(d), int64 (i), int32 (h) or uint32 (u)."""
+"""Each loop and its arguments: i and d are an int64 and a float64; * marks a pointer to float32 (f), float64 (d), int64
+(i), int32 (h) or uint32 (u)."""
