@@ -76,7 +76,7 @@ class Host:
         return headers.get("x-ratelimit-remaining") == "0" or "retry-after" in headers
 
     def file_address(self, url: str, page: str, now: float) -> str | None:
-        """The address of the file behind a known page; None for an unknown page; Refused if it has no file."""
+        """The URL of the file that a known page refers to; None for an unknown page; Refused if it has no file."""
         for known in self.pages:
             if not known.pattern.search(page):
                 continue

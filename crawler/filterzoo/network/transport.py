@@ -198,7 +198,7 @@ class Transport:
             self.pace.wait(rules.names[0], rules.interval, self.clocks.now, self.clocks.sleep)
 
     def _next(self, url: str, response: httpx.Response) -> str | None:
-        """The next address: a redirect's target, or the file behind a known page; None for a final response."""
+        """The next URL: a redirect's target, or the file that a known page refers to; None for a final response."""
         rules = rules_of(url)
         if response.has_redirect_location:
             target = _target(url, response.headers["location"])
