@@ -1,4 +1,4 @@
-"""Configures Arrow in FilterZoo's own processes: without pandas, and with the memory that malloc keeps."""
+"""Configures Arrow in FilterZoo's own processes: without pandas, and with malloc's retained memory."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def leave_pandas_out() -> None:
 
 
 def take_memory_of_malloc() -> None:
-    """Make Arrow allocate with malloc, in a process that keeps what it frees (`keep_freed_memory`).
+    """Make Arrow allocate with malloc, in a process that keeps freed memory (`keep_freed_memory`).
 
-    Arrow's own allocator returns memory to the kernel, which clears each page before it gives it again: a tenth of the
-    CPU time of a crawl.
+    Arrow's own allocator returns memory to the kernel, which clears each page before reuse: a tenth of the CPU time of
+    a crawl.
     """
     import pyarrow as pa  # noqa: PLC0415  # for those who call this
 
