@@ -49,7 +49,7 @@ class Tar(Archive):
         yield Member(name="tar", offset=0, length=file.size, packing=packed)
 
     def aliases(self, file: RandomAccessFile) -> Mapping[str, str]:
-        """The links, each with what it leads to, which may be a link again."""
+        """Link -> its target, which may be another link."""
         links: list[tuple[str, str]] = []
         if packing(file.read(0, min(BLOCK, file.size))) is None:
             for _ in _members(file, links):
@@ -89,7 +89,7 @@ def _is_header(block: bytes) -> bool:
 
 
 def _number(field: bytes) -> int:
-    """An octal field, or GNU's base-256 for large ones."""
+    """An octal field, or GNU's base-256 for large numbers."""
     if field[:1] == b"\x80":
         return int.from_bytes(field[1:], "big")
     digits = field.strip(b" \0")
@@ -108,7 +108,7 @@ class _Extended:
 
 
 def _members(file: RandomAccessFile, links: list[tuple[str, str]]) -> Iterator[Member]:
-    """The regular files; links are added to `links`, and checked at the end."""
+    """The regular files; links are appended to `links`, and checked at the end."""
     offset, extended = 0, _Extended()
     names: set[str] = set()
     for _ in range(MAX_MEMBERS):

@@ -55,7 +55,7 @@ class Meaning(Protocol):
     """How a reader interprets calls and persistent ids; both map data to data."""
 
     def call(self, maker: object, arguments: tuple[object, ...]) -> object:
-        """The value that stands for `maker(*arguments)`."""
+        """The value that represents `maker(*arguments)`."""
 
     def persistent(self, identity: object) -> object:
-        """The value that stands for a persistent id."""
+        """The value that represents a persistent id."""
