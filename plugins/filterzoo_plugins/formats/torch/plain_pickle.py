@@ -1,7 +1,7 @@
 """Bare pickles: of NumPy arrays, and of torch tensors (`pickle.dump(model.state_dict())`, the networks of StyleGAN).
 
-In a bare pickle each torch storage is the output of a legacy `torch.save` of its own, as an argument of
-`torch.storage._load_from_bytes`; only that it is found there differs from a torch file.
+In a bare pickle, each torch storage is the output of its own legacy `torch.save`, passed to
+`torch.storage._load_from_bytes`. Only this location differs from a torch file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from filterzoo_plugins.formats.torch.values import Storage, TorchMeaning
 _COUNT = struct.Struct("<q")
 _LOAD = Name("torch.storage", "_load_from_bytes")
 _PERSISTENT = "_reconstruct_persistent_obj"
-"""What the networks of StyleGAN2 and 3 are rebuilt by (torch_utils/persistence.py): from their source and state."""
+"""The function that rebuilds networks of StyleGAN2 and 3 from their source and state (torch_utils/persistence.py)."""
 _UNREAD = {
     "joblib.numpy_pickle": "a joblib file, whose arrays lie between the opcodes of a pickle",
     "torch.distributed.checkpoint.metadata": "the index of torch.distributed.checkpoint, whose shards are other files",
@@ -32,7 +32,7 @@ _UNREAD = {
 
 
 class PlainMeaning(ArrayMeaning):
-    """Knows torch's tensors too; their storages are found in the pickle."""
+    """Interprets torch tensors too, with storages inside the pickle."""
 
     def __init__(self, data: PickleBytes) -> None:
         self._data = data
@@ -42,7 +42,7 @@ class PlainMeaning(ArrayMeaning):
         self.is_torch = False
 
     def call(self, maker: object, arguments: tuple[object, ...]) -> object:
-        """A storage or tensor; what arrays need; an inert instance of anything else."""
+        """A storage or tensor; the values that arrays require; an inert instance for anything else."""
         if maker == _LOAD and len(arguments) == 1:
             self.is_torch = True
             return self._storage(arguments[0])
@@ -74,7 +74,7 @@ class PlainMeaning(ArrayMeaning):
         return Storage(key, storage.dtype, storage.numel, storage.is_untyped, storage.first)
 
     def _saved(self, saved: Blob) -> tuple[Storage, int]:
-        """The one storage of a legacy `torch.save` inside the pickle, and where its numbers begin."""
+        """The single storage of a legacy `torch.save` inside the pickle, and the offset of its elements."""
         place, position = f"pickle byte {saved.offset}", saved.offset
         values: list[object] = []
         try:
