@@ -94,6 +94,14 @@ class Source(ABC, Generic[OptionsT_co]):
         del checkpoint
         yield from ()
 
+    @property
+    def may_build_architectures(self) -> bool:
+        """Whether `architectures` may build one, so that torch is loaded once, before the workers start.
+
+        False where the options rule it out; each worker that builds one all the same loads torch itself.
+        """
+        return type(self).architectures is not Source.architectures
+
     def architecture_name(self, checkpoint: Checkpoint) -> str | None:
         """The architecture's name, if it is not in the listing but in a small file of the repository.
 

@@ -14,6 +14,7 @@ from tests.program import filterzoo
 from filterzoo import plugins
 from filterzoo.commands.catalogue import named_commands
 from filterzoo.crawl import fork_server
+from filterzoo.network.door import Door
 from filterzoo.source import Source
 from filterzoo.store.workfolder import WorkFolder
 
@@ -130,6 +131,28 @@ def test_sources_that_may_build_architectures_are_known_without_loading_them(tmp
     assert fork_server.may_start_early([tmp_path / "local.yaml"])
     assert not fork_server.may_start_early([tmp_path / "local.yaml", tmp_path / "timm.yaml"])
     assert not fork_server.may_start_early([tmp_path / "missing.yaml"])
+
+
+def test_torch_is_loaded_before_the_workers_only_where_an_architecture_may_be_stated(tmp_path: Path) -> None:
+    kind = plugins.load(plugins.references()).sources["urls"]
+    plain, stated = {"url": "https://zoo.example/a"}, {"url": "https://zoo.example/b", "architecture": "resnet18"}
+    options = {"files": [plain]}, {"files": [plain, stated]}, {"table": "t.csv"}, {"files": [plain], "facts": "f.csv"}
+    with Door(tmp_path) as door:
+        made = [kind(kind.options_type().model_validate(one), door, tmp_path) for one in options]
+    assert [one.may_build_architectures for one in made] == [False, True, True, True]
+
+
+def test_what_workers_need_for_http_is_loaded_unless_all_files_are_local(tmp_path: Path) -> None:
+    loaded = {}
+    for name in ("local", "urls"):
+        (tmp_path / f"{name}.yaml").write_text(f"name: mine\nsources: [{{source: {name}}}]")
+        loaded[name] = fork_server.plugins_of([tmp_path / f"{name}.yaml"], plugins.references())
+    assert loaded["local"] == ["filterzoo_plugins.sources.own_files.local"]
+    assert loaded["urls"] == [
+        "filterzoo_plugins.sources.own_files.urls",
+        "filterzoo.network.connections",
+        "filterzoo.network.probing",
+    ]
 
 
 def test_pyarrow_does_without_pandas_and_still_finds_it() -> None:

@@ -28,6 +28,8 @@ PRELOADED = ("filterzoo.crawl.preloaded",)
 _FOR_ARCHITECTURES = ("filterzoo.architectures.architecture",)
 """Modules that are loaded too if a source builds architectures: they import torch."""
 _OUR_PLUGINS = "filterzoo_plugins."
+_LOCAL_FILES = "source:local"
+_OF_NETWORK = ("filterzoo.network.connections", "filterzoo.network.probing")
 _BUILDERS = "filterzoo.architectures"
 """Entry points named after sources that may build architectures."""
 
@@ -60,13 +62,15 @@ def start(sockets: Path | None, *, builds_architectures: bool = False, plugins: 
 
 
 def plugins_of(manifests: Sequence[Path], plugins: Iterable[PluginReference]) -> list[str]:
-    """The modules of built-in plugins that workers need.
+    """The modules of built-in plugins that workers need, and those of HTTP unless all files are local.
 
     Other plugins may start threads or open files when they are imported, which a fork would share.
     """
     is_used = named_in(manifests)
     ours = [one for one in plugins if one.module.startswith(_OUR_PLUGINS) and one.offers is not None]
-    return [one.module for one in ours if any(map(is_used, one.offers or ()))]
+    used = [one for one in ours if any(map(is_used, one.offers or ()))]
+    has_network = any(one.offers != (_LOCAL_FILES,) for one in used)
+    return [*(one.module for one in used), *_OF_NETWORK * has_network]
 
 
 def context(

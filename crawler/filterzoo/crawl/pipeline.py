@@ -38,7 +38,6 @@ from filterzoo.plugins import Plugins
 from filterzoo.records import Checkpoint
 from filterzoo.references import PluginReference
 from filterzoo.reporting.summary import Summary, summarise
-from filterzoo.source import Source
 from filterzoo.store.journal import Journal
 from filterzoo.store.shared_journal import opened_journal
 from filterzoo.store.workfolder import WorkFolder
@@ -119,7 +118,7 @@ def crawl(
             device=order.device,
             allow_private=order.allow_private,
             hosts=work.hosts,
-            builds_architectures=any(type(one.source).architectures is not Source.architectures for one in sources),
+            builds_architectures=any(one.source.may_build_architectures for one in sources),
         )
         with closing(_tasks(order, sources, journal, on_event, watch)) as found:
             for group in outcomes(executor, setup, with_free_space(limits.within(found), work.path)):

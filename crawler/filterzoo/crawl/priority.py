@@ -127,7 +127,7 @@ class TaskGroups:
         """The next group; empty at the end."""
         if self._singly:
             return [self._singly.popleft()]
-        most = min(MOST, 1 + self._ended // (2 * self._workers))
+        most = min(MOST, 1 + self._ended // self._workers)
         group: list[Task] = []
         while len(group) < most and (task := self._next()) is not None:
             if self._is_small(task):

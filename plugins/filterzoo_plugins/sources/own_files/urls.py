@@ -124,6 +124,12 @@ class UrlsSource(Source[UrlsOptions]):
             return open_checked(door, artifact)
         return door.open(artifact)
 
+    @property
+    def may_build_architectures(self) -> bool:
+        """See `Source.may_build_architectures`: where a file, or a table, may state one."""
+        has_table = self.options.table is not None or self.options.facts is not None
+        return has_table or any("architecture" in (file.model_extra or {}) for file in self.options.files)
+
     def architectures(self, checkpoint: Checkpoint) -> Iterator[Mapping[str, Operation]]:
         """See `Source.architectures`: timm's or torchvision's network of the name that the user gave."""
         return Architectures().of(checkpoint.architecture)
