@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,24 @@ def test_chunks_never_written_are_zeros():
         (tensor,) = Hdf5().index(file)
         assert [record.length for record in tensor.stored_in] == [0, 24, 0, 0]
         assert reader.read(tensor).sum() == 30
+
+
+@pytest.mark.parametrize(
+    "dtype", ["bfloat16", {"class_name": "DTypePolicy", "config": {"name": "bfloat16"}}, "float32"]
+)
+def test_opaque_numbers_are_what_the_configuration_says(dtype, tmp_path):
+    """`model.save("x.h5")` of Keras 3 marks no bfloat16; HDF5 has no such type."""
+    kernel = np.arange(36, dtype="<u2").view("V2").reshape(3, 3, 1, 4)
+    stem = replace(LAYERS[1], variables={"kernel": kernel}, config={"name": "stem", "dtype": dtype})
+    write_model(tmp_path / "x.h5", [stem])
+    data = (tmp_path / "x.h5").read_bytes()
+    if dtype == "float32":
+        with pytest.raises(Refused, match="opaque values of 2 bytes"):
+            index(data)
+    else:
+        (tensor,) = index(data)
+        assert (tensor.dtype, tensor.shape, tensor.layout) == ("BF16", (3, 3, 1, 4), Layout.K_IO)
+        assert MemoryFile(data).read(tensor.span.offset, tensor.span.length) == kernel.tobytes()
 
 
 def test_bfloat16_as_keras_3_marks_it():

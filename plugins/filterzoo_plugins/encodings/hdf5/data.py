@@ -66,9 +66,12 @@ def shape_of(data_set: H5DataSet) -> tuple[int, ...]:
     return tuple(int(side) for side in space.get_simple_extent_dims()) if is_array else ()
 
 
-def locate(data_set: H5DataSet) -> StoredArray | None:
-    """Type, shape and bytes; None for anything but numbers; Refused for unreadable numbers."""
-    dtype = _dtype(data_set)
+def locate(data_set: H5DataSet, *, opaque: str | None = None) -> StoredArray | None:
+    """Type, shape and bytes; None for anything but numbers; Refused for unreadable numbers.
+
+    opaque: the dtype of opaque numbers of its size, if the file states it elsewhere: HDF5 has no bfloat16.
+    """
+    dtype = _dtype(data_set, opaque)
     space = data_set.id.get_space()
     if dtype is None or space.get_simple_extent_type() == h5s.NULL:
         return None
@@ -88,7 +91,7 @@ def _is_big(data_set: H5DataSet) -> bool:
     return stored.get_class() in {h5t.FLOAT, h5t.INTEGER} and stored.get_order() == h5t.ORDER_BE
 
 
-def _dtype(data_set: H5DataSet) -> str | None:
+def _dtype(data_set: H5DataSet, opaque: str | None) -> str | None:
     stored = data_set.id.get_type()
     where = show(data_set.name)
     match stored.get_class():
@@ -100,6 +103,10 @@ def _dtype(data_set: H5DataSet) -> str | None:
             name = f"{'U' if stored.get_sign() == h5t.SGN_NONE else 'I'}{8 * stored.get_size()}"
         case h5t.OPAQUE if text_attribute(data_set.id, "dtype") == b"bfloat16":
             return "BF16" if stored.get_size() == DTYPES["BF16"].size else None
+        case h5t.OPAQUE if opaque is not None and stored.get_size() == DTYPES[opaque].size and not stored.get_tag():
+            return opaque
+        case h5t.OPAQUE:
+            raise Refused(Reason.UNSUPPORTED, f"opaque values of {stored.get_size()} bytes", where)
         case h5t.REFERENCE:
             raise Refused(Reason.UNSUPPORTED, "a data set of references", where)
         case _:

@@ -119,6 +119,13 @@ def _is_like_convolution(config: Mapping[str, Any] | None, shape: Sequence[int])
     return config.get("kernel_size") == list(shape[:-2]) and config.get("filters") == shape[-1]
 
 
+def has_bfloat16(layer: KerasLayer) -> bool:
+    """Whether the configuration says that a layer's variables are bfloat16, by a name or a policy."""
+    stated = (layer.config or {}).get("dtype")
+    policy = stated.get("config") if isinstance(stated, dict) else None
+    return (policy.get("name") if isinstance(policy, dict) else stated) == "bfloat16"
+
+
 def class_of(name: str) -> str | None:
     """The convolution class of a Keras 3 path component or default layer name (`separable_conv2d_3`)."""
     return _CLASS_OF.get(re.sub(r"_\d+$", "", name))

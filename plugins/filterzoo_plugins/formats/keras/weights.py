@@ -19,7 +19,7 @@ from filterzoo_plugins.encodings.hdf5.data import StoredArray, locate, shape_of
 from filterzoo_plugins.encodings.hdf5.tree import H5DataSet, Tree, names_attribute, open_tree, text_attribute
 from filterzoo_plugins.encodings.kernel_names import NO_CONVOLUTION, KernelMeaning, meaning_by_name
 from filterzoo_plugins.encodings.names import show
-from filterzoo_plugins.formats.keras.config import KerasLayer, class_of, meaning, read_config, variables
+from filterzoo_plugins.formats.keras.config import KerasLayer, class_of, has_bfloat16, meaning, read_config, variables
 
 _OPTIMISER = {"optimizer", "optimizer_weights"}
 _NUMBERED = re.compile(r"(?:^|/)vars/(\d+)$")
@@ -86,7 +86,7 @@ def _tensors(weights: _Weights, size: int) -> Iterator[Tensor]:
     for data_set, layer in weights.in_order():
         name = data_set.name.removeprefix(weights.prefix)
         try:
-            stored = locate(data_set)
+            stored = locate(data_set, opaque="BF16" if layer is not None and has_bfloat16(layer) else None)
         except Refused as refusal:
             if refusal.reason is not Reason.UNSUPPORTED:
                 raise
