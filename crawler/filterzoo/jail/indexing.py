@@ -195,6 +195,8 @@ def _chosen(
     """The convolutions, marked by the format or selected by shape; arrays passed over; convolutions left out."""
     if format_.is_graph:
         found = Selection(tuple(t for t in tensors if t.convolution is not None), {})
+    elif not tensors:
+        raise Refused(Reason.UNSUPPORTED, "no array of numbers in the file: no checkpoint")
     else:
         found = selection(tensors, facts.framework)
         refuse_undecided(found, len(tensors))

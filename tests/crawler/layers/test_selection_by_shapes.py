@@ -298,11 +298,12 @@ def test_a_sparse_backbone_beside_dense_layers_has_its_own_order_of_axes(case):
         layer(8, 1, 1, 64),
         layer(40, 40, 22, 1),
         layer(768, 3, 32, 32),
+        layer(3, 3, 10, 4, strides=(120, 40, 1, 10)),
     ],
     ids=lambda made: str(made[0].shape),
 )
 def test_dense_kernels_of_odd_sides_stay_dense(made):
-    """Words of 300 numbers, electrodes, spectrograms: long kernels over few inputs."""
+    """Words of 300 numbers, electrodes, spectrograms: long kernels over few inputs; views, which spconv never saves."""
     assert [each.layout for each in select([*made, *(each for one in DENSE for each in one)])] == [Layout.OI_K] * 3
 
 

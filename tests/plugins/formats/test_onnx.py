@@ -135,7 +135,7 @@ def test_an_initializer_that_is_written_twice_counts_once(tmp_path):
     assert np.array_equal(weights(layer, tmp_path), WEIGHT)
 
 
-@pytest.mark.parametrize("location", ["./w.bin", "a/b/w.bin", "./a/b/w.bin"])
+@pytest.mark.parametrize("location", ["./w.bin", "a/b/w.bin", "./a/b/w.bin", "././a/./b/w.bin"])
 def test_external_data_may_lie_in_folders_below(location, tmp_path):
     (tmp_path / "a" / "b").mkdir(parents=True)
     for place in (tmp_path, tmp_path / "a" / "b"):

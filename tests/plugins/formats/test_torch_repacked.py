@@ -58,6 +58,12 @@ def test_of_several_saves_the_first_with_tensors_is_read():
     assert np.array_equal(second.weights, WEIGHT.numpy())
 
 
+def test_a_file_without_any_array_is_refused_not_done_with_no_layers():
+    with pytest.raises(Refused, match="no array of numbers") as raised:
+        index(BytesFile(saved({"epoch": 3, "model": None})), "x.pth")
+    assert raised.value.reason is Reason.UNSUPPORTED
+
+
 def _with_garbage() -> bytes:
     stream = BytesIO()
     torch.save({"x.weight": WEIGHT}, stream, _use_new_zipfile_serialization=False)

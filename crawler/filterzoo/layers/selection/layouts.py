@@ -117,8 +117,9 @@ def _sparse(tensors: Sequence[Tensor]) -> dict[int, Tensor]:
     reads another layer's outputs, and one of them must have a square kernel. Kernels of side 1 are no evidence.
     """
     given = {tensor.shape[0] for tensor in tensors}
+    plain = [tensor for tensor in tensors if tensor.strides is None]
     alike = {
-        layout: [t for t in tensors if irregular(t.shape[2:]) >= _MARGIN and irregular(_kernel(t.shape, layout)) == 0]
+        layout: [t for t in plain if irregular(t.shape[2:]) >= _MARGIN and irregular(_kernel(t.shape, layout)) == 0]
         for layout in (Layout.O_K_I, Layout.K_IO)
     }
     layout = max(alike, key=lambda each: len(alike[each]))

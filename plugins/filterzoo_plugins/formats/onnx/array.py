@@ -276,7 +276,7 @@ def _external(reader: WireReader, draft: _Draft, name: str, shape: tuple[int, ..
         entries[key] = text
     if "location" not in entries:
         raise Refused(Reason.MALFORMED, "external data without a location", where)
-    location = entries["location"].removeprefix("./")
+    location = "/".join(step for step in entries["location"].split("/") if step != ".")
     check_side_name(location)
     offset = _whole_number(entries.get("offset", "0"), where)
     dtype = DTYPES_OF_ONNX.get(draft.data_type, "")
