@@ -13,6 +13,8 @@ from filterzoo_analysis.published_numbers import PublishedNumber
 from filterzoo_analysis.tables.selection import SUSPECTED_RANDOM
 from filterzoo_analysis.zoo import Zoo
 
+WIDE = 12.8
+"""Inches: the width of a figure that fills the page."""
 Draw = Callable[[Any], None]
 """Draws on an empty matplotlib figure."""
 
@@ -38,7 +40,7 @@ class Exhibit:
     table: pa.Table
     query: str
     draw: Draw | None = None
-    size: tuple[float, float] = (9.0, 4.5)
+    size: tuple[float, float] = (WIDE, 4.5)
     notes: tuple[str, ...] = ()
     answers: tuple[Answer, ...] = ()
 
@@ -77,7 +79,10 @@ def table_of(columns: Mapping[str, Sequence[Any] | np.ndarray[Any, Any]]) -> pa.
 
 def shown(value: float | None, digits: int = 3) -> str:
     """A number with `digits` decimals; a dash for None and for NaN."""
-    return "-" if value is None or not np.isfinite(value) else f"{value:.{digits}f}"
+    if value is None or not np.isfinite(value):
+        return "-"
+    # Rounded first, and without the sign of a zero.
+    return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def interval(mean: float, low: float, high: float, digits: int = 3) -> str:

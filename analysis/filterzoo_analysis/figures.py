@@ -69,9 +69,10 @@ def kernels(figure: Any, filters: Doubles, titles: Sequence[str], columns: int) 
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     images: list[Any] = []
     for number, axis in enumerate(axes):
-        axis.set_axis_off()
         if number >= len(filters) or np.isnan(filters[number]).any():
+            axis.set_axis_off()
             continue
+        _frame(axis)
         limit = float(np.abs(filters[number]).max()) or 1.0
         image = axis.imshow(filters[number].reshape(3, 3) / limit, cmap="RdBu_r", vmin=-1, vmax=1)
         images.append(image)
@@ -81,6 +82,14 @@ def kernels(figure: Any, filters: Doubles, titles: Sequence[str], columns: int) 
         bar = figure.colorbar(images[0], ax=list(axes), shrink=0.8 / rows**0.5, pad=0.01, ticks=[-1, 0, 1])
         bar.set_label("weight / largest", fontsize=8)
         bar.outline.set_visible(False)
+
+
+def _frame(axis: Any) -> None:
+    """A thin frame around an image, without ticks: light edges are not lost in the page's ground."""
+    axis.set_xticks([])
+    axis.set_yticks([])
+    for spine in axis.spines.values():
+        spine.set(visible=True, linewidth=0.5)
 
 
 def ridges(
@@ -106,22 +115,36 @@ def ridges(
             axis.plot(centres[shown], base + 1.4 * curves[group, shown], color=colour, lw=0.9, zorder=group)
         axis.set_title(names[number], fontsize=8.5)
         axis.tick_params(axis="x", labelsize=7)
+        axis.set_xticks([-2, 0, 2] if centres[shown][-1] >= 2 and centres[shown][0] <= -2 else [-1, 0, 1])
         axis.spines["left"].set_visible(False)
         axis.tick_params(axis="y", length=0)
     axes[0].set_yticks(range(groups), [short(label, 34) for label in labels[::-1]])
     figure.supxlabel("coefficient of the scaled filter (no unit); height: density / peak of its curve", fontsize=8.5)
 
 
-def heat_map(figure: Any, labels: Sequence[str], values: Doubles, marked: Bools) -> None:
-    """A symmetric matrix. A star marks significant entries. Small matrices show numbers. All share one colour scale."""
+def heat_map(
+    figure: Any,
+    labels: Sequence[str],
+    values: Doubles,
+    marked: Bools,
+    pairs: tuple[Sequence[str], Doubles, Doubles] | None = None,
+) -> None:
+    """A symmetric matrix. A star marks significant entries. Small matrices show numbers. All share one colour scale.
+
+    pairs: names, (3, n) values with intervals, and (n,) expected values, for a panel beside a small matrix.
+    """
     from matplotlib.colors import LogNorm  # noqa: PLC0415  # an extra that only figures need
 
-    axis = figure.subplots()
+    part, beside = (figure, None) if pairs is None else figure.subfigures(1, 2, width_ratios=[1.1, 1], wspace=0.03)
+    axis = part.subplots()
     size = len(labels)
     shown = np.where(np.eye(size, dtype=bool), np.nan, values)
     scale = LogNorm(*DRIFTS, clip=True)
     image = axis.imshow(
-        np.where(shown > 0, shown, np.where(np.isnan(shown), np.nan, DRIFTS[0])), cmap="viridis", norm=scale
+        np.where(shown > 0, shown, np.where(np.isnan(shown), np.nan, DRIFTS[0])),
+        cmap="viridis",
+        norm=scale,
+        aspect="auto",
     )
     if size <= 20:
         for row, column in zip(*np.nonzero(~np.eye(size, dtype=bool)), strict=True):
@@ -139,9 +162,12 @@ def heat_map(figure: Any, labels: Sequence[str], values: Doubles, marked: Bools)
     axis.tick_params(length=0)
     for spine in axis.spines.values():
         spine.set_visible(False)
-    bar = figure.colorbar(image, extend="both", ax=axis, shrink=0.7, label="drift, nats (log scale)")
+    bar = part.colorbar(image, extend="both", ax=axis, shrink=0.7, pad=0.02, label="drift, nats (log scale)")
     _plain_ticks(bar, (0.01, 0.1, 1, 10))
     bar.outline.set_visible(False)
+    if pairs is not None:
+        names, found, expected = pairs
+        intervals(beside, names, found, "drift, nats", expected=expected)
 
 
 def boxes(figure: Any, samples: Mapping[str, Doubles], label: str) -> None:
@@ -194,7 +220,8 @@ def lines(figure: Any, ticks: Sequence[str], series: Mapping[str, Doubles], labe
     _name_ticks(axis, ticks, along)
     axis.set_ylabel(label)
     axis.set_ylim(bottom=min(0.0, axis.get_ylim()[0]))
-    axis.legend(fontsize=8)
+    # Above the axes it covers nothing.
+    axis.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=6)
 
 
 def line_panels(figure: Any, panels: Mapping[str, Mapping[str, Any]], label: str = "", unknown: str = "") -> None:
@@ -274,11 +301,18 @@ def densities(figure: Any, clouds: Mapping[str, Doubles], columns: int = 4) -> N
 
 
 def intervals(
-    figure: Any, labels: Sequence[str], found: Doubles, label: str, stands_out: Sequence[bool] | None = None
+    figure: Any,
+    labels: Sequence[str],
+    found: Doubles,
+    label: str,
+    *,
+    stands_out: Sequence[bool] | None = None,
+    expected: Doubles | None = None,
 ) -> None:
     """A row for each point with its interval, and a vertical line at zero. found: (3, n), values, low, high.
 
     stands_out: which points are significant after correction; the others are drawn faintly. None if all are.
+    expected: (n,), drawn as a short line beside each value.
     """
     values, low, high = found
     strong = np.ones(len(values), bool) if stands_out is None else np.array(stands_out, bool)
@@ -290,6 +324,9 @@ def intervals(
         axis.plot(values[rows], places[rows], "o", **style)
     axis.plot(values[~known], places[~known], "o", mfc="none", color=SERIES[1])
     axis.axvline(0, color=INK, lw=0.8)
+    if expected is not None:
+        axis.plot(expected, places, "|", ms=9, mew=1.6, color=INK, label="expected of as few filters")
+        axis.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1))
     axis.set_yticks(places, [short(name, 72) for name in labels])
     axis.set_xlabel(label)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ SECTIONS: tuple[Callable[[Zoo], Section], ...] = (
 )
 PAGE = "index.html"
 _ROWS_SHOWN = 60
+_LARGE, _SMALL = 1000.0, 0.001
+"""Numbers that change how many decimals their column of a table has."""
 """Largest number of rows of a table in the page. The files have all rows."""
 _SHORT = {
     "overview": "Overview",
@@ -138,7 +141,7 @@ def _shown(exhibit: Exhibit, folder: Path, tell: Callable[[str], None]) -> Shown
 
     tell(exhibit.name)
     svg = rendering.save(exhibit, folder)
-    first = exhibit.table.slice(0, _ROWS_SHOWN).to_pylist()
+    first = exhibit.table.slice(0, _ROWS_SHOWN)
     return Shown(
         name=exhibit.name,
         title=printable(exhibit.title, 200),
@@ -151,16 +154,36 @@ def _shown(exhibit: Exhibit, folder: Path, tell: Callable[[str], None]) -> Shown
         rows=len(exhibit.table),
         columns=exhibit.table.column_names,
         numeric=[pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in exhibit.table.schema.types],
-        cells=[[_cell(value) for value in row.values()] for row in first],
+        cells=[list(row) for row in zip(*map(_column, first.columns), strict=True)],
         query=exhibit.query,
         files=(("svg", "png") if exhibit.draw else ()) + ("csv", "parquet", "py"),
     )
 
 
+def _column(values: pa.ChunkedArray) -> list[str]:
+    """The cells of a column. All its numbers have three decimals, four if one is small, one if one is large."""
+    found = values.to_pylist()
+    if not pa.types.is_floating(values.type):
+        return [_cell(value) for value in found]
+    sizes = [abs(value) for value in found if value and math.isfinite(value)]
+    decimals = 1 if max(sizes, default=0) >= _LARGE else 4 if min(sizes, default=1) < _SMALL else 3
+    least = 10.0**-decimals
+    return [
+        ""
+        if value is None
+        else f"<{least:g}"
+        if 0 < value < least / 2
+        else f"{round(value, decimals) + 0.0:,.{decimals}f}"
+        for value in found
+    ]
+
+
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else printable(str(value), 300)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else printable(str(value), 300)
 
 
 def _page(zoo: Zoo, sections: list[tuple[Section, list[Shown]]], found: list[str]) -> str:

@@ -13,7 +13,7 @@ from filterzoo_analysis import figures
 from filterzoo_analysis import published_numbers as papers
 from filterzoo_analysis.drift.cells import Cells, Grouping, by_depth, by_family, by_model_column, cells_of
 from filterzoo_analysis.drift.uncertainty import DriftMatrix, drift_matrix
-from filterzoo_analysis.exhibits import Answer, Exhibit, Section, interval, query_of, table_of
+from filterzoo_analysis.exhibits import WIDE, Answer, Exhibit, Section, interval, query_of, table_of
 from filterzoo_analysis.filters.variants import Variant
 from filterzoo_analysis.sections import confounding, drifts, each_model, phenotypes, quality, subsets
 from filterzoo_analysis.sections.subsets import ratio_intervals
@@ -88,7 +88,7 @@ def basis(zoo: Zoo) -> Exhibit:
         table=table_of({"component": np.arange(9), "ratio": ratio, "low": low, "high": high, **columns}),
         query=query_of(zoo, "cnn_filter_db.basis"),
         draw=partial(figures.kernels, filters=vectors, titles=titles, columns=9),
-        size=(11, 1.7),
+        size=(WIDE, 1.9),
         notes=(f"Of the filters of variant {zoo.coefficients.variant}.",),
         answers=(Answer(papers.EVR, ours),),
     )
@@ -108,7 +108,7 @@ def dct() -> Exhibit:
         table=table,
         query="from filterzoo_analysis.sections import cnn_filter_db\n\ntable = cnn_filter_db.dct().table",
         draw=partial(figures.kernels, filters=vectors, titles=[f"d{i}" for i in range(9)], columns=9),
-        size=(11, 1.7),
+        size=(WIDE, 1.9),
         notes=("The same for every data set (docs/measures.md, 5).",),
     )
 
@@ -157,7 +157,9 @@ def _heat_map(zoo: Zoo, by: str, matrix: DriftMatrix) -> Exhibit:
             *notes,
         )
     title = f"Drift by {_spelled(by)}"
-    return drifts.heat_map(zoo, matrix, f"drift_{by}", title, query, answers=answers, more=more, notes=notes)
+    return drifts.heat_map(
+        zoo, matrix, f"drift_{by}", title, query, answers=answers, more=more, notes=notes, in_order=by == "depth"
+    )
 
 
 _WITHIN = ("depth", "family")

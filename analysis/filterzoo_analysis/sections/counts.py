@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from filterzoo.reporting.counts import counted
 from filterzoo_analysis import figures
 from filterzoo_analysis import published_numbers as papers
-from filterzoo_analysis.exhibits import Answer, Exhibit, Section, query_of, table_of
+from filterzoo_analysis.exhibits import WIDE, Answer, Exhibit, Section, query_of, table_of
 from filterzoo_analysis.sections import lineage
 from filterzoo_analysis.zoo import Zoo
 from filterzoo_publish.schema import COLUMNS
@@ -75,7 +75,7 @@ def counts(zoo: Zoo, by: str) -> Exhibit:
         table=grouped,
         query=query_of(zoo, "counts.counts", by=by),
         draw=partial(figures.bars, labels=top[by].to_pylist(), series=series, log=True),
-        size=(9, 0.9 + 0.27 * max(3, len(top))),
+        size=(WIDE, 0.9 + 0.27 * max(3, len(top))),
         notes=(f"The {_LONGEST} largest are drawn.",) if len(grouped) > _LONGEST else (),
         answers=_release_answers(zoo) if by == "source" else (),
     )
@@ -101,7 +101,7 @@ def kernel_sizes(zoo: Zoo) -> Exhibit:
         table=grouped,
         query=query_of(zoo, "counts.kernel_sizes"),
         draw=partial(figures.bars, labels=top["kernel"].to_pylist(), series=series, log=True),
-        size=(9, 0.9 + 0.27 * max(3, len(top))),
+        size=(WIDE, 0.9 + 0.27 * max(3, len(top))),
     )
 
 
@@ -120,7 +120,7 @@ def coverage(zoo: Zoo) -> Exhibit:
         table=table,
         query=query_of(zoo, "counts.coverage"),
         draw=partial(figures.bars, labels=labels, series={"share of models": drawn}),
-        size=(6.5, 0.9 + 0.27 * len(labels)),
+        size=(WIDE, 0.9 + 0.27 * len(labels)),
         notes=("Columns of `models` that may be empty; the others are known of every model.",),
     )
 
@@ -151,7 +151,7 @@ def skipped(zoo: Zoo) -> Exhibit:
             labels=[reason for reason, _ in reasons],
             series={"entries": [count for _, count in reasons]},
         ),
-        size=(6.5, 0.9 + 0.27 * max(3, len(reasons))),
+        size=(WIDE, 0.9 + 0.27 * max(3, len(reasons))),
     )
 
 

@@ -15,12 +15,14 @@ from filterzoo_analysis import figures
 from filterzoo_analysis.drift.cells import Cells
 from filterzoo_analysis.drift.density import kernel_density
 from filterzoo_analysis.drift.uncertainty import FEWEST_MODELS, RATE, DriftMatrix, distributions
-from filterzoo_analysis.exhibits import Answer, Exhibit, interval, shown, table_of
+from filterzoo_analysis.exhibits import WIDE, Answer, Exhibit, interval, shown, table_of
 from filterzoo_analysis.filters.variants import Variant
 from filterzoo_analysis.zoo import Zoo
 
 MOST_OF_A_GROUP = 0.5
 """A model with a larger share of a group's filters dominates the group."""
+_FEW_GROUPS = 6
+"""Up to so many groups the drifts of all pairs are drawn with their intervals, beside the matrix."""
 LARGEST_MATRIX = 40
 """Largest number of groups in a matrix: those with the most models."""
 
@@ -35,17 +37,20 @@ def heat_map(
     answers: tuple[Answer, ...] = (),
     more: Mapping[str, Sequence[Any]] | None = None,
     notes: tuple[str, ...] = (),
+    in_order: bool = False,
 ) -> Exhibit:
     """The matrix with intervals, null distributions and corrected p values, rows sorted by mean drift.
 
-    more: further columns for `pairs_table`, with a value for each of its rows.
+    in_order: the groups have an order of their own and keep it. more: further columns for `pairs_table`, with a value
+    for each of its rows.
     """
     table = pairs_table(matrix)
     for column, values in (more or {}).items():
         table = table.append_column(column, pa.array(list(values), from_pandas=True))
-    order = matrix.order
+    order = np.arange(len(matrix.labels)) if in_order else matrix.order
     labels = [_label(matrix.labels[i], int(matrix.models[i])) for i in order]
-    side = 2.8 + 0.42 * len(labels)
+    pairs = _pairs(matrix) if 1 < len(labels) <= _FEW_GROUPS else None
+    height = max(2.2 + 0.42 * len(labels), 1.2 + 0.26 * len(pairs[0]) if pairs else 0.0)
     return Exhibit(
         name=name,
         title=title,
@@ -57,8 +62,9 @@ def heat_map(
             labels=labels,
             values=matrix.drift[np.ix_(order, order)],
             marked=matrix.stands_out[np.ix_(order, order)],
+            pairs=pairs,
         ),
-        size=(min(14.0, side + 1), min(13.0, side)),
+        size=(WIDE, min(13.0, height)),
         notes=(
             _note(matrix),
             *_weight_note(matrix),
@@ -67,6 +73,20 @@ def heat_map(
         ),
         answers=answers,
     )
+
+
+def _pairs(matrix: DriftMatrix) -> tuple[list[str], Doubles, Doubles]:
+    """Of each pair, by descending drift: its name, starred if it stands out; (3, n) drift, low, high; (n,) expected."""
+    first, second = np.triu_indices(len(matrix.labels), 1)
+    order = np.argsort(-matrix.drift[first, second], kind="stable")
+    first, second = first[order], second[order]
+    names = [
+        f"{figures.short(matrix.labels[i], 24)} / {figures.short(matrix.labels[j], 24)}"
+        f"{'*' if matrix.stands_out[i, j] else ''}"
+        for i, j in zip(first, second, strict=True)
+    ]
+    found = np.stack([each[first, second] for each in (matrix.drift, matrix.low, matrix.high)])
+    return names, found, matrix.expected[first, second]
 
 
 def pairs_table(matrix: DriftMatrix) -> pa.Table:
@@ -127,7 +147,7 @@ def ridge(zoo: Zoo, cells: Cells, name: str, title: str, query: str) -> Exhibit:
         ),
         query=query,
         draw=partial(figures.ridges, labels=labels, bins=(shares / cells.bin_width, edges), smooth=smooth, names=names),
-        size=(13, 1.2 + 0.42 * max(2, groups)),
+        size=(WIDE, 1.2 + 0.42 * max(2, groups)),
         notes=(
             f"Variant {zoo.coefficients.variant}; above each column its weight in the drift.",
             "Filled: bins. Lines: kernel density estimates of the binned filters (normal kernel, Scott's bandwidth).",
@@ -148,7 +168,7 @@ def boxes(matrices: dict[str, DriftMatrix], query: str, answers: tuple[Answer, .
         table=table_of({"by": list(found), "pairs": [len(values) for values in found.values()], **columns}),
         query=query,
         draw=partial(figures.boxes, samples=found, label="drift, nats"),
-        size=(7.5, 4),
+        size=(WIDE, 4),
         answers=answers,
     )
 

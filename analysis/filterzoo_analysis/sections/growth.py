@@ -13,7 +13,7 @@ from filterzoo.reporting.counts import counted
 from filterzoo_analysis import figures
 from filterzoo_analysis.drift.cells import by_model, cells_of
 from filterzoo_analysis.drift.uncertainty import drift_matrix
-from filterzoo_analysis.exhibits import Exhibit, Section, query_of, table_of
+from filterzoo_analysis.exhibits import WIDE, Exhibit, Section, query_of, table_of
 from filterzoo_analysis.sections import drifts
 from filterzoo_analysis.sections import outliers as far_out
 from filterzoo_analysis.tables.statistics import Bools
@@ -94,7 +94,7 @@ def added(zoo: Zoo) -> Exhibit:
             },
             log=True,
         ),
-        size=(9, 0.9 + 0.27 * max(3, len(grouped))),
+        size=(WIDE, 0.9 + 0.27 * max(3, len(grouped))),
     )
 
 
@@ -118,10 +118,8 @@ def outliers(zoo: Zoo) -> Exhibit:
         summary=f"{len(far)} of {len(table)} new models are outliers" + _named(far) + ".",
         table=table_of({name: table[name].to_pylist() for name in table.column_names}),
         query=_query(zoo, "growth.outliers"),
-        draw=partial(
-            figures.bars, labels=top["model_id"].to_pylist(), series={"drift, nats": top["drift"].to_pylist()}
-        ),
-        size=(7.5, 0.9 + 0.27 * max(3, len(top))),
+        draw=far_out.drifts_of(top),
+        size=(WIDE, 1.2 + 0.27 * max(3, len(top))),
         notes=(far_out.OUTLIER_RULE,),
     )
 

@@ -17,7 +17,7 @@ from filterzoo_analysis.drift.uncertainty import (
     drift_matrix,
     with_null_share,
 )
-from filterzoo_analysis.exhibits import Answer, Exhibit, Section, query_of, shown, table_of
+from filterzoo_analysis.exhibits import WIDE, Answer, Exhibit, Section, query_of, shown, table_of
 from filterzoo_analysis.sections import drifts
 from filterzoo_analysis.sections import outliers as far_out
 from filterzoo_analysis.tables.statistics import Bools
@@ -128,8 +128,14 @@ def against_natural(zoo: Zoo) -> Exhibit | None:
         summary=f"Drift: {summary}.",
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query_of(zoo, "medical.against_natural"),
-        draw=partial(figures.intervals, labels=labels, found=points, label="drift, nats"),
-        size=(7.5, 1.4 + 0.3 * len(rows)),
+        draw=partial(
+            figures.intervals,
+            labels=labels,
+            found=points,
+            label="drift, nats",
+            expected=np.array([row["expected"] for row in rows]),
+        ),
+        size=(WIDE, 1.4 + 0.3 * len(rows)),
         notes=(
             f"In brackets: medical / natural models. {HOLLOW}",
             "`expected`: what as many filters drawn from one distribution would give; `corrected`: without it.",
@@ -151,10 +157,8 @@ def outliers(zoo: Zoo) -> Exhibit:
         summary=f"{len(far)} of {len(table)} models are outliers{': ' + summary if far else ''}.",
         table=table,
         query=query_of(zoo, "medical.outliers"),
-        draw=partial(
-            figures.bars, labels=top["model_id"].to_pylist(), series={"drift, nats": top["drift"].to_pylist()}
-        ),
-        size=(7.5, 0.9 + 0.27 * max(3, len(top))),
+        draw=far_out.drifts_of(top),
+        size=(WIDE, 1.2 + 0.27 * max(3, len(top))),
         notes=(far_out.OUTLIER_RULE,),
     )
 

@@ -13,7 +13,7 @@ from filterzoo.layers.layer import Doubles
 from filterzoo.reporting.counts import counted
 from filterzoo_analysis import figures
 from filterzoo_analysis.drift.uncertainty import FEWEST_MODELS, RATE, adjusted_list
-from filterzoo_analysis.exhibits import Exhibit, query_of, shown, table_of
+from filterzoo_analysis.exhibits import WIDE, Exhibit, query_of, shown, table_of
 from filterzoo_analysis.sections import confounding, quality
 from filterzoo_analysis.zoo import Zoo
 
@@ -56,7 +56,7 @@ def axis_effects(zoo: Zoo) -> Exhibit | str:
     summary = "; ".join(f"{row['measure']} by {row['axis']} {shown(row['spread'], 2)}" for row in left[:8])
     labels = [f"{_SHORT[row['measure']]}, {_SHORT[row['axis']]}{'*' if row['q'] <= RATE else ''}" for row in rows]
     series = {
-        "as they are": [row["raw_spread"] for row in rows],
+        "as they are, SD of groups / SD of networks": [row["raw_spread"] for row in rows],
         "at equal architecture and data set": [0.0 if np.isnan(row["spread"]) else row["spread"] for row in rows],
     }
     return Exhibit(
@@ -66,7 +66,7 @@ def axis_effects(zoo: Zoo) -> Exhibit | str:
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query_of(zoo, "mixed_models.axis_effects"),
         draw=partial(figures.bars, labels=labels, series=series),
-        size=(9, 0.9 + 0.27 * max(3, len(rows))),
+        size=(WIDE, 0.9 + 0.27 * max(3, len(rows))),
         notes=(
             f"Standard deviation of group means, in those over networks. Groups of {FEWEST_MODELS} models or more.",
             "Architecture families and training sets are random effects of a linear mixed model; `p` is of an F test.",

@@ -15,7 +15,7 @@ from filterzoo_analysis import figures
 from filterzoo_analysis.drift.cells import Cells, by_each_model, cells_of
 from filterzoo_analysis.drift.chance import expected_drift
 from filterzoo_analysis.drift.uncertainty import distributions, drift_between
-from filterzoo_analysis.exhibits import Exhibit, table_of
+from filterzoo_analysis.exhibits import WIDE, Draw, Exhibit, table_of
 from filterzoo_analysis.sections import quality
 from filterzoo_analysis.tables.statistics import Bools
 from filterzoo_analysis.zoo import Zoo
@@ -98,6 +98,19 @@ def _because(zoo: Zoo, cells: Cells, rest: Doubles, cell: int) -> str:
     return ", ".join(found) or "none of quantised, sparse, spiky"
 
 
+def drifts_of(rows: pa.Table) -> Draw:
+    """Draws the drift of each model of an outlier table, with what as few filters would give."""
+    drift, expected = (np.array(rows[name].to_pylist(), dtype=float) for name in ("drift", "expected"))
+    unknown = np.full(len(drift), np.nan)
+    return partial(
+        figures.intervals,
+        labels=rows["model_id"].to_pylist(),
+        found=np.stack([drift, unknown, unknown]),
+        label="drift, nats",
+        expected=expected,
+    )
+
+
 def grid(zoo: Zoo, chosen: Bools, query: str) -> Exhibit | None:
     """Sampled filters of outliers among the chosen models, and of the model nearest to the others.
 
@@ -120,7 +133,7 @@ def grid(zoo: Zoo, chosen: Bools, query: str) -> Exhibit | None:
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query,
         draw=partial(_draw, rows=rows, shown=shown),
-        size=(12, (0.52 * _ROWS + 0.3) * len(shown)),
+        size=(WIDE, (0.52 * _ROWS + 0.3) * len(shown)),
         notes=("Filters as `filters_sample` drew them, from all layers, each on its own scale.",),
     )
 

@@ -12,7 +12,7 @@ from filterzoo.reporting.counts import counted
 from filterzoo_analysis import figures
 from filterzoo_analysis.drift.chance import expected_drift
 from filterzoo_analysis.drift.uncertainty import drift_between
-from filterzoo_analysis.exhibits import Exhibit, query_of, shown, table_of
+from filterzoo_analysis.exhibits import WIDE, Exhibit, query_of, shown, table_of
 from filterzoo_analysis.sections import quality
 from filterzoo_analysis.tables.pairing import times_paired
 from filterzoo_analysis.tables.statistics import Bools
@@ -95,8 +95,14 @@ def each_pair(zoo: Zoo) -> Exhibit:
         summary=f"{counted(len(rows), 'pair')}; {summary}{most}.",
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query_of(zoo, "pairs.each_pair"),
-        draw=partial(figures.bars, labels=labels, series={"drift, nats": [row["drift"] for row in top]}),
-        size=(7.5, 0.9 + 0.27 * max(3, len(top))),
+        draw=partial(
+            figures.intervals,
+            labels=labels,
+            found=np.array([[row["drift"], np.nan, np.nan] for row in top]).reshape(-1, 3).T,
+            label="drift, nats",
+            expected=np.array([row["expected"] for row in top], dtype=float),
+        ),
+        size=(WIDE, 1.2 + 0.27 * max(3, len(top))),
         notes=(
             f"Two networks each, so no interval. Variant {zoo.coefficients.variant}; measures are means over layers. "
             "`expected`: what as many filters of one distribution would give; `corrected`: the drift without it."

@@ -12,7 +12,7 @@ from filterzoo.layers.layer import Doubles
 from filterzoo.measures.dct import dct_basis
 from filterzoo.measures.entropy import principal_components
 from filterzoo_analysis import figures
-from filterzoo_analysis.exhibits import Exhibit, query_of, table_of
+from filterzoo_analysis.exhibits import WIDE, Exhibit, query_of, table_of
 from filterzoo_analysis.tables.statistics import Bools
 from filterzoo_analysis.zoo import Zoo
 
@@ -50,7 +50,7 @@ def scatter(zoo: Zoo) -> Exhibit | None:
         table=table,
         query=query_of(zoo, "phenotypes.scatter"),
         draw=partial(figures.densities, clouds=shown),
-        size=(10, 2.7 * -(-len(shown) // 4)),
+        size=(WIDE, 3.3 * -(-len(shown) // 4)),
         notes=(
             RULE,
             "From the table filters_sample, centred by their mean; c0 and c1: coefficients of scaled filters, no unit.",

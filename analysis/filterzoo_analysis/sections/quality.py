@@ -11,7 +11,7 @@ from filterzoo.layers.layer import Doubles
 from filterzoo.reporting.counts import counted
 from filterzoo_analysis import figures
 from filterzoo_analysis.drift.uncertainty import HOLLOW, mean_interval
-from filterzoo_analysis.exhibits import Exhibit, query_of, shown, table_of
+from filterzoo_analysis.exhibits import WIDE, Exhibit, query_of, shown, table_of
 from filterzoo_analysis.tables.statistics import DECILES, Bools, Layers, depth_decile
 from filterzoo_analysis.zoo import Zoo
 
@@ -20,6 +20,8 @@ MEASURES = {
     "variance_entropy": "variance entropy",
     "orthogonality": "orthogonality",
 }
+UNITS = {"sparsity": "share of filters", "variance entropy": "0 to .954", "orthogonality": "0 to 1"}
+"""The unit or range of each measure, by its spelled name, as figures state it."""
 BOUNDS = {"sparsity": (0.0, 1.0), "variance_entropy": (0.0, float(np.log10(9))), "orthogonality": (0.0, 1.0)}
 """The range of each measure. Intervals are clipped to it."""
 POINTS = (
@@ -52,8 +54,12 @@ def by_depth(zoo: Zoo) -> Exhibit:
         summary=f"Mean over models by decile of depth: {summary}.",
         table=table_of(table | {"mean_threshold": np.tile(line, len(MEASURES))}),
         query=query_of(zoo, "quality.by_depth"),
-        draw=partial(figures.depth_panels, ticks=DECILES, panels=panels),
-        size=(13, 4.2),
+        draw=partial(
+            figures.depth_panels,
+            ticks=DECILES,
+            panels={f"{spelled}, {UNITS[spelled]}": panel for spelled, panel in panels.items()},
+        ),
+        size=(WIDE, 4.2),
         notes=(f"{POINTS} {HOLLOW}", f"{counted(len(MEASURES) * 10, 'interval')}: {ONE_IN_TWENTY}"),
     )
 
@@ -151,7 +157,7 @@ def degenerated(zoo: Zoo) -> Exhibit:
             label="mean share of a model's layers",
             along="relative depth",
         ),
-        size=(8, 4),
+        size=(WIDE, 4),
         notes=(f"{_DEGENERATED} {HOLLOW}",),
     )
 

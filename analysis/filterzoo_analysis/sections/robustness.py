@@ -15,7 +15,7 @@ from filterzoo_analysis import figures
 from filterzoo_analysis import published_numbers as papers
 from filterzoo_analysis.drift.cells import Grouping, cells_of
 from filterzoo_analysis.drift.uncertainty import FEWEST_MODELS, HOLLOW
-from filterzoo_analysis.exhibits import Answer, Exhibit, Section, interval, query_of, table_of
+from filterzoo_analysis.exhibits import WIDE, Answer, Exhibit, Section, interval, query_of, table_of
 from filterzoo_analysis.sections import drifts, pairs
 from filterzoo_analysis.sections.robust import accuracy, thresholding
 from filterzoo_analysis.sections.robust import drift as robust_drift
@@ -108,7 +108,7 @@ def explained_variance(zoo: Zoo) -> Exhibit:
             label="explained variance ratio",
             along="component",
         ),
-        size=(6, 3.6),
+        size=(WIDE, 3.6),
         notes=(
             f"Of the filters of variant {zoo.coefficients.variant}; robust22 leaves sparse ones out, as the paper.",
             f"Intervals draw the models of each set again. {HOLLOW}",
@@ -156,11 +156,11 @@ def first_and_last(zoo: Zoo, pair: str | None = None) -> Exhibit | None:
     counts = {(row["network"], row["layer"]): 0 for row in rows}
     for row in rows:
         counts[row["network"], row["layer"]] += 1
-    blank = np.full(9, np.nan)
+    columns = max(counts.values())
     drawn = np.concatenate(
-        [_padded([row["weights"] for row in rows if (row["network"], row["layer"]) == key], blank) for key in counts]
+        [_padded([row["weights"] for row in rows if (row["network"], row["layer"]) == key], columns) for key in counts]
     )
-    titles = [f"{key[0]}, {key[1]}" if i == 0 else "" for key in counts for i in range(_GRID)]
+    titles = [f"{key[0]}, {key[1]}" if i == 0 else "" for key in counts for i in range(columns)]
     return Exhibit(
         name="robust_filters" if number == 0 else f"robust_filters_{number + 1}",
         title=f"First and last 3x3 layer of the pair {figures.short(name, 60)}",
@@ -169,12 +169,12 @@ def first_and_last(zoo: Zoo, pair: str | None = None) -> Exhibit | None:
         + ".",
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query_of(zoo, "robustness.first_and_last", pair=name),
-        draw=partial(figures.kernels, filters=drawn, titles=titles, columns=_GRID),
-        size=(12, 0.75 * len(counts)),
+        draw=partial(figures.kernels, filters=drawn, titles=titles, columns=columns),
+        size=(WIDE, 0.35 + 10.5 / columns * len(counts)),
         notes=("Rows: " + ", ".join(f"{kind} {layer}" for kind, layer in counts) + ". Each filter on its own scale.",),
     )
 
 
-def _padded(filters: list[list[float]], blank: Doubles) -> Doubles:
-    padded: Doubles = np.array([*filters, *[blank] * (_GRID - len(filters))])
+def _padded(filters: list[list[float]], columns: int) -> Doubles:
+    padded: Doubles = np.array([*filters, *[np.full(9, np.nan)] * (columns - len(filters))])
     return padded

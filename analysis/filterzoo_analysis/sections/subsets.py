@@ -11,7 +11,7 @@ from filterzoo.measures.entropy import principal_components
 from filterzoo.measures.statistics import Moments, merge_moments
 from filterzoo_analysis import figures
 from filterzoo_analysis.drift.uncertainty import FEWEST_MODELS, widened
-from filterzoo_analysis.exhibits import Exhibit, query_of, shown, table_of
+from filterzoo_analysis.exhibits import WIDE, Exhibit, query_of, shown, table_of
 from filterzoo_analysis.sections import pairs
 from filterzoo_analysis.tables.statistics import Bools, Ints
 from filterzoo_analysis.zoo import Zoo
@@ -73,7 +73,7 @@ def components(zoo: Zoo) -> Exhibit:
         ),
         query=query_of(zoo, "subsets.components"),
         draw=partial(figures.kernels, filters=stacked, titles=titles, columns=9),
-        size=(11, 1.45 * max(1, len(names))),
+        size=(WIDE, 1.68 * max(1, len(names))),
         notes=(
             f"Of the filters of variant {zoo.coefficients.variant}, each subset in its own basis.",
             "A component and its negative are the same. Red and blue are signs; each picture is on its own scale.",
@@ -112,7 +112,7 @@ def cumulative(zoo: Zoo) -> Exhibit:
             label="cumulative share of explained variance",
             along="components",
         ),
-        size=(9, 4.6),
+        size=(WIDE, 4.6),
         notes=(f"Variant {zoo.coefficients.variant}; bars: 95 % intervals, models drawn again.",),
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from filterzoo_analysis import figures
 from filterzoo_analysis.drift.uncertainty import RATE, adjusted_list
-from filterzoo_analysis.exhibits import Answer, Exhibit, interval, query_of, table_of
+from filterzoo_analysis.exhibits import WIDE, Answer, Exhibit, interval, query_of, table_of
 from filterzoo_analysis.zoo import Zoo
 
 Row = dict[str, Any]
@@ -64,7 +64,7 @@ def exhibit(
             label=axis,
             stands_out=[row[flag] for row in drawn],
         ),
-        size=(9, 1.2 + 0.28 * len(drawn)),
+        size=(WIDE, 1.2 + 0.28 * len(drawn)),
         notes=tuple(filter(None, notes)),
         answers=answers,
     )

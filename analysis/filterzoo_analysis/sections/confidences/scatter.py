@@ -9,7 +9,7 @@ import numpy as np
 
 from filterzoo.reporting.counts import counted
 from filterzoo_analysis.drift.uncertainty import HOLLOW, mean_interval
-from filterzoo_analysis.exhibits import Exhibit, interval, query_of, shown, table_of
+from filterzoo_analysis.exhibits import WIDE, Exhibit, interval, query_of, shown, table_of
 from filterzoo_analysis.sections.confidences import drawing
 from filterzoo_analysis.sections.confidences.rows import KINDS, Evaluation, conditions, evaluations, grid_of, warning
 from filterzoo_analysis.sections.quality import ONE_IN_TWENTY
@@ -76,7 +76,7 @@ def bars(zoo: Zoo) -> Exhibit:
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query_of(zoo, "confidences.scatter.bars"),
         draw=partial(drawing.grouped_bars, rows=rows, label="over-confidence"),
-        size=(max(6.0, 1.5 + 1.1 * len(conditions(found))), 4),
+        size=(max(WIDE, 1.5 + 1.1 * len(conditions(found))), 4),
         notes=(
             f"Means over networks with 95 % intervals, networks drawn again. {HOLLOW.replace('points', 'bars')}",
             f"{counted(len(rows), 'interval')} in the figure: {ONE_IN_TWENTY}",

@@ -14,7 +14,7 @@ from filterzoo.reporting.counts import counted
 from filterzoo_analysis import figures
 from filterzoo_analysis import published_numbers as papers
 from filterzoo_analysis.drift.uncertainty import FEWEST_MODELS, REPLICATES, widened
-from filterzoo_analysis.exhibits import Answer, Exhibit, interval, query_of, shown, table_of
+from filterzoo_analysis.exhibits import WIDE, Answer, Exhibit, interval, query_of, shown, table_of
 from filterzoo_analysis.sections import quality
 from filterzoo_analysis.tables.pairing import times_paired
 from filterzoo_analysis.tables.statistics import Bools
@@ -41,7 +41,7 @@ def correlation(zoo: Zoo) -> Exhibit | None:
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query_of(zoo, "robust.accuracy.correlation"),
         draw=partial(figures.intervals, labels=labels, found=points, label="Spearman rank correlation"),
-        size=(9, 1 + 0.24 * len(drawn)),
+        size=(WIDE, 1 + 0.24 * len(drawn)),
         notes=(
             "Robust networks that are no copies, one threat model and training set at a time; in brackets: models.",
             "Measures of a model are weighted as in the paper (filters; orthogonality: output channels).",

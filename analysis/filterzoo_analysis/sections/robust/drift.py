@@ -14,7 +14,7 @@ from filterzoo_analysis import published_numbers as papers
 from filterzoo_analysis.drift.cells import Cells, Grouping, cells_of
 from filterzoo_analysis.drift.chance import expected_drift
 from filterzoo_analysis.drift.uncertainty import HOLLOW, RATE, drift_between, drift_matrix, with_null_share
-from filterzoo_analysis.exhibits import Answer, Exhibit, interval, query_of, shown, table_of
+from filterzoo_analysis.exhibits import WIDE, Answer, Exhibit, interval, query_of, shown, table_of
 from filterzoo_analysis.sections import pairs
 from filterzoo_analysis.tables.statistics import DECILES, Bools, depth_decile
 from filterzoo_analysis.zoo import Zoo
@@ -52,6 +52,7 @@ def drift(zoo: Zoo) -> Exhibit:
     rows = [{"of": name, **_comparison(zoo, chosen)} for name, chosen in _choices(zoo).items()]
     rows = with_null_share([row for row in rows if row["drift"] is not None])
     found = np.array([[row[key] for row in rows] for key in ("drift", "low", "high")], dtype=float)
+    expected = np.array([row["expected"] for row in rows], dtype=float)
     labels = [f"{row['of']} ({row['pairs']}){'*' if row['q'] <= RATE else ''}" for row in rows]
     summary = "; ".join(
         f"{row['of']} {interval(row['drift'], row['low'], row['high'])}, {shown(row['expected'])} expected of so few "
@@ -65,8 +66,8 @@ def drift(zoo: Zoo) -> Exhibit:
         summary=f"{summary}.",
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query_of(zoo, "robust.drift.drift"),
-        draw=partial(figures.intervals, labels=labels, found=found, label="drift, nats"),
-        size=(7.5, 1.2 + 0.25 * len(rows)),
+        draw=partial(figures.intervals, labels=labels, found=found, label="drift, nats", expected=expected),
+        size=(WIDE, 1.2 + 0.25 * len(rows)),
         notes=(
             _NOTE,
             _TWICE,

@@ -11,7 +11,7 @@ from filterzoo.layers.layer import Doubles
 from filterzoo.reporting.counts import counted
 from filterzoo_analysis import figures
 from filterzoo_analysis.drift.uncertainty import HOLLOW, mean_interval
-from filterzoo_analysis.exhibits import Exhibit, interval, query_of, table_of
+from filterzoo_analysis.exhibits import WIDE, Exhibit, interval, query_of, table_of
 from filterzoo_analysis.sections import pairs, quality
 from filterzoo_analysis.tables.statistics import DECILES, Bools, depth_decile
 from filterzoo_analysis.zoo import Zoo
@@ -44,7 +44,7 @@ def measures(zoo: Zoo) -> Exhibit:
                 ]
                 panel[kind] = {key: np.array([row[key] for row, _ in found]) for key in ("mean", "low", "high")}
                 panel[kind]["boxes"] = [sample for _, sample in found]
-            panels[f"{spelled}, {figures.short(name, 20)}"] = panel
+            panels[f"{spelled} ({quality.UNITS[spelled]}), {figures.short(name, 20)}"] = panel
     return Exhibit(
         name="robust_measures",
         title="Quality of robust and normal networks by training set and depth",
@@ -52,7 +52,7 @@ def measures(zoo: Zoo) -> Exhibit:
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query_of(zoo, "robust.measures.measures"),
         draw=partial(figures.depth_panels, ticks=BINS, panels=panels, columns=len(sets)),
-        size=(max(8.0, 4.6 * len(sets)), 3.6 * len(quality.MEASURES)),
+        size=(max(WIDE, 4.3 * len(sets)), 3.6 * len(quality.MEASURES)),
         notes=(
             f"Members of pairs. Points: means with 95 % intervals, models drawn again. {HOLLOW}",
             _WEIGHTS,
@@ -82,7 +82,7 @@ def differences(zoo: Zoo) -> Exhibit:
         table=table_of({key: [row[key] for row in rows] for key in rows[0]}),
         query=query_of(zoo, "robust.measures.differences"),
         draw=partial(figures.intervals, labels=labels, found=found, label="robust minus normal"),
-        size=(7.5, 1.2 + 0.3 * len(rows)),
+        size=(WIDE, 1.2 + 0.3 * len(rows)),
         notes=(f"In brackets: pairs. {_WEIGHTS.partition(';')[0]}. {HOLLOW}",),
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from filterzoo.reporting.counts import counted
 from filterzoo_analysis import figures
-from filterzoo_analysis.exhibits import Exhibit, query_of, shown, table_of
+from filterzoo_analysis.exhibits import WIDE, Exhibit, query_of, shown, table_of
 from filterzoo_analysis.sections.weights.rows import over_models, rows_of
 from filterzoo_analysis.zoo import Zoo
 
@@ -43,7 +43,8 @@ def content(zoo: Zoo) -> Exhibit | None:
             name = f"{kind} ({counted(means[0]['models'], 'model')})"
             series[name] = np.array([[mean[end] for mean in means] for end in ("mean", "low", "high")])
         ticks = [str(radius) for radius in range(len(white))]
-        panels[kernel] = {"ticks": ticks, "series": series, "line": white, "along": "radial frequency"}
+        along = f"radial frequency, 1/{2 * side} cycles a pixel"
+        panels[kernel] = {"ticks": ticks, "series": series, "line": white, "along": along}
     if not found:
         return None
     summary = "; ".join(
@@ -59,7 +60,7 @@ def content(zoo: Zoo) -> Exhibit | None:
         table=table_of({key: [row[key] for row in found] for key in found[0]}),
         query=query_of(zoo, "weights.frequencies.content"),
         draw=partial(figures.line_panels, panels=panels, label="share of energy", unknown="no preferred frequency"),
-        size=(3.1 * max(2, len(panels)), 3.6),
+        size=(WIDE, 3.6),
         notes=(
             "Radial frequency of the DCT, in units of 1/(2 side) cycles a pixel (docs/measures.md, 3), of raw filters.",
             "Points: means over models of their layers' means, 95 % intervals. Dashed: no preferred frequency.",

@@ -15,7 +15,7 @@ from filterzoo.layers.layer import Doubles, Floats
 from filterzoo.reporting.counts import counted
 from filterzoo_analysis import figures
 from filterzoo_analysis.drift.uncertainty import mean_interval
-from filterzoo_analysis.exhibits import Exhibit, query_of, shown, table_of
+from filterzoo_analysis.exhibits import WIDE, Exhibit, query_of, shown, table_of
 from filterzoo_analysis.filters.kept import Kept
 from filterzoo_analysis.filters.master_keys import IDEAL, Fit, chance, cropped, fit, keys_of
 from filterzoo_analysis.filters.passes import run
@@ -61,7 +61,7 @@ def explained(zoo: Zoo, keys: str) -> Exhibit | None:
         ),
         query=query_of(zoo, "weights.master_keys.explained", keys=keys),
         draw=partial(_draw, top=top, panels=panels),
-        size=(11, 1.4 + 0.27 * max(9, len(top))),
+        size=(WIDE, 1.4 + 0.27 * max(9, len(top))),
         notes=(
             f"Keys: {_SETS.get(keys, 'those of the given file')}. Smaller kernels: the middles of the keys.",
             _SHARES,
@@ -134,4 +134,4 @@ def _draw(figure: Any, top: list[dict[str, Any]], panels: dict[str, Any]) -> Non
     names = [row["model_id"].partition("@")[0].rpartition("/")[2] for row in top]
     labels = [f"{figures.short(name, 25)} {row['kernel']}" for name, row in zip(names, top, strict=True)]
     figures.bars(left, labels, {"share of variance explained": [row["share"] for row in top]})
-    figures.line_panels(right, panels)
+    figures.line_panels(right, panels, "share of variance explained")

@@ -9,7 +9,7 @@ import numpy as np
 
 from filterzoo.reporting.counts import counted
 from filterzoo_analysis import figures
-from filterzoo_analysis.exhibits import Exhibit, query_of, shown, table_of
+from filterzoo_analysis.exhibits import WIDE, Exhibit, query_of, shown, table_of
 from filterzoo_analysis.sections.weights.rows import over_models, rows_of
 from filterzoo_analysis.tables.statistics import DECILES
 from filterzoo_analysis.zoo import Zoo
@@ -17,7 +17,7 @@ from filterzoo_analysis.zoo import Zoo
 _MEASURES = {
     "stable_rank": "stable rank / full rank",
     "effective_rank": "effective rank / full rank",
-    "power_law_alpha": "power law, alpha",
+    "power_law_alpha": "power law, alpha (no unit)",
 }
 _POINTWISE, _SPATIAL = "1x1", "larger kernels"
 
@@ -53,10 +53,10 @@ def by_depth(zoo: Zoo) -> Exhibit | None:
         summary=f"{counted(len(rows.table), 'layer')}. Mean over models, larger kernels: {summary or 'none'}.",
         table=table_of({key: [row[key] for row in found] for key in found[0]}),
         query=query_of(zoo, "weights.spectra.by_depth"),
-        draw=partial(figures.line_panels, panels=panels),
-        size=(4.2 * len(panels), 3.8),
+        draw=partial(figures.line_panels, panels=panels, label="mean over models"),
+        size=(WIDE, 3.8),
         notes=(
             "Ranks are divided by the smaller side of the layer's matrix. Points: means over models, 95 % intervals.",
-            "Layers whose spectrum would cost too much have none: wide pointwise ones (docs/measures.md, 3).",
+            "Layers whose spectrum would cost too much have none: the wide ones (docs/measures.md, 3).",
         ),
     )
