@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -24,6 +26,12 @@ def figure():
 def drawn(figure):
     figure.canvas.draw()
     return figure.axes[0]
+
+
+def drawing(exhibit):
+    """What an exhibit's figure is drawn from."""
+    assert isinstance(exhibit.draw, partial)
+    return exhibit.draw.keywords
 
 
 def test_the_legend_of_lines_lies_above_them(figure):
@@ -59,23 +67,23 @@ def test_a_small_matrix_shows_the_interval_of_each_pair_beside_it(figure):
 
 def test_depths_stay_in_their_order_and_other_groups_are_sorted_by_drift(mixed):
     zoo = read(mixed)
-    depth = [label.partition(" (")[0] for label in cnn_filter_db.drift(zoo, by="depth").draw.keywords["labels"]]
+    depth = [label.partition(" (")[0] for label in drawing(cnn_filter_db.drift(zoo, by="depth"))["labels"]]
     assert depth == [each for each in DECILES if each in depth]
     assert len(depth) > 2
-    task = cnn_filter_db.drift(zoo, by="task").draw.keywords["values"]
+    task = drawing(cnn_filter_db.drift(zoo, by="task"))["values"]
     means = task.sum(axis=1)
     assert (np.diff(means) <= 1e-12).all()
 
 
 def test_drifts_of_robust_networks_stand_beside_what_as_few_filters_give(mixed):
     for exhibit in (robust_drift.drift(read(mixed)), pairs.each_pair(read(mixed))):
-        expected = exhibit.draw.keywords["expected"]
+        expected = drawing(exhibit)["expected"]
         assert expected.tolist() == exhibit.table["expected"].to_pylist()
         assert (expected > 0).all()
 
 
 def test_panels_of_measures_name_their_unit(mixed):
-    panels = quality.by_depth(read(mixed)).draw.keywords["panels"]
+    panels = drawing(quality.by_depth(read(mixed)))["panels"]
     assert list(panels) == ["sparsity, share of filters", "variance entropy, 0 to .954", "orthogonality, 0 to 1"]
 
 
