@@ -22,7 +22,7 @@ def is_known(tensors: Sequence[Tensor]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class DescribedFile:
-    """Convolutions of a file, and other facts from the architecture that fits them; None where unknown."""
+    """Convolutions of a file, and other facts from the architecture that fits them; None if unknown."""
 
     tensors: tuple[Tensor, ...]
     activation: str | None = None
@@ -30,7 +30,7 @@ class DescribedFile:
 
 
 def with_architecture(tensors: Sequence[Tensor], architectures: Iterable[Mapping[str, Operation]]) -> DescribedFile:
-    """The convolutions, described by the first architecture that fits; unchanged where none does.
+    """The convolutions, described by the first architecture that fits; unchanged if none fits.
 
     They are replaced only if, without the prefixes that all names share, weights and operations match one to one, by
     name and stored shape.
