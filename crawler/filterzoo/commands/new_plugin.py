@@ -35,7 +35,7 @@ def new_plugin(
 
 
 def _check_free(name: str, what: What) -> None:
-    """StartError where an installed plugin has the name: two would be an error in every command from then on."""
+    """StartError if an installed plugin has the name: two plugins of one name are an error in every command."""
     installed = plugin_loading.references()
     taken_by = plugin_loading.load(installed, plugin_loading.only_formats).provided_by.get(f"{what}:{name}")
     if taken_by is None and name in {reference.name for reference in installed}:
