@@ -88,7 +88,7 @@ class CrawlLog:
                 self._print(f"listing  {counts}")
 
     def running(self, running: Running) -> None:
-        """Show what runs where, for executors on several machines."""
+        """Show the running checkpoints of each machine."""
         if self._bar is not None:
             self._show_nodes(running, self._bar)
         elif self._level >= Level.NEWS and time.monotonic() - self._pulse > PULSE:

@@ -101,7 +101,7 @@ class RunLimits:
 
 
 def stated_size(task: Task) -> int | None:
-    """Bytes of a checkpoint's files; None where its zoo does not state all of them."""
+    """Bytes of a checkpoint's files; None if its zoo does not state all of them."""
     sizes = [artifact.size for artifact in task.checkpoint.artifacts]
     return None if None in sizes else sum(size or 0 for size in sizes)
 
