@@ -230,7 +230,7 @@ def _absent(keyword: str, words: Sequence[str], known: set[str]) -> list[str]:
 
 
 def _matching(table: pa.Table, patterns: Names | None, *columns: str) -> pa.Table:
-    """Rows where one of the columns is, or matches as a glob, one of the patterns."""
+    """Rows in which one of the columns equals one of the patterns, or matches it as a glob."""
     words = words_of("a condition", patterns)
     if words is None:
         return table

@@ -161,7 +161,7 @@ def _no_column(files: PublishedFiles, keyword: str, name: object, schema: pa.Sch
 
 
 def all_of(conditions: Sequence[pc.Expression]) -> pc.Expression | None:
-    """One condition that holds where all of them do; None for none."""
+    """The conjunction of the conditions; None for none."""
     found = None
     for condition in conditions:
         found = condition if found is None else found & condition
