@@ -151,7 +151,7 @@ def head(file: RandomAccessFile, member: Member) -> bytes | None:
 
 
 def unpack(file: RandomAccessFile, member: Member, limit: int) -> Iterator[bytes]:
-    """The unpacked bytes, piece by piece, at most `limit` of them; size and CRC-32 are compared where known."""
+    """The unpacked bytes, piece by piece, at most `limit` of them; size and CRC-32 are compared if known."""
     crc = size = 0
     for piece in _unpacked(file, member):
         size += len(piece)
