@@ -63,7 +63,7 @@ def _plain(function: object) -> object:
 
 
 def _call(name: str, function: object) -> str:
-    """The typed signature; abstract methods and properties are marked."""
+    """The typed signature; properties, class methods and abstract methods are marked."""
     plain = _plain(function)
     marks = [
         mark for mark, kind in (("@property", property), ("@classmethod", classmethod)) if isinstance(function, kind)
@@ -72,13 +72,13 @@ def _call(name: str, function: object) -> str:
     (written,) = ast.parse(textwrap.dedent(inspect.getsource(plain))).body  # type: ignore[arg-type]  # a function
     if not isinstance(written, ast.FunctionDef):
         raise TypeError(f"{name} is not written as a function")
-    gives = f" -> {ast.unparse(written.returns)}" if written.returns else ""
-    return "\n".join([*marks, f"def {name}({ast.unparse(written.args)}){gives}"])
+    returns = f" -> {ast.unparse(written.returns)}" if written.returns else ""
+    return "\n".join([*marks, f"def {name}({ast.unparse(written.args)}){returns}"])
 
 
 def _fields(owner: type) -> Iterator[str]:
     """A line for each field, with its type, default and the string below it in the source."""
-    for statement, said in _statements(owner):
+    for statement, text in _statements(owner):
         if isinstance(statement, ast.AnnAssign):
             name, kind = ast.unparse(statement.target), f": `{ast.unparse(statement.annotation)}`"
         else:
@@ -86,7 +86,7 @@ def _fields(owner: type) -> Iterator[str]:
         if name.startswith("_"):
             continue
         default = f" = `{ast.unparse(statement.value)}`" if statement.value is not None else ""
-        yield f"* **`{name}`**{kind}{default}" + (f" - {said}" if said else "")
+        yield f"* **`{name}`**{kind}{default}" + (f" - {text}" if text else "")
 
 
 def _statements(owner: type) -> Iterator[tuple[ast.AnnAssign | ast.Assign, str]]:
@@ -96,10 +96,10 @@ def _statements(owner: type) -> Iterator[tuple[ast.AnnAssign | ast.Assign, str]]
         return
     for statement, following in zip(body.body, [*body.body[1:], None], strict=True):
         if isinstance(statement, ast.AnnAssign | ast.Assign):
-            said = ""
+            text = ""
             if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
-                said = " ".join(inspect.cleandoc(str(following.value.value)).split())
-            yield statement, said
+                text = " ".join(inspect.cleandoc(str(following.value.value)).split())
+            yield statement, text
 
 
 def _text(documented: object) -> str:
