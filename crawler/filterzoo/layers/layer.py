@@ -55,7 +55,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerMeasure:
-    """The measures and sufficient statistics of docs/measures.md, 3 and 4; None where undefined, never NaN.
+    """The measures and sufficient statistics of docs/measures.md, 3 and 4; None if undefined, never NaN.
 
     raw_mean, scaled_mean: float64 (9,). raw_m2, scaled_m2: float64 (45,), the upper triangle row by row of
     sum (f - mean)(f - mean)^T. dct_histogram: uint32 (630,), coefficient-major. These five are None except for 3x3.
