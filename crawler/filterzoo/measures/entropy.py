@@ -76,7 +76,7 @@ def variance_entropy_threshold(n_finite: int) -> float | None:
 
 
 def is_degenerated(entropy: float | None, threshold: float | None, sparsity: float | None) -> bool | None:
-    """Whether a layer's filters look random, or collapsed and sparse; None where a measure is undefined."""
+    """Whether a layer's filters look random, or collapsed and sparse; None if a measure is undefined."""
     if entropy is None or threshold is None or sparsity is None:
         return None
     return entropy >= threshold - 0.02 or (entropy < 0.5 and sparsity >= 0.14)

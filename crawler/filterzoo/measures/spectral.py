@@ -60,7 +60,7 @@ def takes_row_products(shape: tuple[int, ...], groups: int) -> bool:
 
 
 def is_affordable(shape: tuple[int, ...], groups: int) -> bool:
-    """Whether a layer's spectrum costs at most MAX_SHARE of its other measures, or next to nothing.
+    """Whether a layer's spectrum costs at most MAX_SHARE of its other measures, or at most `_SMALL`.
 
     Eigenvalues cost the cube of the smaller side, the other measures about the number of weights: for wide layers the
     spectrum would cost more than all other measures. The estimate uses the shape alone, so that a column's nulls are
