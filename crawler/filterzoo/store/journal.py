@@ -60,7 +60,7 @@ class Journal:
         return sqlite3.connect(self._path, isolation_level=None, timeout=60)
 
     def _check_version(self) -> None:
-        """NewerJournal where the version, a table or a column is unknown; sqlite3.DatabaseError for a damaged file.
+        """NewerJournal if the version, a table or a column is unknown; sqlite3.DatabaseError for a damaged file.
 
         StartError for a view or a trigger, which no journal has: they would execute untrusted SQL.
         """
