@@ -175,7 +175,7 @@ class WireReader:
         return self.file.read(offset, length)
 
     def _expected_after_jump(self) -> int:
-        """The number of bytes used since the last jump, smoothed by the previous expectation."""
+        """The number of bytes used since the last jump, at least half the previous expectation, within the limits."""
         used = self._used_to - self._jumped_to + _LONGEST_HEADER
         return max(_CHUNK_AFTER_JUMP, min(max(used, self._chunk_after_jump // 2), _LONGEST_AFTER_JUMP))
 
