@@ -66,7 +66,7 @@ class _Columns:
     configs: tuple[Any, ...]
 
     def of(self, found: Checkpoint) -> Checkpoint:
-        """The checkpoint with the network of its file; additional auto-encoders of a bundle get their own task."""
+        """The checkpoint with the network of its file; further auto-encoders of a bundle get that task."""
         network = network_of(found.artifacts[0].name, self.configs)
         if network is None:
             return replace(found, architecture=self.architecture)

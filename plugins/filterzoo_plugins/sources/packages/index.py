@@ -38,7 +38,7 @@ _ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+h
 
 @dataclass(frozen=True, slots=True)
 class DistributionFile:
-    """One file of a release, as the index lists it. `url` ends in `#sha256=...` where the hash is published."""
+    """One file of a release, as the index lists it. `url` ends in `#sha256=...` if the hash is published."""
 
     url: str
     size: int | None = None
