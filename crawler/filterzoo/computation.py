@@ -1,4 +1,4 @@
-"""How a weight is computed from the tensors that a file stores, where the file does not store the weight itself."""
+"""How a weight is computed from the tensors that a file stores, if the file does not store the weight itself."""
 
 from __future__ import annotations
 

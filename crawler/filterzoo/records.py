@@ -175,7 +175,7 @@ class Span:
 class StoredRange:
     """A byte range of the file that is stored, and checked, as a whole (a zip member, an HDF5 chunk, a torch storage).
 
-    `length` bytes in the file at `offset` decode to `size` bytes whose CRC-32 is `crc32`, where the format has one.
+    `length` bytes in the file at `offset` decode to `size` bytes whose CRC-32 is `crc32`, if the format has one.
     An HDF5 chunk that was never written has length 0 and decodes to zeros.
     """
 
@@ -200,7 +200,7 @@ class Convolution:
     """What is known about the operation that reads a tensor. None means unknown, never a default.
 
     `depth` is the number of edges of the longest path from any input to the operation (docs/measures.md, 2) in a graph,
-    None where only the order in the file is known.
+    None if only the order in the file is known.
     stated_depth: (conv_depth, conv_depth_norm) if the format computes both itself, which it must do when it leaves out
     convolutions.
     """

@@ -55,7 +55,7 @@ class Seen:
             self._database.close()
 
     def is_new(self, *name: str) -> bool:
-        """Add a name, given by its parts; whether it is new. StorageFailed where the disk is full."""
+        """Add a name, given by its parts; whether it is new. StorageFailed if the disk is full."""
         hasher = hashlib.blake2b(digest_size=_DIGEST)
         for part in name:
             data = part.encode("utf-8", "surrogatepass")

@@ -112,4 +112,4 @@ def _suggestion(value: object, words: type[Word]) -> str:
 
 
 PUBLISHED: dict[str, type[Word]] = {**COLUMNS, "licence_class": LicenceClass}
-"""Column of the data set -> the words it may hold, also where the crawler chooses them."""
+"""Column of the data set -> its vocabulary, including columns that the crawler fills."""
