@@ -110,7 +110,7 @@ licenses: {allow: [apache-2.0]}
         "source checkpoints bytes licences left out",
         f"local 5 {size:,} unknown 5",
         "timm 1 unknown apache-2.0 1 licence 2",
-        f"to fetch: {size:,} bytes, 2 requests; at least, since the sizes of 1 are unknown",
+        f"to fetch: {size:,} bytes, 2 requests; at least, since the sizes of 1 are unknown, which --sizes asks for",
     ]
 
 

@@ -29,6 +29,7 @@ from filterzoo.commands.crawl_options import (
     QuietOption,
     RateOption,
     RayAddressOption,
+    SizesOption,
     VerboseOption,
     WorkersOption,
 )
@@ -67,6 +68,7 @@ def crawl(
     executor: ExecutorOption = LOCAL,
     ray_address: RayAddressOption = None,
     dry_run: DryRunOption = False,
+    sizes: SizesOption = False,
     rate: RateOption = None,
     prices: PricesOption = None,
     allow_private: PrivateOption = False,
@@ -88,8 +90,8 @@ def crawl(
     """
     if metrics_file is not None:
         _check_metrics_file(metrics_file)
-    if not dry_run and (rate is not None or prices is not None):
-        raise StartError("--rate and --prices say what a dry run would cost: add --dry-run")
+    if not dry_run and (sizes or rate is not None or prices is not None):
+        raise StartError("--rate, --prices and --sizes say what a dry run would cost: add --dry-run")
     level = _level(verbose=verbose, quiet=quiet, silent=as_json and log_format is LogFormat.TEXT)
     work = WorkFolder(workdir, store)
     with contextlib.ExitStack() as stack:
@@ -125,7 +127,7 @@ def crawl(
         if dry_run:
             from filterzoo.commands.crawl_plan import show_plan  # noqa: PLC0415  # as above
 
-            show_plan(order, plugins, rate, prices, as_json=as_json)
+            show_plan(order, plugins, rate, prices, asks_sizes=sizes, as_json=as_json)
             return
         limits = RunLimits(_bytes_of(max_bytes), max_hours)
         with CrawlLog(level, log_format) as log, _watched(log, metrics_file) as (on_event, on_running):

@@ -34,6 +34,9 @@ RayAddressOption = Annotated[
     ),
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would be crawled; fetch no weights.")]
+SizesOption = Annotated[
+    bool, typer.Option("--sizes", help="With --dry-run: ask servers for sizes that zoos do not state.")
+]
 RateOption = Annotated[
     str | None, typer.Option(metavar="RATE", help="With --dry-run: hours to fetch at RATE, such as 1Gbit/s.")
 ]

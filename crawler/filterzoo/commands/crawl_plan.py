@@ -27,7 +27,13 @@ PLAN_FAILURES = 20
 
 
 def show_plan(
-    order: Order, plugins: plugin_loading.Plugins, rate: str | None, prices: Path | None, *, as_json: bool
+    order: Order,
+    plugins: plugin_loading.Plugins,
+    rate: str | None,
+    prices: Path | None,
+    *,
+    asks_sizes: bool,
+    as_json: bool,
 ) -> None:
     """By source: checkpoints, bytes, licences, what would be left out and why; then the cost.
 
@@ -39,7 +45,7 @@ def show_plan(
     failures: list[LedgerEntry] = []
     failed, amount = 0, Amount()
     with CrawlLog(Level.NOTHING if as_json else Level.NEWS) as log:
-        for found in dry_run(order, plugins, log.listing):
+        for found in dry_run(order, plugins, log.listing, asks_sizes=asks_sizes):
             counts = sources.setdefault(
                 found.checkpoint.source if isinstance(found, Task) else found.source, _nothing()
             )
@@ -59,7 +65,7 @@ def show_plan(
     else:
         _print_plan(sources)
         _print_failures(failures, failed)
-        _print_cost(amount, cost)
+        _print_cost(amount, cost, asks_sizes=asks_sizes)
         _print_room(amount, room, order)
     if failed:
         raise typer.Exit(1)
@@ -81,7 +87,7 @@ def _count(counts: dict[str, Any], task: Task) -> None:
     counts["licences"][task.checkpoint.licence or "unknown"] += 1
 
 
-def _print_cost(amount: Amount, cost: Cost) -> None:
+def _print_cost(amount: Amount, cost: Cost, *, asks_sizes: bool) -> None:
     """Print the cost on one line, if there is anything to fetch."""
     if not amount.checkpoints:
         return
@@ -93,6 +99,7 @@ def _print_cost(amount: Amount, cost: Cost) -> None:
     parts = [f"{amount.bytes:,} bytes", f"{cost.requests:,} requests"]
     parts += [say(number) for number, say in words if number is not None]
     more = f"; at least, since the sizes of {amount.unknown_sizes:,} are unknown" if amount.unknown_sizes else ""
+    more += ", which --sizes asks for" if more and not asks_sizes else ""
     console().print(f"to fetch: {', '.join(parts)}{more}")
 
 

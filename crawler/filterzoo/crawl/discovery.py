@@ -166,7 +166,7 @@ def _task_or_entry(listed: Checkpoint | Refusal, number: int, opened: OpenSource
         if wrong := wrong_words(task.checkpoint):
             # An undefined word in a published table is worse than a missing row.
             return task.ledger_entry(Stage.DISCOVER, Refused(Reason.PLUGIN_ERROR, "; ".join(wrong)))
-        return _gate(task)
+        return gate(task)
     refusal: Refusal = _storable(_refusals(), listed)
     return LedgerEntry(
         source=opened.source.name,
@@ -182,7 +182,7 @@ def _task_or_entry(listed: Checkpoint | Refusal, number: int, opened: OpenSource
     )
 
 
-def _gate(task: Task) -> Task | LedgerEntry:
+def gate(task: Task) -> Task | LedgerEntry:
     """Skip a checkpoint before any byte is fetched, if possible.
 
     If the zoo states no licence, the file may state one, which is read with the index, before the weights.

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
-from filterzoo.crawl.discovery import OpenSource, discover, named_sources, open_sources
+from filterzoo.crawl.discovery import OpenSource, discover, gate, named_sources, open_sources
 from filterzoo.crawl.executor import Executor, ExecutorOptions, chosen, outcomes
 from filterzoo.crawl.listing_progress import ListingProgress, ListingWatch, ignore
 from filterzoo.crawl.local_executor import LocalExecutor
@@ -138,16 +138,39 @@ def planned_sources(order: Order, plugins: Plugins) -> list[str]:
 
 
 def dry_run(
-    order: Order, plugins: Plugins, on_listing: Callable[[ListingProgress], None] = ignore
+    order: Order,
+    plugins: Plugins,
+    on_listing: Callable[[ListingProgress], None] = ignore,
+    *,
+    asks_sizes: bool = False,
 ) -> Iterator[Task | LedgerEntry]:
-    """The dry run: what `crawl` would process, and what it would skip at discovery."""
+    """The dry run: what `crawl` would process, and what it would skip at discovery.
+
+    asks_sizes: ask servers for the sizes of files that zoos do not state, one request for each.
+    """
     watch = ListingWatch(on_listing)
-    with Door(order.cache, allow_private=order.allow_private, on_document=watch.document) as door:
-        sources = open_sources(order.manifests, plugins, door)
+    with ExitStack() as stack:
+        door = Door(order.cache, allow_private=order.allow_private, on_document=watch.document)
+        sources = open_sources(order.manifests, plugins, stack.enter_context(door))
+        sized = _sized(order, plugins, stack) if asks_sizes else None
         yield from plugins.failures
-        for found in islice(discover(sources, order.only), order.limit):
+        for listed in islice(discover(sources, order.only), order.limit):
+            found = sized(listed) if sized is not None and isinstance(listed, Task) else listed
             watch.found(found)
             yield found
+
+
+def _sized(order: Order, plugins: Plugins, stack: ExitStack) -> Callable[[Task], Task | LedgerEntry]:
+    """A function that gives a task the sizes of its files, or leaves it out if they are too large."""
+    from filterzoo.reporting.file_sizes import SizeDoor, with_sizes  # noqa: PLC0415  # loads what speaks HTTP
+
+    door = stack.enter_context(SizeDoor(order.cache, allow_private=order.allow_private))
+    sources = open_sources(order.manifests, plugins, door)
+
+    def sized(task: Task) -> Task | LedgerEntry:
+        return gate(replace(task, checkpoint=with_sizes(task.checkpoint, sources[task.source_number].source)))
+
+    return sized
 
 
 def _tasks(
