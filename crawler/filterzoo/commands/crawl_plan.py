@@ -32,7 +32,7 @@ def show_plan(
     rate: str | None,
     prices: Path | None,
     *,
-    asks_sizes: bool,
+    asks_sizes: bool = False,
     as_json: bool,
 ) -> None:
     """By source: checkpoints, bytes, licences, what would be left out and why; then the cost.
