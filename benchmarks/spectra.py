@@ -1,7 +1,7 @@
-"""What spectral measures cost beside all other measures of a network's convolutions: one row a network.
+"""The time of spectral measures and of all other measures of a network's convolutions, one row per network.
 
-Each distinct shape of a layer is measured with and without its spectrum, on noise, by one core. Times are processor
-times, the fastest of several: others may use the machine meanwhile. No weights are downloaded.
+Each distinct shape of a layer is measured with and without its spectrum, on noise, on one core. Times are CPU times,
+the fastest of several runs, since the machine may be shared. No weights are downloaded.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ NETWORKS = (
 
 
 def layers(name: str) -> Counter[Shape]:
-    """(shape, groups) of a network's convolutions, and how many there are of each."""
+    """(shape, groups) of a network's convolutions -> how many there are."""
     options = {"init_weights": False} if name.startswith("inception") else {}
     network = torchvision.models.get_model(name, weights=None, **options)
     convolutions = (each for each in network.modules() if isinstance(each, nn.Conv2d))
@@ -45,7 +45,7 @@ def layers(name: str) -> Counter[Shape]:
 
 
 def wide_residual(depth: int, width: int) -> Counter[Shape]:
-    """Of the networks for images of 32 x 32 by Zagoruyko & Komodakis, 2016; width 1: by He et al."""
+    """The convolutions of wide residual networks for CIFAR (Zagoruyko & Komodakis, 2016); width 1: by He et al."""
     blocks, before = (depth - 4) // 6, 16
     found: Counter[Shape] = Counter({((16, 3, 3, 3), 1): 1})
     for out in (16 * width, 32 * width, 64 * width):
@@ -73,7 +73,7 @@ def microseconds(shape: Shape, with_spectrum: Callable[..., bool], repeat: int) 
 
 
 def both(shape: Shape, repeat: int) -> tuple[float, float]:
-    """Of the other measures, and of the spectrum."""
+    """Microseconds of the other measures, and of the spectral ones."""
     others = microseconds(shape, lambda *_: False, repeat)
     has_one = spectral.is_affordable(*shape)
     return others, microseconds(shape, spectral.is_affordable, repeat) - others if has_one else 0.0
