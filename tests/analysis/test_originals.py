@@ -36,7 +36,9 @@ def network(name: str, rng: np.random.Generator, sparse: float, shift: float, **
         own = rng.normal(scale=0.2, size=(3, 3))
         weights = (rng.normal(size=(14, 12, 3, 3)) + own + shift).astype(np.float32)
         filters = weights.reshape(-1, 9)
-        filters[rng.random(len(filters)) < sparse] *= 1e-4
+        small = rng.random(len(filters)) < sparse
+        # On both sides of a hundredth of the layer's largest number.
+        filters[small] *= 10 ** rng.uniform(-4, -1, (small.sum(), 1)).astype(np.float32)
         layers.append(weights)
     return synthetic.Model(name, layers, {"task": "classification", "visual_category": "natural"} | facts)
 
@@ -161,7 +163,8 @@ def test_robust22_drift_counts_non_sparse_filters_and_normal_networks_as_often_a
         for depth, stated in zip(notebooks.DEPTHS, BINS, strict=True):
             part = "first layer" if depth == "0" else f"depth {stated}"
             found = row_of(drifts, of=f"{name}, {part}")["drift_per_pair"]
-            assert found == pytest.approx(lens.drift(name, depth), rel=DRIFT), (name, depth)
+            # Of some hundred filters one count at an edge is more.
+            assert found == pytest.approx(lens.drift(name, depth), rel=5 * DRIFT), (name, depth)
 
 
 def test_robust22_explained_variance_is_of_non_sparse_filters(robust22, lens):
