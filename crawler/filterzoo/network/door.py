@@ -30,6 +30,7 @@ from filterzoo.records import Artifact
 if TYPE_CHECKING:
     import httpx
 
+    from filterzoo.network.download import Download
     from filterzoo.network.transport import Transport
 
 MAX_DOCUMENT = 64_000_000
@@ -206,9 +207,11 @@ class Door:
         if known is None:
             from filterzoo.network.probing import probed  # noqa: PLC0415  # see above
 
-            remote = probed(artifact, self.transport, self.max_file_bytes, self._open_url, self.cache.scratch)
-            if remote is not None:
-                return remote
+            download = self._download(artifact.url, artifact.sha256, artifact.size)
+            found = probed(artifact, download, self._open_url, self.cache.scratch)
+            if isinstance(found, RandomAccessFile):
+                return found
+            known = found
         path = known or self.download(artifact.url, artifact.sha256, artifact.size)
         return CachedFile(path, artifact.url, artifact.sha256, self._open_url)
 
@@ -220,11 +223,14 @@ class Door:
         known = self.cache.find(sha256) if sha256 else None
         if known is not None:
             return known
-        from filterzoo.network.download import Download  # noqa: PLC0415  # see above
-
-        download = Download(self.cache, self.transport, url, sha256, size, self.max_file_bytes)
+        download = self._download(url, sha256, size)
         with self.cache.lock(download.key):
             return self.transport.retrying(url, download.attempt)
+
+    def _download(self, url: str, sha256: str | None, size: int | None) -> Download:
+        from filterzoo.network.download import Download  # noqa: PLC0415  # see above
+
+        return Download(self.cache, self.transport, url, sha256, size, self.max_file_bytes)
 
     def get(self, url: str, *, accept: str = "*/*", limit: int = MAX_DOCUMENT) -> Document:
         """A small document, decoded, of at most `limit` bytes."""

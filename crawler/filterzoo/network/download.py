@@ -41,15 +41,26 @@ class Download:
         entry = self.cache.entry(self.key)
         partial = self.cache.partial(self.key)
         with self.transport.get(self.url, self._headers(entry, partial), frozenset({200, 206, 304, 416})) as response:
-            if response.status_code == 304:
-                return self._unchanged(entry)
-            refuse_html(response, self.url)
-            partial, total = self._resume_at(partial, response)
-            check_size(self.size, total, self.url)
-            if (total or 0) > self.max_bytes:
-                raise Refused(Reason.TOO_LARGE, f"the file has {total} bytes", shown(self.url))
-            resumed = partial.length
-            sha256 = append(partial, self._bounded(response, resumed), _digest_of(partial))
+            return self._unchanged(entry) if response.status_code == 304 else self._received(response, partial)
+
+    def taken_from(self, response: httpx.Response) -> Path | None:
+        """The file from a response of status 200 to another request, which brings all of it.
+
+        None if an earlier download is to be resumed or revalidated instead.
+        """
+        partial = self.cache.partial(self.key)
+        if partial.length or self.cache.entry(self.key) is not None:
+            return None
+        return self._received(response, partial)
+
+    def _received(self, response: httpx.Response, partial: Partial) -> Path:
+        refuse_html(response, self.url)
+        partial, total = self._resume_at(partial, response)
+        check_size(self.size, total, self.url)
+        if (total or 0) > self.max_bytes:
+            raise Refused(Reason.TOO_LARGE, f"the file has {total} bytes", shown(self.url))
+        resumed = partial.length
+        sha256 = append(partial, self._bounded(response, resumed), _digest_of(partial))
         if total is not None and partial.length != total:
             raise Transient(f"only {partial.length} of {total} bytes came")
         self._check(partial, sha256, resumed=bool(resumed))

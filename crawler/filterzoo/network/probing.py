@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from http import HTTPStatus
+from pathlib import Path
 from typing import IO
 
 import httpx
@@ -10,38 +12,50 @@ import httpx
 from filterzoo.errors import Reason, Refused
 from filterzoo.files import RandomAccessFile
 from filterzoo.network.addresses import shown
-from filterzoo.network.download import check_size, refuse_html
+from filterzoo.network.download import Download, check_size, refuse_html
 from filterzoo.network.http_file import HttpFile, linked_sha256, ranged_version
 from filterzoo.network.ranges import READ_AHEAD
-from filterzoo.network.transport import Transient, Transport
+from filterzoo.network.transport import Transient
 from filterzoo.records import Artifact
 
 
 def probed(
     artifact: Artifact,
-    transport: Transport,
-    most: int,
+    download: Download,
     open_url: Callable[[str], RandomAccessFile],
     scratch: Callable[[], IO[bytes]],
-) -> HttpFile | None:
-    """The file by byte ranges, with its first bytes; None if the server does not support range requests.
+) -> HttpFile | Path | None:
+    """The file by byte ranges, with its first bytes.
 
-    most: largest allowed size in bytes. open_url, scratch: see `HttpFile`. Refused if its size differs from the stated
-    one.
+    If the server does not support range requests, it sends all of the file: then the path of that in the cache, or None
+    if it has to be downloaded with another request. open_url, scratch: see `HttpFile`. Refused if its size differs from
+    the stated one, or is larger than the download allows.
     """
-    found = transport.retrying(artifact.url, lambda: _probed_once(artifact.url, transport, most, open_url, scratch))
-    if found is not None:
+    found = download.transport.retrying(artifact.url, lambda: _probed_once(download, open_url, scratch))
+    if isinstance(found, HttpFile):
         check_size(artifact.size, found.size, artifact.url)
     return found
 
 
+def _taken(download: Download, response: httpx.Response) -> Path | None:
+    """See `Download.taken_from`; None too while another process downloads the file."""
+    if response.status_code != HTTPStatus.OK:
+        return None
+    lock = download.cache.lock(download.key)
+    try:
+        lock.acquire(timeout=0)
+    except TimeoutError:
+        return None
+    try:
+        return download.taken_from(response)
+    finally:
+        lock.release()
+
+
 def _probed_once(
-    url: str,
-    transport: Transport,
-    most: int,
-    open_url: Callable[[str], RandomAccessFile],
-    scratch: Callable[[], IO[bytes]],
-) -> HttpFile | None:
+    download: Download, open_url: Callable[[str], RandomAccessFile], scratch: Callable[[], IO[bytes]]
+) -> HttpFile | Path | None:
+    url, transport, most = download.url, download.transport, download.max_bytes
     headers = {"Range": f"bytes=0-{READ_AHEAD - 1}", "Accept-Encoding": "identity"}
     stated: list[str] = []
 
@@ -52,7 +66,7 @@ def _probed_once(
         refuse_html(response, url)
         version = ranged_version(response, 0) if response.status_code == 206 else None
         if version is None:
-            return None
+            return _taken(download, response)
         if version.size > most:  # before any byte is fetched
             detail = f"the server states {version.size} bytes, {most} are allowed"
             raise Refused(Reason.TOO_LARGE, detail, shown(url))

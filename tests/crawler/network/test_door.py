@@ -187,15 +187,34 @@ def test_an_archive_member_is_not_the_doors_business(server, door):
 
 
 @pytest.mark.parametrize(
-    "fault", [servers.gzipped_range, servers.wrong_range("bytes 5-104/500000"), servers.ignores_range]
+    ("fault", "requests"),
+    [(servers.gzipped_range, 2), (servers.wrong_range("bytes 5-104/500000"), 2), (servers.ignores_range, 1)],
 )
-def test_a_server_without_usable_ranges_gets_one_whole_download(server, door, fault):
+def test_a_server_without_usable_ranges_gets_one_whole_download(server, door, fault, requests):
+    """With one request if the first answer brings the whole file."""
     url = server.add("/w.bin", BODY, fault, ranges=False)
     with door.open(Artifact(url=url, size=len(BODY), sha256=SHA256)) as file:
         assert file.read(1234, 4321) == BODY[1234:5555]
     assert files_in(door) == [SHA256]
     with door.open(Artifact(url=url, sha256=SHA256)) as file:
         assert file.size == len(BODY)
+    assert len(server.requests) == requests
+
+
+def test_a_whole_answer_with_another_hash_than_published_is_refused(server, door):
+    url = server.add("/w.bin", BODY, servers.ignores_range, servers.ignores_range)
+    assert refusal(door.open, Artifact(url=url, sha256="0" * 64)).reason is Reason.HASH_MISMATCH
+    assert files_in(door) == []
+
+
+def test_what_another_process_downloads_is_waited_for(server, door):
+    """The first answer is not taken then: both would write one file."""
+    url = server.add("/w.bin", BODY, servers.ignores_range)
+    lock = door.cache.lock(url)
+    lock.acquire()
+    threading.Timer(0.3, lock.release).start()
+    with door.open(Artifact(url=url)) as file:
+        assert file.read(0, file.size) == BODY
     assert len(server.requests) == 2
 
 
