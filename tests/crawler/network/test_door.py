@@ -209,14 +209,20 @@ def test_a_whole_answer_with_another_hash_than_published_is_refused(server, door
 
 def test_what_another_process_downloads_is_waited_for(server, door):
     """The first answer is not taken then: both would write one file."""
+    is_locked, is_over = threading.Event(), threading.Event()
+
+    def download() -> None:
+        with door.cache.lock(url):
+            is_locked.set()
+            is_over.wait()
 
     def answers_while_it_is_locked(answer: servers.Answer) -> bool:
-        threading.Timer(1, lock.release).start()
+        threading.Timer(1, is_over.set).start()
         return servers.ignores_range(answer)
 
     url = server.add("/w.bin", BODY, answers_while_it_is_locked)
-    lock = door.cache.lock(url)
-    lock.acquire()
+    threading.Thread(target=download).start()
+    is_locked.wait()
     with door.open(Artifact(url=url)) as file:
         assert file.read(0, file.size) == BODY
     assert len(server.requests) == 2
