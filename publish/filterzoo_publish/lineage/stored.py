@@ -8,7 +8,7 @@ import tempfile
 import weakref
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -87,7 +87,7 @@ class StoredLayers:
             for codes, members in groups.items()
         ]
 
-    def rows(self, name: str) -> npt.NDArray[np.void]:
+    def rows(self, name: str) -> npt.NDArray[Any]:
         """The records of a network, by place."""
         order, _codes = self._in_order(name)
         parts = [
@@ -107,7 +107,7 @@ class StoredLayers:
     def _interned(self, data: bytes) -> bytes:
         return self._shared.setdefault(data, data)
 
-    def _write(self, records: npt.NDArray[np.void]) -> None:
+    def _write(self, records: npt.NDArray[Any]) -> None:
         view = memoryview(records.tobytes())
         try:
             while view:
@@ -146,7 +146,7 @@ class StoredFamily:
         )
 
 
-def _records(table: pa.Table) -> npt.NDArray[np.void]:
+def _records(table: pa.Table) -> npt.NDArray[Any]:
     """The rows of a table as `_ROW`."""
     records = np.zeros(len(table), _ROW)
     digests = (hashlib.blake2b(one.encode("utf-8"), digest_size=8).digest() for one in table["layer_id"].to_pylist())
