@@ -37,7 +37,7 @@ FORBIDDEN_MODULES = {
 }  # fmt: skip
 FORBIDDEN_NAMES = {"eval", "exec", "compile", "__import__", "execfile", "breakpoint", "globals"}
 FORBIDDEN_ATTRIBUTES = {"system", "popen", "load_module", "allow_pickle", "load_library", "literal_eval", "fromfile"}
-START_THE_CHILD = {"jail/process.py", "jail/namespaces.py"}
+START_THE_CHILD = {"jail/process.py"}
 
 
 @pytest.fixture(scope="module")

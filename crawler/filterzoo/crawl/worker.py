@@ -78,13 +78,16 @@ class Worker:
         pace: see `Door`.
         """
         plugins = load(setup.plugins, named_in(setup.manifests))
-        self._jail = Jail(plugins.format_references)
-        self._jail.start()
         health = None if setup.hosts is None else HostHealth(setup.hosts)
-        self._door = Door(setup.cache, allow_private=setup.allow_private, pace=pace, health=health)
-        self._sources = open_sources(setup.manifests, plugins, self._door, setup.folders)
-        self._measurer = Measurer(setup.device)
-        self._store = FragmentStore(setup.fragments_url, setup.scratch)
+        with contextlib.ExitStack() as undo:
+            self._jail = undo.enter_context(Jail(plugins.format_references))
+            self._jail.start()
+            self._door = Door(setup.cache, allow_private=setup.allow_private, pace=pace, health=health)
+            undo.callback(self._door.close)
+            self._sources = open_sources(setup.manifests, plugins, self._door, setup.folders)
+            self._measurer = Measurer(setup.device)
+            self._store = FragmentStore(setup.fragments_url, setup.scratch)
+            self._close = undo.pop_all().close
         self._scratch = setup.scratch
         self._on_stage = on_stage or (lambda _: None)
         # Layers use a GPU one after the other.
@@ -92,8 +95,7 @@ class Worker:
 
     def close(self) -> None:
         """End the jail's child and close connections."""
-        self._jail.close()
-        self._door.close()
+        self._close()
 
     def take(self, task: Task, layer_bytes: int | None = None) -> Done | LedgerEntry:
         """Process one checkpoint up to the store, or return why it failed. StorageFailed when the store itself fails.

@@ -170,7 +170,7 @@ def _index(format_: Format, file: RandomAccessFile, *, all_tensors: bool) -> Ind
         return _index_all(format_, file)
     tensors, left_out = _bounded(format_.index(file))
     facts = format_.facts(file)
-    chosen, passed_over, unread = _chosen(format_, tensors, facts)
+    chosen, passed_over, unread = _chosen(format_, tensors, left_out, facts)
     left_out = _first_of(left_out + unread)
     _refuse_nothing(chosen, left_out)
     return Index(
@@ -190,12 +190,12 @@ def _refuse_nothing(chosen: tuple[Tensor, ...], left_out: tuple[LeftOut, ...]) -
 
 
 def _chosen(
-    format_: Format, tensors: list[Tensor], facts: FileFacts
+    format_: Format, tensors: list[Tensor], left_out: tuple[LeftOut, ...], facts: FileFacts
 ) -> tuple[tuple[Tensor, ...], str | None, tuple[LeftOut, ...]]:
     """The convolutions, marked by the format or selected by shape; arrays passed over; convolutions left out."""
     if format_.is_graph:
         found = Selection(tuple(t for t in tensors if t.convolution is not None), {})
-    elif not tensors:
+    elif not tensors and not left_out:
         raise Refused(Reason.UNSUPPORTED, "no array of numbers in the file: no checkpoint")
     else:
         found = selection(tensors, facts.framework)
@@ -213,7 +213,7 @@ def _index_all(format_: Format, file: RandomAccessFile) -> Index:
     obstacle = None
     try:
         tensors, left_out = _bounded(format_.index(file)) if format_.is_graph else (listed, left_out)
-        chosen, _, unread = _chosen(format_, tensors, facts)
+        chosen, _, unread = _chosen(format_, tensors, left_out, facts)
         left_out = _first_of(left_out + unread)
         _refuse_nothing(chosen, left_out)
     except Refused as refusal:
