@@ -119,12 +119,12 @@ def outcomes(executor: Executor, setup: WorkerSetup, tasks: Iterable[Task]) -> I
 
     Executors come from plugins: a lost task must not look like a finished run.
     """
-    given = returned = 0
+    submitted = returned = 0
 
     def counted() -> Iterator[Task]:
-        nonlocal given
+        nonlocal submitted
         for task in tasks:
-            given += 1
+            submitted += 1
             yield task
 
     if isinstance(executor, RunsGroups):
@@ -139,7 +139,7 @@ def outcomes(executor: Executor, setup: WorkerSetup, tasks: Iterable[Task]) -> I
                 )
         returned += len(group)
         yield group
-    if returned != given:
+    if returned != submitted:
         raise FilterZooError(
-            f"--executor {executor.name}: {returned} outcomes for {given} tasks; run the same command again"
+            f"--executor {executor.name}: {returned} outcomes for {submitted} tasks; run the same command again"
         )

@@ -29,7 +29,7 @@ _FOR_ARCHITECTURES = ("filterzoo.architectures.architecture",)
 """Modules that are loaded too if a source builds architectures: they import torch."""
 _OUR_PLUGINS = "filterzoo_plugins."
 _LOCAL_FILES = "source:local"
-_OF_NETWORK = ("filterzoo.network.connections", "filterzoo.network.probing")
+_NETWORK_MODULES = ("filterzoo.network.connections", "filterzoo.network.probing")
 _BUILDERS = "filterzoo.architectures"
 """Entry points named after sources that may build architectures."""
 
@@ -62,7 +62,7 @@ def start(sockets: Path | None, *, builds_architectures: bool = False, plugins: 
 
 
 def plugins_of(manifests: Sequence[Path], plugins: Iterable[PluginReference]) -> list[str]:
-    """The modules of built-in plugins that workers need, and those of HTTP unless all files are local.
+    """The modules of built-in plugins that workers need, and the network modules unless all files are local.
 
     Other plugins may start threads or open files when they are imported, which a fork would share.
     """
@@ -70,7 +70,7 @@ def plugins_of(manifests: Sequence[Path], plugins: Iterable[PluginReference]) ->
     ours = [one for one in plugins if one.module.startswith(_OUR_PLUGINS) and one.offers is not None]
     used = [one for one in ours if any(map(is_used, one.offers or ()))]
     has_network = any(one.offers != (_LOCAL_FILES,) for one in used)
-    return [*(one.module for one in used), *_OF_NETWORK * has_network]
+    return [*(one.module for one in used), *_NETWORK_MODULES * has_network]
 
 
 def context(

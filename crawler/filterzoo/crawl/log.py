@@ -40,7 +40,7 @@ class CrawlLog:
         self._started = time.time()
         self._pulse = time.monotonic()
         self._failures: list[LedgerEntry] = []
-        self._told: set[tuple[str, str]] = set()
+        self._shown_failures: set[tuple[str, str]] = set()
         self._same = 0
         self.new = self.known = self.skipped = self.failed = 0
         self.reasons: Counter[str] = Counter()
@@ -164,10 +164,10 @@ class CrawlLog:
         if not isinstance(outcome, LedgerEntry) or outcome.reason is not Reason.FETCH_FAILED or not outcome.where:
             return False
         failure = outcome.where, outcome.detail
-        is_told = failure in self._told
-        self._same += is_told
-        self._told.add(failure)
-        return is_told
+        is_known = failure in self._shown_failures
+        self._same += is_known
+        self._shown_failures.add(failure)
+        return is_known
 
 
 def _now() -> str:

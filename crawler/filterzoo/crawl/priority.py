@@ -153,8 +153,8 @@ class TaskGroups:
         return ended
 
     def _next(self) -> Task | None:
-        held, self._held = self._held, None
-        return next(self._remaining, None) if held is None else held
+        postponed, self._held = self._held, None
+        return next(self._remaining, None) if postponed is None else postponed
 
     def _is_small(self, task: Task) -> bool:
         size = stated_size(task)

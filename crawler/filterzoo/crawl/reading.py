@@ -43,8 +43,8 @@ class CheckedLayers:
         if not self._are_read:
             raise RuntimeError("hashes are compared after all layers were read")
         hashes.compare()
-        held = {"sha256": hashes.cover_layers, "crc32": self._reader.has_crc}
-        self._integrity = "+".join(name for name, is_held in held.items() if is_held) or "none"
+        checks = {"sha256": hashes.cover_layers, "crc32": self._reader.has_crc}
+        self._integrity = "+".join(name for name, was_compared in checks.items() if was_compared) or "none"
 
 
 @contextlib.contextmanager
