@@ -247,9 +247,9 @@ def _row_groups(wanted: dict[str, _Wanted], footers: Footers) -> Iterator[_RowGr
         footer = footers[path]
         sizes = (footer.row_group(number).num_rows for number in range(footer.num_row_groups))
         for number, (low, high) in enumerate(pairwise(accumulate(sizes, initial=0))):
-            here = {s: places for s, places in stored.items() if s.first < high and low < s.first + s.rows}
-            if here:
-                yield _RowGroup(path, footer, number, low, here)
+            in_group = {s: places for s, places in stored.items() if s.first < high and low < s.first + s.rows}
+            if in_group:
+                yield _RowGroup(path, footer, number, low, in_group)
 
 
 def _copy_row_group(out: Floats, files: PublishedFiles, group: _RowGroup) -> int:

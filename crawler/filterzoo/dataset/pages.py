@@ -66,8 +66,10 @@ def _check_chunk(content: memoryview, chunk: pq.ColumnChunkMetaData, where: str)
     try:
         stated = _stated(content, chunk)
     except (_InvalidHeader, IndexError) as error:
-        said = str(error) if isinstance(error, _InvalidHeader) else "ends within the head of a page"
-        raise FilterZooError(f"{where}: {ascii(chunk.path_in_schema)[:80]} {said}; it is damaged or hostile") from None
+        message = str(error) if isinstance(error, _InvalidHeader) else "ends within the head of a page"
+        raise FilterZooError(
+            f"{where}: {ascii(chunk.path_in_schema)[:80]} {message}; it is damaged or hostile"
+        ) from None
     if stated != (chunk.num_values, chunk.total_uncompressed_size, len(content)):
         raise FilterZooError(
             f"{where}: the pages of {ascii(chunk.path_in_schema)[:80]} state {stated[0]:,} values in {stated[1]:,} "

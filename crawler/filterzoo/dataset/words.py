@@ -60,9 +60,9 @@ def near_matches(word: str, known: Collection[str]) -> list[str]:
     """At most three known values that are similar to the word or contain it."""
     bare = word.strip("*").lower()
     by_lower = {value.lower(): value for value in sorted(known, reverse=True)}
-    held = [by_lower[value] for value in sorted(by_lower, key=lambda value: (len(value), value)) if bare in value]
+    containing = [by_lower[value] for value in sorted(by_lower, key=lambda value: (len(value), value)) if bare in value]
     close = [by_lower[value] for value in get_close_matches(bare, list(by_lower), n=3, cutoff=_NEAR)]
-    return list(dict.fromkeys([*close, *(held if bare else ())]))[:3]
+    return list(dict.fromkeys([*close, *(containing if bare else ())]))[:3]
 
 
 def listed(values: Sequence[str]) -> str:
