@@ -123,14 +123,14 @@ class Jail:
         limit = limit if most is None else min(limit, most)
         request = {"member": asdict(member), "limit": limit}
         file.will_read([(member.offset, member.length)])
-        taken = _Sink(sink, limit)
+        output = _Sink(sink, limit)
         with self._busy_child() as child:
             seconds = self._limits.unpack_seconds_for(member.length)
-            found = self._converse(child, file, Message.UNPACK, request, seconds, sink=taken)
+            found = self._converse(child, file, Message.UNPACK, request, seconds, sink=output)
         if found is not None:
             raise Refused(Reason.CRASHED, NO_MESSAGE)
-        taken.flush()
-        return taken.size
+        output.flush()
+        return output.size
 
     @contextlib.contextmanager
     def _busy_child(self) -> Iterator[Child]:
@@ -207,8 +207,8 @@ class Jail:
                         return _result(child, reply, body)
                     elif reply is Message.UNPREPARED:
                         return self._unprepared(child, document(body))
-                    elif not answers.give(reply, asked := document(body)):
-                        raise _conclusion(child, reply, asked, answers.reasons)
+                    elif not answers.give(reply, request_body := document(body)):
+                        raise _conclusion(child, reply, request_body, answers.reasons)
         except ConnectionClosed:
             raise child.death(seconds) from None
         except TimeoutError:

@@ -38,8 +38,8 @@ def find_model(
     if wanted is not None and not is_whole:
         named = [member for member in members if _plain(member.name) == _plain(wanted)]
         if not named:
-            aim = _target_of(archive.aliases(file), _plain(wanted))
-            named = [member for member in members if _plain(member.name) == aim]
+            target = _target_of(archive.aliases(file), _plain(wanted))
+            named = [member for member in members if _plain(member.name) == target]
         if len(named) != 1:
             raise Refused(Reason.MALFORMED, f"the archive has {len(named)} members of that name", ascii(wanted)[:200])
         return named[0]

@@ -202,8 +202,8 @@ def _check_record(tensor: Tensor, record: StoredRange, size: int) -> None:
     _check_inside(tensor, record.offset, record.length, size)
     _require(record.size >= 0, tensor, "a record of a negative size")
     is_plain = not {"deflate", "zlib", "lzf"}.intersection(record.codec.steps)
-    held = record.length - (CHECKSUM_BYTES if "fletcher32" in record.codec.steps else 0)
-    _require(not is_plain or record.size == held, tensor, "a plain record of two sizes")
+    length = record.length - (CHECKSUM_BYTES if "fletcher32" in record.codec.steps else 0)
+    _require(not is_plain or record.size == length, tensor, "a plain record of two sizes")
     most = MAX_RECORD if is_plain else min(MAX_RECORD, max(UNSUSPECTED, MAX_RATIO * record.length))
     _require(record.size <= most, tensor, f"a record that decodes to more than {most} bytes", Reason.LIMIT)
 
