@@ -77,9 +77,9 @@ def acceptance_faults(format_: Format | Archive) -> list[str]:
         if format_.name in head.owners:
             continue
         for name in ("", "model.bin", *([f"model.{format_.name}"] if head.is_page else [])):
-            said = _accepts(format_, head.data[:HEAD_BYTES], name)
-            if said is not False:
-                faults[f"of {head.what} it {'says that it is one' if said is True else said}"] = None
+            accepted = _accepts(format_, head.data[:HEAD_BYTES], name)
+            if accepted is not False:
+                faults[f"of {head.what} it {'says that it is one' if accepted is True else accepted}"] = None
     return list(faults)
 
 
@@ -88,9 +88,9 @@ def short_faults(format_: Format | Archive, samples: Iterable[bytes]) -> list[st
     faults: dict[str, None] = {}
     for data in (*samples, *(head.data for head in foreign_heads())):
         for length in range(min(len(data), 80)):
-            said = _accepts(format_, data[:length], "model.bin")
-            if isinstance(said, str):
-                faults[f"of {length} bytes it {said}"] = None
+            accepted = _accepts(format_, data[:length], "model.bin")
+            if isinstance(accepted, str):
+                faults[f"of {length} bytes it {accepted}"] = None
     return list(faults)
 
 

@@ -166,10 +166,10 @@ def _stability_faults(first: DiscoveryTrial, second: DiscoveryTrial) -> list[str
     before, after = ([_identity(item) for item in listing.items] for listing in (first, second))
     if before == after:
         return []
-    gone, new = (
+    removed, new = (
         dict.fromkeys(a for a in one if a not in set(other)) for one, other in ((before, after), (after, before))
     )
-    faults = [*_each("{} is not listed again", gone), *_each("{} is new", new)]
+    faults = [*_each("{} is not listed again", removed), *_each("{} is new", new)]
     return faults or ["the order is another, so that `limit` takes others each time; sort them"]
 
 
@@ -235,5 +235,5 @@ def _shown(checkpoint: Checkpoint) -> str:
     return repr(checkpoint.id)[:100]
 
 
-def _each(sentence: str, things: Iterator[str] | dict[str, None]) -> list[str]:
-    return [sentence.format(thing) for thing in things]
+def _each(sentence: str, items: Iterator[str] | dict[str, None]) -> list[str]:
+    return [sentence.format(item) for item in items]
