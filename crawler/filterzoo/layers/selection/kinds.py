@@ -61,9 +61,9 @@ def _one_input(candidate: Candidate, state_dict: StateDict) -> Verdict | None:
     if candidate.name in state_dict.stems or candidate.bias not in {None, channels}:
         return None
     previous = state_dict.previous[candidate.name]
-    is_behind = previous is not None and previous.first == channels and is_beside(previous.name, candidate.name)
-    is_behind = is_behind and previous is not None and state_dict.groups.get(previous.name) is not None
-    groups = channels if is_behind and not state_dict.is_sorted else None
+    follows_previous = previous is not None and previous.first == channels and is_beside(previous.name, candidate.name)
+    follows_previous = follows_previous and previous is not None and state_dict.groups.get(previous.name) is not None
+    groups = channels if follows_previous and not state_dict.is_sorted else None
     is_called = names.says_depthwise(candidate.name)
     if previous is None and not state_dict.is_sorted and not is_called:
         return None  # no earlier layer has the outputs that a depthwise layer would read

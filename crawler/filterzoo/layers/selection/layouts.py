@@ -28,9 +28,9 @@ def read_layouts(tensors: Sequence[Tensor]) -> list[Tensor]:
     """The tensors; those of rank 3 to 5 with an open layout get the layout that fits the file."""
     result = {id(tensor): tensor for tensor in tensors}
     candidates = [t for t in tensors if 3 <= len(t.shape) <= 5 and 0 not in t.shape and t.convolution is None]
-    open_ones = [t for t in candidates if t.layout is Layout.OPEN]
-    if open_ones:
-        result |= _voted(open_ones, {t.name: t.shape for t in tensors if len(t.shape) == 1})
+    undecided = [t for t in candidates if t.layout is Layout.OPEN]
+    if undecided:
+        result |= _voted(undecided, {t.name: t.shape for t in tensors if len(t.shape) == 1})
     stated = [t for t in candidates if t.layout is Layout.K_IO]
     if stated:
         shapes = {tensor.name: tensor.shape for tensor in tensors}
@@ -116,17 +116,19 @@ def _sparse(tensors: Sequence[Tensor]) -> dict[int, Tensor]:
     A dense kernel of 3x32 that reads 3 channels has such a shape too. So two such weights are required, or one that
     reads another layer's outputs, and one of them must have a square kernel. Kernels of side 1 are no evidence.
     """
-    given = {tensor.shape[0] for tensor in tensors}
+    output_channels = {tensor.shape[0] for tensor in tensors}
     plain = [tensor for tensor in tensors if tensor.strides is None]
-    alike = {
+    regular = {
         layout: [t for t in plain if irregular(t.shape[2:]) >= _MARGIN and irregular(_kernel(t.shape, layout)) == 0]
         for layout in (Layout.O_K_I, Layout.K_IO)
     }
-    layout = max(alike, key=lambda each: len(alike[each]))
-    kernels = [set(_kernel(tensor.shape, layout)) for tensor in alike[layout]]
-    reads = [tensor.shape[-1 if layout is Layout.O_K_I else -2] for tensor in alike[layout]]
-    if any(len(kernel) == 1 and kernel != {1} for kernel in kernels) and (len(reads) > 1 or reads[0] in given):
-        return {id(tensor): _with_layout(tensor, layout) for tensor in alike[layout]}
+    layout = max(regular, key=lambda each: len(regular[each]))
+    kernels = [set(_kernel(tensor.shape, layout)) for tensor in regular[layout]]
+    reads = [tensor.shape[-1 if layout is Layout.O_K_I else -2] for tensor in regular[layout]]
+    if any(len(kernel) == 1 and kernel != {1} for kernel in kernels) and (
+        len(reads) > 1 or reads[0] in output_channels
+    ):
+        return {id(tensor): _with_layout(tensor, layout) for tensor in regular[layout]}
     return {}
 
 

@@ -18,15 +18,15 @@ _POSITIONS = frozenset({8, 27, 64, 125, 343})
 
 def over_positions(candidates: Iterable[Candidate], undecided: Iterable[Tensor]) -> set[str]:
     """The 1-D candidates that, as (positions, in, out), read the output of an undecided array or of each other."""
-    open_ones = [each for each in candidates if _may_be_one(each.tensor) and each.bias != each.first]
-    given = {tensor.shape[2] for tensor in undecided if _may_be_one(tensor)}
+    possible = [each for each in candidates if _may_be_one(each.tensor) and each.bias != each.first]
+    output_channels = {tensor.shape[2] for tensor in undecided if _may_be_one(tensor)}
     found: set[str] = set()
     while True:
-        more = [each for each in open_ones if each.name not in found and each.tensor.shape[1] in given]
+        more = [each for each in possible if each.name not in found and each.tensor.shape[1] in output_channels]
         if not more:
             return found
         found.update(each.name for each in more)
-        given.update(each.tensor.shape[2] for each in more)
+        output_channels.update(each.tensor.shape[2] for each in more)
 
 
 def _may_be_one(tensor: Tensor) -> bool:

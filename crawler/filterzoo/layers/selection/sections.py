@@ -82,11 +82,11 @@ def without_slots(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 def _is_slot(tensor: Tensor, shapes: dict[str, tuple[int, ...]]) -> bool:
     parts = re.split(r"(?<=[./])", tensor.name)
-    behind = next((at for at, part in enumerate(parts, 1) if names.is_optimiser(part.rstrip("./"))), 0)
+    after_optimiser = next((at for at, part in enumerate(parts, 1) if names.is_optimiser(part.rstrip("./"))), 0)
     states = [at for at, part in enumerate(parts[:-1], 1) if part.rstrip("./").lower() in _OPTIMISER_KEYS]
     if any(shapes.get("".join(parts[at:])) == tensor.shape for at in states):
         return True
-    return _is_below(tensor, tensor.name, shapes) or _is_below(tensor, "".join(parts[behind:]), shapes)
+    return _is_below(tensor, tensor.name, shapes) or _is_below(tensor, "".join(parts[after_optimiser:]), shapes)
 
 
 def _is_below(tensor: Tensor, name: str, shapes: dict[str, tuple[int, ...]]) -> bool:

@@ -125,9 +125,9 @@ class StateDict:
         """Whether linear layers in the same module output its channels (or these and a gate) and read them."""
         module, channels = modules_around(candidate.name)[0], candidate.first
         in_module = self._matrices_in.get(module, []) if module else []
-        givers = [place for place, (gives, _) in enumerate(in_module) if gives in {channels, 2 * channels}]
+        writers = [place for place, (outputs, _) in enumerate(in_module) if outputs in {channels, 2 * channels}]
         readers = [place for place, (_, reads) in enumerate(in_module) if reads == channels]
-        return any(giver != reader for giver in givers for reader in readers)
+        return any(writer != reader for writer in writers for reader in readers)
 
     def has_wide_twin(self, candidate: Candidate, but: Collection[str] = ()) -> bool:
         """Whether a (C, 1, *kernel) other than a stem is near (C, 1, 1, 1), which then scales its output."""
@@ -173,55 +173,59 @@ def _third(name: str) -> str:
 
 def _stems(state_dict: StateDict) -> tuple[frozenset[str], frozenset[str]]:
     """The (C, 1, *kernel) that read the input, because no other layer can; and the uncertain ones among them."""
-    ones = [
+    single_input = [
         each
         for each in state_dict.candidates
         if each.second == 1 and each.first > 1 and each.bias in {None, each.first}
         if not state_dict.is_between_matrices(each)
     ]
-    if not ones or state_dict.has_reader or _starts_transposed(state_dict):
+    if not single_input or state_dict.has_reader or _starts_transposed(state_dict):
         return frozenset(), frozenset()
-    wide = [each for each in ones if not each.is_pointwise]
+    wide = [each for each in single_input if not each.is_pointwise]
     if len(wide) > 1:
         outside = [each for each in wide if not state_dict.is_read_inside(each) and not names.says_depthwise(each.name)]
         repeats = Counter(names.pattern(each.name) for each in outside or wide)
-        least = min(repeats.values())
-        wide = [each for each in outside or wide if repeats[names.pattern(each.name)] == least]
-        wide = wide if len(outside) == len(wide) and least == 1 else _first(wide)
+        fewest = min(repeats.values())
+        wide = [each for each in outside or wide if repeats[names.pattern(each.name)] == fewest]
+        wide = wide if len(outside) == len(wide) and fewest == 1 else _first(wide)
     stems = {each.name for each in wide}
-    held = Counter(_bytes_of(each) for each in ones)
-    spans = {_bytes_of(each) for each in wide if each.tensor.span.length and held[_bytes_of(each)] > 1}
-    tied = {each.name for each in ones if _bytes_of(each) in spans}
-    alone = {each.name for each in ones if each.is_pointwise and not state_dict.has_wide_twin(each, but=stems)}
-    certain = ones[:1] if len(ones) == 1 or not state_dict.is_sorted else []
-    if len(state_dict.candidates) == 1 and state_dict.is_read_inside(ones[0]):
+    uses = Counter(_bytes_of(each) for each in single_input)
+    spans = {_bytes_of(each) for each in wide if each.tensor.span.length and uses[_bytes_of(each)] > 1}
+    tied = {each.name for each in single_input if _bytes_of(each) in spans}
+    unpaired = {
+        each.name for each in single_input if each.is_pointwise and not state_dict.has_wide_twin(each, but=stems)
+    }
+    certain = single_input[:1] if len(single_input) == 1 or not state_dict.is_sorted else []
+    if len(state_dict.candidates) == 1 and state_dict.is_read_inside(single_input[0]):
         certain = []  # a depthwise layer after another kind of layer looks the same
     doubtful = stems - {each.name for each in certain} - tied
-    return frozenset(stems | tied | {name for name in alone if not names.says_depthwise(name)}), frozenset(doubtful)
+    return frozenset(stems | tied | {name for name in unpaired if not names.says_depthwise(name)}), frozenset(doubtful)
 
 
 def _bytes_of(candidate: Candidate) -> tuple[Span, tuple[StoredRange, ...]]:
     return candidate.tensor.span, candidate.tensor.stored_in
 
 
-def _first(ones: Sequence[Candidate]) -> list[Candidate]:
-    return sorted(ones, key=lambda each: names.says_depthwise(each.name))[:1]
+def _first(candidates: Sequence[Candidate]) -> list[Candidate]:
+    return sorted(candidates, key=lambda each: names.says_depthwise(each.name))[:1]
 
 
 def _has_reader(state_dict: StateDict) -> bool:
     """Whether a layer reads channels that no layer outputs: as few as an image has, or not a sum of outputs."""
     dense = [each for each in state_dict.candidates if each.second > 1]
-    alike = Counter((each.second, each.is_pointwise) for each in dense)
-    given = {each.first for each in state_dict.candidates} | {each.bias for each in state_dict.candidates if each.bias}
-    given |= {each.second for each in dense if each.bias is not None and each.bias != each.first}
+    count = Counter((each.second, each.is_pointwise) for each in dense)
+    output_channels = {each.first for each in state_dict.candidates} | {
+        each.bias for each in state_dict.candidates if each.bias
+    }
+    output_channels |= {each.second for each in dense if each.bias is not None and each.bias != each.first}
     for each in dense:
         inputs = each.second
         is_swapped = each.bias is not None and each.bias != each.first
-        if is_swapped or inputs > _MOST_INPUTS or each.first < inputs or alike[inputs, each.is_pointwise] > _MOST_STEMS:
+        if is_swapped or inputs > _MOST_INPUTS or each.first < inputs or count[inputs, each.is_pointwise] > _MOST_STEMS:
             continue
         if inputs <= _COLOURS and not each.is_pointwise:
             return True
-        if inputs not in given and not any(inputs - number in given for number in given):
+        if inputs not in output_channels and not any(inputs - number in output_channels for number in output_channels):
             return True
     return False
 
