@@ -36,22 +36,22 @@ def decoded(parts: Iterable[bytes], encodings: str, shown: str) -> Iterator[byte
 
 
 def _inflated(parts: Iterable[bytes], *, is_gzip: bool, shown: str) -> Iterator[bytes]:
-    machine: Any = None
-    came = given = 0
+    decompressor: Any = None
+    received = decoded = 0
     for part in parts:
-        came += len(part)
-        if machine is None:
-            machine = zlib.decompressobj(zlib.MAX_WBITS | 16 if is_gzip else _deflate_bits(part))
+        received += len(part)
+        if decompressor is None:
+            decompressor = zlib.decompressobj(zlib.MAX_WBITS | 16 if is_gzip else _deflate_bits(part))
         packed = part
-        while packed and not machine.eof:
-            piece = machine.decompress(packed, PIECE)
-            given += len(piece)
-            if given > max(UNSUSPECTED, MAX_RATIO * came):
-                raise Refused(Reason.LIMIT, f"{came} bytes of the answer decode to more than {given}", shown)
+        while packed and not decompressor.eof:
+            piece = decompressor.decompress(packed, PIECE)
+            decoded += len(piece)
+            if decoded > max(UNSUSPECTED, MAX_RATIO * received):
+                raise Refused(Reason.LIMIT, f"{received} bytes of the answer decode to more than {decoded}", shown)
             yield piece
-            packed = machine.unconsumed_tail
-    if machine is not None and not machine.eof:
-        yield machine.flush()
+            packed = decompressor.unconsumed_tail
+    if decompressor is not None and not decompressor.eof:
+        yield decompressor.flush()
 
 
 def _deflate_bits(head: bytes) -> int:

@@ -24,9 +24,9 @@ class _Form(HTMLParser):
         self._is_over = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        name, value = given.get("name") or "", given.get("value") or ""
-        is_hidden = tag == "input" and given.get("type") == "hidden" and not self._is_over
+        attributes = dict(attrs)
+        name, value = attributes.get("name") or "", attributes.get("value") or ""
+        is_hidden = tag == "input" and attributes.get("type") == "hidden" and not self._is_over
         if is_hidden and _NAME.fullmatch(name) and _VALUE.fullmatch(value):
             self.found.setdefault(name, value)
 

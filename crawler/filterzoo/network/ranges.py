@@ -66,7 +66,7 @@ def merged(wanted: Sequence[ByteRange]) -> list[ByteRange]:
 def _bridged(parts: list[ByteRange], missing: Missing) -> list[ByteRange]:
     """`parts` with the cheapest gaps between them filled."""
     slack = max(sum(part.length for part in parts) // SLACK_SHARE, FREE_SLACK)
-    gaps = [ByteRange(before.end, behind.begin) for before, behind in pairwise(parts)]
+    gaps = [ByteRange(before.end, after.begin) for before, after in pairwise(parts)]
     bridged: set[ByteRange] = set()
     for gap in sorted(gaps, key=lambda gap: gap.length):
         if gap.length > min(REQUEST_COST, slack):

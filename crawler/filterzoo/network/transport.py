@@ -187,11 +187,11 @@ class Transport:
 
     def _asked_pause(self, response: httpx.Response) -> float | None:
         """The pause in seconds that the response requests."""
-        asked = (
+        pauses = (
             self._retry_after(response),
             rules_of(str(response.url)).wait(response.headers, self.clocks.now()),
         )
-        return max((wait for wait in asked if wait), default=None)
+        return max((wait for wait in pauses if wait), default=None)
 
     def _keep_pace(self, rules: Host) -> None:
         if self.pace is not None and rules.interval:
