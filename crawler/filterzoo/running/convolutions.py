@@ -54,8 +54,8 @@ def compare(content: bytes, weights: Mapping[str, Floats], seed: int = 0) -> lis
         raise Refused(Reason.UNSUPPORTED, "no convolution of the graph has a weight that was read; none was compared")
     wanted = sorted({value for node, _ in found for value in (node.input[0], node.output[0])})
     inputs = [value for value in model.graph.input if value.name not in {one.name for one in model.graph.initializer}]
-    given = {value.name: _random(value, np.random.default_rng([seed, i])) for i, value in enumerate(inputs)}
-    values = given | _run(model, makers, [name for name in wanted if name not in given], given)
+    feed = {value.name: _random(value, np.random.default_rng([seed, i])) for i, value in enumerate(inputs)}
+    values = feed | _run(model, makers, [name for name in wanted if name not in feed], feed)
     return [
         Compared(name, _difference(values[node.input[0]], values[node.output[0]], weights[name], node))
         for node, name in found
@@ -76,7 +76,7 @@ def _before(value: str, makers: Mapping[str, Any]) -> list[str]:
 
 
 def _run(
-    model: Any, makers: Mapping[str, Any], wanted: Sequence[str], given: Mapping[str, np.ndarray]
+    model: Any, makers: Mapping[str, Any], wanted: Sequence[str], feed: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """The wanted values; the model is reduced to what they depend on."""
     import onnx  # noqa: PLC0415  # an extra, which `parsed` asked for
@@ -86,7 +86,7 @@ def _run(
     if any(attribute.HasField("g") or attribute.graphs for node in nodes for attribute in node.attribute):
         raise Refused(Reason.UNSUPPORTED, "the graph has branches or loops before its first convolutions; not run")
     kept = [one for one in model.graph.initializer if one.name in needed]
-    inputs = [one for one in model.graph.input if one.name in needed & given.keys()]
+    inputs = [one for one in model.graph.input if one.name in needed & feed.keys()]
     for field, values in (("node", nodes), ("initializer", kept), ("input", inputs)):
         own = [type(value).FromString(value.SerializeToString()) for value in values]
         del getattr(model.graph, field)[:]
@@ -94,7 +94,7 @@ def _run(
     del model.graph.output[:]
     model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in wanted)
     made = session(model)
-    fed = {one.name: given[one.name] for one in made.get_inputs()}
+    fed = {one.name: feed[one.name] for one in made.get_inputs()}
     try:
         return dict(zip(wanted, made.run(list(wanted), fed), strict=True))
     except Exception as error:  # as in `session`
