@@ -48,9 +48,9 @@ def done_of(document: str) -> Done:
         return _records().validate_json(document)
     except ValidationError:
         _records().validate_json(_without_surrogates(found))
-        made = tuple(Artifact(**artifact) for artifact in checkpoint.pop("artifacts"))
+        artifacts = tuple(Artifact(**artifact) for artifact in checkpoint.pop("artifacts"))
         left = tuple(LeftOut(**left) for left in found.pop("left_out", ()))
-        return Done(**(found | {"checkpoint": Checkpoint(artifacts=made, **checkpoint), "left_out": left}))
+        return Done(**(found | {"checkpoint": Checkpoint(artifacts=artifacts, **checkpoint), "left_out": left}))
 
 
 def fields_of_entry(document: str) -> dict[str, Any]:

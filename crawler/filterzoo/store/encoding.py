@@ -141,13 +141,13 @@ class _HashingFile:
 
     def release(self, least: int) -> None:
         """Write the buffer, with zeros before the footer so that the file has at least `least` bytes."""
-        held, self._held = bytes(self._held or b""), None
-        begin = len(held) - footer_bytes(held[-END:], "a file", longest=len(held))
-        self.write(held[:begin])
-        missing = least - self._file.tell() - (len(held) - begin)
+        buffered, self._held = bytes(self._held or b""), None
+        begin = len(buffered) - footer_bytes(buffered[-END:], "a file", longest=len(buffered))
+        self.write(buffered[:begin])
+        missing = least - self._file.tell() - (len(buffered) - begin)
         for start in range(0, missing, _PAGE_BYTES):
             self.write(bytes(min(_PAGE_BYTES, missing - start)))
-        self.write(held[begin:])
+        self.write(buffered[begin:])
 
     def tell(self) -> int:
         return self._file.tell() + len(self._held or b"")

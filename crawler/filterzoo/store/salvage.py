@@ -33,14 +33,14 @@ def salvage(path: Path) -> None:
     if not decided.exists():
         if not path.exists():
             return
-        made = path.with_name(f"{path.name}.new")
-        for leftover in _files(made):
+        new_path = path.with_name(f"{path.name}.new")
+        for leftover in _files(new_path):
             leftover.unlink(missing_ok=True)
         try:
-            _copy(path, made)
+            _copy(path, new_path)
         except sqlite3.Error as error:
-            raise StorageFailed(f"{made} cannot be written: {error}; free space and try again") from error
-        made.rename(decided)
+            raise StorageFailed(f"{new_path} cannot be written: {error}; free space and try again") from error
+        new_path.rename(decided)
         sync_folder(path.parent)
     broken = next(
         name for n in itertools.count(1) if not (name := path.with_name(f"journal.broken-{n}.sqlite")).exists()
@@ -54,10 +54,10 @@ def salvage(path: Path) -> None:
     sync_folder(path.parent)
 
 
-def _copy(path: Path, made: Path) -> None:
+def _copy(path: Path, new_path: Path) -> None:
     """Copy what can be read at `path` to a new, synced journal of one file."""
-    Journal(made).close()
-    with contextlib.closing(sqlite3.connect(made)) as new, contextlib.closing(sqlite3.connect(path)) as old:
+    Journal(new_path).close()
+    with contextlib.closing(sqlite3.connect(new_path)) as new, contextlib.closing(sqlite3.connect(path)) as old:
         for table, (wanted, order) in _TABLES.items():
             for row in itertools.chain(
                 _readable(old, table, wanted, order), _readable(old, table, wanted, f"{order} DESC")
