@@ -54,7 +54,7 @@ class Tar(Archive):
         if packing(file.read(0, min(BLOCK, file.size))) is None:
             for _ in _members(file, links):
                 pass
-        return {_plain(name): aim for name, aim in links}
+        return {_plain(name): target for name, target in links}
 
 
 class Compressed(Archive):
@@ -201,8 +201,8 @@ def _target_of(name: str, target: str, kind: bytes) -> str:
 def _check_links(links: list[tuple[str, str]], names: set[str]) -> None:
     """Refused (unsafe) if a link does not lead to a file or folder of the archive."""
     known = names | {name.rpartition("/")[0] for name in names} | {_plain(name) for name, _ in links}
-    for name, aim in links:
-        if aim not in known:
+    for name, target in links:
+        if target not in known:
             raise Refused(Reason.UNSAFE, "a link in a tar archive to what is not in it", show(name))
 
 

@@ -78,8 +78,8 @@ def concatenated(tensors: Sequence[Tensor], axis: int) -> Tensor:
     """The tensors joined along an axis."""
     first = tensors[0].shape
     axis = axis_from_front(axis, len(first))
-    rests = {(len(t.shape), t.shape[:axis], t.shape[axis + 1 :]) for t in tensors}
-    if len(rests) != 1:
+    other_sides = {(len(t.shape), t.shape[:axis], t.shape[axis + 1 :]) for t in tensors}
+    if len(other_sides) != 1:
         raise Unfoldable(f"shapes {[t.shape for t in tensors][:4]} cannot be joined along axis {axis}")
     shape = (*first[:axis], sum(t.shape[axis] for t in tensors), *first[axis + 1 :])
     return tensors[0] if len(tensors) == 1 else _folded(shape, Step.CONCATENATE, tensors, (axis,))

@@ -165,9 +165,9 @@ class _Packed:
     def take(self, length: int) -> bytes:
         while len(self._buffer) < length:
             self._buffer += self._next()
-        taken, self._buffer = self._buffer[:length], self._buffer[length:]
+        data, self._buffer = self._buffer[:length], self._buffer[length:]
         self.position += length
-        return taken
+        return data
 
     def skip(self, length: int) -> None:
         self.position += length

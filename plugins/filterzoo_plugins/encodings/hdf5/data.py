@@ -69,7 +69,7 @@ def shape_of(data_set: H5DataSet) -> tuple[int, ...]:
 def locate(data_set: H5DataSet, *, opaque: str | None = None) -> StoredArray | None:
     """Type, shape and bytes; None for anything but numbers; Refused for unreadable numbers.
 
-    opaque: the dtype of opaque numbers of its size, if the file states it elsewhere: HDF5 has no bfloat16.
+    opaque: the dtype of untagged opaque values of the same size, for types that HDF5 lacks, such as bfloat16.
     """
     dtype = _dtype(data_set, opaque)
     space = data_set.id.get_space()

@@ -183,8 +183,8 @@ def _target(group: str, path: str) -> str:
 
 def _resolve(tree: Tree, name: str, target: str) -> None:
     if target in tree.data_sets:
-        aim = tree.data_sets[target]
-        tree.data_sets[name] = H5DataSet(name, aim.address, aim.id)
+        data_set = tree.data_sets[target]
+        tree.data_sets[name] = H5DataSet(name, data_set.address, data_set.id)
     elif target not in tree.groups:
         raise Refused(Reason.MALFORMED, f"a soft link to {show(target)}, which is not in the file", show(name))
 

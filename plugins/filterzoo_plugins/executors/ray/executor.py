@@ -108,11 +108,11 @@ class _Run:
         """One for each task, in order of completion."""
         gpus = GPU_SHARE if self._job.setup.device == "cuda" else 0.0
         cores = most = 0
-        looked = float("-inf")
+        last_look = float("-inf")
         while True:
-            if time.monotonic() >= looked + _LOOK:  # nodes come and go
+            if time.monotonic() >= last_look + _LOOK:  # nodes come and go
                 cores, most = cluster.cores(self._ray), cluster.largest_memory(self._ray)
-                looked = time.monotonic()
+                last_look = time.monotonic()
                 self._watch.look()
             needs = Needs(memory=min(BASE, most) if most else BASE, gpus=gpus)
             while len(self._pending) < (self._workers or max(2, _AHEAD * cores)):

@@ -99,14 +99,14 @@ def _new_worker(job: Job, state: Any, on_stage: Callable[[Stage], None] | None =
 
     threadpoolctl.threadpool_limits(1)
     cache = default_folder()
-    here, own = Path.cwd(), _scratch(cache / "nodes")
+    folder, scratch = Path.cwd(), _scratch(cache / "nodes")
     setup = replace(
         job.setup,
-        manifests=tuple(here / path for path in job.setup.manifests),
-        plugins=tuple(replace(one, file=str(here / one.file)) if one.file else one for one in job.setup.plugins),
+        manifests=tuple(folder / path for path in job.setup.manifests),
+        plugins=tuple(replace(one, file=str(folder / one.file)) if one.file else one for one in job.setup.plugins),
         cache=cache,
-        scratch=own,
-        hosts=own / "hosts",
+        scratch=scratch,
+        hosts=scratch / "hosts",
     )
     return Worker(setup, on_stage, pace=ClusterPace(state))
 
